@@ -1,0 +1,6 @@
+//! The engine and the ports of Callsheet.
+
+mod error;
+pub mod port;
+
+pub use error::{Fault, Faults};

@@ -1,0 +1,5 @@
+//! What others implement for the engine.
+
+mod schedule;
+
+pub use schedule::{IntoSchedule, Schedule};

@@ -1,0 +1,79 @@
+//! When a job is due.
+
+use std::{fmt, sync::Arc};
+
+use chrono::{DateTime, Utc};
+
+use crate::error::Faults;
+
+/// A pure rule for fire times.
+///
+/// The same rule answers the same on every node and after every restart: nothing may depend on when the process
+/// started, on who asks, or on what was asked before. That is what makes a tick the same tick everywhere.
+///
+/// Instants are whole milliseconds. A panic in an implementation ends the job's actor, which is then started again
+/// within its restart budget; an implementation that blocks delays the other jobs of its thread.
+///
+/// ```
+/// use callsheet_actors::port::Schedule;
+/// use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+///
+/// /// Fires on every full hour.
+/// #[derive(Debug)]
+/// struct Hourly;
+///
+/// impl std::fmt::Display for Hourly {
+///     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+///         f.write_str("every full hour")
+///     }
+/// }
+///
+/// impl Schedule for Hourly {
+///     fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+///         after.duration_trunc(TimeDelta::hours(1)).ok()?.checked_add_signed(TimeDelta::hours(1))
+///     }
+///     fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+///         let hour = before.duration_trunc(TimeDelta::hours(1)).ok()?;
+///         if hour < before { Some(hour) } else { hour.checked_sub_signed(TimeDelta::hours(1)) }
+///     }
+/// }
+///
+/// let noon = "2026-01-01T12:00:00Z".parse().unwrap();
+/// assert_eq!(Hourly.next_after(noon).unwrap().to_rfc3339(), "2026-01-01T13:00:00+00:00");
+/// ```
+pub trait Schedule: Send + Sync + fmt::Debug + fmt::Display + 'static {
+    /// The first fire time strictly after `after`; `None` if there is none.
+    fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>>;
+
+    /// The last fire time strictly before `before`; `None` if there is none.
+    fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>>;
+
+    /// The IANA name of the time zone in which the rule is written, if it has one.
+    fn timezone(&self) -> Option<&str> {
+        None
+    }
+}
+
+/// A schedule, or a definition of one that may turn out to be wrong.
+///
+/// Definitions are checked when they are used, so that all faults of all jobs are reported together.
+pub trait IntoSchedule {
+    /// Checks the definition and compiles it.
+    ///
+    /// # Errors
+    ///
+    /// Every fault of the definition, at least one.
+    fn into_schedule(self) -> Result<Arc<dyn Schedule>, Faults>;
+}
+
+impl<S: Schedule> IntoSchedule for S {
+    fn into_schedule(self) -> Result<Arc<dyn Schedule>, Faults> {
+        Ok(Arc::new(self))
+    }
+}
+
+impl IntoSchedule for Arc<dyn Schedule> {
+    fn into_schedule(self) -> Result<Arc<dyn Schedule>, Faults> {
+        Ok(self)
+    }
+}

@@ -1,0 +1,3 @@
+//! Callsheet, a job scheduler for actix applications.
+
+pub mod schedule;
