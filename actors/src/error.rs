@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::name::{JobName, RunId};
+
 /// One thing that is wrong with a definition: what was written, the rule that it breaks, and the cure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -54,6 +56,12 @@ impl Faults {
         if faults.is_empty() { Ok(()) } else { Err(Self(faults)) }
     }
 
+    /// The faults, of which there is at least one.
+    pub(crate) fn of(faults: Vec<Fault>) -> Self {
+        debug_assert!(!faults.is_empty(), "faults are never empty");
+        Self(faults)
+    }
+
     /// The faults in the order in which they were found.
     pub fn as_slice(&self) -> &[Fault] {
         &self.0
@@ -84,3 +92,93 @@ impl fmt::Display for Faults {
 }
 
 impl std::error::Error for Faults {}
+
+/// Why jobs were not added. None of a batch was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddError {
+    /// Something is wrong with the definitions.
+    #[error("{0}")]
+    Invalid(Faults),
+    /// The definitions are right, but jobs of these names exist.
+    #[error("{0}")]
+    Exists(Faults),
+    /// The engine shuts down or has stopped.
+    #[error("no job is added any more: the engine shuts down")]
+    ShuttingDown,
+}
+
+/// Why jobs were not removed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoveError {
+    /// There is no job of this name. A tag that no job has, and "all" of none, are no errors.
+    #[error("there is no job {name:?} on this node; list the jobs to see their names")]
+    UnknownJob {
+        /// The name as it was given.
+        name: String,
+    },
+}
+
+/// Why a trigger started nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TriggerError {
+    /// There is no job of this name.
+    #[error("there is no job {name:?} on this node; list the jobs to see their names")]
+    UnknownJob {
+        /// The name as it was given.
+        name: String,
+    },
+    /// A run of the same lock key is in progress, or is being claimed.
+    #[error("job {job:?} was not started: its lock key is held; wait for the run to end")]
+    Overlap {
+        /// The job.
+        job: JobName,
+        /// The run that holds the key, if known.
+        holder: Option<RunId>,
+    },
+    /// The store did not answer; if it granted the run all the same, it is closed as cancelled.
+    #[error("job {job:?} was not started: the store did not answer: {reason}; try again later")]
+    Unavailable {
+        /// The job.
+        job: JobName,
+        /// What happened.
+        reason: String,
+    },
+    /// The job's actor died before it answered, or died too often to be started again.
+    #[error("job {job:?} was not started: its actor died; see the log for the panic")]
+    Broken {
+        /// The job.
+        job: JobName,
+    },
+    /// The engine shuts down or has stopped.
+    #[error("no job is started any more: the engine shuts down")]
+    ShuttingDown,
+}
+
+/// Why the engine did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Something is wrong with the jobs or the options: everything at once.
+    #[error("{0}")]
+    Invalid(Faults),
+    /// The store could not be reached.
+    #[error("the {backend} store did not open a session: {reason}")]
+    Unreachable {
+        /// What the store is called.
+        backend: &'static str,
+        /// What happened.
+        reason: String,
+    },
+    /// `arbiters(0)` puts the actors on the caller's `LocalSet`, and there is none.
+    #[error("arbiters(0) needs to be started inside a tokio LocalSet; use arbiters(1) or more elsewhere")]
+    NoLocalSet,
+    /// A thread or a runtime could not be made.
+    #[error("the engine's threads could not be started")]
+    Threads(#[source] std::io::Error),
+    /// A thread of the engine ended before it was ready.
+    #[error("the engine's thread ended before it was ready; see the log for the panic")]
+    Died,
+}

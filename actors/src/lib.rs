@@ -1,6 +1,65 @@
-//! The engine and the ports of Callsheet.
+//! The engine and the ports of Callsheet, a job scheduler for actix applications.
+//!
+//! Applications use the package `callsheet`, which re-exports what they need. This one is for those who implement a
+//! port: a [`Schedule`](port::Schedule), a [`Body`](port::Body), a [`Backend`](port::Backend), and check it with the
+//! suites of `testkit` (feature `testkit`).
+//!
+//! ```text
+//! application ──AddJob, RemoveJobs, TriggerJob…──▶ SupervisorActor ──owns──▶ JobActor (one per job)
+//!                                                      ▲    │                  │ compute next fire time, arm timer
+//!                                    LeadershipChanged │    │ starts           │ 1. may this node fire?  ◀── ElectionActor ──▶ Elector port
+//!                                                 ElectionActor                │ 2. claim this tick      ──▶ LockActor ──▶ Locker port
+//!                                                                              │ 3. run the body (own task, own runtime)
+//!  every actor ──Event──▶ ListenerActor ──▶ subscribers; metrics are counted where things are decided
+//! ```
+//!
+//! [`core`] decides and does nothing; the actors do and decide nothing.
 
+mod body;
+pub mod core;
+mod definition;
+mod drain;
+mod election;
+mod engine;
 mod error;
+mod event;
+mod job;
+mod listener;
+mod lock;
+pub mod metrics;
+mod name;
+mod node;
+mod placement;
 pub mod port;
+mod run;
+mod run_task;
+mod supervisor;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
-pub use error::{Fault, Faults};
+use std::time::Duration;
+
+pub use crate::port::SkipReason;
+pub use crate::{
+    body::ActorGone,
+    core::{
+        policy::{Fires, Misfire, OnLost, Overlap, Policies},
+        time::FireTime,
+    },
+    definition::{Bodiless, Job, TAGS_MAX},
+    drain::{HowDrained, REPORTED_RUNS_MAX, ShutdownReport},
+    engine::{Engine, EngineOptions, THREADS_MAX},
+    error::{AddError, Fault, Faults, RemoveError, StartError, TriggerError},
+    event::{CancelReason, Event, EventKind, Outcome, StepDownReason},
+    job::{ActiveRunStatus, JobState, JobStatus, LastRunStatus},
+    listener::{EVENTS_MAX, Listen, SUBSCRIBER_EVENTS_MAX},
+    name::{FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
+    run::{IntoRunResult, Origin, Run, RunError, RunResult},
+    supervisor::{
+        AddJob, AddJobs, Health, HealthReport, JobDetails, JobPage, ListJobs, PAGE_MAX, RESTART_PERIOD, RESTARTS_MAX,
+        RemoveJobs, SHUTDOWN_GRACE_DEFAULT, Selector, Shutdown, SupervisorActor, TriggerJob,
+    },
+};
+
+/// The deadline of every call to a store.
+pub const CALL_DEADLINE: Duration = Duration::from_secs(5);

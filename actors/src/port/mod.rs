@@ -1,5 +1,20 @@
-//! What others implement for the engine.
+//! What others implement for the engine. Each trait's documentation is its contract; `testkit::conformance` checks it.
 
+mod backend;
+mod body;
+mod clock;
+mod elector;
+mod locker;
 mod schedule;
+mod spawner;
 
+pub use backend::{Backend, Role};
+pub use body::Body;
+pub use clock::{Clock, SystemClock};
+pub use elector::{Campaign, ElectError, Elector, Grant, Lease, Renewal};
+pub use locker::{
+    ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, LockError, Locker, LostRun, Moved, Session,
+    SkipReason, Skips, TickClaim, Verdict,
+};
 pub use schedule::{IntoSchedule, Schedule};
+pub use spawner::{RuntimeSpawner, Spawner};

@@ -1,0 +1,441 @@
+//! Whether this node leads: campaign, renew, step down. Any doubt is "no".
+
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::{
+    event::StepDownReason,
+    name::Term,
+    port::{Campaign, Grant, Lease, Renewal},
+};
+
+/// The pause before a campaign or a resignation that got no answer is tried again, doubling up to [`RETRY_MAX`].
+pub const RETRY_MIN: Duration = Duration::from_millis(250);
+/// The longest pause before a campaign that got no answer is tried again.
+pub const RETRY_MAX: Duration = Duration::from_secs(5);
+/// A term is renewed this many times per lease.
+pub const RENEWALS_PER_LEASE: u32 = 3;
+
+/// What the machine is told. Instants are readings of the monotonic clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A session with the store is open.
+    SessionOpened,
+    /// The session with the store is gone.
+    SessionLost,
+    /// A campaign that started at `started` ended; `None` is "no answer".
+    CampaignEnded {
+        /// When the attempt started.
+        started: Duration,
+        /// The answer.
+        answer: Option<Campaign>,
+    },
+    /// A renewal that started at `started` ended; `None` is "no answer".
+    RenewalEnded {
+        /// When the attempt started.
+        started: Duration,
+        /// The answer.
+        answer: Option<Renewal>,
+    },
+    /// The store refused a claim of this node: the term is over.
+    Deposed {
+        /// The term of the claim.
+        term: Term,
+    },
+    /// A timer fired.
+    WakeUp,
+    /// The node shuts down.
+    Resign,
+}
+
+/// What the shell must do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Ask the store for a term.
+    Campaign,
+    /// Ask the store to extend the term.
+    Renew(Term),
+    /// Give the term back to the store.
+    Resign(Term),
+    /// Say that this node leads.
+    Gained(Term),
+    /// Say that this node does not lead any more.
+    Lost(Term, StepDownReason),
+}
+
+/// The effects of one step, in order.
+pub type Effects = SmallVec<[Effect; 2]>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// No session, or resigned.
+    Idle,
+    Campaigning,
+    Waiting {
+        until: Duration,
+    },
+    Leading(Leading),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Leading {
+    term: Term,
+    lease: Option<Lease>,
+    /// The trust lasts up to here; `None` is for ever.
+    trusted_until: Option<Duration>,
+    /// When to renew; `None` while a renewal is under way, and without a lease.
+    renew_at: Option<Duration>,
+}
+
+/// Decides whether this node leads.
+///
+/// ```text
+/// attempt     |----------------------|            granted late
+/// lease       [                            ]      counted from the START of the attempt
+/// trust       [                      |==]         margin earlier: a slow success cannot stretch it
+/// renewals                 r
+/// ```
+#[derive(Debug)]
+pub struct ElectionMachine {
+    state: State,
+    resigned: bool,
+    unanswered: u32,
+}
+
+impl Default for ElectionMachine {
+    fn default() -> Self {
+        Self { state: State::Idle, resigned: false, unanswered: 0 }
+    }
+}
+
+impl ElectionMachine {
+    /// Feeds one input; `now` is the monotonic clock's reading.
+    pub fn step(&mut self, now: Duration, input: Input) -> Effects {
+        let mut effects = Effects::new();
+        match input {
+            Input::SessionOpened => {
+                if self.state == State::Idle && !self.resigned {
+                    self.campaign(&mut effects);
+                }
+            }
+            Input::SessionLost => {
+                self.step_down(StepDownReason::SessionLost, &mut effects);
+                self.state = State::Idle;
+            }
+            Input::CampaignEnded { started, answer } => self.on_campaign_ended(now, started, answer, &mut effects),
+            Input::RenewalEnded { started, answer } => self.on_renewal_ended(now, started, answer, &mut effects),
+            Input::Deposed { term } => {
+                if self.leading().is_some_and(|leading| leading.term == term) {
+                    self.step_down(StepDownReason::Deposed, &mut effects);
+                    self.wait(now);
+                }
+            }
+            Input::WakeUp => self.on_wake_up(now, &mut effects),
+            Input::Resign => self.on_resign(&mut effects),
+        }
+        effects
+    }
+
+    /// How long until the machine has something to decide; `None` if only an input can change anything.
+    pub fn wake_in(&self, now: Duration) -> Option<Duration> {
+        let at = match self.state {
+            State::Idle | State::Campaigning => None,
+            State::Waiting { until } => Some(until),
+            State::Leading(leading) => {
+                [leading.renew_at, leading.trusted_until].into_iter().flatten().min()
+            }
+        };
+        at.map(|at| at.saturating_sub(now))
+    }
+
+    /// The term in which this node leads, and up to when that may be trusted (`None`: for ever).
+    pub fn term(&self, now: Duration) -> Option<(Term, Option<Duration>)> {
+        let leading = self.leading()?;
+        let trusted = leading.trusted_until.is_none_or(|until| now < until);
+        trusted.then_some((leading.term, leading.trusted_until))
+    }
+
+    fn leading(&self) -> Option<&Leading> {
+        match &self.state {
+            State::Leading(leading) => Some(leading),
+            State::Idle | State::Campaigning | State::Waiting { .. } => None,
+        }
+    }
+
+    fn on_campaign_ended(
+        &mut self,
+        now: Duration,
+        started: Duration,
+        answer: Option<Campaign>,
+        effects: &mut Effects,
+    ) {
+        if self.state != State::Campaigning {
+            // The session was lost, or the node resigned, meanwhile: what was won is given back.
+            if let Some(Campaign::Won(grant)) = answer {
+                effects.push(Effect::Resign(grant.term));
+            }
+            return;
+        }
+        match answer {
+            Some(Campaign::Won(grant)) => self.on_won(now, started, grant, effects),
+            Some(Campaign::Lost { retry_in, .. }) => {
+                self.unanswered = 0;
+                if retry_in.is_zero() {
+                    self.campaign(effects);
+                } else {
+                    self.state = State::Waiting { until: now.saturating_add(retry_in) };
+                }
+            }
+            None => self.wait(now),
+        }
+    }
+
+    fn on_won(&mut self, now: Duration, started: Duration, grant: Grant, effects: &mut Effects) {
+        self.unanswered = 0;
+        let trusted_until = grant.lease.map(|lease| trusted_until(started, lease));
+        if trusted_until.is_some_and(|until| until <= now) {
+            // Granted, but too late to be trusted.
+            effects.push(Effect::Resign(grant.term));
+            self.wait(now);
+            return;
+        }
+        self.state = State::Leading(Leading {
+            term: grant.term,
+            lease: grant.lease,
+            trusted_until,
+            renew_at: grant.lease.map(|lease| started + lease.duration / RENEWALS_PER_LEASE),
+        });
+        effects.push(Effect::Gained(grant.term));
+    }
+
+    fn on_renewal_ended(
+        &mut self,
+        now: Duration,
+        started: Duration,
+        answer: Option<Renewal>,
+        effects: &mut Effects,
+    ) {
+        let State::Leading(leading) = &mut self.state else { return };
+        let Some(lease) = leading.lease else { return };
+        match answer {
+            Some(Renewal::Renewed) => {
+                leading.trusted_until = Some(trusted_until(started, lease));
+                leading.renew_at = Some(started + lease.duration / RENEWALS_PER_LEASE);
+                self.expire(now, effects);
+            }
+            Some(Renewal::Deposed) => {
+                self.step_down(StepDownReason::Deposed, effects);
+                self.campaign(effects);
+            }
+            None => {
+                // Again soon; the trust goes on running out meanwhile.
+                leading.renew_at = Some(now.saturating_add(RETRY_MIN));
+                self.expire(now, effects);
+            }
+        }
+    }
+
+    fn on_wake_up(&mut self, now: Duration, effects: &mut Effects) {
+        self.expire(now, effects);
+        match &mut self.state {
+            State::Waiting { until } if *until <= now => self.campaign(effects),
+            State::Leading(leading) => {
+                if leading.renew_at.take_if(|at| *at <= now).is_some() {
+                    effects.push(Effect::Renew(leading.term));
+                }
+            }
+            State::Idle | State::Campaigning | State::Waiting { .. } => {}
+        }
+    }
+
+    fn on_resign(&mut self, effects: &mut Effects) {
+        self.resigned = true;
+        if let Some(term) = self.leading().map(|leading| leading.term) {
+            self.step_down(StepDownReason::Resigned, effects);
+            effects.push(Effect::Resign(term));
+        }
+        self.state = State::Idle;
+    }
+
+    /// Steps down if the trust has run out.
+    fn expire(&mut self, now: Duration, effects: &mut Effects) {
+        let expired = self.leading().and_then(|leading| leading.trusted_until).is_some_and(|until| until <= now);
+        if expired {
+            self.step_down(StepDownReason::TrustExpired, effects);
+            self.campaign(effects);
+        }
+    }
+
+    fn step_down(&mut self, why: StepDownReason, effects: &mut Effects) {
+        if let Some(leading) = self.leading() {
+            effects.push(Effect::Lost(leading.term, why));
+            self.state = State::Idle;
+        }
+    }
+
+    fn campaign(&mut self, effects: &mut Effects) {
+        self.state = State::Campaigning;
+        effects.push(Effect::Campaign);
+    }
+
+    fn wait(&mut self, now: Duration) {
+        let pause = RETRY_MIN.saturating_mul(1 << self.unanswered.min(16)).min(RETRY_MAX);
+        self.unanswered = self.unanswered.saturating_add(1);
+        self.state = State::Waiting { until: now.saturating_add(pause) };
+    }
+}
+
+fn trusted_until(started: Duration, lease: Lease) -> Duration {
+    started.saturating_add(lease.duration.saturating_sub(lease.margin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERM: Term = Term(7);
+    const LEASE: Lease = Lease { duration: Duration::from_secs(6), margin: Duration::from_secs(1) };
+
+    fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn won(started: Duration) -> Input {
+        let grant = Grant { term: TERM, lease: Some(LEASE) };
+        Input::CampaignEnded { started, answer: Some(Campaign::Won(grant)) }
+    }
+
+    fn leader() -> ElectionMachine {
+        let mut machine = ElectionMachine::default();
+        assert_eq!(machine.step(s(0), Input::SessionOpened)[..], [Effect::Campaign]);
+        assert_eq!(machine.step(s(0), won(s(0)))[..], [Effect::Gained(TERM)]);
+        machine
+    }
+
+    #[test]
+    fn trust_is_counted_from_the_start_of_the_attempt() {
+        let mut machine = ElectionMachine::default();
+        machine.step(s(10), Input::SessionOpened);
+
+        let effects = machine.step(s(13), won(s(10)));
+
+        assert_eq!(effects[..], [Effect::Gained(TERM)]);
+        assert_eq!(machine.term(s(14)), Some((TERM, Some(s(15)))));
+        assert_eq!(machine.term(s(15)), None);
+    }
+
+    #[test]
+    fn a_grant_that_comes_after_its_trust_is_given_back() {
+        let mut machine = ElectionMachine::default();
+        machine.step(s(10), Input::SessionOpened);
+
+        let effects = machine.step(s(15), won(s(10)));
+
+        assert_eq!(effects[..], [Effect::Resign(TERM)]);
+        assert_eq!(machine.term(s(15)), None);
+    }
+
+    #[test]
+    fn a_leader_renews_at_a_third_of_the_lease() {
+        let mut machine = leader();
+        assert_eq!(machine.wake_in(s(0)), Some(s(2)));
+
+        assert_eq!(machine.step(s(2), Input::WakeUp)[..], [Effect::Renew(TERM)]);
+        machine.step(s(3), Input::RenewalEnded { started: s(2), answer: Some(Renewal::Renewed) });
+
+        assert_eq!(machine.term(s(3)), Some((TERM, Some(s(7)))));
+        assert_eq!(machine.wake_in(s(3)), Some(s(1)));
+    }
+
+    #[test]
+    fn a_renewal_without_an_answer_is_tried_again_and_does_not_stretch_the_trust() {
+        let mut machine = leader();
+        machine.step(s(2), Input::WakeUp);
+
+        let effects = machine.step(s(4), Input::RenewalEnded { started: s(2), answer: None });
+
+        assert_eq!(effects[..], []);
+        assert_eq!(machine.wake_in(s(4)), Some(RETRY_MIN));
+        assert_eq!(machine.term(s(4)), Some((TERM, Some(s(5)))));
+    }
+
+    #[test]
+    fn a_leader_whose_trust_ran_out_steps_down_before_it_does_anything_else() {
+        let mut machine = leader();
+        machine.step(s(2), Input::WakeUp);
+
+        let effects = machine.step(s(5), Input::WakeUp);
+
+        assert_eq!(effects[..], [Effect::Lost(TERM, StepDownReason::TrustExpired), Effect::Campaign]);
+    }
+
+    #[test]
+    fn a_renewal_that_succeeds_after_the_trust_ran_out_does_not_bring_it_back() {
+        let mut machine = leader();
+        machine.step(s(2), Input::WakeUp);
+
+        let effects = machine.step(s(9), Input::RenewalEnded { started: s(2), answer: Some(Renewal::Renewed) });
+
+        assert_eq!(effects[..], [Effect::Lost(TERM, StepDownReason::TrustExpired), Effect::Campaign]);
+    }
+
+    #[test]
+    fn a_deposed_leader_steps_down_at_once() {
+        let mut machine = leader();
+        assert_eq!(machine.step(s(1), Input::Deposed { term: Term(6) })[..], []);
+
+        let effects = machine.step(s(1), Input::Deposed { term: TERM });
+
+        assert_eq!(effects[..], [Effect::Lost(TERM, StepDownReason::Deposed)]);
+        assert_eq!(machine.step(s(2), Input::WakeUp)[..], [Effect::Campaign]);
+    }
+
+    #[test]
+    fn a_lost_session_ends_the_term_until_another_one_is_open() {
+        let mut machine = leader();
+
+        let effects = machine.step(s(1), Input::SessionLost);
+
+        assert_eq!(effects[..], [Effect::Lost(TERM, StepDownReason::SessionLost)]);
+        assert_eq!(machine.wake_in(s(1)), None);
+        assert_eq!(machine.step(s(3), Input::SessionOpened)[..], [Effect::Campaign]);
+    }
+
+    #[test]
+    fn a_node_that_resigned_neither_leads_nor_campaigns() {
+        let mut machine = leader();
+
+        let effects = machine.step(s(1), Input::Resign);
+
+        assert_eq!(effects[..], [Effect::Lost(TERM, StepDownReason::Resigned), Effect::Resign(TERM)]);
+        assert_eq!(machine.step(s(2), Input::SessionOpened)[..], []);
+    }
+
+    #[test]
+    fn a_term_that_is_won_while_resigning_is_given_back() {
+        let mut machine = ElectionMachine::default();
+        machine.step(s(0), Input::SessionOpened);
+        assert_eq!(machine.step(s(1), Input::Resign)[..], []);
+
+        assert_eq!(machine.step(s(2), won(s(0)))[..], [Effect::Resign(TERM)]);
+    }
+
+    #[test]
+    fn campaigns_without_an_answer_are_tried_again_with_growing_pauses() {
+        let mut machine = ElectionMachine::default();
+        machine.step(s(0), Input::SessionOpened);
+        let mut now = s(0);
+        let mut pauses = Vec::new();
+
+        for _ in 0..7 {
+            machine.step(now, Input::CampaignEnded { started: now, answer: None });
+            let pause = machine.wake_in(now).unwrap();
+            pauses.push(pause.as_millis());
+            now += pause;
+            assert_eq!(machine.step(now, Input::WakeUp)[..], [Effect::Campaign]);
+        }
+
+        assert_eq!(pauses, [250, 500, 1_000, 2_000, 4_000, 5_000, 5_000]);
+    }
+}

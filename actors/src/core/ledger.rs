@@ -1,0 +1,317 @@
+//! The rules of claims, as a value in memory: cursors, keys, tokens and open runs.
+//!
+//! The embedded backend is this behind a mutex; the shared store of the test kit adds sessions that die, terms that
+//! change hands, and faults. An adapter to a database enforces the same rules in its statements.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
+};
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    core::time::FireTime,
+    event::Outcome,
+    name::{FencingToken, JobName, LockKey, RunId, Term},
+    port::{
+        ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, LostRun, Moved, Session, Skips, TickClaim,
+        Verdict,
+    },
+};
+
+/// The most withdrawn jobs whose cursors are kept.
+pub const WITHDRAWN_MAX: usize = 10_000;
+
+/// A change of the ledger, for those who audit it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// A job was enrolled, and its cursor was set anew.
+    Enrolled {
+        /// The job.
+        job: JobName,
+        /// Its cursor.
+        cursor: DateTime<Utc>,
+    },
+    /// A cursor moved over ticks; the last of them was claimed if there is a run.
+    Moved {
+        /// The job.
+        job: JobName,
+        /// The cursor before.
+        from: DateTime<Utc>,
+        /// The cursor after.
+        to: FireTime,
+        /// The ticks between that do not run.
+        skips: Skips,
+        /// The run of the tick at `to`.
+        run: Option<RunId>,
+        /// The session that moved it.
+        session: Session,
+    },
+    /// A run ended.
+    Closed {
+        /// The run.
+        run: RunId,
+        /// How.
+        outcome: Outcome,
+    },
+}
+
+#[derive(Debug)]
+struct JobRow {
+    cursor: DateTime<Utc>,
+    /// A digest of the schedule in words.
+    schedule: u64,
+    /// The run of the tick at the cursor.
+    run: Option<RunId>,
+    withdrawn: bool,
+}
+
+#[derive(Debug)]
+struct OpenRun {
+    session: Session,
+    job: JobName,
+    key: LockKey,
+    token: FencingToken,
+    fire_time: Option<FireTime>,
+}
+
+/// Cursors, keys, tokens and open runs.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    term: Option<Term>,
+    live: HashSet<Session>,
+    sessions: u64,
+    jobs: HashMap<JobName, JobRow>,
+    withdrawn: VecDeque<JobName>,
+    /// Held keys only: one counter of tokens for all keys grows for each of them.
+    keys: HashMap<LockKey, RunId>,
+    tokens: u64,
+    open: HashMap<RunId, OpenRun>,
+    records: Option<Vec<Record>>,
+}
+
+impl Ledger {
+    /// An empty ledger that keeps a record of every change. Unbounded: for tests.
+    pub fn audited() -> Self {
+        Self { records: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// Every change so far, if the ledger is audited.
+    pub fn records(&self) -> &[Record] {
+        self.records.as_deref().unwrap_or_default()
+    }
+
+    /// Opens a session.
+    pub fn open_session(&mut self) -> Session {
+        self.sessions += 1;
+        let session = Session(self.sessions);
+        self.live.insert(session);
+        session
+    }
+
+    /// Ends a session: what it holds can be taken over.
+    pub fn end_session(&mut self, session: Session) {
+        self.live.remove(&session);
+    }
+
+    /// Whether a session is alive.
+    pub fn is_live(&self, session: Session) -> bool {
+        self.live.contains(&session)
+    }
+
+    /// From now on only claims of `term` are granted; `None`: of no term.
+    pub fn set_term(&mut self, term: Option<Term>) {
+        self.term = term;
+    }
+
+    /// Marks a job as scheduled under a term.
+    pub fn enrol(&mut self, now: DateTime<Utc>, job: &Enrolment, newest: Term) -> Enrolled {
+        if self.term != Some(job.term) {
+            return Enrolled::Deposed { term: newest };
+        }
+        let schedule = digest(&job.schedule);
+        let row = self.jobs.get_mut(&job.job);
+        let cursor = match row {
+            Some(row) if !row.withdrawn && row.schedule == schedule => return Enrolled::Done { cursor: row.cursor },
+            Some(row) => {
+                // A new or changed job owes ticks only from now on, and its cursor never goes back.
+                *row = JobRow { cursor: row.cursor.max(now), schedule, run: None, withdrawn: false };
+                row.cursor
+            }
+            None => {
+                self.jobs.insert(job.job.clone(), JobRow { cursor: now, schedule, run: None, withdrawn: false });
+                now
+            }
+        };
+        self.record(|| Record::Enrolled { job: job.job.clone(), cursor });
+        Enrolled::Done { cursor }
+    }
+
+    /// Keeps the cursor of a removed job, up to a bound.
+    pub fn withdraw(&mut self, job: &JobName) {
+        let Some(row) = self.jobs.get_mut(job) else { return };
+        if std::mem::replace(&mut row.withdrawn, true) {
+            return;
+        }
+        self.withdrawn.push_back(job.clone());
+        if self.withdrawn.len() > WITHDRAWN_MAX
+            && let Some(oldest) = self.withdrawn.pop_front()
+            && self.jobs.get(&oldest).is_some_and(|row| row.withdrawn)
+        {
+            self.jobs.remove(&oldest);
+        }
+    }
+
+    /// Claims one run for `session`.
+    pub fn claim(&mut self, now: DateTime<Utc>, session: Session, request: &ClaimRequest, newest: Term) -> Verdict {
+        if let Some(open) = self.open.get(&request.run) {
+            return match open.session == session {
+                true => Verdict::Granted { token: open.token, lost: None },
+                false => Verdict::Moved { cursor: self.cursor_of(&request.job, now) },
+            };
+        }
+        if let Some(tick) = &request.tick
+            && let Err(verdict) = self.check_tick(now, request, tick, newest)
+        {
+            return verdict;
+        }
+        let lost = match self.free_key(&request.key) {
+            Ok(lost) => lost.map(Box::new),
+            Err(holder) => return Verdict::Busy { holder: Some(holder) },
+        };
+
+        if let Some(TickClaim { fire_time, expected, skips, .. }) = request.tick {
+            if let Some(row) = self.jobs.get_mut(&request.job) {
+                row.cursor = fire_time.instant();
+                row.run = Some(request.run);
+            }
+            let (job, run) = (&request.job, Some(request.run));
+            self.record(|| Record::Moved { job: job.clone(), from: expected, to: fire_time, skips, run, session });
+        }
+        self.tokens += 1;
+        let token = FencingToken(self.tokens);
+        self.keys.insert(request.key.clone(), request.run);
+        let open = OpenRun {
+            session,
+            job: request.job.clone(),
+            key: request.key.clone(),
+            token,
+            fire_time: request.tick.map(|tick| tick.fire_time),
+        };
+        self.open.insert(request.run, open);
+        Verdict::Granted { token, lost }
+    }
+
+    fn check_tick(
+        &self,
+        now: DateTime<Utc>,
+        request: &ClaimRequest,
+        tick: &TickClaim,
+        newest: Term,
+    ) -> Result<(), Verdict> {
+        if self.term != Some(tick.term) {
+            return Err(Verdict::Deposed { term: newest });
+        }
+        if let Ok(wait) = (tick.fire_time.instant() - now).to_std()
+            && !wait.is_zero()
+        {
+            return Err(Verdict::NotYet { wait });
+        }
+        let Some(row) = self.jobs.get(&request.job).filter(|row| !row.withdrawn) else {
+            return Err(Verdict::Moved { cursor: self.cursor_of(&request.job, now) });
+        };
+        match row.run {
+            _ if row.cursor == tick.expected => Ok(()),
+            Some(run) if row.cursor == tick.fire_time.instant() => {
+                Err(Verdict::AlreadyRun { run, cursor: row.cursor })
+            }
+            _ => Err(Verdict::Moved { cursor: row.cursor }),
+        }
+    }
+
+    /// Takes the key from a dead holder, which is closed as lost.
+    fn free_key(&mut self, key: &LockKey) -> Result<Option<LostRun>, RunId> {
+        let Some(holder) = self.keys.get(key).copied() else { return Ok(None) };
+        if self.open.get(&holder).is_some_and(|open| self.live.contains(&open.session)) {
+            return Err(holder);
+        }
+        Ok(self.close_as_lost(holder))
+    }
+
+    /// Records the end of a run of `session` and frees its key.
+    pub fn complete(&mut self, session: Session, end: &Completion) -> Completed {
+        match self.open.get(&end.run) {
+            Some(open) if open.session == session && open.token == end.token => {
+                self.close(end.run, end.outcome);
+                Completed::Recorded
+            }
+            Some(_) => Completed::Stale,
+            None => {
+                let closed = Record::Closed { run: end.run, outcome: end.outcome };
+                if self.records().contains(&closed) { Completed::Recorded } else { Completed::Stale }
+            }
+        }
+    }
+
+    /// Moves a cursor over ticks that nobody runs.
+    pub fn advance(&mut self, session: Session, asked: &CursorMove, now: DateTime<Utc>, newest: Term) -> Moved {
+        if self.term != Some(asked.term) {
+            return Moved::Deposed { term: newest };
+        }
+        match self.jobs.get_mut(&asked.job).filter(|row| !row.withdrawn && row.cursor == asked.expected) {
+            Some(row) => {
+                row.cursor = asked.to.instant();
+                row.run = None;
+                let CursorMove { job, expected: from, to, skips, .. } = asked.clone();
+                self.record(|| Record::Moved { job, from, to, skips, run: None, session });
+                Moved::Done
+            }
+            None => Moved::Elsewhere { cursor: self.cursor_of(&asked.job, now) },
+        }
+    }
+
+    /// Closes up to `limit` open runs of dead sessions.
+    pub fn close_lost(&mut self, limit: usize) -> Vec<LostRun> {
+        let dead = self.open.iter().filter(|(_, open)| !self.live.contains(&open.session));
+        let mut dead: Vec<_> = dead.map(|(run, _)| *run).take(limit).collect();
+        dead.sort();
+        dead.into_iter().filter_map(|run| self.close_as_lost(run)).collect()
+    }
+
+    /// How many keys are held.
+    pub fn held(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The cursor of a job, or `now` for one that is not known.
+    pub fn cursor_of(&self, job: &JobName, now: DateTime<Utc>) -> DateTime<Utc> {
+        self.jobs.get(job).map_or(now, |row| row.cursor)
+    }
+
+    fn close_as_lost(&mut self, run: RunId) -> Option<LostRun> {
+        let OpenRun { job, fire_time, .. } = self.close(run, Outcome::Lost)?;
+        Some(LostRun { job, run, fire_time })
+    }
+
+    fn close(&mut self, run: RunId, outcome: Outcome) -> Option<OpenRun> {
+        let open = self.open.remove(&run)?;
+        if self.keys.get(&open.key) == Some(&run) {
+            self.keys.remove(&open.key);
+        }
+        self.record(|| Record::Closed { run, outcome });
+        Some(open)
+    }
+
+    fn record(&mut self, record: impl FnOnce() -> Record) {
+        if let Some(records) = &mut self.records {
+            records.push(record());
+        }
+    }
+}
+
+fn digest(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,8 @@
+//! Decides: values and state machines. No actix, no tokio, no clock, no I/O.
+
+pub mod election;
+pub mod job;
+pub mod ledger;
+pub mod misfire;
+pub mod policy;
+pub mod time;

@@ -1,0 +1,60 @@
+//! Planned times and readings of the clocks.
+
+use std::{fmt, time::Duration};
+
+use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
+use serde::Serialize;
+
+use crate::name::{RunId, Term};
+
+/// A planned instant, in whole milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct FireTime(DateTime<Utc>);
+
+impl FireTime {
+    /// The instant, cut to whole milliseconds.
+    pub fn new(instant: DateTime<Utc>) -> Self {
+        Self(instant.trunc_subsecs(3))
+    }
+
+    /// The instant.
+    pub fn instant(self) -> DateTime<Utc> {
+        self.0
+    }
+
+    /// How long before `now` this was; zero if it is still to come.
+    pub fn lateness(self, now: DateTime<Utc>) -> Duration {
+        since(self.0, now)
+    }
+}
+
+impl fmt::Display for FireTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+    }
+}
+
+impl fmt::Debug for FireTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The time from `then` to `now`; zero if `then` is later.
+pub fn since(then: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
+    (now - then).to_std().unwrap_or_default()
+}
+
+/// What the shell knows at the start of a step. Machines read no clock and make no ids.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// The wall clock: what planned times are compared with.
+    pub wall: DateTime<Utc>,
+    /// The monotonic clock, since any fixed instant of this process: what spans are measured with.
+    pub elapsed: Duration,
+    /// The term in which this node leads at this instant, if it does.
+    pub term: Option<Term>,
+    /// An id that no run has yet.
+    pub spare: RunId,
+}

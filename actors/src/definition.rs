@@ -1,0 +1,272 @@
+//! What a job is: its name, schedule, policies and body.
+
+use std::{
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use actix::Recipient;
+use chrono::{DateTime, Utc};
+
+use crate::{
+    body::{ActorBody, FunctionBody, LocalBody},
+    core::policy::{Fires, Misfire, OnLost, Overlap, Policies},
+    error::{Fault, Faults},
+    name::{JobName, LockKey, Tag},
+    port::{Body, IntoSchedule, Schedule},
+    run::{IntoRunResult, Run},
+};
+
+/// The most tags of one job.
+pub const TAGS_MAX: usize = 32;
+
+/// A job that has no body yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Bodiless;
+
+/// The definition of a job. `Job::new` starts one, a `run…` method gives it its body.
+///
+/// Nothing here fails: what is wrong with the definition is said, all at once, by [`check`](Job::check) and by whoever
+/// the job is added to.
+///
+/// ```
+/// # use callsheet_actors::{Job, port::{IntoSchedule, Schedule}};
+/// # fn hello(schedule: impl IntoSchedule) -> Job {
+/// Job::new("hello", schedule)
+///     .tag("greeting")
+///     .timeout(std::time::Duration::from_secs(10))
+///     .run(async |run| println!("{run:?}"))
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Job<B = Arc<dyn Body>> {
+    name: String,
+    lock_key: Option<String>,
+    tags: Vec<String>,
+    schedule: Result<Arc<dyn Schedule>, Faults>,
+    policies: Policies,
+    body: B,
+}
+
+impl Job<Bodiless> {
+    /// A job with default policies.
+    ///
+    /// The name is 1 to 200 bytes without control characters, unique within the scope.
+    pub fn new(name: impl Into<String>, schedule: impl IntoSchedule) -> Self {
+        Self {
+            name: name.into(),
+            lock_key: None,
+            tags: Vec::new(),
+            schedule: schedule.into_schedule(),
+            policies: Policies::default(),
+            body: Bodiless,
+        }
+    }
+
+    /// The body is an async closure or function. It runs on the engine's body threads and may return nothing or a
+    /// `Result`.
+    ///
+    /// A closure that captures state is not `Fn` when it is `async move`: use [`run_with`](Self::run_with).
+    pub fn run<F, Fut>(self, body: F) -> Job
+    where
+        F: Fn(Run) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: IntoRunResult,
+    {
+        self.body(Arc::new(FunctionBody(body)))
+    }
+
+    /// The body is an async function with a state, which is cloned for each run.
+    pub fn run_with<S, F, Fut>(self, state: S, body: F) -> Job
+    where
+        S: Clone + Send + Sync + 'static,
+        F: Fn(Run, S) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: IntoRunResult,
+    {
+        self.run(move |run| body(run, state.clone()))
+    }
+
+    /// The body is an async closure or function whose futures are not `Send`. They are made and polled on arbiters of
+    /// their own, each a single thread: a body that blocks delays the other local bodies.
+    pub fn run_local<F, Fut>(self, body: F) -> Job
+    where
+        F: Fn(Run) -> Fut + Send + Sync + 'static,
+        Fut: Future + 'static,
+        Fut::Output: IntoRunResult,
+    {
+        self.body(Arc::new(LocalBody::new(body)))
+    }
+
+    /// The body is an actor of the application, which gets each [`Run`] as a message and answers when it is done.
+    ///
+    /// It cannot be aborted: after an abort the run keeps its lock key until the actor answers. An actor that stopped
+    /// or panicked has a closed mailbox for good; each run then fails with [`ActorGone`](crate::ActorGone).
+    pub fn run_actor(self, actor: impl Into<Recipient<Run>>) -> Job {
+        self.body(Arc::new(ActorBody(actor.into())))
+    }
+
+    /// The body is anything that implements the port.
+    pub fn body(self, body: Arc<dyn Body>) -> Job {
+        let Self { name, lock_key, tags, schedule, policies, body: Bodiless } = self;
+        Job { name, lock_key, tags, schedule, policies, body }
+    }
+}
+
+impl<B> Job<B> {
+    /// Which nodes fire the job. Default: [`Fires::Leader`].
+    #[must_use]
+    pub fn fires(mut self, fires: Fires) -> Self {
+        self.policies.fires = fires;
+        self
+    }
+
+    /// What happens to a tick during a run of the same lock key. Default: [`Overlap::Skip`].
+    #[must_use]
+    pub fn overlap(mut self, overlap: Overlap) -> Self {
+        self.policies.overlap = overlap;
+        self
+    }
+
+    /// What happens to ticks whose time passed without a run. Default: one catch-up run within 5 minutes.
+    #[must_use]
+    pub fn misfire(mut self, misfire: Misfire) -> Self {
+        self.policies.misfire = misfire;
+        self
+    }
+
+    /// What happens to a run whose node died. Default: [`OnLost::Record`].
+    #[must_use]
+    pub fn on_lost(mut self, on_lost: OnLost) -> Self {
+        self.policies.on_lost = on_lost;
+        self
+    }
+
+    /// The lateness up to which a tick is on time. Default: 1 s.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.policies.grace = grace;
+        self
+    }
+
+    /// How long a run may take, at least 1 ms. It is then cancelled, and after the abort grace aborted. Default: no
+    /// limit.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.policies.timeout = Some(timeout);
+        self
+    }
+
+    /// The time between cancelling a run and aborting it. Default: 5 s.
+    #[must_use]
+    pub fn abort_grace(mut self, grace: Duration) -> Self {
+        self.policies.abort_grace = grace;
+        self
+    }
+
+    /// What a run excludes: jobs with the same key do not overlap, on any node. Default: the job's name.
+    #[must_use]
+    pub fn lock_key(mut self, key: impl Into<String>) -> Self {
+        self.lock_key = Some(key.into());
+        self
+    }
+
+    /// Adds a label by which jobs are selected together; at most [`TAGS_MAX`].
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+}
+
+impl Job {
+    /// Checks the definition.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, at once.
+    pub fn check(&self) -> Result<(), Faults> {
+        self.clone().define(Utc::now()).map(drop)
+    }
+
+    /// Checks the definition as of `now` and takes it apart.
+    pub(crate) fn define(self, now: DateTime<Utc>) -> Result<Definition, Faults> {
+        let mut faults = Vec::new();
+        let subject = format!("job {:?}", self.name.chars().take(40).collect::<String>());
+        let note = |fault: Fault, faults: &mut Vec<Fault>| faults.push(fault.within(&subject));
+
+        let name = JobName::new(&self.name).map_err(|fault| faults.push(fault)).ok();
+        let key = self.lock_key.map(LockKey::new).transpose().map_err(|fault| note(fault, &mut faults)).ok();
+        let tags: Vec<_> = self
+            .tags
+            .iter()
+            .filter_map(|tag| Tag::new(tag).map_err(|fault| note(fault, &mut faults)).ok())
+            .collect();
+        if tags.len() > TAGS_MAX {
+            let rule = format!("a job has at most {TAGS_MAX} tags");
+            note(Fault::new("tags", tags.len().to_string(), rule, "remove some"), &mut faults);
+        }
+        if let Some(timeout) = self.policies.timeout.filter(|timeout| *timeout < TIMEOUT_MIN) {
+            let rule = "a timeout is at least 1 ms";
+            let cure = "raise it, or leave it out for no limit";
+            note(Fault::new("timeout", format!("{timeout:?}"), rule, cure), &mut faults);
+        }
+        let schedule = match self.schedule.and_then(|schedule| check_schedule(schedule, now)) {
+            Ok(schedule) => Some(schedule),
+            Err(found) => {
+                found.into_vec().into_iter().for_each(|fault| note(fault, &mut faults));
+                None
+            }
+        };
+
+        match (name, key, schedule) {
+            (Some(name), Some(key), Some((schedule, description))) if faults.is_empty() => Ok(Definition {
+                key: key.unwrap_or_else(|| LockKey::from(&name)),
+                name,
+                tags: tags.into(),
+                schedule,
+                description,
+                policies: self.policies,
+                body: self.body,
+            }),
+            _ => Err(Faults::of(faults)),
+        }
+    }
+}
+
+const TIMEOUT_MIN: Duration = Duration::from_millis(1);
+
+/// Refuses a schedule that never fires, and one that panics when it is asked: better now than in its actor.
+fn check_schedule(schedule: Arc<dyn Schedule>, now: DateTime<Utc>) -> Result<(Arc<dyn Schedule>, Arc<str>), Faults> {
+    let asked = catch_unwind(AssertUnwindSafe(|| {
+        let fires = schedule.next_after(now).is_some() || schedule.previous_before(now).is_some();
+        (schedule.to_string(), fires)
+    }));
+    match asked {
+        Ok((description, true)) => Ok((schedule, description.into())),
+        Ok((description, false)) => {
+            Err(Fault::new("schedule", description, "it never fires", "give it at least one fire time").into())
+        }
+        Err(_) => Err(Fault::new(
+            "schedule",
+            "a type of the application",
+            "it panicked when it was asked for its next fire time",
+            "mend its `next_after`, `previous_before` or `Display`",
+        )
+        .into()),
+    }
+}
+
+/// A checked definition.
+pub(crate) struct Definition {
+    pub(crate) name: JobName,
+    pub(crate) key: LockKey,
+    pub(crate) tags: Box<[Tag]>,
+    pub(crate) schedule: Arc<dyn Schedule>,
+    /// The schedule in words.
+    pub(crate) description: Arc<str>,
+    pub(crate) policies: Policies,
+    pub(crate) body: Arc<dyn Body>,
+}

@@ -1,0 +1,128 @@
+//! The runs that a shutdown waits for.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use crate::{
+    core::job::{End, Ended},
+    name::{JobName, RunId},
+};
+
+/// The most runs that a report names one by one.
+pub const REPORTED_RUNS_MAX: usize = 1_000;
+
+/// How a run ended during a shutdown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HowDrained {
+    /// It ended by itself, or by its own timeout, before the deadline.
+    Drained,
+    /// It was told to stop, and did.
+    Cancelled,
+    /// It was dropped.
+    Aborted,
+}
+
+impl HowDrained {
+    pub(crate) fn of(ended: &Ended) -> Self {
+        use crate::event::CancelReason::Shutdown;
+        match (&ended.cancelled, &ended.end) {
+            (_, End::Aborted) => Self::Aborted,
+            (Some(Shutdown), End::Returned | End::Failed(_) | End::Panicked(_)) => Self::Cancelled,
+            (_, End::Returned | End::Failed(_) | End::Panicked(_)) => Self::Drained,
+        }
+    }
+}
+
+/// What became of the runs that were in progress when the engine was told to stop.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// How many ended by themselves before the deadline.
+    pub drained: u64,
+    /// How many were told to stop, and did.
+    pub cancelled: u64,
+    /// How many had to be dropped.
+    pub aborted: u64,
+    /// How many have not ended yet: bodies that block, and actors that do not answer.
+    pub still_running: u64,
+    /// The runs that did not drain, one by one; at most [`REPORTED_RUNS_MAX`].
+    pub stopped: Vec<(JobName, RunId, HowDrained)>,
+    /// The jobs of the runs that have not ended yet; at most [`REPORTED_RUNS_MAX`].
+    pub stuck: Vec<JobName>,
+}
+
+impl fmt::Display for ShutdownReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { drained, cancelled, aborted, still_running, .. } = self;
+        write!(f, "drained {drained}, cancelled {cancelled}, aborted {aborted}")?;
+        if *still_running > 0 {
+            write!(f, ", still running {still_running}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Each job actor holds a share of it from the moment it hears of the shutdown until nothing of the job runs; the last
+/// share that is dropped ends the wait.
+pub(crate) struct Drain {
+    tally: Arc<Mutex<Tally>>,
+    _over: oneshot::Sender<()>,
+}
+
+/// What became of the runs so far.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    report: ShutdownReport,
+    running: HashMap<RunId, JobName>,
+}
+
+impl Drain {
+    /// The drain, its tally, and a receiver that resolves (with an error: nothing is ever sent) when it is over.
+    pub(crate) fn new() -> (Self, Arc<Mutex<Tally>>, oneshot::Receiver<()>) {
+        let (sender, over) = oneshot::channel();
+        let tally = Arc::<Mutex<Tally>>::default();
+        (Self { tally: tally.clone(), _over: sender }, tally, over)
+    }
+
+    /// A run is in progress.
+    pub(crate) fn expect(&self, job: &JobName, run: RunId) {
+        self.tally().running.insert(run, job.clone());
+    }
+
+    /// A run is over.
+    pub(crate) fn record(&self, job: &JobName, run: RunId, how: HowDrained) {
+        let mut tally = self.tally();
+        tally.running.remove(&run);
+        let report = &mut tally.report;
+        match how {
+            HowDrained::Drained => report.drained += 1,
+            HowDrained::Cancelled => report.cancelled += 1,
+            HowDrained::Aborted => report.aborted += 1,
+        }
+        if how != HowDrained::Drained && report.stopped.len() < REPORTED_RUNS_MAX {
+            report.stopped.push((job.clone(), run, how));
+        }
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tally {
+    /// The report as of now.
+    pub(crate) fn report(&self) -> ShutdownReport {
+        let mut report = self.report.clone();
+        report.still_running = self.running.len() as u64;
+        report.stuck = self.running.values().take(REPORTED_RUNS_MAX).cloned().collect();
+        report.stuck.sort();
+        report
+    }
+}

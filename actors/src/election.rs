@@ -1,0 +1,225 @@
+//! The election actor owns the term.
+//!
+//! It campaigns, renews and resigns through the elector port, and tells the supervisor when this node starts or stops
+//! to lead. Its answer to "does this node lead?" stands in [`Leadership`](crate::node::Leadership), so that nobody has to
+//! ask it. The supervisor tells it about sessions, the lock actor about refused terms. Nothing survives a restart.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::prelude::*;
+
+use crate::{
+    CALL_DEADLINE,
+    core::election::{Effect, ElectionMachine, Effects, Input},
+    event::EventKind,
+    name::Term,
+    node::Node,
+    port::Elector,
+    supervisor::LeadershipChanged,
+};
+
+/// The session with the store was opened or lost.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) enum SessionChanged {
+    Opened,
+    Lost,
+}
+
+/// The store refused a claim of this node's term.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct TermRefused(pub(crate) Term);
+
+/// Gives the term up for good. Answers when the store knows, or does not answer.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Resign;
+
+/// Asks whether the actor is there.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct PingElection;
+
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct StopElection;
+
+/// Performs the effects of one [`ElectionMachine`].
+pub(crate) struct ElectionActor {
+    node: Arc<Node>,
+    elector: Arc<dyn Elector>,
+    machine: ElectionMachine,
+    timer: Option<SpawnHandle>,
+    /// The campaign or renewal under way. It ends with its session.
+    call: Option<SpawnHandle>,
+}
+
+impl ElectionActor {
+    pub(crate) fn new(node: Arc<Node>, elector: Arc<dyn Elector>) -> Self {
+        Self { node, elector, machine: ElectionMachine::default(), timer: None, call: None }
+    }
+
+    fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
+        let effects = self.machine.step(self.node.clock.elapsed(), input);
+        self.show();
+        self.perform(effects, ctx);
+        self.arm(ctx);
+    }
+
+    /// Shows the machine's answer to everybody, before anybody is told.
+    fn show(&self) {
+        let term = self.machine.term(self.node.clock.elapsed());
+        self.node.leadership.set(term.map(|(term, _)| term), term.and_then(|(_, until)| until));
+    }
+
+    fn perform(&mut self, effects: Effects, ctx: &mut Context<Self>) {
+        let node = self.node.clone();
+        let meters = &node.meters;
+        for effect in effects {
+            match effect {
+                Effect::Campaign => self.campaign(ctx),
+                Effect::Renew(term) => self.renew(term, ctx),
+                Effect::Resign(term) => {
+                    let elector = self.elector.clone();
+                    // Whether the store heard it or not, the term lapses.
+                    let resigned = async move { drop(with_deadline(elector.resign(term)).await) };
+                    ctx.spawn(resigned.into_actor(self));
+                }
+                Effect::Gained(term) => {
+                    meters.leader.set(1);
+                    meters.term.set(term.0 as f64);
+                    meters.leadership_changes.increment(1);
+                    node.publisher.publish(|| EventKind::LeadershipGained { term });
+                    node.supervisor().do_send(LeadershipChanged(Some(term)));
+                }
+                Effect::Lost(term, why) => {
+                    meters.leader.set(0);
+                    meters.leadership_changes.increment(1);
+                    node.publisher.publish(|| EventKind::LeadershipLost { term, why });
+                    node.supervisor().do_send(LeadershipChanged(None));
+                }
+            }
+        }
+    }
+
+    fn campaign(&mut self, ctx: &mut Context<Self>) {
+        let elector = self.elector.clone();
+        let started = self.node.clock.elapsed();
+        let call = async move { with_deadline(elector.campaign()).await };
+        let answered = call.into_actor(self).map(move |answer, actor, ctx| {
+            let answer = actor.heard("campaign", answer);
+            actor.step(Input::CampaignEnded { started, answer }, ctx);
+        });
+        self.call = Some(ctx.spawn(answered));
+    }
+
+    fn renew(&mut self, term: Term, ctx: &mut Context<Self>) {
+        let elector = self.elector.clone();
+        let started = self.node.clock.elapsed();
+        let call = async move { with_deadline(elector.renew(term)).await };
+        let answered = call.into_actor(self).map(move |answer, actor, ctx| {
+            let answer = actor.heard("renew", answer);
+            actor.step(Input::RenewalEnded { started, answer }, ctx);
+        });
+        self.call = Some(ctx.spawn(answered));
+    }
+
+    fn heard<T>(&mut self, operation: &'static str, answer: Result<T, String>) -> Option<T> {
+        self.call = None;
+        answer
+            .map_err(|reason| {
+                self.node.meters.coordination_error(operation);
+                self.node.publisher.publish(|| EventKind::LeadershipUnavailable { reason });
+            })
+            .ok()
+    }
+
+    fn arm(&mut self, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        self.timer = self.machine.wake_in(self.node.clock.elapsed()).map(|wait| {
+            ctx.run_later(wait.max(TIMER_MIN), |actor, ctx| {
+                actor.timer = None;
+                actor.step(Input::WakeUp, ctx);
+            })
+        });
+    }
+}
+
+/// The shortest timer: a reading just before an instant must not make the actor spin.
+const TIMER_MIN: Duration = Duration::from_millis(1);
+
+/// The answer of the elector, or why there is none.
+async fn with_deadline<T, E: std::error::Error>(call: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+    match tokio::time::timeout(CALL_DEADLINE, call).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err("the store did not answer within the deadline".to_owned()),
+    }
+}
+
+impl Actor for ElectionActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<SessionChanged> for ElectionActor {
+    type Result = ();
+
+    fn handle(&mut self, change: SessionChanged, ctx: &mut Self::Context) {
+        if let Some(call) = self.call.take() {
+            ctx.cancel_future(call);
+        }
+        match change {
+            SessionChanged::Opened => self.step(Input::SessionOpened, ctx),
+            SessionChanged::Lost => self.step(Input::SessionLost, ctx),
+        }
+    }
+}
+
+impl Handler<TermRefused> for ElectionActor {
+    type Result = ();
+
+    fn handle(&mut self, TermRefused(term): TermRefused, ctx: &mut Self::Context) {
+        self.step(Input::Deposed { term }, ctx);
+    }
+}
+
+impl Handler<Resign> for ElectionActor {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, _: Resign, ctx: &mut Self::Context) -> Self::Result {
+        let term = self.machine.term(self.node.clock.elapsed()).map(|(term, _)| term);
+        if let Some(call) = self.call.take() {
+            ctx.cancel_future(call);
+        }
+        let effects = self.machine.step(self.node.clock.elapsed(), Input::Resign);
+        self.show();
+        let others = effects.into_iter().filter(|effect| !matches!(effect, Effect::Resign(_))).collect();
+        self.perform(others, ctx);
+        self.arm(ctx);
+        let elector = self.elector.clone();
+        let resigned = async move {
+            if let Some(term) = term
+                && let Err(reason) = with_deadline(elector.resign(term)).await
+            {
+                tracing::warn!(target: "callsheet", %term, reason, "the term could not be given up and must lapse");
+            }
+        };
+        Box::pin(resigned.into_actor(self))
+    }
+}
+
+impl Handler<PingElection> for ElectionActor {
+    type Result = ();
+
+    fn handle(&mut self, _: PingElection, _: &mut Self::Context) {}
+}
+
+impl Handler<StopElection> for ElectionActor {
+    type Result = ();
+
+    fn handle(&mut self, _: StopElection, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}

@@ -1,0 +1,389 @@
+//! Starting the actors, on threads of their own or on the caller's.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, OnceLock, mpsc},
+    thread,
+    time::Duration,
+};
+
+use actix::prelude::*;
+use actix_rt::{Arbiter, ArbiterHandle, System};
+use tokio::{
+    runtime,
+    sync::{oneshot, watch},
+    time::timeout,
+};
+
+use crate::{
+    CALL_DEADLINE,
+    body::LocalBodies,
+    definition::Job,
+    election::ElectionActor,
+    error::{AddError, Fault, Faults, StartError},
+    event::Event,
+    listener::{Listen, ListenerActor, Publisher},
+    lock::{AwaitSession, LockActor},
+    metrics::{JOB_LABELS_DEFAULT, Meters},
+    name::{NodeId, RunIds},
+    node::{Leadership, Node},
+    placement::Placement,
+    port::{Backend, Clock, RuntimeSpawner, Spawner, SystemClock},
+    supervisor::{AddJobs, SHUTDOWN_GRACE_DEFAULT, Shutdown, Supervised, SupervisorActor, define_all},
+};
+
+/// The most threads of each kind.
+pub const THREADS_MAX: usize = 256;
+/// How long a thread that was told to stop may take before it is left behind.
+const JOIN_MAX: Duration = Duration::from_secs(2);
+
+/// What an engine is made of.
+pub struct EngineOptions {
+    /// Where nodes coordinate.
+    pub backend: Arc<dyn Backend>,
+    /// The jobs to start with.
+    pub jobs: Vec<Job>,
+    /// Who hears every event from the first on.
+    pub listeners: Vec<Recipient<Event>>,
+    /// The clocks. Default: the operating system's.
+    pub clock: Arc<dyn Clock>,
+    /// Who runs the bodies. Default: a multi-threaded runtime of the engine's own.
+    pub spawner: Option<Arc<dyn Spawner>>,
+    /// The threads of the job actors. 0 puts every actor on the caller's `LocalSet`. Default: one less than there are
+    /// processors, at least 1 and at most 4.
+    pub arbiters: usize,
+    /// The threads of the engine's own body runtime. Default: the number of processors.
+    pub body_threads: usize,
+    /// The threads of bodies that are not `Send`. Default: 1.
+    pub local_body_threads: usize,
+    /// The greatest number of job names in metric labels. Default: 1,000.
+    pub job_labels_max: usize,
+    /// The time between cancelling and aborting the runs that did not drain at shutdown. Default: 5 s.
+    pub shutdown_grace: Duration,
+    /// The node's id. Default: random.
+    pub node: NodeId,
+}
+
+impl EngineOptions {
+    /// The defaults on `backend`, without jobs.
+    pub fn new(backend: Arc<dyn Backend>) -> Self {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            backend,
+            jobs: Vec::new(),
+            listeners: Vec::new(),
+            clock: Arc::new(SystemClock::default()),
+            spawner: None,
+            arbiters: processors.saturating_sub(1).clamp(1, 4),
+            body_threads: processors.min(THREADS_MAX),
+            local_body_threads: 1,
+            job_labels_max: JOB_LABELS_DEFAULT,
+            shutdown_grace: SHUTDOWN_GRACE_DEFAULT,
+            node: NodeId::random(),
+        }
+    }
+
+    /// Checks the options and the jobs.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, at once.
+    pub fn check(&self) -> Result<(), Faults> {
+        let (_, mut faults) = define_all(self.jobs.clone(), self.clock.now());
+        let threads = [
+            ("arbiters", self.arbiters, 0),
+            ("body_threads", self.body_threads, 1),
+            ("local_body_threads", self.local_body_threads, 1),
+        ];
+        for (option, value, min) in threads {
+            if value < min || value > THREADS_MAX {
+                let rule = format!("it is at least {min} and at most {THREADS_MAX}");
+                faults.push(Fault::new(option, value.to_string(), rule, "choose a number in this range"));
+            }
+        }
+        Faults::check(faults)
+    }
+}
+
+/// A started engine.
+///
+/// Dropping it stops nothing: the jobs go on until [`Shutdown`](crate::Shutdown) or the end of the process.
+#[derive(Clone)]
+pub struct Engine {
+    supervisor: Addr<SupervisorActor>,
+    /// True when every thread has ended.
+    stopped: watch::Receiver<bool>,
+}
+
+impl Engine {
+    /// Starts the actors: on threads of their own, or with `arbiters` of 0 on the caller's `LocalSet`.
+    ///
+    /// Returns when the store has opened a session and every job is added.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; nothing is left running.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the engine running without a handle.
+    pub async fn start(options: EngineOptions) -> Result<Self, StartError> {
+        options.check().map_err(StartError::Invalid)?;
+        if options.arbiters == 0 { Self::start_here(options).await } else { Self::start_threads(options).await }
+    }
+
+    /// The one address that an application talks to.
+    pub fn supervisor(&self) -> &Addr<SupervisorActor> {
+        &self.supervisor
+    }
+
+    /// Resolves when the engine has stopped and its threads have ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn stopped(&self) {
+        // An error: the sender is gone, and with it the engine.
+        let _ = self.stopped.clone().wait_for(|stopped| *stopped).await;
+    }
+
+    async fn start_here(options: EngineOptions) -> Result<Self, StartError> {
+        // There is no way to ask for a local set but to use it.
+        let in_local_set = runtime::Handle::try_current().is_ok()
+            && catch_unwind(AssertUnwindSafe(|| drop(tokio::task::spawn_local(async {})))).is_ok();
+        if !in_local_set {
+            return Err(StartError::NoLocalSet);
+        }
+        let spawner = options.spawner.clone().unwrap_or_else(|| Arc::new(RuntimeSpawner::new(runtime::Handle::current())));
+        let threads = Threads { placement: Placement::Here, coordination: None, local_bodies: LocalBodies::Here, spawner };
+        let (supervisor, over) = start_actors(options, threads).await?;
+        let (sender, stopped) = watch::channel(false);
+        actix_rt::spawn(async move {
+            // An error is the expected end: the supervisor dropped its side.
+            let _ = over.await;
+            sender.send_replace(true);
+        });
+        Ok(Self { supervisor, stopped })
+    }
+
+    async fn start_threads(options: EngineOptions) -> Result<Self, StartError> {
+        let (ready, started) = oneshot::channel();
+        let (sender, stopped) = watch::channel(false);
+        thread::Builder::new()
+            .name("callsheet".to_owned())
+            .spawn(move || {
+                run_threads(options, ready);
+                sender.send_replace(true);
+            })
+            .map_err(StartError::Threads)?;
+        let supervisor = started.await.unwrap_or(Err(StartError::Died))?;
+        Ok(Self { supervisor, stopped })
+    }
+}
+
+/// The engine's own thread, from start to end.
+fn run_threads(options: EngineOptions, ready: oneshot::Sender<Result<Addr<SupervisorActor>, StartError>>) {
+    let system = System::new();
+    let made = system.block_on(async { EngineThreads::make(&options) });
+    let (engine, threads) = match made {
+        Ok(made) => made,
+        // Whoever started it may have given up, here and below.
+        Err(error) => return drop(ready.send(Err(StartError::Threads(error)))),
+    };
+    system.block_on(async {
+        match start_actors(options, threads).await {
+            Ok((supervisor, over)) => {
+                let _ = ready.send(Ok(supervisor));
+                let _ = over.await;
+            }
+            Err(error) => drop(ready.send(Err(error))),
+        }
+    });
+    engine.stop();
+}
+
+/// The threads that the engine owns.
+struct EngineThreads {
+    arbiters: Vec<Arbiter>,
+    bodies: Option<runtime::Runtime>,
+}
+
+impl EngineThreads {
+    fn make(options: &EngineOptions) -> std::io::Result<(Self, Threads)> {
+        let bodies = match &options.spawner {
+            Some(_) => None,
+            None => Some(
+                runtime::Builder::new_multi_thread()
+                    .worker_threads(options.body_threads)
+                    .thread_name("callsheet-body")
+                    .enable_all()
+                    .build()?,
+            ),
+        };
+        let mut arbiters = Vec::new();
+        let mut more = |count: usize| -> std::io::Result<Vec<_>> {
+            let first = arbiters.len();
+            for _ in 0..count {
+                arbiters.push(Arbiter::try_new()?);
+            }
+            Ok(arbiters[first..].iter().map(Arbiter::handle).collect())
+        };
+        let jobs = more(options.arbiters)?;
+        let coordination = more(1)?;
+        let local = more(options.local_body_threads)?;
+        let spawner = match (&options.spawner, &bodies) {
+            (Some(spawner), _) => spawner.clone(),
+            (None, Some(runtime)) => Arc::new(RuntimeSpawner::new(runtime.handle().clone())),
+            (None, None) => Arc::new(RuntimeSpawner::new(runtime::Handle::current())),
+        };
+        let threads = Threads {
+            placement: Placement::Arbiters(jobs),
+            coordination: coordination.into_iter().next(),
+            local_bodies: LocalBodies::on(local),
+            spawner,
+        };
+        Ok((Self { arbiters, bodies }, threads))
+    }
+
+    /// Stops the threads and waits for them, but not for ever: code of the application may block them.
+    fn stop(self) {
+        let (done, ended) = mpsc::channel();
+        let count = self.arbiters.len();
+        for arbiter in self.arbiters {
+            arbiter.stop();
+            let done = done.clone();
+            thread::spawn(move || {
+                let joined = arbiter.join();
+                // Nobody waits any more if it took too long.
+                let _ = done.send(joined.is_ok());
+            });
+        }
+        let until = std::time::Instant::now() + JOIN_MAX;
+        for left in (1..=count).rev() {
+            let wait = until.saturating_duration_since(std::time::Instant::now());
+            if ended.recv_timeout(wait).is_err() {
+                tracing::warn!(target: "callsheet", left, "threads of the engine are blocked and left behind");
+                break;
+            }
+        }
+        if let Some(bodies) = self.bodies {
+            bodies.shutdown_timeout(JOIN_MAX);
+        }
+    }
+}
+
+/// Where the parts of an engine run.
+struct Threads {
+    placement: Placement,
+    coordination: Option<ArbiterHandle>,
+    local_bodies: LocalBodies,
+    spawner: Arc<dyn Spawner>,
+}
+
+/// Starts the actors, the supervisor on the current thread.
+async fn start_actors(
+    options: EngineOptions,
+    threads: Threads,
+) -> Result<(Addr<SupervisorActor>, oneshot::Receiver<()>), StartError> {
+    let EngineOptions { backend, jobs, listeners, clock, job_labels_max, shutdown_grace, node: id, .. } = options;
+    let meters = Arc::new(Meters::new(job_labels_max));
+    let publisher = Publisher::new(id, clock.clone(), meters.clone());
+    let node = Arc::new(Node {
+        id,
+        clock,
+        run_ids: RunIds::of(id),
+        leadership: Leadership::default(),
+        publisher: publisher.clone(),
+        meters,
+        spawner: threads.spawner,
+        local_bodies: threads.local_bodies,
+        lock: OnceLock::new(),
+        supervisor: OnceLock::new(),
+    });
+
+    let listener = ListenerActor::new(&publisher).start();
+    for recipient in listeners {
+        // Before anything happens that they should hear of.
+        listener.send(Listen(recipient)).await.map_err(|_| StartError::Died)?;
+    }
+    let elector = backend.elector();
+    let locker = backend.locker();
+    let on_coordination = threads.coordination;
+    let election = {
+        let node = node.clone();
+        start_on(on_coordination.as_ref(), move || ElectionActor::new(node, elector))
+    };
+    let (stopped, over) = oneshot::channel();
+    let supervisor = SupervisorActor::new(Supervised {
+        node: node.clone(),
+        backend: backend.name(),
+        single_node: backend.single_node(),
+        placement: threads.placement,
+        listener,
+        election: election.clone(),
+        shutdown_grace,
+        stopped: Some(stopped),
+    })
+    .start();
+    // The lock actor comes last: its first session sets everything going.
+    let known = node.supervisor.set(supervisor.clone()).is_ok();
+    let lock = {
+        let node = node.clone();
+        let lock_election = election.clone();
+        let (address, receiver) = actix::dev::channel::channel(LOCK_MAILBOX);
+        let lock = Addr::new(address);
+        let known = node.lock.set(lock.clone()).is_ok() && known;
+        debug_assert!(known, "addresses are set once");
+        let start = move || {
+            let actor = LockActor::new(node, locker, lock_election);
+            actix_rt::spawn(Context::with_receiver(receiver).into_future(actor));
+        };
+        match &on_coordination {
+            Some(arbiter) => drop(arbiter.spawn_fn(start)),
+            None => start(),
+        }
+        lock
+    };
+
+    match settle_in(&lock, &supervisor, jobs, backend.name()).await {
+        Ok(()) => Ok((supervisor, over)),
+        Err(error) => {
+            // Nothing runs yet; an error means that nothing is left to stop.
+            let _ = supervisor.send(Shutdown { deadline: Duration::ZERO }).await;
+            Err(error)
+        }
+    }
+}
+
+/// Waits for the first session and adds the jobs.
+async fn settle_in(
+    lock: &Addr<LockActor>,
+    supervisor: &Addr<SupervisorActor>,
+    jobs: Vec<Job>,
+    backend: &'static str,
+) -> Result<(), StartError> {
+    let unreachable = |reason: &str| Err(StartError::Unreachable { backend, reason: reason.to_owned() });
+    match timeout(CALL_DEADLINE * 2, lock.send(AwaitSession)).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(reason))) => return unreachable(&reason),
+        Ok(Err(_)) => return Err(StartError::Died),
+        Err(_) => return unreachable("it did not answer within the deadline"),
+    }
+    match supervisor.send(AddJobs(jobs)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(AddError::Invalid(faults) | AddError::Exists(faults))) => Err(StartError::Invalid(faults)),
+        Ok(Err(AddError::ShuttingDown)) | Err(_) => Err(StartError::Died),
+    }
+}
+
+const LOCK_MAILBOX: usize = 65_536;
+
+fn start_on<A: Actor<Context = Context<A>>>(
+    arbiter: Option<&ArbiterHandle>,
+    make: impl FnOnce() -> A + Send + 'static,
+) -> Addr<A> {
+    match arbiter {
+        Some(arbiter) => A::start_in_arbiter(arbiter, |_| make()),
+        None => make().start(),
+    }
+}

@@ -1,0 +1,371 @@
+//! What happened, in the past tense: one event per step of a job, a run, a term and the engine.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use actix::Message;
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+
+use crate::{
+    core::time::FireTime,
+    name::{FencingToken, JobName, NodeId, RunId, Term},
+    port::SkipReason,
+};
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The body returned without an error.
+    Succeeded,
+    /// The body returned an error.
+    Failed,
+    /// The body panicked.
+    Panicked,
+    /// Its time was over; the body was cancelled, and perhaps aborted.
+    TimedOut,
+    /// It was cancelled or aborted before it ended, whatever the body then returned.
+    Cancelled,
+    /// Its node died.
+    Lost,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 6] =
+        [Self::Succeeded, Self::Failed, Self::Panicked, Self::TimedOut, Self::Cancelled, Self::Lost];
+
+    /// The outcome as it stands in metrics and stores.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Panicked => "panicked",
+            Self::TimedOut => "timed_out",
+            Self::Cancelled => "cancelled",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Why a run was cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum CancelReason {
+    /// Its timeout passed.
+    TimedOut,
+    /// The session that held its lock key is gone.
+    LockLost,
+    /// The engine shuts down and the deadline for draining passed.
+    Shutdown,
+    /// The body was dropped by its runtime.
+    Dropped,
+    /// The claim was granted so late that the run was not wanted any more; the body never started.
+    NotStarted,
+}
+
+/// Why a node does not lead any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StepDownReason {
+    /// It resigned, to shut down.
+    Resigned,
+    /// The store granted a newer term, or says that this one is over.
+    Deposed,
+    /// No renewal was acknowledged in time.
+    TrustExpired,
+    /// The session with the store is gone.
+    SessionLost,
+}
+
+/// Something that happened, where and when.
+///
+/// Events are for people and for reactions that may miss some: a listener that does not keep up loses events, and they
+/// are counted. What must not be lost (the counts of ticks and runs) never depends on events.
+#[derive(Debug, Clone, PartialEq, Serialize, Message)]
+#[rtype(result = "()")]
+pub struct Event {
+    /// When, by the node's wall clock.
+    pub at: DateTime<Utc>,
+    /// The node that says so.
+    pub node: NodeId,
+    /// What.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A job was added on this node.
+    JobAdded {
+        /// The job.
+        job: JobName,
+    },
+    /// A job was removed on this node. A run in progress goes on to its end.
+    JobRemoved {
+        /// The job.
+        job: JobName,
+    },
+    /// The actor of a job died and was started again.
+    JobRestarted {
+        /// The job.
+        job: JobName,
+        /// How often within the restart period.
+        restarts: u32,
+    },
+    /// The actor of a job died too often within the restart period. The job does not fire until it is removed and
+    /// added again.
+    JobBroken {
+        /// The job.
+        job: JobName,
+    },
+    /// Ticks passed without a run.
+    TickSkipped {
+        /// The job.
+        job: JobName,
+        /// The newest of them; for a misfire, the tick that runs in their place if there is one.
+        fire_time: FireTime,
+        /// Why.
+        reason: SkipReason,
+        /// How many.
+        count: u64,
+        /// There may have been more: counting stopped at its bound.
+        at_least: bool,
+    },
+    /// The body of a run started.
+    RunStarted {
+        /// The job.
+        job: JobName,
+        /// The run.
+        run: RunId,
+        /// The tick; `None` for a manual trigger.
+        fire_time: Option<FireTime>,
+        /// Actual start minus fire time; zero for a manual trigger.
+        lateness: Duration,
+        /// The fencing token; `None` for a job without claims.
+        token: Option<FencingToken>,
+    },
+    /// The body of a run returned without an error.
+    RunSucceeded {
+        /// The job.
+        job: JobName,
+        /// The run.
+        run: RunId,
+        /// How long the body took.
+        took: Duration,
+    },
+    /// The body of a run returned an error.
+    RunFailed {
+        /// The job.
+        job: JobName,
+        /// The run.
+        run: RunId,
+        /// How long the body took.
+        took: Duration,
+        /// The error with its causes.
+        error: Arc<str>,
+    },
+    /// The body of a run panicked.
+    RunPanicked {
+        /// The job.
+        job: JobName,
+        /// The run.
+        run: RunId,
+        /// How long the body took.
+        took: Duration,
+        /// The message of the panic.
+        message: Arc<str>,
+    },
+    /// The time of a run was over, and the run ended.
+    RunTimedOut {
+        /// The job.
+        job: JobName,
+        /// The run.
+        run: RunId,
+        /// How long the body took.
+        took: Duration,
+    },
+    /// A run was cancelled, and ended.
+    RunCancelled {
+        /// The job.
+        job: JobName,
+        /// The run.
+        run: RunId,
+        /// How long the body took.
+        took: Duration,
+        /// Why.
+        why: CancelReason,
+    },
+    /// The node of a run died before the run ended. Said by the node that took over.
+    RunLost {
+        /// The job.
+        job: JobName,
+        /// The run.
+        run: RunId,
+        /// The tick; `None` for a manual trigger.
+        fire_time: Option<FireTime>,
+    },
+    /// A claim found its key held.
+    LockContended {
+        /// The job.
+        job: JobName,
+        /// The run that holds the key, if known.
+        holder: Option<RunId>,
+    },
+    /// A claim got no answer. It is asked again.
+    LockUnavailable {
+        /// The job.
+        job: JobName,
+        /// What happened.
+        reason: String,
+    },
+    /// The session behind a held key is gone: the run is cancelled and its completion will be refused.
+    LockLost {
+        /// The job.
+        job: JobName,
+        /// The run.
+        run: RunId,
+    },
+    /// This node leads.
+    LeadershipGained {
+        /// The term.
+        term: Term,
+    },
+    /// This node does not lead any more.
+    LeadershipLost {
+        /// The term that is over.
+        term: Term,
+        /// Why.
+        why: StepDownReason,
+    },
+    /// The elector did not answer.
+    LeadershipUnavailable {
+        /// What happened.
+        reason: String,
+    },
+    /// The engine stops: no tick is armed any more.
+    ShutdownStarted {
+        /// How long runs may drain.
+        deadline: Duration,
+    },
+    /// The engine has stopped.
+    ShutdownFinished {
+        /// How many runs ended by themselves.
+        drained: u64,
+        /// How many ended after they were cancelled.
+        cancelled: u64,
+        /// How many had to be aborted.
+        aborted: u64,
+    },
+}
+
+impl EventKind {
+    /// The event's name: `RunStarted`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::JobAdded { .. } => "JobAdded",
+            Self::JobRemoved { .. } => "JobRemoved",
+            Self::JobRestarted { .. } => "JobRestarted",
+            Self::JobBroken { .. } => "JobBroken",
+            Self::TickSkipped { .. } => "TickSkipped",
+            Self::RunStarted { .. } => "RunStarted",
+            Self::RunSucceeded { .. } => "RunSucceeded",
+            Self::RunFailed { .. } => "RunFailed",
+            Self::RunPanicked { .. } => "RunPanicked",
+            Self::RunTimedOut { .. } => "RunTimedOut",
+            Self::RunCancelled { .. } => "RunCancelled",
+            Self::RunLost { .. } => "RunLost",
+            Self::LockContended { .. } => "LockContended",
+            Self::LockUnavailable { .. } => "LockUnavailable",
+            Self::LockLost { .. } => "LockLost",
+            Self::LeadershipGained { .. } => "LeadershipGained",
+            Self::LeadershipLost { .. } => "LeadershipLost",
+            Self::LeadershipUnavailable { .. } => "LeadershipUnavailable",
+            Self::ShutdownStarted { .. } => "ShutdownStarted",
+            Self::ShutdownFinished { .. } => "ShutdownFinished",
+        }
+    }
+
+    /// The job that the event is about, if it is about one.
+    pub fn job(&self) -> Option<&JobName> {
+        match self {
+            Self::JobAdded { job }
+            | Self::JobRemoved { job }
+            | Self::JobRestarted { job, .. }
+            | Self::JobBroken { job }
+            | Self::TickSkipped { job, .. }
+            | Self::RunStarted { job, .. }
+            | Self::RunSucceeded { job, .. }
+            | Self::RunFailed { job, .. }
+            | Self::RunPanicked { job, .. }
+            | Self::RunTimedOut { job, .. }
+            | Self::RunCancelled { job, .. }
+            | Self::RunLost { job, .. }
+            | Self::LockContended { job, .. }
+            | Self::LockUnavailable { job, .. }
+            | Self::LockLost { job, .. } => Some(job),
+            Self::LeadershipGained { .. }
+            | Self::LeadershipLost { .. }
+            | Self::LeadershipUnavailable { .. }
+            | Self::ShutdownStarted { .. }
+            | Self::ShutdownFinished { .. } => None,
+        }
+    }
+}
+
+/// One readable line, without the instant and the node: `RunSucceeded hello took 1.2ms`.
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        if let Some(job) = self.job() {
+            write!(f, " {job}")?;
+        }
+        match self {
+            Self::JobAdded { .. } | Self::JobRemoved { .. } | Self::JobBroken { .. } | Self::LockLost { .. } => Ok(()),
+            Self::JobRestarted { restarts, .. } => write!(f, " restarts {restarts}"),
+            Self::TickSkipped { fire_time, reason, count, at_least, .. } => {
+                let at_least = if *at_least { "at least " } else { "" };
+                write!(f, " {fire_time} {} {at_least}{count}", reason.as_str())
+            }
+            Self::RunStarted { fire_time: Some(fire_time), lateness, .. } => {
+                write!(f, " {fire_time} late {lateness:.1?}")
+            }
+            Self::RunStarted { fire_time: None, .. } => f.write_str(" triggered"),
+            Self::RunSucceeded { took, .. } | Self::RunTimedOut { took, .. } => write!(f, " took {took:.1?}"),
+            Self::RunFailed { took, error: text, .. } | Self::RunPanicked { took, message: text, .. } => {
+                write!(f, " took {took:.1?}: {text}")
+            }
+            Self::RunCancelled { took, why, .. } => write!(f, " took {took:.1?}: {why:?}"),
+            Self::RunLost { fire_time: Some(fire_time), .. } => write!(f, " {fire_time}"),
+            Self::RunLost { fire_time: None, .. } => f.write_str(" triggered"),
+            Self::LockContended { holder: Some(holder), .. } => write!(f, " held by {holder}"),
+            Self::LockContended { holder: None, .. } => Ok(()),
+            Self::LockUnavailable { reason, .. } | Self::LeadershipUnavailable { reason } => write!(f, ": {reason}"),
+            Self::LeadershipGained { term } => write!(f, " term {term}"),
+            Self::LeadershipLost { term, why } => write!(f, " term {term}: {why:?}"),
+            Self::ShutdownStarted { deadline } => write!(f, " deadline {deadline:.1?}"),
+            Self::ShutdownFinished { drained, cancelled, aborted } => {
+                write!(f, " drained {drained}, cancelled {cancelled}, aborted {aborted}")
+            }
+        }
+    }
+}
+
+/// One readable line with the instant: `2026-01-01T00:00:00.000Z RunSucceeded hello took 1.2ms`.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.at.to_rfc3339_opts(SecondsFormat::Millis, true), self.kind)
+    }
+}

@@ -1,0 +1,556 @@
+//! The lock actor owns the claims in flight and held.
+//!
+//! It is the only caller of the locker port. Job actors ask it for claims and tell it of ends; while a round trip is under
+//! way it collects, and everything collected goes into the next one, so that there is no waiting timer and at low load a
+//! claim goes out at once. Ends go before claims, in the order of the locker's contract. When the session is lost it fails
+//! what is pending, tells the jobs whose keys are gone, and opens another session. Nothing survives a restart.
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+    time::Duration,
+};
+
+use actix::prelude::*;
+use futures_util::future::{BoxFuture, join3};
+use tokio::{sync::oneshot, time::timeout};
+
+use crate::{
+    CALL_DEADLINE,
+    core::job::{Advance, Input},
+    election::{ElectionActor, TermRefused},
+    event::{EventKind, Outcome},
+    job::Letter,
+    name::{FencingToken, JobName, LockKey, RunId},
+    node::{JobRef, Node},
+    port::{
+        ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, LockError, Locker, LostRun, Moved, Session,
+        TickClaim, Verdict,
+    },
+    supervisor::SessionNews,
+};
+
+/// The most claims, ends or cursor moves in one round trip.
+pub(crate) const BATCH_MAX: usize = 1_024;
+/// The pause before another session is opened after one was lost or could not be opened; it doubles up to
+/// [`REOPEN_MAX`].
+pub(crate) const REOPEN_MIN: Duration = Duration::from_millis(250);
+/// The longest pause before another session is opened.
+pub(crate) const REOPEN_MAX: Duration = Duration::from_secs(5);
+
+/// Asks the store for a run. The answer goes to the job's machine.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct ClaimRun {
+    pub(crate) job: Arc<JobRef>,
+    pub(crate) run: RunId,
+    pub(crate) tick: Option<TickClaim>,
+}
+
+/// Asks the store to move a job's cursor over skipped ticks. The answer goes to the job's machine.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct AdvanceCursor {
+    pub(crate) job: Arc<JobRef>,
+    pub(crate) advance: Advance,
+}
+
+/// A run is over: record it, and free its key.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct CompleteRun {
+    pub(crate) run: RunId,
+    pub(crate) outcome: Outcome,
+}
+
+/// Marks jobs as scheduled under a term and answers their cursors.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<Enrolled>, LockError>")]
+pub(crate) struct EnrolJobs(pub(crate) Vec<Enrolment>);
+
+/// Says that jobs were removed on purpose.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct WithdrawJobs(pub(crate) Vec<JobName>);
+
+/// Closes open runs of dead sessions, up to [`BATCH_MAX`].
+#[derive(Message)]
+#[rtype(result = "Result<Vec<LostRun>, LockError>")]
+pub(crate) struct CloseLostRuns;
+
+/// Answers when the first session is open, or why it is not.
+#[derive(Message)]
+#[rtype(result = "Result<(), String>")]
+pub(crate) struct AwaitSession;
+
+/// Asks how the actor is.
+#[derive(Message)]
+#[rtype(result = "LockHealth")]
+pub(crate) struct AskLockHealth;
+
+pub(crate) struct LockHealth {
+    pub(crate) session_open: bool,
+    /// How long the round trip under way has been.
+    pub(crate) waiting: Option<Duration>,
+}
+
+/// Writes the ends that are not recorded yet, then ends the session and the actor.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct CloseSession;
+
+/// A claim that was granted and whose end is not recorded.
+struct Held {
+    job: Arc<JobRef>,
+    token: FencingToken,
+}
+
+/// Batches what the jobs ask, and keeps what they hold.
+pub(crate) struct LockActor {
+    node: Arc<Node>,
+    locker: Arc<dyn Locker>,
+    election: Addr<ElectionActor>,
+    session: Option<Session>,
+    reopenings: u32,
+    first_session: FirstSession,
+    claims: Vec<ClaimRun>,
+    moves: Vec<AdvanceCursor>,
+    ends: Vec<Completion>,
+    /// How many batches of ends wait to be tried again.
+    ends_delayed: u32,
+    held: HashMap<RunId, Held>,
+    round_started: Option<Duration>,
+    closing: Option<oneshot::Sender<()>>,
+}
+
+enum FirstSession {
+    Awaited(Vec<oneshot::Sender<Result<(), String>>>),
+    Known(Result<(), String>),
+}
+
+impl LockActor {
+    pub(crate) fn new(node: Arc<Node>, locker: Arc<dyn Locker>, election: Addr<ElectionActor>) -> Self {
+        Self {
+            node,
+            locker,
+            election,
+            session: None,
+            reopenings: 0,
+            first_session: FirstSession::Awaited(Vec::new()),
+            claims: Vec::new(),
+            moves: Vec::new(),
+            ends: Vec::new(),
+            ends_delayed: 0,
+            held: HashMap::new(),
+            round_started: None,
+            closing: None,
+        }
+    }
+
+    fn open_session(&mut self, ctx: &mut Context<Self>) {
+        let locker = self.locker.clone();
+        let call = async move { timeout(CALL_DEADLINE, locker.open()).await.unwrap_or(Err(LockError::Timeout)) };
+        ctx.spawn(call.into_actor(self).map(|opened, actor, ctx| actor.on_opened(opened, ctx)));
+    }
+
+    fn on_opened(&mut self, opened: Result<Session, LockError>, ctx: &mut Context<Self>) {
+        let known = opened.as_ref().map(drop).map_err(ToString::to_string);
+        if let FirstSession::Awaited(waiting) =
+            std::mem::replace(&mut self.first_session, FirstSession::Known(known.clone()))
+        {
+            // Whoever waited may have given up.
+            waiting.into_iter().for_each(|reply| drop(reply.send(known.clone())));
+        }
+        match opened {
+            Ok(session) => {
+                self.session = Some(session);
+                self.reopenings = 0;
+                let locker = self.locker.clone();
+                let lost = async move { locker.lost(session).await };
+                ctx.spawn(lost.into_actor(self).map(move |(), actor, ctx| actor.on_lost(session, ctx)));
+                self.node.supervisor().do_send(SessionNews::Opened);
+            }
+            Err(error) => {
+                self.failed("open", &error);
+                self.reopen_later(ctx);
+            }
+        }
+    }
+
+    fn reopen_later(&mut self, ctx: &mut Context<Self>) {
+        let pause = REOPEN_MIN.saturating_mul(1 << self.reopenings.min(16)).min(REOPEN_MAX);
+        self.reopenings = self.reopenings.saturating_add(1);
+        ctx.run_later(pause, |actor, ctx| actor.open_session(ctx));
+    }
+
+    /// Everything that this node held is gone.
+    fn on_lost(&mut self, session: Session, ctx: &mut Context<Self>) {
+        if self.session != Some(session) {
+            return;
+        }
+        self.session = None;
+        self.failed("session", &"the session is lost");
+        self.node.supervisor().do_send(SessionNews::Lost);
+        self.ends.clear();
+        let held = std::mem::take(&mut self.held);
+        self.node.meters.locks_lost.increment(held.len() as u64);
+        self.node.meters.locks_held.set(0);
+        for (run, Held { job, .. }) in held {
+            Letter::send(&job, Input::LockLost { run });
+        }
+        self.refuse_pending();
+        if self.closing.is_none() {
+            self.open_session(ctx);
+        }
+    }
+
+    /// Answers everything that waits for a session that is not there.
+    fn refuse_pending(&mut self) {
+        let reason = || "there is no session with the store".to_owned();
+        for ClaimRun { job, run, .. } in self.claims.drain(..) {
+            Letter::send(&job, Input::Claimed { run, verdict: Verdict::Unavailable { reason: reason() } });
+        }
+        for AdvanceCursor { job, .. } in self.moves.drain(..) {
+            Letter::send(&job, Input::Advanced(Moved::Unavailable { reason: reason() }));
+        }
+    }
+
+    fn failed(&self, operation: &'static str, error: &dyn std::fmt::Display) {
+        self.node.meters.coordination_error(operation);
+        tracing::warn!(target: "callsheet", operation, "the store: {error}");
+    }
+
+    /// The next round trip, if there is anything to do.
+    fn next_round(&mut self) -> Option<BoxFuture<'static, Round>> {
+        if self.claims.is_empty() && self.moves.is_empty() && self.ends.is_empty() {
+            return None;
+        }
+        let Some(session) = self.session else {
+            self.refuse_pending();
+            return None;
+        };
+        self.round_started = Some(self.node.clock.elapsed());
+        let ends = take_batch(&mut self.ends);
+        let claims = take_batch(&mut self.claims);
+        let moves = take_batch(&mut self.moves);
+        let requests: Vec<_> = claims.iter().map(request).collect();
+        let cursor_moves: Vec<_> = moves.iter().map(cursor_move).collect();
+        let locker = self.locker.clone();
+        Some(Box::pin(async move {
+            let ended = async {
+                if ends.is_empty() { Ok(Vec::new()) } else { call(locker.complete(&ends)).await }
+            };
+            let claimed = async {
+                if requests.is_empty() { Ok(Vec::new()) } else { call(locker.claim(&requests)).await }
+            };
+            let moved = async {
+                if cursor_moves.is_empty() { Ok(Vec::new()) } else { call(locker.advance(&cursor_moves)).await }
+            };
+            // Side by side, so that an adapter can send all before it waits; polled in this order, so that a key that
+            // is freed in this round can be claimed in it.
+            let (ended, claimed, moved) = join3(ended, claimed, moved).await;
+            Round { session, ended: (ends, ended), claimed: (claims, claimed), moved: (moves, moved) }
+        }))
+    }
+
+    fn on_round(&mut self, round: Round, ctx: &mut Context<Self>) {
+        let started = self.round_started.take();
+        let Round { session, ended: (ends, ended), claimed: (claims, claimed), moved: (moves, moved) } = round;
+        self.on_ended(ends, ended, ctx);
+        if !claims.is_empty() {
+            let took = started.map(|started| self.node.clock.elapsed().saturating_sub(started));
+            self.node.meters.claim_duration.record(took.unwrap_or_default().as_secs_f64());
+            self.on_claimed(session, claims, claimed);
+        }
+        if !moves.is_empty() {
+            self.on_moved(moves, moved);
+        }
+        self.node.meters.locks_held.set(self.held.len() as f64);
+    }
+
+    fn on_ended(
+        &mut self,
+        ends: Vec<Completion>,
+        ended: Result<Vec<Completed>, LockError>,
+        ctx: &mut Context<Self>,
+    ) {
+        match ended {
+            Ok(answers) => {
+                for (end, answer) in ends.iter().zip(answers) {
+                    self.held.remove(&end.run);
+                    if answer == Completed::Stale {
+                        self.node.meters.coordination_error("stale_completion");
+                        tracing::warn!(target: "callsheet", job = %end.job, run = %end.run, "a completion was refused");
+                    }
+                }
+            }
+            Err(error) => {
+                self.failed("complete", &error);
+                // Again, until it is recorded or the session is lost; the number is bounded by what is held.
+                self.ends_delayed += 1;
+                ctx.run_later(REOPEN_MIN, move |actor, _| {
+                    actor.ends_delayed -= 1;
+                    let held = |end: &Completion| actor.held.contains_key(&end.run);
+                    actor.ends.extend(ends.into_iter().filter(held));
+                });
+            }
+        }
+    }
+
+    fn on_claimed(&mut self, session: Session, claims: Vec<ClaimRun>, claimed: Result<Vec<Verdict>, LockError>) {
+        let verdicts = claimed.unwrap_or_else(|error| {
+            self.failed("claim", &error);
+            vec![Verdict::Unavailable { reason: error.to_string() }; claims.len()]
+        });
+        for (ClaimRun { job, run, tick }, verdict) in claims.into_iter().zip(verdicts) {
+            match &verdict {
+                Verdict::Granted { token, lost } => {
+                    if let Some(lost) = lost {
+                        report_lost(&self.node, lost);
+                    }
+                    if let Some(tick) = &tick {
+                        job.meters.decided(1, &tick.skips);
+                    }
+                    if self.session == Some(session) {
+                        self.held.insert(run, Held { job: job.clone(), token: *token });
+                    } else {
+                        // Granted by a session that died before the answer was read.
+                        self.node.meters.locks_lost.increment(1);
+                        Letter::send(&job, Input::Claimed { run, verdict });
+                        Letter::send(&job, Input::LockLost { run });
+                        continue;
+                    }
+                }
+                Verdict::Deposed { .. } => {
+                    if let Some(tick) = &tick {
+                        self.election.do_send(TermRefused(tick.term));
+                    }
+                }
+                Verdict::AlreadyRun { .. }
+                | Verdict::Moved { .. }
+                | Verdict::Busy { .. }
+                | Verdict::NotYet { .. }
+                | Verdict::Unavailable { .. } => {}
+            }
+            Letter::send(&job, Input::Claimed { run, verdict });
+        }
+    }
+
+    fn on_moved(&mut self, moves: Vec<AdvanceCursor>, moved: Result<Vec<Moved>, LockError>) {
+        let answers = moved.unwrap_or_else(|error| {
+            self.failed("advance", &error);
+            vec![Moved::Unavailable { reason: error.to_string() }; moves.len()]
+        });
+        for (AdvanceCursor { job, advance }, answer) in moves.into_iter().zip(answers) {
+            match answer {
+                Moved::Done => job.meters.decided(0, &advance.skips),
+                Moved::Deposed { .. } => self.election.do_send(TermRefused(advance.term)),
+                Moved::Elsewhere { .. } | Moved::Unavailable { .. } => {}
+            }
+            Letter::send(&job, Input::Advanced(answer));
+        }
+    }
+
+    /// Ends the session once nothing is left to write.
+    fn close_if_done(&mut self, ctx: &mut Context<Self>) {
+        let busy = self.session.is_some() && !(self.ends.is_empty() && self.ends_delayed == 0 && self.claims.is_empty());
+        if busy || self.closing.is_none() || self.round_started.is_some() {
+            return;
+        }
+        let Some(done) = self.closing.take() else { return };
+        self.session = None;
+        let locker = self.locker.clone();
+        let closed = async move {
+            // The store frees what it held when it notices that the session is gone.
+            let _ = timeout(CALL_DEADLINE, locker.close()).await;
+        };
+        ctx.spawn(closed.into_actor(self).map(|(), _, ctx| {
+            drop(done);
+            ctx.stop();
+        }));
+    }
+}
+
+/// What one round trip asked, and the answers.
+struct Round {
+    session: Session,
+    ended: (Vec<Completion>, Result<Vec<Completed>, LockError>),
+    claimed: (Vec<ClaimRun>, Result<Vec<Verdict>, LockError>),
+    moved: (Vec<AdvanceCursor>, Result<Vec<Moved>, LockError>),
+}
+
+/// Counts and publishes a run that was closed because its session is dead.
+pub(crate) fn report_lost(node: &Node, lost: &LostRun) {
+    node.meters.of_job(&lost.job).ended(Outcome::Lost);
+    let LostRun { job, run, fire_time } = lost.clone();
+    node.publisher.publish(|| EventKind::RunLost { job, run, fire_time });
+}
+
+fn take_batch<T>(pending: &mut Vec<T>) -> Vec<T> {
+    if pending.len() <= BATCH_MAX {
+        return std::mem::take(pending);
+    }
+    pending.drain(..BATCH_MAX).collect()
+}
+
+fn request(claim: &ClaimRun) -> ClaimRequest {
+    let definition = &claim.job.definition;
+    ClaimRequest { job: definition.name.clone(), key: definition.key.clone(), run: claim.run, tick: claim.tick }
+}
+
+fn cursor_move(AdvanceCursor { job, advance }: &AdvanceCursor) -> CursorMove {
+    let Advance { expected, to, skips, term } = *advance;
+    CursorMove { job: job.definition.name.clone(), expected, to, skips, term }
+}
+
+async fn call<T>(call: impl Future<Output = Result<T, LockError>>) -> Result<T, LockError> {
+    timeout(CALL_DEADLINE, call).await.unwrap_or(Err(LockError::Timeout))
+}
+
+/// Makes round trips one after the other. One future for the life of the actor: it is polled after the mailbox was
+/// emptied, so that whatever came together goes out together.
+struct Rounds {
+    under_way: Option<BoxFuture<'static, Round>>,
+}
+
+impl ActorFuture<LockActor> for Rounds {
+    type Output = ();
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        actor: &mut LockActor,
+        ctx: &mut Context<LockActor>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        for _ in 0..ROUNDS_PER_TURN {
+            if self.under_way.is_none() {
+                self.under_way = actor.next_round();
+            }
+            let Some(round) = &mut self.under_way else {
+                actor.close_if_done(ctx);
+                return Poll::Pending;
+            };
+            let Poll::Ready(round) = round.as_mut().poll(task) else { return Poll::Pending };
+            self.under_way = None;
+            actor.on_round(round, ctx);
+        }
+        // A store that answers at once must not keep the thread from everything else.
+        task.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+const ROUNDS_PER_TURN: usize = 8;
+
+impl Actor for LockActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.spawn(Rounds { under_way: None });
+        self.open_session(ctx);
+    }
+}
+
+impl Handler<ClaimRun> for LockActor {
+    type Result = ();
+
+    fn handle(&mut self, claim: ClaimRun, _: &mut Self::Context) {
+        self.claims.push(claim);
+    }
+}
+
+impl Handler<AdvanceCursor> for LockActor {
+    type Result = ();
+
+    fn handle(&mut self, advance: AdvanceCursor, _: &mut Self::Context) {
+        self.moves.push(advance);
+    }
+}
+
+impl Handler<CompleteRun> for LockActor {
+    type Result = ();
+
+    fn handle(&mut self, CompleteRun { run, outcome }: CompleteRun, _: &mut Self::Context) {
+        // Not held: the session that granted it is lost, and with it the right to complete.
+        if let Some(Held { job, token }) = self.held.get(&run) {
+            let job = &job.definition;
+            let (job, key): (JobName, LockKey) = (job.name.clone(), job.key.clone());
+            self.ends.push(Completion { job, key, run, token: *token, outcome });
+        }
+    }
+}
+
+impl Handler<EnrolJobs> for LockActor {
+    type Result = ResponseFuture<Result<Vec<Enrolled>, LockError>>;
+
+    fn handle(&mut self, EnrolJobs(jobs): EnrolJobs, _: &mut Self::Context) -> Self::Result {
+        let locker = self.locker.clone();
+        Box::pin(async move { call(locker.enrol(&jobs)).await })
+    }
+}
+
+impl Handler<WithdrawJobs> for LockActor {
+    type Result = ();
+
+    fn handle(&mut self, WithdrawJobs(jobs): WithdrawJobs, ctx: &mut Self::Context) {
+        let locker = self.locker.clone();
+        let withdrawn = async move { call(locker.withdraw(&jobs)).await };
+        ctx.spawn(withdrawn.into_actor(self).map(|withdrawn, actor, _| {
+            if let Err(error) = withdrawn {
+                actor.failed("withdraw", &error);
+            }
+        }));
+    }
+}
+
+impl Handler<CloseLostRuns> for LockActor {
+    type Result = ResponseFuture<Result<Vec<LostRun>, LockError>>;
+
+    fn handle(&mut self, _: CloseLostRuns, _: &mut Self::Context) -> Self::Result {
+        let locker = self.locker.clone();
+        Box::pin(async move { call(locker.close_lost(BATCH_MAX)).await })
+    }
+}
+
+impl Handler<AwaitSession> for LockActor {
+    type Result = ResponseFuture<Result<(), String>>;
+
+    fn handle(&mut self, _: AwaitSession, _: &mut Self::Context) -> Self::Result {
+        match &mut self.first_session {
+            FirstSession::Known(known) => {
+                let known = known.clone();
+                Box::pin(async move { known })
+            }
+            FirstSession::Awaited(waiting) => {
+                let (reply, known) = oneshot::channel();
+                waiting.push(reply);
+                Box::pin(async move { known.await.unwrap_or_else(|_| Err("the lock actor died".to_owned())) })
+            }
+        }
+    }
+}
+
+impl Handler<AskLockHealth> for LockActor {
+    type Result = MessageResult<AskLockHealth>;
+
+    fn handle(&mut self, _: AskLockHealth, _: &mut Self::Context) -> Self::Result {
+        let now = self.node.clock.elapsed();
+        MessageResult(LockHealth {
+            session_open: self.session.is_some(),
+            waiting: self.round_started.map(|started| now.saturating_sub(started)),
+        })
+    }
+}
+
+impl Handler<CloseSession> for LockActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: CloseSession, _: &mut Self::Context) -> Self::Result {
+        let (done, closed) = oneshot::channel();
+        self.closing = Some(done);
+        // An error is the expected end: the sender is dropped when the session is closed.
+        Box::pin(async move { drop(closed.await) })
+    }
+}

@@ -1,0 +1,178 @@
+//! What a scraper sees, through the `metrics` facade only.
+//!
+//! Ticks and runs are counted where they are decided, never from events, which may be dropped. Handles are looked up
+//! when the engine starts and when a job is added, so a recorder must be installed before.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
+
+use crate::{
+    event::Outcome,
+    name::JobName,
+    port::{SkipReason, Skips},
+};
+
+/// The default of the greatest number of job names in labels.
+pub const JOB_LABELS_DEFAULT: usize = 1_000;
+/// The `job` label of every job beyond the greatest number of job names in labels.
+pub const JOB_LABEL_OTHER: &str = "_other";
+/// Recommended buckets for `callsheet_run_duration_seconds`: 1 ms to 1 h.
+pub const RUN_DURATION_BUCKETS: [f64; 14] =
+    [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
+/// Recommended buckets for `callsheet_tick_lateness_seconds`: 0.5 ms to 5 min.
+pub const TICK_LATENESS_BUCKETS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0];
+/// Recommended buckets for `callsheet_claim_duration_seconds`: 10 µs to 5 s.
+pub const CLAIM_DURATION_BUCKETS: [f64; 14] =
+    [0.00001, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 0.5, 1.0, 5.0];
+/// The histograms and their recommended buckets, for a recorder's configuration.
+pub const HISTOGRAMS: [(&str, &[f64]); 3] = [
+    (RUN_DURATION, &RUN_DURATION_BUCKETS),
+    (TICK_LATENESS, &TICK_LATENESS_BUCKETS),
+    (CLAIM_DURATION, &CLAIM_DURATION_BUCKETS),
+];
+
+const JOBS: &str = "callsheet_jobs";
+const TICKS_DUE: &str = "callsheet_ticks_due_total";
+const TICKS: &str = "callsheet_ticks_total";
+const RUNS: &str = "callsheet_runs_total";
+const RUN_DURATION: &str = "callsheet_run_duration_seconds";
+const TICK_LATENESS: &str = "callsheet_tick_lateness_seconds";
+const RUNS_IN_PROGRESS: &str = "callsheet_runs_in_progress";
+const LEADER: &str = "callsheet_leader";
+const TERM: &str = "callsheet_term";
+const LEADERSHIP_CHANGES: &str = "callsheet_leadership_changes_total";
+const CLAIM_DURATION: &str = "callsheet_claim_duration_seconds";
+const LOCKS_HELD: &str = "callsheet_locks_held";
+const LOCKS_LOST: &str = "callsheet_locks_lost_total";
+const COORDINATION_ERRORS: &str = "callsheet_coordination_errors_total";
+const EVENTS_DROPPED: &str = "callsheet_events_dropped_total";
+const JOB_ACTOR_RESTARTS: &str = "callsheet_job_actor_restarts_total";
+
+fn describe() {
+    use metrics::{describe_counter as counter, describe_gauge as gauge, describe_histogram as histogram};
+
+    gauge!(JOBS, Unit::Count, "Jobs that this node holds");
+    counter!(TICKS_DUE, Unit::Count, "Ticks that were decided: the sum of callsheet_ticks_total");
+    counter!(TICKS, Unit::Count, "Ticks by what became of them: started, or the reason of the skip");
+    counter!(RUNS, Unit::Count, "Runs that ended, by outcome");
+    histogram!(RUN_DURATION, Unit::Seconds, "From the start of a body to its end");
+    histogram!(TICK_LATENESS, Unit::Seconds, "From a tick's fire time to the start of its body");
+    gauge!(RUNS_IN_PROGRESS, Unit::Count, "Runs whose body has not ended");
+    gauge!(LEADER, Unit::Count, "1 while this node leads, else 0");
+    gauge!(TERM, Unit::Count, "The newest term that this node won");
+    counter!(LEADERSHIP_CHANGES, Unit::Count, "How often this node gained or lost leadership");
+    histogram!(CLAIM_DURATION, Unit::Seconds, "One round trip of claims to the store");
+    gauge!(LOCKS_HELD, Unit::Count, "Lock keys that runs of this node hold");
+    counter!(LOCKS_LOST, Unit::Count, "Lock keys whose session was lost during the run");
+    counter!(COORDINATION_ERRORS, Unit::Count, "Calls to the store that failed or got no answer, by operation");
+    counter!(EVENTS_DROPPED, Unit::Count, "Events that a listener missed because it did not keep up");
+    counter!(JOB_ACTOR_RESTARTS, Unit::Count, "Job actors that died and were started again");
+}
+
+/// The metrics of one node.
+pub(crate) struct Meters {
+    pub(crate) jobs: Gauge,
+    pub(crate) runs_in_progress: Gauge,
+    pub(crate) leader: Gauge,
+    pub(crate) term: Gauge,
+    pub(crate) leadership_changes: Counter,
+    pub(crate) claim_duration: Histogram,
+    pub(crate) locks_held: Gauge,
+    pub(crate) locks_lost: Counter,
+    pub(crate) events_dropped: Counter,
+    pub(crate) job_actor_restarts: Counter,
+    labels: Mutex<Labels>,
+}
+
+struct Labels {
+    max: usize,
+    named: HashMap<JobName, Arc<JobMeters>>,
+    other: Option<Arc<JobMeters>>,
+}
+
+impl Meters {
+    pub(crate) fn new(job_labels_max: usize) -> Self {
+        describe();
+        Self {
+            jobs: gauge!(JOBS),
+            runs_in_progress: gauge!(RUNS_IN_PROGRESS),
+            leader: gauge!(LEADER),
+            term: gauge!(TERM),
+            leadership_changes: counter!(LEADERSHIP_CHANGES),
+            claim_duration: histogram!(CLAIM_DURATION),
+            locks_held: gauge!(LOCKS_HELD),
+            locks_lost: counter!(LOCKS_LOST),
+            events_dropped: counter!(EVENTS_DROPPED),
+            job_actor_restarts: counter!(JOB_ACTOR_RESTARTS),
+            labels: Mutex::new(Labels { max: job_labels_max, named: HashMap::new(), other: None }),
+        }
+    }
+
+    /// The metrics of a job. The first names get labels of their own for the life of the process, as their series
+    /// do; the rest share one.
+    pub(crate) fn of_job(&self, job: &JobName) -> Arc<JobMeters> {
+        let mut labels = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(meters) = labels.named.get(job) {
+            return meters.clone();
+        }
+        if labels.named.len() < labels.max {
+            let meters = Arc::new(JobMeters::new(job.as_str()));
+            labels.named.insert(job.clone(), meters.clone());
+            return meters;
+        }
+        labels.other.get_or_insert_with(|| Arc::new(JobMeters::new(JOB_LABEL_OTHER))).clone()
+    }
+
+    /// Counts a call to the store that failed or got no answer.
+    pub(crate) fn coordination_error(&self, operation: &'static str) {
+        counter!(COORDINATION_ERRORS, "operation" => operation).increment(1);
+    }
+}
+
+/// The metrics of one job, or of all jobs beyond the bound.
+pub(crate) struct JobMeters {
+    ticks_due: Counter,
+    ticks_started: Counter,
+    ticks_skipped: [Counter; SkipReason::ALL.len()],
+    runs: [Counter; Outcome::ALL.len()],
+    pub(crate) run_duration: Histogram,
+    pub(crate) tick_lateness: Histogram,
+}
+
+impl JobMeters {
+    fn new(job: &str) -> Self {
+        let ticks = |outcome: &'static str| counter!(TICKS, "job" => job.to_owned(), "outcome" => outcome);
+        Self {
+            ticks_due: counter!(TICKS_DUE, "job" => job.to_owned()),
+            ticks_started: ticks("started"),
+            ticks_skipped: SkipReason::ALL.map(|reason| ticks(reason.as_str())),
+            runs: Outcome::ALL
+                .map(|outcome| counter!(RUNS, "job" => job.to_owned(), "outcome" => outcome.as_str())),
+            run_duration: histogram!(RUN_DURATION, "job" => job.to_owned()),
+            tick_lateness: histogram!(TICK_LATENESS, "job" => job.to_owned()),
+        }
+    }
+
+    /// Counts ticks that were decided: `started` of them run, the others do not.
+    pub(crate) fn decided(&self, started: u64, skips: &Skips) {
+        self.ticks_due.increment(started + skips.total());
+        self.ticks_started.increment(started);
+        if skips.total() > 0 {
+            for (reason, counter) in SkipReason::ALL.iter().zip(&self.ticks_skipped) {
+                counter.increment(skips.of(*reason));
+            }
+        }
+    }
+
+    /// Counts a run that ended.
+    pub(crate) fn ended(&self, outcome: Outcome) {
+        if let Some((_, counter)) = Outcome::ALL.iter().zip(&self.runs).find(|(known, _)| **known == outcome) {
+            counter.increment(1);
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Identities: checked when they are made, trusted afterwards.
+
+use std::{
+    borrow::Borrow,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::error::Fault;
+
+/// The longest name of a job, a lock key or a tag, in bytes.
+pub const NAME_MAX: usize = 200;
+
+/// Checks a name of a job, a lock key or a tag; `what` is the subject of the fault.
+fn check_name(what: &str, name: &str) -> Result<(), Fault> {
+    let fault = |rule: &str, cure: &str| Err(Fault::new(what, shortened(name), rule, cure));
+    if name.is_empty() {
+        return fault("a name is not empty", "give it at least one character");
+    }
+    if name.len() > NAME_MAX {
+        let rule = format!("a name has at most {NAME_MAX} bytes, this one has {}", name.len());
+        return fault(&rule, "shorten it");
+    }
+    if let Some((at, found)) = name.chars().enumerate().find(|(_, c)| c.is_control()) {
+        let rule = format!("a name has no control characters, character {} is {found:?}", at + 1);
+        return fault(&rule, "remove it");
+    }
+    if name.trim() != name {
+        return fault("a name neither starts nor ends with white space", "trim it");
+    }
+    Ok(())
+}
+
+/// Enough of a value to recognise it in a message.
+fn shortened(name: &str) -> String {
+    const SHOWN: usize = 40;
+    match name.char_indices().nth(SHOWN) {
+        Some((cut, _)) => format!("{}…", &name[..cut]),
+        None => name.to_owned(),
+    }
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $type(#[serde(serialize_with = "serialize_str")] Arc<str>);
+
+        impl $type {
+            /// Checks a name.
+            ///
+            /// # Errors
+            ///
+            /// A [`Fault`] if it is empty, longer than [`NAME_MAX`] bytes, holds a control character, or starts or
+            /// ends with white space.
+            pub fn new(name: impl AsRef<str>) -> Result<Self, Fault> {
+                check_name($what, name.as_ref()).map(|()| Self(name.as_ref().into()))
+            }
+
+            /// The name as it was written.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $type {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+    };
+}
+
+fn serialize_str<S: serde::Serializer>(name: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(name)
+}
+
+name! {
+    /// The name of a job, unique within a scope.
+    JobName, "job name"
+}
+
+name! {
+    /// What a run excludes: two runs with the same key do not overlap. The job's name unless given.
+    LockKey, "lock key"
+}
+
+name! {
+    /// A label by which jobs are selected together.
+    Tag, "tag"
+}
+
+impl From<&JobName> for LockKey {
+    fn from(job: &JobName) -> Self {
+        Self(job.0.clone())
+    }
+}
+
+/// One start of one process: a random id, fresh each time, never the host's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct NodeId(Uuid);
+
+impl NodeId {
+    /// A fresh random id.
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+
+    /// The id with the given number, for tests that must repeat.
+    pub fn numbered(number: u128) -> Self {
+        Self(Uuid::from_u128(number))
+    }
+
+    /// The id as a UUID.
+    pub fn as_uuid(&self) -> Uuid {
+        self.0
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// One run: a UUID of version 7, made by the node that asks for the claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct RunId(Uuid);
+
+impl RunId {
+    /// The id as a UUID.
+    pub fn as_uuid(&self) -> Uuid {
+        self.0
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// Makes the run ids of one node: no two alike, later ones greater within a millisecond of the clock.
+#[derive(Debug)]
+pub struct RunIds {
+    node: [u8; 6],
+    count: AtomicU32,
+}
+
+impl RunIds {
+    /// The ids that `node` makes.
+    pub fn of(node: NodeId) -> Self {
+        let bytes = node.as_uuid().into_bytes();
+        Self {
+            node: [bytes[10], bytes[11], bytes[12], bytes[13], bytes[14], bytes[15]],
+            count: AtomicU32::new(0),
+        }
+    }
+
+    /// The next id, stamped with the clock's reading.
+    pub fn next(&self, now: DateTime<Utc>) -> RunId {
+        // A count, not random bits: cheaper than a generator, and 2^32 runs of one node within one millisecond do
+        // not happen. The count's low bits come first behind version and variant, which overwrite six bits.
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        let [a, b, c, d] = count.to_be_bytes();
+        let [u, v, w, x, y, z] = self.node;
+        let low_bits = [a >> 4, (a << 4) | (b >> 4), b & 0x0f, c, d, u ^ v, w, x, y, z];
+        let millis = u64::try_from(now.timestamp_millis()).unwrap_or(0);
+        RunId(uuid::Builder::from_unix_timestamp_millis(millis, &low_bits).into_uuid())
+    }
+}
+
+macro_rules! number {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $type(pub u64);
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+number! {
+    /// A leadership period: the epoch that a leader won. It only grows; 0 is never granted.
+    Term
+}
+
+number! {
+    /// Grows with every claim of a lock key: a write guarded by an older token is refused.
+    FencingToken
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn a_bad_name_is_refused_with_value_rule_and_cure() {
+        let long = "é".repeat(101);
+        let cases = [
+            ("", r#"job name "": a name is not empty; give it at least one character"#.to_owned()),
+            (
+                &long,
+                format!(
+                    "job name \"{}…\": a name has at most 200 bytes, this one has 202; shorten it",
+                    "é".repeat(40)
+                ),
+            ),
+            (
+                "a\u{7}b",
+                r#"job name "a\u{7}b": a name has no control characters, character 2 is '\u{7}'; remove it"#
+                    .to_owned(),
+            ),
+            (" a", r#"job name " a": a name neither starts nor ends with white space; trim it"#.to_owned()),
+        ];
+        for (name, message) in cases {
+            assert_eq!(JobName::new(name).unwrap_err().to_string(), message);
+        }
+        assert_eq!(JobName::new("é".repeat(100)).unwrap().as_str().len(), NAME_MAX);
+    }
+
+    #[test]
+    fn run_ids_of_one_node_differ_and_are_of_version_7() {
+        let ids = RunIds::of(NodeId::random());
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+
+        let made: HashSet<_> = (0..70_000).map(|_| ids.next(now)).collect();
+
+        assert_eq!(made.len(), 70_000);
+        assert!(made.iter().all(|id| id.as_uuid().get_version_num() == 7));
+    }
+
+    #[test]
+    fn run_ids_grow_within_a_millisecond() {
+        let ids = RunIds::of(NodeId::random());
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+
+        let made: Vec<_> = (0..70_000).map(|_| ids.next(now)).collect();
+
+        assert!(made.is_sorted());
+    }
+}

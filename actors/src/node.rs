@@ -1,0 +1,96 @@
+//! What the actors of one node share.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use actix::Addr;
+
+use crate::{
+    body::LocalBodies,
+    core::time::Now,
+    definition::Definition,
+    job::JobActor,
+    listener::Publisher,
+    lock::LockActor,
+    metrics::{JobMeters, Meters},
+    name::{NodeId, RunIds, Term},
+    port::{Clock, Spawner},
+    supervisor::SupervisorActor,
+};
+
+/// What the actors of one node share. Addresses are set once, before any job exists.
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) run_ids: RunIds,
+    pub(crate) leadership: Leadership,
+    pub(crate) publisher: Publisher,
+    pub(crate) meters: Arc<Meters>,
+    pub(crate) spawner: Arc<dyn Spawner>,
+    pub(crate) local_bodies: LocalBodies,
+    pub(crate) lock: OnceLock<Addr<LockActor>>,
+    pub(crate) supervisor: OnceLock<Addr<SupervisorActor>>,
+}
+
+impl Node {
+    /// The readings of this instant.
+    pub(crate) fn now(&self) -> Now {
+        let wall = self.clock.now();
+        let elapsed = self.clock.elapsed();
+        Now { wall, elapsed, term: self.leadership.term(elapsed), spare: self.run_ids.next(wall) }
+    }
+
+    pub(crate) fn lock(&self) -> &Addr<LockActor> {
+        self.lock.get().expect("invariant: addresses are set before any job exists")
+    }
+
+    pub(crate) fn supervisor(&self) -> &Addr<SupervisorActor> {
+        self.supervisor.get().expect("invariant: addresses are set before any job exists")
+    }
+}
+
+/// The election actor's answer to "does this node lead?", readable without asking it. Only that actor writes it.
+#[derive(Debug, Default)]
+pub(crate) struct Leadership {
+    /// 0: this node does not lead.
+    term: AtomicU64,
+    /// Milliseconds of the monotonic clock up to which the term may be trusted.
+    trusted_until: AtomicU64,
+}
+
+impl Leadership {
+    /// The term in which this node leads at the monotonic reading `elapsed`. Any doubt is "none".
+    pub(crate) fn term(&self, elapsed: Duration) -> Option<Term> {
+        let term = self.term.load(Ordering::Acquire);
+        let trusted_until = self.trusted_until.load(Ordering::Acquire);
+        let trusted = elapsed.as_millis() < u128::from(trusted_until);
+        (term != 0 && trusted).then_some(Term(term))
+    }
+
+    /// `trusted_until` of `None` is for ever.
+    pub(crate) fn set(&self, term: Option<Term>, trusted_until: Option<Duration>) {
+        let until = trusted_until.and_then(|until| u64::try_from(until.as_millis()).ok()).unwrap_or(u64::MAX);
+        match term {
+            Some(term) => {
+                self.trusted_until.store(until, Ordering::Release);
+                self.term.store(term.0, Ordering::Release);
+            }
+            None => self.term.store(0, Ordering::Release),
+        }
+    }
+}
+
+/// One incarnation of a job on this node: what everybody who deals with it needs.
+pub(crate) struct JobRef {
+    pub(crate) definition: Arc<Definition>,
+    /// Grows with every actor that is started on this node.
+    pub(crate) generation: u64,
+    pub(crate) addr: Addr<JobActor>,
+    pub(crate) meters: Arc<JobMeters>,
+    pub(crate) node: Arc<Node>,
+}

@@ -1,0 +1,39 @@
+//! Where nodes coordinate.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{Elector, Locker};
+
+/// An elector and a locker on one store: a term means something only in the store that granted it.
+///
+/// Their futures are polled on the coordination thread, whose tokio runtime also runs whatever tasks they spawn.
+pub trait Backend: Send + Sync + 'static {
+    /// What the store is called in health reports: `local`, `postgres`.
+    fn name(&self) -> &'static str;
+
+    /// The elector of this node.
+    fn elector(&self) -> Arc<dyn Elector>;
+
+    /// The locker of this node.
+    fn locker(&self) -> Arc<dyn Locker>;
+
+    /// Whether there can be no other node. Default: `false`.
+    fn single_node(&self) -> bool {
+        false
+    }
+}
+
+/// What a node is to its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Role {
+    /// The only node there can be.
+    Local,
+    /// The node whose jobs fire.
+    Leader,
+    /// A node that waits.
+    Follower,
+}

@@ -1,0 +1,24 @@
+//! What a job does.
+
+use futures_util::future::BoxFuture;
+
+use crate::run::{Run, RunResult};
+
+/// The work of a job.
+///
+/// The engine calls [`start`](Self::start) inside the task of the run, so a body that panics or blocks harms neither
+/// the timers nor the other jobs.
+pub trait Body: Send + Sync + 'static {
+    /// The work of one attempt.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future is dropped when the run is aborted, if the body is [`abortable`](Self::abortable).
+    fn start(&self, run: Run) -> BoxFuture<'static, RunResult>;
+
+    /// Whether dropping the future ends the work. If it does not (another task or an actor does it), the engine waits
+    /// for the future even after an abort, and the lock key stays held until then. Default: `true`.
+    fn abortable(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,102 @@
+//! Who leads.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use crate::name::{NodeId, Term};
+
+/// How long a grant or a renewal may be trusted without another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// How long the store keeps the term for its leader after it granted or renewed it.
+    pub duration: Duration,
+    /// How much earlier the leader stops trusting it. Less than `duration`.
+    pub margin: Duration,
+}
+
+/// A term that this node has won.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// The term: greater than every one granted before in this store and scope.
+    pub term: Term,
+    /// For how long it may be trusted; `None` is for ever.
+    pub lease: Option<Lease>,
+}
+
+/// The answer to a campaign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Campaign {
+    /// This node leads.
+    Won(Grant),
+    /// Another node leads.
+    Lost {
+        /// The leader, if the store knows it.
+        leader: Option<NodeId>,
+        /// When to ask again; zero if the call itself waited.
+        retry_in: Duration,
+    },
+}
+
+/// The answer to a renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    /// The term goes on for another lease, counted from the start of the attempt.
+    Renewed,
+    /// The term is over: another one was granted, or it was resigned or ran out.
+    Deposed,
+}
+
+/// Grants terms. At any instant at most one node holds the newest term of a store and scope.
+///
+/// Leadership is an optimisation, the claim is the guarantee: a store may grant a new term while the old leader still
+/// thinks that it leads, as long as the old term's claims are refused from then on.
+pub trait Elector: Send + Sync + 'static {
+    /// Asks for a term. May wait for the present leader, in slices of about a second.
+    ///
+    /// # Errors
+    ///
+    /// [`ElectError::Unavailable`]: it is unknown whether a term was granted. The caller does not lead; a term
+    /// granted all the same lapses with its lease or its session.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has the same effect as an error.
+    fn campaign(&self) -> BoxFuture<'_, Result<Campaign, ElectError>>;
+
+    /// Extends `term` by another lease.
+    ///
+    /// # Errors
+    ///
+    /// [`ElectError::Unavailable`]: it is unknown whether the term was extended. It may be trusted only as long as
+    /// without the attempt.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has the same effect as an error.
+    fn renew(&self, term: Term) -> BoxFuture<'_, Result<Renewal, ElectError>>;
+
+    /// Gives `term` up, so that another node can win at once. Claims of this node stay held. Giving up a term that is
+    /// over already is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`ElectError::Unavailable`]: the term may last until its lease runs out.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has the same effect as an error.
+    fn resign(&self, term: Term) -> BoxFuture<'_, Result<(), ElectError>>;
+}
+
+/// Why an elector did not answer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ElectError {
+    /// The store could not be reached, or did not answer within its deadline.
+    #[error("the store did not answer the elector: {reason}")]
+    Unavailable {
+        /// What happened, without passwords or connection strings.
+        reason: String,
+    },
+}

@@ -1,0 +1,355 @@
+//! Who may run what.
+
+use chrono::{DateTime, Utc};
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+
+use crate::{
+    core::time::FireTime,
+    event::Outcome,
+    name::{FencingToken, JobName, LockKey, RunId, Term},
+};
+
+/// Why a tick did not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SkipReason {
+    /// Its time passed without a run and the misfire policy does not make up for it.
+    Misfire,
+    /// A run of the same lock key was in progress.
+    Overlap,
+}
+
+impl SkipReason {
+    /// Every reason.
+    pub const ALL: [Self; 2] = [Self::Misfire, Self::Overlap];
+
+    /// The reason as it stands in metrics and stores.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Misfire => "misfire",
+            Self::Overlap => "overlap",
+        }
+    }
+}
+
+/// How many ticks were skipped, by reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Skips {
+    misfire: u64,
+    overlap: u64,
+    /// There may have been more: counting stopped at its bound.
+    pub at_least: bool,
+}
+
+impl Skips {
+    /// `count` ticks that were skipped for `reason`.
+    pub fn new(reason: SkipReason, count: u64, at_least: bool) -> Self {
+        let mut skips = Self { at_least, ..Self::default() };
+        skips.add(reason, count);
+        skips
+    }
+
+    /// Adds `count` ticks that were skipped for `reason`.
+    pub fn add(&mut self, reason: SkipReason, count: u64) {
+        match reason {
+            SkipReason::Misfire => self.misfire += count,
+            SkipReason::Overlap => self.overlap += count,
+        }
+    }
+
+    /// How many were skipped for `reason`.
+    pub fn of(&self, reason: SkipReason) -> u64 {
+        match reason {
+            SkipReason::Misfire => self.misfire,
+            SkipReason::Overlap => self.overlap,
+        }
+    }
+
+    /// How many were skipped in all.
+    pub fn total(&self) -> u64 {
+        self.misfire + self.overlap
+    }
+}
+
+/// A claim of one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimRequest {
+    /// The job.
+    pub job: JobName,
+    /// The key that the run excludes.
+    pub key: LockKey,
+    /// The run's id, made by the node. Asking again with the same id is the same claim.
+    pub run: RunId,
+    /// The tick to take; `None` for a manual trigger, which moves no cursor and needs no term.
+    pub tick: Option<TickClaim>,
+}
+
+/// The tick that a claim takes, and what it says of the ticks before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TickClaim {
+    /// The planned instant; the job's cursor after the claim.
+    pub fire_time: FireTime,
+    /// The job's cursor before the claim.
+    pub expected: DateTime<Utc>,
+    /// The ticks between `expected` and `fire_time`, none of which runs.
+    pub skips: Skips,
+    /// The term under which this node leads.
+    pub term: Term,
+}
+
+/// The answer to a claim. Each leads to a decision of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// The run may start: the cursor moved, the key is held by this node's session, the run is recorded.
+    Granted {
+        /// Greater than every token granted before for this key.
+        token: FencingToken,
+        /// The run whose session died while it held the key. It is closed as lost; whoever was granted says so.
+        lost: Option<Box<LostRun>>,
+    },
+    /// The tick has a run already.
+    AlreadyRun {
+        /// That run.
+        run: RunId,
+        /// The job's cursor.
+        cursor: DateTime<Utc>,
+    },
+    /// The tick was decided otherwise, or the job was changed: the cursor is not the expected one.
+    Moved {
+        /// The job's cursor.
+        cursor: DateTime<Utc>,
+    },
+    /// A live session holds the key. Nothing changed.
+    Busy {
+        /// The run that holds it, if known.
+        holder: Option<RunId>,
+    },
+    /// A newer term was granted, or this one is over. Nothing changed.
+    Deposed {
+        /// The newest term.
+        term: Term,
+    },
+    /// The tick is not due by the store's clock. Nothing changed.
+    NotYet {
+        /// How long until it is.
+        wait: std::time::Duration,
+    },
+    /// This claim failed alone, and it is unknown whether it was taken: ask again with the same run id.
+    Unavailable {
+        /// What happened, without passwords or connection strings.
+        reason: String,
+    },
+}
+
+/// The end of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completion {
+    /// The job.
+    pub job: JobName,
+    /// The key that the run held.
+    pub key: LockKey,
+    /// The run.
+    pub run: RunId,
+    /// The token that it was granted.
+    pub token: FencingToken,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// The answer to a completion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completed {
+    /// The end is recorded and the key is free.
+    Recorded,
+    /// The run was closed by somebody else, or the key has a newer token. Nothing changed.
+    Stale,
+}
+
+/// A move of a job's cursor over ticks that nobody runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CursorMove {
+    /// The job.
+    pub job: JobName,
+    /// The cursor before.
+    pub expected: DateTime<Utc>,
+    /// The cursor after: the newest skipped tick.
+    pub to: FireTime,
+    /// The ticks between, `to` included.
+    pub skips: Skips,
+    /// The term under which this node leads.
+    pub term: Term,
+}
+
+/// The answer to a move of the cursor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Moved {
+    /// The cursor moved.
+    Done,
+    /// The cursor is not the expected one. Nothing changed.
+    Elsewhere {
+        /// The job's cursor.
+        cursor: DateTime<Utc>,
+    },
+    /// A newer term was granted, or this one is over. Nothing changed.
+    Deposed {
+        /// The newest term.
+        term: Term,
+    },
+    /// This move failed alone, and it is unknown whether it was made.
+    Unavailable {
+        /// What happened, without passwords or connection strings.
+        reason: String,
+    },
+}
+
+/// A job that the leader schedules from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enrolment {
+    /// The job.
+    pub job: JobName,
+    /// Its schedule in words: a different text is a changed schedule.
+    pub schedule: String,
+    /// The term under which this node leads.
+    pub term: Term,
+}
+
+/// The answer to an enrolment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Enrolled {
+    /// The job's row is marked with the term.
+    Done {
+        /// Every tick up to here is decided. For a new job its creation, for a changed schedule the change, in the
+        /// store's time.
+        cursor: DateTime<Utc>,
+    },
+    /// A newer term was granted, or this one is over. Nothing changed.
+    Deposed {
+        /// The newest term.
+        term: Term,
+    },
+}
+
+/// A run whose session died before it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostRun {
+    /// The job.
+    pub job: JobName,
+    /// The run.
+    pub run: RunId,
+    /// The tick, unless it was a manual trigger.
+    pub fire_time: Option<FireTime>,
+}
+
+/// One life of the connection to the store. Whatever is held is held by a session and goes with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Session(pub u64);
+
+/// Hands out claims, in order and in batches.
+///
+/// Every call takes effect as a whole before the next one made on the same session. Answers come one per request, in
+/// the order of the requests; an answer is not an error. One bad request fails alone.
+///
+/// Sessions: [`open`](Self::open) starts one; while it lives this node holds what it claimed. When it dies, its keys can be
+/// taken over by others, completions of its runs are refused, and [`lost`](Self::lost) resolves.
+pub trait Locker: Send + Sync + 'static {
+    /// Opens a session, after the former one was lost or for the first time.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError`]: no session is open; ask again later.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves no session open.
+    fn open(&self) -> BoxFuture<'_, Result<Session, LockError>>;
+
+    /// Resolves when `session` is lost, or at once if it is lost already.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    fn lost(&self, session: Session) -> BoxFuture<'_, ()>;
+
+    /// Ends the session and frees what it holds.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves it unknown whether the session ended.
+    fn close(&self) -> BoxFuture<'_, ()>;
+
+    /// Marks jobs as scheduled under a term and answers their cursors.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Timeout`], [`LockError::SessionLost`]: ask again, it does no harm.
+    fn enrol<'a>(&'a self, jobs: &'a [Enrolment]) -> BoxFuture<'a, Result<Vec<Enrolled>, LockError>>;
+
+    /// Says that jobs were removed on purpose. Their cursors are kept as a lower bound for a job of the same name.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Timeout`], [`LockError::SessionLost`]: the jobs may still stand as enrolled, which does no harm.
+    fn withdraw<'a>(&'a self, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>>;
+
+    /// Claims each run in `requests`, in one round trip, without waiting for other holders.
+    ///
+    /// A claim that this session was granted already and has not completed is granted again, with the same token.
+    /// At most one claim per job and one per key is granted in a batch; the second is `Busy`.
+    ///
+    /// # Errors
+    ///
+    /// * [`LockError::Timeout`]: no answer within the deadline. It is unknown which claims were taken; ask again with
+    ///   the same run ids.
+    /// * [`LockError::SessionLost`]: everything that this node held is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has the same effect as [`LockError::Timeout`].
+    fn claim<'a>(&'a self, requests: &'a [ClaimRequest]) -> BoxFuture<'a, Result<Vec<Verdict>, LockError>>;
+
+    /// Records the ends of runs and frees their keys. An end that was recorded already is recorded.
+    ///
+    /// # Errors
+    ///
+    /// * [`LockError::Timeout`]: it is unknown which were recorded; ask again, it does no harm.
+    /// * [`LockError::SessionLost`]: none will be; whoever takes over closes the runs as lost.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has the same effect as [`LockError::Timeout`].
+    fn complete<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>>;
+
+    /// Moves cursors over ticks that nobody runs.
+    ///
+    /// # Errors
+    ///
+    /// As for [`claim`](Self::claim).
+    fn advance<'a>(&'a self, moves: &'a [CursorMove]) -> BoxFuture<'a, Result<Vec<Moved>, LockError>>;
+
+    /// Closes, as lost, up to `limit` open runs of dead sessions, and frees their keys. Fewer than `limit` answers
+    /// mean that there are no more. Any node may ask; each run is closed once.
+    ///
+    /// # Errors
+    ///
+    /// As for [`claim`](Self::claim).
+    fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>>;
+}
+
+/// Why a locker did not answer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// No answer within the deadline: what was asked may have been done or not.
+    #[error("the store did not answer within the deadline")]
+    Timeout,
+    /// The session is over, and with it everything that this node held.
+    #[error("the session with the store is lost: {reason}")]
+    SessionLost {
+        /// What happened, without passwords or connection strings.
+        reason: String,
+    },
+}

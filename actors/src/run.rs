@@ -1,0 +1,212 @@
+//! One run, as its body sees it.
+
+use std::{
+    error::Error,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use actix::Message;
+use chrono::{DateTime, Utc};
+use futures_util::stream::AbortRegistration;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+
+use crate::{
+    body::LocalBodies,
+    core::time::FireTime,
+    name::{FencingToken, JobName, RunId, Term},
+    port::Clock,
+};
+
+/// What a body answers.
+pub type RunResult = Result<(), RunError>;
+
+/// Why a run failed: any error, from std, anyhow or a text.
+///
+/// It does not implement [`Error`] itself, so that `?` converts every type that does.
+///
+/// ```
+/// use callsheet_actors::{RunError, RunResult};
+///
+/// fn parse(text: &str) -> RunResult {
+///     text.parse::<u16>()?;
+///     Ok(())
+/// }
+///
+/// assert_eq!(parse("x").unwrap_err().to_string(), "invalid digit found in string");
+/// assert_eq!(RunError::from("out of paper").to_string(), "out of paper");
+/// ```
+pub struct RunError(Box<dyn Error + Send + Sync>);
+
+impl RunError {
+    /// The error itself.
+    pub fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.0
+    }
+}
+
+impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for RunError {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+/// The error and its causes, joined by `: `.
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        for _ in 0..CAUSES_MAX {
+            let Some(error) = cause else { return Ok(()) };
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// More causes of an error than this are not shown.
+const CAUSES_MAX: usize = 32;
+
+/// What a body may return: nothing, or a `Result` whose error converts into a [`RunError`].
+pub trait IntoRunResult {
+    /// The result of the run.
+    fn into_run_result(self) -> RunResult;
+}
+
+impl IntoRunResult for () {
+    fn into_run_result(self) -> RunResult {
+        Ok(())
+    }
+}
+
+impl<E: Into<RunError>> IntoRunResult for Result<(), E> {
+    fn into_run_result(self) -> RunResult {
+        self.map_err(Into::into)
+    }
+}
+
+/// Why there is a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The schedule: the tick at this fire time.
+    Tick(FireTime),
+    /// Somebody triggered the job.
+    Manual,
+}
+
+/// One run, as its body sees it. Cheap to clone; also the message that an actor body gets.
+#[derive(Clone, Message)]
+#[rtype(result = "RunResult")]
+pub struct Run(Arc<Parts>);
+
+pub(crate) struct Parts {
+    pub(crate) id: RunId,
+    pub(crate) job: JobName,
+    pub(crate) origin: Origin,
+    pub(crate) term: Option<Term>,
+    pub(crate) token: Option<FencingToken>,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) cancellation: CancellationToken,
+    /// Ends the body, for the one who runs it.
+    pub(crate) abort: Mutex<Option<AbortRegistration>>,
+    /// Where futures that are not `Send` run.
+    pub(crate) local: LocalBodies,
+}
+
+impl Run {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// The id of the run, unique for ever.
+    pub fn id(&self) -> RunId {
+        self.0.id
+    }
+
+    /// The job.
+    pub fn job(&self) -> &JobName {
+        &self.0.job
+    }
+
+    /// Why there is a run.
+    pub fn origin(&self) -> Origin {
+        self.0.origin
+    }
+
+    /// The planned instant; `None` for a manual trigger.
+    pub fn fire_time(&self) -> Option<DateTime<Utc>> {
+        match self.0.origin {
+            Origin::Tick(fire_time) => Some(fire_time.instant()),
+            Origin::Manual => None,
+        }
+    }
+
+    /// The number of the try within the run, from 1.
+    pub fn attempt(&self) -> u32 {
+        1
+    }
+
+    /// The term under which a tick was claimed; `None` for a manual trigger and for a job without claims.
+    pub fn term(&self) -> Option<Term> {
+        self.0.term
+    }
+
+    /// The fencing token: greater than that of every run granted before for the same lock key. `None` for a job
+    /// without claims.
+    pub fn token(&self) -> Option<FencingToken> {
+        self.0.token
+    }
+
+    /// How much time is left until the timeout; `None` without one, zero when it has passed.
+    pub fn time_left(&self) -> Option<Duration> {
+        self.0.deadline.map(|deadline| deadline.saturating_sub(self.0.clock.elapsed()))
+    }
+
+    /// Resolves when the run is to stop: its time is over, its lock is lost, or the engine shuts down. A body that
+    /// ignores it is dropped at its next `.await` after the job's abort grace.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub fn cancelled(&self) -> WaitForCancellationFuture<'_> {
+        self.0.cancellation.cancelled()
+    }
+
+    /// Whether the run is to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancellation.is_cancelled()
+    }
+
+    /// The token behind [`cancelled`](Self::cancelled), to hand on. Cancelling it by oneself does not end the run.
+    pub fn cancellation(&self) -> CancellationToken {
+        self.0.cancellation.child_token()
+    }
+
+    pub(crate) fn take_abort(&self) -> Option<AbortRegistration> {
+        self.0.abort.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(crate) fn local_bodies(&self) -> &LocalBodies {
+        &self.0.local
+    }
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("job", &self.0.job)
+            .field("origin", &self.0.origin)
+            .field("id", &format_args!("{}", self.0.id))
+            .field("token", &self.0.token.map(|token| token.0))
+            .finish_non_exhaustive()
+    }
+}

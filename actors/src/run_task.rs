@@ -1,0 +1,127 @@
+//! The task of one run: the body, contained, and the report of its end.
+
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use futures_util::{
+    FutureExt,
+    future::BoxFuture,
+    stream::{AbortRegistration, Abortable, Aborted},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::{
+    core::job::{End, Input, RunEnd, Start},
+    event::EventKind,
+    job::Letter,
+    node::JobRef,
+    run::{Origin, Parts, Run, RunResult},
+};
+
+/// What the task of a run is made of.
+pub(crate) struct RunTask {
+    pub(crate) job: Arc<JobRef>,
+    pub(crate) start: Start,
+    pub(crate) origin: Origin,
+    pub(crate) cancellation: CancellationToken,
+    pub(crate) registration: AbortRegistration,
+    pub(crate) abortable: bool,
+}
+
+/// The task. Whatever happens to it (it ends, panics, is aborted, or is dropped by its runtime), the job hears of the
+/// end exactly once, when nothing of the body is left.
+pub(crate) fn future(task: RunTask) -> BoxFuture<'static, ()> {
+    let span = tracing::info_span!(
+        target: "callsheet",
+        "run",
+        job = %task.job.definition.name,
+        run = %task.start.run,
+    );
+    let report = Report { job: task.job.clone(), run: task.start.run, started: None, sent: false };
+    let work = run(task, report);
+    if span.is_disabled() { work.boxed() } else { work.instrument(span).boxed() }
+}
+
+async fn run(task: RunTask, mut report: Report) {
+    let RunTask { job, start, origin, cancellation, registration, abortable } = task;
+    let node = &job.node;
+    let started_at = node.clock.now();
+    report.started = Some((started_at, node.clock.elapsed()));
+    let lateness = start.tick.map(|tick| tick.lateness(started_at)).unwrap_or_default();
+    if start.tick.is_some() {
+        job.meters.tick_lateness.record(lateness.as_secs_f64());
+    }
+    let name = || job.definition.name.clone();
+    node.publisher.publish(|| EventKind::RunStarted {
+        job: name(),
+        run: start.run,
+        fire_time: start.tick,
+        lateness,
+        token: start.token,
+    });
+
+    let (abort_outside, abort_inside) = if abortable { (Some(registration), None) } else { (None, Some(registration)) };
+    let run = Run::new(Parts {
+        id: start.run,
+        job: name(),
+        origin,
+        term: start.term,
+        token: start.token,
+        deadline: start.deadline,
+        clock: node.clock.clone(),
+        cancellation,
+        abort: abort_inside.into(),
+        local: node.local_bodies.clone(),
+    });
+    let body = job.definition.body.clone();
+    // `start` is called inside, so that a body that panics or blocks before its first await is contained as well.
+    let work = AssertUnwindSafe(async move { body.start(run).await }).catch_unwind();
+    let end = match abort_outside {
+        Some(registration) => Abortable::new(work, registration).await,
+        None => Ok(work.await),
+    };
+    report.end(end);
+}
+
+/// Tells the job that its run ended; if nobody says how, that it was aborted.
+struct Report {
+    job: Arc<JobRef>,
+    run: crate::name::RunId,
+    started: Option<(DateTime<Utc>, Duration)>,
+    sent: bool,
+}
+
+impl Report {
+    fn end(mut self, end: Result<Result<RunResult, Box<dyn Any + Send>>, Aborted>) {
+        let end = match end {
+            Ok(Ok(Ok(()))) => End::Returned,
+            Ok(Ok(Err(error))) => End::Failed(error.to_string().into()),
+            Ok(Err(payload)) => End::Panicked(message_of(&*payload).into()),
+            Err(Aborted) => End::Aborted,
+        };
+        self.send(end);
+    }
+
+    fn send(&mut self, end: End) {
+        if std::mem::replace(&mut self.sent, true) {
+            return;
+        }
+        let elapsed = self.job.node.clock.elapsed();
+        let took = self.started.map(|(_, began)| elapsed.saturating_sub(began)).unwrap_or_default();
+        let started_at = self.started.map(|(at, _)| at);
+        Letter::send(&self.job, Input::RunEnded(RunEnd { run: self.run, end, started_at, took }));
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        self.send(End::Aborted);
+    }
+}
+
+fn message_of(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_owned())
+}

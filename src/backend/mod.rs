@@ -1,0 +1,5 @@
+//! Where nodes coordinate.
+
+mod local;
+
+pub use local::Local;

@@ -1,0 +1,138 @@
+//! From definitions to a running scheduler.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::Recipient;
+use callsheet_actors::{
+    Engine, EngineOptions, Event, Faults, Job, StartError,
+    port::{Backend, Clock, RuntimeSpawner, Spawner, SystemClock},
+};
+
+use crate::{backend::Local, handle::Callsheet};
+
+/// Collects jobs and options. Nothing here fails; [`start`](Self::start) and [`check`](Self::check) report every
+/// fault of every definition together.
+#[must_use = "a builder does nothing until it is started"]
+pub struct Builder {
+    options: EngineOptions,
+    backend: Option<Arc<dyn Backend>>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        // Replaced by the backend that is in force when it starts.
+        let clock = Arc::new(SystemClock::default());
+        Self { options: EngineOptions::new(Arc::new(Local::new(clock))), backend: None }
+    }
+}
+
+impl Builder {
+    /// Adds a job.
+    pub fn job(mut self, job: Job) -> Self {
+        self.options.jobs.push(job);
+        self
+    }
+
+    /// Adds jobs.
+    pub fn jobs(mut self, jobs: impl IntoIterator<Item = Job>) -> Self {
+        self.options.jobs.extend(jobs);
+        self
+    }
+
+    /// Where nodes coordinate. Default: [`Local`], this process alone.
+    pub fn backend(mut self, backend: impl Backend) -> Self {
+        self.backend = Some(Arc::new(backend));
+        self
+    }
+
+    /// An actor that hears every event, from the first on. One that does not keep up loses events, and they are
+    /// counted; see [`SUBSCRIBER_EVENTS_MAX`](crate::SUBSCRIBER_EVENTS_MAX).
+    pub fn listen(mut self, listener: impl Into<Recipient<Event>>) -> Self {
+        self.options.listeners.push(listener.into());
+        self
+    }
+
+    /// The threads of the job actors, whose timers they keep; at most 256. Default: one less than there are
+    /// processors, at least 1 and at most 4.
+    ///
+    /// 0 puts every actor on the caller's `LocalSet`: [`start`](Self::start) must then be called inside one, and the
+    /// jobs fire only while it runs.
+    pub fn arbiters(mut self, threads: usize) -> Self {
+        self.options.arbiters = threads;
+        self
+    }
+
+    /// The threads of the engine's own runtime for bodies, 1 to 256. Default: the number of processors.
+    pub fn body_threads(mut self, threads: usize) -> Self {
+        self.options.body_threads = threads;
+        self
+    }
+
+    /// The threads for bodies that are not `Send`, 1 to 256. Default: 1.
+    pub fn local_body_threads(mut self, threads: usize) -> Self {
+        self.options.local_body_threads = threads;
+        self
+    }
+
+    /// Bodies run on this runtime instead of the engine's own. Connections that a body opens die with the runtime
+    /// that they were opened on.
+    pub fn bodies_on(self, runtime: tokio::runtime::Handle) -> Self {
+        self.spawner(RuntimeSpawner::new(runtime))
+    }
+
+    /// Bodies run where this spawner says.
+    pub fn spawner(mut self, spawner: impl Spawner) -> Self {
+        self.options.spawner = Some(Arc::new(spawner));
+        self
+    }
+
+    /// The clocks. Default: the operating system's.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.options.clock = Arc::new(clock);
+        self
+    }
+
+    /// The greatest number of job names in metric labels; the rest share the label `_other`. Default: 1,000.
+    pub fn job_labels_max(mut self, names: usize) -> Self {
+        self.options.job_labels_max = names;
+        self
+    }
+
+    /// The time between cancelling and aborting the runs that did not drain at shutdown. Default: 5 s.
+    pub fn shutdown_grace(mut self, grace: Duration) -> Self {
+        self.options.shutdown_grace = grace;
+        self
+    }
+
+    /// Checks the options and the definitions of all jobs.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, at once.
+    pub fn check(&self) -> Result<(), Faults> {
+        self.options.check()
+    }
+
+    /// Starts the engine. Works in any runtime and in none: the engine has threads of its own.
+    ///
+    /// Returns when the store has opened a session and every job is added.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]: everything that is wrong with the definitions at once, or why the engine could not start.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the engine running without a handle.
+    pub async fn start(self) -> Result<Callsheet, StartError> {
+        Engine::start(self.into()).await.map(Callsheet::new)
+    }
+}
+
+/// What the engine is made of, for those who start it otherwise: the test kit's rig.
+impl From<Builder> for EngineOptions {
+    fn from(Builder { mut options, backend }: Builder) -> Self {
+        options.backend = backend.unwrap_or_else(|| Arc::new(Local::new(options.clock.clone())));
+        options
+    }
+}

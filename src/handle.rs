@@ -1,0 +1,186 @@
+//! The handle of a running scheduler.
+
+use std::time::Duration;
+
+use actix::{Addr, Handler, Message, Recipient, dev::ToEnvelope};
+use callsheet_actors::{
+    AddError, AddJob, AddJobs, Engine, Event, Health, HealthReport, Job, JobDetails, JobName, JobPage, JobStatus,
+    ListJobs, Listen, RemoveError, RemoveJobs, RunId, Selector, Shutdown, ShutdownReport, SupervisorActor, TriggerError,
+    TriggerJob,
+};
+
+use crate::builder::Builder;
+
+/// A running scheduler. Cheap to clone; works in any runtime.
+///
+/// Its methods send the messages of the same names to the [supervisor](Self::supervisor). Dropping it stops nothing: jobs
+/// go on until [`shutdown`](Self::shutdown) or the end of the process.
+#[derive(Clone)]
+pub struct Callsheet {
+    engine: Engine,
+}
+
+impl Callsheet {
+    /// Starts to define a scheduler.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self { engine }
+    }
+
+    /// The actor behind this handle, for messages.
+    pub fn supervisor(&self) -> &Addr<SupervisorActor> {
+        self.engine.supervisor()
+    }
+
+    /// Adds a job.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Add`] with everything that is wrong with it, [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may or may not add the job.
+    pub async fn add(&self, job: Job) -> Result<JobName, Error> {
+        Ok(self.ask(AddJob(job)).await??)
+    }
+
+    /// Adds all of the jobs, or none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Add`] with everything that is wrong with any of them, [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may or may not add them, all or none.
+    pub async fn add_all(&self, jobs: impl IntoIterator<Item = Job>) -> Result<Vec<JobName>, Error> {
+        Ok(self.ask(AddJobs(jobs.into_iter().collect())).await??)
+    }
+
+    /// Removes the selected jobs and answers their names. A run in progress goes on to its end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Remove`] if it was a name and no job has it, [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may or may not remove them.
+    pub async fn remove(&self, jobs: impl Into<Selector>) -> Result<Vec<JobName>, Error> {
+        Ok(self.ask(RemoveJobs(jobs.into())).await??)
+    }
+
+    /// Starts a run now, on this node, under the job's lock key, without moving its schedule. Answers when it is
+    /// decided whether the run starts.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Trigger`] with the reason why nothing started, [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may or may not start a run.
+    pub async fn trigger(&self, job: impl Into<String>) -> Result<RunId, Error> {
+        Ok(self.ask(TriggerJob(job.into())).await??)
+    }
+
+    /// One page of the jobs, in the order of their names: those after `after`, at most `limit` (0: as many as a page
+    /// takes, 1,024).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn list(&self, after: Option<String>, limit: usize) -> Result<JobPage, Error> {
+        self.ask(ListJobs { after, limit }).await
+    }
+
+    /// One job; `None` if there is none of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn details(&self, job: impl Into<String>) -> Result<Option<JobStatus>, Error> {
+        self.ask(JobDetails(job.into())).await
+    }
+
+    /// An actor that hears every event from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may or may not add the listener.
+    pub async fn listen(&self, listener: impl Into<Recipient<Event>>) -> Result<(), Error> {
+        self.ask(Listen(listener.into())).await
+    }
+
+    /// How this node is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn health(&self) -> Result<HealthReport, Error> {
+        self.ask(Health).await
+    }
+
+    /// Stops: no tick is armed any more, leadership is given up, runs may end until `deadline` has passed, are then
+    /// cancelled, and aborted after a grace (5 s by default). Returns when every thread of the engine has ended.
+    ///
+    /// Idempotent: whoever asks again waits for the same end; after it the report is empty.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop the shutdown.
+    pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
+        let report = self.ask(Shutdown { deadline }).await;
+        self.engine.stopped().await;
+        // The only error is that there is nothing to stop any more.
+        report.unwrap_or_default()
+    }
+
+    async fn ask<M>(&self, message: M) -> Result<M::Result, Error>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        SupervisorActor: Handler<M>,
+        <SupervisorActor as actix::Actor>::Context: ToEnvelope<SupervisorActor, M>,
+    {
+        self.supervisor().send(message).await.map_err(|_| Error::Stopped)
+    }
+}
+
+/// Why a call to the scheduler did nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Jobs were not added.
+    #[error(transparent)]
+    Add(#[from] AddError),
+    /// Jobs were not removed.
+    #[error(transparent)]
+    Remove(#[from] RemoveError),
+    /// A trigger started nothing.
+    #[error(transparent)]
+    Trigger(#[from] TriggerError),
+    /// The scheduler has stopped.
+    #[error("the scheduler has stopped; start another one")]
+    Stopped,
+}
