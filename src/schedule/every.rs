@@ -109,10 +109,10 @@ fn fault_in(period: Duration) -> Option<Fault> {
         ("a period is not zero", "write a period of at least 1 ms")
     } else if period < Duration::from_millis(1) {
         ("a period is at least 1 ms", "write a period of at least 1 ms")
-    } else if !period.subsec_nanos().is_multiple_of(1_000_000) {
-        ("a period is a whole number of milliseconds", "round it to milliseconds")
     } else if period > PERIOD_MAX {
         ("a period is at most a hundred years (36525 days)", "use `at` for single instants in a far future")
+    } else if !period.subsec_nanos().is_multiple_of(1_000_000) {
+        ("a period is a whole number of milliseconds", "round it to milliseconds")
     } else {
         return None;
     };

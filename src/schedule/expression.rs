@@ -114,25 +114,22 @@ impl Expression {
         let Ok(words) = <&[Word<'_>; 5]>::try_from(words) else {
             return Err(vec![wrong_field_count(source, words)]);
         };
-        let pattern = read_fields(words)
-            .map_err(|complaints| {
-                complaints
-                    .into_iter()
-                    .map(|(place, complaint)| source.fault(place, complaint))
-                    .collect::<Vec<_>>()
-            })
-            .and_then(|(pattern, all_day)| {
-                if pattern.can_fire() {
-                    return Ok(Rule::Pattern { pattern, all_day });
-                }
-                let complaint = Complaint::new(
-                    "there is no such day in any year, so the schedule would never fire",
-                    "a day of the month that one of the months has",
-                    "correct the day or the month",
-                );
-                Err(vec![source.fault(words[2].start..words[3].place().end, complaint)])
-            });
-        pattern
+        let (pattern, all_day) = match read_fields(words) {
+            Ok(read) => read,
+            Err(misplaced) => {
+                let fault = |(place, complaint)| source.fault(place, complaint);
+                return Err(misplaced.into_iter().map(fault).collect());
+            }
+        };
+        if !pattern.can_fire() {
+            let complaint = Complaint::new(
+                "there is no such day in any year, so the schedule would never fire",
+                "a day of the month that one of the months has",
+                "correct the day or the month",
+            );
+            return Err(vec![source.fault(words[2].start..words[3].place().end, complaint)]);
+        }
+        Ok(Rule::Pattern { pattern, all_day })
     }
 
     /// The civil times, if the expression has any.
@@ -249,32 +246,27 @@ fn read_fields(words: &[Word<'_>; 5]) -> Result<(Pattern, bool), Misplaced> {
 fn wrong_field_count(source: Source<'_>, words: &[Word<'_>]) -> Fault {
     let end = source.0.trim_end().len();
     let count = words.len();
-    let (place, complaint) = match (words, Field::ALL.get(count)) {
-        (_, Some(missing)) => {
-            let plural = if count == 1 { "" } else { "s" };
-            let complaint = Complaint::new(
-                format!("an expression has five fields, this one has {count} field{plural}"),
-                format!("the {}", missing.name()),
-                "write minute, hour, day of the month, month and day of the week, for example `0 9 * * 1-5`",
-            );
-            (end..end, complaint)
-        }
-        ([.., last], None) => {
-            let what = match count {
-                6 => "six fields (with seconds, or a year) are not supported",
-                7 => "seven fields (with seconds and a year) are not supported",
-                _ => "an expression has five fields, not more",
-            };
-            let complaint = Complaint::new(
-                what,
-                "the end after five fields",
-                "write five fields; use `every` for a period below a minute, and `at` for single dates",
-            );
-            (words[5].start..last.place().end, complaint)
-        }
-        ([], None) => unreachable!("no words are fewer than five"),
+    if let Some(missing) = Field::ALL.get(count) {
+        let plural = if count == 1 { "" } else { "s" };
+        let complaint = Complaint::new(
+            format!("an expression has five fields, this one has {count} field{plural}"),
+            format!("the {}", missing.name()),
+            "write minute, hour, day of the month, month and day of the week, for example `0 9 * * 1-5`",
+        );
+        return source.fault(end..end, complaint);
+    }
+    let rule = match count {
+        6 => "six fields (with seconds, or a year) are not supported",
+        7 => "seven fields (with seconds and a year) are not supported",
+        _ => "an expression has five fields, not more",
     };
-    source.fault(place, complaint)
+    let complaint = Complaint::new(
+        rule,
+        "the end after five fields",
+        "write five fields; use `every` for a period below a minute, and `at` for single dates",
+    );
+    let too_many = words.get(Field::ALL.len()).map_or(end, |word| word.start);
+    source.fault(too_many..end, complaint)
 }
 
 #[cfg(test)]
