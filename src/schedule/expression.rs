@@ -1,0 +1,298 @@
+//! Cron expressions, read.
+
+use std::time::Duration;
+
+use callsheet_actors::Fault;
+use chrono_tz::Tz;
+
+use super::{
+    duration::{parse_duration, shortened},
+    every::{Interval, every},
+    field::Field,
+    pattern::{DayRule, Pattern},
+    source::{Complaint, EXPRESSION_MAX, Source, Word},
+    zone,
+};
+
+/// The macros with their five fields.
+const MACROS: [(&str, &str); 7] = [
+    ("@hourly", "0 * * * *"),
+    ("@daily", "0 0 * * *"),
+    ("@midnight", "0 0 * * *"),
+    ("@weekly", "0 0 * * 0"),
+    ("@monthly", "0 0 1 * *"),
+    ("@yearly", "0 0 1 1 *"),
+    ("@annually", "0 0 1 1 *"),
+];
+
+const PREFIXES: [&str; 2] = ["CRON_TZ=", "TZ="];
+
+/// A cron expression, read: what it says, and what is wrong with it.
+#[derive(Debug)]
+pub(super) struct Expression {
+    /// The zone of the prefix, if there is one that is right.
+    pub(super) zone: Option<Tz>,
+    /// What it says; `None` if it is wrong.
+    pub(super) rule: Option<Rule>,
+    /// Without the prefix, with single blanks.
+    pub(super) text: String,
+    /// In the order of the text.
+    pub(super) faults: Vec<Fault>,
+}
+
+/// What an expression says.
+#[derive(Debug)]
+pub(super) enum Rule {
+    /// Civil times.
+    Pattern {
+        pattern: Pattern,
+        /// Whether the minute or the hour field starts with `*`: Vixie's sign of a job that runs all day long.
+        all_day: bool,
+    },
+    /// `@every`: elapsed time.
+    Interval(Interval),
+}
+
+impl Expression {
+    /// Reads an expression with its prefix; finds as many faults as there are.
+    pub(super) fn read(source: Source<'_>) -> Self {
+        let mut expression = Self { zone: None, rule: None, text: String::new(), faults: Vec::new() };
+        if source.0.len() > EXPRESSION_MAX {
+            let complaint = Complaint::new(
+                format!("an expression has at most {EXPRESSION_MAX} bytes"),
+                "a shorter one",
+                "split it into several jobs",
+            );
+            expression.faults.push(source.fault(0..0, complaint));
+            return expression;
+        }
+        let words = source.words();
+        let words = expression.read_prefix(source, &words);
+        expression.text = words.iter().map(|word| word.text).collect::<Vec<_>>().join(" ");
+        match expression.read_rule(source, words) {
+            Ok(rule) => expression.rule = Some(rule),
+            Err(faults) => expression.faults.extend(faults),
+        }
+        expression
+    }
+
+    /// Takes `CRON_TZ=…` off the words.
+    fn read_prefix<'w>(&mut self, source: Source<'_>, words: &'w [Word<'w>]) -> &'w [Word<'w>] {
+        let Some((first, rest)) = words.split_first() else { return words };
+        let prefix = PREFIXES.iter().find(|prefix| {
+            first.text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        });
+        let Some(prefix) = prefix else { return words };
+
+        let name = &first.text[prefix.len()..];
+        let place = first.start + prefix.len()..first.start + first.text.len();
+        match zone_named(name) {
+            Ok(tz) => self.zone = Some(tz),
+            Err(complaint) => self.faults.push(source.fault(place, complaint)),
+        }
+        rest
+    }
+
+    fn read_rule(&self, source: Source<'_>, words: &[Word<'_>]) -> Result<Rule, Vec<Fault>> {
+        let Some(first) = words.first() else {
+            let rule = if source.0.trim().is_empty() {
+                "an expression is not empty"
+            } else {
+                "there is no expression after the zone"
+            };
+            let complaint = Complaint::new(
+                rule,
+                "minute, hour, day of the month, month and day of the week",
+                "write five fields, for example `0 9 * * 1-5`",
+            );
+            let end = source.0.trim_end().len();
+            return Err(vec![source.fault(end..end, complaint)]);
+        };
+        if first.text.starts_with('@') {
+            return read_macro(source, *first, &words[1..]).map_err(|fault| vec![fault]);
+        }
+        let Ok(words) = <&[Word<'_>; 5]>::try_from(words) else {
+            return Err(vec![wrong_field_count(source, words)]);
+        };
+        let (pattern, all_day) = match read_fields(words) {
+            Ok(read) => read,
+            Err(misplaced) => {
+                let fault = |(place, complaint)| source.fault(place, complaint);
+                return Err(misplaced.into_iter().map(fault).collect());
+            }
+        };
+        if !pattern.can_fire() {
+            let complaint = Complaint::new(
+                "there is no such day in any year, so the schedule would never fire",
+                "a day of the month that one of the months has",
+                "correct the day or the month",
+            );
+            return Err(vec![source.fault(words[2].start..words[3].place().end, complaint)]);
+        }
+        Ok(Rule::Pattern { pattern, all_day })
+    }
+
+    /// The civil times, if the expression has any.
+    #[cfg(test)]
+    pub(super) fn pattern(&self) -> Option<Pattern> {
+        match &self.rule {
+            Some(Rule::Pattern { pattern, .. }) => Some(*pattern),
+            Some(Rule::Interval(_)) | None => None,
+        }
+    }
+}
+
+/// The zone of that name, or what is wrong with it.
+pub(super) fn zone_named(name: &str) -> Result<Tz, Complaint> {
+    name.parse().map_err(|_| {
+        let rule = if name.is_empty() {
+            "the name of the zone is missing".into()
+        } else {
+            format!("`{}` is not the IANA name of a time zone", shortened(name))
+        };
+        let cure = match zone::nearest_name(name) {
+            Some(near) => format!("write `{near}`"),
+            None => "write for example `Europe/Lisbon`, `America/New_York` or `UTC`".into(),
+        };
+        Complaint::new(rule, "an IANA name, region and city", cure)
+    })
+}
+
+fn read_macro(source: Source<'_>, name: Word<'_>, rest: &[Word<'_>]) -> Result<Rule, Fault> {
+    let lower = name.text.to_ascii_lowercase();
+    if lower == "@every" {
+        return read_every(source, name, rest);
+    }
+    if lower == "@reboot" {
+        let complaint = Complaint::new(
+            "`@reboot` is not supported: a schedule does not depend on when a process starts",
+            "a macro for times, or five fields",
+            "trigger the job once after the start instead",
+        );
+        return Err(source.fault(name.place(), complaint));
+    }
+    let Some((_, fields)) = MACROS.iter().find(|(macro_name, _)| *macro_name == lower) else {
+        let complaint = Complaint::new(
+            format!("`{}` is not a macro", shortened(name.text)),
+            "@hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually or @every",
+            "write one of these, or five fields",
+        );
+        return Err(source.fault(name.place(), complaint));
+    };
+    if let (Some(first), Some(last)) = (rest.first(), rest.last()) {
+        let complaint =
+            Complaint::new(format!("`{}` takes nothing after it", name.text), "the end", "remove the rest");
+        return Err(source.fault(first.start..last.place().end, complaint));
+    }
+    let words = Source(fields).words();
+    let words = <&[Word<'_>; 5]>::try_from(words.as_slice()).expect("invariant: macros have five fields");
+    let (pattern, all_day) = read_fields(words).expect("invariant: macros are right");
+    Ok(Rule::Pattern { pattern, all_day })
+}
+
+/// `@every 5m`: elapsed time, counted from the Unix epoch as [`every`] does.
+fn read_every(source: Source<'_>, name: Word<'_>, rest: &[Word<'_>]) -> Result<Rule, Fault> {
+    let place = match (rest.first(), rest.last()) {
+        (Some(first), Some(last)) => first.start..last.place().end,
+        _ => name.place().end..name.place().end,
+    };
+    let read = |text: &str| -> Result<Interval, Fault> {
+        let period: Duration = parse_duration(text)?;
+        every(period).compile().map_err(|faults| {
+            let first = faults.into_vec().into_iter().next();
+            first.expect("invariant: faults are never empty")
+        })
+    };
+    read(&source.0[place.clone()]).map(Rule::Interval).map_err(|fault| {
+        let complaint = Complaint::new(fault.rule, "a duration such as `5m`", fault.cure);
+        source.fault(place, complaint)
+    })
+}
+
+type Misplaced = Vec<(std::ops::Range<usize>, Complaint)>;
+
+/// The pattern, and whether minute or hour starts with `*`; or what is wrong in each field.
+fn read_fields(words: &[Word<'_>; 5]) -> Result<(Pattern, bool), Misplaced> {
+    let mut sets = [0_u64; 5];
+    let mut complaints = Vec::new();
+    for ((field, word), set) in Field::ALL.into_iter().zip(words).zip(&mut sets) {
+        match field.read(word.text) {
+            Ok(bits) => *set = bits,
+            Err((place, complaint)) => {
+                complaints.push((word.start + place.start..word.start + place.end, complaint));
+            }
+        }
+    }
+    if !complaints.is_empty() {
+        return Err(complaints);
+    }
+
+    let [minutes, hours, days, months, weekdays] = sets;
+    // Vixie's rule, to the letter: it is the first character that counts, so `*/2` restricts nothing either.
+    let starts_with_star = |nth: usize| words[nth].text.starts_with(['*', '?']);
+    let day_rule = if starts_with_star(2) || starts_with_star(4) { DayRule::Both } else { DayRule::Either };
+    // No loss: the fields have at most 60, 24, 32, 13 and 7 bits.
+    let pattern = Pattern {
+        minutes,
+        hours: hours as u32,
+        days: days as u32,
+        months: months as u16,
+        weekdays: weekdays as u8,
+        day_rule,
+    };
+    Ok((pattern, starts_with_star(0) || starts_with_star(1)))
+}
+
+fn wrong_field_count(source: Source<'_>, words: &[Word<'_>]) -> Fault {
+    let end = source.0.trim_end().len();
+    let count = words.len();
+    if let Some(missing) = Field::ALL.get(count) {
+        let plural = if count == 1 { "" } else { "s" };
+        let complaint = Complaint::new(
+            format!("an expression has five fields, this one has {count} field{plural}"),
+            format!("the {}", missing.name()),
+            "write minute, hour, day of the month, month and day of the week, for example `0 9 * * 1-5`",
+        );
+        return source.fault(end..end, complaint);
+    }
+    let rule = match count {
+        6 => "six fields (with seconds, or a year) are not supported",
+        7 => "seven fields (with seconds and a year) are not supported",
+        _ => "an expression has five fields, not more",
+    };
+    let complaint = Complaint::new(
+        rule,
+        "the end after five fields",
+        "write five fields; use `every` for a period below a minute, and `at` for single dates",
+    );
+    let too_many = words.get(Field::ALL.len()).map_or(end, |word| word.start);
+    source.fault(too_many..end, complaint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_faults_are_found_in_one_reading() {
+        let expression = Expression::read(Source("TZ=Nope/Zone 61 24 1 FOO 1"));
+
+        let columns: Vec<_> = expression.faults.iter().map(|fault| fault.rule.split(':').next()).collect();
+
+        assert_eq!(columns, [Some("column 4"), Some("column 14"), Some("column 17"), Some("column 22")]);
+    }
+
+    #[test]
+    fn the_star_rule_looks_at_the_first_character() {
+        let all_day = |text| match Expression::read(Source(text)).rule {
+            Some(Rule::Pattern { all_day, .. }) => all_day,
+            Some(Rule::Interval(_)) | None => panic!("{text}"),
+        };
+
+        assert!(all_day("*/5 3 * * *"));
+        assert!(all_day("0 */2 * * *"));
+        assert!(all_day("@hourly"));
+        assert!(!all_day("0-59 3 * * *"));
+        assert!(!all_day("@daily"));
+    }
+}

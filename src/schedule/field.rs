@@ -1,0 +1,446 @@
+//! One field of a cron expression.
+
+use std::ops::{Range, RangeInclusive};
+
+use cron_parser::{ParseError, ParseErrorKind};
+
+use super::{duration::shortened, source::Complaint};
+
+const MONTHS: [&str; 12] =
+    ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
+const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
+
+/// Which of the five fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Field {
+    Minute,
+    Hour,
+    DayOfMonth,
+    Month,
+    DayOfWeek,
+}
+
+impl Field {
+    /// In the order of the expression.
+    pub(super) const ALL: [Self; 5] =
+        [Self::Minute, Self::Hour, Self::DayOfMonth, Self::Month, Self::DayOfWeek];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::DayOfMonth => "day of the month",
+            Self::Month => "month",
+            Self::DayOfWeek => "day of the week",
+        }
+    }
+
+    /// Reads the field: bit n of the answer says whether the value n is in it.
+    ///
+    /// The range of a fault is relative to `text`, in bytes.
+    pub(super) fn read(self, text: &str) -> Result<u64, (Range<usize>, Complaint)> {
+        if let Some(unsupported) = self.unsupported_in(text) {
+            return Err(unsupported);
+        }
+        let normal = Normal::of(self, text);
+        let values = self.values();
+        match cron_parser::parse_field(&normal.text, *values.start(), *values.end()) {
+            Ok(set) => Ok(set.into_iter().fold(0, |bits, value| bits | 1 << value)),
+            Err(error) => {
+                let place = normal.origin_of(error.span(), text.len());
+                let complaint = self.complaint(&text[place.clone()], &error);
+                Err((place, complaint))
+            }
+        }
+    }
+
+    /// The values that `cron-parser` takes.
+    fn values(self) -> RangeInclusive<u32> {
+        match self {
+            Self::Minute => 0..=59,
+            Self::Hour => 0..=23,
+            Self::DayOfMonth => 1..=31,
+            Self::Month => 1..=12,
+            Self::DayOfWeek => 0..=6,
+        }
+    }
+
+    /// Whether a range may run over the end, as `22-2` and `FRI-MON` do.
+    ///
+    /// Minutes and days of the month may not: there, a reversed range is more likely a slip, and months have
+    /// different ends.
+    fn wraps(self) -> bool {
+        match self {
+            Self::Hour | Self::Month | Self::DayOfWeek => true,
+            Self::Minute | Self::DayOfMonth => false,
+        }
+    }
+
+    /// The number that a word stands for, whether it is in range or not. Sunday may be 7 here.
+    fn number(self, word: &str) -> Option<u32> {
+        if let Some(number) = number(word) {
+            return Some(number);
+        }
+        let position = |names: &[&str]| names.iter().position(|name| name.eq_ignore_ascii_case(word));
+        match self {
+            Self::Month => position(&MONTHS).map(|nth| nth as u32 + 1),
+            Self::DayOfWeek => position(&WEEKDAYS).map(|nth| nth as u32),
+            Self::Minute | Self::Hour | Self::DayOfMonth => None,
+        }
+    }
+
+    /// A range of days of the week, with 0 for Sunday at both ends.
+    fn with_one_sunday(self, first: u32, last: u32) -> (u32, u32) {
+        match (self, first, last) {
+            (Self::DayOfWeek, 7, 7) => (0, 0),
+            (Self::DayOfWeek, 0, 7) => (0, 6),
+            (Self::DayOfWeek, 7, last) => (0, last),
+            (Self::DayOfWeek, first, 7) => (first, 0),
+            (_, first, last) => (first, last),
+        }
+    }
+
+    fn article(self) -> &'static str {
+        match self {
+            Self::Hour => "an",
+            Self::Minute | Self::DayOfMonth | Self::Month | Self::DayOfWeek => "a",
+        }
+    }
+
+    fn expected(self) -> &'static str {
+        match self {
+            Self::Minute => "a number from 0 to 59",
+            Self::Hour => "a number from 0 to 23",
+            Self::DayOfMonth => "a number from 1 to 31",
+            Self::Month => "a number from 1 to 12 or a name from JAN to DEC",
+            Self::DayOfWeek => "a number from 0 to 7 (both are Sunday) or a name from SUN to SAT",
+        }
+    }
+
+    fn example(self) -> &'static str {
+        match self {
+            Self::Minute => "write for example `0`, `0,30`, `0-29` or `*/15`",
+            Self::Hour => "write for example `9`, `9,17`, `9-17` or `*/2`",
+            Self::DayOfMonth => "write for example `1`, `1,15`, `1-7` or `*`",
+            Self::Month => "write for example `1`, `JAN,JUL`, `6-8` or `*`",
+            Self::DayOfWeek => "write for example `1`, `MON,THU`, `MON-FRI` or `*`",
+        }
+    }
+
+    fn complaint(self, token: &str, error: &ParseError) -> Complaint {
+        let (name, article, shown) = (self.name(), self.article(), shortened(token));
+        let last = *self.values().end();
+        match error.kind() {
+            ParseErrorKind::EmptyListElement => Complaint::new(
+                format!("an element of the list is missing in the {name}"),
+                self.expected(),
+                "write a value, or remove the comma",
+            ),
+            ParseErrorKind::ZeroStep => Complaint::new(
+                format!("the step of `{shown}` is zero"),
+                format!("a step from 1 to {last}"),
+                self.example(),
+            ),
+            ParseErrorKind::StepOutOfRange { actual, .. } => Complaint::new(
+                format!("the step {actual} leaves the {name}'s range at once"),
+                format!("a step from 1 to {last}"),
+                "write a single value instead of a step, or use `every` for a longer period",
+            ),
+            ParseErrorKind::ReversedRange => {
+                let cure = match token.split('/').next().unwrap_or_default().split_once('-') {
+                    Some((from, to)) if !token.contains('/') => {
+                        format!(
+                            "write `{from}-{last},{}-{to}` if it is meant to run over the end",
+                            self.values().start()
+                        )
+                    }
+                    Some(_) | None => "write the smaller number first".into(),
+                };
+                Complaint::new(
+                    format!("the range `{shown}` runs backwards"),
+                    "the smaller number first",
+                    cure,
+                )
+            }
+            ParseErrorKind::InvalidRange => Complaint::new(
+                format!("`{shown}` is not a range or a step"),
+                "a value, `from-to`, `from-to/step` or `*/step`",
+                self.example(),
+            ),
+            ParseErrorKind::OutOfRange { .. }
+            | ParseErrorKind::InvalidInteger
+            | ParseErrorKind::InvalidName
+            | ParseErrorKind::NameNotAllowed => {
+                let cure = match self.nearest_name(token) {
+                    Some(near) => format!("write `{near}`"),
+                    None => self.example().into(),
+                };
+                Complaint::new(format!("`{shown}` is not {article} {name}"), self.expected(), cure)
+            }
+            // The rest concerns whole expressions; a later version of the crate may add more.
+            other => Complaint::new(format!("`{shown}`: {other:?}"), self.expected(), self.example()),
+        }
+    }
+
+    /// The short name of a month or a day that is written in full.
+    fn nearest_name(self, token: &str) -> Option<&'static str> {
+        let start = token.get(..3)?;
+        let among =
+            |names: &[&'static str]| names.iter().copied().find(|name| name.eq_ignore_ascii_case(start));
+        match self {
+            Self::Month => among(&MONTHS),
+            Self::DayOfWeek => among(&WEEKDAYS),
+            Self::Minute | Self::Hour | Self::DayOfMonth => None,
+        }
+    }
+
+    /// Notations of other schedulers, with what to write instead.
+    fn unsupported_in(self, text: &str) -> Option<(Range<usize>, Complaint)> {
+        let mut start = 0;
+        for item in text.split(',') {
+            if let Some(complaint) = self.unsupported(item) {
+                return Some((start..start + item.len(), complaint));
+            }
+            start += item.len() + 1;
+        }
+        None
+    }
+
+    fn unsupported(self, item: &str) -> Option<Complaint> {
+        let upper = item.to_ascii_uppercase();
+        let is_number = |text: &str| number(text).is_some();
+        let complaint = |what: String, cure: String| Some(Complaint::new(what, self.expected(), cure));
+
+        if let Some(rest) = upper.strip_prefix('H')
+            && (rest.is_empty() || rest.starts_with(['/', '(']))
+        {
+            let cure = "write a number, a different one for each job to spread the load";
+            return complaint("`H` (a hashed value) is not supported".into(), cure.into());
+        }
+        if self != Self::DayOfMonth && self != Self::DayOfWeek {
+            return None;
+        }
+        if let Some((day, nth)) = upper.split_once('#') {
+            let days = match nth {
+                "1" => "1-7",
+                "2" => "8-14",
+                "3" => "15-21",
+                "4" => "22-28",
+                _ => "29-31",
+            };
+            let cure = format!(
+                "use the days of the month `{days}`, and check in the job that it is the weekday {day}"
+            );
+            return complaint("`#` (the nth weekday of the month) is not supported".into(), cure);
+        }
+        if upper == "W" || upper == "LW" || upper.strip_suffix('W').is_some_and(is_number) {
+            let cure = "use the weekdays `MON-FRI`, and check the date in the job";
+            return complaint("`W` (the nearest weekday) is not supported".into(), cure.into());
+        }
+        let last_weekday =
+            upper.strip_suffix('L').is_some_and(|day| is_number(day) || WEEKDAYS.contains(&day));
+        if upper == "L" || upper.starts_with("L-") || last_weekday {
+            let cure = "use the days of the month `28-31`, and check the date in the job";
+            return complaint("`L` (the last day) is not supported".into(), cure.into());
+        }
+        None
+    }
+}
+
+/// A field as `cron-parser` takes it, with the way back to what the user wrote.
+struct Normal {
+    text: String,
+    /// For each byte of the text, the bytes of the user's text that it came from.
+    origins: Vec<Range<usize>>,
+}
+
+impl Normal {
+    fn of(field: Field, text: &str) -> Self {
+        let mut normal = Self { text: String::new(), origins: Vec::new() };
+        let is_day = matches!(field, Field::DayOfMonth | Field::DayOfWeek);
+        if is_day && text == "?" {
+            normal.replace("*", 0..1);
+            return normal;
+        }
+        let mut start = 0;
+        for (nth, item) in text.split(',').enumerate() {
+            if nth > 0 {
+                normal.copy(",", start - 1);
+            }
+            normal.item(field, item, start);
+            start += item.len() + 1;
+        }
+        normal
+    }
+
+    /// Adds one element of the list, which starts at `at`. What it does not understand, it copies: `cron-parser`
+    /// says what is wrong with it.
+    fn item(&mut self, field: Field, item: &str, at: usize) {
+        let base = item.split('/').next().unwrap_or_default();
+        let step = &item[base.len()..];
+        if let Some((from, to)) = base.split_once('-')
+            && let (Some(first), Some(last)) = (field.number(from), field.number(to))
+        {
+            self.range(field, item, at, (first, last));
+        } else if let Some(number) = field.number(base) {
+            let number = if field == Field::DayOfWeek && number == 7 { 0 } else { number };
+            self.replace(&number.to_string(), at..at + base.len());
+            self.copy(step, at + base.len());
+        } else {
+            self.copy(item, at);
+        }
+    }
+
+    /// Adds a range of known numbers; what runs over the end becomes a list.
+    fn range(&mut self, field: Field, item: &str, at: usize, (first, last): (u32, u32)) {
+        let base = item.split('/').next().unwrap_or_default();
+        let step = &item[base.len()..];
+        let dash = base.find('-').unwrap_or_default();
+        let (first, last) = field.with_one_sunday(first, last);
+        let (min, max) = field.values().into_inner();
+
+        let in_range = field.values().contains(&first) && field.values().contains(&last);
+        let wraps = in_range && first > last && field.wraps();
+        let by = match step.strip_prefix('/') {
+            None => Some(1),
+            Some(by) => number(by).filter(|by| (1..=max).contains(by)),
+        };
+        if let (true, Some(by)) = (wraps, by) {
+            let values: Vec<String> =
+                (first..=max).chain(min..=last).step_by(by as usize).map(|value| value.to_string()).collect();
+            self.replace(&values.join(","), at..at + item.len());
+            return;
+        }
+        // A range that wraps has a wrong step here; the maximum leaves that as its only fault.
+        let last = if wraps { max } else { last };
+        self.replace(&first.to_string(), at..at + dash);
+        self.copy("-", at + dash);
+        self.replace(&last.to_string(), at + dash + 1..at + base.len());
+        self.copy(step, at + base.len());
+    }
+
+    fn copy(&mut self, piece: &str, at: usize) {
+        self.text.push_str(piece);
+        self.origins.extend((at..at + piece.len()).map(|byte| byte..byte + 1));
+    }
+
+    fn replace(&mut self, piece: &str, origin: Range<usize>) {
+        self.text.push_str(piece);
+        self.origins.extend(std::iter::repeat_n(origin, piece.len()));
+    }
+
+    /// Where in the user's text, of the given length, a range of the normal text came from.
+    fn origin_of(&self, span: Range<usize>, length: usize) -> Range<usize> {
+        let start = self.origins.get(span.start).map_or(length, |origin| origin.start);
+        if span.is_empty() {
+            return start..start;
+        }
+        let end = self.origins.get(span.end - 1).map_or(length, |origin| origin.end);
+        start..end.max(start)
+    }
+}
+
+/// The number that a word is written as.
+fn number(word: &str) -> Option<u32> {
+    let is_number = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number { word.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(field: Field, text: &str) -> Vec<u32> {
+        let bits = field.read(text).unwrap_or_else(|fault| panic!("{text}: {fault:?}"));
+        (0..64).filter(|value| bits >> value & 1 == 1).collect()
+    }
+
+    fn refused(field: Field, text: &str) -> (Range<usize>, String) {
+        let (place, complaint) = field.read(text).expect_err(text);
+        (place, complaint.rule)
+    }
+
+    #[test]
+    fn names_and_numbers_mean_the_same() {
+        assert_eq!(values(Field::Month, "jan,Feb-APR,12"), [1, 2, 3, 4, 12]);
+        assert_eq!(values(Field::DayOfWeek, "sun,Mon-WED,6"), [0, 1, 2, 3, 6]);
+        assert_eq!(values(Field::Month, "JUL"), [7]);
+    }
+
+    #[test]
+    fn seven_is_sunday() {
+        assert_eq!(values(Field::DayOfWeek, "7"), [0]);
+        assert_eq!(values(Field::DayOfWeek, "7-7"), [0]);
+        assert_eq!(values(Field::DayOfWeek, "5-7"), [0, 5, 6]);
+        assert_eq!(values(Field::DayOfWeek, "0-7"), [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(values(Field::DayOfWeek, "1-7"), [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(values(Field::DayOfWeek, "7-2"), [0, 1, 2]);
+        assert_eq!(values(Field::DayOfWeek, "5-7/2"), [0, 5]);
+        assert_eq!(values(Field::DayOfWeek, "7/2"), [0, 2, 4, 6]);
+    }
+
+    #[test]
+    fn ranges_run_over_the_end() {
+        assert_eq!(values(Field::DayOfWeek, "FRI-MON"), [0, 1, 5, 6]);
+        assert_eq!(values(Field::Hour, "22-2"), [0, 1, 2, 22, 23]);
+        assert_eq!(values(Field::Hour, "22-3/2"), [0, 2, 22]);
+        assert_eq!(values(Field::Month, "NOV-FEB"), [1, 2, 11, 12]);
+        assert_eq!(values(Field::Month, "NOV-FEB/2,5"), [1, 5, 11]);
+    }
+
+    #[test]
+    fn faults_point_into_the_text_that_was_written() {
+        assert_eq!(refused(Field::Minute, "0,61"), (2..4, "`61` is not a minute".into()));
+        assert_eq!(refused(Field::Month, "JAN,FOO"), (4..7, "`FOO` is not a month".into()));
+        assert_eq!(refused(Field::DayOfWeek, "FRI-MON,8"), (8..9, "`8` is not a day of the week".into()));
+        assert_eq!(
+            refused(Field::DayOfWeek, "MON,"),
+            (4..4, "an element of the list is missing in the day of the week".into())
+        );
+        assert_eq!(refused(Field::Hour, "22-2/0"), (0..6, "the step of `22-2/0` is zero".into()));
+        assert_eq!(refused(Field::Hour, "22-2/x"), (5..6, "`x` is not an hour".into()));
+        assert_eq!(refused(Field::Minute, "10-5"), (0..4, "the range `10-5` runs backwards".into()));
+        assert_eq!(
+            refused(Field::Minute, "5,*/60"),
+            (2..6, "the step 60 leaves the minute's range at once".into())
+        );
+        assert_eq!(refused(Field::Minute, "-1"), (0..2, "`-1` is not a range or a step".into()));
+        assert_eq!(refused(Field::Minute, "é,"), (0..2, "`é` is not a minute".into()));
+        assert_eq!(refused(Field::Hour, "?"), (0..1, "`?` is not an hour".into()));
+        assert_eq!(refused(Field::Minute, "MON"), (0..3, "`MON` is not a minute".into()));
+    }
+
+    #[test]
+    fn notations_of_other_schedulers_are_named() {
+        for (field, text) in [
+            (Field::Minute, "H"),
+            (Field::Hour, "H/2"),
+            (Field::Minute, "H(0-29)"),
+            (Field::DayOfMonth, "L"),
+            (Field::DayOfMonth, "1,L-3"),
+            (Field::DayOfMonth, "LW"),
+            (Field::DayOfMonth, "15W"),
+            (Field::DayOfWeek, "5L"),
+            (Field::DayOfWeek, "FRIL"),
+            (Field::DayOfWeek, "MON#2"),
+        ] {
+            let (_, rule) = refused(field, text);
+
+            assert!(rule.ends_with("is not supported"), "{text}: {rule}");
+        }
+    }
+
+    #[test]
+    fn the_backwards_range_comes_with_its_cure() {
+        let (_, complaint) = Field::Minute.read("55-5").expect_err("a fault");
+
+        assert_eq!(complaint.cure, "write `55-59,0-5` if it is meant to run over the end");
+    }
+
+    #[test]
+    fn full_names_come_with_their_short_form() {
+        let (_, complaint) = Field::DayOfWeek.read("Monday").expect_err("a fault");
+
+        assert_eq!(complaint.cure, "write `MON`");
+    }
+}

@@ -1,0 +1,634 @@
+//! Schedules answer what the standards and an independent model say, in every time zone, and refuse what is wrong with
+//! a message that says where and what to do.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use callsheet::schedule::{Cron, Fold, Gap, IntoSchedule, Schedule, at, cron, every, parse_duration};
+use chrono::{DateTime, Datelike, NaiveDateTime, Offset, TimeDelta, TimeZone, Timelike, Utc};
+use chrono_tz::{TZ_VARIANTS, Tz};
+use serde_json::Value;
+
+fn time(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn good(definition: impl IntoSchedule) -> Arc<dyn Schedule> {
+    definition.into_schedule().unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+/// The fire times strictly between two instants; the same forwards and backwards.
+fn between(schedule: &dyn Schedule, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<DateTime<Utc>> {
+    let mut forwards = Vec::new();
+    let mut now = from;
+    while let Some(next) = schedule.next_after(now).filter(|next| *next < to) {
+        assert!(next > now, "{schedule}: {next} after {now}");
+        forwards.push(next);
+        now = next;
+    }
+    let mut backwards = Vec::new();
+    let mut now = to;
+    while let Some(previous) = schedule.previous_before(now).filter(|previous| *previous > from) {
+        assert!(previous < now, "{schedule}: {previous} before {now}");
+        backwards.push(previous);
+        now = previous;
+    }
+    backwards.reverse();
+    assert_eq!(forwards, backwards, "{schedule} between {from} and {to}");
+    forwards
+}
+
+/// The rows of `tests/vectors/fire_times.json` of the kinds `every` and `cron`.
+///
+/// Of the 113 rows, 62 are of the kinds `daily` (26), `weekly` (16) and `monthly` (20), which do not exist yet, and 5
+/// have a cron expression of six fields, which is not supported: 46 rows are run.
+#[test]
+fn the_vectors_are_met() {
+    let rows: Vec<Value> =
+        serde_json::from_str(include_str!("vectors/fire_times.json")).expect("the file is a JSON list");
+    let (mut run, mut with_seconds, mut of_other_kinds) = (0, 0, 0);
+
+    for row in &rows {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let definition = &row["schedule"];
+        let expression = text(&definition["cron"]);
+        let schedule = match definition["kind"].as_str().expect("every row has a kind") {
+            "every" => {
+                parse_duration(&text(&definition["duration"])).map_err(Into::into).and_then(|period| {
+                    every(period).anchored_at(time(&text(&definition["anchored_at"]))).into_schedule()
+                })
+            }
+            "cron" if expression.split_whitespace().count() == 6 && !expression.contains("TZ=") => {
+                with_seconds += 1;
+                continue;
+            }
+            "cron" => {
+                let mut schedule = cron(&expression);
+                // The zone of a prefix goes before the zone of the row, which is only the scheduler's default.
+                if !expression.contains("TZ=") {
+                    schedule = schedule.timezone(text(&row["zone"]));
+                }
+                schedule = match row["gap"].as_str() {
+                    None => schedule,
+                    Some("skip") => schedule.gap(Gap::Skip),
+                    Some("shift") => schedule.gap(Gap::Shift),
+                    Some(other) => panic!("unknown policy {other}"),
+                };
+                schedule.into_schedule()
+            }
+            "daily" | "weekly" | "monthly" => {
+                of_other_kinds += 1;
+                continue;
+            }
+            other => panic!("unknown kind {other}"),
+        };
+        run += 1;
+
+        if row["expect"] == "rejected" {
+            let faults = schedule.expect_err(&text(&row["id"]));
+            assert!(faults.as_slice()[0].rule.starts_with("column "), "{}: {faults}", row["id"]);
+            continue;
+        }
+        let schedule = schedule.unwrap_or_else(|faults| panic!("{}: {faults}", row["id"]));
+        let mut now = time(&text(&row["after"]));
+        for expected in row["expect"].as_array().expect("a list of times") {
+            let next = schedule.next_after(now).expect("there is a fire time");
+            assert_eq!(next, time(&text(expected)), "{}", row["id"]);
+            assert_eq!(
+                schedule.previous_before(next + TimeDelta::milliseconds(1)),
+                Some(next),
+                "{}",
+                row["id"]
+            );
+            now = next;
+        }
+    }
+
+    assert_eq!((rows.len(), run, with_seconds, of_other_kinds), (113, 46, 5, 62));
+}
+
+#[test]
+fn bad_definitions_are_refused_with_the_place_and_the_cure() {
+    const FIVE: &str =
+        "write minute, hour, day of the month, month and day of the week, for example `0 9 * * 1-5`";
+    let table: Vec<(Cron, String)> = vec![
+        (
+            cron("0 25 * * *"),
+            "cron \"0 25 * * *\": column 3: `25` is not an hour\n    0 25 * * *\n      ^^ expected a number from 0 to \
+             23; write for example `9`, `9,17`, `9-17` or `*/2`"
+                .into(),
+        ),
+        (
+            cron("0 9 * * 1,FRIDAY"),
+            "cron \"0 9 * * 1,FRIDAY\": column 11: `FRIDAY` is not a day of the week\n    0 9 * * 1,FRIDAY\n          \
+             \u{20}   ^^^^^^ expected a number from 0 to 7 (both are Sunday) or a name from SUN to SAT; write `FRI`"
+                .into(),
+        ),
+        (
+            cron("0 0 30 2 *"),
+            "cron \"0 0 30 2 *\": column 5: there is no such day in any year, so the schedule would never fire\n    0 \
+             0 30 2 *\n        ^^^^ expected a day of the month that one of the months has; correct the day or the \
+             month"
+                .into(),
+        ),
+        (
+            cron(""),
+            "cron \"\": column 1: an expression is not empty\n    \n    ^ expected minute, hour, day of the month, \
+             month and day of the week; write five fields, for example `0 9 * * 1-5`"
+                .into(),
+        ),
+        (
+            cron("TZ=UTC"),
+            "cron \"TZ=UTC\": column 7: there is no expression after the zone\n    TZ=UTC\n          ^ expected \
+             minute, hour, day of the month, month and day of the week; write five fields, for example `0 9 * * 1-5`"
+                .into(),
+        ),
+        (
+            cron("0 9 * *"),
+            format!(
+                "cron \"0 9 * *\": column 8: an expression has five fields, this one has 4 fields\n    0 9 * *\n       \
+                 \u{20}   ^ expected the day of the week; {FIVE}"
+            ),
+        ),
+        (
+            cron("*/10 * * * * *"),
+            "cron \"*/10 * * * * *\": column 14: six fields (with seconds, or a year) are not supported\n    */10 * * \
+             * * *\n                 ^ expected the end after five fields; write five fields; use `every` for a \
+             period below a minute, and `at` for single dates"
+                .into(),
+        ),
+        (
+            cron("0 0 1 1 * * 2027"),
+            "cron \"0 0 1 1 * * 2027\": column 11: seven fields (with seconds and a year) are not supported\n    0 0 1 \
+             1 * * 2027\n              ^^^^^^ expected the end after five fields; write five fields; use `every` for a \
+             period below a minute, and `at` for single dates"
+                .into(),
+        ),
+        (
+            cron("@reboot"),
+            "cron \"@reboot\": column 1: `@reboot` is not supported: a schedule does not depend on when a process \
+             starts\n    @reboot\n    ^^^^^^^ expected a macro for times, or five fields; trigger the job once after \
+             the start instead"
+                .into(),
+        ),
+        (
+            cron("@daly"),
+            "cron \"@daly\": column 1: `@daly` is not a macro\n    @daly\n    ^^^^^ expected @hourly, @daily, \
+             @midnight, @weekly, @monthly, @yearly, @annually or @every; write one of these, or five fields"
+                .into(),
+        ),
+        (
+            cron("H 3 * * *"),
+            "cron \"H 3 * * *\": column 1: `H` (a hashed value) is not supported\n    H 3 * * *\n    ^ expected a \
+             number from 0 to 59; write a number, a different one for each job to spread the load"
+                .into(),
+        ),
+        (
+            cron("0 0 L * *"),
+            "cron \"0 0 L * *\": column 5: `L` (the last day) is not supported\n    0 0 L * *\n        ^ expected a \
+             number from 1 to 31; use the days of the month `28-31`, and check the date in the job"
+                .into(),
+        ),
+        (
+            cron("0 0 * * MON#2"),
+            "cron \"0 0 * * MON#2\": column 9: `#` (the nth weekday of the month) is not supported\n    0 0 * * \
+             MON#2\n            ^^^^^ expected a number from 0 to 7 (both are Sunday) or a name from SUN to SAT; use \
+             the days of the month `8-14`, and check in the job that it is the weekday MON"
+                .into(),
+        ),
+        (
+            cron("@every -5s"),
+            "cron \"@every -5s\": column 8: a duration is not negative\n    @every -5s\n           ^^^ expected a \
+             duration such as `5m`; write whole numbers with the units w, d, h, m, s and ms, largest first, for \
+             example `1h30m`"
+                .into(),
+        ),
+        (
+            cron("@every 0s"),
+            "cron \"@every 0s\": column 8: a period is not zero\n    @every 0s\n           ^^ expected a duration \
+             such as `5m`; write a period of at least 1 ms"
+                .into(),
+        ),
+        (
+            cron("TZ=Europe/Lisboa 0 9 * * *"),
+            "cron \"TZ=Europe/Lisboa 0 9 * * *\": column 4: `Europe/Lisboa` is not the IANA name of a time zone\n    \
+             TZ=Europe/Lisboa 0 9 * * *\n       ^^^^^^^^^^^^^ expected an IANA name, region and city; write \
+             `Europe/Lisbon`"
+                .into(),
+        ),
+        (
+            cron("0 9 * * *").timezone("UTC+1"),
+            "cron: timezone \"UTC+1\": `UTC+1` is not the IANA name of a time zone; write for example \
+             `Europe/Lisbon`, `America/New_York` or `UTC`"
+                .into(),
+        ),
+        (
+            cron("TZ=UTC 0 9 * * *").timezone("Europe/Lisbon"),
+            "cron: timezone \"Europe/Lisbon\": the expression itself names another zone, `UTC`; keep one of the two"
+                .into(),
+        ),
+        (
+            cron("60 9 * 13 *").timezone("lisbon"),
+            "cron \"60 9 * 13 *\": column 1: `60` is not a minute\n    60 9 * 13 *\n    ^^ expected a number from 0 to \
+             59; write for example `0`, `0,30`, `0-29` or `*/15`\ncron \"60 9 * 13 *\": column 8: `13` is not a \
+             month\n    60 9 * 13 *\n           ^^ expected a number from 1 to 12 or a name from JAN to DEC; write \
+             for example `1`, `JAN,JUL`, `6-8` or `*`\ncron: timezone \"lisbon\": `lisbon` is not the IANA name of a \
+             time zone; write `Europe/Lisbon`"
+                .into(),
+        ),
+    ];
+    for (definition, expected) in table {
+        let faults = definition.check().expect_err(&expected);
+
+        assert_eq!(faults.to_string(), expected);
+        assert_eq!(definition.into_schedule().map(|schedule| schedule.to_string()), Err(faults));
+    }
+}
+
+#[test]
+fn bad_periods_and_instants_are_refused() {
+    let period = |period| every(period).check().expect_err("a fault").to_string();
+    assert_eq!(
+        period(Duration::ZERO),
+        "every \"0ns\": a period is not zero; write a period of at least 1 ms"
+    );
+    assert_eq!(
+        period(Duration::from_nanos(999_999)),
+        "every \"999.999µs\": a period is at least 1 ms; write a period of at least 1 ms"
+    );
+    assert_eq!(
+        period(Duration::from_micros(1_500)),
+        "every \"1.5ms\": a period is a whole number of milliseconds; round it to milliseconds"
+    );
+    assert_eq!(
+        period(Duration::MAX),
+        "every \"18446744073709551615.999999999s\": a period is at most a hundred years (36525 days); use `at` for \
+         single instants in a far future"
+    );
+    let both = every(Duration::from_secs(1))
+        .starting_at(time("2026-01-01T00:00:00Z"))
+        .anchored_at(Utc.timestamp_nanos(0));
+    assert_eq!(
+        both.check().expect_err("a fault").to_string(),
+        "every \"starting_at(2026-01-01T00:00:00Z), anchored_at(1970-01-01T00:00:00Z)\": the start already sets the \
+         phase; keep one of the two"
+    );
+
+    let none: [&str; 0] = [];
+    assert_eq!(
+        at(none).check().expect_err("a fault").to_string(),
+        "at \"\": the list of instants is empty, so the schedule would never fire; give at least one instant"
+    );
+    assert_eq!(
+        at(["2026-12-24T18:00:00", "2026-12-24T18:00:00Z", "tomorrow"])
+            .check()
+            .expect_err("faults")
+            .to_string(),
+        "at \"2026-12-24T18:00:00\": a time has an offset from UTC; add the offset, for example \
+         `2026-12-24T18:00:00Z` for UTC\nat \"tomorrow\": this is not an RFC 3339 time; write date, time and offset, \
+         for example `2026-12-24T18:00:00Z`"
+    );
+}
+
+#[test]
+fn the_last_years_with_rules_and_the_first_ones_without_stay_in_order() {
+    for zone in ["America/New_York", "Australia/Lord_Howe", "Africa/Casablanca"] {
+        for expression in ["30 2 * * *", "*/30 * * * *"] {
+            let schedule = good(cron(expression).timezone(zone));
+
+            let ticks = between(&*schedule, time("2098-12-01T00:00:00Z"), time("2101-02-01T00:00:00Z"));
+
+            // 792 days, with at most one more or less for each gap that is skipped or fold that is doubled.
+            let a_day = if expression.starts_with('*') { 48 } else { 1 };
+            assert!(ticks.len().abs_diff(792 * a_day) <= 4, "{schedule}: {}", ticks.len());
+        }
+    }
+}
+
+/// Random numbers that are the same in every run (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
+
+/// A field that was written by the model together with its values, so that nothing has to be parsed.
+struct ModelField {
+    text: String,
+    values: BTreeSet<u32>,
+}
+
+impl ModelField {
+    fn random(random: &mut Random, min: u32, max: u32, wraps: bool) -> Self {
+        let count = u64::from(max - min + 1);
+        let mut value = || min + random.below(count) as u32;
+        let (one, other) = (value(), value());
+        let step = 1 + random.below(count - 1) as u32;
+        match random.below(6) {
+            0 | 1 => Self { text: "*".into(), values: (min..=max).collect() },
+            2 => Self { text: format!("*/{step}"), values: (min..=max).step_by(step as usize).collect() },
+            3 => Self { text: one.to_string(), values: BTreeSet::from([one]) },
+            4 => Self { text: format!("{one},{other}"), values: BTreeSet::from([one, other]) },
+            _ if one <= other || wraps => {
+                let values = (0..count as u32).map(|nth| min + (one - min + nth) % count as u32);
+                let upto_other = values.take_while(|value| *value != other).chain([other]);
+                Self {
+                    text: format!("{one}-{other}/{step}"),
+                    values: upto_other.step_by(step as usize).collect(),
+                }
+            }
+            _ => Self { text: format!("{other}-{one}"), values: (other..=one).collect() },
+        }
+    }
+
+    fn has_star(&self) -> bool {
+        self.text.starts_with('*')
+    }
+}
+
+/// Cron as the manual pages tell it, without any cleverness.
+struct Model {
+    fields: [ModelField; 5],
+    gap: Gap,
+    fold: Fold,
+}
+
+impl Model {
+    fn random(random: &mut Random) -> (Self, Cron) {
+        let fields = [(0, 59, false), (0, 23, true), (1, 31, false), (1, 12, true), (0, 6, true)]
+            .map(|(min, max, wraps)| ModelField::random(random, min, max, wraps));
+        let text = fields.each_ref().map(|field| field.text.as_str()).join(" ");
+        let all_day = fields[0].has_star() || fields[1].has_star();
+        let definition = cron(text);
+        let (gap, definition) = match random.below(6) {
+            0 => (Gap::Shift, definition.gap(Gap::Shift)),
+            1 => (Gap::AfterGap, definition.gap(Gap::AfterGap)),
+            2 => (Gap::Skip, definition.gap(Gap::Skip)),
+            _ => (if all_day { Gap::Skip } else { Gap::Shift }, definition),
+        };
+        let (fold, definition) = match random.below(6) {
+            0 => (Fold::First, definition.fold(Fold::First)),
+            1 => (Fold::Second, definition.fold(Fold::Second)),
+            2 => (Fold::Both, definition.fold(Fold::Both)),
+            _ => (if all_day { Fold::Both } else { Fold::First }, definition),
+        };
+        (Self { fields, gap, fold }, definition)
+    }
+
+    fn matches(&self, civil: NaiveDateTime) -> bool {
+        let [minutes, hours, days, months, weekdays] = &self.fields;
+        let day = days.values.contains(&civil.day());
+        let weekday = weekdays.values.contains(&civil.weekday().num_days_from_sunday());
+        let either = !days.has_star() && !weekdays.has_star();
+        minutes.values.contains(&civil.minute())
+            && hours.values.contains(&civil.hour())
+            && months.values.contains(&civil.month())
+            && if either { day || weekday } else { day && weekday }
+    }
+
+    /// The instants of a civil time.
+    fn instants(&self, tz: Tz, civil: NaiveDateTime) -> Vec<DateTime<Utc>> {
+        let resolved = tz.from_local_datetime(&civil);
+        match (resolved.earliest(), resolved.latest()) {
+            (Some(first), Some(second)) if first == second => vec![first.to_utc()],
+            (Some(first), Some(second)) => match self.fold {
+                Fold::First => vec![first.to_utc()],
+                Fold::Second => vec![second.to_utc()],
+                Fold::Both => vec![first.to_utc(), second.to_utc()],
+                other => panic!("unknown policy {other:?}"),
+            },
+            _ => {
+                let minutes = |sign: i32| {
+                    (1..=1_500)
+                        .map(move |n| TimeDelta::minutes(n * i64::from(sign)))
+                        .map(move |by| civil + by)
+                };
+                let before = minutes(-1).find_map(|civil| tz.from_local_datetime(&civil).latest());
+                let after = minutes(1).find_map(|civil| tz.from_local_datetime(&civil).earliest());
+                let offset = before.expect("gaps begin").offset().fix();
+                match self.gap {
+                    Gap::Shift => vec![offset.from_local_datetime(&civil).single().expect("fixed").to_utc()],
+                    Gap::AfterGap => vec![after.expect("gaps end").to_utc()],
+                    Gap::Skip => vec![],
+                    other => panic!("unknown policy {other:?}"),
+                }
+            }
+        }
+    }
+
+    /// The fire times strictly between two instants, where no change of the clocks is longer than `margin`.
+    fn between(
+        &self,
+        tz: Tz,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+        margin: TimeDelta,
+    ) -> Vec<DateTime<Utc>> {
+        let mut instants = BTreeSet::new();
+        let mut civil = from.with_timezone(&tz).naive_local() - margin;
+        let end = to.with_timezone(&tz).naive_local() + margin;
+        while civil < end {
+            if self.matches(civil) {
+                instants.extend(self.instants(tz, civil));
+            }
+            civil += TimeDelta::minutes(1);
+        }
+        instants.into_iter().filter(|instant| from < *instant && *instant < to).collect()
+    }
+}
+
+/// A day on which the clocks of the zone change, from the given one on; the day itself if there is none in two years.
+fn change_of_the_clocks(tz: Tz, from: DateTime<Utc>) -> DateTime<Utc> {
+    let offset = |day: DateTime<Utc>| tz.offset_from_utc_datetime(&day.naive_utc()).fix();
+    (0..730)
+        .map(|nth| from + TimeDelta::days(nth))
+        .find(|day| offset(*day) != offset(*day + TimeDelta::days(1)))
+        .unwrap_or(from)
+}
+
+/// Every zone, at a change of its clocks where it has one, with random expressions and policies.
+#[test]
+fn a_scan_of_every_minute_agrees_in_every_zone() {
+    const SEED: u64 = 20_260_328;
+    println!("seed {SEED}");
+    let mut random = Random(SEED);
+    let mut ticks = 0;
+
+    for tz in TZ_VARIANTS {
+        // The years with whole minutes of offset, up to the end of the rules.
+        let year = 1973 + random.below(125) as i32;
+        let start =
+            Utc.with_ymd_and_hms(year, 1 + random.below(12) as u32, 1, 0, 0, 0).single().expect("a day");
+        let change = change_of_the_clocks(tz, start);
+        let (from, to) = (change - TimeDelta::hours(4), change + TimeDelta::hours(28));
+        for _ in 0..4 {
+            let (model, definition) = Model::random(&mut random);
+            let definition = definition.timezone(tz.name());
+            let Ok(schedule) = definition.clone().into_schedule() else {
+                let matches_ever = (0..366 * 28).any(|nth| {
+                    let day = time("2000-01-01T00:00:00Z").naive_utc() + TimeDelta::days(nth);
+                    let minute = *model.fields[0].values.first().expect("a field has values");
+                    let hour = *model.fields[1].values.first().expect("a field has values");
+                    model.matches(day.date().and_hms_opt(hour, minute, 0).expect("a time"))
+                });
+                assert!(!matches_ever, "{definition:?}");
+                continue;
+            };
+
+            let expected = model.between(tz, from, to, TimeDelta::hours(3));
+
+            assert_eq!(between(&*schedule, from, to), expected, "{schedule} between {from} and {to}");
+            ticks += expected.len();
+        }
+    }
+
+    assert!(ticks > 10_000, "the scan has seen {ticks} ticks only");
+}
+
+/// The lost day of Samoa, the half hour of Lord Howe, midnight gaps, a gap of two hours, a change of standard time
+/// without daylight saving time, and the two changes of Ramadan.
+#[test]
+fn a_scan_of_every_minute_agrees_at_odd_changes_of_the_clocks() {
+    const SEED: u64 = 7;
+    println!("seed {SEED}");
+    let mut random = Random(SEED);
+    for (zone, day) in [
+        ("Pacific/Apia", "2011-12-30T10:00:00Z"),
+        ("Pacific/Kwajalein", "1993-08-21T12:00:00Z"),
+        ("Australia/Lord_Howe", "2026-04-04T15:00:00Z"),
+        ("Australia/Lord_Howe", "2026-10-03T15:30:00Z"),
+        ("America/Sao_Paulo", "2018-11-04T03:00:00Z"),
+        ("Asia/Beirut", "2026-03-28T22:00:00Z"),
+        ("Antarctica/Troll", "2026-03-29T01:00:00Z"),
+        ("Antarctica/Troll", "2026-10-25T01:00:00Z"),
+        ("America/Caracas", "2016-05-01T07:00:00Z"),
+        ("Asia/Pyongyang", "2018-05-04T15:00:00Z"),
+        ("Africa/Casablanca", "2026-02-15T02:00:00Z"),
+        ("Africa/Casablanca", "2026-03-22T02:00:00Z"),
+        ("Asia/Gaza", "2040-10-23T00:00:00Z"),
+        ("Pacific/Kiritimati", "1994-12-31T10:00:00Z"),
+    ] {
+        let tz: Tz = zone.parse().expect("a zone");
+        let (from, to) = (time(day) - TimeDelta::hours(30), time(day) + TimeDelta::hours(30));
+        for _ in 0..10 {
+            let (model, definition) = Model::random(&mut random);
+            let Ok(schedule) = definition.timezone(zone).into_schedule() else { continue };
+
+            let expected = model.between(tz, from, to, TimeDelta::hours(25));
+
+            assert_eq!(between(&*schedule, from, to), expected, "{schedule} around {day}");
+        }
+    }
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Any instant that chrono can name, mostly of our time, with nanoseconds.
+    fn instant() -> impl Strategy<Value = DateTime<Utc>> {
+        let limits = (DateTime::<Utc>::MIN_UTC.timestamp(), DateTime::<Utc>::MAX_UTC.timestamp());
+        let seconds = prop_oneof![
+            6 => 0_i64..4_200_000_000,
+            2 => -6_000_000_000_i64..0,
+            1 => limits.0..=limits.1,
+            1 => prop_oneof![limits.0..limits.0 + 200_000, limits.1 - 200_000..=limits.1],
+        ];
+        let nanos = prop_oneof![Just(0), 0_u32..1_000_000_000, (0_u32..1_000).prop_map(|ms| ms * 1_000_000)];
+        (seconds, nanos).prop_map(|(seconds, nanos)| {
+            DateTime::from_timestamp(seconds, nanos).unwrap_or(DateTime::<Utc>::MAX_UTC)
+        })
+    }
+
+    fn zone() -> impl Strategy<Value = Tz> {
+        prop::sample::select(&TZ_VARIANTS[..])
+    }
+
+    fn gap() -> impl Strategy<Value = Gap> {
+        prop_oneof![Just(Gap::Shift), Just(Gap::AfterGap), Just(Gap::Skip)]
+    }
+
+    fn fold() -> impl Strategy<Value = Fold> {
+        prop_oneof![Just(Fold::First), Just(Fold::Second), Just(Fold::Both)]
+    }
+
+    fn schedule() -> impl Strategy<Value = Arc<dyn Schedule>> {
+        let expression = prop::sample::select(&[
+            "* * * * *",
+            "*/7 */5 * * *",
+            "30 2 * * *",
+            "0 0 * * *",
+            "0 0 29 2 *",
+            "0 0 13 * FRI",
+            "59 23 31 12 *",
+            "15,45 22-2 * NOV-MAR MON-FRI",
+        ]);
+        let of_cron = (expression, zone(), gap(), fold())
+            .prop_map(|(text, zone, gap, fold)| good(cron(text).timezone(zone.name()).gap(gap).fold(fold)));
+        let of_every =
+            (1_u64..100_000_000_000, instant(), any::<bool>()).prop_map(|(millis, instant, starts)| {
+                let schedule = every(Duration::from_millis(millis));
+                good(if starts { schedule.starting_at(instant) } else { schedule.anchored_at(instant) })
+            });
+        let of_at = prop::collection::vec(instant(), 1..20).prop_map(|instants| good(at(instants)));
+        prop_oneof![4 => of_cron, 2 => of_every, 1 => of_at]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn fire_times_are_later_whole_milliseconds_and_nothing_lies_between(
+            schedule in schedule(),
+            after in instant(),
+            part in 0_u64..1_000,
+        ) {
+            if let Some(next) = schedule.next_after(after) {
+                prop_assert!(next > after);
+                prop_assert_eq!(next.timestamp_subsec_nanos() % 1_000_000, 0);
+
+                // Any instant in between has the same next one.
+                let part = (next - after).num_milliseconds() as i128 * i128::from(part) / 1_000;
+                let between = after + TimeDelta::milliseconds(part as i64);
+                prop_assert_eq!(schedule.next_after(between), Some(next));
+
+                if let Some(previous) = schedule.previous_before(next) {
+                    prop_assert!(previous <= after);
+                    prop_assert_eq!(schedule.next_after(previous), Some(next));
+                }
+                if let Some(second) = schedule.next_after(next) {
+                    prop_assert!(second > next);
+                    prop_assert_eq!(schedule.previous_before(second), Some(next));
+                }
+            }
+            if let Some(previous) = schedule.previous_before(after) {
+                prop_assert!(previous < after);
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in ".{0,80}", zone in "\\PC{0,20}") {
+            let _ = cron(&text).timezone(zone).check().map_err(|faults| faults.to_string());
+            let _ = parse_duration(&text).map_err(|fault| fault.to_string());
+            let _ = at(text.as_str()).check();
+        }
+
+        #[test]
+        fn no_text_that_looks_like_cron_makes_it_panic(
+            text in "(TZ=[A-Z/]{0,4} )?[-*/,?#0-9LWHFRIJANMO@é]{0,6}( [-*/,?#0-9LWHFRIJANMO@é]{1,6}){0,6}",
+            after in instant(),
+        ) {
+            match cron(&text).into_schedule() {
+                Ok(schedule) => {
+                    let _ = (schedule.next_after(after), schedule.previous_before(after));
+                }
+                Err(faults) => prop_assert!(!faults.to_string().is_empty()),
+            }
+        }
+    }
+}
