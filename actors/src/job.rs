@@ -171,8 +171,8 @@ impl JobActor {
     fn perform(&mut self, effects: Effects) {
         for effect in effects {
             match effect {
-                Effect::Claim { run, tick } => {
-                    self.node().lock().do_send(ClaimRun { job: self.job.clone(), run, tick });
+                Effect::Claim { run, tick, settle } => {
+                    self.node().lock().do_send(ClaimRun { job: self.job.clone(), run, tick, settle });
                 }
                 Effect::Advance(advance) => {
                     self.node().lock().do_send(AdvanceCursor { job: self.job.clone(), advance });

@@ -47,6 +47,7 @@ pub(crate) struct ClaimRun {
     pub(crate) job: Arc<JobRef>,
     pub(crate) run: RunId,
     pub(crate) tick: Option<TickClaim>,
+    pub(crate) settle: bool,
 }
 
 /// Asks the store to move a job's cursor over skipped ticks. The answer goes to the job's machine.
@@ -306,7 +307,7 @@ impl LockActor {
             self.failed("claim", &error);
             vec![Verdict::Unavailable { reason: error.to_string() }; claims.len()]
         });
-        for (ClaimRun { job, run, tick }, verdict) in claims.into_iter().zip(verdicts) {
+        for (ClaimRun { job, run, tick, .. }, verdict) in claims.into_iter().zip(verdicts) {
             match &verdict {
                 Verdict::Granted { token, lost } => {
                     if let Some(lost) = lost {
@@ -330,7 +331,8 @@ impl LockActor {
                         self.election.do_send(TermRefused(tick.term));
                     }
                 }
-                Verdict::AlreadyRun { .. }
+                Verdict::NotGranted
+                | Verdict::AlreadyRun { .. }
                 | Verdict::Moved { .. }
                 | Verdict::Busy { .. }
                 | Verdict::NotYet { .. }
@@ -399,7 +401,7 @@ fn take_batch<T>(pending: &mut Vec<T>) -> Vec<T> {
 
 fn request(claim: &ClaimRun) -> ClaimRequest {
     let definition = &claim.job.definition;
-    ClaimRequest { job: definition.name.clone(), key: definition.key.clone(), run: claim.run, tick: claim.tick }
+    ClaimRequest { job: definition.name.clone(), key: definition.key.clone(), run: claim.run, tick: claim.tick, settle: claim.settle }
 }
 
 fn cursor_move(AdvanceCursor { job, advance }: &AdvanceCursor) -> CursorMove {

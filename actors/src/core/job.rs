@@ -101,6 +101,8 @@ pub enum Effect {
         run: RunId,
         /// The tick, or `None` for a manual trigger.
         tick: Option<TickClaim>,
+        /// Ask only whether it was granted before.
+        settle: bool,
     },
     /// Ask the store to move the cursor over skipped ticks.
     Advance(Advance),
@@ -358,7 +360,7 @@ impl JobMachine {
     pub fn feed(&mut self, now: Now, input: Input) -> Effects {
         let mut effects = Effects::new();
         match input {
-            Input::Resume { cursor, term } => self.on_resume(cursor, term),
+            Input::Resume { cursor, term } => self.on_resume(now, cursor, term, &mut effects),
             Input::Suspend => self.on_suspend(),
             Input::WakeUp => self.on_wake_up(now, &mut effects),
             Input::Trigger => self.on_trigger(now, &mut effects),
@@ -430,11 +432,17 @@ impl JobMachine {
         self.run.is_none() && self.manual.is_none() && !matches!(self.asked, Asked::Claim(_))
     }
 
-    fn on_resume(&mut self, cursor: DateTime<Utc>, term: Option<Term>) {
+    fn on_resume(&mut self, now: Now, cursor: DateTime<Utc>, term: Option<Term>, effects: &mut Effects) {
         self.mode = Mode::Firing(term);
-        // What the store is being asked will be answered with the cursor as it then is.
-        if matches!(self.asked, Asked::Nothing) {
-            self.adopt(cursor);
+        match &mut self.asked {
+            Asked::Nothing => self.adopt(cursor),
+            // The store answers again: find out now what became of the claim.
+            Asked::Claim(asked) if asked.again_at.is_some() => {
+                asked.again_at = Some(now.elapsed);
+                self.ask_again(now, effects);
+            }
+            // It will be answered with the cursor as it then is.
+            Asked::Claim(_) | Asked::Advance(_) => {}
         }
     }
 
@@ -471,7 +479,7 @@ impl JobMachine {
         match self.policies.fires {
             Fires::Leader => {
                 self.manual = Some(Manual { run: now.spare, abandoned: false, again_at: None });
-                effects.push(Effect::Claim { run: now.spare, tick: None });
+                effects.push(Effect::Claim { run: now.spare, tick: None, settle: false });
             }
             Fires::Local => {
                 effects.push(Effect::Answer(Ok(now.spare)));
@@ -538,6 +546,10 @@ impl JobMachine {
                 }
                 self.adopt(self.stored);
             }
+            Verdict::NotGranted => match self.mode {
+                Mode::Firing(_) => self.undo(asked),
+                Mode::Dormant => self.adopt(self.stored),
+            },
             Verdict::NotYet { wait } => {
                 self.undo(asked);
                 self.hold_until = Some(now.elapsed + wait);
@@ -575,6 +587,8 @@ impl JobMachine {
                 refused(Refusal::Overlap { holder }, effects);
             }
             Verdict::AlreadyRun { run, .. } => refused(Refusal::Overlap { holder: Some(run) }, effects),
+            // It was abandoned, or the store forgot it.
+            Verdict::NotGranted => refused(Refusal::Overlap { holder: None }, effects),
             // A claim without a tick depends on no cursor, no term and no time.
             Verdict::Moved { .. } | Verdict::Deposed { .. } | Verdict::NotYet { .. } => {
                 let reason = format!("the store answered a manual claim with {verdict:?}");
@@ -694,7 +708,7 @@ impl JobMachine {
             at_least: due.at_least,
             again_at: None,
         });
-        effects.push(Effect::Claim { run: now.spare, tick: Some(claim) });
+        effects.push(Effect::Claim { run: now.spare, tick: Some(claim), settle: false });
     }
 
     fn start(&mut self, now: Now, start: Start, effects: &mut Effects) {
@@ -778,15 +792,16 @@ impl JobMachine {
         if let Some(manual) = self.manual.as_mut()
             && manual.again_at.take_if(|at| *at <= now.elapsed).is_some()
         {
-            effects.push(Effect::Claim { run: manual.run, tick: None });
+            effects.push(Effect::Claim { run: manual.run, tick: None, settle: true });
         }
         if let Asked::Claim(asked) = &mut self.asked
             && asked.again_at.take_if(|at| *at <= now.elapsed).is_some()
         {
-            if let Mode::Firing(Some(term)) = self.mode {
-                asked.claim.term = term;
-            }
-            effects.push(Effect::Claim { run: asked.run, tick: Some(asked.claim) });
+            // While it got no answer a newer tick may have become due, or the term may be over: then it is only
+            // settled, and what it was to decide is decided anew.
+            let newer_is_due = self.next.is_some_and(|next| next.instant() <= now.wall);
+            let settle = newer_is_due || self.mode != Mode::Firing(Some(asked.claim.term));
+            effects.push(Effect::Claim { run: asked.run, tick: Some(asked.claim), settle });
         }
     }
 

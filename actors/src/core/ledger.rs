@@ -184,11 +184,12 @@ impl Ledger {
 
     /// Claims one run for `session`.
     pub fn claim(&mut self, now: DateTime<Utc>, session: Session, request: &ClaimRequest) -> Verdict {
-        if let Some(open) = self.open.get(&request.run) {
-            return match open.session == session {
-                true => Verdict::Granted { token: open.token, lost: None },
-                false => Verdict::Moved { cursor: self.cursor_of(&request.job, now) },
-            };
+        match self.open.get(&request.run) {
+            Some(open) if open.session == session => return Verdict::Granted { token: open.token, lost: None },
+            // Granted to a session that died: whoever takes over closes it.
+            Some(_) => return Verdict::NotGranted,
+            None if request.settle => return Verdict::NotGranted,
+            None => {}
         }
         if let Some(tick) = &request.tick
             && let Err(verdict) = self.check_tick(now, request, tick)

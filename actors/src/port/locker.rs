@@ -84,6 +84,8 @@ pub struct ClaimRequest {
     pub run: RunId,
     /// The tick to take; `None` for a manual trigger, which moves no cursor and needs no term.
     pub tick: Option<TickClaim>,
+    /// Takes nothing: only says whether this run was granted before, when there was no answer.
+    pub settle: bool,
 }
 
 /// The tick that a claim takes, and what it says of the ticks before.
@@ -110,6 +112,8 @@ pub enum Verdict {
         /// The run whose session died while it held the key. It is closed as lost; whoever was granted says so.
         lost: Option<Box<LostRun>>,
     },
+    /// The answer to a claim that settles: this session was not granted the run, and will not be.
+    NotGranted,
     /// The tick has a run already.
     AlreadyRun {
         /// That run.
@@ -298,6 +302,7 @@ pub trait Locker: Send + Sync + 'static {
     /// Claims each run in `requests`, in one round trip, without waiting for other holders.
     ///
     /// A claim that this session was granted already and has not completed is granted again, with the same token.
+    /// One that only settles is [`NotGranted`](Verdict::NotGranted) otherwise, and nothing changes.
     /// At most one claim per job and one per key is granted in a batch; the second is `Busy`.
     ///
     /// # Errors

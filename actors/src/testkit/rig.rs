@@ -112,22 +112,36 @@ impl Rig {
     ///
     /// If it does not start.
     pub async fn node(&mut self, options: impl Into<EngineOptions>) -> Node {
+        let options = options.into();
+        self.drive_node(async move || options).await
+    }
+
+    /// Starts a node like [`node`](Self::node); `options` runs on the node itself, so that it can start actors there.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    pub async fn drive_node<O: Into<EngineOptions> + 'static>(
+        &mut self,
+        options: impl AsyncFnOnce() -> O + 'static,
+    ) -> Node {
         let nth = self.nodes.len();
         let id = NodeId::numbered(nth as u128 + 1);
-        let mut options: EngineOptions = options.into();
         let clock = self.clock.another();
-        options.node = id;
-        options.backend = Arc::new(self.store.backend(id));
-        options.clock = Arc::new(clock.clone());
-        options.spawner = Some(Arc::new(OnLocalSet));
-        options.arbiters = 0;
-        options.jobs.iter().for_each(|job| self.audit(job));
-
-        let tasks = LocalSet::new();
+        let node_clock = clock.clone();
+        let backend = Arc::new(self.store.backend(id));
         let recorder = self.recorder.clone();
+        let tasks = LocalSet::new();
         let started = tasks.spawn_local(async move {
+            let mut options: EngineOptions = options().await.into();
+            options.node = id;
+            options.backend = backend;
+            options.clock = Arc::new(node_clock);
+            options.spawner = Some(Arc::new(OnLocalSet));
+            options.arbiters = 0;
             options.listeners.push(recorder.listen(&node_name(nth)));
-            Engine::start(options).await
+            let audited: Vec<_> = options.jobs.iter().filter_map(Job::audited).collect();
+            (audited, Engine::start(options).await)
         });
         let mut starting = tasks;
         let engine = {
@@ -141,7 +155,9 @@ impl Rig {
             })
             .await
         };
-        let engine = engine.expect("the start of a node does not panic").expect("the node starts");
+        let (audited, engine) = engine.expect("the start of a node does not panic");
+        let engine = engine.unwrap_or_else(|error| panic!("the node does not start: {error}"));
+        self.schedules.extend(audited);
         self.nodes.push(RigNode { id, clock, engine, tasks: Some(starting), frozen: false });
         nth
     }
@@ -184,7 +200,7 @@ impl Rig {
     ///
     /// As for [`AddJob`].
     pub async fn add(&mut self, node: Node, job: Job) -> Result<JobName, AddError> {
-        self.audit(&job);
+        self.schedules.extend(job.audited());
         self.send(node, AddJob(job)).await
     }
 
@@ -354,10 +370,6 @@ impl Rig {
             tick = schedule.next_after(at);
         }
         count
-    }
-
-    fn audit(&mut self, job: &Job) {
-        self.schedules.extend(job.audited());
     }
 
     /// A snapshot takes the counters' values away, so they are added up here.

@@ -115,7 +115,7 @@ fn minutes(minutes: u64) -> Option<Duration> {
 
 fn claim_of(effects: &[Effect]) -> (RunId, TickClaim) {
     match effects {
-        [Effect::Claim { run, tick: Some(claim) }] => (*run, *claim),
+        [Effect::Claim { run, tick: Some(claim), settle: false }] => (*run, *claim),
         other => panic!("no claim, but {other:?}"),
     }
 }
@@ -314,6 +314,22 @@ fn a_claim_without_an_answer_is_asked_again_with_the_same_run_id() {
 }
 
 #[test]
+fn a_claim_without_an_answer_is_only_settled_once_a_newer_tick_is_due() {
+    let mut job = hourly();
+    let (run, claim) = claim_of(&job.step("01:00", Input::WakeUp));
+    let verdict = Verdict::Unavailable { reason: "no answer".to_owned() };
+    job.step("01:59:59.950", Input::Claimed { run, verdict });
+
+    let effects = job.step("02:00:00.050", Input::WakeUp);
+    assert_eq!(effects, [Effect::Claim { run, tick: Some(claim), settle: true }]);
+    let effects = job.step("02:00:00.060", Input::Claimed { run, verdict: Verdict::NotGranted });
+
+    let (_, newest) = claim_of(&effects);
+    assert_eq!((newest.fire_time.instant(), newest.expected), (at("02:00"), at("00:30")));
+    assert_eq!(newest.skips, Skips::new(SkipReason::Misfire, 1, false));
+}
+
+#[test]
 fn a_claim_that_is_granted_too_late_is_closed_not_run() {
     let mut job = hourly();
     let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
@@ -387,7 +403,7 @@ fn a_trigger_runs_without_moving_the_schedule() {
     let mut job = hourly();
 
     let effects = job.step("00:40", Input::Trigger);
-    let [Effect::Claim { run, tick: None }] = effects[..] else { panic!("{effects:?}") };
+    let [Effect::Claim { run, tick: None, settle: false }] = effects[..] else { panic!("{effects:?}") };
     let effects = job.step("00:40", granted(run));
 
     assert_eq!(effects[0], Effect::Answer(Ok(run)));
@@ -409,7 +425,7 @@ fn a_trigger_during_a_run_is_refused_with_the_holder() {
 fn a_trigger_without_an_answer_is_refused_and_closed_if_it_was_granted() {
     let mut job = hourly();
     let effects = job.step("00:40", Input::Trigger);
-    let [Effect::Claim { run, tick: None }] = effects[..] else { panic!("{effects:?}") };
+    let [Effect::Claim { run, tick: None, settle: false }] = effects[..] else { panic!("{effects:?}") };
     let reason = "no answer".to_owned();
 
     let effects = job.step("00:40", Input::Claimed { run, verdict: Verdict::Unavailable { reason: reason.clone() } });
@@ -417,7 +433,7 @@ fn a_trigger_without_an_answer_is_refused_and_closed_if_it_was_granted() {
         effects,
         [Effect::Unavailable { reason: reason.clone() }, Effect::Answer(Err(Refusal::Unavailable { reason }))]
     );
-    assert_eq!(job.step("00:41", Input::WakeUp), [Effect::Claim { run, tick: None }]);
+    assert_eq!(job.step("00:41", Input::WakeUp), [Effect::Claim { run, tick: None, settle: true }]);
     let effects = job.step("00:41", granted(run));
 
     assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome: Outcome::Cancelled });
@@ -608,11 +624,12 @@ mod random_walk {
         fn answer(&mut self, asked: &Effect, how: u8) -> Input {
             let unavailable = "no answer".to_owned();
             match asked {
-                Effect::Claim { run, tick } => {
+                Effect::Claim { run, tick, settle } => {
                     let run = *run;
                     let verdict = match (how % 8, tick) {
                         (0, _) => Verdict::Unavailable { reason: unavailable },
                         _ if self.unanswered == Some(run) => Verdict::Granted { token: TOKEN, lost: None },
+                        _ if *settle => Verdict::NotGranted,
                         (1, _) => Verdict::Busy { holder: None },
                         (2, Some(_)) => Verdict::Deposed { term: TERM },
                         (3, Some(_)) => Verdict::NotYet { wait: Duration::from_millis(10) },

@@ -39,6 +39,7 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.a_tick_that_is_not_due_must_wait().await;
     suite.an_old_term_decides_nothing().await;
     suite.the_same_run_is_granted_again().await;
+    suite.settling_takes_nothing().await;
     suite.a_held_key_is_busy_until_the_completion().await;
     suite.a_manual_run_needs_no_term_and_moves_no_cursor().await;
     suite.in_a_batch_one_job_and_one_key_are_granted_once().await;
@@ -83,11 +84,11 @@ impl Suite {
     fn tick(&self, job: &str, expected: DateTime<Utc>, fire_time: FireTime) -> ClaimRequest {
         let skips = Skips::default();
         let tick = TickClaim { fire_time, expected, skips, term: self.term };
-        ClaimRequest { job: name(job), key: key(job), run: self.run(), tick: Some(tick) }
+        ClaimRequest { job: name(job), key: key(job), run: self.run(), tick: Some(tick), settle: false }
     }
 
     fn manual(&self, job: &str, lock_key: &str) -> ClaimRequest {
-        ClaimRequest { job: name(job), key: key(lock_key), run: self.run(), tick: None }
+        ClaimRequest { job: name(job), key: key(lock_key), run: self.run(), tick: None, settle: false }
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Verdict {
@@ -183,6 +184,17 @@ impl Suite {
         let request = self.tick("again", cursor, just_after(cursor));
         let token = self.granted(&request).await;
         assert_eq!(self.granted(&request).await, token, "after a lost reply the node learns that it has the run");
+        let settled = ClaimRequest { settle: true, ..request.clone() };
+        assert_eq!(self.granted(&settled).await, token, "so it does when it only settles");
+        self.complete(&request, token).await;
+    }
+
+    async fn settling_takes_nothing(&self) {
+        let cursor = self.due_job("settled").await;
+        let request = self.tick("settled", cursor, just_after(cursor));
+        let settled = ClaimRequest { settle: true, ..request.clone() };
+        assert_eq!(self.claim(&settled).await, Verdict::NotGranted);
+        let token = self.granted(&request).await;
         self.complete(&request, token).await;
     }
 

@@ -1,0 +1,175 @@
+//! P11: one bad thing harms nothing else.
+
+use std::time::Duration;
+
+use actix::Actor;
+use callsheet::{
+    EventKind, Fires, Health, Job, JobDetails, JobState, RESTARTS_MAX, Run, RunResult, TriggerError, TriggerJob,
+    schedule::every,
+    testkit::{
+        fakes::{PanickingListener, PanickingSchedule, Period, SlowListener},
+        simulate,
+    },
+};
+
+mod common;
+use common::{node_with, secs};
+
+const START: &str = "2026-01-05T00:00:00Z";
+
+fn bystander() -> Job {
+    Job::new("bystander", every(secs(1))).run(async |_| {})
+}
+
+#[test]
+fn a_panicking_body_fails_its_run_and_nothing_else() {
+    simulate(START, async |rig| {
+        let bad = Job::new("bad", every(secs(1))).run(async |_| -> () { panic!("out of {}", "paper") });
+        rig.node(node_with([bystander(), bad])).await;
+
+        rig.advance(Duration::from_millis(10_500)).await;
+
+        assert_eq!((rig.started("bad"), rig.started("bystander")), (10, 10));
+        assert_eq!(rig.counter("callsheet_runs_total", "outcome=panicked"), 10);
+        assert_eq!(rig.counter("callsheet_job_actor_restarts_total", ""), 0);
+        let messages = rig.count(
+            |kind| matches!(kind, EventKind::RunPanicked { message, .. } if &**message == "out of paper"),
+        );
+        assert_eq!(messages, 10);
+    });
+}
+
+#[test]
+fn a_body_that_panics_before_its_first_await_is_contained_as_well() {
+    simulate(START, async |rig| {
+        fn body(_: Run) -> std::future::Ready<RunResult> {
+            panic!("before there is a future")
+        }
+        rig.node(node_with([bystander(), Job::new("bad", every(secs(1))).run(body)])).await;
+
+        rig.advance(Duration::from_millis(3_500)).await;
+
+        assert_eq!(rig.counter("callsheet_runs_total", "outcome=panicked"), 3);
+        assert_eq!(rig.started("bystander"), 3);
+    });
+}
+
+#[test]
+fn a_local_body_that_panics_is_contained_as_well() {
+    simulate(START, async |rig| {
+        let bad = Job::new("bad", every(secs(1))).run_local(async |_| -> () { panic!("not Send, not well") });
+        rig.node(node_with([bystander(), bad])).await;
+
+        rig.advance(Duration::from_millis(3_500)).await;
+
+        assert_eq!(rig.counter("callsheet_runs_total", "outcome=panicked"), 3);
+        assert_eq!(rig.started("bystander"), 3);
+    });
+}
+
+#[test]
+fn a_job_actor_that_dies_is_replaced_with_its_cursor_and_its_run_kept() {
+    simulate(START, async |rig| {
+        // It panics when it is asked for the tick after the third second: while the run of that tick goes on.
+        let third = (rig.now() + secs(3)).to_utc();
+        let schedule = PanickingSchedule::new(Period::seconds(1), third, 1);
+        let bad = Job::new("bad", schedule).run(async |_| tokio::time::sleep(Duration::from_millis(200)).await);
+        rig.node(node_with([bystander(), bad])).await;
+
+        rig.advance(Duration::from_millis(10_500)).await;
+
+        assert_eq!(rig.counter("callsheet_job_actor_restarts_total", ""), 1);
+        assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobRestarted { restarts: 1, .. })), 1);
+        assert_eq!((rig.started("bad"), rig.started("bystander")), (10, 10), "no tick is lost, none is doubled");
+        assert_eq!(rig.counter("callsheet_runs_total", "outcome=succeeded"), 20);
+        assert_eq!(rig.store().held(), 0, "the key of the run that outlived its actor is free");
+    });
+}
+
+#[test]
+fn a_local_job_keeps_its_cursor_when_its_actor_dies() {
+    simulate(START, async |rig| {
+        let third = rig.now() + secs(3);
+        let schedule = PanickingSchedule::new(Period::seconds(1), third, 2);
+        rig.node(node_with([Job::new("bad", schedule).fires(Fires::Local).run(async |_| {})])).await;
+
+        rig.advance(Duration::from_millis(10_500)).await;
+
+        assert_eq!(rig.counter("callsheet_job_actor_restarts_total", ""), 2);
+        assert_eq!(rig.started("bad"), 10);
+    });
+}
+
+#[test]
+fn a_schedule_that_always_panics_breaks_its_job_and_no_other() {
+    simulate(START, async |rig| {
+        let third = rig.now() + secs(3);
+        let schedule = PanickingSchedule::new(Period::seconds(1), third, u32::MAX);
+        let node = rig.node(node_with([bystander(), Job::new("bad", schedule).run(async |_| {})])).await;
+
+        rig.advance(Duration::from_millis(10_500)).await;
+
+        assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobBroken { .. })), 1);
+        assert_eq!(rig.counter("callsheet_job_actor_restarts_total", ""), u64::from(RESTARTS_MAX));
+        let status = rig.send(node, JobDetails("bad".to_owned())).await.expect("it is still listed");
+        assert_eq!(status.state, JobState::Broken);
+        let refused = rig.send(node, TriggerJob("bad".to_owned())).await;
+        assert!(matches!(refused, Err(TriggerError::Broken { .. })), "{refused:?}");
+        assert_eq!(rig.started("bystander"), 10);
+        assert_eq!(rig.store().held(), 0);
+    });
+}
+
+#[test]
+fn a_slow_listener_loses_only_its_own_events_and_they_are_counted() {
+    simulate(START, async |rig| {
+        let fast = Job::new("fast", every(Duration::from_millis(1))).run(async |_| {});
+        let builder = node_with([fast]);
+        rig.drive_node(async move || builder.listen(SlowListener(secs(3600)).start())).await;
+
+        rig.advance(secs(20)).await;
+
+        // The recorder hears everything; the slow one has one event in hand and a full queue behind it.
+        assert!(rig.started("fast") > 9_000, "{}", rig.started("fast"));
+        let said = rig.events().len() as u64;
+        let dropped = rig.counter("callsheet_events_dropped_total", "");
+        let queue = callsheet::SUBSCRIBER_EVENTS_MAX as u64;
+        assert!(dropped > 0 && said - dropped <= queue + 2, "{said} said, {dropped} dropped");
+    });
+}
+
+#[test]
+fn a_panicking_listener_is_forgotten_and_harms_nothing() {
+    simulate(START, async |rig| {
+        let builder = node_with([bystander()]);
+        rig.drive_node(async move || builder.listen(PanickingListener.start())).await;
+
+        rig.advance(Duration::from_millis(10_500)).await;
+
+        assert_eq!(rig.started("bystander"), 10);
+        assert_eq!(rig.counter("callsheet_events_dropped_total", ""), 0);
+    });
+}
+
+#[test]
+fn a_store_that_is_down_for_a_minute_is_unhealthy_then_recovered_from() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(5));
+        let node = rig.node(node_with([bystander()])).await;
+        rig.advance(Duration::from_millis(10_500)).await;
+
+        rig.cut_off(node);
+        rig.advance(secs(60)).await;
+        let health = rig.send(node, Health).await;
+        assert!(!health.healthy && !health.problems.is_empty(), "{health:?}");
+        assert_eq!(health.term, None);
+        rig.reconnect(node);
+        rig.advance(secs(30)).await;
+
+        let health = rig.send(node, Health).await;
+        assert!(health.healthy, "{health:?}");
+        let due = rig.counter("callsheet_ticks_due_total", "job=bystander");
+        assert_eq!(due, 100, "every tick of the outage is accounted for");
+        assert!(rig.counter("callsheet_ticks_total", "outcome=misfire") > 50);
+    });
+}

@@ -1,0 +1,69 @@
+//! P6: a run whose lock is lost is cancelled, and its end is not recorded.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use callsheet::{CancelReason, EventKind, Job, Outcome, Run, schedule::every, testkit::simulate};
+
+mod common;
+use common::{node_with, secs};
+
+const START: &str = "2026-01-05T00:00:00Z";
+
+#[test]
+fn a_lost_session_cancels_the_run_and_the_job_goes_on_in_the_next_one() {
+    simulate(START, async |rig| {
+        let told = Arc::new(AtomicBool::new(false));
+        async fn body(run: Run, told: Arc<AtomicBool>) {
+            run.cancelled().await;
+            told.store(true, Ordering::Relaxed);
+        }
+        let job = Job::new("long", every(secs(10))).run_with(told.clone(), body);
+        let node = rig.node(node_with([job])).await;
+        rig.advance(secs(12)).await;
+        assert_eq!((rig.started("long"), rig.store().held()), (1, 1));
+
+        rig.end_session(node);
+        rig.advance(Duration::from_millis(100)).await;
+
+        assert!(told.load(Ordering::Relaxed), "the cancellation token fired");
+        assert_eq!(rig.counter("callsheet_locks_lost_total", ""), 1);
+        assert_eq!(rig.count(|kind| matches!(kind, EventKind::LockLost { .. })), 1);
+        let cancelled = |kind: &EventKind| {
+            matches!(kind, EventKind::RunCancelled { why: CancelReason::LockLost, .. })
+        };
+        assert_eq!(rig.count(cancelled), 1);
+        assert_eq!(rig.count(|kind| matches!(kind, EventKind::LeadershipLost { .. })), 1);
+
+        rig.advance(secs(10)).await;
+        assert_eq!(rig.started("long"), 2, "the next tick runs under a new session");
+        let closed: Vec<_> = rig.store().records().into_iter().filter_map(|record| match record {
+            callsheet::testkit::Record::Closed { outcome, .. } => Some(outcome),
+            _ => None,
+        }).collect();
+        assert_eq!(closed, [Outcome::Lost], "its own completion was refused, the successor closed it");
+    });
+}
+
+#[test]
+fn a_body_that_ignores_the_loss_is_aborted_after_the_grace() {
+    simulate(START, async |rig| {
+        let job = Job::new("stubborn", every(secs(3600)))
+            .abort_grace(secs(3))
+            .run(async |_| tokio::time::sleep(secs(3000)).await);
+        let node = rig.node(node_with([job])).await;
+        rig.advance(secs(3601)).await;
+
+        rig.end_session(node);
+        rig.advance(secs(2)).await;
+        assert_eq!(rig.count(|kind| matches!(kind, EventKind::RunCancelled { .. })), 0);
+        rig.advance(secs(2)).await;
+
+        assert_eq!(rig.count(|kind| matches!(kind, EventKind::RunCancelled { .. })), 1);
+    });
+}
