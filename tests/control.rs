@@ -1,0 +1,272 @@
+//! Control at runtime: add, remove, trigger, list, and the policies of a job.
+
+use std::time::Duration;
+
+use callsheet::{
+    CancelReason, EventKind, Health, Job, JobDetails, JobState, ListJobs, Misfire, Outcome, RemoveJobs, Selector,
+    TriggerError, TriggerJob,
+    port::Role,
+    schedule::{at, cron, every},
+    testkit::simulate,
+};
+
+mod common;
+use common::{hours, node_with, secs};
+
+const START: &str = "2026-01-05T00:00:00Z";
+
+fn job(name: &str) -> Job {
+    Job::new(name, every(secs(1))).run(async |_| {})
+}
+
+#[test]
+fn jobs_are_added_and_removed_while_it_runs() {
+    simulate(START, async |rig| {
+        let node = rig.node(node_with([])).await;
+        rig.advance(Duration::from_millis(2_500)).await;
+        rig.add(node, job("late")).await.expect("it is right");
+        rig.advance(secs(3)).await;
+        assert_eq!(rig.started("late"), 3, "it owes ticks from its creation on");
+
+        let removed = rig.send(node, RemoveJobs("late".into())).await.expect("it is there");
+        assert_eq!(removed.len(), 1);
+        rig.advance(secs(10)).await;
+        assert_eq!(rig.started("late"), 3);
+
+        rig.add(node, job("late")).await.expect("the name is free again");
+        rig.advance(secs(3)).await;
+        assert_eq!(rig.started("late"), 6, "it owes no tick of the time in which it was removed");
+        assert_eq!(rig.counter("callsheet_ticks_total", "outcome=misfire"), 0);
+    });
+}
+
+#[test]
+fn a_removed_job_lets_its_run_end() {
+    simulate(START, async |rig| {
+        let long = Job::new("long", every(secs(10))).run(async |_| tokio::time::sleep(secs(5)).await);
+        let node = rig.node(node_with([long])).await;
+        rig.advance(secs(11)).await;
+
+        rig.send(node, RemoveJobs("long".into())).await.expect("it is there");
+        rig.advance(secs(20)).await;
+
+        assert_eq!(rig.started("long"), 1);
+        assert_eq!(rig.counter("callsheet_runs_total", "outcome=succeeded"), 1);
+        assert_eq!(rig.store().held(), 0);
+    });
+}
+
+#[test]
+fn jobs_are_removed_by_tag_and_all_together() {
+    simulate(START, async |rig| {
+        let tagged = |name: &str| Job::new(name, every(secs(1))).tag("mail").run(async |_| {});
+        let node = rig.node(node_with([tagged("a"), tagged("b"), job("c"), job("d")])).await;
+
+        let mail = rig.send(node, RemoveJobs(Selector::Tag("mail".to_owned()))).await.expect("two");
+        assert_eq!(mail.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        let rest = rig.send(node, RemoveJobs(Selector::All)).await.expect("two");
+        assert_eq!(rest.len(), 2);
+        assert_eq!(rig.send(node, Health).await.jobs, 0);
+    });
+}
+
+#[test]
+fn a_trigger_answers_what_really_happened_on_leader_and_follower() {
+    simulate(START, async |rig| {
+        let long = || Job::new("long", every(hours(1))).run(async |_| tokio::time::sleep(secs(5)).await);
+        let leader = rig.node(node_with([long()])).await;
+        let follower = rig.node(node_with([long()])).await;
+        rig.advance(secs(1)).await;
+
+        let run = rig.send(follower, TriggerJob("long".to_owned())).await.expect("nothing runs");
+        let refused = rig.send(leader, TriggerJob("long".to_owned())).await;
+        assert!(
+            matches!(&refused, Err(TriggerError::Overlap { holder: Some(holder), .. }) if *holder == run),
+            "the key is held on the other node: {refused:?}"
+        );
+        let refused = rig.send(follower, TriggerJob("long".to_owned())).await;
+        assert!(matches!(refused, Err(TriggerError::Overlap { .. })));
+
+        rig.advance(secs(10)).await;
+        rig.send(leader, TriggerJob("long".to_owned())).await.expect("nothing runs");
+        rig.advance(secs(10)).await;
+        assert_eq!(rig.started("long"), 2);
+        assert_eq!(rig.counter("callsheet_ticks_due_total", ""), 0, "a trigger is no tick");
+    });
+}
+
+#[test]
+fn a_trigger_right_after_the_start_works() {
+    simulate(START, async |rig| {
+        let node = rig.node(node_with([job("now")])).await;
+
+        rig.send(node, TriggerJob("now".to_owned())).await.expect("it starts");
+    });
+}
+
+#[test]
+fn a_timeout_cancels_then_aborts() {
+    simulate(START, async |rig| {
+        let obedient = Job::new("obedient", every(secs(60)))
+            .timeout(secs(2))
+            .run(async |run| run.cancelled().await);
+        let stubborn = Job::new("stubborn", every(secs(60)))
+            .timeout(secs(2))
+            .abort_grace(secs(3))
+            .run(async |_| std::future::pending::<()>().await);
+        rig.node(node_with([obedient, stubborn])).await;
+
+        rig.advance(secs(61)).await;
+        rig.advance(secs(10)).await;
+
+        let took = |name: &str| {
+            rig.events().into_iter().find_map(|recorded| match recorded.event.kind {
+                EventKind::RunTimedOut { job, took, .. } if job.as_str() == name => Some(took.as_secs()),
+                _ => None,
+            })
+        };
+        assert_eq!((took("obedient"), took("stubborn")), (Some(2), Some(5)));
+        assert_eq!(rig.store().held(), 0);
+    });
+}
+
+#[test]
+fn an_overlap_is_skipped_and_the_schedule_is_not_delayed() {
+    simulate(START, async |rig| {
+        let long = Job::new("long", every(secs(2))).run(async |_| tokio::time::sleep(secs(3)).await);
+        rig.node(node_with([long])).await;
+
+        rig.advance(Duration::from_millis(20_500)).await;
+
+        assert_eq!(rig.started("long"), 5, "every other tick");
+        let overlaps = rig.count(|kind| matches!(kind, EventKind::TickSkipped { .. }));
+        assert_eq!(overlaps, 5);
+    });
+}
+
+#[test]
+fn misfires_after_a_freeze_are_decided_by_policy() {
+    simulate(START, async |rig| {
+        let with = |name: &str, misfire| Job::new(name, every(secs(10))).misfire(misfire).run(async |_| {});
+        let jobs = [
+            with("latest", Misfire::Latest { within: secs(60) }),
+            with("too-late", Misfire::Latest { within: secs(3) }),
+            with("skip", Misfire::Skip),
+        ];
+        let node = rig.node(node_with(jobs)).await;
+        rig.advance(secs(11)).await;
+
+        // Less than the lease, so that it is still the leader when it wakes up, five seconds after a tick.
+        rig.freeze(node);
+        rig.advance(secs(34)).await;
+        rig.thaw(node);
+        rig.advance(secs(1)).await;
+
+        assert_eq!((rig.started("latest"), rig.started("too-late"), rig.started("skip")), (2, 1, 1));
+        let misfired = |rig: &mut callsheet::testkit::Rig, job: &str| {
+            rig.count(|kind| matches!(kind, EventKind::TickSkipped { job: name, .. } if name.as_str() == job))
+        };
+        assert_eq!((misfired(rig, "latest"), misfired(rig, "too-late"), misfired(rig, "skip")), (1, 1, 1));
+    });
+}
+
+#[test]
+fn a_job_that_is_exhausted_says_so_and_stays() {
+    simulate(START, async |rig| {
+        let node = rig.node(node_with([Job::new("once", at("2026-01-05T00:01:00Z")).run(async |_| {})])).await;
+        rig.advance(secs(120)).await;
+
+        let status = rig.send(node, JobDetails("once".to_owned())).await.expect("it is listed");
+
+        assert_eq!(rig.started("once"), 1);
+        assert_eq!((status.state, status.next_fire_time), (JobState::Exhausted, None));
+        assert_eq!(status.last_run.expect("it ran").outcome, Outcome::Succeeded);
+    });
+}
+
+#[test]
+fn a_listing_is_paged_in_the_order_of_names() {
+    simulate(START, async |rig| {
+        let names: Vec<_> = (0..25).map(|n| format!("job-{n:02}")).collect();
+        let node = rig.node(node_with(names.iter().rev().map(|name| job(name)))).await;
+        rig.advance(secs(2)).await;
+
+        let mut listed = Vec::new();
+        let mut after = None;
+        loop {
+            let page = rig.send(node, ListJobs { after, limit: 10 }).await;
+            listed.extend(page.jobs.iter().map(|job| job.name.as_str().to_owned()));
+            assert!(page.jobs.iter().all(|job| job.state == JobState::Scheduled && job.next_fire_time.is_some()));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+
+        assert_eq!(listed, names);
+    });
+}
+
+#[test]
+fn leader_and_follower_tell_their_role_and_the_same_next_fire_time() {
+    simulate(START, async |rig| {
+        let job = || Job::new("c", cron("0 3 * * *").timezone("Europe/Lisbon")).run(async |_| {});
+        let leader = rig.node(node_with([job()])).await;
+        let follower = rig.node(node_with([job()])).await;
+        rig.advance(secs(1)).await;
+
+        let [one, two] = [rig.send(leader, Health).await, rig.send(follower, Health).await];
+        assert_eq!((one.role, two.role), (Role::Leader, Role::Follower));
+        assert_eq!((one.term.map(|term| term.0), two.term), (Some(1), None));
+        assert!(one.healthy && two.healthy);
+        let details = JobDetails("c".to_owned());
+        let one = rig.send(leader, details.clone()).await.expect("it is there");
+        let two = rig.send(follower, details).await.expect("it is there");
+        assert_eq!(one.next_fire_time, two.next_fire_time);
+        assert_eq!((one.state, two.state), (JobState::Scheduled, JobState::Standby));
+        assert_eq!(one.timezone.as_deref(), Some("Europe/Lisbon"));
+    });
+}
+
+#[test]
+fn a_job_at_three_runs_on_both_days_of_a_dst_weekend() {
+    simulate("2026-03-28T00:00:00Z", async |rig| {
+        rig.node(node_with([Job::new("c", cron("0 3 * * *").timezone("Europe/Lisbon")).run(async |_| {})])).await;
+
+        rig.advance(hours(48)).await;
+
+        assert_eq!(rig.started("c"), 2);
+        let at: Vec<_> = rig.events().into_iter().filter_map(|recorded| match recorded.event.kind {
+            EventKind::RunStarted { fire_time, .. } => fire_time.map(|fire_time| fire_time.to_string()),
+            _ => None,
+        }).collect();
+        assert_eq!(at, ["2026-03-28T03:00:00Z", "2026-03-29T02:00:00Z"], "the clocks went forward in between");
+    });
+}
+
+#[test]
+fn a_run_that_was_cancelled_says_why() {
+    simulate(START, async |rig| {
+        let node = rig.node(node_with([Job::new("l", every(secs(10))).run(async |run| run.cancelled().await)])).await;
+        rig.advance(secs(11)).await;
+
+        rig.shutdown(node, Duration::ZERO).await;
+
+        let why = |kind: &EventKind| matches!(kind, EventKind::RunCancelled { why: CancelReason::Shutdown, .. });
+        assert_eq!(rig.count(why), 1);
+    });
+}
+
+#[test]
+fn the_job_label_is_bounded() {
+    simulate(START, async |rig| {
+        let jobs = ["a", "b", "c", "d"].map(job);
+        rig.node(node_with(jobs).job_labels_max(2)).await;
+
+        rig.advance(Duration::from_millis(5_500)).await;
+
+        let started = |label: &str| format!("job={label}");
+        let each = ["a", "b", "c", "d", "_other"].map(|name| rig.counter("callsheet_ticks_due_total", &started(name)));
+        assert_eq!(each, [5, 5, 0, 0, 10]);
+    });
+}
