@@ -1,7 +1,57 @@
-//! Callsheet, a job scheduler for actix applications.
+//! A job scheduler for applications built on actix.
+//!
+//! A supervisor actor owns one actor per job; each job actor computes its own next fire time, asks an election and a lock
+//! before it runs, and publishes its life as [events](Event) and [metrics]. Jobs are added and removed at runtime, through
+//! the [`Callsheet`] handle or by [message](SupervisorActor).
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use callsheet::prelude::*;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let jobs = Callsheet::builder()
+//!     .job(Job::new("hello", every(Duration::from_secs(5))).run(async |run| println!("{run:?}")))
+//!     .start()
+//!     .await?;
+//! jobs.trigger("hello").await?;
+//! println!("{}", jobs.shutdown(Duration::from_secs(30)).await); // drained, cancelled, aborted
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ```text
+//! application ──AddJob, RemoveJobs, TriggerJob…──▶ SupervisorActor ──owns──▶ JobActor (one per job)
+//!                                                      ▲    │                  │ compute next fire time, arm timer
+//!                                    LeadershipChanged │    │ starts           │ 1. may this node fire?  ──▶ ElectionActor ──▶ Elector port
+//!                                                 ElectionActor                │ 2. claim this tick      ──▶ LockActor ──▶ Locker port
+//!                                                                              │ 3. run the body (own task, own runtime)
+//!  every actor ──Event──▶ ListenerActor ──▶ subscribers
+//! ```
+//!
+//! # Where to go on
+//!
+//! * [`schedule`]: when jobs are due; time zones and daylight saving time.
+//! * [`Job`]: bodies and policies ([`Fires`], [`Overlap`], [`Misfire`], [`OnLost`]), each with its truth table.
+//! * [`Run`]: what a body gets. [`guide::bodies`]: which kind of body to choose.
+//! * [`Builder`]: threads, backend, listeners. [`guide::embedding`]: in which runtime what runs.
+//! * [`metrics`]: what a scraper sees.
+//! * [`port`]: what can be replaced. `testkit` (feature): tests in virtual time, and the suites that adapters pass.
+//!
+//! # What it does not do
+//!
+//! It does not make effects exactly-once: a run whose node dies has done part of its work. It does not run on time on a
+//! machine without processor time. There is no backend for a cluster yet: [`backend::Local`] is one process.
+//!
+//! # Features
+//!
+//! * `prometheus` (default): a recorder and its `/metrics` resource for actix-web.
+//! * `testkit`: virtual clock, fakes, recorder, cluster rig and conformance suites.
 
 pub mod backend;
 mod builder;
+pub mod guide;
 mod handle;
 pub mod metrics;
 pub mod prelude;
@@ -22,3 +72,7 @@ pub use crate::{
     builder::Builder,
     handle::{Callsheet, Error},
 };
+
+#[cfg(all(doctest, feature = "testkit"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,7 @@
+//! Longer prose.
+
+#[doc = include_str!("bodies.md")]
+pub mod bodies {}
+
+#[doc = include_str!("embedding.md")]
+pub mod embedding {}
