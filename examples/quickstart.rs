@@ -58,7 +58,7 @@ async fn run() -> anyhow::Result<ShutdownReport> {
         .listen(Printer.start())
         .job(Job::new("minutely", cron("* * * * *").timezone("Europe/Lisbon")).run(work))
         .job(Job::new("steady", every(Duration::from_secs(2))).run(work))
-        .job(Job::new("moody", every(Duration::from_secs(5))).run(moody))
+        .job(Job::new("moody", every(Duration::from_secs(3))).run(moody))
         .start()
         .await?;
     println!("listening on http://{address}");
@@ -76,10 +76,11 @@ async fn run() -> anyhow::Result<ShutdownReport> {
     let stop = async move {
         tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
     };
-    let served = match HttpServer::new(app).workers(2).shutdown_timeout(2).shutdown_signal(stop).listen(listener) {
-        Ok(server) => server.run().await,
-        Err(error) => Err(error),
-    };
+    let served =
+        match HttpServer::new(app).workers(2).shutdown_timeout(2).shutdown_signal(stop).listen(listener) {
+            Ok(server) => server.run().await,
+            Err(error) => Err(error),
+        };
     let report = jobs.shutdown(Duration::from_secs(10)).await;
     served?;
     Ok(report)
@@ -116,8 +117,8 @@ async fn work(_: Run) {
 
 async fn moody(run: Run) -> RunResult {
     work(run.clone()).await;
-    let quarter = run.fire_time().is_some_and(|fire_time| fire_time.timestamp() % 15 == 0);
-    if quarter { Err("not in the mood: it is a quarter of a minute".into()) } else { Ok(()) }
+    let even = run.fire_time().is_some_and(|fire_time| fire_time.timestamp() % 2 == 0);
+    if even { Err("not in the mood for even seconds".into()) } else { Ok(()) }
 }
 
 /// The body of `POST /jobs`.
@@ -215,7 +216,9 @@ impl ResponseError for Refused {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::Unreadable(_) | Self::Jobs(Error::Add(AddError::Invalid(_))) => StatusCode::BAD_REQUEST,
-            Self::Jobs(Error::Remove(_) | Error::Trigger(TriggerError::UnknownJob { .. })) => StatusCode::NOT_FOUND,
+            Self::Jobs(Error::Remove(_) | Error::Trigger(TriggerError::UnknownJob { .. })) => {
+                StatusCode::NOT_FOUND
+            }
             Self::Jobs(Error::Add(AddError::Exists(_)) | Error::Trigger(TriggerError::Overlap { .. })) => {
                 StatusCode::CONFLICT
             }
