@@ -1,30 +1,27 @@
 //! The example `quickstart`, run as a process and used over HTTP as its newcomer would.
+//!
+//! `cargo test` builds the example; `cargo test --test quickstart` runs it as it was built last.
+
+mod process;
 
 use std::{
+    env,
     fmt::Debug,
-    io::{BufRead, BufReader, Read},
+    io::read_to_string,
     net::TcpListener,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    sync::mpsc::{self, Receiver},
-    thread,
-    time::{Duration, Instant},
+    process::{Command, Stdio},
+    time::Instant,
 };
 
 use callsheet::PAGE_MAX;
 use chrono::{DateTime, TimeDelta, Utc};
-use rustix::process::{Pid, Signal, kill_process};
+use process::{DEADLINE, Process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use ureq::http::{Request, Response};
 
-/// A net under every wait: long enough for a busy machine. Nothing takes this long unless it is broken.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// The example as a child process, killed when it is dropped.
 struct Quickstart {
-    child: Child,
-    lines: Receiver<String>,
-    seen: Vec<String>,
+    process: Process,
     address: String,
     agent: ureq::Agent,
 }
@@ -38,42 +35,17 @@ struct Answer {
 impl Quickstart {
     /// Starts it on a free port and waits until it serves.
     fn start() -> Self {
-        let mut child = command("127.0.0.1:0").spawn().expect("it starts");
-        let output = child.stdout.take().expect("a pipe");
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
+        let mut process = Process::start(&mut command("127.0.0.1:0"));
+        let listening = process.wait_for("listening on ");
+        let address = listening.trim_start_matches("listening on ").to_owned();
         // No proxy: the environment of whoever runs the tests must not matter.
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .proxy(None)
-            .timeout_global(Some(DEADLINE));
-        let agent = config.build().into();
-        let mut quickstart = Self { child, lines, seen: Vec::new(), address: String::new(), agent };
-        let listening = quickstart.wait_for("listening on ");
-        quickstart.address = listening.trim_start_matches("listening on ").to_owned();
-        quickstart
+        let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None);
+        let agent = config.timeout_global(Some(DEADLINE)).build().into();
+        Self { process, address, agent }
     }
 
-    /// The next line that contains `text`; lines are passed over once.
     fn wait_for(&mut self, text: &str) -> String {
-        let until = Instant::now() + DEADLINE;
-        loop {
-            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(line) => {
-                    self.seen.push(line.clone());
-                    if line.contains(text) {
-                        return line;
-                    }
-                }
-                Err(error) => panic!("no line with {text:?} ({error}) after\n{}", self.seen.join("\n")),
-            }
-        }
+        self.process.wait_for(text)
     }
 
     fn get(&self, path: &str) -> Answer {
@@ -99,29 +71,6 @@ impl Quickstart {
         let jobs = self.get("/jobs").json();
         jobs.as_array().expect("a list").iter().find(|job| job["name"] == name).cloned()
     }
-
-    /// Sends a signal; answers the exit code and the lines from then on.
-    fn stop(&mut self, signal: Signal) -> (Option<i32>, Vec<String>) {
-        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
-        let from = self.seen.len();
-        let until = Instant::now() + DEADLINE;
-        loop {
-            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(line) => self.seen.push(line),
-                Err(mpsc::RecvTimeoutError::Disconnected) => break,
-                Err(mpsc::RecvTimeoutError::Timeout) => panic!("it did not stop:\n{}", self.seen.join("\n")),
-            }
-        }
-        (self.child.wait().expect("it has ended").code(), self.seen.split_off(from))
-    }
-}
-
-impl Drop for Quickstart {
-    fn drop(&mut self) {
-        // An error: it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Answer {
@@ -139,10 +88,9 @@ fn answer(response: Result<Response<ureq::Body>, ureq::Error>) -> Answer {
 
 /// The example that cargo built beside this test.
 fn command(bind: &str) -> Command {
-    let test = std::env::current_exe().expect("a path");
+    let test = env::current_exe().expect("a path");
     let profile = test.parent().and_then(|deps| deps.parent()).expect("target/<profile>/deps/<test>");
-    let example: PathBuf =
-        profile.join("examples").join(format!("quickstart{}", std::env::consts::EXE_SUFFIX));
+    let example = profile.join("examples").join(format!("quickstart{}", env::consts::EXE_SUFFIX));
     assert!(
         example.exists(),
         "{} is missing: `cargo test` builds it, `cargo test --test quickstart` does not; build it with \
@@ -150,27 +98,8 @@ fn command(bind: &str) -> Command {
         example.display()
     );
     let mut command = Command::new(example);
-    command.env("CALLSHEET_BIND", bind).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.env("CALLSHEET_BIND", bind);
     command
-}
-
-/// Starts it on an address that it cannot have; answers its exit code, its output and its errors.
-fn refused(bind: &str) -> (Option<i32>, String, String) {
-    let mut child = command(bind).stderr(Stdio::piped()).spawn().expect("it starts");
-    let (ended, end) = mpsc::channel();
-    let (mut output, mut errors) =
-        (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
-    thread::spawn(move || {
-        let (mut out, mut err) = (String::new(), String::new());
-        output.read_to_string(&mut out).expect("text");
-        errors.read_to_string(&mut err).expect("text");
-        ended.send((out, err)).expect("somebody waits");
-    });
-    let Ok((out, err)) = end.recv_timeout(DEADLINE) else {
-        let _ = child.kill();
-        panic!("it goes on although it cannot listen on {bind}");
-    };
-    (child.wait().expect("it has ended").code(), out, err)
 }
 
 fn parse_instant(value: &Value) -> DateTime<Utc> {
@@ -192,7 +121,7 @@ fn its_own_jobs_fire_and_each_event_is_one_readable_line() {
     quickstart.wait_for("RunSucceeded steady");
     quickstart.wait_for("RunSucceeded moody");
 
-    for line in quickstart.seen.iter().filter(|line| !line.starts_with("listening on ")) {
+    for line in quickstart.process.seen.iter().filter(|line| !line.starts_with("listening on ")) {
         let (at, event) = line.split_once(' ').unwrap_or_else(|| panic!("{line}"));
         assert!(at.parse::<DateTime<Utc>>().is_ok(), "{line}");
         assert!(event.starts_with(|first: char| first.is_ascii_uppercase()), "{line}");
@@ -450,7 +379,8 @@ fn sigterm_and_ctrl_c_end_it_with_a_report_and_exit_code_0() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut quickstart = Quickstart::start();
 
-        let (code, lines) = quickstart.stop(signal);
+        quickstart.process.signal(signal);
+        let (code, lines) = quickstart.process.end();
 
         assert_eq!(code, Some(0), "{signal:?}: {lines:?}");
         let position = |text: &str| {
@@ -470,10 +400,12 @@ fn an_address_that_cannot_be_had_is_said_with_its_cure_before_anything_starts() 
     let taken = other_program.local_addr().expect("an address").to_string();
 
     for (bind, reason) in [(&*taken, "Address already in use"), ("127.0.0.1", "invalid socket address")] {
-        let (code, output, errors) = refused(bind);
+        let mut process = Process::start(command(bind).stderr(Stdio::piped()));
+        let (code, output) = process.end();
+        let errors = read_to_string(process.child.stderr.take().expect("a pipe")).expect("text");
 
         assert_eq!(code, Some(1), "{errors}");
-        assert_eq!(output, "", "something was started");
+        assert!(output.is_empty(), "something was started: {output:?}");
         assert_eq!(errors.lines().count(), 1, "{errors}");
         let address = format!("{bind:?}");
         assert_contains(&errors, &[&*address, "CALLSHEET_BIND", reason, "choose another address"]);
