@@ -115,6 +115,14 @@ impl Job<Bodiless> {
     }
 }
 
+#[cfg(any(test, feature = "testkit"))]
+impl Job {
+    /// The name and the schedule, for a rig that audits what became of the job's ticks.
+    pub(crate) fn audited(&self) -> Option<(JobName, Arc<dyn Schedule>)> {
+        Some((JobName::new(&self.name).ok()?, self.schedule.clone().ok()?))
+    }
+}
+
 impl<B> Job<B> {
     /// Which nodes fire the job. Default: [`Fires::Leader`].
     #[must_use]

@@ -34,7 +34,7 @@ pub mod port;
 mod run;
 mod run_task;
 mod supervisor;
-#[cfg(feature = "testkit")]
+#[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 
 use std::time::Duration;

@@ -197,6 +197,8 @@ impl LockActor {
         let held = std::mem::take(&mut self.held);
         self.node.meters.locks_lost.increment(held.len() as u64);
         self.node.meters.locks_held.set(0);
+        let mut held: Vec<_> = held.into_iter().collect();
+        held.sort_unstable_by_key(|(run, _)| *run);
         for (run, Held { job, .. }) in held {
             Letter::send(&job, Input::LockLost { run });
         }

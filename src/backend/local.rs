@@ -26,15 +26,11 @@ pub struct Local {
     session: Session,
 }
 
-/// The one term there is.
-const TERM: Term = Term(1);
-
 impl Local {
     /// An empty store whose time is the time of `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let mut ledger = Ledger::default();
         let session = ledger.open_session();
-        ledger.set_term(Some(TERM));
         Self { ledger: Arc::new(Mutex::new(ledger)), clock, session }
     }
 
@@ -63,14 +59,15 @@ impl Backend for Local {
 
 impl Elector for Local {
     fn campaign(&self) -> BoxFuture<'_, Result<Campaign, ElectError>> {
-        ready(Ok(Campaign::Won(Grant { term: TERM, lease: None }))).boxed()
+        ready(Ok(Campaign::Won(Grant { term: self.ledger().grant_term(), lease: None }))).boxed()
     }
 
     fn renew(&self, term: Term) -> BoxFuture<'_, Result<Renewal, ElectError>> {
-        ready(Ok(if term == TERM { Renewal::Renewed } else { Renewal::Deposed })).boxed()
+        ready(Ok(if self.ledger().is_led(term) { Renewal::Renewed } else { Renewal::Deposed })).boxed()
     }
 
-    fn resign(&self, _: Term) -> BoxFuture<'_, Result<(), ElectError>> {
+    fn resign(&self, term: Term) -> BoxFuture<'_, Result<(), ElectError>> {
+        self.ledger().end_term(term);
         ready(Ok(())).boxed()
     }
 }
@@ -91,7 +88,7 @@ impl Locker for Local {
     fn enrol<'a>(&'a self, jobs: &'a [Enrolment]) -> BoxFuture<'a, Result<Vec<Enrolled>, LockError>> {
         let now = self.clock.now();
         let mut ledger = self.ledger();
-        let enrolled = jobs.iter().map(|job| ledger.enrol(now, job, TERM)).collect();
+        let enrolled = jobs.iter().map(|job| ledger.enrol(now, job)).collect();
         ready(Ok(enrolled)).boxed()
     }
 
@@ -104,7 +101,7 @@ impl Locker for Local {
     fn claim<'a>(&'a self, requests: &'a [ClaimRequest]) -> BoxFuture<'a, Result<Vec<Verdict>, LockError>> {
         let now = self.clock.now();
         let mut ledger = self.ledger();
-        let verdicts = requests.iter().map(|request| ledger.claim(now, self.session, request, TERM)).collect();
+        let verdicts = requests.iter().map(|request| ledger.claim(now, self.session, request)).collect();
         ready(Ok(verdicts)).boxed()
     }
 
@@ -117,7 +114,7 @@ impl Locker for Local {
     fn advance<'a>(&'a self, moves: &'a [CursorMove]) -> BoxFuture<'a, Result<Vec<Moved>, LockError>> {
         let now = self.clock.now();
         let mut ledger = self.ledger();
-        let moved = moves.iter().map(|asked| ledger.advance(self.session, asked, now, TERM)).collect();
+        let moved = moves.iter().map(|asked| ledger.advance(self.session, asked, now)).collect();
         ready(Ok(moved)).boxed()
     }
 

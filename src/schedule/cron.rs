@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(text(cron("@every 90s")), "every 1m30s");
         assert_eq!(
             text(cron("0 9 * * *").gap(Gap::AfterGap).fold(Fold::Both)),
-            "cron 0 9 * * * (UTC, gap after gap, fold both)"
+            "cron 0 9 * * * (UTC, gap after, fold both)"
         );
     }
 

@@ -59,7 +59,7 @@ impl Gap {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Shift => "shift",
-            Self::AfterGap => "after gap",
+            Self::AfterGap => "after",
             Self::Skip => "skip",
         }
     }

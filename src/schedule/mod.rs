@@ -38,6 +38,7 @@ mod every;
 mod expression;
 mod field;
 mod instant;
+mod normal;
 mod pattern;
 mod source;
 mod zone;

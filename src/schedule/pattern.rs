@@ -13,7 +13,7 @@ const DAYS: u32 = u32::MAX << 1;
 /// The value sets of the five fields, bit n for the value n.
 ///
 /// `cron-parser` reads the fields; the search is ours, because the crate walks value by value: 1.4 µs for the next
-/// minute of `* * * * *`, against 0.03 µs with bits.
+/// minute of `* * * * *`, against 0.1 µs with bits, zone included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pattern {
     pub(super) minutes: u64,

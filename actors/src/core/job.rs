@@ -867,4 +867,4 @@ fn skipped_before(fire_time: FireTime, count: u64, at_least: bool) -> Effect {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {}
+pub(crate) mod tests;

@@ -23,6 +23,9 @@ use crate::{
 /// The most withdrawn jobs whose cursors are kept.
 pub const WITHDRAWN_MAX: usize = 10_000;
 
+/// The most ended runs that are remembered, so that a repeated completion is recognised.
+pub const CLOSED_MAX: usize = 4_096;
+
 /// A change of the ledger, for those who audit it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
@@ -79,7 +82,9 @@ struct OpenRun {
 /// Cursors, keys, tokens and open runs.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    term: Option<Term>,
+    newest: u64,
+    /// The newest term has not ended.
+    led: bool,
     live: HashSet<Session>,
     sessions: u64,
     jobs: HashMap<JobName, JobRow>,
@@ -88,6 +93,8 @@ pub struct Ledger {
     keys: HashMap<LockKey, RunId>,
     tokens: u64,
     open: HashMap<RunId, OpenRun>,
+    /// The newest ends, by run and token.
+    closed: VecDeque<(RunId, FencingToken)>,
     records: Option<Vec<Record>>,
 }
 
@@ -120,15 +127,27 @@ impl Ledger {
         self.live.contains(&session)
     }
 
-    /// From now on only claims of `term` are granted; `None`: of no term.
-    pub fn set_term(&mut self, term: Option<Term>) {
-        self.term = term;
+    /// Grants a term greater than every one before; claims of older ones are refused from now on.
+    pub fn grant_term(&mut self) -> Term {
+        self.newest += 1;
+        self.led = true;
+        Term(self.newest)
+    }
+
+    /// Ends a term, if it is the newest.
+    pub fn end_term(&mut self, term: Term) {
+        self.led &= term.0 != self.newest;
+    }
+
+    /// Whether claims of this term are granted.
+    pub fn is_led(&self, term: Term) -> bool {
+        self.led && term.0 == self.newest
     }
 
     /// Marks a job as scheduled under a term.
-    pub fn enrol(&mut self, now: DateTime<Utc>, job: &Enrolment, newest: Term) -> Enrolled {
-        if self.term != Some(job.term) {
-            return Enrolled::Deposed { term: newest };
+    pub fn enrol(&mut self, now: DateTime<Utc>, job: &Enrolment) -> Enrolled {
+        if !self.is_led(job.term) {
+            return Enrolled::Deposed { term: Term(self.newest) };
         }
         let schedule = digest(&job.schedule);
         let row = self.jobs.get_mut(&job.job);
@@ -164,7 +183,7 @@ impl Ledger {
     }
 
     /// Claims one run for `session`.
-    pub fn claim(&mut self, now: DateTime<Utc>, session: Session, request: &ClaimRequest, newest: Term) -> Verdict {
+    pub fn claim(&mut self, now: DateTime<Utc>, session: Session, request: &ClaimRequest) -> Verdict {
         if let Some(open) = self.open.get(&request.run) {
             return match open.session == session {
                 true => Verdict::Granted { token: open.token, lost: None },
@@ -172,7 +191,7 @@ impl Ledger {
             };
         }
         if let Some(tick) = &request.tick
-            && let Err(verdict) = self.check_tick(now, request, tick, newest)
+            && let Err(verdict) = self.check_tick(now, request, tick)
         {
             return verdict;
         }
@@ -208,10 +227,9 @@ impl Ledger {
         now: DateTime<Utc>,
         request: &ClaimRequest,
         tick: &TickClaim,
-        newest: Term,
     ) -> Result<(), Verdict> {
-        if self.term != Some(tick.term) {
-            return Err(Verdict::Deposed { term: newest });
+        if !self.is_led(tick.term) {
+            return Err(Verdict::Deposed { term: Term(self.newest) });
         }
         if let Ok(wait) = (tick.fire_time.instant() - now).to_std()
             && !wait.is_zero()
@@ -244,20 +262,22 @@ impl Ledger {
         match self.open.get(&end.run) {
             Some(open) if open.session == session && open.token == end.token => {
                 self.close(end.run, end.outcome);
+                self.closed.push_back((end.run, end.token));
+                if self.closed.len() > CLOSED_MAX {
+                    self.closed.pop_front();
+                }
                 Completed::Recorded
             }
             Some(_) => Completed::Stale,
-            None => {
-                let closed = Record::Closed { run: end.run, outcome: end.outcome };
-                if self.records().contains(&closed) { Completed::Recorded } else { Completed::Stale }
-            }
+            None if self.closed.contains(&(end.run, end.token)) => Completed::Recorded,
+            None => Completed::Stale,
         }
     }
 
     /// Moves a cursor over ticks that nobody runs.
-    pub fn advance(&mut self, session: Session, asked: &CursorMove, now: DateTime<Utc>, newest: Term) -> Moved {
-        if self.term != Some(asked.term) {
-            return Moved::Deposed { term: newest };
+    pub fn advance(&mut self, session: Session, asked: &CursorMove, now: DateTime<Utc>) -> Moved {
+        if !self.is_led(asked.term) {
+            return Moved::Deposed { term: Term(self.newest) };
         }
         match self.jobs.get_mut(&asked.job).filter(|row| !row.withdrawn && row.cursor == asked.expected) {
             Some(row) => {

@@ -73,7 +73,10 @@ impl Misfire {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::job::tests::{Never, Period, Stuck, at};
+    use crate::{
+        core::job::tests::{Never, Stuck, at},
+        testkit::fakes::Period,
+    };
 
     #[test]
     fn one_due_tick_is_the_newest() {
@@ -92,7 +95,7 @@ mod tests {
 
     #[test]
     fn counting_stops_at_the_bound_and_still_finds_the_newest() {
-        let schedule = Period(TimeDelta::milliseconds(1));
+        let schedule = Period::millis(1);
 
         let due = Due::collect(&schedule, FireTime::new(at("01:00")), at("02:00"));
 

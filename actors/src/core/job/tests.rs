@@ -1,0 +1,649 @@
+//! The machine as a table: no runtime, no clock. Hours are of one day in 2026, in UTC.
+
+use std::fmt;
+
+use chrono::TimeDelta;
+
+use super::*;
+use crate::{
+    core::policy::Misfire,
+    name::{NodeId, RunIds},
+    testkit::fakes::Period,
+};
+
+/// `12:00` or `12:00:00.500` of the day that all of these tests play on.
+pub(crate) fn at(time: &str) -> DateTime<Utc> {
+    let seconds = if time.len() == 5 { ":00" } else { "" };
+    format!("2026-01-02T{time}{seconds}Z").parse().unwrap()
+}
+
+/// Never fires.
+#[derive(Debug)]
+pub(crate) struct Never;
+
+/// Answers the same instant whatever it is asked.
+#[derive(Debug)]
+pub(crate) struct Stuck(pub(crate) DateTime<Utc>);
+
+macro_rules! fake {
+    ($type:ty, $next:expr) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(stringify!($type))
+            }
+        }
+
+        impl Schedule for $type {
+            fn next_after(&self, _: DateTime<Utc>) -> Option<DateTime<Utc>> {
+                $next(self)
+            }
+
+            fn previous_before(&self, _: DateTime<Utc>) -> Option<DateTime<Utc>> {
+                $next(self)
+            }
+        }
+    };
+}
+
+fake!(Never, |_: &Never| None);
+fake!(Stuck, |stuck: &Stuck| Some(stuck.0));
+
+const TERM: Term = Term(3);
+const TOKEN: FencingToken = FencingToken(9);
+
+/// A machine and the shell's side of it: clocks and ids.
+struct Rehearsal {
+    machine: JobMachine,
+    ids: RunIds,
+    term: Option<Term>,
+}
+
+impl Rehearsal {
+    /// Resumed at 00:30, as the leader's.
+    fn new(schedule: impl Schedule, policies: Policies) -> Self {
+        let mut this = Self::dormant(schedule, policies);
+        let term = if policies.fires == Fires::Leader { Some(TERM) } else { None };
+        assert!(this.step("00:30", Input::Resume { cursor: at("00:30"), term }).is_empty());
+        this
+    }
+
+    fn dormant(schedule: impl Schedule, policies: Policies) -> Self {
+        let machine = JobMachine::new(Arc::new(schedule), policies, at("00:30"));
+        Self { machine, ids: RunIds::of(NodeId::numbered(1)), term: Some(TERM) }
+    }
+
+    fn now(&self, time: &str) -> Now {
+        let wall = at(time);
+        let elapsed = (wall - at("00:00")).to_std().unwrap();
+        Now { wall, elapsed, term: self.term, spare: self.ids.next(wall) }
+    }
+
+    fn step(&mut self, time: &str, input: Input) -> Vec<Effect> {
+        self.machine.step(self.now(time), input).into_vec()
+    }
+
+    /// Wakes up and is granted what it asks for.
+    fn run_tick(&mut self, time: &str) -> RunId {
+        let effects = self.step(time, Input::WakeUp);
+        let [Effect::Claim { run, .. }] = effects[..] else { panic!("no claim, but {effects:?}") };
+        let effects = self.step(time, granted(run));
+        assert!(matches!(effects[..], [Effect::Start(_)]), "{effects:?}");
+        run
+    }
+
+    fn wake_in(&self, time: &str) -> Option<Duration> {
+        self.machine.wake_in(self.now(time))
+    }
+}
+
+fn hourly() -> Rehearsal {
+    Rehearsal::new(Period::hours(1), Policies::default())
+}
+
+fn granted(run: RunId) -> Input {
+    Input::Claimed { run, verdict: Verdict::Granted { token: TOKEN, lost: None } }
+}
+
+fn ended(run: RunId, end: End) -> Input {
+    let started_at = Some(at("00:00"));
+    Input::RunEnded(RunEnd { run, end, started_at, took: Duration::from_secs(1) })
+}
+
+fn minutes(minutes: u64) -> Option<Duration> {
+    Some(Duration::from_secs(60 * minutes))
+}
+
+fn claim_of(effects: &[Effect]) -> (RunId, TickClaim) {
+    match effects {
+        [Effect::Claim { run, tick: Some(claim) }] => (*run, *claim),
+        other => panic!("no claim, but {other:?}"),
+    }
+}
+
+fn skipped(newest: &str, reason: SkipReason, count: u64) -> Effect {
+    Effect::Skipped { newest: FireTime::new(at(newest)), reason, count, at_least: false }
+}
+
+#[test]
+fn a_due_tick_is_claimed_run_and_completed() {
+    let mut job = hourly();
+    assert_eq!(job.wake_in("00:30"), minutes(30));
+
+    let effects = job.step("01:00", Input::WakeUp);
+    let (run, claim) = claim_of(&effects);
+    let fire_time = FireTime::new(at("01:00"));
+    assert_eq!(claim, TickClaim { fire_time, expected: at("00:30"), skips: Skips::default(), term: TERM });
+
+    let effects = job.step("01:00", granted(run));
+    let start = Start { run, tick: Some(fire_time), term: Some(TERM), token: Some(TOKEN), deadline: None };
+    assert_eq!(effects, [Effect::Start(start)]);
+    assert_eq!(job.wake_in("01:00"), minutes(60));
+
+    let effects = job.step("01:01", ended(run, End::Returned));
+    assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome: Outcome::Succeeded });
+    assert!(matches!(&effects[1], Effect::Ended(ended) if ended.outcome == Outcome::Succeeded));
+    assert_eq!(job.machine.last_run().unwrap().outcome, Outcome::Succeeded);
+}
+
+#[test]
+fn a_wake_up_that_comes_early_or_twice_is_harmless() {
+    let mut job = hourly();
+
+    assert_eq!(job.step("00:59:59.999", Input::WakeUp), []);
+    assert_eq!(job.wake_in("00:59:59.999"), Some(Duration::from_millis(1)));
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+    assert_eq!(job.step("01:00", Input::WakeUp), []);
+    job.step("01:00", granted(run));
+    assert_eq!(job.step("01:00", Input::WakeUp), []);
+}
+
+#[test]
+fn a_tick_during_a_run_is_skipped_not_queued() {
+    let mut job = hourly();
+    let run = job.run_tick("01:00");
+
+    let effects = job.step("02:00", Input::WakeUp);
+
+    assert_eq!(effects, [skipped("02:00", SkipReason::Overlap, 1)]);
+    let effects = job.step("02:00:00.500", ended(run, End::Returned));
+    assert!(matches!(effects[..], [Effect::Complete { .. }, Effect::Ended(_)]), "no run in its place: {effects:?}");
+}
+
+#[test]
+fn skips_that_nobody_runs_move_the_cursor_after_a_second_and_together() {
+    let mut job = Rehearsal::new(Period::millis(200), Policies::default());
+    let effects = job.step("01:00", Input::WakeUp);
+    let (run, _) = claim_of(&effects);
+    job.step("01:00", granted(run));
+
+    for time in ["01:00:00.200", "01:00:00.400", "01:00:00.600", "01:00:00.800", "01:00:01.000"] {
+        assert!(matches!(job.step(time, Input::WakeUp)[..], [Effect::Skipped { count: 1, .. }]), "{time}");
+    }
+    let effects = job.step("01:00:01.200", Input::WakeUp);
+
+    let [Effect::Skipped { .. }, Effect::Advance(advance)] = effects[..] else { panic!("{effects:?}") };
+    assert_eq!((advance.expected, advance.to.instant()), (at("01:00"), at("01:00:01.200")));
+    assert_eq!(advance.skips, Skips::new(SkipReason::Overlap, 6, false));
+    assert_eq!(job.step("01:00:01.201", Input::Advanced(Moved::Done)), []);
+    assert_eq!(job.machine.cursor(), at("01:00:01.200"));
+}
+
+#[test]
+fn the_truth_table_of_misfire() {
+    let latest = Misfire::Latest { within: Duration::from_secs(1800) };
+    // From the cursor 00:30 on; the node comes back at the given time.
+    let cases = [
+        (latest, "03:10", Some("03:00"), 2),
+        (latest, "03:40", None, 3),
+        (latest, "01:00:00.900", Some("01:00"), 0),
+        (Misfire::Skip, "03:10", None, 3),
+        (Misfire::Skip, "03:00:00.900", Some("03:00"), 2),
+        (Misfire::Latest { within: Duration::ZERO }, "01:00:01", Some("01:00"), 0),
+    ];
+    for (misfire, now, runs, missed) in cases {
+        let mut job = Rehearsal::dormant(Period::hours(1), Policies { misfire, ..Policies::default() });
+
+        let effects = job.step(now, Input::Resume { cursor: at("00:30"), term: Some(TERM) });
+
+        match runs {
+            Some(tick) => {
+                let (_, claim) = claim_of(&effects);
+                assert_eq!(claim.fire_time.instant(), at(tick), "{misfire:?} {now}");
+                assert_eq!(claim.skips.of(SkipReason::Misfire), missed, "{misfire:?} {now}");
+            }
+            None => assert_eq!(effects, [skipped("03:00", SkipReason::Misfire, missed)], "{misfire:?} {now}"),
+        }
+    }
+}
+
+#[test]
+fn a_busy_key_is_an_overlap_and_its_skip_rides_along_with_the_next_claim() {
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+    let holder = Some(run);
+
+    let effects = job.step("01:00", Input::Claimed { run, verdict: Verdict::Busy { holder } });
+
+    assert_eq!(effects, [Effect::Contended { holder }, skipped("01:00", SkipReason::Overlap, 1)]);
+    assert_eq!(job.wake_in("01:00"), Some(FLUSH_AFTER));
+    let effects = job.step("01:00:01", Input::WakeUp);
+    let [Effect::Advance(advance)] = effects[..] else { panic!("{effects:?}") };
+    assert_eq!((advance.expected, advance.to.instant()), (at("00:30"), at("01:00")));
+}
+
+#[test]
+fn a_cursor_that_was_moved_by_somebody_else_is_adopted() {
+    let run = RunIds::of(NodeId::numbered(2)).next(at("01:00"));
+    for (verdict, next) in [
+        (Verdict::Moved { cursor: at("02:30") }, 150),
+        (Verdict::AlreadyRun { run, cursor: at("01:00") }, 90),
+    ] {
+        let mut job = hourly();
+        let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+
+        assert_eq!(job.step("00:30", Input::Claimed { run, verdict }), []);
+
+        assert_eq!(job.wake_in("00:30"), minutes(next));
+    }
+}
+
+#[test]
+fn a_deposed_node_decides_nothing_until_it_is_resumed() {
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+
+    job.step("01:00", Input::Claimed { run, verdict: Verdict::Deposed { term: Term(4) } });
+
+    assert_eq!(job.wake_in("01:00"), None);
+    assert_eq!(job.step("02:00", Input::WakeUp), []);
+    job.term = Some(Term(5));
+    let (_, claim) = claim_of(&job.step("02:00", Input::Resume { cursor: at("01:00"), term: Some(Term(5)) }));
+    assert_eq!((claim.term, claim.expected), (Term(5), at("01:00")));
+}
+
+#[test]
+fn a_refusal_of_an_old_term_does_not_stop_a_job_that_was_resumed_under_a_newer_one() {
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+    job.term = Some(Term(5));
+    assert_eq!(job.step("01:00", Input::Resume { cursor: at("00:30"), term: Some(Term(5)) }), []);
+
+    let effects = job.step("01:00", Input::Claimed { run, verdict: Verdict::Deposed { term: Term(5) } });
+
+    let (_, claim) = claim_of(&effects);
+    assert_eq!(claim.term, Term(5));
+}
+
+#[test]
+fn a_leader_without_trust_claims_nothing() {
+    let mut job = hourly();
+    job.term = None;
+
+    assert_eq!(job.step("01:00", Input::WakeUp), []);
+    assert!(!job.machine.is_firing());
+}
+
+#[test]
+fn a_store_whose_clock_is_behind_is_asked_again_when_the_tick_is_due_there() {
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+    let wait = Duration::from_millis(250);
+
+    assert_eq!(job.step("01:00", Input::Claimed { run, verdict: Verdict::NotYet { wait } }), []);
+
+    assert_eq!(job.wake_in("01:00"), Some(wait));
+    assert_eq!(job.step("01:00:00.100", Input::WakeUp), []);
+    let (_, claim) = claim_of(&job.step("01:00:00.250", Input::WakeUp));
+    assert_eq!(claim.fire_time.instant(), at("01:00"));
+}
+
+#[test]
+fn a_claim_without_an_answer_is_asked_again_with_the_same_run_id() {
+    let mut job = hourly();
+    let (run, first) = claim_of(&job.step("01:00", Input::WakeUp));
+    let unavailable = || Verdict::Unavailable { reason: "no answer".to_owned() };
+
+    let effects = job.step("01:00", Input::Claimed { run, verdict: unavailable() });
+    assert_eq!(effects, [Effect::Unavailable { reason: "no answer".to_owned() }]);
+    assert_eq!(job.wake_in("01:00"), Some(ASK_AGAIN_MIN));
+    let again = claim_of(&job.step("01:00:00.100", Input::WakeUp));
+
+    assert_eq!(again, (run, first));
+    job.step("01:00:00.100", Input::Claimed { run, verdict: unavailable() });
+    assert_eq!(job.wake_in("01:00:00.100"), Some(ASK_AGAIN_MIN * 2));
+}
+
+#[test]
+fn a_claim_that_is_granted_too_late_is_closed_not_run() {
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+
+    let effects = job.step("01:30", granted(run));
+
+    assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome: Outcome::Cancelled });
+    let Effect::Ended(ended) = &effects[1] else { panic!("{effects:?}") };
+    assert_eq!(ended.cancelled, Some(CancelReason::NotStarted));
+    assert!(job.machine.is_idle());
+}
+
+#[test]
+fn a_timeout_cancels_then_aborts_after_the_grace() {
+    let policies = Policies { timeout: minutes(10), abort_grace: Duration::from_secs(60), ..Policies::default() };
+    let mut job = Rehearsal::new(Period::hours(1), policies);
+    let run = job.run_tick("01:00");
+    assert_eq!(job.wake_in("01:00"), minutes(10));
+
+    assert_eq!(job.step("01:10", Input::WakeUp), [Effect::Cancel { run, why: CancelReason::TimedOut }]);
+    assert_eq!(job.wake_in("01:10"), minutes(1));
+    assert_eq!(job.step("01:11", Input::WakeUp), [Effect::Abort { run }]);
+    assert!(job.machine.active_run().unwrap().aborted, "it keeps its key until it is really over");
+    assert_eq!(job.step("01:12", Input::WakeUp), []);
+
+    let effects = job.step("01:13", ended(run, End::Aborted));
+    assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome: Outcome::TimedOut });
+}
+
+#[test]
+fn a_lost_lock_cancels_the_run_and_its_end_is_not_completed() {
+    let mut job = hourly();
+    let run = job.run_tick("01:00");
+
+    let effects = job.step("01:10", Input::LockLost { run });
+    assert_eq!(effects, [Effect::Cancel { run, why: CancelReason::LockLost }]);
+
+    let effects = job.step("01:11", ended(run, End::Returned));
+    let [Effect::Ended(ended)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(ended.outcome, Outcome::Cancelled);
+}
+
+#[test]
+fn the_truth_table_of_outcomes() {
+    let failed = End::Failed("no".into());
+    let panicked = End::Panicked("oh".into());
+    let cases = [
+        (None, End::Returned, Outcome::Succeeded),
+        (None, failed.clone(), Outcome::Failed),
+        (None, panicked.clone(), Outcome::Panicked),
+        (None, End::Aborted, Outcome::Cancelled),
+        (Some(CancelReason::Shutdown), End::Returned, Outcome::Cancelled),
+        (Some(CancelReason::Shutdown), failed, Outcome::Cancelled),
+        (Some(CancelReason::Shutdown), panicked, Outcome::Panicked),
+    ];
+    for (cancelled, end, outcome) in cases {
+        let mut job = hourly();
+        let run = job.run_tick("01:00");
+        if let Some(why) = cancelled {
+            job.step("01:01", Input::Cancel(why));
+        }
+
+        let effects = job.step("01:02", ended(run, end.clone()));
+
+        assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome }, "{cancelled:?} {end:?}");
+    }
+}
+
+#[test]
+fn a_trigger_runs_without_moving_the_schedule() {
+    let mut job = hourly();
+
+    let effects = job.step("00:40", Input::Trigger);
+    let [Effect::Claim { run, tick: None }] = effects[..] else { panic!("{effects:?}") };
+    let effects = job.step("00:40", granted(run));
+
+    assert_eq!(effects[0], Effect::Answer(Ok(run)));
+    assert!(matches!(effects[1], Effect::Start(Start { tick: None, .. })));
+    assert_eq!((job.machine.cursor(), job.wake_in("00:40")), (at("00:30"), minutes(20)));
+}
+
+#[test]
+fn a_trigger_during_a_run_is_refused_with_the_holder() {
+    let mut job = hourly();
+    let run = job.run_tick("01:00");
+
+    let effects = job.step("01:10", Input::Trigger);
+
+    assert_eq!(effects, [Effect::Answer(Err(Refusal::Overlap { holder: Some(run) }))]);
+}
+
+#[test]
+fn a_trigger_without_an_answer_is_refused_and_closed_if_it_was_granted() {
+    let mut job = hourly();
+    let effects = job.step("00:40", Input::Trigger);
+    let [Effect::Claim { run, tick: None }] = effects[..] else { panic!("{effects:?}") };
+    let reason = "no answer".to_owned();
+
+    let effects = job.step("00:40", Input::Claimed { run, verdict: Verdict::Unavailable { reason: reason.clone() } });
+    assert_eq!(
+        effects,
+        [Effect::Unavailable { reason: reason.clone() }, Effect::Answer(Err(Refusal::Unavailable { reason }))]
+    );
+    assert_eq!(job.step("00:41", Input::WakeUp), [Effect::Claim { run, tick: None }]);
+    let effects = job.step("00:41", granted(run));
+
+    assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome: Outcome::Cancelled });
+    assert!(job.machine.is_idle());
+}
+
+#[test]
+fn a_local_job_needs_neither_term_nor_claim() {
+    let mut job = Rehearsal::new(Period::hours(1), Policies { fires: Fires::Local, ..Policies::default() });
+    job.term = None;
+
+    let effects = job.step("03:00", Input::WakeUp);
+
+    assert_eq!(effects[0], skipped("03:00", SkipReason::Misfire, 2));
+    assert_eq!(effects[1], Effect::Count { started: 1, skips: Skips::new(SkipReason::Misfire, 2, false) });
+    assert!(matches!(effects[2], Effect::Start(Start { token: None, term: None, .. })));
+    let effects = job.step("04:00", Input::WakeUp);
+    assert_eq!(
+        effects,
+        [
+            skipped("04:00", SkipReason::Overlap, 1),
+            Effect::Count { started: 0, skips: Skips::new(SkipReason::Overlap, 1, false) },
+        ]
+    );
+    assert_eq!(job.machine.cursor(), at("04:00"));
+}
+
+#[test]
+fn a_suspended_job_lets_its_run_end_and_arms_nothing() {
+    let mut job = hourly();
+    let run = job.run_tick("01:00");
+
+    assert_eq!(job.step("01:10", Input::Suspend), []);
+
+    assert_eq!(job.wake_in("01:10"), None);
+    assert_eq!(job.step("02:00", Input::WakeUp), []);
+    let effects = job.step("02:10", ended(run, End::Returned));
+    assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome: Outcome::Succeeded });
+}
+
+#[test]
+fn a_clock_that_steps_back_does_not_fire_a_tick_twice() {
+    let mut job = hourly();
+    let run = job.run_tick("01:00");
+    job.step("01:01", ended(run, End::Returned));
+
+    let now = Now { wall: at("00:10"), ..job.now("01:02") };
+    assert!(job.machine.step(now, Input::WakeUp).is_empty());
+
+    assert_eq!(job.machine.wake_in(now), minutes(110));
+}
+
+#[test]
+fn an_exhausted_schedule_arms_nothing() {
+    let mut job = Rehearsal::dormant(Stuck(at("01:00")), Policies::default());
+    job.step("00:30", Input::Resume { cursor: at("00:30"), term: Some(TERM) });
+    assert_eq!(job.wake_in("00:30"), minutes(30));
+
+    let run = job.run_tick("01:00");
+    job.step("01:01", ended(run, End::Returned));
+
+    assert_eq!((job.wake_in("01:01"), job.machine.next_fire_time()), (None, None));
+}
+
+#[test]
+fn a_revived_machine_keeps_its_run_and_closes_a_grant_that_it_does_not_know() {
+    let mut job = hourly();
+    let run = job.run_tick("01:00");
+    let mut job = Rehearsal { machine: job.machine.revive(), ..job };
+    let stray = job.ids.next(at("01:05"));
+
+    let effects = job.step("01:05", granted(stray));
+    assert_eq!(effects[0], Effect::Complete { run: stray, token: TOKEN, outcome: Outcome::Cancelled });
+
+    let effects = job.step("01:10", ended(run, End::Returned));
+    assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome: Outcome::Succeeded });
+}
+
+/// Any sequence of inputs keeps the machine's invariants.
+mod random_walk {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    enum Move {
+        Wait(u64),
+        Resume,
+        Suspend,
+        Trigger,
+        Answer(u8),
+        End,
+        LoseLock,
+        Cancel,
+        LoseTrust,
+    }
+
+    fn moves() -> impl Strategy<Value = Vec<Move>> {
+        let one = prop_oneof![
+            6 => (1u64..5_000).prop_map(Move::Wait),
+            2 => Just(Move::Resume),
+            1 => Just(Move::Suspend),
+            1 => Just(Move::Trigger),
+            6 => any::<u8>().prop_map(Move::Answer),
+            4 => Just(Move::End),
+            1 => Just(Move::LoseLock),
+            1 => Just(Move::Cancel),
+            1 => Just(Move::LoseTrust),
+        ];
+        proptest::collection::vec(one, 0..120)
+    }
+
+    /// The store's side: a cursor and what was asked.
+    struct Store {
+        cursor: DateTime<Utc>,
+        accounted: u64,
+        asked: Vec<Effect>,
+        running: Option<RunId>,
+        /// Granted, but the reply was lost.
+        unanswered: Option<RunId>,
+    }
+
+    proptest! {
+        #[test]
+        fn every_tick_is_accounted_for_and_at_most_one_run_is_active(moves in moves(), period in 50i64..3_000) {
+            let schedule = Period::millis(period);
+            let start = at("00:30");
+            let mut machine = JobMachine::new(Arc::new(schedule), Policies::default(), start);
+            let ids = RunIds::of(NodeId::numbered(1));
+            let mut elapsed = Duration::ZERO;
+            let mut term = Some(TERM);
+            let mut store = Store { cursor: start, accounted: 0, asked: Vec::new(), running: None, unanswered: None };
+
+            for one in moves {
+                let input = match one {
+                    Move::Wait(millis) => {
+                        elapsed += Duration::from_millis(millis);
+                        Input::WakeUp
+                    }
+                    Move::Resume => {
+                        term = Some(TERM);
+                        Input::Resume { cursor: store.cursor, term }
+                    }
+                    Move::Suspend => Input::Suspend,
+                    Move::Trigger => Input::Trigger,
+                    Move::Answer(how) => match store.asked.pop() {
+                        Some(asked) => store.answer(&asked, how),
+                        None => Input::WakeUp,
+                    },
+                    Move::End => match store.running {
+                        Some(run) => ended(run, End::Returned),
+                        None => Input::WakeUp,
+                    },
+                    Move::LoseLock => match store.running {
+                        Some(run) => Input::LockLost { run },
+                        None => Input::WakeUp,
+                    },
+                    Move::Cancel => Input::Cancel(CancelReason::Shutdown),
+                    Move::LoseTrust => {
+                        term = None;
+                        Input::WakeUp
+                    }
+                };
+                let wall = start + TimeDelta::from_std(elapsed).unwrap();
+                let now = Now { wall, elapsed, term, spare: ids.next(wall) };
+                for effect in machine.step(now, input) {
+                    match effect {
+                        Effect::Start(started) => {
+                            prop_assert_eq!(store.running, None, "two runs at once");
+                            store.running = Some(started.run);
+                        }
+                        Effect::Ended(ended) if store.running == Some(ended.run) => store.running = None,
+                        Effect::Claim { .. } | Effect::Advance(_) => store.asked.push(effect),
+                        _ => {}
+                    }
+                }
+                prop_assert!(store.asked.len() <= 2, "one question about ticks and one about a trigger at a time");
+                prop_assert!(machine.cursor() <= wall.max(start), "the cursor ran ahead");
+                // Every tick up to the store's cursor is claimed or skipped.
+                let ticks = (store.cursor.timestamp_millis().div_euclid(period)
+                    - start.timestamp_millis().div_euclid(period)) as u64;
+                prop_assert_eq!(store.accounted, ticks);
+            }
+        }
+    }
+
+    impl Store {
+        fn answer(&mut self, asked: &Effect, how: u8) -> Input {
+            let unavailable = "no answer".to_owned();
+            match asked {
+                Effect::Claim { run, tick } => {
+                    let run = *run;
+                    let verdict = match (how % 8, tick) {
+                        (0, _) => Verdict::Unavailable { reason: unavailable },
+                        _ if self.unanswered == Some(run) => Verdict::Granted { token: TOKEN, lost: None },
+                        (1, _) => Verdict::Busy { holder: None },
+                        (2, Some(_)) => Verdict::Deposed { term: TERM },
+                        (3, Some(_)) => Verdict::NotYet { wait: Duration::from_millis(10) },
+                        (_, Some(claim)) if claim.expected != self.cursor => Verdict::Moved { cursor: self.cursor },
+                        (4, Some(_)) => Verdict::Moved { cursor: self.cursor },
+                        (_, Some(claim)) => {
+                            self.cursor = claim.fire_time.instant();
+                            self.accounted += 1 + claim.skips.total();
+                            if how % 8 == 5 {
+                                self.unanswered = Some(run);
+                                Verdict::Unavailable { reason: unavailable }
+                            } else {
+                                Verdict::Granted { token: TOKEN, lost: None }
+                            }
+                        }
+                        (_, None) => Verdict::Granted { token: TOKEN, lost: None },
+                    };
+                    Input::Claimed { run, verdict }
+                }
+                Effect::Advance(advance) => Input::Advanced(match how % 4 {
+                    0 => Moved::Unavailable { reason: unavailable },
+                    1 => Moved::Deposed { term: TERM },
+                    _ if advance.expected != self.cursor => Moved::Elsewhere { cursor: self.cursor },
+                    _ => {
+                        self.cursor = advance.to.instant();
+                        self.accounted += advance.skips.total();
+                        Moved::Done
+                    }
+                }),
+                other => panic!("nothing else is asked: {other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What every elector does.
+
+use std::{sync::Arc, time::Duration};
+
+use super::Cluster;
+use crate::{
+    name::Term,
+    port::{Backend, Campaign, Elector, Grant, Renewal},
+};
+
+/// The most campaigns until a term that is free must be won.
+const CAMPAIGNS_MAX: usize = 60;
+
+/// Checks an elector: terms that only grow, one leader at a time, hand-over at resignation and at death.
+///
+/// # Panics
+///
+/// If a check fails.
+pub async fn elector(cluster: &mut impl Cluster) {
+    let first = cluster.node().await;
+    first.locker().open().await.expect("a session opens");
+    let term = a_free_term_is_won(&*first.elector()).await;
+    the_leader_renews_and_nobody_else(&*first.elector(), term).await;
+    let term = a_term_that_was_resigned_is_over(&*first.elector(), term).await;
+    if cluster.nodes_max() > 1 {
+        let second = cluster.node().await;
+        second.locker().open().await.expect("a session opens");
+        only_one_node_leads(&*second.elector()).await;
+        let term = a_resigned_term_is_won_by_another_node(&first, &second, term).await;
+        a_dead_leader_is_succeeded(cluster, &first, &second, term).await;
+    }
+}
+
+async fn a_free_term_is_won(elector: &dyn Elector) -> Term {
+    let Grant { term, lease } = win(elector).await;
+    assert!(term > Term(0), "a term is never 0");
+    if let Some(lease) = lease {
+        assert!(lease.margin < lease.duration, "the margin is less than the lease");
+    }
+    term
+}
+
+async fn the_leader_renews_and_nobody_else(elector: &dyn Elector, term: Term) {
+    assert_eq!(elector.renew(term).await.expect("an answer"), Renewal::Renewed, "the leader's term is extended");
+    let other = elector.renew(Term(term.0 + 1)).await.expect("an answer");
+    assert_eq!(other, Renewal::Deposed, "a term that was never granted is not extended");
+}
+
+async fn a_term_that_was_resigned_is_over(elector: &dyn Elector, term: Term) -> Term {
+    elector.resign(term).await.expect("an answer");
+    let renewed = elector.renew(term).await.expect("an answer");
+    assert_eq!(renewed, Renewal::Deposed, "a resigned term is not extended");
+    elector.resign(term).await.expect("giving up a term that is over is no error");
+    let next = win(elector).await.term;
+    assert!(next > term, "a term is greater than every one granted before: {next} after {term}");
+    next
+}
+
+async fn only_one_node_leads(second: &dyn Elector) {
+    let answer = second.campaign().await.expect("an answer");
+    assert!(matches!(answer, Campaign::Lost { .. }), "while one node leads, another one does not win");
+}
+
+async fn a_resigned_term_is_won_by_another_node(
+    first: &Arc<dyn Backend>,
+    second: &Arc<dyn Backend>,
+    term: Term,
+) -> Term {
+    first.elector().resign(term).await.expect("an answer");
+    let next = win(&*second.elector()).await.term;
+    assert!(next > term, "the successor's term is greater: {next} after {term}");
+    next
+}
+
+async fn a_dead_leader_is_succeeded(
+    cluster: &mut impl Cluster,
+    first: &Arc<dyn Backend>,
+    second: &Arc<dyn Backend>,
+    term: Term,
+) {
+    cluster.kill(second).await;
+    let next = win(&*first.elector()).await.term;
+    assert!(next > term, "the successor's term is greater: {next} after {term}");
+    second.locker().open().await.expect("a session opens again");
+    let renewed = second.elector().renew(term).await.expect("an answer");
+    assert_eq!(renewed, Renewal::Deposed, "a leader that comes back finds its term over");
+}
+
+/// Campaigns until the term is won.
+async fn win(elector: &dyn Elector) -> Grant {
+    for _ in 0..CAMPAIGNS_MAX {
+        match elector.campaign().await.expect("an answer") {
+            Campaign::Won(grant) => return grant,
+            Campaign::Lost { retry_in, .. } => tokio::time::sleep(retry_in.max(Duration::from_millis(1))).await,
+        }
+    }
+    panic!("a free term was not won in {CAMPAIGNS_MAX} campaigns");
+}

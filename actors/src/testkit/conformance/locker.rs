@@ -1,0 +1,353 @@
+//! What every locker does.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::Cluster;
+use crate::{
+    core::time::FireTime,
+    event::Outcome,
+    name::{FencingToken, JobName, LockKey, NodeId, RunId, RunIds, Term},
+    port::{
+        Backend, Campaign, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Locker, Moved, SkipReason,
+        Skips, TickClaim, Verdict,
+    },
+};
+
+/// Checks a locker: cursors that only move forward, one run per tick and per key, tokens that grow, terms and times that
+/// are checked, and what becomes of the keys of a dead session.
+///
+/// # Panics
+///
+/// If a check fails.
+pub async fn locker(cluster: &mut impl Cluster) {
+    let now = cluster.now();
+    let backend = cluster.node().await;
+    let locker = backend.locker();
+    locker.open().await.expect("a session opens");
+    let Campaign::Won(grant) = backend.elector().campaign().await.expect("an answer") else {
+        panic!("the first node of an empty store leads");
+    };
+    let suite = Suite { locker, term: grant.term, ids: RunIds::of(NodeId::random()), now };
+
+    suite.a_new_job_starts_at_its_creation_and_keeps_its_cursor().await;
+    suite.a_changed_schedule_owes_ticks_from_the_change_on().await;
+    suite.a_withdrawn_job_owes_nothing_and_its_cursor_never_goes_back().await;
+    suite.a_claim_takes_its_tick_once().await;
+    suite.a_claim_from_the_wrong_cursor_is_told_the_right_one().await;
+    suite.a_tick_that_is_not_due_must_wait().await;
+    suite.an_old_term_decides_nothing().await;
+    suite.the_same_run_is_granted_again().await;
+    suite.a_held_key_is_busy_until_the_completion().await;
+    suite.a_manual_run_needs_no_term_and_moves_no_cursor().await;
+    suite.in_a_batch_one_job_and_one_key_are_granted_once().await;
+    suite.a_bad_request_fails_alone().await;
+    suite.a_completion_needs_the_token_and_may_be_repeated().await;
+    suite.skips_move_the_cursor_by_compare_and_set().await;
+    suite.a_skip_cannot_reopen_a_tick().await;
+    if cluster.nodes_max() > 1 {
+        suite.a_live_owner_is_not_robbed(cluster).await;
+        suite.a_dead_owner_is_robbed_once_and_its_completion_refused(cluster).await;
+        suite.open_runs_of_the_dead_are_closed_once(cluster).await;
+    }
+}
+
+struct Suite {
+    locker: Arc<dyn Locker>,
+    term: Term,
+    ids: RunIds,
+    now: DateTime<Utc>,
+}
+
+impl Suite {
+    fn run(&self) -> RunId {
+        self.ids.next(self.now)
+    }
+
+    async fn enrol(&self, job: &str, schedule: &str) -> DateTime<Utc> {
+        let enrolment = Enrolment { job: name(job), schedule: schedule.to_owned(), term: self.term };
+        match &self.locker.enrol(&[enrolment]).await.expect("an answer")[..] {
+            [Enrolled::Done { cursor }] => *cursor,
+            other => panic!("enrolling {job} was answered with {other:?}"),
+        }
+    }
+
+    /// A new job, some of whose ticks are due: those between its creation and the end of a short wait.
+    async fn due_job(&self, job: &str) -> DateTime<Utc> {
+        let cursor = self.enrol(job, "a schedule").await;
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        cursor
+    }
+
+    fn tick(&self, job: &str, expected: DateTime<Utc>, fire_time: FireTime) -> ClaimRequest {
+        let skips = Skips::default();
+        let tick = TickClaim { fire_time, expected, skips, term: self.term };
+        ClaimRequest { job: name(job), key: key(job), run: self.run(), tick: Some(tick) }
+    }
+
+    fn manual(&self, job: &str, lock_key: &str) -> ClaimRequest {
+        ClaimRequest { job: name(job), key: key(lock_key), run: self.run(), tick: None }
+    }
+
+    async fn claim(&self, request: &ClaimRequest) -> Verdict {
+        claim_on(&*self.locker, request).await
+    }
+
+    async fn granted(&self, request: &ClaimRequest) -> FencingToken {
+        match self.claim(request).await {
+            Verdict::Granted { token, .. } => token,
+            other => panic!("{request:?} was answered with {other:?}"),
+        }
+    }
+
+    async fn complete(&self, request: &ClaimRequest, token: FencingToken) -> Completed {
+        complete_on(&*self.locker, request, token).await
+    }
+
+    async fn a_new_job_starts_at_its_creation_and_keeps_its_cursor(&self) {
+        let cursor = self.enrol("new", "a").await;
+        let off = (cursor - self.now).abs();
+        assert!(off < TimeDelta::seconds(60), "a new job's cursor is its creation, not {off} away from it");
+        assert_eq!(self.enrol("new", "a").await, cursor, "enrolling again changes nothing");
+    }
+
+    async fn a_changed_schedule_owes_ticks_from_the_change_on(&self) {
+        let before = self.enrol("changed", "a").await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let after = self.enrol("changed", "b").await;
+        assert!(after > before, "a changed schedule resets the cursor to the change");
+    }
+
+    async fn a_withdrawn_job_owes_nothing_and_its_cursor_never_goes_back(&self) {
+        let before = self.due_job("withdrawn").await;
+        let request = self.tick("withdrawn", before, just_after(before));
+        self.locker.withdraw(&[name("withdrawn")]).await.expect("an answer");
+        let verdict = self.claim(&request).await;
+        assert!(matches!(verdict, Verdict::Moved { .. }), "a withdrawn job's tick is not granted: {verdict:?}");
+        let after = self.enrol("withdrawn", "a schedule").await;
+        assert!(after > before, "a job that was withdrawn and comes back owes ticks only from then on");
+    }
+
+    async fn a_claim_takes_its_tick_once(&self) {
+        let cursor = self.due_job("once").await;
+        let fire_time = just_after(cursor);
+        let first = self.tick("once", cursor, fire_time);
+        let token = self.granted(&first).await;
+        assert_eq!(self.complete(&first, token).await, Completed::Recorded);
+
+        let again = self.claim(&self.tick("once", cursor, fire_time)).await;
+        let answer = Verdict::AlreadyRun { run: first.run, cursor: fire_time.instant() };
+        assert_eq!(again, answer, "a tick has one run, whatever became of it");
+        assert_eq!(self.enrol("once", "a schedule").await, fire_time.instant(), "the cursor moved to the tick");
+    }
+
+    async fn a_claim_from_the_wrong_cursor_is_told_the_right_one(&self) {
+        let cursor = self.due_job("wrong-cursor").await;
+        let stale = cursor - TimeDelta::seconds(10);
+        let verdict = self.claim(&self.tick("wrong-cursor", stale, just_after(cursor))).await;
+        assert_eq!(verdict, Verdict::Moved { cursor });
+    }
+
+    async fn a_tick_that_is_not_due_must_wait(&self) {
+        let cursor = self.enrol("early", "a schedule").await;
+        let fire_time = FireTime::new(cursor + TimeDelta::hours(1));
+        let verdict = self.claim(&self.tick("early", cursor, fire_time)).await;
+        let Verdict::NotYet { wait } = verdict else { panic!("an early tick was answered with {verdict:?}") };
+        assert!(wait > Duration::from_secs(3500) && wait <= Duration::from_secs(3600), "wait {wait:?}");
+    }
+
+    async fn an_old_term_decides_nothing(&self) {
+        let cursor = self.due_job("deposed").await;
+        let mut request = self.tick("deposed", cursor, just_after(cursor));
+        let old = Term(self.term.0 - 1);
+        if let Some(tick) = &mut request.tick {
+            tick.term = old;
+        }
+        assert_eq!(self.claim(&request).await, Verdict::Deposed { term: self.term });
+
+        let skips = Skips::new(SkipReason::Overlap, 1, false);
+        let to = just_after(cursor);
+        let asked = CursorMove { job: name("deposed"), expected: cursor, to, skips, term: old };
+        let moved = self.locker.advance(&[asked]).await.expect("an answer");
+        assert_eq!(moved, [Moved::Deposed { term: self.term }]);
+
+        let enrolment = Enrolment { job: name("deposed"), schedule: "other".to_owned(), term: old };
+        let enrolled = self.locker.enrol(&[enrolment]).await.expect("an answer");
+        assert_eq!(enrolled, [Enrolled::Deposed { term: self.term }]);
+        assert_eq!(self.enrol("deposed", "a schedule").await, cursor, "nothing changed");
+    }
+
+    async fn the_same_run_is_granted_again(&self) {
+        let cursor = self.due_job("again").await;
+        let request = self.tick("again", cursor, just_after(cursor));
+        let token = self.granted(&request).await;
+        assert_eq!(self.granted(&request).await, token, "after a lost reply the node learns that it has the run");
+        self.complete(&request, token).await;
+    }
+
+    async fn a_held_key_is_busy_until_the_completion(&self) {
+        let first = self.manual("holder", "shared-key");
+        let token = self.granted(&first).await;
+        let second = self.manual("waiter", "shared-key");
+
+        let holder = Some(first.run);
+        assert_eq!(self.claim(&second).await, Verdict::Busy { holder }, "the key is held by another job's run");
+        assert_eq!(self.complete(&first, token).await, Completed::Recorded);
+        let next = self.granted(&second).await;
+        assert!(next > token, "tokens grow: {next} after {token}");
+        self.complete(&second, next).await;
+    }
+
+    async fn a_manual_run_needs_no_term_and_moves_no_cursor(&self) {
+        let cursor = self.enrol("manual", "a schedule").await;
+        let request = self.manual("manual", "manual");
+        let token = self.granted(&request).await;
+        self.complete(&request, token).await;
+        assert_eq!(self.enrol("manual", "a schedule").await, cursor);
+    }
+
+    async fn in_a_batch_one_job_and_one_key_are_granted_once(&self) {
+        let cursor = self.due_job("twice").await;
+        let fire_time = just_after(cursor);
+        let later = just_after(fire_time.instant());
+        let batch = [
+            self.tick("twice", cursor, fire_time),
+            self.tick("twice", cursor, later),
+            self.manual("left", "one-key"),
+            self.manual("right", "one-key"),
+        ];
+        let verdicts = self.locker.claim(&batch).await.expect("an answer");
+        let granted: Vec<_> = verdicts.iter().map(|verdict| matches!(verdict, Verdict::Granted { .. })).collect();
+        assert_eq!(granted, [true, false, true, false], "{verdicts:?}");
+        for (request, verdict) in batch.iter().zip(verdicts) {
+            if let Verdict::Granted { token, .. } = verdict {
+                self.complete(request, token).await;
+            }
+        }
+    }
+
+    async fn a_bad_request_fails_alone(&self) {
+        let [one, two] = [self.due_job("good-1").await, self.due_job("good-2").await];
+        let bad = self.tick("never-enrolled", self.now, just_after(self.now));
+        let batch = [self.tick("good-1", one, just_after(one)), bad, self.tick("good-2", two, just_after(two))];
+        let verdicts = self.locker.claim(&batch).await.expect("an answer");
+        let granted: Vec<_> = verdicts.iter().map(|verdict| matches!(verdict, Verdict::Granted { .. })).collect();
+        assert_eq!(granted, [true, false, true], "{verdicts:?}");
+    }
+
+    async fn a_completion_needs_the_token_and_may_be_repeated(&self) {
+        let request = self.manual("completed", "completed");
+        let token = self.granted(&request).await;
+        let wrong = FencingToken(token.0 + 1);
+        assert_eq!(self.complete(&request, wrong).await, Completed::Stale, "the token is checked");
+        let busy = self.claim(&self.manual("completed", "completed")).await;
+        assert!(matches!(busy, Verdict::Busy { .. }), "a refused completion frees nothing: {busy:?}");
+        assert_eq!(self.complete(&request, token).await, Completed::Recorded);
+        let repeated = self.complete(&request, token).await;
+        assert!(matches!(repeated, Completed::Recorded), "an end that was recorded already is recorded");
+    }
+
+    async fn skips_move_the_cursor_by_compare_and_set(&self) {
+        let cursor = self.due_job("skips").await;
+        let to = just_after(cursor);
+        let skips = Skips::new(SkipReason::Overlap, 1, false);
+        let asked = CursorMove { job: name("skips"), expected: cursor, to, skips, term: self.term };
+        let moved = self.locker.advance(std::slice::from_ref(&asked)).await.expect("an answer");
+        assert_eq!(moved, [Moved::Done]);
+        let moved = self.locker.advance(&[asked]).await.expect("an answer");
+        assert_eq!(moved, [Moved::Elsewhere { cursor: to.instant() }]);
+    }
+
+    async fn a_skip_cannot_reopen_a_tick(&self) {
+        let cursor = self.due_job("no-way-back").await;
+        let fire_time = just_after(cursor);
+        let request = self.tick("no-way-back", cursor, fire_time);
+        let token = self.granted(&request).await;
+        self.complete(&request, token).await;
+        let skips = Skips::new(SkipReason::Misfire, 1, false);
+        let asked = CursorMove { job: name("no-way-back"), expected: cursor, to: fire_time, skips, term: self.term };
+        let moved = self.locker.advance(&[asked]).await.expect("an answer");
+        assert_eq!(moved, [Moved::Elsewhere { cursor: fire_time.instant() }]);
+    }
+
+    async fn a_live_owner_is_not_robbed(&self, cluster: &mut impl Cluster) {
+        let request = self.manual("owner", "not-robbed");
+        let token = self.granted(&request).await;
+        let (_, thief) = another(cluster).await;
+        let verdict = claim_on(&*thief, &self.manual("thief", "not-robbed")).await;
+        assert_eq!(verdict, Verdict::Busy { holder: Some(request.run) });
+        let lost = thief.close_lost(100).await.expect("an answer");
+        assert!(!lost.iter().any(|lost| lost.run == request.run), "a live owner's run is not closed as lost");
+        assert_eq!(self.complete(&request, token).await, Completed::Recorded);
+    }
+
+    async fn a_dead_owner_is_robbed_once_and_its_completion_refused(&self, cluster: &mut impl Cluster) {
+        let (backend, owner) = another(cluster).await;
+        let request = self.manual("robbed", "robbed");
+        let Verdict::Granted { token, .. } = claim_on(&*owner, &request).await else { panic!("a free key is granted") };
+        cluster.kill(&backend).await;
+
+        let thief = self.manual("robber", "robbed");
+        let verdict = self.claim(&thief).await;
+        let Verdict::Granted { token: stolen, lost: Some(lost) } = verdict else { panic!("not robbed: {verdict:?}") };
+        assert!(stolen > token, "the thief's token is greater: {stolen} after {token}");
+        assert_eq!((lost.run, &lost.job), (request.run, &name("robbed")), "the dead run is closed as lost");
+        owner.open().await.expect("a session opens again");
+        assert_eq!(complete_on(&*owner, &request, token).await, Completed::Stale, "a dead owner completes nothing");
+        assert_eq!(self.complete(&thief, stolen).await, Completed::Recorded);
+    }
+
+    async fn open_runs_of_the_dead_are_closed_once(&self, cluster: &mut impl Cluster) {
+        let (backend, owner) = another(cluster).await;
+        let session = owner.open().await.expect("a session opens");
+        let requests = [self.manual("orphan-1", "orphan-1"), self.manual("orphan-2", "orphan-2")];
+        owner.claim(&requests).await.expect("an answer");
+        cluster.kill(&backend).await;
+        owner.lost(session).await;
+
+        let mut closed = Vec::new();
+        for _ in 0..3 {
+            closed.extend(self.locker.close_lost(1).await.expect("an answer").into_iter().map(|lost| lost.run));
+        }
+        closed.sort();
+        let mut expected = requests.map(|request| request.run);
+        expected.sort();
+        assert_eq!(closed, expected, "each run is closed once, at most as many at a time as asked for");
+        let freed = self.manual("orphan-1", "orphan-1");
+        let token = self.granted(&freed).await;
+        self.complete(&freed, token).await;
+    }
+}
+
+async fn another(cluster: &mut impl Cluster) -> (Arc<dyn Backend>, Arc<dyn Locker>) {
+    let backend = cluster.node().await;
+    let locker = backend.locker();
+    locker.open().await.expect("a session opens");
+    (backend, locker)
+}
+
+async fn claim_on(locker: &dyn Locker, request: &ClaimRequest) -> Verdict {
+    let mut verdicts = locker.claim(std::slice::from_ref(request)).await.expect("an answer");
+    verdicts.pop().expect("one verdict per request")
+}
+
+async fn complete_on(locker: &dyn Locker, request: &ClaimRequest, token: FencingToken) -> Completed {
+    let ClaimRequest { job, key, run, .. } = request.clone();
+    let end = Completion { job, key, run, token, outcome: Outcome::Succeeded };
+    let mut answers = locker.complete(&[end]).await.expect("an answer");
+    answers.pop().expect("one answer per completion")
+}
+
+fn name(name: &str) -> JobName {
+    JobName::new(name).expect("the suite's names are valid")
+}
+
+fn key(key: &str) -> LockKey {
+    LockKey::new(key).expect("the suite's keys are valid")
+}
+
+/// The first whole millisecond after an instant.
+fn just_after(instant: DateTime<Utc>) -> FireTime {
+    FireTime::new(instant + TimeDelta::milliseconds(1))
+}

@@ -1,0 +1,30 @@
+//! Suites that every implementation of a port passes.
+//!
+//! An adapter's tests implement [`Cluster`] for a fresh, empty store and run [`elector`] and [`locker`] on it. Each check
+//! uses jobs and keys of its own, so one store serves a whole suite. A check that fails panics and names itself.
+
+mod elector;
+mod locker;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use futures_util::future::BoxFuture;
+
+pub use self::{elector::elector, locker::locker};
+use crate::port::Backend;
+
+/// A store under test and the nodes that use it.
+pub trait Cluster {
+    /// How many nodes there can be at once: 1 for an embedded store.
+    fn nodes_max(&self) -> usize;
+
+    /// Another node of the same scope.
+    fn node(&mut self) -> BoxFuture<'_, Arc<dyn Backend>>;
+
+    /// Ends the session of a node as if its process had died; called only if there can be several nodes.
+    fn kill(&mut self, backend: &Arc<dyn Backend>) -> BoxFuture<'_, ()>;
+
+    /// The time by which the store decides what is due.
+    fn now(&self) -> DateTime<Utc>;
+}

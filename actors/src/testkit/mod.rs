@@ -1,0 +1,22 @@
+//! Tests of schedulers in virtual time: a year of a three-node cluster in seconds.
+//!
+//! * [`simulate`] runs a [`Rig`]: any number of nodes on one paused runtime, over one [`SharedStore`] with terms, cursors,
+//!   tokens, sessions that die, and faults. Nothing in it waits in real time.
+//! * [`fakes`] are schedules and bodies that misbehave on purpose.
+//! * [`conformance`] checks every implementation of the [`Elector`](crate::port::Elector) and
+//!   [`Locker`](crate::port::Locker) ports.
+
+mod clock;
+pub mod conformance;
+pub mod fakes;
+mod recorder;
+mod rig;
+mod store;
+
+pub use crate::core::ledger::Record;
+pub use self::{
+    clock::VirtualClock,
+    recorder::{Recorded, Recorder},
+    rig::{Node, Rig, simulate},
+    store::{Fault, SharedStore, StoreBackend},
+};

@@ -1,0 +1,384 @@
+//! Any number of nodes on one paused runtime.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
+
+use actix::{Addr, Handler, Message, dev::ToEnvelope};
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::BoxFuture;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+use tokio::{task::LocalSet, time::sleep};
+
+use crate::{
+    core::ledger::Record,
+    definition::Job,
+    drain::ShutdownReport,
+    engine::{Engine, EngineOptions},
+    error::AddError,
+    event::EventKind,
+    name::{JobName, NodeId, RunId},
+    port::{Clock, Schedule, Spawner},
+    supervisor::{AddJob, Shutdown, SupervisorActor},
+    testkit::{Recorded, Recorder, SharedStore, VirtualClock},
+};
+
+/// Runs a story in virtual time, from `start` (RFC 3339) on: the runtime is paused, so that time passes only when nothing
+/// else can happen, and a year takes as long as its events. At the end the promises are [verified](Rig::verify).
+///
+/// # Panics
+///
+/// If `start` is not RFC 3339, or if a promise was broken.
+pub fn simulate<F>(start: &str, story: F)
+where
+    F: AsyncFnOnce(&mut Rig),
+{
+    let start = start.parse().expect("`start` is an instant in RFC 3339, such as 2026-03-28T00:00:00Z");
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without I/O needs nothing that could be missing");
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let mut rig = Rig::new(start, snapshotter);
+            story(&mut rig).await;
+            rig.verify();
+        });
+    });
+}
+
+/// The number of a node of a rig, from 0; it is called `n1`, `n2` … in transcripts.
+pub type Node = usize;
+
+/// Any number of nodes on one paused runtime, over one [`SharedStore`].
+pub struct Rig {
+    clock: VirtualClock,
+    store: SharedStore,
+    nodes: Vec<RigNode>,
+    recorder: Recorder,
+    snapshotter: Snapshotter,
+    counters: HashMap<(String, String), u64>,
+    schedules: BTreeMap<JobName, Arc<dyn Schedule>>,
+}
+
+struct RigNode {
+    id: NodeId,
+    clock: VirtualClock,
+    engine: Engine,
+    /// The tasks of the node; `None` once it was killed.
+    tasks: Option<LocalSet>,
+    frozen: bool,
+}
+
+/// Bodies run on the local set of their node.
+struct OnLocalSet;
+
+impl Spawner for OnLocalSet {
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        tokio::task::spawn_local(task);
+    }
+}
+
+impl Rig {
+    fn new(start: DateTime<Utc>, snapshotter: Snapshotter) -> Self {
+        let clock = VirtualClock::starting_at(start);
+        Self {
+            store: SharedStore::new(clock.another()),
+            clock,
+            nodes: Vec::new(),
+            recorder: Recorder::default(),
+            snapshotter,
+            counters: HashMap::new(),
+            schedules: BTreeMap::new(),
+        }
+    }
+
+    /// The lease of terms and sessions of the nodes that start from now on. Default: 60 s, so that a virtual month is
+    /// cheap; a backend's own default is shorter.
+    pub fn set_lease(&mut self, lease: Duration) {
+        self.store = self.store.clone().with_lease(lease);
+    }
+
+    /// Starts a node with the jobs and options of `options`; its backend, clocks and threads are the rig's.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    pub async fn node(&mut self, options: impl Into<EngineOptions>) -> Node {
+        let nth = self.nodes.len();
+        let id = NodeId::numbered(nth as u128 + 1);
+        let mut options: EngineOptions = options.into();
+        let clock = self.clock.another();
+        options.node = id;
+        options.backend = Arc::new(self.store.backend(id));
+        options.clock = Arc::new(clock.clone());
+        options.spawner = Some(Arc::new(OnLocalSet));
+        options.arbiters = 0;
+        options.jobs.iter().for_each(|job| self.audit(job));
+
+        let tasks = LocalSet::new();
+        let recorder = self.recorder.clone();
+        let started = tasks.spawn_local(async move {
+            options.listeners.push(recorder.listen(&node_name(nth)));
+            Engine::start(options).await
+        });
+        let mut starting = tasks;
+        let engine = {
+            let mut started = pin!(started);
+            let nodes = &mut self.nodes;
+            poll_fn(|task| {
+                poll_nodes(nodes, task);
+                // A local set is never "done" as long as anything in it may wake up.
+                let _ = Pin::new(&mut starting).poll(task);
+                started.as_mut().poll(task)
+            })
+            .await
+        };
+        let engine = engine.expect("the start of a node does not panic").expect("the node starts");
+        self.nodes.push(RigNode { id, clock, engine, tasks: Some(starting), frozen: false });
+        nth
+    }
+
+    /// Lets virtual time pass: timer by timer, every node in turn.
+    pub async fn advance(&mut self, time: Duration) {
+        self.drive(sleep(time)).await;
+    }
+
+    /// Lets the nodes work until `future` is done.
+    pub async fn drive<F: Future>(&mut self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        let nodes = &mut self.nodes;
+        poll_fn(|task| {
+            poll_nodes(nodes, task);
+            future.as_mut().poll(task)
+        })
+        .await
+    }
+
+    /// Sends a message to a node's supervisor and waits for the answer.
+    ///
+    /// # Panics
+    ///
+    /// If the node has stopped.
+    pub async fn send<M>(&mut self, node: Node, message: M) -> M::Result
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        SupervisorActor: Handler<M>,
+        <SupervisorActor as actix::Actor>::Context: ToEnvelope<SupervisorActor, M>,
+    {
+        let answer = self.supervisor(node).send(message);
+        self.drive(answer).await.expect("the node runs")
+    }
+
+    /// Adds a job on a node.
+    ///
+    /// # Errors
+    ///
+    /// As for [`AddJob`].
+    pub async fn add(&mut self, node: Node, job: Job) -> Result<JobName, AddError> {
+        self.audit(&job);
+        self.send(node, AddJob(job)).await
+    }
+
+    /// Shuts a node down.
+    pub async fn shutdown(&mut self, node: Node, deadline: Duration) -> ShutdownReport {
+        self.send(node, Shutdown { deadline }).await
+    }
+
+    /// The supervisor of a node.
+    pub fn supervisor(&self, node: Node) -> Addr<SupervisorActor> {
+        self.nodes[node].engine.supervisor().clone()
+    }
+
+    /// Kills a node: nothing of it runs any more, and the store sees its connections close.
+    pub fn kill(&mut self, node: Node) {
+        self.nodes[node].tasks = None;
+        self.store.end_session(self.nodes[node].id);
+    }
+
+    /// Freezes a node, as SIGSTOP does: nothing of it runs, its connections stay open.
+    pub fn freeze(&mut self, node: Node) {
+        self.nodes[node].frozen = true;
+    }
+
+    /// Lets a frozen node go on.
+    pub fn thaw(&mut self, node: Node) {
+        self.nodes[node].frozen = false;
+    }
+
+    /// Cuts a node off from the store.
+    pub fn cut_off(&mut self, node: Node) {
+        self.store.set_partitioned(self.nodes[node].id, true);
+    }
+
+    /// Connects a node with the store again.
+    pub fn reconnect(&mut self, node: Node) {
+        self.store.set_partitioned(self.nodes[node].id, false);
+    }
+
+    /// Ends the session of a node, as a server does that throws its client out.
+    pub fn end_session(&mut self, node: Node) {
+        self.store.end_session(self.nodes[node].id);
+    }
+
+    /// Makes a node's wall clock read this much more than the true time.
+    pub fn set_skew(&mut self, node: Node, skew: TimeDelta) {
+        self.nodes[node].clock.set_skew(skew);
+    }
+
+    /// The id of a node.
+    pub fn id(&self, node: Node) -> NodeId {
+        self.nodes[node].id
+    }
+
+    /// The store.
+    pub fn store(&self) -> &SharedStore {
+        &self.store
+    }
+
+    /// The true time.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    /// The node that leads, as the store sees it.
+    pub fn leader(&self) -> Option<Node> {
+        let leader = self.store.leader()?;
+        self.nodes.iter().position(|node| node.id == leader)
+    }
+
+    /// Every event so far.
+    pub fn events(&self) -> Vec<Recorded> {
+        self.recorder.events()
+    }
+
+    /// One line per event: `01:00:00.000 n1 RunStarted …`.
+    pub fn transcript(&self) -> String {
+        self.recorder.transcript()
+    }
+
+    /// How many runs of a job started, on all nodes.
+    pub fn started(&self, job: &str) -> usize {
+        self.count(|kind| matches!(kind, EventKind::RunStarted { job: name, .. } if name.as_str() == job))
+    }
+
+    /// How many events satisfy a condition.
+    pub fn count(&self, condition: impl Fn(&EventKind) -> bool) -> usize {
+        self.events().iter().filter(|recorded| condition(&recorded.event.kind)).count()
+    }
+
+    /// The sum of a counter over all nodes, for the label set that holds `label` (as in `job=hourly`), or over all
+    /// label sets if it is empty.
+    pub fn counter(&mut self, name: &str, label: &str) -> u64 {
+        self.read_counters();
+        let matching = self.counters.iter().filter(|((metric, labels), _)| {
+            metric == name && (label.is_empty() || labels.split(',').any(|own| own == label))
+        });
+        matching.map(|(_, value)| value).sum()
+    }
+
+    /// Checks the promises that hold at every instant.
+    ///
+    /// * Every move of a cursor starts where the one before ended, and accounts for every tick between: at most one
+    ///   claimed, the others skipped with a reason.
+    /// * No tick is claimed twice, no run starts twice, and none without a claim.
+    /// * `due = started + skipped` in the metrics.
+    ///
+    /// # Panics
+    ///
+    /// If one is broken.
+    pub fn verify(&mut self) {
+        self.verify_cursors();
+        self.verify_runs();
+        let due = self.counter("callsheet_ticks_due_total", "");
+        let decided = self.counter("callsheet_ticks_total", "");
+        assert_eq!(due, decided, "due = started + skipped");
+    }
+
+    fn verify_cursors(&self) {
+        let mut cursors: HashMap<JobName, DateTime<Utc>> = HashMap::new();
+        for record in self.store.records() {
+            match record {
+                Record::Enrolled { job, cursor } => {
+                    let before = cursors.insert(job.clone(), cursor);
+                    assert!(before.is_none_or(|before| before <= cursor), "the cursor of {job} went back");
+                }
+                Record::Moved { job, from, to, skips, run, .. } => {
+                    let before = cursors.insert(job.clone(), to.instant());
+                    assert_eq!(before, Some(from), "a move of {job} starts where the one before ended");
+                    let accounted = skips.total() + u64::from(run.is_some());
+                    let ticks = self.ticks_between(&job, from, to.instant());
+                    let exact = !skips.at_least;
+                    assert!(
+                        accounted == ticks || (!exact && accounted < ticks),
+                        "{job}: {ticks} ticks in ({from}, {to}], {accounted} accounted for"
+                    );
+                }
+                Record::Closed { .. } => {}
+            }
+        }
+    }
+
+    fn verify_runs(&self) {
+        let mut claimed: HashSet<RunId> = HashSet::new();
+        let mut ticks = HashSet::new();
+        for record in self.store.records() {
+            if let Record::Moved { job, to, run: Some(run), .. } = record {
+                assert!(ticks.insert((job.clone(), to)), "tick {to} of {job} was claimed twice");
+                claimed.insert(run);
+            }
+        }
+        let mut started = HashSet::new();
+        for Recorded { node, event } in self.events() {
+            let EventKind::RunStarted { job, run, fire_time, token, .. } = event.kind else { continue };
+            assert!(started.insert(run), "run {run} of {job} started twice, the second time on {node}");
+            let unclaimed = fire_time.is_some() && token.is_some() && !claimed.contains(&run);
+            assert!(!unclaimed, "run {run} of {job} started on {node} without a claim");
+        }
+    }
+
+    fn ticks_between(&self, job: &JobName, from: DateTime<Utc>, to: DateTime<Utc>) -> u64 {
+        let schedule = &self.schedules[job];
+        let mut count = 0;
+        let mut tick = schedule.next_after(from);
+        while let Some(at) = tick.filter(|at| *at <= to) {
+            count += 1;
+            tick = schedule.next_after(at);
+        }
+        count
+    }
+
+    fn audit(&mut self, job: &Job) {
+        self.schedules.extend(job.audited());
+    }
+
+    /// A snapshot takes the counters' values away, so they are added up here.
+    fn read_counters(&mut self) {
+        for (key, _, _, value) in self.snapshotter.snapshot().into_vec() {
+            let DebugValue::Counter(value) = value else { continue };
+            let labels: Vec<_> = key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+            *self.counters.entry((key.key().name().to_owned(), labels.join(","))).or_default() += value;
+        }
+    }
+}
+
+fn node_name(nth: Node) -> String {
+    format!("n{}", nth + 1)
+}
+
+fn poll_nodes(nodes: &mut [RigNode], task: &mut std::task::Context<'_>) {
+    for node in nodes.iter_mut().filter(|node| !node.frozen) {
+        if let Some(tasks) = &mut node.tasks {
+            // Its tasks end only when the node does.
+            let _ = Pin::new(tasks).poll(task);
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! One store for all nodes of a rig, in memory, with faults.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, timeout_at},
+};
+
+use crate::{
+    core::ledger::{Ledger, Record},
+    name::{JobName, NodeId, Term},
+    port::{
+        Backend, Campaign, ClaimRequest, Clock, Completed, Completion, CursorMove, ElectError, Elector, Enrolled, Enrolment,
+        Grant, Lease, LockError, Locker, LostRun, Moved, Renewal, Session, Verdict,
+    },
+    testkit::VirtualClock,
+};
+
+/// The lease of terms and sessions unless set otherwise: long, so that a virtual month has few renewals.
+const LEASE_DEFAULT: Duration = Duration::from_secs(60);
+/// The margin of a lease is this part of it.
+const MARGIN_PART: u32 = 5;
+/// How long one call to the store takes.
+const LATENCY: Duration = Duration::from_millis(1);
+/// How long a campaign waits for the present leader before it answers.
+const CAMPAIGN_SLICE: Duration = Duration::from_secs(1);
+
+/// Something that goes wrong with one call of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The call takes effect, but its reply is lost.
+    ReplyLost,
+    /// The call does not reach the store.
+    RequestLost,
+    /// The call, and every other one of the node meanwhile, takes this long.
+    Stall(Duration),
+}
+
+/// One store for all nodes of a rig: terms, cursors, keys and tokens by the rules of the [`Ledger`], sessions with a
+/// lease that die when they are killed or not heard of, and faults on request.
+#[derive(Clone)]
+pub struct SharedStore {
+    state: Arc<Mutex<State>>,
+    clock: VirtualClock,
+    lease: Lease,
+    /// Somebody gave up, or lost, leadership or a session.
+    changed: Arc<Notify>,
+}
+
+struct State {
+    ledger: Ledger,
+    sessions: HashMap<NodeId, OwnSession>,
+    leader: Option<Leader>,
+    partitioned: HashSet<NodeId>,
+    faults: HashMap<NodeId, VecDeque<Fault>>,
+    calls: u64,
+}
+
+#[derive(Clone, Copy)]
+struct OwnSession {
+    session: Session,
+    expires_at: Instant,
+}
+
+#[derive(Clone, Copy)]
+struct Leader {
+    node: NodeId,
+    session: Session,
+    term: Term,
+    expires_at: Instant,
+}
+
+impl SharedStore {
+    /// An empty store whose time is the time of `clock`.
+    pub fn new(clock: VirtualClock) -> Self {
+        let state = State {
+            ledger: Ledger::audited(),
+            sessions: HashMap::new(),
+            leader: None,
+            partitioned: HashSet::new(),
+            faults: HashMap::new(),
+            calls: 0,
+        };
+        Self { state: Arc::new(Mutex::new(state)), clock, lease: lease(LEASE_DEFAULT), changed: Arc::default() }
+    }
+
+    /// The same store with another lease (60 s by default) for terms and sessions from now on; a fifth of it is the margin.
+    #[must_use]
+    pub fn with_lease(self, duration: Duration) -> Self {
+        Self { lease: lease(duration), ..self }
+    }
+
+    /// The store as `node` sees it.
+    pub fn backend(&self, node: NodeId) -> StoreBackend {
+        StoreBackend { store: self.clone(), node }
+    }
+
+    /// Ends the session of a node, as a server does whose client died or was thrown out.
+    pub fn end_session(&self, node: NodeId) {
+        let mut state = self.lock();
+        if let Some(own) = state.sessions.remove(&node) {
+            state.ledger.end_session(own.session);
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Cuts a node off, or connects it again. What it asks meanwhile gets no answer.
+    pub fn set_partitioned(&self, node: NodeId, cut_off: bool) {
+        let mut state = self.lock();
+        if cut_off {
+            state.partitioned.insert(node);
+        } else {
+            state.partitioned.remove(&node);
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// The next calls of a node go wrong like this, one fault each.
+    pub fn script(&self, node: NodeId, faults: impl IntoIterator<Item = Fault>) {
+        self.lock().faults.entry(node).or_default().extend(faults);
+    }
+
+    /// Every change so far.
+    pub fn records(&self) -> Vec<Record> {
+        self.lock().ledger.records().to_vec()
+    }
+
+    /// How many calls reached the store.
+    pub fn calls(&self) -> u64 {
+        self.lock().calls
+    }
+
+    /// How many keys are held.
+    pub fn held(&self) -> usize {
+        self.lock().ledger.held()
+    }
+
+    /// The node that holds the newest term, unless it is over.
+    pub fn leader(&self) -> Option<NodeId> {
+        let mut state = self.lock();
+        state.expire(Instant::now());
+        state.leader.map(|leader| leader.node)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn lease(duration: Duration) -> Lease {
+    Lease { duration, margin: duration / MARGIN_PART }
+}
+
+impl State {
+    /// Ends sessions and terms whose lease ran out, or whose owner is gone.
+    fn expire(&mut self, now: Instant) {
+        let expired: Vec<_> = self.sessions.iter().filter(|(_, own)| own.expires_at <= now).map(|(n, _)| *n).collect();
+        for node in expired {
+            if let Some(own) = self.sessions.remove(&node) {
+                self.ledger.end_session(own.session);
+            }
+        }
+        if let Some(leader) = self.leader
+            && (leader.expires_at <= now || !self.ledger.is_live(leader.session))
+        {
+            self.leader = None;
+        }
+    }
+}
+
+/// The store as one node sees it.
+#[derive(Clone)]
+pub struct StoreBackend {
+    store: SharedStore,
+    node: NodeId,
+}
+
+/// What one call brought back, before faults.
+enum Reply<T> {
+    Answer(T),
+    Lost,
+}
+
+impl StoreBackend {
+    /// One call: waits for its latency and faults, then applies `work` to the state.
+    async fn call<T>(&self, work: impl FnOnce(&mut State, Instant, DateTime<Utc>) -> T) -> Reply<T> {
+        sleep(LATENCY).await;
+        let fault = self.store.lock().faults.get_mut(&self.node).and_then(VecDeque::pop_front);
+        match fault {
+            Some(Fault::RequestLost) => return Reply::Lost,
+            Some(Fault::Stall(stall)) => sleep(stall).await,
+            Some(Fault::ReplyLost) | None => {}
+        }
+        self.connected().await;
+        let now = Instant::now();
+        let mut state = self.store.lock();
+        state.calls += 1;
+        state.expire(now);
+        let answer = work(&mut state, now, self.store.clock.now());
+        match fault {
+            Some(Fault::ReplyLost) => Reply::Lost,
+            Some(Fault::RequestLost | Fault::Stall(_)) | None => Reply::Answer(answer),
+        }
+    }
+
+    /// Waits while the node is cut off.
+    async fn connected(&self) {
+        loop {
+            let changed = self.store.changed.notified();
+            if !self.store.lock().partitioned.contains(&self.node) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// A call on the node's session.
+    async fn with_session<T>(
+        &self,
+        work: impl FnOnce(&mut State, Session, DateTime<Utc>) -> T,
+    ) -> Result<T, LockError> {
+        let node = self.node;
+        let reply = self.call(move |state, _, now| {
+            let own = state.sessions.get(&node).copied();
+            own.map(|own| work(state, own.session, now))
+        });
+        match reply.await {
+            Reply::Answer(Some(answer)) => Ok(answer),
+            Reply::Answer(None) => Err(LockError::SessionLost { reason: "the server ended it".to_owned() }),
+            Reply::Lost => Err(LockError::Timeout),
+        }
+    }
+
+    async fn elect<T>(&self, work: impl FnOnce(&mut State, Option<OwnSession>, Instant) -> T) -> Result<T, ElectError> {
+        let node = self.node;
+        let reply = self.call(move |state, now, _| {
+            let own = state.sessions.get(&node).copied();
+            work(state, own, now)
+        });
+        match reply.await {
+            Reply::Answer(answer) => Ok(answer),
+            Reply::Lost => Err(ElectError::Unavailable { reason: "no answer".to_owned() }),
+        }
+    }
+}
+
+impl Backend for StoreBackend {
+    fn name(&self) -> &'static str {
+        "shared"
+    }
+
+    fn elector(&self) -> Arc<dyn Elector> {
+        Arc::new(self.clone())
+    }
+
+    fn locker(&self) -> Arc<dyn Locker> {
+        Arc::new(self.clone())
+    }
+}
+
+impl Elector for StoreBackend {
+    fn campaign(&self) -> BoxFuture<'_, Result<Campaign, ElectError>> {
+        async move {
+            let until = Instant::now() + CAMPAIGN_SLICE;
+            let lease = self.store.lease;
+            loop {
+                let changed = self.store.changed.notified();
+                let node = self.node;
+                let answer = self.elect(move |state, own, now| {
+                    let Some(own) = own else { return Err(None) };
+                    match state.leader {
+                        Some(leader) => Err(Some(leader)),
+                        None => {
+                            let term = state.ledger.grant_term();
+                            let expires_at = now + lease.duration;
+                            state.leader = Some(Leader { node, session: own.session, term, expires_at });
+                            Ok(term)
+                        }
+                    }
+                });
+                match answer.await? {
+                    Ok(term) => return Ok(Campaign::Won(Grant { term, lease: Some(self.store.lease) })),
+                    Err(None) => return Err(ElectError::Unavailable { reason: "there is no session".to_owned() }),
+                    Err(Some(leader)) => {
+                        if Instant::now() >= until {
+                            return Ok(Campaign::Lost { leader: Some(leader.node), retry_in: Duration::ZERO });
+                        }
+                        // Whichever comes first: somebody gives up, the leader's lease ends, the slice is over.
+                        let _ = timeout_at(until.min(leader.expires_at), changed).await;
+                    }
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn renew(&self, term: Term) -> BoxFuture<'_, Result<Renewal, ElectError>> {
+        async move {
+            let node = self.node;
+            let lease = self.store.lease;
+            let renewed = self.elect(move |state, _, now| match &mut state.leader {
+                Some(leader) if leader.node == node && leader.term == term => {
+                    leader.expires_at = now + lease.duration;
+                    Renewal::Renewed
+                }
+                Some(_) | None => Renewal::Deposed,
+            });
+            renewed.await
+        }
+        .boxed()
+    }
+
+    fn resign(&self, term: Term) -> BoxFuture<'_, Result<(), ElectError>> {
+        async move {
+            let resigned = self.elect(move |state, _, _| {
+                state.leader.take_if(|leader| leader.term == term);
+                state.ledger.end_term(term);
+            });
+            resigned.await?;
+            self.store.changed.notify_waiters();
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+impl Locker for StoreBackend {
+    fn open(&self) -> BoxFuture<'_, Result<Session, LockError>> {
+        async move {
+            let node = self.node;
+            let lease = self.store.lease;
+            let opened = self.call(move |state, now, _| {
+                // The former one, if the server still has it, ends with its connection.
+                if let Some(own) = state.sessions.remove(&node) {
+                    state.ledger.end_session(own.session);
+                }
+                let session = state.ledger.open_session();
+                state.sessions.insert(node, OwnSession { session, expires_at: now + lease.duration });
+                session
+            });
+            match opened.await {
+                Reply::Answer(session) => Ok(session),
+                Reply::Lost => Err(LockError::Timeout),
+            }
+        }
+        .boxed()
+    }
+
+    fn lost(&self, session: Session) -> BoxFuture<'_, ()> {
+        async move {
+            let lease = self.store.lease;
+            let mut heard_at = Instant::now();
+            loop {
+                let changed = self.store.changed.notified();
+                let next_beat = heard_at + lease.duration / 3;
+                // A server that throws the client out is noticed at once, unless the network is cut.
+                let _ = timeout_at(next_beat, changed).await;
+                let sent_at = Instant::now();
+                let node = self.node;
+                let beat = self.call(move |state, now, _| match state.sessions.get_mut(&node) {
+                    Some(own) if own.session == session => {
+                        own.expires_at = now + lease.duration;
+                        true
+                    }
+                    Some(_) | None => false,
+                });
+                // Trusted from the start of the last beat that was answered, for less than the server's lease.
+                match timeout_at(heard_at + lease.duration - lease.margin, beat).await {
+                    Ok(Reply::Answer(true)) => heard_at = sent_at,
+                    Ok(Reply::Answer(false)) | Err(_) => return,
+                    Ok(Reply::Lost) => {}
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async move {
+            sleep(LATENCY).await;
+            self.connected().await;
+            self.store.end_session(self.node);
+        }
+        .boxed()
+    }
+
+    fn enrol<'a>(&'a self, jobs: &'a [Enrolment]) -> BoxFuture<'a, Result<Vec<Enrolled>, LockError>> {
+        self.with_session(|state, _, now| jobs.iter().map(|job| state.ledger.enrol(now, job)).collect()).boxed()
+    }
+
+    fn withdraw<'a>(&'a self, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>> {
+        self.with_session(|state, _, _| jobs.iter().for_each(|job| state.ledger.withdraw(job))).boxed()
+    }
+
+    fn claim<'a>(&'a self, requests: &'a [ClaimRequest]) -> BoxFuture<'a, Result<Vec<Verdict>, LockError>> {
+        let claimed = self.with_session(|state, session, now| {
+            requests.iter().map(|request| state.ledger.claim(now, session, request)).collect()
+        });
+        claimed.boxed()
+    }
+
+    fn complete<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
+        let completed = self.with_session(|state, session, _| {
+            ends.iter().map(|end| state.ledger.complete(session, end)).collect()
+        });
+        completed.boxed()
+    }
+
+    fn advance<'a>(&'a self, moves: &'a [CursorMove]) -> BoxFuture<'a, Result<Vec<Moved>, LockError>> {
+        let moved = self.with_session(|state, session, now| {
+            moves.iter().map(|asked| state.ledger.advance(session, asked, now)).collect()
+        });
+        moved.boxed()
+    }
+
+    fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {
+        self.with_session(move |state, _, _| state.ledger.close_lost(limit)).boxed()
+    }
+}
