@@ -97,7 +97,7 @@ impl Gap {
 ///     let nightly = cron("30 1 * * *").timezone("America/New_York").fold(fold).into_schedule()?;
 ///     let mut fire_time = "2026-10-31T18:00:00-04:00".parse()?;
 ///     let mut hours = Vec::new();
-///     while let Some(next) = nightly.next_after(fire_time).filter(|next| next.to_rfc3339() < "2026-11-02".into()) {
+///     while let Some(next) = nightly.next_after(fire_time).filter(|next| *next.to_rfc3339() < *"2026-11-02") {
 ///         hours.push(next.format("%H:%M").to_string());
 ///         fire_time = next;
 ///     }
