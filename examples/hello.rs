@@ -4,6 +4,8 @@
 //! cargo run --example hello
 //! ```
 
+#![allow(clippy::print_stdout, reason = "it prints what happens")]
+
 use std::time::Duration;
 
 use callsheet::prelude::*;

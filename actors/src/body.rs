@@ -76,6 +76,10 @@ where
     fn abortable(&self) -> bool {
         false
     }
+
+    fn elsewhere(&self) -> bool {
+        true
+    }
 }
 
 /// A body that is a message to an actor, which may keep its own state and need not be `Send`.
@@ -96,6 +100,10 @@ impl Body for ActorBody {
     /// Nobody can take a message back from an actor that has it.
     fn abortable(&self) -> bool {
         false
+    }
+
+    fn elsewhere(&self) -> bool {
+        true
     }
 }
 

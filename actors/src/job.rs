@@ -204,7 +204,8 @@ impl JobActor {
     fn start(&mut self, start: Start) {
         let cancellation = CancellationToken::new();
         let (abort, registration) = AbortHandle::new_pair();
-        let abortable = self.job.definition.body.abortable();
+        let body = &self.job.definition.body;
+        let (abortable, elsewhere) = (body.abortable(), body.elsewhere());
         self.running = Some(Running { run: start.run, cancellation: cancellation.clone(), abort });
         if let Some(drain) = &self.drain {
             drain.expect(&self.job.definition.name, start.run);
@@ -212,7 +213,13 @@ impl JobActor {
         self.node().meters.runs_in_progress.increment(1);
         let origin = start.tick.map_or(Origin::Manual, Origin::Tick);
         let task = RunTask { job: self.job.clone(), start, origin, cancellation, registration, abortable };
-        self.node().spawner.spawn(run_task::future(task));
+        let work = run_task::future(task);
+        if elsewhere {
+            // Not behind bodies that block every thread for bodies, of which it needs none.
+            actix_rt::spawn(work);
+        } else {
+            self.node().spawner.spawn(work);
+        }
     }
 
     fn cancel(&self, run: RunId, why: CancelReason) {

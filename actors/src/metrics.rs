@@ -53,6 +53,21 @@ const COORDINATION_ERRORS: &str = "callsheet_coordination_errors_total";
 const EVENTS_DROPPED: &str = "callsheet_events_dropped_total";
 const JOB_ACTOR_RESTARTS: &str = "callsheet_job_actor_restarts_total";
 
+/// The values of the `operation` label.
+const OPERATIONS: [&str; 11] = [
+    "open",
+    "session",
+    "claim",
+    "complete",
+    "stale_completion",
+    "advance",
+    "enrol",
+    "withdraw",
+    "close_lost",
+    "campaign",
+    "renew",
+];
+
 fn describe() {
     use metrics::{describe_counter as counter, describe_gauge as gauge, describe_histogram as histogram};
 
@@ -98,6 +113,8 @@ struct Labels {
 impl Meters {
     pub(crate) fn new(job_labels_max: usize) -> Self {
         describe();
+        // Zero from the first scrape on: a series that first appears with the first error has no increase to alert on.
+        OPERATIONS.iter().for_each(|operation| counter!(COORDINATION_ERRORS, "operation" => *operation).increment(0));
         Self {
             jobs: gauge!(JOBS),
             runs_in_progress: gauge!(RUNS_IN_PROGRESS),
@@ -130,6 +147,7 @@ impl Meters {
 
     /// Counts a call to the store that failed or got no answer.
     pub(crate) fn coordination_error(&self, operation: &'static str) {
+        debug_assert!(OPERATIONS.contains(&operation), "{operation} is counted from zero");
         counter!(COORDINATION_ERRORS, "operation" => operation).increment(1);
     }
 }

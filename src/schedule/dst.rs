@@ -96,9 +96,8 @@ impl Gap {
 /// let hours_of_the_night = |fold| -> Result<Vec<String>, Box<dyn std::error::Error>> {
 ///     let nightly = cron("30 1 * * *").timezone("America/New_York").fold(fold).into_schedule()?;
 ///     let mut fire_time = "2026-10-31T18:00:00-04:00".parse()?;
-///     let end = "2026-11-02T00:00:00Z".parse()?;
 ///     let mut hours = Vec::new();
-///     while let Some(next) = nightly.next_after(fire_time).filter(|next| *next < end) {
+///     while let Some(next) = nightly.next_after(fire_time).filter(|next| *next.to_rfc3339() < *"2026-11-02") {
 ///         hours.push(next.format("%H:%M").to_string());
 ///         fire_time = next;
 ///     }

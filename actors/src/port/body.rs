@@ -21,4 +21,11 @@ pub trait Body: Send + Sync + 'static {
     fn abortable(&self) -> bool {
         true
     }
+
+    /// Whether the work is done elsewhere (on another thread, by an actor), so that [`start`](Self::start) and its future
+    /// only hand it over and wait. The task of the run then takes no thread for bodies: it is polled on that of the
+    /// job's timer, which it must not block. Default: `false`.
+    fn elsewhere(&self) -> bool {
+        false
+    }
 }

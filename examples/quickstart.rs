@@ -1,0 +1,228 @@
+//! A web service with jobs: watch them fire, add and remove them over HTTP, scrape their metrics.
+//!
+//! ```sh
+//! cargo run --example quickstart                  # CALLSHEET_BIND=127.0.0.1:8081 serves another address
+//!
+//! curl localhost:8080/jobs
+//! curl localhost:8080/jobs -d '{"name": "hello", "cron": "* * * * *", "timezone": "Europe/Lisbon"}'
+//! curl localhost:8080/jobs -d '{"name": "fast", "every": "500ms"}'
+//! curl -X POST localhost:8080/jobs/hello/run      # now
+//! curl -X DELETE localhost:8080/jobs/fast
+//! curl localhost:8080/health
+//! curl localhost:8080/metrics
+//! ```
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints what happens")]
+
+use std::{env, net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
+
+use actix::{Actor, Context, Handler};
+use actix_web::{
+    App, HttpResponse, HttpServer, ResponseError,
+    http::{StatusCode, header},
+    web::{self, Bytes, Data, Json, Path},
+};
+use callsheet::{
+    AddError, Error, Fault, Faults, JobStatus, RemoveError, ShutdownReport, TriggerError,
+    metrics::Prometheus,
+    prelude::*,
+    schedule::{IntoSchedule, Schedule, parse_duration},
+};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[actix_web::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(report) => {
+            println!("stopped: {report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("quickstart did not run: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<ShutdownReport> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    // Before anything is started, so that nothing has to be stopped if the address cannot be had.
+    let listener = listen()?;
+    let address = listener.local_addr()?;
+
+    let prometheus = Prometheus::install()?;
+    let jobs = Callsheet::builder()
+        .listen(Printer.start())
+        .job(Job::new("minutely", cron("* * * * *").timezone("Europe/Lisbon")).run(work))
+        .job(Job::new("steady", every(Duration::from_secs(2))).run(work))
+        .job(Job::new("moody", every(Duration::from_secs(3))).run(moody))
+        .start()
+        .await?;
+    println!("listening on http://{address}");
+
+    let shared = Data::new(jobs.clone());
+    let app = move || {
+        App::new()
+            .app_data(shared.clone())
+            .service(prometheus.resource("/metrics"))
+            .route("/health", web::get().to(health))
+            .service(web::resource("/jobs").get(list).post(add))
+            .service(web::resource("/jobs/{name}").get(details).delete(remove))
+            .route("/jobs/{name}/run", web::post().to(trigger))
+    };
+    let stop = async move {
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+    };
+    let served =
+        match HttpServer::new(app).workers(2).shutdown_timeout(2).shutdown_signal(stop).listen(listener) {
+            Ok(server) => server.run().await,
+            Err(error) => Err(error),
+        };
+    let report = jobs.shutdown(Duration::from_secs(10)).await;
+    served?;
+    Ok(report)
+}
+
+fn listen() -> Result<TcpListener, Faults> {
+    let address = env::var("CALLSHEET_BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
+    TcpListener::bind(&address).map_err(|error| {
+        let rule = format!("it is an address of this machine with a port that nobody listens on: {error}");
+        let cure = "stop the other program, or choose another address: CALLSHEET_BIND=127.0.0.1:8081";
+        Fault::new("CALLSHEET_BIND", address, rule, cure).into()
+    })
+}
+
+/// Prints one line per event.
+struct Printer;
+
+impl Actor for Printer {
+    type Context = Context<Self>;
+}
+
+impl Handler<Event> for Printer {
+    type Result = ();
+
+    fn handle(&mut self, event: Event, _: &mut Self::Context) {
+        println!("{event}");
+    }
+}
+
+/// What the jobs do; yours do something useful.
+async fn work(_: Run) {
+    tokio::time::sleep(Duration::from_millis(20)).await;
+}
+
+async fn moody(run: Run) -> RunResult {
+    work(run.clone()).await;
+    let even = run.fire_time().is_some_and(|fire_time| fire_time.timestamp() % 2 == 0);
+    if even { Err("not in the mood for even seconds".into()) } else { Ok(()) }
+}
+
+/// The body of `POST /jobs`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewJob {
+    name: String,
+    cron: Option<String>,
+    timezone: Option<String>,
+    every: Option<String>,
+}
+
+impl IntoSchedule for NewJob {
+    fn into_schedule(self) -> Result<Arc<dyn Schedule>, Faults> {
+        match (self.cron, self.timezone, self.every) {
+            (Some(expression), Some(zone), None) => cron(expression).timezone(zone).into_schedule(),
+            (Some(expression), None, None) => cron(expression).into_schedule(),
+            (None, None, Some(period)) => every(parse_duration(&period)?).into_schedule(),
+            (cron, zone, every) => {
+                let given = [cron.map(|_| "cron"), zone.map(|_| "timezone"), every.map(|_| "every")];
+                let given = given.into_iter().flatten().collect::<Vec<_>>().join(" and ");
+                let rule = "a job has either `cron`, with or without a `timezone`, or `every`";
+                Err(Fault::new("schedule", given, rule, "give it one of the two").into())
+            }
+        }
+    }
+}
+
+async fn add(jobs: Data<Callsheet>, body: Bytes) -> Result<HttpResponse, Refused> {
+    let new: NewJob = serde_json::from_slice(&body)?;
+    let name = jobs.add(Job::new(new.name.clone(), new).run(work)).await?;
+    let location = format!("/jobs/{}", utf8_percent_encode(name.as_str(), NON_ALPHANUMERIC));
+    let job = jobs.details(name.as_str()).await?.as_ref().map(shown);
+    Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(job))
+}
+
+async fn remove(jobs: Data<Callsheet>, name: Path<String>) -> Result<HttpResponse, Refused> {
+    jobs.remove(name.into_inner()).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn trigger(jobs: Data<Callsheet>, name: Path<String>) -> Result<HttpResponse, Refused> {
+    let run = jobs.trigger(name.into_inner()).await?;
+    Ok(HttpResponse::Accepted().json(json!({ "run": run })))
+}
+
+async fn list(jobs: Data<Callsheet>) -> Result<Json<Vec<Value>>, Refused> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let page = jobs.list(after, 0).await?;
+        all.extend(page.jobs.iter().map(shown));
+        after = page.next;
+        if after.is_none() {
+            return Ok(Json(all));
+        }
+    }
+}
+
+async fn details(jobs: Data<Callsheet>, name: Path<String>) -> Result<Json<Value>, Refused> {
+    let name = name.into_inner();
+    let job = jobs.details(&*name).await?.ok_or(Error::Remove(RemoveError::UnknownJob { name }))?;
+    Ok(Json(shown(&job)))
+}
+
+async fn health(jobs: Data<Callsheet>) -> Result<HttpResponse, Refused> {
+    let health = jobs.health().await?;
+    let status = if health.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok(HttpResponse::build(status).json(health))
+}
+
+fn shown(job: &JobStatus) -> Value {
+    let last_run = job.last_run.as_ref().map(|run| {
+        let duration_ms = u64::try_from(run.took.as_millis()).unwrap_or(u64::MAX);
+        json!({ "outcome": run.outcome, "started_at": run.started_at, "duration_ms": duration_ms })
+    });
+    json!({
+        "name": job.name,
+        "schedule": job.schedule,
+        "timezone": job.timezone,
+        "next_fire_time": job.next_fire_time,
+        "last_run": last_run,
+    })
+}
+
+/// Why a request did nothing. The text of the error is the body of the answer.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error("the body is not the JSON of a job: {0}\n")]
+    Unreadable(#[from] serde_json::Error),
+    #[error("{0}\n")]
+    Jobs(#[from] Error),
+}
+
+impl ResponseError for Refused {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::Unreadable(_) | Self::Jobs(Error::Add(AddError::Invalid(_))) => StatusCode::BAD_REQUEST,
+            Self::Jobs(Error::Remove(_) | Error::Trigger(TriggerError::UnknownJob { .. })) => {
+                StatusCode::NOT_FOUND
+            }
+            Self::Jobs(Error::Add(AddError::Exists(_)) | Error::Trigger(TriggerError::Overlap { .. })) => {
+                StatusCode::CONFLICT
+            }
+            Self::Jobs(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
