@@ -110,7 +110,9 @@ impl Builder {
     ///
     /// Everything that is wrong, at once.
     pub fn check(&self) -> Result<(), Faults> {
-        self.options.check()
+        let mut faults = self.options.check().map_err(Faults::into_vec).err().unwrap_or_default();
+        faults.extend(self.backend.iter().flat_map(|backend| backend.faults()));
+        Faults::check(faults)
     }
 
     /// Starts the engine. Works in any runtime and in none: the engine has threads of its own.

@@ -60,7 +60,7 @@ pub struct EngineOptions {
     pub job_labels_max: usize,
     /// The time between cancelling and aborting the runs that did not drain at shutdown. Default: 5 s.
     pub shutdown_grace: Duration,
-    /// The node's id. Default: random.
+    /// The node's id, unless the backend has one for it. Default: random.
     pub node: NodeId,
 }
 
@@ -90,6 +90,7 @@ impl EngineOptions {
     /// Everything that is wrong, at once.
     pub fn check(&self) -> Result<(), Faults> {
         let (_, mut faults) = define_all(self.jobs.clone(), self.clock.now());
+        faults.extend(self.backend.faults());
         let threads = [
             ("arbiters", self.arbiters, 0),
             ("body_threads", self.body_threads, 1),
@@ -285,7 +286,8 @@ async fn start_actors(
     options: EngineOptions,
     threads: Threads,
 ) -> Result<(Addr<SupervisorActor>, oneshot::Receiver<()>), StartError> {
-    let EngineOptions { backend, jobs, listeners, clock, job_labels_max, shutdown_grace, node: id, .. } = options;
+    let EngineOptions { backend, jobs, listeners, clock, job_labels_max, shutdown_grace, node, .. } = options;
+    let id = backend.node().unwrap_or(node);
     let meters = Arc::new(Meters::new(job_labels_max));
     let publisher = Publisher::new(id, clock.clone(), meters.clone());
     let node = Arc::new(Node {

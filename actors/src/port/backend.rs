@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{Elector, Locker};
+use crate::{error::Fault, name::NodeId};
 
 /// An elector and a locker on one store: a term means something only in the store that granted it.
 ///
@@ -12,6 +13,17 @@ use super::{Elector, Locker};
 pub trait Backend: Send + Sync + 'static {
     /// What the store is called in health reports: `local`, `postgres`.
     fn name(&self) -> &'static str;
+
+    /// What is wrong with the way it was set up. Asked before anything is started. Default: nothing.
+    fn faults(&self) -> Vec<Fault> {
+        Vec::new()
+    }
+
+    /// The id under which the store knows this node, which is then the node's id everywhere. Default: the engine
+    /// makes one, and the store knows none.
+    fn node(&self) -> Option<NodeId> {
+        None
+    }
 
     /// The elector of this node.
     fn elector(&self) -> Arc<dyn Elector>;

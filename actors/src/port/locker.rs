@@ -348,6 +348,12 @@ pub trait Locker: Send + Sync + 'static {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
+    /// No session was opened. Nothing was asked, nothing is held.
+    #[error("{reason}")]
+    Unavailable {
+        /// What happened and what would mend it, without passwords or connection strings.
+        reason: String,
+    },
     /// No answer within the deadline: what was asked may have been done or not.
     #[error("the store did not answer within the deadline")]
     Timeout,
