@@ -154,6 +154,13 @@ impl RunId {
     }
 }
 
+impl From<Uuid> for RunId {
+    /// The run that a store knows by this UUID.
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+}
+
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)

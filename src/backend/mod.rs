@@ -1,5 +1,9 @@
 //! Where nodes coordinate.
 
 mod local;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 
 pub use local::Local;
+#[cfg(feature = "postgres")]
+pub use postgres::Postgres;

@@ -151,10 +151,13 @@ impl Drop for Server {
 /// The newest installed programs.
 fn programs() -> PathBuf {
     let version = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
-    let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path());
+    let installed =
+        fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path());
     let newest = installed.filter(|path| path.join("bin/postgres").exists()).max_by_key(|path| version(path));
     newest
-        .unwrap_or_else(|| panic!("these tests need a PostgreSQL server of their own: apt-get install postgresql"))
+        .unwrap_or_else(|| {
+            panic!("these tests need a PostgreSQL server of their own: apt-get install postgresql")
+        })
         .join("bin")
 }
 

@@ -1,0 +1,200 @@
+//! Who leads, on PostgreSQL.
+//!
+//! A term is a row whose epoch is raised only under the leadership lock, when the row's term is over or its session dead. The
+//! lock makes hand-over quick, the row makes it safe: claims check the epoch, whoever holds the lock.
+
+use std::{sync::Arc, time::Duration};
+
+use callsheet_actors::{
+    NodeId, Term,
+    port::{Campaign, ElectError, Elector, Grant, Lease, Renewal},
+};
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::time::timeout;
+use tokio_postgres::{Client, Error, Row, types::ToSql};
+use uuid::Uuid;
+
+use super::{Shared, failure, session::OpenSession, sql};
+
+/// The bounds of the pause before a campaign against a living leader who lost the leadership lock.
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
+const NO_ANSWER: &str = "the server did not answer within the deadline";
+
+pub(super) struct PostgresElector {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// The second connection of a session.
+pub(super) struct Leadership {
+    client: Client,
+    /// It holds the leadership lock. The lock is re-entrant, so it must not be asked for twice.
+    locked: bool,
+}
+
+impl PostgresElector {
+    fn session(&self) -> Result<Arc<OpenSession>, ElectError> {
+        let session = self.shared.session().filter(|session| session.lost_reason().is_none());
+        session.ok_or_else(|| unavailable("there is no session with the server"))
+    }
+
+    async fn campaign_on(&self, session: &OpenSession) -> Result<Campaign, ElectError> {
+        let mut kept = session.leadership.lock().await;
+        // Taken out: if this future is dropped or fails the connection ends, and with it a lock that it may have got.
+        let mut leadership = match kept.take() {
+            Some(leadership) if !leadership.client.is_closed() => leadership,
+            _ => {
+                let client = session.connect_leadership().await.map_err(|reason| unavailable(&reason))?;
+                Leadership { client, locked: false }
+            }
+        };
+        let answer = leadership.campaign(session).await?;
+        *kept = Some(leadership);
+        Ok(answer)
+    }
+}
+
+/// The connection that holds the leadership lock, taken out of its place: `None` if there is none. If the future that took
+/// it is dropped or fails the connection ends, and with it the lock.
+fn take_leader(kept: &mut Option<Leadership>) -> Option<Leadership> {
+    kept.take_if(|leadership| leadership.locked || leadership.client.is_closed())
+        .filter(|leadership| !leadership.client.is_closed())
+}
+
+impl Leadership {
+    async fn campaign(&mut self, session: &OpenSession) -> Result<Campaign, ElectError> {
+        let settings = &session.settings;
+        if !self.locked {
+            let key: [&(dyn ToSql + Sync); 2] = [&settings.schema, &settings.scope];
+            match timeout(settings.trust(), self.client.query_opt(sql::WAIT_FOR_LEADERSHIP, &key)).await {
+                Ok(Ok(_)) => self.locked = true,
+                Ok(Err(error)) if failure::is_lock_timeout(&error) => {
+                    let leader = self.leader(session).await?.map(|(leader, _)| leader);
+                    return Ok(Campaign::Lost { leader, retry_in: Duration::ZERO });
+                }
+                Ok(Err(error)) => return Err(refused(&error)),
+                Err(_) => return Err(unavailable(NO_ANSWER)),
+            }
+        }
+        let node = settings.node.as_uuid();
+        let lease = millis(settings.lease);
+        match self.ask(session, sql::GRANT, &[&settings.scope, &session.beacon, &node, &lease]).await? {
+            Some(row) => {
+                writable(&row)?;
+                let epoch: i64 = row.try_get("epoch").map_err(|error| refused(&error))?;
+                let lease = Lease { duration: settings.lease, margin: settings.margin() };
+                Ok(Campaign::Won(Grant { term: Term(epoch.unsigned_abs()), lease: Some(lease) }))
+            }
+            None => {
+                // The leader lives but lost its second connection. It is back soon, or its term runs out.
+                self.free(session).await?;
+                let leader = self.leader(session).await?;
+                let retry_in =
+                    leader.map_or(RETRY_MIN, |(_, remaining)| remaining.clamp(RETRY_MIN, RETRY_MAX));
+                Ok(Campaign::Lost { leader: leader.map(|(leader, _)| leader), retry_in })
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        session: &OpenSession,
+        statement: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<Row>, ElectError> {
+        let answer = timeout(session.settings.trust(), self.client.query_opt(statement, parameters)).await;
+        answer.map_err(|_| unavailable(NO_ANSWER))?.map_err(|error| refused(&error))
+    }
+
+    async fn free(&mut self, session: &OpenSession) -> Result<(), ElectError> {
+        let settings = &session.settings;
+        self.ask(session, sql::FREE_LEADERSHIP, &[&settings.schema, &settings.scope]).await?;
+        self.locked = false;
+        Ok(())
+    }
+
+    /// Who leads, and for how long as it stands.
+    async fn leader(&self, session: &OpenSession) -> Result<Option<(NodeId, Duration)>, ElectError> {
+        let row = self.ask(session, sql::LEADER, &[&session.settings.scope]).await?;
+        let Some(row) = row else { return Ok(None) };
+        let node: Uuid = row.try_get("node").map_err(|error| refused(&error))?;
+        let remaining: f64 = row.try_get("remaining").map_err(|error| refused(&error))?;
+        let remaining = Duration::try_from_secs_f64(remaining / 1e3).unwrap_or_default();
+        Ok(Some((NodeId::numbered(node.as_u128()), remaining)))
+    }
+}
+
+impl Elector for PostgresElector {
+    fn campaign(&self) -> BoxFuture<'_, Result<Campaign, ElectError>> {
+        async move {
+            let session = self.session()?;
+            self.campaign_on(&session).await
+        }
+        .boxed()
+    }
+
+    fn renew(&self, term: Term) -> BoxFuture<'_, Result<Renewal, ElectError>> {
+        async move {
+            let session = self.session()?;
+            let mut kept = session.leadership.lock().await;
+            // Without the lock the term cannot be held: another campaign of this node raises the epoch at once.
+            let Some(leadership) = take_leader(&mut kept) else { return Ok(Renewal::Deposed) };
+            let settings = &session.settings;
+            let (term, lease) = (number(term), millis(settings.lease));
+            let parameters: [&(dyn ToSql + Sync); 4] = [&settings.scope, &session.beacon, &term, &lease];
+            let renewed = leadership.ask(&session, sql::RENEW, &parameters).await?;
+            *kept = Some(leadership);
+            match renewed {
+                Some(row) => writable(&row).map(|()| Renewal::Renewed),
+                None => Ok(Renewal::Deposed),
+            }
+        }
+        .boxed()
+    }
+
+    fn resign(&self, term: Term) -> BoxFuture<'_, Result<(), ElectError>> {
+        async move {
+            let session = self.session()?;
+            let mut kept = session.leadership.lock().await;
+            let Some(mut leadership) = take_leader(&mut kept) else { return Ok(()) };
+            // The row first: whoever gets the lock finds the term over.
+            let term = number(term);
+            let parameters: [&(dyn ToSql + Sync); 3] = [&session.settings.scope, &session.beacon, &term];
+            let resigned = leadership.ask(&session, sql::RESIGN, &parameters).await?;
+            // Of no row: over already, or never this node's, and what it holds now is another term.
+            if resigned.is_some() {
+                leadership.free(&session).await?;
+            }
+            *kept = Some(leadership);
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+/// Proves that the server was a primary when it answered.
+fn writable(row: &Row) -> Result<(), ElectError> {
+    match row.try_get("standby") {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(unavailable("the server is a standby; connect to the primary")),
+        Err(error) => Err(refused(&error)),
+    }
+}
+
+fn unavailable(reason: &str) -> ElectError {
+    ElectError::Unavailable { reason: reason.to_owned() }
+}
+
+fn refused(error: &Error) -> ElectError {
+    ElectError::Unavailable { reason: failure::explain(error) }
+}
+
+fn millis(span: Duration) -> f64 {
+    span.as_secs_f64() * 1e3
+}
+
+/// A term that is too large for the server is none that it granted.
+fn number(term: Term) -> i64 {
+    i64::try_from(term.0).unwrap_or(-1)
+}

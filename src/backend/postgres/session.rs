@@ -1,0 +1,354 @@
+//! One life of a node's connection to the server.
+//!
+//! A session owns a connection that holds the beacon, and, once the node campaigns, a second one that holds or waits for the
+//! leadership. Both end together: whatever makes the session doubtful makes it lost, and what is lost is never used again.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use callsheet_actors::port::{LockError, Session};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout, timeout_at},
+};
+use tokio_postgres::{Client, Error, NoTls, Row, Statement, types::ToSql};
+use uuid::Uuid;
+
+use super::{
+    elector::Leadership,
+    failure, migrations,
+    settings::{Purpose, Settings},
+    sql,
+};
+
+const VERSION_MIN: i32 = 140_000;
+const BEATS_PER_LEASE: u32 = 3;
+
+/// Why a session is lost, once it is.
+type Loss = Option<String>;
+
+/// A session that was opened. Dropping it ends it.
+pub(super) struct OpenSession {
+    pub(super) settings: Settings,
+    pub(super) beacon: i64,
+    pub(super) statements: Statements,
+    pub(super) leadership: tokio::sync::Mutex<Option<Leadership>>,
+    client: Arc<Client>,
+    loss: watch::Sender<Loss>,
+    /// Up to here the server has certainly not ended the session for its silence.
+    trusted_until: Arc<Mutex<Instant>>,
+}
+
+/// The statements of a session, prepared once.
+pub(super) struct Statements {
+    pub(super) enrol: Statement,
+    pub(super) withdraw: Statement,
+    pub(super) make_keys: Statement,
+    pub(super) claim: Statement,
+    pub(super) settle: Statement,
+    pub(super) complete: Statement,
+    pub(super) complete_waiting: Statement,
+    pub(super) advance: Statement,
+    pub(super) close_lost: Statement,
+    heartbeat: Statement,
+}
+
+impl OpenSession {
+    /// Connects, migrates if need be, and lights a beacon.
+    pub(super) async fn open(settings: Settings, migrate: bool) -> Result<Arc<Self>, String> {
+        if migrate {
+            let (ends, _) = watch::channel(None);
+            let mut client = connect(&settings, Purpose::Migration, &ends).await?;
+            migrations::migrate(&mut client, &settings.schema).await?;
+            end(&ends, "the migration is over");
+        }
+        let (loss, _) = watch::channel(None);
+        let started = Instant::now();
+        let client = connect(&settings, Purpose::Session, &loss).await?;
+        let pid = inspect(&client).await?;
+        // The low half of a random UUID: 62 random bits.
+        let beacon = Uuid::new_v4().as_u64_pair().1.cast_signed();
+        let refused = |error| failure::refusal(&error);
+        let lit = client.query_one(sql::LIGHT_BEACON, &[&beacon]).await.map_err(refused)?;
+        if !lit.try_get("lit").map_err(refused)? {
+            return Err("the key of the session's advisory lock is taken; try again".to_owned());
+        }
+        let statements = Statements::prepare(&client).await.map_err(|error| {
+            let missing = error.as_db_error().is_some_and(|error| error.code().code() == "42P01");
+            let cure = if missing {
+                "; the schema is not there: use migrate(true), or run the printed DDL"
+            } else {
+                ""
+            };
+            format!("{}{cure}", failure::refusal(&error))
+        })?;
+        let trusted_until = Arc::new(Mutex::new(started + settings.trust()));
+        let client = Arc::new(client);
+        let heart = Heart {
+            client: client.clone(),
+            beat: statements.heartbeat.clone(),
+            pid,
+            lease: settings.lease,
+            trust: settings.trust(),
+            trusted_until: trusted_until.clone(),
+        };
+        tokio::spawn(heart.run(started, loss.clone()));
+        let leadership = tokio::sync::Mutex::default();
+        Ok(Arc::new(Self { settings, beacon, statements, leadership, client, loss, trusted_until }))
+    }
+
+    /// The session's id: its beacon, which no other session ever has.
+    pub(super) fn id(&self) -> Session {
+        Session(self.beacon.cast_unsigned())
+    }
+
+    /// Connects the second connection, which ends with this session.
+    pub(super) async fn connect_leadership(&self) -> Result<Client, String> {
+        let client = connect(&self.settings, Purpose::Leadership, &self.loss).await?;
+        inspect(&client).await?;
+        Ok(client)
+    }
+
+    /// Takes the session for lost: closes its connections, so that nothing that was asked can be answered any more.
+    pub(super) fn discard(&self, reason: &str) {
+        end(&self.loss, reason);
+    }
+
+    /// A handle that hears of the loss.
+    pub(super) fn loss(&self) -> watch::Receiver<Loss> {
+        self.loss.subscribe()
+    }
+
+    /// Why nothing can be asked any more.
+    pub(super) fn lost_reason(&self) -> Option<String> {
+        if Instant::now() >= *self.trusted_until.lock().unwrap_or_else(PoisonError::into_inner) {
+            // A process that was frozen must not act on answers that it got before.
+            self.discard("the lease ran out before the server answered");
+        }
+        self.loss.borrow().clone()
+    }
+
+    /// Asks one statement. It is sent when the future is first polled, so that statements of futures that are polled in
+    /// one turn travel together, in this order.
+    ///
+    /// Without an answer the session is lost: the server may still do what was asked, and that must not be mistaken for
+    /// something that this node holds.
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Refusal> {
+        if let Some(reason) = self.lost_reason() {
+            return Err(Refusal::Lock(LockError::SessionLost { reason }));
+        }
+        let mut abandoned = Abandoned { session: self, armed: true };
+        let answer = timeout(self.settings.trust(), self.client.query(statement, parameters)).await;
+        abandoned.armed = answer.is_err();
+        drop(abandoned);
+        match answer {
+            Ok(Ok(rows)) => Ok(rows),
+            // The server said no, and undid whatever it had done.
+            Ok(Err(error)) if error.as_db_error().is_some() && !self.client.is_closed() => {
+                Err(Refusal::Statement(error))
+            }
+            Ok(Err(error)) => {
+                let reason = failure::explain(&error);
+                self.discard(&reason);
+                Err(Refusal::Lock(LockError::SessionLost { reason }))
+            }
+            Err(_) => Err(Refusal::Lock(LockError::Timeout)),
+        }
+    }
+
+    /// Frees the beacon and the leadership, then closes the connections.
+    pub(super) async fn close(&self) {
+        // Freed by the server, at the latest, when it notices that the connection is gone.
+        let _ = timeout(self.settings.margin(), self.client.batch_execute("SELECT pg_advisory_unlock_all()"))
+            .await;
+        self.discard("it was closed");
+    }
+}
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        self.discard("it was dropped");
+    }
+}
+
+/// Why a statement has no answer.
+pub(super) enum Refusal {
+    /// Nothing was changed.
+    Statement(Error),
+    /// It is unknown what was changed, or the session is gone.
+    Lock(LockError),
+}
+
+impl Refusal {
+    /// For calls whose answers cannot say that they failed alone.
+    pub(super) fn into_lock_error(self) -> LockError {
+        match self {
+            Self::Statement(error) => {
+                tracing::warn!(target: "callsheet", "the server refused a statement: {}", failure::explain(&error));
+                LockError::Timeout
+            }
+            Self::Lock(error) => error,
+        }
+    }
+}
+
+/// Discards the session if a statement is dropped before its answer came.
+struct Abandoned<'a> {
+    session: &'a OpenSession,
+    armed: bool,
+}
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.session.discard("a statement was given up before the server answered");
+        }
+    }
+}
+
+impl Statements {
+    async fn prepare(client: &Client) -> Result<Self, Error> {
+        let (
+            enrol,
+            withdraw,
+            make_keys,
+            claim,
+            settle,
+            complete,
+            complete_waiting,
+            advance,
+            close_lost,
+            heartbeat,
+        ) = tokio::try_join!(
+            client.prepare(sql::ENROL),
+            client.prepare(sql::WITHDRAW),
+            client.prepare(sql::MAKE_KEYS),
+            client.prepare(sql::CLAIM),
+            client.prepare(sql::SETTLE),
+            client.prepare(sql::COMPLETE),
+            client.prepare(sql::COMPLETE_WAITING),
+            client.prepare(sql::ADVANCE),
+            client.prepare(sql::CLOSE_LOST),
+            client.prepare(sql::HEARTBEAT),
+        )?;
+        Ok(Self {
+            enrol,
+            withdraw,
+            make_keys,
+            claim,
+            settle,
+            complete,
+            complete_waiting,
+            advance,
+            close_lost,
+            heartbeat,
+        })
+    }
+}
+
+/// Keeps the lease of a session, and its trust in it.
+struct Heart {
+    client: Arc<Client>,
+    beat: Statement,
+    pid: i32,
+    lease: Duration,
+    trust: Duration,
+    trusted_until: Arc<Mutex<Instant>>,
+}
+
+impl Heart {
+    async fn run(self, opened: Instant, loss: watch::Sender<Loss>) {
+        let mut lost = loss.subscribe();
+        let beats = async {
+            let mut heard = opened;
+            loop {
+                sleep_until(heard + self.lease / BEATS_PER_LEASE).await;
+                let sent = Instant::now();
+                // Trusted from the start of the last beat that was answered, for less than the server's lease.
+                match timeout_at(heard + self.trust, self.client.query_one(&self.beat, &[])).await {
+                    Ok(Ok(row)) if row.try_get("pid").is_ok_and(|pid: i32| pid == self.pid) => {
+                        heard = sent;
+                        *self.trusted_until.lock().unwrap_or_else(PoisonError::into_inner) =
+                            sent + self.trust;
+                    }
+                    Ok(Ok(_)) => return POOLED.to_owned(),
+                    Ok(Err(error)) => return failure::explain(&error),
+                    Err(_) => return "the server did not answer a heartbeat in time".to_owned(),
+                }
+            }
+        };
+        tokio::select! {
+            reason = beats => end(&loss, &reason),
+            // Ended otherwise; an error cannot be, since this task has a sender.
+            _ = lost.wait_for(Option::is_some) => {}
+        }
+    }
+}
+
+const POOLED: &str = "the server process changed under the connection: a pooler in transaction mode stands between; \
+                      connect to the server itself";
+
+fn end(loss: &watch::Sender<Loss>, reason: &str) {
+    loss.send_if_modified(|loss| {
+        let first = loss.is_none();
+        if first {
+            *loss = Some(reason.to_owned());
+        }
+        first
+    });
+}
+
+/// Opens a connection that ends with, and ends, what `loss` stands for.
+async fn connect(
+    settings: &Settings,
+    purpose: Purpose,
+    loss: &watch::Sender<Loss>,
+) -> Result<Client, String> {
+    let config = settings.config(purpose).ok_or_else(|| "the URL is not one of PostgreSQL".to_owned())?;
+    let (client, connection) = config.connect(NoTls).await.map_err(|error| failure::refusal(&error))?;
+    let loss = loss.clone();
+    let mut lost = loss.subscribe();
+    tokio::spawn(async move {
+        let reason = tokio::select! {
+            ended = connection => match ended {
+                Ok(()) => "the connection was closed".to_owned(),
+                Err(error) => failure::explain(&error),
+            },
+            // Drops the connection, and with it whatever was not answered.
+            _ = lost.wait_for(Option::is_some) => return,
+        };
+        // The node that loses its leadership alone goes on with its runs: the next campaign connects again.
+        if purpose == Purpose::Session {
+            end(&loss, &reason);
+        }
+    });
+    Ok(client)
+}
+
+/// Refuses a server that cannot coordinate. Answers the id of its process.
+async fn inspect(client: &Client) -> Result<i32, String> {
+    let refused = |error| failure::refusal(&error);
+    let row = client.query_one(sql::INSPECT, &[]).await.map_err(refused)?;
+    let version: i32 = row.try_get("version").map_err(refused)?;
+    if version < VERSION_MIN {
+        return Err(format!("the server is PostgreSQL {}; it must be 14 or newer", version / 10_000));
+    }
+    if row.try_get("standby").map_err(refused)? {
+        return Err("the server is a standby, which grants locks that the primary grants too; connect to the primary \
+                    (several hosts: target_session_attrs=read-write)"
+            .to_owned());
+    }
+    if row.try_get("read_only").map_err(refused)? {
+        return Err(
+            "the session is read-only; check default_transaction_read_only of the role and the database"
+                .to_owned(),
+        );
+    }
+    row.try_get("pid").map_err(refused)
+}

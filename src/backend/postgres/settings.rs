@@ -1,0 +1,185 @@
+//! What a node needs to know to connect, checked before anything is started.
+
+use std::{fmt, time::Duration};
+
+use callsheet_actors::{Fault, NodeId};
+use tokio_postgres::Config;
+
+/// The lease unless given.
+pub(super) const LEASE_DEFAULT: Duration = Duration::from_secs(5);
+/// The margin is this part of the lease.
+const MARGIN_PART: u32 = 5;
+const LEASE_MIN: Duration = Duration::from_secs(1);
+/// The longest scope and the longest name of a schema, in bytes; PostgreSQL cuts longer names of schemas.
+const SCOPE_MAX: usize = 100;
+const SCHEMA_MAX: usize = 63;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often the server looks whether the client of a running statement is still there: without it a waiting session of a
+/// killed process kept its locks for 7.5 s.
+const CONNECTION_CHECK: Duration = Duration::from_millis(500);
+/// How long a claim waits for the leader row.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(250);
+/// How long one campaign waits for the leadership. Not longer: the snapshot of a waiting statement stops pruning.
+const CAMPAIGN_SLICE: Duration = Duration::from_secs(1);
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Session,
+    Leadership,
+    Migration,
+}
+
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) scope: String,
+    pub(super) schema: String,
+    pub(super) node: NodeId,
+    pub(super) lease: Duration,
+    pub(super) migrate: bool,
+    /// `None`: the URL is not one.
+    config: Option<Config>,
+}
+
+impl Settings {
+    pub(super) fn new(scope: String, url: &str) -> Self {
+        Self {
+            scope,
+            schema: "callsheet".to_owned(),
+            node: NodeId::random(),
+            lease: LEASE_DEFAULT,
+            migrate: true,
+            config: url.parse().ok(),
+        }
+    }
+
+    /// How much earlier than the server this node takes its lease for over.
+    pub(super) fn margin(&self) -> Duration {
+        self.lease / MARGIN_PART
+    }
+
+    /// How long an answered heartbeat or renewal is trusted, and the deadline of every statement.
+    pub(super) fn trust(&self) -> Duration {
+        self.lease - self.margin()
+    }
+
+    pub(super) fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut fault = |what: &str, value: &str, rule: &str, cure: &str| {
+            faults.push(Fault::new(format!("postgres: {what}"), value, rule, cure));
+        };
+        if self.scope.trim().is_empty() {
+            let cure = "name the application: Postgres::new(\"billing\", url)";
+            fault(
+                "scope",
+                &self.scope,
+                "a scope is not empty: nodes of one scope share leader and jobs",
+                cure,
+            );
+        }
+        if self.scope.len() > SCOPE_MAX || self.scope.chars().any(char::is_control) {
+            fault(
+                "scope",
+                "…",
+                "a scope has at most 100 bytes and no control characters",
+                "choose a shorter, plain name",
+            );
+        }
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if self.schema.is_empty() || self.schema.len() > SCHEMA_MAX || !self.schema.chars().all(plain) {
+            let rule = "a schema's name has 1 to 63 lower-case letters, digits and underscores";
+            fault("schema", &self.schema, rule, "choose another name");
+        }
+        if self.lease < LEASE_MIN {
+            let value = format!("{:?}", self.lease);
+            fault("lease", &value, "a lease is at least 1 s", "choose a longer one; 5 s is the default");
+        }
+        match &self.config {
+            // What was written may hold a password.
+            None => {
+                let rule = "it is a connection string of PostgreSQL";
+                fault("url", "(not shown)", rule, "write postgres://user:password@host:5432/database");
+            }
+            Some(config) if config.get_hosts().is_empty() => {
+                fault(
+                    "url",
+                    "(not shown)",
+                    "it names a host",
+                    "write postgres://user:password@host:5432/database",
+                );
+            }
+            Some(_) => {}
+        }
+        faults
+    }
+
+    /// What to connect with; `None` if the URL is not one.
+    pub(super) fn config(&self, purpose: Purpose) -> Option<Config> {
+        let mut config = self.config.clone()?;
+        let options = self.options(purpose, config.get_options());
+        let keepalive = Duration::from_secs(2);
+        config
+            .application_name(self.application_name(purpose))
+            .options(options)
+            .keepalives(true)
+            .keepalives_idle(keepalive)
+            .keepalives_interval(Duration::from_secs(1))
+            .keepalives_retries(3)
+            .tcp_user_timeout(self.lease);
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        Some(config)
+    }
+
+    /// The server cuts it to 63 bytes: the scope comes last.
+    fn application_name(&self, purpose: Purpose) -> String {
+        let purpose = match purpose {
+            Purpose::Session => "session",
+            Purpose::Leadership => "leadership",
+            Purpose::Migration => "migration",
+        };
+        let node = self.node.as_uuid().simple().to_string();
+        format!("callsheet {} {purpose} {}", &node[..12], self.scope)
+    }
+
+    /// What the server is told when the connection starts, after what the URL says.
+    fn options(&self, purpose: Purpose, given: Option<&str>) -> String {
+        let lease = self.lease.as_millis();
+        let mut options = given.map(|given| format!("{given} ")).unwrap_or_default();
+        let mut set = |name: &str, value: &dyn fmt::Display| options.push_str(&format!("-c {name}={value} "));
+        set("search_path", &self.schema);
+        set("synchronous_commit", &"on");
+        set("default_transaction_isolation", &r"read\ committed");
+        set("client_connection_check_interval", &CONNECTION_CHECK.as_millis());
+        set("tcp_keepalives_idle", &2);
+        set("tcp_keepalives_interval", &1);
+        set("tcp_keepalives_count", &3);
+        set("tcp_user_timeout", &lease);
+        set("idle_in_transaction_session_timeout", &lease);
+        match purpose {
+            // A migration may take its time.
+            Purpose::Migration => return options,
+            Purpose::Session => set("lock_timeout", &LOCK_TIMEOUT.as_millis()),
+            Purpose::Leadership => set("lock_timeout", &CAMPAIGN_SLICE.as_millis()),
+        }
+        // Makes the locks of this connection a lease: the server ends it when it is not heard of.
+        set("idle_session_timeout", &lease);
+        // Every statement is planned once, while the tables may still be empty: only plans that stay good are allowed.
+        set("plan_cache_mode", &"force_generic_plan");
+        set("enable_seqscan", &"off");
+        set("enable_bitmapscan", &"off");
+        set("enable_mergejoin", &"off");
+        set("jit", &"off");
+        options
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the connection string: it may hold a password.
+        let mut shown = f.debug_struct("Settings");
+        shown.field("scope", &self.scope).field("schema", &self.schema).field("node", &self.node);
+        shown.field("lease", &self.lease).field("migrate", &self.migrate).finish_non_exhaustive()
+    }
+}
