@@ -3,18 +3,30 @@
 #[path = "common/postgres.rs"]
 mod harness;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
 
 use callsheet::{
+    Callsheet, FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, RunId, StartError, Term,
     backend::Postgres,
-    port::{Backend, Locker},
+    port::{
+        Backend, Campaign, ClaimRequest, Completed, Completion, Enrolled, Enrolment, LockError, Locker,
+        Skips, TickClaim, Verdict,
+    },
     testkit::conformance::{self, Cluster},
 };
-use chrono::{DateTime, Utc};
-use futures_util::{FutureExt, future::BoxFuture};
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, join_all},
+};
 use tokio_postgres::{Client, NoTls};
 
-use self::harness::{scope, server};
+use self::harness::{PASSWORD, scope, server};
 
 /// The nodes of one scope.
 struct PostgresCluster {
@@ -33,11 +45,74 @@ impl PostgresCluster {
     }
 
     /// A node with a session.
-    async fn open(&self) -> (Arc<dyn Backend>, Arc<dyn Locker>) {
-        let backend = self.backend();
+    async fn open(&self) -> Node {
+        Node::open(Postgres::new(&self.scope, &self.url)).await
+    }
+
+    /// A transaction of somebody else that has locked `rows` of the scope.
+    async fn transaction(&self, statement: &str) -> Client {
+        let client = admin().await;
+        client.batch_execute("BEGIN").await.expect("an answer");
+        client.execute(statement, &[&self.scope]).await.expect("an answer");
+        client
+    }
+}
+
+/// A node as its engine uses it.
+struct Node {
+    backend: Postgres,
+    locker: Arc<dyn Locker>,
+    term: Term,
+}
+
+impl Node {
+    async fn open(backend: Postgres) -> Self {
         let locker = backend.locker();
         locker.open().await.expect("a session opens");
-        (backend, locker)
+        Self { backend, locker, term: Term(0) }
+    }
+
+    async fn leading(mut self) -> Self {
+        let Campaign::Won(grant) = self.backend.elector().campaign().await.expect("an answer") else {
+            panic!("nobody else leads");
+        };
+        self.term = grant.term;
+        self
+    }
+
+    /// A new job, and a claim of its first tick, which is due.
+    async fn due(&self, job: &str) -> ClaimRequest {
+        let enrolment = Enrolment { job: name(job), schedule: "a schedule".to_owned(), term: self.term };
+        let enrolled = self.locker.enrol(&[enrolment]).await.expect("an answer");
+        let [Enrolled::Done { cursor }] = enrolled[..] else {
+            panic!("{job} was answered with {enrolled:?}")
+        };
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let fire_time = FireTime::new(cursor + TimeDelta::milliseconds(1));
+        let tick = TickClaim { fire_time, expected: cursor, skips: Skips::default(), term: self.term };
+        ClaimRequest { tick: Some(tick), ..manual(job) }
+    }
+
+    async fn claim(&self, request: &ClaimRequest) -> Verdict {
+        let mut verdicts = self.locker.claim(std::slice::from_ref(request)).await.expect("an answer");
+        verdicts.pop().expect("one verdict per request")
+    }
+}
+
+fn manual(key: &str) -> ClaimRequest {
+    let run = RunId::from(NodeId::random().as_uuid());
+    let key = LockKey::new(key).expect("a key");
+    ClaimRequest { job: name(key.as_str()), key, run, tick: None, settle: false }
+}
+
+fn name(name: &str) -> JobName {
+    JobName::new(name).expect("a name")
+}
+
+fn token(verdict: &Verdict) -> FencingToken {
+    match verdict {
+        Verdict::Granted { token, .. } => *token,
+        other => panic!("not granted: {other:?}"),
     }
 }
 
@@ -88,4 +163,289 @@ async fn postgres_is_an_elector() {
 #[tokio::test]
 async fn postgres_is_a_locker() {
     conformance::locker(&mut PostgresCluster::new("locker").await).await;
+}
+
+#[tokio::test]
+async fn an_old_terms_claim_waits_for_a_takeover_under_way_and_is_refused() {
+    let cluster = PostgresCluster::new("takeover").await;
+    let leader = cluster.open().await.leading().await;
+    let request = leader.due("job").await;
+    let taker = cluster.transaction("UPDATE callsheet.leader SET epoch = epoch + 1 WHERE scope = $1").await;
+
+    let commit = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        taker.batch_execute("COMMIT").await.expect("an answer");
+    };
+    let (verdict, ()) = tokio::join!(leader.claim(&request), commit);
+
+    assert_eq!(verdict, Verdict::Deposed { term: Term(leader.term.0 + 1) });
+}
+
+#[tokio::test]
+async fn a_node_does_not_steal_from_itself() {
+    let node = PostgresCluster::new("itself").await.open().await;
+    let held = manual("key");
+    token(&node.claim(&held).await);
+
+    let verdict = node.claim(&manual("key")).await;
+
+    assert_eq!(verdict, Verdict::Busy { holder: Some(held.run) });
+    assert!(node.locker.close_lost(10).await.expect("an answer").is_empty());
+}
+
+#[tokio::test]
+async fn overlapping_batches_of_three_nodes_neither_rob_nor_deadlock() {
+    const KEYS: usize = 40;
+    const ROUNDS: usize = 60;
+    let cluster = PostgresCluster::new("overlapping").await;
+    let held = Mutex::new(HashSet::new());
+    let nodes = [cluster.open().await, cluster.open().await, cluster.open().await];
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+
+    let granted = join_all(nodes.iter().enumerate().map(|(nth, node)| {
+        let held = &held;
+        async move {
+            let mut granted = 0;
+            for round in 0..ROUNDS {
+                let mut batch: Vec<_> = (0..KEYS).map(|key| manual(&format!("key-{key}"))).collect();
+                // Each node in an order of its own.
+                batch.rotate_left((nth * 13 + round) % KEYS);
+                if nth == 1 {
+                    batch.reverse();
+                }
+                let verdicts = node.locker.claim(&batch).await.expect("an answer");
+                let mut ends = Vec::new();
+                for (request, verdict) in batch.into_iter().zip(verdicts) {
+                    match verdict {
+                        Verdict::Granted { token, lost } => {
+                            assert_eq!(lost, None, "everybody lives");
+                            assert!(
+                                held.lock().unwrap().insert(request.key.clone()),
+                                "{} is held",
+                                request.key
+                            );
+                            let ClaimRequest { job, key, run, .. } = request;
+                            ends.push(Completion { job, key, run, token, outcome: Outcome::Succeeded });
+                        }
+                        Verdict::Busy { .. } => {}
+                        Verdict::Unavailable { reason } => assert!(!reason.contains("deadlock"), "{reason}"),
+                        other => panic!("{other:?}"),
+                    }
+                }
+                granted += ends.len();
+                for end in &ends {
+                    held.lock().unwrap().remove(&end.key);
+                }
+                let ended = node.locker.complete(&ends).await.expect("an answer");
+                assert!(ended.iter().all(|end| *end == Completed::Recorded), "{ended:?}");
+            }
+            granted
+        }
+    }))
+    .await;
+
+    assert!(granted.iter().sum::<usize>() >= ROUNDS * KEYS, "{granted:?}");
+    assert_eq!(cluster.admin.query_one(deadlocks, &[]).await.expect("an answer").get::<_, i64>(0), 0);
+}
+
+#[tokio::test]
+async fn a_job_whose_row_an_application_holds_fails_alone_and_at_once() {
+    let cluster = PostgresCluster::new("held-row").await;
+    let leader = cluster.open().await.leading().await;
+    let batch = [leader.due("held").await, leader.due("free").await];
+    let holder =
+        cluster.transaction("SELECT FROM callsheet.jobs WHERE scope = $1 AND job = 'held' FOR UPDATE").await;
+
+    let asked_at = Instant::now();
+    let verdicts = leader.locker.claim(&batch).await.expect("an answer");
+
+    assert!(matches!(verdicts[..], [Verdict::Unavailable { .. }, Verdict::Granted { .. }]), "{verdicts:?}");
+    assert!(asked_at.elapsed() < Duration::from_secs(1), "{:?}", asked_at.elapsed());
+    holder.batch_execute("ROLLBACK").await.expect("an answer");
+    token(&leader.claim(&batch[0]).await);
+}
+
+#[tokio::test]
+async fn a_claim_whose_reply_was_lost_stays_with_the_dead_session_and_is_closed_once() {
+    let cluster = PostgresCluster::new("reply-lost").await;
+    let leader = cluster.open().await.leading().await;
+    let request = leader.due("job").await;
+    let first = leader.locker.open().await.expect("a session opens");
+    let leader = leader.leading().await;
+    let tick = request.tick.map(|tick| TickClaim { term: leader.term, ..tick });
+    let request = ClaimRequest { tick, ..request };
+
+    // Sent and committed, but nobody waits for the answer any more.
+    let asked = leader.claim(&request).now_or_never();
+    assert_eq!(asked, None);
+    leader.locker.lost(first).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    leader.locker.open().await.expect("a session opens again");
+    let leader = leader.leading().await;
+
+    let settled = leader.claim(&ClaimRequest { settle: true, ..request.clone() }).await;
+    assert_eq!(settled, Verdict::NotGranted);
+    let tick = request.tick.map(|tick| TickClaim { term: leader.term, ..tick });
+    let again = leader.claim(&ClaimRequest { run: manual("x").run, tick, ..request.clone() }).await;
+    let lost = leader.locker.close_lost(10).await.expect("an answer");
+    match again {
+        Verdict::AlreadyRun { run, .. } => {
+            assert_eq!(run, request.run);
+            assert_eq!(lost.iter().map(|lost| lost.run).collect::<Vec<_>>(), [request.run]);
+        }
+        // It never reached the server.
+        Verdict::Granted { lost: None, .. } => assert_eq!(lost, []),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(leader.locker.close_lost(10).await.expect("an answer"), []);
+}
+
+#[tokio::test]
+async fn an_abandoned_claim_holds_nothing() {
+    let cluster = PostgresCluster::new("abandoned").await;
+    let leader = cluster.open().await.leading().await;
+    let request = leader.due("job").await;
+    let session = leader.locker.open().await.expect("a session opens");
+    let leader = leader.leading().await;
+    let tick = request.tick.map(|tick| TickClaim { term: leader.term, ..tick });
+    let request = ClaimRequest { tick, ..request };
+    let holder = cluster.transaction("SELECT FROM callsheet.leader WHERE scope = $1 FOR UPDATE").await;
+
+    // The statement waits on the server when it is given up, and goes on there.
+    let given_up = tokio::time::timeout(Duration::from_millis(50), leader.claim(&request)).await;
+    assert!(given_up.is_err());
+    holder.batch_execute("ROLLBACK").await.expect("an answer");
+    leader.locker.lost(session).await;
+    let refused = leader.locker.claim(&[manual("other")]).await;
+    assert!(matches!(refused, Err(LockError::SessionLost { .. })), "{refused:?}");
+
+    let other = cluster.open().await;
+    let until = Instant::now() + Duration::from_secs(5);
+    while !matches!(other.claim(&manual("job")).await, Verdict::Granted { .. }) {
+        assert!(Instant::now() < until, "the key is held by a statement that nobody waits for");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_frozen_node_loses_its_keys_and_its_term_with_its_lease() {
+    let cluster = PostgresCluster::new("frozen").await;
+    let (scope, url) = (cluster.scope.clone(), cluster.url.clone());
+    let (claimed, frozen_at) = std::sync::mpsc::channel();
+    let frozen = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let backend = Postgres::new(scope, url).lease(Duration::from_secs(1));
+            let node = Node::open(backend).await.leading().await;
+            token(&node.claim(&manual("key")).await);
+            claimed.send(node.term).expect("the test waits");
+            // As a stopped process: nothing of it moves.
+            thread::sleep(Duration::from_secs(3));
+            let refused = node.locker.claim(&[manual("another")]).await;
+            assert!(matches!(refused, Err(LockError::SessionLost { .. })), "{refused:?}");
+        });
+    });
+    let node = Node::open(Postgres::new(&cluster.scope, &cluster.url)).await;
+    let old = frozen_at.recv().expect("the node has claimed");
+    let since = Instant::now();
+
+    assert!(
+        matches!(node.claim(&manual("key")).await, Verdict::Busy { .. }),
+        "it lives as long as its lease"
+    );
+    let won = loop {
+        match node.backend.elector().campaign().await.expect("an answer") {
+            Campaign::Won(grant) => break grant.term,
+            Campaign::Lost { retry_in, .. } => tokio::time::sleep(retry_in).await,
+        }
+    };
+    let gap = since.elapsed();
+    // The two connections of the frozen node were last heard of at different times.
+    let stolen = loop {
+        match node.claim(&manual("key")).await {
+            Verdict::Busy { .. } if since.elapsed() < Duration::from_secs(2) => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            verdict => break verdict,
+        }
+    };
+
+    assert!(won > old, "{won} after {old}");
+    assert!(gap < Duration::from_millis(2_000), "the gap was {gap:?} with a lease of 1 s");
+    assert!(matches!(stolen, Verdict::Granted { lost: Some(_), .. }), "{stolen:?}");
+    frozen.join().expect("it woke up and was told");
+}
+
+#[tokio::test]
+async fn any_number_of_keys_costs_two_connections_and_two_advisory_locks() {
+    let cluster = PostgresCluster::new("constant").await;
+    let node = cluster.open().await.leading().await;
+    let batch: Vec<_> = (0..1_000).map(|key| manual(&format!("key-{key}"))).collect();
+    let verdicts = node.locker.claim(&batch).await.expect("an answer");
+    assert!(verdicts.iter().all(|verdict| token(verdict) > FencingToken(0)));
+
+    let id = node.backend.node().expect("an id").as_uuid().simple().to_string();
+    let held = "SELECT count(DISTINCT a.pid), count(l.objid) FROM pg_stat_activity a
+                LEFT JOIN pg_locks l ON l.pid = a.pid AND l.locktype = 'advisory'
+                WHERE a.application_name LIKE $1";
+    let row =
+        cluster.admin.query_one(held, &[&format!("callsheet {}%", &id[..12])]).await.expect("an answer");
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (2, 2));
+}
+
+#[tokio::test]
+async fn a_closed_session_frees_its_keys_at_once() {
+    let cluster = PostgresCluster::new("closed").await;
+    let (node, other) = (cluster.open().await, cluster.open().await);
+    let held = manual("key");
+    token(&node.claim(&held).await);
+
+    node.locker.close().await;
+
+    let Verdict::Granted { lost: Some(lost), .. } = other.claim(&manual("key")).await else {
+        panic!("not freed")
+    };
+    assert_eq!(lost.run, held.run);
+}
+
+#[tokio::test]
+async fn nodes_that_start_at_once_make_the_schema_together() {
+    let cluster = PostgresCluster::new("migration").await;
+    let nodes: Vec<_> =
+        (0..6).map(|_| Postgres::new(&cluster.scope, &cluster.url).schema("made_together")).collect();
+    let opened = join_all(nodes.iter().map(|node| async { node.locker().open().await })).await;
+    for opened in opened {
+        opened.expect("every node opens");
+    }
+}
+
+#[tokio::test]
+async fn bad_settings_are_all_reported_before_anything_starts_and_without_the_password() {
+    let backend = Postgres::new("", format!("postgre://me:{PASSWORD}@localhost/db")).schema("Robert'); DROP");
+    let shown = format!("{backend:?}");
+    let Err(StartError::Invalid(faults)) = Callsheet::builder().backend(backend).start().await else {
+        panic!("it started");
+    };
+    let text = faults.to_string();
+    for what in ["postgres: scope", "postgres: schema", "postgres: url"] {
+        assert!(text.contains(what), "{what} is missing in\n{text}");
+    }
+    assert!(!text.contains(PASSWORD) && !shown.contains(PASSWORD), "{text}\n{shown}");
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_or_is_not_there_is_named_with_its_cure() {
+    let wrong = server().url_with("wrong-but-secret");
+    let nobody = format!("postgres://me:{PASSWORD}@127.0.0.1:1/db");
+    let cases = [(wrong, "check the user and the password"), (nobody, "Connection refused")];
+    for (url, cure) in cases {
+        let asked_at = Instant::now();
+        let Err(error) = Callsheet::builder().backend(Postgres::new("bad", &url)).start().await else {
+            panic!("it started");
+        };
+        let text = error.to_string();
+        assert!(text.contains(cure), "{text}");
+        assert!(!text.contains("secret") && !text.contains(PASSWORD), "{text}");
+        assert!(asked_at.elapsed() < Duration::from_secs(10));
+    }
 }
