@@ -15,7 +15,7 @@ use callsheet::{
     backend::Postgres,
     port::{
         Backend, Campaign, ClaimRequest, Completed, Completion, Enrolled, Enrolment, LockError, Locker,
-        Skips, TickClaim, Verdict,
+        Session, Skips, TickClaim, Verdict,
     },
     testkit::conformance::{self, Cluster},
 };
@@ -91,6 +91,11 @@ impl Node {
         let fire_time = FireTime::new(cursor + TimeDelta::milliseconds(1));
         let tick = TickClaim { fire_time, expected: cursor, skips: Skips::default(), term: self.term };
         ClaimRequest { tick: Some(tick), ..manual(job) }
+    }
+
+    async fn hears_of_the_loss_of(&self, session: Session) {
+        let lost = tokio::time::timeout(Duration::from_secs(10), self.locker.lost(session)).await;
+        lost.expect("a session with an abandoned statement is lost");
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Verdict {
@@ -278,7 +283,7 @@ async fn a_claim_whose_reply_was_lost_stays_with_the_dead_session_and_is_closed_
     // Sent and committed, but nobody waits for the answer any more.
     let asked = leader.claim(&request).now_or_never();
     assert_eq!(asked, None);
-    leader.locker.lost(first).await;
+    leader.hears_of_the_loss_of(first).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     leader.locker.open().await.expect("a session opens again");
     let leader = leader.leading().await;
@@ -315,7 +320,7 @@ async fn an_abandoned_claim_holds_nothing() {
     let given_up = tokio::time::timeout(Duration::from_millis(50), leader.claim(&request)).await;
     assert!(given_up.is_err());
     holder.batch_execute("ROLLBACK").await.expect("an answer");
-    leader.locker.lost(session).await;
+    leader.hears_of_the_loss_of(session).await;
     let refused = leader.locker.claim(&[manual("other")]).await;
     assert!(matches!(refused, Err(LockError::SessionLost { .. })), "{refused:?}");
 
