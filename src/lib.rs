@@ -42,10 +42,11 @@
 //! # What it does not do
 //!
 //! It does not make effects exactly-once: a run whose node dies has done part of its work. It does not run on time on a
-//! machine without processor time. There is no backend for a cluster yet: [`backend::Local`] is one process.
+//! machine without processor time. [`backend::Local`] is one process; `backend::Postgres` is a cluster.
 //!
 //! # Features
 //!
+//! * `postgres` (default): `backend::Postgres`, coordination on PostgreSQL.
 //! * `prometheus` (default): a recorder and its `/metrics` resource for actix-web.
 //! * `testkit`: virtual clock, fakes, recorder, cluster rig and conformance suites.
 

@@ -225,7 +225,7 @@ async fn overlapping_batches_of_three_nodes_neither_rob_nor_deadlock() {
                         Verdict::Granted { token, lost } => {
                             assert_eq!(lost, None, "everybody lives");
                             assert!(
-                                held.lock().unwrap().insert(request.key.clone()),
+                                held.lock().expect("nobody panicked").insert(request.key.clone()),
                                 "{} is held",
                                 request.key
                             );
@@ -239,7 +239,7 @@ async fn overlapping_batches_of_three_nodes_neither_rob_nor_deadlock() {
                 }
                 granted += ends.len();
                 for end in &ends {
-                    held.lock().unwrap().remove(&end.key);
+                    held.lock().expect("nobody panicked").remove(&end.key);
                 }
                 let ended = node.locker.complete(&ends).await.expect("an answer");
                 assert!(ended.iter().all(|end| *end == Completed::Recorded), "{ended:?}");
