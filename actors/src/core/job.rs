@@ -267,12 +267,13 @@ enum Mode {
     Firing(Option<Term>),
 }
 
-/// What the store is being asked about the cursor: one thing at a time.
-#[derive(Debug, Clone, Copy)]
+/// What the store is being asked about the cursor: one thing at a time. Boxed, as the run in progress is, so that an
+/// idle job is small.
+#[derive(Debug)]
 enum Asked {
     Nothing,
-    Claim(TickAsked),
-    Advance(Advance),
+    Claim(Box<TickAsked>),
+    Advance(Box<Advance>),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -315,10 +316,10 @@ pub struct JobMachine {
     /// No tick is decided before this reading: the store's clock is behind.
     hold_until: Option<Duration>,
     asked: Asked,
-    manual: Option<Manual>,
+    manual: Option<Box<Manual>>,
     unanswered: u32,
-    run: Option<ActiveRun>,
-    last: Option<LastRun>,
+    run: Option<Box<ActiveRun>>,
+    last: Option<Box<LastRun>>,
 }
 
 impl JobMachine {
@@ -383,13 +384,13 @@ impl JobMachine {
 
     /// How long until the machine has something to decide; `None` if only an input can change anything.
     pub fn wake_in(&self, now: Now) -> Option<Duration> {
-        let manual = self.manual.and_then(|manual| manual.again_at);
-        let (claim, idle) = match self.asked {
+        let manual = self.manual.as_ref().and_then(|manual| manual.again_at);
+        let (claim, idle) = match &self.asked {
             Asked::Nothing => (None, true),
             Asked::Claim(asked) => (asked.again_at, false),
             Asked::Advance(_) => (None, false),
         };
-        let run = self.run.as_ref().and_then(ActiveRun::changes_at);
+        let run = self.run.as_ref().and_then(|run| run.changes_at());
         let flush = self.flush_at.filter(|_| idle);
         let monotonic = [manual, claim, run, flush].into_iter().flatten().min();
         let monotonic = monotonic.map(|at| at.saturating_sub(now.elapsed));
@@ -409,12 +410,12 @@ impl JobMachine {
 
     /// The run in progress.
     pub fn active_run(&self) -> Option<&ActiveRun> {
-        self.run.as_ref()
+        self.run.as_deref()
     }
 
     /// The last run that ended on this node.
     pub fn last_run(&self) -> Option<&LastRun> {
-        self.last.as_ref()
+        self.last.as_deref()
     }
 
     /// The cursor as the store knows it.
@@ -478,7 +479,7 @@ impl JobMachine {
         }
         match self.policies.fires {
             Fires::Leader => {
-                self.manual = Some(Manual { run: now.spare, abandoned: false, again_at: None });
+                self.manual = Some(Box::new(Manual { run: now.spare, abandoned: false, again_at: None }));
                 effects.push(Effect::Claim { run: now.spare, tick: None, settle: false });
             }
             Fires::Local => {
@@ -492,12 +493,15 @@ impl JobMachine {
         if !matches!(verdict, Verdict::Unavailable { .. }) {
             self.unanswered = 0;
         }
-        if let Some(manual) = self.manual.filter(|manual| manual.run == run) {
-            self.on_manual_claimed(now, manual, verdict, effects);
+        if let Some(manual) = self.manual.take_if(|manual| manual.run == run) {
+            self.on_manual_claimed(now, *manual, verdict, effects);
             return;
         }
-        match self.asked {
-            Asked::Claim(asked) if asked.run == run => self.on_tick_claimed(now, asked, verdict, effects),
+        match &self.asked {
+            Asked::Claim(asked) if asked.run == run => {
+                let asked = **asked;
+                self.on_tick_claimed(now, asked, verdict, effects);
+            }
             Asked::Claim(_) | Asked::Advance(_) | Asked::Nothing => {
                 // Asked before the actor died. A grant that nobody waits for must not hold its key.
                 if let Verdict::Granted { token, .. } = verdict {
@@ -556,14 +560,13 @@ impl JobMachine {
             }
             Verdict::Unavailable { reason } => {
                 let again_at = Some(self.again_at(now));
-                self.asked = Asked::Claim(TickAsked { again_at, ..asked });
+                self.asked = Asked::Claim(Box::new(TickAsked { again_at, ..asked }));
                 effects.push(Effect::Unavailable { reason });
             }
         }
     }
 
     fn on_manual_claimed(&mut self, now: Now, manual: Manual, verdict: Verdict, effects: &mut Effects) {
-        self.manual = None;
         let refused = |refusal, effects: &mut Effects| {
             if !manual.abandoned {
                 effects.push(Effect::Answer(Err(refusal)));
@@ -599,13 +602,14 @@ impl JobMachine {
                 refused(Refusal::Unavailable { reason }, effects);
                 // It may have been granted: find out, and close it.
                 let again_at = Some(self.again_at(now));
-                self.manual = Some(Manual { abandoned: true, again_at, ..manual });
+                self.manual = Some(Box::new(Manual { abandoned: true, again_at, ..manual }));
             }
         }
     }
 
     fn on_advanced(&mut self, now: Now, moved: Moved, effects: &mut Effects) {
-        let Asked::Advance(asked) = self.asked else { return };
+        let Asked::Advance(asked) = &self.asked else { return };
+        let asked = **asked;
         self.asked = Asked::Nothing;
         match moved {
             Moved::Done => {
@@ -638,9 +642,9 @@ impl JobMachine {
             effects.push(Effect::Complete { run: run.run, token, outcome });
         }
         if let Some(started_at) = started_at {
-            self.last = Some(LastRun { run: run.run, outcome, started_at, took });
+            self.last = Some(Box::new(LastRun { run: run.run, outcome, started_at, took }));
         }
-        let ActiveRun { run, tick, cancelled, .. } = run;
+        let ActiveRun { run, tick, cancelled, .. } = *run;
         effects.push(Effect::Ended(Ended { run, tick, outcome, cancelled, end, started_at, took }));
     }
 
@@ -699,7 +703,7 @@ impl JobMachine {
             return;
         };
         let claim = TickClaim { fire_time: due.newest, expected: self.stored, skips, term };
-        self.asked = Asked::Claim(TickAsked {
+        self.asked = Asked::Claim(Box::new(TickAsked {
             run: now.spare,
             claim,
             decided: self.decided,
@@ -707,14 +711,14 @@ impl JobMachine {
             misfired,
             at_least: due.at_least,
             again_at: None,
-        });
+        }));
         effects.push(Effect::Claim { run: now.spare, tick: Some(claim), settle: false });
     }
 
     fn start(&mut self, now: Now, start: Start, effects: &mut Effects) {
         debug_assert!(self.run.is_none(), "one run at a time");
         let deadline = self.policies.timeout.map(|timeout| now.elapsed.saturating_add(timeout));
-        self.run = Some(ActiveRun {
+        self.run = Some(Box::new(ActiveRun {
             run: start.run,
             tick: start.tick,
             started_at: now.wall,
@@ -724,7 +728,7 @@ impl JobMachine {
             abort_at: None,
             aborted: false,
             lost: false,
-        });
+        }));
         effects.push(Effect::Start(Start { deadline, ..start }));
     }
 
@@ -759,7 +763,7 @@ impl JobMachine {
         }
         let skips = std::mem::take(&mut self.skips);
         let advance = Advance { expected: self.stored, to: FireTime::new(self.decided), skips, term };
-        self.asked = Asked::Advance(advance);
+        self.asked = Asked::Advance(Box::new(advance));
         effects.push(Effect::Advance(advance));
     }
 
