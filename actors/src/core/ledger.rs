@@ -4,11 +4,12 @@
 //! change hands, and faults. An adapter to a database enforces the same rules in its statements.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque, hash_map::DefaultHasher},
+    collections::{VecDeque, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
 };
 
 use chrono::{DateTime, Utc};
+use foldhash::{HashMap, HashSet};
 
 use crate::{
     core::time::FireTime,
