@@ -18,9 +18,15 @@ pub(crate) enum Placement {
 
 impl Placement {
     /// Starts the `nth` actor, whose mailbox was made before so that its address is known at once.
-    pub(crate) fn start(&self, nth: u64, actor: JobActor, mailbox: AddressReceiver<JobActor>) {
+    ///
+    /// It is made where it lives: what waits for a busy thread is small, and nothing is copied from the memory of one
+    /// thread to that of another.
+    pub(crate) fn start<F>(&self, nth: u64, make: F, mailbox: AddressReceiver<JobActor>)
+    where
+        F: FnOnce() -> JobActor + Send + 'static,
+    {
         let start = move || {
-            actix_rt::spawn(Context::with_receiver(mailbox).into_future(actor));
+            actix_rt::spawn(Context::with_receiver(mailbox).into_future(make()));
         };
         match self {
             Self::Arbiters(arbiters) => {

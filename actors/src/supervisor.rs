@@ -283,8 +283,7 @@ impl SupervisorActor {
         for definition in definitions {
             let name = definition.name.clone();
             let fires = definition.policies.fires;
-            let remains = Remains::none(&definition, now);
-            let job = self.start_actor(Arc::new(definition), remains);
+            let job = self.start_actor(Arc::new(definition), move |job| Remains::none(&job.definition, now));
             self.publish(|| EventKind::JobAdded { job: name.clone() });
             self.resume(&job, fires, now);
             self.jobs.insert(name, Entry { job, restarts: Restarts::default(), broken: false });
@@ -294,7 +293,10 @@ impl SupervisorActor {
         Ok(names)
     }
 
-    fn start_actor(&mut self, definition: Arc<Definition>, remains: Remains) -> Arc<JobRef> {
+    fn start_actor<R>(&mut self, definition: Arc<Definition>, remains: R) -> Arc<JobRef>
+    where
+        R: FnOnce(&JobRef) -> Remains + Send + 'static,
+    {
         self.generations += 1;
         let (sender, receiver) = channel(JOB_MAILBOX);
         let job = Arc::new(JobRef {
@@ -304,8 +306,14 @@ impl SupervisorActor {
             addr: Addr::new(sender),
             node: self.node().clone(),
         });
-        let actor = JobActor::new(job.clone(), remains);
-        self.parts.placement.start(self.generations, actor, receiver);
+        let make = {
+            let job = job.clone();
+            move || {
+                let remains = remains(&job);
+                JobActor::new(job, remains)
+            }
+        };
+        self.parts.placement.start(self.generations, make, receiver);
         job
     }
 
@@ -429,7 +437,7 @@ impl SupervisorActor {
         let name = &job.definition.name;
         let now = self.node().clock.elapsed();
         if self.retiring.remove(&job.generation).is_some() {
-            let successor = self.start_actor(job.definition.clone(), remains);
+            let successor = self.start_actor(job.definition.clone(), move |_| remains);
             self.retiring.insert(successor.generation, successor);
             return;
         }
@@ -448,7 +456,7 @@ impl SupervisorActor {
         entry.broken = restarts > RESTARTS_MAX;
         let broken = entry.broken;
         let cursor = remains.machine.cursor();
-        let successor = self.start_actor(job.definition.clone(), remains);
+        let successor = self.start_actor(job.definition.clone(), move |_| remains);
         if let Some(entry) = self.jobs.get_mut(name) {
             entry.job = successor.clone();
         }
