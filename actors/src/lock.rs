@@ -6,6 +6,7 @@
 //! what is pending, tells the jobs whose keys are gone, and opens another session. Nothing survives a restart.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll},
@@ -116,9 +117,9 @@ pub(crate) struct LockActor {
     session: Option<Session>,
     reopenings: u32,
     first_session: FirstSession,
-    claims: Vec<ClaimRun>,
-    moves: Vec<AdvanceCursor>,
-    ends: Vec<Completion>,
+    claims: VecDeque<ClaimRun>,
+    moves: VecDeque<AdvanceCursor>,
+    ends: VecDeque<Completion>,
     /// How many batches of ends wait to be tried again.
     ends_delayed: u32,
     held: HashMap<RunId, Held>,
@@ -140,9 +141,9 @@ impl LockActor {
             session: None,
             reopenings: 0,
             first_session: FirstSession::Awaited(Vec::new()),
-            claims: Vec::new(),
-            moves: Vec::new(),
-            ends: Vec::new(),
+            claims: VecDeque::new(),
+            moves: VecDeque::new(),
+            ends: VecDeque::new(),
             ends_delayed: 0,
             held: HashMap::new(),
             round_started: None,
@@ -392,11 +393,8 @@ pub(crate) fn report_lost(node: &Node, lost: &LostRun) {
     node.publisher.publish(|| EventKind::RunLost { job, run, fire_time });
 }
 
-fn take_batch<T>(pending: &mut Vec<T>) -> Vec<T> {
-    if pending.len() <= BATCH_MAX {
-        return std::mem::take(pending);
-    }
-    pending.drain(..BATCH_MAX).collect()
+fn take_batch<T>(pending: &mut VecDeque<T>) -> Vec<T> {
+    pending.drain(..pending.len().min(BATCH_MAX)).collect()
 }
 
 fn request(claim: &ClaimRun) -> ClaimRequest {
@@ -461,7 +459,7 @@ impl Handler<ClaimRun> for LockActor {
     type Result = ();
 
     fn handle(&mut self, claim: ClaimRun, _: &mut Self::Context) {
-        self.claims.push(claim);
+        self.claims.push_back(claim);
     }
 }
 
@@ -469,7 +467,7 @@ impl Handler<AdvanceCursor> for LockActor {
     type Result = ();
 
     fn handle(&mut self, advance: AdvanceCursor, _: &mut Self::Context) {
-        self.moves.push(advance);
+        self.moves.push_back(advance);
     }
 }
 
@@ -481,7 +479,7 @@ impl Handler<CompleteRun> for LockActor {
         if let Some(Held { job, token }) = self.held.get(&run) {
             let job = &job.definition;
             let (job, key): (JobName, LockKey) = (job.name.clone(), job.key.clone());
-            self.ends.push(Completion { job, key, run, token: *token, outcome });
+            self.ends.push_back(Completion { job, key, run, token: *token, outcome });
         }
     }
 }
