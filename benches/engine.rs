@@ -64,8 +64,13 @@ struct Plan {
 
 impl Plan {
     fn of(arguments: &[String]) -> anyhow::Result<Self> {
-        let mut plan =
-            Self { sizes: Vec::new(), repetitions: 3, window: Duration::from_millis(2_000), arbiters: 0, body_threads: 0 };
+        let mut plan = Self {
+            sizes: Vec::new(),
+            repetitions: 3,
+            window: Duration::from_millis(2_000),
+            arbiters: 0,
+            body_threads: 0,
+        };
         let mut million = false;
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
@@ -80,7 +85,9 @@ impl Plan {
                 "--body-threads" => plan.body_threads = number()?,
                 "1k" => plan.sizes.push(1_000),
                 "100k" => plan.sizes.push(100_000),
-                other => bail!("{other}: not one of 1k, 100k, --quick, --million, --arbiters N, --body-threads N"),
+                other => {
+                    bail!("{other}: not one of 1k, 100k, --quick, --million, --arbiters N, --body-threads N")
+                }
             }
         }
         if plan.sizes.is_empty() {
@@ -94,12 +101,16 @@ impl Plan {
 
     fn run(&self) -> anyhow::Result<()> {
         let processors = thread::available_parallelism().map_or(1, usize::from);
-        println!("callsheet beside bare tokio timers, {processors} processors; median (min..max), x = callsheet / tokio\n");
+        println!(
+            "callsheet beside bare tokio timers, {processors} processors; median (min..max), x = callsheet / tokio\n"
+        );
         for &jobs in &self.sizes {
             self.idle(jobs)?;
         }
         self.burst()?;
-        println!("ticks: a trivial body each, phases spread evenly; lateness = start of the body - fire time, in ms");
+        println!(
+            "ticks: a trivial body each, phases spread evenly; lateness = start of the body - fire time, in ms"
+        );
         println!(
             "{:>9} {:>10}  {:<16} {:>10} {:>9} {:>9} {:>15} {:>15} {:>9} {:>9}",
             "jobs", "offered/s", "", "started/s", "overlap/s", "misfire/s", "p50", "p99", "max", "CPU µs"
@@ -116,7 +127,8 @@ impl Plan {
     fn idle(&self, jobs: u64) -> anyhow::Result<()> {
         let case = Case { kind: Kind::Idle, jobs, period: FAR, ..self.case() };
         let repetitions = if jobs > 100_000 { 1 } else { self.repetitions };
-        let [callsheet, tokio] = [Side::Callsheet, Side::Tokio].map(|side| case.on(side).repeated(repetitions));
+        let [callsheet, tokio] =
+            [Side::Callsheet, Side::Tokio].map(|side| case.on(side).repeated(repetitions));
         let (callsheet, tokio) = (callsheet?, tokio?);
         println!("{jobs} idle jobs{:24} {:>26} {:>26} {:>8}", "", "callsheet", "tokio", "x");
         for (what, key) in [
@@ -136,7 +148,8 @@ impl Plan {
     fn burst(&self) -> anyhow::Result<()> {
         const JOBS: u64 = 10_000;
         let case = Case { kind: Kind::Burst, jobs: JOBS, period: Duration::from_millis(500), ..self.case() };
-        let [callsheet, tokio] = [Side::Callsheet, Side::Tokio].map(|side| case.on(side).repeated(self.repetitions));
+        let [callsheet, tokio] =
+            [Side::Callsheet, Side::Tokio].map(|side| case.on(side).repeated(self.repetitions));
         let (callsheet, tokio) = (callsheet?, tokio?);
         println!("{JOBS} jobs at one instant{:16} {:>26} {:>26} {:>8}", "", "callsheet", "tokio", "x");
         for (what, key) in [("until the last has started, ms", "last_ms"), ("lost", "lost")] {
@@ -301,7 +314,9 @@ impl FromStr for Case {
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
         let numbers: Vec<u64> = text.split(' ').map(str::parse).collect::<Result<_, _>>()?;
-        let [kind, side, jobs, period, window, arbiters, body_threads] = numbers[..] else { bail!("{text}: not a case") };
+        let [kind, side, jobs, period, window, arbiters, body_threads] = numbers[..] else {
+            bail!("{text}: not a case")
+        };
         Ok(Self {
             kind: [Kind::Idle, Kind::Burst, Kind::Ticks][kind as usize],
             side: [Side::Callsheet, Side::CallsheetLocal, Side::Tokio, Side::TokioOneThread][side as usize],

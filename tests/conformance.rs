@@ -57,7 +57,8 @@ impl Cluster for StoreCluster {
     }
 
     fn kill(&mut self, backend: &Arc<dyn Backend>) -> BoxFuture<'_, ()> {
-        let dead = self.nodes.iter().find(|(_, node)| Arc::ptr_eq(node, backend)).expect("a node of this cluster");
+        let dead =
+            self.nodes.iter().find(|(_, node)| Arc::ptr_eq(node, backend)).expect("a node of this cluster");
         self.store.end_session(dead.0);
         async {}.boxed()
     }

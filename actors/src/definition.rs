@@ -247,7 +247,10 @@ impl Job {
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 /// Refuses a schedule that never fires, and one that panics when it is asked: better now than in its actor.
-fn check_schedule(schedule: Arc<dyn Schedule>, now: DateTime<Utc>) -> Result<(Arc<dyn Schedule>, Arc<str>), Faults> {
+fn check_schedule(
+    schedule: Arc<dyn Schedule>,
+    now: DateTime<Utc>,
+) -> Result<(Arc<dyn Schedule>, Arc<str>), Faults> {
     let asked = catch_unwind(AssertUnwindSafe(|| {
         let fires = schedule.next_after(now).is_some() || schedule.previous_before(now).is_some();
         (schedule.to_string(), fires)
@@ -255,7 +258,8 @@ fn check_schedule(schedule: Arc<dyn Schedule>, now: DateTime<Utc>) -> Result<(Ar
     match asked {
         Ok((description, true)) => Ok((schedule, description.into())),
         Ok((description, false)) => {
-            Err(Fault::new("schedule", description, "it never fires", "give it at least one fire time").into())
+            Err(Fault::new("schedule", description, "it never fires", "give it at least one fire time")
+                .into())
         }
         Err(_) => Err(Fault::new(
             "schedule",

@@ -10,7 +10,7 @@ use actix::prelude::*;
 
 use crate::{
     CALL_DEADLINE,
-    core::election::{Effect, ElectionMachine, Effects, Input},
+    core::election::{Effect, Effects, ElectionMachine, Input},
     event::EventKind,
     name::Term,
     node::Node,
@@ -152,7 +152,9 @@ impl ElectionActor {
 const TIMER_MIN: Duration = Duration::from_millis(1);
 
 /// The answer of the elector, or why there is none.
-async fn with_deadline<T, E: std::error::Error>(call: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+async fn with_deadline<T, E: std::error::Error>(
+    call: impl Future<Output = Result<T, E>>,
+) -> Result<T, String> {
     match tokio::time::timeout(CALL_DEADLINE, call).await {
         Ok(answer) => answer.map_err(|error| error.to_string()),
         Err(_) => Err("the store did not answer within the deadline".to_owned()),

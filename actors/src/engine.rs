@@ -19,17 +19,19 @@ use crate::{
     CALL_DEADLINE,
     body::LocalBodies,
     definition::Job,
+    drain::ShutdownReport,
     election::ElectionActor,
     error::{AddError, Fault, Faults, StartError},
     event::Event,
     listener::{Listen, ListenerActor, Publisher},
     lock::{AwaitSession, LockActor},
+    message::{AddJobs, Shutdown},
     metrics::{JOB_LABELS_DEFAULT, Meters},
     name::{NodeId, RunIds},
     node::{Leadership, Node},
     placement::Placement,
     port::{Backend, Clock, RuntimeSpawner, Spawner, SystemClock},
-    supervisor::{AddJobs, SHUTDOWN_GRACE_DEFAULT, Shutdown, Supervised, SupervisorActor, define_all},
+    supervisor::{SHUTDOWN_GRACE_DEFAULT, Supervised, SupervisorActor, define_all},
 };
 
 /// The most threads of each kind.
@@ -111,8 +113,8 @@ impl EngineOptions {
 #[derive(Clone)]
 pub struct Engine {
     supervisor: Addr<SupervisorActor>,
-    /// True when every thread has ended.
-    stopped: watch::Receiver<bool>,
+    /// The report, when every thread has ended.
+    stopped: watch::Receiver<Option<ShutdownReport>>,
 }
 
 impl Engine {
@@ -129,7 +131,11 @@ impl Engine {
     /// Dropping the future may leave the engine running without a handle.
     pub async fn start(options: EngineOptions) -> Result<Self, StartError> {
         options.check().map_err(StartError::Invalid)?;
-        if options.arbiters == 0 { Self::start_here(options).await } else { Self::start_threads(options).await }
+        if options.arbiters == 0 {
+            Self::start_here(options).await
+        } else {
+            Self::start_threads(options).await
+        }
     }
 
     /// The one address that an application talks to.
@@ -137,14 +143,17 @@ impl Engine {
         &self.supervisor
     }
 
-    /// Resolves when the engine has stopped and its threads have ended.
+    /// Resolves when the engine has stopped and its threads have ended, or are left behind because they are blocked.
     ///
     /// # Cancel safety
     ///
     /// Safe.
-    pub async fn stopped(&self) {
-        // An error: the sender is gone, and with it the engine.
-        let _ = self.stopped.clone().wait_for(|stopped| *stopped).await;
+    pub async fn stopped(&self) -> ShutdownReport {
+        match self.stopped.clone().wait_for(Option::is_some).await {
+            Ok(report) => report.clone().unwrap_or_default(),
+            // The sender is gone, and with it the engine.
+            Err(_) => ShutdownReport::default(),
+        }
     }
 
     async fn start_here(options: EngineOptions) -> Result<Self, StartError> {
@@ -154,26 +163,32 @@ impl Engine {
         if !in_local_set {
             return Err(StartError::NoLocalSet);
         }
-        let spawner = options.spawner.clone().unwrap_or_else(|| Arc::new(RuntimeSpawner::new(runtime::Handle::current())));
-        let threads = Threads { placement: Placement::Here, coordination: None, local_bodies: LocalBodies::Here, spawner };
+        let spawner = options
+            .spawner
+            .clone()
+            .unwrap_or_else(|| Arc::new(RuntimeSpawner::new(runtime::Handle::current())));
+        let threads = Threads {
+            placement: Placement::Here,
+            coordination: None,
+            local_bodies: LocalBodies::Here,
+            spawner,
+        };
         let (supervisor, over) = start_actors(options, threads).await?;
-        let (sender, stopped) = watch::channel(false);
+        let (sender, stopped) = watch::channel(None);
         actix_rt::spawn(async move {
-            // An error is the expected end: the supervisor dropped its side.
-            let _ = over.await;
-            sender.send_replace(true);
+            sender.send_replace(Some(over.await.unwrap_or_default()));
         });
         Ok(Self { supervisor, stopped })
     }
 
     async fn start_threads(options: EngineOptions) -> Result<Self, StartError> {
         let (ready, started) = oneshot::channel();
-        let (sender, stopped) = watch::channel(false);
+        let (sender, stopped) = watch::channel(None);
         thread::Builder::new()
             .name("callsheet".to_owned())
             .spawn(move || {
-                run_threads(options, ready);
-                sender.send_replace(true);
+                let report = run_threads(options, ready);
+                sender.send_replace(Some(report));
             })
             .map_err(StartError::Threads)?;
         let supervisor = started.await.unwrap_or(Err(StartError::Died))?;
@@ -182,25 +197,43 @@ impl Engine {
 }
 
 /// The engine's own thread, from start to end.
-fn run_threads(options: EngineOptions, ready: oneshot::Sender<Result<Addr<SupervisorActor>, StartError>>) {
+fn run_threads(
+    options: EngineOptions,
+    ready: oneshot::Sender<Result<Addr<SupervisorActor>, StartError>>,
+) -> ShutdownReport {
     let system = System::new();
     let made = system.block_on(async { EngineThreads::make(&options) });
     let (engine, threads) = match made {
         Ok(made) => made,
         // Whoever started it may have given up, here and below.
-        Err(error) => return drop(ready.send(Err(StartError::Threads(error)))),
+        Err(error) => {
+            let _ = ready.send(Err(StartError::Threads(error)));
+            return ShutdownReport::default();
+        }
     };
-    system.block_on(async {
+    let report = system.block_on(async {
         match start_actors(options, threads).await {
             Ok((supervisor, over)) => {
                 let _ = ready.send(Ok(supervisor));
-                let _ = over.await;
+                let report = over.await.unwrap_or_default();
+                for _ in 0..LAST_TURNS {
+                    // Tasks of this thread still answer those who asked for the shutdown by message.
+                    tokio::task::yield_now().await;
+                }
+                report
             }
-            Err(error) => drop(ready.send(Err(error))),
+            Err(error) => {
+                let _ = ready.send(Err(error));
+                ShutdownReport::default()
+            }
         }
     });
     engine.stop();
+    report
 }
+
+/// How often the tasks of the engine's thread get another turn at its end.
+const LAST_TURNS: usize = 16;
 
 /// The threads that the engine owns.
 struct EngineThreads {
@@ -284,8 +317,9 @@ struct Threads {
 async fn start_actors(
     options: EngineOptions,
     threads: Threads,
-) -> Result<(Addr<SupervisorActor>, oneshot::Receiver<()>), StartError> {
-    let EngineOptions { backend, jobs, listeners, clock, job_labels_max, shutdown_grace, node: id, .. } = options;
+) -> Result<(Addr<SupervisorActor>, oneshot::Receiver<ShutdownReport>), StartError> {
+    let EngineOptions { backend, jobs, listeners, clock, job_labels_max, shutdown_grace, node: id, .. } =
+        options;
     let meters = Arc::new(Meters::new(job_labels_max));
     let publisher = Publisher::new(id, clock.clone(), meters.clone());
     let node = Arc::new(Node {

@@ -289,11 +289,18 @@ pub(crate) fn conclude(job: &JobRef, ended: Ended) {
         let name = job.definition.name.clone();
         match (outcome, end) {
             (Outcome::Failed, End::Failed(error)) => EventKind::RunFailed { job: name, run, took, error },
-            (Outcome::Panicked, End::Panicked(message)) => EventKind::RunPanicked { job: name, run, took, message },
+            (Outcome::Panicked, End::Panicked(message)) => {
+                EventKind::RunPanicked { job: name, run, took, message }
+            }
             (Outcome::TimedOut, _) => EventKind::RunTimedOut { job: name, run, took },
             (Outcome::Succeeded, _) => EventKind::RunSucceeded { job: name, run, took },
             (Outcome::Cancelled | Outcome::Failed | Outcome::Panicked | Outcome::Lost, _) => {
-                EventKind::RunCancelled { job: name, run, took, why: cancelled.unwrap_or(CancelReason::Dropped) }
+                EventKind::RunCancelled {
+                    job: name,
+                    run,
+                    took,
+                    why: cancelled.unwrap_or(CancelReason::Dropped),
+                }
             }
         }
     });

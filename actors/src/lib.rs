@@ -26,6 +26,7 @@ mod event;
 mod job;
 mod listener;
 mod lock;
+mod message;
 pub mod metrics;
 mod name;
 mod node;
@@ -53,11 +54,14 @@ pub use crate::{
     event::{CancelReason, Event, EventKind, Outcome, StepDownReason},
     job::{ActiveRunStatus, JobState, JobStatus, LastRunStatus},
     listener::{EVENTS_MAX, Listen, SUBSCRIBER_EVENTS_MAX},
+    message::{
+        AddJob, AddJobs, Health, HealthReport, JobDetails, JobPage, ListJobs, PAGE_MAX, RemoveJobs, Selector,
+        Shutdown, TriggerJob,
+    },
     name::{FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
     run::{IntoRunResult, Origin, Run, RunError, RunResult},
     supervisor::{
-        AddJob, AddJobs, Health, HealthReport, JobDetails, JobPage, ListJobs, PAGE_MAX, RESTART_PERIOD, RESTARTS_MAX,
-        RemoveJobs, SHUTDOWN_GRACE_DEFAULT, Selector, Shutdown, SupervisorActor, TriggerJob,
+        RESTART_PERIOD, RESTARTS_MAX, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT, SupervisorActor,
     },
 };
 

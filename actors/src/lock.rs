@@ -27,8 +27,8 @@ use crate::{
     name::{FencingToken, JobName, LockKey, RunId},
     node::{JobRef, Node},
     port::{
-        ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, LockError, Locker, LostRun, Moved, Session,
-        TickClaim, Verdict,
+        ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, LockError, Locker, LostRun,
+        Moved, Session, TickClaim, Verdict,
     },
     supervisor::SessionNews,
 };
@@ -153,7 +153,8 @@ impl LockActor {
 
     fn open_session(&mut self, ctx: &mut Context<Self>) {
         let locker = self.locker.clone();
-        let call = async move { timeout(CALL_DEADLINE, locker.open()).await.unwrap_or(Err(LockError::Timeout)) };
+        let call =
+            async move { timeout(CALL_DEADLINE, locker.open()).await.unwrap_or(Err(LockError::Timeout)) };
         ctx.spawn(call.into_actor(self).map(|opened, actor, ctx| actor.on_opened(opened, ctx)));
     }
 
@@ -243,14 +244,17 @@ impl LockActor {
         let cursor_moves: Vec<_> = moves.iter().map(cursor_move).collect();
         let locker = self.locker.clone();
         Some(Box::pin(async move {
-            let ended = async {
-                if ends.is_empty() { Ok(Vec::new()) } else { call(locker.complete(&ends)).await }
-            };
+            let ended =
+                async { if ends.is_empty() { Ok(Vec::new()) } else { call(locker.complete(&ends)).await } };
             let claimed = async {
                 if requests.is_empty() { Ok(Vec::new()) } else { call(locker.claim(&requests)).await }
             };
             let moved = async {
-                if cursor_moves.is_empty() { Ok(Vec::new()) } else { call(locker.advance(&cursor_moves)).await }
+                if cursor_moves.is_empty() {
+                    Ok(Vec::new())
+                } else {
+                    call(locker.advance(&cursor_moves)).await
+                }
             };
             // Side by side, so that an adapter can send all before it waits; polled in this order, so that a key that
             // is freed in this round can be claimed in it.
@@ -261,7 +265,8 @@ impl LockActor {
 
     fn on_round(&mut self, round: Round, ctx: &mut Context<Self>) {
         let started = self.round_started.take();
-        let Round { session, ended: (ends, ended), claimed: (claims, claimed), moved: (moves, moved) } = round;
+        let Round { session, ended: (ends, ended), claimed: (claims, claimed), moved: (moves, moved) } =
+            round;
         self.on_ended(ends, ended, ctx);
         if !claims.is_empty() {
             let took = started.map(|started| self.node.clock.elapsed().saturating_sub(started));
@@ -303,7 +308,12 @@ impl LockActor {
         }
     }
 
-    fn on_claimed(&mut self, session: Session, claims: Vec<ClaimRun>, claimed: Result<Vec<Verdict>, LockError>) {
+    fn on_claimed(
+        &mut self,
+        session: Session,
+        claims: Vec<ClaimRun>,
+        claimed: Result<Vec<Verdict>, LockError>,
+    ) {
         let verdicts = claimed.unwrap_or_else(|error| {
             self.failed("claim", &error);
             vec![Verdict::Unavailable { reason: error.to_string() }; claims.len()]
@@ -360,7 +370,8 @@ impl LockActor {
 
     /// Ends the session once nothing is left to write.
     fn close_if_done(&mut self, ctx: &mut Context<Self>) {
-        let busy = self.session.is_some() && !(self.ends.is_empty() && self.ends_delayed == 0 && self.claims.is_empty());
+        let busy = self.session.is_some()
+            && !(self.ends.is_empty() && self.ends_delayed == 0 && self.claims.is_empty());
         if busy || self.closing.is_none() || self.round_started.is_some() {
             return;
         }
@@ -399,7 +410,13 @@ fn take_batch<T>(pending: &mut VecDeque<T>) -> Vec<T> {
 
 fn request(claim: &ClaimRun) -> ClaimRequest {
     let definition = &claim.job.definition;
-    ClaimRequest { job: definition.name.clone(), key: definition.key.clone(), run: claim.run, tick: claim.tick, settle: claim.settle }
+    ClaimRequest {
+        job: definition.name.clone(),
+        key: definition.key.clone(),
+        run: claim.run,
+        tick: claim.tick,
+        settle: claim.settle,
+    }
 }
 
 fn cursor_move(AdvanceCursor { job, advance }: &AdvanceCursor) -> CursorMove {

@@ -61,7 +61,8 @@ async fn run(task: RunTask, mut report: Report) {
         token: start.token,
     });
 
-    let (abort_outside, abort_inside) = if abortable { (Some(registration), None) } else { (None, Some(registration)) };
+    let (abort_outside, abort_inside) =
+        if abortable { (Some(registration), None) } else { (None, Some(registration)) };
     let run = Run::new(Parts {
         id: start.run,
         job: name(),

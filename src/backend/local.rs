@@ -6,8 +6,8 @@ use callsheet_actors::{
     JobName, Term,
     core::ledger::Ledger,
     port::{
-        Backend, Campaign, ClaimRequest, Clock, Completed, Completion, CursorMove, ElectError, Elector, Enrolled, Enrolment,
-        Grant, LockError, Locker, LostRun, Moved, Renewal, Session, Verdict,
+        Backend, Campaign, ClaimRequest, Clock, Completed, Completion, CursorMove, ElectError, Elector,
+        Enrolled, Enrolment, Grant, LockError, Locker, LostRun, Moved, Renewal, Session, Verdict,
     },
 };
 use futures_util::{

@@ -123,8 +123,12 @@ impl ElectionMachine {
                 self.step_down(StepDownReason::SessionLost, &mut effects);
                 self.state = State::Idle;
             }
-            Input::CampaignEnded { started, answer } => self.on_campaign_ended(now, started, answer, &mut effects),
-            Input::RenewalEnded { started, answer } => self.on_renewal_ended(now, started, answer, &mut effects),
+            Input::CampaignEnded { started, answer } => {
+                self.on_campaign_ended(now, started, answer, &mut effects)
+            }
+            Input::RenewalEnded { started, answer } => {
+                self.on_renewal_ended(now, started, answer, &mut effects)
+            }
             Input::Deposed { term } => {
                 if self.leading().is_some_and(|leading| leading.term == term) {
                     self.step_down(StepDownReason::Deposed, &mut effects);
@@ -142,9 +146,7 @@ impl ElectionMachine {
         let at = match self.state {
             State::Idle | State::Campaigning => None,
             State::Waiting { until } => Some(until),
-            State::Leading(leading) => {
-                [leading.renew_at, leading.trusted_until].into_iter().flatten().min()
-            }
+            State::Leading(leading) => [leading.renew_at, leading.trusted_until].into_iter().flatten().min(),
         };
         at.map(|at| at.saturating_sub(now))
     }
@@ -260,7 +262,8 @@ impl ElectionMachine {
 
     /// Steps down if the trust has run out.
     fn expire(&mut self, now: Duration, effects: &mut Effects) {
-        let expired = self.leading().and_then(|leading| leading.trusted_until).is_some_and(|until| until <= now);
+        let expired =
+            self.leading().and_then(|leading| leading.trusted_until).is_some_and(|until| until <= now);
         if expired {
             self.step_down(StepDownReason::TrustExpired, effects);
             self.campaign(effects);
@@ -375,7 +378,8 @@ mod tests {
         let mut machine = leader();
         machine.step(s(2), Input::WakeUp);
 
-        let effects = machine.step(s(9), Input::RenewalEnded { started: s(2), answer: Some(Renewal::Renewed) });
+        let effects =
+            machine.step(s(9), Input::RenewalEnded { started: s(2), answer: Some(Renewal::Renewed) });
 
         assert_eq!(effects[..], [Effect::Lost(TERM, StepDownReason::TrustExpired), Effect::Campaign]);
     }

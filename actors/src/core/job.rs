@@ -556,7 +556,7 @@ impl JobMachine {
             },
             Verdict::NotYet { wait } => {
                 self.undo(asked);
-                self.hold_until = Some(now.elapsed + wait);
+                self.hold_until = Some(now.elapsed.saturating_add(wait));
             }
             Verdict::Unavailable { reason } => {
                 let again_at = Some(self.again_at(now));
@@ -698,7 +698,8 @@ impl JobMachine {
                 effects.push(skipped_before(due.newest, misfired, due.at_least));
             }
             effects.push(Effect::Count { started: 1, skips });
-            let start = Start { run: now.spare, tick: Some(due.newest), term: None, token: None, deadline: None };
+            let start =
+                Start { run: now.spare, tick: Some(due.newest), term: None, token: None, deadline: None };
             self.start(now, start, effects);
             return;
         };

@@ -21,9 +21,10 @@ use crate::{
     engine::{Engine, EngineOptions},
     error::AddError,
     event::EventKind,
+    message::{AddJob, Shutdown},
     name::{JobName, NodeId, RunId},
     port::{Clock, Schedule, Spawner},
-    supervisor::{AddJob, Shutdown, SupervisorActor},
+    supervisor::SupervisorActor,
     testkit::{Recorded, Recorder, SharedStore, VirtualClock},
 };
 
@@ -376,7 +377,8 @@ impl Rig {
     fn read_counters(&mut self) {
         for (key, _, _, value) in self.snapshotter.snapshot().into_vec() {
             let DebugValue::Counter(value) = value else { continue };
-            let labels: Vec<_> = key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+            let labels: Vec<_> =
+                key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
             *self.counters.entry((key.key().name().to_owned(), labels.join(","))).or_default() += value;
         }
     }
