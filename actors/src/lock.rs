@@ -6,7 +6,7 @@
 //! what is pending, tells the jobs whose keys are gone, and opens another session. Nothing survives a restart.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll},
@@ -14,7 +14,6 @@ use std::{
 };
 
 use actix::prelude::*;
-use foldhash::{HashMap, HashMapExt};
 use futures_util::future::{BoxFuture, join3};
 use tokio::{sync::oneshot, time::timeout};
 
