@@ -52,8 +52,8 @@ impl Builder {
         self
     }
 
-    /// The threads of the job actors, whose timers they keep; at most 256. Default: one less than there are
-    /// processors, at least 1 and at most 4.
+    /// The threads of the job actors, whose timers they keep; at most 256. Default: the number of processors, at
+    /// most 4.
     ///
     /// 0 puts every actor on the caller's `LocalSet`: [`start`](Self::start) must then be called inside one, and the
     /// jobs fire only while it runs.

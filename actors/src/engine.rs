@@ -51,8 +51,8 @@ pub struct EngineOptions {
     pub clock: Arc<dyn Clock>,
     /// Who runs the bodies. Default: a multi-threaded runtime of the engine's own.
     pub spawner: Option<Arc<dyn Spawner>>,
-    /// The threads of the job actors. 0 puts every actor on the caller's `LocalSet`. Default: one less than there are
-    /// processors, at least 1 and at most 4.
+    /// The threads of the job actors. 0 puts every actor on the caller's `LocalSet`. Default: the number of processors,
+    /// at most 4.
     pub arbiters: usize,
     /// The threads of the engine's own body runtime. Default: the number of processors.
     pub body_threads: usize,
@@ -76,7 +76,7 @@ impl EngineOptions {
             listeners: Vec::new(),
             clock: Arc::new(SystemClock::default()),
             spawner: None,
-            arbiters: processors.saturating_sub(1).clamp(1, 4),
+            arbiters: processors.clamp(1, 4),
             body_threads: processors.min(THREADS_MAX),
             local_body_threads: 1,
             job_labels_max: JOB_LABELS_DEFAULT,
