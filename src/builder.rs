@@ -123,7 +123,7 @@ impl Builder {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future may leave the engine running without a handle.
+    /// Dropping the future stops what was started, without waiting for it.
     pub async fn start(self) -> Result<Callsheet, StartError> {
         Engine::start(self.into()).await.map(Callsheet::new)
     }

@@ -51,7 +51,7 @@ impl Cluster for StoreCluster {
 
     fn node(&mut self) -> BoxFuture<'_, Arc<dyn Backend>> {
         let id = NodeId::numbered(self.nodes.len() as u128 + 1);
-        let backend: Arc<dyn Backend> = Arc::new(self.store.backend(id));
+        let backend: Arc<dyn Backend> = Arc::new(self.store.backend(id, self.clock.another()));
         self.nodes.push((id, backend.clone()));
         async move { backend }.boxed()
     }

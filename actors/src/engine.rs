@@ -2,7 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, OnceLock, mpsc},
+    sync::{Arc, OnceLock, atomic::AtomicI64, mpsc},
     thread,
     time::Duration,
 };
@@ -128,7 +128,7 @@ impl Engine {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future may leave the engine running without a handle.
+    /// Dropping the future stops what was started, without waiting for it.
     pub async fn start(options: EngineOptions) -> Result<Self, StartError> {
         options.check().map_err(StartError::Invalid)?;
         if options.arbiters == 0 {
@@ -202,11 +202,11 @@ fn run_threads(
     ready: oneshot::Sender<Result<Addr<SupervisorActor>, StartError>>,
 ) -> ShutdownReport {
     let system = System::new();
-    let made = system.block_on(async { EngineThreads::make(&options) });
-    let (engine, threads) = match made {
+    // Outside async code, where a runtime can be dropped if another one cannot be made.
+    let (engine, threads) = match EngineThreads::make(&options) {
         Ok(made) => made,
-        // Whoever started it may have given up, here and below.
         Err(error) => {
+            // Whoever started it may have given up.
             let _ = ready.send(Err(StartError::Threads(error)));
             return ShutdownReport::default();
         }
@@ -214,7 +214,10 @@ fn run_threads(
     let report = system.block_on(async {
         match start_actors(options, threads).await {
             Ok((supervisor, over)) => {
-                let _ = ready.send(Ok(supervisor));
+                if ready.send(Ok(supervisor.clone())).is_err() {
+                    // Nobody waits for it any more, so nobody could ever stop it.
+                    supervisor.do_send(Shutdown { deadline: Duration::ZERO });
+                }
                 let report = over.await.unwrap_or_default();
                 for _ in 0..LAST_TURNS {
                     // Tasks of this thread still answer those who asked for the shutdown by message.
@@ -223,6 +226,7 @@ fn run_threads(
                 report
             }
             Err(error) => {
+                // Whoever started it may have given up.
                 let _ = ready.send(Err(error));
                 ShutdownReport::default()
             }
@@ -243,39 +247,42 @@ struct EngineThreads {
 
 impl EngineThreads {
     fn make(options: &EngineOptions) -> std::io::Result<(Self, Threads)> {
-        let bodies = match &options.spawner {
-            Some(_) => None,
-            None => Some(
-                runtime::Builder::new_multi_thread()
+        let mut made = Self { arbiters: Vec::new(), bodies: None };
+        match made.fill(options) {
+            Ok(threads) => Ok((made, threads)),
+            Err(error) => {
+                made.stop();
+                Err(error)
+            }
+        }
+    }
+
+    fn fill(&mut self, options: &EngineOptions) -> std::io::Result<Threads> {
+        let spawner = match &options.spawner {
+            Some(spawner) => spawner.clone(),
+            None => {
+                let bodies = runtime::Builder::new_multi_thread()
                     .worker_threads(options.body_threads)
                     .thread_name("callsheet-body")
                     .enable_all()
-                    .build()?,
-            ),
-        };
-        let mut arbiters = Vec::new();
-        let mut more = |count: usize| -> std::io::Result<Vec<_>> {
-            let first = arbiters.len();
-            for _ in 0..count {
-                arbiters.push(Arbiter::try_new()?);
+                    .build()?;
+                let handle = bodies.handle().clone();
+                self.bodies = Some(bodies);
+                Arc::new(RuntimeSpawner::new(handle))
             }
-            Ok(arbiters[first..].iter().map(Arbiter::handle).collect())
         };
-        let jobs = more(options.arbiters)?;
-        let coordination = more(1)?;
-        let local = more(options.local_body_threads)?;
-        let spawner = match (&options.spawner, &bodies) {
-            (Some(spawner), _) => spawner.clone(),
-            (None, Some(runtime)) => Arc::new(RuntimeSpawner::new(runtime.handle().clone())),
-            (None, None) => Arc::new(RuntimeSpawner::new(runtime::Handle::current())),
-        };
-        let threads = Threads {
-            placement: Placement::Arbiters(jobs),
-            coordination: coordination.into_iter().next(),
-            local_bodies: LocalBodies::on(local),
-            spawner,
-        };
-        Ok((Self { arbiters, bodies }, threads))
+        let placement = Placement::Arbiters(self.more(options.arbiters)?);
+        let coordination = self.more(1)?.pop();
+        let local_bodies = LocalBodies::on(self.more(options.local_body_threads)?);
+        Ok(Threads { placement, coordination, local_bodies, spawner })
+    }
+
+    fn more(&mut self, count: usize) -> std::io::Result<Vec<ArbiterHandle>> {
+        let first = self.arbiters.len();
+        for _ in 0..count {
+            self.arbiters.push(Arbiter::try_new()?);
+        }
+        Ok(self.arbiters[first..].iter().map(Arbiter::handle).collect())
     }
 
     /// Stops the threads and waits for them, but not for ever: code of the application may block them.
@@ -327,6 +334,7 @@ async fn start_actors(
         clock,
         run_ids: RunIds::of(id),
         leadership: Leadership::default(),
+        clock_ahead: AtomicI64::new(0),
         publisher: publisher.clone(),
         meters,
         spawner: threads.spawner,
@@ -379,12 +387,33 @@ async fn start_actors(
         lock
     };
 
+    let given_up = StopOnDrop(Some(supervisor.clone()));
     match settle_in(&lock, &supervisor, jobs, backend.name()).await {
-        Ok(()) => Ok((supervisor, over)),
+        Ok(()) => {
+            given_up.disarm();
+            Ok((supervisor, over))
+        }
         Err(error) => {
             // Nothing runs yet; an error means that nothing is left to stop.
             let _ = supervisor.send(Shutdown { deadline: Duration::ZERO }).await;
             Err(error)
+        }
+    }
+}
+
+/// Stops an engine whose start was given up.
+struct StopOnDrop(Option<Addr<SupervisorActor>>);
+
+impl StopOnDrop {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if let Some(supervisor) = self.0.take() {
+            supervisor.do_send(Shutdown { deadline: Duration::ZERO });
         }
     }
 }

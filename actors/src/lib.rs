@@ -16,6 +16,7 @@
 //! [`core`] decides and does nothing; the actors do and decide nothing.
 
 mod body;
+mod contained;
 pub mod core;
 mod definition;
 mod drain;
@@ -47,7 +48,7 @@ pub use crate::{
         policy::{Fires, Misfire, OnLost, Overlap, Policies},
         time::FireTime,
     },
-    definition::{Bodiless, Job, TAGS_MAX},
+    definition::{Bodiless, Job, SharedBody, TAGS_MAX},
     drain::{HowDrained, REPORTED_RUNS_MAX, ShutdownReport},
     engine::{Engine, EngineOptions, THREADS_MAX},
     error::{AddError, Fault, Faults, RemoveError, StartError, TriggerError},

@@ -15,15 +15,15 @@ use std::{
 
 use actix::prelude::*;
 use futures_util::future::{BoxFuture, join3};
-use tokio::{sync::oneshot, time::timeout};
+use tokio::sync::oneshot;
 
 use crate::{
-    CALL_DEADLINE,
+    contained::{NoAnswer, contained},
     core::job::{Advance, Input},
     election::{ElectionActor, TermRefused},
     event::{EventKind, Outcome},
     job::Letter,
-    name::{FencingToken, JobName, LockKey, RunId},
+    name::{FencingToken, JobName, LockKey, RunId, Term},
     node::{JobRef, Node},
     port::{
         ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, LockError, Locker, LostRun,
@@ -74,7 +74,10 @@ pub(crate) struct EnrolJobs(pub(crate) Vec<Enrolment>);
 /// Says that jobs were removed on purpose.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct WithdrawJobs(pub(crate) Vec<JobName>);
+pub(crate) struct WithdrawJobs {
+    pub(crate) term: Term,
+    pub(crate) jobs: Vec<JobName>,
+}
 
 /// Closes open runs of dead sessions, up to [`BATCH_MAX`].
 #[derive(Message)]
@@ -152,8 +155,7 @@ impl LockActor {
 
     fn open_session(&mut self, ctx: &mut Context<Self>) {
         let locker = self.locker.clone();
-        let call =
-            async move { timeout(CALL_DEADLINE, locker.open()).await.unwrap_or(Err(LockError::Timeout)) };
+        let call = async move { call(async { locker.open().await }).await };
         ctx.spawn(call.into_actor(self).map(|opened, actor, ctx| actor.on_opened(opened, ctx)));
     }
 
@@ -243,16 +245,25 @@ impl LockActor {
         let cursor_moves: Vec<_> = moves.iter().map(cursor_move).collect();
         let locker = self.locker.clone();
         Some(Box::pin(async move {
-            let ended =
-                async { if ends.is_empty() { Ok(Vec::new()) } else { call(locker.complete(&ends)).await } };
+            let ended = async {
+                if ends.is_empty() {
+                    Ok(Vec::new())
+                } else {
+                    call(async { locker.complete(&ends).await }).await
+                }
+            };
             let claimed = async {
-                if requests.is_empty() { Ok(Vec::new()) } else { call(locker.claim(&requests)).await }
+                if requests.is_empty() {
+                    Ok(Vec::new())
+                } else {
+                    call(async { locker.claim(&requests).await }).await
+                }
             };
             let moved = async {
                 if cursor_moves.is_empty() {
                     Ok(Vec::new())
                 } else {
-                    call(locker.advance(&cursor_moves)).await
+                    call(async { locker.advance(&cursor_moves).await }).await
                 }
             };
             // Side by side, so that an adapter can send all before it waits; polled in this order, so that a key that
@@ -263,6 +274,7 @@ impl LockActor {
     }
 
     fn on_round(&mut self, round: Round, ctx: &mut Context<Self>) {
+        self.node.set_clock_ahead(self.locker.clock_ahead());
         let started = self.round_started.take();
         let Round { session, ended: (ends, ended), claimed: (claims, claimed), moved: (moves, moved) } =
             round;
@@ -326,15 +338,13 @@ impl LockActor {
                     if let Some(tick) = &tick {
                         job.meters.decided(1, &tick.skips);
                     }
-                    if self.session == Some(session) {
-                        self.held.insert(run, Held { job: job.clone(), token: *token });
-                    } else {
-                        // Granted by a session that died before the answer was read.
+                    if self.session != Some(session) {
+                        // Granted to a session that died before the answer was read: whoever takes over closes the run.
                         self.node.meters.locks_lost.increment(1);
-                        Letter::send(&job, Input::Claimed { run, verdict });
-                        Letter::send(&job, Input::LockLost { run });
+                        Letter::send(&job, Input::Claimed { run, verdict: lost_with_its_session(tick) });
                         continue;
                     }
+                    self.held.insert(run, Held { job: job.clone(), token: *token });
                 }
                 Verdict::Deposed { .. } => {
                     if let Some(tick) = &tick {
@@ -358,6 +368,12 @@ impl LockActor {
             vec![Moved::Unavailable { reason: error.to_string() }; moves.len()]
         });
         for (AdvanceCursor { job, advance }, answer) in moves.into_iter().zip(answers) {
+            // Only the leader of a term moves cursors: one that stands where it was to be moved was moved by the call
+            // whose answer was lost.
+            let answer = match answer {
+                Moved::Elsewhere { cursor } if cursor == advance.to.instant() => Moved::Done,
+                other => other,
+            };
             match answer {
                 Moved::Done => job.meters.decided(0, &advance.skips),
                 Moved::Deposed { .. } => self.election.do_send(TermRefused(advance.term)),
@@ -379,7 +395,7 @@ impl LockActor {
         let locker = self.locker.clone();
         let closed = async move {
             // The store frees what it held when it notices that the session is gone.
-            let _ = timeout(CALL_DEADLINE, locker.close()).await;
+            let _ = contained(async { locker.close().await }).await;
         };
         ctx.spawn(closed.into_actor(self).map(|(), _, ctx| {
             drop(done);
@@ -403,6 +419,13 @@ pub(crate) fn report_lost(node: &Node, lost: &LostRun) {
     node.publisher.publish(|| EventKind::RunLost { job, run, fire_time });
 }
 
+fn lost_with_its_session(tick: Option<TickClaim>) -> Verdict {
+    match tick {
+        Some(tick) => Verdict::Moved { cursor: tick.fire_time.instant() },
+        None => Verdict::Unavailable { reason: "the session with the store is lost".to_owned() },
+    }
+}
+
 fn take_batch<T>(pending: &mut VecDeque<T>) -> Vec<T> {
     pending.drain(..pending.len().min(BATCH_MAX)).collect()
 }
@@ -424,7 +447,11 @@ fn cursor_move(AdvanceCursor { job, advance }: &AdvanceCursor) -> CursorMove {
 }
 
 async fn call<T>(call: impl Future<Output = Result<T, LockError>>) -> Result<T, LockError> {
-    timeout(CALL_DEADLINE, call).await.unwrap_or(Err(LockError::Timeout))
+    match contained(call).await {
+        Ok(answer) => answer,
+        // Whatever it asked may have been done.
+        Err(NoAnswer::Deadline | NoAnswer::Panic) => Err(LockError::Timeout),
+    }
 }
 
 /// Makes round trips one after the other. One future for the life of the actor: it is polled after the mailbox was
@@ -501,20 +528,25 @@ impl Handler<CompleteRun> for LockActor {
 }
 
 impl Handler<EnrolJobs> for LockActor {
-    type Result = ResponseFuture<Result<Vec<Enrolled>, LockError>>;
+    type Result = ResponseActFuture<Self, Result<Vec<Enrolled>, LockError>>;
 
     fn handle(&mut self, EnrolJobs(jobs): EnrolJobs, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        Box::pin(async move { call(locker.enrol(&jobs)).await })
+        let enrolled = async move { call(async { locker.enrol(&jobs).await }).await };
+        Box::pin(enrolled.into_actor(self).map(|enrolled, actor, _| {
+            // Before any of the jobs is resumed by the store's time.
+            actor.node.set_clock_ahead(actor.locker.clock_ahead());
+            enrolled
+        }))
     }
 }
 
 impl Handler<WithdrawJobs> for LockActor {
     type Result = ();
 
-    fn handle(&mut self, WithdrawJobs(jobs): WithdrawJobs, ctx: &mut Self::Context) {
+    fn handle(&mut self, WithdrawJobs { term, jobs }: WithdrawJobs, ctx: &mut Self::Context) {
         let locker = self.locker.clone();
-        let withdrawn = async move { call(locker.withdraw(&jobs)).await };
+        let withdrawn = async move { call(async { locker.withdraw(term, &jobs).await }).await };
         ctx.spawn(withdrawn.into_actor(self).map(|withdrawn, actor, _| {
             if let Err(error) = withdrawn {
                 actor.failed("withdraw", &error);
@@ -528,7 +560,7 @@ impl Handler<CloseLostRuns> for LockActor {
 
     fn handle(&mut self, _: CloseLostRuns, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        Box::pin(async move { call(locker.close_lost(BATCH_MAX)).await })
+        Box::pin(async move { call(async { locker.close_lost(BATCH_MAX).await }).await })
     }
 }
 

@@ -57,7 +57,10 @@ impl From<&JobName> for Selector {
     }
 }
 
-/// Removes jobs, and answers their names. A run in progress goes on to its end.
+/// Removes jobs from this node, and answers their names. A run in progress goes on to its end.
+///
+/// Definitions in code are each node's own: a job that is removed on a follower goes on firing on the leader that holds
+/// it, and one that is removed on the leader fires again where another node that holds it comes to lead.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<JobName>, RemoveError>")]
 pub struct RemoveJobs(pub Selector);

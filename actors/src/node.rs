@@ -3,16 +3,17 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use actix::Addr;
+use chrono::TimeDelta;
 
 use crate::{
     body::LocalBodies,
-    core::time::Now,
+    core::{policy::Fires, time::Now},
     definition::Definition,
     job::JobActor,
     listener::Publisher,
@@ -29,6 +30,8 @@ pub(crate) struct Node {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) run_ids: RunIds,
     pub(crate) leadership: Leadership,
+    /// Milliseconds that the wall clock is ahead of the store's.
+    pub(crate) clock_ahead: AtomicI64,
     pub(crate) publisher: Publisher,
     pub(crate) meters: Arc<Meters>,
     pub(crate) spawner: Arc<dyn Spawner>,
@@ -43,6 +46,17 @@ impl Node {
         let wall = self.clock.now();
         let elapsed = self.clock.elapsed();
         Now { wall, elapsed, term: self.leadership.term(elapsed), spare: self.run_ids.next(wall) }
+    }
+
+    /// The readings of this instant, the wall clock's as the store's would be.
+    pub(crate) fn now_in_store(&self) -> Now {
+        let ahead = TimeDelta::milliseconds(self.clock_ahead.load(Ordering::Relaxed));
+        let now = self.now();
+        Now { wall: now.wall.checked_sub_signed(ahead).unwrap_or(now.wall), ..now }
+    }
+
+    pub(crate) fn set_clock_ahead(&self, ahead: TimeDelta) {
+        self.clock_ahead.store(ahead.num_milliseconds(), Ordering::Relaxed);
     }
 
     pub(crate) fn lock(&self) -> &Addr<LockActor> {
@@ -93,4 +107,14 @@ pub(crate) struct JobRef {
     pub(crate) addr: Addr<JobActor>,
     pub(crate) meters: Arc<JobMeters>,
     pub(crate) node: Arc<Node>,
+}
+
+impl JobRef {
+    /// The readings of this instant by the clock that decides the job's ticks: the store's, unless the job is local.
+    pub(crate) fn now(&self) -> Now {
+        match self.definition.policies.fires {
+            Fires::Leader => self.node.now_in_store(),
+            Fires::Local => self.node.now(),
+        }
+    }
 }

@@ -201,8 +201,11 @@ impl SupervisorActor {
             self.publish(|| EventKind::JobRemoved { job: name.clone() });
         }
         self.node().meters.jobs.set(self.jobs.len() as f64);
-        for page in withdrawn.chunks(PAGE_MAX) {
-            self.node().lock().do_send(WithdrawJobs(page.to_vec()));
+        // On a follower only this node lets go of them: the leader goes on.
+        if let Some(term) = self.term {
+            for page in withdrawn.chunks(PAGE_MAX) {
+                self.node().lock().do_send(WithdrawJobs { term, jobs: page.to_vec() });
+            }
         }
         Ok(names)
     }

@@ -205,6 +205,10 @@ pub struct Ended {
     pub outcome: Outcome,
     /// Why it was cancelled, if it was.
     pub cancelled: Option<CancelReason>,
+    /// It had to be dropped.
+    pub aborted: bool,
+    /// This node says how it ended. If its session was lost, whoever takes over does: as lost.
+    pub recorded: bool,
     /// What the body did.
     pub end: End,
     /// When it started; `None` if the body never did.
@@ -273,7 +277,14 @@ enum Mode {
 enum Asked {
     Nothing,
     Claim(Box<TickAsked>),
-    Advance(Box<Advance>),
+    Advance(Box<AdvanceAsked>),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct AdvanceAsked {
+    advance: Advance,
+    /// `Some` while there is no answer to wait for: when to ask again, for the very same move.
+    again_at: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -343,10 +354,13 @@ impl JobMachine {
         }
     }
 
-    /// The same job after its actor died. The run in progress goes on; what the store was asked is answered by it
-    /// again, or was undone by the answer that nobody took.
-    pub fn revive(self) -> Self {
-        Self { asked: Asked::Nothing, manual: None, mode: Mode::Dormant, next: None, ..self }
+    /// The same job after its actor died. The run in progress goes on, and so does what the store was asked; whoever
+    /// triggered the job waits no more.
+    pub fn revive(mut self) -> Self {
+        if let Some(manual) = &mut self.manual {
+            manual.abandoned = true;
+        }
+        Self { mode: Mode::Dormant, next: None, hold_until: None, flush_at: None, ..self }
     }
 
     /// Feeds one input and answers what is to be done, in order: [`feed`](Self::feed), then [`decide`](Self::decide).
@@ -385,22 +399,22 @@ impl JobMachine {
     /// How long until the machine has something to decide; `None` if only an input can change anything.
     pub fn wake_in(&self, now: Now) -> Option<Duration> {
         let manual = self.manual.as_ref().and_then(|manual| manual.again_at);
-        let (claim, idle) = match &self.asked {
+        let (again, idle) = match &self.asked {
             Asked::Nothing => (None, true),
             Asked::Claim(asked) => (asked.again_at, false),
-            Asked::Advance(_) => (None, false),
+            Asked::Advance(asked) => (asked.again_at, false),
         };
         let run = self.run.as_ref().and_then(|run| run.changes_at());
-        let flush = self.flush_at.filter(|_| idle);
-        let monotonic = [manual, claim, run, flush].into_iter().flatten().min();
-        let monotonic = monotonic.map(|at| at.saturating_sub(now.elapsed));
+        let always = [manual, again, run].into_iter().flatten().min();
+        let always = always.map(|at| at.saturating_sub(now.elapsed));
 
-        let may_fire = idle && self.mode != Mode::Dormant;
-        let tick = self.next.filter(|_| may_fire).map(|next| {
-            let due_in = (next.instant() - now.wall).to_std().unwrap_or_default();
-            due_in.max(self.hold_until.unwrap_or_default().saturating_sub(now.elapsed))
-        });
-        monotonic.into_iter().chain(tick).min()
+        // What only a node that decides the ticks does, and only after a hold.
+        let may_decide = idle && self.mode != Mode::Dormant;
+        let flush = self.flush_at.map(|at| at.saturating_sub(now.elapsed));
+        let tick = self.next.map(|next| (next.instant() - now.wall).to_std().unwrap_or_default());
+        let held = self.hold_until.unwrap_or_default().saturating_sub(now.elapsed);
+        let decide = flush.into_iter().chain(tick).min().filter(|_| may_decide).map(|wait| wait.max(held));
+        always.into_iter().chain(decide).min()
     }
 
     /// The first tick that is not decided yet, while this node decides the ticks.
@@ -433,12 +447,24 @@ impl JobMachine {
         self.run.is_none() && self.manual.is_none() && !matches!(self.asked, Asked::Claim(_))
     }
 
+    /// Nothing runs, and nothing that the store is about to answer can make something run. A claim that got no answer
+    /// does not count: the end of the session settles it.
+    pub fn is_drained(&self) -> bool {
+        let manual = self.manual.as_ref().is_some_and(|manual| manual.again_at.is_none());
+        let tick = matches!(&self.asked, Asked::Claim(asked) if asked.again_at.is_none());
+        self.run.is_none() && !manual && !tick
+    }
+
     fn on_resume(&mut self, now: Now, cursor: DateTime<Utc>, term: Option<Term>, effects: &mut Effects) {
         self.mode = Mode::Firing(term);
         match &mut self.asked {
             Asked::Nothing => self.adopt(cursor),
             // The store answers again: find out now what became of the claim.
             Asked::Claim(asked) if asked.again_at.is_some() => {
+                asked.again_at = Some(now.elapsed);
+                self.ask_again(now, effects);
+            }
+            Asked::Advance(asked) if asked.again_at.is_some() => {
                 asked.again_at = Some(now.elapsed);
                 self.ask_again(now, effects);
             }
@@ -536,7 +562,18 @@ impl JobMachine {
                     self.start(now, start, effects);
                 }
             }
-            Verdict::AlreadyRun { cursor, .. } | Verdict::Moved { cursor } => self.adopt(cursor),
+            Verdict::AlreadyRun { cursor, .. } | Verdict::Moved { cursor } => {
+                self.adopt(cursor);
+                if cursor == claim.expected {
+                    // The store does not know the job any more: nothing is gained by asking again at once.
+                    self.hold_until = Some(now.elapsed.saturating_add(FLUSH_AFTER));
+                }
+            }
+            Verdict::Busy { holder } if self.mode == Mode::Dormant => {
+                // Whoever leads now decides the tick.
+                effects.push(Effect::Contended { holder });
+                self.adopt(self.stored);
+            }
             Verdict::Busy { holder } => {
                 self.settle_misfired(asked, effects);
                 self.skips = claim.skips;
@@ -609,7 +646,7 @@ impl JobMachine {
 
     fn on_advanced(&mut self, now: Now, moved: Moved, effects: &mut Effects) {
         let Asked::Advance(asked) = &self.asked else { return };
-        let asked = **asked;
+        let asked = asked.advance;
         self.asked = Asked::Nothing;
         match moved {
             Moved::Done => {
@@ -625,8 +662,9 @@ impl JobMachine {
             }
             Moved::Unavailable { reason } => {
                 effects.push(Effect::Unavailable { reason });
-                self.skips = asked.skips;
-                self.flush_at = Some(self.again_at(now));
+                let again_at = Some(self.again_at(now));
+                self.asked = Asked::Advance(Box::new(AdvanceAsked { advance: asked, again_at }));
+                return;
             }
         }
         if self.mode == Mode::Dormant {
@@ -644,8 +682,19 @@ impl JobMachine {
         if let Some(started_at) = started_at {
             self.last = Some(Box::new(LastRun { run: run.run, outcome, started_at, took }));
         }
-        let ActiveRun { run, tick, cancelled, .. } = *run;
-        effects.push(Effect::Ended(Ended { run, tick, outcome, cancelled, end, started_at, took }));
+        let ActiveRun { run, tick, cancelled, aborted, lost, .. } = *run;
+        let recorded = !lost;
+        effects.push(Effect::Ended(Ended {
+            run,
+            tick,
+            outcome,
+            cancelled,
+            aborted,
+            recorded,
+            end,
+            started_at,
+            took,
+        }));
     }
 
     fn on_lock_lost(&mut self, now: Now, run: RunId, effects: &mut Effects) {
@@ -764,7 +813,7 @@ impl JobMachine {
         }
         let skips = std::mem::take(&mut self.skips);
         let advance = Advance { expected: self.stored, to: FireTime::new(self.decided), skips, term };
-        self.asked = Asked::Advance(Box::new(advance));
+        self.asked = Asked::Advance(Box::new(AdvanceAsked { advance, again_at: None }));
         effects.push(Effect::Advance(advance));
     }
 
@@ -807,6 +856,11 @@ impl JobMachine {
             let newer_is_due = self.next.is_some_and(|next| next.instant() <= now.wall);
             let settle = newer_is_due || self.mode != Mode::Firing(Some(asked.claim.term));
             effects.push(Effect::Claim { run: asked.run, tick: Some(asked.claim), settle });
+        }
+        if let Asked::Advance(asked) = &mut self.asked
+            && asked.again_at.take_if(|at| *at <= now.elapsed).is_some()
+        {
+            effects.push(Effect::Advance(asked.advance));
         }
     }
 
@@ -875,6 +929,8 @@ fn close_unstarted(start: Start, effects: &mut Effects) {
         tick: start.tick,
         outcome,
         cancelled: Some(CancelReason::NotStarted),
+        aborted: false,
+        recorded: true,
         end: End::Aborted,
         started_at: None,
         took: Duration::ZERO,

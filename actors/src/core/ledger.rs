@@ -170,8 +170,11 @@ impl Ledger {
         Enrolled::Done { cursor }
     }
 
-    /// Keeps the cursor of a removed job, up to a bound.
-    pub fn withdraw(&mut self, job: &JobName) {
+    /// Keeps the cursor of a job that the leader of `term` removed, up to a bound.
+    pub fn withdraw(&mut self, term: Term, job: &JobName) {
+        if !self.is_led(term) {
+            return;
+        }
         let Some(row) = self.jobs.get_mut(job) else { return };
         if std::mem::replace(&mut row.withdrawn, true) {
             return;

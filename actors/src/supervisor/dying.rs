@@ -8,7 +8,7 @@ use super::{Phase, Restarts, SupervisorActor};
 use crate::{
     core::job::{End, Ended, Input, RunEnd},
     event::{CancelReason, EventKind, Outcome},
-    job::{Letter, Remains, conclude},
+    job::{Content, Letter, Remains, conclude},
     lock::CompleteRun,
     node::JobRef,
     port::Verdict,
@@ -34,19 +34,21 @@ pub(crate) struct JobRetired {
     pub(crate) generation: u64,
 }
 
-/// An input that its job actor did not live to handle.
+/// What a job actor did not live to handle. Its [`JobDied`] came before: a mailbox closes after its actor has stopped.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Undelivered {
     pub(crate) job: Arc<JobRef>,
-    pub(crate) input: Input,
+    pub(crate) content: Content,
 }
 
 impl SupervisorActor {
-    fn on_died(&mut self, job: &Arc<JobRef>, remains: Remains, ctx: &mut Context<Self>) {
+    fn on_died(&mut self, job: &Arc<JobRef>, mut remains: Remains, ctx: &mut Context<Self>) {
         let name = &job.definition.name;
         let now = self.node().clock.elapsed();
         if self.retiring.remove(&job.generation).is_some() {
+            // It may have died before it heard of it.
+            remains.retiring = true;
             let successor = self.start_actor(job.definition.clone(), move |_| remains);
             self.retiring.insert(successor.generation, successor);
             return;
@@ -85,26 +87,30 @@ impl SupervisorActor {
         }
     }
 
-    /// Hands an input on to the actor that took the job over; if there is none, settles it.
-    fn on_undelivered(&mut self, job: &Arc<JobRef>, input: Input) {
+    /// Hands a letter on to the actor that took the job over; if there is none, settles it.
+    fn on_undelivered(&mut self, job: &Arc<JobRef>, content: Content) {
         let incarnation = |other: &&Arc<JobRef>| {
             other.generation > job.generation && Arc::ptr_eq(&other.definition, &job.definition)
         };
         let current = self.jobs.get(&job.definition.name).map(|entry| &entry.job);
         let successor = current.filter(incarnation).or_else(|| self.retiring.values().find(incarnation));
         if let Some(successor) = successor {
-            match input {
+            match content {
                 // Whoever starts an actor again also resumes it.
-                Input::Resume { .. } | Input::Suspend | Input::WakeUp | Input::Trigger => {}
-                Input::Claimed { .. }
-                | Input::Advanced(_)
-                | Input::RunEnded(_)
-                | Input::LockLost { .. }
-                | Input::Cancel(_)
-                | Input::Abort => Letter::send(successor, input),
+                Content::Input(Input::Resume { .. } | Input::Suspend | Input::WakeUp | Input::Trigger) => {}
+                Content::Input(
+                    Input::Claimed { .. }
+                    | Input::Advanced(_)
+                    | Input::RunEnded(_)
+                    | Input::LockLost { .. }
+                    | Input::Cancel(_)
+                    | Input::Abort,
+                )
+                | Content::Drain(_) => Letter::post(successor, content),
             }
             return;
         }
+        let Content::Input(input) = content else { return };
         let lock = self.node().lock();
         match input {
             Input::Claimed { run, verdict: Verdict::Granted { .. } } => {
@@ -127,7 +133,20 @@ impl SupervisorActor {
                 lock.do_send(CompleteRun { run: ended.run, outcome });
                 self.node().meters.runs_in_progress.decrement(1);
                 let RunEnd { run, end, started_at, took } = ended;
-                conclude(job, Ended { run, tick: None, outcome, cancelled: None, end, started_at, took });
+                conclude(
+                    job,
+                    Ended {
+                        run,
+                        tick: None,
+                        outcome,
+                        cancelled: None,
+                        aborted: false,
+                        recorded: true,
+                        end,
+                        started_at,
+                        took,
+                    },
+                );
             }
             Input::Claimed { .. }
             | Input::Resume { .. }
@@ -161,7 +180,7 @@ impl Handler<JobRetired> for SupervisorActor {
 impl Handler<Undelivered> for SupervisorActor {
     type Result = ();
 
-    fn handle(&mut self, Undelivered { job, input }: Undelivered, _: &mut Self::Context) {
-        self.on_undelivered(&job, input);
+    fn handle(&mut self, Undelivered { job, content }: Undelivered, _: &mut Self::Context) {
+        self.on_undelivered(&job, content);
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     drain::{Drain, ShutdownReport},
     election::{Resign, StopElection},
     event::{CancelReason, EventKind},
-    job::{Letter, Retire, StartDrain},
+    job::{Content, Letter, Retire},
     listener::{Flush, StopListening},
     lock::CloseSession,
     message::Shutdown,
@@ -57,7 +57,7 @@ impl SupervisorActor {
         self.publish(|| EventKind::ShutdownStarted { deadline });
         let (drain, tally, mut over) = Drain::new();
         let drain = Arc::new(drain);
-        self.everybody().for_each(|job| job.addr.do_send(StartDrain(drain.clone())));
+        self.everybody().for_each(|job| Letter::post(job, Content::Drain(drain.clone())));
         drop(drain);
 
         let report = move || tally.lock().unwrap_or_else(PoisonError::into_inner).report();

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{
     sync::Notify,
@@ -102,9 +102,9 @@ impl SharedStore {
         Self { lease: lease(duration), ..self }
     }
 
-    /// The store as `node` sees it.
-    pub fn backend(&self, node: NodeId) -> StoreBackend {
-        StoreBackend { store: self.clone(), node }
+    /// The store as `node`, whose clock is `clock`, sees it.
+    pub fn backend(&self, node: NodeId, clock: VirtualClock) -> StoreBackend {
+        StoreBackend { store: self.clone(), node, clock }
     }
 
     /// Ends the session of a node, as a server does whose client died or was thrown out.
@@ -188,6 +188,7 @@ impl State {
 pub struct StoreBackend {
     store: SharedStore,
     node: NodeId,
+    clock: VirtualClock,
 }
 
 /// What one call brought back, before faults.
@@ -235,8 +236,10 @@ impl StoreBackend {
         work: impl FnOnce(&mut State, Session, DateTime<Utc>) -> T,
     ) -> Result<T, LockError> {
         let node = self.node;
+        // The session that is open now, not the one that may be open when the call arrives.
+        let session = self.store.lock().sessions.get(&node).map(|own| own.session);
         let reply = self.call(move |state, _, now| {
-            let own = state.sessions.get(&node).copied();
+            let own = state.sessions.get(&node).filter(|own| Some(own.session) == session).copied();
             own.map(|own| work(state, own.session, now))
         });
         match reply.await {
@@ -398,6 +401,10 @@ impl Locker for StoreBackend {
         .boxed()
     }
 
+    fn clock_ahead(&self) -> TimeDelta {
+        self.clock.now() - self.store.clock.now()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         async move {
             sleep(LATENCY).await;
@@ -412,8 +419,9 @@ impl Locker for StoreBackend {
             .boxed()
     }
 
-    fn withdraw<'a>(&'a self, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>> {
-        self.with_session(|state, _, _| jobs.iter().for_each(|job| state.ledger.withdraw(job))).boxed()
+    fn withdraw<'a>(&'a self, term: Term, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>> {
+        self.with_session(move |state, _, _| jobs.iter().for_each(|job| state.ledger.withdraw(term, job)))
+            .boxed()
     }
 
     fn claim<'a>(&'a self, requests: &'a [ClaimRequest]) -> BoxFuture<'a, Result<Vec<Verdict>, LockError>> {

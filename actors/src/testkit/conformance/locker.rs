@@ -47,6 +47,7 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.a_completion_needs_the_token_and_may_be_repeated().await;
     suite.skips_move_the_cursor_by_compare_and_set().await;
     suite.a_skip_cannot_reopen_a_tick().await;
+    suite.closing_a_session_frees_what_it_holds().await;
     if cluster.nodes_max() > 1 {
         suite.a_live_owner_is_not_robbed(cluster).await;
         suite.a_dead_owner_is_robbed_once_and_its_completion_refused(cluster).await;
@@ -123,7 +124,7 @@ impl Suite {
     async fn a_withdrawn_job_owes_nothing_and_its_cursor_never_goes_back(&self) {
         let before = self.due_job("withdrawn").await;
         let request = self.tick("withdrawn", before, just_after(before));
-        self.locker.withdraw(&[name("withdrawn")]).await.expect("an answer");
+        self.locker.withdraw(self.term, &[name("withdrawn")]).await.expect("an answer");
         let verdict = self.claim(&request).await;
         assert!(
             matches!(verdict, Verdict::Moved { .. }),
@@ -183,6 +184,7 @@ impl Suite {
         let enrolment = Enrolment { job: name("deposed"), schedule: "other".to_owned(), term: old };
         let enrolled = self.locker.enrol(&[enrolment]).await.expect("an answer");
         assert_eq!(enrolled, [Enrolled::Deposed { term: self.term }]);
+        self.locker.withdraw(old, &[name("deposed")]).await.expect("an answer");
         assert_eq!(self.enrol("deposed", "a schedule").await, cursor, "nothing changed");
     }
 
@@ -300,6 +302,24 @@ impl Suite {
             CursorMove { job: name("no-way-back"), expected: cursor, to: fire_time, skips, term: self.term };
         let moved = self.locker.advance(&[asked]).await.expect("an answer");
         assert_eq!(moved, [Moved::Elsewhere { cursor: fire_time.instant() }]);
+    }
+
+    /// The last one that needs the suite's term.
+    async fn closing_a_session_frees_what_it_holds(&self) {
+        let held = self.manual("closed", "closed");
+        self.granted(&held).await;
+        self.locker.close().await;
+        self.locker.open().await.expect("a session opens again");
+
+        let next = self.manual("closed", "closed");
+        let Verdict::Granted { token, .. } = self.claim(&next).await else { panic!("the key is free") };
+        self.complete(&next, token).await;
+        let settled = ClaimRequest { settle: true, ..held };
+        assert_eq!(
+            self.claim(&settled).await,
+            Verdict::NotGranted,
+            "what a former session held is not this one's"
+        );
     }
 
     async fn a_live_owner_is_not_robbed(&self, cluster: &mut impl Cluster) {
