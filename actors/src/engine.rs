@@ -2,7 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, OnceLock, atomic::AtomicI64, mpsc},
+    sync::{Arc, Mutex, OnceLock, atomic::AtomicI64, mpsc},
     thread,
     time::Duration,
 };
@@ -271,7 +271,7 @@ impl EngineThreads {
                 Arc::new(RuntimeSpawner::new(handle))
             }
         };
-        let placement = Placement::Arbiters(self.more(options.arbiters)?);
+        let placement = Placement::on(self.more(options.arbiters)?);
         let coordination = self.more(1)?.pop();
         let local_bodies = LocalBodies::on(self.more(options.local_body_threads)?);
         Ok(Threads { placement, coordination, local_bodies, spawner })
@@ -338,6 +338,8 @@ async fn start_actors(
         publisher: publisher.clone(),
         meters,
         spawner: threads.spawner,
+        placement: threads.placement,
+        asks: Mutex::default(),
         local_bodies: threads.local_bodies,
         lock: OnceLock::new(),
         supervisor: OnceLock::new(),
@@ -360,7 +362,6 @@ async fn start_actors(
         node: node.clone(),
         backend: backend.name(),
         single_node: backend.single_node(),
-        placement: threads.placement,
         listener,
         election: election.clone(),
         shutdown_grace,

@@ -32,7 +32,7 @@ use crate::{
     drain::{Drain, HowDrained},
     error::TriggerError,
     event::{CancelReason, EventKind, Outcome},
-    lock::{AdvanceCursor, ClaimRun, CompleteRun},
+    lock::{AdvanceCursor, Ask, ClaimRun, CompleteRun},
     name::{JobName, LockKey, RunId, Tag},
     node::{JobRef, Node},
     run::Origin,
@@ -68,7 +68,13 @@ impl Letter {
     }
 
     pub(crate) fn post(job: &Arc<JobRef>, content: Content) {
-        job.addr.do_send(Self { job: job.clone(), content: Some(content) });
+        job.node.placement.post(job.generation, Self { job: job.clone(), content: Some(content) });
+    }
+
+    /// Hands the letter to the actor's mailbox; best on the actor's own thread.
+    pub(crate) fn deliver(self) {
+        let job = self.job.clone();
+        job.addr.do_send(self);
     }
 }
 
@@ -181,16 +187,16 @@ impl JobActor {
         for effect in effects {
             match effect {
                 Effect::Claim { run, tick, settle } => {
-                    self.node().lock().do_send(ClaimRun { job: self.job.clone(), run, tick, settle });
+                    self.node().ask(Ask::Claim(ClaimRun { job: self.job.clone(), run, tick, settle }));
                 }
                 Effect::Advance(advance) => {
-                    self.node().lock().do_send(AdvanceCursor { job: self.job.clone(), advance });
+                    self.node().ask(Ask::Advance(AdvanceCursor { job: self.job.clone(), advance }));
                 }
                 Effect::Start(start) => self.start(start),
                 Effect::Cancel { run, why } => self.cancel(run, why),
                 Effect::Abort { run } => self.abort(run),
                 Effect::Complete { run, outcome, .. } => {
-                    self.node().lock().do_send(CompleteRun { run, outcome });
+                    self.node().ask(Ask::Complete(CompleteRun { run, outcome }));
                 }
                 Effect::Ended(ended) => self.ended(ended),
                 Effect::Skipped { newest, reason, count, at_least } => self.publish(|job| {

@@ -41,8 +41,6 @@ pub(crate) const REOPEN_MIN: Duration = Duration::from_millis(250);
 pub(crate) const REOPEN_MAX: Duration = Duration::from_secs(5);
 
 /// Asks the store for a run. The answer goes to the job's machine.
-#[derive(Message)]
-#[rtype(result = "()")]
 pub(crate) struct ClaimRun {
     pub(crate) job: Arc<JobRef>,
     pub(crate) run: RunId,
@@ -51,20 +49,28 @@ pub(crate) struct ClaimRun {
 }
 
 /// Asks the store to move a job's cursor over skipped ticks. The answer goes to the job's machine.
-#[derive(Message)]
-#[rtype(result = "()")]
 pub(crate) struct AdvanceCursor {
     pub(crate) job: Arc<JobRef>,
     pub(crate) advance: Advance,
 }
 
 /// A run is over: record it, and free its key.
-#[derive(Message)]
-#[rtype(result = "()")]
 pub(crate) struct CompleteRun {
     pub(crate) run: RunId,
     pub(crate) outcome: Outcome,
 }
+
+/// What a job asks.
+pub(crate) enum Ask {
+    Claim(ClaimRun),
+    Advance(AdvanceCursor),
+    Complete(CompleteRun),
+}
+
+/// Jobs have asked something: see [`Node::ask`].
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct TakeAsks;
 
 /// Marks jobs as scheduled under a term and answers their cursors.
 #[derive(Message)]
@@ -498,31 +504,23 @@ impl Actor for LockActor {
     }
 }
 
-impl Handler<ClaimRun> for LockActor {
+impl Handler<TakeAsks> for LockActor {
     type Result = ();
 
-    fn handle(&mut self, claim: ClaimRun, _: &mut Self::Context) {
-        self.claims.push_back(claim);
-    }
-}
-
-impl Handler<AdvanceCursor> for LockActor {
-    type Result = ();
-
-    fn handle(&mut self, advance: AdvanceCursor, _: &mut Self::Context) {
-        self.moves.push_back(advance);
-    }
-}
-
-impl Handler<CompleteRun> for LockActor {
-    type Result = ();
-
-    fn handle(&mut self, CompleteRun { run, outcome }: CompleteRun, _: &mut Self::Context) {
-        // Not held: the session that granted it is lost, and with it the right to complete.
-        if let Some(Held { job, token }) = self.held.get(&run) {
-            let job = &job.definition;
-            let (job, key): (JobName, LockKey) = (job.name.clone(), job.key.clone());
-            self.ends.push_back(Completion { job, key, run, token: *token, outcome });
+    fn handle(&mut self, _: TakeAsks, _: &mut Self::Context) {
+        for ask in self.node.take_asks() {
+            match ask {
+                Ask::Claim(claim) => self.claims.push_back(claim),
+                Ask::Advance(advance) => self.moves.push_back(advance),
+                Ask::Complete(CompleteRun { run, outcome }) => {
+                    // Not held: the session that granted it is lost, and with it the right to complete.
+                    if let Some(Held { job, token }) = self.held.get(&run) {
+                        let job = &job.definition;
+                        let (job, key): (JobName, LockKey) = (job.name.clone(), job.key.clone());
+                        self.ends.push_back(Completion { job, key, run, token: *token, outcome });
+                    }
+                }
+            }
         }
     }
 }

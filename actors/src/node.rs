@@ -1,8 +1,9 @@
 //! What the actors of one node share.
 
 use std::{
+    mem,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
@@ -17,9 +18,10 @@ use crate::{
     definition::Definition,
     job::JobActor,
     listener::Publisher,
-    lock::LockActor,
+    lock::{Ask, LockActor, TakeAsks},
     metrics::{JobMeters, Meters},
     name::{NodeId, RunIds, Term},
+    placement::Placement,
     port::{Clock, Spawner},
     supervisor::SupervisorActor,
 };
@@ -35,6 +37,9 @@ pub(crate) struct Node {
     pub(crate) publisher: Publisher,
     pub(crate) meters: Arc<Meters>,
     pub(crate) spawner: Arc<dyn Spawner>,
+    pub(crate) placement: Placement,
+    /// What the jobs ask of the lock actor, on its way there.
+    pub(crate) asks: Mutex<Vec<Ask>>,
     pub(crate) local_bodies: LocalBodies,
     pub(crate) lock: OnceLock<Addr<LockActor>>,
     pub(crate) supervisor: OnceLock<Addr<SupervisorActor>>,
@@ -57,6 +62,21 @@ impl Node {
 
     pub(crate) fn set_clock_ahead(&self, ahead: TimeDelta) {
         self.clock_ahead.store(ahead.num_milliseconds(), Ordering::Relaxed);
+    }
+
+    /// Asks the lock actor. Waking its thread up is what costs most, so only the first one of many does.
+    pub(crate) fn ask(&self, ask: Ask) {
+        let mut asks = self.asks.lock().unwrap_or_else(PoisonError::into_inner);
+        asks.push(ask);
+        let first = asks.len() == 1;
+        drop(asks);
+        if first {
+            self.lock().do_send(TakeAsks);
+        }
+    }
+
+    pub(crate) fn take_asks(&self) -> Vec<Ask> {
+        mem::take(&mut *self.asks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn lock(&self) -> &Addr<LockActor> {

@@ -44,7 +44,6 @@ use crate::{
     message::{AddJob, AddJobs, JobDetails, JobPage, ListJobs, PAGE_MAX, RemoveJobs, Selector, TriggerJob},
     name::{JobName, RunId, Term},
     node::{JobRef, Node},
-    placement::Placement,
 };
 
 /// How long the supervisor waits for another actor's answer.
@@ -67,7 +66,6 @@ pub(crate) struct Supervised {
     pub(crate) node: Arc<Node>,
     pub(crate) backend: &'static str,
     pub(crate) single_node: bool,
-    pub(crate) placement: Placement,
     pub(crate) listener: Addr<ListenerActor>,
     pub(crate) election: Addr<ElectionActor>,
     pub(crate) shutdown_grace: Duration,
@@ -162,7 +160,7 @@ impl SupervisorActor {
                 JobActor::new(job, remains)
             }
         };
-        self.parts.placement.start(self.generations, make, receiver);
+        self.node().placement.start(self.generations, make, receiver);
         job
     }
 

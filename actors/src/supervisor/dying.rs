@@ -9,7 +9,7 @@ use crate::{
     core::job::{End, Ended, Input, RunEnd},
     event::{CancelReason, EventKind, Outcome},
     job::{Content, Letter, Remains, conclude},
-    lock::CompleteRun,
+    lock::{Ask, CompleteRun},
     node::JobRef,
     port::Verdict,
 };
@@ -111,10 +111,9 @@ impl SupervisorActor {
             return;
         }
         let Content::Input(input) = content else { return };
-        let lock = self.node().lock();
         match input {
             Input::Claimed { run, verdict: Verdict::Granted { .. } } => {
-                lock.do_send(CompleteRun { run, outcome: Outcome::Cancelled });
+                self.node().ask(Ask::Complete(CompleteRun { run, outcome: Outcome::Cancelled }));
                 job.meters.ended(Outcome::Cancelled);
                 self.publish(|| EventKind::RunCancelled {
                     job: job.definition.name.clone(),
@@ -130,7 +129,7 @@ impl SupervisorActor {
                     End::Panicked(_) => Outcome::Panicked,
                     End::Aborted => Outcome::Cancelled,
                 };
-                lock.do_send(CompleteRun { run: ended.run, outcome });
+                self.node().ask(Ask::Complete(CompleteRun { run: ended.run, outcome }));
                 self.node().meters.runs_in_progress.decrement(1);
                 let RunEnd { run, end, started_at, took } = ended;
                 conclude(

@@ -42,7 +42,7 @@ impl Handler<Health> for SupervisorActor {
         };
         let lock = node.lock().send(AskLockHealth);
         let election = self.parts.election.send(PingElection);
-        let arbiters = self.parts.placement.ping();
+        let arbiters = node.placement.ping();
         Box::pin(async move {
             let asked = futures_util::future::join3(
                 timeout(ANSWER_DEADLINE, lock),
