@@ -52,8 +52,8 @@ impl Builder {
         self
     }
 
-    /// The threads of the job actors, whose timers they keep; at most 256. Default: one less than there are
-    /// processors, at least 1 and at most 4.
+    /// The threads of the job actors, whose timers they keep; at most 256. Default: the number of processors, at
+    /// most 4.
     ///
     /// 0 puts every actor on the caller's `LocalSet`: [`start`](Self::start) must then be called inside one, and the
     /// jobs fire only while it runs.
@@ -125,7 +125,7 @@ impl Builder {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future may leave the engine running without a handle.
+    /// Dropping the future stops what was started, without waiting for it.
     pub async fn start(self) -> Result<Callsheet, StartError> {
         Engine::start(self.into()).await.map(Callsheet::new)
     }

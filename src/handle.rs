@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use actix::{Addr, Handler, Message, Recipient, dev::ToEnvelope};
 use callsheet_actors::{
-    AddError, AddJob, AddJobs, Engine, Event, Health, HealthReport, Job, JobDetails, JobName, JobPage, JobStatus,
-    ListJobs, Listen, RemoveError, RemoveJobs, RunId, Selector, Shutdown, ShutdownReport, SupervisorActor, TriggerError,
-    TriggerJob,
+    AddError, AddJob, AddJobs, Engine, Event, Health, HealthReport, Job, JobDetails, JobName, JobPage,
+    JobStatus, ListJobs, Listen, RemoveError, RemoveJobs, RunId, Selector, Shutdown, ShutdownReport,
+    SupervisorActor, TriggerError, TriggerJob,
 };
 
 use crate::builder::Builder;
@@ -144,16 +144,15 @@ impl Callsheet {
     /// Stops: no tick is armed any more, leadership is given up, runs may end until `deadline` has passed, are then
     /// cancelled, and aborted after a grace (5 s by default). Returns when every thread of the engine has ended.
     ///
-    /// Idempotent: whoever asks again waits for the same end; after it the report is empty.
+    /// Idempotent: whoever asks again waits for the same end and gets the same report.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future does not stop the shutdown.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
-        let report = self.ask(Shutdown { deadline }).await;
-        self.engine.stopped().await;
-        // The only error is that there is nothing to stop any more.
-        report.unwrap_or_default()
+        // The only error is that there is nothing to stop any more. The report comes from the engine's end.
+        let _ = self.ask(Shutdown { deadline }).await;
+        self.engine.stopped().await
     }
 
     async fn ask<M>(&self, message: M) -> Result<M::Result, Error>

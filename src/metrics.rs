@@ -5,7 +5,8 @@
 //! [`Prometheus`] is a recorder with these buckets and its `/metrics` resource for actix-web.
 
 pub use callsheet_actors::metrics::{
-    CLAIM_DURATION_BUCKETS, HISTOGRAMS, JOB_LABEL_OTHER, JOB_LABELS_DEFAULT, RUN_DURATION_BUCKETS, TICK_LATENESS_BUCKETS,
+    CLAIM_DURATION_BUCKETS, HISTOGRAMS, JOB_LABEL_OTHER, JOB_LABELS_DEFAULT, RUN_DURATION_BUCKETS,
+    TICK_LATENESS_BUCKETS,
 };
 #[cfg(feature = "prometheus")]
 pub use prometheus::{InstallError, Prometheus};
@@ -92,7 +93,9 @@ mod prometheus {
     #[non_exhaustive]
     pub enum InstallError {
         /// The process has a recorder already.
-        #[error("no recorder was installed: the process has one already; serve it with Prometheus::with_handle")]
+        #[error(
+            "no recorder was installed: the process has one already; serve it with Prometheus::with_handle"
+        )]
         Recorder(#[from] BuildError),
         /// The thread for upkeep could not be started.
         #[error("the thread for upkeep could not be started")]

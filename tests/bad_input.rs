@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use callsheet::{
-    AddError, AddJob, AddJobs, Callsheet, Error, Fault, Job, ListJobs, RemoveError, RemoveJobs, Selector, StartError,
-    TriggerError, TriggerJob,
+    AddError, AddJob, AddJobs, Callsheet, Error, Fault, Job, ListJobs, RemoveError, RemoveJobs, Selector,
+    StartError, TriggerError, TriggerJob,
     schedule::{cron, every},
     testkit::{fakes::Period, simulate},
 };
@@ -32,7 +32,13 @@ fn every_fault_of_every_job_is_reported_together() {
         .job(Job::new("zero", every(Duration::ZERO)).run(async |_| {}))
         .job(Job::new("bad-cron", cron("61 * * * *").timezone("Europe/Lisbom")).run(async |_| {}))
         .job(Job::new("never", cron("0 0 30 2 *")).run(async |_| {}))
-        .job(Job::new("policies", every(secs(1))).timeout(Duration::ZERO).lock_key(" k").tag("").run(async |_| {}))
+        .job(
+            Job::new("policies", every(secs(1)))
+                .timeout(Duration::ZERO)
+                .lock_key(" k")
+                .tag("")
+                .run(async |_| {}),
+        )
         .job(job("twice"))
         .job(job("twice"))
         .arbiters(1_000)
@@ -76,11 +82,17 @@ fn a_batch_is_added_whole_or_not_at_all() {
         let node = rig.node(node_with([job("a")])).await;
 
         let refused = rig.send(node, AddJobs(vec![job("b"), job("a"), job("")])).await;
-        assert!(matches!(&refused, Err(AddError::Invalid(faults)) if faults.as_slice().len() == 2), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(AddError::Invalid(faults)) if faults.as_slice().len() == 2),
+            "{refused:?}"
+        );
         let refused = rig.send(node, AddJobs(vec![job("b"), job("a")])).await;
         assert!(matches!(refused, Err(AddError::Exists(_))), "{refused:?}");
         let refused = rig.send(node, AddJobs(vec![job("c"), job("c")])).await;
-        assert!(matches!(refused, Err(AddError::Invalid(_))), "twice in one batch is a fault of the batch: {refused:?}");
+        assert!(
+            matches!(refused, Err(AddError::Invalid(_))),
+            "twice in one batch is a fault of the batch: {refused:?}"
+        );
 
         let page = rig.send(node, ListJobs::default()).await;
         assert_eq!(page.jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), ["a"]);
@@ -95,7 +107,10 @@ fn unknown_jobs_are_said_to_be_unknown() {
 
         let refused = rig.send(node, TriggerJob("b".to_owned())).await.expect_err("there is no b");
         assert_eq!(refused, TriggerError::UnknownJob { name: "b".to_owned() });
-        assert_eq!(refused.to_string(), r#"there is no job "b" on this node; list the jobs to see their names"#);
+        assert_eq!(
+            refused.to_string(),
+            r#"there is no job "b" on this node; list the jobs to see their names"#
+        );
         let refused = rig.send(node, RemoveJobs("b".into())).await;
         assert_eq!(refused, Err(RemoveError::UnknownJob { name: "b".to_owned() }));
         let none = rig.send(node, RemoveJobs(Selector::Tag("b".to_owned()))).await;
@@ -112,7 +127,11 @@ async fn after_a_shutdown_every_call_says_so() {
     assert_eq!(jobs.trigger("a").await, Err(Error::Stopped));
     assert_eq!(jobs.remove("a").await, Err(Error::Stopped));
     assert!(jobs.supervisor().send(AddJob(job("c"))).await.is_err());
-    assert_eq!(jobs.shutdown(secs(1)).await, callsheet::ShutdownReport::default(), "asking again is harmless");
+    assert_eq!(
+        jobs.shutdown(secs(1)).await,
+        callsheet::ShutdownReport::default(),
+        "asking again is harmless"
+    );
 }
 
 #[test]
@@ -134,7 +153,8 @@ fn a_schedule_of_the_application_that_is_broken_is_refused_when_it_is_added() {
         }
     }
 
-    let said = |name| Job::new("own", Broken(name)).run(async |_| {}).check().expect_err("it is broken").to_string();
+    let said =
+        |name| Job::new("own", Broken(name)).run(async |_| {}).check().expect_err("it is broken").to_string();
 
     assert_eq!(
         said("never"),

@@ -51,13 +51,14 @@ impl Cluster for StoreCluster {
 
     fn node(&mut self) -> BoxFuture<'_, Arc<dyn Backend>> {
         let id = NodeId::numbered(self.nodes.len() as u128 + 1);
-        let backend: Arc<dyn Backend> = Arc::new(self.store.backend(id));
+        let backend: Arc<dyn Backend> = Arc::new(self.store.backend(id, self.clock.another()));
         self.nodes.push((id, backend.clone()));
         async move { backend }.boxed()
     }
 
     fn kill(&mut self, backend: &Arc<dyn Backend>) -> BoxFuture<'_, ()> {
-        let dead = self.nodes.iter().find(|(_, node)| Arc::ptr_eq(node, backend)).expect("a node of this cluster");
+        let dead =
+            self.nodes.iter().find(|(_, node)| Arc::ptr_eq(node, backend)).expect("a node of this cluster");
         self.store.end_session(dead.0);
         async {}.boxed()
     }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use actix::Actor;
 use callsheet::{
-    EventKind, Fires, Health, Job, JobDetails, JobState, RESTARTS_MAX, Run, RunResult, TriggerError, TriggerJob,
+    EventKind, Fires, Health, Job, JobDetails, JobState, RESTARTS_MAX, Run, RunResult, TriggerError,
+    TriggerJob,
     schedule::every,
     testkit::{
         fakes::{PanickingListener, PanickingSchedule, Period, SlowListener},
@@ -73,14 +74,19 @@ fn a_job_actor_that_dies_is_replaced_with_its_cursor_and_its_run_kept() {
         // It panics when it is asked for the tick after the third second: while the run of that tick goes on.
         let third = (rig.now() + secs(3)).to_utc();
         let schedule = PanickingSchedule::new(Period::seconds(1), third, 1);
-        let bad = Job::new("bad", schedule).run(async |_| tokio::time::sleep(Duration::from_millis(200)).await);
+        let bad =
+            Job::new("bad", schedule).run(async |_| tokio::time::sleep(Duration::from_millis(200)).await);
         rig.node(node_with([bystander(), bad])).await;
 
         rig.advance(Duration::from_millis(10_500)).await;
 
         assert_eq!(rig.counter("callsheet_job_actor_restarts_total", ""), 1);
         assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobRestarted { restarts: 1, .. })), 1);
-        assert_eq!((rig.started("bad"), rig.started("bystander")), (10, 10), "no tick is lost, none is doubled");
+        assert_eq!(
+            (rig.started("bad"), rig.started("bystander")),
+            (10, 10),
+            "no tick is lost, none is doubled"
+        );
         assert_eq!(rig.counter("callsheet_runs_total", "outcome=succeeded"), 20);
         assert_eq!(rig.store().held(), 0, "the key of the run that outlived its actor is free");
     });

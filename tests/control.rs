@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use callsheet::{
-    CancelReason, EventKind, Health, Job, JobDetails, JobState, ListJobs, Misfire, Outcome, RemoveJobs, Selector,
-    TriggerError, TriggerJob,
+    CancelReason, EventKind, Health, Job, JobDetails, JobState, ListJobs, Misfire, Outcome, RemoveJobs,
+    Selector, TriggerError, TriggerJob,
     port::Role,
     schedule::{at, cron, every},
     testkit::simulate,
@@ -107,9 +107,8 @@ fn a_trigger_right_after_the_start_works() {
 #[test]
 fn a_timeout_cancels_then_aborts() {
     simulate(START, async |rig| {
-        let obedient = Job::new("obedient", every(secs(60)))
-            .timeout(secs(2))
-            .run(async |run| run.cancelled().await);
+        let obedient =
+            Job::new("obedient", every(secs(60))).timeout(secs(2)).run(async |run| run.cancelled().await);
         let stubborn = Job::new("stubborn", every(secs(60)))
             .timeout(secs(2))
             .abort_grace(secs(3))
@@ -173,7 +172,8 @@ fn misfires_after_a_freeze_are_decided_by_policy() {
 #[test]
 fn a_job_that_is_exhausted_says_so_and_stays() {
     simulate(START, async |rig| {
-        let node = rig.node(node_with([Job::new("once", at("2026-01-05T00:01:00Z")).run(async |_| {})])).await;
+        let node =
+            rig.node(node_with([Job::new("once", at("2026-01-05T00:01:00Z")).run(async |_| {})])).await;
         rig.advance(secs(120)).await;
 
         let status = rig.send(node, JobDetails("once".to_owned())).await.expect("it is listed");
@@ -196,7 +196,9 @@ fn a_listing_is_paged_in_the_order_of_names() {
         loop {
             let page = rig.send(node, ListJobs { after, limit: 10 }).await;
             listed.extend(page.jobs.iter().map(|job| job.name.as_str().to_owned()));
-            assert!(page.jobs.iter().all(|job| job.state == JobState::Scheduled && job.next_fire_time.is_some()));
+            assert!(
+                page.jobs.iter().all(|job| job.state == JobState::Scheduled && job.next_fire_time.is_some())
+            );
             after = page.next;
             if after.is_none() {
                 break;
@@ -231,28 +233,40 @@ fn leader_and_follower_tell_their_role_and_the_same_next_fire_time() {
 #[test]
 fn a_job_at_three_runs_on_both_days_of_a_dst_weekend() {
     simulate("2026-03-28T00:00:00Z", async |rig| {
-        rig.node(node_with([Job::new("c", cron("0 3 * * *").timezone("Europe/Lisbon")).run(async |_| {})])).await;
+        rig.node(node_with([Job::new("c", cron("0 3 * * *").timezone("Europe/Lisbon")).run(async |_| {})]))
+            .await;
 
         rig.advance(hours(48)).await;
 
         assert_eq!(rig.started("c"), 2);
-        let at: Vec<_> = rig.events().into_iter().filter_map(|recorded| match recorded.event.kind {
-            EventKind::RunStarted { fire_time, .. } => fire_time.map(|fire_time| fire_time.to_string()),
-            _ => None,
-        }).collect();
-        assert_eq!(at, ["2026-03-28T03:00:00Z", "2026-03-29T02:00:00Z"], "the clocks went forward in between");
+        let at: Vec<_> = rig
+            .events()
+            .into_iter()
+            .filter_map(|recorded| match recorded.event.kind {
+                EventKind::RunStarted { fire_time, .. } => fire_time.map(|fire_time| fire_time.to_string()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(
+            at,
+            ["2026-03-28T03:00:00Z", "2026-03-29T02:00:00Z"],
+            "the clocks went forward in between"
+        );
     });
 }
 
 #[test]
 fn a_run_that_was_cancelled_says_why() {
     simulate(START, async |rig| {
-        let node = rig.node(node_with([Job::new("l", every(secs(10))).run(async |run| run.cancelled().await)])).await;
+        let node = rig
+            .node(node_with([Job::new("l", every(secs(10))).run(async |run| run.cancelled().await)]))
+            .await;
         rig.advance(secs(11)).await;
 
         rig.shutdown(node, Duration::ZERO).await;
 
-        let why = |kind: &EventKind| matches!(kind, EventKind::RunCancelled { why: CancelReason::Shutdown, .. });
+        let why =
+            |kind: &EventKind| matches!(kind, EventKind::RunCancelled { why: CancelReason::Shutdown, .. });
         assert_eq!(rig.count(why), 1);
     });
 }
@@ -266,7 +280,8 @@ fn the_job_label_is_bounded() {
         rig.advance(Duration::from_millis(5_500)).await;
 
         let started = |label: &str| format!("job={label}");
-        let each = ["a", "b", "c", "d", "_other"].map(|name| rig.counter("callsheet_ticks_due_total", &started(name)));
+        let each = ["a", "b", "c", "d", "_other"]
+            .map(|name| rig.counter("callsheet_ticks_due_total", &started(name)));
         assert_eq!(each, [5, 5, 0, 0, 10]);
     });
 }

@@ -34,18 +34,22 @@ fn a_lost_session_cancels_the_run_and_the_job_goes_on_in_the_next_one() {
         assert!(told.load(Ordering::Relaxed), "the cancellation token fired");
         assert_eq!(rig.counter("callsheet_locks_lost_total", ""), 1);
         assert_eq!(rig.count(|kind| matches!(kind, EventKind::LockLost { .. })), 1);
-        let cancelled = |kind: &EventKind| {
-            matches!(kind, EventKind::RunCancelled { why: CancelReason::LockLost, .. })
-        };
+        let cancelled =
+            |kind: &EventKind| matches!(kind, EventKind::RunCancelled { why: CancelReason::LockLost, .. });
         assert_eq!(rig.count(cancelled), 1);
         assert_eq!(rig.count(|kind| matches!(kind, EventKind::LeadershipLost { .. })), 1);
 
         rig.advance(secs(10)).await;
         assert_eq!(rig.started("long"), 2, "the next tick runs under a new session");
-        let closed: Vec<_> = rig.store().records().into_iter().filter_map(|record| match record {
-            callsheet::testkit::Record::Closed { outcome, .. } => Some(outcome),
-            _ => None,
-        }).collect();
+        let closed: Vec<_> = rig
+            .store()
+            .records()
+            .into_iter()
+            .filter_map(|record| match record {
+                callsheet::testkit::Record::Closed { outcome, .. } => Some(outcome),
+                _ => None,
+            })
+            .collect();
         assert_eq!(closed, [Outcome::Lost], "its own completion was refused, the successor closed it");
     });
 }

@@ -115,7 +115,10 @@ fn a_frozen_leader_is_succeeded_and_finds_its_trust_over_when_it_wakes_up() {
         rig.thaw(0);
         rig.advance(secs(10)).await;
 
-        assert!(while_frozen >= 10 + 20 - 6, "no more than the lease was without a leader: {while_frozen} of 30");
+        assert!(
+            while_frozen >= 10 + 20 - 6,
+            "no more than the lease was without a leader: {while_frozen} of 30"
+        );
         assert_eq!(started_on(rig, "n1"), 10, "the frozen node starts nothing after it wakes up");
         let lost = rig.count(|kind| matches!(kind, EventKind::LeadershipLost { .. }));
         assert_eq!(lost, 1);
@@ -214,7 +217,10 @@ fn a_follower_fires_nothing_and_asks_nothing() {
 
         assert_eq!(rig.leader(), Some(2));
         let calls = rig.store().calls() - alone;
-        assert!(calls < 60 * 4, "two calls a run, one renewal and one heartbeat per third of a lease: {calls}");
+        assert!(
+            calls < 60 * 4,
+            "two calls a run, one renewal and one heartbeat per third of a lease: {calls}"
+        );
     });
 }
 
@@ -237,7 +243,9 @@ fn a_job_that_is_local_runs_on_every_node() {
 fn jobs_that_share_a_lock_key_do_not_overlap_on_any_node() {
     simulate(START, async |rig| {
         let job = |name: &str| {
-            Job::new(name, every(secs(10))).lock_key("shared").run(async |_| tokio::time::sleep(secs(5)).await)
+            Job::new(name, every(secs(10)))
+                .lock_key("shared")
+                .run(async |_| tokio::time::sleep(secs(5)).await)
         };
         rig.node(node_with([job("a"), job("b")])).await;
 

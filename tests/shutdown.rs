@@ -57,9 +57,8 @@ fn a_body_that_cannot_be_aborted_is_reported_as_still_running() {
             }
         }
 
-        let node = rig
-            .drive_node(async || node_with([Job::new("deaf", hourly()).run_actor(Deaf.start())]))
-            .await;
+        let node =
+            rig.drive_node(async || node_with([Job::new("deaf", hourly()).run_actor(Deaf.start())])).await;
         at_the_hour(rig).await;
 
         let report = rig.shutdown(node, secs(1)).await;
@@ -86,7 +85,8 @@ fn nothing_fires_and_nothing_is_added_after_a_shutdown_started() {
                     tokio::time::sleep(secs(5)).await;
                     let job = Job::new("new", every(secs(1))).run(async |_| {});
                     let added = supervisor.send(callsheet::AddJob(job)).await.expect("it still answers");
-                    let triggered = supervisor.send(TriggerJob("ticker".to_owned())).await.expect("it still answers");
+                    let triggered =
+                        supervisor.send(TriggerJob("ticker".to_owned())).await.expect("it still answers");
                     (added, triggered)
                 };
                 let (report, (added, triggered)) = tokio::join!(report, later);

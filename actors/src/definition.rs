@@ -41,7 +41,7 @@ pub struct Bodiless;
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Job<B = Arc<dyn Body>> {
+pub struct Job<B = SharedBody> {
     name: String,
     lock_key: Option<String>,
     tags: Vec<String>,
@@ -111,7 +111,29 @@ impl Job<Bodiless> {
     /// The body is anything that implements the port.
     pub fn body(self, body: Arc<dyn Body>) -> Job {
         let Self { name, lock_key, tags, schedule, policies, body: Bodiless } = self;
-        Job { name, lock_key, tags, schedule, policies, body }
+        Job { name, lock_key, tags, schedule, policies, body: SharedBody(Some(body)) }
+    }
+}
+
+/// A body that is shared by the definition and the runs of a job.
+///
+/// What an application's body captured is dropped with it, on whatever thread holds the last share. A panic there (a
+/// runtime that is dropped in async code, say) is contained, so that it takes no actor along.
+#[derive(Clone)]
+pub struct SharedBody(Option<Arc<dyn Body>>);
+
+impl SharedBody {
+    pub(crate) fn get(&self) -> &dyn Body {
+        self.0.as_deref().expect("invariant: there is a body until it is dropped")
+    }
+}
+
+impl Drop for SharedBody {
+    fn drop(&mut self) {
+        let body = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(body))).is_err() {
+            tracing::error!(target: "callsheet", "what the body of a job captured panicked when it was dropped");
+        }
     }
 }
 
@@ -247,7 +269,10 @@ impl Job {
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 /// Refuses a schedule that never fires, and one that panics when it is asked: better now than in its actor.
-fn check_schedule(schedule: Arc<dyn Schedule>, now: DateTime<Utc>) -> Result<(Arc<dyn Schedule>, Arc<str>), Faults> {
+fn check_schedule(
+    schedule: Arc<dyn Schedule>,
+    now: DateTime<Utc>,
+) -> Result<(Arc<dyn Schedule>, Arc<str>), Faults> {
     let asked = catch_unwind(AssertUnwindSafe(|| {
         let fires = schedule.next_after(now).is_some() || schedule.previous_before(now).is_some();
         (schedule.to_string(), fires)
@@ -255,7 +280,8 @@ fn check_schedule(schedule: Arc<dyn Schedule>, now: DateTime<Utc>) -> Result<(Ar
     match asked {
         Ok((description, true)) => Ok((schedule, description.into())),
         Ok((description, false)) => {
-            Err(Fault::new("schedule", description, "it never fires", "give it at least one fire time").into())
+            Err(Fault::new("schedule", description, "it never fires", "give it at least one fire time")
+                .into())
         }
         Err(_) => Err(Fault::new(
             "schedule",
@@ -276,5 +302,5 @@ pub(crate) struct Definition {
     /// The schedule in words.
     pub(crate) description: Arc<str>,
     pub(crate) policies: Policies,
-    pub(crate) body: Arc<dyn Body>,
+    pub(crate) body: SharedBody,
 }

@@ -33,6 +33,7 @@ impl HowDrained {
     pub(crate) fn of(ended: &Ended) -> Self {
         use crate::event::CancelReason::Shutdown;
         match (&ended.cancelled, &ended.end) {
+            _ if ended.aborted => Self::Aborted,
             (_, End::Aborted) => Self::Aborted,
             (Some(Shutdown), End::Returned | End::Failed(_) | End::Panicked(_)) => Self::Cancelled,
             (_, End::Returned | End::Failed(_) | End::Panicked(_)) => Self::Drained,

@@ -9,8 +9,8 @@ use std::{sync::Arc, time::Duration};
 use actix::prelude::*;
 
 use crate::{
-    CALL_DEADLINE,
-    core::election::{Effect, ElectionMachine, Effects, Input},
+    contained::contained,
+    core::election::{Effect, Effects, ElectionMachine, Input},
     event::EventKind,
     name::Term,
     node::Node,
@@ -83,7 +83,7 @@ impl ElectionActor {
                 Effect::Resign(term) => {
                     let elector = self.elector.clone();
                     // Whether the store heard it or not, the term lapses.
-                    let resigned = async move { drop(with_deadline(elector.resign(term)).await) };
+                    let resigned = async move { drop(answer_of(async { elector.resign(term).await }).await) };
                     ctx.spawn(resigned.into_actor(self));
                 }
                 Effect::Gained(term) => {
@@ -106,23 +106,27 @@ impl ElectionActor {
     fn campaign(&mut self, ctx: &mut Context<Self>) {
         let elector = self.elector.clone();
         let started = self.node.clock.elapsed();
-        let call = async move { with_deadline(elector.campaign()).await };
+        let call = async move { answer_of(async { elector.campaign().await }).await };
         let answered = call.into_actor(self).map(move |answer, actor, ctx| {
             let answer = actor.heard("campaign", answer);
             actor.step(Input::CampaignEnded { started, answer }, ctx);
         });
-        self.call = Some(ctx.spawn(answered));
+        if let Some(former) = self.call.replace(ctx.spawn(answered)) {
+            ctx.cancel_future(former);
+        }
     }
 
     fn renew(&mut self, term: Term, ctx: &mut Context<Self>) {
         let elector = self.elector.clone();
         let started = self.node.clock.elapsed();
-        let call = async move { with_deadline(elector.renew(term)).await };
+        let call = async move { answer_of(async { elector.renew(term).await }).await };
         let answered = call.into_actor(self).map(move |answer, actor, ctx| {
             let answer = actor.heard("renew", answer);
-            actor.step(Input::RenewalEnded { started, answer }, ctx);
+            actor.step(Input::RenewalEnded { term, started, answer }, ctx);
         });
-        self.call = Some(ctx.spawn(answered));
+        if let Some(former) = self.call.replace(ctx.spawn(answered)) {
+            ctx.cancel_future(former);
+        }
     }
 
     fn heard<T>(&mut self, operation: &'static str, answer: Result<T, String>) -> Option<T> {
@@ -152,10 +156,10 @@ impl ElectionActor {
 const TIMER_MIN: Duration = Duration::from_millis(1);
 
 /// The answer of the elector, or why there is none.
-async fn with_deadline<T, E: std::error::Error>(call: impl Future<Output = Result<T, E>>) -> Result<T, String> {
-    match tokio::time::timeout(CALL_DEADLINE, call).await {
+async fn answer_of<T, E: std::error::Error>(call: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+    match contained(call).await {
         Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err("the store did not answer within the deadline".to_owned()),
+        Err(none) => Err(none.as_str().to_owned()),
     }
 }
 
@@ -201,7 +205,7 @@ impl Handler<Resign> for ElectionActor {
         let elector = self.elector.clone();
         let resigned = async move {
             if let Some(term) = term
-                && let Err(reason) = with_deadline(elector.resign(term)).await
+                && let Err(reason) = answer_of(async { elector.resign(term).await }).await
             {
                 tracing::warn!(target: "callsheet", %term, reason, "the term could not be given up and must lapse");
             }

@@ -2,7 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, OnceLock, mpsc},
+    sync::{Arc, Mutex, OnceLock, atomic::AtomicI64, mpsc},
     thread,
     time::Duration,
 };
@@ -19,17 +19,19 @@ use crate::{
     CALL_DEADLINE,
     body::LocalBodies,
     definition::Job,
+    drain::ShutdownReport,
     election::ElectionActor,
     error::{AddError, Fault, Faults, StartError},
     event::Event,
     listener::{Listen, ListenerActor, Publisher},
     lock::{AwaitSession, LockActor},
+    message::{AddJobs, Shutdown},
     metrics::{JOB_LABELS_DEFAULT, Meters},
     name::{NodeId, RunIds},
     node::{Leadership, Node},
     placement::Placement,
     port::{Backend, Clock, RuntimeSpawner, Spawner, SystemClock},
-    supervisor::{AddJobs, SHUTDOWN_GRACE_DEFAULT, Shutdown, Supervised, SupervisorActor, define_all},
+    supervisor::{SHUTDOWN_GRACE_DEFAULT, Supervised, SupervisorActor, define_all},
 };
 
 /// The most threads of each kind.
@@ -49,8 +51,8 @@ pub struct EngineOptions {
     pub clock: Arc<dyn Clock>,
     /// Who runs the bodies. Default: a multi-threaded runtime of the engine's own.
     pub spawner: Option<Arc<dyn Spawner>>,
-    /// The threads of the job actors. 0 puts every actor on the caller's `LocalSet`. Default: one less than there are
-    /// processors, at least 1 and at most 4.
+    /// The threads of the job actors. 0 puts every actor on the caller's `LocalSet`. Default: the number of processors,
+    /// at most 4.
     pub arbiters: usize,
     /// The threads of the engine's own body runtime. Default: the number of processors.
     pub body_threads: usize,
@@ -74,7 +76,7 @@ impl EngineOptions {
             listeners: Vec::new(),
             clock: Arc::new(SystemClock::default()),
             spawner: None,
-            arbiters: processors.saturating_sub(1).clamp(1, 4),
+            arbiters: processors.clamp(1, 4),
             body_threads: processors.min(THREADS_MAX),
             local_body_threads: 1,
             job_labels_max: JOB_LABELS_DEFAULT,
@@ -112,8 +114,8 @@ impl EngineOptions {
 #[derive(Clone)]
 pub struct Engine {
     supervisor: Addr<SupervisorActor>,
-    /// True when every thread has ended.
-    stopped: watch::Receiver<bool>,
+    /// The report, when every thread has ended.
+    stopped: watch::Receiver<Option<ShutdownReport>>,
 }
 
 impl Engine {
@@ -127,10 +129,14 @@ impl Engine {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future may leave the engine running without a handle.
+    /// Dropping the future stops what was started, without waiting for it.
     pub async fn start(options: EngineOptions) -> Result<Self, StartError> {
         options.check().map_err(StartError::Invalid)?;
-        if options.arbiters == 0 { Self::start_here(options).await } else { Self::start_threads(options).await }
+        if options.arbiters == 0 {
+            Self::start_here(options).await
+        } else {
+            Self::start_threads(options).await
+        }
     }
 
     /// The one address that an application talks to.
@@ -138,14 +144,17 @@ impl Engine {
         &self.supervisor
     }
 
-    /// Resolves when the engine has stopped and its threads have ended.
+    /// Resolves when the engine has stopped and its threads have ended, or are left behind because they are blocked.
     ///
     /// # Cancel safety
     ///
     /// Safe.
-    pub async fn stopped(&self) {
-        // An error: the sender is gone, and with it the engine.
-        let _ = self.stopped.clone().wait_for(|stopped| *stopped).await;
+    pub async fn stopped(&self) -> ShutdownReport {
+        match self.stopped.clone().wait_for(Option::is_some).await {
+            Ok(report) => report.clone().unwrap_or_default(),
+            // The sender is gone, and with it the engine.
+            Err(_) => ShutdownReport::default(),
+        }
     }
 
     async fn start_here(options: EngineOptions) -> Result<Self, StartError> {
@@ -155,26 +164,32 @@ impl Engine {
         if !in_local_set {
             return Err(StartError::NoLocalSet);
         }
-        let spawner = options.spawner.clone().unwrap_or_else(|| Arc::new(RuntimeSpawner::new(runtime::Handle::current())));
-        let threads = Threads { placement: Placement::Here, coordination: None, local_bodies: LocalBodies::Here, spawner };
+        let spawner = options
+            .spawner
+            .clone()
+            .unwrap_or_else(|| Arc::new(RuntimeSpawner::new(runtime::Handle::current())));
+        let threads = Threads {
+            placement: Placement::Here,
+            coordination: None,
+            local_bodies: LocalBodies::Here,
+            spawner,
+        };
         let (supervisor, over) = start_actors(options, threads).await?;
-        let (sender, stopped) = watch::channel(false);
+        let (sender, stopped) = watch::channel(None);
         actix_rt::spawn(async move {
-            // An error is the expected end: the supervisor dropped its side.
-            let _ = over.await;
-            sender.send_replace(true);
+            sender.send_replace(Some(over.await.unwrap_or_default()));
         });
         Ok(Self { supervisor, stopped })
     }
 
     async fn start_threads(options: EngineOptions) -> Result<Self, StartError> {
         let (ready, started) = oneshot::channel();
-        let (sender, stopped) = watch::channel(false);
+        let (sender, stopped) = watch::channel(None);
         thread::Builder::new()
             .name("callsheet".to_owned())
             .spawn(move || {
-                run_threads(options, ready);
-                sender.send_replace(true);
+                let report = run_threads(options, ready);
+                sender.send_replace(Some(report));
             })
             .map_err(StartError::Threads)?;
         let supervisor = started.await.unwrap_or(Err(StartError::Died))?;
@@ -183,25 +198,47 @@ impl Engine {
 }
 
 /// The engine's own thread, from start to end.
-fn run_threads(options: EngineOptions, ready: oneshot::Sender<Result<Addr<SupervisorActor>, StartError>>) {
+fn run_threads(
+    options: EngineOptions,
+    ready: oneshot::Sender<Result<Addr<SupervisorActor>, StartError>>,
+) -> ShutdownReport {
     let system = System::new();
-    let made = system.block_on(async { EngineThreads::make(&options) });
-    let (engine, threads) = match made {
+    // Outside async code, where a runtime can be dropped if another one cannot be made.
+    let (engine, threads) = match EngineThreads::make(&options) {
         Ok(made) => made,
-        // Whoever started it may have given up, here and below.
-        Err(error) => return drop(ready.send(Err(StartError::Threads(error)))),
+        Err(error) => {
+            // Whoever started it may have given up.
+            let _ = ready.send(Err(StartError::Threads(error)));
+            return ShutdownReport::default();
+        }
     };
-    system.block_on(async {
+    let report = system.block_on(async {
         match start_actors(options, threads).await {
             Ok((supervisor, over)) => {
-                let _ = ready.send(Ok(supervisor));
-                let _ = over.await;
+                if ready.send(Ok(supervisor.clone())).is_err() {
+                    // Nobody waits for it any more, so nobody could ever stop it.
+                    supervisor.do_send(Shutdown { deadline: Duration::ZERO });
+                }
+                let report = over.await.unwrap_or_default();
+                for _ in 0..LAST_TURNS {
+                    // Tasks of this thread still answer those who asked for the shutdown by message.
+                    tokio::task::yield_now().await;
+                }
+                report
             }
-            Err(error) => drop(ready.send(Err(error))),
+            Err(error) => {
+                // Whoever started it may have given up.
+                let _ = ready.send(Err(error));
+                ShutdownReport::default()
+            }
         }
     });
     engine.stop();
+    report
 }
+
+/// How often the tasks of the engine's thread get another turn at its end.
+const LAST_TURNS: usize = 16;
 
 /// The threads that the engine owns.
 struct EngineThreads {
@@ -211,39 +248,42 @@ struct EngineThreads {
 
 impl EngineThreads {
     fn make(options: &EngineOptions) -> std::io::Result<(Self, Threads)> {
-        let bodies = match &options.spawner {
-            Some(_) => None,
-            None => Some(
-                runtime::Builder::new_multi_thread()
+        let mut made = Self { arbiters: Vec::new(), bodies: None };
+        match made.fill(options) {
+            Ok(threads) => Ok((made, threads)),
+            Err(error) => {
+                made.stop();
+                Err(error)
+            }
+        }
+    }
+
+    fn fill(&mut self, options: &EngineOptions) -> std::io::Result<Threads> {
+        let spawner = match &options.spawner {
+            Some(spawner) => spawner.clone(),
+            None => {
+                let bodies = runtime::Builder::new_multi_thread()
                     .worker_threads(options.body_threads)
                     .thread_name("callsheet-body")
                     .enable_all()
-                    .build()?,
-            ),
-        };
-        let mut arbiters = Vec::new();
-        let mut more = |count: usize| -> std::io::Result<Vec<_>> {
-            let first = arbiters.len();
-            for _ in 0..count {
-                arbiters.push(Arbiter::try_new()?);
+                    .build()?;
+                let handle = bodies.handle().clone();
+                self.bodies = Some(bodies);
+                Arc::new(RuntimeSpawner::new(handle))
             }
-            Ok(arbiters[first..].iter().map(Arbiter::handle).collect())
         };
-        let jobs = more(options.arbiters)?;
-        let coordination = more(1)?;
-        let local = more(options.local_body_threads)?;
-        let spawner = match (&options.spawner, &bodies) {
-            (Some(spawner), _) => spawner.clone(),
-            (None, Some(runtime)) => Arc::new(RuntimeSpawner::new(runtime.handle().clone())),
-            (None, None) => Arc::new(RuntimeSpawner::new(runtime::Handle::current())),
-        };
-        let threads = Threads {
-            placement: Placement::Arbiters(jobs),
-            coordination: coordination.into_iter().next(),
-            local_bodies: LocalBodies::on(local),
-            spawner,
-        };
-        Ok((Self { arbiters, bodies }, threads))
+        let placement = Placement::on(self.more(options.arbiters)?);
+        let coordination = self.more(1)?.pop();
+        let local_bodies = LocalBodies::on(self.more(options.local_body_threads)?);
+        Ok(Threads { placement, coordination, local_bodies, spawner })
+    }
+
+    fn more(&mut self, count: usize) -> std::io::Result<Vec<ArbiterHandle>> {
+        let first = self.arbiters.len();
+        for _ in 0..count {
+            self.arbiters.push(Arbiter::try_new()?);
+        }
+        Ok(self.arbiters[first..].iter().map(Arbiter::handle).collect())
     }
 
     /// Stops the threads and waits for them, but not for ever: code of the application may block them.
@@ -285,7 +325,7 @@ struct Threads {
 async fn start_actors(
     options: EngineOptions,
     threads: Threads,
-) -> Result<(Addr<SupervisorActor>, oneshot::Receiver<()>), StartError> {
+) -> Result<(Addr<SupervisorActor>, oneshot::Receiver<ShutdownReport>), StartError> {
     let EngineOptions { backend, jobs, listeners, clock, job_labels_max, shutdown_grace, node, .. } = options;
     let id = backend.node().unwrap_or(node);
     let meters = Arc::new(Meters::new(job_labels_max));
@@ -295,9 +335,12 @@ async fn start_actors(
         clock,
         run_ids: RunIds::of(id),
         leadership: Leadership::default(),
+        clock_ahead: AtomicI64::new(0),
         publisher: publisher.clone(),
         meters,
         spawner: threads.spawner,
+        placement: threads.placement,
+        asks: Mutex::default(),
         local_bodies: threads.local_bodies,
         lock: OnceLock::new(),
         supervisor: OnceLock::new(),
@@ -320,7 +363,6 @@ async fn start_actors(
         node: node.clone(),
         backend: backend.name(),
         single_node: backend.single_node(),
-        placement: threads.placement,
         listener,
         election: election.clone(),
         shutdown_grace,
@@ -347,12 +389,33 @@ async fn start_actors(
         lock
     };
 
+    let given_up = StopOnDrop(Some(supervisor.clone()));
     match settle_in(&lock, &supervisor, jobs, backend.name()).await {
-        Ok(()) => Ok((supervisor, over)),
+        Ok(()) => {
+            given_up.disarm();
+            Ok((supervisor, over))
+        }
         Err(error) => {
             // Nothing runs yet; an error means that nothing is left to stop.
             let _ = supervisor.send(Shutdown { deadline: Duration::ZERO }).await;
             Err(error)
+        }
+    }
+}
+
+/// Stops an engine whose start was given up.
+struct StopOnDrop(Option<Addr<SupervisorActor>>);
+
+impl StopOnDrop {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if let Some(supervisor) = self.0.take() {
+            supervisor.do_send(Shutdown { deadline: Duration::ZERO });
         }
     }
 }

@@ -333,7 +333,10 @@ impl fmt::Display for EventKind {
             write!(f, " {job}")?;
         }
         match self {
-            Self::JobAdded { .. } | Self::JobRemoved { .. } | Self::JobBroken { .. } | Self::LockLost { .. } => Ok(()),
+            Self::JobAdded { .. }
+            | Self::JobRemoved { .. }
+            | Self::JobBroken { .. }
+            | Self::LockLost { .. } => Ok(()),
             Self::JobRestarted { restarts, .. } => write!(f, " restarts {restarts}"),
             Self::TickSkipped { fire_time, reason, count, at_least, .. } => {
                 let at_least = if *at_least { "at least " } else { "" };
@@ -352,7 +355,9 @@ impl fmt::Display for EventKind {
             Self::RunLost { fire_time: None, .. } => f.write_str(" triggered"),
             Self::LockContended { holder: Some(holder), .. } => write!(f, " held by {holder}"),
             Self::LockContended { holder: None, .. } => Ok(()),
-            Self::LockUnavailable { reason, .. } | Self::LeadershipUnavailable { reason } => write!(f, ": {reason}"),
+            Self::LockUnavailable { reason, .. } | Self::LeadershipUnavailable { reason } => {
+                write!(f, ": {reason}")
+            }
             Self::LeadershipGained { term } => write!(f, " term {term}"),
             Self::LeadershipLost { term, why } => write!(f, " term {term}: {why:?}"),
             Self::ShutdownStarted { deadline } => write!(f, " deadline {deadline:.1?}"),

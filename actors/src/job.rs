@@ -32,7 +32,7 @@ use crate::{
     drain::{Drain, HowDrained},
     error::TriggerError,
     event::{CancelReason, EventKind, Outcome},
-    lock::{AdvanceCursor, ClaimRun, CompleteRun},
+    lock::{AdvanceCursor, Ask, ClaimRun, CompleteRun},
     name::{JobName, LockKey, RunId, Tag},
     node::{JobRef, Node},
     run::Origin,
@@ -41,27 +41,47 @@ use crate::{
 };
 
 /// The longest time a timer is armed for; waking up early is harmless.
-const SLEEP_MAX: Duration = Duration::from_secs(24 * 3600);
+///
+/// The wall clock may step, and the machine may sleep, unnoticed by a monotonic timer: this bounds for how long.
+const SLEEP_MAX: Duration = Duration::from_secs(600);
 
-/// An input on its way to a job's machine. If the actor is dead by then, it goes back to the supervisor: neither the
-/// end of a run nor a granted claim may get lost in a closed mailbox.
+/// Something on its way to a job's actor. If the actor is dead by then, it goes back to the supervisor: neither the end
+/// of a run, nor a granted claim, nor a drain may get lost in a closed mailbox.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Letter {
     job: Arc<JobRef>,
-    input: Option<Input>,
+    content: Option<Content>,
+}
+
+/// What a letter says.
+pub(crate) enum Content {
+    /// An input for the machine.
+    Input(Input),
+    /// The engine shuts down: no tick is armed any more; the drain is kept until nothing runs.
+    Drain(Arc<Drain>),
 }
 
 impl Letter {
     pub(crate) fn send(job: &Arc<JobRef>, input: Input) {
-        job.addr.do_send(Self { job: job.clone(), input: Some(input) });
+        Self::post(job, Content::Input(input));
+    }
+
+    pub(crate) fn post(job: &Arc<JobRef>, content: Content) {
+        job.node.placement.post(job.generation, Self { job: job.clone(), content: Some(content) });
+    }
+
+    /// Hands the letter to the actor's mailbox; best on the actor's own thread.
+    pub(crate) fn deliver(self) {
+        let job = self.job.clone();
+        job.addr.do_send(self);
     }
 }
 
 impl Drop for Letter {
     fn drop(&mut self) {
-        if let Some(input) = self.input.take() {
-            self.job.node.supervisor().do_send(Undelivered { job: self.job.clone(), input });
+        if let Some(content) = self.content.take() {
+            self.job.node.supervisor().do_send(Undelivered { job: self.job.clone(), content });
         }
     }
 }
@@ -78,11 +98,6 @@ pub(crate) struct Trigger {
 #[rtype(result = "JobStatus")]
 pub(crate) struct Status;
 
-/// The engine shuts down: no tick is armed any more; the drain is kept until nothing runs.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct StartDrain(pub(crate) Arc<Drain>);
-
 /// The job was removed: no tick is armed any more, and the actor stops when nothing runs.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -93,7 +108,8 @@ pub(crate) struct Remains {
     pub(crate) machine: JobMachine,
     running: Option<Running>,
     drain: Option<Arc<Drain>>,
-    retiring: bool,
+    /// The job was removed.
+    pub(crate) retiring: bool,
 }
 
 impl Remains {
@@ -146,7 +162,7 @@ impl JobActor {
 
     /// Feeds the machine and does what it says.
     fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
-        let now = self.node().now();
+        let now = self.job.now();
         let effects = self.machine.feed(now, input);
         self.perform(effects);
         // Only now: the schedule is code of the application, and may panic.
@@ -158,11 +174,10 @@ impl JobActor {
 
     /// Lets go of the drain, and of the actor itself, when nothing runs any more.
     fn settle(&mut self, ctx: &mut Context<Self>) {
-        if !self.machine.is_idle() {
-            return;
+        if self.machine.is_drained() {
+            self.drain = None;
         }
-        self.drain = None;
-        if self.retiring {
+        if self.retiring && self.machine.is_idle() {
             self.stopped_on_purpose = true;
             ctx.stop();
         }
@@ -172,16 +187,16 @@ impl JobActor {
         for effect in effects {
             match effect {
                 Effect::Claim { run, tick, settle } => {
-                    self.node().lock().do_send(ClaimRun { job: self.job.clone(), run, tick, settle });
+                    self.node().ask(Ask::Claim(ClaimRun { job: self.job.clone(), run, tick, settle }));
                 }
                 Effect::Advance(advance) => {
-                    self.node().lock().do_send(AdvanceCursor { job: self.job.clone(), advance });
+                    self.node().ask(Ask::Advance(AdvanceCursor { job: self.job.clone(), advance }));
                 }
                 Effect::Start(start) => self.start(start),
                 Effect::Cancel { run, why } => self.cancel(run, why),
                 Effect::Abort { run } => self.abort(run),
                 Effect::Complete { run, outcome, .. } => {
-                    self.node().lock().do_send(CompleteRun { run, outcome });
+                    self.node().ask(Ask::Complete(CompleteRun { run, outcome }));
                 }
                 Effect::Ended(ended) => self.ended(ended),
                 Effect::Skipped { newest, reason, count, at_least } => self.publish(|job| {
@@ -204,7 +219,7 @@ impl JobActor {
     fn start(&mut self, start: Start) {
         let cancellation = CancellationToken::new();
         let (abort, registration) = AbortHandle::new_pair();
-        let body = &self.job.definition.body;
+        let body = self.job.definition.body.get();
         let (abortable, elsewhere) = (body.abortable(), body.elsewhere());
         self.running = Some(Running { run: start.run, cancellation: cancellation.clone(), abort });
         if let Some(drain) = &self.drain {
@@ -280,8 +295,10 @@ impl JobActor {
 pub(crate) fn conclude(job: &JobRef, ended: Ended) {
     use crate::core::job::End;
 
-    let Ended { run, outcome, cancelled, end, started_at, took, .. } = ended;
-    job.meters.ended(outcome);
+    let Ended { run, outcome, cancelled, end, started_at, took, recorded, .. } = ended;
+    if recorded {
+        job.meters.ended(outcome);
+    }
     if started_at.is_some() {
         job.meters.run_duration.record(took.as_secs_f64());
     }
@@ -289,11 +306,18 @@ pub(crate) fn conclude(job: &JobRef, ended: Ended) {
         let name = job.definition.name.clone();
         match (outcome, end) {
             (Outcome::Failed, End::Failed(error)) => EventKind::RunFailed { job: name, run, took, error },
-            (Outcome::Panicked, End::Panicked(message)) => EventKind::RunPanicked { job: name, run, took, message },
+            (Outcome::Panicked, End::Panicked(message)) => {
+                EventKind::RunPanicked { job: name, run, took, message }
+            }
             (Outcome::TimedOut, _) => EventKind::RunTimedOut { job: name, run, took },
             (Outcome::Succeeded, _) => EventKind::RunSucceeded { job: name, run, took },
             (Outcome::Cancelled | Outcome::Failed | Outcome::Panicked | Outcome::Lost, _) => {
-                EventKind::RunCancelled { job: name, run, took, why: cancelled.unwrap_or(CancelReason::Dropped) }
+                EventKind::RunCancelled {
+                    job: name,
+                    run,
+                    took,
+                    why: cancelled.unwrap_or(CancelReason::Dropped),
+                }
             }
         }
     });
@@ -333,8 +357,16 @@ impl Handler<Letter> for JobActor {
     type Result = ();
 
     fn handle(&mut self, mut letter: Letter, ctx: &mut Self::Context) {
-        if let Some(input) = letter.input.take() {
-            self.step(input, ctx);
+        match letter.content.take() {
+            Some(Content::Input(input)) => self.step(input, ctx),
+            Some(Content::Drain(drain)) => {
+                if let Some(run) = self.machine.active_run() {
+                    drain.expect(&self.job.definition.name, run.run);
+                }
+                self.drain = Some(drain);
+                self.step(Input::Suspend, ctx);
+            }
+            None => {}
         }
     }
 }
@@ -359,18 +391,6 @@ impl Handler<Status> for JobActor {
 
     fn handle(&mut self, _: Status, _: &mut Self::Context) -> Self::Result {
         MessageResult(self.status(self.node().clock.now()))
-    }
-}
-
-impl Handler<StartDrain> for JobActor {
-    type Result = ();
-
-    fn handle(&mut self, StartDrain(drain): StartDrain, ctx: &mut Self::Context) {
-        if let Some(run) = self.machine.active_run() {
-            drain.expect(&self.job.definition.name, run.run);
-        }
-        self.drain = Some(drain);
-        self.step(Input::Suspend, ctx);
     }
 }
 

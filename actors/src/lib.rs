@@ -16,6 +16,7 @@
 //! [`core`] decides and does nothing; the actors do and decide nothing.
 
 mod body;
+mod contained;
 pub mod core;
 mod definition;
 mod drain;
@@ -26,6 +27,7 @@ mod event;
 mod job;
 mod listener;
 mod lock;
+mod message;
 pub mod metrics;
 mod name;
 mod node;
@@ -46,18 +48,21 @@ pub use crate::{
         policy::{Fires, Misfire, OnLost, Overlap, Policies},
         time::FireTime,
     },
-    definition::{Bodiless, Job, TAGS_MAX},
+    definition::{Bodiless, Job, SharedBody, TAGS_MAX},
     drain::{HowDrained, REPORTED_RUNS_MAX, ShutdownReport},
     engine::{Engine, EngineOptions, THREADS_MAX},
     error::{AddError, Fault, Faults, RemoveError, StartError, TriggerError},
     event::{CancelReason, Event, EventKind, Outcome, StepDownReason},
     job::{ActiveRunStatus, JobState, JobStatus, LastRunStatus},
     listener::{EVENTS_MAX, Listen, SUBSCRIBER_EVENTS_MAX},
+    message::{
+        AddJob, AddJobs, Health, HealthReport, JobDetails, JobPage, ListJobs, PAGE_MAX, RemoveJobs, Selector,
+        Shutdown, TriggerJob,
+    },
     name::{FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
     run::{IntoRunResult, Origin, Run, RunError, RunResult},
     supervisor::{
-        AddJob, AddJobs, Health, HealthReport, JobDetails, JobPage, ListJobs, PAGE_MAX, RESTART_PERIOD, RESTARTS_MAX,
-        RemoveJobs, SHUTDOWN_GRACE_DEFAULT, Selector, Shutdown, SupervisorActor, TriggerJob,
+        RESTART_PERIOD, RESTARTS_MAX, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT, SupervisorActor,
     },
 };
 

@@ -6,7 +6,7 @@
 //! what is pending, tells the jobs whose keys are gone, and opens another session. Nothing survives a restart.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll},
@@ -15,19 +15,19 @@ use std::{
 
 use actix::prelude::*;
 use futures_util::future::{BoxFuture, join3};
-use tokio::{sync::oneshot, time::timeout};
+use tokio::sync::oneshot;
 
 use crate::{
-    CALL_DEADLINE,
+    contained::{NoAnswer, contained},
     core::job::{Advance, Input},
     election::{ElectionActor, TermRefused},
     event::{EventKind, Outcome},
     job::Letter,
-    name::{FencingToken, JobName, LockKey, RunId},
+    name::{FencingToken, JobName, LockKey, RunId, Term},
     node::{JobRef, Node},
     port::{
-        ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, LockError, Locker, LostRun, Moved, Session,
-        TickClaim, Verdict,
+        ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, LockError, Locker, LostRun,
+        Moved, Session, TickClaim, Verdict,
     },
     supervisor::SessionNews,
 };
@@ -41,8 +41,6 @@ pub(crate) const REOPEN_MIN: Duration = Duration::from_millis(250);
 pub(crate) const REOPEN_MAX: Duration = Duration::from_secs(5);
 
 /// Asks the store for a run. The answer goes to the job's machine.
-#[derive(Message)]
-#[rtype(result = "()")]
 pub(crate) struct ClaimRun {
     pub(crate) job: Arc<JobRef>,
     pub(crate) run: RunId,
@@ -51,20 +49,28 @@ pub(crate) struct ClaimRun {
 }
 
 /// Asks the store to move a job's cursor over skipped ticks. The answer goes to the job's machine.
-#[derive(Message)]
-#[rtype(result = "()")]
 pub(crate) struct AdvanceCursor {
     pub(crate) job: Arc<JobRef>,
     pub(crate) advance: Advance,
 }
 
 /// A run is over: record it, and free its key.
-#[derive(Message)]
-#[rtype(result = "()")]
 pub(crate) struct CompleteRun {
     pub(crate) run: RunId,
     pub(crate) outcome: Outcome,
 }
+
+/// What a job asks.
+pub(crate) enum Ask {
+    Claim(ClaimRun),
+    Advance(AdvanceCursor),
+    Complete(CompleteRun),
+}
+
+/// Jobs have asked something: see [`Node::ask`].
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct TakeAsks;
 
 /// Marks jobs as scheduled under a term and answers their cursors.
 #[derive(Message)]
@@ -74,7 +80,10 @@ pub(crate) struct EnrolJobs(pub(crate) Vec<Enrolment>);
 /// Says that jobs were removed on purpose.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct WithdrawJobs(pub(crate) Vec<JobName>);
+pub(crate) struct WithdrawJobs {
+    pub(crate) term: Term,
+    pub(crate) jobs: Vec<JobName>,
+}
 
 /// Closes open runs of dead sessions, up to [`BATCH_MAX`].
 #[derive(Message)]
@@ -116,9 +125,9 @@ pub(crate) struct LockActor {
     session: Option<Session>,
     reopenings: u32,
     first_session: FirstSession,
-    claims: Vec<ClaimRun>,
-    moves: Vec<AdvanceCursor>,
-    ends: Vec<Completion>,
+    claims: VecDeque<ClaimRun>,
+    moves: VecDeque<AdvanceCursor>,
+    ends: VecDeque<Completion>,
     /// How many batches of ends wait to be tried again.
     ends_delayed: u32,
     held: HashMap<RunId, Held>,
@@ -140,9 +149,9 @@ impl LockActor {
             session: None,
             reopenings: 0,
             first_session: FirstSession::Awaited(Vec::new()),
-            claims: Vec::new(),
-            moves: Vec::new(),
-            ends: Vec::new(),
+            claims: VecDeque::new(),
+            moves: VecDeque::new(),
+            ends: VecDeque::new(),
             ends_delayed: 0,
             held: HashMap::new(),
             round_started: None,
@@ -152,7 +161,7 @@ impl LockActor {
 
     fn open_session(&mut self, ctx: &mut Context<Self>) {
         let locker = self.locker.clone();
-        let call = async move { timeout(CALL_DEADLINE, locker.open()).await.unwrap_or(Err(LockError::Timeout)) };
+        let call = async move { call(async { locker.open().await }).await };
         ctx.spawn(call.into_actor(self).map(|opened, actor, ctx| actor.on_opened(opened, ctx)));
     }
 
@@ -243,13 +252,25 @@ impl LockActor {
         let locker = self.locker.clone();
         Some(Box::pin(async move {
             let ended = async {
-                if ends.is_empty() { Ok(Vec::new()) } else { call(locker.complete(&ends)).await }
+                if ends.is_empty() {
+                    Ok(Vec::new())
+                } else {
+                    call(async { locker.complete(&ends).await }).await
+                }
             };
             let claimed = async {
-                if requests.is_empty() { Ok(Vec::new()) } else { call(locker.claim(&requests)).await }
+                if requests.is_empty() {
+                    Ok(Vec::new())
+                } else {
+                    call(async { locker.claim(&requests).await }).await
+                }
             };
             let moved = async {
-                if cursor_moves.is_empty() { Ok(Vec::new()) } else { call(locker.advance(&cursor_moves)).await }
+                if cursor_moves.is_empty() {
+                    Ok(Vec::new())
+                } else {
+                    call(async { locker.advance(&cursor_moves).await }).await
+                }
             };
             // Side by side, so that an adapter can send all before it waits; polled in this order, so that a key that
             // is freed in this round can be claimed in it.
@@ -259,8 +280,10 @@ impl LockActor {
     }
 
     fn on_round(&mut self, round: Round, ctx: &mut Context<Self>) {
+        self.node.set_clock_ahead(self.locker.clock_ahead());
         let started = self.round_started.take();
-        let Round { session, ended: (ends, ended), claimed: (claims, claimed), moved: (moves, moved) } = round;
+        let Round { session, ended: (ends, ended), claimed: (claims, claimed), moved: (moves, moved) } =
+            round;
         self.on_ended(ends, ended, ctx);
         if !claims.is_empty() {
             let took = started.map(|started| self.node.clock.elapsed().saturating_sub(started));
@@ -302,7 +325,12 @@ impl LockActor {
         }
     }
 
-    fn on_claimed(&mut self, session: Session, claims: Vec<ClaimRun>, claimed: Result<Vec<Verdict>, LockError>) {
+    fn on_claimed(
+        &mut self,
+        session: Session,
+        claims: Vec<ClaimRun>,
+        claimed: Result<Vec<Verdict>, LockError>,
+    ) {
         let verdicts = claimed.unwrap_or_else(|error| {
             self.failed("claim", &error);
             vec![Verdict::Unavailable { reason: error.to_string() }; claims.len()]
@@ -316,15 +344,13 @@ impl LockActor {
                     if let Some(tick) = &tick {
                         job.meters.decided(1, &tick.skips);
                     }
-                    if self.session == Some(session) {
-                        self.held.insert(run, Held { job: job.clone(), token: *token });
-                    } else {
-                        // Granted by a session that died before the answer was read.
+                    if self.session != Some(session) {
+                        // Granted to a session that died before the answer was read: whoever takes over closes the run.
                         self.node.meters.locks_lost.increment(1);
-                        Letter::send(&job, Input::Claimed { run, verdict });
-                        Letter::send(&job, Input::LockLost { run });
+                        Letter::send(&job, Input::Claimed { run, verdict: lost_with_its_session(tick) });
                         continue;
                     }
+                    self.held.insert(run, Held { job: job.clone(), token: *token });
                 }
                 Verdict::Deposed { .. } => {
                     if let Some(tick) = &tick {
@@ -348,6 +374,12 @@ impl LockActor {
             vec![Moved::Unavailable { reason: error.to_string() }; moves.len()]
         });
         for (AdvanceCursor { job, advance }, answer) in moves.into_iter().zip(answers) {
+            // Only the leader of a term moves cursors: one that stands where it was to be moved was moved by the call
+            // whose answer was lost.
+            let answer = match answer {
+                Moved::Elsewhere { cursor } if cursor == advance.to.instant() => Moved::Done,
+                other => other,
+            };
             match answer {
                 Moved::Done => job.meters.decided(0, &advance.skips),
                 Moved::Deposed { .. } => self.election.do_send(TermRefused(advance.term)),
@@ -359,7 +391,8 @@ impl LockActor {
 
     /// Ends the session once nothing is left to write.
     fn close_if_done(&mut self, ctx: &mut Context<Self>) {
-        let busy = self.session.is_some() && !(self.ends.is_empty() && self.ends_delayed == 0 && self.claims.is_empty());
+        let busy = self.session.is_some()
+            && !(self.ends.is_empty() && self.ends_delayed == 0 && self.claims.is_empty());
         if busy || self.closing.is_none() || self.round_started.is_some() {
             return;
         }
@@ -368,7 +401,7 @@ impl LockActor {
         let locker = self.locker.clone();
         let closed = async move {
             // The store frees what it held when it notices that the session is gone.
-            let _ = timeout(CALL_DEADLINE, locker.close()).await;
+            let _ = contained(async { locker.close().await }).await;
         };
         ctx.spawn(closed.into_actor(self).map(|(), _, ctx| {
             drop(done);
@@ -392,16 +425,26 @@ pub(crate) fn report_lost(node: &Node, lost: &LostRun) {
     node.publisher.publish(|| EventKind::RunLost { job, run, fire_time });
 }
 
-fn take_batch<T>(pending: &mut Vec<T>) -> Vec<T> {
-    if pending.len() <= BATCH_MAX {
-        return std::mem::take(pending);
+fn lost_with_its_session(tick: Option<TickClaim>) -> Verdict {
+    match tick {
+        Some(tick) => Verdict::Moved { cursor: tick.fire_time.instant() },
+        None => Verdict::Unavailable { reason: "the session with the store is lost".to_owned() },
     }
-    pending.drain(..BATCH_MAX).collect()
+}
+
+fn take_batch<T>(pending: &mut VecDeque<T>) -> Vec<T> {
+    pending.drain(..pending.len().min(BATCH_MAX)).collect()
 }
 
 fn request(claim: &ClaimRun) -> ClaimRequest {
     let definition = &claim.job.definition;
-    ClaimRequest { job: definition.name.clone(), key: definition.key.clone(), run: claim.run, tick: claim.tick, settle: claim.settle }
+    ClaimRequest {
+        job: definition.name.clone(),
+        key: definition.key.clone(),
+        run: claim.run,
+        tick: claim.tick,
+        settle: claim.settle,
+    }
 }
 
 fn cursor_move(AdvanceCursor { job, advance }: &AdvanceCursor) -> CursorMove {
@@ -410,7 +453,11 @@ fn cursor_move(AdvanceCursor { job, advance }: &AdvanceCursor) -> CursorMove {
 }
 
 async fn call<T>(call: impl Future<Output = Result<T, LockError>>) -> Result<T, LockError> {
-    timeout(CALL_DEADLINE, call).await.unwrap_or(Err(LockError::Timeout))
+    match contained(call).await {
+        Ok(answer) => answer,
+        // Whatever it asked may have been done.
+        Err(NoAnswer::Deadline | NoAnswer::Panic) => Err(LockError::Timeout),
+    }
 }
 
 /// Makes round trips one after the other. One future for the life of the actor: it is polled after the mailbox was
@@ -457,50 +504,47 @@ impl Actor for LockActor {
     }
 }
 
-impl Handler<ClaimRun> for LockActor {
+impl Handler<TakeAsks> for LockActor {
     type Result = ();
 
-    fn handle(&mut self, claim: ClaimRun, _: &mut Self::Context) {
-        self.claims.push(claim);
-    }
-}
-
-impl Handler<AdvanceCursor> for LockActor {
-    type Result = ();
-
-    fn handle(&mut self, advance: AdvanceCursor, _: &mut Self::Context) {
-        self.moves.push(advance);
-    }
-}
-
-impl Handler<CompleteRun> for LockActor {
-    type Result = ();
-
-    fn handle(&mut self, CompleteRun { run, outcome }: CompleteRun, _: &mut Self::Context) {
-        // Not held: the session that granted it is lost, and with it the right to complete.
-        if let Some(Held { job, token }) = self.held.get(&run) {
-            let job = &job.definition;
-            let (job, key): (JobName, LockKey) = (job.name.clone(), job.key.clone());
-            self.ends.push(Completion { job, key, run, token: *token, outcome });
+    fn handle(&mut self, _: TakeAsks, _: &mut Self::Context) {
+        for ask in self.node.take_asks() {
+            match ask {
+                Ask::Claim(claim) => self.claims.push_back(claim),
+                Ask::Advance(advance) => self.moves.push_back(advance),
+                Ask::Complete(CompleteRun { run, outcome }) => {
+                    // Not held: the session that granted it is lost, and with it the right to complete.
+                    if let Some(Held { job, token }) = self.held.get(&run) {
+                        let job = &job.definition;
+                        let (job, key): (JobName, LockKey) = (job.name.clone(), job.key.clone());
+                        self.ends.push_back(Completion { job, key, run, token: *token, outcome });
+                    }
+                }
+            }
         }
     }
 }
 
 impl Handler<EnrolJobs> for LockActor {
-    type Result = ResponseFuture<Result<Vec<Enrolled>, LockError>>;
+    type Result = ResponseActFuture<Self, Result<Vec<Enrolled>, LockError>>;
 
     fn handle(&mut self, EnrolJobs(jobs): EnrolJobs, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        Box::pin(async move { call(locker.enrol(&jobs)).await })
+        let enrolled = async move { call(async { locker.enrol(&jobs).await }).await };
+        Box::pin(enrolled.into_actor(self).map(|enrolled, actor, _| {
+            // Before any of the jobs is resumed by the store's time.
+            actor.node.set_clock_ahead(actor.locker.clock_ahead());
+            enrolled
+        }))
     }
 }
 
 impl Handler<WithdrawJobs> for LockActor {
     type Result = ();
 
-    fn handle(&mut self, WithdrawJobs(jobs): WithdrawJobs, ctx: &mut Self::Context) {
+    fn handle(&mut self, WithdrawJobs { term, jobs }: WithdrawJobs, ctx: &mut Self::Context) {
         let locker = self.locker.clone();
-        let withdrawn = async move { call(locker.withdraw(&jobs)).await };
+        let withdrawn = async move { call(async { locker.withdraw(term, &jobs).await }).await };
         ctx.spawn(withdrawn.into_actor(self).map(|withdrawn, actor, _| {
             if let Err(error) = withdrawn {
                 actor.failed("withdraw", &error);
@@ -514,7 +558,7 @@ impl Handler<CloseLostRuns> for LockActor {
 
     fn handle(&mut self, _: CloseLostRuns, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        Box::pin(async move { call(locker.close_lost(BATCH_MAX)).await })
+        Box::pin(async move { call(async { locker.close_lost(BATCH_MAX).await }).await })
     }
 }
 

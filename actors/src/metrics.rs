@@ -84,7 +84,11 @@ fn describe() {
     histogram!(CLAIM_DURATION, Unit::Seconds, "One round trip of claims to the store");
     gauge!(LOCKS_HELD, Unit::Count, "Lock keys that runs of this node hold");
     counter!(LOCKS_LOST, Unit::Count, "Lock keys whose session was lost during the run");
-    counter!(COORDINATION_ERRORS, Unit::Count, "Calls to the store that failed or got no answer, by operation");
+    counter!(
+        COORDINATION_ERRORS,
+        Unit::Count,
+        "Calls to the store that failed or got no answer, by operation"
+    );
     counter!(EVENTS_DROPPED, Unit::Count, "Events that a listener missed because it did not keep up");
     counter!(JOB_ACTOR_RESTARTS, Unit::Count, "Job actors that died and were started again");
 }
@@ -114,7 +118,9 @@ impl Meters {
     pub(crate) fn new(job_labels_max: usize) -> Self {
         describe();
         // Zero from the first scrape on: a series that first appears with the first error has no increase to alert on.
-        OPERATIONS.iter().for_each(|operation| counter!(COORDINATION_ERRORS, "operation" => *operation).increment(0));
+        OPERATIONS
+            .iter()
+            .for_each(|operation| counter!(COORDINATION_ERRORS, "operation" => *operation).increment(0));
         Self {
             jobs: gauge!(JOBS),
             runs_in_progress: gauge!(RUNS_IN_PROGRESS),
@@ -189,7 +195,8 @@ impl JobMeters {
 
     /// Counts a run that ended.
     pub(crate) fn ended(&self, outcome: Outcome) {
-        if let Some((_, counter)) = Outcome::ALL.iter().zip(&self.runs).find(|(known, _)| **known == outcome) {
+        if let Some((_, counter)) = Outcome::ALL.iter().zip(&self.runs).find(|(known, _)| **known == outcome)
+        {
             counter.increment(1);
         }
     }

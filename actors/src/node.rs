@@ -1,24 +1,27 @@
 //! What the actors of one node share.
 
 use std::{
+    mem,
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use actix::Addr;
+use chrono::TimeDelta;
 
 use crate::{
     body::LocalBodies,
-    core::time::Now,
+    core::{policy::Fires, time::Now},
     definition::Definition,
     job::JobActor,
     listener::Publisher,
-    lock::LockActor,
+    lock::{Ask, LockActor, TakeAsks},
     metrics::{JobMeters, Meters},
     name::{NodeId, RunIds, Term},
+    placement::Placement,
     port::{Clock, Spawner},
     supervisor::SupervisorActor,
 };
@@ -29,9 +32,14 @@ pub(crate) struct Node {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) run_ids: RunIds,
     pub(crate) leadership: Leadership,
+    /// Milliseconds that the wall clock is ahead of the store's.
+    pub(crate) clock_ahead: AtomicI64,
     pub(crate) publisher: Publisher,
     pub(crate) meters: Arc<Meters>,
     pub(crate) spawner: Arc<dyn Spawner>,
+    pub(crate) placement: Placement,
+    /// What the jobs ask of the lock actor, on its way there.
+    pub(crate) asks: Mutex<Vec<Ask>>,
     pub(crate) local_bodies: LocalBodies,
     pub(crate) lock: OnceLock<Addr<LockActor>>,
     pub(crate) supervisor: OnceLock<Addr<SupervisorActor>>,
@@ -43,6 +51,32 @@ impl Node {
         let wall = self.clock.now();
         let elapsed = self.clock.elapsed();
         Now { wall, elapsed, term: self.leadership.term(elapsed), spare: self.run_ids.next(wall) }
+    }
+
+    /// The readings of this instant, the wall clock's as the store's would be.
+    pub(crate) fn now_in_store(&self) -> Now {
+        let ahead = TimeDelta::milliseconds(self.clock_ahead.load(Ordering::Relaxed));
+        let now = self.now();
+        Now { wall: now.wall.checked_sub_signed(ahead).unwrap_or(now.wall), ..now }
+    }
+
+    pub(crate) fn set_clock_ahead(&self, ahead: TimeDelta) {
+        self.clock_ahead.store(ahead.num_milliseconds(), Ordering::Relaxed);
+    }
+
+    /// Asks the lock actor. Waking its thread up is what costs most, so only the first one of many does.
+    pub(crate) fn ask(&self, ask: Ask) {
+        let mut asks = self.asks.lock().unwrap_or_else(PoisonError::into_inner);
+        asks.push(ask);
+        let first = asks.len() == 1;
+        drop(asks);
+        if first {
+            self.lock().do_send(TakeAsks);
+        }
+    }
+
+    pub(crate) fn take_asks(&self) -> Vec<Ask> {
+        mem::take(&mut *self.asks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn lock(&self) -> &Addr<LockActor> {
@@ -93,4 +127,14 @@ pub(crate) struct JobRef {
     pub(crate) addr: Addr<JobActor>,
     pub(crate) meters: Arc<JobMeters>,
     pub(crate) node: Arc<Node>,
+}
+
+impl JobRef {
+    /// The readings of this instant by the clock that decides the job's ticks: the store's, unless the job is local.
+    pub(crate) fn now(&self) -> Now {
+        match self.definition.policies.fires {
+            Fires::Leader => self.node.now_in_store(),
+            Fires::Local => self.node.now(),
+        }
+    }
 }

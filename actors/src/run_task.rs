@@ -48,7 +48,7 @@ async fn run(task: RunTask, mut report: Report) {
     let node = &job.node;
     let started_at = node.clock.now();
     report.started = Some((started_at, node.clock.elapsed()));
-    let lateness = start.tick.map(|tick| tick.lateness(started_at)).unwrap_or_default();
+    let lateness = start.tick.map(|tick| tick.lateness(job.now().wall)).unwrap_or_default();
     if start.tick.is_some() {
         job.meters.tick_lateness.record(lateness.as_secs_f64());
     }
@@ -61,7 +61,8 @@ async fn run(task: RunTask, mut report: Report) {
         token: start.token,
     });
 
-    let (abort_outside, abort_inside) = if abortable { (Some(registration), None) } else { (None, Some(registration)) };
+    let (abort_outside, abort_inside) =
+        if abortable { (Some(registration), None) } else { (None, Some(registration)) };
     let run = Run::new(Parts {
         id: start.run,
         job: name(),
@@ -76,7 +77,7 @@ async fn run(task: RunTask, mut report: Report) {
     });
     let body = job.definition.body.clone();
     // `start` is called inside, so that a body that panics or blocks before its first await is contained as well.
-    let work = AssertUnwindSafe(async move { body.start(run).await }).catch_unwind();
+    let work = AssertUnwindSafe(async move { body.get().start(run).await }).catch_unwind();
     let end = match abort_outside {
         Some(registration) => Abortable::new(work, registration).await,
         None => Ok(work.await),

@@ -6,10 +6,11 @@ use callsheet_actors::{
     JobName, Term,
     core::ledger::Ledger,
     port::{
-        Backend, Campaign, ClaimRequest, Clock, Completed, Completion, CursorMove, ElectError, Elector, Enrolled, Enrolment,
-        Grant, LockError, Locker, LostRun, Moved, Renewal, Session, Verdict,
+        Backend, Campaign, ClaimRequest, Clock, Completed, Completion, CursorMove, ElectError, Elector,
+        Enrolled, Enrolment, Grant, LockError, Locker, LostRun, Moved, Renewal, Session, Verdict,
     },
 };
+use chrono::{DateTime, Utc};
 use futures_util::{
     FutureExt,
     future::{BoxFuture, pending, ready},
@@ -21,21 +22,37 @@ use futures_util::{
 /// cursors and open runs are forgotten, so ticks that pass while the process is down are not made up for.
 #[derive(Debug, Clone)]
 pub struct Local {
-    ledger: Arc<Mutex<Ledger>>,
+    state: Arc<Mutex<State>>,
     clock: Arc<dyn Clock>,
-    session: Session,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ledger: Ledger,
+    session: Option<Session>,
 }
 
 impl Local {
     /// An empty store whose time is the time of `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let mut ledger = Ledger::default();
-        let session = ledger.open_session();
-        Self { ledger: Arc::new(Mutex::new(ledger)), clock, session }
+        Self { state: Arc::default(), clock }
     }
 
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call on the open session.
+    fn call<'a, T: Send + 'a>(
+        &self,
+        work: impl FnOnce(&mut Ledger, Session, DateTime<Utc>) -> T,
+    ) -> BoxFuture<'a, Result<T, LockError>> {
+        let State { ledger, session } = &mut *self.state();
+        let answer = match session {
+            Some(session) => Ok(work(ledger, *session, self.clock.now())),
+            None => Err(LockError::SessionLost { reason: "it was closed".to_owned() }),
+        };
+        ready(answer).boxed()
     }
 }
 
@@ -59,67 +76,70 @@ impl Backend for Local {
 
 impl Elector for Local {
     fn campaign(&self) -> BoxFuture<'_, Result<Campaign, ElectError>> {
-        ready(Ok(Campaign::Won(Grant { term: self.ledger().grant_term(), lease: None }))).boxed()
+        let term = self.state().ledger.grant_term();
+        ready(Ok(Campaign::Won(Grant { term, lease: None }))).boxed()
     }
 
     fn renew(&self, term: Term) -> BoxFuture<'_, Result<Renewal, ElectError>> {
-        ready(Ok(if self.ledger().is_led(term) { Renewal::Renewed } else { Renewal::Deposed })).boxed()
+        let led = self.state().ledger.is_led(term);
+        ready(Ok(if led { Renewal::Renewed } else { Renewal::Deposed })).boxed()
     }
 
     fn resign(&self, term: Term) -> BoxFuture<'_, Result<(), ElectError>> {
-        self.ledger().end_term(term);
+        self.state().ledger.end_term(term);
         ready(Ok(())).boxed()
     }
 }
 
 impl Locker for Local {
     fn open(&self) -> BoxFuture<'_, Result<Session, LockError>> {
-        ready(Ok(self.session)).boxed()
+        let State { ledger, session } = &mut *self.state();
+        if let Some(former) = session.take() {
+            ledger.end_session(former);
+        }
+        let opened = ledger.open_session();
+        *session = Some(opened);
+        ready(Ok(opened)).boxed()
     }
 
     fn lost(&self, _: Session) -> BoxFuture<'_, ()> {
+        // Nothing but `close` ends it.
         pending().boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
+        let State { ledger, session } = &mut *self.state();
+        if let Some(session) = session.take() {
+            ledger.end_session(session);
+        }
         ready(()).boxed()
     }
 
     fn enrol<'a>(&'a self, jobs: &'a [Enrolment]) -> BoxFuture<'a, Result<Vec<Enrolled>, LockError>> {
-        let now = self.clock.now();
-        let mut ledger = self.ledger();
-        let enrolled = jobs.iter().map(|job| ledger.enrol(now, job)).collect();
-        ready(Ok(enrolled)).boxed()
+        self.call(|ledger, _, now| jobs.iter().map(|job| ledger.enrol(now, job)).collect())
     }
 
-    fn withdraw<'a>(&'a self, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>> {
-        let mut ledger = self.ledger();
-        jobs.iter().for_each(|job| ledger.withdraw(job));
-        ready(Ok(())).boxed()
+    fn withdraw<'a>(&'a self, term: Term, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>> {
+        self.call(|ledger, _, _| jobs.iter().for_each(|job| ledger.withdraw(term, job)))
     }
 
     fn claim<'a>(&'a self, requests: &'a [ClaimRequest]) -> BoxFuture<'a, Result<Vec<Verdict>, LockError>> {
-        let now = self.clock.now();
-        let mut ledger = self.ledger();
-        let verdicts = requests.iter().map(|request| ledger.claim(now, self.session, request)).collect();
-        ready(Ok(verdicts)).boxed()
+        self.call(|ledger, session, now| {
+            requests.iter().map(|request| ledger.claim(now, session, request)).collect()
+        })
     }
 
     fn complete<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
-        let mut ledger = self.ledger();
-        let completed = ends.iter().map(|end| ledger.complete(self.session, end)).collect();
-        ready(Ok(completed)).boxed()
+        self.call(|ledger, session, _| ends.iter().map(|end| ledger.complete(session, end)).collect())
     }
 
     fn advance<'a>(&'a self, moves: &'a [CursorMove]) -> BoxFuture<'a, Result<Vec<Moved>, LockError>> {
-        let now = self.clock.now();
-        let mut ledger = self.ledger();
-        let moved = moves.iter().map(|asked| ledger.advance(self.session, asked, now)).collect();
-        ready(Ok(moved)).boxed()
+        self.call(|ledger, session, now| {
+            moves.iter().map(|asked| ledger.advance(session, asked, now)).collect()
+        })
     }
 
-    fn close_lost(&self, _: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {
-        // A session that cannot be lost leaves nothing behind.
-        ready(Ok(Vec::new())).boxed()
+    fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {
+        self.call(|ledger, _, _| ledger.close_lost(limit))
     }
 }

@@ -33,6 +33,8 @@ pub enum Input {
     },
     /// A renewal that started at `started` ended; `None` is "no answer".
     RenewalEnded {
+        /// The term that was to be renewed.
+        term: Term,
         /// When the attempt started.
         started: Duration,
         /// The answer.
@@ -123,8 +125,12 @@ impl ElectionMachine {
                 self.step_down(StepDownReason::SessionLost, &mut effects);
                 self.state = State::Idle;
             }
-            Input::CampaignEnded { started, answer } => self.on_campaign_ended(now, started, answer, &mut effects),
-            Input::RenewalEnded { started, answer } => self.on_renewal_ended(now, started, answer, &mut effects),
+            Input::CampaignEnded { started, answer } => {
+                self.on_campaign_ended(now, started, answer, &mut effects)
+            }
+            Input::RenewalEnded { term, started, answer } => {
+                self.on_renewal_ended(now, term, started, answer, &mut effects)
+            }
             Input::Deposed { term } => {
                 if self.leading().is_some_and(|leading| leading.term == term) {
                     self.step_down(StepDownReason::Deposed, &mut effects);
@@ -142,9 +148,7 @@ impl ElectionMachine {
         let at = match self.state {
             State::Idle | State::Campaigning => None,
             State::Waiting { until } => Some(until),
-            State::Leading(leading) => {
-                [leading.renew_at, leading.trusted_until].into_iter().flatten().min()
-            }
+            State::Leading(leading) => [leading.renew_at, leading.trusted_until].into_iter().flatten().min(),
         };
         at.map(|at| at.saturating_sub(now))
     }
@@ -181,10 +185,13 @@ impl ElectionMachine {
             Some(Campaign::Won(grant)) => self.on_won(now, started, grant, effects),
             Some(Campaign::Lost { retry_in, .. }) => {
                 self.unanswered = 0;
-                if retry_in.is_zero() {
+                // A store that did not wait itself is not asked again at once.
+                let waited = now.saturating_sub(started);
+                let pause = retry_in.max(RETRY_MIN.saturating_sub(waited));
+                if pause.is_zero() {
                     self.campaign(effects);
                 } else {
-                    self.state = State::Waiting { until: now.saturating_add(retry_in) };
+                    self.state = State::Waiting { until: now.saturating_add(pause) };
                 }
             }
             None => self.wait(now),
@@ -212,12 +219,15 @@ impl ElectionMachine {
     fn on_renewal_ended(
         &mut self,
         now: Duration,
+        term: Term,
         started: Duration,
         answer: Option<Renewal>,
         effects: &mut Effects,
     ) {
+        // First: others may have seen the trust run out before this answer was read, and nothing brings it back.
+        self.expire(now, effects);
         let State::Leading(leading) = &mut self.state else { return };
-        let Some(lease) = leading.lease else { return };
+        let Some(lease) = leading.lease.filter(|_| leading.term == term) else { return };
         match answer {
             Some(Renewal::Renewed) => {
                 leading.trusted_until = Some(trusted_until(started, lease));
@@ -260,7 +270,8 @@ impl ElectionMachine {
 
     /// Steps down if the trust has run out.
     fn expire(&mut self, now: Duration, effects: &mut Effects) {
-        let expired = self.leading().and_then(|leading| leading.trusted_until).is_some_and(|until| until <= now);
+        let expired =
+            self.leading().and_then(|leading| leading.trusted_until).is_some_and(|until| until <= now);
         if expired {
             self.step_down(StepDownReason::TrustExpired, effects);
             self.campaign(effects);
@@ -286,8 +297,10 @@ impl ElectionMachine {
     }
 }
 
+/// In whole milliseconds, so that everybody who reads it agrees when it ends.
 fn trusted_until(started: Duration, lease: Lease) -> Duration {
-    started.saturating_add(lease.duration.saturating_sub(lease.margin))
+    let until = started.saturating_add(lease.duration.saturating_sub(lease.margin));
+    Duration::new(until.as_secs(), until.subsec_millis() * 1_000_000)
 }
 
 #[cfg(test)]
@@ -342,7 +355,7 @@ mod tests {
         assert_eq!(machine.wake_in(s(0)), Some(s(2)));
 
         assert_eq!(machine.step(s(2), Input::WakeUp)[..], [Effect::Renew(TERM)]);
-        machine.step(s(3), Input::RenewalEnded { started: s(2), answer: Some(Renewal::Renewed) });
+        machine.step(s(3), Input::RenewalEnded { term: TERM, started: s(2), answer: Some(Renewal::Renewed) });
 
         assert_eq!(machine.term(s(3)), Some((TERM, Some(s(7)))));
         assert_eq!(machine.wake_in(s(3)), Some(s(1)));
@@ -353,7 +366,7 @@ mod tests {
         let mut machine = leader();
         machine.step(s(2), Input::WakeUp);
 
-        let effects = machine.step(s(4), Input::RenewalEnded { started: s(2), answer: None });
+        let effects = machine.step(s(4), Input::RenewalEnded { term: TERM, started: s(2), answer: None });
 
         assert_eq!(effects[..], []);
         assert_eq!(machine.wake_in(s(4)), Some(RETRY_MIN));
@@ -375,9 +388,22 @@ mod tests {
         let mut machine = leader();
         machine.step(s(2), Input::WakeUp);
 
-        let effects = machine.step(s(9), Input::RenewalEnded { started: s(2), answer: Some(Renewal::Renewed) });
+        let effects = machine
+            .step(s(9), Input::RenewalEnded { term: TERM, started: s(2), answer: Some(Renewal::Renewed) });
 
         assert_eq!(effects[..], [Effect::Lost(TERM, StepDownReason::TrustExpired), Effect::Campaign]);
+    }
+
+    #[test]
+    fn an_answer_about_a_former_term_changes_nothing() {
+        let mut machine = leader();
+        machine.step(s(2), Input::WakeUp);
+
+        let answer = Some(Renewal::Deposed);
+        let effects = machine.step(s(3), Input::RenewalEnded { term: Term(6), started: s(2), answer });
+
+        assert_eq!(effects[..], []);
+        assert_eq!(machine.term(s(3)), Some((TERM, Some(s(5)))));
     }
 
     #[test]

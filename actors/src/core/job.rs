@@ -205,6 +205,10 @@ pub struct Ended {
     pub outcome: Outcome,
     /// Why it was cancelled, if it was.
     pub cancelled: Option<CancelReason>,
+    /// It had to be dropped.
+    pub aborted: bool,
+    /// This node says how it ended. If its session was lost, whoever takes over does: as lost.
+    pub recorded: bool,
     /// What the body did.
     pub end: End,
     /// When it started; `None` if the body never did.
@@ -267,12 +271,20 @@ enum Mode {
     Firing(Option<Term>),
 }
 
-/// What the store is being asked about the cursor: one thing at a time.
-#[derive(Debug, Clone, Copy)]
+/// What the store is being asked about the cursor: one thing at a time. Boxed, as the run in progress is, so that an
+/// idle job is small.
+#[derive(Debug)]
 enum Asked {
     Nothing,
-    Claim(TickAsked),
-    Advance(Advance),
+    Claim(Box<TickAsked>),
+    Advance(Box<AdvanceAsked>),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct AdvanceAsked {
+    advance: Advance,
+    /// `Some` while there is no answer to wait for: when to ask again, for the very same move.
+    again_at: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -315,10 +327,10 @@ pub struct JobMachine {
     /// No tick is decided before this reading: the store's clock is behind.
     hold_until: Option<Duration>,
     asked: Asked,
-    manual: Option<Manual>,
+    manual: Option<Box<Manual>>,
     unanswered: u32,
-    run: Option<ActiveRun>,
-    last: Option<LastRun>,
+    run: Option<Box<ActiveRun>>,
+    last: Option<Box<LastRun>>,
 }
 
 impl JobMachine {
@@ -342,10 +354,13 @@ impl JobMachine {
         }
     }
 
-    /// The same job after its actor died. The run in progress goes on; what the store was asked is answered by it
-    /// again, or was undone by the answer that nobody took.
-    pub fn revive(self) -> Self {
-        Self { asked: Asked::Nothing, manual: None, mode: Mode::Dormant, next: None, ..self }
+    /// The same job after its actor died. The run in progress goes on, and so does what the store was asked; whoever
+    /// triggered the job waits no more.
+    pub fn revive(mut self) -> Self {
+        if let Some(manual) = &mut self.manual {
+            manual.abandoned = true;
+        }
+        Self { mode: Mode::Dormant, next: None, hold_until: None, flush_at: None, ..self }
     }
 
     /// Feeds one input and answers what is to be done, in order: [`feed`](Self::feed), then [`decide`](Self::decide).
@@ -383,23 +398,23 @@ impl JobMachine {
 
     /// How long until the machine has something to decide; `None` if only an input can change anything.
     pub fn wake_in(&self, now: Now) -> Option<Duration> {
-        let manual = self.manual.and_then(|manual| manual.again_at);
-        let (claim, idle) = match self.asked {
+        let manual = self.manual.as_ref().and_then(|manual| manual.again_at);
+        let (again, idle) = match &self.asked {
             Asked::Nothing => (None, true),
             Asked::Claim(asked) => (asked.again_at, false),
-            Asked::Advance(_) => (None, false),
+            Asked::Advance(asked) => (asked.again_at, false),
         };
-        let run = self.run.as_ref().and_then(ActiveRun::changes_at);
-        let flush = self.flush_at.filter(|_| idle);
-        let monotonic = [manual, claim, run, flush].into_iter().flatten().min();
-        let monotonic = monotonic.map(|at| at.saturating_sub(now.elapsed));
+        let run = self.run.as_ref().and_then(|run| run.changes_at());
+        let always = [manual, again, run].into_iter().flatten().min();
+        let always = always.map(|at| at.saturating_sub(now.elapsed));
 
-        let may_fire = idle && self.mode != Mode::Dormant;
-        let tick = self.next.filter(|_| may_fire).map(|next| {
-            let due_in = (next.instant() - now.wall).to_std().unwrap_or_default();
-            due_in.max(self.hold_until.unwrap_or_default().saturating_sub(now.elapsed))
-        });
-        monotonic.into_iter().chain(tick).min()
+        // What only a node that decides the ticks does, and only after a hold.
+        let may_decide = idle && self.mode != Mode::Dormant;
+        let flush = self.flush_at.map(|at| at.saturating_sub(now.elapsed));
+        let tick = self.next.map(|next| (next.instant() - now.wall).to_std().unwrap_or_default());
+        let held = self.hold_until.unwrap_or_default().saturating_sub(now.elapsed);
+        let decide = flush.into_iter().chain(tick).min().filter(|_| may_decide).map(|wait| wait.max(held));
+        always.into_iter().chain(decide).min()
     }
 
     /// The first tick that is not decided yet, while this node decides the ticks.
@@ -409,12 +424,12 @@ impl JobMachine {
 
     /// The run in progress.
     pub fn active_run(&self) -> Option<&ActiveRun> {
-        self.run.as_ref()
+        self.run.as_deref()
     }
 
     /// The last run that ended on this node.
     pub fn last_run(&self) -> Option<&LastRun> {
-        self.last.as_ref()
+        self.last.as_deref()
     }
 
     /// The cursor as the store knows it.
@@ -432,12 +447,24 @@ impl JobMachine {
         self.run.is_none() && self.manual.is_none() && !matches!(self.asked, Asked::Claim(_))
     }
 
+    /// Nothing runs, and nothing that the store is about to answer can make something run. A claim that got no answer
+    /// does not count: the end of the session settles it.
+    pub fn is_drained(&self) -> bool {
+        let manual = self.manual.as_ref().is_some_and(|manual| manual.again_at.is_none());
+        let tick = matches!(&self.asked, Asked::Claim(asked) if asked.again_at.is_none());
+        self.run.is_none() && !manual && !tick
+    }
+
     fn on_resume(&mut self, now: Now, cursor: DateTime<Utc>, term: Option<Term>, effects: &mut Effects) {
         self.mode = Mode::Firing(term);
         match &mut self.asked {
             Asked::Nothing => self.adopt(cursor),
             // The store answers again: find out now what became of the claim.
             Asked::Claim(asked) if asked.again_at.is_some() => {
+                asked.again_at = Some(now.elapsed);
+                self.ask_again(now, effects);
+            }
+            Asked::Advance(asked) if asked.again_at.is_some() => {
                 asked.again_at = Some(now.elapsed);
                 self.ask_again(now, effects);
             }
@@ -478,7 +505,7 @@ impl JobMachine {
         }
         match self.policies.fires {
             Fires::Leader => {
-                self.manual = Some(Manual { run: now.spare, abandoned: false, again_at: None });
+                self.manual = Some(Box::new(Manual { run: now.spare, abandoned: false, again_at: None }));
                 effects.push(Effect::Claim { run: now.spare, tick: None, settle: false });
             }
             Fires::Local => {
@@ -492,12 +519,15 @@ impl JobMachine {
         if !matches!(verdict, Verdict::Unavailable { .. }) {
             self.unanswered = 0;
         }
-        if let Some(manual) = self.manual.filter(|manual| manual.run == run) {
-            self.on_manual_claimed(now, manual, verdict, effects);
+        if let Some(manual) = self.manual.take_if(|manual| manual.run == run) {
+            self.on_manual_claimed(now, *manual, verdict, effects);
             return;
         }
-        match self.asked {
-            Asked::Claim(asked) if asked.run == run => self.on_tick_claimed(now, asked, verdict, effects),
+        match &self.asked {
+            Asked::Claim(asked) if asked.run == run => {
+                let asked = **asked;
+                self.on_tick_claimed(now, asked, verdict, effects);
+            }
             Asked::Claim(_) | Asked::Advance(_) | Asked::Nothing => {
                 // Asked before the actor died. A grant that nobody waits for must not hold its key.
                 if let Verdict::Granted { token, .. } = verdict {
@@ -532,7 +562,18 @@ impl JobMachine {
                     self.start(now, start, effects);
                 }
             }
-            Verdict::AlreadyRun { cursor, .. } | Verdict::Moved { cursor } => self.adopt(cursor),
+            Verdict::AlreadyRun { cursor, .. } | Verdict::Moved { cursor } => {
+                self.adopt(cursor);
+                if cursor == claim.expected {
+                    // The store does not know the job any more: nothing is gained by asking again at once.
+                    self.hold_until = Some(now.elapsed.saturating_add(FLUSH_AFTER));
+                }
+            }
+            Verdict::Busy { holder } if self.mode == Mode::Dormant => {
+                // Whoever leads now decides the tick.
+                effects.push(Effect::Contended { holder });
+                self.adopt(self.stored);
+            }
             Verdict::Busy { holder } => {
                 self.settle_misfired(asked, effects);
                 self.skips = claim.skips;
@@ -552,18 +593,17 @@ impl JobMachine {
             },
             Verdict::NotYet { wait } => {
                 self.undo(asked);
-                self.hold_until = Some(now.elapsed + wait);
+                self.hold_until = Some(now.elapsed.saturating_add(wait));
             }
             Verdict::Unavailable { reason } => {
                 let again_at = Some(self.again_at(now));
-                self.asked = Asked::Claim(TickAsked { again_at, ..asked });
+                self.asked = Asked::Claim(Box::new(TickAsked { again_at, ..asked }));
                 effects.push(Effect::Unavailable { reason });
             }
         }
     }
 
     fn on_manual_claimed(&mut self, now: Now, manual: Manual, verdict: Verdict, effects: &mut Effects) {
-        self.manual = None;
         let refused = |refusal, effects: &mut Effects| {
             if !manual.abandoned {
                 effects.push(Effect::Answer(Err(refusal)));
@@ -599,13 +639,14 @@ impl JobMachine {
                 refused(Refusal::Unavailable { reason }, effects);
                 // It may have been granted: find out, and close it.
                 let again_at = Some(self.again_at(now));
-                self.manual = Some(Manual { abandoned: true, again_at, ..manual });
+                self.manual = Some(Box::new(Manual { abandoned: true, again_at, ..manual }));
             }
         }
     }
 
     fn on_advanced(&mut self, now: Now, moved: Moved, effects: &mut Effects) {
-        let Asked::Advance(asked) = self.asked else { return };
+        let Asked::Advance(asked) = &self.asked else { return };
+        let asked = asked.advance;
         self.asked = Asked::Nothing;
         match moved {
             Moved::Done => {
@@ -621,8 +662,9 @@ impl JobMachine {
             }
             Moved::Unavailable { reason } => {
                 effects.push(Effect::Unavailable { reason });
-                self.skips = asked.skips;
-                self.flush_at = Some(self.again_at(now));
+                let again_at = Some(self.again_at(now));
+                self.asked = Asked::Advance(Box::new(AdvanceAsked { advance: asked, again_at }));
+                return;
             }
         }
         if self.mode == Mode::Dormant {
@@ -638,10 +680,21 @@ impl JobMachine {
             effects.push(Effect::Complete { run: run.run, token, outcome });
         }
         if let Some(started_at) = started_at {
-            self.last = Some(LastRun { run: run.run, outcome, started_at, took });
+            self.last = Some(Box::new(LastRun { run: run.run, outcome, started_at, took }));
         }
-        let ActiveRun { run, tick, cancelled, .. } = run;
-        effects.push(Effect::Ended(Ended { run, tick, outcome, cancelled, end, started_at, took }));
+        let ActiveRun { run, tick, cancelled, aborted, lost, .. } = *run;
+        let recorded = !lost;
+        effects.push(Effect::Ended(Ended {
+            run,
+            tick,
+            outcome,
+            cancelled,
+            aborted,
+            recorded,
+            end,
+            started_at,
+            took,
+        }));
     }
 
     fn on_lock_lost(&mut self, now: Now, run: RunId, effects: &mut Effects) {
@@ -694,12 +747,13 @@ impl JobMachine {
                 effects.push(skipped_before(due.newest, misfired, due.at_least));
             }
             effects.push(Effect::Count { started: 1, skips });
-            let start = Start { run: now.spare, tick: Some(due.newest), term: None, token: None, deadline: None };
+            let start =
+                Start { run: now.spare, tick: Some(due.newest), term: None, token: None, deadline: None };
             self.start(now, start, effects);
             return;
         };
         let claim = TickClaim { fire_time: due.newest, expected: self.stored, skips, term };
-        self.asked = Asked::Claim(TickAsked {
+        self.asked = Asked::Claim(Box::new(TickAsked {
             run: now.spare,
             claim,
             decided: self.decided,
@@ -707,14 +761,14 @@ impl JobMachine {
             misfired,
             at_least: due.at_least,
             again_at: None,
-        });
+        }));
         effects.push(Effect::Claim { run: now.spare, tick: Some(claim), settle: false });
     }
 
     fn start(&mut self, now: Now, start: Start, effects: &mut Effects) {
         debug_assert!(self.run.is_none(), "one run at a time");
         let deadline = self.policies.timeout.map(|timeout| now.elapsed.saturating_add(timeout));
-        self.run = Some(ActiveRun {
+        self.run = Some(Box::new(ActiveRun {
             run: start.run,
             tick: start.tick,
             started_at: now.wall,
@@ -724,7 +778,7 @@ impl JobMachine {
             abort_at: None,
             aborted: false,
             lost: false,
-        });
+        }));
         effects.push(Effect::Start(Start { deadline, ..start }));
     }
 
@@ -759,7 +813,7 @@ impl JobMachine {
         }
         let skips = std::mem::take(&mut self.skips);
         let advance = Advance { expected: self.stored, to: FireTime::new(self.decided), skips, term };
-        self.asked = Asked::Advance(advance);
+        self.asked = Asked::Advance(Box::new(AdvanceAsked { advance, again_at: None }));
         effects.push(Effect::Advance(advance));
     }
 
@@ -802,6 +856,11 @@ impl JobMachine {
             let newer_is_due = self.next.is_some_and(|next| next.instant() <= now.wall);
             let settle = newer_is_due || self.mode != Mode::Firing(Some(asked.claim.term));
             effects.push(Effect::Claim { run: asked.run, tick: Some(asked.claim), settle });
+        }
+        if let Asked::Advance(asked) = &mut self.asked
+            && asked.again_at.take_if(|at| *at <= now.elapsed).is_some()
+        {
+            effects.push(Effect::Advance(asked.advance));
         }
     }
 
@@ -870,6 +929,8 @@ fn close_unstarted(start: Start, effects: &mut Effects) {
         tick: start.tick,
         outcome,
         cancelled: Some(CancelReason::NotStarted),
+        aborted: false,
+        recorded: true,
         end: End::Aborted,
         started_at: None,
         took: Duration::ZERO,

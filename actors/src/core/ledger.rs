@@ -15,8 +15,8 @@ use crate::{
     event::Outcome,
     name::{FencingToken, JobName, LockKey, RunId, Term},
     port::{
-        ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, LostRun, Moved, Session, Skips, TickClaim,
-        Verdict,
+        ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, LostRun, Moved, Session, Skips,
+        TickClaim, Verdict,
     },
 };
 
@@ -152,14 +152,17 @@ impl Ledger {
         let schedule = digest(&job.schedule);
         let row = self.jobs.get_mut(&job.job);
         let cursor = match row {
-            Some(row) if !row.withdrawn && row.schedule == schedule => return Enrolled::Done { cursor: row.cursor },
+            Some(row) if !row.withdrawn && row.schedule == schedule => {
+                return Enrolled::Done { cursor: row.cursor };
+            }
             Some(row) => {
                 // A new or changed job owes ticks only from now on, and its cursor never goes back.
                 *row = JobRow { cursor: row.cursor.max(now), schedule, run: None, withdrawn: false };
                 row.cursor
             }
             None => {
-                self.jobs.insert(job.job.clone(), JobRow { cursor: now, schedule, run: None, withdrawn: false });
+                self.jobs
+                    .insert(job.job.clone(), JobRow { cursor: now, schedule, run: None, withdrawn: false });
                 now
             }
         };
@@ -167,8 +170,11 @@ impl Ledger {
         Enrolled::Done { cursor }
     }
 
-    /// Keeps the cursor of a removed job, up to a bound.
-    pub fn withdraw(&mut self, job: &JobName) {
+    /// Keeps the cursor of a job that the leader of `term` removed, up to a bound.
+    pub fn withdraw(&mut self, term: Term, job: &JobName) {
+        if !self.is_led(term) {
+            return;
+        }
         let Some(row) = self.jobs.get_mut(job) else { return };
         if std::mem::replace(&mut row.withdrawn, true) {
             return;
@@ -185,7 +191,9 @@ impl Ledger {
     /// Claims one run for `session`.
     pub fn claim(&mut self, now: DateTime<Utc>, session: Session, request: &ClaimRequest) -> Verdict {
         match self.open.get(&request.run) {
-            Some(open) if open.session == session => return Verdict::Granted { token: open.token, lost: None },
+            Some(open) if open.session == session => {
+                return Verdict::Granted { token: open.token, lost: None };
+            }
             // Granted to a session that died: whoever takes over closes it.
             Some(_) => return Verdict::NotGranted,
             None if request.settle => return Verdict::NotGranted,
@@ -207,7 +215,14 @@ impl Ledger {
                 row.run = Some(request.run);
             }
             let (job, run) = (&request.job, Some(request.run));
-            self.record(|| Record::Moved { job: job.clone(), from: expected, to: fire_time, skips, run, session });
+            self.record(|| Record::Moved {
+                job: job.clone(),
+                from: expected,
+                to: fire_time,
+                skips,
+                run,
+                session,
+            });
         }
         self.tokens += 1;
         let token = FencingToken(self.tokens);

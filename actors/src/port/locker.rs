@@ -1,6 +1,6 @@
 //! Who may run what.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
@@ -254,7 +254,9 @@ pub struct Session(pub u64);
 
 /// Hands out claims, in order and in batches.
 ///
-/// Every call takes effect as a whole before the next one made on the same session. Answers come one per request, in
+/// Every call takes effect as a whole before the next one made on the same session. It belongs to the session that was
+/// open when it was made: if that one is lost meanwhile, the answer is [`LockError::SessionLost`], and nothing is taken
+/// in the name of a later one. Answers come one per request, in
 /// the order of the requests; an answer is not an error. One bad request fails alone.
 ///
 /// Sessions: [`open`](Self::open) starts one; while it lives this node holds what it claimed. When it dies, its keys can be
@@ -278,6 +280,12 @@ pub trait Locker: Send + Sync + 'static {
     /// Dropping the future has no effect.
     fn lost(&self, session: Session) -> BoxFuture<'_, ()>;
 
+    /// How much the wall clock of this node is ahead of the store's (negative: behind), as the last round trip measured
+    /// it. The engine decides by the store's time what is due. Default: not at all, for a store that uses the node's clock.
+    fn clock_ahead(&self) -> TimeDelta {
+        TimeDelta::zero()
+    }
+
     /// Ends the session and frees what it holds.
     ///
     /// # Cancel safety
@@ -292,12 +300,13 @@ pub trait Locker: Send + Sync + 'static {
     /// [`LockError::Timeout`], [`LockError::SessionLost`]: ask again, it does no harm.
     fn enrol<'a>(&'a self, jobs: &'a [Enrolment]) -> BoxFuture<'a, Result<Vec<Enrolled>, LockError>>;
 
-    /// Says that jobs were removed on purpose. Their cursors are kept as a lower bound for a job of the same name.
+    /// Says, as the leader of `term`, that jobs were removed on purpose. Their cursors are kept as a lower bound for a job
+    /// of the same name. If the term is over, nothing changes: its successor decides which jobs there are.
     ///
     /// # Errors
     ///
     /// [`LockError::Timeout`], [`LockError::SessionLost`]: the jobs may still stand as enrolled, which does no harm.
-    fn withdraw<'a>(&'a self, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>>;
+    fn withdraw<'a>(&'a self, term: Term, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>>;
 
     /// Claims each run in `requests`, in one round trip, without waiting for other holders.
     ///

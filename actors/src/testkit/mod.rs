@@ -13,10 +13,10 @@ mod recorder;
 mod rig;
 mod store;
 
-pub use crate::core::ledger::Record;
 pub use self::{
     clock::VirtualClock,
     recorder::{Recorded, Recorder},
     rig::{Node, Rig, simulate},
     store::{Fault, SharedStore, StoreBackend},
 };
+pub use crate::core::ledger::Record;

@@ -28,11 +28,11 @@ impl Recorder {
 
     /// One line per event: `01:00:00.000 n1 RunStarted …`.
     pub fn transcript(&self) -> String {
-        let lines = self.lock().iter().map(|Recorded { node, event }| {
+        let line = |Recorded { node, event }: &Recorded| {
             let at = event.at.to_rfc3339_opts(SecondsFormat::Millis, true);
             format!("{} {node} {}\n", &at[11..23], event.kind)
-        }).collect();
-        lines
+        };
+        self.lock().iter().map(line).collect()
     }
 
     /// An actor on the current arbiter or local set that records what the node of this name says.

@@ -21,9 +21,10 @@ use crate::{
     engine::{Engine, EngineOptions},
     error::AddError,
     event::EventKind,
+    message::{AddJob, Shutdown},
     name::{JobName, NodeId, RunId},
     port::{Clock, Schedule, Spawner},
-    supervisor::{AddJob, Shutdown, SupervisorActor},
+    supervisor::SupervisorActor,
     testkit::{Recorded, Recorder, SharedStore, VirtualClock},
 };
 
@@ -66,6 +67,8 @@ pub struct Rig {
     snapshotter: Snapshotter,
     counters: HashMap<(String, String), u64>,
     schedules: BTreeMap<JobName, Arc<dyn Schedule>>,
+    /// A node lost its session, so that it may have missed the reply to a move that was made.
+    sessions_lost: bool,
 }
 
 struct RigNode {
@@ -97,6 +100,7 @@ impl Rig {
             snapshotter,
             counters: HashMap::new(),
             schedules: BTreeMap::new(),
+            sessions_lost: false,
         }
     }
 
@@ -129,7 +133,7 @@ impl Rig {
         let id = NodeId::numbered(nth as u128 + 1);
         let clock = self.clock.another();
         let node_clock = clock.clone();
-        let backend = Arc::new(self.store.backend(id));
+        let backend = Arc::new(self.store.backend(id, clock.clone()));
         let recorder = self.recorder.clone();
         let tasks = LocalSet::new();
         let started = tasks.spawn_local(async move {
@@ -216,12 +220,14 @@ impl Rig {
 
     /// Kills a node: nothing of it runs any more, and the store sees its connections close.
     pub fn kill(&mut self, node: Node) {
+        self.sessions_lost = true;
         self.nodes[node].tasks = None;
         self.store.end_session(self.nodes[node].id);
     }
 
     /// Freezes a node, as SIGSTOP does: nothing of it runs, its connections stay open.
     pub fn freeze(&mut self, node: Node) {
+        self.sessions_lost = true;
         self.nodes[node].frozen = true;
     }
 
@@ -232,6 +238,7 @@ impl Rig {
 
     /// Cuts a node off from the store.
     pub fn cut_off(&mut self, node: Node) {
+        self.sessions_lost = true;
         self.store.set_partitioned(self.nodes[node].id, true);
     }
 
@@ -242,6 +249,7 @@ impl Rig {
 
     /// Ends the session of a node, as a server does that throws its client out.
     pub fn end_session(&mut self, node: Node) {
+        self.sessions_lost = true;
         self.store.end_session(self.nodes[node].id);
     }
 
@@ -306,7 +314,8 @@ impl Rig {
     /// * Every move of a cursor starts where the one before ended, and accounts for every tick between: at most one
     ///   claimed, the others skipped with a reason.
     /// * No tick is claimed twice, no run starts twice, and none without a claim.
-    /// * `due = started + skipped` in the metrics.
+    /// * `due = started + skipped` in the metrics; and unless a node lost its session, what they say of a job is what the
+    ///   store says.
     ///
     /// # Panics
     ///
@@ -317,6 +326,28 @@ impl Rig {
         let due = self.counter("callsheet_ticks_due_total", "");
         let decided = self.counter("callsheet_ticks_total", "");
         assert_eq!(due, decided, "due = started + skipped");
+        if !self.sessions_lost {
+            self.verify_counts();
+        }
+    }
+
+    fn verify_counts(&mut self) {
+        let mut committed: BTreeMap<JobName, u64> = BTreeMap::new();
+        for record in self.store.records() {
+            if let Record::Moved { job, skips, run, .. } = record {
+                *committed.entry(job).or_default() += skips.total() + u64::from(run.is_some());
+            }
+        }
+        for (job, committed) in committed {
+            let label = ("callsheet_ticks_due_total".to_owned(), format!("job={job}"));
+            // A job beyond the bound of the label has no counter of its own.
+            if let Some(due) = self.counters.get(&label) {
+                assert_eq!(
+                    *due, committed,
+                    "what is counted as due of {job} is what the store has committed"
+                );
+            }
+        }
     }
 
     fn verify_cursors(&self) {
@@ -376,7 +407,8 @@ impl Rig {
     fn read_counters(&mut self) {
         for (key, _, _, value) in self.snapshotter.snapshot().into_vec() {
             let DebugValue::Counter(value) = value else { continue };
-            let labels: Vec<_> = key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+            let labels: Vec<_> =
+                key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
             *self.counters.entry((key.key().name().to_owned(), labels.join(","))).or_default() += value;
         }
     }

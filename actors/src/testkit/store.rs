@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{
     sync::Notify,
@@ -17,8 +17,8 @@ use crate::{
     core::ledger::{Ledger, Record},
     name::{JobName, NodeId, Term},
     port::{
-        Backend, Campaign, ClaimRequest, Clock, Completed, Completion, CursorMove, ElectError, Elector, Enrolled, Enrolment,
-        Grant, Lease, LockError, Locker, LostRun, Moved, Renewal, Session, Verdict,
+        Backend, Campaign, ClaimRequest, Clock, Completed, Completion, CursorMove, ElectError, Elector,
+        Enrolled, Enrolment, Grant, Lease, LockError, Locker, LostRun, Moved, Renewal, Session, Verdict,
     },
     testkit::VirtualClock,
 };
@@ -88,7 +88,12 @@ impl SharedStore {
             faults: HashMap::new(),
             calls: 0,
         };
-        Self { state: Arc::new(Mutex::new(state)), clock, lease: lease(LEASE_DEFAULT), changed: Arc::default() }
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            clock,
+            lease: lease(LEASE_DEFAULT),
+            changed: Arc::default(),
+        }
     }
 
     /// The same store with another lease (60 s by default) for terms and sessions from now on; a fifth of it is the margin.
@@ -97,9 +102,9 @@ impl SharedStore {
         Self { lease: lease(duration), ..self }
     }
 
-    /// The store as `node` sees it.
-    pub fn backend(&self, node: NodeId) -> StoreBackend {
-        StoreBackend { store: self.clone(), node }
+    /// The store as `node`, whose clock is `clock`, sees it.
+    pub fn backend(&self, node: NodeId, clock: VirtualClock) -> StoreBackend {
+        StoreBackend { store: self.clone(), node, clock }
     }
 
     /// Ends the session of a node, as a server does whose client died or was thrown out.
@@ -163,7 +168,8 @@ fn lease(duration: Duration) -> Lease {
 impl State {
     /// Ends sessions and terms whose lease ran out, or whose owner is gone.
     fn expire(&mut self, now: Instant) {
-        let expired: Vec<_> = self.sessions.iter().filter(|(_, own)| own.expires_at <= now).map(|(n, _)| *n).collect();
+        let expired: Vec<_> =
+            self.sessions.iter().filter(|(_, own)| own.expires_at <= now).map(|(n, _)| *n).collect();
         for node in expired {
             if let Some(own) = self.sessions.remove(&node) {
                 self.ledger.end_session(own.session);
@@ -182,6 +188,7 @@ impl State {
 pub struct StoreBackend {
     store: SharedStore,
     node: NodeId,
+    clock: VirtualClock,
 }
 
 /// What one call brought back, before faults.
@@ -229,8 +236,10 @@ impl StoreBackend {
         work: impl FnOnce(&mut State, Session, DateTime<Utc>) -> T,
     ) -> Result<T, LockError> {
         let node = self.node;
+        // The session that is open now, not the one that may be open when the call arrives.
+        let session = self.store.lock().sessions.get(&node).map(|own| own.session);
         let reply = self.call(move |state, _, now| {
-            let own = state.sessions.get(&node).copied();
+            let own = state.sessions.get(&node).filter(|own| Some(own.session) == session).copied();
             own.map(|own| work(state, own.session, now))
         });
         match reply.await {
@@ -240,7 +249,10 @@ impl StoreBackend {
         }
     }
 
-    async fn elect<T>(&self, work: impl FnOnce(&mut State, Option<OwnSession>, Instant) -> T) -> Result<T, ElectError> {
+    async fn elect<T>(
+        &self,
+        work: impl FnOnce(&mut State, Option<OwnSession>, Instant) -> T,
+    ) -> Result<T, ElectError> {
         let node = self.node;
         let reply = self.call(move |state, now, _| {
             let own = state.sessions.get(&node).copied();
@@ -289,10 +301,15 @@ impl Elector for StoreBackend {
                 });
                 match answer.await? {
                     Ok(term) => return Ok(Campaign::Won(Grant { term, lease: Some(self.store.lease) })),
-                    Err(None) => return Err(ElectError::Unavailable { reason: "there is no session".to_owned() }),
+                    Err(None) => {
+                        return Err(ElectError::Unavailable { reason: "there is no session".to_owned() });
+                    }
                     Err(Some(leader)) => {
                         if Instant::now() >= until {
-                            return Ok(Campaign::Lost { leader: Some(leader.node), retry_in: Duration::ZERO });
+                            return Ok(Campaign::Lost {
+                                leader: Some(leader.node),
+                                retry_in: Duration::ZERO,
+                            });
                         }
                         // Whichever comes first: somebody gives up, the leader's lease ends, the slice is over.
                         let _ = timeout_at(until.min(leader.expires_at), changed).await;
@@ -384,6 +401,10 @@ impl Locker for StoreBackend {
         .boxed()
     }
 
+    fn clock_ahead(&self) -> TimeDelta {
+        self.clock.now() - self.store.clock.now()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         async move {
             sleep(LATENCY).await;
@@ -394,11 +415,13 @@ impl Locker for StoreBackend {
     }
 
     fn enrol<'a>(&'a self, jobs: &'a [Enrolment]) -> BoxFuture<'a, Result<Vec<Enrolled>, LockError>> {
-        self.with_session(|state, _, now| jobs.iter().map(|job| state.ledger.enrol(now, job)).collect()).boxed()
+        self.with_session(|state, _, now| jobs.iter().map(|job| state.ledger.enrol(now, job)).collect())
+            .boxed()
     }
 
-    fn withdraw<'a>(&'a self, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>> {
-        self.with_session(|state, _, _| jobs.iter().for_each(|job| state.ledger.withdraw(job))).boxed()
+    fn withdraw<'a>(&'a self, term: Term, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>> {
+        self.with_session(move |state, _, _| jobs.iter().for_each(|job| state.ledger.withdraw(term, job)))
+            .boxed()
     }
 
     fn claim<'a>(&'a self, requests: &'a [ClaimRequest]) -> BoxFuture<'a, Result<Vec<Verdict>, LockError>> {

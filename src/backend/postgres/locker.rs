@@ -94,12 +94,12 @@ impl Locker for PostgresLocker {
         .boxed()
     }
 
-    fn withdraw<'a>(&'a self, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>> {
+    fn withdraw<'a>(&'a self, term: Term, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>> {
         async move {
             let session = self.session()?;
             let names: Vec<_> = jobs.iter().map(JobName::as_str).collect();
             let statement = &session.statements.withdraw;
-            let withdrawn = session.ask(statement, &[&session.settings.scope, &names]).await;
+            let withdrawn = session.ask(statement, &[&session.settings.scope, &names, &number(term)]).await;
             withdrawn.map(|_| ()).map_err(Refusal::into_lock_error)
         }
         .boxed()

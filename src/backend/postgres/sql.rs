@@ -98,10 +98,15 @@ WITH term AS MATERIALIZED (
 SELECT a.job, e.cursor, coalesce((SELECT epoch FROM term), 0) AS epoch
 FROM asked a LEFT JOIN enrolled e USING (job)";
 
-/// Says that jobs ($2) of a scope ($1) were removed. Waits for their rows, in the order of their names.
+/// Says that jobs ($2) of a scope ($1) were removed by the leader of a term ($3). Locks the leader row for share until the
+/// commit, then waits for the jobs' rows, in the order of their names.
 pub(super) const WITHDRAW: &str = "
-WITH found AS MATERIALIZED (
-    SELECT job FROM jobs WHERE scope = $1 AND job = ANY ($2) AND NOT withdrawn ORDER BY job FOR UPDATE
+WITH term AS MATERIALIZED (
+    SELECT epoch FROM leader WHERE scope = $1 AND epoch = $3 FOR SHARE
+), found AS MATERIALIZED (
+    SELECT job FROM jobs
+    WHERE scope = $1 AND job = ANY ($2) AND NOT withdrawn AND EXISTS (SELECT FROM term)
+    ORDER BY job FOR UPDATE
 )
 UPDATE jobs SET withdrawn = true WHERE scope = $1 AND job IN (SELECT job FROM found)";
 

@@ -166,7 +166,10 @@ fn a_tick_during_a_run_is_skipped_not_queued() {
 
     assert_eq!(effects, [skipped("02:00", SkipReason::Overlap, 1)]);
     let effects = job.step("02:00:00.500", ended(run, End::Returned));
-    assert!(matches!(effects[..], [Effect::Complete { .. }, Effect::Ended(_)]), "no run in its place: {effects:?}");
+    assert!(
+        matches!(effects[..], [Effect::Complete { .. }, Effect::Ended(_)]),
+        "no run in its place: {effects:?}"
+    );
 }
 
 #[test]
@@ -344,7 +347,8 @@ fn a_claim_that_is_granted_too_late_is_closed_not_run() {
 
 #[test]
 fn a_timeout_cancels_then_aborts_after_the_grace() {
-    let policies = Policies { timeout: minutes(10), abort_grace: Duration::from_secs(60), ..Policies::default() };
+    let policies =
+        Policies { timeout: minutes(10), abort_grace: Duration::from_secs(60), ..Policies::default() };
     let mut job = Rehearsal::new(Period::hours(1), policies);
     let run = job.run_tick("01:00");
     assert_eq!(job.wake_in("01:00"), minutes(10));
@@ -428,10 +432,14 @@ fn a_trigger_without_an_answer_is_refused_and_closed_if_it_was_granted() {
     let [Effect::Claim { run, tick: None, settle: false }] = effects[..] else { panic!("{effects:?}") };
     let reason = "no answer".to_owned();
 
-    let effects = job.step("00:40", Input::Claimed { run, verdict: Verdict::Unavailable { reason: reason.clone() } });
+    let effects =
+        job.step("00:40", Input::Claimed { run, verdict: Verdict::Unavailable { reason: reason.clone() } });
     assert_eq!(
         effects,
-        [Effect::Unavailable { reason: reason.clone() }, Effect::Answer(Err(Refusal::Unavailable { reason }))]
+        [
+            Effect::Unavailable { reason: reason.clone() },
+            Effect::Answer(Err(Refusal::Unavailable { reason }))
+        ]
     );
     assert_eq!(job.step("00:41", Input::WakeUp), [Effect::Claim { run, tick: None, settle: true }]);
     let effects = job.step("00:41", granted(run));
@@ -633,7 +641,9 @@ mod random_walk {
                         (1, _) => Verdict::Busy { holder: None },
                         (2, Some(_)) => Verdict::Deposed { term: TERM },
                         (3, Some(_)) => Verdict::NotYet { wait: Duration::from_millis(10) },
-                        (_, Some(claim)) if claim.expected != self.cursor => Verdict::Moved { cursor: self.cursor },
+                        (_, Some(claim)) if claim.expected != self.cursor => {
+                            Verdict::Moved { cursor: self.cursor }
+                        }
                         (4, Some(_)) => Verdict::Moved { cursor: self.cursor },
                         (_, Some(claim)) => {
                             self.cursor = claim.fire_time.instant();

@@ -41,7 +41,11 @@ async fn a_free_term_is_won(elector: &dyn Elector) -> Term {
 }
 
 async fn the_leader_renews_and_nobody_else(elector: &dyn Elector, term: Term) {
-    assert_eq!(elector.renew(term).await.expect("an answer"), Renewal::Renewed, "the leader's term is extended");
+    assert_eq!(
+        elector.renew(term).await.expect("an answer"),
+        Renewal::Renewed,
+        "the leader's term is extended"
+    );
     let other = elector.renew(Term(term.0 + 1)).await.expect("an answer");
     assert_eq!(other, Renewal::Deposed, "a term that was never granted is not extended");
 }
@@ -91,7 +95,9 @@ async fn win(elector: &dyn Elector) -> Grant {
     for _ in 0..CAMPAIGNS_MAX {
         match elector.campaign().await.expect("an answer") {
             Campaign::Won(grant) => return grant,
-            Campaign::Lost { retry_in, .. } => tokio::time::sleep(retry_in.max(Duration::from_millis(1))).await,
+            Campaign::Lost { retry_in, .. } => {
+                tokio::time::sleep(retry_in.max(Duration::from_millis(1))).await
+            }
         }
     }
     panic!("a free term was not won in {CAMPAIGNS_MAX} campaigns");

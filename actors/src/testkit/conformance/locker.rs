@@ -10,8 +10,8 @@ use crate::{
     event::Outcome,
     name::{FencingToken, JobName, LockKey, NodeId, RunId, RunIds, Term},
     port::{
-        Backend, Campaign, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Locker, Moved, SkipReason,
-        Skips, TickClaim, Verdict,
+        Backend, Campaign, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Locker,
+        Moved, SkipReason, Skips, TickClaim, Verdict,
     },
 };
 
@@ -47,6 +47,7 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.a_completion_needs_the_token_and_may_be_repeated().await;
     suite.skips_move_the_cursor_by_compare_and_set().await;
     suite.a_skip_cannot_reopen_a_tick().await;
+    suite.closing_a_session_frees_what_it_holds().await;
     if cluster.nodes_max() > 1 {
         suite.a_live_owner_is_not_robbed(cluster).await;
         suite.a_dead_owner_is_robbed_once_and_its_completion_refused(cluster).await;
@@ -123,9 +124,12 @@ impl Suite {
     async fn a_withdrawn_job_owes_nothing_and_its_cursor_never_goes_back(&self) {
         let before = self.due_job("withdrawn").await;
         let request = self.tick("withdrawn", before, just_after(before));
-        self.locker.withdraw(&[name("withdrawn")]).await.expect("an answer");
+        self.locker.withdraw(self.term, &[name("withdrawn")]).await.expect("an answer");
         let verdict = self.claim(&request).await;
-        assert!(matches!(verdict, Verdict::Moved { .. }), "a withdrawn job's tick is not granted: {verdict:?}");
+        assert!(
+            matches!(verdict, Verdict::Moved { .. }),
+            "a withdrawn job's tick is not granted: {verdict:?}"
+        );
         let after = self.enrol("withdrawn", "a schedule").await;
         assert!(after > before, "a job that was withdrawn and comes back owes ticks only from then on");
     }
@@ -140,7 +144,11 @@ impl Suite {
         let again = self.claim(&self.tick("once", cursor, fire_time)).await;
         let answer = Verdict::AlreadyRun { run: first.run, cursor: fire_time.instant() };
         assert_eq!(again, answer, "a tick has one run, whatever became of it");
-        assert_eq!(self.enrol("once", "a schedule").await, fire_time.instant(), "the cursor moved to the tick");
+        assert_eq!(
+            self.enrol("once", "a schedule").await,
+            fire_time.instant(),
+            "the cursor moved to the tick"
+        );
     }
 
     async fn a_claim_from_the_wrong_cursor_is_told_the_right_one(&self) {
@@ -176,6 +184,7 @@ impl Suite {
         let enrolment = Enrolment { job: name("deposed"), schedule: "other".to_owned(), term: old };
         let enrolled = self.locker.enrol(&[enrolment]).await.expect("an answer");
         assert_eq!(enrolled, [Enrolled::Deposed { term: self.term }]);
+        self.locker.withdraw(old, &[name("deposed")]).await.expect("an answer");
         assert_eq!(self.enrol("deposed", "a schedule").await, cursor, "nothing changed");
     }
 
@@ -183,7 +192,11 @@ impl Suite {
         let cursor = self.due_job("again").await;
         let request = self.tick("again", cursor, just_after(cursor));
         let token = self.granted(&request).await;
-        assert_eq!(self.granted(&request).await, token, "after a lost reply the node learns that it has the run");
+        assert_eq!(
+            self.granted(&request).await,
+            token,
+            "after a lost reply the node learns that it has the run"
+        );
         let settled = ClaimRequest { settle: true, ..request.clone() };
         assert_eq!(self.granted(&settled).await, token, "so it does when it only settles");
         self.complete(&request, token).await;
@@ -204,7 +217,11 @@ impl Suite {
         let second = self.manual("waiter", "shared-key");
 
         let holder = Some(first.run);
-        assert_eq!(self.claim(&second).await, Verdict::Busy { holder }, "the key is held by another job's run");
+        assert_eq!(
+            self.claim(&second).await,
+            Verdict::Busy { holder },
+            "the key is held by another job's run"
+        );
         assert_eq!(self.complete(&first, token).await, Completed::Recorded);
         let next = self.granted(&second).await;
         assert!(next > token, "tokens grow: {next} after {token}");
@@ -230,7 +247,8 @@ impl Suite {
             self.manual("right", "one-key"),
         ];
         let verdicts = self.locker.claim(&batch).await.expect("an answer");
-        let granted: Vec<_> = verdicts.iter().map(|verdict| matches!(verdict, Verdict::Granted { .. })).collect();
+        let granted: Vec<_> =
+            verdicts.iter().map(|verdict| matches!(verdict, Verdict::Granted { .. })).collect();
         assert_eq!(granted, [true, false, true, false], "{verdicts:?}");
         for (request, verdict) in batch.iter().zip(verdicts) {
             if let Verdict::Granted { token, .. } = verdict {
@@ -242,9 +260,11 @@ impl Suite {
     async fn a_bad_request_fails_alone(&self) {
         let [one, two] = [self.due_job("good-1").await, self.due_job("good-2").await];
         let bad = self.tick("never-enrolled", self.now, just_after(self.now));
-        let batch = [self.tick("good-1", one, just_after(one)), bad, self.tick("good-2", two, just_after(two))];
+        let batch =
+            [self.tick("good-1", one, just_after(one)), bad, self.tick("good-2", two, just_after(two))];
         let verdicts = self.locker.claim(&batch).await.expect("an answer");
-        let granted: Vec<_> = verdicts.iter().map(|verdict| matches!(verdict, Verdict::Granted { .. })).collect();
+        let granted: Vec<_> =
+            verdicts.iter().map(|verdict| matches!(verdict, Verdict::Granted { .. })).collect();
         assert_eq!(granted, [true, false, true], "{verdicts:?}");
     }
 
@@ -278,9 +298,28 @@ impl Suite {
         let token = self.granted(&request).await;
         self.complete(&request, token).await;
         let skips = Skips::new(SkipReason::Misfire, 1, false);
-        let asked = CursorMove { job: name("no-way-back"), expected: cursor, to: fire_time, skips, term: self.term };
+        let asked =
+            CursorMove { job: name("no-way-back"), expected: cursor, to: fire_time, skips, term: self.term };
         let moved = self.locker.advance(&[asked]).await.expect("an answer");
         assert_eq!(moved, [Moved::Elsewhere { cursor: fire_time.instant() }]);
+    }
+
+    /// The last one that needs the suite's term.
+    async fn closing_a_session_frees_what_it_holds(&self) {
+        let held = self.manual("closed", "closed");
+        self.granted(&held).await;
+        self.locker.close().await;
+        self.locker.open().await.expect("a session opens again");
+
+        let next = self.manual("closed", "closed");
+        let Verdict::Granted { token, .. } = self.claim(&next).await else { panic!("the key is free") };
+        self.complete(&next, token).await;
+        let settled = ClaimRequest { settle: true, ..held };
+        assert_eq!(
+            self.claim(&settled).await,
+            Verdict::NotGranted,
+            "what a former session held is not this one's"
+        );
     }
 
     async fn a_live_owner_is_not_robbed(&self, cluster: &mut impl Cluster) {
@@ -297,16 +336,24 @@ impl Suite {
     async fn a_dead_owner_is_robbed_once_and_its_completion_refused(&self, cluster: &mut impl Cluster) {
         let (backend, owner) = another(cluster).await;
         let request = self.manual("robbed", "robbed");
-        let Verdict::Granted { token, .. } = claim_on(&*owner, &request).await else { panic!("a free key is granted") };
+        let Verdict::Granted { token, .. } = claim_on(&*owner, &request).await else {
+            panic!("a free key is granted")
+        };
         cluster.kill(&backend).await;
 
         let thief = self.manual("robber", "robbed");
         let verdict = self.claim(&thief).await;
-        let Verdict::Granted { token: stolen, lost: Some(lost) } = verdict else { panic!("not robbed: {verdict:?}") };
+        let Verdict::Granted { token: stolen, lost: Some(lost) } = verdict else {
+            panic!("not robbed: {verdict:?}")
+        };
         assert!(stolen > token, "the thief's token is greater: {stolen} after {token}");
         assert_eq!((lost.run, &lost.job), (request.run, &name("robbed")), "the dead run is closed as lost");
         owner.open().await.expect("a session opens again");
-        assert_eq!(complete_on(&*owner, &request, token).await, Completed::Stale, "a dead owner completes nothing");
+        assert_eq!(
+            complete_on(&*owner, &request, token).await,
+            Completed::Stale,
+            "a dead owner completes nothing"
+        );
         assert_eq!(self.complete(&thief, stolen).await, Completed::Recorded);
     }
 
@@ -320,7 +367,8 @@ impl Suite {
 
         let mut closed = Vec::new();
         for _ in 0..3 {
-            closed.extend(self.locker.close_lost(1).await.expect("an answer").into_iter().map(|lost| lost.run));
+            closed
+                .extend(self.locker.close_lost(1).await.expect("an answer").into_iter().map(|lost| lost.run));
         }
         closed.sort();
         let mut expected = requests.map(|request| request.run);

@@ -1,0 +1,185 @@
+//! What the supervisor does when a job actor dies or stops.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::prelude::*;
+
+use super::{Phase, Restarts, SupervisorActor};
+use crate::{
+    core::job::{End, Ended, Input, RunEnd},
+    event::{CancelReason, EventKind, Outcome},
+    job::{Content, Letter, Remains, conclude},
+    lock::{Ask, CompleteRun},
+    node::JobRef,
+    port::Verdict,
+};
+
+/// A job actor that dies more often than this within [`RESTART_PERIOD`] is not started again.
+pub const RESTARTS_MAX: u32 = 5;
+/// The time within which the deaths of a job actor are counted.
+pub const RESTART_PERIOD: Duration = Duration::from_secs(60);
+
+/// A job actor died, and left this.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct JobDied {
+    pub(crate) job: Arc<JobRef>,
+    pub(crate) remains: Remains,
+}
+
+/// A job actor stopped as it was told to.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct JobRetired {
+    pub(crate) generation: u64,
+}
+
+/// What a job actor did not live to handle. Its [`JobDied`] came before: a mailbox closes after its actor has stopped.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Undelivered {
+    pub(crate) job: Arc<JobRef>,
+    pub(crate) content: Content,
+}
+
+impl SupervisorActor {
+    fn on_died(&mut self, job: &Arc<JobRef>, mut remains: Remains, ctx: &mut Context<Self>) {
+        let name = &job.definition.name;
+        let now = self.node().clock.elapsed();
+        if self.retiring.remove(&job.generation).is_some() {
+            // It may have died before it heard of it.
+            remains.retiring = true;
+            let successor = self.start_actor(job.definition.clone(), move |_| remains);
+            self.retiring.insert(successor.generation, successor);
+            return;
+        }
+        let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.job.generation == job.generation)
+        else {
+            return;
+        };
+        if now.saturating_sub(entry.restarts.since) > RESTART_PERIOD {
+            entry.restarts = Restarts { since: now, count: 0 };
+        }
+        entry.restarts.count += 1;
+        let restarts = entry.restarts.count;
+        if entry.broken {
+            // It died without being asked for a fire time: nothing that can be started again.
+            return;
+        }
+        entry.broken = restarts > RESTARTS_MAX;
+        let broken = entry.broken;
+        let cursor = remains.machine.cursor();
+        let successor = self.start_actor(job.definition.clone(), move |_| remains);
+        if let Some(entry) = self.jobs.get_mut(name) {
+            entry.job = successor.clone();
+        }
+        if broken {
+            // Its actor is never resumed, so it never asks the schedule; it is there for the run in progress.
+            tracing::error!(target: "callsheet", job = %name, restarts, "a job died too often and does not fire any more");
+            self.publish(|| EventKind::JobBroken { job: name.clone() });
+            return;
+        }
+        self.node().meters.job_actor_restarts.increment(1);
+        self.publish(|| EventKind::JobRestarted { job: name.clone(), restarts });
+        if matches!(self.phase, Phase::Running) {
+            self.resume(&successor, job.definition.policies.fires, cursor);
+            self.enrol(ctx);
+        }
+    }
+
+    /// Hands a letter on to the actor that took the job over; if there is none, settles it.
+    fn on_undelivered(&mut self, job: &Arc<JobRef>, content: Content) {
+        let incarnation = |other: &&Arc<JobRef>| {
+            other.generation > job.generation && Arc::ptr_eq(&other.definition, &job.definition)
+        };
+        let current = self.jobs.get(&job.definition.name).map(|entry| &entry.job);
+        let successor = current.filter(incarnation).or_else(|| self.retiring.values().find(incarnation));
+        if let Some(successor) = successor {
+            match content {
+                // Whoever starts an actor again also resumes it.
+                Content::Input(Input::Resume { .. } | Input::Suspend | Input::WakeUp | Input::Trigger) => {}
+                Content::Input(
+                    Input::Claimed { .. }
+                    | Input::Advanced(_)
+                    | Input::RunEnded(_)
+                    | Input::LockLost { .. }
+                    | Input::Cancel(_)
+                    | Input::Abort,
+                )
+                | Content::Drain(_) => Letter::post(successor, content),
+            }
+            return;
+        }
+        let Content::Input(input) = content else { return };
+        match input {
+            Input::Claimed { run, verdict: Verdict::Granted { .. } } => {
+                self.node().ask(Ask::Complete(CompleteRun { run, outcome: Outcome::Cancelled }));
+                job.meters.ended(Outcome::Cancelled);
+                self.publish(|| EventKind::RunCancelled {
+                    job: job.definition.name.clone(),
+                    run,
+                    took: Duration::ZERO,
+                    why: CancelReason::NotStarted,
+                });
+            }
+            Input::RunEnded(ended) => {
+                let outcome = match &ended.end {
+                    End::Returned => Outcome::Succeeded,
+                    End::Failed(_) => Outcome::Failed,
+                    End::Panicked(_) => Outcome::Panicked,
+                    End::Aborted => Outcome::Cancelled,
+                };
+                self.node().ask(Ask::Complete(CompleteRun { run: ended.run, outcome }));
+                self.node().meters.runs_in_progress.decrement(1);
+                let RunEnd { run, end, started_at, took } = ended;
+                conclude(
+                    job,
+                    Ended {
+                        run,
+                        tick: None,
+                        outcome,
+                        cancelled: None,
+                        aborted: false,
+                        recorded: true,
+                        end,
+                        started_at,
+                        took,
+                    },
+                );
+            }
+            Input::Claimed { .. }
+            | Input::Resume { .. }
+            | Input::Suspend
+            | Input::WakeUp
+            | Input::Trigger
+            | Input::Advanced(_)
+            | Input::LockLost { .. }
+            | Input::Cancel(_)
+            | Input::Abort => {}
+        }
+    }
+}
+
+impl Handler<JobDied> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, JobDied { job, remains }: JobDied, ctx: &mut Self::Context) {
+        self.on_died(&job, remains, ctx);
+    }
+}
+
+impl Handler<JobRetired> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, JobRetired { generation }: JobRetired, _: &mut Self::Context) {
+        self.retiring.remove(&generation);
+    }
+}
+
+impl Handler<Undelivered> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, Undelivered { job, content }: Undelivered, _: &mut Self::Context) {
+        self.on_undelivered(&job, content);
+    }
+}

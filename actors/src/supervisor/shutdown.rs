@@ -1,0 +1,142 @@
+//! How the supervisor stops the engine.
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use actix::prelude::*;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{ANSWER_DEADLINE, Phase, SupervisorActor};
+use crate::{
+    CALL_DEADLINE,
+    core::job::Input,
+    drain::{Drain, ShutdownReport},
+    election::{Resign, StopElection},
+    event::{CancelReason, EventKind},
+    job::{Content, Letter, Retire},
+    listener::{Flush, StopListening},
+    lock::CloseSession,
+    message::Shutdown,
+    node::JobRef,
+};
+
+/// The longest time that a shutdown waits for runs to drain, and the longest grace: a day. More is taken as this.
+pub const SHUTDOWN_DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// How long aborted bodies get to end before a shutdown leaves them behind.
+const ABORT_WAIT: Duration = Duration::from_secs(1);
+/// The default time between cancelling and aborting the runs that did not drain.
+pub const SHUTDOWN_GRACE_DEFAULT: Duration = Duration::from_secs(5);
+
+/// What a shutdown does when its patience is over.
+#[derive(Message)]
+#[rtype(result = "()")]
+enum Stage {
+    Cancel,
+    Abort,
+    GiveUp,
+}
+
+impl SupervisorActor {
+    fn everybody(&self) -> impl Iterator<Item = &Arc<JobRef>> {
+        self.jobs.values().map(|entry| &entry.job).chain(self.retiring.values())
+    }
+
+    fn tell_everybody(&self, input: impl Fn() -> Input) {
+        self.everybody().for_each(|job| Letter::send(job, input()));
+    }
+
+    fn start_shutdown(&mut self, deadline: Duration, ctx: &mut Context<Self>) {
+        self.term = None;
+        self.to_enrol.clear();
+        self.publish(|| EventKind::ShutdownStarted { deadline });
+        let (drain, tally, mut over) = Drain::new();
+        let drain = Arc::new(drain);
+        self.everybody().for_each(|job| Letter::post(job, Content::Drain(drain.clone())));
+        drop(drain);
+
+        let report = move || tally.lock().unwrap_or_else(PoisonError::into_inner).report();
+        let election = self.parts.election.clone();
+        let lock = self.node().lock().clone();
+        let listener = self.parts.listener.clone();
+        let deadline = deadline.min(SHUTDOWN_DEADLINE_MAX);
+        let grace = self.parts.shutdown_grace.min(SHUTDOWN_DEADLINE_MAX);
+        let own = ctx.address();
+        let node = self.node().clone();
+        let shutdown = async move {
+            let drained_until = Instant::now() + deadline;
+            // Given up first, so that another node can take over while this one drains. No answer: the term lapses.
+            let _ = timeout(CALL_DEADLINE, election.send(Resign)).await;
+            for (until, then) in [
+                (drained_until, Stage::Cancel),
+                (drained_until + grace, Stage::Abort),
+                (drained_until + grace + ABORT_WAIT, Stage::GiveUp),
+            ] {
+                if timeout_at(until, &mut over).await.is_ok() {
+                    break;
+                }
+                own.do_send(then);
+            }
+            let report = report();
+            // What could not be written is closed as lost by whoever takes over.
+            let _ = timeout(CALL_DEADLINE, lock.send(CloseSession)).await;
+            let ShutdownReport { drained, cancelled, aborted, .. } = report;
+            node.publisher.publish(|| EventKind::ShutdownFinished { drained, cancelled, aborted });
+            // A listener that does not keep up misses the end.
+            let _ = timeout(ANSWER_DEADLINE, listener.send(Flush)).await;
+            report
+        };
+        ctx.spawn(shutdown.into_actor(self).map(|report, actor, ctx| actor.finish_shutdown(report, ctx)));
+    }
+
+    fn finish_shutdown(&mut self, report: ShutdownReport, ctx: &mut Context<Self>) {
+        self.everybody().for_each(|job| job.addr.do_send(Retire));
+        self.parts.election.do_send(StopElection);
+        self.parts.listener.do_send(StopListening);
+        let phase = std::mem::replace(&mut self.phase, Phase::Stopped(report.clone()));
+        if let Phase::ShuttingDown(waiting) = phase {
+            // Whoever waited may have given up.
+            waiting.into_iter().for_each(|reply| drop(reply.send(report.clone())));
+        }
+        ctx.stop();
+    }
+}
+
+impl Handler<Shutdown> for SupervisorActor {
+    type Result = ResponseFuture<ShutdownReport>;
+
+    fn handle(&mut self, Shutdown { deadline }: Shutdown, ctx: &mut Self::Context) -> Self::Result {
+        let (reply, report) = oneshot::channel();
+        match &mut self.phase {
+            Phase::Running => {
+                self.phase = Phase::ShuttingDown(vec![reply]);
+                self.start_shutdown(deadline, ctx);
+            }
+            Phase::ShuttingDown(waiting) => waiting.push(reply),
+            Phase::Stopped(report) => {
+                let report = report.clone();
+                return Box::pin(async move { report });
+            }
+        }
+        Box::pin(async move { report.await.unwrap_or_default() })
+    }
+}
+
+impl Handler<Stage> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, stage: Stage, _: &mut Self::Context) {
+        match stage {
+            Stage::Cancel => self.tell_everybody(|| Input::Cancel(CancelReason::Shutdown)),
+            Stage::Abort => self.tell_everybody(|| Input::Abort),
+            Stage::GiveUp => {
+                tracing::warn!(target: "callsheet", "a shutdown leaves runs behind that do not end")
+            }
+        }
+    }
+}
