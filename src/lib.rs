@@ -42,11 +42,12 @@
 //! # What it does not do
 //!
 //! It does not make effects exactly-once: a run whose node dies has done part of its work. It does not run on time on a
-//! machine without processor time. [`backend::Local`] is one process; `backend::Postgres` is a cluster.
+//! machine without processor time. [`backend::Local`] is one process. The backend on PostgreSQL (feature `postgres`) passes the
+//! conformance suites, but is not ready for production.
 //!
 //! # Features
 //!
-//! * `postgres` (default): `backend::Postgres`, coordination on PostgreSQL.
+//! * `postgres`: `backend::Postgres`, coordination of several nodes on PostgreSQL; not ready for production.
 //! * `prometheus` (default): a recorder and its `/metrics` resource for actix-web.
 //! * `testkit`: virtual clock, fakes, recorder, cluster rig and conformance suites.
 
