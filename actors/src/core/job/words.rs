@@ -1,0 +1,224 @@
+//! What a job's machine is told, and what it answers.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use smallvec::SmallVec;
+
+use crate::{
+    core::time::FireTime,
+    event::{CancelReason, Outcome},
+    name::{FencingToken, RunId, Term},
+    port::{Moved, SkipReason, Skips, TickClaim, Verdict},
+};
+
+/// What the machine is told.
+#[derive(Debug)]
+pub enum Input {
+    /// The job may fire from here on: everything up to `cursor` is decided.
+    Resume {
+        /// Everything up to here is decided.
+        cursor: DateTime<Utc>,
+        /// The term under which the job fires; `None` for a job that is local to its node.
+        term: Option<Term>,
+    },
+    /// The job may not fire any more. Its runs go on.
+    Suspend,
+    /// A timer fired, or something may have changed.
+    WakeUp,
+    /// Somebody wants a run now.
+    Trigger,
+    /// The store answered a claim.
+    Claimed {
+        /// The run that was claimed.
+        run: RunId,
+        /// The answer.
+        verdict: Verdict,
+    },
+    /// The store answered a move of the cursor.
+    Advanced(Moved),
+    /// A body is really over: nothing of it runs any more.
+    RunEnded(RunEnd),
+    /// The session that held the key of this run is gone.
+    LockLost {
+        /// The run.
+        run: RunId,
+    },
+    /// The run in progress, if any, is to stop.
+    Cancel(CancelReason),
+    /// The run in progress, if any, is to be dropped.
+    Abort,
+}
+
+/// The end of a body.
+#[derive(Debug, Clone)]
+pub struct RunEnd {
+    /// The run.
+    pub run: RunId,
+    /// What the body did.
+    pub end: End,
+    /// When the body started by the wall clock; `None` if it never did.
+    pub started_at: Option<DateTime<Utc>>,
+    /// How long it took by the monotonic clock.
+    pub took: Duration,
+}
+
+/// What a body did at its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// It returned without an error.
+    Returned,
+    /// It returned an error: the whole chain in one text.
+    Failed(Arc<str>),
+    /// It panicked with this message.
+    Panicked(Arc<str>),
+    /// It was dropped before it returned.
+    Aborted,
+}
+
+/// What the shell must do.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// Ask the store for this run.
+    Claim {
+        /// The run's id.
+        run: RunId,
+        /// The tick, or `None` for a manual trigger.
+        tick: Option<TickClaim>,
+        /// Ask only whether it was granted before.
+        settle: bool,
+    },
+    /// Ask the store to move the cursor over skipped ticks.
+    Advance(Advance),
+    /// Start the body.
+    Start(Start),
+    /// Fire the cancellation token of the run.
+    Cancel {
+        /// The run.
+        run: RunId,
+        /// Why.
+        why: CancelReason,
+    },
+    /// Drop the body of the run.
+    Abort {
+        /// The run.
+        run: RunId,
+    },
+    /// Record the end of the run and free its key.
+    Complete {
+        /// The run.
+        run: RunId,
+        /// Its token.
+        token: FencingToken,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// Say that the run ended.
+    Ended(Ended),
+    /// Say that ticks were skipped.
+    Skipped {
+        /// The newest of them.
+        newest: FireTime,
+        /// Why.
+        reason: SkipReason,
+        /// How many.
+        count: u64,
+        /// There may have been more.
+        at_least: bool,
+    },
+    /// Count ticks of a job without claims: nobody else will.
+    Count {
+        /// How many started.
+        started: u64,
+        /// How many did not.
+        skips: Skips,
+    },
+    /// Say that the key was held by somebody else.
+    Contended {
+        /// The run that holds it, if known.
+        holder: Option<RunId>,
+    },
+    /// Say that the store did not answer.
+    Unavailable {
+        /// What happened.
+        reason: String,
+    },
+    /// Answer whoever triggered the job.
+    Answer(Result<RunId, Refusal>),
+}
+
+/// The effects of one step, in order.
+pub type Effects = SmallVec<[Effect; 2]>;
+
+/// A move of the cursor over skipped ticks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advance {
+    /// The cursor before.
+    pub expected: DateTime<Utc>,
+    /// The cursor after.
+    pub to: FireTime,
+    /// The ticks between.
+    pub skips: Skips,
+    /// The term under which the job fires.
+    pub term: Term,
+}
+
+/// A run that may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    /// The run.
+    pub run: RunId,
+    /// The tick, or `None` for a manual trigger.
+    pub tick: Option<FireTime>,
+    /// The term under which it was claimed.
+    pub term: Option<Term>,
+    /// The token that it was granted; `None` for a job without claims.
+    pub token: Option<FencingToken>,
+    /// The monotonic reading at which its time is over.
+    pub deadline: Option<Duration>,
+}
+
+/// A run that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The run.
+    pub run: RunId,
+    /// The tick, or `None` for a manual trigger.
+    pub tick: Option<FireTime>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it was cancelled, if it was.
+    pub cancelled: Option<CancelReason>,
+    /// It had to be dropped.
+    pub aborted: bool,
+    /// This node says how it ended. If its session was lost, whoever takes over does: as lost.
+    pub recorded: bool,
+    /// What the body did.
+    pub end: End,
+    /// When it started; `None` if the body never did.
+    pub started_at: Option<DateTime<Utc>>,
+    /// How long the body took.
+    pub took: Duration,
+}
+
+/// Why a manual trigger started nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// A run of the same lock key is in progress, or is being claimed.
+    Overlap {
+        /// That run, if known.
+        holder: Option<RunId>,
+    },
+    /// The store did not answer.
+    Unavailable {
+        /// What happened.
+        reason: String,
+    },
+}
+
+impl Start {
+    /// A run that somebody triggered.
+    pub(crate) fn manual(run: RunId, term: Option<Term>, token: Option<FencingToken>) -> Self {
+        Self { run, tick: None, term, token, deadline: None }
+    }
+}
