@@ -98,7 +98,7 @@ impl Builder {
         self
     }
 
-    /// The time between cancelling and aborting the runs that did not drain at shutdown. Default: 5 s.
+    /// The time between cancelling and aborting the runs that did not drain at shutdown, at most a day. Default: 5 s.
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {
         self.options.shutdown_grace = grace;
         self

@@ -61,7 +61,8 @@ impl Callsheet {
         Ok(self.ask(AddJobs(jobs.into_iter().collect())).await??)
     }
 
-    /// Removes the selected jobs and answers their names. A run in progress goes on to its end.
+    /// Removes the selected jobs from this node and answers their names. A run in progress goes on to its end. See
+    /// [`RemoveJobs`] for what that means on a follower.
     ///
     /// # Errors
     ///
@@ -141,8 +142,8 @@ impl Callsheet {
         self.ask(Health).await
     }
 
-    /// Stops: no tick is armed any more, leadership is given up, runs may end until `deadline` has passed, are then
-    /// cancelled, and aborted after a grace (5 s by default). Returns when every thread of the engine has ended.
+    /// Stops: no tick is armed any more, leadership is given up, runs may end until `deadline` (at most a day) has passed,
+    /// are then cancelled, and aborted after a grace (5 s by default). Returns when every thread of the engine has ended.
     ///
     /// Idempotent: whoever asks again waits for the same end and gets the same report.
     ///

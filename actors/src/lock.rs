@@ -7,6 +7,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll},
@@ -14,7 +15,10 @@ use std::{
 };
 
 use actix::prelude::*;
-use futures_util::future::{BoxFuture, join3};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, join3},
+};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -178,8 +182,9 @@ impl LockActor {
                 self.session = Some(session);
                 self.reopenings = 0;
                 let locker = self.locker.clone();
-                let lost = async move { locker.lost(session).await };
-                ctx.spawn(lost.into_actor(self).map(move |(), actor, ctx| actor.on_lost(session, ctx)));
+                // A panic in there leaves the session in doubt, which is as good as lost.
+                let lost = AssertUnwindSafe(async move { locker.lost(session).await }).catch_unwind();
+                ctx.spawn(lost.into_actor(self).map(move |_, actor, ctx| actor.on_lost(session, ctx)));
                 self.node.supervisor().do_send(SessionNews::Opened);
             }
             Err(error) => {
@@ -255,21 +260,23 @@ impl LockActor {
                 if ends.is_empty() {
                     Ok(Vec::new())
                 } else {
-                    call(async { locker.complete(&ends).await }).await
+                    call(async { locker.complete(&ends).await }).await.and_then(one_each(ends.len()))
                 }
             };
             let claimed = async {
                 if requests.is_empty() {
                     Ok(Vec::new())
                 } else {
-                    call(async { locker.claim(&requests).await }).await
+                    call(async { locker.claim(&requests).await }).await.and_then(one_each(requests.len()))
                 }
             };
             let moved = async {
                 if cursor_moves.is_empty() {
                     Ok(Vec::new())
                 } else {
-                    call(async { locker.advance(&cursor_moves).await }).await
+                    call(async { locker.advance(&cursor_moves).await })
+                        .await
+                        .and_then(one_each(cursor_moves.len()))
                 }
             };
             // Side by side, so that an adapter can send all before it waits; polled in this order, so that a key that
@@ -458,6 +465,11 @@ async fn call<T>(call: impl Future<Output = Result<T, LockError>>) -> Result<T, 
         // Whatever it asked may have been done.
         Err(NoAnswer::Deadline | NoAnswer::Panic) => Err(LockError::Timeout),
     }
+}
+
+/// Refuses an answer that does not say something of each request: nobody may wait for one that never comes.
+fn one_each<T>(asked: usize) -> impl FnOnce(Vec<T>) -> Result<Vec<T>, LockError> {
+    move |answers| if answers.len() == asked { Ok(answers) } else { Err(LockError::Timeout) }
 }
 
 /// Makes round trips one after the other. One future for the life of the actor: it is polled after the mailbox was
