@@ -44,6 +44,7 @@ pub(super) struct OpenSession {
 /// The statements of a session, prepared once.
 pub(super) struct Statements {
     pub(super) enrol: Statement,
+    pub(super) inquire: Statement,
     pub(super) withdraw: Statement,
     pub(super) make_keys: Statement,
     pub(super) claim: Statement,
@@ -216,6 +217,7 @@ impl Statements {
     async fn prepare(client: &Client) -> Result<Self, Error> {
         let (
             enrol,
+            inquire,
             withdraw,
             make_keys,
             claim,
@@ -227,6 +229,7 @@ impl Statements {
             heartbeat,
         ) = tokio::try_join!(
             client.prepare(sql::ENROL),
+            client.prepare(sql::INQUIRE),
             client.prepare(sql::WITHDRAW),
             client.prepare(sql::MAKE_KEYS),
             client.prepare(sql::CLAIM),
@@ -239,6 +242,7 @@ impl Statements {
         )?;
         Ok(Self {
             enrol,
+            inquire,
             withdraw,
             make_keys,
             claim,

@@ -98,6 +98,19 @@ WITH term AS MATERIALIZED (
 SELECT a.job, e.cursor, coalesce((SELECT epoch FROM term), 0) AS epoch
 FROM asked a LEFT JOIN enrolled e USING (job)";
 
+/// What the leader does with jobs, as it stands now. Locks nothing. $1 scope, $2 jobs, $3 schedules.
+pub(super) const INQUIRE: &str = "
+SELECT CASE
+    WHEN l.scope IS NULL THEN 'no leader'
+    WHEN j.scope IS NULL OR j.withdrawn OR j.term <> l.epoch THEN 'not held'
+    WHEN j.schedule <> sha256(convert_to(a.schedule, 'UTF8')) THEN 'other schedule'
+    ELSE 'scheduled'
+END AS standing
+FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS a (job, schedule, ord)
+LEFT JOIN leader l ON l.scope = $1 AND l.expires_at > clock_timestamp()
+LEFT JOIN jobs j ON j.scope = $1 AND j.job = a.job
+ORDER BY a.ord";
+
 /// Says that jobs ($2) of a scope ($1) were removed by the leader of a term ($3). Locks the leader row for share until the
 /// commit, then waits for the jobs' rows, in the order of their names.
 pub(super) const WITHDRAW: &str = "
