@@ -332,6 +332,7 @@ async fn start_actors(
 ) -> Result<(Addr<SupervisorActor>, oneshot::Receiver<ShutdownReport>), StartError> {
     let EngineOptions { backend, jobs, listeners, clock, job_labels_max, shutdown_grace, .. } = options;
     let EngineOptions { connect_timeout, node, .. } = options;
+    backend.set_clock(clock.clone());
     let id = backend.node().unwrap_or(node);
     let meters = Arc::new(Meters::new(job_labels_max));
     let publisher = Publisher::new(id, clock.clone(), meters.clone());

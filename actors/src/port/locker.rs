@@ -288,7 +288,8 @@ pub trait Locker: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`LockError`]: no session is open; ask again later.
+    /// * [`LockError::Unavailable`], [`LockError::Timeout`]: no session is open; ask again later.
+    /// * [`LockError::Refused`]: no session is open, and none will be until somebody changes something.
     ///
     /// # Cancel safety
     ///
@@ -386,17 +387,18 @@ pub trait Locker: Send + Sync + 'static {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
-    /// No session was opened. Nothing was asked, nothing is held.
+    /// No session was opened, and waiting may help: the store is not there, or is not ready. Nothing was asked, nothing
+    /// is held.
     #[error("{reason}")]
     Unavailable {
         /// What happened and what would mend it, without passwords or connection strings.
         reason: String,
     },
-    /// No session was opened, and asking again does not help before somebody changes something: a wrong password,
-    /// missing rights, a server that cannot coordinate.
+    /// No session was opened: the store refuses this node, and asking again does not help until somebody changes
+    /// something. Nothing was asked, nothing is held.
     #[error("{reason}")]
     Refused {
-        /// What happened and what would mend it, without passwords or connection strings.
+        /// What is refused and what would mend it, without passwords or connection strings.
         reason: String,
     },
     /// No answer within the deadline: what was asked may have been done or not.

@@ -9,7 +9,7 @@ use callsheet_actors::{
         LostRun, Moved, Session, Standing, Verdict,
     },
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::sleep;
 use tokio_postgres::{Error, Row};
@@ -69,6 +69,10 @@ impl Locker for PostgresLocker {
             let _ = loss.wait_for(Option::is_some).await;
         }
         .boxed()
+    }
+
+    fn clock_ahead(&self) -> TimeDelta {
+        self.shared.clocks.ahead()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -13,18 +13,20 @@
 //!
 //! `READ COMMITTED` is taken for granted: a row that was locked is read again as it is then.
 
-/// Whether this server can coordinate: its version, whether it is a standby, whether it is read-only, its process.
+/// Whether this server can coordinate: its version, whether it is a standby, whether it is read-only, its process; and its
+/// clock.
 pub(super) const INSPECT: &str = "
 SELECT current_setting('server_version_num')::int4 AS version,
        pg_is_in_recovery() AS standby,
        current_setting('transaction_read_only') = 'on' AS read_only,
-       pg_backend_pid() AS pid";
+       pg_backend_pid() AS pid,
+       clock_timestamp() AS now";
 
 /// Takes the beacon. The key is random and never used again, so there is nobody to wait for.
 pub(super) const LIGHT_BEACON: &str = "SELECT pg_try_advisory_lock($1) AS lit";
 
-/// Keeps the session's lease, and notices a pooler that changes the server process between transactions.
-pub(super) const HEARTBEAT: &str = "SELECT pg_backend_pid() AS pid";
+/// Keeps the session's lease, notices a pooler that changes the server process between transactions, and reads the clock.
+pub(super) const HEARTBEAT: &str = "SELECT pg_backend_pid() AS pid, clock_timestamp() AS now";
 
 /// The lock that serialises migrations of one schema ($1).
 pub(super) const MIGRATION_LOCK: &str =
