@@ -85,6 +85,10 @@ pub enum StepDownReason {
     TrustExpired,
     /// The session with the store is gone.
     SessionLost,
+    /// Its wall clock is too far from the store's.
+    ClockOffset,
+    /// A thread of its job actors does not answer.
+    Stalled,
 }
 
 /// Something that happened, where and when.

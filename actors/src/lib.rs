@@ -50,7 +50,7 @@ pub use crate::{
     },
     definition::{Bodiless, Job, SharedBody, TAGS_MAX},
     drain::{HowDrained, REPORTED_RUNS_MAX, ShutdownReport},
-    engine::{CONNECT_TIMEOUT_DEFAULT, Engine, EngineOptions, THREADS_MAX},
+    engine::{CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, Engine, EngineOptions, THREADS_MAX},
     error::{AddError, Fault, Faults, RemoveError, StartError, TriggerError},
     event::{CancelReason, Event, EventKind, Outcome, StepDownReason},
     job::{ActiveRunStatus, JobState, JobStatus, LastRunStatus},

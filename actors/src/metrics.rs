@@ -46,6 +46,7 @@ const RUNS_IN_PROGRESS: &str = "callsheet_runs_in_progress";
 const LEADER: &str = "callsheet_leader";
 const TERM: &str = "callsheet_term";
 const LEADERSHIP_CHANGES: &str = "callsheet_leadership_changes_total";
+const CLOCK_OFFSET: &str = "callsheet_clock_offset_seconds";
 const CLAIM_DURATION: &str = "callsheet_claim_duration_seconds";
 const LOCKS_HELD: &str = "callsheet_locks_held";
 const LOCKS_LOST: &str = "callsheet_locks_lost_total";
@@ -81,6 +82,11 @@ fn describe() {
     gauge!(LEADER, Unit::Count, "1 while this node leads, else 0");
     gauge!(TERM, Unit::Count, "The newest term that this node won");
     counter!(LEADERSHIP_CHANGES, Unit::Count, "How often this node gained or lost leadership");
+    gauge!(
+        CLOCK_OFFSET,
+        Unit::Seconds,
+        "How much this node's clock is ahead of the store's; negative: behind"
+    );
     histogram!(CLAIM_DURATION, Unit::Seconds, "One round trip of claims to the store");
     gauge!(LOCKS_HELD, Unit::Count, "Lock keys that runs of this node hold");
     counter!(LOCKS_LOST, Unit::Count, "Lock keys whose session was lost during the run");
@@ -100,6 +106,7 @@ pub(crate) struct Meters {
     pub(crate) leader: Gauge,
     pub(crate) term: Gauge,
     pub(crate) leadership_changes: Counter,
+    pub(crate) clock_offset: Gauge,
     pub(crate) claim_duration: Histogram,
     pub(crate) locks_held: Gauge,
     pub(crate) locks_lost: Counter,
@@ -127,6 +134,7 @@ impl Meters {
             leader: gauge!(LEADER),
             term: gauge!(TERM),
             leadership_changes: counter!(LEADERSHIP_CHANGES),
+            clock_offset: gauge!(CLOCK_OFFSET),
             claim_duration: histogram!(CLAIM_DURATION),
             locks_held: gauge!(LOCKS_HELD),
             locks_lost: counter!(LOCKS_LOST),

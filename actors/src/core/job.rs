@@ -27,6 +27,8 @@ use crate::{
 pub const FLUSH_AFTER: Duration = Duration::from_secs(1);
 /// The first pause before a claim that got no answer is asked again; it doubles up to [`ASK_AGAIN_MAX`].
 pub const ASK_AGAIN_MIN: Duration = Duration::from_millis(100);
+/// The longest pause after a tick was found not to be due by the store's clock.
+pub const HOLD_MAX: Duration = Duration::from_secs(1);
 /// The longest pause before a claim that got no answer is asked again.
 pub const ASK_AGAIN_MAX: Duration = Duration::from_secs(5);
 
@@ -391,7 +393,11 @@ impl JobMachine {
             },
             Verdict::NotYet { wait } => {
                 self.undo(asked);
-                self.hold_until = Some(now.elapsed.saturating_add(wait));
+                // If the tick is not due here either, by a clock that was corrected meanwhile, its timer is armed anew. The
+                // clock may be wrong by hours, so that another tick is due long before this one.
+                if claim.fire_time.instant() <= now.wall {
+                    self.hold_until = Some(now.elapsed.saturating_add(wait.min(HOLD_MAX)));
+                }
             }
             Verdict::Unavailable { reason } => {
                 let again_at = Some(self.again_at(now));

@@ -301,6 +301,27 @@ fn a_store_whose_clock_is_behind_is_asked_again_when_the_tick_is_due_there() {
 }
 
 #[test]
+fn a_clock_that_is_hours_ahead_silences_a_job_for_a_second_at_most() {
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("06:00", Input::WakeUp));
+    let verdict = || Verdict::NotYet { wait: Duration::from_hours(5) };
+
+    job.step("06:00", Input::Claimed { run, verdict: verdict() });
+
+    assert_eq!(job.wake_in("06:00"), Some(HOLD_MAX), "by a store that does not say how far its clock is off");
+
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("06:00", Input::WakeUp));
+
+    // The answer came with the store's time, and the clock is read in that from now on.
+    job.step("00:59:59.900", Input::Claimed { run, verdict: verdict() });
+
+    assert_eq!(job.wake_in("00:59:59.900"), Some(Duration::from_millis(100)));
+    let (_, claim) = claim_of(&job.step("01:00", Input::WakeUp));
+    assert_eq!(claim.fire_time.instant(), at("01:00"));
+}
+
+#[test]
 fn a_claim_without_an_answer_is_asked_again_with_the_same_run_id() {
     let mut job = hourly();
     let (run, first) = claim_of(&job.step("01:00", Input::WakeUp));
