@@ -67,7 +67,7 @@ pub use callsheet_actors::{
     Faults, FencingToken, FireTime, Fires, Health, HealthReport, HowDrained, IntoRunResult, Job, JobDetails,
     JobName, JobPage, JobState, JobStatus, LastRunStatus, ListJobs, Listen, LockKey, Misfire, NAME_MAX,
     NodeId, OnLost, Origin, Outcome, Overlap, PAGE_MAX, Policies, RESTART_PERIOD, RESTARTS_MAX, RemoveError,
-    RemoveJobs, Run, RunError, RunId, RunResult, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT,
+    RemoveJobs, Retry, Run, RunError, RunId, RunResult, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT,
     SUBSCRIBER_EVENTS_MAX, Scheduled, Selector, Shutdown, ShutdownReport, SkipReason, StartError,
     StepDownReason, SupervisorActor, Tag, Term, TriggerError, TriggerJob, port,
 };

@@ -45,7 +45,7 @@ pub use crate::port::SkipReason;
 pub use crate::{
     body::ActorGone,
     core::{
-        policy::{Fires, Misfire, OnLost, Overlap, Policies},
+        policy::{Fires, Misfire, OnLost, Overlap, Policies, Retry},
         time::FireTime,
     },
     definition::{Bodiless, Job, SharedBody, TAGS_MAX},

@@ -40,6 +40,7 @@ const JOBS: &str = "callsheet_jobs";
 const TICKS_DUE: &str = "callsheet_ticks_due_total";
 const TICKS: &str = "callsheet_ticks_total";
 const RUNS: &str = "callsheet_runs_total";
+const RUN_RETRIES: &str = "callsheet_run_retries_total";
 const RUN_DURATION: &str = "callsheet_run_duration_seconds";
 const TICK_LATENESS: &str = "callsheet_tick_lateness_seconds";
 const RUNS_IN_PROGRESS: &str = "callsheet_runs_in_progress";
@@ -76,6 +77,7 @@ fn describe() {
     counter!(TICKS_DUE, Unit::Count, "Ticks that were decided: the sum of callsheet_ticks_total");
     counter!(TICKS, Unit::Count, "Ticks by what became of them: started, or the reason of the skip");
     counter!(RUNS, Unit::Count, "Runs that ended, by outcome");
+    counter!(RUN_RETRIES, Unit::Count, "Attempts of runs that failed and were followed by another one");
     histogram!(RUN_DURATION, Unit::Seconds, "From the start of a body to its end");
     histogram!(TICK_LATENESS, Unit::Seconds, "From a tick's fire time to the start of its body");
     gauge!(RUNS_IN_PROGRESS, Unit::Count, "Runs whose body has not ended");
@@ -172,6 +174,7 @@ pub(crate) struct JobMeters {
     ticks_started: Counter,
     ticks_skipped: [Counter; SkipReason::ALL.len()],
     runs: [Counter; Outcome::ALL.len()],
+    pub(crate) run_retries: Counter,
     pub(crate) run_duration: Histogram,
     pub(crate) tick_lateness: Histogram,
 }
@@ -185,6 +188,7 @@ impl JobMeters {
             ticks_skipped: SkipReason::ALL.map(|reason| ticks(reason.as_str())),
             runs: Outcome::ALL
                 .map(|outcome| counter!(RUNS, "job" => job.to_owned(), "outcome" => outcome.as_str())),
+            run_retries: counter!(RUN_RETRIES, "job" => job.to_owned()),
             run_duration: histogram!(RUN_DURATION, "job" => job.to_owned()),
             tick_lateness: histogram!(TICK_LATENESS, "job" => job.to_owned()),
         }

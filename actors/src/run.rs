@@ -37,26 +37,54 @@ pub type RunResult = Result<(), RunError>;
 /// assert_eq!(parse("x").unwrap_err().to_string(), "invalid digit found in string");
 /// assert_eq!(RunError::from("out of paper").to_string(), "out of paper");
 /// ```
-pub struct RunError(Box<dyn Error + Send + Sync>);
+///
+/// An error is tried again if the job has a [`Retry`](crate::Retry) policy, unless the body says that this would be in vain:
+///
+/// ```
+/// use callsheet_actors::{RunError, RunResult};
+///
+/// fn send(address: &str) -> RunResult {
+///     if !address.contains('@') {
+///         return Err(RunError::permanent(format!("{address:?} is not an address")));
+///     }
+///     Ok(())
+/// }
+///
+/// assert!(send("nobody").unwrap_err().is_permanent());
+/// ```
+pub struct RunError {
+    error: Box<dyn Error + Send + Sync>,
+    permanent: bool,
+}
 
 impl RunError {
+    /// An error that another attempt would meet again: the run fails at once, whatever its retry policy.
+    pub fn permanent(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { error: error.into(), permanent: true }
+    }
+
     /// The error itself.
     pub fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
-        &*self.0
+        &*self.error
+    }
+
+    /// Whether another attempt is in vain.
+    pub fn is_permanent(&self) -> bool {
+        self.permanent
     }
 }
 
 impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for RunError {
     fn from(error: E) -> Self {
-        Self(error.into())
+        Self { error: error.into(), permanent: false }
     }
 }
 
 /// The error and its causes, joined by `: `.
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
+        write!(f, "{}", self.error)?;
+        let mut cause = self.error.source();
         for _ in 0..CAUSES_MAX {
             let Some(error) = cause else { return Ok(()) };
             write!(f, ": {error}")?;
@@ -68,7 +96,7 @@ impl fmt::Display for RunError {
 
 impl fmt::Debug for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(&self.error, f)
     }
 }
 
@@ -111,6 +139,7 @@ pub(crate) struct Parts {
     pub(crate) id: RunId,
     pub(crate) job: JobName,
     pub(crate) origin: Origin,
+    pub(crate) attempt: u32,
     pub(crate) term: Option<Term>,
     pub(crate) token: Option<FencingToken>,
     pub(crate) deadline: Option<Duration>,
@@ -152,7 +181,7 @@ impl Run {
 
     /// The number of the try within the run, from 1.
     pub fn attempt(&self) -> u32 {
-        1
+        self.0.attempt
     }
 
     /// The term under which a tick was claimed; `None` for a manual trigger and for a job without claims.
