@@ -562,6 +562,7 @@ mod random_walk {
         Trigger,
         Answer(u8),
         End,
+        Fail,
         LoseLock,
         Cancel,
         LoseTrust,
@@ -575,6 +576,7 @@ mod random_walk {
             1 => Just(Move::Trigger),
             6 => any::<u8>().prop_map(Move::Answer),
             4 => Just(Move::End),
+            3 => Just(Move::Fail),
             1 => Just(Move::LoseLock),
             1 => Just(Move::Cancel),
             1 => Just(Move::LoseTrust),
@@ -588,20 +590,31 @@ mod random_walk {
         accounted: u64,
         asked: Vec<Effect>,
         running: Option<RunId>,
+        /// The run whose end was not said yet, and its newest attempt.
+        open: Option<(RunId, u32)>,
         /// Granted, but the reply was lost.
         unanswered: Option<RunId>,
     }
 
     proptest! {
         #[test]
-        fn every_tick_is_accounted_for_and_at_most_one_run_is_active(moves in moves(), period in 50i64..3_000) {
+        fn every_tick_is_accounted_for_and_at_most_one_run_is_active(
+            moves in moves(),
+            period in 50i64..3_000,
+            attempts in 1u32..4,
+            timeout in proptest::option::of((1u64..5_000).prop_map(Duration::from_millis)),
+        ) {
             let schedule = Period::millis(period);
             let start = at("00:30");
-            let mut machine = JobMachine::new(Arc::new(schedule), Policies::default(), start);
+            let retry = Retry { attempts, initial: Duration::from_millis(100), ..Retry::default() };
+            let policies = Policies { retry, timeout, ..Policies::default() };
+            let mut machine = JobMachine::new(Arc::new(schedule), policies, start);
             let ids = RunIds::of(NodeId::numbered(1));
             let mut elapsed = Duration::ZERO;
             let mut term = Some(TERM);
-            let mut store = Store { cursor: start, accounted: 0, asked: Vec::new(), running: None, unanswered: None };
+            let mut store = Store {
+                cursor: start, accounted: 0, asked: Vec::new(), running: None, open: None, unanswered: None,
+            };
 
             for one in moves {
                 let input = match one {
@@ -623,8 +636,12 @@ mod random_walk {
                         Some(run) => ended(run, End::Returned),
                         None => Input::WakeUp,
                     },
-                    Move::LoseLock => match store.running {
-                        Some(run) => Input::LockLost { run },
+                    Move::Fail => match store.running {
+                        Some(run) => ended(run, failure(false)),
+                        None => Input::WakeUp,
+                    },
+                    Move::LoseLock => match store.open {
+                        Some((run, _)) => Input::LockLost { run },
                         None => Input::WakeUp,
                     },
                     Move::Cancel => Input::Cancel(CancelReason::Shutdown),
@@ -638,10 +655,21 @@ mod random_walk {
                 for effect in machine.step(now, input) {
                     match effect {
                         Effect::Start(started) => {
-                            prop_assert_eq!(store.running, None, "two runs at once");
+                            prop_assert_eq!(store.running, None, "two bodies at once");
+                            let before = store.open.map_or((started.run, 0), |open| open);
+                            prop_assert_eq!(before, (started.run, started.attempt - 1), "two runs at once");
+                            prop_assert!(started.attempt <= attempts);
+                            store.open = Some((started.run, started.attempt));
                             store.running = Some(started.run);
                         }
-                        Effect::Ended(ended) if store.running == Some(ended.run) => store.running = None,
+                        Effect::Retried(retried) => {
+                            prop_assert_eq!(store.running.take(), Some(retried.run));
+                            prop_assert_eq!(store.open, Some((retried.run, retried.attempt)));
+                        }
+                        Effect::Ended(ended) if store.open.is_some_and(|(run, _)| run == ended.run) => {
+                            store.running = None;
+                            store.open = None;
+                        }
                         Effect::Claim { .. } | Effect::Advance(_) => store.asked.push(effect),
                         _ => {}
                     }
