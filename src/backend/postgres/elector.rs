@@ -45,7 +45,8 @@ impl PostgresElector {
         let mut leadership = match kept.take() {
             Some(leadership) if !leadership.client.is_closed() => leadership,
             _ => {
-                let client = session.connect_leadership().await.map_err(|reason| unavailable(&reason))?;
+                let client = session.connect_leadership().await;
+                let client = client.map_err(|error| unavailable(&error.to_string()))?;
                 Leadership { client, locked: false }
             }
         };

@@ -1,12 +1,21 @@
 //! The schema, and how it comes to the server.
 
+use std::error::Error;
+
+use callsheet_actors::port::LockError;
 use refinery_core::{Migration, Runner};
 use tokio_postgres::Client;
 
-use super::{failure, sql};
+use super::{
+    failure::{self, refusal},
+    sql,
+};
 
 /// Every step, in order. A step that was released never changes.
 const STEPS: [(&str, &str); 1] = [("V1__coordination", include_str!("migrations/V1__coordination.sql"))];
+
+/// What the steps make and a node uses.
+pub(super) const TABLES: [&str; 4] = ["leader", "jobs", "lock_keys", "runs"];
 
 /// The table, in the schema itself, of the steps that were taken.
 const TABLE: &str = "migrations";
@@ -23,8 +32,8 @@ pub(super) fn ddl(schema: &str) -> String {
 /// Brings the schema up to date, one node at a time.
 ///
 /// Steps that a newer version has taken are left alone: it may run beside this one.
-pub(super) async fn migrate(client: &mut Client, schema: &str) -> Result<(), String> {
-    let refused = |error| failure::refusal(&error);
+pub(super) async fn migrate(client: &mut Client, schema: &str) -> Result<(), LockError> {
+    let refused = |error| refusal(&error);
     // Freed with the connection, which serves nothing else.
     client.query(sql::MIGRATION_LOCK, &[&schema]).await.map_err(refused)?;
     // The name was checked. Not a plain "if not exists", which needs the right to create even if there is nothing to do.
@@ -34,14 +43,15 @@ pub(super) async fn migrate(client: &mut Client, schema: &str) -> Result<(), Str
     }
     let steps: Result<Vec<_>, _> =
         STEPS.iter().map(|(name, step)| Migration::unapplied(name, step)).collect();
-    let mut runner = Runner::new(&steps.map_err(|error| error.to_string())?).set_abort_missing(false);
+    let steps = steps.map_err(|error| failure::refused(error.to_string()))?;
+    let mut runner = Runner::new(&steps).set_abort_missing(false);
     runner.set_migration_table_name(TABLE);
-    match runner.run_async(client).await {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let cause =
-                std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            Err(format!("the schema {schema:?} could not be migrated: {error}{cause}"))
-        }
-    }
+    let migrated = runner.run_async(client).await;
+    migrated.map(drop).map_err(|error| {
+        let of_server = error.source().and_then(|cause| cause.downcast_ref::<tokio_postgres::Error>());
+        of_server.map_or_else(
+            || failure::refused(format!("the schema {schema:?} could not be migrated: {error}")),
+            refusal,
+        )
+    })
 }

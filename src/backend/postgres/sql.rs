@@ -13,14 +13,27 @@
 //!
 //! `READ COMMITTED` is taken for granted: a row that was locked is read again as it is then.
 
-/// Whether this server can coordinate: its version, whether it is a standby, whether it is read-only, its process; and its
-/// clock.
+/// Whether this server can coordinate: its version, whether it is a standby, whether it is read-only, whether it took the
+/// settings of the connection (its schema, $1), its process; and its clock.
 pub(super) const INSPECT: &str = "
 SELECT current_setting('server_version_num')::int4 AS version,
        pg_is_in_recovery() AS standby,
        current_setting('transaction_read_only') = 'on' AS read_only,
+       current_setting('search_path') = $1 AS configured,
        pg_backend_pid() AS pid,
        clock_timestamp() AS now";
+
+/// What this role may do with the tables ($2) of a schema ($1). No row: there is no such schema.
+pub(super) const RIGHTS: &str = "
+SELECT has_schema_privilege(n.oid, 'USAGE') AS usable,
+       ARRAY(SELECT name FROM unnest($2::text[]) AS asked (name)
+             WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = name)) AS missing,
+       ARRAY(SELECT c.relname::text FROM pg_class c
+             WHERE c.relnamespace = n.oid AND c.relname = ANY ($2)
+               AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+                        AND has_table_privilege(c.oid, 'UPDATE'))
+             ORDER BY c.relname) AS lacking
+FROM pg_namespace n WHERE n.nspname = $1";
 
 /// Takes the beacon. The key is random and never used again, so there is nobody to wait for.
 pub(super) const LIGHT_BEACON: &str = "SELECT pg_try_advisory_lock($1) AS lit";
