@@ -81,6 +81,11 @@ impl Settings {
         self.lease - self.margin()
     }
 
+    /// How long one campaign waits; well within the deadline of its statement.
+    fn campaign_slice(&self) -> Duration {
+        CAMPAIGN_SLICE.min(self.trust() / 2)
+    }
+
     pub(super) fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         let mut fault = |what: &str, value: &str, rule: &str, cure: &str| {
@@ -182,14 +187,14 @@ impl Settings {
         set("tcp_keepalives_count", &3);
         set("tcp_user_timeout", &lease);
         set("idle_in_transaction_session_timeout", &lease);
-        match purpose {
-            // A migration may take its time.
-            Purpose::Migration => return options,
-            Purpose::Session => set("lock_timeout", &LOCK_TIMEOUT.as_millis()),
-            Purpose::Leadership => set("lock_timeout", &CAMPAIGN_SLICE.as_millis()),
-        }
         // Makes the locks of this connection a lease: the server ends it when it is not heard of.
         set("idle_session_timeout", &lease);
+        match purpose {
+            // A migration may wait for that of another node.
+            Purpose::Migration => return options,
+            Purpose::Session => set("lock_timeout", &LOCK_TIMEOUT.as_millis()),
+            Purpose::Leadership => set("lock_timeout", &self.campaign_slice().as_millis()),
+        }
         // Every statement is planned once, while the tables may still be empty: only plans that stay good are allowed.
         set("plan_cache_mode", &"force_generic_plan");
         set("enable_seqscan", &"off");
