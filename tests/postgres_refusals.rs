@@ -4,11 +4,12 @@
 mod harness;
 #[path = "common/impostor.rs"]
 mod impostor;
+#[path = "common/log.rs"]
+mod log;
 
 use std::{
-    io::Write,
     sync::{
-        Arc, Mutex, Once, OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -22,7 +23,10 @@ use callsheet::{
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tokio_postgres::{Client, NoTls};
 
-use self::harness::{PASSWORD, Server, scope};
+use self::{
+    harness::{PASSWORD, Server, scope},
+    log::Log,
+};
 
 /// The engine gives an opening up after 5 s, without a reason.
 const OPEN_MAX: Duration = Duration::from_secs(5);
@@ -44,42 +48,6 @@ async fn admin(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
     tokio::spawn(connection);
     client
-}
-
-/// Everything that is logged in this process.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    /// The log of this process, which is kept from the first call on.
-    fn keep() -> Self {
-        static LOG: OnceLock<Log> = OnceLock::new();
-        static KEPT: Once = Once::new();
-        let log = LOG.get_or_init(Self::default).clone();
-        KEPT.call_once(|| {
-            let writer = log.clone();
-            tracing_subscriber::fmt()
-                .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-                .with_writer(move || writer.clone())
-                .init();
-        });
-        log
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().expect("nobody panicked")).into_owned()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("nobody panicked").extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 /// What an opening answers.

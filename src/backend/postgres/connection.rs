@@ -1,5 +1,7 @@
 //! One connection to the server, and whether that server is of use.
 
+use std::time::Duration;
+
 use callsheet_actors::port::LockError;
 use tokio::{sync::watch, time::timeout};
 use tokio_postgres::{Client, Row};
@@ -25,7 +27,7 @@ pub(super) async fn connect(
     let Endpoint { config, tls, deadline } = endpoint;
     let (client, connection) = timeout(deadline, config.connect(tls))
         .await
-        .map_err(|_| unavailable(format!("{SILENT} within {deadline:?}; {SILENT_CURE}")))?
+        .map_err(|_| silent(deadline))?
         .map_err(|error| refusal(&error))?;
     let loss = loss.clone();
     let mut lost = loss.subscribe();
@@ -46,9 +48,13 @@ pub(super) async fn connect(
     Ok(client)
 }
 
-pub(super) const SILENT: &str = "the server did not answer";
-pub(super) const SILENT_CURE: &str =
-    "check the host and the port, whether a firewall drops packets, and how the server is";
+/// The error of a server that has not answered within a deadline.
+pub(super) fn silent(deadline: Duration) -> LockError {
+    unavailable(format!(
+        "the server did not answer within {deadline:?}; check the host and the port, whether a firewall drops packets, and \
+         how the server is"
+    ))
+}
 
 /// Refuses a server that cannot coordinate, and measures its clock. Answers the id of its process.
 pub(super) async fn inspect(client: &Client, settings: &Settings, clocks: &Clocks) -> Result<i32, LockError> {

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::{
     clock::Clocks,
-    connection::{SILENT, SILENT_CURE, check_rights, connect, inspect},
+    connection::{check_rights, connect, inspect, silent},
     elector::Leadership,
     failure::{self, POOLED, refusal, unavailable},
     migrations,
@@ -66,8 +66,7 @@ impl OpenSession {
         migrate: bool,
     ) -> Result<Arc<Self>, LockError> {
         let opened = timeout(OPEN_TIMEOUT, Self::open_in_time(settings, clocks, migrate)).await;
-        opened
-            .unwrap_or_else(|_| Err(unavailable(format!("{SILENT} within {OPEN_TIMEOUT:?}; {SILENT_CURE}"))))
+        opened.unwrap_or_else(|_| Err(silent(OPEN_TIMEOUT)))
     }
 
     async fn open_in_time(
@@ -121,9 +120,12 @@ impl OpenSession {
 
     /// Connects the second connection, which ends with this session.
     pub(super) async fn connect_leadership(&self) -> Result<Client, LockError> {
-        let client = connect(&self.settings, Purpose::Leadership, &self.loss).await?;
-        inspect(&client, &self.settings, &self.clocks).await?;
-        Ok(client)
+        let connected = async {
+            let client = connect(&self.settings, Purpose::Leadership, &self.loss).await?;
+            inspect(&client, &self.settings, &self.clocks).await?;
+            Ok(client)
+        };
+        timeout(OPEN_TIMEOUT, connected).await.unwrap_or_else(|_| Err(silent(OPEN_TIMEOUT)))
     }
 
     /// Takes the session for lost: closes its connections, so that nothing that was asked can be answered any more.

@@ -86,6 +86,34 @@ pub(super) const LEADER: &str = "
 SELECT node, greatest(0, extract(epoch FROM expires_at - clock_timestamp()) * 1000)::float8 AS remaining
 FROM leader WHERE scope = $1 AND expires_at > clock_timestamp()";
 
+/// Connections that keep a dead term's locks: the leadership lock, whoever holds it, and the beacon of a leader who did not
+/// resign. They have said nothing for a lease, so they are not a candidate who has just got the lock, nor a node that lost
+/// only its term. None while a term lives. Of another role's connection it may not be known when it last said something:
+/// such a one is named for the leadership lock alone.
+///
+/// $1 schema, $2 scope, $3 own beacon, $4 lease in milliseconds.
+pub(super) const FROZEN: &str = "
+SELECT l.pid, l.classid::int8 << 32 | l.objid::int8 AS key
+FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+CROSS JOIN LATERAL (
+    SELECT a.state_change <= clock_timestamp() - $4::float8 * interval '1 millisecond' AS silent
+) AS said
+WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.mode = 'ExclusiveLock' AND l.granted
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND l.pid <> pg_backend_pid()
+  AND NOT EXISTS (SELECT FROM leader WHERE scope = $2 AND expires_at > clock_timestamp())
+  AND CASE l.classid::int8 << 32 | l.objid::int8
+      WHEN hashtextextended('callsheet leader ' || $1 || '/' || $2, 0) THEN coalesce(said.silent, true)
+      WHEN (SELECT beacon FROM leader WHERE scope = $2 AND expires_at > '-infinity' AND beacon <> $3) THEN said.silent
+      END";
+
+/// Ends the connection of a process ($1) that still holds a lock ($2): the id may have been given to another one since.
+pub(super) const EVICT: &str = "
+SELECT pg_terminate_backend(pid) AS ended FROM pg_locks
+WHERE pid = $1 AND classid::int8 << 32 | objid::int8 = $2
+  AND locktype = 'advisory' AND objsubid = 1 AND mode = 'ExclusiveLock' AND granted
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+
 /// Marks jobs with a term. The leader row is locked for share: a newer term cannot begin until this is committed. Waits
 /// for job rows that are locked; in the order of their names.
 ///
