@@ -179,14 +179,14 @@ async fn every_refusal_has_its_cause_and_its_cure_and_never_the_password() {
             "a schema that the role may not use",
             by("plain", &here),
             Some("closed"),
-            Refused("this role may not use the schema \"closed\": GRANT USAGE ON SCHEMA closed TO it".to_owned()),
+            Refused("this role may not use the schema \"closed\": GRANT USAGE ON SCHEMA \"closed\" TO it".to_owned()),
         ),
         (
             "tables that the role may not use",
             by("plain", &here),
             Some("shut"),
             Refused("this role may not use the tables leader, lock_keys, runs of the schema \"shut\": GRANT SELECT, INSERT, \
-                     UPDATE ON ALL TABLES IN SCHEMA shut TO it".to_owned()),
+                     UPDATE ON ALL TABLES IN SCHEMA \"shut\" TO it".to_owned()),
         ),
         (
             "a role whose sessions are read-only",
@@ -399,8 +399,8 @@ async fn faults_of_the_settings_are_told_all_at_once_before_anything_is_opened()
         ),
         (
             Postgres::new("billing", &here).schema("Robert'); DROP"),
-            "postgres: schema \"Robert'); DROP\": a schema's name has 1 to 63 lower-case letters, digits and underscores; \
-             choose another name"
+            "postgres: schema \"Robert'); DROP\": a schema's name has 1 to 63 lower-case letters, digits and underscores, \
+             and does not start with pg_; choose another name"
                 .to_owned(),
         ),
         (

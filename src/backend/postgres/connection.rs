@@ -78,7 +78,8 @@ pub(super) async fn check_rights(client: &Client, settings: &Settings) -> Result
     let texts = |column: &str| row.try_get::<_, Vec<String>>(column).map_err(|error| refusal(&error));
     if !row.try_get("usable").map_err(|error| refusal(&error))? {
         return Err(refused(format!(
-            "this role may not use the schema {schema:?}: GRANT USAGE ON SCHEMA {schema} TO it"
+            "this role may not use the schema {schema:?}: GRANT USAGE ON SCHEMA {} TO it",
+            migrations::quoted(schema)
         )));
     }
     if !texts("missing")?.is_empty() {
@@ -88,8 +89,9 @@ pub(super) async fn check_rights(client: &Client, settings: &Settings) -> Result
     if !lacking.is_empty() {
         return Err(refused(format!(
             "this role may not use the tables {} of the schema {schema:?}: GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN \
-             SCHEMA {schema} TO it",
-            lacking.join(", ")
+             SCHEMA {} TO it",
+            lacking.join(", "),
+            migrations::quoted(schema)
         )));
     }
     Ok(())

@@ -125,14 +125,18 @@ impl Postgres {
         self.set(|settings| settings.tls.trust(pem.as_ref()))
     }
 
-    /// Whether to make and update the schema when a session is opened. Default: `true`, which needs the right to create
-    /// a schema in the database. Otherwise [`ddl`](Self::ddl) must have been run.
+    /// Whether to make and update the schema when the first session is opened. Default: `true`, which needs the right to
+    /// create a schema in the database. Otherwise another role must have done it, or have run [`ddl`](Self::ddl); then
+    /// `USAGE` of the schema and `SELECT`, `INSERT` and `UPDATE` on its tables are enough.
+    ///
+    /// Nodes may migrate at once. A schema of a newer version is left alone: it works for this one.
     #[must_use]
     pub fn migrate(self, migrate: bool) -> Self {
         self.set(|settings| settings.migrate = migrate)
     }
 
-    /// The statements that make the schema, for a role that may create.
+    /// The statements that make the schema, for a role that may create; they fail, and change nothing, if it is there
+    /// already. A later [`migrate(true)`](Self::migrate) goes on from what they made.
     pub fn ddl(&self) -> String {
         migrations::ddl(&self.shared.settings.schema)
     }

@@ -109,8 +109,13 @@ impl Settings {
             );
         }
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        if self.schema.is_empty() || self.schema.len() > SCHEMA_MAX || !self.schema.chars().all(plain) {
-            let rule = "a schema's name has 1 to 63 lower-case letters, digits and underscores";
+        let reserved = self.schema.starts_with("pg_");
+        if self.schema.is_empty()
+            || self.schema.len() > SCHEMA_MAX
+            || !self.schema.chars().all(plain)
+            || reserved
+        {
+            let rule = "a schema's name has 1 to 63 lower-case letters, digits and underscores, and does not start with pg_";
             fault("schema", &self.schema, rule, "choose another name");
         }
         if self.lease < LEASE_MIN || self.lease > LEASE_MAX {
