@@ -2,6 +2,9 @@
 //!
 //! A term is a row whose epoch is raised only under the leadership lock, when the row's term is over or its session dead. The
 //! lock makes hand-over quick, the row makes it safe: claims check the epoch, whoever holds the lock.
+//!
+//! A frozen leader's connections end with its lease, as the server does not hear of them. Where that fails its successor
+//! ends them: the leadership lock would keep the scope without a leader, the beacon would keep its keys taken.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,10 +14,10 @@ use callsheet_actors::{
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::timeout;
-use tokio_postgres::{Client, Error, Row, types::ToSql};
+use tokio_postgres::{Client, Error, Row, error::SqlState, types::ToSql};
 use uuid::Uuid;
 
-use super::{Shared, failure, session::OpenSession, sql};
+use super::{Shared, failure, session::OpenSession, settings::Settings, sql};
 
 /// The bounds of the pause before a campaign against a living leader who lost the leadership lock.
 const RETRY_MIN: Duration = Duration::from_millis(50);
@@ -31,6 +34,8 @@ pub(super) struct Leadership {
     client: Client,
     /// It holds the leadership lock. The lock is re-entrant, so it must not be asked for twice.
     locked: bool,
+    /// The process of a frozen leader that this role may not end, once that was said.
+    out_of_reach: Option<i32>,
 }
 
 impl PostgresElector {
@@ -45,8 +50,9 @@ impl PostgresElector {
         let mut leadership = match kept.take() {
             Some(leadership) if !leadership.client.is_closed() => leadership,
             _ => {
-                let client = session.connect_leadership().await.map_err(|reason| unavailable(&reason))?;
-                Leadership { client, locked: false }
+                let client = session.connect_leadership().await;
+                let client = client.map_err(|error| unavailable(&error.to_string()))?;
+                Leadership { client, locked: false, out_of_reach: None }
             }
         };
         let answer = leadership.campaign(session).await?;
@@ -71,12 +77,17 @@ impl Leadership {
                 Ok(Ok(_)) => self.locked = true,
                 Ok(Err(error)) if failure::is_lock_timeout(&error) => {
                     let leader = self.leader(session).await?.map(|(leader, _)| leader);
+                    if leader.is_none() {
+                        self.evict_frozen(session).await?;
+                    }
                     return Ok(Campaign::Lost { leader, retry_in: Duration::ZERO });
                 }
                 Ok(Err(error)) => return Err(refused(&error)),
                 Err(_) => return Err(unavailable(NO_ANSWER)),
             }
         }
+        // Before the row names another beacon.
+        self.evict_frozen(session).await?;
         let node = settings.node.as_uuid();
         let lease = millis(settings.lease);
         match self.ask(session, sql::GRANT, &[&settings.scope, &session.beacon, &node, &lease]).await? {
@@ -97,14 +108,53 @@ impl Leadership {
         }
     }
 
+    /// Ends the connections that a frozen leader's term is kept alive by, if there are any and this role may.
+    async fn evict_frozen(&mut self, session: &OpenSession) -> Result<(), ElectError> {
+        let Settings { schema, scope, lease, .. } = &session.settings;
+        let parameters: [&(dyn ToSql + Sync); 4] = [schema, scope, &session.beacon, &millis(*lease)];
+        let frozen = timeout(session.settings.trust(), self.client.query(sql::FROZEN, &parameters)).await;
+        for row in frozen.map_err(|_| unavailable(NO_ANSWER))?.map_err(|error| refused(&error))? {
+            let pid: i32 = row.try_get("pid").map_err(|error| refused(&error))?;
+            let key: i64 = row.try_get("key").map_err(|error| refused(&error))?;
+            match self.answer(session, sql::EVICT, &[&pid, &key]).await? {
+                Ok(Some(_)) => {
+                    tracing::warn!(target: "callsheet", scope, pid, "ended a connection of a frozen leader whose term is over");
+                }
+                // It ended by itself.
+                Ok(None) => {}
+                Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                    if self.out_of_reach.replace(pid) != Some(pid) {
+                        tracing::warn!(
+                            target: "callsheet", scope, pid,
+                            "a frozen leader whose term is over keeps its locks, and this role may not end its connection: \
+                             grant pg_signal_backend to this role, or end the process with pg_terminate_backend"
+                        );
+                    }
+                }
+                Err(error) => return Err(refused(&error)),
+            }
+        }
+        Ok(())
+    }
+
     async fn ask(
         &self,
         session: &OpenSession,
         statement: &str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Option<Row>, ElectError> {
+        self.answer(session, statement, parameters).await?.map_err(|error| refused(&error))
+    }
+
+    /// What the server says within the deadline, if only that it refuses.
+    async fn answer(
+        &self,
+        session: &OpenSession,
+        statement: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Result<Option<Row>, Error>, ElectError> {
         let answer = timeout(session.settings.trust(), self.client.query_opt(statement, parameters)).await;
-        answer.map_err(|_| unavailable(NO_ANSWER))?.map_err(|error| refused(&error))
+        answer.map_err(|_| unavailable(NO_ANSWER))
     }
 
     async fn free(&mut self, session: &OpenSession) -> Result<(), ElectError> {

@@ -13,14 +13,27 @@
 //!
 //! `READ COMMITTED` is taken for granted: a row that was locked is read again as it is then.
 
-/// Whether this server can coordinate: its version, whether it is a standby, whether it is read-only, its process; and its
-/// clock.
+/// Whether this server can coordinate: its version, whether it is a standby, whether it is read-only, whether it took the
+/// settings of the connection (its schema, $1), its process; and its clock.
 pub(super) const INSPECT: &str = "
 SELECT current_setting('server_version_num')::int4 AS version,
        pg_is_in_recovery() AS standby,
        current_setting('transaction_read_only') = 'on' AS read_only,
+       current_setting('search_path') = $1 AS configured,
        pg_backend_pid() AS pid,
        clock_timestamp() AS now";
+
+/// What this role may do with the tables ($2) of a schema ($1). No row: there is no such schema.
+pub(super) const RIGHTS: &str = "
+SELECT has_schema_privilege(n.oid, 'USAGE') AS usable,
+       ARRAY(SELECT name FROM unnest($2::text[]) AS asked (name)
+             WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = name)) AS missing,
+       ARRAY(SELECT c.relname::text FROM pg_class c
+             WHERE c.relnamespace = n.oid AND c.relname = ANY ($2)
+               AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+                        AND has_table_privilege(c.oid, 'UPDATE'))
+             ORDER BY c.relname) AS lacking
+FROM pg_namespace n WHERE n.nspname = $1";
 
 /// Takes the beacon. The key is random and never used again, so there is nobody to wait for.
 pub(super) const LIGHT_BEACON: &str = "SELECT pg_try_advisory_lock($1) AS lit";
@@ -72,6 +85,34 @@ UPDATE leader SET expires_at = '-infinity' WHERE scope = $1 AND beacon = $2 AND 
 pub(super) const LEADER: &str = "
 SELECT node, greatest(0, extract(epoch FROM expires_at - clock_timestamp()) * 1000)::float8 AS remaining
 FROM leader WHERE scope = $1 AND expires_at > clock_timestamp()";
+
+/// Connections that keep a dead term's locks: the leadership lock, whoever holds it, and the beacon of a leader who did not
+/// resign. They have said nothing for a lease, so they are not a candidate who has just got the lock, nor a node that lost
+/// only its term. None while a term lives. Of another role's connection it may not be known when it last said something:
+/// such a one is named for the leadership lock alone.
+///
+/// $1 schema, $2 scope, $3 own beacon, $4 lease in milliseconds.
+pub(super) const FROZEN: &str = "
+SELECT l.pid, l.classid::int8 << 32 | l.objid::int8 AS key
+FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+CROSS JOIN LATERAL (
+    SELECT a.state_change <= clock_timestamp() - $4::float8 * interval '1 millisecond' AS silent
+) AS said
+WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.mode = 'ExclusiveLock' AND l.granted
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND l.pid <> pg_backend_pid()
+  AND NOT EXISTS (SELECT FROM leader WHERE scope = $2 AND expires_at > clock_timestamp())
+  AND CASE l.classid::int8 << 32 | l.objid::int8
+      WHEN hashtextextended('callsheet leader ' || $1 || '/' || $2, 0) THEN coalesce(said.silent, true)
+      WHEN (SELECT beacon FROM leader WHERE scope = $2 AND expires_at > '-infinity' AND beacon <> $3) THEN said.silent
+      END";
+
+/// Ends the connection of a process ($1) that still holds a lock ($2): the id may have been given to another one since.
+pub(super) const EVICT: &str = "
+SELECT pg_terminate_backend(pid) AS ended FROM pg_locks
+WHERE pid = $1 AND classid::int8 << 32 | objid::int8 = $2
+  AND locktype = 'advisory' AND objsubid = 1 AND mode = 'ExclusiveLock' AND granted
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
 /// Marks jobs with a term. The leader row is locked for share: a newer term cannot begin until this is committed. Waits
 /// for job rows that are locked; in the order of their names.
