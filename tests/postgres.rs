@@ -187,6 +187,40 @@ async fn an_old_terms_claim_waits_for_a_takeover_under_way_and_is_refused() {
 }
 
 #[tokio::test]
+async fn a_campaign_that_finds_the_leader_dying_wins_when_it_is_dead() {
+    let mut cluster = PostgresCluster::new("dying").await;
+    let leader = cluster.open().await.leading().await;
+    let follower = cluster.open().await;
+    let name = |node: &Node, purpose: &str| {
+        let node = node.backend.node().expect("the store knows its nodes").as_uuid().simple().to_string();
+        format!("callsheet {} {purpose} %", &node[..12])
+    };
+    // The server notices the end of a process by its two connections, one after the other.
+    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE $1";
+    let ended = cluster.admin.query_one(end, &[&name(&leader, "leadership")]).await.expect("an answer");
+    assert_eq!(ended.get::<_, i64>(0), 1);
+
+    let elector = follower.backend.elector();
+    let mut campaign = elector.campaign();
+    let waits = "SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+                 WHERE application_name LIKE $1 AND locktype = 'advisory' AND mode = 'ShareLock' AND NOT granted";
+    let of_follower = name(&follower, "leadership");
+    let waiting = async {
+        while cluster.admin.query_opt(waits, &[&of_follower]).await.expect("an answer").is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        answer = &mut campaign => panic!("it did not wait for the end of the leader: {answer:?}"),
+        () = waiting => {}
+    }
+    let backend: Arc<dyn Backend> = Arc::new(leader.backend);
+    let (campaign, ()) = tokio::join!(campaign, cluster.kill(&backend));
+
+    assert!(matches!(campaign, Ok(Campaign::Won(grant)) if grant.term > leader.term), "{campaign:?}");
+}
+
+#[tokio::test]
 async fn a_node_does_not_steal_from_itself() {
     let node = PostgresCluster::new("itself").await.open().await;
     let held = manual("key");
