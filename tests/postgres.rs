@@ -15,7 +15,7 @@ use callsheet::{
     backend::Postgres,
     port::{
         Backend, Campaign, ClaimRequest, Completed, Completion, Enrolled, Enrolment, LockError, Locker,
-        Session, Skips, TickClaim, Verdict,
+        Renewal, Session, Skips, TickClaim, Verdict,
     },
     testkit::conformance::{self, Cluster},
 };
@@ -184,6 +184,44 @@ async fn an_old_terms_claim_waits_for_a_takeover_under_way_and_is_refused() {
     let (verdict, ()) = tokio::join!(leader.claim(&request), commit);
 
     assert_eq!(verdict, Verdict::Deposed { term: Term(leader.term.0 + 1) });
+}
+
+#[tokio::test]
+async fn a_follower_waits_for_the_leadership_with_the_shortest_lease_too() {
+    let cluster = PostgresCluster::new("shortest").await;
+    let node = || Node::open(Postgres::new(&cluster.scope, &cluster.url).lease(Duration::from_secs(1)));
+    let follower = node().await;
+    let leader = node().await.leading().await;
+
+    let elector = leader.backend.elector();
+    let renewals = async {
+        while let Ok(Renewal::Renewed) = elector.renew(leader.term).await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let elector = follower.backend.elector();
+    let campaign = tokio::select! {
+        campaign = elector.campaign() => campaign,
+        () = renewals => panic!("the leader leads no more"),
+    };
+
+    let led = leader.backend.node();
+    assert!(matches!(&campaign, Ok(Campaign::Lost { leader, .. }) if *leader == led), "{campaign:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_answer_that_is_read_after_the_lease_is_not_believed() {
+    let cluster = PostgresCluster::new("too-late").await;
+    let lease = Duration::from_secs(1);
+    let node = Node::open(Postgres::new(&cluster.scope, &cluster.url).lease(lease)).await;
+
+    let mut asked = node.locker.close_lost(1);
+    assert!((&mut asked).now_or_never().is_none());
+    // The other thread sends it and hears the answer, while this one is frozen.
+    thread::sleep(lease);
+    let answer = asked.await;
+
+    assert!(matches!(answer, Err(LockError::Timeout)), "{answer:?}");
 }
 
 #[tokio::test]
