@@ -161,7 +161,8 @@ impl Settings {
             // A migration may take its time.
             Purpose::Migration => return options,
             Purpose::Session => set("lock_timeout", &LOCK_TIMEOUT.as_millis()),
-            Purpose::Leadership => set("lock_timeout", &CAMPAIGN_SLICE.as_millis()),
+            // Half of the deadline at most, or the node would take a lock that it waits for as a server that is gone.
+            Purpose::Leadership => set("lock_timeout", &CAMPAIGN_SLICE.min(self.trust() / 2).as_millis()),
         }
         // Makes the locks of this connection a lease: the server ends it when it is not heard of.
         set("idle_session_timeout", &lease);
