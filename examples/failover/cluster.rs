@@ -36,7 +36,7 @@ pub(crate) struct Cluster {
 }
 
 /// A line of a node: an event.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Said {
     pub(crate) at: DateTime<Utc>,
     pub(crate) event: String,
