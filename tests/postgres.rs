@@ -15,7 +15,7 @@ use callsheet::{
     backend::Postgres,
     port::{
         Backend, Campaign, ClaimRequest, Completed, Completion, Enrolled, Enrolment, LockError, Locker,
-        Session, Skips, TickClaim, Verdict,
+        Renewal, Session, Skips, TickClaim, Verdict,
     },
     testkit::conformance::{self, Cluster},
 };
@@ -184,6 +184,78 @@ async fn an_old_terms_claim_waits_for_a_takeover_under_way_and_is_refused() {
     let (verdict, ()) = tokio::join!(leader.claim(&request), commit);
 
     assert_eq!(verdict, Verdict::Deposed { term: Term(leader.term.0 + 1) });
+}
+
+#[tokio::test]
+async fn a_follower_waits_for_the_leadership_with_the_shortest_lease_too() {
+    let cluster = PostgresCluster::new("shortest").await;
+    let node = || Node::open(Postgres::new(&cluster.scope, &cluster.url).lease(Duration::from_secs(1)));
+    let follower = node().await;
+    let leader = node().await.leading().await;
+
+    let elector = leader.backend.elector();
+    let renewals = async {
+        while let Ok(Renewal::Renewed) = elector.renew(leader.term).await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let elector = follower.backend.elector();
+    let campaign = tokio::select! {
+        campaign = elector.campaign() => campaign,
+        () = renewals => panic!("the leader leads no more"),
+    };
+
+    let led = leader.backend.node();
+    assert!(matches!(&campaign, Ok(Campaign::Lost { leader, .. }) if *leader == led), "{campaign:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_answer_that_is_read_after_the_lease_is_not_believed() {
+    let cluster = PostgresCluster::new("too-late").await;
+    let lease = Duration::from_secs(1);
+    let node = Node::open(Postgres::new(&cluster.scope, &cluster.url).lease(lease)).await;
+
+    let mut asked = node.locker.close_lost(1);
+    assert!((&mut asked).now_or_never().is_none());
+    // The other thread sends it and hears the answer, while this one is frozen.
+    thread::sleep(lease);
+    let answer = asked.await;
+
+    assert!(matches!(answer, Err(LockError::Timeout)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_campaign_that_finds_the_leader_dying_wins_when_it_is_dead() {
+    let mut cluster = PostgresCluster::new("dying").await;
+    let leader = cluster.open().await.leading().await;
+    let follower = cluster.open().await;
+    let name = |node: &Node, purpose: &str| {
+        let node = node.backend.node().expect("the store knows its nodes").as_uuid().simple().to_string();
+        format!("callsheet {} {purpose} %", &node[..12])
+    };
+    // The server notices the end of a process by its two connections, one after the other.
+    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE $1";
+    let ended = cluster.admin.query_one(end, &[&name(&leader, "leadership")]).await.expect("an answer");
+    assert_eq!(ended.get::<_, i64>(0), 1);
+
+    let elector = follower.backend.elector();
+    let mut campaign = elector.campaign();
+    let waits = "SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+                 WHERE application_name LIKE $1 AND locktype = 'advisory' AND mode = 'ShareLock' AND NOT granted";
+    let of_follower = name(&follower, "leadership");
+    let waiting = async {
+        while cluster.admin.query_opt(waits, &[&of_follower]).await.expect("an answer").is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        answer = &mut campaign => panic!("it did not wait for the end of the leader: {answer:?}"),
+        () = waiting => {}
+    }
+    let backend: Arc<dyn Backend> = Arc::new(leader.backend);
+    let (campaign, ()) = tokio::join!(campaign, cluster.kill(&backend));
+
+    assert!(matches!(campaign, Ok(Campaign::Won(grant)) if grant.term > leader.term), "{campaign:?}");
 }
 
 #[tokio::test]

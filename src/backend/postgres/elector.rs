@@ -23,6 +23,9 @@ use super::{Shared, failure, session::OpenSession, settings::Settings, sql};
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 
+/// How often a campaign asks for a term: again once the holder of the term in its way has died.
+const GRANTS_MAX: usize = 2;
+
 const NO_ANSWER: &str = "the server did not answer within the deadline";
 
 pub(super) struct PostgresElector {
@@ -71,41 +74,72 @@ fn take_leader(kept: &mut Option<Leadership>) -> Option<Leadership> {
 impl Leadership {
     async fn campaign(&mut self, session: &OpenSession) -> Result<Campaign, ElectError> {
         let settings = &session.settings;
-        if !self.locked {
-            let key: [&(dyn ToSql + Sync); 2] = [&settings.schema, &settings.scope];
-            match timeout(settings.trust(), self.client.query_opt(sql::WAIT_FOR_LEADERSHIP, &key)).await {
-                Ok(Ok(_)) => self.locked = true,
-                Ok(Err(error)) if failure::is_lock_timeout(&error) => {
-                    let leader = self.leader(session).await?.map(|(leader, _)| leader);
-                    if leader.is_none() {
-                        self.evict_frozen(session).await?;
-                    }
-                    return Ok(Campaign::Lost { leader, retry_in: Duration::ZERO });
+        let key: [&(dyn ToSql + Sync); 2] = [&settings.schema, &settings.scope];
+        let holder: [&(dyn ToSql + Sync); 2] = [&settings.scope, &session.beacon];
+        for _ in 0..GRANTS_MAX {
+            if !self.locked {
+                self.locked = self.wait(session, sql::WAIT_FOR_LEADERSHIP, &key).await?;
+            }
+            if !self.locked {
+                let answer = self.lost(session, |_| Duration::ZERO).await?;
+                if let Campaign::Lost { leader: None, .. } = answer {
+                    self.evict_frozen(session).await?;
                 }
-                Ok(Err(error)) => return Err(refused(&error)),
-                Err(_) => return Err(unavailable(NO_ANSWER)),
+                return Ok(answer);
+            }
+            // Before the row names another beacon.
+            self.evict_frozen(session).await?;
+            if let Some(grant) = self.grant(session).await? {
+                return Ok(Campaign::Won(grant));
+            }
+            // The leader's session lives, but not its second connection: it dies, and the server has not noticed the end of
+            // both yet; or it will be back for the lock soon. Either must find the way free.
+            self.free(session).await?;
+            if !self.wait(session, sql::WAIT_FOR_HOLDER, &holder).await? {
+                return self.lost(session, |_| Duration::ZERO).await;
             }
         }
-        // Before the row names another beacon.
-        self.evict_frozen(session).await?;
+        self.lost(session, |remaining| remaining.clamp(RETRY_MIN, RETRY_MAX)).await
+    }
+
+    /// Waits for a lock, for one slice: whether it was had.
+    async fn wait(
+        &self,
+        session: &OpenSession,
+        statement: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<bool, ElectError> {
+        match timeout(session.settings.trust(), self.client.query_opt(statement, parameters)).await {
+            Ok(Ok(_)) => Ok(true),
+            Ok(Err(error)) if failure::is_lock_timeout(&error) => Ok(false),
+            Ok(Err(error)) => Err(refused(&error)),
+            Err(_) => Err(unavailable(NO_ANSWER)),
+        }
+    }
+
+    /// Begins a term, unless that of a live session is not over.
+    async fn grant(&self, session: &OpenSession) -> Result<Option<Grant>, ElectError> {
+        let settings = &session.settings;
         let node = settings.node.as_uuid();
         let lease = millis(settings.lease);
-        match self.ask(session, sql::GRANT, &[&settings.scope, &session.beacon, &node, &lease]).await? {
-            Some(row) => {
-                writable(&row)?;
-                let epoch: i64 = row.try_get("epoch").map_err(|error| refused(&error))?;
-                let lease = Lease { duration: settings.lease, margin: settings.margin() };
-                Ok(Campaign::Won(Grant { term: Term(epoch.unsigned_abs()), lease: Some(lease) }))
-            }
-            None => {
-                // The leader lives but lost its second connection. It is back soon, or its term runs out.
-                self.free(session).await?;
-                let leader = self.leader(session).await?;
-                let retry_in =
-                    leader.map_or(RETRY_MIN, |(_, remaining)| remaining.clamp(RETRY_MIN, RETRY_MAX));
-                Ok(Campaign::Lost { leader: leader.map(|(leader, _)| leader), retry_in })
-            }
-        }
+        let row = self.ask(session, sql::GRANT, &[&settings.scope, &session.beacon, &node, &lease]).await?;
+        let Some(row) = row else { return Ok(None) };
+        writable(&row)?;
+        let epoch: i64 = row.try_get("epoch").map_err(|error| refused(&error))?;
+        let lease = Lease { duration: settings.lease, margin: settings.margin() };
+        Ok(Some(Grant { term: Term(epoch.unsigned_abs()), lease: Some(lease) }))
+    }
+
+    /// Says who leads, and when to ask again: by how long the term goes on.
+    async fn lost(
+        &self,
+        session: &OpenSession,
+        retry_in: impl FnOnce(Duration) -> Duration,
+    ) -> Result<Campaign, ElectError> {
+        let leader = self.leader(session).await?;
+        let (leader, remaining) =
+            leader.map_or((None, Duration::ZERO), |(leader, left)| (Some(leader), left));
+        Ok(Campaign::Lost { leader, retry_in: retry_in(remaining) })
     }
 
     /// Ends the connections that a frozen leader's term is kept alive by, if there are any and this role may.

@@ -162,21 +162,24 @@ impl OpenSession {
             return Err(Refusal::Lock(LockError::SessionLost { reason }));
         }
         let mut abandoned = Abandoned { session: self, armed: true };
-        let answer = timeout(self.settings.trust(), self.client.query(statement, parameters)).await;
-        abandoned.armed = answer.is_err();
+        let until = Instant::now() + self.settings.trust();
+        let answer = timeout_at(until, self.client.query(statement, parameters)).await;
+        // A process that was frozen finds the answer and the end of its lease at once: the answer is too old by then.
+        let answer = answer.ok().filter(|_| Instant::now() < until);
+        abandoned.armed = answer.is_none();
         drop(abandoned);
         match answer {
-            Ok(Ok(rows)) => Ok(rows),
+            Some(Ok(rows)) => Ok(rows),
             // The server said no, and undid whatever it had done.
-            Ok(Err(error)) if error.as_db_error().is_some() && !self.client.is_closed() => {
+            Some(Err(error)) if error.as_db_error().is_some() && !self.client.is_closed() => {
                 Err(Refusal::Statement(error))
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 let reason = failure::explain(&error);
                 self.discard(&reason);
                 Err(Refusal::Lock(LockError::SessionLost { reason }))
             }
-            Err(_) => Err(Refusal::Lock(LockError::Timeout)),
+            None => Err(Refusal::Lock(LockError::Timeout)),
         }
     }
 

@@ -53,6 +53,11 @@ pub(super) const WAIT_FOR_LEADERSHIP: &str =
 pub(super) const FREE_LEADERSHIP: &str =
     "SELECT pg_advisory_unlock(hashtextextended('callsheet leader ' || $1 || '/' || $2, 0))";
 
+/// Waits, for `lock_timeout`, until the session that holds the term of a scope ($1) ends, unless it is the own one (beacon $2).
+pub(super) const WAIT_FOR_HOLDER: &str = "
+SELECT pg_advisory_xact_lock_shared(beacon) FROM leader
+WHERE scope = $1 AND beacon <> $2 AND expires_at > clock_timestamp()";
+
 /// Raises the epoch; only while the leadership lock is held. Locks the leader row for update: claims of the old term, which
 /// hold it for share, are committed before, or wait and then read the new epoch.
 ///
