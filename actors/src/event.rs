@@ -64,6 +64,8 @@ pub enum CancelReason {
     TimedOut,
     /// The session that held its lock key is gone.
     LockLost,
+    /// Somebody asked for it.
+    Requested,
     /// The engine shuts down and the deadline for draining passed.
     Shutdown,
     /// The body was dropped by its runtime.

@@ -93,6 +93,16 @@ pub(crate) struct Trigger {
     pub(crate) reply: oneshot::Sender<Result<RunId, TriggerError>>,
 }
 
+/// The run in progress is to stop. Answers which one that is.
+#[derive(Message)]
+#[rtype(result = "Option<RunId>")]
+pub(crate) struct CancelRun;
+
+/// Asks for the next fire times, up to so many.
+#[derive(Message)]
+#[rtype(result = "Vec<FireTime>")]
+pub(crate) struct Upcoming(pub(crate) usize);
+
 /// Asks what the job is doing.
 #[derive(Message)]
 #[rtype(result = "JobStatus")]
@@ -401,6 +411,28 @@ impl Handler<Trigger> for JobActor {
         }
         self.trigger = Some(reply);
         self.step(Input::Trigger, ctx);
+    }
+}
+
+impl Handler<CancelRun> for JobActor {
+    type Result = MessageResult<CancelRun>;
+
+    fn handle(&mut self, _: CancelRun, ctx: &mut Self::Context) -> Self::Result {
+        let run = self.machine.active_run().map(|run| run.run);
+        self.step(Input::Cancel(CancelReason::Requested), ctx);
+        MessageResult(run)
+    }
+}
+
+impl Handler<Upcoming> for JobActor {
+    type Result = MessageResult<Upcoming>;
+
+    fn handle(&mut self, Upcoming(count): Upcoming, _: &mut Self::Context) -> Self::Result {
+        let schedule = &*self.job.definition.schedule;
+        let after = self.job.now().wall.max(self.machine.cursor());
+        let first = self.machine.next_fire_time().or_else(|| next_after(schedule, after));
+        let following = |last: &FireTime| next_after(schedule, last.instant());
+        MessageResult(std::iter::successors(first, following).take(count).collect())
     }
 }
 

@@ -190,7 +190,9 @@ impl JobMachine {
             Input::Advanced(moved) => self.on_advanced(now, moved, &mut effects),
             Input::RunEnded(end) => self.on_run_ended(now, end, &mut effects),
             Input::LockLost { run } => self.on_lock_lost(now, run, &mut effects),
-            Input::Cancel(why) => self.cancel(None, why, &mut effects),
+            // The shutdown keeps a clock of its own for all runs of the node.
+            Input::Cancel(why @ CancelReason::Shutdown) => self.cancel(None, why, &mut effects),
+            Input::Cancel(why) => self.cancel(Some(now), why, &mut effects),
             Input::Abort => self.abort(&mut effects),
         }
         effects
