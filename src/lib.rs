@@ -71,6 +71,8 @@ pub use callsheet_actors::{
     StartError, StepDownReason, SupervisorActor, Tag, Term, TriggerError, TriggerJob, port,
 };
 
+#[cfg(feature = "postgres")]
+pub use crate::backend::postgres;
 pub use crate::{
     builder::Builder,
     handle::{Callsheet, Error},

@@ -7,7 +7,7 @@
 //! * `clock`: how far the node's clock is from the server's.
 //! * `connection`: one connection, and whether the server at its end is of use; `tls`: whether it is encrypted.
 //! * `session`: beacon and heartbeats; what makes them lost.
-//! * `locker`, `elector`: the two ports.
+//! * `locker`, `elector`: the two ports. `guard`: what runs get.
 //! * `sql`: every statement, what it locks, and why.
 //! * `settings`, `failure`, `migrations`: what a node is told, what it says when it fails, the schema.
 
@@ -15,6 +15,7 @@ mod clock;
 mod connection;
 mod elector;
 mod failure;
+mod guard;
 mod locker;
 mod migrations;
 mod session;
@@ -23,6 +24,7 @@ mod sql;
 mod tls;
 
 use std::{
+    any::Any,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -36,7 +38,8 @@ use callsheet_actors::{
     port::{Backend, Clock, Elector, LockError, Locker, Session},
 };
 
-use self::{clock::Clocks, session::OpenSession, settings::Settings};
+pub use self::guard::{Guard, GuardError};
+use self::{clock::Clocks, guard::RunStore, session::OpenSession, settings::Settings};
 
 /// Many nodes on one PostgreSQL database, version 14 or newer: each tick runs once, whoever dies.
 ///
@@ -163,6 +166,11 @@ impl Backend for Postgres {
 
     fn set_clock(&self, clock: Arc<dyn Clock>) {
         self.shared.clocks.set(clock);
+    }
+
+    fn run_extension(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        let Settings { scope, schema, .. } = &self.shared.settings;
+        Some(Arc::new(RunStore::new(scope, schema)))
     }
 
     fn elector(&self) -> Arc<dyn Elector> {
