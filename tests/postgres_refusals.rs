@@ -108,7 +108,7 @@ async fn every_refusal_has_its_cause_and_its_cure_and_never_the_password() {
     let strict = impostor::refusing(false, "08P01", "unsupported startup parameter: options").await;
     let forgetful = impostor::refusing(true, "26000", "prepared statement \"s0\" does not exist").await;
     let careless = impostor::careless_pooler(port).await;
-    let pooler = "a pooler in transaction mode stands between; connect to the server itself, or use the pooler's session mode";
+    let pooler = "a pooler stands between, which may hand each transaction to another process; connect to the server itself";
     let cases: Vec<(&str, String, Option<&str>, Expected)> = vec![
         (
             "a closed port",
@@ -271,8 +271,8 @@ async fn a_pooler_that_changes_the_server_process_is_noticed_at_once_or_by_a_hea
         let url = format!("postgres://trusted@127.0.0.1:{port}/postgres");
         Postgres::new(scope("pooled"), url).schema("pooled").migrate(false).lease(Duration::from_secs(1))
     };
-    let changed = "the server process changed under the connection: a pooler in transaction mode stands between; connect to \
-                   the server itself, or use the pooler's session mode";
+    let changed = "the server process changed under the connection: a pooler stands between, which may hand each \
+                   transaction to another process; connect to the server itself";
 
     let late = backend().locker();
     let session = late.open().await.expect("nothing has changed yet");

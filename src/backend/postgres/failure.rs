@@ -6,7 +6,7 @@ use callsheet_actors::port::LockError;
 use rustls::CertificateError;
 use tokio_postgres::{Error, error::SqlState};
 
-pub(super) const POOLED: &str = "a pooler in transaction mode stands between; connect to the server itself, or use the pooler's session mode";
+pub(super) const POOLED: &str = "a pooler stands between, which may hand each transaction to another process; connect to the server itself";
 
 /// What waiting may cure.
 pub(super) fn unavailable(reason: impl Into<String>) -> LockError {

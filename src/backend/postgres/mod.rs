@@ -44,7 +44,7 @@ use self::{clock::Clocks, guard::RunStore, session::OpenSession, settings::Setti
 /// Many nodes on one PostgreSQL database, version 14 or newer: each tick runs once, whoever dies.
 ///
 /// Nodes of one *scope* share a leader, jobs and keys; another application on the same database needs another scope. It must
-/// talk to the primary itself, not to a standby, nor through a pooler in transaction mode. What is wrong with the server, the
+/// talk to the primary itself, not to a standby, nor through a pooler. What is wrong with the server, the
 /// role or the URL is told when a session is opened, with its cure, and without the password.
 ///
 /// # Encryption
