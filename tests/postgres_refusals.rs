@@ -261,6 +261,25 @@ async fn a_standby_is_refused_until_it_is_promoted() {
 }
 
 #[tokio::test]
+async fn two_connections_that_reach_two_servers_do_not_lead() {
+    let other = Server::start();
+    let schema = Postgres::new("any", "").schema("forked").ddl();
+    for server in [server(), &other] {
+        admin(&server.url()).await.batch_execute(&schema).await.expect("tables");
+    }
+    let port = impostor::fork(server().port(), other.port()).await;
+    let url = server().url().replace(&server().port().to_string(), &port.to_string());
+    let backend = Postgres::new(scope("forked"), url).schema("forked").migrate(false);
+    backend.locker().open().await.expect("one server is as good as the other");
+
+    let refused = backend.elector().campaign().await.expect_err("the beacon is not seen there");
+
+    let reason = "the session and the leadership of this node reached different servers; name one server in the URL (several \
+                  hosts: target_session_attrs=read-write, load_balance_hosts=disable)";
+    assert_eq!(refused.to_string(), format!("the store did not answer the elector: {reason}"));
+}
+
+#[tokio::test]
 async fn a_pooler_that_changes_the_server_process_is_noticed_at_once_or_by_a_heartbeat() {
     let admin = admin(&server().url()).await;
     admin.batch_execute("CREATE ROLE trusted LOGIN SUPERUSER").await.expect("a role");

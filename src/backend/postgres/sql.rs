@@ -38,6 +38,10 @@ FROM pg_namespace n WHERE n.nspname = $1";
 /// Takes the beacon. The key is random and never used again, so there is nobody to wait for.
 pub(super) const LIGHT_BEACON: &str = "SELECT pg_try_advisory_lock($1) AS lit";
 
+/// Whether the beacon ($1) of the node's session burns on this server as well: two connections to one name may reach two
+/// servers.
+pub(super) const SEES_BEACON: &str = "SELECT NOT pg_try_advisory_xact_lock_shared($1) AS seen";
+
 /// Keeps the session's lease, notices a pooler that changes the server process between transactions, and reads the clock.
 pub(super) const HEARTBEAT: &str = "SELECT pg_backend_pid() AS pid, clock_timestamp() AS now";
 

@@ -113,11 +113,13 @@ impl Tls {
         let mode = if encrypted { SslMode::Require } else { SslMode::Disable };
         // Not the provider of the process: which one that is, if any, is the application's business.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let client = ClientConfig::builder_with_provider(provider)
+        let mut client = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| fault(MODE, "", error.to_string(), "this is a defect; please report it"))?
             .with_root_certificates(roots)
             .with_no_client_auth();
+        // Without it a server that is spoken to with sslnegotiation=direct hangs up.
+        client.alpn_protocols = vec![b"postgresql".to_vec()];
         Ok(Connector { mode, tls: MakeRustlsConnect::new(client) })
     }
 
