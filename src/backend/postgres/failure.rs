@@ -34,7 +34,8 @@ pub(super) fn refusal(error: &Error) -> LockError {
         &SqlState::PROTOCOL_VIOLATION
         | &SqlState::INVALID_SQL_STATEMENT_NAME
         | &SqlState::DUPLICATE_PSTATEMENT => POOLED,
-        &SqlState::INSUFFICIENT_PRIVILEGE => {
+        // The latter: a schema that is there, but not for this role.
+        &SqlState::INSUFFICIENT_PRIVILEGE | &SqlState::INVALID_SCHEMA_NAME => {
             "grant CREATE on the database and the schema to this role, or let another role run the printed DDL and use \
              migrate(false)"
         }

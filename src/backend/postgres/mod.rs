@@ -61,7 +61,8 @@ use self::{clock::Clocks, guard::RunStore, session::OpenSession, settings::Setti
 ///
 /// The authority is a file in PEM format that the URL names (`sslrootcert=/path/to/authority.pem`), those that this machine
 /// trusts (`sslrootcert=system`), or [`root_certificates`](Self::root_certificates). A file is read once, when the node
-/// starts. A Unix socket is never encrypted. Certificates of clients are not supported.
+/// starts. A Unix socket is never encrypted. A node shows a certificate of its own, if it has one: `sslcert` and `sslkey`, or
+/// [`client_certificate`](Self::client_certificate).
 ///
 /// # Connecting
 ///
@@ -126,6 +127,14 @@ impl Postgres {
     #[must_use]
     pub fn root_certificates(self, pem: impl AsRef<[u8]>) -> Self {
         self.set(|settings| settings.tls.trust(pem.as_ref()))
+    }
+
+    /// The certificate by which the server knows this node, followed by those that lead up to its authority, and its key,
+    /// without a password; both in PEM format. Instead of the URL's `sslcert` and `sslkey`. Default: none, which is right
+    /// unless the server asks for one.
+    #[must_use]
+    pub fn client_certificate(self, pem: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
+        self.set(|settings| settings.tls.identify(pem.as_ref(), key.as_ref()))
     }
 
     /// Whether to make and update the schema when the first session is opened. Default: `true`, which needs the right to
