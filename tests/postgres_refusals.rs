@@ -522,8 +522,8 @@ async fn faults_of_the_settings_are_told_all_at_once_before_anything_is_opened()
         ),
         (
             Postgres::new("billing", with("sslmode=disable")).root_certificates("x"),
-            "postgres: sslmode \"disable\": a connection that is not encrypted verifies no certificate; leave out \
-             sslmode=disable, or the root certificates"
+            "postgres: sslmode \"disable\": a connection that is not encrypted verifies no certificate, and shows none; \
+             leave out sslmode=disable, or the certificates"
                 .to_owned(),
         ),
         (

@@ -61,8 +61,8 @@ use self::{clock::Clocks, guard::RunStore, session::OpenSession, settings::Setti
 ///
 /// The authority is a file in PEM format that the URL names (`sslrootcert=/path/to/authority.pem`), those that this machine
 /// trusts (`sslrootcert=system`), or [`root_certificates`](Self::root_certificates). A file is read once, when the node
-/// starts. A Unix socket is never encrypted. A node shows a certificate of its own, if it has one: `sslcert` and `sslkey`, or
-/// [`client_certificate`](Self::client_certificate).
+/// starts. A Unix socket is never encrypted. A node shows a certificate of its own, if it is given one: `sslcert` and `sslkey`,
+/// or [`client_certificate`](Self::client_certificate); then, too, the connection is encrypted.
 ///
 /// # Connecting
 ///

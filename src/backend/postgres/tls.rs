@@ -157,46 +157,38 @@ impl Tls {
 
     fn encrypted(&self, config: &Config) -> Result<bool, Fault> {
         let mode = self.mode.as_deref().unwrap_or("prefer");
-        let trusts_nobody = matches!(self.roots, Roots::Nobody);
-        match mode {
-            "disable" if trusts_nobody => Ok(false),
-            "disable" => {
-                let rule = "a connection that is not encrypted verifies no certificate";
-                Err(fault(MODE, mode, rule, "leave out sslmode=disable, or the root certificates"))
+        let has_authority = !matches!(self.roots, Roots::Nobody);
+        let may_be_plain = match mode {
+            "disable" if has_authority || self.certificate.is_some() => {
+                let rule = "a connection that is not encrypted verifies no certificate, and shows none";
+                return Err(fault(MODE, mode, rule, "leave out sslmode=disable, or the certificates"));
             }
-            "allow" | "prefer" | "require" | "verify-ca" | "verify-full" => {
-                let sockets_only = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
-                // As in libpq: there is no encryption on a socket of this machine, and no need for it.
-                if sockets_only {
-                    return Ok(false);
-                }
-                if !trusts_nobody {
-                    return Ok(true);
-                }
-                let falls_back = matches!(mode, "allow" | "prefer");
-                match (falls_back, is_here(config)) {
-                    (true, true) => Ok(false),
-                    (true, false) => {
-                        let rule = "to a host other than this machine no password is sent that may not be encrypted, \
-                                    and this mode, the default, falls back to plain text";
-                        Err(fault(
-                            MODE,
-                            mode,
-                            rule,
-                            format!("{AUTHORITY}, or write sslmode=disable on a network that you trust"),
-                        ))
-                    }
-                    (false, _) => {
-                        let rule = "an encrypted connection verifies the server's certificate, which takes a certificate authority";
-                        Err(fault(MODE, mode, rule, AUTHORITY))
-                    }
-                }
-            }
+            "disable" => return Ok(false),
+            "allow" | "prefer" => self.certificate.is_none(),
+            "require" | "verify-ca" | "verify-full" => false,
             _ => {
                 let rule = "it is one of disable, allow, prefer, require, verify-ca, verify-full";
-                Err(fault(MODE, mode, rule, "choose one of them"))
+                return Err(fault(MODE, mode, rule, "choose one of them"));
             }
+        };
+        // As in libpq: there is no encryption on a socket of this machine, and no need for it.
+        if config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_))) {
+            return Ok(false);
         }
+        if has_authority {
+            return Ok(true);
+        }
+        if !may_be_plain {
+            let rule = "an encrypted connection verifies the server's certificate, which takes a certificate authority";
+            return Err(fault(MODE, mode, rule, AUTHORITY));
+        }
+        if is_here(config) {
+            return Ok(false);
+        }
+        let rule = "to a host other than this machine no password is sent that may not be encrypted, and this mode, the \
+                    default, falls back to plain text";
+        let cure = format!("{AUTHORITY}, or write sslmode=disable on a network that you trust");
+        Err(fault(MODE, mode, rule, cure))
     }
 }
 
@@ -390,6 +382,8 @@ mod tests {
                 "postgres://user:pw@db.example/db?sslmode=disable&sslrootcert=system",
                 "verifies no certificate",
             ),
+            ("postgres://user:pw@127.0.0.1/db?sslcert=/me.pem&sslkey=/me.key", "certificate authority"),
+            ("postgres://user:pw@127.0.0.1/db?sslmode=disable&sslcert=/me.pem", "shows none"),
             ("postgres://user:pw@127.0.0.1/db?sslmode=yes", "one of disable"),
         ];
         for (url, rule) in refused {
