@@ -73,6 +73,8 @@ pub use callsheet_actors::{
     Tag, Term, TriggerError, TriggerJob, port,
 };
 
+#[cfg(feature = "postgres")]
+pub use crate::backend::postgres;
 pub use crate::{
     builder::Builder,
     handle::{Callsheet, Error},

@@ -108,44 +108,44 @@ async fn every_refusal_has_its_cause_and_its_cure_and_never_the_password() {
     let strict = impostor::refusing(false, "08P01", "unsupported startup parameter: options").await;
     let forgetful = impostor::refusing(true, "26000", "prepared statement \"s0\" does not exist").await;
     let careless = impostor::careless_pooler(port).await;
-    let pooler = "a pooler in transaction mode stands between; connect to the server itself, or use the pooler's session mode";
-    let cases: Vec<(&str, String, Option<&str>, Expected)> = vec![
+    let pooler = "a pooler stands between, which may hand each transaction to another process; connect to the server itself";
+    let cases: Vec<(&str, String, (&str, bool), Expected)> = vec![
         (
             "a closed port",
             by("me", "1/db"),
-            None,
+            ("new", true),
             Unavailable("error connecting to server: Connection refused (os error 111); check the host and the port in \
                          the URL, and whether the server runs".to_owned()),
         ),
         (
             "a server that never answers",
             by("me", &format!("{silent}/db?connect_timeout=1")),
-            None,
+            ("new", true),
             Unavailable("the server did not answer within 1s; check the host and the port, whether a firewall drops \
                          packets, and how the server is".to_owned()),
         ),
         (
             "a wrong password",
             server().url_with("wrong"),
-            None,
+            ("new", true),
             Refused("password authentication failed for user \"callsheet\"; check the user and the password in the URL".to_owned()),
         ),
         (
             "no password",
             format!("postgres://callsheet@127.0.0.1:{here}"),
-            None,
+            ("new", true),
             Refused("the server asks for a password, and the URL has none".to_owned()),
         ),
         (
             "an unknown user",
             by("nobody", &here),
-            None,
+            ("new", true),
             Refused("password authentication failed for user \"nobody\"; check the user and the password in the URL".to_owned()),
         ),
         (
             "a user who is not let in",
             by("outsider", &here),
-            None,
+            ("new", true),
             Refused("pg_hba.conf rejects connection for host \"127.0.0.1\", user \"outsider\", database \"postgres\", no \
                      encryption; check the user in the URL, and the server's pg_hba.conf: whether it lets this user in from \
                      here, and encrypted or not (sslmode)".to_owned()),
@@ -153,81 +153,95 @@ async fn every_refusal_has_its_cause_and_its_cure_and_never_the_password() {
         (
             "an unknown database",
             by("callsheet", &format!("{port}/nowhere")),
-            None,
+            ("new", true),
             Refused("database \"nowhere\" does not exist; create the database, or name another one in the URL".to_owned()),
         ),
         (
             "a role that may not create a schema",
             by("plain", &here),
-            None,
+            ("new", true),
             Refused("permission denied for database postgres; grant CREATE on the database and the schema to this role, or \
                      let another role run the printed DDL and use migrate(false)".to_owned()),
         ),
         (
+            "a schema that the role may not change",
+            by("plain", &here),
+            ("empty", true),
+            Refused(
+                "permission denied for schema empty; grant CREATE on the database and the schema to this role, or let \
+                 another role run the printed DDL and use migrate(false)"
+                    .to_owned(),
+            ),
+        ),
+        (
+            "a schema that the role may neither use nor change",
+            by("plain", &here),
+            ("closed", true),
+            Refused(
+                "no schema has been selected to create in; grant CREATE on the database and the schema to this role, or \
+                 let another role run the printed DDL and use migrate(false)"
+                    .to_owned(),
+            ),
+        ),
+        (
             "a schema that is not there",
             by("plain", &here),
-            Some("absent"),
+            ("absent", false),
             Refused("the schema \"absent\" is not there, or not complete: use migrate(true), or run the printed DDL".to_owned()),
         ),
         (
             "a schema without tables",
             by("plain", &here),
-            Some("empty"),
+            ("empty", false),
             Refused("the schema \"empty\" is not there, or not complete: use migrate(true), or run the printed DDL".to_owned()),
         ),
         (
             "a schema that the role may not use",
             by("plain", &here),
-            Some("closed"),
+            ("closed", false),
             Refused("this role may not use the schema \"closed\": GRANT USAGE ON SCHEMA \"closed\" TO it".to_owned()),
         ),
         (
             "tables that the role may not use",
             by("plain", &here),
-            Some("shut"),
+            ("shut", false),
             Refused("this role may not use the tables leader, lock_keys, runs of the schema \"shut\": GRANT SELECT, INSERT, \
                      UPDATE ON ALL TABLES IN SCHEMA \"shut\" TO it".to_owned()),
         ),
         (
             "a role whose sessions are read-only",
             by("reader", &here),
-            None,
+            ("new", true),
             Refused("the session is read-only; check default_transaction_read_only of the role and the database".to_owned()),
         ),
         (
             "a server that is too old to know the settings",
             by("me", &format!("{old}/db")),
-            None,
+            ("new", true),
             Refused("unrecognized configuration parameter \"idle_session_timeout\"; the server must be PostgreSQL 14 or \
                      newer; if it is, check the options in the URL".to_owned()),
         ),
         (
             "a pooler that takes no settings",
             by("me", &format!("{strict}/db")),
-            None,
+            ("new", true),
             Refused(format!("unsupported startup parameter: options; {pooler}")),
         ),
         (
             "a pooler that forgets statements",
             by("me", &format!("{forgetful}/db")),
-            None,
+            ("new", true),
             Refused(format!("prepared statement \"s0\" does not exist; {pooler}")),
         ),
         (
             "a pooler that forgets settings",
             by("callsheet", &format!("{careless}/postgres")),
-            None,
+            ("new", true),
             Refused(format!("the settings of the connection did not reach the server: {pooler}")),
         ),
     ];
-    for (what, url, schema, expected) in cases {
-        let backend = || {
-            let backend = Postgres::new(scope("refused"), &url);
-            match schema {
-                Some(schema) => backend.schema(schema).migrate(false),
-                None => backend,
-            }
-        };
+    for (what, url, (schema, migrate), expected) in cases {
+        let backend = || Postgres::new(scope("refused"), &url).schema(schema).migrate(migrate);
         assert_fails(what, backend, &expected).await;
     }
 
@@ -248,6 +262,12 @@ async fn a_standby_is_refused_until_it_is_promoted() {
                   whether the server runs";
     // Whoever asks for a primary waits for one.
     assert_fails("no primary", || Postgres::new("standby", &choosy), &Unavailable(reason.to_owned())).await;
+    let either = format!(
+        "postgres://callsheet:{PASSWORD}@127.0.0.1:{},127.0.0.1:{}/postgres?target_session_attrs=read-write",
+        standby.port(),
+        server().port()
+    );
+    Postgres::new("standby", either).locker().open().await.expect("the primary is found");
     let locker = backend.locker();
     assert!(matches!(locker.open().await, Err(LockError::Refused { .. })));
 
@@ -261,6 +281,25 @@ async fn a_standby_is_refused_until_it_is_promoted() {
 }
 
 #[tokio::test]
+async fn two_connections_that_reach_two_servers_do_not_lead() {
+    let other = Server::start();
+    let schema = Postgres::new("any", "").schema("forked").ddl();
+    for server in [server(), &other] {
+        admin(&server.url()).await.batch_execute(&schema).await.expect("tables");
+    }
+    let port = impostor::fork(server().port(), other.port()).await;
+    let url = server().url().replace(&server().port().to_string(), &port.to_string());
+    let backend = Postgres::new(scope("forked"), url).schema("forked").migrate(false);
+    backend.locker().open().await.expect("one server is as good as the other");
+
+    let refused = backend.elector().campaign().await.expect_err("the beacon is not seen there");
+
+    let reason = "the session and the leadership of this node reached different servers; name one server in the URL (several \
+                  hosts: target_session_attrs=read-write, load_balance_hosts=disable)";
+    assert_eq!(refused.to_string(), format!("the store did not answer the elector: {reason}"));
+}
+
+#[tokio::test]
 async fn a_pooler_that_changes_the_server_process_is_noticed_at_once_or_by_a_heartbeat() {
     let admin = admin(&server().url()).await;
     admin.batch_execute("CREATE ROLE trusted LOGIN SUPERUSER").await.expect("a role");
@@ -271,8 +310,8 @@ async fn a_pooler_that_changes_the_server_process_is_noticed_at_once_or_by_a_hea
         let url = format!("postgres://trusted@127.0.0.1:{port}/postgres");
         Postgres::new(scope("pooled"), url).schema("pooled").migrate(false).lease(Duration::from_secs(1))
     };
-    let changed = "the server process changed under the connection: a pooler in transaction mode stands between; connect to \
-                   the server itself, or use the pooler's session mode";
+    let changed = "the server process changed under the connection: a pooler stands between, which may hand each \
+                   transaction to another process; connect to the server itself";
 
     let late = backend().locker();
     let session = late.open().await.expect("nothing has changed yet");
@@ -308,10 +347,11 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// The certificate and the key of a server of this name.
+    /// The certificate and the key of a server, or a user, of this name.
     fn sign(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new([name.to_owned()]).expect("parameters");
+        let mut params = CertificateParams::new([name.to_owned()]).expect("parameters");
+        params.distinguished_name.push(DnType::CommonName, name);
         (params.signed_by(&key, &self.issuer).expect("a certificate").pem(), key.serialize_pem())
     }
 }
@@ -378,6 +418,49 @@ async fn an_encrypted_connection_is_verified_or_not_made() {
 }
 
 #[tokio::test]
+async fn a_node_shows_its_certificate_to_a_server_that_asks_for_one() {
+    let authority = Authority::new("one");
+    let server = Server::start_with(|data| {
+        let (certificate, key) = authority.sign("localhost");
+        data.write("server.crt", &certificate);
+        data.write("server.key", &key);
+        data.write("clients.crt", &authority.pem);
+        data.prepend("postgresql.conf", "ssl = on\nssl_ca_file = 'clients.crt'");
+        // By the certificate alone: there is no password in the URL.
+        data.prepend("pg_hba.conf", "hostssl all callsheet 127.0.0.1/32 cert");
+    });
+    let url = format!("postgres://callsheet@localhost:{}/postgres", server.port());
+    let (certificate, key) = authority.sign("callsheet");
+    let (_, wrong_key) = authority.sign("callsheet");
+    let node = || Postgres::new(scope("certificate"), &url).root_certificates(&authority.pem);
+
+    let opened = node().client_certificate(&certificate, &key).locker().open().await;
+    opened.expect("it is known by its certificate");
+
+    assert_fails(
+        "no certificate",
+        node,
+        &Refused("connection requires a valid client certificate; check the user in the URL, and the server's pg_hba.conf: \
+                  whether it lets this user in from here, and encrypted or not (sslmode)".to_owned()),
+    )
+    .await;
+    let faults = node().client_certificate(&certificate, &wrong_key).faults();
+    let [fault] = &faults[..] else { panic!("{faults:?}") };
+    assert!(fault.rule.starts_with("it is a certificate, and sslkey is its key"), "{fault}");
+}
+
+#[tokio::test]
+async fn this_machine_is_reached_without_ceremony() {
+    let server = server();
+    let directory = server.socket_directory().display().to_string().replace('/', "%2F");
+    for host in ["127.0.0.1".to_owned(), "localhost".to_owned(), directory] {
+        let url = format!("postgres://callsheet:{PASSWORD}@{host}:{}/postgres", server.port());
+        let opened = Postgres::new(scope("here"), url).locker().open().await;
+        opened.unwrap_or_else(|error| panic!("{host}: {error}"));
+    }
+}
+
+#[tokio::test]
 async fn faults_of_the_settings_are_told_all_at_once_before_anything_is_opened() {
     let authority = "add sslrootcert=/path/to/authority.pem to the URL (sslrootcert=system: whom this machine trusts), or use \
                      Postgres::root_certificates";
@@ -439,8 +522,8 @@ async fn faults_of_the_settings_are_told_all_at_once_before_anything_is_opened()
         ),
         (
             Postgres::new("billing", with("sslmode=disable")).root_certificates("x"),
-            "postgres: sslmode \"disable\": a connection that is not encrypted verifies no certificate; leave out \
-             sslmode=disable, or the root certificates"
+            "postgres: sslmode \"disable\": a connection that is not encrypted verifies no certificate, and shows none; \
+             leave out sslmode=disable, or the certificates"
                 .to_owned(),
         ),
         (
@@ -450,8 +533,12 @@ async fn faults_of_the_settings_are_told_all_at_once_before_anything_is_opened()
                 .to_owned(),
         ),
         (
-            Postgres::new("billing", with("sslcert=/mine.pem")),
-            "postgres: sslcert \"(not shown)\": it is not supported here; leave it out".to_owned(),
+            Postgres::new("billing", with("sslcrl=/revoked.pem")),
+            "postgres: sslcrl \"(not shown)\": it is not supported here; leave it out".to_owned(),
+        ),
+        (
+            Postgres::new("billing", with("sslrootcert=system&sslcert=/mine.pem")),
+            "postgres: sslcert \"/mine.pem\": sslcert and sslkey come together; give both, or neither".to_owned(),
         ),
         (
             Postgres::new("billing", with("sslrootcert=/nowhere/ca.pem")),
@@ -461,7 +548,8 @@ async fn faults_of_the_settings_are_told_all_at_once_before_anything_is_opened()
         ),
         (
             Postgres::new("billing", &there).root_certificates("no certificate"),
-            "postgres: sslrootcert \"(given)\": it has certificates in PEM format; give at least one CERTIFICATE block"
+            "postgres: sslrootcert \"(given)\": it has certificates in PEM format: there is none; give certificates, in PEM \
+             format"
                 .to_owned(),
         ),
     ];

@@ -353,6 +353,7 @@ async fn start_actors(
         placement: threads.placement,
         asks: Mutex::default(),
         local_bodies: threads.local_bodies,
+        run_extension: backend.run_extension(),
         lock: OnceLock::new(),
         supervisor: OnceLock::new(),
     });

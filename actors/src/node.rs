@@ -1,6 +1,7 @@
 //! What the actors of one node share.
 
 use std::{
+    any::Any,
     mem,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
@@ -40,6 +41,7 @@ pub(crate) struct Node {
     /// What the jobs ask of the lock actor, on its way there.
     pub(crate) asks: Mutex<Vec<Ask>>,
     pub(crate) local_bodies: LocalBodies,
+    pub(crate) run_extension: Option<Arc<dyn Any + Send + Sync>>,
     pub(crate) lock: OnceLock<Addr<LockActor>>,
     pub(crate) supervisor: OnceLock<Addr<SupervisorActor>>,
 }

@@ -1,6 +1,7 @@
 //! One run, as its body sees it.
 
 use std::{
+    any::Any,
     error::Error,
     fmt,
     sync::{Arc, Mutex, PoisonError},
@@ -149,6 +150,8 @@ pub(crate) struct Parts {
     pub(crate) abort: Mutex<Option<AbortRegistration>>,
     /// Where futures that are not `Send` run.
     pub(crate) local: LocalBodies,
+    /// What the store gives to runs.
+    pub(crate) extension: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Run {
@@ -218,6 +221,11 @@ impl Run {
     /// The token behind [`cancelled`](Self::cancelled), to hand on. Cancelling it by oneself does not end the run.
     pub fn cancellation(&self) -> CancellationToken {
         self.0.cancellation.child_token()
+    }
+
+    /// What the store gives to runs, if it is of this type; for traits that extend runs with what only one store can do.
+    pub fn extension<T: Any>(&self) -> Option<&T> {
+        self.0.extension.as_ref()?.downcast_ref()
     }
 
     pub(crate) fn take_abort(&self) -> Option<AbortRegistration> {

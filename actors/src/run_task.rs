@@ -77,6 +77,7 @@ async fn run(task: RunTask, mut report: Report) {
         cancellation,
         abort: abort_inside.into(),
         local: node.local_bodies.clone(),
+        extension: node.run_extension.clone(),
     });
     let body = job.definition.body.clone();
     // `start` is called inside, so that a body that panics or blocks before its first await is contained as well.

@@ -60,6 +60,22 @@ pub(crate) async fn refusing(welcomes: bool, code: &'static str, message: &'stat
     port
 }
 
+/// A name that leads to one server the first time, and to another one from then on.
+pub(crate) async fn fork(first: u16, then: u16) -> u16 {
+    let (listener, port) = listen().await;
+    tokio::spawn(async move {
+        let mut server = first;
+        while let Ok((mut client, _)) = listener.accept().await {
+            let port = std::mem::replace(&mut server, then);
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+                copy_bidirectional(&mut client, &mut server).await.ok()
+            });
+        }
+    });
+    port
+}
+
 /// A pooler that does not hand on the settings that a client asks for.
 pub(crate) async fn careless_pooler(server: u16) -> u16 {
     let (listener, port) = listen().await;

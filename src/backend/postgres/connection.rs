@@ -79,7 +79,7 @@ pub(super) async fn check_rights(client: &Client, settings: &Settings) -> Result
     if !row.try_get("usable").map_err(|error| refusal(&error))? {
         return Err(refused(format!(
             "this role may not use the schema {schema:?}: GRANT USAGE ON SCHEMA {} TO it",
-            migrations::quoted(schema)
+            sql::quoted(schema)
         )));
     }
     if !texts("missing")?.is_empty() {
@@ -91,7 +91,7 @@ pub(super) async fn check_rights(client: &Client, settings: &Settings) -> Result
             "this role may not use the tables {} of the schema {schema:?}: GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN \
              SCHEMA {} TO it",
             lacking.join(", "),
-            migrations::quoted(schema)
+            sql::quoted(schema)
         )));
     }
     Ok(())

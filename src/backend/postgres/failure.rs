@@ -6,7 +6,7 @@ use callsheet_actors::port::LockError;
 use rustls::CertificateError;
 use tokio_postgres::{Error, error::SqlState};
 
-pub(super) const POOLED: &str = "a pooler in transaction mode stands between; connect to the server itself, or use the pooler's session mode";
+pub(super) const POOLED: &str = "a pooler stands between, which may hand each transaction to another process; connect to the server itself";
 
 /// What waiting may cure.
 pub(super) fn unavailable(reason: impl Into<String>) -> LockError {
@@ -34,7 +34,8 @@ pub(super) fn refusal(error: &Error) -> LockError {
         &SqlState::PROTOCOL_VIOLATION
         | &SqlState::INVALID_SQL_STATEMENT_NAME
         | &SqlState::DUPLICATE_PSTATEMENT => POOLED,
-        &SqlState::INSUFFICIENT_PRIVILEGE => {
+        // The latter: a schema that is there, but not for this role.
+        &SqlState::INSUFFICIENT_PRIVILEGE | &SqlState::INVALID_SCHEMA_NAME => {
             "grant CREATE on the database and the schema to this role, or let another role run the printed DDL and use \
              migrate(false)"
         }

@@ -22,7 +22,7 @@ const TABLE: &str = "migrations";
 
 /// What [`migrate`] does, for a role that may create: run it with `psql`, then use `migrate(false)`.
 pub(super) fn ddl(schema: &str) -> String {
-    let name = quoted(schema);
+    let name = sql::quoted(schema);
     let bookkeeping = Client::assert_migrations_table_query(TABLE);
     let mut ddl = format!(
         "-- The role of the nodes then needs:\n\
@@ -57,11 +57,6 @@ fn steps() -> Vec<Migration> {
         .expect("invariant: the names of the steps are well-formed")
 }
 
-/// A name may be a word of the language.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
 /// Brings the schema up to date, one node at a time.
 ///
 /// Steps that a newer version has taken are left alone: it may run beside this one.
@@ -72,7 +67,7 @@ pub(super) async fn migrate(client: &mut Client, schema: &str) -> Result<(), Loc
     // Not a plain "if not exists", which needs the right to create even if there is nothing to do.
     let exists = client.query_opt(sql::SCHEMA_EXISTS, &[&schema]).await.map_err(refused)?.is_some();
     if !exists {
-        client.batch_execute(&format!("CREATE SCHEMA {}", quoted(schema))).await.map_err(refused)?;
+        client.batch_execute(&format!("CREATE SCHEMA {}", sql::quoted(schema))).await.map_err(refused)?;
     }
     let mut runner = Runner::new(&steps()).set_abort_missing(false);
     runner.set_migration_table_name(TABLE);

@@ -7,7 +7,7 @@
 //! * `clock`: how far the node's clock is from the server's.
 //! * `connection`: one connection, and whether the server at its end is of use; `tls`: whether it is encrypted.
 //! * `session`: beacon and heartbeats; what makes them lost.
-//! * `locker`, `elector`: the two ports.
+//! * `locker`, `elector`: the two ports. `guard`: what runs get.
 //! * `sql`: every statement, what it locks, and why.
 //! * `settings`, `failure`, `migrations`: what a node is told, what it says when it fails, the schema.
 
@@ -15,6 +15,7 @@ mod clock;
 mod connection;
 mod elector;
 mod failure;
+mod guard;
 mod locker;
 mod migrations;
 mod session;
@@ -23,6 +24,7 @@ mod sql;
 mod tls;
 
 use std::{
+    any::Any,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -36,12 +38,13 @@ use callsheet_actors::{
     port::{Backend, Clock, Elector, LockError, Locker, Session},
 };
 
-use self::{clock::Clocks, session::OpenSession, settings::Settings};
+pub use self::guard::{Guard, GuardError};
+use self::{clock::Clocks, guard::RunStore, session::OpenSession, settings::Settings};
 
 /// Many nodes on one PostgreSQL database, version 14 or newer: each tick runs once, whoever dies.
 ///
 /// Nodes of one *scope* share a leader, jobs and keys; another application on the same database needs another scope. It must
-/// talk to the primary itself, not to a standby, nor through a pooler in transaction mode. What is wrong with the server, the
+/// talk to the primary itself, not to a standby, nor through a pooler. What is wrong with the server, the
 /// role or the URL is told when a session is opened, with its cure, and without the password.
 ///
 /// # Encryption
@@ -58,7 +61,8 @@ use self::{clock::Clocks, session::OpenSession, settings::Settings};
 ///
 /// The authority is a file in PEM format that the URL names (`sslrootcert=/path/to/authority.pem`), those that this machine
 /// trusts (`sslrootcert=system`), or [`root_certificates`](Self::root_certificates). A file is read once, when the node
-/// starts. A Unix socket is never encrypted. Certificates of clients are not supported.
+/// starts. A Unix socket is never encrypted. A node shows a certificate of its own, if it is given one: `sslcert` and `sslkey`,
+/// or [`client_certificate`](Self::client_certificate); then, too, the connection is encrypted.
 ///
 /// # Connecting
 ///
@@ -125,6 +129,14 @@ impl Postgres {
         self.set(|settings| settings.tls.trust(pem.as_ref()))
     }
 
+    /// The certificate by which the server knows this node, followed by those that lead up to its authority, and its key,
+    /// without a password; both in PEM format. Instead of the URL's `sslcert` and `sslkey`. Default: none, which is right
+    /// unless the server asks for one.
+    #[must_use]
+    pub fn client_certificate(self, pem: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
+        self.set(|settings| settings.tls.identify(pem.as_ref(), key.as_ref()))
+    }
+
     /// Whether to make and update the schema when the first session is opened. Default: `true`, which needs the right to
     /// create a schema in the database. Otherwise another role must have done it, or have run [`ddl`](Self::ddl); then
     /// `USAGE` of the schema and `SELECT`, `INSERT` and `UPDATE` on its tables are enough.
@@ -163,6 +175,11 @@ impl Backend for Postgres {
 
     fn set_clock(&self, clock: Arc<dyn Clock>) {
         self.shared.clocks.set(clock);
+    }
+
+    fn run_extension(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        let Settings { scope, schema, .. } = &self.shared.settings;
+        Some(Arc::new(RunStore::new(scope, schema)))
     }
 
     fn elector(&self) -> Arc<dyn Elector> {

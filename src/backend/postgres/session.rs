@@ -82,7 +82,6 @@ impl OpenSession {
             migrations::migrate(&mut client, &settings.schema).await?;
         }
         let mut ends = EndOnDrop::new();
-        let started = Instant::now();
         let client = connect(&settings, Purpose::Session, &ends.loss).await?;
         let pid = inspect(&client, &settings, &clocks).await?;
         check_rights(&client, &settings).await?;
@@ -93,23 +92,23 @@ impl OpenSession {
             return Err(unavailable("the key of the session's advisory lock is taken; try again"));
         }
         let statements = Statements::prepare(&client).await.map_err(|error| refusal(&error))?;
-        let beat = client.query_one(&statements.heartbeat, &[]).await.map_err(|error| refusal(&error))?;
-        if beat.try_get::<_, i32>("pid").map_err(|error| refusal(&error))? != pid {
-            return Err(failure::refused(SWITCHED.to_owned() + POOLED));
-        }
-        let loss = ends.disarm();
-        let trusted_until = Arc::new(Mutex::new(started + settings.trust()));
         let client = Arc::new(client);
+        let first_beat = Instant::now();
+        let trusted_until = Arc::new(Mutex::new(first_beat + settings.trust()));
         let heart = Heart {
             client: client.clone(),
-            beat: statements.heartbeat.clone(),
+            statement: statements.heartbeat.clone(),
             clocks: clocks.clone(),
             pid,
             lease: settings.lease,
             trust: settings.trust(),
             trusted_until: trusted_until.clone(),
         };
-        tokio::spawn(heart.run(started, loss.clone()));
+        if !heart.beat().await.map_err(|error| refusal(&error))? {
+            return Err(failure::refused(SWITCHED.to_owned() + POOLED));
+        }
+        let loss = ends.disarm();
+        tokio::spawn(heart.run(first_beat, loss.clone()));
         let leadership = tokio::sync::Mutex::default();
         Ok(Arc::new(Self { settings, clocks, beacon, statements, leadership, client, loss, trusted_until }))
     }
@@ -124,7 +123,12 @@ impl OpenSession {
         let connected = async {
             let client = connect(&self.settings, Purpose::Leadership, &self.loss).await?;
             inspect(&client, &self.settings, &self.clocks).await?;
-            Ok(client)
+            let seen = client.query_one(sql::SEES_BEACON, &[&self.beacon]).await;
+            if seen.and_then(|row| row.try_get("seen")).map_err(|error| refusal(&error))? {
+                Ok(client)
+            } else {
+                Err(failure::refused(ELSEWHERE))
+            }
         };
         timeout(OPEN_TIMEOUT, connected).await.unwrap_or_else(|_| Err(silent(OPEN_TIMEOUT)))
     }
@@ -279,7 +283,7 @@ impl Statements {
 /// Keeps the lease of a session, and its trust in it.
 struct Heart {
     client: Arc<Client>,
-    beat: Statement,
+    statement: Statement,
     clocks: Arc<Clocks>,
     pid: i32,
     lease: Duration,
@@ -288,6 +292,14 @@ struct Heart {
 }
 
 impl Heart {
+    /// One heartbeat: whether the same process of the server answers.
+    async fn beat(&self) -> Result<bool, Error> {
+        let read = self.clocks.read();
+        let row = self.client.query_one(&self.statement, &[]).await?;
+        self.clocks.measure(&read, row.try_get("now")?);
+        Ok(row.try_get::<_, i32>("pid")? == self.pid)
+    }
+
     async fn run(self, opened: Instant, loss: watch::Sender<Loss>) {
         let mut lost = loss.subscribe();
         let beats = async {
@@ -295,18 +307,14 @@ impl Heart {
             loop {
                 sleep_until(heard + self.lease / BEATS_PER_LEASE).await;
                 let sent = Instant::now();
-                let read = self.clocks.read();
                 // Trusted from the start of the last beat that was answered, for less than the server's lease.
-                match timeout_at(heard + self.trust, self.client.query_one(&self.beat, &[])).await {
-                    Ok(Ok(row)) if row.try_get("pid").is_ok_and(|pid: i32| pid == self.pid) => {
+                match timeout_at(heard + self.trust, self.beat()).await {
+                    Ok(Ok(true)) => {
                         heard = sent;
-                        if let Ok(now) = row.try_get("now") {
-                            self.clocks.measure(&read, now);
-                        }
                         *self.trusted_until.lock().unwrap_or_else(PoisonError::into_inner) =
                             sent + self.trust;
                     }
-                    Ok(Ok(_)) => return SWITCHED.to_owned() + POOLED,
+                    Ok(Ok(false)) => return SWITCHED.to_owned() + POOLED,
                     Ok(Err(error)) => return failure::explain(&error),
                     Err(_) => return "the server did not answer a heartbeat in time".to_owned(),
                 }
@@ -320,6 +328,8 @@ impl Heart {
     }
 }
 
+const ELSEWHERE: &str = "the session and the leadership of this node reached different servers; name one server in the URL (several \
+                         hosts: target_session_attrs=read-write, load_balance_hosts=disable)";
 const SWITCHED: &str = "the server process changed under the connection: ";
 
 /// Ends a connection whose future is dropped, or fails, so that nothing of it is left behind on the server.

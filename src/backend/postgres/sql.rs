@@ -38,6 +38,10 @@ FROM pg_namespace n WHERE n.nspname = $1";
 /// Takes the beacon. The key is random and never used again, so there is nobody to wait for.
 pub(super) const LIGHT_BEACON: &str = "SELECT pg_try_advisory_lock($1) AS lit";
 
+/// Whether the beacon ($1) of the node's session burns on this server as well: two connections to one name may reach two
+/// servers.
+pub(super) const SEES_BEACON: &str = "SELECT NOT pg_try_advisory_xact_lock_shared($1) AS seen";
+
 /// Keeps the session's lease, notices a pooler that changes the server process between transactions, and reads the clock.
 pub(super) const HEARTBEAT: &str = "SELECT pg_backend_pid() AS pid, clock_timestamp() AS now";
 
@@ -305,6 +309,26 @@ pub(super) const COMPLETE: &str = complete!(" SKIP LOCKED");
 /// often that an end found its key locked five times in a row. Claims never wait for a key, and ends wait in the order of
 /// the keys, so they cannot deadlock.
 pub(super) const COMPLETE_WAITING: &str = complete!("");
+
+/// Whether a run ($2) of a scope ($1) holds its key under a token ($3): one row, or none. For a connection of the application,
+/// so names are qualified.
+///
+/// Locks the key's row for share until the application's transaction ends: claims skip it, ends wait for it, so the key
+/// changes hands before or after that transaction, never in between. Waits for a claim that has the row locked. Not for
+/// key share: that is compatible with an update of the row.
+pub(super) fn guard(schema: &str) -> String {
+    let schema = quoted(schema);
+    format!(
+        "SELECT FROM {schema}.lock_keys k JOIN {schema}.runs r ON r.scope = k.scope AND r.key = k.key
+         WHERE r.scope = $1 AND r.run = $2 AND r.outcome IS NULL AND k.run = r.run AND k.token = $3
+         FOR SHARE OF k"
+    )
+}
+
+/// A name may be a word of the language.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
 
 /// Moves cursors over ticks that nobody runs. Locks the leader row for share and the job rows in the order of their names,
 /// skipping those that are locked.

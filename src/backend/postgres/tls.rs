@@ -13,7 +13,7 @@ use callsheet_actors::Fault;
 use percent_encoding::percent_decode_str;
 use rustls::{
     ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 use tokio_postgres::{
     Config,
@@ -24,15 +24,15 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 /// What is taken out of a URL.
 const MODE: &str = "sslmode";
 const ROOTS: &str = "sslrootcert";
+const CERTIFICATE: &str = "sslcert";
+const KEY: &str = "sslkey";
 /// Parameters of libpq that neither this module nor the driver has.
-const UNSUPPORTED: [&str; 10] = [
+const UNSUPPORTED: [&str; 8] = [
     "gssencmode",
     "passfile",
     "requiressl",
     "service",
-    "sslcert",
     "sslcrl",
-    "sslkey",
     "sslpassword",
     "ssl_min_protocol_version",
     "ssl_max_protocol_version",
@@ -43,6 +43,9 @@ const UNSUPPORTED: [&str; 10] = [
 pub(super) struct Tls {
     mode: Option<String>,
     roots: Roots,
+    /// What this node shows of itself: a certificate with those that lead up to its authority, and its key.
+    certificate: Option<Pem>,
+    key: Option<Pem>,
     /// The first parameter that is not supported.
     unsupported: Option<&'static str>,
     connector: Arc<OnceLock<Result<Connector, Fault>>>,
@@ -53,9 +56,15 @@ pub(super) struct Tls {
 enum Roots {
     #[default]
     Nobody,
+    Pem(Pem),
+    System,
+}
+
+/// Text in PEM format.
+#[derive(Clone)]
+enum Pem {
     Given(Vec<u8>),
     File(PathBuf),
-    System,
 }
 
 /// How to connect.
@@ -83,7 +92,9 @@ impl Tls {
         match key {
             MODE => self.mode = Some(value.to_owned()),
             ROOTS if value == "system" => self.roots = Roots::System,
-            ROOTS => self.roots = Roots::File(PathBuf::from(value)),
+            ROOTS => self.roots = Roots::Pem(Pem::File(PathBuf::from(value))),
+            CERTIFICATE => self.certificate = Some(Pem::File(PathBuf::from(value))),
+            KEY => self.key = Some(Pem::File(PathBuf::from(value))),
             _ => {
                 let unsupported = UNSUPPORTED.into_iter().find(|unsupported| *unsupported == key);
                 self.unsupported = self.unsupported.or(unsupported);
@@ -95,7 +106,14 @@ impl Tls {
 
     /// Trusts these certificates, whatever the URL says.
     pub(super) fn trust(&mut self, pem: &[u8]) {
-        self.roots = Roots::Given(pem.to_owned());
+        self.roots = Roots::Pem(Pem::Given(pem.to_owned()));
+        self.connector = Arc::default();
+    }
+
+    /// Shows this certificate, whatever the URL says.
+    pub(super) fn identify(&mut self, certificate: &[u8], key: &[u8]) {
+        self.certificate = Some(Pem::Given(certificate.to_owned()));
+        self.key = Some(Pem::Given(key.to_owned()));
         self.connector = Arc::default();
     }
 
@@ -113,56 +131,64 @@ impl Tls {
         let mode = if encrypted { SslMode::Require } else { SslMode::Disable };
         // Not the provider of the process: which one that is, if any, is the application's business.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let client = ClientConfig::builder_with_provider(provider)
+        let verified = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| fault(MODE, "", error.to_string(), "this is a defect; please report it"))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut client = match (&self.certificate, &self.key) {
+            _ if !encrypted => verified.with_no_client_auth(),
+            (None, None) => verified.with_no_client_auth(),
+            (Some(certificate), Some(key)) => {
+                let chain = certificate.certificates(CERTIFICATE)?;
+                verified.with_client_auth_cert(chain, key.key()?).map_err(|error| {
+                    let rule = format!("it is a certificate, and {KEY} is its key: {error}");
+                    fault(CERTIFICATE, certificate.shown(), rule, "give the key of this very certificate")
+                })?
+            }
+            (Some(pem), None) | (None, Some(pem)) => {
+                let rule = format!("{CERTIFICATE} and {KEY} come together");
+                return Err(fault(CERTIFICATE, pem.shown(), rule, "give both, or neither"));
+            }
+        };
+        // Without it a server that is spoken to with sslnegotiation=direct hangs up.
+        client.alpn_protocols = vec![b"postgresql".to_vec()];
         Ok(Connector { mode, tls: MakeRustlsConnect::new(client) })
     }
 
     fn encrypted(&self, config: &Config) -> Result<bool, Fault> {
         let mode = self.mode.as_deref().unwrap_or("prefer");
-        let trusts_nobody = matches!(self.roots, Roots::Nobody);
-        match mode {
-            "disable" if trusts_nobody => Ok(false),
-            "disable" => {
-                let rule = "a connection that is not encrypted verifies no certificate";
-                Err(fault(MODE, mode, rule, "leave out sslmode=disable, or the root certificates"))
+        let has_authority = !matches!(self.roots, Roots::Nobody);
+        let may_be_plain = match mode {
+            "disable" if has_authority || self.certificate.is_some() => {
+                let rule = "a connection that is not encrypted verifies no certificate, and shows none";
+                return Err(fault(MODE, mode, rule, "leave out sslmode=disable, or the certificates"));
             }
-            "allow" | "prefer" | "require" | "verify-ca" | "verify-full" => {
-                let sockets_only = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
-                // As in libpq: there is no encryption on a socket of this machine, and no need for it.
-                if sockets_only {
-                    return Ok(false);
-                }
-                if !trusts_nobody {
-                    return Ok(true);
-                }
-                let falls_back = matches!(mode, "allow" | "prefer");
-                match (falls_back, is_here(config)) {
-                    (true, true) => Ok(false),
-                    (true, false) => {
-                        let rule = "to a host other than this machine no password is sent that may not be encrypted, \
-                                    and this mode, the default, falls back to plain text";
-                        Err(fault(
-                            MODE,
-                            mode,
-                            rule,
-                            format!("{AUTHORITY}, or write sslmode=disable on a network that you trust"),
-                        ))
-                    }
-                    (false, _) => {
-                        let rule = "an encrypted connection verifies the server's certificate, which takes a certificate authority";
-                        Err(fault(MODE, mode, rule, AUTHORITY))
-                    }
-                }
-            }
+            "disable" => return Ok(false),
+            "allow" | "prefer" => self.certificate.is_none(),
+            "require" | "verify-ca" | "verify-full" => false,
             _ => {
                 let rule = "it is one of disable, allow, prefer, require, verify-ca, verify-full";
-                Err(fault(MODE, mode, rule, "choose one of them"))
+                return Err(fault(MODE, mode, rule, "choose one of them"));
             }
+        };
+        // As in libpq: there is no encryption on a socket of this machine, and no need for it.
+        if config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_))) {
+            return Ok(false);
         }
+        if has_authority {
+            return Ok(true);
+        }
+        if !may_be_plain {
+            let rule = "an encrypted connection verifies the server's certificate, which takes a certificate authority";
+            return Err(fault(MODE, mode, rule, AUTHORITY));
+        }
+        if is_here(config) {
+            return Ok(false);
+        }
+        let rule = "to a host other than this machine no password is sent that may not be encrypted, and this mode, the \
+                    default, falls back to plain text";
+        let cure = format!("{AUTHORITY}, or write sslmode=disable on a network that you trust");
+        Err(fault(MODE, mode, rule, cure))
     }
 }
 
@@ -172,45 +198,72 @@ const AUTHORITY: &str = "add sslrootcert=/path/to/authority.pem to the URL (sslr
 impl Roots {
     fn load(&self) -> Result<RootCertStore, Fault> {
         let mut store = RootCertStore::empty();
-        let (value, pem) = match self {
-            Self::Nobody => return Ok(store),
+        match self {
+            Self::Nobody => {}
             Self::System => {
                 let found = rustls_native_certs::load_native_certs();
                 let (added, _) = store.add_parsable_certificates(found.certs);
                 if added == 0 {
                     let rule = "this machine has certificates of authorities";
-                    return Err(fault(
-                        ROOTS,
-                        "system",
-                        rule,
-                        "install them (Debian: ca-certificates), or name a file",
-                    ));
-                }
-                return Ok(store);
-            }
-            Self::Given(pem) => ("(given)".to_owned(), pem.clone()),
-            Self::File(path) => {
-                let value = path.display().to_string();
-                match fs::read(path) {
-                    Ok(pem) => (value, pem),
-                    Err(error) => {
-                        let rule = format!("it is a file that can be read: {error}");
-                        return Err(fault(ROOTS, value, rule, "check the path and the rights"));
-                    }
+                    let cure = "install them (Debian: ca-certificates), or name a file";
+                    return Err(fault(ROOTS, "system", rule, cure));
                 }
             }
-        };
-        let cure = "give at least one CERTIFICATE block";
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let added = certificate.map_err(|error| error.to_string());
-            added.and_then(|certificate| store.add(certificate).map_err(|error| error.to_string())).map_err(
-                |error| fault(ROOTS, &value, format!("it has certificates in PEM format: {error}"), cure),
-            )?;
-        }
-        if store.is_empty() {
-            return Err(fault(ROOTS, value, "it has certificates in PEM format", cure));
+            Self::Pem(pem) => {
+                for certificate in pem.certificates(ROOTS)? {
+                    let added = store.add(certificate);
+                    added.map_err(|error| pem.fault(ROOTS, "certificates", error))?;
+                }
+            }
         }
         Ok(store)
+    }
+}
+
+impl Pem {
+    fn certificates(&self, of: &str) -> Result<Vec<CertificateDer<'static>>, Fault> {
+        let text = self.read(of)?;
+        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+        match read {
+            Ok(certificates) if certificates.is_empty() => {
+                Err(self.fault(of, "certificates", "there is none"))
+            }
+            Ok(certificates) => Ok(certificates),
+            Err(error) => Err(self.fault(of, "certificates", error)),
+        }
+    }
+
+    fn key(&self) -> Result<PrivateKeyDer<'static>, Fault> {
+        let text = self.read(KEY)?;
+        PrivateKeyDer::from_pem_slice(&text)
+            .map_err(|error| self.fault(KEY, "a key without a password", error))
+    }
+
+    fn read(&self, of: &str) -> Result<Vec<u8>, Fault> {
+        match self {
+            Self::Given(text) => Ok(text.clone()),
+            Self::File(path) => fs::read(path).map_err(|error| {
+                let rule = format!("it is a file that can be read: {error}");
+                fault(of, self.shown(), rule, "check the path and the rights")
+            }),
+        }
+    }
+
+    /// What is wrong with the text, which itself is never shown: it may be a key.
+    fn fault(&self, of: &str, what: &str, error: impl std::fmt::Display) -> Fault {
+        fault(
+            of,
+            self.shown(),
+            format!("it has {what} in PEM format: {error}"),
+            format!("give {what}, in PEM format"),
+        )
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Given(_) => "(given)".to_owned(),
+            Self::File(path) => path.display().to_string(),
+        }
     }
 }
 
@@ -329,6 +382,8 @@ mod tests {
                 "postgres://user:pw@db.example/db?sslmode=disable&sslrootcert=system",
                 "verifies no certificate",
             ),
+            ("postgres://user:pw@127.0.0.1/db?sslcert=/me.pem&sslkey=/me.key", "certificate authority"),
+            ("postgres://user:pw@127.0.0.1/db?sslmode=disable&sslcert=/me.pem", "shows none"),
             ("postgres://user:pw@127.0.0.1/db?sslmode=yes", "one of disable"),
         ];
         for (url, rule) in refused {
@@ -350,6 +405,6 @@ mod tests {
             assert_eq!(Tls::take_from(url).0, rest, "{url}");
         }
         let (_, tls) = Tls::take_from("sslrootcert='/my ca.pem'");
-        assert!(matches!(&tls.roots, Roots::File(path) if path.as_os_str() == "/my ca.pem"));
+        assert!(matches!(&tls.roots, Roots::Pem(Pem::File(path)) if path.as_os_str() == "/my ca.pem"));
     }
 }
