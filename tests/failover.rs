@@ -1,6 +1,8 @@
 //! Whole processes on a real PostgreSQL server: killed, told to stop, frozen, and cut off from their sessions. Afterwards
 //! the books of every tick must balance: see `examples/failover/audit.rs` for what is held against what.
 
+#![allow(clippy::print_stdout, reason = "what was measured, for whoever runs it with --nocapture")]
+
 #[path = "../examples/failover/audit.rs"]
 mod audit;
 #[path = "../examples/failover/cluster.rs"]
@@ -61,6 +63,7 @@ struct Stage {
     client: Client,
     cluster: Cluster,
     leader: usize,
+    term: Option<u64>,
 }
 
 impl Stage {
@@ -72,7 +75,7 @@ impl Stage {
         tokio::spawn(connection);
         audit::prepare(&client, &plan.backend().ddl(), schema).await.expect("the tables are made");
         let cluster = Cluster::new(&plan, program).expect("a plan");
-        let mut stage = Self { plan, client, cluster, leader: 0 };
+        let mut stage = Self { plan, client, cluster, leader: 0, term: None };
         for _ in 0..nodes {
             stage.start().await;
         }
@@ -103,7 +106,8 @@ impl Stage {
         let at = self.cluster.signal(from, signal).expect("it runs");
         let gained = |by, said: &Said| by != from && said.event == "leadership_gained";
         let (to, gained) = self.wait_for("another leader", gained).await;
-        self.leader = to;
+        assert!(gained.term > self.term, "{:?} after {:?}", gained.term, self.term);
+        (self.leader, self.term) = (to, gained.term);
         (from, at, gained.at - at)
     }
 
@@ -311,7 +315,7 @@ CREATE TRIGGER slow AFTER INSERT ON {schema}.runs FOR EACH ROW EXECUTE FUNCTION 
 #[tokio::test]
 async fn a_leader_whose_session_is_ended_cancels_its_run_and_comes_back() {
     let _alone = stage().await;
-    let mut stage = Stage::new("ended", 2, vec![job("often", 100, 5), job("long", 1_000, 600_000)]).await;
+    let mut stage = Stage::new("ended", 2, vec![job("often", 100, 5), job("long", 1_000, 3_000)]).await;
     let long = |event: &'static str| {
         move |_, said: &Said| said.event == event && said.job.as_deref() == Some("long")
     };
