@@ -345,6 +345,55 @@ ON a.application_name LIKE 'callsheet ' || left(replace(l.node::text, '-', ''), 
     assert_kept("ended", &audit);
 }
 
+#[tokio::test]
+async fn books_that_do_not_balance_are_seen() {
+    let _alone = stage().await;
+    let jobs = vec![job("often", 100, 5), job("long", 100, 300)];
+    let mut stage = Stage::new("doctored", 1, jobs).await;
+    stage.wait_for("skipped ticks", |_, said| said.event == "tick_skipped").await;
+    let until = Utc::now();
+    stage.cluster.listen_for(Duration::from_secs(2)).await;
+    stage.cluster.stop().await.expect("all nodes stop");
+    let Stage { plan, client, cluster, .. } = &stage;
+    let audit = async || audit::audit(client, &plan.schema, &plan.jobs, &cluster.heard, until).await;
+    assert_kept("before", &audit().await.expect("an audit"));
+
+    let run = |order| {
+        format!("(SELECT run FROM {{}}.runs WHERE job = 'often' ORDER BY claimed_at {order} LIMIT 1)")
+    };
+    let (newest, oldest) = (run("DESC"), run("ASC"));
+    let frauds = [
+        ("INSERT INTO {}.bodies SELECT * FROM {}.bodies WHERE run = {newest}::text", "a tick ran twice"),
+        (
+            "INSERT INTO {}.runs SELECT gen_random_uuid(), scope, job, key, token, beacon, node, term, fire_time,
+             claimed_at, ended_at, outcome FROM {}.runs WHERE run = {newest}",
+            "has two runs",
+        ),
+        ("UPDATE {}.bodies SET run = 'another' WHERE run = {newest}::text", "was not claimed for it"),
+        ("UPDATE {}.bodies SET at = fire_time - interval '1 ms' WHERE run = {newest}::text", "ran early"),
+        ("DELETE FROM {}.bodies WHERE run = {newest}::text", "left no row"),
+        ("UPDATE {}.runs SET term = 0 WHERE run = {newest}", "was claimed in term Some(0), after Some(1)"),
+        ("UPDATE {}.runs SET ended_at = NULL, outcome = NULL WHERE run = {newest}", "never ended"),
+        ("UPDATE {}.runs SET key = 'long' WHERE job = 'often'", "while another one held the key"),
+        ("UPDATE {}.runs SET outcome = 'lost' WHERE run = {newest}", "were said to be"),
+        ("DELETE FROM {}.runs WHERE run = {newest}", "was not claimed for it"),
+        ("UPDATE {}.moves SET run = NULL WHERE run = {newest}", "was skipped, and nobody said why"),
+        ("DELETE FROM {}.moves WHERE run = {oldest}", "the cursor of often jumped"),
+        ("DELETE FROM {}.moves WHERE job = 'long' AND moved_from IS NOT NULL", "ticks of long are not decided"),
+        ("DELETE FROM {}.moves WHERE job = 'long'", "long was never scheduled"),
+        ("UPDATE {}.moves SET moved_to = moved_to + interval '1 us' WHERE run = {newest}", "which is no tick"),
+    ];
+    for (fraud, seen) in frauds {
+        client.batch_execute("BEGIN").await.expect("an answer");
+        let fraud =
+            fraud.replace("{newest}", &newest).replace("{oldest}", &oldest).replace("{}", &plan.schema);
+        assert!(client.execute(&fraud, &[]).await.expect("an answer") > 0, "{fraud}");
+        let broken = audit().await.expect("an audit").broken;
+        assert!(broken.iter().any(|broken| broken.contains(seen)), "{fraud}: {broken:?}");
+        client.batch_execute("ROLLBACK").await.expect("an answer");
+    }
+}
+
 fn block_on(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("a runtime").block_on(test);
