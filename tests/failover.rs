@@ -231,14 +231,24 @@ fn leaders_that_are_told_to_stop_lose_nothing() {
         let _alone = stage().await;
         // Periods are longer than any gap, so that no tick is ever the older one of two that are due, and they drift
         // apart, so that ticks fall into every gap.
-        let jobs = (0..20).map(|nth| job(&format!("{nth}"), 2_000 + nth * 50, 10 + nth * 50)).collect();
+        let mut jobs: Vec<_> =
+            (0..19).map(|nth| job(&format!("{nth}"), 2_000 + nth * 50, 10 + nth * 50)).collect();
+        jobs.push(job("slow", 2_000, 3_000));
         let mut stage = Stage::new("stopped", 3, jobs).await;
 
-        for _ in 0..4 {
-            stage.cluster.listen_for(Duration::from_millis(1_500)).await;
-            let (stopped, _, gap) = stage.depose(Signal::TERM).await;
+        for _ in 0..3 {
+            let slow = |event: &'static str| {
+                move |said: &Said| said.event == event && said.job.as_deref() == Some("slow")
+            };
+            let leader = stage.leader;
+            let started = slow("run_started");
+            let (_, run) = stage.wait_for("a slow run", |by, said| by == leader && started(said)).await;
+            let (stopped, at, gap) = stage.depose(Signal::TERM).await;
             println!("nobody led for {} ms", gap.num_milliseconds());
             assert!(stage.cluster.end(stopped).await.expect("it ends").success());
+            let ended = slow("run_succeeded");
+            let (_, end) = stage.hear("its end", |_, said| ended(said) && said.run == run.run).await;
+            assert!(end.at > at + gap, "the next leader waited for the runs of the former one");
             stage.start().await;
         }
         stage.cluster.listen_for(Duration::from_secs(1)).await;
