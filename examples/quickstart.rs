@@ -3,6 +3,9 @@
 //! ```sh
 //! cargo run --example quickstart                  # CALLSHEET_BIND=127.0.0.1:8081 serves another address
 //!
+//! # Nodes of one cluster, each on an address of its own: one leads, and its jobs fire once in the cluster.
+//! CALLSHEET_DATABASE_URL=postgres://user:password@host/database cargo run --example quickstart
+//!
 //! curl localhost:8080/jobs
 //! curl localhost:8080/jobs -d '{"name": "hello", "cron": "* * * * *", "timezone": "Europe/Lisbon"}'
 //! curl localhost:8080/jobs -d '{"name": "fast", "every": "500ms"}'
@@ -14,7 +17,13 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints what happens")]
 
-use std::{env, net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    env::{self, VarError},
+    net::TcpListener,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use actix::{Actor, Context, Handler};
 use actix_web::{
@@ -23,7 +32,8 @@ use actix_web::{
     web::{self, Bytes, Data, Json, Path},
 };
 use callsheet::{
-    AddError, Error, Fault, Faults, JobStatus, SelectError, ShutdownReport, TriggerError,
+    AddError, Builder, Error, Fault, Faults, JobStatus, SelectError, ShutdownReport, TriggerError,
+    backend::Postgres,
     metrics::Prometheus,
     prelude::*,
     schedule::{IntoSchedule, Schedule, parse_duration},
@@ -54,7 +64,7 @@ async fn run() -> anyhow::Result<ShutdownReport> {
     let address = listener.local_addr()?;
 
     let prometheus = Prometheus::install()?;
-    let jobs = Callsheet::builder()
+    let jobs = coordinated(Callsheet::builder())?
         .listen(Printer.start())
         .job(Job::new("minutely", cron("* * * * *").timezone("Europe/Lisbon")).run(work))
         .job(Job::new("steady", every(Duration::from_secs(2))).run(work))
@@ -84,6 +94,20 @@ async fn run() -> anyhow::Result<ShutdownReport> {
     let report = jobs.shutdown(Duration::from_secs(10)).await;
     served?;
     Ok(report)
+}
+
+/// With a database, a node of the cluster that has the same scope there; without, on its own.
+fn coordinated(builder: Builder) -> Result<Builder, Faults> {
+    let variable = |name: &str| match env::var(name) {
+        Ok(value) => Ok(Some(value)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => {
+            Err(Fault::new(name, "(not shown)", "it is a text in UTF-8", "write it in plain characters"))
+        }
+    };
+    let Some(url) = variable("CALLSHEET_DATABASE_URL")? else { return Ok(builder) };
+    let scope = variable("CALLSHEET_SCOPE")?.unwrap_or_else(|| "quickstart".to_owned());
+    Ok(builder.backend(Postgres::new(scope, url)))
 }
 
 fn listen() -> Result<TcpListener, Faults> {

@@ -1,6 +1,8 @@
 //! Whole processes on a real PostgreSQL server: killed, told to stop, frozen, and cut off from their sessions. Afterwards
 //! the books of every tick must balance: see `examples/failover/audit.rs` for what is held against what.
 
+#![allow(clippy::print_stdout, reason = "what was measured, for whoever runs it with --nocapture")]
+
 #[path = "../examples/failover/audit.rs"]
 mod audit;
 #[path = "../examples/failover/cluster.rs"]
@@ -61,6 +63,7 @@ struct Stage {
     client: Client,
     cluster: Cluster,
     leader: usize,
+    term: Option<u64>,
 }
 
 impl Stage {
@@ -72,7 +75,7 @@ impl Stage {
         tokio::spawn(connection);
         audit::prepare(&client, &plan.backend().ddl(), schema).await.expect("the tables are made");
         let cluster = Cluster::new(&plan, program).expect("a plan");
-        let mut stage = Self { plan, client, cluster, leader: 0 };
+        let mut stage = Self { plan, client, cluster, leader: 0, term: None };
         for _ in 0..nodes {
             stage.start().await;
         }
@@ -103,7 +106,8 @@ impl Stage {
         let at = self.cluster.signal(from, signal).expect("it runs");
         let gained = |by, said: &Said| by != from && said.event == "leadership_gained";
         let (to, gained) = self.wait_for("another leader", gained).await;
-        self.leader = to;
+        assert!(gained.term > self.term, "{:?} after {:?}", gained.term, self.term);
+        (self.leader, self.term) = (to, gained.term);
         (from, at, gained.at - at)
     }
 
@@ -227,14 +231,24 @@ fn leaders_that_are_told_to_stop_lose_nothing() {
         let _alone = stage().await;
         // Periods are longer than any gap, so that no tick is ever the older one of two that are due, and they drift
         // apart, so that ticks fall into every gap.
-        let jobs = (0..20).map(|nth| job(&format!("{nth}"), 2_000 + nth * 50, 10 + nth * 50)).collect();
+        let mut jobs: Vec<_> =
+            (0..19).map(|nth| job(&format!("{nth}"), 2_000 + nth * 50, 10 + nth * 50)).collect();
+        jobs.push(job("slow", 2_000, 3_000));
         let mut stage = Stage::new("stopped", 3, jobs).await;
 
-        for _ in 0..4 {
-            stage.cluster.listen_for(Duration::from_millis(1_500)).await;
-            let (stopped, _, gap) = stage.depose(Signal::TERM).await;
+        for _ in 0..3 {
+            let slow = |event: &'static str| {
+                move |said: &Said| said.event == event && said.job.as_deref() == Some("slow")
+            };
+            let leader = stage.leader;
+            let started = slow("run_started");
+            let (_, run) = stage.wait_for("a slow run", |by, said| by == leader && started(said)).await;
+            let (stopped, at, gap) = stage.depose(Signal::TERM).await;
             println!("nobody led for {} ms", gap.num_milliseconds());
             assert!(stage.cluster.end(stopped).await.expect("it ends").success());
+            let ended = slow("run_succeeded");
+            let (_, end) = stage.hear("its end", |_, said| ended(said) && said.run == run.run).await;
+            assert!(end.at > at + gap, "the next leader waited for the runs of the former one");
             stage.start().await;
         }
         stage.cluster.listen_for(Duration::from_secs(1)).await;
@@ -311,7 +325,7 @@ CREATE TRIGGER slow AFTER INSERT ON {schema}.runs FOR EACH ROW EXECUTE FUNCTION 
 #[tokio::test]
 async fn a_leader_whose_session_is_ended_cancels_its_run_and_comes_back() {
     let _alone = stage().await;
-    let mut stage = Stage::new("ended", 2, vec![job("often", 100, 5), job("long", 1_000, 600_000)]).await;
+    let mut stage = Stage::new("ended", 2, vec![job("often", 100, 5), job("long", 1_000, 3_000)]).await;
     let long = |event: &'static str| {
         move |_, said: &Said| said.event == event && said.job.as_deref() == Some("long")
     };
@@ -339,6 +353,55 @@ ON a.application_name LIKE 'callsheet ' || left(replace(l.node::text, '-', ''), 
 
     let audit = stage.close().await;
     assert_kept("ended", &audit);
+}
+
+#[tokio::test]
+async fn books_that_do_not_balance_are_seen() {
+    let _alone = stage().await;
+    let jobs = vec![job("often", 100, 5), job("long", 100, 300)];
+    let mut stage = Stage::new("doctored", 1, jobs).await;
+    stage.wait_for("skipped ticks", |_, said| said.event == "tick_skipped").await;
+    let until = Utc::now();
+    stage.cluster.listen_for(Duration::from_secs(2)).await;
+    stage.cluster.stop().await.expect("all nodes stop");
+    let Stage { plan, client, cluster, .. } = &stage;
+    let audit = async || audit::audit(client, &plan.schema, &plan.jobs, &cluster.heard, until).await;
+    assert_kept("before", &audit().await.expect("an audit"));
+
+    let run = |order| {
+        format!("(SELECT run FROM {{}}.runs WHERE job = 'often' ORDER BY claimed_at {order} LIMIT 1)")
+    };
+    let (newest, oldest) = (run("DESC"), run("ASC"));
+    let frauds = [
+        ("INSERT INTO {}.bodies SELECT * FROM {}.bodies WHERE run = {newest}::text", "a tick ran twice"),
+        (
+            "INSERT INTO {}.runs SELECT gen_random_uuid(), scope, job, key, token, beacon, node, term, fire_time,
+             claimed_at, ended_at, outcome FROM {}.runs WHERE run = {newest}",
+            "has two runs",
+        ),
+        ("UPDATE {}.bodies SET run = 'another' WHERE run = {newest}::text", "was not claimed for it"),
+        ("UPDATE {}.bodies SET at = fire_time - interval '1 ms' WHERE run = {newest}::text", "ran early"),
+        ("DELETE FROM {}.bodies WHERE run = {newest}::text", "left no row"),
+        ("UPDATE {}.runs SET term = 0 WHERE run = {newest}", "was claimed in term Some(0), after Some(1)"),
+        ("UPDATE {}.runs SET ended_at = NULL, outcome = NULL WHERE run = {newest}", "never ended"),
+        ("UPDATE {}.runs SET key = 'long' WHERE job = 'often'", "while another one held the key"),
+        ("UPDATE {}.runs SET outcome = 'lost' WHERE run = {newest}", "were said to be"),
+        ("DELETE FROM {}.runs WHERE run = {newest}", "was not claimed for it"),
+        ("UPDATE {}.moves SET run = NULL WHERE run = {newest}", "was skipped, and nobody said why"),
+        ("DELETE FROM {}.moves WHERE run = {oldest}", "the cursor of often jumped"),
+        ("DELETE FROM {}.moves WHERE job = 'long' AND moved_from IS NOT NULL", "ticks of long are not decided"),
+        ("DELETE FROM {}.moves WHERE job = 'long'", "long was never scheduled"),
+        ("UPDATE {}.moves SET moved_to = moved_to + interval '1 us' WHERE run = {newest}", "which is no tick"),
+    ];
+    for (fraud, seen) in frauds {
+        client.batch_execute("BEGIN").await.expect("an answer");
+        let fraud =
+            fraud.replace("{newest}", &newest).replace("{oldest}", &oldest).replace("{}", &plan.schema);
+        assert!(client.execute(&fraud, &[]).await.expect("an answer") > 0, "{fraud}");
+        let broken = audit().await.expect("an audit").broken;
+        assert!(broken.iter().any(|broken| broken.contains(seen)), "{fraud}: {broken:?}");
+        client.batch_execute("ROLLBACK").await.expect("an answer");
+    }
 }
 
 fn block_on(test: impl Future<Output = ()>) {

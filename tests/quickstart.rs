@@ -2,9 +2,12 @@
 //!
 //! `cargo test` builds the example; `cargo test --test quickstart` runs it as it was built last.
 
+#[path = "common/postgres.rs"]
+mod harness;
 mod process;
 
 use std::{
+    collections::HashSet,
     env,
     fmt::Debug,
     io::read_to_string,
@@ -35,7 +38,19 @@ struct Answer {
 impl Quickstart {
     /// Starts it on a free port and waits until it serves.
     fn start() -> Self {
-        let mut process = Process::start(&mut command("127.0.0.1:0"));
+        Self::started_by(&mut command("127.0.0.1:0"))
+    }
+
+    /// Starts it as a node of a cluster.
+    fn start_node(scope: &str) -> Self {
+        let url = harness::server().url();
+        Self::started_by(
+            command("127.0.0.1:0").env("CALLSHEET_DATABASE_URL", url).env("CALLSHEET_SCOPE", scope),
+        )
+    }
+
+    fn started_by(command: &mut Command) -> Self {
+        let mut process = Process::start(command);
         let listening = process.wait_for("listening on ");
         let address = listening.trim_start_matches("listening on ").to_owned();
         // No proxy: the environment of whoever runs the tests must not matter.
@@ -46,6 +61,14 @@ impl Quickstart {
 
     fn wait_for(&mut self, text: &str) -> String {
         self.process.wait_for(text)
+    }
+
+    /// Tells it to stop. Answers everything that it printed.
+    fn stop(&mut self) -> Vec<String> {
+        self.process.signal(Signal::TERM);
+        let (code, last) = self.process.end();
+        assert_eq!(code, Some(0), "{last:?}");
+        self.process.seen.iter().cloned().chain(last).collect()
     }
 
     fn get(&self, path: &str) -> Answer {
@@ -98,6 +121,8 @@ fn command(bind: &str) -> Command {
         example.display()
     );
     let mut command = Command::new(example);
+    // Whatever whoever runs the tests has set for examples of their own.
+    command.env_remove("CALLSHEET_DATABASE_URL").env_remove("CALLSHEET_SCOPE");
     command.env("CALLSHEET_BIND", bind);
     command
 }
@@ -410,6 +435,73 @@ fn an_address_that_cannot_be_had_is_said_with_its_cure_before_anything_starts() 
         assert_eq!(errors.lines().count(), 1, "{errors}");
         let address = format!("{bind:?}");
         assert_contains(&errors, &[&*address, "CALLSHEET_BIND", reason, "choose another address"]);
+        assert!(!errors.contains("panicked"), "{errors}");
+    }
+}
+
+#[test]
+fn two_nodes_on_one_database_share_their_ticks_and_hand_them_over() {
+    const PERIOD_MS: i64 = 200;
+    let scope = harness::scope("quickstart");
+    let mut leader = Quickstart::start_node(&scope);
+    leader.wait_for("LeadershipGained");
+    let mut follower = Quickstart::start_node(&scope);
+    assert_eq!(leader.get("/health").json()["role"], "leader");
+    let health = follower.get("/health").json();
+    assert_eq!((&health["role"], &health["backend"]), (&json!("follower"), &json!("postgres")));
+
+    for node in [&leader, &follower] {
+        assert_eq!(node.post(&json!({ "name": "fast", "every": "200ms" })).status, 201);
+        assert_eq!(node.post(&json!({ "name": "yearly", "cron": "0 0 1 1 *" })).status, 201);
+    }
+    // A manual trigger runs where it was asked for.
+    assert_eq!(follower.send("POST", "/jobs/yearly/run").status, 202);
+    follower.wait_for("RunSucceeded yearly");
+    (0..5).for_each(|_| drop(leader.wait_for("RunSucceeded fast")));
+    let started = |lines: &[String]| lines.iter().any(|line| line.contains("RunStarted fast"));
+    assert!(!started(&follower.process.seen), "the follower fires too: {:?}", follower.process.seen);
+
+    let mut lines = leader.stop();
+    follower.wait_for("LeadershipGained");
+    assert_eq!(follower.get("/health").json()["role"], "leader");
+    (0..5).for_each(|_| drop(follower.wait_for("RunSucceeded fast")));
+    lines.extend(follower.stop());
+
+    let (mut fire_times, mut skipped) = (Vec::new(), 0);
+    for words in lines.iter().map(|line| line.split(' ').collect::<Vec<_>>()) {
+        match words[1..] {
+            ["RunStarted", "fast", fire_time, ..] => fire_times.push(parse_instant(&json!(fire_time))),
+            ["TickSkipped", "fast", _, _, count] => skipped += count.parse::<i64>().expect("a number"),
+            _ => {}
+        }
+    }
+    let once: HashSet<_> = fire_times.iter().collect();
+    assert_eq!(once.len(), fire_times.len(), "a tick ran twice: {fire_times:?}");
+    let span = *fire_times.last().expect("it ran") - fire_times[0];
+    let due = span.num_milliseconds() / PERIOD_MS + 1;
+    let started = i64::try_from(fire_times.len()).expect("a number");
+    assert_eq!(due, started + skipped, "{fire_times:?}");
+}
+
+#[test]
+fn a_database_that_cannot_be_had_is_said_with_its_cure_and_without_the_password() {
+    let password = harness::PASSWORD;
+    let wrong = format!("{password}-at-all");
+    let cases = [
+        (format!("postgres//{password}"), "it is a connection string of PostgreSQL"),
+        (format!("postgres://somebody:{password}@127.0.0.1:1/postgres"), "refused"),
+        (harness::server().url_with(&wrong), "check the user and the password in the URL"),
+    ];
+
+    for (url, reason) in cases {
+        let mut command = command("127.0.0.1:0");
+        let mut process = Process::start(command.env("CALLSHEET_DATABASE_URL", url).stderr(Stdio::piped()));
+        let (code, output) = process.end();
+        let errors = read_to_string(process.child.stderr.take().expect("a pipe")).expect("text");
+
+        assert_eq!(code, Some(1), "{errors}");
+        assert_contains(&errors, &["quickstart did not run", reason]);
+        assert!(!errors.contains(password) && !output.concat().contains(password), "{errors}{output:?}");
         assert!(!errors.contains("panicked"), "{errors}");
     }
 }

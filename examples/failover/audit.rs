@@ -24,7 +24,7 @@ pub(crate) struct Audit {
     pub(crate) started: usize,
     /// Ticks that do not run, by the reason that a node gave.
     pub(crate) skipped: BTreeMap<String, usize>,
-    /// Ticks that were skipped together with a claim whose node died before it could say anything of it.
+    /// Ticks that were skipped by a node that died, or lost its session, before it could say so.
     pub(crate) unsaid: usize,
     /// Runs that are recorded as lost with their node.
     pub(crate) lost: usize,
@@ -46,11 +46,17 @@ CREATE TABLE {schema}.bodies (
     at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE TABLE {schema}.moves (
-    nth bigserial PRIMARY KEY, job text NOT NULL, moved_from timestamptz, moved_to timestamptz NOT NULL, run uuid
+    nth bigserial PRIMARY KEY,
+    job text NOT NULL,
+    moved_from timestamptz,
+    moved_to timestamptz NOT NULL,
+    run uuid,
+    term bigint
 );
 CREATE FUNCTION {schema}.note() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO {schema}.moves (job, moved_from, moved_to, run) VALUES (NEW.job, OLD.cursor, NEW.cursor, NEW.run);
+    INSERT INTO {schema}.moves (job, moved_from, moved_to, run, term)
+    SELECT NEW.job, OLD.cursor, NEW.cursor, NEW.run, epoch FROM {schema}.leader;
     RETURN NULL;
 END $$;
 CREATE TRIGGER created AFTER INSERT ON {schema}.jobs FOR EACH ROW EXECUTE FUNCTION {schema}.note();
@@ -70,10 +76,10 @@ struct Claimed {
     outcome: Option<String>,
 }
 
-/// How a tick was decided: by a claim of itself, or by one of a later tick or a move of the cursor alone.
+/// How a tick was decided: by a claim of itself, or with one of a later tick, or by a move of the cursor alone.
 enum Decision {
-    Claimed(String),
-    Skipped(Option<String>),
+    Claimed { run: String },
+    Skipped { with: Option<String>, term: Option<i64> },
 }
 
 /// Holds everything against everything else, once all nodes have ended. Every tick up to `until` must be decided.
@@ -128,14 +134,15 @@ impl Audit {
         jobs: &[JobPlan],
         until: DateTime<Utc>,
     ) -> anyhow::Result<BTreeMap<Tick, Decision>> {
-        let moves = format!("SELECT job, moved_from, moved_to, run::text FROM {schema}.moves ORDER BY nth");
+        let moves =
+            format!("SELECT job, moved_from, moved_to, run::text, term FROM {schema}.moves ORDER BY nth");
         let mut cursors: HashMap<String, i64> = HashMap::new();
         let mut decisions = BTreeMap::new();
         for row in client.query(&moves, &[]).await? {
             let job: String = row.try_get(0)?;
             let from: Option<DateTime<Utc>> = row.try_get(1)?;
             let to = row.try_get::<_, DateTime<Utc>>(2)?.timestamp_micros();
-            let run: Option<String> = row.try_get(3)?;
+            let (run, term): (Option<String>, Option<i64>) = (row.try_get(3)?, row.try_get(4)?);
             let from = from.map(|from| from.timestamp_micros());
             let cursor = cursors.insert(job.clone(), to);
             if from != cursor || from.is_some_and(|from| to <= from) {
@@ -148,11 +155,14 @@ impl Audit {
             if ticks.pop_if(|tick| *tick == to).is_none() {
                 self.broken(format!("the cursor of {job} moved to {to}, which is no tick"));
             } else {
-                let newest = run.clone().map_or(Decision::Skipped(None), Decision::Claimed);
+                let newest = match &run {
+                    Some(run) => Decision::Claimed { run: run.clone() },
+                    None => Decision::Skipped { with: None, term },
+                };
                 decisions.insert((job.clone(), to), newest);
             }
-            decisions
-                .extend(ticks.into_iter().map(|tick| ((job.clone(), tick), Decision::Skipped(run.clone()))));
+            let skipped = |tick| ((job.clone(), tick), Decision::Skipped { with: run.clone(), term });
+            decisions.extend(ticks.into_iter().map(skipped));
         }
         for plan in jobs {
             let Some(cursor) = cursors.get(&plan.name) else {
@@ -180,7 +190,7 @@ impl Audit {
                     self.doubled += 1;
                     self.broken(format!("{tick:?} has two runs"));
                 }
-                if !matches!(decisions.get(tick), Some(Decision::Claimed(by)) if by == id) {
+                if !matches!(decisions.get(tick), Some(Decision::Claimed { run }) if run == id) {
                     self.broken(format!("run {id} of {tick:?} did not move the cursor"));
                 }
                 if run.term < newest_term {
@@ -236,8 +246,9 @@ impl Audit {
         Ok(())
     }
 
-    /// Each skipped tick was given a reason. A node that dies between the commit of a claim and its answer says nothing of
-    /// the ticks before it: then the claimed run is lost, and nobody said that it started.
+    /// Each skipped tick was given a reason. Two cases are counted apart, where nobody was left to say it: the last ticks
+    /// that a node decided before it died, after all that it had said of the job; and ticks that were skipped together
+    /// with a claim whose answer was never read: the claimed run is lost, and nobody said that it started.
     fn check_skips(
         &mut self,
         runs: &BTreeMap<String, Claimed>,
@@ -246,29 +257,33 @@ impl Audit {
     ) {
         let mut reasons: HashMap<(&str, i64), &str> = HashMap::new();
         let mut said_to_start = HashSet::new();
-        for (_, said) in heard {
+        let mut last_words: HashMap<(usize, &str), i64> = HashMap::new();
+        for (node, said) in heard {
             said_to_start.extend(said.run.as_deref().filter(|_| said.event == "run_started"));
-            let (Some(job), Some(reason), Some(newest), Some(count)) =
-                (&said.job, &said.reason, said.fire_time, said.count)
-            else {
-                continue;
-            };
+            let (Some(job), Some(fire_time)) = (&said.job, said.fire_time) else { continue };
+            let newest = fire_time.timestamp_micros();
+            let last = last_words.entry((*node, job)).or_default();
+            *last = newest.max(*last);
+            let (Some(reason), Some(count)) = (&said.reason, said.count) else { continue };
             // Ticks are said to be skipped up to the newest of them, or before the one that runs in their place.
-            let newest = newest.timestamp_micros();
             let before = reason == "misfire";
             let of_job = decisions.range((job.clone(), i64::MIN)..(job.clone(), newest + i64::from(!before)));
             let skipped = of_job.rev().take(usize::try_from(count).unwrap_or(usize::MAX));
             reasons.extend(skipped.map(|((job, tick), _)| ((job.as_str(), *tick), reason.as_str())));
         }
+        let died = leaders_that_died(heard);
         for ((job, tick), decision) in decisions {
-            let Decision::Skipped(with) = decision else { continue };
-            let died = with.as_ref().is_some_and(|run| {
+            let Decision::Skipped { with, term } = decision else { continue };
+            let unread = with.as_ref().is_some_and(|run| {
                 let lost = runs.get(run).is_some_and(|run| run.outcome.as_deref() == Some("lost"));
                 lost && !said_to_start.contains(run.as_str())
             });
+            let silenced = term.and_then(|term| died.get(&term)).is_some_and(|node| {
+                last_words.get(&(*node, job.as_str())).is_none_or(|last_words| last_words < tick)
+            });
             match reasons.get(&(job.as_str(), *tick)) {
                 Some(reason) => *self.skipped.entry((*reason).to_owned()).or_default() += 1,
-                None if died => self.unsaid += 1,
+                None if unread || silenced => self.unsaid += 1,
                 None => self.broken(format!("the tick {tick} of {job} was skipped, and nobody said why")),
             }
         }
@@ -289,6 +304,15 @@ impl Audit {
         }
         self.lost = lost.len();
     }
+}
+
+/// The nodes that led and then died, by the terms in which they led.
+fn leaders_that_died(heard: &[(usize, Said)]) -> HashMap<i64, usize> {
+    let stopped: HashSet<_> =
+        heard.iter().filter(|(_, said)| said.event == "shutdown_finished").map(|(node, _)| node).collect();
+    let led = heard.iter().filter(|(_, said)| said.event == "leadership_gained");
+    let died = led.filter(|(node, _)| !stopped.contains(node));
+    died.filter_map(|(node, said)| Some((i64::try_from(said.term?).ok()?, *node))).collect()
 }
 
 /// The ticks of a job after `from`, up to and including `to`: the whole multiples of its period since 1970.

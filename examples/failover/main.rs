@@ -269,7 +269,7 @@ fn print_audit(audit: &Audit) {
     let skipped = if skipped.is_empty() { "0".to_owned() } else { skipped.join(", ") };
     println!("\nticks due    {due}\n     started {started}\n     skipped {skipped}\n     lost    {lost}");
     if *unsaid > 0 {
-        println!("     skipped in a claim whose node died before it could say so: {unsaid}");
+        println!("             and {unsaid} more whose node died before it could say why");
     }
     println!("     doubled {doubled}");
     for broken in broken {

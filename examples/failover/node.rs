@@ -1,6 +1,11 @@
 //! One process of the cluster: a node that runs its jobs and says what happens, one line of JSON per event.
 
-use std::{io::Read, sync::Arc, thread, time::Duration};
+use std::{
+    io::{Read, Write},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use actix::{Actor, Context, Handler};
 use callsheet::{backend::Postgres, prelude::*};
@@ -127,8 +132,7 @@ impl Handler<Event> for Printer {
 
 /// A line is in the pipe when this returns: what was said outlives the process.
 fn say(what: &impl Serialize) {
-    match serde_json::to_string(what) {
-        Ok(line) => println!("{line}"),
-        Err(error) => eprintln!("{error}"),
-    }
+    let line = serde_json::to_string(what).expect("invariant: events are JSON");
+    // An error: nobody listens any more.
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
