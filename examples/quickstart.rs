@@ -149,9 +149,11 @@ impl IntoSchedule for NewJob {
 
 async fn add(jobs: Data<Callsheet>, body: Bytes) -> Result<HttpResponse, Refused> {
     let new: NewJob = serde_json::from_slice(&body)?;
-    let name = jobs.add(Job::new(new.name.clone(), new).run(work)).await?;
+    let Added { job: name, scheduled, .. } = jobs.add(Job::new(new.name.clone(), new).run(work)).await?;
     let location = format!("/jobs/{}", utf8_percent_encode(name.as_str(), NON_ALPHANUMERIC));
-    let job = jobs.details(name.as_str()).await?.as_ref().map(shown);
+    let mut job = jobs.details(name.as_str()).await?.as_ref().map(shown).unwrap_or_default();
+    // On a follower: whether the leader fires it, or why not.
+    job["scheduled"] = json!(scheduled.to_string());
     Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(job))
 }
 

@@ -104,6 +104,12 @@ impl Builder {
         self
     }
 
+    /// How long [`start`](Self::start) waits for the store, at most. Default: 10 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.options.connect_timeout = Some(timeout);
+        self
+    }
+
     /// Checks the options and the definitions of all jobs.
     ///
     /// # Errors
@@ -117,17 +123,34 @@ impl Builder {
 
     /// Starts the engine. Works in any runtime and in none: the engine has threads of its own.
     ///
-    /// Returns when the store has opened a session and every job is added.
+    /// Returns when the store has opened a session and every job is added. A store that cannot be reached is tried again
+    /// until the [connect timeout](Self::connect_timeout) is over.
     ///
     /// # Errors
     ///
     /// [`StartError`]: everything that is wrong with the definitions at once, or why the engine could not start.
+    /// [`StartError::Refused`] comes at once: waiting would not help.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future stops what was started, without waiting for it.
     pub async fn start(self) -> Result<Callsheet, StartError> {
         Engine::start(self.into()).await.map(Callsheet::new)
+    }
+
+    /// As [`start`](Self::start), but keeps trying for as long as the store cannot be reached or refuses this node. Each
+    /// attempt that fails is logged as a warning with its reason, with pauses of up to 5 s between.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`], but never [`Unreachable`](StartError::Unreachable) or [`Refused`](StartError::Refused).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops what was started, without waiting for it.
+    pub async fn start_when_reachable(mut self) -> Result<Callsheet, StartError> {
+        self.options.connect_timeout = None;
+        self.start().await
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix::{Addr, Handler, Message, Recipient, dev::ToEnvelope};
 use callsheet_actors::{
-    AddError, AddJob, AddJobs, Engine, Event, Health, HealthReport, Job, JobDetails, JobName, JobPage,
+    AddError, AddJob, AddJobs, Added, Engine, Event, Health, HealthReport, Job, JobDetails, JobName, JobPage,
     JobStatus, ListJobs, Listen, RemoveError, RemoveJobs, RunId, Selector, Shutdown, ShutdownReport,
     SupervisorActor, TriggerError, TriggerJob,
 };
@@ -35,7 +35,7 @@ impl Callsheet {
         self.engine.supervisor()
     }
 
-    /// Adds a job.
+    /// Adds a job to this node, and answers who fires it: see [`Scheduled`](crate::Scheduled).
     ///
     /// # Errors
     ///
@@ -44,7 +44,7 @@ impl Callsheet {
     /// # Cancel safety
     ///
     /// Dropping the future may or may not add the job.
-    pub async fn add(&self, job: Job) -> Result<JobName, Error> {
+    pub async fn add(&self, job: Job) -> Result<Added, Error> {
         Ok(self.ask(AddJob(job)).await??)
     }
 
@@ -57,7 +57,7 @@ impl Callsheet {
     /// # Cancel safety
     ///
     /// Dropping the future may or may not add them, all or none.
-    pub async fn add_all(&self, jobs: impl IntoIterator<Item = Job>) -> Result<Vec<JobName>, Error> {
+    pub async fn add_all(&self, jobs: impl IntoIterator<Item = Job>) -> Result<Vec<Added>, Error> {
         Ok(self.ask(AddJobs(jobs.into_iter().collect())).await??)
     }
 

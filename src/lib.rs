@@ -62,13 +62,14 @@ pub mod schedule;
 #[cfg(feature = "testkit")]
 pub use callsheet_actors::testkit;
 pub use callsheet_actors::{
-    ActiveRunStatus, ActorGone, AddError, AddJob, AddJobs, Bodiless, CALL_DEADLINE, CancelReason, EVENTS_MAX,
-    Event, EventKind, Fault, Faults, FencingToken, FireTime, Fires, Health, HealthReport, HowDrained,
-    IntoRunResult, Job, JobDetails, JobName, JobPage, JobState, JobStatus, LastRunStatus, ListJobs, Listen,
-    LockKey, Misfire, NAME_MAX, NodeId, OnLost, Origin, Outcome, Overlap, PAGE_MAX, Policies, RESTART_PERIOD,
-    RESTARTS_MAX, RemoveError, RemoveJobs, Run, RunError, RunId, RunResult, SHUTDOWN_DEADLINE_MAX,
-    SHUTDOWN_GRACE_DEFAULT, SUBSCRIBER_EVENTS_MAX, Selector, Shutdown, ShutdownReport, SkipReason,
-    StartError, StepDownReason, SupervisorActor, Tag, Term, TriggerError, TriggerJob, port,
+    ActiveRunStatus, ActorGone, AddError, AddJob, AddJobs, Added, Bodiless, CALL_DEADLINE,
+    CONNECT_TIMEOUT_DEFAULT, CancelReason, EVENTS_MAX, Event, EventKind, Fault, Faults, FencingToken,
+    FireTime, Fires, Health, HealthReport, HowDrained, IntoRunResult, Job, JobDetails, JobName, JobPage,
+    JobState, JobStatus, LastRunStatus, ListJobs, Listen, LockKey, Misfire, NAME_MAX, NodeId, OnLost, Origin,
+    Outcome, Overlap, PAGE_MAX, Policies, RESTART_PERIOD, RESTARTS_MAX, RemoveError, RemoveJobs, Run,
+    RunError, RunId, RunResult, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT, SUBSCRIBER_EVENTS_MAX,
+    Scheduled, Selector, Shutdown, ShutdownReport, SkipReason, StartError, StepDownReason, SupervisorActor,
+    Tag, Term, TriggerError, TriggerJob, port,
 };
 
 pub use crate::{

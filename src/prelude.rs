@@ -1,7 +1,7 @@
 //! What most applications need: `use callsheet::prelude::*;`.
 
 pub use crate::{
-    AddJob, AddJobs, Callsheet, Event, EventKind, Fires, Job, ListJobs, Misfire, OnLost, Overlap, RemoveJobs,
-    Run, RunError, RunResult, Selector, TriggerJob,
+    AddJob, AddJobs, Added, Callsheet, Event, EventKind, Fires, Job, ListJobs, Misfire, OnLost, Overlap,
+    RemoveJobs, Run, RunError, RunResult, Scheduled, Selector, TriggerJob,
     schedule::{at, cron, every},
 };

@@ -96,7 +96,7 @@ fn a_batch_is_added_whole_or_not_at_all() {
 
         let page = rig.send(node, ListJobs::default()).await;
         assert_eq!(page.jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), ["a"]);
-        assert_eq!(rig.add(node, job("b")).await.expect("it is right").as_str(), "b");
+        assert_eq!(rig.add(node, job("b")).await.expect("it is right").job.as_str(), "b");
     });
 }
 

@@ -470,7 +470,7 @@ fn one_handle_works_in_several_runtimes_at_once() {
         let jobs = futures_executor::block_on(Callsheet::builder().start()).expect("it starts");
         let add = |name: &'static str| {
             let (jobs, ran) = (jobs.clone(), ran.clone());
-            async move { jobs.add(reporting(name, ran)).await.map(|name| name.to_string()) }
+            async move { jobs.add(reporting(name, ran)).await.map(|added| added.job.to_string()) }
         };
         let (actix, tokio, plain) = (add("actix"), add("tokio"), add("plain"));
 

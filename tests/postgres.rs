@@ -444,13 +444,12 @@ async fn a_server_that_refuses_or_is_not_there_is_named_with_its_cure() {
     let nobody = format!("postgres://me:{PASSWORD}@127.0.0.1:1/db");
     let cases = [(wrong, "check the user and the password"), (nobody, "Connection refused")];
     for (url, cure) in cases {
-        let asked_at = Instant::now();
-        let Err(error) = Callsheet::builder().backend(Postgres::new("bad", &url)).start().await else {
+        let builder = Callsheet::builder().backend(Postgres::new("bad", &url));
+        let Err(error) = builder.connect_timeout(Duration::from_secs(1)).start().await else {
             panic!("it started");
         };
         let text = error.to_string();
         assert!(text.contains(cure), "{text}");
         assert!(!text.contains("secret") && !text.contains(PASSWORD), "{text}");
-        assert!(asked_at.elapsed() < Duration::from_secs(10));
     }
 }

@@ -141,6 +141,7 @@ fn a_job_is_added_fires_and_is_removed() {
 
     assert_eq!((added.status, added.location.as_deref()), (201, Some("/jobs/hello")), "{}", added.text);
     assert_eq!(added.json()["schedule"], "every 500ms");
+    assert_eq!(added.json()["scheduled"], "scheduled by this node");
     quickstart.wait_for("JobAdded hello");
     quickstart.wait_for("RunStarted hello");
     quickstart.wait_for("RunSucceeded hello");

@@ -597,8 +597,8 @@ mod panicking_store {
         JobName,
         backend::Local,
         port::{
-            Backend, ClaimRequest, Completed, Completion, CursorMove, Elector, Enrolled, Enrolment,
-            LockError, Locker, LostRun, Moved, Session, Verdict,
+            Backend, ClaimRequest, Completed, Completion, CursorMove, Elector, Enrolled, Enrolment, Inquiry,
+            LockError, Locker, LostRun, Moved, Session, Standing, Verdict,
         },
     };
     use futures_util::future::BoxFuture;
@@ -642,6 +642,9 @@ mod panicking_store {
         }
         fn enrol<'a>(&'a self, jobs: &'a [Enrolment]) -> BoxFuture<'a, Result<Vec<Enrolled>, LockError>> {
             self.local.enrol(jobs)
+        }
+        fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>> {
+            self.local.inquire(jobs)
         }
         fn withdraw<'a>(&'a self, term: Term, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>> {
             self.local.withdraw(term, jobs)

@@ -1,6 +1,6 @@
 //! Calls into adapters: bounded in time, and contained.
 
-use std::panic::AssertUnwindSafe;
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt;
 use tokio::time::timeout;
@@ -25,7 +25,15 @@ impl NoAnswer {
 
 /// Waits for a call into an adapter. Whether it was done is unknown if there is no answer.
 pub(crate) async fn contained<T>(call: impl Future<Output = T>) -> Result<T, NoAnswer> {
-    match timeout(CALL_DEADLINE, AssertUnwindSafe(call).catch_unwind()).await {
+    contained_within(CALL_DEADLINE, call).await
+}
+
+/// Waits no longer than this for a call into an adapter.
+pub(crate) async fn contained_within<T>(
+    deadline: Duration,
+    call: impl Future<Output = T>,
+) -> Result<T, NoAnswer> {
+    match timeout(deadline, AssertUnwindSafe(call).catch_unwind()).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) => Err(NoAnswer::Panic),
         Err(_) => Err(NoAnswer::Deadline),

@@ -12,11 +12,10 @@ use actix_rt::{Arbiter, ArbiterHandle, System};
 use tokio::{
     runtime,
     sync::{oneshot, watch},
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 
 use crate::{
-    CALL_DEADLINE,
     body::LocalBodies,
     definition::Job,
     drain::ShutdownReport,
@@ -25,15 +24,17 @@ use crate::{
     event::Event,
     listener::{Listen, ListenerActor, Publisher},
     lock::{AwaitSession, LockActor},
-    message::{AddJobs, Shutdown},
+    message::Shutdown,
     metrics::{JOB_LABELS_DEFAULT, Meters},
     name::{NodeId, RunIds},
     node::{Leadership, Node},
     placement::Placement,
-    port::{Backend, Clock, RuntimeSpawner, Spawner, SystemClock},
-    supervisor::{SHUTDOWN_GRACE_DEFAULT, Supervised, SupervisorActor, define_all},
+    port::{Backend, Clock, LockError, RuntimeSpawner, Spawner, SystemClock},
+    supervisor::{AddFirstJobs, SHUTDOWN_GRACE_DEFAULT, Supervised, SupervisorActor, define_all},
 };
 
+/// How long a start waits for the store unless told otherwise.
+pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// The most threads of each kind.
 pub const THREADS_MAX: usize = 256;
 /// How long a thread that was told to stop may take before it is left behind.
@@ -62,6 +63,8 @@ pub struct EngineOptions {
     pub job_labels_max: usize,
     /// The time between cancelling and aborting the runs that did not drain at shutdown. Default: 5 s.
     pub shutdown_grace: Duration,
+    /// How long the start may wait for the store; `None` is for ever. Default: [`CONNECT_TIMEOUT_DEFAULT`].
+    pub connect_timeout: Option<Duration>,
     /// The node's id, unless the backend has one for it. Default: random.
     pub node: NodeId,
 }
@@ -81,6 +84,7 @@ impl EngineOptions {
             local_body_threads: 1,
             job_labels_max: JOB_LABELS_DEFAULT,
             shutdown_grace: SHUTDOWN_GRACE_DEFAULT,
+            connect_timeout: Some(CONNECT_TIMEOUT_DEFAULT),
             node: NodeId::random(),
         }
     }
@@ -326,7 +330,9 @@ async fn start_actors(
     options: EngineOptions,
     threads: Threads,
 ) -> Result<(Addr<SupervisorActor>, oneshot::Receiver<ShutdownReport>), StartError> {
-    let EngineOptions { backend, jobs, listeners, clock, job_labels_max, shutdown_grace, node, .. } = options;
+    let EngineOptions { backend, jobs, listeners, clock, job_labels_max, shutdown_grace, .. } = options;
+    let EngineOptions { connect_timeout, node, .. } = options;
+    backend.set_clock(clock.clone());
     let id = backend.node().unwrap_or(node);
     let meters = Arc::new(Meters::new(job_labels_max));
     let publisher = Publisher::new(id, clock.clone(), meters.clone());
@@ -390,7 +396,11 @@ async fn start_actors(
     };
 
     let given_up = StopOnDrop(Some(supervisor.clone()));
-    match settle_in(&lock, &supervisor, jobs, backend.name()).await {
+    let settled = async {
+        first_session(&lock, connect_timeout, backend.name()).await?;
+        add_first(&supervisor, jobs).await
+    };
+    match settled.await {
         Ok(()) => {
             given_up.disarm();
             Ok((supervisor, over))
@@ -420,22 +430,35 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// Waits for the first session and adds the jobs.
-async fn settle_in(
+/// Waits for the first session, which the lock actor tries to open again and again.
+async fn first_session(
     lock: &Addr<LockActor>,
-    supervisor: &Addr<SupervisorActor>,
-    jobs: Vec<Job>,
+    connect_timeout: Option<Duration>,
     backend: &'static str,
 ) -> Result<(), StartError> {
-    let unreachable = |reason: &str| Err(StartError::Unreachable { backend, reason: reason.to_owned() });
-    match timeout(CALL_DEADLINE * 2, lock.send(AwaitSession)).await {
-        Ok(Ok(Ok(()))) => {}
-        Ok(Ok(Err(reason))) => return unreachable(&reason),
-        Ok(Err(_)) => return Err(StartError::Died),
-        Err(_) => return unreachable("it did not answer within the deadline"),
+    let until = connect_timeout.map(|timeout| Instant::now() + timeout);
+    let mut reason = "it did not answer within the deadline".to_owned();
+    loop {
+        let opened = lock.send(AwaitSession);
+        let opened = match until {
+            Some(until) => timeout_at(until, opened).await,
+            None => Ok(opened.await),
+        };
+        match opened {
+            Ok(Ok(Ok(()))) => return Ok(()),
+            Ok(Ok(Err(LockError::Refused { reason }))) if until.is_some() => {
+                return Err(StartError::Refused { backend, reason });
+            }
+            Ok(Ok(Err(error))) => reason = error.to_string(),
+            Ok(Err(_)) => return Err(StartError::Died),
+            Err(_) => return Err(StartError::Unreachable { backend, reason }),
+        }
     }
-    match supervisor.send(AddJobs(jobs)).await {
-        Ok(Ok(_)) => Ok(()),
+}
+
+async fn add_first(supervisor: &Addr<SupervisorActor>, jobs: Vec<Job>) -> Result<(), StartError> {
+    match supervisor.send(AddFirstJobs(jobs)).await {
+        Ok(Ok(())) => Ok(()),
         Ok(Err(AddError::Invalid(faults) | AddError::Exists(faults))) => Err(StartError::Invalid(faults)),
         Ok(Err(AddError::ShuttingDown)) | Err(_) => Err(StartError::Died),
     }

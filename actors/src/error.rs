@@ -164,8 +164,16 @@ pub enum StartError {
     /// Something is wrong with the jobs or the options: everything at once.
     #[error("{0}")]
     Invalid(Faults),
-    /// The store could not be reached.
-    #[error("the {backend} store did not open a session: {reason}")]
+    /// The store refuses this node, and asking again would not help: the reason names the cure.
+    #[error("the {backend} store refuses this node: {reason}")]
+    Refused {
+        /// What the store is called.
+        backend: &'static str,
+        /// What happened.
+        reason: String,
+    },
+    /// The store could not be reached before the connect timeout was over.
+    #[error("the {backend} store could not be reached: {reason}")]
     Unreachable {
         /// What the store is called.
         backend: &'static str,

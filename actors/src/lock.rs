@@ -22,7 +22,8 @@ use futures_util::{
 use tokio::sync::oneshot;
 
 use crate::{
-    contained::{NoAnswer, contained},
+    CALL_DEADLINE,
+    contained::{NoAnswer, contained, contained_within},
     core::job::{Advance, Input},
     election::{ElectionActor, TermRefused},
     event::{EventKind, Outcome},
@@ -30,8 +31,8 @@ use crate::{
     name::{FencingToken, JobName, LockKey, RunId, Term},
     node::{JobRef, Node},
     port::{
-        ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, LockError, Locker, LostRun,
-        Moved, Session, TickClaim, Verdict,
+        ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, LockError, Locker,
+        LostRun, Moved, Session, Standing, TickClaim, Verdict,
     },
     supervisor::SessionNews,
 };
@@ -43,6 +44,8 @@ pub(crate) const BATCH_MAX: usize = 1_024;
 pub(crate) const REOPEN_MIN: Duration = Duration::from_millis(250);
 /// The longest pause before another session is opened.
 pub(crate) const REOPEN_MAX: Duration = Duration::from_secs(5);
+/// The deadline of opening a session, which may have to change the store's schema first, or wait for a node that does.
+pub(crate) const OPEN_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Asks the store for a run. The answer goes to the job's machine.
 pub(crate) struct ClaimRun {
@@ -81,6 +84,11 @@ pub(crate) struct TakeAsks;
 #[rtype(result = "Result<Vec<Enrolled>, LockError>")]
 pub(crate) struct EnrolJobs(pub(crate) Vec<Enrolment>);
 
+/// Asks what the leader does with jobs.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<Standing>, LockError>")]
+pub(crate) struct InquireJobs(pub(crate) Vec<Inquiry>);
+
 /// Says that jobs were removed on purpose.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -94,9 +102,9 @@ pub(crate) struct WithdrawJobs {
 #[rtype(result = "Result<Vec<LostRun>, LockError>")]
 pub(crate) struct CloseLostRuns;
 
-/// Answers when the first session is open, or why it is not.
+/// Answers when a session is open, or when the next attempt to open one fails.
 #[derive(Message)]
-#[rtype(result = "Result<(), String>")]
+#[rtype(result = "Result<(), LockError>")]
 pub(crate) struct AwaitSession;
 
 /// Asks how the actor is.
@@ -128,7 +136,8 @@ pub(crate) struct LockActor {
     election: Addr<ElectionActor>,
     session: Option<Session>,
     reopenings: u32,
-    first_session: FirstSession,
+    /// Who waits for a session.
+    awaiting: Vec<oneshot::Sender<Result<(), LockError>>>,
     claims: VecDeque<ClaimRun>,
     moves: VecDeque<AdvanceCursor>,
     ends: VecDeque<Completion>,
@@ -139,11 +148,6 @@ pub(crate) struct LockActor {
     closing: Option<oneshot::Sender<()>>,
 }
 
-enum FirstSession {
-    Awaited(Vec<oneshot::Sender<Result<(), String>>>),
-    Known(Result<(), String>),
-}
-
 impl LockActor {
     pub(crate) fn new(node: Arc<Node>, locker: Arc<dyn Locker>, election: Addr<ElectionActor>) -> Self {
         Self {
@@ -152,7 +156,7 @@ impl LockActor {
             election,
             session: None,
             reopenings: 0,
-            first_session: FirstSession::Awaited(Vec::new()),
+            awaiting: Vec::new(),
             claims: VecDeque::new(),
             moves: VecDeque::new(),
             ends: VecDeque::new(),
@@ -165,17 +169,17 @@ impl LockActor {
 
     fn open_session(&mut self, ctx: &mut Context<Self>) {
         let locker = self.locker.clone();
-        let call = async move { call(async { locker.open().await }).await };
+        let call = async move { call_within(OPEN_DEADLINE, async { locker.open().await }).await };
         ctx.spawn(call.into_actor(self).map(|opened, actor, ctx| actor.on_opened(opened, ctx)));
     }
 
     fn on_opened(&mut self, opened: Result<Session, LockError>, ctx: &mut Context<Self>) {
-        let known = opened.as_ref().map(drop).map_err(ToString::to_string);
-        if let FirstSession::Awaited(waiting) =
-            std::mem::replace(&mut self.first_session, FirstSession::Known(known.clone()))
-        {
+        for waiting in self.awaiting.drain(..) {
             // Whoever waited may have given up.
-            waiting.into_iter().for_each(|reply| drop(reply.send(known.clone())));
+            let _ = waiting.send(opened.as_ref().map(drop).map_err(Clone::clone));
+        }
+        if self.closing.is_some() {
+            return;
         }
         match opened {
             Ok(session) => {
@@ -460,7 +464,14 @@ fn cursor_move(AdvanceCursor { job, advance }: &AdvanceCursor) -> CursorMove {
 }
 
 async fn call<T>(call: impl Future<Output = Result<T, LockError>>) -> Result<T, LockError> {
-    match contained(call).await {
+    call_within(CALL_DEADLINE, call).await
+}
+
+async fn call_within<T>(
+    deadline: Duration,
+    call: impl Future<Output = Result<T, LockError>>,
+) -> Result<T, LockError> {
+    match contained_within(deadline, call).await {
         Ok(answer) => answer,
         // Whatever it asked may have been done.
         Err(NoAnswer::Deadline | NoAnswer::Panic) => Err(LockError::Timeout),
@@ -551,6 +562,17 @@ impl Handler<EnrolJobs> for LockActor {
     }
 }
 
+impl Handler<InquireJobs> for LockActor {
+    type Result = ResponseFuture<Result<Vec<Standing>, LockError>>;
+
+    fn handle(&mut self, InquireJobs(jobs): InquireJobs, _: &mut Self::Context) -> Self::Result {
+        let locker = self.locker.clone();
+        Box::pin(
+            async move { call(async { locker.inquire(&jobs).await }).await.and_then(one_each(jobs.len())) },
+        )
+    }
+}
+
 impl Handler<WithdrawJobs> for LockActor {
     type Result = ();
 
@@ -575,20 +597,16 @@ impl Handler<CloseLostRuns> for LockActor {
 }
 
 impl Handler<AwaitSession> for LockActor {
-    type Result = ResponseFuture<Result<(), String>>;
+    type Result = ResponseFuture<Result<(), LockError>>;
 
     fn handle(&mut self, _: AwaitSession, _: &mut Self::Context) -> Self::Result {
-        match &mut self.first_session {
-            FirstSession::Known(known) => {
-                let known = known.clone();
-                Box::pin(async move { known })
-            }
-            FirstSession::Awaited(waiting) => {
-                let (reply, known) = oneshot::channel();
-                waiting.push(reply);
-                Box::pin(async move { known.await.unwrap_or_else(|_| Err("the lock actor died".to_owned())) })
-            }
+        if self.session.is_some() {
+            return Box::pin(async { Ok(()) });
         }
+        let (reply, opened) = oneshot::channel();
+        self.awaiting.push(reply);
+        let died = || LockError::Unavailable { reason: "the lock actor died".to_owned() };
+        Box::pin(async move { opened.await.unwrap_or_else(|_| Err(died())) })
     }
 }
 

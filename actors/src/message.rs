@@ -1,6 +1,6 @@
 //! What an application says to the supervisor.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use actix::Message;
 use serde::Serialize;
@@ -11,21 +11,83 @@ use crate::{
     error::{AddError, RemoveError, TriggerError},
     job::JobStatus,
     name::{JobName, NodeId, RunId, Term},
-    port::Role,
+    port::{Role, Standing},
 };
 
 /// The most jobs in one page of a listing, or of an enrolment.
 pub const PAGE_MAX: usize = 1_024;
 
-/// Adds one job.
+/// Adds one job to this node, and answers who fires it.
+///
+/// Definitions in code are each node's own: a job that is added on a follower fires only if the leader holds it as well.
 #[derive(Message)]
-#[rtype(result = "Result<JobName, AddError>")]
+#[rtype(result = "Result<Added, AddError>")]
 pub struct AddJob(pub Job);
 
 /// Adds all of the jobs, or none.
 #[derive(Message)]
-#[rtype(result = "Result<Vec<JobName>, AddError>")]
+#[rtype(result = "Result<Vec<Added>, AddError>")]
 pub struct AddJobs(pub Vec<Job>);
+
+/// A job that was added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Added {
+    /// The job.
+    pub job: JobName,
+    /// Who fires it.
+    #[serde(flatten)]
+    pub scheduled: Scheduled,
+}
+
+/// Who fires a job that was added, as it stood then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "scheduled", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Scheduled {
+    /// This node: it leads, or the job is [`Local`](crate::Fires::Local).
+    Here,
+    /// The leader, another node, which holds it as well.
+    ByLeader,
+    /// Nobody yet: no node leads. The next leader does if it holds the job.
+    NoLeader,
+    /// Nobody yet: the leader, another node, does not hold the job. Add it there too; it fires as soon as a node that
+    /// holds it leads.
+    NotHeld,
+    /// The leader, another node, fires a job of this name by another schedule.
+    OtherSchedule,
+    /// It is not known: the store did not answer.
+    Unknown {
+        /// What happened, without passwords or connection strings.
+        reason: String,
+    },
+}
+
+impl From<Standing> for Scheduled {
+    fn from(standing: Standing) -> Self {
+        match standing {
+            Standing::Scheduled => Self::ByLeader,
+            Standing::OtherSchedule => Self::OtherSchedule,
+            Standing::NotHeld => Self::NotHeld,
+            Standing::NoLeader => Self::NoLeader,
+        }
+    }
+}
+
+impl fmt::Display for Scheduled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Here => f.write_str("scheduled by this node"),
+            Self::ByLeader => f.write_str("scheduled by the leader"),
+            Self::NoLeader => f.write_str("not scheduled yet: no node leads"),
+            Self::NotHeld => {
+                f.write_str("not scheduled: the leader does not hold this job; add it there too")
+            }
+            Self::OtherSchedule => f.write_str("scheduled by the leader, but by another schedule"),
+            Self::Unknown { reason } => write!(f, "not known to be scheduled: {reason}"),
+        }
+    }
+}
 
 /// Which jobs are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]

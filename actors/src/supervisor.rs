@@ -5,13 +5,14 @@
 //! with the store page by page and resumes each from its cursor. It shuts the node down in order. Nothing of it
 //! survives a restart of the engine but what the store keeps.
 
+mod adding;
 mod dying;
 mod health;
 mod leading;
 mod shutdown;
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     ops::Bound,
     sync::Arc,
     time::Duration,
@@ -23,6 +24,7 @@ use futures_util::future::join_all;
 use tokio::{sync::oneshot, time::timeout};
 
 pub(crate) use self::{
+    adding::{AddFirstJobs, define_all},
     dying::{JobDied, JobRetired, Undelivered},
     leading::{LeadershipChanged, SessionNews},
 };
@@ -33,15 +35,15 @@ pub use self::{
 use crate::{
     CALL_DEADLINE,
     core::{job::Input, policy::Fires},
-    definition::{Definition, Job},
+    definition::Definition,
     drain::ShutdownReport,
     election::ElectionActor,
-    error::{AddError, Fault, Faults, RemoveError, TriggerError},
+    error::{RemoveError, TriggerError},
     event::EventKind,
     job::{JobActor, JobState, JobStatus, Letter, Remains, Retire, Status, Trigger},
     listener::{Listen, ListenerActor},
     lock::WithdrawJobs,
-    message::{AddJob, AddJobs, JobDetails, JobPage, ListJobs, PAGE_MAX, RemoveJobs, Selector, TriggerJob},
+    message::{JobDetails, JobPage, ListJobs, PAGE_MAX, RemoveJobs, Selector, TriggerJob},
     name::{JobName, RunId, Term},
     node::{JobRef, Node},
 };
@@ -112,32 +114,6 @@ impl SupervisorActor {
 
     fn publish(&self, kind: impl FnOnce() -> EventKind) {
         self.node().publisher.publish(kind);
-    }
-
-    fn add(&mut self, jobs: Vec<Job>, ctx: &mut Context<Self>) -> Result<Vec<JobName>, AddError> {
-        if !matches!(self.phase, Phase::Running) {
-            return Err(AddError::ShuttingDown);
-        }
-        let now = self.node().clock.now();
-        let (definitions, mut faults) = define_all(jobs, now);
-        let invalid = !faults.is_empty();
-        let existing = definitions.iter().filter(|definition| self.jobs.contains_key(&definition.name));
-        faults.extend(existing.map(|definition| duplicate(&definition.name)));
-        Faults::check(faults)
-            .map_err(|faults| if invalid { AddError::Invalid(faults) } else { AddError::Exists(faults) })?;
-
-        let names: Vec<_> = definitions.iter().map(|definition| definition.name.clone()).collect();
-        for definition in definitions {
-            let name = definition.name.clone();
-            let fires = definition.policies.fires;
-            let job = self.start_actor(Arc::new(definition), move |job| Remains::none(&job.definition, now));
-            self.publish(|| EventKind::JobAdded { job: name.clone() });
-            self.resume(&job, fires, now);
-            self.jobs.insert(name, Entry { job, restarts: Restarts::default(), broken: false });
-        }
-        self.node().meters.jobs.set(self.jobs.len() as f64);
-        self.enrol(ctx);
-        Ok(names)
     }
 
     fn start_actor<R>(&mut self, definition: Arc<Definition>, remains: R) -> Arc<JobRef>
@@ -212,26 +188,6 @@ impl SupervisorActor {
 /// A job's mailbox takes its messages without waiting whatever its capacity; this bounds those who do wait.
 const JOB_MAILBOX: usize = 16;
 
-/// Checks all jobs, and that no name is given twice.
-pub(crate) fn define_all(jobs: Vec<Job>, now: DateTime<Utc>) -> (Vec<Definition>, Vec<Fault>) {
-    let mut definitions = Vec::with_capacity(jobs.len());
-    let mut faults = Vec::new();
-    for job in jobs {
-        match job.define(now) {
-            Ok(definition) => definitions.push(definition),
-            Err(found) => faults.extend(found.into_vec()),
-        }
-    }
-    let mut seen = HashSet::with_capacity(definitions.len());
-    faults.extend(definitions.iter().filter(|one| !seen.insert(&one.name)).map(|one| duplicate(&one.name)));
-    (definitions, faults)
-}
-
-fn duplicate(name: &JobName) -> Fault {
-    let rule = "a job of this name exists";
-    Fault::new("job name", name.as_str(), rule, "choose another name, or remove that job first")
-}
-
 impl Actor for SupervisorActor {
     type Context = Context<Self>;
 
@@ -249,23 +205,6 @@ impl Actor for SupervisorActor {
             // The engine waits for it, unless it is gone as well.
             let _ = stopped.send(report);
         }
-    }
-}
-
-impl Handler<AddJob> for SupervisorActor {
-    type Result = Result<JobName, AddError>;
-
-    fn handle(&mut self, AddJob(job): AddJob, ctx: &mut Self::Context) -> Self::Result {
-        let mut names = self.add(vec![job], ctx)?;
-        Ok(names.pop().expect("invariant: one job, one name"))
-    }
-}
-
-impl Handler<AddJobs> for SupervisorActor {
-    type Result = Result<Vec<JobName>, AddError>;
-
-    fn handle(&mut self, AddJobs(jobs): AddJobs, ctx: &mut Self::Context) -> Self::Result {
-        self.add(jobs, ctx)
     }
 }
 

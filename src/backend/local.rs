@@ -7,7 +7,8 @@ use callsheet_actors::{
     core::ledger::Ledger,
     port::{
         Backend, Campaign, ClaimRequest, Clock, Completed, Completion, CursorMove, ElectError, Elector,
-        Enrolled, Enrolment, Grant, LockError, Locker, LostRun, Moved, Renewal, Session, Verdict,
+        Enrolled, Enrolment, Grant, Inquiry, LockError, Locker, LostRun, Moved, Renewal, Session, Standing,
+        Verdict,
     },
 };
 use chrono::{DateTime, Utc};
@@ -117,6 +118,10 @@ impl Locker for Local {
 
     fn enrol<'a>(&'a self, jobs: &'a [Enrolment]) -> BoxFuture<'a, Result<Vec<Enrolled>, LockError>> {
         self.call(|ledger, _, now| jobs.iter().map(|job| ledger.enrol(now, job)).collect())
+    }
+
+    fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>> {
+        self.call(|ledger, _, _| jobs.iter().map(|job| ledger.standing(job)).collect())
     }
 
     fn withdraw<'a>(&'a self, term: Term, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>> {

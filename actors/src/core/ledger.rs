@@ -15,8 +15,8 @@ use crate::{
     event::Outcome,
     name::{FencingToken, JobName, LockKey, RunId, Term},
     port::{
-        ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, LostRun, Moved, Session, Skips,
-        TickClaim, Verdict,
+        ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, LostRun, Moved,
+        Session, Skips, Standing, TickClaim, Verdict,
     },
 };
 
@@ -67,6 +67,8 @@ struct JobRow {
     schedule: u64,
     /// The run of the tick at the cursor.
     run: Option<RunId>,
+    /// The term under which it was last enrolled.
+    term: Term,
     withdrawn: bool,
 }
 
@@ -149,25 +151,38 @@ impl Ledger {
         if !self.is_led(job.term) {
             return Enrolled::Deposed { term: Term(self.newest) };
         }
+        let term = job.term;
         let schedule = digest(&job.schedule);
         let row = self.jobs.get_mut(&job.job);
         let cursor = match row {
             Some(row) if !row.withdrawn && row.schedule == schedule => {
+                row.term = term;
                 return Enrolled::Done { cursor: row.cursor };
             }
             Some(row) => {
                 // A new or changed job owes ticks only from now on, and its cursor never goes back.
-                *row = JobRow { cursor: row.cursor.max(now), schedule, run: None, withdrawn: false };
+                *row = JobRow { cursor: row.cursor.max(now), schedule, run: None, term, withdrawn: false };
                 row.cursor
             }
             None => {
-                self.jobs
-                    .insert(job.job.clone(), JobRow { cursor: now, schedule, run: None, withdrawn: false });
+                let row = JobRow { cursor: now, schedule, run: None, term, withdrawn: false };
+                self.jobs.insert(job.job.clone(), row);
                 now
             }
         };
         self.record(|| Record::Enrolled { job: job.job.clone(), cursor });
         Enrolled::Done { cursor }
+    }
+
+    /// What the leader does with a job.
+    pub fn standing(&self, Inquiry { job, schedule }: &Inquiry) -> Standing {
+        let row = self.jobs.get(job).filter(|row| row.term.0 == self.newest && !row.withdrawn);
+        match row {
+            _ if !self.led => Standing::NoLeader,
+            None => Standing::NotHeld,
+            Some(row) if row.schedule != digest(schedule) => Standing::OtherSchedule,
+            Some(_) => Standing::Scheduled,
+        }
     }
 
     /// Keeps the cursor of a job that the leader of `term` removed, up to a bound.

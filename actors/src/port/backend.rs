@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Elector, Locker};
+use super::{Clock, Elector, Locker};
 use crate::{error::Fault, name::NodeId};
 
 /// An elector and a locker on one store: a term means something only in the store that granted it.
@@ -23,6 +23,12 @@ pub trait Backend: Send + Sync + 'static {
     /// makes one, and the store knows none.
     fn node(&self) -> Option<NodeId> {
         None
+    }
+
+    /// The node's clocks, told once, before anything is opened. A store with a clock of its own measures against them how
+    /// much the node's is ahead: see [`Locker::clock_ahead`]. Default: nothing is measured.
+    fn set_clock(&self, clock: Arc<dyn Clock>) {
+        let _ = clock;
     }
 
     /// The elector of this node.

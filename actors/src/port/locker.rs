@@ -237,6 +237,28 @@ pub enum Enrolled {
     },
 }
 
+/// A job as a node holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inquiry {
+    /// The job.
+    pub job: JobName,
+    /// Its schedule in words.
+    pub schedule: String,
+}
+
+/// What the leader does with a job that another node holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It schedules it, by the same schedule.
+    Scheduled,
+    /// It schedules a job of this name by another schedule.
+    OtherSchedule,
+    /// It does not hold it.
+    NotHeld,
+    /// Nobody leads.
+    NoLeader,
+}
+
 /// A run whose session died before it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostRun {
@@ -266,7 +288,8 @@ pub trait Locker: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`LockError`]: no session is open; ask again later.
+    /// * [`LockError::Unavailable`], [`LockError::Timeout`]: no session is open; ask again later.
+    /// * [`LockError::Refused`]: no session is open, and none will be until somebody changes something.
     ///
     /// # Cancel safety
     ///
@@ -299,6 +322,13 @@ pub trait Locker: Send + Sync + 'static {
     ///
     /// [`LockError::Timeout`], [`LockError::SessionLost`]: ask again, it does no harm.
     fn enrol<'a>(&'a self, jobs: &'a [Enrolment]) -> BoxFuture<'a, Result<Vec<Enrolled>, LockError>>;
+
+    /// Answers what the leader, whoever it is, does with `jobs`, as it stands now. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Timeout`], [`LockError::SessionLost`]: it is not known.
+    fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>>;
 
     /// Says, as the leader of `term`, that jobs were removed on purpose. Their cursors are kept as a lower bound for a job
     /// of the same name. If the term is over, nothing changes: its successor decides which jobs there are.
@@ -357,10 +387,18 @@ pub trait Locker: Send + Sync + 'static {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
-    /// No session was opened. Nothing was asked, nothing is held.
+    /// No session was opened, and waiting may help: the store is not there, or is not ready. Nothing was asked, nothing
+    /// is held.
     #[error("{reason}")]
     Unavailable {
         /// What happened and what would mend it, without passwords or connection strings.
+        reason: String,
+    },
+    /// No session was opened: the store refuses this node, and asking again does not help until somebody changes
+    /// something. Nothing was asked, nothing is held.
+    #[error("{reason}")]
+    Refused {
+        /// What is refused and what would mend it, without passwords or connection strings.
         reason: String,
     },
     /// No answer within the deadline: what was asked may have been done or not.

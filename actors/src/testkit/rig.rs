@@ -21,7 +21,7 @@ use crate::{
     engine::{Engine, EngineOptions},
     error::AddError,
     event::EventKind,
-    message::{AddJob, Shutdown},
+    message::{AddJob, Added, Shutdown},
     name::{JobName, NodeId, RunId},
     port::{Clock, Schedule, Spawner},
     supervisor::SupervisorActor,
@@ -203,7 +203,7 @@ impl Rig {
     /// # Errors
     ///
     /// As for [`AddJob`].
-    pub async fn add(&mut self, node: Node, job: Job) -> Result<JobName, AddError> {
+    pub async fn add(&mut self, node: Node, job: Job) -> Result<Added, AddError> {
         self.schedules.extend(job.audited());
         self.send(node, AddJob(job)).await
     }

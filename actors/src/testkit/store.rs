@@ -18,7 +18,8 @@ use crate::{
     name::{JobName, NodeId, Term},
     port::{
         Backend, Campaign, ClaimRequest, Clock, Completed, Completion, CursorMove, ElectError, Elector,
-        Enrolled, Enrolment, Grant, Lease, LockError, Locker, LostRun, Moved, Renewal, Session, Verdict,
+        Enrolled, Enrolment, Grant, Inquiry, Lease, LockError, Locker, LostRun, Moved, Renewal, Session,
+        Standing, Verdict,
     },
     testkit::VirtualClock,
 };
@@ -417,6 +418,16 @@ impl Locker for StoreBackend {
     fn enrol<'a>(&'a self, jobs: &'a [Enrolment]) -> BoxFuture<'a, Result<Vec<Enrolled>, LockError>> {
         self.with_session(|state, _, now| jobs.iter().map(|job| state.ledger.enrol(now, job)).collect())
             .boxed()
+    }
+
+    fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>> {
+        self.with_session(|state, _, _| {
+            // A term whose holder is gone or out of its lease stands until somebody looks.
+            let led = state.leader.is_some();
+            let standing = |job| if led { state.ledger.standing(job) } else { Standing::NoLeader };
+            jobs.iter().map(standing).collect()
+        })
+        .boxed()
     }
 
     fn withdraw<'a>(&'a self, term: Term, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>> {

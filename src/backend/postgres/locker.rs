@@ -5,11 +5,11 @@ use std::{collections::HashSet, hash::Hash, sync::Arc, time::Duration};
 use callsheet_actors::{
     FencingToken, FireTime, JobName, RunId, Term,
     port::{
-        ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, LockError, Locker, LostRun,
-        Moved, Session, Verdict,
+        ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, LockError, Locker,
+        LostRun, Moved, Session, Standing, Verdict,
     },
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::sleep;
 use tokio_postgres::{Error, Row};
@@ -71,6 +71,10 @@ impl Locker for PostgresLocker {
         .boxed()
     }
 
+    fn clock_ahead(&self) -> TimeDelta {
+        self.shared.clocks.ahead()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         async move {
             let open = self.shared.current().take();
@@ -90,6 +94,26 @@ impl Locker for PostgresLocker {
                 .into_iter()
                 .map(|answer| answer.ok_or(LockError::Timeout))
                 .collect()
+        }
+        .boxed()
+    }
+
+    fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>> {
+        async move {
+            let session = self.session()?;
+            let names: Vec<_> = jobs.iter().map(|job| job.job.as_str()).collect();
+            let schedules: Vec<_> = jobs.iter().map(|job| job.schedule.as_str()).collect();
+            let statement = &session.statements.inquire;
+            let rows = session.ask(statement, &[&session.settings.scope, &names, &schedules]).await;
+            read(&rows.map_err(Refusal::into_lock_error)?, |row| {
+                let standing: &str = row.try_get("standing")?;
+                Ok(match standing {
+                    "no leader" => Standing::NoLeader,
+                    "not held" => Standing::NotHeld,
+                    "other schedule" => Standing::OtherSchedule,
+                    _ => Standing::Scheduled,
+                })
+            })
         }
         .boxed()
     }

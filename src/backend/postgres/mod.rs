@@ -4,11 +4,13 @@
 //! *session* carries the beacon, a lock by which others see that the node lives, and every claim; the *leadership* is held or
 //! waited for. What a node holds is rows that name its beacon, so that any number of jobs and keys costs no more locks.
 //!
+//! * `clock`: how far the node's clock is from the server's.
 //! * `session`: connections, beacon, heartbeats; what makes them lost.
 //! * `locker`, `elector`: the two ports.
 //! * `sql`: every statement, what it locks, and why.
 //! * `settings`, `failure`, `migrations`: what a node is told, what it says when it fails, the schema.
 
+mod clock;
 mod elector;
 mod failure;
 mod locker;
@@ -28,10 +30,10 @@ use std::{
 
 use callsheet_actors::{
     Fault, NodeId,
-    port::{Backend, Elector, LockError, Locker, Session},
+    port::{Backend, Clock, Elector, LockError, Locker, Session},
 };
 
-use self::{session::OpenSession, settings::Settings};
+use self::{clock::Clocks, session::OpenSession, settings::Settings};
 
 /// Many nodes on one PostgreSQL database, version 14 or newer: each tick runs once, whoever dies.
 ///
@@ -60,7 +62,12 @@ impl Postgres {
     }
 
     fn with(settings: Settings) -> Self {
-        let shared = Shared { settings, current: Mutex::default(), migrated: AtomicBool::new(false) };
+        let shared = Shared {
+            settings,
+            clocks: Arc::default(),
+            current: Mutex::default(),
+            migrated: AtomicBool::new(false),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -117,6 +124,10 @@ impl Backend for Postgres {
         Some(self.shared.settings.node)
     }
 
+    fn set_clock(&self, clock: Arc<dyn Clock>) {
+        self.shared.clocks.set(clock);
+    }
+
     fn elector(&self) -> Arc<dyn Elector> {
         Arc::new(elector::PostgresElector { shared: self.shared.clone() })
     }
@@ -129,6 +140,7 @@ impl Backend for Postgres {
 /// What the elector and the locker of a node share. Dropping the last of them ends the session.
 struct Shared {
     settings: Settings,
+    clocks: Arc<Clocks>,
     current: Mutex<Option<Arc<OpenSession>>>,
     migrated: AtomicBool,
 }
@@ -150,7 +162,7 @@ impl Shared {
             return Err(LockError::Unavailable { reason: fault.to_string() });
         }
         let migrate = self.settings.migrate && !self.migrated.load(Ordering::Relaxed);
-        let opened = OpenSession::open(self.settings.clone(), migrate).await;
+        let opened = OpenSession::open(self.settings.clone(), self.clocks.clone(), migrate).await;
         let opened = opened.map_err(|reason| LockError::Unavailable { reason })?;
         self.migrated.store(true, Ordering::Relaxed);
         let session = opened.id();

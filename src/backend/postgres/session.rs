@@ -17,6 +17,7 @@ use tokio_postgres::{Client, Error, NoTls, Row, Statement, types::ToSql};
 use uuid::Uuid;
 
 use super::{
+    clock::Clocks,
     elector::Leadership,
     failure, migrations,
     settings::{Purpose, Settings},
@@ -35,6 +36,7 @@ pub(super) struct OpenSession {
     pub(super) beacon: i64,
     pub(super) statements: Statements,
     pub(super) leadership: tokio::sync::Mutex<Option<Leadership>>,
+    clocks: Arc<Clocks>,
     client: Arc<Client>,
     loss: watch::Sender<Loss>,
     /// Up to here the server has certainly not ended the session for its silence.
@@ -44,6 +46,7 @@ pub(super) struct OpenSession {
 /// The statements of a session, prepared once.
 pub(super) struct Statements {
     pub(super) enrol: Statement,
+    pub(super) inquire: Statement,
     pub(super) withdraw: Statement,
     pub(super) make_keys: Statement,
     pub(super) claim: Statement,
@@ -57,7 +60,11 @@ pub(super) struct Statements {
 
 impl OpenSession {
     /// Connects, migrates if need be, and lights a beacon.
-    pub(super) async fn open(settings: Settings, migrate: bool) -> Result<Arc<Self>, String> {
+    pub(super) async fn open(
+        settings: Settings,
+        clocks: Arc<Clocks>,
+        migrate: bool,
+    ) -> Result<Arc<Self>, String> {
         if migrate {
             let (ends, _) = watch::channel(None);
             let mut client = connect(&settings, Purpose::Migration, &ends).await?;
@@ -67,7 +74,7 @@ impl OpenSession {
         let (loss, _) = watch::channel(None);
         let started = Instant::now();
         let client = connect(&settings, Purpose::Session, &loss).await?;
-        let pid = inspect(&client).await?;
+        let pid = inspect(&client, &clocks).await?;
         // The low half of a random UUID: 62 random bits.
         let beacon = Uuid::new_v4().as_u64_pair().1.cast_signed();
         let refused = |error| failure::refusal(&error);
@@ -89,6 +96,7 @@ impl OpenSession {
         let heart = Heart {
             client: client.clone(),
             beat: statements.heartbeat.clone(),
+            clocks: clocks.clone(),
             pid,
             lease: settings.lease,
             trust: settings.trust(),
@@ -96,7 +104,7 @@ impl OpenSession {
         };
         tokio::spawn(heart.run(started, loss.clone()));
         let leadership = tokio::sync::Mutex::default();
-        Ok(Arc::new(Self { settings, beacon, statements, leadership, client, loss, trusted_until }))
+        Ok(Arc::new(Self { settings, clocks, beacon, statements, leadership, client, loss, trusted_until }))
     }
 
     /// The session's id: its beacon, which no other session ever has.
@@ -107,7 +115,7 @@ impl OpenSession {
     /// Connects the second connection, which ends with this session.
     pub(super) async fn connect_leadership(&self) -> Result<Client, String> {
         let client = connect(&self.settings, Purpose::Leadership, &self.loss).await?;
-        inspect(&client).await?;
+        inspect(&client, &self.clocks).await?;
         Ok(client)
     }
 
@@ -216,6 +224,7 @@ impl Statements {
     async fn prepare(client: &Client) -> Result<Self, Error> {
         let (
             enrol,
+            inquire,
             withdraw,
             make_keys,
             claim,
@@ -227,6 +236,7 @@ impl Statements {
             heartbeat,
         ) = tokio::try_join!(
             client.prepare(sql::ENROL),
+            client.prepare(sql::INQUIRE),
             client.prepare(sql::WITHDRAW),
             client.prepare(sql::MAKE_KEYS),
             client.prepare(sql::CLAIM),
@@ -239,6 +249,7 @@ impl Statements {
         )?;
         Ok(Self {
             enrol,
+            inquire,
             withdraw,
             make_keys,
             claim,
@@ -256,6 +267,7 @@ impl Statements {
 struct Heart {
     client: Arc<Client>,
     beat: Statement,
+    clocks: Arc<Clocks>,
     pid: i32,
     lease: Duration,
     trust: Duration,
@@ -270,10 +282,14 @@ impl Heart {
             loop {
                 sleep_until(heard + self.lease / BEATS_PER_LEASE).await;
                 let sent = Instant::now();
+                let read = self.clocks.read();
                 // Trusted from the start of the last beat that was answered, for less than the server's lease.
                 match timeout_at(heard + self.trust, self.client.query_one(&self.beat, &[])).await {
                     Ok(Ok(row)) if row.try_get("pid").is_ok_and(|pid: i32| pid == self.pid) => {
                         heard = sent;
+                        if let Ok(now) = row.try_get("now") {
+                            self.clocks.measure(&read, now);
+                        }
                         *self.trusted_until.lock().unwrap_or_else(PoisonError::into_inner) =
                             sent + self.trust;
                     }
@@ -332,9 +348,11 @@ async fn connect(
 }
 
 /// Refuses a server that cannot coordinate. Answers the id of its process.
-async fn inspect(client: &Client) -> Result<i32, String> {
+async fn inspect(client: &Client, clocks: &Clocks) -> Result<i32, String> {
     let refused = |error| failure::refusal(&error);
+    let read = clocks.read();
     let row = client.query_one(sql::INSPECT, &[]).await.map_err(refused)?;
+    clocks.measure(&read, row.try_get("now").map_err(refused)?);
     let version: i32 = row.try_get("version").map_err(refused)?;
     if version < VERSION_MIN {
         return Err(format!("the server is PostgreSQL {}; it must be 14 or newer", version / 10_000));

@@ -13,18 +13,20 @@
 //!
 //! `READ COMMITTED` is taken for granted: a row that was locked is read again as it is then.
 
-/// Whether this server can coordinate: its version, whether it is a standby, whether it is read-only, its process.
+/// Whether this server can coordinate: its version, whether it is a standby, whether it is read-only, its process; and its
+/// clock.
 pub(super) const INSPECT: &str = "
 SELECT current_setting('server_version_num')::int4 AS version,
        pg_is_in_recovery() AS standby,
        current_setting('transaction_read_only') = 'on' AS read_only,
-       pg_backend_pid() AS pid";
+       pg_backend_pid() AS pid,
+       clock_timestamp() AS now";
 
 /// Takes the beacon. The key is random and never used again, so there is nobody to wait for.
 pub(super) const LIGHT_BEACON: &str = "SELECT pg_try_advisory_lock($1) AS lit";
 
-/// Keeps the session's lease, and notices a pooler that changes the server process between transactions.
-pub(super) const HEARTBEAT: &str = "SELECT pg_backend_pid() AS pid";
+/// Keeps the session's lease, notices a pooler that changes the server process between transactions, and reads the clock.
+pub(super) const HEARTBEAT: &str = "SELECT pg_backend_pid() AS pid, clock_timestamp() AS now";
 
 /// The lock that serialises migrations of one schema ($1).
 pub(super) const MIGRATION_LOCK: &str =
@@ -97,6 +99,19 @@ WITH term AS MATERIALIZED (
 )
 SELECT a.job, e.cursor, coalesce((SELECT epoch FROM term), 0) AS epoch
 FROM asked a LEFT JOIN enrolled e USING (job)";
+
+/// What the leader does with jobs, as it stands now. Locks nothing. $1 scope, $2 jobs, $3 schedules.
+pub(super) const INQUIRE: &str = "
+SELECT CASE
+    WHEN l.scope IS NULL THEN 'no leader'
+    WHEN j.scope IS NULL OR j.withdrawn OR j.term <> l.epoch THEN 'not held'
+    WHEN j.schedule <> sha256(convert_to(a.schedule, 'UTF8')) THEN 'other schedule'
+    ELSE 'scheduled'
+END AS standing
+FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS a (job, schedule, ord)
+LEFT JOIN leader l ON l.scope = $1 AND l.expires_at > clock_timestamp()
+LEFT JOIN jobs j ON j.scope = $1 AND j.job = a.job
+ORDER BY a.ord";
 
 /// Says that jobs ($2) of a scope ($1) were removed by the leader of a term ($3). Locks the leader row for share until the
 /// commit, then waits for the jobs' rows, in the order of their names.

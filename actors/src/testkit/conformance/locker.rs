@@ -10,8 +10,8 @@ use crate::{
     event::Outcome,
     name::{FencingToken, JobName, LockKey, NodeId, RunId, RunIds, Term},
     port::{
-        Backend, Campaign, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Locker,
-        Moved, SkipReason, Skips, TickClaim, Verdict,
+        Backend, Campaign, ClaimRequest, Completed, Completion, CursorMove, Elector, Enrolled, Enrolment,
+        Inquiry, Locker, Moved, SkipReason, Skips, Standing, TickClaim, Verdict,
     },
 };
 
@@ -29,11 +29,12 @@ pub async fn locker(cluster: &mut impl Cluster) {
     let Campaign::Won(grant) = backend.elector().campaign().await.expect("an answer") else {
         panic!("the first node of an empty store leads");
     };
-    let suite = Suite { locker, term: grant.term, ids: RunIds::of(NodeId::random()), now };
+    let mut suite = Suite { locker, term: grant.term, ids: RunIds::of(NodeId::random()), now };
 
     suite.a_new_job_starts_at_its_creation_and_keeps_its_cursor().await;
     suite.a_changed_schedule_owes_ticks_from_the_change_on().await;
     suite.a_withdrawn_job_owes_nothing_and_its_cursor_never_goes_back().await;
+    suite.everybody_is_told_what_the_leader_schedules().await;
     suite.a_claim_takes_its_tick_once().await;
     suite.a_claim_from_the_wrong_cursor_is_told_the_right_one().await;
     suite.a_tick_that_is_not_due_must_wait().await;
@@ -47,6 +48,7 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.a_completion_needs_the_token_and_may_be_repeated().await;
     suite.skips_move_the_cursor_by_compare_and_set().await;
     suite.a_skip_cannot_reopen_a_tick().await;
+    suite.without_a_leader_nothing_is_scheduled(&*backend.elector()).await;
     suite.closing_a_session_frees_what_it_holds().await;
     if cluster.nodes_max() > 1 {
         suite.a_live_owner_is_not_robbed(cluster).await;
@@ -132,6 +134,35 @@ impl Suite {
         );
         let after = self.enrol("withdrawn", "a schedule").await;
         assert!(after > before, "a job that was withdrawn and comes back owes ticks only from then on");
+    }
+
+    async fn everybody_is_told_what_the_leader_schedules(&self) {
+        self.enrol("led", "a").await;
+        self.enrol("left", "a").await;
+        self.locker.withdraw(self.term, &[name("left")]).await.expect("an answer");
+        let held = [("led", "a"), ("led", "b"), ("left", "a"), ("unknown", "a")];
+        let held = held.map(|(job, schedule)| Inquiry { job: name(job), schedule: schedule.to_owned() });
+
+        let standings = self.locker.inquire(&held).await.expect("an answer");
+
+        let not_held = Standing::NotHeld;
+        assert_eq!(standings, [Standing::Scheduled, Standing::OtherSchedule, not_held, not_held]);
+    }
+
+    async fn without_a_leader_nothing_is_scheduled(&mut self, elector: &dyn Elector) {
+        self.enrol("leaderless", "a").await;
+        let held = [Inquiry { job: name("leaderless"), schedule: "a".to_owned() }];
+        elector.resign(self.term).await.expect("an answer");
+
+        let standings = self.locker.inquire(&held).await.expect("an answer");
+
+        assert_eq!(standings, [Standing::NoLeader]);
+        let Campaign::Won(grant) = elector.campaign().await.expect("an answer") else {
+            panic!("nobody leads");
+        };
+        self.term = grant.term;
+        let standings = self.locker.inquire(&held).await.expect("an answer");
+        assert_eq!(standings, [Standing::NotHeld], "what a former leader held is not the present one's");
     }
 
     async fn a_claim_takes_its_tick_once(&self) {

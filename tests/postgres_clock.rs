@@ -1,0 +1,109 @@
+//! The server's clock decides, whatever the node's says.
+
+#[path = "common/postgres.rs"]
+mod harness;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use callsheet::{
+    Callsheet, Job,
+    backend::Postgres,
+    port::{Backend, Clock, SystemClock},
+    schedule::every,
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::{sync::mpsc, time::timeout};
+
+use self::harness::{scope, server};
+
+/// A net under every wait.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The clock of a machine that is set wrongly.
+#[derive(Debug, Clone, Default)]
+struct Wrong {
+    ahead_secs: Arc<AtomicI64>,
+    right: SystemClock,
+}
+
+impl Wrong {
+    fn by(secs: i64) -> Self {
+        let wrong = Self::default();
+        wrong.step_to(secs);
+        wrong
+    }
+
+    fn step_to(&self, secs: i64) {
+        self.ahead_secs.store(secs, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Wrong {
+    fn now(&self) -> DateTime<Utc> {
+        self.right.now() + TimeDelta::seconds(self.ahead_secs.load(Ordering::Relaxed))
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.right.elapsed()
+    }
+}
+
+fn is_about(ahead: TimeDelta, secs: i64) -> bool {
+    // What a stalled round trip on a busy machine may add.
+    (ahead - TimeDelta::seconds(secs)).abs() < TimeDelta::seconds(2)
+}
+
+#[tokio::test]
+async fn a_session_measures_how_far_the_clock_is_and_heartbeats_notice_a_step() {
+    let clock = Wrong::by(600);
+    let backend = Postgres::new(scope("clock"), server().url()).lease(Duration::from_secs(1));
+    backend.set_clock(Arc::new(clock.clone()));
+    let locker = backend.locker();
+
+    locker.open().await.expect("a session opens");
+    assert!(is_about(locker.clock_ahead(), 600), "{} when the session opens", locker.clock_ahead());
+
+    clock.step_to(-600);
+    let noticed = async {
+        while !is_about(locker.clock_ahead(), -600) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(DEADLINE, noticed).await.unwrap_or_else(|_| panic!("{} after a step", locker.clock_ahead()));
+}
+
+#[tokio::test]
+async fn a_node_whose_clock_is_wrong_fires_on_time_by_the_servers() {
+    for ahead in [600, -600] {
+        let (fired, mut runs) = mpsc::unbounded_channel();
+        let job = Job::new("tick", every(Duration::from_millis(500))).run_with(fired, async |run, fired| {
+            // The server's clock: it runs on this machine.
+            let _ = fired.send((run.fire_time(), Utc::now()));
+        });
+        let started_at = Utc::now();
+        let jobs = Callsheet::builder()
+            .backend(Postgres::new(scope("wrong-clock"), server().url()))
+            .clock(Wrong::by(ahead))
+            .job(job)
+            .start()
+            .await
+            .expect("it starts");
+
+        for _ in 0..4 {
+            let run = timeout(DEADLINE, runs.recv()).await;
+            let (fire_time, ran_at) =
+                run.unwrap_or_else(|_| panic!("no run with a clock {ahead} s ahead")).expect("jobs run");
+            let fire_time = fire_time.expect("it is a tick");
+            assert!(fire_time > started_at, "{fire_time} is before the job was added, {started_at}");
+            assert!(ran_at >= fire_time, "early: {fire_time} ran at {ran_at}");
+            assert!(ran_at - fire_time < TimeDelta::seconds(5), "late: {fire_time} ran at {ran_at}");
+        }
+        jobs.shutdown(Duration::from_secs(5)).await;
+    }
+}
