@@ -317,7 +317,8 @@ struct Adapter {
 
 impl Adapter {
     async fn open() -> anyhow::Result<Self> {
-        let backend = Postgres::new("adapter", harness::server().url());
+        // Nobody renews the term.
+        let backend = Postgres::new("adapter", harness::server().url()).lease(Duration::from_secs(600));
         let locker = backend.locker();
         locker.open().await?;
         let Campaign::Won(grant) = backend.elector().campaign().await? else { bail!("nobody else leads") };

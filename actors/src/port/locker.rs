@@ -141,6 +141,12 @@ pub enum Verdict {
         /// How long until it is.
         wait: std::time::Duration,
     },
+    /// Somebody else, perhaps an application's own transaction, has locked what the claim needs at this moment. Nothing
+    /// changed: ask again. It is not an overlap yet.
+    Locked {
+        /// The run that held the key when it was last looked at, if its session lives.
+        holder: Option<RunId>,
+    },
     /// This claim failed alone, and it is unknown whether it was taken: ask again with the same run id.
     Unavailable {
         /// What happened, without passwords or connection strings.
@@ -170,6 +176,8 @@ pub enum Completed {
     Recorded,
     /// The run was closed by somebody else, or the key has a newer token. Nothing changed.
     Stale,
+    /// Somebody else has locked the key at this moment. Nothing changed: ask again.
+    Locked,
 }
 
 /// A move of a job's cursor over ticks that nobody runs.
@@ -203,6 +211,8 @@ pub enum Moved {
         /// The newest term.
         term: Term,
     },
+    /// Somebody else has locked the job's cursor at this moment. Nothing changed: ask again.
+    Locked,
     /// This move failed alone, and it is unknown whether it was made.
     Unavailable {
         /// What happened, without passwords or connection strings.
@@ -235,6 +245,8 @@ pub enum Enrolled {
         /// The newest term.
         term: Term,
     },
+    /// Somebody else has locked the job at this moment. Nothing changed: ask again.
+    Locked,
 }
 
 /// A job as a node holds it.
@@ -331,7 +343,8 @@ pub trait Locker: Send + Sync + 'static {
     fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>>;
 
     /// Says, as the leader of `term`, that jobs were removed on purpose. Their cursors are kept as a lower bound for a job
-    /// of the same name. If the term is over, nothing changes: its successor decides which jobs there are.
+    /// of the same name. If the term is over, nothing changes: its successor decides which jobs there are. A job that
+    /// somebody else has locked stays enrolled, which does no harm.
     ///
     /// # Errors
     ///
