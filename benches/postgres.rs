@@ -373,10 +373,10 @@ impl Adapter {
         let requests = self.requests(batch);
         let open = std::mem::take(&mut self.open);
         let started = Instant::now();
-        let (ended, verdicts) = tokio::join!(self.locker.complete(&open), self.locker.claim(&requests));
+        let answers = self.locker.round(&open, &requests, &[]).await;
         let claims = started.elapsed();
-        ensure!(ended?.iter().all(|end| *end == Completed::Recorded), "an end was refused");
-        self.open = ends(requests, verdicts?)?;
+        ensure!(answers.ended?.iter().all(|end| *end == Completed::Recorded), "an end was refused");
+        self.open = ends(requests, answers.claimed?)?;
         Ok(Took { ticks: u32::try_from(batch)?, claims, ends: Duration::ZERO })
     }
 

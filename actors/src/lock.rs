@@ -15,10 +15,7 @@ use std::{
 };
 
 use actix::prelude::*;
-use futures_util::{
-    FutureExt,
-    future::{BoxFuture, join3},
-};
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -32,7 +29,7 @@ use crate::{
     node::{JobRef, Node},
     port::{
         ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, LockError, Locker,
-        LostRun, Moved, Session, Standing, TickClaim, Verdict,
+        LostRun, Moved, RoundAnswers, Session, Standing, TickClaim, Verdict,
     },
     supervisor::SessionNews,
 };
@@ -273,32 +270,12 @@ impl LockActor {
         let cursor_moves: Vec<_> = moves.iter().map(cursor_move).collect();
         let locker = self.locker.clone();
         Some(Box::pin(async move {
-            let ended = async {
-                if ends.is_empty() {
-                    Ok(Vec::new())
-                } else {
-                    call(async { locker.complete(&ends).await }).await.and_then(one_each(ends.len()))
-                }
-            };
-            let claimed = async {
-                if requests.is_empty() {
-                    Ok(Vec::new())
-                } else {
-                    call(async { locker.claim(&requests).await }).await.and_then(one_each(requests.len()))
-                }
-            };
-            let moved = async {
-                if cursor_moves.is_empty() {
-                    Ok(Vec::new())
-                } else {
-                    call(async { locker.advance(&cursor_moves).await })
-                        .await
-                        .and_then(one_each(cursor_moves.len()))
-                }
-            };
-            // Side by side, so that an adapter can send all before it waits; polled in this order, so that a key that
-            // is freed in this round can be claimed in it.
-            let (ended, claimed, moved) = join3(ended, claimed, moved).await;
+            let round = contained(async { locker.round(&ends, &requests, &cursor_moves).await }).await;
+            // Whatever it asked may have been done.
+            let round = round.unwrap_or_else(|_| RoundAnswers::failed(&LockError::Timeout));
+            let ended = round.ended.and_then(one_each(ends.len()));
+            let claimed = round.claimed.and_then(one_each(requests.len()));
+            let moved = round.moved.and_then(one_each(cursor_moves.len()));
             Round { session, ended: (ends, ended), claimed: (claims, claimed), moved: (moves, moved) }
         }))
     }

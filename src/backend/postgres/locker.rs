@@ -11,17 +11,20 @@ use callsheet_actors::{
     FencingToken, FireTime, JobName, RunId, Term,
     port::{
         ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, LockError, Locker,
-        LostRun, Moved, Session, Standing, Verdict,
+        LostRun, Moved, RoundAnswers, Session, Standing, Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, join3, join5},
+};
 use tokio_postgres::{Error, Row, Statement, types::ToSql};
 use uuid::Uuid;
 
 use super::{
     Shared, failure,
-    session::{OpenSession, Refusal},
+    session::{OpenSession, Refusal, Statements},
 };
 
 pub(super) struct PostgresLocker {
@@ -129,14 +132,8 @@ impl Locker for PostgresLocker {
     fn claim<'a>(&'a self, requests: &'a [ClaimRequest]) -> BoxFuture<'a, Result<Vec<Verdict>, LockError>> {
         async move {
             let session = self.session()?;
-            let excluded = |request: &'a ClaimRequest| {
-                [
-                    Some(request.job.as_str()),
-                    Some(request.key.as_str()).filter(|key| *key != request.job.as_str()),
-                ]
-            };
             let session = &session;
-            in_rounds(requests, excluded, |round| async move { session.claim(&round).await }).await
+            in_rounds(requests, names_of, |round| async move { session.claim(&round).await }).await
         }
         .boxed()
     }
@@ -157,6 +154,38 @@ impl Locker for PostgresLocker {
             let session = &session;
             in_rounds(moves, |asked| [Some(&asked.job)], |round| async move { session.advance(&round).await })
                 .await
+        }
+        .boxed()
+    }
+
+    fn round<'a>(
+        &'a self,
+        ends: &'a [Completion],
+        claims: &'a [ClaimRequest],
+        moves: &'a [CursorMove],
+    ) -> BoxFuture<'a, RoundAnswers> {
+        async move {
+            let parts = [!ends.is_empty(), !claims.is_empty(), !moves.is_empty()];
+            let several = parts.into_iter().filter(|asked| *asked).count() > 1;
+            let once = several
+                && first_round(ends, |end| [Some(end.key.as_str())]).1.is_empty()
+                && first_round(claims, |claim| names_of(claim)).1.is_empty()
+                && first_round(moves, |asked| [Some(asked.job.as_str())]).1.is_empty();
+            if once {
+                let session = match self.session() {
+                    Ok(session) => session,
+                    Err(error) => return RoundAnswers::failed(&error),
+                };
+                let (ends, claims, moves): (Vec<_>, Vec<_>, Vec<_>) =
+                    (ends.iter().collect(), claims.iter().collect(), moves.iter().collect());
+                if let Some(answers) = session.round_at_once(&ends, &claims, &moves).await {
+                    return answers;
+                }
+            }
+            // One by one: what is refused is refused alone.
+            let (ended, claimed, moved) =
+                join3(self.complete(ends), self.claim(claims), self.advance(moves)).await;
+            RoundAnswers { ended, claimed, moved }
         }
         .boxed()
     }
@@ -197,8 +226,22 @@ impl OpenSession {
     }
 
     async fn claim(self: &Arc<Self>, requests: &[&ClaimRequest]) -> Result<Vec<Verdict>, LockError> {
-        let mut answers: Vec<_> = requests.iter().map(|_| Answer::Missing).collect();
-        self.claim_round(requests, &mut answers).await?;
+        let answers = match self.claim_once(requests).await {
+            Err(Refusal::Statement(error)) => {
+                let unavailable = |_| Verdict::Unavailable { reason: failure::explain(&error) };
+                return Ok(requests.iter().map(unavailable).collect());
+            }
+            answers => answers.map_err(Refusal::into_lock_error)?,
+        };
+        self.finish_claims(requests, answers).await
+    }
+
+    /// Answers as well the claims whose rows were missing.
+    async fn finish_claims(
+        self: &Arc<Self>,
+        requests: &[&ClaimRequest],
+        mut answers: Vec<Answer<Verdict>>,
+    ) -> Result<Vec<Verdict>, LockError> {
         let missing: Vec<_> = positions(&answers, |answer| matches!(answer, Answer::Missing));
         if !missing.is_empty() {
             self.explain_missing(requests, &missing, &mut answers).await?;
@@ -207,8 +250,7 @@ impl OpenSession {
         if !new.is_empty() {
             let asked: Vec<_> = new.iter().map(|at| requests[*at]).collect();
             self.make_keys(&asked).await?;
-            let mut claimed: Vec<_> = asked.iter().map(|_| Answer::Missing).collect();
-            self.claim_round(&asked, &mut claimed).await?;
+            let claimed = self.claim_once(&asked).await.map_err(Refusal::into_lock_error)?;
             new.into_iter().zip(claimed).for_each(|(at, answer)| answers[at] = answer);
         }
         let verdict = |answer| match answer {
@@ -220,11 +262,11 @@ impl OpenSession {
     }
 
     /// Asks once for each claim, and answers those whose rows are there and not locked.
-    async fn claim_round(
+    async fn claim_once(
         self: &Arc<Self>,
         requests: &[&ClaimRequest],
-        answers: &mut [Answer<Verdict>],
-    ) -> Result<(), LockError> {
+    ) -> Result<Vec<Answer<Verdict>>, Refusal> {
+        let mut answers: Vec<_> = requests.iter().map(|_| Answer::Missing).collect();
         let [mut settled, mut plain, mut keyed] = [const { Vec::new() }; 3];
         for (at, request) in requests.iter().enumerate() {
             let own_key = request.tick.is_none() || request.job.as_str() == request.key.as_str();
@@ -234,26 +276,26 @@ impl OpenSession {
                 (false, false) => keyed.push(at),
             }
         }
-        let [plain_requests, keyed_requests] =
-            [&plain, &keyed].map(|group| group.iter().map(|at| requests[*at]).collect::<Vec<_>>());
+        let group = |group: &[usize]| group.iter().map(|at| requests[*at]).collect::<Vec<_>>();
+        let groups = [&plain, &keyed, &settled].map(|positions| group(positions));
         // Sent together.
-        let (claimed, claimed_with_key) = tokio::join!(
-            self.claim_runs(&self.statements.claim, &plain_requests),
-            self.claim_runs(&self.statements.claim_with_key, &keyed_requests)
-        );
-        plain.iter().zip(claimed?).for_each(|(at, answer)| answers[*at] = answer);
-        keyed.iter().zip(claimed_with_key?).for_each(|(at, answer)| answers[*at] = answer);
-        if !settled.is_empty() {
-            self.settle(requests, &settled, answers).await?;
+        let (claimed, claimed_with_key, found) = join3(
+            self.claim_runs(&self.statements.claim, &groups[0]),
+            self.claim_runs(&self.statements.claim_with_key, &groups[1]),
+            self.settle(&groups[2]),
+        )
+        .await;
+        for (positions, group) in [(plain, claimed?), (keyed, claimed_with_key?), (settled, found?)] {
+            positions.into_iter().zip(group).for_each(|(at, answer)| answers[at] = answer);
         }
-        Ok(())
+        Ok(answers)
     }
 
     async fn claim_runs(
         self: &Arc<Self>,
         statement: &Statement,
         requests: &[&ClaimRequest],
-    ) -> Result<Vec<Answer<Verdict>>, LockError> {
+    ) -> Result<Vec<Answer<Verdict>>, Refusal> {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
@@ -267,35 +309,25 @@ impl OpenSession {
         let (scope, node) = (&self.settings.scope, self.settings.node.as_uuid());
         let parameters: [&(dyn ToSql + Sync); 9] =
             [scope, &self.beacon, &node, &jobs, &keys, &runs, &fire_times, &expected, &terms];
-        match self.ask(statement, &parameters).await {
-            Ok(rows) => in_order(requests.len(), &rows, verdict),
-            Err(Refusal::Lock(error)) => Err(error),
-            Err(Refusal::Statement(error)) => {
-                let unavailable = || Verdict::Unavailable { reason: failure::explain(&error) };
-                Ok(requests.iter().map(|_| Answer::Is(unavailable())).collect())
-            }
-        }
+        let rows = self.ask(statement, &parameters).await?;
+        in_order(requests.len(), &rows, verdict).map_err(Refusal::Lock)
     }
 
-    async fn settle(
-        self: &Arc<Self>,
-        requests: &[&ClaimRequest],
-        settled: &[usize],
-        answers: &mut [Answer<Verdict>],
-    ) -> Result<(), LockError> {
-        let runs: Vec<_> = settled.iter().map(|at| requests[*at].run.as_uuid()).collect();
-        let keys: Vec<_> = settled.iter().map(|at| requests[*at].key.as_str()).collect();
-        let parameters: [&(dyn ToSql + Sync); 4] = [&self.settings.scope, &self.beacon, &runs, &keys];
-        let rows = self.ask(&self.statements.settle, &parameters).await.map_err(Refusal::into_lock_error)?;
-        let granted: HashMap<Uuid, FencingToken> =
-            read(&rows, |row| Ok((row.try_get("run")?, token(row)?)))?.into_iter().collect();
-        for at in settled {
-            answers[*at] = Answer::Is(match granted.get(&requests[*at].run.as_uuid()) {
-                Some(token) => Verdict::Granted { token: *token, lost: None },
-                None => Verdict::NotGranted,
-            });
+    async fn settle(self: &Arc<Self>, requests: &[&ClaimRequest]) -> Result<Vec<Answer<Verdict>>, Refusal> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(())
+        let runs: Vec<_> = requests.iter().map(|request| request.run.as_uuid()).collect();
+        let keys: Vec<_> = requests.iter().map(|request| request.key.as_str()).collect();
+        let parameters: [&(dyn ToSql + Sync); 4] = [&self.settings.scope, &self.beacon, &runs, &keys];
+        let rows = self.ask(&self.statements.settle, &parameters).await?;
+        let granted = read(&rows, |row| Ok((row.try_get("run")?, token(row)?))).map_err(Refusal::Lock)?;
+        let granted: HashMap<Uuid, FencingToken> = granted.into_iter().collect();
+        let answer = |run| match granted.get(run) {
+            Some(token) => Verdict::Granted { token: *token, lost: None },
+            None => Verdict::NotGranted,
+        };
+        Ok(runs.iter().map(|run| Answer::Is(answer(run))).collect())
     }
 
     /// Why claims have no answer.
@@ -342,45 +374,119 @@ impl OpenSession {
     }
 
     async fn complete(self: &Arc<Self>, ends: &[&Completion]) -> Result<Vec<Completed>, LockError> {
+        let answers = self.complete_once(ends).await.map_err(Refusal::into_lock_error)?;
+        self.finish_ends(ends, answers).await
+    }
+
+    async fn complete_once(
+        self: &Arc<Self>,
+        ends: &[&Completion],
+    ) -> Result<Vec<Answer<Completed>>, Refusal> {
+        if ends.is_empty() {
+            return Ok(Vec::new());
+        }
         let keys: Vec<_> = ends.iter().map(|end| end.key.as_str()).collect();
         let runs: Vec<_> = ends.iter().map(|end| end.run.as_uuid()).collect();
         let tokens: Vec<_> = ends.iter().map(|end| i64::try_from(end.token.0).unwrap_or(-1)).collect();
         let outcomes: Vec<_> = ends.iter().map(|end| end.outcome.as_str()).collect();
         let (scope, statement) = (&self.settings.scope, &self.statements.complete);
-        let asked = self.ask(statement, &[scope, &self.beacon, &keys, &runs, &tokens, &outcomes]).await;
-        let answers = in_order(ends.len(), &asked.map_err(Refusal::into_lock_error)?, |row| {
+        let rows = self.ask(statement, &[scope, &self.beacon, &keys, &runs, &tokens, &outcomes]).await?;
+        in_order(ends.len(), &rows, |row| {
             Ok(if row.try_get("recorded")? { Completed::Recorded } else { Completed::Stale })
-        })?;
+        })
+        .map_err(Refusal::Lock)
+    }
+
+    async fn finish_ends(
+        self: &Arc<Self>,
+        ends: &[&Completion],
+        answers: Vec<Answer<Completed>>,
+    ) -> Result<Vec<Completed>, LockError> {
         let missing = |found: &Found| if found.row { Completed::Locked } else { Completed::Stale };
-        self.or_missing(answers, |at| &keys[at], missing).await
+        self.or_missing(answers, |at| ends[at].key.as_str(), missing).await
     }
 
     async fn advance(self: &Arc<Self>, moves: &[&CursorMove]) -> Result<Vec<Moved>, LockError> {
+        let answers = match self.advance_once(moves).await {
+            Err(Refusal::Statement(error)) => {
+                let unavailable = |_| Moved::Unavailable { reason: failure::explain(&error) };
+                return Ok(moves.iter().map(unavailable).collect());
+            }
+            answers => answers.map_err(Refusal::into_lock_error)?,
+        };
+        self.finish_moves(moves, answers).await
+    }
+
+    async fn advance_once(self: &Arc<Self>, moves: &[&CursorMove]) -> Result<Vec<Answer<Moved>>, Refusal> {
+        if moves.is_empty() {
+            return Ok(Vec::new());
+        }
         let jobs: Vec<_> = moves.iter().map(|asked| asked.job.as_str()).collect();
         let expected: Vec<_> = moves.iter().map(|asked| asked.expected).collect();
         let until: Vec<_> = moves.iter().map(|asked| asked.to.instant()).collect();
         let terms: Vec<_> = moves.iter().map(|asked| number(asked.term)).collect();
         let (scope, statement) = (&self.settings.scope, &self.statements.advance);
-        let rows = match self.ask(statement, &[scope, &jobs, &expected, &until, &terms]).await {
-            Ok(rows) => rows,
-            Err(Refusal::Lock(error)) => return Err(error),
-            Err(Refusal::Statement(error)) => {
-                let reason = failure::explain(&error);
-                return Ok(moves.iter().map(|_| Moved::Unavailable { reason: reason.clone() }).collect());
-            }
-        };
-        let answers = in_order(moves.len(), &rows, |row| {
+        let rows = self.ask(statement, &[scope, &jobs, &expected, &until, &terms]).await?;
+        in_order(moves.len(), &rows, |row| {
             Ok(match row.try_get("verdict")? {
                 "done" => Moved::Done,
                 "deposed" => Moved::Deposed { term: term(row)? },
                 _ => Moved::Elsewhere { cursor: row.try_get("cursor")? },
             })
-        })?;
+        })
+        .map_err(Refusal::Lock)
+    }
+
+    async fn finish_moves(
+        self: &Arc<Self>,
+        moves: &[&CursorMove],
+        answers: Vec<Answer<Moved>>,
+    ) -> Result<Vec<Moved>, LockError> {
         let missing = |found: &Found| match found.row {
             true => Moved::Locked,
             false => Moved::Elsewhere { cursor: found.now },
         };
-        self.or_missing(answers, |at| &jobs[at], missing).await
+        self.or_missing(answers, |at| moves[at].job.as_str(), missing).await
+    }
+
+    /// Asks all of it in one transaction, which costs one wait for the disk instead of three. `None`: it was undone.
+    ///
+    /// Everything is sent in one turn of one thread, as all statements of a session are: nothing comes between.
+    async fn round_at_once(
+        self: &Arc<Self>,
+        ends: &[&Completion],
+        claims: &[&ClaimRequest],
+        moves: &[&CursorMove],
+    ) -> Option<RoundAnswers> {
+        let Statements { begin, commit, .. } = &self.statements;
+        let (begun, ended, claimed, moved, committed) = join5(
+            self.ask(begin, &[]),
+            self.complete_once(ends),
+            self.claim_once(claims),
+            self.advance_once(moves),
+            self.ask(commit, &[]),
+        )
+        .await;
+        let round = async {
+            begun?;
+            let answers = (ended?, claimed?, moved?);
+            // Only now are they more than promises.
+            committed?;
+            Ok(answers)
+        };
+        match round.await {
+            Ok((ended, claimed, moved)) => {
+                let (ended, claimed, moved) = join3(
+                    self.finish_ends(ends, ended),
+                    self.finish_claims(claims, claimed),
+                    self.finish_moves(moves, moved),
+                )
+                .await;
+                Some(RoundAnswers { ended, claimed, moved })
+            }
+            Err(Refusal::Statement(_)) => None,
+            Err(Refusal::Lock(error)) => Some(RoundAnswers::failed(&error)),
+        }
     }
 
     /// The answers, those that are missing by what is found under their names.
@@ -423,19 +529,33 @@ where
     let mut answers: Vec<Option<A>> = items.iter().map(|_| None).collect();
     let mut waiting: Vec<usize> = (0..items.len()).collect();
     while !waiting.is_empty() {
-        let mut taken = HashSet::with_capacity(waiting.len());
-        let (round, later): (Vec<usize>, Vec<usize>) = waiting.into_iter().partition(|at| {
-            let excludes = excluded(&items[*at]);
-            let free = excludes.iter().flatten().all(|key| !taken.contains(key));
-            taken.extend(excludes.into_iter().flatten());
-            free
-        });
+        let (round, later) = first_round(waiting, |at| excluded(&items[*at]));
         let answered = ask(round.iter().map(|at| &items[*at]).collect()).await?;
         round.into_iter().zip(answered).for_each(|(at, answer)| answers[at] = Some(answer));
         waiting = later;
     }
     // Each was asked once.
     answers.into_iter().collect::<Option<_>>().ok_or(LockError::Timeout)
+}
+
+/// What can be asked in one statement, and what must wait for another.
+fn first_round<T, K: Hash + Eq, const N: usize>(
+    items: impl IntoIterator<Item = T>,
+    excluded: impl Fn(&T) -> [Option<K>; N],
+) -> (Vec<T>, Vec<T>) {
+    let mut taken = HashSet::new();
+    items.into_iter().partition(|item| {
+        let excludes = excluded(item);
+        let free = excludes.iter().flatten().all(|key| !taken.contains(key));
+        taken.extend(excludes.into_iter().flatten());
+        free
+    })
+}
+
+/// The names whose rows a claim needs.
+fn names_of(request: &ClaimRequest) -> [Option<&str>; 2] {
+    let (job, key) = (request.job.as_str(), request.key.as_str());
+    [Some(job), Some(key).filter(|key| *key != job)]
 }
 
 /// One answer per item, in the order of the items, from rows that name them by number from 1.

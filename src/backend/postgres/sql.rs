@@ -15,7 +15,10 @@
 //! Statements join what is asked with rows that an index finds, and nothing else: a plan is made before it is known how much is
 //! asked, so that a join of two parts of a statement would become a nested loop (60 ms for a batch of 512).
 //!
-//! `READ COMMITTED` is taken for granted: a row that was locked is read again as it is then.
+//! `READ COMMITTED` is taken for granted: a row that was locked is read again as it is then. What changes one row only finds
+//! it again by its place (`ctid`), not by a second look into the index. If somebody changed the row after this statement
+//! began and before it was locked, the statement does not see what is at that place and changes nothing. So nothing is
+//! granted or recorded but what the change itself returns, and such a row is missing in the answer as one that is locked.
 
 /// Whether this server can coordinate: its version, whether it is a standby, whether it is read-only, its process; and its
 /// clock.
@@ -146,6 +149,12 @@ pub(super) const MAKE_KEYS: &str = "
 INSERT INTO names (scope, name) SELECT $1, key FROM unnest($2::text[]) AS a (key) ORDER BY key
 ON CONFLICT DO NOTHING";
 
+/// Opens a transaction for what is asked in one round.
+pub(super) const BEGIN: &str = "BEGIN";
+
+/// Commits a round, or says that it was undone.
+pub(super) const COMMIT: &str = "COMMIT";
+
 /// Why a row was missing in an answer: whether there is one, whether a job has it, and which run of a live session holds
 /// the key, as committed last. Locks nothing.
 ///
@@ -156,7 +165,7 @@ SELECT a.ord, n.name IS NOT NULL AS found, n.cursor, clock_timestamp() AS now,
 FROM unnest($3::text[]) WITH ORDINALITY AS a (name, ord) LEFT JOIN names n ON n.scope = $1 AND n.name = a.name";
 
 macro_rules! claim {
-    ($found:literal, $moved:literal) => {
+    (found: $found:literal, moved: $moved:literal, cursor: $cursor:literal, at: $at:literal) => {
         concat!(
             "
 WITH term AS MATERIALIZED (
@@ -189,23 +198,31 @@ WITH term AS MATERIALIZED (
             ELSE 'busy'
         END AS verdict
     FROM found f
-), ",
+)",
             $moved,
+            ", taken AS (
+    UPDATE names n
+    SET token = d.token + 1, run = d.run, beacon = $2, claimed_at = clock_timestamp(), run_node = $3,
+        run_job = d.job, run_term = d.term, fire_time = d.fire_time",
+            $cursor,
             "
+    FROM decided d WHERE d.verdict = 'granted' AND ",
+            $at,
+            "
+    RETURNING d.*
 ), lost AS (
     INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
     SELECT holder, token, claimed_at, clock_timestamp(), run_fire_time, run_term, run_node, $1, run_job, key, 'lost'
-    FROM decided WHERE verdict = 'granted' AND holder IS NOT NULL
+    FROM taken WHERE holder IS NOT NULL
 )
-SELECT ord, verdict,
-    CASE verdict WHEN 'granted' THEN token + 1 WHEN 'again' THEN token END AS token,
-    CASE WHEN verdict IN ('granted', 'busy') THEN holder WHEN verdict = 'already run' THEN cursor_run END AS run,
-    CASE WHEN verdict IN ('moved', 'already run') THEN coalesce(cursor, clock_timestamp()) END AS cursor,
-    CASE verdict WHEN 'deposed' THEN (SELECT epoch FROM term) END AS epoch,
-    CASE verdict WHEN 'not yet' THEN (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8 END AS wait,
-    CASE verdict WHEN 'granted' THEN run_job END AS lost_job,
-    CASE verdict WHEN 'granted' THEN run_fire_time END AS lost_fire_time
-FROM decided"
+SELECT ord, verdict, token + 1 AS token, holder AS run, NULL::timestamptz AS cursor, NULL::int8 AS epoch,
+    NULL::float8 AS wait, run_job AS lost_job, run_fire_time AS lost_fire_time
+FROM taken
+UNION ALL
+SELECT ord, verdict, token, CASE verdict WHEN 'already run' THEN cursor_run ELSE holder END,
+    coalesce(cursor, clock_timestamp()), (SELECT epoch FROM term),
+    (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8, NULL, NULL
+FROM decided WHERE verdict <> 'granted'"
         )
     };
 }
@@ -220,26 +237,22 @@ FROM decided"
 /// $1 scope, $2 own beacon, $3 node, then the claims, at most one per name: $4 jobs, $5 keys, $6 runs, $7 fire times (none for
 /// a manual trigger), $8 expected cursors, $9 terms.
 pub(super) const CLAIM: &str = claim!(
-    "found AS MATERIALIZED (
+    found: "found AS MATERIALIZED (
     SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.token, n.run AS holder, n.beacon, n.claimed_at,
-           n.run_node, n.run_job, n.run_term, n.fire_time AS run_fire_time
+           n.run_node, n.run_job, n.run_term, n.fire_time AS run_fire_time, n.ctid AS place
     FROM asked a JOIN names n ON n.scope = $1 AND n.name = a.key
     ORDER BY n.name FOR UPDATE OF n SKIP LOCKED
 )",
-    "taken AS (
-    UPDATE names n
-    SET token = d.token + 1, run = d.run, beacon = $2, claimed_at = clock_timestamp(), run_node = $3,
-        run_job = d.job, run_term = d.term, fire_time = d.fire_time,
-        cursor = coalesce(d.fire_time, n.cursor),
-        cursor_run = CASE WHEN d.fire_time IS NULL THEN n.cursor_run ELSE d.run END
-    FROM decided d
-    WHERE d.verdict = 'granted' AND n.scope = $1 AND n.name = d.key"
+    moved: "",
+    cursor: ", cursor = coalesce(d.fire_time, n.cursor),
+        cursor_run = CASE WHEN d.fire_time IS NULL THEN n.cursor_run ELSE d.run END",
+    at: "n.ctid = d.place"
 );
 
 /// The same for ticks of jobs that have another key than their name. Locks the rows of the jobs, then those of the keys; it
 /// waits for neither, so that their order does not matter.
 pub(super) const CLAIM_WITH_KEY: &str = claim!(
-    "job_rows AS MATERIALIZED (
+    found: "job_rows AS MATERIALIZED (
     SELECT a.*, n.cursor, n.cursor_run, n.withdrawn
     FROM asked a JOIN names n ON n.scope = $1 AND n.name = a.job
     ORDER BY n.name FOR UPDATE OF n SKIP LOCKED
@@ -249,16 +262,13 @@ pub(super) const CLAIM_WITH_KEY: &str = claim!(
     FROM job_rows j JOIN names n ON n.scope = $1 AND n.name = j.key
     ORDER BY n.name FOR UPDATE OF n SKIP LOCKED
 )",
-    "moved AS (
+    moved: ", moved AS (
     UPDATE names n SET cursor = d.fire_time, cursor_run = d.run
     FROM decided d
     WHERE d.verdict = 'granted' AND n.scope = $1 AND n.name = d.job
-), taken AS (
-    UPDATE names n
-    SET token = d.token + 1, run = d.run, beacon = $2, claimed_at = clock_timestamp(), run_node = $3,
-        run_job = d.job, run_term = d.term, fire_time = d.fire_time
-    FROM decided d
-    WHERE d.verdict = 'granted' AND n.scope = $1 AND n.name = d.key"
+)",
+    cursor: "",
+    at: "n.scope = $1 AND n.name = d.key"
 );
 
 /// Which runs ($3) the session of a beacon ($2) was granted under their keys ($4) and has not completed. Locks nothing: what
@@ -273,7 +283,8 @@ WHERE n.run = a.run AND n.beacon = $2";
 /// $1 scope, $2 own beacon, then the ends, at most one per key: $3 keys, $4 runs, $5 tokens, $6 outcomes.
 pub(super) const COMPLETE: &str = "
 WITH found AS MATERIALIZED (
-    SELECT a.*, n.token AS newest, n.run AS holder, n.beacon, n.claimed_at, n.run_node, n.run_job, n.run_term, n.fire_time
+    SELECT a.*, n.token AS newest, n.run AS holder, n.beacon, n.claimed_at, n.run_node, n.run_job, n.run_term, n.fire_time,
+           n.ctid AS place
     FROM unnest($3::text[], $4::uuid[], $5::int8[], $6::text[]) WITH ORDINALITY AS a (key, run, token, outcome, ord)
     JOIN names n ON n.scope = $1 AND n.name = a.key
     ORDER BY n.name FOR UPDATE OF n SKIP LOCKED
@@ -282,18 +293,18 @@ WITH found AS MATERIALIZED (
 ), freed AS (
     UPDATE names n
     SET run = NULL, beacon = NULL, claimed_at = NULL, run_node = NULL, run_job = NULL, run_term = NULL, fire_time = NULL
-    FROM decided d WHERE d.now AND n.scope = $1 AND n.name = d.key
+    FROM decided d WHERE d.now AND n.ctid = d.place
+    RETURNING d.*
 ), ended AS (
     INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
     SELECT run, token, claimed_at, clock_timestamp(), fire_time, run_term, run_node, $1, run_job, key, outcome
-    FROM decided WHERE now
+    FROM freed
 )
-SELECT ord,
-    -- An end that was recorded before.
-    CASE WHEN now THEN true ELSE EXISTS (
-        SELECT FROM runs r WHERE r.run = d.run AND r.token = d.token AND r.outcome <> 'lost'
-    ) END AS recorded
-FROM decided d";
+SELECT ord, true AS recorded FROM freed
+UNION ALL
+-- An end that was recorded before.
+SELECT ord, EXISTS (SELECT FROM runs r WHERE r.run = d.run AND r.token = d.token AND r.outcome <> 'lost')
+FROM decided d WHERE NOT now";
 
 /// Moves cursors over ticks that nobody runs. Locks the leader row for share, then the rows of the jobs in their order,
 /// skipping those that are locked.
