@@ -127,8 +127,20 @@ impl Plan {
             "adapter: {JOBS} jobs, one connection; bare = one row a job, claimed and freed by one statement each"
         );
         println!(
-            "{:>6} {:>12} {:>12} {:>6} {:>16} {:>16} {:>6} {:>16} {:>6}",
-            "batch", "claims/s", "bare", "x", "claims + ends/s", "bare", "x", "in one round", "x"
+            "{:>6} {:>12} {:>12} {:>6} {:>16} {:>12} {:>6} {:>14} {:>6} {:>22} {:>8} {:>8} {:>6}",
+            "batch",
+            "claims/s",
+            "bare",
+            "x",
+            "claims + ends/s",
+            "bare",
+            "x",
+            "in a round",
+            "x",
+            "server CPU µs a tick",
+            "round",
+            "bare",
+            "x"
         );
         let mut adapter = Adapter::open().await?;
         let mut bare = Bare::open().await?;
@@ -136,6 +148,8 @@ impl Plan {
             let mut took = [Took::default(); 3];
             for _ in 0..self.slices {
                 for (side, took) in took.iter_mut().enumerate() {
+                    let server = if side == 1 { bare.server } else { adapter.server };
+                    let used = processor_time_of(server)?;
                     let until = Instant::now() + self.slice;
                     while Instant::now() < until {
                         took.add(match side {
@@ -145,11 +159,12 @@ impl Plan {
                         });
                     }
                     adapter.finish().await?;
+                    took.server += processor_time_of(server)? - used;
                 }
             }
             let [own, bare, rounds] = took;
             println!(
-                "{batch:>6} {:>12.0} {:>12.0} {:>6.2} {:>16.0} {:>16.0} {:>6.2} {:>16.0} {:>6.2}",
+                "{batch:>6} {:>12.0} {:>12.0} {:>6.2} {:>16.0} {:>12.0} {:>6.2} {:>14.0} {:>6.2} {:>22.1} {:>8.1} {:>8.1} {:>6.2}",
                 own.claims(),
                 bare.claims(),
                 own.claims() / bare.claims(),
@@ -158,6 +173,10 @@ impl Plan {
                 own.ticks() / bare.ticks(),
                 rounds.ticks(),
                 rounds.ticks() / bare.ticks(),
+                own.server_micros(),
+                rounds.server_micros(),
+                bare.server_micros(),
+                rounds.server_micros() / bare.server_micros(),
             );
         }
         println!();
@@ -287,6 +306,8 @@ struct Took {
     ticks: u32,
     claims: Duration,
     ends: Duration,
+    /// The processor time of the server process, which neither the disk nor other programs stretch.
+    server: Duration,
 }
 
 impl Took {
@@ -298,6 +319,10 @@ impl Took {
 
     fn claims(&self) -> f64 {
         f64::from(self.ticks) / self.claims.as_secs_f64()
+    }
+
+    fn server_micros(&self) -> f64 {
+        self.server.as_secs_f64() * 1e6 / f64::from(self.ticks)
     }
 
     fn ticks(&self) -> f64 {
@@ -313,6 +338,8 @@ struct Adapter {
     next: usize,
     /// Claimed and not completed.
     open: Vec<Completion>,
+    /// The process that serves it.
+    server: i32,
 }
 
 impl Adapter {
@@ -337,8 +364,11 @@ impl Adapter {
                 jobs.push((enrolment.job.clone(), cursor));
             }
         }
+        let server =
+            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'callsheet % session adapter'";
+        let server = connect().await?.query_one(server, &[]).await?.get(0);
         // Every tick that is claimed is due: they are 1 ms apart, and claimed more slowly.
-        Ok(Self { locker, term, jobs, next: 0, open: Vec::new() })
+        Ok(Self { locker, term, jobs, next: 0, open: Vec::new(), server })
     }
 
     fn requests(&mut self, batch: usize) -> Vec<ClaimRequest> {
@@ -365,7 +395,7 @@ impl Adapter {
         self.open = ends(requests, verdicts)?;
         let started = Instant::now();
         self.finish().await?;
-        Ok(Took { ticks: u32::try_from(batch)?, claims, ends: started.elapsed() })
+        Ok(Took { ticks: u32::try_from(batch)?, claims, ends: started.elapsed(), ..Took::default() })
     }
 
     /// As the engine does it: the former batch is completed in the round trip that claims the next one.
@@ -377,7 +407,7 @@ impl Adapter {
         let claims = started.elapsed();
         ensure!(answers.ended?.iter().all(|end| *end == Completed::Recorded), "an end was refused");
         self.open = ends(requests, answers.claimed?)?;
-        Ok(Took { ticks: u32::try_from(batch)?, claims, ends: Duration::ZERO })
+        Ok(Took { ticks: u32::try_from(batch)?, claims, ..Took::default() })
     }
 
     async fn finish(&mut self) -> anyhow::Result<()> {
@@ -404,6 +434,8 @@ struct Bare {
     claim: Statement,
     complete: Statement,
     next: usize,
+    /// The process that serves it.
+    server: i32,
 }
 
 impl Bare {
@@ -426,6 +458,7 @@ impl Bare {
                 JOBS - 1
             ))
             .await?;
+        let server = client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
         let claim = client
             .prepare(
                 "WITH claimed AS (
@@ -451,7 +484,7 @@ impl Bare {
                  SELECT run FROM freed",
             )
             .await?;
-        Ok(Self { client, claim, complete, next: 0 })
+        Ok(Self { client, claim, complete, next: 0, server })
     }
 
     async fn claim_and_complete(&mut self, batch: usize) -> anyhow::Result<Took> {
@@ -465,7 +498,7 @@ impl Bare {
         let started = Instant::now();
         let ended = self.client.query(&self.complete, &[&jobs, &runs]).await?;
         ensure!(ended.len() == batch, "{} of {batch} ended", ended.len());
-        Ok(Took { ticks: u32::try_from(batch)?, claims, ends: started.elapsed() })
+        Ok(Took { ticks: u32::try_from(batch)?, claims, ends: started.elapsed(), ..Took::default() })
     }
 }
 
@@ -796,6 +829,13 @@ fn processor_time() -> anyhow::Result<Duration> {
         let Ok(line) = std::fs::read_to_string(task?.path().join("schedstat")) else { continue };
         nanos += line.split(' ').next().context("schedstat: no first field")?.parse::<u64>()?;
     }
+    Ok(Duration::from_nanos(nanos))
+}
+
+/// The processor time of a process with one thread.
+fn processor_time_of(pid: i32) -> anyhow::Result<Duration> {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
+    let nanos = line.split(' ').next().context("schedstat: no first field")?.parse()?;
     Ok(Duration::from_nanos(nanos))
 }
 

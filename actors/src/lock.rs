@@ -49,7 +49,7 @@ pub(crate) const LOCKED_MIN: Duration = Duration::from_millis(2);
 /// The longest pause before what somebody else has locked is asked again.
 pub(crate) const LOCKED_MAX: Duration = Duration::from_millis(250);
 /// How often a claim or a move may be found locked before the job is told, half a second after the first time.
-pub(crate) const LOCKED_TRIES_MAX: u32 = 9;
+pub(crate) const LOCKED_TRIES_MAX: u32 = 8;
 
 /// Asks the store for a run. The answer goes to the job's machine.
 pub(crate) struct ClaimRun {
@@ -350,9 +350,11 @@ impl LockActor {
             return;
         }
         self.delayed += 1;
-        ctx.run_later(pause, move |actor, _| {
+        ctx.run_later(pause, move |actor, ctx| {
             actor.delayed -= 1;
             again(actor, batch);
+            // The rounds were polled before this timer was; nothing else may wake them for long.
+            ctx.notify(TakeAsks);
         });
     }
 
