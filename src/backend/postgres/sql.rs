@@ -291,8 +291,7 @@ WITH found AS MATERIALIZED (
 ), decided AS MATERIALIZED (
     SELECT f.*, f.holder IS NOT DISTINCT FROM f.run AND f.newest = f.token AND f.beacon = $2 AS now FROM found f
 ), freed AS (
-    UPDATE names n
-    SET run = NULL, beacon = NULL, claimed_at = NULL, run_node = NULL, run_job = NULL, run_term = NULL, fire_time = NULL
+    UPDATE names n SET run = NULL, beacon = NULL
     FROM decided d WHERE d.now AND n.ctid = d.place
     RETURNING d.*
 ), ended AS (
@@ -348,8 +347,7 @@ WITH dead AS MATERIALIZED (
     WHERE n.scope = $1 AND n.run IS NOT NULL AND n.beacon IN (SELECT beacon FROM dead)
     ORDER BY n.name LIMIT $3 FOR UPDATE OF n SKIP LOCKED
 ), freed AS (
-    UPDATE names n
-    SET run = NULL, beacon = NULL, claimed_at = NULL, run_node = NULL, run_job = NULL, run_term = NULL, fire_time = NULL
+    UPDATE names n SET run = NULL, beacon = NULL
     FROM found f WHERE n.scope = $1 AND n.name = f.name
 )
 INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)

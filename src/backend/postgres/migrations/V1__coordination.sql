@@ -21,10 +21,10 @@ CREATE TABLE names (
 
     -- The lock key of this name. Every run that is granted raises the token.
     token bigint NOT NULL DEFAULT 0,
-    -- The open run that holds it; all of this is null while it is free.
+    -- The open run that holds it, and the session that the run lives on; null while it is free.
     run uuid,
-    -- The session that the run lives on.
     beacon bigint,
+    -- More about that run. It stays when the key is freed: a row that shrank would leave no room for its next version.
     claimed_at timestamptz,
     run_node uuid,
     run_job text COLLATE "C",
@@ -44,7 +44,7 @@ CREATE TABLE names (
 
     PRIMARY KEY (scope, name)
 -- Room for new versions of a row on its own page: no index is touched by a claim or an end.
-) WITH (fillfactor = 50);
+) WITH (fillfactor = 40);
 
 -- Runs that ended. They are added, never changed.
 CREATE TABLE runs (
