@@ -140,7 +140,7 @@ impl Stage {
             started.filter(|(_, said)| said.event == "run_started").filter_map(|(_, said)| said.run.as_ref())
         {
             let old = format!(
-                "SELECT count(*) FROM {{}}.runs r, {{}}.leader l
+                "SELECT count(*) FROM {{}}.claimed r, {{}}.leader l
                  WHERE r.run = '{run}' AND r.term < l.epoch
                  AND (r.claimed_at > l.granted_at OR r.outcome IS DISTINCT FROM 'succeeded')"
             );
@@ -155,7 +155,7 @@ impl Stage {
         // A cursor this late can stand only behind the last tick before.
         let behind = until - millis(i64::try_from(longest).expect("a period"));
         let decided =
-            format!("SELECT count(*) FROM {{}}.jobs HAVING min(cursor) > '{}'", behind.to_rfc3339());
+            format!("SELECT count(*) FROM {{}}.names HAVING min(cursor) > '{}'", behind.to_rfc3339());
         self.until("every tick is decided", &decided).await;
         self.cluster.stop().await.expect("all nodes stop");
         let Self { plan, client, cluster, .. } = &self;
@@ -295,18 +295,19 @@ async fn a_claim_that_is_answered_while_the_leader_is_frozen_is_not_run() {
     let slow = format!(
         "
 CREATE FUNCTION {schema}.wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1); RETURN NULL; END $$;
-CREATE TRIGGER slow AFTER INSERT ON {schema}.runs FOR EACH ROW EXECUTE FUNCTION {schema}.wait();"
+CREATE TRIGGER slow AFTER UPDATE ON {schema}.names FOR EACH ROW
+WHEN (OLD.run IS NULL AND NEW.run IS NOT NULL) EXECUTE FUNCTION {schema}.wait();"
     );
     stage.client.batch_execute(&slow).await.expect("an answer");
     stage.until("a claim", "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'").await;
-    let claimed = "SELECT count(*) FROM {}.runs";
+    let claimed = "SELECT count(*) FROM {}.claimed";
     let before = stage.number(claimed).await;
 
     let frozen = stage.leader;
     stage.cluster.signal(frozen, Signal::STOP).expect("it runs");
-    let granted = format!("SELECT count(*) FROM {{}}.runs HAVING count(*) > {before}");
+    let granted = format!("SELECT count(*) FROM {{}}.claimed HAVING count(*) > {before}");
     stage.until("the claim is granted", &granted).await;
-    stage.client.batch_execute(&format!("DROP TRIGGER slow ON {schema}.runs")).await.expect("an answer");
+    stage.client.batch_execute(&format!("DROP TRIGGER slow ON {schema}.names")).await.expect("an answer");
     stage.wait_for("another leader", |by, said| by != frozen && said.event == "leadership_gained").await;
     stage.wait_for("the run is lost", |_, said| said.event == "run_lost").await;
     let awake = stage.cluster.signal(frozen, Signal::CONT).expect("it runs");
@@ -375,15 +376,20 @@ async fn books_that_do_not_balance_are_seen() {
     let frauds = [
         ("INSERT INTO {}.bodies SELECT * FROM {}.bodies WHERE run = {newest}::text", "a tick ran twice"),
         (
-            "INSERT INTO {}.runs SELECT gen_random_uuid(), scope, job, key, token, beacon, node, term, fire_time,
-             claimed_at, ended_at, outcome FROM {}.runs WHERE run = {newest}",
+            "INSERT INTO {}.runs SELECT gen_random_uuid(), token, claimed_at, ended_at, fire_time, term, node, scope, job,
+             key, outcome FROM {}.runs WHERE run = {newest}",
             "has two runs",
         ),
         ("UPDATE {}.bodies SET run = 'another' WHERE run = {newest}::text", "was not claimed for it"),
         ("UPDATE {}.bodies SET at = fire_time - interval '1 ms' WHERE run = {newest}::text", "ran early"),
         ("DELETE FROM {}.bodies WHERE run = {newest}::text", "left no row"),
         ("UPDATE {}.runs SET term = 0 WHERE run = {newest}", "was claimed in term Some(0), after Some(1)"),
-        ("UPDATE {}.runs SET ended_at = NULL, outcome = NULL WHERE run = {newest}", "never ended"),
+        (
+            "WITH gone AS (DELETE FROM {}.runs WHERE run = {newest} RETURNING *)
+             UPDATE {}.names n SET run = g.run, claimed_at = g.claimed_at, run_job = g.job, run_term = g.term,
+             fire_time = g.fire_time FROM gone g WHERE n.name = g.key",
+            "never ended",
+        ),
         ("UPDATE {}.runs SET key = 'long' WHERE job = 'often'", "while another one held the key"),
         ("UPDATE {}.runs SET outcome = 'lost' WHERE run = {newest}", "were said to be"),
         ("DELETE FROM {}.runs WHERE run = {newest}", "was not claimed for it"),

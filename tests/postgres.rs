@@ -14,8 +14,8 @@ use callsheet::{
     Callsheet, FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, RunId, StartError, Term,
     backend::Postgres,
     port::{
-        Backend, Campaign, ClaimRequest, Completed, Completion, Enrolled, Enrolment, LockError, Locker,
-        Renewal, Session, Skips, TickClaim, Verdict,
+        Backend, Campaign, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, LockError,
+        Locker, Moved, Renewal, Session, Skips, TickClaim, Verdict,
     },
     testkit::conformance::{self, Cluster},
 };
@@ -52,9 +52,19 @@ impl PostgresCluster {
     /// A transaction of somebody else that has locked `rows` of the scope.
     async fn transaction(&self, statement: &str) -> Client {
         let client = admin().await;
-        client.batch_execute("BEGIN").await.expect("an answer");
+        // Whoever waits for its end must not wait for the disk as well.
+        client.batch_execute("BEGIN; SET LOCAL synchronous_commit = off").await.expect("an answer");
         client.execute(statement, &[&self.scope]).await.expect("an answer");
         client
+    }
+
+    /// Until a statement of a node waits for a lock.
+    async fn somebody_waits(&self) {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE $1";
+        let nodes = format!("callsheet % session {}", self.scope);
+        while self.admin.query_one(waiting, &[&nodes]).await.expect("an answer").get::<_, i64>(0) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }
 
@@ -98,10 +108,41 @@ impl Node {
         lost.expect("a session with an abandoned statement is lost");
     }
 
+    /// As its engine does it: what is locked is asked again.
+    async fn claim_all(&self, mut batch: Vec<ClaimRequest>) -> Vec<(ClaimRequest, Verdict)> {
+        let mut decided = Vec::new();
+        while !batch.is_empty() {
+            let verdicts = self.locker.claim(&batch).await.expect("an answer");
+            let (locked, answered): (Vec<_>, Vec<_>) = batch
+                .into_iter()
+                .zip(verdicts)
+                .partition(|(_, verdict)| matches!(verdict, Verdict::Locked { .. }));
+            decided.extend(answered);
+            batch = locked.into_iter().map(|(request, _)| request).collect();
+        }
+        decided
+    }
+
+    /// As its engine does it: what is locked is asked again.
+    async fn complete(&self, mut ends: Vec<Completion>) {
+        while !ends.is_empty() {
+            let answers = self.locker.complete(&ends).await.expect("an answer");
+            assert!(!answers.contains(&Completed::Stale), "{answers:?}");
+            let mut answers = answers.into_iter();
+            ends.retain(|_| answers.next() == Some(Completed::Locked));
+        }
+    }
+
     async fn claim(&self, request: &ClaimRequest) -> Verdict {
         let mut verdicts = self.locker.claim(std::slice::from_ref(request)).await.expect("an answer");
         verdicts.pop().expect("one verdict per request")
     }
+}
+
+/// The end of a run that was granted.
+fn end_of(request: &ClaimRequest, verdict: &Verdict) -> Completion {
+    let ClaimRequest { job, key, run, .. } = request.clone();
+    Completion { job, key, run, token: token(verdict), outcome: Outcome::Succeeded }
 }
 
 fn manual(key: &str) -> ClaimRequest {
@@ -178,7 +219,7 @@ async fn an_old_terms_claim_waits_for_a_takeover_under_way_and_is_refused() {
     let taker = cluster.transaction("UPDATE callsheet.leader SET epoch = epoch + 1 WHERE scope = $1").await;
 
     let commit = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        cluster.somebody_waits().await;
         taker.batch_execute("COMMIT").await.expect("an answer");
     };
     let (verdict, ()) = tokio::join!(leader.claim(&request), commit);
@@ -290,9 +331,8 @@ async fn overlapping_batches_of_three_nodes_neither_rob_nor_deadlock() {
                 if nth == 1 {
                     batch.reverse();
                 }
-                let verdicts = node.locker.claim(&batch).await.expect("an answer");
                 let mut ends = Vec::new();
-                for (request, verdict) in batch.into_iter().zip(verdicts) {
+                for (request, verdict) in node.claim_all(batch).await {
                     match verdict {
                         Verdict::Granted { token, lost } => {
                             assert_eq!(lost, None, "everybody lives");
@@ -305,7 +345,6 @@ async fn overlapping_batches_of_three_nodes_neither_rob_nor_deadlock() {
                             ends.push(Completion { job, key, run, token, outcome: Outcome::Succeeded });
                         }
                         Verdict::Busy { .. } => {}
-                        Verdict::Unavailable { reason } => assert!(!reason.contains("deadlock"), "{reason}"),
                         other => panic!("{other:?}"),
                     }
                 }
@@ -313,8 +352,7 @@ async fn overlapping_batches_of_three_nodes_neither_rob_nor_deadlock() {
                 for end in &ends {
                     held.lock().expect("nobody panicked").remove(&end.key);
                 }
-                let ended = node.locker.complete(&ends).await.expect("an answer");
-                assert!(ended.iter().all(|end| *end == Completed::Recorded), "{ended:?}");
+                node.complete(ends).await;
             }
             granted
         }
@@ -330,16 +368,184 @@ async fn a_job_whose_row_an_application_holds_fails_alone_and_at_once() {
     let cluster = PostgresCluster::new("held-row").await;
     let leader = cluster.open().await.leading().await;
     let batch = [leader.due("held").await, leader.due("free").await];
-    let holder =
-        cluster.transaction("SELECT FROM callsheet.jobs WHERE scope = $1 AND job = 'held' FOR UPDATE").await;
+    let holder = cluster
+        .transaction("SELECT FROM callsheet.names WHERE scope = $1 AND name = 'held' FOR UPDATE")
+        .await;
 
     let asked_at = Instant::now();
     let verdicts = leader.locker.claim(&batch).await.expect("an answer");
 
-    assert!(matches!(verdicts[..], [Verdict::Unavailable { .. }, Verdict::Granted { .. }]), "{verdicts:?}");
+    assert!(matches!(verdicts[..], [Verdict::Locked { .. }, Verdict::Granted { .. }]), "{verdicts:?}");
     assert!(asked_at.elapsed() < Duration::from_secs(1), "{:?}", asked_at.elapsed());
     holder.batch_execute("ROLLBACK").await.expect("an answer");
     token(&leader.claim(&batch[0]).await);
+}
+
+#[tokio::test]
+async fn an_end_whose_row_an_application_holds_fails_alone_and_is_recorded_later() {
+    let cluster = PostgresCluster::new("held-end").await;
+    let node = cluster.open().await;
+    let batch = [manual("held"), manual("free")];
+    let verdicts = node.locker.claim(&batch).await.expect("an answer");
+    let ends: Vec<_> = batch.iter().zip(&verdicts).map(|(run, verdict)| end_of(run, verdict)).collect();
+    let holder = cluster
+        .transaction("SELECT FROM callsheet.names WHERE scope = $1 AND name = 'held' FOR UPDATE")
+        .await;
+
+    let ended = node.locker.complete(&ends).await.expect("an answer");
+
+    assert_eq!(ended, [Completed::Locked, Completed::Recorded]);
+    holder.batch_execute("ROLLBACK").await.expect("an answer");
+    let ended = node.locker.complete(&ends).await.expect("an answer");
+    assert_eq!(ended, [Completed::Recorded, Completed::Recorded]);
+}
+
+#[tokio::test]
+async fn enrolments_moves_and_withdrawals_whose_row_an_application_holds_fail_alone() {
+    let cluster = PostgresCluster::new("held-cursor").await;
+    let leader = cluster.open().await.leading().await;
+    let [held, free] = [leader.due("held").await, leader.due("free").await];
+    let holder =
+        cluster.transaction("SELECT FROM callsheet.names WHERE scope = $1 AND name = 'held' FOR SHARE").await;
+
+    let enrol =
+        |job: &str| Enrolment { job: name(job), schedule: "a schedule".to_owned(), term: leader.term };
+    let jobs = [enrol("held"), enrol("free"), enrol("new")];
+    let enrolled = leader.locker.enrol(&jobs).await.expect("an answer");
+    let moves = [held, free].map(|claim| {
+        let TickClaim { fire_time: to, expected, skips, term } = claim.tick.expect("a tick");
+        CursorMove { job: claim.job, expected, to, skips, term }
+    });
+    let moved = leader.locker.advance(&moves).await.expect("an answer");
+    leader.locker.withdraw(leader.term, &[name("held"), name("free")]).await.expect("an answer");
+
+    assert!(
+        matches!(enrolled[..], [Enrolled::Locked, Enrolled::Done { .. }, Enrolled::Done { .. }]),
+        "{enrolled:?}"
+    );
+    assert_eq!(moved, [Moved::Locked, Moved::Done]);
+    let withdrawn = "SELECT name FROM callsheet.names WHERE scope = $1 AND withdrawn";
+    let withdrawn = cluster.admin.query(withdrawn, &[&cluster.scope]).await.expect("an answer");
+    assert_eq!(withdrawn.iter().map(|row| row.get(0)).collect::<Vec<&str>>(), ["free"]);
+    holder.batch_execute("ROLLBACK").await.expect("an answer");
+    assert_eq!(leader.locker.advance(&moves[..1]).await.expect("an answer"), [Moved::Done]);
+}
+
+#[tokio::test]
+async fn an_application_that_guards_its_writes_with_a_key_stops_no_cursor_and_the_holder_is_named() {
+    let cluster = PostgresCluster::new("guarded").await;
+    let leader = cluster.open().await.leading().await;
+    let due = leader.due("job").await;
+    let run = manual("job");
+    token(&leader.claim(&run).await);
+    let other = cluster.open().await;
+    let guard = cluster
+        .transaction("SELECT FROM callsheet.names WHERE scope = $1 AND name = 'job' FOR KEY SHARE")
+        .await;
+
+    let busy = other.claim(&manual("job")).await;
+    let TickClaim { fire_time: to, expected, skips, term } = due.tick.expect("a tick");
+    let asked = CursorMove { job: name("job"), expected, to, skips, term };
+    let moved = leader.locker.advance(&[asked]).await.expect("an answer");
+
+    assert_eq!(busy, Verdict::Locked { holder: Some(run.run) });
+    assert_eq!(moved, [Moved::Done]);
+    drop(guard);
+}
+
+#[tokio::test]
+async fn one_locked_row_of_two_leaves_a_claim_with_a_key_of_its_own_where_it_was() {
+    let cluster = PostgresCluster::new("two-rows").await;
+    let leader = cluster.open().await.leading().await;
+    let key = LockKey::new("shared").expect("a key");
+    let claim = ClaimRequest { key: key.clone(), ..leader.due("job").await };
+    token(&leader.claim(&manual("shared")).await);
+    leader.locker.close().await;
+    leader.locker.open().await.expect("a session opens");
+    let leader = leader.leading().await;
+    let tick = claim.tick.map(|tick| TickClaim { term: leader.term, ..tick });
+    let claim = ClaimRequest { tick, ..claim };
+
+    for row in ["job", "shared"] {
+        let lock = format!("SELECT FROM callsheet.names WHERE scope = $1 AND name = '{row}' FOR UPDATE");
+        let holder = cluster.transaction(&lock).await;
+        assert_eq!(leader.claim(&claim).await, Verdict::Locked { holder: None }, "{row} is locked");
+        holder.batch_execute("ROLLBACK").await.expect("an answer");
+    }
+
+    // From a dead session: both rows changed, and the cursor only now.
+    let Verdict::Granted { lost: Some(_), .. } = leader.claim(&claim).await else { panic!("not granted") };
+    let again = leader.claim(&ClaimRequest { run: manual("x").run, ..claim.clone() }).await;
+    assert!(matches!(again, Verdict::AlreadyRun { run, .. } if run == claim.run), "{again:?}");
+}
+
+#[tokio::test]
+async fn who_probes_a_dead_owner_is_not_taken_for_the_owner() {
+    let cluster = PostgresCluster::new("probe").await;
+    let leader = cluster.open().await.leading().await;
+    let requests = [manual("stolen"), manual("closed")];
+    leader.locker.claim(&requests).await.expect("an answer");
+    let owner: i64 = {
+        let owner = "SELECT beacon FROM callsheet.names WHERE scope = $1 AND name = 'stolen'";
+        cluster.admin.query_one(owner, &[&cluster.scope]).await.expect("an answer").get(0)
+    };
+    leader.locker.close().await;
+    // Another node in the middle of a statement that probes the same owner.
+    let prober = admin().await;
+    let probe = "SELECT pg_try_advisory_xact_lock_shared($1)";
+    prober.batch_execute("BEGIN").await.expect("an answer");
+    assert!(prober.query_one(probe, &[&owner]).await.expect("an answer").get::<_, bool>(0), "it is dead");
+
+    let node = cluster.open().await;
+    let stolen = node.claim(&manual("stolen")).await;
+    let closed = node.locker.close_lost(10).await.expect("an answer");
+    let node = node.leading().await;
+
+    assert!(matches!(stolen, Verdict::Granted { lost: Some(_), .. }), "{stolen:?}");
+    assert_eq!(closed.iter().map(|lost| lost.run).collect::<Vec<_>>(), [requests[1].run]);
+    assert!(node.term > leader.term);
+    prober.batch_execute("ROLLBACK").await.expect("an answer");
+}
+
+#[tokio::test]
+async fn a_round_is_one_transaction_and_a_key_freed_in_it_can_be_claimed_in_it() {
+    let cluster = PostgresCluster::new("round").await;
+    let node = cluster.open().await;
+    let [former, next, other] = [manual("key"), manual("key"), manual("other")];
+    let make = "INSERT INTO callsheet.names (scope, name) VALUES ($1, 'other')";
+    cluster.admin.execute(make, &[&cluster.scope]).await.expect("an answer");
+    let end = end_of(&former, &node.claim(&former).await);
+
+    let answers = node.locker.round(&[end], &[next.clone(), other], &[]).await;
+
+    assert_eq!(answers.ended.expect("an answer"), [Completed::Recorded]);
+    let verdicts = answers.claimed.expect("an answer");
+    assert!(verdicts.iter().all(|verdict| token(verdict) > FencingToken(0)), "{verdicts:?}");
+    assert_eq!(token(&verdicts[0]), FencingToken(2));
+    let transactions = "SELECT count(DISTINCT xmin::text), count(*) FROM (
+                            SELECT xmin FROM callsheet.runs WHERE scope = $1
+                            UNION ALL SELECT xmin FROM callsheet.names WHERE scope = $1) AS changed";
+    let row = cluster.admin.query_one(transactions, &[&cluster.scope]).await.expect("an answer");
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (1, 3), "one transaction changed three rows");
+}
+
+#[tokio::test]
+async fn what_is_refused_in_a_round_takes_nothing_along() {
+    let cluster = PostgresCluster::new("refused-round").await;
+    let leader = cluster.open().await.leading().await;
+    let held = manual("held");
+    let end = end_of(&held, &leader.claim(&held).await);
+    let due = leader.due("job").await;
+    // Claims wait for the leader's row until the server refuses to wait any longer; ends do not need it.
+    let holder = cluster.transaction("SELECT FROM callsheet.leader WHERE scope = $1 FOR UPDATE").await;
+
+    let answers = leader.locker.round(&[end], std::slice::from_ref(&due), &[]).await;
+
+    assert_eq!(answers.ended.expect("an answer"), [Completed::Recorded]);
+    let verdicts = answers.claimed.expect("an answer");
+    assert!(matches!(verdicts[..], [Verdict::Unavailable { .. }]), "{verdicts:?}");
+    holder.batch_execute("ROLLBACK").await.expect("an answer");
+    token(&leader.claim(&due).await);
 }
 
 #[tokio::test]

@@ -103,11 +103,8 @@ async fn the_keys_of_a_frozen_leader_are_free_once_another_leads() {
     let session = admin().await;
     light_beacon(&session).await;
     plant_term(&scope, true).await;
-    let held = "WITH run AS (SELECT gen_random_uuid() AS id), key AS (
-                    INSERT INTO callsheet.lock_keys (scope, key, token, run, beacon) SELECT $1, 'key', 3, id, $2 FROM run
-                )
-                INSERT INTO callsheet.runs (run, scope, job, key, token, beacon, node, claimed_at)
-                SELECT id, $1, 'job', 'key', 3, $2, gen_random_uuid(), now() FROM run";
+    let held = "INSERT INTO callsheet.names (scope, name, token, run, beacon, claimed_at, run_node, run_job)
+                VALUES ($1, 'key', 3, gen_random_uuid(), $2, now(), gen_random_uuid(), 'job')";
     admin().await.execute(held, &[&scope, &BEACON]).await.expect("a key that is held");
     // As long as a lease: from then on it has said nothing for too long.
     sleep(LEASE).await;

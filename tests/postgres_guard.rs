@@ -184,14 +184,14 @@ async fn a_key_is_not_taken_over_while_a_guarded_transaction_is_open() {
         loop {
             match claim(&*thief, run).await {
                 Verdict::Granted { token, .. } => return token,
-                Verdict::Unavailable { .. } => sleep(Duration::from_millis(5)).await,
+                Verdict::Locked { .. } => sleep(Duration::from_millis(5)).await,
                 other => panic!("{other:?}"),
             }
         }
     };
     let token = timeout(DEADLINE, stolen).await.expect("it is granted once the transaction has ended");
 
-    assert!(matches!(early, Verdict::Unavailable { .. }), "{early:?}");
+    assert!(matches!(early, Verdict::Locked { .. }), "{early:?}");
     let [written] = written(&guarded.table).await[..] else { panic!("the write is lost") };
     assert!(i64::try_from(token.0).expect("a small token") > written);
     guarded.tell(Step::End);

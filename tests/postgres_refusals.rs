@@ -97,7 +97,7 @@ async fn every_refusal_has_its_cause_and_its_cure_and_never_the_password() {
     );
     admin.batch_execute(&roles).await.expect("roles");
     admin.batch_execute(&Postgres::new("any", "").schema("shut").ddl()).await.expect("tables");
-    admin.batch_execute("GRANT SELECT, INSERT, UPDATE ON shut.jobs TO plain").await.expect("rights");
+    admin.batch_execute("GRANT SELECT, INSERT, UPDATE ON shut.names TO plain").await.expect("rights");
 
     let by = |user: &str, at: &str| format!("postgres://{user}:{PASSWORD}@127.0.0.1:{at}");
     let here = format!("{port}/postgres");
@@ -205,7 +205,7 @@ async fn every_refusal_has_its_cause_and_its_cure_and_never_the_password() {
             "tables that the role may not use",
             by("plain", &here),
             ("shut", false),
-            Refused("this role may not use the tables leader, lock_keys, runs of the schema \"shut\": GRANT SELECT, INSERT, \
+            Refused("this role may not use the tables leader, runs of the schema \"shut\": GRANT SELECT, INSERT, \
                      UPDATE ON ALL TABLES IN SCHEMA \"shut\" TO it".to_owned()),
         ),
         (

@@ -107,7 +107,7 @@ async fn a_role_with_rights_on_the_tables_alone_works_on_what_another_role_made_
     let before = contents("kept").await;
     opens(&Postgres::new(&scope, url_of("keeper")).schema("kept")).await;
     assert_eq!(contents("kept").await, before);
-    let cursors = admin().await.query("SELECT FROM kept.jobs", &[]).await.expect("an answer");
+    let cursors = admin().await.query("SELECT FROM kept.names", &[]).await.expect("an answer");
     assert_eq!(cursors.len(), 1, "the job is still known");
 }
 
@@ -115,7 +115,7 @@ async fn a_role_with_rights_on_the_tables_alone_works_on_what_another_role_made_
 async fn an_older_node_beside_a_newer_one_leaves_its_schema_alone() {
     let scope = scope("newer");
     opens(&Postgres::new(&scope, server().url()).schema("newer")).await;
-    let newer = "ALTER TABLE newer.jobs ADD COLUMN note text;
+    let newer = "ALTER TABLE newer.names ADD COLUMN note text;
                  CREATE TABLE newer.notes (note text);
                  INSERT INTO newer.migrations VALUES (999, 'notes', '2030-01-01T00:00:00Z', '1')";
     admin().await.batch_execute(newer).await.expect("it is changed");

@@ -197,10 +197,16 @@ impl JobActor {
         for effect in effects {
             match effect {
                 Effect::Claim { run, tick, settle } => {
-                    self.node().ask(Ask::Claim(ClaimRun { job: self.job.clone(), run, tick, settle }));
+                    self.node().ask(Ask::Claim(ClaimRun {
+                        job: self.job.clone(),
+                        run,
+                        tick,
+                        settle,
+                        tries: 0,
+                    }));
                 }
                 Effect::Advance(advance) => {
-                    self.node().ask(Ask::Advance(AdvanceCursor { job: self.job.clone(), advance }));
+                    self.node().ask(Ask::Advance(AdvanceCursor { job: self.job.clone(), advance, tries: 0 }));
                 }
                 Effect::Start(start) => self.start(start),
                 Effect::Cancel { run, why } => self.cancel(run, why),

@@ -15,10 +15,7 @@ use std::{
 };
 
 use actix::prelude::*;
-use futures_util::{
-    FutureExt,
-    future::{BoxFuture, join3},
-};
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -32,7 +29,7 @@ use crate::{
     node::{JobRef, Node},
     port::{
         ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, LockError, Locker,
-        LostRun, Moved, Session, Standing, TickClaim, Verdict,
+        LostRun, Moved, RoundAnswers, Session, Standing, TickClaim, Verdict,
     },
     supervisor::SessionNews,
 };
@@ -47,18 +44,29 @@ pub(crate) const REOPEN_MAX: Duration = Duration::from_secs(5);
 /// The deadline of opening a session, which may have to change the store's schema first, or wait for a node that does.
 pub(crate) const OPEN_DEADLINE: Duration = Duration::from_secs(60);
 
+/// The pause before what somebody else has locked is asked again; it doubles up to [`LOCKED_MAX`].
+pub(crate) const LOCKED_MIN: Duration = Duration::from_millis(2);
+/// The longest pause before what somebody else has locked is asked again.
+pub(crate) const LOCKED_MAX: Duration = Duration::from_millis(250);
+/// How often a claim or a move may be found locked before the job is told, half a second after the first time.
+pub(crate) const LOCKED_TRIES_MAX: u32 = 8;
+
 /// Asks the store for a run. The answer goes to the job's machine.
 pub(crate) struct ClaimRun {
     pub(crate) job: Arc<JobRef>,
     pub(crate) run: RunId,
     pub(crate) tick: Option<TickClaim>,
     pub(crate) settle: bool,
+    /// How often it was found locked.
+    pub(crate) tries: u32,
 }
 
 /// Asks the store to move a job's cursor over skipped ticks. The answer goes to the job's machine.
 pub(crate) struct AdvanceCursor {
     pub(crate) job: Arc<JobRef>,
     pub(crate) advance: Advance,
+    /// How often it was found locked.
+    pub(crate) tries: u32,
 }
 
 /// A run is over: record it, and free its key.
@@ -132,6 +140,8 @@ pub(crate) struct CloseSession;
 struct Held {
     job: Arc<JobRef>,
     token: FencingToken,
+    /// How often its end was found locked.
+    tries: u32,
 }
 
 /// Batches what the jobs ask, and keeps what they hold.
@@ -146,8 +156,8 @@ pub(crate) struct LockActor {
     claims: VecDeque<ClaimRun>,
     moves: VecDeque<AdvanceCursor>,
     ends: VecDeque<Completion>,
-    /// How many batches of ends wait to be tried again.
-    ends_delayed: u32,
+    /// How many batches wait to be asked again.
+    delayed: u32,
     held: HashMap<RunId, Held>,
     round_started: Option<Duration>,
     closing: Option<oneshot::Sender<()>>,
@@ -165,7 +175,7 @@ impl LockActor {
             claims: VecDeque::new(),
             moves: VecDeque::new(),
             ends: VecDeque::new(),
-            ends_delayed: 0,
+            delayed: 0,
             held: HashMap::new(),
             round_started: None,
             closing: None,
@@ -267,32 +277,12 @@ impl LockActor {
         let cursor_moves: Vec<_> = moves.iter().map(cursor_move).collect();
         let locker = self.locker.clone();
         Some(Box::pin(async move {
-            let ended = async {
-                if ends.is_empty() {
-                    Ok(Vec::new())
-                } else {
-                    call(async { locker.complete(&ends).await }).await.and_then(one_each(ends.len()))
-                }
-            };
-            let claimed = async {
-                if requests.is_empty() {
-                    Ok(Vec::new())
-                } else {
-                    call(async { locker.claim(&requests).await }).await.and_then(one_each(requests.len()))
-                }
-            };
-            let moved = async {
-                if cursor_moves.is_empty() {
-                    Ok(Vec::new())
-                } else {
-                    call(async { locker.advance(&cursor_moves).await })
-                        .await
-                        .and_then(one_each(cursor_moves.len()))
-                }
-            };
-            // Side by side, so that an adapter can send all before it waits; polled in this order, so that a key that
-            // is freed in this round can be claimed in it.
-            let (ended, claimed, moved) = join3(ended, claimed, moved).await;
+            let round = contained(async { locker.round(&ends, &requests, &cursor_moves).await }).await;
+            // Whatever it asked may have been done.
+            let round = round.unwrap_or_else(|_| RoundAnswers::failed(&LockError::Timeout));
+            let ended = round.ended.and_then(one_each(ends.len()));
+            let claimed = round.claimed.and_then(one_each(requests.len()));
+            let moved = round.moved.and_then(one_each(cursor_moves.len()));
             Round { session, ended: (ends, ended), claimed: (claims, claimed), moved: (moves, moved) }
         }))
     }
@@ -306,10 +296,10 @@ impl LockActor {
         if !claims.is_empty() {
             let took = started.map(|started| self.node.clock.elapsed().saturating_sub(started));
             self.node.meters.claim_duration.record(took.unwrap_or_default().as_secs_f64());
-            self.on_claimed(session, claims, claimed);
+            self.on_claimed(session, claims, claimed, ctx);
         }
         if !moves.is_empty() {
-            self.on_moved(moves, moved);
+            self.on_moved(moves, moved, ctx);
         }
         self.node.meters.locks_held.set(self.held.len() as f64);
     }
@@ -322,25 +312,57 @@ impl LockActor {
     ) {
         match ended {
             Ok(answers) => {
-                for (end, answer) in ends.iter().zip(answers) {
+                let mut locked = Locked::default();
+                for (end, answer) in ends.into_iter().zip(answers) {
+                    if answer == Completed::Locked {
+                        if let Some(held) = self.held.get_mut(&end.run) {
+                            held.tries += 1;
+                            locked.add(held.tries, end);
+                        }
+                        continue;
+                    }
                     self.held.remove(&end.run);
                     if answer == Completed::Stale {
                         self.node.meters.coordination_error("stale_completion");
                         tracing::warn!(target: "callsheet", job = %end.job, run = %end.run, "a completion was refused");
                     }
                 }
+                let pause = locked.pause();
+                self.complete_later(pause, locked.items, ctx);
             }
             Err(error) => {
                 self.failed("complete", &error);
-                // Again, until it is recorded or the session is lost; the number is bounded by what is held.
-                self.ends_delayed += 1;
-                ctx.run_later(REOPEN_MIN, move |actor, _| {
-                    actor.ends_delayed -= 1;
-                    let held = |end: &Completion| actor.held.contains_key(&end.run);
-                    actor.ends.extend(ends.into_iter().filter(held));
-                });
+                self.complete_later(REOPEN_MIN, ends, ctx);
             }
         }
+    }
+
+    /// Again, until it is recorded or the session is lost; the number is bounded by what is held.
+    fn complete_later(&mut self, pause: Duration, ends: Vec<Completion>, ctx: &mut Context<Self>) {
+        self.later(pause, ends, ctx, |actor, ends| {
+            let held = |end: &Completion| actor.held.contains_key(&end.run);
+            actor.ends.extend(ends.into_iter().filter(held));
+        });
+    }
+
+    /// Keeps a batch until it is asked again. One timer for all of it: each costs the actor something at every wake-up.
+    fn later<T: 'static>(
+        &mut self,
+        pause: Duration,
+        batch: Vec<T>,
+        ctx: &mut Context<Self>,
+        again: impl FnOnce(&mut Self, Vec<T>) + 'static,
+    ) {
+        if batch.is_empty() {
+            return;
+        }
+        self.delayed += 1;
+        ctx.run_later(pause, move |actor, ctx| {
+            actor.delayed -= 1;
+            again(actor, batch);
+            // The rounds were polled before this timer was; nothing else may wake them for long.
+            ctx.notify(TakeAsks);
+        });
     }
 
     fn on_claimed(
@@ -348,12 +370,20 @@ impl LockActor {
         session: Session,
         claims: Vec<ClaimRun>,
         claimed: Result<Vec<Verdict>, LockError>,
+        ctx: &mut Context<Self>,
     ) {
         let verdicts = claimed.unwrap_or_else(|error| {
             self.failed("claim", &error);
             vec![Verdict::Unavailable { reason: error.to_string() }; claims.len()]
         });
-        for (ClaimRun { job, run, tick, .. }, verdict) in claims.into_iter().zip(verdicts) {
+        let mut locked = Locked::default();
+        for (mut claim, verdict) in claims.into_iter().zip(verdicts) {
+            if matches!(verdict, Verdict::Locked { .. }) && claim.tries < LOCKED_TRIES_MAX {
+                claim.tries += 1;
+                locked.add(claim.tries, claim);
+                continue;
+            }
+            let ClaimRun { job, run, tick, .. } = claim;
             match &verdict {
                 Verdict::Granted { token, lost } => {
                     if let Some(lost) = lost {
@@ -368,7 +398,7 @@ impl LockActor {
                         Letter::send(&job, Input::Claimed { run, verdict: lost_with_its_session(tick) });
                         continue;
                     }
-                    self.held.insert(run, Held { job: job.clone(), token: *token });
+                    self.held.insert(run, Held { job: job.clone(), token: *token, tries: 0 });
                 }
                 Verdict::Deposed { .. } => {
                     if let Some(tick) = &tick {
@@ -380,18 +410,33 @@ impl LockActor {
                 | Verdict::Moved { .. }
                 | Verdict::Busy { .. }
                 | Verdict::NotYet { .. }
+                | Verdict::Locked { .. }
                 | Verdict::Unavailable { .. } => {}
             }
             Letter::send(&job, Input::Claimed { run, verdict });
         }
+        let pause = locked.pause();
+        self.later(pause, locked.items, ctx, |actor, claims| actor.claims.extend(claims));
     }
 
-    fn on_moved(&mut self, moves: Vec<AdvanceCursor>, moved: Result<Vec<Moved>, LockError>) {
+    fn on_moved(
+        &mut self,
+        moves: Vec<AdvanceCursor>,
+        moved: Result<Vec<Moved>, LockError>,
+        ctx: &mut Context<Self>,
+    ) {
         let answers = moved.unwrap_or_else(|error| {
             self.failed("advance", &error);
             vec![Moved::Unavailable { reason: error.to_string() }; moves.len()]
         });
-        for (AdvanceCursor { job, advance }, answer) in moves.into_iter().zip(answers) {
+        let mut locked = Locked::default();
+        for (mut asked, answer) in moves.into_iter().zip(answers) {
+            if answer == Moved::Locked && asked.tries < LOCKED_TRIES_MAX {
+                asked.tries += 1;
+                locked.add(asked.tries, asked);
+                continue;
+            }
+            let AdvanceCursor { job, advance, .. } = asked;
             // Only the leader of a term moves cursors: one that stands where it was to be moved was moved by the call
             // whose answer was lost.
             let answer = match answer {
@@ -401,16 +446,18 @@ impl LockActor {
             match answer {
                 Moved::Done => job.meters.decided(0, &advance.skips),
                 Moved::Deposed { .. } => self.election.do_send(TermRefused(advance.term)),
-                Moved::Elsewhere { .. } | Moved::Unavailable { .. } => {}
+                Moved::Elsewhere { .. } | Moved::Locked | Moved::Unavailable { .. } => {}
             }
             Letter::send(&job, Input::Advanced(answer));
         }
+        let pause = locked.pause();
+        self.later(pause, locked.items, ctx, |actor, moves| actor.moves.extend(moves));
     }
 
     /// Ends the session once nothing is left to write.
     fn close_if_done(&mut self, ctx: &mut Context<Self>) {
-        let busy = self.session.is_some()
-            && !(self.ends.is_empty() && self.ends_delayed == 0 && self.claims.is_empty());
+        let busy =
+            self.session.is_some() && !(self.ends.is_empty() && self.delayed == 0 && self.claims.is_empty());
         if busy || self.closing.is_none() || self.round_started.is_some() {
             return;
         }
@@ -434,6 +481,32 @@ struct Round {
     ended: (Vec<Completion>, Result<Vec<Completed>, LockError>),
     claimed: (Vec<ClaimRun>, Result<Vec<Verdict>, LockError>),
     moved: (Vec<AdvanceCursor>, Result<Vec<Moved>, LockError>),
+}
+
+/// What of a batch somebody else has locked.
+struct Locked<T> {
+    items: Vec<T>,
+    /// How often the freshest of them was found locked.
+    tries: u32,
+}
+
+impl<T> Default for Locked<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), tries: u32::MAX }
+    }
+}
+
+impl<T> Locked<T> {
+    fn add(&mut self, tries: u32, item: T) {
+        self.tries = self.tries.min(tries);
+        self.items.push(item);
+    }
+
+    /// How long to wait: as the freshest of them wants it.
+    fn pause(&self) -> Duration {
+        let doublings = self.tries.saturating_sub(1).min(16);
+        LOCKED_MIN.saturating_mul(1 << doublings).min(LOCKED_MAX)
+    }
 }
 
 /// Counts and publishes a run that was closed because its session is dead.
@@ -465,7 +538,7 @@ fn request(claim: &ClaimRun) -> ClaimRequest {
     }
 }
 
-fn cursor_move(AdvanceCursor { job, advance }: &AdvanceCursor) -> CursorMove {
+fn cursor_move(AdvanceCursor { job, advance, .. }: &AdvanceCursor) -> CursorMove {
     let Advance { expected, to, skips, term } = *advance;
     CursorMove { job: job.definition.name.clone(), expected, to, skips, term }
 }
@@ -544,7 +617,7 @@ impl Handler<TakeAsks> for LockActor {
                 Ask::Advance(advance) => self.moves.push_back(advance),
                 Ask::Complete(CompleteRun { run, outcome }) => {
                     // Not held: the session that granted it is lost, and with it the right to complete.
-                    if let Some(Held { job, token }) = self.held.get(&run) {
+                    if let Some(Held { job, token, .. }) = self.held.get(&run) {
                         let job = &job.definition;
                         let (job, key): (JobName, LockKey) = (job.name.clone(), job.key.clone());
                         self.ends.push_back(Completion { job, key, run, token: *token, outcome });

@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use crate::{
     body::LocalBodies,
     core::time::FireTime,
-    name::{FencingToken, JobName, RunId, Term},
+    name::{FencingToken, JobName, LockKey, RunId, Term},
     port::Clock,
 };
 
@@ -139,6 +139,7 @@ pub struct Run(Arc<Parts>);
 pub(crate) struct Parts {
     pub(crate) id: RunId,
     pub(crate) job: JobName,
+    pub(crate) lock_key: LockKey,
     pub(crate) origin: Origin,
     pub(crate) attempt: u32,
     pub(crate) term: Option<Term>,
@@ -167,6 +168,11 @@ impl Run {
     /// The job.
     pub fn job(&self) -> &JobName {
         &self.0.job
+    }
+
+    /// What the run excludes while it is in progress.
+    pub fn lock_key(&self) -> &LockKey {
+        &self.0.lock_key
     }
 
     /// Why there is a run.

@@ -56,12 +56,17 @@ CREATE TABLE {schema}.moves (
 CREATE FUNCTION {schema}.note() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO {schema}.moves (job, moved_from, moved_to, run, term)
-    SELECT NEW.job, OLD.cursor, NEW.cursor, NEW.run, epoch FROM {schema}.leader;
+    SELECT NEW.name, OLD.cursor, NEW.cursor, NEW.cursor_run, epoch FROM {schema}.leader;
     RETURN NULL;
 END $$;
-CREATE TRIGGER created AFTER INSERT ON {schema}.jobs FOR EACH ROW EXECUTE FUNCTION {schema}.note();
-CREATE TRIGGER moved AFTER UPDATE ON {schema}.jobs FOR EACH ROW
-WHEN (OLD.cursor <> NEW.cursor) EXECUTE FUNCTION {schema}.note();"
+CREATE TRIGGER created AFTER INSERT ON {schema}.names FOR EACH ROW
+WHEN (NEW.cursor IS NOT NULL) EXECUTE FUNCTION {schema}.note();
+CREATE TRIGGER moved AFTER UPDATE ON {schema}.names FOR EACH ROW
+WHEN (OLD.cursor IS DISTINCT FROM NEW.cursor) EXECUTE FUNCTION {schema}.note();
+CREATE VIEW {schema}.claimed AS
+SELECT run, job, key, term, fire_time, claimed_at, ended_at, outcome FROM {schema}.runs
+UNION ALL
+SELECT run, run_job, name, run_term, fire_time, claimed_at, NULL, NULL FROM {schema}.names WHERE run IS NOT NULL;"
     );
     Ok(client.batch_execute(&own).await?)
 }
@@ -103,7 +108,7 @@ pub(crate) async fn audit(
 
 async fn runs(client: &Client, schema: &str) -> anyhow::Result<BTreeMap<String, Claimed>> {
     let runs = format!(
-        "SELECT run::text, job, key, term, fire_time, claimed_at, ended_at, outcome FROM {schema}.runs"
+        "SELECT run::text, job, key, term, fire_time, claimed_at, ended_at, outcome FROM {schema}.claimed"
     );
     let run = |row: &tokio_postgres::Row| -> Result<_, tokio_postgres::Error> {
         let job: String = row.try_get("job")?;

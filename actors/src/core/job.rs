@@ -328,9 +328,16 @@ impl JobMachine {
     }
 
     fn on_claimed(&mut self, now: Now, run: RunId, verdict: Verdict, effects: &mut Effects) {
-        if !matches!(verdict, Verdict::Unavailable { .. }) {
+        if !matches!(verdict, Verdict::Unavailable { .. } | Verdict::Locked { .. }) {
             self.unanswered = 0;
         }
+        let verdict = match verdict {
+            // Another run had the key all the time.
+            Verdict::Locked { holder: Some(holder) } if holder != run => {
+                Verdict::Busy { holder: Some(holder) }
+            }
+            other => other,
+        };
         if let Some(manual) = self.manual.take_if(|manual| manual.run == run) {
             self.on_manual_claimed(now, *manual, verdict, effects);
             return;
@@ -412,6 +419,11 @@ impl JobMachine {
                     self.hold_until = Some(now.elapsed.saturating_add(wait.min(HOLD_MAX)));
                 }
             }
+            // The same run again: an earlier claim of it that got no answer may have been taken.
+            Verdict::Locked { .. } => {
+                let again_at = Some(self.again_at(now));
+                self.asked = Asked::Claim(Box::new(TickAsked { again_at, ..asked }));
+            }
             Verdict::Unavailable { reason } => {
                 let again_at = Some(self.again_at(now));
                 self.asked = Asked::Claim(Box::new(TickAsked { again_at, ..asked }));
@@ -451,6 +463,11 @@ impl JobMachine {
                 let reason = format!("the store answered a manual claim with {verdict:?}");
                 refused(Refusal::Unavailable { reason }, effects);
             }
+            // Nothing was taken, and whoever triggered it has waited long enough.
+            Verdict::Locked { .. } => {
+                let reason = "somebody else has locked its key".to_owned();
+                refused(Refusal::Unavailable { reason }, effects);
+            }
             Verdict::Unavailable { reason } => {
                 effects.push(Effect::Unavailable { reason: reason.clone() });
                 refused(Refusal::Unavailable { reason }, effects);
@@ -476,6 +493,11 @@ impl JobMachine {
                     self.mode = Mode::Dormant;
                 }
                 self.adopt(self.stored);
+            }
+            Moved::Locked => {
+                let again_at = Some(self.again_at(now));
+                self.asked = Asked::Advance(Box::new(AdvanceAsked { advance: asked, again_at }));
+                return;
             }
             Moved::Unavailable { reason } => {
                 effects.push(Effect::Unavailable { reason });

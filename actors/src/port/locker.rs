@@ -1,7 +1,10 @@
 //! Who may run what.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::future::BoxFuture;
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, join3},
+};
 use serde::Serialize;
 
 use crate::{
@@ -141,6 +144,12 @@ pub enum Verdict {
         /// How long until it is.
         wait: std::time::Duration,
     },
+    /// Somebody else, perhaps an application's own transaction, has locked what the claim needs at this moment. Nothing
+    /// changed: ask again. It is not an overlap yet.
+    Locked {
+        /// The run that held the key when it was last looked at, if its session lives.
+        holder: Option<RunId>,
+    },
     /// This claim failed alone, and it is unknown whether it was taken: ask again with the same run id.
     Unavailable {
         /// What happened, without passwords or connection strings.
@@ -170,6 +179,8 @@ pub enum Completed {
     Recorded,
     /// The run was closed by somebody else, or the key has a newer token. Nothing changed.
     Stale,
+    /// Somebody else has locked the key at this moment. Nothing changed: ask again.
+    Locked,
 }
 
 /// A move of a job's cursor over ticks that nobody runs.
@@ -203,6 +214,8 @@ pub enum Moved {
         /// The newest term.
         term: Term,
     },
+    /// Somebody else has locked the job's cursor at this moment. Nothing changed: ask again.
+    Locked,
     /// This move failed alone, and it is unknown whether it was made.
     Unavailable {
         /// What happened, without passwords or connection strings.
@@ -235,6 +248,8 @@ pub enum Enrolled {
         /// The newest term.
         term: Term,
     },
+    /// Somebody else has locked the job at this moment. Nothing changed: ask again.
+    Locked,
 }
 
 /// A job as a node holds it.
@@ -331,7 +346,8 @@ pub trait Locker: Send + Sync + 'static {
     fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>>;
 
     /// Says, as the leader of `term`, that jobs were removed on purpose. Their cursors are kept as a lower bound for a job
-    /// of the same name. If the term is over, nothing changes: its successor decides which jobs there are.
+    /// of the same name. If the term is over, nothing changes: its successor decides which jobs there are. A job that
+    /// somebody else has locked stays enrolled, which does no harm.
     ///
     /// # Errors
     ///
@@ -374,6 +390,31 @@ pub trait Locker: Send + Sync + 'static {
     /// As for [`claim`](Self::claim).
     fn advance<'a>(&'a self, moves: &'a [CursorMove]) -> BoxFuture<'a, Result<Vec<Moved>, LockError>>;
 
+    /// Completes, claims and moves, as three calls do that are made one after the other in this order: a key that is
+    /// freed can be claimed at once. What is empty is not asked. Default: these three calls, side by side; a store whose
+    /// commits are dear makes it one.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for the three calls.
+    fn round<'a>(
+        &'a self,
+        ends: &'a [Completion],
+        claims: &'a [ClaimRequest],
+        moves: &'a [CursorMove],
+    ) -> BoxFuture<'a, RoundAnswers> {
+        async move {
+            let (ended, claimed, moved) = join3(
+                unless_empty(ends, |ends| self.complete(ends)),
+                unless_empty(claims, |claims| self.claim(claims)),
+                unless_empty(moves, |moves| self.advance(moves)),
+            )
+            .await;
+            RoundAnswers { ended, claimed, moved }
+        }
+        .boxed()
+    }
+
     /// Closes, as lost, up to `limit` open runs of dead sessions, and frees their keys. Fewer than `limit` answers
     /// mean that there are no more. Any node may ask; each run is closed once.
     ///
@@ -381,6 +422,31 @@ pub trait Locker: Send + Sync + 'static {
     ///
     /// As for [`claim`](Self::claim).
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>>;
+}
+
+/// The answers to what was asked in one round.
+#[derive(Debug, Clone)]
+pub struct RoundAnswers {
+    /// As [`Locker::complete`] answers.
+    pub ended: Result<Vec<Completed>, LockError>,
+    /// As [`Locker::claim`] answers.
+    pub claimed: Result<Vec<Verdict>, LockError>,
+    /// As [`Locker::advance`] answers.
+    pub moved: Result<Vec<Moved>, LockError>,
+}
+
+impl RoundAnswers {
+    /// The same error to all.
+    pub fn failed(error: &LockError) -> Self {
+        Self { ended: Err(error.clone()), claimed: Err(error.clone()), moved: Err(error.clone()) }
+    }
+}
+
+async fn unless_empty<'a, T, A>(
+    items: &'a [T],
+    ask: impl FnOnce(&'a [T]) -> BoxFuture<'a, Result<Vec<A>, LockError>>,
+) -> Result<Vec<A>, LockError> {
+    if items.is_empty() { Ok(Vec::new()) } else { ask(items).await }
 }
 
 /// Why a locker did not answer.

@@ -14,7 +14,7 @@ pub use clock::{Clock, SystemClock};
 pub use elector::{Campaign, ElectError, Elector, Grant, Lease, Renewal};
 pub use locker::{
     ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, LockError, Locker,
-    LostRun, Moved, Session, SkipReason, Skips, Standing, TickClaim, Verdict,
+    LostRun, Moved, RoundAnswers, Session, SkipReason, Skips, Standing, TickClaim, Verdict,
 };
 pub use schedule::{IntoSchedule, Schedule};
 pub use spawner::{RuntimeSpawner, Spawner};

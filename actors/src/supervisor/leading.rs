@@ -11,7 +11,7 @@ use crate::{
     job::Letter,
     lock::{BATCH_MAX, CloseLostRuns, EnrolJobs, report_lost},
     message::PAGE_MAX,
-    name::Term,
+    name::{JobName, Term},
     node::JobRef,
     port::{Enrolled, Enrolment},
 };
@@ -55,8 +55,16 @@ impl SupervisorActor {
             actor.enrolling = false;
             match answer {
                 Ok(Ok(answers)) => {
-                    actor.on_enrolled(term, jobs, answers);
+                    let locked = actor.on_enrolled(term, jobs, answers);
                     actor.enrol(ctx);
+                    if !locked.is_empty() {
+                        ctx.run_later(ENROL_AGAIN, move |actor, ctx| {
+                            if actor.term == Some(term) {
+                                actor.to_enrol.extend(locked);
+                                actor.enrol(ctx);
+                            }
+                        });
+                    }
                 }
                 Ok(Err(_)) | Err(_) => {
                     actor.node().meters.coordination_error("enrol");
@@ -69,9 +77,11 @@ impl SupervisorActor {
         }));
     }
 
-    fn on_enrolled(&mut self, term: Term, jobs: Vec<Arc<JobRef>>, answers: Vec<Enrolled>) {
+    /// Answers the jobs that somebody else has locked.
+    fn on_enrolled(&mut self, term: Term, jobs: Vec<Arc<JobRef>>, answers: Vec<Enrolled>) -> Vec<JobName> {
+        let mut locked = Vec::new();
         if self.term != Some(term) {
-            return;
+            return locked;
         }
         for (job, answer) in jobs.into_iter().zip(answers) {
             match answer {
@@ -79,10 +89,12 @@ impl SupervisorActor {
                 Enrolled::Done { cursor } => Letter::send(&job, Input::Resume { cursor, term: Some(term) }),
                 Enrolled::Deposed { .. } => {
                     self.parts.election.do_send(TermRefused(term));
-                    return;
+                    return locked;
                 }
+                Enrolled::Locked => locked.push(job.definition.name.clone()),
             }
         }
+        locked
     }
 
     /// Closes the runs of dead sessions, page by page.

@@ -61,7 +61,15 @@ struct State {
     leader: Option<Leader>,
     partitioned: HashSet<NodeId>,
     faults: HashMap<NodeId, VecDeque<Fault>>,
+    /// The names of jobs and keys that somebody else has locked.
+    locked: HashSet<String>,
     calls: u64,
+}
+
+impl State {
+    fn is_locked(&self, name: &str) -> bool {
+        self.locked.contains(name)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -87,6 +95,7 @@ impl SharedStore {
             leader: None,
             partitioned: HashSet::new(),
             faults: HashMap::new(),
+            locked: HashSet::new(),
             calls: 0,
         };
         Self {
@@ -128,6 +137,16 @@ impl SharedStore {
         }
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    /// Locks the job and the key of a name, as an application's own transaction can, or frees them.
+    pub fn set_locked(&self, name: &str, locked: bool) {
+        let mut state = self.lock();
+        if locked {
+            state.locked.insert(name.to_owned());
+        } else {
+            state.locked.remove(name);
+        }
     }
 
     /// The next calls of a node go wrong like this, one fault each.
@@ -416,8 +435,14 @@ impl Locker for StoreBackend {
     }
 
     fn enrol<'a>(&'a self, jobs: &'a [Enrolment]) -> BoxFuture<'a, Result<Vec<Enrolled>, LockError>> {
-        self.with_session(|state, _, now| jobs.iter().map(|job| state.ledger.enrol(now, job)).collect())
-            .boxed()
+        let enrolled = self.with_session(|state, _, now| {
+            let enrol = |job: &Enrolment| match state.is_locked(job.job.as_str()) {
+                true => Enrolled::Locked,
+                false => state.ledger.enrol(now, job),
+            };
+            jobs.iter().map(enrol).collect()
+        });
+        enrolled.boxed()
     }
 
     fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>> {
@@ -437,21 +462,37 @@ impl Locker for StoreBackend {
 
     fn claim<'a>(&'a self, requests: &'a [ClaimRequest]) -> BoxFuture<'a, Result<Vec<Verdict>, LockError>> {
         let claimed = self.with_session(|state, session, now| {
-            requests.iter().map(|request| state.ledger.claim(now, session, request)).collect()
+            let claim = |request: &ClaimRequest| {
+                let locked = state.is_locked(request.key.as_str())
+                    || (request.tick.is_some() && state.is_locked(request.job.as_str()));
+                match locked && !request.settle {
+                    true => Verdict::Locked { holder: None },
+                    false => state.ledger.claim(now, session, request),
+                }
+            };
+            requests.iter().map(claim).collect()
         });
         claimed.boxed()
     }
 
     fn complete<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
         let completed = self.with_session(|state, session, _| {
-            ends.iter().map(|end| state.ledger.complete(session, end)).collect()
+            let complete = |end: &Completion| match state.is_locked(end.key.as_str()) {
+                true => Completed::Locked,
+                false => state.ledger.complete(session, end),
+            };
+            ends.iter().map(complete).collect()
         });
         completed.boxed()
     }
 
     fn advance<'a>(&'a self, moves: &'a [CursorMove]) -> BoxFuture<'a, Result<Vec<Moved>, LockError>> {
         let moved = self.with_session(|state, session, now| {
-            moves.iter().map(|asked| state.ledger.advance(session, asked, now)).collect()
+            let advance = |asked: &CursorMove| match state.is_locked(asked.job.as_str()) {
+                true => Moved::Locked,
+                false => state.ledger.advance(session, asked, now),
+            };
+            moves.iter().map(advance).collect()
         });
         moved.boxed()
     }

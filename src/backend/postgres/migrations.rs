@@ -15,7 +15,7 @@ use super::{
 const STEPS: [(&str, &str); 1] = [("V1__coordination", include_str!("migrations/V1__coordination.sql"))];
 
 /// What the steps make and a node uses.
-pub(super) const TABLES: [&str; 4] = ["leader", "jobs", "lock_keys", "runs"];
+pub(super) const TABLES: [&str; 3] = ["leader", "names", "runs"];
 
 /// The table, in the schema itself, of the steps that were taken.
 const TABLE: &str = "migrations";

@@ -1,17 +1,24 @@
 //! Every statement, what it locks, and why.
 //!
-//! Order of locks, the same everywhere: the leader row, then job rows by name, then lock keys by name. Only the leader row,
-//! enrolments and ends that were skipped once are waited for (for `lock_timeout`); job rows and keys that somebody else has locked are skipped and asked
-//! again, because overlapping batches of three nodes deadlocked otherwise.
+//! Order of locks, the same everywhere: the leader row, then rows of names in their order. Only the leader row is waited for,
+//! for `lock_timeout`, and a name that somebody else is just making; a row of a name that somebody else has locked is
+//! skipped and asked for again, because overlapping batches of three nodes deadlocked otherwise. A skipped row is missing
+//! in the answer: [`LOOK_UP`] says whether it is there at all.
+//!
+//! What concerns a key locks its row `FOR UPDATE`, what concerns only a job's cursor `FOR NO KEY UPDATE`: so an application
+//! that guards its writes with the key (`FOR KEY SHARE`) keeps others from the key, and nobody from the cursor.
 //!
 //! Liveness of an owner: dead if nobody holds the advisory lock of its beacon. One's own beacon is never probed: the lock is
 //! re-entrant, so a session would take itself for dead and steal from itself. The probe is *shared*, or two probers would
 //! each take the other's probe for the owner.
 //!
-//! Parts of a statement are joined by `FULL JOIN` where one is known to hold all of the other: it cannot become a nested loop,
-//! which cost 60 ms for a batch of 512.
+//! Statements join what is asked with rows that an index finds, and nothing else: a plan is made before it is known how much is
+//! asked, so that a join of two parts of a statement would become a nested loop (60 ms for a batch of 512).
 //!
-//! `READ COMMITTED` is taken for granted: a row that was locked is read again as it is then.
+//! `READ COMMITTED` is taken for granted: a row that was locked is read again as it is then. What changes one row only finds
+//! it again by its place (`ctid`), not by a second look into the index. If somebody changed the row after this statement
+//! began and before it was locked, the statement does not see what is at that place and changes nothing. So nothing is
+//! granted or recorded but what the change itself returns, and such a row is missing in the answer as one that is locked.
 
 /// Whether this server can coordinate: its version, whether it is a standby, whether it is read-only, whether it took the
 /// settings of the connection (its schema, $1), its process; and its clock.
@@ -123,8 +130,8 @@ WHERE pid = $1 AND classid::int8 << 32 | objid::int8 = $2
   AND locktype = 'advisory' AND objsubid = 1 AND mode = 'ExclusiveLock' AND granted
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
-/// Marks jobs with a term. The leader row is locked for share: a newer term cannot begin until this is committed. Waits
-/// for job rows that are locked; in the order of their names.
+/// Marks jobs with a term. The leader row is locked for share: a newer term cannot begin until this is committed. Jobs
+/// whose rows are locked are missing in the answer.
 ///
 /// $1 scope, $2 jobs (each once), $3 schedules, $4 terms.
 pub(super) const ENROL: &str = "
@@ -134,183 +141,221 @@ WITH term AS MATERIALIZED (
     SELECT a.job, sha256(convert_to(a.schedule, 'UTF8')) AS schedule, a.term,
            coalesce(t.epoch = a.term AND t.expires_at > clock_timestamp(), false) AS led
     FROM unnest($2::text[], $3::text[], $4::int8[]) AS a (job, schedule, term) LEFT JOIN term t ON true
-), enrolled AS (
-    INSERT INTO jobs AS j (scope, job, cursor, schedule, term)
-    SELECT $1, job, clock_timestamp(), schedule, term FROM asked WHERE led ORDER BY job
-    ON CONFLICT (scope, job) DO UPDATE
-    SET term = excluded.term,
-        schedule = excluded.schedule,
+), found AS MATERIALIZED (
+    -- A new or changed job owes ticks only from now on.
+    SELECT a.job, a.schedule, a.term,
+           n.cursor IS NULL OR n.withdrawn OR n.schedule IS DISTINCT FROM a.schedule AS anew
+    FROM asked a JOIN names n ON n.scope = $1 AND n.name = a.job
+    WHERE a.led
+    ORDER BY n.name FOR NO KEY UPDATE OF n SKIP LOCKED
+), marked AS (
+    UPDATE names n
+    SET term = f.term,
+        schedule = f.schedule,
         withdrawn = false,
-        -- A new or changed job owes ticks only from now on, and its cursor never goes back.
-        cursor = CASE WHEN j.withdrawn OR j.schedule <> excluded.schedule
-                      THEN greatest(j.cursor, excluded.cursor) ELSE j.cursor END,
-        run = CASE WHEN j.withdrawn OR j.schedule <> excluded.schedule THEN NULL ELSE j.run END
-    RETURNING j.job, j.cursor
+        -- It never goes back.
+        cursor = CASE WHEN f.anew THEN greatest(n.cursor, clock_timestamp()) ELSE n.cursor END,
+        cursor_run = CASE WHEN f.anew THEN NULL ELSE n.cursor_run END
+    FROM found f WHERE n.scope = $1 AND n.name = f.job
+    RETURNING n.name, n.cursor
+), made AS (
+    INSERT INTO names (scope, name, cursor, schedule, term)
+    SELECT $1, job, clock_timestamp(), schedule, term FROM asked WHERE led ORDER BY job
+    ON CONFLICT DO NOTHING
+    RETURNING name, cursor
 )
-SELECT a.job, e.cursor, coalesce((SELECT epoch FROM term), 0) AS epoch
-FROM asked a LEFT JOIN enrolled e USING (job)";
+SELECT name AS job, cursor, NULL::int8 AS epoch FROM marked
+UNION ALL SELECT name, cursor, NULL FROM made
+UNION ALL SELECT job, NULL, coalesce((SELECT epoch FROM term), 0) FROM asked WHERE NOT led";
 
 /// What the leader does with jobs, as it stands now. Locks nothing. $1 scope, $2 jobs, $3 schedules.
 pub(super) const INQUIRE: &str = "
 SELECT CASE
     WHEN l.scope IS NULL THEN 'no leader'
-    WHEN j.scope IS NULL OR j.withdrawn OR j.term <> l.epoch THEN 'not held'
-    WHEN j.schedule <> sha256(convert_to(a.schedule, 'UTF8')) THEN 'other schedule'
+    WHEN n.withdrawn OR n.term IS DISTINCT FROM l.epoch THEN 'not held'
+    WHEN n.schedule <> sha256(convert_to(a.schedule, 'UTF8')) THEN 'other schedule'
     ELSE 'scheduled'
 END AS standing
 FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS a (job, schedule, ord)
 LEFT JOIN leader l ON l.scope = $1 AND l.expires_at > clock_timestamp()
-LEFT JOIN jobs j ON j.scope = $1 AND j.job = a.job
+LEFT JOIN names n ON n.scope = $1 AND n.name = a.job
 ORDER BY a.ord";
 
 /// Says that jobs ($2) of a scope ($1) were removed by the leader of a term ($3). Locks the leader row for share until the
-/// commit, then waits for the jobs' rows, in the order of their names.
+/// commit. Jobs whose rows are locked stay as they are.
 pub(super) const WITHDRAW: &str = "
 WITH term AS MATERIALIZED (
     SELECT epoch FROM leader WHERE scope = $1 AND epoch = $3 FOR SHARE
 ), found AS MATERIALIZED (
-    SELECT job FROM jobs
-    WHERE scope = $1 AND job = ANY ($2) AND NOT withdrawn AND EXISTS (SELECT FROM term)
-    ORDER BY job FOR UPDATE
+    SELECT n.name
+    FROM unnest($2::text[]) AS a (job) JOIN names n ON n.scope = $1 AND n.name = a.job
+    WHERE NOT n.withdrawn AND EXISTS (SELECT FROM term)
+    ORDER BY n.name FOR NO KEY UPDATE OF n SKIP LOCKED
 )
-UPDATE jobs SET withdrawn = true WHERE scope = $1 AND job IN (SELECT job FROM found)";
+UPDATE names n SET withdrawn = true FROM found f WHERE n.scope = $1 AND n.name = f.name";
 
 /// Makes the rows of keys ($2) that were never claimed before, in their order.
 pub(super) const MAKE_KEYS: &str = "
-INSERT INTO lock_keys (scope, key) SELECT $1, key FROM unnest($2::text[]) AS a (key) ORDER BY key
+INSERT INTO names (scope, name) SELECT $1, key FROM unnest($2::text[]) AS a (key) ORDER BY key
 ON CONFLICT DO NOTHING";
 
-/// Claims runs: each takes its tick, its key, the next token, and a row of its own, or nothing.
-///
-/// Locks the leader row for share until the commit (without it an old term's claim was committed after the takeover), then
-/// job rows and key rows in the order of their names, skipping those that are locked. Whoever holds the lock of a key row
-/// decides alone about its owner: probing without it granted keys that were held.
-///
-/// $1 scope, $2 own beacon, $3 node, then the claims, at most one per job and one per key: $4 jobs, $5 keys, $6 runs, $7 fire
-/// times (none for a manual trigger), $8 expected cursors, $9 terms.
-pub(super) const CLAIM: &str = "
-WITH asked AS MATERIALIZED (
-    SELECT * FROM unnest($4::text[], $5::text[], $6::uuid[], $7::timestamptz[], $8::timestamptz[], $9::int8[])
-    WITH ORDINALITY AS a (job, key, run, fire_time, expected, term, ord)
-), term AS MATERIALIZED (
-    SELECT epoch, expires_at FROM leader WHERE scope = $1 FOR SHARE
-), job_rows AS MATERIALIZED (
-    SELECT a.ord, j.cursor, j.run, j.withdrawn
-    FROM asked a JOIN jobs j ON j.scope = $1 AND j.job = a.job
-    WHERE a.fire_time IS NOT NULL
-    ORDER BY j.job FOR UPDATE OF j SKIP LOCKED
-), key_rows AS MATERIALIZED (
-    SELECT a.ord, k.run, k.beacon, k.token
-    FROM asked a JOIN lock_keys k ON k.scope = $1 AND k.key = a.key
-    ORDER BY k.key FOR UPDATE OF k SKIP LOCKED
-), owners AS MATERIALIZED (
-    SELECT beacon, CASE WHEN beacon = $2 THEN false ELSE pg_try_advisory_xact_lock_shared(beacon) END AS dead
-    FROM (SELECT DISTINCT beacon FROM key_rows WHERE run IS NOT NULL) AS held
-), decided AS MATERIALIZED (
-    SELECT a.*, k.run AS holder, j.run AS tick_run, t.epoch,
-        CASE WHEN j.ord IS NULL AND a.fire_time IS NOT NULL
-             THEN coalesce((SELECT x.cursor FROM jobs x WHERE x.scope = $1 AND x.job = a.job), clock_timestamp())
-             ELSE j.cursor END AS cursor,
-        (extract(epoch FROM a.fire_time - clock_timestamp()) * 1e6)::float8 AS wait,
-        -- The row is locked: nobody else raises it.
-        coalesce(r.token, k.token + 1) AS token,
-        h.job AS lost_job, h.run AS lost_run, h.fire_time AS lost_fire_time,
-        CASE
-            -- Asked again after a reply was lost.
-            WHEN r.beacon = $2 AND r.outcome IS NULL THEN 'again'
-            WHEN a.fire_time IS NOT NULL AND (t.epoch = a.term AND t.expires_at > clock_timestamp()) IS NOT TRUE
-                THEN 'deposed'
-            WHEN a.fire_time > clock_timestamp() THEN 'not yet'
-            WHEN a.fire_time IS NOT NULL AND j.ord IS NULL THEN
-                CASE WHEN EXISTS (SELECT FROM jobs x WHERE x.scope = $1 AND x.job = a.job) THEN 'locked' ELSE 'moved' END
-            WHEN j.withdrawn THEN 'moved'
-            WHEN j.cursor = a.fire_time AND j.run IS NOT NULL AND j.cursor <> a.expected THEN 'already run'
-            WHEN j.cursor <> a.expected THEN 'moved'
-            WHEN r.run IS NOT NULL THEN 'not granted'
-            WHEN k.ord IS NULL THEN
-                CASE WHEN EXISTS (SELECT FROM lock_keys x WHERE x.scope = $1 AND x.key = a.key)
-                     THEN 'locked' ELSE 'no key' END
-            WHEN k.run IS NULL OR o.dead THEN 'granted'
-            ELSE 'busy'
-        END AS verdict
-    FROM asked a
-    FULL JOIN job_rows j ON j.ord = a.ord
-    FULL JOIN key_rows k ON k.ord = a.ord
-    LEFT JOIN term t ON true
-    LEFT JOIN owners o ON o.beacon = k.beacon
-    LEFT JOIN runs r ON r.run = a.run
-    LEFT JOIN runs h ON h.run = k.run
-), moved AS (
-    UPDATE jobs j SET cursor = d.fire_time, run = d.run
-    FROM decided d
-    WHERE d.verdict = 'granted' AND d.fire_time IS NOT NULL AND j.scope = $1 AND j.job = d.job
-), taken AS (
-    UPDATE lock_keys k SET run = d.run, beacon = $2, token = d.token
-    FROM decided d
-    WHERE d.verdict = 'granted' AND k.scope = $1 AND k.key = d.key
-), started AS (
-    INSERT INTO runs (run, scope, job, key, token, beacon, node, term, fire_time, claimed_at)
-    SELECT run, $1, job, key, token, $2, $3, term, fire_time, clock_timestamp()
-    FROM decided WHERE verdict = 'granted'
-), lost AS (
-    UPDATE runs r SET outcome = 'lost', ended_at = clock_timestamp()
-    FROM decided d
-    WHERE d.verdict = 'granted' AND r.run = d.holder AND r.outcome IS NULL
-)
-SELECT ord, verdict, holder, tick_run, cursor, epoch, wait, token, lost_job, lost_run, lost_fire_time FROM decided";
+/// Opens a transaction for what is asked in one round.
+pub(super) const BEGIN: &str = "BEGIN";
 
-/// Which runs ($2) the session of a beacon ($1) was granted and has not completed. Locks nothing: what an abandoned
-/// statement of another session may still take belongs to that session.
-pub(super) const SETTLE: &str =
-    "SELECT run, token FROM runs WHERE run = ANY ($2) AND beacon = $1 AND outcome IS NULL";
+/// Commits a round, or says that it was undone.
+pub(super) const COMMIT: &str = "COMMIT";
 
-macro_rules! complete {
-    ($locked:literal) => {
+/// Why a row was missing in an answer: whether there is one, whether a job has it, and which run of a live session holds
+/// the key, as committed last. Locks nothing.
+///
+/// $1 scope, $2 own beacon, $3 names.
+pub(super) const LOOK_UP: &str = "
+SELECT a.ord, n.name IS NOT NULL AS found, n.cursor, clock_timestamp() AS now,
+       CASE WHEN n.beacon = $2 OR NOT pg_try_advisory_xact_lock_shared(n.beacon) THEN n.run END AS holder
+FROM unnest($3::text[]) WITH ORDINALITY AS a (name, ord) LEFT JOIN names n ON n.scope = $1 AND n.name = a.name";
+
+macro_rules! claim {
+    (found: $found:literal, moved: $moved:literal, cursor: $cursor:literal, at: $at:literal) => {
         concat!(
             "
-WITH asked AS MATERIALIZED (
-    SELECT * FROM unnest($3::text[], $4::uuid[], $5::int8[], $6::text[])
-    WITH ORDINALITY AS a (key, run, token, outcome, ord)
-), key_rows AS MATERIALIZED (
-    SELECT a.ord, k.run, k.beacon, k.token
-    FROM asked a JOIN lock_keys k ON k.scope = $1 AND k.key = a.key
-    ORDER BY k.key FOR UPDATE OF k",
-            $locked,
-            "
+WITH term AS MATERIALIZED (
+    SELECT epoch, expires_at FROM leader WHERE scope = $1 FOR SHARE
+), asked AS (
+    SELECT * FROM unnest($4::text[], $5::text[], $6::uuid[], $7::timestamptz[], $8::timestamptz[], $9::int8[])
+    WITH ORDINALITY AS a (job, key, run, fire_time, expected, term, ord)
+    -- The leader row is locked before any other.
+    WHERE (SELECT count(*) FROM term) >= 0
+), ",
+            $found,
+            ", owners AS MATERIALIZED (
+    SELECT beacon, pg_try_advisory_xact_lock_shared(beacon) AS dead
+    FROM (SELECT DISTINCT beacon FROM found WHERE beacon <> $2) AS others
 ), decided AS MATERIALIZED (
-    SELECT a.*,
+    SELECT f.*,
         CASE
-            WHEN k.ord IS NULL THEN
-                CASE WHEN EXISTS (SELECT FROM lock_keys x WHERE x.scope = $1 AND x.key = a.key)
-                     THEN 'locked' ELSE 'stale' END
-            WHEN k.run = a.run AND k.token = a.token AND k.beacon = $2 THEN 'now'
-            WHEN r.outcome <> 'lost' AND r.token = a.token THEN 'before'
-            ELSE 'stale'
+            -- Asked again after a reply was lost.
+            WHEN f.run = f.holder AND f.beacon = $2 THEN 'again'
+            -- Granted to a session that is over: whoever takes over closes it.
+            WHEN f.run = f.holder THEN 'not granted'
+            WHEN f.fire_time IS NOT NULL
+                 AND (SELECT t.epoch = f.term AND t.expires_at > clock_timestamp() FROM term t) IS NOT TRUE
+                THEN 'deposed'
+            WHEN f.fire_time > clock_timestamp() THEN 'not yet'
+            WHEN f.fire_time IS NOT NULL AND (f.withdrawn OR f.cursor IS NULL) THEN 'moved'
+            WHEN f.cursor = f.fire_time AND f.cursor_run IS NOT NULL AND f.cursor <> f.expected THEN 'already run'
+            WHEN f.cursor <> f.expected THEN 'moved'
+            WHEN f.holder IS NULL OR (SELECT o.dead FROM owners o WHERE o.beacon = f.beacon) THEN 'granted'
+            ELSE 'busy'
         END AS verdict
-    FROM asked a FULL JOIN key_rows k ON k.ord = a.ord LEFT JOIN runs r ON r.run = a.run
-), freed AS (
-    UPDATE lock_keys k SET run = NULL, beacon = NULL
-    FROM decided d WHERE d.verdict = 'now' AND k.scope = $1 AND k.key = d.key
-), ended AS (
-    UPDATE runs r SET outcome = d.outcome, ended_at = clock_timestamp()
-    FROM decided d WHERE d.verdict = 'now' AND r.run = d.run
+    FROM found f
+)",
+            $moved,
+            ", taken AS (
+    UPDATE names n
+    SET token = d.token + 1, run = d.run, beacon = $2, claimed_at = clock_timestamp(), run_node = $3,
+        run_job = d.job, run_term = d.term, fire_time = d.fire_time",
+            $cursor,
+            "
+    FROM decided d WHERE d.verdict = 'granted' AND ",
+            $at,
+            "
+    RETURNING d.*
+), lost AS (
+    INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
+    SELECT holder, token, claimed_at, clock_timestamp(), run_fire_time, run_term, run_node, $1, run_job, key, 'lost'
+    FROM taken WHERE holder IS NOT NULL
 )
-SELECT ord, verdict FROM decided"
+SELECT ord, verdict, token + 1 AS token, holder AS run, NULL::timestamptz AS cursor, NULL::int8 AS epoch,
+    NULL::float8 AS wait, run_job AS lost_job, run_fire_time AS lost_fire_time
+FROM taken
+UNION ALL
+SELECT ord, verdict, token, CASE verdict WHEN 'already run' THEN cursor_run ELSE holder END,
+    coalesce(cursor, clock_timestamp()), (SELECT epoch FROM term),
+    (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8, NULL, NULL
+FROM decided WHERE verdict <> 'granted'"
         )
     };
 }
 
-/// Records ends and frees keys. Locks the key rows in the order of their names, skipping those that are locked.
+/// Claims runs: each takes its tick, its key and the next token, or nothing. For claims whose rows are the ones of their keys:
+/// ticks of jobs that have no other key, and manual triggers.
+///
+/// Locks the leader row for share until the commit (without it an old term's claim was committed after the takeover), then
+/// the rows of the keys in their order, skipping those that are locked. Whoever holds the lock of a key's row decides alone
+/// about its owner: probing without it granted keys that were held.
+///
+/// $1 scope, $2 own beacon, $3 node, then the claims, at most one per name: $4 jobs, $5 keys, $6 runs, $7 fire times (none for
+/// a manual trigger), $8 expected cursors, $9 terms.
+pub(super) const CLAIM: &str = claim!(
+    found: "found AS MATERIALIZED (
+    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.token, n.run AS holder, n.beacon, n.claimed_at,
+           n.run_node, n.run_job, n.run_term, n.fire_time AS run_fire_time, n.ctid AS place
+    FROM asked a JOIN names n ON n.scope = $1 AND n.name = a.key
+    ORDER BY n.name FOR UPDATE OF n SKIP LOCKED
+)",
+    moved: "",
+    cursor: ", cursor = coalesce(d.fire_time, n.cursor),
+        cursor_run = CASE WHEN d.fire_time IS NULL THEN n.cursor_run ELSE d.run END",
+    at: "n.ctid = d.place"
+);
+
+/// The same for ticks of jobs that have another key than their name. Locks the rows of the jobs, then those of the keys; it
+/// waits for neither, so that their order does not matter.
+pub(super) const CLAIM_WITH_KEY: &str = claim!(
+    found: "job_rows AS MATERIALIZED (
+    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn
+    FROM asked a JOIN names n ON n.scope = $1 AND n.name = a.job
+    ORDER BY n.name FOR UPDATE OF n SKIP LOCKED
+), found AS MATERIALIZED (
+    SELECT j.*, n.token, n.run AS holder, n.beacon, n.claimed_at,
+           n.run_node, n.run_job, n.run_term, n.fire_time AS run_fire_time
+    FROM job_rows j JOIN names n ON n.scope = $1 AND n.name = j.key
+    ORDER BY n.name FOR UPDATE OF n SKIP LOCKED
+)",
+    moved: ", moved AS (
+    UPDATE names n SET cursor = d.fire_time, cursor_run = d.run
+    FROM decided d
+    WHERE d.verdict = 'granted' AND n.scope = $1 AND n.name = d.job
+)",
+    cursor: "",
+    at: "n.scope = $1 AND n.name = d.key"
+);
+
+/// Which runs ($3) the session of a beacon ($2) was granted under their keys ($4) and has not completed. Locks nothing: what
+/// an abandoned statement of another session may still take belongs to that session. $1 scope.
+pub(super) const SETTLE: &str = "
+SELECT a.run, n.token
+FROM unnest($3::uuid[], $4::text[]) AS a (run, key) JOIN names n ON n.scope = $1 AND n.name = a.key
+WHERE n.run = a.run AND n.beacon = $2";
+
+/// Records ends and frees keys. Locks the rows of the keys in their order, skipping those that are locked.
 ///
 /// $1 scope, $2 own beacon, then the ends, at most one per key: $3 keys, $4 runs, $5 tokens, $6 outcomes.
-pub(super) const COMPLETE: &str = complete!(" SKIP LOCKED");
+pub(super) const COMPLETE: &str = "
+WITH found AS MATERIALIZED (
+    SELECT a.*, n.token AS newest, n.run AS holder, n.beacon, n.claimed_at, n.run_node, n.run_job, n.run_term, n.fire_time,
+           n.ctid AS place
+    FROM unnest($3::text[], $4::uuid[], $5::int8[], $6::text[]) WITH ORDINALITY AS a (key, run, token, outcome, ord)
+    JOIN names n ON n.scope = $1 AND n.name = a.key
+    ORDER BY n.name FOR UPDATE OF n SKIP LOCKED
+), decided AS MATERIALIZED (
+    SELECT f.*, f.holder IS NOT DISTINCT FROM f.run AND f.newest = f.token AND f.beacon = $2 AS now FROM found f
+), freed AS (
+    UPDATE names n SET run = NULL, beacon = NULL
+    FROM decided d WHERE d.now AND n.ctid = d.place
+    RETURNING d.*
+), ended AS (
+    INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
+    SELECT run, token, claimed_at, clock_timestamp(), fire_time, run_term, run_node, $1, run_job, key, outcome
+    FROM freed
+)
+SELECT ord, true AS recorded FROM freed
+UNION ALL
+-- An end that was recorded before.
+SELECT ord, EXISTS (SELECT FROM runs r WHERE r.run = d.run AND r.token = d.token AND r.outcome <> 'lost')
+FROM decided d WHERE NOT now";
 
-/// The same for ends whose keys were locked: waits for them. Three nodes that claimed forty keys in a loop locked them so
-/// often that an end found its key locked five times in a row. Claims never wait for a key, and ends wait in the order of
-/// the keys, so they cannot deadlock.
-pub(super) const COMPLETE_WAITING: &str = complete!("");
-
-/// Whether a run ($2) of a scope ($1) holds its key under a token ($3): one row, or none. For a connection of the application,
+/// Whether a run ($3) of a scope ($1) holds its key ($2) under a token ($4): one row, or none. For a connection of the application,
 /// so names are qualified.
 ///
 /// Locks the key's row for share until the application's transaction ends: claims skip it, ends wait for it, so the key
@@ -318,11 +363,7 @@ pub(super) const COMPLETE_WAITING: &str = complete!("");
 /// key share: that is compatible with an update of the row.
 pub(super) fn guard(schema: &str) -> String {
     let schema = quoted(schema);
-    format!(
-        "SELECT FROM {schema}.lock_keys k JOIN {schema}.runs r ON r.scope = k.scope AND r.key = k.key
-         WHERE r.scope = $1 AND r.run = $2 AND r.outcome IS NULL AND k.run = r.run AND k.token = $3
-         FOR SHARE OF k"
-    )
+    format!("SELECT FROM {schema}.names WHERE scope = $1 AND name = $2 AND run = $3 AND token = $4 FOR SHARE")
 }
 
 /// A name may be a word of the language.
@@ -330,59 +371,54 @@ pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Moves cursors over ticks that nobody runs. Locks the leader row for share and the job rows in the order of their names,
+/// Moves cursors over ticks that nobody runs. Locks the leader row for share, then the rows of the jobs in their order,
 /// skipping those that are locked.
 ///
 /// $1 scope, then the moves, at most one per job: $2 jobs, $3 expected cursors, $4 new cursors, $5 terms.
 pub(super) const ADVANCE: &str = "
-WITH asked AS MATERIALIZED (
-    SELECT * FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::int8[])
-    WITH ORDINALITY AS a (job, expected, until, term, ord)
-), term AS MATERIALIZED (
+WITH term AS MATERIALIZED (
     SELECT epoch, expires_at FROM leader WHERE scope = $1 FOR SHARE
-), job_rows AS MATERIALIZED (
-    SELECT a.ord, j.cursor, j.withdrawn
-    FROM asked a JOIN jobs j ON j.scope = $1 AND j.job = a.job
-    ORDER BY j.job FOR UPDATE OF j SKIP LOCKED
+), found AS MATERIALIZED (
+    SELECT a.*, n.cursor, n.withdrawn
+    FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::int8[])
+    WITH ORDINALITY AS a (job, expected, until, term, ord)
+    JOIN names n ON n.scope = $1 AND n.name = a.job
+    WHERE (SELECT count(*) FROM term) >= 0
+    ORDER BY n.name FOR NO KEY UPDATE OF n SKIP LOCKED
 ), decided AS MATERIALIZED (
-    SELECT a.*, t.epoch,
-        CASE WHEN j.ord IS NULL
-             THEN coalesce((SELECT x.cursor FROM jobs x WHERE x.scope = $1 AND x.job = a.job), clock_timestamp())
-             ELSE j.cursor END AS cursor,
+    SELECT f.*,
         CASE
-            WHEN (t.epoch = a.term AND t.expires_at > clock_timestamp()) IS NOT TRUE THEN 'deposed'
-            WHEN j.ord IS NULL THEN
-                CASE WHEN EXISTS (SELECT FROM jobs x WHERE x.scope = $1 AND x.job = a.job)
-                     THEN 'locked' ELSE 'elsewhere' END
-            WHEN j.withdrawn OR j.cursor <> a.expected THEN 'elsewhere'
+            WHEN (SELECT t.epoch = f.term AND t.expires_at > clock_timestamp() FROM term t) IS NOT TRUE THEN 'deposed'
+            WHEN f.withdrawn OR f.cursor IS DISTINCT FROM f.expected THEN 'elsewhere'
             ELSE 'done'
         END AS verdict
-    FROM asked a FULL JOIN job_rows j ON j.ord = a.ord LEFT JOIN term t ON true
+    FROM found f
 ), moved AS (
-    UPDATE jobs j SET cursor = d.until, run = NULL
-    FROM decided d WHERE d.verdict = 'done' AND j.scope = $1 AND j.job = d.job
+    UPDATE names n SET cursor = d.until, cursor_run = NULL
+    FROM decided d WHERE d.verdict = 'done' AND n.scope = $1 AND n.name = d.job
 )
-SELECT ord, verdict, cursor, epoch FROM decided";
+SELECT ord, verdict, coalesce(cursor, clock_timestamp()) AS cursor, (SELECT epoch FROM term) AS epoch FROM decided";
 
-/// Closes up to $3 runs of dead sessions. Locks their keys in the order of their names, skipping those that are locked, and
-/// reads the owner again once a key is locked: it may have been stolen since.
+/// Closes up to $3 runs of dead sessions. Locks the rows of their keys in their order, skipping those that are locked, and
+/// reads the owner again once a row is locked: the key may have been stolen since.
 ///
 /// $1 scope, $2 own beacon, $3 the most to close.
 pub(super) const CLOSE_LOST: &str = "
 WITH dead AS MATERIALIZED (
     SELECT beacon
-    FROM (SELECT DISTINCT beacon FROM lock_keys WHERE scope = $1 AND run IS NOT NULL) AS held
+    FROM (SELECT DISTINCT beacon FROM names WHERE scope = $1 AND run IS NOT NULL) AS held
     WHERE CASE WHEN beacon = $2 THEN false ELSE pg_try_advisory_xact_lock_shared(beacon) END
 ), found AS MATERIALIZED (
-    SELECT k.key, k.run FROM lock_keys k
-    WHERE k.scope = $1 AND k.run IS NOT NULL AND k.beacon IN (SELECT beacon FROM dead)
-    ORDER BY k.key LIMIT $3 FOR UPDATE OF k SKIP LOCKED
+    SELECT n.* FROM names n
+    WHERE n.scope = $1 AND n.run IS NOT NULL AND n.beacon IN (SELECT beacon FROM dead)
+    ORDER BY n.name LIMIT $3 FOR UPDATE OF n SKIP LOCKED
 ), freed AS (
-    UPDATE lock_keys k SET run = NULL, beacon = NULL FROM found f WHERE k.scope = $1 AND k.key = f.key
+    UPDATE names n SET run = NULL, beacon = NULL
+    FROM found f WHERE n.scope = $1 AND n.name = f.name
 )
-UPDATE runs r SET outcome = 'lost', ended_at = clock_timestamp()
-FROM found f WHERE r.run = f.run AND r.outcome IS NULL
-RETURNING r.job, r.run, r.fire_time";
+INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
+SELECT run, token, claimed_at, clock_timestamp(), fire_time, run_term, run_node, $1, run_job, name, 'lost' FROM found
+RETURNING job, run, fire_time";
 
 /// Whether there is a schema ($1).
 pub(super) const SCHEMA_EXISTS: &str = "SELECT FROM pg_namespace WHERE nspname = $1";

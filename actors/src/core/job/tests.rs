@@ -692,9 +692,13 @@ mod random_walk {
                     let run = *run;
                     let verdict = match (how % 8, tick) {
                         (0, _) => Verdict::Unavailable { reason: unavailable },
+                        (6, _) if self.unanswered == Some(run) && !settle => {
+                            Verdict::Locked { holder: Some(run) }
+                        }
                         _ if self.unanswered == Some(run) => Verdict::Granted { token: TOKEN, lost: None },
                         _ if *settle => Verdict::NotGranted,
                         (1, _) => Verdict::Busy { holder: None },
+                        (6, _) => Verdict::Locked { holder: None },
                         (2, Some(_)) => Verdict::Deposed { term: TERM },
                         (3, Some(_)) => Verdict::NotYet { wait: Duration::from_millis(10) },
                         (_, Some(claim)) if claim.expected != self.cursor => {
@@ -716,6 +720,7 @@ mod random_walk {
                     Input::Claimed { run, verdict }
                 }
                 Effect::Advance(advance) => Input::Advanced(match how % 4 {
+                    0 if how > 127 => Moved::Locked,
                     0 => Moved::Unavailable { reason: unavailable },
                     1 => Moved::Deposed { term: TERM },
                     _ if advance.expected != self.cursor => Moved::Elsewhere { cursor: self.cursor },

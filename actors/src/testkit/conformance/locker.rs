@@ -45,6 +45,7 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.a_manual_run_needs_no_term_and_moves_no_cursor().await;
     suite.in_a_batch_one_job_and_one_key_are_granted_once().await;
     suite.a_bad_request_fails_alone().await;
+    suite.a_key_freed_in_a_round_can_be_claimed_in_it().await;
     suite.a_completion_needs_the_token_and_may_be_repeated().await;
     suite.skips_move_the_cursor_by_compare_and_set().await;
     suite.a_skip_cannot_reopen_a_tick().await;
@@ -299,6 +300,28 @@ impl Suite {
         assert_eq!(granted, [true, false, true], "{verdicts:?}");
     }
 
+    async fn a_key_freed_in_a_round_can_be_claimed_in_it(&self) {
+        let [former, next] = [self.manual("round", "round"), self.manual("round", "round")];
+        let token = self.granted(&former).await;
+        let skipped = self.due_job("skipped-in-a-round").await;
+        let end = completion(&former, token);
+        let to = just_after(skipped);
+        let skips = Skips::new(SkipReason::Overlap, 1, false);
+        let job = name("skipped-in-a-round");
+        let asked = CursorMove { job, expected: skipped, to, skips, term: self.term };
+
+        let answers = self.locker.round(&[end], std::slice::from_ref(&next), &[asked]).await;
+
+        assert_eq!(answers.ended.expect("an answer"), [Completed::Recorded]);
+        let verdicts = answers.claimed.expect("an answer");
+        let [Verdict::Granted { token, .. }] = verdicts[..] else { panic!("not granted: {verdicts:?}") };
+        assert_eq!(answers.moved.expect("an answer"), [Moved::Done]);
+        let nothing = self.locker.round(&[], &[], &[]).await;
+        assert!(matches!((nothing.ended, nothing.claimed, nothing.moved), (Ok(e), Ok(c), Ok(m))
+            if e.is_empty() && c.is_empty() && m.is_empty()));
+        self.complete(&next, token).await;
+    }
+
     async fn a_completion_needs_the_token_and_may_be_repeated(&self) {
         let request = self.manual("completed", "completed");
         let token = self.granted(&request).await;
@@ -424,10 +447,13 @@ async fn claim_on(locker: &dyn Locker, request: &ClaimRequest) -> Verdict {
 }
 
 async fn complete_on(locker: &dyn Locker, request: &ClaimRequest, token: FencingToken) -> Completed {
-    let ClaimRequest { job, key, run, .. } = request.clone();
-    let end = Completion { job, key, run, token, outcome: Outcome::Succeeded };
-    let mut answers = locker.complete(&[end]).await.expect("an answer");
+    let mut answers = locker.complete(&[completion(request, token)]).await.expect("an answer");
     answers.pop().expect("one answer per completion")
+}
+
+fn completion(request: &ClaimRequest, token: FencingToken) -> Completion {
+    let ClaimRequest { job, key, run, .. } = request.clone();
+    Completion { job, key, run, token, outcome: Outcome::Succeeded }
 }
 
 fn name(name: &str) -> JobName {

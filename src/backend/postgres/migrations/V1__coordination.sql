@@ -1,8 +1,9 @@
 -- Names are not qualified: the connection's search_path is the schema.
+-- What is compared is compared byte by byte: cheaper than a language's order, and the same on every server.
 
 -- Who leads. One row per scope; the epoch only grows.
 CREATE TABLE leader (
-    scope text PRIMARY KEY,
+    scope text COLLATE "C" PRIMARY KEY,
     epoch bigint NOT NULL,
     node uuid NOT NULL,
     -- The key of the advisory lock that the leader's session holds while it lives.
@@ -12,46 +13,54 @@ CREATE TABLE leader (
     expires_at timestamptz NOT NULL
 );
 
--- Up to where the ticks of a job are decided. The row stays when runs are pruned, so that no tick is ever reopened.
-CREATE TABLE jobs (
-    scope text NOT NULL,
-    job text NOT NULL,
-    cursor timestamptz NOT NULL,
-    -- The run of the tick at the cursor.
-    run uuid,
-    -- A digest of the schedule in words: another one is a changed schedule.
-    schedule bytea NOT NULL,
-    -- The term under which the job was last marked as scheduled.
-    term bigint NOT NULL,
-    withdrawn boolean NOT NULL DEFAULT false,
-    PRIMARY KEY (scope, job)
--- Room for new versions of a row on its own page: no index is touched by a claim.
-) WITH (fillfactor = 50);
+-- One row for each name of a job or of a lock key. A job's key is its own name unless given: then one row, and one new
+-- version of it, is all that a claim or an end costs. Rows stay, so that no tick is ever reopened and tokens only grow.
+CREATE TABLE names (
+    scope text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
 
--- What runs exclude. A row stays when its key is free, so that its token only grows.
-CREATE TABLE lock_keys (
-    scope text NOT NULL,
-    key text NOT NULL,
+    -- The lock key of this name. Every run that is granted raises the token.
     token bigint NOT NULL DEFAULT 0,
-    -- The run that holds the key, and the beacon of the session that the run lives on.
+    -- The open run that holds it, and the session that the run lives on; null while it is free.
     run uuid,
     beacon bigint,
-    PRIMARY KEY (scope, key)
-) WITH (fillfactor = 50);
-
--- Every run, by the id that its node made. Open while there is no outcome.
-CREATE TABLE runs (
-    run uuid PRIMARY KEY,
-    scope text NOT NULL,
-    job text NOT NULL,
-    key text NOT NULL,
-    token bigint NOT NULL,
-    beacon bigint NOT NULL,
-    node uuid NOT NULL,
+    -- More about that run. It stays when the key is freed: a row that shrank would leave no room for its next version.
+    claimed_at timestamptz,
+    run_node uuid,
+    run_job text COLLATE "C",
     -- Neither, for a manual trigger.
-    term bigint,
+    run_term bigint,
     fire_time timestamptz,
+
+    -- The job of this name; null if only a key has it. Up to the cursor its ticks are decided.
+    cursor timestamptz,
+    -- The run of the tick at the cursor.
+    cursor_run uuid,
+    -- The term under which the job was last marked as scheduled.
+    term bigint,
+    withdrawn boolean NOT NULL DEFAULT false,
+    -- A digest of the schedule in words: another one is a changed schedule.
+    schedule bytea,
+
+    PRIMARY KEY (scope, name)
+-- Room for new versions of a row on its own page: no index is touched by a claim or an end.
+) WITH (fillfactor = 40);
+
+-- Runs that ended. They are added, never changed.
+CREATE TABLE runs (
+    -- Made by the node, and growing with time: new rows go to the end of the index.
+    run uuid NOT NULL,
+    -- A run that is granted once more, after it was lost, has a greater one.
+    token bigint NOT NULL,
     claimed_at timestamptz NOT NULL,
-    ended_at timestamptz,
-    outcome text
-) WITH (fillfactor = 80);
+    ended_at timestamptz NOT NULL,
+    -- Neither, for a manual trigger.
+    fire_time timestamptz,
+    term bigint,
+    node uuid NOT NULL,
+    scope text COLLATE "C" NOT NULL,
+    job text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    outcome text NOT NULL,
+    PRIMARY KEY (run, token)
+);
