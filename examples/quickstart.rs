@@ -23,7 +23,7 @@ use actix_web::{
     web::{self, Bytes, Data, Json, Path},
 };
 use callsheet::{
-    AddError, Error, Fault, Faults, JobStatus, RemoveError, ShutdownReport, TriggerError,
+    AddError, Error, Fault, Faults, JobStatus, SelectError, ShutdownReport, TriggerError,
     metrics::Prometheus,
     prelude::*,
     schedule::{IntoSchedule, Schedule, parse_duration},
@@ -170,7 +170,7 @@ async fn trigger(jobs: Data<Callsheet>, name: Path<String>) -> Result<HttpRespon
 async fn list(jobs: Data<Callsheet>) -> Result<Json<Vec<Value>>, Refused> {
     let (mut all, mut after) = (Vec::new(), None);
     loop {
-        let page = jobs.list(after, 0).await?;
+        let page = jobs.list(ListJobs { after, ..ListJobs::default() }).await?;
         all.extend(page.jobs.iter().map(shown));
         after = page.next;
         if after.is_none() {
@@ -181,7 +181,7 @@ async fn list(jobs: Data<Callsheet>) -> Result<Json<Vec<Value>>, Refused> {
 
 async fn details(jobs: Data<Callsheet>, name: Path<String>) -> Result<Json<Value>, Refused> {
     let name = name.into_inner();
-    let job = jobs.details(&*name).await?.ok_or(Error::Remove(RemoveError::UnknownJob { name }))?;
+    let job = jobs.details(&*name).await?.ok_or(Error::Select(SelectError::UnknownJob { name }))?;
     Ok(Json(shown(&job)))
 }
 
@@ -218,7 +218,7 @@ impl ResponseError for Refused {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::Unreadable(_) | Self::Jobs(Error::Add(AddError::Invalid(_))) => StatusCode::BAD_REQUEST,
-            Self::Jobs(Error::Remove(_) | Error::Trigger(TriggerError::UnknownJob { .. })) => {
+            Self::Jobs(Error::Select(_) | Error::Trigger(TriggerError::UnknownJob { .. })) => {
                 StatusCode::NOT_FOUND
             }
             Self::Jobs(Error::Add(AddError::Exists(_)) | Error::Trigger(TriggerError::Overlap { .. })) => {

@@ -110,6 +110,16 @@ impl Builder {
         self
     }
 
+    /// How far this node's wall clock may be from the store's if it is to lead. Default: 5 min.
+    ///
+    /// Ticks are decided in the store's time, whatever this node's clock says. One that is further off is broken, and bodies
+    /// that read it would be as well: the node then leaves the lead to others, and says so. More than 1 s is worth a
+    /// warning. The metric is `callsheet_clock_offset_seconds`.
+    pub fn clock_offset_max(mut self, offset: Duration) -> Self {
+        self.options.clock_offset_max = offset;
+        self
+    }
+
     /// Checks the options and the definitions of all jobs.
     ///
     /// # Errors

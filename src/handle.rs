@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use actix::{Addr, Handler, Message, Recipient, dev::ToEnvelope};
 use callsheet_actors::{
-    AddError, AddJob, AddJobs, Added, Engine, Event, Health, HealthReport, Job, JobDetails, JobName, JobPage,
-    JobStatus, ListJobs, Listen, RemoveError, RemoveJobs, RunId, Selector, Shutdown, ShutdownReport,
-    SupervisorActor, TriggerError, TriggerJob,
+    AddError, AddJob, AddJobs, Added, CancelRuns, Engine, Event, Health, HealthReport, Job, JobDetails,
+    JobName, JobPage, JobStatus, ListJobs, Listen, NextFireTimes, NextFireTimesError, RemoveJobs, RunId,
+    SelectError, Selector, Shutdown, ShutdownReport, SupervisorActor, TriggerError, TriggerJob,
 };
+
+use chrono::{DateTime, Utc};
 
 use crate::builder::Builder;
 
@@ -66,7 +68,7 @@ impl Callsheet {
     ///
     /// # Errors
     ///
-    /// [`Error::Remove`] if it was a name and no job has it, [`Error::Stopped`].
+    /// [`Error::Select`] if it was a name and no job has it, [`Error::Stopped`].
     ///
     /// # Cancel safety
     ///
@@ -89,8 +91,38 @@ impl Callsheet {
         Ok(self.ask(TriggerJob(job.into())).await??)
     }
 
-    /// One page of the jobs, in the order of their names: those after `after`, at most `limit` (0: as many as a page
-    /// takes, 1,024).
+    /// Asks the runs of the selected jobs that are in progress on this node to stop, and answers which they are: see
+    /// [`CancelRuns`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Select`] if it was a name and no job has it, [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may or may not cancel them.
+    pub async fn cancel_runs(&self, jobs: impl Into<Selector>) -> Result<Vec<(JobName, RunId)>, Error> {
+        Ok(self.ask(CancelRuns(jobs.into())).await??)
+    }
+
+    /// The next `count` fire times of a job, at most 1,000; fewer if its schedule is exhausted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NextFireTimes`], [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn next_fire_times(
+        &self,
+        job: impl Into<String>,
+        count: usize,
+    ) -> Result<Vec<DateTime<Utc>>, Error> {
+        Ok(self.ask(NextFireTimes { job: job.into(), count }).await??)
+    }
+
+    /// One page of the jobs, in the order of their names: `ListJobs::default()` is the first page of all.
     ///
     /// # Errors
     ///
@@ -99,8 +131,8 @@ impl Callsheet {
     /// # Cancel safety
     ///
     /// Safe.
-    pub async fn list(&self, after: Option<String>, limit: usize) -> Result<JobPage, Error> {
-        self.ask(ListJobs { after, limit }).await
+    pub async fn list(&self, list: ListJobs) -> Result<JobPage, Error> {
+        self.ask(list).await
     }
 
     /// One job; `None` if there is none of this name.
@@ -174,9 +206,12 @@ pub enum Error {
     /// Jobs were not added.
     #[error(transparent)]
     Add(#[from] AddError),
-    /// Jobs were not removed.
+    /// There is no such job.
     #[error(transparent)]
-    Remove(#[from] RemoveError),
+    Select(#[from] SelectError),
+    /// There are no fire times.
+    #[error(transparent)]
+    NextFireTimes(#[from] NextFireTimesError),
     /// A trigger started nothing.
     #[error(transparent)]
     Trigger(#[from] TriggerError),

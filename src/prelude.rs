@@ -2,6 +2,6 @@
 
 pub use crate::{
     AddJob, AddJobs, Added, Callsheet, Event, EventKind, Fires, Job, ListJobs, Misfire, OnLost, Overlap,
-    RemoveJobs, Run, RunError, RunResult, Scheduled, Selector, TriggerJob,
+    RemoveJobs, Retry, Run, RunError, RunResult, Scheduled, Selector, TriggerJob,
     schedule::{at, cron, every},
 };

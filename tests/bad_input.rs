@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use callsheet::{
-    AddError, AddJob, AddJobs, Callsheet, Error, Fault, Job, ListJobs, RemoveError, RemoveJobs, Selector,
+    AddError, AddJob, AddJobs, Callsheet, Error, Fault, Job, ListJobs, RemoveJobs, SelectError, Selector,
     StartError, TriggerError, TriggerJob,
     schedule::{cron, every},
     testkit::{fakes::Period, simulate},
@@ -112,7 +112,7 @@ fn unknown_jobs_are_said_to_be_unknown() {
             r#"there is no job "b" on this node; list the jobs to see their names"#
         );
         let refused = rig.send(node, RemoveJobs("b".into())).await;
-        assert_eq!(refused, Err(RemoveError::UnknownJob { name: "b".to_owned() }));
+        assert_eq!(refused, Err(SelectError::UnknownJob { name: "b".to_owned() }));
         let none = rig.send(node, RemoveJobs(Selector::Tag("b".to_owned()))).await;
         assert_eq!(none, Ok(Vec::new()), "a tag that no job has selects none");
     });

@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use callsheet::{
-    CancelReason, EventKind, Health, Job, JobDetails, JobState, ListJobs, Misfire, Outcome, RemoveJobs,
-    Selector, TriggerError, TriggerJob,
+    CancelReason, CancelRuns, EventKind, FIRE_TIMES_MAX, Health, Job, JobDetails, JobState, ListJobs,
+    Misfire, NextFireTimes, NextFireTimesError, Outcome, RemoveJobs, SelectError, Selector, TriggerError,
+    TriggerJob,
     port::Role,
     schedule::{at, cron, every},
-    testkit::simulate,
+    testkit::{
+        fakes::{PanickingSchedule, Period},
+        simulate,
+    },
 };
 
 mod common;
@@ -194,7 +198,7 @@ fn a_listing_is_paged_in_the_order_of_names() {
         let mut listed = Vec::new();
         let mut after = None;
         loop {
-            let page = rig.send(node, ListJobs { after, limit: 10 }).await;
+            let page = rig.send(node, ListJobs { after, limit: 10, ..ListJobs::default() }).await;
             listed.extend(page.jobs.iter().map(|job| job.name.as_str().to_owned()));
             assert!(
                 page.jobs.iter().all(|job| job.state == JobState::Scheduled && job.next_fire_time.is_some())
@@ -283,5 +287,107 @@ fn the_job_label_is_bounded() {
         let each = ["a", "b", "c", "d", "_other"]
             .map(|name| rig.counter("callsheet_ticks_due_total", &started(name)));
         assert_eq!(each, [5, 5, 0, 0, 10]);
+    });
+}
+
+#[test]
+fn a_listing_can_be_narrowed_to_a_prefix_and_a_tag() {
+    simulate(START, async |rig| {
+        let tagged = |name: &str, tag: &str| job(name).tag(tag);
+        let jobs =
+            [tagged("mail.out", "slow"), tagged("mail.in", "fast"), job("mail"), tagged("zip", "slow")];
+        let node = rig.node(node_with(jobs)).await;
+        let list = |prefix: Option<&str>, tag: Option<&str>, after: Option<&str>, limit| ListJobs {
+            prefix: prefix.map(str::to_owned),
+            tag: tag.map(str::to_owned),
+            after: after.map(str::to_owned),
+            limit,
+        };
+        let cases = [
+            (list(Some("mail."), None, None, 0), vec!["mail.in", "mail.out"], None),
+            (list(Some("mail"), None, Some("mail"), 1), vec!["mail.in"], Some("mail.in")),
+            (list(Some("mail"), None, Some("a"), 0), vec!["mail", "mail.in", "mail.out"], None),
+            (list(None, Some("slow"), None, 1), vec!["mail.out"], Some("mail.out")),
+            (list(None, Some("slow"), Some("mail.out"), 1), vec!["zip"], None),
+            (list(Some("zip"), Some("fast"), None, 0), vec![], None),
+            (list(Some("mail"), None, Some("zip"), 0), vec![], None),
+        ];
+        for (message, names, next) in cases {
+            let page = rig.send(node, message.clone()).await;
+            let listed: Vec<_> = page.jobs.iter().map(|job| job.name.as_str()).collect();
+            assert_eq!((listed, page.next.as_deref()), (names, next), "{message:?}");
+        }
+    });
+}
+
+#[test]
+fn the_next_fire_times_of_a_job_can_be_asked() {
+    simulate(START, async |rig| {
+        let ends = at(["2026-01-05T00:00:30Z", "2026-01-05T00:01:00Z"]);
+        let node = rig.node(node_with([job("c"), Job::new("ends", ends).run(async |_| {})])).await;
+        rig.advance(Duration::from_millis(10_500)).await;
+        let ask = |job: &str, count| NextFireTimes { job: job.to_owned(), count };
+
+        let five = rig.send(node, ask("c", 5)).await.expect("it is there");
+        let most = rig.send(node, ask("c", usize::MAX)).await.expect("it is there");
+        let few = rig.send(node, ask("ends", 5)).await.expect("it is there");
+        let unknown = rig.send(node, ask("d", 5)).await;
+
+        let five: Vec<_> = five.iter().map(|at| at.format("%T").to_string()).collect();
+        assert_eq!(five, ["00:00:11", "00:00:12", "00:00:13", "00:00:14", "00:00:15"]);
+        assert_eq!((most.len(), few.len()), (FIRE_TIMES_MAX, 2));
+        assert_eq!(unknown, Err(NextFireTimesError::UnknownJob { name: "d".to_owned() }));
+    });
+}
+
+#[test]
+fn a_schedule_that_panics_when_it_is_asked_ahead_harms_its_own_job_only() {
+    simulate(START, async |rig| {
+        let panics = PanickingSchedule::new(
+            Period::seconds(1),
+            "2026-01-05T01:00:00Z".parse().expect("an instant"),
+            1,
+        );
+        let node = rig.node(node_with([job("c"), Job::new("bad", panics).run(async |_| {})])).await;
+        rig.advance(Duration::from_millis(500)).await;
+
+        let ahead = rig.send(node, NextFireTimes { job: "bad".to_owned(), count: 4_000 }).await;
+        assert!(ahead.is_ok(), "not so far: {ahead:?}");
+        rig.advance(hours(1) - secs(600)).await;
+        let ahead = rig.send(node, NextFireTimes { job: "bad".to_owned(), count: 1_000 }).await;
+
+        assert!(matches!(ahead, Err(NextFireTimesError::Unresponsive { .. })), "{ahead:?}");
+        rig.advance(secs(10)).await;
+        assert_eq!(rig.started("bad"), rig.started("c"), "it was started again");
+    });
+}
+
+#[test]
+fn runs_are_cancelled_on_request_and_aborted_after_their_grace() {
+    simulate(START, async |rig| {
+        let polite = Job::new("polite", every(secs(10))).tag("t").run(async |run| run.cancelled().await);
+        let stubborn = Job::new("stubborn", every(secs(10)))
+            .tag("t")
+            .abort_grace(secs(3))
+            .run(async |_| tokio::time::sleep(hours(1)).await);
+        let idle = Job::new("idle", every(hours(1))).tag("t").run(async |_| {});
+        let node = rig.node(node_with([polite, stubborn, idle])).await;
+        rig.advance(secs(11)).await;
+
+        let told = rig.send(node, CancelRuns(Selector::Tag("t".to_owned()))).await.expect("a tag");
+
+        let names: Vec<_> = told.iter().map(|(job, _)| job.as_str()).collect();
+        assert_eq!(names, ["polite", "stubborn"]);
+        rig.advance(secs(1)).await;
+        assert_eq!(rig.store().held(), 1, "the polite one ended");
+        rig.advance(secs(3)).await;
+        assert_eq!(rig.store().held(), 0);
+        let requested =
+            |kind: &EventKind| matches!(kind, EventKind::RunCancelled { why: CancelReason::Requested, .. });
+        assert_eq!(rig.count(requested), 2);
+        let unknown = rig.send(node, CancelRuns("nobody".into())).await;
+        assert_eq!(unknown, Err(SelectError::UnknownJob { name: "nobody".to_owned() }));
+        rig.advance(secs(10)).await;
+        assert_eq!(rig.started("polite"), 2, "the job goes on");
     });
 }

@@ -90,6 +90,7 @@ async fn a_node_whose_clock_is_wrong_fires_on_time_by_the_servers() {
         let jobs = Callsheet::builder()
             .backend(Postgres::new(scope("wrong-clock"), server().url()))
             .clock(Wrong::by(ahead))
+            .clock_offset_max(Duration::from_hours(1))
             .job(job)
             .start()
             .await

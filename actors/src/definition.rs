@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     body::{ActorBody, FunctionBody, LocalBody},
-    core::policy::{Fires, Misfire, OnLost, Overlap, Policies},
+    core::policy::{Fires, Misfire, OnLost, Overlap, Policies, Retry},
     error::{Fault, Faults},
     name::{JobName, LockKey, Tag},
     port::{Body, IntoSchedule, Schedule},
@@ -181,8 +181,15 @@ impl<B> Job<B> {
         self
     }
 
-    /// How long a run may take, at least 1 ms. It is then cancelled, and after the abort grace aborted. Default: no
-    /// limit.
+    /// What happens when an attempt of a run fails. Default: it is not tried again.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.policies.retry = retry;
+        self
+    }
+
+    /// How long an attempt of a run may take, at least 1 ms. It is then cancelled, and after the abort grace aborted. Default:
+    /// no limit.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.policies.timeout = Some(timeout);
@@ -242,6 +249,9 @@ impl Job {
             let rule = "a timeout is at least 1 ms";
             let cure = "raise it, or leave it out for no limit";
             note(Fault::new("timeout", format!("{timeout:?}"), rule, cure), &mut faults);
+        }
+        for (what, value, rule) in self.policies.retry.faults() {
+            note(Fault::new(what, value, format!("it is {rule}"), "choose another value"), &mut faults);
         }
         let schedule = match self.schedule.and_then(|schedule| check_schedule(schedule, now)) {
             Ok(schedule) => Some(schedule),

@@ -35,8 +35,10 @@ impl HowDrained {
         match (&ended.cancelled, &ended.end) {
             _ if ended.aborted => Self::Aborted,
             (_, End::Aborted) => Self::Aborted,
-            (Some(Shutdown), End::Returned | End::Failed(_) | End::Panicked(_)) => Self::Cancelled,
-            (_, End::Returned | End::Failed(_) | End::Panicked(_)) => Self::Drained,
+            (Some(Shutdown), _) => Self::Cancelled,
+            (_, End::Returned | End::Failed { .. } | End::Panicked(_) | End::BetweenAttempts) => {
+                Self::Drained
+            }
         }
     }
 }

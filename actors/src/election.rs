@@ -11,7 +11,8 @@ use actix::prelude::*;
 use crate::{
     contained::contained,
     core::election::{Effect, Effects, ElectionMachine, Input},
-    event::EventKind,
+    event::{EventKind, StepDownReason},
+    lock::ReadClock,
     name::Term,
     node::Node,
     port::Elector,
@@ -36,6 +37,11 @@ pub(crate) struct TermRefused(pub(crate) Term);
 #[rtype(result = "()")]
 pub(crate) struct Resign;
 
+/// This node must not go on leading.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Unfit(StepDownReason);
+
 /// Asks whether the actor is there.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -53,11 +59,22 @@ pub(crate) struct ElectionActor {
     timer: Option<SpawnHandle>,
     /// The campaign or renewal under way. It ends with its session.
     call: Option<SpawnHandle>,
+    /// Since when the threads of the job actors are asked whether they turn; `None` once all have answered.
+    asked_arbiters_at: Option<Duration>,
+    stall_max: Duration,
 }
 
 impl ElectionActor {
     pub(crate) fn new(node: Arc<Node>, elector: Arc<dyn Elector>) -> Self {
-        Self { node, elector, machine: ElectionMachine::default(), timer: None, call: None }
+        Self {
+            node,
+            elector,
+            machine: ElectionMachine::default(),
+            timer: None,
+            call: None,
+            asked_arbiters_at: None,
+            stall_max: STALL_MAX,
+        }
     }
 
     fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
@@ -106,7 +123,13 @@ impl ElectionActor {
     fn campaign(&mut self, ctx: &mut Context<Self>) {
         let elector = self.elector.clone();
         let started = self.node.clock.elapsed();
-        let call = async move { answer_of(async { elector.campaign().await }).await };
+        let unfit = self.examine(ctx);
+        let call = async move {
+            match unfit {
+                Some((_, reason)) => Err(reason),
+                None => answer_of(async { elector.campaign().await }).await,
+            }
+        };
         let answered = call.into_actor(self).map(move |answer, actor, ctx| {
             let answer = actor.heard("campaign", answer);
             actor.step(Input::CampaignEnded { started, answer }, ctx);
@@ -117,6 +140,11 @@ impl ElectionActor {
     }
 
     fn renew(&mut self, term: Term, ctx: &mut Context<Self>) {
+        if let Some((why, reason)) = self.examine(ctx) {
+            tracing::warn!(target: "callsheet", %term, reason, "this node is not fit to lead");
+            ctx.notify(Unfit(why));
+            return;
+        }
         let elector = self.elector.clone();
         let started = self.node.clock.elapsed();
         let call = async move { answer_of(async { elector.renew(term).await }).await };
@@ -127,6 +155,29 @@ impl ElectionActor {
         if let Some(former) = self.call.replace(ctx.spawn(answered)) {
             ctx.cancel_future(former);
         }
+    }
+
+    /// Why this node must not lead at present, if it must not.
+    fn examine(&mut self, ctx: &mut Context<Self>) -> Option<(StepDownReason, String)> {
+        self.node.lock().do_send(ReadClock);
+        let now = self.node.clock.elapsed();
+        let asked_at = match self.asked_arbiters_at {
+            Some(asked_at) => asked_at,
+            None => {
+                let turned = self.node.placement.ping();
+                ctx.spawn(turned.into_actor(self).map(|_, actor, _| actor.asked_arbiters_at = None));
+                *self.asked_arbiters_at.insert(now)
+            }
+        };
+        let silent = now.saturating_sub(asked_at);
+        if let Some(lease) = self.machine.lease() {
+            self.stall_max = lease.duration * STALL_LEASES;
+        }
+        if silent > self.stall_max {
+            let reason = format!("a thread of the job actors has not answered for {silent:.1?}");
+            return Some((StepDownReason::Stalled, reason));
+        }
+        self.node.clock_offset.refusal().map(|reason| (StepDownReason::ClockOffset, reason))
     }
 
     fn heard<T>(&mut self, operation: &'static str, answer: Result<T, String>) -> Option<T> {
@@ -152,6 +203,10 @@ impl ElectionActor {
     }
 }
 
+/// A leader whose job actors have not answered for so many leases leaves the lead to another node.
+const STALL_LEASES: u32 = 2;
+/// The same for a node that never led.
+const STALL_MAX: Duration = Duration::from_secs(10);
 /// The shortest timer: a reading just before an instant must not make the actor spin.
 const TIMER_MIN: Duration = Duration::from_millis(1);
 
@@ -189,14 +244,20 @@ impl Handler<TermRefused> for ElectionActor {
     }
 }
 
+impl Handler<Unfit> for ElectionActor {
+    type Result = ();
+
+    fn handle(&mut self, Unfit(why): Unfit, ctx: &mut Self::Context) {
+        self.step(Input::Unfit { why }, ctx);
+    }
+}
+
 impl Handler<Resign> for ElectionActor {
     type Result = ResponseActFuture<Self, ()>;
 
     fn handle(&mut self, _: Resign, ctx: &mut Self::Context) -> Self::Result {
+        // A campaign or renewal under way goes on: given up, it would leave a term behind that nobody gives back.
         let term = self.machine.term(self.node.clock.elapsed()).map(|(term, _)| term);
-        if let Some(call) = self.call.take() {
-            ctx.cancel_future(call);
-        }
         let effects = self.machine.step(self.node.clock.elapsed(), Input::Resign);
         self.show();
         let others = effects.into_iter().filter(|effect| !matches!(effect, Effect::Resign(_))).collect();

@@ -2,7 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, OnceLock, atomic::AtomicI64, mpsc},
+    sync::{Arc, Mutex, OnceLock, mpsc},
     thread,
     time::Duration,
 };
@@ -27,7 +27,7 @@ use crate::{
     message::Shutdown,
     metrics::{JOB_LABELS_DEFAULT, Meters},
     name::{NodeId, RunIds},
-    node::{Leadership, Node},
+    node::{ClockOffset, Leadership, Node},
     placement::Placement,
     port::{Backend, Clock, LockError, RuntimeSpawner, Spawner, SystemClock},
     supervisor::{AddFirstJobs, SHUTDOWN_GRACE_DEFAULT, Supervised, SupervisorActor, define_all},
@@ -35,6 +35,8 @@ use crate::{
 
 /// How long a start waits for the store unless told otherwise.
 pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// How far a leader's wall clock may be from the store's unless told otherwise.
+pub const CLOCK_OFFSET_MAX_DEFAULT: Duration = Duration::from_mins(5);
 /// The most threads of each kind.
 pub const THREADS_MAX: usize = 256;
 /// How long a thread that was told to stop may take before it is left behind.
@@ -65,6 +67,8 @@ pub struct EngineOptions {
     pub shutdown_grace: Duration,
     /// How long the start may wait for the store; `None` is for ever. Default: [`CONNECT_TIMEOUT_DEFAULT`].
     pub connect_timeout: Option<Duration>,
+    /// How far the node's wall clock may be from the store's if it is to lead. Default: [`CLOCK_OFFSET_MAX_DEFAULT`].
+    pub clock_offset_max: Duration,
     /// The node's id, unless the backend has one for it. Default: random.
     pub node: NodeId,
 }
@@ -85,6 +89,7 @@ impl EngineOptions {
             job_labels_max: JOB_LABELS_DEFAULT,
             shutdown_grace: SHUTDOWN_GRACE_DEFAULT,
             connect_timeout: Some(CONNECT_TIMEOUT_DEFAULT),
+            clock_offset_max: CLOCK_OFFSET_MAX_DEFAULT,
             node: NodeId::random(),
         }
     }
@@ -331,7 +336,7 @@ async fn start_actors(
     threads: Threads,
 ) -> Result<(Addr<SupervisorActor>, oneshot::Receiver<ShutdownReport>), StartError> {
     let EngineOptions { backend, jobs, listeners, clock, job_labels_max, shutdown_grace, .. } = options;
-    let EngineOptions { connect_timeout, node, .. } = options;
+    let EngineOptions { connect_timeout, clock_offset_max, node, .. } = options;
     backend.set_clock(clock.clone());
     let id = backend.node().unwrap_or(node);
     let meters = Arc::new(Meters::new(job_labels_max));
@@ -341,13 +346,14 @@ async fn start_actors(
         clock,
         run_ids: RunIds::of(id),
         leadership: Leadership::default(),
-        clock_ahead: AtomicI64::new(0),
+        clock_offset: ClockOffset::new(clock_offset_max),
         publisher: publisher.clone(),
         meters,
         spawner: threads.spawner,
         placement: threads.placement,
         asks: Mutex::default(),
         local_bodies: threads.local_bodies,
+        run_extension: backend.run_extension(),
         lock: OnceLock::new(),
         supervisor: OnceLock::new(),
     });

@@ -108,15 +108,33 @@ pub enum AddError {
     ShuttingDown,
 }
 
-/// Why jobs were not removed.
+/// Why no job was selected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum RemoveError {
+pub enum SelectError {
     /// There is no job of this name. A tag that no job has, and "all" of none, are no errors.
     #[error("there is no job {name:?} on this node; list the jobs to see their names")]
     UnknownJob {
         /// The name as it was given.
         name: String,
+    },
+}
+
+/// Why there are no fire times.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NextFireTimesError {
+    /// There is no job of this name.
+    #[error("there is no job {name:?} on this node; list the jobs to see their names")]
+    UnknownJob {
+        /// The name as it was given.
+        name: String,
+    },
+    /// The job's actor did not answer in time: its schedule panicked, or blocks its thread.
+    #[error("job {job:?} did not answer; see the log for a panic of its schedule")]
+    Unresponsive {
+        /// The job.
+        job: JobName,
     },
 }
 

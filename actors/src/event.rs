@@ -64,6 +64,8 @@ pub enum CancelReason {
     TimedOut,
     /// The session that held its lock key is gone.
     LockLost,
+    /// Somebody asked for it.
+    Requested,
     /// The engine shuts down and the deadline for draining passed.
     Shutdown,
     /// The body was dropped by its runtime.
@@ -85,6 +87,10 @@ pub enum StepDownReason {
     TrustExpired,
     /// The session with the store is gone.
     SessionLost,
+    /// Its wall clock is too far from the store's.
+    ClockOffset,
+    /// A thread of its job actors does not answer.
+    Stalled,
 }
 
 /// Something that happened, where and when.
@@ -156,6 +162,23 @@ pub enum EventKind {
         lateness: Duration,
         /// The fencing token; `None` for a job without claims.
         token: Option<FencingToken>,
+    },
+    /// An attempt of a run failed, and another one follows after a pause.
+    RunRetried {
+        /// The job.
+        job: JobName,
+        /// The run.
+        run: RunId,
+        /// The attempt that failed, from 1.
+        attempt: u32,
+        /// How it ended.
+        outcome: Outcome,
+        /// How long the body took in it.
+        took: Duration,
+        /// How long until the next attempt starts.
+        pause: Duration,
+        /// The error with its causes, or the message of the panic; empty if the time was over.
+        error: Arc<str>,
     },
     /// The body of a run returned without an error.
     RunSucceeded {
@@ -281,6 +304,7 @@ impl EventKind {
             Self::JobBroken { .. } => "JobBroken",
             Self::TickSkipped { .. } => "TickSkipped",
             Self::RunStarted { .. } => "RunStarted",
+            Self::RunRetried { .. } => "RunRetried",
             Self::RunSucceeded { .. } => "RunSucceeded",
             Self::RunFailed { .. } => "RunFailed",
             Self::RunPanicked { .. } => "RunPanicked",
@@ -307,6 +331,7 @@ impl EventKind {
             | Self::JobBroken { job }
             | Self::TickSkipped { job, .. }
             | Self::RunStarted { job, .. }
+            | Self::RunRetried { job, .. }
             | Self::RunSucceeded { job, .. }
             | Self::RunFailed { job, .. }
             | Self::RunPanicked { job, .. }
@@ -346,6 +371,9 @@ impl fmt::Display for EventKind {
                 write!(f, " {fire_time} late {lateness:.1?}")
             }
             Self::RunStarted { fire_time: None, .. } => f.write_str(" triggered"),
+            Self::RunRetried { attempt, outcome, took, pause, error, .. } => {
+                write!(f, " attempt {attempt} {outcome}, took {took:.1?}, next in {pause:.1?}: {error}")
+            }
             Self::RunSucceeded { took, .. } | Self::RunTimedOut { took, .. } => write!(f, " took {took:.1?}"),
             Self::RunFailed { took, error: text, .. } | Self::RunPanicked { took, message: text, .. } => {
                 write!(f, " took {took:.1?}: {text}")

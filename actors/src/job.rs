@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     core::{
-        job::{Effect, Effects, Ended, Input, JobMachine, Refusal, Start},
+        job::{Effect, Effects, End, Ended, Input, JobMachine, Refusal, Retried, Start},
         misfire::next_after,
         policy::Policies,
         time::FireTime,
@@ -92,6 +92,16 @@ impl Drop for Letter {
 pub(crate) struct Trigger {
     pub(crate) reply: oneshot::Sender<Result<RunId, TriggerError>>,
 }
+
+/// The run in progress is to stop. Answers which one that is.
+#[derive(Message)]
+#[rtype(result = "Option<RunId>")]
+pub(crate) struct CancelRun;
+
+/// Asks for the next fire times, up to so many.
+#[derive(Message)]
+#[rtype(result = "Vec<FireTime>")]
+pub(crate) struct Upcoming(pub(crate) usize);
 
 /// Asks what the job is doing.
 #[derive(Message)]
@@ -204,6 +214,7 @@ impl JobActor {
                 Effect::Complete { run, outcome, .. } => {
                     self.node().ask(Ask::Complete(CompleteRun { run, outcome }));
                 }
+                Effect::Retried(retried) => self.retried(retried),
                 Effect::Ended(ended) => self.ended(ended),
                 Effect::Skipped { newest, reason, count, at_least } => self.publish(|job| {
                     EventKind::TickSkipped { job, fire_time: newest, reason, count, at_least }
@@ -258,10 +269,27 @@ impl JobActor {
         }
     }
 
-    fn ended(&mut self, ended: Ended) {
-        if self.running.take_if(|running| running.run == ended.run).is_some() {
+    fn body_ended(&mut self, run: RunId) {
+        if self.running.take_if(|running| running.run == run).is_some() {
             self.node().meters.runs_in_progress.decrement(1);
         }
+    }
+
+    fn retried(&mut self, retried: Retried) {
+        let Retried { run, attempt, outcome, pause, end, took } = retried;
+        self.body_ended(run);
+        self.job.meters.run_duration.record(took.as_secs_f64());
+        self.job.meters.run_retries.increment(1);
+        let error = match end {
+            End::Failed { error, .. } => error,
+            End::Panicked(message) => message,
+            End::Returned | End::Aborted | End::BetweenAttempts => "".into(),
+        };
+        self.publish(|job| EventKind::RunRetried { job, run, attempt, outcome, took, pause, error });
+    }
+
+    fn ended(&mut self, ended: Ended) {
+        self.body_ended(ended.run);
         if let Some(drain) = &self.drain {
             drain.record(&self.job.definition.name, ended.run, HowDrained::of(&ended));
         }
@@ -299,8 +327,6 @@ impl JobActor {
 
 /// Counts a run that ended, and says so.
 pub(crate) fn conclude(job: &JobRef, ended: Ended) {
-    use crate::core::job::End;
-
     let Ended { run, outcome, cancelled, end, started_at, took, recorded, .. } = ended;
     if recorded {
         job.meters.ended(outcome);
@@ -311,7 +337,9 @@ pub(crate) fn conclude(job: &JobRef, ended: Ended) {
     job.node.publisher.publish(|| {
         let name = job.definition.name.clone();
         match (outcome, end) {
-            (Outcome::Failed, End::Failed(error)) => EventKind::RunFailed { job: name, run, took, error },
+            (Outcome::Failed, End::Failed { error, .. }) => {
+                EventKind::RunFailed { job: name, run, took, error }
+            }
             (Outcome::Panicked, End::Panicked(message)) => {
                 EventKind::RunPanicked { job: name, run, took, message }
             }
@@ -389,6 +417,28 @@ impl Handler<Trigger> for JobActor {
         }
         self.trigger = Some(reply);
         self.step(Input::Trigger, ctx);
+    }
+}
+
+impl Handler<CancelRun> for JobActor {
+    type Result = MessageResult<CancelRun>;
+
+    fn handle(&mut self, _: CancelRun, ctx: &mut Self::Context) -> Self::Result {
+        let run = self.machine.active_run().map(|run| run.run);
+        self.step(Input::Cancel(CancelReason::Requested), ctx);
+        MessageResult(run)
+    }
+}
+
+impl Handler<Upcoming> for JobActor {
+    type Result = MessageResult<Upcoming>;
+
+    fn handle(&mut self, Upcoming(count): Upcoming, _: &mut Self::Context) -> Self::Result {
+        let schedule = &*self.job.definition.schedule;
+        let after = self.job.now().wall.max(self.machine.cursor());
+        let first = self.machine.next_fire_time().or_else(|| next_after(schedule, after));
+        let following = |last: &FireTime| next_after(schedule, last.instant());
+        MessageResult(std::iter::successors(first, following).take(count).collect())
     }
 }
 

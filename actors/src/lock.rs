@@ -115,6 +115,11 @@ pub(crate) struct CloseLostRuns;
 #[rtype(result = "Result<(), LockError>")]
 pub(crate) struct AwaitSession;
 
+/// Reads how far the node's clock is from the store's, as the session measured it last.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct ReadClock;
+
 /// Asks how the actor is.
 #[derive(Message)]
 #[rtype(result = "LockHealth")]
@@ -194,6 +199,8 @@ impl LockActor {
         match opened {
             Ok(session) => {
                 self.session = Some(session);
+                // Before anybody campaigns on it.
+                self.node.set_clock_ahead(self.locker.clock_ahead());
                 self.reopenings = 0;
                 let locker = self.locker.clone();
                 // A panic in there leaves the session in doubt, which is as good as lost.
@@ -680,6 +687,14 @@ impl Handler<AwaitSession> for LockActor {
         self.awaiting.push(reply);
         let died = || LockError::Unavailable { reason: "the lock actor died".to_owned() };
         Box::pin(async move { opened.await.unwrap_or_else(|_| Err(died())) })
+    }
+}
+
+impl Handler<ReadClock> for LockActor {
+    type Result = ();
+
+    fn handle(&mut self, _: ReadClock, _: &mut Self::Context) {
+        self.node.set_clock_ahead(self.locker.clock_ahead());
     }
 }
 

@@ -3,12 +3,13 @@
 use std::{fmt, time::Duration};
 
 use actix::Message;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::{
     definition::Job,
     drain::ShutdownReport,
-    error::{AddError, RemoveError, TriggerError},
+    error::{AddError, NextFireTimesError, SelectError, TriggerError},
     job::JobStatus,
     name::{JobName, NodeId, RunId, Term},
     port::{Role, Standing},
@@ -124,7 +125,7 @@ impl From<&JobName> for Selector {
 /// Definitions in code are each node's own: a job that is removed on a follower goes on firing on the leader that holds
 /// it, and one that is removed on the leader fires again where another node that holds it comes to lead.
 #[derive(Message)]
-#[rtype(result = "Result<Vec<JobName>, RemoveError>")]
+#[rtype(result = "Result<Vec<JobName>, SelectError>")]
 pub struct RemoveJobs(pub Selector);
 
 /// Starts a run now, on this node, under the job's lock key, without moving the schedule. Answers when it is decided
@@ -133,10 +134,34 @@ pub struct RemoveJobs(pub Selector);
 #[rtype(result = "Result<RunId, TriggerError>")]
 pub struct TriggerJob(pub String);
 
+/// Asks the runs of the selected jobs that are in progress on this node to stop, and answers which they are. What ignores it
+/// is aborted after its job's abort grace. A run that waits for its next attempt ends at once.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<(JobName, RunId)>, SelectError>")]
+pub struct CancelRuns(pub Selector);
+
+/// Asks for the next fire times of a job, at most [`FIRE_TIMES_MAX`]: the first that is not decided yet, and those after it.
+/// Fewer mean that the schedule is exhausted.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<DateTime<Utc>>, NextFireTimesError>")]
+pub struct NextFireTimes {
+    /// The job.
+    pub job: String,
+    /// How many.
+    pub count: usize,
+}
+
+/// The most fire times in one answer.
+pub const FIRE_TIMES_MAX: usize = 1_000;
+
 /// Lists jobs in the order of their names.
 #[derive(Debug, Clone, Default, Message)]
 #[rtype(result = "JobPage")]
 pub struct ListJobs {
+    /// Only names that start with this.
+    pub prefix: Option<String>,
+    /// Only jobs with this tag. Finding them costs a look at every job with the prefix, but no more than that.
+    pub tag: Option<String>,
     /// Only names after this one: [`JobPage::next`] of the page before.
     pub after: Option<String>,
     /// How many at most, up to [`PAGE_MAX`]; 0 is [`PAGE_MAX`].

@@ -40,12 +40,14 @@ const JOBS: &str = "callsheet_jobs";
 const TICKS_DUE: &str = "callsheet_ticks_due_total";
 const TICKS: &str = "callsheet_ticks_total";
 const RUNS: &str = "callsheet_runs_total";
+const RUN_RETRIES: &str = "callsheet_run_retries_total";
 const RUN_DURATION: &str = "callsheet_run_duration_seconds";
 const TICK_LATENESS: &str = "callsheet_tick_lateness_seconds";
 const RUNS_IN_PROGRESS: &str = "callsheet_runs_in_progress";
 const LEADER: &str = "callsheet_leader";
 const TERM: &str = "callsheet_term";
 const LEADERSHIP_CHANGES: &str = "callsheet_leadership_changes_total";
+const CLOCK_OFFSET: &str = "callsheet_clock_offset_seconds";
 const CLAIM_DURATION: &str = "callsheet_claim_duration_seconds";
 const LOCKS_HELD: &str = "callsheet_locks_held";
 const LOCKS_LOST: &str = "callsheet_locks_lost_total";
@@ -75,12 +77,18 @@ fn describe() {
     counter!(TICKS_DUE, Unit::Count, "Ticks that were decided: the sum of callsheet_ticks_total");
     counter!(TICKS, Unit::Count, "Ticks by what became of them: started, or the reason of the skip");
     counter!(RUNS, Unit::Count, "Runs that ended, by outcome");
+    counter!(RUN_RETRIES, Unit::Count, "Attempts of runs that failed and were followed by another one");
     histogram!(RUN_DURATION, Unit::Seconds, "From the start of a body to its end");
     histogram!(TICK_LATENESS, Unit::Seconds, "From a tick's fire time to the start of its body");
     gauge!(RUNS_IN_PROGRESS, Unit::Count, "Runs whose body has not ended");
     gauge!(LEADER, Unit::Count, "1 while this node leads, else 0");
     gauge!(TERM, Unit::Count, "The newest term that this node won");
     counter!(LEADERSHIP_CHANGES, Unit::Count, "How often this node gained or lost leadership");
+    gauge!(
+        CLOCK_OFFSET,
+        Unit::Seconds,
+        "How much this node's clock is ahead of the store's; negative: behind"
+    );
     histogram!(CLAIM_DURATION, Unit::Seconds, "One round trip of claims to the store");
     gauge!(LOCKS_HELD, Unit::Count, "Lock keys that runs of this node hold");
     counter!(LOCKS_LOST, Unit::Count, "Lock keys whose session was lost during the run");
@@ -100,6 +108,7 @@ pub(crate) struct Meters {
     pub(crate) leader: Gauge,
     pub(crate) term: Gauge,
     pub(crate) leadership_changes: Counter,
+    pub(crate) clock_offset: Gauge,
     pub(crate) claim_duration: Histogram,
     pub(crate) locks_held: Gauge,
     pub(crate) locks_lost: Counter,
@@ -127,6 +136,7 @@ impl Meters {
             leader: gauge!(LEADER),
             term: gauge!(TERM),
             leadership_changes: counter!(LEADERSHIP_CHANGES),
+            clock_offset: gauge!(CLOCK_OFFSET),
             claim_duration: histogram!(CLAIM_DURATION),
             locks_held: gauge!(LOCKS_HELD),
             locks_lost: counter!(LOCKS_LOST),
@@ -164,6 +174,7 @@ pub(crate) struct JobMeters {
     ticks_started: Counter,
     ticks_skipped: [Counter; SkipReason::ALL.len()],
     runs: [Counter; Outcome::ALL.len()],
+    pub(crate) run_retries: Counter,
     pub(crate) run_duration: Histogram,
     pub(crate) tick_lateness: Histogram,
 }
@@ -177,6 +188,7 @@ impl JobMeters {
             ticks_skipped: SkipReason::ALL.map(|reason| ticks(reason.as_str())),
             runs: Outcome::ALL
                 .map(|outcome| counter!(RUNS, "job" => job.to_owned(), "outcome" => outcome.as_str())),
+            run_retries: counter!(RUN_RETRIES, "job" => job.to_owned()),
             run_duration: histogram!(RUN_DURATION, "job" => job.to_owned()),
             tick_lateness: histogram!(TICK_LATENESS, "job" => job.to_owned()),
         }

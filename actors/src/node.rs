@@ -1,10 +1,11 @@
 //! What the actors of one node share.
 
 use std::{
+    any::Any,
     mem,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -32,8 +33,7 @@ pub(crate) struct Node {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) run_ids: RunIds,
     pub(crate) leadership: Leadership,
-    /// Milliseconds that the wall clock is ahead of the store's.
-    pub(crate) clock_ahead: AtomicI64,
+    pub(crate) clock_offset: ClockOffset,
     pub(crate) publisher: Publisher,
     pub(crate) meters: Arc<Meters>,
     pub(crate) spawner: Arc<dyn Spawner>,
@@ -41,6 +41,7 @@ pub(crate) struct Node {
     /// What the jobs ask of the lock actor, on its way there.
     pub(crate) asks: Mutex<Vec<Ask>>,
     pub(crate) local_bodies: LocalBodies,
+    pub(crate) run_extension: Option<Arc<dyn Any + Send + Sync>>,
     pub(crate) lock: OnceLock<Addr<LockActor>>,
     pub(crate) supervisor: OnceLock<Addr<SupervisorActor>>,
 }
@@ -55,13 +56,14 @@ impl Node {
 
     /// The readings of this instant, the wall clock's as the store's would be.
     pub(crate) fn now_in_store(&self) -> Now {
-        let ahead = TimeDelta::milliseconds(self.clock_ahead.load(Ordering::Relaxed));
         let now = self.now();
-        Now { wall: now.wall.checked_sub_signed(ahead).unwrap_or(now.wall), ..now }
+        Now { wall: now.wall.checked_sub_signed(self.clock_offset.ahead()).unwrap_or(now.wall), ..now }
     }
 
+    /// Takes what the store measured.
     pub(crate) fn set_clock_ahead(&self, ahead: TimeDelta) {
-        self.clock_ahead.store(ahead.num_milliseconds(), Ordering::Relaxed);
+        self.meters.clock_offset.set(ahead.as_seconds_f64());
+        self.clock_offset.set(ahead);
     }
 
     /// Asks the lock actor. Waking its thread up is what costs most, so only the first one of many does.
@@ -117,6 +119,51 @@ impl Leadership {
             None => self.term.store(0, Ordering::Release),
         }
     }
+}
+
+/// How far the node's wall clock is from the store's.
+#[derive(Debug)]
+pub(crate) struct ClockOffset {
+    /// Milliseconds that it is ahead.
+    ahead: AtomicI64,
+    /// Further off than this, the node must not lead.
+    max: Duration,
+    warned: AtomicBool,
+}
+
+/// Further off than this, a clock is worth a warning.
+const CLOCK_OFFSET_WARN: TimeDelta = TimeDelta::seconds(1);
+
+impl ClockOffset {
+    pub(crate) fn new(max: Duration) -> Self {
+        Self { ahead: AtomicI64::new(0), max, warned: AtomicBool::new(false) }
+    }
+
+    fn ahead(&self) -> TimeDelta {
+        TimeDelta::milliseconds(self.ahead.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, ahead: TimeDelta) {
+        self.ahead.store(ahead.num_milliseconds(), Ordering::Relaxed);
+        let far = ahead.abs() > CLOCK_OFFSET_WARN;
+        if self.warned.swap(far, Ordering::Relaxed) != far && far {
+            tracing::warn!(target: "callsheet", offset = %in_words(ahead), "this node's clock differs from the store's");
+        }
+    }
+
+    /// Why the node must not lead, if its clock is too far off.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        let ahead = self.ahead();
+        let (offset, max) = (in_words(ahead), self.max);
+        (ahead.abs().to_std().unwrap_or_default() > max).then(|| {
+            format!("this node's clock is {offset} the store's, by more than {max:?}: synchronise the clocks")
+        })
+    }
+}
+
+fn in_words(ahead: TimeDelta) -> String {
+    let off = ahead.abs().to_std().unwrap_or_default();
+    if ahead < TimeDelta::zero() { format!("{off:?} behind") } else { format!("{off:?} ahead of") }
 }
 
 /// One incarnation of a job on this node: what everybody who deals with it needs.

@@ -1,6 +1,7 @@
 //! One run, as its body sees it.
 
 use std::{
+    any::Any,
     error::Error,
     fmt,
     sync::{Arc, Mutex, PoisonError},
@@ -15,7 +16,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use crate::{
     body::LocalBodies,
     core::time::FireTime,
-    name::{FencingToken, JobName, RunId, Term},
+    name::{FencingToken, JobName, LockKey, RunId, Term},
     port::Clock,
 };
 
@@ -37,26 +38,54 @@ pub type RunResult = Result<(), RunError>;
 /// assert_eq!(parse("x").unwrap_err().to_string(), "invalid digit found in string");
 /// assert_eq!(RunError::from("out of paper").to_string(), "out of paper");
 /// ```
-pub struct RunError(Box<dyn Error + Send + Sync>);
+///
+/// An error is tried again if the job has a [`Retry`](crate::Retry) policy, unless the body says that this would be in vain:
+///
+/// ```
+/// use callsheet_actors::{RunError, RunResult};
+///
+/// fn send(address: &str) -> RunResult {
+///     if !address.contains('@') {
+///         return Err(RunError::permanent(format!("{address:?} is not an address")));
+///     }
+///     Ok(())
+/// }
+///
+/// assert!(send("nobody").unwrap_err().is_permanent());
+/// ```
+pub struct RunError {
+    error: Box<dyn Error + Send + Sync>,
+    permanent: bool,
+}
 
 impl RunError {
+    /// An error that another attempt would meet again: the run fails at once, whatever its retry policy.
+    pub fn permanent(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { error: error.into(), permanent: true }
+    }
+
     /// The error itself.
     pub fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
-        &*self.0
+        &*self.error
+    }
+
+    /// Whether another attempt is in vain.
+    pub fn is_permanent(&self) -> bool {
+        self.permanent
     }
 }
 
 impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for RunError {
     fn from(error: E) -> Self {
-        Self(error.into())
+        Self { error: error.into(), permanent: false }
     }
 }
 
 /// The error and its causes, joined by `: `.
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
+        write!(f, "{}", self.error)?;
+        let mut cause = self.error.source();
         for _ in 0..CAUSES_MAX {
             let Some(error) = cause else { return Ok(()) };
             write!(f, ": {error}")?;
@@ -68,7 +97,7 @@ impl fmt::Display for RunError {
 
 impl fmt::Debug for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(&self.error, f)
     }
 }
 
@@ -110,7 +139,9 @@ pub struct Run(Arc<Parts>);
 pub(crate) struct Parts {
     pub(crate) id: RunId,
     pub(crate) job: JobName,
+    pub(crate) key: LockKey,
     pub(crate) origin: Origin,
+    pub(crate) attempt: u32,
     pub(crate) term: Option<Term>,
     pub(crate) token: Option<FencingToken>,
     pub(crate) deadline: Option<Duration>,
@@ -120,6 +151,8 @@ pub(crate) struct Parts {
     pub(crate) abort: Mutex<Option<AbortRegistration>>,
     /// Where futures that are not `Send` run.
     pub(crate) local: LocalBodies,
+    /// What the store gives to runs.
+    pub(crate) extension: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Run {
@@ -137,6 +170,11 @@ impl Run {
         &self.0.job
     }
 
+    /// The lock key that the run excludes.
+    pub fn key(&self) -> &LockKey {
+        &self.0.key
+    }
+
     /// Why there is a run.
     pub fn origin(&self) -> Origin {
         self.0.origin
@@ -152,7 +190,7 @@ impl Run {
 
     /// The number of the try within the run, from 1.
     pub fn attempt(&self) -> u32 {
-        1
+        self.0.attempt
     }
 
     /// The term under which a tick was claimed; `None` for a manual trigger and for a job without claims.
@@ -189,6 +227,11 @@ impl Run {
     /// The token behind [`cancelled`](Self::cancelled), to hand on. Cancelling it by oneself does not end the run.
     pub fn cancellation(&self) -> CancellationToken {
         self.0.cancellation.child_token()
+    }
+
+    /// What the store gives to runs, if it is of this type; for traits that extend runs with what only one store can do.
+    pub fn extension<T: Any>(&self) -> Option<&T> {
+        self.0.extension.as_ref()?.downcast_ref()
     }
 
     pub(crate) fn take_abort(&self) -> Option<AbortRegistration> {

@@ -48,25 +48,29 @@ async fn run(task: RunTask, mut report: Report) {
     let node = &job.node;
     let started_at = node.clock.now();
     report.started = Some((started_at, node.clock.elapsed()));
-    let lateness = start.tick.map(|tick| tick.lateness(job.now().wall)).unwrap_or_default();
-    if start.tick.is_some() {
-        job.meters.tick_lateness.record(lateness.as_secs_f64());
-    }
     let name = || job.definition.name.clone();
-    node.publisher.publish(|| EventKind::RunStarted {
-        job: name(),
-        run: start.run,
-        fire_time: start.tick,
-        lateness,
-        token: start.token,
-    });
+    if start.attempt == 1 {
+        let lateness = start.tick.map(|tick| tick.lateness(job.now().wall)).unwrap_or_default();
+        if start.tick.is_some() {
+            job.meters.tick_lateness.record(lateness.as_secs_f64());
+        }
+        node.publisher.publish(|| EventKind::RunStarted {
+            job: name(),
+            run: start.run,
+            fire_time: start.tick,
+            lateness,
+            token: start.token,
+        });
+    }
 
     let (abort_outside, abort_inside) =
         if abortable { (Some(registration), None) } else { (None, Some(registration)) };
     let run = Run::new(Parts {
         id: start.run,
         job: name(),
+        key: job.definition.key.clone(),
         origin,
+        attempt: start.attempt,
         term: start.term,
         token: start.token,
         deadline: start.deadline,
@@ -74,6 +78,7 @@ async fn run(task: RunTask, mut report: Report) {
         cancellation,
         abort: abort_inside.into(),
         local: node.local_bodies.clone(),
+        extension: node.run_extension.clone(),
     });
     let body = job.definition.body.clone();
     // `start` is called inside, so that a body that panics or blocks before its first await is contained as well.
@@ -97,7 +102,9 @@ impl Report {
     fn end(mut self, end: Result<Result<RunResult, Box<dyn Any + Send>>, Aborted>) {
         let end = match end {
             Ok(Ok(Ok(()))) => End::Returned,
-            Ok(Ok(Err(error))) => End::Failed(error.to_string().into()),
+            Ok(Ok(Err(error))) => {
+                End::Failed { error: error.to_string().into(), permanent: error.is_permanent() }
+            }
             Ok(Err(payload)) => End::Panicked(message_of(&*payload).into()),
             Err(Aborted) => End::Aborted,
         };

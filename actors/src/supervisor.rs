@@ -34,16 +34,19 @@ pub use self::{
 };
 use crate::{
     CALL_DEADLINE,
-    core::{job::Input, policy::Fires},
+    core::{job::Input, policy::Fires, time::FireTime},
     definition::Definition,
     drain::ShutdownReport,
     election::ElectionActor,
-    error::{RemoveError, TriggerError},
+    error::{NextFireTimesError, SelectError, TriggerError},
     event::EventKind,
-    job::{JobActor, JobState, JobStatus, Letter, Remains, Retire, Status, Trigger},
+    job::{CancelRun, JobActor, JobState, JobStatus, Letter, Remains, Retire, Status, Trigger, Upcoming},
     listener::{Listen, ListenerActor},
     lock::WithdrawJobs,
-    message::{JobDetails, JobPage, ListJobs, PAGE_MAX, RemoveJobs, Selector, TriggerJob},
+    message::{
+        CancelRuns, FIRE_TIMES_MAX, JobDetails, JobPage, ListJobs, NextFireTimes, PAGE_MAX, RemoveJobs,
+        Selector, TriggerJob,
+    },
     name::{JobName, RunId, Term},
     node::{JobRef, Node},
 };
@@ -55,6 +58,12 @@ struct Entry {
     job: Arc<JobRef>,
     restarts: Restarts,
     broken: bool,
+}
+
+impl Entry {
+    fn has_tag(&self, tag: &str) -> bool {
+        self.job.definition.tags.iter().any(|own| own.as_str() == tag)
+    }
 }
 
 #[derive(Default)]
@@ -152,18 +161,22 @@ impl SupervisorActor {
         }
     }
 
-    fn remove(&mut self, selector: &Selector) -> Result<Vec<JobName>, RemoveError> {
-        let names: Vec<JobName> = match selector {
+    fn select(&self, selector: &Selector) -> Result<Vec<JobName>, SelectError> {
+        match selector {
             Selector::Name(name) => match self.jobs.get_key_value(name.as_str()) {
-                Some((name, _)) => vec![name.clone()],
-                None => return Err(RemoveError::UnknownJob { name: name.clone() }),
+                Some((name, _)) => Ok(vec![name.clone()]),
+                None => Err(SelectError::UnknownJob { name: name.clone() }),
             },
             Selector::Tag(tag) => {
-                let tagged = |entry: &Entry| entry.job.definition.tags.iter().any(|own| own.as_str() == tag);
-                self.jobs.iter().filter(|(_, entry)| tagged(entry)).map(|(name, _)| name.clone()).collect()
+                let tagged = self.jobs.iter().filter(|(_, entry)| entry.has_tag(tag));
+                Ok(tagged.map(|(name, _)| name.clone()).collect())
             }
-            Selector::All => self.jobs.keys().cloned().collect(),
-        };
+            Selector::All => Ok(self.jobs.keys().cloned().collect()),
+        }
+    }
+
+    fn remove(&mut self, selector: &Selector) -> Result<Vec<JobName>, SelectError> {
+        let names = self.select(selector)?;
         let mut withdrawn = Vec::new();
         for name in &names {
             let Some(entry) = self.jobs.remove(name) else { continue };
@@ -209,7 +222,7 @@ impl Actor for SupervisorActor {
 }
 
 impl Handler<RemoveJobs> for SupervisorActor {
-    type Result = Result<Vec<JobName>, RemoveError>;
+    type Result = Result<Vec<JobName>, SelectError>;
 
     fn handle(&mut self, RemoveJobs(selector): RemoveJobs, _: &mut Self::Context) -> Self::Result {
         self.remove(&selector)
@@ -246,13 +259,57 @@ impl Handler<TriggerJob> for SupervisorActor {
     }
 }
 
+impl Handler<CancelRuns> for SupervisorActor {
+    type Result = ResponseFuture<Result<Vec<(JobName, RunId)>, SelectError>>;
+
+    fn handle(&mut self, CancelRuns(selector): CancelRuns, _: &mut Self::Context) -> Self::Result {
+        let selected = self.select(&selector);
+        let asked = selected.map(|names| {
+            let entries =
+                names.iter().filter_map(|name| self.jobs.get_key_value(name)).filter(|(_, e)| !e.broken);
+            let ask = |(name, entry): (&JobName, &Entry)| {
+                let (name, answer) = (name.clone(), entry.job.addr.send(CancelRun));
+                // An actor that does not answer in time has been told all the same.
+                async move { Some((name, timeout(ANSWER_DEADLINE, answer).await.ok()?.ok()??)) }
+            };
+            join_all(entries.map(ask).collect::<Vec<_>>())
+        });
+        Box::pin(async move { Ok(asked?.await.into_iter().flatten().collect()) })
+    }
+}
+
+impl Handler<NextFireTimes> for SupervisorActor {
+    type Result = ResponseFuture<Result<Vec<DateTime<Utc>>, NextFireTimesError>>;
+
+    fn handle(&mut self, NextFireTimes { job, count }: NextFireTimes, _: &mut Self::Context) -> Self::Result {
+        let Some((name, entry)) = self.jobs.get_key_value(job.as_str()) else {
+            return Box::pin(async move { Err(NextFireTimesError::UnknownJob { name: job }) });
+        };
+        let name = name.clone();
+        let asked = entry.job.addr.send(Upcoming(count.min(FIRE_TIMES_MAX)));
+        Box::pin(async move {
+            match timeout(ANSWER_DEADLINE, asked).await {
+                Ok(Ok(fire_times)) => Ok(fire_times.into_iter().map(FireTime::instant).collect()),
+                Ok(Err(_)) | Err(_) => Err(NextFireTimesError::Unresponsive { job: name }),
+            }
+        })
+    }
+}
+
 impl Handler<ListJobs> for SupervisorActor {
     type Result = ResponseFuture<JobPage>;
 
-    fn handle(&mut self, ListJobs { after, limit }: ListJobs, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, list: ListJobs, _: &mut Self::Context) -> Self::Result {
+        let ListJobs { prefix, tag, after, limit } = list;
         let limit = if limit == 0 { PAGE_MAX } else { limit.min(PAGE_MAX) };
-        let start = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let mut rest = self.jobs.range::<str, _>((start, Bound::Unbounded));
+        let prefix = prefix.unwrap_or_default();
+        let start = match after.as_deref() {
+            Some(after) if after >= prefix.as_str() => Bound::Excluded(after),
+            Some(_) | None => Bound::Included(prefix.as_str()),
+        };
+        let with_prefix = self.jobs.range::<str, _>((start, Bound::Unbounded));
+        let with_prefix = with_prefix.take_while(|(name, _)| name.as_str().starts_with(&prefix));
+        let mut rest = with_prefix.filter(|(_, entry)| tag.as_deref().is_none_or(|tag| entry.has_tag(tag)));
         let page: Vec<_> = rest.by_ref().take(limit).map(|(_, entry)| status_of(entry)).collect();
         let more = rest.next().is_some();
         Box::pin(async move {

@@ -5,3 +5,7 @@ pub mod bodies {}
 
 #[doc = include_str!("embedding.md")]
 pub mod embedding {}
+
+#[cfg(feature = "postgres")]
+#[doc = include_str!("cluster.md")]
+pub mod cluster {}

@@ -68,11 +68,53 @@ impl Server {
     ///
     /// If PostgreSQL is not installed, or does not start.
     pub(crate) fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    /// The same on a cluster that is changed before its server starts: `prepare` gets the directory of its data.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    pub(crate) fn start_with(prepare: impl Fn(&DataDirectory<'_>)) -> Self {
+        Self::start_on(|programs, owner, directory| {
+            initialise(programs, owner, directory);
+            prepare(&DataDirectory { path: directory.join("data"), owner });
+        })
+    }
+
+    /// A hot standby of `primary`, which follows it until it is promoted.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    pub(crate) fn standby_of(primary: &Self) -> Self {
+        Self::start_on(|programs, owner, directory| {
+            let data = directory.join("data");
+            // Left over from a start on a port that somebody else took.
+            let _ = fs::remove_dir_all(&data);
+            let copied = owner
+                .command(programs.join("pg_basebackup"))
+                .args(["--no-sync", "--checkpoint=fast", "--write-recovery-conf", "-d", &primary.url()])
+                .arg("-D")
+                .arg(&data)
+                .output()
+                .expect("pg_basebackup runs");
+            assert!(
+                copied.status.success(),
+                "pg_basebackup failed: {}",
+                String::from_utf8_lossy(&copied.stderr)
+            );
+        })
+    }
+
+    /// Starts a server on what `make` puts into a directory.
+    fn start_on(make: impl Fn(&Path, &Owner, &Path)) -> Self {
         let programs = programs();
         let owner = Owner::find();
         let directory = TempDir::with_prefix("callsheet-postgres-").expect("a temporary directory");
         owner.give(directory.path());
-        initialise(&programs, &owner, directory.path());
+        make(&programs, &owner, directory.path());
         for _ in 0..STARTS_MAX {
             let port = free_port();
             let (watchdog, lifeline) = launch(&programs, &owner, directory.path(), port);
@@ -91,8 +133,9 @@ impl Server {
             }
             server.lifeline = None;
             let _ = server.watchdog.wait();
+            fs::create_dir_all(directory.path()).expect("a directory");
             owner.give(directory.path());
-            initialise(&programs, &owner, directory.path());
+            make(&programs, &owner, directory.path());
         }
         let log = fs::read_to_string(directory.path().join("log")).unwrap_or_default();
         panic!("PostgreSQL did not start in {STARTS_MAX} attempts:\n{log}");
@@ -111,6 +154,11 @@ impl Server {
     /// The port on the loopback interface.
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The directory of the server's Unix socket.
+    pub(crate) fn socket_directory(&self) -> &Path {
+        &self.directory
     }
 
     fn wait_until_ready(&mut self) -> bool {
@@ -145,6 +193,29 @@ impl Drop for Server {
         self.lifeline = None;
         // An error: it has ended already.
         let _ = self.watchdog.wait();
+    }
+}
+
+/// The data of a cluster whose server was not started yet.
+pub(crate) struct DataDirectory<'a> {
+    path: PathBuf,
+    owner: &'a Owner,
+}
+
+impl DataDirectory<'_> {
+    /// Writes a file that only the server may read.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.path.join(name);
+        let mut file = fs::File::create(&path).expect("a file");
+        file.write_all(text.as_bytes()).expect("it is written");
+        file.set_permissions(fs::Permissions::from_mode(0o600)).expect("it is one's own");
+        self.owner.give(&path);
+    }
+
+    /// Puts lines before those of a file: in `pg_hba.conf` the first that fits counts.
+    pub(crate) fn prepend(&self, name: &str, lines: &str) {
+        let rest = fs::read_to_string(self.path.join(name)).expect("a file");
+        self.write(name, &format!("{lines}\n{rest}"));
     }
 }
 

@@ -45,6 +45,11 @@ pub enum Input {
         /// The term of the claim.
         term: Term,
     },
+    /// This node is not fit to lead, and another one may be.
+    Unfit {
+        /// Why.
+        why: StepDownReason,
+    },
     /// A timer fired.
     WakeUp,
     /// The node shuts down.
@@ -137,6 +142,13 @@ impl ElectionMachine {
                     self.wait(now);
                 }
             }
+            Input::Unfit { why } => {
+                if let Some(term) = self.leading().map(|leading| leading.term) {
+                    self.step_down(why, &mut effects);
+                    effects.push(Effect::Resign(term));
+                    self.wait(now);
+                }
+            }
             Input::WakeUp => self.on_wake_up(now, &mut effects),
             Input::Resign => self.on_resign(&mut effects),
         }
@@ -158,6 +170,11 @@ impl ElectionMachine {
         let leading = self.leading()?;
         let trusted = leading.trusted_until.is_none_or(|until| now < until);
         trusted.then_some((leading.term, leading.trusted_until))
+    }
+
+    /// The lease of the term in which this node leads.
+    pub fn lease(&self) -> Option<Lease> {
+        self.leading().and_then(|leading| leading.lease)
     }
 
     fn leading(&self) -> Option<&Leading> {
@@ -415,6 +432,18 @@ mod tests {
 
         assert_eq!(effects[..], [Effect::Lost(TERM, StepDownReason::Deposed)]);
         assert_eq!(machine.step(s(2), Input::WakeUp)[..], [Effect::Campaign]);
+    }
+
+    #[test]
+    fn a_leader_that_is_not_fit_gives_its_term_back_and_campaigns_later() {
+        let mut machine = leader();
+        let why = StepDownReason::Stalled;
+
+        let effects = machine.step(s(1), Input::Unfit { why });
+
+        assert_eq!(effects[..], [Effect::Lost(TERM, why), Effect::Resign(TERM)]);
+        assert_eq!(machine.step(s(1), Input::Unfit { why })[..], []);
+        assert_eq!(machine.wake_in(s(1)), Some(RETRY_MIN));
     }
 
     #[test]

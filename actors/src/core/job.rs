@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-pub use self::words::{Advance, Effect, Effects, End, Ended, Input, Refusal, RunEnd, Start};
+pub use self::words::{Advance, Effect, Effects, End, Ended, Input, Refusal, Retried, RunEnd, Start};
 use crate::{
     core::{
         misfire::{Due, next_after},
@@ -27,6 +27,8 @@ use crate::{
 pub const FLUSH_AFTER: Duration = Duration::from_secs(1);
 /// The first pause before a claim that got no answer is asked again; it doubles up to [`ASK_AGAIN_MAX`].
 pub const ASK_AGAIN_MIN: Duration = Duration::from_millis(100);
+/// The longest pause after a tick was found not to be due by the store's clock.
+pub const HOLD_MAX: Duration = Duration::from_secs(1);
 /// The longest pause before a claim that got no answer is asked again.
 pub const ASK_AGAIN_MAX: Duration = Duration::from_secs(5);
 
@@ -52,6 +54,13 @@ pub struct ActiveRun {
     pub tick: Option<FireTime>,
     /// When it was started.
     pub started_at: DateTime<Utc>,
+    /// The number of the try within the run, from 1.
+    pub attempt: u32,
+    /// `Some` between two attempts: when the next one starts.
+    retry_at: Option<Duration>,
+    /// When the first attempt started, by its own reading of the clock.
+    first_started_at: Option<DateTime<Utc>>,
+    term: Option<Term>,
     token: Option<FencingToken>,
     deadline: Option<Duration>,
     cancelled: Option<CancelReason>,
@@ -179,9 +188,11 @@ impl JobMachine {
             Input::Trigger => self.on_trigger(now, &mut effects),
             Input::Claimed { run, verdict } => self.on_claimed(now, run, verdict, &mut effects),
             Input::Advanced(moved) => self.on_advanced(now, moved, &mut effects),
-            Input::RunEnded(end) => self.on_run_ended(end, &mut effects),
+            Input::RunEnded(end) => self.on_run_ended(now, end, &mut effects),
             Input::LockLost { run } => self.on_lock_lost(now, run, &mut effects),
-            Input::Cancel(why) => self.cancel(None, why, &mut effects),
+            // The shutdown keeps a clock of its own for all runs of the node.
+            Input::Cancel(why @ CancelReason::Shutdown) => self.cancel(None, why, &mut effects),
+            Input::Cancel(why) => self.cancel(Some(now), why, &mut effects),
             Input::Abort => self.abort(&mut effects),
         }
         effects
@@ -289,6 +300,9 @@ impl JobMachine {
         if self.run.as_ref().and_then(|run| run.abort_at).is_some_and(|at| at <= now.elapsed) {
             self.abort(effects);
         }
+        if self.run.as_ref().and_then(|run| run.retry_at).is_some_and(|at| at <= now.elapsed) {
+            self.try_again(now, effects);
+        }
     }
 
     fn on_trigger(&mut self, now: Now, effects: &mut Effects) {
@@ -359,6 +373,7 @@ impl JobMachine {
                     term: Some(claim.term),
                     token: Some(token),
                     deadline: None,
+                    attempt: 1,
                 };
                 // Granted at last, after the store was silent for long; or a run whose lock is lost still goes on.
                 if self.run.is_some() || !self.policies.misfire.admits(lateness, self.policies.grace) {
@@ -398,7 +413,11 @@ impl JobMachine {
             },
             Verdict::NotYet { wait } => {
                 self.undo(asked);
-                self.hold_until = Some(now.elapsed.saturating_add(wait));
+                // If the tick is not due here either, by a clock that was corrected meanwhile, its timer is armed anew. The
+                // clock may be wrong by hours, so that another tick is due long before this one.
+                if claim.fire_time.instant() <= now.wall {
+                    self.hold_until = Some(now.elapsed.saturating_add(wait.min(HOLD_MAX)));
+                }
             }
             // The same run again: an earlier claim of it that got no answer may have been taken.
             Verdict::Locked { .. } => {
@@ -492,17 +511,64 @@ impl JobMachine {
         }
     }
 
-    fn on_run_ended(&mut self, end: RunEnd, effects: &mut Effects) {
-        let Some(run) = self.run.take_if(|run| run.run == end.run) else { return };
-        let RunEnd { end, started_at, took, .. } = end;
+    fn on_run_ended(&mut self, now: Now, end: RunEnd, effects: &mut Effects) {
+        let Some(mut run) = self.run.take_if(|run| run.run == end.run) else { return };
+        run.first_started_at = run.first_started_at.or(end.started_at);
+        if let Some(pause) = self.pause_before_next(&run, &end.end) {
+            let RunEnd { run: id, end, took, .. } = end;
+            let outcome = run.outcome(&end);
+            effects.push(Effect::Retried(Retried {
+                run: id,
+                attempt: run.attempt,
+                outcome,
+                pause,
+                end,
+                took,
+            }));
+            run.retry_at = Some(now.elapsed.saturating_add(pause));
+            run.deadline = None;
+            run.cancelled = None;
+            run.abort_at = None;
+            run.aborted = false;
+            self.run = Some(run);
+            return;
+        }
+        self.conclude(*run, end, effects);
+    }
+
+    /// How long to wait before the next attempt, if there is to be one.
+    fn pause_before_next(&self, run: &ActiveRun, end: &End) -> Option<Duration> {
+        let again = match (run.cancelled, end) {
+            (Some(CancelReason::TimedOut), _) | (None, End::Panicked(_)) => true,
+            (None, End::Failed { permanent, .. }) => !permanent,
+            (None, End::Returned | End::Aborted | End::BetweenAttempts) | (Some(_), _) => false,
+        };
+        let again = again && !run.lost && run.attempt < self.policies.retry.attempts;
+        again.then(|| self.policies.retry.pause(run.run, run.attempt))
+    }
+
+    /// Starts the next attempt of the run that waits for it.
+    fn try_again(&mut self, now: Now, effects: &mut Effects) {
+        let Some(run) = &mut self.run else { return };
+        run.retry_at = None;
+        run.attempt += 1;
+        run.deadline = self.policies.timeout.map(|timeout| now.elapsed.saturating_add(timeout));
+        let ActiveRun { run, tick, term, token, deadline, attempt, .. } = **run;
+        effects.push(Effect::Start(Start { run, tick, term, token, deadline, attempt }));
+    }
+
+    /// The run is over.
+    fn conclude(&mut self, run: ActiveRun, end: RunEnd, effects: &mut Effects) {
+        let RunEnd { end, took, .. } = end;
         let outcome = run.outcome(&end);
+        let started_at = run.first_started_at;
         if let (Some(token), false) = (run.token, run.lost) {
             effects.push(Effect::Complete { run: run.run, token, outcome });
         }
         if let Some(started_at) = started_at {
             self.last = Some(Box::new(LastRun { run: run.run, outcome, started_at, took }));
         }
-        let ActiveRun { run, tick, cancelled, aborted, lost, .. } = *run;
+        let ActiveRun { run, tick, cancelled, aborted, lost, attempt, .. } = run;
         let recorded = !lost;
         effects.push(Effect::Ended(Ended {
             run,
@@ -511,6 +577,7 @@ impl JobMachine {
             cancelled,
             aborted,
             recorded,
+            attempt,
             end,
             started_at,
             took,
@@ -567,8 +634,7 @@ impl JobMachine {
                 effects.push(skipped_before(due.newest, misfired, due.at_least));
             }
             effects.push(Effect::Count { started: 1, skips });
-            let start =
-                Start { run: now.spare, tick: Some(due.newest), term: None, token: None, deadline: None };
+            let start = Start { tick: Some(due.newest), ..Start::manual(now.spare, None, None) };
             self.start(now, start, effects);
             return;
         };
@@ -592,6 +658,10 @@ impl JobMachine {
             run: start.run,
             tick: start.tick,
             started_at: now.wall,
+            attempt: start.attempt,
+            retry_at: None,
+            first_started_at: None,
+            term: start.term,
             token: start.token,
             deadline,
             cancelled: None,
@@ -701,10 +771,24 @@ impl JobMachine {
             run.cancelled = Some(why);
             effects.push(Effect::Cancel { run: run.run, why });
         }
+        if run.retry_at.is_some() {
+            self.end_between_attempts(effects);
+        }
+    }
+
+    /// Between two attempts there is no body whose end could be waited for.
+    fn end_between_attempts(&mut self, effects: &mut Effects) {
+        let Some(run) = self.run.take() else { return };
+        let end = RunEnd { run: run.run, end: End::BetweenAttempts, started_at: None, took: Duration::ZERO };
+        self.conclude(*run, end, effects);
     }
 
     fn abort(&mut self, effects: &mut Effects) {
         let Some(run) = &mut self.run else { return };
+        if run.retry_at.is_some() {
+            self.end_between_attempts(effects);
+            return;
+        }
         run.abort_at = None;
         if !run.aborted {
             run.aborted = true;
@@ -716,7 +800,7 @@ impl JobMachine {
 impl ActiveRun {
     /// When the run is to be cancelled or aborted.
     fn changes_at(&self) -> Option<Duration> {
-        [self.deadline, self.abort_at].into_iter().flatten().min()
+        [self.deadline, self.abort_at, self.retry_at].into_iter().flatten().min()
     }
 
     /// A run that was cancelled counts as such whatever its body made of it, unless it panicked: nobody can tell an
@@ -725,9 +809,9 @@ impl ActiveRun {
         match (end, self.cancelled) {
             (End::Panicked(_), _) => Outcome::Panicked,
             (_, Some(CancelReason::TimedOut)) => Outcome::TimedOut,
-            (_, Some(_)) | (End::Aborted, None) => Outcome::Cancelled,
+            (_, Some(_)) | (End::Aborted | End::BetweenAttempts, None) => Outcome::Cancelled,
             (End::Returned, None) => Outcome::Succeeded,
-            (End::Failed(_), None) => Outcome::Failed,
+            (End::Failed { .. }, None) => Outcome::Failed,
         }
     }
 }
@@ -745,6 +829,7 @@ fn close_unstarted(start: Start, effects: &mut Effects) {
         cancelled: Some(CancelReason::NotStarted),
         aborted: false,
         recorded: true,
+        attempt: 1,
         end: End::Aborted,
         started_at: None,
         took: Duration::ZERO,

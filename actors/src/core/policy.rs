@@ -1,8 +1,13 @@
 //! What a job does about nodes, overlaps, misfires, lost runs and time.
 
-use std::time::Duration;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
 use serde::Serialize;
+
+use crate::name::RunId;
 
 /// The default of [`Policies::grace`].
 pub const GRACE_DEFAULT: Duration = Duration::from_secs(1);
@@ -114,8 +119,93 @@ pub enum OnLost {
     Record,
 }
 
+/// What happens when an attempt of a run fails: it returns an error, panics, or takes longer than the timeout.
+///
+/// The lock key stays held from the first attempt to the last, and the run ends as its last attempt did. An error that the body
+/// calls [`permanent`](crate::RunError::permanent) is not tried again, nor is a run that was cancelled.
+///
+/// | attempt | fails | the run |
+/// |---|---|---|
+/// | not the last | with an error, a panic, a timeout | waits, then starts the next attempt |
+/// | not the last | with a permanent error | ends as `failed` |
+/// | the last | in any way | ends so |
+///
+/// The pause before attempt *n* + 1 is `initial` × `factor`ⁿ⁻¹, at most `max`, less a part of it: between nothing and `jitter`,
+/// by a hash of run and attempt, so that runs that failed together do not try again together.
+///
+/// ```text
+/// tick      |                                 |
+/// attempts  [1==x   [2==x       [3==]         next tick: [1==]
+/// pauses         1 s      2 s
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Retry {
+    /// How many attempts a run has in all, 1 to 1,000. Default: 1, so that nothing is tried again.
+    pub attempts: u32,
+    /// The pause after the first attempt, at least 1 ms. Default: 1 s.
+    pub initial: Duration,
+    /// How much longer each pause is than the one before, 1 to 1,000. Default: 2.
+    pub factor: f64,
+    /// The longest pause, at least `initial`. Default: 5 min.
+    pub max: Duration,
+    /// The part of a pause that varies, 0 to 1. Default: 0.2.
+    pub jitter: f64,
+}
+
+/// The most attempts of one run.
+pub const ATTEMPTS_MAX: u32 = 1_000;
+/// The greatest [`Retry::factor`].
+pub const RETRY_FACTOR_MAX: f64 = 1_000.0;
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            attempts: 1,
+            initial: Duration::from_secs(1),
+            factor: 2.0,
+            max: Duration::from_mins(5),
+            jitter: 0.2,
+        }
+    }
+}
+
+impl Retry {
+    /// So many attempts in all, with the default pauses.
+    pub fn attempts(attempts: u32) -> Self {
+        Self { attempts, ..Self::default() }
+    }
+
+    /// The pause after the `attempt`-th attempt (from 1) failed.
+    pub fn pause(&self, run: RunId, attempt: u32) -> Duration {
+        let grown = self.factor.powf(f64::from(attempt.saturating_sub(1)));
+        let longest = self.max.as_secs_f64();
+        let pause = (self.initial.as_secs_f64() * grown).min(longest);
+        let mut hasher = DefaultHasher::new();
+        (run, attempt).hash(&mut hasher);
+        let part = hasher.finish() as f64 / u64::MAX as f64;
+        Duration::try_from_secs_f64(pause * (1.0 - self.jitter * part)).unwrap_or(self.max)
+    }
+
+    /// What is wrong with it: the option, its value, and the rule that it breaks.
+    pub(crate) fn faults(&self) -> Vec<(&'static str, String, &'static str)> {
+        let Self { attempts, initial, factor, max, jitter } = *self;
+        let checks = [
+            ((1..=ATTEMPTS_MAX).contains(&attempts), "retry attempts", attempts.to_string(), "1 to 1,000"),
+            (initial >= Duration::from_millis(1), "retry initial", format!("{initial:?}"), "at least 1 ms"),
+            ((1.0..=RETRY_FACTOR_MAX).contains(&factor), "retry factor", factor.to_string(), "1 to 1,000"),
+            (max >= initial, "retry max", format!("{max:?}"), "at least the initial pause"),
+            ((0.0..=1.0).contains(&jitter), "retry jitter", jitter.to_string(), "0 to 1"),
+        ];
+        checks
+            .into_iter()
+            .filter(|(fine, ..)| !fine)
+            .map(|(_, what, value, rule)| (what, value, rule))
+            .collect()
+    }
+}
+
 /// The policies of one job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Policies {
     /// Which nodes fire the job.
     pub fires: Fires,
@@ -127,7 +217,9 @@ pub struct Policies {
     pub on_lost: OnLost,
     /// The lateness up to which a tick is on time. Default: 1 s.
     pub grace: Duration,
-    /// How long a run may take before it is cancelled. Default: no limit.
+    /// What happens when an attempt fails. Default: it is not tried again.
+    pub retry: Retry,
+    /// How long an attempt may take before it is cancelled. Default: no limit.
     pub timeout: Option<Duration>,
     /// The time between cancelling a run and aborting it. Default: 5 s.
     pub abort_grace: Duration,
@@ -141,6 +233,7 @@ impl Default for Policies {
             misfire: Misfire::default(),
             on_lost: OnLost::default(),
             grace: GRACE_DEFAULT,
+            retry: Retry::default(),
             timeout: None,
             abort_grace: ABORT_GRACE_DEFAULT,
         }

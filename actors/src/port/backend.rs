@@ -1,6 +1,6 @@
 //! Where nodes coordinate.
 
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 
 use serde::Serialize;
 
@@ -36,6 +36,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The locker of this node.
     fn locker(&self) -> Arc<dyn Locker>;
+
+    /// What every run gets from the store: a trait that extends [`Run`](crate::Run) finds it there by its type, see
+    /// [`Run::extension`](crate::Run::extension). Default: nothing.
+    fn run_extension(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
+    }
 
     /// Whether there can be no other node. Default: `false`.
     fn single_node(&self) -> bool {

@@ -125,9 +125,9 @@ impl SupervisorActor {
             Input::RunEnded(ended) => {
                 let outcome = match &ended.end {
                     End::Returned => Outcome::Succeeded,
-                    End::Failed(_) => Outcome::Failed,
+                    End::Failed { .. } => Outcome::Failed,
                     End::Panicked(_) => Outcome::Panicked,
-                    End::Aborted => Outcome::Cancelled,
+                    End::Aborted | End::BetweenAttempts => Outcome::Cancelled,
                 };
                 self.node().ask(Ask::Complete(CompleteRun { run: ended.run, outcome }));
                 self.node().meters.runs_in_progress.decrement(1);
@@ -141,6 +141,7 @@ impl SupervisorActor {
                         cancelled: None,
                         aborted: false,
                         recorded: true,
+                        attempt: 1,
                         end,
                         started_at,
                         took,

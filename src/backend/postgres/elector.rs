@@ -2,6 +2,9 @@
 //!
 //! A term is a row whose epoch is raised only under the leadership lock, when the row's term is over or its session dead. The
 //! lock makes hand-over quick, the row makes it safe: claims check the epoch, whoever holds the lock.
+//!
+//! A frozen leader's connections end with its lease, as the server does not hear of them. Where that fails its successor
+//! ends them: the leadership lock would keep the scope without a leader, the beacon would keep its keys taken.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,14 +14,17 @@ use callsheet_actors::{
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::timeout;
-use tokio_postgres::{Client, Error, Row, types::ToSql};
+use tokio_postgres::{Client, Error, Row, error::SqlState, types::ToSql};
 use uuid::Uuid;
 
-use super::{Shared, failure, session::OpenSession, sql};
+use super::{Shared, failure, session::OpenSession, settings::Settings, sql};
 
 /// The bounds of the pause before a campaign against a living leader who lost the leadership lock.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// How often a campaign asks for a term: again once the holder of the term in its way has died.
+const GRANTS_MAX: usize = 2;
 
 const NO_ANSWER: &str = "the server did not answer within the deadline";
 
@@ -31,6 +37,8 @@ pub(super) struct Leadership {
     client: Client,
     /// It holds the leadership lock. The lock is re-entrant, so it must not be asked for twice.
     locked: bool,
+    /// The process of a frozen leader that this role may not end, once that was said.
+    out_of_reach: Option<i32>,
 }
 
 impl PostgresElector {
@@ -45,8 +53,9 @@ impl PostgresElector {
         let mut leadership = match kept.take() {
             Some(leadership) if !leadership.client.is_closed() => leadership,
             _ => {
-                let client = session.connect_leadership().await.map_err(|reason| unavailable(&reason))?;
-                Leadership { client, locked: false }
+                let client = session.connect_leadership().await;
+                let client = client.map_err(|error| unavailable(&error.to_string()))?;
+                Leadership { client, locked: false, out_of_reach: None }
             }
         };
         let answer = leadership.campaign(session).await?;
@@ -65,36 +74,101 @@ fn take_leader(kept: &mut Option<Leadership>) -> Option<Leadership> {
 impl Leadership {
     async fn campaign(&mut self, session: &OpenSession) -> Result<Campaign, ElectError> {
         let settings = &session.settings;
-        if !self.locked {
-            let key: [&(dyn ToSql + Sync); 2] = [&settings.schema, &settings.scope];
-            match timeout(settings.trust(), self.client.query_opt(sql::WAIT_FOR_LEADERSHIP, &key)).await {
-                Ok(Ok(_)) => self.locked = true,
-                Ok(Err(error)) if failure::is_lock_timeout(&error) => {
-                    let leader = self.leader(session).await?.map(|(leader, _)| leader);
-                    return Ok(Campaign::Lost { leader, retry_in: Duration::ZERO });
+        let key: [&(dyn ToSql + Sync); 2] = [&settings.schema, &settings.scope];
+        let holder: [&(dyn ToSql + Sync); 2] = [&settings.scope, &session.beacon];
+        for _ in 0..GRANTS_MAX {
+            if !self.locked {
+                self.locked = self.wait(session, sql::WAIT_FOR_LEADERSHIP, &key).await?;
+            }
+            if !self.locked {
+                let answer = self.lost(session, |_| Duration::ZERO).await?;
+                if let Campaign::Lost { leader: None, .. } = answer {
+                    self.evict_frozen(session).await?;
                 }
-                Ok(Err(error)) => return Err(refused(&error)),
-                Err(_) => return Err(unavailable(NO_ANSWER)),
+                return Ok(answer);
+            }
+            // Before the row names another beacon.
+            self.evict_frozen(session).await?;
+            if let Some(grant) = self.grant(session).await? {
+                return Ok(Campaign::Won(grant));
+            }
+            // The leader's session lives, but not its second connection: it dies, and the server has not noticed the end of
+            // both yet; or it will be back for the lock soon. Either must find the way free.
+            self.free(session).await?;
+            if !self.wait(session, sql::WAIT_FOR_HOLDER, &holder).await? {
+                return self.lost(session, |_| Duration::ZERO).await;
             }
         }
+        self.lost(session, |remaining| remaining.clamp(RETRY_MIN, RETRY_MAX)).await
+    }
+
+    /// Waits for a lock, for one slice: whether it was had.
+    async fn wait(
+        &self,
+        session: &OpenSession,
+        statement: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<bool, ElectError> {
+        match timeout(session.settings.trust(), self.client.query_opt(statement, parameters)).await {
+            Ok(Ok(_)) => Ok(true),
+            Ok(Err(error)) if failure::is_lock_timeout(&error) => Ok(false),
+            Ok(Err(error)) => Err(refused(&error)),
+            Err(_) => Err(unavailable(NO_ANSWER)),
+        }
+    }
+
+    /// Begins a term, unless that of a live session is not over.
+    async fn grant(&self, session: &OpenSession) -> Result<Option<Grant>, ElectError> {
+        let settings = &session.settings;
         let node = settings.node.as_uuid();
         let lease = millis(settings.lease);
-        match self.ask(session, sql::GRANT, &[&settings.scope, &session.beacon, &node, &lease]).await? {
-            Some(row) => {
-                writable(&row)?;
-                let epoch: i64 = row.try_get("epoch").map_err(|error| refused(&error))?;
-                let lease = Lease { duration: settings.lease, margin: settings.margin() };
-                Ok(Campaign::Won(Grant { term: Term(epoch.unsigned_abs()), lease: Some(lease) }))
-            }
-            None => {
-                // The leader lives but lost its second connection. It is back soon, or its term runs out.
-                self.free(session).await?;
-                let leader = self.leader(session).await?;
-                let retry_in =
-                    leader.map_or(RETRY_MIN, |(_, remaining)| remaining.clamp(RETRY_MIN, RETRY_MAX));
-                Ok(Campaign::Lost { leader: leader.map(|(leader, _)| leader), retry_in })
+        let row = self.ask(session, sql::GRANT, &[&settings.scope, &session.beacon, &node, &lease]).await?;
+        let Some(row) = row else { return Ok(None) };
+        writable(&row)?;
+        let epoch: i64 = row.try_get("epoch").map_err(|error| refused(&error))?;
+        let lease = Lease { duration: settings.lease, margin: settings.margin() };
+        Ok(Some(Grant { term: Term(epoch.unsigned_abs()), lease: Some(lease) }))
+    }
+
+    /// Says who leads, and when to ask again: by how long the term goes on.
+    async fn lost(
+        &self,
+        session: &OpenSession,
+        retry_in: impl FnOnce(Duration) -> Duration,
+    ) -> Result<Campaign, ElectError> {
+        let leader = self.leader(session).await?;
+        let (leader, remaining) =
+            leader.map_or((None, Duration::ZERO), |(leader, left)| (Some(leader), left));
+        Ok(Campaign::Lost { leader, retry_in: retry_in(remaining) })
+    }
+
+    /// Ends the connections that a frozen leader's term is kept alive by, if there are any and this role may.
+    async fn evict_frozen(&mut self, session: &OpenSession) -> Result<(), ElectError> {
+        let Settings { schema, scope, lease, .. } = &session.settings;
+        let parameters: [&(dyn ToSql + Sync); 4] = [schema, scope, &session.beacon, &millis(*lease)];
+        let frozen = timeout(session.settings.trust(), self.client.query(sql::FROZEN, &parameters)).await;
+        for row in frozen.map_err(|_| unavailable(NO_ANSWER))?.map_err(|error| refused(&error))? {
+            let pid: i32 = row.try_get("pid").map_err(|error| refused(&error))?;
+            let key: i64 = row.try_get("key").map_err(|error| refused(&error))?;
+            match self.answer(session, sql::EVICT, &[&pid, &key]).await? {
+                Ok(Some(_)) => {
+                    tracing::warn!(target: "callsheet", scope, pid, "ended a connection of a frozen leader whose term is over");
+                }
+                // It ended by itself.
+                Ok(None) => {}
+                Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                    if self.out_of_reach.replace(pid) != Some(pid) {
+                        tracing::warn!(
+                            target: "callsheet", scope, pid,
+                            "a frozen leader whose term is over keeps its locks, and this role may not end its connection: \
+                             grant pg_signal_backend to this role, or end the process with pg_terminate_backend"
+                        );
+                    }
+                }
+                Err(error) => return Err(refused(&error)),
             }
         }
+        Ok(())
     }
 
     async fn ask(
@@ -103,8 +177,18 @@ impl Leadership {
         statement: &str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Option<Row>, ElectError> {
+        self.answer(session, statement, parameters).await?.map_err(|error| refused(&error))
+    }
+
+    /// What the server says within the deadline, if only that it refuses.
+    async fn answer(
+        &self,
+        session: &OpenSession,
+        statement: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Result<Option<Row>, Error>, ElectError> {
         let answer = timeout(session.settings.trust(), self.client.query_opt(statement, parameters)).await;
-        answer.map_err(|_| unavailable(NO_ANSWER))?.map_err(|error| refused(&error))
+        answer.map_err(|_| unavailable(NO_ANSWER))
     }
 
     async fn free(&mut self, session: &OpenSession) -> Result<(), ElectError> {

@@ -1,28 +1,101 @@
 //! What went wrong, in words with a cure, without passwords or connection strings.
 
-use std::error::Error as _;
+use std::{error::Error as StdError, io};
 
+use callsheet_actors::port::LockError;
+use rustls::CertificateError;
 use tokio_postgres::{Error, error::SqlState};
 
-/// Why a connection was not made.
-pub(super) fn refusal(error: &Error) -> String {
-    let Some(db) = error.as_db_error() else { return explain(error) };
+pub(super) const POOLED: &str = "a pooler stands between, which may hand each transaction to another process; connect to the server itself";
+
+/// What waiting may cure.
+pub(super) fn unavailable(reason: impl Into<String>) -> LockError {
+    LockError::Unavailable { reason: reason.into() }
+}
+
+/// What somebody has to change.
+pub(super) fn refused(reason: impl Into<String>) -> LockError {
+    LockError::Refused { reason: reason.into() }
+}
+
+/// Why a connection was not made, or is of no use.
+pub(super) fn refusal(error: &Error) -> LockError {
+    let Some(db) = error.as_db_error() else { return of_connection(error) };
     let cure = match db.code() {
-        &SqlState::INVALID_PASSWORD | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
-            "check the user and the password in the URL, and the server's pg_hba.conf"
+        &SqlState::INVALID_PASSWORD => "check the user and the password in the URL",
+        &SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+            "check the user in the URL, and the server's pg_hba.conf: whether it lets this user in from here, and encrypted \
+             or not (sslmode)"
         }
         &SqlState::INVALID_CATALOG_NAME => "create the database, or name another one in the URL",
-        &SqlState::UNDEFINED_OBJECT => "the server must be PostgreSQL 14 or newer",
-        &SqlState::PROTOCOL_VIOLATION => {
-            "if a pooler stands between, connect to the server itself: sessions do not survive transaction mode"
+        &SqlState::UNDEFINED_OBJECT => {
+            "the server must be PostgreSQL 14 or newer; if it is, check the options in the URL"
         }
-        &SqlState::INSUFFICIENT_PRIVILEGE => {
-            "grant CREATE on the database to this role, or let another role make the schema and use migrate(false)"
+        &SqlState::PROTOCOL_VIOLATION
+        | &SqlState::INVALID_SQL_STATEMENT_NAME
+        | &SqlState::DUPLICATE_PSTATEMENT => POOLED,
+        // The latter: a schema that is there, but not for this role.
+        &SqlState::INSUFFICIENT_PRIVILEGE | &SqlState::INVALID_SCHEMA_NAME => {
+            "grant CREATE on the database and the schema to this role, or let another role run the printed DDL and use \
+             migrate(false)"
         }
-        &SqlState::TOO_MANY_CONNECTIONS => "each node needs two connections: raise max_connections",
-        _ => return explain(error),
+        &SqlState::READ_ONLY_SQL_TRANSACTION => READ_ONLY_CURE,
+        &SqlState::TOO_MANY_CONNECTIONS => {
+            return unavailable(format!("{}; each node needs two: raise max_connections", db.message()));
+        }
+        _ => return unavailable(explain(error)),
     };
-    format!("{}; {cure}", db.message())
+    refused(format!("{}; {cure}", db.message()))
+}
+
+pub(super) const READ_ONLY_CURE: &str = "check default_transaction_read_only of the role and the database";
+
+/// Without an answer of the server's own.
+fn of_connection(error: &Error) -> LockError {
+    if let Some(tls) = causes(error).find_map(tls_error) {
+        let cure = match tls {
+            rustls::Error::InvalidCertificate(certificate) => of_certificate(certificate),
+            _ => "check that this port is the database's, and which versions of TLS it allows",
+        };
+        return refused(format!("the encrypted connection was not made: {tls}; {cure}"));
+    }
+    let text = explain(error);
+    match error.to_string().as_str() {
+        // What the driver itself found; it has no codes.
+        "error performing TLS handshake" if text.ends_with("server does not support TLS") => refused(
+            "the server does not encrypt connections; switch ssl on there, or write sslmode=disable on a network that you trust",
+        ),
+        "invalid configuration" if text.ends_with("password missing") => {
+            refused("the server asks for a password, and the URL has none")
+        }
+        "error performing TLS handshake" | "invalid configuration" | "authentication error" => refused(text),
+        "error connecting to server" => unavailable(format!(
+            "{text}; check the host and the port in the URL, and whether the server runs"
+        )),
+        _ => unavailable(text),
+    }
+}
+
+/// Rustls hands its errors over inside of errors of input and output.
+fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    let inner = || error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref();
+    error.downcast_ref().or_else(inner)
+}
+
+fn of_certificate(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "the authority that signed it is not the one given: check sslrootcert, or Postgres::root_certificates"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the URL must name the host as the certificate does; hostaddr may give another address"
+        }
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => "renew it, or set this machine's clock",
+        _ => "give the server a certificate that its authority signed for its name",
+    }
 }
 
 /// An error with its causes.
@@ -30,14 +103,13 @@ pub(super) fn explain(error: &Error) -> String {
     if let Some(db) = error.as_db_error() {
         return format!("{} ({})", db.message(), db.code().code());
     }
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+    let texts: Vec<_> = causes(error).map(ToString::to_string).collect();
+    texts.join(": ")
+}
+
+/// The error itself and what caused it.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
 }
 
 /// Whether the server gave up waiting for a lock. Nothing was changed.

@@ -5,21 +5,26 @@
 //! waited for. What a node holds is rows that name its beacon, so that any number of jobs and keys costs no more locks.
 //!
 //! * `clock`: how far the node's clock is from the server's.
-//! * `session`: connections, beacon, heartbeats; what makes them lost.
-//! * `locker`, `elector`: the two ports.
+//! * `connection`: one connection, and whether the server at its end is of use; `tls`: whether it is encrypted.
+//! * `session`: beacon and heartbeats; what makes them lost.
+//! * `locker`, `elector`: the two ports. `guard`: what runs get.
 //! * `sql`: every statement, what it locks, and why.
 //! * `settings`, `failure`, `migrations`: what a node is told, what it says when it fails, the schema.
 
 mod clock;
+mod connection;
 mod elector;
 mod failure;
+mod guard;
 mod locker;
 mod migrations;
 mod session;
 mod settings;
 mod sql;
+mod tls;
 
 use std::{
+    any::Any,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -29,17 +34,42 @@ use std::{
 };
 
 use callsheet_actors::{
-    Fault, NodeId,
+    Fault, Faults, NodeId,
     port::{Backend, Clock, Elector, LockError, Locker, Session},
 };
 
-use self::{clock::Clocks, session::OpenSession, settings::Settings};
+pub use self::guard::{Guard, GuardError};
+use self::{clock::Clocks, guard::RunStore, session::OpenSession, settings::Settings};
 
 /// Many nodes on one PostgreSQL database, version 14 or newer: each tick runs once, whoever dies.
 ///
 /// Nodes of one *scope* share a leader, jobs and keys; another application on the same database needs another scope. It must
-/// talk to the primary itself, not to a standby, nor through a pooler in transaction mode. Connections are not encrypted
-/// yet: keep them on a trusted network.
+/// talk to the primary itself, not to a standby, nor through a pooler. What is wrong with the server, the
+/// role or the URL is told when a session is opened, with its cure, and without the password.
+///
+/// # Encryption
+///
+/// An encrypted connection always verifies the server's certificate, and that it is for the host that the URL names. No
+/// connection falls back to plain text: libpq's default, `prefer`, hands the password to whoever answers that he does
+/// not encrypt, so to another machine it is refused, and one has to say which it shall be.
+///
+/// | `sslmode` | no authority given | an authority given |
+/// |---|---|---|
+/// | none, `allow`, `prefer` | to this machine (`localhost`, loopback addresses): plain text; to any other: refused | encrypted |
+/// | `require`, `verify-ca`, `verify-full` | refused | encrypted |
+/// | `disable` | plain text | refused, as a contradiction |
+///
+/// The authority is a file in PEM format that the URL names (`sslrootcert=/path/to/authority.pem`), those that this machine
+/// trusts (`sslrootcert=system`), or [`root_certificates`](Self::root_certificates). A file is read once, when the node
+/// starts. A Unix socket is never encrypted. A node shows a certificate of its own, if it is given one: `sslcert` and `sslkey`,
+/// or [`client_certificate`](Self::client_certificate); then, too, the connection is encrypted.
+///
+/// # Connecting
+///
+/// A host of the URL has 3 s to answer, or its `connect_timeout`; a session must be open within 4.5 s in all. Of several hosts
+/// the first that answers is taken: with standbys among them say `target_session_attrs=read-write`.
+///
+/// # What fails over
 ///
 /// A database that fails over *asynchronously* may forget claims that it granted; a tick can then run twice.
 ///
@@ -83,7 +113,7 @@ impl Postgres {
         self.set(|settings| settings.schema = schema.into())
     }
 
-    /// How long the server keeps what a node holds that it does not hear of; at least 1 s. Default: 5 s.
+    /// How long the server keeps what a node holds that it does not hear of; 1 s to 1 h. Default: 5 s.
     ///
     /// A leader that is frozen or cut off is succeeded, and its keys can be taken over, after this time at the latest; the
     /// node itself gives everything up a fifth of it earlier.
@@ -92,14 +122,33 @@ impl Postgres {
         self.set(|settings| settings.lease = lease)
     }
 
-    /// Whether to make and update the schema when a session is opened. Default: `true`, which needs the right to create
-    /// a schema in the database. Otherwise [`ddl`](Self::ddl) must have been run.
+    /// The certificates, in PEM format, of the authorities that may sign the server's; instead of the URL's `sslrootcert`.
+    /// Connections are then encrypted, unless the URL says `sslmode=disable`, which is refused.
+    #[must_use]
+    pub fn root_certificates(self, pem: impl AsRef<[u8]>) -> Self {
+        self.set(|settings| settings.tls.trust(pem.as_ref()))
+    }
+
+    /// The certificate by which the server knows this node, followed by those that lead up to its authority, and its key,
+    /// without a password; both in PEM format. Instead of the URL's `sslcert` and `sslkey`. Default: none, which is right
+    /// unless the server asks for one.
+    #[must_use]
+    pub fn client_certificate(self, pem: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
+        self.set(|settings| settings.tls.identify(pem.as_ref(), key.as_ref()))
+    }
+
+    /// Whether to make and update the schema when the first session is opened. Default: `true`, which needs the right to
+    /// create a schema in the database. Otherwise another role must have done it, or have run [`ddl`](Self::ddl); then
+    /// `USAGE` of the schema and `SELECT`, `INSERT` and `UPDATE` on its tables are enough.
+    ///
+    /// Nodes may migrate at once. A schema of a newer version is left alone: it works for this one.
     #[must_use]
     pub fn migrate(self, migrate: bool) -> Self {
         self.set(|settings| settings.migrate = migrate)
     }
 
-    /// The statements that make the schema, for a role that may create.
+    /// The statements that make the schema, for a role that may create; they fail, and change nothing, if it is there
+    /// already. A later [`migrate(true)`](Self::migrate) goes on from what they made.
     pub fn ddl(&self) -> String {
         migrations::ddl(&self.shared.settings.schema)
     }
@@ -126,6 +175,11 @@ impl Backend for Postgres {
 
     fn set_clock(&self, clock: Arc<dyn Clock>) {
         self.shared.clocks.set(clock);
+    }
+
+    fn run_extension(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        let Settings { scope, schema, .. } = &self.shared.settings;
+        Some(Arc::new(RunStore::new(scope, schema)))
     }
 
     fn elector(&self) -> Arc<dyn Elector> {
@@ -158,12 +212,9 @@ impl Shared {
     async fn open(&self) -> Result<Session, LockError> {
         // The former one, if the server still has it, ends with its connections.
         drop(self.current().take());
-        if let Some(fault) = self.settings.faults().first() {
-            return Err(LockError::Unavailable { reason: fault.to_string() });
-        }
+        Faults::check(self.settings.faults()).map_err(|faults| failure::refused(faults.to_string()))?;
         let migrate = self.settings.migrate && !self.migrated.load(Ordering::Relaxed);
-        let opened = OpenSession::open(self.settings.clone(), self.clocks.clone(), migrate).await;
-        let opened = opened.map_err(|reason| LockError::Unavailable { reason })?;
+        let opened = OpenSession::open(self.settings.clone(), self.clocks.clone(), migrate).await?;
         self.migrated.store(true, Ordering::Relaxed);
         let session = opened.id();
         *self.current() = Some(opened);

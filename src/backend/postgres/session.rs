@@ -13,22 +13,23 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep_until, timeout, timeout_at},
 };
-use tokio_postgres::{Client, Error, NoTls, Row, Statement, types::ToSql};
+use tokio_postgres::{Client, Error, Row, Statement, types::ToSql};
 use uuid::Uuid;
 
 use super::{
     clock::Clocks,
+    connection::{check_rights, connect, inspect, silent},
     elector::Leadership,
-    failure, migrations,
-    settings::{Purpose, Settings},
+    failure::{self, POOLED, refusal, unavailable},
+    migrations,
+    settings::{OPEN_TIMEOUT, Purpose, Settings},
     sql,
 };
 
-const VERSION_MIN: i32 = 140_000;
 const BEATS_PER_LEASE: u32 = 3;
 
 /// Why a session is lost, once it is.
-type Loss = Option<String>;
+pub(super) type Loss = Option<String>;
 
 /// A session that was opened. Dropping it ends it.
 pub(super) struct OpenSession {
@@ -67,45 +68,50 @@ impl OpenSession {
         settings: Settings,
         clocks: Arc<Clocks>,
         migrate: bool,
-    ) -> Result<Arc<Self>, String> {
+    ) -> Result<Arc<Self>, LockError> {
+        let opened = timeout(OPEN_TIMEOUT, Self::open_in_time(settings, clocks, migrate)).await;
+        opened.unwrap_or_else(|_| Err(silent(OPEN_TIMEOUT)))
+    }
+
+    async fn open_in_time(
+        settings: Settings,
+        clocks: Arc<Clocks>,
+        migrate: bool,
+    ) -> Result<Arc<Self>, LockError> {
         if migrate {
-            let (ends, _) = watch::channel(None);
-            let mut client = connect(&settings, Purpose::Migration, &ends).await?;
+            let ends = EndOnDrop::new();
+            let mut client = connect(&settings, Purpose::Migration, &ends.loss).await?;
+            inspect(&client, &settings, &clocks).await?;
             migrations::migrate(&mut client, &settings.schema).await?;
-            end(&ends, "the migration is over");
         }
-        let (loss, _) = watch::channel(None);
-        let started = Instant::now();
-        let client = connect(&settings, Purpose::Session, &loss).await?;
-        let pid = inspect(&client, &clocks).await?;
+        let mut ends = EndOnDrop::new();
+        let client = connect(&settings, Purpose::Session, &ends.loss).await?;
+        let pid = inspect(&client, &settings, &clocks).await?;
+        check_rights(&client, &settings).await?;
         // The low half of a random UUID: 62 random bits.
         let beacon = Uuid::new_v4().as_u64_pair().1.cast_signed();
-        let refused = |error| failure::refusal(&error);
-        let lit = client.query_one(sql::LIGHT_BEACON, &[&beacon]).await.map_err(refused)?;
-        if !lit.try_get("lit").map_err(refused)? {
-            return Err("the key of the session's advisory lock is taken; try again".to_owned());
+        let lit = client.query_one(sql::LIGHT_BEACON, &[&beacon]).await.map_err(|error| refusal(&error))?;
+        if !lit.try_get("lit").map_err(|error| refusal(&error))? {
+            return Err(unavailable("the key of the session's advisory lock is taken; try again"));
         }
-        let statements = Statements::prepare(&client).await.map_err(|error| {
-            let missing = error.as_db_error().is_some_and(|error| error.code().code() == "42P01");
-            let cure = if missing {
-                "; the schema is not there: use migrate(true), or run the printed DDL"
-            } else {
-                ""
-            };
-            format!("{}{cure}", failure::refusal(&error))
-        })?;
-        let trusted_until = Arc::new(Mutex::new(started + settings.trust()));
+        let statements = Statements::prepare(&client).await.map_err(|error| refusal(&error))?;
         let client = Arc::new(client);
+        let first_beat = Instant::now();
+        let trusted_until = Arc::new(Mutex::new(first_beat + settings.trust()));
         let heart = Heart {
             client: client.clone(),
-            beat: statements.heartbeat.clone(),
+            statement: statements.heartbeat.clone(),
             clocks: clocks.clone(),
             pid,
             lease: settings.lease,
             trust: settings.trust(),
             trusted_until: trusted_until.clone(),
         };
-        tokio::spawn(heart.run(started, loss.clone()));
+        if !heart.beat().await.map_err(|error| refusal(&error))? {
+            return Err(failure::refused(SWITCHED.to_owned() + POOLED));
+        }
+        let loss = ends.disarm();
+        tokio::spawn(heart.run(first_beat, loss.clone()));
         let leadership = tokio::sync::Mutex::default();
         Ok(Arc::new(Self { settings, clocks, beacon, statements, leadership, client, loss, trusted_until }))
     }
@@ -116,10 +122,18 @@ impl OpenSession {
     }
 
     /// Connects the second connection, which ends with this session.
-    pub(super) async fn connect_leadership(&self) -> Result<Client, String> {
-        let client = connect(&self.settings, Purpose::Leadership, &self.loss).await?;
-        inspect(&client, &self.clocks).await?;
-        Ok(client)
+    pub(super) async fn connect_leadership(&self) -> Result<Client, LockError> {
+        let connected = async {
+            let client = connect(&self.settings, Purpose::Leadership, &self.loss).await?;
+            inspect(&client, &self.settings, &self.clocks).await?;
+            let seen = client.query_one(sql::SEES_BEACON, &[&self.beacon]).await;
+            if seen.and_then(|row| row.try_get("seen")).map_err(|error| refusal(&error))? {
+                Ok(client)
+            } else {
+                Err(failure::refused(ELSEWHERE))
+            }
+        };
+        timeout(OPEN_TIMEOUT, connected).await.unwrap_or_else(|_| Err(silent(OPEN_TIMEOUT)))
     }
 
     /// Takes the session for lost: closes its connections, so that nothing that was asked can be answered any more.
@@ -155,21 +169,24 @@ impl OpenSession {
             return Err(Refusal::Lock(LockError::SessionLost { reason }));
         }
         let mut abandoned = Abandoned { session: self, armed: true };
-        let answer = timeout(self.settings.trust(), self.client.query(statement, parameters)).await;
-        abandoned.armed = answer.is_err();
+        let until = Instant::now() + self.settings.trust();
+        let answer = timeout_at(until, self.client.query(statement, parameters)).await;
+        // A process that was frozen finds the answer and the end of its lease at once: the answer is too old by then.
+        let answer = answer.ok().filter(|_| Instant::now() < until);
+        abandoned.armed = answer.is_none();
         drop(abandoned);
         match answer {
-            Ok(Ok(rows)) => Ok(rows),
+            Some(Ok(rows)) => Ok(rows),
             // The server said no, and undid whatever it had done.
-            Ok(Err(error)) if error.as_db_error().is_some() && !self.client.is_closed() => {
+            Some(Err(error)) if error.as_db_error().is_some() && !self.client.is_closed() => {
                 Err(Refusal::Statement(error))
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 let reason = failure::explain(&error);
                 self.discard(&reason);
                 Err(Refusal::Lock(LockError::SessionLost { reason }))
             }
-            Err(_) => Err(Refusal::Lock(LockError::Timeout)),
+            None => Err(Refusal::Lock(LockError::Timeout)),
         }
     }
 
@@ -278,7 +295,7 @@ impl Statements {
 /// Keeps the lease of a session, and its trust in it.
 struct Heart {
     client: Arc<Client>,
-    beat: Statement,
+    statement: Statement,
     clocks: Arc<Clocks>,
     pid: i32,
     lease: Duration,
@@ -287,6 +304,14 @@ struct Heart {
 }
 
 impl Heart {
+    /// One heartbeat: whether the same process of the server answers.
+    async fn beat(&self) -> Result<bool, Error> {
+        let read = self.clocks.read();
+        let row = self.client.query_one(&self.statement, &[]).await?;
+        self.clocks.measure(&read, row.try_get("now")?);
+        Ok(row.try_get::<_, i32>("pid")? == self.pid)
+    }
+
     async fn run(self, opened: Instant, loss: watch::Sender<Loss>) {
         let mut lost = loss.subscribe();
         let beats = async {
@@ -294,18 +319,14 @@ impl Heart {
             loop {
                 sleep_until(heard + self.lease / BEATS_PER_LEASE).await;
                 let sent = Instant::now();
-                let read = self.clocks.read();
                 // Trusted from the start of the last beat that was answered, for less than the server's lease.
-                match timeout_at(heard + self.trust, self.client.query_one(&self.beat, &[])).await {
-                    Ok(Ok(row)) if row.try_get("pid").is_ok_and(|pid: i32| pid == self.pid) => {
+                match timeout_at(heard + self.trust, self.beat()).await {
+                    Ok(Ok(true)) => {
                         heard = sent;
-                        if let Ok(now) = row.try_get("now") {
-                            self.clocks.measure(&read, now);
-                        }
                         *self.trusted_until.lock().unwrap_or_else(PoisonError::into_inner) =
                             sent + self.trust;
                     }
-                    Ok(Ok(_)) => return POOLED.to_owned(),
+                    Ok(Ok(false)) => return SWITCHED.to_owned() + POOLED,
                     Ok(Err(error)) => return failure::explain(&error),
                     Err(_) => return "the server did not answer a heartbeat in time".to_owned(),
                 }
@@ -319,10 +340,36 @@ impl Heart {
     }
 }
 
-const POOLED: &str = "the server process changed under the connection: a pooler in transaction mode stands between; \
-                      connect to the server itself";
+const ELSEWHERE: &str = "the session and the leadership of this node reached different servers; name one server in the URL (several \
+                         hosts: target_session_attrs=read-write, load_balance_hosts=disable)";
+const SWITCHED: &str = "the server process changed under the connection: ";
 
-fn end(loss: &watch::Sender<Loss>, reason: &str) {
+/// Ends a connection whose future is dropped, or fails, so that nothing of it is left behind on the server.
+struct EndOnDrop {
+    loss: watch::Sender<Loss>,
+    armed: bool,
+}
+
+impl EndOnDrop {
+    fn new() -> Self {
+        Self { loss: watch::channel(None).0, armed: true }
+    }
+
+    fn disarm(&mut self) -> watch::Sender<Loss> {
+        self.armed = false;
+        self.loss.clone()
+    }
+}
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        if self.armed {
+            end(&self.loss, "it was given up");
+        }
+    }
+}
+
+pub(super) fn end(loss: &watch::Sender<Loss>, reason: &str) {
     loss.send_if_modified(|loss| {
         let first = loss.is_none();
         if first {
@@ -330,55 +377,4 @@ fn end(loss: &watch::Sender<Loss>, reason: &str) {
         }
         first
     });
-}
-
-/// Opens a connection that ends with, and ends, what `loss` stands for.
-async fn connect(
-    settings: &Settings,
-    purpose: Purpose,
-    loss: &watch::Sender<Loss>,
-) -> Result<Client, String> {
-    let config = settings.config(purpose).ok_or_else(|| "the URL is not one of PostgreSQL".to_owned())?;
-    let (client, connection) = config.connect(NoTls).await.map_err(|error| failure::refusal(&error))?;
-    let loss = loss.clone();
-    let mut lost = loss.subscribe();
-    tokio::spawn(async move {
-        let reason = tokio::select! {
-            ended = connection => match ended {
-                Ok(()) => "the connection was closed".to_owned(),
-                Err(error) => failure::explain(&error),
-            },
-            // Drops the connection, and with it whatever was not answered.
-            _ = lost.wait_for(Option::is_some) => return,
-        };
-        // The node that loses its leadership alone goes on with its runs: the next campaign connects again.
-        if purpose == Purpose::Session {
-            end(&loss, &reason);
-        }
-    });
-    Ok(client)
-}
-
-/// Refuses a server that cannot coordinate. Answers the id of its process.
-async fn inspect(client: &Client, clocks: &Clocks) -> Result<i32, String> {
-    let refused = |error| failure::refusal(&error);
-    let read = clocks.read();
-    let row = client.query_one(sql::INSPECT, &[]).await.map_err(refused)?;
-    clocks.measure(&read, row.try_get("now").map_err(refused)?);
-    let version: i32 = row.try_get("version").map_err(refused)?;
-    if version < VERSION_MIN {
-        return Err(format!("the server is PostgreSQL {}; it must be 14 or newer", version / 10_000));
-    }
-    if row.try_get("standby").map_err(refused)? {
-        return Err("the server is a standby, which grants locks that the primary grants too; connect to the primary \
-                    (several hosts: target_session_attrs=read-write)"
-            .to_owned());
-    }
-    if row.try_get("read_only").map_err(refused)? {
-        return Err(
-            "the session is read-only; check default_transaction_read_only of the role and the database"
-                .to_owned(),
-        );
-    }
-    row.try_get("pid").map_err(refused)
 }

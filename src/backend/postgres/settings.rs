@@ -2,18 +2,25 @@
 
 use std::{fmt, time::Duration};
 
-use callsheet_actors::{Fault, NodeId};
+use callsheet_actors::{CALL_DEADLINE, Fault, NodeId};
 use tokio_postgres::Config;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::tls::Tls;
 
 /// The lease unless given.
 pub(super) const LEASE_DEFAULT: Duration = Duration::from_secs(5);
 /// The margin is this part of the lease.
 const MARGIN_PART: u32 = 5;
 const LEASE_MIN: Duration = Duration::from_secs(1);
+const LEASE_MAX: Duration = Duration::from_hours(1);
 /// The longest scope and the longest name of a schema, in bytes; PostgreSQL cuts longer names of schemas.
 const SCOPE_MAX: usize = 100;
 const SCHEMA_MAX: usize = 63;
+/// How long one host may take to answer, unless the URL says something else.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a session may take to open: a little less than the engine waits, so that the reason is known.
+pub(super) const OPEN_TIMEOUT: Duration = CALL_DEADLINE.saturating_sub(Duration::from_millis(500));
 /// How often the server looks whether the client of a running statement is still there: without it a waiting session of a
 /// killed process kept its locks for 7.5 s.
 const CONNECTION_CHECK: Duration = Duration::from_millis(500);
@@ -39,10 +46,20 @@ pub(super) struct Settings {
     pub(super) migrate: bool,
     /// `None`: the URL is not one.
     config: Option<Config>,
+    pub(super) tls: Tls,
+}
+
+/// What a connection is made with.
+pub(super) struct Endpoint {
+    pub(super) config: Config,
+    pub(super) tls: MakeRustlsConnect,
+    /// How long to wait for the server's first answers.
+    pub(super) deadline: Duration,
 }
 
 impl Settings {
     pub(super) fn new(scope: String, url: &str) -> Self {
+        let (url, tls) = Tls::take_from(url);
         Self {
             scope,
             schema: "callsheet".to_owned(),
@@ -50,6 +67,7 @@ impl Settings {
             lease: LEASE_DEFAULT,
             migrate: true,
             config: url.parse().ok(),
+            tls,
         }
     }
 
@@ -61,6 +79,11 @@ impl Settings {
     /// How long an answered heartbeat or renewal is trusted, and the deadline of every statement.
     pub(super) fn trust(&self) -> Duration {
         self.lease - self.margin()
+    }
+
+    /// How long one campaign waits; well within the deadline of its statement.
+    fn campaign_slice(&self) -> Duration {
+        CAMPAIGN_SLICE.min(self.trust() / 2)
     }
 
     pub(super) fn faults(&self) -> Vec<Fault> {
@@ -86,13 +109,23 @@ impl Settings {
             );
         }
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        if self.schema.is_empty() || self.schema.len() > SCHEMA_MAX || !self.schema.chars().all(plain) {
-            let rule = "a schema's name has 1 to 63 lower-case letters, digits and underscores";
+        let reserved = self.schema.starts_with("pg_");
+        if self.schema.is_empty()
+            || self.schema.len() > SCHEMA_MAX
+            || !self.schema.chars().all(plain)
+            || reserved
+        {
+            let rule = "a schema's name has 1 to 63 lower-case letters, digits and underscores, and does not start with pg_";
             fault("schema", &self.schema, rule, "choose another name");
         }
-        if self.lease < LEASE_MIN {
+        if self.lease < LEASE_MIN || self.lease > LEASE_MAX {
             let value = format!("{:?}", self.lease);
-            fault("lease", &value, "a lease is at least 1 s", "choose a longer one; 5 s is the default");
+            fault(
+                "lease",
+                &value,
+                "a lease is at least 1 s and at most 1 h",
+                "choose another one; 5 s is the default",
+            );
         }
         match &self.config {
             // What was written may hold a password.
@@ -108,28 +141,30 @@ impl Settings {
                     "write postgres://user:password@host:5432/database",
                 );
             }
-            Some(_) => {}
+            Some(config) => faults.extend(self.tls.connector(config).err()),
         }
         faults
     }
 
-    /// What to connect with; `None` if the URL is not one.
-    pub(super) fn config(&self, purpose: Purpose) -> Option<Config> {
+    /// What to connect with; `None` if the settings have faults.
+    pub(super) fn endpoint(&self, purpose: Purpose) -> Option<Endpoint> {
         let mut config = self.config.clone()?;
+        let connector = self.tls.connector(&config).ok()?;
         let options = self.options(purpose, config.get_options());
         let keepalive = Duration::from_secs(2);
         config
             .application_name(self.application_name(purpose))
+            .ssl_mode(connector.mode)
             .options(options)
             .keepalives(true)
             .keepalives_idle(keepalive)
             .keepalives_interval(Duration::from_secs(1))
             .keepalives_retries(3)
             .tcp_user_timeout(self.lease);
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT_TIMEOUT);
-        }
-        Some(config)
+        let of_one = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
+        config.connect_timeout(of_one);
+        let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(u32::MAX);
+        Some(Endpoint { tls: connector.tls, deadline: of_one.saturating_mul(hosts), config })
     }
 
     /// The server cuts it to 63 bytes: the scope comes last.
@@ -157,14 +192,14 @@ impl Settings {
         set("tcp_keepalives_count", &3);
         set("tcp_user_timeout", &lease);
         set("idle_in_transaction_session_timeout", &lease);
-        match purpose {
-            // A migration may take its time.
-            Purpose::Migration => return options,
-            Purpose::Session => set("lock_timeout", &LOCK_TIMEOUT.as_millis()),
-            Purpose::Leadership => set("lock_timeout", &CAMPAIGN_SLICE.as_millis()),
-        }
         // Makes the locks of this connection a lease: the server ends it when it is not heard of.
         set("idle_session_timeout", &lease);
+        match purpose {
+            // A migration may wait for that of another node.
+            Purpose::Migration => return options,
+            Purpose::Session => set("lock_timeout", &LOCK_TIMEOUT.as_millis()),
+            Purpose::Leadership => set("lock_timeout", &self.campaign_slice().as_millis()),
+        }
         // Every statement is planned once, while the tables may still be empty: only plans that stay good are allowed.
         set("plan_cache_mode", &"force_generic_plan");
         set("enable_seqscan", &"off");

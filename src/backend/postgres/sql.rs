@@ -20,17 +20,34 @@
 //! began and before it was locked, the statement does not see what is at that place and changes nothing. So nothing is
 //! granted or recorded but what the change itself returns, and such a row is missing in the answer as one that is locked.
 
-/// Whether this server can coordinate: its version, whether it is a standby, whether it is read-only, its process; and its
-/// clock.
+/// Whether this server can coordinate: its version, whether it is a standby, whether it is read-only, whether it took the
+/// settings of the connection (its schema, $1), its process; and its clock.
 pub(super) const INSPECT: &str = "
 SELECT current_setting('server_version_num')::int4 AS version,
        pg_is_in_recovery() AS standby,
        current_setting('transaction_read_only') = 'on' AS read_only,
+       current_setting('search_path') = $1 AS configured,
        pg_backend_pid() AS pid,
        clock_timestamp() AS now";
 
+/// What this role may do with the tables ($2) of a schema ($1). No row: there is no such schema.
+pub(super) const RIGHTS: &str = "
+SELECT has_schema_privilege(n.oid, 'USAGE') AS usable,
+       ARRAY(SELECT name FROM unnest($2::text[]) AS asked (name)
+             WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = name)) AS missing,
+       ARRAY(SELECT c.relname::text FROM pg_class c
+             WHERE c.relnamespace = n.oid AND c.relname = ANY ($2)
+               AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+                        AND has_table_privilege(c.oid, 'UPDATE'))
+             ORDER BY c.relname) AS lacking
+FROM pg_namespace n WHERE n.nspname = $1";
+
 /// Takes the beacon. The key is random and never used again, so there is nobody to wait for.
 pub(super) const LIGHT_BEACON: &str = "SELECT pg_try_advisory_lock($1) AS lit";
+
+/// Whether the beacon ($1) of the node's session burns on this server as well: two connections to one name may reach two
+/// servers.
+pub(super) const SEES_BEACON: &str = "SELECT NOT pg_try_advisory_xact_lock_shared($1) AS seen";
 
 /// Keeps the session's lease, notices a pooler that changes the server process between transactions, and reads the clock.
 pub(super) const HEARTBEAT: &str = "SELECT pg_backend_pid() AS pid, clock_timestamp() AS now";
@@ -46,6 +63,11 @@ pub(super) const WAIT_FOR_LEADERSHIP: &str =
 /// Gives the leadership of a schema ($1) and scope ($2) up.
 pub(super) const FREE_LEADERSHIP: &str =
     "SELECT pg_advisory_unlock(hashtextextended('callsheet leader ' || $1 || '/' || $2, 0))";
+
+/// Waits, for `lock_timeout`, until the session that holds the term of a scope ($1) ends, unless it is the own one (beacon $2).
+pub(super) const WAIT_FOR_HOLDER: &str = "
+SELECT pg_advisory_xact_lock_shared(beacon) FROM leader
+WHERE scope = $1 AND beacon <> $2 AND expires_at > clock_timestamp()";
 
 /// Raises the epoch; only while the leadership lock is held. Locks the leader row for update: claims of the old term, which
 /// hold it for share, are committed before, or wait and then read the new epoch.
@@ -79,6 +101,34 @@ UPDATE leader SET expires_at = '-infinity' WHERE scope = $1 AND beacon = $2 AND 
 pub(super) const LEADER: &str = "
 SELECT node, greatest(0, extract(epoch FROM expires_at - clock_timestamp()) * 1000)::float8 AS remaining
 FROM leader WHERE scope = $1 AND expires_at > clock_timestamp()";
+
+/// Connections that keep a dead term's locks: the leadership lock, whoever holds it, and the beacon of a leader who did not
+/// resign. They have said nothing for a lease, so they are not a candidate who has just got the lock, nor a node that lost
+/// only its term. None while a term lives. Of another role's connection it may not be known when it last said something:
+/// such a one is named for the leadership lock alone.
+///
+/// $1 schema, $2 scope, $3 own beacon, $4 lease in milliseconds.
+pub(super) const FROZEN: &str = "
+SELECT l.pid, l.classid::int8 << 32 | l.objid::int8 AS key
+FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+CROSS JOIN LATERAL (
+    SELECT a.state_change <= clock_timestamp() - $4::float8 * interval '1 millisecond' AS silent
+) AS said
+WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.mode = 'ExclusiveLock' AND l.granted
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND l.pid <> pg_backend_pid()
+  AND NOT EXISTS (SELECT FROM leader WHERE scope = $2 AND expires_at > clock_timestamp())
+  AND CASE l.classid::int8 << 32 | l.objid::int8
+      WHEN hashtextextended('callsheet leader ' || $1 || '/' || $2, 0) THEN coalesce(said.silent, true)
+      WHEN (SELECT beacon FROM leader WHERE scope = $2 AND expires_at > '-infinity' AND beacon <> $3) THEN said.silent
+      END";
+
+/// Ends the connection of a process ($1) that still holds a lock ($2): the id may have been given to another one since.
+pub(super) const EVICT: &str = "
+SELECT pg_terminate_backend(pid) AS ended FROM pg_locks
+WHERE pid = $1 AND classid::int8 << 32 | objid::int8 = $2
+  AND locktype = 'advisory' AND objsubid = 1 AND mode = 'ExclusiveLock' AND granted
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
 /// Marks jobs with a term. The leader row is locked for share: a newer term cannot begin until this is committed. Jobs
 /// whose rows are locked are missing in the answer.
@@ -304,6 +354,24 @@ UNION ALL
 -- An end that was recorded before.
 SELECT ord, EXISTS (SELECT FROM runs r WHERE r.run = d.run AND r.token = d.token AND r.outcome <> 'lost')
 FROM decided d WHERE NOT now";
+
+/// Whether a run ($3) of a scope ($1) holds its key ($2) under a token ($4): one row, or none. For a connection of the
+/// application, so names are qualified.
+///
+/// Locks the key's row for key share until the application's transaction ends: claims and ends, which lock it for update
+/// before they change it, skip it, so the key changes hands before or after that transaction, never in between; its job's
+/// cursor moves on. Waits for a claim or an end that has the row locked.
+pub(super) fn guard(schema: &str) -> String {
+    let schema = quoted(schema);
+    format!(
+        "SELECT FROM {schema}.names WHERE scope = $1 AND name = $2 AND run = $3 AND token = $4 FOR KEY SHARE"
+    )
+}
+
+/// A name may be a word of the language.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
 
 /// Moves cursors over ticks that nobody runs. Locks the leader row for share, then the rows of the jobs in their order,
 /// skipping those that are locked.

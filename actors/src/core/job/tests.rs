@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 
 use super::*;
 use crate::{
-    core::policy::Misfire,
+    core::policy::{Misfire, Retry},
     name::{NodeId, RunIds},
     testkit::fakes::Period,
 };
@@ -135,7 +135,14 @@ fn a_due_tick_is_claimed_run_and_completed() {
     assert_eq!(claim, TickClaim { fire_time, expected: at("00:30"), skips: Skips::default(), term: TERM });
 
     let effects = job.step("01:00", granted(run));
-    let start = Start { run, tick: Some(fire_time), term: Some(TERM), token: Some(TOKEN), deadline: None };
+    let start = Start {
+        run,
+        tick: Some(fire_time),
+        term: Some(TERM),
+        token: Some(TOKEN),
+        deadline: None,
+        attempt: 1,
+    };
     assert_eq!(effects, [Effect::Start(start)]);
     assert_eq!(job.wake_in("01:00"), minutes(60));
 
@@ -301,6 +308,27 @@ fn a_store_whose_clock_is_behind_is_asked_again_when_the_tick_is_due_there() {
 }
 
 #[test]
+fn a_clock_that_is_hours_ahead_silences_a_job_for_a_second_at_most() {
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("06:00", Input::WakeUp));
+    let verdict = || Verdict::NotYet { wait: Duration::from_hours(5) };
+
+    job.step("06:00", Input::Claimed { run, verdict: verdict() });
+
+    assert_eq!(job.wake_in("06:00"), Some(HOLD_MAX), "by a store that does not say how far its clock is off");
+
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("06:00", Input::WakeUp));
+
+    // The answer came with the store's time, and the clock is read in that from now on.
+    job.step("00:59:59.900", Input::Claimed { run, verdict: verdict() });
+
+    assert_eq!(job.wake_in("00:59:59.900"), Some(Duration::from_millis(100)));
+    let (_, claim) = claim_of(&job.step("01:00", Input::WakeUp));
+    assert_eq!(claim.fire_time.instant(), at("01:00"));
+}
+
+#[test]
 fn a_claim_without_an_answer_is_asked_again_with_the_same_run_id() {
     let mut job = hourly();
     let (run, first) = claim_of(&job.step("01:00", Input::WakeUp));
@@ -378,7 +406,7 @@ fn a_lost_lock_cancels_the_run_and_its_end_is_not_completed() {
 
 #[test]
 fn the_truth_table_of_outcomes() {
-    let failed = End::Failed("no".into());
+    let failed = End::Failed { error: "no".into(), permanent: false };
     let panicked = End::Panicked("oh".into());
     let cases = [
         (None, End::Returned, Outcome::Succeeded),
@@ -534,6 +562,7 @@ mod random_walk {
         Trigger,
         Answer(u8),
         End,
+        Fail,
         LoseLock,
         Cancel,
         LoseTrust,
@@ -547,6 +576,7 @@ mod random_walk {
             1 => Just(Move::Trigger),
             6 => any::<u8>().prop_map(Move::Answer),
             4 => Just(Move::End),
+            3 => Just(Move::Fail),
             1 => Just(Move::LoseLock),
             1 => Just(Move::Cancel),
             1 => Just(Move::LoseTrust),
@@ -560,20 +590,31 @@ mod random_walk {
         accounted: u64,
         asked: Vec<Effect>,
         running: Option<RunId>,
+        /// The run whose end was not said yet, and its newest attempt.
+        open: Option<(RunId, u32)>,
         /// Granted, but the reply was lost.
         unanswered: Option<RunId>,
     }
 
     proptest! {
         #[test]
-        fn every_tick_is_accounted_for_and_at_most_one_run_is_active(moves in moves(), period in 50i64..3_000) {
+        fn every_tick_is_accounted_for_and_at_most_one_run_is_active(
+            moves in moves(),
+            period in 50i64..3_000,
+            attempts in 1u32..4,
+            timeout in proptest::option::of((1u64..5_000).prop_map(Duration::from_millis)),
+        ) {
             let schedule = Period::millis(period);
             let start = at("00:30");
-            let mut machine = JobMachine::new(Arc::new(schedule), Policies::default(), start);
+            let retry = Retry { attempts, initial: Duration::from_millis(100), ..Retry::default() };
+            let policies = Policies { retry, timeout, ..Policies::default() };
+            let mut machine = JobMachine::new(Arc::new(schedule), policies, start);
             let ids = RunIds::of(NodeId::numbered(1));
             let mut elapsed = Duration::ZERO;
             let mut term = Some(TERM);
-            let mut store = Store { cursor: start, accounted: 0, asked: Vec::new(), running: None, unanswered: None };
+            let mut store = Store {
+                cursor: start, accounted: 0, asked: Vec::new(), running: None, open: None, unanswered: None,
+            };
 
             for one in moves {
                 let input = match one {
@@ -595,8 +636,12 @@ mod random_walk {
                         Some(run) => ended(run, End::Returned),
                         None => Input::WakeUp,
                     },
-                    Move::LoseLock => match store.running {
-                        Some(run) => Input::LockLost { run },
+                    Move::Fail => match store.running {
+                        Some(run) => ended(run, failure(false)),
+                        None => Input::WakeUp,
+                    },
+                    Move::LoseLock => match store.open {
+                        Some((run, _)) => Input::LockLost { run },
                         None => Input::WakeUp,
                     },
                     Move::Cancel => Input::Cancel(CancelReason::Shutdown),
@@ -610,10 +655,21 @@ mod random_walk {
                 for effect in machine.step(now, input) {
                     match effect {
                         Effect::Start(started) => {
-                            prop_assert_eq!(store.running, None, "two runs at once");
+                            prop_assert_eq!(store.running, None, "two bodies at once");
+                            let before = store.open.map_or((started.run, 0), |open| open);
+                            prop_assert_eq!(before, (started.run, started.attempt - 1), "two runs at once");
+                            prop_assert!(started.attempt <= attempts);
+                            store.open = Some((started.run, started.attempt));
                             store.running = Some(started.run);
                         }
-                        Effect::Ended(ended) if store.running == Some(ended.run) => store.running = None,
+                        Effect::Retried(retried) => {
+                            prop_assert_eq!(store.running.take(), Some(retried.run));
+                            prop_assert_eq!(store.open, Some((retried.run, retried.attempt)));
+                        }
+                        Effect::Ended(ended) if store.open.is_some_and(|(run, _)| run == ended.run) => {
+                            store.running = None;
+                            store.open = None;
+                        }
                         Effect::Claim { .. } | Effect::Advance(_) => store.asked.push(effect),
                         _ => {}
                     }
@@ -678,4 +734,135 @@ mod random_walk {
             }
         }
     }
+}
+
+fn retried(policies: Policies) -> Rehearsal {
+    Rehearsal::new(Period::hours(1), policies)
+}
+
+fn three_attempts() -> Policies {
+    let retry = Retry { attempts: 3, initial: Duration::from_secs(60), jitter: 0.0, ..Retry::default() };
+    Policies { retry, ..Policies::default() }
+}
+
+fn failure(permanent: bool) -> End {
+    End::Failed { error: "no".into(), permanent }
+}
+
+#[test]
+fn a_failed_attempt_is_followed_by_another_one_under_the_same_key_and_the_run_ends_once() {
+    let mut job = retried(three_attempts());
+    let run = job.run_tick("01:00");
+
+    let effects = job.step("01:10", ended(run, failure(false)));
+    let [Effect::Retried(ref retried)] = effects[..] else { panic!("{effects:?}") };
+    assert_eq!((retried.attempt, retried.pause), (1, Duration::from_secs(60)));
+    assert_eq!(job.wake_in("01:10"), Some(Duration::from_secs(60)));
+    assert!(!job.machine.is_idle() && !job.machine.is_drained(), "the key stays held");
+
+    let effects = job.step("01:11", Input::WakeUp);
+    let [Effect::Start(start)] = effects[..] else { panic!("{effects:?}") };
+    assert_eq!((start.run, start.attempt, start.token, start.term), (run, 2, Some(TOKEN), Some(TERM)));
+
+    let panicked = End::Panicked("oh".into());
+    let effects = job.step("01:12", ended(run, panicked));
+    assert!(matches!(effects[..], [Effect::Retried(_)]), "{effects:?}");
+    assert_eq!(job.wake_in("01:12"), Some(Duration::from_secs(120)), "each pause is twice the one before");
+
+    assert!(matches!(job.step("01:14", Input::WakeUp)[..], [Effect::Start(_)]));
+    let effects = job.step("01:15", ended(run, failure(false)));
+    let [Effect::Complete { outcome: Outcome::Failed, .. }, Effect::Ended(ref end)] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!((end.attempt, end.started_at), (3, Some(at("00:00"))), "it started with its first attempt");
+    assert!(job.machine.is_idle());
+}
+
+#[test]
+fn what_is_in_vain_is_not_tried_again() {
+    for (end, cancelled) in [(failure(true), None), (failure(false), Some(CancelReason::Shutdown))] {
+        let mut job = retried(three_attempts());
+        let run = job.run_tick("01:00");
+        if let Some(why) = cancelled {
+            job.step("01:01", Input::Cancel(why));
+        }
+
+        let effects = job.step("01:10", ended(run, end));
+
+        assert!(matches!(effects[..], [Effect::Complete { .. }, Effect::Ended(_)]), "{effects:?}");
+    }
+}
+
+#[test]
+fn an_attempt_that_took_too_long_is_tried_again_with_a_timeout_of_its_own() {
+    let timeout = Some(Duration::from_secs(600));
+    let mut job = retried(Policies { timeout, ..three_attempts() });
+    let run = job.run_tick("01:00");
+    let effects = job.step("01:10", Input::WakeUp);
+    assert!(matches!(effects[..], [Effect::Cancel { why: CancelReason::TimedOut, .. }]), "{effects:?}");
+
+    let effects = job.step("01:10:01", ended(run, End::Returned));
+    let [Effect::Retried(ref retried)] = effects[..] else { panic!("{effects:?}") };
+    assert_eq!(retried.outcome, Outcome::TimedOut);
+
+    let effects = job.step("01:11:01", Input::WakeUp);
+    let [Effect::Start(start)] = effects[..] else { panic!("{effects:?}") };
+    assert_eq!(start.deadline, Some(Duration::from_secs(71 * 60 + 1 + 600)));
+    let effects = job.step("01:12", ended(run, End::Returned));
+    assert!(matches!(effects[..], [Effect::Complete { outcome: Outcome::Succeeded, .. }, Effect::Ended(_)]));
+}
+
+#[test]
+fn a_run_that_waits_for_its_next_attempt_ends_at_once_when_it_is_told_to() {
+    let inputs: [fn(RunId) -> Input; 3] =
+        [|_| Input::Cancel(CancelReason::Shutdown), |_| Input::Abort, |run| Input::LockLost { run }];
+    for input in inputs {
+        let mut job = retried(three_attempts());
+        let run = job.run_tick("01:00");
+        job.step("01:10", ended(run, failure(false)));
+
+        let effects = job.step("01:10:30", input(run));
+
+        let Some(Effect::Ended(end)) = effects.last() else { panic!("{effects:?}") };
+        assert_eq!((end.outcome, &end.end), (Outcome::Cancelled, &End::BetweenAttempts));
+        assert!(job.machine.is_idle());
+        assert_eq!(job.step("01:11", Input::WakeUp), [], "nothing is started any more");
+    }
+}
+
+#[test]
+fn a_tick_during_a_pause_between_attempts_is_an_overlap() {
+    let mut job = retried(Policies {
+        retry: Retry {
+            initial: Duration::from_hours(2),
+            max: Duration::from_hours(2),
+            ..three_attempts().retry
+        },
+        ..Policies::default()
+    });
+    let run = job.run_tick("01:00");
+    job.step("01:10", ended(run, failure(false)));
+
+    let effects = job.step("02:00", Input::WakeUp);
+
+    assert!(matches!(effects[..], [Effect::Skipped { reason: SkipReason::Overlap, .. }]), "{effects:?}");
+}
+
+#[test]
+fn pauses_grow_to_a_bound_and_vary_by_run_and_attempt() {
+    let retry = Retry { attempts: 10, jitter: 0.0, ..Retry::default() };
+    let run = RunIds::of(NodeId::numbered(1)).next(at("01:00"));
+    let pauses: Vec<_> = (1..=10).map(|attempt| retry.pause(run, attempt).as_secs()).collect();
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
+
+    let jittered = Retry { jitter: 0.5, ..retry };
+    let varied: std::collections::BTreeSet<_> = (0..100)
+        .map(|n| {
+            let run = RunIds::of(NodeId::numbered(n)).next(at("01:00"));
+            let pause = jittered.pause(run, 3);
+            assert!((Duration::from_secs(2)..=Duration::from_secs(4)).contains(&pause), "{pause:?}");
+            pause
+        })
+        .collect();
+    assert!(varied.len() > 90, "{varied:?}");
 }

@@ -68,12 +68,19 @@ pub struct RunEnd {
 pub enum End {
     /// It returned without an error.
     Returned,
-    /// It returned an error: the whole chain in one text.
-    Failed(Arc<str>),
+    /// It returned an error.
+    Failed {
+        /// The whole chain in one text.
+        error: Arc<str>,
+        /// Another attempt would fail as well.
+        permanent: bool,
+    },
     /// It panicked with this message.
     Panicked(Arc<str>),
     /// It was dropped before it returned.
     Aborted,
+    /// There was none: the run waited for its next attempt.
+    BetweenAttempts,
 }
 
 /// What the shell must do.
@@ -113,6 +120,8 @@ pub enum Effect {
         /// How it ended.
         outcome: Outcome,
     },
+    /// Say that an attempt failed and that another one will follow.
+    Retried(Retried),
     /// Say that the run ended.
     Ended(Ended),
     /// Say that ticks were skipped.
@@ -176,6 +185,25 @@ pub struct Start {
     pub token: Option<FencingToken>,
     /// The monotonic reading at which its time is over.
     pub deadline: Option<Duration>,
+    /// The number of the try within the run, from 1.
+    pub attempt: u32,
+}
+
+/// An attempt that failed and is followed by another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retried {
+    /// The run.
+    pub run: RunId,
+    /// The attempt that failed, from 1.
+    pub attempt: u32,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long until the next one.
+    pub pause: Duration,
+    /// What the body did.
+    pub end: End,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// A run that is over.
@@ -193,7 +221,9 @@ pub struct Ended {
     pub aborted: bool,
     /// This node says how it ended. If its session was lost, whoever takes over does: as lost.
     pub recorded: bool,
-    /// What the body did.
+    /// Its last attempt, from 1.
+    pub attempt: u32,
+    /// What the body did in it.
     pub end: End,
     /// When it started; `None` if the body never did.
     pub started_at: Option<DateTime<Utc>>,
@@ -219,6 +249,6 @@ pub enum Refusal {
 impl Start {
     /// A run that somebody triggered.
     pub(crate) fn manual(run: RunId, term: Option<Term>, token: Option<FencingToken>) -> Self {
-        Self { run, tick: None, term, token, deadline: None }
+        Self { run, tick: None, term, token, deadline: None, attempt: 1 }
     }
 }

@@ -1,0 +1,285 @@
+//! A cluster of three processes on PostgreSQL whose leaders are stopped, killed and frozen, while a job fires every 100 ms.
+//!
+//! ```sh
+//! cargo run --example failover          # half a minute: one hand-over of each kind
+//! cargo run --example failover -- 10    # ten of each kind
+//! ```
+//!
+//! It starts a PostgreSQL server of its own, or uses the one in `CALLSHEET_DATABASE_URL`, there in a schema of its own, and
+//! leaves nothing behind. It prints a timeline and a closing table, and fails if a promise was broken.
+//!
+//! * `node`: one process of the cluster; what an application would write.
+//! * `cluster`: starts the processes, hears their events, sends them signals.
+//! * `audit`: what became of every tick.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints what happens")]
+
+mod audit;
+mod cluster;
+#[path = "../../tests/common/postgres.rs"]
+mod harness;
+mod node;
+
+use std::{env, fmt, process::Command, process::ExitCode, time::Duration};
+
+use anyhow::Context;
+use chrono::{DateTime, TimeDelta, Utc};
+use rustix::process::Signal;
+use tokio_postgres::NoTls;
+
+use self::{
+    audit::Audit,
+    cluster::{Cluster, Said},
+    node::{JobPlan, PLAN, Plan},
+};
+
+const PERIOD_MS: u64 = 100;
+/// How long a leader leads before something is done to it.
+const REIGN: Duration = Duration::from_millis(1_500);
+
+fn main() -> ExitCode {
+    let done = match env::var(PLAN) {
+        Ok(plan) => node::main(&plan).map(|()| true),
+        Err(_) => conduct(),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("failover: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Sets the stage, lets the story happen, and clears up. Whether every promise was kept.
+fn conduct() -> anyhow::Result<bool> {
+    let rounds = env::args().nth(1).map_or(Ok(1), |rounds| rounds.parse());
+    let rounds: usize = rounds.context("the argument is a number of hand-overs of each kind")?;
+    // Dropped last: the server and its directory go with it, in whatever way this ends.
+    let server = env::var("CALLSHEET_DATABASE_URL").is_err().then(harness::Server::start);
+    let url =
+        server.as_ref().map_or_else(|| env::var("CALLSHEET_DATABASE_URL"), |server| Ok(server.url()))?;
+    let schema = format!("callsheet_failover_{}", std::process::id());
+    let job = JobPlan { name: "tick".into(), key: "tick".into(), period_ms: PERIOD_MS, takes_ms: 5 };
+    let plan = Plan { url, schema, jobs: vec![job] };
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let (client, connection) =
+            tokio_postgres::connect(&plan.url, NoTls).await.context("CALLSHEET_DATABASE_URL")?;
+        tokio::spawn(connection);
+        let told = tokio::select! {
+            told = story(&client, &plan, rounds) => told,
+            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        };
+        client.batch_execute(&format!("DROP SCHEMA IF EXISTS {} CASCADE", plan.schema)).await?;
+        told
+    })
+}
+
+async fn story(client: &tokio_postgres::Client, plan: &Plan, rounds: usize) -> anyhow::Result<bool> {
+    audit::prepare(client, &plan.backend().ddl(), &plan.schema).await?;
+    let mut show = Show::new(Cluster::new(plan, this_program)?);
+    for _ in 0..3 {
+        show.join().await?;
+    }
+    let (leader, _) = show.cluster.wait_for("a leader", |_, said| said.event == "run_started").await?;
+    show.say(Utc::now(), &format!("node {leader} leads"));
+    show.leader = leader;
+
+    let mut handovers = Vec::new();
+    for _ in 0..rounds {
+        for deed in Deed::ALL {
+            handovers.push(show.hand_over(deed).await?);
+        }
+    }
+    show.cluster.listen_for(REIGN).await;
+    let until = Utc::now() - TimeDelta::milliseconds(i64::try_from(PERIOD_MS)?);
+    show.cluster.stop().await?;
+    show.say(Utc::now(), "every node has stopped");
+
+    let mut audit = audit::audit(client, &plan.schema, &plan.jobs, &show.cluster.heard, until).await?;
+    audit.broken.extend(handovers.iter().filter_map(HandOver::broken));
+    print_handovers(&handovers);
+    print_audit(&audit);
+    Ok(audit.broken.is_empty())
+}
+
+fn this_program() -> Command {
+    Command::new(env::current_exe().unwrap_or_else(|_| env::args_os().next().unwrap_or_default().into()))
+}
+
+/// What is done to a leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    Stop,
+    Kill,
+    Freeze,
+}
+
+impl Deed {
+    const ALL: [Self; 3] = [Self::Stop, Self::Kill, Self::Freeze];
+
+    fn signal(self) -> Signal {
+        match self {
+            Self::Stop => Signal::TERM,
+            Self::Kill => Signal::KILL,
+            Self::Freeze => Signal::STOP,
+        }
+    }
+
+    /// How long the cluster may be without a leader.
+    fn bound(self) -> TimeDelta {
+        match self {
+            Self::Stop => TimeDelta::milliseconds(100),
+            Self::Kill => TimeDelta::seconds(1),
+            // The lease, and a second.
+            Self::Freeze => TimeDelta::seconds(6),
+        }
+    }
+}
+
+impl fmt::Display for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Stop => "SIGTERM",
+            Self::Kill => "SIGKILL",
+            Self::Freeze => "SIGSTOP",
+        })
+    }
+}
+
+/// One hand-over of the leadership.
+struct HandOver {
+    deed: Deed,
+    from: usize,
+    to: usize,
+    /// From the signal to the event that says that the next node leads.
+    leads: TimeDelta,
+    /// From the signal to the first run of the next node. A tick must be due for it, so it takes up to a period longer.
+    first_run: TimeDelta,
+    /// From the last run of the former leader to the first one of the next: at best one period.
+    silence: TimeDelta,
+}
+
+impl HandOver {
+    fn broken(&self) -> Option<String> {
+        let Self { deed, from, leads, .. } = self;
+        let bound = deed.bound().num_milliseconds();
+        (*leads > deed.bound()).then(|| {
+            format!(
+                "{deed} to node {from}: nobody led for {} ms, more than {bound}",
+                leads.num_milliseconds()
+            )
+        })
+    }
+}
+
+/// The cluster, and what is told of it.
+struct Show {
+    cluster: Cluster,
+    began: DateTime<Utc>,
+    leader: usize,
+}
+
+impl Show {
+    fn new(cluster: Cluster) -> Self {
+        Self { cluster, began: Utc::now(), leader: 0 }
+    }
+
+    fn say(&self, at: DateTime<Utc>, what: &str) {
+        println!("{:>9.3} s  {what}", ms(at - self.began) / 1e3);
+    }
+
+    async fn join(&mut self) -> anyhow::Result<()> {
+        let node = self.cluster.start().await?;
+        self.say(Utc::now(), &format!("node {node} has joined"));
+        Ok(())
+    }
+
+    /// Does something to the leader, and sees who leads next.
+    async fn hand_over(&mut self, deed: Deed) -> anyhow::Result<HandOver> {
+        self.cluster.listen_for(REIGN).await;
+        let from = self.leader;
+        let signalled = self.cluster.signal(from, deed.signal())?;
+        self.say(signalled, &format!("{deed} to node {from}, the leader"));
+        let gained = |by, said: &Said| by != from && said.event == "leadership_gained";
+        let (to, gained) = self.cluster.wait_for("another leader", gained).await?;
+        let term = gained.term.unwrap_or_default();
+        self.say(gained.at, &format!("node {to} leads, term {term}"));
+        let ran = |by, said: &Said| by == to && said.event == "run_started";
+        let (_, first) = self.cluster.wait_for("a run of the next leader", ran).await?;
+        self.say(first.at, &format!("node {to} runs its first tick"));
+        match deed {
+            Deed::Stop | Deed::Kill => {
+                let status = self.cluster.end(from).await?;
+                self.say(Utc::now(), &format!("node {from} is gone: {status}"));
+                self.join().await?;
+            }
+            Deed::Freeze => {
+                let awake = self.cluster.signal(from, Signal::CONT)?;
+                self.say(awake, &format!("SIGCONT to node {from}"));
+                let lost = |by, said: &Said| by == from && said.event == "leadership_lost";
+                let (_, lost) = self.cluster.wait_for("that it leads no more", lost).await?;
+                self.say(lost.at, &format!("node {from} knows that it leads no more"));
+            }
+        }
+        self.leader = to;
+        let runs_before = self.cluster.heard.iter().filter(|(by, said)| {
+            *by == from && said.event == "run_started" && said.at <= signalled.max(gained.at)
+        });
+        let last = runs_before.map(|(_, said)| said.at).max().context("the former leader ran nothing")?;
+        let (leads, first_run) = (gained.at - signalled, first.at - signalled);
+        Ok(HandOver { deed, from, to, leads, first_run, silence: first.at - last })
+    }
+}
+
+fn print_handovers(handovers: &[HandOver]) {
+    println!("\nms from the signal to the leader:      leads   first run   without a run (in periods)");
+    for HandOver { deed, from, to, leads, first_run, silence } in handovers {
+        let (leads, first_run, silence) = (ms(*leads), ms(*first_run), ms(*silence));
+        let periods = silence / PERIOD_MS as f64;
+        println!(
+            "{deed} node {from:<3} to node {to:<3} {leads:>19.1} {first_run:>11.1} {silence:>15.1} ({periods:.1})"
+        );
+    }
+    if handovers.len() == Deed::ALL.len() {
+        return;
+    }
+    for deed in Deed::ALL {
+        for (column, of) in [
+            ("leads", (|one| one.leads) as fn(&HandOver) -> TimeDelta),
+            ("first run", |one| one.first_run),
+            ("without a run", |one| one.silence),
+        ] {
+            let mut all: Vec<_> = handovers.iter().filter(|one| one.deed == deed).map(of).collect();
+            all.sort_unstable();
+            let (min, median, max) = (ms(all[0]), ms(all[all.len() / 2]), ms(all[all.len() - 1]));
+            println!(
+                "{deed} x {:<3} {column:<14} min {min:>8.1}  median {median:>8.1}  max {max:>8.1}",
+                all.len()
+            );
+        }
+    }
+}
+
+fn print_audit(audit: &Audit) {
+    let Audit { due, started, skipped, unsaid, lost, doubled, broken } = audit;
+    let skipped: Vec<_> = skipped.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    let skipped = if skipped.is_empty() { "0".to_owned() } else { skipped.join(", ") };
+    println!("\nticks due    {due}\n     started {started}\n     skipped {skipped}\n     lost    {lost}");
+    if *unsaid > 0 {
+        println!("     skipped in a claim whose node died before it could say so: {unsaid}");
+    }
+    println!("     doubled {doubled}");
+    for broken in broken {
+        println!("BROKEN: {broken}");
+    }
+    if broken.is_empty() {
+        println!("every promise was kept");
+    }
+}
+
+fn ms(span: TimeDelta) -> f64 {
+    span.num_microseconds().unwrap_or(i64::MAX) as f64 / 1e3
+}

@@ -1,0 +1,167 @@
+//! One connection to the server, and whether that server is of use.
+
+use std::time::Duration;
+
+use callsheet_actors::port::LockError;
+use tokio::{sync::watch, time::timeout};
+use tokio_postgres::{Client, Row};
+
+use super::{
+    clock::Clocks,
+    failure::{self, POOLED, READ_ONLY_CURE, refusal, refused, unavailable},
+    migrations,
+    session::{Loss, end},
+    settings::{Endpoint, Purpose, Settings},
+    sql,
+};
+
+const VERSION_MIN: i32 = 140_000;
+
+/// Opens a connection that ends with, and ends, what `loss` stands for.
+pub(super) async fn connect(
+    settings: &Settings,
+    purpose: Purpose,
+    loss: &watch::Sender<Loss>,
+) -> Result<Client, LockError> {
+    let endpoint = settings.endpoint(purpose).ok_or_else(|| refused("the settings have faults"))?;
+    let Endpoint { config, tls, deadline } = endpoint;
+    let (client, connection) = timeout(deadline, config.connect(tls))
+        .await
+        .map_err(|_| silent(deadline))?
+        .map_err(|error| refusal(&error))?;
+    let loss = loss.clone();
+    let mut lost = loss.subscribe();
+    tokio::spawn(async move {
+        let reason = tokio::select! {
+            ended = connection => match ended {
+                Ok(()) => "the connection was closed".to_owned(),
+                Err(error) => failure::explain(&error),
+            },
+            // Drops the connection, and with it whatever was not answered.
+            _ = lost.wait_for(Option::is_some) => return,
+        };
+        // The node that loses its leadership alone goes on with its runs: the next campaign connects again.
+        if purpose == Purpose::Session {
+            end(&loss, &reason);
+        }
+    });
+    Ok(client)
+}
+
+/// The error of a server that has not answered within a deadline.
+pub(super) fn silent(deadline: Duration) -> LockError {
+    unavailable(format!(
+        "the server did not answer within {deadline:?}; check the host and the port, whether a firewall drops packets, and \
+         how the server is"
+    ))
+}
+
+/// Refuses a server that cannot coordinate, and measures its clock. Answers the id of its process.
+pub(super) async fn inspect(client: &Client, settings: &Settings, clocks: &Clocks) -> Result<i32, LockError> {
+    let read = clocks.read();
+    let row = client.query_one(sql::INSPECT, &[&settings.schema]).await.map_err(|error| refusal(&error))?;
+    let server = Server::of(&row).map_err(|error| refusal(&error))?;
+    if let Some(reason) = server.unfit() {
+        return Err(refused(reason));
+    }
+    let now = row.try_get("now").map_err(|error| refusal(&error))?;
+    clocks.measure(&read, now);
+    Ok(server.pid)
+}
+
+/// Refuses a schema whose tables this role cannot use: the server checks that only when they are used.
+pub(super) async fn check_rights(client: &Client, settings: &Settings) -> Result<(), LockError> {
+    let schema = &settings.schema;
+    let tables = migrations::TABLES.as_slice();
+    let row = client.query_opt(sql::RIGHTS, &[schema, &tables]).await.map_err(|error| refusal(&error))?;
+    let Some(row) = row else { return Err(missing(schema)) };
+    let texts = |column: &str| row.try_get::<_, Vec<String>>(column).map_err(|error| refusal(&error));
+    if !row.try_get("usable").map_err(|error| refusal(&error))? {
+        return Err(refused(format!(
+            "this role may not use the schema {schema:?}: GRANT USAGE ON SCHEMA {} TO it",
+            sql::quoted(schema)
+        )));
+    }
+    if !texts("missing")?.is_empty() {
+        return Err(missing(schema));
+    }
+    let lacking = texts("lacking")?;
+    if !lacking.is_empty() {
+        return Err(refused(format!(
+            "this role may not use the tables {} of the schema {schema:?}: GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN \
+             SCHEMA {} TO it",
+            lacking.join(", "),
+            sql::quoted(schema)
+        )));
+    }
+    Ok(())
+}
+
+fn missing(schema: &str) -> LockError {
+    refused(format!(
+        "the schema {schema:?} is not there, or not complete: use migrate(true), or run the printed DDL"
+    ))
+}
+
+/// What a server says of itself.
+struct Server {
+    version: i32,
+    standby: bool,
+    read_only: bool,
+    /// The settings that this node asked for when it connected are in force.
+    configured: bool,
+    pid: i32,
+}
+
+impl Server {
+    fn of(row: &Row) -> Result<Self, tokio_postgres::Error> {
+        Ok(Self {
+            version: row.try_get("version")?,
+            standby: row.try_get("standby")?,
+            read_only: row.try_get("read_only")?,
+            configured: row.try_get("configured")?,
+            pid: row.try_get("pid")?,
+        })
+    }
+
+    /// Why it cannot coordinate, and the cure.
+    fn unfit(&self) -> Option<String> {
+        if self.version < VERSION_MIN {
+            let version = self.version / 10_000;
+            return Some(format!("the server is PostgreSQL {version}; it must be 14 or newer: upgrade it"));
+        }
+        if !self.configured {
+            return Some(format!("the settings of the connection did not reach the server: {POOLED}"));
+        }
+        if self.standby {
+            let reason = "the server is a standby, which grants locks that the primary grants too; connect to the primary \
+                          (several hosts: target_session_attrs=read-write)";
+            return Some(reason.to_owned());
+        }
+        self.read_only.then(|| format!("the session is read-only; {READ_ONLY_CURE}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIT: Server =
+        Server { version: 140_000, standby: false, read_only: false, configured: true, pid: 1 };
+
+    #[test]
+    fn a_server_that_cannot_coordinate_is_refused() {
+        let cases = [
+            (Server { version: 139_999, ..FIT }, "PostgreSQL 13; it must be 14 or newer"),
+            (Server { version: 90_624, ..FIT }, "PostgreSQL 9; it must be 14 or newer"),
+            (Server { configured: false, ..FIT }, "pooler"),
+            (Server { standby: true, ..FIT }, "standby"),
+            (Server { read_only: true, ..FIT }, "read-only"),
+        ];
+        for (server, reason) in cases {
+            let unfit = server.unfit().unwrap_or_default();
+            assert!(unfit.contains(reason), "{reason}: {unfit}");
+        }
+        assert_eq!(FIT.unfit(), None);
+    }
+}

@@ -1,0 +1,170 @@
+//! What is not a PostgreSQL server, or stands before one.
+
+// Each test binary uses its own part of it.
+#![allow(dead_code)]
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    net::{TcpListener, TcpStream, tcp::OwnedReadHalf},
+    sync::mpsc,
+};
+
+/// The type of the message that ends a turn of the server, and the offset of a startup message's parameters.
+const READY_FOR_QUERY: u8 = b'Z';
+const PARAMETERS: usize = 8;
+
+async fn listen() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    (listener, port)
+}
+
+/// A port that takes connections and never answers.
+pub(crate) async fn silent() -> u16 {
+    let (listener, port) = listen().await;
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((client, _)) = listener.accept().await {
+            kept.push(client);
+        }
+    });
+    port
+}
+
+/// A server that lets anybody in, if `welcomes`, and then answers whatever it is asked with this error.
+pub(crate) async fn refusing(welcomes: bool, code: &'static str, message: &'static str) -> u16 {
+    let (listener, port) = listen().await;
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut error = format!("SERROR\0VERROR\0C{code}\0M{message}\0\0").into_bytes();
+                let length = u32::try_from(error.len() + 4).expect("a short message");
+                error.splice(0..0, [b'E'].into_iter().chain(length.to_be_bytes()));
+                // Authentication is not needed, and it is idle.
+                const WELCOME: &[u8] = b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I";
+                startup(&mut client).await?;
+                if welcomes {
+                    client.write_all(WELCOME).await.ok()?;
+                    client.read_u8().await.ok()?;
+                }
+                client.write_all(&error).await.ok()?;
+                client.write_all(b"Z\0\0\0\x05I").await.ok()
+            });
+        }
+    });
+    port
+}
+
+/// A name that leads to one server the first time, and to another one from then on.
+pub(crate) async fn fork(first: u16, then: u16) -> u16 {
+    let (listener, port) = listen().await;
+    tokio::spawn(async move {
+        let mut server = first;
+        while let Ok((mut client, _)) = listener.accept().await {
+            let port = std::mem::replace(&mut server, then);
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+                copy_bidirectional(&mut client, &mut server).await.ok()
+            });
+        }
+    });
+    port
+}
+
+/// A pooler that does not hand on the settings that a client asks for.
+pub(crate) async fn careless_pooler(server: u16) -> u16 {
+    let (listener, port) = listen().await;
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let asked = startup(&mut client).await?;
+                let mut server = TcpStream::connect(("127.0.0.1", server)).await.ok()?;
+                server.write_all(&without_options(&asked)).await.ok()?;
+                copy_bidirectional(&mut client, &mut server).await.ok()
+            });
+        }
+    });
+    port
+}
+
+/// A pooler in transaction mode: two server processes do whatever the client asks, one after the other, and after `turns`
+/// answers of the first one the client hears the second. The server must let the client in without a password.
+pub(crate) async fn pooler(server: u16, turns: Arc<AtomicUsize>) -> u16 {
+    let (listener, port) = listen().await;
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(pool(client, server, turns.clone()));
+        }
+    });
+    port
+}
+
+async fn pool(client: TcpStream, server: u16, turns: Arc<AtomicUsize>) -> Option<()> {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut first, mut to_first) = TcpStream::connect(("127.0.0.1", server)).await.ok()?.into_split();
+    let (mut second, mut to_second) = TcpStream::connect(("127.0.0.1", server)).await.ok()?.into_split();
+    let (asked, mut repeated) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut buffer = [0; 8_192];
+        while let Ok(length @ 1..) = from_client.read(&mut buffer).await {
+            // An error: the other end has gone, and with it this one.
+            let _ = asked.send(buffer[..length].to_vec());
+            let _ = to_first.write_all(&buffer[..length]).await;
+        }
+    });
+    for turn in 0.. {
+        let of_first = answer(&mut first).await?;
+        while let Ok(bytes) = repeated.try_recv() {
+            to_second.write_all(&bytes).await.ok()?;
+        }
+        let of_second = answer(&mut second).await?;
+        let heard = if turn < turns.load(Ordering::Relaxed) { of_first } else { of_second };
+        to_client.write_all(&heard).await.ok()?;
+    }
+    None
+}
+
+/// A startup message, which is the only one without a type.
+async fn startup(client: &mut TcpStream) -> Option<Vec<u8>> {
+    let length = client.read_u32().await.ok()?;
+    let mut message = length.to_be_bytes().to_vec();
+    message.resize(usize::try_from(length).ok()?, 0);
+    client.read_exact(&mut message[4..]).await.ok()?;
+    Some(message)
+}
+
+fn without_options(startup: &[u8]) -> Vec<u8> {
+    let mut kept = startup[..PARAMETERS].to_vec();
+    let mut texts = startup[PARAMETERS..].split(|byte| *byte == 0);
+    while let (Some(key), Some(value)) = (texts.next(), texts.next()) {
+        if !key.is_empty() && key != b"options" {
+            kept.extend([key, b"\0", value, b"\0"].concat());
+        }
+    }
+    kept.push(0);
+    let length = u32::try_from(kept.len()).expect("a short message");
+    kept[..4].copy_from_slice(&length.to_be_bytes());
+    kept
+}
+
+/// What a server says until it waits for the client.
+async fn answer(server: &mut OwnedReadHalf) -> Option<Vec<u8>> {
+    let mut answer = Vec::new();
+    loop {
+        let kind = server.read_u8().await.ok()?;
+        let length = server.read_u32().await.ok()?;
+        let start = answer.len() + 5;
+        answer.push(kind);
+        answer.extend(length.to_be_bytes());
+        answer.resize(start + usize::try_from(length).ok()? - 4, 0);
+        server.read_exact(&mut answer[start..]).await.ok()?;
+        if kind == READY_FOR_QUERY {
+            return Some(answer);
+        }
+    }
+}

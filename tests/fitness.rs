@@ -1,0 +1,153 @@
+//! A node that is not fit to lead leaves the lead to another one.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use actix::{Actor, Context, Handler};
+use callsheet::{
+    Builder, Callsheet, Event, EventKind, Job, NodeId, StepDownReason,
+    schedule::{Schedule, every},
+    testkit::{SharedStore, VirtualClock, fakes::Period, simulate},
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::mpsc;
+
+mod common;
+use common::{node_with, secs};
+
+const START: &str = "2026-01-05T00:00:00Z";
+
+#[test]
+fn a_leader_whose_clock_is_far_off_leaves_the_lead_to_another_node() {
+    simulate(START, async |rig| {
+        let tick = || Job::new("tick", every(secs(1))).run(async |_| {});
+        let first = rig.node(node_with([tick()])).await;
+        rig.advance(secs(10)).await;
+        let second = rig.node(node_with([tick()])).await;
+        rig.advance(secs(10)).await;
+
+        rig.set_skew(first, TimeDelta::minutes(6));
+        rig.advance(secs(60)).await;
+
+        assert_eq!(rig.store().leader(), Some(rig.id(second)));
+        let clock_offset = |kind: &EventKind| {
+            matches!(kind, EventKind::LeadershipLost { why: StepDownReason::ClockOffset, .. })
+        };
+        assert_eq!(rig.count(clock_offset), 1);
+        assert!(rig.started("tick") >= 79, "the tick of the hand-over is made up for: {}", rig.transcript());
+
+        rig.kill(second);
+        rig.advance(secs(60)).await;
+        assert_eq!(rig.store().leader(), None, "nobody rather than one whose clock is wrong");
+        let refused = |kind: &EventKind| {
+            matches!(kind, EventKind::LeadershipUnavailable { reason }
+                if reason.contains("6min") || reason.contains("360s ahead of the store's"))
+        };
+        assert!(rig.count(refused) > 0, "{}", rig.transcript());
+
+        rig.set_skew(first, TimeDelta::minutes(-4));
+        rig.advance(secs(60)).await;
+        assert_eq!(rig.store().leader(), Some(rig.id(first)), "within the bound it leads");
+    });
+}
+
+/// A schedule that blocks its thread while it is told to.
+#[derive(Debug)]
+struct Blocking {
+    blocked: Mutex<bool>,
+    changed: Condvar,
+    asked: AtomicBool,
+}
+
+impl Blocking {
+    fn set(&self, blocked: bool) {
+        *self.blocked.lock().expect("nobody panicked") = blocked;
+        self.changed.notify_all();
+    }
+}
+
+#[derive(Debug)]
+struct Blocked(Arc<Blocking>);
+
+impl fmt::Display for Blocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a schedule that blocks its thread")
+    }
+}
+
+const PERIOD: Period = Period(TimeDelta::milliseconds(100));
+
+impl Schedule for Blocked {
+    fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.0.asked.store(true, Ordering::Relaxed);
+        let blocked = self.0.blocked.lock().expect("nobody panicked");
+        drop(self.0.changed.wait_while(blocked, |blocked| *blocked).expect("nobody panicked"));
+        PERIOD.next_after(after)
+    }
+
+    fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        PERIOD.previous_before(before)
+    }
+}
+
+/// Passes the events of a node on.
+struct Told(mpsc::UnboundedSender<EventKind>);
+
+impl Actor for Told {
+    type Context = Context<Self>;
+}
+
+impl Handler<Event> for Told {
+    type Result = ();
+
+    fn handle(&mut self, event: Event, _: &mut Self::Context) {
+        // The test is over.
+        let _ = self.0.send(event.kind);
+    }
+}
+
+async fn told(events: &mut mpsc::UnboundedReceiver<EventKind>, which: impl Fn(&EventKind) -> bool) {
+    let deadline = tokio::time::timeout(secs(60), async {
+        while !which(&events.recv().await.expect("the node runs")) {}
+    });
+    deadline.await.expect("it happens");
+}
+
+#[actix_rt::test]
+async fn a_leader_whose_threads_are_stuck_leaves_the_lead_to_another_node() {
+    let clock = VirtualClock::starting_at(Utc::now());
+    let store = SharedStore::new(clock.clone()).with_lease(secs(1));
+    let node = |builder: Builder| {
+        let (sender, events) = mpsc::unbounded_channel();
+        let backend = store.backend(NodeId::random(), clock.clone());
+        let builder = builder.arbiters(1).clock(clock.clone()).backend(backend);
+        (builder.listen(Told(sender).start()), events)
+    };
+    let job = |schedule: &Arc<Blocking>| Job::new("stuck", Blocked(schedule.clone())).run(async |_| {});
+    let fine =
+        || Blocking { blocked: Mutex::new(false), changed: Condvar::new(), asked: AtomicBool::new(false) };
+    let (stuck, free) = (Arc::new(fine()), Arc::new(fine()));
+    let (first, mut of_first) = node(Callsheet::builder().job(job(&stuck)));
+    let first = first.start().await.expect("it starts");
+    told(&mut of_first, |kind| matches!(kind, EventKind::RunStarted { .. })).await;
+    let (second, mut of_second) = node(Callsheet::builder().job(job(&free)));
+    let second = second.start().await.expect("it starts");
+
+    stuck.set(true);
+
+    let stalled =
+        |kind: &EventKind| matches!(kind, EventKind::LeadershipLost { why: StepDownReason::Stalled, .. });
+    told(&mut of_first, stalled).await;
+    told(&mut of_second, |kind| matches!(kind, EventKind::RunStarted { .. })).await;
+
+    stuck.set(false);
+    second.shutdown(Duration::ZERO).await;
+    told(&mut of_first, |kind| matches!(kind, EventKind::RunStarted { .. })).await;
+    first.shutdown(Duration::ZERO).await;
+}

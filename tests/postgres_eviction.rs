@@ -1,0 +1,202 @@
+//! A frozen leader whose connections outlive its term is succeeded all the same; nobody else's connections are touched.
+
+#[path = "common/postgres.rs"]
+mod harness;
+#[path = "common/log.rs"]
+mod log;
+
+use std::time::{Duration, Instant};
+
+use callsheet::{
+    JobName, LockKey, NodeId, RunId,
+    backend::Postgres,
+    port::{Backend, Campaign, ClaimRequest, Verdict},
+};
+use tokio::time::{sleep, timeout};
+use tokio_postgres::{Client, NoTls};
+
+use self::{
+    harness::{PASSWORD, scope, server},
+    log::Log,
+};
+
+const LEASE: Duration = Duration::from_secs(1);
+/// A net under every wait.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// The beacon of the frozen leader.
+const BEACON: i64 = -4_611_686_018_427_387_905;
+
+async fn admin() -> Client {
+    let (client, connection) = tokio_postgres::connect(&server().url(), NoTls).await.expect("a connection");
+    tokio::spawn(connection);
+    client
+}
+
+/// A node with a session.
+async fn node(scope: &str) -> Postgres {
+    let node = Postgres::new(scope, server().url()).lease(LEASE);
+    node.locker().open().await.expect("a session opens");
+    node
+}
+
+/// Plants the term of a leader that is not of this process: over since a second, or not yet.
+async fn plant_term(scope: &str, over: bool) {
+    let plant = "INSERT INTO callsheet.leader (scope, epoch, node, beacon, granted_at, expires_at)
+                 VALUES ($1, 7, gen_random_uuid(), $2, now() - interval '1 minute',
+                         now() + $3::int4 * interval '1 second')";
+    let (admin, seconds) = (admin().await, if over { -1 } else { 3_600 });
+    admin.execute(plant, &[&scope, &BEACON, &seconds]).await.expect("a row");
+}
+
+/// Takes the leadership of a scope, as a leader does.
+async fn take_leadership(client: &Client, scope: &str) {
+    let take = "SELECT pg_advisory_lock(hashtextextended('callsheet leader callsheet/' || $1, 0))";
+    client.query(take, &[&scope]).await.expect("nobody else has it");
+}
+
+async fn light_beacon(client: &Client) {
+    client.query("SELECT pg_advisory_lock($1)", &[&BEACON]).await.expect("nobody else has it");
+}
+
+async fn leads(node: &Postgres) {
+    let elector = node.elector();
+    let won = async {
+        loop {
+            match elector.campaign().await.expect("an answer") {
+                Campaign::Won(grant) => return grant.term.0,
+                Campaign::Lost { retry_in, .. } => sleep(retry_in).await,
+            }
+        }
+    };
+    let term = timeout(DEADLINE, won).await.expect("a frozen leader is succeeded");
+    assert_eq!(term, 8);
+}
+
+async fn is_ended(client: &Client) -> bool {
+    client.simple_query("SELECT").await.is_err()
+}
+
+// One beacon for all: they run one after the other.
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+#[tokio::test]
+async fn a_frozen_leaders_connections_are_ended_when_its_term_is_over() {
+    let _one = ONE_AT_A_TIME.lock().await;
+    let scope = scope("frozen");
+    let node = node(&scope).await;
+    let (session, leadership) = (admin().await, admin().await);
+    light_beacon(&session).await;
+    take_leadership(&leadership, &scope).await;
+    plant_term(&scope, true).await;
+
+    leads(&node).await;
+
+    assert!(is_ended(&leadership).await && is_ended(&session).await);
+}
+
+#[tokio::test]
+async fn the_keys_of_a_frozen_leader_are_free_once_another_leads() {
+    let _one = ONE_AT_A_TIME.lock().await;
+    let scope = scope("keys");
+    let node = node(&scope).await;
+    // Its leadership connection has ended with its lease, this one has not.
+    let session = admin().await;
+    light_beacon(&session).await;
+    plant_term(&scope, true).await;
+    let held = "INSERT INTO callsheet.names (scope, name, token, run, beacon, claimed_at, run_node, run_job)
+                VALUES ($1, 'key', 3, gen_random_uuid(), $2, now(), gen_random_uuid(), 'job')";
+    admin().await.execute(held, &[&scope, &BEACON]).await.expect("a key that is held");
+    // As long as a lease: from then on it has said nothing for too long.
+    sleep(LEASE).await;
+
+    leads(&node).await;
+
+    assert!(is_ended(&session).await);
+    let freed = async {
+        while !matches!(claim(&node).await, Verdict::Granted { lost: Some(_), .. }) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(DEADLINE, freed).await.expect("the key can be taken over");
+}
+
+async fn claim(node: &Postgres) -> Verdict {
+    let run = RunId::from(NodeId::random().as_uuid());
+    let (job, key) = (JobName::new("job").expect("a name"), LockKey::new("key").expect("a key"));
+    let claim = ClaimRequest { job, key, run, tick: None, settle: false };
+    node.locker().claim(&[claim]).await.expect("an answer").pop().expect("one verdict")
+}
+
+#[tokio::test]
+async fn a_leader_whose_term_is_not_over_is_left_alone() {
+    let _one = ONE_AT_A_TIME.lock().await;
+    let scope = scope("alive");
+    let node = node(&scope).await;
+    let (session, leadership) = (admin().await, admin().await);
+    light_beacon(&session).await;
+    take_leadership(&leadership, &scope).await;
+    plant_term(&scope, false).await;
+    let loses = async || {
+        let campaign = node.elector().campaign().await.expect("an answer");
+        assert!(matches!(campaign, Campaign::Lost { leader: Some(_), .. }), "{campaign:?}");
+    };
+
+    // Until the leader has said nothing for two leases.
+    let planted_at = Instant::now();
+    while planted_at.elapsed() < 2 * LEASE {
+        loses().await;
+    }
+    assert!(!is_ended(&leadership).await);
+    // It loses the lock, but not its term.
+    drop(leadership);
+    loses().await;
+    assert!(!is_ended(&session).await);
+}
+
+#[tokio::test]
+async fn a_node_that_lost_only_its_term_keeps_its_session() {
+    let _one = ONE_AT_A_TIME.lock().await;
+    let scope = scope("deposed");
+    let node = node(&scope).await;
+    let session = admin().await;
+    light_beacon(&session).await;
+    plant_term(&scope, true).await;
+    sleep(LEASE).await;
+    // A heartbeat.
+    session.simple_query("SELECT").await.expect("an answer");
+
+    leads(&node).await;
+
+    assert!(!is_ended(&session).await);
+}
+
+#[tokio::test]
+async fn who_may_not_end_a_frozen_leader_says_which_right_is_missing() {
+    let _one = ONE_AT_A_TIME.lock().await;
+    let log = Log::keep();
+    let scope = scope("no-right");
+    let leader = admin().await;
+    let powerless = format!(
+        "CREATE ROLE powerless LOGIN PASSWORD '{PASSWORD}';
+         GRANT USAGE ON SCHEMA callsheet TO powerless;
+         GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA callsheet TO powerless"
+    );
+    // The schema is there once a node was.
+    node(&scope).await.locker().close().await;
+    leader.batch_execute(&powerless).await.expect("a role");
+    let url = server().url().replace("callsheet:", "powerless:");
+    let node = Postgres::new(&scope, url).migrate(false).lease(LEASE);
+    node.locker().open().await.expect("a session opens");
+    light_beacon(&leader).await;
+    take_leadership(&leader, &scope).await;
+    plant_term(&scope, true).await;
+
+    let planted_at = Instant::now();
+    while planted_at.elapsed() < 3 * LEASE {
+        let campaign = node.elector().campaign().await.expect("an answer");
+        assert!(matches!(campaign, Campaign::Lost { leader: None, .. }), "{campaign:?}");
+    }
+
+    assert!(!is_ended(&leader).await);
+    assert_eq!(log.text().matches("grant pg_signal_backend to this role").count(), 1, "{}", log.text());
+}

@@ -1,0 +1,137 @@
+//! How the schema comes to the server: by a node, or by the printed statements, or first one and then the other.
+
+#[path = "common/postgres.rs"]
+mod harness;
+
+use std::time::Duration;
+
+use callsheet::{
+    Callsheet, Job,
+    backend::Postgres,
+    port::{Backend, Campaign},
+    schedule::every,
+};
+use tokio::{sync::mpsc, time::timeout};
+use tokio_postgres::{Client, NoTls};
+
+use self::harness::{PASSWORD, scope, server};
+
+/// A net under every wait.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
+    tokio::spawn(connection);
+    client
+}
+
+async fn admin() -> Client {
+    connect(&server().url()).await
+}
+
+/// The URL of another role of the same password.
+fn url_of(role: &str) -> String {
+    server().url().replace("callsheet:", &format!("{role}:"))
+}
+
+async fn opens(backend: &Postgres) {
+    backend.locker().open().await.expect("a session opens");
+}
+
+/// What is in a schema, in words that do not name it.
+async fn contents(schema: &str) -> Vec<String> {
+    let contents = "
+        SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable, column_default)
+        FROM information_schema.columns WHERE table_schema = $1
+        UNION ALL SELECT replace(indexdef, $1, '') FROM pg_indexes WHERE schemaname = $1
+        UNION ALL SELECT concat_ws(' ', relname, reloptions) FROM pg_class
+        WHERE relnamespace = $1::text::regnamespace AND relkind = 'r'
+        UNION ALL SELECT conname || pg_get_constraintdef(oid) FROM pg_constraint
+        WHERE connamespace = $1::text::regnamespace
+        ORDER BY 1";
+    let admin = admin().await;
+    let mut lines: Vec<String> =
+        admin.query(contents, &[&schema]).await.expect("an answer").iter().map(|row| row.get(0)).collect();
+    let steps =
+        format!("SELECT concat_ws(' ', version, name, checksum) FROM {schema}.migrations ORDER BY version");
+    lines
+        .extend(admin.query(&steps, &[]).await.expect("an answer").iter().map(|row| row.get::<_, String>(0)));
+    lines
+}
+
+#[tokio::test]
+async fn the_printed_statements_make_what_a_node_makes_and_make_it_once() {
+    let by_node = Postgres::new(scope("made"), server().url()).schema("made_by_node");
+    opens(&by_node).await;
+    let printed = Postgres::new("any", "").schema("made_by_hand").ddl();
+    let admin = admin().await;
+    admin.batch_execute(&printed).await.expect("it is made");
+
+    let made = contents("made_by_node").await;
+    assert_eq!(contents("made_by_hand").await, made);
+    assert!(made.len() > 20, "{made:?}");
+    let again = admin.batch_execute(&printed).await.expect_err("it is there");
+    assert!(again.as_db_error().is_some_and(|error| error.message().contains("already exists")), "{again:?}");
+    admin.batch_execute("ROLLBACK").await.expect("nothing is left open");
+    assert_eq!(contents("made_by_hand").await, made);
+}
+
+#[tokio::test]
+async fn a_role_with_rights_on_the_tables_alone_works_on_what_another_role_made_and_goes_on_migrating() {
+    let roles = format!(
+        "CREATE ROLE keeper LOGIN PASSWORD '{PASSWORD}';
+         CREATE ROLE worker LOGIN PASSWORD '{PASSWORD}';
+         GRANT CREATE ON DATABASE postgres TO keeper"
+    );
+    admin().await.batch_execute(&roles).await.expect("roles");
+    let keeper = connect(&url_of("keeper")).await;
+    let printed = Postgres::new("any", "").schema("kept").ddl();
+    let grants = printed
+        .lines()
+        .filter_map(|line| line.strip_prefix("--   GRANT"))
+        .map(|grant| format!("GRANT{grant}"));
+    let grants: String = grants.collect::<String>().replace("<role>", "worker");
+    keeper.batch_execute(&printed).await.expect("it is made");
+    keeper.batch_execute(&grants).await.expect("rights are given");
+    let (ran, mut runs) = mpsc::unbounded_channel();
+    let job = Job::new("tick", every(Duration::from_millis(100))).run_with(ran, async |_, ran| {
+        let _ = ran.send(());
+    });
+
+    let scope = scope("worker");
+    let worker = Postgres::new(&scope, url_of("worker")).schema("kept").migrate(false);
+    let jobs = Callsheet::builder().backend(worker).job(job).start().await.expect("it starts");
+    timeout(DEADLINE, runs.recv()).await.expect("it runs").expect("jobs run");
+    jobs.shutdown(Duration::from_secs(5)).await;
+
+    let before = contents("kept").await;
+    opens(&Postgres::new(&scope, url_of("keeper")).schema("kept")).await;
+    assert_eq!(contents("kept").await, before);
+    let cursors = admin().await.query("SELECT FROM kept.names", &[]).await.expect("an answer");
+    assert_eq!(cursors.len(), 1, "the job is still known");
+}
+
+#[tokio::test]
+async fn an_older_node_beside_a_newer_one_leaves_its_schema_alone() {
+    let scope = scope("newer");
+    opens(&Postgres::new(&scope, server().url()).schema("newer")).await;
+    let newer = "ALTER TABLE newer.names ADD COLUMN note text;
+                 CREATE TABLE newer.notes (note text);
+                 INSERT INTO newer.migrations VALUES (999, 'notes', '2030-01-01T00:00:00Z', '1')";
+    admin().await.batch_execute(newer).await.expect("it is changed");
+    let before = contents("newer").await;
+
+    let older = Postgres::new(&scope, server().url()).schema("newer");
+    opens(&older).await;
+    let campaign = older.elector().campaign().await.expect("an answer");
+
+    assert!(matches!(campaign, Campaign::Won(_)), "{campaign:?}");
+    assert_eq!(contents("newer").await, before);
+}
+
+#[tokio::test]
+async fn a_schema_may_have_the_name_of_a_word_of_the_language() {
+    for schema in ["user", "1st"] {
+        opens(&Postgres::new(scope("quoted"), server().url()).schema(schema)).await;
+    }
+}
