@@ -314,17 +314,19 @@ async fn a_node_does_not_steal_from_itself() {
 #[tokio::test]
 async fn overlapping_batches_of_three_nodes_neither_rob_nor_deadlock() {
     const KEYS: usize = 40;
-    const ROUNDS: usize = 60;
+    /// Of each node: none starves.
+    const GRANTS: usize = 800;
     let cluster = PostgresCluster::new("overlapping").await;
     let held = Mutex::new(HashSet::new());
     let nodes = [cluster.open().await, cluster.open().await, cluster.open().await];
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
 
-    let granted = join_all(nodes.iter().enumerate().map(|(nth, node)| {
+    let all_done = join_all(nodes.iter().enumerate().map(|(nth, node)| {
         let held = &held;
         async move {
-            let mut granted = 0;
-            for round in 0..ROUNDS {
+            let (mut granted, mut round) = (0, 0);
+            while granted < GRANTS {
+                round += 1;
                 let mut batch: Vec<_> = (0..KEYS).map(|key| manual(&format!("key-{key}"))).collect();
                 // Each node in an order of its own.
                 batch.rotate_left((nth * 13 + round) % KEYS);
@@ -354,12 +356,10 @@ async fn overlapping_batches_of_three_nodes_neither_rob_nor_deadlock() {
                 }
                 node.complete(ends).await;
             }
-            granted
         }
-    }))
-    .await;
+    }));
+    tokio::time::timeout(Duration::from_secs(120), all_done).await.expect("every node gets its share");
 
-    assert!(granted.iter().sum::<usize>() >= ROUNDS * KEYS, "{granted:?}");
     assert_eq!(cluster.admin.query_one(deadlocks, &[]).await.expect("an answer").get::<_, i64>(0), 0);
 }
 

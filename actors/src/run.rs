@@ -139,7 +139,7 @@ pub struct Run(Arc<Parts>);
 pub(crate) struct Parts {
     pub(crate) id: RunId,
     pub(crate) job: JobName,
-    pub(crate) lock_key: LockKey,
+    pub(crate) key: LockKey,
     pub(crate) origin: Origin,
     pub(crate) attempt: u32,
     pub(crate) term: Option<Term>,
@@ -170,9 +170,9 @@ impl Run {
         &self.0.job
     }
 
-    /// What the run excludes while it is in progress.
+    /// The lock key: what the run excludes while it is in progress.
     pub fn lock_key(&self) -> &LockKey {
-        &self.0.lock_key
+        &self.0.key
     }
 
     /// Why there is a run.

@@ -30,7 +30,7 @@ pub trait Guard {
     /// between. So call it before, or after, the writes, but in their transaction, and keep that one short.
     ///
     /// The transaction is one of tokio-postgres, or what derefs to it, as that of a pool does. Its role needs `USAGE` of the
-    /// schema, and `SELECT` and `UPDATE` on its table `names`. The answer takes one round trip, and a few
+    /// schema, and `SELECT` and `UPDATE` on `names`. The answer takes one round trip, and a few
     /// milliseconds more while a claim of the key is under way; other bounds are those of the application's connection.
     ///
     /// It is **not** a guard for effects outside of the database, nor against what a run did before it lost its key.

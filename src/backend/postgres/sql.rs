@@ -355,15 +355,17 @@ UNION ALL
 SELECT ord, EXISTS (SELECT FROM runs r WHERE r.run = d.run AND r.token = d.token AND r.outcome <> 'lost')
 FROM decided d WHERE NOT now";
 
-/// Whether a run ($3) of a scope ($1) holds its key ($2) under a token ($4): one row, or none. For a connection of the application,
-/// so names are qualified.
+/// Whether a run ($3) of a scope ($1) holds its key ($2) under a token ($4): one row, or none. For a connection of the
+/// application, so names are qualified.
 ///
-/// Locks the key's row for share until the application's transaction ends: claims skip it, ends wait for it, so the key
-/// changes hands before or after that transaction, never in between. Waits for a claim that has the row locked. Not for
-/// key share: that is compatible with an update of the row.
+/// Locks the key's row for key share until the application's transaction ends: claims and ends, which lock it for update
+/// before they change it, skip it, so the key changes hands before or after that transaction, never in between; its job's
+/// cursor moves on. Waits for a claim or an end that has the row locked.
 pub(super) fn guard(schema: &str) -> String {
     let schema = quoted(schema);
-    format!("SELECT FROM {schema}.names WHERE scope = $1 AND name = $2 AND run = $3 AND token = $4 FOR SHARE")
+    format!(
+        "SELECT FROM {schema}.names WHERE scope = $1 AND name = $2 AND run = $3 AND token = $4 FOR KEY SHARE"
+    )
 }
 
 /// A name may be a word of the language.

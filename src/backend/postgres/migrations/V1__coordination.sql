@@ -64,3 +64,10 @@ CREATE TABLE runs (
     outcome text NOT NULL,
     PRIMARY KEY (run, token)
 );
+
+-- Every run, for whoever looks: those that ended, and those that are open, without an end and an outcome.
+CREATE VIEW all_runs AS
+SELECT run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome FROM runs
+UNION ALL
+SELECT run, token, claimed_at, NULL, fire_time, run_term, run_node, scope, run_job, name, NULL
+FROM names WHERE run IS NOT NULL;
