@@ -201,7 +201,7 @@ impl Engine {
                 sender.send_replace(Some(report));
             })
             .map_err(StartError::Threads)?;
-        let supervisor = started.await.unwrap_or(Err(StartError::Died))?;
+        let supervisor = started.await.unwrap_or(Err(StartError::Died))?.disarm();
         Ok(Self { supervisor, stopped })
     }
 }
@@ -209,7 +209,7 @@ impl Engine {
 /// The engine's own thread, from start to end.
 fn run_threads(
     options: EngineOptions,
-    ready: oneshot::Sender<Result<Addr<SupervisorActor>, StartError>>,
+    ready: oneshot::Sender<Result<StopOnDrop, StartError>>,
 ) -> ShutdownReport {
     let system = System::new();
     // Outside async code, where a runtime can be dropped if another one cannot be made.
@@ -224,10 +224,8 @@ fn run_threads(
     let report = system.block_on(async {
         match start_actors(options, threads).await {
             Ok((supervisor, over)) => {
-                if ready.send(Ok(supervisor.clone())).is_err() {
-                    // Nobody waits for it any more, so nobody could ever stop it.
-                    supervisor.do_send(Shutdown { deadline: Duration::ZERO });
-                }
+                // If nobody waits for it, or gives up before he has read it, nobody could ever stop the engine.
+                let _ = ready.send(Ok(StopOnDrop(Some(supervisor))));
                 let report = over.await.unwrap_or_default();
                 for _ in 0..LAST_TURNS {
                     // Tasks of this thread still answer those who asked for the shutdown by message.
@@ -351,7 +349,7 @@ async fn start_actors(
         meters,
         spawner: threads.spawner,
         placement: threads.placement,
-        asks: Mutex::default(),
+        asks: Mutex::new(Some(Vec::new())),
         local_bodies: threads.local_bodies,
         run_extension: backend.run_extension(),
         lock: OnceLock::new(),
@@ -407,10 +405,7 @@ async fn start_actors(
         add_first(&supervisor, jobs).await
     };
     match settled.await {
-        Ok(()) => {
-            given_up.disarm();
-            Ok((supervisor, over))
-        }
+        Ok(()) => Ok((given_up.disarm(), over)),
         Err(error) => {
             // Nothing runs yet; an error means that nothing is left to stop.
             let _ = supervisor.send(Shutdown { deadline: Duration::ZERO }).await;
@@ -423,8 +418,8 @@ async fn start_actors(
 struct StopOnDrop(Option<Addr<SupervisorActor>>);
 
 impl StopOnDrop {
-    fn disarm(mut self) {
-        self.0 = None;
+    fn disarm(mut self) -> Addr<SupervisorActor> {
+        self.0.take().expect("invariant: it is disarmed once")
     }
 }
 

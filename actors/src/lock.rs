@@ -605,6 +605,10 @@ impl Actor for LockActor {
         ctx.spawn(Rounds { under_way: None });
         self.open_session(ctx);
     }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.node.close_asks();
+    }
 }
 
 impl Handler<TakeAsks> for LockActor {

@@ -38,8 +38,8 @@ pub(crate) struct Node {
     pub(crate) meters: Arc<Meters>,
     pub(crate) spawner: Arc<dyn Spawner>,
     pub(crate) placement: Placement,
-    /// What the jobs ask of the lock actor, on its way there.
-    pub(crate) asks: Mutex<Vec<Ask>>,
+    /// What the jobs ask of the lock actor, on its way there; `None` once it has stopped.
+    pub(crate) asks: Mutex<Option<Vec<Ask>>>,
     pub(crate) local_bodies: LocalBodies,
     pub(crate) run_extension: Option<Arc<dyn Any + Send + Sync>>,
     pub(crate) lock: OnceLock<Addr<LockActor>>,
@@ -68,17 +68,25 @@ impl Node {
 
     /// Asks the lock actor. Waking its thread up is what costs most, so only the first one of many does.
     pub(crate) fn ask(&self, ask: Ask) {
-        let mut asks = self.asks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.asks.lock().unwrap_or_else(PoisonError::into_inner);
+        // What nobody takes any more must not be kept: it holds its job, and the job holds this node.
+        let Some(asks) = open.as_mut() else { return };
         asks.push(ask);
         let first = asks.len() == 1;
-        drop(asks);
+        drop(open);
         if first {
             self.lock().do_send(TakeAsks);
         }
     }
 
     pub(crate) fn take_asks(&self) -> Vec<Ask> {
-        mem::take(&mut *self.asks.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut open = self.asks.lock().unwrap_or_else(PoisonError::into_inner);
+        open.as_mut().map(mem::take).unwrap_or_default()
+    }
+
+    /// Takes no more asks.
+    pub(crate) fn close_asks(&self) {
+        drop(self.asks.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     pub(crate) fn lock(&self) -> &Addr<LockActor> {

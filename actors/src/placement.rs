@@ -37,14 +37,32 @@ impl Home {
         }
         drop(letters);
         let home = self.clone();
-        if !self.arbiter.spawn_fn(move || home.take().into_iter().for_each(Letter::deliver)) {
-            // The thread is gone: they come back to the supervisor.
-            drop(self.take());
-        }
+        let delivery = Delivery(Some(home));
+        // If the thread is gone, or goes before it comes to this, they come back to the supervisor.
+        self.arbiter.spawn_fn(move || delivery.make());
     }
 
     fn take(&self) -> Vec<Letter> {
         mem::take(&mut *self.letters.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A delivery under way. Dropped before it was made, it drops the letters: they hold their jobs, and the jobs hold this node.
+struct Delivery(Option<Arc<Home>>);
+
+impl Delivery {
+    fn make(mut self) {
+        if let Some(home) = self.0.take() {
+            home.take().into_iter().for_each(Letter::deliver);
+        }
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if let Some(home) = self.0.take() {
+            drop(home.take());
+        }
     }
 }
 
