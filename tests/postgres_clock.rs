@@ -62,7 +62,7 @@ fn is_about(ahead: TimeDelta, secs: i64) -> bool {
 #[tokio::test]
 async fn a_session_measures_how_far_the_clock_is_and_heartbeats_notice_a_step() {
     let clock = Wrong::by(600);
-    let backend = Postgres::new(scope("clock"), server().url()).lease(Duration::from_secs(1));
+    let backend = Postgres::new(scope("clock"), server().url());
     backend.set_clock(Arc::new(clock.clone()));
     let locker = backend.locker();
 

@@ -308,7 +308,7 @@ async fn a_pooler_that_changes_the_server_process_is_noticed_at_once_or_by_a_hea
     let port = impostor::pooler(server().port(), turns.clone()).await;
     let backend = || {
         let url = format!("postgres://trusted@127.0.0.1:{port}/postgres");
-        Postgres::new(scope("pooled"), url).schema("pooled").migrate(false).lease(Duration::from_secs(1))
+        Postgres::new(scope("pooled"), url).schema("pooled").migrate(false)
     };
     let changed = "the server process changed under the connection: a pooler stands between, which may hand each \
                    transaction to another process; connect to the server itself";

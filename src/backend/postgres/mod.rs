@@ -87,6 +87,11 @@ pub struct Postgres {
 
 impl Postgres {
     /// A node of a scope. Nothing is checked or opened before [`start`](crate::Builder::start).
+    ///
+    /// The scope has 1 to 100 bytes. The URL is one of libpq, `postgres://user:password@host:5432/database?sslmode=…`, or its
+    /// keys and values, `host=… user=…`; it is never shown. Of libpq's parameters those of
+    /// [`tokio_postgres::Config`](https://docs.rs/tokio-postgres/latest/tokio_postgres/config/struct.Config.html) are known,
+    /// and those of [encryption](Self#encryption).
     pub fn new(scope: impl Into<String>, url: impl AsRef<str>) -> Self {
         Self::with(Settings::new(scope.into(), url.as_ref()))
     }
