@@ -237,7 +237,8 @@ WITH term AS MATERIALIZED (
     SELECT beacon, pg_try_advisory_xact_lock_shared(beacon) AS dead
     FROM (SELECT DISTINCT beacon FROM found WHERE beacon <> $2) AS others
 ), decided AS MATERIALIZED (
-    SELECT f.*,
+    -- One instant for a run that is lost and the one that takes its key: they do not overlap.
+    SELECT f.*, clock_timestamp() AS decided_at,
         CASE
             -- Asked again after a reply was lost.
             WHEN f.run = f.holder AND f.beacon = $2 THEN 'again'
@@ -258,7 +259,7 @@ WITH term AS MATERIALIZED (
             $moved,
             ", taken AS (
     UPDATE names n
-    SET token = d.token + 1, run = d.run, beacon = $2, claimed_at = clock_timestamp(), run_node = $3,
+    SET token = d.token + 1, run = d.run, beacon = $2, claimed_at = d.decided_at, run_node = $3,
         run_job = d.job, run_term = d.term, fire_time = d.fire_time",
             $cursor,
             "
@@ -268,7 +269,7 @@ WITH term AS MATERIALIZED (
     RETURNING d.*
 ), lost AS (
     INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
-    SELECT holder, token, claimed_at, clock_timestamp(), run_fire_time, run_term, run_node, $1, run_job, key, 'lost'
+    SELECT holder, token, claimed_at, decided_at, run_fire_time, run_term, run_node, $1, run_job, key, 'lost'
     FROM taken WHERE holder IS NOT NULL
 )
 SELECT ord, verdict, token + 1 AS token, holder AS run, NULL::timestamptz AS cursor, NULL::int8 AS epoch,
