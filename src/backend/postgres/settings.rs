@@ -205,6 +205,7 @@ impl Settings {
         set("enable_seqscan", &"off");
         set("enable_bitmapscan", &"off");
         set("enable_mergejoin", &"off");
+        set("enable_hashjoin", &"off");
         set("jit", &"off");
         options
     }

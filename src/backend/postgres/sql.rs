@@ -12,8 +12,10 @@
 //! re-entrant, so a session would take itself for dead and steal from itself. The probe is *shared*, or two probers would
 //! each take the other's probe for the owner.
 //!
-//! Statements join what is asked with rows that an index finds, and nothing else: a plan is made before it is known how much is
-//! asked, so that a join of two parts of a statement would become a nested loop (60 ms for a batch of 512).
+//! Plans are made once, perhaps while the tables are empty, and must stay good. So rows are looked up one by one in the order
+//! of their names, by `LATERAL` queries that lock and therefore cannot be turned round: a plain join read every name of the
+//! scope for each batch. And nothing is joined but what is asked with rows that an index or a place finds: a join of two
+//! parts of a statement would become a nested loop (60 ms for a batch of 512).
 //!
 //! `READ COMMITTED` is taken for granted: a row that was locked is read again as it is then. What changes one row only finds
 //! it again by its place (`ctid`), not by a second look into the index. If somebody changed the row after this statement
@@ -145,9 +147,10 @@ WITH term AS MATERIALIZED (
     -- A new or changed job owes ticks only from now on.
     SELECT a.job, a.schedule, a.term,
            n.cursor IS NULL OR n.withdrawn OR n.schedule IS DISTINCT FROM a.schedule AS anew
-    FROM asked a JOIN names n ON n.scope = $1 AND n.name = a.job
-    WHERE a.led
-    ORDER BY n.name FOR NO KEY UPDATE OF n SKIP LOCKED
+    FROM (SELECT * FROM asked WHERE led ORDER BY job COLLATE \"C\") AS a
+    CROSS JOIN LATERAL (
+        SELECT * FROM names WHERE scope = $1 AND name = a.job FOR NO KEY UPDATE SKIP LOCKED
+    ) AS n
 ), marked AS (
     UPDATE names n
     SET term = f.term,
@@ -188,9 +191,12 @@ WITH term AS MATERIALIZED (
     SELECT epoch FROM leader WHERE scope = $1 AND epoch = $3 FOR SHARE
 ), found AS MATERIALIZED (
     SELECT n.name
-    FROM unnest($2::text[]) AS a (job) JOIN names n ON n.scope = $1 AND n.name = a.job
-    WHERE NOT n.withdrawn AND EXISTS (SELECT FROM term)
-    ORDER BY n.name FOR NO KEY UPDATE OF n SKIP LOCKED
+    FROM (
+        SELECT * FROM unnest($2::text[]) AS a (job) WHERE EXISTS (SELECT FROM term) ORDER BY job COLLATE \"C\"
+    ) AS a
+    CROSS JOIN LATERAL (
+        SELECT * FROM names WHERE scope = $1 AND name = a.job AND NOT withdrawn FOR NO KEY UPDATE SKIP LOCKED
+    ) AS n
 )
 UPDATE names n SET withdrawn = true FROM found f WHERE n.scope = $1 AND n.name = f.name";
 
@@ -231,7 +237,8 @@ WITH term AS MATERIALIZED (
     SELECT beacon, pg_try_advisory_xact_lock_shared(beacon) AS dead
     FROM (SELECT DISTINCT beacon FROM found WHERE beacon <> $2) AS others
 ), decided AS MATERIALIZED (
-    SELECT f.*,
+    -- One instant for a run that is lost and the one that takes its key: they do not overlap.
+    SELECT f.*, clock_timestamp() AS decided_at,
         CASE
             -- Asked again after a reply was lost.
             WHEN f.run = f.holder AND f.beacon = $2 THEN 'again'
@@ -252,7 +259,7 @@ WITH term AS MATERIALIZED (
             $moved,
             ", taken AS (
     UPDATE names n
-    SET token = d.token + 1, run = d.run, beacon = $2, claimed_at = clock_timestamp(), run_node = $3,
+    SET token = d.token + 1, run = d.run, beacon = $2, claimed_at = d.decided_at, run_node = $3,
         run_job = d.job, run_term = d.term, fire_time = d.fire_time",
             $cursor,
             "
@@ -262,7 +269,7 @@ WITH term AS MATERIALIZED (
     RETURNING d.*
 ), lost AS (
     INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
-    SELECT holder, token, claimed_at, clock_timestamp(), run_fire_time, run_term, run_node, $1, run_job, key, 'lost'
+    SELECT holder, token, claimed_at, decided_at, run_fire_time, run_term, run_node, $1, run_job, key, 'lost'
     FROM taken WHERE holder IS NOT NULL
 )
 SELECT ord, verdict, token + 1 AS token, holder AS run, NULL::timestamptz AS cursor, NULL::int8 AS epoch,
@@ -290,8 +297,10 @@ pub(super) const CLAIM: &str = claim!(
     found: "found AS MATERIALIZED (
     SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.token, n.run AS holder, n.beacon, n.claimed_at,
            n.run_node, n.run_job, n.run_term, n.fire_time AS run_fire_time, n.ctid AS place
-    FROM asked a JOIN names n ON n.scope = $1 AND n.name = a.key
-    ORDER BY n.name FOR UPDATE OF n SKIP LOCKED
+    FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
+    CROSS JOIN LATERAL (
+        SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR UPDATE SKIP LOCKED
+    ) AS n
 )",
     moved: "",
     cursor: ", cursor = coalesce(d.fire_time, n.cursor),
@@ -304,13 +313,13 @@ pub(super) const CLAIM: &str = claim!(
 pub(super) const CLAIM_WITH_KEY: &str = claim!(
     found: "job_rows AS MATERIALIZED (
     SELECT a.*, n.cursor, n.cursor_run, n.withdrawn
-    FROM asked a JOIN names n ON n.scope = $1 AND n.name = a.job
-    ORDER BY n.name FOR UPDATE OF n SKIP LOCKED
+    FROM (SELECT * FROM asked ORDER BY job COLLATE \"C\") AS a
+    CROSS JOIN LATERAL (SELECT * FROM names WHERE scope = $1 AND name = a.job FOR UPDATE SKIP LOCKED) AS n
 ), found AS MATERIALIZED (
     SELECT j.*, n.token, n.run AS holder, n.beacon, n.claimed_at,
            n.run_node, n.run_job, n.run_term, n.fire_time AS run_fire_time
-    FROM job_rows j JOIN names n ON n.scope = $1 AND n.name = j.key
-    ORDER BY n.name FOR UPDATE OF n SKIP LOCKED
+    FROM (SELECT * FROM job_rows ORDER BY key COLLATE \"C\") AS j
+    CROSS JOIN LATERAL (SELECT * FROM names WHERE scope = $1 AND name = j.key FOR UPDATE SKIP LOCKED) AS n
 )",
     moved: ", moved AS (
     UPDATE names n SET cursor = d.fire_time, cursor_run = d.run
@@ -335,9 +344,14 @@ pub(super) const COMPLETE: &str = "
 WITH found AS MATERIALIZED (
     SELECT a.*, n.token AS newest, n.run AS holder, n.beacon, n.claimed_at, n.run_node, n.run_job, n.run_term, n.fire_time,
            n.ctid AS place
-    FROM unnest($3::text[], $4::uuid[], $5::int8[], $6::text[]) WITH ORDINALITY AS a (key, run, token, outcome, ord)
-    JOIN names n ON n.scope = $1 AND n.name = a.key
-    ORDER BY n.name FOR UPDATE OF n SKIP LOCKED
+    FROM (
+        SELECT * FROM unnest($3::text[], $4::uuid[], $5::int8[], $6::text[])
+        WITH ORDINALITY AS a (key, run, token, outcome, ord)
+        ORDER BY key COLLATE \"C\"
+    ) AS a
+    CROSS JOIN LATERAL (
+        SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR UPDATE SKIP LOCKED
+    ) AS n
 ), decided AS MATERIALIZED (
     SELECT f.*, f.holder IS NOT DISTINCT FROM f.run AND f.newest = f.token AND f.beacon = $2 AS now FROM found f
 ), freed AS (
@@ -382,11 +396,15 @@ WITH term AS MATERIALIZED (
     SELECT epoch, expires_at FROM leader WHERE scope = $1 FOR SHARE
 ), found AS MATERIALIZED (
     SELECT a.*, n.cursor, n.withdrawn
-    FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::int8[])
-    WITH ORDINALITY AS a (job, expected, until, term, ord)
-    JOIN names n ON n.scope = $1 AND n.name = a.job
-    WHERE (SELECT count(*) FROM term) >= 0
-    ORDER BY n.name FOR NO KEY UPDATE OF n SKIP LOCKED
+    FROM (
+        SELECT * FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::int8[])
+        WITH ORDINALITY AS a (job, expected, until, term, ord)
+        WHERE (SELECT count(*) FROM term) >= 0
+        ORDER BY job COLLATE \"C\"
+    ) AS a
+    CROSS JOIN LATERAL (
+        SELECT * FROM names WHERE scope = $1 AND name = a.job FOR NO KEY UPDATE SKIP LOCKED
+    ) AS n
 ), decided AS MATERIALIZED (
     SELECT f.*,
         CASE
