@@ -3,5 +3,5 @@
 pub use crate::{
     AddJob, AddJobs, Callsheet, Event, EventKind, Fires, Job, ListJobs, Misfire, OnLost, Overlap, RemoveJobs,
     Run, RunError, RunResult, Selector, TriggerJob,
-    schedule::{at, cron, every},
+    schedule::{at, cron, daily, every, monthly, weekly},
 };

@@ -55,11 +55,11 @@ pub enum Gap {
 }
 
 impl Gap {
-    /// As listings write it.
+    /// As listings and data write it.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Shift => "shift",
-            Self::AfterGap => "after",
+            Self::AfterGap => "after_gap",
             Self::Skip => "skip",
         }
     }
@@ -123,7 +123,7 @@ pub enum Fold {
 }
 
 impl Fold {
-    /// As listings write it.
+    /// As listings and data write it.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::First => "first",

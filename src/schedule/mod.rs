@@ -2,16 +2,28 @@
 //!
 //! | constructor | fires |
 //! |---|---|
-//! | [`cron`] | at the civil times of a five-field cron expression, in a time zone |
+//! | [`cron`] | at the civil times of a cron expression: five fields, six with seconds, seven with years |
 //! | [`every`] | once in every period, counted from an anchor that is the same on every node |
+//! | [`random`] | at random, with a shortest and a longest interval |
+//! | [`daily`], [`weekly`], [`monthly`] | at times of the day, on some days of every nth day, week or month |
 //! | [`at`] | at one instant, or at each of a list |
+//! | [`any`], [`Definition::or`] | when one of several schedules does |
+//! | [`custom`] | when a [`Schedule`] of the application says so |
+//!
+//! All of them can leave out a [`calendar`] ([`except`](Definition::except)), start and end
+//! ([`starting_at`](Definition::starting_at), [`until`](Definition::until)), and be spread
+//! ([`jitter`](Definition::jitter)).
 //!
 //! A schedule is a pure rule: it answers the same on every node and after every restart, in whole milliseconds. The
 //! constructors never fail; what they are given is checked when the job is added (all faults of all jobs are
-//! reported together), or early by `check()`.
+//! reported together), or early by [`check()`](Definition::check).
 //!
-//! Civil times (cron) become instants through one resolver, whose treatment of the hours that daylight saving time
-//! removes and repeats is a stated policy: [`Gap`] and [`Fold`].
+//! Civil times become instants through one resolver, whose treatment of the hours that daylight saving time removes and
+//! repeats is a stated policy: [`Gap`] and [`Fold`]. [`describe()`](Definition::describe),
+//! [`preview()`](Definition::preview) and [`lint()`](Definition::lint) tell people what a definition means.
+//!
+//! The rules of time zones end with the year 2099: later fire times use the last known offset. A zone keeps a table in
+//! memory, of about 10 KiB, from its first use on.
 //!
 //! ```
 //! use callsheet::schedule::{IntoSchedule, Schedule, cron};
@@ -29,26 +41,54 @@
 //! # }
 //! ```
 
+mod any;
 mod at;
+mod calendar;
 mod civil;
 mod cron;
+mod daily;
+mod days;
+mod definition;
+mod describe;
 mod dst;
 mod duration;
 mod every;
 mod expression;
 mod field;
+mod given;
+mod hash;
 mod instant;
+mod lint;
+mod month;
+mod monthly;
 mod normal;
 mod pattern;
+mod preview;
+mod random;
+mod recurring;
 mod source;
+mod tree;
+mod weekly;
 mod zone;
 
 pub use callsheet_actors::port::{IntoSchedule, Schedule};
+pub use chrono::Weekday;
 
 pub use self::{
-    at::{At, IntoInstants, at},
+    any::{Any, any},
+    at::{At, at},
+    calendar::{Calendar, calendar},
     cron::{Cron, cron},
+    daily::{Daily, daily},
+    definition::{Anchored, Civil, CustomKind, Definition, Kind, custom},
     dst::{Fold, Gap},
     duration::parse_duration,
     every::{Every, every},
+    given::{Given, IntoGiven, Readable},
+    lint::Warning,
+    monthly::{Monthly, monthly},
+    preview::{Note, PREVIEW_MAX, Preview, PreviewLine},
+    random::{Random, random},
+    tree::EXCLUDED_MAX,
+    weekly::{Weekly, weekly},
 };
