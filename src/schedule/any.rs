@@ -13,7 +13,7 @@ const MEMBERS_MAX: usize = 1_000;
 /// Fires when any of its members does; times that coincide are one tick.
 ///
 /// Takes 1 to 1,000 members. The time zone of the union is that of the members that have none of their own.
-/// [`Definition::or`] joins two schedules of different kinds.
+/// [`Definition::or`] joins two schedules; `any([daily().into(), cron("0 12 * * *").into()])` takes any number.
 ///
 /// | surprising case | what happens |
 /// |---|---|
@@ -38,8 +38,8 @@ const MEMBERS_MAX: usize = 1_000;
 /// # Ok(())
 /// # }
 /// ```
-pub fn any(of: impl IntoIterator<Item = impl Into<Definition>>) -> Definition<Any> {
-    Definition::new(Any { of: of.into_iter().map(Into::into).collect() })
+pub fn any(of: impl IntoIterator<Item = Definition>) -> Definition<Any> {
+    Definition::new(Any { of: of.into_iter().collect() })
 }
 
 /// A union; made by [`any`].
@@ -76,7 +76,12 @@ impl Any {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let text = if count == 1 { texts.remove(0) } else { format!("any of [{}]", texts.join("; ")) };
+        // Alone it is the union, and not hidden in one.
+        if count == 1 {
+            let (tree, text) = (trees.remove(0), texts.remove(0));
+            return Ok(Compiled { tree, text: text.into() });
+        }
+        let text = format!("any of [{}]", texts.join("; "));
         Ok(Compiled { tree: Tree::Any(trees.into()), text: text.into() })
     }
 }

@@ -55,6 +55,8 @@ pub enum Gap {
 }
 
 impl Gap {
+    pub(super) const ALL: [Self; 3] = [Self::Shift, Self::AfterGap, Self::Skip];
+
     /// As listings and data write it.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -123,6 +125,8 @@ pub enum Fold {
 }
 
 impl Fold {
+    pub(super) const ALL: [Self; 3] = [Self::First, Self::Second, Self::Both];
+
     /// As listings and data write it.
     pub(super) fn name(self) -> &'static str {
         match self {

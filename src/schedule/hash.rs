@@ -27,7 +27,7 @@ impl Seed {
         let Ok(count) = u64::try_from(max.saturating_add(1)) else { return 0 };
         let hash = SipHasher24::new_with_keys(self.0, domain as u64).hash(&of.to_le_bytes());
         // The high half of the product: no division, and no loss, as it is below `count`.
-        (u128::from(hash) * u128::from(count) >> 64) as i64
+        ((u128::from(hash) * u128::from(count)) >> 64) as i64
     }
 }
 

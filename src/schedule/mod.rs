@@ -22,6 +22,53 @@
 //! repeats is a stated policy: [`Gap`] and [`Fold`]. [`describe()`](Definition::describe),
 //! [`preview()`](Definition::preview) and [`lint()`](Definition::lint) tell people what a definition means.
 //!
+//! # As data
+//!
+//! A [`Definition`] reads and writes itself with serde, the same in JSON and TOML (instants are texts there, too). One
+//! key names the kind, options stand beside it. Unknown keys are refused, and errors name the path, such as
+//! `any[1].daily.at[0]`. [`JSON_SCHEMA`] describes it.
+//!
+//! | key | value |
+//! |---|---|
+//! | `cron` | `"0 9 * * 1-5"`, see [`cron`] |
+//! | `every` | `"5m"`; beside it `anchored_at` |
+//! | `random` | `{"min": "1m", "max": "5m"}`, and `seed` |
+//! | `daily` | `{"every": 2, "at": ["09:30", "18:00:15"], "anchored_at": "2026-01-01T00:00:00Z"}`; all may be left out |
+//! | `weekly` | `{"on": ["mon", "thu"]}`, and as in `daily`; `week_start`: `"sunday"` |
+//! | `monthly` | `{"on": [1, -1]}`, and as in `daily` |
+//! | `at` | `["2026-12-24T18:00:00+00:00"]` |
+//! | `any` | a list of schedules |
+//!
+//! | option | value |
+//! |---|---|
+//! | `timezone` | the IANA name of a time zone |
+//! | `gap` | `"shift"`, `"after_gap"` or `"skip"`: beside `cron`, `daily`, `weekly` and `monthly` |
+//! | `fold` | `"first"`, `"second"` or `"both"`: beside the same |
+//! | `except` | a list of calendars: `{"name": "holidays", "dates": ["2026-12-25"], "ranges": [{"first": "2026-12-31", "last": "2027-01-01"}], "weekdays": ["sun"], "times": [{"from": "22:00", "to": "06:00"}], "schedules": [schedule], "timezone": "Europe/Lisbon"}`, of which all may be left out, but not all at once |
+//! | `starting_at`, `until` | an instant in RFC 3339 with its offset |
+//! | `jitter` | a duration |
+//!
+//! Durations are written as [`parse_duration`] reads them: `1h30m`, `500ms`.
+//!
+//! ```
+//! use callsheet::schedule::Definition;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let text = r#"{"cron":"0 9 * * 1-5","timezone":"Europe/Lisbon","jitter":"30s"}"#;
+//!
+//! let definition: Definition = serde_json::from_str(text)?;
+//!
+//! assert_eq!(definition.describe()?, "at 09:00 on Monday to Friday (Europe/Lisbon), each up to 30s later");
+//! assert_eq!(serde_json::to_string(&definition)?, text);
+//!
+//! let error = serde_json::from_str::<Definition>(r#"{"any": [{"every": "5m"}, {"evry": "1h"}]}"#).unwrap_err();
+//! assert!(error.to_string().starts_with("any[1].evry: unknown field `evry`, expected one of `cron`, `every`"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Time zones
+//!
 //! The rules of time zones end with the year 2099: later fire times use the last known offset. A zone keeps a table in
 //! memory, of about 10 KiB, from its first use on.
 //!
@@ -55,6 +102,7 @@ mod duration;
 mod every;
 mod expression;
 mod field;
+mod form;
 mod given;
 mod hash;
 mod instant;
@@ -84,6 +132,7 @@ pub use self::{
     dst::{Fold, Gap},
     duration::parse_duration,
     every::{Every, every},
+    form::JSON_SCHEMA,
     given::{Given, IntoGiven, Readable},
     lint::Warning,
     monthly::{Monthly, monthly},
