@@ -182,7 +182,7 @@ fn bad_definitions_are_refused_with_the_place_and_the_cure() {
         (
             cron("H 3 * * *"),
             "cron \"H 3 * * *\": column 1: `H` (a hashed value) is not supported\n    H 3 * * *\n    ^ expected a \
-             number from 0 to 59; write a number, a different one for each job to spread the load"
+             number from 0 to 59; write a number, and spread the jobs with `jitter`, which differs from job to job"
                 .into(),
         ),
         (

@@ -327,6 +327,9 @@ fn clock(seconds: u64, minutes: u64, hours: u32) -> String {
         }
         return format!("at {}", joined(&times, "and"));
     }
+    if let (Some(step), 1, 1) = (step(&hour_list, 24), minutes, seconds) {
+        return format!("every {step} hours");
+    }
     let mut text = String::new();
     let every_second = second_list.len() == 60;
     if every_second {

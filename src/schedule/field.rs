@@ -288,7 +288,7 @@ impl Field {
         if let Some(rest) = upper.strip_prefix('H')
             && (rest.is_empty() || rest.starts_with(['/', '(']))
         {
-            let cure = "write a number, a different one for each job to spread the load";
+            let cure = "write a number, and spread the jobs with `jitter`, which differs from job to job";
             return complaint("`H` (a hashed value) is not supported".into(), cure.into());
         }
         let is_number = |text: &str| number(text).is_some();
