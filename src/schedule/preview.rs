@@ -199,7 +199,7 @@ impl Tree {
                 }
             }
             Self::Except(except) => except.of.note(before, millis, notes),
-            Self::Window(window) => window.of.note(before.max(window.from - 1), millis, notes),
+            Self::Window(window) => window.of.note(before.max(window.from.saturating_sub(1)), millis, notes),
             Self::Jitter(jitter) => {
                 let planned = |fire_time| jitter.planned(fire_time, &mut Budget::default());
                 let before = planned(before).unwrap_or(before);

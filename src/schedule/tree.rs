@@ -171,7 +171,7 @@ impl Tree {
             Self::Custom(custom) => custom.last_until(latest),
             Self::Except(except) => except.last_until(latest, budget),
             Self::Window(window) => {
-                let last = window.of.last_until(latest.min(window.until - 1), budget)?;
+                let last = window.of.last_until(latest.min(window.until.saturating_sub(1)), budget)?;
                 Some(last).filter(|last| *last >= window.from)
             }
             Self::Jitter(jitter) => jitter.last_until(latest, budget),
