@@ -24,7 +24,7 @@ use super::{
     instant,
     monthly::Monthly,
     random::Random,
-    tree::{Budget, Compiled, Custom, Except, Jitter, Tree, Window},
+    tree::{Budget, Compiled, Custom, EXCLUDED_MAX, Except, Jitter, Tree, Window},
     weekly::Weekly,
 };
 
@@ -431,12 +431,14 @@ impl Definition {
     fn check_fires(&self, compiled: Compiled) -> Result<Compiled, Vec<Fault>> {
         /// Some instants of our time, to ask from: a search may end at an end of time without having seen it all.
         const PROBES: [i64; 3] = [0, 1_767_225_600_000, 4_070_908_800_000];
+        /// How many excluded fire times each of these questions passes over.
+        const EXCLUDED: u32 = EXCLUDED_MAX / 10;
         let options = &self.options;
         if options.except.is_empty() && options.starting_at.is_none() && options.until.is_none() {
             return Ok(compiled);
         }
-        let first_from = |millis| compiled.tree.first_from(millis, &mut Budget::default());
-        let last_until = |millis| compiled.tree.last_until(millis, &mut Budget::default());
+        let first_from = |millis| compiled.tree.first_from(millis, &mut Budget::of(EXCLUDED));
+        let last_until = |millis| compiled.tree.last_until(millis, &mut Budget::of(EXCLUDED));
         let fires = first_from(i64::MIN).is_some()
             || last_until(i64::MAX).is_some()
             || PROBES.iter().any(|probe| first_from(*probe).is_some() || last_until(*probe).is_some());

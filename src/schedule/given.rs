@@ -84,8 +84,15 @@ impl Readable for Duration {
 
 impl Readable for DateTime<Utc> {
     fn read(text: &str) -> Result<Self, (String, String)> {
-        if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-            return Ok(time.to_utc());
+        // RFC 3339 ends with the year 9999; ISO 8601 goes on with a sign, and that is how chrono writes such years.
+        let has_signed_year = text.starts_with(['+', '-']);
+        let read = if has_signed_year {
+            text.parse()
+        } else {
+            DateTime::parse_from_rfc3339(text).map(|time| time.to_utc())
+        };
+        if let Ok(time) = read {
+            return Ok(time);
         }
         let lacks_offset = text.parse::<NaiveDateTime>().is_ok();
         Err(if lacks_offset {
@@ -141,6 +148,12 @@ impl Readable for NaiveTime {
 impl Readable for NaiveDate {
     fn read(text: &str) -> Result<Self, (String, String)> {
         let cure = || "write year, month and day, for example `2026-12-24`".to_owned();
+        // As above, years beyond 9999 have a sign.
+        if text.starts_with(['+', '-'])
+            && let Ok(date) = text.parse()
+        {
+            return Ok(date);
+        }
         let is_shaped = text.len() == 10
             && text.bytes().enumerate().all(|(nth, byte)| match nth {
                 4 | 7 => byte == b'-',
@@ -281,6 +294,9 @@ mod tests {
 
         same::<Duration>("1h30m");
         same::<DateTime<Utc>>("2026-12-24T18:00:00.001Z");
+        same::<DateTime<Utc>>("-8346-01-29T02:27:50Z");
+        same::<DateTime<Utc>>("+20000-01-29T02:27:50Z");
+        same::<NaiveDate>("+20000-01-29");
         same::<NaiveTime>("09:30");
         same::<NaiveTime>("18:00:15");
         same::<NaiveDate>("2026-12-24");

@@ -66,6 +66,10 @@ impl Default for Budget {
 }
 
 impl Budget {
+    pub(super) fn of(count: u32) -> Self {
+        Self(count)
+    }
+
     fn take(&mut self) -> Option<()> {
         self.0 = self.0.checked_sub(1)?;
         Some(())
