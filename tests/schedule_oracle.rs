@@ -212,7 +212,6 @@ fn matches_ever(model: &Model) -> bool {
 
 /// Every zone, at changes of its clocks and on other days, with random expressions and policies.
 #[test]
-#[expect(clippy::print_stdout, reason = "the numbers of a full run")]
 fn a_scan_of_every_minute_agrees_in_every_zone() {
     const SEED: u64 = 20_260_328;
     let mut random = seeded(SEED);
@@ -244,9 +243,8 @@ fn a_scan_of_every_minute_agrees_in_every_zone() {
 
 /// All of 1970 to 2037 in one go: one expression in each zone, with at most 24 fire times a day.
 #[test]
-#[expect(clippy::print_stdout, reason = "the numbers of a full run")]
 fn a_scan_of_all_years_agrees() {
-    const SEED: u64 = 1_970_2037;
+    const SEED: u64 = 19_702_037;
     let mut random = seeded(SEED);
     let (from, to) = (time("1970-01-02T00:00:00Z"), time("2037-12-31T00:00:00Z"));
     let mut ticks = 0;
@@ -299,9 +297,8 @@ fn first_difference(actual: &[DateTime<Utc>], expected: &[DateTime<Utc>]) -> Opt
 
 /// croner's rules: a fixed time in a gap comes right after it, a pattern skips it and repeats in a fold.
 #[test]
-#[expect(clippy::print_stdout, reason = "the numbers of a full run")]
 fn croner_agrees_on_what_both_know() {
-    const SEED: u64 = 4_0_3;
+    const SEED: u64 = 403;
     let mut random = seeded(SEED);
     let (mut ticks, mut given_up) = (0, 0);
 

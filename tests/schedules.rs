@@ -322,10 +322,10 @@ mod properties {
     }
 
     /// A civil kind with its options.
-    fn civil<K: Civil>(definition: impl Strategy<Value = Definition<K>>) -> impl Strategy<Value = Definition>
+    fn civil<K>(definition: impl Strategy<Value = Definition<K>>) -> impl Strategy<Value = Definition>
     where
         Definition<K>: Into<Definition>,
-        K: fmt::Debug,
+        K: Civil + fmt::Debug,
     {
         (definition, zone(), gap(), fold()).prop_map(|(definition, zone, gap, fold)| {
             definition.timezone(zone.name()).gap(gap).fold(fold).into()

@@ -29,16 +29,16 @@ const NAME_MAX: usize = 200;
 /// The name is for people: descriptions and faults show it. A calendar is cheap to clone, so that one, made once, can be
 /// shared by all the schedules of an application. It is part of each of them: another calendar is another schedule.
 ///
-/// What a calendar leaves out are civil dates and times in its own [`timezone`](Self::timezone), or else in that of the
+/// What a calendar leaves out are civil dates and times in its own [`timezone`](Calendar::timezone), or else in that of the
 /// schedule. Several entries, and several calendars, leave out what any of them does.
 ///
 /// | entry | leaves out |
 /// |---|---|
-/// | [`dates`](Self::dates) | whole days |
-/// | [`range`](Self::range) | all days from one date to another, both inclusive |
-/// | [`weekdays`](Self::weekdays) | these days of every week |
-/// | [`times`](Self::times) | a time of every day, the end exclusive; it may run over midnight |
-/// | [`fire_times`](Self::fire_times) | the fire times of another schedule, to the millisecond |
+/// | [`dates`](Calendar::dates) | whole days |
+/// | [`range`](Calendar::range) | all days from one date to another, both inclusive |
+/// | [`weekdays`](Calendar::weekdays) | these days of every week |
+/// | [`times`](Calendar::times) | a time of every day, the end exclusive; it may run over midnight |
+/// | [`fire_times`](Calendar::fire_times) | the fire times of another schedule, to the millisecond |
 ///
 /// | surprising case | what happens |
 /// |---|---|
