@@ -3,5 +3,5 @@
 pub use crate::{
     AddJob, AddJobs, Added, Callsheet, Event, EventKind, Fires, Job, ListJobs, Misfire, OnLost, Overlap,
     RemoveJobs, Retry, Run, RunError, RunResult, Scheduled, Selector, TriggerJob,
-    schedule::{at, cron, every},
+    schedule::{at, cron, daily, every, monthly, weekly},
 };

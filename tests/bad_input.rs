@@ -53,7 +53,7 @@ fn every_fault_of_every_job_is_reported_together() {
         "job name \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…\": a name has at most 200 bytes, this one has 201; shorten it",
         r#"job "zero": every "0ns""#,
         r#"job "bad-cron": cron "61 * * * *""#,
-        r#"job "bad-cron": cron: timezone "Europe/Lisbom": `Europe/Lisbom` is not the IANA name of a time zone; write `Europe/Lisbon`"#,
+        r#"job "bad-cron": timezone "Europe/Lisbom": `Europe/Lisbom` is not the IANA name of a time zone; write `Europe/Lisbon`"#,
         r#"job "never": cron "0 0 30 2 *""#,
         r#"job "policies": lock key " k": a name neither starts nor ends with white space; trim it"#,
         r#"job "policies": tag "": a name is not empty; give it at least one character"#,

@@ -55,11 +55,13 @@ impl Job<Bodiless> {
     ///
     /// The name is 1 to 200 bytes without control characters, unique within the scope.
     pub fn new(name: impl Into<String>, schedule: impl IntoSchedule) -> Self {
+        let name = name.into();
+        let for_job = |schedule: Arc<dyn Schedule>| schedule.for_job(&name).unwrap_or(schedule);
         Self {
-            name: name.into(),
+            schedule: schedule.into_schedule().map(for_job),
+            name,
             lock_key: None,
             tags: Vec::new(),
-            schedule: schedule.into_schedule(),
             policies: Policies::default(),
             body: Bodiless,
         }

@@ -1,10 +1,9 @@
 //! Civil times and the instants they stand for.
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, NaiveDateTime};
 
 use super::{
     dst::{Fold, Gap},
-    instant,
     zone::{Span, Zone},
 };
 
@@ -23,7 +22,7 @@ pub(super) trait CivilRule {
 /// so the rule is asked for the part of civil time that the span shows ([`natural`](Self::natural)), and for the part
 /// that was jumped over at its start ([`Self::shifted`]). The earlier one is the answer. This is exact for gaps and
 /// folds of any length, and needs at most one step for each span.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Resolver {
     zone: &'static Zone,
     gap: Gap,
@@ -39,9 +38,16 @@ impl Resolver {
         self.zone
     }
 
-    /// The first instant of `rule` strictly after `after`.
-    pub(super) fn next_after(&self, rule: &impl CivilRule, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let mut earliest = instant::following(after);
+    pub(super) fn gap(&self) -> Gap {
+        self.gap
+    }
+
+    pub(super) fn fold(&self) -> Fold {
+        self.fold
+    }
+
+    /// The first instant of `rule` that is not before `earliest`.
+    pub(super) fn first_from(&self, rule: &impl CivilRule, mut earliest: i64) -> Option<i64> {
         let mut ahead = Ahead { rule, known: None };
         for span in &self.zone.spans()[self.zone.index_at(earliest)..] {
             earliest = earliest.max(span.start);
@@ -49,26 +55,21 @@ impl Resolver {
             let shifted = self.shifted(span).and_then(|window| window.first(&mut ahead, earliest));
             let natural = self.natural(span).first(&mut ahead, earliest);
             if let Some(next) = [shifted, natural].into_iter().flatten().min() {
-                return instant::from_millis(next);
+                return Some(next);
             }
         }
         None
     }
 
-    /// The last instant of `rule` strictly before `before`.
-    pub(super) fn previous_before(
-        &self,
-        rule: &impl CivilRule,
-        before: DateTime<Utc>,
-    ) -> Option<DateTime<Utc>> {
-        let mut latest = instant::preceding(before);
+    /// The last instant of `rule` that is not after `latest`.
+    pub(super) fn last_until(&self, rule: &impl CivilRule, mut latest: i64) -> Option<i64> {
         let mut behind = Behind { rule, known: None };
         for span in self.zone.spans()[..=self.zone.index_at(latest)].iter().rev() {
             latest = latest.min(span.end - 1);
             let natural = self.natural(span).last(&mut behind, latest);
             let shifted = self.shifted(span).and_then(|window| window.last(&mut behind, latest));
             if let Some(previous) = natural.max(shifted) {
-                return instant::from_millis(previous);
+                return Some(previous);
             }
         }
         None
@@ -213,12 +214,12 @@ impl<R: CivilRule> Behind<'_, R> {
 }
 
 /// Where a civil time lies that chrono cannot name.
-enum Outside {
+pub(super) enum Outside {
     Before,
     After,
 }
 
-fn civil_time(millis: i64) -> Result<NaiveDateTime, Outside> {
+pub(super) fn civil_time(millis: i64) -> Result<NaiveDateTime, Outside> {
     match DateTime::from_timestamp_millis(millis) {
         Some(time) => Ok(time.naive_utc()),
         None if millis < 0 => Err(Outside::Before),
@@ -228,10 +229,23 @@ fn civil_time(millis: i64) -> Result<NaiveDateTime, Outside> {
 
 #[cfg(test)]
 mod tests {
-    use chrono::{NaiveTime, TimeDelta, Timelike};
+    use chrono::{NaiveTime, TimeDelta, Timelike, Utc};
     use chrono_tz::Tz;
 
     use super::*;
+    use crate::schedule::instant;
+
+    fn next_after(resolver: &Resolver, rule: &impl CivilRule, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        resolver.first_from(rule, instant::following(after)).and_then(instant::from_millis)
+    }
+
+    fn previous_before(
+        resolver: &Resolver,
+        rule: &impl CivilRule,
+        before: DateTime<Utc>,
+    ) -> Option<DateTime<Utc>> {
+        resolver.last_until(rule, instant::preceding(before)).and_then(instant::from_millis)
+    }
 
     /// Every day at one time.
     struct Daily(NaiveTime);
@@ -279,14 +293,14 @@ mod tests {
             (from.parse().expect("a time"), to.parse().expect("a time"));
         let mut forwards = Vec::new();
         let mut time = from;
-        while let Some(next) = resolver.next_after(rule, time).filter(|next| *next < to) {
+        while let Some(next) = next_after(resolver, rule, time).filter(|next| *next < to) {
             assert!(next > time);
             forwards.push(next);
             time = next;
         }
         let mut backwards = Vec::new();
         let mut time = to;
-        while let Some(previous) = resolver.previous_before(rule, time).filter(|previous| *previous > from) {
+        while let Some(previous) = previous_before(resolver, rule, time).filter(|previous| *previous > from) {
             assert!(previous < time);
             backwards.push(previous);
             time = previous;
@@ -385,10 +399,10 @@ mod tests {
             let resolver = resolver(zone, Gap::Shift, Fold::First);
 
             for rule in [daily(0, 0), daily(23, 59)] {
-                assert_eq!(resolver.next_after(&rule, DateTime::<Utc>::MAX_UTC), None);
-                assert_eq!(resolver.previous_before(&rule, DateTime::<Utc>::MIN_UTC), None);
-                assert!(resolver.next_after(&rule, DateTime::<Utc>::MIN_UTC).is_some());
-                assert!(resolver.previous_before(&rule, DateTime::<Utc>::MAX_UTC).is_some());
+                assert_eq!(next_after(&resolver, &rule, DateTime::<Utc>::MAX_UTC), None);
+                assert_eq!(previous_before(&resolver, &rule, DateTime::<Utc>::MIN_UTC), None);
+                assert!(next_after(&resolver, &rule, DateTime::<Utc>::MIN_UTC).is_some());
+                assert!(previous_before(&resolver, &rule, DateTime::<Utc>::MAX_UTC).is_some());
             }
         }
     }

@@ -1,63 +1,88 @@
 //! Cron expressions in a time zone.
 
-use std::{fmt, sync::Arc};
-
-use callsheet_actors::{
-    Fault, Faults,
-    port::{IntoSchedule, Schedule},
-};
-use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
+use callsheet_actors::Fault;
 
 use super::{
     civil::Resolver,
+    definition::{Civil, Definition, Settings},
     dst::{Fold, Gap},
-    expression::{Expression, Rule, zone_named},
-    pattern::Pattern,
+    expression::{Expression, Rule},
+    recurring::in_zone,
     source::Source,
+    tree::{self, Compiled, Times, Tree},
     zone::Zone,
 };
 
 /// Fires at the times of a cron expression, by default in UTC.
 ///
-/// Five fields, separated by blanks:
+/// Five fields, separated by blanks; six with the seconds before them; seven with the years after them as well:
 ///
-/// | field | values | names |
-/// |---|---|---|
-/// | minute | 0–59 | |
-/// | hour | 0–23 | |
-/// | day of the month | 1–31 | |
-/// | month | 1–12 | JAN–DEC |
-/// | day of the week | 0–7, 0 and 7 are Sunday | SUN–SAT |
+/// | field | values | names | besides |
+/// |---|---|---|---|
+/// | (second) | 0–59 | | |
+/// | minute | 0–59 | | |
+/// | hour | 0–23 | | |
+/// | day of the month | 1–31 | | `L`, `LW`, `15W` |
+/// | month | 1–12 | JAN–DEC | |
+/// | day of the week | 0–7, 0 and 7 are Sunday | SUN–SAT | `FRIL`, `MON#2` |
+/// | (year) | 1970–2099 | | |
 ///
 /// A field is `*` (every value), a value, a range `9-17`, a step `*/15`, `10-40/15` or `5/20` (from 5 to the end), or a
 /// list of these with commas. Names may be in small letters. Hours, months and days of the week may run over the end:
-/// `22-2`, `NOV-FEB`, `FRI-MON`; minutes and days of the month may not. `?` in a day field is `*`.
+/// `22-2`, `NOV-FEB`, `FRI-MON`; the others may not. `?` in a day field is `*`.
 ///
+/// * `L` is the last day of the month, `LW` its last weekday (Monday to Friday), `15W` the weekday nearest to the 15th
+///   within the month. `FRIL` is the last Friday of the month, `MON#2` its second Monday, up to `#5`.
 /// * If both day fields are restricted, a day matches that matches **either** of them; a field that starts with `*`
 ///   is not restricted, and then both have to match. Days that a month does not have are skipped, not moved.
 /// * `@hourly`, `@daily`, `@midnight`, `@weekly` (Sunday), `@monthly`, `@yearly` and `@annually` stand for five
 ///   fields. `@every 5m` is elapsed time, the same as [`every`](super::every()): no zone and no policy affect it.
-/// * A prefix `CRON_TZ=Europe/Lisbon` or `TZ=Europe/Lisbon` names the zone as [`Cron::timezone`] does.
+/// * A prefix `CRON_TZ=Europe/Lisbon` or `TZ=Europe/Lisbon` names the zone as [`timezone`](Definition::timezone) does.
 /// * What the clocks skip or repeat is treated as [`Gap`] and [`Fold`] say.
 ///
-/// Seconds, years, `L`, `W`, `#`, `H` and `@reboot` are refused. So is an expression that can never fire, such as
-/// `0 0 30 2 *`. Faults are reported when the schedule is used, all at once, each with its place in the expression;
-/// [`Cron::check`] asks early. An expression has at most 256 bytes.
+/// `H` and `@reboot` are refused. So is an expression that can never fire, such as `0 0 30 2 *`. Faults are reported when
+/// the schedule is used, all at once, each with its place in the expression; [`Definition::check`] asks early. An
+/// expression has at most 256 bytes.
 ///
 /// Source: POSIX `crontab`; Vixie cron (`crontab(5)`) for names, steps, macros, the rule of the two day fields and the
-/// treatment of daylight saving time for `*`; RFC 5545, section 3.3.5, for that of fixed times.
+/// treatment of daylight saving time for `*`; Quartz for seconds, years, `L`, `W` and `#`; RFC 5545, section 3.3.5, for
+/// fixed times that the clocks skip or repeat. Ranges over the end are an extension.
 ///
-/// The time zone rules end with the year 2099: later fire times use the last known offset.
+/// | surprising case | what happens |
+/// |---|---|
+/// | `0 9 13 * FRI` | the 13th and every Friday, not "Friday the 13th" |
+/// | `0 9 */2 * FRI` | Fridays with an odd date: the field starts with `*`, so both have to match |
+/// | `* 9 * * *` | 60 times, from 09:00 to 09:59 |
+/// | `*/7 * * * *` | 4 minutes after minute 56: every hour starts again |
+/// | `0 0 31 * *` | seven times a year |
+/// | `30 2 * * *` where the clocks skip 02:30 | once, at 03:30; `*/30 * * * *` fires at none of the skipped times |
+/// | `30 1 * * *` where the clocks repeat 01:30 | once; `*/30 * * * *` fires in both hours |
+/// | `0 0 31W * *` | not in months without a 31st |
+/// | `5/20` | 5, 25 and 45, as in Vixie's successors; Quartz agrees |
 ///
 /// ```
 /// use callsheet::schedule::{IntoSchedule, cron};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// // The 13th **or** a Friday, not "Friday the 13th".
-/// let schedule = cron("0 9 13 * FRI").timezone("Europe/Lisbon").into_schedule()?;
-/// let next = schedule.next_after("2026-01-10T00:00:00Z".parse()?).ok_or("none")?;
-/// assert_eq!(next.to_rfc3339(), "2026-01-13T09:00:00+00:00"); // a Tuesday
+/// let next = |expression: &str, after: &str| -> Result<String, Box<dyn std::error::Error>> {
+///     let schedule = cron(expression).timezone("Europe/Lisbon").into_schedule()?;
+///     Ok(schedule.next_after(after.parse()?).ok_or("none")?.to_rfc3339())
+/// };
+///
+/// // The 13th **or** a Friday: this one is a Tuesday.
+/// assert_eq!(next("0 9 13 * FRI", "2026-01-10T00:00:00Z")?, "2026-01-13T09:00:00+00:00");
+/// // An odd date **and** a Friday.
+/// assert_eq!(next("0 9 */2 * FRI", "2026-01-10T00:00:00Z")?, "2026-01-23T09:00:00+00:00");
+/// // Each hour starts again.
+/// assert_eq!(next("*/7 * * * *", "2026-01-10T00:56:00Z")?, "2026-01-10T01:00:00+00:00");
+/// // The clocks skip 01:30 on 2026-03-29: a fixed time comes later, a pattern leaves it out.
+/// assert_eq!(next("30 1 * * *", "2026-03-28T12:00:00Z")?, "2026-03-29T01:30:00+00:00"); // 02:30 in Lisbon
+/// assert_eq!(next("30 * * * *", "2026-03-29T00:30:00Z")?, "2026-03-29T01:30:00+00:00");
+/// // The weekday nearest to Saturday the 15th is Friday the 14th; the last weekday of May 2026 is the 29th.
+/// assert_eq!(next("0 9 15W * *", "2026-08-10T00:00:00Z")?, "2026-08-14T08:00:00+00:00");
+/// assert_eq!(next("0 9 LW * *", "2026-05-10T00:00:00Z")?, "2026-05-29T08:00:00+00:00");
+/// // Seconds come first.
+/// assert_eq!(next("15 0 9 * * MON#2", "2026-01-01T00:00:00Z")?, "2026-01-12T09:00:15+00:00");
 ///
 /// // Every fault is reported, with its place.
 /// let faults = cron("0 25 * FOO *").check().unwrap_err();
@@ -71,149 +96,65 @@ use super::{
 /// # Ok(())
 /// # }
 /// ```
-pub fn cron(expression: impl Into<String>) -> Cron {
-    Cron { expression: expression.into(), timezone: None, gap: None, fold: None }
+pub fn cron(expression: impl Into<String>) -> Definition<Cron> {
+    Definition::new(Cron { expression: expression.into() })
 }
 
-/// A cron expression with its zone and policies; made by [`cron`].
+/// A cron expression; made by [`cron`].
 #[derive(Debug, Clone)]
-#[must_use = "a schedule does nothing until a job has it"]
 pub struct Cron {
-    expression: String,
-    timezone: Option<String>,
-    gap: Option<Gap>,
-    fold: Option<Fold>,
+    pub(super) expression: String,
 }
+
+impl Civil for Cron {}
 
 impl Cron {
-    /// Evaluates the expression in this time zone: an IANA name such as `Europe/Lisbon`.
-    ///
-    /// The default is the zone of the expression's own prefix (`CRON_TZ=`), or UTC. A prefix that names another zone
-    /// is a fault.
-    pub fn timezone(mut self, name: impl Into<String>) -> Self {
-        self.timezone = Some(name.into());
-        self
-    }
-
-    /// What becomes of times that the clocks skip.
-    ///
-    /// The default is [`Gap::Skip`] if the minute or hour field starts with `*`, else [`Gap::Shift`].
-    pub fn gap(mut self, gap: Gap) -> Self {
-        self.gap = Some(gap);
-        self
-    }
-
-    /// What becomes of times that the clocks repeat.
-    ///
-    /// The default is [`Fold::Both`] if the minute or hour field starts with `*`, else [`Fold::First`].
-    pub fn fold(mut self, fold: Fold) -> Self {
-        self.fold = Some(fold);
-        self
-    }
-
-    /// Reports what is wrong, as adding the job would.
-    ///
-    /// # Errors
-    ///
-    /// Every fault of the expression and of the zone.
-    pub fn check(&self) -> Result<(), Faults> {
-        self.compile().map(drop)
-    }
-
-    fn compile(&self) -> Result<Arc<dyn Schedule>, Faults> {
+    pub(super) fn compile(&self, settings: &Settings) -> Result<Compiled, Vec<Fault>> {
         let mut expression = Expression::read(Source(&self.expression));
         let mut faults = std::mem::take(&mut expression.faults);
-        let zone = match self.zone(&expression) {
-            Ok(zone) => zone,
-            Err(fault) => {
-                faults.push(fault);
-                Tz::UTC
-            }
-        };
-        Faults::check(faults)?;
-
+        if let (Some(prefix), Some(own)) = (expression.zone, settings.own_zone)
+            && prefix != own
+        {
+            let rule = format!("the expression itself names another zone, `{prefix}`");
+            faults.push(Fault::new("timezone", own.name(), rule, "keep one of the two"));
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
         match expression.rule.expect("invariant: there is a rule or a fault") {
-            Rule::Interval(interval) => Ok(Arc::new(interval)),
+            Rule::Interval(interval) => {
+                Ok(Compiled { text: interval.to_string().into(), tree: Tree::Interval(interval) })
+            }
             Rule::Pattern { pattern, all_day } => {
+                let settings = Settings { own_zone: expression.zone.or(settings.own_zone), ..*settings };
                 let (gap, fold) = if all_day { (Gap::Skip, Fold::Both) } else { (Gap::Shift, Fold::First) };
-                let resolver =
-                    Resolver::new(Zone::of(zone), self.gap.unwrap_or(gap), self.fold.unwrap_or(fold));
-                let text = expression.text.into_boxed_str();
-                Ok(Arc::new(CivilCron { text, pattern, resolver, gap: self.gap, fold: self.fold }))
+                let resolver = Resolver::new(
+                    Zone::of(settings.zone()),
+                    settings.gap.unwrap_or(gap),
+                    settings.fold.unwrap_or(fold),
+                );
+                let text = format!("cron {} ({})", expression.text, in_zone(&settings));
+                let is_every_hour = pattern.hours.count_ones() == 24;
+                let rule = Times::Pattern(pattern);
+                Ok(Compiled {
+                    tree: Tree::Civil(Box::new(tree::Civil { rule, resolver, is_every_hour })),
+                    text: text.into(),
+                })
             }
         }
-    }
-
-    /// The one zone of the expression's prefix and the definition.
-    fn zone(&self, expression: &Expression) -> Result<Tz, Fault> {
-        let Some(name) = &self.timezone else {
-            return Ok(expression.zone.unwrap_or(Tz::UTC));
-        };
-        let tz = zone_named(name)
-            .map_err(|complaint| Fault::new("cron: timezone", name, complaint.rule, complaint.cure))?;
-        match expression.zone {
-            Some(prefix) if prefix != tz => Err(Fault::new(
-                "cron: timezone",
-                name,
-                format!("the expression itself names another zone, `{prefix}`"),
-                "keep one of the two",
-            )),
-            Some(_) | None => Ok(tz),
-        }
-    }
-}
-
-impl IntoSchedule for Cron {
-    fn into_schedule(self) -> Result<Arc<dyn Schedule>, Faults> {
-        self.compile()
-    }
-}
-
-/// The compiled rule.
-#[derive(Debug)]
-struct CivilCron {
-    text: Box<str>,
-    pattern: Pattern,
-    resolver: Resolver,
-    /// What was given, for listings; the resolver has what applies.
-    gap: Option<Gap>,
-    fold: Option<Fold>,
-}
-
-impl Schedule for CivilCron {
-    fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.resolver.next_after(&self.pattern, after)
-    }
-
-    fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.resolver.previous_before(&self.pattern, before)
-    }
-
-    fn timezone(&self) -> Option<&str> {
-        Some(self.resolver.zone().name())
-    }
-}
-
-impl fmt::Display for CivilCron {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cron {} ({}", self.text, self.resolver.zone().name())?;
-        if let Some(gap) = self.gap {
-            write!(f, ", gap {}", gap.name())?;
-        }
-        if let Some(fold) = self.fold {
-            write!(f, ", fold {}", fold.name())?;
-        }
-        f.write_str(")")
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use callsheet_actors::port::IntoSchedule;
+    use chrono::{DateTime, Utc};
+
     use super::*;
 
     #[test]
     fn listings_show_the_expression_the_zone_and_what_was_chosen() {
-        let text = |cron: Cron| cron.into_schedule().expect("a good definition").to_string();
+        let text = |cron: Definition<Cron>| cron.into_schedule().expect("a good definition").to_string();
 
         assert_eq!(
             text(cron(" 0  9 * * 1-5 ").timezone("Europe/Lisbon")),
@@ -223,7 +164,7 @@ mod tests {
         assert_eq!(text(cron("@every 90s")), "every 1m30s");
         assert_eq!(
             text(cron("0 9 * * *").gap(Gap::AfterGap).fold(Fold::Both)),
-            "cron 0 9 * * * (UTC, gap after, fold both)"
+            "cron 0 9 * * * (UTC, gap after_gap, fold both)"
         );
     }
 
@@ -239,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_star_decides_the_default_policies_and_can_be_overridden() {
-        let ticks = |cron: Cron, from: &str, to: &str| {
+        let ticks = |cron: Definition<Cron>, from: &str, to: &str| {
             let schedule = cron.timezone("Europe/Berlin").into_schedule().expect("a good definition");
             let (mut time, to): (DateTime<Utc>, DateTime<Utc>) =
                 (from.parse().expect("a time"), to.parse().expect("a time"));

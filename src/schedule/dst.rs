@@ -55,11 +55,13 @@ pub enum Gap {
 }
 
 impl Gap {
-    /// As listings write it.
+    pub(super) const ALL: [Self; 3] = [Self::Shift, Self::AfterGap, Self::Skip];
+
+    /// As listings and data write it.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Shift => "shift",
-            Self::AfterGap => "after",
+            Self::AfterGap => "after_gap",
             Self::Skip => "skip",
         }
     }
@@ -123,7 +125,9 @@ pub enum Fold {
 }
 
 impl Fold {
-    /// As listings write it.
+    pub(super) const ALL: [Self; 3] = [Self::First, Self::Second, Self::Both];
+
+    /// As listings and data write it.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::First => "first",

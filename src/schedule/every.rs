@@ -1,25 +1,35 @@
 //! Fixed periods, counted from an anchor.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
-use callsheet_actors::{
-    Fault, Faults,
-    port::{IntoSchedule, Schedule},
-};
+use callsheet_actors::Fault;
 use chrono::{DateTime, Utc};
 
-use super::{duration::Written, instant};
+use super::{
+    definition::{Anchored, Definition},
+    duration::Written,
+    given::Given,
+    instant,
+};
 
 /// The longest period: a hundred years of 365.25 days.
-const PERIOD_MAX: Duration = Duration::from_secs(36_525 * 86_400);
+pub(super) const PERIOD_MAX: Duration = Duration::from_secs(36_525 * 86_400);
 
 /// Fires once in every `period`.
 ///
-/// The fire times are the multiples of the period counted from an anchor, by default the Unix epoch
-/// (1970-01-01T00:00:00Z), and not from the start of the process: so they are the same on every node and after every
-/// restart. `every` hour is therefore on the hour in UTC. The period is a whole number of milliseconds, from 1 ms to
-/// a hundred years; it is elapsed time, which no change of the clocks affects. Wrong values are reported when the
-/// schedule is used, see [`Every::check`].
+/// The fire times are the multiples of the period counted from an anchor: [`anchored_at`](Definition::anchored_at), or
+/// [`starting_at`](Definition::starting_at), or else the Unix epoch (1970-01-01T00:00:00Z). They do not depend on the
+/// start of the process, so they are the same on every node and after every restart: `every` hour is on the hour in
+/// UTC. The period is a whole number of milliseconds, from 1 ms to a hundred years; it is elapsed time, which no change
+/// of the clocks affects.
+///
+/// | surprising case | what happens |
+/// |---|---|
+/// | a restart in the middle of a period | nothing moves |
+/// | `every("24h")` over a change of the clocks | the time on the clock changes by an hour; [`daily`](super::daily()) keeps it |
+/// | `every("7m")` | not aligned with the hours: 7 minutes do not divide an hour |
+/// | `starting_at` an instant | that instant is a fire time; nothing fires before it |
+/// | `anchored_at` an instant, future or past | sets the phase only; fires before it, too |
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,85 +37,52 @@ const PERIOD_MAX: Duration = Duration::from_secs(36_525 * 86_400);
 /// use callsheet::schedule::{IntoSchedule, every};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let schedule = every(Duration::from_secs(5 * 60)).into_schedule()?;
+/// let schedule = every(Duration::from_mins(5)).into_schedule()?;
 ///
 /// // Not five minutes after the question, but at the next full five minutes.
 /// let next = schedule.next_after("2026-01-01T10:03:20Z".parse()?).ok_or("none")?;
 /// assert_eq!(next.to_rfc3339(), "2026-01-01T10:05:00+00:00");
 /// assert_eq!(schedule.to_string(), "every 5m");
+///
+/// // A day of 24 hours is not a day on the calendar.
+/// let schedule = every("24h").anchored_at("2026-03-28T09:00:00Z").timezone("Europe/Lisbon");
+/// let preview = schedule.preview("2026-03-28T00:00:00Z".parse()?, 2)?;
+/// assert_eq!(preview.to_string(), "Sat 2026-03-28 09:00:00 +00:00\nSun 2026-03-29 10:00:00 +01:00\n");
 /// # Ok(())
 /// # }
 /// ```
-pub fn every(period: Duration) -> Every {
-    Every { period, starts_at: None, anchor: None }
+pub fn every(period: impl Into<Given<Duration>>) -> Definition<Every> {
+    Definition::new(Every { period: period.into() })
 }
 
 /// A fixed period; made by [`every`].
 #[derive(Debug, Clone)]
-#[must_use = "a schedule does nothing until a job has it"]
 pub struct Every {
-    period: Duration,
-    starts_at: Option<DateTime<Utc>>,
-    anchor: Option<DateTime<Utc>>,
+    pub(super) period: Given<Duration>,
 }
+
+impl Anchored for Every {}
 
 impl Every {
-    /// Counts from `instant`, which is itself a fire time, and never fires before it.
-    ///
-    /// An instant between two milliseconds counts as the later one. Use a constant, not the time at which the
-    /// process starts: that differs from node to node, and so would the fire times.
-    pub fn starting_at(mut self, instant: DateTime<Utc>) -> Self {
-        self.starts_at = Some(instant);
-        self
-    }
-
-    /// Sets the phase: fire times lie whole periods before and after `instant`.
-    ///
-    /// An instant between two milliseconds counts as the later one.
-    pub fn anchored_at(mut self, instant: DateTime<Utc>) -> Self {
-        self.anchor = Some(instant);
-        self
-    }
-
-    /// Reports what is wrong, as adding the job would.
-    ///
-    /// # Errors
-    ///
-    /// A period of zero, with a fraction of a millisecond, or above a hundred years; both a start and an anchor.
-    pub fn check(&self) -> Result<(), Faults> {
-        self.compile().map(drop)
-    }
-
-    pub(super) fn compile(&self) -> Result<Interval, Faults> {
-        let mut faults = Vec::new();
-        faults.extend(fault_in(self.period));
-        if let (Some(start), Some(anchor)) = (self.starts_at, self.anchor) {
-            faults.push(Fault::new(
-                "every",
-                format!("starting_at({}), anchored_at({})", instant::text(start), instant::text(anchor)),
-                "the start already sets the phase",
-                "keep one of the two",
-            ));
-        }
-        Faults::check(faults)?;
-
-        // No overflow: at most a hundred years.
-        let period = self.period.as_millis() as i64;
-        let starts_at = self.starts_at.map(instant::ceiling);
-        let anchor = starts_at.or_else(|| self.anchor.map(instant::ceiling)).unwrap_or(0);
-        Ok(Interval { period, anchor, starts_at })
+    pub(super) fn compile(&self, anchor: Option<i64>) -> Result<Interval, Fault> {
+        let period = millis_of(&self.period, "every")?;
+        Ok(Interval { period, anchor: anchor.unwrap_or(0) })
     }
 }
 
-impl IntoSchedule for Every {
-    fn into_schedule(self) -> Result<Arc<dyn Schedule>, Faults> {
-        Ok(Arc::new(self.compile()?))
+/// The milliseconds of a period, from 1 to those of a hundred years.
+pub(super) fn millis_of(given: &Given<Duration>, subject: &str) -> Result<i64, Fault> {
+    let period = given.read(subject)?;
+    match fault_in(period) {
+        Some((rule, cure)) => Err(Fault::new(subject, given.shown(), rule, cure)),
+        // No loss: at most a hundred years.
+        None => Ok(period.as_millis() as i64),
     }
 }
 
 /// What is wrong with a period, if anything.
-fn fault_in(period: Duration) -> Option<Fault> {
-    let (rule, cure) = if period.is_zero() {
+fn fault_in(period: Duration) -> Option<(&'static str, &'static str)> {
+    Some(if period.is_zero() {
         ("a period is not zero", "write a period of at least 1 ms")
     } else if period < Duration::from_millis(1) {
         ("a period is at least 1 ms", "write a period of at least 1 ms")
@@ -115,63 +92,57 @@ fn fault_in(period: Duration) -> Option<Fault> {
         ("a period is a whole number of milliseconds", "round it to milliseconds")
     } else {
         return None;
-    };
-    Some(Fault::new("every", format!("{period:?}"), rule, cure))
+    })
 }
 
 /// The compiled rule: milliseconds only.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Interval {
-    period: i64,
+    pub(super) period: i64,
     anchor: i64,
-    /// The first fire time, if there is one: equal to the anchor then.
-    starts_at: Option<i64>,
 }
 
-impl Schedule for Interval {
-    fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let earliest = match self.starts_at {
-            Some(start) => instant::following(after).max(start),
-            None => instant::following(after),
-        };
+impl Interval {
+    pub(super) fn first_from(&self, earliest: i64) -> Option<i64> {
         // No overflow: chrono's instants are below 2⁵³ ms, periods below 2⁴².
-        let phase = (earliest - self.anchor).rem_euclid(self.period);
-        let next = if phase == 0 { earliest } else { earliest - phase + self.period };
-        instant::from_millis(next)
+        Some(earliest + (self.anchor - earliest).rem_euclid(self.period))
     }
 
-    fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let latest = instant::preceding(before);
-        let previous = latest - (latest - self.anchor).rem_euclid(self.period);
-        if self.starts_at.is_some_and(|start| previous < start) {
-            return None;
-        }
-        instant::from_millis(previous)
+    pub(super) fn last_until(&self, latest: i64) -> Option<i64> {
+        Some(latest - (latest - self.anchor).rem_euclid(self.period))
+    }
+
+    /// The anchor, where it is not a multiple of the period.
+    pub(super) fn odd_anchor(&self) -> Option<DateTime<Utc>> {
+        let is_odd = self.anchor.rem_euclid(self.period) != 0;
+        instant::from_millis(self.anchor).filter(|_| is_odd)
     }
 }
 
 impl fmt::Display for Interval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "every {}", Written(self.period))?;
-        let phase = self.anchor.rem_euclid(self.period);
-        match (self.starts_at.and_then(instant::from_millis), instant::from_millis(self.anchor)) {
-            (Some(start), _) => write!(f, " from {}", instant::text(start)),
-            (None, Some(anchor)) if phase != 0 => write!(f, " anchored at {}", instant::text(anchor)),
-            (None, _) => Ok(()),
+        match self.odd_anchor() {
+            Some(anchor) => write!(f, " anchored at {}", instant::text(anchor)),
+            None => Ok(()),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use callsheet_actors::port::{IntoSchedule, Schedule};
+
     use super::*;
 
     fn time(text: &str) -> DateTime<Utc> {
         text.parse().expect("a time")
     }
 
-    fn compiled(every: Every) -> Interval {
-        every.compile().expect("a good definition")
+    fn compiled(every: Definition<Every>) -> Arc<dyn Schedule> {
+        every.into_schedule().expect("a good definition")
     }
 
     #[test]
@@ -186,13 +157,21 @@ mod tests {
     #[test]
     fn the_start_is_a_fire_time_and_nothing_is_before_it() {
         let start = time("2026-05-05T05:05:05Z");
-        let schedule = compiled(every(Duration::from_secs(7_200)).starting_at(start));
+        let schedule = compiled(every("2h").starting_at(start));
 
         assert_eq!(schedule.next_after(DateTime::<Utc>::MIN_UTC), Some(start));
         assert_eq!(schedule.next_after(start), Some(time("2026-05-05T07:05:05Z")));
         assert_eq!(schedule.previous_before(time("2026-05-05T05:05:05.001Z")), Some(start));
         assert_eq!(schedule.previous_before(start), None);
         assert_eq!(schedule.to_string(), "every 2h from 2026-05-05T05:05:05Z");
+    }
+
+    #[test]
+    fn an_anchor_beside_a_start_sets_the_phase() {
+        let schedule =
+            compiled(every("2h").starting_at("2026-05-05T05:05:05Z").anchored_at("2030-01-01T00:30:00Z"));
+
+        assert_eq!(schedule.next_after(DateTime::<Utc>::MIN_UTC), Some(time("2026-05-05T06:30:00Z")));
     }
 
     #[test]

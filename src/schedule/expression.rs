@@ -1,15 +1,14 @@
 //! Cron expressions, read.
 
-use std::time::Duration;
-
 use callsheet_actors::Fault;
 use chrono_tz::Tz;
 
 use super::{
-    duration::{parse_duration, shortened},
-    every::{Interval, every},
+    duration::shortened,
+    every::{Every, Interval},
     field::Field,
-    pattern::{DayRule, Pattern},
+    month::{DayField, DaysTable},
+    pattern::{DayRule, DaySet, Pattern, Years},
     source::{Complaint, EXPRESSION_MAX, Source, Word},
     zone,
 };
@@ -111,10 +110,10 @@ impl Expression {
         if first.text.starts_with('@') {
             return read_macro(source, *first, &words[1..]).map_err(|fault| vec![fault]);
         }
-        let Ok(words) = <&[Word<'_>; 5]>::try_from(words) else {
+        let Some(fields) = Field::of(words.len()) else {
             return Err(vec![wrong_field_count(source, words)]);
         };
-        let (pattern, all_day) = match read_fields(words) {
+        let (pattern, all_day) = match read_fields(fields, words) {
             Ok(read) => read,
             Err(misplaced) => {
                 let fault = |(place, complaint)| source.fault(place, complaint);
@@ -127,7 +126,9 @@ impl Expression {
                 "a day of the month that one of the months has",
                 "correct the day or the month",
             );
-            return Err(vec![source.fault(words[2].start..words[3].place().end, complaint)]);
+            let days = fields.iter().position(|field| *field == Field::DayOfMonth).unwrap_or_default();
+            let last = if pattern.years.is_some() { words.len() - 1 } else { days + 1 };
+            return Err(vec![source.fault(words[days].start..words[last].place().end, complaint)]);
         }
         Ok(Rule::Pattern { pattern, all_day })
     }
@@ -136,7 +137,7 @@ impl Expression {
     #[cfg(test)]
     pub(super) fn pattern(&self) -> Option<Pattern> {
         match &self.rule {
-            Some(Rule::Pattern { pattern, .. }) => Some(*pattern),
+            Some(Rule::Pattern { pattern, .. }) => Some(pattern.clone()),
             Some(Rule::Interval(_)) | None => None,
         }
     }
@@ -185,8 +186,8 @@ fn read_macro(source: Source<'_>, name: Word<'_>, rest: &[Word<'_>]) -> Result<R
         return Err(source.fault(first.start..last.place().end, complaint));
     }
     let words = Source(fields).words();
-    let words = <&[Word<'_>; 5]>::try_from(words.as_slice()).expect("invariant: macros have five fields");
-    let (pattern, all_day) = read_fields(words).expect("invariant: macros are right");
+    let fields = Field::of(words.len()).expect("invariant: macros have five fields");
+    let (pattern, all_day) = read_fields(fields, &words).expect("invariant: macros are right");
     Ok(Rule::Pattern { pattern, all_day })
 }
 
@@ -196,57 +197,84 @@ fn read_every(source: Source<'_>, name: Word<'_>, rest: &[Word<'_>]) -> Result<R
         (Some(first), Some(last)) => first.start..last.place().end,
         _ => name.place().end..name.place().end,
     };
-    let read = |text: &str| -> Result<Interval, Fault> {
-        let period: Duration = parse_duration(text)?;
-        every(period).compile().map_err(|faults| {
-            let first = faults.into_vec().into_iter().next();
-            first.expect("invariant: faults are never empty")
-        })
-    };
+    let read = |text: &str| Every { period: text.into() }.compile(None);
     read(&source.0[place.clone()]).map(Rule::Interval).map_err(|fault| {
         let complaint = Complaint::new(fault.rule, "a duration such as `5m`", fault.cure);
         source.fault(place, complaint)
     })
 }
 
+/// The five fields of a macro; any other expression as it is.
+pub(super) fn expanded(expression: &str) -> &str {
+    let is_it = |(name, _): &&(&str, &str)| name.eq_ignore_ascii_case(expression);
+    MACROS.iter().find(is_it).map_or(expression, |(_, fields)| fields)
+}
+
 type Misplaced = Vec<(std::ops::Range<usize>, Complaint)>;
 
 /// The pattern, and whether minute or hour starts with `*`; or what is wrong in each field.
-fn read_fields(words: &[Word<'_>; 5]) -> Result<(Pattern, bool), Misplaced> {
-    let mut sets = [0_u64; 5];
+fn read_fields(fields: &[Field], words: &[Word<'_>]) -> Result<(Pattern, bool), Misplaced> {
+    let mut pattern = Pattern {
+        seconds: 1,
+        minutes: 0,
+        hours: 0,
+        months: 0,
+        days: DaySet::Fields { days: 0, weekdays: 0, rule: DayRule::Both },
+        years: None,
+    };
+    let mut days = DayField { set: 0, special: Vec::new() };
+    let mut weekdays = DayField { set: 0, special: Vec::new() };
+    // Vixie's rule, to the letter: it is the first character that counts, so `*/2` restricts nothing either.
+    let (mut all_day, mut day_rule) = (false, DayRule::Either);
     let mut complaints = Vec::new();
-    for ((field, word), set) in Field::ALL.into_iter().zip(words).zip(&mut sets) {
-        match field.read(word.text) {
-            Ok(bits) => *set = bits,
-            Err((place, complaint)) => {
-                complaints.push((word.start + place.start..word.start + place.end, complaint));
+    for (field, word) in fields.iter().zip(words) {
+        let has_star = word.text.starts_with(['*', '?']);
+        let read = match field {
+            Field::Second => field.read(word.text).map(|bits| pattern.seconds = bits),
+            Field::Minute => field.read(word.text).map(|bits| {
+                pattern.minutes = bits;
+                all_day |= has_star;
+            }),
+            // No loss: the fields have at most 60, 24, 32, 13 and 7 bits.
+            Field::Hour => field.read(word.text).map(|bits| {
+                pattern.hours = bits as u32;
+                all_day |= has_star;
+            }),
+            Field::Month => field.read(word.text).map(|bits| pattern.months = bits as u16),
+            Field::DayOfMonth => field.read_days(word.text).map(|read| {
+                days = DayField { set: read.set as u32, special: read.special };
+                day_rule = if has_star { DayRule::Both } else { day_rule };
+            }),
+            Field::DayOfWeek => field.read_days(word.text).map(|read| {
+                weekdays = DayField { set: read.set as u8, special: read.special };
+                day_rule = if has_star { DayRule::Both } else { day_rule };
+            }),
+            Field::Year if word.text == "*" => Ok(()),
+            Field::Year => {
+                field.read_values(word.text).map(|years| pattern.years = Some(Box::new(Years::of(years))))
             }
+        };
+        if let Err((place, complaint)) = read {
+            complaints.push((word.start + place.start..word.start + place.end, complaint));
         }
     }
     if !complaints.is_empty() {
         return Err(complaints);
     }
 
-    let [minutes, hours, days, months, weekdays] = sets;
-    // Vixie's rule, to the letter: it is the first character that counts, so `*/2` restricts nothing either.
-    let starts_with_star = |nth: usize| words[nth].text.starts_with(['*', '?']);
-    let day_rule = if starts_with_star(2) || starts_with_star(4) { DayRule::Both } else { DayRule::Either };
-    // No loss: the fields have at most 60, 24, 32, 13 and 7 bits.
-    let pattern = Pattern {
-        minutes,
-        hours: hours as u32,
-        days: days as u32,
-        months: months as u16,
-        weekdays: weekdays as u8,
-        day_rule,
+    pattern.days = if days.special.is_empty() && weekdays.special.is_empty() {
+        DaySet::Fields { days: days.set, weekdays: weekdays.set, rule: day_rule }
+    } else {
+        DaySet::Table(Box::new(DaysTable::new(&days, &weekdays, day_rule)))
     };
-    Ok((pattern, starts_with_star(0) || starts_with_star(1)))
+    Ok((pattern, all_day))
 }
 
 fn wrong_field_count(source: Source<'_>, words: &[Word<'_>]) -> Fault {
     let end = source.0.trim_end().len();
     let count = words.len();
-    if let Some(missing) = Field::ALL.get(count) {
+    let five = Field::of(5).expect("invariant: there are expressions of five fields");
+    if let Some(missing) = five.get(count) {
         let plural = if count == 1 { "" } else { "s" };
         let complaint = Complaint::new(
             format!("an expression has five fields, this one has {count} field{plural}"),
@@ -255,17 +283,12 @@ fn wrong_field_count(source: Source<'_>, words: &[Word<'_>]) -> Fault {
         );
         return source.fault(end..end, complaint);
     }
-    let rule = match count {
-        6 => "six fields (with seconds, or a year) are not supported",
-        7 => "seven fields (with seconds and a year) are not supported",
-        _ => "an expression has five fields, not more",
-    };
     let complaint = Complaint::new(
-        rule,
-        "the end after five fields",
-        "write five fields; use `every` for a period below a minute, and `at` for single dates",
+        "an expression has five fields, six with seconds before them, seven with years after them as well",
+        "the end after seven fields",
+        "remove the rest",
     );
-    let too_many = words.get(Field::ALL.len()).map_or(end, |word| word.start);
+    let too_many = words.get(7).map_or(end, |word| word.start);
     source.fault(too_many..end, complaint)
 }
 

@@ -1,32 +1,55 @@
 //! One field of a cron expression.
 
-use std::ops::{Range, RangeInclusive};
+use std::{
+    collections::BTreeSet,
+    ops::{Range, RangeInclusive},
+};
 
 use cron_parser::{ParseError, ParseErrorKind};
+use croner::{Cron, parser::CronParser};
 
-use super::{duration::shortened, normal::Normal, source::Complaint};
+use super::{duration::shortened, month::DayField, normal::Normal, pattern::Years, source::Complaint};
 
 const MONTHS: [&str; 12] =
     ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
 const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 
-/// Which of the five fields.
+/// Which of the seven fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Field {
+    Second,
     Minute,
     Hour,
     DayOfMonth,
     Month,
     DayOfWeek,
+    Year,
 }
 
 impl Field {
-    /// In the order of the expression.
-    pub(super) const ALL: [Self; 5] =
-        [Self::Minute, Self::Hour, Self::DayOfMonth, Self::Month, Self::DayOfWeek];
+    /// Those of an expression of so many fields, in its order; `None` if there is no such expression.
+    pub(super) fn of(count: usize) -> Option<&'static [Self]> {
+        const ALL: &[Field] = &[
+            Field::Second,
+            Field::Minute,
+            Field::Hour,
+            Field::DayOfMonth,
+            Field::Month,
+            Field::DayOfWeek,
+            Field::Year,
+        ];
+        match count {
+            5 => Some(&ALL[1..6]),
+            6 => Some(&ALL[..6]),
+            7 => Some(ALL),
+            _ => None,
+        }
+    }
 
     pub(super) fn name(self) -> &'static str {
         match self {
+            Self::Second => "second",
+            Self::Year => "year",
             Self::Minute => "minute",
             Self::Hour => "hour",
             Self::DayOfMonth => "day of the month",
@@ -35,29 +58,77 @@ impl Field {
         }
     }
 
-    /// Reads the field: bit n of the answer says whether the value n is in it.
+    /// Reads a field of values below 64: bit n of the answer says whether the value n is in it.
     ///
     /// The range of a fault is relative to `text`, in bytes.
     pub(super) fn read(self, text: &str) -> Result<u64, (Range<usize>, Complaint)> {
+        Ok(self.read_values(text)?.into_iter().fold(0, |bits, value| bits | 1 << value))
+    }
+
+    /// Reads a field: the values in it.
+    pub(super) fn read_values(self, text: &str) -> Result<BTreeSet<u32>, (Range<usize>, Complaint)> {
         if let Some(unsupported) = self.unsupported_in(text) {
             return Err(unsupported);
         }
         let normal = Normal::of(self, text);
         let values = self.values();
-        match cron_parser::parse_field(&normal.text, *values.start(), *values.end()) {
-            Ok(set) => Ok(set.into_iter().fold(0, |bits, value| bits | 1 << value)),
-            Err(error) => {
-                let place = normal.origin_of(error.span(), text.len());
-                let complaint = self.complaint(text.get(place.clone()).unwrap_or_default(), &error);
-                Err((place, complaint))
-            }
+        cron_parser::parse_field(&normal.text, *values.start(), *values.end()).map_err(|error| {
+            let place = normal.origin_of(error.span(), text.len());
+            let complaint = self.complaint(text.get(place.clone()).unwrap_or_default(), &error);
+            (place, complaint)
+        })
+    }
+
+    /// Reads a day field, in which elements such as `L`, `15W`, `FRIL` and `MON#2` may stand beside others.
+    pub(super) fn read_days(self, text: &str) -> Result<DayField<u64>, (Range<usize>, Complaint)> {
+        if !text.split(',').any(|item| self.special(item).is_some()) {
+            return Ok(DayField { set: self.read(text)?, special: Vec::new() });
         }
+        let mut field = DayField { set: 0, special: Vec::new() };
+        let mut start = 0;
+        for item in text.split(',') {
+            match self.special(item) {
+                Some(cron) => field.special.push(cron),
+                None => {
+                    let within = |(place, complaint): (Range<usize>, _)| {
+                        (start + place.start..start + place.end, complaint)
+                    };
+                    field.set |= self.read(item).map_err(within)?;
+                }
+            }
+            start += item.len() + 1;
+        }
+        Ok(field)
+    }
+
+    /// What `croner` makes of an element of a day field that only it knows.
+    fn special(self, item: &str) -> Option<Cron> {
+        let upper = item.to_ascii_uppercase();
+        let expression = match self {
+            Self::DayOfMonth => {
+                let nearest = upper.strip_suffix('W').and_then(number);
+                let is_day = nearest.is_some_and(|day| self.values().contains(&day));
+                (upper == "L" || upper == "LW" || is_day).then(|| format!("0 0 {upper} * *"))?
+            }
+            Self::DayOfWeek => {
+                let (day, nth) = match upper.split_once('#') {
+                    Some((day, nth @ ("1" | "2" | "3" | "4" | "5"))) => (day, format!("#{nth}")),
+                    Some(_) => return None,
+                    None => (upper.strip_suffix('L')?, "L".to_owned()),
+                };
+                let day = self.number(day).filter(|day| *day <= 7)?;
+                format!("0 0 * * {day}{nth}")
+            }
+            Self::Second | Self::Minute | Self::Hour | Self::Month | Self::Year => return None,
+        };
+        CronParser::new().parse(&expression).ok()
     }
 
     /// The values that `cron-parser` takes.
     pub(super) fn values(self) -> RangeInclusive<u32> {
         match self {
-            Self::Minute => 0..=59,
+            Self::Second | Self::Minute => 0..=59,
+            Self::Year => Years::FIRST..=Years::LAST,
             Self::Hour => 0..=23,
             Self::DayOfMonth => 1..=31,
             Self::Month => 1..=12,
@@ -72,7 +143,7 @@ impl Field {
     pub(super) fn wraps(self) -> bool {
         match self {
             Self::Hour | Self::Month | Self::DayOfWeek => true,
-            Self::Minute | Self::DayOfMonth => false,
+            Self::Second | Self::Minute | Self::DayOfMonth | Self::Year => false,
         }
     }
 
@@ -85,7 +156,7 @@ impl Field {
         match self {
             Self::Month => position(&MONTHS).map(|nth| nth as u32 + 1),
             Self::DayOfWeek => position(&WEEKDAYS).map(|nth| nth as u32),
-            Self::Minute | Self::Hour | Self::DayOfMonth => None,
+            Self::Second | Self::Minute | Self::Hour | Self::DayOfMonth | Self::Year => None,
         }
     }
 
@@ -103,13 +174,16 @@ impl Field {
     fn article(self) -> &'static str {
         match self {
             Self::Hour => "an",
-            Self::Minute | Self::DayOfMonth | Self::Month | Self::DayOfWeek => "a",
+            Self::Second | Self::Minute | Self::DayOfMonth | Self::Month | Self::DayOfWeek | Self::Year => {
+                "a"
+            }
         }
     }
 
     fn expected(self) -> &'static str {
         match self {
-            Self::Minute => "a number from 0 to 59",
+            Self::Second | Self::Minute => "a number from 0 to 59",
+            Self::Year => "a number from 1970 to 2099",
             Self::Hour => "a number from 0 to 23",
             Self::DayOfMonth => "a number from 1 to 31",
             Self::Month => "a number from 1 to 12 or a name from JAN to DEC",
@@ -119,7 +193,8 @@ impl Field {
 
     fn example(self) -> &'static str {
         match self {
-            Self::Minute => "write for example `0`, `0,30`, `0-29` or `*/15`",
+            Self::Second | Self::Minute => "write for example `0`, `0,30`, `0-29` or `*/15`",
+            Self::Year => "write for example `2027`, `2027-2029` or `*`",
             Self::Hour => "write for example `9`, `9,17`, `9-17` or `*/2`",
             Self::DayOfMonth => "write for example `1`, `1,15`, `1-7` or `*`",
             Self::Month => "write for example `1`, `JAN,JUL`, `6-8` or `*`",
@@ -190,7 +265,7 @@ impl Field {
         match self {
             Self::Month => among(&MONTHS),
             Self::DayOfWeek => among(&WEEKDAYS),
-            Self::Minute | Self::Hour | Self::DayOfMonth => None,
+            Self::Second | Self::Minute | Self::Hour | Self::DayOfMonth | Self::Year => None,
         }
     }
 
@@ -208,40 +283,48 @@ impl Field {
 
     fn unsupported(self, item: &str) -> Option<Complaint> {
         let upper = item.to_ascii_uppercase();
-        let is_number = |text: &str| number(text).is_some();
         let complaint = |what: String, cure: String| Some(Complaint::new(what, self.expected(), cure));
 
         if let Some(rest) = upper.strip_prefix('H')
             && (rest.is_empty() || rest.starts_with(['/', '(']))
         {
-            let cure = "write a number, a different one for each job to spread the load";
+            let cure = "write a number, and spread the jobs with `jitter`, which differs from job to job";
             return complaint("`H` (a hashed value) is not supported".into(), cure.into());
         }
-        if self != Self::DayOfMonth && self != Self::DayOfWeek {
-            return None;
-        }
-        if let Some((day, nth)) = upper.split_once('#') {
-            let days = match nth {
-                "1" => "1-7",
-                "2" => "8-14",
-                "3" => "15-21",
-                "4" => "22-28",
-                _ => "29-31",
-            };
-            let cure = format!(
-                "use the days of the month `{days}`, and check in the job that it is the weekday {day}"
-            );
-            return complaint("`#` (the nth weekday of the month) is not supported".into(), cure);
-        }
-        if upper == "W" || upper == "LW" || upper.strip_suffix('W').is_some_and(is_number) {
-            let cure = "use the weekdays `MON-FRI`, and check the date in the job";
-            return complaint("`W` (the nearest weekday) is not supported".into(), cure.into());
-        }
-        let last_weekday =
-            upper.strip_suffix('L').is_some_and(|day| is_number(day) || WEEKDAYS.contains(&day));
-        if upper == "L" || upper.starts_with("L-") || last_weekday {
-            let cure = "use the days of the month `28-31`, and check the date in the job";
-            return complaint("`L` (the last day) is not supported".into(), cure.into());
+        let is_number = |text: &str| number(text).is_some();
+        match self {
+            Self::DayOfMonth => {
+                if let Some(back) = upper.strip_prefix("L-") {
+                    let cure = match number(back).filter(|back| *back < 31) {
+                        Some(back) => format!("use `monthly().on([-{}])`", back + 1),
+                        None => "use `monthly()` with a negative day".into(),
+                    };
+                    return complaint("`L-n` (days before the last) is not supported".into(), cure);
+                }
+                if upper == "W" || upper == "WL" {
+                    let cure =
+                        "write the day before it, for example `15W`, or `LW` for the last one of the month";
+                    return complaint(format!("`{item}` names no day"), cure.into());
+                }
+            }
+            Self::DayOfWeek => {
+                if upper == "L" {
+                    let cure = "write the day before it, for example `FRIL` for the last Friday of the month";
+                    return complaint("`L` alone names no day of the week".into(), cure.into());
+                }
+                if let Some((_, nth)) = upper.split_once('#').filter(|(day, _)| self.number(day).is_some()) {
+                    let cure = "write `#1` to `#5`, or for example `FRIL` for the last Friday of the month";
+                    return complaint(
+                        format!("`{}` is not a place among the days of a month", shortened(nth)),
+                        cure.into(),
+                    );
+                }
+                if upper.contains('#') || upper.strip_suffix('L').is_some_and(is_number) {
+                    let cure = "write a single day before it, for example `MON#2` or `FRIL`";
+                    return complaint(format!("`{}` names no day of the week", shortened(item)), cure.into());
+                }
+            }
+            Self::Second | Self::Minute | Self::Hour | Self::Month | Self::Year => {}
         }
         None
     }
@@ -323,13 +406,7 @@ mod tests {
             (Field::Minute, "H"),
             (Field::Hour, "H/2"),
             (Field::Minute, "H(0-29)"),
-            (Field::DayOfMonth, "L"),
             (Field::DayOfMonth, "1,L-3"),
-            (Field::DayOfMonth, "LW"),
-            (Field::DayOfMonth, "15W"),
-            (Field::DayOfWeek, "5L"),
-            (Field::DayOfWeek, "FRIL"),
-            (Field::DayOfWeek, "MON#2"),
         ] {
             let (_, rule) = refused(field, text);
 

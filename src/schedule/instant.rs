@@ -2,6 +2,10 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+/// The first and the last whole millisecond that chrono can name.
+pub(super) const RANGE: (i64, i64) =
+    (DateTime::<Utc>::MIN_UTC.timestamp_millis(), DateTime::<Utc>::MAX_UTC.timestamp_millis());
+
 /// The whole millisecond at or before `instant`.
 fn floor(instant: DateTime<Utc>) -> i64 {
     // chrono writes a leap second as a second that is longer than 10⁹ ns. The part beyond is cut off: the instant

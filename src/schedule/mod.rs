@@ -2,16 +2,75 @@
 //!
 //! | constructor | fires |
 //! |---|---|
-//! | [`cron`] | at the civil times of a five-field cron expression, in a time zone |
+//! | [`cron`] | at the civil times of a cron expression: five fields, six with seconds, seven with years |
 //! | [`every`] | once in every period, counted from an anchor that is the same on every node |
+//! | [`random`] | at random, with a shortest and a longest interval |
+//! | [`daily`], [`weekly`], [`monthly`] | at times of the day, on some days of every nth day, week or month |
 //! | [`at`] | at one instant, or at each of a list |
+//! | [`any`], [`Definition::or`] | when one of several schedules does |
+//! | [`custom`] | when a [`Schedule`] of the application says so |
+//!
+//! All of them can leave out a [`calendar`] ([`except`](Definition::except)), start and end
+//! ([`starting_at`](Definition::starting_at), [`until`](Definition::until)), and be spread
+//! ([`jitter`](Definition::jitter)).
 //!
 //! A schedule is a pure rule: it answers the same on every node and after every restart, in whole milliseconds. The
 //! constructors never fail; what they are given is checked when the job is added (all faults of all jobs are
-//! reported together), or early by `check()`.
+//! reported together), or early by [`check()`](Definition::check).
 //!
-//! Civil times (cron) become instants through one resolver, whose treatment of the hours that daylight saving time
-//! removes and repeats is a stated policy: [`Gap`] and [`Fold`].
+//! Civil times become instants through one resolver, whose treatment of the hours that daylight saving time removes and
+//! repeats is a stated policy: [`Gap`] and [`Fold`]. [`describe()`](Definition::describe),
+//! [`preview()`](Definition::preview) and [`lint()`](Definition::lint) tell people what a definition means.
+//!
+//! # As data
+//!
+//! A [`Definition`] reads and writes itself with serde, the same in JSON and TOML (instants are texts there, too). One
+//! key names the kind, options stand beside it. Unknown keys are refused, and errors name the path, such as
+//! `any[1].daily.at[0]`. [`JSON_SCHEMA`] describes it.
+//!
+//! | key | value |
+//! |---|---|
+//! | `cron` | `"0 9 * * 1-5"`, see [`cron`] |
+//! | `every` | `"5m"`; beside it `anchored_at` |
+//! | `random` | `{"min": "1m", "max": "5m"}`, and `seed` |
+//! | `daily` | `{"every": 2, "at": ["09:30", "18:00:15"], "anchored_at": "2026-01-01T00:00:00Z"}`; all may be left out |
+//! | `weekly` | `{"on": ["mon", "thu"]}`, and as in `daily`; `week_start`: `"sunday"` |
+//! | `monthly` | `{"on": [1, -1]}`, and as in `daily` |
+//! | `at` | `["2026-12-24T18:00:00+00:00"]` |
+//! | `any` | a list of schedules |
+//!
+//! | option | value |
+//! |---|---|
+//! | `timezone` | the IANA name of a time zone |
+//! | `gap` | `"shift"`, `"after_gap"` or `"skip"`: beside `cron`, `daily`, `weekly` and `monthly` |
+//! | `fold` | `"first"`, `"second"` or `"both"`: beside the same |
+//! | `except` | a list of calendars: `{"name": "holidays", "dates": ["2026-12-25"], "ranges": [{"first": "2026-12-31", "last": "2027-01-01"}], "weekdays": ["sun"], "times": [{"from": "22:00", "to": "06:00"}], "schedules": [schedule], "timezone": "Europe/Lisbon"}`, of which all may be left out, but not all at once |
+//! | `starting_at`, `until` | an instant in RFC 3339 with its offset |
+//! | `jitter` | a duration |
+//!
+//! Durations are written as [`parse_duration`] reads them: `1h30m`, `500ms`.
+//!
+//! ```
+//! use callsheet::schedule::Definition;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let text = r#"{"cron":"0 9 * * 1-5","timezone":"Europe/Lisbon","jitter":"30s"}"#;
+//!
+//! let definition: Definition = serde_json::from_str(text)?;
+//!
+//! assert_eq!(definition.describe()?, "at 09:00 on Monday to Friday (Europe/Lisbon), each up to 30s later");
+//! assert_eq!(serde_json::to_string(&definition)?, text);
+//!
+//! let error = serde_json::from_str::<Definition>(r#"{"any": [{"every": "5m"}, {"evry": "1h"}]}"#).unwrap_err();
+//! assert!(error.to_string().starts_with("any[1].evry: unknown field `evry`, expected one of `cron`, `every`"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Time zones
+//!
+//! The rules of time zones end with the year 2099: later fire times use the last known offset. A zone keeps a table in
+//! memory, of about 10 KiB, from its first use on.
 //!
 //! ```
 //! use callsheet::schedule::{IntoSchedule, Schedule, cron};
@@ -29,26 +88,56 @@
 //! # }
 //! ```
 
+mod any;
 mod at;
+mod calendar;
 mod civil;
 mod cron;
+mod daily;
+mod days;
+mod definition;
+mod describe;
 mod dst;
 mod duration;
 mod every;
 mod expression;
 mod field;
+mod form;
+mod given;
+mod hash;
 mod instant;
+mod lint;
+mod month;
+mod monthly;
 mod normal;
 mod pattern;
+mod preview;
+mod random;
+mod recurring;
 mod source;
+mod tree;
+mod weekly;
 mod zone;
 
 pub use callsheet_actors::port::{IntoSchedule, Schedule};
+pub use chrono::Weekday;
 
 pub use self::{
-    at::{At, IntoInstants, at},
+    any::{Any, any},
+    at::{At, at},
+    calendar::{Calendar, calendar},
     cron::{Cron, cron},
+    daily::{Daily, daily},
+    definition::{Anchored, Civil, CustomKind, Definition, Kind, custom},
     dst::{Fold, Gap},
     duration::parse_duration,
     every::{Every, every},
+    form::JSON_SCHEMA,
+    given::{Given, IntoGiven, Readable},
+    lint::Warning,
+    monthly::{Monthly, monthly},
+    preview::{Note, PREVIEW_MAX, Preview, PreviewLine},
+    random::{Random, random},
+    tree::EXCLUDED_MAX,
+    weekly::{Weekly, weekly},
 };

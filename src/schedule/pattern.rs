@@ -2,7 +2,7 @@
 
 use chrono::{Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Timelike};
 
-use super::civil::CivilRule;
+use super::{civil::CivilRule, month::DaysTable};
 
 /// How many months are searched: the Gregorian calendar repeats after 400 years.
 const MONTHS_MAX: usize = 400 * 12;
@@ -10,18 +10,28 @@ const MONTHS_MAX: usize = 400 * 12;
 /// The days of a month as bits 1 to 31.
 const DAYS: u32 = u32::MAX << 1;
 
-/// The value sets of the five fields, bit n for the value n.
+/// The value sets of the fields, bit n for the value n.
 ///
-/// `cron-parser` reads the fields; the search is ours, because the crate walks value by value: 1.4 µs for the next
-/// minute of `* * * * *`, against 0.1 µs with bits, zone included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// `cron-parser` and, for `L`, `W` and `#`, `croner` read the fields; the search is ours, because the crates walk value
+/// by value: `cron-parser` takes 1.4 µs for the next minute of `* * * * *`, against 0.1 µs with bits, zone included, and
+/// `croner` gives a pattern up after 31 million steps only.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pattern {
+    pub(super) seconds: u64,
     pub(super) minutes: u64,
     pub(super) hours: u32,
-    pub(super) days: u32,
     pub(super) months: u16,
-    pub(super) weekdays: u8,
-    pub(super) day_rule: DayRule,
+    pub(super) days: DaySet,
+    pub(super) years: Option<Box<Years>>,
+}
+
+/// The days that match.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum DaySet {
+    /// By the two day fields.
+    Fields { days: u32, weekdays: u8, rule: DayRule },
+    /// By a table, for each length of a month and each weekday of its first day: `L`, `W` and `#`.
+    Table(Box<DaysTable>),
 }
 
 /// Which of the two day fields has to match.
@@ -33,15 +43,58 @@ pub(super) enum DayRule {
     Either,
 }
 
+impl DayRule {
+    pub(super) fn of(self, days: u32, weekdays: u32) -> u32 {
+        match self {
+            Self::Both => days & weekdays,
+            Self::Either => days | weekdays,
+        }
+    }
+}
+
+/// The years of the seventh field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Years([u64; 3]);
+
+impl Years {
+    pub(super) const FIRST: u32 = 1970;
+    pub(super) const LAST: u32 = 2099;
+
+    pub(super) fn of(years: impl IntoIterator<Item = u32>) -> Self {
+        let mut set = [0; 3];
+        for nth in years.into_iter().filter_map(|year| year.checked_sub(Self::FIRST)) {
+            set[nth as usize / 64] |= 1 << (nth % 64);
+        }
+        Self(set)
+    }
+
+    pub(super) fn contain(&self, year: i32) -> bool {
+        let nth = i64::from(year) - i64::from(Self::FIRST);
+        let word = usize::try_from(nth / 64).ok().filter(|_| nth >= 0).and_then(|word| self.0.get(word));
+        word.is_some_and(|word| word >> (nth % 64) & 1 == 1)
+    }
+
+    /// In order.
+    pub(super) fn list(&self) -> Vec<u32> {
+        (Self::FIRST..=Self::LAST).filter(|year| self.contain(*year as i32)).collect()
+    }
+}
+
 impl Pattern {
     /// Whether there is any day that matches.
     pub(super) fn can_fire(&self) -> bool {
-        let start = NaiveDate::from_ymd_opt(2000, 1, 1).expect("invariant: this date exists");
-        self.first_date_from(start).is_some()
+        let start = match self.years {
+            Some(_) => NaiveDate::from_ymd_opt(Years::FIRST as i32, 1, 1),
+            None => NaiveDate::from_ymd_opt(2000, 1, 1),
+        };
+        self.first_date_from(start.expect("invariant: this date exists")).is_some()
     }
 
     fn first_date_from(&self, from: NaiveDate) -> Option<NaiveDate> {
         let (mut year, mut month, mut not_before) = (from.year(), from.month(), from.day());
+        if self.years.is_some() && year < Years::FIRST as i32 {
+            (year, month, not_before) = (Years::FIRST as i32, 1, 1);
+        }
         for _ in 0..MONTHS_MAX {
             let days = self.days_of(year, month)? & (u32::MAX << not_before);
             if days != 0 {
@@ -55,6 +108,9 @@ impl Pattern {
 
     fn last_date_until(&self, until: NaiveDate) -> Option<NaiveDate> {
         let (mut year, mut month, mut not_after) = (until.year(), until.month(), until.day());
+        if self.years.is_some() && year > Years::LAST as i32 {
+            (year, month, not_after) = (Years::LAST as i32, 12, 31);
+        }
         for _ in 0..MONTHS_MAX {
             let days = self.days_of(year, month)? & (u32::MAX >> (31 - not_after));
             if days != 0 {
@@ -68,27 +124,18 @@ impl Pattern {
 
     /// The matching days of a month, as bits; `None` for a month outside chrono's range.
     fn days_of(&self, year: i32, month: u32) -> Option<u32> {
-        if self.months >> month & 1 == 0 {
+        if self.months >> month & 1 == 0 || self.years.as_ref().is_some_and(|years| !years.contain(year)) {
             return Some(0);
         }
         let first = NaiveDate::from_ymd_opt(year, month, 1)?;
-        let existing = DAYS & (u32::MAX >> (31 - u32::from(first.num_days_in_month())));
-        let weekdays = self.days_on_weekdays(first.weekday().num_days_from_sunday());
-        let matching = match self.day_rule {
-            DayRule::Both => self.days & weekdays,
-            DayRule::Either => self.days | weekdays,
-        };
-        Some(matching & existing)
-    }
-
-    /// The days of a month that fall on the pattern's weekdays, given the weekday of its first day.
-    fn days_on_weekdays(&self, first: u32) -> u32 {
-        // Bit n: whether the nth day after the first has a matching weekday.
-        let week = u64::from(self.weekdays);
-        let week = (week >> first | week << (7 - first)) & 0x7f;
-        // Five weeks, shifted so that the first day is bit 1; 36 bits, of which those of a month are kept.
-        let weeks = week | week << 7 | week << 14 | week << 21 | week << 28;
-        (weeks << 1) as u32
+        let length = u32::from(first.num_days_in_month());
+        let weekday = first.weekday().num_days_from_sunday();
+        Some(match &self.days {
+            DaySet::Fields { days, weekdays, rule } => {
+                rule.of(*days, days_on_weekdays(*weekdays, weekday)) & DAYS & (u32::MAX >> (31 - length))
+            }
+            DaySet::Table(table) => table.days(length, weekday),
+        })
     }
 
     fn matches(&self, date: NaiveDate) -> bool {
@@ -96,54 +143,81 @@ impl Pattern {
     }
 
     /// The first time of a day that is not before the given one.
-    fn first_time_from(&self, hour: u32, minute: u32) -> Option<NaiveTime> {
-        let minutes = self.minutes & (u64::MAX << minute);
-        if self.hours >> hour & 1 == 1 && minutes != 0 {
-            return NaiveTime::from_hms_opt(hour, minutes.trailing_zeros(), 0);
+    fn first_time_from(&self, hour: u32, minute: u32, second: u32) -> Option<NaiveTime> {
+        if self.hours >> hour & 1 == 1 {
+            let seconds = self.seconds & (u64::MAX << second);
+            if self.minutes >> minute & 1 == 1 && seconds != 0 {
+                return NaiveTime::from_hms_opt(hour, minute, seconds.trailing_zeros());
+            }
+            let minutes = self.minutes & (u64::MAX << (minute + 1));
+            if minutes != 0 {
+                return NaiveTime::from_hms_opt(
+                    hour,
+                    minutes.trailing_zeros(),
+                    self.seconds.trailing_zeros(),
+                );
+            }
         }
         let hours = self.hours & (u32::MAX << (hour + 1));
         if hours == 0 {
             return None;
         }
-        NaiveTime::from_hms_opt(hours.trailing_zeros(), self.minutes.trailing_zeros(), 0)
+        let (minute, second) = (self.minutes.trailing_zeros(), self.seconds.trailing_zeros());
+        NaiveTime::from_hms_opt(hours.trailing_zeros(), minute, second)
     }
 
     /// The last time of a day that is not after the given one.
-    fn last_time_until(&self, hour: u32, minute: u32) -> Option<NaiveTime> {
-        let minutes = self.minutes & (u64::MAX >> (63 - minute));
-        if self.hours >> hour & 1 == 1 && minutes != 0 {
-            return NaiveTime::from_hms_opt(hour, minutes.ilog2(), 0);
+    fn last_time_until(&self, hour: u32, minute: u32, second: u32) -> Option<NaiveTime> {
+        if self.hours >> hour & 1 == 1 {
+            let seconds = self.seconds & (u64::MAX >> (63 - second));
+            if self.minutes >> minute & 1 == 1 && seconds != 0 {
+                return NaiveTime::from_hms_opt(hour, minute, seconds.ilog2());
+            }
+            let minutes = self.minutes & !(u64::MAX << minute);
+            if minutes != 0 {
+                return NaiveTime::from_hms_opt(hour, minutes.ilog2(), self.seconds.ilog2());
+            }
         }
         let hours = self.hours & !(u32::MAX << hour);
         if hours == 0 {
             return None;
         }
-        NaiveTime::from_hms_opt(hours.ilog2(), self.minutes.ilog2(), 0)
+        NaiveTime::from_hms_opt(hours.ilog2(), self.minutes.ilog2(), self.seconds.ilog2())
     }
+}
+
+/// The days of a month that fall on some weekdays, given the weekday of its first day.
+pub(super) fn days_on_weekdays(weekdays: u8, first: u32) -> u32 {
+    // Bit n: whether the nth day after the first has a matching weekday.
+    let week = u64::from(weekdays);
+    let week = (week >> first | week << (7 - first)) & 0x7f;
+    // Five weeks, shifted so that the first day is bit 1; 36 bits, of which those of a month are kept.
+    let weeks = week | week << 7 | week << 14 | week << 21 | week << 28;
+    (weeks << 1) as u32
 }
 
 impl CivilRule for Pattern {
     fn first_from(&self, from: NaiveDateTime) -> Option<NaiveDateTime> {
-        let is_whole = from.second() == 0 && from.nanosecond() == 0;
-        // The minute that has begun is over.
-        let from = if is_whole { from } else { from.checked_add_signed(TimeDelta::minutes(1))? };
+        // The second that has begun is over.
+        let from =
+            if from.nanosecond() == 0 { from } else { from.checked_add_signed(TimeDelta::seconds(1))? };
         if self.matches(from.date())
-            && let Some(time) = self.first_time_from(from.hour(), from.minute())
+            && let Some(time) = self.first_time_from(from.hour(), from.minute(), from.second())
         {
             return Some(from.date().and_time(time));
         }
         let date = self.first_date_from(from.date().succ_opt()?)?;
-        Some(date.and_time(self.first_time_from(0, 0)?))
+        Some(date.and_time(self.first_time_from(0, 0, 0)?))
     }
 
     fn last_until(&self, until: NaiveDateTime) -> Option<NaiveDateTime> {
         if self.matches(until.date())
-            && let Some(time) = self.last_time_until(until.hour(), until.minute())
+            && let Some(time) = self.last_time_until(until.hour(), until.minute(), until.second())
         {
             return Some(until.date().and_time(time));
         }
         let date = self.last_date_until(until.date().pred_opt()?)?;
-        Some(date.and_time(self.last_time_until(23, 59)?))
+        Some(date.and_time(self.last_time_until(23, 59, 59)?))
     }
 }
 
@@ -198,7 +272,8 @@ mod tests {
     #[test]
     fn the_rarest_day_is_found_in_both_directions() {
         // 29 February on a Monday: 2100 is no leap year.
-        let rare = Pattern { day_rule: DayRule::Both, ..pattern("0 0 29 2 MON") };
+        let mut rare = pattern("0 0 29 2 MON");
+        rare.days = DaySet::Fields { days: 1 << 29, weekdays: 1 << 1, rule: DayRule::Both };
 
         assert_eq!(rare.first_from(time("2072-03-01T00:00:00")), Some(time("2112-02-29T00:00:00")));
         assert_eq!(rare.last_until(time("2112-02-28T00:00:00")), Some(time("2072-02-29T00:00:00")));

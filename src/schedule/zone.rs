@@ -67,6 +67,11 @@ impl Zone {
         &self.spans
     }
 
+    /// The span in which an instant lies.
+    pub(super) fn span_at(&self, millis: i64) -> &Span {
+        &self.spans[self.index_at(millis)]
+    }
+
     /// The index of the span in which an instant lies.
     pub(super) fn index_at(&self, millis: i64) -> usize {
         self.spans.partition_point(|span| span.start <= millis).saturating_sub(1)

@@ -52,6 +52,13 @@ pub trait Schedule: Send + Sync + fmt::Debug + fmt::Display + 'static {
     fn timezone(&self) -> Option<&str> {
         None
     }
+
+    /// The rule of the job of this name, if it is not the same for all jobs: random intervals and jitter take the name
+    /// as their seed. `None`, the default, if it is.
+    fn for_job(&self, job: &str) -> Option<Arc<dyn Schedule>> {
+        let _ = job;
+        None
+    }
 }
 
 /// A schedule, or a definition of one that may turn out to be wrong.

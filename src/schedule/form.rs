@@ -1,0 +1,560 @@
+//! Definitions as data.
+
+use std::str::FromStr;
+
+use callsheet_actors::{Fault, Faults};
+use chrono::Weekday;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+use super::{
+    any::any,
+    at::at,
+    calendar::{Calendar, Entries},
+    cron::cron,
+    daily::daily,
+    definition::{Definition, Kind, Options, under},
+    dst::{Fold, Gap},
+    duration::shortened,
+    every::every,
+    given::{Given, Readable},
+    monthly::monthly,
+    random::random,
+    weekly::weekly,
+};
+
+/// A JSON Schema (draft 2020-12) of [the form as data](super#as-data), for editors and for other languages.
+///
+/// It checks names, types and which keys may stand together, but not what the texts say: that is checked when a
+/// definition is read.
+pub const JSON_SCHEMA: &str = include_str!("schedule.schema.json");
+
+/// When a job is due: exactly one kind (cron, every, random, daily, weekly, monthly, at or any), with options beside it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Schedule", extend("oneOf" = tests::one_kind())))]
+pub(super) struct ScheduleForm {
+    /// A cron expression: five fields, six with seconds, seven with years; a macro; `@every 5m`. May start with
+    /// `CRON_TZ=Zone`.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String"))]
+    cron: Option<String>,
+    /// A fixed period, such as `1h30m` or `500ms`.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String"))]
+    every: Option<String>,
+    /// Random intervals.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "RandomForm"))]
+    random: Option<RandomForm>,
+    /// Every nth day.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "DailyForm"))]
+    daily: Option<DailyForm>,
+    /// Days of every nth week.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "WeeklyForm"))]
+    weekly: Option<WeeklyForm>,
+    /// Days of every nth month.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "MonthlyForm"))]
+    monthly: Option<MonthlyForm>,
+    /// Instants, in RFC 3339 with their offsets.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Vec<String>", length(min = 1)))]
+    at: Option<Vec<String>>,
+    /// A union: the schedules of which any may fire.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Vec<ScheduleForm>", length(min = 1)))]
+    any: Option<Vec<ScheduleForm>>,
+    /// Beside `every` only: an instant from which periods are counted.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String", extend("format" = "date-time")))]
+    anchored_at: Option<String>,
+    /// The IANA name of the time zone. Default: that of the schedule around it, or UTC.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String"))]
+    timezone: Option<String>,
+    /// What becomes of times that the clocks skip.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String", extend("enum" = tests::names(&Gap::ALL, Gap::name))))]
+    gap: Option<String>,
+    /// What becomes of times that the clocks repeat.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String", extend("enum" = tests::names(&Fold::ALL, Fold::name))))]
+    fold: Option<String>,
+    /// Calendars: when it does not fire.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    except: Vec<CalendarForm>,
+    /// It never fires before this instant.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String", extend("format" = "date-time")))]
+    starting_at: Option<String>,
+    /// It never fires at or after this instant.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String", extend("format" = "date-time")))]
+    until: Option<String>,
+    /// The longest delay of a fire time, such as `30s`.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String"))]
+    jitter: Option<String>,
+}
+
+/// Random intervals.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Random"))]
+pub(super) struct RandomForm {
+    /// The shortest interval.
+    min: String,
+    /// The longest interval.
+    max: String,
+    /// What decides the fire times, instead of the job's name.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String"))]
+    seed: Option<String>,
+}
+
+/// Every nth day.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Daily"))]
+pub(super) struct DailyForm {
+    /// Only every nth day.
+    #[serde(default = "once")]
+    #[cfg_attr(test, schemars(range(min = 1, max = 36_525)))]
+    every: u32,
+    /// Times of the day, such as `09:30` or `18:00:15`. Default: `00:00`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    at: Vec<String>,
+    /// The instant from whose day on days are counted.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String", extend("format" = "date-time")))]
+    anchored_at: Option<String>,
+}
+
+/// Days of every nth week.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Weekly"))]
+pub(super) struct WeeklyForm {
+    /// Only every nth week.
+    #[serde(default = "once")]
+    #[cfg_attr(test, schemars(range(min = 1, max = 5_217)))]
+    every: u32,
+    /// Days of the week, such as `mon`.
+    #[cfg_attr(test, schemars(length(min = 1)))]
+    on: Vec<String>,
+    /// Times of the day, such as `09:30` or `18:00:15`. Default: `00:00`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    at: Vec<String>,
+    /// The first day of a week. Default: `monday`.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String"))]
+    week_start: Option<String>,
+    /// The instant from whose week on weeks are counted.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String", extend("format" = "date-time")))]
+    anchored_at: Option<String>,
+}
+
+/// Days of every nth month.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Monthly"))]
+pub(super) struct MonthlyForm {
+    /// Only every nth month.
+    #[serde(default = "once")]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_200)))]
+    every: u32,
+    /// Days of the month: 1 to 31, or -1 (the last day) to -31.
+    #[cfg_attr(test, schemars(length(min = 1), inner(range(min = -31, max = 31))))]
+    on: Vec<i32>,
+    /// Times of the day, such as `09:30` or `18:00:15`. Default: `00:00`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    at: Vec<String>,
+    /// The instant from whose month on months are counted.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String", extend("format" = "date-time")))]
+    anchored_at: Option<String>,
+}
+
+/// A calendar: what a schedule leaves out.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Calendar"))]
+pub(super) struct CalendarForm {
+    /// What descriptions show.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String"))]
+    name: Option<String>,
+    /// The IANA name of the time zone of the dates and times. Default: that of the schedule.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String"))]
+    timezone: Option<String>,
+    /// Whole days, such as `2026-12-25`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    dates: Vec<String>,
+    /// Whole days, from one date to another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ranges: Vec<RangeForm>,
+    /// Days of every week, such as `sat`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    weekdays: Vec<String>,
+    /// Times of every day.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    times: Vec<TimesForm>,
+    /// Schedules whose fire times are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    schedules: Vec<ScheduleForm>,
+}
+
+/// Days from one date to another, both inclusive.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Range"))]
+pub(super) struct RangeForm {
+    /// The first day.
+    first: String,
+    /// The last day.
+    last: String,
+}
+
+/// A time of every day, which may run over midnight.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Times"))]
+pub(super) struct TimesForm {
+    /// Inclusive.
+    from: String,
+    /// Exclusive.
+    to: String,
+}
+
+fn once() -> u32 {
+    1
+}
+
+/// A key that may be absent, but not null.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+impl ScheduleForm {
+    /// The definition of the form, which may still be wrong; or what cannot be put into one.
+    fn definition(self) -> Result<Definition, Vec<Fault>> {
+        let kinds = self.kinds();
+        let [name] = kinds[..] else {
+            let rule = "a schedule has exactly one of the keys cron, every, random, daily, weekly, monthly, at and any";
+            let cure = if kinds.is_empty() { "add one" } else { "keep one; `any` holds a list of schedules" };
+            return Err(vec![Fault::new("schedule", kinds.join(", "), rule, cure)]);
+        };
+        let mut faults = Vec::new();
+        let mut read_policy = |key: &str, written: Option<String>, names: &str| {
+            let written = written?;
+            if matches!(name, "every" | "random" | "at" | "any") {
+                let rule = format!("`{name}` has no civil times of its own, so that `{key}` means nothing");
+                faults.push(Fault::new(key, shortened(&written), rule, "remove it"));
+                return None;
+            }
+            if !names.split(", ").any(|name| name == written) {
+                let rule = format!("it is one of {names}");
+                faults.push(Fault::new(key, shortened(&written), rule, "write one of these"));
+                return None;
+            }
+            Some(written)
+        };
+        let gap = read_policy("gap", self.gap, "shift, after_gap, skip");
+        let fold = read_policy("fold", self.fold, "first, second, both");
+        let mut anchored_at = self.anchored_at;
+        if let Some(anchor) = anchored_at.as_ref().filter(|_| name != "every") {
+            let rule = format!("`anchored_at` stands beside `every` only, and not beside `{name}`");
+            let cure = match name {
+                "daily" | "weekly" | "monthly" => format!("move it into `{name}`"),
+                _ => "remove it".into(),
+            };
+            faults.push(Fault::new("anchored_at", shortened(anchor), rule, cure));
+        }
+        let mut found = None;
+        found = found.or(self.cron.map(|expression| cron(expression).into()));
+        found = found.or(self.every.map(|period| every(period).into()));
+        found = found.or(self.random.map(|form| {
+            let mut definition = random(form.min, form.max);
+            definition.kind.seed = form.seed;
+            definition.into()
+        }));
+        found = found.or(self.daily.map(|form| {
+            anchored_at = form.anchored_at;
+            daily().every(form.every).at(form.at).into()
+        }));
+        found = found.or(self.weekly.map(|form| {
+            anchored_at = form.anchored_at;
+            let mut definition = weekly().every(form.every).on(form.on).at(form.at);
+            definition.kind.week_start = form.week_start.map(Into::into);
+            definition.into()
+        }));
+        found = found.or(self.monthly.map(|form| {
+            anchored_at = form.anchored_at;
+            monthly().every(form.every).on(form.on).at(form.at).into()
+        }));
+        found = found.or(self.at.map(|instants| at(instants).into()));
+        found = found.or(self.any.map(|members| any(definitions(members, "any", &mut faults)).into()));
+        let definition: Definition = found.expect("invariant: there is one kind");
+        let mut except = Vec::with_capacity(self.except.len());
+        for (nth, form) in self.except.into_iter().enumerate() {
+            except.push(form.calendar(&format!("except[{nth}]"), &mut faults));
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let options = Options {
+            timezone: self.timezone,
+            gap: gap.and_then(|name| Gap::ALL.into_iter().find(|gap| gap.name() == name)),
+            fold: fold.and_then(|name| Fold::ALL.into_iter().find(|fold| fold.name() == name)),
+            anchored_at: anchored_at.map(Into::into),
+            except,
+            starting_at: self.starting_at.map(Into::into),
+            until: self.until.map(Into::into),
+            jitter: self.jitter.map(Into::into),
+        };
+        Ok(Definition { options, ..definition })
+    }
+
+    /// The names of the kinds that are there.
+    fn kinds(&self) -> Vec<&'static str> {
+        let kinds = [
+            ("cron", self.cron.is_some()),
+            ("every", self.every.is_some()),
+            ("random", self.random.is_some()),
+            ("daily", self.daily.is_some()),
+            ("weekly", self.weekly.is_some()),
+            ("monthly", self.monthly.is_some()),
+            ("at", self.at.is_some()),
+            ("any", self.any.is_some()),
+        ];
+        kinds.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name).collect()
+    }
+
+    /// The form of a definition that is right; or why it has none.
+    fn of(definition: &Definition) -> Result<Self, String> {
+        let Definition { kind, options } = definition;
+        let mut form = Self {
+            timezone: options.timezone.clone(),
+            gap: options.gap.map(|gap| gap.name().to_owned()),
+            fold: options.fold.map(|fold| fold.name().to_owned()),
+            except: options.except.iter().map(CalendarForm::of).collect::<Result<_, _>>()?,
+            starting_at: options.starting_at.as_ref().map(Given::text),
+            until: options.until.as_ref().map(Given::text),
+            jitter: options.jitter.as_ref().map(Given::text),
+            ..Self::default()
+        };
+        let anchored_at = options.anchored_at.as_ref().map(Given::text);
+        match kind {
+            Kind::Cron(cron) => form.cron = Some(cron.expression.clone()),
+            Kind::Every(every) => {
+                form.every = Some(every.period.text());
+                form.anchored_at = anchored_at;
+            }
+            Kind::Random(random) => {
+                let (min, max) = (random.min.text(), random.max.text());
+                form.random = Some(RandomForm { min, max, seed: random.seed.clone() });
+            }
+            Kind::Daily(daily) => {
+                let (every, at) = (daily.recurrence.every, texts(&daily.recurrence.at));
+                form.daily = Some(DailyForm { every, at, anchored_at });
+            }
+            Kind::Weekly(weekly) => {
+                let (every, at) = (weekly.recurrence.every, texts(&weekly.recurrence.at));
+                let week_start = weekly.week_start.as_ref().map(full_name);
+                form.weekly = Some(WeeklyForm { every, on: texts(&weekly.on), at, week_start, anchored_at });
+            }
+            Kind::Monthly(monthly) => {
+                let (every, at) = (monthly.recurrence.every, texts(&monthly.recurrence.at));
+                form.monthly = Some(MonthlyForm { every, on: monthly.on.clone(), at, anchored_at });
+            }
+            Kind::At(at) => form.at = Some(texts(&at.instants)),
+            Kind::Any(any) => form.any = Some(any.of.iter().map(Self::of).collect::<Result<_, _>>()?),
+            Kind::Custom(_) => {
+                return Err(
+                    "a schedule of the application cannot be stored as data; use one of the kinds".into()
+                );
+            }
+        }
+        Ok(form)
+    }
+}
+
+impl CalendarForm {
+    fn calendar(self, path: &str, faults: &mut Vec<Fault>) -> Calendar {
+        let mut found = Vec::new();
+        let schedules = definitions(self.schedules, "schedules", &mut found);
+        faults.extend(found.into_iter().map(|fault| under(path, fault)));
+        Calendar(std::sync::Arc::new(Entries {
+            name: self.name,
+            timezone: self.timezone,
+            dates: self.dates.into_iter().map(Into::into).collect(),
+            ranges: self.ranges.into_iter().map(|range| (range.first.into(), range.last.into())).collect(),
+            weekdays: self.weekdays.into_iter().map(Into::into).collect(),
+            times: self.times.into_iter().map(|times| (times.from.into(), times.to.into())).collect(),
+            schedules,
+        }))
+    }
+
+    fn of(calendar: &Calendar) -> Result<Self, String> {
+        let entries = &*calendar.0;
+        let range =
+            |(first, last): &(Given<_>, Given<_>)| RangeForm { first: first.text(), last: last.text() };
+        let times = |(from, to): &(Given<_>, Given<_>)| TimesForm { from: from.text(), to: to.text() };
+        Ok(Self {
+            name: entries.name.clone(),
+            timezone: entries.timezone.clone(),
+            dates: texts(&entries.dates),
+            ranges: entries.ranges.iter().map(range).collect(),
+            weekdays: texts(&entries.weekdays),
+            times: entries.times.iter().map(times).collect(),
+            schedules: entries.schedules.iter().map(ScheduleForm::of).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// The definitions of a list; faults get the path of their place.
+fn definitions(forms: Vec<ScheduleForm>, path: &str, faults: &mut Vec<Fault>) -> Vec<Definition> {
+    let mut definitions = Vec::with_capacity(forms.len());
+    for (nth, form) in forms.into_iter().enumerate() {
+        match form.definition() {
+            Ok(definition) => definitions.push(definition),
+            Err(found) => {
+                let path = format!("{path}[{nth}]");
+                faults.extend(found.into_iter().map(|fault| under(&path, fault)));
+            }
+        }
+    }
+    definitions
+}
+
+fn texts<T: Readable>(given: &[Given<T>]) -> Vec<String> {
+    given.iter().map(Given::text).collect()
+}
+
+/// `sunday`
+fn full_name(weekday: &Given<Weekday>) -> String {
+    const NAMES: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
+    match weekday.read("") {
+        Ok(weekday) => NAMES[weekday.num_days_from_sunday() as usize].to_owned(),
+        Err(_) => weekday.text(),
+    }
+}
+
+/// Writes [the form as data](super#as-data).
+///
+/// # Errors
+///
+/// A definition that is wrong is not written, and neither is a schedule of the application.
+impl Serialize for Definition {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.check().map_err(ser::Error::custom)?;
+        ScheduleForm::of(self).map_err(ser::Error::custom)?.serialize(serializer)
+    }
+}
+
+/// Reads [the form as data](super#as-data).
+///
+/// # Errors
+///
+/// The first key or type that is wrong, with its path; or else every fault of the definition, each with its path, the
+/// value, the rule and the cure.
+impl<'de> Deserialize<'de> for Definition {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let form: ScheduleForm =
+            serde_path_to_error::deserialize(deserializer).map_err(|error| {
+                match error.path().to_string().as_str() {
+                    "." => error.into_inner(),
+                    path => {
+                        let path = path.to_owned();
+                        de::Error::custom(format!("{path}: {}", error.into_inner()))
+                    }
+                }
+            })?;
+        let definition = form.definition().and_then(|definition| {
+            definition.check().map_err(Faults::into_vec)?;
+            Ok(definition)
+        });
+        definition.map_err(|faults| {
+            let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            de::Error::custom(lines.join("\n"))
+        })
+    }
+}
+
+/// Reads a cron expression, or the JSON of [the form as data](super#as-data), which starts with `{`.
+///
+/// ```
+/// use callsheet::schedule::Definition;
+///
+/// let cron: Definition = "TZ=Europe/Lisbon 0 9 * * MON-FRI".parse().unwrap();
+/// let json: Definition = r#"{"daily": {"at": ["09:00"]}, "timezone": "Europe/Lisbon"}"#.parse().unwrap();
+///
+/// let faults = r#"{"daily": {"at": ["09:00", "24:00"]}}"#.parse::<Definition>().unwrap_err();
+/// assert_eq!(
+///     faults.to_string(),
+///     "daily.at[1] \"24:00\": a day ends before 24:00; write `00:00`, which begins the following day"
+/// );
+/// ```
+impl FromStr for Definition {
+    type Err = Faults;
+
+    fn from_str(text: &str) -> Result<Self, Faults> {
+        if !text.trim_start().starts_with('{') {
+            let definition: Self = cron(text).into();
+            definition.check()?;
+            return Ok(definition);
+        }
+        let mut json = serde_json::Deserializer::from_str(text);
+        let form: Result<ScheduleForm, _> = serde_path_to_error::deserialize(&mut json);
+        let rest = json.end();
+        let refused = |rule: String| {
+            let cure = "write an object with one kind, for example `{\"every\": \"5m\"}`";
+            Faults::from(Fault::new("schedule", shortened(text.trim()), rule, cure))
+        };
+        let form = form.map_err(|error| match error.path().to_string().as_str() {
+            "." => refused(error.into_inner().to_string()),
+            path => refused(format!("{path}: {}", error.inner())),
+        })?;
+        rest.map_err(|error| refused(error.to_string()))?;
+        let definition = form
+            .definition()
+            .map_err(|faults| Faults::check(faults).expect_err("invariant: there is at least one fault"))?;
+        definition.check()?;
+        Ok(definition)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    pub(super) fn one_kind() -> Value {
+        let kinds = ["cron", "every", "random", "daily", "weekly", "monthly", "at", "any"];
+        kinds.map(|kind| json!({"required": [kind]})).into_iter().collect()
+    }
+
+    pub(super) fn names<T: Copy>(all: &[T], name: fn(T) -> &'static str) -> Value {
+        all.iter().map(|one| name(*one)).collect()
+    }
+
+    /// The file is made from the types: after a change of theirs, run this test with `WRITE_SCHEMA=1`.
+    #[test]
+    fn the_schema_is_that_of_the_types() {
+        let schema = schemars::schema_for!(ScheduleForm);
+        let written = serde_json::to_string_pretty(&schema).expect("it is JSON") + "\n";
+        if std::env::var_os("WRITE_SCHEMA").is_some() {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/schedule/schedule.schema.json");
+            std::fs::write(path, &written).expect("the file can be written");
+            return;
+        }
+
+        assert_eq!(written, JSON_SCHEMA, "run this test with WRITE_SCHEMA=1");
+    }
+}

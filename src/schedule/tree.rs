@@ -1,0 +1,321 @@
+//! Compiled schedules.
+
+use std::{fmt, sync::Arc};
+
+use callsheet_actors::port::Schedule;
+use chrono::{DateTime, NaiveDateTime, Utc};
+
+use super::{
+    at::Instants,
+    calendar::Exclusion,
+    civil::{CivilRule, Resolver},
+    days::DaysAt,
+    every::Interval,
+    hash::{Domain, Seed},
+    instant,
+    pattern::Pattern,
+    random::Spread,
+};
+
+/// How many fire times in a row may be excluded by calendars, for one answer. More than these, and the schedule
+/// answers that there is none: a search that never ends would be worse.
+pub const EXCLUDED_MAX: u32 = 100_000;
+
+/// A checked definition: the rule, and how listings show it.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    pub(super) tree: Tree,
+    pub(super) text: Box<str>,
+}
+
+impl Schedule for Compiled {
+    fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.tree.first_from(instant::following(after), &mut Budget::default()).and_then(instant::from_millis)
+    }
+
+    fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.tree
+            .last_until(instant::preceding(before), &mut Budget::default())
+            .and_then(instant::from_millis)
+    }
+
+    fn timezone(&self) -> Option<&str> {
+        self.tree.timezone()
+    }
+
+    fn for_job(&self, job: &str) -> Option<Arc<dyn Schedule>> {
+        let mut tree = self.tree.clone();
+        tree.seed(job).then(|| Arc::new(Self { tree, text: self.text.clone() }) as Arc<dyn Schedule>)
+    }
+}
+
+impl fmt::Display for Compiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// How many more excluded fire times a question may pass over.
+#[derive(Debug)]
+pub(super) struct Budget(u32);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(EXCLUDED_MAX)
+    }
+}
+
+impl Budget {
+    pub(super) fn of(count: u32) -> Self {
+        Self(count)
+    }
+
+    fn take(&mut self) -> Option<()> {
+        self.0 = self.0.checked_sub(1)?;
+        Some(())
+    }
+}
+
+/// A rule. All numbers are milliseconds since the Unix epoch.
+#[derive(Debug, Clone)]
+pub(super) enum Tree {
+    Civil(Box<Civil>),
+    Interval(Interval),
+    Random(Spread),
+    At(Instants),
+    Any(Box<[Tree]>),
+    Custom(Custom),
+    Except(Box<Except>),
+    Window(Box<Window>),
+    Jitter(Box<Jitter>),
+}
+
+/// Civil times in a zone.
+#[derive(Debug, Clone)]
+pub(super) struct Civil {
+    pub(super) rule: Times,
+    pub(super) resolver: Resolver,
+    /// Whether it fires in every hour, and so on both sides of what the clocks skip.
+    pub(super) is_every_hour: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Times {
+    Pattern(Pattern),
+    Days(DaysAt),
+}
+
+/// A schedule of the application.
+#[derive(Debug, Clone)]
+pub(super) struct Custom(pub(super) Arc<dyn Schedule>);
+
+#[derive(Debug, Clone)]
+pub(super) struct Except {
+    pub(super) of: Tree,
+    pub(super) exclusions: Box<[Exclusion]>,
+}
+
+/// The part of a schedule from an instant on, and before another.
+#[derive(Debug, Clone)]
+pub(super) struct Window {
+    pub(super) of: Tree,
+    /// `i64::MIN` if there is none.
+    pub(super) from: i64,
+    /// The first instant after the window; `i64::MAX` if there is none.
+    pub(super) until: i64,
+}
+
+/// A schedule whose fire times are delayed, each by some time that is always the same for it.
+#[derive(Debug, Clone)]
+pub(super) struct Jitter {
+    pub(super) of: Tree,
+    pub(super) max: i64,
+    /// What no fire time reaches.
+    pub(super) until: i64,
+    pub(super) seed: Seed,
+}
+
+impl Tree {
+    /// The first fire time that is not before `earliest`.
+    pub(super) fn first_from(&self, earliest: i64, budget: &mut Budget) -> Option<i64> {
+        if earliest > instant::RANGE.1 {
+            return None;
+        }
+        let earliest = earliest.max(instant::RANGE.0);
+        match self {
+            Self::Civil(civil) => civil.resolver.first_from(&civil.rule, earliest),
+            Self::Interval(interval) => interval.first_from(earliest),
+            Self::Random(spread) => spread.first_from(earliest),
+            Self::At(instants) => instants.first_from(earliest),
+            Self::Any(members) => {
+                members.iter().filter_map(|member| member.first_from(earliest, budget)).min()
+            }
+            Self::Custom(custom) => custom.first_from(earliest),
+            Self::Except(except) => except.first_from(earliest, budget),
+            Self::Window(window) => {
+                let first = window.of.first_from(earliest.max(window.from), budget)?;
+                Some(first).filter(|first| *first < window.until)
+            }
+            Self::Jitter(jitter) => jitter.first_from(earliest, budget),
+        }
+    }
+
+    /// The last fire time that is not after `latest`.
+    pub(super) fn last_until(&self, latest: i64, budget: &mut Budget) -> Option<i64> {
+        if latest < instant::RANGE.0 {
+            return None;
+        }
+        let latest = latest.min(instant::RANGE.1);
+        match self {
+            Self::Civil(civil) => civil.resolver.last_until(&civil.rule, latest),
+            Self::Interval(interval) => interval.last_until(latest),
+            Self::Random(spread) => spread.last_until(latest),
+            Self::At(instants) => instants.last_until(latest),
+            Self::Any(members) => members.iter().filter_map(|member| member.last_until(latest, budget)).max(),
+            Self::Custom(custom) => custom.last_until(latest),
+            Self::Except(except) => except.last_until(latest, budget),
+            Self::Window(window) => {
+                let last = window.of.last_until(latest.min(window.until.saturating_sub(1)), budget)?;
+                Some(last).filter(|last| *last >= window.from)
+            }
+            Self::Jitter(jitter) => jitter.last_until(latest, budget),
+        }
+    }
+
+    /// Whether an instant is a fire time.
+    pub(super) fn contains(&self, millis: i64, budget: &mut Budget) -> bool {
+        self.first_from(millis, budget) == Some(millis)
+    }
+
+    /// The zone, if there is one in which all of it is written.
+    pub(super) fn timezone(&self) -> Option<&str> {
+        match self {
+            Self::Civil(civil) => Some(civil.resolver.zone().name()),
+            Self::Interval(_) | Self::Random(_) | Self::At(_) => None,
+            Self::Any(members) => {
+                let first = members.first()?.timezone();
+                first.filter(|_| members.iter().all(|member| member.timezone() == first))
+            }
+            Self::Custom(custom) => custom.0.timezone(),
+            Self::Except(except) => except.of.timezone(),
+            Self::Window(window) => window.of.timezone(),
+            Self::Jitter(jitter) => jitter.of.timezone(),
+        }
+    }
+
+    /// Takes the job's name as the seed of what looks random; says whether there is such a thing.
+    fn seed(&mut self, job: &str) -> bool {
+        match self {
+            Self::Civil(_) | Self::Interval(_) | Self::At(_) => false,
+            Self::Random(spread) => spread.seed(job),
+            Self::Any(members) => members.iter_mut().fold(false, |any, member| member.seed(job) | any),
+            Self::Custom(custom) => match custom.0.for_job(job) {
+                Some(schedule) => {
+                    custom.0 = schedule;
+                    true
+                }
+                None => false,
+            },
+            Self::Except(except) => {
+                let of_calendars = except.exclusions.iter_mut().flat_map(Exclusion::ticks_mut);
+                of_calendars.fold(except.of.seed(job), |any, ticks| ticks.seed(job) | any)
+            }
+            Self::Window(window) => window.of.seed(job),
+            Self::Jitter(jitter) => {
+                jitter.seed = Seed::of(job);
+                jitter.of.seed(job);
+                true
+            }
+        }
+    }
+}
+
+impl CivilRule for Times {
+    fn first_from(&self, from: NaiveDateTime) -> Option<NaiveDateTime> {
+        match self {
+            Self::Pattern(pattern) => pattern.first_from(from),
+            Self::Days(days) => days.first_from(from),
+        }
+    }
+
+    fn last_until(&self, until: NaiveDateTime) -> Option<NaiveDateTime> {
+        match self {
+            Self::Pattern(pattern) => pattern.last_until(until),
+            Self::Days(days) => days.last_until(until),
+        }
+    }
+}
+
+// A schedule of the application may break the contract: what it answers is rounded to milliseconds, and an answer that
+// lies on the wrong side counts as none, so that no search here runs in circles.
+impl Custom {
+    fn first_from(&self, earliest: i64) -> Option<i64> {
+        let before = instant::from_millis(earliest - 1).unwrap_or(DateTime::<Utc>::MIN_UTC);
+        self.0.next_after(before).map(instant::ceiling).filter(|first| *first >= earliest)
+    }
+
+    fn last_until(&self, latest: i64) -> Option<i64> {
+        let after = instant::from_millis(latest + 1).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        self.0.previous_before(after).map(instant::ceiling).filter(|last| *last <= latest)
+    }
+}
+
+impl Except {
+    fn first_from(&self, mut earliest: i64, budget: &mut Budget) -> Option<i64> {
+        loop {
+            let first = self.of.first_from(earliest, budget)?;
+            let over = self.exclusions.iter().filter_map(|exclusion| exclusion.over_at(first, budget)).max();
+            let Some(over) = over else { return Some(first) };
+            budget.take()?;
+            earliest = over;
+        }
+    }
+
+    fn last_until(&self, mut latest: i64, budget: &mut Budget) -> Option<i64> {
+        loop {
+            let last = self.of.last_until(latest, budget)?;
+            let since = self.exclusions.iter().filter_map(|exclusion| exclusion.since(last, budget)).min();
+            let Some(since) = since else { return Some(last) };
+            budget.take()?;
+            latest = since.saturating_sub(1);
+        }
+    }
+}
+
+impl Jitter {
+    // A fire time stays before the one that follows, so the order is that of the planned ones, and the answer to any
+    // question is one of two neighbours.
+
+    fn first_from(&self, earliest: i64, budget: &mut Budget) -> Option<i64> {
+        let started = self.of.last_until(earliest.saturating_sub(1), budget);
+        if let Some(delayed) = started.map(|planned| self.delayed(planned, budget))
+            && delayed >= earliest
+        {
+            return Some(delayed);
+        }
+        let planned = self.of.first_from(earliest, budget)?;
+        Some(self.delayed(planned, budget))
+    }
+
+    fn last_until(&self, latest: i64, budget: &mut Budget) -> Option<i64> {
+        let planned = self.of.last_until(latest, budget)?;
+        let delayed = self.delayed(planned, budget);
+        if delayed <= latest {
+            return Some(delayed);
+        }
+        let planned = self.of.last_until(planned - 1, budget)?;
+        Some(self.delayed(planned, budget))
+    }
+
+    /// The fire time of a planned one.
+    fn delayed(&self, planned: i64, budget: &mut Budget) -> i64 {
+        let next = self.of.first_from(planned + 1, budget).unwrap_or(i64::MAX);
+        let max = self.max.min(next.min(self.until).saturating_sub(planned + 1));
+        planned + self.seed.number(Domain::Jitter, planned, max)
+    }
+
+    /// The planned time of a fire time.
+    pub(super) fn planned(&self, fire_time: i64, budget: &mut Budget) -> Option<i64> {
+        self.of.last_until(fire_time, budget)
+    }
+}
