@@ -7,24 +7,37 @@
 mod audit;
 #[path = "../examples/failover/cluster.rs"]
 mod cluster;
+#[path = "common/example.rs"]
+mod example;
 #[path = "common/postgres.rs"]
 mod harness;
 #[path = "../examples/failover/node.rs"]
 mod node;
+mod process;
 
-use std::{env, future::Future, process::Command, time::Duration};
+use std::{
+    env, fs,
+    future::Future,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+    path::Path,
+    process::Command,
+    time::Duration,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use rustix::process::Signal;
+use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_postgres::{Client, NoTls};
 
 use self::{
     audit::Audit,
     cluster::{Cluster, Said},
+    example::example,
     harness::server,
     node::{JobPlan, PLAN, Plan},
+    process::Process,
 };
 
 /// The default of `Postgres::lease`.
@@ -402,6 +415,64 @@ async fn books_that_do_not_balance_are_seen() {
         assert!(broken.iter().any(|broken| broken.contains(seen)), "{fraud}: {broken:?}");
         client.batch_execute("ROLLBACK").await.expect("an answer");
     }
+}
+
+#[tokio::test]
+async fn the_example_keeps_every_promise_and_leaves_nothing_behind() {
+    let _alone = stage().await;
+    let directory = directory();
+    let mut story = Process::start(example("failover").env("TMPDIR", directory.path()));
+
+    let (code, lines) = story.end();
+
+    let told = lines.join("\n");
+    assert_eq!(code, Some(0), "{told}");
+    for line in
+        ["SIGTERM to node", "SIGKILL to node", "SIGSTOP to node", "doubled 0", "every promise was kept"]
+    {
+        assert!(told.contains(line), "no {line:?} in\n{told}");
+    }
+    assert_nothing_is_left(directory.path());
+}
+
+#[tokio::test]
+async fn an_interrupted_example_leaves_nothing_behind() {
+    let _alone = stage().await;
+    let directory = directory();
+    let mut story = Process::start(example("failover").env("TMPDIR", directory.path()));
+    story.wait_for("SIGTERM to node");
+    assert!(!left_in(directory.path()).is_empty());
+
+    story.signal(Signal::INT);
+    let (code, _) = story.end();
+
+    assert_eq!(code, Some(1));
+    assert_nothing_is_left(directory.path());
+}
+
+/// A directory for temporary files in which the server's user can make and remove its own.
+fn directory() -> TempDir {
+    let directory = TempDir::with_prefix("callsheet-example-").expect("a directory");
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).expect("it is one's own");
+    directory
+}
+
+fn assert_nothing_is_left(directory: &Path) {
+    assert_eq!(left_in(directory), Vec::<String>::new());
+    let files = fs::read_dir(directory).expect("a directory").map(|file| file.expect("a file").path());
+    assert_eq!(files.collect::<Vec<_>>(), Vec::<std::path::PathBuf>::new());
+}
+
+/// The processes whose environment names a directory.
+fn left_in(directory: &Path) -> Vec<String> {
+    let directory = directory.as_os_str().as_bytes();
+    let processes = fs::read_dir("/proc").expect("a proc file system").flatten();
+    let named = processes.filter(|process| {
+        // An error: no process, somebody else's, or one that has just ended.
+        let environment = fs::read(process.path().join("environ")).unwrap_or_default();
+        environment.windows(directory.len()).any(|part| part == directory)
+    });
+    named.map(|process| process.file_name().to_string_lossy().into_owned()).collect()
 }
 
 fn block_on(test: impl Future<Output = ()>) {
