@@ -274,6 +274,29 @@ fn leaders_that_are_told_to_stop_lose_nothing() {
 }
 
 #[tokio::test]
+async fn a_leader_that_is_told_to_stop_while_it_renews_its_term_gives_it_up() {
+    let _alone = stage().await;
+    let mut stage = Stage::new("renewing", 2, vec![job("slow", 1_000, 5_000)]).await;
+    // The next renewal waits for a row that somebody else has locked.
+    stage.client.batch_execute("BEGIN; SELECT FROM renewing.leader FOR UPDATE").await.expect("an answer");
+    let renews = "SELECT count(*) FROM pg_stat_activity
+                  WHERE application_name LIKE '% leadership %' AND wait_event_type = 'Lock' AND query LIKE '%UPDATE leader%'";
+    stage.until("a renewal", renews).await;
+
+    let leader = stage.leader;
+    stage.cluster.signal(leader, Signal::TERM).expect("it runs");
+    stage.wait_for("it stops", |by, said| by == leader && said.event == "leadership_lost").await;
+    let free_at = Utc::now();
+    stage.client.batch_execute("COMMIT").await.expect("an answer");
+
+    // Its session lives on with the run that drains: the end of the session does not end the term.
+    let gained = |by, said: &Said| by != leader && said.event == "leadership_gained";
+    let (_, gained) = stage.wait_for("another leader", gained).await;
+    assert!(gained.at - free_at < TimeDelta::seconds(1), "{}", gained.at - free_at);
+    assert_kept("renewing", &stage.close().await);
+}
+
+#[tokio::test]
 async fn a_frozen_leader_is_succeeded_and_starts_nothing_when_it_wakes_up() {
     let _alone = stage().await;
     let jobs = vec![job("often", 100, 5), job("long", 300, 700), job("rare", 1_000, 5)];

@@ -194,9 +194,8 @@ impl Handler<Resign> for ElectionActor {
 
     fn handle(&mut self, _: Resign, ctx: &mut Self::Context) -> Self::Result {
         let term = self.machine.term(self.node.clock.elapsed()).map(|(term, _)| term);
-        if let Some(call) = self.call.take() {
-            ctx.cancel_future(call);
-        }
+        // The call under way goes on: a renewal that is given up half-way may have been made, and an elector that gave up its
+        // connection with it could not end the term any more; a term that is won now is given back.
         let effects = self.machine.step(self.node.clock.elapsed(), Input::Resign);
         self.show();
         let others = effects.into_iter().filter(|effect| !matches!(effect, Effect::Resign(_))).collect();
