@@ -62,6 +62,12 @@ async fn stage() -> MutexGuard<'static, ()> {
     STAGE.lock().await
 }
 
+async fn connect() -> Client {
+    let (client, connection) = tokio_postgres::connect(&server().url(), NoTls).await.expect("a connection");
+    tokio::spawn(connection);
+    client
+}
+
 fn job(name: &str, period_ms: u64, takes_ms: u64) -> JobPlan {
     JobPlan { name: name.to_owned(), key: name.to_owned(), period_ms, takes_ms }
 }
@@ -83,9 +89,7 @@ impl Stage {
     /// Starts nodes and waits until one leads.
     async fn new(schema: &str, nodes: usize, jobs: Vec<JobPlan>) -> Self {
         let plan = Plan { url: server().url(), schema: schema.to_owned(), jobs };
-        let (client, connection) =
-            tokio_postgres::connect(&server().url(), NoTls).await.expect("a connection");
-        tokio::spawn(connection);
+        let client = connect().await;
         audit::prepare(&client, &plan.backend().ddl(), schema).await.expect("the tables are made");
         let cluster = Cluster::new(&plan, program).expect("a plan");
         let mut stage = Self { plan, client, cluster, leader: 0, term: None };
@@ -219,7 +223,7 @@ async fn ten_leaders_are_killed_and_no_tick_is_doubled_or_lost_silently() {
         let lost_since =
             "SELECT count(*) FROM {}.runs WHERE outcome = 'lost' AND term = (SELECT max(term) FROM {}.runs)";
         assert_eq!(stage.number(lost_since).await, 0);
-        assert_eq!(stage.number("SELECT count(DISTINCT term) FROM {}.runs").await, 2);
+        assert!(stage.number("SELECT count(DISTINCT term) FROM {}.runs").await > 1);
         (format!("killed {nth}"), stage.close().await, gap)
     }
 
@@ -243,7 +247,7 @@ fn leaders_that_are_told_to_stop_lose_nothing() {
     block_on(async {
         let _alone = stage().await;
         // Periods are longer than any gap, so that no tick is ever the older one of two that are due, and they drift
-        // apart, so that ticks fall into every gap.
+        // apart, so that claims and runs of every age are under way when a leader is told to stop.
         let mut jobs: Vec<_> =
             (0..19).map(|nth| job(&format!("{nth}"), 2_000 + nth * 50, 10 + nth * 50)).collect();
         jobs.push(job("slow", 2_000, 3_000));
@@ -278,7 +282,8 @@ async fn a_leader_that_is_told_to_stop_while_it_renews_its_term_gives_it_up() {
     let _alone = stage().await;
     let mut stage = Stage::new("renewing", 2, vec![job("slow", 1_000, 5_000)]).await;
     // The next renewal waits for a row that somebody else has locked.
-    stage.client.batch_execute("BEGIN; SELECT FROM renewing.leader FOR UPDATE").await.expect("an answer");
+    let somebody = connect().await;
+    somebody.batch_execute("BEGIN; SELECT FROM renewing.leader FOR UPDATE").await.expect("an answer");
     let renews = "SELECT count(*) FROM pg_stat_activity
                   WHERE application_name LIKE '% leadership %' AND wait_event_type = 'Lock' AND query LIKE '%UPDATE leader%'";
     stage.until("a renewal", renews).await;
@@ -287,12 +292,12 @@ async fn a_leader_that_is_told_to_stop_while_it_renews_its_term_gives_it_up() {
     stage.cluster.signal(leader, Signal::TERM).expect("it runs");
     stage.wait_for("it stops", |by, said| by == leader && said.event == "leadership_lost").await;
     let free_at = Utc::now();
-    stage.client.batch_execute("COMMIT").await.expect("an answer");
+    somebody.batch_execute("COMMIT").await.expect("an answer");
 
     // Its session lives on with the run that drains: the end of the session does not end the term.
     let gained = |by, said: &Said| by != leader && said.event == "leadership_gained";
     let (_, gained) = stage.wait_for("another leader", gained).await;
-    assert!(gained.at - free_at < TimeDelta::seconds(1), "{}", gained.at - free_at);
+    assert!(gained.at - free_at < LEASE / 2, "{}", gained.at - free_at);
     assert_kept("renewing", &stage.close().await);
 }
 
@@ -327,10 +332,10 @@ async fn a_claim_that_is_answered_while_the_leader_is_frozen_is_not_run() {
     let _alone = stage().await;
     let mut stage = Stage::new("answered", 2, vec![job("job", 500, 5)]).await;
     let schema = stage.plan.schema.clone();
-    // The next claim takes a second on the server: time to freeze whoever waits for it.
+    // The next claim takes two seconds on the server: time to freeze whoever waits for it.
     let slow = format!(
         "
-CREATE FUNCTION {schema}.wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1); RETURN NULL; END $$;
+CREATE FUNCTION {schema}.wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(2); RETURN NULL; END $$;
 CREATE TRIGGER slow AFTER INSERT ON {schema}.runs FOR EACH ROW EXECUTE FUNCTION {schema}.wait();"
     );
     stage.client.batch_execute(&slow).await.expect("an answer");
