@@ -57,9 +57,9 @@ fn program() -> Command {
 }
 
 /// The tests of this file share two processors with thirty processes: one test at a time.
-async fn stage() -> MutexGuard<'static, ()> {
-    static STAGE: Mutex<()> = Mutex::const_new(());
-    STAGE.lock().await
+async fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::const_new(());
+    ALONE.lock().await
 }
 
 async fn connect() -> Client {
@@ -227,7 +227,7 @@ async fn ten_leaders_are_killed_and_no_tick_is_doubled_or_lost_silently() {
         (format!("killed {nth}"), stage.close().await, gap)
     }
 
-    let _alone = stage().await;
+    let _alone = alone().await;
     let stories = join_all((0..10).map(|nth| tokio::spawn(story(nth)))).await;
 
     for told in stories {
@@ -245,7 +245,7 @@ fn leaders_that_are_told_to_stop_lose_nothing() {
         return node::main(&plan).expect("a node");
     }
     block_on(async {
-        let _alone = stage().await;
+        let _alone = alone().await;
         // Periods are longer than any gap, so that no tick is ever the older one of two that are due, and they drift
         // apart, so that claims and runs of every age are under way when a leader is told to stop.
         let mut jobs: Vec<_> =
@@ -279,7 +279,7 @@ fn leaders_that_are_told_to_stop_lose_nothing() {
 
 #[tokio::test]
 async fn a_leader_that_is_told_to_stop_while_it_renews_its_term_gives_it_up() {
-    let _alone = stage().await;
+    let _alone = alone().await;
     let mut stage = Stage::new("renewing", 2, vec![job("slow", 1_000, 5_000)]).await;
     // The next renewal waits for a row that somebody else has locked.
     let somebody = connect().await;
@@ -303,7 +303,7 @@ async fn a_leader_that_is_told_to_stop_while_it_renews_its_term_gives_it_up() {
 
 #[tokio::test]
 async fn a_frozen_leader_is_succeeded_and_starts_nothing_when_it_wakes_up() {
-    let _alone = stage().await;
+    let _alone = alone().await;
     let jobs = vec![job("often", 100, 5), job("long", 300, 700), job("rare", 1_000, 5)];
     let mut stage = Stage::new("frozen", 3, jobs).await;
     stage.cluster.listen_for(Duration::from_secs(1)).await;
@@ -329,7 +329,7 @@ async fn a_frozen_leader_is_succeeded_and_starts_nothing_when_it_wakes_up() {
 
 #[tokio::test]
 async fn a_claim_that_is_answered_while_the_leader_is_frozen_is_not_run() {
-    let _alone = stage().await;
+    let _alone = alone().await;
     let mut stage = Stage::new("answered", 2, vec![job("job", 500, 5)]).await;
     let schema = stage.plan.schema.clone();
     // The next claim takes two seconds on the server: time to freeze whoever waits for it.
@@ -365,7 +365,7 @@ CREATE TRIGGER slow AFTER INSERT ON {schema}.runs FOR EACH ROW EXECUTE FUNCTION 
 
 #[tokio::test]
 async fn a_leader_whose_session_is_ended_cancels_its_run_and_comes_back() {
-    let _alone = stage().await;
+    let _alone = alone().await;
     let mut stage = Stage::new("ended", 2, vec![job("often", 100, 5), job("long", 1_000, 3_000)]).await;
     let long = |event: &'static str| {
         move |_, said: &Said| said.event == event && said.job.as_deref() == Some("long")
@@ -398,7 +398,7 @@ ON a.application_name LIKE 'callsheet ' || left(replace(l.node::text, '-', ''), 
 
 #[tokio::test]
 async fn books_that_do_not_balance_are_seen() {
-    let _alone = stage().await;
+    let _alone = alone().await;
     let jobs = vec![job("often", 100, 5), job("long", 100, 300)];
     let mut stage = Stage::new("doctored", 1, jobs).await;
     stage.wait_for("skipped ticks", |_, said| said.event == "tick_skipped").await;
@@ -447,7 +447,7 @@ async fn books_that_do_not_balance_are_seen() {
 
 #[tokio::test]
 async fn the_example_keeps_every_promise_and_leaves_nothing_behind() {
-    let _alone = stage().await;
+    let _alone = alone().await;
     let directory = directory();
     let mut story = Process::start(example("failover").env("TMPDIR", directory.path()));
 
@@ -465,7 +465,7 @@ async fn the_example_keeps_every_promise_and_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn an_interrupted_example_leaves_nothing_behind() {
-    let _alone = stage().await;
+    let _alone = alone().await;
     let directory = directory();
     let mut story = Process::start(example("failover").env("TMPDIR", directory.path()));
     story.wait_for("SIGTERM to node");

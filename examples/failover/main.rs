@@ -28,6 +28,7 @@ use std::{
 };
 
 use anyhow::Context;
+use callsheet::Callsheet;
 use chrono::{DateTime, TimeDelta, Utc};
 use rustix::process::Signal;
 use tokio_postgres::NoTls;
@@ -70,6 +71,8 @@ fn conduct() -> anyhow::Result<bool> {
     let schema = format!("callsheet_failover_{}", std::process::id());
     let job = JobPlan { name: "tick".into(), key: "tick".into(), period_ms: PERIOD_MS, takes_ms: 5 };
     let plan = Plan { url, schema, jobs: vec![job] };
+    // Says what is wrong with a URL without showing it.
+    Callsheet::builder().backend(plan.backend()).check()?;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let (client, connection) =
