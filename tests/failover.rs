@@ -257,6 +257,8 @@ fn leaders_that_are_told_to_stop_lose_nothing() {
             let slow = |event: &'static str| {
                 move |said: &Said| said.event == event && said.job.as_deref() == Some("slow")
             };
+            // The node that joined last has time to open its second connection and to wait for the leadership on it.
+            stage.cluster.listen_for(Duration::from_secs(1)).await;
             let leader = stage.leader;
             let started = slow("run_started");
             let (_, run) = stage.wait_for("a slow run", |by, said| by == leader && started(said)).await;
