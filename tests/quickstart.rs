@@ -2,13 +2,14 @@
 //!
 //! `cargo test` builds the example; `cargo test --test quickstart` runs it as it was built last.
 
+#[path = "common/example.rs"]
+mod example;
 #[path = "common/postgres.rs"]
 mod harness;
 mod process;
 
 use std::{
     collections::HashSet,
-    env,
     fmt::Debug,
     io::read_to_string,
     net::TcpListener,
@@ -18,6 +19,7 @@ use std::{
 
 use callsheet::PAGE_MAX;
 use chrono::{DateTime, TimeDelta, Utc};
+use example::example;
 use process::{DEADLINE, Process};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -109,20 +111,8 @@ fn answer(response: Result<Response<ureq::Body>, ureq::Error>) -> Answer {
     Answer { status: response.status().as_u16(), location, text }
 }
 
-/// The example that cargo built beside this test.
 fn command(bind: &str) -> Command {
-    let test = env::current_exe().expect("a path");
-    let profile = test.parent().and_then(|deps| deps.parent()).expect("target/<profile>/deps/<test>");
-    let example = profile.join("examples").join(format!("quickstart{}", env::consts::EXE_SUFFIX));
-    assert!(
-        example.exists(),
-        "{} is missing: `cargo test` builds it, `cargo test --test quickstart` does not; build it with \
-         `cargo build --example quickstart` (and the profile and target of this test)",
-        example.display()
-    );
-    let mut command = Command::new(example);
-    // Whatever whoever runs the tests has set for examples of their own.
-    command.env_remove("CALLSHEET_DATABASE_URL").env_remove("CALLSHEET_SCOPE");
+    let mut command = example("quickstart");
     command.env("CALLSHEET_BIND", bind);
     command
 }

@@ -256,7 +256,8 @@ impl Handler<Resign> for ElectionActor {
     type Result = ResponseActFuture<Self, ()>;
 
     fn handle(&mut self, _: Resign, ctx: &mut Self::Context) -> Self::Result {
-        // A campaign or renewal under way goes on: given up, it would leave a term behind that nobody gives back.
+        // The call under way goes on: a renewal that is given up half-way may have been made, and an elector that gave up its
+        // connection with it could not end the term any more; a term that is won now is given back.
         let term = self.machine.term(self.node.clock.elapsed()).map(|(term, _)| term);
         let effects = self.machine.step(self.node.clock.elapsed(), Input::Resign);
         self.show();
