@@ -157,7 +157,7 @@ impl Stage {
             started.filter(|(_, said)| said.event == "run_started").filter_map(|(_, said)| said.run.as_ref())
         {
             let old = format!(
-                "SELECT count(*) FROM {{}}.claimed r, {{}}.leader l
+                "SELECT count(*) FROM {{}}.all_runs r, {{}}.leader l
                  WHERE r.run = '{run}' AND r.term < l.epoch
                  AND (r.claimed_at > l.granted_at OR r.outcome IS DISTINCT FROM 'succeeded')"
             );
@@ -343,12 +343,12 @@ WHEN (OLD.run IS NULL AND NEW.run IS NOT NULL) EXECUTE FUNCTION {schema}.wait();
     );
     stage.client.batch_execute(&slow).await.expect("an answer");
     stage.until("a claim", "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'").await;
-    let claimed = "SELECT count(*) FROM {}.claimed";
+    let claimed = "SELECT count(*) FROM {}.all_runs";
     let before = stage.number(claimed).await;
 
     let frozen = stage.leader;
     stage.cluster.signal(frozen, Signal::STOP).expect("it runs");
-    let granted = format!("SELECT count(*) FROM {{}}.claimed HAVING count(*) > {before}");
+    let granted = format!("SELECT count(*) FROM {{}}.all_runs HAVING count(*) > {before}");
     stage.until("the claim is granted", &granted).await;
     stage.client.batch_execute(&format!("DROP TRIGGER slow ON {schema}.names")).await.expect("an answer");
     stage.wait_for("another leader", |by, said| by != frozen && said.event == "leadership_gained").await;

@@ -62,11 +62,7 @@ END $$;
 CREATE TRIGGER created AFTER INSERT ON {schema}.names FOR EACH ROW
 WHEN (NEW.cursor IS NOT NULL) EXECUTE FUNCTION {schema}.note();
 CREATE TRIGGER moved AFTER UPDATE ON {schema}.names FOR EACH ROW
-WHEN (OLD.cursor IS DISTINCT FROM NEW.cursor) EXECUTE FUNCTION {schema}.note();
-CREATE VIEW {schema}.claimed AS
-SELECT run, job, key, term, fire_time, claimed_at, ended_at, outcome FROM {schema}.runs
-UNION ALL
-SELECT run, run_job, name, run_term, fire_time, claimed_at, NULL, NULL FROM {schema}.names WHERE run IS NOT NULL;"
+WHEN (OLD.cursor IS DISTINCT FROM NEW.cursor) EXECUTE FUNCTION {schema}.note();"
     );
     Ok(client.batch_execute(&own).await?)
 }
@@ -108,7 +104,7 @@ pub(crate) async fn audit(
 
 async fn runs(client: &Client, schema: &str) -> anyhow::Result<BTreeMap<String, Claimed>> {
     let runs = format!(
-        "SELECT run::text, job, key, term, fire_time, claimed_at, ended_at, outcome FROM {schema}.claimed"
+        "SELECT run::text, job, key, term, fire_time, claimed_at, ended_at, outcome FROM {schema}.all_runs"
     );
     let run = |row: &tokio_postgres::Row| -> Result<_, tokio_postgres::Error> {
         let job: String = row.try_get("job")?;
