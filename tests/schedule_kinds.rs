@@ -163,6 +163,14 @@ fn a_calendar_follows_the_changes_of_the_clocks() {
     let quiet = calendar("quiet").times("01:00", "03:00");
     let ticks = |from, to| between(every("30m").timezone("Europe/Lisbon").except(&quiet), from, to);
 
+    // An excluded time that a change of the clocks shortens ends with it.
+    let night = calendar("night").times("00:00", "03:00");
+    let spring = every("30m").timezone("Europe/Lisbon").except(night);
+    assert_eq!(
+        between(spring, "2026-03-29T00:00:00Z", "2026-03-29T03:00:00Z"),
+        ["29 02:00", "29 02:30"],
+        "03:00 in Lisbon is 02:00 now"
+    );
     // In spring, 01:00 to 02:00 does not exist; in autumn it comes twice.
     assert_eq!(ticks("2026-03-29T00:00:00Z", "2026-03-29T03:00:00Z"), ["29 00:30", "29 02:00", "29 02:30"]);
     assert_eq!(ticks("2026-10-24T23:00:00Z", "2026-10-25T03:31:00Z"), ["24 23:30", "25 03:00", "25 03:30"]);
@@ -490,6 +498,19 @@ fn a_preview_says_what_the_clocks_did() {
             "2026-04-05 01:45:00 +10:30  the clocks show it twice: only this second one fires",
             "2026-04-06 01:45:00 +10:30"
         ]
+    );
+    assert_eq!(
+        lines(cron("0,30 * * * *").timezone(zone).into(), "2026-04-04T14:00:00Z", 4),
+        [
+            "2026-04-05 01:30:00 +11:00  the clocks show it twice: the first of two",
+            "2026-04-05 01:30:00 +10:30  the clocks show it twice: the second of two",
+            "2026-04-05 02:00:00 +10:30",
+            "2026-04-05 02:30:00 +10:30"
+        ]
+    );
+    assert_eq!(
+        lines(daily().at("01:45").timezone(zone).into(), "2026-04-04T00:00:00Z", 1),
+        ["2026-04-05 01:45:00 +11:00  the clocks show it twice: only this first one fires"]
     );
     // Through all combinators, and with jitter the planned time counts.
     let wrapped = daily()

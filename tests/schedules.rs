@@ -238,6 +238,24 @@ fn bad_definitions_are_refused_with_the_place_and_the_cure() {
     }
 }
 
+/// More of them: after each line `== expression`, the whole message.
+#[test]
+fn bad_expressions_get_the_messages_of_the_transcript() {
+    let transcript = include_str!("transcripts/bad_cron.txt");
+    let mut count = 0;
+
+    for block in transcript.split("== ").skip(1) {
+        let (expression, expected) = block.split_once('\n').expect("a message");
+
+        let refused = cron(expression).check().expect_err(expression).to_string();
+
+        assert_eq!(refused, expected.trim_end());
+        count += 1;
+    }
+
+    assert!(count > 35, "{count} expressions only");
+}
+
 #[test]
 fn bad_periods_and_instants_are_refused() {
     let period = |period| every(period).check().expect_err("a fault").to_string();

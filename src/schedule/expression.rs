@@ -121,8 +121,9 @@ impl Expression {
             }
         };
         if !pattern.can_fire() {
+            let years = if pattern.years.is_some() { "these years" } else { "any year" };
             let complaint = Complaint::new(
-                "there is no such day in any year, so the schedule would never fire",
+                format!("there is no such day in {years}, so the schedule would never fire"),
                 "a day of the month that one of the months has",
                 "correct the day or the month",
             );
