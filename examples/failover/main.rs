@@ -40,6 +40,8 @@ use self::{
 };
 
 const PERIOD_MS: u64 = 100;
+/// How long the last leader may take to write down what it decided.
+const DECIDED_WITHIN: Duration = Duration::from_secs(5);
 /// How long a leader leads before something is done to it.
 const REIGN: Duration = Duration::from_millis(1_500);
 /// How many hand-overs of a kind it takes to judge how long the cluster is without a leader.
@@ -105,6 +107,14 @@ async fn story(client: &tokio_postgres::Client, plan: &Plan, rounds: NonZero<usi
     }
     show.cluster.listen_for(REIGN).await;
     let until = Utc::now() - TimeDelta::milliseconds(i64::try_from(PERIOD_MS)?);
+    // Ticks that nobody runs are written down at most once a second. If they never are, the audit says so.
+    let decided = format!("SELECT coalesce(min(cursor) > $1, false) FROM {}.names", plan.schema);
+    let deadline = tokio::time::Instant::now() + DECIDED_WITHIN;
+    while !client.query_one(&decided, &[&until]).await?.try_get::<_, bool>(0)?
+        && tokio::time::Instant::now() < deadline
+    {
+        show.cluster.listen_for(Duration::from_millis(20)).await;
+    }
     show.cluster.stop().await?;
     show.say(Utc::now(), "every node has stopped");
 
