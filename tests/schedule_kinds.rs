@@ -476,6 +476,38 @@ fn descriptions_are_english() {
     }
 }
 
+/// Two that fire at different times do not look the same in a listing.
+#[test]
+fn listings_show_what_decides_the_fire_times() {
+    let text = |definition: Definition| good(definition).to_string();
+
+    assert_eq!(
+        text(daily().every(2).at("09:30").anchored_at("2026-01-01T20:00:00Z").timezone("Asia/Tokyo").into()),
+        "every 2 days at 09:30 (Asia/Tokyo) counted from 2026-01-02"
+    );
+    assert_eq!(
+        text(weekly().every(2).on([Mon, Sun]).week_start(Sun).gap(Gap::Skip).into()),
+        "every 2 weeks on sun, mon of weeks from sun at 00:00 (UTC, gap skip)"
+    );
+    assert_eq!(
+        text(monthly().on([-1, 1]).at(["18:00:15", "09:30"]).fold(Fold::Both).into()),
+        "monthly on 1, -1 at 09:30, 18:00:15 (UTC, fold both)"
+    );
+    assert_eq!(
+        text(
+            cron("0 9 * * *")
+                .or(random("1m", "5m"))
+                .except(calendar("holidays").dates("2026-12-25"))
+                .starting_at("2026-01-01T00:00:00Z")
+                .until("2027-01-01T00:00:00Z")
+                .jitter("30s")
+                .into()
+        ),
+        "any of [cron 0 9 * * * (UTC); random 1m to 5m] except holidays from 2026-01-01T00:00:00Z until \
+         2027-01-01T00:00:00Z jitter 30s"
+    );
+}
+
 #[test]
 fn a_preview_says_what_the_clocks_did() {
     let lines = |definition: Definition, from: &str, count: usize| -> Vec<String> {
@@ -656,6 +688,11 @@ fn bad_values_are_refused_with_path_rule_and_cure() {
         (
             monthly().into(),
             "monthly.on \"\": the list of days is empty, so the schedule would never fire; give at least one day",
+        ),
+        (
+            cron("@every 5m").gap(Gap::Skip).fold(Fold::First).into(),
+            "gap \"skip\": `@every` has no civil times, so that `gap` means nothing; remove it\n\
+             fold \"first\": `@every` has no civil times, so that `fold` means nothing; remove it",
         ),
         (
             random("5m", "1m").into(),

@@ -118,6 +118,13 @@ impl Cron {
             let rule = format!("the expression itself names another zone, `{prefix}`");
             faults.push(Fault::new("timezone", own.name(), rule, "keep one of the two"));
         }
+        if let Some(Rule::Interval(_)) = expression.rule {
+            let given = [("gap", settings.gap.map(Gap::name)), ("fold", settings.fold.map(Fold::name))];
+            for (key, name) in given.into_iter().filter_map(|(key, name)| Some((key, name?))) {
+                let rule = format!("`@every` has no civil times, so that `{key}` means nothing");
+                faults.push(Fault::new(key, name, rule, "remove it"));
+            }
+        }
         if !faults.is_empty() {
             return Err(faults);
         }

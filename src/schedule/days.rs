@@ -102,6 +102,13 @@ impl Days {
         }
     }
 
+    /// Whether it matters from where on days, weeks or months are counted.
+    pub(super) fn is_counted(&self) -> bool {
+        match *self {
+            Self::Daily { step, .. } | Self::Weekly { step, .. } | Self::Monthly { step, .. } => step > 1,
+        }
+    }
+
     /// Whether there is any such day.
     pub(super) fn exist(&self) -> bool {
         let start = NaiveDate::from_ymd_opt(2000, 1, 1).expect("invariant: this date exists");

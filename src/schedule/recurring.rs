@@ -79,7 +79,10 @@ pub(super) fn compiled(settings: &Settings, days: Days, times: Vec<NaiveTime>, t
     let resolver = Resolver::new(Zone::of(settings.zone()), gap, fold);
     let rule = DaysAt::new(days, times);
     let times: Vec<String> = rule.times().iter().map(Readable::written).collect();
-    let text = format!("{text} at {} ({})", times.join(", "), in_zone(settings));
+    let mut text = format!("{text} at {} ({})", times.join(", "), in_zone(settings));
+    if settings.anchor.is_some() && days.is_counted() {
+        let _ = write!(text, " counted from {}", anchor_date(settings));
+    }
     Compiled {
         tree: Tree::Civil(Box::new(Civil { rule: Times::Days(rule), resolver, is_every_hour: false })),
         text: text.into(),

@@ -116,7 +116,10 @@ impl Weekly {
         names.sort_unstable();
         names.dedup();
         let names: Vec<String> = names.into_iter().map(|(_, name)| name).collect();
-        let text = format!("{} on {}", recurring::step_text(step, "weekly", "weeks"), names.join(", "));
+        let mut text = format!("{} on {}", recurring::step_text(step, "weekly", "weeks"), names.join(", "));
+        if days.is_counted() && start != Weekday::Mon {
+            text.push_str(&format!(" of weeks from {}", start.written()));
+        }
         Ok(recurring::compiled(settings, days, times, &text))
     }
 }

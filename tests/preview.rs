@@ -1,0 +1,98 @@
+//! The example `preview` as a program: what it prints, and how it refuses.
+
+use std::{
+    env,
+    process::{Command, Output},
+};
+
+use serde_json::{Value, json};
+
+fn preview(arguments: &[&str]) -> Output {
+    let test = env::current_exe().expect("a path");
+    let profile = test.parent().and_then(|deps| deps.parent()).expect("target/<profile>/deps/<test>");
+    let example = profile.join("examples").join(format!("preview{}", env::consts::EXE_SUFFIX));
+    assert!(
+        example.exists(),
+        "{} is missing: `cargo test` builds it, `cargo test --test preview` does not; build it with `cargo build \
+         --example preview` (and the profile and target of this test)",
+        example.display()
+    );
+    Command::new(example).args(arguments).output().expect("it runs")
+}
+
+#[test]
+fn it_prints_description_warnings_and_fire_times() {
+    let output = preview(&[
+        "30 1 * * *",
+        "--timezone",
+        "Europe/Lisbon",
+        "--after",
+        "2026-03-28T12:00:00Z",
+        "--count",
+        "2",
+    ]);
+
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "at 01:30 (Europe/Lisbon)\n\
+         warning: the clocks of Europe/Lisbon skip 2026-03-29 01:30: it fires later by what they skip; choose another \
+         time, or set the gap policy\n\
+         Sun 2026-03-29 02:30:00 +01:00  01:30 does not exist on this day: the clocks skip 1h\n\
+         Mon 2026-03-30 01:30:00 +01:00\n"
+    );
+}
+
+#[test]
+fn json_in_json_out() {
+    let definition = json!({"every": "1s", "anchored_at": "2026-01-01T00:00:00.25Z"}).to_string();
+
+    let output = preview(&[&definition, "--json", "--after", "2026-03-28T00:00:00Z", "--count", "2"]);
+
+    assert_eq!(output.status.code(), Some(0));
+    let printed: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!(
+        printed,
+        json!({
+            "description": "every 1s, counted from 2026-01-01T00:00:00.250Z",
+            "lint": [],
+            "fire_times": ["2026-03-28T00:00:00.250Z", "2026-03-28T00:00:01.250Z"]
+        })
+    );
+}
+
+#[test]
+fn a_zone_that_is_given_is_that_of_schedules_without_one() {
+    let first = |schedule: &str| -> Value {
+        let zone = ["--timezone", "Europe/Lisbon"];
+        let arguments = [&[schedule, "--json", "--after", "2026-07-01T00:00:00Z", "--count", "1"], &zone[..]];
+        let output = preview(&arguments.concat());
+        let printed: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+        printed["fire_times"][0].clone()
+    };
+
+    assert_eq!(first("0 9 * * *"), "2026-07-01T08:00:00Z");
+    assert_eq!(first("TZ=Asia/Tokyo 0 10 * * *"), "2026-07-01T01:00:00Z");
+    assert_eq!(first(r#"{"daily": {"at": ["10:00"]}, "timezone": "Asia/Tokyo"}"#), "2026-07-01T01:00:00Z");
+}
+
+#[test]
+fn what_is_refused_is_said_on_stderr_with_status_2() {
+    for (arguments, message) in [
+        (&["0 25 * * *"][..], "column 3: `25` is not an hour"),
+        (&[r#"{"daily": {"at": ["24:00"]}}"#, "--json"], "daily.at[0] \"24:00\": a day ends before 24:00"),
+        (&["0 9 * * *", "--timezone", "Lisbon"], "`Lisbon` is not the IANA name of a time zone"),
+        (&["0 9 * * *", "--after", "now"], "--after \"now\": this is not an RFC 3339 time"),
+        (&["0 9 * * *", "--count", "0"], "--count \"0\": it is a number from 1 to 10000"),
+        (&["0 9 * * *", "--count"], "--count needs a value"),
+        (&["0 9 * * *", "--jason"], "\"--jason\" is one argument too many"),
+        (&[], "the schedule is missing"),
+    ] {
+        let output = preview(arguments);
+
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(message), "{arguments:?}: {said}");
+    }
+}
