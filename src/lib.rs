@@ -42,12 +42,12 @@
 //! # What it does not do
 //!
 //! It does not make effects exactly-once: a run whose node dies has done part of its work. It does not run on time on a
-//! machine without processor time. [`backend::Local`] is one process. The backend on PostgreSQL (feature `postgres`) passes the
-//! conformance suites, but is not ready for production.
+//! machine without processor time. [`backend::Local`] is one process; for several there is `backend::Postgres`, and what it
+//! promises and does not is told in `guide::cluster`.
 //!
 //! # Features
 //!
-//! * `postgres`: `backend::Postgres`, coordination of several nodes on PostgreSQL; not ready for production.
+//! * `postgres` (default): `backend::Postgres`, coordination of several nodes on PostgreSQL.
 //! * `prometheus` (default): a recorder and its `/metrics` resource for actix-web.
 //! * `testkit`: virtual clock, fakes, recorder, cluster rig and conformance suites.
 
