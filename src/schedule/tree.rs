@@ -203,6 +203,20 @@ impl Tree {
         }
     }
 
+    /// How many layers of jitter lie within each other. Each asks the one below several times.
+    pub(super) fn jitter_depth(&self) -> usize {
+        match self {
+            Self::Civil(_) | Self::Interval(_) | Self::Random(_) | Self::At(_) | Self::Custom(_) => 0,
+            Self::Any(members) => members.iter().map(Self::jitter_depth).max().unwrap_or(0),
+            Self::Except(except) => {
+                let of_calendars = except.exclusions.iter().flat_map(Exclusion::ticks);
+                of_calendars.map(Self::jitter_depth).fold(except.of.jitter_depth(), usize::max)
+            }
+            Self::Window(window) => window.of.jitter_depth(),
+            Self::Jitter(jitter) => jitter.of.jitter_depth() + 1,
+        }
+    }
+
     /// Takes the job's name as the seed of what looks random; says whether there is such a thing.
     fn seed(&mut self, job: &str) -> bool {
         match self {
