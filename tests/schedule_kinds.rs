@@ -195,6 +195,21 @@ fn a_search_through_excluded_ticks_has_an_end() {
 }
 
 #[test]
+fn a_member_whose_search_ends_takes_no_tick_from_the_others() {
+    let ticks = calendar("ticks").fire_times(every("1ms").until("2030-01-01T00:00:00Z"));
+    let endless = every("1ms").except(&ticks).starting_at("2020-01-01T00:00:00Z");
+    let hourly = every("1h").except(calendar("Saturdays").weekdays([Sat]));
+    let saturday = time("2026-01-03T10:00:00Z");
+
+    for union in [endless.clone().or(hourly.clone()), hourly.or(endless)] {
+        let schedule = good(union);
+
+        assert_eq!(schedule.next_after(saturday), Some(time("2026-01-04T00:00:00Z")), "{schedule}");
+        assert_eq!(schedule.previous_before(saturday), Some(time("2026-01-02T23:00:00Z")), "{schedule}");
+    }
+}
+
+#[test]
 fn a_window_includes_its_start_and_excludes_its_end() {
     let definition = || daily().at("09:00").starting_at("2026-01-02T09:00:00Z").until("2026-01-05T09:00:00Z");
 
