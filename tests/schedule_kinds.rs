@@ -428,6 +428,9 @@ fn descriptions_are_english() {
         (cron("0 22-2 * * *").into(), "at minute 0 of hour 0 to 2, 22 and 23 (UTC)"),
         (cron("*/7 * * * *").into(), "at minute 0, 7, 14, 21, 28, 35, 42, 49 and 56 of every hour (UTC)"),
         (cron("0 0 13 * FRI").into(), "at 00:00 on day 13 of the month or on Friday (UTC)"),
+        // Either field is enough, and one of them is every day.
+        (cron("0 0 13 * 1-7").into(), "at 00:00 (UTC)"),
+        (cron("0 0 5,* * FRI").into(), "at 00:00 (UTC)"),
         (
             cron("0 0 */10 * FRI").into(),
             "at 00:00 on day 1, 11, 21 and 31 of the month if it is Friday (UTC)",
@@ -453,7 +456,7 @@ fn descriptions_are_english() {
             "every 3 months on day 1 and 15, the last day and the 2nd last day at 00:00 (UTC)",
         ),
         (
-            at(["2026-12-24T18:00:00+01:00", "2026-12-31T00:00:00Z"]).into(),
+            at(["2026-12-31T00:00:00Z", "2026-12-24T18:00:00+01:00", "2026-12-24T17:00:00Z"]).into(),
             "at 2026-12-24T17:00:00Z and 2026-12-31T00:00:00Z",
         ),
         (
