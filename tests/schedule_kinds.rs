@@ -528,6 +528,29 @@ fn a_preview_says_what_the_clocks_did() {
     assert!(wrapped.preview_in("Tokio", time("2026-03-29T00:00:00Z"), 3).is_err());
 }
 
+/// The lost day of Apia: its time, shifted by a day, meets that of the day after.
+#[test]
+fn a_preview_tells_of_a_shifted_time_that_meets_another() {
+    let text = |definition: Definition, after: &str| {
+        let preview = definition.preview(time(after), 2).expect("it is right");
+        preview.to_string()
+    };
+
+    assert_eq!(
+        text(daily().at("09:00").timezone("Pacific/Apia").into(), "2011-12-29T00:00:00Z"),
+        "Thu 2011-12-29 09:00:00 -10:00\n\
+         Sat 2011-12-31 09:00:00 +14:00  2011-12-30 09:00 does not exist: the clocks skip 1d\n"
+    );
+    assert_eq!(
+        text(
+            daily().at(["02:00", "02:30", "03:30"]).timezone("Europe/Berlin").gap(Gap::AfterGap).into(),
+            "2026-03-29T00:00:00Z"
+        ),
+        "Sun 2026-03-29 03:00:00 +02:00  02:00 does not exist on this day: the clocks skip 1h\n\
+         Sun 2026-03-29 03:30:00 +02:00\n"
+    );
+}
+
 #[test]
 fn the_lint_warns_of_what_is_probably_not_meant() {
     let now = time("2026-01-01T00:00:00Z");
