@@ -602,6 +602,17 @@ fn the_lint_warns_of_what_is_probably_not_meant() {
     );
     assert_eq!(warnings(at("2025-01-01T00:00:00Z").into()), [Warning::Exhausted]);
     assert_eq!(warnings(every("1m").jitter("1m").into()), [Warning::CutJitter]);
+    // Only the gaps within the window count, and a window far ahead has its own.
+    let nightly = || daily().at("01:30").timezone("Europe/Lisbon");
+    assert_eq!(warnings(nightly().until("2026-03-29T00:00:00Z").into()), []);
+    assert_eq!(
+        warnings(nightly().starting_at("2029-01-01T00:00:00Z").into()),
+        [Warning::InGap {
+            meant: "2029-03-25T01:30:00".parse().expect("a time"),
+            gap: Gap::Shift,
+            zone: "Europe/Lisbon".into()
+        }]
+    );
     // Those of members are found as well, and said once.
     assert_eq!(warnings(cron("0 0 13 * FRI").or(cron("1 0 13 * FRI")).into()), [Warning::EitherDay]);
 }
