@@ -49,13 +49,18 @@ fn preview(arguments: &Arguments) -> Result<String, Box<dyn Error>> {
     let warnings: Vec<String> = schedule.lint(*after)?.iter().map(ToString::to_string).collect();
     let preview = schedule.preview(*after, *count)?;
     if *as_json {
-        let in_utc = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
         let fire_times: Vec<String> = preview.fire_times().map(in_utc).collect();
         let json = json!({"description": description, "lint": warnings, "fire_times": fire_times});
         return Ok(format!("{json}\n"));
     }
     let warnings: String = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
     Ok(format!("{description}\n{warnings}{preview}"))
+}
+
+/// With as many decimals as needed: `2026-01-01T00:00:00.5Z`.
+fn in_utc(time: DateTime<Utc>) -> String {
+    let text = time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+    if text.contains('.') { format!("{}Z", text.trim_end_matches('Z').trim_end_matches('0')) } else { text }
 }
 
 fn read_arguments(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Box<dyn Error>> {

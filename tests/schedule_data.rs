@@ -285,6 +285,26 @@ fn what_is_wrong_or_of_the_application_is_not_written() {
     );
 }
 
+/// Each layer asks the one below several times, so that many of them would take minutes for one answer.
+#[test]
+fn layers_of_jitter_have_a_limit() {
+    let nested = |layers: usize| {
+        let mut text = r#"{"every": "1s", "jitter": "1s"}"#.to_owned();
+        for _ in 1..layers {
+            text = format!(r#"{{"any": [{text}], "jitter": "1s"}}"#);
+        }
+        text.parse::<Definition>().map(drop).map_err(|faults| faults.to_string())
+    };
+
+    assert_eq!(nested(3), Ok(()));
+    assert_eq!(
+        nested(4),
+        Err("jitter \"1s\": jitter lies at most 3 deep within other jitter; give it to the outermost schedule alone"
+            .to_owned())
+    );
+    assert!(nested(16).is_err());
+}
+
 #[test]
 fn nesting_has_a_limit() {
     let nested = |depth: usize| {

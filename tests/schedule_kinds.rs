@@ -203,6 +203,21 @@ fn a_search_through_excluded_ticks_has_an_end() {
 }
 
 #[test]
+fn a_member_whose_search_ends_takes_no_tick_from_the_others() {
+    let ticks = calendar("ticks").fire_times(every("1ms").until("2030-01-01T00:00:00Z"));
+    let endless = every("1ms").except(&ticks).starting_at("2020-01-01T00:00:00Z");
+    let hourly = every("1h").except(calendar("Saturdays").weekdays([Sat]));
+    let saturday = time("2026-01-03T10:00:00Z");
+
+    for union in [endless.clone().or(hourly.clone()), hourly.or(endless)] {
+        let schedule = good(union);
+
+        assert_eq!(schedule.next_after(saturday), Some(time("2026-01-04T00:00:00Z")), "{schedule}");
+        assert_eq!(schedule.previous_before(saturday), Some(time("2026-01-02T23:00:00Z")), "{schedule}");
+    }
+}
+
+#[test]
 fn a_window_includes_its_start_and_excludes_its_end() {
     let definition = || daily().at("09:00").starting_at("2026-01-02T09:00:00Z").until("2026-01-05T09:00:00Z");
 
@@ -421,6 +436,9 @@ fn descriptions_are_english() {
         (cron("0 22-2 * * *").into(), "at minute 0 of hour 0 to 2, 22 and 23 (UTC)"),
         (cron("*/7 * * * *").into(), "at minute 0, 7, 14, 21, 28, 35, 42, 49 and 56 of every hour (UTC)"),
         (cron("0 0 13 * FRI").into(), "at 00:00 on day 13 of the month or on Friday (UTC)"),
+        // Either field is enough, and one of them is every day.
+        (cron("0 0 13 * 1-7").into(), "at 00:00 (UTC)"),
+        (cron("0 0 5,* * FRI").into(), "at 00:00 (UTC)"),
         (
             cron("0 0 */10 * FRI").into(),
             "at 00:00 on day 1, 11, 21 and 31 of the month if it is Friday (UTC)",
@@ -446,7 +464,7 @@ fn descriptions_are_english() {
             "every 3 months on day 1 and 15, the last day and the 2nd last day at 00:00 (UTC)",
         ),
         (
-            at(["2026-12-24T18:00:00+01:00", "2026-12-31T00:00:00Z"]).into(),
+            at(["2026-12-31T00:00:00Z", "2026-12-24T18:00:00+01:00", "2026-12-24T17:00:00Z"]).into(),
             "at 2026-12-24T17:00:00Z and 2026-12-31T00:00:00Z",
         ),
         (
@@ -563,6 +581,29 @@ fn a_preview_says_what_the_clocks_did() {
     assert!(wrapped.preview_in("Tokio", time("2026-03-29T00:00:00Z"), 3).is_err());
 }
 
+/// The lost day of Apia: its time, shifted by a day, meets that of the day after.
+#[test]
+fn a_preview_tells_of_a_shifted_time_that_meets_another() {
+    let text = |definition: Definition, after: &str| {
+        let preview = definition.preview(time(after), 2).expect("it is right");
+        preview.to_string()
+    };
+
+    assert_eq!(
+        text(daily().at("09:00").timezone("Pacific/Apia").into(), "2011-12-29T00:00:00Z"),
+        "Thu 2011-12-29 09:00:00 -10:00\n\
+         Sat 2011-12-31 09:00:00 +14:00  2011-12-30 09:00 does not exist: the clocks skip 1d\n"
+    );
+    assert_eq!(
+        text(
+            daily().at(["02:00", "02:30", "03:30"]).timezone("Europe/Berlin").gap(Gap::AfterGap).into(),
+            "2026-03-29T00:00:00Z"
+        ),
+        "Sun 2026-03-29 03:00:00 +02:00  02:00 does not exist on this day: the clocks skip 1h\n\
+         Sun 2026-03-29 03:30:00 +02:00\n"
+    );
+}
+
 #[test]
 fn the_lint_warns_of_what_is_probably_not_meant() {
     let now = time("2026-01-01T00:00:00Z");
@@ -614,6 +655,17 @@ fn the_lint_warns_of_what_is_probably_not_meant() {
     );
     assert_eq!(warnings(at("2025-01-01T00:00:00Z").into()), [Warning::Exhausted]);
     assert_eq!(warnings(every("1m").jitter("1m").into()), [Warning::CutJitter]);
+    // Only the gaps within the window count, and a window far ahead has its own.
+    let nightly = || daily().at("01:30").timezone("Europe/Lisbon");
+    assert_eq!(warnings(nightly().until("2026-03-29T00:00:00Z").into()), []);
+    assert_eq!(
+        warnings(nightly().starting_at("2029-01-01T00:00:00Z").into()),
+        [Warning::InGap {
+            meant: "2029-03-25T01:30:00".parse().expect("a time"),
+            gap: Gap::Shift,
+            zone: "Europe/Lisbon".into()
+        }]
+    );
     // Those of members are found as well, and said once.
     assert_eq!(warnings(cron("0 0 13 * FRI").or(cron("1 0 13 * FRI")).into()), [Warning::EitherDay]);
 }

@@ -303,6 +303,10 @@ impl Exclusion {
         since.or_else(tick)
     }
 
+    pub(super) fn ticks(&self) -> impl Iterator<Item = &Tree> {
+        self.schedules.iter()
+    }
+
     pub(super) fn ticks_mut(&mut self) -> impl Iterator<Item = &mut Tree> {
         self.schedules.iter_mut()
     }

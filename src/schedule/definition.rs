@@ -31,6 +31,9 @@ use super::{
 /// How deep schedules may lie within each other.
 pub(super) const DEPTH_MAX: usize = 16;
 
+/// How many layers of jitter may lie within each other: a question to one is up to four to the one below.
+const JITTER_DEPTH_MAX: usize = 3;
+
 /// The most calendars of one schedule.
 pub(super) const CALENDARS_MAX: usize = 100;
 
@@ -164,7 +167,7 @@ impl<K> Definition<K> {
     /// The delay is a hash of the job's name and the planned time, so that it is the same on every node and after every
     /// restart, and differs between jobs: they spread. It is cut where it would reach the next planned time, or the end
     /// of the window: the order and the number of fire times stay the same. The hash is SipHash-2-4, and does not change
-    /// between versions and platforms. At most a hundred years; zero is refused.
+    /// between versions and platforms. At most a hundred years; zero is refused, and so is a fourth layer of jitter around others.
     ///
     /// ```
     /// use callsheet::schedule::{IntoSchedule, cron};
@@ -420,6 +423,16 @@ impl Definition {
                 return;
             }
         };
+        if compiled.as_ref().is_some_and(|compiled| compiled.tree.jitter_depth() >= JITTER_DEPTH_MAX) {
+            let rule = format!("jitter lies at most {JITTER_DEPTH_MAX} deep within other jitter");
+            faults.push(Fault::new(
+                "jitter",
+                jitter.shown(),
+                rule,
+                "give it to the outermost schedule alone",
+            ));
+            return;
+        }
         *compiled = compiled.take().map(|Compiled { tree, text }| {
             let text = format!("{text} jitter {}", Written(max)).into();
             let jitter = Jitter { of: tree, max, until: until.unwrap_or(i64::MAX), seed: Seed::of("") };

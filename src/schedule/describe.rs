@@ -154,7 +154,10 @@ impl Kind {
                 format!("{period} on {} at {}", joined(&parts, "and"), times(&recurrence.at))
             }
             Self::At(at) => {
-                let instants: Vec<String> = at.instants.iter().map(written).collect();
+                let mut instants = read_all(&at.instants, "", &mut Vec::new());
+                instants.sort_unstable();
+                instants.dedup();
+                let instants: Vec<String> = instants.into_iter().map(instant::text).collect();
                 format!("at {}", joined(&instants, "and"))
             }
             Self::Any(any) => any.words(zone),
@@ -247,6 +250,8 @@ impl Fields {
         let either = !self.days.starts_with(['*', '?']) && !self.weekdays.starts_with(['*', '?']);
         match (day, weekday) {
             (None, None) => String::new(),
+            // One is enough, and one of them is every day.
+            (None, Some(_)) | (Some(_), None) if either => String::new(),
             (Some(day), None) => format!(" on {day}"),
             (None, Some(weekday)) => format!(" on {weekday}"),
             (Some(day), Some(weekday)) if either => format!(" on {day} or on {weekday}"),

@@ -54,7 +54,7 @@ where
         let definition: Definition = self.clone().into();
         let mut warnings = Vec::new();
         definition.lint_words(&mut warnings);
-        compiled.tree.lint_changes(now, &mut warnings);
+        compiled.tree.lint_changes((instant::following(now), i64::MAX), &mut warnings);
         lint_next(&compiled.tree, now, &mut warnings);
         Ok(warnings)
     }
@@ -220,28 +220,29 @@ impl Cron {
 }
 
 impl Tree {
-    /// What the clocks do to it.
-    fn lint_changes(&self, now: DateTime<Utc>, warnings: &mut Vec<Warning>) {
+    /// What the clocks do to it between two instants.
+    fn lint_changes(&self, (from, to): (i64, i64), warnings: &mut Vec<Warning>) {
         match self {
-            Self::Civil(civil) => civil.lint_changes(now, warnings),
+            Self::Civil(civil) => civil.lint_changes((from, to), warnings),
             Self::Interval(_) | Self::Random(_) | Self::At(_) | Self::Custom(_) => {}
-            Self::Any(members) => members.iter().for_each(|member| member.lint_changes(now, warnings)),
-            Self::Except(except) => except.of.lint_changes(now, warnings),
-            Self::Window(window) => window.of.lint_changes(now, warnings),
-            Self::Jitter(jitter) => jitter.of.lint_changes(now, warnings),
+            Self::Any(members) => members.iter().for_each(|member| member.lint_changes((from, to), warnings)),
+            Self::Except(except) => except.of.lint_changes((from, to), warnings),
+            Self::Window(window) => {
+                window.of.lint_changes((from.max(window.from), to.min(window.until)), warnings);
+            }
+            Self::Jitter(jitter) => jitter.of.lint_changes((from, to), warnings),
         }
     }
 }
 
 impl Civil {
     /// The next fixed time that does not exist. A pattern that fires on both sides of a gap has none.
-    fn lint_changes(&self, now: DateTime<Utc>, warnings: &mut Vec<Warning>) {
+    fn lint_changes(&self, (from, to): (i64, i64), warnings: &mut Vec<Warning>) {
         if self.is_every_hour {
             return;
         }
         let zone = self.resolver.zone();
-        let from = instant::following(now);
-        let to = from + CHANGES_AHEAD.num_milliseconds();
+        let to = to.min(from.saturating_add(CHANGES_AHEAD.num_milliseconds()));
         let later = zone.spans()[zone.index_at(from)..].iter().skip(1);
         let gaps = later.take_while(|span| span.start < to).filter(|span| span.offset > span.offset_before);
         let mut meant =

@@ -156,7 +156,13 @@ impl fmt::Display for PreviewLine {
         write!(f, " {}", time.offset().fix())?;
         for (nth, note) in self.notes.iter().enumerate() {
             f.write_str(if nth == 0 { "  " } else { "; " })?;
-            write!(f, "{note}")?;
+            match note {
+                Note::Shifted { meant, skipped } if meant.date() != time.date_naive() => {
+                    let (day, skipped) = (meant.date(), Written(*skipped));
+                    write!(f, "{day} {} does not exist: the clocks skip {skipped}", clock(meant))?;
+                }
+                _ => write!(f, "{note}")?,
+            }
         }
         Ok(())
     }
@@ -164,9 +170,6 @@ impl fmt::Display for PreviewLine {
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let clock = |time: &NaiveDateTime| {
-            time.format(if time.second() == 0 { "%H:%M" } else { "%H:%M:%S" }).to_string()
-        };
         match self {
             Self::Shifted { meant, skipped } => {
                 let skipped = Written(*skipped);
@@ -181,6 +184,10 @@ impl fmt::Display for Note {
             Self::SecondOfTwo => f.write_str("the clocks show it twice: only this second one fires"),
         }
     }
+}
+
+fn clock(time: &NaiveDateTime) -> String {
+    time.format(if time.second() == 0 { "%H:%M" } else { "%H:%M:%S" }).to_string()
 }
 
 impl Tree {
@@ -224,16 +231,19 @@ impl Civil {
         let span = &spans[nth];
         let civil = millis + span.offset;
         let is_own = self.meant_in(civil, civil + 1).is_some();
-        if !is_own && self.resolver.gap() != Gap::Skip {
-            let (from, to) = (span.start + span.offset_before, span.start + span.offset);
-            let meant = match self.resolver.gap() {
-                Gap::AfterGap => self.meant_in(from, to),
-                Gap::Shift | Gap::Skip => {
-                    let meant = millis + span.offset_before;
-                    self.meant_in(meant, meant + 1)
-                }
-            };
-            notes.extend(meant.map(|meant| Note::Shifted { meant, skipped: to - from }));
+        // A shifted time may meet one of its own.
+        let (from, to) =
+            (span.start.saturating_add(span.offset_before), span.start.saturating_add(span.offset));
+        let meant = match self.resolver.gap() {
+            Gap::AfterGap if millis == span.start => self.meant_in(from, to),
+            Gap::Shift if (from..to).contains(&(millis + span.offset_before)) => {
+                let meant = millis + span.offset_before;
+                self.meant_in(meant, meant + 1)
+            }
+            Gap::Shift | Gap::AfterGap | Gap::Skip => None,
+        };
+        notes.extend(meant.map(|meant| Note::Shifted { meant, skipped: to - from }));
+        if !is_own {
             return;
         }
         let shown_before = civil < span.start.saturating_add(span.offset_before) && nth > 0;

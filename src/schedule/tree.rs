@@ -74,6 +74,23 @@ impl Budget {
         self.0 = self.0.checked_sub(1)?;
         Some(())
     }
+
+    /// Asks the members of a union. One that gives up leaves half of what it was given to those after it, so that it
+    /// takes no fire time from them, and the sum stays bounded.
+    fn of_each(
+        &mut self,
+        members: &[Tree],
+        ask: impl Fn(&Tree, &mut Self) -> Option<i64>,
+    ) -> impl Iterator<Item = i64> {
+        members.iter().filter_map(move |member| {
+            let before = self.0;
+            let answer = ask(member, self);
+            if self.0 == 0 {
+                self.0 = before / 2;
+            }
+            answer
+        })
+    }
 }
 
 /// A rule. All numbers are milliseconds since the Unix epoch.
@@ -148,7 +165,7 @@ impl Tree {
             Self::Random(spread) => spread.first_from(earliest),
             Self::At(instants) => instants.first_from(earliest),
             Self::Any(members) => {
-                members.iter().filter_map(|member| member.first_from(earliest, budget)).min()
+                budget.of_each(members, |member, budget| member.first_from(earliest, budget)).min()
             }
             Self::Custom(custom) => custom.first_from(earliest),
             Self::Except(except) => except.first_from(earliest, budget),
@@ -171,7 +188,9 @@ impl Tree {
             Self::Interval(interval) => interval.last_until(latest),
             Self::Random(spread) => spread.last_until(latest),
             Self::At(instants) => instants.last_until(latest),
-            Self::Any(members) => members.iter().filter_map(|member| member.last_until(latest, budget)).max(),
+            Self::Any(members) => {
+                budget.of_each(members, |member, budget| member.last_until(latest, budget)).max()
+            }
             Self::Custom(custom) => custom.last_until(latest),
             Self::Except(except) => except.last_until(latest, budget),
             Self::Window(window) => {
@@ -200,6 +219,20 @@ impl Tree {
             Self::Except(except) => except.of.timezone(),
             Self::Window(window) => window.of.timezone(),
             Self::Jitter(jitter) => jitter.of.timezone(),
+        }
+    }
+
+    /// How many layers of jitter lie within each other. Each asks the one below several times.
+    pub(super) fn jitter_depth(&self) -> usize {
+        match self {
+            Self::Civil(_) | Self::Interval(_) | Self::Random(_) | Self::At(_) | Self::Custom(_) => 0,
+            Self::Any(members) => members.iter().map(Self::jitter_depth).max().unwrap_or(0),
+            Self::Except(except) => {
+                let of_calendars = except.exclusions.iter().flat_map(Exclusion::ticks);
+                of_calendars.map(Self::jitter_depth).fold(except.of.jitter_depth(), usize::max)
+            }
+            Self::Window(window) => window.of.jitter_depth(),
+            Self::Jitter(jitter) => jitter.of.jitter_depth() + 1,
         }
     }
 
