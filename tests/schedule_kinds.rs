@@ -203,6 +203,18 @@ fn a_search_through_excluded_ticks_has_an_end() {
 }
 
 #[test]
+fn excluded_ticks_that_many_schedules_were_asked_about_count_for_more() {
+    let edge = time("2200-01-01T00:00:00Z");
+    let ticks = (0..32).fold(calendar("ticks"), |ticks, _| ticks.fire_times(every("1s").until(edge)));
+    let schedule = good(every("1s").except(&ticks));
+
+    // Each counts three times: once, and once more for every sixteen schedules.
+    let reach = TimeDelta::seconds(i64::from(EXCLUDED_MAX) / 3);
+    assert_eq!(schedule.next_after(edge - reach), Some(edge));
+    assert_eq!(schedule.next_after(edge - reach - TimeDelta::seconds(2)), None);
+}
+
+#[test]
 fn a_member_whose_search_ends_takes_no_tick_from_the_others() {
     let ticks = calendar("ticks").fire_times(every("1ms").until("2030-01-01T00:00:00Z"));
     let endless = every("1ms").except(&ticks).starting_at("2020-01-01T00:00:00Z");

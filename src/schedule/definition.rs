@@ -378,7 +378,7 @@ impl Definition {
         *compiled = compiled.take().map(|Compiled { tree, text }| {
             let names: Vec<String> = calendars.iter().map(ToString::to_string).collect();
             let text = format!("{text} except {}", names.join(", ")).into();
-            let tree = Tree::Except(Box::new(Except { of: tree, exclusions: exclusions.into() }));
+            let tree = Tree::Except(Box::new(Except::new(tree, exclusions.into())));
             Compiled { tree, text }
         });
     }

@@ -19,7 +19,11 @@ use super::{
 
 /// How many fire times in a row may be excluded by calendars, for one answer. More than these, and the schedule
 /// answers that there is none: a search that never ends would be worse.
+///
+/// A fire time that many schedules were asked about counts for more: once, and once more for every sixteen of them.
 pub const EXCLUDED_MAX: u32 = 100_000;
+/// So many schedules of calendars are asked for the price of one excluded fire time.
+const ASKED_PER_COUNT: u32 = 16;
 
 /// A checked definition: the rule, and how listings show it.
 #[derive(Debug)]
@@ -70,8 +74,14 @@ impl Budget {
         Self(count)
     }
 
-    fn take(&mut self) -> Option<()> {
-        self.0 = self.0.checked_sub(1)?;
+    fn take(&mut self, count: u32) -> Option<()> {
+        match self.0.checked_sub(count) {
+            Some(left) => self.0 = left,
+            None => {
+                self.0 = 0;
+                return None;
+            }
+        }
         Some(())
     }
 
@@ -129,7 +139,9 @@ pub(super) struct Custom(pub(super) Arc<dyn Schedule>);
 #[derive(Debug, Clone)]
 pub(super) struct Except {
     pub(super) of: Tree,
-    pub(super) exclusions: Box<[Exclusion]>,
+    exclusions: Box<[Exclusion]>,
+    /// What one excluded fire time counts for.
+    cost: u32,
 }
 
 /// The part of a schedule from an instant on, and before another.
@@ -236,6 +248,20 @@ impl Tree {
         }
     }
 
+    /// How many rules it is made of.
+    fn size(&self) -> usize {
+        match self {
+            Self::Civil(_) | Self::Interval(_) | Self::Random(_) | Self::At(_) | Self::Custom(_) => 1,
+            Self::Any(members) => members.iter().map(Self::size).sum(),
+            Self::Except(except) => {
+                except.of.size()
+                    + except.exclusions.iter().flat_map(Exclusion::ticks).map(Self::size).sum::<usize>()
+            }
+            Self::Window(window) => window.of.size(),
+            Self::Jitter(jitter) => jitter.of.size(),
+        }
+    }
+
     /// Takes the job's name as the seed of what looks random; says whether there is such a thing.
     fn seed(&mut self, job: &str) -> bool {
         match self {
@@ -294,12 +320,18 @@ impl Custom {
 }
 
 impl Except {
+    pub(super) fn new(of: Tree, exclusions: Box<[Exclusion]>) -> Self {
+        let asked: usize = exclusions.iter().flat_map(Exclusion::ticks).map(Tree::size).sum();
+        let asked = u32::try_from(asked).unwrap_or(u32::MAX);
+        Self { of, exclusions, cost: asked / ASKED_PER_COUNT + 1 }
+    }
+
     fn first_from(&self, mut earliest: i64, budget: &mut Budget) -> Option<i64> {
         loop {
             let first = self.of.first_from(earliest, budget)?;
             let over = self.exclusions.iter().filter_map(|exclusion| exclusion.over_at(first, budget)).max();
             let Some(over) = over else { return Some(first) };
-            budget.take()?;
+            budget.take(self.cost)?;
             earliest = over;
         }
     }
@@ -309,7 +341,7 @@ impl Except {
             let last = self.of.last_until(latest, budget)?;
             let since = self.exclusions.iter().filter_map(|exclusion| exclusion.since(last, budget)).min();
             let Some(since) = since else { return Some(last) };
-            budget.take()?;
+            budget.take(self.cost)?;
             latest = since.saturating_sub(1);
         }
     }
