@@ -93,6 +93,27 @@ fn a_job_actor_that_dies_is_replaced_with_its_cursor_and_its_run_kept() {
 }
 
 #[test]
+fn a_run_of_a_job_that_is_broken_keeps_its_timeout() {
+    simulate(START, async |rig| {
+        // It dies of what comes after the third second, while the run of the second one goes on.
+        let (second, third) = (rig.now() + secs(2), rig.now() + secs(3));
+        let schedule = PanickingSchedule::new(Period::seconds(1), third, u32::MAX);
+        let bad = Job::new("bad", schedule).timeout(secs(5)).run(move |run: Run| async move {
+            if run.fire_time() == Some(second) {
+                run.cancelled().await;
+            }
+        });
+        rig.node(node_with([bystander(), bad])).await;
+
+        rig.advance(Duration::from_millis(20_500)).await;
+
+        assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobBroken { .. })), 1);
+        assert_eq!(rig.counter("callsheet_runs_total", "outcome=timed_out"), 1);
+        assert_eq!(rig.store().held(), 0);
+    });
+}
+
+#[test]
 fn a_local_job_keeps_its_cursor_when_its_actor_dies() {
     simulate(START, async |rig| {
         let third = rig.now() + secs(3);

@@ -312,6 +312,21 @@ async fn a_node_does_not_steal_from_itself() {
 }
 
 #[tokio::test]
+async fn many_claims_of_one_key_cost_no_more_than_a_few_round_trips() {
+    let cluster = PostgresCluster::new("one_key").await;
+    let node = cluster.open().await;
+    let batch: Vec<_> = (0..1_024).map(|_| manual("key")).collect();
+    let began = Instant::now();
+
+    let verdicts = node.locker.claim(&batch).await.expect("an answer");
+
+    token(&verdicts[0]);
+    let busy = Verdict::Busy { holder: Some(batch[0].run) };
+    assert!(verdicts[1..].iter().all(|verdict| *verdict == busy), "{verdicts:?}");
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn overlapping_batches_of_three_nodes_neither_rob_nor_deadlock() {
     const KEYS: usize = 40;
     /// Of each node: none starves.

@@ -180,3 +180,18 @@ async fn a_start_that_is_given_up_stops_asking() {
         })
         .await;
 }
+
+#[tokio::test]
+async fn a_start_on_threads_that_is_given_up_stops_asking() {
+    let backend = Shy::new(std::iter::repeat_n(unreachable(), 1_000));
+    let start = node(&backend).arbiters(1).start_when_reachable();
+    assert!(tokio::time::timeout(Duration::from_millis(100), start).await.is_err());
+
+    // It holds the backend for as long as it has threads.
+    let stopped = async {
+        while Arc::strong_count(&backend.asked) > 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), stopped).await.expect("it stops");
+}

@@ -1,7 +1,9 @@
 //! Starting the actors, on threads of their own or on the caller's.
 
 use std::{
+    future::pending,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::{Arc, Mutex, OnceLock, mpsc},
     thread,
     time::Duration,
@@ -9,6 +11,7 @@ use std::{
 
 use actix::prelude::*;
 use actix_rt::{Arbiter, ArbiterHandle, System};
+use futures_util::future::{Either, select};
 use tokio::{
     runtime,
     sync::{oneshot, watch},
@@ -183,7 +186,7 @@ impl Engine {
             local_bodies: LocalBodies::Here,
             spawner,
         };
-        let (supervisor, over) = start_actors(options, threads).await?;
+        let (supervisor, over) = start_actors(options, threads, pending()).await?;
         let (sender, stopped) = watch::channel(None);
         actix_rt::spawn(async move {
             sender.send_replace(Some(over.await.unwrap_or_default()));
@@ -209,7 +212,7 @@ impl Engine {
 /// The engine's own thread, from start to end.
 fn run_threads(
     options: EngineOptions,
-    ready: oneshot::Sender<Result<StopOnDrop, StartError>>,
+    mut ready: oneshot::Sender<Result<StopOnDrop, StartError>>,
 ) -> ShutdownReport {
     let system = System::new();
     // Outside async code, where a runtime can be dropped if another one cannot be made.
@@ -222,7 +225,7 @@ fn run_threads(
         }
     };
     let report = system.block_on(async {
-        match start_actors(options, threads).await {
+        match start_actors(options, threads, ready.closed()).await {
             Ok((supervisor, over)) => {
                 // If nobody waits for it, or gives up before he has read it, nobody could ever stop the engine.
                 let _ = ready.send(Ok(StopOnDrop(Some(supervisor))));
@@ -328,10 +331,11 @@ struct Threads {
     spawner: Arc<dyn Spawner>,
 }
 
-/// Starts the actors, the supervisor on the current thread.
+/// Starts the actors, the supervisor on the current thread, unless whoever wants them gives up first.
 async fn start_actors(
     options: EngineOptions,
     threads: Threads,
+    abandoned: impl Future<Output = ()>,
 ) -> Result<(Addr<SupervisorActor>, oneshot::Receiver<ShutdownReport>), StartError> {
     let EngineOptions { backend, jobs, listeners, clock, job_labels_max, shutdown_grace, .. } = options;
     let EngineOptions { connect_timeout, clock_offset_max, node, .. } = options;
@@ -404,7 +408,11 @@ async fn start_actors(
         first_session(&lock, connect_timeout, backend.name()).await?;
         add_first(&supervisor, jobs).await
     };
-    match settled.await {
+    let settled = match select(pin!(settled), pin!(abandoned)).await {
+        Either::Left((settled, _)) => settled,
+        Either::Right(((), _)) => Err(StartError::Died),
+    };
+    match settled {
         Ok(()) => Ok((given_up.disarm(), over)),
         Err(error) => {
             // Nothing runs yet; an error means that nothing is left to stop.

@@ -27,7 +27,7 @@ use crate::{
         job::{Effect, Effects, End, Ended, Input, JobMachine, Refusal, Retried, Start},
         misfire::next_after,
         policy::Policies,
-        time::FireTime,
+        time::{FireTime, Now},
     },
     drain::{Drain, HowDrained},
     error::TriggerError,
@@ -178,8 +178,12 @@ impl JobActor {
         // Only now: the schedule is code of the application, and may panic.
         let effects = self.machine.decide(now);
         self.perform(effects);
-        self.wake_at = self.machine.wake_in(now).map(|wait| Instant::now() + wait.min(SLEEP_MAX));
+        self.arm(now);
         self.settle(ctx);
+    }
+
+    fn arm(&mut self, now: Now) {
+        self.wake_at = self.machine.wake_in(now).map(|wait| Instant::now() + wait.min(SLEEP_MAX));
     }
 
     /// Lets go of the drain, and of the actor itself, when nothing runs any more.
@@ -361,6 +365,8 @@ impl Actor for JobActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        // What a predecessor's machine waits for: the timeout of its run, the next attempt, the claim to be asked again.
+        self.arm(self.job.now());
         ctx.spawn(Alarm { armed: None, sleep: None });
         if self.retiring || self.drain.is_some() {
             self.settle(ctx);

@@ -64,6 +64,8 @@ pub struct ActiveRun {
     token: Option<FencingToken>,
     deadline: Option<Duration>,
     cancelled: Option<CancelReason>,
+    /// It was told to end, not only to end this attempt.
+    last_attempt: bool,
     abort_at: Option<Duration>,
     /// It was told to end at once and has not ended yet.
     pub aborted: bool,
@@ -136,6 +138,8 @@ pub struct JobMachine {
     asked: Asked,
     manual: Option<Box<Manual>>,
     unanswered: u32,
+    /// The shutdown cancels what runs: what is granted from now on does not start.
+    no_more: bool,
     run: Option<Box<ActiveRun>>,
     last: Option<Box<LastRun>>,
 }
@@ -156,6 +160,7 @@ impl JobMachine {
             asked: Asked::Nothing,
             manual: None,
             unanswered: 0,
+            no_more: false,
             run: None,
             last: None,
         }
@@ -191,7 +196,10 @@ impl JobMachine {
             Input::RunEnded(end) => self.on_run_ended(now, end, &mut effects),
             Input::LockLost { run } => self.on_lock_lost(now, run, &mut effects),
             // The shutdown keeps a clock of its own for all runs of the node.
-            Input::Cancel(why @ CancelReason::Shutdown) => self.cancel(None, why, &mut effects),
+            Input::Cancel(why @ CancelReason::Shutdown) => {
+                self.no_more = true;
+                self.cancel(None, why, &mut effects);
+            }
             Input::Cancel(why) => self.cancel(Some(now), why, &mut effects),
             Input::Abort => self.abort(&mut effects),
         }
@@ -376,7 +384,8 @@ impl JobMachine {
                     attempt: 1,
                 };
                 // Granted at last, after the store was silent for long; or a run whose lock is lost still goes on.
-                if self.run.is_some() || !self.policies.misfire.admits(lateness, self.policies.grace) {
+                let in_time = self.policies.misfire.admits(lateness, self.policies.grace);
+                if self.run.is_some() || self.no_more || !in_time {
                     close_unstarted(start, effects);
                 } else {
                     self.start(now, start, effects);
@@ -445,6 +454,9 @@ impl JobMachine {
                     close_unstarted(start, effects);
                 } else if let Some(run) = &self.run {
                     refused(Refusal::Overlap { holder: Some(run.run) }, effects);
+                    close_unstarted(start, effects);
+                } else if self.no_more {
+                    refused(Refusal::Unavailable { reason: "the engine shuts down".to_owned() }, effects);
                     close_unstarted(start, effects);
                 } else {
                     effects.push(Effect::Answer(Ok(manual.run)));
@@ -543,7 +555,7 @@ impl JobMachine {
             (None, End::Failed { permanent, .. }) => !permanent,
             (None, End::Returned | End::Aborted | End::BetweenAttempts) | (Some(_), _) => false,
         };
-        let again = again && !run.lost && run.attempt < self.policies.retry.attempts;
+        let again = again && !run.lost && !run.last_attempt && run.attempt < self.policies.retry.attempts;
         again.then(|| self.policies.retry.pause(run.run, run.attempt))
     }
 
@@ -665,6 +677,7 @@ impl JobMachine {
             token: start.token,
             deadline,
             cancelled: None,
+            last_attempt: false,
             abort_at: None,
             aborted: false,
             lost: false,
@@ -764,6 +777,8 @@ impl JobMachine {
     fn cancel(&mut self, now: Option<Now>, why: CancelReason, effects: &mut Effects) {
         let Some(run) = &mut self.run else { return };
         run.deadline = None;
+        // Of an attempt that is over its time already, too.
+        run.last_attempt |= why != CancelReason::TimedOut;
         if let Some(now) = now {
             run.abort_at.get_or_insert(now.elapsed.saturating_add(self.policies.abort_grace));
         }

@@ -132,8 +132,32 @@ impl Locker for PostgresLocker {
     fn claim<'a>(&'a self, requests: &'a [ClaimRequest]) -> BoxFuture<'a, Result<Vec<Verdict>, LockError>> {
         async move {
             let session = self.session()?;
-            let session = &session;
-            in_rounds(requests, names_of, |round| async move { session.claim(&round).await }).await
+            let mut answers: Vec<Option<Verdict>> = requests.iter().map(|_| None).collect();
+            let mut waiting: Vec<usize> = (0..requests.len()).collect();
+            while !waiting.is_empty() {
+                let (round, later) = first_round(waiting, |at| names_of(&requests[*at]));
+                let asked: Vec<_> = round.iter().map(|at| &requests[*at]).collect();
+                let verdicts = session.claim(&asked).await?;
+                let of_keys: HashMap<_, _> = asked
+                    .iter()
+                    .zip(&verdicts)
+                    .map(|(asked, verdict)| (&asked.key, (*asked, verdict)))
+                    .collect();
+                let known = |later: &ClaimRequest| {
+                    of_keys.get(&later.key).and_then(|(asked, verdict)| same_for(later, asked, verdict))
+                };
+                // Not one by one: each round trip of very many claims of one key would add to the deadline of all.
+                waiting = Vec::new();
+                for at in later {
+                    answers[at] = known(&requests[at]);
+                    if answers[at].is_none() {
+                        waiting.push(at);
+                    }
+                }
+                round.into_iter().zip(verdicts).for_each(|(at, verdict)| answers[at] = Some(verdict));
+            }
+            // Each was asked once, or known.
+            answers.into_iter().collect::<Option<_>>().ok_or(LockError::Timeout)
         }
         .boxed()
     }
@@ -556,6 +580,24 @@ fn first_round<T, K: Hash + Eq, const N: usize>(
 fn names_of(request: &ClaimRequest) -> [Option<&str>; 2] {
     let (job, key) = (request.job.as_str(), request.key.as_str());
     [Some(job), Some(key).filter(|key| *key != job)]
+}
+
+/// What the verdict on a claim says of a later claim of the same key, if anything.
+fn same_for(later: &ClaimRequest, asked: &ClaimRequest, verdict: &Verdict) -> Option<Verdict> {
+    if later.settle {
+        return None;
+    }
+    let (tick, of_asked) = (later.tick.as_ref(), asked.tick.as_ref());
+    let same = match verdict {
+        Verdict::Granted { .. } => return Some(Verdict::Busy { holder: Some(asked.run) }),
+        // Unless it is that very run, asked for again.
+        Verdict::Busy { holder } => *holder != Some(later.run),
+        Verdict::Locked { .. } | Verdict::Unavailable { .. } => true,
+        Verdict::Deposed { .. } => tick.map(|tick| tick.term) == of_asked.map(|tick| tick.term),
+        Verdict::NotYet { .. } => tick.map(|tick| tick.fire_time) == of_asked.map(|tick| tick.fire_time),
+        _ => false,
+    };
+    same.then(|| verdict.clone())
 }
 
 /// One answer per item, in the order of the items, from rows that name them by number from 1.

@@ -831,6 +831,47 @@ fn a_run_that_waits_for_its_next_attempt_ends_at_once_when_it_is_told_to() {
 }
 
 #[test]
+fn a_run_that_is_told_to_end_after_its_attempt_took_too_long_is_not_tried_again() {
+    for why in [CancelReason::Requested, CancelReason::Shutdown] {
+        let timeout = Some(Duration::from_secs(600));
+        let mut job = retried(Policies { timeout, ..three_attempts() });
+        let run = job.run_tick("01:00");
+        let effects = job.step("01:10", Input::WakeUp);
+        assert!(matches!(effects[..], [Effect::Cancel { why: CancelReason::TimedOut, .. }]), "{effects:?}");
+        job.step("01:10:01", Input::Cancel(why));
+
+        let effects = job.step("01:10:02", ended(run, End::Returned));
+
+        let [Effect::Complete { outcome: Outcome::TimedOut, .. }, Effect::Ended(_)] = effects[..] else {
+            panic!("{why:?}: {effects:?}")
+        };
+    }
+}
+
+#[test]
+fn what_is_granted_after_the_shutdown_has_cancelled_all_runs_does_not_start() {
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+    job.step("01:00", Input::Suspend);
+    job.step("01:00", Input::Cancel(CancelReason::Shutdown));
+
+    let effects = job.step("01:00:01", granted(run));
+
+    assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome: Outcome::Cancelled });
+    assert!(job.machine.is_drained());
+
+    let mut job = Rehearsal::dormant(Period::hours(1), Policies::default());
+    let effects = job.step("01:00", Input::Trigger);
+    let [Effect::Claim { run, .. }] = effects[..] else { panic!("{effects:?}") };
+    job.step("01:00", Input::Cancel(CancelReason::Shutdown));
+
+    let effects = job.step("01:00:01", granted(run));
+
+    assert!(matches!(effects[0], Effect::Answer(Err(Refusal::Unavailable { .. }))), "{effects:?}");
+    assert_eq!(effects[1], Effect::Complete { run, token: TOKEN, outcome: Outcome::Cancelled });
+}
+
+#[test]
 fn a_tick_during_a_pause_between_attempts_is_an_overlap() {
     let mut job = retried(Policies {
         retry: Retry {
