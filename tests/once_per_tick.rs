@@ -257,3 +257,21 @@ fn jobs_that_share_a_lock_key_do_not_overlap_on_any_node() {
         assert_eq!(rig.count(|kind| matches!(kind, EventKind::LockContended { .. })), 6);
     });
 }
+
+#[test]
+fn a_manual_run_of_a_follower_that_dies_is_closed_while_the_leader_goes_on() {
+    simulate(START, async |rig| {
+        let job = || Job::new("long", every(secs(36_000))).run(async |run| run.cancelled().await);
+        rig.node(node_with([job()])).await;
+        rig.advance(secs(1)).await;
+        let follower = rig.node(node_with([job()])).await;
+        rig.advance(secs(1)).await;
+        rig.send(follower, callsheet::TriggerJob("long".to_owned())).await.expect("it starts");
+
+        rig.kill(follower);
+        rig.advance(secs(120)).await;
+
+        assert_eq!(rig.count(|kind| matches!(kind, EventKind::RunLost { .. })), 1);
+        assert_eq!(rig.store().held(), 0);
+    });
+}

@@ -97,7 +97,7 @@ pub(crate) struct EnrolJobs(pub(crate) Vec<Enrolment>);
 #[rtype(result = "Result<Vec<Standing>, LockError>")]
 pub(crate) struct InquireJobs(pub(crate) Vec<Inquiry>);
 
-/// Says that jobs were removed on purpose.
+/// Says that jobs were removed on purpose. Answers when the store knows, or does not answer.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct WithdrawJobs {
@@ -658,16 +658,16 @@ impl Handler<InquireJobs> for LockActor {
 }
 
 impl Handler<WithdrawJobs> for LockActor {
-    type Result = ();
+    type Result = ResponseActFuture<Self, ()>;
 
-    fn handle(&mut self, WithdrawJobs { term, jobs }: WithdrawJobs, ctx: &mut Self::Context) {
+    fn handle(&mut self, WithdrawJobs { term, jobs }: WithdrawJobs, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
         let withdrawn = async move { call(async { locker.withdraw(term, &jobs).await }).await };
-        ctx.spawn(withdrawn.into_actor(self).map(|withdrawn, actor, _| {
+        Box::pin(withdrawn.into_actor(self).map(|withdrawn, actor, _| {
             if let Err(error) = withdrawn {
                 actor.failed("withdraw", &error);
             }
-        }));
+        }))
     }
 }
 

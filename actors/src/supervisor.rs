@@ -94,6 +94,8 @@ pub struct SupervisorActor {
     term: Option<Term>,
     to_enrol: VecDeque<JobName>,
     enrolling: bool,
+    /// How many withdrawals are under way.
+    withdrawing: usize,
     phase: Phase,
 }
 
@@ -113,6 +115,7 @@ impl SupervisorActor {
             term: None,
             to_enrol: VecDeque::new(),
             enrolling: false,
+            withdrawing: 0,
             phase: Phase::Running,
         }
     }
@@ -175,7 +178,7 @@ impl SupervisorActor {
         }
     }
 
-    fn remove(&mut self, selector: &Selector) -> Result<Vec<JobName>, SelectError> {
+    fn remove(&mut self, selector: &Selector, ctx: &mut Context<Self>) -> Result<Vec<JobName>, SelectError> {
         let names = self.select(selector)?;
         let mut withdrawn = Vec::new();
         for name in &names {
@@ -191,7 +194,12 @@ impl SupervisorActor {
         // On a follower only this node lets go of them: the leader goes on.
         if let Some(term) = self.term {
             for page in withdrawn.chunks(PAGE_MAX) {
-                self.node().lock().do_send(WithdrawJobs { term, jobs: page.to_vec() });
+                let withdrawn = self.node().lock().send(WithdrawJobs { term, jobs: page.to_vec() });
+                self.withdrawing += 1;
+                ctx.spawn(withdrawn.into_actor(self).map(|_, actor, ctx| {
+                    actor.withdrawing -= 1;
+                    actor.enrol(ctx);
+                }));
             }
         }
         Ok(names)
@@ -224,8 +232,8 @@ impl Actor for SupervisorActor {
 impl Handler<RemoveJobs> for SupervisorActor {
     type Result = Result<Vec<JobName>, SelectError>;
 
-    fn handle(&mut self, RemoveJobs(selector): RemoveJobs, _: &mut Self::Context) -> Self::Result {
-        self.remove(&selector)
+    fn handle(&mut self, RemoveJobs(selector): RemoveJobs, ctx: &mut Self::Context) -> Self::Result {
+        self.remove(&selector, ctx)
     }
 }
 

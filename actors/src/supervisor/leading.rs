@@ -19,6 +19,9 @@ use crate::{
 /// The pause before an enrolment that failed is tried again.
 const ENROL_AGAIN: Duration = Duration::from_millis(500);
 
+/// How often the leader looks for runs of dead sessions.
+const LOST_RUNS_EVERY: Duration = Duration::from_secs(60);
+
 /// What the lock actor says about its session.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -35,7 +38,8 @@ pub(crate) struct LeadershipChanged(pub(crate) Option<Term>);
 impl SupervisorActor {
     /// Enrols the next page of jobs, if this node leads and no page is under way.
     pub(super) fn enrol(&mut self, ctx: &mut Context<Self>) {
-        let (Some(term), false) = (self.term, self.enrolling) else { return };
+        // A withdrawal under way goes first: a job may have been removed and added again.
+        let (Some(term), false, 0) = (self.term, self.enrolling, self.withdrawing) else { return };
         let mut page = Vec::new();
         let mut jobs = Vec::new();
         while page.len() < PAGE_MAX
@@ -97,22 +101,26 @@ impl SupervisorActor {
         locked
     }
 
-    /// Closes the runs of dead sessions, page by page.
+    /// Closes the runs of dead sessions, page by page, and looks again for as long as the term lasts: sessions die later, too.
     fn close_lost_runs(&mut self, ctx: &mut Context<Self>) {
+        let term = self.term;
         let lost = self.node().lock().send(CloseLostRuns);
-        ctx.spawn(lost.into_actor(self).map(|answer, actor, ctx| {
-            let Ok(Ok(lost)) = answer else {
-                actor.node().meters.coordination_error("close_lost");
-                if actor.term.is_some() {
-                    ctx.run_later(ENROL_AGAIN, |actor, ctx| actor.close_lost_runs(ctx));
+        ctx.spawn(lost.into_actor(self).map(move |answer, actor, ctx| {
+            let pause = match answer {
+                Ok(Ok(lost)) => {
+                    lost.iter().for_each(|lost| report_lost(actor.node(), lost));
+                    if lost.len() == BATCH_MAX { Duration::ZERO } else { LOST_RUNS_EVERY }
                 }
-                return;
+                Ok(Err(_)) | Err(_) => {
+                    actor.node().meters.coordination_error("close_lost");
+                    ENROL_AGAIN
+                }
             };
-            let more = lost.len() == BATCH_MAX;
-            lost.iter().for_each(|lost| report_lost(actor.node(), lost));
-            if more {
-                actor.close_lost_runs(ctx);
-            }
+            ctx.run_later(pause, move |actor, ctx| {
+                if term.is_some() && actor.term == term {
+                    actor.close_lost_runs(ctx);
+                }
+            });
         }));
     }
 }

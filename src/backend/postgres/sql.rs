@@ -225,7 +225,9 @@ macro_rules! claim {
         concat!(
             "
 WITH term AS MATERIALIZED (
-    SELECT epoch, expires_at FROM leader WHERE scope = $1 FOR SHARE
+    SELECT epoch, expires_at FROM leader
+    -- Manual triggers need no term: they must not keep a renewal waiting.
+    WHERE scope = $1 AND array_remove($9::int8[], NULL) <> '{}' FOR SHARE
 ), asked AS (
     SELECT * FROM unnest($4::text[], $5::text[], $6::uuid[], $7::timestamptz[], $8::timestamptz[], $9::int8[])
     WITH ORDINALITY AS a (job, key, run, fire_time, expected, term, ord)
