@@ -15,6 +15,8 @@ const MEMBERS_MAX: usize = 1_000;
 /// Takes 1 to 1,000 members. The time zone of the union is that of the members that have none of their own.
 /// [`Definition::or`] joins two schedules; `any([daily().into(), cron("0 12 * * *").into()])` takes any number.
 ///
+/// Source: RFC 5545, section 3.8.5.2: instants of several rules form one set, without duplicates.
+///
 /// | surprising case | what happens |
 /// |---|---|
 /// | two members fire at the same instant | one tick |

@@ -24,6 +24,8 @@ pub(super) const INSTANTS_MAX: usize = 100_000;
 /// later one, so that nothing is early. Instants in the past are allowed: whether they are still run is the job's
 /// misfire policy.
 ///
+/// Source: RFC 3339 for the texts; RFC 5545, section 3.8.5.2 (`RDATE`), for a list of instants as a set.
+///
 /// | surprising case | what happens |
 /// |---|---|
 /// | the same instant in two zones | one tick |

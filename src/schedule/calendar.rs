@@ -40,6 +40,9 @@ const NAME_MAX: usize = 200;
 /// | [`times`](Calendar::times) | a time of every day, the end exclusive; it may run over midnight |
 /// | [`fire_times`](Calendar::fire_times) | the fire times of another schedule, to the millisecond |
 ///
+/// Source: RFC 5545, section 3.8.5.1 (`EXDATE`), for what is left out as a set that goes before what fires; its calendars of days
+/// and of times of day are those of Quartz (`HolidayCalendar`, `WeeklyCalendar`, `DailyCalendar`).
+///
 /// | surprising case | what happens |
 /// |---|---|
 /// | a tick that the clocks shift out of an excluded hour | it fires: what counts is the instant, not the time that was written |

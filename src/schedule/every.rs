@@ -23,6 +23,8 @@ pub(super) const PERIOD_MAX: Duration = Duration::from_secs(36_525 * 86_400);
 /// UTC. The period is a whole number of milliseconds, from 1 ms to a hundred years; it is elapsed time, which no change
 /// of the clocks affects.
 ///
+/// Source: ISO 8601-1, section 5.6, a repeating interval (`R/start/duration`) whose start is the anchor, without a last one.
+///
 /// | surprising case | what happens |
 /// |---|---|
 /// | a restart in the middle of a period | nothing moves |
