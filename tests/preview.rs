@@ -56,7 +56,7 @@ fn json_in_json_out() {
         json!({
             "description": "every 1s, counted from 2026-01-01T00:00:00.250Z",
             "lint": [],
-            "fire_times": ["2026-03-28T00:00:00.250Z", "2026-03-28T00:00:01.250Z"]
+            "fire_times": ["2026-03-28T00:00:00.25Z", "2026-03-28T00:00:01.25Z"]
         })
     );
 }
