@@ -33,8 +33,8 @@ use callsheet::{
     Callsheet, FireTime, Fires, Job, JobName, LockKey, Outcome, Run, RunId, Term,
     backend::Postgres,
     port::{
-        Backend, Campaign, ClaimRequest, Completed, Completion, Enrolled, Enrolment, Locker, Skips,
-        TickClaim, Verdict,
+        Authority, Backend, Campaign, ClaimRequest, Completed, Completion, Enrolled, Enrolment, Locker,
+        Skips, TickClaim, Verdict,
     },
     schedule::every,
 };
@@ -357,10 +357,10 @@ impl Adapter {
             let schedule = "every 1 ms".to_owned();
             let page: Vec<_> = page
                 .iter()
-                .map(|job| Enrolment { job: job.clone(), schedule: schedule.clone(), term })
+                .map(|job| Enrolment::new(job.clone(), schedule.clone(), Authority::Term(term)))
                 .collect();
             for (enrolment, answer) in page.iter().zip(locker.enrol(&page).await?) {
-                let Enrolled::Done { cursor } = answer else { bail!("not enrolled: {answer:?}") };
+                let Enrolled::Done { cursor, .. } = answer else { bail!("not enrolled: {answer:?}") };
                 jobs.push((enrolment.job.clone(), cursor));
             }
         }
@@ -377,12 +377,16 @@ impl Adapter {
                 let (job, cursor) = &mut self.jobs[self.next];
                 self.next = (self.next + 1) % JOBS;
                 let fire_time = FireTime::new(*cursor + TimeDelta::milliseconds(1));
-                let tick =
-                    TickClaim { fire_time, expected: *cursor, skips: Skips::default(), term: self.term };
+                let tick = TickClaim {
+                    fire_time,
+                    expected: *cursor,
+                    skips: Skips::default(),
+                    authority: Authority::Term(self.term),
+                };
                 *cursor = fire_time.instant();
                 let key = LockKey::new(job.as_str()).expect("a key");
                 let run = RunId::from(Uuid::now_v7());
-                ClaimRequest { job: job.clone(), key, run, tick: Some(tick), settle: false }
+                ClaimRequest { tick: Some(tick), ..ClaimRequest::new(job.clone(), key, run) }
             })
             .collect()
     }
@@ -405,7 +409,7 @@ impl Adapter {
         let started = Instant::now();
         let answers = self.locker.round(&open, &requests, &[]).await;
         let claims = started.elapsed();
-        ensure!(answers.ended?.iter().all(|end| *end == Completed::Recorded), "an end was refused");
+        ensure!(answers.ended?.iter().all(|end| *end == Completed::RECORDED), "an end was refused");
         self.open = ends(requests, answers.claimed?)?;
         Ok(Took { ticks: u32::try_from(batch)?, claims, ..Took::default() })
     }
@@ -413,7 +417,7 @@ impl Adapter {
     async fn finish(&mut self) -> anyhow::Result<()> {
         let open = std::mem::take(&mut self.open);
         let ended = self.locker.complete(&open).await?;
-        ensure!(ended.iter().all(|end| *end == Completed::Recorded), "an end was refused");
+        ensure!(ended.iter().all(|end| *end == Completed::RECORDED), "an end was refused");
         Ok(())
     }
 }
@@ -422,7 +426,7 @@ fn ends(requests: Vec<ClaimRequest>, verdicts: Vec<Verdict>) -> anyhow::Result<V
     let end = |(request, verdict)| {
         let ClaimRequest { job, key, run, .. } = request;
         let Verdict::Granted { token, .. } = verdict else { bail!("{job}: {verdict:?}") };
-        Ok(Completion { job, key, run, token, outcome: Outcome::Succeeded })
+        Ok(Completion::new(job, key, run, token, Outcome::Succeeded))
     };
     requests.into_iter().zip(verdicts).map(end).collect()
 }

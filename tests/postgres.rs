@@ -92,14 +92,19 @@ impl Node {
 
     /// A new job, and a claim of its first tick, which is due.
     async fn due(&self, job: &str) -> ClaimRequest {
-        let enrolment = Enrolment { job: name(job), schedule: "a schedule".to_owned(), term: self.term };
+        let enrolment = Enrolment::new(name(job), "a schedule".to_owned(), Authority::Term(self.term));
         let enrolled = self.locker.enrol(&[enrolment]).await.expect("an answer");
-        let [Enrolled::Done { cursor }] = enrolled[..] else {
+        let [Enrolled::Done { cursor, .. }] = enrolled[..] else {
             panic!("{job} was answered with {enrolled:?}")
         };
         tokio::time::sleep(Duration::from_millis(5)).await;
         let fire_time = FireTime::new(cursor + TimeDelta::milliseconds(1));
-        let tick = TickClaim { fire_time, expected: cursor, skips: Skips::default(), term: self.term };
+        let tick = TickClaim {
+            fire_time,
+            expected: cursor,
+            skips: Skips::default(),
+            authority: Authority::Term(self.term),
+        };
         ClaimRequest { tick: Some(tick), ..manual(job) }
     }
 
@@ -142,13 +147,13 @@ impl Node {
 /// The end of a run that was granted.
 fn end_of(request: &ClaimRequest, verdict: &Verdict) -> Completion {
     let ClaimRequest { job, key, run, .. } = request.clone();
-    Completion { job, key, run, token: token(verdict), outcome: Outcome::Succeeded }
+    Completion::new(job, key, run, token(verdict), Outcome::Succeeded)
 }
 
 fn manual(key: &str) -> ClaimRequest {
     let run = RunId::from(NodeId::random().as_uuid());
     let key = LockKey::new(key).expect("a key");
-    ClaimRequest { job: name(key.as_str()), key, run, tick: None, settle: false }
+    ClaimRequest::new(name(key.as_str()), key, run)
 }
 
 fn name(name: &str) -> JobName {
@@ -359,7 +364,7 @@ async fn overlapping_batches_of_three_nodes_neither_rob_nor_deadlock() {
                                 request.key
                             );
                             let ClaimRequest { job, key, run, .. } = request;
-                            ends.push(Completion { job, key, run, token, outcome: Outcome::Succeeded });
+                            ends.push(Completion::new(job, key, run, token, Outcome::Succeeded));
                         }
                         Verdict::Busy { .. } => {}
                         other => panic!("{other:?}"),
@@ -409,10 +414,10 @@ async fn an_end_whose_row_an_application_holds_fails_alone_and_is_recorded_later
 
     let ended = node.locker.complete(&ends).await.expect("an answer");
 
-    assert_eq!(ended, [Completed::Locked, Completed::Recorded]);
+    assert_eq!(ended, [Completed::Locked, Completed::RECORDED]);
     holder.batch_execute("ROLLBACK").await.expect("an answer");
     let ended = node.locker.complete(&ends).await.expect("an answer");
-    assert_eq!(ended, [Completed::Recorded, Completed::Recorded]);
+    assert_eq!(ended, [Completed::RECORDED, Completed::RECORDED]);
 }
 
 #[tokio::test]
@@ -423,13 +428,12 @@ async fn enrolments_moves_and_withdrawals_whose_row_an_application_holds_fail_al
     let holder =
         cluster.transaction("SELECT FROM callsheet.names WHERE scope = $1 AND name = 'held' FOR SHARE").await;
 
-    let enrol =
-        |job: &str| Enrolment { job: name(job), schedule: "a schedule".to_owned(), term: leader.term };
+    let enrol = |job: &str| Enrolment::new(name(job), "a schedule".to_owned(), Authority::Term(leader.term));
     let jobs = [enrol("held"), enrol("free"), enrol("new")];
     let enrolled = leader.locker.enrol(&jobs).await.expect("an answer");
     let moves = [held, free].map(|claim| {
-        let TickClaim { fire_time: to, expected, skips, term } = claim.tick.expect("a tick");
-        CursorMove { job: claim.job, expected, to, skips, term }
+        let TickClaim { fire_time: to, expected, skips, authority } = claim.tick.expect("a tick");
+        CursorMove { job: claim.job, expected, to, skips, authority }
     });
     let moved = leader.locker.advance(&moves).await.expect("an answer");
     leader.locker.withdraw(leader.term, &[name("held"), name("free")]).await.expect("an answer");
@@ -459,8 +463,8 @@ async fn an_application_that_guards_its_writes_with_a_key_stops_no_cursor_and_th
         .await;
 
     let busy = other.claim(&manual("job")).await;
-    let TickClaim { fire_time: to, expected, skips, term } = due.tick.expect("a tick");
-    let asked = CursorMove { job: name("job"), expected, to, skips, term };
+    let TickClaim { fire_time: to, expected, skips, authority } = due.tick.expect("a tick");
+    let asked = CursorMove { job: name("job"), expected, to, skips, authority };
     let moved = leader.locker.advance(&[asked]).await.expect("an answer");
 
     assert_eq!(busy, Verdict::Locked { holder: Some(run.run) });
@@ -478,7 +482,7 @@ async fn one_locked_row_of_two_leaves_a_claim_with_a_key_of_its_own_where_it_was
     leader.locker.close().await;
     leader.locker.open().await.expect("a session opens");
     let leader = leader.leading().await;
-    let tick = claim.tick.map(|tick| TickClaim { term: leader.term, ..tick });
+    let tick = claim.tick.map(|tick| TickClaim { authority: Authority::Term(leader.term), ..tick });
     let claim = ClaimRequest { tick, ..claim };
 
     for row in ["job", "shared"] {
@@ -533,7 +537,7 @@ async fn a_round_is_one_transaction_and_a_key_freed_in_it_can_be_claimed_in_it()
 
     let answers = node.locker.round(&[end], &[next.clone(), other], &[]).await;
 
-    assert_eq!(answers.ended.expect("an answer"), [Completed::Recorded]);
+    assert_eq!(answers.ended.expect("an answer"), [Completed::RECORDED]);
     let verdicts = answers.claimed.expect("an answer");
     assert!(verdicts.iter().all(|verdict| token(verdict) > FencingToken(0)), "{verdicts:?}");
     assert_eq!(token(&verdicts[0]), FencingToken(2));
@@ -556,7 +560,7 @@ async fn what_is_refused_in_a_round_takes_nothing_along() {
 
     let answers = leader.locker.round(&[end], std::slice::from_ref(&due), &[]).await;
 
-    assert_eq!(answers.ended.expect("an answer"), [Completed::Recorded]);
+    assert_eq!(answers.ended.expect("an answer"), [Completed::RECORDED]);
     let verdicts = answers.claimed.expect("an answer");
     assert!(matches!(verdicts[..], [Verdict::Unavailable { .. }]), "{verdicts:?}");
     holder.batch_execute("ROLLBACK").await.expect("an answer");
@@ -570,7 +574,7 @@ async fn a_claim_whose_reply_was_lost_stays_with_the_dead_session_and_is_closed_
     let request = leader.due("job").await;
     let first = leader.locker.open().await.expect("a session opens");
     let leader = leader.leading().await;
-    let tick = request.tick.map(|tick| TickClaim { term: leader.term, ..tick });
+    let tick = request.tick.map(|tick| TickClaim { authority: Authority::Term(leader.term), ..tick });
     let request = ClaimRequest { tick, ..request };
 
     // Sent and committed, but nobody waits for the answer any more.
@@ -583,7 +587,7 @@ async fn a_claim_whose_reply_was_lost_stays_with_the_dead_session_and_is_closed_
 
     let settled = leader.claim(&ClaimRequest { settle: true, ..request.clone() }).await;
     assert_eq!(settled, Verdict::NotGranted);
-    let tick = request.tick.map(|tick| TickClaim { term: leader.term, ..tick });
+    let tick = request.tick.map(|tick| TickClaim { authority: Authority::Term(leader.term), ..tick });
     let again = leader.claim(&ClaimRequest { run: manual("x").run, tick, ..request.clone() }).await;
     let lost = leader.locker.close_lost(10).await.expect("an answer");
     match again {
@@ -605,7 +609,7 @@ async fn an_abandoned_claim_holds_nothing() {
     let request = leader.due("job").await;
     let session = leader.locker.open().await.expect("a session opens");
     let leader = leader.leading().await;
-    let tick = request.tick.map(|tick| TickClaim { term: leader.term, ..tick });
+    let tick = request.tick.map(|tick| TickClaim { authority: Authority::Term(leader.term), ..tick });
     let request = ClaimRequest { tick, ..request };
     let holder = cluster.transaction("SELECT FROM callsheet.leader WHERE scope = $1 FOR UPDATE").await;
 

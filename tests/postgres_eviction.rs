@@ -123,7 +123,7 @@ async fn the_keys_of_a_frozen_leader_are_free_once_another_leads() {
 async fn claim(node: &Postgres) -> Verdict {
     let run = RunId::from(NodeId::random().as_uuid());
     let (job, key) = (JobName::new("job").expect("a name"), LockKey::new("key").expect("a key"));
-    let claim = ClaimRequest { job, key, run, tick: None, settle: false };
+    let claim = ClaimRequest::new(job, key, run);
     node.locker().claim(&[claim]).await.expect("an answer").pop().expect("one verdict")
 }
 

@@ -139,7 +139,7 @@ async fn another(scope: &str) -> Arc<dyn Locker> {
 
 async fn claim(locker: &dyn Locker, run: RunId) -> Verdict {
     let (job, key) = (JobName::new("job").expect("a name"), LockKey::new("job").expect("a key"));
-    let claim = ClaimRequest { job, key, run, tick: None, settle: false };
+    let claim = ClaimRequest::new(job, key, run);
     locker.claim(&[claim]).await.expect("an answer").pop().expect("one verdict")
 }
 
@@ -223,7 +223,7 @@ async fn a_stolen_key_cannot_be_completed() {
     timeout(DEADLINE, taken_over).await.expect("the key of a dead session is granted");
 
     let (job, key) = (JobName::new("job").expect("a name"), LockKey::new("job").expect("a key"));
-    let end = Completion { job, key, run, token, outcome: Outcome::Succeeded };
+    let end = Completion::new(job, key, run, token, Outcome::Succeeded);
     let completed = victim.complete(&[end]).await.expect("an answer");
 
     assert_eq!(completed, [Completed::Stale]);

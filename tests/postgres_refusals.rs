@@ -328,7 +328,7 @@ async fn a_pooler_that_changes_the_server_process_is_noticed_at_once_or_by_a_hea
 fn manual() -> ClaimRequest {
     let run = RunId::from(NodeId::random().as_uuid());
     let (job, key) = (JobName::new("job").expect("a name"), LockKey::new("key").expect("a key"));
-    ClaimRequest { job, key, run, tick: None, settle: false }
+    ClaimRequest::new(job, key, run)
 }
 
 /// A certificate authority.

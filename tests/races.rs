@@ -573,13 +573,8 @@ async fn closing_the_embedded_store_frees_what_is_held() {
     let locker = local.locker();
     locker.open().await.unwrap();
     let ids = RunIds::of(NodeId::random());
-    let claim = || ClaimRequest {
-        job: callsheet::JobName::new("job").unwrap(),
-        key: callsheet::LockKey::new("job").unwrap(),
-        run: ids.next(Utc::now()),
-        tick: None,
-        settle: false,
-    };
+    let (job, key) = (callsheet::JobName::new("job").unwrap(), callsheet::LockKey::new("job").unwrap());
+    let claim = || ClaimRequest::new(job.clone(), key.clone(), ids.next(Utc::now()));
     assert!(matches!(
         locker.claim(&[claim()]).await.unwrap()[0],
         Verdict::Granted { token: FencingToken(_), .. }
@@ -600,7 +595,7 @@ mod panicking_store {
         backend::Local,
         port::{
             Backend, ClaimRequest, Completed, Completion, CursorMove, Elector, Enrolled, Enrolment, Inquiry,
-            LockError, Locker, LostRun, Moved, Session, Standing, Verdict,
+            LockError, Locker, LostRun, Moved, News, Pause, Session, Standing, Verdict,
         },
     };
     use futures_util::future::BoxFuture;
@@ -670,6 +665,16 @@ mod panicking_store {
         }
         fn advance<'a>(&'a self, moves: &'a [CursorMove]) -> BoxFuture<'a, Result<Vec<Moved>, LockError>> {
             self.local.advance(moves)
+        }
+        fn pause<'a>(
+            &'a self,
+            jobs: &'a [JobName],
+            pause: Option<&'a Pause>,
+        ) -> BoxFuture<'a, Result<Vec<bool>, LockError>> {
+            self.local.pause(jobs, pause)
+        }
+        fn news(&self, session: Session) -> BoxFuture<'_, News> {
+            self.local.news(session)
         }
         fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {
             self.local.close_lost(limit)

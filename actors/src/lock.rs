@@ -401,8 +401,8 @@ impl LockActor {
                     self.held.insert(run, Held { job: job.clone(), token: *token, tries: 0 });
                 }
                 Verdict::Deposed { .. } => {
-                    if let Some(tick) = &tick {
-                        self.election.do_send(TermRefused(tick.term));
+                    if let Some(term) = tick.and_then(|tick| tick.authority.term()) {
+                        self.election.do_send(TermRefused(term));
                     }
                 }
                 Verdict::NotGranted
@@ -410,6 +410,9 @@ impl LockActor {
                 | Verdict::Moved { .. }
                 | Verdict::Busy { .. }
                 | Verdict::NotYet { .. }
+                | Verdict::Led
+                | Verdict::Paused(_)
+                | Verdict::Exhausted
                 | Verdict::Locked { .. }
                 | Verdict::Unavailable { .. } => {}
             }
@@ -445,8 +448,12 @@ impl LockActor {
             };
             match answer {
                 Moved::Done => job.meters.decided(0, &advance.skips),
-                Moved::Deposed { .. } => self.election.do_send(TermRefused(advance.term)),
-                Moved::Elsewhere { .. } | Moved::Locked | Moved::Unavailable { .. } => {}
+                Moved::Deposed { .. } => {
+                    if let Some(term) = advance.authority.term() {
+                        self.election.do_send(TermRefused(term));
+                    }
+                }
+                Moved::Elsewhere { .. } | Moved::Led | Moved::Locked | Moved::Unavailable { .. } => {}
             }
             Letter::send(&job, Input::Advanced(answer));
         }
@@ -512,7 +519,7 @@ impl<T> Locked<T> {
 /// Counts and publishes a run that was closed because its session is dead.
 pub(crate) fn report_lost(node: &Node, lost: &LostRun) {
     node.meters.of_job(&lost.job).ended(Outcome::Lost);
-    let LostRun { job, run, fire_time } = lost.clone();
+    let LostRun { job, run, fire_time, .. } = lost.clone();
     node.publisher.publish(|| EventKind::RunLost { job, run, fire_time });
 }
 
@@ -530,17 +537,15 @@ fn take_batch<T>(pending: &mut VecDeque<T>) -> Vec<T> {
 fn request(claim: &ClaimRun) -> ClaimRequest {
     let definition = &claim.job.definition;
     ClaimRequest {
-        job: definition.name.clone(),
-        key: definition.key.clone(),
-        run: claim.run,
         tick: claim.tick,
         settle: claim.settle,
+        ..ClaimRequest::new(definition.name.clone(), definition.key.clone(), claim.run)
     }
 }
 
 fn cursor_move(AdvanceCursor { job, advance, .. }: &AdvanceCursor) -> CursorMove {
-    let Advance { expected, to, skips, term } = *advance;
-    CursorMove { job: job.definition.name.clone(), expected, to, skips, term }
+    let Advance { expected, to, skips, authority } = *advance;
+    CursorMove { job: job.definition.name.clone(), expected, to, skips, authority }
 }
 
 async fn call<T>(call: impl Future<Output = Result<T, LockError>>) -> Result<T, LockError> {
@@ -624,7 +629,7 @@ impl Handler<TakeAsks> for LockActor {
                     if let Some(Held { job, token, .. }) = self.held.get(&run) {
                         let job = &job.definition;
                         let (job, key): (JobName, LockKey) = (job.name.clone(), job.key.clone());
-                        self.ends.push_back(Completion { job, key, run, token: *token, outcome });
+                        self.ends.push_back(Completion::new(job, key, run, *token, outcome));
                     }
                 }
             }

@@ -7,8 +7,8 @@ use callsheet_actors::{
     core::ledger::Ledger,
     port::{
         Backend, Campaign, ClaimRequest, Clock, Completed, Completion, CursorMove, ElectError, Elector,
-        Enrolled, Enrolment, Grant, Inquiry, LockError, Locker, LostRun, Moved, Renewal, Session, Standing,
-        Verdict,
+        Enrolled, Enrolment, Grant, Inquiry, LockError, Locker, LostRun, Moved, News, Pause, Renewal,
+        Session, Standing, Verdict,
     },
 };
 use chrono::{DateTime, Utc};
@@ -142,6 +142,18 @@ impl Locker for Local {
         self.call(|ledger, session, now| {
             moves.iter().map(|asked| ledger.advance(session, asked, now)).collect()
         })
+    }
+
+    fn pause<'a>(
+        &'a self,
+        _: &'a [JobName],
+        _: Option<&'a Pause>,
+    ) -> BoxFuture<'a, Result<Vec<bool>, LockError>> {
+        unimplemented!()
+    }
+
+    fn news(&self, _: Session) -> BoxFuture<'_, News> {
+        futures_util::future::pending().boxed()
     }
 
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {

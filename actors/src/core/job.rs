@@ -19,7 +19,7 @@ use crate::{
     },
     event::{CancelReason, Outcome},
     name::{FencingToken, RunId, Term},
-    port::{Moved, Schedule, SkipReason, Skips, TickClaim, Verdict},
+    port::{Authority, Moved, Schedule, SkipReason, Skips, TickClaim, Verdict},
 };
 
 /// How long skipped ticks may wait before the cursor is moved over them, so that a job moves it at most once in this
@@ -378,7 +378,7 @@ impl JobMachine {
                 let start = Start {
                     run,
                     tick: Some(claim.fire_time),
-                    term: Some(claim.term),
+                    term: claim.authority.term(),
                     token: Some(token),
                     deadline: None,
                     attempt: 1,
@@ -411,7 +411,7 @@ impl JobMachine {
             }
             Verdict::Deposed { .. } => {
                 // Resumed under a newer term meanwhile: that one decides.
-                if self.mode == Mode::Firing(Some(claim.term)) {
+                if self.mode == Mode::Firing(claim.authority.term()) {
                     self.mode = Mode::Dormant;
                 }
                 self.adopt(self.stored);
@@ -420,6 +420,7 @@ impl JobMachine {
                 Mode::Firing(_) => self.undo(asked),
                 Mode::Dormant => self.adopt(self.stored),
             },
+            Verdict::Led | Verdict::Paused(_) | Verdict::Exhausted => self.adopt(self.stored),
             Verdict::NotYet { wait } => {
                 self.undo(asked);
                 // If the tick is not due here either, by a clock that was corrected meanwhile, its timer is armed anew. The
@@ -471,7 +472,12 @@ impl JobMachine {
             // It was abandoned, or the store forgot it.
             Verdict::NotGranted => refused(Refusal::Overlap { holder: None }, effects),
             // A claim without a tick depends on no cursor, no term and no time.
-            Verdict::Moved { .. } | Verdict::Deposed { .. } | Verdict::NotYet { .. } => {
+            Verdict::Moved { .. }
+            | Verdict::Deposed { .. }
+            | Verdict::NotYet { .. }
+            | Verdict::Led
+            | Verdict::Paused(_)
+            | Verdict::Exhausted => {
                 let reason = format!("the store answered a manual claim with {verdict:?}");
                 refused(Refusal::Unavailable { reason }, effects);
             }
@@ -500,8 +506,8 @@ impl JobMachine {
                 self.stored = asked.to.instant();
             }
             Moved::Elsewhere { cursor } => self.adopt(cursor),
-            Moved::Deposed { .. } => {
-                if self.mode == Mode::Firing(Some(asked.term)) {
+            Moved::Deposed { .. } | Moved::Led => {
+                if self.mode == Mode::Firing(asked.authority.term()) {
                     self.mode = Mode::Dormant;
                 }
                 self.adopt(self.stored);
@@ -650,7 +656,12 @@ impl JobMachine {
             self.start(now, start, effects);
             return;
         };
-        let claim = TickClaim { fire_time: due.newest, expected: self.stored, skips, term };
+        let claim = TickClaim {
+            fire_time: due.newest,
+            expected: self.stored,
+            skips,
+            authority: Authority::Term(term),
+        };
         self.asked = Asked::Claim(Box::new(TickAsked {
             run: now.spare,
             claim,
@@ -715,7 +726,12 @@ impl JobMachine {
             return;
         }
         let skips = std::mem::take(&mut self.skips);
-        let advance = Advance { expected: self.stored, to: FireTime::new(self.decided), skips, term };
+        let advance = Advance {
+            expected: self.stored,
+            to: FireTime::new(self.decided),
+            skips,
+            authority: Authority::Term(term),
+        };
         self.asked = Asked::Advance(Box::new(AdvanceAsked { advance, again_at: None }));
         effects.push(Effect::Advance(advance));
     }
@@ -757,7 +773,7 @@ impl JobMachine {
             // While it got no answer a newer tick may have become due, or the term may be over: then it is only
             // settled, and what it was to decide is decided anew.
             let newer_is_due = self.next.is_some_and(|next| next.instant() <= now.wall);
-            let settle = newer_is_due || self.mode != Mode::Firing(Some(asked.claim.term));
+            let settle = newer_is_due || self.mode != Mode::Firing(asked.claim.authority.term());
             effects.push(Effect::Claim { run: asked.run, tick: Some(asked.claim), settle });
         }
         if let Asked::Advance(asked) = &mut self.asked

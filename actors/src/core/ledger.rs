@@ -148,16 +148,15 @@ impl Ledger {
 
     /// Marks a job as scheduled under a term.
     pub fn enrol(&mut self, now: DateTime<Utc>, job: &Enrolment) -> Enrolled {
-        if !self.is_led(job.term) {
+        let Some(term) = job.authority.term().filter(|term| self.is_led(*term)) else {
             return Enrolled::Deposed { term: Term(self.newest) };
-        }
-        let term = job.term;
+        };
         let schedule = digest(&job.schedule);
         let row = self.jobs.get_mut(&job.job);
         let cursor = match row {
             Some(row) if !row.withdrawn && row.schedule == schedule => {
                 row.term = term;
-                return Enrolled::Done { cursor: row.cursor };
+                return Enrolled::Done { cursor: row.cursor, kept: Box::default() };
             }
             Some(row) => {
                 // A new or changed job owes ticks only from now on, and its cursor never goes back.
@@ -171,7 +170,7 @@ impl Ledger {
             }
         };
         self.record(|| Record::Enrolled { job: job.job.clone(), cursor });
-        Enrolled::Done { cursor }
+        Enrolled::Done { cursor, kept: Box::default() }
     }
 
     /// What the leader does with a job.
@@ -259,7 +258,7 @@ impl Ledger {
         request: &ClaimRequest,
         tick: &TickClaim,
     ) -> Result<(), Verdict> {
-        if !self.is_led(tick.term) {
+        if !tick.authority.term().is_some_and(|term| self.is_led(term)) {
             return Err(Verdict::Deposed { term: Term(self.newest) });
         }
         if let Ok(wait) = (tick.fire_time.instant() - now).to_std()
@@ -297,17 +296,17 @@ impl Ledger {
                 if self.closed.len() > CLOSED_MAX {
                     self.closed.pop_front();
                 }
-                Completed::Recorded
+                Completed::RECORDED
             }
             Some(_) => Completed::Stale,
-            None if self.closed.contains(&(end.run, end.token)) => Completed::Recorded,
+            None if self.closed.contains(&(end.run, end.token)) => Completed::RECORDED,
             None => Completed::Stale,
         }
     }
 
     /// Moves a cursor over ticks that nobody runs.
     pub fn advance(&mut self, session: Session, asked: &CursorMove, now: DateTime<Utc>) -> Moved {
-        if !self.is_led(asked.term) {
+        if !asked.authority.term().is_some_and(|term| self.is_led(term)) {
             return Moved::Deposed { term: Term(self.newest) };
         }
         match self.jobs.get_mut(&asked.job).filter(|row| !row.withdrawn && row.cursor == asked.expected) {
@@ -342,7 +341,7 @@ impl Ledger {
 
     fn close_as_lost(&mut self, run: RunId) -> Option<LostRun> {
         let OpenRun { job, fire_time, .. } = self.close(run, Outcome::Lost)?;
-        Some(LostRun { job, run, fire_time })
+        Some(LostRun { job, run, fire_time, owed: None })
     }
 
     fn close(&mut self, run: RunId, outcome: Outcome) -> Option<OpenRun> {

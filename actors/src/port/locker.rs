@@ -22,17 +22,23 @@ pub enum SkipReason {
     Misfire,
     /// A run of the same lock key was in progress.
     Overlap,
+    /// The job was paused.
+    Paused,
+    /// The node runs as many bodies as it may.
+    Concurrency,
 }
 
 impl SkipReason {
     /// Every reason.
-    pub const ALL: [Self; 2] = [Self::Misfire, Self::Overlap];
+    pub const ALL: [Self; 4] = [Self::Misfire, Self::Overlap, Self::Paused, Self::Concurrency];
 
     /// The reason as it stands in metrics and stores.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Misfire => "misfire",
             Self::Overlap => "overlap",
+            Self::Paused => "paused",
+            Self::Concurrency => "concurrency",
         }
     }
 }
@@ -40,8 +46,7 @@ impl SkipReason {
 /// How many ticks were skipped, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Skips {
-    misfire: u64,
-    overlap: u64,
+    counts: [u64; SkipReason::ALL.len()],
     /// There may have been more: counting stopped at its bound.
     pub at_least: bool,
 }
@@ -56,23 +61,25 @@ impl Skips {
 
     /// Adds `count` ticks that were skipped for `reason`.
     pub fn add(&mut self, reason: SkipReason, count: u64) {
-        match reason {
-            SkipReason::Misfire => self.misfire += count,
-            SkipReason::Overlap => self.overlap += count,
-        }
+        self.counts[reason as usize] += count;
     }
 
     /// How many were skipped for `reason`.
     pub fn of(&self, reason: SkipReason) -> u64 {
-        match reason {
-            SkipReason::Misfire => self.misfire,
-            SkipReason::Overlap => self.overlap,
+        self.counts[reason as usize]
+    }
+
+    /// Adds all that `other` counts.
+    pub fn extend(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
         }
+        self.at_least |= other.at_least;
     }
 
     /// How many were skipped in all.
     pub fn total(&self) -> u64 {
-        self.misfire + self.overlap
+        self.counts.iter().sum()
     }
 }
 
@@ -89,6 +96,42 @@ pub struct ClaimRequest {
     pub tick: Option<TickClaim>,
     /// Takes nothing: only says whether this run was granted before, when there was no answer.
     pub settle: bool,
+    /// This run was lost, and is to go on with its next attempt: it takes its key and the next token, but no tick. Refused
+    /// as [`NotGranted`](Verdict::NotGranted) if the job does not owe it (any more).
+    pub retake: bool,
+    /// If the key is busy, its holder is asked to stop, on whichever node: [`News::Stop`].
+    pub replace: bool,
+    /// How many ticks of the job may run in all, since it was first enrolled.
+    pub limit: Option<u64>,
+}
+
+impl ClaimRequest {
+    /// A claim without a tick, as a manual trigger makes it.
+    pub fn new(job: JobName, key: LockKey, run: RunId) -> Self {
+        Self { job, key, run, tick: None, settle: false, retake: false, replace: false, limit: None }
+    }
+}
+
+/// By what right a node decides the ticks of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authority {
+    /// It leads: refused as deposed unless this term is the newest one and is not over.
+    Term(Term),
+    /// Every node that holds the job may: the cursor decides between them.
+    Any,
+    /// As `Any`, for as long as the leader does not schedule the job: refused while it is marked with a term that is not
+    /// over.
+    Unled,
+}
+
+impl Authority {
+    /// The term, if it is one.
+    pub fn term(self) -> Option<Term> {
+        match self {
+            Self::Term(term) => Some(term),
+            Self::Any | Self::Unled => None,
+        }
+    }
 }
 
 /// The tick that a claim takes, and what it says of the ticks before.
@@ -100,8 +143,8 @@ pub struct TickClaim {
     pub expected: DateTime<Utc>,
     /// The ticks between `expected` and `fire_time`, none of which runs.
     pub skips: Skips,
-    /// The term under which this node leads.
-    pub term: Term,
+    /// By what right.
+    pub authority: Authority,
 }
 
 /// The answer to a claim. Each leads to a decision of its own.
@@ -139,6 +182,12 @@ pub enum Verdict {
         /// The newest term.
         term: Term,
     },
+    /// The answer to a claim by [`Authority::Unled`]: the leader schedules the job. Nothing changed.
+    Led,
+    /// The job is paused. Nothing changed. Manual triggers run all the same.
+    Paused(Pause),
+    /// As many ticks of the job have run as may. Nothing changed.
+    Exhausted,
     /// The tick is not due by the store's clock. Nothing changed.
     NotYet {
         /// How long until it is.
@@ -170,13 +219,34 @@ pub struct Completion {
     pub token: FencingToken,
     /// How it ended.
     pub outcome: Outcome,
+    /// The job is paused when so many of its runs in a row have failed, panicked or timed out, this one included.
+    pub pause_after: Option<u32>,
+    /// The job's cursor moves to the end of the run, in the store's time, and never back: its next tick follows from there.
+    pub from_completion: bool,
+}
+
+impl Completion {
+    /// An end that pauses nothing and moves no cursor.
+    pub fn new(job: JobName, key: LockKey, run: RunId, token: FencingToken, outcome: Outcome) -> Self {
+        Self { job, key, run, token, outcome, pause_after: None, from_completion: false }
+    }
+}
+
+impl Completed {
+    /// The end is recorded, and nothing else happened.
+    pub const RECORDED: Self = Self::Recorded { cursor: None, pause: None };
 }
 
 /// The answer to a completion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Completed {
     /// The end is recorded and the key is free.
-    Recorded,
+    Recorded {
+        /// The job's cursor after it, if it was to move.
+        cursor: Option<DateTime<Utc>>,
+        /// The job is paused from now on, because too many of its runs failed in a row.
+        pause: Option<Pause>,
+    },
     /// The run was closed by somebody else, or the key has a newer token. Nothing changed.
     Stale,
     /// Somebody else has locked the key at this moment. Nothing changed: ask again.
@@ -194,8 +264,8 @@ pub struct CursorMove {
     pub to: FireTime,
     /// The ticks between, `to` included.
     pub skips: Skips,
-    /// The term under which this node leads.
-    pub term: Term,
+    /// By what right.
+    pub authority: Authority,
 }
 
 /// The answer to a move of the cursor.
@@ -214,6 +284,8 @@ pub enum Moved {
         /// The newest term.
         term: Term,
     },
+    /// The answer to a move by [`Authority::Unled`]: the leader schedules the job. Nothing changed.
+    Led,
     /// Somebody else has locked the job's cursor at this moment. Nothing changed: ask again.
     Locked,
     /// This move failed alone, and it is unknown whether it was made.
@@ -223,15 +295,78 @@ pub enum Moved {
     },
 }
 
-/// A job that the leader schedules from now on.
+/// A job that a node schedules from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enrolment {
     /// The job.
     pub job: JobName,
     /// Its schedule in words: a different text is a changed schedule.
     pub schedule: String,
-    /// The term under which this node leads.
-    pub term: Term,
+    /// By what right. Only a term is marked on the job.
+    pub authority: Authority,
+    /// A run of it that is lost is owed another attempt.
+    pub retry_lost: bool,
+    /// Its cursor moves to the end of a run that is lost as well: see [`Completion::from_completion`].
+    pub from_completion: bool,
+}
+
+impl Enrolment {
+    /// An enrolment of a job without further wishes.
+    pub fn new(job: JobName, schedule: String, authority: Authority) -> Self {
+        Self { job, schedule, authority, retry_lost: false, from_completion: false }
+    }
+}
+
+/// What the store keeps of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Kept {
+    /// It is paused.
+    pub pause: Option<Pause>,
+    /// How many of its last runs in a row failed, panicked or timed out.
+    pub failures: u32,
+    /// A run that was lost and is owed another attempt.
+    pub owed: Option<OwedRun>,
+}
+
+/// A job that is not to fire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pause {
+    /// Until when; `None`: until it is resumed.
+    pub until: Option<DateTime<Utc>>,
+    /// Why, in the words of whoever paused it, at most [`PAUSE_NOTE_MAX`] bytes.
+    pub note: Option<String>,
+}
+
+/// The longest note of a pause, in bytes.
+pub const PAUSE_NOTE_MAX: usize = 1_000;
+
+/// A run that was lost and is to go on with its next attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwedRun {
+    /// The run.
+    pub run: RunId,
+    /// The tick, unless it was a manual trigger.
+    pub fire_time: Option<FireTime>,
+    /// How often it was lost, from 1.
+    pub losses: u32,
+}
+
+/// Something that another node did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum News {
+    /// A run of this node holds a key that somebody wants to take in its place: it is to stop.
+    Stop {
+        /// The run.
+        run: RunId,
+    },
+    /// A job was paused or resumed.
+    Pause {
+        /// The job.
+        job: JobName,
+        /// `None`: it was resumed.
+        pause: Option<Pause>,
+    },
 }
 
 /// The answer to an enrolment.
@@ -242,12 +377,16 @@ pub enum Enrolled {
         /// Every tick up to here is decided. For a new job its creation, for a changed schedule the change, in the
         /// store's time.
         cursor: DateTime<Utc>,
+        /// What else is kept of it.
+        kept: Box<Kept>,
     },
     /// A newer term was granted, or this one is over. Nothing changed.
     Deposed {
         /// The newest term.
         term: Term,
     },
+    /// The answer to an enrolment by [`Authority::Unled`]: the leader schedules the job. Nothing changed.
+    Led,
     /// Somebody else has locked the job at this moment. Nothing changed: ask again.
     Locked,
 }
@@ -283,6 +422,8 @@ pub struct LostRun {
     pub run: RunId,
     /// The tick, unless it was a manual trigger.
     pub fire_time: Option<FireTime>,
+    /// It is owed another attempt, by whoever schedules the job.
+    pub owed: Option<OwedRun>,
 }
 
 /// One life of the connection to the store. Whatever is held is held by a session and goes with it.
@@ -353,6 +494,27 @@ pub trait Locker: Send + Sync + 'static {
     ///
     /// [`LockError::Timeout`], [`LockError::SessionLost`]: the jobs may still stand as enrolled, which does no harm.
     fn withdraw<'a>(&'a self, term: Term, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>>;
+
+    /// Pauses jobs for all nodes, or resumes them, and tells every node: [`News::Pause`]. A job that the store does not know is
+    /// known from then on. Answers which of them were changed by it.
+    ///
+    /// # Errors
+    ///
+    /// * [`LockError::Timeout`]: it is unknown which were changed; ask again, it does no harm.
+    /// * [`LockError::SessionLost`]: as well.
+    fn pause<'a>(
+        &'a self,
+        jobs: &'a [JobName],
+        pause: Option<&'a Pause>,
+    ) -> BoxFuture<'a, Result<Vec<bool>, LockError>>;
+
+    /// The next thing that another node, or this one, did and that concerns this session; pending for ever once the session is
+    /// lost. News are hints: one may be lost, and whatever it says stands in the store, where a claim meets it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing that a later call would have answered.
+    fn news(&self, session: Session) -> BoxFuture<'_, News>;
 
     /// Claims each run in `requests`, in one round trip, without waiting for other holders.
     ///

@@ -13,8 +13,9 @@ pub use body::Body;
 pub use clock::{Clock, SystemClock};
 pub use elector::{Campaign, ElectError, Elector, Grant, Lease, Renewal};
 pub use locker::{
-    ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, LockError, Locker,
-    LostRun, Moved, RoundAnswers, Session, SkipReason, Skips, Standing, TickClaim, Verdict,
+    Authority, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, Kept,
+    LockError, Locker, LostRun, Moved, News, OwedRun, PAUSE_NOTE_MAX, Pause, RoundAnswers, Session,
+    SkipReason, Skips, Standing, TickClaim, Verdict,
 };
 pub use schedule::{IntoSchedule, Schedule};
 pub use spawner::{RuntimeSpawner, Spawner};

@@ -13,7 +13,7 @@ use crate::{
     message::PAGE_MAX,
     name::{JobName, Term},
     node::JobRef,
-    port::{Enrolled, Enrolment},
+    port::{Authority, Enrolled, Enrolment},
 };
 
 /// The pause before an enrolment that failed is tried again.
@@ -47,7 +47,7 @@ impl SupervisorActor {
         {
             let Some(entry) = self.jobs.get(&name).filter(|entry| !entry.broken) else { continue };
             let schedule = entry.job.definition.description.to_string();
-            page.push(Enrolment { job: name, schedule, term });
+            page.push(Enrolment::new(name, schedule, Authority::Term(term)));
             jobs.push(entry.job.clone());
         }
         if page.is_empty() {
@@ -90,8 +90,10 @@ impl SupervisorActor {
         for (job, answer) in jobs.into_iter().zip(answers) {
             match answer {
                 // To the actor that was asked for: one that was added anew under the same name has its own answer.
-                Enrolled::Done { cursor } => Letter::send(&job, Input::Resume { cursor, term: Some(term) }),
-                Enrolled::Deposed { .. } => {
+                Enrolled::Done { cursor, .. } => {
+                    Letter::send(&job, Input::Resume { cursor, term: Some(term) })
+                }
+                Enrolled::Deposed { .. } | Enrolled::Led => {
                     self.parts.election.do_send(TermRefused(term));
                     return locked;
                 }

@@ -18,8 +18,8 @@ use crate::{
     name::{JobName, NodeId, Term},
     port::{
         Backend, Campaign, ClaimRequest, Clock, Completed, Completion, CursorMove, ElectError, Elector,
-        Enrolled, Enrolment, Grant, Inquiry, Lease, LockError, Locker, LostRun, Moved, Renewal, Session,
-        Standing, Verdict,
+        Enrolled, Enrolment, Grant, Inquiry, Lease, LockError, Locker, LostRun, Moved, News, Pause, Renewal,
+        Session, Standing, Verdict,
     },
     testkit::VirtualClock,
 };
@@ -495,6 +495,18 @@ impl Locker for StoreBackend {
             moves.iter().map(advance).collect()
         });
         moved.boxed()
+    }
+
+    fn pause<'a>(
+        &'a self,
+        _: &'a [JobName],
+        _: Option<&'a Pause>,
+    ) -> BoxFuture<'a, Result<Vec<bool>, LockError>> {
+        unimplemented!()
+    }
+
+    fn news(&self, _: Session) -> BoxFuture<'_, News> {
+        futures_util::future::pending().boxed()
     }
 
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {

@@ -11,7 +11,7 @@ use callsheet_actors::{
     FencingToken, FireTime, JobName, RunId, Term,
     port::{
         ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, LockError, Locker,
-        LostRun, Moved, RoundAnswers, Session, Standing, Verdict,
+        LostRun, Moved, News, Pause, RoundAnswers, Session, Standing, Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -214,6 +214,18 @@ impl Locker for PostgresLocker {
         .boxed()
     }
 
+    fn pause<'a>(
+        &'a self,
+        _: &'a [JobName],
+        _: Option<&'a Pause>,
+    ) -> BoxFuture<'a, Result<Vec<bool>, LockError>> {
+        unimplemented!()
+    }
+
+    fn news(&self, _: Session) -> BoxFuture<'_, News> {
+        futures_util::future::pending().boxed()
+    }
+
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {
         async move {
             let session = self.session()?;
@@ -232,13 +244,13 @@ impl OpenSession {
     async fn enrol(self: &Arc<Self>, jobs: &[&Enrolment]) -> Result<Vec<Enrolled>, LockError> {
         let names: Vec<_> = jobs.iter().map(|job| job.job.as_str()).collect();
         let schedules: Vec<_> = jobs.iter().map(|job| job.schedule.as_str()).collect();
-        let terms: Vec<_> = jobs.iter().map(|job| number(job.term)).collect();
+        let terms: Vec<_> = jobs.iter().map(|job| job.authority.term().map(number)).collect();
         let asked =
             self.ask(&self.statements.enrol, &[&self.settings.scope, &names, &schedules, &terms]).await;
         let rows = asked.map_err(Refusal::into_lock_error)?;
         let enrolled: HashMap<String, Enrolled> = read(&rows, |row| {
             let enrolled = match row.try_get("cursor")? {
-                Some(cursor) => Enrolled::Done { cursor },
+                Some(cursor) => Enrolled::Done { cursor, kept: Box::default() },
                 None => Enrolled::Deposed { term: term(row)? },
             };
             Ok((row.try_get("job")?, enrolled))
@@ -329,7 +341,8 @@ impl OpenSession {
         let ticks = || requests.iter().map(|request| request.tick);
         let fire_times: Vec<_> = ticks().map(|tick| tick.map(|tick| tick.fire_time.instant())).collect();
         let expected: Vec<_> = ticks().map(|tick| tick.map(|tick| tick.expected)).collect();
-        let terms: Vec<_> = ticks().map(|tick| tick.map(|tick| number(tick.term))).collect();
+        let terms: Vec<_> =
+            ticks().map(|tick| tick.and_then(|tick| tick.authority.term()).map(number)).collect();
         let (scope, node) = (&self.settings.scope, self.settings.node.as_uuid());
         let parameters: [&(dyn ToSql + Sync); 9] =
             [scope, &self.beacon, &node, &jobs, &keys, &runs, &fire_times, &expected, &terms];
@@ -416,7 +429,7 @@ impl OpenSession {
         let (scope, statement) = (&self.settings.scope, &self.statements.complete);
         let rows = self.ask(statement, &[scope, &self.beacon, &keys, &runs, &tokens, &outcomes]).await?;
         in_order(ends.len(), &rows, |row| {
-            Ok(if row.try_get("recorded")? { Completed::Recorded } else { Completed::Stale })
+            Ok(if row.try_get("recorded")? { Completed::RECORDED } else { Completed::Stale })
         })
         .map_err(Refusal::Lock)
     }
@@ -448,7 +461,7 @@ impl OpenSession {
         let jobs: Vec<_> = moves.iter().map(|asked| asked.job.as_str()).collect();
         let expected: Vec<_> = moves.iter().map(|asked| asked.expected).collect();
         let until: Vec<_> = moves.iter().map(|asked| asked.to.instant()).collect();
-        let terms: Vec<_> = moves.iter().map(|asked| number(asked.term)).collect();
+        let terms: Vec<_> = moves.iter().map(|asked| asked.authority.term().map(number)).collect();
         let (scope, statement) = (&self.settings.scope, &self.statements.advance);
         let rows = self.ask(statement, &[scope, &jobs, &expected, &until, &terms]).await?;
         in_order(moves.len(), &rows, |row| {
@@ -593,7 +606,7 @@ fn same_for(later: &ClaimRequest, asked: &ClaimRequest, verdict: &Verdict) -> Op
         // Unless it is that very run, asked for again.
         Verdict::Busy { holder } => *holder != Some(later.run),
         Verdict::Locked { .. } | Verdict::Unavailable { .. } => true,
-        Verdict::Deposed { .. } => tick.map(|tick| tick.term) == of_asked.map(|tick| tick.term),
+        Verdict::Deposed { .. } => tick.map(|tick| tick.authority) == of_asked.map(|tick| tick.authority),
         Verdict::NotYet { .. } => tick.map(|tick| tick.fire_time) == of_asked.map(|tick| tick.fire_time),
         _ => false,
     };
@@ -656,7 +669,7 @@ fn lost_run(row: &Row, job: &str, run: &str, fire_time: &str) -> Result<Option<L
     let fire_time: Option<DateTime<Utc>> = row.try_get(fire_time)?;
     // Its name was checked when the job was claimed.
     let Ok(job) = JobName::new(job) else { return Ok(None) };
-    Ok(Some(LostRun { job, run: RunId::from(run), fire_time: fire_time.map(FireTime::new) }))
+    Ok(Some(LostRun { job, run: RunId::from(run), fire_time: fire_time.map(FireTime::new), owed: None }))
 }
 
 fn token(row: &Row) -> Result<FencingToken, Error> {

@@ -132,7 +132,15 @@ fn a_due_tick_is_claimed_run_and_completed() {
     let effects = job.step("01:00", Input::WakeUp);
     let (run, claim) = claim_of(&effects);
     let fire_time = FireTime::new(at("01:00"));
-    assert_eq!(claim, TickClaim { fire_time, expected: at("00:30"), skips: Skips::default(), term: TERM });
+    assert_eq!(
+        claim,
+        TickClaim {
+            fire_time,
+            expected: at("00:30"),
+            skips: Skips::default(),
+            authority: Authority::Term(TERM)
+        }
+    );
 
     let effects = job.step("01:00", granted(run));
     let start = Start {
@@ -268,7 +276,7 @@ fn a_deposed_node_decides_nothing_until_it_is_resumed() {
     assert_eq!(job.step("02:00", Input::WakeUp), []);
     job.term = Some(Term(5));
     let (_, claim) = claim_of(&job.step("02:00", Input::Resume { cursor: at("01:00"), term: Some(Term(5)) }));
-    assert_eq!((claim.term, claim.expected), (Term(5), at("01:00")));
+    assert_eq!((claim.authority, claim.expected), (Authority::Term(Term(5)), at("01:00")));
 }
 
 #[test]
@@ -281,7 +289,7 @@ fn a_refusal_of_an_old_term_does_not_stop_a_job_that_was_resumed_under_a_newer_o
     let effects = job.step("01:00", Input::Claimed { run, verdict: Verdict::Deposed { term: Term(5) } });
 
     let (_, claim) = claim_of(&effects);
-    assert_eq!(claim.term, Term(5));
+    assert_eq!(claim.authority, Authority::Term(Term(5)));
 }
 
 #[test]

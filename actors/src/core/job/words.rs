@@ -9,7 +9,7 @@ use crate::{
     core::time::FireTime,
     event::{CancelReason, Outcome},
     name::{FencingToken, RunId, Term},
-    port::{Moved, SkipReason, Skips, TickClaim, Verdict},
+    port::{Authority, Moved, SkipReason, Skips, TickClaim, Verdict},
 };
 
 /// What the machine is told.
@@ -168,8 +168,8 @@ pub struct Advance {
     pub to: FireTime,
     /// The ticks between.
     pub skips: Skips,
-    /// The term under which the job fires.
-    pub term: Term,
+    /// By what right.
+    pub authority: Authority,
 }
 
 /// A run that may start.

@@ -10,8 +10,8 @@ use crate::{
     event::Outcome,
     name::{FencingToken, JobName, LockKey, NodeId, RunId, RunIds, Term},
     port::{
-        Backend, Campaign, ClaimRequest, Completed, Completion, CursorMove, Elector, Enrolled, Enrolment,
-        Inquiry, Locker, Moved, SkipReason, Skips, Standing, TickClaim, Verdict,
+        Authority, Backend, Campaign, ClaimRequest, Completed, Completion, CursorMove, Elector, Enrolled,
+        Enrolment, Inquiry, Locker, Moved, SkipReason, Skips, Standing, TickClaim, Verdict,
     },
 };
 
@@ -71,9 +71,9 @@ impl Suite {
     }
 
     async fn enrol(&self, job: &str, schedule: &str) -> DateTime<Utc> {
-        let enrolment = Enrolment { job: name(job), schedule: schedule.to_owned(), term: self.term };
+        let enrolment = Enrolment::new(name(job), schedule.to_owned(), Authority::Term(self.term));
         match &self.locker.enrol(&[enrolment]).await.expect("an answer")[..] {
-            [Enrolled::Done { cursor }] => *cursor,
+            [Enrolled::Done { cursor, .. }] => *cursor,
             other => panic!("enrolling {job} was answered with {other:?}"),
         }
     }
@@ -87,12 +87,12 @@ impl Suite {
 
     fn tick(&self, job: &str, expected: DateTime<Utc>, fire_time: FireTime) -> ClaimRequest {
         let skips = Skips::default();
-        let tick = TickClaim { fire_time, expected, skips, term: self.term };
-        ClaimRequest { job: name(job), key: key(job), run: self.run(), tick: Some(tick), settle: false }
+        let tick = TickClaim { fire_time, expected, skips, authority: Authority::Term(self.term) };
+        ClaimRequest { tick: Some(tick), ..ClaimRequest::new(name(job), key(job), self.run()) }
     }
 
     fn manual(&self, job: &str, lock_key: &str) -> ClaimRequest {
-        ClaimRequest { job: name(job), key: key(lock_key), run: self.run(), tick: None, settle: false }
+        ClaimRequest::new(name(job), key(lock_key), self.run())
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Verdict {
@@ -171,7 +171,7 @@ impl Suite {
         let fire_time = just_after(cursor);
         let first = self.tick("once", cursor, fire_time);
         let token = self.granted(&first).await;
-        assert_eq!(self.complete(&first, token).await, Completed::Recorded);
+        assert_eq!(self.complete(&first, token).await, Completed::RECORDED);
 
         let again = self.claim(&self.tick("once", cursor, fire_time)).await;
         let answer = Verdict::AlreadyRun { run: first.run, cursor: fire_time.instant() };
@@ -203,17 +203,18 @@ impl Suite {
         let mut request = self.tick("deposed", cursor, just_after(cursor));
         let old = Term(self.term.0 - 1);
         if let Some(tick) = &mut request.tick {
-            tick.term = old;
+            tick.authority = Authority::Term(old);
         }
         assert_eq!(self.claim(&request).await, Verdict::Deposed { term: self.term });
 
         let skips = Skips::new(SkipReason::Overlap, 1, false);
         let to = just_after(cursor);
-        let asked = CursorMove { job: name("deposed"), expected: cursor, to, skips, term: old };
+        let asked =
+            CursorMove { job: name("deposed"), expected: cursor, to, skips, authority: Authority::Term(old) };
         let moved = self.locker.advance(&[asked]).await.expect("an answer");
         assert_eq!(moved, [Moved::Deposed { term: self.term }]);
 
-        let enrolment = Enrolment { job: name("deposed"), schedule: "other".to_owned(), term: old };
+        let enrolment = Enrolment::new(name("deposed"), "other".to_owned(), Authority::Term(old));
         let enrolled = self.locker.enrol(&[enrolment]).await.expect("an answer");
         assert_eq!(enrolled, [Enrolled::Deposed { term: self.term }]);
         self.locker.withdraw(old, &[name("deposed")]).await.expect("an answer");
@@ -254,7 +255,7 @@ impl Suite {
             Verdict::Busy { holder },
             "the key is held by another job's run"
         );
-        assert_eq!(self.complete(&first, token).await, Completed::Recorded);
+        assert_eq!(self.complete(&first, token).await, Completed::RECORDED);
         let next = self.granted(&second).await;
         assert!(next > token, "tokens grow: {next} after {token}");
         self.complete(&second, next).await;
@@ -308,11 +309,11 @@ impl Suite {
         let to = just_after(skipped);
         let skips = Skips::new(SkipReason::Overlap, 1, false);
         let job = name("skipped-in-a-round");
-        let asked = CursorMove { job, expected: skipped, to, skips, term: self.term };
+        let asked = CursorMove { job, expected: skipped, to, skips, authority: Authority::Term(self.term) };
 
         let answers = self.locker.round(&[end], std::slice::from_ref(&next), &[asked]).await;
 
-        assert_eq!(answers.ended.expect("an answer"), [Completed::Recorded]);
+        assert_eq!(answers.ended.expect("an answer"), [Completed::RECORDED]);
         let verdicts = answers.claimed.expect("an answer");
         let [Verdict::Granted { token, .. }] = verdicts[..] else { panic!("not granted: {verdicts:?}") };
         assert_eq!(answers.moved.expect("an answer"), [Moved::Done]);
@@ -329,16 +330,25 @@ impl Suite {
         assert_eq!(self.complete(&request, wrong).await, Completed::Stale, "the token is checked");
         let busy = self.claim(&self.manual("completed", "completed")).await;
         assert!(matches!(busy, Verdict::Busy { .. }), "a refused completion frees nothing: {busy:?}");
-        assert_eq!(self.complete(&request, token).await, Completed::Recorded);
+        assert_eq!(self.complete(&request, token).await, Completed::RECORDED);
         let repeated = self.complete(&request, token).await;
-        assert!(matches!(repeated, Completed::Recorded), "an end that was recorded already is recorded");
+        assert!(
+            matches!(repeated, Completed::Recorded { .. }),
+            "an end that was recorded already is recorded"
+        );
     }
 
     async fn skips_move_the_cursor_by_compare_and_set(&self) {
         let cursor = self.due_job("skips").await;
         let to = just_after(cursor);
         let skips = Skips::new(SkipReason::Overlap, 1, false);
-        let asked = CursorMove { job: name("skips"), expected: cursor, to, skips, term: self.term };
+        let asked = CursorMove {
+            job: name("skips"),
+            expected: cursor,
+            to,
+            skips,
+            authority: Authority::Term(self.term),
+        };
         let moved = self.locker.advance(std::slice::from_ref(&asked)).await.expect("an answer");
         assert_eq!(moved, [Moved::Done]);
         let moved = self.locker.advance(&[asked]).await.expect("an answer");
@@ -352,8 +362,13 @@ impl Suite {
         let token = self.granted(&request).await;
         self.complete(&request, token).await;
         let skips = Skips::new(SkipReason::Misfire, 1, false);
-        let asked =
-            CursorMove { job: name("no-way-back"), expected: cursor, to: fire_time, skips, term: self.term };
+        let asked = CursorMove {
+            job: name("no-way-back"),
+            expected: cursor,
+            to: fire_time,
+            skips,
+            authority: Authority::Term(self.term),
+        };
         let moved = self.locker.advance(&[asked]).await.expect("an answer");
         assert_eq!(moved, [Moved::Elsewhere { cursor: fire_time.instant() }]);
     }
@@ -384,7 +399,7 @@ impl Suite {
         assert_eq!(verdict, Verdict::Busy { holder: Some(request.run) });
         let lost = thief.close_lost(100).await.expect("an answer");
         assert!(!lost.iter().any(|lost| lost.run == request.run), "a live owner's run is not closed as lost");
-        assert_eq!(self.complete(&request, token).await, Completed::Recorded);
+        assert_eq!(self.complete(&request, token).await, Completed::RECORDED);
     }
 
     async fn a_dead_owner_is_robbed_once_and_its_completion_refused(&self, cluster: &mut impl Cluster) {
@@ -408,7 +423,7 @@ impl Suite {
             Completed::Stale,
             "a dead owner completes nothing"
         );
-        assert_eq!(self.complete(&thief, stolen).await, Completed::Recorded);
+        assert_eq!(self.complete(&thief, stolen).await, Completed::RECORDED);
     }
 
     async fn open_runs_of_the_dead_are_closed_once(&self, cluster: &mut impl Cluster) {
@@ -453,7 +468,7 @@ async fn complete_on(locker: &dyn Locker, request: &ClaimRequest, token: Fencing
 
 fn completion(request: &ClaimRequest, token: FencingToken) -> Completion {
     let ClaimRequest { job, key, run, .. } = request.clone();
-    Completion { job, key, run, token, outcome: Outcome::Succeeded }
+    Completion::new(job, key, run, token, Outcome::Succeeded)
 }
 
 fn name(name: &str) -> JobName {
