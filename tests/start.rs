@@ -13,7 +13,7 @@ use callsheet::{
     backend::Local,
     port::{
         Backend, ClaimRequest, Completed, Completion, CursorMove, Elector, Enrolled, Enrolment, Inquiry,
-        LockError, Locker, LostRun, Moved, Session, Standing, SystemClock, Verdict,
+        LockError, Locker, LostRun, Moved, News, Pause, Session, Standing, SystemClock, Verdict,
     },
     schedule::every,
 };
@@ -82,6 +82,16 @@ impl Locker for Shy {
     }
     fn advance<'a>(&'a self, moves: &'a [CursorMove]) -> BoxFuture<'a, Result<Vec<Moved>, LockError>> {
         self.local.advance(moves)
+    }
+    fn pause<'a>(
+        &'a self,
+        jobs: &'a [JobName],
+        pause: Option<&'a Pause>,
+    ) -> BoxFuture<'a, Result<Vec<bool>, LockError>> {
+        self.local.pause(jobs, pause)
+    }
+    fn news(&self, session: Session) -> BoxFuture<'_, News> {
+        self.local.news(session)
     }
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {
         self.local.close_lost(limit)
