@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix::Recipient;
 use callsheet_actors::{
-    Engine, EngineOptions, Event, Faults, Job, StartError,
+    Engine, EngineOptions, Event, Faults, Job, StartError, WhenFull,
     port::{Backend, Clock, RuntimeSpawner, Spawner, SystemClock},
 };
 
@@ -101,6 +101,20 @@ impl Builder {
     /// The time between cancelling and aborting the runs that did not drain at shutdown, at most a day. Default: 5 s.
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {
         self.options.shutdown_grace = grace;
+        self
+    }
+
+    /// How many runs may be in progress on this node at once, at least 1; others [wait](Self::when_full). The pauses between the
+    /// attempts of a run do not count. Default: no bound.
+    pub fn max_concurrent_runs(mut self, runs: usize) -> Self {
+        self.options.max_concurrent_runs = Some(runs);
+        self
+    }
+
+    /// What happens to a tick or a trigger that finds [as many runs in progress](Self::max_concurrent_runs) as may be.
+    /// Default: it waits.
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.options.when_full = when_full;
         self
     }
 

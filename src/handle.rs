@@ -5,8 +5,9 @@ use std::time::Duration;
 use actix::{Addr, Handler, Message, Recipient, dev::ToEnvelope};
 use callsheet_actors::{
     AddError, AddJob, AddJobs, Added, CancelRuns, Engine, Event, Health, HealthReport, Job, JobDetails,
-    JobName, JobPage, JobStatus, ListJobs, Listen, NextFireTimes, NextFireTimesError, RemoveJobs, RunId,
-    SelectError, Selector, Shutdown, ShutdownReport, SupervisorActor, TriggerError, TriggerJob,
+    JobName, JobPage, JobStatus, ListJobs, Listen, NextFireTimes, NextFireTimesError, PauseError, PauseJobs,
+    RemoveJobs, ResumeJobs, RunId, SelectError, Selector, Shutdown, ShutdownReport, SupervisorActor,
+    TriggerError, TriggerJob, Triggered, UpdateError, UpdateJob,
 };
 
 use chrono::{DateTime, Utc};
@@ -77,8 +78,49 @@ impl Callsheet {
         Ok(self.ask(RemoveJobs(jobs.into())).await??)
     }
 
-    /// Starts a run now, on this node, under the job's lock key, without moving its schedule. Answers when it is
-    /// decided whether the run starts.
+    /// Gives a job another definition: see [`UpdateJob`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Update`] with everything that is wrong with the definition, or if there is no job of this name;
+    /// [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may or may not change it.
+    pub async fn update(&self, job: Job) -> Result<Added, Error> {
+        Ok(self.ask(UpdateJob(job)).await??)
+    }
+
+    /// Pauses the selected jobs on all nodes until they are resumed, and answers those that were not paused before: see
+    /// [`PauseJobs`], which also takes an end and a note.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Pause`] if it was a name and no job has it, or if the store did not answer; [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may or may not pause them.
+    pub async fn pause(&self, jobs: impl Into<Selector>) -> Result<Vec<JobName>, Error> {
+        Ok(self.ask(PauseJobs { jobs: jobs.into(), until: None, note: None }).await??)
+    }
+
+    /// Resumes the selected jobs on all nodes, and answers those that were paused.
+    ///
+    /// # Errors
+    ///
+    /// As for [`pause`](Self::pause).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may or may not resume them.
+    pub async fn resume(&self, jobs: impl Into<Selector>) -> Result<Vec<JobName>, Error> {
+        Ok(self.ask(ResumeJobs(jobs.into())).await??)
+    }
+
+    /// Starts a run now, on this node, under the job's lock key, without moving its schedule. Answers what really happened, once
+    /// it is decided: started, or queued.
     ///
     /// # Errors
     ///
@@ -87,7 +129,7 @@ impl Callsheet {
     /// # Cancel safety
     ///
     /// Dropping the future may or may not start a run.
-    pub async fn trigger(&self, job: impl Into<String>) -> Result<RunId, Error> {
+    pub async fn trigger(&self, job: impl Into<String>) -> Result<Triggered, Error> {
         Ok(self.ask(TriggerJob(job.into())).await??)
     }
 
@@ -209,6 +251,12 @@ pub enum Error {
     /// There is no such job.
     #[error(transparent)]
     Select(#[from] SelectError),
+    /// A job was not changed.
+    #[error(transparent)]
+    Update(#[from] UpdateError),
+    /// Jobs were not paused or resumed.
+    #[error(transparent)]
+    Pause(#[from] PauseError),
     /// There are no fire times.
     #[error(transparent)]
     NextFireTimes(#[from] NextFireTimesError),

@@ -62,15 +62,16 @@ pub mod schedule;
 #[cfg(feature = "testkit")]
 pub use callsheet_actors::testkit;
 pub use callsheet_actors::{
-    ActiveRunStatus, ActorGone, AddError, AddJob, AddJobs, Added, Bodiless, CALL_DEADLINE,
-    CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelReason, CancelRuns, EVENTS_MAX, Event,
-    EventKind, FIRE_TIMES_MAX, Fault, Faults, FencingToken, FireTime, Fires, Health, HealthReport,
-    HowDrained, IntoRunResult, Job, JobDetails, JobName, JobPage, JobState, JobStatus, LastRunStatus,
-    ListJobs, Listen, LockKey, Misfire, NAME_MAX, NextFireTimes, NextFireTimesError, NodeId, OnLost, Origin,
-    Outcome, Overlap, PAGE_MAX, Policies, RESTART_PERIOD, RESTARTS_MAX, RemoveJobs, Retry, Run, RunError,
-    RunId, RunResult, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT, SUBSCRIBER_EVENTS_MAX, Scheduled,
-    SelectError, Selector, Shutdown, ShutdownReport, SkipReason, StartError, StepDownReason, SupervisorActor,
-    Tag, Term, TriggerError, TriggerJob, port,
+    ALLOW_MAX, ActiveRunStatus, ActorGone, AddError, AddJob, AddJobs, Added, Bodiless, CALL_DEADLINE,
+    CATCH_UP_PACE, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelReason, CancelRuns, EVENTS_MAX,
+    Event, EventKind, FIRE_TIMES_MAX, Fault, Faults, FencingToken, FireTime, Fires, Health, HealthReport,
+    HowDrained, IntoRunResult, Job, JobDetails, JobName, JobPage, JobState, JobStatus, LOSSES_MAX,
+    LastRunStatus, ListJobs, Listen, LockKey, MISFIRE_ALL_MAX, Misfire, NAME_MAX, NextFireTimes,
+    NextFireTimesError, NodeId, OnLost, Origin, Outcome, Overlap, PAGE_MAX, PAUSE_NOTE_MAX, Pause,
+    PauseError, PauseJobs, Policies, QUEUE_MAX, RESTART_PERIOD, RESTARTS_MAX, RemoveJobs, ResumeJobs, Retry,
+    Run, RunError, RunId, RunResult, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT, SUBSCRIBER_EVENTS_MAX,
+    Scheduled, SelectError, Selector, Shutdown, ShutdownReport, SkipReason, StartError, StepDownReason,
+    SupervisorActor, Tag, Term, TriggerError, TriggerJob, Triggered, UpdateError, UpdateJob, WhenFull, port,
 };
 
 #[cfg(feature = "postgres")]

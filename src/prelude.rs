@@ -2,6 +2,7 @@
 
 pub use crate::{
     AddJob, AddJobs, Added, Callsheet, Event, EventKind, Fires, Job, ListJobs, Misfire, OnLost, Overlap,
-    RemoveJobs, Retry, Run, RunError, RunResult, Scheduled, Selector, TriggerJob,
+    PauseJobs, RemoveJobs, ResumeJobs, Retry, Run, RunError, RunResult, Scheduled, Selector, TriggerJob,
+    Triggered, UpdateJob,
     schedule::{at, cron, daily, every, monthly, weekly},
 };

@@ -205,6 +205,28 @@ impl<B> Job<B> {
         self
     }
 
+    /// How many ticks run in all, counted cluster-wide, at least 1: the job is then exhausted. Skipped ticks and manual triggers
+    /// do not count. Default: no limit.
+    #[must_use]
+    pub fn limit(mut self, runs: u64) -> Self {
+        self.policies.limit = Some(runs);
+        self
+    }
+
+    /// Pauses the job after so many runs in a row that failed, panicked or timed out, at least 1. Default: never.
+    #[must_use]
+    pub fn pause_after(mut self, failures: u32) -> Self {
+        self.policies.pause_after = Some(failures);
+        self
+    }
+
+    /// Who goes first when more runs want to start than their node may run at once: the greater. Default: 0.
+    #[must_use]
+    pub fn priority(mut self, priority: i8) -> Self {
+        self.policies.priority = priority;
+        self
+    }
+
     /// What a run excludes: jobs with the same key do not overlap, on any node. Default: the job's name.
     #[must_use]
     pub fn lock_key(mut self, key: impl Into<String>) -> Self {
@@ -252,7 +274,7 @@ impl Job {
             let cure = "raise it, or leave it out for no limit";
             note(Fault::new("timeout", format!("{timeout:?}"), rule, cure), &mut faults);
         }
-        for (what, value, rule) in self.policies.retry.faults() {
+        for (what, value, rule) in self.policies.faults() {
             note(Fault::new(what, value, format!("it is {rule}"), "choose another value"), &mut faults);
         }
         let schedule = match self.schedule.and_then(|schedule| check_schedule(schedule, now)) {

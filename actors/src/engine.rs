@@ -31,6 +31,7 @@ use crate::{
     metrics::{JOB_LABELS_DEFAULT, Meters},
     name::{NodeId, RunIds},
     node::{ClockOffset, Leadership, Node},
+    permits::{Permits, WhenFull},
     placement::Placement,
     port::{Backend, Clock, LockError, RuntimeSpawner, Spawner, SystemClock},
     supervisor::{AddFirstJobs, SHUTDOWN_GRACE_DEFAULT, Supervised, SupervisorActor, define_all},
@@ -70,6 +71,10 @@ pub struct EngineOptions {
     pub shutdown_grace: Duration,
     /// How long the start may wait for the store; `None` is for ever. Default: [`CONNECT_TIMEOUT_DEFAULT`].
     pub connect_timeout: Option<Duration>,
+    /// How many runs may be in progress on the node at once, at least 1; `None` is no bound. Default: none.
+    pub max_concurrent_runs: Option<usize>,
+    /// What happens to a run beyond. Default: it waits.
+    pub when_full: WhenFull,
     /// How far the node's wall clock may be from the store's if it is to lead. Default: [`CLOCK_OFFSET_MAX_DEFAULT`].
     pub clock_offset_max: Duration,
     /// The node's id, unless the backend has one for it. Default: random.
@@ -92,6 +97,8 @@ impl EngineOptions {
             job_labels_max: JOB_LABELS_DEFAULT,
             shutdown_grace: SHUTDOWN_GRACE_DEFAULT,
             connect_timeout: Some(CONNECT_TIMEOUT_DEFAULT),
+            max_concurrent_runs: None,
+            when_full: WhenFull::default(),
             clock_offset_max: CLOCK_OFFSET_MAX_DEFAULT,
             node: NodeId::random(),
         }
@@ -115,6 +122,10 @@ impl EngineOptions {
                 let rule = format!("it is at least {min} and at most {THREADS_MAX}");
                 faults.push(Fault::new(option, value.to_string(), rule, "choose a number in this range"));
             }
+        }
+        if self.max_concurrent_runs == Some(0) {
+            let cure = "raise it, or leave it out for no bound";
+            faults.push(Fault::new("max_concurrent_runs", "0", "it is at least 1", cure));
         }
         Faults::check(faults)
     }
@@ -338,7 +349,8 @@ async fn start_actors(
     abandoned: impl Future<Output = ()>,
 ) -> Result<(Addr<SupervisorActor>, oneshot::Receiver<ShutdownReport>), StartError> {
     let EngineOptions { backend, jobs, listeners, clock, job_labels_max, shutdown_grace, .. } = options;
-    let EngineOptions { connect_timeout, clock_offset_max, node, .. } = options;
+    let EngineOptions { connect_timeout, clock_offset_max, node, max_concurrent_runs, when_full, .. } =
+        options;
     backend.set_clock(clock.clone());
     let id = backend.node().unwrap_or(node);
     let meters = Arc::new(Meters::new(job_labels_max));
@@ -353,6 +365,7 @@ async fn start_actors(
         meters,
         spawner: threads.spawner,
         placement: threads.placement,
+        permits: Permits::new(max_concurrent_runs, when_full),
         asks: Mutex::new(Some(Vec::new())),
         local_bodies: threads.local_bodies,
         run_extension: backend.run_extension(),

@@ -120,6 +120,42 @@ pub enum SelectError {
     },
 }
 
+/// Why a job was not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpdateError {
+    /// Something is wrong with the definition.
+    #[error("{0}")]
+    Invalid(Faults),
+    /// There is no job of this name.
+    #[error("there is no job {name:?} on this node; add it instead")]
+    UnknownJob {
+        /// The name as it was given.
+        name: String,
+    },
+    /// The engine shuts down or has stopped.
+    #[error("no job is changed any more: the engine shuts down")]
+    ShuttingDown,
+}
+
+/// Why jobs were not paused or resumed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PauseError {
+    /// There is no such job.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// The pause itself is wrong.
+    #[error("{0}")]
+    Invalid(Faults),
+    /// The store did not answer: some of the jobs may have been paused or resumed.
+    #[error("the store did not answer: {reason}; ask again, it does no harm")]
+    Unavailable {
+        /// What happened, without passwords or connection strings.
+        reason: String,
+    },
+}
+
 /// Why there are no fire times.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -155,6 +191,12 @@ pub enum TriggerError {
         job: JobName,
         /// The run that holds the key, if known.
         holder: Option<RunId>,
+    },
+    /// The node runs as many bodies as it may, and is told to skip what finds no place.
+    #[error("job {job:?} was not started: the node runs as many bodies as it may; try again later")]
+    Concurrency {
+        /// The job.
+        job: JobName,
     },
     /// The store did not answer; if it granted the run all the same, it is closed as cancelled.
     #[error("job {job:?} was not started: the store did not answer: {reason}; try again later")]

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{
     core::time::FireTime,
     name::{FencingToken, JobName, NodeId, RunId, Term},
-    port::SkipReason,
+    port::{Pause, SkipReason},
 };
 
 /// How a run ended.
@@ -66,6 +66,8 @@ pub enum CancelReason {
     LockLost,
     /// Somebody asked for it.
     Requested,
+    /// A newer run of its lock key takes its place: [`Overlap::Replace`](crate::Overlap::Replace).
+    Replaced,
     /// The engine shuts down and the deadline for draining passed.
     Shutdown,
     /// The body was dropped by its runtime.
@@ -121,6 +123,24 @@ pub enum EventKind {
     },
     /// A job was removed on this node. A run in progress goes on to its end.
     JobRemoved {
+        /// The job.
+        job: JobName,
+    },
+    /// A job has another definition on this node.
+    JobUpdated {
+        /// The job.
+        job: JobName,
+    },
+    /// A job does not fire, on any node. Said by the node that was told to pause it, or on which it failed too often.
+    JobPaused {
+        /// The job.
+        job: JobName,
+        /// For how long, and why.
+        #[serde(flatten)]
+        pause: Pause,
+    },
+    /// A job fires again. Said by the node that was told to resume it.
+    JobResumed {
         /// The job.
         job: JobName,
     },
@@ -300,6 +320,9 @@ impl EventKind {
         match self {
             Self::JobAdded { .. } => "JobAdded",
             Self::JobRemoved { .. } => "JobRemoved",
+            Self::JobUpdated { .. } => "JobUpdated",
+            Self::JobPaused { .. } => "JobPaused",
+            Self::JobResumed { .. } => "JobResumed",
             Self::JobRestarted { .. } => "JobRestarted",
             Self::JobBroken { .. } => "JobBroken",
             Self::TickSkipped { .. } => "TickSkipped",
@@ -327,6 +350,9 @@ impl EventKind {
         match self {
             Self::JobAdded { job }
             | Self::JobRemoved { job }
+            | Self::JobUpdated { job }
+            | Self::JobPaused { job, .. }
+            | Self::JobResumed { job }
             | Self::JobRestarted { job, .. }
             | Self::JobBroken { job }
             | Self::TickSkipped { job, .. }
@@ -360,8 +386,16 @@ impl fmt::Display for EventKind {
         match self {
             Self::JobAdded { .. }
             | Self::JobRemoved { .. }
+            | Self::JobUpdated { .. }
+            | Self::JobResumed { .. }
             | Self::JobBroken { .. }
             | Self::LockLost { .. } => Ok(()),
+            Self::JobPaused { pause, .. } => {
+                if let Some(until) = pause.until {
+                    write!(f, " until {}", until.to_rfc3339_opts(SecondsFormat::AutoSi, true))?;
+                }
+                pause.note.as_ref().map_or(Ok(()), |note| write!(f, ": {note}"))
+            }
             Self::JobRestarted { restarts, .. } => write!(f, " restarts {restarts}"),
             Self::TickSkipped { fire_time, reason, count, at_least, .. } => {
                 let at_least = if *at_least { "at least " } else { "" };

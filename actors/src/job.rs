@@ -24,17 +24,23 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     core::{
-        job::{Effect, Effects, End, Ended, Input, JobMachine, Refusal, Retried, Start},
+        job::{
+            ActiveRun, Effect, Effects, End, Ended, Input, JobMachine, LastRun, Refusal, Retried, Start,
+            Triggered as HowTriggered,
+        },
         misfire::next_after,
         policy::Policies,
         time::{FireTime, Now},
     },
+    definition::Definition,
     drain::{Drain, HowDrained},
     error::TriggerError,
     event::{CancelReason, EventKind, Outcome},
     lock::{AdvanceCursor, Ask, ClaimRun, CompleteRun},
+    message::Triggered,
     name::{JobName, LockKey, RunId, Tag},
     node::{JobRef, Node},
+    port::Pause,
     run::Origin,
     run_task::{self, RunTask},
     supervisor::{JobDied, JobRetired, Undelivered},
@@ -60,6 +66,8 @@ pub(crate) enum Content {
     Input(Input),
     /// The engine shuts down: no tick is armed any more; the drain is kept until nothing runs.
     Drain(Arc<Drain>),
+    /// The job has another definition from now on.
+    Redefine(Arc<JobRef>),
 }
 
 impl Letter {
@@ -90,13 +98,13 @@ impl Drop for Letter {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Trigger {
-    pub(crate) reply: oneshot::Sender<Result<RunId, TriggerError>>,
+    pub(crate) reply: oneshot::Sender<Result<Triggered, TriggerError>>,
 }
 
-/// The run in progress is to stop. Answers which one that is.
+/// The runs in progress are to stop. Answers which they are.
 #[derive(Message)]
-#[rtype(result = "Option<RunId>")]
-pub(crate) struct CancelRun;
+#[rtype(result = "Vec<RunId>")]
+pub(crate) struct CancelAll;
 
 /// Asks for the next fire times, up to so many.
 #[derive(Message)]
@@ -116,16 +124,17 @@ pub(crate) struct Retire;
 /// What is left of an actor that died.
 pub(crate) struct Remains {
     pub(crate) machine: JobMachine,
-    running: Option<Running>,
+    running: Vec<Running>,
     drain: Option<Arc<Drain>>,
     /// The job was removed.
     pub(crate) retiring: bool,
 }
 
 impl Remains {
-    pub(crate) fn none(job: &crate::definition::Definition, cursor: DateTime<Utc>) -> Self {
-        let machine = JobMachine::new(job.schedule.clone(), job.policies, cursor);
-        Self { machine, running: None, drain: None, retiring: false }
+    pub(crate) fn none(job: &JobRef, cursor: DateTime<Utc>) -> Self {
+        let Definition { schedule, policies, .. } = &*job.definition;
+        let machine = JobMachine::new(schedule.clone(), *policies, cursor, job.node.permits.limited());
+        Self { machine, running: Vec::new(), drain: None, retiring: false }
     }
 }
 
@@ -140,8 +149,9 @@ struct Running {
 pub(crate) struct JobActor {
     job: Arc<JobRef>,
     machine: JobMachine,
-    running: Option<Running>,
-    trigger: Option<oneshot::Sender<Result<RunId, TriggerError>>>,
+    running: Vec<Running>,
+    /// Who waits to hear what became of a trigger.
+    triggers: Vec<(RunId, oneshot::Sender<Result<Triggered, TriggerError>>)>,
     /// When the machine wants to be woken up; the alarm follows.
     wake_at: Option<Instant>,
     drain: Option<Arc<Drain>>,
@@ -158,7 +168,7 @@ impl JobActor {
             job,
             machine: machine.revive(),
             running,
-            trigger: None,
+            triggers: Vec::new(),
             wake_at: None,
             drain,
             retiring,
@@ -172,12 +182,18 @@ impl JobActor {
 
     /// Feeds the machine and does what it says.
     fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
-        let now = self.job.now();
+        self.step_at(self.job.now(), input, ctx);
+    }
+
+    fn step_at(&mut self, now: Now, input: Input, ctx: &mut Context<Self>) {
         let effects = self.machine.feed(now, input);
         self.perform(effects);
         // Only now: the schedule is code of the application, and may panic.
         let effects = self.machine.decide(now);
-        self.perform(effects);
+        if let Some(priority) = self.perform(effects) {
+            let answer = self.node().permits.ask(&self.job, priority);
+            return self.step(Input::Permit(answer), ctx);
+        }
         self.arm(now);
         self.settle(ctx);
     }
@@ -197,18 +213,16 @@ impl JobActor {
         }
     }
 
-    fn perform(&mut self, effects: Effects) {
+    /// Answers the priority by which a permit is to be asked for, if one is.
+    fn perform(&mut self, effects: Effects) -> Option<i8> {
+        let mut wanted = None;
         for effect in effects {
             match effect {
-                Effect::Claim { run, tick, settle } => {
-                    self.node().ask(Ask::Claim(ClaimRun {
-                        job: self.job.clone(),
-                        run,
-                        tick,
-                        settle,
-                        tries: 0,
-                    }));
+                Effect::Claim(claim) => {
+                    self.node().ask(Ask::Claim(ClaimRun { job: self.job.clone(), claim, tries: 0 }));
                 }
+                Effect::AskPermit { priority } => wanted = Some(priority),
+                Effect::ReleasePermit => self.node().permits.release(),
                 Effect::Advance(advance) => {
                     self.node().ask(Ask::Advance(AdvanceCursor { job: self.job.clone(), advance, tries: 0 }));
                 }
@@ -228,9 +242,12 @@ impl JobActor {
                 Effect::Unavailable { reason } => {
                     self.publish(|job| EventKind::LockUnavailable { job, reason });
                 }
-                Effect::Answer(answer) => self.answer(answer),
+                Effect::Elsewhere { .. } => self.job.meters.ticks_elsewhere.increment(1),
+                Effect::Paused(pause) => self.publish(|job| EventKind::JobPaused { job, pause }),
+                Effect::Answer { run, answer } => self.answer(run, answer),
             }
         }
+        wanted
     }
 
     fn publish(&self, kind: impl FnOnce(JobName) -> EventKind) {
@@ -242,7 +259,7 @@ impl JobActor {
         let (abort, registration) = AbortHandle::new_pair();
         let body = self.job.definition.body.get();
         let (abortable, elsewhere) = (body.abortable(), body.elsewhere());
-        self.running = Some(Running { run: start.run, cancellation: cancellation.clone(), abort });
+        self.running.push(Running { run: start.run, cancellation: cancellation.clone(), abort });
         if let Some(drain) = &self.drain {
             drain.expect(&self.job.definition.name, start.run);
         }
@@ -262,19 +279,20 @@ impl JobActor {
         if why == CancelReason::LockLost {
             self.publish(|job| EventKind::LockLost { job, run });
         }
-        if let Some(running) = self.running.as_ref().filter(|running| running.run == run) {
+        if let Some(running) = self.running.iter().find(|running| running.run == run) {
             running.cancellation.cancel();
         }
     }
 
     fn abort(&self, run: RunId) {
-        if let Some(running) = self.running.as_ref().filter(|running| running.run == run) {
+        if let Some(running) = self.running.iter().find(|running| running.run == run) {
             running.abort.abort();
         }
     }
 
     fn body_ended(&mut self, run: RunId) {
-        if self.running.take_if(|running| running.run == run).is_some() {
+        if let Some(at) = self.running.iter().position(|running| running.run == run) {
+            self.running.remove(at);
             self.node().meters.runs_in_progress.decrement(1);
         }
     }
@@ -300,13 +318,18 @@ impl JobActor {
         conclude(&self.job, ended);
     }
 
-    fn answer(&mut self, answer: Result<RunId, Refusal>) {
+    fn answer(&mut self, run: RunId, answer: Result<HowTriggered, Refusal>) {
         let job = self.job.definition.name.clone();
-        let answer = answer.map_err(|refusal| match refusal {
-            Refusal::Overlap { holder } => TriggerError::Overlap { job, holder },
-            Refusal::Unavailable { reason } => TriggerError::Unavailable { job, reason },
-        });
-        if let Some(reply) = self.trigger.take() {
+        let answer = match answer {
+            Ok(HowTriggered::Started) => Ok(Triggered::Started(run)),
+            Ok(HowTriggered::Queued) => Ok(Triggered::Queued(run)),
+            Err(Refusal::Overlap { holder }) => Err(TriggerError::Overlap { job, holder }),
+            Err(Refusal::Concurrency) => Err(TriggerError::Concurrency { job }),
+            Err(Refusal::ShuttingDown) => Err(TriggerError::ShuttingDown),
+            Err(Refusal::Unavailable { reason }) => Err(TriggerError::Unavailable { job, reason }),
+        };
+        if let Some(at) = self.triggers.iter().position(|(asked, _)| *asked == run) {
+            let (_, reply) = self.triggers.swap_remove(at);
             // Whoever triggered may have given up; the run is recorded all the same.
             let _ = reply.send(answer);
         }
@@ -318,12 +341,22 @@ impl JobActor {
             Some(next) => Some(next),
             None => next_after(&*definition.schedule, now.max(self.machine.cursor())),
         };
-        let state = match (self.machine.active_run(), self.machine.is_firing(), next) {
-            (Some(run), _, _) if run.aborted => JobState::StillRunning,
-            (Some(_), _, _) => JobState::Running,
-            (None, _, None) => JobState::Exhausted,
-            (None, true, Some(_)) => JobState::Scheduled,
-            (None, false, Some(_)) => JobState::Standby,
+        let next = next.filter(|_| !self.machine.is_exhausted());
+        let runs = self.machine.active_runs();
+        let state = if runs.len() > 0 {
+            if self.machine.active_runs().any(|run| run.aborted) {
+                JobState::StillRunning
+            } else {
+                JobState::Running
+            }
+        } else if self.machine.pause().is_some() {
+            JobState::Paused
+        } else {
+            match (self.machine.firing(), next) {
+                (_, None) => JobState::Exhausted,
+                (Some(_), Some(_)) => JobState::Scheduled,
+                (None, Some(_)) => JobState::Standby,
+            }
         };
         JobStatus { next_fire_time: next, state, ..JobStatus::of(definition, &self.machine) }
     }
@@ -380,11 +413,10 @@ impl Actor for JobActor {
             return;
         }
         // During the unwinding of a panic: nothing here may panic again.
-        let definition = &self.job.definition;
-        let empty = JobMachine::new(definition.schedule.clone(), definition.policies, self.machine.cursor());
+        let empty = Remains::none(&self.job, self.machine.cursor()).machine;
         let remains = Remains {
             machine: std::mem::replace(&mut self.machine, empty),
-            running: self.running.take(),
+            running: std::mem::take(&mut self.running),
             drain: self.drain.take(),
             retiring: self.retiring,
         };
@@ -400,11 +432,17 @@ impl Handler<Letter> for JobActor {
         match letter.content.take() {
             Some(Content::Input(input)) => self.step(input, ctx),
             Some(Content::Drain(drain)) => {
-                if let Some(run) = self.machine.active_run() {
+                for run in self.machine.active_runs() {
                     drain.expect(&self.job.definition.name, run.run);
                 }
                 self.drain = Some(drain);
-                self.step(Input::Suspend, ctx);
+                self.step(Input::Drain, ctx);
+            }
+            Some(Content::Redefine(job)) => {
+                let Definition { schedule, policies, .. } = &*job.definition;
+                self.machine.redefine(schedule.clone(), *policies);
+                self.job = job;
+                self.step(Input::WakeUp, ctx);
             }
             None => {}
         }
@@ -415,24 +453,19 @@ impl Handler<Trigger> for JobActor {
     type Result = ();
 
     fn handle(&mut self, Trigger { reply }: Trigger, ctx: &mut Self::Context) {
-        if self.trigger.is_some() {
-            let job = self.job.definition.name.clone();
-            // Whoever triggered may have given up.
-            let _ = reply.send(Err(TriggerError::Overlap { job, holder: None }));
-            return;
-        }
-        self.trigger = Some(reply);
-        self.step(Input::Trigger, ctx);
+        let now = self.job.now();
+        self.triggers.push((now.spare, reply));
+        self.step_at(now, Input::Trigger, ctx);
     }
 }
 
-impl Handler<CancelRun> for JobActor {
-    type Result = MessageResult<CancelRun>;
+impl Handler<CancelAll> for JobActor {
+    type Result = MessageResult<CancelAll>;
 
-    fn handle(&mut self, _: CancelRun, ctx: &mut Self::Context) -> Self::Result {
-        let run = self.machine.active_run().map(|run| run.run);
-        self.step(Input::Cancel(CancelReason::Requested), ctx);
-        MessageResult(run)
+    fn handle(&mut self, _: CancelAll, ctx: &mut Self::Context) -> Self::Result {
+        let runs = self.machine.active_runs().map(|run| run.run).collect();
+        self.step(Input::Cancel { run: None, why: CancelReason::Requested }, ctx);
+        MessageResult(runs)
     }
 }
 
@@ -461,7 +494,7 @@ impl Handler<Retire> for JobActor {
 
     fn handle(&mut self, _: Retire, ctx: &mut Self::Context) {
         self.retiring = true;
-        self.step(Input::Suspend, ctx);
+        self.step(Input::Drain, ctx);
     }
 }
 
@@ -518,6 +551,8 @@ pub enum JobState {
     Scheduled,
     /// Another node, or nobody, fires it.
     Standby,
+    /// It does not fire until it is resumed, or until its pause is over.
+    Paused,
     /// A run is in progress on this node.
     Running,
     /// A run was aborted and has not ended yet: it blocks, or it cannot be aborted.
@@ -550,10 +585,16 @@ pub struct JobStatus {
     pub state: JobState,
     /// The next fire time, whichever node fires it; `None` if there is none or if it is not known.
     pub next_fire_time: Option<FireTime>,
-    /// The run in progress on this node.
-    pub active_run: Option<ActiveRunStatus>,
-    /// The last run that ended on this node.
-    pub last_run: Option<LastRunStatus>,
+    /// Why, and for how long, it does not fire; `None` if it is not paused, or if this node does not know.
+    pub pause: Option<Pause>,
+    /// The runs in progress on this node, in the order in which they started.
+    pub active_runs: Vec<ActiveRunStatus>,
+    /// How many ticks and manual triggers wait on this node for their turn.
+    pub waiting: usize,
+    /// The last runs that ended on this node, the newest first, at most [`HISTORY_MAX`](crate::core::job::HISTORY_MAX).
+    pub last_runs: Vec<LastRunStatus>,
+    /// How many runs in a row failed, panicked or timed out, as far as this node knows.
+    pub failures: u32,
 }
 
 /// A run in progress.
@@ -566,6 +607,10 @@ pub struct ActiveRunStatus {
     pub fire_time: Option<FireTime>,
     /// When it was started.
     pub started_at: DateTime<Utc>,
+    /// The number of the try within the run, from 1.
+    pub attempt: u32,
+    /// The last attempt failed, and the next one has not started yet.
+    pub between_attempts: bool,
     /// It was aborted and has not ended yet.
     pub still_running: bool,
 }
@@ -585,26 +630,19 @@ pub struct LastRunStatus {
 }
 
 impl JobStatus {
-    fn of(definition: &crate::definition::Definition, machine: &JobMachine) -> Self {
+    fn of(definition: &Definition, machine: &JobMachine) -> Self {
         Self {
-            active_run: machine.active_run().map(|run| ActiveRunStatus {
-                run: run.run,
-                fire_time: run.tick,
-                started_at: run.started_at,
-                still_running: run.aborted,
-            }),
-            last_run: machine.last_run().map(|last| LastRunStatus {
-                run: last.run,
-                outcome: last.outcome,
-                started_at: last.started_at,
-                took: last.took,
-            }),
+            pause: machine.pause().cloned(),
+            active_runs: machine.active_runs().map(ActiveRunStatus::from).collect(),
+            waiting: machine.waiting(),
+            last_runs: machine.last_runs().map(LastRunStatus::from).collect(),
+            failures: machine.failures(),
             ..Self::without_actor(definition, JobState::Standby)
         }
     }
 
     /// What is known without asking the job's actor.
-    pub(crate) fn without_actor(definition: &crate::definition::Definition, state: JobState) -> Self {
+    pub(crate) fn without_actor(definition: &Definition, state: JobState) -> Self {
         Self {
             name: definition.name.clone(),
             schedule: definition.description.clone(),
@@ -614,8 +652,31 @@ impl JobStatus {
             policies: definition.policies,
             state,
             next_fire_time: None,
-            active_run: None,
-            last_run: None,
+            pause: None,
+            active_runs: Vec::new(),
+            waiting: 0,
+            last_runs: Vec::new(),
+            failures: 0,
         }
+    }
+}
+
+impl From<&ActiveRun> for ActiveRunStatus {
+    fn from(run: &ActiveRun) -> Self {
+        Self {
+            run: run.run,
+            fire_time: run.tick,
+            started_at: run.started_at,
+            attempt: run.attempt,
+            between_attempts: run.is_between_attempts(),
+            still_running: run.aborted,
+        }
+    }
+}
+
+impl From<&LastRun> for LastRunStatus {
+    fn from(last: &LastRun) -> Self {
+        let LastRun { run, outcome, started_at, took } = *last;
+        Self { run, outcome, started_at, took }
     }
 }

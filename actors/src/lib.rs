@@ -31,6 +31,7 @@ mod message;
 pub mod metrics;
 mod name;
 mod node;
+mod permits;
 mod placement;
 pub mod port;
 mod run;
@@ -41,25 +42,33 @@ pub mod testkit;
 
 use std::time::Duration;
 
-pub use crate::port::SkipReason;
+pub use crate::port::{PAUSE_NOTE_MAX, Pause, SkipReason};
 pub use crate::{
     body::ActorGone,
     core::{
-        policy::{Fires, Misfire, OnLost, Overlap, Policies, Retry},
+        policy::{
+            ALLOW_MAX, CATCH_UP_PACE, Fires, LOSSES_MAX, MISFIRE_ALL_MAX, Misfire, OnLost, Overlap, Policies,
+            QUEUE_MAX, Retry,
+        },
         time::FireTime,
     },
     definition::{Bodiless, Job, SharedBody, TAGS_MAX},
     drain::{HowDrained, REPORTED_RUNS_MAX, ShutdownReport},
     engine::{CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, Engine, EngineOptions, THREADS_MAX},
-    error::{AddError, Fault, Faults, NextFireTimesError, SelectError, StartError, TriggerError},
+    error::{
+        AddError, Fault, Faults, NextFireTimesError, PauseError, SelectError, StartError, TriggerError,
+        UpdateError,
+    },
     event::{CancelReason, Event, EventKind, Outcome, StepDownReason},
     job::{ActiveRunStatus, JobState, JobStatus, LastRunStatus},
     listener::{EVENTS_MAX, Listen, SUBSCRIBER_EVENTS_MAX},
     message::{
         AddJob, AddJobs, Added, CancelRuns, FIRE_TIMES_MAX, Health, HealthReport, JobDetails, JobPage,
-        ListJobs, NextFireTimes, PAGE_MAX, RemoveJobs, Scheduled, Selector, Shutdown, TriggerJob,
+        ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, ResumeJobs, Scheduled, Selector, Shutdown,
+        TriggerJob, Triggered, UpdateJob,
     },
     name::{FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
+    permits::WhenFull,
     run::{IntoRunResult, Origin, Run, RunError, RunResult},
     supervisor::{
         RESTART_PERIOD, RESTARTS_MAX, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT, SupervisorActor,

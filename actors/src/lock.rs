@@ -15,23 +15,25 @@ use std::{
 };
 
 use actix::prelude::*;
+use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::oneshot;
 
 use crate::{
     CALL_DEADLINE,
     contained::{NoAnswer, contained, contained_within},
-    core::job::{Advance, Input},
+    core::job::{Advance, Claim, Input},
+    definition::Definition,
     election::{ElectionActor, TermRefused},
-    event::{EventKind, Outcome},
+    event::{CancelReason, EventKind, Outcome},
     job::Letter,
     name::{FencingToken, JobName, LockKey, RunId, Term},
     node::{JobRef, Node},
     port::{
         ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, LockError, Locker,
-        LostRun, Moved, RoundAnswers, Session, Standing, TickClaim, Verdict,
+        LostRun, Moved, News, Pause, RoundAnswers, Session, Standing, TickClaim, Verdict,
     },
-    supervisor::SessionNews,
+    supervisor::{PauseNews, RunsLost, SessionNews, TakenByLeader},
 };
 
 /// The most claims, ends or cursor moves in one round trip.
@@ -54,9 +56,7 @@ pub(crate) const LOCKED_TRIES_MAX: u32 = 8;
 /// Asks the store for a run. The answer goes to the job's machine.
 pub(crate) struct ClaimRun {
     pub(crate) job: Arc<JobRef>,
-    pub(crate) run: RunId,
-    pub(crate) tick: Option<TickClaim>,
-    pub(crate) settle: bool,
+    pub(crate) claim: Claim,
     /// How often it was found locked.
     pub(crate) tries: u32,
 }
@@ -105,6 +105,14 @@ pub(crate) struct WithdrawJobs {
     pub(crate) jobs: Vec<JobName>,
 }
 
+/// Pauses jobs for all nodes, or resumes them. Answers which were changed by it.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<bool>, LockError>")]
+pub(crate) struct PauseInStore {
+    pub(crate) jobs: Vec<JobName>,
+    pub(crate) pause: Option<Pause>,
+}
+
 /// Closes open runs of dead sessions, up to [`BATCH_MAX`].
 #[derive(Message)]
 #[rtype(result = "Result<Vec<LostRun>, LockError>")]
@@ -139,6 +147,7 @@ pub(crate) struct CloseSession;
 /// A claim that was granted and whose end is not recorded.
 struct Held {
     job: Arc<JobRef>,
+    key: LockKey,
     token: FencingToken,
     /// How often its end was found locked.
     tries: u32,
@@ -206,6 +215,7 @@ impl LockActor {
                 // A panic in there leaves the session in doubt, which is as good as lost.
                 let lost = AssertUnwindSafe(async move { locker.lost(session).await }).catch_unwind();
                 ctx.spawn(lost.into_actor(self).map(move |_, actor, ctx| actor.on_lost(session, ctx)));
+                ctx.spawn(self.next_news(session));
                 self.node.supervisor().do_send(SessionNews::Opened);
             }
             Err(error) => {
@@ -213,6 +223,31 @@ impl LockActor {
                 self.reopen_later(ctx);
             }
         }
+    }
+
+    /// Hears what other nodes did, for as long as the session lives.
+    fn next_news(&self, session: Session) -> Pin<Box<dyn ActorFuture<Self, Output = ()>>> {
+        let locker = self.locker.clone();
+        let news = AssertUnwindSafe(async move { locker.news(session).await }).catch_unwind();
+        Box::pin(news.into_actor(self).map(move |news, actor, ctx| {
+            if actor.session != Some(session) {
+                return;
+            }
+            match news {
+                Ok(News::Stop { run }) => {
+                    if let Some(Held { job, .. }) = actor.held.get(&run) {
+                        let why = CancelReason::Replaced;
+                        Letter::send(job, Input::Cancel { run: Some(run), why });
+                    }
+                }
+                Ok(News::Pause { job, pause }) => {
+                    actor.node.supervisor().do_send(PauseNews { job, pause });
+                }
+                // News are hints: the claims meet whatever they would have said.
+                Err(_) => return actor.failed("news", &"the adapter panicked"),
+            }
+            ctx.spawn(actor.next_news(session));
+        }))
     }
 
     fn reopen_later(&mut self, ctx: &mut Context<Self>) {
@@ -247,7 +282,7 @@ impl LockActor {
     /// Answers everything that waits for a session that is not there.
     fn refuse_pending(&mut self) {
         let reason = || "there is no session with the store".to_owned();
-        for ClaimRun { job, run, .. } in self.claims.drain(..) {
+        for ClaimRun { job, claim: Claim { run, .. }, .. } in self.claims.drain(..) {
             Letter::send(&job, Input::Claimed { run, verdict: Verdict::Unavailable { reason: reason() } });
         }
         for AdvanceCursor { job, .. } in self.moves.drain(..) {
@@ -321,7 +356,11 @@ impl LockActor {
                         }
                         continue;
                     }
-                    self.held.remove(&end.run);
+                    let held = self.held.remove(&end.run);
+                    if let (Completed::Recorded { cursor, pause }, Some(Held { job, .. })) = (&answer, &held)
+                    {
+                        self.on_recorded(job, *cursor, pause.as_ref());
+                    }
                     if answer == Completed::Stale {
                         self.node.meters.coordination_error("stale_completion");
                         tracing::warn!(target: "callsheet", job = %end.job, run = %end.run, "a completion was refused");
@@ -334,6 +373,18 @@ impl LockActor {
                 self.failed("complete", &error);
                 self.complete_later(REOPEN_MIN, ends, ctx);
             }
+        }
+    }
+
+    /// What the end of a run did to its job.
+    fn on_recorded(&self, job: &Arc<JobRef>, cursor: Option<DateTime<Utc>>, pause: Option<&Pause>) {
+        if let Some(cursor) = cursor {
+            Letter::send(job, Input::Anchored { cursor });
+        }
+        if let Some(pause) = pause {
+            let (name, pause) = (job.definition.name.clone(), pause.clone());
+            self.node.publisher.publish(|| EventKind::JobPaused { job: name, pause: pause.clone() });
+            Letter::send(job, Input::Pause(Some(pause)));
         }
     }
 
@@ -377,17 +428,18 @@ impl LockActor {
             vec![Verdict::Unavailable { reason: error.to_string() }; claims.len()]
         });
         let mut locked = Locked::default();
-        for (mut claim, verdict) in claims.into_iter().zip(verdicts) {
-            if matches!(verdict, Verdict::Locked { .. }) && claim.tries < LOCKED_TRIES_MAX {
-                claim.tries += 1;
-                locked.add(claim.tries, claim);
+        for (mut asked, verdict) in claims.into_iter().zip(verdicts) {
+            if matches!(verdict, Verdict::Locked { .. }) && asked.tries < LOCKED_TRIES_MAX {
+                asked.tries += 1;
+                locked.add(asked.tries, asked);
                 continue;
             }
-            let ClaimRun { job, run, tick, .. } = claim;
+            let ClaimRun { job, claim: Claim { run, tick, slot, .. }, .. } = asked;
             match &verdict {
                 Verdict::Granted { token, lost } => {
                     if let Some(lost) = lost {
                         report_lost(&self.node, lost);
+                        self.node.supervisor().do_send(RunsLost(vec![(**lost).clone()]));
                     }
                     if let Some(tick) = &tick {
                         job.meters.decided(1, &tick.skips);
@@ -398,19 +450,22 @@ impl LockActor {
                         Letter::send(&job, Input::Claimed { run, verdict: lost_with_its_session(tick) });
                         continue;
                     }
-                    self.held.insert(run, Held { job: job.clone(), token: *token, tries: 0 });
+                    let key = job.definition.key.slot(slot);
+                    self.held.insert(run, Held { job: job.clone(), key, token: *token, tries: 0 });
                 }
                 Verdict::Deposed { .. } => {
                     if let Some(term) = tick.and_then(|tick| tick.authority.term()) {
                         self.election.do_send(TermRefused(term));
                     }
                 }
+                Verdict::Led => {
+                    self.node.supervisor().do_send(TakenByLeader(job.definition.name.clone()));
+                }
                 Verdict::NotGranted
                 | Verdict::AlreadyRun { .. }
                 | Verdict::Moved { .. }
                 | Verdict::Busy { .. }
                 | Verdict::NotYet { .. }
-                | Verdict::Led
                 | Verdict::Paused(_)
                 | Verdict::Exhausted
                 | Verdict::Locked { .. }
@@ -442,8 +497,9 @@ impl LockActor {
             let AdvanceCursor { job, advance, .. } = asked;
             // Only the leader of a term moves cursors: one that stands where it was to be moved was moved by the call
             // whose answer was lost.
+            let led = advance.authority.term().is_some();
             let answer = match answer {
-                Moved::Elsewhere { cursor } if cursor == advance.to.instant() => Moved::Done,
+                Moved::Elsewhere { cursor } if led && cursor == advance.to.instant() => Moved::Done,
                 other => other,
             };
             match answer {
@@ -453,7 +509,10 @@ impl LockActor {
                         self.election.do_send(TermRefused(term));
                     }
                 }
-                Moved::Elsewhere { .. } | Moved::Led | Moved::Locked | Moved::Unavailable { .. } => {}
+                Moved::Led => {
+                    self.node.supervisor().do_send(TakenByLeader(job.definition.name.clone()));
+                }
+                Moved::Elsewhere { .. } | Moved::Locked | Moved::Unavailable { .. } => {}
             }
             Letter::send(&job, Input::Advanced(answer));
         }
@@ -534,13 +593,11 @@ fn take_batch<T>(pending: &mut VecDeque<T>) -> Vec<T> {
     pending.drain(..pending.len().min(BATCH_MAX)).collect()
 }
 
-fn request(claim: &ClaimRun) -> ClaimRequest {
-    let definition = &claim.job.definition;
-    ClaimRequest {
-        tick: claim.tick,
-        settle: claim.settle,
-        ..ClaimRequest::new(definition.name.clone(), definition.key.clone(), claim.run)
-    }
+fn request(ClaimRun { job, claim, .. }: &ClaimRun) -> ClaimRequest {
+    let Definition { name, key, policies, .. } = &*job.definition;
+    let Claim { run, tick, settle, retake, replace, slot } = *claim;
+    let key = key.slot(slot);
+    ClaimRequest { job: name.clone(), key, run, tick, settle, retake, replace, limit: policies.limit }
 }
 
 fn cursor_move(AdvanceCursor { job, advance, .. }: &AdvanceCursor) -> CursorMove {
@@ -626,10 +683,13 @@ impl Handler<TakeAsks> for LockActor {
                 Ask::Advance(advance) => self.moves.push_back(advance),
                 Ask::Complete(CompleteRun { run, outcome }) => {
                     // Not held: the session that granted it is lost, and with it the right to complete.
-                    if let Some(Held { job, token, .. }) = self.held.get(&run) {
-                        let job = &job.definition;
-                        let (job, key): (JobName, LockKey) = (job.name.clone(), job.key.clone());
-                        self.ends.push_back(Completion::new(job, key, run, *token, outcome));
+                    if let Some(Held { job, key, token, .. }) = self.held.get(&run) {
+                        let Definition { name, policies, schedule, .. } = &*job.definition;
+                        self.ends.push_back(Completion {
+                            pause_after: policies.pause_after,
+                            from_completion: schedule.counts_from_completion(),
+                            ..Completion::new(name.clone(), key.clone(), run, *token, outcome)
+                        });
                     }
                 }
             }
@@ -673,6 +733,17 @@ impl Handler<WithdrawJobs> for LockActor {
                 actor.failed("withdraw", &error);
             }
         }))
+    }
+}
+
+impl Handler<PauseInStore> for LockActor {
+    type Result = ResponseFuture<Result<Vec<bool>, LockError>>;
+
+    fn handle(&mut self, PauseInStore { jobs, pause }: PauseInStore, _: &mut Self::Context) -> Self::Result {
+        let locker = self.locker.clone();
+        Box::pin(async move {
+            call(async { locker.pause(&jobs, pause.as_ref()).await }).await.and_then(one_each(jobs.len()))
+        })
     }
 }
 

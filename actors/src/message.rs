@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{
     definition::Job,
     drain::ShutdownReport,
-    error::{AddError, NextFireTimesError, SelectError, TriggerError},
+    error::{AddError, NextFireTimesError, PauseError, SelectError, TriggerError, UpdateError},
     job::JobStatus,
     name::{JobName, NodeId, RunId, Term},
     port::{Role, Standing},
@@ -20,7 +20,7 @@ pub const PAGE_MAX: usize = 1_024;
 
 /// Adds one job to this node, and answers who fires it.
 ///
-/// Definitions in code are each node's own: a job that is added on a follower fires only if the leader holds it as well.
+/// Definitions in code are each node's own. A job that the leader does not hold is fired by the nodes that hold it.
 #[derive(Message)]
 #[rtype(result = "Result<Added, AddError>")]
 pub struct AddJob(pub Job);
@@ -46,15 +46,15 @@ pub struct Added {
 #[serde(tag = "scheduled", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Scheduled {
-    /// This node: it leads, or the job is [`Local`](crate::Fires::Local).
+    /// This node: it leads, or the job is [`Local`](crate::Fires::Local), or [any node](crate::Fires::AnyNode) may fire it.
     Here,
     /// The leader, another node, which holds it as well.
     ByLeader,
     /// Nobody yet: no node leads. The next leader does if it holds the job.
     NoLeader,
-    /// Nobody yet: the leader, another node, does not hold the job. Add it there too; it fires as soon as a node that
-    /// holds it leads.
-    NotHeld,
+    /// The nodes that hold it, this one among them: the leader, another node, does not. Each tick runs on the one that claims it
+    /// first, until the job is added on the leader.
+    ByHolders,
     /// The leader, another node, fires a job of this name by another schedule.
     OtherSchedule,
     /// It is not known: the store did not answer.
@@ -69,7 +69,7 @@ impl From<Standing> for Scheduled {
         match standing {
             Standing::Scheduled => Self::ByLeader,
             Standing::OtherSchedule => Self::OtherSchedule,
-            Standing::NotHeld => Self::NotHeld,
+            Standing::NotHeld => Self::ByHolders,
             Standing::NoLeader => Self::NoLeader,
         }
     }
@@ -81,9 +81,7 @@ impl fmt::Display for Scheduled {
             Self::Here => f.write_str("scheduled by this node"),
             Self::ByLeader => f.write_str("scheduled by the leader"),
             Self::NoLeader => f.write_str("not scheduled yet: no node leads"),
-            Self::NotHeld => {
-                f.write_str("not scheduled: the leader does not hold this job; add it there too")
-            }
+            Self::ByHolders => f.write_str("scheduled by the nodes that hold it, since the leader does not"),
             Self::OtherSchedule => f.write_str("scheduled by the leader, but by another schedule"),
             Self::Unknown { reason } => write!(f, "not known to be scheduled: {reason}"),
         }
@@ -122,17 +120,65 @@ impl From<&JobName> for Selector {
 
 /// Removes jobs from this node, and answers their names. A run in progress goes on to its end.
 ///
-/// Definitions in code are each node's own: a job that is removed on a follower goes on firing on the leader that holds
-/// it, and one that is removed on the leader fires again where another node that holds it comes to lead.
+/// Definitions in code are each node's own: a job that is removed on one node goes on firing on the others that hold it. Remove
+/// it on all of them, or [pause](PauseJobs) it.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<JobName>, SelectError>")]
 pub struct RemoveJobs(pub Selector);
 
-/// Starts a run now, on this node, under the job's lock key, without moving the schedule. Answers when it is decided
-/// whether it starts.
+/// Gives a job of this node another definition. It keeps its name, its cursor and its history; the attempts in progress go on
+/// under the former definition. A changed schedule owes ticks from the change on. A job whose actor died too often fires
+/// again.
 #[derive(Message)]
-#[rtype(result = "Result<RunId, TriggerError>")]
+#[rtype(result = "Result<Added, UpdateError>")]
+pub struct UpdateJob(pub Job);
+
+/// Pauses jobs on all nodes: their ticks do not run until they are [resumed](ResumeJobs), or until the pause is over. Runs in
+/// progress go on, and manual triggers run. What was missed is then decided by the [misfire policy](crate::Misfire); what it
+/// does not make up for is skipped with the reason `paused`.
+///
+/// Answers the jobs that were not paused in this way before: asking twice is harmless. A [`Local`](crate::Fires::Local) job is
+/// paused on this node.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<JobName>, PauseError>")]
+pub struct PauseJobs {
+    /// Which jobs.
+    pub jobs: Selector,
+    /// Until when; `None`: until they are resumed.
+    pub until: Option<DateTime<Utc>>,
+    /// Why, for those who wonder; at most [`PAUSE_NOTE_MAX`](crate::PAUSE_NOTE_MAX) bytes.
+    pub note: Option<String>,
+}
+
+/// Ends the pause of jobs, on all nodes. Answers those that were paused.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<JobName>, PauseError>")]
+pub struct ResumeJobs(pub Selector);
+
+/// Starts a run now, on this node, under the job's lock key, without moving the schedule. Answers what really happened, once
+/// it is decided: the overlap policy and the node's bound of runs hold for it as for ticks.
+#[derive(Message)]
+#[rtype(result = "Result<Triggered, TriggerError>")]
 pub struct TriggerJob(pub String);
+
+/// What became of a manual trigger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", content = "run", rename_all = "snake_case")]
+pub enum Triggered {
+    /// The run has started.
+    Started(RunId),
+    /// The run starts when its turn comes, unless the node dies or shuts down before.
+    Queued(RunId),
+}
+
+impl Triggered {
+    /// The run.
+    pub fn run(self) -> RunId {
+        match self {
+            Self::Started(run) | Self::Queued(run) => run,
+        }
+    }
+}
 
 /// Asks the runs of the selected jobs that are in progress on this node to stop, and answers which they are. What ignores it
 /// is aborted after its job's abort grace. A run that waits for its next attempt ends at once.

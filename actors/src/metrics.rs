@@ -39,6 +39,7 @@ pub const HISTOGRAMS: [(&str, &[f64]); 3] = [
 const JOBS: &str = "callsheet_jobs";
 const TICKS_DUE: &str = "callsheet_ticks_due_total";
 const TICKS: &str = "callsheet_ticks_total";
+const TICKS_ELSEWHERE: &str = "callsheet_ticks_elsewhere_total";
 const RUNS: &str = "callsheet_runs_total";
 const RUN_RETRIES: &str = "callsheet_run_retries_total";
 const RUN_DURATION: &str = "callsheet_run_duration_seconds";
@@ -56,7 +57,7 @@ const EVENTS_DROPPED: &str = "callsheet_events_dropped_total";
 const JOB_ACTOR_RESTARTS: &str = "callsheet_job_actor_restarts_total";
 
 /// The values of the `operation` label.
-const OPERATIONS: [&str; 11] = [
+const OPERATIONS: [&str; 13] = [
     "open",
     "session",
     "claim",
@@ -65,6 +66,8 @@ const OPERATIONS: [&str; 11] = [
     "advance",
     "enrol",
     "withdraw",
+    "pause",
+    "news",
     "close_lost",
     "campaign",
     "renew",
@@ -76,6 +79,11 @@ fn describe() {
     gauge!(JOBS, Unit::Count, "Jobs that this node holds");
     counter!(TICKS_DUE, Unit::Count, "Ticks that were decided: the sum of callsheet_ticks_total");
     counter!(TICKS, Unit::Count, "Ticks by what became of them: started, or the reason of the skip");
+    counter!(
+        TICKS_ELSEWHERE,
+        Unit::Count,
+        "Ticks that another node claimed before this one, of jobs that any node may fire"
+    );
     counter!(RUNS, Unit::Count, "Runs that ended, by outcome");
     counter!(RUN_RETRIES, Unit::Count, "Attempts of runs that failed and were followed by another one");
     histogram!(RUN_DURATION, Unit::Seconds, "From the start of a body to its end");
@@ -173,6 +181,7 @@ pub(crate) struct JobMeters {
     ticks_due: Counter,
     ticks_started: Counter,
     ticks_skipped: [Counter; SkipReason::ALL.len()],
+    pub(crate) ticks_elsewhere: Counter,
     runs: [Counter; Outcome::ALL.len()],
     pub(crate) run_retries: Counter,
     pub(crate) run_duration: Histogram,
@@ -186,6 +195,7 @@ impl JobMeters {
             ticks_due: counter!(TICKS_DUE, "job" => job.to_owned()),
             ticks_started: ticks("started"),
             ticks_skipped: SkipReason::ALL.map(|reason| ticks(reason.as_str())),
+            ticks_elsewhere: counter!(TICKS_ELSEWHERE, "job" => job.to_owned()),
             runs: Outcome::ALL
                 .map(|outcome| counter!(RUNS, "job" => job.to_owned(), "outcome" => outcome.as_str())),
             run_retries: counter!(RUN_RETRIES, "job" => job.to_owned()),

@@ -274,3 +274,11 @@ mod tests {
         assert!(made.is_sorted());
     }
 }
+
+impl LockKey {
+    /// The key of one of its slots, from 0: the first is the key itself. Names hold no control characters, so that no job can
+    /// have the key of a slot.
+    pub(crate) fn slot(&self, slot: u32) -> Self {
+        if slot == 0 { self.clone() } else { Self(format!("{}\u{1f}{slot}", self.as_str()).into()) }
+    }
+}

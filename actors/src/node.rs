@@ -22,6 +22,7 @@ use crate::{
     lock::{Ask, LockActor, TakeAsks},
     metrics::{JobMeters, Meters},
     name::{NodeId, RunIds, Term},
+    permits::Permits,
     placement::Placement,
     port::{Clock, Spawner},
     supervisor::SupervisorActor,
@@ -38,6 +39,7 @@ pub(crate) struct Node {
     pub(crate) meters: Arc<Meters>,
     pub(crate) spawner: Arc<dyn Spawner>,
     pub(crate) placement: Placement,
+    pub(crate) permits: Permits,
     /// What the jobs ask of the lock actor, on its way there; `None` once it has stopped.
     pub(crate) asks: Mutex<Option<Vec<Ask>>>,
     pub(crate) local_bodies: LocalBodies,
@@ -179,6 +181,8 @@ pub(crate) struct JobRef {
     pub(crate) definition: Arc<Definition>,
     /// Grows with every actor that is started on this node.
     pub(crate) generation: u64,
+    /// The generation of its first actor: the same for all that took it over.
+    pub(crate) lineage: u64,
     pub(crate) addr: Addr<JobActor>,
     pub(crate) meters: Arc<JobMeters>,
     pub(crate) node: Arc<Node>,
@@ -188,7 +192,7 @@ impl JobRef {
     /// The readings of this instant by the clock that decides the job's ticks: the store's, unless the job is local.
     pub(crate) fn now(&self) -> Now {
         match self.definition.policies.fires {
-            Fires::Leader => self.node.now_in_store(),
+            Fires::Leader | Fires::AnyNode => self.node.now_in_store(),
             Fires::Local => self.node.now(),
         }
     }

@@ -68,7 +68,7 @@ async fn run(task: RunTask, mut report: Report) {
     let run = Run::new(Parts {
         id: start.run,
         job: name(),
-        key: job.definition.key.clone(),
+        key: job.definition.key.slot(start.slot),
         origin,
         attempt: start.attempt,
         term: start.term,

@@ -9,7 +9,9 @@ mod adding;
 mod dying;
 mod health;
 mod leading;
+mod pausing;
 mod shutdown;
+mod updating;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -26,7 +28,8 @@ use tokio::{sync::oneshot, time::timeout};
 pub(crate) use self::{
     adding::{AddFirstJobs, define_all},
     dying::{JobDied, JobRetired, Undelivered},
-    leading::{LeadershipChanged, SessionNews},
+    leading::{LeadershipChanged, RunsLost, SessionNews, TakenByLeader},
+    pausing::PauseNews,
 };
 pub use self::{
     dying::{RESTART_PERIOD, RESTARTS_MAX},
@@ -40,15 +43,16 @@ use crate::{
     election::ElectionActor,
     error::{NextFireTimesError, SelectError, TriggerError},
     event::EventKind,
-    job::{CancelRun, JobActor, JobState, JobStatus, Letter, Remains, Retire, Status, Trigger, Upcoming},
+    job::{CancelAll, JobActor, JobState, JobStatus, Letter, Remains, Retire, Status, Trigger, Upcoming},
     listener::{Listen, ListenerActor},
     lock::WithdrawJobs,
     message::{
         CancelRuns, FIRE_TIMES_MAX, JobDetails, JobPage, ListJobs, NextFireTimes, PAGE_MAX, RemoveJobs,
-        Selector, TriggerJob,
+        Selector, TriggerJob, Triggered,
     },
     name::{JobName, RunId, Term},
     node::{JobRef, Node},
+    port::Authority,
 };
 
 /// How long the supervisor waits for another actor's answer.
@@ -58,6 +62,8 @@ struct Entry {
     job: Arc<JobRef>,
     restarts: Restarts,
     broken: bool,
+    /// The leader does not hold the job, so this node claims its ticks.
+    unled: bool,
 }
 
 impl Entry {
@@ -92,8 +98,14 @@ pub struct SupervisorActor {
     retiring: BTreeMap<u64, Arc<JobRef>>,
     generations: u64,
     term: Option<Term>,
+    /// There is a session with the store.
+    connected: bool,
     to_enrol: VecDeque<JobName>,
     enrolling: bool,
+    /// It asks now and then whether the leader holds its jobs.
+    inquiring: bool,
+    /// The last job of which was asked whether the leader holds it.
+    inquired: Option<JobName>,
     /// How many withdrawals are under way.
     withdrawing: usize,
     phase: Phase,
@@ -113,8 +125,11 @@ impl SupervisorActor {
             retiring: BTreeMap::new(),
             generations: 0,
             term: None,
+            connected: false,
             to_enrol: VecDeque::new(),
             enrolling: false,
+            inquiring: false,
+            inquired: None,
             withdrawing: 0,
             phase: Phase::Running,
         }
@@ -128,7 +143,8 @@ impl SupervisorActor {
         self.node().publisher.publish(kind);
     }
 
-    fn start_actor<R>(&mut self, definition: Arc<Definition>, remains: R) -> Arc<JobRef>
+    /// Starts an actor: of a new job, or, with the lineage of one that died, in its place.
+    fn start_actor<R>(&mut self, definition: Arc<Definition>, lineage: Option<u64>, remains: R) -> Arc<JobRef>
     where
         R: FnOnce(&JobRef) -> Remains + Send + 'static,
     {
@@ -138,6 +154,7 @@ impl SupervisorActor {
             meters: self.node().meters.of_job(&definition.name),
             definition,
             generation: self.generations,
+            lineage: lineage.unwrap_or(self.generations),
             addr: Addr::new(sender),
             node: self.node().clone(),
         });
@@ -153,14 +170,24 @@ impl SupervisorActor {
     }
 
     /// Lets a job fire: at once if it is local, else after it is enrolled.
-    fn resume(&mut self, job: &Arc<JobRef>, fires: Fires, cursor: DateTime<Utc>) {
-        match fires {
-            Fires::Local => Letter::send(job, Input::Resume { cursor, term: None }),
-            Fires::Leader => {
-                if self.term.is_some() {
-                    self.to_enrol.push_back(job.definition.name.clone());
-                }
-            }
+    fn resume(&mut self, job: &Arc<JobRef>, cursor: DateTime<Utc>) {
+        if job.definition.policies.fires == Fires::Local {
+            Letter::send(job, Input::Resume { cursor, authority: None, kept: Box::default() });
+        } else {
+            self.to_enrol.push_back(job.definition.name.clone());
+        }
+    }
+
+    /// By what right this node decides the ticks of a job, if it does.
+    fn authority(&self, entry: &Entry) -> Option<Authority> {
+        match entry.job.definition.policies.fires {
+            _ if entry.broken || !self.connected => None,
+            Fires::Local => None,
+            Fires::AnyNode => Some(Authority::Any),
+            Fires::Leader => match self.term {
+                Some(term) => Some(Authority::Term(term)),
+                None => entry.unled.then_some(Authority::Unled),
+            },
         }
     }
 
@@ -238,7 +265,7 @@ impl Handler<RemoveJobs> for SupervisorActor {
 }
 
 impl Handler<TriggerJob> for SupervisorActor {
-    type Result = ResponseFuture<Result<RunId, TriggerError>>;
+    type Result = ResponseFuture<Result<Triggered, TriggerError>>;
 
     fn handle(&mut self, TriggerJob(name): TriggerJob, _: &mut Self::Context) -> Self::Result {
         let refused = |error| Box::pin(async move { Err(error) });
@@ -276,13 +303,16 @@ impl Handler<CancelRuns> for SupervisorActor {
             let entries =
                 names.iter().filter_map(|name| self.jobs.get_key_value(name)).filter(|(_, e)| !e.broken);
             let ask = |(name, entry): (&JobName, &Entry)| {
-                let (name, answer) = (name.clone(), entry.job.addr.send(CancelRun));
+                let (name, answer) = (name.clone(), entry.job.addr.send(CancelAll));
                 // An actor that does not answer in time has been told all the same.
-                async move { Some((name, timeout(ANSWER_DEADLINE, answer).await.ok()?.ok()??)) }
+                async move {
+                    let runs = timeout(ANSWER_DEADLINE, answer).await.ok()?.ok()?;
+                    Some(runs.into_iter().map(move |run| (name.clone(), run)))
+                }
             };
             join_all(entries.map(ask).collect::<Vec<_>>())
         });
-        Box::pin(async move { Ok(asked?.await.into_iter().flatten().collect()) })
+        Box::pin(async move { Ok(asked?.await.into_iter().flatten().flatten().collect()) })
     }
 }
 

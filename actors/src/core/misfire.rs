@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use smallvec::SmallVec;
 
 use crate::{
     core::{policy::Misfire, time::FireTime},
@@ -13,45 +14,74 @@ use crate::{
 pub const OVERDUE_MAX: u64 = 10_000;
 
 /// The ticks that are due at one instant: at least one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
-    /// The newest of them.
-    pub newest: FireTime,
-    /// How many there are, `newest` included.
-    pub count: u64,
-    /// There may be more than `count`.
+    /// The newest of them, at least one, in their order.
+    pub newest: SmallVec<[FireTime; 1]>,
+    /// How many there are before these.
+    pub older: u64,
+    /// The newest of the older ones.
+    pub newest_older: Option<FireTime>,
+    /// There may be more than `older`.
     pub at_least: bool,
     /// The first tick that is not due yet.
     pub following: Option<FireTime>,
 }
 
 impl Due {
-    /// The ticks from `first`, which is due, up to and including `now`.
+    /// The ticks from `first`, which is due, up to and including `now`; up to `keep` of them one by one.
     ///
     /// A schedule whose answers do not move forward is taken as exhausted, so that no loop can spin.
-    pub fn collect(schedule: &dyn Schedule, first: FireTime, now: DateTime<Utc>) -> Self {
-        let mut newest = first;
-        let mut count = 1;
+    pub fn collect(schedule: &dyn Schedule, first: FireTime, now: DateTime<Utc>, keep: usize) -> Self {
+        let mut due = Self::only(first);
         loop {
-            match next_after(schedule, newest.instant()) {
-                Some(tick) if tick.instant() <= now && count < OVERDUE_MAX => {
-                    newest = tick;
-                    count += 1;
-                }
+            match next_after(schedule, due.last().instant()) {
+                Some(tick) if tick.instant() <= now && due.count() < OVERDUE_MAX => due.push(tick, keep),
                 Some(tick) if tick.instant() <= now => break,
-                following => return Self { newest, count, at_least: false, following },
+                following => return Self { following, ..due },
             }
         }
 
-        let last = now
-            .checked_add_signed(TimeDelta::milliseconds(1))
-            .and_then(|after_now| schedule.previous_before(after_now))
-            .map(FireTime::new)
-            .filter(|tick| *tick > newest && tick.instant() <= now);
-        let newest = last.unwrap_or(newest);
-        // Between `newest` and now there may be ticks only if `previous_before` contradicts `next_after`.
-        let following = next_after(schedule, newest.instant().max(now));
-        Self { newest, count, at_least: true, following }
+        // There are too many to count. The newest are found from the other end.
+        let mut newest = SmallVec::new();
+        let mut before = now.checked_add_signed(TimeDelta::milliseconds(1));
+        while newest.len() < keep.max(1)
+            && let Some(tick) = before.and_then(|before| schedule.previous_before(before)).map(FireTime::new)
+            && tick > due.last()
+            && before.is_some_and(|before| tick.instant() < before)
+        {
+            newest.push(tick);
+            before = Some(tick.instant());
+        }
+        if !newest.is_empty() {
+            newest.reverse();
+            due = Self { newest_older: Some(due.last()), older: due.count(), newest, ..due };
+        }
+        // Between the newest and now there may be ticks only if `previous_before` contradicts `next_after`.
+        due.following = next_after(schedule, due.last().instant().max(now));
+        Self { at_least: true, ..due }
+    }
+
+    /// One tick, after which none follows by itself.
+    pub fn only(tick: FireTime) -> Self {
+        let newest = SmallVec::from_buf([tick]);
+        Self { newest, older: 0, newest_older: None, at_least: false, following: None }
+    }
+
+    fn last(&self) -> FireTime {
+        *self.newest.last().expect("invariant: at least one tick is due")
+    }
+
+    fn count(&self) -> u64 {
+        self.older + self.newest.len() as u64
+    }
+
+    fn push(&mut self, tick: FireTime, keep: usize) {
+        if self.newest.len() >= keep.max(1) {
+            self.newest_older = Some(self.newest.remove(0));
+            self.older += 1;
+        }
+        self.newest.push(tick);
     }
 }
 
@@ -64,7 +94,7 @@ impl Misfire {
     /// Whether a tick that is late by `lateness` may run.
     pub fn admits(self, lateness: Duration, grace: Duration) -> bool {
         match self {
-            Self::Latest { within } => lateness <= within.max(grace),
+            Self::Latest { within } | Self::All { within, .. } => lateness <= within.max(grace),
             Self::Skip => lateness <= grace,
         }
     }
@@ -78,36 +108,50 @@ mod tests {
         testkit::fakes::Period,
     };
 
+    fn hours(hours: &[&str]) -> Vec<FireTime> {
+        hours.iter().map(|hour| FireTime::new(at(hour))).collect()
+    }
+
     #[test]
     fn one_due_tick_is_the_newest() {
-        let due = Due::collect(&Period::hours(1), FireTime::new(at("01:00")), at("01:30"));
+        let due = Due::collect(&Period::hours(1), FireTime::new(at("01:00")), at("01:30"), 1);
 
-        assert_eq!((due.newest.instant(), due.count, due.at_least), (at("01:00"), 1, false));
+        assert_eq!((due.newest.to_vec(), due.older, due.at_least), (hours(&["01:00"]), 0, false));
         assert_eq!(due.following.map(FireTime::instant), Some(at("02:00")));
     }
 
     #[test]
     fn a_tick_is_due_at_its_own_instant() {
-        let due = Due::collect(&Period::hours(1), FireTime::new(at("01:00")), at("03:00"));
+        let due = Due::collect(&Period::hours(1), FireTime::new(at("01:00")), at("03:00"), 1);
 
-        assert_eq!((due.newest.instant(), due.count), (at("03:00"), 3));
+        assert_eq!((due.newest.to_vec(), due.older), (hours(&["03:00"]), 2));
+        assert_eq!(due.newest_older, Some(FireTime::new(at("02:00"))));
+    }
+
+    #[test]
+    fn as_many_of_the_newest_as_wanted_are_named() {
+        let due = Due::collect(&Period::hours(1), FireTime::new(at("01:00")), at("05:30"), 3);
+
+        assert_eq!((due.newest.to_vec(), due.older), (hours(&["03:00", "04:00", "05:00"]), 2));
+        assert_eq!(due.following.map(FireTime::instant), Some(at("06:00")));
     }
 
     #[test]
     fn counting_stops_at_the_bound_and_still_finds_the_newest() {
         let schedule = Period::millis(1);
 
-        let due = Due::collect(&schedule, FireTime::new(at("01:00")), at("02:00"));
+        let due = Due::collect(&schedule, FireTime::new(at("01:00")), at("02:00"), 2);
 
-        assert_eq!((due.newest.instant(), due.count, due.at_least), (at("02:00"), OVERDUE_MAX, true));
+        let newest = [at("02:00") - TimeDelta::milliseconds(1), at("02:00")].map(FireTime::new);
+        assert_eq!((due.newest.to_vec(), due.older, due.at_least), (newest.to_vec(), OVERDUE_MAX, true));
         assert_eq!(due.following.map(FireTime::instant), Some(at("02:00") + TimeDelta::milliseconds(1)));
     }
 
     #[test]
     fn a_schedule_that_does_not_move_forward_is_exhausted() {
-        let due = Due::collect(&Stuck(at("01:00")), FireTime::new(at("01:00")), at("02:00"));
+        let due = Due::collect(&Stuck(at("01:00")), FireTime::new(at("01:00")), at("02:00"), 1);
 
-        assert_eq!((due.count, due.following), (1, None));
+        assert_eq!((due.newest.len(), due.older, due.following), (1, 0, None));
         assert_eq!(next_after(&Never, at("01:00")), None);
     }
 
@@ -119,6 +163,8 @@ mod tests {
             (latest, second, true),
             (latest, minute, true),
             (latest, hour, false),
+            (Misfire::All { max: 3, within: minute }, minute, true),
+            (Misfire::All { max: 3, within: minute }, hour, false),
             (Misfire::Skip, second, true),
             (Misfire::Skip, minute, false),
             (Misfire::Latest { within: Duration::ZERO }, second, true),

@@ -21,12 +21,18 @@ pub const MISFIRE_WITHIN_DEFAULT: Duration = Duration::from_secs(300);
 /// | | election | claim | a tick in a cluster of n nodes |
 /// |---|---|---|---|
 /// | `Leader` | yes | yes | starts at most once |
+/// | `AnyNode` | no | yes | starts at most once, on whichever node claims it first |
 /// | `Local` | no | no | starts on every node that holds the job: n times |
+///
+/// A `Leader` job that the leader does not hold is claimed by the nodes that hold it, as an `AnyNode` job is, until a leader
+/// holds it.
 ///
 /// ```text
 /// tick            |        |        |
 /// Leader  node 1  run      run      (dies)
 ///         node 2                    run
+/// AnyNode node 1  run               (dies)
+///         node 2           run      run
 /// Local   node 1  run      run      (dies)
 ///         node 2  run      run      run
 /// ```
@@ -37,23 +43,39 @@ pub enum Fires {
     /// The leader only, and only with a claim that the store granted.
     #[default]
     Leader,
+    /// Every node that holds the job holds its timer, and the first claim wins: no election, so that no tick waits for one,
+    /// but each tick costs a claim on every node. Those that come second count the tick as `elsewhere`.
+    AnyNode,
     /// Every node for itself: no coordination, no claim, no fencing token.
     Local,
 }
 
-/// What happens to a tick during a run of the same lock key.
+/// What happens to a tick during a run of the same lock key, on this or on another node. Jobs that share a lock key share
+/// one policy.
 ///
-/// | the key is | `Skip` |
-/// |---|---|
-/// | free | the tick runs |
-/// | held, by this or by another node | the tick is skipped, reason `overlap` |
-/// | held by a node that died | the tick takes the key over and runs |
+/// | the key is | `Skip` | `Queue(max)` | `Replace` | `Allow(max)` |
+/// |---|---|---|---|---|
+/// | free | runs | runs | runs | runs |
+/// | held by fewer than `max` runs | | | | runs beside them |
+/// | held | skipped, reason `overlap` | waits for its end | waits for its end, after asking it to stop | skipped, reason `overlap` |
+/// | held, and `max` ticks wait (`Replace`: one) | | the oldest of them is skipped | the older one is skipped | |
+/// | held by a node that died | takes the key over and runs | | | |
 ///
 /// ```text
-/// tick    |     |     |     |
-/// run     [========]        [==
-/// Skip    run   skip  run   run     (the third tick finds the key free)
+/// tick      1     2     3     4     5
+/// Skip      [1=======]        [4=======]          2, 3 and 5 are skipped
+/// Queue(1)  [1=======][2=======][4=======][5===   3 is skipped: 4 came while it waited
+/// Replace   [1==x     [2==x [3==x [4==x [5===     each is asked to stop when the next one comes
+/// Allow(2)  [1=======]
+///                 [2=======]  [4=======]          3 and 5 find two runs... 5 runs: 2 has ended
 /// ```
+///
+/// A queue keeps the freshest ticks, since the cursor of a job only moves forward. What waits is kept in memory: when the
+/// node dies it is decided again by the misfire policy of the next one.
+///
+/// A manual trigger follows the same policy: with `Skip` and `Allow` it is refused, with `Queue` and `Replace` it waits.
+/// The slots of `Allow` are lock keys of their own: their fencing tokens are ordered each for itself, and runs that go on
+/// beside each other are not ordered at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -61,26 +83,52 @@ pub enum Overlap {
     /// The tick does not run.
     #[default]
     Skip,
+    /// Up to so many ticks wait, 1 to [`QUEUE_MAX`].
+    Queue(u32),
+    /// The run in progress is asked to stop, and the tick runs when it has ended.
+    Replace,
+    /// Up to so many runs at once, 1 to [`ALLOW_MAX`].
+    Allow(u32),
 }
 
-/// What happens to ticks whose time passed without a run: the process was down, nobody led, the node stalled, the
-/// clock jumped.
+/// The most ticks of one job that [`Overlap::Queue`] lets wait.
+pub const QUEUE_MAX: u32 = 1_000;
+/// The most runs at once of one lock key by [`Overlap::Allow`].
+pub const ALLOW_MAX: u32 = 1_000;
+
+impl Overlap {
+    /// How many runs of the key may be in progress at once.
+    pub(crate) fn slots(self) -> u32 {
+        match self {
+            Self::Skip | Self::Queue(_) | Self::Replace => 1,
+            Self::Allow(max) => max,
+        }
+    }
+}
+
+/// What happens to ticks whose time passed without a run: the process was down, nobody led, the node stalled, the job was
+/// paused, the clock jumped.
 ///
-/// A tick that is late by at most [`Policies::grace`] is on time. When several ticks are due at once, only the newest
-/// may run and the older ones are skipped with the reason `misfire`, whatever their lateness.
+/// A tick that is late by at most [`Policies::grace`] is on time. When several ticks are due at once, `Latest` and `Skip` let
+/// only the newest run, and the older ones are skipped with the reason `misfire` (`paused` if the job was), whatever their
+/// lateness.
 ///
-/// | newest due tick is late by | `Latest { within }` | `Skip` |
-/// |---|---|---|
-/// | at most the grace | runs | runs |
-/// | more, at most `within` | runs | skipped |
-/// | more than `within` | skipped | skipped |
+/// | a due tick is late by | `Latest { within }` | `All { max, within }` | `Skip` |
+/// |---|---|---|---|
+/// | at most the grace | the newest runs | runs | the newest runs |
+/// | more, at most `within` | the newest runs | the newest `max` run | skipped |
+/// | more than `within` | skipped | skipped | skipped |
 ///
 /// ```text
 /// tick         1     2     3     4     5
 /// node         up    [down          ]  up
 /// Latest       run               4 runs here, 2 and 3 are skipped, then 5 runs
+/// All(2)       run               3, then 4 run here one after the other, 2 is skipped, then 5 runs
 /// Skip         run               2, 3 and 4 are skipped, then 5 runs
 /// ```
+///
+/// The runs that catch up are paced, so that they never flood: one after the other, whatever the overlap policy allows, and
+/// [`CATCH_UP_PACE`] from start to start at least. Ticks that come due meanwhile wait behind them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -90,9 +138,21 @@ pub enum Misfire {
         /// The greatest lateness of a catch-up run.
         within: Duration,
     },
+    /// Catch-up runs for the newest missed ticks, one after the other.
+    All {
+        /// How many ticks may wait to be made up for, 1 to [`MISFIRE_ALL_MAX`]; the oldest beyond are skipped.
+        max: u32,
+        /// The greatest lateness of a tick that is made up for.
+        within: Duration,
+    },
     /// No catch-up run.
     Skip,
 }
+
+/// The most ticks of one job that [`Misfire::All`] makes up for.
+pub const MISFIRE_ALL_MAX: u32 = 1_000;
+/// The time from the start of a catch-up run to the start of the next one of the same job, at least.
+pub const CATCH_UP_PACE: Duration = Duration::from_millis(100);
 
 impl Default for Misfire {
     fn default() -> Self {
@@ -105,11 +165,16 @@ impl Default for Misfire {
 /// | | the run ends as | and then |
 /// |---|---|---|
 /// | `Record` | `lost` | nothing; the next tick runs as usual |
+/// | `Retry` | `lost` | whoever schedules the job runs it again: same run, next attempt, greater token |
 ///
 /// ```text
-/// node 1  [run====x           (killed)
+/// node 1  [run 7 ====x           (killed)
 /// node 2              RunLost, written by whoever takes over
+/// Retry               [run 7, attempt 2 ====]
 /// ```
+///
+/// `Retry` may repeat effects of the run that was lost: use the fencing token. A run that is lost [`LOSSES_MAX`] times is
+/// not tried again, since it may be what kills the nodes. One run is owed at most: of two lost runs of a job the newer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -117,7 +182,12 @@ pub enum OnLost {
     /// It is recorded as lost.
     #[default]
     Record,
+    /// It is recorded as lost, and run again.
+    Retry,
 }
+
+/// A run that was lost so often is not tried again.
+pub const LOSSES_MAX: u32 = 5;
 
 /// What happens when an attempt of a run fails: it returns an error, panics, or takes longer than the timeout.
 ///
@@ -223,6 +293,13 @@ pub struct Policies {
     pub timeout: Option<Duration>,
     /// The time between cancelling a run and aborting it. Default: 5 s.
     pub abort_grace: Duration,
+    /// How many ticks run in all, counted cluster-wide from the day the job was first known to the store; manual triggers and
+    /// skipped ticks do not count. The job is then exhausted. Default: no limit.
+    pub limit: Option<u64>,
+    /// The job is paused after so many runs in a row that failed, panicked or timed out. Default: never.
+    pub pause_after: Option<u32>,
+    /// Who goes first when more runs want to start than the node may run at once: the greater. Default: 0.
+    pub priority: i8,
 }
 
 impl Default for Policies {
@@ -236,6 +313,40 @@ impl Default for Policies {
             retry: Retry::default(),
             timeout: None,
             abort_grace: ABORT_GRACE_DEFAULT,
+            limit: None,
+            pause_after: None,
+            priority: 0,
         }
+    }
+}
+
+impl Policies {
+    /// What is wrong with them: the option, its value, and the rule that it breaks.
+    pub(crate) fn faults(&self) -> Vec<(&'static str, String, &'static str)> {
+        let mut faults = self.retry.faults();
+        let mut check = |fine: bool, what, value: String, rule| {
+            if !fine {
+                faults.push((what, value, rule));
+            }
+        };
+        match self.overlap {
+            Overlap::Queue(max) => {
+                check((1..=QUEUE_MAX).contains(&max), "overlap queue", max.to_string(), "1 to 1,000");
+            }
+            Overlap::Allow(max) => {
+                check((1..=ALLOW_MAX).contains(&max), "overlap allow", max.to_string(), "1 to 1,000");
+            }
+            Overlap::Skip | Overlap::Replace => {}
+        }
+        if let Misfire::All { max, .. } = self.misfire {
+            check((1..=MISFIRE_ALL_MAX).contains(&max), "misfire max", max.to_string(), "1 to 1,000");
+        }
+        if let Some(limit) = self.limit {
+            check(limit > 0, "limit", limit.to_string(), "at least 1");
+        }
+        if let Some(failures) = self.pause_after {
+            check(failures > 0, "pause after failures", failures.to_string(), "at least 1");
+        }
+        faults
     }
 }

@@ -337,6 +337,13 @@ pub struct Pause {
     pub note: Option<String>,
 }
 
+impl Pause {
+    /// Of a job whose runs failed so often in a row.
+    pub fn after_failures(failures: u32) -> Self {
+        Self { until: None, note: Some(format!("{failures} runs in a row failed")) }
+    }
+}
+
 /// The longest note of a pause, in bytes.
 pub const PAUSE_NOTE_MAX: usize = 1_000;
 

@@ -53,6 +53,12 @@ pub trait Schedule: Send + Sync + fmt::Debug + fmt::Display + 'static {
         None
     }
 
+    /// Whether fire times count from the end of the job's last run: [`next_after`](Self::next_after) is asked with that end, or
+    /// with a tick that was skipped, and its answer is the only tick until then. Default: no.
+    fn counts_from_completion(&self) -> bool {
+        false
+    }
+
     /// The rule of the job of this name, if it is not the same for all jobs: random intervals and jitter take the name
     /// as their seed. `None`, the default, if it is.
     fn for_job(&self, job: &str) -> Option<Arc<dyn Schedule>> {

@@ -1,9 +1,13 @@
 //! How jobs are added.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use actix::prelude::*;
 use chrono::{DateTime, Utc};
+use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 
 use super::{Entry, Phase, Restarts, SupervisorActor};
@@ -16,7 +20,7 @@ use crate::{
     job::Remains,
     lock::InquireJobs,
     message::{AddJob, AddJobs, Added, PAGE_MAX, Scheduled},
-    name::JobName,
+    name::{JobName, LockKey},
     node::JobRef,
     port::Inquiry,
 };
@@ -33,6 +37,8 @@ impl SupervisorActor {
         }
         let now = self.node().clock.now();
         let (definitions, mut faults) = define_all(jobs, now);
+        let others = self.jobs.values().map(|entry| &*entry.job.definition);
+        faults.extend(conflicts(others.chain(&definitions)));
         let invalid = !faults.is_empty();
         let existing = definitions.iter().filter(|definition| self.jobs.contains_key(&definition.name));
         faults.extend(existing.map(|definition| duplicate(&definition.name)));
@@ -42,12 +48,12 @@ impl SupervisorActor {
         let mut added = Vec::with_capacity(definitions.len());
         for definition in definitions {
             let name = definition.name.clone();
-            let fires = definition.policies.fires;
-            let job = self.start_actor(Arc::new(definition), move |job| Remains::none(&job.definition, now));
+            let job = self.start_actor(Arc::new(definition), None, move |job| Remains::none(job, now));
             self.publish(|| EventKind::JobAdded { job: name.clone() });
-            self.resume(&job, fires, now);
+            self.resume(&job, now);
             added.push(job.clone());
-            self.jobs.insert(name, Entry { job, restarts: Restarts::default(), broken: false });
+            let entry = Entry { job, restarts: Restarts::default(), broken: false, unled: false };
+            self.jobs.insert(name, entry);
         }
         self.node().meters.jobs.set(self.jobs.len() as f64);
         self.enrol(ctx);
@@ -64,10 +70,21 @@ impl SupervisorActor {
             Ok(added) => added,
             Err(error) => return Box::pin(async move { Err(error) }),
         };
+        let led = added.iter().filter(|job| job.definition.policies.fires == Fires::Leader);
+        let led: Vec<_> = led.cloned().collect();
+        if self.term.is_none() && self.connected && !led.is_empty() {
+            self.find_unled(led, ctx);
+        }
+        let scheduled = self.scheduled(added);
+        Box::pin(async move { Ok(scheduled.await) })
+    }
+
+    /// Finds out who fires jobs.
+    pub(super) fn scheduled(&self, added: Vec<Arc<JobRef>>) -> BoxFuture<'static, Vec<Added>> {
         let leads = self.term.is_some();
         let lock = self.node().lock().clone();
         Box::pin(async move {
-            let here = |job: &Arc<JobRef>| leads || job.definition.policies.fires == Fires::Local;
+            let here = |job: &Arc<JobRef>| leads || job.definition.policies.fires != Fires::Leader;
             let elsewhere: Vec<_> = added.iter().filter(|job| !here(job)).map(|job| inquiry(job)).collect();
             let mut answers = Vec::with_capacity(elsewhere.len());
             let asked = async {
@@ -94,12 +111,12 @@ impl SupervisorActor {
             };
             let scheduled: Vec<_> = added.iter().map(scheduled).collect();
             let names = added.iter().map(|job| job.definition.name.clone());
-            Ok(names.zip(scheduled).map(|(job, scheduled)| Added { job, scheduled }).collect())
+            names.zip(scheduled).map(|(job, scheduled)| Added { job, scheduled }).collect()
         })
     }
 }
 
-fn inquiry(job: &JobRef) -> Inquiry {
+pub(super) fn inquiry(job: &JobRef) -> Inquiry {
     Inquiry { job: job.definition.name.clone(), schedule: job.definition.description.to_string() }
 }
 
@@ -116,6 +133,26 @@ pub(crate) fn define_all(jobs: Vec<Job>, now: DateTime<Utc>) -> (Vec<Definition>
     let mut seen = HashSet::with_capacity(definitions.len());
     faults.extend(definitions.iter().filter(|one| !seen.insert(&one.name)).map(|one| duplicate(&one.name)));
     (definitions, faults)
+}
+
+/// Jobs that share a lock key share one overlap policy.
+pub(super) fn conflicts<'a>(definitions: impl Iterator<Item = &'a Definition>) -> Vec<Fault> {
+    let mut keys: HashMap<&LockKey, &Definition> = HashMap::new();
+    let mut faults = Vec::new();
+    for definition in definitions {
+        let first = *keys.entry(&definition.key).or_insert(definition);
+        let (overlap, of_first) = (definition.policies.overlap, first.policies.overlap);
+        if overlap != of_first {
+            let rule = format!(
+                "jobs that share a lock key share one overlap policy, and that of job {:?} is {of_first:?}",
+                first.name.as_str()
+            );
+            let key = definition.key.as_str();
+            let fault = Fault::new("lock key", format!("{key:?} with {overlap:?}"), rule, "choose the same");
+            faults.push(fault.within(&format!("job {:?}", definition.name.as_str())));
+        }
+    }
+    faults
 }
 
 fn duplicate(name: &JobName) -> Fault {

@@ -6,7 +6,7 @@ use actix::prelude::*;
 
 use super::{Phase, Restarts, SupervisorActor};
 use crate::{
-    core::job::{End, Ended, Input, RunEnd},
+    core::job::{End, Ended, Input, PermitAnswer, RunEnd},
     event::{CancelReason, EventKind, Outcome},
     job::{Content, Letter, Remains, conclude},
     lock::{Ask, CompleteRun},
@@ -49,7 +49,8 @@ impl SupervisorActor {
         if self.retiring.remove(&job.generation).is_some() {
             // It may have died before it heard of it.
             remains.retiring = true;
-            let successor = self.start_actor(job.definition.clone(), move |_| remains);
+            let (definition, lineage) = (job.definition.clone(), Some(job.lineage));
+            let successor = self.start_actor(definition, lineage, move |_| remains);
             self.retiring.insert(successor.generation, successor);
             return;
         }
@@ -69,7 +70,8 @@ impl SupervisorActor {
         entry.broken = restarts > RESTARTS_MAX;
         let broken = entry.broken;
         let cursor = remains.machine.cursor();
-        let successor = self.start_actor(job.definition.clone(), move |_| remains);
+        let (definition, lineage) = (entry.job.definition.clone(), Some(job.lineage));
+        let successor = self.start_actor(definition, lineage, move |_| remains);
         if let Some(entry) = self.jobs.get_mut(name) {
             entry.job = successor.clone();
         }
@@ -82,28 +84,34 @@ impl SupervisorActor {
         self.node().meters.job_actor_restarts.increment(1);
         self.publish(|| EventKind::JobRestarted { job: name.clone(), restarts });
         if matches!(self.phase, Phase::Running) {
-            self.resume(&successor, job.definition.policies.fires, cursor);
+            self.resume(&successor, cursor);
             self.enrol(ctx);
         }
     }
 
     /// Hands a letter on to the actor that took the job over; if there is none, settles it.
     fn on_undelivered(&mut self, job: &Arc<JobRef>, content: Content) {
-        let incarnation = |other: &&Arc<JobRef>| {
-            other.generation > job.generation && Arc::ptr_eq(&other.definition, &job.definition)
-        };
+        let incarnation =
+            |other: &&Arc<JobRef>| other.generation > job.generation && other.lineage == job.lineage;
         let current = self.jobs.get(&job.definition.name).map(|entry| &entry.job);
         let successor = current.filter(incarnation).or_else(|| self.retiring.values().find(incarnation));
         if let Some(successor) = successor {
             match content {
                 // Whoever starts an actor again also resumes it.
-                Content::Input(Input::Resume { .. } | Input::Suspend | Input::WakeUp | Input::Trigger) => {}
+                Content::Input(Input::Resume { .. } | Input::Suspend | Input::WakeUp | Input::Trigger)
+                // It was started with the newest definition.
+                | Content::Redefine(_) => {}
                 Content::Input(
                     Input::Claimed { .. }
                     | Input::Advanced(_)
                     | Input::RunEnded(_)
+                    | Input::Anchored { .. }
                     | Input::LockLost { .. }
-                    | Input::Cancel(_)
+                    | Input::Owed(_)
+                    | Input::Pause(_)
+                    | Input::Permit(_)
+                    | Input::Cancel { .. }
+                    | Input::Drain
                     | Input::Abort,
                 )
                 | Content::Drain(_) => Letter::post(successor, content),
@@ -131,6 +139,7 @@ impl SupervisorActor {
                 };
                 self.node().ask(Ask::Complete(CompleteRun { run: ended.run, outcome }));
                 self.node().meters.runs_in_progress.decrement(1);
+                self.node().permits.release();
                 let RunEnd { run, end, started_at, took } = ended;
                 conclude(
                     job,
@@ -148,14 +157,20 @@ impl SupervisorActor {
                     },
                 );
             }
+            Input::Permit(PermitAnswer::Granted) => self.node().permits.release(),
             Input::Claimed { .. }
+            | Input::Permit(_)
+            | Input::Anchored { .. }
+            | Input::Owed(_)
+            | Input::Pause(_)
+            | Input::Drain
             | Input::Resume { .. }
             | Input::Suspend
             | Input::WakeUp
             | Input::Trigger
             | Input::Advanced(_)
             | Input::LockLost { .. }
-            | Input::Cancel(_)
+            | Input::Cancel { .. }
             | Input::Abort => {}
         }
     }

@@ -1,19 +1,23 @@
 //! What the supervisor does when this node starts or stops to lead.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Bound, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 
-use super::{Entry, Phase, SupervisorActor};
+use super::{Entry, Phase, SupervisorActor, adding::inquiry};
 use crate::{
-    core::{job::Input, policy::Fires},
+    core::{
+        job::Input,
+        policy::{Fires, OnLost},
+    },
+    definition::Definition,
     election::{SessionChanged, TermRefused},
     job::Letter,
-    lock::{BATCH_MAX, CloseLostRuns, EnrolJobs, report_lost},
+    lock::{BATCH_MAX, CloseLostRuns, EnrolJobs, InquireJobs, report_lost},
     message::PAGE_MAX,
     name::{JobName, Term},
     node::JobRef,
-    port::{Authority, Enrolled, Enrolment},
+    port::{Authority, Enrolled, Enrolment, LostRun, Standing},
 };
 
 /// The pause before an enrolment that failed is tried again.
@@ -21,6 +25,22 @@ const ENROL_AGAIN: Duration = Duration::from_millis(500);
 
 /// How often the leader looks for runs of dead sessions.
 const LOST_RUNS_EVERY: Duration = Duration::from_secs(60);
+
+/// How long after it has connected a node asks so first: a leader that starts together with it should be done.
+const INQUIRE_FIRST: Duration = Duration::from_secs(2);
+
+/// How often a node that does not lead asks of a page of its jobs whether the leader holds them.
+const INQUIRE_EVERY: Duration = Duration::from_secs(30);
+
+/// Runs were lost.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct RunsLost(pub(crate) Vec<LostRun>);
+
+/// The leader schedules a job that this node fired, because it did not hold it before.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct TakenByLeader(pub(crate) JobName);
 
 /// What the lock actor says about its session.
 #[derive(Message)]
@@ -39,16 +59,23 @@ impl SupervisorActor {
     /// Enrols the next page of jobs, if this node leads and no page is under way.
     pub(super) fn enrol(&mut self, ctx: &mut Context<Self>) {
         // A withdrawal under way goes first: a job may have been removed and added again.
-        let (Some(term), false, 0) = (self.term, self.enrolling, self.withdrawing) else { return };
+        if self.enrolling || self.withdrawing > 0 {
+            return;
+        }
         let mut page = Vec::new();
         let mut jobs = Vec::new();
         while page.len() < PAGE_MAX
             && let Some(name) = self.to_enrol.pop_front()
         {
-            let Some(entry) = self.jobs.get(&name).filter(|entry| !entry.broken) else { continue };
-            let schedule = entry.job.definition.description.to_string();
-            page.push(Enrolment::new(name, schedule, Authority::Term(term)));
-            jobs.push(entry.job.clone());
+            let Some(entry) = self.jobs.get(&name) else { continue };
+            let Some(authority) = self.authority(entry) else { continue };
+            let Definition { description, schedule, policies, .. } = &*entry.job.definition;
+            page.push(Enrolment {
+                retry_lost: policies.on_lost == OnLost::Retry,
+                from_completion: schedule.counts_from_completion(),
+                ..Enrolment::new(name, description.to_string(), authority)
+            });
+            jobs.push((entry.job.clone(), authority));
         }
         if page.is_empty() {
             return;
@@ -59,22 +86,19 @@ impl SupervisorActor {
             actor.enrolling = false;
             match answer {
                 Ok(Ok(answers)) => {
-                    let locked = actor.on_enrolled(term, jobs, answers);
+                    let locked = actor.on_enrolled(jobs, answers);
                     actor.enrol(ctx);
                     if !locked.is_empty() {
                         ctx.run_later(ENROL_AGAIN, move |actor, ctx| {
-                            if actor.term == Some(term) {
-                                actor.to_enrol.extend(locked);
-                                actor.enrol(ctx);
-                            }
+                            actor.to_enrol.extend(locked);
+                            actor.enrol(ctx);
                         });
                     }
                 }
                 Ok(Err(_)) | Err(_) => {
                     actor.node().meters.coordination_error("enrol");
-                    if actor.term == Some(term) {
-                        actor.to_enrol.extend(jobs.iter().map(|job| job.definition.name.clone()));
-                    }
+                    // Those that this node has no right to any more are left out then.
+                    actor.to_enrol.extend(jobs.iter().map(|(job, _)| job.definition.name.clone()));
                     ctx.run_later(ENROL_AGAIN, |actor, ctx| actor.enrol(ctx));
                 }
             }
@@ -82,25 +106,112 @@ impl SupervisorActor {
     }
 
     /// Answers the jobs that somebody else has locked.
-    fn on_enrolled(&mut self, term: Term, jobs: Vec<Arc<JobRef>>, answers: Vec<Enrolled>) -> Vec<JobName> {
+    fn on_enrolled(&mut self, jobs: Vec<(Arc<JobRef>, Authority)>, answers: Vec<Enrolled>) -> Vec<JobName> {
         let mut locked = Vec::new();
-        if self.term != Some(term) {
-            return locked;
-        }
-        for (job, answer) in jobs.into_iter().zip(answers) {
-            match answer {
-                // To the actor that was asked for: one that was added anew under the same name has its own answer.
-                Enrolled::Done { cursor, .. } => {
-                    Letter::send(&job, Input::Resume { cursor, term: Some(term) })
+        for ((job, authority), answer) in jobs.into_iter().zip(answers) {
+            let name = &job.definition.name;
+            let Some(entry) = self.jobs.get(name).filter(|entry| {
+                // One that was added or changed since has its own answer.
+                entry.job.generation == job.generation && Arc::ptr_eq(&entry.job.definition, &job.definition)
+            }) else {
+                continue;
+            };
+            if self.authority(entry) != Some(authority) {
+                continue;
+            }
+            match (answer, authority) {
+                (Enrolled::Done { cursor, kept }, _) => {
+                    Letter::send(&job, Input::Resume { cursor, authority: Some(authority), kept });
                 }
-                Enrolled::Deposed { .. } | Enrolled::Led => {
+                (Enrolled::Locked, _) => locked.push(name.clone()),
+                (Enrolled::Deposed { .. } | Enrolled::Led, Authority::Term(term)) => {
                     self.parts.election.do_send(TermRefused(term));
                     return locked;
                 }
-                Enrolled::Locked => locked.push(job.definition.name.clone()),
+                (Enrolled::Deposed { .. } | Enrolled::Led, Authority::Any | Authority::Unled) => {
+                    if let Some(entry) = self.jobs.get_mut(name) {
+                        entry.unled = false;
+                    }
+                }
             }
         }
         locked
+    }
+
+    /// Enrols the jobs that any node may fire, and looks for those that the leader does not hold.
+    fn on_connected(&mut self, ctx: &mut Context<Self>) {
+        self.connected = true;
+        let any = self.jobs.values().filter(|entry| entry.job.definition.policies.fires == Fires::AnyNode);
+        let any: Vec<_> = any.map(|entry| entry.job.definition.name.clone()).collect();
+        self.to_enrol.extend(any);
+        self.enrol(ctx);
+        if !std::mem::replace(&mut self.inquiring, true) {
+            self.inquire_later(INQUIRE_FIRST, ctx);
+        }
+    }
+
+    fn on_disconnected(&mut self) {
+        self.connected = false;
+        for entry in self.jobs.values_mut() {
+            let fires = entry.job.definition.policies.fires;
+            if fires == Fires::AnyNode || std::mem::take(&mut entry.unled) {
+                Letter::send(&entry.job, Input::Suspend);
+            }
+        }
+    }
+
+    /// Asks, for one page of jobs after the other, whether the leader holds them, for as long as the engine runs.
+    fn inquire_later(&mut self, pause: Duration, ctx: &mut Context<Self>) {
+        ctx.run_later(pause, |actor, ctx| {
+            if !matches!(actor.phase, Phase::Running) {
+                return;
+            }
+            actor.inquire(ctx);
+            actor.inquire_later(INQUIRE_EVERY, ctx);
+        });
+    }
+
+    fn inquire(&mut self, ctx: &mut Context<Self>) {
+        if self.term.is_some() || !self.connected || self.parts.single_node {
+            return;
+        }
+        let after = match &self.inquired {
+            Some(last) => Bound::Excluded(last.clone()),
+            None => Bound::Unbounded,
+        };
+        let asked = |entry: &&Entry| {
+            entry.job.definition.policies.fires == Fires::Leader && !entry.broken && !entry.unled
+        };
+        let rest = self.jobs.range((after, Bound::Unbounded)).map(|(_, entry)| entry);
+        let page: Vec<_> = rest.filter(asked).take(PAGE_MAX).map(|entry| entry.job.clone()).collect();
+        let last = page.last().map(|job| job.definition.name.clone());
+        self.inquired = last.filter(|_| page.len() == PAGE_MAX);
+        if !page.is_empty() {
+            self.find_unled(page, ctx);
+        }
+    }
+
+    /// Fires those of the jobs that the leader does not hold.
+    pub(super) fn find_unled(&mut self, jobs: Vec<Arc<JobRef>>, ctx: &mut Context<Self>) {
+        let standings = self.node().lock().send(InquireJobs(jobs.iter().map(|job| inquiry(job)).collect()));
+        ctx.spawn(standings.into_actor(self).map(move |standings, actor, ctx| {
+            // No answer: the next inquiry asks again.
+            let Ok(Ok(standings)) = standings else { return };
+            if actor.term.is_some() || !actor.connected {
+                return;
+            }
+            for (job, standing) in jobs.iter().zip(standings) {
+                let name = &job.definition.name;
+                if standing == Standing::NotHeld
+                    && let Some(entry) = actor.jobs.get_mut(name)
+                    && entry.job.generation == job.generation
+                {
+                    entry.unled = true;
+                    actor.to_enrol.push_back(name.clone());
+                }
+            }
+            actor.enrol(ctx);
+        }));
     }
 
     /// Closes the runs of dead sessions, page by page, and looks again for as long as the term lasts: sessions die later, too.
@@ -111,6 +222,7 @@ impl SupervisorActor {
             let pause = match answer {
                 Ok(Ok(lost)) => {
                     lost.iter().for_each(|lost| report_lost(actor.node(), lost));
+                    actor.on_runs_lost(&lost);
                     if lost.len() == BATCH_MAX { Duration::ZERO } else { LOST_RUNS_EVERY }
                 }
                 Ok(Err(_)) | Err(_) => {
@@ -127,10 +239,44 @@ impl SupervisorActor {
     }
 }
 
+impl SupervisorActor {
+    /// Runs of these jobs are owed another attempt, if this node fires them.
+    fn on_runs_lost(&self, lost: &[LostRun]) {
+        for LostRun { job, owed, .. } in lost {
+            if let (Some(owed), Some(entry)) = (owed, self.jobs.get(job)) {
+                Letter::send(&entry.job, Input::Owed(*owed));
+            }
+        }
+    }
+}
+
+impl Handler<TakenByLeader> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, TakenByLeader(job): TakenByLeader, _: &mut Self::Context) {
+        if let Some(entry) = self.jobs.get_mut(&job) {
+            entry.unled = false;
+        }
+    }
+}
+
+impl Handler<RunsLost> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, RunsLost(lost): RunsLost, _: &mut Self::Context) {
+        self.on_runs_lost(&lost);
+    }
+}
+
 impl Handler<SessionNews> for SupervisorActor {
     type Result = ();
 
-    fn handle(&mut self, news: SessionNews, _: &mut Self::Context) {
+    fn handle(&mut self, news: SessionNews, ctx: &mut Self::Context) {
+        match news {
+            SessionNews::Opened if matches!(self.phase, Phase::Running) => self.on_connected(ctx),
+            SessionNews::Opened => {}
+            SessionNews::Lost => self.on_disconnected(),
+        }
         self.parts.election.do_send(match news {
             SessionNews::Opened => SessionChanged::Opened,
             SessionNews::Lost => SessionChanged::Lost,
@@ -143,7 +289,6 @@ impl Handler<LeadershipChanged> for SupervisorActor {
 
     fn handle(&mut self, LeadershipChanged(term): LeadershipChanged, ctx: &mut Self::Context) {
         let led = self.term.is_some();
-        self.to_enrol.clear();
         if !matches!(self.phase, Phase::Running) {
             return;
         }
@@ -155,8 +300,9 @@ impl Handler<LeadershipChanged> for SupervisorActor {
             ours.for_each(|entry| Letter::send(&entry.job, Input::Suspend));
         }
         if term.is_some() {
+            self.jobs.values_mut().for_each(|entry| entry.unled = false);
             let ours = self.jobs.values().filter(by_leader);
-            self.to_enrol = ours.map(|entry| entry.job.definition.name.clone()).collect();
+            self.to_enrol.extend(ours.map(|entry| entry.job.definition.name.clone()));
             self.close_lost_runs(ctx);
             self.enrol(ctx);
         }

@@ -95,6 +95,7 @@ impl SupervisorActor {
     }
 
     fn finish_shutdown(&mut self, report: ShutdownReport, ctx: &mut Context<Self>) {
+        self.node().permits.close();
         self.everybody().for_each(|job| job.addr.do_send(Retire));
         self.parts.election.do_send(StopElection);
         self.parts.listener.do_send(StopListening);
@@ -132,7 +133,7 @@ impl Handler<Stage> for SupervisorActor {
 
     fn handle(&mut self, stage: Stage, _: &mut Self::Context) {
         match stage {
-            Stage::Cancel => self.tell_everybody(|| Input::Cancel(CancelReason::Shutdown)),
+            Stage::Cancel => self.tell_everybody(|| Input::Cancel { run: None, why: CancelReason::Shutdown }),
             Stage::Abort => self.tell_everybody(|| Input::Abort),
             Stage::GiveUp => {
                 tracing::warn!(target: "callsheet", "a shutdown leaves runs behind that do not end")

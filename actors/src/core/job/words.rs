@@ -9,7 +9,7 @@ use crate::{
     core::time::FireTime,
     event::{CancelReason, Outcome},
     name::{FencingToken, RunId, Term},
-    port::{Authority, Moved, SkipReason, Skips, TickClaim, Verdict},
+    port::{Authority, Kept, Moved, OwedRun, Pause, SkipReason, Skips, TickClaim, Verdict},
 };
 
 /// What the machine is told.
@@ -19,11 +19,15 @@ pub enum Input {
     Resume {
         /// Everything up to here is decided.
         cursor: DateTime<Utc>,
-        /// The term under which the job fires; `None` for a job that is local to its node.
-        term: Option<Term>,
+        /// By what right the job fires; `None` for a job that is local to its node.
+        authority: Option<Authority>,
+        /// What else the store keeps of it.
+        kept: Box<Kept>,
     },
     /// The job may not fire any more. Its runs go on.
     Suspend,
+    /// As `Suspend`, and what waits to be started by hand does not start any more.
+    Drain,
     /// A timer fired, or something may have changed.
     WakeUp,
     /// Somebody wants a run now.
@@ -37,6 +41,11 @@ pub enum Input {
     },
     /// The store answered a move of the cursor.
     Advanced(Moved),
+    /// The end of a run moved the cursor.
+    Anchored {
+        /// The cursor.
+        cursor: DateTime<Utc>,
+    },
     /// A body is really over: nothing of it runs any more.
     RunEnded(RunEnd),
     /// The session that held the key of this run is gone.
@@ -44,10 +53,32 @@ pub enum Input {
         /// The run.
         run: RunId,
     },
-    /// The run in progress, if any, is to stop.
-    Cancel(CancelReason),
-    /// The run in progress, if any, is to be dropped.
+    /// A run of this job was lost and is to go on with its next attempt.
+    Owed(OwedRun),
+    /// The job is paused, or resumed.
+    Pause(Option<Pause>),
+    /// The node's answer to [`Effect::AskPermit`].
+    Permit(PermitAnswer),
+    /// Runs in progress are to stop.
+    Cancel {
+        /// This one; `None`: all, and what waits to be started by hand.
+        run: Option<RunId>,
+        /// Why.
+        why: CancelReason,
+    },
+    /// The runs in progress are to be dropped.
     Abort,
+}
+
+/// What the node says to a job that wants to start something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PermitAnswer {
+    /// It may.
+    Granted,
+    /// Not yet: another answer follows.
+    Wait,
+    /// Not now.
+    Refused,
 }
 
 /// The end of a body.
@@ -87,14 +118,7 @@ pub enum End {
 #[derive(Debug, PartialEq)]
 pub enum Effect {
     /// Ask the store for this run.
-    Claim {
-        /// The run's id.
-        run: RunId,
-        /// The tick, or `None` for a manual trigger.
-        tick: Option<TickClaim>,
-        /// Ask only whether it was granted before.
-        settle: bool,
-    },
+    Claim(Claim),
     /// Ask the store to move the cursor over skipped ticks.
     Advance(Advance),
     /// Start the body.
@@ -142,6 +166,20 @@ pub enum Effect {
         /// How many did not.
         skips: Skips,
     },
+    /// Count a tick that another node has decided.
+    Elsewhere {
+        /// The tick.
+        fire_time: FireTime,
+    },
+    /// Say that the job has paused itself. Only a job without claims does: of others the store decides.
+    Paused(Pause),
+    /// Ask the node for a permit to start something.
+    AskPermit {
+        /// The greater goes first.
+        priority: i8,
+    },
+    /// Give a permit back: an attempt ended, or nothing is to start any more.
+    ReleasePermit,
     /// Say that the key was held by somebody else.
     Contended {
         /// The run that holds it, if known.
@@ -153,11 +191,49 @@ pub enum Effect {
         reason: String,
     },
     /// Answer whoever triggered the job.
-    Answer(Result<RunId, Refusal>),
+    Answer {
+        /// The run that was asked for.
+        run: RunId,
+        /// What became of it.
+        answer: Result<Triggered, Refusal>,
+    },
 }
 
 /// The effects of one step, in order.
 pub type Effects = SmallVec<[Effect; 2]>;
+
+/// A claim of one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// The run's id.
+    pub run: RunId,
+    /// The tick, or `None` for a run without one of its own.
+    pub tick: Option<TickClaim>,
+    /// Ask only whether it was granted before.
+    pub settle: bool,
+    /// The run was lost, and is to go on.
+    pub retake: bool,
+    /// Whoever holds the key is to stop.
+    pub replace: bool,
+    /// Which of the key's slots to take, from 0.
+    pub slot: u32,
+}
+
+impl Claim {
+    /// A claim without a tick.
+    pub fn new(run: RunId) -> Self {
+        Self { run, tick: None, settle: false, retake: false, replace: false, slot: 0 }
+    }
+}
+
+/// What became of a manual trigger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Triggered {
+    /// The run has started.
+    Started,
+    /// It starts when its turn comes.
+    Queued,
+}
 
 /// A move of the cursor over skipped ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,6 +263,8 @@ pub struct Start {
     pub deadline: Option<Duration>,
     /// The number of the try within the run, from 1.
     pub attempt: u32,
+    /// Which of the key's slots it holds, from 0.
+    pub slot: u32,
 }
 
 /// An attempt that failed and is followed by another one.
@@ -239,6 +317,10 @@ pub enum Refusal {
         /// That run, if known.
         holder: Option<RunId>,
     },
+    /// The node runs as many bodies as it may.
+    Concurrency,
+    /// The engine shuts down, or the job was removed.
+    ShuttingDown,
     /// The store did not answer.
     Unavailable {
         /// What happened.
@@ -247,8 +329,8 @@ pub enum Refusal {
 }
 
 impl Start {
-    /// A run that somebody triggered.
-    pub(crate) fn manual(run: RunId, term: Option<Term>, token: Option<FencingToken>) -> Self {
-        Self { run, tick: None, term, token, deadline: None, attempt: 1 }
+    /// A run without a tick, a term and a token.
+    pub(crate) fn new(run: RunId) -> Self {
+        Self { run, tick: None, term: None, token: None, deadline: None, attempt: 1, slot: 0 }
     }
 }

@@ -1,0 +1,368 @@
+//! Runs without a tick of their own: manual triggers, and lost runs that are owed another attempt. They follow the overlap
+//! policy and the node's bound as ticks do, and move no cursor.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    Claim, Effect, Effects, End, Ended, JobMachine, KEY_AGAIN, Mode, Refusal, Start, Triggered,
+    ticks::close_unstarted,
+};
+use crate::{
+    core::{
+        policy::{Fires, LOSSES_MAX, OnLost, Overlap},
+        time::Now,
+    },
+    event::{CancelReason, Outcome},
+    name::RunId,
+    port::{OwedRun, Verdict},
+};
+
+/// A run without a tick of its own, before it starts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Manual {
+    pub(super) run: RunId,
+    /// The run that was lost, if this is one.
+    owed: Option<OwedRun>,
+    stage: Stage,
+    caller: Caller,
+    slot: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// For its turn, and not before this reading.
+    Waiting(Duration),
+    /// For the answer of the store.
+    Asked,
+    /// To ask again, at this reading: there was no answer.
+    Unanswered(Duration),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    /// Waits for an answer.
+    Waits,
+    /// Was told that it is queued, or there is none.
+    Knows,
+    /// Was told that the store did not answer: what is granted from now on is closed.
+    GaveUp,
+}
+
+impl Manual {
+    /// It waits for its turn.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.stage, Stage::Waiting(_))
+    }
+
+    /// The store is about to answer it.
+    pub(super) fn is_asked(&self) -> bool {
+        self.stage == Stage::Asked
+    }
+
+    /// The actor that waited in the caller's name died.
+    pub(super) fn forget_caller(&mut self) {
+        if self.caller == Caller::Waits {
+            self.caller = Caller::GaveUp;
+        }
+    }
+
+    /// When the first one is to be looked at again.
+    pub(super) fn wake_at(&self, job: &JobMachine, now: Now) -> Option<Duration> {
+        match self.stage {
+            Stage::Asked => None,
+            Stage::Unanswered(at) => Some(at),
+            Stage::Waiting(at) if at > now.elapsed => Some(at),
+            Stage::Waiting(_) => {
+                let may = job.has_room_for(self) && (!job.limited || job.permit_in_hand());
+                may.then_some(now.elapsed)
+            }
+        }
+    }
+
+    fn start(&self) -> Start {
+        let Self { run, owed, slot, .. } = *self;
+        let attempt = owed.map_or(1, |owed| owed.losses.saturating_add(1));
+        Start { tick: owed.and_then(|owed| owed.fire_time), attempt, slot, ..Start::new(run) }
+    }
+}
+
+impl JobMachine {
+    pub(super) fn on_trigger(&mut self, now: Now, effects: &mut Effects) {
+        let refused = match self.spend(now) {
+            _ if self.no_more => Some(Refusal::ShuttingDown),
+            None => Some(Refusal::Overlap { holder: None }),
+            Some(_) => self.refusal(),
+        };
+        if let Some(refusal) = refused {
+            effects.push(Effect::Answer { run: now.spare, answer: Err(refusal) });
+            return;
+        }
+        self.manuals.push_back(Manual {
+            run: now.spare,
+            owed: None,
+            stage: Stage::Waiting(Duration::ZERO),
+            caller: Caller::Waits,
+            slot: 0,
+        });
+        self.work_off_manuals(now, effects);
+        self.answer_those_behind(effects);
+    }
+
+    /// Why a trigger that comes now is refused, if it is: the overlap policy lets it neither run nor wait.
+    fn refusal(&self) -> Option<Refusal> {
+        let waiting = self.manuals.len();
+        let room = match self.policies.overlap {
+            Overlap::Skip => self.runs.is_empty() && waiting == 0,
+            Overlap::Queue(max) => waiting < usize::try_from(max).unwrap_or(usize::MAX),
+            Overlap::Replace => waiting == 0,
+            Overlap::Allow(max) => waiting + self.runs.len() < usize::try_from(max).unwrap_or(usize::MAX),
+        };
+        let holder = || self.runs.first().map(|run| run.run).or_else(|| Some(self.manuals.front()?.run));
+        if room { None } else { Some(Refusal::Overlap { holder: holder() }) }
+    }
+
+    /// A run of this job was lost, and is owed another attempt.
+    pub(super) fn on_owed(&mut self, owed: OwedRun) {
+        let known = self.runs.iter().any(|run| run.run == owed.run)
+            || self.manuals.iter().any(|manual| manual.run == owed.run);
+        if self.policies.on_lost != OnLost::Retry || owed.losses > LOSSES_MAX || known || self.no_more {
+            return;
+        }
+        let manual = Manual {
+            run: owed.run,
+            owed: Some(owed),
+            stage: Stage::Waiting(Duration::ZERO),
+            caller: Caller::Knows,
+            slot: 0,
+        };
+        // Not before one that is asked for.
+        let at = usize::from(self.manuals.front().is_some_and(|first| !first.is_waiting()));
+        self.manuals.insert(at, manual);
+    }
+
+    /// The runs in progress leave a slot for it.
+    fn has_room_for(&self, _: &Manual) -> bool {
+        self.free_slot(0).is_some()
+    }
+
+    /// Asks for the first that waits, if it may start now.
+    pub(super) fn work_off_manuals(&mut self, now: Now, effects: &mut Effects) {
+        while let Some(first) = self.manuals.front().copied() {
+            let Stage::Waiting(not_before) = first.stage else { return };
+            if not_before > now.elapsed {
+                return;
+            }
+            // A lost run goes on only where the job fires.
+            if first.owed.is_some() && self.mode == Mode::Dormant {
+                self.manuals.pop_front();
+                continue;
+            }
+            let Some(slot) = self.free_slot(0) else {
+                if self.policies.overlap == Overlap::Replace {
+                    self.cancel_all(now, CancelReason::Replaced, effects);
+                }
+                if self.free_slot(0).is_none() {
+                    return;
+                }
+                continue;
+            };
+            if !self.has_permit() {
+                return;
+            }
+            if self.policies.fires == Fires::Local {
+                self.manuals.pop_front();
+                self.answer(&first, Ok(Triggered::Started), effects);
+                self.start(now, Start { slot, ..first.start() }, effects);
+                continue;
+            }
+            self.pledge_permit();
+            if let Some(manual) = self.manuals.front_mut() {
+                (manual.stage, manual.slot) = (Stage::Asked, slot);
+                let claim = self.claim_of_manual(false);
+                effects.extend(claim.map(Effect::Claim));
+            }
+            return;
+        }
+    }
+
+    fn claim_of_manual(&self, settle: bool) -> Option<Claim> {
+        let Manual { run, owed, slot, .. } = *self.manuals.front()?;
+        let replace = self.policies.overlap == Overlap::Replace;
+        Some(Claim { slot, replace, settle, retake: owed.is_some(), ..Claim::new(run) })
+    }
+
+    pub(super) fn ask_again_for_manual(&mut self, now: Now, effects: &mut Effects) {
+        if let Some(first) = self.manuals.front_mut()
+            && let Stage::Unanswered(at) = first.stage
+            && at <= now.elapsed
+        {
+            first.stage = Stage::Asked;
+            // One that is still wanted is asked for anew, not only settled.
+            let settle = first.caller == Caller::GaveUp;
+            effects.extend(self.claim_of_manual(settle).map(Effect::Claim));
+        }
+    }
+
+    pub(super) fn on_manual_claimed(&mut self, now: Now, verdict: Verdict, effects: &mut Effects) {
+        let Some(manual) = self.manuals.pop_front() else { return };
+        match verdict {
+            Verdict::Granted { token, .. } => {
+                let start = Start { token: Some(token), ..manual.start() };
+                let refused = match manual.caller {
+                    _ if self.no_more => Some(Refusal::ShuttingDown),
+                    Caller::GaveUp => Some(Refusal::Overlap { holder: None }),
+                    Caller::Waits | Caller::Knows if self.free_slot(manual.slot) == Some(manual.slot) => None,
+                    Caller::Waits | Caller::Knows => {
+                        Some(Refusal::Overlap { holder: self.runs.first().map(|run| run.run) })
+                    }
+                };
+                match refused {
+                    Some(refusal) => {
+                        self.take_permit_back();
+                        self.answer(&manual, Err(refusal), effects);
+                        close_unstarted(start, effects);
+                    }
+                    None => {
+                        self.answer(&manual, Ok(Triggered::Started), effects);
+                        self.start(now, start, effects);
+                    }
+                }
+            }
+            Verdict::Unavailable { reason } => {
+                effects.push(Effect::Unavailable { reason: reason.clone() });
+                let told = Refusal::Unavailable { reason };
+                let gives_up = manual.caller == Caller::Waits;
+                self.answer(&manual, Err(told), effects);
+                // It may have been granted: find out, and close it, or go on with it.
+                let stage = Stage::Unanswered(self.again_at(now));
+                let caller = if gives_up { Caller::GaveUp } else { manual.caller };
+                self.manuals.push_front(Manual { stage, caller, ..manual });
+            }
+            refused => {
+                self.take_permit_back();
+                self.on_manual_refused(now, manual, refused, effects);
+            }
+        }
+    }
+
+    fn on_manual_refused(&mut self, now: Now, manual: Manual, verdict: Verdict, effects: &mut Effects) {
+        let again = Stage::Waiting(now.elapsed.saturating_add(KEY_AGAIN));
+        let wanted = manual.caller != Caller::GaveUp;
+        match verdict {
+            Verdict::Busy { holder } => {
+                effects.push(Effect::Contended { holder });
+                let waits = match self.policies.overlap {
+                    _ if !wanted => false,
+                    Overlap::Allow(_) if self.free_slot(manual.slot + 1).is_some() => {
+                        let slot = self.free_slot(manual.slot + 1).unwrap_or_default();
+                        self.manuals.push_front(Manual { slot, stage: Stage::Asked, ..manual });
+                        self.pledge_permit();
+                        effects.extend(self.claim_of_manual(false).map(Effect::Claim));
+                        return;
+                    }
+                    Overlap::Queue(_) | Overlap::Replace => true,
+                    Overlap::Skip | Overlap::Allow(_) => manual.owed.is_some(),
+                };
+                if waits {
+                    self.answer(&manual, Ok(Triggered::Queued), effects);
+                    let caller = Caller::Knows;
+                    self.manuals.push_front(Manual { stage: again, caller, ..manual });
+                } else {
+                    self.refuse(&manual, Refusal::Overlap { holder }, effects);
+                }
+            }
+            Verdict::AlreadyRun { run, .. } => {
+                self.refuse(&manual, Refusal::Overlap { holder: Some(run) }, effects);
+            }
+            // It was given up, or is owed no more, or the store forgot it.
+            Verdict::NotGranted => self.refuse(&manual, Refusal::Overlap { holder: None }, effects),
+            Verdict::Locked { .. } if manual.owed.is_some() || manual.caller == Caller::Knows => {
+                self.manuals.push_front(Manual { stage: again, ..manual });
+            }
+            // Nothing was taken, and whoever triggered it has waited long enough.
+            Verdict::Locked { .. } => {
+                let reason = "somebody else has locked its key".to_owned();
+                self.refuse(&manual, Refusal::Unavailable { reason }, effects);
+            }
+            // A claim without a tick depends on no cursor, no term and no time.
+            other => {
+                let reason = format!("the store answered a claim without a tick with {other:?}");
+                self.refuse(&manual, Refusal::Unavailable { reason }, effects);
+            }
+        }
+    }
+
+    /// Tells whoever waits for it.
+    fn answer(&self, manual: &Manual, answer: Result<Triggered, Refusal>, effects: &mut Effects) {
+        if manual.caller == Caller::Waits {
+            effects.push(Effect::Answer { run: manual.run, answer });
+        }
+    }
+
+    /// Tells whoever waits for it; if nobody does, and it was promised to start, everybody.
+    fn refuse(&self, manual: &Manual, refusal: Refusal, effects: &mut Effects) {
+        match manual.caller {
+            Caller::Waits => effects.push(Effect::Answer { run: manual.run, answer: Err(refusal) }),
+            Caller::Knows if manual.owed.is_none() => effects.push(Effect::Ended(never_started(manual))),
+            Caller::Knows | Caller::GaveUp => {}
+        }
+    }
+
+    /// All that wait for their turn, and were not told, are told that they do.
+    pub(super) fn answer_queued(&mut self, effects: &mut Effects) {
+        for manual in &mut self.manuals {
+            if manual.is_waiting() && manual.caller == Caller::Waits {
+                manual.caller = Caller::Knows;
+                effects.push(Effect::Answer { run: manual.run, answer: Ok(Triggered::Queued) });
+            }
+        }
+    }
+
+    /// Those that wait for others are told so; one that waits only for the node's answer is not, yet.
+    fn answer_those_behind(&mut self, effects: &mut Effects) {
+        let first_waits_for_permit = self.wants_permit;
+        if !first_waits_for_permit || self.manuals.len() > 1 {
+            self.answer_queued(effects);
+        }
+    }
+
+    /// The node starts no more runs for now.
+    pub(super) fn refuse_triggers_for_concurrency(&mut self, effects: &mut Effects) {
+        let (told, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.manuals)
+            .into_iter()
+            .partition(|manual| manual.is_waiting() && manual.caller == Caller::Waits);
+        self.manuals = kept.into();
+        for manual in told {
+            self.refuse(&manual, Refusal::Concurrency, effects);
+        }
+    }
+
+    /// What was to start later does not start any more.
+    pub(super) fn drop_waiting_triggers(&mut self, effects: &mut Effects) {
+        let (dropped, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.manuals).into_iter().partition(Manual::is_waiting);
+        self.manuals = kept.into();
+        for manual in dropped {
+            self.refuse(&manual, Refusal::ShuttingDown, effects);
+        }
+    }
+}
+
+/// A trigger that was queued, and came to nothing. It was never claimed.
+fn never_started(manual: &Manual) -> Ended {
+    let started_at: Option<DateTime<Utc>> = None;
+    Ended {
+        run: manual.run,
+        tick: None,
+        outcome: Outcome::Cancelled,
+        cancelled: Some(CancelReason::NotStarted),
+        aborted: false,
+        recorded: false,
+        attempt: 1,
+        end: End::Aborted,
+        started_at,
+        took: Duration::ZERO,
+    }
+}

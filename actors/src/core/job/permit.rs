@@ -1,0 +1,100 @@
+//! The node's bound on runs in progress, as one job sees it.
+//!
+//! Whoever is to start (the next attempt of a run, a manual trigger, a tick) needs the one permit that the job may have in
+//! hand. A run in progress has its own until its attempt ends.
+
+use super::{Effect, Effects, JobMachine, PermitAnswer};
+use crate::{core::time::Now, port::SkipReason};
+
+/// The permit in hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Permit {
+    /// There is none.
+    None,
+    /// The node was asked for one.
+    Asked,
+    /// There is one.
+    InHand,
+    /// There is one, for a claim that is under way.
+    Pledged,
+}
+
+impl JobMachine {
+    /// Something is to start now. Whether it may: if not, a permit is asked for.
+    pub(super) fn has_permit(&mut self) -> bool {
+        self.wants_permit = self.limited;
+        !self.limited || self.permit == Permit::InHand
+    }
+
+    pub(super) fn permit_in_hand(&self) -> bool {
+        self.permit == Permit::InHand
+    }
+
+    /// A claim goes out with the permit in hand.
+    pub(super) fn pledge_permit(&mut self) {
+        self.wants_permit = false;
+        if self.limited {
+            self.permit = Permit::Pledged;
+        }
+    }
+
+    /// Nothing came of that claim.
+    pub(super) fn take_permit_back(&mut self) {
+        if self.permit == Permit::Pledged {
+            self.permit = Permit::InHand;
+        }
+    }
+
+    /// A run has started: the permit is its own.
+    pub(super) fn spend_permit(&mut self) {
+        self.wants_permit = false;
+        self.permit = Permit::None;
+    }
+
+    /// The attempt that had a permit of its own is over.
+    pub(super) fn release_permit(&self, effects: &mut Effects) {
+        if self.limited {
+            effects.push(Effect::ReleasePermit);
+        }
+    }
+
+    /// Asks for a permit that is wanted, and gives back one that is not.
+    pub(super) fn settle_permit(&mut self, effects: &mut Effects) {
+        if !self.limited {
+            return;
+        }
+        match (self.permit, self.wants_permit) {
+            (Permit::None, true) => {
+                self.permit = Permit::Asked;
+                effects.push(Effect::AskPermit { priority: self.policies.priority });
+            }
+            (Permit::InHand, false) => {
+                self.permit = Permit::None;
+                effects.push(Effect::ReleasePermit);
+            }
+            (Permit::None | Permit::Asked | Permit::InHand | Permit::Pledged, _) => {}
+        }
+    }
+
+    pub(super) fn on_permit(&mut self, now: Now, answer: PermitAnswer, effects: &mut Effects) {
+        if self.permit != Permit::Asked {
+            // Asked for before the actor died.
+            if answer == PermitAnswer::Granted {
+                effects.push(Effect::ReleasePermit);
+            }
+            return;
+        }
+        match answer {
+            PermitAnswer::Granted => self.permit = Permit::InHand,
+            PermitAnswer::Wait => self.answer_queued(effects),
+            PermitAnswer::Refused => {
+                self.permit = Permit::None;
+                self.refuse_triggers_for_concurrency(effects);
+                self.put_attempts_off(now);
+                if let Some(waiting) = self.backlog.pop_front() {
+                    self.skip_waiting(now, waiting, SkipReason::Concurrency, effects);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! The runs in progress: their attempts, their time, their ends.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::{Effect, Effects, End, Ended, JobMachine, LastRun, Retried, RunEnd, Start};
+use crate::{
+    core::{
+        policy::Fires,
+        time::{FireTime, Now},
+    },
+    event::{CancelReason, Outcome},
+    name::{FencingToken, RunId, Term},
+    port::Pause,
+};
+
+/// How long an attempt waits that the node had no slot for.
+const ATTEMPT_AGAIN: Duration = Duration::from_secs(1);
+
+/// A run in progress.
+#[derive(Debug, Clone, Copy)]
+pub struct ActiveRun {
+    /// The run.
+    pub run: RunId,
+    /// The tick, or `None` for a manual trigger.
+    pub tick: Option<FireTime>,
+    /// When it was started.
+    pub started_at: DateTime<Utc>,
+    /// The number of the try within the run, from 1.
+    pub attempt: u32,
+    /// Which of the key's slots it holds, from 0.
+    pub(super) slot: u32,
+    /// `Some` between two attempts: when the next one starts.
+    retry_at: Option<Duration>,
+    /// When the first attempt started, by its own reading of the clock.
+    first_started_at: Option<DateTime<Utc>>,
+    term: Option<Term>,
+    token: Option<FencingToken>,
+    deadline: Option<Duration>,
+    cancelled: Option<CancelReason>,
+    /// It was told to end, not only to end this attempt.
+    last_attempt: bool,
+    abort_at: Option<Duration>,
+    /// It was told to end at once and has not ended yet.
+    pub aborted: bool,
+    lost: bool,
+}
+
+impl ActiveRun {
+    /// When the run is to be cancelled, aborted or tried again.
+    pub(super) fn changes_at(&self) -> Option<Duration> {
+        [self.deadline, self.abort_at, self.retry_at].into_iter().flatten().min()
+    }
+
+    /// It waits for its next attempt.
+    pub fn is_between_attempts(&self) -> bool {
+        self.retry_at.is_some()
+    }
+
+    /// A run that was cancelled counts as such whatever its body made of it, unless it panicked: nobody can tell an
+    /// answer that was given in time from one that was given up.
+    fn outcome(&self, end: &End) -> Outcome {
+        match (end, self.cancelled) {
+            (End::Panicked(_), _) => Outcome::Panicked,
+            (_, Some(CancelReason::TimedOut)) => Outcome::TimedOut,
+            (_, Some(_)) | (End::Aborted | End::BetweenAttempts, None) => Outcome::Cancelled,
+            (End::Returned, None) => Outcome::Succeeded,
+            (End::Failed { .. }, None) => Outcome::Failed,
+        }
+    }
+}
+
+impl JobMachine {
+    pub(super) fn start(&mut self, now: Now, start: Start, effects: &mut Effects) {
+        debug_assert!(self.runs.iter().all(|run| run.run != start.run), "a run starts once");
+        let deadline = self.policies.timeout.map(|timeout| now.elapsed.saturating_add(timeout));
+        self.spend_permit();
+        self.runs.push(Box::new(ActiveRun {
+            run: start.run,
+            tick: start.tick,
+            started_at: now.wall,
+            attempt: start.attempt,
+            slot: start.slot,
+            retry_at: None,
+            first_started_at: None,
+            term: start.term,
+            token: start.token,
+            deadline,
+            cancelled: None,
+            last_attempt: false,
+            abort_at: None,
+            aborted: false,
+            lost: false,
+        }));
+        effects.push(Effect::Start(Start { deadline, ..start }));
+    }
+
+    /// The lowest slot from `from` on that no run of this job holds.
+    pub(super) fn free_slot(&self, from: u32) -> Option<u32> {
+        let slots = self.policies.overlap.slots();
+        (from..slots).find(|slot| self.runs.iter().all(|run| run.slot != *slot))
+    }
+
+    /// Cancels and aborts what is over its time.
+    pub(super) fn check_time(&mut self, now: Now, effects: &mut Effects) {
+        let over = |at: Option<Duration>| at.is_some_and(|at| at <= now.elapsed);
+        for at in (0..self.runs.len()).rev() {
+            let (run, deadline) = (self.runs[at].run, self.runs[at].deadline);
+            if over(deadline) {
+                self.cancel(run, now, CancelReason::TimedOut, effects);
+            }
+            if self.runs.get(at).is_some_and(|active| active.run == run && over(active.abort_at)) {
+                self.abort(now, run, effects);
+            }
+        }
+    }
+
+    pub(super) fn on_run_ended(&mut self, now: Now, end: RunEnd, effects: &mut Effects) {
+        let Some(at) = self.runs.iter().position(|run| run.run == end.run) else { return };
+        self.release_permit(effects);
+        let run = &mut self.runs[at];
+        run.first_started_at = run.first_started_at.or(end.started_at);
+        let run = &self.runs[at];
+        let Some(pause) = self.pause_before_next(run, &end.end) else {
+            self.conclude(now, at, end, effects);
+            return;
+        };
+        let outcome = run.outcome(&end.end);
+        let RunEnd { run: id, end, took, .. } = end;
+        effects.push(Effect::Retried(Retried { run: id, attempt: run.attempt, outcome, pause, end, took }));
+        let run = &mut self.runs[at];
+        run.retry_at = Some(now.elapsed.saturating_add(pause));
+        run.deadline = None;
+        run.cancelled = None;
+        run.abort_at = None;
+        run.aborted = false;
+    }
+
+    /// How long to wait before the next attempt, if there is to be one.
+    fn pause_before_next(&self, run: &ActiveRun, end: &End) -> Option<Duration> {
+        let again = match (run.cancelled, end) {
+            (Some(CancelReason::TimedOut), _) | (None, End::Panicked(_)) => true,
+            (None, End::Failed { permanent, .. }) => !permanent,
+            (None, End::Returned | End::Aborted | End::BetweenAttempts) | (Some(_), _) => false,
+        };
+        let again = again && !run.lost && !run.last_attempt && run.attempt < self.policies.retry.attempts;
+        again.then(|| self.policies.retry.pause(run.run, run.attempt))
+    }
+
+    /// Starts the next attempts of the runs whose pauses are over.
+    pub(super) fn start_attempts(&mut self, now: Now, effects: &mut Effects) {
+        for at in 0..self.runs.len() {
+            if self.runs[at].retry_at.is_none_or(|due| due > now.elapsed) || !self.has_permit() {
+                continue;
+            }
+            self.spend_permit();
+            let deadline = self.policies.timeout.map(|timeout| now.elapsed.saturating_add(timeout));
+            let active = &mut self.runs[at];
+            active.retry_at = None;
+            active.attempt += 1;
+            active.deadline = deadline;
+            let ActiveRun { run, tick, term, token, deadline, attempt, slot, .. } = **active;
+            effects.push(Effect::Start(Start { run, tick, term, token, deadline, attempt, slot }));
+        }
+    }
+
+    /// The node has no slot for the attempts that are due.
+    pub(super) fn put_attempts_off(&mut self, now: Now) {
+        for run in &mut self.runs {
+            if run.retry_at.is_some_and(|due| due <= now.elapsed) {
+                run.retry_at = Some(now.elapsed.saturating_add(ATTEMPT_AGAIN));
+            }
+        }
+    }
+
+    /// The run at this place is over.
+    fn conclude(&mut self, now: Now, at: usize, end: RunEnd, effects: &mut Effects) {
+        let run = self.runs.remove(at);
+        let RunEnd { end, took, .. } = end;
+        let outcome = run.outcome(&end);
+        if let (Some(token), false) = (run.token, run.lost) {
+            effects.push(Effect::Complete { run: run.run, token, outcome });
+        }
+        self.history.count(outcome);
+        if let Some(started_at) = run.first_started_at {
+            self.history.add(LastRun { run: run.run, outcome, started_at, took });
+        }
+        let ActiveRun { run, tick, cancelled, aborted, lost, attempt, first_started_at, .. } = *run;
+        effects.push(Effect::Ended(Ended {
+            run,
+            tick,
+            outcome,
+            cancelled,
+            aborted,
+            recorded: !lost,
+            attempt,
+            end,
+            started_at: first_started_at,
+            took,
+        }));
+        if self.policies.fires == Fires::Local {
+            self.conclude_local(now, effects);
+        }
+    }
+
+    /// What the store decides of other jobs.
+    fn conclude_local(&mut self, now: Now, effects: &mut Effects) {
+        if self.schedule.counts_from_completion() && self.runs.is_empty() {
+            self.adopt(now.wall);
+        }
+        let failures = self.history.failures();
+        if self.pause.is_none() && self.policies.pause_after.is_some_and(|max| failures >= max) {
+            let pause = Pause::after_failures(failures);
+            effects.push(Effect::Paused(pause.clone()));
+            self.pause = Some(Box::new(pause));
+        }
+    }
+
+    pub(super) fn on_lock_lost(&mut self, now: Now, run: RunId, effects: &mut Effects) {
+        if let Some(active) = self.runs.iter_mut().find(|active| active.run == run) {
+            active.lost = true;
+            self.cancel(run, now, CancelReason::LockLost, effects);
+        }
+    }
+
+    pub(super) fn on_cancel(
+        &mut self,
+        now: Now,
+        run: Option<RunId>,
+        why: CancelReason,
+        effects: &mut Effects,
+    ) {
+        self.no_more |= why == CancelReason::Shutdown;
+        match run {
+            Some(run) => self.cancel(run, now, why, effects),
+            None => {
+                self.drop_waiting_triggers(effects);
+                self.cancel_all(now, why, effects);
+            }
+        }
+    }
+
+    /// Asks all runs to stop.
+    pub(super) fn cancel_all(&mut self, now: Now, why: CancelReason, effects: &mut Effects) {
+        let runs: Vec<_> = self.runs.iter().map(|run| run.run).collect();
+        for run in runs {
+            self.cancel(run, now, why, effects);
+        }
+    }
+
+    /// Asks a run to stop. It is aborted after the job's grace, unless the engine shuts down: that keeps a clock of its own for
+    /// all runs of the node.
+    pub(super) fn cancel(&mut self, run: RunId, now: Now, why: CancelReason, effects: &mut Effects) {
+        let grace = self.policies.abort_grace;
+        let Some(run) = self.runs.iter_mut().find(|active| active.run == run) else { return };
+        run.deadline = None;
+        // Of an attempt that is over its time already, too.
+        run.last_attempt |= why != CancelReason::TimedOut;
+        if why != CancelReason::Shutdown {
+            run.abort_at.get_or_insert(now.elapsed.saturating_add(grace));
+        }
+        if run.cancelled.is_none() {
+            run.cancelled = Some(why);
+            effects.push(Effect::Cancel { run: run.run, why });
+        }
+        if run.retry_at.is_some() {
+            let run = run.run;
+            self.end_between_attempts(now, run, effects);
+        }
+    }
+
+    /// Between two attempts there is no body whose end could be waited for.
+    fn end_between_attempts(&mut self, now: Now, run: RunId, effects: &mut Effects) {
+        let Some(at) = self.runs.iter().position(|active| active.run == run) else { return };
+        let end = RunEnd { run, end: End::BetweenAttempts, started_at: None, took: Duration::ZERO };
+        self.conclude(now, at, end, effects);
+    }
+
+    pub(super) fn abort_all(&mut self, now: Now, effects: &mut Effects) {
+        let runs: Vec<_> = self.runs.iter().map(|run| run.run).collect();
+        for run in runs {
+            self.abort(now, run, effects);
+        }
+    }
+
+    fn abort(&mut self, now: Now, run: RunId, effects: &mut Effects) {
+        let Some(active) = self.runs.iter_mut().find(|active| active.run == run) else { return };
+        if active.retry_at.is_some() {
+            self.end_between_attempts(now, run, effects);
+            return;
+        }
+        active.abort_at = None;
+        if !active.aborted {
+            active.aborted = true;
+            effects.push(Effect::Abort { run });
+        }
+    }
+}

@@ -1,0 +1,676 @@
+//! The ticks: collected when they are due, kept while they wait, then claimed or skipped.
+
+use std::{collections::VecDeque, time::Duration};
+
+use chrono::{DateTime, Utc};
+
+use super::{Advance, Claim, Effect, Effects, End, Ended, JobMachine, Mode, Start};
+use crate::{
+    core::{
+        misfire::Due,
+        policy::{CATCH_UP_PACE, Fires, Misfire, Overlap},
+        time::{FireTime, Now},
+    },
+    event::{CancelReason, Outcome},
+    name::RunId,
+    port::{Authority, Moved, Pause, SkipReason, Skips, TickClaim, Verdict},
+};
+
+/// How long skipped ticks may wait before the cursor is moved over them, so that a job moves it at most once in this
+/// time for ticks that nobody runs.
+pub const FLUSH_AFTER: Duration = Duration::from_secs(1);
+/// The first pause before a claim that got no answer is asked again; it doubles up to [`ASK_AGAIN_MAX`].
+pub const ASK_AGAIN_MIN: Duration = Duration::from_millis(100);
+/// The longest pause before a claim that got no answer is asked again.
+pub const ASK_AGAIN_MAX: Duration = Duration::from_secs(5);
+/// The longest pause after a tick was found not to be due by the store's clock.
+pub const HOLD_MAX: Duration = Duration::from_secs(1);
+/// How often a tick that waits for its key asks whether the run that holds it, on another node or of another job, has ended.
+pub const KEY_AGAIN: Duration = Duration::from_millis(250);
+
+/// A due tick that may still run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiting {
+    pub(super) tick: FireTime,
+    /// The skipped ticks between it and the one that waits before it, or the stored cursor.
+    skips: Skips,
+    /// The newest of these.
+    skipped_to: Option<FireTime>,
+}
+
+/// What is to be done with a tick that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum May {
+    Start,
+    Skip(SkipReason),
+    /// Until something happens: the end of a run, the end of a pause.
+    Wait,
+    /// Until this reading.
+    WaitUntil(Duration),
+    /// Until the node has a slot for it.
+    WaitForPermit,
+    /// Until the runs in progress have ended, which are asked to.
+    Replace,
+}
+
+/// What the store is being asked about the cursor: one thing at a time. Boxed, as the runs in progress are, so that an
+/// idle job is small.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Nothing,
+    Claim(Box<TickAsked>),
+    Advance(Box<AdvanceAsked>),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AdvanceAsked {
+    advance: Advance,
+    /// `Some` while there is no answer to wait for: when to ask again, for the very same move.
+    pub(super) again_at: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TickAsked {
+    run: RunId,
+    claim: TickClaim,
+    waiting: Waiting,
+    slot: u32,
+    /// How late the tick was when it was asked for first.
+    late_by: Duration,
+    /// `Some` while there is no answer to wait for: when to ask again.
+    pub(super) again_at: Option<Duration>,
+}
+
+impl JobMachine {
+    pub(super) fn decide_due(&mut self, now: Now, effects: &mut Effects) {
+        let Mode::Firing(authority) = self.mode else { return };
+        if !matches!(self.asked, Asked::Nothing) {
+            return;
+        }
+        if let Some(Authority::Term(term)) = authority
+            && now.term != Some(term)
+        {
+            // Doubt is "not leader". Whoever restores the trust resumes the job from its cursor.
+            self.suspend();
+            return;
+        }
+        self.hold_until.take_if(|until| *until <= now.elapsed);
+        self.end_pause(now, effects);
+        let due = self.collect(now, effects);
+        self.work_off(now, authority, due, effects);
+        if self.next.is_none() && self.backlog.is_empty() && matches!(self.asked, Asked::Nothing) {
+            self.follow_completion();
+        }
+        self.flush(now, authority, effects);
+    }
+
+    /// A schedule that counts from the end of runs goes on from a tick that was skipped, too.
+    fn follow_completion(&mut self) {
+        if self.schedule.counts_from_completion() && !self.exhausted {
+            self.next = self.following(self.decided);
+        }
+    }
+
+    /// Takes in the ticks that are due. Answers the one that may run at once; others go to the backlog.
+    fn collect(&mut self, now: Now, effects: &mut Effects) -> Option<Waiting> {
+        let next = self.next.filter(|next| next.instant() <= now.wall)?;
+        let due = if self.schedule.counts_from_completion() {
+            Due::only(next)
+        } else {
+            let keep = match self.policies.misfire {
+                Misfire::All { max, .. } => usize::try_from(max).unwrap_or(usize::MAX),
+                Misfire::Latest { .. } | Misfire::Skip => 1,
+            };
+            Due::collect(&*self.schedule, next, now.wall, keep)
+        };
+        self.next = due.following;
+        if let Some(newest) = due.newest_older {
+            let reason = match self.pause {
+                Some(_) => SkipReason::Paused,
+                None if self.overlaps() => SkipReason::Overlap,
+                None => SkipReason::Misfire,
+            };
+            self.skip_arriving(now, newest, reason, due.older, due.at_least, effects);
+        }
+        if let ([tick], true) = (&due.newest[..], self.backlog.is_empty()) {
+            return self.arrive(now, *tick, effects);
+        }
+        for tick in due.newest {
+            if let Some(waiting) = self.arrive(now, tick, effects) {
+                self.backlog.push_back(waiting);
+                self.drop_beyond_the_bound(now, effects);
+            }
+        }
+        None
+    }
+
+    /// One due tick: answers it if it may run, now or later.
+    fn arrive(&mut self, now: Now, tick: FireTime, effects: &mut Effects) -> Option<Waiting> {
+        let admitted = self.policies.misfire.admits(tick.lateness(now.wall), self.policies.grace);
+        let reason = match self.pause {
+            Some(_) if self.policies.misfire == Misfire::Skip || !admitted => Some(SkipReason::Paused),
+            Some(_) => None,
+            None if self.backlog.is_empty() && self.overlaps() => Some(SkipReason::Overlap),
+            None if !admitted => Some(SkipReason::Misfire),
+            None => None,
+        };
+        if let Some(reason) = reason {
+            self.skip_arriving(now, tick, reason, 1, false, effects);
+            return None;
+        }
+        let skips = std::mem::take(&mut self.skips);
+        let skipped_to = (skips.total() > 0).then(|| FireTime::new(self.decided));
+        self.decided = tick.instant();
+        Some(Waiting { tick, skips, skipped_to })
+    }
+
+    /// The runs in progress keep a tick from running, and it does not wait for them.
+    fn overlaps(&self) -> bool {
+        match self.policies.overlap {
+            Overlap::Skip => !self.runs.is_empty(),
+            Overlap::Allow(_) => !self.runs.is_empty() && self.free_slot(0).is_none(),
+            Overlap::Queue(_) | Overlap::Replace => false,
+        }
+    }
+
+    /// How many ticks may wait.
+    fn room(&self) -> usize {
+        let queue = match self.policies.overlap {
+            Overlap::Queue(max) => max,
+            Overlap::Skip | Overlap::Replace | Overlap::Allow(_) => 1,
+        };
+        let missed = match self.policies.misfire {
+            Misfire::All { max, .. } => max,
+            Misfire::Latest { .. } | Misfire::Skip => 1,
+        };
+        usize::try_from(queue.max(missed)).unwrap_or(usize::MAX)
+    }
+
+    /// The freshest ticks wait.
+    fn drop_beyond_the_bound(&mut self, now: Now, effects: &mut Effects) {
+        while self.backlog.len() > self.room()
+            && let Some(oldest) = self.backlog.pop_front()
+        {
+            let reason = match self.pause {
+                Some(_) => SkipReason::Paused,
+                None if !self.runs.is_empty() || self.hold_until.is_some() => SkipReason::Overlap,
+                None if self.limited => SkipReason::Concurrency,
+                None => SkipReason::Misfire,
+            };
+            self.skip_waiting(now, oldest, reason, effects);
+        }
+    }
+
+    /// What is to be done with the tick that waits first.
+    pub(super) fn may_start(&self, now: Now, waiting: &Waiting) -> May {
+        let later = |at: Option<Duration>| at.filter(|at| *at > now.elapsed);
+        let late = waiting.tick.lateness(now.wall) > self.policies.grace;
+        if self.pause.is_some() {
+            return May::Wait;
+        }
+        let pace = if late { later(self.pace_until) } else { None };
+        if let Some(at) = later(self.hold_until).into_iter().chain(pace).max() {
+            return May::WaitUntil(at);
+        }
+        if !self.runs.is_empty() {
+            let catches_up = late && matches!(self.policies.misfire, Misfire::All { .. });
+            match self.policies.overlap {
+                _ if catches_up || self.schedule.counts_from_completion() => return May::Wait,
+                Overlap::Skip => return May::Skip(SkipReason::Overlap),
+                Overlap::Queue(_) => return May::Wait,
+                Overlap::Replace => return May::Replace,
+                Overlap::Allow(_) if self.free_slot(0).is_none() => {
+                    return May::Skip(SkipReason::Overlap);
+                }
+                Overlap::Allow(_) => {}
+            }
+        }
+        if self.limited && !self.permit_in_hand() { May::WaitForPermit } else { May::Start }
+    }
+
+    /// Decides what waits, the oldest first, as far as that is possible now.
+    fn work_off(
+        &mut self,
+        now: Now,
+        authority: Option<Authority>,
+        mut first: Option<Waiting>,
+        effects: &mut Effects,
+    ) {
+        while let Some(waiting) = first.take().or_else(|| self.backlog.pop_front()) {
+            let run = match self.may_start(now, &waiting) {
+                May::Start => {
+                    // It is wanted, in this step or in the next one.
+                    self.has_permit();
+                    self.spend(now)
+                }
+                May::Skip(reason) => {
+                    self.skip_waiting(now, waiting, reason, effects);
+                    continue;
+                }
+                May::WaitForPermit => {
+                    self.has_permit();
+                    None
+                }
+                May::Replace => {
+                    self.cancel_all(now, CancelReason::Replaced, effects);
+                    None
+                }
+                May::Wait | May::WaitUntil(_) => None,
+            };
+            let Some(run) = run else {
+                self.backlog.push_front(waiting);
+                return;
+            };
+            self.take(now, run, waiting, authority, effects);
+            if !matches!(self.asked, Asked::Nothing) {
+                break;
+            }
+        }
+        if self.backlog.is_empty() {
+            // An idle job keeps no memory for what waits.
+            self.backlog = VecDeque::new();
+        }
+    }
+
+    /// The tick is to run.
+    fn take(
+        &mut self,
+        now: Now,
+        run: RunId,
+        waiting: Waiting,
+        authority: Option<Authority>,
+        effects: &mut Effects,
+    ) {
+        let slot = self.free_slot(0).unwrap_or_default();
+        let late_by = waiting.tick.lateness(now.wall);
+        if late_by > self.policies.grace {
+            self.pace_until = Some(now.elapsed + CATCH_UP_PACE);
+        }
+        let Some(authority) = authority else {
+            self.stored = waiting.tick.instant();
+            effects.push(Effect::Count { started: 1, skips: waiting.skips });
+            self.count_towards_limit();
+            self.start(now, Start { tick: Some(waiting.tick), slot, ..Start::new(run) }, effects);
+            return;
+        };
+        let claim =
+            TickClaim { fire_time: waiting.tick, expected: self.stored, skips: waiting.skips, authority };
+        self.pledge_permit();
+        self.asked = Asked::Claim(Box::new(TickAsked { run, claim, waiting, slot, late_by, again_at: None }));
+        effects.push(Effect::Claim(self.claim_of(run, claim, slot)));
+    }
+
+    fn claim_of(&self, run: RunId, tick: TickClaim, slot: u32) -> Claim {
+        let replace = self.policies.overlap == Overlap::Replace;
+        Claim { tick: Some(tick), slot, replace, ..Claim::new(run) }
+    }
+
+    /// A job without claims counts for itself.
+    fn count_towards_limit(&mut self) {
+        self.local_runs += 1;
+        if self.policies.limit.is_some_and(|limit| self.local_runs >= limit) {
+            self.exhaust();
+        }
+    }
+
+    /// No tick runs any more.
+    fn exhaust(&mut self) {
+        self.exhausted = true;
+        self.next = None;
+        self.backlog = VecDeque::new();
+    }
+
+    pub(super) fn on_claimed(&mut self, now: Now, run: RunId, verdict: Verdict, effects: &mut Effects) {
+        if !matches!(verdict, Verdict::Unavailable { .. } | Verdict::Locked { .. }) {
+            self.unanswered = 0;
+        }
+        let verdict = match verdict {
+            // Another run had the key all the time.
+            Verdict::Locked { holder: Some(holder) } if holder != run => {
+                Verdict::Busy { holder: Some(holder) }
+            }
+            other => other,
+        };
+        if self.manuals.front().is_some_and(|manual| manual.run == run) {
+            self.on_manual_claimed(now, verdict, effects);
+            return;
+        }
+        match &self.asked {
+            Asked::Claim(asked) if asked.run == run => {
+                let asked = **asked;
+                self.on_tick_claimed(now, asked, verdict, effects);
+            }
+            Asked::Claim(_) | Asked::Advance(_) | Asked::Nothing => {
+                // Asked before the actor died. A grant that nobody waits for must not hold its key.
+                if let Verdict::Granted { token, .. } = verdict {
+                    close_unstarted(Start { token: Some(token), ..Start::new(run) }, effects);
+                }
+            }
+        }
+    }
+
+    fn on_tick_claimed(&mut self, now: Now, asked: TickAsked, verdict: Verdict, effects: &mut Effects) {
+        let TickAsked { run, claim, slot, late_by, .. } = asked;
+        self.asked = Asked::Nothing;
+        match verdict {
+            Verdict::Granted { token, .. } => {
+                self.stored = claim.fire_time.instant();
+                let start = Start {
+                    tick: Some(claim.fire_time),
+                    term: claim.authority.term(),
+                    token: Some(token),
+                    slot,
+                    ..Start::new(run)
+                };
+                // Granted at last, after the store was silent for long; or a run whose lock is lost still goes on.
+                let silence = claim.fire_time.lateness(now.wall).saturating_sub(late_by);
+                let in_time = self.policies.misfire.admits(silence, self.policies.grace);
+                if self.free_slot(slot) != Some(slot) || self.no_more || !in_time {
+                    self.take_permit_back();
+                    close_unstarted(start, effects);
+                } else {
+                    self.start(now, start, effects);
+                }
+                if self.mode == Mode::Dormant {
+                    self.adopt(self.stored);
+                }
+            }
+            Verdict::Locked { .. } => {
+                // The same run again: an earlier claim of it that got no answer may have been taken.
+                let again_at = Some(self.again_at(now));
+                self.asked = Asked::Claim(Box::new(TickAsked { again_at, ..asked }));
+            }
+            Verdict::Unavailable { reason } => {
+                let again_at = Some(self.again_at(now));
+                self.asked = Asked::Claim(Box::new(TickAsked { again_at, ..asked }));
+                effects.push(Effect::Unavailable { reason });
+            }
+            refused => {
+                self.take_permit_back();
+                self.on_tick_refused(now, asked, refused, effects);
+            }
+        }
+    }
+
+    fn on_tick_refused(&mut self, now: Now, asked: TickAsked, verdict: Verdict, effects: &mut Effects) {
+        let TickAsked { claim, waiting, .. } = asked;
+        match verdict {
+            Verdict::AlreadyRun { cursor, .. } | Verdict::Moved { cursor } => {
+                if matches!(claim.authority, Authority::Any | Authority::Unled) {
+                    effects.push(Effect::Elsewhere { fire_time: claim.fire_time });
+                }
+                if cursor == claim.fire_time.instant() && self.mode != Mode::Dormant {
+                    // What waits behind it is still to be decided.
+                    self.stored = cursor;
+                } else {
+                    self.adopt(cursor);
+                }
+                if cursor == claim.expected {
+                    // The store does not know the job any more: nothing is gained by asking again at once.
+                    self.hold_until = Some(now.elapsed.saturating_add(FLUSH_AFTER));
+                }
+            }
+            Verdict::Busy { holder } => {
+                effects.push(Effect::Contended { holder });
+                self.on_busy(now, asked, effects);
+            }
+            Verdict::Deposed { .. } | Verdict::Led => {
+                // Resumed by another right meanwhile: that one decides.
+                if self.mode == Mode::Firing(Some(claim.authority)) {
+                    self.mode = Mode::Dormant;
+                }
+                self.adopt(self.stored);
+            }
+            Verdict::Paused(pause) => {
+                self.put_back(waiting);
+                self.on_pause(now, Some(pause), effects);
+            }
+            Verdict::Exhausted => {
+                self.adopt(self.stored);
+                self.exhaust();
+            }
+            Verdict::NotYet { wait } if wait > HOLD_MAX => {
+                // A clock was wrong by long: nothing that was decided by it holds.
+                self.adopt(self.stored);
+                self.hold_until = Some(now.elapsed.saturating_add(HOLD_MAX));
+            }
+            Verdict::NotYet { wait } => {
+                self.put_back(waiting);
+                self.hold_until = Some(now.elapsed.saturating_add(wait));
+            }
+            Verdict::NotGranted => self.put_back(waiting),
+            // No refusals.
+            Verdict::Granted { .. } | Verdict::Locked { .. } | Verdict::Unavailable { .. } => {}
+        }
+    }
+
+    /// A live run that is not this job's, or not this node's, holds the key.
+    fn on_busy(&mut self, now: Now, asked: TickAsked, effects: &mut Effects) {
+        let TickAsked { claim, waiting, slot, .. } = asked;
+        let Mode::Firing(_) = self.mode else {
+            // Whoever fires the job now decides the tick.
+            self.adopt(self.stored);
+            return;
+        };
+        let catches_up = waiting.tick.lateness(now.wall) > self.policies.grace
+            && matches!(self.policies.misfire, Misfire::All { .. });
+        if let Some(slot) = self.free_slot(slot + 1) {
+            self.pledge_permit();
+            effects.push(Effect::Claim(self.claim_of(asked.run, claim, slot)));
+            self.asked = Asked::Claim(Box::new(TickAsked { slot, ..asked }));
+            return;
+        }
+        match self.policies.overlap {
+            Overlap::Skip | Overlap::Allow(_) if !catches_up && !self.schedule.counts_from_completion() => {
+                self.skip_waiting(now, waiting, SkipReason::Overlap, effects);
+            }
+            Overlap::Skip | Overlap::Allow(_) | Overlap::Queue(_) | Overlap::Replace => {
+                self.put_back(waiting);
+                self.hold_until = Some(now.elapsed.saturating_add(KEY_AGAIN));
+            }
+        }
+    }
+
+    /// Nothing came of the claim: its tick is to be decided again.
+    fn put_back(&mut self, waiting: Waiting) {
+        match self.mode {
+            Mode::Firing(_) => self.backlog.push_front(waiting),
+            Mode::Dormant => self.adopt(self.stored),
+        }
+    }
+
+    pub(super) fn on_advanced(&mut self, now: Now, moved: Moved, effects: &mut Effects) {
+        let Asked::Advance(asked) = &self.asked else { return };
+        let asked = asked.advance;
+        self.asked = Asked::Nothing;
+        match moved {
+            Moved::Done => {
+                self.unanswered = 0;
+                self.stored = asked.to.instant();
+            }
+            Moved::Elsewhere { cursor } => self.adopt(cursor),
+            Moved::Deposed { .. } | Moved::Led => {
+                if self.mode == Mode::Firing(Some(asked.authority)) {
+                    self.mode = Mode::Dormant;
+                }
+                self.adopt(self.stored);
+            }
+            Moved::Locked => {
+                let again_at = Some(self.again_at(now));
+                self.asked = Asked::Advance(Box::new(AdvanceAsked { advance: asked, again_at }));
+                return;
+            }
+            Moved::Unavailable { reason } => {
+                effects.push(Effect::Unavailable { reason });
+                let again_at = Some(self.again_at(now));
+                self.asked = Asked::Advance(Box::new(AdvanceAsked { advance: asked, again_at }));
+                return;
+            }
+        }
+        if self.mode == Mode::Dormant {
+            self.adopt(self.stored);
+        }
+    }
+
+    /// The end of a run is recorded, and the schedule counts from there.
+    pub(super) fn on_anchored(&mut self, cursor: DateTime<Utc>) {
+        if matches!(self.asked, Asked::Nothing) && cursor > self.stored {
+            self.adopt(cursor);
+        }
+    }
+
+    pub(super) fn on_pause(&mut self, now: Now, pause: Option<Pause>, effects: &mut Effects) {
+        let pause = pause.filter(|pause| pause.until.is_none_or(|until| until > now.wall));
+        if pause.is_none() && self.pause.is_some() {
+            self.resume_backlog(now, effects);
+        }
+        self.pause = pause.map(Box::new);
+    }
+
+    fn end_pause(&mut self, now: Now, effects: &mut Effects) {
+        if self.pause.as_ref().and_then(|pause| pause.until).is_some_and(|until| until <= now.wall) {
+            // What is due, but was not looked at yet, came due during the pause.
+            self.collect_paused(now, effects);
+            self.on_pause(now, None, effects);
+        }
+    }
+
+    fn collect_paused(&mut self, now: Now, effects: &mut Effects) {
+        if let Some(waiting) = self.collect(now, effects) {
+            self.backlog.push_back(waiting);
+        }
+    }
+
+    /// The pause is over: what was missed meanwhile, and is too late now, does not run.
+    fn resume_backlog(&mut self, now: Now, effects: &mut Effects) {
+        let (misfire, grace) = (self.policies.misfire, self.policies.grace);
+        while let Some(oldest) = self.backlog.front()
+            && !misfire.admits(oldest.tick.lateness(now.wall), grace)
+            && let Some(oldest) = self.backlog.pop_front()
+        {
+            self.skip_waiting(now, oldest, SkipReason::Paused, effects);
+        }
+    }
+
+    /// Decides that `count` ticks up to `newest`, which come after everything that waits, do not run.
+    fn skip_arriving(
+        &mut self,
+        now: Now,
+        newest: FireTime,
+        reason: SkipReason,
+        count: u64,
+        at_least: bool,
+        effects: &mut Effects,
+    ) {
+        self.decided = newest.instant();
+        effects.push(Effect::Skipped { newest, reason, count, at_least });
+        self.skips.extend(&Skips::new(reason, count, at_least));
+        self.skipped(now, effects);
+    }
+
+    /// Decides that a tick, which waited before everything that waits now, does not run.
+    pub(super) fn skip_waiting(
+        &mut self,
+        now: Now,
+        waiting: Waiting,
+        reason: SkipReason,
+        effects: &mut Effects,
+    ) {
+        effects.push(Effect::Skipped { newest: waiting.tick, reason, count: 1, at_least: false });
+        let mut skips = waiting.skips;
+        skips.add(reason, 1);
+        match self.backlog.front_mut() {
+            Some(following) => {
+                following.skips.extend(&skips);
+                following.skipped_to.get_or_insert(waiting.tick);
+            }
+            None => self.skips.extend(&skips),
+        }
+        self.skipped(now, effects);
+    }
+
+    /// Ticks were skipped: the cursor is to move over them, soon.
+    fn skipped(&mut self, now: Now, effects: &mut Effects) {
+        if self.policies.fires != Fires::Local {
+            self.flush_at.get_or_insert(now.elapsed + FLUSH_AFTER);
+            return;
+        }
+        // Nobody else keeps a cursor.
+        let (skips, to) = self.first_skips();
+        if let Some(to) = to {
+            self.stored = to.instant();
+            effects.push(Effect::Count { started: 0, skips });
+        }
+    }
+
+    /// Takes the skips that come first, before anything that waits, and the newest of these ticks.
+    fn first_skips(&mut self) -> (Skips, Option<FireTime>) {
+        match self.backlog.front_mut() {
+            Some(first) => (std::mem::take(&mut first.skips), first.skipped_to.take()),
+            None => {
+                let skips = std::mem::take(&mut self.skips);
+                (skips, (skips.total() > 0).then(|| FireTime::new(self.decided)))
+            }
+        }
+    }
+
+    /// Moves the cursor over skipped ticks, if that is due.
+    fn flush(&mut self, now: Now, authority: Option<Authority>, effects: &mut Effects) {
+        let due = self.flush_at.is_some_and(|at| at <= now.elapsed);
+        let (Some(authority), true, Asked::Nothing) = (authority, due, &self.asked) else { return };
+        self.flush_at = None;
+        if let (skips, Some(to)) = self.first_skips() {
+            let advance = Advance { expected: self.stored, to, skips, authority };
+            self.asked = Asked::Advance(Box::new(AdvanceAsked { advance, again_at: None }));
+            effects.push(Effect::Advance(advance));
+        }
+        if self.backlog.iter().skip(1).any(|waiting| waiting.skipped_to.is_some()) || self.skips.total() > 0 {
+            self.flush_at = Some(now.elapsed + FLUSH_AFTER);
+        }
+    }
+
+    pub(super) fn ask_again(&mut self, now: Now, effects: &mut Effects) {
+        self.ask_again_for_manual(now, effects);
+        let newer_is_due = self.next.is_some_and(|next| next.instant() <= now.wall) && self.room() == 1;
+        if let Asked::Claim(asked) = &mut self.asked
+            && asked.again_at.take_if(|at| *at <= now.elapsed).is_some()
+        {
+            // While it got no answer a newer tick may have become due, or the term may be over: then it is only
+            // settled, and what it was to decide is decided anew.
+            let settle = newer_is_due || self.mode != Mode::Firing(Some(asked.claim.authority));
+            let (run, claim, slot) = (asked.run, asked.claim, asked.slot);
+            effects.push(Effect::Claim(Claim { settle, ..self.claim_of(run, claim, slot) }));
+        }
+        if let Asked::Advance(asked) = &mut self.asked
+            && asked.again_at.take_if(|at| *at <= now.elapsed).is_some()
+        {
+            effects.push(Effect::Advance(asked.advance));
+        }
+    }
+
+    pub(super) fn again_at(&mut self, now: Now) -> Duration {
+        let pause = ASK_AGAIN_MIN.saturating_mul(1 << self.unanswered.min(16)).min(ASK_AGAIN_MAX);
+        self.unanswered = self.unanswered.saturating_add(1);
+        now.elapsed + pause
+    }
+}
+
+/// A granted run that must not start any more is closed, so that nothing is lost silently.
+pub(super) fn close_unstarted(start: Start, effects: &mut Effects) {
+    let outcome = Outcome::Cancelled;
+    if let Some(token) = start.token {
+        effects.push(Effect::Complete { run: start.run, token, outcome });
+    }
+    effects.push(Effect::Ended(Ended {
+        run: start.run,
+        tick: start.tick,
+        outcome,
+        cancelled: Some(CancelReason::NotStarted),
+        aborted: false,
+        recorded: true,
+        attempt: start.attempt,
+        end: End::Aborted,
+        started_at: None,
+        took: Duration::ZERO,
+    }));
+}

@@ -1,0 +1,113 @@
+//! How jobs are paused and resumed, on all nodes.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use super::SupervisorActor;
+use crate::{
+    core::{job::Input, policy::Fires},
+    error::{Fault, Faults, PauseError},
+    event::EventKind,
+    job::Letter,
+    lock::PauseInStore,
+    message::{PAGE_MAX, PauseJobs, ResumeJobs, Selector},
+    name::JobName,
+    node::JobRef,
+    port::{LockError, PAUSE_NOTE_MAX, Pause},
+};
+
+/// A job was paused or resumed, on this or another node.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct PauseNews {
+    pub(crate) job: JobName,
+    pub(crate) pause: Option<Pause>,
+}
+
+impl SupervisorActor {
+    /// Pauses the selected jobs, or resumes them. Answers those that were changed by it.
+    fn pause(
+        &mut self,
+        selector: &Selector,
+        pause: Option<Pause>,
+    ) -> ResponseActFuture<Self, Result<Vec<JobName>, PauseError>> {
+        let names = match self.select(selector) {
+            Ok(names) => names,
+            Err(error) => return Box::pin(async move { Err(error.into()) }.into_actor(self)),
+        };
+        let jobs = names.iter().filter_map(|name| Some(self.jobs.get(name)?.job.clone()));
+        let (local, shared): (Vec<_>, Vec<_>) =
+            jobs.partition(|job| job.definition.policies.fires == Fires::Local);
+        let lock = self.node().lock().clone();
+        let asked = pause.clone();
+        let stored = async move {
+            let mut changed = local;
+            for page in shared.chunks(PAGE_MAX) {
+                let jobs = page.iter().map(|job| job.definition.name.clone()).collect();
+                let answers = lock.send(PauseInStore { jobs, pause: asked.clone() }).await;
+                let answers = answers.unwrap_or(Err(LockError::Timeout));
+                let answers =
+                    answers.map_err(|error| PauseError::Unavailable { reason: error.to_string() })?;
+                let news = page.iter().zip(answers).filter(|(_, changed)| *changed);
+                changed.extend(news.map(|(job, _)| job.clone()));
+            }
+            Ok::<_, PauseError>(changed)
+        };
+        Box::pin(stored.into_actor(self).map(move |changed, actor, _| {
+            let mut names = Vec::new();
+            for job in changed? {
+                Letter::send(&job, Input::Pause(pause.clone()));
+                let name = job.definition.name.clone();
+                names.push(name.clone());
+                actor.publish(|| match &pause {
+                    Some(pause) => EventKind::JobPaused { job: name, pause: pause.clone() },
+                    None => EventKind::JobResumed { job: name },
+                });
+            }
+            names.sort();
+            Ok(names)
+        }))
+    }
+}
+
+impl Handler<PauseJobs> for SupervisorActor {
+    type Result = ResponseActFuture<Self, Result<Vec<JobName>, PauseError>>;
+
+    fn handle(&mut self, asked: PauseJobs, _: &mut Self::Context) -> Self::Result {
+        let PauseJobs { jobs, until, note } = asked;
+        let mut faults = Vec::new();
+        if let Some(note) = note.as_ref().filter(|note| note.len() > PAUSE_NOTE_MAX) {
+            let rule = format!("the note of a pause has at most {PAUSE_NOTE_MAX} bytes");
+            faults.push(Fault::new("note", format!("{} bytes", note.len()), rule, "shorten it"));
+        }
+        let now = self.node().now_in_store().wall;
+        if let Some(until) = until.filter(|until| *until <= now) {
+            let rule = "a pause ends in the future";
+            faults.push(Fault::new("until", until.to_string(), rule, "choose a later instant"));
+        }
+        if let Err(faults) = Faults::check(faults) {
+            return Box::pin(async move { Err(PauseError::Invalid(faults)) }.into_actor(self));
+        }
+        self.pause(&jobs, Some(Pause { until, note }))
+    }
+}
+
+impl Handler<ResumeJobs> for SupervisorActor {
+    type Result = ResponseActFuture<Self, Result<Vec<JobName>, PauseError>>;
+
+    fn handle(&mut self, ResumeJobs(jobs): ResumeJobs, _: &mut Self::Context) -> Self::Result {
+        self.pause(&jobs, None)
+    }
+}
+
+impl Handler<PauseNews> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, PauseNews { job, pause }: PauseNews, _: &mut Self::Context) {
+        let shared = |job: &&Arc<JobRef>| job.definition.policies.fires != Fires::Local;
+        if let Some(job) = self.jobs.get(&job).map(|entry| &entry.job).filter(shared) {
+            Letter::send(job, Input::Pause(pause));
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! How a job gets another definition.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use super::{Phase, SupervisorActor, adding::conflicts};
+use crate::{
+    definition::Job,
+    error::{Faults, UpdateError},
+    event::EventKind,
+    job::{Content, Letter},
+    message::{Added, UpdateJob},
+    node::JobRef,
+};
+
+impl SupervisorActor {
+    fn update(&mut self, job: Job, ctx: &mut Context<Self>) -> Result<Arc<JobRef>, UpdateError> {
+        if !matches!(self.phase, Phase::Running) {
+            return Err(UpdateError::ShuttingDown);
+        }
+        let now = self.node().clock.now();
+        let definition = job.define(now).map_err(UpdateError::Invalid)?;
+        let name = definition.name.clone();
+        if !self.jobs.contains_key(&name) {
+            return Err(UpdateError::UnknownJob { name: name.as_str().to_owned() });
+        }
+        let others = self.jobs.values().map(|entry| &*entry.job.definition);
+        let others = others.filter(|other| other.name != name);
+        Faults::check(conflicts(others.chain([&definition]))).map_err(UpdateError::Invalid)?;
+
+        let Some(entry) = self.jobs.get_mut(&name) else {
+            return Err(UpdateError::UnknownJob { name: name.as_str().to_owned() });
+        };
+        let JobRef { generation, lineage, addr, meters, node, .. } = &*entry.job;
+        let job = Arc::new(JobRef {
+            definition: Arc::new(definition),
+            generation: *generation,
+            lineage: *lineage,
+            addr: addr.clone(),
+            meters: meters.clone(),
+            node: node.clone(),
+        });
+        entry.job = job.clone();
+        entry.unled = false;
+        Letter::post(&job, Content::Redefine(job.clone()));
+        self.publish(|| EventKind::JobUpdated { job: name });
+        self.resume(&job, now);
+        self.enrol(ctx);
+        Ok(job)
+    }
+}
+
+impl Handler<UpdateJob> for SupervisorActor {
+    type Result = ResponseFuture<Result<Added, UpdateError>>;
+
+    fn handle(&mut self, UpdateJob(job): UpdateJob, ctx: &mut Self::Context) -> Self::Result {
+        match self.update(job, ctx) {
+            Ok(job) => {
+                let scheduled = self.scheduled(vec![job]);
+                Box::pin(async move { Ok(scheduled.await.pop().expect("invariant: one job, one answer")) })
+            }
+            Err(error) => Box::pin(async move { Err(error) }),
+        }
+    }
+}
