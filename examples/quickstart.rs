@@ -187,7 +187,7 @@ async fn remove(jobs: Data<Callsheet>, name: Path<String>) -> Result<HttpRespons
 }
 
 async fn trigger(jobs: Data<Callsheet>, name: Path<String>) -> Result<HttpResponse, Refused> {
-    let run = jobs.trigger(name.into_inner()).await?;
+    let run = jobs.trigger(name.into_inner()).await?.run();
     Ok(HttpResponse::Accepted().json(json!({ "run": run })))
 }
 
@@ -216,7 +216,7 @@ async fn health(jobs: Data<Callsheet>) -> Result<HttpResponse, Refused> {
 }
 
 fn shown(job: &JobStatus) -> Value {
-    let last_run = job.last_run.as_ref().map(|run| {
+    let last_run = job.last_runs.first().map(|run| {
         let duration_ms = u64::try_from(run.took.as_millis()).unwrap_or(u64::MAX);
         json!({ "outcome": run.outcome, "started_at": run.started_at, "duration_ms": duration_ms })
     });

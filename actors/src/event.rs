@@ -161,7 +161,7 @@ pub enum EventKind {
     TickSkipped {
         /// The job.
         job: JobName,
-        /// The newest of them; for a misfire, the tick that runs in their place if there is one.
+        /// The newest of them.
         fire_time: FireTime,
         /// Why.
         reason: SkipReason,

@@ -6,8 +6,10 @@ use chrono::TimeDelta;
 
 use super::*;
 use crate::{
-    core::policy::{Misfire, Retry},
-    name::{NodeId, RunIds},
+    core::policy::{Fires, Misfire, Retry},
+    event::{CancelReason, Outcome},
+    name::{FencingToken, NodeId, RunIds, Term},
+    port::{Moved, SkipReason, TickClaim, Verdict},
     testkit::fakes::Period,
 };
 
@@ -62,13 +64,13 @@ impl Rehearsal {
     /// Resumed at 00:30, as the leader's.
     fn new(schedule: impl Schedule, policies: Policies) -> Self {
         let mut this = Self::dormant(schedule, policies);
-        let term = if policies.fires == Fires::Leader { Some(TERM) } else { None };
-        assert!(this.step("00:30", Input::Resume { cursor: at("00:30"), term }).is_empty());
+        let authority = (policies.fires != Fires::Local).then_some(Authority::Term(TERM));
+        assert!(this.step("00:30", resume(at("00:30"), authority)).is_empty());
         this
     }
 
     fn dormant(schedule: impl Schedule, policies: Policies) -> Self {
-        let machine = JobMachine::new(Arc::new(schedule), policies, at("00:30"));
+        let machine = JobMachine::new(Arc::new(schedule), policies, at("00:30"), false);
         Self { machine, ids: RunIds::of(NodeId::numbered(1)), term: Some(TERM) }
     }
 
@@ -85,7 +87,7 @@ impl Rehearsal {
     /// Wakes up and is granted what it asks for.
     fn run_tick(&mut self, time: &str) -> RunId {
         let effects = self.step(time, Input::WakeUp);
-        let [Effect::Claim { run, .. }] = effects[..] else { panic!("no claim, but {effects:?}") };
+        let [Effect::Claim(Claim { run, .. })] = effects[..] else { panic!("no claim, but {effects:?}") };
         let effects = self.step(time, granted(run));
         assert!(matches!(effects[..], [Effect::Start(_)]), "{effects:?}");
         run
@@ -98,6 +100,14 @@ impl Rehearsal {
 
 fn hourly() -> Rehearsal {
     Rehearsal::new(Period::hours(1), Policies::default())
+}
+
+fn resume(cursor: DateTime<Utc>, authority: Option<Authority>) -> Input {
+    Input::Resume { cursor, authority, kept: Box::default() }
+}
+
+fn cancel(why: CancelReason) -> Input {
+    Input::Cancel { run: None, why }
 }
 
 fn granted(run: RunId) -> Input {
@@ -115,7 +125,7 @@ fn minutes(minutes: u64) -> Option<Duration> {
 
 fn claim_of(effects: &[Effect]) -> (RunId, TickClaim) {
     match effects {
-        [Effect::Claim { run, tick: Some(claim), settle: false }] => (*run, *claim),
+        [Effect::Claim(Claim { run, tick: Some(claim), settle: false, .. })] => (*run, *claim),
         other => panic!("no claim, but {other:?}"),
     }
 }
@@ -150,6 +160,7 @@ fn a_due_tick_is_claimed_run_and_completed() {
         token: Some(TOKEN),
         deadline: None,
         attempt: 1,
+        slot: 0,
     };
     assert_eq!(effects, [Effect::Start(start)]);
     assert_eq!(job.wake_in("01:00"), minutes(60));
@@ -157,7 +168,7 @@ fn a_due_tick_is_claimed_run_and_completed() {
     let effects = job.step("01:01", ended(run, End::Returned));
     assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome: Outcome::Succeeded });
     assert!(matches!(&effects[1], Effect::Ended(ended) if ended.outcome == Outcome::Succeeded));
-    assert_eq!(job.machine.last_run().unwrap().outcome, Outcome::Succeeded);
+    assert_eq!(job.machine.last_runs().next().unwrap().outcome, Outcome::Succeeded);
 }
 
 #[test]
@@ -221,7 +232,7 @@ fn the_truth_table_of_misfire() {
     for (misfire, now, runs, missed) in cases {
         let mut job = Rehearsal::dormant(Period::hours(1), Policies { misfire, ..Policies::default() });
 
-        let effects = job.step(now, Input::Resume { cursor: at("00:30"), term: Some(TERM) });
+        let effects = job.step(now, resume(at("00:30"), Some(Authority::Term(TERM))));
 
         match runs {
             Some(tick) => {
@@ -275,7 +286,7 @@ fn a_deposed_node_decides_nothing_until_it_is_resumed() {
     assert_eq!(job.wake_in("01:00"), None);
     assert_eq!(job.step("02:00", Input::WakeUp), []);
     job.term = Some(Term(5));
-    let (_, claim) = claim_of(&job.step("02:00", Input::Resume { cursor: at("01:00"), term: Some(Term(5)) }));
+    let (_, claim) = claim_of(&job.step("02:00", resume(at("01:00"), Some(Authority::Term(Term(5))))));
     assert_eq!((claim.authority, claim.expected), (Authority::Term(Term(5)), at("01:00")));
 }
 
@@ -284,7 +295,7 @@ fn a_refusal_of_an_old_term_does_not_stop_a_job_that_was_resumed_under_a_newer_o
     let mut job = hourly();
     let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
     job.term = Some(Term(5));
-    assert_eq!(job.step("01:00", Input::Resume { cursor: at("00:30"), term: Some(Term(5)) }), []);
+    assert_eq!(job.step("01:00", resume(at("00:30"), Some(Authority::Term(Term(5))))), []);
 
     let effects = job.step("01:00", Input::Claimed { run, verdict: Verdict::Deposed { term: Term(5) } });
 
@@ -298,7 +309,7 @@ fn a_leader_without_trust_claims_nothing() {
     job.term = None;
 
     assert_eq!(job.step("01:00", Input::WakeUp), []);
-    assert!(!job.machine.is_firing());
+    assert!(!job.machine.firing().is_some());
 }
 
 #[test]
@@ -360,7 +371,7 @@ fn a_claim_without_an_answer_is_only_settled_once_a_newer_tick_is_due() {
     job.step("01:59:59.950", Input::Claimed { run, verdict });
 
     let effects = job.step("02:00:00.050", Input::WakeUp);
-    assert_eq!(effects, [Effect::Claim { run, tick: Some(claim), settle: true }]);
+    assert_eq!(effects, [Effect::Claim(Claim { tick: Some(claim), settle: true, ..Claim::new(run) })]);
     let effects = job.step("02:00:00.060", Input::Claimed { run, verdict: Verdict::NotGranted });
 
     let (_, newest) = claim_of(&effects);
@@ -392,7 +403,7 @@ fn a_timeout_cancels_then_aborts_after_the_grace() {
     assert_eq!(job.step("01:10", Input::WakeUp), [Effect::Cancel { run, why: CancelReason::TimedOut }]);
     assert_eq!(job.wake_in("01:10"), minutes(1));
     assert_eq!(job.step("01:11", Input::WakeUp), [Effect::Abort { run }]);
-    assert!(job.machine.active_run().unwrap().aborted, "it keeps its key until it is really over");
+    assert!(job.machine.active_runs().next().unwrap().aborted, "it keeps its key until it is really over");
     assert_eq!(job.step("01:12", Input::WakeUp), []);
 
     let effects = job.step("01:13", ended(run, End::Aborted));
@@ -429,7 +440,7 @@ fn the_truth_table_of_outcomes() {
         let mut job = hourly();
         let run = job.run_tick("01:00");
         if let Some(why) = cancelled {
-            job.step("01:01", Input::Cancel(why));
+            job.step("01:01", cancel(why));
         }
 
         let effects = job.step("01:02", ended(run, end.clone()));
@@ -443,10 +454,12 @@ fn a_trigger_runs_without_moving_the_schedule() {
     let mut job = hourly();
 
     let effects = job.step("00:40", Input::Trigger);
-    let [Effect::Claim { run, tick: None, settle: false }] = effects[..] else { panic!("{effects:?}") };
+    let [Effect::Claim(Claim { run, tick: None, settle: false, .. })] = effects[..] else {
+        panic!("{effects:?}")
+    };
     let effects = job.step("00:40", granted(run));
 
-    assert_eq!(effects[0], Effect::Answer(Ok(run)));
+    assert_eq!(effects[0], Effect::Answer { run, answer: Ok(Triggered::Started) });
     assert!(matches!(effects[1], Effect::Start(Start { tick: None, .. })));
     assert_eq!((job.machine.cursor(), job.wake_in("00:40")), (at("00:30"), minutes(20)));
 }
@@ -458,14 +471,17 @@ fn a_trigger_during_a_run_is_refused_with_the_holder() {
 
     let effects = job.step("01:10", Input::Trigger);
 
-    assert_eq!(effects, [Effect::Answer(Err(Refusal::Overlap { holder: Some(run) }))]);
+    let refused = Err(Refusal::Overlap { holder: Some(run) });
+    assert!(matches!(&effects[..], [Effect::Answer { answer, .. }] if *answer == refused), "{effects:?}");
 }
 
 #[test]
 fn a_trigger_without_an_answer_is_refused_and_closed_if_it_was_granted() {
     let mut job = hourly();
     let effects = job.step("00:40", Input::Trigger);
-    let [Effect::Claim { run, tick: None, settle: false }] = effects[..] else { panic!("{effects:?}") };
+    let [Effect::Claim(Claim { run, tick: None, settle: false, .. })] = effects[..] else {
+        panic!("{effects:?}")
+    };
     let reason = "no answer".to_owned();
 
     let effects =
@@ -474,10 +490,13 @@ fn a_trigger_without_an_answer_is_refused_and_closed_if_it_was_granted() {
         effects,
         [
             Effect::Unavailable { reason: reason.clone() },
-            Effect::Answer(Err(Refusal::Unavailable { reason }))
+            Effect::Answer { run, answer: Err(Refusal::Unavailable { reason }) }
         ]
     );
-    assert_eq!(job.step("00:41", Input::WakeUp), [Effect::Claim { run, tick: None, settle: true }]);
+    assert_eq!(
+        job.step("00:41", Input::WakeUp),
+        [Effect::Claim(Claim { tick: None, settle: true, ..Claim::new(run) })]
+    );
     let effects = job.step("00:41", granted(run));
 
     assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome: Outcome::Cancelled });
@@ -491,7 +510,7 @@ fn a_local_job_needs_neither_term_nor_claim() {
 
     let effects = job.step("03:00", Input::WakeUp);
 
-    assert_eq!(effects[0], skipped("03:00", SkipReason::Misfire, 2));
+    assert_eq!(effects[0], skipped("02:00", SkipReason::Misfire, 2));
     assert_eq!(effects[1], Effect::Count { started: 1, skips: Skips::new(SkipReason::Misfire, 2, false) });
     assert!(matches!(effects[2], Effect::Start(Start { token: None, term: None, .. })));
     let effects = job.step("04:00", Input::WakeUp);
@@ -533,7 +552,7 @@ fn a_clock_that_steps_back_does_not_fire_a_tick_twice() {
 #[test]
 fn an_exhausted_schedule_arms_nothing() {
     let mut job = Rehearsal::dormant(Stuck(at("01:00")), Policies::default());
-    job.step("00:30", Input::Resume { cursor: at("00:30"), term: Some(TERM) });
+    job.step("00:30", resume(at("00:30"), Some(Authority::Term(TERM))));
     assert_eq!(job.wake_in("00:30"), minutes(30));
 
     let run = job.run_tick("01:00");
@@ -616,7 +635,7 @@ mod random_walk {
             let start = at("00:30");
             let retry = Retry { attempts, initial: Duration::from_millis(100), ..Retry::default() };
             let policies = Policies { retry, timeout, ..Policies::default() };
-            let mut machine = JobMachine::new(Arc::new(schedule), policies, start);
+            let mut machine = JobMachine::new(Arc::new(schedule), policies, start, false);
             let ids = RunIds::of(NodeId::numbered(1));
             let mut elapsed = Duration::ZERO;
             let mut term = Some(TERM);
@@ -632,7 +651,7 @@ mod random_walk {
                     }
                     Move::Resume => {
                         term = Some(TERM);
-                        Input::Resume { cursor: store.cursor, term }
+                        resume(store.cursor, term.map(Authority::Term))
                     }
                     Move::Suspend => Input::Suspend,
                     Move::Trigger => Input::Trigger,
@@ -652,7 +671,7 @@ mod random_walk {
                         Some((run, _)) => Input::LockLost { run },
                         None => Input::WakeUp,
                     },
-                    Move::Cancel => Input::Cancel(CancelReason::Shutdown),
+                    Move::Cancel => cancel(CancelReason::Shutdown),
                     Move::LoseTrust => {
                         term = None;
                         Input::WakeUp
@@ -678,7 +697,7 @@ mod random_walk {
                             store.running = None;
                             store.open = None;
                         }
-                        Effect::Claim { .. } | Effect::Advance(_) => store.asked.push(effect),
+                        Effect::Claim(_) | Effect::Advance(_) => store.asked.push(effect),
                         _ => {}
                     }
                 }
@@ -696,7 +715,7 @@ mod random_walk {
         fn answer(&mut self, asked: &Effect, how: u8) -> Input {
             let unavailable = "no answer".to_owned();
             match asked {
-                Effect::Claim { run, tick, settle } => {
+                Effect::Claim(Claim { run, tick, settle, .. }) => {
                     let run = *run;
                     let verdict = match (how % 8, tick) {
                         (0, _) => Verdict::Unavailable { reason: unavailable },
@@ -792,7 +811,7 @@ fn what_is_in_vain_is_not_tried_again() {
         let mut job = retried(three_attempts());
         let run = job.run_tick("01:00");
         if let Some(why) = cancelled {
-            job.step("01:01", Input::Cancel(why));
+            job.step("01:01", cancel(why));
         }
 
         let effects = job.step("01:10", ended(run, end));
@@ -823,7 +842,7 @@ fn an_attempt_that_took_too_long_is_tried_again_with_a_timeout_of_its_own() {
 #[test]
 fn a_run_that_waits_for_its_next_attempt_ends_at_once_when_it_is_told_to() {
     let inputs: [fn(RunId) -> Input; 3] =
-        [|_| Input::Cancel(CancelReason::Shutdown), |_| Input::Abort, |run| Input::LockLost { run }];
+        [|_| cancel(CancelReason::Shutdown), |_| Input::Abort, |run| Input::LockLost { run }];
     for input in inputs {
         let mut job = retried(three_attempts());
         let run = job.run_tick("01:00");
@@ -846,7 +865,7 @@ fn a_run_that_is_told_to_end_after_its_attempt_took_too_long_is_not_tried_again(
         let run = job.run_tick("01:00");
         let effects = job.step("01:10", Input::WakeUp);
         assert!(matches!(effects[..], [Effect::Cancel { why: CancelReason::TimedOut, .. }]), "{effects:?}");
-        job.step("01:10:01", Input::Cancel(why));
+        job.step("01:10:01", cancel(why));
 
         let effects = job.step("01:10:02", ended(run, End::Returned));
 
@@ -861,7 +880,7 @@ fn what_is_granted_after_the_shutdown_has_cancelled_all_runs_does_not_start() {
     let mut job = hourly();
     let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
     job.step("01:00", Input::Suspend);
-    job.step("01:00", Input::Cancel(CancelReason::Shutdown));
+    job.step("01:00", cancel(CancelReason::Shutdown));
 
     let effects = job.step("01:00:01", granted(run));
 
@@ -870,12 +889,12 @@ fn what_is_granted_after_the_shutdown_has_cancelled_all_runs_does_not_start() {
 
     let mut job = Rehearsal::dormant(Period::hours(1), Policies::default());
     let effects = job.step("01:00", Input::Trigger);
-    let [Effect::Claim { run, .. }] = effects[..] else { panic!("{effects:?}") };
-    job.step("01:00", Input::Cancel(CancelReason::Shutdown));
+    let [Effect::Claim(Claim { run, .. })] = effects[..] else { panic!("{effects:?}") };
+    job.step("01:00", cancel(CancelReason::Shutdown));
 
     let effects = job.step("01:00:01", granted(run));
 
-    assert!(matches!(effects[0], Effect::Answer(Err(Refusal::Unavailable { .. }))), "{effects:?}");
+    assert!(matches!(effects[0], Effect::Answer { answer: Err(Refusal::ShuttingDown), .. }), "{effects:?}");
     assert_eq!(effects[1], Effect::Complete { run, token: TOKEN, outcome: Outcome::Cancelled });
 }
 

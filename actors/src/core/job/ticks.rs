@@ -36,6 +36,31 @@ pub(super) struct Waiting {
     skips: Skips,
     /// The newest of these.
     skipped_to: Option<FireTime>,
+    /// Those of them that were missed, and of which it is said only when this tick is decided: the store may find that none is
+    /// due.
+    missed: Option<Missed>,
+}
+
+impl Waiting {
+    /// The one that waited before it is missed.
+    fn follow_missed(&mut self, before: Waiting) {
+        let Waiting { tick, mut skips, missed, .. } = before;
+        skips.add(SkipReason::Misfire, 1);
+        self.skips.extend(&skips);
+        self.skipped_to.get_or_insert(tick);
+        let earlier = [missed, self.missed].into_iter().flatten();
+        let (count, at_least) = earlier
+            .fold((1, false), |(count, at_least), more| (count + more.count, at_least | more.at_least));
+        let newest = self.missed.map_or(tick, |missed| missed.newest);
+        self.missed = Some(Missed { newest, count, at_least });
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Missed {
+    newest: FireTime,
+    count: u64,
+    at_least: bool,
 }
 
 /// What is to be done with a tick that waits.
@@ -124,19 +149,26 @@ impl JobMachine {
             Due::collect(&*self.schedule, next, now.wall, keep)
         };
         self.next = due.following;
+        let mut missed = None;
         if let Some(newest) = due.newest_older {
-            let reason = match self.pause {
-                Some(_) => SkipReason::Paused,
-                None if self.overlaps() => SkipReason::Overlap,
-                None => SkipReason::Misfire,
-            };
-            self.skip_arriving(now, newest, reason, due.older, due.at_least, effects);
+            let (count, at_least) = (due.older, due.at_least);
+            match self.pause {
+                Some(_) => self.skip_arriving(now, newest, SkipReason::Paused, count, at_least, effects),
+                None if self.overlaps() => {
+                    self.skip_arriving(now, newest, SkipReason::Overlap, count, at_least, effects);
+                }
+                None => {
+                    self.decided = newest.instant();
+                    self.skips.extend(&Skips::new(SkipReason::Misfire, count, at_least));
+                    missed = Some(Missed { newest, count, at_least });
+                }
+            }
         }
         if let ([tick], true) = (&due.newest[..], self.backlog.is_empty()) {
-            return self.arrive(now, *tick, effects);
+            return self.arrive(now, *tick, missed, effects);
         }
         for tick in due.newest {
-            if let Some(waiting) = self.arrive(now, tick, effects) {
+            if let Some(waiting) = self.arrive(now, tick, missed.take(), effects) {
                 self.backlog.push_back(waiting);
                 self.drop_beyond_the_bound(now, effects);
             }
@@ -145,7 +177,13 @@ impl JobMachine {
     }
 
     /// One due tick: answers it if it may run, now or later.
-    fn arrive(&mut self, now: Now, tick: FireTime, effects: &mut Effects) -> Option<Waiting> {
+    fn arrive(
+        &mut self,
+        now: Now,
+        tick: FireTime,
+        missed: Option<Missed>,
+        effects: &mut Effects,
+    ) -> Option<Waiting> {
         let admitted = self.policies.misfire.admits(tick.lateness(now.wall), self.policies.grace);
         let reason = match self.pause {
             Some(_) if self.policies.misfire == Misfire::Skip || !admitted => Some(SkipReason::Paused),
@@ -155,13 +193,24 @@ impl JobMachine {
             None => None,
         };
         if let Some(reason) = reason {
-            self.skip_arriving(now, tick, reason, 1, false, effects);
+            // Said together if it is the same.
+            let (count, at_least) = match missed {
+                Some(Missed { count, at_least, .. }) if reason == SkipReason::Misfire => (count, at_least),
+                Some(_) | None => {
+                    announce(missed, effects);
+                    (0, false)
+                }
+            };
+            self.decided = tick.instant();
+            self.skips.extend(&Skips::new(reason, 1, false));
+            effects.push(Effect::Skipped { newest: tick, reason, count: count + 1, at_least });
+            self.skipped(now, effects);
             return None;
         }
         let skips = std::mem::take(&mut self.skips);
         let skipped_to = (skips.total() > 0).then(|| FireTime::new(self.decided));
         self.decided = tick.instant();
-        Some(Waiting { tick, skips, skipped_to })
+        Some(Waiting { tick, skips, skipped_to, missed })
     }
 
     /// The runs in progress keep a tick from running, and it does not wait for them.
@@ -197,7 +246,11 @@ impl JobMachine {
                 None if self.limited => SkipReason::Concurrency,
                 None => SkipReason::Misfire,
             };
-            self.skip_waiting(now, oldest, reason, effects);
+            match self.backlog.front_mut() {
+                // Said with what was missed before it, once the tick that takes their place is decided.
+                Some(following) if reason == SkipReason::Misfire => following.follow_missed(oldest),
+                Some(_) | None => self.skip_waiting(now, oldest, reason, effects),
+            }
         }
     }
 
@@ -288,6 +341,7 @@ impl JobMachine {
         }
         let Some(authority) = authority else {
             self.stored = waiting.tick.instant();
+            announce(waiting.missed, effects);
             effects.push(Effect::Count { started: 1, skips: waiting.skips });
             self.count_towards_limit();
             self.start(now, Start { tick: Some(waiting.tick), slot, ..Start::new(run) }, effects);
@@ -350,11 +404,12 @@ impl JobMachine {
     }
 
     fn on_tick_claimed(&mut self, now: Now, asked: TickAsked, verdict: Verdict, effects: &mut Effects) {
-        let TickAsked { run, claim, slot, late_by, .. } = asked;
+        let TickAsked { run, claim, waiting, slot, late_by, .. } = asked;
         self.asked = Asked::Nothing;
         match verdict {
             Verdict::Granted { token, .. } => {
                 self.stored = claim.fire_time.instant();
+                announce(waiting.missed, effects);
                 let start = Start {
                     tick: Some(claim.fire_time),
                     term: claim.authority.term(),
@@ -429,8 +484,9 @@ impl JobMachine {
                 self.adopt(self.stored);
                 self.exhaust();
             }
+            // The clock was wrong by long, and was corrected meanwhile: nothing that was decided by it holds.
+            Verdict::NotYet { .. } if claim.fire_time.instant() > now.wall => self.adopt(self.stored),
             Verdict::NotYet { wait } if wait > HOLD_MAX => {
-                // A clock was wrong by long: nothing that was decided by it holds.
                 self.adopt(self.stored);
                 self.hold_until = Some(now.elapsed.saturating_add(HOLD_MAX));
             }
@@ -576,6 +632,7 @@ impl JobMachine {
         reason: SkipReason,
         effects: &mut Effects,
     ) {
+        announce(waiting.missed, effects);
         effects.push(Effect::Skipped { newest: waiting.tick, reason, count: 1, at_least: false });
         let mut skips = waiting.skips;
         skips.add(reason, 1);
@@ -652,6 +709,13 @@ impl JobMachine {
         let pause = ASK_AGAIN_MIN.saturating_mul(1 << self.unanswered.min(16)).min(ASK_AGAIN_MAX);
         self.unanswered = self.unanswered.saturating_add(1);
         now.elapsed + pause
+    }
+}
+
+/// Says that ticks were missed.
+fn announce(missed: Option<Missed>, effects: &mut Effects) {
+    if let Some(Missed { newest, count, at_least }) = missed {
+        effects.push(Effect::Skipped { newest, reason: SkipReason::Misfire, count, at_least });
     }
 }
 
