@@ -28,6 +28,9 @@ use tokio_postgres::{Client, NoTls};
 
 use self::harness::{PASSWORD, scope, server};
 
+/// A net under every wait.
+const DEADLINE: Duration = Duration::from_secs(30);
+
 /// The nodes of one scope.
 struct PostgresCluster {
     scope: String,
@@ -59,10 +62,16 @@ impl PostgresCluster {
     }
 
     /// Until a statement of a node waits for a lock.
+    ///
+    /// # Panics
+    ///
+    /// If none does in time: what should have waited was answered.
     async fn somebody_waits(&self) {
+        let until = Instant::now() + DEADLINE;
         let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE $1";
         let nodes = format!("callsheet % session {}", self.scope);
         while self.admin.query_one(waiting, &[&nodes]).await.expect("an answer").get::<_, i64>(0) == 0 {
+            assert!(Instant::now() < until, "no statement waits for a lock");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -104,7 +113,7 @@ impl Node {
     }
 
     async fn hears_of_the_loss_of(&self, session: Session) {
-        let lost = tokio::time::timeout(Duration::from_secs(10), self.locker.lost(session)).await;
+        let lost = tokio::time::timeout(DEADLINE, self.locker.lost(session)).await;
         lost.expect("a session with an abandoned statement is lost");
     }
 
