@@ -920,7 +920,7 @@ async fn a_closed_session_frees_its_keys_at_once() {
 async fn nodes_that_start_at_once_make_the_schema_together() {
     let cluster = PostgresCluster::new("migration").await;
     let nodes: Vec<_> =
-        (0..6).map(|_| Postgres::new(&cluster.scope, &cluster.url).schema("made_together")).collect();
+        (0..3).map(|_| Postgres::new(&cluster.scope, &cluster.url).schema("made_together")).collect();
     let opened = join_all(nodes.iter().map(|node| async { node.locker().open().await })).await;
     for opened in opened {
         opened.expect("every node opens");
