@@ -15,7 +15,7 @@ use callsheet::{
     backend::Postgres,
     port::{
         Backend, Campaign, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, LockError,
-        Locker, Moved, Renewal, Session, Skips, TickClaim, Verdict,
+        Locker, LostRun, Moved, Renewal, Session, Skips, TickClaim, Verdict,
     },
     testkit::conformance::{self, Cluster},
 };
@@ -27,6 +27,9 @@ use futures_util::{
 use tokio_postgres::{Client, NoTls};
 
 use self::harness::{PASSWORD, scope, server};
+
+/// A net under every wait.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The nodes of one scope.
 struct PostgresCluster {
@@ -58,13 +61,53 @@ impl PostgresCluster {
         client
     }
 
-    /// Until a statement of a node waits for a lock.
-    async fn somebody_waits(&self) {
-        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE $1";
-        let nodes = format!("callsheet % session {}", self.scope);
-        while self.admin.query_one(waiting, &[&nodes]).await.expect("an answer").get::<_, i64>(0) == 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+    /// What is answered to a node that asks while another one takes the leadership over.
+    async fn across_a_takeover<T>(&self, asked: impl Future<Output = T>) -> T {
+        let takes = "UPDATE callsheet.leader SET epoch = epoch + 1 WHERE scope = $1";
+        // Whoever waits for the leader's row keeps nobody else waiting.
+        let names = format!("PERFORM FROM callsheet.names WHERE scope = '{}' FOR UPDATE NOWAIT", self.scope);
+        self.while_it_waits(takes, &names, asked).await
+    }
+
+    /// What is answered to a node that makes two names while somebody else makes the same, in this order: whoever had the
+    /// second one by the time it waits for the first would deadlock.
+    async fn while_made<T>(&self, [first, second]: [&str; 2], asked: impl Future<Output = T>) -> T {
+        let first =
+            format!("INSERT INTO callsheet.names (scope, name, cursor) VALUES ($1, '{first}', now())");
+        let second = format!(
+            "INSERT INTO callsheet.names (scope, name, cursor) VALUES ('{}', '{second}', now())",
+            self.scope
+        );
+        self.while_it_waits(&first, &second, asked).await
+    }
+
+    /// What is answered to a node that waits for a transaction of somebody else, who does `first` before, and `then` and the
+    /// commit while it waits.
+    ///
+    /// # Panics
+    ///
+    /// If nobody waits for that transaction in time, or `then` fails.
+    async fn while_it_waits<T>(&self, first: &str, then: &str, asked: impl Future<Output = T>) -> T {
+        let other = self.transaction(first).await;
+        // On the server alone: a node waits for 250 ms at most, and a busy machine needs them for a round trip.
+        let goes_on = format!(
+            "DO $$
+             DECLARE until timestamptz := clock_timestamp() + interval '{} seconds';
+             BEGIN
+                 WHILE NOT EXISTS (
+                     SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))
+                 ) LOOP
+                     ASSERT clock_timestamp() < until, 'nobody waits';
+                     PERFORM pg_sleep(0.001);
+                 END LOOP;
+                 {then};
+             END $$;
+             COMMIT",
+            DEADLINE.as_secs()
+        );
+        let (answer, gone_on) = tokio::join!(asked, other.batch_execute(&goes_on));
+        gone_on.expect("a statement waits, and nobody waits for what it has locked");
+        answer
     }
 }
 
@@ -109,7 +152,7 @@ impl Node {
     }
 
     async fn hears_of_the_loss_of(&self, session: Session) {
-        let lost = tokio::time::timeout(Duration::from_secs(10), self.locker.lost(session)).await;
+        let lost = tokio::time::timeout(DEADLINE, self.locker.lost(session)).await;
         lost.expect("a session with an abandoned statement is lost");
     }
 
@@ -148,6 +191,12 @@ impl Node {
 fn end_of(request: &ClaimRequest, verdict: &Verdict) -> Completion {
     let ClaimRequest { job, key, run, .. } = request.clone();
     Completion::new(job, key, run, token(verdict), Outcome::Succeeded)
+}
+
+/// A move of the cursor over the tick of a claim.
+fn move_of(claim: &ClaimRequest) -> CursorMove {
+    let TickClaim { fire_time: to, expected, skips, authority } = claim.tick.expect("a tick");
+    CursorMove { job: claim.job.clone(), expected, to, skips, authority }
 }
 
 fn manual(key: &str) -> ClaimRequest {
@@ -221,15 +270,61 @@ async fn an_old_terms_claim_waits_for_a_takeover_under_way_and_is_refused() {
     let cluster = PostgresCluster::new("takeover").await;
     let leader = cluster.open().await.leading().await;
     let request = leader.due("job").await;
-    let taker = cluster.transaction("UPDATE callsheet.leader SET epoch = epoch + 1 WHERE scope = $1").await;
+    let key = LockKey::new("another").expect("a key");
+    let with_key = ClaimRequest { key, ..leader.due("with-key").await };
+    let mut term = leader.term;
 
-    let commit = async {
-        cluster.somebody_waits().await;
-        taker.batch_execute("COMMIT").await.expect("an answer");
+    for request in [request, with_key] {
+        let verdict = cluster.across_a_takeover(leader.claim(&request)).await;
+
+        term.0 += 1;
+        assert_eq!(verdict, Verdict::Deposed { term });
+    }
+}
+
+#[tokio::test]
+async fn what_else_an_old_term_asks_waits_for_a_takeover_under_way_and_changes_nothing() {
+    let cluster = PostgresCluster::new("takeover-else").await;
+    let leader = cluster.open().await.leading().await;
+    let due = leader.due("job").await;
+    let [second, third] = [2, 3].map(|later| Term(leader.term.0 + later));
+    let row = "SELECT names::text FROM callsheet.names WHERE scope = $1 AND name = 'job'";
+    let row = async || -> String {
+        cluster.admin.query_one(row, &[&cluster.scope]).await.expect("an answer").get(0)
     };
-    let (verdict, ()) = tokio::join!(leader.claim(&request), commit);
+    let before = row().await;
 
-    assert_eq!(verdict, Verdict::Deposed { term: Term(leader.term.0 + 1) });
+    // The first takeover: later ones it need not wait for, since its term is an old one by then.
+    let jobs = [name("job")];
+    let withdrawal = leader.locker.withdraw(leader.term, &jobs);
+    cluster.across_a_takeover(withdrawal).await.expect("an answer");
+    let moves = [move_of(&due)];
+    let moved = cluster.across_a_takeover(leader.locker.advance(&moves)).await.expect("an answer");
+    let jobs = [Enrolment::new(name("job"), "another".to_owned(), Authority::Term(leader.term))];
+    let enrolled = cluster.across_a_takeover(leader.locker.enrol(&jobs)).await.expect("an answer");
+
+    assert_eq!(moved, [Moved::Deposed { term: second }]);
+    assert_eq!(enrolled, [Enrolled::Deposed { term: third }]);
+    assert_eq!(row().await, before);
+}
+
+#[tokio::test]
+async fn a_term_that_is_over_decides_nothing_though_nobody_succeeded() {
+    let cluster = PostgresCluster::new("over").await;
+    let leader = cluster.open().await.leading().await;
+    let due = leader.due("job").await;
+    let term = leader.term;
+    let end = "UPDATE callsheet.leader SET expires_at = clock_timestamp() WHERE scope = $1";
+    cluster.admin.execute(end, &[&cluster.scope]).await.expect("an answer");
+
+    let claimed = leader.claim(&due).await;
+    let moved = leader.locker.advance(&[move_of(&due)]).await.expect("an answer");
+    let job = Enrolment { job: name("job"), schedule: "another".to_owned(), term };
+    let enrolled = leader.locker.enrol(&[job]).await.expect("an answer");
+
+    assert_eq!(claimed, Verdict::Deposed { term });
+    assert_eq!(moved, [Moved::Deposed { term }]);
+    assert_eq!(enrolled, [Enrolled::Deposed { term }]);
 }
 
 #[tokio::test]
@@ -431,10 +526,7 @@ async fn enrolments_moves_and_withdrawals_whose_row_an_application_holds_fail_al
     let enrol = |job: &str| Enrolment::new(name(job), "a schedule".to_owned(), Authority::Term(leader.term));
     let jobs = [enrol("held"), enrol("free"), enrol("new")];
     let enrolled = leader.locker.enrol(&jobs).await.expect("an answer");
-    let moves = [held, free].map(|claim| {
-        let TickClaim { fire_time: to, expected, skips, authority } = claim.tick.expect("a tick");
-        CursorMove { job: claim.job, expected, to, skips, authority }
-    });
+    let moves = [held, free].map(|claim| move_of(&claim));
     let moved = leader.locker.advance(&moves).await.expect("an answer");
     leader.locker.withdraw(leader.term, &[name("held"), name("free")]).await.expect("an answer");
 
@@ -451,6 +543,43 @@ async fn enrolments_moves_and_withdrawals_whose_row_an_application_holds_fail_al
 }
 
 #[tokio::test]
+async fn a_lost_run_whose_row_an_application_holds_is_closed_later_than_the_others() {
+    let cluster = PostgresCluster::new("held-lost").await;
+    let node = cluster.open().await;
+    let batch = [manual("free"), manual("held")];
+    let verdicts = node.locker.claim(&batch).await.expect("an answer");
+    assert!(verdicts.iter().all(|verdict| token(verdict) > FencingToken(0)), "{verdicts:?}");
+    node.locker.close().await;
+    let node = cluster.open().await;
+    let holder = cluster
+        .transaction("SELECT FROM callsheet.names WHERE scope = $1 AND name = 'held' FOR KEY SHARE")
+        .await;
+
+    let at_once = node.locker.close_lost(10).await.expect("an answer");
+    holder.batch_execute("ROLLBACK").await.expect("an answer");
+    let later = node.locker.close_lost(10).await.expect("an answer");
+
+    let runs = |lost: &[LostRun]| lost.iter().map(|lost| lost.run).collect::<Vec<_>>();
+    assert_eq!((runs(&at_once), runs(&later)), (vec![batch[0].run], vec![batch[1].run]));
+}
+
+#[tokio::test]
+async fn names_are_made_in_one_order_whatever_order_they_are_asked_in() {
+    let cluster = PostgresCluster::new("made").await;
+    let leader = cluster.open().await.leading().await;
+    let enrol = |job: &str| Enrolment::new(name(job), "s".to_owned(), Authority::Term(leader.term));
+
+    let jobs = [enrol("job-b"), enrol("job-a")];
+    let enrolled = cluster.while_made(["job-a", "job-b"], leader.locker.enrol(&jobs)).await;
+    let keys = [manual("key-b"), manual("key-a")];
+    let claimed = cluster.while_made(["key-a", "key-b"], leader.locker.claim(&keys)).await;
+
+    assert_eq!(enrolled.expect("an answer"), [Enrolled::Locked, Enrolled::Locked]);
+    let claimed = claimed.expect("an answer");
+    assert!(claimed.iter().all(|verdict| token(verdict) == FencingToken(1)), "{claimed:?}");
+}
+
+#[tokio::test]
 async fn an_application_that_guards_its_writes_with_a_key_stops_no_cursor_and_the_holder_is_named() {
     let cluster = PostgresCluster::new("guarded").await;
     let leader = cluster.open().await.leading().await;
@@ -463,9 +592,7 @@ async fn an_application_that_guards_its_writes_with_a_key_stops_no_cursor_and_th
         .await;
 
     let busy = other.claim(&manual("job")).await;
-    let TickClaim { fire_time: to, expected, skips, authority } = due.tick.expect("a tick");
-    let asked = CursorMove { job: name("job"), expected, to, skips, authority };
-    let moved = leader.locker.advance(&[asked]).await.expect("an answer");
+    let moved = leader.locker.advance(&[move_of(&due)]).await.expect("an answer");
 
     assert_eq!(busy, Verdict::Locked { holder: Some(run.run) });
     assert_eq!(moved, [Moved::Done]);
@@ -516,10 +643,16 @@ async fn who_probes_a_dead_owner_is_not_taken_for_the_owner() {
     assert!(prober.query_one(probe, &[&owner]).await.expect("an answer").get::<_, bool>(0), "it is dead");
 
     let node = cluster.open().await;
+    let holder = cluster
+        .transaction("SELECT FROM callsheet.names WHERE scope = $1 AND name = 'stolen' FOR KEY SHARE")
+        .await;
+    let locked = node.claim(&manual("stolen")).await;
+    holder.batch_execute("ROLLBACK").await.expect("an answer");
     let stolen = node.claim(&manual("stolen")).await;
     let closed = node.locker.close_lost(10).await.expect("an answer");
     let node = node.leading().await;
 
+    assert_eq!(locked, Verdict::Locked { holder: None });
     assert!(matches!(stolen, Verdict::Granted { lost: Some(_), .. }), "{stolen:?}");
     assert_eq!(closed.iter().map(|lost| lost.run).collect::<Vec<_>>(), [requests[1].run]);
     assert!(node.term > leader.term);
@@ -600,6 +733,83 @@ async fn a_claim_whose_reply_was_lost_stays_with_the_dead_session_and_is_closed_
         other => panic!("{other:?}"),
     }
     assert_eq!(leader.locker.close_lost(10).await.expect("an answer"), []);
+}
+
+#[tokio::test]
+async fn a_run_of_a_former_session_is_neither_granted_again_nor_ended_but_lost() {
+    let cluster = PostgresCluster::new("former").await;
+    let node = cluster.open().await;
+    let run = manual("key");
+    let end = end_of(&run, &node.claim(&run).await);
+    node.locker.close().await;
+    node.locker.open().await.expect("a session opens again");
+
+    let settled = node.claim(&ClaimRequest { settle: true, ..run.clone() }).await;
+    let again = node.claim(&run).await;
+    let ended = node.locker.complete(&[end]).await.expect("an answer");
+    let lost = node.locker.close_lost(10).await.expect("an answer");
+
+    assert_eq!((settled, again), (Verdict::NotGranted, Verdict::NotGranted));
+    assert_eq!(ended, [Completed::Stale]);
+    assert_eq!(lost.iter().map(|lost| lost.run).collect::<Vec<_>>(), [run.run]);
+}
+
+#[tokio::test]
+async fn an_end_is_of_one_run_and_one_token() {
+    let cluster = PostgresCluster::new("ends").await;
+    let node = cluster.open().await;
+    let run = manual("key");
+    let first = end_of(&run, &node.claim(&run).await);
+    node.locker.close().await;
+    node.locker.open().await.expect("a session opens again");
+    assert_eq!(node.locker.close_lost(10).await.expect("an answer").len(), 1);
+    // A run that was lost is granted once more.
+    let second = end_of(&run, &node.claim(&run).await);
+    assert!(second.token > first.token);
+    let complete = async |end: &Completion| {
+        let ended = node.locker.complete(std::slice::from_ref(end)).await;
+        ended.expect("an answer").pop().expect("an answer per end")
+    };
+
+    let of_another = Completion { run: manual("key").run, ..second.clone() };
+    assert_eq!(complete(&of_another).await, Completed::Stale, "the run is another one");
+    assert_eq!(complete(&first).await, Completed::Stale, "the token is an older one");
+    assert_eq!(complete(&second).await, Completed::RECORDED);
+    assert_eq!(complete(&second).await, Completed::RECORDED, "it was recorded before");
+    assert_eq!(complete(&first).await, Completed::Stale, "the later end is not that of the earlier claim");
+}
+
+#[tokio::test]
+async fn ticks_of_one_batch_that_need_one_name_are_decided_one_by_one() {
+    let cluster = PostgresCluster::new("one-name").await;
+    let leader = cluster.open().await.leading().await;
+    let with_key = async |job: &str, key: &str| ClaimRequest {
+        key: LockKey::new(key).expect("a key"),
+        ..leader.due(job).await
+    };
+    let another_run = |claim: &ClaimRequest| ClaimRequest { run: manual("x").run, ..claim.clone() };
+    // The key of one is the name of the other; and two of one key.
+    let crossed = [with_key("a", "b").await, with_key("c", "a").await];
+    let shared = [with_key("d", "shared").await, with_key("e", "shared").await];
+    let make = "INSERT INTO callsheet.names (scope, name) VALUES ($1, 'b'), ($1, 'shared'), ($1, 'former')";
+    cluster.admin.execute(make, &[&cluster.scope]).await.expect("an answer");
+
+    let both = leader.locker.claim(&crossed).await.expect("an answer");
+    let first = leader.locker.claim(&shared).await.expect("an answer");
+    let former = manual("former");
+    let end = end_of(&former, &leader.claim(&former).await);
+    // In a round the same.
+    let ends = [end_of(&shared[0], &first[0]), end];
+    let claims = [another_run(&shared[1]), another_run(&shared[1])];
+    let second = leader.locker.round(&ends, &claims, &[]).await.claimed.expect("an answer");
+
+    assert!(both.iter().all(|verdict| token(verdict) == FencingToken(1)), "{both:?}");
+    for claim in &crossed {
+        let again = leader.claim(&another_run(claim)).await;
+        assert!(matches!(again, Verdict::AlreadyRun { run, .. } if run == claim.run), "{again:?}");
+    }
+    assert!(matches!(first[..], [Verdict::Granted { .. }, Verdict::Busy { .. }]), "{first:?}");
+    assert!(matches!(second[..], [Verdict::Granted { .. }, Verdict::Busy { .. }]), "{second:?}");
 }
 
 #[tokio::test]
@@ -714,7 +924,7 @@ async fn a_closed_session_frees_its_keys_at_once() {
 async fn nodes_that_start_at_once_make_the_schema_together() {
     let cluster = PostgresCluster::new("migration").await;
     let nodes: Vec<_> =
-        (0..6).map(|_| Postgres::new(&cluster.scope, &cluster.url).schema("made_together")).collect();
+        (0..3).map(|_| Postgres::new(&cluster.scope, &cluster.url).schema("made_together")).collect();
     let opened = join_all(nodes.iter().map(|node| async { node.locker().open().await })).await;
     for opened in opened {
         opened.expect("every node opens");

@@ -2,6 +2,8 @@
 
 #[path = "common/postgres.rs"]
 mod harness;
+#[path = "common/impostor.rs"]
+mod impostor;
 #[path = "common/log.rs"]
 mod log;
 
@@ -17,6 +19,7 @@ use tokio_postgres::{Client, NoTls};
 
 use self::{
     harness::{PASSWORD, scope, server},
+    impostor::{Gate, gate},
     log::Log,
 };
 
@@ -32,7 +35,11 @@ async fn admin() -> Client {
 
 /// A node with a session.
 async fn node(scope: &str) -> Postgres {
-    let node = Postgres::new(scope, server().url());
+    node_at(scope, server().url()).await
+}
+
+async fn node_at(scope: &str, url: String) -> Postgres {
+    let node = Postgres::new(scope, url);
     node.locker().open().await.expect("a session opens");
     node
 }
@@ -55,6 +62,11 @@ async fn plant_term(scope: &str, beacon: i64, over: bool) {
 async fn take_leadership(client: &Client, scope: &str) {
     let take = "SELECT pg_advisory_lock(hashtextextended('callsheet leader callsheet/' || $1, 0))";
     client.query(take, &[&scope]).await.expect("nobody else has it");
+}
+
+async fn give_leadership_up(client: &Client, scope: &str) {
+    let give = "SELECT pg_advisory_unlock(hashtextextended('callsheet leader callsheet/' || $1, 0))";
+    assert!(client.query_one(give, &[&scope]).await.expect("an answer").get::<_, bool>(0), "it had it");
 }
 
 async fn light(client: &Client, beacon: i64) {
@@ -125,6 +137,29 @@ async fn claim(node: &Postgres) -> Verdict {
     let (job, key) = (JobName::new("job").expect("a name"), LockKey::new("key").expect("a key"));
     let claim = ClaimRequest::new(job, key, run);
     node.locker().claim(&[claim]).await.expect("an answer").pop().expect("one verdict")
+}
+
+#[tokio::test]
+async fn who_lets_go_of_a_dead_terms_lock_before_it_is_ended_is_left_alone() {
+    let beacon = beacon();
+    let scope = scope("let-go");
+    let Gate { port, reached, open } = gate(server().port(), "pg_terminate_backend").await;
+    let url = server().url().replace(&format!(":{}/", server().port()), &format!(":{port}/"));
+    let node = node_at(&scope, url).await;
+    let leadership = admin().await;
+    take_leadership(&leadership, &scope).await;
+    // By then the process may serve somebody else, who has other locks.
+    light(&leadership, beacon ^ 1).await;
+    plant_term(&scope, beacon, true).await;
+
+    let lets_go = async {
+        timeout(DEADLINE, reached).await.expect("it is to be ended").expect("the way to the server is there");
+        give_leadership_up(&leadership, &scope).await;
+        open.send(()).expect("the message waits");
+    };
+    tokio::join!(leads(&node), lets_go);
+
+    assert!(!is_ended(&leadership).await);
 }
 
 #[tokio::test]

@@ -175,6 +175,9 @@ async fn a_key_is_not_taken_over_while_a_guarded_transaction_is_open() {
     let (go_on, told) = oneshot::channel();
     guarded.tell(Step::WriteSlowly(holds, told));
     timeout(DEADLINE, guard_holds).await.expect("the guard answers").expect("the body lives");
+    let move_cursor =
+        "SELECT FROM callsheet.names WHERE scope = $1 AND name = 'job' FOR NO KEY UPDATE NOWAIT";
+    connect().await.execute(move_cursor, &[&guarded.scope]).await.expect("the job's cursor moves on");
 
     guarded.cut().await;
     let run = run_id();

@@ -3,7 +3,7 @@
 #[path = "common/postgres.rs"]
 mod harness;
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use callsheet::{
     Callsheet, Job,
@@ -11,7 +11,10 @@ use callsheet::{
     port::{Backend, Campaign},
     schedule::every,
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 use tokio_postgres::{Client, NoTls};
 
 use self::harness::{PASSWORD, scope, server};
@@ -74,6 +77,36 @@ async fn the_printed_statements_make_what_a_node_makes_and_make_it_once() {
     assert!(again.as_db_error().is_some_and(|error| error.message().contains("already exists")), "{again:?}");
     admin.batch_execute("ROLLBACK").await.expect("nothing is left open");
     assert_eq!(contents("made_by_hand").await, made);
+}
+
+#[tokio::test]
+async fn a_node_waits_for_the_migration_of_another_one() {
+    let scope = scope("waiting");
+    let other = admin().await;
+    let lock = "SELECT pg_advisory_lock(hashtextextended('callsheet migration waited_for', 0))";
+    other.batch_execute(lock).await.expect("nobody else has it");
+    let node = Postgres::new(&scope, server().url()).schema("waited_for");
+
+    let mut opened = pin!(opens(&node));
+    let admin = admin().await;
+    let waiting = "SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+                   WHERE application_name = $1 AND locktype = 'advisory' AND NOT granted";
+    let id = node.node().expect("the store knows its nodes").as_uuid().simple().to_string();
+    let migration = format!("callsheet {} migration {scope}", &id[..12]);
+    let waits = async {
+        while admin.query_opt(waiting, &[&migration]).await.expect("an answer").is_none() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        () = &mut opened => panic!("it did not wait"),
+        waits = timeout(DEADLINE, waits) => waits.expect("it waits for the lock"),
+    }
+    let made = "SELECT FROM pg_namespace WHERE nspname = 'waited_for'";
+    assert!(admin.query_opt(made, &[]).await.expect("an answer").is_none(), "it has made nothing yet");
+    other.batch_execute("SELECT pg_advisory_unlock_all()").await.expect("an answer");
+
+    opened.await;
 }
 
 #[tokio::test]

@@ -4,14 +4,14 @@
 #![allow(dead_code)]
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicUsize, Ordering},
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    io::{AsyncReadExt, AsyncWriteExt, copy, copy_bidirectional},
     net::{TcpListener, TcpStream, tcp::OwnedReadHalf},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
 };
 
 /// The type of the message that ends a turn of the server, and the offset of a startup message's parameters.
@@ -74,6 +74,48 @@ pub(crate) async fn fork(first: u16, then: u16) -> u16 {
         }
     });
     port
+}
+
+/// A way to a server that holds back the first message with a text in it.
+pub(crate) struct Gate {
+    pub(crate) port: u16,
+    /// The message has come.
+    pub(crate) reached: oneshot::Receiver<()>,
+    /// Lets it pass.
+    pub(crate) open: oneshot::Sender<()>,
+}
+
+pub(crate) async fn gate(server: u16, text: &'static str) -> Gate {
+    let (listener, port) = listen().await;
+    let (come, reached) = oneshot::channel();
+    let (open, opened) = oneshot::channel();
+    let once = Arc::new(Mutex::new(Some((come, opened))));
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let once = once.clone();
+            tokio::spawn(async move {
+                let (mut from_client, mut to_client) = client.into_split();
+                let server = TcpStream::connect(("127.0.0.1", server)).await.ok()?;
+                let (mut from_server, mut to_server) = server.into_split();
+                tokio::spawn(async move { copy(&mut from_server, &mut to_client).await });
+                // A statement fits into it.
+                let mut buffer = [0; 8_192];
+                while let Ok(length @ 1..) = from_client.read(&mut buffer).await {
+                    let bytes = &buffer[..length];
+                    if bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
+                        let first = once.lock().expect("nobody panicked").take();
+                        if let Some((come, opened)) = first {
+                            come.send(()).ok()?;
+                            opened.await.ok()?;
+                        }
+                    }
+                    to_server.write_all(bytes).await.ok()?;
+                }
+                Some(())
+            });
+        }
+    });
+    Gate { port, reached, open }
 }
 
 /// A pooler that does not hand on the settings that a client asks for.
