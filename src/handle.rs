@@ -5,8 +5,8 @@ use std::time::Duration;
 use actix::{Addr, Handler, Message, Recipient, dev::ToEnvelope};
 use callsheet_actors::{
     AddError, AddJob, AddJobs, Added, CancelRuns, Engine, Event, Health, HealthReport, Job, JobDetails,
-    JobName, JobPage, JobStatus, ListJobs, Listen, NextFireTimes, NextFireTimesError, RemoveJobs, RunId,
-    SelectError, Selector, Shutdown, ShutdownReport, SupervisorActor, TriggerError, TriggerJob,
+    JobName, JobPage, JobStatus, ListJobs, Listen, NextFireTimes, NextFireTimesError, RemoveJobs, ResumeJobs,
+    RunId, SelectError, Selector, Shutdown, ShutdownReport, SupervisorActor, TriggerError, TriggerJob,
 };
 
 use chrono::{DateTime, Utc};
@@ -75,6 +75,19 @@ impl Callsheet {
     /// Dropping the future may or may not remove them.
     pub async fn remove(&self, jobs: impl Into<Selector>) -> Result<Vec<JobName>, Error> {
         Ok(self.ask(RemoveJobs(jobs.into())).await??)
+    }
+
+    /// Lets the selected jobs fire again that are broken on this node, and answers which they are: see [`ResumeJobs`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Select`] if it was a name and no job has it, [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may or may not resume them.
+    pub async fn resume(&self, jobs: impl Into<Selector>) -> Result<Vec<JobName>, Error> {
+        Ok(self.ask(ResumeJobs(jobs.into())).await??)
     }
 
     /// Starts a run now, on this node, under the job's lock key, without moving its schedule. Answers when it is

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use callsheet::{
     CancelReason, CancelRuns, EventKind, FIRE_TIMES_MAX, Health, Job, JobDetails, JobState, ListJobs,
-    Misfire, NextFireTimes, NextFireTimesError, Outcome, RemoveJobs, SelectError, Selector, TriggerError,
-    TriggerJob,
+    Misfire, NextFireTimes, NextFireTimesError, Outcome, PAGE_MAX, RemoveJobs, SelectError, Selector,
+    TriggerError, TriggerJob,
     port::Role,
     schedule::{at, cron, every},
     testkit::{
@@ -302,6 +302,7 @@ fn a_listing_can_be_narrowed_to_a_prefix_and_a_tag() {
             tag: tag.map(str::to_owned),
             after: after.map(str::to_owned),
             limit,
+            ..ListJobs::default()
         };
         let cases = [
             (list(Some("mail."), None, None, 0), vec!["mail.in", "mail.out"], None),
@@ -317,6 +318,51 @@ fn a_listing_can_be_narrowed_to_a_prefix_and_a_tag() {
             let listed: Vec<_> = page.jobs.iter().map(|job| job.name.as_str()).collect();
             assert_eq!((listed, page.next.as_deref()), (names, next), "{message:?}");
         }
+    });
+}
+
+#[test]
+fn a_listing_can_be_narrowed_to_a_state_and_no_page_looks_at_more_jobs_than_a_page_holds() {
+    simulate(START, async |rig| {
+        // Sorted: three that are exhausted, a page of scheduled ones, two that run.
+        let once = |n: usize| Job::new(format!("a{n}"), at("2026-01-05T00:00:05Z")).run(async |_| {});
+        let rare = |n: usize| Job::new(format!("b{n:04}"), every(hours(1))).run(async |_| {});
+        let long = |n: usize| {
+            Job::new(format!("c{n}"), every(secs(10))).run(async |_| tokio::time::sleep(hours(1)).await)
+        };
+        let jobs = (0..3).map(once).chain((0..PAGE_MAX).map(rare)).chain((0..2).map(long));
+        let node = rig.node(node_with(jobs)).await;
+        rig.advance(secs(11)).await;
+
+        let list = |state, after: Option<&str>, limit| ListJobs {
+            state: Some(state),
+            after: after.map(str::to_owned),
+            limit,
+            ..ListJobs::default()
+        };
+        let last_of_the_first = format!("b{:04}", PAGE_MAX - 4);
+        let last_of_the_first = Some(last_of_the_first.as_str());
+        let cases = [
+            (list(JobState::Exhausted, None, 0), vec!["a0", "a1", "a2"], last_of_the_first),
+            (list(JobState::Exhausted, None, 3), vec!["a0", "a1", "a2"], last_of_the_first),
+            (list(JobState::Exhausted, None, 2), vec!["a0", "a1"], Some("a1")),
+            (list(JobState::Exhausted, Some("a1"), 2), vec!["a2"], Some("b1022")),
+            (list(JobState::Exhausted, last_of_the_first, 0), vec![], None),
+            (list(JobState::Running, None, 0), vec![], last_of_the_first),
+            (list(JobState::Running, last_of_the_first, 1), vec!["c0"], Some("c0")),
+            (list(JobState::Running, Some("c0"), 1), vec!["c1"], None),
+            (list(JobState::Running, Some("c1"), 0), vec![], None),
+            (list(JobState::Broken, Some("b9"), 0), vec![], None),
+        ];
+        for (message, names, next) in cases {
+            let page = rig.send(node, message.clone()).await;
+            let listed: Vec<_> = page.jobs.iter().map(|job| job.name.as_str()).collect();
+            assert_eq!((listed, page.next.as_deref()), (names, next), "{message:?}");
+        }
+        let page = rig.send(node, list(JobState::Scheduled, None, 0)).await;
+        assert_eq!(page.jobs.len(), PAGE_MAX - 3, "what a page looked at, but for the three");
+        let rest = rig.send(node, list(JobState::Scheduled, page.next.as_deref(), 0)).await;
+        assert_eq!((rest.jobs.len(), rest.next), (3, None));
     });
 }
 

@@ -131,9 +131,14 @@ pub enum EventKind {
         /// How often within the restart period.
         restarts: u32,
     },
-    /// The actor of a job died too often within the restart period. The job does not fire until it is removed and
-    /// added again.
+    /// The actor of a job died too often within the restart period. The job does not fire until it is
+    /// [resumed](crate::ResumeJobs), or removed and added again.
     JobBroken {
+        /// The job.
+        job: JobName,
+    },
+    /// A broken job was resumed: it fires again, and its actor may die as often as that of a new job.
+    JobRevived {
         /// The job.
         job: JobName,
     },
@@ -302,6 +307,7 @@ impl EventKind {
             Self::JobRemoved { .. } => "JobRemoved",
             Self::JobRestarted { .. } => "JobRestarted",
             Self::JobBroken { .. } => "JobBroken",
+            Self::JobRevived { .. } => "JobRevived",
             Self::TickSkipped { .. } => "TickSkipped",
             Self::RunStarted { .. } => "RunStarted",
             Self::RunRetried { .. } => "RunRetried",
@@ -329,6 +335,7 @@ impl EventKind {
             | Self::JobRemoved { job }
             | Self::JobRestarted { job, .. }
             | Self::JobBroken { job }
+            | Self::JobRevived { job }
             | Self::TickSkipped { job, .. }
             | Self::RunStarted { job, .. }
             | Self::RunRetried { job, .. }
@@ -361,6 +368,7 @@ impl fmt::Display for EventKind {
             Self::JobAdded { .. }
             | Self::JobRemoved { .. }
             | Self::JobBroken { .. }
+            | Self::JobRevived { .. }
             | Self::LockLost { .. } => Ok(()),
             Self::JobRestarted { restarts, .. } => write!(f, " restarts {restarts}"),
             Self::TickSkipped { fire_time, reason, count, at_least, .. } => {

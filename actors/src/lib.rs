@@ -57,7 +57,7 @@ pub use crate::{
     listener::{EVENTS_MAX, Listen, SUBSCRIBER_EVENTS_MAX},
     message::{
         AddJob, AddJobs, Added, CancelRuns, FIRE_TIMES_MAX, Health, HealthReport, JobDetails, JobPage,
-        ListJobs, NextFireTimes, PAGE_MAX, RemoveJobs, Scheduled, Selector, Shutdown, TriggerJob,
+        ListJobs, NextFireTimes, PAGE_MAX, RemoveJobs, ResumeJobs, Scheduled, Selector, Shutdown, TriggerJob,
     },
     name::{FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
     run::{IntoRunResult, Origin, Run, RunError, RunResult},

@@ -10,7 +10,7 @@ use crate::{
     definition::Job,
     drain::ShutdownReport,
     error::{AddError, NextFireTimesError, SelectError, TriggerError},
-    job::JobStatus,
+    job::{JobState, JobStatus},
     name::{JobName, NodeId, RunId, Term},
     port::{Role, Standing},
 };
@@ -128,6 +128,13 @@ impl From<&JobName> for Selector {
 #[rtype(result = "Result<Vec<JobName>, SelectError>")]
 pub struct RemoveJobs(pub Selector);
 
+/// Lets the selected jobs fire again that are [broken](crate::JobState::Broken) on this node, and answers which they are: with a
+/// new budget of restarts, each from where it stood. What it missed meanwhile is decided by its misfire policy. A job that is
+/// not broken is left as it is.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<JobName>, SelectError>")]
+pub struct ResumeJobs(pub Selector);
+
 /// Starts a run now, on this node, under the job's lock key, without moving the schedule. Answers when it is decided
 /// whether it starts.
 #[derive(Message)]
@@ -154,7 +161,8 @@ pub struct NextFireTimes {
 /// The most fire times in one answer.
 pub const FIRE_TIMES_MAX: usize = 1_000;
 
-/// Lists jobs in the order of their names.
+/// Lists jobs in the order of their names. A page costs one question to the actor of each of its jobs, however many jobs
+/// there are; filters cost what stands beside them.
 #[derive(Debug, Clone, Default, Message)]
 #[rtype(result = "JobPage")]
 pub struct ListJobs {
@@ -162,6 +170,10 @@ pub struct ListJobs {
     pub prefix: Option<String>,
     /// Only jobs with this tag. Finding them costs a look at every job with the prefix, but no more than that.
     pub tag: Option<String>,
+    /// Only jobs in this state, as this node sees them. The actor of each job has to be asked for it, so that one page looks at
+    /// [`PAGE_MAX`] jobs with the prefix and the tag and no more: it may hold fewer jobs than `limit`, or none, and still
+    /// have a next one.
+    pub state: Option<JobState>,
     /// Only names after this one: [`JobPage::next`] of the page before.
     pub after: Option<String>,
     /// How many at most, up to [`PAGE_MAX`]; 0 is [`PAGE_MAX`].

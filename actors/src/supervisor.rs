@@ -66,10 +66,13 @@ impl Entry {
     }
 }
 
+/// How often a job's actor was started again.
 #[derive(Default)]
 struct Restarts {
     since: Duration,
     count: u32,
+    /// Where the job stood when its actor died last.
+    cursor: DateTime<Utc>,
 }
 
 /// What a supervisor is made of.
@@ -308,8 +311,10 @@ impl Handler<ListJobs> for SupervisorActor {
     type Result = ResponseFuture<JobPage>;
 
     fn handle(&mut self, list: ListJobs, _: &mut Self::Context) -> Self::Result {
-        let ListJobs { prefix, tag, after, limit } = list;
+        let ListJobs { prefix, tag, state, after, limit } = list;
         let limit = if limit == 0 { PAGE_MAX } else { limit.min(PAGE_MAX) };
+        // Which of them are in that state is known only once they are asked.
+        let asked = if state.is_some() { PAGE_MAX } else { limit };
         let prefix = prefix.unwrap_or_default();
         let start = match after.as_deref() {
             Some(after) if after >= prefix.as_str() => Bound::Excluded(after),
@@ -318,11 +323,19 @@ impl Handler<ListJobs> for SupervisorActor {
         let with_prefix = self.jobs.range::<str, _>((start, Bound::Unbounded));
         let with_prefix = with_prefix.take_while(|(name, _)| name.as_str().starts_with(&prefix));
         let mut rest = with_prefix.filter(|(_, entry)| tag.as_deref().is_none_or(|tag| entry.has_tag(tag)));
-        let page: Vec<_> = rest.by_ref().take(limit).map(|(_, entry)| status_of(entry)).collect();
+        let page: Vec<_> = rest.by_ref().take(asked).map(|(_, entry)| status_of(entry)).collect();
         let more = rest.next().is_some();
         Box::pin(async move {
-            let jobs = join_all(page).await;
-            let next = jobs.last().filter(|_| more).map(|job: &JobStatus| job.name.as_str().to_owned());
+            let mut jobs = join_all(page).await;
+            let last_name = |jobs: &[JobStatus]| jobs.last().map(|job| job.name.as_str().to_owned());
+            let mut next = last_name(&jobs).filter(|_| more);
+            if let Some(state) = state {
+                jobs.retain(|job| job.state == state);
+                if jobs.len() > limit {
+                    jobs.truncate(limit);
+                    next = last_name(&jobs);
+                }
+            }
             JobPage { jobs, next }
         })
     }

@@ -7,9 +7,12 @@ use actix::prelude::*;
 use super::{Phase, Restarts, SupervisorActor};
 use crate::{
     core::job::{End, Ended, Input, RunEnd},
+    error::SelectError,
     event::{CancelReason, EventKind, Outcome},
     job::{Content, Letter, Remains, conclude},
     lock::{Ask, CompleteRun},
+    message::ResumeJobs,
+    name::JobName,
     node::JobRef,
     port::Verdict,
 };
@@ -57,24 +60,26 @@ impl SupervisorActor {
         else {
             return;
         };
+        let cursor = remains.machine.cursor();
         if now.saturating_sub(entry.restarts.since) > RESTART_PERIOD {
-            entry.restarts = Restarts { since: now, count: 0 };
+            entry.restarts = Restarts { since: now, ..Restarts::default() };
         }
         entry.restarts.count += 1;
+        entry.restarts.cursor = cursor;
         let restarts = entry.restarts.count;
-        if entry.broken {
-            // It died without being asked for a fire time: nothing that can be started again.
-            return;
-        }
-        entry.broken = restarts > RESTARTS_MAX;
+        let was_broken = entry.broken;
+        entry.broken |= restarts > RESTARTS_MAX;
         let broken = entry.broken;
-        let cursor = remains.machine.cursor();
         let successor = self.start_actor(job.definition.clone(), move |_| remains);
         if let Some(entry) = self.jobs.get_mut(name) {
             entry.job = successor.clone();
         }
+        if was_broken {
+            // Somebody asked it for fire times. It is started for the run in progress, and dies again only if asked again.
+            return;
+        }
         if broken {
-            // Its actor is never resumed, so it never asks the schedule; it is there for the run in progress.
+            // Its actor is not resumed, so it does not ask the schedule; it is there for the run in progress.
             tracing::error!(target: "callsheet", job = %name, restarts, "a job died too often and does not fire any more");
             self.publish(|| EventKind::JobBroken { job: name.clone() });
             return;
@@ -85,6 +90,20 @@ impl SupervisorActor {
             self.resume(&successor, job.definition.policies.fires, cursor);
             self.enrol(ctx);
         }
+    }
+
+    /// Lets a broken job fire again, from where it stood and with a new budget of restarts. Answers whether it was broken.
+    ///
+    /// Its actor is there: whenever it died, it was started again with its remains.
+    fn revive(&mut self, name: &JobName, ctx: &mut Context<Self>) -> bool {
+        let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.broken) else { return false };
+        entry.broken = false;
+        let Restarts { cursor, .. } = std::mem::take(&mut entry.restarts);
+        let job = entry.job.clone();
+        self.publish(|| EventKind::JobRevived { job: name.clone() });
+        self.resume(&job, job.definition.policies.fires, cursor);
+        self.enrol(ctx);
+        true
     }
 
     /// Hands a letter on to the actor that took the job over; if there is none, settles it.
@@ -158,6 +177,18 @@ impl SupervisorActor {
             | Input::Cancel(_)
             | Input::Abort => {}
         }
+    }
+}
+
+impl Handler<ResumeJobs> for SupervisorActor {
+    type Result = Result<Vec<JobName>, SelectError>;
+
+    fn handle(&mut self, ResumeJobs(selector): ResumeJobs, ctx: &mut Self::Context) -> Self::Result {
+        let mut names = self.select(&selector)?;
+        // What is shut down does not fire again.
+        let running = matches!(self.phase, Phase::Running);
+        names.retain(|name| running && self.revive(name, ctx));
+        Ok(names)
     }
 }
 
