@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use actix::Message;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 
 use crate::{
@@ -283,6 +283,12 @@ pub enum EventKind {
         /// What happened.
         reason: String,
     },
+    /// The node's wall clock was set, or the machine slept, or the clock has drifted away: it has moved against the monotonic
+    /// one. Every timer that follows it is armed anew.
+    ClockStepped {
+        /// How much more it reads than it would have; negative: less.
+        by: TimeDelta,
+    },
     /// The engine stops: no tick is armed any more.
     ShutdownStarted {
         /// How long runs may drain.
@@ -323,6 +329,7 @@ impl EventKind {
             Self::LeadershipGained { .. } => "LeadershipGained",
             Self::LeadershipLost { .. } => "LeadershipLost",
             Self::LeadershipUnavailable { .. } => "LeadershipUnavailable",
+            Self::ClockStepped { .. } => "ClockStepped",
             Self::ShutdownStarted { .. } => "ShutdownStarted",
             Self::ShutdownFinished { .. } => "ShutdownFinished",
         }
@@ -351,6 +358,7 @@ impl EventKind {
             Self::LeadershipGained { .. }
             | Self::LeadershipLost { .. }
             | Self::LeadershipUnavailable { .. }
+            | Self::ClockStepped { .. }
             | Self::ShutdownStarted { .. }
             | Self::ShutdownFinished { .. } => None,
         }
@@ -396,6 +404,10 @@ impl fmt::Display for EventKind {
             }
             Self::LeadershipGained { term } => write!(f, " term {term}"),
             Self::LeadershipLost { term, why } => write!(f, " term {term}: {why:?}"),
+            Self::ClockStepped { by } => {
+                let direction = if *by < TimeDelta::zero() { "back" } else { "ahead" };
+                write!(f, " {:.1?} {direction}", by.abs().to_std().unwrap_or_default())
+            }
             Self::ShutdownStarted { deadline } => write!(f, " deadline {deadline:.1?}"),
             Self::ShutdownFinished { drained, cancelled, aborted } => {
                 write!(f, " drained {drained}, cancelled {cancelled}, aborted {aborted}")

@@ -40,10 +40,10 @@ use crate::{
     supervisor::{JobDied, JobRetired, Undelivered},
 };
 
-/// The longest time a timer is armed for; waking up early is harmless.
+/// The longest time a timer is armed for; waking up early is harmless, and once a day costs nothing.
 ///
-/// The wall clock may step, and the machine may sleep, unnoticed by a monotonic timer: this bounds for how long.
-const SLEEP_MAX: Duration = Duration::from_secs(600);
+/// A timer of the runtime reaches two years. That the clock is set meanwhile is the supervisor's to notice.
+const SLEEP_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Something on its way to a job's actor. If the actor is dead by then, it goes back to the supervisor: neither the end
 /// of a run, nor a granted claim, nor a drain may get lost in a closed mailbox.

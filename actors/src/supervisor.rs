@@ -6,6 +6,7 @@
 //! survives a restart of the engine but what the store keeps.
 
 mod adding;
+mod clock;
 mod dying;
 mod health;
 mod leading;
@@ -25,6 +26,7 @@ use tokio::{sync::oneshot, time::timeout};
 
 pub(crate) use self::{
     adding::{AddFirstJobs, define_all},
+    clock::StoreClockMoved,
     dying::{JobDied, JobRetired, Undelivered},
     leading::{LeadershipChanged, SessionNews},
 };
@@ -34,7 +36,7 @@ pub use self::{
 };
 use crate::{
     CALL_DEADLINE,
-    core::{job::Input, policy::Fires, time::FireTime},
+    core::{clock::ClockWatch, job::Input, policy::Fires, time::FireTime},
     definition::Definition,
     drain::ShutdownReport,
     election::ElectionActor,
@@ -99,6 +101,7 @@ pub struct SupervisorActor {
     enrolling: bool,
     /// How many withdrawals are under way.
     withdrawing: usize,
+    wall_clock: ClockWatch,
     phase: Phase,
 }
 
@@ -110,7 +113,9 @@ enum Phase {
 
 impl SupervisorActor {
     pub(crate) fn new(parts: Supervised) -> Self {
+        let (wall, elapsed) = parts.node.clock.read();
         Self {
+            wall_clock: ClockWatch::new(wall, elapsed),
             parts,
             jobs: BTreeMap::new(),
             retiring: BTreeMap::new(),
@@ -217,6 +222,7 @@ impl Actor for SupervisorActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(PAGE_MAX);
+        self.watch_clocks(ctx);
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
