@@ -67,10 +67,10 @@ pub use callsheet_actors::{
     EventKind, FIRE_TIMES_MAX, Fault, Faults, FencingToken, FireTime, Fires, Health, HealthReport,
     HowDrained, IntoRunResult, Job, JobDetails, JobName, JobPage, JobState, JobStatus, LastRunStatus,
     ListJobs, Listen, LockKey, Misfire, NAME_MAX, NextFireTimes, NextFireTimesError, NodeId, OnLost, Origin,
-    Outcome, Overlap, PAGE_MAX, Policies, RESTART_PERIOD, RESTARTS_MAX, RemoveJobs, ResumeJobs, Retry, Run,
-    RunError, RunId, RunResult, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT, SUBSCRIBER_EVENTS_MAX,
-    Scheduled, SelectError, Selector, Shutdown, ShutdownReport, SkipReason, StartError, StepDownReason,
-    SupervisorActor, Tag, Term, TriggerError, TriggerJob, port,
+    Outcome, Overlap, PAGE_MAX, Policies, REPORTED_RUNS_MAX, RESTART_PERIOD, RESTARTS_MAX, RemoveJobs,
+    ResumeJobs, Retry, Run, RunError, RunId, RunResult, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT,
+    SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError, Selector, Shutdown, ShutdownReport, SkipReason,
+    StartError, StepDownReason, SupervisorActor, Tag, Term, TriggerError, TriggerJob, port,
 };
 
 #[cfg(feature = "postgres")]

@@ -26,7 +26,7 @@ use crate::{
     core::{
         job::{Effect, Effects, End, Ended, Input, JobMachine, Refusal, Retried, Start},
         misfire::next_after,
-        policy::Policies,
+        policy::{Fires, Policies},
         time::{FireTime, Now},
     },
     drain::{Drain, HowDrained},
@@ -402,6 +402,12 @@ impl Handler<Letter> for JobActor {
             Some(Content::Drain(drain)) => {
                 if let Some(run) = self.machine.active_run() {
                     drain.expect(&self.job.definition.name, run.run);
+                }
+                let definition = &self.job.definition;
+                if let (Some(next), true) =
+                    (self.machine.next_fire_time(), definition.policies.fires != Fires::Local)
+                {
+                    drain.leave(&definition.name, next);
                 }
                 self.drain = Some(drain);
                 self.step(Input::Suspend, ctx);

@@ -221,7 +221,8 @@ pub struct HealthReport {
 }
 
 /// Stops the engine: no tick is armed any more, the term is given up, runs may end until `deadline` has passed, are then
-/// cancelled, and aborted after a grace. Answers when it is over. Asking twice is harmless; the first deadline holds.
+/// cancelled, and aborted after a grace. Answers when it is over. Asking twice is harmless; the first deadline holds. A body that
+/// waits for the answer is itself a run that drains: it is cancelled when the deadline has passed.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "ShutdownReport")]
 pub struct Shutdown {
