@@ -47,6 +47,8 @@ fn lateness(rig: &Rig, name: &str) -> Vec<Duration> {
     rig.events().into_iter().filter_map(|recorded| late(recorded.event.kind)).collect()
 }
 
+/// Behaviour 72 of gocron's tests: what is planned is compared by the wall clock, what is measured by the monotonic
+/// one.
 #[test]
 fn the_story_of_a_clock_that_is_set_and_of_a_machine_that_sleeps() {
     simulate(START, async |rig| {

@@ -74,6 +74,7 @@ fn jobs_are_removed_by_tag_and_all_together() {
     });
 }
 
+/// Behaviour 48 of gocron's tests.
 #[test]
 fn a_trigger_answers_what_really_happened_on_leader_and_follower() {
     simulate(START, async |rig| {
@@ -108,6 +109,7 @@ fn a_trigger_right_after_the_start_works() {
     });
 }
 
+/// Behaviour 79 of gocron's tests: times are those of the engine's clock.
 #[test]
 fn a_timeout_cancels_then_aborts() {
     simulate(START, async |rig| {
@@ -147,6 +149,7 @@ fn an_overlap_is_skipped_and_the_schedule_is_not_delayed() {
     });
 }
 
+/// Behaviour 73 of gocron's tests: a delay is attributed to the newest tick.
 #[test]
 fn misfires_after_a_freeze_are_decided_by_policy() {
     simulate(START, async |rig| {
@@ -173,6 +176,7 @@ fn misfires_after_a_freeze_are_decided_by_policy() {
     });
 }
 
+/// Behaviours 19, 29 and 53 of gocron's tests.
 #[test]
 fn a_job_that_is_exhausted_says_so_and_stays() {
     simulate(START, async |rig| {
@@ -188,6 +192,7 @@ fn a_job_that_is_exhausted_says_so_and_stays() {
     });
 }
 
+/// Behaviour 60 of gocron's tests.
 #[test]
 fn a_listing_is_paged_in_the_order_of_names() {
     simulate(START, async |rig| {
@@ -366,6 +371,7 @@ fn a_listing_can_be_narrowed_to_a_state_and_no_page_looks_at_more_jobs_than_a_pa
     });
 }
 
+/// Behaviour 63 of gocron's tests.
 #[test]
 fn the_next_fire_times_of_a_job_can_be_asked() {
     simulate(START, async |rig| {
@@ -408,6 +414,7 @@ fn a_schedule_that_panics_when_it_is_asked_ahead_harms_its_own_job_only() {
     });
 }
 
+/// Behaviours 34 and 35 of gocron's tests.
 #[test]
 fn runs_are_cancelled_on_request_and_aborted_after_their_grace() {
     simulate(START, async |rig| {

@@ -404,6 +404,7 @@ fn bodies_run_on_the_runtime_that_they_are_given_to() {
     });
 }
 
+/// Behaviours 36 and 49 of gocron's tests.
 #[test]
 fn after_a_shutdown_every_call_is_refused() {
     #[tokio::main]

@@ -85,7 +85,7 @@ fn census() -> (Vec<String>, usize) {
     (threads, fs::read_dir("/proc/self/fd").expect("Linux: /proc is mounted").count())
 }
 
-/// Row 99 of the checklist: rapid cycles of start and stop.
+/// Behaviour 99 of gocron's tests: rapid cycles of start and stop.
 #[test]
 fn fifty_starts_and_stops_leave_no_thread_task_actor_or_file_behind() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -26,6 +26,7 @@ async fn at_the_hour(rig: &mut Rig) {
     rig.advance(secs(3600) + Duration::from_millis(100)).await;
 }
 
+/// Behaviours 33, 34 and 38 of gocron's tests.
 #[test]
 fn a_shutdown_drains_then_cancels_then_aborts_and_reports_each() {
     simulate(START, async |rig| {
@@ -46,6 +47,7 @@ fn a_shutdown_drains_then_cancels_then_aborts_and_reports_each() {
     });
 }
 
+/// Behaviour 37 of gocron's tests.
 #[test]
 fn a_body_that_cannot_be_aborted_is_reported_as_still_running() {
     simulate(START, async |rig| {
@@ -73,6 +75,7 @@ fn a_body_that_cannot_be_aborted_is_reported_as_still_running() {
     });
 }
 
+/// Behaviours 30 and 49 of gocron's tests.
 #[test]
 fn nothing_fires_and_nothing_is_added_after_a_shutdown_started() {
     simulate(START, async |rig| {
@@ -107,6 +110,7 @@ fn nothing_fires_and_nothing_is_added_after_a_shutdown_started() {
     });
 }
 
+/// Behaviour 36 of gocron's tests.
 #[test]
 fn asking_twice_for_a_shutdown_gives_one_report_to_both() {
     simulate(START, async |rig| {
