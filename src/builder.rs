@@ -86,7 +86,8 @@ impl Builder {
         self
     }
 
-    /// The clocks. Default: the operating system's.
+    /// The clocks. Default: the operating system's. They are compared once a second, to notice when one was set: see
+    /// [`Clock::next_look`].
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.options.clock = Arc::new(clock);
         self

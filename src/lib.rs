@@ -68,10 +68,11 @@ pub use callsheet_actors::{
     HowDrained, IntoRunResult, Job, JobDetails, JobName, JobPage, JobState, JobStatus, LOSSES_MAX,
     LastRunStatus, ListJobs, Listen, LockKey, MISFIRE_ALL_MAX, Misfire, NAME_MAX, NextFireTimes,
     NextFireTimesError, NodeId, OnLost, Origin, Outcome, Overlap, PAGE_MAX, PAUSE_NOTE_MAX, Pause,
-    PauseError, PauseJobs, Policies, QUEUE_MAX, RESTART_PERIOD, RESTARTS_MAX, RemoveJobs, ResumeJobs, Retry,
-    Run, RunError, RunId, RunResult, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT, SUBSCRIBER_EVENTS_MAX,
-    Scheduled, SelectError, Selector, Shutdown, ShutdownReport, SkipReason, StartError, StepDownReason,
-    SupervisorActor, Tag, Term, TriggerError, TriggerJob, Triggered, UpdateError, UpdateJob, WhenFull, port,
+    PauseError, PauseJobs, Policies, QUEUE_MAX, REPORTED_RUNS_MAX, RESTART_PERIOD, RESTARTS_MAX, RemoveJobs,
+    ResumeJobs, Retry, Run, RunError, RunId, RunResult, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT,
+    SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError, Selector, Shutdown, ShutdownReport, SkipReason,
+    StartError, StepDownReason, SupervisorActor, Tag, Term, TriggerError, TriggerJob, Triggered, UpdateError,
+    UpdateJob, WhenFull, port,
 };
 
 #[cfg(feature = "postgres")]

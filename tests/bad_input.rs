@@ -23,6 +23,7 @@ fn first_lines(faults: &[Fault]) -> Vec<String> {
     faults.iter().map(|fault| fault.to_string().lines().next().unwrap_or_default().to_owned()).collect()
 }
 
+/// Behaviour 1 of gocron's tests.
 #[test]
 fn every_fault_of_every_job_is_reported_together() {
     let builder = Callsheet::builder()
@@ -100,6 +101,7 @@ fn a_batch_is_added_whole_or_not_at_all() {
     });
 }
 
+/// Behaviour 44 of gocron's tests.
 #[test]
 fn unknown_jobs_are_said_to_be_unknown() {
     simulate(START, async |rig| {

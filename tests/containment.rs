@@ -1,17 +1,26 @@
 //! P11: one bad thing harms nothing else.
 
-use std::time::Duration;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use actix::Actor;
 use callsheet::{
-    EventKind, Fires, Health, Job, JobDetails, JobState, RESTARTS_MAX, Run, RunResult, TriggerError,
-    TriggerJob,
-    schedule::every,
+    EventKind, Fires, Health, Job, JobDetails, JobState, NextFireTimes, NextFireTimesError, RESTARTS_MAX,
+    ResumeJobs, Run, RunResult, SelectError, Selector, TriggerError, TriggerJob,
+    schedule::{Schedule, every},
     testkit::{
         fakes::{PanickingListener, PanickingSchedule, Period, SlowListener},
         simulate,
     },
 };
+
+use chrono::{DateTime, Utc};
 
 mod common;
 use common::{node_with, secs};
@@ -144,6 +153,106 @@ fn a_schedule_that_always_panics_breaks_its_job_and_no_other() {
         assert!(matches!(refused, Err(TriggerError::Broken { .. })), "{refused:?}");
         assert_eq!(rig.started("bystander"), 10);
         assert_eq!(rig.store().held(), 0);
+    });
+}
+
+/// Every second; panics while it is out of order.
+#[derive(Debug, Clone, Default)]
+struct Moody {
+    out_of_order: Arc<AtomicBool>,
+}
+
+impl Moody {
+    fn set_out_of_order(&self, out_of_order: bool) {
+        self.out_of_order.store(out_of_order, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Display for Moody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("every second, in a good mood")
+    }
+}
+
+impl Schedule for Moody {
+    fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        assert!(!self.out_of_order.load(Ordering::Relaxed), "a schedule that is out of order");
+        Period::seconds(1).next_after(after)
+    }
+
+    fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        Period::seconds(1).previous_before(before)
+    }
+}
+
+fn broken(kind: &EventKind) -> bool {
+    matches!(kind, EventKind::JobBroken { .. })
+}
+
+#[test]
+fn a_broken_job_that_is_resumed_fires_again_with_a_new_budget_and_loses_no_tick() {
+    simulate(START, async |rig| {
+        let schedule = Moody::default();
+        let bad = |name: &str| Job::new(name, schedule.clone()).run(async |_| {});
+        let jobs = [bystander(), bad("led"), bad("local").fires(Fires::Local)];
+        let node = rig.node(node_with(jobs)).await;
+        rig.advance(Duration::from_millis(3_500)).await;
+
+        for time in 1..=2 {
+            schedule.set_out_of_order(true);
+            rig.advance(secs(10)).await;
+            assert_eq!(rig.count(broken), 2 * time);
+            let budget = 2 * u64::from(RESTARTS_MAX);
+            assert_eq!(rig.counter("callsheet_job_actor_restarts_total", ""), budget * time as u64);
+
+            schedule.set_out_of_order(false);
+            let revived = rig.send(node, ResumeJobs(Selector::All)).await.expect("all is a selector");
+            assert_eq!(revived.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["led", "local"]);
+            rig.advance(secs(10)).await;
+            assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobRevived { .. })), 2 * time);
+        }
+
+        let again = rig.send(node, ResumeJobs(Selector::All)).await;
+        assert_eq!(again, Ok(vec![]), "nothing is broken any more");
+        let unknown = rig.send(node, ResumeJobs("nobody".into())).await;
+        assert_eq!(unknown, Err(SelectError::UnknownJob { name: "nobody".to_owned() }));
+        for job in ["led", "local"] {
+            let of_job = format!("job={job}");
+            assert_eq!(rig.counter("callsheet_ticks_due_total", &of_job), 43, "each second of {job}");
+            // Three before, ten after each time, and one in place of those it missed.
+            assert_eq!(rig.started(job), 3 + 2 * 11);
+            let status = rig.send(node, JobDetails(job.to_owned())).await.expect("it is there");
+            assert_eq!(status.state, JobState::Scheduled);
+        }
+        assert_eq!(rig.started("bystander"), 43);
+    });
+}
+
+#[test]
+fn a_broken_job_that_is_asked_for_fire_times_keeps_its_run_and_can_be_resumed() {
+    simulate(START, async |rig| {
+        let schedule = Moody::default();
+        let bad = Job::new("bad", schedule.clone())
+            .run(async |_| tokio::time::sleep(Duration::from_secs(20)).await);
+        let node = rig.node(node_with([bad])).await;
+        rig.advance(Duration::from_millis(1_500)).await;
+        schedule.set_out_of_order(true);
+        rig.advance(secs(5)).await;
+        assert_eq!((rig.count(broken), rig.started("bad")), (1, 1));
+
+        for _ in 0..2 {
+            let asked = rig.send(node, NextFireTimes { job: "bad".to_owned(), count: 1 }).await;
+            assert!(matches!(asked, Err(NextFireTimesError::Unresponsive { .. })), "{asked:?}");
+        }
+        rig.advance(secs(20)).await;
+        assert_eq!(rig.counter("callsheet_runs_total", "outcome=succeeded"), 1);
+        assert_eq!(rig.count(broken), 1, "it was broken all the time");
+
+        schedule.set_out_of_order(false);
+        let revived = rig.send(node, ResumeJobs("bad".into())).await.expect("it is there");
+        assert_eq!(revived.len(), 1);
+        rig.advance(secs(1)).await;
+        assert_eq!(rig.started("bad"), 2);
     });
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use callsheet::{
     CancelReason, CancelRuns, EventKind, FIRE_TIMES_MAX, Health, Job, JobDetails, JobState, ListJobs,
-    Misfire, NextFireTimes, NextFireTimesError, Outcome, RemoveJobs, SelectError, Selector, TriggerError,
-    TriggerJob,
+    Misfire, NextFireTimes, NextFireTimesError, Outcome, PAGE_MAX, RemoveJobs, SelectError, Selector,
+    TriggerError, TriggerJob,
     port::Role,
     schedule::{at, cron, every},
     testkit::{
@@ -74,6 +74,7 @@ fn jobs_are_removed_by_tag_and_all_together() {
     });
 }
 
+/// Behaviour 48 of gocron's tests.
 #[test]
 fn a_trigger_answers_what_really_happened_on_leader_and_follower() {
     simulate(START, async |rig| {
@@ -108,6 +109,7 @@ fn a_trigger_right_after_the_start_works() {
     });
 }
 
+/// Behaviour 79 of gocron's tests: times are those of the engine's clock.
 #[test]
 fn a_timeout_cancels_then_aborts() {
     simulate(START, async |rig| {
@@ -147,6 +149,7 @@ fn an_overlap_is_skipped_and_the_schedule_is_not_delayed() {
     });
 }
 
+/// Behaviour 73 of gocron's tests: a delay is attributed to the newest tick.
 #[test]
 fn misfires_after_a_freeze_are_decided_by_policy() {
     simulate(START, async |rig| {
@@ -173,6 +176,7 @@ fn misfires_after_a_freeze_are_decided_by_policy() {
     });
 }
 
+/// Behaviours 19, 29 and 53 of gocron's tests.
 #[test]
 fn a_job_that_is_exhausted_says_so_and_stays() {
     simulate(START, async |rig| {
@@ -188,6 +192,7 @@ fn a_job_that_is_exhausted_says_so_and_stays() {
     });
 }
 
+/// Behaviour 60 of gocron's tests.
 #[test]
 fn a_listing_is_paged_in_the_order_of_names() {
     simulate(START, async |rig| {
@@ -302,6 +307,7 @@ fn a_listing_can_be_narrowed_to_a_prefix_and_a_tag() {
             tag: tag.map(str::to_owned),
             after: after.map(str::to_owned),
             limit,
+            ..ListJobs::default()
         };
         let cases = [
             (list(Some("mail."), None, None, 0), vec!["mail.in", "mail.out"], None),
@@ -320,6 +326,52 @@ fn a_listing_can_be_narrowed_to_a_prefix_and_a_tag() {
     });
 }
 
+#[test]
+fn a_listing_can_be_narrowed_to_a_state_and_no_page_looks_at_more_jobs_than_a_page_holds() {
+    simulate(START, async |rig| {
+        // Sorted: three that are exhausted, a page of scheduled ones, two that run.
+        let once = |n: usize| Job::new(format!("a{n}"), at("2026-01-05T00:00:05Z")).run(async |_| {});
+        let rare = |n: usize| Job::new(format!("b{n:04}"), every(hours(1))).run(async |_| {});
+        let long = |n: usize| {
+            Job::new(format!("c{n}"), every(secs(10))).run(async |_| tokio::time::sleep(hours(1)).await)
+        };
+        let jobs = (0..3).map(once).chain((0..PAGE_MAX).map(rare)).chain((0..2).map(long));
+        let node = rig.node(node_with(jobs)).await;
+        rig.advance(secs(11)).await;
+
+        let list = |state, after: Option<&str>, limit| ListJobs {
+            state: Some(state),
+            after: after.map(str::to_owned),
+            limit,
+            ..ListJobs::default()
+        };
+        let last_of_the_first = format!("b{:04}", PAGE_MAX - 4);
+        let last_of_the_first = Some(last_of_the_first.as_str());
+        let cases = [
+            (list(JobState::Exhausted, None, 0), vec!["a0", "a1", "a2"], last_of_the_first),
+            (list(JobState::Exhausted, None, 3), vec!["a0", "a1", "a2"], last_of_the_first),
+            (list(JobState::Exhausted, None, 2), vec!["a0", "a1"], Some("a1")),
+            (list(JobState::Exhausted, Some("a1"), 2), vec!["a2"], Some("b1022")),
+            (list(JobState::Exhausted, last_of_the_first, 0), vec![], None),
+            (list(JobState::Running, None, 0), vec![], last_of_the_first),
+            (list(JobState::Running, last_of_the_first, 1), vec!["c0"], Some("c0")),
+            (list(JobState::Running, Some("c0"), 1), vec!["c1"], None),
+            (list(JobState::Running, Some("c1"), 0), vec![], None),
+            (list(JobState::Broken, Some("b9"), 0), vec![], None),
+        ];
+        for (message, names, next) in cases {
+            let page = rig.send(node, message.clone()).await;
+            let listed: Vec<_> = page.jobs.iter().map(|job| job.name.as_str()).collect();
+            assert_eq!((listed, page.next.as_deref()), (names, next), "{message:?}");
+        }
+        let page = rig.send(node, list(JobState::Scheduled, None, 0)).await;
+        assert_eq!(page.jobs.len(), PAGE_MAX - 3, "what a page looked at, but for the three");
+        let rest = rig.send(node, list(JobState::Scheduled, page.next.as_deref(), 0)).await;
+        assert_eq!((rest.jobs.len(), rest.next), (3, None));
+    });
+}
+
+/// Behaviour 63 of gocron's tests.
 #[test]
 fn the_next_fire_times_of_a_job_can_be_asked() {
     simulate(START, async |rig| {
@@ -362,6 +414,7 @@ fn a_schedule_that_panics_when_it_is_asked_ahead_harms_its_own_job_only() {
     });
 }
 
+/// Behaviours 34 and 35 of gocron's tests.
 #[test]
 fn runs_are_cancelled_on_request_and_aborted_after_their_grace() {
     simulate(START, async |rig| {

@@ -319,7 +319,7 @@ async fn a_term_that_is_over_decides_nothing_though_nobody_succeeded() {
 
     let claimed = leader.claim(&due).await;
     let moved = leader.locker.advance(&[move_of(&due)]).await.expect("an answer");
-    let job = Enrolment { job: name("job"), schedule: "another".to_owned(), term };
+    let job = Enrolment::new(name("job"), "another".to_owned(), Authority::Term(term));
     let enrolled = leader.locker.enrol(&[job]).await.expect("an answer");
 
     assert_eq!(claimed, Verdict::Deposed { term });

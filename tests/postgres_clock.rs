@@ -29,6 +29,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Default)]
 struct Wrong {
     ahead_secs: Arc<AtomicI64>,
+    /// How far the monotonic clock has run away from the server's.
+    gained_secs: Arc<AtomicI64>,
     right: SystemClock,
 }
 
@@ -50,7 +52,8 @@ impl Clock for Wrong {
     }
 
     fn elapsed(&self) -> Duration {
-        self.right.elapsed()
+        let gained = u64::try_from(self.gained_secs.load(Ordering::Relaxed)).expect("it never goes back");
+        self.right.elapsed() + Duration::from_secs(gained)
     }
 }
 
@@ -60,7 +63,7 @@ fn is_about(ahead: TimeDelta, secs: i64) -> bool {
 }
 
 #[tokio::test]
-async fn a_session_measures_how_far_the_clock_is_and_heartbeats_notice_a_step() {
+async fn a_session_measures_how_far_the_clock_is_and_heartbeats_measure_it_again() {
     let clock = Wrong::by(600);
     let backend = Postgres::new(scope("clock"), server().url());
     backend.set_clock(Arc::new(clock.clone()));
@@ -69,13 +72,19 @@ async fn a_session_measures_how_far_the_clock_is_and_heartbeats_notice_a_step() 
     locker.open().await.expect("a session opens");
     assert!(is_about(locker.clock_ahead(), 600), "{} when the session opens", locker.clock_ahead());
 
+    // What was measured is kept against the monotonic clock, so that a step is known at once.
     clock.step_to(-600);
-    let noticed = async {
+    assert!(is_about(locker.clock_ahead(), -600), "{} after a step", locker.clock_ahead());
+
+    // After a sleep the monotonic clock is off as well, against the server's and against the wall clock.
+    clock.gained_secs.store(900, Ordering::Relaxed);
+    assert!(is_about(locker.clock_ahead(), -1_500), "{} before it is measured", locker.clock_ahead());
+    let measured = async {
         while !is_about(locker.clock_ahead(), -600) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(DEADLINE, noticed).await.unwrap_or_else(|_| panic!("{} after a step", locker.clock_ahead()));
+    timeout(DEADLINE, measured).await.unwrap_or_else(|_| panic!("{} after a sleep", locker.clock_ahead()));
 }
 
 #[tokio::test]

@@ -406,7 +406,7 @@ fn sigterm_and_ctrl_c_end_it_with_a_report_and_exit_code_0() {
         assert!(position("ShutdownStarted") < position("ShutdownFinished"));
         let last = lines.last().expect("a last line");
         let report = last.strip_prefix("stopped: drained ").unwrap_or_else(|| panic!("{last}"));
-        assert!(report.ends_with(", cancelled 0, aborted 0"), "{last}");
+        assert!(report.contains(", cancelled 0, aborted 0"), "{last}");
     }
 }
 

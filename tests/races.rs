@@ -210,7 +210,10 @@ fn a_shutdown_without_a_deadline_drains() {
         let asked = rig.supervisor(node).send(Shutdown { deadline: Duration::MAX });
         let report = rig.drive(asked).await;
 
-        assert_eq!(report.expect("the supervisor lives").to_string(), "drained 1, cancelled 0, aborted 0");
+        assert_eq!(
+            report.expect("the supervisor lives").to_string(),
+            "drained 1, cancelled 0, aborted 0, left 1 fire time"
+        );
     });
 }
 

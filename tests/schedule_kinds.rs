@@ -64,6 +64,7 @@ impl Schedule for Hours {
     }
 }
 
+/// Behaviour 27 of gocron's tests.
 #[test]
 fn a_union_fires_once_where_its_members_meet() {
     let schedule = any([
@@ -229,6 +230,7 @@ fn a_member_whose_search_ends_takes_no_tick_from_the_others() {
     }
 }
 
+/// Behaviours 59 and 64 of gocron's tests.
 #[test]
 fn a_window_includes_its_start_and_excludes_its_end() {
     let definition = || daily().at("09:00").starting_at("2026-01-02T09:00:00Z").until("2026-01-05T09:00:00Z");
@@ -244,6 +246,7 @@ fn a_window_includes_its_start_and_excludes_its_end() {
     assert_eq!(schedule.previous_before(time("2026-01-02T09:00:00Z")), None);
 }
 
+/// Behaviours 25 and 55 of gocron's tests: a start in the past needs no grace, as nothing counts from now.
 #[test]
 fn a_start_is_what_periods_are_counted_from() {
     assert_eq!(
@@ -346,6 +349,7 @@ fn a_job_takes_its_name_as_the_seed() {
     assert_eq!(first_runs("report"), (0, 1));
 }
 
+/// Behaviours 26 and 28 of gocron's tests.
 #[test]
 fn a_schedule_that_breaks_the_contract_counts_as_ended() {
     let definition = || custom(Hours { stands_still: true });
@@ -361,6 +365,7 @@ fn a_schedule_that_breaks_the_contract_counts_as_ended() {
     }
 }
 
+/// Behaviours 20 to 24 of gocron's tests.
 #[test]
 fn all_civil_kinds_obey_the_policies_alike() {
     let of = |gap, fold| -> Vec<Definition> {
@@ -682,6 +687,7 @@ fn the_lint_warns_of_what_is_probably_not_meant() {
     assert_eq!(warnings(cron("0 0 13 * FRI").or(cron("1 0 13 * FRI")).into()), [Warning::EitherDay]);
 }
 
+/// Behaviours 2 and 29 of gocron's tests.
 #[test]
 fn what_never_fires_is_refused() {
     let refused = |definition: Definition| definition.check().expect_err("it never fires").to_string();
@@ -711,6 +717,7 @@ fn what_never_fires_is_refused() {
     );
 }
 
+/// Behaviours 1 and 10 of gocron's tests.
 #[test]
 fn bad_values_are_refused_with_path_rule_and_cure() {
     let holidays = || calendar("holidays");

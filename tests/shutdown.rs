@@ -1,10 +1,15 @@
 //! Shutdown drains, then cancels, then aborts, and reports each.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
+use actix::Addr;
 use callsheet::{
-    AddError, EventKind, HowDrained, Job, TriggerError, TriggerJob,
-    schedule::every,
+    AddError, CancelReason, EventKind, FireTime, Fires, HowDrained, Job, REPORTED_RUNS_MAX, Shutdown,
+    ShutdownReport, SupervisorActor, TriggerError, TriggerJob,
+    schedule::{Schedule, at, every},
     testkit::{Rig, fakes::Period, simulate},
 };
 
@@ -21,6 +26,7 @@ async fn at_the_hour(rig: &mut Rig) {
     rig.advance(secs(3600) + Duration::from_millis(100)).await;
 }
 
+/// Behaviours 33, 34 and 38 of gocron's tests.
 #[test]
 fn a_shutdown_drains_then_cancels_then_aborts_and_reports_each() {
     simulate(START, async |rig| {
@@ -33,7 +39,7 @@ fn a_shutdown_drains_then_cancels_then_aborts_and_reports_each() {
         let report = rig.shutdown(node, secs(10)).await;
         rig.advance(secs(1)).await;
 
-        assert_eq!(report.to_string(), "drained 1, cancelled 1, aborted 1");
+        assert_eq!(report.to_string(), "drained 1, cancelled 1, aborted 1, left 3 fire times");
         let stopped: Vec<_> = report.stopped.iter().map(|(job, _, how)| (job.as_str(), *how)).collect();
         assert_eq!(stopped, [("obedient", HowDrained::Cancelled), ("stubborn", HowDrained::Aborted)]);
         assert_eq!(rig.store().held(), 0);
@@ -41,6 +47,7 @@ fn a_shutdown_drains_then_cancels_then_aborts_and_reports_each() {
     });
 }
 
+/// Behaviour 37 of gocron's tests.
 #[test]
 fn a_body_that_cannot_be_aborted_is_reported_as_still_running() {
     simulate(START, async |rig| {
@@ -68,6 +75,7 @@ fn a_body_that_cannot_be_aborted_is_reported_as_still_running() {
     });
 }
 
+/// Behaviours 30 and 49 of gocron's tests.
 #[test]
 fn nothing_fires_and_nothing_is_added_after_a_shutdown_started() {
     simulate(START, async |rig| {
@@ -94,7 +102,7 @@ fn nothing_fires_and_nothing_is_added_after_a_shutdown_started() {
             })
             .await;
 
-        assert_eq!(report.to_string(), "drained 1, cancelled 0, aborted 0");
+        assert_eq!(report.to_string(), "drained 1, cancelled 0, aborted 0, left 2 fire times");
         assert_eq!(added, Err(AddError::ShuttingDown));
         assert_eq!(triggered, Err(TriggerError::ShuttingDown));
         assert_eq!(rig.started("ticker"), before);
@@ -102,6 +110,7 @@ fn nothing_fires_and_nothing_is_added_after_a_shutdown_started() {
     });
 }
 
+/// Behaviour 36 of gocron's tests.
 #[test]
 fn asking_twice_for_a_shutdown_gives_one_report_to_both() {
     simulate(START, async |rig| {
@@ -119,5 +128,97 @@ fn asking_twice_for_a_shutdown_gives_one_report_to_both() {
 
         assert_eq!(one.expect("an answer"), two.expect("an answer"));
         assert_eq!(rig.count(|kind| matches!(kind, EventKind::ShutdownFinished { .. })), 1);
+    });
+}
+
+#[test]
+fn a_shutdown_names_the_fire_times_that_it_leaves_to_others() {
+    simulate(START, async |rig| {
+        let soon = Job::new("soon", every(secs(60))).run(async |_| {});
+        let later = Job::new("later", hourly()).run(async |_| {});
+        let local = Job::new("local", every(secs(60))).fires(Fires::Local).run(async |_| {});
+        let over = Job::new("over", at("2026-01-05T00:00:30Z")).run(async |_| {});
+        let jobs = [later, soon, local, over];
+        let leader = rig.node(node_with(jobs.clone())).await;
+        let follower = rig.node(node_with(jobs)).await;
+        rig.advance(secs(90)).await;
+
+        let of_follower = rig.shutdown(follower, Duration::ZERO).await;
+        let of_leader = rig.shutdown(leader, Duration::ZERO).await;
+
+        assert_eq!((of_follower.left_to_others, of_follower.left), (0, vec![]), "it was to fire nothing");
+        let left: Vec<_> = of_leader.left.iter().map(|(job, at)| (job.as_str(), at.to_string())).collect();
+        let expected = [("soon", "2026-01-05T00:02:00Z"), ("later", "2026-01-05T01:00:00Z")];
+        assert_eq!(left, expected.map(|(job, at)| (job, at.to_owned())));
+        assert_eq!(of_leader.to_string(), "drained 0, cancelled 0, aborted 0, left 2 fire times");
+    });
+}
+
+#[test]
+fn of_many_fire_times_that_are_left_the_soonest_are_named() {
+    simulate(START, async |rig| {
+        let job = |n: usize| Job::new(format!("j{n}"), Period::seconds(60 + n as i64)).run(async |_| {});
+        let node = rig.node(node_with((0..REPORTED_RUNS_MAX + 5).rev().map(job))).await;
+        rig.advance(secs(1)).await;
+
+        let report = rig.shutdown(node, Duration::ZERO).await;
+
+        assert_eq!(report.left_to_others, REPORTED_RUNS_MAX as u64 + 5);
+        assert_eq!(report.left.len(), REPORTED_RUNS_MAX);
+        assert!(report.left.is_sorted_by_key(|(_, at)| *at));
+        let first = report.left.first().map(|(job, _)| job.as_str());
+        let all = (0..REPORTED_RUNS_MAX as i64 + 5).map(|n| Period::seconds(60 + n).next_after(rig.now()));
+        let soonest = all.flatten().min().map(FireTime::new);
+        assert_eq!(report.left.first().map(|(_, at)| *at), soonest, "{first:?}");
+    });
+}
+
+/// A body that stops its own scheduler, and what comes of it.
+async fn stopped_from_within(rig: &mut Rig, obedient: bool) -> ShutdownReport {
+    let supervisor = Arc::new(OnceLock::<Addr<SupervisorActor>>::new());
+    let job = Job::new("last", hourly()).run_with(supervisor.clone(), move |run, supervisor| async move {
+        let supervisor = supervisor.get().expect("it is set before the hour").clone();
+        let stopped = supervisor.send(Shutdown { deadline: secs(10) });
+        if obedient {
+            run.cancelled().await;
+            return;
+        }
+        let _ = stopped.await;
+        panic!("it waits for its own end");
+    });
+    let node = rig.node(node_with([job]).shutdown_grace(secs(2))).await;
+    assert!(supervisor.set(rig.supervisor(node)).is_ok());
+    at_the_hour(rig).await;
+
+    // The first deadline holds: this one asks for the report only.
+    rig.shutdown(node, Duration::ZERO).await
+}
+
+fn cancelled_after(rig: &Rig) -> Option<Duration> {
+    rig.events().into_iter().find_map(|recorded| match recorded.event.kind {
+        EventKind::RunCancelled { took, why: CancelReason::Shutdown, .. } => {
+            Some(Duration::from_secs(took.as_secs()))
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn a_body_that_waits_for_the_shutdown_is_cancelled_at_the_deadline_and_then_aborted() {
+    simulate(START, async |rig| {
+        let report = stopped_from_within(rig, false).await;
+
+        assert_eq!((report.drained, report.cancelled, report.aborted), (0, 0, 1));
+        assert_eq!(cancelled_after(rig), Some(secs(12)), "the deadline and the grace");
+    });
+}
+
+#[test]
+fn a_body_that_asks_for_the_shutdown_and_heeds_its_cancellation_ends_in_order() {
+    simulate(START, async |rig| {
+        let report = stopped_from_within(rig, true).await;
+
+        assert_eq!((report.drained, report.cancelled, report.aborted), (0, 1, 0));
+        assert_eq!(cancelled_after(rig), Some(secs(10)), "the deadline that the body gave");
     });
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use actix::Recipient;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
     body::{ActorBody, FunctionBody, LocalBody},
@@ -308,7 +308,9 @@ fn check_schedule(
     now: DateTime<Utc>,
 ) -> Result<(Arc<dyn Schedule>, Arc<str>), Faults> {
     let asked = catch_unwind(AssertUnwindSafe(|| {
-        let fires = schedule.next_after(now).is_some() || schedule.previous_before(now).is_some();
+        // A fire time at this very instant is neither before it nor after it.
+        let after_now = now.checked_add_signed(TimeDelta::milliseconds(1)).unwrap_or(now);
+        let fires = schedule.next_after(now).is_some() || schedule.previous_before(after_now).is_some();
         (schedule.to_string(), fires)
     }));
     match asked {

@@ -1,7 +1,7 @@
 //! The runs that a shutdown waits for.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -10,11 +10,14 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::{
-    core::job::{End, Ended},
+    core::{
+        job::{End, Ended},
+        time::FireTime,
+    },
     name::{JobName, RunId},
 };
 
-/// The most runs that a report names one by one.
+/// The most runs, and the most fire times, that a report names one by one.
 pub const REPORTED_RUNS_MAX: usize = 1_000;
 
 /// How a run ended during a shutdown.
@@ -43,7 +46,7 @@ impl HowDrained {
     }
 }
 
-/// What became of the runs that were in progress when the engine was told to stop.
+/// What became of the runs that were in progress when the engine was told to stop, and what it does not fire any more.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct ShutdownReport {
@@ -59,14 +62,23 @@ pub struct ShutdownReport {
     pub stopped: Vec<(JobName, RunId, HowDrained)>,
     /// The jobs of the runs that have not ended yet; at most [`REPORTED_RUNS_MAX`].
     pub stuck: Vec<JobName>,
+    /// How many jobs this node was about to fire for the cluster: their fire times are left to the node that leads next. Jobs
+    /// that are [`Local`](crate::Fires::Local) do not count, as nobody takes them over.
+    pub left_to_others: u64,
+    /// The jobs of these and the fire time of each that comes next, the soonest first; at most [`REPORTED_RUNS_MAX`].
+    pub left: Vec<(JobName, FireTime)>,
 }
 
 impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { drained, cancelled, aborted, still_running, .. } = self;
+        let Self { drained, cancelled, aborted, still_running, left_to_others, .. } = self;
         write!(f, "drained {drained}, cancelled {cancelled}, aborted {aborted}")?;
         if *still_running > 0 {
             write!(f, ", still running {still_running}")?;
+        }
+        if *left_to_others > 0 {
+            let times = if *left_to_others == 1 { "fire time" } else { "fire times" };
+            write!(f, ", left {left_to_others} {times}")?;
         }
         Ok(())
     }
@@ -84,6 +96,8 @@ pub(crate) struct Drain {
 pub(crate) struct Tally {
     report: ShutdownReport,
     running: HashMap<RunId, JobName>,
+    /// The soonest fire times that are left, up to [`REPORTED_RUNS_MAX`].
+    left: BTreeSet<(FireTime, JobName)>,
 }
 
 impl Drain {
@@ -97,6 +111,16 @@ impl Drain {
     /// A run is in progress.
     pub(crate) fn expect(&self, job: &JobName, run: RunId) {
         self.tally().running.insert(run, job.clone());
+    }
+
+    /// This node would have fired the job next at this time.
+    pub(crate) fn leave(&self, job: &JobName, fire_time: FireTime) {
+        let mut tally = self.tally();
+        tally.report.left_to_others += 1;
+        tally.left.insert((fire_time, job.clone()));
+        if tally.left.len() > REPORTED_RUNS_MAX {
+            tally.left.pop_last();
+        }
     }
 
     /// A run is over.
@@ -126,6 +150,7 @@ impl Tally {
         report.still_running = self.running.len() as u64;
         report.stuck = self.running.values().take(REPORTED_RUNS_MAX).cloned().collect();
         report.stuck.sort();
+        report.left = self.left.iter().map(|(fire_time, job)| (job.clone(), *fire_time)).collect();
         report
     }
 }

@@ -357,10 +357,10 @@ async fn start_actors(
     let publisher = Publisher::new(id, clock.clone(), meters.clone());
     let node = Arc::new(Node {
         id,
-        clock,
         run_ids: RunIds::of(id),
         leadership: Leadership::default(),
-        clock_offset: ClockOffset::new(clock_offset_max),
+        clock_offset: ClockOffset::new(clock_offset_max, &*clock),
+        clock,
         publisher: publisher.clone(),
         meters,
         spawner: threads.spawner,

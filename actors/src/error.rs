@@ -207,7 +207,9 @@ pub enum TriggerError {
         reason: String,
     },
     /// The job's actor died before it answered, or died too often to be started again.
-    #[error("job {job:?} was not started: its actor died; see the log for the panic")]
+    #[error(
+        "job {job:?} was not started: its actor died; see the log for the panic, and resume the job if it is broken"
+    )]
     Broken {
         /// The job.
         job: JobName,

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use actix::Message;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 
 use crate::{
@@ -151,9 +151,14 @@ pub enum EventKind {
         /// How often within the restart period.
         restarts: u32,
     },
-    /// The actor of a job died too often within the restart period. The job does not fire until it is removed and
-    /// added again.
+    /// The actor of a job died too often within the restart period. The job does not fire until it is
+    /// [resumed](crate::ResumeJobs), or removed and added again.
     JobBroken {
+        /// The job.
+        job: JobName,
+    },
+    /// A broken job was resumed: it fires again, and its actor may die as often as that of a new job.
+    JobRevived {
         /// The job.
         job: JobName,
     },
@@ -298,6 +303,12 @@ pub enum EventKind {
         /// What happened.
         reason: String,
     },
+    /// The node's wall clock was set, or the machine slept, or the clock has drifted away: it has moved against the monotonic
+    /// one. Every timer that follows it is armed anew.
+    ClockStepped {
+        /// How much more it reads than it would have; negative: less.
+        by: TimeDelta,
+    },
     /// The engine stops: no tick is armed any more.
     ShutdownStarted {
         /// How long runs may drain.
@@ -325,6 +336,7 @@ impl EventKind {
             Self::JobResumed { .. } => "JobResumed",
             Self::JobRestarted { .. } => "JobRestarted",
             Self::JobBroken { .. } => "JobBroken",
+            Self::JobRevived { .. } => "JobRevived",
             Self::TickSkipped { .. } => "TickSkipped",
             Self::RunStarted { .. } => "RunStarted",
             Self::RunRetried { .. } => "RunRetried",
@@ -340,6 +352,7 @@ impl EventKind {
             Self::LeadershipGained { .. } => "LeadershipGained",
             Self::LeadershipLost { .. } => "LeadershipLost",
             Self::LeadershipUnavailable { .. } => "LeadershipUnavailable",
+            Self::ClockStepped { .. } => "ClockStepped",
             Self::ShutdownStarted { .. } => "ShutdownStarted",
             Self::ShutdownFinished { .. } => "ShutdownFinished",
         }
@@ -355,6 +368,7 @@ impl EventKind {
             | Self::JobResumed { job }
             | Self::JobRestarted { job, .. }
             | Self::JobBroken { job }
+            | Self::JobRevived { job }
             | Self::TickSkipped { job, .. }
             | Self::RunStarted { job, .. }
             | Self::RunRetried { job, .. }
@@ -370,6 +384,7 @@ impl EventKind {
             Self::LeadershipGained { .. }
             | Self::LeadershipLost { .. }
             | Self::LeadershipUnavailable { .. }
+            | Self::ClockStepped { .. }
             | Self::ShutdownStarted { .. }
             | Self::ShutdownFinished { .. } => None,
         }
@@ -389,6 +404,7 @@ impl fmt::Display for EventKind {
             | Self::JobUpdated { .. }
             | Self::JobResumed { .. }
             | Self::JobBroken { .. }
+            | Self::JobRevived { .. }
             | Self::LockLost { .. } => Ok(()),
             Self::JobPaused { pause, .. } => {
                 if let Some(until) = pause.until {
@@ -422,6 +438,10 @@ impl fmt::Display for EventKind {
             }
             Self::LeadershipGained { term } => write!(f, " term {term}"),
             Self::LeadershipLost { term, why } => write!(f, " term {term}: {why:?}"),
+            Self::ClockStepped { by } => {
+                let direction = if *by < TimeDelta::zero() { "back" } else { "ahead" };
+                write!(f, " {:.1?} {direction}", by.abs().to_std().unwrap_or_default())
+            }
             Self::ShutdownStarted { deadline } => write!(f, " deadline {deadline:.1?}"),
             Self::ShutdownFinished { drained, cancelled, aborted } => {
                 write!(f, " drained {drained}, cancelled {cancelled}, aborted {aborted}")

@@ -29,7 +29,7 @@ use crate::{
             Triggered as HowTriggered,
         },
         misfire::next_after,
-        policy::Policies,
+        policy::{Fires, Policies},
         time::{FireTime, Now},
     },
     definition::Definition,
@@ -46,10 +46,10 @@ use crate::{
     supervisor::{JobDied, JobRetired, Undelivered},
 };
 
-/// The longest time a timer is armed for; waking up early is harmless.
+/// The longest time a timer is armed for; waking up early is harmless, and once a day costs nothing.
 ///
-/// The wall clock may step, and the machine may sleep, unnoticed by a monotonic timer: this bounds for how long.
-const SLEEP_MAX: Duration = Duration::from_secs(600);
+/// A timer of the runtime reaches two years. That the clock is set meanwhile is the supervisor's to notice.
+const SLEEP_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Something on its way to a job's actor. If the actor is dead by then, it goes back to the supervisor: neither the end
 /// of a run, nor a granted claim, nor a drain may get lost in a closed mailbox.
@@ -434,6 +434,12 @@ impl Handler<Letter> for JobActor {
             Some(Content::Drain(drain)) => {
                 for run in self.machine.active_runs() {
                     drain.expect(&self.job.definition.name, run.run);
+                }
+                let definition = &self.job.definition;
+                if let (Some(next), true) =
+                    (self.machine.next_fire_time(), definition.policies.fires != Fires::Local)
+                {
+                    drain.leave(&definition.name, next);
                 }
                 self.drain = Some(drain);
                 self.step(Input::Drain, ctx);

@@ -10,7 +10,7 @@ use crate::{
     definition::Job,
     drain::ShutdownReport,
     error::{AddError, NextFireTimesError, PauseError, SelectError, TriggerError, UpdateError},
-    job::JobStatus,
+    job::{JobState, JobStatus},
     name::{JobName, NodeId, RunId, Term},
     port::{Role, Standing},
 };
@@ -150,7 +150,9 @@ pub struct PauseJobs {
     pub note: Option<String>,
 }
 
-/// Ends the pause of jobs, on all nodes. Answers those that were paused.
+/// Ends the pause of jobs, on all nodes, and lets those of this node fire again that are [broken](crate::JobState::Broken): with
+/// a new budget of restarts, each from where it stood. What they missed meanwhile is decided by their misfire policies. Answers
+/// those that were paused or broken.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<JobName>, PauseError>")]
 pub struct ResumeJobs(pub Selector);
@@ -200,7 +202,8 @@ pub struct NextFireTimes {
 /// The most fire times in one answer.
 pub const FIRE_TIMES_MAX: usize = 1_000;
 
-/// Lists jobs in the order of their names.
+/// Lists jobs in the order of their names. A page costs one question to the actor of each of its jobs, however many jobs
+/// there are; filters cost what stands beside them.
 #[derive(Debug, Clone, Default, Message)]
 #[rtype(result = "JobPage")]
 pub struct ListJobs {
@@ -208,6 +211,10 @@ pub struct ListJobs {
     pub prefix: Option<String>,
     /// Only jobs with this tag. Finding them costs a look at every job with the prefix, but no more than that.
     pub tag: Option<String>,
+    /// Only jobs in this state, as this node sees them. The actor of each job has to be asked for it, so that one page looks at
+    /// [`PAGE_MAX`] jobs with the prefix and the tag and no more: it may hold fewer jobs than `limit`, or none, and still
+    /// have a next one.
+    pub state: Option<JobState>,
     /// Only names after this one: [`JobPage::next`] of the page before.
     pub after: Option<String>,
     /// How many at most, up to [`PAGE_MAX`]; 0 is [`PAGE_MAX`].
@@ -255,7 +262,8 @@ pub struct HealthReport {
 }
 
 /// Stops the engine: no tick is armed any more, the term is given up, runs may end until `deadline` has passed, are then
-/// cancelled, and aborted after a grace. Answers when it is over. Asking twice is harmless; the first deadline holds.
+/// cancelled, and aborted after a grace. Answers when it is over. Asking twice is harmless; the first deadline holds. A body that
+/// waits for the answer is itself a run that drains: it is cancelled when the deadline has passed.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "ShutdownReport")]
 pub struct Shutdown {

@@ -49,6 +49,7 @@ const LEADER: &str = "callsheet_leader";
 const TERM: &str = "callsheet_term";
 const LEADERSHIP_CHANGES: &str = "callsheet_leadership_changes_total";
 const CLOCK_OFFSET: &str = "callsheet_clock_offset_seconds";
+const CLOCK_STEPS: &str = "callsheet_clock_steps_total";
 const CLAIM_DURATION: &str = "callsheet_claim_duration_seconds";
 const LOCKS_HELD: &str = "callsheet_locks_held";
 const LOCKS_LOST: &str = "callsheet_locks_lost_total";
@@ -97,6 +98,11 @@ fn describe() {
         Unit::Seconds,
         "How much this node's clock is ahead of the store's; negative: behind"
     );
+    counter!(
+        CLOCK_STEPS,
+        Unit::Count,
+        "How often this node's clock was seen to be set, or to have drifted away"
+    );
     histogram!(CLAIM_DURATION, Unit::Seconds, "One round trip of claims to the store");
     gauge!(LOCKS_HELD, Unit::Count, "Lock keys that runs of this node hold");
     counter!(LOCKS_LOST, Unit::Count, "Lock keys whose session was lost during the run");
@@ -117,6 +123,7 @@ pub(crate) struct Meters {
     pub(crate) term: Gauge,
     pub(crate) leadership_changes: Counter,
     pub(crate) clock_offset: Gauge,
+    pub(crate) clock_steps: Counter,
     pub(crate) claim_duration: Histogram,
     pub(crate) locks_held: Gauge,
     pub(crate) locks_lost: Counter,
@@ -145,6 +152,7 @@ impl Meters {
             term: gauge!(TERM),
             leadership_changes: counter!(LEADERSHIP_CHANGES),
             clock_offset: gauge!(CLOCK_OFFSET),
+            clock_steps: counter!(CLOCK_STEPS),
             claim_duration: histogram!(CLAIM_DURATION),
             locks_held: gauge!(LOCKS_HELD),
             locks_lost: counter!(LOCKS_LOST),

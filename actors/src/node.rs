@@ -11,11 +11,15 @@ use std::{
 };
 
 use actix::Addr;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
     body::LocalBodies,
-    core::{policy::Fires, time::Now},
+    core::{
+        clock::{ClockWatch, origin},
+        policy::Fires,
+        time::Now,
+    },
     definition::Definition,
     job::JobActor,
     listener::Publisher,
@@ -25,7 +29,7 @@ use crate::{
     permits::Permits,
     placement::Placement,
     port::{Clock, Spawner},
-    supervisor::SupervisorActor,
+    supervisor::{StoreClockMoved, SupervisorActor},
 };
 
 /// What the actors of one node share. Addresses are set once, before any job exists.
@@ -59,13 +63,16 @@ impl Node {
     /// The readings of this instant, the wall clock's as the store's would be.
     pub(crate) fn now_in_store(&self) -> Now {
         let now = self.now();
-        Now { wall: now.wall.checked_sub_signed(self.clock_offset.ahead()).unwrap_or(now.wall), ..now }
+        Now { wall: self.clock_offset.store_time(now.elapsed), ..now }
     }
 
-    /// Takes what the store measured.
+    /// Takes what the store measured: how much the node's wall clock is ahead of its own at present.
     pub(crate) fn set_clock_ahead(&self, ahead: TimeDelta) {
         self.meters.clock_offset.set(ahead.as_seconds_f64());
-        self.clock_offset.set(ahead);
+        let (wall, elapsed) = self.clock.read();
+        if self.clock_offset.set(ahead, wall, elapsed) {
+            self.supervisor().do_send(StoreClockMoved);
+        }
     }
 
     /// Asks the lock actor. Waking its thread up is what costs most, so only the first one of many does.
@@ -131,11 +138,16 @@ impl Leadership {
     }
 }
 
-/// How far the node's wall clock is from the store's.
+/// How far the node's clocks are from the store's.
+///
+/// The store's time is told from the monotonic clock, so that it is right when somebody sets the wall clock.
 #[derive(Debug)]
 pub(crate) struct ClockOffset {
-    /// Milliseconds that it is ahead.
+    /// Milliseconds that the wall clock is ahead.
     ahead: AtomicI64,
+    /// What the store's clock read when the monotonic one read zero: microseconds since the Unix epoch.
+    origin: AtomicI64,
+    watch: Mutex<ClockWatch>,
     /// Further off than this, the node must not lead.
     max: Duration,
     warned: AtomicBool,
@@ -145,20 +157,38 @@ pub(crate) struct ClockOffset {
 const CLOCK_OFFSET_WARN: TimeDelta = TimeDelta::seconds(1);
 
 impl ClockOffset {
-    pub(crate) fn new(max: Duration) -> Self {
-        Self { ahead: AtomicI64::new(0), max, warned: AtomicBool::new(false) }
+    /// As long as nothing is measured, the store's clock is taken to read what the wall clock reads.
+    pub(crate) fn new(max: Duration, clock: &dyn Clock) -> Self {
+        let (wall, elapsed) = clock.read();
+        Self {
+            ahead: AtomicI64::new(0),
+            origin: AtomicI64::new(origin(wall, elapsed).timestamp_micros()),
+            watch: Mutex::new(ClockWatch::new(wall, elapsed)),
+            max,
+            warned: AtomicBool::new(false),
+        }
     }
 
     fn ahead(&self) -> TimeDelta {
         TimeDelta::milliseconds(self.ahead.load(Ordering::Relaxed))
     }
 
-    fn set(&self, ahead: TimeDelta) {
+    fn store_time(&self, elapsed: Duration) -> DateTime<Utc> {
+        let origin = self.origin.load(Ordering::Relaxed);
+        let elapsed = i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX);
+        DateTime::from_timestamp_micros(origin.saturating_add(elapsed)).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
+    /// Whether the store's clock has moved against the monotonic one.
+    fn set(&self, ahead: TimeDelta, wall: DateTime<Utc>, elapsed: Duration) -> bool {
+        let store = wall.checked_sub_signed(ahead).unwrap_or(wall);
+        self.origin.store(origin(store, elapsed).timestamp_micros(), Ordering::Relaxed);
         self.ahead.store(ahead.num_milliseconds(), Ordering::Relaxed);
         let far = ahead.abs() > CLOCK_OFFSET_WARN;
         if self.warned.swap(far, Ordering::Relaxed) != far && far {
             tracing::warn!(target: "callsheet", offset = %in_words(ahead), "this node's clock differs from the store's");
         }
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner).look(store, elapsed).is_some()
     }
 
     /// Why the node must not lead, if its clock is too far off.

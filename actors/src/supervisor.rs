@@ -6,6 +6,7 @@
 //! survives a restart of the engine but what the store keeps.
 
 mod adding;
+mod clock;
 mod dying;
 mod health;
 mod leading;
@@ -27,6 +28,7 @@ use tokio::{sync::oneshot, time::timeout};
 
 pub(crate) use self::{
     adding::{AddFirstJobs, define_all},
+    clock::StoreClockMoved,
     dying::{JobDied, JobRetired, Undelivered},
     leading::{LeadershipChanged, RunsLost, SessionNews, TakenByLeader},
     pausing::PauseNews,
@@ -37,7 +39,7 @@ pub use self::{
 };
 use crate::{
     CALL_DEADLINE,
-    core::{job::Input, policy::Fires, time::FireTime},
+    core::{clock::ClockWatch, job::Input, policy::Fires, time::FireTime},
     definition::Definition,
     drain::ShutdownReport,
     election::ElectionActor,
@@ -72,10 +74,13 @@ impl Entry {
     }
 }
 
+/// How often a job's actor was started again.
 #[derive(Default)]
 struct Restarts {
     since: Duration,
     count: u32,
+    /// Where the job stood when its actor died last.
+    cursor: DateTime<Utc>,
 }
 
 /// What a supervisor is made of.
@@ -108,6 +113,7 @@ pub struct SupervisorActor {
     inquired: Option<JobName>,
     /// How many withdrawals are under way.
     withdrawing: usize,
+    wall_clock: ClockWatch,
     phase: Phase,
 }
 
@@ -119,7 +125,9 @@ enum Phase {
 
 impl SupervisorActor {
     pub(crate) fn new(parts: Supervised) -> Self {
+        let (wall, elapsed) = parts.node.clock.read();
         Self {
+            wall_clock: ClockWatch::new(wall, elapsed),
             parts,
             jobs: BTreeMap::new(),
             retiring: BTreeMap::new(),
@@ -241,6 +249,7 @@ impl Actor for SupervisorActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(PAGE_MAX);
+        self.watch_clocks(ctx);
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
@@ -338,8 +347,10 @@ impl Handler<ListJobs> for SupervisorActor {
     type Result = ResponseFuture<JobPage>;
 
     fn handle(&mut self, list: ListJobs, _: &mut Self::Context) -> Self::Result {
-        let ListJobs { prefix, tag, after, limit } = list;
+        let ListJobs { prefix, tag, state, after, limit } = list;
         let limit = if limit == 0 { PAGE_MAX } else { limit.min(PAGE_MAX) };
+        // Which of them are in that state is known only once they are asked.
+        let asked = if state.is_some() { PAGE_MAX } else { limit };
         let prefix = prefix.unwrap_or_default();
         let start = match after.as_deref() {
             Some(after) if after >= prefix.as_str() => Bound::Excluded(after),
@@ -348,11 +359,19 @@ impl Handler<ListJobs> for SupervisorActor {
         let with_prefix = self.jobs.range::<str, _>((start, Bound::Unbounded));
         let with_prefix = with_prefix.take_while(|(name, _)| name.as_str().starts_with(&prefix));
         let mut rest = with_prefix.filter(|(_, entry)| tag.as_deref().is_none_or(|tag| entry.has_tag(tag)));
-        let page: Vec<_> = rest.by_ref().take(limit).map(|(_, entry)| status_of(entry)).collect();
+        let page: Vec<_> = rest.by_ref().take(asked).map(|(_, entry)| status_of(entry)).collect();
         let more = rest.next().is_some();
         Box::pin(async move {
-            let jobs = join_all(page).await;
-            let next = jobs.last().filter(|_| more).map(|job: &JobStatus| job.name.as_str().to_owned());
+            let mut jobs = join_all(page).await;
+            let last_name = |jobs: &[JobStatus]| jobs.last().map(|job| job.name.as_str().to_owned());
+            let mut next = last_name(&jobs).filter(|_| more);
+            if let Some(state) = state {
+                jobs.retain(|job| job.state == state);
+                if jobs.len() > limit {
+                    jobs.truncate(limit);
+                    next = last_name(&jobs);
+                }
+            }
             JobPage { jobs, next }
         })
     }

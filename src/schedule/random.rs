@@ -147,6 +147,7 @@ mod tests {
         random(min, max).seed("x").kind.compile().expect("a good definition")
     }
 
+    /// Behaviour 18 of gocron's tests.
     #[test]
     fn spacings_stay_within_the_bounds_and_use_them() {
         for (min, max) in

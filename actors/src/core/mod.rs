@@ -1,5 +1,6 @@
 //! Decides: values and state machines. No actix, no tokio, no clock, no I/O.
 
+pub mod clock;
 pub mod election;
 pub mod job;
 pub mod ledger;

@@ -10,7 +10,7 @@ mod spawner;
 
 pub use backend::{Backend, Role};
 pub use body::Body;
-pub use clock::{Clock, SystemClock};
+pub use clock::{CLOCK_LOOK_EVERY, Clock, SystemClock};
 pub use elector::{Campaign, ElectError, Elector, Grant, Lease, Renewal};
 pub use locker::{
     Authority, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, Kept,

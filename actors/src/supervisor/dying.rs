@@ -10,6 +10,7 @@ use crate::{
     event::{CancelReason, EventKind, Outcome},
     job::{Content, Letter, Remains, conclude},
     lock::{Ask, CompleteRun},
+    name::JobName,
     node::JobRef,
     port::Verdict,
 };
@@ -58,25 +59,27 @@ impl SupervisorActor {
         else {
             return;
         };
+        let cursor = remains.machine.cursor();
         if now.saturating_sub(entry.restarts.since) > RESTART_PERIOD {
-            entry.restarts = Restarts { since: now, count: 0 };
+            entry.restarts = Restarts { since: now, ..Restarts::default() };
         }
         entry.restarts.count += 1;
+        entry.restarts.cursor = cursor;
         let restarts = entry.restarts.count;
-        if entry.broken {
-            // It died without being asked for a fire time: nothing that can be started again.
-            return;
-        }
-        entry.broken = restarts > RESTARTS_MAX;
+        let was_broken = entry.broken;
+        entry.broken |= restarts > RESTARTS_MAX;
         let broken = entry.broken;
-        let cursor = remains.machine.cursor();
         let (definition, lineage) = (entry.job.definition.clone(), Some(job.lineage));
         let successor = self.start_actor(definition, lineage, move |_| remains);
         if let Some(entry) = self.jobs.get_mut(name) {
             entry.job = successor.clone();
         }
+        if was_broken {
+            // Somebody asked it for fire times. It is started for the run in progress, and dies again only if asked again.
+            return;
+        }
         if broken {
-            // Its actor is never resumed, so it never asks the schedule; it is there for the run in progress.
+            // Its actor is not resumed, so it does not ask the schedule; it is there for the run in progress.
             tracing::error!(target: "callsheet", job = %name, restarts, "a job died too often and does not fire any more");
             self.publish(|| EventKind::JobBroken { job: name.clone() });
             return;
@@ -87,6 +90,20 @@ impl SupervisorActor {
             self.resume(&successor, cursor);
             self.enrol(ctx);
         }
+    }
+
+    /// Lets a broken job fire again, from where it stood and with a new budget of restarts. Answers whether it was broken.
+    ///
+    /// Its actor is there: whenever it died, it was started again with its remains.
+    pub(super) fn revive(&mut self, name: &JobName, ctx: &mut Context<Self>) -> bool {
+        let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.broken) else { return false };
+        entry.broken = false;
+        let Restarts { cursor, .. } = std::mem::take(&mut entry.restarts);
+        let job = entry.job.clone();
+        self.publish(|| EventKind::JobRevived { job: name.clone() });
+        self.resume(&job, cursor);
+        self.enrol(ctx);
+        true
     }
 
     /// Hands a letter on to the actor that took the job over; if there is none, settles it.

@@ -96,8 +96,17 @@ impl Handler<PauseJobs> for SupervisorActor {
 impl Handler<ResumeJobs> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<Vec<JobName>, PauseError>>;
 
-    fn handle(&mut self, ResumeJobs(jobs): ResumeJobs, _: &mut Self::Context) -> Self::Result {
-        self.pause(&jobs, None)
+    fn handle(&mut self, ResumeJobs(jobs): ResumeJobs, ctx: &mut Self::Context) -> Self::Result {
+        let mut revived = self.select(&jobs).unwrap_or_default();
+        revived.retain(|name| self.revive(name, ctx));
+        let resumed = self.pause(&jobs, None);
+        Box::pin(resumed.map(move |resumed, _, _| {
+            let mut names = resumed?;
+            names.extend(revived);
+            names.sort();
+            names.dedup();
+            Ok(names)
+        }))
     }
 }
 

@@ -44,9 +44,11 @@ impl SupervisorActor {
         entry.job = job.clone();
         entry.unled = false;
         Letter::post(&job, Content::Redefine(job.clone()));
-        self.publish(|| EventKind::JobUpdated { job: name });
-        self.resume(&job, now);
-        self.enrol(ctx);
+        self.publish(|| EventKind::JobUpdated { job: name.clone() });
+        if !self.revive(&name, ctx) {
+            self.resume(&job, now);
+            self.enrol(ctx);
+        }
         Ok(job)
     }
 }

@@ -2,53 +2,134 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+    future::pending,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::time::Instant;
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
-use crate::port::Clock;
+use crate::port::{CLOCK_LOOK_EVERY, Clock};
 
 /// A wall clock that starts at a given instant and moves with tokio's time, plus a skew that can be changed: the wall
-/// clock then steps, the monotonic one does not.
+/// clock then steps, or drifts, and the monotonic one does not.
+///
+/// An engine on it looks at it when it was changed, and every second only while it drifts: a virtual year costs nothing.
 #[derive(Clone)]
 pub struct VirtualClock {
     start: DateTime<Utc>,
     origin: Instant,
-    skew_ms: Arc<AtomicI64>,
+    skew: Arc<Mutex<Skew>>,
+    world: Arc<World>,
+}
+
+/// How far a wall clock is from the true time.
+#[derive(Clone, Copy)]
+struct Skew {
+    /// By so much at `since`.
+    by: TimeDelta,
+    since: Instant,
+    drift_ppm: i32,
+}
+
+/// What all clocks of a rig share.
+struct World {
+    /// How long the machines have slept.
+    slept: Mutex<TimeDelta>,
+    changed: watch::Sender<()>,
+}
+
+impl Skew {
+    fn none() -> Self {
+        Self { by: TimeDelta::zero(), since: Instant::now(), drift_ppm: 0 }
+    }
+
+    fn now(&self) -> TimeDelta {
+        let micros = i64::try_from(self.since.elapsed().as_micros()).unwrap_or(i64::MAX);
+        let drifted = i128::from(micros) * i128::from(self.drift_ppm) / 1_000_000;
+        self.by + TimeDelta::microseconds(i64::try_from(drifted).unwrap_or(i64::MAX))
+    }
 }
 
 impl VirtualClock {
     /// A clock that reads `start` now. Must be made inside the runtime whose time it follows.
     pub fn starting_at(start: DateTime<Utc>) -> Self {
-        Self { start, origin: Instant::now(), skew_ms: Arc::default() }
+        let world = World { slept: Mutex::default(), changed: watch::Sender::new(()) };
+        Self {
+            start,
+            origin: Instant::now(),
+            skew: Arc::new(Mutex::new(Skew::none())),
+            world: Arc::new(world),
+        }
     }
 
     /// A clock of its own skew that reads the same now, but for the skew.
     #[must_use]
     pub fn another(&self) -> Self {
-        Self { skew_ms: Arc::default(), ..self.clone() }
+        Self { skew: Arc::new(Mutex::new(Skew::none())), ..self.clone() }
     }
 
     /// Makes the wall clock read this much more (or less) than the true time, from now on.
     pub fn set_skew(&self, skew: TimeDelta) {
-        self.skew_ms.store(skew.num_milliseconds(), Ordering::Relaxed);
+        let mut own = self.skew();
+        *own = Skew { by: skew, since: Instant::now(), ..*own };
+        drop(own);
+        self.world.changed.send_replace(());
+    }
+
+    /// Makes the wall clock gain (or lose) so many microseconds a second, from now on.
+    pub fn set_drift(&self, ppm: i32) {
+        let mut own = self.skew();
+        *own = Skew { by: own.now(), since: Instant::now(), drift_ppm: ppm };
+        drop(own);
+        self.world.changed.send_replace(());
+    }
+
+    /// Suspends the machine: the wall clocks of all that are one [another](Self::another)'s go on, the monotonic ones and
+    /// the timers stand still, as those of Linux do.
+    pub fn suspend(&self, time: TimeDelta) {
+        *self.world.slept.lock().unwrap_or_else(PoisonError::into_inner) += time;
+        self.world.changed.send_replace(());
+    }
+
+    fn skew(&self) -> MutexGuard<'_, Skew> {
+        self.skew.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Clock for VirtualClock {
     fn now(&self) -> DateTime<Utc> {
-        let true_now = self.start + self.origin.elapsed();
-        true_now + TimeDelta::milliseconds(self.skew_ms.load(Ordering::Relaxed))
+        let slept = *self.world.slept.lock().unwrap_or_else(PoisonError::into_inner);
+        self.start + self.origin.elapsed() + slept + self.skew().now()
     }
 
     fn elapsed(&self) -> Duration {
         self.origin.elapsed()
+    }
+
+    fn next_look(&self) -> BoxFuture<'static, ()> {
+        let mut changed = self.world.changed.subscribe();
+        let drifts = self.skew().drift_ppm != 0;
+        let changed = async move {
+            if changed.changed().await.is_err() {
+                // The clock is gone: nobody can change it any more.
+                pending().await
+            }
+        };
+        async move {
+            if drifts {
+                // Whichever comes first.
+                let _ = timeout(CLOCK_LOOK_EVERY, changed).await;
+            } else {
+                changed.await;
+            }
+        }
+        .boxed()
     }
 }
 

@@ -258,6 +258,22 @@ impl Rig {
         self.nodes[node].clock.set_skew(skew);
     }
 
+    /// Makes a node's wall clock gain (or lose) so many microseconds a second.
+    pub fn set_drift(&mut self, node: Node, ppm: i32) {
+        self.nodes[node].clock.set_drift(ppm);
+    }
+
+    /// Makes the store's clock read this much more than the true time.
+    pub fn set_store_skew(&mut self, skew: TimeDelta) {
+        self.store.set_skew(skew);
+    }
+
+    /// Suspends the machine of all nodes and of the store, as a laptop that is shut: every wall clock goes on, the monotonic ones and the timers
+    /// stand still. Leases are not touched; for a node that alone is frozen there is [`freeze`](Self::freeze).
+    pub fn suspend(&mut self, time: TimeDelta) {
+        self.clock.suspend(time);
+    }
+
     /// The id of a node.
     pub fn id(&self, node: Node) -> NodeId {
         self.nodes[node].id

@@ -154,6 +154,11 @@ impl SharedStore {
         self.lock().faults.entry(node).or_default().extend(faults);
     }
 
+    /// Makes the store's clock read this much more (or less) than the true time, from now on.
+    pub fn set_skew(&self, skew: TimeDelta) {
+        self.clock.set_skew(skew);
+    }
+
     /// Every change so far.
     pub fn records(&self) -> Vec<Record> {
         self.lock().ledger.records().to_vec()

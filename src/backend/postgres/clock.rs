@@ -1,17 +1,23 @@
-//! How far the node's clock is from the server's.
+//! How far the node's clocks are from the server's.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use callsheet_actors::port::{Clock, SystemClock};
+use callsheet_actors::{
+    core::clock::origin,
+    port::{Clock, SystemClock},
+};
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// The node's clocks, and how much its wall clock is ahead of the server's.
+/// The node's clocks, and how far the server's is from them.
+///
+/// Kept against the monotonic clock: what was measured stays right when somebody sets the wall clock.
 pub(super) struct Clocks {
     node: Mutex<Arc<dyn Clock>>,
-    ahead: Mutex<TimeDelta>,
+    /// What the server's clock read when the node's monotonic one read zero; `None` before it was measured.
+    origin: Mutex<Option<DateTime<Utc>>>,
 }
 
 /// The node's clocks when something was asked.
@@ -23,7 +29,7 @@ pub(super) struct Sent {
 
 impl Default for Clocks {
     fn default() -> Self {
-        Self { node: Mutex::new(Arc::new(SystemClock::default())), ahead: Mutex::default() }
+        Self { node: Mutex::new(Arc::new(SystemClock::default())), origin: Mutex::default() }
     }
 }
 
@@ -32,59 +38,70 @@ impl Clocks {
         *self.node.lock().unwrap_or_else(PoisonError::into_inner) = clock;
     }
 
+    /// How much the node's wall clock is ahead of the server's at present.
     pub(super) fn ahead(&self) -> TimeDelta {
-        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+        let (wall, elapsed) = self.clock().read();
+        let own = origin(wall, elapsed);
+        let server = *self.origin.lock().unwrap_or_else(PoisonError::into_inner);
+        own - server.unwrap_or(own)
     }
 
     /// Reads the node's clocks, before the server is asked for its own.
     pub(super) fn read(&self) -> Sent {
-        let clock = self.node.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Sent { wall: clock.now(), elapsed: clock.elapsed(), clock }
+        let clock = self.clock();
+        let (wall, elapsed) = clock.read();
+        Sent { wall, elapsed, clock }
     }
 
     /// Takes the server's answer, at once.
     pub(super) fn measure(&self, sent: &Sent, server: DateTime<Utc>) {
-        let took = sent.clock.elapsed().saturating_sub(sent.elapsed);
-        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
-        *ahead = nearest(*ahead, sent.wall - server, took);
+        let received = sent.clock.elapsed();
+        let mut server_origin = self.origin.lock().unwrap_or_else(PoisonError::into_inner);
+        // Until it is known better, the clocks agree.
+        let estimate = server_origin.unwrap_or_else(|| origin(sent.wall, sent.elapsed));
+        *server_origin = Some(nearest(estimate, server, sent.elapsed, received));
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        self.node.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// The estimate that moves least. The server read its clock somewhere between the request and the answer, so the node is
-/// ahead by something between `sent_ahead` and that and what the round trip `took`: a slow one says little, and moves little.
-fn nearest(estimate: TimeDelta, sent_ahead: TimeDelta, took: Duration) -> TimeDelta {
-    let took = TimeDelta::from_std(took).unwrap_or(TimeDelta::MAX);
-    let received_ahead = sent_ahead.checked_add(&took).unwrap_or(TimeDelta::MAX);
-    estimate.clamp(sent_ahead, received_ahead)
+/// The estimate that moves least. The server read its clock somewhere between the request and the answer, so its origin is
+/// somewhere between what these two say: a slow round trip says little, and moves little.
+fn nearest(
+    estimate: DateTime<Utc>,
+    server: DateTime<Utc>,
+    sent: Duration,
+    received: Duration,
+) -> DateTime<Utc> {
+    estimate.clamp(origin(server, received.max(sent)), origin(server, sent))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn millis(millis: i64) -> TimeDelta {
-        TimeDelta::milliseconds(millis)
+    fn millis(millis: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(millis).expect("an instant")
     }
 
     #[test]
     fn an_estimate_moves_only_as_far_as_a_round_trip_proves() {
-        // estimate, ahead when sent, took, expected
+        // estimate, the server's clock, sent, received, expected
         let cases = [
-            (0, -1, 2, 0),
-            (0, 600_000, 1, 600_000),
-            (0, -600_000, 1, -599_999),
+            (0, 1_001, 1_000, 1_002, 0),
+            (0, 601_000, 1_000, 1_001, 599_999),
+            (0, -599_000, 1_000, 1_001, -600_000),
             // Slow: whatever was known is as likely as before.
-            (600_000, 598_000, 4_000, 600_000),
-            // The clock stepped back to the server's.
-            (600_000, -1, 2, 1),
+            (600_000, 603_000, 1_000, 5_000, 600_000),
+            // The server's clock was set back to the node's.
+            (600_000, 1_001, 1_000, 1_002, 1),
         ];
-        for (estimate, sent_ahead, took, expected) in cases {
-            let took = Duration::from_millis(took);
-            assert_eq!(
-                nearest(millis(estimate), millis(sent_ahead), took),
-                millis(expected),
-                "{estimate} {sent_ahead}"
-            );
+        for (estimate, server, sent, received, expected) in cases {
+            let [sent, received] = [sent, received].map(Duration::from_millis);
+            let nearest = nearest(millis(estimate), millis(server), sent, received);
+            assert_eq!(nearest, millis(expected), "{estimate} {server}");
         }
     }
 }
