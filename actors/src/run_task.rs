@@ -102,9 +102,7 @@ impl Report {
     fn end(mut self, end: Result<Result<RunResult, Box<dyn Any + Send>>, Aborted>) {
         let end = match end {
             Ok(Ok(Ok(()))) => End::Returned,
-            Ok(Ok(Err(error))) => {
-                End::Failed { error: error.to_string().into(), permanent: error.is_permanent() }
-            }
+            Ok(Ok(Err(error))) => End::Failed { error: error.to_string().into(), severity: error.severity() },
             Ok(Err(payload)) => End::Panicked(message_of(&*payload).into()),
             Err(Aborted) => End::Aborted,
         };

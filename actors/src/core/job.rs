@@ -10,7 +10,9 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-pub use self::words::{Advance, Effect, Effects, End, Ended, Input, Refusal, Retried, RunEnd, Start};
+pub use self::words::{
+    Advance, Effect, Effects, End, Ended, Input, Refusal, Retried, RunEnd, Severity, Start,
+};
 use crate::{
     core::{
         misfire::{Due, next_after},
@@ -552,7 +554,7 @@ impl JobMachine {
     fn pause_before_next(&self, run: &ActiveRun, end: &End) -> Option<Duration> {
         let again = match (run.cancelled, end) {
             (Some(CancelReason::TimedOut), _) | (None, End::Panicked(_)) => true,
-            (None, End::Failed { permanent, .. }) => !permanent,
+            (None, End::Failed { severity, .. }) => *severity == Severity::Transient,
             (None, End::Returned | End::Aborted | End::BetweenAttempts) | (Some(_), _) => false,
         };
         let again = again && !run.lost && !run.last_attempt && run.attempt < self.policies.retry.attempts;

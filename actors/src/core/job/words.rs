@@ -72,8 +72,8 @@ pub enum End {
     Failed {
         /// The whole chain in one text.
         error: Arc<str>,
-        /// Another attempt would fail as well.
-        permanent: bool,
+        /// What follows from it.
+        severity: Severity,
     },
     /// It panicked with this message.
     Panicked(Arc<str>),
@@ -81,6 +81,17 @@ pub enum End {
     Aborted,
     /// There was none: the run waited for its next attempt.
     BetweenAttempts,
+}
+
+/// What follows from an error, besides the failure of its attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Nothing: another attempt may succeed.
+    Transient,
+    /// Another attempt would fail as well: the run fails.
+    Permanent,
+    /// So would every later run: the run fails, and the job takes no more ticks.
+    Stop,
 }
 
 /// What the shell must do.
