@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix::Recipient;
 use callsheet_actors::{
-    Engine, EngineOptions, Event, Faults, Job, StartError,
+    Engine, EngineOptions, Event, EventFilter, Faults, Job, StartError,
     port::{Backend, Clock, RuntimeSpawner, Spawner, SystemClock},
 };
 
@@ -47,8 +47,13 @@ impl Builder {
 
     /// An actor that hears every event, from the first on. One that does not keep up loses events, and they are
     /// counted; see [`SUBSCRIBER_EVENTS_MAX`](crate::SUBSCRIBER_EVENTS_MAX).
-    pub fn listen(mut self, listener: impl Into<Recipient<Event>>) -> Self {
-        self.options.listeners.push(listener.into());
+    pub fn listen(self, listener: impl Into<Recipient<Event>>) -> Self {
+        self.listen_to(EventFilter::new(), listener)
+    }
+
+    /// An actor that hears the events that pass a filter, from the first on.
+    pub fn listen_to(mut self, filter: EventFilter, listener: impl Into<Recipient<Event>>) -> Self {
+        self.options.listeners.push((filter, listener.into()));
         self
     }
 

@@ -63,14 +63,15 @@ pub mod schedule;
 pub use callsheet_actors::testkit;
 pub use callsheet_actors::{
     ActiveRunStatus, ActorGone, AddError, AddJob, AddJobs, Added, Bodiless, CALL_DEADLINE,
-    CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelReason, CancelRuns, EVENTS_MAX, Event,
-    EventKind, FIRE_TIMES_MAX, Fault, Faults, FencingToken, FireTime, Fires, Health, HealthReport,
-    HowDrained, IntoRunResult, Job, JobDetails, JobName, JobPage, JobState, JobStatus, LastRunStatus,
-    ListJobs, Listen, LockKey, Misfire, NAME_MAX, NextFireTimes, NextFireTimesError, NodeId, OnLost, Origin,
-    Outcome, Overlap, PAGE_MAX, Policies, RESTART_PERIOD, RESTARTS_MAX, RemoveJobs, Retry, Run, RunError,
-    RunId, RunResult, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT, SUBSCRIBER_EVENTS_MAX, Scheduled,
-    SelectError, Selector, Shutdown, ShutdownReport, SkipReason, StartError, StepDownReason, SupervisorActor,
-    Tag, Term, TriggerError, TriggerJob, port,
+    CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelReason, CancelRuns, EVENT_BUFFER_DEFAULT,
+    EVENTS_MAX, Event, EventFilter, EventKind, EventName, EventStream, Events, FIRE_TIMES_MAX, Fault, Faults,
+    FencingToken, FireTime, Fires, Health, HealthReport, HowDrained, IntoRunResult, Job, JobDetails, JobName,
+    JobPage, JobState, JobStatus, LastRunStatus, ListJobs, Listen, ListenTo, LockKey, Misfire, NAME_MAX,
+    NextFireTimes, NextFireTimesError, NodeId, OnLost, Origin, Outcome, Overlap, PAGE_MAX, Policies,
+    RESTART_PERIOD, RESTARTS_MAX, RemoveJobs, Retry, Run, RunError, RunId, RunResult, SHUTDOWN_DEADLINE_MAX,
+    SHUTDOWN_GRACE_DEFAULT, SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError, Selector, Shutdown,
+    ShutdownReport, SkipReason, StartError, StepDownReason, SupervisorActor, Tag, Term, TriggerError,
+    TriggerJob, port,
 };
 
 #[cfg(feature = "postgres")]

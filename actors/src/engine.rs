@@ -25,7 +25,9 @@ use crate::{
     election::ElectionActor,
     error::{AddError, Fault, Faults, StartError},
     event::Event,
-    listener::{Listen, ListenerActor, Publisher},
+    event_filter::EventFilter,
+    event_stream::EventStream,
+    listener::{ListenTo, ListenerActor, Publisher},
     lock::{AwaitSession, LockActor},
     message::Shutdown,
     metrics::{JOB_LABELS_DEFAULT, Meters},
@@ -51,8 +53,8 @@ pub struct EngineOptions {
     pub backend: Arc<dyn Backend>,
     /// The jobs to start with.
     pub jobs: Vec<Job>,
-    /// Who hears every event from the first on.
-    pub listeners: Vec<Recipient<Event>>,
+    /// Who hears events from the first on, and which.
+    pub listeners: Vec<(EventFilter, Recipient<Event>)>,
     /// The clocks. Default: the operating system's.
     pub clock: Arc<dyn Clock>,
     /// Who runs the bodies. Default: a multi-threaded runtime of the engine's own.
@@ -126,6 +128,7 @@ impl EngineOptions {
 #[derive(Clone)]
 pub struct Engine {
     supervisor: Addr<SupervisorActor>,
+    publisher: Publisher,
     /// The report, when every thread has ended.
     stopped: watch::Receiver<Option<ShutdownReport>>,
 }
@@ -154,6 +157,11 @@ impl Engine {
     /// The one address that an application talks to.
     pub fn supervisor(&self) -> &Addr<SupervisorActor> {
         &self.supervisor
+    }
+
+    /// A stream of the events that pass a filter, from now on; one that has ended if the engine has.
+    pub fn events(&self, filter: EventFilter) -> EventStream {
+        self.publisher.stream(filter)
     }
 
     /// Resolves when the engine has stopped and its threads have ended, or are left behind because they are blocked.
@@ -186,12 +194,12 @@ impl Engine {
             local_bodies: LocalBodies::Here,
             spawner,
         };
-        let (supervisor, over) = start_actors(options, threads, pending()).await?;
+        let (Started { supervisor, publisher }, over) = start_actors(options, threads, pending()).await?;
         let (sender, stopped) = watch::channel(None);
         actix_rt::spawn(async move {
             sender.send_replace(Some(over.await.unwrap_or_default()));
         });
-        Ok(Self { supervisor, stopped })
+        Ok(Self { supervisor, publisher, stopped })
     }
 
     async fn start_threads(options: EngineOptions) -> Result<Self, StartError> {
@@ -204,15 +212,15 @@ impl Engine {
                 sender.send_replace(Some(report));
             })
             .map_err(StartError::Threads)?;
-        let supervisor = started.await.unwrap_or(Err(StartError::Died))?.disarm();
-        Ok(Self { supervisor, stopped })
+        let (armed, publisher) = started.await.unwrap_or(Err(StartError::Died))?;
+        Ok(Self { supervisor: armed.disarm(), publisher, stopped })
     }
 }
 
 /// The engine's own thread, from start to end.
 fn run_threads(
     options: EngineOptions,
-    mut ready: oneshot::Sender<Result<StopOnDrop, StartError>>,
+    mut ready: oneshot::Sender<Result<(StopOnDrop, Publisher), StartError>>,
 ) -> ShutdownReport {
     let system = System::new();
     // Outside async code, where a runtime can be dropped if another one cannot be made.
@@ -226,9 +234,9 @@ fn run_threads(
     };
     let report = system.block_on(async {
         match start_actors(options, threads, ready.closed()).await {
-            Ok((supervisor, over)) => {
+            Ok((Started { supervisor, publisher }, over)) => {
                 // If nobody waits for it, or gives up before he has read it, nobody could ever stop the engine.
-                let _ = ready.send(Ok(StopOnDrop(Some(supervisor))));
+                let _ = ready.send(Ok((StopOnDrop(Some(supervisor)), publisher)));
                 let report = over.await.unwrap_or_default();
                 for _ in 0..LAST_TURNS {
                     // Tasks of this thread still answer those who asked for the shutdown by message.
@@ -331,12 +339,18 @@ struct Threads {
     spawner: Arc<dyn Spawner>,
 }
 
+/// Whom an application deals with once the actors have started.
+struct Started {
+    supervisor: Addr<SupervisorActor>,
+    publisher: Publisher,
+}
+
 /// Starts the actors, the supervisor on the current thread, unless whoever wants them gives up first.
 async fn start_actors(
     options: EngineOptions,
     threads: Threads,
     abandoned: impl Future<Output = ()>,
-) -> Result<(Addr<SupervisorActor>, oneshot::Receiver<ShutdownReport>), StartError> {
+) -> Result<(Started, oneshot::Receiver<ShutdownReport>), StartError> {
     let EngineOptions { backend, jobs, listeners, clock, job_labels_max, shutdown_grace, .. } = options;
     let EngineOptions { connect_timeout, clock_offset_max, node, .. } = options;
     backend.set_clock(clock.clone());
@@ -361,9 +375,9 @@ async fn start_actors(
     });
 
     let listener = ListenerActor::new(&publisher).start();
-    for recipient in listeners {
+    for (filter, recipient) in listeners {
         // Before anything happens that they should hear of.
-        listener.send(Listen(recipient)).await.map_err(|_| StartError::Died)?;
+        listener.send(ListenTo { filter, listener: recipient }).await.map_err(|_| StartError::Died)?;
     }
     let elector = backend.elector();
     let locker = backend.locker();
@@ -413,7 +427,7 @@ async fn start_actors(
         Either::Right(((), _)) => Err(StartError::Died),
     };
     match settled {
-        Ok(()) => Ok((given_up.disarm(), over)),
+        Ok(()) => Ok((Started { supervisor: given_up.disarm(), publisher }, over)),
         Err(error) => {
             // Nothing runs yet; an error means that nothing is left to stop.
             let _ = supervisor.send(Shutdown { deadline: Duration::ZERO }).await;

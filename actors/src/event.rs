@@ -294,34 +294,73 @@ pub enum EventKind {
     },
 }
 
-impl EventKind {
-    /// The event's name: `RunStarted`.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::JobAdded { .. } => "JobAdded",
-            Self::JobRemoved { .. } => "JobRemoved",
-            Self::JobRestarted { .. } => "JobRestarted",
-            Self::JobBroken { .. } => "JobBroken",
-            Self::TickSkipped { .. } => "TickSkipped",
-            Self::RunStarted { .. } => "RunStarted",
-            Self::RunRetried { .. } => "RunRetried",
-            Self::RunSucceeded { .. } => "RunSucceeded",
-            Self::RunFailed { .. } => "RunFailed",
-            Self::RunPanicked { .. } => "RunPanicked",
-            Self::RunTimedOut { .. } => "RunTimedOut",
-            Self::RunCancelled { .. } => "RunCancelled",
-            Self::RunLost { .. } => "RunLost",
-            Self::LockContended { .. } => "LockContended",
-            Self::LockUnavailable { .. } => "LockUnavailable",
-            Self::LockLost { .. } => "LockLost",
-            Self::LeadershipGained { .. } => "LeadershipGained",
-            Self::LeadershipLost { .. } => "LeadershipLost",
-            Self::LeadershipUnavailable { .. } => "LeadershipUnavailable",
-            Self::ShutdownStarted { .. } => "ShutdownStarted",
-            Self::ShutdownFinished { .. } => "ShutdownFinished",
+macro_rules! event_names {
+    ($($name:ident,)*) => {
+        /// What kind of event it is, without what happened: to select events by.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(rename_all = "snake_case")]
+        #[non_exhaustive]
+        pub enum EventName {
+            $(
+                #[doc = concat!("[`EventKind::", stringify!($name), "`].")]
+                $name,
+            )*
         }
-    }
 
+        impl EventName {
+            /// Every name.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The name as it stands in logs: `RunStarted`.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
+        }
+
+        impl EventKind {
+            /// The event's name: `RunStarted`.
+            pub fn name(&self) -> EventName {
+                match self {
+                    $(Self::$name { .. } => EventName::$name,)*
+                }
+            }
+        }
+    };
+}
+
+event_names! {
+    JobAdded,
+    JobRemoved,
+    JobRestarted,
+    JobBroken,
+    TickSkipped,
+    RunStarted,
+    RunRetried,
+    RunSucceeded,
+    RunFailed,
+    RunPanicked,
+    RunTimedOut,
+    RunCancelled,
+    RunLost,
+    LockContended,
+    LockUnavailable,
+    LockLost,
+    LeadershipGained,
+    LeadershipLost,
+    LeadershipUnavailable,
+    ShutdownStarted,
+    ShutdownFinished,
+}
+
+impl fmt::Display for EventName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl EventKind {
     /// The job that the event is about, if it is about one.
     pub fn job(&self) -> Option<&JobName> {
         match self {
@@ -353,7 +392,7 @@ impl EventKind {
 /// One readable line, without the instant and the node: `RunSucceeded hello took 1.2ms`.
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())?;
+        f.write_str(self.name().as_str())?;
         if let Some(job) = self.job() {
             write!(f, " {job}")?;
         }

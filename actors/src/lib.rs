@@ -24,6 +24,8 @@ mod election;
 mod engine;
 mod error;
 mod event;
+mod event_filter;
+mod event_stream;
 mod job;
 mod listener;
 mod lock;
@@ -52,9 +54,11 @@ pub use crate::{
     drain::{HowDrained, REPORTED_RUNS_MAX, ShutdownReport},
     engine::{CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, Engine, EngineOptions, THREADS_MAX},
     error::{AddError, Fault, Faults, NextFireTimesError, SelectError, StartError, TriggerError},
-    event::{CancelReason, Event, EventKind, Outcome, StepDownReason},
+    event::{CancelReason, Event, EventKind, EventName, Outcome, StepDownReason},
+    event_filter::EventFilter,
+    event_stream::EventStream,
     job::{ActiveRunStatus, JobState, JobStatus, LastRunStatus},
-    listener::{EVENTS_MAX, Listen, SUBSCRIBER_EVENTS_MAX},
+    listener::{EVENT_BUFFER_DEFAULT, EVENTS_MAX, Events, Listen, ListenTo, SUBSCRIBER_EVENTS_MAX},
     message::{
         AddJob, AddJobs, Added, CancelRuns, FIRE_TIMES_MAX, Health, HealthReport, JobDetails, JobPage,
         ListJobs, NextFireTimes, PAGE_MAX, RemoveJobs, Scheduled, Selector, Shutdown, TriggerJob,

@@ -40,8 +40,9 @@ use crate::{
     election::ElectionActor,
     error::{NextFireTimesError, SelectError, TriggerError},
     event::EventKind,
+    event_filter::EventFilter,
     job::{CancelRun, JobActor, JobState, JobStatus, Letter, Remains, Retire, Status, Trigger, Upcoming},
-    listener::{Listen, ListenerActor},
+    listener::{Events, Listen, ListenTo, ListenerActor},
     lock::WithdrawJobs,
     message::{
         CancelRuns, FIRE_TIMES_MAX, JobDetails, JobPage, ListJobs, NextFireTimes, PAGE_MAX, RemoveJobs,
@@ -360,7 +361,23 @@ fn status_of(entry: &Entry) -> impl Future<Output = JobStatus> + use<> {
 impl Handler<Listen> for SupervisorActor {
     type Result = ();
 
-    fn handle(&mut self, listen: Listen, _: &mut Self::Context) {
+    fn handle(&mut self, Listen(listener): Listen, _: &mut Self::Context) {
+        self.parts.listener.do_send(ListenTo { filter: EventFilter::new(), listener });
+    }
+}
+
+impl Handler<ListenTo> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, listen: ListenTo, _: &mut Self::Context) {
         self.parts.listener.do_send(listen);
+    }
+}
+
+impl Handler<Events> for SupervisorActor {
+    type Result = MessageResult<Events>;
+
+    fn handle(&mut self, Events(filter): Events, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.node().publisher.stream(filter))
     }
 }
