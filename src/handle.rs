@@ -79,7 +79,7 @@ impl Callsheet {
     }
 
     /// Starts a run now, on this node, under the job's lock key, without moving its schedule. Answers when it is
-    /// decided whether the run starts.
+    /// decided whether the run starts; a `before` hook may still veto it.
     ///
     /// # Errors
     ///

@@ -27,6 +27,7 @@ use crate::{
     event::Event,
     event_filter::EventFilter,
     event_stream::EventStream,
+    hooks::Hooks,
     listener::{ListenTo, ListenerActor, Publisher},
     lock::{AwaitSession, LockActor},
     message::Shutdown,
@@ -55,6 +56,8 @@ pub struct EngineOptions {
     pub jobs: Vec<Job>,
     /// Who hears events from the first on, and which.
     pub listeners: Vec<(EventFilter, Recipient<Event>)>,
+    /// The hooks of all jobs, called before those of each job.
+    pub hooks: Hooks,
     /// The clocks. Default: the operating system's.
     pub clock: Arc<dyn Clock>,
     /// Who runs the bodies. Default: a multi-threaded runtime of the engine's own.
@@ -86,6 +89,7 @@ impl EngineOptions {
             backend,
             jobs: Vec::new(),
             listeners: Vec::new(),
+            hooks: Hooks::default(),
             clock: Arc::new(SystemClock::default()),
             spawner: None,
             arbiters: processors.clamp(1, 4),
@@ -107,6 +111,7 @@ impl EngineOptions {
     pub fn check(&self) -> Result<(), Faults> {
         let (_, mut faults) = define_all(self.jobs.clone(), self.clock.now());
         faults.extend(self.backend.faults());
+        faults.extend(self.hooks.fault());
         let threads = [
             ("arbiters", self.arbiters, 0),
             ("body_threads", self.body_threads, 1),
@@ -351,7 +356,8 @@ async fn start_actors(
     threads: Threads,
     abandoned: impl Future<Output = ()>,
 ) -> Result<(Started, oneshot::Receiver<ShutdownReport>), StartError> {
-    let EngineOptions { backend, jobs, listeners, clock, job_labels_max, shutdown_grace, .. } = options;
+    let EngineOptions { backend, jobs, listeners, hooks, clock, job_labels_max, shutdown_grace, .. } =
+        options;
     let EngineOptions { connect_timeout, clock_offset_max, node, .. } = options;
     backend.set_clock(clock.clone());
     let id = backend.node().unwrap_or(node);
@@ -369,6 +375,9 @@ async fn start_actors(
         placement: threads.placement,
         asks: Mutex::new(Some(Vec::new())),
         local_bodies: threads.local_bodies,
+        hooks,
+        hooking: watch::Sender::new(()),
+        timers: runtime::Handle::current(),
         run_extension: backend.run_extension(),
         lock: OnceLock::new(),
         supervisor: OnceLock::new(),

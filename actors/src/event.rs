@@ -72,6 +72,8 @@ pub enum CancelReason {
     Dropped,
     /// The claim was granted so late that the run was not wanted any more; the body never started.
     NotStarted,
+    /// A `before` hook vetoed it; the body never started.
+    Vetoed,
 }
 
 /// Why a node does not lead any more.
@@ -220,7 +222,7 @@ pub enum EventKind {
         /// How long the body took.
         took: Duration,
     },
-    /// A run was cancelled, and ended.
+    /// A run was cancelled, and ended; or it was claimed, and its body never started.
     RunCancelled {
         /// The job.
         job: JobName,
@@ -230,6 +232,8 @@ pub enum EventKind {
         took: Duration,
         /// Why.
         why: CancelReason,
+        /// What the hook said that vetoed it.
+        reason: Option<Arc<str>>,
     },
     /// The node of a run died before the run ended. Said by the node that took over.
     RunLost {
@@ -417,7 +421,10 @@ impl fmt::Display for EventKind {
             Self::RunFailed { took, error: text, .. } | Self::RunPanicked { took, message: text, .. } => {
                 write!(f, " took {took:.1?}: {text}")
             }
-            Self::RunCancelled { took, why, .. } => write!(f, " took {took:.1?}: {why:?}"),
+            Self::RunCancelled { took, why, reason: None, .. } => write!(f, " took {took:.1?}: {why:?}"),
+            Self::RunCancelled { took, why, reason: Some(reason), .. } => {
+                write!(f, " took {took:.1?}: {why:?}: {reason}")
+            }
             Self::RunLost { fire_time: Some(fire_time), .. } => write!(f, " {fire_time}"),
             Self::RunLost { fire_time: None, .. } => f.write_str(" triggered"),
             Self::LockContended { holder: Some(holder), .. } => write!(f, " held by {holder}"),

@@ -26,6 +26,7 @@ mod error;
 mod event;
 mod event_filter;
 mod event_stream;
+mod hooks;
 mod job;
 mod listener;
 mod lock;
@@ -57,6 +58,7 @@ pub use crate::{
     event::{CancelReason, Event, EventKind, EventName, Outcome, StepDownReason},
     event_filter::EventFilter,
     event_stream::EventStream,
+    hooks::{EndedRun, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Hooks, SkippedTicks},
     job::{ActiveRunStatus, JobState, JobStatus, LastRunStatus},
     listener::{EVENT_BUFFER_DEFAULT, EVENTS_MAX, Events, Listen, ListenTo, SUBSCRIBER_EVENTS_MAX},
     message::{

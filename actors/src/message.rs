@@ -129,7 +129,7 @@ impl From<&JobName> for Selector {
 pub struct RemoveJobs(pub Selector);
 
 /// Starts a run now, on this node, under the job's lock key, without moving the schedule. Answers when it is decided
-/// whether it starts.
+/// whether it starts; a `before` hook may still veto it.
 #[derive(Message)]
 #[rtype(result = "Result<RunId, TriggerError>")]
 pub struct TriggerJob(pub String);

@@ -12,11 +12,17 @@ use std::{
 
 use actix::Addr;
 use chrono::TimeDelta;
+use tokio::{
+    runtime,
+    sync::watch,
+    time::{Sleep, sleep},
+};
 
 use crate::{
     body::LocalBodies,
     core::{policy::Fires, time::Now},
     definition::Definition,
+    hooks::{HookCalls, Hooks},
     job::JobActor,
     listener::Publisher,
     lock::{Ask, LockActor, TakeAsks},
@@ -41,6 +47,12 @@ pub(crate) struct Node {
     /// What the jobs ask of the lock actor, on its way there; `None` once it has stopped.
     pub(crate) asks: Mutex<Option<Vec<Ask>>>,
     pub(crate) local_bodies: LocalBodies,
+    /// The hooks of all jobs.
+    pub(crate) hooks: Hooks,
+    /// Closed while no hook is called after a run or for a skip.
+    pub(crate) hooking: watch::Sender<()>,
+    /// The runtime of the supervisor, whose timer bounds what runs on threads that may have none.
+    pub(crate) timers: runtime::Handle,
     pub(crate) run_extension: Option<Arc<dyn Any + Send + Sync>>,
     pub(crate) lock: OnceLock<Addr<LockActor>>,
     pub(crate) supervisor: OnceLock<Addr<SupervisorActor>>,
@@ -58,6 +70,12 @@ impl Node {
     pub(crate) fn now_in_store(&self) -> Now {
         let now = self.now();
         Now { wall: now.wall.checked_sub_signed(self.clock_offset.ahead()).unwrap_or(now.wall), ..now }
+    }
+
+    /// Sleeps by the engine's own timer, wherever it is polled.
+    pub(crate) fn sleep(&self, duration: Duration) -> Sleep {
+        let _entered = self.timers.enter();
+        sleep(duration)
     }
 
     /// Takes what the store measured.
@@ -181,6 +199,7 @@ pub(crate) struct JobRef {
     pub(crate) generation: u64,
     pub(crate) addr: Addr<JobActor>,
     pub(crate) meters: Arc<JobMeters>,
+    pub(crate) hook_calls: HookCalls,
     pub(crate) node: Arc<Node>,
 }
 

@@ -41,6 +41,7 @@ use crate::{
     error::{NextFireTimesError, SelectError, TriggerError},
     event::EventKind,
     event_filter::EventFilter,
+    hooks::HookCalls,
     job::{CancelRun, JobActor, JobState, JobStatus, Letter, Remains, Retire, Status, Trigger, Upcoming},
     listener::{Events, Listen, ListenTo, ListenerActor},
     lock::WithdrawJobs,
@@ -140,6 +141,7 @@ impl SupervisorActor {
             definition,
             generation: self.generations,
             addr: Addr::new(sender),
+            hook_calls: HookCalls::default(),
             node: self.node().clone(),
         });
         let make = {

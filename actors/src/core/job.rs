@@ -553,6 +553,7 @@ impl JobMachine {
     /// How long to wait before the next attempt, if there is to be one.
     fn pause_before_next(&self, run: &ActiveRun, end: &End) -> Option<Duration> {
         let again = match (run.cancelled, end) {
+            (_, End::NotStarted { .. }) => false,
             (Some(CancelReason::TimedOut), _) | (None, End::Panicked(_)) => true,
             (None, End::Failed { severity, .. }) => *severity == Severity::Transient,
             (None, End::Returned | End::Aborted | End::BetweenAttempts) | (Some(_), _) => false,
@@ -825,6 +826,7 @@ impl ActiveRun {
     fn outcome(&self, end: &End) -> Outcome {
         match (end, self.cancelled) {
             (End::Panicked(_), _) => Outcome::Panicked,
+            (End::NotStarted { .. }, _) => Outcome::Cancelled,
             (_, Some(CancelReason::TimedOut)) => Outcome::TimedOut,
             (_, Some(_)) | (End::Aborted | End::BetweenAttempts, None) => Outcome::Cancelled,
             (End::Returned, None) => Outcome::Succeeded,

@@ -81,6 +81,11 @@ pub enum End {
     Aborted,
     /// There was none: the run waited for its next attempt.
     BetweenAttempts,
+    /// It never started: a hook vetoed it with this reason, or the run was told to stop before. It is not tried again.
+    NotStarted {
+        /// The reason of the veto, if it was one.
+        veto: Option<Arc<str>>,
+    },
 }
 
 /// What follows from an error, besides the failure of its attempt.
