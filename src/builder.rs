@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use actix::Recipient;
 use callsheet_actors::{
-    Engine, EngineOptions, Event, Faults, Job, StartError, WhenFull,
+    EndedRun, Engine, EngineOptions, Event, EventFilter, Faults, IntoRunResult, Job, Run, SkippedTicks,
+    StartError, WhenFull,
     port::{Backend, Clock, RuntimeSpawner, Spawner, SystemClock},
 };
 
@@ -47,8 +48,77 @@ impl Builder {
 
     /// An actor that hears every event, from the first on. One that does not keep up loses events, and they are
     /// counted; see [`SUBSCRIBER_EVENTS_MAX`](crate::SUBSCRIBER_EVENTS_MAX).
-    pub fn listen(mut self, listener: impl Into<Recipient<Event>>) -> Self {
-        self.options.listeners.push(listener.into());
+    pub fn listen(self, listener: impl Into<Recipient<Event>>) -> Self {
+        self.listen_to(EventFilter::new(), listener)
+    }
+
+    /// An actor that hears the events that pass a filter, from the first on.
+    pub fn listen_to(mut self, filter: EventFilter, listener: impl Into<Recipient<Event>>) -> Self {
+        self.options.listeners.push((filter, listener.into()));
+        self
+    }
+
+    /// Adds a hook that is called once before the body of each run of every job, in the task of the run, where bodies run. It may
+    /// return nothing, or a `Result`: an error vetoes the run. So does a hook that panics, or that takes longer than the
+    /// [hook timeout](Self::hook_timeout): it is there to protect something, so it fails closed. Its time counts as the
+    /// run's: the timeout of the job is running.
+    ///
+    /// A run that is vetoed ends as cancelled, with the reason in [`RunCancelled`](crate::EventKind::RunCancelled): its tick is
+    /// claimed and done. Those of the job itself come after.
+    pub fn before<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(Run) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: IntoRunResult,
+    {
+        self.options.hooks.before(hook);
+        self
+    }
+
+    /// Adds a hook that is called after each run of every job that succeeded; its lock key is free by then. It delays nothing, and
+    /// changes nothing. An error that it returns, a panic, and taking longer than the
+    /// [hook timeout](Self::hook_timeout) are logged, and counted in `callsheet_hooks_failed_total`.
+    ///
+    /// The calls of one job are made one after the other. Up to [`HOOK_CALLS_MAX`](crate::HOOK_CALLS_MAX) wait; the others are
+    /// dropped, and counted. A shutdown waits for them until its deadline.
+    pub fn after_success<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(EndedRun) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: IntoRunResult,
+    {
+        self.options.hooks.after_success(hook);
+        self
+    }
+
+    /// Adds a hook that is called after each run of every job that started and did not succeed: it failed, panicked, timed out or was
+    /// cancelled. Not for an attempt that is followed by another one. Otherwise as
+    /// [`after_success`](Self::after_success).
+    pub fn after_failure<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(EndedRun) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: IntoRunResult,
+    {
+        self.options.hooks.after_failure(hook);
+        self
+    }
+
+    /// Adds a hook that is called when ticks of any job were skipped on this node. Otherwise as
+    /// [`after_success`](Self::after_success).
+    pub fn on_skip<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(SkippedTicks) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: IntoRunResult,
+    {
+        self.options.hooks.on_skip(hook);
+        self
+    }
+
+    /// How long each hook of all jobs, and of jobs that do not say otherwise, may take, 1 ms to 1 h. Default: 10 s. What blocks its thread is noticed when it returns.
+    pub fn hook_timeout(mut self, timeout: Duration) -> Self {
+        self.options.hooks.set_timeout(timeout);
         self
     }
 

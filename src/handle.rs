@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use actix::{Addr, Handler, Message, Recipient, dev::ToEnvelope};
 use callsheet_actors::{
-    AddError, AddJob, AddJobs, Added, CancelRuns, Engine, Event, Health, HealthReport, Job, JobDetails,
-    JobName, JobPage, JobStatus, ListJobs, Listen, NextFireTimes, NextFireTimesError, PauseError, PauseJobs,
-    RemoveJobs, ResumeJobs, RunId, SelectError, Selector, Shutdown, ShutdownReport, SupervisorActor,
-    TriggerError, TriggerJob, Triggered, UpdateError, UpdateJob,
+    AddError, AddJob, AddJobs, Added, CancelRuns, Engine, Event, EventFilter, EventStream, Health,
+    HealthReport, Job, JobDetails, JobName, JobPage, JobStatus, ListJobs, Listen, ListenTo, NextFireTimes,
+    NextFireTimesError, PauseError, PauseJobs, RemoveJobs, ResumeJobs, RunId, SelectError, Selector,
+    Shutdown, ShutdownReport, SupervisorActor, TriggerError, TriggerJob, Triggered, UpdateError, UpdateJob,
 };
 
 use chrono::{DateTime, Utc};
@@ -120,7 +120,7 @@ impl Callsheet {
     }
 
     /// Starts a run now, on this node, under the job's lock key, without moving its schedule. Answers what really happened, once
-    /// it is decided: started, or queued.
+    /// it is decided: started, or queued. A `before` hook may still veto it.
     ///
     /// # Errors
     ///
@@ -201,6 +201,49 @@ impl Callsheet {
     /// Dropping the future may or may not add the listener.
     pub async fn listen(&self, listener: impl Into<Recipient<Event>>) -> Result<(), Error> {
         self.ask(Listen(listener.into())).await
+    }
+
+    /// An actor that hears the events that pass a filter, from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may or may not add the listener.
+    pub async fn listen_to(
+        &self,
+        filter: EventFilter,
+        listener: impl Into<Recipient<Event>>,
+    ) -> Result<(), Error> {
+        self.ask(ListenTo { filter, listener: listener.into() }).await
+    }
+
+    /// A stream of the events that pass a filter: every one that is published after this returns, and perhaps some that
+    /// are on their way. What is published while the scheduler starts is for [`Builder::listen`]. It ends when the
+    /// scheduler has stopped, after the last event; at once, if it has stopped already.
+    ///
+    /// ```
+    /// use callsheet::{EventFilter, EventName, prelude::*, schedule::every};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let job = Job::new("hourly", every(std::time::Duration::from_hours(1))).run(async |_| {});
+    /// let jobs = Callsheet::builder().job(job).start().await?;
+    /// let mut ends = jobs.events(EventFilter::new().kinds([EventName::RunSucceeded, EventName::RunFailed]).job("hourly"));
+    ///
+    /// let run = jobs.trigger("hourly").await?;
+    /// let event = ends.next().await.expect("it runs");
+    /// assert!(matches!(event.kind, EventKind::RunSucceeded { run: id, .. } if id == run));
+    ///
+    /// jobs.shutdown(std::time::Duration::from_secs(5)).await;
+    /// assert_eq!(ends.next().await, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn events(&self, filter: EventFilter) -> EventStream {
+        self.engine.events(filter)
     }
 
     /// How this node is.

@@ -35,6 +35,7 @@
 //! * [`schedule`]: when jobs are due; time zones and daylight saving time.
 //! * [`Job`]: bodies and policies ([`Fires`], [`Overlap`], [`Misfire`], [`OnLost`]), each with its truth table.
 //! * [`Run`]: what a body gets. [`guide::bodies`]: which kind of body to choose.
+//! * [`guide::hooks`]: code before and after runs. [`Callsheet::events`]: what happens, as a stream.
 //! * [`Builder`]: threads, backend, listeners. [`guide::embedding`]: in which runtime what runs.
 //! * [`metrics`]: what a scraper sees.
 //! * [`port`]: what can be replaced. `testkit` (feature): tests in virtual time, and the suites that adapters pass.
@@ -63,16 +64,17 @@ pub mod schedule;
 pub use callsheet_actors::testkit;
 pub use callsheet_actors::{
     ALLOW_MAX, ActiveRunStatus, ActorGone, AddError, AddJob, AddJobs, Added, Bodiless, CALL_DEADLINE,
-    CATCH_UP_PACE, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelReason, CancelRuns, EVENTS_MAX,
-    Event, EventKind, FIRE_TIMES_MAX, Fault, Faults, FencingToken, FireTime, Fires, Health, HealthReport,
-    HowDrained, IntoRunResult, Job, JobDetails, JobName, JobPage, JobState, JobStatus, LOSSES_MAX,
-    LastRunStatus, ListJobs, Listen, LockKey, MISFIRE_ALL_MAX, Misfire, NAME_MAX, NextFireTimes,
-    NextFireTimesError, NodeId, OnLost, Origin, Outcome, Overlap, PAGE_MAX, PAUSE_NOTE_MAX, Pause,
-    PauseError, PauseJobs, Policies, QUEUE_MAX, REPORTED_RUNS_MAX, RESTART_PERIOD, RESTARTS_MAX, RemoveJobs,
-    ResumeJobs, Retry, Run, RunError, RunId, RunResult, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT,
-    SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError, Selector, Shutdown, ShutdownReport, SkipReason,
-    StartError, StepDownReason, SupervisorActor, Tag, Term, TriggerError, TriggerJob, Triggered, UpdateError,
-    UpdateJob, WhenFull, port,
+    CATCH_UP_PACE, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelReason, CancelRuns,
+    EVENT_BUFFER_DEFAULT, EVENTS_MAX, EndedRun, Event, EventFilter, EventKind, EventName, EventStream,
+    Events, FIRE_TIMES_MAX, Fault, Faults, FencingToken, FireTime, Fires, HOOK_CALLS_MAX,
+    HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Health, HealthReport, HowDrained, IntoRunResult, Job, JobDetails,
+    JobName, JobPage, JobState, JobStatus, LOSSES_MAX, LastRunStatus, ListJobs, Listen, ListenTo, LockKey,
+    MISFIRE_ALL_MAX, Misfire, NAME_MAX, NextFireTimes, NextFireTimesError, NodeId, OnLost, Origin, Outcome,
+    Overlap, PAGE_MAX, PAUSE_NOTE_MAX, Pause, PauseError, PauseJobs, Policies, QUEUE_MAX, REPORTED_RUNS_MAX,
+    RESTART_PERIOD, RESTARTS_MAX, RemoveJobs, ResumeJobs, Retry, Run, RunError, RunId, RunResult,
+    SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT, SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError, Selector,
+    Shutdown, ShutdownReport, SkipReason, SkippedTicks, StartError, StepDownReason, SupervisorActor, Tag,
+    Term, TriggerError, TriggerJob, Triggered, UpdateError, UpdateJob, WhenFull, port,
 };
 
 #[cfg(feature = "postgres")]

@@ -14,6 +14,7 @@ use crate::{
     body::{ActorBody, FunctionBody, LocalBody},
     core::policy::{Fires, Misfire, OnLost, Overlap, Policies, Retry},
     error::{Fault, Faults},
+    hooks::{EndedRun, Hooks, SkippedTicks},
     name::{JobName, LockKey, Tag},
     port::{Body, IntoSchedule, Schedule},
     run::{IntoRunResult, Run},
@@ -47,6 +48,7 @@ pub struct Job<B = SharedBody> {
     tags: Vec<String>,
     schedule: Result<Arc<dyn Schedule>, Faults>,
     policies: Policies,
+    hooks: Option<Box<Hooks>>,
     body: B,
 }
 
@@ -63,6 +65,7 @@ impl Job<Bodiless> {
             lock_key: None,
             tags: Vec::new(),
             policies: Policies::default(),
+            hooks: None,
             body: Bodiless,
         }
     }
@@ -112,8 +115,8 @@ impl Job<Bodiless> {
 
     /// The body is anything that implements the port.
     pub fn body(self, body: Arc<dyn Body>) -> Job {
-        let Self { name, lock_key, tags, schedule, policies, body: Bodiless } = self;
-        Job { name, lock_key, tags, schedule, policies, body: SharedBody(Some(body)) }
+        let Self { name, lock_key, tags, schedule, policies, hooks, body: Bodiless } = self;
+        Job { name, lock_key, tags, schedule, policies, hooks, body: SharedBody(Some(body)) }
     }
 }
 
@@ -240,6 +243,75 @@ impl<B> Job<B> {
         self.tags.push(tag.into());
         self
     }
+
+    /// Adds a hook that is called once before the body of each run, in the task of the run, where bodies run. It may
+    /// return nothing, or a `Result`: an error vetoes the run. So does a hook that panics, or that takes longer than the
+    /// [hook timeout](Self::hook_timeout): it is there to protect something, so it fails closed. Its time counts as the
+    /// run's: the timeout of the job is running.
+    ///
+    /// A run that is vetoed ends as cancelled, with the reason in [`RunCancelled`](crate::EventKind::RunCancelled): its tick is
+    /// claimed and done. The hooks of all jobs come first.
+    #[must_use]
+    pub fn before<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(Run) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: IntoRunResult,
+    {
+        self.hooks.get_or_insert_default().before(hook);
+        self
+    }
+
+    /// Adds a hook that is called after each run that succeeded; its lock key is free by then. It delays nothing, and
+    /// changes nothing. An error that it returns, a panic, and taking longer than the
+    /// [hook timeout](Self::hook_timeout) are logged, and counted in `callsheet_hooks_failed_total`.
+    ///
+    /// The calls of one job are made one after the other. Up to [`HOOK_CALLS_MAX`](crate::HOOK_CALLS_MAX) wait; the others are
+    /// dropped, and counted. A shutdown waits for them until its deadline.
+    #[must_use]
+    pub fn after_success<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(EndedRun) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: IntoRunResult,
+    {
+        self.hooks.get_or_insert_default().after_success(hook);
+        self
+    }
+
+    /// Adds a hook that is called after each run that started and did not succeed: it failed, panicked, timed out or was
+    /// cancelled. Not for an attempt that is followed by another one. Otherwise as
+    /// [`after_success`](Self::after_success).
+    #[must_use]
+    pub fn after_failure<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(EndedRun) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: IntoRunResult,
+    {
+        self.hooks.get_or_insert_default().after_failure(hook);
+        self
+    }
+
+    /// Adds a hook that is called when ticks were skipped on this node. Otherwise as
+    /// [`after_success`](Self::after_success).
+    #[must_use]
+    pub fn on_skip<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(SkippedTicks) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: IntoRunResult,
+    {
+        self.hooks.get_or_insert_default().on_skip(hook);
+        self
+    }
+
+    /// How long each hook of this job may take, 1 ms to 1 h. Default: that of the scheduler, 10 s. What blocks its thread is noticed when it returns.
+    #[must_use]
+    pub fn hook_timeout(mut self, timeout: Duration) -> Self {
+        self.hooks.get_or_insert_default().set_timeout(timeout);
+        self
+    }
 }
 
 impl Job {
@@ -274,6 +346,9 @@ impl Job {
             let cure = "raise it, or leave it out for no limit";
             note(Fault::new("timeout", format!("{timeout:?}"), rule, cure), &mut faults);
         }
+        if let Some(fault) = self.hooks.as_ref().and_then(|hooks| hooks.fault()) {
+            note(fault, &mut faults);
+        }
         for (what, value, rule) in self.policies.faults() {
             note(Fault::new(what, value, format!("it is {rule}"), "choose another value"), &mut faults);
         }
@@ -293,6 +368,7 @@ impl Job {
                 schedule,
                 description,
                 policies: self.policies,
+                hooks: self.hooks,
                 body: self.body,
             }),
             _ => Err(Faults::of(faults)),
@@ -338,5 +414,6 @@ pub(crate) struct Definition {
     /// The schedule in words.
     pub(crate) description: Arc<str>,
     pub(crate) policies: Policies,
+    pub(crate) hooks: Option<Box<Hooks>>,
     pub(crate) body: SharedBody,
 }

@@ -39,9 +39,14 @@ impl HowDrained {
             _ if ended.aborted => Self::Aborted,
             (_, End::Aborted) => Self::Aborted,
             (Some(Shutdown), _) => Self::Cancelled,
-            (_, End::Returned | End::Failed { .. } | End::Panicked(_) | End::BetweenAttempts) => {
-                Self::Drained
-            }
+            (
+                _,
+                End::Returned
+                | End::Failed { .. }
+                | End::Panicked(_)
+                | End::BetweenAttempts
+                | End::NotStarted { .. },
+            ) => Self::Drained,
         }
     }
 }

@@ -25,7 +25,10 @@ use crate::{
     election::ElectionActor,
     error::{AddError, Fault, Faults, StartError},
     event::Event,
-    listener::{Listen, ListenerActor, Publisher},
+    event_filter::EventFilter,
+    event_stream::EventStream,
+    hooks::Hooks,
+    listener::{ListenTo, ListenerActor, Publisher},
     lock::{AwaitSession, LockActor},
     message::Shutdown,
     metrics::{JOB_LABELS_DEFAULT, Meters},
@@ -52,8 +55,10 @@ pub struct EngineOptions {
     pub backend: Arc<dyn Backend>,
     /// The jobs to start with.
     pub jobs: Vec<Job>,
-    /// Who hears every event from the first on.
-    pub listeners: Vec<Recipient<Event>>,
+    /// Who hears events from the first on, and which.
+    pub listeners: Vec<(EventFilter, Recipient<Event>)>,
+    /// The hooks of all jobs, called before those of each job.
+    pub hooks: Hooks,
     /// The clocks. Default: the operating system's.
     pub clock: Arc<dyn Clock>,
     /// Who runs the bodies. Default: a multi-threaded runtime of the engine's own.
@@ -89,6 +94,7 @@ impl EngineOptions {
             backend,
             jobs: Vec::new(),
             listeners: Vec::new(),
+            hooks: Hooks::default(),
             clock: Arc::new(SystemClock::default()),
             spawner: None,
             arbiters: processors.clamp(1, 4),
@@ -112,6 +118,7 @@ impl EngineOptions {
     pub fn check(&self) -> Result<(), Faults> {
         let (_, mut faults) = define_all(self.jobs.clone(), self.clock.now());
         faults.extend(self.backend.faults());
+        faults.extend(self.hooks.fault());
         let threads = [
             ("arbiters", self.arbiters, 0),
             ("body_threads", self.body_threads, 1),
@@ -137,6 +144,7 @@ impl EngineOptions {
 #[derive(Clone)]
 pub struct Engine {
     supervisor: Addr<SupervisorActor>,
+    publisher: Publisher,
     /// The report, when every thread has ended.
     stopped: watch::Receiver<Option<ShutdownReport>>,
 }
@@ -165,6 +173,11 @@ impl Engine {
     /// The one address that an application talks to.
     pub fn supervisor(&self) -> &Addr<SupervisorActor> {
         &self.supervisor
+    }
+
+    /// A stream of the events that pass a filter, from now on; one that has ended if the engine has.
+    pub fn events(&self, filter: EventFilter) -> EventStream {
+        self.publisher.stream(filter)
     }
 
     /// Resolves when the engine has stopped and its threads have ended, or are left behind because they are blocked.
@@ -197,12 +210,12 @@ impl Engine {
             local_bodies: LocalBodies::Here,
             spawner,
         };
-        let (supervisor, over) = start_actors(options, threads, pending()).await?;
+        let (Started { supervisor, publisher }, over) = start_actors(options, threads, pending()).await?;
         let (sender, stopped) = watch::channel(None);
         actix_rt::spawn(async move {
             sender.send_replace(Some(over.await.unwrap_or_default()));
         });
-        Ok(Self { supervisor, stopped })
+        Ok(Self { supervisor, publisher, stopped })
     }
 
     async fn start_threads(options: EngineOptions) -> Result<Self, StartError> {
@@ -215,15 +228,15 @@ impl Engine {
                 sender.send_replace(Some(report));
             })
             .map_err(StartError::Threads)?;
-        let supervisor = started.await.unwrap_or(Err(StartError::Died))?.disarm();
-        Ok(Self { supervisor, stopped })
+        let (armed, publisher) = started.await.unwrap_or(Err(StartError::Died))?;
+        Ok(Self { supervisor: armed.disarm(), publisher, stopped })
     }
 }
 
 /// The engine's own thread, from start to end.
 fn run_threads(
     options: EngineOptions,
-    mut ready: oneshot::Sender<Result<StopOnDrop, StartError>>,
+    mut ready: oneshot::Sender<Result<(StopOnDrop, Publisher), StartError>>,
 ) -> ShutdownReport {
     let system = System::new();
     // Outside async code, where a runtime can be dropped if another one cannot be made.
@@ -237,9 +250,9 @@ fn run_threads(
     };
     let report = system.block_on(async {
         match start_actors(options, threads, ready.closed()).await {
-            Ok((supervisor, over)) => {
+            Ok((Started { supervisor, publisher }, over)) => {
                 // If nobody waits for it, or gives up before he has read it, nobody could ever stop the engine.
-                let _ = ready.send(Ok(StopOnDrop(Some(supervisor))));
+                let _ = ready.send(Ok((StopOnDrop(Some(supervisor)), publisher)));
                 let report = over.await.unwrap_or_default();
                 for _ in 0..LAST_TURNS {
                     // Tasks of this thread still answer those who asked for the shutdown by message.
@@ -342,13 +355,20 @@ struct Threads {
     spawner: Arc<dyn Spawner>,
 }
 
+/// Whom an application deals with once the actors have started.
+struct Started {
+    supervisor: Addr<SupervisorActor>,
+    publisher: Publisher,
+}
+
 /// Starts the actors, the supervisor on the current thread, unless whoever wants them gives up first.
 async fn start_actors(
     options: EngineOptions,
     threads: Threads,
     abandoned: impl Future<Output = ()>,
-) -> Result<(Addr<SupervisorActor>, oneshot::Receiver<ShutdownReport>), StartError> {
-    let EngineOptions { backend, jobs, listeners, clock, job_labels_max, shutdown_grace, .. } = options;
+) -> Result<(Started, oneshot::Receiver<ShutdownReport>), StartError> {
+    let EngineOptions { backend, jobs, listeners, hooks, clock, job_labels_max, shutdown_grace, .. } =
+        options;
     let EngineOptions { connect_timeout, clock_offset_max, node, max_concurrent_runs, when_full, .. } =
         options;
     backend.set_clock(clock.clone());
@@ -368,15 +388,18 @@ async fn start_actors(
         permits: Permits::new(max_concurrent_runs, when_full),
         asks: Mutex::new(Some(Vec::new())),
         local_bodies: threads.local_bodies,
+        hooks,
+        hooking: watch::Sender::new(()),
+        timers: runtime::Handle::current(),
         run_extension: backend.run_extension(),
         lock: OnceLock::new(),
         supervisor: OnceLock::new(),
     });
 
     let listener = ListenerActor::new(&publisher).start();
-    for recipient in listeners {
+    for (filter, recipient) in listeners {
         // Before anything happens that they should hear of.
-        listener.send(Listen(recipient)).await.map_err(|_| StartError::Died)?;
+        listener.send(ListenTo { filter, listener: recipient }).await.map_err(|_| StartError::Died)?;
     }
     let elector = backend.elector();
     let locker = backend.locker();
@@ -426,7 +449,7 @@ async fn start_actors(
         Either::Right(((), _)) => Err(StartError::Died),
     };
     match settled {
-        Ok(()) => Ok((given_up.disarm(), over)),
+        Ok(()) => Ok((Started { supervisor: given_up.disarm(), publisher }, over)),
         Err(error) => {
             // Nothing runs yet; an error means that nothing is left to stop.
             let _ = supervisor.send(Shutdown { deadline: Duration::ZERO }).await;

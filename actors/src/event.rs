@@ -74,6 +74,8 @@ pub enum CancelReason {
     Dropped,
     /// The claim was granted so late that the run was not wanted any more; the body never started.
     NotStarted,
+    /// A `before` hook vetoed it; the body never started.
+    Vetoed,
 }
 
 /// Why a node does not lead any more.
@@ -245,7 +247,7 @@ pub enum EventKind {
         /// How long the body took.
         took: Duration,
     },
-    /// A run was cancelled, and ended.
+    /// A run was cancelled, and ended; or it was claimed, and its body never started.
     RunCancelled {
         /// The job.
         job: JobName,
@@ -255,6 +257,8 @@ pub enum EventKind {
         took: Duration,
         /// Why.
         why: CancelReason,
+        /// What the hook said that vetoed it.
+        reason: Option<Arc<str>>,
     },
     /// The node of a run died before the run ended. Said by the node that took over.
     RunLost {
@@ -325,39 +329,78 @@ pub enum EventKind {
     },
 }
 
-impl EventKind {
-    /// The event's name: `RunStarted`.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::JobAdded { .. } => "JobAdded",
-            Self::JobRemoved { .. } => "JobRemoved",
-            Self::JobUpdated { .. } => "JobUpdated",
-            Self::JobPaused { .. } => "JobPaused",
-            Self::JobResumed { .. } => "JobResumed",
-            Self::JobRestarted { .. } => "JobRestarted",
-            Self::JobBroken { .. } => "JobBroken",
-            Self::JobRevived { .. } => "JobRevived",
-            Self::TickSkipped { .. } => "TickSkipped",
-            Self::RunStarted { .. } => "RunStarted",
-            Self::RunRetried { .. } => "RunRetried",
-            Self::RunSucceeded { .. } => "RunSucceeded",
-            Self::RunFailed { .. } => "RunFailed",
-            Self::RunPanicked { .. } => "RunPanicked",
-            Self::RunTimedOut { .. } => "RunTimedOut",
-            Self::RunCancelled { .. } => "RunCancelled",
-            Self::RunLost { .. } => "RunLost",
-            Self::LockContended { .. } => "LockContended",
-            Self::LockUnavailable { .. } => "LockUnavailable",
-            Self::LockLost { .. } => "LockLost",
-            Self::LeadershipGained { .. } => "LeadershipGained",
-            Self::LeadershipLost { .. } => "LeadershipLost",
-            Self::LeadershipUnavailable { .. } => "LeadershipUnavailable",
-            Self::ClockStepped { .. } => "ClockStepped",
-            Self::ShutdownStarted { .. } => "ShutdownStarted",
-            Self::ShutdownFinished { .. } => "ShutdownFinished",
+macro_rules! event_names {
+    ($($name:ident,)*) => {
+        /// What kind of event it is, without what happened: to select events by.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(rename_all = "snake_case")]
+        #[non_exhaustive]
+        pub enum EventName {
+            $(
+                #[doc = concat!("[`EventKind::", stringify!($name), "`].")]
+                $name,
+            )*
         }
-    }
 
+        impl EventName {
+            /// Every name.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The name as it stands in logs: `RunStarted`.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
+        }
+
+        impl EventKind {
+            /// The event's name: `RunStarted`.
+            pub fn name(&self) -> EventName {
+                match self {
+                    $(Self::$name { .. } => EventName::$name,)*
+                }
+            }
+        }
+    };
+}
+
+event_names! {
+    JobAdded,
+    JobRemoved,
+    JobUpdated,
+    JobPaused,
+    JobResumed,
+    JobRestarted,
+    JobBroken,
+    JobRevived,
+    TickSkipped,
+    RunStarted,
+    RunRetried,
+    RunSucceeded,
+    RunFailed,
+    RunPanicked,
+    RunTimedOut,
+    RunCancelled,
+    RunLost,
+    LockContended,
+    LockUnavailable,
+    LockLost,
+    LeadershipGained,
+    LeadershipLost,
+    LeadershipUnavailable,
+    ClockStepped,
+    ShutdownStarted,
+    ShutdownFinished,
+}
+
+impl fmt::Display for EventName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl EventKind {
     /// The job that the event is about, if it is about one.
     pub fn job(&self) -> Option<&JobName> {
         match self {
@@ -394,7 +437,7 @@ impl EventKind {
 /// One readable line, without the instant and the node: `RunSucceeded hello took 1.2ms`.
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())?;
+        f.write_str(self.name().as_str())?;
         if let Some(job) = self.job() {
             write!(f, " {job}")?;
         }
@@ -428,7 +471,10 @@ impl fmt::Display for EventKind {
             Self::RunFailed { took, error: text, .. } | Self::RunPanicked { took, message: text, .. } => {
                 write!(f, " took {took:.1?}: {text}")
             }
-            Self::RunCancelled { took, why, .. } => write!(f, " took {took:.1?}: {why:?}"),
+            Self::RunCancelled { took, why, reason: None, .. } => write!(f, " took {took:.1?}: {why:?}"),
+            Self::RunCancelled { took, why, reason: Some(reason), .. } => {
+                write!(f, " took {took:.1?}: {why:?}: {reason}")
+            }
             Self::RunLost { fire_time: Some(fire_time), .. } => write!(f, " {fire_time}"),
             Self::RunLost { fire_time: None, .. } => f.write_str(" triggered"),
             Self::LockContended { holder: Some(holder), .. } => write!(f, " held by {holder}"),

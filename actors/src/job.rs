@@ -13,7 +13,7 @@ use std::{
 
 use actix::prelude::*;
 use chrono::{DateTime, Utc};
-use futures_util::stream::AbortHandle;
+use futures_util::stream::{AbortHandle, AbortRegistration};
 use pin_project_lite::pin_project;
 use serde::Serialize;
 use tokio::{
@@ -36,14 +36,15 @@ use crate::{
     drain::{Drain, HowDrained},
     error::TriggerError,
     event::{CancelReason, EventKind, Outcome},
+    hooks::{self, EndedRun, SkippedTicks},
     lock::{AdvanceCursor, Ask, ClaimRun, CompleteRun},
     message::Triggered,
     name::{JobName, LockKey, RunId, Tag},
     node::{JobRef, Node},
     port::Pause,
-    run::Origin,
+    run::{Origin, Parts, Run},
     run_task::{self, RunTask},
-    supervisor::{JobDied, JobRetired, Undelivered},
+    supervisor::{JobDied, JobRetired, StopJob, Undelivered},
 };
 
 /// The longest time a timer is armed for; waking up early is harmless, and once a day costs nothing.
@@ -125,6 +126,7 @@ pub(crate) struct Retire;
 pub(crate) struct Remains {
     pub(crate) machine: JobMachine,
     running: Vec<Running>,
+    after: Vec<Run>,
     drain: Option<Arc<Drain>>,
     /// The job was removed.
     pub(crate) retiring: bool,
@@ -134,7 +136,7 @@ impl Remains {
     pub(crate) fn none(job: &JobRef, cursor: DateTime<Utc>) -> Self {
         let Definition { schedule, policies, .. } = &*job.definition;
         let machine = JobMachine::new(schedule.clone(), *policies, cursor, job.node.permits.limited());
-        Self { machine, running: Vec::new(), drain: None, retiring: false }
+        Self { machine, running: Vec::new(), after: Vec::new(), drain: None, retiring: false }
     }
 }
 
@@ -150,6 +152,8 @@ pub(crate) struct JobActor {
     job: Arc<JobRef>,
     machine: JobMachine,
     running: Vec<Running>,
+    /// The runs in progress of whose ends hooks want to hear.
+    after: Vec<Run>,
     /// Who waits to hear what became of a trigger.
     triggers: Vec<(RunId, oneshot::Sender<Result<Triggered, TriggerError>>)>,
     /// When the machine wants to be woken up; the alarm follows.
@@ -163,11 +167,12 @@ pub(crate) struct JobActor {
 
 impl JobActor {
     pub(crate) fn new(job: Arc<JobRef>, remains: Remains) -> Self {
-        let Remains { machine, running, drain, retiring } = remains;
+        let Remains { machine, running, after, drain, retiring } = remains;
         Self {
             job,
             machine: machine.revive(),
             running,
+            after,
             triggers: Vec::new(),
             wake_at: None,
             drain,
@@ -234,15 +239,27 @@ impl JobActor {
                 }
                 Effect::Retried(retried) => self.retried(retried),
                 Effect::Ended(ended) => self.ended(ended),
-                Effect::Skipped { newest, reason, count, at_least } => self.publish(|job| {
-                    EventKind::TickSkipped { job, fire_time: newest, reason, count, at_least }
-                }),
+                Effect::Skipped { newest, reason, count, at_least } => {
+                    self.publish(|job| EventKind::TickSkipped {
+                        job,
+                        fire_time: newest,
+                        reason,
+                        count,
+                        at_least,
+                    });
+                    let fire_time = newest.instant();
+                    hooks::skipped(&self.job, |job| SkippedTicks { job, fire_time, reason, count, at_least });
+                }
                 Effect::Count { started, skips } => self.job.meters.decided(started, &skips),
                 Effect::Contended { holder } => self.publish(|job| EventKind::LockContended { job, holder }),
                 Effect::Unavailable { reason } => {
                     self.publish(|job| EventKind::LockUnavailable { job, reason });
                 }
                 Effect::Elsewhere { .. } => self.job.meters.ticks_elsewhere.increment(1),
+                Effect::Stop(pause) => {
+                    let job = self.job.definition.name.clone();
+                    self.node().supervisor().do_send(StopJob { job, pause });
+                }
                 Effect::Paused(pause) => self.publish(|job| EventKind::JobPaused { job, pause }),
                 Effect::Answer { run, answer } => self.answer(run, answer),
             }
@@ -264,15 +281,40 @@ impl JobActor {
             drain.expect(&self.job.definition.name, start.run);
         }
         self.node().meters.runs_in_progress.increment(1);
-        let origin = start.tick.map_or(Origin::Manual, Origin::Tick);
-        let task = RunTask { job: self.job.clone(), start, origin, cancellation, registration, abortable };
-        let work = run_task::future(task);
+        let (abort, abort_inside) =
+            if abortable { (Some(registration), None) } else { (None, Some(registration)) };
+        let run = self.run(&start, cancellation, abort_inside);
+        if self.job.has_after_hooks() {
+            // Of the last attempt only.
+            self.after.retain(|former| former.id() != start.run);
+            self.after.push(run.clone());
+        }
+        let work = run_task::future(RunTask { job: self.job.clone(), start, run, abort });
         if elsewhere {
             // Not behind bodies that block every thread for bodies, of which it needs none.
             actix_rt::spawn(work);
         } else {
             self.node().spawner.spawn(work);
         }
+    }
+
+    fn run(&self, start: &Start, cancellation: CancellationToken, abort: Option<AbortRegistration>) -> Run {
+        let (node, definition) = (self.node(), &self.job.definition);
+        Run::new(Parts {
+            id: start.run,
+            job: definition.name.clone(),
+            key: definition.key.slot(start.slot),
+            origin: start.tick.map_or(Origin::Manual, Origin::Tick),
+            attempt: start.attempt,
+            term: start.term,
+            token: start.token,
+            deadline: start.deadline,
+            clock: node.clock.clone(),
+            cancellation,
+            abort: abort.into(),
+            local: node.local_bodies.clone(),
+            extension: node.run_extension.clone(),
+        })
     }
 
     fn cancel(&self, run: RunId, why: CancelReason) {
@@ -305,7 +347,7 @@ impl JobActor {
         let error = match end {
             End::Failed { error, .. } => error,
             End::Panicked(message) => message,
-            End::Returned | End::Aborted | End::BetweenAttempts => "".into(),
+            End::Returned | End::Aborted | End::BetweenAttempts | End::NotStarted { .. } => "".into(),
         };
         self.publish(|job| EventKind::RunRetried { job, run, attempt, outcome, took, pause, error });
     }
@@ -315,7 +357,9 @@ impl JobActor {
         if let Some(drain) = &self.drain {
             drain.record(&self.job.definition.name, ended.run, HowDrained::of(&ended));
         }
-        conclude(&self.job, ended);
+        let at = self.after.iter().position(|run| run.id() == ended.run);
+        let run = at.map(|at| self.after.swap_remove(at));
+        conclude(&self.job, ended, run);
     }
 
     fn answer(&mut self, run: RunId, answer: Result<HowTriggered, Refusal>) {
@@ -362,14 +406,22 @@ impl JobActor {
     }
 }
 
-/// Counts a run that ended, and says so.
-pub(crate) fn conclude(job: &JobRef, ended: Ended) {
+/// Counts a run that ended, and says so: to whoever listens, and to the hooks if the run is at hand.
+pub(crate) fn conclude(job: &Arc<JobRef>, ended: Ended, run_at_hand: Option<Run>) {
     let Ended { run, outcome, cancelled, end, started_at, took, recorded, .. } = ended;
     if recorded {
         job.meters.ended(outcome);
     }
     if started_at.is_some() {
         job.meters.run_duration.record(took.as_secs_f64());
+    }
+    if let (Some(run), true) = (run_at_hand, started_at.is_some()) {
+        let error = match &end {
+            End::Failed { error, .. } => Some(error.clone()),
+            End::Panicked(message) => Some(message.clone()),
+            End::Returned | End::Aborted | End::BetweenAttempts | End::NotStarted { .. } => None,
+        };
+        hooks::ended(job, EndedRun { run, outcome, error, cancelled, took });
     }
     job.node.publisher.publish(|| {
         let name = job.definition.name.clone();
@@ -382,13 +434,12 @@ pub(crate) fn conclude(job: &JobRef, ended: Ended) {
             }
             (Outcome::TimedOut, _) => EventKind::RunTimedOut { job: name, run, took },
             (Outcome::Succeeded, _) => EventKind::RunSucceeded { job: name, run, took },
+            (Outcome::Cancelled, End::NotStarted { veto: reason @ Some(_) }) => {
+                EventKind::RunCancelled { job: name, run, took, why: CancelReason::Vetoed, reason }
+            }
             (Outcome::Cancelled | Outcome::Failed | Outcome::Panicked | Outcome::Lost, _) => {
-                EventKind::RunCancelled {
-                    job: name,
-                    run,
-                    took,
-                    why: cancelled.unwrap_or(CancelReason::Dropped),
-                }
+                let why = cancelled.unwrap_or(CancelReason::Dropped);
+                EventKind::RunCancelled { job: name, run, took, why, reason: None }
             }
         }
     });
@@ -417,6 +468,7 @@ impl Actor for JobActor {
         let remains = Remains {
             machine: std::mem::replace(&mut self.machine, empty),
             running: std::mem::take(&mut self.running),
+            after: std::mem::take(&mut self.after),
             drain: self.drain.take(),
             retiring: self.retiring,
         };

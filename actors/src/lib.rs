@@ -24,6 +24,9 @@ mod election;
 mod engine;
 mod error;
 mod event;
+mod event_filter;
+mod event_stream;
+mod hooks;
 mod job;
 mod listener;
 mod lock;
@@ -59,9 +62,12 @@ pub use crate::{
         AddError, Fault, Faults, NextFireTimesError, PauseError, SelectError, StartError, TriggerError,
         UpdateError,
     },
-    event::{CancelReason, Event, EventKind, Outcome, StepDownReason},
+    event::{CancelReason, Event, EventKind, EventName, Outcome, StepDownReason},
+    event_filter::EventFilter,
+    event_stream::EventStream,
+    hooks::{EndedRun, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Hooks, SkippedTicks},
     job::{ActiveRunStatus, JobState, JobStatus, LastRunStatus},
-    listener::{EVENTS_MAX, Listen, SUBSCRIBER_EVENTS_MAX},
+    listener::{EVENT_BUFFER_DEFAULT, EVENTS_MAX, Events, Listen, ListenTo, SUBSCRIBER_EVENTS_MAX},
     message::{
         AddJob, AddJobs, Added, CancelRuns, FIRE_TIMES_MAX, Health, HealthReport, JobDetails, JobPage,
         ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, ResumeJobs, Scheduled, Selector, Shutdown,

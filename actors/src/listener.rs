@@ -1,19 +1,27 @@
 //! The listener actor fans events out.
 //!
-//! It owns the subscribers. Every actor publishes to it through a [`Publisher`]; the supervisor passes [`Listen`] on. A
-//! subscriber that is slow loses its own events, which are counted, and one that is gone is forgotten; nobody else
-//! notices. Nothing of it survives a restart of the engine.
+//! Every actor publishes to it through a [`Publisher`], which knows what the subscribers want, so that nothing is queued
+//! in vain; the supervisor passes [`ListenTo`] on. A subscriber that is slow loses its own events, which are counted, and
+//! one that is gone is forgotten; nobody else notices. Nothing of it survives a restart of the engine.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    fmt,
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use actix::prelude::*;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
 
 use crate::{
     event::{Event, EventKind},
+    event_filter::{EventFilter, Kinds},
+    event_stream::EventStream,
     metrics::Meters,
     name::NodeId,
     port::Clock,
@@ -21,15 +29,32 @@ use crate::{
 
 /// Events that may wait for the listener actor itself.
 pub const EVENTS_MAX: usize = 65_536;
-/// Events that may wait for one subscriber.
+/// The most events that may wait for one subscriber; so many may wait for an actor, unless its filter says otherwise.
 pub const SUBSCRIBER_EVENTS_MAX: usize = 16_384;
+/// Events that may wait in a stream, unless its filter says otherwise.
+pub const EVENT_BUFFER_DEFAULT: usize = 1_024;
 
 /// Adds a subscriber: every event from now on.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Listen(pub Recipient<Event>);
 
-/// Answers when every subscriber has handled, or lost, what was published before.
+/// Adds a subscriber: the events that pass a filter, from now on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ListenTo {
+    /// What it wants to hear.
+    pub filter: EventFilter,
+    /// The subscriber.
+    pub listener: Recipient<Event>,
+}
+
+/// Asks for a stream of the events that pass a filter, from now on.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "EventStream")]
+pub struct Events(pub EventFilter);
+
+/// Answers when every actor that listens has handled, or lost, what was published before.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Flush;
@@ -42,7 +67,7 @@ struct Publish(Event);
 #[rtype(result = "()")]
 pub(crate) struct StopListening;
 
-/// Where actors publish events. If nobody listens, publishing costs next to nothing.
+/// Where actors publish events. What nobody wants costs next to nothing.
 #[derive(Clone)]
 pub(crate) struct Publisher(Arc<Outbox>);
 
@@ -51,10 +76,18 @@ struct Outbox {
     clock: Arc<dyn Clock>,
     meters: Arc<Meters>,
     listener: OnceLock<Addr<ListenerActor>>,
-    subscribers: AtomicUsize,
+    /// `None` once the engine has stopped.
+    subscribers: RwLock<Option<Subscribers>>,
+    /// The kinds that somebody wants whatever the job, as bits.
+    of_every_job: AtomicU64,
+    /// The kinds that somebody wants of some jobs, as bits.
+    of_some_jobs: AtomicU64,
     /// Published, not yet fanned out.
     waiting: AtomicUsize,
 }
+
+/// Shared, so that nothing is locked while events are handed on.
+type Subscribers = Arc<[Arc<Subscriber>]>;
 
 impl Publisher {
     pub(crate) fn new(node: NodeId, clock: Arc<dyn Clock>, meters: Arc<Meters>) -> Self {
@@ -63,7 +96,9 @@ impl Publisher {
             clock,
             meters,
             listener: OnceLock::new(),
-            subscribers: AtomicUsize::new(0),
+            subscribers: RwLock::new(Some(Arc::new([]))),
+            of_every_job: AtomicU64::new(0),
+            of_some_jobs: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
         }))
     }
@@ -72,11 +107,18 @@ impl Publisher {
     pub(crate) fn publish(&self, kind: impl FnOnce() -> EventKind) {
         let outbox = &*self.0;
         let logged = tracing::enabled!(target: "callsheet", tracing::Level::DEBUG);
-        let heard = outbox.subscribers.load(Ordering::Acquire) > 0;
+        let of_every_job = Kinds(outbox.of_every_job.load(Ordering::Acquire));
+        let of_some_jobs = Kinds(outbox.of_some_jobs.load(Ordering::Acquire));
+        if !logged && of_every_job == Kinds::NONE && of_some_jobs == Kinds::NONE {
+            return;
+        }
+        let kind = kind();
+        let name = kind.name();
+        let heard = of_every_job.contain(name) || of_some_jobs.contain(name) && outbox.is_wanted(&kind);
         if !logged && !heard {
             return;
         }
-        let event = Event { at: outbox.clock.now(), node: outbox.node, kind: kind() };
+        let event = Event { at: outbox.clock.now(), node: outbox.node, kind };
         if logged {
             tracing::debug!(target: "callsheet", node = %event.node, "{}", event.kind);
         }
@@ -85,13 +127,89 @@ impl Publisher {
             listener.do_send(Publish(event));
         } else {
             outbox.waiting.fetch_sub(1, Ordering::AcqRel);
-            outbox.meters.events_dropped.increment(1);
+            outbox.drop_for(&event.kind);
         }
+    }
+
+    /// A stream of what passes the filter; one that has ended if the engine has.
+    pub(crate) fn stream(&self, filter: EventFilter) -> EventStream {
+        let (queue, events) = mpsc::channel(bounded(filter.buffer_or(EVENT_BUFFER_DEFAULT)));
+        let dropped = Arc::<AtomicU64>::default();
+        self.0.add(Subscriber { filter, queue: Queue::Stream { queue, dropped: dropped.clone() } });
+        EventStream::new(events, dropped, self.clone())
+    }
+
+    pub(crate) fn forget_the_gone(&self) {
+        self.0.forget_the_gone();
+    }
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Publisher").field(&self.0.node).finish()
+    }
+}
+
+/// A number of events that may wait.
+fn bounded(events: usize) -> usize {
+    events.clamp(1, SUBSCRIBER_EVENTS_MAX)
+}
+
+impl Outbox {
+    fn add(&self, subscriber: Subscriber) {
+        self.change(|subscribers| {
+            subscribers.map(|those| those.iter().cloned().chain([Arc::new(subscriber)]).collect())
+        });
+    }
+
+    fn forget_the_gone(&self) {
+        self.change(|subscribers| {
+            subscribers.map(|those| those.iter().filter(|one| !one.is_gone()).cloned().collect())
+        });
+    }
+
+    /// Nobody hears of anything any more. What waits in a stream can still be read.
+    fn close(&self) {
+        self.change(|_| None);
+    }
+
+    fn change(&self, change: impl FnOnce(Option<Subscribers>) -> Option<Subscribers>) {
+        let mut subscribers = self.subscribers.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(subscribers.clone());
+        let wanted = |of_every_job: bool| {
+            let those = changed.iter().flat_map(|those| those.iter().map(|one| &one.filter));
+            let those = those.filter(|filter| filter.is_for_every_job() == of_every_job);
+            those.fold(0, |kinds, filter| kinds | filter.wanted_kinds().0)
+        };
+        self.of_every_job.store(wanted(true), Ordering::Release);
+        self.of_some_jobs.store(wanted(false), Ordering::Release);
+        *subscribers = changed;
+    }
+
+    fn subscribers(&self) -> Option<Subscribers> {
+        self.subscribers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_wanted(&self, kind: &EventKind) -> bool {
+        self.subscribers().is_some_and(|those| those.iter().any(|one| one.filter.admits(kind)))
+    }
+
+    /// Counts an event that did not get as far as the listener actor.
+    fn drop_for(&self, kind: &EventKind) {
+        let those = self.subscribers();
+        let missed = those.iter().flat_map(|those| those.iter()).filter(|one| one.filter.admits(kind));
+        missed.for_each(|one| one.miss(&self.meters));
     }
 }
 
 struct Subscriber {
-    queue: mpsc::Sender<Delivery>,
+    filter: EventFilter,
+    queue: Queue,
+}
+
+enum Queue {
+    Actor(mpsc::Sender<Delivery>),
+    Stream { queue: mpsc::Sender<Event>, dropped: Arc<AtomicU64> },
 }
 
 enum Delivery {
@@ -99,20 +217,59 @@ enum Delivery {
     Flush(oneshot::Sender<()>),
 }
 
+impl Subscriber {
+    /// Hands an event on; an error means that nobody is there any more.
+    fn offer(&self, event: Event, meters: &Meters) -> Result<(), Gone> {
+        let full = match &self.queue {
+            Queue::Actor(queue) => match queue.try_send(Delivery::Event(event)) {
+                Ok(()) => false,
+                Err(TrySendError::Full(_)) => true,
+                Err(TrySendError::Closed(_)) => return Err(Gone),
+            },
+            Queue::Stream { queue, .. } => match queue.try_send(event) {
+                Ok(()) => false,
+                Err(TrySendError::Full(_)) => true,
+                Err(TrySendError::Closed(_)) => return Err(Gone),
+            },
+        };
+        if full {
+            self.miss(meters);
+        }
+        Ok(())
+    }
+
+    fn miss(&self, meters: &Meters) {
+        meters.events_dropped.increment(1);
+        if let Queue::Stream { dropped, .. } = &self.queue {
+            dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        match &self.queue {
+            Queue::Actor(queue) => queue.is_closed(),
+            Queue::Stream { queue, .. } => queue.is_closed(),
+        }
+    }
+}
+
+struct Gone;
+
 /// Fans events out.
 pub(crate) struct ListenerActor {
     outbox: Arc<Outbox>,
-    subscribers: Vec<Subscriber>,
 }
 
 impl ListenerActor {
     pub(crate) fn new(publisher: &Publisher) -> Self {
-        Self { outbox: publisher.0.clone(), subscribers: Vec::new() }
+        Self { outbox: publisher.0.clone() }
     }
+}
 
-    fn forget_the_gone(&mut self) {
-        self.subscribers.retain(|subscriber| !subscriber.queue.is_closed());
-        self.outbox.subscribers.store(self.subscribers.len(), Ordering::Release);
+impl Drop for ListenerActor {
+    /// However it came to its end: a stream must not wait for ever.
+    fn drop(&mut self) {
+        self.outbox.close();
     }
 }
 
@@ -126,18 +283,18 @@ impl Actor for ListenerActor {
     }
 }
 
-impl Handler<Listen> for ListenerActor {
+impl Handler<ListenTo> for ListenerActor {
     type Result = ();
 
-    fn handle(&mut self, Listen(recipient): Listen, _: &mut Self::Context) {
-        let (queue, mut deliveries) = mpsc::channel(SUBSCRIBER_EVENTS_MAX);
+    fn handle(&mut self, ListenTo { filter, listener }: ListenTo, _: &mut Self::Context) {
+        let (queue, mut deliveries) = mpsc::channel(bounded(filter.buffer_or(SUBSCRIBER_EVENTS_MAX)));
         // A task of its own that waits for each event to be handled, so that a slow subscriber is seen as slow: a
         // mailbox takes any number of messages that are sent without waiting.
         actix_rt::spawn(async move {
             while let Some(delivery) = deliveries.recv().await {
                 match delivery {
                     Delivery::Event(event) => {
-                        if recipient.send(event).await.is_err() && !recipient.connected() {
+                        if listener.send(event).await.is_err() && !listener.connected() {
                             tracing::warn!(target: "callsheet", "a listener stopped or panicked and hears no more");
                             return;
                         }
@@ -147,8 +304,7 @@ impl Handler<Listen> for ListenerActor {
                 }
             }
         });
-        self.subscribers.push(Subscriber { queue });
-        self.outbox.subscribers.store(self.subscribers.len(), Ordering::Release);
+        self.outbox.add(Subscriber { filter, queue: Queue::Actor(queue) });
     }
 }
 
@@ -157,16 +313,14 @@ impl Handler<Publish> for ListenerActor {
 
     fn handle(&mut self, Publish(event): Publish, _: &mut Self::Context) {
         self.outbox.waiting.fetch_sub(1, Ordering::AcqRel);
+        let subscribers = self.outbox.subscribers();
+        let those = subscribers.iter().flat_map(|those| those.iter());
         let mut gone = false;
-        for subscriber in &self.subscribers {
-            match subscriber.queue.try_send(Delivery::Event(event.clone())) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(_)) => self.outbox.meters.events_dropped.increment(1),
-                Err(mpsc::error::TrySendError::Closed(_)) => gone = true,
-            }
+        for subscriber in those.filter(|one| one.filter.admits(&event.kind)) {
+            gone |= subscriber.offer(event.clone(), &self.outbox.meters).is_err();
         }
         if gone {
-            self.forget_the_gone();
+            self.outbox.forget_the_gone();
         }
     }
 }
@@ -175,7 +329,13 @@ impl Handler<Flush> for ListenerActor {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _: Flush, _: &mut Self::Context) -> Self::Result {
-        let queues: Vec<_> = self.subscribers.iter().map(|subscriber| subscriber.queue.clone()).collect();
+        let subscribers = self.outbox.subscribers();
+        // Streams have it in their buffers; nobody waits for those who read them.
+        let queue = |one: &Arc<Subscriber>| match &one.queue {
+            Queue::Actor(queue) => Some(queue.clone()),
+            Queue::Stream { .. } => None,
+        };
+        let queues: Vec<_> = subscribers.iter().flat_map(|those| those.iter().filter_map(queue)).collect();
         Box::pin(async move {
             for queue in queues {
                 let (done, flushed) = oneshot::channel();
@@ -192,8 +352,71 @@ impl Handler<StopListening> for ListenerActor {
     type Result = ();
 
     fn handle(&mut self, _: StopListening, ctx: &mut Self::Context) {
-        self.outbox.subscribers.store(0, Ordering::Release);
-        self.subscribers.clear();
+        self.outbox.close();
         ctx.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{event::EventName, name::JobName, testkit::VirtualClock};
+
+    fn publisher() -> Publisher {
+        let clock = Arc::new(VirtualClock::starting_at(chrono::DateTime::UNIX_EPOCH));
+        Publisher::new(NodeId::numbered(1), clock, Arc::new(Meters::new(1)))
+    }
+
+    fn added(name: &str) -> EventKind {
+        EventKind::JobAdded { job: JobName::new(name).unwrap() }
+    }
+
+    fn waiting(publisher: &Publisher) -> usize {
+        publisher.0.waiting.load(Ordering::Relaxed)
+    }
+
+    #[actix::test]
+    async fn what_nobody_wants_is_neither_made_nor_queued() {
+        let publisher = publisher();
+        let listener = ListenerActor::new(&publisher).start();
+        listener.send(Flush).await.unwrap();
+        let unheard = || -> EventKind { panic!("nobody wants it") };
+        publisher.publish(unheard);
+
+        let of_a = publisher.stream(EventFilter::new().kinds([EventName::JobAdded]).job("a"));
+        publisher.publish(|| EventKind::JobRemoved { job: JobName::new("a").unwrap() });
+        publisher.publish(|| added("b"));
+        assert_eq!(waiting(&publisher), 0);
+        publisher.publish(|| added("a"));
+        assert_eq!(waiting(&publisher), 1);
+
+        drop(of_a);
+        publisher.publish(unheard);
+    }
+
+    #[actix::test]
+    async fn whoever_is_gone_is_forgotten_and_the_others_are_not() {
+        let publisher = publisher();
+        let listener = ListenerActor::new(&publisher).start();
+        listener.send(Flush).await.unwrap();
+        let mut kept = publisher.stream(EventFilter::new());
+        drop(publisher.stream(EventFilter::new().job("a")));
+
+        publisher.publish(|| added("b"));
+
+        assert_eq!(kept.next().await.map(|event| event.kind), Some(added("b")));
+        assert_eq!(publisher.0.subscribers().map(|those| those.len()), Some(1));
+    }
+
+    #[actix::test]
+    async fn a_stream_that_is_asked_for_too_late_has_ended() {
+        let publisher = publisher();
+        let listener = ListenerActor::new(&publisher).start();
+        let mut early = publisher.stream(EventFilter::new());
+
+        listener.send(StopListening).await.unwrap();
+
+        assert_eq!(early.next().await, None);
+        assert_eq!(publisher.stream(EventFilter::new()).next().await, None);
     }
 }

@@ -12,6 +12,7 @@ use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
 use crate::{
     event::Outcome,
+    hooks::{HOOKS, REASONS},
     name::JobName,
     port::{SkipReason, Skips},
 };
@@ -55,6 +56,7 @@ const LOCKS_HELD: &str = "callsheet_locks_held";
 const LOCKS_LOST: &str = "callsheet_locks_lost_total";
 const COORDINATION_ERRORS: &str = "callsheet_coordination_errors_total";
 const EVENTS_DROPPED: &str = "callsheet_events_dropped_total";
+const HOOKS_FAILED: &str = "callsheet_hooks_failed_total";
 const JOB_ACTOR_RESTARTS: &str = "callsheet_job_actor_restarts_total";
 
 /// The values of the `operation` label.
@@ -112,6 +114,7 @@ fn describe() {
         "Calls to the store that failed or got no answer, by operation"
     );
     counter!(EVENTS_DROPPED, Unit::Count, "Events that a listener missed because it did not keep up");
+    counter!(HOOKS_FAILED, Unit::Count, "Calls of hooks that failed, by hook and reason");
     counter!(JOB_ACTOR_RESTARTS, Unit::Count, "Job actors that died and were started again");
 }
 
@@ -145,6 +148,11 @@ impl Meters {
         OPERATIONS
             .iter()
             .for_each(|operation| counter!(COORDINATION_ERRORS, "operation" => *operation).increment(0));
+        for hook in HOOKS {
+            for reason in REASONS {
+                counter!(HOOKS_FAILED, "hook" => hook, "reason" => reason).increment(0);
+            }
+        }
         Self {
             jobs: gauge!(JOBS),
             runs_in_progress: gauge!(RUNS_IN_PROGRESS),
@@ -181,6 +189,15 @@ impl Meters {
     pub(crate) fn coordination_error(&self, operation: &'static str) {
         debug_assert!(OPERATIONS.contains(&operation), "{operation} is counted from zero");
         counter!(COORDINATION_ERRORS, "operation" => operation).increment(1);
+    }
+
+    /// Counts a call of a hook that failed, or was not made.
+    pub(crate) fn hook_failed(&self, hook: &'static str, reason: &'static str) {
+        debug_assert!(
+            HOOKS.contains(&hook) && REASONS.contains(&reason),
+            "{hook} {reason} is counted from zero"
+        );
+        counter!(HOOKS_FAILED, "hook" => hook, "reason" => reason).increment(1);
     }
 }
 

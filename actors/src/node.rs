@@ -12,6 +12,11 @@ use std::{
 
 use actix::Addr;
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::{
+    runtime,
+    sync::watch,
+    time::{Sleep, sleep},
+};
 
 use crate::{
     body::LocalBodies,
@@ -21,6 +26,7 @@ use crate::{
         time::Now,
     },
     definition::Definition,
+    hooks::{HookCalls, Hooks},
     job::JobActor,
     listener::Publisher,
     lock::{Ask, LockActor, TakeAsks},
@@ -47,6 +53,12 @@ pub(crate) struct Node {
     /// What the jobs ask of the lock actor, on its way there; `None` once it has stopped.
     pub(crate) asks: Mutex<Option<Vec<Ask>>>,
     pub(crate) local_bodies: LocalBodies,
+    /// The hooks of all jobs.
+    pub(crate) hooks: Hooks,
+    /// Closed while no hook is called after a run or for a skip.
+    pub(crate) hooking: watch::Sender<()>,
+    /// The runtime of the supervisor, whose timer bounds what runs on threads that may have none.
+    pub(crate) timers: runtime::Handle,
     pub(crate) run_extension: Option<Arc<dyn Any + Send + Sync>>,
     pub(crate) lock: OnceLock<Addr<LockActor>>,
     pub(crate) supervisor: OnceLock<Addr<SupervisorActor>>,
@@ -64,6 +76,12 @@ impl Node {
     pub(crate) fn now_in_store(&self) -> Now {
         let now = self.now();
         Now { wall: self.clock_offset.store_time(now.elapsed), ..now }
+    }
+
+    /// Sleeps by the engine's own timer, wherever it is polled.
+    pub(crate) fn sleep(&self, duration: Duration) -> Sleep {
+        let _entered = self.timers.enter();
+        sleep(duration)
     }
 
     /// Takes what the store measured: how much the node's wall clock is ahead of its own at present.
@@ -215,6 +233,7 @@ pub(crate) struct JobRef {
     pub(crate) lineage: u64,
     pub(crate) addr: Addr<JobActor>,
     pub(crate) meters: Arc<JobMeters>,
+    pub(crate) hook_calls: HookCalls,
     pub(crate) node: Arc<Node>,
 }
 

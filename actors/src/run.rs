@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use crate::{
     body::LocalBodies,
-    core::time::FireTime,
+    core::{job::Severity, time::FireTime},
     name::{FencingToken, JobName, LockKey, RunId, Term},
     port::Clock,
 };
@@ -39,49 +39,75 @@ pub type RunResult = Result<(), RunError>;
 /// assert_eq!(RunError::from("out of paper").to_string(), "out of paper");
 /// ```
 ///
-/// An error is tried again if the job has a [`Retry`](crate::Retry) policy, unless the body says that this would be in vain:
+/// What follows from an error is for the body to say:
+///
+/// | | the attempt | the run | the job |
+/// |---|---|---|---|
+/// | any error, by `?` or `into()` | fails | is tried again, if the job has a [`Retry`](crate::Retry) policy with attempts left | goes on |
+/// | [`permanent`](Self::permanent) | fails | fails | goes on |
+/// | [`stop`](Self::stop) | fails | fails | takes no more ticks |
 ///
 /// ```
 /// use callsheet_actors::{RunError, RunResult};
 ///
-/// fn send(address: &str) -> RunResult {
+/// fn send(address: &str, account_closed: bool) -> RunResult {
+///     if account_closed {
+///         return Err(RunError::stop("the account is closed"));
+///     }
 ///     if !address.contains('@') {
 ///         return Err(RunError::permanent(format!("{address:?} is not an address")));
 ///     }
 ///     Ok(())
 /// }
 ///
-/// assert!(send("nobody").unwrap_err().is_permanent());
+/// assert!(send("nobody", false).unwrap_err().is_permanent());
+/// assert!(send("nobody", true).unwrap_err().stops_job());
 /// ```
 pub struct RunError {
     error: Box<dyn Error + Send + Sync>,
-    permanent: bool,
+    severity: Severity,
 }
 
 impl RunError {
     /// An error that another attempt would meet again: the run fails at once, whatever its retry policy.
     pub fn permanent(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { error: error.into(), permanent: true }
+        Self { error: error.into(), severity: Severity::Permanent }
     }
 
-    /// The error itself.
+    /// An error that every later run would meet again: the run fails at once, whatever its retry policy, and the job
+    /// takes no more ticks.
+    pub fn stop(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { error: error.into(), severity: Severity::Stop }
+    }
+
+    /// The error itself, to be downcast. What came from `anyhow` is wrapped in a type of its own: look for the cause that
+    /// is meant along its [`source`](Error::source)s.
     pub fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
         &*self.error
     }
 
-    /// Whether another attempt is in vain.
+    /// Whether another attempt is in vain: it is [`permanent`](Self::permanent), or [stops](Self::stop) the job.
     pub fn is_permanent(&self) -> bool {
-        self.permanent
+        self.severity >= Severity::Permanent
+    }
+
+    /// Whether the job is to take no more ticks.
+    pub fn stops_job(&self) -> bool {
+        self.severity == Severity::Stop
+    }
+
+    pub(crate) fn severity(&self) -> Severity {
+        self.severity
     }
 }
 
 impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for RunError {
     fn from(error: E) -> Self {
-        Self { error: error.into(), permanent: false }
+        Self { error: error.into(), severity: Severity::Transient }
     }
 }
 
-/// The error and its causes, joined by `: `.
+/// The error and all of its causes, joined by `: `.
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.error)?;
@@ -91,7 +117,7 @@ impl fmt::Display for RunError {
             write!(f, ": {error}")?;
             cause = error.source();
         }
-        Ok(())
+        if cause.is_some() { write!(f, ": and more than {CAUSES_MAX} causes") } else { Ok(()) }
     }
 }
 
@@ -101,8 +127,8 @@ impl fmt::Debug for RunError {
     }
 }
 
-/// More causes of an error than this are not shown.
-const CAUSES_MAX: usize = 32;
+/// More causes of an error than this are not shown: somebody's chain is a circle.
+const CAUSES_MAX: usize = 1_024;
 
 /// What a body may return: nothing, or a `Result` whose error converts into a [`RunError`].
 pub trait IntoRunResult {

@@ -8,25 +8,24 @@ use futures_util::{
     future::BoxFuture,
     stream::{AbortRegistration, Abortable, Aborted},
 };
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
     core::job::{End, Input, RunEnd, Start},
     event::EventKind,
+    hooks,
     job::Letter,
     node::JobRef,
-    run::{Origin, Parts, Run, RunResult},
+    run::{Run, RunResult},
 };
 
 /// What the task of a run is made of.
 pub(crate) struct RunTask {
     pub(crate) job: Arc<JobRef>,
     pub(crate) start: Start,
-    pub(crate) origin: Origin,
-    pub(crate) cancellation: CancellationToken,
-    pub(crate) registration: AbortRegistration,
-    pub(crate) abortable: bool,
+    pub(crate) run: Run,
+    /// Drops the body; `None` if only the body itself can.
+    pub(crate) abort: Option<AbortRegistration>,
 }
 
 /// The task. Whatever happens to it (it ends, panics, is aborted, or is dropped by its runtime), the job hears of the
@@ -44,7 +43,14 @@ pub(crate) fn future(task: RunTask) -> BoxFuture<'static, ()> {
 }
 
 async fn run(task: RunTask, mut report: Report) {
-    let RunTask { job, start, origin, cancellation, registration, abortable } = task;
+    let RunTask { job, start, run, abort } = task;
+    // Once per run, and not in what follows a timeout or a failure.
+    if start.attempt == 1
+        && let Err(veto) = hooks::admit(&job, &run).await
+    {
+        report.send(End::NotStarted { veto });
+        return;
+    }
     let node = &job.node;
     let started_at = node.clock.now();
     report.started = Some((started_at, node.clock.elapsed()));
@@ -63,27 +69,10 @@ async fn run(task: RunTask, mut report: Report) {
         });
     }
 
-    let (abort_outside, abort_inside) =
-        if abortable { (Some(registration), None) } else { (None, Some(registration)) };
-    let run = Run::new(Parts {
-        id: start.run,
-        job: name(),
-        key: job.definition.key.slot(start.slot),
-        origin,
-        attempt: start.attempt,
-        term: start.term,
-        token: start.token,
-        deadline: start.deadline,
-        clock: node.clock.clone(),
-        cancellation,
-        abort: abort_inside.into(),
-        local: node.local_bodies.clone(),
-        extension: node.run_extension.clone(),
-    });
     let body = job.definition.body.clone();
     // `start` is called inside, so that a body that panics or blocks before its first await is contained as well.
     let work = AssertUnwindSafe(async move { body.get().start(run).await }).catch_unwind();
-    let end = match abort_outside {
+    let end = match abort {
         Some(registration) => Abortable::new(work, registration).await,
         None => Ok(work.await),
     };
@@ -102,9 +91,7 @@ impl Report {
     fn end(mut self, end: Result<Result<RunResult, Box<dyn Any + Send>>, Aborted>) {
         let end = match end {
             Ok(Ok(Ok(()))) => End::Returned,
-            Ok(Ok(Err(error))) => {
-                End::Failed { error: error.to_string().into(), permanent: error.is_permanent() }
-            }
+            Ok(Ok(Err(error))) => End::Failed { error: error.to_string().into(), severity: error.severity() },
             Ok(Err(payload)) => End::Panicked(message_of(&*payload).into()),
             Err(Aborted) => End::Aborted,
         };
@@ -124,11 +111,12 @@ impl Report {
 
 impl Drop for Report {
     fn drop(&mut self) {
-        self.send(End::Aborted);
+        let end = if self.started.is_some() { End::Aborted } else { End::NotStarted { veto: None } };
+        self.send(end);
     }
 }
 
-fn message_of(payload: &(dyn Any + Send)) -> String {
+pub(crate) fn message_of(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a panic without a message".to_owned())

@@ -31,7 +31,7 @@ pub(crate) use self::{
     clock::StoreClockMoved,
     dying::{JobDied, JobRetired, Undelivered},
     leading::{LeadershipChanged, RunsLost, SessionNews, TakenByLeader},
-    pausing::PauseNews,
+    pausing::{PauseNews, StopJob},
 };
 pub use self::{
     dying::{RESTART_PERIOD, RESTARTS_MAX},
@@ -45,8 +45,10 @@ use crate::{
     election::ElectionActor,
     error::{NextFireTimesError, SelectError, TriggerError},
     event::EventKind,
+    event_filter::EventFilter,
+    hooks::HookCalls,
     job::{CancelAll, JobActor, JobState, JobStatus, Letter, Remains, Retire, Status, Trigger, Upcoming},
-    listener::{Listen, ListenerActor},
+    listener::{Events, Listen, ListenTo, ListenerActor},
     lock::WithdrawJobs,
     message::{
         CancelRuns, FIRE_TIMES_MAX, JobDetails, JobPage, ListJobs, NextFireTimes, PAGE_MAX, RemoveJobs,
@@ -164,6 +166,7 @@ impl SupervisorActor {
             generation: self.generations,
             lineage: lineage.unwrap_or(self.generations),
             addr: Addr::new(sender),
+            hook_calls: HookCalls::default(),
             node: self.node().clone(),
         });
         let make = {
@@ -409,7 +412,23 @@ fn status_of(entry: &Entry) -> impl Future<Output = JobStatus> + use<> {
 impl Handler<Listen> for SupervisorActor {
     type Result = ();
 
-    fn handle(&mut self, listen: Listen, _: &mut Self::Context) {
+    fn handle(&mut self, Listen(listener): Listen, _: &mut Self::Context) {
+        self.parts.listener.do_send(ListenTo { filter: EventFilter::new(), listener });
+    }
+}
+
+impl Handler<ListenTo> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, listen: ListenTo, _: &mut Self::Context) {
         self.parts.listener.do_send(listen);
+    }
+}
+
+impl Handler<Events> for SupervisorActor {
+    type Result = MessageResult<Events>;
+
+    fn handle(&mut self, Events(filter): Events, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.node().publisher.stream(filter))
     }
 }

@@ -3,6 +3,9 @@
 #[doc = include_str!("bodies.md")]
 pub mod bodies {}
 
+#[doc = include_str!("hooks.md")]
+pub mod hooks {}
+
 #[doc = include_str!("embedding.md")]
 pub mod embedding {}
 

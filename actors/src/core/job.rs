@@ -29,8 +29,8 @@ pub use self::{
     runs::ActiveRun,
     ticks::{ASK_AGAIN_MAX, ASK_AGAIN_MIN, FLUSH_AFTER, HOLD_MAX, KEY_AGAIN},
     words::{
-        Advance, Claim, Effect, Effects, End, Ended, Input, PermitAnswer, Refusal, Retried, RunEnd, Start,
-        Triggered,
+        Advance, Claim, Effect, Effects, End, Ended, Input, PermitAnswer, Refusal, Retried, RunEnd, Severity,
+        Start, Triggered,
     },
 };
 use crate::{

@@ -342,6 +342,13 @@ impl Pause {
     pub fn after_failures(failures: u32) -> Self {
         Self { until: None, note: Some(format!("{failures} runs in a row failed")) }
     }
+
+    /// Of a job whose body said that it is to stop for good.
+    pub fn stopped_by(error: &str) -> Self {
+        let mut note = format!("stopped by its body: {error}");
+        note.truncate(note.floor_char_boundary(PAUSE_NOTE_MAX));
+        Self { until: None, note: Some(note) }
+    }
 }
 
 /// The longest note of a pause, in bytes.

@@ -145,6 +145,7 @@ impl SupervisorActor {
                     run,
                     took: Duration::ZERO,
                     why: CancelReason::NotStarted,
+                    reason: None,
                 });
             }
             Input::RunEnded(ended) => {
@@ -152,7 +153,7 @@ impl SupervisorActor {
                     End::Returned => Outcome::Succeeded,
                     End::Failed { .. } => Outcome::Failed,
                     End::Panicked(_) => Outcome::Panicked,
-                    End::Aborted | End::BetweenAttempts => Outcome::Cancelled,
+                    End::Aborted | End::BetweenAttempts | End::NotStarted { .. } => Outcome::Cancelled,
                 };
                 self.node().ask(Ask::Complete(CompleteRun { run: ended.run, outcome }));
                 self.node().meters.runs_in_progress.decrement(1);
@@ -172,6 +173,8 @@ impl SupervisorActor {
                         started_at,
                         took,
                     },
+                    // Its handle died with the actor.
+                    None,
                 );
             }
             Input::Permit(PermitAnswer::Granted) => self.node().permits.release(),

@@ -1,10 +1,10 @@
 //! How jobs are paused and resumed, on all nodes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 
-use super::SupervisorActor;
+use super::{Phase, SupervisorActor};
 use crate::{
     core::{job::Input, policy::Fires},
     error::{Fault, Faults, PauseError},
@@ -24,6 +24,17 @@ pub(crate) struct PauseNews {
     pub(crate) job: JobName,
     pub(crate) pause: Option<Pause>,
 }
+
+/// The body of a job said that it is to stop for good.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct StopJob {
+    pub(crate) job: JobName,
+    pub(crate) pause: Pause,
+}
+
+/// The pause before the store is told once more that a job is to stop.
+const STOP_AGAIN: Duration = Duration::from_secs(5);
 
 impl SupervisorActor {
     /// Pauses the selected jobs, or resumes them. Answers those that were changed by it.
@@ -107,6 +118,22 @@ impl Handler<ResumeJobs> for SupervisorActor {
             names.dedup();
             Ok(names)
         }))
+    }
+}
+
+impl Handler<StopJob> for SupervisorActor {
+    type Result = ();
+
+    /// Until the store knows, this node's machine keeps the job from firing.
+    fn handle(&mut self, StopJob { job, pause }: StopJob, ctx: &mut Self::Context) {
+        let paused = self.pause(&Selector::from(&job), Some(pause.clone()));
+        ctx.spawn(paused.map(move |paused, actor, ctx| {
+            let again = matches!(paused, Err(PauseError::Unavailable { .. }));
+            if again && matches!(actor.phase, Phase::Running) {
+                actor.node().meters.coordination_error("pause");
+                ctx.notify_later(StopJob { job, pause }, STOP_AGAIN);
+            }
+        }));
     }
 }
 

@@ -86,6 +86,8 @@ impl SupervisorActor {
             // What could not be written is closed as lost by whoever takes over.
             let _ = timeout(CALL_DEADLINE, lock.send(CloseSession)).await;
             let ShutdownReport { drained, cancelled, aborted, .. } = report;
+            // Nothing ends any more, so no hook is added. Those that take longer are dropped with their runtime.
+            let _ = timeout_at(drained_until, node.hooking.closed()).await;
             node.publisher.publish(|| EventKind::ShutdownFinished { drained, cancelled, aborted });
             // A listener that does not keep up misses the end.
             let _ = timeout(ANSWER_DEADLINE, listener.send(Flush)).await;

@@ -9,6 +9,7 @@ use crate::{
     definition::Job,
     error::{Faults, UpdateError},
     event::EventKind,
+    hooks::HookCalls,
     job::{Content, Letter},
     message::{Added, UpdateJob},
     node::JobRef,
@@ -40,6 +41,7 @@ impl SupervisorActor {
             addr: addr.clone(),
             meters: meters.clone(),
             node: node.clone(),
+            hook_calls: HookCalls::default(),
         });
         entry.job = job.clone();
         entry.unled = false;

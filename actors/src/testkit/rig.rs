@@ -21,6 +21,7 @@ use crate::{
     engine::{Engine, EngineOptions},
     error::AddError,
     event::EventKind,
+    event_filter::EventFilter,
     message::{AddJob, Added, Shutdown},
     name::{JobName, NodeId, RunId},
     port::{Clock, Schedule, Spawner},
@@ -143,7 +144,7 @@ impl Rig {
             options.clock = Arc::new(node_clock);
             options.spawner = Some(Arc::new(OnLocalSet));
             options.arbiters = 0;
-            options.listeners.push(recorder.listen(&node_name(nth)));
+            options.listeners.push((EventFilter::new(), recorder.listen(&node_name(nth))));
             let audited: Vec<_> = options.jobs.iter().filter_map(Job::audited).collect();
             (audited, Engine::start(options).await)
         });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{Effect, Effects, End, Ended, JobMachine, LastRun, Retried, RunEnd, Start};
+use super::{Effect, Effects, End, Ended, JobMachine, LastRun, Retried, RunEnd, Severity, Start};
 use crate::{
     core::{
         policy::Fires,
@@ -63,6 +63,7 @@ impl ActiveRun {
     fn outcome(&self, end: &End) -> Outcome {
         match (end, self.cancelled) {
             (End::Panicked(_), _) => Outcome::Panicked,
+            (End::NotStarted { .. }, _) => Outcome::Cancelled,
             (_, Some(CancelReason::TimedOut)) => Outcome::TimedOut,
             (_, Some(_)) | (End::Aborted | End::BetweenAttempts, None) => Outcome::Cancelled,
             (End::Returned, None) => Outcome::Succeeded,
@@ -140,8 +141,9 @@ impl JobMachine {
     /// How long to wait before the next attempt, if there is to be one.
     fn pause_before_next(&self, run: &ActiveRun, end: &End) -> Option<Duration> {
         let again = match (run.cancelled, end) {
+            (_, End::NotStarted { .. }) => false,
             (Some(CancelReason::TimedOut), _) | (None, End::Panicked(_)) => true,
-            (None, End::Failed { permanent, .. }) => !permanent,
+            (None, End::Failed { severity, .. }) => *severity == Severity::Transient,
             (None, End::Returned | End::Aborted | End::BetweenAttempts) | (Some(_), _) => false,
         };
         let again = again && !run.lost && !run.last_attempt && run.attempt < self.policies.retry.attempts;
@@ -186,6 +188,10 @@ impl JobMachine {
         if let Some(started_at) = run.first_started_at {
             self.history.add(LastRun { run: run.run, outcome, started_at, took });
         }
+        let stop = match &end {
+            End::Failed { error, severity: Severity::Stop } => Some(Pause::stopped_by(error)),
+            _ => None,
+        };
         let ActiveRun { run, tick, cancelled, aborted, lost, attempt, first_started_at, .. } = *run;
         effects.push(Effect::Ended(Ended {
             run,
@@ -199,6 +205,10 @@ impl JobMachine {
             started_at: first_started_at,
             took,
         }));
+        if let Some(pause) = stop {
+            effects.push(Effect::Stop(pause.clone()));
+            self.pause = Some(Box::new(pause));
+        }
         if self.policies.fires == Fires::Local {
             self.conclude_local(now, effects);
         }

@@ -425,7 +425,7 @@ fn a_lost_lock_cancels_the_run_and_its_end_is_not_completed() {
 
 #[test]
 fn the_truth_table_of_outcomes() {
-    let failed = End::Failed { error: "no".into(), permanent: false };
+    let failed = failure(Severity::Transient);
     let panicked = End::Panicked("oh".into());
     let cases = [
         (None, End::Returned, Outcome::Succeeded),
@@ -664,7 +664,7 @@ mod random_walk {
                         None => Input::WakeUp,
                     },
                     Move::Fail => match store.running {
-                        Some(run) => ended(run, failure(false)),
+                        Some(run) => ended(run, failure(Severity::Transient)),
                         None => Input::WakeUp,
                     },
                     Move::LoseLock => match store.open {
@@ -772,8 +772,8 @@ fn three_attempts() -> Policies {
     Policies { retry, ..Policies::default() }
 }
 
-fn failure(permanent: bool) -> End {
-    End::Failed { error: "no".into(), permanent }
+fn failure(severity: Severity) -> End {
+    End::Failed { error: "no".into(), severity }
 }
 
 #[test]
@@ -781,7 +781,7 @@ fn a_failed_attempt_is_followed_by_another_one_under_the_same_key_and_the_run_en
     let mut job = retried(three_attempts());
     let run = job.run_tick("01:00");
 
-    let effects = job.step("01:10", ended(run, failure(false)));
+    let effects = job.step("01:10", ended(run, failure(Severity::Transient)));
     let [Effect::Retried(ref retried)] = effects[..] else { panic!("{effects:?}") };
     assert_eq!((retried.attempt, retried.pause), (1, Duration::from_secs(60)));
     assert_eq!(job.wake_in("01:10"), Some(Duration::from_secs(60)));
@@ -797,7 +797,7 @@ fn a_failed_attempt_is_followed_by_another_one_under_the_same_key_and_the_run_en
     assert_eq!(job.wake_in("01:12"), Some(Duration::from_secs(120)), "each pause is twice the one before");
 
     assert!(matches!(job.step("01:14", Input::WakeUp)[..], [Effect::Start(_)]));
-    let effects = job.step("01:15", ended(run, failure(false)));
+    let effects = job.step("01:15", ended(run, failure(Severity::Transient)));
     let [Effect::Complete { outcome: Outcome::Failed, .. }, Effect::Ended(ref end)] = effects[..] else {
         panic!("{effects:?}")
     };
@@ -807,7 +807,11 @@ fn a_failed_attempt_is_followed_by_another_one_under_the_same_key_and_the_run_en
 
 #[test]
 fn what_is_in_vain_is_not_tried_again() {
-    for (end, cancelled) in [(failure(true), None), (failure(false), Some(CancelReason::Shutdown))] {
+    for (end, cancelled) in [
+        (failure(Severity::Permanent), None),
+        (failure(Severity::Stop), None),
+        (failure(Severity::Transient), Some(CancelReason::Shutdown)),
+    ] {
         let mut job = retried(three_attempts());
         let run = job.run_tick("01:00");
         if let Some(why) = cancelled {
@@ -846,7 +850,7 @@ fn a_run_that_waits_for_its_next_attempt_ends_at_once_when_it_is_told_to() {
     for input in inputs {
         let mut job = retried(three_attempts());
         let run = job.run_tick("01:00");
-        job.step("01:10", ended(run, failure(false)));
+        job.step("01:10", ended(run, failure(Severity::Transient)));
 
         let effects = job.step("01:10:30", input(run));
 
@@ -909,7 +913,7 @@ fn a_tick_during_a_pause_between_attempts_is_an_overlap() {
         ..Policies::default()
     });
     let run = job.run_tick("01:00");
-    job.step("01:10", ended(run, failure(false)));
+    job.step("01:10", ended(run, failure(Severity::Transient)));
 
     let effects = job.step("02:00", Input::WakeUp);
 

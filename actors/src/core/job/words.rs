@@ -103,8 +103,8 @@ pub enum End {
     Failed {
         /// The whole chain in one text.
         error: Arc<str>,
-        /// Another attempt would fail as well.
-        permanent: bool,
+        /// What follows from it.
+        severity: Severity,
     },
     /// It panicked with this message.
     Panicked(Arc<str>),
@@ -112,6 +112,22 @@ pub enum End {
     Aborted,
     /// There was none: the run waited for its next attempt.
     BetweenAttempts,
+    /// It never started: a hook vetoed it with this reason, or the run was told to stop before. It is not tried again.
+    NotStarted {
+        /// The reason of the veto, if it was one.
+        veto: Option<Arc<str>>,
+    },
+}
+
+/// What follows from an error, besides the failure of its attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Nothing: another attempt may succeed.
+    Transient,
+    /// Another attempt would fail as well: the run fails.
+    Permanent,
+    /// So would every later run: the run fails, and the job takes no more ticks.
+    Stop,
 }
 
 /// What the shell must do.
@@ -171,8 +187,10 @@ pub enum Effect {
         /// The tick.
         fire_time: FireTime,
     },
-    /// Say that the job has paused itself. Only a job without claims does: of others the store decides.
+    /// Say that the job has paused itself after too many failures. Only a job without claims does: of others the store decides.
     Paused(Pause),
+    /// Pause the job on all nodes: its body said that it is to stop for good.
+    Stop(Pause),
     /// Ask the node for a permit to start something.
     AskPermit {
         /// The greater goes first.

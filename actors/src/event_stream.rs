@@ -1,0 +1,66 @@
+//! Events as a stream.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use futures_util::{Stream, future::poll_fn};
+use tokio::sync::mpsc;
+
+use crate::{event::Event, listener::Publisher};
+
+/// The events that a subscriber wants, one by one, from the moment on at which it subscribed.
+///
+/// A bounded number of them waits for whoever reads the stream ([`EventFilter::buffer`](crate::EventFilter::buffer)). When
+/// they are that many the newest is dropped, and counted: by [`dropped`](Self::dropped), and in
+/// `callsheet_events_dropped_total`. A reader that is slow, or does not read at all, delays nobody.
+///
+/// The stream ends when the engine has stopped, after the last event. Dropping it ends the subscription.
+#[derive(Debug)]
+#[must_use = "a stream that is dropped ends the subscription"]
+pub struct EventStream {
+    events: mpsc::Receiver<Event>,
+    dropped: Arc<AtomicU64>,
+    publisher: Publisher,
+}
+
+impl EventStream {
+    pub(crate) fn new(events: mpsc::Receiver<Event>, dropped: Arc<AtomicU64>, publisher: Publisher) -> Self {
+        Self { events, dropped, publisher }
+    }
+
+    /// The next event; `None` when the engine has stopped and every event was read. The same as that of `StreamExt`, for
+    /// those who do not have it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: no event is lost.
+    pub async fn next(&mut self) -> Option<Event> {
+        poll_fn(|task| self.events.poll_recv(task)).await
+    }
+
+    /// How many events this stream has missed so far because its buffer was full.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl Stream for EventStream {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.events.poll_recv(task)
+    }
+}
+
+impl Drop for EventStream {
+    fn drop(&mut self) {
+        self.events.close();
+        self.publisher.forget_the_gone();
+    }
+}

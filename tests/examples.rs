@@ -1,0 +1,59 @@
+//! The examples that end by themselves, run as processes: what they print, and that they end well.
+//!
+//! `cargo test` builds them; `cargo test --test examples` runs them as they were built last.
+
+#[path = "common/example.rs"]
+mod example;
+mod process;
+
+use example::example;
+use process::Process;
+use rustix::process::Signal;
+
+fn lines_of(name: &str) -> Vec<String> {
+    let mut process = Process::start(&mut example(name));
+    let (code, lines) = process.end();
+    assert_eq!(code, Some(0), "{lines:?}");
+    lines
+}
+
+#[test]
+fn listener_prints_failures_as_they_happen_then_what_waited_and_the_end() {
+    let lines = lines_of("listener");
+
+    let (failures, rest): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line.starts_with("failure: "));
+    let told = |lines: &[&String], what: &str| lines.iter().any(|line| line.contains(what));
+    assert!(told(&failures, "RunFailed mail.out") && told(&failures, "RunPanicked report"), "{lines:?}");
+    assert!(!told(&failures, "mail.in") && !told(&failures, "RunStarted"), "{lines:?}");
+    let (mail, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|line| line.starts_with("mail: "));
+    assert!(told(&mail, "RunSucceeded mail.in") && told(&mail, "RunFailed mail.out"), "{lines:?}");
+    assert!(!told(&mail, "report"), "{lines:?}");
+    let [missed, end] = &rest[..] else { panic!("{lines:?}") };
+    assert_eq!(*missed, "missed: 0");
+    assert!(end.starts_with("end: ") && end.contains("ShutdownFinished drained"), "{end}");
+}
+
+#[test]
+fn listener_ends_well_when_it_is_told_to() {
+    let mut process = Process::start(&mut example("listener"));
+    process.wait_for("failure: ");
+
+    process.signal(Signal::INT);
+
+    let (code, lines) = process.end();
+    assert_eq!(code, Some(0), "{lines:?}");
+    assert!(lines.last().is_some_and(|line| line.starts_with("end: ")), "{lines:?}");
+}
+
+#[test]
+fn actor_body_prints_until_its_paper_is_out() {
+    let lines = lines_of("actor_body");
+
+    let [first, second, third, failed, report] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(
+        [first, second, third],
+        [2, 1, 0].map(|left| format!("printed \"invoices\", {left} pages left")).each_ref()
+    );
+    assert!(failed.contains("RunFailed invoices") && failed.ends_with(": out of paper"), "{failed}");
+    assert!(report.ends_with("cancelled 0, aborted 0"), "{report}");
+}
