@@ -11,8 +11,8 @@ use std::{
 
 use actix::Actor;
 use callsheet::{
-    EventKind, Fires, Health, Job, JobDetails, JobState, NextFireTimes, NextFireTimesError, RESTARTS_MAX,
-    ResumeJobs, Run, RunResult, SelectError, Selector, TriggerError, TriggerJob,
+    EventKind, Fires, Health, Job, JobDetails, JobState, NextFireTimes, NextFireTimesError, PauseError,
+    RESTARTS_MAX, ResumeJobs, Run, RunResult, SelectError, Selector, TriggerError, TriggerJob,
     schedule::{Schedule, every},
     testkit::{
         fakes::{PanickingListener, PanickingSchedule, Period, SlowListener},
@@ -215,7 +215,8 @@ fn a_broken_job_that_is_resumed_fires_again_with_a_new_budget_and_loses_no_tick(
         let again = rig.send(node, ResumeJobs(Selector::All)).await;
         assert_eq!(again, Ok(vec![]), "nothing is broken any more");
         let unknown = rig.send(node, ResumeJobs("nobody".into())).await;
-        assert_eq!(unknown, Err(SelectError::UnknownJob { name: "nobody".to_owned() }));
+        let nobody = SelectError::UnknownJob { name: "nobody".to_owned() };
+        assert_eq!(unknown, Err(PauseError::Select(nobody)));
         for job in ["led", "local"] {
             let of_job = format!("job={job}");
             assert_eq!(rig.counter("callsheet_ticks_due_total", &of_job), 43, "each second of {job}");

@@ -40,21 +40,21 @@ fn a_status_tells_the_next_fire_time_the_run_in_progress_and_the_last_one() {
         let before = status(rig, node, "long").await;
         assert_eq!(before.state, JobState::Scheduled);
         assert_eq!(before.next_fire_time.map(|at| at.instant()), Some(time("2026-01-05T00:10:00Z")));
-        assert!(before.active_run.is_none() && before.last_run.is_none());
+        assert!(before.active_runs.is_empty() && before.last_runs.is_empty());
 
         rig.advance(secs(9 * 60 + 3)).await;
         let during = status(rig, node, "long").await;
-        let active = during.active_run.expect("it runs");
+        let active = during.active_runs.first().expect("it runs");
         assert_eq!(during.state, JobState::Running);
         assert_eq!(active.fire_time.map(|at| at.instant()), Some(time("2026-01-05T00:10:00Z")));
         assert_eq!(active.started_at, time("2026-01-05T00:10:00.001Z"), "one round trip after it was due");
         assert_eq!(during.next_fire_time.map(|at| at.instant()), Some(time("2026-01-05T00:11:00Z")));
-        assert!(during.last_run.is_none());
+        assert!(during.last_runs.is_empty());
 
         rig.advance(secs(20)).await;
         let after = status(rig, node, "long").await;
-        let last = after.last_run.expect("it ran");
-        assert_eq!((after.state, after.active_run.is_none()), (JobState::Scheduled, true));
+        let last = after.last_runs.first().expect("it ran");
+        assert_eq!((after.state, after.active_runs.is_empty()), (JobState::Scheduled, true));
         assert_eq!((last.run, last.outcome), (active.run, Outcome::Succeeded));
         assert_eq!(last.started_at, active.started_at);
         assert_eq!(last.took.as_secs(), 7, "by the clock of the engine");
@@ -95,7 +95,7 @@ fn a_hundred_jobs_that_fire_at_once_each_know_their_next_fire_time() {
                 let status = status(rig, node, &format!("j{n:03}")).await;
                 let expected = time(START) + TimeDelta::seconds(10 * (round + 1));
                 assert_eq!(status.next_fire_time.map(|at| at.instant()), Some(expected), "{}", status.name);
-                assert_eq!(status.last_run.expect("it ran").outcome, Outcome::Succeeded);
+                assert_eq!(status.last_runs.first().expect("it ran").outcome, Outcome::Succeeded);
             }
         }
         assert_eq!(rig.counter("callsheet_ticks_total", "outcome=started"), 300);

@@ -162,7 +162,7 @@ async fn the_handle_gives_streams_that_end_with_the_engine() {
 
     let run = jobs.trigger("a").await.expect("it starts");
     let first = StreamExt::next(&mut events).await.expect("it is a stream as well");
-    assert!(matches!(first.kind, EventKind::RunSucceeded { run: id, .. } if id == run), "{first}");
+    assert!(matches!(first.kind, EventKind::RunSucceeded { run: id, .. } if id == run.run()), "{first}");
     jobs.shutdown(secs(10)).await;
 
     let rest: Vec<Event> = events.collect().await;

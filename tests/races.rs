@@ -12,7 +12,7 @@ use actix::Addr;
 use callsheet::{
     AddJob, Callsheet, EventKind, FencingToken, Fires, HowDrained, Job, NodeId, Policies, RemoveJobs, RunId,
     Shutdown, SupervisorActor, Term, TriggerJob,
-    port::{Schedule, Verdict},
+    port::{Authority, Schedule, Verdict},
     schedule::every,
     testkit::{
         Fault, Record, Rig,
@@ -143,9 +143,10 @@ const TERM: Term = Term(1);
 impl Machine {
     fn every_second() -> Self {
         let start: DateTime<Utc> = START.parse().expect("an instant");
-        let machine = JobMachine::new(Arc::new(Period::seconds(1)), Policies::default(), start);
+        let machine = JobMachine::new(Arc::new(Period::seconds(1)), Policies::default(), start, false);
         let mut this = Self { machine, ids: RunIds::of(NodeId::numbered(1)), start };
-        this.step(0, Input::Resume { cursor: start, term: Some(TERM) });
+        let authority = Some(Authority::Term(TERM));
+        this.step(0, Input::Resume { cursor: start, authority, kept: Box::default() });
         this
     }
 
@@ -161,7 +162,7 @@ impl Machine {
     fn claim(&mut self, ms: u64) -> RunId {
         let effects = self.step(ms, Input::WakeUp);
         let claim = effects.iter().find_map(|effect| match effect {
-            Effect::Claim { run, .. } => Some(*run),
+            Effect::Claim(claim) => Some(claim.run),
             _ => None,
         });
         claim.unwrap_or_else(|| panic!("no claim: {effects:?}"))
