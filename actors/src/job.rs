@@ -617,7 +617,7 @@ pub enum JobState {
     StillRunning,
     /// It has no fire time any more.
     Exhausted,
-    /// Its actor died too often. It does not fire.
+    /// Its actor died too often. It does not fire until it is [resumed](crate::ResumeJobs).
     Broken,
     /// Its actor did not answer in time.
     Unresponsive,

@@ -2,7 +2,11 @@
 //!
 //! Timers are monotonic: they see neither. One look a second at one pair of clocks stands for every job of the node.
 
+use std::time::Duration;
+
 use actix::prelude::*;
+use futures_util::future::join;
+use tokio::time::sleep;
 
 use super::SupervisorActor;
 use crate::{
@@ -11,6 +15,9 @@ use crate::{
     job::Letter,
     lock::ReadClock,
 };
+
+/// The shortest time between two looks, whatever the clock wants.
+const LOOK_PAUSE_MIN: Duration = Duration::from_millis(10);
 
 /// The store's time, as this node knows it, has moved against the monotonic clock.
 #[derive(Message)]
@@ -23,7 +30,8 @@ impl SupervisorActor {
         // Before the look: a step that comes after it ends the wait.
         let next_look = self.node().clock.next_look();
         self.look_at_clocks();
-        ctx.spawn(next_look.into_actor(self).map(|(), actor, ctx| actor.watch_clocks(ctx)));
+        let next_look = join(next_look, sleep(LOOK_PAUSE_MIN));
+        ctx.spawn(next_look.into_actor(self).map(|_, actor, ctx| actor.watch_clocks(ctx)));
     }
 
     fn look_at_clocks(&mut self) {
