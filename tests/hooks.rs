@@ -11,7 +11,7 @@ use callsheet::{
     CancelReason, CancelRuns, EndedRun, EventFilter, EventKind, EventName, Fires, HOOK_CALLS_MAX,
     HOOK_TIMEOUT_DEFAULT, Job, RemoveJobs, Retry, Run, RunResult, Selector, SkippedTicks, SupervisorActor,
     TriggerJob,
-    schedule::every,
+    schedule::{at, every},
     testkit::{Rig, fakes::Period, simulate},
 };
 
@@ -26,11 +26,11 @@ struct Calls(Arc<Mutex<Vec<String>>>);
 
 impl Calls {
     fn note(&self, what: impl Into<String>) {
-        self.0.lock().unwrap().push(what.into());
+        self.0.lock().expect("nobody panicked").push(what.into());
     }
 
     fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap())
+        std::mem::take(&mut self.0.lock().expect("nobody panicked"))
     }
 
     /// A hook that only notes that it was called.
@@ -280,9 +280,7 @@ fn after_hooks_are_told_how_the_run_ended() {
             let error = caused.lock().unwrap().take().expect("it runs once");
             async move { Err::<(), _>(error) }
         };
-        let once = |name: &str, second: i64| {
-            noted(Job::new(name, callsheet::schedule::at([rig.now() + secs(second as u64)])))
-        };
+        let once = |name: &str, second: u64| noted(Job::new(name, at([rig.now() + secs(second)])));
         let jobs = [
             once("works", 1).run(async |_| {}),
             once("fails", 2).run(fails),
@@ -437,7 +435,11 @@ fn hooks_work_for_local_bodies_and_actors_and_local_jobs() {
             let printer = Printer(std::rc::Rc::default()).start();
             let jobs = [
                 hourly("actor").run_actor(printer),
-                hourly("local").run_local(async |_| drop(std::rc::Rc::new(tokio::task::yield_now().await))),
+                hourly("local").run_local(async |_| {
+                    let not_send = std::rc::Rc::new("local");
+                    tokio::task::yield_now().await;
+                    drop(not_send);
+                }),
                 hourly("alone").fires(Fires::Local).run(async |_| {}),
             ];
             let before = noted.clone();

@@ -136,7 +136,11 @@ fn an_error_says_what_follows_from_it() {
 /// Fails for good in its second attempt.
 async fn closed_meanwhile(run: Run, attempts: Arc<AtomicU32>) -> RunResult {
     attempts.fetch_add(1, Ordering::Relaxed);
-    if run.attempt() == 1 { Err("busy".into()) } else { Err(RunError::stop(number("x").unwrap_err())) }
+    if run.attempt() == 1 {
+        Err("busy".into())
+    } else {
+        Err(RunError::stop(number("x").expect_err("no number")))
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{
     mem::take,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -282,6 +282,9 @@ async fn ask_before(job: Arc<JobRef>, run: Run) -> Result<(), Refused> {
     }
 }
 
+/// What waits for the hooks of one job; made when something does.
+pub(crate) type HookCalls = OnceLock<Box<Mutex<Calls>>>;
+
 /// What waits for the hooks of one job.
 #[derive(Default)]
 pub(crate) struct Calls {
@@ -418,5 +421,3 @@ impl Drop for Worker {
         }
     }
 }
-
-pub(crate) type HookCalls = std::sync::OnceLock<Box<Mutex<Calls>>>;
