@@ -14,8 +14,8 @@ use callsheet::{
     Callsheet, FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, RunId, StartError, Term,
     backend::Postgres,
     port::{
-        Backend, Campaign, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, LockError,
-        Locker, Moved, Renewal, Session, Skips, TickClaim, Verdict,
+        Authority, Backend, Campaign, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment,
+        LockError, Locker, Moved, Renewal, Session, Skips, TickClaim, Verdict,
     },
     testkit::conformance::{self, Cluster},
 };
