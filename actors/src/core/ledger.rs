@@ -15,8 +15,8 @@ use crate::{
     event::Outcome,
     name::{FencingToken, JobName, LockKey, RunId, Term},
     port::{
-        ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, LostRun, Moved,
-        Session, Skips, Standing, TickClaim, Verdict,
+        Authority, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, LostRun,
+        Moved, Session, Skips, Standing, TickClaim, Verdict,
     },
 };
 
@@ -67,9 +67,17 @@ struct JobRow {
     schedule: u64,
     /// The run of the tick at the cursor.
     run: Option<RunId>,
-    /// The term under which it was last enrolled.
-    term: Term,
+    /// The term under which it was last enrolled, if it was under one.
+    term: Option<Term>,
     withdrawn: bool,
+}
+
+/// Why an authority decides nothing.
+enum Barred {
+    /// The term is not the newest one, or is over.
+    Deposed(Term),
+    /// The leader schedules the job.
+    Led,
 }
 
 #[derive(Debug)]
@@ -146,16 +154,34 @@ impl Ledger {
         self.led && term.0 == self.newest
     }
 
-    /// Marks a job as scheduled under a term.
+    fn check_authority(&self, job: &JobName, authority: Authority) -> Result<(), Barred> {
+        match authority {
+            Authority::Term(term) if self.is_led(term) => Ok(()),
+            Authority::Term(_) => Err(Barred::Deposed(Term(self.newest))),
+            Authority::Any => Ok(()),
+            Authority::Unled if self.led && self.of_newest_term(job).is_some() => Err(Barred::Led),
+            Authority::Unled => Ok(()),
+        }
+    }
+
+    /// The row of a job that the newest term schedules.
+    fn of_newest_term(&self, job: &JobName) -> Option<&JobRow> {
+        self.jobs.get(job).filter(|row| row.term == Some(Term(self.newest)) && !row.withdrawn)
+    }
+
+    /// Begins to schedule a job: marks it with the term, if it is by one.
     pub fn enrol(&mut self, now: DateTime<Utc>, job: &Enrolment) -> Enrolled {
-        let Some(term) = job.authority.term().filter(|term| self.is_led(*term)) else {
-            return Enrolled::Deposed { term: Term(self.newest) };
-        };
+        match self.check_authority(&job.job, job.authority) {
+            Ok(()) => {}
+            Err(Barred::Deposed(term)) => return Enrolled::Deposed { term },
+            Err(Barred::Led) => return Enrolled::Led,
+        }
+        let term = job.authority.term();
         let schedule = digest(&job.schedule);
         let row = self.jobs.get_mut(&job.job);
         let cursor = match row {
             Some(row) if !row.withdrawn && row.schedule == schedule => {
-                row.term = term;
+                row.term = term.or(row.term);
                 return Enrolled::Done { cursor: row.cursor, kept: Box::default() };
             }
             Some(row) => {
@@ -175,8 +201,7 @@ impl Ledger {
 
     /// What the leader does with a job.
     pub fn standing(&self, Inquiry { job, schedule }: &Inquiry) -> Standing {
-        let row = self.jobs.get(job).filter(|row| row.term.0 == self.newest && !row.withdrawn);
-        match row {
+        match self.of_newest_term(job) {
             _ if !self.led => Standing::NoLeader,
             None => Standing::NotHeld,
             Some(row) if row.schedule != digest(schedule) => Standing::OtherSchedule,
@@ -258,9 +283,10 @@ impl Ledger {
         request: &ClaimRequest,
         tick: &TickClaim,
     ) -> Result<(), Verdict> {
-        if !tick.authority.term().is_some_and(|term| self.is_led(term)) {
-            return Err(Verdict::Deposed { term: Term(self.newest) });
-        }
+        self.check_authority(&request.job, tick.authority).map_err(|barred| match barred {
+            Barred::Deposed(term) => Verdict::Deposed { term },
+            Barred::Led => Verdict::Led,
+        })?;
         if let Ok(wait) = (tick.fire_time.instant() - now).to_std()
             && !wait.is_zero()
         {
@@ -306,8 +332,10 @@ impl Ledger {
 
     /// Moves a cursor over ticks that nobody runs.
     pub fn advance(&mut self, session: Session, asked: &CursorMove, now: DateTime<Utc>) -> Moved {
-        if !asked.authority.term().is_some_and(|term| self.is_led(term)) {
-            return Moved::Deposed { term: Term(self.newest) };
+        match self.check_authority(&asked.job, asked.authority) {
+            Ok(()) => {}
+            Err(Barred::Deposed(term)) => return Moved::Deposed { term },
+            Err(Barred::Led) => return Moved::Led,
         }
         match self.jobs.get_mut(&asked.job).filter(|row| !row.withdrawn && row.cursor == asked.expected) {
             Some(row) => {

@@ -198,6 +198,7 @@ impl State {
         if let Some(leader) = self.leader
             && (leader.expires_at <= now || !self.ledger.is_live(leader.session))
         {
+            self.ledger.end_term(leader.term);
             self.leader = None;
         }
     }
@@ -446,13 +447,7 @@ impl Locker for StoreBackend {
     }
 
     fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>> {
-        self.with_session(|state, _, _| {
-            // A term whose holder is gone or out of its lease stands until somebody looks.
-            let led = state.leader.is_some();
-            let standing = |job| if led { state.ledger.standing(job) } else { Standing::NoLeader };
-            jobs.iter().map(standing).collect()
-        })
-        .boxed()
+        self.with_session(|state, _, _| jobs.iter().map(|job| state.ledger.standing(job)).collect()).boxed()
     }
 
     fn withdraw<'a>(&'a self, term: Term, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>> {

@@ -10,8 +10,8 @@ use std::{
 use callsheet_actors::{
     FencingToken, FireTime, JobName, RunId, Term,
     port::{
-        ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, LockError, Locker,
-        LostRun, Moved, News, Pause, RoundAnswers, Session, Standing, Verdict,
+        Authority, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, LockError,
+        Locker, LostRun, Moved, News, Pause, RoundAnswers, Session, Standing, Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -244,14 +244,15 @@ impl OpenSession {
     async fn enrol(self: &Arc<Self>, jobs: &[&Enrolment]) -> Result<Vec<Enrolled>, LockError> {
         let names: Vec<_> = jobs.iter().map(|job| job.job.as_str()).collect();
         let schedules: Vec<_> = jobs.iter().map(|job| job.schedule.as_str()).collect();
-        let terms: Vec<_> = jobs.iter().map(|job| job.authority.term().map(number)).collect();
-        let asked =
-            self.ask(&self.statements.enrol, &[&self.settings.scope, &names, &schedules, &terms]).await;
+        let (terms, unled) = authorities(jobs.iter().map(|job| Some(job.authority)));
+        let parameters: [&(dyn ToSql + Sync); 5] = [&self.settings.scope, &names, &schedules, &terms, &unled];
+        let asked = self.ask(&self.statements.enrol, &parameters).await;
         let rows = asked.map_err(Refusal::into_lock_error)?;
         let enrolled: HashMap<String, Enrolled> = read(&rows, |row| {
-            let enrolled = match row.try_get("cursor")? {
-                Some(cursor) => Enrolled::Done { cursor, kept: Box::default() },
-                None => Enrolled::Deposed { term: term(row)? },
+            let enrolled = match row.try_get("answer")? {
+                "deposed" => Enrolled::Deposed { term: term(row)? },
+                "led" => Enrolled::Led,
+                _ => Enrolled::Done { cursor: row.try_get("cursor")?, kept: Box::default() },
             };
             Ok((row.try_get("job")?, enrolled))
         })?
@@ -341,11 +342,10 @@ impl OpenSession {
         let ticks = || requests.iter().map(|request| request.tick);
         let fire_times: Vec<_> = ticks().map(|tick| tick.map(|tick| tick.fire_time.instant())).collect();
         let expected: Vec<_> = ticks().map(|tick| tick.map(|tick| tick.expected)).collect();
-        let terms: Vec<_> =
-            ticks().map(|tick| tick.and_then(|tick| tick.authority.term()).map(number)).collect();
+        let (terms, unled) = authorities(ticks().map(|tick| tick.map(|tick| tick.authority)));
         let (scope, node) = (&self.settings.scope, self.settings.node.as_uuid());
-        let parameters: [&(dyn ToSql + Sync); 9] =
-            [scope, &self.beacon, &node, &jobs, &keys, &runs, &fire_times, &expected, &terms];
+        let parameters: [&(dyn ToSql + Sync); 10] =
+            [scope, &self.beacon, &node, &jobs, &keys, &runs, &fire_times, &expected, &terms, &unled];
         let rows = self.ask(statement, &parameters).await?;
         in_order(requests.len(), &rows, verdict).map_err(Refusal::Lock)
     }
@@ -461,13 +461,14 @@ impl OpenSession {
         let jobs: Vec<_> = moves.iter().map(|asked| asked.job.as_str()).collect();
         let expected: Vec<_> = moves.iter().map(|asked| asked.expected).collect();
         let until: Vec<_> = moves.iter().map(|asked| asked.to.instant()).collect();
-        let terms: Vec<_> = moves.iter().map(|asked| asked.authority.term().map(number)).collect();
+        let (terms, unled) = authorities(moves.iter().map(|asked| Some(asked.authority)));
         let (scope, statement) = (&self.settings.scope, &self.statements.advance);
-        let rows = self.ask(statement, &[scope, &jobs, &expected, &until, &terms]).await?;
+        let rows = self.ask(statement, &[scope, &jobs, &expected, &until, &terms, &unled]).await?;
         in_order(moves.len(), &rows, |row| {
             Ok(match row.try_get("verdict")? {
                 "done" => Moved::Done,
                 "deposed" => Moved::Deposed { term: term(row)? },
+                "led" => Moved::Led,
                 _ => Moved::Elsewhere { cursor: row.try_get("cursor")? },
             })
         })
@@ -651,6 +652,7 @@ fn verdict(row: &Row) -> Result<Verdict, Error> {
         "moved" => Verdict::Moved { cursor: row.try_get("cursor")? },
         "busy" => Verdict::Busy { holder: row.try_get::<_, Option<Uuid>>("run")?.map(RunId::from) },
         "deposed" => Verdict::Deposed { term: term(row)? },
+        "led" => Verdict::Led,
         "not yet" => {
             let wait: f64 = row.try_get("wait")?;
             Verdict::NotYet { wait: Duration::try_from_secs_f64(wait / 1e6).unwrap_or_default() }
@@ -678,6 +680,14 @@ fn token(row: &Row) -> Result<FencingToken, Error> {
 
 fn term(row: &Row) -> Result<Term, Error> {
     row.try_get::<_, Option<i64>>("epoch").map(|epoch| Term(epoch.unwrap_or(0).unsigned_abs()))
+}
+
+/// What the statements are told of authorities: the terms, and whether the leader goes first.
+fn authorities(authorities: impl Iterator<Item = Option<Authority>>) -> (Vec<Option<i64>>, Vec<bool>) {
+    let told = |authority: Option<Authority>| {
+        (authority.and_then(Authority::term).map(number), authority == Some(Authority::Unled))
+    };
+    authorities.map(told).unzip()
 }
 
 /// A term that is too large for the server is none that it granted.

@@ -132,44 +132,51 @@ WHERE pid = $1 AND classid::int8 << 32 | objid::int8 = $2
   AND locktype = 'advisory' AND objsubid = 1 AND mode = 'ExclusiveLock' AND granted
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
-/// Marks jobs with a term. The leader row is locked for share: a newer term cannot begin until this is committed. Jobs
-/// whose rows are locked are missing in the answer.
+/// Enrols jobs, and marks them with the term of those who have one. The leader row is locked for share, if anybody cares who
+/// leads: a newer term cannot begin, nor the present one be renewed, until this is committed. Jobs whose rows are locked are
+/// missing in the answer.
 ///
-/// $1 scope, $2 jobs (each once), $3 schedules, $4 terms.
+/// $1 scope, $2 jobs (each once), $3 schedules, $4 terms, $5 whether only unless the leader schedules it.
 pub(super) const ENROL: &str = "
 WITH term AS MATERIALIZED (
-    SELECT epoch, expires_at FROM leader WHERE scope = $1 FOR SHARE
+    SELECT epoch, expires_at FROM leader
+    WHERE scope = $1 AND (array_remove($4::int8[], NULL) <> '{}' OR true = ANY ($5::bool[])) FOR SHARE
 ), asked AS MATERIALIZED (
-    SELECT a.job, sha256(convert_to(a.schedule, 'UTF8')) AS schedule, a.term,
-           coalesce(t.epoch = a.term AND t.expires_at > clock_timestamp(), false) AS led
-    FROM unnest($2::text[], $3::text[], $4::int8[]) AS a (job, schedule, term) LEFT JOIN term t ON true
+    SELECT a.job, sha256(convert_to(a.schedule, 'UTF8')) AS schedule, a.term, a.unled, t.epoch,
+           coalesce(t.expires_at > clock_timestamp(), false) AS led
+    FROM unnest($2::text[], $3::text[], $4::int8[], $5::bool[]) AS a (job, schedule, term, unled) LEFT JOIN term t ON true
+), entitled AS MATERIALIZED (
+    SELECT * FROM asked WHERE term IS NULL OR (led AND term = epoch)
 ), found AS MATERIALIZED (
     -- A new or changed job owes ticks only from now on.
     SELECT a.job, a.schedule, a.term,
-           n.cursor IS NULL OR n.withdrawn OR n.schedule IS DISTINCT FROM a.schedule AS anew
-    FROM (SELECT * FROM asked WHERE led ORDER BY job COLLATE \"C\") AS a
+           n.cursor IS NULL OR n.withdrawn OR n.schedule IS DISTINCT FROM a.schedule AS anew,
+           -- The leader's own enrolment locks the same row: it is seen here, or comes later.
+           a.unled AND a.led AND NOT n.withdrawn AND coalesce(n.term = a.epoch, false) AS refused
+    FROM (SELECT * FROM entitled ORDER BY job COLLATE \"C\") AS a
     CROSS JOIN LATERAL (
         SELECT * FROM names WHERE scope = $1 AND name = a.job FOR NO KEY UPDATE SKIP LOCKED
     ) AS n
 ), marked AS (
     UPDATE names n
-    SET term = f.term,
+    SET term = CASE WHEN f.anew THEN f.term ELSE coalesce(f.term, n.term) END,
         schedule = f.schedule,
         withdrawn = false,
         -- It never goes back.
         cursor = CASE WHEN f.anew THEN greatest(n.cursor, clock_timestamp()) ELSE n.cursor END,
         cursor_run = CASE WHEN f.anew THEN NULL ELSE n.cursor_run END
-    FROM found f WHERE n.scope = $1 AND n.name = f.job
+    FROM found f WHERE NOT f.refused AND n.scope = $1 AND n.name = f.job
     RETURNING n.name, n.cursor
 ), made AS (
     INSERT INTO names (scope, name, cursor, schedule, term)
-    SELECT $1, job, clock_timestamp(), schedule, term FROM asked WHERE led ORDER BY job
+    SELECT $1, job, clock_timestamp(), schedule, term FROM entitled ORDER BY job
     ON CONFLICT DO NOTHING
     RETURNING name, cursor
 )
-SELECT name AS job, cursor, NULL::int8 AS epoch FROM marked
-UNION ALL SELECT name, cursor, NULL FROM made
-UNION ALL SELECT job, NULL, coalesce((SELECT epoch FROM term), 0) FROM asked WHERE NOT led";
+SELECT name AS job, 'done' AS answer, cursor, NULL::int8 AS epoch FROM marked
+UNION ALL SELECT name, 'done', cursor, NULL FROM made
+UNION ALL SELECT job, 'led', NULL, NULL FROM found WHERE refused
+UNION ALL SELECT job, 'deposed', NULL, epoch FROM asked WHERE (led AND term = epoch) IS NOT TRUE AND term IS NOT NULL";
 
 /// What the leader does with jobs, as it stands now. Locks nothing. $1 scope, $2 jobs, $3 schedules.
 pub(super) const INQUIRE: &str = "
@@ -226,11 +233,12 @@ macro_rules! claim {
             "
 WITH term AS MATERIALIZED (
     SELECT epoch, expires_at FROM leader
-    -- Manual triggers need no term: they must not keep a renewal waiting.
-    WHERE scope = $1 AND array_remove($9::int8[], NULL) <> '{}' FOR SHARE
+    -- Who does not care who leads must not keep a renewal waiting.
+    WHERE scope = $1 AND (array_remove($9::int8[], NULL) <> '{}' OR true = ANY ($10::bool[])) FOR SHARE
 ), asked AS (
-    SELECT * FROM unnest($4::text[], $5::text[], $6::uuid[], $7::timestamptz[], $8::timestamptz[], $9::int8[])
-    WITH ORDINALITY AS a (job, key, run, fire_time, expected, term, ord)
+    SELECT *
+    FROM unnest($4::text[], $5::text[], $6::uuid[], $7::timestamptz[], $8::timestamptz[], $9::int8[], $10::bool[])
+    WITH ORDINALITY AS a (job, key, run, fire_time, expected, term, unled, ord)
     -- The leader row is locked before any other.
     WHERE (SELECT count(*) FROM term) >= 0
 ), ",
@@ -246,9 +254,12 @@ WITH term AS MATERIALIZED (
             WHEN f.run = f.holder AND f.beacon = $2 THEN 'again'
             -- Granted to a session that is over: whoever takes over closes it.
             WHEN f.run = f.holder THEN 'not granted'
-            WHEN f.fire_time IS NOT NULL
+            WHEN f.term IS NOT NULL
                  AND (SELECT t.epoch = f.term AND t.expires_at > clock_timestamp() FROM term t) IS NOT TRUE
                 THEN 'deposed'
+            WHEN f.unled AND NOT f.withdrawn
+                 AND (SELECT t.epoch = f.job_term AND t.expires_at > clock_timestamp() FROM term t)
+                THEN 'led'
             WHEN f.fire_time > clock_timestamp() THEN 'not yet'
             WHEN f.fire_time IS NOT NULL AND (f.withdrawn OR f.cursor IS NULL) THEN 'moved'
             WHEN f.cursor = f.fire_time AND f.cursor_run IS NOT NULL AND f.cursor <> f.expected THEN 'already run'
@@ -289,15 +300,17 @@ FROM decided WHERE verdict <> 'granted'"
 /// Claims runs: each takes its tick, its key and the next token, or nothing. For claims whose rows are the ones of their keys:
 /// ticks of jobs that have no other key, and manual triggers.
 ///
-/// Locks the leader row for share until the commit (without it an old term's claim was committed after the takeover), then
-/// the rows of the keys in their order, skipping those that are locked. Whoever holds the lock of a key's row decides alone
-/// about its owner: probing without it granted keys that were held.
+/// Locks the leader row for share until the commit (without it an old term's claim was committed after the takeover), unless
+/// no claim cares who leads; then the rows of the keys in their order, skipping those that are locked. Whoever holds the lock
+/// of a key's row decides alone about its owner: probing without it granted keys that were held. A claim that is refused
+/// while the leader schedules the job looks for the mark in the row that it has locked, where the leader's enrolment puts it,
+/// and for the term in the leader row that it has locked, so that no renewal comes in between.
 ///
 /// $1 scope, $2 own beacon, $3 node, then the claims, at most one per name: $4 jobs, $5 keys, $6 runs, $7 fire times (none for
-/// a manual trigger), $8 expected cursors, $9 terms.
+/// a manual trigger), $8 expected cursors, $9 terms, $10 whether only unless the leader schedules the job.
 pub(super) const CLAIM: &str = claim!(
     found: "found AS MATERIALIZED (
-    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.token, n.run AS holder, n.beacon, n.claimed_at,
+    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.token, n.run AS holder, n.beacon, n.claimed_at,
            n.run_node, n.run_job, n.run_term, n.fire_time AS run_fire_time, n.ctid AS place
     FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
     CROSS JOIN LATERAL (
@@ -314,7 +327,7 @@ pub(super) const CLAIM: &str = claim!(
 /// waits for neither, so that their order does not matter.
 pub(super) const CLAIM_WITH_KEY: &str = claim!(
     found: "job_rows AS MATERIALIZED (
-    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn
+    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term
     FROM (SELECT * FROM asked ORDER BY job COLLATE \"C\") AS a
     CROSS JOIN LATERAL (SELECT * FROM names WHERE scope = $1 AND name = a.job FOR UPDATE SKIP LOCKED) AS n
 ), found AS MATERIALIZED (
@@ -389,18 +402,20 @@ pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Moves cursors over ticks that nobody runs. Locks the leader row for share, then the rows of the jobs in their order,
-/// skipping those that are locked.
+/// Moves cursors over ticks that nobody runs. Locks the leader row for share, unless no move cares who leads, then the rows of
+/// the jobs in their order, skipping those that are locked.
 ///
-/// $1 scope, then the moves, at most one per job: $2 jobs, $3 expected cursors, $4 new cursors, $5 terms.
+/// $1 scope, then the moves, at most one per job: $2 jobs, $3 expected cursors, $4 new cursors, $5 terms, $6 whether only
+/// unless the leader schedules the job.
 pub(super) const ADVANCE: &str = "
 WITH term AS MATERIALIZED (
-    SELECT epoch, expires_at FROM leader WHERE scope = $1 FOR SHARE
+    SELECT epoch, expires_at FROM leader
+    WHERE scope = $1 AND (array_remove($5::int8[], NULL) <> '{}' OR true = ANY ($6::bool[])) FOR SHARE
 ), found AS MATERIALIZED (
-    SELECT a.*, n.cursor, n.withdrawn
+    SELECT a.*, n.cursor, n.withdrawn, n.term AS job_term
     FROM (
-        SELECT * FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::int8[])
-        WITH ORDINALITY AS a (job, expected, until, term, ord)
+        SELECT * FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::int8[], $6::bool[])
+        WITH ORDINALITY AS a (job, expected, until, term, unled, ord)
         WHERE (SELECT count(*) FROM term) >= 0
         ORDER BY job COLLATE \"C\"
     ) AS a
@@ -410,7 +425,12 @@ WITH term AS MATERIALIZED (
 ), decided AS MATERIALIZED (
     SELECT f.*,
         CASE
-            WHEN (SELECT t.epoch = f.term AND t.expires_at > clock_timestamp() FROM term t) IS NOT TRUE THEN 'deposed'
+            WHEN f.term IS NOT NULL
+                 AND (SELECT t.epoch = f.term AND t.expires_at > clock_timestamp() FROM term t) IS NOT TRUE
+                THEN 'deposed'
+            WHEN f.unled AND NOT f.withdrawn
+                 AND (SELECT t.epoch = f.job_term AND t.expires_at > clock_timestamp() FROM term t)
+                THEN 'led'
             WHEN f.withdrawn OR f.cursor IS DISTINCT FROM f.expected THEN 'elsewhere'
             ELSE 'done'
         END AS verdict

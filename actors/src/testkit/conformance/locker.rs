@@ -1,5 +1,7 @@
 //! What every locker does.
 
+mod policies;
+
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -49,6 +51,8 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.a_completion_needs_the_token_and_may_be_repeated().await;
     suite.skips_move_the_cursor_by_compare_and_set().await;
     suite.a_skip_cannot_reopen_a_tick().await;
+    suite.policies().await;
+    suite.once_a_term_is_over_its_mark_stops_nobody(&*backend.elector()).await;
     suite.without_a_leader_nothing_is_scheduled(&*backend.elector()).await;
     suite.closing_a_session_frees_what_it_holds().await;
     if cluster.nodes_max() > 1 {
