@@ -70,6 +70,8 @@ struct JobRow {
     /// The term under which it was last enrolled, if it was under one.
     term: Option<Term>,
     withdrawn: bool,
+    /// How many of its ticks were granted, since it was enrolled for the first time or after it was withdrawn.
+    runs: u64,
 }
 
 /// Why an authority decides nothing.
@@ -186,11 +188,13 @@ impl Ledger {
             }
             Some(row) => {
                 // A new or changed job owes ticks only from now on, and its cursor never goes back.
-                *row = JobRow { cursor: row.cursor.max(now), schedule, run: None, term, withdrawn: false };
+                let runs = if row.withdrawn { 0 } else { row.runs };
+                *row =
+                    JobRow { cursor: row.cursor.max(now), schedule, run: None, term, withdrawn: false, runs };
                 row.cursor
             }
             None => {
-                let row = JobRow { cursor: now, schedule, run: None, term, withdrawn: false };
+                let row = JobRow { cursor: now, schedule, run: None, term, withdrawn: false, runs: 0 };
                 self.jobs.insert(job.job.clone(), row);
                 now
             }
@@ -252,6 +256,7 @@ impl Ledger {
             if let Some(row) = self.jobs.get_mut(&request.job) {
                 row.cursor = fire_time.instant();
                 row.run = Some(request.run);
+                row.runs += 1;
             }
             let (job, run) = (&request.job, Some(request.run));
             self.record(|| Record::Moved {
@@ -296,6 +301,9 @@ impl Ledger {
             return Err(Verdict::Moved { cursor: self.cursor_of(&request.job, now) });
         };
         match row.run {
+            _ if row.cursor == tick.expected && request.limit.is_some_and(|limit| row.runs >= limit) => {
+                Err(Verdict::Exhausted)
+            }
             _ if row.cursor == tick.expected => Ok(()),
             Some(run) if row.cursor == tick.fire_time.instant() => {
                 Err(Verdict::AlreadyRun { run, cursor: row.cursor })

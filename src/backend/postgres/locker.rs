@@ -344,8 +344,23 @@ impl OpenSession {
         let expected: Vec<_> = ticks().map(|tick| tick.map(|tick| tick.expected)).collect();
         let (terms, unled) = authorities(ticks().map(|tick| tick.map(|tick| tick.authority)));
         let (scope, node) = (&self.settings.scope, self.settings.node.as_uuid());
-        let parameters: [&(dyn ToSql + Sync); 10] =
-            [scope, &self.beacon, &node, &jobs, &keys, &runs, &fire_times, &expected, &terms, &unled];
+        let limits: Vec<_> = requests
+            .iter()
+            .map(|request| request.limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX)))
+            .collect();
+        let parameters: [&(dyn ToSql + Sync); 11] = [
+            scope,
+            &self.beacon,
+            &node,
+            &jobs,
+            &keys,
+            &runs,
+            &fire_times,
+            &expected,
+            &terms,
+            &unled,
+            &limits,
+        ];
         let rows = self.ask(statement, &parameters).await?;
         in_order(requests.len(), &rows, verdict).map_err(Refusal::Lock)
     }
@@ -653,6 +668,7 @@ fn verdict(row: &Row) -> Result<Verdict, Error> {
         "busy" => Verdict::Busy { holder: row.try_get::<_, Option<Uuid>>("run")?.map(RunId::from) },
         "deposed" => Verdict::Deposed { term: term(row)? },
         "led" => Verdict::Led,
+        "exhausted" => Verdict::Exhausted,
         "not yet" => {
             let wait: f64 = row.try_get("wait")?;
             Verdict::NotYet { wait: Duration::try_from_secs_f64(wait / 1e6).unwrap_or_default() }

@@ -162,6 +162,7 @@ WITH term AS MATERIALIZED (
     SET term = CASE WHEN f.anew THEN f.term ELSE coalesce(f.term, n.term) END,
         schedule = f.schedule,
         withdrawn = false,
+        runs = CASE WHEN n.withdrawn THEN 0 ELSE n.runs END,
         -- It never goes back.
         cursor = CASE WHEN f.anew THEN greatest(n.cursor, clock_timestamp()) ELSE n.cursor END,
         cursor_run = CASE WHEN f.anew THEN NULL ELSE n.cursor_run END
@@ -237,8 +238,9 @@ WITH term AS MATERIALIZED (
     WHERE scope = $1 AND (array_remove($9::int8[], NULL) <> '{}' OR true = ANY ($10::bool[])) FOR SHARE
 ), asked AS (
     SELECT *
-    FROM unnest($4::text[], $5::text[], $6::uuid[], $7::timestamptz[], $8::timestamptz[], $9::int8[], $10::bool[])
-    WITH ORDINALITY AS a (job, key, run, fire_time, expected, term, unled, ord)
+    FROM unnest($4::text[], $5::text[], $6::uuid[], $7::timestamptz[], $8::timestamptz[], $9::int8[], $10::bool[],
+                $11::int8[])
+    WITH ORDINALITY AS a (job, key, run, fire_time, expected, term, unled, runs_max, ord)
     -- The leader row is locked before any other.
     WHERE (SELECT count(*) FROM term) >= 0
 ), ",
@@ -264,6 +266,7 @@ WITH term AS MATERIALIZED (
             WHEN f.fire_time IS NOT NULL AND (f.withdrawn OR f.cursor IS NULL) THEN 'moved'
             WHEN f.cursor = f.fire_time AND f.cursor_run IS NOT NULL AND f.cursor <> f.expected THEN 'already run'
             WHEN f.cursor <> f.expected THEN 'moved'
+            WHEN f.fire_time IS NOT NULL AND f.runs >= f.runs_max THEN 'exhausted'
             WHEN f.holder IS NULL OR (SELECT o.dead FROM owners o WHERE o.beacon = f.beacon) THEN 'granted'
             ELSE 'busy'
         END AS verdict
@@ -307,10 +310,11 @@ FROM decided WHERE verdict <> 'granted'"
 /// and for the term in the leader row that it has locked, so that no renewal comes in between.
 ///
 /// $1 scope, $2 own beacon, $3 node, then the claims, at most one per name: $4 jobs, $5 keys, $6 runs, $7 fire times (none for
-/// a manual trigger), $8 expected cursors, $9 terms, $10 whether only unless the leader schedules the job.
+/// a manual trigger), $8 expected cursors, $9 terms, $10 whether only unless the leader schedules the job, $11 how
+/// many ticks of the job may run in all (none: any number).
 pub(super) const CLAIM: &str = claim!(
     found: "found AS MATERIALIZED (
-    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.token, n.run AS holder, n.beacon, n.claimed_at,
+    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.token, n.run AS holder, n.beacon, n.claimed_at,
            n.run_node, n.run_job, n.run_term, n.fire_time AS run_fire_time, n.ctid AS place
     FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
     CROSS JOIN LATERAL (
@@ -319,7 +323,8 @@ pub(super) const CLAIM: &str = claim!(
 )",
     moved: "",
     cursor: ", cursor = coalesce(d.fire_time, n.cursor),
-        cursor_run = CASE WHEN d.fire_time IS NULL THEN n.cursor_run ELSE d.run END",
+        cursor_run = CASE WHEN d.fire_time IS NULL THEN n.cursor_run ELSE d.run END,
+        runs = CASE WHEN d.fire_time IS NULL THEN n.runs ELSE n.runs + 1 END",
     at: "n.ctid = d.place"
 );
 
@@ -327,7 +332,7 @@ pub(super) const CLAIM: &str = claim!(
 /// waits for neither, so that their order does not matter.
 pub(super) const CLAIM_WITH_KEY: &str = claim!(
     found: "job_rows AS MATERIALIZED (
-    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term
+    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs
     FROM (SELECT * FROM asked ORDER BY job COLLATE \"C\") AS a
     CROSS JOIN LATERAL (SELECT * FROM names WHERE scope = $1 AND name = a.job FOR UPDATE SKIP LOCKED) AS n
 ), found AS MATERIALIZED (
@@ -337,7 +342,7 @@ pub(super) const CLAIM_WITH_KEY: &str = claim!(
     CROSS JOIN LATERAL (SELECT * FROM names WHERE scope = $1 AND name = j.key FOR UPDATE SKIP LOCKED) AS n
 )",
     moved: ", moved AS (
-    UPDATE names n SET cursor = d.fire_time, cursor_run = d.run
+    UPDATE names n SET cursor = d.fire_time, cursor_run = d.run, runs = n.runs + 1
     FROM decided d
     WHERE d.verdict = 'granted' AND n.scope = $1 AND n.name = d.job
 )",

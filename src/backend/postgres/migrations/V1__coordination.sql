@@ -40,6 +40,8 @@ CREATE TABLE names (
     -- The term under which the job was last marked as scheduled, if it was under one.
     term bigint,
     withdrawn boolean NOT NULL DEFAULT false,
+    -- How many of its ticks were granted, since it was enrolled for the first time or after it was withdrawn.
+    runs bigint NOT NULL DEFAULT 0,
     -- A digest of the schedule in words: another one is a changed schedule.
     schedule bytea,
 

@@ -9,6 +9,7 @@ impl Suite {
         self.an_enrolment_without_a_term_keeps_the_leaders_mark().await;
         self.while_the_leader_schedules_a_job_nobody_else_decides_its_ticks().await;
         self.a_batch_mixes_authorities().await;
+        self.as_many_ticks_run_as_may().await;
     }
 
     async fn enrol_by(&self, job: &str, schedule: &str, authority: Authority) -> Enrolled {
@@ -138,6 +139,50 @@ impl Suite {
         else {
             panic!("{enrolled:?}")
         };
+    }
+
+    async fn as_many_ticks_run_as_may(&self) {
+        let own = |job: &'static str| (job, job);
+        for (job, lock_key) in [own("limited"), ("limited-with-a-key", "a-key-with-a-limit")] {
+            let mut cursor = self.due_job(job).await;
+            let mut next = |key: &str| {
+                let tick = self.tick_by(Authority::Term(self.term), job, cursor);
+                cursor = just_after(cursor).instant();
+                ClaimRequest { key: self::key(key), limit: Some(2), ..tick }
+            };
+            let first = next(lock_key);
+            let token = self.granted(&first).await;
+            assert_eq!(self.granted(&first).await, token, "asked again, it counts once");
+            let manual = self.manual(job, "another-key-with-a-limit");
+            let of_manual = self.granted(&ClaimRequest { limit: Some(0), ..manual.clone() }).await;
+            self.complete(&manual, of_manual).await;
+            let second = next(lock_key);
+            let busy = self.claim(&second).await;
+            assert!(
+                matches!(busy, Verdict::Busy { .. }),
+                "a claim that was refused does not count: {busy:?}"
+            );
+            self.complete(&first, token).await;
+            let token = self.granted(&second).await;
+            self.complete(&second, token).await;
+            let third = next(lock_key);
+            assert_eq!(self.claim(&third).await, Verdict::Exhausted, "{job}");
+            let more = ClaimRequest { limit: Some(3), ..third };
+            let token = self.granted(&more).await;
+            self.complete(&more, token).await;
+
+            let changed = self.enrol(job, "another schedule").await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let tick = self.tick_by(Authority::Term(self.term), job, changed);
+            let same = ClaimRequest { key: self::key(lock_key), limit: Some(3), ..tick };
+            assert_eq!(self.claim(&same).await, Verdict::Exhausted, "a changed schedule keeps the count");
+            self.locker.withdraw(self.term, &[name(job)]).await.expect("an answer");
+            let again = self.due_job(job).await;
+            let tick = self.tick_by(Authority::Term(self.term), job, again);
+            let anew = ClaimRequest { key: self::key(lock_key), limit: Some(1), ..tick };
+            let token = self.granted(&anew).await;
+            self.complete(&anew, token).await;
+        }
     }
 
     /// Needs no leader, and leaves none.
