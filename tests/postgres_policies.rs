@@ -9,8 +9,8 @@ use callsheet::{
     FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, RunId, Term,
     backend::Postgres,
     port::{
-        Authority, Backend, Campaign, ClaimRequest, Completed, Completion, Enrolled, Enrolment, Locker,
-        Skips, TickClaim, Verdict,
+        Authority, Backend, Campaign, ClaimRequest, Completed, Completion, Enrolled, Enrolment, LockError,
+        Locker, News, Pause, Session, Skips, TickClaim, Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -21,6 +21,7 @@ use self::harness::{scope, server};
 
 /// A net under every wait.
 const DEADLINE: Duration = Duration::from_secs(30);
+const FOR_GOOD: Pause = Pause { until: None, note: None };
 /// How often nodes race for something.
 const RACES: usize = 100;
 
@@ -38,8 +39,8 @@ impl Nodes {
     async fn open(&self) -> Node {
         let backend = Postgres::new(&self.scope, server().url());
         let locker = backend.locker();
-        locker.open().await.expect("a session opens");
-        Node { backend, locker }
+        let session = locker.open().await.expect("a session opens");
+        Node { backend, locker, session }
     }
 
     async fn execute(&self, statement: &str) {
@@ -68,6 +69,7 @@ impl Nodes {
 struct Node {
     backend: Postgres,
     locker: Arc<dyn Locker>,
+    session: Session,
 }
 
 impl Node {
@@ -240,4 +242,122 @@ async fn of_two_nodes_that_claim_a_tick_at_once_one_gets_it() {
             cursor = claims[0].tick.expect("a tick").fire_time.instant();
         }
     }
+}
+
+#[tokio::test]
+async fn a_claim_that_began_before_a_pause_is_refused_once_the_pause_is_answered() {
+    let nodes = Nodes::of("pause-race").await;
+    let (leader, other) = (nodes.open().await, nodes.open().await);
+    let term = leader.leads().await;
+    for key in ["job", "key"] {
+        let cursor = leader.enrol(enrolment("job", Authority::Term(term))).await;
+        due().await;
+        let claim = tick(Authority::Term(term), cursor, "job", key);
+        let leading = nodes.transaction("UPDATE callsheet.leader SET node = node WHERE scope = $1").await;
+
+        let pause = async {
+            nodes.somebody_waits().await;
+            let paused = other.locker.pause(&[name("job")], Some(&FOR_GOOD)).await.expect("an answer");
+            leading.batch_execute("COMMIT").await.expect("an answer");
+            paused
+        };
+        let raced = async { tokio::join!(leader.decided(&claim), pause) };
+        let (verdict, paused) = timeout(DEADLINE, raced).await.expect("the claim waits for the leader row");
+
+        assert_eq!((verdict, paused), (Verdict::Paused(FOR_GOOD), vec![true]), "{key}");
+        assert_eq!(other.locker.pause(&[name("job")], None).await.expect("an answer"), [true]);
+        let verdict = leader.claim(&claim).await;
+        let Verdict::Granted { token, .. } = verdict else { panic!("{verdict:?}") };
+        leader.ends(&claim, token).await;
+    }
+}
+
+#[tokio::test]
+async fn a_pause_waits_for_who_has_locked_the_job_and_no_longer_than_its_deadline() {
+    let nodes = Nodes::of("pause-locked").await;
+    let node = nodes.open().await;
+    node.enrol(enrolment("job", Authority::Any)).await;
+    let holder =
+        nodes.transaction("SELECT FROM callsheet.names WHERE scope = $1 AND name = 'job' FOR UPDATE").await;
+    let jobs = [name("other"), name("job")];
+    let mut pause = node.locker.pause(&jobs, Some(&FOR_GOOD));
+
+    // The other one is paused, so this one was tried.
+    let other = "SELECT FROM callsheet.names WHERE scope = $1 AND name = 'other' AND paused";
+    let paused = async {
+        while nodes.admin.query_opt(other, &[&nodes.scope]).await.expect("an answer").is_none() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        answer = &mut pause => panic!("the job is locked: {answer:?}"),
+        () = paused => {}
+    }
+    holder.batch_execute("ROLLBACK").await.expect("an answer");
+
+    assert_eq!(pause.await.expect("an answer"), [true, true]);
+    let short = Postgres::new(&nodes.scope, server().url()).lease(Duration::from_secs(1));
+    let locker = short.locker();
+    locker.open().await.expect("a session opens");
+    let _holder =
+        nodes.transaction("SELECT FROM callsheet.names WHERE scope = $1 AND name = 'job' FOR UPDATE").await;
+    let answer = timeout(DEADLINE, locker.pause(&jobs, None)).await.expect("it has a deadline");
+    assert!(matches!(answer, Err(LockError::Timeout)), "{answer:?}");
+    let alive = locker.close_lost(1).await;
+    assert!(alive.is_ok(), "the session goes on: {alive:?}");
+}
+
+/// Sends notifications to the nodes of a scope, as anybody may.
+async fn notify(nodes: &Nodes, payloads: &str) {
+    let notify = format!(
+        "SELECT pg_notify('callsheet_' || to_hex(hashtextextended('callsheet news callsheet/' || $1, 0)), payload)
+         FROM ({payloads}) AS p (payload)"
+    );
+    nodes.admin.query(&notify, &[&nodes.scope]).await.expect("an answer");
+}
+
+#[tokio::test]
+async fn what_anybody_else_notifies_the_nodes_of_does_them_no_harm() {
+    let nodes = Nodes::of("malformed").await;
+    let (node, stranger) = (nodes.open().await, Nodes::of("malformed-stranger").await.open().await);
+    let [session, of_stranger] = [node.session, stranger.session];
+    let garbage = r#"VALUES ('garbage'), (''), ('{"stop": {}}'), ('{"pause": {"job": "", "pause": null}}')"#;
+
+    notify(&nodes, garbage).await;
+    notify(&nodes, r#"VALUES ('{"pause": {"job": "by-hand", "pause": null}}')"#).await;
+    node.locker.pause(&[name("job")], Some(&FOR_GOOD)).await.expect("an answer");
+
+    let heard = async { [node.locker.news(session).await, node.locker.news(session).await] };
+    let heard = timeout(DEADLINE, heard).await.expect("it hears what can be read");
+    let by_hand = News::Pause { job: name("by-hand"), pause: None };
+    let paused = News::Pause { job: name("job"), pause: Some(FOR_GOOD) };
+    assert_eq!(heard, [by_hand, paused]);
+    stranger.locker.pause(&[name("strange")], Some(&FOR_GOOD)).await.expect("an answer");
+    let heard = timeout(DEADLINE, stranger.locker.news(of_stranger)).await.expect("its own");
+    let own = News::Pause { job: name("strange"), pause: Some(FOR_GOOD) };
+    assert_eq!(heard, own, "another scope hears nothing of it");
+}
+
+#[tokio::test]
+async fn of_too_much_news_the_oldest_is_dropped() {
+    const SENT: usize = 3_000;
+    let nodes = Nodes::of("flood").await;
+    let node = nodes.open().await;
+
+    let flood =
+        r#"SELECT '{"pause": {"job": "' || n || '", "pause": null}}' FROM generate_series(1, 3000) AS n"#;
+    notify(&nodes, flood).await;
+    // Whatever was sent before is here once this is.
+    node.locker.pause(&[name("job")], Some(&FOR_GOOD)).await.expect("an answer");
+    node.locker.pause(&[name("last")], None).await.expect("an answer");
+
+    let mut heard = Vec::new();
+    let last = News::Pause { job: name("job"), pause: Some(FOR_GOOD) };
+    while heard.last() != Some(&last) {
+        heard.push(timeout(DEADLINE, node.locker.news(node.session)).await.expect("the newest are kept"));
+    }
+
+    assert!(heard.len() < SENT, "{} were kept", heard.len());
+    let newest = News::Pause { job: name("3000"), pause: None };
+    assert_eq!(heard[heard.len() - 2], newest);
 }

@@ -53,6 +53,8 @@ pub struct SharedStore {
     lease: Lease,
     /// Somebody gave up, or lost, leadership or a session.
     changed: Arc<Notify>,
+    /// There may be news for somebody.
+    told: Arc<Notify>,
 }
 
 struct State {
@@ -103,6 +105,7 @@ impl SharedStore {
             clock,
             lease: lease(LEASE_DEFAULT),
             changed: Arc::default(),
+            told: Arc::default(),
         }
     }
 
@@ -234,6 +237,9 @@ impl StoreBackend {
         state.calls += 1;
         state.expire(now);
         let answer = work(&mut state, now, self.store.clock.now());
+        if state.ledger.take_told() {
+            self.store.told.notify_waiters();
+        }
         match fault {
             Some(Fault::ReplyLost) => Reply::Lost,
             Some(Fault::RequestLost | Fault::Stall(_)) | None => Reply::Answer(answer),
@@ -494,14 +500,33 @@ impl Locker for StoreBackend {
 
     fn pause<'a>(
         &'a self,
-        _: &'a [JobName],
-        _: Option<&'a Pause>,
+        jobs: &'a [JobName],
+        pause: Option<&'a Pause>,
     ) -> BoxFuture<'a, Result<Vec<bool>, LockError>> {
-        unimplemented!()
+        let paused = self.with_session(move |state, _, now| {
+            // Somebody else has it locked all the time.
+            if jobs.iter().any(|job| state.is_locked(job.as_str())) {
+                return Err(LockError::Timeout);
+            }
+            Ok(jobs.iter().map(|job| state.ledger.pause(now, job, pause)).collect())
+        });
+        paused.map(|paused| paused.and_then(|paused| paused)).boxed()
     }
 
-    fn news(&self, _: Session) -> BoxFuture<'_, News> {
-        futures_util::future::pending().boxed()
+    fn news(&self, session: Session) -> BoxFuture<'_, News> {
+        async move {
+            loop {
+                // Before the look: what comes in between wakes it.
+                let told = self.store.told.notified();
+                self.connected().await;
+                let news = self.store.lock().ledger.take_news(session);
+                match news {
+                    Some(news) => return news,
+                    None => told.await,
+                }
+            }
+        }
+        .boxed()
     }
 
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {

@@ -44,8 +44,16 @@ SELECT has_schema_privilege(n.oid, 'USAGE') AS usable,
              ORDER BY c.relname) AS lacking
 FROM pg_namespace n WHERE n.nspname = $1";
 
-/// Takes the beacon. The key is random and never used again, so there is nobody to wait for.
-pub(super) const LIGHT_BEACON: &str = "SELECT pg_try_advisory_lock($1) AS lit";
+/// Takes the beacon ($1). The key is random and never used again, so there is nobody to wait for. Answers as well the channel
+/// of the news of a schema ($2) and scope ($3); names of channels have at most 63 bytes.
+pub(super) const LIGHT_BEACON: &str = "
+SELECT pg_try_advisory_lock($1) AS lit,
+       'callsheet_' || to_hex(hashtextextended('callsheet news ' || $2 || '/' || $3, 0)) AS channel";
+
+/// Hears the news of a channel.
+pub(super) fn listen(channel: &str) -> String {
+    format!("LISTEN {}", quoted(channel))
+}
 
 /// Whether the beacon ($1) of the node's session burns on this server as well: two connections to one name may reach two
 /// servers.
@@ -167,17 +175,18 @@ WITH term AS MATERIALIZED (
         cursor = CASE WHEN f.anew THEN greatest(n.cursor, clock_timestamp()) ELSE n.cursor END,
         cursor_run = CASE WHEN f.anew THEN NULL ELSE n.cursor_run END
     FROM found f WHERE NOT f.refused AND n.scope = $1 AND n.name = f.job
-    RETURNING n.name, n.cursor
+    RETURNING n.name, n.cursor, n.paused AND coalesce(n.paused_until > clock_timestamp(), true) AS paused,
+              n.paused_until, n.pause_note
 ), made AS (
     INSERT INTO names (scope, name, cursor, schedule, term)
     SELECT $1, job, clock_timestamp(), schedule, term FROM entitled ORDER BY job
     ON CONFLICT DO NOTHING
     RETURNING name, cursor
 )
-SELECT name AS job, 'done' AS answer, cursor, NULL::int8 AS epoch FROM marked
-UNION ALL SELECT name, 'done', cursor, NULL FROM made
-UNION ALL SELECT job, 'led', NULL, NULL FROM found WHERE refused
-UNION ALL SELECT job, 'deposed', NULL, epoch FROM asked WHERE (led AND term = epoch) IS NOT TRUE AND term IS NOT NULL";
+SELECT name AS job, 'done' AS answer, cursor, NULL::int8 AS epoch, paused, paused_until, pause_note FROM marked
+UNION ALL SELECT name, 'done', cursor, NULL, false, NULL, NULL FROM made
+UNION ALL SELECT job, 'led', NULL, NULL, NULL, NULL, NULL FROM found WHERE refused
+UNION ALL SELECT job, 'deposed', NULL, epoch, NULL, NULL, NULL FROM asked WHERE (led AND term = epoch) IS NOT TRUE AND term IS NOT NULL";
 
 /// What the leader does with jobs, as it stands now. Locks nothing. $1 scope, $2 jobs, $3 schedules.
 pub(super) const INQUIRE: &str = "
@@ -207,6 +216,46 @@ WITH term AS MATERIALIZED (
     ) AS n
 )
 UPDATE names n SET withdrawn = true FROM found f WHERE n.scope = $1 AND n.name = f.name";
+
+/// Pauses or resumes jobs, and tells it. Locks their rows in the order of their names; those that are locked are missing in
+/// the answer. A claim of one of their ticks, which locks the row as well, is granted before or not at all.
+///
+/// $1 scope, $2 jobs (each once), $3 whether to pause, $4 until when (none: until resumed), $5 the note, $6 all that as JSON,
+/// $7 the channel of the scope.
+pub(super) const PAUSE: &str = "
+WITH asked AS MATERIALIZED (
+    SELECT job, $3::bool AND coalesce($4::timestamptz > clock_timestamp(), true) AS pauses FROM unnest($2::text[]) AS a (job)
+), found AS MATERIALIZED (
+    SELECT a.job, a.pauses,
+           CASE
+               WHEN n.paused AND coalesce(n.paused_until > clock_timestamp(), true)
+                   THEN NOT a.pauses OR (n.paused_until, n.pause_note) IS DISTINCT FROM ($4::timestamptz, $5::text)
+               ELSE a.pauses
+           END AS changes
+    FROM (SELECT * FROM asked ORDER BY job COLLATE \"C\") AS a
+    CROSS JOIN LATERAL (
+        SELECT * FROM names WHERE scope = $1 AND name = a.job FOR NO KEY UPDATE SKIP LOCKED
+    ) AS n
+), changed AS (
+    UPDATE names n
+    SET paused = f.pauses,
+        paused_until = CASE WHEN f.pauses THEN $4::timestamptz END,
+        pause_note = CASE WHEN f.pauses THEN $5::text END
+    FROM found f WHERE f.changes AND n.scope = $1 AND n.name = f.job
+    RETURNING n.name, n.paused
+), made AS (
+    INSERT INTO names (scope, name, paused, paused_until, pause_note)
+    SELECT $1, job, true, $4::timestamptz, $5::text FROM asked WHERE pauses ORDER BY job
+    ON CONFLICT DO NOTHING
+    RETURNING name, paused
+)
+SELECT name AS job, true AS changed,
+       pg_notify($7::text, json_build_object('pause', json_build_object(
+           'job', name, 'pause', CASE WHEN paused THEN $6::text::json END))::text)::text AS told
+FROM (SELECT * FROM changed UNION ALL SELECT * FROM made) AS c
+UNION ALL SELECT job, false, NULL FROM found WHERE NOT changes
+UNION ALL SELECT job, false, NULL FROM asked a
+WHERE NOT pauses AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.job)";
 
 /// Makes the rows of keys ($2) that were never claimed before, in their order.
 pub(super) const MAKE_KEYS: &str = "
@@ -239,8 +288,8 @@ WITH term AS MATERIALIZED (
 ), asked AS (
     SELECT *
     FROM unnest($4::text[], $5::text[], $6::uuid[], $7::timestamptz[], $8::timestamptz[], $9::int8[], $10::bool[],
-                $11::int8[])
-    WITH ORDINALITY AS a (job, key, run, fire_time, expected, term, unled, runs_max, ord)
+                $11::int8[], $12::bool[])
+    WITH ORDINALITY AS a (job, key, run, fire_time, expected, term, unled, runs_max, replace, ord)
     -- The leader row is locked before any other.
     WHERE (SELECT count(*) FROM term) >= 0
 ), ",
@@ -266,6 +315,7 @@ WITH term AS MATERIALIZED (
             WHEN f.fire_time IS NOT NULL AND (f.withdrawn OR f.cursor IS NULL) THEN 'moved'
             WHEN f.cursor = f.fire_time AND f.cursor_run IS NOT NULL AND f.cursor <> f.expected THEN 'already run'
             WHEN f.cursor <> f.expected THEN 'moved'
+            WHEN f.fire_time IS NOT NULL AND f.paused AND coalesce(f.paused_until > clock_timestamp(), true) THEN 'paused'
             WHEN f.fire_time IS NOT NULL AND f.runs >= f.runs_max THEN 'exhausted'
             WHEN f.holder IS NULL OR (SELECT o.dead FROM owners o WHERE o.beacon = f.beacon) THEN 'granted'
             ELSE 'busy'
@@ -289,12 +339,15 @@ WITH term AS MATERIALIZED (
     FROM taken WHERE holder IS NOT NULL
 )
 SELECT ord, verdict, token + 1 AS token, holder AS run, NULL::timestamptz AS cursor, NULL::int8 AS epoch,
-    NULL::float8 AS wait, run_job AS lost_job, run_fire_time AS lost_fire_time
+    NULL::float8 AS wait, run_job AS lost_job, run_fire_time AS lost_fire_time, NULL::timestamptz AS paused_until,
+    NULL AS pause_note, NULL AS told
 FROM taken
 UNION ALL
 SELECT ord, verdict, token, CASE verdict WHEN 'already run' THEN cursor_run ELSE holder END,
     coalesce(cursor, clock_timestamp()), (SELECT epoch FROM term),
-    (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8, NULL, NULL
+    (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8, NULL, NULL, paused_until, pause_note,
+    CASE WHEN verdict = 'busy' AND replace THEN pg_notify($13::text, json_build_object('stop', json_build_object(
+        'beacon', beacon, 'run', holder))::text)::text END
 FROM decided WHERE verdict <> 'granted'"
         )
     };
@@ -311,10 +364,12 @@ FROM decided WHERE verdict <> 'granted'"
 ///
 /// $1 scope, $2 own beacon, $3 node, then the claims, at most one per name: $4 jobs, $5 keys, $6 runs, $7 fire times (none for
 /// a manual trigger), $8 expected cursors, $9 terms, $10 whether only unless the leader schedules the job, $11 how
-/// many ticks of the job may run in all (none: any number).
+/// many ticks of the job may run in all (none: any number), $12 whether a live holder of the key is told to stop; $13 the
+/// channel of the scope. Of what few claims have, the arrays may be shorter.
 pub(super) const CLAIM: &str = claim!(
     found: "found AS MATERIALIZED (
-    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.token, n.run AS holder, n.beacon, n.claimed_at,
+    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until,
+           n.pause_note, n.token, n.run AS holder, n.beacon, n.claimed_at,
            n.run_node, n.run_job, n.run_term, n.fire_time AS run_fire_time, n.ctid AS place
     FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
     CROSS JOIN LATERAL (
@@ -332,7 +387,8 @@ pub(super) const CLAIM: &str = claim!(
 /// waits for neither, so that their order does not matter.
 pub(super) const CLAIM_WITH_KEY: &str = claim!(
     found: "job_rows AS MATERIALIZED (
-    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs
+    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until,
+           n.pause_note
     FROM (SELECT * FROM asked ORDER BY job COLLATE \"C\") AS a
     CROSS JOIN LATERAL (SELECT * FROM names WHERE scope = $1 AND name = a.job FOR UPDATE SKIP LOCKED) AS n
 ), found AS MATERIALIZED (

@@ -42,6 +42,10 @@ CREATE TABLE names (
     withdrawn boolean NOT NULL DEFAULT false,
     -- How many of its ticks were granted, since it was enrolled for the first time or after it was withdrawn.
     runs bigint NOT NULL DEFAULT 0,
+    -- Its ticks do not run until then, or until it is resumed.
+    paused boolean NOT NULL DEFAULT false,
+    paused_until timestamptz,
+    pause_note text,
     -- A digest of the schedule in words: another one is a changed schedule.
     schedule bytea,
 
