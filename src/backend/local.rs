@@ -16,6 +16,7 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, pending, ready},
 };
+use tokio::sync::Notify;
 
 /// The embedded backend: always leader, locks in memory, no server. The default of the builder.
 ///
@@ -25,6 +26,8 @@ use futures_util::{
 pub struct Local {
     state: Arc<Mutex<State>>,
     clock: Arc<dyn Clock>,
+    /// There may be news.
+    told: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -36,7 +39,7 @@ struct State {
 impl Local {
     /// An empty store whose time is the time of `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { state: Arc::default(), clock }
+        Self { state: Arc::default(), clock, told: Arc::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -50,7 +53,13 @@ impl Local {
     ) -> BoxFuture<'a, Result<T, LockError>> {
         let State { ledger, session } = &mut *self.state();
         let answer = match session {
-            Some(session) => Ok(work(ledger, *session, self.clock.now())),
+            Some(session) => {
+                let answer = work(ledger, *session, self.clock.now());
+                if ledger.take_told() {
+                    self.told.notify_waiters();
+                }
+                Ok(answer)
+            }
             None => Err(LockError::SessionLost { reason: "it was closed".to_owned() }),
         };
         ready(answer).boxed()
@@ -146,14 +155,25 @@ impl Locker for Local {
 
     fn pause<'a>(
         &'a self,
-        _: &'a [JobName],
-        _: Option<&'a Pause>,
+        jobs: &'a [JobName],
+        pause: Option<&'a Pause>,
     ) -> BoxFuture<'a, Result<Vec<bool>, LockError>> {
-        unimplemented!()
+        self.call(|ledger, _, now| jobs.iter().map(|job| ledger.pause(now, job, pause)).collect())
     }
 
-    fn news(&self, _: Session) -> BoxFuture<'_, News> {
-        futures_util::future::pending().boxed()
+    fn news(&self, session: Session) -> BoxFuture<'_, News> {
+        async move {
+            loop {
+                // Before the look: what comes in between wakes it.
+                let told = self.told.notified();
+                let news = self.state().ledger.take_news(session);
+                match news {
+                    Some(news) => return news,
+                    None => told.await,
+                }
+            }
+        }
+        .boxed()
     }
 
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {

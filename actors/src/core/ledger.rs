@@ -4,7 +4,7 @@
 //! change hands, and faults. An adapter to a database enforces the same rules in its statements.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque, hash_map::DefaultHasher},
+    collections::{HashMap, VecDeque, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
 };
 
@@ -15,8 +15,8 @@ use crate::{
     event::Outcome,
     name::{FencingToken, JobName, LockKey, RunId, Term},
     port::{
-        ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, LostRun, Moved,
-        Session, Skips, Standing, TickClaim, Verdict,
+        Authority, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, Kept,
+        LostRun, Moved, News, Pause, Session, Skips, Standing, TickClaim, Verdict,
     },
 };
 
@@ -25,6 +25,9 @@ pub const WITHDRAWN_MAX: usize = 10_000;
 
 /// The most ended runs that are remembered, so that a repeated completion is recognised.
 pub const CLOSED_MAX: usize = 4_096;
+
+/// The most news that wait for a session; beyond it the oldest are dropped.
+pub const NEWS_MAX: usize = 1_024;
 
 /// A change of the ledger, for those who audit it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,9 +70,31 @@ struct JobRow {
     schedule: u64,
     /// The run of the tick at the cursor.
     run: Option<RunId>,
-    /// The term under which it was last enrolled.
-    term: Term,
+    /// The term under which it was last enrolled, if it was under one.
+    term: Option<Term>,
     withdrawn: bool,
+    /// How many of its ticks were granted, since it was enrolled for the first time or after it was withdrawn.
+    runs: u64,
+    pause: Option<Pause>,
+}
+
+impl JobRow {
+    /// The pause that is not over.
+    fn pause(&self, now: DateTime<Utc>) -> Option<&Pause> {
+        self.pause.as_ref().filter(|pause| lasts(pause, now))
+    }
+
+    fn kept(&self, now: DateTime<Utc>) -> Box<Kept> {
+        Box::new(Kept { pause: self.pause(now).cloned(), ..Kept::default() })
+    }
+}
+
+/// Why an authority decides nothing.
+enum Barred {
+    /// The term is not the newest one, or is over.
+    Deposed(Term),
+    /// The leader schedules the job.
+    Led,
 }
 
 #[derive(Debug)]
@@ -87,7 +112,10 @@ pub struct Ledger {
     newest: u64,
     /// The newest term has not ended.
     led: bool,
-    live: HashSet<Session>,
+    /// The sessions that live, and what they are to be told.
+    live: HashMap<Session, VecDeque<News>>,
+    /// Somebody is to be told something new.
+    told: bool,
     sessions: u64,
     jobs: HashMap<JobName, JobRow>,
     withdrawn: VecDeque<JobName>,
@@ -115,7 +143,7 @@ impl Ledger {
     pub fn open_session(&mut self) -> Session {
         self.sessions += 1;
         let session = Session(self.sessions);
-        self.live.insert(session);
+        self.live.insert(session, VecDeque::new());
         session
     }
 
@@ -126,7 +154,7 @@ impl Ledger {
 
     /// Whether a session is alive.
     pub fn is_live(&self, session: Session) -> bool {
-        self.live.contains(&session)
+        self.live.contains_key(&session)
     }
 
     /// Grants a term greater than every one before; claims of older ones are refused from now on.
@@ -146,37 +174,58 @@ impl Ledger {
         self.led && term.0 == self.newest
     }
 
-    /// Marks a job as scheduled under a term.
+    fn check_authority(&self, job: &JobName, authority: Authority) -> Result<(), Barred> {
+        match authority {
+            Authority::Term(term) if self.is_led(term) => Ok(()),
+            Authority::Term(_) => Err(Barred::Deposed(Term(self.newest))),
+            Authority::Any => Ok(()),
+            Authority::Unled if self.led && self.of_newest_term(job).is_some() => Err(Barred::Led),
+            Authority::Unled => Ok(()),
+        }
+    }
+
+    /// The row of a job that the newest term schedules.
+    fn of_newest_term(&self, job: &JobName) -> Option<&JobRow> {
+        self.jobs.get(job).filter(|row| row.term == Some(Term(self.newest)) && !row.withdrawn)
+    }
+
+    /// Begins to schedule a job: marks it with the term, if it is by one.
     pub fn enrol(&mut self, now: DateTime<Utc>, job: &Enrolment) -> Enrolled {
-        let Some(term) = job.authority.term().filter(|term| self.is_led(*term)) else {
-            return Enrolled::Deposed { term: Term(self.newest) };
-        };
+        match self.check_authority(&job.job, job.authority) {
+            Ok(()) => {}
+            Err(Barred::Deposed(term)) => return Enrolled::Deposed { term },
+            Err(Barred::Led) => return Enrolled::Led,
+        }
+        let term = job.authority.term();
         let schedule = digest(&job.schedule);
         let row = self.jobs.get_mut(&job.job);
-        let cursor = match row {
+        let (cursor, kept) = match row {
             Some(row) if !row.withdrawn && row.schedule == schedule => {
-                row.term = term;
-                return Enrolled::Done { cursor: row.cursor, kept: Box::default() };
+                row.term = term.or(row.term);
+                return Enrolled::Done { cursor: row.cursor, kept: row.kept(now) };
             }
             Some(row) => {
                 // A new or changed job owes ticks only from now on, and its cursor never goes back.
-                *row = JobRow { cursor: row.cursor.max(now), schedule, run: None, term, withdrawn: false };
-                row.cursor
+                let runs = if row.withdrawn { 0 } else { row.runs };
+                let pause = row.pause.take();
+                let cursor = row.cursor.max(now);
+                *row = JobRow { cursor, schedule, run: None, term, withdrawn: false, runs, pause };
+                (cursor, row.kept(now))
             }
             None => {
-                let row = JobRow { cursor: now, schedule, run: None, term, withdrawn: false };
+                let row =
+                    JobRow { cursor: now, schedule, run: None, term, withdrawn: false, runs: 0, pause: None };
                 self.jobs.insert(job.job.clone(), row);
-                now
+                (now, Box::default())
             }
         };
         self.record(|| Record::Enrolled { job: job.job.clone(), cursor });
-        Enrolled::Done { cursor, kept: Box::default() }
+        Enrolled::Done { cursor, kept }
     }
 
     /// What the leader does with a job.
     pub fn standing(&self, Inquiry { job, schedule }: &Inquiry) -> Standing {
-        let row = self.jobs.get(job).filter(|row| row.term.0 == self.newest && !row.withdrawn);
-        match row {
+        match self.of_newest_term(job) {
             _ if !self.led => Standing::NoLeader,
             None => Standing::NotHeld,
             Some(row) if row.schedule != digest(schedule) => Standing::OtherSchedule,
@@ -190,9 +239,13 @@ impl Ledger {
             return;
         }
         let Some(row) = self.jobs.get_mut(job) else { return };
-        if std::mem::replace(&mut row.withdrawn, true) {
-            return;
+        if !std::mem::replace(&mut row.withdrawn, true) {
+            self.keep_withdrawn(job);
         }
+    }
+
+    /// Forgets the job that was withdrawn first once there are too many.
+    fn keep_withdrawn(&mut self, job: &JobName) {
         self.withdrawn.push_back(job.clone());
         if self.withdrawn.len() > WITHDRAWN_MAX
             && let Some(oldest) = self.withdrawn.pop_front()
@@ -200,6 +253,41 @@ impl Ledger {
         {
             self.jobs.remove(&oldest);
         }
+    }
+
+    /// Pauses a job, or resumes it, and tells every session: whether that changed anything.
+    pub fn pause(&mut self, now: DateTime<Utc>, job: &JobName, pause: Option<&Pause>) -> bool {
+        let pause = pause.filter(|pause| lasts(pause, now));
+        match self.jobs.get_mut(job) {
+            Some(row) if row.pause(now) == pause => return false,
+            Some(row) => row.pause = pause.cloned(),
+            None if pause.is_none() => return false,
+            None => {
+                // As good as withdrawn, until it is enrolled.
+                let (schedule, pause) = (0, pause.cloned());
+                let row =
+                    JobRow { cursor: now, schedule, run: None, term: None, withdrawn: true, runs: 0, pause };
+                self.jobs.insert(job.clone(), row);
+                self.keep_withdrawn(job);
+            }
+        }
+        self.tell_all(&News::Pause { job: job.clone(), pause: pause.cloned() });
+        true
+    }
+
+    fn tell_all(&mut self, news: &News) {
+        self.told = true;
+        self.live.values_mut().for_each(|told| tell(told, news.clone()));
+    }
+
+    /// The next news of a session.
+    pub fn take_news(&mut self, session: Session) -> Option<News> {
+        self.live.get_mut(&session)?.pop_front()
+    }
+
+    /// Whether there may be news for anybody since this was last asked.
+    pub fn take_told(&mut self) -> bool {
+        std::mem::take(&mut self.told)
     }
 
     /// Claims one run for `session`.
@@ -220,13 +308,19 @@ impl Ledger {
         }
         let lost = match self.free_key(&request.key) {
             Ok(lost) => lost.map(Box::new),
-            Err(holder) => return Verdict::Busy { holder: Some(holder) },
+            Err(holder) => {
+                if request.replace {
+                    self.tell_to_stop(holder);
+                }
+                return Verdict::Busy { holder: Some(holder) };
+            }
         };
 
         if let Some(TickClaim { fire_time, expected, skips, .. }) = request.tick {
             if let Some(row) = self.jobs.get_mut(&request.job) {
                 row.cursor = fire_time.instant();
                 row.run = Some(request.run);
+                row.runs += 1;
             }
             let (job, run) = (&request.job, Some(request.run));
             self.record(|| Record::Moved {
@@ -252,15 +346,24 @@ impl Ledger {
         Verdict::Granted { token, lost }
     }
 
+    fn tell_to_stop(&mut self, run: RunId) {
+        let session = self.open.get(&run).map(|open| open.session);
+        if let Some(told) = session.and_then(|session| self.live.get_mut(&session)) {
+            tell(told, News::Stop { run });
+            self.told = true;
+        }
+    }
+
     fn check_tick(
         &self,
         now: DateTime<Utc>,
         request: &ClaimRequest,
         tick: &TickClaim,
     ) -> Result<(), Verdict> {
-        if !tick.authority.term().is_some_and(|term| self.is_led(term)) {
-            return Err(Verdict::Deposed { term: Term(self.newest) });
-        }
+        self.check_authority(&request.job, tick.authority).map_err(|barred| match barred {
+            Barred::Deposed(term) => Verdict::Deposed { term },
+            Barred::Led => Verdict::Led,
+        })?;
         if let Ok(wait) = (tick.fire_time.instant() - now).to_std()
             && !wait.is_zero()
         {
@@ -269,19 +372,26 @@ impl Ledger {
         let Some(row) = self.jobs.get(&request.job).filter(|row| !row.withdrawn) else {
             return Err(Verdict::Moved { cursor: self.cursor_of(&request.job, now) });
         };
-        match row.run {
-            _ if row.cursor == tick.expected => Ok(()),
-            Some(run) if row.cursor == tick.fire_time.instant() => {
-                Err(Verdict::AlreadyRun { run, cursor: row.cursor })
-            }
-            _ => Err(Verdict::Moved { cursor: row.cursor }),
+        if row.cursor != tick.expected {
+            let cursor = row.cursor;
+            return Err(match row.run {
+                Some(run) if cursor == tick.fire_time.instant() => Verdict::AlreadyRun { run, cursor },
+                _ => Verdict::Moved { cursor },
+            });
         }
+        if let Some(pause) = row.pause(now) {
+            return Err(Verdict::Paused(pause.clone()));
+        }
+        if request.limit.is_some_and(|limit| row.runs >= limit) {
+            return Err(Verdict::Exhausted);
+        }
+        Ok(())
     }
 
     /// Takes the key from a dead holder, which is closed as lost.
     fn free_key(&mut self, key: &LockKey) -> Result<Option<LostRun>, RunId> {
         let Some(holder) = self.keys.get(key).copied() else { return Ok(None) };
-        if self.open.get(&holder).is_some_and(|open| self.live.contains(&open.session)) {
+        if self.open.get(&holder).is_some_and(|open| self.is_live(open.session)) {
             return Err(holder);
         }
         Ok(self.close_as_lost(holder))
@@ -306,8 +416,10 @@ impl Ledger {
 
     /// Moves a cursor over ticks that nobody runs.
     pub fn advance(&mut self, session: Session, asked: &CursorMove, now: DateTime<Utc>) -> Moved {
-        if !asked.authority.term().is_some_and(|term| self.is_led(term)) {
-            return Moved::Deposed { term: Term(self.newest) };
+        match self.check_authority(&asked.job, asked.authority) {
+            Ok(()) => {}
+            Err(Barred::Deposed(term)) => return Moved::Deposed { term },
+            Err(Barred::Led) => return Moved::Led,
         }
         match self.jobs.get_mut(&asked.job).filter(|row| !row.withdrawn && row.cursor == asked.expected) {
             Some(row) => {
@@ -323,7 +435,7 @@ impl Ledger {
 
     /// Closes up to `limit` open runs of dead sessions.
     pub fn close_lost(&mut self, limit: usize) -> Vec<LostRun> {
-        let dead = self.open.iter().filter(|(_, open)| !self.live.contains(&open.session));
+        let dead = self.open.iter().filter(|(_, open)| !self.is_live(open.session));
         let mut dead: Vec<_> = dead.map(|(run, _)| *run).take(limit).collect();
         dead.sort();
         dead.into_iter().filter_map(|run| self.close_as_lost(run)).collect()
@@ -357,6 +469,18 @@ impl Ledger {
         if let Some(records) = &mut self.records {
             records.push(record());
         }
+    }
+}
+
+/// Whether a pause is not over.
+fn lasts(pause: &Pause, now: DateTime<Utc>) -> bool {
+    pause.until.is_none_or(|until| until > now)
+}
+
+fn tell(told: &mut VecDeque<News>, news: News) {
+    told.push_back(news);
+    if told.len() > NEWS_MAX {
+        told.pop_front();
     }
 }
 

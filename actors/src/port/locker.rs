@@ -5,7 +5,7 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, join3},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     core::time::FireTime,
@@ -329,9 +329,9 @@ pub struct Kept {
 }
 
 /// A job that is not to fire.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
-    /// Until when; `None`: until it is resumed.
+    /// Until when, by the store's clock; `None`: until it is resumed.
     pub until: Option<DateTime<Utc>>,
     /// Why, in the words of whoever paused it, at most [`PAUSE_NOTE_MAX`] bytes.
     pub note: Option<String>,
@@ -509,12 +509,15 @@ pub trait Locker: Send + Sync + 'static {
     /// [`LockError::Timeout`], [`LockError::SessionLost`]: the jobs may still stand as enrolled, which does no harm.
     fn withdraw<'a>(&'a self, term: Term, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>>;
 
-    /// Pauses jobs for all nodes, or resumes them, and tells every node: [`News::Pause`]. A job that the store does not know is
-    /// known from then on. Answers which of them were changed by it.
+    /// Pauses jobs for all nodes, or resumes them, and tells every node: [`News::Pause`]. A job that the store does not know
+    /// can be paused: it is when it is enrolled. Once it is answered, no tick of a paused job is granted. A pause until an
+    /// instant that is over by the store's clock resumes. Answers which jobs were changed by it: one that was paused alike, or
+    /// was not paused when it is resumed, was not.
     ///
     /// # Errors
     ///
-    /// * [`LockError::Timeout`]: it is unknown which were changed; ask again, it does no harm.
+    /// * [`LockError::Timeout`]: it is unknown which were changed; ask again, it does no harm. Perhaps somebody else has locked
+    ///   one all the time.
     /// * [`LockError::SessionLost`]: as well.
     fn pause<'a>(
         &'a self,

@@ -53,6 +53,8 @@ pub struct SharedStore {
     lease: Lease,
     /// Somebody gave up, or lost, leadership or a session.
     changed: Arc<Notify>,
+    /// There may be news for somebody.
+    told: Arc<Notify>,
 }
 
 struct State {
@@ -103,6 +105,7 @@ impl SharedStore {
             clock,
             lease: lease(LEASE_DEFAULT),
             changed: Arc::default(),
+            told: Arc::default(),
         }
     }
 
@@ -203,6 +206,7 @@ impl State {
         if let Some(leader) = self.leader
             && (leader.expires_at <= now || !self.ledger.is_live(leader.session))
         {
+            self.ledger.end_term(leader.term);
             self.leader = None;
         }
     }
@@ -238,6 +242,9 @@ impl StoreBackend {
         state.calls += 1;
         state.expire(now);
         let answer = work(&mut state, now, self.store.clock.now());
+        if state.ledger.take_told() {
+            self.store.told.notify_waiters();
+        }
         match fault {
             Some(Fault::ReplyLost) => Reply::Lost,
             Some(Fault::RequestLost | Fault::Stall(_)) | None => Reply::Answer(answer),
@@ -451,13 +458,7 @@ impl Locker for StoreBackend {
     }
 
     fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>> {
-        self.with_session(|state, _, _| {
-            // A term whose holder is gone or out of its lease stands until somebody looks.
-            let led = state.leader.is_some();
-            let standing = |job| if led { state.ledger.standing(job) } else { Standing::NoLeader };
-            jobs.iter().map(standing).collect()
-        })
-        .boxed()
+        self.with_session(|state, _, _| jobs.iter().map(|job| state.ledger.standing(job)).collect()).boxed()
     }
 
     fn withdraw<'a>(&'a self, term: Term, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>> {
@@ -504,14 +505,33 @@ impl Locker for StoreBackend {
 
     fn pause<'a>(
         &'a self,
-        _: &'a [JobName],
-        _: Option<&'a Pause>,
+        jobs: &'a [JobName],
+        pause: Option<&'a Pause>,
     ) -> BoxFuture<'a, Result<Vec<bool>, LockError>> {
-        unimplemented!()
+        let paused = self.with_session(move |state, _, now| {
+            // Somebody else has it locked all the time.
+            if jobs.iter().any(|job| state.is_locked(job.as_str())) {
+                return Err(LockError::Timeout);
+            }
+            Ok(jobs.iter().map(|job| state.ledger.pause(now, job, pause)).collect())
+        });
+        paused.map(|paused| paused.and_then(|paused| paused)).boxed()
     }
 
-    fn news(&self, _: Session) -> BoxFuture<'_, News> {
-        futures_util::future::pending().boxed()
+    fn news(&self, session: Session) -> BoxFuture<'_, News> {
+        async move {
+            loop {
+                // Before the look: what comes in between wakes it.
+                let told = self.store.told.notified();
+                self.connected().await;
+                let news = self.store.lock().ledger.take_news(session);
+                match news {
+                    Some(news) => return news,
+                    None => told.await,
+                }
+            }
+        }
+        .boxed()
     }
 
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {

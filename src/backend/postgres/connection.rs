@@ -1,15 +1,19 @@
 //! One connection to the server, and whether that server is of use.
 
-use std::time::Duration;
+use std::{future::poll_fn, time::Duration};
 
 use callsheet_actors::port::LockError;
-use tokio::{sync::watch, time::timeout};
-use tokio_postgres::{Client, Row};
+use tokio::{
+    sync::{broadcast, watch},
+    time::timeout,
+};
+use tokio_postgres::{AsyncMessage, Client, Row};
 
 use super::{
     clock::Clocks,
     failure::{self, POOLED, READ_ONLY_CURE, refusal, refused, unavailable},
     migrations,
+    news::NEWS_MAX,
     session::{Loss, end},
     settings::{Endpoint, Purpose, Settings},
     sql,
@@ -17,26 +21,39 @@ use super::{
 
 const VERSION_MIN: i32 = 140_000;
 
-/// Opens a connection that ends with, and ends, what `loss` stands for.
+/// Opens a connection that ends with, and ends, what `loss` stands for. What the server notifies it of can be received.
 pub(super) async fn connect(
     settings: &Settings,
     purpose: Purpose,
     loss: &watch::Sender<Loss>,
-) -> Result<Client, LockError> {
+) -> Result<(Client, broadcast::Receiver<String>), LockError> {
     let endpoint = settings.endpoint(purpose).ok_or_else(|| refused("the settings have faults"))?;
     let Endpoint { config, tls, deadline } = endpoint;
-    let (client, connection) = timeout(deadline, config.connect(tls))
+    let (client, mut connection) = timeout(deadline, config.connect(tls))
         .await
         .map_err(|_| silent(deadline))?
         .map_err(|error| refusal(&error))?;
     let loss = loss.clone();
     let mut lost = loss.subscribe();
+    // It drops the oldest when it is full, and says how many.
+    let (notifications, received) = broadcast::channel(NEWS_MAX);
     tokio::spawn(async move {
+        let driven = async {
+            loop {
+                match poll_fn(|task| connection.poll_message(task)).await {
+                    Some(Ok(AsyncMessage::Notification(notification))) => {
+                        // An error: nobody listens on this connection.
+                        let _ = notifications.send(notification.payload().to_owned());
+                    }
+                    // Notices are for people.
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return failure::explain(&error),
+                    None => return "the connection was closed".to_owned(),
+                }
+            }
+        };
         let reason = tokio::select! {
-            ended = connection => match ended {
-                Ok(()) => "the connection was closed".to_owned(),
-                Err(error) => failure::explain(&error),
-            },
+            reason = driven => reason,
             // Drops the connection, and with it whatever was not answered.
             _ = lost.wait_for(Option::is_some) => return,
         };
@@ -45,7 +62,7 @@ pub(super) async fn connect(
             end(&loss, &reason);
         }
     });
-    Ok(client)
+    Ok((client, received))
 }
 
 /// The error of a server that has not answered within a deadline.

@@ -10,15 +10,16 @@ use std::{
 use callsheet_actors::{
     FencingToken, FireTime, JobName, RunId, Term,
     port::{
-        ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, LockError, Locker,
-        LostRun, Moved, News, Pause, RoundAnswers, Session, Standing, Verdict,
+        Authority, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, Kept,
+        LockError, Locker, LostRun, Moved, News, Pause, RoundAnswers, Session, Standing, Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{
     FutureExt,
-    future::{BoxFuture, join3, join5},
+    future::{BoxFuture, join3, join5, pending},
 };
+use tokio::time::{Instant, sleep};
 use tokio_postgres::{Error, Row, Statement, types::ToSql};
 use uuid::Uuid;
 
@@ -26,6 +27,10 @@ use super::{
     Shared, failure,
     session::{OpenSession, Refusal, Statements},
 };
+
+/// The pause before a job that somebody else has locked is asked again to be paused; it doubles up to [`LOCKED_MAX`].
+const LOCKED_MIN: Duration = Duration::from_millis(2);
+const LOCKED_MAX: Duration = Duration::from_millis(100);
 
 pub(super) struct PostgresLocker {
     pub(super) shared: Arc<Shared>,
@@ -216,14 +221,23 @@ impl Locker for PostgresLocker {
 
     fn pause<'a>(
         &'a self,
-        _: &'a [JobName],
-        _: Option<&'a Pause>,
+        jobs: &'a [JobName],
+        pause: Option<&'a Pause>,
     ) -> BoxFuture<'a, Result<Vec<bool>, LockError>> {
-        unimplemented!()
+        async move { self.session()?.pause(jobs, pause).await }.boxed()
     }
 
-    fn news(&self, _: Session) -> BoxFuture<'_, News> {
-        futures_util::future::pending().boxed()
+    fn news(&self, session: Session) -> BoxFuture<'_, News> {
+        async move {
+            match self.shared.session().filter(|open| open.id() == session) {
+                // Not the session itself: it ends when it is let go.
+                Some(open) => open.hearing(),
+                None => return pending().await,
+            }
+            .next()
+            .await
+        }
+        .boxed()
     }
 
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {
@@ -244,14 +258,15 @@ impl OpenSession {
     async fn enrol(self: &Arc<Self>, jobs: &[&Enrolment]) -> Result<Vec<Enrolled>, LockError> {
         let names: Vec<_> = jobs.iter().map(|job| job.job.as_str()).collect();
         let schedules: Vec<_> = jobs.iter().map(|job| job.schedule.as_str()).collect();
-        let terms: Vec<_> = jobs.iter().map(|job| job.authority.term().map(number)).collect();
-        let asked =
-            self.ask(&self.statements.enrol, &[&self.settings.scope, &names, &schedules, &terms]).await;
+        let (terms, unled) = authorities(jobs.iter().map(|job| Some(job.authority)));
+        let parameters: [&(dyn ToSql + Sync); 5] = [&self.settings.scope, &names, &schedules, &terms, &unled];
+        let asked = self.ask(&self.statements.enrol, &parameters).await;
         let rows = asked.map_err(Refusal::into_lock_error)?;
         let enrolled: HashMap<String, Enrolled> = read(&rows, |row| {
-            let enrolled = match row.try_get("cursor")? {
-                Some(cursor) => Enrolled::Done { cursor, kept: Box::default() },
-                None => Enrolled::Deposed { term: term(row)? },
+            let enrolled = match row.try_get("answer")? {
+                "deposed" => Enrolled::Deposed { term: term(row)? },
+                "led" => Enrolled::Led,
+                _ => Enrolled::Done { cursor: row.try_get("cursor")?, kept: Box::new(kept(row)?) },
             };
             Ok((row.try_get("job")?, enrolled))
         })?
@@ -259,6 +274,43 @@ impl OpenSession {
         .collect();
         let answer = |job: &&Enrolment| enrolled.get(job.job.as_str()).cloned().unwrap_or(Enrolled::Locked);
         Ok(jobs.iter().map(answer).collect())
+    }
+
+    /// Until the row of each job could be changed.
+    async fn pause(
+        self: &Arc<Self>,
+        jobs: &[JobName],
+        pause: Option<&Pause>,
+    ) -> Result<Vec<bool>, LockError> {
+        let until = Instant::now() + self.settings.trust();
+        let words = serde_json::to_string(&pause).expect("invariant: a pause can be written as JSON");
+        let (paused_until, note) = pause.map_or((None, None), |pause| (pause.until, pause.note.as_deref()));
+        let mut changed: HashMap<String, bool> = HashMap::new();
+        let mut wait = LOCKED_MIN;
+        loop {
+            let open: HashSet<_> =
+                jobs.iter().map(JobName::as_str).filter(|job| !changed.contains_key(*job)).collect();
+            if open.is_empty() {
+                return Ok(jobs.iter().map(|job| changed.get(job.as_str()) == Some(&true)).collect());
+            }
+            let open: Vec<_> = open.into_iter().collect();
+            let parameters: [&(dyn ToSql + Sync); 7] =
+                [&self.settings.scope, &open, &pause.is_some(), &paused_until, &note, &words, &self.channel];
+            let rows =
+                self.ask(&self.statements.pause, &parameters).await.map_err(Refusal::into_lock_error)?;
+            let answered = read(&rows, |row| Ok((row.try_get("job")?, row.try_get("changed")?)))?;
+            let all = answered.len() == open.len();
+            changed.extend(answered);
+            if all {
+                continue;
+            }
+            // Somebody else has locked the others.
+            if Instant::now() + wait >= until {
+                return Err(LockError::Timeout);
+            }
+            sleep(wait).await;
+            wait = (wait * 2).min(LOCKED_MAX);
+        }
     }
 
     async fn claim(self: &Arc<Self>, requests: &[&ClaimRequest]) -> Result<Vec<Verdict>, LockError> {
@@ -341,11 +393,26 @@ impl OpenSession {
         let ticks = || requests.iter().map(|request| request.tick);
         let fire_times: Vec<_> = ticks().map(|tick| tick.map(|tick| tick.fire_time.instant())).collect();
         let expected: Vec<_> = ticks().map(|tick| tick.map(|tick| tick.expected)).collect();
-        let terms: Vec<_> =
-            ticks().map(|tick| tick.and_then(|tick| tick.authority.term()).map(number)).collect();
+        let (terms, unled) = authorities(ticks().map(|tick| tick.map(|tick| tick.authority)));
         let (scope, node) = (&self.settings.scope, self.settings.node.as_uuid());
-        let parameters: [&(dyn ToSql + Sync); 9] =
-            [scope, &self.beacon, &node, &jobs, &keys, &runs, &fire_times, &expected, &terms];
+        let limit = |limit: u64| i64::try_from(limit).unwrap_or(i64::MAX);
+        let limits = unless_none(requests.iter().map(|request| request.limit.map(limit)));
+        let replaces = unless_none(requests.iter().map(|request| request.replace.then_some(true)));
+        let parameters: [&(dyn ToSql + Sync); 13] = [
+            scope,
+            &self.beacon,
+            &node,
+            &jobs,
+            &keys,
+            &runs,
+            &fire_times,
+            &expected,
+            &terms,
+            &unled,
+            &limits,
+            &replaces,
+            &self.channel,
+        ];
         let rows = self.ask(statement, &parameters).await?;
         in_order(requests.len(), &rows, verdict).map_err(Refusal::Lock)
     }
@@ -461,13 +528,14 @@ impl OpenSession {
         let jobs: Vec<_> = moves.iter().map(|asked| asked.job.as_str()).collect();
         let expected: Vec<_> = moves.iter().map(|asked| asked.expected).collect();
         let until: Vec<_> = moves.iter().map(|asked| asked.to.instant()).collect();
-        let terms: Vec<_> = moves.iter().map(|asked| asked.authority.term().map(number)).collect();
+        let (terms, unled) = authorities(moves.iter().map(|asked| Some(asked.authority)));
         let (scope, statement) = (&self.settings.scope, &self.statements.advance);
-        let rows = self.ask(statement, &[scope, &jobs, &expected, &until, &terms]).await?;
+        let rows = self.ask(statement, &[scope, &jobs, &expected, &until, &terms, &unled]).await?;
         in_order(moves.len(), &rows, |row| {
             Ok(match row.try_get("verdict")? {
                 "done" => Moved::Done,
                 "deposed" => Moved::Deposed { term: term(row)? },
+                "led" => Moved::Led,
                 _ => Moved::Elsewhere { cursor: row.try_get("cursor")? },
             })
         })
@@ -601,7 +669,12 @@ fn same_for(later: &ClaimRequest, asked: &ClaimRequest, verdict: &Verdict) -> Op
         return None;
     }
     let (tick, of_asked) = (later.tick.as_ref(), asked.tick.as_ref());
+    // Its holder is to be told.
+    if later.replace && !asked.replace {
+        return None;
+    }
     let same = match verdict {
+        Verdict::Granted { .. } if later.replace => return None,
         Verdict::Granted { .. } => return Some(Verdict::Busy { holder: Some(asked.run) }),
         // Unless it is that very run, asked for again.
         Verdict::Busy { holder } => *holder != Some(later.run),
@@ -651,6 +724,9 @@ fn verdict(row: &Row) -> Result<Verdict, Error> {
         "moved" => Verdict::Moved { cursor: row.try_get("cursor")? },
         "busy" => Verdict::Busy { holder: row.try_get::<_, Option<Uuid>>("run")?.map(RunId::from) },
         "deposed" => Verdict::Deposed { term: term(row)? },
+        "led" => Verdict::Led,
+        "paused" => Verdict::Paused(paused(row)?),
+        "exhausted" => Verdict::Exhausted,
         "not yet" => {
             let wait: f64 = row.try_get("wait")?;
             Verdict::NotYet { wait: Duration::try_from_secs_f64(wait / 1e6).unwrap_or_default() }
@@ -672,12 +748,37 @@ fn lost_run(row: &Row, job: &str, run: &str, fire_time: &str) -> Result<Option<L
     Ok(Some(LostRun { job, run: RunId::from(run), fire_time: fire_time.map(FireTime::new), owed: None }))
 }
 
+/// What is kept of a job.
+fn kept(row: &Row) -> Result<Kept, Error> {
+    let pause = if row.try_get("paused")? { Some(paused(row)?) } else { None };
+    Ok(Kept { pause, ..Kept::default() })
+}
+
+/// The pause of a job that is paused.
+fn paused(row: &Row) -> Result<Pause, Error> {
+    Ok(Pause { until: row.try_get("paused_until")?, note: row.try_get("pause_note")? })
+}
+
 fn token(row: &Row) -> Result<FencingToken, Error> {
     row.try_get::<_, i64>("token").map(|token| FencingToken(token.unsigned_abs()))
 }
 
 fn term(row: &Row) -> Result<Term, Error> {
     row.try_get::<_, Option<i64>>("epoch").map(|epoch| Term(epoch.unwrap_or(0).unsigned_abs()))
+}
+
+/// An array for a statement of something that few claims have: empty, which costs nothing, if none has it.
+fn unless_none<T>(values: impl Iterator<Item = Option<T>>) -> Vec<Option<T>> {
+    let values: Vec<_> = values.collect();
+    if values.iter().all(Option::is_none) { Vec::new() } else { values }
+}
+
+/// What the statements are told of authorities: the terms, and whether the leader goes first.
+fn authorities(authorities: impl Iterator<Item = Option<Authority>>) -> (Vec<Option<i64>>, Vec<bool>) {
+    let told = |authority: Option<Authority>| {
+        (authority.and_then(Authority::term).map(number), authority == Some(Authority::Unled))
+    };
+    authorities.map(told).unzip()
 }
 
 /// A term that is too large for the server is none that it granted.

@@ -8,6 +8,7 @@
 //! * `connection`: one connection, and whether the server at its end is of use; `tls`: whether it is encrypted.
 //! * `session`: beacon and heartbeats; what makes them lost.
 //! * `locker`, `elector`: the two ports. `guard`: what runs get.
+//! * `news`: what nodes tell each other.
 //! * `sql`: every statement, what it locks, and why.
 //! * `settings`, `failure`, `migrations`: what a node is told, what it says when it fails, the schema.
 
@@ -18,6 +19,7 @@ mod failure;
 mod guard;
 mod locker;
 mod migrations;
+mod news;
 mod session;
 mod settings;
 mod sql;

@@ -4,13 +4,17 @@
 //! leadership. Both end together: whatever makes the session doubtful makes it lost, and what is lost is never used again.
 
 use std::{
+    future::pending,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use callsheet_actors::port::{LockError, Session};
+use callsheet_actors::port::{LockError, News, Session};
 use tokio::{
-    sync::watch,
+    sync::{
+        broadcast::{self, error::RecvError},
+        watch,
+    },
     time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tokio_postgres::{Client, Error, Row, Statement, types::ToSql};
@@ -21,7 +25,7 @@ use super::{
     connection::{check_rights, connect, inspect, silent},
     elector::Leadership,
     failure::{self, POOLED, refusal, unavailable},
-    migrations,
+    migrations, news,
     settings::{OPEN_TIMEOUT, Purpose, Settings},
     sql,
 };
@@ -37,6 +41,9 @@ pub(super) struct OpenSession {
     pub(super) beacon: i64,
     pub(super) statements: Statements,
     pub(super) leadership: tokio::sync::Mutex<Option<Leadership>>,
+    /// The channel of the scope.
+    pub(super) channel: String,
+    hearing: Arc<Hearing>,
     clocks: Arc<Clocks>,
     client: Arc<Client>,
     loss: watch::Sender<Loss>,
@@ -49,6 +56,7 @@ pub(super) struct Statements {
     pub(super) enrol: Statement,
     pub(super) inquire: Statement,
     pub(super) withdraw: Statement,
+    pub(super) pause: Statement,
     pub(super) make_keys: Statement,
     pub(super) claim: Statement,
     pub(super) claim_with_key: Statement,
@@ -80,20 +88,23 @@ impl OpenSession {
     ) -> Result<Arc<Self>, LockError> {
         if migrate {
             let ends = EndOnDrop::new();
-            let mut client = connect(&settings, Purpose::Migration, &ends.loss).await?;
+            let (mut client, _) = connect(&settings, Purpose::Migration, &ends.loss).await?;
             inspect(&client, &settings, &clocks).await?;
             migrations::migrate(&mut client, &settings.schema).await?;
         }
         let mut ends = EndOnDrop::new();
-        let client = connect(&settings, Purpose::Session, &ends.loss).await?;
+        let (client, notifications) = connect(&settings, Purpose::Session, &ends.loss).await?;
         let pid = inspect(&client, &settings, &clocks).await?;
         check_rights(&client, &settings).await?;
         // The low half of a random UUID: 62 random bits.
         let beacon = Uuid::new_v4().as_u64_pair().1.cast_signed();
-        let lit = client.query_one(sql::LIGHT_BEACON, &[&beacon]).await.map_err(|error| refusal(&error))?;
+        let lit = client.query_one(sql::LIGHT_BEACON, &[&beacon, &settings.schema, &settings.scope]).await;
+        let lit = lit.map_err(|error| refusal(&error))?;
+        let channel: String = lit.try_get("channel").map_err(|error| refusal(&error))?;
         if !lit.try_get("lit").map_err(|error| refusal(&error))? {
             return Err(unavailable("the key of the session's advisory lock is taken; try again"));
         }
+        client.batch_execute(&sql::listen(&channel)).await.map_err(|error| refusal(&error))?;
         let statements = Statements::prepare(&client).await.map_err(|error| refusal(&error))?;
         let client = Arc::new(client);
         let first_beat = Instant::now();
@@ -112,8 +123,19 @@ impl OpenSession {
         }
         let loss = ends.disarm();
         tokio::spawn(heart.run(first_beat, loss.clone()));
-        let leadership = tokio::sync::Mutex::default();
-        Ok(Arc::new(Self { settings, clocks, beacon, statements, leadership, client, loss, trusted_until }))
+        let hearing = Arc::new(Hearing { beacon, notifications: tokio::sync::Mutex::new(notifications) });
+        Ok(Arc::new(Self {
+            settings,
+            clocks,
+            beacon,
+            statements,
+            leadership: tokio::sync::Mutex::default(),
+            channel,
+            hearing,
+            client,
+            loss,
+            trusted_until,
+        }))
     }
 
     /// The session's id: its beacon, which no other session ever has.
@@ -121,10 +143,15 @@ impl OpenSession {
         Session(self.beacon.cast_unsigned())
     }
 
+    /// What hears the news of this session; it does not keep the session open.
+    pub(super) fn hearing(&self) -> Arc<Hearing> {
+        self.hearing.clone()
+    }
+
     /// Connects the second connection, which ends with this session.
     pub(super) async fn connect_leadership(&self) -> Result<Client, LockError> {
         let connected = async {
-            let client = connect(&self.settings, Purpose::Leadership, &self.loss).await?;
+            let (client, _) = connect(&self.settings, Purpose::Leadership, &self.loss).await?;
             inspect(&client, &self.settings, &self.clocks).await?;
             let seen = client.query_one(sql::SEES_BEACON, &[&self.beacon]).await;
             if seen.and_then(|row| row.try_get("seen")).map_err(|error| refusal(&error))? {
@@ -205,6 +232,35 @@ impl Drop for OpenSession {
     }
 }
 
+/// Hears what other nodes tell the session of a beacon.
+pub(super) struct Hearing {
+    beacon: i64,
+    notifications: tokio::sync::Mutex<broadcast::Receiver<String>>,
+}
+
+impl Hearing {
+    /// The next news; none any more once the connection has ended.
+    pub(super) async fn next(&self) -> News {
+        let mut notifications = self.notifications.lock().await;
+        loop {
+            match notifications.recv().await {
+                Ok(payload) => match news::read(&payload, self.beacon) {
+                    Ok(Some(news)) => return news,
+                    // To another node.
+                    Ok(None) => {}
+                    Err(reason) => {
+                        tracing::warn!(target: "callsheet", reason, "ignored a notification that no node sent");
+                    }
+                },
+                Err(RecvError::Lagged(count)) => {
+                    tracing::warn!(target: "callsheet", count, "dropped the oldest notifications, unread");
+                }
+                Err(RecvError::Closed) => return pending().await,
+            }
+        }
+    }
+}
+
 /// Why a statement has no answer.
 pub(super) enum Refusal {
     /// Nothing was changed.
@@ -246,6 +302,7 @@ impl Statements {
             enrol,
             inquire,
             withdraw,
+            pause,
             make_keys,
             claim,
             claim_with_key,
@@ -261,6 +318,7 @@ impl Statements {
             client.prepare(sql::ENROL),
             client.prepare(sql::INQUIRE),
             client.prepare(sql::WITHDRAW),
+            client.prepare(sql::PAUSE),
             client.prepare(sql::MAKE_KEYS),
             client.prepare(sql::CLAIM),
             client.prepare(sql::CLAIM_WITH_KEY),
@@ -277,6 +335,7 @@ impl Statements {
             enrol,
             inquire,
             withdraw,
+            pause,
             make_keys,
             claim,
             claim_with_key,

@@ -44,8 +44,16 @@ SELECT has_schema_privilege(n.oid, 'USAGE') AS usable,
              ORDER BY c.relname) AS lacking
 FROM pg_namespace n WHERE n.nspname = $1";
 
-/// Takes the beacon. The key is random and never used again, so there is nobody to wait for.
-pub(super) const LIGHT_BEACON: &str = "SELECT pg_try_advisory_lock($1) AS lit";
+/// Takes the beacon ($1). The key is random and never used again, so there is nobody to wait for. Answers as well the channel
+/// of the news of a schema ($2) and scope ($3); names of channels have at most 63 bytes.
+pub(super) const LIGHT_BEACON: &str = "
+SELECT pg_try_advisory_lock($1) AS lit,
+       'callsheet_' || to_hex(hashtextextended('callsheet news ' || $2 || '/' || $3, 0)) AS channel";
+
+/// Hears the news of a channel.
+pub(super) fn listen(channel: &str) -> String {
+    format!("LISTEN {}", quoted(channel))
+}
 
 /// Whether the beacon ($1) of the node's session burns on this server as well: two connections to one name may reach two
 /// servers.
@@ -132,44 +140,53 @@ WHERE pid = $1 AND classid::int8 << 32 | objid::int8 = $2
   AND locktype = 'advisory' AND objsubid = 1 AND mode = 'ExclusiveLock' AND granted
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
-/// Marks jobs with a term. The leader row is locked for share: a newer term cannot begin until this is committed. Jobs
-/// whose rows are locked are missing in the answer.
+/// Enrols jobs, and marks them with the term of those who have one. The leader row is locked for share, if anybody cares who
+/// leads: a newer term cannot begin, nor the present one be renewed, until this is committed. Jobs whose rows are locked are
+/// missing in the answer.
 ///
-/// $1 scope, $2 jobs (each once), $3 schedules, $4 terms.
+/// $1 scope, $2 jobs (each once), $3 schedules, $4 terms, $5 whether only unless the leader schedules it.
 pub(super) const ENROL: &str = "
 WITH term AS MATERIALIZED (
-    SELECT epoch, expires_at FROM leader WHERE scope = $1 FOR SHARE
+    SELECT epoch, expires_at FROM leader
+    WHERE scope = $1 AND (array_remove($4::int8[], NULL) <> '{}' OR true = ANY ($5::bool[])) FOR SHARE
 ), asked AS MATERIALIZED (
-    SELECT a.job, sha256(convert_to(a.schedule, 'UTF8')) AS schedule, a.term,
-           coalesce(t.epoch = a.term AND t.expires_at > clock_timestamp(), false) AS led
-    FROM unnest($2::text[], $3::text[], $4::int8[]) AS a (job, schedule, term) LEFT JOIN term t ON true
+    SELECT a.job, sha256(convert_to(a.schedule, 'UTF8')) AS schedule, a.term, a.unled, t.epoch,
+           coalesce(t.expires_at > clock_timestamp(), false) AS led
+    FROM unnest($2::text[], $3::text[], $4::int8[], $5::bool[]) AS a (job, schedule, term, unled) LEFT JOIN term t ON true
+), entitled AS MATERIALIZED (
+    SELECT * FROM asked WHERE term IS NULL OR (led AND term = epoch)
 ), found AS MATERIALIZED (
     -- A new or changed job owes ticks only from now on.
     SELECT a.job, a.schedule, a.term,
-           n.cursor IS NULL OR n.withdrawn OR n.schedule IS DISTINCT FROM a.schedule AS anew
-    FROM (SELECT * FROM asked WHERE led ORDER BY job COLLATE \"C\") AS a
+           n.cursor IS NULL OR n.withdrawn OR n.schedule IS DISTINCT FROM a.schedule AS anew,
+           -- The leader's own enrolment locks the same row: it is seen here, or comes later.
+           a.unled AND a.led AND NOT n.withdrawn AND coalesce(n.term = a.epoch, false) AS refused
+    FROM (SELECT * FROM entitled ORDER BY job COLLATE \"C\") AS a
     CROSS JOIN LATERAL (
         SELECT * FROM names WHERE scope = $1 AND name = a.job FOR NO KEY UPDATE SKIP LOCKED
     ) AS n
 ), marked AS (
     UPDATE names n
-    SET term = f.term,
+    SET term = CASE WHEN f.anew THEN f.term ELSE coalesce(f.term, n.term) END,
         schedule = f.schedule,
         withdrawn = false,
+        runs = CASE WHEN n.withdrawn THEN 0 ELSE n.runs END,
         -- It never goes back.
         cursor = CASE WHEN f.anew THEN greatest(n.cursor, clock_timestamp()) ELSE n.cursor END,
         cursor_run = CASE WHEN f.anew THEN NULL ELSE n.cursor_run END
-    FROM found f WHERE n.scope = $1 AND n.name = f.job
-    RETURNING n.name, n.cursor
+    FROM found f WHERE NOT f.refused AND n.scope = $1 AND n.name = f.job
+    RETURNING n.name, n.cursor, n.paused AND coalesce(n.paused_until > clock_timestamp(), true) AS paused,
+              n.paused_until, n.pause_note
 ), made AS (
     INSERT INTO names (scope, name, cursor, schedule, term)
-    SELECT $1, job, clock_timestamp(), schedule, term FROM asked WHERE led ORDER BY job
+    SELECT $1, job, clock_timestamp(), schedule, term FROM entitled ORDER BY job
     ON CONFLICT DO NOTHING
     RETURNING name, cursor
 )
-SELECT name AS job, cursor, NULL::int8 AS epoch FROM marked
-UNION ALL SELECT name, cursor, NULL FROM made
-UNION ALL SELECT job, NULL, coalesce((SELECT epoch FROM term), 0) FROM asked WHERE NOT led";
+SELECT name AS job, 'done' AS answer, cursor, NULL::int8 AS epoch, paused, paused_until, pause_note FROM marked
+UNION ALL SELECT name, 'done', cursor, NULL, false, NULL, NULL FROM made
+UNION ALL SELECT job, 'led', NULL, NULL, NULL, NULL, NULL FROM found WHERE refused
+UNION ALL SELECT job, 'deposed', NULL, epoch, NULL, NULL, NULL FROM asked WHERE (led AND term = epoch) IS NOT TRUE AND term IS NOT NULL";
 
 /// What the leader does with jobs, as it stands now. Locks nothing. $1 scope, $2 jobs, $3 schedules.
 pub(super) const INQUIRE: &str = "
@@ -200,6 +217,46 @@ WITH term AS MATERIALIZED (
 )
 UPDATE names n SET withdrawn = true FROM found f WHERE n.scope = $1 AND n.name = f.name";
 
+/// Pauses or resumes jobs, and tells it. Locks their rows in the order of their names; those that are locked are missing in
+/// the answer. A claim of one of their ticks, which locks the row as well, is granted before or not at all.
+///
+/// $1 scope, $2 jobs (each once), $3 whether to pause, $4 until when (none: until resumed), $5 the note, $6 all that as JSON,
+/// $7 the channel of the scope.
+pub(super) const PAUSE: &str = "
+WITH asked AS MATERIALIZED (
+    SELECT job, $3::bool AND coalesce($4::timestamptz > clock_timestamp(), true) AS pauses FROM unnest($2::text[]) AS a (job)
+), found AS MATERIALIZED (
+    SELECT a.job, a.pauses,
+           CASE
+               WHEN n.paused AND coalesce(n.paused_until > clock_timestamp(), true)
+                   THEN NOT a.pauses OR (n.paused_until, n.pause_note) IS DISTINCT FROM ($4::timestamptz, $5::text)
+               ELSE a.pauses
+           END AS changes
+    FROM (SELECT * FROM asked ORDER BY job COLLATE \"C\") AS a
+    CROSS JOIN LATERAL (
+        SELECT * FROM names WHERE scope = $1 AND name = a.job FOR NO KEY UPDATE SKIP LOCKED
+    ) AS n
+), changed AS (
+    UPDATE names n
+    SET paused = f.pauses,
+        paused_until = CASE WHEN f.pauses THEN $4::timestamptz END,
+        pause_note = CASE WHEN f.pauses THEN $5::text END
+    FROM found f WHERE f.changes AND n.scope = $1 AND n.name = f.job
+    RETURNING n.name, n.paused
+), made AS (
+    INSERT INTO names (scope, name, paused, paused_until, pause_note)
+    SELECT $1, job, true, $4::timestamptz, $5::text FROM asked WHERE pauses ORDER BY job
+    ON CONFLICT DO NOTHING
+    RETURNING name, paused
+)
+SELECT name AS job, true AS changed,
+       pg_notify($7::text, json_build_object('pause', json_build_object(
+           'job', name, 'pause', CASE WHEN paused THEN $6::text::json END))::text)::text AS told
+FROM (SELECT * FROM changed UNION ALL SELECT * FROM made) AS c
+UNION ALL SELECT job, false, NULL FROM found WHERE NOT changes
+UNION ALL SELECT job, false, NULL FROM asked a
+WHERE NOT pauses AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.job)";
+
 /// Makes the rows of keys ($2) that were never claimed before, in their order.
 pub(super) const MAKE_KEYS: &str = "
 INSERT INTO names (scope, name) SELECT $1, key FROM unnest($2::text[]) AS a (key) ORDER BY key
@@ -226,11 +283,13 @@ macro_rules! claim {
             "
 WITH term AS MATERIALIZED (
     SELECT epoch, expires_at FROM leader
-    -- Manual triggers need no term: they must not keep a renewal waiting.
-    WHERE scope = $1 AND array_remove($9::int8[], NULL) <> '{}' FOR SHARE
+    -- Who does not care who leads must not keep a renewal waiting.
+    WHERE scope = $1 AND (array_remove($9::int8[], NULL) <> '{}' OR true = ANY ($10::bool[])) FOR SHARE
 ), asked AS (
-    SELECT * FROM unnest($4::text[], $5::text[], $6::uuid[], $7::timestamptz[], $8::timestamptz[], $9::int8[])
-    WITH ORDINALITY AS a (job, key, run, fire_time, expected, term, ord)
+    SELECT *
+    FROM unnest($4::text[], $5::text[], $6::uuid[], $7::timestamptz[], $8::timestamptz[], $9::int8[], $10::bool[],
+                $11::int8[], $12::bool[])
+    WITH ORDINALITY AS a (job, key, run, fire_time, expected, term, unled, runs_max, replace, ord)
     -- The leader row is locked before any other.
     WHERE (SELECT count(*) FROM term) >= 0
 ), ",
@@ -246,13 +305,18 @@ WITH term AS MATERIALIZED (
             WHEN f.run = f.holder AND f.beacon = $2 THEN 'again'
             -- Granted to a session that is over: whoever takes over closes it.
             WHEN f.run = f.holder THEN 'not granted'
-            WHEN f.fire_time IS NOT NULL
+            WHEN f.term IS NOT NULL
                  AND (SELECT t.epoch = f.term AND t.expires_at > clock_timestamp() FROM term t) IS NOT TRUE
                 THEN 'deposed'
+            WHEN f.unled AND NOT f.withdrawn
+                 AND (SELECT t.epoch = f.job_term AND t.expires_at > clock_timestamp() FROM term t)
+                THEN 'led'
             WHEN f.fire_time > clock_timestamp() THEN 'not yet'
             WHEN f.fire_time IS NOT NULL AND (f.withdrawn OR f.cursor IS NULL) THEN 'moved'
             WHEN f.cursor = f.fire_time AND f.cursor_run IS NOT NULL AND f.cursor <> f.expected THEN 'already run'
             WHEN f.cursor <> f.expected THEN 'moved'
+            WHEN f.fire_time IS NOT NULL AND f.paused AND coalesce(f.paused_until > clock_timestamp(), true) THEN 'paused'
+            WHEN f.fire_time IS NOT NULL AND f.runs >= f.runs_max THEN 'exhausted'
             WHEN f.holder IS NULL OR (SELECT o.dead FROM owners o WHERE o.beacon = f.beacon) THEN 'granted'
             ELSE 'busy'
         END AS verdict
@@ -275,12 +339,15 @@ WITH term AS MATERIALIZED (
     FROM taken WHERE holder IS NOT NULL
 )
 SELECT ord, verdict, token + 1 AS token, holder AS run, NULL::timestamptz AS cursor, NULL::int8 AS epoch,
-    NULL::float8 AS wait, run_job AS lost_job, run_fire_time AS lost_fire_time
+    NULL::float8 AS wait, run_job AS lost_job, run_fire_time AS lost_fire_time, NULL::timestamptz AS paused_until,
+    NULL AS pause_note, NULL AS told
 FROM taken
 UNION ALL
 SELECT ord, verdict, token, CASE verdict WHEN 'already run' THEN cursor_run ELSE holder END,
     coalesce(cursor, clock_timestamp()), (SELECT epoch FROM term),
-    (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8, NULL, NULL
+    (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8, NULL, NULL, paused_until, pause_note,
+    CASE WHEN verdict = 'busy' AND replace THEN pg_notify($13::text, json_build_object('stop', json_build_object(
+        'beacon', beacon, 'run', holder))::text)::text END
 FROM decided WHERE verdict <> 'granted'"
         )
     };
@@ -289,15 +356,20 @@ FROM decided WHERE verdict <> 'granted'"
 /// Claims runs: each takes its tick, its key and the next token, or nothing. For claims whose rows are the ones of their keys:
 /// ticks of jobs that have no other key, and manual triggers.
 ///
-/// Locks the leader row for share until the commit (without it an old term's claim was committed after the takeover), then
-/// the rows of the keys in their order, skipping those that are locked. Whoever holds the lock of a key's row decides alone
-/// about its owner: probing without it granted keys that were held.
+/// Locks the leader row for share until the commit (without it an old term's claim was committed after the takeover), unless
+/// no claim cares who leads; then the rows of the keys in their order, skipping those that are locked. Whoever holds the lock
+/// of a key's row decides alone about its owner: probing without it granted keys that were held. A claim that is refused
+/// while the leader schedules the job looks for the mark in the row that it has locked, where the leader's enrolment puts it,
+/// and for the term in the leader row that it has locked, so that no renewal comes in between.
 ///
 /// $1 scope, $2 own beacon, $3 node, then the claims, at most one per name: $4 jobs, $5 keys, $6 runs, $7 fire times (none for
-/// a manual trigger), $8 expected cursors, $9 terms.
+/// a manual trigger), $8 expected cursors, $9 terms, $10 whether only unless the leader schedules the job, $11 how
+/// many ticks of the job may run in all (none: any number), $12 whether a live holder of the key is told to stop; $13 the
+/// channel of the scope. Of what few claims have, the arrays may be shorter.
 pub(super) const CLAIM: &str = claim!(
     found: "found AS MATERIALIZED (
-    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.token, n.run AS holder, n.beacon, n.claimed_at,
+    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until,
+           n.pause_note, n.token, n.run AS holder, n.beacon, n.claimed_at,
            n.run_node, n.run_job, n.run_term, n.fire_time AS run_fire_time, n.ctid AS place
     FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
     CROSS JOIN LATERAL (
@@ -306,7 +378,8 @@ pub(super) const CLAIM: &str = claim!(
 )",
     moved: "",
     cursor: ", cursor = coalesce(d.fire_time, n.cursor),
-        cursor_run = CASE WHEN d.fire_time IS NULL THEN n.cursor_run ELSE d.run END",
+        cursor_run = CASE WHEN d.fire_time IS NULL THEN n.cursor_run ELSE d.run END,
+        runs = CASE WHEN d.fire_time IS NULL THEN n.runs ELSE n.runs + 1 END",
     at: "n.ctid = d.place"
 );
 
@@ -314,7 +387,8 @@ pub(super) const CLAIM: &str = claim!(
 /// waits for neither, so that their order does not matter.
 pub(super) const CLAIM_WITH_KEY: &str = claim!(
     found: "job_rows AS MATERIALIZED (
-    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn
+    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until,
+           n.pause_note
     FROM (SELECT * FROM asked ORDER BY job COLLATE \"C\") AS a
     CROSS JOIN LATERAL (SELECT * FROM names WHERE scope = $1 AND name = a.job FOR UPDATE SKIP LOCKED) AS n
 ), found AS MATERIALIZED (
@@ -324,7 +398,7 @@ pub(super) const CLAIM_WITH_KEY: &str = claim!(
     CROSS JOIN LATERAL (SELECT * FROM names WHERE scope = $1 AND name = j.key FOR UPDATE SKIP LOCKED) AS n
 )",
     moved: ", moved AS (
-    UPDATE names n SET cursor = d.fire_time, cursor_run = d.run
+    UPDATE names n SET cursor = d.fire_time, cursor_run = d.run, runs = n.runs + 1
     FROM decided d
     WHERE d.verdict = 'granted' AND n.scope = $1 AND n.name = d.job
 )",
@@ -389,18 +463,20 @@ pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Moves cursors over ticks that nobody runs. Locks the leader row for share, then the rows of the jobs in their order,
-/// skipping those that are locked.
+/// Moves cursors over ticks that nobody runs. Locks the leader row for share, unless no move cares who leads, then the rows of
+/// the jobs in their order, skipping those that are locked.
 ///
-/// $1 scope, then the moves, at most one per job: $2 jobs, $3 expected cursors, $4 new cursors, $5 terms.
+/// $1 scope, then the moves, at most one per job: $2 jobs, $3 expected cursors, $4 new cursors, $5 terms, $6 whether only
+/// unless the leader schedules the job.
 pub(super) const ADVANCE: &str = "
 WITH term AS MATERIALIZED (
-    SELECT epoch, expires_at FROM leader WHERE scope = $1 FOR SHARE
+    SELECT epoch, expires_at FROM leader
+    WHERE scope = $1 AND (array_remove($5::int8[], NULL) <> '{}' OR true = ANY ($6::bool[])) FOR SHARE
 ), found AS MATERIALIZED (
-    SELECT a.*, n.cursor, n.withdrawn
+    SELECT a.*, n.cursor, n.withdrawn, n.term AS job_term
     FROM (
-        SELECT * FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::int8[])
-        WITH ORDINALITY AS a (job, expected, until, term, ord)
+        SELECT * FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::int8[], $6::bool[])
+        WITH ORDINALITY AS a (job, expected, until, term, unled, ord)
         WHERE (SELECT count(*) FROM term) >= 0
         ORDER BY job COLLATE \"C\"
     ) AS a
@@ -410,7 +486,12 @@ WITH term AS MATERIALIZED (
 ), decided AS MATERIALIZED (
     SELECT f.*,
         CASE
-            WHEN (SELECT t.epoch = f.term AND t.expires_at > clock_timestamp() FROM term t) IS NOT TRUE THEN 'deposed'
+            WHEN f.term IS NOT NULL
+                 AND (SELECT t.epoch = f.term AND t.expires_at > clock_timestamp() FROM term t) IS NOT TRUE
+                THEN 'deposed'
+            WHEN f.unled AND NOT f.withdrawn
+                 AND (SELECT t.epoch = f.job_term AND t.expires_at > clock_timestamp() FROM term t)
+                THEN 'led'
             WHEN f.withdrawn OR f.cursor IS DISTINCT FROM f.expected THEN 'elsewhere'
             ELSE 'done'
         END AS verdict

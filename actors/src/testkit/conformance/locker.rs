@@ -1,5 +1,7 @@
 //! What every locker does.
 
+mod policies;
+
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -11,7 +13,8 @@ use crate::{
     name::{FencingToken, JobName, LockKey, NodeId, RunId, RunIds, Term},
     port::{
         Authority, Backend, Campaign, ClaimRequest, Completed, Completion, CursorMove, Elector, Enrolled,
-        Enrolment, Inquiry, Locker, Moved, SkipReason, Skips, Standing, TickClaim, Verdict,
+        Enrolment, Inquiry, Kept, Locker, Moved, News, Pause, Session, SkipReason, Skips, Standing,
+        TickClaim, Verdict,
     },
 };
 
@@ -25,11 +28,11 @@ pub async fn locker(cluster: &mut impl Cluster) {
     let now = cluster.now();
     let backend = cluster.node().await;
     let locker = backend.locker();
-    locker.open().await.expect("a session opens");
+    let session = locker.open().await.expect("a session opens");
     let Campaign::Won(grant) = backend.elector().campaign().await.expect("an answer") else {
         panic!("the first node of an empty store leads");
     };
-    let mut suite = Suite { locker, term: grant.term, ids: RunIds::of(NodeId::random()), now };
+    let mut suite = Suite { locker, session, term: grant.term, ids: RunIds::of(NodeId::random()), now };
 
     suite.a_new_job_starts_at_its_creation_and_keeps_its_cursor().await;
     suite.a_changed_schedule_owes_ticks_from_the_change_on().await;
@@ -49,9 +52,12 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.a_completion_needs_the_token_and_may_be_repeated().await;
     suite.skips_move_the_cursor_by_compare_and_set().await;
     suite.a_skip_cannot_reopen_a_tick().await;
+    suite.policies().await;
+    suite.once_a_term_is_over_its_mark_stops_nobody(&*backend.elector()).await;
     suite.without_a_leader_nothing_is_scheduled(&*backend.elector()).await;
     suite.closing_a_session_frees_what_it_holds().await;
     if cluster.nodes_max() > 1 {
+        suite.other_nodes_hear_of_pauses_and_of_who_wants_their_keys(cluster).await;
         suite.a_live_owner_is_not_robbed(cluster).await;
         suite.a_dead_owner_is_robbed_once_and_its_completion_refused(cluster).await;
         suite.open_runs_of_the_dead_are_closed_once(cluster).await;
@@ -60,6 +66,8 @@ pub async fn locker(cluster: &mut impl Cluster) {
 
 struct Suite {
     locker: Arc<dyn Locker>,
+    /// The one that was opened first.
+    session: Session,
     term: Term,
     ids: RunIds,
     now: DateTime<Utc>,

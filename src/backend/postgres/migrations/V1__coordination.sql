@@ -28,17 +28,24 @@ CREATE TABLE names (
     claimed_at timestamptz,
     run_node uuid,
     run_job text COLLATE "C",
-    -- Neither, for a manual trigger.
+    -- None for a manual trigger, nor for a tick that was claimed without a term.
     run_term bigint,
+    -- None for a manual trigger.
     fire_time timestamptz,
 
     -- The job of this name; null if only a key has it. Up to the cursor its ticks are decided.
     cursor timestamptz,
     -- The run of the tick at the cursor.
     cursor_run uuid,
-    -- The term under which the job was last marked as scheduled.
+    -- The term under which the job was last marked as scheduled, if it was under one.
     term bigint,
     withdrawn boolean NOT NULL DEFAULT false,
+    -- How many of its ticks were granted, since it was enrolled for the first time or after it was withdrawn.
+    runs bigint NOT NULL DEFAULT 0,
+    -- Its ticks do not run until then, or until it is resumed.
+    paused boolean NOT NULL DEFAULT false,
+    paused_until timestamptz,
+    pause_note text,
     -- A digest of the schedule in words: another one is a changed schedule.
     schedule bytea,
 
@@ -54,8 +61,9 @@ CREATE TABLE runs (
     token bigint NOT NULL,
     claimed_at timestamptz NOT NULL,
     ended_at timestamptz NOT NULL,
-    -- Neither, for a manual trigger.
+    -- None for a manual trigger.
     fire_time timestamptz,
+    -- None for a manual trigger, nor for a tick that was claimed without a term.
     term bigint,
     node uuid NOT NULL,
     scope text COLLATE "C" NOT NULL,

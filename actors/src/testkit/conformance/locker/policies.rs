@@ -1,0 +1,379 @@
+//! What every locker does for the policies of a job.
+
+use super::*;
+
+/// A net under every wait for news.
+const NEWS_WITHIN: Duration = Duration::from_secs(10);
+
+impl Suite {
+    /// Those that need one node and a leader.
+    pub(super) async fn policies(&self) {
+        self.any_node_decides_by_the_cursor_without_a_term().await;
+        self.an_enrolment_without_a_term_keeps_the_leaders_mark().await;
+        self.while_the_leader_schedules_a_job_nobody_else_decides_its_ticks().await;
+        self.a_batch_mixes_authorities().await;
+        self.as_many_ticks_run_as_may().await;
+        self.a_paused_job_runs_by_hand_alone().await;
+        self.a_pause_ends_by_itself().await;
+        self.a_job_is_paused_before_it_is_known().await;
+        self.every_change_of_a_pause_is_told().await;
+        self.who_takes_a_key_by_force_has_its_holder_told().await;
+    }
+
+    async fn enrol_by(&self, job: &str, schedule: &str, authority: Authority) -> Enrolled {
+        self.enrol_as(Enrolment::new(name(job), schedule.to_owned(), authority)).await
+    }
+
+    async fn enrol_as(&self, enrolment: Enrolment) -> Enrolled {
+        let mut enrolled = self.locker.enrol(&[enrolment]).await.expect("an answer");
+        enrolled.pop().expect("one answer per enrolment")
+    }
+
+    /// A new job that this authority enrolled, some of whose ticks are due.
+    async fn due_by(&self, job: &str, authority: Authority) -> DateTime<Utc> {
+        let enrolled = self.enrol_by(job, "a schedule", authority).await;
+        let Enrolled::Done { cursor, .. } = enrolled else { panic!("{job} was answered with {enrolled:?}") };
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        cursor
+    }
+
+    fn tick_by(&self, authority: Authority, job: &str, expected: DateTime<Utc>) -> ClaimRequest {
+        let mut request = self.tick(job, expected, just_after(expected));
+        request.tick = request.tick.map(|tick| TickClaim { authority, ..tick });
+        request
+    }
+
+    async fn advance_by(&self, authority: Authority, job: &str, expected: DateTime<Utc>) -> Moved {
+        let (to, skips) = (just_after(expected), Skips::new(SkipReason::Overlap, 1, false));
+        let asked = CursorMove { job: name(job), expected, to, skips, authority };
+        let mut moved = self.locker.advance(&[asked]).await.expect("an answer");
+        moved.pop().expect("one answer per move")
+    }
+
+    async fn any_node_decides_by_the_cursor_without_a_term(&self) {
+        let cursor = self.due_by("any", Authority::Any).await;
+        let first = self.tick_by(Authority::Any, "any", cursor);
+        let token = self.granted(&first).await;
+        self.complete(&first, token).await;
+
+        let claimed = just_after(cursor).instant();
+        let next = just_after(claimed).instant();
+        let second = self.claim(&self.tick_by(Authority::Any, "any", cursor)).await;
+        assert_eq!(second, Verdict::AlreadyRun { run: first.run, cursor: claimed });
+        let moved = self.advance_by(Authority::Any, "any", cursor).await;
+        assert_eq!(moved, Moved::Elsewhere { cursor: claimed }, "the cursor decides about moves too");
+        assert_eq!(self.advance_by(Authority::Any, "any", claimed).await, Moved::Done);
+        let late = self.claim(&self.tick_by(Authority::Any, "any", claimed)).await;
+        assert_eq!(late, Verdict::Moved { cursor: next }, "that tick was skipped");
+        let mut early = self.tick_by(Authority::Any, "any", next);
+        early.tick = early.tick.map(|tick| {
+            let fire_time = FireTime::new(next + TimeDelta::hours(1));
+            TickClaim { fire_time, ..tick }
+        });
+        assert!(matches!(self.claim(&early).await, Verdict::NotYet { .. }));
+
+        let same = self.enrol_by("any", "a schedule", Authority::Any).await;
+        assert!(matches!(same, Enrolled::Done { cursor, .. } if cursor == next), "{same:?}");
+        let changed = self.enrol_by("any", "another schedule", Authority::Any).await;
+        assert!(matches!(changed, Enrolled::Done { cursor, .. } if cursor > next), "{changed:?}");
+    }
+
+    async fn an_enrolment_without_a_term_keeps_the_leaders_mark(&self) {
+        self.enrol("marked", "a").await;
+        self.enrol_by("marked", "a", Authority::Any).await;
+        self.enrol_by("unmarked", "a", Authority::Any).await;
+        let held = ["marked", "unmarked"].map(|job| Inquiry { job: name(job), schedule: "a".to_owned() });
+
+        let standings = self.locker.inquire(&held).await.expect("an answer");
+
+        assert_eq!(standings, [Standing::Scheduled, Standing::NotHeld]);
+    }
+
+    async fn while_the_leader_schedules_a_job_nobody_else_decides_its_ticks(&self) {
+        let unled = Authority::Unled;
+        let cursor = self.due_by("unled", unled).await;
+        let run = self.tick_by(unled, "unled", cursor);
+        let token = self.granted(&run).await;
+        self.complete(&run, token).await;
+        let cursor = just_after(cursor).instant();
+        assert_eq!(self.advance_by(unled, "unled", cursor).await, Moved::Done, "the leader does not hold it");
+
+        let cursor = self.enrol("unled", "a schedule").await;
+        assert_eq!(self.claim(&self.tick_by(unled, "unled", cursor)).await, Verdict::Led);
+        assert_eq!(self.advance_by(unled, "unled", cursor).await, Moved::Led);
+        assert_eq!(self.enrol_by("unled", "another schedule", unled).await, Enrolled::Led);
+        assert_eq!(self.enrol("unled", "a schedule").await, cursor, "nothing changed");
+
+        self.locker.withdraw(self.term, &[name("unled")]).await.expect("an answer");
+        let cursor = self.due_by("unled", unled).await;
+        let run = self.tick_by(unled, "unled", cursor);
+        let token = self.granted(&run).await;
+        self.complete(&run, token).await;
+    }
+
+    async fn a_batch_mixes_authorities(&self) {
+        let [led, any] = [self.due_job("mixed-led").await, self.due_by("mixed-any", Authority::Any).await];
+        let old = Authority::Term(Term(self.term.0 - 1));
+        let batch = [
+            self.tick_by(old, "mixed-led", led),
+            self.tick_by(Authority::Any, "mixed-any", any),
+            self.manual("mixed", "mixed"),
+        ];
+
+        let verdicts = self.locker.claim(&batch).await.expect("an answer");
+
+        let [
+            Verdict::Deposed { term },
+            Verdict::Granted { token: one, .. },
+            Verdict::Granted { token: two, .. },
+        ] = verdicts[..]
+        else {
+            panic!("{verdicts:?}")
+        };
+        assert_eq!(term, self.term);
+        self.complete(&batch[1], one).await;
+        self.complete(&batch[2], two).await;
+        let authorities = [old, Authority::Any, Authority::Unled, Authority::Unled];
+        let jobs = ["mixed-new", "mixed-any", "mixed-led", "mixed-newer"];
+        self.enrol("mixed-led", "a schedule").await;
+        let jobs: Vec<_> = jobs
+            .into_iter()
+            .zip(authorities)
+            .map(|(job, authority)| Enrolment::new(name(job), "a schedule".to_owned(), authority))
+            .collect();
+        let enrolled = self.locker.enrol(&jobs).await.expect("an answer");
+        let [Enrolled::Deposed { .. }, Enrolled::Done { .. }, Enrolled::Led, Enrolled::Done { .. }] =
+            enrolled[..]
+        else {
+            panic!("{enrolled:?}")
+        };
+    }
+
+    async fn as_many_ticks_run_as_may(&self) {
+        let own = |job: &'static str| (job, job);
+        for (job, lock_key) in [own("limited"), ("limited-with-a-key", "a-key-with-a-limit")] {
+            let mut cursor = self.due_job(job).await;
+            let mut next = |key: &str| {
+                let tick = self.tick_by(Authority::Term(self.term), job, cursor);
+                cursor = just_after(cursor).instant();
+                ClaimRequest { key: self::key(key), limit: Some(2), ..tick }
+            };
+            let first = next(lock_key);
+            let token = self.granted(&first).await;
+            assert_eq!(self.granted(&first).await, token, "asked again, it counts once");
+            let manual = self.manual(job, "another-key-with-a-limit");
+            let of_manual = self.granted(&ClaimRequest { limit: Some(0), ..manual.clone() }).await;
+            self.complete(&manual, of_manual).await;
+            let second = next(lock_key);
+            let busy = self.claim(&second).await;
+            assert!(
+                matches!(busy, Verdict::Busy { .. }),
+                "a claim that was refused does not count: {busy:?}"
+            );
+            self.complete(&first, token).await;
+            let token = self.granted(&second).await;
+            self.complete(&second, token).await;
+            let third = next(lock_key);
+            assert_eq!(self.claim(&third).await, Verdict::Exhausted, "{job}");
+            let more = ClaimRequest { limit: Some(3), ..third };
+            let token = self.granted(&more).await;
+            self.complete(&more, token).await;
+
+            let changed = self.enrol(job, "another schedule").await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let tick = self.tick_by(Authority::Term(self.term), job, changed);
+            let same = ClaimRequest { key: self::key(lock_key), limit: Some(3), ..tick };
+            assert_eq!(self.claim(&same).await, Verdict::Exhausted, "a changed schedule keeps the count");
+            self.locker.withdraw(self.term, &[name(job)]).await.expect("an answer");
+            let again = self.due_job(job).await;
+            let tick = self.tick_by(Authority::Term(self.term), job, again);
+            let anew = ClaimRequest { key: self::key(lock_key), limit: Some(1), ..tick };
+            let token = self.granted(&anew).await;
+            self.complete(&anew, token).await;
+        }
+    }
+
+    async fn pause(&self, job: &str, pause: Option<&Pause>) -> bool {
+        let changed = self.locker.pause(&[name(job)], pause).await.expect("an answer");
+        changed == [true]
+    }
+
+    async fn kept(&self, job: &str) -> Kept {
+        match self.enrol_by(job, "a schedule", Authority::Term(self.term)).await {
+            Enrolled::Done { kept, .. } => *kept,
+            other => panic!("enrolling {job} was answered with {other:?}"),
+        }
+    }
+
+    async fn a_paused_job_runs_by_hand_alone(&self) {
+        let pause = Pause { until: None, note: Some("a note".to_owned()) };
+        for (job, lock_key) in [("paused", "paused"), ("paused-with-a-key", "a-key-of-a-paused-job")] {
+            let cursor = self.due_job(job).await;
+            assert!(self.pause(job, Some(&pause)).await);
+            assert!(!self.pause(job, Some(&pause)).await, "paused alike already");
+
+            for authority in [Authority::Term(self.term), Authority::Any] {
+                let tick = ClaimRequest { key: key(lock_key), ..self.tick_by(authority, job, cursor) };
+                assert_eq!(self.claim(&tick).await, Verdict::Paused(pause.clone()));
+            }
+            let manual = self.manual(job, lock_key);
+            let token = self.granted(&manual).await;
+            self.complete(&manual, token).await;
+            assert_eq!(self.advance_by(Authority::Term(self.term), job, cursor).await, Moved::Done);
+            assert_eq!(self.kept(job).await.pause, Some(pause.clone()));
+            self.enrol(job, "another schedule").await;
+            assert_eq!(self.kept(job).await.pause, Some(pause.clone()), "a changed schedule stays paused");
+
+            assert!(self.pause(job, None).await);
+            assert!(!self.pause(job, None).await, "resumed already");
+            assert_eq!(self.kept(job).await.pause, None);
+            let cursor = self.due_job(job).await;
+            let tick = self.tick_by(Authority::Term(self.term), job, cursor);
+            let tick = ClaimRequest { key: key(lock_key), ..tick };
+            let token = self.granted(&tick).await;
+            self.complete(&tick, token).await;
+        }
+        let unpaused = self.due_job("not-paused").await;
+        self.pause("a-key-that-is-a-job", Some(&pause)).await;
+        let tick = self.tick_by(Authority::Any, "not-paused", unpaused);
+        let tick = ClaimRequest { key: key("a-key-that-is-a-job"), ..tick };
+        let token = self.granted(&tick).await;
+        self.complete(&tick, token).await;
+    }
+
+    async fn a_pause_ends_by_itself(&self) {
+        let cursor = self.due_job("paused-for-a-while").await;
+        let until = |until| Pause { until: Some(until), note: None };
+        let over = until(cursor - TimeDelta::seconds(1));
+        assert!(!self.pause("paused-for-a-while", Some(&over)).await, "it is over before it begins");
+        let short = until(just_after(cursor).instant() + TimeDelta::milliseconds(500));
+        assert!(self.pause("paused-for-a-while", Some(&short)).await);
+        let tick = self.tick_by(Authority::Term(self.term), "paused-for-a-while", cursor);
+        assert_eq!(self.claim(&tick).await, Verdict::Paused(short));
+
+        tokio::time::sleep(Duration::from_millis(520)).await;
+
+        assert_eq!(self.kept("paused-for-a-while").await.pause, None);
+        assert!(!self.pause("paused-for-a-while", None).await, "it has ended already");
+        let token = self.granted(&tick).await;
+        self.complete(&tick, token).await;
+        let long = until(just_after(cursor).instant() + TimeDelta::hours(1));
+        assert!(self.pause("paused-for-a-while", Some(&long)).await);
+        assert!(self.pause("paused-for-a-while", Some(&over)).await, "what is over resumes");
+        assert_eq!(self.kept("paused-for-a-while").await.pause, None);
+    }
+
+    async fn a_job_is_paused_before_it_is_known(&self) {
+        let pause = Pause { until: None, note: None };
+        let jobs = [name("paused-early"), name("resumed-early")];
+        assert_eq!(self.locker.pause(&jobs[..1], Some(&pause)).await.expect("an answer"), [true]);
+        assert_eq!(self.locker.pause(&jobs, None).await.expect("an answer"), [true, false]);
+        assert!(self.pause("paused-early", Some(&pause)).await);
+
+        assert_eq!(self.kept("paused-early").await.pause, Some(pause.clone()));
+        self.locker.withdraw(self.term, &jobs[..1]).await.expect("an answer");
+        assert_eq!(self.kept("paused-early").await.pause, Some(pause), "it outlives the job");
+    }
+
+    /// The news of this session that satisfy a condition; others are let pass.
+    async fn news(&self, is: impl Fn(&News) -> bool) -> News {
+        let heard = async {
+            loop {
+                let news = self.locker.news(self.session).await;
+                if is(&news) {
+                    return news;
+                }
+            }
+        };
+        tokio::time::timeout(NEWS_WITHIN, heard).await.expect("it is told")
+    }
+
+    async fn every_change_of_a_pause_is_told(&self) {
+        let is_of = |job: &'static str| move |news: &News| matches!(news, News::Pause { job: of, .. } if of.as_str() == job);
+        let until = just_after(self.now + TimeDelta::hours(1)).instant();
+        let pause = Pause { until: Some(until), note: Some("\"why\" and\nwhen".to_owned()) };
+        self.pause("told", Some(&pause)).await;
+        self.pause("told", Some(&pause)).await;
+        self.pause("told", None).await;
+
+        let paused = self.news(is_of("told")).await;
+        let resumed = self.news(is_of("told")).await;
+
+        assert_eq!(paused, News::Pause { job: name("told"), pause: Some(pause) });
+        assert_eq!(resumed, News::Pause { job: name("told"), pause: None }, "no change is told once more");
+        let former = self.locker.news(Session(self.session.0.wrapping_add(1)));
+        assert!(tokio::time::timeout(Duration::from_millis(50), former).await.is_err(), "another session's");
+    }
+
+    async fn who_takes_a_key_by_force_has_its_holder_told(&self) {
+        let held = self.manual("replaced", "a-key-to-replace");
+        let token = self.granted(&held).await;
+        let busy = Verdict::Busy { holder: Some(held.run) };
+        assert_eq!(self.claim(&self.manual("patient", "a-key-to-replace")).await, busy);
+        let replace = || ClaimRequest { replace: true, ..self.manual("impatient", "a-key-to-replace") };
+        let batch = [self.manual("patient", "a-key-to-replace"), replace(), replace()];
+
+        let verdicts = self.locker.claim(&batch).await.expect("an answer");
+
+        assert_eq!(verdicts, [busy.clone(), busy.clone(), busy]);
+        let told = self.news(|news| matches!(news, News::Stop { .. })).await;
+        assert_eq!(told, News::Stop { run: held.run });
+        self.complete(&held, token).await;
+        let next = replace();
+        let batch = [next.clone(), replace()];
+        let verdicts = self.locker.claim(&batch).await.expect("an answer");
+        let [Verdict::Granted { token, .. }, Verdict::Busy { .. }] = verdicts[..] else {
+            panic!("{verdicts:?}")
+        };
+        let of_next = |news: &News| matches!(news, News::Stop { run } if *run == next.run);
+        self.news(of_next).await;
+        self.complete(&next, token).await;
+    }
+
+    pub(super) async fn other_nodes_hear_of_pauses_and_of_who_wants_their_keys(
+        &self,
+        cluster: &mut impl Cluster,
+    ) {
+        let (_, other) = another(cluster).await;
+        let (_, third) = another(cluster).await;
+        let [session, of_third] =
+            [other.open().await, third.open().await].map(|session| session.expect("a session opens"));
+        let held = self.manual("held-elsewhere", "held-elsewhere");
+        let Verdict::Granted { token, .. } = claim_on(&*other, &held).await else { panic!("not granted") };
+        let pause = Pause { until: None, note: None };
+
+        let impatient = ClaimRequest { replace: true, ..self.manual("held-elsewhere", "held-elsewhere") };
+        assert_eq!(self.claim(&impatient).await, Verdict::Busy { holder: Some(held.run) });
+        self.pause("paused-elsewhere", Some(&pause)).await;
+
+        let paused = News::Pause { job: name("paused-elsewhere"), pause: Some(pause) };
+        let heard =
+            async { [other.news(session).await, other.news(session).await, third.news(of_third).await] };
+        let heard = tokio::time::timeout(NEWS_WITHIN, heard).await.expect("they are told");
+        assert_eq!(heard, [News::Stop { run: held.run }, paused.clone(), paused], "each what concerns it");
+        assert_eq!(complete_on(&*other, &held, token).await, Completed::RECORDED);
+        third.close().await;
+        self.pause("paused-elsewhere", None).await;
+        let after = tokio::time::timeout(Duration::from_millis(50), third.news(of_third)).await;
+        assert!(after.is_err(), "a session that is over hears nothing: {after:?}");
+    }
+
+    /// Needs no leader, and leaves none.
+    pub(super) async fn once_a_term_is_over_its_mark_stops_nobody(&mut self, elector: &dyn Elector) {
+        let cursor = self.due_job("was-led").await;
+        elector.resign(self.term).await.expect("an answer");
+
+        assert_eq!(self.advance_by(Authority::Unled, "was-led", cursor).await, Moved::Done);
+        let cursor = self.due_by("was-led", Authority::Unled).await;
+        let run = self.tick_by(Authority::Unled, "was-led", cursor);
+        let token = self.granted(&run).await;
+        self.complete(&run, token).await;
+        let Campaign::Won(grant) = elector.campaign().await.expect("an answer") else {
+            panic!("nobody leads");
+        };
+        self.term = grant.term;
+        let cursor = just_after(cursor).instant();
+        let moved = self.advance_by(Authority::Unled, "was-led", cursor).await;
+        assert_eq!(moved, Moved::Done, "the mark is that of a former term");
+    }
+}

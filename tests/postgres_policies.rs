@@ -1,0 +1,363 @@
+//! What several nodes on a real PostgreSQL server do at once to jobs with policies.
+
+#[path = "common/postgres.rs"]
+mod harness;
+
+use std::{sync::Arc, time::Duration};
+
+use callsheet::{
+    FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, RunId, Term,
+    backend::Postgres,
+    port::{
+        Authority, Backend, Campaign, ClaimRequest, Completed, Completion, Enrolled, Enrolment, LockError,
+        Locker, News, Pause, Session, Skips, TickClaim, Verdict,
+    },
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::time::{sleep, timeout};
+use tokio_postgres::{Client, NoTls};
+
+use self::harness::{scope, server};
+
+/// A net under every wait.
+const DEADLINE: Duration = Duration::from_secs(30);
+const FOR_GOOD: Pause = Pause { until: None, note: None };
+/// How often nodes race for something.
+const RACES: usize = 100;
+
+/// The nodes of one scope, and somebody who looks at its tables.
+struct Nodes {
+    scope: String,
+    admin: Client,
+}
+
+impl Nodes {
+    async fn of(test: &str) -> Self {
+        Self { scope: scope(test), admin: admin().await }
+    }
+
+    async fn open(&self) -> Node {
+        let backend = Postgres::new(&self.scope, server().url());
+        let locker = backend.locker();
+        let session = locker.open().await.expect("a session opens");
+        Node { backend, locker, session }
+    }
+
+    async fn execute(&self, statement: &str) {
+        self.admin.execute(statement, &[&self.scope]).await.expect("an answer");
+    }
+
+    /// A transaction of somebody else that has done this.
+    async fn transaction(&self, statement: &str) -> Client {
+        let client = admin().await;
+        // Whoever waits for its end must not wait for the disk as well.
+        client.batch_execute("BEGIN; SET LOCAL synchronous_commit = off").await.expect("an answer");
+        client.execute(statement, &[&self.scope]).await.expect("an answer");
+        client
+    }
+
+    /// Until a statement of a node waits for a lock.
+    async fn somebody_waits(&self) {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE $1";
+        let nodes = format!("callsheet % session {}", self.scope);
+        while self.admin.query_one(waiting, &[&nodes]).await.expect("an answer").get::<_, i64>(0) == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+struct Node {
+    backend: Postgres,
+    locker: Arc<dyn Locker>,
+    session: Session,
+}
+
+impl Node {
+    async fn leads(&self) -> Term {
+        let campaign = self.backend.elector().campaign().await.expect("an answer");
+        let Campaign::Won(grant) = campaign else { panic!("nobody else leads: {campaign:?}") };
+        grant.term
+    }
+
+    async fn enrol(&self, enrolment: Enrolment) -> DateTime<Utc> {
+        let enrolled = self.locker.enrol(&[enrolment]).await.expect("an answer");
+        let [Enrolled::Done { cursor, .. }] = enrolled[..] else { panic!("{enrolled:?}") };
+        cursor
+    }
+
+    async fn claim(&self, request: &ClaimRequest) -> Verdict {
+        let mut verdicts = self.locker.claim(std::slice::from_ref(request)).await.expect("an answer");
+        verdicts.pop().expect("one verdict per request")
+    }
+
+    /// As its engine does it: what is locked is asked again.
+    async fn decided(&self, request: &ClaimRequest) -> Verdict {
+        loop {
+            match self.claim(request).await {
+                Verdict::Locked { .. } => {}
+                verdict => return verdict,
+            }
+        }
+    }
+
+    /// As its engine does it: what is locked is asked again.
+    async fn complete(&self, end: Completion) -> Completed {
+        loop {
+            let answers = self.locker.complete(std::slice::from_ref(&end)).await.expect("an answer");
+            match &answers[..] {
+                [Completed::Locked] => {}
+                [answer] => return answer.clone(),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    async fn ends(&self, request: &ClaimRequest, token: FencingToken) {
+        assert_eq!(self.complete(end(request, token, Outcome::Succeeded)).await, Completed::RECORDED);
+    }
+}
+
+async fn admin() -> Client {
+    let (client, connection) = tokio_postgres::connect(&server().url(), NoTls).await.expect("a connection");
+    tokio::spawn(connection);
+    client
+}
+
+fn name(name: &str) -> JobName {
+    JobName::new(name).expect("a name")
+}
+
+fn manual(job: &str, key: &str) -> ClaimRequest {
+    let run = RunId::from(NodeId::random().as_uuid());
+    ClaimRequest::new(name(job), LockKey::new(key).expect("a key"), run)
+}
+
+/// A claim of the first millisecond after a cursor.
+fn tick(authority: Authority, expected: DateTime<Utc>, job: &str, key: &str) -> ClaimRequest {
+    let fire_time = FireTime::new(expected + TimeDelta::milliseconds(1));
+    let tick = TickClaim { fire_time, expected, skips: Skips::default(), authority };
+    ClaimRequest { tick: Some(tick), ..manual(job, key) }
+}
+
+fn end(request: &ClaimRequest, token: FencingToken, outcome: Outcome) -> Completion {
+    let ClaimRequest { job, key, run, .. } = request.clone();
+    Completion::new(job, key, run, token, outcome)
+}
+
+fn enrolment(job: &str, authority: Authority) -> Enrolment {
+    Enrolment::new(name(job), "a schedule".to_owned(), authority)
+}
+
+/// Until what fires one millisecond after a cursor of this instant is due.
+async fn due() {
+    sleep(Duration::from_millis(5)).await;
+}
+
+#[tokio::test]
+async fn a_claim_that_began_before_the_leaders_enrolment_sees_its_mark() {
+    let nodes = Nodes::of("unled-mark").await;
+    let (leader, other) = (nodes.open().await, nodes.open().await);
+    leader.leads().await;
+    let cursor = other.enrol(enrolment("job", Authority::Unled)).await;
+    due().await;
+    // As a renewal of the term does: the claim has begun, and waits.
+    let leading = nodes.transaction("UPDATE callsheet.leader SET node = node WHERE scope = $1").await;
+
+    let claim = tick(Authority::Unled, cursor, "job", "job");
+    let mark = async {
+        nodes.somebody_waits().await;
+        let mark = "UPDATE callsheet.names n SET term = l.epoch FROM callsheet.leader l
+                    WHERE n.scope = $1 AND l.scope = $1 AND n.name = 'job'";
+        nodes.execute(mark).await;
+        leading.batch_execute("COMMIT").await.expect("an answer");
+    };
+    let raced = async { tokio::join!(other.claim(&claim), mark) };
+    let (verdict, ()) = timeout(DEADLINE, raced).await.expect("the claim waits for the leader row");
+
+    assert_eq!(verdict, Verdict::Led);
+}
+
+#[tokio::test]
+async fn a_claim_that_meets_the_renewal_of_a_term_that_is_almost_over_waits_for_it() {
+    let nodes = Nodes::of("unled-renewal").await;
+    let (leader, other) = (nodes.open().await, nodes.open().await);
+    let term = leader.leads().await;
+    let cursor = leader.enrol(enrolment("job", Authority::Term(term))).await;
+    let ends =
+        "UPDATE callsheet.leader SET expires_at = clock_timestamp() + interval '50 ms' WHERE scope = $1";
+    nodes.execute(ends).await;
+    let renews =
+        "UPDATE callsheet.leader SET expires_at = clock_timestamp() + interval '1 min' WHERE scope = $1";
+    let renewal = nodes.transaction(renews).await;
+    // By what is committed the term is over now.
+    sleep(Duration::from_millis(60)).await;
+
+    let claim = tick(Authority::Unled, cursor, "job", "job");
+    let commit = async {
+        nodes.somebody_waits().await;
+        renewal.batch_execute("COMMIT").await.expect("an answer");
+    };
+    let raced = async { tokio::join!(other.claim(&claim), commit) };
+    let (verdict, ()) = timeout(DEADLINE, raced).await.expect("the claim waits for the leader row");
+
+    assert_eq!(verdict, Verdict::Led);
+}
+
+#[tokio::test]
+async fn a_claim_by_any_node_waits_for_no_leader() {
+    let nodes = Nodes::of("any-leader").await;
+    let node = nodes.open().await;
+    node.leads().await;
+    let leading = nodes.transaction("UPDATE callsheet.leader SET node = node WHERE scope = $1").await;
+
+    let cursor = node.enrol(enrolment("job", Authority::Any)).await;
+    due().await;
+    let verdict = node.claim(&tick(Authority::Any, cursor, "job", "job")).await;
+
+    assert!(matches!(verdict, Verdict::Granted { .. }), "{verdict:?}");
+    leading.batch_execute("ROLLBACK").await.expect("an answer");
+}
+
+#[tokio::test]
+async fn of_two_nodes_that_claim_a_tick_at_once_one_gets_it() {
+    let nodes = Nodes::of("any-race").await;
+    let (one, two) = (nodes.open().await, nodes.open().await);
+    // With keys of their own, nothing but the cursor decides.
+    for keys in [["job", "job"], ["one", "two"]] {
+        let mut cursor = one.enrol(enrolment("job", Authority::Any)).await;
+        // Every tick is due, one each millisecond.
+        sleep(Duration::from_millis(RACES as u64 + 5)).await;
+        for _ in 0..RACES {
+            let claims = keys.map(|key| tick(Authority::Any, cursor, "job", key));
+            let race = async |node: &Node, claim: &ClaimRequest| {
+                let verdict = node.decided(claim).await;
+                if let Verdict::Granted { token, .. } = verdict {
+                    node.ends(claim, token).await;
+                }
+                matches!(verdict, Verdict::Granted { .. })
+            };
+            let (first, second) = tokio::join!(race(&one, &claims[0]), race(&two, &claims[1]));
+
+            assert!(first != second, "granted: {first} and {second}");
+            cursor = claims[0].tick.expect("a tick").fire_time.instant();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_began_before_a_pause_is_refused_once_the_pause_is_answered() {
+    let nodes = Nodes::of("pause-race").await;
+    let (leader, other) = (nodes.open().await, nodes.open().await);
+    let term = leader.leads().await;
+    for key in ["job", "key"] {
+        let cursor = leader.enrol(enrolment("job", Authority::Term(term))).await;
+        due().await;
+        let claim = tick(Authority::Term(term), cursor, "job", key);
+        let leading = nodes.transaction("UPDATE callsheet.leader SET node = node WHERE scope = $1").await;
+
+        let pause = async {
+            nodes.somebody_waits().await;
+            let paused = other.locker.pause(&[name("job")], Some(&FOR_GOOD)).await.expect("an answer");
+            leading.batch_execute("COMMIT").await.expect("an answer");
+            paused
+        };
+        let raced = async { tokio::join!(leader.decided(&claim), pause) };
+        let (verdict, paused) = timeout(DEADLINE, raced).await.expect("the claim waits for the leader row");
+
+        assert_eq!((verdict, paused), (Verdict::Paused(FOR_GOOD), vec![true]), "{key}");
+        assert_eq!(other.locker.pause(&[name("job")], None).await.expect("an answer"), [true]);
+        let verdict = leader.claim(&claim).await;
+        let Verdict::Granted { token, .. } = verdict else { panic!("{verdict:?}") };
+        leader.ends(&claim, token).await;
+    }
+}
+
+#[tokio::test]
+async fn a_pause_waits_for_who_has_locked_the_job_and_no_longer_than_its_deadline() {
+    let nodes = Nodes::of("pause-locked").await;
+    let node = nodes.open().await;
+    node.enrol(enrolment("job", Authority::Any)).await;
+    let holder =
+        nodes.transaction("SELECT FROM callsheet.names WHERE scope = $1 AND name = 'job' FOR UPDATE").await;
+    let jobs = [name("other"), name("job")];
+    let mut pause = node.locker.pause(&jobs, Some(&FOR_GOOD));
+
+    // The other one is paused, so this one was tried.
+    let other = "SELECT FROM callsheet.names WHERE scope = $1 AND name = 'other' AND paused";
+    let paused = async {
+        while nodes.admin.query_opt(other, &[&nodes.scope]).await.expect("an answer").is_none() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        answer = &mut pause => panic!("the job is locked: {answer:?}"),
+        () = paused => {}
+    }
+    holder.batch_execute("ROLLBACK").await.expect("an answer");
+
+    assert_eq!(pause.await.expect("an answer"), [true, true]);
+    let short = Postgres::new(&nodes.scope, server().url()).lease(Duration::from_secs(1));
+    let locker = short.locker();
+    locker.open().await.expect("a session opens");
+    let _holder =
+        nodes.transaction("SELECT FROM callsheet.names WHERE scope = $1 AND name = 'job' FOR UPDATE").await;
+    let answer = timeout(DEADLINE, locker.pause(&jobs, None)).await.expect("it has a deadline");
+    assert!(matches!(answer, Err(LockError::Timeout)), "{answer:?}");
+    let alive = locker.close_lost(1).await;
+    assert!(alive.is_ok(), "the session goes on: {alive:?}");
+}
+
+/// Sends notifications to the nodes of a scope, as anybody may.
+async fn notify(nodes: &Nodes, payloads: &str) {
+    let notify = format!(
+        "SELECT pg_notify('callsheet_' || to_hex(hashtextextended('callsheet news callsheet/' || $1, 0)), payload)
+         FROM ({payloads}) AS p (payload)"
+    );
+    nodes.admin.query(&notify, &[&nodes.scope]).await.expect("an answer");
+}
+
+#[tokio::test]
+async fn what_anybody_else_notifies_the_nodes_of_does_them_no_harm() {
+    let nodes = Nodes::of("malformed").await;
+    let (node, stranger) = (nodes.open().await, Nodes::of("malformed-stranger").await.open().await);
+    let [session, of_stranger] = [node.session, stranger.session];
+    let garbage = r#"VALUES ('garbage'), (''), ('{"stop": {}}'), ('{"pause": {"job": "", "pause": null}}')"#;
+
+    notify(&nodes, garbage).await;
+    notify(&nodes, r#"VALUES ('{"pause": {"job": "by-hand", "pause": null}}')"#).await;
+    node.locker.pause(&[name("job")], Some(&FOR_GOOD)).await.expect("an answer");
+
+    let heard = async { [node.locker.news(session).await, node.locker.news(session).await] };
+    let heard = timeout(DEADLINE, heard).await.expect("it hears what can be read");
+    let by_hand = News::Pause { job: name("by-hand"), pause: None };
+    let paused = News::Pause { job: name("job"), pause: Some(FOR_GOOD) };
+    assert_eq!(heard, [by_hand, paused]);
+    stranger.locker.pause(&[name("strange")], Some(&FOR_GOOD)).await.expect("an answer");
+    let heard = timeout(DEADLINE, stranger.locker.news(of_stranger)).await.expect("its own");
+    let own = News::Pause { job: name("strange"), pause: Some(FOR_GOOD) };
+    assert_eq!(heard, own, "another scope hears nothing of it");
+}
+
+#[tokio::test]
+async fn of_too_much_news_the_oldest_is_dropped() {
+    const SENT: usize = 3_000;
+    let nodes = Nodes::of("flood").await;
+    let node = nodes.open().await;
+
+    let flood =
+        r#"SELECT '{"pause": {"job": "' || n || '", "pause": null}}' FROM generate_series(1, 3000) AS n"#;
+    notify(&nodes, flood).await;
+    // Whatever was sent before is here once this is.
+    node.locker.pause(&[name("job")], Some(&FOR_GOOD)).await.expect("an answer");
+    node.locker.pause(&[name("last")], None).await.expect("an answer");
+
+    let mut heard = Vec::new();
+    let last = News::Pause { job: name("job"), pause: Some(FOR_GOOD) };
+    while heard.last() != Some(&last) {
+        heard.push(timeout(DEADLINE, node.locker.news(node.session)).await.expect("the newest are kept"));
+    }
+
+    assert!(heard.len() < SENT, "{} were kept", heard.len());
+    let newest = News::Pause { job: name("3000"), pause: None };
+    assert_eq!(heard[heard.len() - 2], newest);
+}
