@@ -107,6 +107,11 @@ pub(crate) struct Trigger {
 #[rtype(result = "Vec<RunId>")]
 pub(crate) struct CancelAll;
 
+/// Pauses a job without claims, or resumes it. Answers whether that changes anything.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub(crate) struct PauseLocal(pub(crate) Option<Pause>);
+
 /// Asks for the next fire times, up to so many.
 #[derive(Message)]
 #[rtype(result = "Vec<FireTime>")]
@@ -524,6 +529,16 @@ impl Handler<CancelAll> for JobActor {
         let runs = self.machine.active_runs().map(|run| run.run).collect();
         self.step(Input::Cancel { run: None, why: CancelReason::Requested }, ctx);
         MessageResult(runs)
+    }
+}
+
+impl Handler<PauseLocal> for JobActor {
+    type Result = bool;
+
+    fn handle(&mut self, PauseLocal(pause): PauseLocal, ctx: &mut Self::Context) -> Self::Result {
+        let before = self.machine.pause().cloned();
+        self.step(Input::Pause(pause), ctx);
+        self.machine.pause() != before.as_ref()
     }
 }
 

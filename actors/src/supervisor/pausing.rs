@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
+use tokio::time::timeout;
 
-use super::{Phase, SupervisorActor};
+use super::{ANSWER_DEADLINE, Phase, SupervisorActor};
 use crate::{
     core::{job::Input, policy::Fires},
     error::{Fault, Faults, PauseError},
     event::EventKind,
-    job::Letter,
+    job::{Letter, PauseLocal},
     lock::PauseInStore,
     message::{PAGE_MAX, PauseJobs, ResumeJobs, Selector},
     name::JobName,
@@ -53,7 +54,14 @@ impl SupervisorActor {
         let lock = self.node().lock().clone();
         let asked = pause.clone();
         let stored = async move {
-            let mut changed = local;
+            let mut changed = Vec::new();
+            for job in local {
+                // One that does not answer in time is told all the same.
+                let answer = timeout(ANSWER_DEADLINE, job.addr.send(PauseLocal(asked.clone()))).await;
+                if matches!(answer, Ok(Ok(true))) {
+                    changed.push(job);
+                }
+            }
             for page in shared.chunks(PAGE_MAX) {
                 let jobs = page.iter().map(|job| job.definition.name.clone()).collect();
                 let answers = lock.send(PauseInStore { jobs, pause: asked.clone() }).await;
@@ -68,7 +76,9 @@ impl SupervisorActor {
         Box::pin(stored.into_actor(self).map(move |changed, actor, _| {
             let mut names = Vec::new();
             for job in changed? {
-                Letter::send(&job, Input::Pause(pause.clone()));
+                if job.definition.policies.fires != Fires::Local {
+                    Letter::send(&job, Input::Pause(pause.clone()));
+                }
                 let name = job.definition.name.clone();
                 names.push(name.clone());
                 actor.publish(|| match &pause {
