@@ -57,3 +57,25 @@ fn actor_body_prints_until_its_paper_is_out() {
     assert!(failed.contains("RunFailed invoices") && failed.ends_with(": out of paper"), "{failed}");
     assert!(report.ends_with("cancelled 0, aborted 0"), "{report}");
 }
+
+#[test]
+fn policies_prints_what_became_of_the_ticks_under_each_policy() {
+    let lines = lines_of("policies");
+
+    let counts = |job: &str, what: &str| {
+        let line = lines.iter().find(|line| line.split_whitespace().next() == Some(job));
+        let line = line.unwrap_or_else(|| panic!("no {job}: {lines:?}"));
+        let counts = line.split_once(' ').expect("counts").1.split(", ");
+        let of = |part: &str| part.trim().strip_prefix(what)?.trim().parse::<u32>().ok();
+        counts.filter_map(of).next().unwrap_or(0)
+    };
+    for job in ["skip", "queue", "allow"] {
+        assert!(counts(job, "skipped") > 0, "{lines:?}");
+        assert_eq!(counts(job, "started"), counts(job, "succeeded"), "{lines:?}");
+    }
+    assert!(counts("replace", "cancelled") > 0 && counts("replace", "skipped") == 0, "{lines:?}");
+    assert_eq!(counts("limit", "started"), 3, "{lines:?}");
+    assert_eq!((counts("pause", "failed"), counts("pause", "paused")), (2, 1), "{lines:?}");
+    assert_eq!(counts("retry", "retried"), 2 * counts("retry", "succeeded"), "{lines:?}");
+    assert_eq!(counts("timeout", "started"), counts("timeout", "timed out"), "{lines:?}");
+}
