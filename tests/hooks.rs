@@ -2,7 +2,10 @@
 
 use std::{
     future::pending,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,9 +14,11 @@ use callsheet::{
     CancelReason, CancelRuns, EndedRun, EventFilter, EventKind, EventName, Fires, HOOK_CALLS_MAX,
     HOOK_TIMEOUT_DEFAULT, Job, RemoveJobs, Retry, Run, RunResult, Selector, SkippedTicks, SupervisorActor,
     TriggerJob,
+    port::Spawner,
     schedule::{at, every},
     testkit::{Rig, fakes::Period, simulate},
 };
+use futures_util::future::BoxFuture;
 
 mod common;
 use common::{assert_transcript, hours, node_with, secs};
@@ -613,6 +618,43 @@ fn hooks_are_bounded_in_time_on_a_runtime_that_has_no_timer() {
         assert!(event.to_string().ends_with("Vetoed: a before hook did not return within 10ms"), "{event}");
         jobs.shutdown(secs(60)).await;
     });
+}
+
+/// Refuses its first task.
+struct Refusing {
+    refused: AtomicBool,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Spawner for Refusing {
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        if self.refused.swap(true, Ordering::Relaxed) {
+            self.runtime.spawn(task);
+        }
+    }
+}
+
+#[actix::test]
+async fn a_runtime_that_drops_a_call_of_a_hook_does_not_end_the_calls() {
+    let (told, mut calls) = tokio::sync::mpsc::unbounded_channel();
+    let after = move |ended: EndedRun| {
+        told.send(ended.run.id()).expect("the test goes on");
+        std::future::ready(())
+    };
+    let printer = Printer(std::rc::Rc::default()).start();
+    let job = hourly("print").after_success(after.clone()).after_failure(after).run_actor(printer);
+    let refusing = Refusing { refused: AtomicBool::new(false), runtime: tokio::runtime::Handle::current() };
+    let jobs = node_with([job]).spawner(refusing).start().await.expect("it starts");
+    let mut ends =
+        jobs.events(EventFilter::new().kinds([EventName::RunSucceeded, EventName::RunFailed]).job("print"));
+
+    jobs.trigger("print").await.expect("nothing runs");
+    ends.next().await.expect("the first run ends");
+    let second = jobs.trigger("print").await.expect("nothing runs");
+
+    let called = tokio::time::timeout(secs(60), calls.recv()).await.expect("it is called");
+    assert_eq!(called, Some(second), "the call for the first run is lost");
+    jobs.shutdown(secs(60)).await;
 }
 
 /// Panics when it is dropped.

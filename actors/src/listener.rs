@@ -352,7 +352,6 @@ impl Handler<StopListening> for ListenerActor {
     type Result = ();
 
     fn handle(&mut self, _: StopListening, ctx: &mut Self::Context) {
-        self.outbox.close();
         ctx.stop();
     }
 }

@@ -144,7 +144,7 @@ impl Locker for Local {
     }
 
     fn complete<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
-        self.call(|ledger, session, _| ends.iter().map(|end| ledger.complete(session, end)).collect())
+        self.call(|ledger, session, now| ends.iter().map(|end| ledger.complete(now, session, end)).collect())
     }
 
     fn advance<'a>(&'a self, moves: &'a [CursorMove]) -> BoxFuture<'a, Result<Vec<Moved>, LockError>> {

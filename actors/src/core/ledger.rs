@@ -8,7 +8,7 @@ use std::{
     hash::{Hash, Hasher},
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
     core::time::FireTime,
@@ -54,6 +54,15 @@ pub enum Record {
         /// The session that moved it.
         session: Session,
     },
+    /// A cursor moved to the end of a run; ticks between are not owed.
+    Anchored {
+        /// The job.
+        job: JobName,
+        /// The cursor before.
+        from: DateTime<Utc>,
+        /// The cursor after.
+        to: DateTime<Utc>,
+    },
     /// A run ended.
     Closed {
         /// The run.
@@ -76,16 +85,24 @@ struct JobRow {
     /// How many of its ticks were granted, since it was enrolled for the first time or after it was withdrawn.
     runs: u64,
     pause: Option<Pause>,
+    /// How many of its last runs in a row failed.
+    failures: u32,
 }
 
 impl JobRow {
+    fn new(cursor: DateTime<Utc>, schedule: u64, term: Option<Term>) -> Self {
+        let (run, pause) = (None, None);
+        Self { cursor, schedule, run, term, withdrawn: false, runs: 0, pause, failures: 0 }
+    }
+
     /// The pause that is not over.
     fn pause(&self, now: DateTime<Utc>) -> Option<&Pause> {
         self.pause.as_ref().filter(|pause| lasts(pause, now))
     }
 
     fn kept(&self, now: DateTime<Utc>) -> Box<Kept> {
-        Box::new(Kept { pause: self.pause(now).cloned(), ..Kept::default() })
+        let (pause, failures) = (self.pause(now).cloned(), self.failures);
+        Box::new(Kept { pause, failures, ..Kept::default() })
     }
 }
 
@@ -206,16 +223,16 @@ impl Ledger {
             }
             Some(row) => {
                 // A new or changed job owes ticks only from now on, and its cursor never goes back.
-                let runs = if row.withdrawn { 0 } else { row.runs };
-                let pause = row.pause.take();
-                let cursor = row.cursor.max(now);
-                *row = JobRow { cursor, schedule, run: None, term, withdrawn: false, runs, pause };
-                (cursor, row.kept(now))
+                let mut anew = JobRow::new(row.cursor.max(now), schedule, term);
+                anew.pause = row.pause.take();
+                if !row.withdrawn {
+                    (anew.runs, anew.failures) = (row.runs, row.failures);
+                }
+                *row = anew;
+                (row.cursor, row.kept(now))
             }
             None => {
-                let row =
-                    JobRow { cursor: now, schedule, run: None, term, withdrawn: false, runs: 0, pause: None };
-                self.jobs.insert(job.job.clone(), row);
+                self.jobs.insert(job.job.clone(), JobRow::new(now, schedule, term));
                 (now, Box::default())
             }
         };
@@ -260,13 +277,18 @@ impl Ledger {
         let pause = pause.filter(|pause| lasts(pause, now));
         match self.jobs.get_mut(job) {
             Some(row) if row.pause(now) == pause => return false,
-            Some(row) => row.pause = pause.cloned(),
+            Some(row) => {
+                row.pause = pause.cloned();
+                if pause.is_none() {
+                    row.failures = 0;
+                }
+            }
             None if pause.is_none() => return false,
             None => {
-                // As good as withdrawn, until it is enrolled.
-                let (schedule, pause) = (0, pause.cloned());
-                let row =
-                    JobRow { cursor: now, schedule, run: None, term: None, withdrawn: true, runs: 0, pause };
+                let mut row = JobRow::new(now, 0, None);
+                // Until it is enrolled.
+                row.withdrawn = true;
+                row.pause = pause.cloned();
                 self.jobs.insert(job.clone(), row);
                 self.keep_withdrawn(job);
             }
@@ -398,7 +420,7 @@ impl Ledger {
     }
 
     /// Records the end of a run of `session` and frees its key.
-    pub fn complete(&mut self, session: Session, end: &Completion) -> Completed {
+    pub fn complete(&mut self, now: DateTime<Utc>, session: Session, end: &Completion) -> Completed {
         match self.open.get(&end.run) {
             Some(open) if open.session == session && open.token == end.token => {
                 self.close(end.run, end.outcome);
@@ -406,12 +428,53 @@ impl Ledger {
                 if self.closed.len() > CLOSED_MAX {
                     self.closed.pop_front();
                 }
-                Completed::RECORDED
+                let pause = self.count_failure(end);
+                let cursor = if end.from_completion { self.anchor(&end.job, now) } else { None };
+                Completed::Recorded { cursor, pause }
             }
             Some(_) => Completed::Stale,
-            None if self.closed.contains(&(end.run, end.token)) => Completed::RECORDED,
+            None if self.closed.contains(&(end.run, end.token)) => self.recorded_before(end),
             None => Completed::Stale,
         }
+    }
+
+    /// Counts the end of a run of a job, and pauses the job if too many failed.
+    fn count_failure(&mut self, end: &Completion) -> Option<Pause> {
+        let row = self.jobs.get_mut(&end.job)?;
+        match end.outcome {
+            Outcome::Succeeded => row.failures = 0,
+            Outcome::Failed | Outcome::Panicked | Outcome::TimedOut => row.failures += 1,
+            Outcome::Cancelled | Outcome::Lost => return None,
+        }
+        let too_many = row.failures > 0 && end.pause_after.is_some_and(|most| row.failures >= most);
+        let paused_for_good = row.pause.as_ref().is_some_and(|pause| pause.until.is_none());
+        if !too_many || paused_for_good {
+            return None;
+        }
+        let pause = Pause { until: None, note: Some(format!("runs that failed in a row: {}", row.failures)) };
+        row.pause = Some(pause.clone());
+        self.tell_all(&News::Pause { job: end.job.clone(), pause: Some(pause.clone()) });
+        Some(pause)
+    }
+
+    /// Moves the cursor of a job to `end`, and never back. Answers the cursor.
+    fn anchor(&mut self, job: &JobName, end: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let row = self.jobs.get_mut(job)?;
+        let (from, to) = (row.cursor, whole_millis(end));
+        if to > from {
+            row.cursor = to;
+            row.run = None;
+            self.record(|| Record::Anchored { job: job.clone(), from, to });
+        }
+        Some(from.max(to))
+    }
+
+    fn recorded_before(&self, end: &Completion) -> Completed {
+        let row = self.jobs.get(&end.job);
+        let cursor = row.filter(|_| end.from_completion).map(|row| row.cursor);
+        let failed = row.filter(|row| end.pause_after.is_some_and(|most| row.failures >= most));
+        let pause = failed.and_then(|row| row.pause.clone()).filter(|pause| pause.until.is_none());
+        Completed::Recorded { cursor, pause }
     }
 
     /// Moves a cursor over ticks that nobody runs.
@@ -482,6 +545,12 @@ fn tell(told: &mut VecDeque<News>, news: News) {
     if told.len() > NEWS_MAX {
         told.pop_front();
     }
+}
+
+/// An instant rounded up to whole milliseconds.
+fn whole_millis(instant: DateTime<Utc>) -> DateTime<Utc> {
+    let floor = FireTime::new(instant).instant();
+    if floor < instant { floor + TimeDelta::milliseconds(1) } else { floor }
 }
 
 fn digest(text: &str) -> u64 {

@@ -219,9 +219,11 @@ pub struct Completion {
     pub token: FencingToken,
     /// How it ended.
     pub outcome: Outcome,
-    /// The job is paused when so many of its runs in a row have failed, panicked or timed out, this one included.
+    /// The job is paused when at least so many of its runs in a row have failed, panicked or timed out, this one included. It
+    /// is left as it is if it is paused until it is resumed already. Resuming it starts the count anew.
     pub pause_after: Option<u32>,
-    /// The job's cursor moves to the end of the run, in the store's time, and never back: its next tick follows from there.
+    /// The job's cursor moves to the end of the run, in the store's time rounded up to whole milliseconds, and never back: its
+    /// next tick follows from there.
     pub from_completion: bool,
 }
 
@@ -242,14 +244,14 @@ impl Completed {
 pub enum Completed {
     /// The end is recorded and the key is free.
     Recorded {
-        /// The job's cursor after it, if it was to move.
+        /// The job's cursor, if it was to move and the job was ever enrolled. Of an end that was recorded before: as it is now.
         cursor: Option<DateTime<Utc>>,
-        /// The job is paused from now on, because too many of its runs failed in a row.
+        /// The job is paused because too many of its runs failed in a row.
         pause: Option<Pause>,
     },
     /// The run was closed by somebody else, or the key has a newer token. Nothing changed.
     Stale,
-    /// Somebody else has locked the key at this moment. Nothing changed: ask again.
+    /// Somebody else has locked the key, or the job, at this moment. Nothing changed: ask again.
     Locked,
 }
 
@@ -322,7 +324,8 @@ impl Enrolment {
 pub struct Kept {
     /// It is paused.
     pub pause: Option<Pause>,
-    /// How many of its last runs in a row failed, panicked or timed out.
+    /// How many of its last runs in a row failed, panicked or timed out, since it was enrolled for the first time, withdrawn or
+    /// resumed. Cancelled and lost runs are passed over.
     pub failures: u32,
     /// A run that was lost and is owed another attempt.
     pub owed: Option<OwedRun>,
@@ -510,8 +513,8 @@ pub trait Locker: Send + Sync + 'static {
     fn withdraw<'a>(&'a self, term: Term, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>>;
 
     /// Pauses jobs for all nodes, or resumes them, and tells every node: [`News::Pause`]. A job that the store does not know
-    /// can be paused: it is when it is enrolled. Once it is answered, no tick of a paused job is granted. A pause until an
-    /// instant that is over by the store's clock resumes. Answers which jobs were changed by it: one that was paused alike, or
+    /// can be paused: it is when it is enrolled. Once it is answered, no tick of a paused job is granted. Who resumes a job
+    /// starts the count of its failures anew. A pause until an instant that is over by the store's clock resumes. Answers which jobs were changed by it: one that was paused alike, or
     /// was not paused when it is resumed, was not.
     ///
     /// # Errors

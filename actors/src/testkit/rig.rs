@@ -329,7 +329,7 @@ impl Rig {
     /// Checks the promises that hold at every instant.
     ///
     /// * Every move of a cursor starts where the one before ended, and accounts for every tick between: at most one
-    ///   claimed, the others skipped with a reason.
+    ///   claimed, the others skipped with a reason. Moves to the end of a run only go forward: what is between is not owed.
     /// * No tick is claimed twice, no run starts twice, and none without a claim.
     /// * `due = started + skipped` in the metrics; and unless a node lost its session, what they say of a job is what the
     ///   store says.
@@ -385,6 +385,11 @@ impl Rig {
                         accounted == ticks || (!exact && accounted < ticks),
                         "{job}: {ticks} ticks in ({from}, {to}], {accounted} accounted for"
                     );
+                }
+                Record::Anchored { job, from, to } => {
+                    let before = cursors.insert(job.clone(), to);
+                    assert_eq!(before, Some(from), "a move of {job} starts where the one before ended");
+                    assert!(from < to, "the cursor of {job} went back");
                 }
                 Record::Closed { .. } => {}
             }

@@ -482,10 +482,12 @@ impl Locker for StoreBackend {
     }
 
     fn complete<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
-        let completed = self.with_session(|state, session, _| {
-            let complete = |end: &Completion| match state.is_locked(end.key.as_str()) {
+        let completed = self.with_session(|state, session, now| {
+            let complete = |end: &Completion| match state.is_locked(end.key.as_str())
+                || state.is_locked(end.job.as_str())
+            {
                 true => Completed::Locked,
-                false => state.ledger.complete(session, end),
+                false => state.ledger.complete(now, session, end),
             };
             ends.iter().map(complete).collect()
         });

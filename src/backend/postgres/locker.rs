@@ -17,7 +17,7 @@ use callsheet_actors::{
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{
     FutureExt,
-    future::{BoxFuture, join3, join5, pending},
+    future::{BoxFuture, join, join3, join5, pending},
 };
 use tokio::time::{Instant, sleep};
 use tokio_postgres::{Error, Row, Statement, types::ToSql};
@@ -171,8 +171,7 @@ impl Locker for PostgresLocker {
         async move {
             let session = self.session()?;
             let session = &session;
-            in_rounds(ends, |end| [Some(&end.key)], |round| async move { session.complete(&round).await })
-                .await
+            in_rounds(ends, names_of_end, |round| async move { session.complete(&round).await }).await
         }
         .boxed()
     }
@@ -197,7 +196,7 @@ impl Locker for PostgresLocker {
             let parts = [!ends.is_empty(), !claims.is_empty(), !moves.is_empty()];
             let several = parts.into_iter().filter(|asked| *asked).count() > 1;
             let once = several
-                && first_round(ends, |end| [Some(end.key.as_str())]).1.is_empty()
+                && first_round(ends, |end| names_of_end(end)).1.is_empty()
                 && first_round(claims, |claim| names_of(claim)).1.is_empty()
                 && first_round(moves, |asked| [Some(asked.job.as_str())]).1.is_empty();
             if once {
@@ -486,6 +485,29 @@ impl OpenSession {
         self: &Arc<Self>,
         ends: &[&Completion],
     ) -> Result<Vec<Answer<Completed>>, Refusal> {
+        let mut answers: Vec<_> = ends.iter().map(|_| Answer::Missing).collect();
+        let (plain, keyed): (Vec<_>, Vec<_>) =
+            (0..ends.len()).partition(|at| ends[*at].job.as_str() == ends[*at].key.as_str());
+        let group = |group: &[usize]| group.iter().map(|at| ends[*at]).collect::<Vec<_>>();
+        let groups = [&plain, &keyed].map(|positions| group(positions));
+        // Sent together.
+        let (ended, ended_with_key) = join(
+            self.end_runs(&self.statements.complete, &groups[0], None),
+            self.end_runs(&self.statements.complete_with_key, &groups[1], Some(&jobs_of(&groups[1]))),
+        )
+        .await;
+        for (positions, group) in [(plain, ended?), (keyed, ended_with_key?)] {
+            positions.into_iter().zip(group).for_each(|(at, answer)| answers[at] = answer);
+        }
+        Ok(answers)
+    }
+
+    async fn end_runs(
+        self: &Arc<Self>,
+        statement: &Statement,
+        ends: &[&Completion],
+        jobs: Option<&Vec<&str>>,
+    ) -> Result<Vec<Answer<Completed>>, Refusal> {
         if ends.is_empty() {
             return Ok(Vec::new());
         }
@@ -493,12 +515,16 @@ impl OpenSession {
         let runs: Vec<_> = ends.iter().map(|end| end.run.as_uuid()).collect();
         let tokens: Vec<_> = ends.iter().map(|end| i64::try_from(end.token.0).unwrap_or(-1)).collect();
         let outcomes: Vec<_> = ends.iter().map(|end| end.outcome.as_str()).collect();
-        let (scope, statement) = (&self.settings.scope, &self.statements.complete);
-        let rows = self.ask(statement, &[scope, &self.beacon, &keys, &runs, &tokens, &outcomes]).await?;
-        in_order(ends.len(), &rows, |row| {
-            Ok(if row.try_get("recorded")? { Completed::RECORDED } else { Completed::Stale })
-        })
-        .map_err(Refusal::Lock)
+        let pauses = unless_none(ends.iter().map(|end| end.pause_after.map(i64::from)));
+        let anchors = unless_none(ends.iter().map(|end| end.from_completion.then_some(true)));
+        let scope = &self.settings.scope;
+        let mut parameters: Vec<&(dyn ToSql + Sync)> =
+            vec![scope, &self.beacon, &keys, &runs, &tokens, &outcomes, &pauses, &anchors, &self.channel];
+        if let Some(jobs) = &jobs {
+            parameters.push(jobs);
+        }
+        let rows = self.ask(statement, &parameters).await?;
+        in_order(ends.len(), &rows, completed).map_err(Refusal::Lock)
     }
 
     async fn finish_ends(
@@ -663,6 +689,16 @@ fn names_of(request: &ClaimRequest) -> [Option<&str>; 2] {
     [Some(job), Some(key).filter(|key| *key != job)]
 }
 
+/// The names whose rows an end needs.
+fn names_of_end(end: &Completion) -> [Option<&str>; 2] {
+    let (job, key) = (end.job.as_str(), end.key.as_str());
+    [Some(key), Some(job).filter(|job| *job != key)]
+}
+
+fn jobs_of<'a>(ends: &[&'a Completion]) -> Vec<&'a str> {
+    ends.iter().map(|end| end.job.as_str()).collect()
+}
+
 /// What the verdict on a claim says of a later claim of the same key, if anything.
 fn same_for(later: &ClaimRequest, asked: &ClaimRequest, verdict: &Verdict) -> Option<Verdict> {
     if later.settle {
@@ -735,6 +771,16 @@ fn verdict(row: &Row) -> Result<Verdict, Error> {
     })
 }
 
+fn completed(row: &Row) -> Result<Completed, Error> {
+    if !row.try_get("recorded")? {
+        return Ok(Completed::Stale);
+    }
+    let pauses: bool = row.try_get("pauses")?;
+    let note = row.try_get("pause_note")?;
+    let pause = pauses.then_some(Pause { until: None, note });
+    Ok(Completed::Recorded { cursor: row.try_get("cursor")?, pause })
+}
+
 /// A run that was closed as lost, if the row holds one.
 fn lost_run(row: &Row, job: &str, run: &str, fire_time: &str) -> Result<Option<LostRun>, Error> {
     let (Some(job), Some(run)) =
@@ -751,7 +797,8 @@ fn lost_run(row: &Row, job: &str, run: &str, fire_time: &str) -> Result<Option<L
 /// What is kept of a job.
 fn kept(row: &Row) -> Result<Kept, Error> {
     let pause = if row.try_get("paused")? { Some(paused(row)?) } else { None };
-    Ok(Kept { pause, ..Kept::default() })
+    let failures: i32 = row.try_get("failures")?;
+    Ok(Kept { pause, failures: failures.unsigned_abs(), ..Kept::default() })
 }
 
 /// The pause of a job that is paused.

@@ -171,22 +171,25 @@ WITH term AS MATERIALIZED (
         schedule = f.schedule,
         withdrawn = false,
         runs = CASE WHEN n.withdrawn THEN 0 ELSE n.runs END,
+        failures = CASE WHEN n.withdrawn THEN 0 ELSE n.failures END,
         -- It never goes back.
         cursor = CASE WHEN f.anew THEN greatest(n.cursor, clock_timestamp()) ELSE n.cursor END,
         cursor_run = CASE WHEN f.anew THEN NULL ELSE n.cursor_run END
     FROM found f WHERE NOT f.refused AND n.scope = $1 AND n.name = f.job
     RETURNING n.name, n.cursor, n.paused AND coalesce(n.paused_until > clock_timestamp(), true) AS paused,
-              n.paused_until, n.pause_note
+              n.paused_until, n.pause_note, n.failures
 ), made AS (
     INSERT INTO names (scope, name, cursor, schedule, term)
     SELECT $1, job, clock_timestamp(), schedule, term FROM entitled ORDER BY job
     ON CONFLICT DO NOTHING
     RETURNING name, cursor
 )
-SELECT name AS job, 'done' AS answer, cursor, NULL::int8 AS epoch, paused, paused_until, pause_note FROM marked
-UNION ALL SELECT name, 'done', cursor, NULL, false, NULL, NULL FROM made
-UNION ALL SELECT job, 'led', NULL, NULL, NULL, NULL, NULL FROM found WHERE refused
-UNION ALL SELECT job, 'deposed', NULL, epoch, NULL, NULL, NULL FROM asked WHERE (led AND term = epoch) IS NOT TRUE AND term IS NOT NULL";
+SELECT name AS job, 'done' AS answer, cursor, NULL::int8 AS epoch, paused, paused_until, pause_note, failures
+FROM marked
+UNION ALL SELECT name, 'done', cursor, NULL, false, NULL, NULL, 0 FROM made
+UNION ALL SELECT job, 'led', NULL, NULL, NULL, NULL, NULL, NULL FROM found WHERE refused
+UNION ALL SELECT job, 'deposed', NULL, epoch, NULL, NULL, NULL, NULL
+FROM asked WHERE (led AND term = epoch) IS NOT TRUE AND term IS NOT NULL";
 
 /// What the leader does with jobs, as it stands now. Locks nothing. $1 scope, $2 jobs, $3 schedules.
 pub(super) const INQUIRE: &str = "
@@ -240,7 +243,8 @@ WITH asked AS MATERIALIZED (
     UPDATE names n
     SET paused = f.pauses,
         paused_until = CASE WHEN f.pauses THEN $4::timestamptz END,
-        pause_note = CASE WHEN f.pauses THEN $5::text END
+        pause_note = CASE WHEN f.pauses THEN $5::text END,
+        failures = CASE WHEN f.pauses THEN n.failures ELSE 0 END
     FROM found f WHERE f.changes AND n.scope = $1 AND n.name = f.job
     RETURNING n.name, n.paused
 ), made AS (
@@ -413,37 +417,115 @@ SELECT a.run, n.token
 FROM unnest($3::uuid[], $4::text[]) AS a (run, key) JOIN names n ON n.scope = $1 AND n.name = a.key
 WHERE n.run = a.run AND n.beacon = $2";
 
-/// Records ends and frees keys. Locks the rows of the keys in their order, skipping those that are locked.
-///
-/// $1 scope, $2 own beacon, then the ends, at most one per key: $3 keys, $4 runs, $5 tokens, $6 outcomes.
-pub(super) const COMPLETE: &str = "
-WITH found AS MATERIALIZED (
-    SELECT a.*, n.token AS newest, n.run AS holder, n.beacon, n.claimed_at, n.run_node, n.run_job, n.run_term, n.fire_time,
-           n.ctid AS place
+/// What the end of a run changes on the row of its job.
+macro_rules! job_end {
+    () => {
+        "failures = d.failed,
+        paused = n.paused OR d.pauses,
+        paused_until = CASE WHEN d.pauses THEN NULL ELSE n.paused_until END,
+        pause_note = CASE WHEN d.pauses THEN 'runs that failed in a row: ' || d.failed ELSE n.pause_note END,
+        cursor = coalesce(d.anchor, n.cursor),
+        cursor_run = CASE WHEN d.anchor > n.cursor THEN NULL ELSE n.cursor_run END"
+    };
+}
+
+macro_rules! complete {
+    (jobs: $jobs:literal, job: $job:literal, found: $found:literal, freed: $freed:expr, ended: $ended:expr) => {
+        concat!(
+            "
+WITH asked AS (
+    SELECT * FROM unnest($3::text[], $4::uuid[], $5::int8[], $6::text[], $7::int8[], $8::bool[]",
+            $jobs,
+            ")
+    WITH ORDINALITY AS a (key, run, token, outcome, failures_max, from_completion",
+            $job,
+            ", ord)
+), ",
+            $found,
+            ", decided AS MATERIALIZED (
+    SELECT f.*,
+           coalesce(failed > failures AND failed >= failures_max AND NOT (paused AND paused_until IS NULL), false) AS pauses,
+           CASE WHEN from_completion AND cursor IS NOT NULL
+               -- Rounded up: it is not before the end.
+               THEN greatest(cursor, date_trunc('milliseconds', ended_at + interval '999 microseconds'))
+           END AS anchor
     FROM (
-        SELECT * FROM unnest($3::text[], $4::uuid[], $5::int8[], $6::text[])
-        WITH ORDINALITY AS a (key, run, token, outcome, ord)
-        ORDER BY key COLLATE \"C\"
-    ) AS a
+        SELECT f.*, f.holder IS NOT DISTINCT FROM f.run AND f.newest = f.token AND f.beacon = $2 AS now,
+               clock_timestamp() AS ended_at,
+               CASE
+                   WHEN f.cursor IS NULL THEN f.failures
+                   WHEN f.outcome = 'succeeded' THEN 0
+                   WHEN f.outcome IN ('failed', 'panicked', 'timed_out') THEN f.failures + 1
+                   ELSE f.failures
+               END AS failed
+        FROM found f
+    ) AS f
+), freed AS (
+    UPDATE names n SET run = NULL, beacon = NULL",
+            $freed,
+            "
+    RETURNING d.*
+), ",
+            $ended,
+            "ended AS (
+    INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
+    SELECT run, token, claimed_at, ended_at, fire_time, run_term, run_node, $1, run_job, key, outcome
+    FROM freed
+)
+SELECT ord, true AS recorded, anchor AS cursor, pauses, note AS pause_note,
+       CASE WHEN pauses THEN pg_notify($9::text, json_build_object('pause', json_build_object(
+           'job', run_job, 'pause', json_build_object('until', NULL::text, 'note', note)))::text)::text END AS told
+FROM freed CROSS JOIN LATERAL (SELECT CASE WHEN pauses THEN 'runs that failed in a row: ' || failed END AS note) AS noted
+UNION ALL
+-- An end that was recorded before.
+SELECT ord, EXISTS (SELECT FROM runs r WHERE r.run = d.run AND r.token = d.token AND r.outcome <> 'lost'),
+    CASE WHEN from_completion THEN cursor END,
+    coalesce(paused AND paused_until IS NULL AND failures >= failures_max, false), pause_note, NULL
+FROM decided d WHERE NOT now"
+        )
+    };
+}
+
+/// Records ends, frees keys, and keeps on the rows of the jobs what follows from it. For ends of runs whose key is the name of
+/// their job. Locks the rows in their order, skipping those that are locked.
+///
+/// $1 scope, $2 own beacon, then the ends, at most one per name: $3 keys, $4 runs, $5 tokens, $6 outcomes, $7 after how many
+/// failures to pause the job, $8 whether the cursor moves to the end; $9 the channel of the scope. Of what few ends have, the
+/// arrays may be shorter.
+pub(super) const COMPLETE: &str = complete!(
+    jobs: "", job: "",
+    found: "found AS MATERIALIZED (
+    SELECT a.*, n.token AS newest, n.run AS holder, n.beacon, n.claimed_at, n.run_node, n.run_job, n.run_term, n.fire_time,
+           n.cursor, n.paused, n.paused_until, n.pause_note, n.failures, n.ctid AS place
+    FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
     CROSS JOIN LATERAL (
         SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR UPDATE SKIP LOCKED
     ) AS n
-), decided AS MATERIALIZED (
-    SELECT f.*, f.holder IS NOT DISTINCT FROM f.run AND f.newest = f.token AND f.beacon = $2 AS now FROM found f
-), freed AS (
-    UPDATE names n SET run = NULL, beacon = NULL
-    FROM decided d WHERE d.now AND n.ctid = d.place
-    RETURNING d.*
-), ended AS (
-    INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
-    SELECT run, token, claimed_at, clock_timestamp(), fire_time, run_term, run_node, $1, run_job, key, outcome
-    FROM freed
-)
-SELECT ord, true AS recorded FROM freed
-UNION ALL
--- An end that was recorded before.
-SELECT ord, EXISTS (SELECT FROM runs r WHERE r.run = d.run AND r.token = d.token AND r.outcome <> 'lost')
-FROM decided d WHERE NOT now";
+)",
+    freed: concat!(", ", job_end!(), "\n    FROM decided d WHERE d.now AND n.ctid = d.place"),
+    ended: ""
+);
+
+/// The same for runs with another key; $10 their jobs. Locks the rows of the jobs, those that there are, then those of the
+/// keys; it waits for neither, so that their order does not matter.
+pub(super) const COMPLETE_WITH_KEY: &str = complete!(
+    jobs: ", $10::text[]", job: ", job",
+    found: "job_rows AS MATERIALIZED (
+    SELECT a.*, n.cursor, n.paused, n.paused_until, n.pause_note, n.failures
+    FROM (SELECT * FROM asked ORDER BY job COLLATE \"C\") AS a
+    LEFT JOIN LATERAL (
+        SELECT * FROM names WHERE scope = $1 AND name = a.job FOR NO KEY UPDATE SKIP LOCKED
+    ) AS n ON true
+    WHERE n.name IS NOT NULL OR NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.job)
+), found AS MATERIALIZED (
+    SELECT j.*, n.token AS newest, n.run AS holder, n.beacon, n.claimed_at, n.run_node, n.run_job, n.run_term, n.fire_time
+    FROM (SELECT * FROM job_rows ORDER BY key COLLATE \"C\") AS j
+    CROSS JOIN LATERAL (SELECT * FROM names WHERE scope = $1 AND name = j.key FOR UPDATE SKIP LOCKED) AS n
+)",
+    freed: "
+    FROM decided d WHERE d.now AND n.scope = $1 AND n.name = d.key",
+    ended: concat!("counted AS (\n    UPDATE names n SET ", job_end!(), "\n    FROM freed d\n    WHERE n.scope = $1 AND n.name = d.job AND (d.failed <> d.failures OR d.pauses OR d.anchor > d.cursor)\n), ")
+);
 
 /// Whether a run ($3) of a scope ($1) holds its key ($2) under a token ($4): one row, or none. For a connection of the
 /// application, so names are qualified.

@@ -46,6 +46,8 @@ CREATE TABLE names (
     paused boolean NOT NULL DEFAULT false,
     paused_until timestamptz,
     pause_note text,
+    -- How many of its last runs in a row failed, panicked or timed out.
+    failures integer NOT NULL DEFAULT 0,
     -- A digest of the schedule in words: another one is a changed schedule.
     schedule bytea,
 
