@@ -574,7 +574,8 @@ WITH term AS MATERIALIZED (
             WHEN f.unled AND NOT f.withdrawn
                  AND (SELECT t.epoch = f.job_term AND t.expires_at > clock_timestamp() FROM term t)
                 THEN 'led'
-            WHEN f.withdrawn OR f.cursor IS DISTINCT FROM f.expected THEN 'elsewhere'
+            -- Ticks that are not due are decided by a clock that is wrong.
+            WHEN f.withdrawn OR f.cursor IS DISTINCT FROM f.expected OR f.until > clock_timestamp() THEN 'elsewhere'
             ELSE 'done'
         END AS verdict
     FROM found f
