@@ -33,8 +33,15 @@ pub async fn locker(cluster: &mut impl Cluster) {
         panic!("the first node of an empty store leads");
     };
     let elector = backend.elector();
-    let mut suite =
-        Suite { locker, elector, session, term: grant.term, ids: RunIds::of(NodeId::random()), now };
+    let mut suite = Suite {
+        locker,
+        elector,
+        victim: None,
+        session,
+        term: grant.term,
+        ids: RunIds::of(NodeId::random()),
+        now,
+    };
 
     suite.a_new_job_starts_at_its_creation_and_keeps_its_cursor().await;
     suite.a_changed_schedule_owes_ticks_from_the_change_on().await;
@@ -72,6 +79,8 @@ pub async fn locker(cluster: &mut impl Cluster) {
 struct Suite {
     locker: Arc<dyn Locker>,
     elector: Arc<dyn Elector>,
+    /// A node that dies again and again.
+    victim: Option<Arc<dyn Backend>>,
     /// The one that was opened first.
     session: Session,
     term: Term,

@@ -523,7 +523,7 @@ impl Suite {
 
     /// A run of a tick that another node was granted before it died.
     async fn dies_with(
-        &self,
+        &mut self,
         cluster: &mut impl Cluster,
         enrolment: &Enrolment,
         lock_key: &str,
@@ -538,11 +538,17 @@ impl Suite {
         tick
     }
 
-    async fn another_dies_with(&self, cluster: &mut impl Cluster, request: &ClaimRequest) {
-        let (backend, owner) = another(cluster).await;
+    async fn another_dies_with(&mut self, cluster: &mut impl Cluster, request: &ClaimRequest) {
+        let backend = match &self.victim {
+            Some(victim) => victim.clone(),
+            None => cluster.node().await,
+        };
+        let owner = backend.locker();
+        owner.open().await.expect("a session opens");
         let verdict = claim_on(&*owner, request).await;
         assert!(matches!(verdict, Verdict::Granted { .. }), "{request:?} was answered with {verdict:?}");
         cluster.kill(&backend).await;
+        self.victim = Some(backend);
     }
 
     async fn closed(&self) -> Vec<LostRun> {
@@ -553,7 +559,7 @@ impl Suite {
         ClaimRequest { tick: None, retake: true, ..lost.clone() }
     }
 
-    async fn a_lost_run_is_owed_taken_up_once_and_counted(&self, cluster: &mut impl Cluster) {
+    async fn a_lost_run_is_owed_taken_up_once_and_counted(&mut self, cluster: &mut impl Cluster) {
         for (job, lock_key) in [("owing", "owing"), ("owing-with-a-key", "a-key-of-an-owing-job")] {
             let enrolment = self.retried(job);
             let lost = self.dies_with(cluster, &enrolment, lock_key).await;
@@ -606,7 +612,7 @@ impl Suite {
         }
     }
 
-    async fn a_lost_run_is_owed_however_it_is_closed(&self, cluster: &mut impl Cluster) {
+    async fn a_lost_run_is_owed_however_it_is_closed(&mut self, cluster: &mut impl Cluster) {
         let jobs = [
             ("robbed-own", "robbed-own"),
             ("robbed-key", "a-key-robbed"),
@@ -653,7 +659,7 @@ impl Suite {
         }
     }
 
-    async fn a_job_owes_nothing_once_a_run_of_it_ended(&self, cluster: &mut impl Cluster) {
+    async fn a_job_owes_nothing_once_a_run_of_it_ended(&mut self, cluster: &mut impl Cluster) {
         for (job, lock_key) in [("settled-own", "settled-own"), ("settled-by-key", "a-key-that-settles")] {
             let enrolment = self.retried(job);
             let lost = self.dies_with(cluster, &enrolment, lock_key).await;
@@ -666,7 +672,7 @@ impl Suite {
         }
     }
 
-    async fn a_job_owes_the_run_that_was_lost_last(&self, cluster: &mut impl Cluster) {
+    async fn a_job_owes_the_run_that_was_lost_last(&mut self, cluster: &mut impl Cluster) {
         let enrolment = self.retried("owing-the-newest");
         let first = self.dies_with(cluster, &enrolment, "owing-the-newest").await;
         self.closed().await;
@@ -680,7 +686,10 @@ impl Suite {
         self.complete(&second, token).await;
     }
 
-    async fn a_job_that_is_withdrawn_or_records_its_lost_runs_owes_none(&self, cluster: &mut impl Cluster) {
+    async fn a_job_that_is_withdrawn_or_records_its_lost_runs_owes_none(
+        &mut self,
+        cluster: &mut impl Cluster,
+    ) {
         let recorded = Enrolment { retry_lost: false, ..self.retried("recorded") };
         let lost = self.dies_with(cluster, &recorded, "recorded").await;
         assert_eq!(self.closed().await[0].owed, None);
@@ -707,7 +716,7 @@ impl Suite {
     }
 
     async fn a_lost_run_moves_the_cursor_of_a_job_that_goes_on_from_its_end(
-        &self,
+        &mut self,
         cluster: &mut impl Cluster,
     ) {
         let jobs = [("lost-from-end", "lost-from-end"), ("lost-from-end-by-key", "a-key-lost-from-end")];
