@@ -65,6 +65,11 @@ pub struct JobMachine {
     decided: DateTime<Utc>,
     /// The first tick after `decided`.
     next: Option<FireTime>,
+    /// The schedule is to be asked for `next`: not while an input is taken in, since it may panic.
+    unread: bool,
+    /// What the open question asks is decided by nobody any more: once it is answered, everything is decided anew, from here
+    /// or from where the answer puts the cursor.
+    anew: Option<DateTime<Utc>>,
     /// Due ticks that may still run, in their order.
     backlog: VecDeque<Waiting>,
     /// The ticks skipped after the last one that waits, or after `stored` if none does.
@@ -111,6 +116,8 @@ impl JobMachine {
             stored: cursor,
             decided: cursor,
             next: None,
+            unread: true,
+            anew: None,
             backlog: VecDeque::new(),
             skips: Skips::default(),
             flush_at: None,
@@ -137,14 +144,8 @@ impl JobMachine {
         for manual in &mut self.manuals {
             manual.forget_caller();
         }
-        Self {
-            mode: Mode::Dormant,
-            next: None,
-            backlog: VecDeque::new(),
-            hold_until: None,
-            flush_at: None,
-            ..self
-        }
+        self.suspend();
+        self
     }
 
     /// Another definition from now on. The attempts in progress go on under the former one. Dormant until it is resumed with
@@ -310,8 +311,8 @@ impl JobMachine {
             self.history.set_failures(failures);
             owed.into_iter().for_each(|owed| self.on_owed(owed));
         }
+        self.start_over(cursor);
         match &mut self.asked {
-            Asked::Nothing => self.adopt(cursor),
             // The store answers again: find out now what became of the claim.
             Asked::Claim(asked) if asked.again_at.is_some() => {
                 asked.again_at = Some(now.elapsed);
@@ -321,8 +322,7 @@ impl JobMachine {
                 asked.again_at = Some(now.elapsed);
                 self.ask_again(now, effects);
             }
-            // It will be answered with the cursor as it then is.
-            Asked::Claim(_) | Asked::Advance(_) => {}
+            Asked::Nothing | Asked::Claim(_) | Asked::Advance(_) => {}
         }
     }
 
@@ -330,9 +330,7 @@ impl JobMachine {
         self.mode = Mode::Dormant;
         self.hold_until = None;
         // Skips that are not written yet are decided again by whoever resumes from the stored cursor.
-        if matches!(self.asked, Asked::Nothing) {
-            self.adopt(self.stored);
-        }
+        self.start_over(self.stored);
     }
 
     fn on_wake_up(&mut self, now: Now, effects: &mut Effects) {
@@ -340,17 +338,42 @@ impl JobMachine {
         self.check_time(now, effects);
     }
 
+    /// Starts over from a cursor, at once or when the open question is answered.
+    fn start_over(&mut self, cursor: DateTime<Utc>) {
+        let open = !matches!(self.asked, Asked::Nothing);
+        let stored = self.stored;
+        self.adopt(cursor);
+        if open {
+            self.stored = stored;
+            self.anew = Some(self.decided);
+        }
+    }
+
+    /// The open question is answered: whatever was put off until then is decided now.
+    fn on_answered(&mut self) {
+        if matches!(self.asked, Asked::Nothing) && (self.mode == Mode::Dormant || self.anew.is_some()) {
+            self.adopt(self.stored);
+        }
+    }
+
     /// Starts over from a cursor that the store named.
     fn adopt(&mut self, cursor: DateTime<Utc>) {
+        let cursor = self.anew.take().map_or(cursor, |anew| anew.max(cursor));
         self.stored = cursor;
         self.decided = cursor;
         self.backlog = VecDeque::new();
         self.skips = Skips::default();
         self.flush_at = None;
-        self.next = match self.mode {
-            Mode::Firing(_) if !self.exhausted => self.following(cursor),
-            Mode::Firing(_) | Mode::Dormant => None,
-        };
+        self.next = None;
+        self.unread = true;
+    }
+
+    /// Asks the schedule where to go on from.
+    fn read_schedule(&mut self) {
+        if self.unread {
+            self.next = if self.exhausted { None } else { self.following(self.decided) };
+            self.unread = false;
+        }
     }
 
     /// The first tick after `instant`. While a run is in progress none follows if it counts from the end of that run.

@@ -119,6 +119,7 @@ impl JobMachine {
             self.suspend();
             return;
         }
+        self.read_schedule();
         self.hold_until.take_if(|until| *until <= now.elapsed);
         self.end_pause(now, effects);
         let due = self.collect(now, effects);
@@ -223,7 +224,7 @@ impl JobMachine {
     }
 
     /// How many ticks may wait.
-    fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         let queue = match self.policies.overlap {
             Overlap::Queue(max) => max,
             Overlap::Skip | Overlap::Replace | Overlap::Allow(_) => 1,
@@ -370,8 +371,7 @@ impl JobMachine {
     /// No tick runs any more.
     fn exhaust(&mut self) {
         self.exhausted = true;
-        self.next = None;
-        self.backlog = VecDeque::new();
+        self.adopt(self.stored);
     }
 
     pub(super) fn on_claimed(&mut self, now: Now, run: RunId, verdict: Verdict, effects: &mut Effects) {
@@ -426,9 +426,6 @@ impl JobMachine {
                 } else {
                     self.start(now, start, effects);
                 }
-                if self.mode == Mode::Dormant {
-                    self.adopt(self.stored);
-                }
             }
             Verdict::Locked { .. } => {
                 // The same run again: an earlier claim of it that got no answer may have been taken.
@@ -445,6 +442,7 @@ impl JobMachine {
                 self.on_tick_refused(now, asked, refused, effects);
             }
         }
+        self.on_answered();
     }
 
     fn on_tick_refused(&mut self, now: Now, asked: TickAsked, verdict: Verdict, effects: &mut Effects) {
@@ -454,7 +452,7 @@ impl JobMachine {
                 if matches!(claim.authority, Authority::Any | Authority::Unled) {
                     effects.push(Effect::Elsewhere { fire_time: claim.fire_time });
                 }
-                if cursor == claim.fire_time.instant() && self.mode != Mode::Dormant {
+                if cursor == claim.fire_time.instant() && self.decides_on() {
                     // What waits behind it is still to be decided.
                     self.stored = cursor;
                 } else {
@@ -480,10 +478,7 @@ impl JobMachine {
                 self.put_back(waiting);
                 self.on_pause(now, Some(pause), effects);
             }
-            Verdict::Exhausted => {
-                self.adopt(self.stored);
-                self.exhaust();
-            }
+            Verdict::Exhausted => self.exhaust(),
             // The clock was wrong by long, and was corrected meanwhile: nothing that was decided by it holds.
             Verdict::NotYet { .. } if claim.fire_time.instant() > now.wall => self.adopt(self.stored),
             Verdict::NotYet { wait } if wait > HOLD_MAX => {
@@ -503,11 +498,11 @@ impl JobMachine {
     /// A live run that is not this job's, or not this node's, holds the key.
     fn on_busy(&mut self, now: Now, asked: TickAsked, effects: &mut Effects) {
         let TickAsked { claim, waiting, slot, .. } = asked;
-        let Mode::Firing(_) = self.mode else {
+        if !self.decides_on() {
             // Whoever fires the job now decides the tick.
             self.adopt(self.stored);
             return;
-        };
+        }
         let catches_up = waiting.tick.lateness(now.wall) > self.policies.grace
             && matches!(self.policies.misfire, Misfire::All { .. });
         if let Some(slot) = self.free_slot(slot + 1) {
@@ -529,10 +524,16 @@ impl JobMachine {
 
     /// Nothing came of the claim: its tick is to be decided again.
     fn put_back(&mut self, waiting: Waiting) {
-        match self.mode {
-            Mode::Firing(_) => self.backlog.push_front(waiting),
-            Mode::Dormant => self.adopt(self.stored),
+        if self.decides_on() {
+            self.backlog.push_front(waiting);
+        } else {
+            self.adopt(self.stored);
         }
+    }
+
+    /// What was asked is still this machine's to decide.
+    fn decides_on(&self) -> bool {
+        self.mode != Mode::Dormant && self.anew.is_none()
     }
 
     pub(super) fn on_advanced(&mut self, now: Now, moved: Moved, effects: &mut Effects) {
@@ -563,9 +564,7 @@ impl JobMachine {
                 return;
             }
         }
-        if self.mode == Mode::Dormant {
-            self.adopt(self.stored);
-        }
+        self.on_answered();
     }
 
     /// The end of a run is recorded, and the schedule counts from there.
@@ -694,7 +693,8 @@ impl JobMachine {
         {
             // While it got no answer a newer tick may have become due, or the term may be over: then it is only
             // settled, and what it was to decide is decided anew.
-            let settle = newer_is_due || self.mode != Mode::Firing(Some(asked.claim.authority));
+            let settle =
+                newer_is_due || self.anew.is_some() || self.mode != Mode::Firing(Some(asked.claim.authority));
             let (run, claim, slot) = (asked.run, asked.claim, asked.slot);
             effects.push(Effect::Claim(Claim { settle, ..self.claim_of(run, claim, slot) }));
         }

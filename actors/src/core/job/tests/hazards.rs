@@ -1,0 +1,100 @@
+//! What happens between a question and its answer: deaths, changes, full nodes, lost answers.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::*;
+use crate::{
+    core::policy::{OnLost, Overlap},
+    port::OwedRun,
+};
+
+const NOT_YET: Verdict = Verdict::NotYet { wait: Duration::ZERO };
+
+fn with_overlap(overlap: Overlap) -> Rehearsal {
+    Rehearsal::new(Period::hours(1), Policies { overlap, ..Policies::default() })
+}
+
+/// On a node that bounds its runs.
+fn limited(policies: Policies) -> Rehearsal {
+    let mut job = Rehearsal::dormant(Period::hours(1), policies);
+    job.machine.limited = true;
+    job.step("00:30", resume(at("00:30"), Some(Authority::Term(TERM))));
+    job
+}
+
+impl Rehearsal {
+    fn resume(&mut self, time: &str, cursor: &str) -> Vec<Effect> {
+        self.step(time, resume(at(cursor), Some(Authority::Term(TERM))))
+    }
+
+    fn permit(&mut self, time: &str, answer: PermitAnswer) -> Vec<Effect> {
+        self.step(time, Input::Permit(answer))
+    }
+
+    /// Wakes up, gets a permit, and is granted what it asks for.
+    fn run_permitted_tick(&mut self, time: &str) -> RunId {
+        assert_eq!(self.step(time, Input::WakeUp), [Effect::AskPermit { priority: 0 }]);
+        let (run, _) = claim_of(&self.permit(time, PermitAnswer::Granted));
+        assert!(matches!(self.step(time, granted(run))[..], [Effect::Start(_)]));
+        run
+    }
+
+    fn unanswered(&mut self, time: &str, run: RunId) {
+        let verdict = Verdict::Unavailable { reason: "no answer".to_owned() };
+        self.step(time, Input::Claimed { run, verdict });
+    }
+
+    fn trigger(&mut self, time: &str) -> (RunId, Vec<Effect>) {
+        let now = self.now(time);
+        (now.spare, self.machine.step(now, Input::Trigger).into_vec())
+    }
+}
+
+#[test]
+fn a_job_that_died_while_it_claimed_fires_on() {
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+    let mut job = Rehearsal { machine: job.machine.revive(), ..job };
+    assert_eq!(job.resume("01:00", "00:30"), []);
+
+    job.step("01:00", granted(run));
+
+    assert_eq!(job.wake_in("01:00"), minutes(60));
+}
+
+#[test]
+fn a_changed_schedule_counts_from_the_change_whatever_a_claim_that_is_under_way_is_answered() {
+    let answers =
+        [Verdict::Granted { token: TOKEN, lost: None }, Verdict::Moved { cursor: at("01:10") }, NOT_YET];
+    for verdict in answers {
+        let mut job = Rehearsal::new(Period::hours(1), Policies::default());
+        let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+
+        job.machine.redefine(Arc::new(Period::seconds(60)), Policies::default());
+        job.step("01:10", Input::WakeUp);
+        job.resume("01:10", "01:10");
+        job.step("01:10:01", Input::Claimed { run, verdict: verdict.clone() });
+
+        assert_eq!(job.wake_in("01:10:01"), Some(Duration::from_secs(59)), "{verdict:?}");
+    }
+}
+
+#[test]
+fn a_schedule_that_panics_undoes_no_end_of_a_run() {
+    let panics = Arc::default();
+    let schedule = Moody { period: 1_000, from_end: true, panics: Arc::clone(&panics) };
+    let mut job = Rehearsal::new(schedule, Policies { fires: Fires::Local, ..Policies::default() });
+    let effects = job.step("00:30:01", Input::WakeUp);
+    let [Effect::Count { .. }, Effect::Start(Start { run, .. })] = effects[..] else { panic!("{effects:?}") };
+    panics.store(true, Ordering::Relaxed);
+
+    let now = job.now("00:30:02");
+    let end = ended(run, End::Returned);
+    let effects = catch_unwind(AssertUnwindSafe(|| job.machine.feed(now, end)));
+
+    assert!(matches!(effects.unwrap()[..], [Effect::Ended(_)]));
+}
+
+fn owed(run: RunId, losses: u32) -> OwedRun {
+    OwedRun { run, fire_time: Some(FireTime::new(at("01:00"))), losses }
+}
