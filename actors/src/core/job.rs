@@ -212,7 +212,7 @@ impl JobMachine {
             Asked::Advance(asked) => (asked.again_at, false),
         };
         let manual = self.manuals.front().and_then(|manual| manual.wake_at(self, now));
-        let runs = self.runs.iter().filter_map(|run| run.changes_at()).min();
+        let runs = self.runs.iter().filter_map(|run| run.changes_at(now, self.is_permitted())).min();
         let always = [manual, again, runs].into_iter().flatten().min();
         let always = always.map(|at| at.saturating_sub(now.elapsed));
 

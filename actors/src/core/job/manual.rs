@@ -75,7 +75,7 @@ impl Manual {
             Stage::Unanswered(at) => Some(at),
             Stage::Waiting(at) if at > now.elapsed => Some(at),
             Stage::Waiting(_) => {
-                let may = job.has_room_for(self) && (!job.limited || job.permit_in_hand());
+                let may = job.has_room_for(self) && job.is_permitted();
                 may.then_some(now.elapsed)
             }
         }

@@ -23,11 +23,12 @@ impl JobMachine {
     /// Something is to start now. Whether it may: if not, a permit is asked for.
     pub(super) fn has_permit(&mut self) -> bool {
         self.wants_permit = self.limited;
-        !self.limited || self.permit == Permit::InHand
+        self.is_permitted()
     }
 
-    pub(super) fn permit_in_hand(&self) -> bool {
-        self.permit == Permit::InHand
+    /// The node lets something start now.
+    pub(super) fn is_permitted(&self) -> bool {
+        !self.limited || self.permit == Permit::InHand
     }
 
     /// A claim goes out with the permit in hand.

@@ -48,9 +48,10 @@ pub struct ActiveRun {
 }
 
 impl ActiveRun {
-    /// When the run is to be cancelled, aborted or tried again.
-    pub(super) fn changes_at(&self) -> Option<Duration> {
-        [self.deadline, self.abort_at, self.retry_at].into_iter().flatten().min()
+    /// When the run is to be cancelled, aborted or tried again. An attempt that is due waits for the permit, not for a time.
+    pub(super) fn changes_at(&self, now: Now, is_permitted: bool) -> Option<Duration> {
+        let retry_at = self.retry_at.filter(|due| *due > now.elapsed || is_permitted);
+        [self.deadline, self.abort_at, retry_at].into_iter().flatten().min()
     }
 
     /// It waits for its next attempt.

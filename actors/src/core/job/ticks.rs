@@ -279,7 +279,7 @@ impl JobMachine {
                 Overlap::Allow(_) => {}
             }
         }
-        if self.limited && !self.permit_in_hand() { May::WaitForPermit } else { May::Start }
+        if self.is_permitted() { May::Start } else { May::WaitForPermit }
     }
 
     /// Decides what waits, the oldest first, as far as that is possible now.

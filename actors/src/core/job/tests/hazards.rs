@@ -95,6 +95,20 @@ fn a_schedule_that_panics_undoes_no_end_of_a_run() {
     assert!(matches!(effects.unwrap()[..], [Effect::Ended(_)]));
 }
 
+#[test]
+fn an_attempt_that_waits_for_a_permit_does_not_wake_the_job() {
+    let mut job = limited(three_attempts());
+    let run = job.run_permitted_tick("01:00");
+    job.step("01:10", ended(run, failure(Severity::Transient)));
+    assert_eq!(job.step("01:11", Input::WakeUp), [Effect::AskPermit { priority: 0 }]);
+
+    assert_eq!(job.permit("01:11", PermitAnswer::Wait), []);
+
+    assert_eq!(job.wake_in("01:11"), minutes(49), "with the next tick");
+    let effects = job.permit("01:20", PermitAnswer::Granted);
+    assert!(matches!(effects[..], [Effect::Start(Start { attempt: 2, .. })]), "{effects:?}");
+}
+
 fn owed(run: RunId, losses: u32) -> OwedRun {
     OwedRun { run, fire_time: Some(FireTime::new(at("01:00"))), losses }
 }
