@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Claim, Effect, Effects, End, Ended, JobMachine, KEY_AGAIN, Mode, Refusal, Start, Triggered,
-    ticks::close_unstarted,
+    permit::PERMIT_AGAIN, ticks::close_unstarted,
 };
 use crate::{
     core::{
@@ -336,6 +336,13 @@ impl JobMachine {
         self.manuals = kept.into();
         for manual in told {
             self.refuse(&manual, Refusal::Concurrency, effects);
+        }
+    }
+
+    /// The first of those that were told that they wait goes on waiting.
+    pub(super) fn put_trigger_off(&mut self, now: Now) {
+        if let Some(first) = self.manuals.front_mut().filter(|first| first.is_waiting()) {
+            first.stage = Stage::Waiting(now.elapsed.saturating_add(PERMIT_AGAIN));
         }
     }
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{Effect, Effects, End, Ended, JobMachine, LastRun, Retried, RunEnd, Severity, Start};
+use super::{
+    Effect, Effects, End, Ended, JobMachine, LastRun, Retried, RunEnd, Severity, Start, permit::PERMIT_AGAIN,
+};
 use crate::{
     core::{
         policy::Fires,
@@ -14,9 +16,6 @@ use crate::{
     name::{FencingToken, RunId, Term},
     port::Pause,
 };
-
-/// How long an attempt waits that the node had no slot for.
-const ATTEMPT_AGAIN: Duration = Duration::from_secs(1);
 
 /// A run in progress.
 #[derive(Debug, Clone, Copy)]
@@ -172,7 +171,7 @@ impl JobMachine {
     pub(super) fn put_attempts_off(&mut self, now: Now) {
         for run in &mut self.runs {
             if run.retry_at.is_some_and(|due| due <= now.elapsed) {
-                run.retry_at = Some(now.elapsed.saturating_add(ATTEMPT_AGAIN));
+                run.retry_at = Some(now.elapsed.saturating_add(PERMIT_AGAIN));
             }
         }
     }

@@ -109,6 +109,37 @@ fn an_attempt_that_waits_for_a_permit_does_not_wake_the_job() {
     assert!(matches!(effects[..], [Effect::Start(Start { attempt: 2, .. })]), "{effects:?}");
 }
 
+#[test]
+fn a_queued_trigger_that_finds_the_node_full_asks_again_later() {
+    let mut job = limited(Policies { overlap: Overlap::Queue(2), ..Policies::default() });
+    let run = job.run_permitted_tick("01:00");
+    let (queued, effects) = job.trigger("01:01");
+    assert_eq!(effects, [Effect::Answer { run: queued, answer: Ok(Triggered::Queued) }]);
+    let effects = job.step("01:02", ended(run, End::Returned));
+    assert_eq!(effects.last(), Some(&Effect::AskPermit { priority: 0 }));
+
+    assert_eq!(job.permit("01:02", PermitAnswer::Refused), [], "not at once, and not for ever");
+
+    assert_eq!(job.wake_in("01:02"), Some(Duration::from_secs(1)));
+    assert_eq!(job.step("01:02:01", Input::WakeUp), [Effect::AskPermit { priority: 0 }]);
+    let effects = job.permit("01:02:01", PermitAnswer::Granted);
+    assert!(matches!(effects[..], [Effect::Claim(Claim { run, .. })] if run == queued), "{effects:?}");
+}
+
+#[test]
+fn a_full_node_skips_no_tick_that_waits_for_the_end_of_a_pause() {
+    let mut job = limited(Policies::default());
+    job.step("00:40", Input::Pause(Some(Pause { until: None, note: None })));
+    assert_eq!(job.step("01:00", Input::WakeUp), []);
+    let (run, effects) = job.trigger("01:01");
+    assert_eq!(effects, [Effect::AskPermit { priority: 0 }]);
+
+    let effects = job.permit("01:01", PermitAnswer::Refused);
+
+    assert_eq!(effects, [Effect::Answer { run, answer: Err(Refusal::Concurrency) }]);
+    assert_eq!(job.machine.waiting(), 1, "the tick");
+}
+
 fn owed(run: RunId, losses: u32) -> OwedRun {
     OwedRun { run, fire_time: Some(FireTime::new(at("01:00"))), losses }
 }
