@@ -267,7 +267,7 @@ impl JobMachine {
         run.deadline = None;
         // Of an attempt that is over its time already, too.
         run.last_attempt |= why != CancelReason::TimedOut;
-        if why != CancelReason::Shutdown {
+        if why != CancelReason::Shutdown && !run.aborted {
             run.abort_at.get_or_insert(now.elapsed.saturating_add(grace));
         }
         if run.cancelled.is_none() {

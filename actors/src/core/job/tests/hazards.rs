@@ -140,6 +140,17 @@ fn a_full_node_skips_no_tick_that_waits_for_the_end_of_a_pause() {
     assert_eq!(job.machine.waiting(), 1, "the tick");
 }
 
+#[test]
+fn a_run_that_is_to_be_replaced_and_does_not_end_is_aborted_once() {
+    let policies = Policies { overlap: Overlap::Replace, abort_grace: Duration::ZERO, ..Policies::default() };
+    let mut job = Rehearsal::new(Period::hours(1), policies);
+    let run = job.run_tick("01:00");
+    assert_eq!(job.step("02:00", Input::WakeUp), [Effect::Cancel { run, why: CancelReason::Replaced }]);
+    assert_eq!(job.step("02:00", Input::WakeUp), [Effect::Abort { run }]);
+
+    assert_eq!(job.wake_in("02:00"), minutes(60), "with the next tick");
+}
+
 fn owed(run: RunId, losses: u32) -> OwedRun {
     OwedRun { run, fire_time: Some(FireTime::new(at("01:00"))), losses }
 }
