@@ -100,6 +100,10 @@ impl JobMachine {
     /// The lowest slot from `from` on that no run of this job holds.
     pub(super) fn free_slot(&self, from: u32) -> Option<u32> {
         let slots = self.policies.overlap.slots();
+        // More than that may go on since the policy was changed.
+        if usize::try_from(slots).is_ok_and(|slots| self.runs.len() >= slots) {
+            return None;
+        }
         (from..slots).find(|slot| self.runs.iter().all(|run| run.slot != *slot))
     }
 

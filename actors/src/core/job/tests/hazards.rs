@@ -151,6 +151,26 @@ fn a_run_that_is_to_be_replaced_and_does_not_end_is_aborted_once() {
     assert_eq!(job.wake_in("02:00"), minutes(60), "with the next tick");
 }
 
+#[test]
+fn fewer_slots_than_runs_in_progress_leave_none() {
+    let mut job = with_overlap(Overlap::Allow(2));
+    let first = job.run_tick("01:00");
+    job.run_tick("02:00");
+    job.step("02:10", ended(first, End::Returned));
+
+    job.machine
+        .redefine(Arc::new(Period::hours(1)), Policies { overlap: Overlap::Skip, ..Policies::default() });
+    job.resume("02:20", "02:00");
+    let (_, effects) = job.trigger("02:30");
+
+    assert!(matches!(effects[..], [Effect::Answer { answer: Err(Refusal::Overlap { .. }), .. }]));
+    let queue = Policies { overlap: Overlap::Queue(1), ..Policies::default() };
+    job.machine.redefine(Arc::new(Period::hours(1)), queue);
+    job.resume("02:40", "02:00");
+    let (_, effects) = job.trigger("02:50");
+    assert!(matches!(effects[..], [Effect::Answer { answer: Ok(Triggered::Queued), .. }]), "{effects:?}");
+}
+
 fn owed(run: RunId, losses: u32) -> OwedRun {
     OwedRun { run, fire_time: Some(FireTime::new(at("01:00"))), losses }
 }
