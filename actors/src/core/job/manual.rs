@@ -27,6 +27,8 @@ pub(super) struct Manual {
     owed: Option<OwedRun>,
     stage: Stage,
     caller: Caller,
+    /// A claim of it got no answer: it may have been granted.
+    doubtful: bool,
     slot: u32,
 }
 
@@ -104,6 +106,7 @@ impl JobMachine {
             owed: None,
             stage: Stage::Waiting(Duration::ZERO),
             caller: Caller::Waits,
+            doubtful: false,
             slot: 0,
         });
         self.work_off_manuals(now, effects);
@@ -135,6 +138,7 @@ impl JobMachine {
             owed: Some(owed),
             stage: Stage::Waiting(Duration::ZERO),
             caller: Caller::Knows,
+            doubtful: false,
             slot: 0,
         };
         // Not before one that is asked for.
@@ -238,7 +242,7 @@ impl JobMachine {
                 // It may have been granted: find out, and close it, or go on with it.
                 let stage = Stage::Unanswered(self.again_at(now));
                 let caller = if gives_up { Caller::GaveUp } else { manual.caller };
-                self.manuals.push_front(Manual { stage, caller, ..manual });
+                self.manuals.push_front(Manual { stage, caller, doubtful: true, ..manual });
             }
             refused => {
                 self.take_permit_back();
@@ -278,6 +282,10 @@ impl JobMachine {
             }
             // It was given up, or is owed no more, or the store forgot it.
             Verdict::NotGranted => self.refuse(&manual, Refusal::Overlap { holder: None }, effects),
+            Verdict::Locked { .. } if manual.doubtful => {
+                let stage = Stage::Unanswered(self.again_at(now));
+                self.manuals.push_front(Manual { stage, ..manual });
+            }
             Verdict::Locked { .. } if manual.owed.is_some() || manual.caller == Caller::Knows => {
                 self.manuals.push_front(Manual { stage: again, ..manual });
             }
@@ -341,7 +349,8 @@ impl JobMachine {
 
     /// The first of those that were told that they wait goes on waiting.
     pub(super) fn put_trigger_off(&mut self, now: Now) {
-        if let Some(first) = self.manuals.front_mut().filter(|first| first.is_waiting()) {
+        let has_room = self.free_slot(0).is_some();
+        if let Some(first) = self.manuals.front_mut().filter(|first| first.is_waiting() && has_room) {
             first.stage = Stage::Waiting(now.elapsed.saturating_add(PERMIT_AGAIN));
         }
     }

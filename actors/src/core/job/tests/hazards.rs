@@ -171,6 +171,19 @@ fn fewer_slots_than_runs_in_progress_leave_none() {
     assert!(matches!(effects[..], [Effect::Answer { answer: Ok(Triggered::Queued), .. }]), "{effects:?}");
 }
 
+#[test]
+fn a_trigger_that_was_given_up_is_settled_even_if_its_key_is_locked_at_that_moment() {
+    let mut job = hourly();
+    let (run, _) = job.trigger("00:40");
+    job.unanswered("00:40", run);
+    let settle = Effect::Claim(Claim { settle: true, ..Claim::new(run) });
+    assert_eq!(job.step("00:40:01", Input::WakeUp), std::slice::from_ref(&settle));
+
+    job.step("00:40:01", Input::Claimed { run, verdict: Verdict::Locked { holder: None } });
+
+    assert_eq!(job.step("00:40:02", Input::WakeUp), [settle], "it may hold the key");
+}
+
 fn owed(run: RunId, losses: u32) -> OwedRun {
     OwedRun { run, fire_time: Some(FireTime::new(at("01:00"))), losses }
 }
