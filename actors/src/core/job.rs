@@ -91,6 +91,8 @@ pub struct JobMachine {
     local_runs: u64,
     /// As many ticks have run as may.
     exhausted: bool,
+    /// Nothing new starts: the engine shuts down, or the job was removed. What is granted already does.
+    draining: bool,
     /// The shutdown cancels what runs: what is granted from now on does not start.
     no_more: bool,
     /// The id that this step has given away.
@@ -131,6 +133,7 @@ impl JobMachine {
             pause: None,
             local_runs: 0,
             exhausted: false,
+            draining: false,
             no_more: false,
             spent: None,
             runs: Vec::new(),
@@ -175,6 +178,7 @@ impl JobMachine {
             }
             Input::Suspend => self.suspend(),
             Input::Drain => {
+                self.draining = true;
                 self.suspend();
                 self.drop_waiting_triggers(&mut effects);
             }
@@ -304,14 +308,17 @@ impl JobMachine {
         kept: Kept,
         effects: &mut Effects,
     ) {
-        self.mode = Mode::Firing(authority);
-        if authority.is_some() {
-            let Kept { pause, failures, owed } = kept;
-            self.pause = pause.map(Box::new);
-            self.history.set_failures(failures);
-            owed.into_iter().for_each(|owed| self.on_owed(owed));
+        // An answer of the store may have been under way when the job was told to drain.
+        if !self.draining {
+            self.mode = Mode::Firing(authority);
+            if authority.is_some() {
+                let Kept { pause, failures, owed } = kept;
+                self.pause = pause.map(Box::new);
+                self.history.set_failures(failures);
+                owed.into_iter().for_each(|owed| self.on_owed(owed));
+            }
+            self.start_over(cursor);
         }
-        self.start_over(cursor);
         match &mut self.asked {
             // The store answers again: find out now what became of the claim.
             Asked::Claim(asked) if asked.again_at.is_some() => {
@@ -324,6 +331,11 @@ impl JobMachine {
             }
             Asked::Nothing | Asked::Claim(_) | Asked::Advance(_) => {}
         }
+    }
+
+    /// Nothing new starts.
+    fn is_closing(&self) -> bool {
+        self.draining || self.no_more
     }
 
     fn suspend(&mut self) {

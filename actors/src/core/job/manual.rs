@@ -93,7 +93,7 @@ impl Manual {
 impl JobMachine {
     pub(super) fn on_trigger(&mut self, now: Now, effects: &mut Effects) {
         let refused = match self.spend(now) {
-            _ if self.no_more => Some(Refusal::ShuttingDown),
+            _ if self.is_closing() => Some(Refusal::ShuttingDown),
             None => Some(Refusal::Overlap { holder: None }),
             Some(_) => self.refusal(),
         };
@@ -130,7 +130,7 @@ impl JobMachine {
     pub(super) fn on_owed(&mut self, owed: OwedRun) {
         let known = self.runs.iter().any(|run| run.run == owed.run)
             || self.manuals.iter().any(|manual| manual.run == owed.run);
-        if self.policies.on_lost != OnLost::Retry || owed.losses > LOSSES_MAX || known || self.no_more {
+        if self.policies.on_lost != OnLost::Retry || owed.losses > LOSSES_MAX || known || self.is_closing() {
             return;
         }
         let manual = Manual {
@@ -204,7 +204,7 @@ impl JobMachine {
         {
             first.stage = Stage::Asked;
             // One that is still wanted is asked for anew, not only settled.
-            let settle = first.caller == Caller::GaveUp;
+            let settle = first.caller == Caller::GaveUp || self.draining || self.no_more;
             effects.extend(self.claim_of_manual(settle).map(Effect::Claim));
         }
     }
@@ -215,7 +215,7 @@ impl JobMachine {
             Verdict::Granted { token, .. } => {
                 let start = Start { token: Some(token), ..manual.start() };
                 let refused = match manual.caller {
-                    _ if self.no_more => Some(Refusal::ShuttingDown),
+                    _ if self.no_more || (self.draining && manual.doubtful) => Some(Refusal::ShuttingDown),
                     Caller::GaveUp => Some(Refusal::Overlap { holder: None }),
                     Caller::Waits | Caller::Knows if self.free_slot(manual.slot) == Some(manual.slot) => None,
                     Caller::Waits | Caller::Knows => {
@@ -253,7 +253,7 @@ impl JobMachine {
 
     fn on_manual_refused(&mut self, now: Now, manual: Manual, verdict: Verdict, effects: &mut Effects) {
         let again = Stage::Waiting(now.elapsed.saturating_add(KEY_AGAIN));
-        let wanted = manual.caller != Caller::GaveUp;
+        let wanted = manual.caller != Caller::GaveUp && !self.is_closing();
         match verdict {
             Verdict::Busy { holder } => {
                 effects.push(Effect::Contended { holder });
@@ -286,7 +286,7 @@ impl JobMachine {
                 let stage = Stage::Unanswered(self.again_at(now));
                 self.manuals.push_front(Manual { stage, ..manual });
             }
-            Verdict::Locked { .. } if manual.owed.is_some() || manual.caller == Caller::Knows => {
+            Verdict::Locked { .. } if wanted && manual.caller == Caller::Knows => {
                 self.manuals.push_front(Manual { stage: again, ..manual });
             }
             // Nothing was taken, and whoever triggered it has waited long enough.

@@ -102,6 +102,8 @@ pub(super) struct TickAsked {
     slot: u32,
     /// How late the tick was when it was asked for first.
     late_by: Duration,
+    /// It is asked only what became of an earlier claim.
+    settles: bool,
     /// `Some` while there is no answer to wait for: when to ask again.
     pub(super) again_at: Option<Duration>,
 }
@@ -351,7 +353,8 @@ impl JobMachine {
         let claim =
             TickClaim { fire_time: waiting.tick, expected: self.stored, skips: waiting.skips, authority };
         self.pledge_permit();
-        self.asked = Asked::Claim(Box::new(TickAsked { run, claim, waiting, slot, late_by, again_at: None }));
+        let asked = TickAsked { run, claim, waiting, slot, late_by, settles: false, again_at: None };
+        self.asked = Asked::Claim(Box::new(asked));
         effects.push(Effect::Claim(self.claim_of(run, claim, slot)));
     }
 
@@ -404,7 +407,7 @@ impl JobMachine {
     }
 
     fn on_tick_claimed(&mut self, now: Now, asked: TickAsked, verdict: Verdict, effects: &mut Effects) {
-        let TickAsked { run, claim, waiting, slot, late_by, .. } = asked;
+        let TickAsked { run, claim, waiting, slot, late_by, settles, .. } = asked;
         self.asked = Asked::Nothing;
         match verdict {
             Verdict::Granted { token, .. } => {
@@ -420,7 +423,9 @@ impl JobMachine {
                 // Granted at last, after the store was silent for long; or a run whose lock is lost still goes on.
                 let silence = claim.fire_time.lateness(now.wall).saturating_sub(late_by);
                 let in_time = self.policies.misfire.admits(silence, self.policies.grace);
-                if self.free_slot(slot) != Some(slot) || self.no_more || !in_time {
+                // A drain does not wait for a claim that got no answer.
+                let too_late = self.no_more || (self.draining && settles) || !in_time;
+                if self.free_slot(slot) != Some(slot) || too_late {
                     self.take_permit_back();
                     close_unstarted(start, effects);
                 } else {
@@ -695,6 +700,7 @@ impl JobMachine {
             // settled, and what it was to decide is decided anew.
             let settle =
                 newer_is_due || self.anew.is_some() || self.mode != Mode::Firing(Some(asked.claim.authority));
+            asked.settles = settle;
             let (run, claim, slot) = (asked.run, asked.claim, asked.slot);
             effects.push(Effect::Claim(Claim { settle, ..self.claim_of(run, claim, slot) }));
         }

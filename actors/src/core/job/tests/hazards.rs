@@ -152,6 +152,36 @@ fn a_run_that_is_to_be_replaced_and_does_not_end_is_aborted_once() {
 }
 
 #[test]
+fn a_drained_job_is_not_resumed_and_starts_nothing_new() {
+    let mut job = with_overlap(Overlap::Queue(2));
+    let run = job.run_tick("01:00");
+    job.step("01:01", Input::Drain);
+
+    assert_eq!(job.resume("01:02", "01:00"), [], "an answer that was under way");
+    assert_eq!(job.step("02:00", Input::WakeUp), []);
+    let (refused, effects) = job.trigger("02:00");
+
+    assert_eq!(effects, [Effect::Answer { run: refused, answer: Err(Refusal::ShuttingDown) }]);
+    job.step("02:01", ended(run, End::Returned));
+    assert!(job.machine.is_idle());
+    assert_eq!(job.wake_in("02:01"), None);
+}
+
+#[test]
+fn a_claim_that_only_a_drained_job_learns_to_be_granted_is_closed() {
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+    job.unanswered("01:00", run);
+    job.step("01:00", Input::Drain);
+    assert!(job.machine.is_drained(), "the end of the session would settle it");
+    job.step("01:00:00.100", Input::WakeUp);
+
+    let effects = job.step("01:00:00.200", granted(run));
+
+    assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome: Outcome::Cancelled });
+}
+
+#[test]
 fn fewer_slots_than_runs_in_progress_leave_none() {
     let mut job = with_overlap(Overlap::Allow(2));
     let first = job.run_tick("01:00");
