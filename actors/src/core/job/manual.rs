@@ -128,10 +128,18 @@ impl JobMachine {
 
     /// A run of this job was lost, and is owed another attempt.
     pub(super) fn on_owed(&mut self, owed: OwedRun) {
-        let known = self.runs.iter().any(|run| run.run == owed.run)
+        let known = self.runs.iter().any(|run| run.run == owed.run && !run.lost)
             || self.manuals.iter().any(|manual| manual.run == owed.run);
         if self.policies.on_lost != OnLost::Retry || owed.losses > LOSSES_MAX || known || self.is_closing() {
             return;
+        }
+        // One is owed at most. Another one that waits is the older, or this comes late.
+        if let Some(at) = self.manuals.iter().position(|manual| manual.owed.is_some() && manual.is_waiting())
+        {
+            if self.manuals[at].run > owed.run {
+                return;
+            }
+            self.manuals.remove(at);
         }
         let manual = Manual {
             run: owed.run,
@@ -146,9 +154,9 @@ impl JobMachine {
         self.manuals.insert(at, manual);
     }
 
-    /// The runs in progress leave a slot for it.
-    fn has_room_for(&self, _: &Manual) -> bool {
-        self.free_slot(0).is_some()
+    /// The runs in progress leave a slot for it, and it is not the lost one of them.
+    fn has_room_for(&self, manual: &Manual) -> bool {
+        self.free_slot(0).is_some() && self.runs.iter().all(|run| run.run != manual.run)
     }
 
     /// Asks for the first that waits, if it may start now.
@@ -172,7 +180,7 @@ impl JobMachine {
                 }
                 continue;
             };
-            if !self.has_permit() {
+            if !self.has_room_for(&first) || !self.has_permit() {
                 return;
             }
             if self.policies.fires == Fires::Local {

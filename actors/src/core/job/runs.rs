@@ -43,7 +43,8 @@ pub struct ActiveRun {
     abort_at: Option<Duration>,
     /// It was told to end at once and has not ended yet.
     pub aborted: bool,
-    lost: bool,
+    /// The session that held its key is gone.
+    pub(super) lost: bool,
 }
 
 impl ActiveRun {

@@ -217,3 +217,37 @@ fn a_trigger_that_was_given_up_is_settled_even_if_its_key_is_locked_at_that_mome
 fn owed(run: RunId, losses: u32) -> OwedRun {
     OwedRun { run, fire_time: Some(FireTime::new(at("01:00"))), losses }
 }
+
+#[test]
+fn a_lost_run_that_still_goes_on_here_is_tried_again_after_its_end() {
+    for overlap in [Overlap::Skip, Overlap::Allow(2)] {
+        let policies = Policies { overlap, on_lost: OnLost::Retry, ..Policies::default() };
+        let mut job = Rehearsal::new(Period::hours(1), policies);
+        let run = job.run_tick("01:00");
+        job.step("01:10", Input::LockLost { run });
+
+        assert_eq!(job.step("01:11", Input::Owed(owed(run, 1))), []);
+        let effects = job.step("01:12", ended(run, End::Returned));
+
+        let again = Effect::Claim(Claim { retake: true, ..Claim::new(run) });
+        assert_eq!(effects.last(), Some(&again), "{overlap:?}: {effects:?}");
+        let effects = job.step("01:12", granted(run));
+        assert!(matches!(effects[..], [Effect::Start(Start { attempt: 2, .. })]), "{effects:?}");
+    }
+}
+
+#[test]
+fn of_two_lost_runs_the_newer_is_owed() {
+    let mut job =
+        Rehearsal::new(Period::hours(1), Policies { on_lost: OnLost::Retry, ..Policies::default() });
+    let running = job.run_tick("01:00");
+    let [older, newer] = ["00:10", "00:20"].map(|time| job.ids.next(at(time)));
+
+    for run in [newer, older] {
+        assert_eq!(job.step("01:10", Input::Owed(owed(run, 1))), []);
+    }
+
+    assert_eq!(job.machine.waiting(), 1);
+    let effects = job.step("01:12", ended(running, End::Returned));
+    assert_eq!(effects.last(), Some(&Effect::Claim(Claim { retake: true, ..Claim::new(newer) })));
+}
