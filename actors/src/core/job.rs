@@ -144,9 +144,7 @@ impl JobMachine {
     /// The same job after its actor died. The runs in progress go on, and so does what the store was asked; whoever
     /// triggered the job waits no more.
     pub fn revive(mut self) -> Self {
-        for manual in &mut self.manuals {
-            manual.forget_caller();
-        }
+        self.manuals.retain_mut(Manual::forget_caller);
         self.suspend();
         self
     }

@@ -63,11 +63,13 @@ impl Manual {
         self.stage == Stage::Asked
     }
 
-    /// The actor that waited in the caller's name died.
-    pub(super) fn forget_caller(&mut self) {
-        if self.caller == Caller::Waits {
-            self.caller = Caller::GaveUp;
+    /// The actor that waited in the caller's name died. Answers whether the store is still to say what became of it.
+    pub(super) fn forget_caller(&mut self) -> bool {
+        if self.caller != Caller::Waits {
+            return true;
         }
+        self.caller = Caller::GaveUp;
+        !self.is_waiting()
     }
 
     /// When the first one is to be looked at again.

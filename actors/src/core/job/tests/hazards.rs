@@ -251,3 +251,15 @@ fn of_two_lost_runs_the_newer_is_owed() {
     let effects = job.step("01:12", ended(running, End::Returned));
     assert_eq!(effects.last(), Some(&Effect::Claim(Claim { retake: true, ..Claim::new(newer) })));
 }
+
+#[test]
+fn a_trigger_that_waits_when_its_actor_dies_does_not_start() {
+    let mut job = limited(Policies::default());
+    let (_, effects) = job.trigger("00:40");
+    assert_eq!(effects, [Effect::AskPermit { priority: 0 }]);
+
+    let mut job = Rehearsal { machine: job.machine.revive(), ..job };
+
+    assert_eq!(job.permit("00:41", PermitAnswer::Granted), [Effect::ReleasePermit]);
+    assert!(job.machine.is_idle());
+}
