@@ -36,7 +36,7 @@ pub use self::{
 use crate::{
     core::{
         misfire::next_after,
-        policy::Policies,
+        policy::{Fires, Policies},
         time::{FireTime, Now},
     },
     name::RunId,
@@ -154,7 +154,7 @@ impl JobMachine {
     pub fn redefine(&mut self, schedule: Arc<dyn Schedule>, policies: Policies) {
         self.schedule = schedule;
         self.policies = policies;
-        self.exhausted = false;
+        self.exhausted = self.policies.fires == Fires::Local && self.local_limit_is_reached();
         self.suspend();
     }
 
@@ -315,7 +315,9 @@ impl JobMachine {
                 self.history.set_failures(failures);
                 owed.into_iter().for_each(|owed| self.on_owed(owed));
             }
-            self.start_over(cursor);
+            // Nobody but this machine keeps the cursor of a local job, and its clock may have been set back.
+            let kept_here = if authority.is_none() { self.stored } else { cursor };
+            self.start_over(cursor.max(kept_here));
         }
         match &mut self.asked {
             // The store answers again: find out now what became of the claim.

@@ -12,7 +12,7 @@ use chrono::TimeDelta;
 
 use super::*;
 use crate::{
-    core::policy::{Fires, Misfire, Retry},
+    core::policy::{Misfire, Retry},
     event::{CancelReason, Outcome},
     name::{FencingToken, NodeId, RunIds, Term},
     port::{Moved, SkipReason, TickClaim, Verdict},

@@ -366,9 +366,13 @@ impl JobMachine {
     /// A job without claims counts for itself.
     fn count_towards_limit(&mut self) {
         self.local_runs += 1;
-        if self.policies.limit.is_some_and(|limit| self.local_runs >= limit) {
+        if self.local_limit_is_reached() {
             self.exhaust();
         }
+    }
+
+    pub(super) fn local_limit_is_reached(&self) -> bool {
+        self.policies.limit.is_some_and(|limit| self.local_runs >= limit)
     }
 
     /// No tick runs any more.

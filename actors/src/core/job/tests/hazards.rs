@@ -263,3 +263,34 @@ fn a_trigger_that_waits_when_its_actor_dies_does_not_start() {
     assert_eq!(job.permit("00:41", PermitAnswer::Granted), [Effect::ReleasePermit]);
     assert!(job.machine.is_idle());
 }
+
+#[test]
+fn a_local_job_that_has_run_as_often_as_it_may_stays_exhausted_when_it_is_changed() {
+    let policies = Policies { fires: Fires::Local, limit: Some(2), ..Policies::default() };
+    for (limit, next) in [(Some(1), None), (Some(2), None), (Some(3), minutes(30)), (None, minutes(30))] {
+        let mut job = Rehearsal::new(Period::hours(1), policies);
+        for (starts, ends) in [("01:00", "01:01"), ("02:00", "02:01")] {
+            let effects = job.step(starts, Input::WakeUp);
+            let Some(Effect::Start(Start { run, .. })) = effects.last() else { panic!("{effects:?}") };
+            job.step(ends, ended(*run, End::Returned));
+        }
+        assert!(job.machine.is_exhausted());
+
+        job.machine.redefine(Arc::new(Period::hours(1)), Policies { limit, ..policies });
+        job.step("02:30", resume(at("02:30"), None));
+
+        assert_eq!(job.wake_in("02:30"), next, "{limit:?}");
+    }
+}
+
+#[test]
+fn a_local_job_that_is_resumed_when_the_clock_was_set_back_repeats_no_tick() {
+    let policies = Policies { fires: Fires::Local, ..Policies::default() };
+    let mut job = Rehearsal::new(Period::hours(1), policies);
+    job.step("02:00", Input::WakeUp);
+
+    job.machine.redefine(Arc::new(Period::hours(1)), policies);
+    job.step("00:45", resume(at("00:45"), None));
+
+    assert_eq!(job.machine.cursor(), at("02:00"));
+}
