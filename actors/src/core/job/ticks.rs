@@ -486,6 +486,10 @@ impl JobMachine {
             Verdict::Paused(pause) => {
                 self.put_back(waiting);
                 self.on_pause(now, Some(pause), effects);
+                if self.pause.is_none() {
+                    // It is over by this node's reading of the store's clock, which is a little off.
+                    self.hold_until = Some(now.elapsed.saturating_add(KEY_AGAIN));
+                }
             }
             Verdict::Exhausted => self.exhaust(),
             // The clock was wrong by long, and was corrected meanwhile: nothing that was decided by it holds.

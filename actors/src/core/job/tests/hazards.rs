@@ -294,3 +294,15 @@ fn a_local_job_that_is_resumed_when_the_clock_was_set_back_repeats_no_tick() {
 
     assert_eq!(job.machine.cursor(), at("02:00"));
 }
+
+#[test]
+fn a_store_that_pauses_a_job_until_an_instant_that_is_over_here_is_not_asked_at_once() {
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+    let pause = Pause { until: Some(at("01:00")), note: None };
+
+    assert_eq!(job.step("01:00", Input::Claimed { run, verdict: Verdict::Paused(pause) }), []);
+
+    assert_eq!(job.wake_in("01:00"), Some(KEY_AGAIN));
+    claim_of(&job.step("01:00:00.250", Input::WakeUp));
+}
