@@ -132,7 +132,7 @@ impl JobMachine {
     pub(super) fn on_owed(&mut self, owed: OwedRun) {
         let known = self.runs.iter().any(|run| run.run == owed.run && !run.lost)
             || self.manuals.iter().any(|manual| manual.run == owed.run);
-        if self.policies.on_lost != OnLost::Retry || owed.losses > LOSSES_MAX || known || self.is_closing() {
+        if self.policies.on_lost != OnLost::Retry || owed.losses >= LOSSES_MAX || known || self.is_closing() {
             return;
         }
         // One is owed at most. Another one that waits is the older, or this comes late.

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
 use crate::{
-    core::policy::{OnLost, Overlap},
+    core::policy::{LOSSES_MAX, OnLost, Overlap},
     port::OwedRun,
 };
 
@@ -305,4 +305,17 @@ fn a_store_that_pauses_a_job_until_an_instant_that_is_over_here_is_not_asked_at_
 
     assert_eq!(job.wake_in("01:00"), Some(KEY_AGAIN));
     claim_of(&job.step("01:00:00.250", Input::WakeUp));
+}
+
+#[test]
+fn a_run_that_was_lost_too_often_is_not_tried_again() {
+    for (losses, tried) in [(LOSSES_MAX - 1, true), (LOSSES_MAX, false)] {
+        let policies = Policies { on_lost: OnLost::Retry, ..Policies::default() };
+        let mut job = Rehearsal::new(Period::hours(1), policies);
+        let run = job.ids.next(at("00:10"));
+
+        let effects = job.step("00:40", Input::Owed(owed(run, losses)));
+
+        assert_eq!(!effects.is_empty(), tried, "{losses}: {effects:?}");
+    }
 }
