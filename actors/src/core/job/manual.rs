@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Claim, Effect, Effects, End, Ended, JobMachine, KEY_AGAIN, Mode, Refusal, Start, Triggered,
-    ticks::close_unstarted,
+    permit::PERMIT_AGAIN, ticks::close_unstarted,
 };
 use crate::{
     core::{
@@ -27,6 +27,8 @@ pub(super) struct Manual {
     owed: Option<OwedRun>,
     stage: Stage,
     caller: Caller,
+    /// A claim of it got no answer: it may have been granted.
+    doubtful: bool,
     slot: u32,
 }
 
@@ -61,11 +63,13 @@ impl Manual {
         self.stage == Stage::Asked
     }
 
-    /// The actor that waited in the caller's name died.
-    pub(super) fn forget_caller(&mut self) {
-        if self.caller == Caller::Waits {
-            self.caller = Caller::GaveUp;
+    /// The actor that waited in the caller's name died. Answers whether the store is still to say what became of it.
+    pub(super) fn forget_caller(&mut self) -> bool {
+        if self.caller != Caller::Waits {
+            return true;
         }
+        self.caller = Caller::GaveUp;
+        !self.is_waiting()
     }
 
     /// When the first one is to be looked at again.
@@ -75,7 +79,7 @@ impl Manual {
             Stage::Unanswered(at) => Some(at),
             Stage::Waiting(at) if at > now.elapsed => Some(at),
             Stage::Waiting(_) => {
-                let may = job.has_room_for(self) && (!job.limited || job.permit_in_hand());
+                let may = job.has_room_for(self) && job.is_permitted();
                 may.then_some(now.elapsed)
             }
         }
@@ -91,7 +95,7 @@ impl Manual {
 impl JobMachine {
     pub(super) fn on_trigger(&mut self, now: Now, effects: &mut Effects) {
         let refused = match self.spend(now) {
-            _ if self.no_more => Some(Refusal::ShuttingDown),
+            _ if self.is_closing() => Some(Refusal::ShuttingDown),
             None => Some(Refusal::Overlap { holder: None }),
             Some(_) => self.refusal(),
         };
@@ -104,6 +108,7 @@ impl JobMachine {
             owed: None,
             stage: Stage::Waiting(Duration::ZERO),
             caller: Caller::Waits,
+            doubtful: false,
             slot: 0,
         });
         self.work_off_manuals(now, effects);
@@ -125,16 +130,25 @@ impl JobMachine {
 
     /// A run of this job was lost, and is owed another attempt.
     pub(super) fn on_owed(&mut self, owed: OwedRun) {
-        let known = self.runs.iter().any(|run| run.run == owed.run)
+        let known = self.runs.iter().any(|run| run.run == owed.run && !run.lost)
             || self.manuals.iter().any(|manual| manual.run == owed.run);
-        if self.policies.on_lost != OnLost::Retry || owed.losses > LOSSES_MAX || known || self.no_more {
+        if self.policies.on_lost != OnLost::Retry || owed.losses >= LOSSES_MAX || known || self.is_closing() {
             return;
+        }
+        // One is owed at most. Another one that waits is the older, or this comes late.
+        if let Some(at) = self.manuals.iter().position(|manual| manual.owed.is_some() && manual.is_waiting())
+        {
+            if self.manuals[at].run > owed.run {
+                return;
+            }
+            self.manuals.remove(at);
         }
         let manual = Manual {
             run: owed.run,
             owed: Some(owed),
             stage: Stage::Waiting(Duration::ZERO),
             caller: Caller::Knows,
+            doubtful: false,
             slot: 0,
         };
         // Not before one that is asked for.
@@ -142,9 +156,9 @@ impl JobMachine {
         self.manuals.insert(at, manual);
     }
 
-    /// The runs in progress leave a slot for it.
-    fn has_room_for(&self, _: &Manual) -> bool {
-        self.free_slot(0).is_some()
+    /// The runs in progress leave a slot for it, and it is not the lost one of them.
+    fn has_room_for(&self, manual: &Manual) -> bool {
+        self.free_slot(0).is_some() && self.runs.iter().all(|run| run.run != manual.run)
     }
 
     /// Asks for the first that waits, if it may start now.
@@ -168,7 +182,7 @@ impl JobMachine {
                 }
                 continue;
             };
-            if !self.has_permit() {
+            if !self.has_room_for(&first) || !self.has_permit() {
                 return;
             }
             if self.policies.fires == Fires::Local {
@@ -200,7 +214,7 @@ impl JobMachine {
         {
             first.stage = Stage::Asked;
             // One that is still wanted is asked for anew, not only settled.
-            let settle = first.caller == Caller::GaveUp;
+            let settle = first.caller == Caller::GaveUp || self.draining || self.no_more;
             effects.extend(self.claim_of_manual(settle).map(Effect::Claim));
         }
     }
@@ -211,7 +225,7 @@ impl JobMachine {
             Verdict::Granted { token, .. } => {
                 let start = Start { token: Some(token), ..manual.start() };
                 let refused = match manual.caller {
-                    _ if self.no_more => Some(Refusal::ShuttingDown),
+                    _ if self.no_more || (self.draining && manual.doubtful) => Some(Refusal::ShuttingDown),
                     Caller::GaveUp => Some(Refusal::Overlap { holder: None }),
                     Caller::Waits | Caller::Knows if self.free_slot(manual.slot) == Some(manual.slot) => None,
                     Caller::Waits | Caller::Knows => {
@@ -238,7 +252,7 @@ impl JobMachine {
                 // It may have been granted: find out, and close it, or go on with it.
                 let stage = Stage::Unanswered(self.again_at(now));
                 let caller = if gives_up { Caller::GaveUp } else { manual.caller };
-                self.manuals.push_front(Manual { stage, caller, ..manual });
+                self.manuals.push_front(Manual { stage, caller, doubtful: true, ..manual });
             }
             refused => {
                 self.take_permit_back();
@@ -249,7 +263,7 @@ impl JobMachine {
 
     fn on_manual_refused(&mut self, now: Now, manual: Manual, verdict: Verdict, effects: &mut Effects) {
         let again = Stage::Waiting(now.elapsed.saturating_add(KEY_AGAIN));
-        let wanted = manual.caller != Caller::GaveUp;
+        let wanted = manual.caller != Caller::GaveUp && !self.is_closing();
         match verdict {
             Verdict::Busy { holder } => {
                 effects.push(Effect::Contended { holder });
@@ -278,7 +292,11 @@ impl JobMachine {
             }
             // It was given up, or is owed no more, or the store forgot it.
             Verdict::NotGranted => self.refuse(&manual, Refusal::Overlap { holder: None }, effects),
-            Verdict::Locked { .. } if manual.owed.is_some() || manual.caller == Caller::Knows => {
+            Verdict::Locked { .. } if manual.doubtful => {
+                let stage = Stage::Unanswered(self.again_at(now));
+                self.manuals.push_front(Manual { stage, ..manual });
+            }
+            Verdict::Locked { .. } if wanted && manual.caller == Caller::Knows => {
                 self.manuals.push_front(Manual { stage: again, ..manual });
             }
             // Nothing was taken, and whoever triggered it has waited long enough.
@@ -336,6 +354,14 @@ impl JobMachine {
         self.manuals = kept.into();
         for manual in told {
             self.refuse(&manual, Refusal::Concurrency, effects);
+        }
+    }
+
+    /// The first of those that were told that they wait goes on waiting.
+    pub(super) fn put_trigger_off(&mut self, now: Now) {
+        let has_room = self.free_slot(0).is_some();
+        if let Some(first) = self.manuals.front_mut().filter(|first| first.is_waiting() && has_room) {
+            first.stage = Stage::Waiting(now.elapsed.saturating_add(PERMIT_AGAIN));
         }
     }
 
