@@ -175,7 +175,8 @@ impl JobMachine {
             Input::Suspend => self.suspend(),
             Input::Drain => {
                 self.suspend();
-                self.drop_waiting_triggers(&mut effects);
+                self.drop_triggers(Refusal::ShuttingDown, &mut effects);
+                self.give_callers_up(&mut effects);
             }
             Input::WakeUp => self.on_wake_up(now, &mut effects),
             Input::Trigger => self.on_trigger(now, &mut effects),
@@ -211,7 +212,7 @@ impl JobMachine {
             Asked::Advance(asked) => (asked.again_at, false),
         };
         let manual = self.manuals.front().and_then(|manual| manual.wake_at(self, now));
-        let runs = self.runs.iter().filter_map(|run| run.changes_at()).min();
+        let runs = self.runs.iter().filter_map(|run| run.changes_at(now, self.may_have_permit())).min();
         let always = [manual, again, runs].into_iter().flatten().min();
         let always = always.map(|at| at.saturating_sub(now.elapsed));
 
