@@ -244,7 +244,7 @@ fn queued_triggers_are_dropped(runs_to_its_end: bool, drop: impl AsyncFnOnce(&mu
 fn a_shutdown_drops_queued_triggers_with_an_event() {
     queued_triggers_are_dropped(true, async |rig, node| {
         let report = rig.shutdown(node, secs(30)).await;
-        assert_eq!((report.drained, report.cancelled), (1, 0));
+        assert_eq!((report.drained, report.cancelled, report.aborted), (1, 2, 0));
     });
 }
 
