@@ -26,7 +26,7 @@ pub const REPORTED_RUNS_MAX: usize = 1_000;
 pub enum HowDrained {
     /// It ended by itself, or by its own timeout, before the deadline.
     Drained,
-    /// It was told to stop, and did.
+    /// It was told to stop, and did; or it never started, because it was not wanted any more.
     Cancelled,
     /// It was dropped.
     Aborted,
@@ -34,9 +34,11 @@ pub enum HowDrained {
 
 impl HowDrained {
     pub(crate) fn of(ended: &Ended) -> Self {
-        use crate::event::CancelReason::Shutdown;
+        use crate::event::CancelReason::{NotStarted, Shutdown};
         match (&ended.cancelled, &ended.end) {
             _ if ended.aborted => Self::Aborted,
+            // There was nothing to drop.
+            (Some(NotStarted), _) => Self::Cancelled,
             (_, End::Aborted) => Self::Aborted,
             (Some(Shutdown), _) => Self::Cancelled,
             (
@@ -57,7 +59,7 @@ impl HowDrained {
 pub struct ShutdownReport {
     /// How many ended by themselves before the deadline.
     pub drained: u64,
-    /// How many were told to stop, and did.
+    /// How many were told to stop, and did, or waited to start and were dropped.
     pub cancelled: u64,
     /// How many had to be dropped.
     pub aborted: u64,

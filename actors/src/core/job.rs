@@ -178,7 +178,8 @@ impl JobMachine {
             Input::Drain => {
                 self.draining = true;
                 self.suspend();
-                self.drop_waiting_triggers(&mut effects);
+                self.drop_triggers(Refusal::ShuttingDown, &mut effects);
+                self.give_callers_up(&mut effects);
             }
             Input::WakeUp => self.on_wake_up(now, &mut effects),
             Input::Trigger => self.on_trigger(now, &mut effects),

@@ -1,6 +1,6 @@
 //! How a job gets another definition.
 
-use std::sync::Arc;
+use std::{slice, sync::Arc};
 
 use actix::prelude::*;
 
@@ -51,6 +51,7 @@ impl SupervisorActor {
             self.resume(&job, now);
             self.enrol(ctx);
         }
+        self.find_unled_among(slice::from_ref(&job), ctx);
         Ok(job)
     }
 }

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{
-    Effect, Effects, End, Ended, JobMachine, LastRun, Retried, RunEnd, Severity, Start, permit::PERMIT_AGAIN,
-};
+use super::{Effect, Effects, End, Ended, JobMachine, LastRun, Refusal, Retried, RunEnd, Severity, Start};
 use crate::{
     core::{
         policy::Fires,
@@ -98,7 +96,8 @@ impl JobMachine {
         effects.push(Effect::Start(Start { deadline, ..start }));
     }
 
-    /// The lowest slot from `from` on that no run of this job holds.
+    /// The lowest slot from `from` on that no run of this job holds; none while as many runs are in progress as may be. A job
+    /// that was changed may have runs in slots that its policy does not know any more.
     pub(super) fn free_slot(&self, from: u32) -> Option<u32> {
         let slots = self.policies.overlap.slots();
         // More than that may go on since the policy was changed.
@@ -173,10 +172,10 @@ impl JobMachine {
     }
 
     /// The node has no slot for the attempts that are due.
-    pub(super) fn put_attempts_off(&mut self, now: Now) {
+    pub(super) fn put_attempts_off(&mut self, now: Now, later: Duration) {
         for run in &mut self.runs {
             if run.retry_at.is_some_and(|due| due <= now.elapsed) {
-                run.retry_at = Some(now.elapsed.saturating_add(PERMIT_AGAIN));
+                run.retry_at = Some(later);
             }
         }
     }
@@ -250,7 +249,7 @@ impl JobMachine {
         match run {
             Some(run) => self.cancel(run, now, why, effects),
             None => {
-                self.drop_waiting_triggers(effects);
+                self.drop_triggers(Refusal::Cancelled, effects);
                 self.cancel_all(now, why, effects);
             }
         }

@@ -4,7 +4,9 @@ use std::{collections::VecDeque, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-use super::{Advance, Claim, Effect, Effects, End, Ended, JobMachine, Mode, Start};
+use super::{
+    Advance, Claim, Effect, Effects, End, Ended, JobMachine, Mode, Refusal, Start, manual::locked_key,
+};
 use crate::{
     core::{
         misfire::Due,
@@ -39,6 +41,8 @@ pub(super) struct Waiting {
     /// Those of them that were missed, and of which it is said only when this tick is decided: the store may find that none is
     /// due.
     missed: Option<Missed>,
+    /// It was said that somebody else holds its key: once, however often it asks.
+    contended: bool,
 }
 
 impl Waiting {
@@ -112,6 +116,7 @@ impl JobMachine {
     pub(super) fn decide_due(&mut self, now: Now, effects: &mut Effects) {
         let Mode::Firing(authority) = self.mode else { return };
         if !matches!(self.asked, Asked::Nothing) {
+            self.keep_turn(now);
             return;
         }
         if let Some(Authority::Term(term)) = authority
@@ -130,6 +135,13 @@ impl JobMachine {
             self.follow_completion();
         }
         self.flush(now, authority, effects);
+    }
+
+    /// While the store moves the cursor, what waits does not lose its turn for one of the node's slots.
+    fn keep_turn(&mut self, now: Now) {
+        let first = self.backlog.front().map(|waiting| self.may_start(now, waiting));
+        let may_start = matches!(first, Some(May::Start | May::WaitForPermit));
+        self.wants_permit |= may_start && matches!(self.asked, Asked::Advance(_));
     }
 
     /// A schedule that counts from the end of runs goes on from a tick that was skipped, too.
@@ -213,7 +225,7 @@ impl JobMachine {
         let skips = std::mem::take(&mut self.skips);
         let skipped_to = (skips.total() > 0).then(|| FireTime::new(self.decided));
         self.decided = tick.instant();
-        Some(Waiting { tick, skips, skipped_to, missed })
+        Some(Waiting { tick, skips, skipped_to, missed, contended: false })
     }
 
     /// The runs in progress keep a tick from running, and it does not wait for them.
@@ -246,7 +258,7 @@ impl JobMachine {
             let reason = match self.pause {
                 Some(_) => SkipReason::Paused,
                 None if !self.runs.is_empty() || self.hold_until.is_some() => SkipReason::Overlap,
-                None if self.limited => SkipReason::Concurrency,
+                None if self.waits_for_permit() => SkipReason::Concurrency,
                 None => SkipReason::Misfire,
             };
             match self.backlog.front_mut() {
@@ -437,6 +449,7 @@ impl JobMachine {
                 }
             }
             Verdict::Locked { .. } => {
+                self.refuse_callers(&locked_key(), effects);
                 // The same run again: an earlier claim of it that got no answer may have been taken.
                 let again_at = Some(self.again_at(now));
                 self.asked = Asked::Claim(Box::new(TickAsked { again_at, ..asked }));
@@ -444,7 +457,9 @@ impl JobMachine {
             Verdict::Unavailable { reason } => {
                 let again_at = Some(self.again_at(now));
                 self.asked = Asked::Claim(Box::new(TickAsked { again_at, ..asked }));
-                effects.push(Effect::Unavailable { reason });
+                effects.push(Effect::Unavailable { reason: reason.clone() });
+                // Those that wait for the slot that it keeps.
+                self.refuse_callers(&Refusal::Unavailable { reason }, effects);
             }
             refused => {
                 self.take_permit_back();
@@ -454,7 +469,7 @@ impl JobMachine {
         self.on_answered();
     }
 
-    fn on_tick_refused(&mut self, now: Now, asked: TickAsked, verdict: Verdict, effects: &mut Effects) {
+    fn on_tick_refused(&mut self, now: Now, mut asked: TickAsked, verdict: Verdict, effects: &mut Effects) {
         let TickAsked { claim, waiting, .. } = asked;
         match verdict {
             Verdict::AlreadyRun { cursor, .. } | Verdict::Moved { cursor } => {
@@ -473,7 +488,9 @@ impl JobMachine {
                 }
             }
             Verdict::Busy { holder } => {
-                effects.push(Effect::Contended { holder });
+                if !std::mem::replace(&mut asked.waiting.contended, true) {
+                    effects.push(Effect::Contended { holder });
+                }
                 self.on_busy(now, asked, effects);
             }
             Verdict::Deposed { .. } | Verdict::Led => {
