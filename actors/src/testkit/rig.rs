@@ -330,7 +330,7 @@ impl Rig {
     ///
     /// * Every move of a cursor starts where the one before ended, and accounts for every tick between: at most one
     ///   claimed, the others skipped with a reason. Moves to the end of a run only go forward: what is between is not owed.
-    /// * No tick is claimed twice, no run starts twice, and none without a claim.
+    /// * No tick is claimed twice, no run starts twice, unless it was lost and taken up again, and none without a claim.
     /// * `due = started + skipped` in the metrics; and unless a node lost its session, what they say of a job is what the
     ///   store says.
     ///
@@ -391,7 +391,7 @@ impl Rig {
                     assert_eq!(before, Some(from), "a move of {job} starts where the one before ended");
                     assert!(from < to, "the cursor of {job} went back");
                 }
-                Record::Closed { .. } => {}
+                Record::Retaken { .. } | Record::Closed { .. } => {}
             }
         }
     }
@@ -399,16 +399,27 @@ impl Rig {
     fn verify_runs(&self) {
         let mut claimed: HashSet<RunId> = HashSet::new();
         let mut ticks = HashSet::new();
+        let mut retaken: HashMap<RunId, usize> = HashMap::new();
         for record in self.store.records() {
-            if let Record::Moved { job, to, run: Some(run), .. } = record {
-                assert!(ticks.insert((job.clone(), to)), "tick {to} of {job} was claimed twice");
-                claimed.insert(run);
+            match record {
+                Record::Moved { job, to, run: Some(run), .. } => {
+                    assert!(ticks.insert((job.clone(), to)), "tick {to} of {job} was claimed twice");
+                    claimed.insert(run);
+                }
+                Record::Retaken { run } => *retaken.entry(run).or_default() += 1,
+                Record::Moved { .. }
+                | Record::Enrolled { .. }
+                | Record::Anchored { .. }
+                | Record::Closed { .. } => {}
             }
         }
-        let mut started = HashSet::new();
+        let mut started: HashMap<RunId, usize> = HashMap::new();
         for Recorded { node, event } in self.events() {
             let EventKind::RunStarted { job, run, fire_time, token, .. } = event.kind else { continue };
-            assert!(started.insert(run), "run {run} of {job} started twice, the second time on {node}");
+            let starts = started.entry(run).or_default();
+            *starts += 1;
+            let most = 1 + retaken.get(&run).copied().unwrap_or_default();
+            assert!(*starts <= most, "run {run} of {job} started {starts} times, the last time on {node}");
             let unclaimed = fire_time.is_some() && token.is_some() && !claimed.contains(&run);
             assert!(!unclaimed, "run {run} of {job} started on {node} without a claim");
         }

@@ -11,7 +11,7 @@ use callsheet_actors::{
     FencingToken, FireTime, JobName, RunId, Term,
     port::{
         Authority, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, Kept,
-        LockError, Locker, LostRun, Moved, News, Pause, RoundAnswers, Session, Standing, Verdict,
+        LockError, Locker, LostRun, Moved, News, OwedRun, Pause, RoundAnswers, Session, Standing, Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -242,12 +242,19 @@ impl Locker for PostgresLocker {
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {
         async move {
             let session = self.session()?;
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let scope = &session.settings.scope;
-            let closed = session.ask(&session.statements.close_lost, &[scope, &session.beacon, &limit]).await;
-            let rows = closed.map_err(Refusal::into_lock_error)?;
-            read(&rows, |row| lost_run(row, "job", "run", "fire_time"))
-                .map(|lost| lost.into_iter().flatten().collect())
+            let mut lost = Vec::new();
+            // What is left out because of another one is closed by the next statement.
+            while lost.len() < limit {
+                let rest = i64::try_from(limit - lost.len()).unwrap_or(i64::MAX);
+                let parameters: [&(dyn ToSql + Sync); 3] = [&session.settings.scope, &session.beacon, &rest];
+                let closed = session.ask(&session.statements.close_lost, &parameters).await;
+                let rows = closed.map_err(Refusal::into_lock_error)?;
+                if rows.is_empty() {
+                    break;
+                }
+                lost.extend(read(&rows, lost_run)?.into_iter().flatten());
+            }
+            Ok(lost)
         }
         .boxed()
     }
@@ -258,7 +265,10 @@ impl OpenSession {
         let names: Vec<_> = jobs.iter().map(|job| job.job.as_str()).collect();
         let schedules: Vec<_> = jobs.iter().map(|job| job.schedule.as_str()).collect();
         let (terms, unled) = authorities(jobs.iter().map(|job| Some(job.authority)));
-        let parameters: [&(dyn ToSql + Sync); 5] = [&self.settings.scope, &names, &schedules, &terms, &unled];
+        let retry_lost = unless_none(jobs.iter().map(|job| job.retry_lost.then_some(true)));
+        let anchors = unless_none(jobs.iter().map(|job| job.from_completion.then_some(true)));
+        let parameters: [&(dyn ToSql + Sync); 7] =
+            [&self.settings.scope, &names, &schedules, &terms, &unled, &retry_lost, &anchors];
         let asked = self.ask(&self.statements.enrol, &parameters).await;
         let rows = asked.map_err(Refusal::into_lock_error)?;
         let enrolled: HashMap<String, Enrolled> = read(&rows, |row| {
@@ -356,7 +366,8 @@ impl OpenSession {
         let mut answers: Vec<_> = requests.iter().map(|_| Answer::Missing).collect();
         let [mut settled, mut plain, mut keyed] = [const { Vec::new() }; 3];
         for (at, request) in requests.iter().enumerate() {
-            let own_key = request.tick.is_none() || request.job.as_str() == request.key.as_str();
+            let of_key_alone = request.tick.is_none() && !request.retake;
+            let own_key = of_key_alone || request.job.as_str() == request.key.as_str();
             match (request.settle, own_key) {
                 (true, _) => settled.push(at),
                 (false, true) => plain.push(at),
@@ -397,7 +408,8 @@ impl OpenSession {
         let limit = |limit: u64| i64::try_from(limit).unwrap_or(i64::MAX);
         let limits = unless_none(requests.iter().map(|request| request.limit.map(limit)));
         let replaces = unless_none(requests.iter().map(|request| request.replace.then_some(true)));
-        let parameters: [&(dyn ToSql + Sync); 13] = [
+        let retakes = unless_none(requests.iter().map(|request| request.retake.then_some(true)));
+        let parameters: [&(dyn ToSql + Sync); 14] = [
             scope,
             &self.beacon,
             &node,
@@ -411,6 +423,7 @@ impl OpenSession {
             &limits,
             &replaces,
             &self.channel,
+            &retakes,
         ];
         let rows = self.ask(statement, &parameters).await?;
         in_order(requests.len(), &rows, verdict).map_err(Refusal::Lock)
@@ -447,6 +460,7 @@ impl OpenSession {
             answers[*at] = match (requests[*at].tick, job.cursor) {
                 // It was never enrolled.
                 (Some(_), None) => Answer::Is(Verdict::Moved { cursor: job.now }),
+                _ if requests[*at].retake && !job.row => Answer::Is(Verdict::NotGranted),
                 _ if !key.row => Answer::NoKey,
                 _ => Answer::Is(Verdict::Locked { holder: key.holder }),
             };
@@ -748,7 +762,7 @@ fn read<T>(rows: &[Row], read: impl Fn(&Row) -> Result<T, Error>) -> Result<Vec<
 fn verdict(row: &Row) -> Result<Verdict, Error> {
     Ok(match row.try_get("verdict")? {
         "granted" => {
-            let lost = lost_run(row, "lost_job", "run", "lost_fire_time")?.map(Box::new);
+            let lost = lost_run(row)?.map(Box::new);
             Verdict::Granted { token: token(row)?, lost }
         }
         "again" => Verdict::Granted { token: token(row)?, lost: None },
@@ -782,23 +796,32 @@ fn completed(row: &Row) -> Result<Completed, Error> {
 }
 
 /// A run that was closed as lost, if the row holds one.
-fn lost_run(row: &Row, job: &str, run: &str, fire_time: &str) -> Result<Option<LostRun>, Error> {
+fn lost_run(row: &Row) -> Result<Option<LostRun>, Error> {
     let (Some(job), Some(run)) =
-        (row.try_get::<_, Option<String>>(job)?, row.try_get::<_, Option<Uuid>>(run)?)
+        (row.try_get::<_, Option<String>>("lost_job")?, row.try_get::<_, Option<Uuid>>("run")?)
     else {
         return Ok(None);
     };
-    let fire_time: Option<DateTime<Utc>> = row.try_get(fire_time)?;
+    let fire_time: Option<DateTime<Utc>> = row.try_get("lost_fire_time")?;
+    let (run, fire_time) = (RunId::from(run), fire_time.map(FireTime::new));
+    let losses: Option<i32> = row.try_get("losses")?;
+    let owed = losses.map(|losses| OwedRun { run, fire_time, losses: losses.unsigned_abs() });
     // Its name was checked when the job was claimed.
-    let Ok(job) = JobName::new(job) else { return Ok(None) };
-    Ok(Some(LostRun { job, run: RunId::from(run), fire_time: fire_time.map(FireTime::new), owed: None }))
+    Ok(JobName::new(job).ok().map(|job| LostRun { job, run, fire_time, owed }))
 }
 
 /// What is kept of a job.
 fn kept(row: &Row) -> Result<Kept, Error> {
     let pause = if row.try_get("paused")? { Some(paused(row)?) } else { None };
     let failures: i32 = row.try_get("failures")?;
-    Ok(Kept { pause, failures: failures.unsigned_abs(), ..Kept::default() })
+    let fire_time: Option<DateTime<Utc>> = row.try_get("owed_fire_time")?;
+    let losses: i32 = row.try_get("owed_losses")?;
+    let owed = row.try_get::<_, Option<Uuid>>("owed_run")?.map(|run| OwedRun {
+        run: RunId::from(run),
+        fire_time: fire_time.map(FireTime::new),
+        losses: losses.unsigned_abs(),
+    });
+    Ok(Kept { pause, failures: failures.unsigned_abs(), owed })
 }
 
 /// The pause of a job that is paused.

@@ -13,8 +13,8 @@ use crate::{
     name::{FencingToken, JobName, LockKey, NodeId, RunId, RunIds, Term},
     port::{
         Authority, Backend, Campaign, ClaimRequest, Completed, Completion, CursorMove, Elector, Enrolled,
-        Enrolment, Inquiry, Kept, Locker, Moved, News, Pause, Session, SkipReason, Skips, Standing,
-        TickClaim, Verdict,
+        Enrolment, Inquiry, Kept, Locker, LostRun, Moved, News, OwedRun, Pause, Renewal, Session, SkipReason,
+        Skips, Standing, TickClaim, Verdict,
     },
 };
 
@@ -32,7 +32,16 @@ pub async fn locker(cluster: &mut impl Cluster) {
     let Campaign::Won(grant) = backend.elector().campaign().await.expect("an answer") else {
         panic!("the first node of an empty store leads");
     };
-    let mut suite = Suite { locker, session, term: grant.term, ids: RunIds::of(NodeId::random()), now };
+    let elector = backend.elector();
+    let mut suite = Suite {
+        locker,
+        elector,
+        victim: None,
+        session,
+        term: grant.term,
+        ids: RunIds::of(NodeId::random()),
+        now,
+    };
 
     suite.a_new_job_starts_at_its_creation_and_keeps_its_cursor().await;
     suite.a_changed_schedule_owes_ticks_from_the_change_on().await;
@@ -55,6 +64,9 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.policies().await;
     suite.once_a_term_is_over_its_mark_stops_nobody(&*backend.elector()).await;
     suite.without_a_leader_nothing_is_scheduled(&*backend.elector()).await;
+    if cluster.nodes_max() > 1 {
+        suite.lost_runs(cluster).await;
+    }
     suite.closing_a_session_frees_what_it_holds().await;
     if cluster.nodes_max() > 1 {
         suite.other_nodes_hear_of_pauses_and_of_who_wants_their_keys(cluster).await;
@@ -66,6 +78,9 @@ pub async fn locker(cluster: &mut impl Cluster) {
 
 struct Suite {
     locker: Arc<dyn Locker>,
+    elector: Arc<dyn Elector>,
+    /// A node that dies again and again.
+    victim: Option<Arc<dyn Backend>>,
     /// The one that was opened first.
     session: Session,
     term: Term,
@@ -74,6 +89,17 @@ struct Suite {
 }
 
 impl Suite {
+    /// A suite takes longer than a lease.
+    async fn keep_leading(&mut self) {
+        if let Ok(Renewal::Renewed) = self.elector.renew(self.term).await {
+            return;
+        }
+        let Campaign::Won(grant) = self.elector.campaign().await.expect("an answer") else {
+            panic!("nobody else leads");
+        };
+        self.term = grant.term;
+    }
+
     fn run(&self) -> RunId {
         self.ids.next(self.now)
     }
