@@ -8,7 +8,7 @@ use super::{Advance, Claim, Effect, Effects, End, Ended, JobMachine, Mode, Start
 use crate::{
     core::{
         misfire::Due,
-        policy::{CATCH_UP_PACE, Fires, Misfire, Overlap},
+        policy::{CATCH_UP_PACE, Fires, Misfire, Overlap, Policies},
         time::{FireTime, Now},
     },
     event::{CancelReason, Outcome},
@@ -142,10 +142,12 @@ impl JobMachine {
     /// Takes in the ticks that are due. Answers the one that may run at once; others go to the backlog.
     fn collect(&mut self, now: Now, effects: &mut Effects) -> Option<Waiting> {
         let next = self.next.filter(|next| next.instant() <= now.wall)?;
+        let Policies { misfire, grace, .. } = self.policies;
         let due = if self.schedule.counts_from_completion() {
-            Due::only(next)
+            let admits = |tick: FireTime| misfire.admits(tick.lateness(now.wall), grace);
+            Due::first_admitted(&*self.schedule, next, now.wall, admits)
         } else {
-            let keep = match self.policies.misfire {
+            let keep = match misfire {
                 Misfire::All { max, .. } => usize::try_from(max).unwrap_or(usize::MAX),
                 Misfire::Latest { .. } | Misfire::Skip => 1,
             };
