@@ -197,6 +197,12 @@ impl JobMachine {
             None if !admitted => Some(SkipReason::Misfire),
             None => None,
         };
+        if self.pause.is_some() && reason.is_some() {
+            // Nor do the older ones that wait.
+            while let Some(oldest) = self.backlog.pop_front() {
+                self.skip_waiting(now, oldest, SkipReason::Paused, effects);
+            }
+        }
         if let Some(reason) = reason {
             // Said together if it is the same.
             let (count, at_least) = match missed {
