@@ -254,6 +254,10 @@ impl JobMachine {
                 let caller = if gives_up { Caller::GaveUp } else { manual.caller };
                 self.manuals.push_front(Manual { stage, caller, doubtful: true, ..manual });
             }
+            Verdict::Locked { .. } if manual.doubtful => {
+                let stage = Stage::Unanswered(self.again_at(now));
+                self.manuals.push_front(Manual { stage, ..manual });
+            }
             refused => {
                 self.take_permit_back();
                 self.on_manual_refused(now, manual, refused, effects);
@@ -292,10 +296,6 @@ impl JobMachine {
             }
             // It was given up, or is owed no more, or the store forgot it.
             Verdict::NotGranted => self.refuse(&manual, Refusal::Overlap { holder: None }, effects),
-            Verdict::Locked { .. } if manual.doubtful => {
-                let stage = Stage::Unanswered(self.again_at(now));
-                self.manuals.push_front(Manual { stage, ..manual });
-            }
             Verdict::Locked { .. } if wanted && manual.caller == Caller::Knows => {
                 self.manuals.push_front(Manual { stage: again, ..manual });
             }
