@@ -156,9 +156,10 @@ impl JobMachine {
         self.manuals.insert(at, manual);
     }
 
-    /// The runs in progress leave a slot for it, and it is not the lost one of them.
+    /// The runs in progress leave a slot for it, and it is not the lost one of them, or one that the store is yet to settle.
     fn has_room_for(&self, manual: &Manual) -> bool {
-        self.free_slot(0).is_some() && self.runs.iter().all(|run| run.run != manual.run)
+        let goes_on = self.runs.iter().any(|run| run.run == manual.run) || self.is_asked_for(manual.run);
+        self.free_slot(0).is_some() && !goes_on
     }
 
     /// Asks for the first that waits, if it may start now.

@@ -366,6 +366,11 @@ impl JobMachine {
         effects.push(Effect::Claim(self.claim_of(run, claim, slot)));
     }
 
+    /// It is unknown whether this run was granted.
+    pub(super) fn is_asked_for(&self, run: RunId) -> bool {
+        matches!(&self.asked, Asked::Claim(asked) if asked.run == run)
+    }
+
     fn claim_of(&self, run: RunId, tick: TickClaim, slot: u32) -> Claim {
         let replace = self.policies.overlap == Overlap::Replace;
         Claim { tick: Some(tick), slot, replace, ..Claim::new(run) }
@@ -400,7 +405,7 @@ impl JobMachine {
             }
             other => other,
         };
-        if self.manuals.front().is_some_and(|manual| manual.run == run) {
+        if self.manuals.front().is_some_and(|manual| manual.run == run && manual.is_asked()) {
             self.on_manual_claimed(now, verdict, effects);
             return;
         }
