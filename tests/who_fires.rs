@@ -298,7 +298,9 @@ fn an_updated_job_that_the_leader_does_not_hold_goes_on_at_once() {
         let changed = job("alone", 10).timeout(secs(3));
         let updated = rig.send(follower, UpdateJob(changed)).await.expect("it is there");
         assert_eq!(updated.scheduled, Scheduled::ByHolders);
-        rig.advance(secs(20)).await;
+        rig.advance(secs(5)).await;
+        assert_eq!(rig.started("alone"), 3, "in time");
+        rig.advance(secs(10)).await;
 
         assert_eq!(rig.started("alone"), 4);
         assert_no_gap(rig, 10);
