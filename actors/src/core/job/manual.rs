@@ -27,6 +27,8 @@ pub(super) struct Manual {
     owed: Option<OwedRun>,
     stage: Stage,
     caller: Caller,
+    /// A claim of it got no answer: it may have been granted.
+    doubtful: bool,
     slot: u32,
     /// It was said that somebody else holds its key: once, however often it asks.
     contended: bool,
@@ -70,11 +72,13 @@ impl Manual {
         matches!(self.caller, Caller::Waits | Caller::Knows)
     }
 
-    /// The actor that waited in the caller's name died.
-    pub(super) fn forget_caller(&mut self) {
-        if self.caller == Caller::Waits {
-            self.caller = Caller::GaveUp;
+    /// The actor that waited in the caller's name died. Answers whether the store is still to say what became of it.
+    pub(super) fn forget_caller(&mut self) -> bool {
+        if self.caller != Caller::Waits {
+            return true;
         }
+        self.caller = Caller::GaveUp;
+        !self.is_waiting()
     }
 
     /// When the first one is to be looked at again.
@@ -84,7 +88,7 @@ impl Manual {
             Stage::Unanswered(at) => Some(at),
             Stage::Waiting(at) if at > now.elapsed => Some(at),
             Stage::Waiting(_) => {
-                let may = job.free_slot(0).is_some() && job.may_have_permit();
+                let may = job.has_room_for(self) && job.is_permitted();
                 may.then_some(now.elapsed)
             }
         }
@@ -100,7 +104,7 @@ impl Manual {
 impl JobMachine {
     pub(super) fn on_trigger(&mut self, now: Now, effects: &mut Effects) {
         let refused = match self.spend(now) {
-            _ if self.no_more => Some(Refusal::ShuttingDown),
+            _ if self.is_closing() => Some(Refusal::ShuttingDown),
             None => Some(Refusal::Overlap { holder: None }),
             Some(_) => self.refusal(),
         };
@@ -113,6 +117,7 @@ impl JobMachine {
             owed: None,
             stage: Stage::Waiting(Duration::ZERO),
             caller: Caller::Waits,
+            doubtful: false,
             slot: 0,
             contended: false,
         });
@@ -137,22 +142,36 @@ impl JobMachine {
 
     /// A run of this job was lost, and is owed another attempt.
     pub(super) fn on_owed(&mut self, owed: OwedRun) {
-        let known = self.runs.iter().any(|run| run.run == owed.run)
+        let known = self.runs.iter().any(|run| run.run == owed.run && !run.lost)
             || self.manuals.iter().any(|manual| manual.run == owed.run);
-        if self.policies.on_lost != OnLost::Retry || owed.losses > LOSSES_MAX || known || self.no_more {
+        if self.policies.on_lost != OnLost::Retry || owed.losses >= LOSSES_MAX || known || self.is_closing() {
             return;
+        }
+        // One is owed at most. Another one that waits is the older, or this comes late.
+        if let Some(at) = self.manuals.iter().position(|manual| manual.owed.is_some() && manual.is_waiting())
+        {
+            if self.manuals[at].run > owed.run {
+                return;
+            }
+            self.manuals.remove(at);
         }
         let manual = Manual {
             run: owed.run,
             owed: Some(owed),
             stage: Stage::Waiting(Duration::ZERO),
             caller: Caller::Knows,
+            doubtful: false,
             slot: 0,
             contended: false,
         };
         // Not before one that is asked for.
         let at = usize::from(self.manuals.front().is_some_and(|first| !first.is_waiting()));
         self.manuals.insert(at, manual);
+    }
+
+    /// The runs in progress leave a slot for it, and it is not the lost one of them.
+    fn has_room_for(&self, manual: &Manual) -> bool {
+        self.free_slot(0).is_some() && self.runs.iter().all(|run| run.run != manual.run)
     }
 
     /// Asks for the first that waits, if it may start now.
@@ -177,7 +196,7 @@ impl JobMachine {
                 self.answer_without_slot(effects);
                 return;
             };
-            if !self.has_permit() {
+            if !self.has_room_for(&first) || !self.has_permit() {
                 return;
             }
             if self.policies.fires == Fires::Local {
@@ -220,7 +239,7 @@ impl JobMachine {
         {
             first.stage = Stage::Asked;
             // One that is still wanted is asked for anew, not only settled.
-            let settle = !first.is_wanted();
+            let settle = !first.is_wanted() || self.draining || self.no_more;
             effects.extend(self.claim_of_manual(settle).map(Effect::Claim));
         }
     }
@@ -231,7 +250,7 @@ impl JobMachine {
             Verdict::Granted { token, .. } => {
                 let start = Start { token: Some(token), ..manual.start() };
                 let refused = match manual.caller {
-                    _ if self.no_more => Some(Refusal::ShuttingDown),
+                    _ if self.no_more || (self.draining && manual.doubtful) => Some(Refusal::ShuttingDown),
                     Caller::GaveUp | Caller::Dropped => Some(Refusal::Cancelled),
                     Caller::Waits | Caller::Knows if self.free_slot(manual.slot) == Some(manual.slot) => None,
                     Caller::Waits | Caller::Knows => {
@@ -258,7 +277,7 @@ impl JobMachine {
                 // It may have been granted: find out, and close it, or go on with it.
                 let stage = Stage::Unanswered(self.again_at(now));
                 let caller = if gives_up { Caller::GaveUp } else { manual.caller };
-                self.manuals.push_front(Manual { stage, caller, ..manual });
+                self.manuals.push_front(Manual { stage, caller, doubtful: true, ..manual });
             }
             refused => {
                 self.take_permit_back();
@@ -269,7 +288,7 @@ impl JobMachine {
 
     fn on_manual_refused(&mut self, now: Now, mut manual: Manual, verdict: Verdict, effects: &mut Effects) {
         let again = Stage::Waiting(now.elapsed.saturating_add(KEY_AGAIN));
-        let wanted = manual.is_wanted();
+        let wanted = manual.is_wanted() && !self.is_closing();
         match verdict {
             Verdict::Busy { holder } => {
                 if !std::mem::replace(&mut manual.contended, true) {
@@ -300,7 +319,11 @@ impl JobMachine {
             }
             // It was given up, or is owed no more, or the store forgot it.
             Verdict::NotGranted => self.refuse(&manual, Refusal::Overlap { holder: None }, effects),
-            Verdict::Locked { .. } if manual.caller == Caller::Knows => {
+            Verdict::Locked { .. } if manual.doubtful => {
+                let stage = Stage::Unanswered(self.again_at(now));
+                self.manuals.push_front(Manual { stage, ..manual });
+            }
+            Verdict::Locked { .. } if wanted && manual.caller == Caller::Knows => {
                 self.manuals.push_front(Manual { stage: again, ..manual });
             }
             // Nothing was taken, and whoever triggered it has waited long enough.
@@ -355,6 +378,14 @@ impl JobMachine {
         self.refuse_all(refusal, effects, |manual| manual.is_waiting() && manual.caller == Caller::Waits);
     }
 
+    /// The first of those that were told that they wait goes on waiting.
+    pub(super) fn put_trigger_off(&mut self, later: Duration) {
+        let has_room = self.free_slot(0).is_some();
+        if let Some(first) = self.manuals.front_mut().filter(|first| first.is_waiting() && has_room) {
+            first.stage = Stage::Waiting(later);
+        }
+    }
+
     /// What was to start later does not start any more.
     pub(super) fn drop_triggers(&mut self, refusal: Refusal, effects: &mut Effects) {
         self.refuse_all(&refusal, effects, Manual::is_waiting);
@@ -379,13 +410,6 @@ impl JobMachine {
         self.manuals = kept.into();
         for manual in refused {
             self.refuse(&manual, refusal.clone(), effects);
-        }
-    }
-
-    /// The node has no slot for what was promised to start.
-    pub(super) fn put_manuals_off(&mut self, later: Duration) {
-        for manual in self.manuals.iter_mut().filter(|manual| manual.is_waiting()) {
-            manual.stage = Stage::Waiting(later);
         }
     }
 }

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use super::{Effect, Effects, JobMachine, May, PermitAnswer, Refusal};
+use super::{Effect, Effects, JobMachine, PermitAnswer, Refusal, ticks::May};
 use crate::{core::time::Now, port::SkipReason};
 
-/// How long something waits that was promised to start, and that the node refused a slot.
+/// How long an attempt, or a trigger that was queued, waits that the node refused a permit.
 const PERMIT_AGAIN: Duration = Duration::from_secs(1);
 
 /// The permit in hand.
@@ -28,11 +28,11 @@ impl JobMachine {
     /// Something is to start now. Whether it may: if not, a permit is asked for.
     pub(super) fn has_permit(&mut self) -> bool {
         self.wants_permit = self.limited;
-        self.may_have_permit()
+        self.is_permitted()
     }
 
-    /// Whether something may start now, as far as the node is concerned.
-    pub(super) fn may_have_permit(&self) -> bool {
+    /// The node lets something start now.
+    pub(super) fn is_permitted(&self) -> bool {
         !self.limited || self.permit == Permit::InHand
     }
 
@@ -102,15 +102,20 @@ impl JobMachine {
                 self.permit = Permit::None;
                 self.refuse_callers(&Refusal::Concurrency, effects);
                 let later = now.elapsed.saturating_add(PERMIT_AGAIN);
-                self.put_manuals_off(later);
+                self.put_trigger_off(later);
                 self.put_attempts_off(now, later);
-                if let Some(waiting) = self.backlog.front()
-                    && self.may_start(now, waiting) == May::WaitForPermit
+                if self.tick_wants_permit(now)
                     && let Some(waiting) = self.backlog.pop_front()
                 {
                     self.skip_waiting(now, waiting, SkipReason::Concurrency, effects);
                 }
             }
         }
+    }
+
+    /// A tick would start, were it not for the permit.
+    fn tick_wants_permit(&self, now: Now) -> bool {
+        let first = self.backlog.front();
+        self.firing().is_some() && first.is_some_and(|first| self.may_start(now, first) == May::WaitForPermit)
     }
 }

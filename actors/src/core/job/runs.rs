@@ -41,13 +41,14 @@ pub struct ActiveRun {
     abort_at: Option<Duration>,
     /// It was told to end at once and has not ended yet.
     pub aborted: bool,
-    lost: bool,
+    /// The session that held its key is gone.
+    pub(super) lost: bool,
 }
 
 impl ActiveRun {
-    /// When the run is to be cancelled, aborted or tried again. An attempt that is due starts when it may.
-    pub(super) fn changes_at(&self, now: Now, may_start: bool) -> Option<Duration> {
-        let retry_at = self.retry_at.filter(|at| may_start || *at > now.elapsed);
+    /// When the run is to be cancelled, aborted or tried again. An attempt that is due waits for the permit, not for a time.
+    pub(super) fn changes_at(&self, now: Now, is_permitted: bool) -> Option<Duration> {
+        let retry_at = self.retry_at.filter(|due| *due > now.elapsed || is_permitted);
         [self.deadline, self.abort_at, retry_at].into_iter().flatten().min()
     }
 
@@ -99,8 +100,10 @@ impl JobMachine {
     /// that was changed may have runs in slots that its policy does not know any more.
     pub(super) fn free_slot(&self, from: u32) -> Option<u32> {
         let slots = self.policies.overlap.slots();
-        let full = usize::try_from(slots).is_ok_and(|slots| self.runs.len() >= slots);
-        let from = if full { slots } else { from };
+        // More than that may go on since the policy was changed.
+        if usize::try_from(slots).is_ok_and(|slots| self.runs.len() >= slots) {
+            return None;
+        }
         (from..slots).find(|slot| self.runs.iter().all(|run| run.slot != *slot))
     }
 
@@ -268,7 +271,7 @@ impl JobMachine {
         run.deadline = None;
         // Of an attempt that is over its time already, too.
         run.last_attempt |= why != CancelReason::TimedOut;
-        if why != CancelReason::Shutdown {
+        if why != CancelReason::Shutdown && !run.aborted {
             run.abort_at.get_or_insert(now.elapsed.saturating_add(grace));
         }
         if run.cancelled.is_none() {

@@ -106,6 +106,8 @@ pub(super) struct TickAsked {
     slot: u32,
     /// How late the tick was when it was asked for first.
     late_by: Duration,
+    /// It is asked only what became of an earlier claim.
+    settles: bool,
     /// `Some` while there is no answer to wait for: when to ask again.
     pub(super) again_at: Option<Duration>,
 }
@@ -124,6 +126,7 @@ impl JobMachine {
             self.suspend();
             return;
         }
+        self.read_schedule();
         self.hold_until.take_if(|until| *until <= now.elapsed);
         self.end_pause(now, effects);
         let due = self.collect(now, effects);
@@ -235,7 +238,7 @@ impl JobMachine {
     }
 
     /// How many ticks may wait.
-    fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         let queue = match self.policies.overlap {
             Overlap::Queue(max) => max,
             Overlap::Skip | Overlap::Replace | Overlap::Allow(_) => 1,
@@ -290,7 +293,7 @@ impl JobMachine {
                 Overlap::Allow(_) => {}
             }
         }
-        if self.may_have_permit() { May::Start } else { May::WaitForPermit }
+        if self.is_permitted() { May::Start } else { May::WaitForPermit }
     }
 
     /// Decides what waits, the oldest first, as far as that is possible now.
@@ -362,7 +365,8 @@ impl JobMachine {
         let claim =
             TickClaim { fire_time: waiting.tick, expected: self.stored, skips: waiting.skips, authority };
         self.pledge_permit();
-        self.asked = Asked::Claim(Box::new(TickAsked { run, claim, waiting, slot, late_by, again_at: None }));
+        let asked = TickAsked { run, claim, waiting, slot, late_by, settles: false, again_at: None };
+        self.asked = Asked::Claim(Box::new(asked));
         effects.push(Effect::Claim(self.claim_of(run, claim, slot)));
     }
 
@@ -374,16 +378,19 @@ impl JobMachine {
     /// A job without claims counts for itself.
     fn count_towards_limit(&mut self) {
         self.local_runs += 1;
-        if self.policies.limit.is_some_and(|limit| self.local_runs >= limit) {
+        if self.local_limit_is_reached() {
             self.exhaust();
         }
+    }
+
+    pub(super) fn local_limit_is_reached(&self) -> bool {
+        self.policies.limit.is_some_and(|limit| self.local_runs >= limit)
     }
 
     /// No tick runs any more.
     fn exhaust(&mut self) {
         self.exhausted = true;
-        self.next = None;
-        self.backlog = VecDeque::new();
+        self.adopt(self.stored);
     }
 
     pub(super) fn on_claimed(&mut self, now: Now, run: RunId, verdict: Verdict, effects: &mut Effects) {
@@ -416,7 +423,7 @@ impl JobMachine {
     }
 
     fn on_tick_claimed(&mut self, now: Now, asked: TickAsked, verdict: Verdict, effects: &mut Effects) {
-        let TickAsked { run, claim, waiting, slot, late_by, .. } = asked;
+        let TickAsked { run, claim, waiting, slot, late_by, settles, .. } = asked;
         self.asked = Asked::Nothing;
         match verdict {
             Verdict::Granted { token, .. } => {
@@ -432,14 +439,13 @@ impl JobMachine {
                 // Granted at last, after the store was silent for long; or a run whose lock is lost still goes on.
                 let silence = claim.fire_time.lateness(now.wall).saturating_sub(late_by);
                 let in_time = self.policies.misfire.admits(silence, self.policies.grace);
-                if self.free_slot(slot) != Some(slot) || self.no_more || !in_time {
+                // A drain does not wait for a claim that got no answer.
+                let too_late = self.no_more || (self.draining && settles) || !in_time;
+                if self.free_slot(slot) != Some(slot) || too_late {
                     self.take_permit_back();
                     close_unstarted(start, effects);
                 } else {
                     self.start(now, start, effects);
-                }
-                if self.mode == Mode::Dormant {
-                    self.adopt(self.stored);
                 }
             }
             Verdict::Locked { .. } => {
@@ -460,6 +466,7 @@ impl JobMachine {
                 self.on_tick_refused(now, asked, refused, effects);
             }
         }
+        self.on_answered();
     }
 
     fn on_tick_refused(&mut self, now: Now, mut asked: TickAsked, verdict: Verdict, effects: &mut Effects) {
@@ -469,7 +476,7 @@ impl JobMachine {
                 if matches!(claim.authority, Authority::Any | Authority::Unled) {
                     effects.push(Effect::Elsewhere { fire_time: claim.fire_time });
                 }
-                if cursor == claim.fire_time.instant() && self.mode != Mode::Dormant {
+                if cursor == claim.fire_time.instant() && self.decides_on() {
                     // What waits behind it is still to be decided.
                     self.stored = cursor;
                 } else {
@@ -496,11 +503,12 @@ impl JobMachine {
             Verdict::Paused(pause) => {
                 self.put_back(waiting);
                 self.on_pause(now, Some(pause), effects);
+                if self.pause.is_none() {
+                    // It is over by this node's reading of the store's clock, which is a little off.
+                    self.hold_until = Some(now.elapsed.saturating_add(KEY_AGAIN));
+                }
             }
-            Verdict::Exhausted => {
-                self.adopt(self.stored);
-                self.exhaust();
-            }
+            Verdict::Exhausted => self.exhaust(),
             // The clock was wrong by long, and was corrected meanwhile: nothing that was decided by it holds.
             Verdict::NotYet { .. } if claim.fire_time.instant() > now.wall => self.adopt(self.stored),
             Verdict::NotYet { wait } if wait > HOLD_MAX => {
@@ -520,11 +528,11 @@ impl JobMachine {
     /// A live run that is not this job's, or not this node's, holds the key.
     fn on_busy(&mut self, now: Now, asked: TickAsked, effects: &mut Effects) {
         let TickAsked { claim, waiting, slot, .. } = asked;
-        let Mode::Firing(_) = self.mode else {
+        if !self.decides_on() {
             // Whoever fires the job now decides the tick.
             self.adopt(self.stored);
             return;
-        };
+        }
         let catches_up = waiting.tick.lateness(now.wall) > self.policies.grace
             && matches!(self.policies.misfire, Misfire::All { .. });
         if let Some(slot) = self.free_slot(slot + 1) {
@@ -546,10 +554,16 @@ impl JobMachine {
 
     /// Nothing came of the claim: its tick is to be decided again.
     fn put_back(&mut self, waiting: Waiting) {
-        match self.mode {
-            Mode::Firing(_) => self.backlog.push_front(waiting),
-            Mode::Dormant => self.adopt(self.stored),
+        if self.decides_on() {
+            self.backlog.push_front(waiting);
+        } else {
+            self.adopt(self.stored);
         }
+    }
+
+    /// What was asked is still this machine's to decide.
+    fn decides_on(&self) -> bool {
+        self.mode != Mode::Dormant && self.anew.is_none()
     }
 
     pub(super) fn on_advanced(&mut self, now: Now, moved: Moved, effects: &mut Effects) {
@@ -580,9 +594,7 @@ impl JobMachine {
                 return;
             }
         }
-        if self.mode == Mode::Dormant {
-            self.adopt(self.stored);
-        }
+        self.on_answered();
     }
 
     /// The end of a run is recorded, and the schedule counts from there.
@@ -711,7 +723,9 @@ impl JobMachine {
         {
             // While it got no answer a newer tick may have become due, or the term may be over: then it is only
             // settled, and what it was to decide is decided anew.
-            let settle = newer_is_due || self.mode != Mode::Firing(Some(asked.claim.authority));
+            let settle =
+                newer_is_due || self.anew.is_some() || self.mode != Mode::Firing(Some(asked.claim.authority));
+            asked.settles = settle;
             let (run, claim, slot) = (asked.run, asked.claim, asked.slot);
             effects.push(Effect::Claim(Claim { settle, ..self.claim_of(run, claim, slot) }));
         }
