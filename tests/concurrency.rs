@@ -2,18 +2,27 @@
 //!
 //! Each story ends with [`all_slots_are_free`].
 
-use std::time::Duration;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use callsheet::{
     Builder, CancelReason, CancelRuns, EventKind, Fires, Job, JobDetails, Overlap, RemoveJobs, Retry,
     Selector, TriggerError, UpdateJob, WhenFull,
-    schedule::{at, every},
+    schedule::{Schedule, at, every},
     testkit::{
         Rig,
         fakes::{PanickingSchedule, Period},
         simulate,
     },
 };
+
+use chrono::{DateTime, TimeDelta, Utc};
 
 mod common;
 use common::{answer_in_short, hours, node_with, obedient, secs, started_runs, trigger};
@@ -35,8 +44,13 @@ fn once(name: &str, second: i64) -> Job {
     Job::new(name, at(instant(second))).run_with(secs(10), obedient)
 }
 
-fn instant(second: i64) -> chrono::DateTime<chrono::Utc> {
-    START.parse::<chrono::DateTime<chrono::Utc>>().expect("an instant") + chrono::TimeDelta::seconds(second)
+fn instant(second: i64) -> DateTime<Utc> {
+    START.parse::<DateTime<Utc>>().expect("an instant") + TimeDelta::seconds(second)
+}
+
+async fn until(rig: &mut Rig, second: i64) {
+    let wait = (instant(second) - rig.now()).to_std().expect("it is to come");
+    rig.advance(wait).await;
 }
 
 /// Nothing runs any more; as many bodies can start as the node has slots, and not one more.
@@ -208,13 +222,14 @@ fn a_trigger_during_the_claim_of_a_tick_is_answered() {
         simulate(START, async |rig| {
             let node = rig.node(bounded(1, [once("report", 10).overlap(overlap)])).await;
             // The claim takes a millisecond.
-            rig.advance(Duration::from_micros(10_000_500)).await;
+            until(rig, 10).await;
+            assert_eq!(rig.started("report"), 0);
 
             let asked_at = rig.now();
             let answer = trigger(rig, node, "report").await;
 
             assert_eq!((answer_in_short(&answer), rig.started("report")), (expected, 1));
-            assert!(rig.now() - asked_at < chrono::TimeDelta::seconds(1));
+            assert!(rig.now() - asked_at < TimeDelta::seconds(1));
             rig.advance(secs(60)).await;
             all_slots_are_free(rig, node, 1).await;
         });
@@ -334,6 +349,49 @@ fn actors_that_die_and_jobs_that_break_give_their_slots_back() {
             }
         });
     }
+}
+
+/// Every ten seconds; panics while it is out of order.
+#[derive(Debug, Clone, Default)]
+struct Moody {
+    out_of_order: Arc<AtomicBool>,
+}
+
+impl fmt::Display for Moody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("every ten seconds, in a good mood")
+    }
+}
+
+impl Schedule for Moody {
+    fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        assert!(!self.out_of_order.load(Ordering::Relaxed), "a schedule that is out of order");
+        Period::seconds(10).next_after(after)
+    }
+
+    fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        Period::seconds(10).previous_before(before)
+    }
+}
+
+#[test]
+fn a_slot_that_comes_free_for_an_actor_that_dies_of_it_is_not_lost() {
+    simulate(START, async |rig| {
+        let schedule = Moody::default();
+        let bad = Job::new("bad", schedule.clone()).run(async |_| {});
+        let node = rig.node(bounded(1, [by_hand("long", 15).fires(Fires::Local), bad])).await;
+        until(rig, 5).await;
+        trigger(rig, node, "long").await.expect("nothing runs");
+        rig.advance(secs(7)).await;
+        schedule.out_of_order.store(true, Ordering::Relaxed);
+
+        // The slot comes free at the very instant at which the actor dies: that of the tick of the twentieth second.
+        rig.advance(secs(60)).await;
+
+        assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobBroken { .. })), 1);
+        all_slots_are_free(rig, node, 1).await;
+        schedule.out_of_order.store(false, Ordering::Relaxed);
+    });
 }
 
 #[test]
@@ -456,7 +514,7 @@ fn a_shutdown_does_not_wait_for_what_waits_for_a_slot() {
         let report = rig.shutdown(node, secs(60)).await;
 
         assert_eq!((report.drained, report.cancelled, report.aborted), (1, 1, 0), "the trigger was dropped");
-        assert!(rig.now() - begun_at < chrono::TimeDelta::seconds(15), "as long as the run in progress");
+        assert!(rig.now() - begun_at < TimeDelta::seconds(15), "as long as the run in progress");
         assert_eq!(order(rig), ["long"]);
     });
 }
