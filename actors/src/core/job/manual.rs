@@ -127,7 +127,11 @@ impl JobMachine {
     pub(super) fn on_owed(&mut self, owed: OwedRun) {
         let known = self.runs.iter().any(|run| run.run == owed.run)
             || self.manuals.iter().any(|manual| manual.run == owed.run);
-        if self.policies.on_lost != OnLost::Retry || owed.losses > LOSSES_MAX || known || self.no_more {
+        if self.policies.on_lost != OnLost::Retry || owed.losses >= LOSSES_MAX || known || self.no_more {
+            return;
+        }
+        if self.mode == Mode::Dormant {
+            self.owed = Some(Box::new(owed));
             return;
         }
         let manual = Manual {
@@ -155,8 +159,9 @@ impl JobMachine {
                 return;
             }
             // A lost run goes on only where the job fires.
-            if first.owed.is_some() && self.mode == Mode::Dormant {
+            if let (Some(owed), Mode::Dormant) = (first.owed, self.mode) {
                 self.manuals.pop_front();
+                self.owed = Some(Box::new(owed));
                 continue;
             }
             let Some(slot) = self.free_slot(0) else {
