@@ -169,9 +169,10 @@ impl JobMachine {
         self.manuals.insert(at, manual);
     }
 
-    /// The runs in progress leave a slot for it, and it is not the lost one of them.
+    /// The runs in progress leave a slot for it, and it is not the lost one of them, or one that the store is yet to settle.
     fn has_room_for(&self, manual: &Manual) -> bool {
-        self.free_slot(0).is_some() && self.runs.iter().all(|run| run.run != manual.run)
+        let goes_on = self.runs.iter().any(|run| run.run == manual.run) || self.is_asked_for(manual.run);
+        self.free_slot(0).is_some() && !goes_on
     }
 
     /// Asks for the first that waits, if it may start now.
@@ -279,6 +280,10 @@ impl JobMachine {
                 let caller = if gives_up { Caller::GaveUp } else { manual.caller };
                 self.manuals.push_front(Manual { stage, caller, doubtful: true, ..manual });
             }
+            Verdict::Locked { .. } if manual.doubtful => {
+                let stage = Stage::Unanswered(self.again_at(now));
+                self.manuals.push_front(Manual { stage, ..manual });
+            }
             refused => {
                 self.take_permit_back();
                 self.on_manual_refused(now, manual, refused, effects);
@@ -319,10 +324,6 @@ impl JobMachine {
             }
             // It was given up, or is owed no more, or the store forgot it.
             Verdict::NotGranted => self.refuse(&manual, Refusal::Overlap { holder: None }, effects),
-            Verdict::Locked { .. } if manual.doubtful => {
-                let stage = Stage::Unanswered(self.again_at(now));
-                self.manuals.push_front(Manual { stage, ..manual });
-            }
             Verdict::Locked { .. } if wanted && manual.caller == Caller::Knows => {
                 self.manuals.push_front(Manual { stage: again, ..manual });
             }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     core::{
         misfire::Due,
-        policy::{CATCH_UP_PACE, Fires, Misfire, Overlap},
+        policy::{CATCH_UP_PACE, Fires, Misfire, Overlap, Policies},
         time::{FireTime, Now},
     },
     event::{CancelReason, Outcome},
@@ -154,10 +154,12 @@ impl JobMachine {
     /// Takes in the ticks that are due. Answers the one that may run at once; others go to the backlog.
     fn collect(&mut self, now: Now, effects: &mut Effects) -> Option<Waiting> {
         let next = self.next.filter(|next| next.instant() <= now.wall)?;
+        let Policies { misfire, grace, .. } = self.policies;
         let due = if self.schedule.counts_from_completion() {
-            Due::only(next)
+            let admits = |tick: FireTime| misfire.admits(tick.lateness(now.wall), grace);
+            Due::first_admitted(&*self.schedule, next, now.wall, admits)
         } else {
-            let keep = match self.policies.misfire {
+            let keep = match misfire {
                 Misfire::All { max, .. } => usize::try_from(max).unwrap_or(usize::MAX),
                 Misfire::Latest { .. } | Misfire::Skip => 1,
             };
@@ -207,6 +209,12 @@ impl JobMachine {
             None if !admitted => Some(SkipReason::Misfire),
             None => None,
         };
+        if self.pause.is_some() && reason.is_some() {
+            // Nor do the older ones that wait.
+            while let Some(oldest) = self.backlog.pop_front() {
+                self.skip_waiting(now, oldest, SkipReason::Paused, effects);
+            }
+        }
         if let Some(reason) = reason {
             // Said together if it is the same.
             let (count, at_least) = match missed {
@@ -370,6 +378,11 @@ impl JobMachine {
         effects.push(Effect::Claim(self.claim_of(run, claim, slot)));
     }
 
+    /// It is unknown whether this run was granted.
+    pub(super) fn is_asked_for(&self, run: RunId) -> bool {
+        matches!(&self.asked, Asked::Claim(asked) if asked.run == run)
+    }
+
     fn claim_of(&self, run: RunId, tick: TickClaim, slot: u32) -> Claim {
         let replace = self.policies.overlap == Overlap::Replace;
         Claim { tick: Some(tick), slot, replace, ..Claim::new(run) }
@@ -404,7 +417,7 @@ impl JobMachine {
             }
             other => other,
         };
-        if self.manuals.front().is_some_and(|manual| manual.run == run) {
+        if self.manuals.front().is_some_and(|manual| manual.run == run && manual.is_asked()) {
             self.on_manual_claimed(now, verdict, effects);
             return;
         }
