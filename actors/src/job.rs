@@ -130,6 +130,8 @@ pub(crate) struct Retire;
 /// What is left of an actor that died.
 pub(crate) struct Remains {
     pub(crate) machine: JobMachine,
+    /// By which the machine decides.
+    definition: Arc<Definition>,
     running: Vec<Running>,
     after: Vec<Run>,
     drain: Option<Arc<Drain>>,
@@ -139,9 +141,10 @@ pub(crate) struct Remains {
 
 impl Remains {
     pub(crate) fn none(job: &JobRef, cursor: DateTime<Utc>) -> Self {
-        let Definition { schedule, policies, .. } = &*job.definition;
+        let definition = job.definition.clone();
+        let Definition { schedule, policies, .. } = &*definition;
         let machine = JobMachine::new(schedule.clone(), *policies, cursor, job.node.permits.limited());
-        Self { machine, running: Vec::new(), after: Vec::new(), drain: None, retiring: false }
+        Self { machine, definition, running: Vec::new(), after: Vec::new(), drain: None, retiring: false }
     }
 }
 
@@ -172,10 +175,15 @@ pub(crate) struct JobActor {
 
 impl JobActor {
     pub(crate) fn new(job: Arc<JobRef>, remains: Remains) -> Self {
-        let Remains { machine, running, after, drain, retiring } = remains;
+        let Remains { machine, definition, running, after, drain, retiring } = remains;
+        let mut machine = machine.revive();
+        if !Arc::ptr_eq(&definition, &job.definition) {
+            // It was changed, and its actor died before it heard of it.
+            machine.redefine(job.definition.schedule.clone(), job.definition.policies);
+        }
         Self {
             job,
-            machine: machine.revive(),
+            machine,
             running,
             after,
             triggers: Vec::new(),
@@ -195,14 +203,16 @@ impl JobActor {
         self.step_at(self.job.now(), input, ctx);
     }
 
-    fn step_at(&mut self, now: Now, input: Input, ctx: &mut Context<Self>) {
-        let effects = self.machine.feed(now, input);
-        self.perform(effects);
-        // Only now: the schedule is code of the application, and may panic.
-        let effects = self.machine.decide(now);
-        if let Some(priority) = self.perform(effects) {
-            let answer = self.node().permits.ask(&self.job, priority);
-            return self.step(Input::Permit(answer), ctx);
+    fn step_at(&mut self, mut now: Now, mut input: Input, ctx: &mut Context<Self>) {
+        loop {
+            let effects = self.machine.feed(now, input);
+            self.perform(effects);
+            // Only now: the schedule is code of the application, and may panic.
+            let effects = self.machine.decide(now);
+            let Some(priority) = self.perform(effects) else { break };
+            // In turn, not one inside the other: a full queue may ask for each of its ticks.
+            input = Input::Permit(self.node().permits.ask(&self.job, priority));
+            now = self.job.now();
         }
         self.arm(now);
         self.settle(ctx);
@@ -472,6 +482,7 @@ impl Actor for JobActor {
         let empty = Remains::none(&self.job, self.machine.cursor()).machine;
         let remains = Remains {
             machine: std::mem::replace(&mut self.machine, empty),
+            definition: self.job.definition.clone(),
             running: std::mem::take(&mut self.running),
             after: std::mem::take(&mut self.after),
             drain: self.drain.take(),
