@@ -197,7 +197,7 @@ impl SupervisorActor {
     /// By what right this node decides the ticks of a job, if it does.
     fn authority(&self, entry: &Entry) -> Option<Authority> {
         match entry.job.definition.policies.fires {
-            _ if entry.broken || !self.connected => None,
+            _ if entry.broken || !self.connected || !matches!(self.phase, Phase::Running) => None,
             Fires::Local => None,
             Fires::AnyNode => Some(Authority::Any),
             Fires::Leader => match self.term {
