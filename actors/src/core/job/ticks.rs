@@ -83,7 +83,7 @@ pub(super) enum May {
     Replace,
 }
 
-/// What the store is being asked about the cursor: one thing at a time. Boxed, as the runs in progress are, so that an
+/// What the store is being asked about the cursor: one thing at a time. Boxed, so that an
 /// idle job is small.
 #[derive(Debug)]
 pub(super) enum Asked {

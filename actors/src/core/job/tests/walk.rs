@@ -539,7 +539,7 @@ impl World {
         let Start { run, attempt, token, .. } = start;
         assert!(!self.shut_down, "nothing starts after the shutdown has cancelled what runs");
         assert!(!self.drained || self.claimed.contains(&run) || self.open.contains_key(&run), "{start:?}");
-        assert!(self.started.insert((run, token.map(|token| token.0 as u64), attempt)), "{start:?} twice");
+        assert!(self.started.insert((run, token.map(|token| token.0), attempt)), "{start:?} twice");
         assert!(self.bodies.insert(run, attempt).is_none(), "two bodies of one run");
         if self.open.contains_key(&run) {
             return;
