@@ -1,6 +1,8 @@
 //! The policies of jobs on several nodes of a real PostgreSQL server, as an application meets them: nodes that stop, lose
 //! their sessions or are killed meanwhile.
 
+#![allow(clippy::print_stdout, reason = "what a node that is killed says to its parent")]
+
 #[path = "common/postgres.rs"]
 mod harness;
 mod process;
@@ -761,6 +763,7 @@ async fn victim(scope: &str, url: &str) {
     node.jobs.trigger(JOB).await.expect("it starts");
     let Begun { run, end, .. } = begun.recv().await.expect("it begins");
     let token = run.token().expect("it was claimed");
+    // On a line of its own: the name of the test stands before it.
     println!("\nbegun {} {} {}", run.id().as_uuid(), run.attempt(), token.0);
     // Nobody kills it: whoever started it is gone.
     sleep(DEADLINE).await;
