@@ -1,6 +1,8 @@
 //! The policies of jobs on several nodes of a real PostgreSQL server, as an application meets them: nodes that stop, lose
 //! their sessions or are killed meanwhile.
 
+#![allow(clippy::print_stdout, reason = "what a node that is killed says to its parent")]
+
 #[path = "common/postgres.rs"]
 mod harness;
 mod process;
@@ -10,8 +12,7 @@ use std::{collections::BTreeSet, env, process::Command, sync::OnceLock, time::Du
 use callsheet::{
     CancelReason, Error, Event, EventFilter, EventKind, EventStream, FencingToken, Fires, Job, JobState,
     JobStatus, NodeId, OnLost, Overlap, PauseJobs, Run, RunError, RunId, RunResult, Scheduled, SkipReason,
-    TriggerError, Triggered, backend::Postgres, metrics::Prometheus, port::Schedule, prelude::Callsheet,
-    schedule::every,
+    TriggerError, Triggered, backend::Postgres, metrics::Prometheus, prelude::Callsheet, schedule::every,
 };
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use rustix::process::Signal;
@@ -761,6 +762,7 @@ async fn victim(scope: &str, url: &str) {
     node.jobs.trigger(JOB).await.expect("it starts");
     let Begun { run, end, .. } = begun.recv().await.expect("it begins");
     let token = run.token().expect("it was claimed");
+    // On a line of its own: the name of the test stands before it.
     println!("\nbegun {} {} {}", run.id().as_uuid(), run.attempt(), token.0);
     // Nobody kills it: whoever started it is gone.
     sleep(DEADLINE).await;
@@ -812,36 +814,13 @@ async fn a_run_whose_process_is_killed_goes_on_with_its_next_attempt_on_another_
     assert_eq!(recorded, [(run, token, "lost".to_owned()), (run, second.0, "succeeded".to_owned())]);
 }
 
-const PAUSE_BETWEEN_RUNS: TimeDelta = TimeDelta::seconds(2);
-
-/// So long after the end of the last run.
-#[derive(Debug)]
-struct AfterCompletion;
-
-impl std::fmt::Display for AfterCompletion {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("2 s after the end of the last run")
-    }
-}
-
-impl Schedule for AfterCompletion {
-    fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        Some(after + PAUSE_BETWEEN_RUNS)
-    }
-
-    fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        Some(before - PAUSE_BETWEEN_RUNS)
-    }
-
-    fn counts_from_completion(&self) -> bool {
-        true
-    }
-}
+const PAUSE_BETWEEN_RUNS: Duration = Duration::from_secs(2);
 
 #[tokio::test]
 async fn an_interval_from_the_end_of_the_last_run_counts_on_when_its_node_is_gone() {
     let mut cluster = Cluster::of("completion").await;
-    let [leader, follower] = cluster.pair_with(|| Job::new(JOB, AfterCompletion)).await;
+    let [leader, follower] =
+        cluster.pair_with(|| Job::new(JOB, every(PAUSE_BETWEEN_RUNS).from_completion())).await;
     let first = cluster.begun().await;
     assert_eq!(first.on, leader.id);
     let first_tick = first.fire_time();
