@@ -10,7 +10,7 @@ use callsheet::{
     backend::Postgres,
     port::{
         Authority, Backend, Campaign, ClaimRequest, Completed, Completion, Enrolled, Enrolment, LockError,
-        Locker, News, Pause, Session, Skips, TickClaim, Verdict,
+        Locker, LostRun, News, Pause, Session, Skips, TickClaim, Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -360,4 +360,164 @@ async fn of_too_much_news_the_oldest_is_dropped() {
     assert!(heard.len() < SENT, "{} were kept", heard.len());
     let newest = News::Pause { job: name("3000"), pause: None };
     assert_eq!(heard[heard.len() - 2], newest);
+}
+
+impl Nodes {
+    /// A run by hand of a job that retries what is lost, on a node whose session has ended.
+    async fn dead_run(&self, job: &str, key: &str) -> ClaimRequest {
+        let node = self.open().await;
+        node.enrol(retried(job)).await;
+        let run = manual(job, key);
+        let verdict = node.decided(&run).await;
+        assert!(matches!(verdict, Verdict::Granted { .. }), "{verdict:?}");
+        node.locker.close().await;
+        run
+    }
+
+    /// A transaction of somebody else that has locked the row of a name.
+    async fn locked(&self, name: &str) -> Client {
+        self.transaction(&format!(
+            "SELECT FROM callsheet.names WHERE scope = $1 AND name = '{name}' FOR UPDATE"
+        ))
+        .await
+    }
+}
+
+fn retried(job: &str) -> Enrolment {
+    Enrolment { retry_lost: true, ..enrolment(job, Authority::Any) }
+}
+
+fn retake(run: &ClaimRequest, key: &str) -> ClaimRequest {
+    ClaimRequest { retake: true, key: LockKey::new(key).expect("a key"), ..run.clone() }
+}
+
+#[tokio::test]
+async fn of_two_nodes_that_take_up_a_lost_run_at_once_one_gets_it() {
+    const LOSSES: usize = 10;
+    let nodes = Nodes::of("retake-race").await;
+    let (one, two) = (nodes.open().await, nodes.open().await);
+    // With keys of their own, nothing but the row of the job decides.
+    for keys in [["job", "job"], ["one", "two"]] {
+        for _ in 0..LOSSES {
+            let run = nodes.dead_run("job", "job").await;
+            let lost = one.locker.close_lost(10).await.expect("an answer");
+            assert!(matches!(lost[..], [LostRun { owed: Some(_), .. }]), "{lost:?}");
+            let [first, second] = keys.map(|key| retake(&run, key));
+
+            let (first_verdict, second_verdict) = tokio::join!(one.decided(&first), two.decided(&second));
+
+            let granted = |verdict: &Verdict| matches!(verdict, Verdict::Granted { .. });
+            assert!(
+                granted(&first_verdict) != granted(&second_verdict),
+                "{first_verdict:?}, {second_verdict:?}"
+            );
+            match (first_verdict, second_verdict) {
+                (Verdict::Granted { token, .. }, _) => one.ends(&first, token).await,
+                (_, Verdict::Granted { token, .. }) => two.ends(&second, token).await,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_end_waits_for_the_row_of_its_job_and_keeps_its_key_until_then() {
+    let nodes = Nodes::of("end-locked").await;
+    let node = nodes.open().await;
+    node.enrol(enrolment("job", Authority::Any)).await;
+    let run = manual("job", "key");
+    let Verdict::Granted { token, .. } = node.claim(&run).await else { panic!("not granted") };
+    let failed = end(&run, token, Outcome::Failed);
+    let holder = nodes.locked("job").await;
+
+    let ended = node.locker.complete(std::slice::from_ref(&failed)).await.expect("an answer");
+    let busy = node.claim(&manual("another", "key")).await;
+
+    assert_eq!((ended, busy), (vec![Completed::Locked], Verdict::Busy { holder: Some(run.run) }));
+    holder.batch_execute("ROLLBACK").await.expect("an answer");
+    let ended = node.locker.complete(&[failed]).await.expect("an answer");
+    assert_eq!(ended, [Completed::RECORDED]);
+    let failures = "SELECT failures FROM callsheet.names WHERE scope = $1 AND name = 'job'";
+    let failures: i32 = nodes.admin.query_one(failures, &[&nodes.scope]).await.expect("an answer").get(0);
+    assert_eq!(failures, 1);
+}
+
+#[tokio::test]
+async fn a_run_is_not_closed_as_lost_while_the_row_of_its_job_is_locked() {
+    let nodes = Nodes::of("loss-locked").await;
+    let node = nodes.open().await;
+    let run = nodes.dead_run("job", "key").await;
+    let holder = nodes.locked("job").await;
+
+    let robbed = node.claim(&manual("another", "key")).await;
+    let closed = node.locker.close_lost(10).await.expect("an answer");
+
+    assert_eq!((robbed, closed), (Verdict::Locked { holder: None }, vec![]));
+    holder.batch_execute("ROLLBACK").await.expect("an answer");
+    let thief = manual("another", "key");
+    let verdict = node.claim(&thief).await;
+    let Verdict::Granted { token, lost: Some(lost) } = verdict else { panic!("{verdict:?}") };
+    assert_eq!(lost.owed.map(|owed| owed.run), Some(run.run));
+    node.ends(&thief, token).await;
+
+    for row in ["job", "key"] {
+        let holder = nodes.locked(row).await;
+        let locked = node.claim(&retake(&run, "key")).await;
+        assert_eq!(locked, Verdict::Locked { holder: None }, "{row} is locked");
+        holder.batch_execute("ROLLBACK").await.expect("an answer");
+    }
+    let verdict = node.claim(&retake(&run, "key")).await;
+    let Verdict::Granted { token, .. } = verdict else { panic!("{verdict:?}") };
+    node.ends(&run, token).await;
+}
+
+#[tokio::test]
+async fn two_runs_of_a_job_lost_to_one_batch_are_both_closed() {
+    let nodes = Nodes::of("lost-to-a-batch").await;
+    let node = nodes.open().await;
+    // Without and with a claim that needs the row of that job itself.
+    for claims in [2, 3] {
+        let runs = [nodes.dead_run("job", "one").await, nodes.dead_run("job", "two").await];
+        let thieves = [manual("thief", "one"), manual("another", "two"), manual("job", "job")];
+
+        let mut lost = Vec::new();
+        let first = node.locker.claim(&thieves[..claims]).await.expect("an answer");
+        for (thief, verdict) in thieves.iter().zip(first) {
+            // One row is changed once by a statement: the others are asked again.
+            let verdict = match verdict {
+                Verdict::Locked { .. } => node.decided(thief).await,
+                verdict => verdict,
+            };
+            let Verdict::Granted { token, lost: robbed } = verdict else { panic!("{verdict:?}") };
+            if let Some(robbed) = robbed {
+                assert_eq!(robbed.owed.map(|owed| owed.run), Some(robbed.run), "written with the loss");
+                lost.push(robbed.run);
+            }
+            node.ends(thief, token).await;
+        }
+
+        lost.sort();
+        let mut expected = runs.map(|run| run.run);
+        expected.sort();
+        assert_eq!(lost, expected);
+    }
+}
+
+#[tokio::test]
+async fn who_wants_a_key_reaches_its_holder_on_another_node_and_nobody_else() {
+    let nodes = Nodes::of("replace").await;
+    let (holder, other) = (nodes.open().await, nodes.open().await);
+    let held = manual("job", "key");
+    let Verdict::Granted { token, .. } = holder.claim(&held).await else { panic!("not granted") };
+
+    let busy = other.claim(&ClaimRequest { replace: true, ..manual("job", "key") }).await;
+    other.locker.pause(&[name("after")], Some(&FOR_GOOD)).await.expect("an answer");
+
+    assert_eq!(busy, Verdict::Busy { holder: Some(held.run) });
+    let after = News::Pause { job: name("after"), pause: Some(FOR_GOOD) };
+    let told = timeout(DEADLINE, holder.locker.news(holder.session)).await.expect("it is told");
+    assert_eq!(told, News::Stop { run: held.run });
+    let told = timeout(DEADLINE, other.locker.news(other.session)).await.expect("it is told");
+    assert_eq!(told, after, "the other one has nothing to stop");
+    holder.ends(&held, token).await;
 }

@@ -43,7 +43,10 @@ fn ms(ms: u64) -> Duration {
 fn committed(rig: &Rig) -> u64 {
     let decided = rig.store().records().into_iter().map(|record| match record {
         Record::Moved { skips, run, .. } => skips.total() + u64::from(run.is_some()),
-        Record::Enrolled { .. } | Record::Anchored { .. } | Record::Closed { .. } => 0,
+        Record::Enrolled { .. }
+        | Record::Anchored { .. }
+        | Record::Retaken { .. }
+        | Record::Closed { .. } => 0,
     });
     decided.sum()
 }

@@ -133,6 +133,7 @@ pub(crate) struct Remains {
     /// By which the machine decides.
     definition: Arc<Definition>,
     running: Vec<Running>,
+    former_keys: Vec<(RunId, LockKey)>,
     after: Vec<Run>,
     drain: Option<Arc<Drain>>,
     /// The job was removed.
@@ -144,7 +145,15 @@ impl Remains {
         let definition = job.definition.clone();
         let Definition { schedule, policies, .. } = &*definition;
         let machine = JobMachine::new(schedule.clone(), *policies, cursor, job.node.permits.limited());
-        Self { machine, definition, running: Vec::new(), after: Vec::new(), drain: None, retiring: false }
+        Self {
+            machine,
+            definition,
+            running: Vec::new(),
+            former_keys: Vec::new(),
+            after: Vec::new(),
+            drain: None,
+            retiring: false,
+        }
     }
 }
 
@@ -160,6 +169,8 @@ pub(crate) struct JobActor {
     job: Arc<JobRef>,
     machine: JobMachine,
     running: Vec<Running>,
+    /// The lock keys of the runs in progress that began under another definition.
+    former_keys: Vec<(RunId, LockKey)>,
     /// The runs in progress of whose ends hooks want to hear.
     after: Vec<Run>,
     /// Who waits to hear what became of a trigger.
@@ -175,23 +186,26 @@ pub(crate) struct JobActor {
 
 impl JobActor {
     pub(crate) fn new(job: Arc<JobRef>, remains: Remains) -> Self {
-        let Remains { machine, definition, running, after, drain, retiring } = remains;
-        let mut machine = machine.revive();
-        if !Arc::ptr_eq(&definition, &job.definition) {
-            // It was changed, and its actor died before it heard of it.
-            machine.redefine(job.definition.schedule.clone(), job.definition.policies);
-        }
-        Self {
+        let Remains { machine, definition, running, former_keys, after, drain, retiring } = remains;
+        let mut actor = Self {
             job,
-            machine,
+            machine: machine.revive(),
             running,
+            former_keys,
             after,
             triggers: Vec::new(),
             wake_at: None,
             drain,
             retiring,
             stopped_on_purpose: false,
+        };
+        if !Arc::ptr_eq(&definition, &actor.job.definition) {
+            // It was changed, and its actor died before it heard of it.
+            let Definition { schedule, policies, .. } = &*actor.job.definition;
+            actor.machine.redefine(schedule.clone(), *policies);
+            actor.keep_former_keys(&definition.key);
         }
+        actor
     }
 
     fn node(&self) -> &Node {
@@ -229,6 +243,9 @@ impl JobActor {
         }
         if self.retiring && self.machine.is_idle() {
             self.stopped_on_purpose = true;
+            if self.machine.waits_for_permit() {
+                self.node().permits.leave(&self.job);
+            }
             ctx.stop();
         }
     }
@@ -315,10 +332,12 @@ impl JobActor {
 
     fn run(&self, start: &Start, cancellation: CancellationToken, abort: Option<AbortRegistration>) -> Run {
         let (node, definition) = (self.node(), &self.job.definition);
+        let former = self.former_keys.iter().find(|(run, _)| *run == start.run);
+        let key = former.map_or(&definition.key, |(_, key)| key);
         Run::new(Parts {
             id: start.run,
             job: definition.name.clone(),
-            key: definition.key.slot(start.slot),
+            key: key.slot(start.slot),
             origin: start.tick.map_or(Origin::Manual, Origin::Tick),
             attempt: start.attempt,
             term: start.term,
@@ -330,6 +349,18 @@ impl JobActor {
             local: node.local_bodies.clone(),
             extension: node.run_extension.clone(),
         })
+    }
+
+    /// The runs in progress hold the keys that they were granted.
+    fn keep_former_keys(&mut self, former: &LockKey) {
+        if *former == self.job.definition.key {
+            return;
+        }
+        for run in self.machine.active_runs().map(|run| run.run) {
+            if self.former_keys.iter().all(|(known, _)| *known != run) {
+                self.former_keys.push((run, former.clone()));
+            }
+        }
     }
 
     fn cancel(&self, run: RunId, why: CancelReason) {
@@ -372,6 +403,7 @@ impl JobActor {
         if let Some(drain) = &self.drain {
             drain.record(&self.job.definition.name, ended.run, HowDrained::of(&ended));
         }
+        self.former_keys.retain(|(run, _)| *run != ended.run);
         let at = self.after.iter().position(|run| run.id() == ended.run);
         let run = at.map(|at| self.after.swap_remove(at));
         conclude(&self.job, ended, run);
@@ -384,6 +416,7 @@ impl JobActor {
             Ok(HowTriggered::Queued) => Ok(Triggered::Queued(run)),
             Err(Refusal::Overlap { holder }) => Err(TriggerError::Overlap { job, holder }),
             Err(Refusal::Concurrency) => Err(TriggerError::Concurrency { job }),
+            Err(Refusal::Cancelled) => Err(TriggerError::Cancelled { job }),
             Err(Refusal::ShuttingDown) => Err(TriggerError::ShuttingDown),
             Err(Refusal::Unavailable { reason }) => Err(TriggerError::Unavailable { job, reason }),
         };
@@ -464,12 +497,10 @@ impl Actor for JobActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // What a predecessor's machine waits for: the timeout of its run, the next attempt, the claim to be asked again.
-        self.arm(self.job.now());
+        // What a predecessor's machine waits for: the timeout of its run, the next attempt, the claim to be asked again. What it
+        // had in hand, and nobody wants any more, it gives back.
+        self.step(Input::WakeUp, ctx);
         ctx.spawn(Alarm { armed: None, sleep: None });
-        if self.retiring || self.drain.is_some() {
-            self.settle(ctx);
-        }
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
@@ -484,6 +515,7 @@ impl Actor for JobActor {
             machine: std::mem::replace(&mut self.machine, empty),
             definition: self.job.definition.clone(),
             running: std::mem::take(&mut self.running),
+            former_keys: std::mem::take(&mut self.former_keys),
             after: std::mem::take(&mut self.after),
             drain: self.drain.take(),
             retiring: self.retiring,
@@ -515,7 +547,8 @@ impl Handler<Letter> for JobActor {
             Some(Content::Redefine(job)) => {
                 let Definition { schedule, policies, .. } = &*job.definition;
                 self.machine.redefine(schedule.clone(), *policies);
-                self.job = job;
+                let former = std::mem::replace(&mut self.job, job);
+                self.keep_former_keys(&former.definition.key);
                 self.step(Input::WakeUp, ctx);
             }
             None => {}

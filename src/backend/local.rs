@@ -177,6 +177,6 @@ impl Locker for Local {
     }
 
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {
-        self.call(|ledger, _, _| ledger.close_lost(limit))
+        self.call(|ledger, _, now| ledger.close_lost(now, limit))
     }
 }

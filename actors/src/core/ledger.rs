@@ -16,7 +16,7 @@ use crate::{
     name::{FencingToken, JobName, LockKey, RunId, Term},
     port::{
         Authority, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, Kept,
-        LostRun, Moved, News, Pause, Session, Skips, Standing, TickClaim, Verdict,
+        LostRun, Moved, News, OwedRun, Pause, Session, Skips, Standing, TickClaim, Verdict,
     },
 };
 
@@ -63,6 +63,11 @@ pub enum Record {
         /// The cursor after.
         to: DateTime<Utc>,
     },
+    /// A run that was lost goes on.
+    Retaken {
+        /// The run.
+        run: RunId,
+    },
     /// A run ended.
     Closed {
         /// The run.
@@ -87,12 +92,37 @@ struct JobRow {
     pause: Option<Pause>,
     /// How many of its last runs in a row failed.
     failures: u32,
+    /// A run that is lost is owed another attempt.
+    retry_lost: bool,
+    /// The cursor moves to the end of a run that is lost.
+    from_completion: bool,
+    /// The run that was lost last, until it ends.
+    lost: Option<OwedRun>,
+    /// Nobody has taken that up.
+    owes: bool,
 }
 
 impl JobRow {
     fn new(cursor: DateTime<Utc>, schedule: u64, term: Option<Term>) -> Self {
-        let (run, pause) = (None, None);
-        Self { cursor, schedule, run, term, withdrawn: false, runs: 0, pause, failures: 0 }
+        Self {
+            cursor,
+            schedule,
+            run: None,
+            term,
+            withdrawn: false,
+            runs: 0,
+            pause: None,
+            failures: 0,
+            retry_lost: false,
+            from_completion: false,
+            lost: None,
+            owes: false,
+        }
+    }
+
+    /// The run that it owes.
+    fn owed(&self) -> Option<OwedRun> {
+        self.lost.filter(|_| self.owes && !self.withdrawn)
     }
 
     /// The pause that is not over.
@@ -101,8 +131,8 @@ impl JobRow {
     }
 
     fn kept(&self, now: DateTime<Utc>) -> Box<Kept> {
-        let (pause, failures) = (self.pause(now).cloned(), self.failures);
-        Box::new(Kept { pause, failures, ..Kept::default() })
+        let (pause, failures, owed) = (self.pause(now).cloned(), self.failures, self.owed());
+        Box::new(Kept { pause, failures, owed })
     }
 }
 
@@ -219,6 +249,8 @@ impl Ledger {
         let (cursor, kept) = match row {
             Some(row) if !row.withdrawn && row.schedule == schedule => {
                 row.term = term.or(row.term);
+                (row.retry_lost, row.from_completion) = (job.retry_lost, job.from_completion);
+                row.owes &= job.retry_lost;
                 return Enrolled::Done { cursor: row.cursor, kept: row.kept(now) };
             }
             Some(row) => {
@@ -227,12 +259,16 @@ impl Ledger {
                 anew.pause = row.pause.take();
                 if !row.withdrawn {
                     (anew.runs, anew.failures) = (row.runs, row.failures);
+                    (anew.lost, anew.owes) = (row.lost, row.owes && job.retry_lost);
                 }
+                (anew.retry_lost, anew.from_completion) = (job.retry_lost, job.from_completion);
                 *row = anew;
                 (row.cursor, row.kept(now))
             }
             None => {
-                self.jobs.insert(job.job.clone(), JobRow::new(now, schedule, term));
+                let mut row = JobRow::new(now, schedule, term);
+                (row.retry_lost, row.from_completion) = (job.retry_lost, job.from_completion);
+                self.jobs.insert(job.job.clone(), row);
                 (now, Box::default())
             }
         };
@@ -328,7 +364,11 @@ impl Ledger {
         {
             return verdict;
         }
-        let lost = match self.free_key(&request.key) {
+        let owed = self.jobs.get(&request.job).and_then(JobRow::owed).filter(|owed| owed.run == request.run);
+        if request.retake && owed.is_none() {
+            return Verdict::NotGranted;
+        }
+        let lost = match self.free_key(now, request) {
             Ok(lost) => lost.map(Box::new),
             Err(holder) => {
                 if request.replace {
@@ -354,16 +394,23 @@ impl Ledger {
                 session,
             });
         }
+        let mut fire_time = request.tick.map(|tick| tick.fire_time);
+        if let Some(owed) = owed.filter(|_| request.retake) {
+            fire_time = owed.fire_time;
+            // Unless it owes another one now, from which the key was taken.
+            if let Some(row) = self
+                .jobs
+                .get_mut(&request.job)
+                .filter(|row| row.lost.is_some_and(|lost| lost.run == owed.run))
+            {
+                row.owes = false;
+            }
+            self.record(|| Record::Retaken { run: owed.run });
+        }
         self.tokens += 1;
         let token = FencingToken(self.tokens);
         self.keys.insert(request.key.clone(), request.run);
-        let open = OpenRun {
-            session,
-            job: request.job.clone(),
-            key: request.key.clone(),
-            token,
-            fire_time: request.tick.map(|tick| tick.fire_time),
-        };
+        let open = OpenRun { session, job: request.job.clone(), key: request.key.clone(), token, fire_time };
         self.open.insert(request.run, open);
         Verdict::Granted { token, lost }
     }
@@ -411,12 +458,15 @@ impl Ledger {
     }
 
     /// Takes the key from a dead holder, which is closed as lost.
-    fn free_key(&mut self, key: &LockKey) -> Result<Option<LostRun>, RunId> {
-        let Some(holder) = self.keys.get(key).copied() else { return Ok(None) };
-        if self.open.get(&holder).is_some_and(|open| self.is_live(open.session)) {
+    fn free_key(&mut self, now: DateTime<Utc>, request: &ClaimRequest) -> Result<Option<LostRun>, RunId> {
+        let Some(holder) = self.keys.get(&request.key).copied() else { return Ok(None) };
+        let Some(open) = self.open.get(&holder) else { return Ok(None) };
+        if self.is_live(open.session) {
             return Err(holder);
         }
-        Ok(self.close_as_lost(holder))
+        // A tick of the job itself moves its cursor.
+        let anchors = request.tick.is_none() || open.job != request.job;
+        Ok(self.close_as_lost(now, holder, anchors))
     }
 
     /// Records the end of a run of `session` and frees its key.
@@ -427,6 +477,10 @@ impl Ledger {
                 self.closed.push_back((end.run, end.token));
                 if self.closed.len() > CLOSED_MAX {
                     self.closed.pop_front();
+                }
+                if let Some(row) = self.jobs.get_mut(&end.job) {
+                    row.lost.take_if(|lost| row.owes || lost.run == end.run);
+                    row.owes = false;
                 }
                 let pause = self.count_failure(end);
                 let cursor = if end.from_completion { self.anchor(&end.job, now) } else { None };
@@ -484,7 +538,9 @@ impl Ledger {
             Err(Barred::Deposed(term)) => return Moved::Deposed { term },
             Err(Barred::Led) => return Moved::Led,
         }
-        match self.jobs.get_mut(&asked.job).filter(|row| !row.withdrawn && row.cursor == asked.expected) {
+        let due = asked.to.instant() <= now;
+        let stands = |row: &&mut JobRow| due && !row.withdrawn && row.cursor == asked.expected;
+        match self.jobs.get_mut(&asked.job).filter(stands) {
             Some(row) => {
                 row.cursor = asked.to.instant();
                 row.run = None;
@@ -497,11 +553,11 @@ impl Ledger {
     }
 
     /// Closes up to `limit` open runs of dead sessions.
-    pub fn close_lost(&mut self, limit: usize) -> Vec<LostRun> {
+    pub fn close_lost(&mut self, now: DateTime<Utc>, limit: usize) -> Vec<LostRun> {
         let dead = self.open.iter().filter(|(_, open)| !self.is_live(open.session));
         let mut dead: Vec<_> = dead.map(|(run, _)| *run).take(limit).collect();
         dead.sort();
-        dead.into_iter().filter_map(|run| self.close_as_lost(run)).collect()
+        dead.into_iter().filter_map(|run| self.close_as_lost(now, run, true)).collect()
     }
 
     /// How many keys are held.
@@ -514,9 +570,20 @@ impl Ledger {
         self.jobs.get(job).map_or(now, |row| row.cursor)
     }
 
-    fn close_as_lost(&mut self, run: RunId) -> Option<LostRun> {
+    fn close_as_lost(&mut self, now: DateTime<Utc>, run: RunId, anchors: bool) -> Option<LostRun> {
         let OpenRun { job, fire_time, .. } = self.close(run, Outcome::Lost)?;
-        Some(LostRun { job, run, fire_time, owed: None })
+        let mut owed = None;
+        let row = self.jobs.get_mut(&job);
+        let anchors = anchors && row.as_ref().is_some_and(|row| row.from_completion);
+        if let Some(row) = row.filter(|row| row.retry_lost && !row.withdrawn) {
+            let losses = row.lost.filter(|lost| lost.run == run).map_or(1, |lost| lost.losses + 1);
+            owed = Some(OwedRun { run, fire_time, losses });
+            (row.lost, row.owes) = (owed, true);
+        }
+        if anchors {
+            self.anchor(&job, now);
+        }
+        Some(LostRun { job, run, fire_time, owed })
     }
 
     fn close(&mut self, run: RunId, outcome: Outcome) -> Option<OpenRun> {

@@ -97,7 +97,8 @@ pub struct ClaimRequest {
     /// Takes nothing: only says whether this run was granted before, when there was no answer.
     pub settle: bool,
     /// This run was lost, and is to go on with its next attempt: it takes its key and the next token, but no tick. Refused
-    /// as [`NotGranted`](Verdict::NotGranted) if the job does not owe it (any more).
+    /// as [`NotGranted`](Verdict::NotGranted) if the job does not owe it (any more), or was withdrawn. Needs no term: one node
+    /// gets it.
     pub retake: bool,
     /// If the key is busy, its holder is asked to stop, on whichever node: [`News::Stop`].
     pub replace: bool,
@@ -276,7 +277,7 @@ pub struct CursorMove {
 pub enum Moved {
     /// The cursor moved.
     Done,
-    /// The cursor is not the expected one. Nothing changed.
+    /// The cursor is not the expected one, or the ticks are not due by the store's clock. Nothing changed.
     Elsewhere {
         /// The job's cursor.
         cursor: DateTime<Utc>,
@@ -306,9 +307,10 @@ pub struct Enrolment {
     pub schedule: String,
     /// By what right. Only a term is marked on the job.
     pub authority: Authority,
-    /// A run of it that is lost is owed another attempt.
+    /// A run of it that is lost is owed another attempt: see [`OwedRun`]. Otherwise none is from now on.
     pub retry_lost: bool,
-    /// Its cursor moves to the end of a run that is lost as well: see [`Completion::from_completion`].
+    /// Its cursor moves to the end of a run that is lost as well: see [`Completion::from_completion`]. A run that is lost to
+    /// the job's own next tick moves it no further than that tick.
     pub from_completion: bool,
 }
 
@@ -357,14 +359,15 @@ impl Pause {
 /// The longest note of a pause, in bytes.
 pub const PAUSE_NOTE_MAX: usize = 1_000;
 
-/// A run that was lost and is to go on with its next attempt.
+/// A run that was lost and is to go on with its next attempt. A job owes one at most: the one that was lost last. It owes
+/// none any more once that is taken up, once any run of it ended, or if it was withdrawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OwedRun {
     /// The run.
     pub run: RunId,
     /// The tick, unless it was a manual trigger.
     pub fire_time: Option<FireTime>,
-    /// How often it was lost, from 1.
+    /// How often it was lost, from 1. If another run of the job is lost in between, it counts anew.
     pub losses: u32,
 }
 

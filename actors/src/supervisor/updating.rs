@@ -1,11 +1,12 @@
 //! How a job gets another definition.
 
-use std::sync::Arc;
+use std::{slice, sync::Arc};
 
 use actix::prelude::*;
 
 use super::{Phase, SupervisorActor, adding::conflicts};
 use crate::{
+    core::policy::Fires,
     definition::Job,
     error::{Faults, UpdateError},
     event::EventKind,
@@ -43,14 +44,21 @@ impl SupervisorActor {
             node: node.clone(),
             hook_calls: HookCalls::default(),
         });
+        let was_local = entry.job.definition.policies.fires == Fires::Local;
+        let becomes_local = !was_local && job.definition.policies.fires == Fires::Local;
         entry.job = job.clone();
         entry.unled = false;
         Letter::post(&job, Content::Redefine(job.clone()));
         self.publish(|| EventKind::JobUpdated { job: name.clone() });
+        if becomes_local {
+            // What its nodes fire on their own from now on is not owed when it comes back.
+            self.withdraw(std::slice::from_ref(&name), ctx);
+        }
         if !self.revive(&name, ctx) {
             self.resume(&job, now);
             self.enrol(ctx);
         }
+        self.find_unled_among(slice::from_ref(&job), ctx);
         Ok(job)
     }
 }

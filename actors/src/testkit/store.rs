@@ -470,7 +470,7 @@ impl Locker for StoreBackend {
         let claimed = self.with_session(|state, session, now| {
             let claim = |request: &ClaimRequest| {
                 let locked = state.is_locked(request.key.as_str())
-                    || (request.tick.is_some() && state.is_locked(request.job.as_str()));
+                    || ((request.tick.is_some() || request.retake) && state.is_locked(request.job.as_str()));
                 match locked && !request.settle {
                     true => Verdict::Locked { holder: None },
                     false => state.ledger.claim(now, session, request),
@@ -537,6 +537,6 @@ impl Locker for StoreBackend {
     }
 
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {
-        self.with_session(move |state, _, _| state.ledger.close_lost(limit)).boxed()
+        self.with_session(move |state, _, now| state.ledger.close_lost(now, limit)).boxed()
     }
 }

@@ -144,20 +144,24 @@ WHERE pid = $1 AND classid::int8 << 32 | objid::int8 = $2
 /// leads: a newer term cannot begin, nor the present one be renewed, until this is committed. Jobs whose rows are locked are
 /// missing in the answer.
 ///
-/// $1 scope, $2 jobs (each once), $3 schedules, $4 terms, $5 whether only unless the leader schedules it.
+/// $1 scope, $2 jobs (each once), $3 schedules, $4 terms, $5 whether only unless the leader schedules it, $6 whether lost
+/// runs are owed, $7 whether the cursor moves to their ends. Of what few jobs have, the arrays may be shorter.
 pub(super) const ENROL: &str = "
 WITH term AS MATERIALIZED (
     SELECT epoch, expires_at FROM leader
     WHERE scope = $1 AND (array_remove($4::int8[], NULL) <> '{}' OR true = ANY ($5::bool[])) FOR SHARE
 ), asked AS MATERIALIZED (
     SELECT a.job, sha256(convert_to(a.schedule, 'UTF8')) AS schedule, a.term, a.unled, t.epoch,
+           coalesce(a.retry_lost, false) AS retry_lost, coalesce(a.from_completion, false) AS from_completion,
            coalesce(t.expires_at > clock_timestamp(), false) AS led
-    FROM unnest($2::text[], $3::text[], $4::int8[], $5::bool[]) AS a (job, schedule, term, unled) LEFT JOIN term t ON true
+    FROM unnest($2::text[], $3::text[], $4::int8[], $5::bool[], $6::bool[], $7::bool[])
+         AS a (job, schedule, term, unled, retry_lost, from_completion)
+    LEFT JOIN term t ON true
 ), entitled AS MATERIALIZED (
     SELECT * FROM asked WHERE term IS NULL OR (led AND term = epoch)
 ), found AS MATERIALIZED (
     -- A new or changed job owes ticks only from now on.
-    SELECT a.job, a.schedule, a.term,
+    SELECT a.job, a.schedule, a.term, a.retry_lost, a.from_completion,
            n.cursor IS NULL OR n.withdrawn OR n.schedule IS DISTINCT FROM a.schedule AS anew,
            -- The leader's own enrolment locks the same row: it is seen here, or comes later.
            a.unled AND a.led AND NOT n.withdrawn AND coalesce(n.term = a.epoch, false) AS refused
@@ -172,23 +176,28 @@ WITH term AS MATERIALIZED (
         withdrawn = false,
         runs = CASE WHEN n.withdrawn THEN 0 ELSE n.runs END,
         failures = CASE WHEN n.withdrawn THEN 0 ELSE n.failures END,
+        retry_lost = f.retry_lost,
+        from_completion = f.from_completion,
+        owes = n.owes AND f.retry_lost AND NOT n.withdrawn,
         -- It never goes back.
         cursor = CASE WHEN f.anew THEN greatest(n.cursor, clock_timestamp()) ELSE n.cursor END,
         cursor_run = CASE WHEN f.anew THEN NULL ELSE n.cursor_run END
     FROM found f WHERE NOT f.refused AND n.scope = $1 AND n.name = f.job
     RETURNING n.name, n.cursor, n.paused AND coalesce(n.paused_until > clock_timestamp(), true) AS paused,
-              n.paused_until, n.pause_note, n.failures
+              n.paused_until, n.pause_note, n.failures, CASE WHEN n.owes THEN n.owed_run END AS owed_run, n.owed_fire_time,
+              n.owed_losses
 ), made AS (
-    INSERT INTO names (scope, name, cursor, schedule, term)
-    SELECT $1, job, clock_timestamp(), schedule, term FROM entitled ORDER BY job
+    INSERT INTO names (scope, name, cursor, schedule, term, retry_lost, from_completion)
+    SELECT $1, job, clock_timestamp(), schedule, term, retry_lost, from_completion FROM entitled ORDER BY job
     ON CONFLICT DO NOTHING
     RETURNING name, cursor
 )
-SELECT name AS job, 'done' AS answer, cursor, NULL::int8 AS epoch, paused, paused_until, pause_note, failures
+SELECT name AS job, 'done' AS answer, cursor, NULL::int8 AS epoch, paused, paused_until, pause_note, failures,
+    owed_run, owed_fire_time, owed_losses
 FROM marked
-UNION ALL SELECT name, 'done', cursor, NULL, false, NULL, NULL, 0 FROM made
-UNION ALL SELECT job, 'led', NULL, NULL, NULL, NULL, NULL, NULL FROM found WHERE refused
-UNION ALL SELECT job, 'deposed', NULL, epoch, NULL, NULL, NULL, NULL
+UNION ALL SELECT name, 'done', cursor, NULL, false, NULL, NULL, 0, NULL, NULL, 0 FROM made
+UNION ALL SELECT job, 'led', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM found WHERE refused
+UNION ALL SELECT job, 'deposed', NULL, epoch, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM asked WHERE (led AND term = epoch) IS NOT TRUE AND term IS NOT NULL";
 
 /// What the leader does with jobs, as it stands now. Locks nothing. $1 scope, $2 jobs, $3 schedules.
@@ -281,8 +290,54 @@ SELECT a.ord, n.name IS NOT NULL AS found, n.cursor, clock_timestamp() AS now,
        CASE WHEN n.beacon = $2 OR NOT pg_try_advisory_xact_lock_shared(n.beacon) THEN n.run END AS holder
 FROM unnest($3::text[]) WITH ORDINALITY AS a (name, ord) LEFT JOIN names n ON n.scope = $1 AND n.name = a.name";
 
-macro_rules! claim {
-    (found: $found:literal, moved: $moved:literal, cursor: $cursor:literal, at: $at:literal) => {
+/// What a claim changes on a row (`n`): of its job (`d.job`), and of the job of a run that is lost by it (`d.run_job`), which may
+/// be the same.
+macro_rules! of_job {
+    () => {
+        "cursor = CASE
+            WHEN n.name = d.job AND d.fire_time IS NOT NULL THEN d.fire_time
+            WHEN n.name = d.run_job AND d.holder IS NOT NULL AND n.from_completion
+                -- Rounded up: it is not before the end.
+                THEN greatest(n.cursor, date_trunc('milliseconds', d.decided_at + interval '999 microseconds'))
+            ELSE n.cursor
+        END,
+        cursor_run = CASE
+            WHEN n.name = d.job AND d.fire_time IS NOT NULL THEN d.run
+            WHEN n.name = d.run_job AND d.holder IS NOT NULL AND n.from_completion THEN NULL
+            ELSE n.cursor_run
+        END,
+        runs = CASE WHEN n.name = d.job AND d.fire_time IS NOT NULL THEN n.runs + 1 ELSE n.runs END,
+        owed_run = CASE
+            WHEN n.name = d.run_job AND d.holder IS NOT NULL AND n.retry_lost AND NOT n.withdrawn THEN d.holder
+            ELSE n.owed_run
+        END,
+        owed_fire_time = CASE
+            WHEN n.name = d.run_job AND d.holder IS NOT NULL AND n.retry_lost AND NOT n.withdrawn THEN d.run_fire_time
+            ELSE n.owed_fire_time
+        END,
+        owed_losses = CASE
+            WHEN n.name = d.run_job AND d.holder IS NOT NULL AND n.retry_lost AND NOT n.withdrawn
+                THEN CASE WHEN n.owed_run = d.holder THEN n.owed_losses + 1 ELSE 1 END
+            ELSE n.owed_losses
+        END,
+        owes = CASE
+            WHEN n.name = d.run_job AND d.holder IS NOT NULL AND n.retry_lost AND NOT n.withdrawn THEN true
+            WHEN n.name = d.job AND d.retake THEN false
+            ELSE n.owes
+        END"
+    };
+}
+
+/// How often a run is lost that a row (`n`) owes because of a claim.
+macro_rules! losses {
+    () => {
+        "CASE WHEN n.name = d.run_job AND n.owes AND n.owed_run = d.holder THEN n.owed_losses END AS losses"
+    };
+}
+
+/// Who gets what, by the rows that are locked.
+macro_rules! decided {
+    (arrays: $arrays:literal, columns: $columns:literal, found: $found:literal, retaken: $retaken:literal, robs: $robs:literal) => {
         concat!(
             "
 WITH term AS MATERIALIZED (
@@ -292,8 +347,12 @@ WITH term AS MATERIALIZED (
 ), asked AS (
     SELECT *
     FROM unnest($4::text[], $5::text[], $6::uuid[], $7::timestamptz[], $8::timestamptz[], $9::int8[], $10::bool[],
-                $11::int8[], $12::bool[])
-    WITH ORDINALITY AS a (job, key, run, fire_time, expected, term, unled, runs_max, replace, ord)
+                $11::int8[]",
+            $arrays,
+            ")
+    WITH ORDINALITY AS a (job, key, run, fire_time, expected, term, unled, runs_max",
+            $columns,
+            ", ord)
     -- The leader row is locked before any other.
     WHERE (SELECT count(*) FROM term) >= 0
 ), ",
@@ -309,7 +368,9 @@ WITH term AS MATERIALIZED (
             WHEN f.run = f.holder AND f.beacon = $2 THEN 'again'
             -- Granted to a session that is over: whoever takes over closes it.
             WHEN f.run = f.holder THEN 'not granted'
-            WHEN f.term IS NOT NULL
+",
+            $retaken,
+            "            WHEN f.term IS NOT NULL
                  AND (SELECT t.epoch = f.term AND t.expires_at > clock_timestamp() FROM term t) IS NOT TRUE
                 THEN 'deposed'
             WHEN f.unled AND NOT f.withdrawn
@@ -321,36 +382,93 @@ WITH term AS MATERIALIZED (
             WHEN f.cursor <> f.expected THEN 'moved'
             WHEN f.fire_time IS NOT NULL AND f.paused AND coalesce(f.paused_until > clock_timestamp(), true) THEN 'paused'
             WHEN f.fire_time IS NOT NULL AND f.runs >= f.runs_max THEN 'exhausted'
-            WHEN f.holder IS NULL OR (SELECT o.dead FROM owners o WHERE o.beacon = f.beacon) THEN 'granted'
+            WHEN f.holder IS NULL THEN 'granted'
+            WHEN (SELECT o.dead FROM owners o WHERE o.beacon = f.beacon) THEN '",
+            $robs,
+            "'
             ELSE 'busy'
         END AS verdict
     FROM found f
+)"
+        )
+    };
+}
+
+macro_rules! claim {
+    (found: $found:literal, own: $own:literal, others: $others:literal, moved: $moved:expr, set: $set:expr,
+     at: $at:literal, losses: $losses:literal) => {
+        concat!(
+            decided!(
+                arrays: ", $12::bool[], $13::bool[]",
+                columns: ", replace, retake",
+                found: $found,
+                retaken: "            WHEN f.retake AND NOT (f.owes AND f.owed_run = f.run AND NOT f.withdrawn) THEN 'not granted'\n",
+                robs: "granted"
+            ),
+            ", losing AS MATERIALIZED (
+    -- Runs that are lost, whose jobs have rows of their own that keep something of it. One statement changes a row once.
+    SELECT ord, run_job,
+           row_number() OVER (PARTITION BY run_job ORDER BY ord) = 1 AND NOT run_job = ANY ($5::text[])",
+            $others,
+            " AS alone
+    FROM decided d
+    WHERE verdict = 'granted' AND holder IS NOT NULL AND run_job <> key",
+            $own,
+            "
+      AND EXISTS (
+          SELECT FROM names n WHERE n.scope = $1 AND n.name = d.run_job AND (n.retry_lost OR n.from_completion)
+      )
+), elsewhere AS MATERIALIZED (
+    SELECT l.ord, n.name
+    FROM (SELECT * FROM losing WHERE alone ORDER BY run_job COLLATE \"C\") AS l
+    CROSS JOIN LATERAL (
+        SELECT name FROM names WHERE scope = $1 AND name = l.run_job FOR NO KEY UPDATE SKIP LOCKED
+    ) AS n
+), barred AS MATERIALIZED (
+    SELECT ord FROM losing EXCEPT SELECT ord FROM elsewhere
 )",
             $moved,
             ", taken AS (
     UPDATE names n
     SET token = d.token + 1, run = d.run, beacon = $2, claimed_at = d.decided_at, run_node = $3,
-        run_job = d.job, run_term = d.term, fire_time = d.fire_time",
-            $cursor,
+        run_job = d.job, run_term = d.term,
+        fire_time = CASE WHEN d.retake THEN d.owed_fire_time ELSE d.fire_time END, ",
+            $set,
             "
-    FROM decided d WHERE d.verdict = 'granted' AND ",
+    FROM decided d
+    WHERE d.verdict = 'granted' AND d.ord NOT IN (SELECT ord FROM barred) AND ",
             $at,
             "
-    RETURNING d.*
+    RETURNING d.*, ",
+            losses!(),
+            "
+), kept AS (
+    UPDATE names n
+    SET ",
+            of_job!(),
+            "
+    FROM taken d JOIN elsewhere e ON e.ord = d.ord
+    WHERE n.scope = $1 AND n.name = e.name
+    RETURNING d.ord, ",
+            losses!(),
+            "
 ), lost AS (
     INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
     SELECT holder, token, claimed_at, decided_at, run_fire_time, run_term, run_node, $1, run_job, key, 'lost'
     FROM taken WHERE holder IS NOT NULL
 )
 SELECT ord, verdict, token + 1 AS token, holder AS run, NULL::timestamptz AS cursor, NULL::int8 AS epoch,
-    NULL::float8 AS wait, run_job AS lost_job, run_fire_time AS lost_fire_time, NULL::timestamptz AS paused_until,
-    NULL AS pause_note, NULL AS told
-FROM taken
+    NULL::float8 AS wait, run_job AS lost_job, run_fire_time AS lost_fire_time,
+    CASE WHEN holder IS NOT NULL THEN coalesce(losses, (SELECT k.losses FROM kept k WHERE k.ord = t.ord)",
+            $losses,
+            ") END AS losses,
+    NULL::timestamptz AS paused_until, NULL AS pause_note, NULL AS told
+FROM taken t
 UNION ALL
 SELECT ord, verdict, token, CASE verdict WHEN 'already run' THEN cursor_run ELSE holder END,
     coalesce(cursor, clock_timestamp()), (SELECT epoch FROM term),
-    (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8, NULL, NULL, paused_until, pause_note,
-    CASE WHEN verdict = 'busy' AND replace THEN pg_notify($13::text, json_build_object('stop', json_build_object(
+    (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8, NULL, NULL, NULL, paused_until, pause_note,
+    CASE WHEN verdict = 'busy' AND replace THEN pg_notify($14::text, json_build_object('stop', json_build_object(
         'beacon', beacon, 'run', holder))::text)::text END
 FROM decided WHERE verdict <> 'granted'"
         )
@@ -358,7 +476,9 @@ FROM decided WHERE verdict <> 'granted'"
 }
 
 /// Claims runs: each takes its tick, its key and the next token, or nothing. For claims whose rows are the ones of their keys:
-/// ticks of jobs that have no other key, and manual triggers.
+/// ticks of jobs that have no other key, and manual triggers. Most claims are of this kind, and one alone costs what is to be
+/// set up for it, so what is rarely needed is left to [`CLAIM_FULLY`]: a key of a dead owner is not taken, but answered as
+/// one to rob.
 ///
 /// Locks the leader row for share until the commit (without it an old term's claim was committed after the takeover), unless
 /// no claim cares who leads; then the rows of the keys in their order, skipping those that are locked. Whoever holds the lock
@@ -368,31 +488,71 @@ FROM decided WHERE verdict <> 'granted'"
 ///
 /// $1 scope, $2 own beacon, $3 node, then the claims, at most one per name: $4 jobs, $5 keys, $6 runs, $7 fire times (none for
 /// a manual trigger), $8 expected cursors, $9 terms, $10 whether only unless the leader schedules the job, $11 how
-/// many ticks of the job may run in all (none: any number), $12 whether a live holder of the key is told to stop; $13 the
-/// channel of the scope. Of what few claims have, the arrays may be shorter.
-pub(super) const CLAIM: &str = claim!(
+/// many ticks of the job may run in all (none: any number). Of what few claims have, the arrays may be shorter.
+pub(super) const CLAIM: &str = concat!(
+    decided!(
+        arrays: "",
+        columns: "",
+        found: "found AS MATERIALIZED (
+    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until, n.pause_note,
+           n.token, n.run AS holder, n.beacon, n.ctid AS place
+    FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
+    CROSS JOIN LATERAL (
+        SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR UPDATE SKIP LOCKED
+    ) AS n
+)",
+        retaken: "",
+        robs: "robs"
+    ),
+    ", taken AS (
+    UPDATE names n
+    SET token = d.token + 1, run = d.run, beacon = $2, claimed_at = d.decided_at, run_node = $3,
+        run_job = d.job, run_term = d.term, fire_time = d.fire_time, cursor = coalesce(d.fire_time, n.cursor),
+        cursor_run = CASE WHEN d.fire_time IS NULL THEN n.cursor_run ELSE d.run END,
+        runs = CASE WHEN d.fire_time IS NULL THEN n.runs ELSE n.runs + 1 END
+    FROM decided d WHERE d.verdict = 'granted' AND n.ctid = d.place
+    RETURNING d.ord, d.token
+)
+SELECT ord, 'granted' AS verdict, token + 1 AS token, NULL::uuid AS run, NULL::timestamptz AS cursor, NULL::int8 AS epoch,
+    NULL::float8 AS wait, NULL AS lost_job, NULL::timestamptz AS paused_until, NULL AS pause_note
+FROM taken
+UNION ALL
+SELECT ord, verdict, token, CASE verdict WHEN 'already run' THEN cursor_run ELSE holder END,
+    coalesce(cursor, clock_timestamp()), (SELECT epoch FROM term),
+    (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8, NULL, paused_until, pause_note
+FROM decided WHERE verdict <> 'granted'"
+);
+
+/// The same with all that is rarely needed: keys are taken from dead owners, whose runs are closed as lost; runs that are
+/// owed are taken up; holders are told to stop. Where a run of another job is lost, and that job keeps something of it, its row
+/// is locked last; a claim is not granted without it.
+///
+/// As for [`CLAIM`], and $12 whether a live holder of the key is told to stop, $13 whether it takes up a run that the job owes;
+/// $14 the channel of the scope.
+pub(super) const CLAIM_FULLY: &str = claim!(
     found: "found AS MATERIALIZED (
     SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until,
-           n.pause_note, n.token, n.run AS holder, n.beacon, n.claimed_at,
+           n.pause_note, n.owes, n.owed_run, n.owed_fire_time, n.token, n.run AS holder, n.beacon, n.claimed_at,
            n.run_node, n.run_job, n.run_term, n.fire_time AS run_fire_time, n.ctid AS place
     FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
     CROSS JOIN LATERAL (
         SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR UPDATE SKIP LOCKED
     ) AS n
 )",
+    own: "",
+    others: "",
     moved: "",
-    cursor: ", cursor = coalesce(d.fire_time, n.cursor),
-        cursor_run = CASE WHEN d.fire_time IS NULL THEN n.cursor_run ELSE d.run END,
-        runs = CASE WHEN d.fire_time IS NULL THEN n.runs ELSE n.runs + 1 END",
-    at: "n.ctid = d.place"
+    set: of_job!(),
+    at: "n.ctid = d.place",
+    losses: ""
 );
 
-/// The same for ticks of jobs that have another key than their name. Locks the rows of the jobs, then those of the keys; it
+/// The same as [`CLAIM_FULLY`] for ticks and owed runs of jobs that have another key than their name. Locks the rows of the jobs, then those of the keys; it
 /// waits for neither, so that their order does not matter.
 pub(super) const CLAIM_WITH_KEY: &str = claim!(
     found: "job_rows AS MATERIALIZED (
     SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until,
-           n.pause_note
+           n.pause_note, n.owes, n.owed_run, n.owed_fire_time
     FROM (SELECT * FROM asked ORDER BY job COLLATE \"C\") AS a
     CROSS JOIN LATERAL (SELECT * FROM names WHERE scope = $1 AND name = a.job FOR UPDATE SKIP LOCKED) AS n
 ), found AS MATERIALIZED (
@@ -401,13 +561,24 @@ pub(super) const CLAIM_WITH_KEY: &str = claim!(
     FROM (SELECT * FROM job_rows ORDER BY key COLLATE \"C\") AS j
     CROSS JOIN LATERAL (SELECT * FROM names WHERE scope = $1 AND name = j.key FOR UPDATE SKIP LOCKED) AS n
 )",
-    moved: ", moved AS (
-    UPDATE names n SET cursor = d.fire_time, cursor_run = d.run, runs = n.runs + 1
+    own: " AND run_job <> job",
+    others: " AND NOT run_job = ANY ($4::text[])",
+    moved: concat!(
+        ", moved AS (
+    UPDATE names n
+    SET ",
+        of_job!(),
+        "
     FROM decided d
-    WHERE d.verdict = 'granted' AND n.scope = $1 AND n.name = d.job
-)",
-    cursor: "",
-    at: "n.scope = $1 AND n.name = d.key"
+    WHERE d.verdict = 'granted' AND d.ord NOT IN (SELECT ord FROM barred) AND n.scope = $1 AND n.name = d.job
+    RETURNING d.ord, ",
+        losses!(),
+        "
+)"
+    ),
+    set: of_job!(),
+    at: "n.scope = $1 AND n.name = d.key",
+    losses: ", (SELECT m.losses FROM moved m WHERE m.ord = t.ord)"
 );
 
 /// Which runs ($3) the session of a beacon ($2) was granted under their keys ($4) and has not completed. Locks nothing: what
@@ -424,6 +595,8 @@ macro_rules! job_end {
         paused = n.paused OR d.pauses,
         paused_until = CASE WHEN d.pauses THEN NULL ELSE n.paused_until END,
         pause_note = CASE WHEN d.pauses THEN 'runs that failed in a row: ' || d.failed ELSE n.pause_note END,
+        owes = false,
+        owed_run = CASE WHEN n.owes OR n.owed_run = d.run THEN NULL ELSE n.owed_run END,
         cursor = coalesce(d.anchor, n.cursor),
         cursor_run = CASE WHEN d.anchor > n.cursor THEN NULL ELSE n.cursor_run END"
     };
@@ -486,17 +659,57 @@ FROM decided d WHERE NOT now"
     };
 }
 
-/// Records ends, frees keys, and keeps on the rows of the jobs what follows from it. For ends of runs whose key is the name of
-/// their job. Locks the rows in their order, skipping those that are locked.
+/// Records ends, frees keys, and counts failures. For ends of runs whose key is the name of their job, that neither pause it nor
+/// move its cursor: as for claims, what most ends do not need is left to [`COMPLETE_FULLY`]. Locks the rows in their order,
+/// skipping those that are locked.
 ///
-/// $1 scope, $2 own beacon, then the ends, at most one per name: $3 keys, $4 runs, $5 tokens, $6 outcomes, $7 after how many
-/// failures to pause the job, $8 whether the cursor moves to the end; $9 the channel of the scope. Of what few ends have, the
-/// arrays may be shorter.
-pub(super) const COMPLETE: &str = complete!(
+/// $1 scope, $2 own beacon, then the ends, at most one per name: $3 keys, $4 runs, $5 tokens, $6 outcomes.
+pub(super) const COMPLETE: &str = "
+WITH found AS MATERIALIZED (
+    SELECT a.*, n.token AS newest, n.run AS holder, n.beacon, n.claimed_at, n.run_node, n.run_job, n.run_term, n.fire_time,
+           n.ctid AS place
+    FROM (
+        SELECT * FROM unnest($3::text[], $4::uuid[], $5::int8[], $6::text[])
+        WITH ORDINALITY AS a (key, run, token, outcome, ord)
+        ORDER BY key COLLATE \"C\"
+    ) AS a
+    CROSS JOIN LATERAL (
+        SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR UPDATE SKIP LOCKED
+    ) AS n
+), decided AS MATERIALIZED (
+    SELECT f.*, f.holder IS NOT DISTINCT FROM f.run AND f.newest = f.token AND f.beacon = $2 AS now FROM found f
+), freed AS (
+    UPDATE names n
+    SET run = NULL, beacon = NULL,
+        failures = CASE
+            WHEN d.outcome = 'succeeded' THEN 0
+            WHEN d.outcome IN ('failed', 'panicked', 'timed_out') AND n.cursor IS NOT NULL THEN n.failures + 1
+            ELSE n.failures
+        END,
+        owes = false,
+        owed_run = CASE WHEN n.owes OR n.owed_run = d.run THEN NULL ELSE n.owed_run END
+    FROM decided d WHERE d.now AND n.ctid = d.place
+    RETURNING d.*
+), ended AS (
+    INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
+    SELECT run, token, claimed_at, clock_timestamp(), fire_time, run_term, run_node, $1, run_job, key, outcome
+    FROM freed
+)
+SELECT ord, true AS recorded, NULL::timestamptz AS cursor, false AS pauses, NULL AS pause_note FROM freed
+UNION ALL
+-- An end that was recorded before.
+SELECT ord, EXISTS (SELECT FROM runs r WHERE r.run = d.run AND r.token = d.token AND r.outcome <> 'lost'), NULL, false, NULL
+FROM decided d WHERE NOT now";
+
+/// The same with what follows for the job: too many failures pause it, and its cursor may move to the end.
+///
+/// As for [`COMPLETE`], and $7 after how many failures to pause the job, $8 whether the cursor moves to the end; $9 the channel
+/// of the scope. Of what few ends have, the arrays may be shorter.
+pub(super) const COMPLETE_FULLY: &str = complete!(
     jobs: "", job: "",
     found: "found AS MATERIALIZED (
     SELECT a.*, n.token AS newest, n.run AS holder, n.beacon, n.claimed_at, n.run_node, n.run_job, n.run_term, n.fire_time,
-           n.cursor, n.paused, n.paused_until, n.pause_note, n.failures, n.ctid AS place
+           n.cursor, n.paused, n.paused_until, n.pause_note, n.failures, n.owes, n.owed_run, n.ctid AS place
     FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
     CROSS JOIN LATERAL (
         SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR UPDATE SKIP LOCKED
@@ -506,12 +719,12 @@ pub(super) const COMPLETE: &str = complete!(
     ended: ""
 );
 
-/// The same for runs with another key; $10 their jobs. Locks the rows of the jobs, those that there are, then those of the
+/// The same as [`COMPLETE_FULLY`] for runs with another key; $10 their jobs. Locks the rows of the jobs, those that there are, then those of the
 /// keys; it waits for neither, so that their order does not matter.
 pub(super) const COMPLETE_WITH_KEY: &str = complete!(
     jobs: ", $10::text[]", job: ", job",
     found: "job_rows AS MATERIALIZED (
-    SELECT a.*, n.cursor, n.paused, n.paused_until, n.pause_note, n.failures
+    SELECT a.*, n.cursor, n.paused, n.paused_until, n.pause_note, n.failures, n.owes, n.owed_run
     FROM (SELECT * FROM asked ORDER BY job COLLATE \"C\") AS a
     LEFT JOIN LATERAL (
         SELECT * FROM names WHERE scope = $1 AND name = a.job FOR NO KEY UPDATE SKIP LOCKED
@@ -524,7 +737,7 @@ pub(super) const COMPLETE_WITH_KEY: &str = complete!(
 )",
     freed: "
     FROM decided d WHERE d.now AND n.scope = $1 AND n.name = d.key",
-    ended: concat!("counted AS (\n    UPDATE names n SET ", job_end!(), "\n    FROM freed d\n    WHERE n.scope = $1 AND n.name = d.job AND (d.failed <> d.failures OR d.pauses OR d.anchor > d.cursor)\n), ")
+    ended: concat!("counted AS (\n    UPDATE names n SET ", job_end!(), "\n    FROM freed d\n    WHERE n.scope = $1 AND n.name = d.job AND (d.failed <> d.failures OR d.pauses OR d.anchor > d.cursor OR d.owes OR d.owed_run = d.run)\n), ")
 );
 
 /// Whether a run ($3) of a scope ($1) holds its key ($2) under a token ($4): one row, or none. For a connection of the
@@ -574,7 +787,8 @@ WITH term AS MATERIALIZED (
             WHEN f.unled AND NOT f.withdrawn
                  AND (SELECT t.epoch = f.job_term AND t.expires_at > clock_timestamp() FROM term t)
                 THEN 'led'
-            WHEN f.withdrawn OR f.cursor IS DISTINCT FROM f.expected THEN 'elsewhere'
+            -- Ticks that are not due are decided by a clock that is wrong.
+            WHEN f.withdrawn OR f.cursor IS DISTINCT FROM f.expected OR f.until > clock_timestamp() THEN 'elsewhere'
             ELSE 'done'
         END AS verdict
     FROM found f
@@ -585,10 +799,12 @@ WITH term AS MATERIALIZED (
 SELECT ord, verdict, coalesce(cursor, clock_timestamp()) AS cursor, (SELECT epoch FROM term) AS epoch FROM decided";
 
 /// Closes up to $3 runs of dead sessions. Locks the rows of their keys in their order, skipping those that are locked, and
-/// reads the owner again once a row is locked: the key may have been stolen since.
+/// reads the owner again once a row is locked: the key may have been stolen since. Then the rows of their jobs, if they are
+/// other ones and keep something of it. One statement changes a row once: what would change one twice is left for the next.
 ///
 /// $1 scope, $2 own beacon, $3 the most to close.
-pub(super) const CLOSE_LOST: &str = "
+pub(super) const CLOSE_LOST: &str = concat!(
+    "
 WITH dead AS MATERIALIZED (
     SELECT beacon
     FROM (SELECT DISTINCT beacon FROM names WHERE scope = $1 AND run IS NOT NULL) AS held
@@ -597,13 +813,53 @@ WITH dead AS MATERIALIZED (
     SELECT n.* FROM names n
     WHERE n.scope = $1 AND n.run IS NOT NULL AND n.beacon IN (SELECT beacon FROM dead)
     ORDER BY n.name LIMIT $3 FOR UPDATE OF n SKIP LOCKED
+), losing AS MATERIALIZED (
+    SELECT name, run_job,
+           row_number() OVER (PARTITION BY run_job ORDER BY name) = 1 AND run_job NOT IN (SELECT name FROM found) AS alone
+    FROM found f
+    WHERE run_job <> name
+      AND EXISTS (
+          SELECT FROM names n WHERE n.scope = $1 AND n.name = f.run_job AND (n.retry_lost OR n.from_completion)
+      )
+), elsewhere AS MATERIALIZED (
+    SELECT l.name AS key, n.name
+    FROM (SELECT * FROM losing WHERE alone ORDER BY run_job COLLATE \"C\") AS l
+    CROSS JOIN LATERAL (
+        SELECT name FROM names WHERE scope = $1 AND name = l.run_job FOR NO KEY UPDATE SKIP LOCKED
+    ) AS n
+), closed AS MATERIALIZED (
+    SELECT name AS key, run AS holder, token, claimed_at, run_node, run_job, run_term, fire_time AS run_fire_time,
+           clock_timestamp() AS decided_at,
+           -- No claim takes their keys.
+           NULL::text AS job, NULL::uuid AS run, NULL::timestamptz AS fire_time, false AS retake
+    FROM found WHERE name NOT IN (SELECT name FROM losing EXCEPT SELECT key FROM elsewhere)
 ), freed AS (
-    UPDATE names n SET run = NULL, beacon = NULL
-    FROM found f WHERE n.scope = $1 AND n.name = f.name
+    UPDATE names n
+    SET run = NULL, beacon = NULL, ",
+    of_job!(),
+    "
+    FROM closed d WHERE n.scope = $1 AND n.name = d.key
+    RETURNING d.*, ",
+    losses!(),
+    "
+), kept AS (
+    UPDATE names n
+    SET ",
+    of_job!(),
+    "
+    FROM closed d JOIN elsewhere e ON e.key = d.key
+    WHERE n.scope = $1 AND n.name = e.name
+    RETURNING d.key, ",
+    losses!(),
+    "
+), lost AS (
+    INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
+    SELECT holder, token, claimed_at, decided_at, run_fire_time, run_term, run_node, $1, run_job, key, 'lost' FROM freed
 )
-INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
-SELECT run, token, claimed_at, clock_timestamp(), fire_time, run_term, run_node, $1, run_job, name, 'lost' FROM found
-RETURNING job, run, fire_time";
+SELECT run_job AS lost_job, holder AS run, run_fire_time AS lost_fire_time,
+    coalesce(losses, (SELECT k.losses FROM kept k WHERE k.key = f.key)) AS losses
+FROM freed f"
+);
 
 /// Whether there is a schema ($1).
 pub(super) const SCHEMA_EXISTS: &str = "SELECT FROM pg_namespace WHERE nspname = $1";

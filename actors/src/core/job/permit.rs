@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use super::{Effect, Effects, JobMachine, PermitAnswer, ticks::May};
+use super::{Effect, Effects, JobMachine, PermitAnswer, Refusal, ticks::May};
 use crate::{core::time::Now, port::SkipReason};
 
 /// How long an attempt, or a trigger that was queued, waits that the node refused a permit.
-pub(super) const PERMIT_AGAIN: Duration = Duration::from_secs(1);
+const PERMIT_AGAIN: Duration = Duration::from_secs(1);
 
 /// The permit in hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,11 @@ impl JobMachine {
     /// The node lets something start now.
     pub(super) fn is_permitted(&self) -> bool {
         !self.limited || self.permit == Permit::InHand
+    }
+
+    /// The node knows that something is to start, and has no slot for it yet.
+    pub fn waits_for_permit(&self) -> bool {
+        self.permit == Permit::Asked
     }
 
     /// A claim goes out with the permit in hand.
@@ -95,9 +100,10 @@ impl JobMachine {
             PermitAnswer::Wait => self.answer_queued(effects),
             PermitAnswer::Refused => {
                 self.permit = Permit::None;
-                self.refuse_triggers_for_concurrency(effects);
-                self.put_attempts_off(now);
-                self.put_trigger_off(now);
+                self.refuse_callers(&Refusal::Concurrency, effects);
+                let later = now.elapsed.saturating_add(PERMIT_AGAIN);
+                self.put_trigger_off(later);
+                self.put_attempts_off(now, later);
                 if self.tick_wants_permit(now)
                     && let Some(waiting) = self.backlog.pop_front()
                 {

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{
-    Effect, Effects, End, Ended, JobMachine, LastRun, Retried, RunEnd, Severity, Start, permit::PERMIT_AGAIN,
-};
+use super::{Effect, Effects, End, Ended, JobMachine, LastRun, Refusal, Retried, RunEnd, Severity, Start};
 use crate::{
     core::{
         policy::Fires,
@@ -98,7 +96,8 @@ impl JobMachine {
         effects.push(Effect::Start(Start { deadline, ..start }));
     }
 
-    /// The lowest slot from `from` on that no run of this job holds.
+    /// The lowest slot from `from` on that no run of this job holds; none while as many runs are in progress as may be. A job
+    /// that was changed may have runs in slots that its policy does not know any more.
     pub(super) fn free_slot(&self, from: u32) -> Option<u32> {
         let slots = self.policies.overlap.slots();
         // More than that may go on since the policy was changed.
@@ -168,15 +167,16 @@ impl JobMachine {
             active.attempt += 1;
             active.deadline = deadline;
             let ActiveRun { run, tick, term, token, deadline, attempt, slot, .. } = **active;
-            effects.push(Effect::Start(Start { run, tick, term, token, deadline, attempt, slot }));
+            let begins = false;
+            effects.push(Effect::Start(Start { run, tick, term, token, deadline, attempt, begins, slot }));
         }
     }
 
     /// The node has no slot for the attempts that are due.
-    pub(super) fn put_attempts_off(&mut self, now: Now) {
+    pub(super) fn put_attempts_off(&mut self, now: Now, later: Duration) {
         for run in &mut self.runs {
             if run.retry_at.is_some_and(|due| due <= now.elapsed) {
-                run.retry_at = Some(now.elapsed.saturating_add(PERMIT_AGAIN));
+                run.retry_at = Some(later);
             }
         }
     }
@@ -188,6 +188,7 @@ impl JobMachine {
         let outcome = run.outcome(&end);
         if let (Some(token), false) = (run.token, run.lost) {
             effects.push(Effect::Complete { run: run.run, token, outcome });
+            self.anchoring = self.schedule.counts_from_completion();
         }
         self.history.count(outcome);
         if let Some(started_at) = run.first_started_at {
@@ -211,8 +212,13 @@ impl JobMachine {
             took,
         }));
         if let Some(pause) = stop {
-            effects.push(Effect::Stop(pause.clone()));
-            self.pause = Some(Box::new(pause));
+            self.pause = Some(Box::new(pause.clone()));
+            if self.policies.fires == Fires::Local {
+                effects.push(Effect::Paused(pause));
+            } else {
+                self.stop = self.pause.clone();
+                effects.push(Effect::Stop(pause));
+            }
         }
         if self.policies.fires == Fires::Local {
             self.conclude_local(now, effects);
@@ -250,7 +256,7 @@ impl JobMachine {
         match run {
             Some(run) => self.cancel(run, now, why, effects),
             None => {
-                self.drop_waiting_triggers(effects);
+                self.drop_triggers(Refusal::Cancelled, effects);
                 self.cancel_all(now, why, effects);
             }
         }

@@ -4,11 +4,14 @@ use std::{collections::VecDeque, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-use super::{Advance, Claim, Effect, Effects, End, Ended, JobMachine, Mode, Start};
+use super::{
+    ActiveRun, Advance, Claim, Effect, Effects, End, Ended, JobMachine, Mode, Refusal, Start,
+    manual::locked_key,
+};
 use crate::{
     core::{
         misfire::Due,
-        policy::{CATCH_UP_PACE, Fires, Misfire, Overlap, Policies},
+        policy::{CATCH_UP_PACE, Fires, Misfire, Overlap},
         time::{FireTime, Now},
     },
     event::{CancelReason, Outcome},
@@ -39,6 +42,8 @@ pub(super) struct Waiting {
     /// Those of them that were missed, and of which it is said only when this tick is decided: the store may find that none is
     /// due.
     missed: Option<Missed>,
+    /// It was said that somebody else holds its key: once, however often it asks.
+    contended: bool,
 }
 
 impl Waiting {
@@ -112,6 +117,7 @@ impl JobMachine {
     pub(super) fn decide_due(&mut self, now: Now, effects: &mut Effects) {
         let Mode::Firing(authority) = self.mode else { return };
         if !matches!(self.asked, Asked::Nothing) {
+            self.keep_turn(now);
             return;
         }
         if let Some(Authority::Term(term)) = authority
@@ -132,6 +138,13 @@ impl JobMachine {
         self.flush(now, authority, effects);
     }
 
+    /// While the store moves the cursor, what waits does not lose its turn for one of the node's slots.
+    fn keep_turn(&mut self, now: Now) {
+        let first = self.backlog.front().map(|waiting| self.may_start(now, waiting));
+        let may_start = matches!(first, Some(May::Start | May::WaitForPermit));
+        self.wants_permit |= may_start && matches!(self.asked, Asked::Advance(_));
+    }
+
     /// A schedule that counts from the end of runs goes on from a tick that was skipped, too.
     fn follow_completion(&mut self) {
         if self.schedule.counts_from_completion() && !self.exhausted {
@@ -142,12 +155,10 @@ impl JobMachine {
     /// Takes in the ticks that are due. Answers the one that may run at once; others go to the backlog.
     fn collect(&mut self, now: Now, effects: &mut Effects) -> Option<Waiting> {
         let next = self.next.filter(|next| next.instant() <= now.wall)?;
-        let Policies { misfire, grace, .. } = self.policies;
         let due = if self.schedule.counts_from_completion() {
-            let admits = |tick: FireTime| misfire.admits(tick.lateness(now.wall), grace);
-            Due::first_admitted(&*self.schedule, next, now.wall, admits)
+            Due::only(next)
         } else {
-            let keep = match misfire {
+            let keep = match self.policies.misfire {
                 Misfire::All { max, .. } => usize::try_from(max).unwrap_or(usize::MAX),
                 Misfire::Latest { .. } | Misfire::Skip => 1,
             };
@@ -212,7 +223,7 @@ impl JobMachine {
                     (0, false)
                 }
             };
-            self.decided = tick.instant();
+            self.decided = self.skipped_up_to(now, tick);
             self.skips.extend(&Skips::new(reason, 1, false));
             effects.push(Effect::Skipped { newest: tick, reason, count: count + 1, at_least });
             self.skipped(now, effects);
@@ -221,16 +232,33 @@ impl JobMachine {
         let skips = std::mem::take(&mut self.skips);
         let skipped_to = (skips.total() > 0).then(|| FireTime::new(self.decided));
         self.decided = tick.instant();
-        Some(Waiting { tick, skips, skipped_to, missed })
+        Some(Waiting { tick, skips, skipped_to, missed, contended: false })
+    }
+
+    /// Up to where a tick that is skipped decides. Of a schedule that counts from the end of runs it is the only one: another
+    /// one is due a whole period later, however late it was.
+    fn skipped_up_to(&self, now: Now, tick: FireTime) -> DateTime<Utc> {
+        let counts = self.schedule.counts_from_completion();
+        if counts { tick.max(FireTime::new(now.wall)).instant() } else { tick.instant() }
     }
 
     /// The runs in progress keep a tick from running, and it does not wait for them.
     fn overlaps(&self) -> bool {
         match self.policies.overlap {
+            // It waits behind what is made up for.
+            _ if self.catches_up() => false,
             Overlap::Skip => !self.runs.is_empty(),
             Overlap::Allow(_) => !self.runs.is_empty() && self.free_slot(0).is_none(),
             Overlap::Queue(_) | Overlap::Replace => false,
         }
+    }
+
+    /// A run is in progress that makes up for a missed tick, and is not the only one that may.
+    fn catches_up(&self) -> bool {
+        let late = |run: &ActiveRun| {
+            run.tick.is_some_and(|tick| tick.lateness(run.started_at) > self.policies.grace)
+        };
+        matches!(self.policies.misfire, Misfire::All { .. }) && self.active_runs().any(late)
     }
 
     /// How many ticks may wait.
@@ -254,7 +282,7 @@ impl JobMachine {
             let reason = match self.pause {
                 Some(_) => SkipReason::Paused,
                 None if !self.runs.is_empty() || self.hold_until.is_some() => SkipReason::Overlap,
-                None if self.limited => SkipReason::Concurrency,
+                None if self.waits_for_permit() => SkipReason::Concurrency,
                 None => SkipReason::Misfire,
             };
             match self.backlog.front_mut() {
@@ -277,7 +305,8 @@ impl JobMachine {
             return May::WaitUntil(at);
         }
         if !self.runs.is_empty() {
-            let catches_up = late && matches!(self.policies.misfire, Misfire::All { .. });
+            let catches_up =
+                self.catches_up() || (late && matches!(self.policies.misfire, Misfire::All { .. }));
             match self.policies.overlap {
                 _ if catches_up || self.schedule.counts_from_completion() => return May::Wait,
                 Overlap::Skip => return May::Skip(SkipReason::Overlap),
@@ -450,6 +479,7 @@ impl JobMachine {
                 }
             }
             Verdict::Locked { .. } => {
+                self.refuse_callers(&locked_key(), effects);
                 // The same run again: an earlier claim of it that got no answer may have been taken.
                 let again_at = Some(self.again_at(now));
                 self.asked = Asked::Claim(Box::new(TickAsked { again_at, ..asked }));
@@ -457,7 +487,9 @@ impl JobMachine {
             Verdict::Unavailable { reason } => {
                 let again_at = Some(self.again_at(now));
                 self.asked = Asked::Claim(Box::new(TickAsked { again_at, ..asked }));
-                effects.push(Effect::Unavailable { reason });
+                effects.push(Effect::Unavailable { reason: reason.clone() });
+                // Those that wait for the slot that it keeps.
+                self.refuse_callers(&Refusal::Unavailable { reason }, effects);
             }
             refused => {
                 self.take_permit_back();
@@ -467,7 +499,7 @@ impl JobMachine {
         self.on_answered();
     }
 
-    fn on_tick_refused(&mut self, now: Now, asked: TickAsked, verdict: Verdict, effects: &mut Effects) {
+    fn on_tick_refused(&mut self, now: Now, mut asked: TickAsked, verdict: Verdict, effects: &mut Effects) {
         let TickAsked { claim, waiting, .. } = asked;
         match verdict {
             Verdict::AlreadyRun { cursor, .. } | Verdict::Moved { cursor } => {
@@ -486,7 +518,9 @@ impl JobMachine {
                 }
             }
             Verdict::Busy { holder } => {
-                effects.push(Effect::Contended { holder });
+                if !std::mem::replace(&mut asked.waiting.contended, true) {
+                    effects.push(Effect::Contended { holder });
+                }
                 self.on_busy(now, asked, effects);
             }
             Verdict::Deposed { .. } | Verdict::Led => {
@@ -595,6 +629,7 @@ impl JobMachine {
 
     /// The end of a run is recorded, and the schedule counts from there.
     pub(super) fn on_anchored(&mut self, cursor: DateTime<Utc>) {
+        self.anchoring = false;
         if matches!(self.asked, Asked::Nothing) && cursor > self.stored {
             self.adopt(cursor);
         }
@@ -604,8 +639,11 @@ impl JobMachine {
         let pause = pause.filter(|pause| pause.until.is_none_or(|until| until > now.wall));
         if pause.is_none() && self.pause.is_some() {
             self.resume_backlog(now, effects);
+            // As the store does of jobs that it knows.
+            self.history.set_failures(0);
         }
         self.pause = pause.map(Box::new);
+        self.stop = None;
     }
 
     fn end_pause(&mut self, now: Now, effects: &mut Effects) {
@@ -666,7 +704,10 @@ impl JobMachine {
                 following.skips.extend(&skips);
                 following.skipped_to.get_or_insert(waiting.tick);
             }
-            None => self.skips.extend(&skips),
+            None => {
+                self.skips.extend(&skips);
+                self.decided = self.decided.max(self.skipped_up_to(now, waiting.tick));
+            }
         }
         self.skipped(now, effects);
     }

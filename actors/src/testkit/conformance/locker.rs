@@ -13,8 +13,8 @@ use crate::{
     name::{FencingToken, JobName, LockKey, NodeId, RunId, RunIds, Term},
     port::{
         Authority, Backend, Campaign, ClaimRequest, Completed, Completion, CursorMove, Elector, Enrolled,
-        Enrolment, Inquiry, Kept, Locker, Moved, News, Pause, Session, SkipReason, Skips, Standing,
-        TickClaim, Verdict,
+        Enrolment, Inquiry, Kept, Locker, LostRun, Moved, News, OwedRun, Pause, Renewal, Session, SkipReason,
+        Skips, Standing, TickClaim, Verdict,
     },
 };
 
@@ -32,7 +32,16 @@ pub async fn locker(cluster: &mut impl Cluster) {
     let Campaign::Won(grant) = backend.elector().campaign().await.expect("an answer") else {
         panic!("the first node of an empty store leads");
     };
-    let mut suite = Suite { locker, session, term: grant.term, ids: RunIds::of(NodeId::random()), now };
+    let elector = backend.elector();
+    let mut suite = Suite {
+        locker,
+        elector,
+        victim: None,
+        session,
+        term: grant.term,
+        ids: RunIds::of(NodeId::random()),
+        now,
+    };
 
     suite.a_new_job_starts_at_its_creation_and_keeps_its_cursor().await;
     suite.a_changed_schedule_owes_ticks_from_the_change_on().await;
@@ -52,9 +61,13 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.a_completion_needs_the_token_and_may_be_repeated().await;
     suite.skips_move_the_cursor_by_compare_and_set().await;
     suite.a_skip_cannot_reopen_a_tick().await;
+    suite.a_tick_that_is_not_due_cannot_be_skipped().await;
     suite.policies().await;
     suite.once_a_term_is_over_its_mark_stops_nobody(&*backend.elector()).await;
     suite.without_a_leader_nothing_is_scheduled(&*backend.elector()).await;
+    if cluster.nodes_max() > 1 {
+        suite.lost_runs(cluster).await;
+    }
     suite.closing_a_session_frees_what_it_holds().await;
     if cluster.nodes_max() > 1 {
         suite.other_nodes_hear_of_pauses_and_of_who_wants_their_keys(cluster).await;
@@ -66,6 +79,9 @@ pub async fn locker(cluster: &mut impl Cluster) {
 
 struct Suite {
     locker: Arc<dyn Locker>,
+    elector: Arc<dyn Elector>,
+    /// A node that dies again and again.
+    victim: Option<Arc<dyn Backend>>,
     /// The one that was opened first.
     session: Session,
     term: Term,
@@ -74,6 +90,17 @@ struct Suite {
 }
 
 impl Suite {
+    /// A suite takes longer than a lease.
+    async fn keep_leading(&mut self) {
+        if let Ok(Renewal::Renewed) = self.elector.renew(self.term).await {
+            return;
+        }
+        let Campaign::Won(grant) = self.elector.campaign().await.expect("an answer") else {
+            panic!("nobody else leads");
+        };
+        self.term = grant.term;
+    }
+
     fn run(&self) -> RunId {
         self.ids.next(self.now)
     }
@@ -361,6 +388,19 @@ impl Suite {
         assert_eq!(moved, [Moved::Done]);
         let moved = self.locker.advance(&[asked]).await.expect("an answer");
         assert_eq!(moved, [Moved::Elsewhere { cursor: to.instant() }]);
+    }
+
+    async fn a_tick_that_is_not_due_cannot_be_skipped(&self) {
+        let cursor = self.due_job("not-due").await;
+        let job = name("not-due");
+        let to = FireTime::new(cursor + TimeDelta::hours(1));
+        let skips = Skips::new(SkipReason::Misfire, 1, false);
+        let authority = Authority::Term(self.term);
+        let asked = CursorMove { job, expected: cursor, to, skips, authority };
+
+        let moved = self.locker.advance(&[asked]).await.expect("an answer");
+
+        assert_eq!(moved, [Moved::Elsewhere { cursor }], "the node's clock is wrong");
     }
 
     async fn a_skip_cannot_reopen_a_tick(&self) {

@@ -48,6 +48,14 @@ CREATE TABLE names (
     pause_note text,
     -- How many of its last runs in a row failed, panicked or timed out.
     failures integer NOT NULL DEFAULT 0,
+    -- A run that is lost is owed another attempt; its end moves the cursor.
+    retry_lost boolean NOT NULL DEFAULT false,
+    from_completion boolean NOT NULL DEFAULT false,
+    -- The run that was lost last, until it ends; how often it was; and whether nobody has taken it up.
+    owed_run uuid,
+    owed_fire_time timestamptz,
+    owed_losses integer NOT NULL DEFAULT 0,
+    owes boolean NOT NULL DEFAULT false,
     -- A digest of the schedule in words: another one is a changed schedule.
     schedule bytea,
 

@@ -7,19 +7,32 @@ const NEWS_WITHIN: Duration = Duration::from_secs(10);
 
 impl Suite {
     /// Those that need one node and a leader.
-    pub(super) async fn policies(&self) {
+    pub(super) async fn policies(&mut self) {
+        self.keep_leading().await;
         self.any_node_decides_by_the_cursor_without_a_term().await;
+        self.keep_leading().await;
         self.an_enrolment_without_a_term_keeps_the_leaders_mark().await;
+        self.keep_leading().await;
         self.while_the_leader_schedules_a_job_nobody_else_decides_its_ticks().await;
+        self.keep_leading().await;
         self.a_batch_mixes_authorities().await;
+        self.keep_leading().await;
         self.as_many_ticks_run_as_may().await;
+        self.keep_leading().await;
         self.a_paused_job_runs_by_hand_alone().await;
+        self.keep_leading().await;
         self.a_pause_ends_by_itself().await;
+        self.keep_leading().await;
         self.a_job_is_paused_before_it_is_known().await;
+        self.keep_leading().await;
         self.every_change_of_a_pause_is_told().await;
+        self.keep_leading().await;
         self.who_takes_a_key_by_force_has_its_holder_told().await;
+        self.keep_leading().await;
         self.failures_in_a_row_are_counted().await;
+        self.keep_leading().await;
         self.too_many_failures_in_a_row_pause_the_job().await;
+        self.keep_leading().await;
         self.a_job_may_go_on_from_the_end_of_its_run().await;
     }
 
@@ -465,13 +478,12 @@ impl Suite {
 
             let manual = self.manual(job, lock_key);
             let token = self.granted(&manual).await;
-            let later = anchor + TimeDelta::hours(1);
-            let (to, skips) = (FireTime::new(later), Skips::new(SkipReason::Paused, 1, false));
-            let asked = CursorMove { job: name(job), expected: anchor, to, skips, authority: by_term };
-            assert_eq!(self.locker.advance(&[asked]).await.expect("an answer"), [Moved::Done]);
             let end = Completion { from_completion: true, ..completion(&manual, token) };
             let answer = self.ended(&end).await;
-            assert_eq!(answer, Completed::Recorded { cursor: Some(later), pause: None }, "never back");
+            let Completed::Recorded { cursor: Some(later), pause: None } = answer else {
+                panic!("{answer:?}")
+            };
+            assert!(later > anchor, "a manual run counts as well");
             assert_eq!(self.enrol(job, "a schedule").await, later);
         }
         let unknown = self.run_by_hand("from-end-unknown", "a-key-from-end", Outcome::Failed, None).await;
@@ -479,8 +491,293 @@ impl Suite {
         assert_eq!(self.ended(&unknown).await, Completed::RECORDED, "it has no cursor");
     }
 
+    /// Runs of dead nodes.
+    pub(super) async fn lost_runs(&mut self, cluster: &mut impl Cluster) {
+        self.keep_leading().await;
+        self.a_lost_run_is_owed_taken_up_once_and_counted(cluster).await;
+        self.keep_leading().await;
+        self.a_lost_run_is_owed_however_it_is_closed(cluster).await;
+        self.keep_leading().await;
+        self.a_job_owes_nothing_once_a_run_of_it_ended(cluster).await;
+        self.keep_leading().await;
+        self.a_job_owes_the_run_that_was_lost_last(cluster).await;
+        self.keep_leading().await;
+        self.a_job_that_is_withdrawn_or_records_its_lost_runs_owes_none(cluster).await;
+        self.keep_leading().await;
+        self.a_lost_run_moves_the_cursor_of_a_job_that_goes_on_from_its_end(cluster).await;
+        self.keep_leading().await;
+        self.runs_of_one_job_that_are_lost_together_are_all_closed(cluster).await;
+    }
+
+    fn retried(&self, job: &str) -> Enrolment {
+        Enrolment { retry_lost: true, ..Enrolment::new(name(job), "a schedule".to_owned(), Authority::Any) }
+    }
+
+    async fn kept_as(&self, enrolment: &Enrolment) -> Kept {
+        match self.enrol_as(enrolment.clone()).await {
+            Enrolled::Done { kept, .. } => *kept,
+            other => panic!("{enrolment:?} was answered with {other:?}"),
+        }
+    }
+
+    /// A run of a tick that another node was granted before it died.
+    async fn dies_with(
+        &mut self,
+        cluster: &mut impl Cluster,
+        enrolment: &Enrolment,
+        lock_key: &str,
+    ) -> ClaimRequest {
+        let Enrolled::Done { cursor, .. } = self.enrol_as(enrolment.clone()).await else {
+            panic!("not enrolled")
+        };
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let tick = self.tick_by(Authority::Any, enrolment.job.as_str(), cursor);
+        let tick = ClaimRequest { key: key(lock_key), ..tick };
+        self.another_dies_with(cluster, &tick).await;
+        tick
+    }
+
+    async fn another_dies_with(&mut self, cluster: &mut impl Cluster, request: &ClaimRequest) {
+        let backend = match &self.victim {
+            Some(victim) => victim.clone(),
+            None => cluster.node().await,
+        };
+        let owner = backend.locker();
+        owner.open().await.expect("a session opens");
+        let verdict = claim_on(&*owner, request).await;
+        assert!(matches!(verdict, Verdict::Granted { .. }), "{request:?} was answered with {verdict:?}");
+        cluster.kill(&backend).await;
+        self.victim = Some(backend);
+    }
+
+    async fn closed(&self) -> Vec<LostRun> {
+        self.locker.close_lost(100).await.expect("an answer")
+    }
+
+    fn retake(&self, lost: &ClaimRequest) -> ClaimRequest {
+        ClaimRequest { tick: None, retake: true, ..lost.clone() }
+    }
+
+    async fn a_lost_run_is_owed_taken_up_once_and_counted(&mut self, cluster: &mut impl Cluster) {
+        for (job, lock_key) in [("owing", "owing"), ("owing-with-a-key", "a-key-of-an-owing-job")] {
+            let enrolment = self.retried(job);
+            let lost = self.dies_with(cluster, &enrolment, lock_key).await;
+            let (run, fire_time) = (lost.run, lost.tick.map(|tick| tick.fire_time));
+            let early = self.claim(&self.retake(&lost)).await;
+            assert_eq!(early, Verdict::NotGranted, "nobody has closed it yet");
+
+            let owed = Some(OwedRun { run, fire_time, losses: 1 });
+            assert_eq!(self.closed().await, [LostRun { job: name(job), run, fire_time, owed }]);
+            assert_eq!(self.kept_as(&enrolment).await.owed, owed);
+
+            let another_run = ClaimRequest { run: self.run(), ..self.retake(&lost) };
+            assert_eq!(self.claim(&another_run).await, Verdict::NotGranted);
+            let another_job = ClaimRequest { job: name("owes-nothing"), ..self.retake(&lost) };
+            assert_eq!(self.claim(&another_job).await, Verdict::NotGranted);
+            let holder = self.manual(job, lock_key);
+            let (backend, other) = another(cluster).await;
+            let Verdict::Granted { .. } = claim_on(&*other, &holder).await else { panic!("not granted") };
+            let busy = self.claim(&self.retake(&lost)).await;
+            assert_eq!(busy, Verdict::Busy { holder: Some(holder.run) });
+            cluster.kill(&backend).await;
+            let verdict = self.claim(&self.retake(&lost)).await;
+            let Verdict::Granted { token, lost: Some(robbed) } = verdict else { panic!("{verdict:?}") };
+            assert_eq!(robbed.run, holder.run);
+            self.complete(&lost, token).await;
+
+            let second = self.dies_with(cluster, &enrolment, lock_key).await;
+            let (run, fire_time) = (second.run, second.tick.map(|tick| tick.fire_time));
+            self.closed().await;
+            self.another_dies_with(cluster, &self.retake(&second)).await;
+            let taken = self.kept_as(&enrolment).await;
+            assert_eq!(taken.owed, None, "it was taken up, and nobody has closed it since");
+            let owed = Some(OwedRun { run, fire_time, losses: 2 });
+            assert_eq!(self.closed().await, [LostRun { job: name(job), run, fire_time, owed }]);
+            let request = self.retake(&second);
+            let token = self.granted(&request).await;
+            assert_eq!(self.granted(&request).await, token, "asked again");
+            assert_eq!(self.granted(&ClaimRequest { settle: true, ..request.clone() }).await, token);
+            let (_, third) = another(cluster).await;
+            assert_eq!(claim_on(&*third, &request).await, Verdict::NotGranted, "one node takes it up");
+            assert_eq!(self.complete(&request, token).await, Completed::RECORDED);
+            assert_eq!(self.claim(&request).await, Verdict::NotGranted, "it has ended");
+            assert_eq!(self.kept_as(&enrolment).await.owed, None);
+            let third = self.dies_with(cluster, &enrolment, lock_key).await;
+            let closed = self.closed().await;
+            let losses: Vec<_> = closed.iter().map(|lost| lost.owed.map(|owed| owed.losses)).collect();
+            assert_eq!(losses, [Some(1)], "another run counts anew");
+            let token = self.granted(&self.retake(&third)).await;
+            self.complete(&third, token).await;
+        }
+    }
+
+    async fn a_lost_run_is_owed_however_it_is_closed(&mut self, cluster: &mut impl Cluster) {
+        let jobs = [
+            ("robbed-own", "robbed-own"),
+            ("robbed-key", "a-key-robbed"),
+            ("robbed-job", "robbed-other-job"),
+        ];
+        self.enrol("robbed-other-job", "a schedule").await;
+        for (job, lock_key) in jobs {
+            let enrolment = self.retried(job);
+            // By hand, by a job that shares the key, by a tick of such a job, by the job's own next tick.
+            for thief in 0..4 {
+                let lost = self.dies_with(cluster, &enrolment, lock_key).await;
+                let by_any = |job: &str, cursor| self.tick_by(Authority::Any, job, cursor);
+                let request = match thief {
+                    0 => self.manual(job, lock_key),
+                    1 => self.manual("robber-by-hand", lock_key),
+                    2 => {
+                        let cursor = self.due_by("robber", Authority::Any).await;
+                        by_any("robber", cursor)
+                    }
+                    _ => {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                        by_any(job, lost.tick.expect("a tick").fire_time.instant())
+                    }
+                };
+                let request = ClaimRequest { key: key(lock_key), ..request };
+
+                let verdict = self.claim(&request).await;
+
+                let (run, fire_time) = (lost.run, lost.tick.map(|tick| tick.fire_time));
+                let owed = Some(OwedRun { run, fire_time, losses: 1 });
+                let expected = LostRun { job: name(job), run, fire_time, owed };
+                let Verdict::Granted { token, lost: Some(robbed) } = verdict else { panic!("{verdict:?}") };
+                assert_eq!(*robbed, expected, "thief {thief}");
+                assert_eq!(self.kept_as(&enrolment).await.owed, owed, "thief {thief}");
+                self.complete(&request, token).await;
+                let of_job = request.job.as_str() == job;
+                let kept = self.kept_as(&enrolment).await.owed;
+                assert_eq!(kept.is_none(), of_job, "its own end settles it: thief {thief} of {job}");
+                if !of_job {
+                    let token = self.granted(&self.retake(&lost)).await;
+                    self.complete(&lost, token).await;
+                }
+            }
+        }
+    }
+
+    async fn a_job_owes_nothing_once_a_run_of_it_ended(&mut self, cluster: &mut impl Cluster) {
+        for (job, lock_key) in [("settled-own", "settled-own"), ("settled-by-key", "a-key-that-settles")] {
+            let enrolment = self.retried(job);
+            let lost = self.dies_with(cluster, &enrolment, lock_key).await;
+            self.closed().await;
+            let end = self.run_by_hand(job, lock_key, Outcome::Cancelled, None).await;
+            self.ended(&end).await;
+
+            assert_eq!(self.kept_as(&enrolment).await.owed, None);
+            assert_eq!(self.claim(&self.retake(&lost)).await, Verdict::NotGranted);
+        }
+    }
+
+    async fn a_job_owes_the_run_that_was_lost_last(&mut self, cluster: &mut impl Cluster) {
+        let enrolment = self.retried("owing-the-newest");
+        let first = self.dies_with(cluster, &enrolment, "owing-the-newest").await;
+        self.closed().await;
+        let second = self.dies_with(cluster, &enrolment, "owing-the-newest").await;
+        self.closed().await;
+
+        let owed = self.kept_as(&enrolment).await.owed.map(|owed| (owed.run, owed.losses));
+        assert_eq!(owed, Some((second.run, 1)));
+        assert_eq!(self.claim(&self.retake(&first)).await, Verdict::NotGranted);
+        let token = self.granted(&self.retake(&second)).await;
+        self.complete(&second, token).await;
+    }
+
+    async fn a_job_that_is_withdrawn_or_records_its_lost_runs_owes_none(
+        &mut self,
+        cluster: &mut impl Cluster,
+    ) {
+        let recorded = Enrolment { retry_lost: false, ..self.retried("recorded") };
+        let lost = self.dies_with(cluster, &recorded, "recorded").await;
+        assert_eq!(self.closed().await[0].owed, None);
+        assert_eq!(self.claim(&self.retake(&lost)).await, Verdict::NotGranted);
+
+        let retried = self.retried("no-longer-retried");
+        let lost = self.dies_with(cluster, &retried, "no-longer-retried").await;
+        self.closed().await;
+        let recorded = Enrolment { retry_lost: false, ..retried };
+        assert_eq!(self.kept_as(&recorded).await.owed, None);
+        assert_eq!(self.claim(&self.retake(&lost)).await, Verdict::NotGranted);
+
+        let withdrawn = self.retried("withdrawn-owing");
+        let lost = self.dies_with(cluster, &withdrawn, "withdrawn-owing").await;
+        self.closed().await;
+        self.locker.withdraw(self.term, &[name("withdrawn-owing")]).await.expect("an answer");
+        assert_eq!(self.claim(&self.retake(&lost)).await, Verdict::NotGranted);
+        assert_eq!(self.kept_as(&withdrawn).await.owed, None);
+
+        let lost = self.dies_with(cluster, &withdrawn, "withdrawn-owing").await;
+        self.locker.withdraw(self.term, &[name("withdrawn-owing")]).await.expect("an answer");
+        assert_eq!(self.closed().await[0].owed, None, "withdrawn before it was closed");
+        assert_eq!(self.claim(&self.retake(&lost)).await, Verdict::NotGranted);
+    }
+
+    async fn a_lost_run_moves_the_cursor_of_a_job_that_goes_on_from_its_end(
+        &mut self,
+        cluster: &mut impl Cluster,
+    ) {
+        let jobs = [("lost-from-end", "lost-from-end"), ("lost-from-end-by-key", "a-key-lost-from-end")];
+        for (job, lock_key) in jobs {
+            let enrolment = Enrolment::new(name(job), "a schedule".to_owned(), Authority::Any);
+            let enrolment = Enrolment { from_completion: true, ..enrolment };
+            for by_thief in [false, true] {
+                let lost = self.dies_with(cluster, &enrolment, lock_key).await;
+                let fire_time = lost.tick.expect("a tick").fire_time.instant();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                if by_thief {
+                    let thief = self.manual("thief-from-end", lock_key);
+                    let token = self.granted(&thief).await;
+                    self.complete(&thief, token).await;
+                } else {
+                    assert_eq!(self.closed().await.len(), 1);
+                }
+
+                let enrolled = self.enrol_as(enrolment.clone()).await;
+                let Enrolled::Done { cursor, .. } = enrolled else { panic!("{enrolled:?}") };
+                assert!(cursor >= fire_time + TimeDelta::milliseconds(20), "{cursor} after {fire_time}");
+                assert_eq!(FireTime::new(cursor).instant(), cursor, "whole milliseconds");
+            }
+            let lost = self.dies_with(cluster, &enrolment, lock_key).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let next = self.tick_by(Authority::Any, job, lost.tick.expect("a tick").fire_time.instant());
+            let next = ClaimRequest { key: key(lock_key), ..next };
+            let token = self.granted(&next).await;
+            let Enrolled::Done { cursor, .. } = self.enrol_as(enrolment.clone()).await else {
+                panic!("enrolled")
+            };
+            assert_eq!(cursor, next.tick.expect("a tick").fire_time.instant(), "its own next tick decides");
+            self.complete(&next, token).await;
+        }
+    }
+
+    async fn runs_of_one_job_that_are_lost_together_are_all_closed(&self, cluster: &mut impl Cluster) {
+        let enrolment = self.retried("lost-together");
+        self.enrol_as(enrolment.clone()).await;
+        let (backend, owner) = another(cluster).await;
+        let keys = ["lost-together", "a-key-lost-together", "another-key-lost-together"];
+        let mut expected = Vec::new();
+        for lock_key in keys {
+            let manual = self.manual("lost-together", lock_key);
+            let verdict = claim_on(&*owner, &manual).await;
+            assert!(matches!(verdict, Verdict::Granted { .. }), "{verdict:?}");
+            expected.push(manual.run);
+        }
+        cluster.kill(&backend).await;
+
+        let mut closed = self.closed().await;
+
+        closed.sort_by_key(|lost| lost.run);
+        assert_eq!(closed.iter().map(|lost| lost.run).collect::<Vec<_>>(), expected);
+        assert!(closed.iter().all(|lost| lost.owed.is_some_and(|owed| owed.losses == 1)), "{closed:?}");
+        let owed = self.kept_as(&enrolment).await.owed.expect("one of them is owed");
+        assert!(expected.contains(&owed.run));
+    }
+
     /// Needs no leader, and leaves none.
     pub(super) async fn once_a_term_is_over_its_mark_stops_nobody(&mut self, elector: &dyn Elector) {
+        self.keep_leading().await;
         let cursor = self.due_job("was-led").await;
         elector.resign(self.term).await.expect("an answer");
 
