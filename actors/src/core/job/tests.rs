@@ -356,7 +356,7 @@ fn a_leader_without_trust_claims_nothing() {
     job.term = None;
 
     assert_eq!(job.step("01:00", Input::WakeUp), []);
-    assert!(!job.machine.firing().is_some());
+    assert!(job.machine.firing().is_none());
 }
 
 #[test]
