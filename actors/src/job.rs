@@ -187,14 +187,9 @@ pub(crate) struct JobActor {
 impl JobActor {
     pub(crate) fn new(job: Arc<JobRef>, remains: Remains) -> Self {
         let Remains { machine, definition, running, former_keys, after, drain, retiring } = remains;
-        let mut machine = machine.revive();
-        if !Arc::ptr_eq(&definition, &job.definition) {
-            // It was changed, and its actor died before it heard of it.
-            machine.redefine(job.definition.schedule.clone(), job.definition.policies);
-        }
-        Self {
+        let mut actor = Self {
             job,
-            machine,
+            machine: machine.revive(),
             running,
             former_keys,
             after,
@@ -203,7 +198,14 @@ impl JobActor {
             drain,
             retiring,
             stopped_on_purpose: false,
+        };
+        if !Arc::ptr_eq(&definition, &actor.job.definition) {
+            // It was changed, and its actor died before it heard of it.
+            let Definition { schedule, policies, .. } = &*actor.job.definition;
+            actor.machine.redefine(schedule.clone(), *policies);
+            actor.keep_former_keys(&definition.key);
         }
+        actor
     }
 
     fn node(&self) -> &Node {
