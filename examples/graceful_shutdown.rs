@@ -39,9 +39,6 @@ async fn main() -> anyhow::Result<()> {
     for (job, run, how) in &report.stopped {
         println!("{job} was {how:?}: run {run}");
     }
-    for (job, fire_time) in &report.left {
-        println!("{job} fires next at {fire_time}, wherever it is started again");
-    }
     Ok(())
 }
 

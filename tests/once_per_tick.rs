@@ -11,7 +11,7 @@ use callsheet::{
 use chrono::TimeDelta;
 
 mod common;
-use common::{hours, node_with, secs};
+use common::{hours, node_with, secs, started_on};
 
 const START: &str = "2026-01-05T00:00:00Z";
 
@@ -28,11 +28,6 @@ async fn three_nodes(rig: &mut Rig) {
     }
     rig.advance(Duration::from_millis(100)).await;
     assert_eq!(rig.leader(), Some(0));
-}
-
-fn started_on(rig: &Rig, node: &str) -> usize {
-    let started = |kind: &EventKind| matches!(kind, EventKind::RunStarted { .. });
-    rig.events().iter().filter(|recorded| recorded.node == node && started(&recorded.event.kind)).count()
 }
 
 #[test]

@@ -1,9 +1,17 @@
-//! Who fires a job that is added at runtime, and who is told: definitions in code are each node's own.
+//! Who fires a job: the leader, any node, or the nodes that hold what the leader does not hold. Definitions in code are each
+//! node's own. That no tick runs twice, and that each is accounted for, is checked after every story: see `Rig::verify`.
 
-use callsheet::{Added, EventKind, Fires, Job, Scheduled, TriggerJob, schedule::every, testkit::simulate};
+use std::time::Duration;
+
+use callsheet::{
+    Added, EventKind, Fires, Job, RemoveJobs, Scheduled, TriggerJob, UpdateJob,
+    schedule::every,
+    testkit::{Rig, simulate},
+};
+use chrono::{DateTime, TimeDelta, Utc};
 
 mod common;
-use common::{node_with, secs};
+use common::{hours, node_with, obedient, secs, started_on};
 
 const START: &str = "2026-01-05T00:00:00Z";
 
@@ -70,5 +78,263 @@ fn a_trigger_runs_on_the_follower_that_received_it() {
             |kind: &EventKind| matches!(kind, EventKind::RunStarted { run: started, .. } if *started == run);
         assert_eq!(rig.count(started_here), 1);
         assert_eq!(rig.started("both"), 1);
+    });
+}
+
+/// The fire times of the ticks that started, in their order.
+fn fire_times(rig: &Rig) -> Vec<DateTime<Utc>> {
+    let started = rig.events().into_iter().filter_map(|recorded| match recorded.event.kind {
+        EventKind::RunStarted { fire_time, .. } => Some(fire_time?.instant()),
+        _ => None,
+    });
+    started.collect()
+}
+
+/// Each tick from the first to the last one that started, once and in its order.
+fn assert_no_gap(rig: &Rig, period: u64) {
+    let fire_times = fire_times(rig);
+    let period = TimeDelta::seconds(period as i64);
+    for pair in fire_times.windows(2) {
+        assert_eq!(pair[1] - pair[0], period, "{fire_times:?}");
+    }
+}
+
+fn any(period: u64) -> Job {
+    Job::new("any", every(secs(period))).fires(Fires::AnyNode).run_with(Duration::from_millis(10), obedient)
+}
+
+const DUE: &str = "callsheet_ticks_due_total";
+const ELSEWHERE: &str = "callsheet_ticks_elsewhere_total";
+
+/// Behaviours 88 to 92 of gocron's tests: the claim decides, and those that come second say so. A claim leaves no key behind
+/// that would have to expire (behaviour 93).
+#[test]
+fn any_node_runs_each_tick_once_whatever_the_clocks_say() {
+    simulate(START, async |rig| {
+        for skew in [0, 1_700, -900] {
+            let node = rig.node(node_with([any(1)])).await;
+            rig.set_skew(node, TimeDelta::milliseconds(skew));
+        }
+        rig.advance(Duration::from_millis(60_500)).await;
+
+        assert_eq!((rig.started("any"), rig.counter(DUE, "job=any")), (60, 60));
+        assert_eq!(rig.counter(ELSEWHERE, "job=any"), 120, "each tick on each of the two other nodes");
+        assert_no_gap(rig, 1);
+        assert_eq!(rig.store().held(), 0);
+    });
+}
+
+#[test]
+fn any_node_goes_on_when_one_is_killed_in_the_middle_of_a_run() {
+    simulate(START, async |rig| {
+        let long = || Job::new("any", every(secs(10))).fires(Fires::AnyNode).run_with(secs(5), obedient);
+        for _ in 0..3 {
+            rig.node(node_with([long()])).await;
+        }
+        rig.advance(secs(31)).await;
+        let last = rig
+            .events()
+            .into_iter()
+            .rev()
+            .find(|recorded| matches!(recorded.event.kind, EventKind::RunStarted { .. }));
+        let runner = last.expect("three ticks started").node;
+        let nth: usize = runner[1..].parse().expect("n1, n2, n3");
+
+        rig.kill(nth - 1);
+        rig.advance(secs(65)).await;
+
+        assert_eq!(rig.started("any"), 9, "no tick waited for an election");
+        assert_no_gap(rig, 10);
+        assert_eq!(rig.counter("callsheet_runs_total", "outcome=lost"), 1);
+        assert_eq!(rig.store().held(), 0);
+    });
+}
+
+#[test]
+fn any_node_makes_up_for_an_outage_of_the_store_once() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(5));
+        for _ in 0..3 {
+            rig.node(node_with([any(10)])).await;
+        }
+        rig.advance(secs(15)).await;
+
+        (0..3).for_each(|node| rig.cut_off(node));
+        rig.advance(secs(60)).await;
+        assert_eq!(rig.started("any"), 1);
+        (0..3).for_each(|node| rig.reconnect(node));
+        rig.advance(secs(20)).await;
+
+        assert_eq!(rig.counter("callsheet_ticks_total", "outcome=misfire"), 5, "20 to 60");
+        let seconds: Vec<_> = fire_times(rig).iter().map(|at| at.format("%T").to_string()).collect();
+        assert_eq!(seconds, ["00:00:10", "00:01:10", "00:01:20", "00:01:30"], "one catches up");
+    });
+}
+
+/// The leader is the old version, the two others are the new one, with a job more.
+#[test]
+fn a_rolling_deploy_fires_the_new_job_once_per_tick_before_and_after_the_old_leader_has_gone() {
+    simulate(START, async |rig| {
+        let old = rig.node(node_with([job("old", 10)])).await;
+        rig.advance(secs(1)).await;
+        for _ in 0..2 {
+            rig.node(node_with([job("old", 10), job("new", 10)])).await;
+        }
+        rig.advance(secs(34)).await;
+        assert_eq!((rig.leader(), rig.started("old"), rig.started("new")), (Some(old), 3, 3));
+        assert_eq!(started_on(rig, "n1"), 3, "the new one runs on the new nodes only");
+        assert!(rig.counter(ELSEWHERE, "job=new") > 0);
+
+        rig.shutdown(old, secs(5)).await;
+        let third = rig.node(node_with([job("old", 10), job("new", 10)])).await;
+        rig.advance(secs(60)).await;
+
+        assert_ne!(rig.leader(), Some(old));
+        assert_ne!(rig.leader(), Some(third));
+        assert_eq!((rig.started("old"), rig.started("new")), (9, 9), "no tick was lost, none ran twice");
+        assert_eq!((rig.counter(DUE, "job=old"), rig.counter(DUE, "job=new")), (9, 9));
+    });
+}
+
+#[test]
+fn a_job_that_the_leader_gets_later_is_the_leader_s() {
+    simulate(START, async |rig| {
+        let leader = rig.node(node_with([])).await;
+        rig.advance(secs(1)).await;
+        for _ in 0..2 {
+            let node = rig.node(node_with([])).await;
+            rig.advance(secs(1)).await;
+            let added = rig.add(node, job("late", 10)).await.expect("it is right");
+            assert_eq!(added.scheduled, Scheduled::ByHolders);
+        }
+        rig.advance(secs(25)).await;
+        assert_eq!((rig.started("late"), started_on(rig, "n1")), (2, 0));
+
+        let added = rig.add(leader, job("late", 10)).await.expect("it is right");
+        assert_eq!(added.scheduled, Scheduled::Here);
+        rig.advance(secs(30)).await;
+        assert_eq!((rig.started("late"), started_on(rig, "n1")), (5, 3));
+        let elsewhere = rig.counter(ELSEWHERE, "");
+        rig.advance(secs(30)).await;
+        assert_eq!(rig.counter(ELSEWHERE, ""), elsewhere, "the others do not try any more");
+
+        rig.kill(leader);
+        rig.advance(secs(30)).await;
+        assert_no_gap(rig, 10);
+        assert_eq!(rig.counter(DUE, "job=late"), 11);
+    });
+}
+
+#[test]
+fn a_job_of_a_follower_goes_on_when_the_next_leader_does_not_hold_it_either() {
+    simulate(START, async |rig| {
+        let first = rig.node(node_with([])).await;
+        rig.advance(secs(1)).await;
+        let second = rig.node(node_with([])).await;
+        rig.advance(secs(1)).await;
+        rig.node(node_with([job("alone", 10)])).await;
+        rig.advance(secs(43)).await;
+        assert_eq!(rig.started("alone"), 4);
+
+        rig.kill(first);
+        rig.advance(secs(60)).await;
+
+        assert_eq!((rig.leader(), started_on(rig, "n3")), (Some(second), 10));
+        assert_no_gap(rig, 10);
+    });
+}
+
+/// It is found out within half a minute, and what was missed meanwhile is decided by the misfire policy.
+#[test]
+fn a_job_whose_leader_died_is_taken_by_its_holders_when_the_next_leader_does_not_hold_it() {
+    simulate(START, async |rig| {
+        let first = rig.node(node_with([job("held", 10)])).await;
+        rig.advance(secs(1)).await;
+        let second = rig.node(node_with([])).await;
+        rig.advance(secs(1)).await;
+        rig.node(node_with([job("held", 10)])).await;
+        rig.advance(secs(43)).await;
+
+        rig.kill(first);
+        rig.advance(secs(60)).await;
+
+        assert_eq!(rig.leader(), Some(second));
+        assert_eq!(rig.counter(DUE, "job=held"), 10, "each tick is accounted for");
+        let skipped = rig.counter("callsheet_ticks_total", "outcome=misfire");
+        assert!((1..=3).contains(&skipped), "{skipped}");
+        assert_eq!(rig.started("held") as u64, 10 - skipped);
+    });
+}
+
+/// Definitions in code are each node's own.
+#[test]
+fn a_job_that_is_removed_on_the_leader_goes_on_where_it_is_held() {
+    simulate(START, async |rig| {
+        let leader = rig.node(node_with([job("held", 10)])).await;
+        rig.advance(secs(1)).await;
+        rig.node(node_with([job("held", 10)])).await;
+        rig.advance(secs(14)).await;
+        assert_eq!(started_on(rig, "n1"), 1);
+
+        rig.send(leader, RemoveJobs("held".into())).await.expect("it is there");
+        rig.advance(secs(60)).await;
+
+        let (before, now) = (started_on(rig, "n2"), rig.started("held"));
+        assert!(before >= 3 && now == before + 1, "within half a minute: {before}");
+        rig.advance(secs(30)).await;
+        assert_eq!((rig.started("held"), started_on(rig, "n2")), (now + 3, before + 3));
+    });
+}
+
+#[test]
+fn an_updated_job_that_the_leader_does_not_hold_goes_on_at_once() {
+    simulate(START, async |rig| {
+        rig.node(node_with([])).await;
+        rig.advance(secs(1)).await;
+        let follower = rig.node(node_with([job("alone", 10)])).await;
+        rig.advance(secs(24)).await;
+        assert_eq!(rig.started("alone"), 2);
+
+        let changed = job("alone", 10).timeout(secs(3));
+        let updated = rig.send(follower, UpdateJob(changed)).await.expect("it is there");
+        assert_eq!(updated.scheduled, Scheduled::ByHolders);
+        rig.advance(secs(5)).await;
+        assert_eq!(rig.started("alone"), 3, "in time");
+        rig.advance(secs(10)).await;
+
+        assert_eq!(rig.started("alone"), 4);
+        assert_no_gap(rig, 10);
+    });
+}
+
+/// Behaviour 87 of gocron's tests: of three nodes one runs, and the others do not even ask.
+#[test]
+fn of_three_nodes_the_leader_runs_and_the_followers_cost_nothing() {
+    simulate(START, async |rig| {
+        for _ in 0..3 {
+            rig.node(node_with([job("led", 10)])).await;
+            rig.advance(secs(1)).await;
+        }
+        rig.advance(secs(60)).await;
+
+        assert_eq!((rig.started("led"), started_on(rig, "n1")), (6, 6));
+        assert_eq!(rig.counter(ELSEWHERE, ""), 0);
+        assert_eq!(rig.count(|kind| matches!(kind, EventKind::LockContended { .. })), 0);
+    });
+}
+
+/// Behaviour 90 of gocron's tests: a job that is to be coordinated by nobody runs on every node.
+#[test]
+fn a_local_job_runs_on_each_of_three_nodes_and_asks_nobody() {
+    simulate(START, async |rig| {
+        for _ in 0..3 {
+            rig.node(node_with([Job::new("local", every(hours(1))).fires(Fires::Local).run(async |_| {})]))
+                .await;
+        }
+        rig.advance(hours(1) + secs(1)).await;
+
+        assert_eq!(["n1", "n2", "n3"].map(|node| started_on(rig, node)), [1, 1, 1]);
+        let claimed = rig.store().records().len();
+        assert_eq!(claimed, 0, "no cursor, no claim");
     });
 }

@@ -26,7 +26,7 @@ pub const REPORTED_RUNS_MAX: usize = 1_000;
 pub enum HowDrained {
     /// It ended by itself, or by its own timeout, before the deadline.
     Drained,
-    /// It was told to stop, and did.
+    /// It was told to stop, and did; or it never started, because it was not wanted any more.
     Cancelled,
     /// It was dropped.
     Aborted,
@@ -34,9 +34,11 @@ pub enum HowDrained {
 
 impl HowDrained {
     pub(crate) fn of(ended: &Ended) -> Self {
-        use crate::event::CancelReason::Shutdown;
+        use crate::event::CancelReason::{NotStarted, Shutdown};
         match (&ended.cancelled, &ended.end) {
             _ if ended.aborted => Self::Aborted,
+            // There was nothing to drop.
+            (Some(NotStarted), _) => Self::Cancelled,
             (_, End::Aborted) => Self::Aborted,
             (Some(Shutdown), _) => Self::Cancelled,
             (
@@ -57,7 +59,7 @@ impl HowDrained {
 pub struct ShutdownReport {
     /// How many ended by themselves before the deadline.
     pub drained: u64,
-    /// How many were told to stop, and did.
+    /// How many were told to stop, and did, or waited to start and were dropped.
     pub cancelled: u64,
     /// How many had to be dropped.
     pub aborted: u64,
@@ -68,7 +70,7 @@ pub struct ShutdownReport {
     /// The jobs of the runs that have not ended yet; at most [`REPORTED_RUNS_MAX`].
     pub stuck: Vec<JobName>,
     /// How many jobs this node was about to fire for the cluster: their fire times are left to the node that leads next. Jobs
-    /// that are [`Local`](crate::Fires::Local) do not count, as nobody takes them over.
+    /// that are [`Local`](crate::Fires::Local) do not count, nor those on a store of one node: nobody takes them over.
     pub left_to_others: u64,
     /// The jobs of these and the fire time of each that comes next, the soonest first; at most [`REPORTED_RUNS_MAX`].
     pub left: Vec<(JobName, FireTime)>,
@@ -93,6 +95,8 @@ impl fmt::Display for ShutdownReport {
 /// share that is dropped ends the wait.
 pub(crate) struct Drain {
     tally: Arc<Mutex<Tally>>,
+    /// There may be other nodes that fire the jobs.
+    others: bool,
     _over: oneshot::Sender<()>,
 }
 
@@ -107,10 +111,10 @@ pub(crate) struct Tally {
 
 impl Drain {
     /// The drain, its tally, and a receiver that resolves (with an error: nothing is ever sent) when it is over.
-    pub(crate) fn new() -> (Self, Arc<Mutex<Tally>>, oneshot::Receiver<()>) {
+    pub(crate) fn new(others: bool) -> (Self, Arc<Mutex<Tally>>, oneshot::Receiver<()>) {
         let (sender, over) = oneshot::channel();
         let tally = Arc::<Mutex<Tally>>::default();
-        (Self { tally: tally.clone(), _over: sender }, tally, over)
+        (Self { tally: tally.clone(), others, _over: sender }, tally, over)
     }
 
     /// A run is in progress.
@@ -120,6 +124,9 @@ impl Drain {
 
     /// This node would have fired the job next at this time.
     pub(crate) fn leave(&self, job: &JobName, fire_time: FireTime) {
+        if !self.others {
+            return;
+        }
         let mut tally = self.tally();
         tally.report.left_to_others += 1;
         tally.left.insert((fire_time, job.clone()));

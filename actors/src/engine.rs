@@ -37,7 +37,7 @@ use crate::{
     permits::{Permits, WhenFull},
     placement::Placement,
     port::{Backend, Clock, LockError, RuntimeSpawner, Spawner, SystemClock},
-    supervisor::{AddFirstJobs, SHUTDOWN_GRACE_DEFAULT, Supervised, SupervisorActor, define_all},
+    supervisor::{AddFirstJobs, SHUTDOWN_GRACE_DEFAULT, Supervised, SupervisorActor, conflicts, define_all},
 };
 
 /// How long a start waits for the store unless told otherwise.
@@ -116,7 +116,8 @@ impl EngineOptions {
     ///
     /// Everything that is wrong, at once.
     pub fn check(&self) -> Result<(), Faults> {
-        let (_, mut faults) = define_all(self.jobs.clone(), self.clock.now());
+        let (definitions, mut faults) = define_all(self.jobs.clone(), self.clock.now());
+        faults.extend(conflicts(definitions.iter()));
         faults.extend(self.backend.faults());
         faults.extend(self.hooks.fault());
         let threads = [

@@ -198,6 +198,12 @@ pub enum TriggerError {
         /// The job.
         job: JobName,
     },
+    /// Its runs were [cancelled](crate::CancelRuns) before it started.
+    #[error("job {job:?} was not started: its runs were cancelled meanwhile")]
+    Cancelled {
+        /// The job.
+        job: JobName,
+    },
     /// The store did not answer; if it granted the run all the same, it is closed as cancelled.
     #[error("job {job:?} was not started: the store did not answer: {reason}; try again later")]
     Unavailable {

@@ -72,7 +72,7 @@ pub enum CancelReason {
     Shutdown,
     /// The body was dropped by its runtime.
     Dropped,
-    /// The claim was granted so late that the run was not wanted any more; the body never started.
+    /// The run was not wanted any more before its body started: the claim was granted too late, or what was queued was dropped.
     NotStarted,
     /// A `before` hook vetoed it; the body never started.
     Vetoed,
@@ -271,7 +271,7 @@ pub enum EventKind {
         /// The tick; `None` for a manual trigger.
         fire_time: Option<FireTime>,
     },
-    /// A claim found its key held.
+    /// A claim found its key held. Said once of a tick or trigger that waits for it.
     LockContended {
         /// The job.
         job: JobName,

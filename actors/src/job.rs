@@ -206,14 +206,15 @@ impl JobActor {
         self.step_at(self.job.now(), input, ctx);
     }
 
-    fn step_at(&mut self, now: Now, input: Input, ctx: &mut Context<Self>) {
-        let effects = self.machine.feed(now, input);
-        self.perform(effects);
-        // Only now: the schedule is code of the application, and may panic.
-        let effects = self.machine.decide(now);
-        if let Some(priority) = self.perform(effects) {
-            let answer = self.node().permits.ask(&self.job, priority);
-            return self.step(Input::Permit(answer), ctx);
+    fn step_at(&mut self, mut now: Now, mut input: Input, ctx: &mut Context<Self>) {
+        loop {
+            let effects = self.machine.feed(now, input);
+            self.perform(effects);
+            // Only now: the schedule is code of the application, and may panic.
+            let effects = self.machine.decide(now);
+            let Some(priority) = self.perform(effects) else { break };
+            input = Input::Permit(self.node().permits.ask(&self.job, priority));
+            now = self.job.now();
         }
         self.arm(now);
         self.settle(ctx);
@@ -230,6 +231,9 @@ impl JobActor {
         }
         if self.retiring && self.machine.is_idle() {
             self.stopped_on_purpose = true;
+            if self.machine.waits_for_permit() {
+                self.node().permits.leave(&self.job);
+            }
             ctx.stop();
         }
     }
@@ -400,6 +404,7 @@ impl JobActor {
             Ok(HowTriggered::Queued) => Ok(Triggered::Queued(run)),
             Err(Refusal::Overlap { holder }) => Err(TriggerError::Overlap { job, holder }),
             Err(Refusal::Concurrency) => Err(TriggerError::Concurrency { job }),
+            Err(Refusal::Cancelled) => Err(TriggerError::Cancelled { job }),
             Err(Refusal::ShuttingDown) => Err(TriggerError::ShuttingDown),
             Err(Refusal::Unavailable { reason }) => Err(TriggerError::Unavailable { job, reason }),
         };
@@ -480,12 +485,10 @@ impl Actor for JobActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // What a predecessor's machine waits for: the timeout of its run, the next attempt, the claim to be asked again.
-        self.arm(self.job.now());
+        // What a predecessor's machine waits for: the timeout of its run, the next attempt, the claim to be asked again. What it
+        // had in hand, and nobody wants any more, it gives back.
+        self.step(Input::WakeUp, ctx);
         ctx.spawn(Alarm { armed: None, sleep: None });
-        if self.retiring || self.drain.is_some() {
-            self.settle(ctx);
-        }
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {

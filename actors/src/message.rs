@@ -169,7 +169,8 @@ pub struct TriggerJob(pub String);
 pub enum Triggered {
     /// The run has started.
     Started(RunId),
-    /// The run starts when its turn comes, unless the node dies or shuts down before.
+    /// The run starts when its turn comes, unless the node dies before. If it is dropped (the node shuts down, the job is removed
+    /// from it, the runs are cancelled), [`RunCancelled`](crate::EventKind::RunCancelled) says so.
     Queued(RunId),
 }
 
@@ -183,7 +184,8 @@ impl Triggered {
 }
 
 /// Asks the runs of the selected jobs that are in progress on this node to stop, and answers which they are. What ignores it
-/// is aborted after its job's abort grace. A run that waits for its next attempt ends at once.
+/// is aborted after its job's abort grace. A run that waits for its next attempt ends at once. Triggers that are queued are
+/// dropped: [`RunCancelled`](crate::EventKind::RunCancelled) says so of each.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<(JobName, RunId)>, SelectError>")]
 pub struct CancelRuns(pub Selector);

@@ -78,6 +78,16 @@ impl Permits {
         }
     }
 
+    /// A job that waits is gone.
+    pub(crate) fn leave(&self, job: &JobRef) {
+        let left = self.slots().map(|mut slots| {
+            let ours = slots.waiting.iter().find(|(_, waiting)| waiting.lineage == job.lineage);
+            let place = ours.map(|(place, _)| *place);
+            place.and_then(|place| slots.waiting.remove(&place))
+        });
+        drop(left);
+    }
+
     /// Nobody waits any more: what waits holds its job, and the job holds this node.
     pub(crate) fn close(&self) {
         let waiting = self.slots().map(|mut slots| std::mem::take(&mut slots.waiting));

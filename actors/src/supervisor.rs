@@ -27,7 +27,7 @@ use futures_util::future::join_all;
 use tokio::{sync::oneshot, time::timeout};
 
 pub(crate) use self::{
-    adding::{AddFirstJobs, define_all},
+    adding::{AddFirstJobs, conflicts, define_all},
     clock::StoreClockMoved,
     dying::{JobDied, JobRetired, Undelivered},
     leading::{LeadershipChanged, RunsLost, SessionNews, TakenByLeader},

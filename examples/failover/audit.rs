@@ -266,9 +266,8 @@ impl Audit {
             let last = last_words.entry((*node, job)).or_default();
             *last = newest.max(*last);
             let (Some(reason), Some(count)) = (&said.reason, said.count) else { continue };
-            // Ticks are said to be skipped up to the newest of them, or before the one that runs in their place.
-            let before = reason == "misfire";
-            let of_job = decisions.range((job.clone(), i64::MIN)..(job.clone(), newest + i64::from(!before)));
+            // Ticks are said to be skipped up to the newest of them.
+            let of_job = decisions.range((job.clone(), i64::MIN)..=(job.clone(), newest));
             let skipped = of_job.rev().take(usize::try_from(count).unwrap_or(usize::MAX));
             reasons.extend(skipped.map(|((job, tick), _)| ((job.as_str(), *tick), reason.as_str())));
         }

@@ -5,7 +5,11 @@
 
 use std::time::Duration;
 
-use callsheet::{Builder, Callsheet, EventKind, Job, JobDetails, JobStatus, testkit::Rig};
+use callsheet::{
+    Builder, Callsheet, EventKind, Job, JobDetails, JobStatus, Run, RunId, TriggerError, TriggerJob,
+    Triggered, testkit::Rig,
+};
+use tokio::time::timeout;
 
 pub(crate) fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -55,4 +59,40 @@ pub(crate) fn starts(rig: &Rig, name: &str) -> Vec<String> {
         _ => None,
     };
     rig.events().into_iter().filter_map(|recorded| start(recorded.event.kind, recorded.node)).collect()
+}
+
+/// A body that takes so long, and stops when it is asked to.
+pub(crate) async fn obedient(run: Run, time: Duration) {
+    // Whichever comes first.
+    let _ = timeout(time, run.cancelled()).await;
+}
+
+pub(crate) async fn trigger(rig: &mut Rig, node: usize, job: &str) -> Result<Triggered, TriggerError> {
+    rig.send(node, TriggerJob(job.to_owned())).await
+}
+
+/// What became of a trigger, in one word.
+pub(crate) fn answer_in_short(answer: &Result<Triggered, TriggerError>) -> &'static str {
+    match answer {
+        Ok(Triggered::Started(_)) => "started",
+        Ok(Triggered::Queued(_)) => "queued",
+        Err(TriggerError::Overlap { .. }) => "overlap",
+        Err(TriggerError::Concurrency { .. }) => "concurrency",
+        Err(_) => "error",
+    }
+}
+
+/// The runs that started, in their order.
+pub(crate) fn started_runs(rig: &Rig) -> Vec<RunId> {
+    let runs = rig.events().into_iter().filter_map(|recorded| match recorded.event.kind {
+        EventKind::RunStarted { run, .. } => Some(run),
+        _ => None,
+    });
+    runs.collect()
+}
+
+/// How many runs started on a node.
+pub(crate) fn started_on(rig: &Rig, node: &str) -> usize {
+    let started = |kind: &EventKind| matches!(kind, EventKind::RunStarted { .. });
+    rig.events().iter().filter(|recorded| recorded.node == node && started(&recorded.event.kind)).count()
 }

@@ -36,7 +36,7 @@ pub use self::{
 use crate::{
     core::{
         misfire::next_after,
-        policy::Policies,
+        policy::{Fires, Policies},
         time::{FireTime, Now},
     },
     name::RunId,
@@ -65,6 +65,11 @@ pub struct JobMachine {
     decided: DateTime<Utc>,
     /// The first tick after `decided`.
     next: Option<FireTime>,
+    /// The schedule is to be asked for `next`: not while an input is taken in, since it may panic.
+    unread: bool,
+    /// What the open question asks is decided by nobody any more: once it is answered, everything is decided anew, from here
+    /// or from where the answer puts the cursor.
+    anew: Option<DateTime<Utc>>,
     /// Due ticks that may still run, in their order.
     backlog: VecDeque<Waiting>,
     /// The ticks skipped after the last one that waits, or after `stored` if none does.
@@ -92,6 +97,8 @@ pub struct JobMachine {
     local_runs: u64,
     /// As many ticks have run as may.
     exhausted: bool,
+    /// Nothing new starts: the engine shuts down, or the job was removed. What is granted already does.
+    draining: bool,
     /// The shutdown cancels what runs: what is granted from now on does not start.
     no_more: bool,
     /// The id that this step has given away.
@@ -117,6 +124,8 @@ impl JobMachine {
             stored: cursor,
             decided: cursor,
             next: None,
+            unread: true,
+            anew: None,
             backlog: VecDeque::new(),
             skips: Skips::default(),
             flush_at: None,
@@ -133,6 +142,7 @@ impl JobMachine {
             anchoring: false,
             local_runs: 0,
             exhausted: false,
+            draining: false,
             no_more: false,
             spent: None,
             runs: Vec::new(),
@@ -143,17 +153,9 @@ impl JobMachine {
     /// The same job after its actor died. The runs in progress go on, and so does what the store was asked; whoever
     /// triggered the job waits no more.
     pub fn revive(mut self) -> Self {
-        for manual in &mut self.manuals {
-            manual.forget_caller();
-        }
-        Self {
-            mode: Mode::Dormant,
-            next: None,
-            backlog: VecDeque::new(),
-            hold_until: None,
-            flush_at: None,
-            ..self
-        }
+        self.manuals.retain_mut(Manual::forget_caller);
+        self.suspend();
+        self
     }
 
     /// Another definition from now on. The attempts in progress go on under the former one. Dormant until it is resumed with
@@ -161,7 +163,7 @@ impl JobMachine {
     pub fn redefine(&mut self, schedule: Arc<dyn Schedule>, policies: Policies) {
         self.schedule = schedule;
         self.policies = policies;
-        self.exhausted = false;
+        self.exhausted = self.policies.fires == Fires::Local && self.local_limit_is_reached();
         self.suspend();
     }
 
@@ -183,8 +185,10 @@ impl JobMachine {
             }
             Input::Suspend => self.suspend(),
             Input::Drain => {
+                self.draining = true;
                 self.suspend();
-                self.drop_waiting_triggers(&mut effects);
+                self.drop_triggers(Refusal::ShuttingDown, &mut effects);
+                self.give_callers_up(&mut effects);
             }
             Input::WakeUp => self.on_wake_up(now, &mut effects),
             Input::Trigger => self.on_trigger(now, &mut effects),
@@ -220,7 +224,7 @@ impl JobMachine {
             Asked::Advance(asked) => (asked.again_at, false),
         };
         let manual = self.manuals.front().and_then(|manual| manual.wake_at(self, now));
-        let runs = self.runs.iter().filter_map(|run| run.changes_at()).min();
+        let runs = self.runs.iter().filter_map(|run| run.changes_at(now, self.is_permitted())).min();
         let always = [manual, again, runs].into_iter().flatten().min();
         let always = always.map(|at| at.saturating_sub(now.elapsed));
 
@@ -312,16 +316,21 @@ impl JobMachine {
         kept: Kept,
         effects: &mut Effects,
     ) {
-        self.mode = Mode::Firing(authority);
-        if authority.is_some() {
-            let Kept { pause, failures, owed } = kept;
-            self.pause = pause.map(Box::new).or_else(|| self.stop.clone());
-            self.history.set_failures(failures);
-            let before = self.owed.take().map(|owed| *owed);
-            owed.or(before).into_iter().for_each(|owed| self.on_owed(owed));
+        // An answer of the store may have been under way when the job was told to drain.
+        if !self.draining {
+            self.mode = Mode::Firing(authority);
+            if authority.is_some() {
+                let Kept { pause, failures, owed } = kept;
+                self.pause = pause.map(Box::new).or_else(|| self.stop.clone());
+                self.history.set_failures(failures);
+                let before = self.owed.take().map(|owed| *owed);
+                owed.or(before).into_iter().for_each(|owed| self.on_owed(owed));
+            }
+            // Nobody but this machine keeps the cursor of a local job, and its clock may have been set back.
+            let kept_here = if authority.is_none() { self.stored } else { cursor };
+            self.start_over(cursor.max(kept_here));
         }
         match &mut self.asked {
-            Asked::Nothing => self.adopt(cursor),
             // The store answers again: find out now what became of the claim.
             Asked::Claim(asked) if asked.again_at.is_some() => {
                 asked.again_at = Some(now.elapsed);
@@ -331,9 +340,13 @@ impl JobMachine {
                 asked.again_at = Some(now.elapsed);
                 self.ask_again(now, effects);
             }
-            // It will be answered with the cursor as it then is.
-            Asked::Claim(_) | Asked::Advance(_) => {}
+            Asked::Nothing | Asked::Claim(_) | Asked::Advance(_) => {}
         }
+    }
+
+    /// Nothing new starts.
+    fn is_closing(&self) -> bool {
+        self.draining || self.no_more
     }
 
     fn suspend(&mut self) {
@@ -342,9 +355,7 @@ impl JobMachine {
         // The cursor that it is resumed from says so, now or when it has moved.
         self.anchoring = false;
         // Skips that are not written yet are decided again by whoever resumes from the stored cursor.
-        if matches!(self.asked, Asked::Nothing) {
-            self.adopt(self.stored);
-        }
+        self.start_over(self.stored);
     }
 
     fn on_wake_up(&mut self, now: Now, effects: &mut Effects) {
@@ -352,17 +363,42 @@ impl JobMachine {
         self.check_time(now, effects);
     }
 
+    /// Starts over from a cursor, at once or when the open question is answered.
+    fn start_over(&mut self, cursor: DateTime<Utc>) {
+        let open = !matches!(self.asked, Asked::Nothing);
+        let stored = self.stored;
+        self.adopt(cursor);
+        if open {
+            self.stored = stored;
+            self.anew = Some(self.decided);
+        }
+    }
+
+    /// The open question is answered: whatever was put off until then is decided now.
+    fn on_answered(&mut self) {
+        if matches!(self.asked, Asked::Nothing) && (self.mode == Mode::Dormant || self.anew.is_some()) {
+            self.adopt(self.stored);
+        }
+    }
+
     /// Starts over from a cursor that the store named.
     fn adopt(&mut self, cursor: DateTime<Utc>) {
+        let cursor = self.anew.take().map_or(cursor, |anew| anew.max(cursor));
         self.stored = cursor;
         self.decided = cursor;
         self.backlog = VecDeque::new();
         self.skips = Skips::default();
         self.flush_at = None;
-        self.next = match self.mode {
-            Mode::Firing(_) if !self.exhausted => self.following(cursor),
-            Mode::Firing(_) | Mode::Dormant => None,
-        };
+        self.next = None;
+        self.unread = true;
+    }
+
+    /// Asks the schedule where to go on from.
+    fn read_schedule(&mut self) {
+        if self.unread {
+            self.next = if self.exhausted { None } else { self.following(self.decided) };
+            self.unread = false;
+        }
     }
 
     /// The first tick after `instant`. While a run is in progress none follows if it counts from the end of that run.

@@ -538,7 +538,9 @@ impl Ledger {
             Err(Barred::Deposed(term)) => return Moved::Deposed { term },
             Err(Barred::Led) => return Moved::Led,
         }
-        match self.jobs.get_mut(&asked.job).filter(|row| !row.withdrawn && row.cursor == asked.expected) {
+        let due = asked.to.instant() <= now;
+        let stands = |row: &&mut JobRow| due && !row.withdrawn && row.cursor == asked.expected;
+        match self.jobs.get_mut(&asked.job).filter(stands) {
             Some(row) => {
                 row.cursor = asked.to.instant();
                 row.run = None;

@@ -63,11 +63,11 @@ pub enum Fires {
 ///
 /// ```text
 /// tick      1     2     3     4     5
-/// Skip      [1=======]        [4=======]          2, 3 and 5 are skipped
-/// Queue(1)  [1=======][2=======][4=======][5===   3 is skipped: 4 came while it waited
-/// Replace   [1==x     [2==x [3==x [4==x [5===     each is asked to stop when the next one comes
-/// Allow(2)  [1=======]
-///                 [2=======]  [4=======]          3 and 5 find two runs... 5 runs: 2 has ended
+/// Skip      [1=============]  [4=============]        2, 3 and 5 are skipped
+/// Queue(1)  [1=============][3=============][5======  2 and 4 are skipped: the next one came while they waited
+/// Replace   [1===x[2===x[3===x[4===x[5=============]  each is asked to stop when the next one comes
+/// Allow(2)  [1=============]  [4=============]
+///                 [2=============]  [5=============]  3 is skipped: two were running
 /// ```
 ///
 /// A queue keeps the freshest ticks, since the cursor of a job only moves forward. What waits is kept in memory: when the

@@ -277,7 +277,7 @@ pub struct CursorMove {
 pub enum Moved {
     /// The cursor moved.
     Done,
-    /// The cursor is not the expected one. Nothing changed.
+    /// The cursor is not the expected one, or the ticks are not due by the store's clock. Nothing changed.
     Elsewhere {
         /// The job's cursor.
         cursor: DateTime<Utc>,

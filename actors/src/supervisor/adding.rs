@@ -70,11 +70,7 @@ impl SupervisorActor {
             Ok(added) => added,
             Err(error) => return Box::pin(async move { Err(error) }),
         };
-        let led = added.iter().filter(|job| job.definition.policies.fires == Fires::Leader);
-        let led: Vec<_> = led.cloned().collect();
-        if self.term.is_none() && self.connected && !led.is_empty() {
-            self.find_unled(led, ctx);
-        }
+        self.find_unled_among(&added, ctx);
         let scheduled = self.scheduled(added);
         Box::pin(async move { Ok(scheduled.await) })
     }
@@ -136,7 +132,7 @@ pub(crate) fn define_all(jobs: Vec<Job>, now: DateTime<Utc>) -> (Vec<Definition>
 }
 
 /// Jobs that share a lock key share one overlap policy.
-pub(super) fn conflicts<'a>(definitions: impl Iterator<Item = &'a Definition>) -> Vec<Fault> {
+pub(crate) fn conflicts<'a>(definitions: impl Iterator<Item = &'a Definition>) -> Vec<Fault> {
     let mut keys: HashMap<&LockKey, &Definition> = HashMap::new();
     let mut faults = Vec::new();
     for definition in definitions {

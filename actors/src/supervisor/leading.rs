@@ -191,8 +191,17 @@ impl SupervisorActor {
         }
     }
 
+    /// Fires at once those of the jobs, which are new to this node, that the leader does not hold.
+    pub(super) fn find_unled_among(&mut self, jobs: &[Arc<JobRef>], ctx: &mut Context<Self>) {
+        let led = jobs.iter().filter(|job| job.definition.policies.fires == Fires::Leader);
+        let led: Vec<_> = led.cloned().collect();
+        if self.term.is_none() && self.connected && !led.is_empty() {
+            self.find_unled(led, ctx);
+        }
+    }
+
     /// Fires those of the jobs that the leader does not hold.
-    pub(super) fn find_unled(&mut self, jobs: Vec<Arc<JobRef>>, ctx: &mut Context<Self>) {
+    fn find_unled(&mut self, jobs: Vec<Arc<JobRef>>, ctx: &mut Context<Self>) {
         let standings = self.node().lock().send(InquireJobs(jobs.iter().map(|job| inquiry(job)).collect()));
         ctx.spawn(standings.into_actor(self).map(move |standings, actor, ctx| {
             // No answer: the next inquiry asks again.

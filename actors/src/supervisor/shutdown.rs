@@ -55,7 +55,7 @@ impl SupervisorActor {
         self.term = None;
         self.to_enrol.clear();
         self.publish(|| EventKind::ShutdownStarted { deadline });
-        let (drain, tally, mut over) = Drain::new();
+        let (drain, tally, mut over) = Drain::new(!self.parts.single_node);
         let drain = Arc::new(drain);
         self.everybody().for_each(|job| Letter::post(job, Content::Drain(drain.clone())));
         drop(drain);

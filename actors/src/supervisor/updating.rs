@@ -1,6 +1,6 @@
 //! How a job gets another definition.
 
-use std::sync::Arc;
+use std::{slice, sync::Arc};
 
 use actix::prelude::*;
 
@@ -58,6 +58,7 @@ impl SupervisorActor {
             self.resume(&job, now);
             self.enrol(ctx);
         }
+        self.find_unled_among(slice::from_ref(&job), ctx);
         Ok(job)
     }
 }

@@ -17,10 +17,10 @@ use callsheet_actors::{
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{
     FutureExt,
-    future::{BoxFuture, join, join3, join5, pending},
+    future::{BoxFuture, join3, join4, join5, pending},
 };
 use tokio::time::{Instant, sleep};
-use tokio_postgres::{Error, Row, Statement, types::ToSql};
+use tokio_postgres::{Error, Row, types::ToSql};
 use uuid::Uuid;
 
 use super::{
@@ -36,6 +36,28 @@ pub(super) struct PostgresLocker {
     pub(super) shared: Arc<Shared>,
 }
 
+/// What a statement of claims does.
+#[derive(Clone, Copy)]
+enum Claims {
+    /// What most need: it robs nobody.
+    Plain,
+    /// Everything, on the row of the key.
+    Full,
+    /// Everything, on the rows of the job and of another key.
+    WithKey,
+}
+
+/// What a statement of ends does.
+#[derive(Clone, Copy)]
+enum Ends {
+    /// What most need: it neither pauses a job nor moves a cursor.
+    Plain,
+    /// Everything, on the row of the key.
+    Full,
+    /// Everything, on the rows of the job and of another key.
+    WithKey,
+}
+
 /// The answer to one item of a batch.
 enum Answer<T> {
     Is(T),
@@ -43,6 +65,8 @@ enum Answer<T> {
     Missing,
     /// Its key was never claimed before: make its row, and ask again.
     NoKey,
+    /// Its key has a dead owner: ask again with the statement that robs.
+    Robs,
 }
 
 /// What is known of a name whose row was missing in an answer.
@@ -339,6 +363,12 @@ impl OpenSession {
         requests: &[&ClaimRequest],
         mut answers: Vec<Answer<Verdict>>,
     ) -> Result<Vec<Verdict>, LockError> {
+        let robbing: Vec<_> = positions(&answers, |answer| matches!(answer, Answer::Robs));
+        if !robbing.is_empty() {
+            let asked: Vec<_> = robbing.iter().map(|at| requests[*at]).collect();
+            let claimed = self.claim_runs(Claims::Full, &asked).await.map_err(Refusal::into_lock_error)?;
+            robbing.into_iter().zip(claimed).for_each(|(at, answer)| answers[at] = answer);
+        }
         let missing: Vec<_> = positions(&answers, |answer| matches!(answer, Answer::Missing));
         if !missing.is_empty() {
             self.explain_missing(requests, &missing, &mut answers).await?;
@@ -353,7 +383,7 @@ impl OpenSession {
         let verdict = |answer| match answer {
             Answer::Is(verdict) => verdict,
             // Made a moment ago, and taken by somebody else since.
-            Answer::Missing | Answer::NoKey => Verdict::Locked { holder: None },
+            Answer::Missing | Answer::NoKey | Answer::Robs => Verdict::Locked { holder: None },
         };
         Ok(answers.into_iter().map(verdict).collect())
     }
@@ -364,26 +394,28 @@ impl OpenSession {
         requests: &[&ClaimRequest],
     ) -> Result<Vec<Answer<Verdict>>, Refusal> {
         let mut answers: Vec<_> = requests.iter().map(|_| Answer::Missing).collect();
-        let [mut settled, mut plain, mut keyed] = [const { Vec::new() }; 3];
+        let [mut settled, mut plain, mut full, mut keyed] = [const { Vec::new() }; 4];
         for (at, request) in requests.iter().enumerate() {
             let of_key_alone = request.tick.is_none() && !request.retake;
             let own_key = of_key_alone || request.job.as_str() == request.key.as_str();
             match (request.settle, own_key) {
                 (true, _) => settled.push(at),
+                (false, true) if request.retake || request.replace => full.push(at),
                 (false, true) => plain.push(at),
                 (false, false) => keyed.push(at),
             }
         }
         let group = |group: &[usize]| group.iter().map(|at| requests[*at]).collect::<Vec<_>>();
-        let groups = [&plain, &keyed, &settled].map(|positions| group(positions));
+        let groups = [&plain, &full, &keyed, &settled].map(|positions| group(positions));
         // Sent together.
-        let (claimed, claimed_with_key, found) = join3(
-            self.claim_runs(&self.statements.claim, &groups[0]),
-            self.claim_runs(&self.statements.claim_with_key, &groups[1]),
-            self.settle(&groups[2]),
+        let (plainly, fully, with_key, found) = join4(
+            self.claim_runs(Claims::Plain, &groups[0]),
+            self.claim_runs(Claims::Full, &groups[1]),
+            self.claim_runs(Claims::WithKey, &groups[2]),
+            self.settle(&groups[3]),
         )
         .await;
-        for (positions, group) in [(plain, claimed?), (keyed, claimed_with_key?), (settled, found?)] {
+        for (positions, group) in [(plain, plainly?), (full, fully?), (keyed, with_key?), (settled, found?)] {
             positions.into_iter().zip(group).for_each(|(at, answer)| answers[at] = answer);
         }
         Ok(answers)
@@ -391,7 +423,7 @@ impl OpenSession {
 
     async fn claim_runs(
         self: &Arc<Self>,
-        statement: &Statement,
+        kind: Claims,
         requests: &[&ClaimRequest],
     ) -> Result<Vec<Answer<Verdict>>, Refusal> {
         if requests.is_empty() {
@@ -422,11 +454,16 @@ impl OpenSession {
             &unled,
             &limits,
             &replaces,
-            &self.channel,
             &retakes,
+            &self.channel,
         ];
-        let rows = self.ask(statement, &parameters).await?;
-        in_order(requests.len(), &rows, verdict).map_err(Refusal::Lock)
+        let (statement, parameters) = match kind {
+            Claims::Plain => (&self.statements.claim, &parameters[..11]),
+            Claims::Full => (&self.statements.claim_fully, &parameters[..]),
+            Claims::WithKey => (&self.statements.claim_with_key, &parameters[..]),
+        };
+        let rows = self.ask(statement, parameters).await?;
+        in_order(requests.len(), &rows, claimed).map_err(Refusal::Lock)
     }
 
     async fn settle(self: &Arc<Self>, requests: &[&ClaimRequest]) -> Result<Vec<Answer<Verdict>>, Refusal> {
@@ -500,17 +537,24 @@ impl OpenSession {
         ends: &[&Completion],
     ) -> Result<Vec<Answer<Completed>>, Refusal> {
         let mut answers: Vec<_> = ends.iter().map(|_| Answer::Missing).collect();
-        let (plain, keyed): (Vec<_>, Vec<_>) =
-            (0..ends.len()).partition(|at| ends[*at].job.as_str() == ends[*at].key.as_str());
+        let [mut plain, mut full, mut keyed] = [const { Vec::new() }; 3];
+        for (at, end) in ends.iter().enumerate() {
+            match end.job.as_str() == end.key.as_str() {
+                true if end.pause_after.is_some() || end.from_completion => full.push(at),
+                true => plain.push(at),
+                false => keyed.push(at),
+            }
+        }
         let group = |group: &[usize]| group.iter().map(|at| ends[*at]).collect::<Vec<_>>();
-        let groups = [&plain, &keyed].map(|positions| group(positions));
+        let groups = [&plain, &full, &keyed].map(|positions| group(positions));
         // Sent together.
-        let (ended, ended_with_key) = join(
-            self.end_runs(&self.statements.complete, &groups[0], None),
-            self.end_runs(&self.statements.complete_with_key, &groups[1], Some(&jobs_of(&groups[1]))),
+        let (plainly, fully, with_key) = join3(
+            self.end_runs(Ends::Plain, &groups[0]),
+            self.end_runs(Ends::Full, &groups[1]),
+            self.end_runs(Ends::WithKey, &groups[2]),
         )
         .await;
-        for (positions, group) in [(plain, ended?), (keyed, ended_with_key?)] {
+        for (positions, group) in [(plain, plainly?), (full, fully?), (keyed, with_key?)] {
             positions.into_iter().zip(group).for_each(|(at, answer)| answers[at] = answer);
         }
         Ok(answers)
@@ -518,9 +562,8 @@ impl OpenSession {
 
     async fn end_runs(
         self: &Arc<Self>,
-        statement: &Statement,
+        kind: Ends,
         ends: &[&Completion],
-        jobs: Option<&Vec<&str>>,
     ) -> Result<Vec<Answer<Completed>>, Refusal> {
         if ends.is_empty() {
             return Ok(Vec::new());
@@ -532,12 +575,15 @@ impl OpenSession {
         let pauses = unless_none(ends.iter().map(|end| end.pause_after.map(i64::from)));
         let anchors = unless_none(ends.iter().map(|end| end.from_completion.then_some(true)));
         let scope = &self.settings.scope;
-        let mut parameters: Vec<&(dyn ToSql + Sync)> =
-            vec![scope, &self.beacon, &keys, &runs, &tokens, &outcomes, &pauses, &anchors, &self.channel];
-        if let Some(jobs) = &jobs {
-            parameters.push(jobs);
-        }
-        let rows = self.ask(statement, &parameters).await?;
+        let jobs: Vec<_> = ends.iter().map(|end| end.job.as_str()).collect();
+        let parameters: [&(dyn ToSql + Sync); 10] =
+            [scope, &self.beacon, &keys, &runs, &tokens, &outcomes, &pauses, &anchors, &self.channel, &jobs];
+        let (statement, parameters) = match kind {
+            Ends::Plain => (&self.statements.complete, &parameters[..6]),
+            Ends::Full => (&self.statements.complete_fully, &parameters[..9]),
+            Ends::WithKey => (&self.statements.complete_with_key, &parameters[..]),
+        };
+        let rows = self.ask(statement, parameters).await?;
         in_order(ends.len(), &rows, completed).map_err(Refusal::Lock)
     }
 
@@ -572,12 +618,12 @@ impl OpenSession {
         let (scope, statement) = (&self.settings.scope, &self.statements.advance);
         let rows = self.ask(statement, &[scope, &jobs, &expected, &until, &terms, &unled]).await?;
         in_order(moves.len(), &rows, |row| {
-            Ok(match row.try_get("verdict")? {
+            Ok(Answer::Is(match row.try_get("verdict")? {
                 "done" => Moved::Done,
                 "deposed" => Moved::Deposed { term: term(row)? },
                 "led" => Moved::Led,
                 _ => Moved::Elsewhere { cursor: row.try_get("cursor")? },
-            })
+            }))
         })
         .map_err(Refusal::Lock)
     }
@@ -650,7 +696,7 @@ impl OpenSession {
         let mut found = found.iter();
         let answer = |answer| match answer {
             Answer::Is(answer) => Some(answer),
-            Answer::Missing | Answer::NoKey => found.next().map(&missing),
+            Answer::Missing | Answer::NoKey | Answer::Robs => found.next().map(&missing),
         };
         answers.into_iter().map(answer).collect::<Option<_>>().ok_or(LockError::Timeout)
     }
@@ -709,10 +755,6 @@ fn names_of_end(end: &Completion) -> [Option<&str>; 2] {
     [Some(key), Some(job).filter(|job| *job != key)]
 }
 
-fn jobs_of<'a>(ends: &[&'a Completion]) -> Vec<&'a str> {
-    ends.iter().map(|end| end.job.as_str()).collect()
-}
-
 /// What the verdict on a claim says of a later claim of the same key, if anything.
 fn same_for(later: &ClaimRequest, asked: &ClaimRequest, verdict: &Verdict) -> Option<Verdict> {
     if later.settle {
@@ -740,12 +782,12 @@ fn same_for(later: &ClaimRequest, asked: &ClaimRequest, verdict: &Verdict) -> Op
 fn in_order<A>(
     count: usize,
     rows: &[Row],
-    answer: impl Fn(&Row) -> Result<A, Error>,
+    answer: impl Fn(&Row) -> Result<Answer<A>, Error>,
 ) -> Result<Vec<Answer<A>>, LockError> {
     let mut answers: Vec<_> = (0..count).map(|_| Answer::Missing).collect();
     for (ord, answer) in read(rows, |row| Ok((row.try_get::<_, i64>("ord")?, answer(row)?)))? {
         if let Some(place) = usize::try_from(ord - 1).ok().and_then(|at| answers.get_mut(at)) {
-            *place = Answer::Is(answer);
+            *place = answer;
         }
     }
     Ok(answers)
@@ -756,6 +798,13 @@ fn read<T>(rows: &[Row], read: impl Fn(&Row) -> Result<T, Error>) -> Result<Vec<
     rows.iter().map(read).collect::<Result<_, _>>().map_err(|error| {
         tracing::error!(target: "callsheet", "an answer of the server: {}", failure::explain(&error));
         LockError::Timeout
+    })
+}
+
+fn claimed(row: &Row) -> Result<Answer<Verdict>, Error> {
+    Ok(match row.try_get("verdict")? {
+        "robs" => Answer::Robs,
+        _ => Answer::Is(verdict(row)?),
     })
 }
 
@@ -785,14 +834,14 @@ fn verdict(row: &Row) -> Result<Verdict, Error> {
     })
 }
 
-fn completed(row: &Row) -> Result<Completed, Error> {
+fn completed(row: &Row) -> Result<Answer<Completed>, Error> {
     if !row.try_get("recorded")? {
-        return Ok(Completed::Stale);
+        return Ok(Answer::Is(Completed::Stale));
     }
     let pauses: bool = row.try_get("pauses")?;
     let note = row.try_get("pause_note")?;
     let pause = pauses.then_some(Pause { until: None, note });
-    Ok(Completed::Recorded { cursor: row.try_get("cursor")?, pause })
+    Ok(Answer::Is(Completed::Recorded { cursor: row.try_get("cursor")?, pause }))
 }
 
 /// A run that was closed as lost, if the row holds one.

@@ -335,9 +335,9 @@ macro_rules! losses {
     };
 }
 
-macro_rules! claim {
-    (found: $found:literal, own: $own:literal, others: $others:literal, moved: $moved:expr, set: $set:expr,
-     at: $at:literal, losses: $losses:literal) => {
+/// Who gets what, by the rows that are locked.
+macro_rules! decided {
+    (arrays: $arrays:literal, columns: $columns:literal, found: $found:literal, retaken: $retaken:literal, robs: $robs:literal) => {
         concat!(
             "
 WITH term AS MATERIALIZED (
@@ -347,8 +347,12 @@ WITH term AS MATERIALIZED (
 ), asked AS (
     SELECT *
     FROM unnest($4::text[], $5::text[], $6::uuid[], $7::timestamptz[], $8::timestamptz[], $9::int8[], $10::bool[],
-                $11::int8[], $12::bool[], $14::bool[])
-    WITH ORDINALITY AS a (job, key, run, fire_time, expected, term, unled, runs_max, replace, retake, ord)
+                $11::int8[]",
+            $arrays,
+            ")
+    WITH ORDINALITY AS a (job, key, run, fire_time, expected, term, unled, runs_max",
+            $columns,
+            ", ord)
     -- The leader row is locked before any other.
     WHERE (SELECT count(*) FROM term) >= 0
 ), ",
@@ -364,8 +368,9 @@ WITH term AS MATERIALIZED (
             WHEN f.run = f.holder AND f.beacon = $2 THEN 'again'
             -- Granted to a session that is over: whoever takes over closes it.
             WHEN f.run = f.holder THEN 'not granted'
-            WHEN f.retake AND NOT (f.owes AND f.owed_run = f.run AND NOT f.withdrawn) THEN 'not granted'
-            WHEN f.term IS NOT NULL
+",
+            $retaken,
+            "            WHEN f.term IS NOT NULL
                  AND (SELECT t.epoch = f.term AND t.expires_at > clock_timestamp() FROM term t) IS NOT TRUE
                 THEN 'deposed'
             WHEN f.unled AND NOT f.withdrawn
@@ -377,11 +382,30 @@ WITH term AS MATERIALIZED (
             WHEN f.cursor <> f.expected THEN 'moved'
             WHEN f.fire_time IS NOT NULL AND f.paused AND coalesce(f.paused_until > clock_timestamp(), true) THEN 'paused'
             WHEN f.fire_time IS NOT NULL AND f.runs >= f.runs_max THEN 'exhausted'
-            WHEN f.holder IS NULL OR (SELECT o.dead FROM owners o WHERE o.beacon = f.beacon) THEN 'granted'
+            WHEN f.holder IS NULL THEN 'granted'
+            WHEN (SELECT o.dead FROM owners o WHERE o.beacon = f.beacon) THEN '",
+            $robs,
+            "'
             ELSE 'busy'
         END AS verdict
     FROM found f
-), losing AS MATERIALIZED (
+)"
+        )
+    };
+}
+
+macro_rules! claim {
+    (found: $found:literal, own: $own:literal, others: $others:literal, moved: $moved:expr, set: $set:expr,
+     at: $at:literal, losses: $losses:literal) => {
+        concat!(
+            decided!(
+                arrays: ", $12::bool[], $13::bool[]",
+                columns: ", replace, retake",
+                found: $found,
+                retaken: "            WHEN f.retake AND NOT (f.owes AND f.owed_run = f.run AND NOT f.withdrawn) THEN 'not granted'\n",
+                robs: "granted"
+            ),
+            ", losing AS MATERIALIZED (
     -- Runs that are lost, whose jobs have rows of their own that keep something of it. One statement changes a row once.
     SELECT ord, run_job,
            row_number() OVER (PARTITION BY run_job ORDER BY ord) = 1 AND NOT run_job = ANY ($5::text[])",
@@ -444,7 +468,7 @@ UNION ALL
 SELECT ord, verdict, token, CASE verdict WHEN 'already run' THEN cursor_run ELSE holder END,
     coalesce(cursor, clock_timestamp()), (SELECT epoch FROM term),
     (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8, NULL, NULL, NULL, paused_until, pause_note,
-    CASE WHEN verdict = 'busy' AND replace THEN pg_notify($13::text, json_build_object('stop', json_build_object(
+    CASE WHEN verdict = 'busy' AND replace THEN pg_notify($14::text, json_build_object('stop', json_build_object(
         'beacon', beacon, 'run', holder))::text)::text END
 FROM decided WHERE verdict <> 'granted'"
         )
@@ -452,20 +476,60 @@ FROM decided WHERE verdict <> 'granted'"
 }
 
 /// Claims runs: each takes its tick, its key and the next token, or nothing. For claims whose rows are the ones of their keys:
-/// ticks and owed runs of jobs that have no other key, and manual triggers.
+/// ticks of jobs that have no other key, and manual triggers. Most claims are of this kind, and one alone costs what is to be
+/// set up for it, so what is rarely needed is left to [`CLAIM_FULLY`]: a key of a dead owner is not taken, but answered as
+/// one to rob.
 ///
 /// Locks the leader row for share until the commit (without it an old term's claim was committed after the takeover), unless
 /// no claim cares who leads; then the rows of the keys in their order, skipping those that are locked. Whoever holds the lock
-/// of a key's row decides alone about its owner: probing without it granted keys that were held. Where a run of another job is
-/// lost, and that job keeps something of it, its row is locked last; a claim is not granted without it. A claim that is refused
+/// of a key's row decides alone about its owner: probing without it granted keys that were held. A claim that is refused
 /// while the leader schedules the job looks for the mark in the row that it has locked, where the leader's enrolment puts it,
 /// and for the term in the leader row that it has locked, so that no renewal comes in between.
 ///
 /// $1 scope, $2 own beacon, $3 node, then the claims, at most one per name: $4 jobs, $5 keys, $6 runs, $7 fire times (none for
 /// a manual trigger), $8 expected cursors, $9 terms, $10 whether only unless the leader schedules the job, $11 how
-/// many ticks of the job may run in all (none: any number), $12 whether a live holder of the key is told to stop, $14
-/// whether it takes up a run that the job owes; $13 the channel of the scope. Of what few claims have, the arrays may be shorter.
-pub(super) const CLAIM: &str = claim!(
+/// many ticks of the job may run in all (none: any number). Of what few claims have, the arrays may be shorter.
+pub(super) const CLAIM: &str = concat!(
+    decided!(
+        arrays: "",
+        columns: "",
+        found: "found AS MATERIALIZED (
+    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until, n.pause_note,
+           n.token, n.run AS holder, n.beacon, n.ctid AS place
+    FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
+    CROSS JOIN LATERAL (
+        SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR UPDATE SKIP LOCKED
+    ) AS n
+)",
+        retaken: "",
+        robs: "robs"
+    ),
+    ", taken AS (
+    UPDATE names n
+    SET token = d.token + 1, run = d.run, beacon = $2, claimed_at = d.decided_at, run_node = $3,
+        run_job = d.job, run_term = d.term, fire_time = d.fire_time, cursor = coalesce(d.fire_time, n.cursor),
+        cursor_run = CASE WHEN d.fire_time IS NULL THEN n.cursor_run ELSE d.run END,
+        runs = CASE WHEN d.fire_time IS NULL THEN n.runs ELSE n.runs + 1 END
+    FROM decided d WHERE d.verdict = 'granted' AND n.ctid = d.place
+    RETURNING d.ord, d.token
+)
+SELECT ord, 'granted' AS verdict, token + 1 AS token, NULL::uuid AS run, NULL::timestamptz AS cursor, NULL::int8 AS epoch,
+    NULL::float8 AS wait, NULL AS lost_job, NULL::timestamptz AS paused_until, NULL AS pause_note
+FROM taken
+UNION ALL
+SELECT ord, verdict, token, CASE verdict WHEN 'already run' THEN cursor_run ELSE holder END,
+    coalesce(cursor, clock_timestamp()), (SELECT epoch FROM term),
+    (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8, NULL, paused_until, pause_note
+FROM decided WHERE verdict <> 'granted'"
+);
+
+/// The same with all that is rarely needed: keys are taken from dead owners, whose runs are closed as lost; runs that are
+/// owed are taken up; holders are told to stop. Where a run of another job is lost, and that job keeps something of it, its row
+/// is locked last; a claim is not granted without it.
+///
+/// As for [`CLAIM`], and $12 whether a live holder of the key is told to stop, $13 whether it takes up a run that the job owes;
+/// $14 the channel of the scope.
+pub(super) const CLAIM_FULLY: &str = claim!(
     found: "found AS MATERIALIZED (
     SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until,
            n.pause_note, n.owes, n.owed_run, n.owed_fire_time, n.token, n.run AS holder, n.beacon, n.claimed_at,
@@ -483,7 +547,7 @@ pub(super) const CLAIM: &str = claim!(
     losses: ""
 );
 
-/// The same for ticks and owed runs of jobs that have another key than their name. Locks the rows of the jobs, then those of the keys; it
+/// The same as [`CLAIM_FULLY`] for ticks and owed runs of jobs that have another key than their name. Locks the rows of the jobs, then those of the keys; it
 /// waits for neither, so that their order does not matter.
 pub(super) const CLAIM_WITH_KEY: &str = claim!(
     found: "job_rows AS MATERIALIZED (
@@ -595,13 +659,53 @@ FROM decided d WHERE NOT now"
     };
 }
 
-/// Records ends, frees keys, and keeps on the rows of the jobs what follows from it. For ends of runs whose key is the name of
-/// their job. Locks the rows in their order, skipping those that are locked.
+/// Records ends, frees keys, and counts failures. For ends of runs whose key is the name of their job, that neither pause it nor
+/// move its cursor: as for claims, what most ends do not need is left to [`COMPLETE_FULLY`]. Locks the rows in their order,
+/// skipping those that are locked.
 ///
-/// $1 scope, $2 own beacon, then the ends, at most one per name: $3 keys, $4 runs, $5 tokens, $6 outcomes, $7 after how many
-/// failures to pause the job, $8 whether the cursor moves to the end; $9 the channel of the scope. Of what few ends have, the
-/// arrays may be shorter.
-pub(super) const COMPLETE: &str = complete!(
+/// $1 scope, $2 own beacon, then the ends, at most one per name: $3 keys, $4 runs, $5 tokens, $6 outcomes.
+pub(super) const COMPLETE: &str = "
+WITH found AS MATERIALIZED (
+    SELECT a.*, n.token AS newest, n.run AS holder, n.beacon, n.claimed_at, n.run_node, n.run_job, n.run_term, n.fire_time,
+           n.ctid AS place
+    FROM (
+        SELECT * FROM unnest($3::text[], $4::uuid[], $5::int8[], $6::text[])
+        WITH ORDINALITY AS a (key, run, token, outcome, ord)
+        ORDER BY key COLLATE \"C\"
+    ) AS a
+    CROSS JOIN LATERAL (
+        SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR UPDATE SKIP LOCKED
+    ) AS n
+), decided AS MATERIALIZED (
+    SELECT f.*, f.holder IS NOT DISTINCT FROM f.run AND f.newest = f.token AND f.beacon = $2 AS now FROM found f
+), freed AS (
+    UPDATE names n
+    SET run = NULL, beacon = NULL,
+        failures = CASE
+            WHEN d.outcome = 'succeeded' THEN 0
+            WHEN d.outcome IN ('failed', 'panicked', 'timed_out') AND n.cursor IS NOT NULL THEN n.failures + 1
+            ELSE n.failures
+        END,
+        owes = false,
+        owed_run = CASE WHEN n.owes OR n.owed_run = d.run THEN NULL ELSE n.owed_run END
+    FROM decided d WHERE d.now AND n.ctid = d.place
+    RETURNING d.*
+), ended AS (
+    INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
+    SELECT run, token, claimed_at, clock_timestamp(), fire_time, run_term, run_node, $1, run_job, key, outcome
+    FROM freed
+)
+SELECT ord, true AS recorded, NULL::timestamptz AS cursor, false AS pauses, NULL AS pause_note FROM freed
+UNION ALL
+-- An end that was recorded before.
+SELECT ord, EXISTS (SELECT FROM runs r WHERE r.run = d.run AND r.token = d.token AND r.outcome <> 'lost'), NULL, false, NULL
+FROM decided d WHERE NOT now";
+
+/// The same with what follows for the job: too many failures pause it, and its cursor may move to the end.
+///
+/// As for [`COMPLETE`], and $7 after how many failures to pause the job, $8 whether the cursor moves to the end; $9 the channel
+/// of the scope. Of what few ends have, the arrays may be shorter.
+pub(super) const COMPLETE_FULLY: &str = complete!(
     jobs: "", job: "",
     found: "found AS MATERIALIZED (
     SELECT a.*, n.token AS newest, n.run AS holder, n.beacon, n.claimed_at, n.run_node, n.run_job, n.run_term, n.fire_time,
@@ -615,7 +719,7 @@ pub(super) const COMPLETE: &str = complete!(
     ended: ""
 );
 
-/// The same for runs with another key; $10 their jobs. Locks the rows of the jobs, those that there are, then those of the
+/// The same as [`COMPLETE_FULLY`] for runs with another key; $10 their jobs. Locks the rows of the jobs, those that there are, then those of the
 /// keys; it waits for neither, so that their order does not matter.
 pub(super) const COMPLETE_WITH_KEY: &str = complete!(
     jobs: ", $10::text[]", job: ", job",
@@ -683,7 +787,8 @@ WITH term AS MATERIALIZED (
             WHEN f.unled AND NOT f.withdrawn
                  AND (SELECT t.epoch = f.job_term AND t.expires_at > clock_timestamp() FROM term t)
                 THEN 'led'
-            WHEN f.withdrawn OR f.cursor IS DISTINCT FROM f.expected THEN 'elsewhere'
+            -- Ticks that are not due are decided by a clock that is wrong.
+            WHEN f.withdrawn OR f.cursor IS DISTINCT FROM f.expected OR f.until > clock_timestamp() THEN 'elsewhere'
             ELSE 'done'
         END AS verdict
     FROM found f

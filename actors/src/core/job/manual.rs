@@ -27,7 +27,11 @@ pub(super) struct Manual {
     owed: Option<OwedRun>,
     stage: Stage,
     caller: Caller,
+    /// A claim of it got no answer: it may have been granted.
+    doubtful: bool,
     slot: u32,
+    /// It was said that somebody else holds its key: once, however often it asks.
+    contended: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +50,10 @@ enum Caller {
     Waits,
     /// Was told that it is queued, or there is none.
     Knows,
-    /// Was told that the store did not answer: what is granted from now on is closed.
+    /// Was told that it does not start: what is granted from now on is closed.
     GaveUp,
+    /// Was told that it is queued, but it is not wanted any more: what is granted from now on is closed.
+    Dropped,
 }
 
 impl Manual {
@@ -61,11 +67,18 @@ impl Manual {
         self.stage == Stage::Asked
     }
 
-    /// The actor that waited in the caller's name died.
-    pub(super) fn forget_caller(&mut self) {
-        if self.caller == Caller::Waits {
-            self.caller = Caller::GaveUp;
+    /// It is to start if it is granted.
+    fn is_wanted(&self) -> bool {
+        matches!(self.caller, Caller::Waits | Caller::Knows)
+    }
+
+    /// The actor that waited in the caller's name died. Answers whether the store is still to say what became of it.
+    pub(super) fn forget_caller(&mut self) -> bool {
+        if self.caller != Caller::Waits {
+            return true;
         }
+        self.caller = Caller::GaveUp;
+        !self.is_waiting()
     }
 
     /// When the first one is to be looked at again.
@@ -75,7 +88,7 @@ impl Manual {
             Stage::Unanswered(at) => Some(at),
             Stage::Waiting(at) if at > now.elapsed => Some(at),
             Stage::Waiting(_) => {
-                let may = job.has_room_for(self) && (!job.limited || job.permit_in_hand());
+                let may = job.has_room_for(self) && job.is_permitted();
                 may.then_some(now.elapsed)
             }
         }
@@ -91,7 +104,7 @@ impl Manual {
 impl JobMachine {
     pub(super) fn on_trigger(&mut self, now: Now, effects: &mut Effects) {
         let refused = match self.spend(now) {
-            _ if self.no_more => Some(Refusal::ShuttingDown),
+            _ if self.is_closing() => Some(Refusal::ShuttingDown),
             None => Some(Refusal::Overlap { holder: None }),
             Some(_) => self.refusal(),
         };
@@ -104,7 +117,9 @@ impl JobMachine {
             owed: None,
             stage: Stage::Waiting(Duration::ZERO),
             caller: Caller::Waits,
+            doubtful: false,
             slot: 0,
+            contended: false,
         });
         self.work_off_manuals(now, effects);
         self.answer_those_behind(effects);
@@ -112,12 +127,14 @@ impl JobMachine {
 
     /// Why a trigger that comes now is refused, if it is: the overlap policy lets it neither run nor wait.
     fn refusal(&self) -> Option<Refusal> {
-        let waiting = self.manuals.len();
+        let waiting = self.manuals.iter().filter(|manual| manual.is_waiting()).count();
+        let in_progress = self.manuals.len() - waiting + self.runs.len();
+        let less = |count: usize, max: u32| count < usize::try_from(max).unwrap_or(usize::MAX);
         let room = match self.policies.overlap {
-            Overlap::Skip => self.runs.is_empty() && waiting == 0,
-            Overlap::Queue(max) => waiting < usize::try_from(max).unwrap_or(usize::MAX),
+            Overlap::Skip => in_progress + waiting == 0,
+            Overlap::Queue(max) => less(waiting, max),
             Overlap::Replace => waiting == 0,
-            Overlap::Allow(max) => waiting + self.runs.len() < usize::try_from(max).unwrap_or(usize::MAX),
+            Overlap::Allow(max) => less(in_progress + waiting, max),
         };
         let holder = || self.runs.first().map(|run| run.run).or_else(|| Some(self.manuals.front()?.run));
         if room { None } else { Some(Refusal::Overlap { holder: holder() }) }
@@ -125,30 +142,41 @@ impl JobMachine {
 
     /// A run of this job was lost, and is owed another attempt.
     pub(super) fn on_owed(&mut self, owed: OwedRun) {
-        let known = self.runs.iter().any(|run| run.run == owed.run)
+        let known = self.runs.iter().any(|run| run.run == owed.run && !run.lost)
             || self.manuals.iter().any(|manual| manual.run == owed.run);
-        if self.policies.on_lost != OnLost::Retry || owed.losses >= LOSSES_MAX || known || self.no_more {
+        if self.policies.on_lost != OnLost::Retry || owed.losses >= LOSSES_MAX || known || self.is_closing() {
             return;
         }
         if self.mode == Mode::Dormant {
             self.owed = Some(Box::new(owed));
             return;
         }
+        // One is owed at most. Another one that waits is the older, or this comes late.
+        if let Some(at) = self.manuals.iter().position(|manual| manual.owed.is_some() && manual.is_waiting())
+        {
+            if self.manuals[at].run > owed.run {
+                return;
+            }
+            self.manuals.remove(at);
+        }
         let manual = Manual {
             run: owed.run,
             owed: Some(owed),
             stage: Stage::Waiting(Duration::ZERO),
             caller: Caller::Knows,
+            doubtful: false,
             slot: 0,
+            contended: false,
         };
         // Not before one that is asked for.
         let at = usize::from(self.manuals.front().is_some_and(|first| !first.is_waiting()));
         self.manuals.insert(at, manual);
     }
 
-    /// The runs in progress leave a slot for it.
-    fn has_room_for(&self, _: &Manual) -> bool {
-        self.free_slot(0).is_some()
+    /// The runs in progress leave a slot for it, and it is not the lost one of them, or one that the store is yet to settle.
+    fn has_room_for(&self, manual: &Manual) -> bool {
+        let goes_on = self.runs.iter().any(|run| run.run == manual.run) || self.is_asked_for(manual.run);
+        self.free_slot(0).is_some() && !goes_on
     }
 
     /// Asks for the first that waits, if it may start now.
@@ -168,12 +196,13 @@ impl JobMachine {
                 if self.policies.overlap == Overlap::Replace {
                     self.cancel_all(now, CancelReason::Replaced, effects);
                 }
-                if self.free_slot(0).is_none() {
-                    return;
+                if self.free_slot(0).is_some() {
+                    continue;
                 }
-                continue;
+                self.answer_without_slot(effects);
+                return;
             };
-            if !self.has_permit() {
+            if !self.has_room_for(&first) || !self.has_permit() {
                 return;
             }
             if self.policies.fires == Fires::Local {
@@ -192,6 +221,17 @@ impl JobMachine {
         }
     }
 
+    /// A tick was faster than those that waited for one of the node's slots.
+    fn answer_without_slot(&mut self, effects: &mut Effects) {
+        match self.policies.overlap {
+            Overlap::Skip | Overlap::Allow(_) => {
+                let holder = self.runs.first().map(|run| run.run);
+                self.refuse_callers(&Refusal::Overlap { holder }, effects);
+            }
+            Overlap::Queue(_) | Overlap::Replace => self.answer_queued(effects),
+        }
+    }
+
     fn claim_of_manual(&self, settle: bool) -> Option<Claim> {
         let Manual { run, owed, slot, .. } = *self.manuals.front()?;
         let replace = self.policies.overlap == Overlap::Replace;
@@ -205,7 +245,7 @@ impl JobMachine {
         {
             first.stage = Stage::Asked;
             // One that is still wanted is asked for anew, not only settled.
-            let settle = first.caller == Caller::GaveUp;
+            let settle = !first.is_wanted() || self.draining || self.no_more;
             effects.extend(self.claim_of_manual(settle).map(Effect::Claim));
         }
     }
@@ -216,8 +256,8 @@ impl JobMachine {
             Verdict::Granted { token, .. } => {
                 let start = Start { token: Some(token), ..manual.start() };
                 let refused = match manual.caller {
-                    _ if self.no_more => Some(Refusal::ShuttingDown),
-                    Caller::GaveUp => Some(Refusal::Overlap { holder: None }),
+                    _ if self.no_more || (self.draining && manual.doubtful) => Some(Refusal::ShuttingDown),
+                    Caller::GaveUp | Caller::Dropped => Some(Refusal::Cancelled),
                     Caller::Waits | Caller::Knows if self.free_slot(manual.slot) == Some(manual.slot) => None,
                     Caller::Waits | Caller::Knows => {
                         Some(Refusal::Overlap { holder: self.runs.first().map(|run| run.run) })
@@ -243,7 +283,11 @@ impl JobMachine {
                 // It may have been granted: find out, and close it, or go on with it.
                 let stage = Stage::Unanswered(self.again_at(now));
                 let caller = if gives_up { Caller::GaveUp } else { manual.caller };
-                self.manuals.push_front(Manual { stage, caller, ..manual });
+                self.manuals.push_front(Manual { stage, caller, doubtful: true, ..manual });
+            }
+            Verdict::Locked { .. } if manual.doubtful => {
+                let stage = Stage::Unanswered(self.again_at(now));
+                self.manuals.push_front(Manual { stage, ..manual });
             }
             refused => {
                 self.take_permit_back();
@@ -252,12 +296,14 @@ impl JobMachine {
         }
     }
 
-    fn on_manual_refused(&mut self, now: Now, manual: Manual, verdict: Verdict, effects: &mut Effects) {
+    fn on_manual_refused(&mut self, now: Now, mut manual: Manual, verdict: Verdict, effects: &mut Effects) {
         let again = Stage::Waiting(now.elapsed.saturating_add(KEY_AGAIN));
-        let wanted = manual.caller != Caller::GaveUp;
+        let wanted = manual.is_wanted() && !self.is_closing();
         match verdict {
             Verdict::Busy { holder } => {
-                effects.push(Effect::Contended { holder });
+                if !std::mem::replace(&mut manual.contended, true) {
+                    effects.push(Effect::Contended { holder });
+                }
                 let waits = match self.policies.overlap {
                     _ if !wanted => false,
                     Overlap::Allow(_) if self.free_slot(manual.slot + 1).is_some() => {
@@ -283,14 +329,11 @@ impl JobMachine {
             }
             // It was given up, or is owed no more, or the store forgot it.
             Verdict::NotGranted => self.refuse(&manual, Refusal::Overlap { holder: None }, effects),
-            Verdict::Locked { .. } if manual.owed.is_some() || manual.caller == Caller::Knows => {
+            Verdict::Locked { .. } if wanted && manual.caller == Caller::Knows => {
                 self.manuals.push_front(Manual { stage: again, ..manual });
             }
             // Nothing was taken, and whoever triggered it has waited long enough.
-            Verdict::Locked { .. } => {
-                let reason = "somebody else has locked its key".to_owned();
-                self.refuse(&manual, Refusal::Unavailable { reason }, effects);
-            }
+            Verdict::Locked { .. } => self.refuse(&manual, locked_key(), effects),
             // A claim without a tick depends on no cursor, no term and no time.
             other => {
                 let reason = format!("the store answered a claim without a tick with {other:?}");
@@ -310,8 +353,10 @@ impl JobMachine {
     fn refuse(&self, manual: &Manual, refusal: Refusal, effects: &mut Effects) {
         match manual.caller {
             Caller::Waits => effects.push(Effect::Answer { run: manual.run, answer: Err(refusal) }),
-            Caller::Knows if manual.owed.is_none() => effects.push(Effect::Ended(never_started(manual))),
-            Caller::Knows | Caller::GaveUp => {}
+            Caller::Knows | Caller::Dropped if manual.owed.is_none() => {
+                effects.push(Effect::Ended(never_started(manual)));
+            }
+            Caller::Knows | Caller::Dropped | Caller::GaveUp => {}
         }
     }
 
@@ -327,32 +372,57 @@ impl JobMachine {
 
     /// Those that wait for others are told so; one that waits only for the node's answer is not, yet.
     fn answer_those_behind(&mut self, effects: &mut Effects) {
-        let first_waits_for_permit = self.wants_permit;
+        // One that was asked for before was answered: wait.
+        let first_waits_for_permit = self.wants_permit && !self.waits_for_permit();
         if !first_waits_for_permit || self.manuals.len() > 1 {
             self.answer_queued(effects);
         }
     }
 
-    /// The node starts no more runs for now.
-    pub(super) fn refuse_triggers_for_concurrency(&mut self, effects: &mut Effects) {
-        let (told, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.manuals)
-            .into_iter()
-            .partition(|manual| manual.is_waiting() && manual.caller == Caller::Waits);
-        self.manuals = kept.into();
-        for manual in told {
-            self.refuse(&manual, Refusal::Concurrency, effects);
+    /// What waits, and was not promised to start, does not start.
+    pub(super) fn refuse_callers(&mut self, refusal: &Refusal, effects: &mut Effects) {
+        self.refuse_all(refusal, effects, |manual| manual.is_waiting() && manual.caller == Caller::Waits);
+    }
+
+    /// The first of those that were told that they wait goes on waiting.
+    pub(super) fn put_trigger_off(&mut self, later: Duration) {
+        let has_room = self.free_slot(0).is_some();
+        if let Some(first) = self.manuals.front_mut().filter(|first| first.is_waiting() && has_room) {
+            first.stage = Stage::Waiting(later);
         }
     }
 
     /// What was to start later does not start any more.
-    pub(super) fn drop_waiting_triggers(&mut self, effects: &mut Effects) {
-        let (dropped, kept): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.manuals).into_iter().partition(Manual::is_waiting);
-        self.manuals = kept.into();
-        for manual in dropped {
-            self.refuse(&manual, Refusal::ShuttingDown, effects);
+    pub(super) fn drop_triggers(&mut self, refusal: Refusal, effects: &mut Effects) {
+        self.refuse_all(&refusal, effects, Manual::is_waiting);
+        for manual in self.manuals.iter_mut().filter(|manual| manual.owed.is_none()) {
+            if manual.caller == Caller::Knows {
+                manual.caller = Caller::Dropped;
+            }
         }
     }
+
+    /// What is asked for, in the name of somebody who waits, does not start any more.
+    pub(super) fn give_callers_up(&mut self, effects: &mut Effects) {
+        for manual in self.manuals.iter_mut().filter(|manual| manual.caller == Caller::Waits) {
+            manual.caller = Caller::GaveUp;
+            effects.push(Effect::Answer { run: manual.run, answer: Err(Refusal::ShuttingDown) });
+        }
+    }
+
+    fn refuse_all(&mut self, refusal: &Refusal, effects: &mut Effects, which: impl Fn(&Manual) -> bool) {
+        let (refused, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.manuals).into_iter().partition(|manual| which(manual));
+        self.manuals = kept.into();
+        for manual in refused {
+            self.refuse(&manual, refusal.clone(), effects);
+        }
+    }
+}
+
+/// An application's own transaction, perhaps, has the key.
+pub(super) fn locked_key() -> Refusal {
+    Refusal::Unavailable { reason: "somebody else has locked its key".to_owned() }
 }
 
 /// A trigger that was queued, and came to nothing. It was never claimed.

@@ -3,8 +3,13 @@
 //! Whoever is to start (the next attempt of a run, a manual trigger, a tick) needs the one permit that the job may have in
 //! hand. A run in progress has its own until its attempt ends.
 
-use super::{Effect, Effects, JobMachine, PermitAnswer};
+use std::time::Duration;
+
+use super::{Effect, Effects, JobMachine, PermitAnswer, Refusal, ticks::May};
 use crate::{core::time::Now, port::SkipReason};
+
+/// How long an attempt, or a trigger that was queued, waits that the node refused a permit.
+const PERMIT_AGAIN: Duration = Duration::from_secs(1);
 
 /// The permit in hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,11 +28,17 @@ impl JobMachine {
     /// Something is to start now. Whether it may: if not, a permit is asked for.
     pub(super) fn has_permit(&mut self) -> bool {
         self.wants_permit = self.limited;
+        self.is_permitted()
+    }
+
+    /// The node lets something start now.
+    pub(super) fn is_permitted(&self) -> bool {
         !self.limited || self.permit == Permit::InHand
     }
 
-    pub(super) fn permit_in_hand(&self) -> bool {
-        self.permit == Permit::InHand
+    /// The node knows that something is to start, and has no slot for it yet.
+    pub fn waits_for_permit(&self) -> bool {
+        self.permit == Permit::Asked
     }
 
     /// A claim goes out with the permit in hand.
@@ -89,12 +100,22 @@ impl JobMachine {
             PermitAnswer::Wait => self.answer_queued(effects),
             PermitAnswer::Refused => {
                 self.permit = Permit::None;
-                self.refuse_triggers_for_concurrency(effects);
-                self.put_attempts_off(now);
-                if let Some(waiting) = self.backlog.pop_front() {
+                self.refuse_callers(&Refusal::Concurrency, effects);
+                let later = now.elapsed.saturating_add(PERMIT_AGAIN);
+                self.put_trigger_off(later);
+                self.put_attempts_off(now, later);
+                if self.tick_wants_permit(now)
+                    && let Some(waiting) = self.backlog.pop_front()
+                {
                     self.skip_waiting(now, waiting, SkipReason::Concurrency, effects);
                 }
             }
         }
+    }
+
+    /// A tick would start, were it not for the permit.
+    fn tick_wants_permit(&self, now: Now) -> bool {
+        let first = self.backlog.front();
+        self.firing().is_some() && first.is_some_and(|first| self.may_start(now, first) == May::WaitForPermit)
     }
 }

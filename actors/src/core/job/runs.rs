@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{Effect, Effects, End, Ended, JobMachine, LastRun, Retried, RunEnd, Severity, Start};
+use super::{Effect, Effects, End, Ended, JobMachine, LastRun, Refusal, Retried, RunEnd, Severity, Start};
 use crate::{
     core::{
         policy::Fires,
@@ -14,9 +14,6 @@ use crate::{
     name::{FencingToken, RunId, Term},
     port::Pause,
 };
-
-/// How long an attempt waits that the node had no slot for.
-const ATTEMPT_AGAIN: Duration = Duration::from_secs(1);
 
 /// A run in progress.
 #[derive(Debug, Clone, Copy)]
@@ -44,13 +41,15 @@ pub struct ActiveRun {
     abort_at: Option<Duration>,
     /// It was told to end at once and has not ended yet.
     pub aborted: bool,
-    lost: bool,
+    /// The session that held its key is gone.
+    pub(super) lost: bool,
 }
 
 impl ActiveRun {
-    /// When the run is to be cancelled, aborted or tried again.
-    pub(super) fn changes_at(&self) -> Option<Duration> {
-        [self.deadline, self.abort_at, self.retry_at].into_iter().flatten().min()
+    /// When the run is to be cancelled, aborted or tried again. An attempt that is due waits for the permit, not for a time.
+    pub(super) fn changes_at(&self, now: Now, is_permitted: bool) -> Option<Duration> {
+        let retry_at = self.retry_at.filter(|due| *due > now.elapsed || is_permitted);
+        [self.deadline, self.abort_at, retry_at].into_iter().flatten().min()
     }
 
     /// It waits for its next attempt.
@@ -97,9 +96,14 @@ impl JobMachine {
         effects.push(Effect::Start(Start { deadline, ..start }));
     }
 
-    /// The lowest slot from `from` on that no run of this job holds.
+    /// The lowest slot from `from` on that no run of this job holds; none while as many runs are in progress as may be. A job
+    /// that was changed may have runs in slots that its policy does not know any more.
     pub(super) fn free_slot(&self, from: u32) -> Option<u32> {
         let slots = self.policies.overlap.slots();
+        // More than that may go on since the policy was changed.
+        if usize::try_from(slots).is_ok_and(|slots| self.runs.len() >= slots) {
+            return None;
+        }
         (from..slots).find(|slot| self.runs.iter().all(|run| run.slot != *slot))
     }
 
@@ -169,10 +173,10 @@ impl JobMachine {
     }
 
     /// The node has no slot for the attempts that are due.
-    pub(super) fn put_attempts_off(&mut self, now: Now) {
+    pub(super) fn put_attempts_off(&mut self, now: Now, later: Duration) {
         for run in &mut self.runs {
             if run.retry_at.is_some_and(|due| due <= now.elapsed) {
-                run.retry_at = Some(now.elapsed.saturating_add(ATTEMPT_AGAIN));
+                run.retry_at = Some(later);
             }
         }
     }
@@ -252,7 +256,7 @@ impl JobMachine {
         match run {
             Some(run) => self.cancel(run, now, why, effects),
             None => {
-                self.drop_waiting_triggers(effects);
+                self.drop_triggers(Refusal::Cancelled, effects);
                 self.cancel_all(now, why, effects);
             }
         }
@@ -274,7 +278,7 @@ impl JobMachine {
         run.deadline = None;
         // Of an attempt that is over its time already, too.
         run.last_attempt |= why != CancelReason::TimedOut;
-        if why != CancelReason::Shutdown {
+        if why != CancelReason::Shutdown && !run.aborted {
             run.abort_at.get_or_insert(now.elapsed.saturating_add(grace));
         }
         if run.cancelled.is_none() {

@@ -4,11 +4,14 @@ use std::{collections::VecDeque, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-use super::{ActiveRun, Advance, Claim, Effect, Effects, End, Ended, JobMachine, Mode, Start};
+use super::{
+    ActiveRun, Advance, Claim, Effect, Effects, End, Ended, JobMachine, Mode, Refusal, Start,
+    manual::locked_key,
+};
 use crate::{
     core::{
         misfire::Due,
-        policy::{CATCH_UP_PACE, Fires, Misfire, Overlap},
+        policy::{CATCH_UP_PACE, Fires, Misfire, Overlap, Policies},
         time::{FireTime, Now},
     },
     event::{CancelReason, Outcome},
@@ -39,6 +42,8 @@ pub(super) struct Waiting {
     /// Those of them that were missed, and of which it is said only when this tick is decided: the store may find that none is
     /// due.
     missed: Option<Missed>,
+    /// It was said that somebody else holds its key: once, however often it asks.
+    contended: bool,
 }
 
 impl Waiting {
@@ -102,6 +107,8 @@ pub(super) struct TickAsked {
     slot: u32,
     /// How late the tick was when it was asked for first.
     late_by: Duration,
+    /// It is asked only what became of an earlier claim.
+    settles: bool,
     /// `Some` while there is no answer to wait for: when to ask again.
     pub(super) again_at: Option<Duration>,
 }
@@ -110,6 +117,7 @@ impl JobMachine {
     pub(super) fn decide_due(&mut self, now: Now, effects: &mut Effects) {
         let Mode::Firing(authority) = self.mode else { return };
         if !matches!(self.asked, Asked::Nothing) {
+            self.keep_turn(now);
             return;
         }
         if let Some(Authority::Term(term)) = authority
@@ -119,6 +127,7 @@ impl JobMachine {
             self.suspend();
             return;
         }
+        self.read_schedule();
         self.hold_until.take_if(|until| *until <= now.elapsed);
         self.end_pause(now, effects);
         let due = self.collect(now, effects);
@@ -127,6 +136,13 @@ impl JobMachine {
             self.follow_completion();
         }
         self.flush(now, authority, effects);
+    }
+
+    /// While the store moves the cursor, what waits does not lose its turn for one of the node's slots.
+    fn keep_turn(&mut self, now: Now) {
+        let first = self.backlog.front().map(|waiting| self.may_start(now, waiting));
+        let may_start = matches!(first, Some(May::Start | May::WaitForPermit));
+        self.wants_permit |= may_start && matches!(self.asked, Asked::Advance(_));
     }
 
     /// A schedule that counts from the end of runs goes on from a tick that was skipped, too.
@@ -139,10 +155,12 @@ impl JobMachine {
     /// Takes in the ticks that are due. Answers the one that may run at once; others go to the backlog.
     fn collect(&mut self, now: Now, effects: &mut Effects) -> Option<Waiting> {
         let next = self.next.filter(|next| next.instant() <= now.wall)?;
+        let Policies { misfire, grace, .. } = self.policies;
         let due = if self.schedule.counts_from_completion() {
-            Due::only(next)
+            let admits = |tick: FireTime| misfire.admits(tick.lateness(now.wall), grace);
+            Due::first_admitted(&*self.schedule, next, now.wall, admits)
         } else {
-            let keep = match self.policies.misfire {
+            let keep = match misfire {
                 Misfire::All { max, .. } => usize::try_from(max).unwrap_or(usize::MAX),
                 Misfire::Latest { .. } | Misfire::Skip => 1,
             };
@@ -192,6 +210,12 @@ impl JobMachine {
             None if !admitted => Some(SkipReason::Misfire),
             None => None,
         };
+        if self.pause.is_some() && reason.is_some() {
+            // Nor do the older ones that wait.
+            while let Some(oldest) = self.backlog.pop_front() {
+                self.skip_waiting(now, oldest, SkipReason::Paused, effects);
+            }
+        }
         if let Some(reason) = reason {
             // Said together if it is the same.
             let (count, at_least) = match missed {
@@ -201,7 +225,7 @@ impl JobMachine {
                     (0, false)
                 }
             };
-            self.decided = self.skipped_up_to(now, tick);
+            self.decided = tick.instant();
             self.skips.extend(&Skips::new(reason, 1, false));
             effects.push(Effect::Skipped { newest: tick, reason, count: count + 1, at_least });
             self.skipped(now, effects);
@@ -210,14 +234,7 @@ impl JobMachine {
         let skips = std::mem::take(&mut self.skips);
         let skipped_to = (skips.total() > 0).then(|| FireTime::new(self.decided));
         self.decided = tick.instant();
-        Some(Waiting { tick, skips, skipped_to, missed })
-    }
-
-    /// Up to where a tick that is skipped decides. Of a schedule that counts from the end of runs it is the only one: another
-    /// one is due a whole period later, however late it was.
-    fn skipped_up_to(&self, now: Now, tick: FireTime) -> DateTime<Utc> {
-        let counts = self.schedule.counts_from_completion();
-        if counts { tick.max(FireTime::new(now.wall)).instant() } else { tick.instant() }
+        Some(Waiting { tick, skips, skipped_to, missed, contended: false })
     }
 
     /// The runs in progress keep a tick from running, and it does not wait for them.
@@ -240,7 +257,7 @@ impl JobMachine {
     }
 
     /// How many ticks may wait.
-    fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         let queue = match self.policies.overlap {
             Overlap::Queue(max) => max,
             Overlap::Skip | Overlap::Replace | Overlap::Allow(_) => 1,
@@ -260,7 +277,7 @@ impl JobMachine {
             let reason = match self.pause {
                 Some(_) => SkipReason::Paused,
                 None if !self.runs.is_empty() || self.hold_until.is_some() => SkipReason::Overlap,
-                None if self.limited => SkipReason::Concurrency,
+                None if self.waits_for_permit() => SkipReason::Concurrency,
                 None => SkipReason::Misfire,
             };
             match self.backlog.front_mut() {
@@ -296,7 +313,7 @@ impl JobMachine {
                 Overlap::Allow(_) => {}
             }
         }
-        if self.limited && !self.permit_in_hand() { May::WaitForPermit } else { May::Start }
+        if self.is_permitted() { May::Start } else { May::WaitForPermit }
     }
 
     /// Decides what waits, the oldest first, as far as that is possible now.
@@ -368,8 +385,14 @@ impl JobMachine {
         let claim =
             TickClaim { fire_time: waiting.tick, expected: self.stored, skips: waiting.skips, authority };
         self.pledge_permit();
-        self.asked = Asked::Claim(Box::new(TickAsked { run, claim, waiting, slot, late_by, again_at: None }));
+        let asked = TickAsked { run, claim, waiting, slot, late_by, settles: false, again_at: None };
+        self.asked = Asked::Claim(Box::new(asked));
         effects.push(Effect::Claim(self.claim_of(run, claim, slot)));
+    }
+
+    /// It is unknown whether this run was granted.
+    pub(super) fn is_asked_for(&self, run: RunId) -> bool {
+        matches!(&self.asked, Asked::Claim(asked) if asked.run == run)
     }
 
     fn claim_of(&self, run: RunId, tick: TickClaim, slot: u32) -> Claim {
@@ -380,16 +403,19 @@ impl JobMachine {
     /// A job without claims counts for itself.
     fn count_towards_limit(&mut self) {
         self.local_runs += 1;
-        if self.policies.limit.is_some_and(|limit| self.local_runs >= limit) {
+        if self.local_limit_is_reached() {
             self.exhaust();
         }
+    }
+
+    pub(super) fn local_limit_is_reached(&self) -> bool {
+        self.policies.limit.is_some_and(|limit| self.local_runs >= limit)
     }
 
     /// No tick runs any more.
     fn exhaust(&mut self) {
         self.exhausted = true;
-        self.next = None;
-        self.backlog = VecDeque::new();
+        self.adopt(self.stored);
     }
 
     pub(super) fn on_claimed(&mut self, now: Now, run: RunId, verdict: Verdict, effects: &mut Effects) {
@@ -403,7 +429,7 @@ impl JobMachine {
             }
             other => other,
         };
-        if self.manuals.front().is_some_and(|manual| manual.run == run) {
+        if self.manuals.front().is_some_and(|manual| manual.run == run && manual.is_asked()) {
             self.on_manual_claimed(now, verdict, effects);
             return;
         }
@@ -422,7 +448,7 @@ impl JobMachine {
     }
 
     fn on_tick_claimed(&mut self, now: Now, asked: TickAsked, verdict: Verdict, effects: &mut Effects) {
-        let TickAsked { run, claim, waiting, slot, late_by, .. } = asked;
+        let TickAsked { run, claim, waiting, slot, late_by, settles, .. } = asked;
         self.asked = Asked::Nothing;
         match verdict {
             Verdict::Granted { token, .. } => {
@@ -438,17 +464,17 @@ impl JobMachine {
                 // Granted at last, after the store was silent for long; or a run whose lock is lost still goes on.
                 let silence = claim.fire_time.lateness(now.wall).saturating_sub(late_by);
                 let in_time = self.policies.misfire.admits(silence, self.policies.grace);
-                if self.free_slot(slot) != Some(slot) || self.no_more || !in_time {
+                // A drain does not wait for a claim that got no answer.
+                let too_late = self.no_more || (self.draining && settles) || !in_time;
+                if self.free_slot(slot) != Some(slot) || too_late {
                     self.take_permit_back();
                     close_unstarted(start, effects);
                 } else {
                     self.start(now, start, effects);
                 }
-                if self.mode == Mode::Dormant {
-                    self.adopt(self.stored);
-                }
             }
             Verdict::Locked { .. } => {
+                self.refuse_callers(&locked_key(), effects);
                 // The same run again: an earlier claim of it that got no answer may have been taken.
                 let again_at = Some(self.again_at(now));
                 self.asked = Asked::Claim(Box::new(TickAsked { again_at, ..asked }));
@@ -456,23 +482,26 @@ impl JobMachine {
             Verdict::Unavailable { reason } => {
                 let again_at = Some(self.again_at(now));
                 self.asked = Asked::Claim(Box::new(TickAsked { again_at, ..asked }));
-                effects.push(Effect::Unavailable { reason });
+                effects.push(Effect::Unavailable { reason: reason.clone() });
+                // Those that wait for the slot that it keeps.
+                self.refuse_callers(&Refusal::Unavailable { reason }, effects);
             }
             refused => {
                 self.take_permit_back();
                 self.on_tick_refused(now, asked, refused, effects);
             }
         }
+        self.on_answered();
     }
 
-    fn on_tick_refused(&mut self, now: Now, asked: TickAsked, verdict: Verdict, effects: &mut Effects) {
+    fn on_tick_refused(&mut self, now: Now, mut asked: TickAsked, verdict: Verdict, effects: &mut Effects) {
         let TickAsked { claim, waiting, .. } = asked;
         match verdict {
             Verdict::AlreadyRun { cursor, .. } | Verdict::Moved { cursor } => {
                 if matches!(claim.authority, Authority::Any | Authority::Unled) {
                     effects.push(Effect::Elsewhere { fire_time: claim.fire_time });
                 }
-                if cursor == claim.fire_time.instant() && self.mode != Mode::Dormant {
+                if cursor == claim.fire_time.instant() && self.decides_on() {
                     // What waits behind it is still to be decided.
                     self.stored = cursor;
                 } else {
@@ -484,7 +513,9 @@ impl JobMachine {
                 }
             }
             Verdict::Busy { holder } => {
-                effects.push(Effect::Contended { holder });
+                if !std::mem::replace(&mut asked.waiting.contended, true) {
+                    effects.push(Effect::Contended { holder });
+                }
                 self.on_busy(now, asked, effects);
             }
             Verdict::Deposed { .. } | Verdict::Led => {
@@ -497,11 +528,12 @@ impl JobMachine {
             Verdict::Paused(pause) => {
                 self.put_back(waiting);
                 self.on_pause(now, Some(pause), effects);
+                if self.pause.is_none() {
+                    // It is over by this node's reading of the store's clock, which is a little off.
+                    self.hold_until = Some(now.elapsed.saturating_add(KEY_AGAIN));
+                }
             }
-            Verdict::Exhausted => {
-                self.adopt(self.stored);
-                self.exhaust();
-            }
+            Verdict::Exhausted => self.exhaust(),
             // The clock was wrong by long, and was corrected meanwhile: nothing that was decided by it holds.
             Verdict::NotYet { .. } if claim.fire_time.instant() > now.wall => self.adopt(self.stored),
             Verdict::NotYet { wait } if wait > HOLD_MAX => {
@@ -521,11 +553,11 @@ impl JobMachine {
     /// A live run that is not this job's, or not this node's, holds the key.
     fn on_busy(&mut self, now: Now, asked: TickAsked, effects: &mut Effects) {
         let TickAsked { claim, waiting, slot, .. } = asked;
-        let Mode::Firing(_) = self.mode else {
+        if !self.decides_on() {
             // Whoever fires the job now decides the tick.
             self.adopt(self.stored);
             return;
-        };
+        }
         let catches_up = waiting.tick.lateness(now.wall) > self.policies.grace
             && matches!(self.policies.misfire, Misfire::All { .. });
         if let Some(slot) = self.free_slot(slot + 1) {
@@ -547,10 +579,16 @@ impl JobMachine {
 
     /// Nothing came of the claim: its tick is to be decided again.
     fn put_back(&mut self, waiting: Waiting) {
-        match self.mode {
-            Mode::Firing(_) => self.backlog.push_front(waiting),
-            Mode::Dormant => self.adopt(self.stored),
+        if self.decides_on() {
+            self.backlog.push_front(waiting);
+        } else {
+            self.adopt(self.stored);
         }
+    }
+
+    /// What was asked is still this machine's to decide.
+    fn decides_on(&self) -> bool {
+        self.mode != Mode::Dormant && self.anew.is_none()
     }
 
     pub(super) fn on_advanced(&mut self, now: Now, moved: Moved, effects: &mut Effects) {
@@ -581,9 +619,7 @@ impl JobMachine {
                 return;
             }
         }
-        if self.mode == Mode::Dormant {
-            self.adopt(self.stored);
-        }
+        self.on_answered();
     }
 
     /// The end of a run is recorded, and the schedule counts from there.
@@ -663,10 +699,7 @@ impl JobMachine {
                 following.skips.extend(&skips);
                 following.skipped_to.get_or_insert(waiting.tick);
             }
-            None => {
-                self.skips.extend(&skips);
-                self.decided = self.decided.max(self.skipped_up_to(now, waiting.tick));
-            }
+            None => self.skips.extend(&skips),
         }
         self.skipped(now, effects);
     }
@@ -719,7 +752,9 @@ impl JobMachine {
         {
             // While it got no answer a newer tick may have become due, or the term may be over: then it is only
             // settled, and what it was to decide is decided anew.
-            let settle = newer_is_due || self.mode != Mode::Firing(Some(asked.claim.authority));
+            let settle =
+                newer_is_due || self.anew.is_some() || self.mode != Mode::Firing(Some(asked.claim.authority));
+            asked.settles = settle;
             let (run, claim, slot) = (asked.run, asked.claim, asked.slot);
             effects.push(Effect::Claim(Claim { settle, ..self.claim_of(run, claim, slot) }));
         }

@@ -341,6 +341,8 @@ pub enum Refusal {
     Concurrency,
     /// The engine shuts down, or the job was removed.
     ShuttingDown,
+    /// Somebody asked for the end of the job's runs before it started.
+    Cancelled,
     /// The store did not answer.
     Unavailable {
         /// What happened.

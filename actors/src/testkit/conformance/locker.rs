@@ -61,6 +61,7 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.a_completion_needs_the_token_and_may_be_repeated().await;
     suite.skips_move_the_cursor_by_compare_and_set().await;
     suite.a_skip_cannot_reopen_a_tick().await;
+    suite.a_tick_that_is_not_due_cannot_be_skipped().await;
     suite.policies().await;
     suite.once_a_term_is_over_its_mark_stops_nobody(&*backend.elector()).await;
     suite.without_a_leader_nothing_is_scheduled(&*backend.elector()).await;
@@ -387,6 +388,19 @@ impl Suite {
         assert_eq!(moved, [Moved::Done]);
         let moved = self.locker.advance(&[asked]).await.expect("an answer");
         assert_eq!(moved, [Moved::Elsewhere { cursor: to.instant() }]);
+    }
+
+    async fn a_tick_that_is_not_due_cannot_be_skipped(&self) {
+        let cursor = self.due_job("not-due").await;
+        let job = name("not-due");
+        let to = FireTime::new(cursor + TimeDelta::hours(1));
+        let skips = Skips::new(SkipReason::Misfire, 1, false);
+        let authority = Authority::Term(self.term);
+        let asked = CursorMove { job, expected: cursor, to, skips, authority };
+
+        let moved = self.locker.advance(&[asked]).await.expect("an answer");
+
+        assert_eq!(moved, [Moved::Elsewhere { cursor }], "the node's clock is wrong");
     }
 
     async fn a_skip_cannot_reopen_a_tick(&self) {

@@ -478,13 +478,12 @@ impl Suite {
 
             let manual = self.manual(job, lock_key);
             let token = self.granted(&manual).await;
-            let later = anchor + TimeDelta::hours(1);
-            let (to, skips) = (FireTime::new(later), Skips::new(SkipReason::Paused, 1, false));
-            let asked = CursorMove { job: name(job), expected: anchor, to, skips, authority: by_term };
-            assert_eq!(self.locker.advance(&[asked]).await.expect("an answer"), [Moved::Done]);
             let end = Completion { from_completion: true, ..completion(&manual, token) };
             let answer = self.ended(&end).await;
-            assert_eq!(answer, Completed::Recorded { cursor: Some(later), pause: None }, "never back");
+            let Completed::Recorded { cursor: Some(later), pause: None } = answer else {
+                panic!("{answer:?}")
+            };
+            assert!(later > anchor, "a manual run counts as well");
             assert_eq!(self.enrol(job, "a schedule").await, later);
         }
         let unknown = self.run_by_hand("from-end-unknown", "a-key-from-end", Outcome::Failed, None).await;

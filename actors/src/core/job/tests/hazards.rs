@@ -1,0 +1,350 @@
+//! What happens between a question and its answer: deaths, changes, full nodes, lost answers.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::*;
+use crate::{
+    core::policy::{LOSSES_MAX, OnLost, Overlap},
+    port::OwedRun,
+};
+
+const NOT_YET: Verdict = Verdict::NotYet { wait: Duration::ZERO };
+
+fn with_overlap(overlap: Overlap) -> Rehearsal {
+    Rehearsal::new(Period::hours(1), Policies { overlap, ..Policies::default() })
+}
+
+/// On a node that bounds its runs.
+fn limited(policies: Policies) -> Rehearsal {
+    let mut job = Rehearsal::dormant(Period::hours(1), policies);
+    job.machine.limited = true;
+    job.step("00:30", resume(at("00:30"), Some(Authority::Term(TERM))));
+    job
+}
+
+impl Rehearsal {
+    fn resume(&mut self, time: &str, cursor: &str) -> Vec<Effect> {
+        self.step(time, resume(at(cursor), Some(Authority::Term(TERM))))
+    }
+
+    fn permit(&mut self, time: &str, answer: PermitAnswer) -> Vec<Effect> {
+        self.step(time, Input::Permit(answer))
+    }
+
+    /// Wakes up, gets a permit, and is granted what it asks for.
+    fn run_permitted_tick(&mut self, time: &str) -> RunId {
+        assert_eq!(self.step(time, Input::WakeUp), [Effect::AskPermit { priority: 0 }]);
+        let (run, _) = claim_of(&self.permit(time, PermitAnswer::Granted));
+        assert!(matches!(self.step(time, granted(run))[..], [Effect::Start(_)]));
+        run
+    }
+
+    fn unanswered(&mut self, time: &str, run: RunId) {
+        let verdict = Verdict::Unavailable { reason: "no answer".to_owned() };
+        self.step(time, Input::Claimed { run, verdict });
+    }
+
+    fn trigger(&mut self, time: &str) -> (RunId, Vec<Effect>) {
+        let now = self.now(time);
+        (now.spare, self.machine.step(now, Input::Trigger).into_vec())
+    }
+}
+
+#[test]
+fn a_job_that_died_while_it_claimed_fires_on() {
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+    let mut job = Rehearsal { machine: job.machine.revive(), ..job };
+    assert_eq!(job.resume("01:00", "00:30"), []);
+
+    job.step("01:00", granted(run));
+
+    assert_eq!(job.wake_in("01:00"), minutes(60));
+}
+
+#[test]
+fn a_changed_schedule_counts_from_the_change_whatever_a_claim_that_is_under_way_is_answered() {
+    let answers =
+        [Verdict::Granted { token: TOKEN, lost: None }, Verdict::Moved { cursor: at("01:10") }, NOT_YET];
+    for verdict in answers {
+        let mut job = Rehearsal::new(Period::hours(1), Policies::default());
+        let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+
+        job.machine.redefine(Arc::new(Period::seconds(60)), Policies::default());
+        job.step("01:10", Input::WakeUp);
+        job.resume("01:10", "01:10");
+        job.step("01:10:01", Input::Claimed { run, verdict: verdict.clone() });
+
+        assert_eq!(job.wake_in("01:10:01"), Some(Duration::from_secs(59)), "{verdict:?}");
+    }
+}
+
+#[test]
+fn a_schedule_that_panics_undoes_no_end_of_a_run() {
+    let panics = Arc::default();
+    let schedule = Moody { period: 1_000, from_end: true, panics: Arc::clone(&panics) };
+    let mut job = Rehearsal::new(schedule, Policies { fires: Fires::Local, ..Policies::default() });
+    let effects = job.step("00:30:01", Input::WakeUp);
+    let [Effect::Count { .. }, Effect::Start(Start { run, .. })] = effects[..] else { panic!("{effects:?}") };
+    panics.store(true, Ordering::Relaxed);
+
+    let now = job.now("00:30:02");
+    let end = ended(run, End::Returned);
+    let effects = catch_unwind(AssertUnwindSafe(|| job.machine.feed(now, end)));
+
+    assert!(matches!(effects.unwrap()[..], [Effect::Ended(_)]));
+}
+
+#[test]
+fn an_attempt_that_waits_for_a_permit_does_not_wake_the_job() {
+    let mut job = limited(three_attempts());
+    let run = job.run_permitted_tick("01:00");
+    job.step("01:10", ended(run, failure(Severity::Transient)));
+    assert_eq!(job.step("01:11", Input::WakeUp), [Effect::AskPermit { priority: 0 }]);
+
+    assert_eq!(job.permit("01:11", PermitAnswer::Wait), []);
+
+    assert_eq!(job.wake_in("01:11"), minutes(49), "with the next tick");
+    let effects = job.permit("01:20", PermitAnswer::Granted);
+    assert!(matches!(effects[..], [Effect::Start(Start { attempt: 2, .. })]), "{effects:?}");
+}
+
+#[test]
+fn a_queued_trigger_that_finds_the_node_full_asks_again_later() {
+    let mut job = limited(Policies { overlap: Overlap::Queue(2), ..Policies::default() });
+    let run = job.run_permitted_tick("01:00");
+    let (queued, effects) = job.trigger("01:01");
+    assert_eq!(effects, [Effect::Answer { run: queued, answer: Ok(Triggered::Queued) }]);
+    let effects = job.step("01:02", ended(run, End::Returned));
+    assert_eq!(effects.last(), Some(&Effect::AskPermit { priority: 0 }));
+
+    assert_eq!(job.permit("01:02", PermitAnswer::Refused), [], "not at once, and not for ever");
+
+    assert_eq!(job.wake_in("01:02"), Some(Duration::from_secs(1)));
+    assert_eq!(job.step("01:02:01", Input::WakeUp), [Effect::AskPermit { priority: 0 }]);
+    let effects = job.permit("01:02:01", PermitAnswer::Granted);
+    assert!(matches!(effects[..], [Effect::Claim(Claim { run, .. })] if run == queued), "{effects:?}");
+}
+
+#[test]
+fn a_full_node_skips_no_tick_that_waits_for_the_end_of_a_pause() {
+    let mut job = limited(Policies::default());
+    job.step("00:40", Input::Pause(Some(Pause { until: None, note: None })));
+    assert_eq!(job.step("01:00", Input::WakeUp), []);
+    let (run, effects) = job.trigger("01:01");
+    assert_eq!(effects, [Effect::AskPermit { priority: 0 }]);
+
+    let effects = job.permit("01:01", PermitAnswer::Refused);
+
+    assert_eq!(effects, [Effect::Answer { run, answer: Err(Refusal::Concurrency) }]);
+    assert_eq!(job.machine.waiting(), 1, "the tick");
+}
+
+#[test]
+fn a_run_that_is_to_be_replaced_and_does_not_end_is_aborted_once() {
+    let policies = Policies { overlap: Overlap::Replace, abort_grace: Duration::ZERO, ..Policies::default() };
+    let mut job = Rehearsal::new(Period::hours(1), policies);
+    let run = job.run_tick("01:00");
+    assert_eq!(job.step("02:00", Input::WakeUp), [Effect::Cancel { run, why: CancelReason::Replaced }]);
+    assert_eq!(job.step("02:00", Input::WakeUp), [Effect::Abort { run }]);
+
+    assert_eq!(job.wake_in("02:00"), minutes(60), "with the next tick");
+}
+
+#[test]
+fn a_drained_job_is_not_resumed_and_starts_nothing_new() {
+    let mut job = with_overlap(Overlap::Queue(2));
+    let run = job.run_tick("01:00");
+    job.step("01:01", Input::Drain);
+
+    assert_eq!(job.resume("01:02", "01:00"), [], "an answer that was under way");
+    assert_eq!(job.step("02:00", Input::WakeUp), []);
+    let (refused, effects) = job.trigger("02:00");
+
+    assert_eq!(effects, [Effect::Answer { run: refused, answer: Err(Refusal::ShuttingDown) }]);
+    job.step("02:01", ended(run, End::Returned));
+    assert!(job.machine.is_idle());
+    assert_eq!(job.wake_in("02:01"), None);
+}
+
+#[test]
+fn a_claim_that_only_a_drained_job_learns_to_be_granted_is_closed() {
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+    job.unanswered("01:00", run);
+    job.step("01:00", Input::Drain);
+    assert!(job.machine.is_drained(), "the end of the session would settle it");
+    job.step("01:00:00.100", Input::WakeUp);
+
+    let effects = job.step("01:00:00.200", granted(run));
+
+    assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome: Outcome::Cancelled });
+}
+
+#[test]
+fn fewer_slots_than_runs_in_progress_leave_none() {
+    let mut job = with_overlap(Overlap::Allow(2));
+    let first = job.run_tick("01:00");
+    job.run_tick("02:00");
+    job.step("02:10", ended(first, End::Returned));
+
+    job.machine
+        .redefine(Arc::new(Period::hours(1)), Policies { overlap: Overlap::Skip, ..Policies::default() });
+    job.resume("02:20", "02:00");
+    let (_, effects) = job.trigger("02:30");
+
+    assert!(matches!(effects[..], [Effect::Answer { answer: Err(Refusal::Overlap { .. }), .. }]));
+    let queue = Policies { overlap: Overlap::Queue(1), ..Policies::default() };
+    job.machine.redefine(Arc::new(Period::hours(1)), queue);
+    job.resume("02:40", "02:00");
+    let (_, effects) = job.trigger("02:50");
+    assert!(matches!(effects[..], [Effect::Answer { answer: Ok(Triggered::Queued), .. }]), "{effects:?}");
+}
+
+#[test]
+fn a_trigger_that_was_given_up_is_settled_even_if_its_key_is_locked_at_that_moment() {
+    let mut job = hourly();
+    let (run, _) = job.trigger("00:40");
+    job.unanswered("00:40", run);
+    let settle = Effect::Claim(Claim { settle: true, ..Claim::new(run) });
+    assert_eq!(job.step("00:40:01", Input::WakeUp), std::slice::from_ref(&settle));
+
+    job.step("00:40:01", Input::Claimed { run, verdict: Verdict::Locked { holder: None } });
+
+    assert_eq!(job.step("00:40:02", Input::WakeUp), [settle], "it may hold the key");
+}
+
+fn owed(run: RunId, losses: u32) -> OwedRun {
+    OwedRun { run, fire_time: Some(FireTime::new(at("01:00"))), losses }
+}
+
+#[test]
+fn a_lost_run_that_still_goes_on_here_is_tried_again_after_its_end() {
+    for overlap in [Overlap::Skip, Overlap::Allow(2)] {
+        let policies = Policies { overlap, on_lost: OnLost::Retry, ..Policies::default() };
+        let mut job = Rehearsal::new(Period::hours(1), policies);
+        let run = job.run_tick("01:00");
+        job.step("01:10", Input::LockLost { run });
+
+        assert_eq!(job.step("01:11", Input::Owed(owed(run, 1))), []);
+        let effects = job.step("01:12", ended(run, End::Returned));
+
+        let again = Effect::Claim(Claim { retake: true, ..Claim::new(run) });
+        assert_eq!(effects.last(), Some(&again), "{overlap:?}: {effects:?}");
+        let effects = job.step("01:12", granted(run));
+        assert!(matches!(effects[..], [Effect::Start(Start { attempt: 2, .. })]), "{effects:?}");
+    }
+}
+
+#[test]
+fn of_two_lost_runs_the_newer_is_owed() {
+    let mut job =
+        Rehearsal::new(Period::hours(1), Policies { on_lost: OnLost::Retry, ..Policies::default() });
+    let running = job.run_tick("01:00");
+    let [older, newer] = ["00:10", "00:20"].map(|time| job.ids.next(at(time)));
+
+    for run in [newer, older] {
+        assert_eq!(job.step("01:10", Input::Owed(owed(run, 1))), []);
+    }
+
+    assert_eq!(job.machine.waiting(), 1);
+    let effects = job.step("01:12", ended(running, End::Returned));
+    assert_eq!(effects.last(), Some(&Effect::Claim(Claim { retake: true, ..Claim::new(newer) })));
+}
+
+#[test]
+fn a_trigger_that_waits_when_its_actor_dies_does_not_start() {
+    let mut job = limited(Policies::default());
+    let (_, effects) = job.trigger("00:40");
+    assert_eq!(effects, [Effect::AskPermit { priority: 0 }]);
+
+    let mut job = Rehearsal { machine: job.machine.revive(), ..job };
+
+    assert_eq!(job.permit("00:41", PermitAnswer::Granted), [Effect::ReleasePermit]);
+    assert!(job.machine.is_idle());
+}
+
+#[test]
+fn a_local_job_that_has_run_as_often_as_it_may_stays_exhausted_when_it_is_changed() {
+    let policies = Policies { fires: Fires::Local, limit: Some(2), ..Policies::default() };
+    for (limit, next) in [(Some(1), None), (Some(2), None), (Some(3), minutes(30)), (None, minutes(30))] {
+        let mut job = Rehearsal::new(Period::hours(1), policies);
+        for (starts, ends) in [("01:00", "01:01"), ("02:00", "02:01")] {
+            let effects = job.step(starts, Input::WakeUp);
+            let Some(Effect::Start(Start { run, .. })) = effects.last() else { panic!("{effects:?}") };
+            job.step(ends, ended(*run, End::Returned));
+        }
+        assert!(job.machine.is_exhausted());
+
+        job.machine.redefine(Arc::new(Period::hours(1)), Policies { limit, ..policies });
+        job.step("02:30", resume(at("02:30"), None));
+
+        assert_eq!(job.wake_in("02:30"), next, "{limit:?}");
+    }
+}
+
+#[test]
+fn a_local_job_that_is_resumed_when_the_clock_was_set_back_repeats_no_tick() {
+    let policies = Policies { fires: Fires::Local, ..Policies::default() };
+    let mut job = Rehearsal::new(Period::hours(1), policies);
+    job.step("02:00", Input::WakeUp);
+
+    job.machine.redefine(Arc::new(Period::hours(1)), policies);
+    job.step("00:45", resume(at("00:45"), None));
+
+    assert_eq!(job.machine.cursor(), at("02:00"));
+}
+
+#[test]
+fn a_store_that_pauses_a_job_until_an_instant_that_is_over_here_is_not_asked_at_once() {
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+    let pause = Pause { until: Some(at("01:00")), note: None };
+
+    assert_eq!(job.step("01:00", Input::Claimed { run, verdict: Verdict::Paused(pause) }), []);
+
+    assert_eq!(job.wake_in("01:00"), Some(KEY_AGAIN));
+    claim_of(&job.step("01:00:00.250", Input::WakeUp));
+}
+
+#[test]
+fn a_run_that_was_lost_too_often_is_not_tried_again() {
+    for (losses, tried) in [(LOSSES_MAX - 1, true), (LOSSES_MAX, false)] {
+        let policies = Policies { on_lost: OnLost::Retry, ..Policies::default() };
+        let mut job = Rehearsal::new(Period::hours(1), policies);
+        let run = job.ids.next(at("00:10"));
+
+        let effects = job.step("00:40", Input::Owed(owed(run, losses)));
+
+        assert_eq!(!effects.is_empty(), tried, "{losses}: {effects:?}");
+    }
+}
+
+#[test]
+fn a_job_that_counts_from_the_end_of_runs_and_was_down_for_long_skips_everything_at_once() {
+    let schedule = Moody { period: 1_000, from_end: true, panics: Arc::default() };
+    let policies = Policies { misfire: Misfire::Skip, ..Policies::default() };
+    let mut job = Rehearsal::dormant(schedule, policies);
+
+    let (_, claim) = claim_of(&job.resume("01:30:00.500", "00:30"));
+
+    assert_eq!(claim.fire_time.instant(), at("01:30"));
+    assert_eq!(claim.skips, Skips::new(SkipReason::Misfire, 3_599, false));
+}
+
+#[test]
+fn a_run_that_was_lost_before_its_claim_was_answered_is_tried_again_when_that_is_settled() {
+    let policies = Policies { on_lost: OnLost::Retry, ..Policies::default() };
+    let mut job = Rehearsal::new(Period::hours(1), policies);
+    let (run, claim) = claim_of(&job.step("01:00", Input::WakeUp));
+    job.unanswered("01:00", run);
+
+    let kept = Box::new(Kept { owed: Some(owed(run, 1)), ..Kept::default() });
+    let authority = Some(Authority::Term(TERM));
+    let effects = job.step("01:00:10", Input::Resume { cursor: at("01:00"), authority, kept });
+    let settle = Claim { tick: Some(claim), settle: true, ..Claim::new(run) };
+    assert_eq!(effects, [Effect::Claim(settle)], "one question about a run at a time");
+
+    let effects = job.step("01:00:10", Input::Claimed { run, verdict: Verdict::NotGranted });
+    assert_eq!(effects, [Effect::Claim(Claim { retake: true, ..Claim::new(run) })]);
+}

@@ -1,0 +1,1028 @@
+//! Any sequence of inputs keeps the machine's promises.
+//!
+//! The machine walks through a little world: a store that keeps a cursor, keys and pauses and loses some of its answers, a
+//! node that hands out permits, bodies that end in every way, clocks that step, a schedule that panics and so kills the actor
+//! at any moment. The promises are checked after every step. In the end the world calms down: whatever is due must be decided,
+//! and after a drain nothing is left.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    core::policy::{OnLost, Overlap},
+    port::OwedRun,
+};
+
+/// Wake-ups in a row that come at once and do nothing.
+const IDLE_WAKE_UPS_MAX: u32 = 3;
+/// Turns of the world until everything that is due must be decided, or everything must be over.
+const CALM_TURNS_MAX: u32 = 2_000;
+
+/// By what right the job fires in this walk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Right {
+    Leader,
+    Any,
+    Unled,
+    Local,
+}
+
+#[derive(Debug, Clone)]
+enum Move {
+    /// Time passes, and the timers that are due go off.
+    Wait(u64),
+    /// Time passes, and the timers are late.
+    Stall(u64),
+    StepClock(i64),
+    Resume,
+    Suspend,
+    LoseTrust,
+    /// Another node leads from now on.
+    Depose,
+    Trigger,
+    Answer(u8, u8),
+    Record(u8),
+    End(u8, u8),
+    LoseSession,
+    Cancel(Option<u8>),
+    Drain,
+    Shutdown,
+    Abort,
+    Pause(Option<u64>),
+    Unpause,
+    /// The machine hears of the pause as it stands in the store.
+    PauseNews,
+    Owed,
+    /// A run of another node takes, or frees, a slot of the key.
+    Foreign(u32, bool),
+    /// Others take one of the node's permits, or give one back.
+    Others(bool),
+    Grant,
+    Redefine(Box<Policies>, Option<i64>),
+    Die,
+    Panic,
+}
+
+fn policies(right: Right) -> impl Strategy<Value = Policies> {
+    let millis = |range: std::ops::Range<u64>| range.prop_map(Duration::from_millis);
+    let overlap = prop_oneof![
+        Just(Overlap::Skip),
+        (1u32..4).prop_map(Overlap::Queue),
+        Just(Overlap::Replace),
+        (1u32..4).prop_map(Overlap::Allow),
+    ];
+    let misfire = prop_oneof![
+        millis(0..3_000).prop_map(|within| Misfire::Latest { within }),
+        (1u32..5, millis(0..5_000)).prop_map(|(max, within)| Misfire::All { max, within }),
+        Just(Misfire::Skip),
+    ];
+    let on_lost = prop_oneof![Just(OnLost::Record), Just(OnLost::Retry)];
+    let ends = (1u32..4, proptest::option::of(millis(1..5_000)), millis(0..2_000));
+    let counts = (proptest::option::of(1u64..10), proptest::option::of(1u32..4));
+    (overlap, misfire, on_lost, millis(0..1_000), ends, counts).prop_map(
+        move |(overlap, misfire, on_lost, grace, (attempts, timeout, abort_grace), (limit, pause_after))| {
+            let retry = Retry { attempts, initial: Duration::from_millis(100), ..Retry::default() };
+            let fires = match right {
+                Right::Leader | Right::Unled => Fires::Leader,
+                Right::Any => Fires::AnyNode,
+                Right::Local => Fires::Local,
+            };
+            Policies {
+                fires,
+                overlap,
+                misfire,
+                on_lost,
+                grace,
+                retry,
+                timeout,
+                abort_grace,
+                limit,
+                pause_after,
+                priority: 0,
+            }
+        },
+    )
+}
+
+fn periods() -> std::ops::Range<i64> {
+    50..3_000
+}
+
+fn moves(right: Right) -> impl Strategy<Value = Vec<Move>> {
+    let often = prop_oneof![
+        8 => (1u64..3_000).prop_map(Move::Wait),
+        2 => (1u64..6_000).prop_map(Move::Stall),
+        10 => (any::<u8>(), any::<u8>()).prop_map(|(which, how)| Move::Answer(which, how)),
+        6 => any::<u8>().prop_map(Move::Record),
+        6 => (any::<u8>(), any::<u8>()).prop_map(|(which, how)| Move::End(which, how)),
+        4 => Just(Move::Resume),
+        3 => Just(Move::Trigger),
+        3 => Just(Move::Grant),
+        2 => any::<bool>().prop_map(Move::Others),
+        2 => (0u32..3, any::<bool>()).prop_map(|(slot, taken)| Move::Foreign(slot, taken)),
+    ];
+    let seldom = prop_oneof![
+        2 => (-5_000i64..5_000).prop_map(Move::StepClock),
+        1 => (-4_000_000i64..4_000_000).prop_map(Move::StepClock),
+        2 => Just(Move::Suspend),
+        2 => Just(Move::LoseTrust),
+        2 => Just(Move::Depose),
+        2 => Just(Move::LoseSession),
+        2 => proptest::option::of(any::<u8>()).prop_map(Move::Cancel),
+        1 => Just(Move::Abort),
+        2 => proptest::option::of(1u64..4_000).prop_map(Move::Pause),
+        2 => Just(Move::Unpause),
+        2 => Just(Move::PauseNews),
+        2 => Just(Move::Owed),
+        2 => (policies(right), proptest::option::of(periods()))
+            .prop_map(|(policies, period)| Move::Redefine(Box::new(policies), period)),
+        2 => Just(Move::Die),
+        2 => Just(Move::Panic),
+    ];
+    let last = prop_oneof![
+        3 => Just(Move::Drain),
+        1 => Just(Move::Shutdown),
+    ];
+    proptest::collection::vec(prop_oneof![200 => often, 60 => seldom, 1 => last], 0..150)
+}
+
+#[derive(Debug, Clone)]
+enum Question {
+    Claim(Claim),
+    Advance(Advance),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Grant {
+    slot: u32,
+    token: FencingToken,
+    tick: Option<FireTime>,
+    losses: u32,
+    /// The node got the answer.
+    told: bool,
+}
+
+/// The store's side.
+#[derive(Debug)]
+struct Store {
+    period: i64,
+    from_end: bool,
+    policies: Policies,
+    /// Ticks are counted from here on.
+    base: DateTime<Utc>,
+    cursor: DateTime<Utc>,
+    accounted: u64,
+    /// How many ticks were claimed since the job was known.
+    claimed: u64,
+    term: u64,
+    led: bool,
+    pause: Option<Pause>,
+    failures: u32,
+    owed: Option<OwedRun>,
+    foreign: BTreeMap<u32, RunId>,
+    granted: BTreeMap<RunId, Grant>,
+    tokens: u64,
+}
+
+impl Store {
+    fn holder(&self, slot: u32) -> Option<RunId> {
+        let own = self.granted.iter().find(|(_, grant)| grant.slot == slot).map(|(run, _)| *run);
+        own.or_else(|| self.foreign.get(&slot).copied())
+    }
+
+    fn refused(&self, authority: Authority) -> Option<Result<Term, ()>> {
+        match authority {
+            Authority::Term(term) if term.0 != self.term as _ => Some(Ok(Term(self.term as _))),
+            Authority::Unled if self.led => Some(Err(())),
+            Authority::Term(_) | Authority::Any | Authority::Unled => None,
+        }
+    }
+
+    fn claim(&mut self, time: DateTime<Utc>, claim: &Claim) -> Verdict {
+        if let Some(grant) = self.granted.get(&claim.run) {
+            return Verdict::Granted { token: grant.token, lost: None };
+        }
+        if claim.settle {
+            return Verdict::NotGranted;
+        }
+        if claim.retake && self.owed.is_none_or(|owed| owed.run != claim.run) {
+            return Verdict::NotGranted;
+        }
+        if let Some(tick) = &claim.tick {
+            match self.refused(tick.authority) {
+                Some(Ok(term)) => return Verdict::Deposed { term },
+                Some(Err(())) => return Verdict::Led,
+                None => {}
+            }
+            if let Some(pause) = self.pause.clone().filter(|pause| pause.until.is_none_or(|at| at > time)) {
+                return Verdict::Paused(pause);
+            }
+            if tick.expected != self.cursor {
+                return Verdict::Moved { cursor: self.cursor };
+            }
+            if self.policies.limit.is_some_and(|limit| self.claimed >= limit) {
+                return Verdict::Exhausted;
+            }
+            if let Ok(wait) = (tick.fire_time.instant() - time).to_std()
+                && !wait.is_zero()
+            {
+                return Verdict::NotYet { wait };
+            }
+        }
+        if let Some(holder) = self.holder(claim.slot) {
+            return Verdict::Busy { holder: Some(holder) };
+        }
+        if let Some(tick) = &claim.tick {
+            self.claimed += 1;
+            self.account(tick.fire_time, 1, &tick.skips);
+        }
+        let owed = if claim.retake { self.owed.take() } else { None };
+        self.tokens += 1;
+        let token = FencingToken(self.tokens as _);
+        let tick = claim.tick.map(|tick| tick.fire_time).or(owed.and_then(|owed| owed.fire_time));
+        let losses = owed.map_or(0, |owed| owed.losses);
+        self.granted.insert(claim.run, Grant { slot: claim.slot, token, tick, losses, told: false });
+        Verdict::Granted { token, lost: None }
+    }
+
+    fn advance(&mut self, advance: &Advance) -> Moved {
+        match self.refused(advance.authority) {
+            Some(Ok(term)) => return Moved::Deposed { term },
+            Some(Err(())) => return Moved::Led,
+            None => {}
+        }
+        if advance.expected == self.cursor {
+            self.account(advance.to, 0, &advance.skips);
+            return Moved::Done;
+        }
+        let done = self.cursor == advance.to.instant() && advance.authority.term().is_some();
+        if done { Moved::Done } else { Moved::Elsewhere { cursor: self.cursor } }
+    }
+
+    /// Every tick up to the cursor is claimed or skipped, once.
+    fn account(&mut self, to: FireTime, started: u64, skips: &Skips) {
+        assert!(to.instant() > self.cursor, "the cursor went back from {} to {to}", self.cursor);
+        self.cursor = to.instant();
+        self.accounted += started + skips.total();
+        if self.from_end {
+            return;
+        }
+        let ticks = ticks(self.base, self.cursor, self.period);
+        if skips.at_least {
+            assert!(self.accounted <= ticks, "{} of {ticks} ticks", self.accounted);
+            self.accounted = ticks;
+        }
+        assert_eq!(self.accounted, ticks, "the ticks up to {to} by {started} and {skips:?}");
+    }
+}
+
+fn ticks(from: DateTime<Utc>, to: DateTime<Utc>, period: i64) -> u64 {
+    (to.timestamp_millis().div_euclid(period) - from.timestamp_millis().div_euclid(period)) as u64
+}
+
+/// The node's permits, as this job sees them.
+#[derive(Debug)]
+struct Permits {
+    limited: bool,
+    waits: bool,
+    free: u32,
+    others: u32,
+    held: u32,
+    waiting: bool,
+    on_its_way: bool,
+}
+
+impl Permits {
+    fn ask(&mut self) -> PermitAnswer {
+        assert!(self.limited && !self.waiting && !self.on_its_way, "a job asks once: {self:?}");
+        if self.free > 0 {
+            self.free -= 1;
+            self.held += 1;
+            return PermitAnswer::Granted;
+        }
+        self.waiting = self.waits;
+        if self.waits { PermitAnswer::Wait } else { PermitAnswer::Refused }
+    }
+
+    fn release(&mut self) {
+        assert!(self.held > 0, "a permit that was not held was given back");
+        self.held -= 1;
+        self.put_back();
+    }
+
+    fn put_back(&mut self) {
+        if std::mem::take(&mut self.waiting) {
+            self.on_its_way = true;
+            self.held += 1;
+        } else {
+            self.free += 1;
+        }
+    }
+}
+
+struct World {
+    right: Right,
+    machine: Option<JobMachine>,
+    policies: Policies,
+    panics: Arc<AtomicBool>,
+    ids: RunIds,
+    elapsed: Duration,
+    offset: TimeDelta,
+    newest_wall: DateTime<Utc>,
+    trusted: bool,
+    store: Store,
+    permits: Permits,
+    questions: Vec<Question>,
+    completions: Vec<(RunId, Outcome)>,
+    /// The bodies in progress, and their attempts.
+    bodies: BTreeMap<RunId, u32>,
+    /// The runs that have started and not ended; whether their lock is lost.
+    open: BTreeMap<RunId, bool>,
+    started: BTreeSet<(RunId, Option<u64>, u32)>,
+    claimed: BTreeSet<RunId>,
+    triggers: BTreeSet<RunId>,
+    redefined: Option<i64>,
+    /// Of a local job: where its counting began, and what it counted.
+    counted: (DateTime<Utc>, u64),
+    /// Counting stopped at its bound.
+    at_least: bool,
+    drained: bool,
+    shut_down: bool,
+    manuals_max: usize,
+}
+
+const START: &str = "00:30";
+
+impl World {
+    fn new(right: Right, policies: Policies, period: i64, from_end: bool, permits: Permits) -> Self {
+        let panics = Arc::<AtomicBool>::default();
+        let start = at(START);
+        let schedule = Moody { period, from_end, panics: panics.clone() };
+        let machine = JobMachine::new(Arc::new(schedule), policies, start, permits.limited);
+        let store = Store {
+            period,
+            from_end,
+            policies,
+            base: start,
+            cursor: start,
+            accounted: 0,
+            claimed: 0,
+            term: 1,
+            led: false,
+            pause: None,
+            failures: 0,
+            owed: None,
+            foreign: BTreeMap::new(),
+            granted: BTreeMap::new(),
+            tokens: 0,
+        };
+        Self {
+            right,
+            machine: Some(machine),
+            policies,
+            panics,
+            ids: RunIds::of(NodeId::numbered(1)),
+            elapsed: Duration::ZERO,
+            offset: TimeDelta::zero(),
+            newest_wall: start,
+            trusted: true,
+            store,
+            permits,
+            questions: Vec::new(),
+            completions: Vec::new(),
+            bodies: BTreeMap::new(),
+            open: BTreeMap::new(),
+            started: BTreeSet::new(),
+            claimed: BTreeSet::new(),
+            triggers: BTreeSet::new(),
+            redefined: None,
+            counted: (start, 0),
+            at_least: false,
+            drained: false,
+            shut_down: false,
+            manuals_max: 0,
+        }
+    }
+
+    fn machine(&self) -> &JobMachine {
+        self.machine.as_ref().unwrap()
+    }
+
+    fn store_time(&self) -> DateTime<Utc> {
+        at(START) + TimeDelta::from_std(self.elapsed).unwrap()
+    }
+
+    fn now(&mut self) -> Now {
+        let wall = self.store_time() + self.offset;
+        self.newest_wall = self.newest_wall.max(wall).max(self.store_time());
+        let term = self.trusted.then_some(Term(self.store.term as _));
+        Now { wall, elapsed: self.elapsed, term, spare: self.ids.next(wall) }
+    }
+
+    /// Calls the machine as its actor does: what it answers is lost if it panics, and the actor dies.
+    fn call(&mut self, call: impl FnOnce(&mut JobMachine) -> Effects) -> Option<Effects> {
+        let machine = self.machine.as_mut().unwrap();
+        match catch_unwind(AssertUnwindSafe(|| call(machine))) {
+            Ok(effects) => Some(effects),
+            Err(panic) if panic.downcast_ref() == Some(&"moody") => {
+                self.die();
+                None
+            }
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+
+    fn die(&mut self) {
+        self.machine = self.machine.take().map(JobMachine::revive);
+        self.triggers.clear();
+        if self.right == Right::Local {
+            self.resume();
+        }
+    }
+
+    /// Feeds one input, and answers whether anything was done.
+    fn step(&mut self, input: Input) -> bool {
+        let mut input = Some(input);
+        let mut done = false;
+        let mut turns = 0;
+        while let Some(one) = input.take() {
+            turns += 1;
+            assert!(turns < 20, "a permit is asked for without end");
+            let now = self.now();
+            let resumes = matches!(one, Input::Resume { .. });
+            let Some(effects) = self.call(|machine| machine.feed(now, one)) else { return true };
+            if resumes && self.right == Right::Local {
+                self.counted = (self.machine().cursor(), 0);
+            }
+            done |= !effects.is_empty();
+            assert!(!self.perform(effects), "a permit is asked for when all is decided");
+            let Some(effects) = self.call(|machine| machine.decide(now)) else { return true };
+            done |= !effects.is_empty();
+            if self.perform(effects) {
+                input = Some(Input::Permit(self.permits.ask()));
+            }
+        }
+        self.check();
+        done
+    }
+
+    fn perform(&mut self, effects: Effects) -> bool {
+        let mut asks = false;
+        for effect in effects {
+            match effect {
+                Effect::Claim(claim) => {
+                    assert!(self.right != Right::Local || claim.settle, "a local job claims nothing");
+                    assert!(
+                        !self.drained || self.claimed.contains(&claim.run),
+                        "a drained job claims nothing new: {claim:?}"
+                    );
+                    if let Some(tick) = claim.tick {
+                        assert!(tick.fire_time.instant() <= self.newest_wall, "early: {tick:?}");
+                    }
+                    self.claimed.insert(claim.run);
+                    self.questions.push(Question::Claim(claim));
+                }
+                Effect::Advance(advance) => {
+                    assert!(advance.to.instant() <= self.newest_wall, "the cursor runs ahead: {advance:?}");
+                    self.questions.push(Question::Advance(advance));
+                }
+                Effect::Start(start) => self.start(start),
+                Effect::Complete { run, token, outcome } => {
+                    if let Some(grant) = self.store.granted.get(&run) {
+                        assert_eq!(grant.token, token);
+                        self.completions.push((run, outcome));
+                    }
+                }
+                Effect::Retried(retried) => {
+                    assert!(self.open.contains_key(&retried.run) && !self.bodies.contains_key(&retried.run));
+                }
+                Effect::Ended(ended) => {
+                    assert!(!self.bodies.contains_key(&ended.run), "its body goes on");
+                    let was_open = self.open.remove(&ended.run).is_some();
+                    let never = ended.cancelled == Some(CancelReason::NotStarted);
+                    assert!(was_open || never, "a run ended that was not open: {ended:?}");
+                }
+                Effect::Count { started, skips } => {
+                    self.counted.1 += started + skips.total();
+                    self.at_least |= skips.at_least;
+                }
+                Effect::AskPermit { .. } => {
+                    assert!(!asks, "one permit at a time");
+                    asks = true;
+                }
+                Effect::ReleasePermit => self.permits.release(),
+                Effect::Answer { run, answer } => {
+                    let waited = self.triggers.remove(&run);
+                    assert!(waited, "nobody waits for {answer:?}");
+                    assert!(!self.drained || answer.is_err() || self.claimed.contains(&run), "{answer:?}");
+                }
+                Effect::Stop(pause) => self.store.pause = Some(pause),
+                Effect::Cancel { run, .. } | Effect::Abort { run } => {
+                    assert!(self.open.contains_key(&run), "{run} does not run");
+                }
+                Effect::Skipped { .. }
+                | Effect::Elsewhere { .. }
+                | Effect::Paused(_)
+                | Effect::Contended { .. }
+                | Effect::Unavailable { .. } => {}
+            }
+        }
+        asks
+    }
+
+    fn start(&mut self, start: Start) {
+        let Start { run, attempt, token, .. } = start;
+        assert!(!self.shut_down, "nothing starts after the shutdown has cancelled what runs");
+        assert!(!self.drained || self.claimed.contains(&run) || self.open.contains_key(&run), "{start:?}");
+        assert!(self.started.insert((run, token.map(|token| token.0 as u64), attempt)), "{start:?} twice");
+        assert!(self.bodies.insert(run, attempt).is_none(), "two bodies of one run");
+        if self.open.contains_key(&run) {
+            return;
+        }
+        let slots = self.policies.overlap.slots() as usize;
+        assert!(self.open.len() < slots, "{start:?} beside {:?} of {slots}", self.open);
+        self.open.insert(run, false);
+    }
+
+    fn check(&mut self) {
+        let machine = self.machine.as_ref().unwrap();
+        let room = machine.room();
+        assert!(machine.backlog.len() <= room, "{} of {room} wait", machine.backlog.len());
+        self.manuals_max = self.manuals_max.max(match self.policies.overlap {
+            Overlap::Queue(max) | Overlap::Allow(max) => max as usize,
+            Overlap::Skip | Overlap::Replace => 1,
+        });
+        // And lost runs: one that is asked for, and a newer one.
+        assert!(machine.manuals.len() <= self.manuals_max + 2, "{:?}", machine.manuals);
+        let active: BTreeSet<_> = machine.active_runs().map(|run| run.run).collect();
+        assert!(active.iter().eq(self.open.keys()), "{active:?} and {:?}", self.open);
+        let slots: BTreeSet<_> = machine.active_runs().map(|run| run.slot).collect();
+        assert_eq!(slots.len(), active.len(), "each run has a slot of its own");
+        assert!(self.questions.len() <= 2, "one question about ticks and one about a run without a tick");
+        if self.permits.limited {
+            let in_hand = matches!(machine.permit, Permit::InHand | Permit::Pledged);
+            let held = self.bodies.len() + usize::from(in_hand) + usize::from(self.permits.on_its_way);
+            assert_eq!(self.permits.held as usize, held, "{:?} and {:?}", machine.permit, self.permits);
+            let asked = self.permits.waiting || self.permits.on_its_way;
+            assert_eq!(machine.permit == Permit::Asked, asked);
+        }
+        let cursor = machine.cursor();
+        if self.right != Right::Local {
+            assert!(cursor <= self.store.cursor, "{cursor} is ahead of the store");
+        } else if !self.store.from_end {
+            let (base, counted) = self.counted;
+            let ticks = ticks(base, cursor, self.store.period);
+            let uncounted =
+                if std::mem::take(&mut self.at_least) { ticks.saturating_sub(counted) } else { 0 };
+            self.counted.1 += uncounted;
+            assert_eq!(self.counted.1, ticks, "ticks from {base} to {cursor}");
+        }
+        if self.drained {
+            assert!(machine.firing().is_none(), "a drained job does not fire");
+        }
+    }
+
+    fn resume(&mut self) {
+        let (cursor, authority) = match self.right {
+            Right::Local => {
+                let update = self.redefined.take();
+                let now = self.store_time() + self.offset;
+                match update {
+                    Some(period) => {
+                        self.store.period = period;
+                        (now, None)
+                    }
+                    None => (self.machine().cursor(), None),
+                }
+            }
+            shared => {
+                if let Some(period) = self.redefined.take() {
+                    self.enrol_changed(period);
+                }
+                self.trusted = true;
+                let authority = match shared {
+                    Right::Leader => {
+                        self.store.term += 1;
+                        Authority::Term(Term(self.store.term as _))
+                    }
+                    Right::Any => Authority::Any,
+                    Right::Unled | Right::Local => {
+                        self.store.led = false;
+                        Authority::Unled
+                    }
+                };
+                (self.store.cursor, Some(authority))
+            }
+        };
+        let Store { pause, failures, owed, .. } = &self.store;
+        let kept = Box::new(Kept { pause: pause.clone(), failures: *failures, owed: *owed });
+        self.step(Input::Resume { cursor, authority, kept });
+    }
+
+    /// A changed schedule counts from the change on.
+    fn enrol_changed(&mut self, period: i64) {
+        if period == self.store.period {
+            return;
+        }
+        if self.store.cursor >= self.store_time() {
+            self.elapsed = (self.store.cursor - at(START)).to_std().unwrap() + Duration::from_millis(1);
+        }
+        self.store.period = period;
+        self.store.cursor = self.store_time();
+        (self.store.base, self.store.accounted) = (self.store.cursor, 0);
+    }
+
+    fn redefine(&mut self, policies: Policies, period: i64) {
+        self.policies = policies;
+        self.store.policies = policies;
+        let schedule = Moody { period, from_end: self.store.from_end, panics: self.panics.clone() };
+        self.machine.as_mut().unwrap().redefine(Arc::new(schedule), policies);
+        self.redefined = Some(period);
+        self.step(Input::WakeUp);
+        if self.right == Right::Local {
+            self.resume();
+        }
+    }
+
+    fn answer(&mut self, which: u8, how: u8) {
+        if self.questions.is_empty() {
+            return;
+        }
+        let question = self.questions.remove(usize::from(which) % self.questions.len());
+        let reason = || "no answer".to_owned();
+        let time = self.store_time();
+        match question {
+            Question::Claim(claim) => {
+                let run = claim.run;
+                let verdict = match how % 8 {
+                    0 => Verdict::Unavailable { reason: reason() },
+                    1 => {
+                        self.store.claim(time, &claim);
+                        Verdict::Unavailable { reason: reason() }
+                    }
+                    2 => Verdict::Locked { holder: self.store.holder(claim.slot) },
+                    _ => self.store.claim(time, &claim),
+                };
+                if let (Verdict::Granted { .. }, Some(grant)) = (&verdict, self.store.granted.get_mut(&run)) {
+                    grant.told = true;
+                }
+                self.step(Input::Claimed { run, verdict });
+            }
+            Question::Advance(advance) => {
+                let moved = match how % 8 {
+                    0 => Moved::Unavailable { reason: reason() },
+                    1 => {
+                        self.store.advance(&advance);
+                        Moved::Unavailable { reason: reason() }
+                    }
+                    2 => Moved::Locked,
+                    _ => self.store.advance(&advance),
+                };
+                self.step(Input::Advanced(moved));
+            }
+        }
+    }
+
+    fn record(&mut self, how: u8) {
+        if self.completions.is_empty() {
+            return;
+        }
+        let (run, outcome) = self.completions.remove(usize::from(how) % self.completions.len());
+        if self.store.granted.remove(&run).is_none() {
+            return;
+        }
+        match outcome {
+            Outcome::Succeeded => self.store.failures = 0,
+            Outcome::Failed | Outcome::Panicked | Outcome::TimedOut => self.store.failures += 1,
+            Outcome::Cancelled | Outcome::Lost => {}
+        }
+        if self.store.from_end {
+            self.store.cursor = self.store.cursor.max(self.store_time());
+            self.step(Input::Anchored { cursor: self.store.cursor });
+        }
+        if self.policies.pause_after.is_some_and(|max| self.store.failures >= max) {
+            self.store.failures = 0;
+            self.store.pause = Some(Pause::after_failures(1));
+            self.step(Input::Pause(self.store.pause.clone()));
+        }
+    }
+
+    fn end(&mut self, which: u8, how: u8) {
+        if self.bodies.is_empty() {
+            return;
+        }
+        let nth = usize::from(which) % self.bodies.len();
+        let (&run, &attempt) = self.bodies.iter().nth(nth).unwrap();
+        let end = match how % 16 {
+            0..6 => End::Returned,
+            6..10 => failure(Severity::Transient),
+            10 => failure(Severity::Permanent),
+            11 => failure(Severity::Stop),
+            12 | 13 => End::Panicked("oh".into()),
+            14 if attempt == 1 => End::NotStarted { veto: None },
+            _ => End::Aborted,
+        };
+        self.bodies.remove(&run);
+        self.step(ended(run, end));
+    }
+
+    fn lose_session(&mut self) {
+        if self.right == Right::Local {
+            return;
+        }
+        self.completions.clear();
+        let granted = std::mem::take(&mut self.store.granted);
+        if let Some((run, grant)) = granted.last_key_value()
+            && self.policies.on_lost == OnLost::Retry
+        {
+            let Grant { tick, losses, .. } = *grant;
+            self.store.owed = Some(OwedRun { run: *run, fire_time: tick, losses: losses + 1 });
+        }
+        if self.store.from_end && !granted.is_empty() {
+            self.store.cursor = self.store.cursor.max(self.store_time());
+        }
+        for (run, grant) in granted {
+            if grant.told {
+                self.open.entry(run).and_modify(|lost| *lost = true);
+                self.step(Input::LockLost { run });
+            }
+        }
+        for question in std::mem::take(&mut self.questions) {
+            let reason = "there is no session".to_owned();
+            match question {
+                Question::Claim(Claim { run, .. }) => {
+                    self.step(Input::Claimed { run, verdict: Verdict::Unavailable { reason } });
+                }
+                Question::Advance(_) => {
+                    self.step(Input::Advanced(Moved::Unavailable { reason }));
+                }
+            }
+        }
+        match self.right {
+            Right::Leader => self.trusted = false,
+            Right::Any | Right::Unled | Right::Local => {
+                self.step(Input::Suspend);
+            }
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.elapsed += time;
+        self.step(Input::WakeUp);
+        self.settle();
+    }
+
+    /// The timers that are due go off.
+    fn settle(&mut self) {
+        let mut idle = 0;
+        for _ in 0..200 {
+            let now = self.now();
+            if self.machine().wake_in(now) != Some(Duration::ZERO) {
+                return;
+            }
+            idle = if self.step(Input::WakeUp) { 0 } else { idle + 1 };
+            assert!(idle <= IDLE_WAKE_UPS_MAX, "it wakes up for nothing: {:?}", self.machine());
+        }
+        panic!("it wakes up without end: {:?}", self.machine());
+    }
+
+    fn trigger(&mut self) {
+        let now = self.now();
+        self.triggers.insert(now.spare);
+        // As `step`, with the id that the caller knows.
+        let Some(effects) = self.call(|machine| machine.feed(now, Input::Trigger)) else { return };
+        assert!(!self.perform(effects));
+        let Some(effects) = self.call(|machine| machine.decide(now)) else { return };
+        if self.perform(effects) {
+            let answer = self.permits.ask();
+            self.step(Input::Permit(answer));
+        }
+        self.check();
+    }
+
+    fn make(&mut self, one: Move) {
+        match one {
+            Move::Wait(millis) => self.pass(Duration::from_millis(millis)),
+            Move::Stall(millis) => self.elapsed += Duration::from_millis(millis),
+            Move::StepClock(millis) => {
+                self.offset = TimeDelta::milliseconds(millis);
+                self.pass(Duration::ZERO);
+            }
+            Move::Resume if self.right == Right::Local => {}
+            Move::Resume => self.resume(),
+            Move::Suspend if self.right == Right::Local => {}
+            Move::Suspend => drop(self.step(Input::Suspend)),
+            Move::LoseTrust => self.trusted = false,
+            Move::Depose => {
+                self.store.term += 1;
+                self.store.led = true;
+                self.trusted = false;
+            }
+            Move::Trigger => self.trigger(),
+            Move::Answer(which, how) => self.answer(which, how),
+            Move::Record(how) => self.record(how),
+            Move::End(which, how) => self.end(which, how),
+            Move::LoseSession => self.lose_session(),
+            Move::Cancel(None) => drop(self.step(cancel(CancelReason::Requested))),
+            Move::Cancel(Some(which)) => {
+                let nth = usize::from(which) % self.open.len().max(1);
+                let run = self.open.keys().nth(nth).copied();
+                if run.is_some() {
+                    self.step(Input::Cancel { run, why: CancelReason::Replaced });
+                }
+            }
+            Move::Drain => self.drain(),
+            Move::Shutdown => {
+                self.drain();
+                self.shut_down = true;
+                self.step(cancel(CancelReason::Shutdown));
+            }
+            Move::Abort => drop(self.step(Input::Abort)),
+            Move::Pause(millis) => {
+                let until = millis.map(|millis| self.store_time() + TimeDelta::milliseconds(millis as i64));
+                self.store.pause = Some(Pause { until, note: None });
+                if self.right == Right::Local {
+                    self.step(Input::Pause(self.store.pause.clone()));
+                }
+            }
+            Move::Unpause => {
+                self.store.pause = None;
+                self.step(Input::Pause(None));
+            }
+            Move::PauseNews => drop(self.step(Input::Pause(self.store.pause.clone()))),
+            Move::Owed => {
+                if let Some(owed) = self.store.owed {
+                    self.step(Input::Owed(owed));
+                }
+            }
+            Move::Foreign(slot, true) => {
+                if self.store.holder(slot).is_none() {
+                    let run = self.ids.next(at(START));
+                    self.store.foreign.insert(slot, run);
+                }
+            }
+            Move::Foreign(slot, false) => drop(self.store.foreign.remove(&slot)),
+            Move::Others(true) if self.permits.free > 0 => {
+                self.permits.free -= 1;
+                self.permits.others += 1;
+            }
+            Move::Others(false) if self.permits.others > 0 => {
+                self.permits.others -= 1;
+                self.permits.put_back();
+            }
+            Move::Others(_) => {}
+            Move::Grant => self.grant(),
+            Move::Redefine(policies, period) => {
+                let period = period.unwrap_or(self.store.period);
+                self.redefine(*policies, period);
+            }
+            Move::Die => self.die(),
+            Move::Panic => self.panics.store(true, Ordering::Relaxed),
+        }
+    }
+
+    fn grant(&mut self) {
+        if std::mem::take(&mut self.permits.on_its_way) {
+            self.step(Input::Permit(PermitAnswer::Granted));
+        }
+    }
+
+    fn drain(&mut self) {
+        self.drained = true;
+        self.step(Input::Drain);
+    }
+
+    /// One turn of a world in which everything works: whatever is asked is answered, whatever runs ends, and time passes as
+    /// far as the machine wants.
+    fn calm_turn(&mut self) {
+        let before =
+            (self.questions.len(), self.completions.len(), self.bodies.len(), self.permits.on_its_way);
+        while !self.completions.is_empty() {
+            self.record(0);
+        }
+        if self.store.pause.take().is_some() {
+            self.step(Input::Pause(None));
+        }
+        for _ in 0..self.questions.len() {
+            self.answer(0, 3);
+        }
+        while !self.bodies.is_empty() {
+            self.end(0, 0);
+        }
+        self.grant();
+        self.settle();
+        let nothing = before == (0, 0, 0, false);
+        let now = self.now();
+        let wait = self.machine().wake_in(now);
+        if let (Some(wait), true) = (wait, nothing) {
+            // Timers are rounded up to whole milliseconds.
+            let wait = Duration::from_millis(wait.as_nanos().div_ceil(1_000_000) as u64);
+            self.pass(wait);
+        }
+    }
+
+    fn calm_down(&mut self) {
+        self.panics.store(false, Ordering::Relaxed);
+        self.offset = TimeDelta::zero();
+        self.store.foreign.clear();
+        self.store.pause = None;
+        while self.permits.others > 0 {
+            self.make(Move::Others(false));
+        }
+        self.step(Input::Pause(None));
+        if self.right == Right::Local {
+            self.pass(Duration::ZERO);
+        } else {
+            self.resume();
+        }
+    }
+
+    fn is_decided(&self, until: DateTime<Utc>) -> bool {
+        let cursor = match self.right {
+            Right::Local => self.machine().cursor(),
+            Right::Leader | Right::Any | Right::Unled => self.store.cursor,
+        };
+        let next = match self.store.from_end {
+            true => cursor + TimeDelta::milliseconds(self.store.period),
+            false => Period::millis(self.store.period).next_after(cursor).unwrap(),
+        };
+        next > until
+    }
+
+    /// Whatever is due is decided, with no more wake-ups than the machine asked for.
+    fn everything_due_is_decided(&mut self) {
+        let until = self.store_time();
+        for _ in 0..CALM_TURNS_MAX {
+            if self.is_decided(until) || self.machine().is_exhausted() {
+                return;
+            }
+            self.calm_turn();
+        }
+        panic!("not decided up to {until}: {:?}", self.machine());
+    }
+
+    /// After a drain everything ends, and nothing is left.
+    fn everything_ends(&mut self) {
+        self.drain();
+        for _ in 0..CALM_TURNS_MAX {
+            let over = self.machine().is_idle() && self.questions.is_empty() && self.completions.is_empty();
+            if over && !self.permits.waiting && !self.permits.on_its_way {
+                break;
+            }
+            self.calm_turn();
+        }
+        let now = self.now();
+        let machine = self.machine();
+        assert!(machine.is_idle() && machine.is_drained(), "it does not end: {machine:?}");
+        assert_eq!(machine.wake_in(now), None, "{machine:?}");
+        assert_eq!(self.permits.held, 0, "a permit is leaked");
+        assert!(self.store.granted.is_empty(), "a key is leaked: {:?}", self.store.granted);
+        assert!(self.triggers.is_empty(), "a trigger got no answer");
+        assert!(self.bodies.is_empty() && self.open.is_empty());
+    }
+}
+
+fn rights() -> impl Strategy<Value = Right> {
+    prop_oneof![4 => Just(Right::Leader), 2 => Just(Right::Any), 1 => Just(Right::Unled), 2 => Just(Right::Local)]
+}
+
+fn permits() -> impl Strategy<Value = Permits> {
+    (0u32..4, any::<bool>()).prop_map(|(free, waits)| Permits {
+        limited: free > 0,
+        waits,
+        free,
+        others: 0,
+        held: 0,
+        waiting: false,
+        on_its_way: false,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_machine_keeps_its_promises(
+        (right, policies, moves) in rights()
+            .prop_flat_map(|right| (Just(right), policies(right), moves(right))),
+        period in periods(),
+        from_end in proptest::bool::weighted(0.2),
+        permits in permits(),
+    ) {
+        let mut world = World::new(right, policies, period, from_end, permits);
+        world.resume();
+        for one in moves {
+            world.make(one);
+        }
+        world.calm_down();
+        if !world.drained {
+            world.everything_due_is_decided();
+        }
+        world.everything_ends();
+    }
+}
