@@ -72,10 +72,10 @@ impl Definition<Every> {
     /// moment at which the job is first known. So there is always a full period between two runs, and no tick during a run.
     ///
     /// The end is kept with the job's cursor, in the store's time, so that it survives the node; of a run whose node died, it
-    /// is the moment at which that was found out. A manual run counts as well. While the job is paused, or no node fires it,
-    /// one tick is missed at most: the misfire policy decides whether it is made up for, and if it is not, the next one
-    /// follows a period after that was decided. [`starting_at`](Definition::starting_at) is then the first fire time at the
-    /// earliest. An end between two milliseconds counts as the later one.
+    /// is the moment at which that was found out. A manual run counts as well. A tick that is missed (the job is paused, or no
+    /// node fires it) and that the misfire policy does not make up for counts as a run that took no time: the next one is a
+    /// period later. So after downtime one run starts, not many. [`starting_at`](Definition::starting_at) is the first fire
+    /// time at the earliest. An end between two milliseconds counts as the later one.
     ///
     /// No fire time but the next one is known ahead. So `anchored_at`, `except` and `jitter` are refused beside it, and so is
     /// being part of a union or of a calendar.

@@ -468,9 +468,6 @@ impl Rig {
 
 fn ticks_between(schedule: &dyn Schedule, from: DateTime<Utc>, to: DateTime<Utc>) -> u64 {
     let mut tick = schedule.next_after(from);
-    if schedule.counts_from_completion() {
-        return u64::from(tick.is_some_and(|at| at <= to));
-    }
     let mut count = 0;
     while let Some(at) = tick.filter(|at| *at <= to) {
         count += 1;

@@ -223,7 +223,7 @@ impl JobMachine {
                     (0, false)
                 }
             };
-            self.decided = self.skipped_up_to(now, tick);
+            self.decided = tick.instant();
             self.skips.extend(&Skips::new(reason, 1, false));
             effects.push(Effect::Skipped { newest: tick, reason, count: count + 1, at_least });
             self.skipped(now, effects);
@@ -233,13 +233,6 @@ impl JobMachine {
         let skipped_to = (skips.total() > 0).then(|| FireTime::new(self.decided));
         self.decided = tick.instant();
         Some(Waiting { tick, skips, skipped_to, missed, contended: false })
-    }
-
-    /// Up to where a tick that is skipped decides. Of a schedule that counts from the end of runs it is the only one: another
-    /// one is due a whole period later, however late it was.
-    fn skipped_up_to(&self, now: Now, tick: FireTime) -> DateTime<Utc> {
-        let counts = self.schedule.counts_from_completion();
-        if counts { tick.max(FireTime::new(now.wall)).instant() } else { tick.instant() }
     }
 
     /// The runs in progress keep a tick from running, and it does not wait for them.
@@ -704,10 +697,7 @@ impl JobMachine {
                 following.skips.extend(&skips);
                 following.skipped_to.get_or_insert(waiting.tick);
             }
-            None => {
-                self.skips.extend(&skips);
-                self.decided = self.decided.max(self.skipped_up_to(now, waiting.tick));
-            }
+            None => self.skips.extend(&skips),
         }
         self.skipped(now, effects);
     }
