@@ -20,13 +20,9 @@ use chrono::{DateTime, TimeDelta, Timelike, Utc};
 use tokio::sync::mpsc;
 
 mod common;
-use common::{hours, node_with, secs};
+use common::{hours, mins, node_with, secs};
 
 const START: &str = "2026-01-05T00:00:00Z";
-
-fn mins(mins: u64) -> Duration {
-    Duration::from_mins(mins)
-}
 
 /// A job that the leader fires by the store's clock, and one that each node fires by its own.
 fn led_and_local(period: Duration) -> [Job; 2] {

@@ -11,7 +11,7 @@ use std::{
 use callsheet::{EventKind, Job, Retry, Run, RunError, RunResult, schedule::every, testkit::simulate};
 
 mod common;
-use common::{assert_transcript, hours, node_with, secs};
+use common::{assert_golden, assert_transcript, hours, node_with, secs};
 
 const START: &str = "2026-01-05T00:00:00Z";
 
@@ -48,6 +48,34 @@ fn a_run_succeeds_in_its_third_attempt() {
         assert_eq!(rig.counter("callsheet_run_retries_total", ""), 2);
         assert_eq!(rig.counter("callsheet_runs_total", "outcome=succeeded"), 1);
         assert_eq!(rig.counter("callsheet_ticks_total", "outcome=started"), 1);
+        assert_eq!(rig.store().held(), 0);
+    });
+}
+
+/// An attempt that is over its time is cancelled, and aborted after the grace if it does not obey; the next one has a time of
+/// its own.
+#[test]
+fn the_story_of_a_run_whose_attempts_take_too_long() {
+    simulate(START, async |rig| {
+        async fn slow(run: Run) {
+            match run.attempt() {
+                1 => run.cancelled().await,
+                2 => std::future::pending().await,
+                _ => tokio::time::sleep(secs(59)).await,
+            }
+        }
+        let job = |name: &str, attempts| {
+            Job::new(name, every(hours(1)))
+                .timeout(secs(60))
+                .abort_grace(secs(5))
+                .retry(retry(attempts))
+                .run(slow)
+        };
+        rig.node(node_with([job("third", 3), job("second", 2)])).await;
+
+        rig.advance(hours(1) + secs(300)).await;
+
+        assert_golden(rig, "retry_with_timeout");
         assert_eq!(rig.store().held(), 0);
     });
 }

@@ -23,6 +23,7 @@ fn table() -> Vec<(Value, Definition)> {
             json!({"every": "5m", "anchored_at": "2026-01-01T00:00:00Z"}),
             every("5m").anchored_at("2026-01-01T00:00:00Z").into(),
         ),
+        (json!({"every": "5m", "from_completion": true}), every("5m").from_completion().into()),
         (json!({"random": {"min": "1m", "max": "5m"}}), random("1m", "5m").into()),
         (json!({"random": {"min": "1m", "max": "5m", "seed": "x"}}), random("60s", "300s").seed("x").into()),
         (
@@ -239,6 +240,11 @@ fn errors_name_the_path_the_value_the_rule_and_the_cure() {
             "except[0].dates[0] \"2026-02-30\": there is no such day in the calendar; write year, month and day, for \
              example `2026-12-24`\nexcept[1].schedules[0].every \"0s\": a period is not zero; write a period of at \
              least 1 ms"
+                .into(),
+        ),
+        (
+            json!({"cron": "@daily", "from_completion": true}),
+            "from_completion \"true\": `from_completion` stands beside `every` only, and not beside `cron`; remove it"
                 .into(),
         ),
         (

@@ -144,9 +144,9 @@ impl Drop for SharedBody {
 
 #[cfg(any(test, feature = "testkit"))]
 impl Job {
-    /// The name and the schedule, for a rig that audits what became of the job's ticks.
-    pub(crate) fn audited(&self) -> Option<(JobName, Arc<dyn Schedule>)> {
-        Some((JobName::new(&self.name).ok()?, self.schedule.clone().ok()?))
+    /// The name, the schedule and who fires it, for a rig that audits what became of the job's ticks.
+    pub(crate) fn audited(&self) -> Option<(JobName, Arc<dyn Schedule>, Fires)> {
+        Some((JobName::new(&self.name).ok()?, self.schedule.clone().ok()?, self.policies.fires))
     }
 }
 

@@ -177,7 +177,7 @@ pub enum EventKind {
         /// There may have been more: counting stopped at its bound.
         at_least: bool,
     },
-    /// The body of a run started.
+    /// The body of a run started: once for each run, and once more when a run that was lost goes on.
     RunStarted {
         /// The job.
         job: JobName,
@@ -187,6 +187,8 @@ pub enum EventKind {
         fire_time: Option<FireTime>,
         /// Actual start minus fire time; zero for a manual trigger.
         lateness: Duration,
+        /// The number of the try within the run: 1, unless the run was lost before.
+        attempt: u32,
         /// The fencing token; `None` for a job without claims.
         token: Option<FencingToken>,
     },
@@ -460,10 +462,13 @@ impl fmt::Display for EventKind {
                 let at_least = if *at_least { "at least " } else { "" };
                 write!(f, " {fire_time} {} {at_least}{count}", reason.as_str())
             }
-            Self::RunStarted { fire_time: Some(fire_time), lateness, .. } => {
-                write!(f, " {fire_time} late {lateness:.1?}")
+            Self::RunStarted { fire_time, lateness, attempt, .. } => {
+                match fire_time {
+                    Some(fire_time) => write!(f, " {fire_time} late {lateness:.1?}")?,
+                    None => f.write_str(" triggered")?,
+                }
+                if *attempt > 1 { write!(f, ", attempt {attempt}") } else { Ok(()) }
             }
-            Self::RunStarted { fire_time: None, .. } => f.write_str(" triggered"),
             Self::RunRetried { attempt, outcome, took, pause, error, .. } => {
                 write!(f, " attempt {attempt} {outcome}, took {took:.1?}, next in {pause:.1?}: {error}")
             }

@@ -130,7 +130,10 @@ pub(crate) struct Retire;
 /// What is left of an actor that died.
 pub(crate) struct Remains {
     pub(crate) machine: JobMachine,
+    /// By which the machine decides.
+    definition: Arc<Definition>,
     running: Vec<Running>,
+    former_keys: Vec<(RunId, LockKey)>,
     after: Vec<Run>,
     drain: Option<Arc<Drain>>,
     /// The job was removed.
@@ -139,9 +142,18 @@ pub(crate) struct Remains {
 
 impl Remains {
     pub(crate) fn none(job: &JobRef, cursor: DateTime<Utc>) -> Self {
-        let Definition { schedule, policies, .. } = &*job.definition;
+        let definition = job.definition.clone();
+        let Definition { schedule, policies, .. } = &*definition;
         let machine = JobMachine::new(schedule.clone(), *policies, cursor, job.node.permits.limited());
-        Self { machine, running: Vec::new(), after: Vec::new(), drain: None, retiring: false }
+        Self {
+            machine,
+            definition,
+            running: Vec::new(),
+            former_keys: Vec::new(),
+            after: Vec::new(),
+            drain: None,
+            retiring: false,
+        }
     }
 }
 
@@ -157,6 +169,8 @@ pub(crate) struct JobActor {
     job: Arc<JobRef>,
     machine: JobMachine,
     running: Vec<Running>,
+    /// The lock keys of the runs in progress that began under another definition.
+    former_keys: Vec<(RunId, LockKey)>,
     /// The runs in progress of whose ends hooks want to hear.
     after: Vec<Run>,
     /// Who waits to hear what became of a trigger.
@@ -172,11 +186,17 @@ pub(crate) struct JobActor {
 
 impl JobActor {
     pub(crate) fn new(job: Arc<JobRef>, remains: Remains) -> Self {
-        let Remains { machine, running, after, drain, retiring } = remains;
+        let Remains { machine, definition, running, former_keys, after, drain, retiring } = remains;
+        let mut machine = machine.revive();
+        if !Arc::ptr_eq(&definition, &job.definition) {
+            // It was changed, and its actor died before it heard of it.
+            machine.redefine(job.definition.schedule.clone(), job.definition.policies);
+        }
         Self {
             job,
-            machine: machine.revive(),
+            machine,
             running,
+            former_keys,
             after,
             triggers: Vec::new(),
             wake_at: None,
@@ -202,6 +222,7 @@ impl JobActor {
             // Only now: the schedule is code of the application, and may panic.
             let effects = self.machine.decide(now);
             let Some(priority) = self.perform(effects) else { break };
+            // In turn, not one inside the other: a full queue may ask for each of its ticks.
             input = Input::Permit(self.node().permits.ask(&self.job, priority));
             now = self.job.now();
         }
@@ -309,10 +330,12 @@ impl JobActor {
 
     fn run(&self, start: &Start, cancellation: CancellationToken, abort: Option<AbortRegistration>) -> Run {
         let (node, definition) = (self.node(), &self.job.definition);
+        let former = self.former_keys.iter().find(|(run, _)| *run == start.run);
+        let key = former.map_or(&definition.key, |(_, key)| key);
         Run::new(Parts {
             id: start.run,
             job: definition.name.clone(),
-            key: definition.key.slot(start.slot),
+            key: key.slot(start.slot),
             origin: start.tick.map_or(Origin::Manual, Origin::Tick),
             attempt: start.attempt,
             term: start.term,
@@ -324,6 +347,18 @@ impl JobActor {
             local: node.local_bodies.clone(),
             extension: node.run_extension.clone(),
         })
+    }
+
+    /// The runs in progress hold the keys that they were granted.
+    fn keep_former_keys(&mut self, former: &LockKey) {
+        if *former == self.job.definition.key {
+            return;
+        }
+        for run in self.machine.active_runs().map(|run| run.run) {
+            if self.former_keys.iter().all(|(known, _)| *known != run) {
+                self.former_keys.push((run, former.clone()));
+            }
+        }
     }
 
     fn cancel(&self, run: RunId, why: CancelReason) {
@@ -366,6 +401,7 @@ impl JobActor {
         if let Some(drain) = &self.drain {
             drain.record(&self.job.definition.name, ended.run, HowDrained::of(&ended));
         }
+        self.former_keys.retain(|(run, _)| *run != ended.run);
         let at = self.after.iter().position(|run| run.id() == ended.run);
         let run = at.map(|at| self.after.swap_remove(at));
         conclude(&self.job, ended, run);
@@ -475,7 +511,9 @@ impl Actor for JobActor {
         let empty = Remains::none(&self.job, self.machine.cursor()).machine;
         let remains = Remains {
             machine: std::mem::replace(&mut self.machine, empty),
+            definition: self.job.definition.clone(),
             running: std::mem::take(&mut self.running),
+            former_keys: std::mem::take(&mut self.former_keys),
             after: std::mem::take(&mut self.after),
             drain: self.drain.take(),
             retiring: self.retiring,
@@ -507,7 +545,8 @@ impl Handler<Letter> for JobActor {
             Some(Content::Redefine(job)) => {
                 let Definition { schedule, policies, .. } = &*job.definition;
                 self.machine.redefine(schedule.clone(), *policies);
-                self.job = job;
+                let former = std::mem::replace(&mut self.job, job);
+                self.keep_former_keys(&former.definition.key);
                 self.step(Input::WakeUp, ctx);
             }
             None => {}

@@ -55,9 +55,9 @@ async fn run(task: RunTask, mut report: Report) {
     let started_at = node.clock.now();
     report.started = Some((started_at, node.clock.elapsed()));
     let name = || job.definition.name.clone();
-    if start.attempt == 1 {
+    if start.begins {
         let lateness = start.tick.map(|tick| tick.lateness(job.now().wall)).unwrap_or_default();
-        if start.tick.is_some() {
+        if start.tick.is_some() && start.attempt == 1 {
             job.meters.tick_lateness.record(lateness.as_secs_f64());
         }
         node.publisher.publish(|| EventKind::RunStarted {
@@ -65,6 +65,7 @@ async fn run(task: RunTask, mut report: Report) {
             run: start.run,
             fire_time: start.tick,
             lateness,
+            attempt: start.attempt,
             token: start.token,
         });
     }

@@ -197,7 +197,7 @@ impl SupervisorActor {
     /// By what right this node decides the ticks of a job, if it does.
     fn authority(&self, entry: &Entry) -> Option<Authority> {
         match entry.job.definition.policies.fires {
-            _ if entry.broken || !self.connected => None,
+            _ if entry.broken || !self.connected || !matches!(self.phase, Phase::Running) => None,
             Fires::Local => None,
             Fires::AnyNode => Some(Authority::Any),
             Fires::Leader => match self.term {
@@ -235,18 +235,22 @@ impl SupervisorActor {
             self.publish(|| EventKind::JobRemoved { job: name.clone() });
         }
         self.node().meters.jobs.set(self.jobs.len() as f64);
-        // On a follower only this node lets go of them: the leader goes on.
-        if let Some(term) = self.term {
-            for page in withdrawn.chunks(PAGE_MAX) {
-                let withdrawn = self.node().lock().send(WithdrawJobs { term, jobs: page.to_vec() });
-                self.withdrawing += 1;
-                ctx.spawn(withdrawn.into_actor(self).map(|_, actor, ctx| {
-                    actor.withdrawing -= 1;
-                    actor.enrol(ctx);
-                }));
-            }
-        }
+        self.withdraw(&withdrawn, ctx);
         Ok(names)
+    }
+
+    /// Says that the leader does not schedule these jobs any more. On a follower only this node lets go of them: the leader goes
+    /// on.
+    fn withdraw(&mut self, jobs: &[JobName], ctx: &mut Context<Self>) {
+        let Some(term) = self.term else { return };
+        for page in jobs.chunks(PAGE_MAX) {
+            let withdrawn = self.node().lock().send(WithdrawJobs { term, jobs: page.to_vec() });
+            self.withdrawing += 1;
+            ctx.spawn(withdrawn.into_actor(self).map(|_, actor, ctx| {
+                actor.withdrawing -= 1;
+                actor.enrol(ctx);
+            }));
+        }
     }
 }
 

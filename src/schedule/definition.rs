@@ -17,7 +17,7 @@ use super::{
     daily::Daily,
     dst::{Fold, Gap},
     duration::{Written, shortened},
-    every::{Every, millis_of},
+    every::{Every, Pause, millis_of},
     expression::zone_named,
     given::Given,
     hash::Seed,
@@ -346,6 +346,9 @@ impl Definition {
             }
         };
         faults.append(&mut later_faults);
+        if compiled.as_ref().is_some_and(|compiled| compiled.tree.counts_from_completion()) {
+            self.refuse_beside_completion(outer, &mut faults);
+        }
         self.compile_exceptions(outer.in_zone(settings.zone()), &mut compiled, &mut faults);
         self.compile_window(starting_at, until, &mut compiled, &mut faults);
         self.compile_jitter(until, &mut compiled, &mut faults);
@@ -353,6 +356,23 @@ impl Definition {
             Some(compiled) if faults.is_empty() => self.check_fires(compiled),
             Some(_) | None => Err(faults),
         }
+    }
+
+    /// What asks for several fire times in a row has no sense for a schedule that knows the next one only.
+    fn refuse_beside_completion(&self, outer: Outer, faults: &mut Vec<Fault>) {
+        let options = &self.options;
+        let refused = [
+            ("anchored_at", options.anchored_at.is_some()),
+            ("except", !options.except.is_empty()),
+            ("jitter", options.jitter.is_some()),
+            ("being part of another schedule", outer.depth > 0),
+        ];
+        let rule = "it is not possible for a schedule that counts from the end of the last run, of which only the \
+                    next fire time is known";
+        let refused = refused.into_iter().filter(|(_, is_there)| *is_there);
+        faults.extend(
+            refused.map(|(what, _)| Fault::new("from_completion", what, rule, "leave one of the two out")),
+        );
     }
 
     fn compile_exceptions(&self, outer: Outer, compiled: &mut Option<Compiled>, faults: &mut Vec<Fault>) {
@@ -408,6 +428,8 @@ impl Definition {
                     text = format!("{text} {word} {}", instant::text(instant));
                 }
             }
+            // A pause is not cut: it ends with the start at the earliest.
+            let from = from.filter(|_| !matches!(tree, Tree::Pause(_)));
             let (from, until) = (from.unwrap_or(i64::MIN), until.unwrap_or(i64::MAX));
             Compiled { tree: Tree::Window(Box::new(Window { of: tree, from, until })), text: text.into() }
         });
@@ -468,6 +490,11 @@ impl Kind {
     fn compile(&self, settings: &Settings, is_start: bool) -> Result<Compiled, Vec<Fault>> {
         Ok(match self {
             Self::Cron(cron) => cron.compile(settings)?,
+            Self::Every(every) if every.from_completion => {
+                let period = millis_of(&every.period, "every").map_err(|fault| vec![fault])?;
+                let text = format!("every {} from completion", Written(period)).into();
+                Compiled { text, tree: Tree::Pause(Pause::new(period, settings.anchor)) }
+            }
             Self::Every(every) => {
                 let interval = every.compile(settings.anchor).map_err(|fault| vec![fault])?;
                 let text = if is_start {

@@ -111,6 +111,9 @@ impl Kind {
     fn words(&self, zone: &str) -> String {
         match self {
             Self::Cron(cron) => cron.words(zone),
+            Self::Every(every) if every.from_completion => {
+                format!("{} after the end of each run", every.period.text())
+            }
             Self::Every(every) => format!("every {}", every.period.text()),
             Self::Random(random) => {
                 format!("at random, every {} to {}", random.min.text(), random.max.text())

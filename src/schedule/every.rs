@@ -32,6 +32,7 @@ pub(super) const PERIOD_MAX: Duration = Duration::from_secs(36_525 * 86_400);
 /// | `every("7m")` | not aligned with the hours: 7 minutes do not divide an hour |
 /// | `starting_at` an instant | that instant is a fire time; nothing fires before it |
 /// | `anchored_at` an instant, future or past | sets the phase only; fires before it, too |
+/// | [`from_completion`](Definition::from_completion) | a period after the end of the last run, whenever that is |
 ///
 /// ```
 /// use std::time::Duration;
@@ -54,21 +55,74 @@ pub(super) const PERIOD_MAX: Duration = Duration::from_secs(36_525 * 86_400);
 /// # }
 /// ```
 pub fn every(period: impl Into<Given<Duration>>) -> Definition<Every> {
-    Definition::new(Every { period: period.into() })
+    Definition::new(Every { period: period.into(), from_completion: false })
 }
 
 /// A fixed period; made by [`every`].
 #[derive(Debug, Clone)]
 pub struct Every {
     pub(super) period: Given<Duration>,
+    pub(super) from_completion: bool,
 }
 
 impl Anchored for Every {}
+
+impl Definition<Every> {
+    /// Counts the period from the end of the job's last run, however it ended and on whichever node; the first one from the
+    /// moment at which the job is first known. So there is always a full period between two runs, and no tick during a run.
+    ///
+    /// The end is kept with the job's cursor, in the store's time, so that it survives the node; of a run whose node died, it
+    /// is the moment at which that was found out. A manual run counts as well. While the job is paused, or no node fires it,
+    /// one tick is missed at most: the misfire policy decides whether it is made up for, and if it is not, the next one
+    /// follows a period after that was decided. [`starting_at`](Definition::starting_at) is then the first fire time at the
+    /// earliest. An end between two milliseconds counts as the later one.
+    ///
+    /// No fire time but the next one is known ahead. So `anchored_at`, `except` and `jitter` are refused beside it, and so is
+    /// being part of a union or of a calendar.
+    ///
+    /// ```
+    /// use callsheet::schedule::{IntoSchedule, every};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let schedule = every("5m").from_completion().into_schedule()?;
+    ///
+    /// // Asked with the end of a run: not the next full five minutes.
+    /// let next = schedule.next_after("2026-01-01T10:03:20Z".parse()?).ok_or("none")?;
+    /// assert_eq!(next.to_rfc3339(), "2026-01-01T10:08:20+00:00");
+    /// assert_eq!(schedule.to_string(), "every 5m from completion");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_completion(mut self) -> Self {
+        self.kind.from_completion = true;
+        self
+    }
+}
 
 impl Every {
     pub(super) fn compile(&self, anchor: Option<i64>) -> Result<Interval, Fault> {
         let period = millis_of(&self.period, "every")?;
         Ok(Interval { period, anchor: anchor.unwrap_or(0) })
+    }
+}
+
+/// A pause after the end of the last run, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pause {
+    period: i64,
+    /// What no fire time is before; `i64::MIN` if there is none.
+    from: i64,
+}
+
+impl Pause {
+    pub(super) fn new(period: i64, from: Option<i64>) -> Self {
+        Self { period, from: from.unwrap_or(i64::MIN) }
+    }
+
+    /// `earliest` is the first millisecond after the end.
+    pub(super) fn first_from(&self, earliest: i64) -> Option<i64> {
+        // No overflow: see [`Interval::first_from`].
+        Some((earliest - 1 + self.period).max(self.from))
     }
 }
 

@@ -198,7 +198,7 @@ fn read_every(source: Source<'_>, name: Word<'_>, rest: &[Word<'_>]) -> Result<R
         (Some(first), Some(last)) => first.start..last.place().end,
         _ => name.place().end..name.place().end,
     };
-    let read = |text: &str| Every { period: text.into() }.compile(None);
+    let read = |text: &str| Every { period: text.into(), from_completion: false }.compile(None);
     read(&source.0[place.clone()]).map(Rule::Interval).map_err(|fault| {
         let complaint = Complaint::new(fault.rule, "a duration such as `5m`", fault.cure);
         source.fault(place, complaint)

@@ -71,6 +71,9 @@ pub(super) struct ScheduleForm {
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "String", extend("format" = "date-time")))]
     anchored_at: Option<String>,
+    /// Beside `every` only: the period counts from the end of the last run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    from_completion: bool,
     /// The IANA name of the time zone. Default: that of the schedule around it, or UTC.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "String"))]
@@ -275,9 +278,18 @@ impl ScheduleForm {
             };
             faults.push(Fault::new("anchored_at", shortened(anchor), rule, cure));
         }
+        if self.from_completion && name != "every" {
+            let rule = format!("`from_completion` stands beside `every` only, and not beside `{name}`");
+            faults.push(Fault::new("from_completion", "true", rule, "remove it"));
+        }
+        let from_completion = self.from_completion;
         let mut found = None;
         found = found.or(self.cron.map(|expression| cron(expression).into()));
-        found = found.or(self.every.map(|period| every(period).into()));
+        found = found.or(self.every.map(|period| {
+            let mut definition = every(period);
+            definition.kind.from_completion = from_completion;
+            definition.into()
+        }));
         found = found.or(self.random.map(|form| {
             let mut definition = random(form.min, form.max);
             definition.kind.seed = form.seed;
@@ -353,6 +365,7 @@ impl ScheduleForm {
             Kind::Cron(cron) => form.cron = Some(cron.expression.clone()),
             Kind::Every(every) => {
                 form.every = Some(every.period.text());
+                form.from_completion = every.from_completion;
                 form.anchored_at = anchored_at;
             }
             Kind::Random(random) => {

@@ -224,7 +224,7 @@ impl Tree {
     fn lint_changes(&self, (from, to): (i64, i64), warnings: &mut Vec<Warning>) {
         match self {
             Self::Civil(civil) => civil.lint_changes((from, to), warnings),
-            Self::Interval(_) | Self::Random(_) | Self::At(_) | Self::Custom(_) => {}
+            Self::Interval(_) | Self::Pause(_) | Self::Random(_) | Self::At(_) | Self::Custom(_) => {}
             Self::Any(members) => members.iter().for_each(|member| member.lint_changes((from, to), warnings)),
             Self::Except(except) => except.of.lint_changes((from, to), warnings),
             Self::Window(window) => {

@@ -3,7 +3,7 @@
 //! | constructor | fires |
 //! |---|---|
 //! | [`cron`] | at the civil times of a cron expression: five fields, six with seconds, seven with years |
-//! | [`every`] | once in every period, counted from an anchor that is the same on every node |
+//! | [`every`] | once in every period, counted from an anchor that is the same on every node, or from the end of the last run |
 //! | [`random`] | at random, with a shortest and a longest interval |
 //! | [`daily`], [`weekly`], [`monthly`] | at times of the day, on some days of every nth day, week or month |
 //! | [`at`] | at one instant, or at each of a list |
@@ -31,7 +31,7 @@
 //! | key | value |
 //! |---|---|
 //! | `cron` | `"0 9 * * 1-5"`, see [`cron`] |
-//! | `every` | `"5m"`; beside it `anchored_at` |
+//! | `every` | `"5m"`; beside it `anchored_at`, or `from_completion`: `true` |
 //! | `random` | `{"min": "1m", "max": "5m"}`, and `seed` |
 //! | `daily` | `{"every": 2, "at": ["09:30", "18:00:15"], "anchored_at": "2026-01-01T00:00:00Z"}`; all may be left out |
 //! | `weekly` | `{"on": ["mon", "thu"]}`, and as in `daily`; `week_start`: `"sunday"` |

@@ -26,7 +26,8 @@ where
     /// The first `count` fire times after `after`, at most 10,000, on the clocks of the schedule's own time zone, or of
     /// UTC if it has none; with a note where the clocks shifted, skipped or doubled one.
     ///
-    /// Random intervals and jitter are those of a job without a name.
+    /// Random intervals and jitter are those of a job without a name. Of a period that counts
+    /// [from completion](Definition::from_completion) they are those of a job whose runs take no time.
     ///
     /// # Errors
     ///
@@ -195,7 +196,7 @@ impl Tree {
     fn note(&self, before: i64, millis: i64, notes: &mut Vec<Note>) {
         match self {
             Self::Civil(civil) => civil.note(before, millis, notes),
-            Self::Interval(_) | Self::Random(_) | Self::At(_) | Self::Custom(_) => {}
+            Self::Interval(_) | Self::Pause(_) | Self::Random(_) | Self::At(_) | Self::Custom(_) => {}
             Self::Any(members) => {
                 for member in members.iter().filter(|member| member.contains(millis, &mut Budget::default()))
                 {

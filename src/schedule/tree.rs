@@ -10,7 +10,7 @@ use super::{
     calendar::Exclusion,
     civil::{CivilRule, Resolver},
     days::DaysAt,
-    every::Interval,
+    every::{Interval, Pause},
     hash::{Domain, Seed},
     instant,
     pattern::Pattern,
@@ -34,7 +34,12 @@ pub(super) struct Compiled {
 
 impl Schedule for Compiled {
     fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.tree.first_from(instant::following(after), &mut Budget::default()).and_then(instant::from_millis)
+        let earliest = match self.tree.counts_from_completion() {
+            // Not even by the part of a millisecond too early.
+            true => instant::ceiling(after) + 1,
+            false => instant::following(after),
+        };
+        self.tree.first_from(earliest, &mut Budget::default()).and_then(instant::from_millis)
     }
 
     fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
@@ -45,6 +50,10 @@ impl Schedule for Compiled {
 
     fn timezone(&self) -> Option<&str> {
         self.tree.timezone()
+    }
+
+    fn counts_from_completion(&self) -> bool {
+        self.tree.counts_from_completion()
     }
 
     fn for_job(&self, job: &str) -> Option<Arc<dyn Schedule>> {
@@ -108,6 +117,8 @@ impl Budget {
 pub(super) enum Tree {
     Civil(Box<Civil>),
     Interval(Interval),
+    /// Counted from the end of the last run.
+    Pause(Pause),
     Random(Spread),
     At(Instants),
     Any(Box<[Tree]>),
@@ -174,6 +185,7 @@ impl Tree {
         match self {
             Self::Civil(civil) => civil.resolver.first_from(&civil.rule, earliest),
             Self::Interval(interval) => interval.first_from(earliest),
+            Self::Pause(pause) => pause.first_from(earliest),
             Self::Random(spread) => spread.first_from(earliest),
             Self::At(instants) => instants.first_from(earliest),
             Self::Any(members) => {
@@ -198,6 +210,8 @@ impl Tree {
         match self {
             Self::Civil(civil) => civil.resolver.last_until(&civil.rule, latest),
             Self::Interval(interval) => interval.last_until(latest),
+            // It depends on runs that nobody here knows.
+            Self::Pause(_) => None,
             Self::Random(spread) => spread.last_until(latest),
             Self::At(instants) => instants.last_until(latest),
             Self::Any(members) => {
@@ -222,7 +236,7 @@ impl Tree {
     pub(super) fn timezone(&self) -> Option<&str> {
         match self {
             Self::Civil(civil) => Some(civil.resolver.zone().name()),
-            Self::Interval(_) | Self::Random(_) | Self::At(_) => None,
+            Self::Interval(_) | Self::Pause(_) | Self::Random(_) | Self::At(_) => None,
             Self::Any(members) => {
                 let first = members.first()?.timezone();
                 first.filter(|_| members.iter().all(|member| member.timezone() == first))
@@ -234,10 +248,32 @@ impl Tree {
         }
     }
 
+    /// Whether fire times count from the end of the last run. What can look at several fire times of a schedule in a row
+    /// refuses such ones.
+    pub(super) fn counts_from_completion(&self) -> bool {
+        match self {
+            Self::Pause(_) => true,
+            Self::Window(window) => window.of.counts_from_completion(),
+            Self::Custom(custom) => custom.0.counts_from_completion(),
+            Self::Civil(_)
+            | Self::Interval(_)
+            | Self::Random(_)
+            | Self::At(_)
+            | Self::Any(_)
+            | Self::Except(_)
+            | Self::Jitter(_) => false,
+        }
+    }
+
     /// How many layers of jitter lie within each other. Each asks the one below several times.
     pub(super) fn jitter_depth(&self) -> usize {
         match self {
-            Self::Civil(_) | Self::Interval(_) | Self::Random(_) | Self::At(_) | Self::Custom(_) => 0,
+            Self::Civil(_)
+            | Self::Interval(_)
+            | Self::Pause(_)
+            | Self::Random(_)
+            | Self::At(_)
+            | Self::Custom(_) => 0,
             Self::Any(members) => members.iter().map(Self::jitter_depth).max().unwrap_or(0),
             Self::Except(except) => {
                 let of_calendars = except.exclusions.iter().flat_map(Exclusion::ticks);
@@ -251,7 +287,12 @@ impl Tree {
     /// How many rules it is made of.
     fn size(&self) -> usize {
         match self {
-            Self::Civil(_) | Self::Interval(_) | Self::Random(_) | Self::At(_) | Self::Custom(_) => 1,
+            Self::Civil(_)
+            | Self::Interval(_)
+            | Self::Pause(_)
+            | Self::Random(_)
+            | Self::At(_)
+            | Self::Custom(_) => 1,
             Self::Any(members) => members.iter().map(Self::size).sum(),
             Self::Except(except) => {
                 except.of.size()
@@ -265,7 +306,7 @@ impl Tree {
     /// Takes the job's name as the seed of what looks random; says whether there is such a thing.
     fn seed(&mut self, job: &str) -> bool {
         match self {
-            Self::Civil(_) | Self::Interval(_) | Self::At(_) => false,
+            Self::Civil(_) | Self::Interval(_) | Self::Pause(_) | Self::At(_) => false,
             Self::Random(spread) => spread.seed(job),
             Self::Any(members) => members.iter_mut().fold(false, |any, member| member.seed(job) | any),
             Self::Custom(custom) => match custom.0.for_job(job) {

@@ -40,7 +40,7 @@ use crate::{
         time::{FireTime, Now},
     },
     name::RunId,
-    port::{Authority, Kept, Pause, Schedule, Skips},
+    port::{Authority, Kept, OwedRun, Pause, Schedule, Skips},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,11 +82,17 @@ pub struct JobMachine {
     asked: Asked,
     /// Runs without a tick of their own, in their order; only the first is asked for.
     manuals: VecDeque<Manual>,
+    /// A lost run that is to go on once this node fires the job: the news of it may come before the right to.
+    owed: Option<Box<OwedRun>>,
     unanswered: u32,
     permit: Permit,
     /// Something would start, were it not for the node's bound.
     wants_permit: bool,
     pause: Option<Box<Pause>>,
+    /// Its body said that it is to stop, and the store may not know yet.
+    stop: Option<Box<Pause>>,
+    /// The end of a run is being recorded, from which the next tick counts.
+    anchoring: bool,
     /// How many ticks of a job without claims have started.
     local_runs: u64,
     /// As many ticks have run as may.
@@ -127,10 +133,13 @@ impl JobMachine {
             pace_until: None,
             asked: Asked::Nothing,
             manuals: VecDeque::new(),
+            owed: None,
             unanswered: 0,
             permit: Permit::None,
             wants_permit: false,
             pause: None,
+            stop: None,
+            anchoring: false,
             local_runs: 0,
             exhausted: false,
             draining: false,
@@ -312,9 +321,10 @@ impl JobMachine {
             self.mode = Mode::Firing(authority);
             if authority.is_some() {
                 let Kept { pause, failures, owed } = kept;
-                self.pause = pause.map(Box::new);
+                self.pause = pause.map(Box::new).or_else(|| self.stop.clone());
                 self.history.set_failures(failures);
-                owed.into_iter().for_each(|owed| self.on_owed(owed));
+                let before = self.owed.take().map(|owed| *owed);
+                owed.or(before).into_iter().for_each(|owed| self.on_owed(owed));
             }
             // Nobody but this machine keeps the cursor of a local job, and its clock may have been set back.
             let kept_here = if authority.is_none() { self.stored } else { cursor };
@@ -342,6 +352,8 @@ impl JobMachine {
     fn suspend(&mut self) {
         self.mode = Mode::Dormant;
         self.hold_until = None;
+        // The cursor that it is resumed from says so, now or when it has moved.
+        self.anchoring = false;
         // Skips that are not written yet are decided again by whoever resumes from the stored cursor.
         self.start_over(self.stored);
     }
@@ -391,7 +403,8 @@ impl JobMachine {
 
     /// The first tick after `instant`. While a run is in progress none follows if it counts from the end of that run.
     fn following(&self, instant: DateTime<Utc>) -> Option<FireTime> {
-        let must_end = self.schedule.counts_from_completion() && !self.runs.is_empty();
+        let is_open = !self.runs.is_empty() || self.anchoring;
+        let must_end = self.schedule.counts_from_completion() && is_open;
         if must_end { None } else { next_after(&*self.schedule, instant) }
     }
 

@@ -54,7 +54,7 @@ pub trait Schedule: Send + Sync + fmt::Debug + fmt::Display + 'static {
     }
 
     /// Whether fire times count from the end of the job's last run: [`next_after`](Self::next_after) is asked with that end, or
-    /// with a tick that was skipped, and its answer is the only tick until then. Default: no.
+    /// with the instant at which a tick was skipped, and its answer is the only tick until then. Default: no.
     fn counts_from_completion(&self) -> bool {
         false
     }

@@ -6,6 +6,7 @@ use actix::prelude::*;
 
 use super::{Phase, SupervisorActor, keys::conflicts};
 use crate::{
+    core::policy::Fires,
     definition::Job,
     error::{Faults, UpdateError},
     event::EventKind,
@@ -42,12 +43,18 @@ impl SupervisorActor {
             node: node.clone(),
             hook_calls: HookCalls::default(),
         });
+        let was_local = entry.job.definition.policies.fires == Fires::Local;
+        let becomes_local = !was_local && job.definition.policies.fires == Fires::Local;
         self.keys.remove(&entry.job.definition);
         self.keys.add(&job.definition);
         entry.job = job.clone();
         entry.unled = false;
         Letter::post(&job, Content::Redefine(job.clone()));
         self.publish(|| EventKind::JobUpdated { job: name.clone() });
+        if becomes_local {
+            // What its nodes fire on their own from now on is not owed when it comes back.
+            self.withdraw(std::slice::from_ref(&name), ctx);
+        }
         if !self.revive(&name, ctx) {
             self.resume(&job, now);
             self.enrol(ctx);

@@ -147,6 +147,10 @@ impl JobMachine {
         if self.policies.on_lost != OnLost::Retry || owed.losses >= LOSSES_MAX || known || self.is_closing() {
             return;
         }
+        if self.mode == Mode::Dormant {
+            self.owed = Some(Box::new(owed));
+            return;
+        }
         // One is owed at most. Another one that waits is the older, or this comes late.
         if let Some(at) = self.manuals.iter().position(|manual| manual.owed.is_some() && manual.is_waiting())
         {
@@ -183,8 +187,9 @@ impl JobMachine {
                 return;
             }
             // A lost run goes on only where the job fires.
-            if first.owed.is_some() && self.mode == Mode::Dormant {
+            if let (Some(owed), Mode::Dormant) = (first.owed, self.mode) {
                 self.manuals.pop_front();
+                self.owed = Some(Box::new(owed));
                 continue;
             }
             let Some(slot) = self.free_slot(0) else {

@@ -167,7 +167,8 @@ impl JobMachine {
             active.attempt += 1;
             active.deadline = deadline;
             let ActiveRun { run, tick, term, token, deadline, attempt, slot, .. } = **active;
-            effects.push(Effect::Start(Start { run, tick, term, token, deadline, attempt, slot }));
+            let begins = false;
+            effects.push(Effect::Start(Start { run, tick, term, token, deadline, attempt, begins, slot }));
         }
     }
 
@@ -187,6 +188,7 @@ impl JobMachine {
         let outcome = run.outcome(&end);
         if let (Some(token), false) = (run.token, run.lost) {
             effects.push(Effect::Complete { run: run.run, token, outcome });
+            self.anchoring = self.schedule.counts_from_completion();
         }
         self.history.count(outcome);
         if let Some(started_at) = run.first_started_at {
@@ -210,8 +212,13 @@ impl JobMachine {
             took,
         }));
         if let Some(pause) = stop {
-            effects.push(Effect::Stop(pause.clone()));
-            self.pause = Some(Box::new(pause));
+            self.pause = Some(Box::new(pause.clone()));
+            if self.policies.fires == Fires::Local {
+                effects.push(Effect::Paused(pause));
+            } else {
+                self.stop = self.pause.clone();
+                effects.push(Effect::Stop(pause));
+            }
         }
         if self.policies.fires == Fires::Local {
             self.conclude_local(now, effects);

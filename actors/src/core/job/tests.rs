@@ -205,6 +205,7 @@ fn a_due_tick_is_claimed_run_and_completed() {
         token: Some(TOKEN),
         deadline: None,
         attempt: 1,
+        begins: true,
         slot: 0,
     };
     assert_eq!(effects, [Effect::Start(start)]);

@@ -5,12 +5,13 @@ use std::{collections::VecDeque, time::Duration};
 use chrono::{DateTime, Utc};
 
 use super::{
-    Advance, Claim, Effect, Effects, End, Ended, JobMachine, Mode, Refusal, Start, manual::locked_key,
+    ActiveRun, Advance, Claim, Effect, Effects, End, Ended, JobMachine, Mode, Refusal, Start,
+    manual::locked_key,
 };
 use crate::{
     core::{
         misfire::Due,
-        policy::{CATCH_UP_PACE, Fires, Misfire, Overlap, Policies},
+        policy::{CATCH_UP_PACE, Fires, Misfire, Overlap},
         time::{FireTime, Now},
     },
     event::{CancelReason, Outcome},
@@ -154,12 +155,10 @@ impl JobMachine {
     /// Takes in the ticks that are due. Answers the one that may run at once; others go to the backlog.
     fn collect(&mut self, now: Now, effects: &mut Effects) -> Option<Waiting> {
         let next = self.next.filter(|next| next.instant() <= now.wall)?;
-        let Policies { misfire, grace, .. } = self.policies;
         let due = if self.schedule.counts_from_completion() {
-            let admits = |tick: FireTime| misfire.admits(tick.lateness(now.wall), grace);
-            Due::first_admitted(&*self.schedule, next, now.wall, admits)
+            Due::only(next)
         } else {
-            let keep = match misfire {
+            let keep = match self.policies.misfire {
                 Misfire::All { max, .. } => usize::try_from(max).unwrap_or(usize::MAX),
                 Misfire::Latest { .. } | Misfire::Skip => 1,
             };
@@ -224,7 +223,7 @@ impl JobMachine {
                     (0, false)
                 }
             };
-            self.decided = tick.instant();
+            self.decided = self.skipped_up_to(now, tick);
             self.skips.extend(&Skips::new(reason, 1, false));
             effects.push(Effect::Skipped { newest: tick, reason, count: count + 1, at_least });
             self.skipped(now, effects);
@@ -236,13 +235,30 @@ impl JobMachine {
         Some(Waiting { tick, skips, skipped_to, missed, contended: false })
     }
 
+    /// Up to where a tick that is skipped decides. Of a schedule that counts from the end of runs it is the only one: another
+    /// one is due a whole period later, however late it was.
+    fn skipped_up_to(&self, now: Now, tick: FireTime) -> DateTime<Utc> {
+        let counts = self.schedule.counts_from_completion();
+        if counts { tick.max(FireTime::new(now.wall)).instant() } else { tick.instant() }
+    }
+
     /// The runs in progress keep a tick from running, and it does not wait for them.
     fn overlaps(&self) -> bool {
         match self.policies.overlap {
+            // It waits behind what is made up for.
+            _ if self.catches_up() => false,
             Overlap::Skip => !self.runs.is_empty(),
             Overlap::Allow(_) => !self.runs.is_empty() && self.free_slot(0).is_none(),
             Overlap::Queue(_) | Overlap::Replace => false,
         }
+    }
+
+    /// A run is in progress that makes up for a missed tick, and is not the only one that may.
+    fn catches_up(&self) -> bool {
+        let late = |run: &ActiveRun| {
+            run.tick.is_some_and(|tick| tick.lateness(run.started_at) > self.policies.grace)
+        };
+        matches!(self.policies.misfire, Misfire::All { .. }) && self.active_runs().any(late)
     }
 
     /// How many ticks may wait.
@@ -289,7 +305,8 @@ impl JobMachine {
             return May::WaitUntil(at);
         }
         if !self.runs.is_empty() {
-            let catches_up = late && matches!(self.policies.misfire, Misfire::All { .. });
+            let catches_up =
+                self.catches_up() || (late && matches!(self.policies.misfire, Misfire::All { .. }));
             match self.policies.overlap {
                 _ if catches_up || self.schedule.counts_from_completion() => return May::Wait,
                 Overlap::Skip => return May::Skip(SkipReason::Overlap),
@@ -612,6 +629,7 @@ impl JobMachine {
 
     /// The end of a run is recorded, and the schedule counts from there.
     pub(super) fn on_anchored(&mut self, cursor: DateTime<Utc>) {
+        self.anchoring = false;
         if matches!(self.asked, Asked::Nothing) && cursor > self.stored {
             self.adopt(cursor);
         }
@@ -621,8 +639,11 @@ impl JobMachine {
         let pause = pause.filter(|pause| pause.until.is_none_or(|until| until > now.wall));
         if pause.is_none() && self.pause.is_some() {
             self.resume_backlog(now, effects);
+            // As the store does of jobs that it knows.
+            self.history.set_failures(0);
         }
         self.pause = pause.map(Box::new);
+        self.stop = None;
     }
 
     fn end_pause(&mut self, now: Now, effects: &mut Effects) {
@@ -683,7 +704,10 @@ impl JobMachine {
                 following.skips.extend(&skips);
                 following.skipped_to.get_or_insert(waiting.tick);
             }
-            None => self.skips.extend(&skips),
+            None => {
+                self.skips.extend(&skips);
+                self.decided = self.decided.max(self.skipped_up_to(now, waiting.tick));
+            }
         }
         self.skipped(now, effects);
     }

@@ -281,6 +281,8 @@ pub struct Start {
     pub deadline: Option<Duration>,
     /// The number of the try within the run, from 1.
     pub attempt: u32,
+    /// It is the first of the run on this node.
+    pub begins: bool,
     /// Which of the key's slots it holds, from 0.
     pub slot: u32,
 }
@@ -351,6 +353,6 @@ pub enum Refusal {
 impl Start {
     /// A run without a tick, a term and a token.
     pub(crate) fn new(run: RunId) -> Self {
-        Self { run, tick: None, term: None, token: None, deadline: None, attempt: 1, slot: 0 }
+        Self { run, tick: None, term: None, token: None, deadline: None, attempt: 1, begins: true, slot: 0 }
     }
 }

@@ -1,0 +1,278 @@
+//! Pause and resume: on all nodes, whoever is asked and whoever hears of it.
+
+use std::time::Duration;
+
+use callsheet::{
+    EventKind, Fires, Job, JobState, Misfire, PAUSE_NOTE_MAX, PauseError, PauseJobs, ResumeJobs, SelectError,
+    Selector, TriggerJob,
+    schedule::every,
+    testkit::{Fault, Rig, simulate},
+};
+use chrono::{DateTime, Utc};
+
+mod common;
+use common::{details, mins, node_with, secs, starts};
+
+const START: &str = "2026-01-05T00:00:00Z";
+
+/// What is missed is not made up for.
+fn job(name: &str) -> Job {
+    Job::new(name, every(secs(10))).misfire(Misfire::Skip).run(async |_| {})
+}
+
+fn pause(jobs: impl Into<Selector>) -> PauseJobs {
+    PauseJobs { jobs: jobs.into(), until: None, note: None }
+}
+
+fn at(time: &str) -> DateTime<Utc> {
+    format!("2026-01-05T{time}Z").parse().expect("an instant")
+}
+
+fn said(rig: &Rig) -> (usize, usize) {
+    (
+        rig.count(|kind| matches!(kind, EventKind::JobPaused { .. })),
+        rig.count(|kind| matches!(kind, EventKind::JobResumed { .. })),
+    )
+}
+
+async fn paused(rig: &mut Rig, asked: PauseJobs) -> Vec<String> {
+    let names = rig.send(0, asked).await.expect("they are there");
+    names.into_iter().map(|name| name.as_str().to_owned()).collect()
+}
+
+async fn resumed(rig: &mut Rig, jobs: impl Into<Selector>) -> Vec<String> {
+    let names = rig.send(0, ResumeJobs(jobs.into())).await.expect("they are there");
+    names.into_iter().map(|name| name.as_str().to_owned()).collect()
+}
+
+/// Two nodes that hold the job; the first one leads.
+async fn two_nodes(rig: &mut Rig) {
+    rig.set_lease(secs(5));
+    for _ in 0..2 {
+        rig.node(node_with([job("job")])).await;
+    }
+    rig.advance(secs(15)).await;
+    assert_eq!(starts(rig, "job"), ["n1 00:00:10"]);
+}
+
+#[test]
+fn jobs_are_selected_by_name_by_tag_and_all_together_and_asking_twice_changes_nothing() {
+    simulate(START, async |rig| {
+        let local = job("local").fires(Fires::Local).tag("t");
+        let any = job("any").fires(Fires::AnyNode);
+        rig.node(node_with([job("a"), job("b").tag("t"), local, any])).await;
+        rig.advance(secs(5)).await;
+
+        assert_eq!(paused(rig, pause("a")).await, ["a"]);
+        assert_eq!(paused(rig, pause("a")).await, [""; 0]);
+        assert_eq!(paused(rig, pause(Selector::Tag("t".to_owned()))).await, ["b", "local"]);
+        rig.advance(secs(10)).await;
+        assert_eq!(["a", "b", "local", "any"].map(|name| rig.started(name)), [0, 0, 0, 1]);
+        assert_eq!(paused(rig, pause(Selector::All)).await, ["any"]);
+        let another = PauseJobs { note: Some("for another reason".to_owned()), ..pause("a") };
+        assert_eq!(paused(rig, another).await, ["a"]);
+        assert_eq!(said(rig), (5, 0));
+
+        assert_eq!(resumed(rig, Selector::Tag("t".to_owned())).await, ["b", "local"]);
+        assert_eq!(resumed(rig, Selector::Tag("t".to_owned())).await, [""; 0]);
+        assert_eq!(resumed(rig, Selector::All).await, ["a", "any"]);
+        assert_eq!(said(rig), (5, 4));
+        rig.advance(secs(10)).await;
+        assert_eq!(["a", "b", "local", "any"].map(|name| rig.started(name)), [1, 1, 1, 2]);
+        assert_eq!(rig.counter("callsheet_ticks_total", "outcome=paused"), 3);
+    });
+}
+
+#[test]
+fn a_pause_ends_by_itself_and_says_until_when_and_why() {
+    simulate(START, async |rig| {
+        for fires in [Fires::Leader, Fires::AnyNode, Fires::Local] {
+            let name = format!("{fires:?}");
+            let node = rig.node(node_with([job(&name).fires(fires)])).await;
+            rig.advance(secs(5)).await;
+            let start = rig.now();
+            let until = start + chrono::TimeDelta::seconds(32);
+            let note = Some("the printer is out of paper".to_owned());
+            rig.send(node, PauseJobs { jobs: Selector::All, until: Some(until), note: note.clone() })
+                .await
+                .expect("it is there");
+
+            rig.advance(secs(10)).await;
+            let status = details(rig, node, &name).await;
+            assert_eq!(status.state, JobState::Paused);
+            let pause = status.pause.expect("it is paused");
+            assert_eq!((pause.until, pause.note), (Some(until), note));
+            assert_eq!(rig.started(&name), 0);
+
+            rig.advance(secs(40)).await;
+            assert_eq!(rig.started(&name), 2, "{}", rig.transcript());
+            let status = details(rig, node, &name).await;
+            assert_eq!((status.state, status.pause), (JobState::Scheduled, None));
+            rig.shutdown(node, secs(1)).await;
+            rig.advance(secs(5)).await;
+        }
+    });
+}
+
+#[test]
+fn a_follower_pauses_a_job_for_the_leader_and_the_leader_for_a_follower() {
+    simulate(START, async |rig| {
+        two_nodes(rig).await;
+
+        rig.send(1, pause("job")).await.expect("it is there");
+        rig.advance(secs(60)).await;
+        assert_eq!(rig.started("job"), 1);
+        for node in [0, 1] {
+            assert_eq!(details(rig, node, "job").await.state, JobState::Paused, "node {node}");
+        }
+        rig.send(0, ResumeJobs("job".into())).await.expect("it is there");
+        rig.advance(secs(10)).await;
+
+        assert_eq!(rig.started("job"), 2);
+        assert_eq!(details(rig, 1, "job").await.state, JobState::Standby);
+        let on: Vec<_> = rig
+            .events()
+            .into_iter()
+            .filter(|recorded| {
+                matches!(recorded.event.kind, EventKind::JobPaused { .. } | EventKind::JobResumed { .. })
+            })
+            .map(|recorded| recorded.node)
+            .collect();
+        assert_eq!(on, ["n2", "n1"], "each is said once, by the node that was asked");
+    });
+}
+
+#[test]
+fn a_pause_outlasts_the_leader_and_every_node() {
+    simulate(START, async |rig| {
+        two_nodes(rig).await;
+        rig.send(0, pause("job")).await.expect("it is there");
+
+        rig.kill(0);
+        rig.advance(secs(60)).await;
+        rig.shutdown(1, secs(1)).await;
+        let late = rig.node(node_with([job("job")])).await;
+        rig.advance(secs(60)).await;
+
+        assert_eq!(rig.started("job"), 1);
+        assert_eq!(details(rig, late, "job").await.state, JobState::Paused);
+        rig.send(late, ResumeJobs("job".into())).await.expect("it is there");
+        rig.advance(secs(10)).await;
+        assert_eq!(rig.started("job"), 2);
+    });
+}
+
+#[test]
+fn a_node_that_was_cut_off_finds_out() {
+    simulate(START, async |rig| {
+        two_nodes(rig).await;
+        rig.cut_off(0);
+        rig.advance(secs(20)).await;
+        assert_eq!(rig.leader(), Some(1));
+        rig.send(1, pause("job")).await.expect("it is there");
+        rig.advance(secs(20)).await;
+        let before = rig.started("job");
+
+        rig.reconnect(0);
+        rig.advance(secs(20)).await;
+        rig.kill(1);
+        rig.advance(mins(2)).await;
+
+        assert_eq!(rig.leader(), Some(0));
+        assert_eq!(rig.started("job"), before);
+        assert_eq!(details(rig, 0, "job").await.state, JobState::Paused);
+    });
+}
+
+#[test]
+fn a_pause_until_an_instant_ends_with_another_leader_too() {
+    simulate(START, async |rig| {
+        two_nodes(rig).await;
+        rig.send(0, PauseJobs { until: Some(at("00:01:05")), ..pause("job") }).await.expect("it is there");
+
+        rig.kill(0);
+        rig.advance(secs(60)).await;
+
+        assert_eq!(starts(rig, "job")[1..], ["n2 00:01:10"], "at 1:15");
+    });
+}
+
+#[test]
+fn a_paused_job_can_be_started_by_hand_and_its_run_in_progress_goes_on() {
+    simulate(START, async |rig| {
+        let long = Job::new("job", every(secs(30))).run(async |_| tokio::time::sleep(secs(10)).await);
+        let node = rig.node(node_with([long])).await;
+        rig.advance(secs(35)).await;
+
+        rig.send(node, pause("job")).await.expect("it is there");
+        assert_eq!(details(rig, node, "job").await.state, JobState::Running);
+        rig.advance(secs(10)).await;
+        let triggered = rig.send(node, TriggerJob("job".to_owned())).await;
+        assert!(triggered.is_ok(), "{triggered:?}");
+        rig.advance(mins(2)).await;
+
+        assert_eq!(starts(rig, "job"), ["n1 00:00:30", "n1 triggered"]);
+        assert_eq!(rig.counter("callsheet_runs_total", "outcome=succeeded"), 2);
+    });
+}
+
+#[test]
+fn a_local_job_is_paused_on_its_node_alone() {
+    simulate(START, async |rig| {
+        for _ in 0..2 {
+            rig.node(node_with([job("job").fires(Fires::Local)])).await;
+        }
+        rig.advance(secs(5)).await;
+
+        rig.send(0, pause("job")).await.expect("it is there");
+        rig.advance(secs(30)).await;
+
+        assert_eq!(starts(rig, "job"), ["n2 00:00:10", "n2 00:00:20", "n2 00:00:30"]);
+        assert_eq!(rig.counter("callsheet_ticks_total", "outcome=paused"), 3);
+    });
+}
+
+#[test]
+fn what_makes_no_sense_pauses_nothing() {
+    simulate(START, async |rig| {
+        let node = rig.node(node_with([job("job")])).await;
+        rig.advance(secs(5)).await;
+
+        let long = "ü".repeat(PAUSE_NOTE_MAX / 2 + 1);
+        let past = Some(at("00:00:04"));
+        let bad = rig.send(node, PauseJobs { note: Some(long), until: past, ..pause("job") }).await;
+        let unknown = rig.send(node, pause("nobody")).await;
+        let unknown_too = rig.send(node, ResumeJobs("nobody".into())).await;
+
+        let Err(PauseError::Invalid(faults)) = bad else { panic!("{bad:?}") };
+        assert_eq!(
+            faults.to_string(),
+            format!(
+                "note \"{} bytes\": the note of a pause has at most {PAUSE_NOTE_MAX} bytes; shorten it\n\
+                 until \"2026-01-05 00:00:04 UTC\": a pause ends in the future; choose a later instant",
+                PAUSE_NOTE_MAX + 2
+            )
+        );
+        let nobody = Err(PauseError::Select(SelectError::UnknownJob { name: "nobody".to_owned() }));
+        assert_eq!((unknown, unknown_too), (nobody.clone(), nobody));
+        rig.advance(secs(10)).await;
+        assert_eq!((rig.started("job"), said(rig)), (1, (0, 0)));
+    });
+}
+
+#[test]
+fn a_store_that_does_not_answer_is_said_so_and_asking_again_does_no_harm() {
+    simulate(START, async |rig| {
+        let node = rig.node(node_with([job("job")])).await;
+        rig.advance(secs(15)).await;
+        let id = rig.id(node);
+
+        rig.store().script(id, [Fault::ReplyLost]);
+        let unknown = rig.send(node, pause("job")).await;
+        assert!(matches!(unknown, Err(PauseError::Unavailable { .. })), "{unknown:?}");
+        assert_eq!(paused(rig, pause("job")).await, [""; 0], "it was paused all the same");
+        rig.advance(Duration::from_secs(60)).await;
+
+        assert_eq!(rig.started("job"), 1);
+    });
+}
