@@ -261,6 +261,15 @@ impl Node {
         self.hears(wanted.as_str(), skipped).await
     }
 
+    /// The same, of a tick that comes later than this.
+    async fn skips_after(&mut self, instant: DateTime<Utc>, wanted: SkipReason) {
+        let later = |kind: &EventKind| {
+            matches!(kind, EventKind::TickSkipped { fire_time, reason, .. }
+                if *reason == wanted && fire_time.instant() > instant)
+        };
+        self.hears(wanted.as_str(), later).await;
+    }
+
     async fn meets(&mut self, run: RunId) -> Event {
         let contended = |kind: &EventKind| matches!(kind, EventKind::LockContended { holder, .. } if *holder == Some(run));
         self.hears("it finds the key held", contended).await
@@ -574,6 +583,7 @@ async fn as_many_runs_as_are_allowed_go_on_at_once_whatever_their_nodes() {
     let second = cluster.begun().await;
     assert_eq!(second.on, leader.id);
     assert_ne!(second.run.lock_key(), first.run.lock_key(), "each slot is a key");
+    leader.meets(first.run.id()).await;
     leader.skips(SkipReason::Overlap).await;
     assert_refused(&follower.jobs.trigger(JOB).await);
     assert!(!first.run.is_cancelled() && !second.run.is_cancelled());
@@ -658,7 +668,7 @@ async fn a_pause_ends_by_itself_at_its_time_and_by_the_leader_before() {
     let far = until + TimeDelta::hours(1);
     let paused = follower.jobs.supervisor().send(pause(far)).await.expect("it runs");
     paused.expect("the store answers");
-    leader.skips(SkipReason::Paused).await;
+    leader.skips_after(cluster.now().await, SkipReason::Paused).await;
     let resumed_at = cluster.now().await;
     assert_eq!(leader.jobs.resume(JOB).await.expect("the store answers").len(), 1);
     follower.shows("it is told", |status| status.pause.is_none()).await;
