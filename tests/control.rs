@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use callsheet::{
-    CancelReason, CancelRuns, EventKind, FIRE_TIMES_MAX, Health, Job, JobDetails, JobState, ListJobs,
+    CancelReason, CancelRuns, EventKind, FIRE_TIMES_MAX, Fires, Health, Job, JobDetails, JobState, ListJobs,
     Misfire, NextFireTimes, NextFireTimesError, Outcome, PAGE_MAX, RemoveJobs, SelectError, Selector,
     TriggerError, TriggerJob,
     port::Role,
@@ -412,6 +412,29 @@ fn a_schedule_that_panics_when_it_is_asked_ahead_harms_its_own_job_only() {
         rig.advance(secs(10)).await;
         assert_eq!(rig.started("bad"), rig.started("c"), "it was started again");
     });
+}
+
+#[test]
+fn a_job_that_is_changed_while_its_actor_dies_goes_on_by_the_new_definition() {
+    for fires in [Fires::Leader, Fires::Local] {
+        simulate(START, async move |rig| {
+            let in_an_hour = "2026-01-05T01:00:00Z".parse().expect("an instant");
+            let panics = PanickingSchedule::new(Period::seconds(1), in_an_hour, 1);
+            let bad = Job::new("bad", panics).fires(fires).run(async |_| {});
+            let node = rig.node(node_with([bad])).await;
+            rig.advance(hours(1) - secs(500)).await;
+            let before = rig.started("bad");
+
+            // Both are in the actor's mailbox when it dies of the first.
+            rig.supervisor(node).do_send(NextFireTimes { job: "bad".to_owned(), count: 1_000 });
+            let changed = Job::new("bad", every(secs(10))).fires(fires).run(async |_| {});
+            rig.update(node, changed).await.expect("it is right");
+            rig.advance(secs(60)).await;
+
+            assert_eq!(rig.started("bad") - before, 6, "{fires:?}");
+            assert_eq!(rig.count(|event| matches!(event, EventKind::JobRestarted { .. })), 1);
+        });
+    }
 }
 
 /// Behaviours 34 and 35 of gocron's tests.

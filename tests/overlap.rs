@@ -143,7 +143,6 @@ fn triggers_under_skip_are_refused_while_the_key_is_held() {
     triggers(Overlap::Skip, answers, include_str!("transcripts/triggers_skip.txt"));
 }
 
-/// Behaviour 50 of gocron's tests.
 #[test]
 fn triggers_under_queue_run_in_their_turn() {
     let answers = ["started", "queued", "overlap", "queued", "overlap"];
@@ -191,6 +190,7 @@ fn a_run_that_does_not_stop_is_aborted_before_it_is_replaced() {
     });
 }
 
+/// Behaviour 50 of gocron's tests.
 #[test]
 fn a_queue_keeps_its_bound_and_its_order() {
     simulate(START, async |rig| {
@@ -209,6 +209,9 @@ fn a_queue_keeps_its_bound_and_its_order() {
         rig.advance(secs(50)).await;
         assert_eq!(started_runs(rig), promised);
         assert_eq!(rig.counter("callsheet_runs_total", "outcome=succeeded"), 4);
+        let status = rig.send(node, JobDetails("report".to_owned())).await.expect("it is there");
+        let last: Vec<_> = status.last_runs.iter().rev().map(|last| last.run).collect();
+        assert_eq!(last, promised, "each is in the history when it has ended");
     });
 }
 
@@ -290,6 +293,7 @@ fn a_trigger_that_waits_for_another_node_is_dropped_at_whatever_instant() {
     }
 }
 
+/// Behaviour 89 of gocron's tests: a lock of a job's own, or of several jobs.
 #[test]
 fn jobs_that_share_a_key_wait_for_each_other() {
     simulate(START, async |rig| {

@@ -106,8 +106,8 @@ fn any(period: u64) -> Job {
 const DUE: &str = "callsheet_ticks_due_total";
 const ELSEWHERE: &str = "callsheet_ticks_elsewhere_total";
 
-/// Behaviours 88 to 92 of gocron's tests: the claim decides, and those that come second say so. A claim leaves no key behind
-/// that would have to expire (behaviour 93).
+/// Behaviours 88, 91 and 92 of gocron's tests: the claim decides, and those that come second say so. No key is left behind that
+/// would have to expire (behaviour 93).
 #[test]
 fn any_node_runs_each_tick_once_whatever_the_clocks_say() {
     simulate(START, async |rig| {

@@ -117,7 +117,7 @@ impl EngineOptions {
     /// Everything that is wrong, at once.
     pub fn check(&self) -> Result<(), Faults> {
         let (definitions, mut faults) = define_all(self.jobs.clone(), self.clock.now());
-        faults.extend(conflicts(definitions.iter()));
+        faults.extend(conflicts(&definitions, |_| None));
         faults.extend(self.backend.faults());
         faults.extend(self.hooks.fault());
         let threads = [

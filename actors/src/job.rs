@@ -130,6 +130,8 @@ pub(crate) struct Retire;
 /// What is left of an actor that died.
 pub(crate) struct Remains {
     pub(crate) machine: JobMachine,
+    /// By which the machine decides.
+    definition: Arc<Definition>,
     running: Vec<Running>,
     former_keys: Vec<(RunId, LockKey)>,
     after: Vec<Run>,
@@ -140,10 +142,12 @@ pub(crate) struct Remains {
 
 impl Remains {
     pub(crate) fn none(job: &JobRef, cursor: DateTime<Utc>) -> Self {
-        let Definition { schedule, policies, .. } = &*job.definition;
+        let definition = job.definition.clone();
+        let Definition { schedule, policies, .. } = &*definition;
         let machine = JobMachine::new(schedule.clone(), *policies, cursor, job.node.permits.limited());
         Self {
             machine,
+            definition,
             running: Vec::new(),
             former_keys: Vec::new(),
             after: Vec::new(),
@@ -182,8 +186,8 @@ pub(crate) struct JobActor {
 
 impl JobActor {
     pub(crate) fn new(job: Arc<JobRef>, remains: Remains) -> Self {
-        let Remains { machine, running, former_keys, after, drain, retiring } = remains;
-        Self {
+        let Remains { machine, definition, running, former_keys, after, drain, retiring } = remains;
+        let mut actor = Self {
             job,
             machine: machine.revive(),
             running,
@@ -194,7 +198,14 @@ impl JobActor {
             drain,
             retiring,
             stopped_on_purpose: false,
+        };
+        if !Arc::ptr_eq(&definition, &actor.job.definition) {
+            // It was changed, and its actor died before it heard of it.
+            let Definition { schedule, policies, .. } = &*actor.job.definition;
+            actor.machine.redefine(schedule.clone(), *policies);
+            actor.keep_former_keys(&definition.key);
         }
+        actor
     }
 
     fn node(&self) -> &Node {
@@ -213,6 +224,7 @@ impl JobActor {
             // Only now: the schedule is code of the application, and may panic.
             let effects = self.machine.decide(now);
             let Some(priority) = self.perform(effects) else { break };
+            // In turn, not one inside the other: a full queue may ask for each of its ticks.
             input = Input::Permit(self.node().permits.ask(&self.job, priority));
             now = self.job.now();
         }
@@ -501,6 +513,7 @@ impl Actor for JobActor {
         let empty = Remains::none(&self.job, self.machine.cursor()).machine;
         let remains = Remains {
             machine: std::mem::replace(&mut self.machine, empty),
+            definition: self.job.definition.clone(),
             running: std::mem::take(&mut self.running),
             former_keys: std::mem::take(&mut self.former_keys),
             after: std::mem::take(&mut self.after),

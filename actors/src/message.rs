@@ -118,10 +118,12 @@ impl From<&JobName> for Selector {
     }
 }
 
-/// Removes jobs from this node, and answers their names. A run in progress goes on to its end.
+/// Removes jobs from this node, and answers their names. A run in progress goes on to its end; triggers that are queued are
+/// dropped: [`RunCancelled`](crate::EventKind::RunCancelled) says so of each.
 ///
-/// Definitions in code are each node's own: a job that is removed on one node goes on firing on the others that hold it. Remove
-/// it on all of them, or [pause](PauseJobs) it.
+/// Definitions in code are each node's own: a job that is removed on one node goes on firing on the others that hold it. If that
+/// node led, the others find it out within half a minute, and ticks that come due until then are not owed. Remove it on all of
+/// them, or [pause](PauseJobs) it.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<JobName>, SelectError>")]
 pub struct RemoveJobs(pub Selector);

@@ -222,6 +222,14 @@ number! {
     FencingToken
 }
 
+impl LockKey {
+    /// The key of one of its slots, from 0: the first is the key itself. Names hold no control characters, so that no job can
+    /// have the key of a slot.
+    pub(crate) fn slot(&self, slot: u32) -> Self {
+        if slot == 0 { self.clone() } else { Self(format!("{}\u{1f}{slot}", self.as_str()).into()) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -272,13 +280,5 @@ mod tests {
         let made: Vec<_> = (0..70_000).map(|_| ids.next(now)).collect();
 
         assert!(made.is_sorted());
-    }
-}
-
-impl LockKey {
-    /// The key of one of its slots, from 0: the first is the key itself. Names hold no control characters, so that no job can
-    /// have the key of a slot.
-    pub(crate) fn slot(&self, slot: u32) -> Self {
-        if slot == 0 { self.clone() } else { Self(format!("{}\u{1f}{slot}", self.as_str()).into()) }
     }
 }

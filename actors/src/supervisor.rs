@@ -9,6 +9,7 @@ mod adding;
 mod clock;
 mod dying;
 mod health;
+mod keys;
 mod leading;
 mod pausing;
 mod shutdown;
@@ -26,10 +27,12 @@ use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use tokio::{sync::oneshot, time::timeout};
 
+use self::keys::Keys;
 pub(crate) use self::{
-    adding::{AddFirstJobs, conflicts, define_all},
+    adding::{AddFirstJobs, define_all},
     clock::StoreClockMoved,
     dying::{JobDied, JobRetired, Undelivered},
+    keys::conflicts,
     leading::{LeadershipChanged, RunsLost, SessionNews, TakenByLeader},
     pausing::{PauseNews, StopJob},
 };
@@ -101,6 +104,7 @@ pub(crate) struct Supervised {
 pub struct SupervisorActor {
     parts: Supervised,
     jobs: BTreeMap<JobName, Entry>,
+    keys: Keys,
     /// Removed, or replaced after their death, with a run still in progress.
     retiring: BTreeMap<u64, Arc<JobRef>>,
     generations: u64,
@@ -132,6 +136,7 @@ impl SupervisorActor {
             wall_clock: ClockWatch::new(wall, elapsed),
             parts,
             jobs: BTreeMap::new(),
+            keys: Keys::default(),
             retiring: BTreeMap::new(),
             generations: 0,
             term: None,
@@ -192,7 +197,7 @@ impl SupervisorActor {
     /// By what right this node decides the ticks of a job, if it does.
     fn authority(&self, entry: &Entry) -> Option<Authority> {
         match entry.job.definition.policies.fires {
-            _ if entry.broken || !self.connected => None,
+            _ if entry.broken || !self.connected || !matches!(self.phase, Phase::Running) => None,
             Fires::Local => None,
             Fires::AnyNode => Some(Authority::Any),
             Fires::Leader => match self.term {
@@ -221,6 +226,7 @@ impl SupervisorActor {
         let mut withdrawn = Vec::new();
         for name in &names {
             let Some(entry) = self.jobs.remove(name) else { continue };
+            self.keys.remove(&entry.job.definition);
             if entry.job.definition.policies.fires == Fires::Leader {
                 withdrawn.push(name.clone());
             }

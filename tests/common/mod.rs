@@ -35,32 +35,6 @@ pub(crate) fn assert_transcript(rig: &Rig, expected: &str) {
     assert!(actual == expected, "the transcript differs; it is now\n\n{actual}");
 }
 
-/// As [`assert_transcript`], with the transcript of this name in `tests/transcripts/`.
-pub(crate) fn assert_golden(rig: &Rig, name: &str) {
-    let path = format!("{}/tests/transcripts/{name}.txt", env!("CARGO_MANIFEST_DIR"));
-    let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let actual = rig.transcript();
-    assert!(actual == expected, "{name}: the transcript differs; it is now\n\n{actual}");
-}
-
-/// What a node says of a job.
-pub(crate) async fn details(rig: &mut Rig, node: usize, job: &str) -> JobStatus {
-    rig.send(node, JobDetails(job.to_owned())).await.expect("the job is there")
-}
-
-/// The runs that started: the node, the fire time without its date (`triggered` without one), and the attempt.
-pub(crate) fn starts(rig: &Rig, name: &str) -> Vec<String> {
-    let start = |kind, node| match kind {
-        EventKind::RunStarted { job, fire_time, attempt, .. } if job.as_str() == name => {
-            let tick = fire_time.map(|tick| tick.instant().format("%T").to_string());
-            let attempt = if attempt > 1 { format!(" attempt {attempt}") } else { String::new() };
-            Some(format!("{node} {}{attempt}", tick.as_deref().unwrap_or("triggered")))
-        }
-        _ => None,
-    };
-    rig.events().into_iter().filter_map(|recorded| start(recorded.event.kind, recorded.node)).collect()
-}
-
 /// A body that takes so long, and stops when it is asked to.
 pub(crate) async fn obedient(run: Run, time: Duration) {
     // Whichever comes first.
@@ -95,4 +69,30 @@ pub(crate) fn started_runs(rig: &Rig) -> Vec<RunId> {
 pub(crate) fn started_on(rig: &Rig, node: &str) -> usize {
     let started = |kind: &EventKind| matches!(kind, EventKind::RunStarted { .. });
     rig.events().iter().filter(|recorded| recorded.node == node && started(&recorded.event.kind)).count()
+}
+
+/// As [`assert_transcript`], with the transcript of this name in `tests/transcripts/`.
+pub(crate) fn assert_golden(rig: &Rig, name: &str) {
+    let path = format!("{}/tests/transcripts/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let actual = rig.transcript();
+    assert!(actual == expected, "{name}: the transcript differs; it is now\n\n{actual}");
+}
+
+/// What a node says of a job.
+pub(crate) async fn details(rig: &mut Rig, node: usize, job: &str) -> JobStatus {
+    rig.send(node, JobDetails(job.to_owned())).await.expect("the job is there")
+}
+
+/// The runs that started: the node, the fire time without its date (`triggered` without one), and the attempt.
+pub(crate) fn starts(rig: &Rig, name: &str) -> Vec<String> {
+    let start = |kind, node| match kind {
+        EventKind::RunStarted { job, fire_time, attempt, .. } if job.as_str() == name => {
+            let tick = fire_time.map(|tick| tick.instant().format("%T").to_string());
+            let attempt = if attempt > 1 { format!(" attempt {attempt}") } else { String::new() };
+            Some(format!("{node} {}{attempt}", tick.as_deref().unwrap_or("triggered")))
+        }
+        _ => None,
+    };
+    rig.events().into_iter().filter_map(|recorded| start(recorded.event.kind, recorded.node)).collect()
 }

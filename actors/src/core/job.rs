@@ -103,7 +103,7 @@ pub struct JobMachine {
     no_more: bool,
     /// The id that this step has given away.
     spent: Option<RunId>,
-    runs: Vec<Box<ActiveRun>>,
+    runs: Vec<ActiveRun>,
     history: History,
 }
 
@@ -254,7 +254,7 @@ impl JobMachine {
 
     /// The runs in progress, in the order in which they started.
     pub fn active_runs(&self) -> impl ExactSizeIterator<Item = &ActiveRun> {
-        self.runs.iter().map(|run| &**run)
+        self.runs.iter()
     }
 
     /// The last runs that ended on this node, the newest first, at most [`HISTORY_MAX`].

@@ -1,16 +1,13 @@
 //! How jobs are added.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use actix::prelude::*;
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 
-use super::{Entry, Phase, Restarts, SupervisorActor};
+use super::{Entry, Phase, Restarts, SupervisorActor, keys::conflicts};
 use crate::{
     CALL_DEADLINE,
     core::policy::Fires,
@@ -20,7 +17,7 @@ use crate::{
     job::Remains,
     lock::InquireJobs,
     message::{AddJob, AddJobs, Added, PAGE_MAX, Scheduled},
-    name::{JobName, LockKey},
+    name::JobName,
     node::JobRef,
     port::Inquiry,
 };
@@ -37,8 +34,7 @@ impl SupervisorActor {
         }
         let now = self.node().clock.now();
         let (definitions, mut faults) = define_all(jobs, now);
-        let others = self.jobs.values().map(|entry| &*entry.job.definition);
-        faults.extend(conflicts(others.chain(&definitions)));
+        faults.extend(conflicts(&definitions, |key| self.holder_of(key, None)));
         let invalid = !faults.is_empty();
         let existing = definitions.iter().filter(|definition| self.jobs.contains_key(&definition.name));
         faults.extend(existing.map(|definition| duplicate(&definition.name)));
@@ -48,6 +44,7 @@ impl SupervisorActor {
         let mut added = Vec::with_capacity(definitions.len());
         for definition in definitions {
             let name = definition.name.clone();
+            self.keys.add(&definition);
             let job = self.start_actor(Arc::new(definition), None, move |job| Remains::none(job, now));
             self.publish(|| EventKind::JobAdded { job: name.clone() });
             self.resume(&job, now);
@@ -129,26 +126,6 @@ pub(crate) fn define_all(jobs: Vec<Job>, now: DateTime<Utc>) -> (Vec<Definition>
     let mut seen = HashSet::with_capacity(definitions.len());
     faults.extend(definitions.iter().filter(|one| !seen.insert(&one.name)).map(|one| duplicate(&one.name)));
     (definitions, faults)
-}
-
-/// Jobs that share a lock key share one overlap policy.
-pub(crate) fn conflicts<'a>(definitions: impl Iterator<Item = &'a Definition>) -> Vec<Fault> {
-    let mut keys: HashMap<&LockKey, &Definition> = HashMap::new();
-    let mut faults = Vec::new();
-    for definition in definitions {
-        let first = *keys.entry(&definition.key).or_insert(definition);
-        let (overlap, of_first) = (definition.policies.overlap, first.policies.overlap);
-        if overlap != of_first {
-            let rule = format!(
-                "jobs that share a lock key share one overlap policy, and that of job {:?} is {of_first:?}",
-                first.name.as_str()
-            );
-            let key = definition.key.as_str();
-            let fault = Fault::new("lock key", format!("{key:?} with {overlap:?}"), rule, "choose the same");
-            faults.push(fault.within(&format!("job {:?}", definition.name.as_str())));
-        }
-    }
-    faults
 }
 
 fn duplicate(name: &JobName) -> Fault {

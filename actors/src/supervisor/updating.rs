@@ -4,7 +4,7 @@ use std::{slice, sync::Arc};
 
 use actix::prelude::*;
 
-use super::{Phase, SupervisorActor, adding::conflicts};
+use super::{Phase, SupervisorActor, keys::conflicts};
 use crate::{
     core::policy::Fires,
     definition::Job,
@@ -27,9 +27,8 @@ impl SupervisorActor {
         if !self.jobs.contains_key(&name) {
             return Err(UpdateError::UnknownJob { name: name.as_str().to_owned() });
         }
-        let others = self.jobs.values().map(|entry| &*entry.job.definition);
-        let others = others.filter(|other| other.name != name);
-        Faults::check(conflicts(others.chain([&definition]))).map_err(UpdateError::Invalid)?;
+        let conflicts = conflicts(slice::from_ref(&definition), |key| self.holder_of(key, Some(&name)));
+        Faults::check(conflicts).map_err(UpdateError::Invalid)?;
 
         let Some(entry) = self.jobs.get_mut(&name) else {
             return Err(UpdateError::UnknownJob { name: name.as_str().to_owned() });
@@ -46,6 +45,8 @@ impl SupervisorActor {
         });
         let was_local = entry.job.definition.policies.fires == Fires::Local;
         let becomes_local = !was_local && job.definition.policies.fires == Fires::Local;
+        self.keys.remove(&entry.job.definition);
+        self.keys.add(&job.definition);
         entry.job = job.clone();
         entry.unled = false;
         Letter::post(&job, Content::Redefine(job.clone()));

@@ -25,14 +25,13 @@ pub struct LastRun {
 /// The last runs of a job, and how many of them failed in a row.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    /// Boxed, so that a job that never ran is small.
-    runs: Option<Box<VecDeque<LastRun>>>,
+    runs: VecDeque<LastRun>,
     failures: u32,
 }
 
 impl History {
     pub(super) fn runs(&self) -> impl Iterator<Item = &LastRun> {
-        self.runs.iter().flat_map(|runs| runs.iter())
+        self.runs.iter()
     }
 
     pub(super) fn failures(&self) -> u32 {
@@ -44,9 +43,8 @@ impl History {
     }
 
     pub(super) fn add(&mut self, last: LastRun) {
-        let runs = self.runs.get_or_insert_default();
-        runs.truncate(HISTORY_MAX - 1);
-        runs.push_front(last);
+        self.runs.truncate(HISTORY_MAX - 1);
+        self.runs.push_front(last);
     }
 
     pub(super) fn count(&mut self, outcome: Outcome) {

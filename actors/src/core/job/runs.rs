@@ -76,7 +76,7 @@ impl JobMachine {
         debug_assert!(self.runs.iter().all(|run| run.run != start.run), "a run starts once");
         let deadline = self.policies.timeout.map(|timeout| now.elapsed.saturating_add(timeout));
         self.spend_permit();
-        self.runs.push(Box::new(ActiveRun {
+        self.runs.push(ActiveRun {
             run: start.run,
             tick: start.tick,
             started_at: now.wall,
@@ -92,7 +92,7 @@ impl JobMachine {
             abort_at: None,
             aborted: false,
             lost: false,
-        }));
+        });
         effects.push(Effect::Start(Start { deadline, ..start }));
     }
 
@@ -166,7 +166,7 @@ impl JobMachine {
             active.retry_at = None;
             active.attempt += 1;
             active.deadline = deadline;
-            let ActiveRun { run, tick, term, token, deadline, attempt, slot, .. } = **active;
+            let ActiveRun { run, tick, term, token, deadline, attempt, slot, .. } = *active;
             let begins = false;
             effects.push(Effect::Start(Start { run, tick, term, token, deadline, attempt, begins, slot }));
         }
@@ -198,7 +198,7 @@ impl JobMachine {
             End::Failed { error, severity: Severity::Stop } => Some(Pause::stopped_by(error)),
             _ => None,
         };
-        let ActiveRun { run, tick, cancelled, aborted, lost, attempt, first_started_at, .. } = *run;
+        let ActiveRun { run, tick, cancelled, aborted, lost, attempt, first_started_at, .. } = run;
         effects.push(Effect::Ended(Ended {
             run,
             tick,

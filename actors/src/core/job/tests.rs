@@ -1,6 +1,7 @@
 //! The machine as a table: no runtime, no clock. Hours are of one day in 2026, in UTC.
 
 mod hazards;
+mod tables;
 mod walk;
 
 use std::{
@@ -355,7 +356,7 @@ fn a_leader_without_trust_claims_nothing() {
     job.term = None;
 
     assert_eq!(job.step("01:00", Input::WakeUp), []);
-    assert!(!job.machine.firing().is_some());
+    assert!(job.machine.firing().is_none());
 }
 
 #[test]

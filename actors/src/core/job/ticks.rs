@@ -11,7 +11,7 @@ use super::{
 use crate::{
     core::{
         misfire::Due,
-        policy::{CATCH_UP_PACE, Fires, Misfire, Overlap, Policies},
+        policy::{CATCH_UP_PACE, Fires, Misfire, Overlap},
         time::{FireTime, Now},
     },
     event::{CancelReason, Outcome},
@@ -83,7 +83,7 @@ pub(super) enum May {
     Replace,
 }
 
-/// What the store is being asked about the cursor: one thing at a time. Boxed, as the runs in progress are, so that an
+/// What the store is being asked about the cursor: one thing at a time. Boxed, so that an
 /// idle job is small.
 #[derive(Debug)]
 pub(super) enum Asked {
@@ -155,12 +155,10 @@ impl JobMachine {
     /// Takes in the ticks that are due. Answers the one that may run at once; others go to the backlog.
     fn collect(&mut self, now: Now, effects: &mut Effects) -> Option<Waiting> {
         let next = self.next.filter(|next| next.instant() <= now.wall)?;
-        let Policies { misfire, grace, .. } = self.policies;
         let due = if self.schedule.counts_from_completion() {
-            let admits = |tick: FireTime| misfire.admits(tick.lateness(now.wall), grace);
-            Due::first_admitted(&*self.schedule, next, now.wall, admits)
+            Due::only(next)
         } else {
-            let keep = match misfire {
+            let keep = match self.policies.misfire {
                 Misfire::All { max, .. } => usize::try_from(max).unwrap_or(usize::MAX),
                 Misfire::Latest { .. } | Misfire::Skip => 1,
             };

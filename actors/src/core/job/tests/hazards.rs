@@ -321,18 +321,6 @@ fn a_run_that_was_lost_too_often_is_not_tried_again() {
 }
 
 #[test]
-fn a_job_that_counts_from_the_end_of_runs_and_was_down_for_long_skips_everything_at_once() {
-    let schedule = Moody { period: 1_000, from_end: true, panics: Arc::default() };
-    let policies = Policies { misfire: Misfire::Skip, ..Policies::default() };
-    let mut job = Rehearsal::dormant(schedule, policies);
-
-    let (_, claim) = claim_of(&job.resume("01:30:00.500", "00:30"));
-
-    assert_eq!(claim.fire_time.instant(), at("01:30"));
-    assert_eq!(claim.skips, Skips::new(SkipReason::Misfire, 3_599, false));
-}
-
-#[test]
 fn a_run_that_was_lost_before_its_claim_was_answered_is_tried_again_when_that_is_settled() {
     let policies = Policies { on_lost: OnLost::Retry, ..Policies::default() };
     let mut job = Rehearsal::new(Period::hours(1), policies);

@@ -197,7 +197,7 @@ impl Store {
 
     fn refused(&self, authority: Authority) -> Option<Result<Term, ()>> {
         match authority {
-            Authority::Term(term) if term.0 != self.term as _ => Some(Ok(Term(self.term as _))),
+            Authority::Term(term) if term.0 != self.term => Some(Ok(Term(self.term))),
             Authority::Unled if self.led => Some(Err(())),
             Authority::Term(_) | Authority::Any | Authority::Unled => None,
         }
@@ -243,7 +243,7 @@ impl Store {
         }
         let owed = if claim.retake { self.owed.take() } else { None };
         self.tokens += 1;
-        let token = FencingToken(self.tokens as _);
+        let token = FencingToken(self.tokens);
         let tick = claim.tick.map(|tick| tick.fire_time).or(owed.and_then(|owed| owed.fire_time));
         let losses = owed.map_or(0, |owed| owed.losses);
         self.granted.insert(claim.run, Grant { slot: claim.slot, token, tick, losses, told: false });
@@ -420,7 +420,7 @@ impl World {
     fn now(&mut self) -> Now {
         let wall = self.store_time() + self.offset;
         self.newest_wall = self.newest_wall.max(wall).max(self.store_time());
-        let term = self.trusted.then_some(Term(self.store.term as _));
+        let term = self.trusted.then_some(Term(self.store.term));
         Now { wall, elapsed: self.elapsed, term, spare: self.ids.next(wall) }
     }
 
@@ -539,7 +539,7 @@ impl World {
         let Start { run, attempt, token, .. } = start;
         assert!(!self.shut_down, "nothing starts after the shutdown has cancelled what runs");
         assert!(!self.drained || self.claimed.contains(&run) || self.open.contains_key(&run), "{start:?}");
-        assert!(self.started.insert((run, token.map(|token| token.0 as u64), attempt)), "{start:?} twice");
+        assert!(self.started.insert((run, token.map(|token| token.0), attempt)), "{start:?} twice");
         assert!(self.bodies.insert(run, attempt).is_none(), "two bodies of one run");
         if self.open.contains_key(&run) {
             return;
@@ -608,7 +608,7 @@ impl World {
                 let authority = match shared {
                     Right::Leader => {
                         self.store.term += 1;
-                        Authority::Term(Term(self.store.term as _))
+                        Authority::Term(Term(self.store.term))
                     }
                     Right::Any => Authority::Any,
                     Right::Unled | Right::Local => {

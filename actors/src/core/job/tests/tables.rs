@@ -1,0 +1,240 @@
+//! The truth tables of the policies, and what follows from each verdict and refusal.
+
+use super::*;
+use crate::{
+    core::policy::{OnLost, Overlap},
+    port::OwedRun,
+};
+
+fn by(policies: Policies) -> Rehearsal {
+    Rehearsal::new(Period::hours(1), policies)
+}
+
+fn overlapping(overlap: Overlap) -> Rehearsal {
+    by(Policies { overlap, ..Policies::default() })
+}
+
+fn refused(run: RunId, verdict: Verdict) -> Input {
+    Input::Claimed { run, verdict }
+}
+
+fn skipped_02(reason: SkipReason) -> Vec<Effect> {
+    vec![skipped("02:00", reason, 1)]
+}
+
+#[test]
+fn the_truth_table_of_overlap_with_a_run_of_this_node() {
+    let overlap = SkipReason::Overlap;
+    for policy in [Overlap::Skip, Overlap::Allow(1)] {
+        let mut job = overlapping(policy);
+        job.run_tick("01:00");
+        assert_eq!(job.step("02:00", Input::WakeUp), skipped_02(overlap), "{policy:?}");
+    }
+
+    let mut job = overlapping(Overlap::Allow(2));
+    job.run_tick("01:00");
+    job.run_tick("02:00");
+    assert_eq!(job.step("03:00", Input::WakeUp), [skipped("03:00", overlap, 1)]);
+
+    for (policy, asked_to_stop) in [(Overlap::Queue(1), false), (Overlap::Replace, true)] {
+        let mut job = overlapping(policy);
+        let run = job.run_tick("01:00");
+        let stop = Effect::Cancel { run, why: CancelReason::Replaced };
+        let effects = job.step("02:00", Input::WakeUp);
+        assert_eq!(effects, if asked_to_stop { vec![stop] } else { vec![] }, "{policy:?}");
+        let effects = job.step("03:00", Input::WakeUp);
+        assert_eq!(effects.last(), skipped_02(overlap).last(), "the older one: {policy:?}");
+
+        let effects = job.step("03:00:01", ended(run, End::Returned));
+
+        let Some(Effect::Claim(Claim { tick: Some(claim), .. })) = effects.last() else {
+            panic!("{effects:?}")
+        };
+        assert_eq!((claim.fire_time.instant(), claim.skips.of(overlap)), (at("03:00"), 1));
+    }
+}
+
+#[test]
+fn the_truth_table_of_overlap_with_a_run_of_another_node() {
+    let contended = || Effect::Contended { holder: None };
+    let busy = || Verdict::Busy { holder: None };
+    for policy in [Overlap::Skip, Overlap::Queue(1), Overlap::Replace] {
+        let mut job = overlapping(policy);
+        let effects = job.step("01:00", Input::WakeUp);
+        let [Effect::Claim(Claim { run, replace, .. })] = effects[..] else { panic!("{effects:?}") };
+        assert_eq!(replace, policy == Overlap::Replace);
+
+        let effects = job.step("01:00", refused(run, busy()));
+
+        if policy == Overlap::Skip {
+            assert_eq!(effects, [contended(), skipped("01:00", SkipReason::Overlap, 1)]);
+        } else {
+            assert_eq!(effects, [contended()], "{policy:?} waits");
+            assert_eq!(job.wake_in("01:00"), Some(KEY_AGAIN));
+            let effects = job.step("01:00:00.250", Input::WakeUp);
+            assert!(matches!(effects[..], [Effect::Claim(Claim { tick: Some(_), .. })]), "{effects:?}");
+        }
+    }
+
+    let mut job = overlapping(Overlap::Allow(2));
+    let (run, claim) = claim_of(&job.step("01:00", Input::WakeUp));
+    let next_slot = Effect::Claim(Claim { tick: Some(claim), slot: 1, ..Claim::new(run) });
+    assert_eq!(job.step("01:00", refused(run, busy())), [contended(), next_slot]);
+    let effects = job.step("01:00", refused(run, busy()));
+    assert_eq!(effects, [skipped("01:00", SkipReason::Overlap, 1)], "every slot is taken, said once");
+}
+
+#[test]
+fn missed_ticks_are_made_up_for_one_after_the_other_and_paced() {
+    let misfire = Misfire::All { max: 2, within: Duration::from_hours(3) };
+    let mut job = Rehearsal::dormant(Period::hours(1), Policies { misfire, ..Policies::default() });
+
+    let (run, claim) = claim_of(&job.step("03:10", resume(at("00:30"), Some(Authority::Term(TERM)))));
+    assert_eq!(claim.fire_time.instant(), at("02:00"));
+    assert_eq!(claim.skips, Skips::new(SkipReason::Misfire, 1, false));
+    job.step("03:10", granted(run));
+    assert_eq!(job.step("03:10:00.010", Input::WakeUp), [], "not beside it");
+    let effects = job.step("03:10:00.010", ended(run, End::Returned));
+    assert!(matches!(effects[..], [Effect::Complete { .. }, Effect::Ended(_)]), "{effects:?}");
+
+    assert_eq!(job.wake_in("03:10:00.010"), Some(Duration::from_millis(90)), "of the pace");
+    let (_, claim) = claim_of(&job.step("03:10:00.100", Input::WakeUp));
+    assert_eq!(claim.fire_time.instant(), at("03:00"));
+}
+
+#[test]
+fn what_is_too_late_for_any_misfire_policy_is_skipped() {
+    for misfire in [
+        Misfire::All { max: 9, within: Duration::from_secs(60) },
+        Misfire::Latest { within: Duration::from_secs(60) },
+        Misfire::Skip,
+    ] {
+        let mut job = Rehearsal::dormant(Period::hours(1), Policies { misfire, ..Policies::default() });
+
+        let effects = job.step("02:10", resume(at("00:30"), Some(Authority::Term(TERM))));
+
+        let count: u64 = effects
+            .iter()
+            .map(|effect| match effect {
+                Effect::Skipped { reason: SkipReason::Misfire, count, .. } => *count,
+                other => panic!("{other:?}"),
+            })
+            .sum();
+        assert_eq!(count, 2, "{misfire:?}");
+    }
+}
+
+#[test]
+fn the_truth_table_of_who_fires() {
+    let cases = [
+        (Fires::Leader, Authority::Term(TERM), false),
+        (Fires::AnyNode, Authority::Any, true),
+        (Fires::Leader, Authority::Unled, true),
+    ];
+    for (fires, authority, without_a_term) in cases {
+        let mut job = Rehearsal::dormant(Period::hours(1), Policies { fires, ..Policies::default() });
+        job.step("00:30", resume(at("00:30"), Some(authority)));
+        job.term = None;
+
+        let effects = job.step("01:00", Input::WakeUp);
+
+        if without_a_term {
+            let (run, claim) = claim_of(&effects);
+            assert_eq!(claim.authority, authority);
+            let effects = job.step("01:00", refused(run, Verdict::Moved { cursor: at("01:00") }));
+            assert_eq!(effects, [Effect::Elsewhere { fire_time: FireTime::new(at("01:00")) }]);
+            assert_eq!(job.wake_in("01:00"), minutes(60));
+        } else {
+            assert_eq!(effects, [], "a doubt is not a term");
+        }
+    }
+}
+
+#[test]
+fn a_job_that_the_leader_schedules_again_is_left_to_it() {
+    let mut job = Rehearsal::dormant(Period::hours(1), Policies::default());
+    job.step("00:30", resume(at("00:30"), Some(Authority::Unled)));
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+
+    assert_eq!(job.step("01:00", refused(run, Verdict::Led)), []);
+
+    assert_eq!((job.machine.firing(), job.wake_in("01:00")), (None, None));
+}
+
+#[test]
+fn a_pause_that_a_claim_meets_keeps_the_tick_until_it_is_over() {
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+    let pause = Pause { until: Some(at("01:02")), note: None };
+
+    assert_eq!(job.step("01:00", refused(run, Verdict::Paused(pause.clone()))), []);
+
+    assert_eq!(job.machine.pause(), Some(&pause));
+    assert_eq!(job.wake_in("01:00"), minutes(2));
+    let (_, claim) = claim_of(&job.step("01:02", Input::WakeUp));
+    assert_eq!(claim.fire_time.instant(), at("01:00"), "it is not too late");
+
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+    let pause = Pause { until: Some(at("01:30")), note: None };
+    job.step("01:00", refused(run, Verdict::Paused(pause)));
+    assert_eq!(job.step("01:30", Input::WakeUp), [skipped("01:00", SkipReason::Paused, 1)], "it is");
+}
+
+#[test]
+fn a_job_that_has_run_as_often_as_it_may_arms_nothing() {
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+
+    assert_eq!(job.step("01:00", refused(run, Verdict::Exhausted)), []);
+
+    assert!(job.machine.is_exhausted());
+    assert_eq!((job.wake_in("01:00"), job.machine.next_fire_time()), (None, None));
+}
+
+#[test]
+fn the_truth_table_of_lost_runs() {
+    for (on_lost, again) in [(OnLost::Record, false), (OnLost::Retry, true)] {
+        let mut job = by(Policies { on_lost, ..Policies::default() });
+        let run = job.ids.next(at("00:10"));
+        let owed = OwedRun { run, fire_time: None, losses: 2 };
+
+        let effects = job.step("00:40", Input::Owed(owed));
+
+        let retake = Effect::Claim(Claim { retake: true, ..Claim::new(run) });
+        assert_eq!(effects, if again { vec![retake] } else { vec![] }, "{on_lost:?}");
+        if again {
+            let effects = job.step("00:40", granted(run));
+            assert!(matches!(effects[..], [Effect::Start(Start { attempt: 3, .. })]), "{effects:?}");
+        }
+    }
+}
+
+#[test]
+fn the_truth_table_of_triggers_during_a_run() {
+    let cases = [
+        (Overlap::Skip, 1, false),
+        (Overlap::Queue(1), 1, true),
+        (Overlap::Queue(1), 2, false),
+        (Overlap::Replace, 1, true),
+        (Overlap::Replace, 2, false),
+        (Overlap::Allow(1), 1, false),
+    ];
+    for (policy, nth, waits) in cases {
+        let mut job = overlapping(policy);
+        let holder = job.run_tick("01:00");
+        let times = ["01:01", "01:02"];
+        let answers: Vec<_> = times[..nth]
+            .iter()
+            .flat_map(|time| job.step(time, Input::Trigger))
+            .filter_map(|effect| match effect {
+                Effect::Answer { answer, .. } => Some(answer),
+                _ => None,
+            })
+            .collect();
+
+        let expected =
+            if waits { Ok(Triggered::Queued) } else { Err(Refusal::Overlap { holder: Some(holder) }) };
+        assert_eq!(answers.last(), Some(&expected), "{policy:?}, the {nth}th");
+    }
+}
