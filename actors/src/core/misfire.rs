@@ -43,7 +43,7 @@ impl Due {
         }
 
         // There are too many to count. The newest are found from the other end.
-        let mut newest = SmallVec::<[FireTime; 1]>::new();
+        let mut newest = SmallVec::new();
         let mut before = now.checked_add_signed(TimeDelta::milliseconds(1));
         while newest.len() < keep.max(1)
             && let Some(tick) = before.and_then(|before| schedule.previous_before(before)).map(FireTime::new)
@@ -55,18 +55,38 @@ impl Due {
         }
         if !newest.is_empty() {
             newest.reverse();
-            let (last, first) = (due.last(), newest[0]);
-            let older = schedule.previous_before(first.instant()).map(FireTime::new);
-            let newest_older = older.filter(|older| (last..first).contains(older)).unwrap_or(last);
-            due = Self { newest_older: Some(newest_older), older: due.count(), newest, ..due };
+            due = Self { newest_older: Some(due.last()), older: due.count(), newest, ..due };
         }
         // Between the newest and now there may be ticks only if `previous_before` contradicts `next_after`.
         due.following = next_after(schedule, due.last().instant().max(now));
         Self { at_least: true, ..due }
     }
 
+    /// As [`collect`](Self::collect), of a schedule that counts from the end of runs: the first tick that is admitted is the only
+    /// one. Each before it counts from the one before that.
+    pub fn first_admitted(
+        schedule: &dyn Schedule,
+        first: FireTime,
+        now: DateTime<Utc>,
+        admits: impl Fn(FireTime) -> bool,
+    ) -> Self {
+        let mut due = Self::only(first);
+        while !admits(due.last()) {
+            match next_after(schedule, due.last().instant()) {
+                Some(tick) if tick.instant() <= now && due.count() < OVERDUE_MAX => due.push(tick, 1),
+                // There are too many to count: it goes on from here.
+                Some(tick) if tick.instant() <= now => {
+                    let following = next_after(schedule, now);
+                    return Self { following, at_least: true, ..due };
+                }
+                following => return Self { following, ..due },
+            }
+        }
+        due
+    }
+
     /// One tick, after which none follows by itself.
-    pub fn only(tick: FireTime) -> Self {
+    fn only(tick: FireTime) -> Self {
         let newest = SmallVec::from_buf([tick]);
         Self { newest, older: 0, newest_older: None, at_least: false, following: None }
     }
@@ -147,8 +167,27 @@ mod tests {
 
         let newest = [at("02:00") - TimeDelta::milliseconds(1), at("02:00")].map(FireTime::new);
         assert_eq!((due.newest.to_vec(), due.older, due.at_least), (newest.to_vec(), OVERDUE_MAX, true));
-        let newest_older = FireTime::new(at("02:00") - TimeDelta::milliseconds(2));
-        assert_eq!(due.newest_older, Some(newest_older), "nothing is between them");
+        assert_eq!(due.following.map(FireTime::instant), Some(at("02:00") + TimeDelta::milliseconds(1)));
+    }
+
+    #[test]
+    fn of_a_schedule_that_counts_from_the_end_of_runs_the_first_admitted_tick_is_the_only_one() {
+        let first = FireTime::new(at("01:00"));
+        let collect = |now: &str, since: &str| {
+            let since = FireTime::new(at(since));
+            Due::first_admitted(&Period::hours(1), first, at(now), |tick| tick >= since)
+        };
+
+        let due = collect("05:30", "03:00");
+        assert_eq!((due.newest.to_vec(), due.older), (hours(&["03:00"]), 2));
+        assert_eq!((due.newest_older, due.following), (hours(&["02:00"]).pop(), None));
+
+        let due = collect("05:30", "06:00");
+        assert_eq!((due.newest.to_vec(), due.older), (hours(&["05:00"]), 4), "none is admitted");
+        assert_eq!(due.following, hours(&["06:00"]).pop());
+
+        let due = Due::first_admitted(&Period::millis(1), first, at("02:00"), |_| false);
+        assert_eq!((due.older, due.at_least), (OVERDUE_MAX - 1, true));
         assert_eq!(due.following.map(FireTime::instant), Some(at("02:00") + TimeDelta::milliseconds(1)));
     }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     core::{
         misfire::Due,
-        policy::{CATCH_UP_PACE, Fires, Misfire, Overlap},
+        policy::{CATCH_UP_PACE, Fires, Misfire, Overlap, Policies},
         time::{FireTime, Now},
     },
     event::{CancelReason, Outcome},
@@ -156,7 +156,9 @@ impl JobMachine {
     fn collect(&mut self, now: Now, effects: &mut Effects) -> Option<Waiting> {
         let next = self.next.filter(|next| next.instant() <= now.wall)?;
         let due = if self.schedule.counts_from_completion() {
-            Due::only(next)
+            let Policies { misfire, grace, .. } = self.policies;
+            let admits = |tick: FireTime| misfire.admits(tick.lateness(now.wall), grace);
+            Due::first_admitted(&*self.schedule, next, now.wall, admits)
         } else {
             let keep = match self.policies.misfire {
                 Misfire::All { max, .. } => usize::try_from(max).unwrap_or(usize::MAX),
