@@ -27,7 +27,7 @@ use self::{
 pub use self::{
     history::{HISTORY_MAX, LastRun},
     runs::ActiveRun,
-    ticks::{ASK_AGAIN_MAX, ASK_AGAIN_MIN, FLUSH_AFTER, HOLD_MAX, KEY_AGAIN},
+    ticks::{ASK_AGAIN_MAX, ASK_AGAIN_MIN, FLUSH_AFTER, HOLD_MAX, KEY_AGAIN, PAUSE_CHECK},
     words::{
         Advance, Claim, Effect, Effects, End, Ended, Input, PermitAnswer, Refusal, Retried, RunEnd, Severity,
         Start, Triggered,
@@ -89,6 +89,8 @@ pub struct JobMachine {
     /// Something would start, were it not for the node's bound.
     wants_permit: bool,
     pause: Option<Box<Pause>>,
+    /// When a tick asks the store whether the job is paused still.
+    pause_check_at: Option<Duration>,
     /// Its body said that it is to stop, and the store may not know yet.
     stop: Option<Box<Pause>>,
     /// The end of a run is being recorded, from which the next tick counts.
@@ -138,6 +140,7 @@ impl JobMachine {
             permit: Permit::None,
             wants_permit: false,
             pause: None,
+            pause_check_at: None,
             stop: None,
             anchoring: false,
             local_runs: 0,
@@ -322,6 +325,7 @@ impl JobMachine {
             if authority.is_some() {
                 let Kept { pause, failures, owed } = kept;
                 self.pause = pause.map(Box::new).or_else(|| self.stop.clone());
+                self.check_pause_later(now);
                 self.history.set_failures(failures);
                 let before = self.owed.take().map(|owed| *owed);
                 owed.or(before).into_iter().for_each(|owed| self.on_owed(owed));

@@ -345,7 +345,7 @@ pub struct Pause {
 impl Pause {
     /// Of a job whose runs failed so often in a row.
     pub fn after_failures(failures: u32) -> Self {
-        Self { until: None, note: Some(format!("{failures} runs in a row failed")) }
+        Self { until: None, note: Some(format!("runs that failed in a row: {failures}")) }
     }
 
     /// Of a job whose body said that it is to stop for good.

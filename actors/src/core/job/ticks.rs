@@ -28,6 +28,8 @@ pub const ASK_AGAIN_MIN: Duration = Duration::from_millis(100);
 pub const ASK_AGAIN_MAX: Duration = Duration::from_secs(5);
 /// The longest pause after a tick was found not to be due by the store's clock.
 pub const HOLD_MAX: Duration = Duration::from_secs(1);
+/// How long a pause is believed without asking the store once more, by a claim of the tick that waits.
+pub const PAUSE_CHECK: Duration = Duration::from_secs(60);
 /// How often a tick that waits for its key asks whether the run that holds it, on another node or of another job, has ended.
 pub const KEY_AGAIN: Duration = Duration::from_millis(250);
 
@@ -204,7 +206,10 @@ impl JobMachine {
     ) -> Option<Waiting> {
         let admitted = self.policies.misfire.admits(tick.lateness(now.wall), self.policies.grace);
         let reason = match self.pause {
-            Some(_) if self.policies.misfire == Misfire::Skip || !admitted => Some(SkipReason::Paused),
+            Some(_) if !admitted => Some(SkipReason::Paused),
+            Some(_) if self.policies.misfire == Misfire::Skip && !self.checks_pause(now) => {
+                Some(SkipReason::Paused)
+            }
             Some(_) => None,
             None if self.backlog.is_empty() && self.overlaps() => Some(SkipReason::Overlap),
             None if !admitted => Some(SkipReason::Misfire),
@@ -292,8 +297,8 @@ impl JobMachine {
     pub(super) fn may_start(&self, now: Now, waiting: &Waiting) -> May {
         let later = |at: Option<Duration>| at.filter(|at| *at > now.elapsed);
         let late = waiting.tick.lateness(now.wall) > self.policies.grace;
-        if self.pause.is_some() {
-            return May::Wait;
+        if self.pause.is_some() && !self.checks_pause(now) {
+            return self.pause_check_at.map_or(May::Wait, May::WaitUntil);
         }
         let pace = if late { later(self.pace_until) } else { None };
         if let Some(at) = later(self.hold_until).into_iter().chain(pace).max() {
@@ -452,6 +457,11 @@ impl JobMachine {
         self.asked = Asked::Nothing;
         match verdict {
             Verdict::Granted { token, .. } => {
+                if self.stop.is_none() {
+                    // Resumed, unheard.
+                    self.pause = None;
+                    self.pause_check_at = None;
+                }
                 self.stored = claim.fire_time.instant();
                 announce(waiting.missed, effects);
                 let start = Start {
@@ -639,6 +649,18 @@ impl JobMachine {
         }
         self.pause = pause.map(Box::new);
         self.stop = None;
+        self.check_pause_later(now);
+    }
+
+    /// The news that a job was resumed may be lost, or overtaken by an older answer.
+    pub(super) fn check_pause_later(&mut self, now: Now) {
+        let may_be_stale = self.pause.is_some() && self.stop.is_none() && self.policies.fires != Fires::Local;
+        self.pause_check_at = may_be_stale.then(|| now.elapsed.saturating_add(PAUSE_CHECK));
+    }
+
+    /// A tick that is due asks the store, which knows better.
+    fn checks_pause(&self, now: Now) -> bool {
+        self.stop.is_none() && self.pause_check_at.is_some_and(|at| at <= now.elapsed)
     }
 
     fn end_pause(&mut self, now: Now, effects: &mut Effects) {

@@ -129,12 +129,12 @@ fn a_queued_trigger_that_finds_the_node_full_asks_again_later() {
 #[test]
 fn a_full_node_skips_no_tick_that_waits_for_the_end_of_a_pause() {
     let mut job = limited(Policies::default());
-    job.step("00:40", Input::Pause(Some(Pause { until: None, note: None })));
+    job.step("00:59:30", Input::Pause(Some(Pause { until: None, note: None })));
     assert_eq!(job.step("01:00", Input::WakeUp), []);
-    let (run, effects) = job.trigger("01:01");
+    let (run, effects) = job.trigger("01:00:10");
     assert_eq!(effects, [Effect::AskPermit { priority: 0 }]);
 
-    let effects = job.permit("01:01", PermitAnswer::Refused);
+    let effects = job.permit("01:00:10", PermitAnswer::Refused);
 
     assert_eq!(effects, [Effect::Answer { run, answer: Err(Refusal::Concurrency) }]);
     assert_eq!(job.machine.waiting(), 1, "the tick");

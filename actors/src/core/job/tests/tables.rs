@@ -170,7 +170,7 @@ fn a_pause_that_a_claim_meets_keeps_the_tick_until_it_is_over() {
     assert_eq!(job.step("01:00", refused(run, Verdict::Paused(pause.clone()))), []);
 
     assert_eq!(job.machine.pause(), Some(&pause));
-    assert_eq!(job.wake_in("01:00"), minutes(2));
+    assert_eq!(job.wake_in("01:00"), Some(PAUSE_CHECK), "it may be resumed, and the news be lost");
     let (_, claim) = claim_of(&job.step("01:02", Input::WakeUp));
     assert_eq!(claim.fire_time.instant(), at("01:00"), "it is not too late");
 
@@ -179,6 +179,28 @@ fn a_pause_that_a_claim_meets_keeps_the_tick_until_it_is_over() {
     let pause = Pause { until: Some(at("01:30")), note: None };
     job.step("01:00", refused(run, Verdict::Paused(pause)));
     assert_eq!(job.step("01:30", Input::WakeUp), [skipped("01:00", SkipReason::Paused, 1)], "it is");
+}
+
+#[test]
+fn a_resume_of_which_no_news_comes_is_found_by_the_next_tick_a_minute_later() {
+    for misfire in [Misfire::default(), Misfire::Skip] {
+        let mut job = Rehearsal::new(Period::hours(1), Policies { misfire, ..Policies::default() });
+        let pause = Pause { until: None, note: None };
+        job.step("00:40", Input::Pause(Some(pause.clone())));
+
+        let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+        job.step("01:00", refused(run, Verdict::Paused(pause)));
+        assert!(job.machine.pause().is_some(), "it is paused still");
+
+        let effects = job.step("02:00", Input::WakeUp);
+        let run = effects.iter().find_map(|effect| match effect {
+            Effect::Claim(claim) => Some(claim.run),
+            _ => None,
+        });
+        job.step("02:00", granted(run.unwrap_or_else(|| panic!("no claim: {effects:?}"))));
+
+        assert_eq!((job.machine.pause(), job.machine.active_runs().len()), (None, 1), "{misfire:?}");
+    }
 }
 
 #[test]
