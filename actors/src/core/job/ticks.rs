@@ -536,7 +536,13 @@ impl JobMachine {
                 self.adopt(self.stored);
             }
             Verdict::Paused(pause) => {
-                self.put_back(waiting);
+                match (self.mode, self.policies.misfire) {
+                    // It waits for nothing.
+                    (Mode::Firing(_), Misfire::Skip) => {
+                        self.skip_waiting(now, waiting, SkipReason::Paused, effects);
+                    }
+                    _ => self.put_back(waiting),
+                }
                 self.on_pause(now, Some(pause), effects);
                 if self.pause.is_none() {
                     // It is over by this node's reading of the store's clock, which is a little off.
