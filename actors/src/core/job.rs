@@ -9,9 +9,11 @@
 
 mod history;
 mod manual;
+mod pauses;
 mod permit;
 mod runs;
 mod ticks;
+mod verdicts;
 mod words;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -26,8 +28,10 @@ use self::{
 };
 pub use self::{
     history::{HISTORY_MAX, LastRun},
+    pauses::PAUSE_CHECK,
     runs::ActiveRun,
-    ticks::{ASK_AGAIN_MAX, ASK_AGAIN_MIN, FLUSH_AFTER, HOLD_MAX, KEY_AGAIN, PAUSE_CHECK},
+    ticks::FLUSH_AFTER,
+    verdicts::{ASK_AGAIN_MAX, ASK_AGAIN_MIN, HOLD_MAX, KEY_AGAIN},
     words::{
         Advance, Claim, Effect, Effects, End, Ended, Input, PermitAnswer, Refusal, Retried, RunEnd, Severity,
         Start, Triggered,

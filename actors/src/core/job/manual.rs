@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Claim, Effect, Effects, End, Ended, JobMachine, KEY_AGAIN, Mode, Refusal, Start, Triggered,
-    ticks::close_unstarted,
+    verdicts::close_unstarted,
 };
 use crate::{
     core::{

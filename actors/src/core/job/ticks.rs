@@ -4,53 +4,40 @@ use std::{collections::VecDeque, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-use super::{
-    ActiveRun, Advance, Claim, Effect, Effects, End, Ended, JobMachine, Mode, Refusal, Start,
-    manual::locked_key,
-};
+use super::{ActiveRun, Advance, Claim, Effect, Effects, JobMachine, Mode, Start};
 use crate::{
     core::{
         misfire::Due,
         policy::{CATCH_UP_PACE, Fires, Misfire, Overlap, Policies},
         time::{FireTime, Now},
     },
-    event::{CancelReason, Outcome},
+    event::CancelReason,
     name::RunId,
-    port::{Authority, Moved, Pause, SkipReason, Skips, TickClaim, Verdict},
+    port::{Authority, Moved, SkipReason, Skips, TickClaim},
 };
 
 /// How long skipped ticks may wait before the cursor is moved over them, so that a job moves it at most once in this
 /// time for ticks that nobody runs.
 pub const FLUSH_AFTER: Duration = Duration::from_secs(1);
-/// The first pause before a claim that got no answer is asked again; it doubles up to [`ASK_AGAIN_MAX`].
-pub const ASK_AGAIN_MIN: Duration = Duration::from_millis(100);
-/// The longest pause before a claim that got no answer is asked again.
-pub const ASK_AGAIN_MAX: Duration = Duration::from_secs(5);
-/// The longest pause after a tick was found not to be due by the store's clock.
-pub const HOLD_MAX: Duration = Duration::from_secs(1);
-/// How long a pause is believed without asking the store once more, by a claim of the tick that waits.
-pub const PAUSE_CHECK: Duration = Duration::from_secs(60);
-/// How often a tick that waits for its key asks whether the run that holds it, on another node or of another job, has ended.
-pub const KEY_AGAIN: Duration = Duration::from_millis(250);
 
 /// A due tick that may still run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waiting {
     pub(super) tick: FireTime,
     /// The skipped ticks between it and the one that waits before it, or the stored cursor.
-    skips: Skips,
+    pub(super) skips: Skips,
     /// The newest of these.
-    skipped_to: Option<FireTime>,
+    pub(super) skipped_to: Option<FireTime>,
     /// Those of them that were missed, and of which it is said only when this tick is decided: the store may find that none is
     /// due.
-    missed: Option<Missed>,
+    pub(super) missed: Option<Missed>,
     /// It was said that somebody else holds its key: once, however often it asks.
-    contended: bool,
+    pub(super) contended: bool,
 }
 
 impl Waiting {
     /// The one that waited before it is missed.
-    fn follow_missed(&mut self, before: Waiting) {
+    pub(super) fn follow_missed(&mut self, before: Waiting) {
         let Waiting { tick, mut skips, missed, .. } = before;
         skips.add(SkipReason::Misfire, 1);
         self.skips.extend(&skips);
@@ -64,7 +51,7 @@ impl Waiting {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Missed {
+pub(super) struct Missed {
     newest: FireTime,
     count: u64,
     at_least: bool,
@@ -96,21 +83,21 @@ pub(super) enum Asked {
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AdvanceAsked {
-    advance: Advance,
+    pub(super) advance: Advance,
     /// `Some` while there is no answer to wait for: when to ask again, for the very same move.
     pub(super) again_at: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TickAsked {
-    run: RunId,
-    claim: TickClaim,
-    waiting: Waiting,
-    slot: u32,
+    pub(super) run: RunId,
+    pub(super) claim: TickClaim,
+    pub(super) waiting: Waiting,
+    pub(super) slot: u32,
     /// How late the tick was when it was asked for first.
-    late_by: Duration,
+    pub(super) late_by: Duration,
     /// It is asked only what became of an earlier claim.
-    settles: bool,
+    pub(super) settles: bool,
     /// `Some` while there is no answer to wait for: when to ask again.
     pub(super) again_at: Option<Duration>,
 }
@@ -141,21 +128,21 @@ impl JobMachine {
     }
 
     /// While the store moves the cursor, what waits does not lose its turn for one of the node's slots.
-    fn keep_turn(&mut self, now: Now) {
+    pub(super) fn keep_turn(&mut self, now: Now) {
         let first = self.backlog.front().map(|waiting| self.may_start(now, waiting));
         let may_start = matches!(first, Some(May::Start | May::WaitForPermit));
         self.wants_permit |= may_start && matches!(self.asked, Asked::Advance(_));
     }
 
     /// A schedule that counts from the end of runs goes on from a tick that was skipped, too.
-    fn follow_completion(&mut self) {
+    pub(super) fn follow_completion(&mut self) {
         if self.schedule.counts_from_completion() && !self.exhausted {
             self.next = self.following(self.decided);
         }
     }
 
     /// Takes in the ticks that are due. Answers the one that may run at once; others go to the backlog.
-    fn collect(&mut self, now: Now, effects: &mut Effects) -> Option<Waiting> {
+    pub(super) fn collect(&mut self, now: Now, effects: &mut Effects) -> Option<Waiting> {
         let next = self.next.filter(|next| next.instant() <= now.wall)?;
         let due = if self.schedule.counts_from_completion() {
             let Policies { misfire, grace, .. } = self.policies;
@@ -197,7 +184,7 @@ impl JobMachine {
     }
 
     /// One due tick: answers it if it may run, now or later.
-    fn arrive(
+    pub(super) fn arrive(
         &mut self,
         now: Now,
         tick: FireTime,
@@ -243,7 +230,7 @@ impl JobMachine {
     }
 
     /// The runs in progress keep a tick from running, and it does not wait for them.
-    fn overlaps(&self) -> bool {
+    pub(super) fn overlaps(&self) -> bool {
         match self.policies.overlap {
             // It waits behind what is made up for.
             _ if self.catches_up() => false,
@@ -254,7 +241,7 @@ impl JobMachine {
     }
 
     /// A run is in progress that makes up for a missed tick, and is not the only one that may.
-    fn catches_up(&self) -> bool {
+    pub(super) fn catches_up(&self) -> bool {
         let late = |run: &ActiveRun| {
             run.tick.is_some_and(|tick| tick.lateness(run.started_at) > self.policies.grace)
         };
@@ -275,7 +262,7 @@ impl JobMachine {
     }
 
     /// The freshest ticks wait.
-    fn drop_beyond_the_bound(&mut self, now: Now, effects: &mut Effects) {
+    pub(super) fn drop_beyond_the_bound(&mut self, now: Now, effects: &mut Effects) {
         while self.backlog.len() > self.room()
             && let Some(oldest) = self.backlog.pop_front()
         {
@@ -322,7 +309,7 @@ impl JobMachine {
     }
 
     /// Decides what waits, the oldest first, as far as that is possible now.
-    fn work_off(
+    pub(super) fn work_off(
         &mut self,
         now: Now,
         authority: Option<Authority>,
@@ -366,7 +353,7 @@ impl JobMachine {
     }
 
     /// The tick is to run.
-    fn take(
+    pub(super) fn take(
         &mut self,
         now: Now,
         run: RunId,
@@ -400,13 +387,13 @@ impl JobMachine {
         matches!(&self.asked, Asked::Claim(asked) if asked.run == run)
     }
 
-    fn claim_of(&self, run: RunId, tick: TickClaim, slot: u32) -> Claim {
+    pub(super) fn claim_of(&self, run: RunId, tick: TickClaim, slot: u32) -> Claim {
         let replace = self.policies.overlap == Overlap::Replace;
         Claim { tick: Some(tick), slot, replace, ..Claim::new(run) }
     }
 
     /// A job without claims counts for itself.
-    fn count_towards_limit(&mut self) {
+    pub(super) fn count_towards_limit(&mut self) {
         self.local_runs += 1;
         if self.local_limit_is_reached() {
             self.exhaust();
@@ -418,193 +405,9 @@ impl JobMachine {
     }
 
     /// No tick runs any more.
-    fn exhaust(&mut self) {
+    pub(super) fn exhaust(&mut self) {
         self.exhausted = true;
         self.adopt(self.stored);
-    }
-
-    pub(super) fn on_claimed(&mut self, now: Now, run: RunId, verdict: Verdict, effects: &mut Effects) {
-        if !matches!(verdict, Verdict::Unavailable { .. } | Verdict::Locked { .. }) {
-            self.unanswered = 0;
-        }
-        let verdict = match verdict {
-            // Another run had the key all the time.
-            Verdict::Locked { holder: Some(holder) } if holder != run => {
-                Verdict::Busy { holder: Some(holder) }
-            }
-            other => other,
-        };
-        if self.manuals.front().is_some_and(|manual| manual.run == run && manual.is_asked()) {
-            self.on_manual_claimed(now, verdict, effects);
-            return;
-        }
-        match &self.asked {
-            Asked::Claim(asked) if asked.run == run => {
-                let asked = **asked;
-                self.on_tick_claimed(now, asked, verdict, effects);
-            }
-            Asked::Claim(_) | Asked::Advance(_) | Asked::Nothing => {
-                // Asked before the actor died. A grant that nobody waits for must not hold its key.
-                if let Verdict::Granted { token, .. } = verdict {
-                    close_unstarted(Start { token: Some(token), ..Start::new(run) }, effects);
-                }
-            }
-        }
-    }
-
-    fn on_tick_claimed(&mut self, now: Now, asked: TickAsked, verdict: Verdict, effects: &mut Effects) {
-        let TickAsked { run, claim, waiting, slot, late_by, settles, .. } = asked;
-        self.asked = Asked::Nothing;
-        match verdict {
-            Verdict::Granted { token, .. } => {
-                if self.stop.is_none() {
-                    // Resumed, unheard.
-                    self.pause = None;
-                    self.pause_check_at = None;
-                }
-                self.stored = claim.fire_time.instant();
-                announce(waiting.missed, effects);
-                let start = Start {
-                    tick: Some(claim.fire_time),
-                    term: claim.authority.term(),
-                    token: Some(token),
-                    slot,
-                    ..Start::new(run)
-                };
-                // Granted at last, after the store was silent for long; or a run whose lock is lost still goes on.
-                let silence = claim.fire_time.lateness(now.wall).saturating_sub(late_by);
-                let in_time = self.policies.misfire.admits(silence, self.policies.grace);
-                // A drain does not wait for a claim that got no answer.
-                let too_late = self.no_more || (self.draining && settles) || !in_time;
-                if self.free_slot(slot) != Some(slot) || too_late {
-                    self.take_permit_back();
-                    close_unstarted(start, effects);
-                } else {
-                    self.start(now, start, effects);
-                }
-            }
-            Verdict::Locked { .. } => {
-                self.refuse_callers(&locked_key(), effects);
-                // The same run again: an earlier claim of it that got no answer may have been taken.
-                let again_at = Some(self.again_at(now));
-                self.asked = Asked::Claim(Box::new(TickAsked { again_at, ..asked }));
-            }
-            Verdict::Unavailable { reason } => {
-                let again_at = Some(self.again_at(now));
-                self.asked = Asked::Claim(Box::new(TickAsked { again_at, ..asked }));
-                effects.push(Effect::Unavailable { reason: reason.clone() });
-                // Those that wait for the slot that it keeps.
-                self.refuse_callers(&Refusal::Unavailable { reason }, effects);
-            }
-            refused => {
-                self.take_permit_back();
-                self.on_tick_refused(now, asked, refused, effects);
-            }
-        }
-        self.on_answered();
-    }
-
-    fn on_tick_refused(&mut self, now: Now, mut asked: TickAsked, verdict: Verdict, effects: &mut Effects) {
-        let TickAsked { claim, waiting, .. } = asked;
-        match verdict {
-            Verdict::AlreadyRun { cursor, .. } | Verdict::Moved { cursor } => {
-                if matches!(claim.authority, Authority::Any | Authority::Unled) {
-                    effects.push(Effect::Elsewhere { fire_time: claim.fire_time });
-                }
-                if cursor == claim.fire_time.instant() && self.decides_on() {
-                    // What waits behind it is still to be decided.
-                    self.stored = cursor;
-                } else {
-                    self.adopt(cursor);
-                }
-                if cursor == claim.expected {
-                    // The store does not know the job any more: nothing is gained by asking again at once.
-                    self.hold_until = Some(now.elapsed.saturating_add(FLUSH_AFTER));
-                }
-            }
-            Verdict::Busy { holder } => {
-                if !std::mem::replace(&mut asked.waiting.contended, true) {
-                    effects.push(Effect::Contended { holder });
-                }
-                self.on_busy(now, asked, effects);
-            }
-            Verdict::Deposed { .. } | Verdict::Led => {
-                // Resumed by another right meanwhile: that one decides.
-                if self.mode == Mode::Firing(Some(claim.authority)) {
-                    self.mode = Mode::Dormant;
-                }
-                self.adopt(self.stored);
-            }
-            Verdict::Paused(pause) => {
-                match (self.mode, self.policies.misfire) {
-                    // It waits for nothing.
-                    (Mode::Firing(_), Misfire::Skip) => {
-                        self.skip_waiting(now, waiting, SkipReason::Paused, effects);
-                    }
-                    _ => self.put_back(waiting),
-                }
-                self.on_pause(now, Some(pause), effects);
-                if self.pause.is_none() {
-                    // It is over by this node's reading of the store's clock, which is a little off.
-                    self.hold_until = Some(now.elapsed.saturating_add(KEY_AGAIN));
-                }
-            }
-            Verdict::Exhausted => self.exhaust(),
-            // The clock was wrong by long, and was corrected meanwhile: nothing that was decided by it holds.
-            Verdict::NotYet { .. } if claim.fire_time.instant() > now.wall => self.adopt(self.stored),
-            Verdict::NotYet { wait } if wait > HOLD_MAX => {
-                self.adopt(self.stored);
-                self.hold_until = Some(now.elapsed.saturating_add(HOLD_MAX));
-            }
-            Verdict::NotYet { wait } => {
-                self.put_back(waiting);
-                self.hold_until = Some(now.elapsed.saturating_add(wait));
-            }
-            Verdict::NotGranted => self.put_back(waiting),
-            // No refusals.
-            Verdict::Granted { .. } | Verdict::Locked { .. } | Verdict::Unavailable { .. } => {}
-        }
-    }
-
-    /// A live run that is not this job's, or not this node's, holds the key.
-    fn on_busy(&mut self, now: Now, asked: TickAsked, effects: &mut Effects) {
-        let TickAsked { claim, waiting, slot, .. } = asked;
-        if !self.decides_on() {
-            // Whoever fires the job now decides the tick.
-            self.adopt(self.stored);
-            return;
-        }
-        let catches_up = waiting.tick.lateness(now.wall) > self.policies.grace
-            && matches!(self.policies.misfire, Misfire::All { .. });
-        if let Some(slot) = self.free_slot(slot + 1) {
-            self.pledge_permit();
-            effects.push(Effect::Claim(self.claim_of(asked.run, claim, slot)));
-            self.asked = Asked::Claim(Box::new(TickAsked { slot, ..asked }));
-            return;
-        }
-        match self.policies.overlap {
-            Overlap::Skip | Overlap::Allow(_) if !catches_up && !self.schedule.counts_from_completion() => {
-                self.skip_waiting(now, waiting, SkipReason::Overlap, effects);
-            }
-            Overlap::Skip | Overlap::Allow(_) | Overlap::Queue(_) | Overlap::Replace => {
-                self.put_back(waiting);
-                self.hold_until = Some(now.elapsed.saturating_add(KEY_AGAIN));
-            }
-        }
-    }
-
-    /// Nothing came of the claim: its tick is to be decided again.
-    fn put_back(&mut self, waiting: Waiting) {
-        if self.decides_on() {
-            self.backlog.push_front(waiting);
-        } else {
-            self.adopt(self.stored);
-        }
-    }
-
-    /// What was asked is still this machine's to decide.
-    fn decides_on(&self) -> bool {
-        self.mode != Mode::Dormant && self.anew.is_none()
     }
 
     pub(super) fn on_advanced(&mut self, now: Now, moved: Moved, effects: &mut Effects) {
@@ -646,56 +449,8 @@ impl JobMachine {
         }
     }
 
-    pub(super) fn on_pause(&mut self, now: Now, pause: Option<Pause>, effects: &mut Effects) {
-        let pause = pause.filter(|pause| pause.until.is_none_or(|until| until > now.wall));
-        if pause.is_none() && self.pause.is_some() {
-            self.resume_backlog(now, effects);
-            // As the store does of jobs that it knows.
-            self.history.set_failures(0);
-        }
-        self.pause = pause.map(Box::new);
-        self.stop = None;
-        self.check_pause_later(now);
-    }
-
-    /// The news that a job was resumed may be lost, or overtaken by an older answer.
-    pub(super) fn check_pause_later(&mut self, now: Now) {
-        let may_be_stale = self.pause.is_some() && self.stop.is_none() && self.policies.fires != Fires::Local;
-        self.pause_check_at = may_be_stale.then(|| now.elapsed.saturating_add(PAUSE_CHECK));
-    }
-
-    /// A tick that is due asks the store, which knows better.
-    fn checks_pause(&self, now: Now) -> bool {
-        self.stop.is_none() && self.pause_check_at.is_some_and(|at| at <= now.elapsed)
-    }
-
-    fn end_pause(&mut self, now: Now, effects: &mut Effects) {
-        if self.pause.as_ref().and_then(|pause| pause.until).is_some_and(|until| until <= now.wall) {
-            // What is due, but was not looked at yet, came due during the pause.
-            self.collect_paused(now, effects);
-            self.on_pause(now, None, effects);
-        }
-    }
-
-    fn collect_paused(&mut self, now: Now, effects: &mut Effects) {
-        if let Some(waiting) = self.collect(now, effects) {
-            self.backlog.push_back(waiting);
-        }
-    }
-
-    /// The pause is over: what was missed meanwhile, and is too late now, does not run.
-    fn resume_backlog(&mut self, now: Now, effects: &mut Effects) {
-        let (misfire, grace) = (self.policies.misfire, self.policies.grace);
-        while let Some(oldest) = self.backlog.front()
-            && !misfire.admits(oldest.tick.lateness(now.wall), grace)
-            && let Some(oldest) = self.backlog.pop_front()
-        {
-            self.skip_waiting(now, oldest, SkipReason::Paused, effects);
-        }
-    }
-
     /// Decides that `count` ticks up to `newest`, which come after everything that waits, do not run.
-    fn skip_arriving(
+    pub(super) fn skip_arriving(
         &mut self,
         now: Now,
         newest: FireTime,
@@ -733,7 +488,7 @@ impl JobMachine {
     }
 
     /// Ticks were skipped: the cursor is to move over them, soon.
-    fn skipped(&mut self, now: Now, effects: &mut Effects) {
+    pub(super) fn skipped(&mut self, now: Now, effects: &mut Effects) {
         if self.policies.fires != Fires::Local {
             self.flush_at.get_or_insert(now.elapsed + FLUSH_AFTER);
             return;
@@ -747,7 +502,7 @@ impl JobMachine {
     }
 
     /// Takes the skips that come first, before anything that waits, and the newest of these ticks.
-    fn first_skips(&mut self) -> (Skips, Option<FireTime>) {
+    pub(super) fn first_skips(&mut self) -> (Skips, Option<FireTime>) {
         match self.backlog.front_mut() {
             Some(first) => (std::mem::take(&mut first.skips), first.skipped_to.take()),
             None => {
@@ -758,7 +513,7 @@ impl JobMachine {
     }
 
     /// Moves the cursor over skipped ticks, if that is due.
-    fn flush(&mut self, now: Now, authority: Option<Authority>, effects: &mut Effects) {
+    pub(super) fn flush(&mut self, now: Now, authority: Option<Authority>, effects: &mut Effects) {
         let due = self.flush_at.is_some_and(|at| at <= now.elapsed);
         let (Some(authority), true, Asked::Nothing) = (authority, due, &self.asked) else { return };
         self.flush_at = None;
@@ -771,58 +526,11 @@ impl JobMachine {
             self.flush_at = Some(now.elapsed + FLUSH_AFTER);
         }
     }
-
-    pub(super) fn ask_again(&mut self, now: Now, effects: &mut Effects) {
-        self.ask_again_for_manual(now, effects);
-        let newer_is_due = self.next.is_some_and(|next| next.instant() <= now.wall) && self.room() == 1;
-        if let Asked::Claim(asked) = &mut self.asked
-            && asked.again_at.take_if(|at| *at <= now.elapsed).is_some()
-        {
-            // While it got no answer a newer tick may have become due, or the term may be over: then it is only
-            // settled, and what it was to decide is decided anew.
-            let settle =
-                newer_is_due || self.anew.is_some() || self.mode != Mode::Firing(Some(asked.claim.authority));
-            asked.settles = settle;
-            let (run, claim, slot) = (asked.run, asked.claim, asked.slot);
-            effects.push(Effect::Claim(Claim { settle, ..self.claim_of(run, claim, slot) }));
-        }
-        if let Asked::Advance(asked) = &mut self.asked
-            && asked.again_at.take_if(|at| *at <= now.elapsed).is_some()
-        {
-            effects.push(Effect::Advance(asked.advance));
-        }
-    }
-
-    pub(super) fn again_at(&mut self, now: Now) -> Duration {
-        let pause = ASK_AGAIN_MIN.saturating_mul(1 << self.unanswered.min(16)).min(ASK_AGAIN_MAX);
-        self.unanswered = self.unanswered.saturating_add(1);
-        now.elapsed + pause
-    }
 }
 
 /// Says that ticks were missed.
-fn announce(missed: Option<Missed>, effects: &mut Effects) {
+pub(super) fn announce(missed: Option<Missed>, effects: &mut Effects) {
     if let Some(Missed { newest, count, at_least }) = missed {
         effects.push(Effect::Skipped { newest, reason: SkipReason::Misfire, count, at_least });
     }
-}
-
-/// A granted run that must not start any more is closed, so that nothing is lost silently.
-pub(super) fn close_unstarted(start: Start, effects: &mut Effects) {
-    let outcome = Outcome::Cancelled;
-    if let Some(token) = start.token {
-        effects.push(Effect::Complete { run: start.run, token, outcome });
-    }
-    effects.push(Effect::Ended(Ended {
-        run: start.run,
-        tick: start.tick,
-        outcome,
-        cancelled: Some(CancelReason::NotStarted),
-        aborted: false,
-        recorded: true,
-        attempt: start.attempt,
-        end: End::Aborted,
-        started_at: None,
-        took: Duration::ZERO,
-    }));
 }
