@@ -267,7 +267,9 @@ impl JobActor {
                 Effect::Cancel { run, why } => self.cancel(run, why),
                 Effect::Abort { run } => self.abort(run),
                 Effect::Complete { run, outcome, .. } => {
-                    self.node().ask(Ask::Complete(CompleteRun { run, outcome }));
+                    // By the definition by which the machine goes on, which may not be that of the run.
+                    let from_completion = self.job.definition.schedule.counts_from_completion();
+                    self.node().ask(Ask::Complete(CompleteRun { run, outcome, from_completion }));
                 }
                 Effect::Retried(retried) => self.retried(retried),
                 Effect::Ended(ended) => self.ended(ended),
@@ -590,7 +592,12 @@ impl Handler<Upcoming> for JobActor {
     type Result = MessageResult<Upcoming>;
 
     fn handle(&mut self, Upcoming(count): Upcoming, _: &mut Self::Context) -> Self::Result {
+        if self.machine.is_exhausted() {
+            return MessageResult(Vec::new());
+        }
         let schedule = &*self.job.definition.schedule;
+        // No more is known ahead of what counts from the end of a run.
+        let count = if schedule.counts_from_completion() { count.min(1) } else { count };
         let after = self.job.now().wall.max(self.machine.cursor());
         let first = self.machine.next_fire_time().or_else(|| next_after(schedule, after));
         let following = |last: &FireTime| next_after(schedule, last.instant());

@@ -15,7 +15,6 @@ use std::{
 };
 
 use actix::prelude::*;
-use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::oneshot;
 
@@ -73,6 +72,8 @@ pub(crate) struct AdvanceCursor {
 pub(crate) struct CompleteRun {
     pub(crate) run: RunId,
     pub(crate) outcome: Outcome,
+    /// The job's next tick counts from this end.
+    pub(crate) from_completion: bool,
 }
 
 /// What a job asks.
@@ -357,9 +358,8 @@ impl LockActor {
                         continue;
                     }
                     let held = self.held.remove(&end.run);
-                    if let (Completed::Recorded { cursor, pause }, Some(Held { job, .. })) = (&answer, &held)
-                    {
-                        self.on_recorded(job, *cursor, pause.as_ref());
+                    if let Some(Held { job, .. }) = &held {
+                        self.on_recorded(job, end.from_completion, &answer);
                     }
                     if answer == Completed::Stale {
                         self.node.meters.coordination_error("stale_completion");
@@ -377,8 +377,13 @@ impl LockActor {
     }
 
     /// What the end of a run did to its job.
-    fn on_recorded(&self, job: &Arc<JobRef>, cursor: Option<DateTime<Utc>>, pause: Option<&Pause>) {
-        if let Some(cursor) = cursor {
+    fn on_recorded(&self, job: &Arc<JobRef>, from_completion: bool, answer: &Completed) {
+        let (cursor, pause) = match answer {
+            Completed::Recorded { cursor, pause } => (*cursor, pause.as_ref()),
+            Completed::Stale | Completed::Locked => (None, None),
+        };
+        if from_completion {
+            // Whatever the answer is: the job waits for it.
             Letter::send(job, Input::Anchored { cursor });
         }
         if let Some(pause) = pause {
@@ -681,13 +686,13 @@ impl Handler<TakeAsks> for LockActor {
             match ask {
                 Ask::Claim(claim) => self.claims.push_back(claim),
                 Ask::Advance(advance) => self.moves.push_back(advance),
-                Ask::Complete(CompleteRun { run, outcome }) => {
+                Ask::Complete(CompleteRun { run, outcome, from_completion }) => {
                     // Not held: the session that granted it is lost, and with it the right to complete.
                     if let Some(Held { job, key, token, .. }) = self.held.get(&run) {
-                        let Definition { name, policies, schedule, .. } = &*job.definition;
+                        let Definition { name, policies, .. } = &*job.definition;
                         self.ends.push_back(Completion {
                             pause_after: policies.pause_after,
-                            from_completion: schedule.counts_from_completion(),
+                            from_completion,
                             ..Completion::new(name.clone(), key.clone(), run, *token, outcome)
                         });
                     }

@@ -44,8 +44,8 @@ pub(crate) fn future(task: RunTask) -> BoxFuture<'static, ()> {
 
 async fn run(task: RunTask, mut report: Report) {
     let RunTask { job, start, run, abort } = task;
-    // Once per run, and not in what follows a timeout or a failure.
-    if start.attempt == 1
+    // Once per run on this node, and not in what follows a timeout or a failure.
+    if start.begins
         && let Err(veto) = hooks::admit(&job, &run).await
     {
         report.send(End::NotStarted { veto });

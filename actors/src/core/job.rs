@@ -336,6 +336,8 @@ impl JobMachine {
             }
             // Nobody but this machine keeps the cursor of a local job, and its clock may have been set back.
             let kept_here = if authority.is_none() { self.stored } else { cursor };
+            // The cursor says it; if the end of a run is about to move it, the claim is told.
+            self.anchoring = false;
             self.start_over(cursor.max(kept_here));
         }
         match &mut self.asked {

@@ -43,7 +43,7 @@ impl Due {
         }
 
         // There are too many to count. The newest are found from the other end.
-        let mut newest = SmallVec::new();
+        let mut newest = SmallVec::<[FireTime; 1]>::new();
         let mut before = now.checked_add_signed(TimeDelta::milliseconds(1));
         while newest.len() < keep.max(1)
             && let Some(tick) = before.and_then(|before| schedule.previous_before(before)).map(FireTime::new)
@@ -55,7 +55,10 @@ impl Due {
         }
         if !newest.is_empty() {
             newest.reverse();
-            due = Self { newest_older: Some(due.last()), older: due.count(), newest, ..due };
+            let (last, first) = (due.last(), newest[0]);
+            let older = schedule.previous_before(first.instant()).map(FireTime::new);
+            let newest_older = older.filter(|older| (last..first).contains(older)).unwrap_or(last);
+            due = Self { newest_older: Some(newest_older), older: due.count(), newest, ..due };
         }
         // Between the newest and now there may be ticks only if `previous_before` contradicts `next_after`.
         due.following = next_after(schedule, due.last().instant().max(now));
@@ -167,6 +170,8 @@ mod tests {
 
         let newest = [at("02:00") - TimeDelta::milliseconds(1), at("02:00")].map(FireTime::new);
         assert_eq!((due.newest.to_vec(), due.older, due.at_least), (newest.to_vec(), OVERDUE_MAX, true));
+        let newest_older = FireTime::new(at("02:00") - TimeDelta::milliseconds(2));
+        assert_eq!(due.newest_older, Some(newest_older), "nothing is between them");
         assert_eq!(due.following.map(FireTime::instant), Some(at("02:00") + TimeDelta::milliseconds(1)));
     }
 

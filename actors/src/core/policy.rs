@@ -173,6 +173,9 @@ impl Default for Misfire {
 /// Retry               [run 7, attempt 2 ====]
 /// ```
 ///
+/// Nothing is owed any more once another run of the job has ended: a tick that took the lost run's key, say. Where the leader does
+/// not hold the job, a lost run is taken up when a node that holds it connects with the store or comes to lead.
+///
 /// `Retry` may repeat effects of the run that was lost: use the fencing token. A run that is lost [`LOSSES_MAX`] times is
 /// not tried again, since it may be what kills the nodes. One run is owed at most: of two lost runs of a job the newer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]

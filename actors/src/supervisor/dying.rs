@@ -138,7 +138,9 @@ impl SupervisorActor {
         let Content::Input(input) = content else { return };
         match input {
             Input::Claimed { run, verdict: Verdict::Granted { .. } } => {
-                self.node().ask(Ask::Complete(CompleteRun { run, outcome: Outcome::Cancelled }));
+                let from_completion = job.definition.schedule.counts_from_completion();
+                let outcome = Outcome::Cancelled;
+                self.node().ask(Ask::Complete(CompleteRun { run, outcome, from_completion }));
                 job.meters.ended(Outcome::Cancelled);
                 self.publish(|| EventKind::RunCancelled {
                     job: job.definition.name.clone(),
@@ -155,7 +157,8 @@ impl SupervisorActor {
                     End::Panicked(_) => Outcome::Panicked,
                     End::Aborted | End::BetweenAttempts | End::NotStarted { .. } => Outcome::Cancelled,
                 };
-                self.node().ask(Ask::Complete(CompleteRun { run: ended.run, outcome }));
+                let from_completion = job.definition.schedule.counts_from_completion();
+                self.node().ask(Ask::Complete(CompleteRun { run: ended.run, outcome, from_completion }));
                 self.node().meters.runs_in_progress.decrement(1);
                 self.node().permits.release();
                 let RunEnd { run, end, started_at, took } = ended;

@@ -29,7 +29,10 @@ const LOST_RUNS_EVERY: Duration = Duration::from_secs(60);
 /// How long after it has connected a node asks so first: a leader that starts together with it should be done.
 const INQUIRE_FIRST: Duration = Duration::from_secs(2);
 
-/// How often a node that does not lead asks of a page of its jobs whether the leader holds them.
+/// The pause between two pages of such questions.
+const INQUIRE_NEXT: Duration = Duration::from_millis(250);
+
+/// How often a node that does not lead asks whether the leader holds its jobs.
 const INQUIRE_EVERY: Duration = Duration::from_secs(30);
 
 /// Runs were lost.
@@ -167,7 +170,8 @@ impl SupervisorActor {
                 return;
             }
             actor.inquire(ctx);
-            actor.inquire_later(INQUIRE_EVERY, ctx);
+            let pause = if actor.inquired.is_some() { INQUIRE_NEXT } else { INQUIRE_EVERY };
+            actor.inquire_later(pause, ctx);
         });
     }
 

@@ -43,8 +43,9 @@ impl SupervisorActor {
             node: node.clone(),
             hook_calls: HookCalls::default(),
         });
-        let was_local = entry.job.definition.policies.fires == Fires::Local;
-        let becomes_local = !was_local && job.definition.policies.fires == Fires::Local;
+        // Of one that any node may fire, other nodes decide as well.
+        let was_led = entry.job.definition.policies.fires == Fires::Leader;
+        let becomes_local = was_led && job.definition.policies.fires == Fires::Local;
         self.keys.remove(&entry.job.definition);
         self.keys.add(&job.definition);
         entry.job = job.clone();

@@ -193,7 +193,8 @@ impl JobMachine {
                 continue;
             }
             let Some(slot) = self.free_slot(0) else {
-                if self.policies.overlap == Overlap::Replace {
+                // A run that was lost takes nobody's place: what holds the key is newer.
+                if self.policies.overlap == Overlap::Replace && first.owed.is_none() {
                     self.cancel_all(now, CancelReason::Replaced, effects);
                 }
                 if self.free_slot(0).is_some() {
@@ -234,7 +235,7 @@ impl JobMachine {
 
     fn claim_of_manual(&self, settle: bool) -> Option<Claim> {
         let Manual { run, owed, slot, .. } = *self.manuals.front()?;
-        let replace = self.policies.overlap == Overlap::Replace;
+        let replace = self.policies.overlap == Overlap::Replace && owed.is_none();
         Some(Claim { slot, replace, settle, retake: owed.is_some(), ..Claim::new(run) })
     }
 

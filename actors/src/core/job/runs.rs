@@ -145,9 +145,10 @@ impl JobMachine {
     /// How long to wait before the next attempt, if there is to be one.
     fn pause_before_next(&self, run: &ActiveRun, end: &End) -> Option<Duration> {
         let again = match (run.cancelled, end) {
-            (_, End::NotStarted { .. }) => false,
+            (_, End::NotStarted { .. })
+            | (_, End::Failed { severity: Severity::Permanent | Severity::Stop, .. }) => false,
             (Some(CancelReason::TimedOut), _) | (None, End::Panicked(_)) => true,
-            (None, End::Failed { severity, .. }) => *severity == Severity::Transient,
+            (None, End::Failed { severity: Severity::Transient, .. }) => true,
             (None, End::Returned | End::Aborted | End::BetweenAttempts) | (Some(_), _) => false,
         };
         let again = again && !run.lost && !run.last_attempt && run.attempt < self.policies.retry.attempts;

@@ -284,8 +284,9 @@ impl JobMachine {
     pub(super) fn may_start(&self, now: Now, waiting: &Waiting) -> May {
         let later = |at: Option<Duration>| at.filter(|at| *at > now.elapsed);
         let late = waiting.tick.lateness(now.wall) > self.policies.grace;
-        if self.pause.is_some() && !self.checks_pause(now) {
-            return self.pause_check_at.map_or(May::Wait, May::WaitUntil);
+        // A tick asks whether the pause is over only where it would run at once if it is.
+        if self.pause.is_some() && !(self.checks_pause(now) && self.runs.is_empty()) {
+            return later(self.pause_check_at).map_or(May::Wait, May::WaitUntil);
         }
         let pace = if late { later(self.pace_until) } else { None };
         if let Some(at) = later(self.hold_until).into_iter().chain(pace).max() {
@@ -442,9 +443,11 @@ impl JobMachine {
     }
 
     /// The end of a run is recorded, and the schedule counts from there.
-    pub(super) fn on_anchored(&mut self, cursor: DateTime<Utc>) {
+    pub(super) fn on_anchored(&mut self, cursor: Option<DateTime<Utc>>) {
         self.anchoring = false;
-        if matches!(self.asked, Asked::Nothing) && cursor > self.stored {
+        if let Some(cursor) = cursor.filter(|cursor| *cursor > self.stored)
+            && matches!(self.asked, Asked::Nothing)
+        {
             self.adopt(cursor);
         }
     }

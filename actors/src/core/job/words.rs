@@ -41,10 +41,10 @@ pub enum Input {
     },
     /// The store answered a move of the cursor.
     Advanced(Moved),
-    /// The end of a run moved the cursor.
+    /// The store answered the end of a run that was to move the cursor.
     Anchored {
-        /// The cursor.
-        cursor: DateTime<Utc>,
+        /// The cursor; `None` if the store knows none, or did not record that end.
+        cursor: Option<DateTime<Utc>>,
     },
     /// A body is really over: nothing of it runs any more.
     RunEnded(RunEnd),

@@ -703,7 +703,7 @@ impl World {
         }
         if self.store.from_end {
             self.store.cursor = self.store.cursor.max(self.store_time());
-            self.step(Input::Anchored { cursor: self.store.cursor });
+            self.step(Input::Anchored { cursor: Some(self.store.cursor) });
         }
         if self.policies.pause_after.is_some_and(|max| self.store.failures >= max) {
             self.store.failures = 0;
