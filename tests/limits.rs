@@ -9,8 +9,8 @@ use std::{
 };
 
 use callsheet::{
-    CancelRuns, EventKind, Fires, Job, JobState, Misfire, Outcome, ResumeJobs, Run, RunError, RunResult,
-    Selector, TriggerJob,
+    CancelRuns, EventKind, Fires, Job, JobState, Misfire, NextFireTimes, Outcome, ResumeJobs, Run, RunError,
+    RunResult, Selector, TriggerJob,
     schedule::every,
     testkit::{Rig, simulate},
 };
@@ -40,6 +40,8 @@ fn a_job_runs_as_often_as_it_may_and_its_last_run_goes_to_its_end() {
         assert_eq!(starts(rig, "job"), ["n1 00:00:10", "n1 00:00:20", "n1 00:00:30"]);
         let status = details(rig, node, "job").await;
         assert_eq!((status.state, status.next_fire_time), (JobState::Exhausted, None));
+        let upcoming = rig.send(node, NextFireTimes { job: "job".to_owned(), count: 3 }).await;
+        assert_eq!(upcoming, Ok(vec![]));
         assert!(status.last_runs.iter().all(|run| run.outcome == Outcome::Succeeded), "{status:?}");
         assert_eq!(rig.counter("callsheet_ticks_due_total", ""), 3, "a tick that does not exist is not due");
     });

@@ -16,7 +16,7 @@ use callsheet::{
 };
 
 mod common;
-use common::{assert_golden, details, mins, node_with, secs, starts};
+use common::{assert_golden, details, mins, node_with, secs, started_on, starts};
 
 const START: &str = "2026-01-05T00:00:00Z";
 
@@ -210,5 +210,38 @@ fn a_broken_job_fires_again_by_its_new_definition() {
         assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobRevived { .. })), 1);
         assert_eq!(starts(rig, "job").last().map(String::as_str), Some("n1 00:00:50"));
         assert_eq!(details(rig, node, "job").await.state, JobState::Scheduled);
+    });
+}
+
+#[test]
+fn a_node_that_shares_a_job_goes_on_when_another_one_makes_it_its_own() {
+    simulate(START, async |rig| {
+        let with = |fires| job(secs(10)).fires(fires);
+        for _ in 0..2 {
+            rig.node(node_with([with(Fires::AnyNode)])).await;
+        }
+        rig.advance(secs(5)).await;
+        let leader = rig.leader().expect("one leads");
+        let other = ["n2", "n1"][leader];
+
+        rig.update(leader, with(Fires::Local)).await.expect("it is right");
+        rig.advance(mins(1)).await;
+
+        // The tick at which it finds that the store has let the job go is not owed.
+        assert!(started_on(rig, other) >= 5, "{}", rig.transcript());
+    });
+}
+
+#[test]
+fn an_interval_from_completion_that_comes_in_during_a_run_counts_from_the_end_of_it() {
+    simulate(START, async |rig| {
+        let takes = |schedule| Job::new("job", schedule).run(async |_| tokio::time::sleep(secs(30)).await);
+        let node = rig.node(node_with([takes(every(mins(1)))])).await;
+        rig.advance(secs(70)).await;
+
+        rig.update(node, takes(every(mins(2)).from_completion())).await.expect("it is right");
+        rig.advance(mins(10)).await;
+
+        assert_eq!(starts(rig, "job").len(), 1 + 4, "{}", rig.transcript());
     });
 }

@@ -29,10 +29,10 @@ use crate::{
     name::{FencingToken, JobName, LockKey, RunId, Term},
     node::{JobRef, Node},
     port::{
-        ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, LockError, Locker,
-        LostRun, Moved, News, Pause, RoundAnswers, Session, Standing, TickClaim, Verdict,
+        Authority, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, LockError,
+        Locker, LostRun, Moved, News, Pause, RoundAnswers, Session, Standing, TickClaim, Verdict,
     },
-    supervisor::{PauseNews, RunsLost, SessionNews, TakenByLeader},
+    supervisor::{PauseNews, RunsLost, SessionNews, TakenByLeader, Withdrawn},
 };
 
 /// The most claims, ends or cursor moves in one round trip.
@@ -466,9 +466,15 @@ impl LockActor {
                 Verdict::Led => {
                     self.node.supervisor().do_send(TakenByLeader(job.definition.name.clone()));
                 }
+                Verdict::Moved { cursor } => {
+                    let unknown =
+                        tick.is_some_and(|tick| tick.authority == Authority::Any && tick.expected == *cursor);
+                    if unknown {
+                        self.node.supervisor().do_send(Withdrawn(job.definition.name.clone()));
+                    }
+                }
                 Verdict::NotGranted
                 | Verdict::AlreadyRun { .. }
-                | Verdict::Moved { .. }
                 | Verdict::Busy { .. }
                 | Verdict::NotYet { .. }
                 | Verdict::Paused(_)

@@ -33,7 +33,7 @@ pub(crate) use self::{
     clock::StoreClockMoved,
     dying::{JobDied, JobRetired, Undelivered},
     keys::conflicts,
-    leading::{LeadershipChanged, RunsLost, SessionNews, TakenByLeader},
+    leading::{LeadershipChanged, RunsLost, SessionNews, TakenByLeader, Withdrawn},
     pausing::{PauseNews, StopJob},
 };
 pub use self::{

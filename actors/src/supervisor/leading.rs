@@ -45,6 +45,11 @@ pub(crate) struct RunsLost(pub(crate) Vec<LostRun>);
 #[rtype(result = "()")]
 pub(crate) struct TakenByLeader(pub(crate) JobName);
 
+/// The store does not know a job (any more) that this node fires beside others.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Withdrawn(pub(crate) JobName);
+
 /// What the lock actor says about its session.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -259,6 +264,17 @@ impl SupervisorActor {
             if let (Some(owed), Some(entry)) = (owed, self.jobs.get(job)) {
                 Letter::send(&entry.job, Input::Owed(*owed));
             }
+        }
+    }
+}
+
+impl Handler<Withdrawn> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, Withdrawn(job): Withdrawn, ctx: &mut Self::Context) {
+        if self.jobs.contains_key(&job) {
+            self.to_enrol.push_back(job);
+            self.enrol(ctx);
         }
     }
 }

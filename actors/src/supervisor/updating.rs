@@ -43,9 +43,8 @@ impl SupervisorActor {
             node: node.clone(),
             hook_calls: HookCalls::default(),
         });
-        // Of one that any node may fire, other nodes decide as well.
-        let was_led = entry.job.definition.policies.fires == Fires::Leader;
-        let becomes_local = was_led && job.definition.policies.fires == Fires::Local;
+        let was_local = entry.job.definition.policies.fires == Fires::Local;
+        let becomes_local = !was_local && job.definition.policies.fires == Fires::Local;
         self.keys.remove(&entry.job.definition);
         self.keys.add(&job.definition);
         entry.job = job.clone();
@@ -53,7 +52,8 @@ impl SupervisorActor {
         Letter::post(&job, Content::Redefine(job.clone()));
         self.publish(|| EventKind::JobUpdated { job: name.clone() });
         if becomes_local {
-            // What its nodes fire on their own from now on is not owed when it comes back.
+            // What its nodes fire on their own from now on is not owed when it comes back. A node that still shares it enrols it
+            // again.
             self.withdraw(std::slice::from_ref(&name), ctx);
         }
         if !self.revive(&name, ctx) {

@@ -336,3 +336,46 @@ fn a_run_that_was_lost_before_its_claim_was_answered_is_tried_again_when_that_is
     let effects = job.step("01:00:10", Input::Claimed { run, verdict: Verdict::NotGranted });
     assert_eq!(effects, [Effect::Claim(Claim { retake: true, ..Claim::new(run) })]);
 }
+
+#[test]
+fn a_run_that_was_lost_takes_the_place_of_no_newer_one() {
+    let policies = Policies { overlap: Overlap::Replace, on_lost: OnLost::Retry, ..Policies::default() };
+    let mut job = Rehearsal::new(Period::hours(1), policies);
+    let lost = job.ids.next(at("00:10"));
+    let run = job.run_tick("01:00");
+
+    assert_eq!(job.step("01:10", Input::Owed(owed(lost, 1))), [], "it waits");
+
+    let effects = job.step("01:20", ended(run, End::Returned));
+    let Some(Effect::Claim(claim)) = effects.last() else { panic!("{effects:?}") };
+    assert_eq!((claim.run, claim.retake, claim.replace), (lost, true, false));
+}
+
+#[test]
+fn a_tick_that_asks_whether_its_job_is_paused_still_takes_nobodys_place() {
+    let policies = Policies { overlap: Overlap::Replace, ..Policies::default() };
+    let mut job = Rehearsal::new(Period::hours(1), policies);
+    job.step("00:40", Input::Pause(Some(Pause { until: None, note: None })));
+    let effects = job.step("00:50", Input::Trigger);
+    let [Effect::Claim(Claim { run, .. })] = effects[..] else { panic!("{effects:?}") };
+    job.step("00:50", granted(run));
+
+    assert_eq!(job.step("01:00", Input::WakeUp), [], "a manual run of a paused job goes on");
+
+    assert_eq!(job.wake_in("01:00"), minutes(60), "and nothing is asked until it ends");
+    claim_of(&job.step("01:04", ended(run, End::Returned))[2..]);
+}
+
+#[test]
+fn an_error_that_is_permanent_is_so_when_the_time_was_over_as_well() {
+    for severity in [Severity::Permanent, Severity::Stop] {
+        let timeout = Some(Duration::from_secs(600));
+        let mut job = Rehearsal::new(Period::hours(1), Policies { timeout, ..three_attempts() });
+        let run = job.run_tick("01:00");
+        job.step("01:10", Input::WakeUp);
+
+        let effects = job.step("01:10:01", ended(run, failure(severity)));
+
+        assert!(!effects.iter().any(|effect| matches!(effect, Effect::Retried(_))), "{effects:?}");
+    }
+}
