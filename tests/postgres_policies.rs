@@ -522,3 +522,28 @@ async fn who_wants_a_key_reaches_its_holder_on_another_node_and_nobody_else() {
     assert_eq!(told, after, "the other one has nothing to stop");
     holder.ends(&held, token).await;
 }
+
+/// One statement each, one after the other: a batch of very many would miss the deadline, and the node lose its session.
+#[tokio::test]
+async fn very_many_ends_of_one_job_are_recorded_over_several_calls() {
+    const RUNS: usize = 100;
+    let nodes = Nodes::of("many_ends").await;
+    let node = nodes.open().await;
+    let mut ends = Vec::new();
+    for nth in 0..RUNS {
+        let request = manual("many", &format!("slot {nth}"));
+        let Verdict::Granted { token, .. } = node.decided(&request).await else { panic!("{request:?}") };
+        ends.push(end(&request, token, Outcome::Succeeded));
+    }
+
+    let mut calls = 0;
+    while !ends.is_empty() {
+        calls += 1;
+        let answers = node.locker.complete(&ends).await.expect("an answer");
+        assert!(answers.contains(&Completed::RECORDED), "each call gets on: {answers:?}");
+        let mut answers = answers.into_iter();
+        ends.retain(|_| answers.next() == Some(Completed::Locked));
+    }
+
+    assert!(calls > 1, "the first call does not ask for all of them");
+}

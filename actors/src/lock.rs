@@ -244,7 +244,7 @@ impl LockActor {
                 Ok(News::Pause { job, pause }) => {
                     actor.node.supervisor().do_send(PauseNews { job, pause });
                 }
-                // News are hints: the claims meet whatever they would have said.
+                // News are hints: claims meet whatever they would have said, those of a paused job after a minute.
                 Err(_) => return actor.failed("news", &"the adapter panicked"),
             }
             ctx.spawn(actor.next_news(session));

@@ -28,6 +28,9 @@ use super::{
     session::{OpenSession, Refusal, Statements},
 };
 
+/// The most statements, one after the other, for the items of one batch that need one name: more would take longer than the
+/// deadline of them all. What is left is to be asked again.
+const ROUNDS_MAX: usize = 32;
 /// The pause before a job that somebody else has locked is asked again to be paused; it doubles up to [`LOCKED_MAX`].
 const LOCKED_MIN: Duration = Duration::from_millis(2);
 const LOCKED_MAX: Duration = Duration::from_millis(100);
@@ -122,7 +125,13 @@ impl Locker for PostgresLocker {
         async move {
             let session = self.session()?;
             let session = &session;
-            in_rounds(jobs, |job| [Some(&job.job)], |round| async move { session.enrol(&round).await }).await
+            in_rounds(
+                jobs,
+                Enrolled::Locked,
+                |job| [Some(&job.job)],
+                |round| async move { session.enrol(&round).await },
+            )
+            .await
         }
         .boxed()
     }
@@ -195,7 +204,13 @@ impl Locker for PostgresLocker {
         async move {
             let session = self.session()?;
             let session = &session;
-            in_rounds(ends, names_of_end, |round| async move { session.complete(&round).await }).await
+            in_rounds(
+                ends,
+                Completed::Locked,
+                names_of_end,
+                |round| async move { session.complete(&round).await },
+            )
+            .await
         }
         .boxed()
     }
@@ -204,8 +219,13 @@ impl Locker for PostgresLocker {
         async move {
             let session = self.session()?;
             let session = &session;
-            in_rounds(moves, |asked| [Some(&asked.job)], |round| async move { session.advance(&round).await })
-                .await
+            in_rounds(
+                moves,
+                Moved::Locked,
+                |asked| [Some(&asked.job)],
+                |round| async move { session.advance(&round).await },
+            )
+            .await
         }
         .boxed()
     }
@@ -708,9 +728,10 @@ fn positions<T>(items: &[T], is: impl Fn(&T) -> bool) -> Vec<usize> {
 }
 
 /// Asks for a batch in rounds: each holds an item only if nothing that it excludes is excluded by an earlier one of
-/// the round, so that a statement never sees two claims of one name.
-async fn in_rounds<'a, T, K: Hash + Eq + 'a, A, F, const N: usize>(
+/// the round, so that a statement never sees two claims of one name. After [`ROUNDS_MAX`] rounds the rest is `not_asked`.
+async fn in_rounds<'a, T, K: Hash + Eq + 'a, A: Clone, F, const N: usize>(
     items: &'a [T],
+    not_asked: A,
     excluded: impl Fn(&'a T) -> [Option<K>; N],
     ask: impl Fn(Vec<&'a T>) -> F,
 ) -> Result<Vec<A>, LockError>
@@ -719,14 +740,17 @@ where
 {
     let mut answers: Vec<Option<A>> = items.iter().map(|_| None).collect();
     let mut waiting: Vec<usize> = (0..items.len()).collect();
-    while !waiting.is_empty() {
+    for _ in 0..ROUNDS_MAX {
+        if waiting.is_empty() {
+            break;
+        }
         let (round, later) = first_round(waiting, |at| excluded(&items[*at]));
         let answered = ask(round.iter().map(|at| &items[*at]).collect()).await?;
         round.into_iter().zip(answered).for_each(|(at, answer)| answers[at] = Some(answer));
         waiting = later;
     }
-    // Each was asked once.
-    answers.into_iter().collect::<Option<_>>().ok_or(LockError::Timeout)
+    // Each was asked once, or is to be asked again.
+    Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(|| not_asked.clone())).collect())
 }
 
 /// What can be asked in one statement, and what must wait for another.
