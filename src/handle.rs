@@ -233,7 +233,7 @@ impl Callsheet {
     /// let jobs = Callsheet::builder().job(job).start().await?;
     /// let mut ends = jobs.events(EventFilter::new().kinds([EventName::RunSucceeded, EventName::RunFailed]).job("hourly"));
     ///
-    /// let run = jobs.trigger("hourly").await?;
+    /// let run = jobs.trigger("hourly").await?.run();
     /// let event = ends.next().await.expect("it runs");
     /// assert!(matches!(event.kind, EventKind::RunSucceeded { run: id, .. } if id == run));
     ///
