@@ -5,7 +5,7 @@ use std::time::Duration;
 use callsheet::{
     CancelReason, CancelRuns, EventKind, FIRE_TIMES_MAX, Fires, Health, Job, JobDetails, JobState, ListJobs,
     Misfire, NextFireTimes, NextFireTimesError, Outcome, PAGE_MAX, RemoveJobs, SelectError, Selector,
-    TriggerError, TriggerJob,
+    TriggerError, TriggerJob, UpdateJob,
     port::Role,
     schedule::{at, cron, every},
     testkit::{
@@ -322,6 +322,14 @@ fn a_listing_can_be_narrowed_to_a_prefix_and_a_tag() {
             let page = rig.send(node, message.clone()).await;
             let listed: Vec<_> = page.jobs.iter().map(|job| job.name.as_str()).collect();
             assert_eq!((listed, page.next.as_deref()), (names, next), "{message:?}");
+        }
+
+        // A tag goes with the definition that has it.
+        rig.send(node, UpdateJob(tagged("mail.out", "fast"))).await.expect("it is there");
+        rig.send(node, RemoveJobs("mail.in".into())).await.expect("it is there");
+        for (tag, name) in [("slow", "zip"), ("fast", "mail.out")] {
+            let page = rig.send(node, list(None, Some(tag), None, 0)).await;
+            assert_eq!(page.jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), [name]);
         }
     });
 }

@@ -207,13 +207,13 @@ pub struct NextFireTimes {
 pub const FIRE_TIMES_MAX: usize = 1_000;
 
 /// Lists jobs in the order of their names. A page costs one question to the actor of each of its jobs, however many jobs
-/// there are; filters cost what stands beside them.
+/// there are and whatever the filter.
 #[derive(Debug, Clone, Default, Message)]
 #[rtype(result = "JobPage")]
 pub struct ListJobs {
     /// Only names that start with this.
     pub prefix: Option<String>,
-    /// Only jobs with this tag. Finding them costs a look at every job with the prefix, but no more than that.
+    /// Only jobs with this tag.
     pub tag: Option<String>,
     /// Only jobs in this state, as this node sees them. The actor of each job has to be asked for it, so that one page looks at
     /// [`PAGE_MAX`] jobs with the prefix and the tag and no more: it may hold fewer jobs than `limit`, or none, and still

@@ -13,6 +13,7 @@ mod keys;
 mod leading;
 mod pausing;
 mod shutdown;
+mod tags;
 mod updating;
 
 use std::{
@@ -27,7 +28,6 @@ use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use tokio::{sync::oneshot, time::timeout};
 
-use self::keys::Keys;
 pub(crate) use self::{
     adding::{AddFirstJobs, define_all},
     clock::StoreClockMoved,
@@ -40,6 +40,7 @@ pub use self::{
     dying::{RESTART_PERIOD, RESTARTS_MAX},
     shutdown::{SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT},
 };
+use self::{keys::Keys, tags::Tags};
 use crate::{
     CALL_DEADLINE,
     core::{clock::ClockWatch, job::Input, policy::Fires, time::FireTime},
@@ -73,12 +74,6 @@ struct Entry {
     unled: bool,
 }
 
-impl Entry {
-    fn has_tag(&self, tag: &str) -> bool {
-        self.job.definition.tags.iter().any(|own| own.as_str() == tag)
-    }
-}
-
 /// How often a job's actor was started again.
 #[derive(Default)]
 struct Restarts {
@@ -105,6 +100,7 @@ pub struct SupervisorActor {
     parts: Supervised,
     jobs: BTreeMap<JobName, Entry>,
     keys: Keys,
+    tags: Tags,
     /// Removed, or replaced after their death, with a run still in progress.
     retiring: BTreeMap<u64, Arc<JobRef>>,
     generations: u64,
@@ -137,6 +133,7 @@ impl SupervisorActor {
             parts,
             jobs: BTreeMap::new(),
             keys: Keys::default(),
+            tags: Tags::default(),
             retiring: BTreeMap::new(),
             generations: 0,
             term: None,
@@ -213,10 +210,7 @@ impl SupervisorActor {
                 Some((name, _)) => Ok(vec![name.clone()]),
                 None => Err(SelectError::UnknownJob { name: name.clone() }),
             },
-            Selector::Tag(tag) => {
-                let tagged = self.jobs.iter().filter(|(_, entry)| entry.has_tag(tag));
-                Ok(tagged.map(|(name, _)| name.clone()).collect())
-            }
+            Selector::Tag(tag) => Ok(self.tags.jobs(tag, Bound::Unbounded).cloned().collect()),
             Selector::All => Ok(self.jobs.keys().cloned().collect()),
         }
     }
@@ -227,6 +221,7 @@ impl SupervisorActor {
         for name in &names {
             let Some(entry) = self.jobs.remove(name) else { continue };
             self.keys.remove(&entry.job.definition);
+            self.tags.remove(&entry.job.definition);
             if entry.job.definition.policies.fires == Fires::Leader {
                 withdrawn.push(name.clone());
             }
@@ -369,10 +364,13 @@ impl Handler<ListJobs> for SupervisorActor {
             Some(after) if after >= prefix.as_str() => Bound::Excluded(after),
             Some(_) | None => Bound::Included(prefix.as_str()),
         };
-        let with_prefix = self.jobs.range::<str, _>((start, Bound::Unbounded));
-        let with_prefix = with_prefix.take_while(|(name, _)| name.as_str().starts_with(&prefix));
-        let mut rest = with_prefix.filter(|(_, entry)| tag.as_deref().is_none_or(|tag| entry.has_tag(tag)));
-        let page: Vec<_> = rest.by_ref().take(asked).map(|(_, entry)| status_of(entry)).collect();
+        let names: Box<dyn Iterator<Item = &JobName>> = match &tag {
+            Some(tag) => Box::new(self.tags.jobs(tag, start)),
+            None => Box::new(self.jobs.range::<str, _>((start, Bound::Unbounded)).map(|(name, _)| name)),
+        };
+        let mut rest = names.take_while(|name| name.as_str().starts_with(&prefix));
+        let page = rest.by_ref().take(asked).filter_map(|name| self.jobs.get(name));
+        let page: Vec<_> = page.map(status_of).collect();
         let more = rest.next().is_some();
         Box::pin(async move {
             let mut jobs = join_all(page).await;

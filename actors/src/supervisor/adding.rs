@@ -45,6 +45,7 @@ impl SupervisorActor {
         for definition in definitions {
             let name = definition.name.clone();
             self.keys.add(&definition);
+            self.tags.add(&definition);
             let job = self.start_actor(Arc::new(definition), None, move |job| Remains::none(job, now));
             self.publish(|| EventKind::JobAdded { job: name.clone() });
             self.resume(&job, now);

@@ -47,6 +47,8 @@ impl SupervisorActor {
         let becomes_local = !was_local && job.definition.policies.fires == Fires::Local;
         self.keys.remove(&entry.job.definition);
         self.keys.add(&job.definition);
+        self.tags.remove(&entry.job.definition);
+        self.tags.add(&job.definition);
         entry.job = job.clone();
         entry.unled = false;
         Letter::post(&job, Content::Redefine(job.clone()));
