@@ -278,25 +278,33 @@ async fn a_pause_waits_for_who_has_locked_the_job_and_no_longer_than_its_deadlin
     let nodes = Nodes::of("pause-locked").await;
     let node = nodes.open().await;
     node.enrol(enrolment("job", Authority::Any)).await;
-    let holder =
-        nodes.transaction("SELECT FROM callsheet.names WHERE scope = $1 AND name = 'job' FOR UPDATE").await;
     let jobs = [name("other"), name("job")];
-    let mut pause = node.locker.pause(&jobs, Some(&FOR_GOOD));
+    for (locks, pause, paused) in [
+        (
+            "UPDATE callsheet.names SET cursor = cursor WHERE scope = $1 AND name = 'job'",
+            Some(&FOR_GOOD),
+            true,
+        ),
+        ("SELECT FROM callsheet.names WHERE scope = $1 AND name = 'job' FOR UPDATE", None, false),
+    ] {
+        let holder = nodes.transaction(locks).await;
+        let mut answer = node.locker.pause(&jobs, pause);
 
-    // The other one is paused, so this one was tried.
-    let other = "SELECT FROM callsheet.names WHERE scope = $1 AND name = 'other' AND paused";
-    let paused = async {
-        while nodes.admin.query_opt(other, &[&nodes.scope]).await.expect("an answer").is_none() {
-            sleep(Duration::from_millis(1)).await;
+        // The other one is changed, so this one was tried.
+        let other = "SELECT FROM callsheet.names WHERE scope = $1 AND name = 'other' AND paused = $2";
+        let changed = async {
+            while nodes.admin.query_opt(other, &[&nodes.scope, &paused]).await.expect("an answer").is_none() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            answer = &mut answer => panic!("the job is locked: {answer:?}"),
+            () = changed => {}
         }
-    };
-    tokio::select! {
-        answer = &mut pause => panic!("the job is locked: {answer:?}"),
-        () = paused => {}
-    }
-    holder.batch_execute("ROLLBACK").await.expect("an answer");
+        holder.batch_execute("COMMIT").await.expect("an answer");
 
-    assert_eq!(pause.await.expect("an answer"), [true, true]);
+        assert_eq!(answer.await.expect("an answer"), [true, true]);
+    }
     let short = Postgres::new(&nodes.scope, server().url()).lease(Duration::from_secs(1));
     let locker = short.locker();
     locker.open().await.expect("a session opens");

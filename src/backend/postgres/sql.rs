@@ -3,7 +3,8 @@
 //! Order of locks, the same everywhere: the leader row, then rows of names in their order. Only the leader row is waited for,
 //! for `lock_timeout`, and a name that somebody else is just making; a row of a name that somebody else has locked is
 //! skipped and asked for again, because overlapping batches of three nodes deadlocked otherwise. A skipped row is missing
-//! in the answer: [`LOOK_UP`] says whether it is there at all.
+//! in the answer: [`LOOK_UP`] says whether it is there at all. So only names that are not there are inserted: `ON CONFLICT`
+//! waits for whoever is changing the row that is there, however many rows this statement has locked already.
 //!
 //! What concerns a key locks its row `FOR UPDATE`, what concerns only a job's cursor `FOR NO KEY UPDATE`: so an application
 //! that guards its writes with the key (`FOR KEY SHARE`) keeps others from the key, and nobody from the cursor.
@@ -188,7 +189,8 @@ WITH term AS MATERIALIZED (
               n.owed_losses
 ), made AS (
     INSERT INTO names (scope, name, cursor, schedule, term, retry_lost, from_completion)
-    SELECT $1, job, clock_timestamp(), schedule, term, retry_lost, from_completion FROM entitled ORDER BY job
+    SELECT $1, job, clock_timestamp(), schedule, term, retry_lost, from_completion
+    FROM entitled e WHERE NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = e.job) ORDER BY job
     ON CONFLICT DO NOTHING
     RETURNING name, cursor
 )
@@ -258,7 +260,8 @@ WITH asked AS MATERIALIZED (
     RETURNING n.name, n.paused
 ), made AS (
     INSERT INTO names (scope, name, paused, paused_until, pause_note)
-    SELECT $1, job, true, $4::timestamptz, $5::text FROM asked WHERE pauses ORDER BY job
+    SELECT $1, job, true, $4::timestamptz, $5::text
+    FROM asked a WHERE pauses AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.job) ORDER BY job
     ON CONFLICT DO NOTHING
     RETURNING name, paused
 )
