@@ -520,8 +520,9 @@ async fn enrolments_moves_and_withdrawals_whose_row_an_application_holds_fail_al
     let cluster = PostgresCluster::new("held-cursor").await;
     let leader = cluster.open().await.leading().await;
     let [held, free] = [leader.due("held").await, leader.due("free").await];
-    let holder =
-        cluster.transaction("SELECT FROM callsheet.names WHERE scope = $1 AND name = 'held' FOR SHARE").await;
+    let holder = cluster
+        .transaction("UPDATE callsheet.names SET cursor = cursor WHERE scope = $1 AND name = 'held'")
+        .await;
 
     let enrol = |job: &str| Enrolment::new(name(job), "a schedule".to_owned(), Authority::Term(leader.term));
     let jobs = [enrol("held"), enrol("free"), enrol("new")];

@@ -14,7 +14,10 @@ use callsheet::{
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 use tokio_postgres::{Client, NoTls};
 
 use self::harness::{scope, server};
@@ -37,10 +40,7 @@ impl Nodes {
     }
 
     async fn open(&self) -> Node {
-        let backend = Postgres::new(&self.scope, server().url());
-        let locker = backend.locker();
-        let session = locker.open().await.expect("a session opens");
-        Node { backend, locker, session }
+        Node::open(Postgres::new(&self.scope, server().url())).await
     }
 
     async fn execute(&self, statement: &str) {
@@ -56,11 +56,15 @@ impl Nodes {
         client
     }
 
-    /// Until a statement of a node waits for a lock.
-    async fn somebody_waits(&self) {
-        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE $1";
+    /// Until a statement of a node waits for a lock. Answers when that statement began.
+    async fn somebody_waits(&self) -> DateTime<Utc> {
+        let waiting = "SELECT query_start FROM pg_stat_activity
+                       WHERE wait_event_type = 'Lock' AND application_name LIKE $1";
         let nodes = format!("callsheet % session {}", self.scope);
-        while self.admin.query_one(waiting, &[&nodes]).await.expect("an answer").get::<_, i64>(0) == 0 {
+        loop {
+            if let [waits, ..] = &self.admin.query(waiting, &[&nodes]).await.expect("an answer")[..] {
+                return waits.get(0);
+            }
             sleep(Duration::from_millis(1)).await;
         }
     }
@@ -73,6 +77,12 @@ struct Node {
 }
 
 impl Node {
+    async fn open(backend: Postgres) -> Self {
+        let locker = backend.locker();
+        let session = locker.open().await.expect("a session opens");
+        Self { backend, locker, session }
+    }
+
     async fn leads(&self) -> Term {
         let campaign = self.backend.elector().campaign().await.expect("an answer");
         let Campaign::Won(grant) = campaign else { panic!("nobody else leads: {campaign:?}") };
@@ -278,25 +288,33 @@ async fn a_pause_waits_for_who_has_locked_the_job_and_no_longer_than_its_deadlin
     let nodes = Nodes::of("pause-locked").await;
     let node = nodes.open().await;
     node.enrol(enrolment("job", Authority::Any)).await;
-    let holder =
-        nodes.transaction("SELECT FROM callsheet.names WHERE scope = $1 AND name = 'job' FOR UPDATE").await;
     let jobs = [name("other"), name("job")];
-    let mut pause = node.locker.pause(&jobs, Some(&FOR_GOOD));
+    for (locks, pause, paused) in [
+        (
+            "UPDATE callsheet.names SET cursor = cursor WHERE scope = $1 AND name = 'job'",
+            Some(&FOR_GOOD),
+            true,
+        ),
+        ("SELECT FROM callsheet.names WHERE scope = $1 AND name = 'job' FOR UPDATE", None, false),
+    ] {
+        let holder = nodes.transaction(locks).await;
+        let mut answer = node.locker.pause(&jobs, pause);
 
-    // The other one is paused, so this one was tried.
-    let other = "SELECT FROM callsheet.names WHERE scope = $1 AND name = 'other' AND paused";
-    let paused = async {
-        while nodes.admin.query_opt(other, &[&nodes.scope]).await.expect("an answer").is_none() {
-            sleep(Duration::from_millis(1)).await;
+        // The other one is changed, so this one was tried.
+        let other = "SELECT FROM callsheet.names WHERE scope = $1 AND name = 'other' AND paused = $2";
+        let changed = async {
+            while nodes.admin.query_opt(other, &[&nodes.scope, &paused]).await.expect("an answer").is_none() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            answer = &mut answer => panic!("the job is locked: {answer:?}"),
+            () = changed => {}
         }
-    };
-    tokio::select! {
-        answer = &mut pause => panic!("the job is locked: {answer:?}"),
-        () = paused => {}
-    }
-    holder.batch_execute("ROLLBACK").await.expect("an answer");
+        holder.batch_execute("COMMIT").await.expect("an answer");
 
-    assert_eq!(pause.await.expect("an answer"), [true, true]);
+        assert_eq!(answer.await.expect("an answer"), [true, true]);
+    }
     let short = Postgres::new(&nodes.scope, server().url()).lease(Duration::from_secs(1));
     let locker = short.locker();
     locker.open().await.expect("a session opens");
@@ -306,6 +324,65 @@ async fn a_pause_waits_for_who_has_locked_the_job_and_no_longer_than_its_deadlin
     assert!(matches!(answer, Err(LockError::Timeout)), "{answer:?}");
     let alive = locker.close_lost(1).await;
     assert!(alive.is_ok(), "the session goes on: {alive:?}");
+}
+
+#[tokio::test]
+async fn a_pause_that_has_waited_in_vain_waits_again() {
+    let nodes = Nodes::of("pause-changing").await;
+    let node = nodes.open().await;
+    node.enrol(enrolment("job", Authority::Any)).await;
+    let holder = nodes
+        .transaction("UPDATE callsheet.names SET cursor = cursor WHERE scope = $1 AND name = 'job'")
+        .await;
+    let jobs = [name("job")];
+    let mut pause = node.locker.pause(&jobs, Some(&FOR_GOOD));
+
+    let waits_again = async {
+        let first = nodes.somebody_waits().await;
+        while nodes.somebody_waits().await == first {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        answer = &mut pause => panic!("somebody changes the job: {answer:?}"),
+        () = waits_again => {}
+    }
+    holder.batch_execute("COMMIT").await.expect("an answer");
+
+    assert_eq!(pause.await.expect("an answer"), [true]);
+}
+
+/// On a slow disk, by nodes that do nothing else: the row of the job is locked nearly all the time.
+#[tokio::test]
+async fn a_job_that_never_rests_can_be_paused_and_resumed() {
+    const BUSY: usize = 6;
+    const CHANGES: usize = 3;
+    let nodes = Nodes::of("pause-busy").await;
+    let node = nodes.open().await;
+    node.enrol(enrolment("job", Authority::Any)).await;
+    let slow_disk =
+        format!("{}?options=-c%20commit_delay%3D50000%20-c%20commit_siblings%3D0", server().url());
+    let mut busy = JoinSet::new();
+    for _ in 0..BUSY {
+        let other = Node::open(Postgres::new(&nodes.scope, &slow_disk)).await;
+        busy.spawn(async move {
+            loop {
+                let run = manual("job", "job");
+                if let Verdict::Granted { token, .. } = other.claim(&run).await {
+                    other.ends(&run, token).await;
+                }
+            }
+        });
+    }
+
+    for _ in 0..CHANGES {
+        for pause in [Some(&FOR_GOOD), None] {
+            let changed = node.locker.pause(&[name("job")], pause).await;
+
+            assert_eq!(changed.expect("it gets its turn"), [true]);
+        }
+    }
+    assert!(busy.try_join_next().is_none(), "they were busy all the time");
 }
 
 /// Sends notifications to the nodes of a scope, as anybody may.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use callsheet_actors::{
-    FencingToken, FireTime, JobName, RunId, Term,
+    CALL_DEADLINE, FencingToken, FireTime, JobName, RunId, Term,
     port::{
         Authority, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, Kept,
         LockError, Locker, LostRun, Moved, News, OwedRun, Pause, RoundAnswers, Session, Standing, Verdict,
@@ -20,12 +20,13 @@ use futures_util::{
     future::{BoxFuture, join3, join4, join5, pending},
 };
 use tokio::time::{Instant, sleep};
-use tokio_postgres::{Error, Row, types::ToSql};
+use tokio_postgres::{Error, Row, Statement, error::SqlState, types::ToSql};
 use uuid::Uuid;
 
 use super::{
     Shared, failure,
     session::{OpenSession, Refusal, Statements},
+    settings::LOCK_TIMEOUT,
 };
 
 /// The most statements, one after the other, for the items of one batch that need one name: more would take longer than the
@@ -33,6 +34,11 @@ use super::{
 const ROUNDS_MAX: usize = 32;
 /// A job that was held for longer owes ticks no further back: what is before has no place on the server's calendar.
 const HELD_FOR_MAX: Duration = Duration::from_secs(1_000 * 365 * 24 * 3600);
+/// How long a pause may take in all: a little less than the engine waits, whatever the lease, so that no statement is given up
+/// on, and the session with it.
+const PAUSE_TIMEOUT: Duration = CALL_DEADLINE.saturating_sub(Duration::from_millis(500));
+/// How often a job that is to be paused may be found locked before its row is waited for.
+const SKIPS_MAX: usize = 5;
 /// The pause before a job that somebody else has locked is asked again to be paused; it doubles up to [`LOCKED_MAX`].
 const LOCKED_MIN: Duration = Duration::from_millis(2);
 const LOCKED_MAX: Duration = Duration::from_millis(100);
@@ -339,34 +345,50 @@ impl OpenSession {
         jobs: &[JobName],
         pause: Option<&Pause>,
     ) -> Result<Vec<bool>, LockError> {
-        let until = Instant::now() + self.settings.trust();
-        let words = serde_json::to_string(&pause).expect("invariant: a pause can be written as JSON");
-        let (paused_until, note) = pause.map_or((None, None), |pause| (pause.until, pause.note.as_deref()));
+        let until = Instant::now() + self.settings.trust().min(PAUSE_TIMEOUT);
+        let mut open: Vec<_> = jobs.iter().map(JobName::as_str).collect::<HashSet<_>>().into_iter().collect();
         let mut changed: HashMap<String, bool> = HashMap::new();
         let mut wait = LOCKED_MIN;
-        loop {
-            let open: HashSet<_> =
-                jobs.iter().map(JobName::as_str).filter(|job| !changed.contains_key(*job)).collect();
-            if open.is_empty() {
-                return Ok(jobs.iter().map(|job| changed.get(job.as_str()) == Some(&true)).collect());
+        for turn in 0.. {
+            changed.extend(self.pause_once(&self.statements.pause, &open, pause).await?);
+            open.retain(|job| !changed.contains_key(*job));
+            // Somebody else has locked the others: perhaps only for a moment, or again and again.
+            if turn >= SKIPS_MAX && !open.is_empty() && Instant::now() + LOCK_TIMEOUT < until {
+                let in_turn = [open[turn % open.len()]];
+                changed.extend(self.pause_once(&self.statements.pause_in_turn, &in_turn, pause).await?);
+                open.retain(|job| !changed.contains_key(*job));
             }
-            let open: Vec<_> = open.into_iter().collect();
-            let parameters: [&(dyn ToSql + Sync); 7] =
-                [&self.settings.scope, &open, &pause.is_some(), &paused_until, &note, &words, &self.channel];
-            let rows =
-                self.ask(&self.statements.pause, &parameters).await.map_err(Refusal::into_lock_error)?;
-            let answered = read(&rows, |row| Ok((row.try_get("job")?, row.try_get("changed")?)))?;
-            let all = answered.len() == open.len();
-            changed.extend(answered);
-            if all {
-                continue;
-            }
-            // Somebody else has locked the others.
-            if Instant::now() + wait >= until {
-                return Err(LockError::Timeout);
+            if open.is_empty() || Instant::now() + wait >= until {
+                break;
             }
             sleep(wait).await;
             wait = (wait * 2).min(LOCKED_MAX);
+        }
+        // All of them, or it was not in time.
+        jobs.iter()
+            .map(|job| changed.get(job.as_str()).copied())
+            .collect::<Option<_>>()
+            .ok_or(LockError::Timeout)
+    }
+
+    /// Which jobs were changed, of those whose rows are not locked.
+    async fn pause_once(
+        self: &Arc<Self>,
+        statement: &Statement,
+        jobs: &[&str],
+        pause: Option<&Pause>,
+    ) -> Result<Vec<(String, bool)>, LockError> {
+        let words = serde_json::to_string(&pause).expect("invariant: a pause can be written as JSON");
+        let (until, note) = pause.map_or((None, None), |pause| (pause.until, pause.note.as_deref()));
+        let parameters: [&(dyn ToSql + Sync); 7] =
+            [&self.settings.scope, &jobs, &pause.is_some(), &until, &note, &words, &self.channel];
+        match self.ask(statement, &parameters).await {
+            Ok(rows) => read(&rows, |row| Ok((row.try_get("job")?, row.try_get("changed")?))),
+            // It was waited for in vain.
+            Err(Refusal::Statement(error)) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                Ok(Vec::new())
+            }
+            Err(refusal) => Err(refusal.into_lock_error()),
         }
     }
 

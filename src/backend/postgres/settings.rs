@@ -24,8 +24,8 @@ pub(super) const OPEN_TIMEOUT: Duration = CALL_DEADLINE.saturating_sub(Duration:
 /// How often the server looks whether the client of a running statement is still there: without it a waiting session of a
 /// killed process kept its locks for 7.5 s.
 const CONNECTION_CHECK: Duration = Duration::from_millis(500);
-/// How long a claim waits for the leader row.
-const LOCK_TIMEOUT: Duration = Duration::from_millis(250);
+/// How long a claim waits for the leader row, and a pause for the row of its job.
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long one campaign waits for the leadership. Not longer: the snapshot of a waiting statement stops pruning.
 const CAMPAIGN_SLICE: Duration = Duration::from_secs(1);
 

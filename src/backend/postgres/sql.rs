@@ -3,7 +3,10 @@
 //! Order of locks, the same everywhere: the leader row, then rows of names in their order. Only the leader row is waited for,
 //! for `lock_timeout`, and a name that somebody else is just making; a row of a name that somebody else has locked is
 //! skipped and asked for again, because overlapping batches of three nodes deadlocked otherwise. A skipped row is missing
-//! in the answer: [`LOOK_UP`] says whether it is there at all.
+//! in the answer: [`LOOK_UP`] says whether it is there at all. So only names that are not there are inserted: `ON CONFLICT`
+//! waits for whoever is changing the row that is there, however many rows this statement has locked already. One exception:
+//! the row of a job that is to be paused, and was skipped several times, is waited for by a statement that locks no other
+//! ([`PAUSE_IN_TURN`]), so that nobody can wait for what it holds.
 //!
 //! What concerns a key locks its row `FOR UPDATE`, what concerns only a job's cursor `FOR NO KEY UPDATE`: so an application
 //! that guards its writes with the key (`FOR KEY SHARE`) keeps others from the key, and nobody from the cursor.
@@ -190,7 +193,8 @@ WITH term AS MATERIALIZED (
               n.owed_losses
 ), made AS (
     INSERT INTO names (scope, name, cursor, schedule, term, retry_lost, from_completion)
-    SELECT $1, job, clock_timestamp() - held_for, schedule, term, retry_lost, from_completion FROM entitled ORDER BY job
+    SELECT $1, job, clock_timestamp() - held_for, schedule, term, retry_lost, from_completion
+    FROM entitled e WHERE NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = e.job) ORDER BY job
     ON CONFLICT DO NOTHING
     RETURNING name, cursor
 )
@@ -231,12 +235,12 @@ WITH term AS MATERIALIZED (
 )
 UPDATE names n SET withdrawn = true FROM found f WHERE n.scope = $1 AND n.name = f.name";
 
-/// Pauses or resumes jobs, and tells it. Locks their rows in the order of their names; those that are locked are missing in
-/// the answer. A claim of one of their ticks, which locks the row as well, is granted before or not at all.
-///
-/// $1 scope, $2 jobs (each once), $3 whether to pause, $4 until when (none: until resumed), $5 the note, $6 all that as JSON,
-/// $7 the channel of the scope.
-pub(super) const PAUSE: &str = "
+/// Pauses or resumes jobs, and tells it. A claim of one of their ticks, which locks the row as well, is granted before or not at
+/// all.
+macro_rules! pause {
+    (locked: $locked:literal) => {
+        concat!(
+            "
 WITH asked AS MATERIALIZED (
     SELECT job, $3::bool AND coalesce($4::timestamptz > clock_timestamp(), true) AS pauses FROM unnest($2::text[]) AS a (job)
 ), found AS MATERIALIZED (
@@ -248,7 +252,9 @@ WITH asked AS MATERIALIZED (
            END AS changes
     FROM (SELECT * FROM asked ORDER BY job COLLATE \"C\") AS a
     CROSS JOIN LATERAL (
-        SELECT * FROM names WHERE scope = $1 AND name = a.job FOR NO KEY UPDATE SKIP LOCKED
+        SELECT * FROM names WHERE scope = $1 AND name = a.job FOR NO KEY UPDATE",
+            $locked,
+            "
     ) AS n
 ), changed AS (
     UPDATE names n
@@ -260,7 +266,8 @@ WITH asked AS MATERIALIZED (
     RETURNING n.name, n.paused
 ), made AS (
     INSERT INTO names (scope, name, paused, paused_until, pause_note)
-    SELECT $1, job, true, $4::timestamptz, $5::text FROM asked WHERE pauses ORDER BY job
+    SELECT $1, job, true, $4::timestamptz, $5::text
+    FROM asked a WHERE pauses AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.job) ORDER BY job
     ON CONFLICT DO NOTHING
     RETURNING name, paused
 )
@@ -270,7 +277,20 @@ SELECT name AS job, true AS changed,
 FROM (SELECT * FROM changed UNION ALL SELECT * FROM made) AS c
 UNION ALL SELECT job, false, NULL FROM found WHERE NOT changes
 UNION ALL SELECT job, false, NULL FROM asked a
-WHERE NOT pauses AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.job)";
+WHERE NOT pauses AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.job)"
+        )
+    };
+}
+
+/// Pauses or resumes jobs. Locks their rows in the order of their names; those that are locked are missing in the answer.
+///
+/// $1 scope, $2 jobs (each once), $3 whether to pause, $4 until when (none: until resumed), $5 the note, $6 all that as JSON,
+/// $7 the channel of the scope.
+pub(super) const PAUSE: &str = pause!(locked: " SKIP LOCKED");
+
+/// The same for one job, whose row it waits for, for `lock_timeout`, holding no other: so a pause gets its turn among claims and
+/// ends that hardly ever leave the row alone. What its session asks meanwhile waits as well.
+pub(super) const PAUSE_IN_TURN: &str = pause!(locked: "");
 
 /// Makes the rows of keys ($2) that were never claimed before, in their order.
 pub(super) const MAKE_KEYS: &str = "
