@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-use super::{ActiveRun, Advance, Claim, Effect, Effects, JobMachine, Mode, Start};
+use super::{ActiveRun, Advance, Claim, Effect, Effects, JobMachine, Mode, Start, permit::Claimant};
 use crate::{
     core::{
         misfire::Due,
@@ -377,7 +377,7 @@ impl JobMachine {
         };
         let claim =
             TickClaim { fire_time: waiting.tick, expected: self.stored, skips: waiting.skips, authority };
-        self.pledge_permit();
+        self.pledge_permit(Claimant::Tick);
         let asked = TickAsked { run, claim, waiting, slot, late_by, settles: false, again_at: None };
         self.asked = Asked::Claim(Box::new(asked));
         effects.push(Effect::Claim(self.claim_of(run, claim, slot)));
