@@ -64,11 +64,11 @@ impl JobMachine {
         verdict: Verdict,
         effects: &mut Effects,
     ) {
-        let TickAsked { run, claim, waiting, slot, late_by, settles, .. } = asked;
+        let TickAsked { run, claim, waiting, slot, late_by, settles, ends_pause, .. } = asked;
         self.asked = Asked::Nothing;
         match verdict {
             Verdict::Granted { token, .. } => {
-                if self.stop.is_none() {
+                if ends_pause && self.stop.is_none() {
                     // Resumed, unheard.
                     self.pause = None;
                     self.pause_check_at = None;

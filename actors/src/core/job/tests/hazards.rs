@@ -422,6 +422,48 @@ fn a_local_job_that_is_resumed_when_the_clock_was_set_back_repeats_no_tick() {
     assert_eq!(job.machine.cursor(), at("02:00"));
 }
 
+fn for_now() -> Option<Pause> {
+    Some(Pause { until: None, note: Some("for now".to_owned()) })
+}
+
+#[test]
+fn a_claim_that_was_granted_before_a_pause_does_not_end_it() {
+    let told = || Input::Pause(for_now());
+    let read = || Input::Resume {
+        cursor: at("00:30"),
+        authority: Some(Authority::Term(TERM)),
+        kept: Box::new(Kept { pause: for_now(), ..Kept::default() }),
+    };
+    let news: [(&str, fn() -> Input); 2] = [("told", told), ("read with the cursor", read)];
+    for (how, news) in news {
+        let mut job = hourly();
+        let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+        job.step("01:00:01", news());
+
+        job.step("01:00:02", granted(run));
+
+        assert_eq!(job.machine.pause().cloned(), for_now(), "{how}");
+    }
+}
+
+#[test]
+fn a_claim_that_is_granted_to_a_paused_job_ends_that_pause_and_no_newer_one() {
+    for newer in [false, true] {
+        let mut job = hourly();
+        job.step("00:59:30", Input::Pause(Some(Pause { until: None, note: None })));
+        assert_eq!(job.step("01:00", Input::WakeUp), []);
+        // Nobody said that it was resumed, so it asks.
+        let (run, _) = claim_of(&job.step("01:00:30", Input::WakeUp));
+        if newer {
+            job.step("01:00:31", Input::Pause(for_now()));
+        }
+
+        job.step("01:00:32", granted(run));
+
+        assert_eq!(job.machine.pause().cloned(), for_now().filter(|_| newer));
+    }
+}
+
 #[test]
 fn a_store_that_pauses_a_job_until_an_instant_that_is_over_here_is_not_asked_at_once() {
     let mut job = hourly();
