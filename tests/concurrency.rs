@@ -25,7 +25,7 @@ use callsheet::{
 use chrono::{DateTime, TimeDelta, Utc};
 
 mod common;
-use common::{answer_in_short, hours, node_with, obedient, secs, started_runs, trigger};
+use common::{answer_in_short, details, hours, node_with, obedient, secs, started_runs, trigger};
 
 const START: &str = "2026-01-05T00:00:00Z";
 
@@ -478,6 +478,88 @@ fn a_claim_without_an_answer_loses_no_slot() {
         assert_eq!((rig.started("tick"), rig.started("manual")), (1, 1));
         all_slots_are_free(rig, node, 1).await;
     });
+}
+
+/// A store that does not answer harms no job that does not need it, and what it has granted is not skipped.
+#[test]
+fn a_local_job_does_not_starve_behind_a_claim_without_an_answer() {
+    for when_full in [WhenFull::Wait, WhenFull::Skip] {
+        simulate(START, async |rig| {
+            let led = once("led", 10).timeout(secs(15));
+            let jobs = [led, once("local", 20).fires(Fires::Local)];
+            let node = rig.node(bounded(1, jobs).when_full(when_full)).await;
+            until(rig, 9).await;
+
+            rig.cut_off(node);
+            until(rig, 21).await;
+            assert_eq!(order(rig), ["local"], "the claim has waited for its answer since the tenth second");
+            rig.reconnect(node);
+            until(rig, 29).await;
+            let status = details(rig, node, "led").await;
+            assert!(status.active_runs[0].between_attempts, "it is granted, and waits for the slot");
+            assert_eq!((rig.store().held(), rig.started("led")), (1, 0));
+            until(rig, 32).await;
+
+            assert_eq!(order(rig), ["local", "led"], "{when_full:?}");
+            until(rig, 60).await;
+            assert_eq!(
+                rig.counter("callsheet_runs_total", "outcome=succeeded"),
+                2,
+                "its timeout counts from its start"
+            );
+            assert_eq!(rig.counter("callsheet_ticks_total", "outcome=started"), 2);
+            all_slots_are_free(rig, node, 1).await;
+        });
+    }
+}
+
+/// A local job takes the only slot for ten seconds while the claim of `led` has no answer; that is granted at last.
+async fn granted_late(rig: &mut Rig) -> usize {
+    let jobs = [once("led", 10).overlap(Overlap::Queue(1)), once("local", 20).fires(Fires::Local)];
+    let node = rig.node(bounded(1, jobs)).await;
+    until(rig, 9).await;
+    rig.cut_off(node);
+    until(rig, 21).await;
+    rig.reconnect(node);
+    until(rig, 28).await;
+    assert_eq!((rig.store().held(), order(rig)), (1, vec!["local".to_owned()]));
+    node
+}
+
+#[test]
+fn a_run_that_waits_for_a_slot_to_begin_is_cancelled_at_once() {
+    simulate(START, async |rig| {
+        let node = granted_late(rig).await;
+
+        let cancelled = rig.send(node, CancelRuns("led".into())).await.expect("it is there");
+        rig.advance(secs(1)).await;
+
+        assert_eq!(cancelled.len(), 1);
+        let requested =
+            |kind: &EventKind| matches!(kind, EventKind::RunCancelled { why: CancelReason::Requested, .. });
+        assert_eq!((rig.count(requested), rig.store().held()), (1, 0), "its key is free");
+        rig.advance(secs(60)).await;
+        assert_eq!(order(rig), ["local"]);
+        all_slots_are_free(rig, node, 1).await;
+    });
+}
+
+#[test]
+fn a_shutdown_waits_for_a_run_that_waits_for_a_slot_to_begin_as_long_as_it_has_time() {
+    for (deadline, drained, cancelled) in [(60, 2, 0), (1, 0, 2)] {
+        simulate(START, async |rig| {
+            let node = granted_late(rig).await;
+
+            let report = rig.shutdown(node, secs(deadline)).await;
+
+            assert_eq!(
+                (report.drained, report.cancelled, report.aborted),
+                (drained, cancelled, 0),
+                "{report:?}"
+            );
+            assert_eq!((report.still_running, rig.store().held()), (0, 0));
+        });
+    }
 }
 
 #[test]

@@ -733,7 +733,8 @@ pub struct ActiveRunStatus {
     pub started_at: DateTime<Utc>,
     /// The number of the try within the run, from 1.
     pub attempt: u32,
-    /// The last attempt failed, and the next one has not started yet.
+    /// No attempt is in progress: the last one failed and the next one has not started yet, or the store granted the run so
+    /// late that its slot of the node was taken meanwhile, and it waits for another one.
     pub between_attempts: bool,
     /// It was aborted and has not ended yet.
     pub still_running: bool,

@@ -13,6 +13,9 @@ use crate::{
 };
 
 /// What happens to a run that finds as many others in progress on its node as may be.
+///
+/// A claim takes a slot before it goes out. While it has no answer the slot is free for others; a run that is granted after all
+/// waits for a slot with its key held, in either mode, as an attempt after a failure does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhenFull {
     /// It waits for the end of one: first the greater [priority](crate::Policies::priority), then who came first. At most one

@@ -329,6 +329,7 @@ impl JobMachine {
             if authority.is_some() {
                 let Kept { pause, failures, owed } = kept;
                 self.pause = pause.map(Box::new).or_else(|| self.stop.clone());
+                self.outdate_claim();
                 self.check_pause_later(now);
                 self.history.set_failures(failures);
                 let before = self.owed.take().map(|owed| *owed);

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Claim, Effect, Effects, End, Ended, JobMachine, KEY_AGAIN, Mode, Refusal, Start, Triggered,
-    verdicts::close_unstarted,
+    permit::Claimant, verdicts::close_unstarted,
 };
 use crate::{
     core::{
@@ -212,7 +212,7 @@ impl JobMachine {
                 self.start(now, Start { slot, ..first.start() }, effects);
                 continue;
             }
-            self.pledge_permit();
+            self.pledge_permit(Claimant::Manual);
             if let Some(manual) = self.manuals.front_mut() {
                 (manual.stage, manual.slot) = (Stage::Asked, slot);
                 let claim = self.claim_of_manual(false);
@@ -266,17 +266,18 @@ impl JobMachine {
                 };
                 match refused {
                     Some(refusal) => {
-                        self.take_permit_back();
+                        self.take_permit_back(Claimant::Manual);
                         self.answer(&manual, Err(refusal), effects);
                         close_unstarted(start, effects);
                     }
                     None => {
                         self.answer(&manual, Ok(Triggered::Started), effects);
-                        self.start(now, start, effects);
+                        self.start_granted(now, Claimant::Manual, start, effects);
                     }
                 }
             }
             Verdict::Unavailable { reason } => {
+                self.take_permit_back(Claimant::Manual);
                 effects.push(Effect::Unavailable { reason: reason.clone() });
                 let told = Refusal::Unavailable { reason };
                 let gives_up = manual.caller == Caller::Waits;
@@ -287,11 +288,12 @@ impl JobMachine {
                 self.manuals.push_front(Manual { stage, caller, doubtful: true, ..manual });
             }
             Verdict::Locked { .. } if manual.doubtful => {
+                self.take_permit_back(Claimant::Manual);
                 let stage = Stage::Unanswered(self.again_at(now));
                 self.manuals.push_front(Manual { stage, ..manual });
             }
             refused => {
-                self.take_permit_back();
+                self.take_permit_back(Claimant::Manual);
                 self.on_manual_refused(now, manual, refused, effects);
             }
         }
@@ -308,9 +310,15 @@ impl JobMachine {
                 let waits = match self.policies.overlap {
                     _ if !wanted => false,
                     Overlap::Allow(_) if self.free_slot(manual.slot + 1).is_some() => {
+                        if !self.is_permitted() {
+                            // Its permit went back while it had no answer: with another one it tries all slots.
+                            let stage = Stage::Waiting(now.elapsed);
+                            self.manuals.push_front(Manual { stage, ..manual });
+                            return;
+                        }
                         let slot = self.free_slot(manual.slot + 1).unwrap_or_default();
                         self.manuals.push_front(Manual { slot, stage: Stage::Asked, ..manual });
-                        self.pledge_permit();
+                        self.pledge_permit(Claimant::Manual);
                         effects.extend(self.claim_of_manual(false).map(Effect::Claim));
                         return;
                     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Effects, JobMachine};
+use super::{Effects, JobMachine, ticks::Asked};
 use crate::{
     core::{policy::Fires, time::Now},
     port::{Pause, SkipReason},
@@ -21,7 +21,15 @@ impl JobMachine {
         }
         self.pause = pause.map(Box::new);
         self.stop = None;
+        self.outdate_claim();
         self.check_pause_later(now);
+    }
+
+    /// What is known of the pause is newer than the claim that is under way, whose answer must not end it.
+    pub(super) fn outdate_claim(&mut self) {
+        if let Asked::Claim(asked) = &mut self.asked {
+            asked.ends_pause = false;
+        }
     }
 
     /// The news that a job was resumed may be lost, or overtaken by an older answer.

@@ -2,10 +2,16 @@
 //!
 //! Whoever is to start (the next attempt of a run, a manual trigger, a tick) needs the one permit that the job may have in
 //! hand. A run in progress has its own until its attempt ends.
+//!
+//! A claim goes out with the permit that its run is to have. If it gets no answer, the permit goes back: other jobs of the node
+//! need no store. It is asked again without one, and what is granted then waits for a permit, as an attempt does.
 
 use std::time::Duration;
 
-use super::{Effect, Effects, JobMachine, PermitAnswer, Refusal, ticks::May};
+use super::{
+    Effect, Effects, JobMachine, PermitAnswer, Refusal,
+    ticks::{Asked, May},
+};
 use crate::{core::time::Now, port::SkipReason};
 
 /// How long an attempt, or a trigger that was queued, waits that the node refused a permit.
@@ -21,7 +27,14 @@ pub(super) enum Permit {
     /// There is one.
     InHand,
     /// There is one, for a claim that is under way.
-    Pledged,
+    Pledged(Claimant),
+}
+
+/// Whose claim is under way: at most one of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claimant {
+    Tick,
+    Manual,
 }
 
 impl JobMachine {
@@ -42,18 +55,24 @@ impl JobMachine {
     }
 
     /// A claim goes out with the permit in hand.
-    pub(super) fn pledge_permit(&mut self) {
+    pub(super) fn pledge_permit(&mut self, claimant: Claimant) {
+        debug_assert!(self.is_permitted(), "a claim is pledged the permit in hand");
         self.wants_permit = false;
         if self.limited {
-            self.permit = Permit::Pledged;
+            self.permit = Permit::Pledged(claimant);
         }
     }
 
-    /// Nothing came of that claim.
-    pub(super) fn take_permit_back(&mut self) {
-        if self.permit == Permit::Pledged {
+    /// Nothing came of that claim, or it got no answer.
+    pub(super) fn take_permit_back(&mut self, claimant: Claimant) {
+        if self.permit == Permit::Pledged(claimant) {
             self.permit = Permit::InHand;
         }
+    }
+
+    /// What this claim was granted may start at once.
+    pub(super) fn has_pledge(&self, claimant: Claimant) -> bool {
+        !self.limited || self.permit == Permit::Pledged(claimant)
     }
 
     /// A run has started: the permit is its own.
@@ -83,7 +102,7 @@ impl JobMachine {
                 self.permit = Permit::None;
                 effects.push(Effect::ReleasePermit);
             }
-            (Permit::None | Permit::Asked | Permit::InHand | Permit::Pledged, _) => {}
+            (Permit::None | Permit::Asked | Permit::InHand | Permit::Pledged(_), _) => {}
         }
     }
 
@@ -113,9 +132,9 @@ impl JobMachine {
         }
     }
 
-    /// A tick would start, were it not for the permit.
+    /// A tick would start, were it not for the permit. It is not its turn while an earlier one has no answer.
     fn tick_wants_permit(&self, now: Now) -> bool {
-        let first = self.backlog.front();
+        let first = self.backlog.front().filter(|_| !matches!(self.asked, Asked::Claim(_)));
         self.firing().is_some() && first.is_some_and(|first| self.may_start(now, first) == May::WaitForPermit)
     }
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{Effect, Effects, End, Ended, JobMachine, LastRun, Refusal, Retried, RunEnd, Severity, Start};
+use super::{
+    Effect, Effects, End, Ended, JobMachine, LastRun, Refusal, Retried, RunEnd, Severity, Start,
+    permit::Claimant,
+};
 use crate::{
     core::{
         policy::Fires,
@@ -28,8 +31,10 @@ pub struct ActiveRun {
     pub attempt: u32,
     /// Which of the key's slots it holds, from 0.
     pub(super) slot: u32,
-    /// `Some` between two attempts: when the next one starts.
+    /// `Some` while no attempt is in progress: when the next one starts.
     retry_at: Option<Duration>,
+    /// Its first attempt on this node has started.
+    pub(super) begun: bool,
     /// When the first attempt started, by its own reading of the clock.
     first_started_at: Option<DateTime<Utc>>,
     term: Option<Term>,
@@ -52,7 +57,7 @@ impl ActiveRun {
         [self.deadline, self.abort_at, retry_at].into_iter().flatten().min()
     }
 
-    /// It waits for its next attempt.
+    /// It waits for its next attempt, or for the node's slot for its first one.
     pub fn is_between_attempts(&self) -> bool {
         self.retry_at.is_some()
     }
@@ -73,27 +78,49 @@ impl ActiveRun {
 
 impl JobMachine {
     pub(super) fn start(&mut self, now: Now, start: Start, effects: &mut Effects) {
-        debug_assert!(self.runs.iter().all(|run| run.run != start.run), "a run starts once");
         let deadline = self.policies.timeout.map(|timeout| now.elapsed.saturating_add(timeout));
         self.spend_permit();
+        let start = Start { deadline, ..start };
+        self.add_run(now, &start, true);
+        effects.push(Effect::Start(start));
+    }
+
+    /// The store granted it. If the permit went back while the claim had no answer, the run waits for another one. It holds its
+    /// key meanwhile, so it is not refused, nor skipped where the node is to skip.
+    pub(super) fn start_granted(
+        &mut self,
+        now: Now,
+        claimant: Claimant,
+        start: Start,
+        effects: &mut Effects,
+    ) {
+        if self.has_pledge(claimant) {
+            self.start(now, start, effects);
+        } else {
+            self.add_run(now, &start, false);
+        }
+    }
+
+    fn add_run(&mut self, now: Now, start: &Start, begun: bool) {
+        debug_assert!(self.runs.iter().all(|run| run.run != start.run), "a run starts once");
         self.runs.push(ActiveRun {
             run: start.run,
             tick: start.tick,
             started_at: now.wall,
             attempt: start.attempt,
             slot: start.slot,
-            retry_at: None,
+            retry_at: (!begun).then_some(now.elapsed),
+            begun,
             first_started_at: None,
             term: start.term,
             token: start.token,
-            deadline,
+            deadline: start.deadline,
             cancelled: None,
             last_attempt: false,
             abort_at: None,
             aborted: false,
             lost: false,
         });
-        effects.push(Effect::Start(Start { deadline, ..start }));
     }
 
     /// The lowest slot from `from` on that no run of this job holds; none while as many runs are in progress as may be. A job
@@ -155,7 +182,7 @@ impl JobMachine {
         again.then(|| self.policies.retry.pause(run.run, run.attempt))
     }
 
-    /// Starts the next attempts of the runs whose pauses are over.
+    /// Starts the attempts of the runs whose pauses are over, or that had no permit when they were granted.
     pub(super) fn start_attempts(&mut self, now: Now, effects: &mut Effects) {
         for at in 0..self.runs.len() {
             if self.runs[at].retry_at.is_none_or(|due| due > now.elapsed) || !self.has_permit() {
@@ -165,10 +192,14 @@ impl JobMachine {
             let deadline = self.policies.timeout.map(|timeout| now.elapsed.saturating_add(timeout));
             let active = &mut self.runs[at];
             active.retry_at = None;
-            active.attempt += 1;
+            let begins = !std::mem::replace(&mut active.begun, true);
+            if begins {
+                active.started_at = now.wall;
+            } else {
+                active.attempt += 1;
+            }
             active.deadline = deadline;
             let ActiveRun { run, tick, term, token, deadline, attempt, slot, .. } = *active;
-            let begins = false;
             effects.push(Effect::Start(Start { run, tick, term, token, deadline, attempt, begins, slot }));
         }
     }

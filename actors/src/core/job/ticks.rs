@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-use super::{ActiveRun, Advance, Claim, Effect, Effects, JobMachine, Mode, Start};
+use super::{ActiveRun, Advance, Claim, Effect, Effects, JobMachine, Mode, Start, permit::Claimant};
 use crate::{
     core::{
         misfire::Due,
@@ -98,6 +98,9 @@ pub(super) struct TickAsked {
     pub(super) late_by: Duration,
     /// It is asked only what became of an earlier claim.
     pub(super) settles: bool,
+    /// The job is paused as far as is known, and no pause was heard of since the claim was made: granted, it says that the pause
+    /// is over.
+    pub(super) ends_pause: bool,
     /// `Some` while there is no answer to wait for: when to ask again.
     pub(super) again_at: Option<Duration>,
 }
@@ -377,8 +380,10 @@ impl JobMachine {
         };
         let claim =
             TickClaim { fire_time: waiting.tick, expected: self.stored, skips: waiting.skips, authority };
-        self.pledge_permit();
-        let asked = TickAsked { run, claim, waiting, slot, late_by, settles: false, again_at: None };
+        self.pledge_permit(Claimant::Tick);
+        let ends_pause = self.pause.is_some();
+        let asked =
+            TickAsked { run, claim, waiting, slot, late_by, settles: false, ends_pause, again_at: None };
         self.asked = Asked::Claim(Box::new(asked));
         effects.push(Effect::Claim(self.claim_of(run, claim, slot)));
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     Claim, Effect, Effects, End, Ended, JobMachine, Mode, Refusal, Start,
     manual::locked_key,
+    permit::Claimant,
     ticks::{Asked, FLUSH_AFTER, TickAsked, Waiting, announce},
 };
 use crate::{
@@ -63,11 +64,11 @@ impl JobMachine {
         verdict: Verdict,
         effects: &mut Effects,
     ) {
-        let TickAsked { run, claim, waiting, slot, late_by, settles, .. } = asked;
+        let TickAsked { run, claim, waiting, slot, late_by, settles, ends_pause, .. } = asked;
         self.asked = Asked::Nothing;
         match verdict {
             Verdict::Granted { token, .. } => {
-                if self.stop.is_none() {
+                if ends_pause && self.stop.is_none() {
                     // Resumed, unheard.
                     self.pause = None;
                     self.pause_check_at = None;
@@ -87,27 +88,29 @@ impl JobMachine {
                 // A drain does not wait for a claim that got no answer.
                 let too_late = self.no_more || (self.draining && settles) || !in_time;
                 if self.free_slot(slot) != Some(slot) || too_late {
-                    self.take_permit_back();
+                    self.take_permit_back(Claimant::Tick);
                     close_unstarted(start, effects);
                 } else {
-                    self.start(now, start, effects);
+                    self.start_granted(now, Claimant::Tick, start, effects);
                 }
             }
             Verdict::Locked { .. } => {
+                self.take_permit_back(Claimant::Tick);
                 self.refuse_callers(&locked_key(), effects);
                 // The same run again: an earlier claim of it that got no answer may have been taken.
                 let again_at = Some(self.again_at(now));
                 self.asked = Asked::Claim(Box::new(TickAsked { again_at, ..asked }));
             }
             Verdict::Unavailable { reason } => {
+                self.take_permit_back(Claimant::Tick);
                 let again_at = Some(self.again_at(now));
                 self.asked = Asked::Claim(Box::new(TickAsked { again_at, ..asked }));
                 effects.push(Effect::Unavailable { reason: reason.clone() });
-                // Those that wait for the slot that it keeps.
+                // Those that waited for its permit would ask the same store.
                 self.refuse_callers(&Refusal::Unavailable { reason }, effects);
             }
             refused => {
-                self.take_permit_back();
+                self.take_permit_back(Claimant::Tick);
                 self.on_tick_refused(now, asked, refused, effects);
             }
         }
@@ -193,7 +196,12 @@ impl JobMachine {
         let catches_up = waiting.tick.lateness(now.wall) > self.policies.grace
             && matches!(self.policies.misfire, Misfire::All { .. });
         if let Some(slot) = self.free_slot(slot + 1) {
-            self.pledge_permit();
+            if !self.is_permitted() {
+                // Its permit went back while it had no answer: with another one it tries all slots.
+                self.put_back(waiting);
+                return;
+            }
+            self.pledge_permit(Claimant::Tick);
             effects.push(Effect::Claim(self.claim_of(asked.run, claim, slot)));
             self.asked = Asked::Claim(Box::new(TickAsked { slot, ..asked }));
             return;

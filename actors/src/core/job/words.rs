@@ -110,7 +110,7 @@ pub enum End {
     Panicked(Arc<str>),
     /// It was dropped before it returned.
     Aborted,
-    /// There was none: the run waited for its next attempt.
+    /// There was none: the run waited for its next attempt, or for the node's slot for its first one.
     BetweenAttempts,
     /// It never started: a hook vetoed it with this reason, or the run was told to stop before. It is not tried again.
     NotStarted {

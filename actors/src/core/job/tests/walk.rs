@@ -12,7 +12,7 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{super::permit::Claimant, *};
 use crate::{
     core::policy::{OnLost, Overlap},
     port::OwedRun,
@@ -281,6 +281,11 @@ impl Store {
     }
 }
 
+/// The runs that were granted and wait for a permit to begin.
+fn waiting_to_begin(machine: &JobMachine) -> BTreeSet<RunId> {
+    machine.active_runs().filter(|run| !run.begun).map(|run| run.run).collect()
+}
+
 fn ticks(from: DateTime<Utc>, to: DateTime<Utc>, period: i64) -> u64 {
     (to.timestamp_millis().div_euclid(period) - from.timestamp_millis().div_euclid(period)) as u64
 }
@@ -343,6 +348,8 @@ struct World {
     bodies: BTreeMap<RunId, u32>,
     /// The runs that have started and not ended; whether their lock is lost.
     open: BTreeMap<RunId, bool>,
+    /// The runs of which the machine was told that they are granted, and that have neither started nor ended.
+    granted: BTreeSet<RunId>,
     started: BTreeSet<(RunId, Option<u64>, u32)>,
     claimed: BTreeSet<RunId>,
     triggers: BTreeSet<RunId>,
@@ -397,6 +404,7 @@ impl World {
             completions: Vec::new(),
             bodies: BTreeMap::new(),
             open: BTreeMap::new(),
+            granted: BTreeSet::new(),
             started: BTreeSet::new(),
             claimed: BTreeSet::new(),
             triggers: BTreeSet::new(),
@@ -504,7 +512,8 @@ impl World {
                 Effect::Ended(ended) => {
                     assert!(!self.bodies.contains_key(&ended.run), "its body goes on");
                     let was_open = self.open.remove(&ended.run).is_some();
-                    let never = ended.cancelled == Some(CancelReason::NotStarted);
+                    let never =
+                        self.granted.remove(&ended.run) || ended.cancelled == Some(CancelReason::NotStarted);
                     assert!(was_open || never, "a run ended that was not open: {ended:?}");
                 }
                 Effect::Count { started, skips } => {
@@ -523,7 +532,8 @@ impl World {
                 }
                 Effect::Stop(pause) => self.store.pause = Some(pause),
                 Effect::Cancel { run, .. } | Effect::Abort { run } => {
-                    assert!(self.open.contains_key(&run), "{run} does not run");
+                    let granted = self.granted.contains(&run);
+                    assert!(granted || self.open.contains_key(&run), "{run} does not run");
                 }
                 Effect::Skipped { .. }
                 | Effect::Elsewhere { .. }
@@ -537,6 +547,7 @@ impl World {
 
     fn start(&mut self, start: Start) {
         let Start { run, attempt, token, .. } = start;
+        self.granted.remove(&run);
         assert!(!self.shut_down, "nothing starts after the shutdown has cancelled what runs");
         assert!(!self.drained || self.claimed.contains(&run) || self.open.contains_key(&run), "{start:?}");
         assert!(self.started.insert((run, token.map(|token| token.0), attempt)), "{start:?} twice");
@@ -559,13 +570,25 @@ impl World {
         });
         // And lost runs: one that is asked for, and a newer one.
         assert!(machine.manuals.len() <= self.manuals_max + 2, "{:?}", machine.manuals);
+        let waiting = waiting_to_begin(machine);
+        assert!(self.permits.limited || waiting.is_empty(), "{waiting:?} wait for nothing");
+        assert_eq!(waiting, self.granted, "what is granted starts, is closed, or waits for a permit");
         let active: BTreeSet<_> = machine.active_runs().map(|run| run.run).collect();
-        assert!(active.iter().eq(self.open.keys()), "{active:?} and {:?}", self.open);
+        let begun: BTreeSet<_> = active.difference(&waiting).collect();
+        assert!(begun.iter().copied().eq(self.open.keys()), "{begun:?} and {:?}", self.open);
         let slots: BTreeSet<_> = machine.active_runs().map(|run| run.slot).collect();
         assert_eq!(slots.len(), active.len(), "each run has a slot of its own");
         assert!(self.questions.len() <= 2, "one question about ticks and one about a run without a tick");
         if self.permits.limited {
-            let in_hand = matches!(machine.permit, Permit::InHand | Permit::Pledged);
+            let in_hand = matches!(machine.permit, Permit::InHand | Permit::Pledged(_));
+            let answer_comes = match machine.permit {
+                Permit::Pledged(Claimant::Tick) => {
+                    matches!(&machine.asked, Asked::Claim(asked) if asked.again_at.is_none())
+                }
+                Permit::Pledged(Claimant::Manual) => machine.manuals.front().is_some_and(Manual::is_asked),
+                Permit::None | Permit::Asked | Permit::InHand => true,
+            };
+            assert!(answer_comes, "a permit is kept for a claim without an answer: {machine:?}");
             let held = self.bodies.len() + usize::from(in_hand) + usize::from(self.permits.on_its_way);
             assert_eq!(self.permits.held as usize, held, "{:?} and {:?}", machine.permit, self.permits);
             let asked = self.permits.waiting || self.permits.on_its_way;
@@ -670,6 +693,7 @@ impl World {
                 };
                 if let (Verdict::Granted { .. }, Some(grant)) = (&verdict, self.store.granted.get_mut(&run)) {
                     grant.told = true;
+                    self.granted.insert(run);
                 }
                 self.step(Input::Claimed { run, verdict });
             }
