@@ -27,7 +27,6 @@ use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use tokio::{sync::oneshot, time::timeout};
 
-use self::keys::Keys;
 pub(crate) use self::{
     adding::{AddFirstJobs, define_all},
     clock::StoreClockMoved,
@@ -36,6 +35,7 @@ pub(crate) use self::{
     leading::{LeadershipChanged, RunsLost, SessionNews, TakenByLeader, Withdrawn},
     pausing::{PauseNews, StopJob},
 };
+use self::{clock::Rearming, keys::Keys};
 pub use self::{
     dying::{RESTART_PERIOD, RESTARTS_MAX},
     shutdown::{SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT},
@@ -58,7 +58,7 @@ use crate::{
         Selector, TriggerJob, Triggered,
     },
     name::{JobName, RunId, Term},
-    node::{JobRef, Node},
+    node::{JobRef, Node, WakeTime},
     port::Authority,
 };
 
@@ -120,6 +120,8 @@ pub struct SupervisorActor {
     /// How many withdrawals are under way.
     withdrawing: usize,
     wall_clock: ClockWatch,
+    /// Timers are wrong.
+    rearming: Option<Rearming>,
     phase: Phase,
 }
 
@@ -146,6 +148,7 @@ impl SupervisorActor {
             inquiring: false,
             inquired: None,
             withdrawing: 0,
+            rearming: None,
             phase: Phase::Running,
         }
     }
@@ -172,6 +175,7 @@ impl SupervisorActor {
             lineage: lineage.unwrap_or(self.generations),
             addr: Addr::new(sender),
             hook_calls: HookCalls::default(),
+            wake_time: WakeTime::default(),
             node: self.node().clone(),
         });
         let make = {
