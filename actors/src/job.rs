@@ -30,7 +30,7 @@ use crate::{
         },
         misfire::next_after,
         policy::{Fires, Policies},
-        time::{FireTime, Now},
+        time::FireTime,
     },
     definition::Definition,
     drain::{Drain, HowDrained},
@@ -40,7 +40,7 @@ use crate::{
     lock::{AdvanceCursor, Ask, ClaimRun, CompleteRun},
     message::Triggered,
     name::{JobName, LockKey, RunId, Tag},
-    node::{JobRef, Node},
+    node::{JobRef, Node, Reading},
     port::Pause,
     run::{Origin, Parts, Run},
     run_task::{self, RunTask},
@@ -214,26 +214,33 @@ impl JobActor {
 
     /// Feeds the machine and does what it says.
     fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
-        self.step_at(self.job.now(), input, ctx);
+        self.step_at(self.job.read(), input, ctx);
     }
 
-    fn step_at(&mut self, mut now: Now, mut input: Input, ctx: &mut Context<Self>) {
+    fn step_at(&mut self, mut reading: Reading, mut input: Input, ctx: &mut Context<Self>) {
         loop {
-            let effects = self.machine.feed(now, input);
+            let effects = self.machine.feed(reading.now, input);
             self.perform(effects);
             // Only now: the schedule is code of the application, and may panic.
-            let effects = self.machine.decide(now);
+            let effects = self.machine.decide(reading.now);
             let Some(priority) = self.perform(effects) else { break };
             // In turn, not one inside the other: a full queue may ask for each of its ticks.
             input = Input::Permit(self.node().permits.ask(&self.job, priority));
-            now = self.job.now();
+            reading = self.job.read();
         }
-        self.arm(now);
+        self.arm(reading);
         self.settle(ctx);
     }
 
-    fn arm(&mut self, now: Now) {
-        self.wake_at = self.machine.wake_in(now).map(|wait| Instant::now() + wait.min(SLEEP_MAX));
+    fn arm(&mut self, mut reading: Reading) {
+        loop {
+            let wait = self.machine.wake_in(reading.now);
+            self.wake_at = wait.map(|wait| Instant::now() + wait.min(SLEEP_MAX));
+            if self.job.say_wake_time(&reading, wait) {
+                break;
+            }
+            reading = self.job.read();
+        }
     }
 
     /// Lets go of the drain, and of the actor itself, when nothing runs any more.
@@ -562,9 +569,9 @@ impl Handler<Trigger> for JobActor {
     type Result = ();
 
     fn handle(&mut self, Trigger { reply }: Trigger, ctx: &mut Self::Context) {
-        let now = self.job.now();
-        self.triggers.push((now.spare, reply));
-        self.step_at(now, Input::Trigger, ctx);
+        let reading = self.job.read();
+        self.triggers.push((reading.now.spare, reply));
+        self.step_at(reading, Input::Trigger, ctx);
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     mem,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -45,6 +45,7 @@ pub(crate) struct Node {
     pub(crate) run_ids: RunIds,
     pub(crate) leadership: Leadership,
     pub(crate) clock_offset: ClockOffset,
+    pub(crate) clock_moves: ClockMoves,
     pub(crate) publisher: Publisher,
     pub(crate) meters: Arc<Meters>,
     pub(crate) spawner: Arc<dyn Spawner>,
@@ -224,6 +225,46 @@ fn in_words(ahead: TimeDelta) -> String {
     if ahead < TimeDelta::zero() { format!("{off:?} behind") } else { format!("{off:?} ahead of") }
 }
 
+/// How often a clock was seen to move, so that whoever reads one can tell later whether it still is what it was.
+#[derive(Debug, Default)]
+pub(crate) struct ClockMoves(AtomicU32);
+
+impl ClockMoves {
+    /// Counts one more. Whoever reads a clock from now on reads what it was set to.
+    pub(crate) fn count(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// What an actor read when it began to decide.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading {
+    pub(crate) now: Now,
+    clock_moves: u32,
+}
+
+/// The instant for which the timer of a job is armed, by the clock that decides the job's ticks.
+///
+/// Only the job's actor writes it. The supervisor reads it to find the timers that are wrong once a clock has moved.
+#[derive(Debug)]
+pub(crate) struct WakeTime(AtomicI64);
+
+impl WakeTime {
+    /// It is not armed.
+    const NEVER: i64 = i64::MAX;
+
+    /// In microseconds since the Unix epoch; `None` if no timer is armed.
+    pub(crate) fn micros(&self) -> Option<i64> {
+        Some(self.0.load(Ordering::SeqCst)).filter(|micros| *micros != Self::NEVER)
+    }
+}
+
+impl Default for WakeTime {
+    fn default() -> Self {
+        Self(AtomicI64::new(Self::NEVER))
+    }
+}
+
 /// One incarnation of a job on this node: what everybody who deals with it needs.
 pub(crate) struct JobRef {
     pub(crate) definition: Arc<Definition>,
@@ -234,6 +275,7 @@ pub(crate) struct JobRef {
     pub(crate) addr: Addr<JobActor>,
     pub(crate) meters: Arc<JobMeters>,
     pub(crate) hook_calls: HookCalls,
+    pub(crate) wake_time: WakeTime,
     pub(crate) node: Arc<Node>,
 }
 
@@ -244,5 +286,27 @@ impl JobRef {
             Fires::Leader | Fires::AnyNode => self.node.now_in_store(),
             Fires::Local => self.node.now(),
         }
+    }
+
+    /// [`now`](Self::now), for a timer that is to follow from it.
+    pub(crate) fn read(&self) -> Reading {
+        // First of all: whoever counts a move sees the clock that has moved.
+        let clock_moves = self.node.clock_moves.0.load(Ordering::SeqCst);
+        Reading { now: self.now(), clock_moves }
+    }
+
+    /// Says for when a timer that follows from `reading` is armed. If that answers no, the clock has moved meanwhile, and the
+    /// timer may be wrong.
+    ///
+    /// A move is counted before the supervisor looks for wrong timers, and the wake time is said before the count is read again:
+    /// either the supervisor sees this wake time, or the actor sees the move. For this all four are sequentially
+    /// consistent.
+    pub(crate) fn say_wake_time(&self, reading: &Reading, wait: Option<Duration>) -> bool {
+        let wake_time = wait.map(|wait| {
+            let wait = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
+            reading.now.wall.timestamp_micros().saturating_add(wait)
+        });
+        self.wake_time.0.store(wake_time.unwrap_or(WakeTime::NEVER), Ordering::SeqCst);
+        self.node.clock_moves.0.load(Ordering::SeqCst) == reading.clock_moves
     }
 }

@@ -36,6 +36,7 @@ pub(crate) use self::{
     leading::{LeadershipChanged, RunsLost, SessionNews, TakenByLeader, Withdrawn},
     pausing::{PauseNews, StopJob},
 };
+use self::{clock::Rearming, keys::Keys};
 pub use self::{
     dying::{RESTART_PERIOD, RESTARTS_MAX},
     shutdown::{SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT},
@@ -59,7 +60,7 @@ use crate::{
         Selector, TriggerJob, Triggered,
     },
     name::{JobName, RunId, Term},
-    node::{JobRef, Node},
+    node::{JobRef, Node, WakeTime},
     port::Authority,
 };
 
@@ -118,6 +119,8 @@ pub struct SupervisorActor {
     /// How many withdrawals are under way.
     withdrawing: usize,
     wall_clock: ClockWatch,
+    /// Timers are wrong.
+    rearming: Option<Rearming>,
     phase: Phase,
 }
 
@@ -145,6 +148,7 @@ impl SupervisorActor {
             inquiring: false,
             inquired: None,
             withdrawing: 0,
+            rearming: None,
             phase: Phase::Running,
         }
     }
@@ -171,6 +175,7 @@ impl SupervisorActor {
             lineage: lineage.unwrap_or(self.generations),
             addr: Addr::new(sender),
             hook_calls: HookCalls::default(),
+            wake_time: WakeTime::default(),
             node: self.node().clone(),
         });
         let make = {

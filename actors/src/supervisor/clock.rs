@@ -1,61 +1,210 @@
-//! How the supervisor notices that a clock was set or that the machine slept, and wakes up the jobs whose timers are wrong.
+//! How the supervisor notices that a clock was set or that the machine slept, and makes right the timers that are wrong by it.
 //!
-//! Timers are monotonic: they see neither. One look a second at one pair of clocks stands for every job of the node.
+//! Timers are monotonic: they see neither. A few looks a second at one pair of clocks stand for every job of the node.
+//!
+//! A timer is right if it is armed anew before its job is due. So those that are due soon are armed anew at once, the soonest
+//! first, and the others page by page:
+//!
+//! ```text
+//! clock       11:00:00 │ 12:00:00                                                             it is set an hour ahead
+//! due                  │ ▲ by 12:00:30, soonest first   ▲ later, in the order of names
+//! armed anew           │ at once ······················ a page every 50 ms, all by 12:00:10
+//! ```
 
-use std::time::Duration;
+use std::{ops::Bound, sync::Arc, time::Duration, vec};
 
 use actix::prelude::*;
+use chrono::TimeDelta;
 use futures_util::future::join;
 use tokio::time::sleep;
 
-use super::SupervisorActor;
+use super::{Entry, SupervisorActor};
 use crate::{
     core::{job::Input, policy::Fires},
     event::EventKind,
     job::Letter,
     lock::ReadClock,
+    name::JobName,
+    node::JobRef,
 };
 
 /// The shortest time between two looks, whatever the clock wants.
 const LOOK_PAUSE_MIN: Duration = Duration::from_millis(10);
+
+/// Whoever is due sooner than this is woken up before all others.
+const SOON: TimeDelta = TimeDelta::seconds(30);
+
+/// How long it takes to wake all others up: well less than [`SOON`], for a machine that is busy.
+const REARM_WITHIN: Duration = Duration::from_secs(10);
+
+/// The pause between two pages of them, in which the supervisor and the jobs do what else there is to do.
+const REARM_PAUSE: Duration = Duration::from_millis(50);
+
+/// The least in a page.
+const REARM_PAGE_MIN: usize = 1_000;
+
+/// The most that are woken up at a time, of those who are due soon.
+const SOON_PAGE: usize = 10_000;
 
 /// The store's time, as this node knows it, has moved against the monotonic clock.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct StoreClockMoved;
 
+/// The next of those whose timers may be wrong are to be woken up.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct RearmNext;
+
+/// The clocks that have moved.
+#[derive(Debug, Clone, Copy, Default)]
+struct Moved {
+    wall: bool,
+    store: bool,
+}
+
+/// What is left to do after a clock has moved.
+pub(super) struct Rearming {
+    moved: Moved,
+    /// Due soon, the soonest first.
+    soon: vec::IntoIter<(i64, Arc<JobRef>)>,
+    /// Everybody up to this name has been woken up.
+    after: Option<JobName>,
+    /// How many these are.
+    done: usize,
+    /// By the monotonic clock.
+    started_at: Duration,
+    next: Option<SpawnHandle>,
+}
+
+impl Moved {
+    /// Whether the timer of a job that fires so follows one of them.
+    fn concerns(self, fires: Fires) -> bool {
+        match fires {
+            Fires::Local => self.wall,
+            Fires::Leader | Fires::AnyNode => self.store,
+        }
+    }
+}
+
 impl SupervisorActor {
     /// Looks at the clocks now, and whenever one of them may have moved.
     pub(super) fn watch_clocks(&mut self, ctx: &mut Context<Self>) {
         // Before the look: a step that comes after it ends the wait.
         let next_look = self.node().clock.next_look();
-        self.look_at_clocks();
+        self.look_at_clocks(ctx);
         let next_look = join(next_look, sleep(LOOK_PAUSE_MIN));
         ctx.spawn(next_look.into_actor(self).map(|_, actor, ctx| actor.watch_clocks(ctx)));
     }
 
-    fn look_at_clocks(&mut self) {
+    fn look_at_clocks(&mut self, ctx: &mut Context<Self>) {
         // The store's clock is told by how far the node's is from it. If it has moved, too, `StoreClockMoved` comes back.
         self.node().lock().do_send(ReadClock);
         let (wall, elapsed) = self.node().clock.read();
         if let Some(by) = self.wall_clock.look(wall, elapsed) {
             self.node().meters.clock_steps.increment(1);
             self.publish(|| EventKind::ClockStepped { by });
-            self.wake_up(|fires| fires == Fires::Local);
+            self.rearm(Moved { wall: true, store: false }, ctx);
         }
     }
 
-    /// A wake-up is harmless at any time: whoever is woken up reads the clock and arms its timer anew.
-    fn wake_up(&self, which: impl Fn(Fires) -> bool) {
-        let entries = self.jobs.values().filter(|entry| which(entry.job.definition.policies.fires));
-        entries.for_each(|entry| Letter::send(&entry.job, Input::WakeUp));
+    /// Makes every timer right that follows a clock which has moved, before its job is due.
+    ///
+    /// Whoever is woken up reads the clock and arms its timer anew; that is harmless at any time. An actor that read the clock
+    /// before it moved and arms its timer only now either is seen here or sees itself that the clock has moved.
+    fn rearm(&mut self, mut moved: Moved, ctx: &mut Context<Self>) {
+        self.node().clock_moves.count();
+        if let Some(former) = self.rearming.take() {
+            // It is done from the start: whom it has woken up is wrong again, and whom it has not may be due soon by now.
+            moved.wall |= former.moved.wall;
+            moved.store |= former.moved.store;
+            former.next.map(|next| ctx.cancel_future(next));
+        }
+        self.rearming = Some(Rearming {
+            moved,
+            soon: self.due_soon(moved).into_iter(),
+            after: None,
+            done: 0,
+            started_at: self.node().clock.elapsed(),
+            next: None,
+        });
+        self.rearm_next(ctx);
     }
+
+    /// The jobs whose timers are wrong already or will be soon, the soonest first.
+    fn due_soon(&self, moved: Moved) -> Vec<(i64, Arc<JobRef>)> {
+        let [wall, store] = [self.node().now(), self.node().now_in_store()]
+            .map(|now| now.wall.checked_add_signed(SOON).unwrap_or(now.wall).timestamp_micros());
+        let soon = |entry: &Entry| {
+            // The definition is looked at last: of a million jobs this is most of the time.
+            let wake_time = entry.job.wake_time.micros().filter(|at| *at <= wall.max(store))?;
+            let fires = entry.job.definition.policies.fires;
+            let until = if fires == Fires::Local { wall } else { store };
+            (wake_time <= until && moved.concerns(fires)).then_some(wake_time)
+        };
+        let entries = self.jobs.values();
+        let mut due: Vec<_> = entries.filter_map(|entry| Some((soon(entry)?, entry.job.clone()))).collect();
+        due.sort_unstable_by_key(|(wake_time, _)| *wake_time);
+        due
+    }
+
+    /// Wakes up those who are due soon, and then page by page the others.
+    fn rearm_next(&mut self, ctx: &mut Context<Self>) {
+        let Some(mut rearming) = self.rearming.take() else { return };
+        for (_, job) in rearming.soon.by_ref().take(SOON_PAGE) {
+            Letter::send(&job, Input::WakeUp);
+        }
+        let pause = if rearming.soon.len() > 0 {
+            // As soon as the supervisor has handled what came meanwhile.
+            Duration::ZERO
+        } else if self.rearm_page(&mut rearming) {
+            REARM_PAUSE
+        } else {
+            return;
+        };
+        rearming.next = Some(ctx.notify_later(RearmNext, pause));
+        self.rearming = Some(rearming);
+    }
+
+    /// Answers whether there may be another page.
+    fn rearm_page(&self, rearming: &mut Rearming) -> bool {
+        let took = self.node().clock.elapsed().saturating_sub(rearming.started_at);
+        let left = self.jobs.len().saturating_sub(rearming.done);
+        let page = page_len(left, REARM_WITHIN.saturating_sub(took));
+        let after = rearming.after.as_ref().map_or(Bound::Unbounded, |name| Bound::Excluded(name.as_str()));
+        let mut met = 0;
+        let mut last = None;
+        for (name, Entry { job, .. }) in self.jobs.range::<str, _>((after, Bound::Unbounded)).take(page) {
+            if job.wake_time.micros().is_some() && rearming.moved.concerns(job.definition.policies.fires) {
+                Letter::send(job, Input::WakeUp);
+            }
+            met += 1;
+            last = Some(name);
+        }
+        rearming.done += met;
+        rearming.after = last.cloned();
+        met == page
+    }
+}
+
+/// How many of those who are left to be woken up make a page, for all to be woken up within the time that is left.
+fn page_len(left: usize, time_left: Duration) -> usize {
+    let pages = time_left.as_millis() / REARM_PAUSE.as_millis();
+    left.div_ceil(usize::try_from(pages).unwrap_or(usize::MAX).max(1)).max(REARM_PAGE_MIN)
 }
 
 impl Handler<StoreClockMoved> for SupervisorActor {
     type Result = ();
 
-    fn handle(&mut self, _: StoreClockMoved, _: &mut Self::Context) {
-        self.wake_up(|fires| fires != Fires::Local);
+    fn handle(&mut self, _: StoreClockMoved, ctx: &mut Self::Context) {
+        self.rearm(Moved { wall: false, store: true }, ctx);
+    }
+}
+
+impl Handler<RearmNext> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: RearmNext, ctx: &mut Self::Context) {
+        self.rearm_next(ctx);
     }
 }

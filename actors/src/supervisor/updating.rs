@@ -13,7 +13,7 @@ use crate::{
     hooks::HookCalls,
     job::{Content, Letter},
     message::{Added, UpdateJob},
-    node::JobRef,
+    node::{JobRef, WakeTime},
 };
 
 impl SupervisorActor {
@@ -42,6 +42,7 @@ impl SupervisorActor {
             meters: meters.clone(),
             node: node.clone(),
             hook_calls: HookCalls::default(),
+            wake_time: WakeTime::default(),
         });
         let was_local = entry.job.definition.policies.fires == Fires::Local;
         let becomes_local = !was_local && job.definition.policies.fires == Fires::Local;
