@@ -36,12 +36,11 @@ pub(crate) use self::{
     leading::{LeadershipChanged, RunsLost, SessionNews, TakenByLeader, Withdrawn},
     pausing::{PauseNews, StopJob},
 };
-use self::{clock::Rearming, keys::Keys};
+use self::{clock::Rearming, keys::Keys, tags::Tags};
 pub use self::{
     dying::{RESTART_PERIOD, RESTARTS_MAX},
     shutdown::{SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT},
 };
-use self::{keys::Keys, tags::Tags};
 use crate::{
     CALL_DEADLINE,
     core::{clock::ClockWatch, job::Input, policy::Fires, time::FireTime},
