@@ -5,6 +5,8 @@
 //! cargo bench --bench engine -- 1k                only one size
 //! cargo bench --bench engine -- --quick           a smoke test of a few seconds
 //! cargo bench --bench engine -- --million         1 M jobs as well
+//! cargo bench --bench engine -- clock             only this: the clock is set, with 1 M idle jobs, about four minutes
+//! cargo bench --bench engine -- clock 100k        the same with fewer jobs
 //! cargo bench --bench engine -- --arbiters 2      other threads than the default
 //! ```
 //!
@@ -37,6 +39,9 @@ use hdrhistogram::Histogram;
 use metrics::{Counter, CounterFn, Gauge, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use tokio::runtime;
 
+#[path = "engine/clock.rs"]
+mod clock;
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let done = match arguments.split_first() {
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
 
 struct Plan {
     sizes: Vec<u64>,
+    clock: bool,
     repetitions: usize,
     window: Duration,
     arbiters: u64,
@@ -66,6 +72,7 @@ impl Plan {
     fn of(arguments: &[String]) -> anyhow::Result<Self> {
         let mut plan = Self {
             sizes: Vec::new(),
+            clock: false,
             repetitions: 3,
             window: Duration::from_millis(1_200),
             arbiters: 0,
@@ -83,14 +90,19 @@ impl Plan {
                 "--million" => million = true,
                 "--arbiters" => plan.arbiters = number()?,
                 "--body-threads" => plan.body_threads = number()?,
+                "clock" => plan.clock = true,
                 "1k" => plan.sizes.push(1_000),
                 "100k" => plan.sizes.push(100_000),
                 other => {
-                    bail!("{other}: not one of 1k, 100k, --quick, --million, --arbiters N, --body-threads N")
+                    bail!(
+                        "{other}: not one of 1k, 100k, clock, --quick, --million, --arbiters N, --body-threads N"
+                    )
                 }
             }
         }
-        if plan.sizes.is_empty() {
+        if plan.clock {
+            million |= plan.sizes.is_empty();
+        } else if plan.sizes.is_empty() {
             plan.sizes = if plan.repetitions == 1 { vec![1_000] } else { vec![1_000, 100_000] };
         }
         if million {
@@ -104,6 +116,9 @@ impl Plan {
         println!(
             "callsheet beside bare tokio timers, {processors} processors; median (min..max), x = callsheet / tokio\n"
         );
+        if self.clock {
+            return self.sizes.iter().try_for_each(|&jobs| self.clock(jobs));
+        }
         for &jobs in &self.sizes {
             self.idle(jobs)?;
         }
@@ -139,6 +154,28 @@ impl Plan {
         ] {
             let (own, other) = (callsheet.spread(key), tokio.spread(key));
             println!("  {what:<36} {own:>26} {other:>26} {:>8}", own.times(&other));
+        }
+        println!();
+        Ok(())
+    }
+
+    /// The clock is set while all jobs but one are far in the future.
+    fn clock(&self, jobs: u64) -> anyhow::Result<()> {
+        let window = Duration::from_secs(10);
+        let case = Case { kind: Kind::Clock, jobs, window, ..self.case() };
+        let [led, local] = [Side::Callsheet, Side::CallsheetLocal].map(|side| case.on(side).repeated(1));
+        let (led, local) = (led?, local?);
+        println!(
+            "{jobs} idle jobs while the clock is set{:7} {:>26} {:>26}",
+            "", "callsheet", "callsheet, local"
+        );
+        for (what, key) in [
+            ("CPU while idle, % of a core", "idle_percent"),
+            ("from the step to the body, ms", "body_ms"),
+            ("CPU until all timers are right, s", "rearm_cpu_s"),
+            ("longest answer meanwhile, ms", "answer_ms"),
+        ] {
+            println!("  {what:<36} {:>26} {:>26}", led.spread(key), local.spread(key));
         }
         println!();
         Ok(())
@@ -262,6 +299,7 @@ enum Kind {
     Idle,
     Burst,
     Ticks,
+    Clock,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -325,7 +363,7 @@ impl FromStr for Case {
             bail!("{text}: not a case")
         };
         Ok(Self {
-            kind: [Kind::Idle, Kind::Burst, Kind::Ticks][kind as usize],
+            kind: [Kind::Idle, Kind::Burst, Kind::Ticks, Kind::Clock][kind as usize],
             side: [Side::Callsheet, Side::CallsheetLocal, Side::Tokio, Side::TokioOneThread][side as usize],
             jobs,
             period: Duration::from_millis(period),
@@ -337,12 +375,16 @@ impl FromStr for Case {
 }
 
 impl Case {
+    fn fires(&self) -> Fires {
+        if self.side == Side::CallsheetLocal { Fires::Local } else { Fires::Leader }
+    }
+
     /// The first fire time of a job: all at once, evenly over the period, or far away.
     fn first(&self, start: DateTime<Utc>, nth: u64) -> DateTime<Utc> {
         match self.kind {
             Kind::Burst => start,
             Kind::Ticks => start + Duration::from_millis(nth % (self.period.as_millis() as u64)),
-            Kind::Idle => start + FAR / 2,
+            Kind::Idle | Kind::Clock => start + FAR / 2,
         }
     }
 }
@@ -399,6 +441,7 @@ fn measure(case: &Case) -> anyhow::Result<()> {
             println!("max {}", lateness.max() as f64 / 1e3);
             println!("cpu_us {}", used.as_secs_f64() * 1e6 / lateness.len().max(1) as f64);
         }
+        Kind::Clock => timers.set_the_clock(case, start)?,
     }
     // Not shut down: taking a million jobs apart is not what is measured.
     std::process::exit(0);
@@ -436,6 +479,9 @@ impl Timers {
                 if case.body_threads > 0 {
                     builder = builder.body_threads(usize::try_from(case.body_threads)?);
                 }
+                if case.kind == Kind::Clock {
+                    builder = builder.clock(clock::Settable::default());
+                }
                 let engine = runtime.block_on(builder.start())?;
                 Ok(Self::Engine(engine, runtime))
             }
@@ -445,7 +491,7 @@ impl Timers {
     fn add(&self, case: &Case, start: DateTime<Utc>) -> anyhow::Result<()> {
         match self {
             Self::Engine(engine, runtime) => {
-                let fires = if case.side == Side::CallsheetLocal { Fires::Local } else { Fires::Leader };
+                let fires = case.fires();
                 let job = |nth| {
                     let schedule = every(case.period).anchored_at(case.first(start, nth));
                     Job::new(format!("job-{nth}"), schedule).fires(fires).run(body)
@@ -467,14 +513,22 @@ impl Timers {
     /// Waits until the last job has its timer.
     fn await_armed(&self, case: &Case) -> anyhow::Result<()> {
         let Self::Engine(engine, runtime) = self else { return Ok(()) };
-        let last = format!("job-{}", case.jobs - 1);
-        loop {
-            let status = runtime.block_on(engine.details(&*last))?.context("the last job is there")?;
-            if status.state != JobState::Standby {
-                return Ok(());
-            }
-            thread::sleep(Duration::from_millis(1));
+        await_armed(engine, runtime, &format!("job-{}", case.jobs - 1))
+    }
+
+    fn set_the_clock(&self, case: &Case, start: DateTime<Utc>) -> anyhow::Result<()> {
+        let Self::Engine(engine, runtime) = self else { bail!("{case}: tokio sees no step") };
+        clock::measure(case, start, engine, runtime)
+    }
+}
+
+fn await_armed(engine: &Callsheet, runtime: &runtime::Runtime, last: &str) -> anyhow::Result<()> {
+    loop {
+        let status = runtime.block_on(engine.details(last))?.context("the last job is there")?;
+        if status.state != JobState::Standby {
+            return Ok(());
         }
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -156,8 +156,8 @@ impl Builder {
         self
     }
 
-    /// The clocks. Default: the operating system's. They are compared once a second, to notice when one was set: see
-    /// [`Clock::next_look`].
+    /// The clocks. Default: the operating system's. They are compared four times a second, to notice when one was set:
+    /// see [`Clock::next_look`].
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.options.clock = Arc::new(clock);
         self

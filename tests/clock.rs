@@ -2,21 +2,24 @@
 //! doubled.
 
 use std::{
+    fmt,
     sync::{
-        Arc,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicI64, Ordering},
+        mpsc::Receiver,
     },
+    thread::{self, ThreadId},
     time::Duration,
 };
 
 use actix::{Actor, Context, Handler};
 use callsheet::{
-    Callsheet, Event, EventKind, Fires, Job, JobState,
-    port::{Clock, SystemClock},
-    schedule::every,
+    Callsheet, Event, EventKind, Fires, Job, JobState, Misfire, PauseJobs, RemoveJobs, Retry, RunError,
+    port::{Clock, Schedule, SystemClock},
+    schedule::{at, every},
     testkit::{Rig, simulate},
 };
-use chrono::{DateTime, TimeDelta, Timelike, Utc};
+use chrono::{DateTime, DurationRound, NaiveTime, TimeDelta, Timelike, Utc};
 use tokio::sync::mpsc;
 
 mod common;
@@ -119,6 +122,171 @@ fn jobs_under_election_follow_the_stores_clock_when_that_is_set() {
     });
 }
 
+fn at_day(day: i64, time: &str) -> DateTime<Utc> {
+    let midnight: DateTime<Utc> = START.parse().expect("an instant");
+    midnight
+        + TimeDelta::days(day)
+        + time.parse::<NaiveTime>().expect("a time").signed_duration_since(NaiveTime::MIN)
+}
+
+/// A job that is due once.
+fn once(name: &str, fires: Fires, instant: DateTime<Utc>) -> Job {
+    Job::new(name, at(instant)).fires(fires).run(async |_| {})
+}
+
+/// More jobs than are woken up at a time, by the names `m-0000` and so on: three days ahead.
+fn crowd() -> impl Iterator<Item = Job> {
+    (0..3_500).map(|nth| once(&format!("m-{nth:04}"), Fires::Local, at_day(4, "00:00:00")))
+}
+
+/// The jobs whose runs started, in that order, and the longest lateness of one.
+fn started(rig: &Rig) -> (Vec<String>, Duration) {
+    let mut longest = Duration::ZERO;
+    let mut started = |kind| match kind {
+        EventKind::RunStarted { job, lateness, .. } => {
+            longest = longest.max(lateness);
+            Some(job.to_string())
+        }
+        _ => None,
+    };
+    let jobs = rig.events().into_iter().filter_map(|recorded| started(recorded.event.kind)).collect();
+    (jobs, longest)
+}
+
+fn assert_on_time(rig: &Rig, jobs: &[&str]) {
+    let (started, longest) = started(rig);
+    assert_eq!(started, jobs);
+    assert!(longest <= Duration::from_millis(5), "one is {longest:?} late");
+}
+
+#[test]
+fn after_a_step_those_who_are_due_start_in_the_order_of_their_fire_times() {
+    for fires in [Fires::Local, Fires::Leader] {
+        simulate(START, async |rig| {
+            let due = |nth: i64| at_day(0, "12:00:00") + TimeDelta::milliseconds(100 * nth);
+            // The later in the order of names, the sooner.
+            let jobs = (0..40).map(|nth| once(&format!("j-{nth:02}"), fires, due(40 - nth)));
+            let node = rig.node(node_with(jobs)).await;
+            rig.advance(mins(1)).await;
+
+            match fires {
+                Fires::Local => rig.set_skew(node, TimeDelta::hours(12)),
+                _ => rig.set_store_skew(TimeDelta::hours(12)),
+            }
+            rig.advance(mins(1)).await;
+
+            let soonest_first: Vec<_> = (0..40).rev().map(|nth| format!("j-{nth:02}")).collect();
+            assert_eq!(started(rig).0, soonest_first, "{fires:?}");
+        });
+    }
+}
+
+/// Timers are armed for a day at most, and the step is of two.
+#[test]
+fn after_a_step_very_many_timers_are_right_before_their_jobs_are_due() {
+    simulate(START, async |rig| {
+        // Sooner than the last of the others are woken up, as soon as the last of them are, and after all of them.
+        let probes = [
+            ("z-1", "00:00:00.100"),
+            ("z-2", "00:00:15"),
+            ("z-3", "00:00:29.9"),
+            ("a-4", "00:00:30.1"),
+            ("z-5", "00:00:40"),
+        ];
+        let due = probes.map(|(name, time)| once(name, Fires::Local, at_day(2, time)));
+        let node = rig.node(node_with(crowd().chain(due))).await;
+        rig.advance(secs(10)).await;
+
+        rig.set_skew(node, TimeDelta::days(2) - TimeDelta::seconds(10));
+        rig.advance(secs(50)).await;
+
+        assert_on_time(rig, &probes.map(|(name, _)| name));
+        // And back: nobody is early, and who ran does not run again.
+        rig.set_skew(node, TimeDelta::zero());
+        rig.advance(hours(1)).await;
+        assert_eq!((rig.count(stepped), rig.started("z-5")), (2, 1));
+        assert_on_time(rig, &probes.map(|(name, _)| name));
+    });
+}
+
+#[test]
+fn a_second_step_while_timers_are_armed_anew_starts_over() {
+    simulate(START, async |rig| {
+        let probes = [
+            ("a-wall", Fires::Local),
+            ("b-store", Fires::Leader),
+            ("z-wall", Fires::Local),
+            ("z-store", Fires::Leader),
+        ];
+        let due = probes.map(|(name, fires)| once(name, fires, at_day(2, "00:00:40")));
+        rig.set_lease(secs(3));
+        let node = rig.node(node_with(crowd().chain(due))).await;
+        rig.advance(secs(10)).await;
+
+        rig.set_skew(node, TimeDelta::days(1));
+        // The first page of four is done.
+        rig.advance(Duration::from_millis(75)).await;
+        rig.set_skew(node, TimeDelta::days(2) - TimeDelta::seconds(10));
+        // Again; now the store's clock moves, which is measured by the next heartbeat.
+        rig.set_store_skew(TimeDelta::days(2) - TimeDelta::seconds(10));
+        rig.advance(secs(45)).await;
+
+        let (mut started, longest) = started(rig);
+        started.sort();
+        assert_eq!(started, ["a-wall", "b-store", "z-store", "z-wall"]);
+        assert!(longest <= Duration::from_millis(5), "one is {longest:?} late");
+    });
+}
+
+#[test]
+fn jobs_come_change_and_go_while_timers_are_armed_anew() {
+    simulate(START, async |rig| {
+        let late = once("z-late", Fires::Local, at_day(2, "00:00:35"));
+        let changed = once("z-changed", Fires::Local, at_day(3, "12:00:00"));
+        let removed = once("z-removed", Fires::Local, at_day(2, "00:00:36"));
+        let node = rig.node(node_with(crowd().chain([late, changed, removed]))).await;
+        rig.advance(secs(10)).await;
+
+        rig.set_skew(node, TimeDelta::days(2) - TimeDelta::seconds(10));
+        rig.advance(Duration::from_millis(75)).await;
+        // One that was woken up last before the pause goes, and so does everybody around it.
+        let around: Vec<_> =
+            (1_990..2_010).map(|nth| format!("m-{nth:04}")).chain(["z-removed".to_owned()]).collect();
+        for name in &around {
+            rig.send(node, RemoveJobs(name.as_str().into())).await.expect("it is there");
+        }
+        rig.add(node, once("b-new", Fires::Local, at_day(2, "00:00:33"))).await.expect("it is new");
+        rig.update(node, once("z-changed", Fires::Local, at_day(2, "00:00:34"))).await.expect("it is there");
+        rig.advance(secs(50)).await;
+
+        assert_on_time(rig, &["b-new", "z-changed", "z-late"]);
+    });
+}
+
+#[test]
+fn a_step_moves_the_end_of_a_pause_and_not_the_next_attempt() {
+    simulate(START, async |rig| {
+        let paused =
+            Job::new("paused", every(mins(1))).fires(Fires::Local).misfire(Misfire::Skip).run(async |_| {});
+        let retry = Retry { attempts: 2, initial: mins(5), jitter: 0.0, ..Retry::default() };
+        let failing = Job::new("failing", at(at_day(0, "00:01:00"))).fires(Fires::Local).retry(retry);
+        let failing = failing.run(async |_| Err::<(), _>(RunError::from("not yet")));
+        let node = rig.node(node_with([paused, failing])).await;
+        let until = Some(at_day(0, "00:30:30"));
+        rig.send(node, PauseJobs { jobs: "paused".into(), until, note: None }).await.expect("it is there");
+        rig.advance(mins(2)).await;
+
+        rig.set_skew(node, TimeDelta::minutes(28));
+        let retried = |rig: &Rig| rig.count(|kind| matches!(kind, EventKind::RunFailed { .. }));
+        rig.advance(mins(1) + secs(1)).await;
+        assert_eq!(rig.started("paused"), 1, "at 00:31 by the clock that was set");
+        assert_on_time(rig, &["failing", "paused"]);
+        assert_eq!(retried(rig), 0);
+        rig.advance(mins(3)).await;
+        assert_eq!(retried(rig), 1, "five minutes after it failed");
+    });
+}
+
 /// The clock of a machine that somebody sets.
 #[derive(Debug, Clone, Default)]
 struct Settable {
@@ -218,5 +386,82 @@ async fn on_the_embedded_backend_a_step_is_noticed_at_once_by_every_job() {
     };
     let by = tokio::time::timeout(secs(60), back).await.expect("it happens");
     assert!(by < TimeDelta::minutes(-85), "{by}");
+    jobs.shutdown(Duration::ZERO).await;
+}
+
+/// On every full hour; whoever asks on a thread of the jobs must wait, the first time.
+#[derive(Debug)]
+struct Slow {
+    /// That of the supervisor, which asks first of all.
+    checked_on: OnceLock<ThreadId>,
+    asked: mpsc::UnboundedSender<()>,
+    go_on: Mutex<Option<Receiver<()>>>,
+}
+
+impl Slow {
+    fn wait(&self) {
+        let current = thread::current().id();
+        if *self.checked_on.get_or_init(|| current) == current {
+            return;
+        }
+        let first = self.go_on.lock().expect("nobody panics").take();
+        if let Some(go_on) = first {
+            self.asked.send(()).expect("the test waits for it");
+            go_on.recv_timeout(secs(60)).expect("the test goes on");
+        }
+    }
+}
+
+impl fmt::Display for Slow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("every full hour")
+    }
+}
+
+impl Schedule for Slow {
+    fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.wait();
+        after.duration_trunc(TimeDelta::hours(1)).ok().map(|hour| hour + TimeDelta::hours(1))
+    }
+
+    fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let before = before - TimeDelta::milliseconds(1);
+        before.duration_trunc(TimeDelta::hours(1)).ok()
+    }
+}
+
+/// In real time: the supervisor looks for wrong timers while the job has read its clock and not armed its timer yet.
+#[actix_rt::test]
+async fn a_timer_that_is_armed_just_when_the_clock_is_set_is_right() {
+    let clock = Settable::default();
+    let today = Utc::now().date_naive();
+    let at = |hour, minute| today.and_hms_opt(hour, minute, 0).expect("a time").and_utc();
+    clock.set(at(10, 30));
+    let (sender, mut events) = mpsc::unbounded_channel();
+    let jobs = Callsheet::builder()
+        .clock(clock.clone())
+        .job(Job::new("j", every(hours(100))).fires(Fires::Local).run(async |_| {}))
+        .listen(Told(sender).start())
+        .start()
+        .await
+        .expect("it starts");
+
+    let (asked, mut is_asked) = mpsc::unbounded_channel();
+    let (go_on, waits) = std::sync::mpsc::channel();
+    let slow = Slow { checked_on: OnceLock::new(), asked, go_on: Mutex::new(Some(waits)) };
+    let changed = Job::new("j", slow).fires(Fires::Local).run(async |_| {});
+    jobs.update(changed).await.expect("it is there");
+    tokio::time::timeout(secs(60), is_asked.recv()).await.expect("the job asks").expect("it is there");
+    clock.set(at(11, 0));
+    let happened = async |events: &mut mpsc::UnboundedReceiver<EventKind>, what: fn(&EventKind) -> bool| {
+        let happens = async { while !what(&events.recv().await.expect("the node runs")) {} };
+        tokio::time::timeout(secs(60), happens).await.expect("it happens");
+    };
+    happened(&mut events, stepped).await;
+    // It answers when it has looked at all timers.
+    assert!(jobs.details("nobody").await.expect("it runs").is_none());
+    go_on.send(()).expect("the job waits");
+
+    happened(&mut events, |kind| matches!(kind, EventKind::RunStarted { .. })).await;
     jobs.shutdown(Duration::ZERO).await;
 }

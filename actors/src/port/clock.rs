@@ -8,8 +8,8 @@ use std::{
 use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 
-/// How often an engine compares its clocks, to notice that one was set or that the machine slept: every second.
-pub const CLOCK_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often an engine compares its clocks, to notice that one was set or that the machine slept: every 250 ms.
+pub const CLOCK_LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Two clocks are read at one instant if it took no longer than this.
 const READ_MAX: Duration = Duration::from_micros(100);

@@ -208,3 +208,31 @@ impl Handler<RearmNext> for SupervisorActor {
         self.rearm_next(ctx);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pages_of_very_many_are_as_long_as_the_time_that_is_left_wants() {
+        // left, time left in ms, expected
+        let cases = [
+            (1_000_000, 10_000, 5_000),
+            (1_000_001, 10_000, 5_001),
+            // It took longer than planned.
+            (900_000, 5_000, 9_000),
+            (20_000, 60, 20_000),
+            (20_000, 0, 20_000),
+            // Not worth a pause.
+            (999, 10_000, 1_000),
+            (0, 0, 1_000),
+        ];
+        for (left, time_left, expected) in cases {
+            assert_eq!(
+                page_len(left, Duration::from_millis(time_left)),
+                expected,
+                "{left} in {time_left} ms"
+            );
+        }
+    }
+}
