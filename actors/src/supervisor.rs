@@ -34,7 +34,7 @@ pub(crate) use self::{
     dying::{JobDied, JobRetired, Undelivered},
     keys::conflicts,
     leading::{LeadershipChanged, RunsLost, SessionNews, TakenByLeader, Withdrawn},
-    pausing::{PauseNews, StopJob},
+    pausing::{NewsMissed, PauseNews, StopJob},
 };
 pub use self::{
     dying::{RESTART_PERIOD, RESTARTS_MAX},
