@@ -10,9 +10,13 @@ mod process;
 use std::{collections::BTreeSet, env, process::Command, sync::OnceLock, time::Duration};
 
 use callsheet::{
-    CancelReason, Error, Event, EventFilter, EventKind, EventStream, FencingToken, Fires, Job, JobState,
-    JobStatus, NodeId, OnLost, Overlap, PauseJobs, Run, RunError, RunId, RunResult, Scheduled, SkipReason,
-    TriggerError, Triggered, backend::Postgres, metrics::Prometheus, prelude::Callsheet, schedule::every,
+    CancelReason, Error, Event, EventFilter, EventKind, EventStream, FencingToken, FireTime, Fires, Job,
+    JobState, JobStatus, Misfire, NodeId, OnLost, Overlap, PauseJobs, Retry, Run, RunError, RunId, RunResult,
+    Scheduled, SkipReason, TriggerError, Triggered,
+    backend::Postgres,
+    metrics::Prometheus,
+    prelude::Callsheet,
+    schedule::{at, every},
 };
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use rustix::process::Signal;
@@ -73,6 +77,7 @@ impl Begun {
 /// A run that ended, as the store knows it.
 #[derive(Debug, PartialEq, Eq)]
 struct Recorded {
+    job: String,
     run: RunId,
     token: i64,
     fire_time: Option<DateTime<Utc>>,
@@ -170,7 +175,7 @@ impl Cluster {
 
     /// The runs that ended, in the order of their claims.
     async fn runs(&self) -> Vec<Recorded> {
-        let runs = "SELECT run, token, fire_time, claimed_at, ended_at, outcome FROM callsheet.runs
+        let runs = "SELECT run, token, fire_time, claimed_at, ended_at, outcome, job FROM callsheet.runs
                     WHERE scope = $1 ORDER BY claimed_at, token";
         let rows = self.admin.query(runs, &[&self.scope]).await.expect("an answer");
         let recorded = |row: &tokio_postgres::Row| Recorded {
@@ -180,6 +185,7 @@ impl Cluster {
             claimed_at: row.get(3),
             ended_at: row.get(4),
             outcome: row.get(5),
+            job: row.get(6),
         };
         rows.iter().map(recorded).collect()
     }
@@ -315,6 +321,11 @@ fn job() -> Job<callsheet::Bodiless> {
     Job::new(JOB, every(PERIOD))
 }
 
+/// A job that no tick runs while this is tested.
+fn by_hand() -> Job<callsheet::Bodiless> {
+    Job::new(JOB, at("2100-01-01T00:00:00Z"))
+}
+
 fn period() -> TimeDelta {
     TimeDelta::from_std(PERIOD).expect("a short time")
 }
@@ -396,13 +407,17 @@ impl Ran {
         Self { write, written, ticks: Vec::new() }
     }
 
-    /// Adds a job to the node whose bodies write their ticks down, and end.
-    async fn on(&self, node: &Node, job: Job<callsheet::Bodiless>) -> Scheduled {
-        let job = job.run_with((node.id, self.write.clone()), async |run: Run, (node, write)| {
+    /// A job of the node whose bodies write their ticks down, and end.
+    fn job_of(&self, node: &Node, job: Job<callsheet::Bodiless>) -> Job {
+        job.run_with((node.id, self.write.clone()), async |run: Run, (node, write)| {
             write.send((node, run.fire_time().ok_or("a tick")?)).map_err(|_| "the test is over")?;
             RunResult::Ok(())
-        });
-        node.jobs.add(job).await.expect("it is right").scheduled
+        })
+    }
+
+    /// Adds such a job to the node.
+    async fn on(&self, node: &Node, job: Job<callsheet::Bodiless>) -> Scheduled {
+        node.jobs.add(self.job_of(node, job)).await.expect("it is right").scheduled
     }
 
     /// Waits for so many more runs on a node. Answers their ticks.
@@ -601,6 +616,41 @@ async fn a_run_on_another_node_is_asked_to_stop_by_the_tick_that_replaces_it() {
 }
 
 #[tokio::test]
+async fn a_run_on_another_node_is_asked_to_stop_by_the_trigger_that_replaces_it() {
+    let mut cluster = Cluster::of("replace-by-hand").await;
+    let mut nodes = cluster.pair_with(|| by_hand().overlap(Overlap::Replace)).await;
+    let started = nodes[0].jobs.trigger(JOB).await;
+    let Ok(Triggered::Started(first)) = started else { panic!("the key is free: {started:?}") };
+    let mut held = cluster.begun_on(&nodes[0]).await;
+    assert_eq!(held.run.id(), first);
+
+    // The follower replaces the run of the leader, then the leader that of the follower.
+    for (holder, other) in [(0, 1), (1, 0)] {
+        let run = held.run.id();
+        let queued = nodes[other].jobs.trigger(JOB).await;
+        let Ok(Triggered::Queued(next)) = queued else { panic!("the key is held: {queued:?}") };
+        let met = nodes[other].meets(run).await;
+        let replaced = |kind: &EventKind| matches!(kind, EventKind::RunCancelled { run: ended, why: CancelReason::Replaced, .. } if *ended == run);
+        let stopped = nodes[holder].hears("it is asked to stop", replaced).await;
+
+        let took = stopped.at - met.at;
+        assert!(took < HEARD_WITHIN, "after {took}");
+        let begun = cluster.begun().await;
+        assert_eq!((begun.on, begun.run.id()), (nodes[other].id, next));
+        assert!(begun.token() > held.token());
+        held = begun;
+    }
+
+    let last = held.run.id();
+    held.succeeds();
+    let succeeded = |kind: &EventKind| matches!(kind, EventKind::RunSucceeded { run, .. } if *run == last);
+    nodes[0].hears("the last one succeeds", succeeded).await;
+    cluster.close(nodes).await;
+    let outcomes: Vec<_> = cluster.runs().await.into_iter().map(|run| run.outcome).collect();
+    assert_eq!(outcomes, ["cancelled", "cancelled", "succeeded"]);
+}
+
+#[tokio::test]
 async fn as_many_runs_as_are_allowed_go_on_at_once_whatever_their_nodes() {
     let mut cluster = Cluster::of("allow").await;
     let [mut leader, follower] = cluster.pair_with(|| job().overlap(Overlap::Allow(2))).await;
@@ -765,81 +815,337 @@ async fn a_body_that_stops_its_job_on_the_leader_stops_it_on_every_node() {
     cluster.close([follower]).await;
 }
 
-/// The variable that makes this program a node of this scope, which is killed.
-const VICTIM: &str = "CALLSHEET_CLUSTER_POLICIES_VICTIM";
-/// The variable with the URL of its server.
-const VICTIM_URL: &str = "CALLSHEET_CLUSTER_POLICIES_URL";
+#[tokio::test]
+async fn a_limit_of_runs_is_that_of_all_nodes_where_any_may_fire() {
+    let cluster = Cluster::of("any-limit").await;
+    let nodes = [cluster.start().await, cluster.start().await];
+    let ran = Ran::nothing();
+    for node in &nodes {
+        assert_eq!(ran.on(node, job().fires(Fires::AnyNode).limit(5)).await, Scheduled::Here);
+    }
 
-fn lost_job() -> Job<callsheet::Bodiless> {
-    // Only triggers run it, so that no tick is in the way.
-    Job::new(JOB, every(Duration::from_hours(1))).on_lost(OnLost::Retry)
+    for node in &nodes {
+        node.shows("as many have run as may", |status| status.state == JobState::Exhausted).await;
+    }
+
+    cluster.close(nodes).await;
+    let recorded: Vec<_> = cluster.runs().await.into_iter().filter_map(|run| run.fire_time).collect();
+    assert_eq!(recorded.len(), 5, "{recorded:?}");
+    let mut ran = ran.all();
+    ran.sort();
+    assert_eq!(ran, recorded);
 }
 
-/// A node that triggers its job, says what it was granted, and waits to be killed.
-async fn victim(scope: &str, url: &str) {
+#[tokio::test]
+async fn a_run_keeps_its_claim_and_its_key_between_its_attempts() {
+    let mut cluster = Cluster::of("retry").await;
+    let retry = Retry { initial: PERIOD * 3, factor: 1.0, jitter: 0.0, ..Retry::attempts(3) };
+    let [mut leader, follower] = cluster.pair_with(|| job().retry(retry)).await;
+    let first = cluster.begun().await;
+    let (run, claim) = (first.run.id(), (first.fire_time(), first.token()));
+    first.ends(Err("out of paper".into()));
+
+    for attempt in 2..=3 {
+        let retried =
+            |kind: &EventKind| matches!(kind, EventKind::RunRetried { run: failed, .. } if *failed == run);
+        leader.hears("it is to be tried again", retried).await;
+        assert_refused_for(follower.jobs.trigger(JOB).await, run);
+        leader.skips_after(claim.0, SkipReason::Overlap).await;
+
+        let again = cluster.begun().await;
+        assert_eq!((again.on, again.run.id(), again.run.attempt()), (leader.id, run, attempt));
+        assert_eq!((again.fire_time(), again.token()), claim);
+        again.ends(if attempt == 3 { Ok(()) } else { Err("out of paper".into()) });
+    }
+
+    let next = cluster.begun().await;
+    assert!(next.token() > claim.1, "the key was freed by the last attempt");
+    drop(next);
+    cluster.close([leader, follower]).await;
+    let runs = cluster.runs().await;
+    let recorded: Vec<_> = runs.iter().filter(|recorded| recorded.run == run).collect();
+    let [recorded] = recorded[..] else { panic!("one claim, one end: {recorded:?}") };
+    assert_eq!((recorded.fire_time, recorded.outcome.as_str()), (Some(claim.0), "succeeded"));
+}
+
+#[tokio::test]
+async fn a_policy_that_is_changed_on_the_leader_costs_no_tick_there_nor_on_the_next_leader() {
+    let cluster = Cluster::of("update").await;
+    let ([leader, mut follower], mut ran) = cluster.pair_that_runs(job).await;
+    let events =
+        [&leader, &follower].map(|node| node.jobs.events(EventFilter::new().job(JOB).buffer(100_000)));
+    ran.await_on(&leader, 3).await;
+
+    for changed in [job().overlap(Overlap::Queue(1)), job().misfire(Misfire::Skip).pause_after(9)] {
+        leader.jobs.update(ran.job_of(&leader, changed)).await.expect("it is right");
+        ran.await_on(&leader, 5).await;
+    }
+    leader.stop().await;
+    follower.leads().await;
+    ran.await_after(&follower, cluster.now().await).await;
+    cluster.close([follower]).await;
+
+    let said: Vec<_> = events.into_iter().flat_map(rest_of).collect();
+    assert_nothing_was_lost(&ran.all(), &cluster.runs().await, cluster.cursor().await, &said);
+}
+
+#[tokio::test]
+async fn a_schedule_that_is_changed_owes_ticks_from_the_change_on() {
+    let cluster = Cluster::of("update-schedule").await;
+    let owes = || Misfire::All { max: 1_000, within: Duration::from_hours(1) };
+    let ([leader, follower], mut ran) = cluster.pair_that_runs(|| by_hand().misfire(owes())).await;
+    // There is something that could be owed.
+    sleep(PERIOD * 3).await;
+
+    let changed_at = cluster.now().await;
+    leader.jobs.update(ran.job_of(&leader, job().misfire(owes()))).await.expect("it is right");
+    ran.await_on(&leader, 3).await;
+
+    cluster.close([leader, follower]).await;
+    let ran = ran.all();
+    assert!(ran.iter().all(|tick| *tick > changed_at), "{ran:?} after {changed_at}");
+    assert_distinct(&ran);
+}
+
+#[tokio::test]
+async fn a_shutdown_names_the_tick_that_another_node_runs_then() {
+    let cluster = Cluster::of("shutdown").await;
+    // Longer than a hand-over takes, so that no newer tick is due.
+    let ([leader, follower], mut ran) =
+        cluster.pair_that_runs(|| Job::new(JOB, every(Duration::from_secs(2)))).await;
+    ran.await_on(&leader, 1).await;
+
+    let report = leader.jobs.shutdown(Duration::ZERO).await;
+
+    assert_eq!(report.left_to_others, 1, "{report}");
+    let [(left, fire_time)] = &report.left[..] else { panic!("{:?}", report.left) };
+    assert_eq!(left.as_str(), JOB);
+    assert_eq!(ran.await_on(&follower, 1).await, [fire_time.instant()]);
+    cluster.close([follower]).await;
+    assert_distinct(&ran.all());
+}
+
+/// A time in which a leader surely stops.
+const STOPS_WITHIN: Duration = Duration::from_secs(3);
+
+#[tokio::test]
+async fn what_was_missed_while_nobody_led_is_decided_by_policy_on_the_next_leader() {
+    let cluster = Cluster::of("misfire").await;
+    let mut leader = cluster.start().await;
+    leader.leads().await;
+    let first = (cluster.now().await + STOPS_WITHIN)
+        .duration_trunc(TimeDelta::milliseconds(1))
+        .expect("an instant of today");
+    let ticks = [0, 1, 2].map(|nth| first + period() * nth);
+    let within = Duration::from_mins(5);
+    // The policy, the ticks that run, and how many do not.
+    let policies = [
+        ("latest", Misfire::Latest { within }, &ticks[2..], 2),
+        ("all", Misfire::All { max: 2, within }, &ticks[1..], 1),
+        ("skip", Misfire::Skip, &[][..], 3),
+    ];
+    let jobs = || {
+        policies.map(|(name, misfire, ..)| {
+            Job::new(name, at(ticks)).misfire(misfire).grace(PERIOD).run(async |_| {})
+        })
+    };
+    leader.jobs.add_all(jobs()).await.expect("they are right");
+    let marked = "SELECT count(*) FROM callsheet.names WHERE scope = $1 AND term IS NOT NULL";
+    while cluster.number(marked, &[&cluster.scope]).await < 3 {
+        sleep(LOOK_AGAIN).await;
+    }
+    leader.stop().await;
+    assert!(cluster.now().await < first, "nothing is due yet");
+
+    // All of them are later than the grace.
+    let missed_at = ticks[2] + period() * 2;
+    while let Ok(wait) = (missed_at - cluster.now().await).to_std() {
+        sleep(wait + LOOK_AGAIN).await;
+    }
+    let node = cluster.start().await;
+    let mut events = policies.map(|(name, ..)| node.jobs.events(EventFilter::new().job(name)));
+    node.jobs.add_all(jobs()).await.expect("they are right");
+    for ((name, _, runs, skipped), events) in policies.iter().zip(&mut events) {
+        let (mut ended, mut skips) = (0, 0);
+        let decided = async {
+            while (ended, skips) != (runs.len(), *skipped) {
+                match events.next().await.expect("the node runs").kind {
+                    EventKind::RunSucceeded { .. } => ended += 1,
+                    EventKind::TickSkipped { count, reason: SkipReason::Misfire, .. } => skips += count,
+                    _ => {}
+                }
+            }
+        };
+        timeout(DEADLINE, decided).await.unwrap_or_else(|_| panic!("{name}: not as its policy says"));
+    }
+
+    // Skips are written a little later than they are said.
+    let decided = "SELECT count(*) FROM callsheet.names WHERE scope = $1 AND cursor = $2";
+    while cluster.number(decided, &[&cluster.scope, &ticks[2]]).await < 3 {
+        sleep(LOOK_AGAIN).await;
+    }
+    cluster.close([node]).await;
+    let runs = cluster.runs().await;
+    for (name, _, expected, _) in policies {
+        let ran = runs.iter().filter(|run| run.job == name).filter_map(|run| run.fire_time);
+        assert_eq!(ran.collect::<Vec<_>>(), expected, "{name}");
+    }
+}
+
+/// The variables that make this program a node of a scope, on a server, which is killed during a run of such a job.
+const VICTIM: &str = "CALLSHEET_CLUSTER_POLICIES_VICTIM";
+const VICTIM_URL: &str = "CALLSHEET_CLUSTER_POLICIES_URL";
+const VICTIM_JOB: &str = "CALLSHEET_CLUSTER_POLICIES_JOB";
+/// The test that such a program runs.
+const VICTIM_TEST: &str = "a_run_whose_process_is_killed_goes_on_with_its_next_attempt_on_another_node";
+/// A time in which a job is surely enrolled.
+const ENROLLED_WITHIN: TimeDelta = TimeDelta::seconds(2);
+const PAUSE_BETWEEN_RUNS: Duration = Duration::from_secs(2);
+
+/// A job whose run is lost. Of those with ticks there is only one, at this instant.
+fn lost_job(which: &str, tick: DateTime<Utc>) -> Job<callsheet::Bodiless> {
+    match which {
+        "triggered" => by_hand().on_lost(OnLost::Retry),
+        "tick" => Job::new(JOB, at(tick)).on_lost(OnLost::Retry),
+        "tick with a key" => Job::new(JOB, at(tick)).on_lost(OnLost::Retry).lock_key("machine"),
+        "recorded" => by_hand(),
+        "from completion" => Job::new(JOB, every(PAUSE_BETWEEN_RUNS).from_completion()),
+        other => panic!("no job {other:?}"),
+    }
+}
+
+/// A node that runs its job, says what it was granted, and waits to be killed.
+async fn victim(scope: &str, url: &str, which: &str) {
     let (begin, mut begun) = mpsc::unbounded_channel();
     let jobs = Callsheet::builder().backend(Postgres::new(scope, url)).start().await.expect("it starts");
     let events = jobs.events(EventFilter::new());
     let id = jobs.health().await.expect("it runs").node;
     let mut node = Node { id, jobs, events, begin };
     node.leads().await;
-    node.add(lost_job()).await;
-    node.jobs.trigger(JOB).await.expect("it starts");
+    let tick = (Utc::now() + ENROLLED_WITHIN).duration_trunc(TimeDelta::milliseconds(1));
+    let tick = tick.expect("an instant of today");
+    node.add(lost_job(which, tick)).await;
+    if matches!(which, "triggered" | "recorded") {
+        node.jobs.trigger(JOB).await.expect("it starts");
+    }
     let Begun { run, end, .. } = begun.recv().await.expect("it begins");
     let token = run.token().expect("it was claimed");
     // On a line of its own: the name of the test stands before it.
-    println!("\nbegun {} {} {}", run.id().as_uuid(), run.attempt(), token.0);
+    println!("\nbegun {} {} {} {}", run.id().as_uuid(), run.attempt(), token.0, tick.timestamp_millis());
     // Nobody kills it: whoever started it is gone.
     sleep(DEADLINE).await;
     drop(end);
 }
 
-#[tokio::test]
-async fn a_run_whose_process_is_killed_goes_on_with_its_next_attempt_on_another_node() {
-    if let (Ok(scope), Ok(url)) = (env::var(VICTIM), env::var(VICTIM_URL)) {
-        return victim(&scope, &url).await;
-    }
-    let mut cluster = Cluster::of("lost").await;
-    let mut program = Command::new(env::current_exe().expect("a path"));
-    let test = "a_run_whose_process_is_killed_goes_on_with_its_next_attempt_on_another_node";
-    program
-        .args(["--exact", test, "--nocapture"])
-        .env(VICTIM, &cluster.scope)
-        .env(VICTIM_URL, server().url());
-    let mut killed = Process::start(&mut program);
-    let line = killed.wait_for("begun ");
-    let said: Vec<_> = line.split_whitespace().skip(1).collect();
-    let [run, attempt, token] = said[..] else { panic!("{line}") };
-    let (run, token) =
-        (RunId::from(run.parse::<uuid::Uuid>().expect("an id")), token.parse().expect("a number"));
-    assert_eq!(attempt, "1");
-    let mut node = cluster.start().await;
-    node.add(lost_job()).await;
-
-    killed.signal(Signal::KILL);
-    assert_eq!(killed.end().0, None, "it was killed");
-    let lost = |kind: &EventKind| matches!(kind, EventKind::RunLost { run: lost, .. } if *lost == run);
-    node.hears("the run is lost", lost).await;
-    let again = cluster.begun().await;
-
-    assert_eq!((again.run.id(), again.run.attempt()), (run, 2));
-    let second = again.token().expect("it is claimed");
-    assert!(second > FencingToken(token), "{second:?} after {token}");
-    again.succeeds();
-    let ended =
-        |kind: &EventKind| matches!(kind, EventKind::RunSucceeded { run: ended, .. } if *ended == run);
-    node.hears("it succeeds", ended).await;
-    cluster.close([node]).await;
-    let recorded: Vec<_> = cluster
-        .runs()
-        .await
-        .into_iter()
-        .map(|run| (run.run, run.token.unsigned_abs(), run.outcome))
-        .collect();
-    assert_eq!(recorded, [(run, token, "lost".to_owned()), (run, second.0, "succeeded".to_owned())]);
+/// A process in a run of its job, and what it was granted.
+struct Victim {
+    process: Process,
+    run: RunId,
+    token: u64,
+    /// That of the job's only tick, if it has one.
+    tick: DateTime<Utc>,
 }
 
-const PAUSE_BETWEEN_RUNS: Duration = Duration::from_secs(2);
+impl Victim {
+    fn of(cluster: &Cluster, which: &str) -> Self {
+        let mut program = Command::new(env::current_exe().expect("a path"));
+        program
+            .args(["--exact", VICTIM_TEST, "--nocapture"])
+            .env(VICTIM, &cluster.scope)
+            .env(VICTIM_URL, server().url())
+            .env(VICTIM_JOB, which);
+        let mut process = Process::start(&mut program);
+        let line = process.wait_for("begun ");
+        let said: Vec<_> = line.split_whitespace().skip(1).collect();
+        let [run, attempt, token, tick] = said[..] else { panic!("{line}") };
+        assert_eq!(attempt, "1");
+        let run = RunId::from(run.parse::<uuid::Uuid>().expect("an id"));
+        let tick = tick.parse().ok().and_then(DateTime::from_timestamp_millis).expect("an instant");
+        Self { process, run, token: token.parse().expect("a number"), tick }
+    }
+
+    fn is_killed(&mut self) {
+        self.process.signal(Signal::KILL);
+        assert_eq!(self.process.end().0, None, "it was killed");
+    }
+
+    /// Another node that holds the job hears of the loss. Answers the tick of the run.
+    async fn is_lost_to(&self, node: &mut Node) -> Option<DateTime<Utc>> {
+        let lost = |kind: &EventKind| matches!(kind, EventKind::RunLost { run, .. } if *run == self.run);
+        let EventKind::RunLost { fire_time, .. } = node.hears("the run is lost", lost).await.kind else {
+            unreachable!("it was looked for")
+        };
+        fire_time.map(FireTime::instant)
+    }
+}
+
+#[tokio::test]
+async fn a_run_whose_process_is_killed_goes_on_with_its_next_attempt_on_another_node() {
+    if let (Ok(scope), Ok(url), Ok(which)) = (env::var(VICTIM), env::var(VICTIM_URL), env::var(VICTIM_JOB)) {
+        return victim(&scope, &url, &which).await;
+    }
+    for which in ["triggered", "tick", "tick with a key"] {
+        let mut cluster = Cluster::of("lost").await;
+        let mut killed = Victim::of(&cluster, which);
+        let Victim { run, token, tick, .. } = killed;
+        let fire_time = (which != "triggered").then_some(tick);
+        let mut node = cluster.start().await;
+        node.add(lost_job(which, tick)).await;
+
+        killed.is_killed();
+        assert_eq!(killed.is_lost_to(&mut node).await, fire_time, "{which}");
+        let again = cluster.begun().await;
+
+        assert_eq!((again.run.id(), again.run.attempt()), (run, 2), "{which}");
+        assert_eq!(again.run.fire_time(), fire_time, "{which}");
+        let second = again.token().expect("it is claimed");
+        assert!(second > FencingToken(token), "{which}: {second:?} after {token}");
+        again.succeeds();
+        let ended =
+            |kind: &EventKind| matches!(kind, EventKind::RunSucceeded { run: ended, .. } if *ended == run);
+        node.hears("it succeeds", ended).await;
+        cluster.close([node]).await;
+        let runs = cluster.runs().await;
+        let recorded: Vec<_> = runs
+            .iter()
+            .map(|run| (run.run, run.token.unsigned_abs(), run.fire_time, run.outcome.as_str()))
+            .collect();
+        let expected = [(run, token, fire_time, "lost"), (run, second.0, fire_time, "succeeded")];
+        assert_eq!(recorded, expected, "{which}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_whose_process_is_killed_is_recorded_and_does_not_go_on_unless_its_job_says_so() {
+    let mut cluster = Cluster::of("lost-recorded").await;
+    let mut killed = Victim::of(&cluster, "recorded");
+    let mut node = cluster.start().await;
+    node.add(lost_job("recorded", killed.tick)).await;
+
+    killed.is_killed();
+    assert_eq!(killed.is_lost_to(&mut node).await, None);
+    node.leads().await;
+    cluster.leader_schedules().await;
+    // What is owed would go first.
+    let started = node.jobs.trigger(JOB).await;
+
+    let Ok(Triggered::Started(next)) = started else { panic!("the key is free: {started:?}") };
+    let begun = cluster.begun().await;
+    assert_eq!((begun.run.id(), begun.run.attempt()), (next, 1));
+    assert!(begun.token() > Some(FencingToken(killed.token)));
+    begun.succeeds();
+    cluster.close([node]).await;
+    let outcomes: Vec<_> = cluster.runs().await.into_iter().map(|run| (run.run, run.outcome)).collect();
+    assert_eq!(outcomes[0], (killed.run, "lost".to_owned()));
+    assert_eq!(outcomes[1..].iter().map(|(run, _)| *run).collect::<Vec<_>>(), [next]);
+}
+
+/// Says that a tick is the first whole millisecond a period after an end.
+fn assert_counts_from(tick: DateTime<Utc>, ended_at: DateTime<Utc>) {
+    let from_end = tick - PAUSE_BETWEEN_RUNS - ended_at;
+    let a_millisecond = TimeDelta::zero()..TimeDelta::milliseconds(1);
+    assert!(a_millisecond.contains(&from_end), "{from_end} after {ended_at}");
+}
 
 #[tokio::test]
 async fn an_interval_from_the_end_of_the_last_run_counts_on_when_its_node_is_gone() {
@@ -859,9 +1165,31 @@ async fn an_interval_from_the_end_of_the_last_run_counts_on_when_its_node_is_gon
     let runs = cluster.runs().await;
     let [recorded] = &runs[..] else { panic!("{runs:?}") };
     assert_eq!(recorded.fire_time, Some(first_tick));
-    let from_end = second.fire_time() - PAUSE_BETWEEN_RUNS - recorded.ended_at;
-    let a_millisecond = TimeDelta::zero()..TimeDelta::milliseconds(1);
-    assert!(a_millisecond.contains(&from_end), "{from_end} after {}", recorded.ended_at);
+    assert_counts_from(second.fire_time(), recorded.ended_at);
     second.succeeds();
     cluster.close([follower]).await;
+}
+
+#[tokio::test]
+async fn an_interval_from_the_end_of_the_last_run_counts_on_from_its_loss_when_its_process_is_killed() {
+    let mut cluster = Cluster::of("completion-lost").await;
+    let mut killed = Victim::of(&cluster, "from completion");
+    let mut node = cluster.start().await;
+    node.add(lost_job("from completion", killed.tick)).await;
+
+    let killed_at = cluster.now().await;
+    killed.is_killed();
+    let lost_tick = killed.is_lost_to(&mut node).await;
+    let next = cluster.begun().await;
+
+    assert_eq!(next.on, node.id);
+    assert_eq!(next.run.attempt(), 1);
+    let runs = cluster.runs().await;
+    let [recorded] = &runs[..] else { panic!("{runs:?}") };
+    assert_eq!((recorded.run, recorded.outcome.as_str()), (killed.run, "lost"));
+    assert_eq!(recorded.fire_time, lost_tick);
+    assert!(recorded.ended_at > killed_at);
+    assert_counts_from(next.fire_time(), recorded.ended_at);
+    next.succeeds();
+    cluster.close([node]).await;
 }

@@ -1,12 +1,12 @@
 //! Pause and resume: on all nodes, whoever is asked and whoever hears of it.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use callsheet::{
-    EventKind, Fires, Job, JobState, Misfire, PAUSE_NOTE_MAX, PauseError, PauseJobs, ResumeJobs, SelectError,
-    Selector, TriggerJob,
+    EventKind, Fires, Job, JobState, ListJobs, Misfire, PAUSE_NOTE_MAX, PauseError, PauseJobs, ResumeJobs,
+    SelectError, Selector, TriggerJob,
     schedule::every,
-    testkit::{Fault, Rig, simulate},
+    testkit::{Fault, NEWS_MAX, Rig, simulate},
 };
 use chrono::{DateTime, Utc};
 
@@ -43,6 +43,20 @@ async fn paused(rig: &mut Rig, asked: PauseJobs) -> Vec<String> {
 async fn resumed(rig: &mut Rig, jobs: impl Into<Selector>) -> Vec<String> {
     let names = rig.send(0, ResumeJobs(jobs.into())).await.expect("they are there");
     names.into_iter().map(|name| name.as_str().to_owned()).collect()
+}
+
+/// How many jobs a node takes for paused.
+async fn shown_as_paused(rig: &mut Rig, node: usize) -> usize {
+    let mut list = ListJobs { state: Some(JobState::Paused), ..ListJobs::default() };
+    let mut count = 0;
+    loop {
+        let page = rig.send(node, list.clone()).await;
+        count += page.jobs.len();
+        list.after = page.next;
+        if list.after.is_none() {
+            return count;
+        }
+    }
 }
 
 /// Two nodes that hold the job; the first one leads.
@@ -181,6 +195,42 @@ fn a_node_that_was_cut_off_finds_out() {
         assert_eq!(rig.leader(), Some(0));
         assert_eq!(rig.started("job"), before);
         assert_eq!(details(rig, 0, "job").await.state, JobState::Paused);
+    });
+}
+
+/// More jobs than news are kept for a node.
+#[test]
+fn of_so_many_jobs_that_are_resumed_that_news_is_dropped_each_fires_again_at_its_next_tick() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(5));
+        let names: Vec<_> = (0..NEWS_MAX + 100).map(|nth| format!("job {nth}")).collect();
+        for _ in 0..3 {
+            rig.node(node_with(names.iter().map(|name| job(name)))).await;
+        }
+        rig.advance(secs(15)).await;
+        assert_eq!(paused(rig, pause(Selector::All)).await.len(), names.len());
+        rig.advance(secs(1)).await;
+
+        // The leader and a follower hear nothing for a moment.
+        [0, 2].into_iter().for_each(|node| rig.cut_off(node));
+        rig.send(1, ResumeJobs(Selector::All)).await.expect("it is there");
+        rig.advance(secs(1)).await;
+        [0, 2].into_iter().for_each(|node| rig.reconnect(node));
+        rig.advance(secs(5)).await;
+
+        assert_eq!(rig.leader(), Some(0), "it was but a moment");
+        let resumed: BTreeSet<_> = rig
+            .events()
+            .into_iter()
+            .filter_map(|recorded| match recorded.event.kind {
+                EventKind::RunStarted { job, .. } if recorded.event.at >= at("00:00:20") => Some(job),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(resumed.len(), names.len());
+        for node in [0, 2] {
+            assert_eq!(shown_as_paused(rig, node).await, 0, "on node {node}");
+        }
     });
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use callsheet::{
-    Callsheet, Job,
+    Callsheet, EventFilter, EventKind, EventName, Job,
     backend::Postgres,
     port::{Backend, Clock, SystemClock},
     schedule::every,
@@ -116,4 +116,51 @@ async fn a_node_whose_clock_is_wrong_fires_on_time_by_the_servers() {
         }
         jobs.shutdown(Duration::from_secs(5)).await;
     }
+}
+
+#[tokio::test]
+async fn a_node_whose_clock_is_set_while_it_fires_goes_on_by_the_servers() {
+    const NO_LONGER_THAN: TimeDelta = TimeDelta::seconds(5);
+    let (fired, mut runs) = mpsc::unbounded_channel();
+    let job = Job::new("tick", every(Duration::from_millis(200))).run_with(fired, async |run, fired| {
+        let _ = fired.send((run.fire_time(), Utc::now()));
+    });
+    let clock = Wrong::by(0);
+    let jobs = Callsheet::builder()
+        .backend(Postgres::new(scope("clock-set"), server().url()))
+        .clock(clock.clone())
+        .clock_offset_max(Duration::from_hours(1))
+        .job(job)
+        .start()
+        .await
+        .expect("it starts");
+    let mut steps = jobs.events(EventFilter::new().kinds([EventName::ClockStepped]));
+    let first = timeout(DEADLINE, runs.recv()).await.expect("it fires").expect("jobs run");
+    let mut last = first.0.expect("it is a tick");
+
+    for ahead in [0, 600, -600] {
+        let by = TimeDelta::seconds(ahead - clock.ahead_secs.load(Ordering::Relaxed));
+        clock.step_to(ahead);
+        if !by.is_zero() {
+            let step = timeout(DEADLINE, steps.next()).await.expect("it is noticed").expect("it runs");
+            let EventKind::ClockStepped { by: noticed } = step.kind else { panic!("{step:?}") };
+            assert!((noticed - by).abs() < TimeDelta::seconds(2), "{noticed} instead of {by}");
+            // What ran before the step was noticed.
+            while let Ok((Some(fire_time), _)) = runs.try_recv() {
+                last = last.max(fire_time);
+            }
+        }
+        for _ in 0..4 {
+            let run = timeout(DEADLINE, runs.recv()).await;
+            let run = run.unwrap_or_else(|_| panic!("no run with a clock {ahead} s ahead"));
+            let (fire_time, ran_at) = run.expect("jobs run");
+            let fire_time = fire_time.expect("it is a tick");
+            assert!(fire_time > last, "{fire_time} ran after {last}");
+            assert!(fire_time - last < NO_LONGER_THAN, "nothing ran from {last} to {fire_time}");
+            assert!(ran_at >= fire_time, "early: {fire_time} ran at {ran_at}");
+            assert!(ran_at - fire_time < NO_LONGER_THAN, "late: {fire_time} ran at {ran_at}");
+            last = fire_time;
+        }
+    }
+    jobs.shutdown(Duration::from_secs(5)).await;
 }

@@ -436,6 +436,7 @@ async fn of_too_much_news_the_oldest_is_dropped() {
     }
 
     assert!(heard.len() < SENT, "{} were kept", heard.len());
+    assert!(heard.contains(&News::Missed), "it is told that there was more");
     let newest = News::Pause { job: name("3000"), pause: None };
     assert_eq!(heard[heard.len() - 2], newest);
 }

@@ -33,7 +33,7 @@ use crate::{
         Authority, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, LockError,
         Locker, LostRun, Moved, News, Pause, RoundAnswers, Session, Standing, TickClaim, Verdict,
     },
-    supervisor::{PauseNews, RunsLost, SessionNews, TakenByLeader, Withdrawn},
+    supervisor::{NewsMissed, PauseNews, RunsLost, SessionNews, TakenByLeader, Withdrawn},
 };
 
 /// The most claims, ends or cursor moves in one round trip.
@@ -245,6 +245,7 @@ impl LockActor {
                 Ok(News::Pause { job, pause }) => {
                     actor.node.supervisor().do_send(PauseNews { job, pause });
                 }
+                Ok(News::Missed) => actor.node.supervisor().do_send(NewsMissed),
                 // News are hints: claims meet whatever they would have said, those of a paused job after a minute.
                 Err(_) => return actor.failed("news", &"the adapter panicked"),
             }

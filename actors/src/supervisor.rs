@@ -34,7 +34,7 @@ pub(crate) use self::{
     dying::{JobDied, JobRetired, Undelivered},
     keys::conflicts,
     leading::{LeadershipChanged, RunsLost, SessionNews, TakenByLeader, Withdrawn},
-    pausing::{PauseNews, StopJob},
+    pausing::{NewsMissed, PauseNews, StopJob},
 };
 use self::{clock::Rearming, keys::Keys, tags::Tags};
 pub use self::{

@@ -206,6 +206,7 @@ impl JobMachine {
             Input::LockLost { run } => self.on_lock_lost(now, run, &mut effects),
             Input::Owed(owed) => self.on_owed(owed),
             Input::Pause(pause) => self.on_pause(now, pause, &mut effects),
+            Input::NewsMissed => self.on_news_missed(now),
             Input::Permit(answer) => self.on_permit(now, answer, &mut effects),
             Input::Cancel { run, why } => self.on_cancel(now, run, why, &mut effects),
             Input::Abort => self.abort_all(now, &mut effects),

@@ -27,7 +27,7 @@ pub const WITHDRAWN_MAX: usize = 10_000;
 /// The most ended runs that are remembered, so that a repeated completion is recognised.
 pub const CLOSED_MAX: usize = 4_096;
 
-/// The most news that wait for a session; beyond it the oldest are dropped.
+/// The most news that wait for a session; beyond it the oldest are dropped, and the session is told so.
 pub const NEWS_MAX: usize = 1_024;
 
 /// The cursor of a job that was never enrolled.
@@ -616,6 +616,7 @@ fn tell(told: &mut VecDeque<News>, news: News) {
     told.push_back(news);
     if told.len() > NEWS_MAX {
         told.pop_front();
+        told[0] = News::Missed;
     }
 }
 

@@ -392,6 +392,9 @@ pub enum News {
         /// `None`: it was resumed.
         pause: Option<Pause>,
     },
+    /// There was more news than a session keeps, and the oldest were dropped: whatever they would have said stands in the
+    /// store.
+    Missed,
 }
 
 /// The answer to an enrolment.
@@ -537,7 +540,8 @@ pub trait Locker: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Vec<bool>, LockError>>;
 
     /// The next thing that another node, or this one, did and that concerns this session; pending for ever once the session is
-    /// lost. News are hints: one may be lost, and whatever it says stands in the store, where a claim meets it.
+    /// lost. News are hints: one may be lost, and whatever it says stands in the store, where a claim meets it. If so many wait
+    /// that the oldest are dropped, [`News::Missed`] comes in their place.
     ///
     /// # Cancel safety
     ///

@@ -126,6 +126,7 @@ impl SupervisorActor {
                     | Input::LockLost { .. }
                     | Input::Owed(_)
                     | Input::Pause(_)
+                    | Input::NewsMissed
                     | Input::Permit(_)
                     | Input::Cancel { .. }
                     | Input::Drain
@@ -186,6 +187,7 @@ impl SupervisorActor {
             | Input::Anchored { .. }
             | Input::Owed(_)
             | Input::Pause(_)
+            | Input::NewsMissed
             | Input::Drain
             | Input::Resume { .. }
             | Input::Suspend

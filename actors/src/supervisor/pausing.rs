@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use actix::prelude::*;
 use tokio::time::timeout;
 
-use super::{ANSWER_DEADLINE, Phase, SupervisorActor};
+use super::{ANSWER_DEADLINE, Entry, Phase, SupervisorActor};
 use crate::{
     core::{job::Input, policy::Fires},
     error::{Fault, Faults, PauseError},
@@ -25,6 +25,11 @@ pub(crate) struct PauseNews {
     pub(crate) job: JobName,
     pub(crate) pause: Option<Pause>,
 }
+
+/// Too much was done at once for this node to hear all of it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct NewsMissed;
 
 /// The body of a job said that it is to stop for good.
 #[derive(Message)]
@@ -154,6 +159,19 @@ impl Handler<PauseNews> for SupervisorActor {
         let shared = |job: &&Arc<JobRef>| job.definition.policies.fires != Fires::Local;
         if let Some(job) = self.jobs.get(&job).map(|entry| &entry.job).filter(shared) {
             Letter::send(job, Input::Pause(pause));
+        }
+    }
+}
+
+impl Handler<NewsMissed> for SupervisorActor {
+    type Result = ();
+
+    /// Which jobs were resumed is not known: each finds out by itself, if it matters to it.
+    fn handle(&mut self, _: NewsMissed, _: &mut Self::Context) {
+        for Entry { job, .. } in self.jobs.values() {
+            if job.definition.policies.fires != Fires::Local {
+                Letter::send(job, Input::NewsMissed);
+            }
         }
     }
 }

@@ -19,4 +19,4 @@ pub use self::{
     rig::{Node, Rig, simulate},
     store::{Fault, SharedStore, StoreBackend},
 };
-pub use crate::core::ledger::Record;
+pub use crate::core::ledger::{NEWS_MAX, Record};

@@ -10,7 +10,7 @@ use callsheet_actors::{
 use serde::Deserialize;
 use uuid::Uuid;
 
-/// The most notifications that wait to be read; beyond it the oldest are dropped.
+/// The most notifications that wait to be read; beyond it the oldest are dropped, and the node is told so.
 pub(super) const NEWS_MAX: usize = 1_024;
 
 /// As the statements write it.

@@ -258,6 +258,7 @@ impl Hearing {
                 },
                 Err(RecvError::Lagged(count)) => {
                     tracing::warn!(target: "callsheet", count, "dropped the oldest notifications, unread");
+                    return News::Missed;
                 }
                 Err(RecvError::Closed) => return pending().await,
             }

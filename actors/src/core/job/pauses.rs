@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Effects, JobMachine, ticks::Asked};
+use super::{Effects, JobMachine, Mode, ticks::Asked};
 use crate::{
     core::{policy::Fires, time::Now},
     port::{Pause, SkipReason},
@@ -29,6 +29,19 @@ impl JobMachine {
     pub(super) fn outdate_claim(&mut self) {
         if let Asked::Claim(asked) = &mut self.asked {
             asked.ends_pause = false;
+        }
+    }
+
+    /// Whether a pause goes on is not known any more: the next tick asks the store.
+    pub(super) fn on_news_missed(&mut self, now: Now) {
+        match self.mode {
+            Mode::Firing(_) if self.pause_check_at.is_some() => self.pause_check_at = Some(now.elapsed),
+            // No tick of this node asks. It is told when it is to fire the job.
+            Mode::Dormant if self.stop.is_none() => {
+                self.pause = None;
+                self.pause_check_at = None;
+            }
+            Mode::Firing(_) | Mode::Dormant => {}
         }
     }
 

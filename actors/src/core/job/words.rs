@@ -57,6 +57,8 @@ pub enum Input {
     Owed(OwedRun),
     /// The job is paused, or resumed.
     Pause(Option<Pause>),
+    /// It may have been resumed: some news did not come through.
+    NewsMissed,
     /// The node's answer to [`Effect::AskPermit`].
     Permit(PermitAnswer),
     /// Runs in progress are to stop.

@@ -204,6 +204,33 @@ fn a_resume_of_which_no_news_comes_is_found_by_the_next_tick_a_minute_later() {
 }
 
 #[test]
+fn after_news_was_missed_the_tick_that_waits_asks_at_once_and_a_paused_one_waits_on() {
+    let mut job = hourly();
+    let pause = Pause { until: None, note: None };
+    job.step("00:59:59", Input::Pause(Some(pause.clone())));
+    assert_eq!(job.step("01:00", Input::WakeUp), [], "it waits");
+
+    let (run, _) = claim_of(&job.step("01:00:01", Input::NewsMissed));
+    job.step("01:00:01", refused(run, Verdict::Paused(pause.clone())));
+    assert_eq!((job.machine.pause(), job.wake_in("01:00:01")), (Some(&pause), Some(PAUSE_CHECK)));
+
+    let (run, _) = claim_of(&job.step("01:00:02", Input::NewsMissed));
+    job.step("01:00:02", granted(run));
+    assert_eq!((job.machine.pause(), job.machine.active_runs().len()), (None, 1));
+}
+
+#[test]
+fn after_news_was_missed_a_node_that_does_not_fire_the_job_does_not_know_of_a_pause() {
+    let mut job = Rehearsal::dormant(Period::hours(1), Policies::default());
+    job.step("00:30", Input::Pause(Some(Pause { until: None, note: None })));
+    assert!(job.machine.pause().is_some());
+
+    assert_eq!(job.step("00:31", Input::NewsMissed), []);
+
+    assert_eq!(job.machine.pause(), None);
+}
+
+#[test]
 fn a_job_that_has_run_as_often_as_it_may_arms_nothing() {
     let mut job = hourly();
     let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));

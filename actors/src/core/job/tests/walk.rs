@@ -57,6 +57,8 @@ enum Move {
     Unpause,
     /// The machine hears of the pause as it stands in the store.
     PauseNews,
+    /// The machine hears that it has not heard everything.
+    NewsMissed,
     Owed,
     /// A run of another node takes, or frees, a slot of the key.
     Foreign(u32, bool),
@@ -138,6 +140,7 @@ fn moves(right: Right) -> impl Strategy<Value = Vec<Move>> {
         2 => proptest::option::of(1u64..4_000).prop_map(Move::Pause),
         2 => Just(Move::Unpause),
         2 => Just(Move::PauseNews),
+        1 => Just(Move::NewsMissed),
         2 => Just(Move::Owed),
         2 => (policies(right), proptest::option::of(periods()))
             .prop_map(|(policies, period)| Move::Redefine(Box::new(policies), period)),
@@ -879,6 +882,11 @@ impl World {
                 self.step(Input::Pause(None));
             }
             Move::PauseNews => drop(self.step(Input::Pause(self.store.pause.clone()))),
+            Move::NewsMissed => {
+                if self.right != Right::Local {
+                    self.step(Input::NewsMissed);
+                }
+            }
             Move::Owed => {
                 if let Some(owed) = self.store.owed {
                     self.step(Input::Owed(owed));
