@@ -16,8 +16,13 @@ use callsheet::{
     TriggerJob,
     port::Spawner,
     schedule::{at, every},
-    testkit::{Rig, fakes::Period, simulate},
+    testkit::{
+        Rig,
+        fakes::{PanickingSchedule, Period},
+        simulate,
+    },
 };
+use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 
 mod common;
@@ -343,6 +348,68 @@ fn the_key_is_free_and_the_schedule_goes_on_while_an_after_hook_takes_its_time()
         assert_eq!(rig.started("report"), 10, "each tick on time");
         let order = ["2026-01-05T00:00:01+00:00", "2026-01-05T00:00:02+00:00", "2026-01-05T00:00:03+00:00"];
         assert_eq!(calls.take(), order, "one after the other");
+    });
+}
+
+/// A hook that notes when it begins and ends, three and a half seconds later.
+fn slow(
+    calls: &Calls,
+    name: &'static str,
+) -> impl Fn(EndedRun) -> BoxFuture<'static, ()> + Send + Sync + 'static {
+    let calls = calls.clone();
+    move |ended| {
+        let calls = calls.clone();
+        let tick = ended.run.fire_time().expect("a tick").format("%S");
+        Box::pin(async move {
+            calls.note(format!("{name} {tick} begins"));
+            tokio::time::sleep(Duration::from_millis(3_500)).await;
+            calls.note(format!("{name} {tick} ends"));
+        })
+    }
+}
+
+/// Each call is of the hooks that the job had when its run ended.
+#[test]
+fn the_hooks_of_a_job_that_is_changed_go_on_one_after_the_other() {
+    simulate(START, async |rig| {
+        let calls = Calls::default();
+        let report =
+            |hook| Job::new("report", every(secs(1))).after_success(slow(&calls, hook)).run(async |_| {});
+        let node = rig.node(node_with([report("former")])).await;
+
+        rig.advance(Duration::from_millis(2_500)).await;
+        rig.update(node, report("new")).await.expect("it is there");
+        rig.advance(secs(10)).await;
+
+        let expected = [
+            "former 01 begins",
+            "former 01 ends",
+            "former 02 begins",
+            "former 02 ends",
+            "new 03 begins",
+            "new 03 ends",
+            "new 04 begins",
+        ];
+        assert_eq!(calls.take(), expected);
+    });
+}
+
+#[test]
+fn the_hooks_of_a_job_whose_actor_is_started_again_go_on_one_after_the_other() {
+    simulate(START, async |rig| {
+        let calls = Calls::default();
+        let panics_at = START.parse::<DateTime<Utc>>().expect("an instant") + secs(2);
+        let schedule = PanickingSchedule::new(Period::seconds(1), panics_at, 1);
+        let job = Job::new("report", schedule).after_success(slow(&calls, "hook")).run(async |_| {});
+        rig.node(node_with([job])).await;
+
+        rig.advance(secs(10)).await;
+
+        assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobRestarted { .. })), 1);
+        assert_eq!(
+            calls.take(),
+            ["hook 01 begins", "hook 01 ends", "hook 02 begins", "hook 02 ends", "hook 03 begins"]
+        );
     });
 }
 

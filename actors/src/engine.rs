@@ -141,7 +141,7 @@ impl EngineOptions {
 
 /// A started engine.
 ///
-/// Dropping it stops nothing: the jobs go on until [`Shutdown`](crate::Shutdown) or the end of the process.
+/// Dropping it stops nothing: the jobs go on until [`Shutdown`] or the end of the process.
 #[derive(Clone)]
 pub struct Engine {
     supervisor: Addr<SupervisorActor>,

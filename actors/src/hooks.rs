@@ -282,8 +282,25 @@ async fn ask_before(job: Arc<JobRef>, run: Run) -> Result<(), Refused> {
     }
 }
 
-/// What waits for the hooks of one job; made when something does.
-pub(crate) type HookCalls = OnceLock<Box<Mutex<Calls>>>;
+/// What waits for the hooks of one job; made when something does. All incarnations of the job share it, so that no two hooks
+/// run at once when it was changed or its actor was started again.
+#[derive(Default)]
+pub(crate) struct HookCalls(OnceLock<Arc<Mutex<Calls>>>);
+
+impl HookCalls {
+    /// The same queue, for what takes the job over.
+    pub(crate) fn share(&self) -> Self {
+        Self(OnceLock::from(self.queue().clone()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Calls> {
+        self.queue().lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn queue(&self) -> &Arc<Mutex<Calls>> {
+        self.0.get_or_init(Arc::default)
+    }
+}
 
 /// What waits for the hooks of one job.
 #[derive(Default)]
@@ -293,29 +310,40 @@ pub(crate) struct Calls {
     working: bool,
 }
 
-enum Call {
+/// One call of the hooks that the job had when it happened.
+struct Call {
+    job: Arc<JobRef>,
+    told: Told,
+}
+
+enum Told {
     Ended(Box<EndedRun>),
     Skipped(SkippedTicks),
 }
 
 impl Call {
     fn hook(&self) -> &'static str {
-        match self {
-            Self::Ended(ended) if ended.outcome == Outcome::Succeeded => AFTER_SUCCESS,
-            Self::Ended(_) => AFTER_FAILURE,
-            Self::Skipped(_) => ON_SKIP,
+        match &self.told {
+            Told::Ended(ended) if ended.outcome == Outcome::Succeeded => AFTER_SUCCESS,
+            Told::Ended(_) => AFTER_FAILURE,
+            Told::Skipped(_) => ON_SKIP,
         }
     }
 
-    async fn make(self, job: &JobRef) {
+    async fn make(self) {
         let name = self.hook();
-        match self {
-            Self::Ended(ended) if ended.outcome == Outcome::Succeeded => {
-                tell(job, name, |hooks| &hooks.after_success, *ended).await;
+        let Self { job, told } = self;
+        match told {
+            Told::Ended(ended) if ended.outcome == Outcome::Succeeded => {
+                tell(&job, name, |hooks| &hooks.after_success, *ended).await;
             }
-            Self::Ended(ended) => tell(job, name, |hooks| &hooks.after_failure, *ended).await,
-            Self::Skipped(ticks) => tell(job, name, |hooks| &hooks.on_skip, ticks).await,
+            Told::Ended(ended) => tell(&job, name, |hooks| &hooks.after_failure, *ended).await,
+            Told::Skipped(ticks) => tell(&job, name, |hooks| &hooks.on_skip, ticks).await,
         }
+    }
+
+    fn dropped(&self, why: &dyn fmt::Display) {
+        self.job.hook_failed(self.hook(), DROPPED, why);
     }
 }
 
@@ -343,22 +371,23 @@ pub(crate) fn ended(job: &Arc<JobRef>, ended: EndedRun) {
         }
     };
     if job.hooks(which).next().is_some() {
-        enqueue(job, Call::Ended(Box::new(ended)));
+        enqueue(job, Told::Ended(Box::new(ended)));
     }
 }
 
 /// Ticks were skipped.
 pub(crate) fn skipped(job: &Arc<JobRef>, ticks: impl FnOnce(JobName) -> SkippedTicks) {
     if job.hooks(|hooks| &hooks.on_skip).next().is_some() {
-        enqueue(job, Call::Skipped(ticks(job.definition.name.clone())));
+        enqueue(job, Told::Skipped(ticks(job.definition.name.clone())));
     }
 }
 
-fn enqueue(job: &Arc<JobRef>, call: Call) {
-    let mut calls = lock(job);
+fn enqueue(job: &Arc<JobRef>, told: Told) {
+    let call = Call { job: job.clone(), told };
+    let mut calls = job.hook_calls.lock();
     if calls.waiting.len() >= HOOK_CALLS_MAX {
         drop(calls);
-        job.hook_failed(call.hook(), DROPPED, &"too many calls wait for the hooks of this job");
+        call.dropped(&"too many calls wait for the hooks of this job");
         return;
     }
     calls.waiting.push_back(call);
@@ -375,10 +404,6 @@ fn take_over(calls: &mut Calls) -> bool {
     !std::mem::replace(&mut calls.working, true)
 }
 
-fn lock(job: &JobRef) -> MutexGuard<'_, Calls> {
-    job.hook_calls.get_or_init(Box::default).lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Makes the calls of one job, until there are none.
 struct Worker {
     job: Arc<JobRef>,
@@ -392,12 +417,12 @@ struct Worker {
 impl Worker {
     async fn work(mut self) {
         while let Some(call) = self.next() {
-            call.make(&self.job).await;
+            call.make().await;
         }
     }
 
     fn next(&mut self) -> Option<Call> {
-        let mut calls = lock(&self.job);
+        let mut calls = self.job.hook_calls.lock();
         let next = calls.waiting.pop_front();
         calls.working = next.is_some();
         self.done = next.is_none();
@@ -412,12 +437,14 @@ impl Drop for Worker {
         if self.done {
             return;
         }
-        let mut calls = lock(&self.job);
+        let mut calls = self.job.hook_calls.lock();
         calls.working = false;
         let lost = take(&mut calls.waiting);
         drop(calls);
-        for hook in self.making.into_iter().chain(lost.iter().map(Call::hook)) {
-            self.job.hook_failed(hook, DROPPED, &"the runtime of the bodies dropped it");
+        let why = &"the runtime of the bodies dropped it";
+        if let Some(hook) = self.making {
+            self.job.hook_failed(hook, DROPPED, why);
         }
+        lost.iter().for_each(|call| call.dropped(why));
     }
 }

@@ -160,8 +160,13 @@ impl SupervisorActor {
         self.node().publisher.publish(kind);
     }
 
-    /// Starts an actor: of a new job, or, with the lineage of one that died, in its place.
-    fn start_actor<R>(&mut self, definition: Arc<Definition>, lineage: Option<u64>, remains: R) -> Arc<JobRef>
+    /// Starts an actor: of a new job, or in the place of one that died.
+    fn start_actor<R>(
+        &mut self,
+        definition: Arc<Definition>,
+        former: Option<&JobRef>,
+        remains: R,
+    ) -> Arc<JobRef>
     where
         R: FnOnce(&JobRef) -> Remains + Send + 'static,
     {
@@ -171,9 +176,9 @@ impl SupervisorActor {
             meters: self.node().meters.of_job(&definition.name),
             definition,
             generation: self.generations,
-            lineage: lineage.unwrap_or(self.generations),
+            lineage: former.map_or(self.generations, |former| former.lineage),
             addr: Addr::new(sender),
-            hook_calls: HookCalls::default(),
+            hook_calls: former.map_or_else(HookCalls::default, |former| former.hook_calls.share()),
             wake_time: WakeTime::default(),
             node: self.node().clone(),
         });

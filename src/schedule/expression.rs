@@ -192,7 +192,7 @@ fn read_macro(source: Source<'_>, name: Word<'_>, rest: &[Word<'_>]) -> Result<R
     Ok(Rule::Pattern { pattern, all_day })
 }
 
-/// `@every 5m`: elapsed time, counted from the Unix epoch as [`every`] does.
+/// `@every 5m`: elapsed time, counted from the Unix epoch as [`every`](crate::schedule::every()) does.
 fn read_every(source: Source<'_>, name: Word<'_>, rest: &[Word<'_>]) -> Result<Rule, Fault> {
     let place = match (rest.first(), rest.last()) {
         (Some(first), Some(last)) => first.start..last.place().end,

@@ -2,15 +2,15 @@
 //!
 //! | constructor | fires |
 //! |---|---|
-//! | [`cron`] | at the civil times of a cron expression: five fields, six with seconds, seven with years |
-//! | [`every`] | once in every period, counted from an anchor that is the same on every node, or from the end of the last run |
-//! | [`random`] | at random, with a shortest and a longest interval |
-//! | [`daily`], [`weekly`], [`monthly`] | at times of the day, on some days of every nth day, week or month |
-//! | [`at`] | at one instant, or at each of a list |
-//! | [`any`], [`Definition::or`] | when one of several schedules does |
+//! | [`cron()`] | at the civil times of a cron expression: five fields, six with seconds, seven with years |
+//! | [`every()`] | once in every period, counted from an anchor that is the same on every node, or from the end of the last run |
+//! | [`random()`] | at random, with a shortest and a longest interval |
+//! | [`daily()`], [`weekly()`], [`monthly()`] | at times of the day, on some days of every nth day, week or month |
+//! | [`at()`] | at one instant, or at each of a list |
+//! | [`any()`], [`Definition::or`] | when one of several schedules does |
 //! | [`custom`] | when a [`Schedule`] of the application says so |
 //!
-//! All of them can leave out a [`calendar`] ([`except`](Definition::except)), start and end
+//! All of them can leave out a [`calendar()`] ([`except`](Definition::except)), start and end
 //! ([`starting_at`](Definition::starting_at), [`until`](Definition::until)), and be spread
 //! ([`jitter`](Definition::jitter)).
 //!
@@ -30,7 +30,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `cron` | `"0 9 * * 1-5"`, see [`cron`] |
+//! | `cron` | `"0 9 * * 1-5"`, see [`cron()`] |
 //! | `every` | `"5m"`; beside it `anchored_at`, or `from_completion`: `true` |
 //! | `random` | `{"min": "1m", "max": "5m"}`, and `seed` |
 //! | `daily` | `{"every": 2, "at": ["09:30", "18:00:15"], "anchored_at": "2026-01-01T00:00:00Z"}`; all may be left out |

@@ -50,8 +50,7 @@ impl SupervisorActor {
         if self.retiring.remove(&job.generation).is_some() {
             // It may have died before it heard of it.
             remains.retiring = true;
-            let (definition, lineage) = (job.definition.clone(), Some(job.lineage));
-            let successor = self.start_actor(definition, lineage, move |_| remains);
+            let successor = self.start_actor(job.definition.clone(), Some(job), move |_| remains);
             self.retiring.insert(successor.generation, successor);
             return;
         }
@@ -69,8 +68,8 @@ impl SupervisorActor {
         let was_broken = entry.broken;
         entry.broken |= restarts > RESTARTS_MAX;
         let broken = entry.broken;
-        let (definition, lineage) = (entry.job.definition.clone(), Some(job.lineage));
-        let successor = self.start_actor(definition, lineage, move |_| remains);
+        let definition = entry.job.definition.clone();
+        let successor = self.start_actor(definition, Some(job), move |_| remains);
         if let Some(entry) = self.jobs.get_mut(name) {
             entry.job = successor.clone();
         }

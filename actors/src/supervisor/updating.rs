@@ -10,7 +10,6 @@ use crate::{
     definition::Job,
     error::{Faults, UpdateError},
     event::EventKind,
-    hooks::HookCalls,
     job::{Content, Letter},
     message::{Added, UpdateJob},
     node::{JobRef, WakeTime},
@@ -33,7 +32,7 @@ impl SupervisorActor {
         let Some(entry) = self.jobs.get_mut(&name) else {
             return Err(UpdateError::UnknownJob { name: name.as_str().to_owned() });
         };
-        let JobRef { generation, lineage, addr, meters, node, .. } = &*entry.job;
+        let JobRef { generation, lineage, addr, meters, hook_calls, node, .. } = &*entry.job;
         let job = Arc::new(JobRef {
             definition: Arc::new(definition),
             generation: *generation,
@@ -41,7 +40,7 @@ impl SupervisorActor {
             addr: addr.clone(),
             meters: meters.clone(),
             node: node.clone(),
-            hook_calls: HookCalls::default(),
+            hook_calls: hook_calls.share(),
             wake_time: WakeTime::default(),
         });
         let was_local = entry.job.definition.policies.fires == Fires::Local;
