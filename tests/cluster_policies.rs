@@ -1010,6 +1010,7 @@ fn lost_job(which: &str, tick: DateTime<Utc>) -> Job<callsheet::Bodiless> {
         "tick with a key" => Job::new(JOB, at(tick)).on_lost(OnLost::Retry).lock_key("machine"),
         "recorded" => by_hand(),
         "from completion" => Job::new(JOB, every(PAUSE_BETWEEN_RUNS).from_completion()),
+        "from completion with a key" => lost_job("from completion", tick).lock_key("machine"),
         other => panic!("no job {other:?}"),
     }
 }
@@ -1172,24 +1173,26 @@ async fn an_interval_from_the_end_of_the_last_run_counts_on_when_its_node_is_gon
 
 #[tokio::test]
 async fn an_interval_from_the_end_of_the_last_run_counts_on_from_its_loss_when_its_process_is_killed() {
-    let mut cluster = Cluster::of("completion-lost").await;
-    let mut killed = Victim::of(&cluster, "from completion");
-    let mut node = cluster.start().await;
-    node.add(lost_job("from completion", killed.tick)).await;
+    for which in ["from completion", "from completion with a key"] {
+        let mut cluster = Cluster::of("completion-lost").await;
+        let mut killed = Victim::of(&cluster, which);
+        let mut node = cluster.start().await;
+        node.add(lost_job(which, killed.tick)).await;
 
-    let killed_at = cluster.now().await;
-    killed.is_killed();
-    let lost_tick = killed.is_lost_to(&mut node).await;
-    let next = cluster.begun().await;
+        let killed_at = cluster.now().await;
+        killed.is_killed();
+        let lost_tick = killed.is_lost_to(&mut node).await;
+        let next = cluster.begun().await;
 
-    assert_eq!(next.on, node.id);
-    assert_eq!(next.run.attempt(), 1);
-    let runs = cluster.runs().await;
-    let [recorded] = &runs[..] else { panic!("{runs:?}") };
-    assert_eq!((recorded.run, recorded.outcome.as_str()), (killed.run, "lost"));
-    assert_eq!(recorded.fire_time, lost_tick);
-    assert!(recorded.ended_at > killed_at);
-    assert_counts_from(next.fire_time(), recorded.ended_at);
-    next.succeeds();
-    cluster.close([node]).await;
+        assert_eq!(next.on, node.id, "{which}");
+        assert_eq!(next.run.attempt(), 1, "{which}");
+        let runs = cluster.runs().await;
+        let [recorded] = &runs[..] else { panic!("{runs:?}") };
+        assert_eq!((recorded.run, recorded.outcome.as_str()), (killed.run, "lost"), "{which}");
+        assert_eq!(recorded.fire_time, lost_tick, "{which}");
+        assert!(recorded.ended_at > killed_at, "{which}");
+        assert_counts_from(next.fire_time(), recorded.ended_at);
+        next.succeeds();
+        cluster.close([node]).await;
+    }
 }

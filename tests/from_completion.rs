@@ -92,22 +92,24 @@ fn the_period_survives_the_node() {
 
 #[test]
 fn a_run_that_is_lost_ends_when_that_is_found_out() {
-    simulate(START, async |rig| {
-        for _ in 0..2 {
-            rig.node(node_with([job(secs(30))])).await;
-        }
-        rig.advance(secs(70)).await;
+    for key in ["job", "machine"] {
+        simulate(START, async |rig| {
+            for _ in 0..2 {
+                rig.node(node_with([job(secs(30)).lock_key(key)])).await;
+            }
+            rig.advance(secs(70)).await;
 
-        rig.kill(0);
-        rig.advance(secs(58)).await;
-        assert_eq!(rig.started("job"), 1);
-        rig.advance(secs(5)).await;
+            rig.kill(0);
+            rig.advance(secs(58)).await;
+            assert_eq!(rig.started("job"), 1, "{key}");
+            rig.advance(secs(5)).await;
 
-        let ticks = starts(rig, "job");
-        assert_eq!(ticks.len(), 2, "{ticks:?}");
-        assert!(ticks[1].starts_with("n2 00:02:1"), "a minute after 1:10: {ticks:?}");
-        assert_eq!(rig.counter("callsheet_runs_total", "outcome=lost"), 1);
-    });
+            let ticks = starts(rig, "job");
+            assert_eq!(ticks.len(), 2, "{key}: {ticks:?}");
+            assert!(ticks[1].starts_with("n2 00:02:1"), "{key}: a minute after 1:10: {ticks:?}");
+            assert_eq!(rig.counter("callsheet_runs_total", "outcome=lost"), 1, "{key}");
+        });
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use callsheet::{
     CancelReason, EventKind, FencingToken, Fires, Job, LOSSES_MAX, OnLost, RemoveJobs, Run, RunId,
-    TriggerJob, UpdateJob,
+    TriggerError, TriggerJob, UpdateJob,
     schedule::every,
     testkit::{Rig, simulate},
 };
@@ -173,6 +173,31 @@ fn a_job_that_was_changed_meanwhile_to_record_its_losses_owes_nothing() {
         rig.advance(mins(30)).await;
 
         assert_eq!(starts(rig, "job"), ["n1 01:00:00"]);
+        assert_eq!(lost(rig), 1);
+    });
+}
+
+#[test]
+fn a_run_with_a_lock_key_of_another_name_goes_on_under_that_key() {
+    simulate(START, async |rig| {
+        for _ in 0..2 {
+            rig.node(node_with([job().lock_key("machine")])).await;
+        }
+        rig.advance(hours(1) + mins(1)).await;
+
+        rig.kill(0);
+        rig.advance(mins(1)).await;
+        let refused = rig.send(1, TriggerJob("job".to_owned())).await;
+
+        assert_eq!(starts(rig, "job"), ["n1 01:00:00", "n2 01:00:00 attempt 2"]);
+        let tokens = tokens(rig);
+        assert_eq!(tokens[0].0, tokens[1].0, "the same run");
+        assert!(tokens[0].1 < tokens[1].1, "with a greater token: {tokens:?}");
+        let holder = Some(tokens[1].0);
+        assert!(
+            matches!(refused, Err(TriggerError::Overlap { holder: of, .. }) if of == holder),
+            "{refused:?}"
+        );
         assert_eq!(lost(rig), 1);
     });
 }
