@@ -12,8 +12,8 @@ use std::{
 };
 
 use callsheet::{
-    Builder, CancelReason, CancelRuns, EventKind, Fires, Job, JobDetails, Overlap, RemoveJobs, Retry,
-    Selector, TriggerError, UpdateJob, WhenFull,
+    Builder, CancelReason, CancelRuns, EventKind, Fires, Job, JobDetails, ListJobs, Overlap, RemoveJobs,
+    Retry, Selector, TriggerError, UpdateJob, WhenFull,
     schedule::{Schedule, at, every},
     testkit::{
         Rig,
@@ -81,6 +81,11 @@ fn order(rig: &Rig) -> Vec<String> {
     started.collect()
 }
 
+/// How many ticks and triggers wait on a node.
+async fn waiting(rig: &mut Rig, node: usize) -> usize {
+    rig.send(node, ListJobs::default()).await.jobs.iter().map(|job| job.waiting).sum()
+}
+
 /// Behaviours 41 and 43 of gocron's tests, the `wait` mode: ten jobs, two slots.
 #[test]
 fn the_ticks_of_ten_jobs_share_two_slots_in_the_order_in_which_they_came() {
@@ -95,7 +100,9 @@ fn the_ticks_of_ten_jobs_share_two_slots_in_the_order_in_which_they_came() {
         rig.advance(secs(25)).await;
         assert_eq!(rig.started("job-9") + rig.started("job-8"), 2);
         assert_eq!(order(rig).len(), 2, "the others wait");
+        assert_eq!(waiting(rig, node).await, 8);
         rig.advance(secs(120)).await;
+        assert_eq!(waiting(rig, node).await, 0);
 
         let expected: Vec<_> = names.into_iter().rev().collect();
         assert_eq!(order(rig), expected);

@@ -15,7 +15,7 @@ use callsheet::{
 };
 
 mod common;
-use common::{hours, node_with, secs};
+use common::{hours, node_with, secs, starts};
 
 const START: &str = "2026-01-05T00:00:00Z";
 
@@ -173,6 +173,12 @@ fn misfires_after_a_freeze_are_decided_by_policy() {
             rig.count(|kind| matches!(kind, EventKind::TickSkipped { job: name, .. } if name.as_str() == job))
         };
         assert_eq!((misfired(rig, "latest"), misfired(rig, "too-late"), misfired(rig, "skip")), (1, 1, 1));
+        assert_eq!(starts(rig, "latest"), ["n1 00:00:10", "n1 00:00:40"], "the newest of the missed ones");
+        let late = rig.events().into_iter().rev().find_map(|recorded| match recorded.event.kind {
+            EventKind::RunStarted { lateness, .. } => Some(lateness.as_secs()),
+            _ => None,
+        });
+        assert_eq!(late, Some(5), "counted from that tick");
     });
 }
 
@@ -473,5 +479,6 @@ fn runs_are_cancelled_on_request_and_aborted_after_their_grace() {
         assert_eq!(unknown, Err(SelectError::UnknownJob { name: "nobody".to_owned() }));
         rig.advance(secs(10)).await;
         assert_eq!(rig.started("polite"), 2, "the job goes on");
+        assert_eq!(rig.store().held(), 2, "each run has a cancellation of its own");
     });
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use callsheet::{
     EventKind, Fires, Job, Outcome,
-    schedule::every,
+    schedule::{every, weekly},
     testkit::{Fault, Rig, simulate},
 };
-use chrono::TimeDelta;
+use chrono::{TimeDelta, Weekday};
 
 mod common;
 use common::{hours, node_with, secs, started_on};
@@ -42,6 +42,28 @@ fn a_virtual_week_of_an_hourly_job() {
         assert_eq!(rig.counter("callsheet_ticks_total", "outcome=started"), 7 * 24);
         assert_eq!(rig.counter("callsheet_runs_total", "outcome=succeeded"), 7 * 24);
         assert_eq!(rig.store().held(), 0);
+    });
+}
+
+/// Mistake of a peer: when a job is due next is known to the leader's memory only, and each deploy forgets it.
+#[test]
+fn a_weekly_job_runs_every_week_though_its_node_is_replaced_every_day() {
+    simulate(START, async |rig| {
+        let node =
+            || node_with([Job::new("weekly", weekly().on([Weekday::Wed]).at("12:00")).run(async |_| {})]);
+        // Nothing here dies, so that it may be long, and a day be cheap.
+        rig.set_lease(hours(1));
+        let mut nth = rig.node(node()).await;
+
+        for _ in 0..14 {
+            rig.advance(hours(24)).await;
+            rig.shutdown(nth, secs(10)).await;
+            nth = rig.node(node()).await;
+        }
+
+        assert_eq!(rig.started("weekly"), 2);
+        let due = rig.counter("callsheet_ticks_total", "outcome=started");
+        assert_eq!((due, rig.counter("callsheet_ticks_due_total", "")), (2, 2), "none was missed");
     });
 }
 

@@ -255,6 +255,7 @@ async fn the_harness_starts_a_durable_server_of_its_own() {
     assert_eq!(setting.get::<_, &str>(0), "on");
 }
 
+/// Behaviour 94 of gocron's tests: nodes want the term one after the other, and at once.
 #[tokio::test]
 async fn postgres_is_an_elector() {
     conformance::elector(&mut PostgresCluster::new("elector").await).await;
@@ -778,6 +779,25 @@ async fn an_end_is_of_one_run_and_one_token() {
     assert_eq!(complete(&second).await, Completed::RECORDED);
     assert_eq!(complete(&second).await, Completed::RECORDED, "it was recorded before");
     assert_eq!(complete(&first).await, Completed::Stale, "the later end is not that of the earlier claim");
+}
+
+/// Mistake of a peer: pruning the history reopens a tick.
+#[tokio::test]
+async fn no_tick_is_reopened_when_the_history_is_deleted() {
+    let cluster = PostgresCluster::new("pruned").await;
+    let leader = cluster.open().await.leading().await;
+    let claim = leader.due("job").await;
+    let run = claim.run;
+    leader.complete(vec![end_of(&claim, &leader.claim(&claim).await)]).await;
+
+    let pruned = "DELETE FROM callsheet.runs WHERE scope = $1";
+    assert_eq!(cluster.admin.execute(pruned, &[&cluster.scope]).await.expect("an answer"), 1);
+    let fire_time = claim.tick.expect("a tick").fire_time.instant();
+    let again = ClaimRequest { run: manual("job").run, ..claim };
+    let verdict = leader.claim(&again).await;
+
+    let already = Verdict::AlreadyRun { run, cursor: fire_time };
+    assert_eq!(verdict, already, "what is decided is on the row of the job");
 }
 
 #[tokio::test]

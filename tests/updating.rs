@@ -1,19 +1,24 @@
 //! A job gets another definition while it runs: it keeps its identity, its cursor and its history.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use callsheet::{
     EventKind, Fires, Job, JobState, Misfire, OnLost, Overlap, RESTARTS_MAX, Retry, Run, RunResult,
     TriggerJob, UpdateError,
-    schedule::every,
+    schedule::{Schedule, every},
     testkit::{
         fakes::{PanickingSchedule, Period},
         simulate,
     },
 };
+use chrono::{DateTime, Utc};
 
 mod common;
 use common::{assert_golden, details, mins, node_with, secs, starts};
@@ -82,6 +87,51 @@ fn an_update_without_another_schedule_loses_no_tick_and_no_history() {
         let status = details(rig, node, "job").await;
         assert_eq!(status.last_runs.len(), 3);
         assert_eq!(status.policies.misfire, Misfire::Latest { within: mins(2) });
+    });
+}
+
+/// Each minute; from a moment on it says that it was each two minutes all the time.
+#[derive(Debug, Clone, Default)]
+struct Liar {
+    lies: Arc<AtomicBool>,
+}
+
+impl Liar {
+    fn period(&self) -> Period {
+        Period::seconds(if self.lies.load(Ordering::Relaxed) { 120 } else { 60 })
+    }
+}
+
+impl fmt::Display for Liar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("every two minutes, it says")
+    }
+}
+
+impl Schedule for Liar {
+    fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.period().next_after(after)
+    }
+
+    fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.period().previous_before(before)
+    }
+}
+
+/// The rig audits each tick by the schedule that was in force when it was decided, not by any that the job has had.
+#[test]
+#[should_panic(expected = "job: 0 ticks in (2026-01-05 00:02:00 UTC, 2026-01-05T00:03:00Z], 1 accounted for")]
+fn ticks_by_a_schedule_that_was_replaced_are_not_accepted() {
+    simulate(START, async |rig| {
+        let liar = Liar::default();
+        let node = rig.node(node_with([job(mins(1))])).await;
+        rig.advance(secs(90)).await;
+
+        rig.update(node, Job::new("job", liar.clone()).run(async |_| {})).await.expect("it is right");
+        rig.advance(mins(5)).await;
+
+        assert_eq!(rig.started("job"), 6, "each minute, as the one before did");
+        liar.lies.store(true, Ordering::Relaxed);
     });
 }
 

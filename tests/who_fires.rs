@@ -1,7 +1,7 @@
 //! Who fires a job: the leader, any node, or the nodes that hold what the leader does not hold. Definitions in code are each
 //! node's own. That no tick runs twice, and that each is accounted for, is checked after every story: see `Rig::verify`.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use callsheet::{
     Added, EventKind, Fires, Job, Misfire, RemoveJobs, Scheduled, TriggerJob, UpdateJob,
@@ -412,6 +412,26 @@ fn of_three_nodes_the_leader_runs_and_the_followers_cost_nothing() {
         assert_eq!((rig.started("led"), started_on(rig, "n1")), (6, 6));
         assert_eq!(rig.counter(ELSEWHERE, ""), 0);
         assert_eq!(rig.count(|kind| matches!(kind, EventKind::LockContended { .. })), 0);
+    });
+}
+
+/// Mistake of a peer: intervals count from the start of each process, so that no two nodes agree on a tick.
+#[test]
+fn nodes_that_start_at_odd_times_agree_on_every_tick() {
+    simulate(START, async |rig| {
+        for odd in [1_300, 3_700, 8_900] {
+            rig.advance(Duration::from_millis(odd)).await;
+            let local = Job::new("local", every(secs(60))).fires(Fires::Local).run(async |_| {});
+            rig.node(node_with([local, any(60)])).await;
+        }
+        rig.advance(secs(600)).await;
+
+        let ticks = |name: &str| -> BTreeSet<_> {
+            starts(rig, name).iter().map(|start| start[3..].to_owned()).collect()
+        };
+        let expected: BTreeSet<_> = (1..=10).map(|minute| format!("00:{minute:02}:00")).collect();
+        assert_eq!((ticks("local"), ticks("any")), (expected.clone(), expected));
+        assert_eq!((rig.started("local"), rig.started("any")), (30, 10));
     });
 }
 

@@ -142,11 +142,25 @@ impl Drop for SharedBody {
     }
 }
 
+/// A job whose ticks a rig audits.
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) struct Audited {
+    pub(crate) job: JobName,
+    pub(crate) schedule: Arc<dyn Schedule>,
+    /// The schedule in words.
+    pub(crate) description: String,
+    pub(crate) fires: Fires,
+}
+
 #[cfg(any(test, feature = "testkit"))]
 impl Job {
-    /// The name, the schedule and who fires it, for a rig that audits what became of the job's ticks.
-    pub(crate) fn audited(&self) -> Option<(JobName, Arc<dyn Schedule>, Fires)> {
-        Some((JobName::new(&self.name).ok()?, self.schedule.clone().ok()?, self.policies.fires))
+    /// What a rig needs to audit what became of the job's ticks, if it is a job that can be added.
+    pub(crate) fn audited(&self) -> Option<Audited> {
+        let schedule = self.schedule.clone().ok()?;
+        // Code of the application, which is refused if it panics.
+        let description = catch_unwind(AssertUnwindSafe(|| schedule.to_string())).ok()?;
+        let fires = self.policies.fires;
+        Some(Audited { job: JobName::new(&self.name).ok()?, schedule, description, fires })
     }
 }
 

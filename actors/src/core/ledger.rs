@@ -42,6 +42,8 @@ pub enum Record {
         job: JobName,
         /// Its cursor.
         cursor: DateTime<Utc>,
+        /// The schedule in words, by which its ticks count from then on.
+        schedule: String,
     },
     /// A cursor moved over ticks; the last of them was claimed if there is a run.
     Moved {
@@ -277,7 +279,7 @@ impl Ledger {
                 (since, Box::default())
             }
         };
-        self.record(|| Record::Enrolled { job: job.job.clone(), cursor });
+        self.record(|| Record::Enrolled { job: job.job.clone(), cursor, schedule: job.schedule.clone() });
         Enrolled::Done { cursor, kept }
     }
 

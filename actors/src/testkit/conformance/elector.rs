@@ -2,12 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join;
+
 use super::Cluster;
 use crate::{
     name::Term,
     port::{Backend, Campaign, Elector, Grant, Renewal},
 };
 
+/// How often two nodes want the term at once.
+const RACES: usize = 3;
 /// The most campaigns until a term that is free must be won.
 const CAMPAIGNS_MAX: usize = 60;
 
@@ -27,6 +31,7 @@ pub async fn elector(cluster: &mut impl Cluster) {
         second.locker().open().await.expect("a session opens");
         only_one_node_leads(&*second.elector()).await;
         let term = a_resigned_term_is_won_by_another_node(&first, &second, term).await;
+        let term = of_two_that_campaign_at_once_one_wins(&first, &second, term).await;
         a_dead_leader_is_succeeded(cluster, &first, &second, term).await;
     }
 }
@@ -74,6 +79,37 @@ async fn a_resigned_term_is_won_by_another_node(
     let next = win(&*second.elector()).await.term;
     assert!(next > term, "the successor's term is greater: {next} after {term}");
     next
+}
+
+/// The second leads, before and afterwards.
+async fn of_two_that_campaign_at_once_one_wins(
+    first: &Arc<dyn Backend>,
+    second: &Arc<dyn Backend>,
+    mut term: Term,
+) -> Term {
+    let (first, second) = (first.elector(), second.elector());
+    let mut leader = &second;
+    let mut races = 0;
+    for _ in 0..CAMPAIGNS_MAX {
+        leader.resign(term).await.expect("an answer");
+        let answers = join(first.campaign(), second.campaign()).await;
+        let (grant, winner) = match (answers.0.expect("an answer"), answers.1.expect("an answer")) {
+            (Campaign::Won(grant), Campaign::Lost { .. }) => (grant, &first),
+            (Campaign::Lost { .. }, Campaign::Won(grant)) => (grant, &second),
+            // Neither has to win at the first try.
+            (Campaign::Lost { .. }, Campaign::Lost { .. }) => continue,
+            (Campaign::Won(one), Campaign::Won(other)) => panic!("both lead: {one:?}, {other:?}"),
+        };
+        assert!(grant.term > term, "the winner's term is greater: {} after {term}", grant.term);
+        (term, leader) = (grant.term, winner);
+        races += 1;
+        if races == RACES {
+            break;
+        }
+    }
+    assert_eq!(races, RACES, "a free term is won");
+    leader.resign(term).await.expect("an answer");
+    win(&*second).await.term
 }
 
 async fn a_dead_leader_is_succeeded(
