@@ -451,6 +451,31 @@ impl Ran {
     }
 }
 
+/// The other nodes find it out within half a minute.
+#[tokio::test]
+async fn a_job_that_the_leader_lets_go_of_goes_on_where_it_is_held_and_no_tick_is_lost_silently() {
+    recorder();
+    let cluster = Cluster::of("let-go").await;
+    let ([leader, follower], mut ran) = cluster.pair_that_runs(|| Job::new("let-go", every(PERIOD))).await;
+    let events =
+        [&leader, &follower].map(|node| node.jobs.events(EventFilter::new().job("let-go").buffer(100_000)));
+    ran.await_on(&leader, 3).await;
+
+    leader.jobs.remove("let-go").await.expect("it is there");
+    ran.await_after(&follower, cluster.now().await).await;
+    cluster.close([leader, follower]).await;
+
+    let said: Vec<_> = events.into_iter().flat_map(rest_of).collect();
+    assert_nothing_was_lost(&ran.all(), &cluster.runs().await, cluster.cursor().await, &said);
+    let [due, started, missed] = [
+        "callsheet_ticks_due_total{job=\"let-go\"}",
+        "callsheet_ticks_total{job=\"let-go\",outcome=\"started\"}",
+        "callsheet_ticks_total{job=\"let-go\",outcome=\"misfire\"}",
+    ]
+    .map(counted);
+    assert_eq!(due, started + missed);
+}
+
 #[tokio::test]
 async fn a_tick_that_any_node_may_fire_runs_on_one_of_them_whoever_stops_or_loses_its_session() {
     recorder();

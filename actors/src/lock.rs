@@ -15,6 +15,7 @@ use std::{
 };
 
 use actix::prelude::*;
+use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::oneshot;
 
@@ -467,9 +468,7 @@ impl LockActor {
                     self.node.supervisor().do_send(TakenByLeader(job.definition.name.clone()));
                 }
                 Verdict::Moved { cursor } => {
-                    let unknown =
-                        tick.is_some_and(|tick| tick.authority == Authority::Any && tick.expected == *cursor);
-                    if unknown {
+                    if tick.is_some_and(|tick| withdrawn(tick.authority, tick.expected, *cursor)) {
                         self.node.supervisor().do_send(Withdrawn(job.definition.name.clone()));
                     }
                 }
@@ -523,7 +522,12 @@ impl LockActor {
                 Moved::Led => {
                     self.node.supervisor().do_send(TakenByLeader(job.definition.name.clone()));
                 }
-                Moved::Elsewhere { .. } | Moved::Locked | Moved::Unavailable { .. } => {}
+                Moved::Elsewhere { cursor } => {
+                    if withdrawn(advance.authority, advance.expected, cursor) {
+                        self.node.supervisor().do_send(Withdrawn(job.definition.name.clone()));
+                    }
+                }
+                Moved::Locked | Moved::Unavailable { .. } => {}
             }
             Letter::send(&job, Input::Advanced(answer));
         }
@@ -591,6 +595,12 @@ pub(crate) fn report_lost(node: &Node, lost: &LostRun) {
     node.meters.of_job(&lost.job).ended(Outcome::Lost);
     let LostRun { job, run, fire_time, .. } = lost.clone();
     node.publisher.publish(|| EventKind::RunLost { job, run, fire_time });
+}
+
+/// The store refuses to move a cursor that stands where it was expected: it does not know the job (any more), and a node that
+/// has no term is to enrol it again. Harmless if the store's clock is merely behind.
+fn withdrawn(authority: Authority, expected: DateTime<Utc>, cursor: DateTime<Utc>) -> bool {
+    cursor == expected && matches!(authority, Authority::Any | Authority::Unled)
 }
 
 fn lost_with_its_session(tick: Option<TickClaim>) -> Verdict {

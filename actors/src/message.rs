@@ -122,14 +122,15 @@ impl From<&JobName> for Selector {
 /// dropped: [`RunCancelled`](crate::EventKind::RunCancelled) says so of each.
 ///
 /// Definitions in code are each node's own: a job that is removed on one node goes on firing on the others that hold it. If that
-/// node led, the others find it out within half a minute, and ticks that come due until then are not owed. Remove it on all of
-/// them, or [pause](PauseJobs) it.
+/// node led, the others find it out within half a minute, and their [misfire policy](crate::Misfire) decides the ticks that came
+/// due until then. Remove it on all of them, or [pause](PauseJobs) it. A job that is added again owes ticks from then on.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<JobName>, SelectError>")]
 pub struct RemoveJobs(pub Selector);
 
 /// Gives a job of this node another definition. It keeps its name, its cursor and its history; the attempts in progress go on
-/// under the former definition. A changed schedule owes ticks from the change on. A job whose actor died too often fires
+/// under the former definition. A changed schedule owes ticks from the change on, as does a job that was
+/// [`Local`](crate::Fires::Local). A job whose actor died too often fires
 /// again.
 #[derive(Message)]
 #[rtype(result = "Result<Added, UpdateError>")]

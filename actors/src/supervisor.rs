@@ -67,6 +67,8 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
 
 struct Entry {
     job: Arc<JobRef>,
+    /// Since when, by the monotonic clock, this node has held the job with its schedule.
+    held_since: Duration,
     restarts: Restarts,
     broken: bool,
     /// The leader does not hold the job, so this node claims its ticks.

@@ -6,6 +6,7 @@
 use std::{
     collections::{HashMap, VecDeque, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
+    time::Duration,
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -28,6 +29,9 @@ pub const CLOSED_MAX: usize = 4_096;
 
 /// The most news that wait for a session; beyond it the oldest are dropped.
 pub const NEWS_MAX: usize = 1_024;
+
+/// The cursor of a job that was never enrolled.
+const NEVER: DateTime<Utc> = DateTime::<Utc>::MIN_UTC;
 
 /// A change of the ledger, for those who audit it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -245,6 +249,7 @@ impl Ledger {
         }
         let term = job.authority.term();
         let schedule = digest(&job.schedule);
+        let since = before(now, job.held_for);
         let row = self.jobs.get_mut(&job.job);
         let (cursor, kept) = match row {
             Some(row) if !row.withdrawn && row.schedule == schedule => {
@@ -254,8 +259,8 @@ impl Ledger {
                 return Enrolled::Done { cursor: row.cursor, kept: row.kept(now) };
             }
             Some(row) => {
-                // A new or changed job owes ticks only from now on, and its cursor never goes back.
-                let mut anew = JobRow::new(row.cursor.max(now), schedule, term);
+                // A new or changed job owes ticks only since it is so, and its cursor never goes back.
+                let mut anew = JobRow::new(row.cursor.max(since), schedule, term);
                 anew.pause = row.pause.take();
                 if !row.withdrawn {
                     (anew.runs, anew.failures) = (row.runs, row.failures);
@@ -266,10 +271,10 @@ impl Ledger {
                 (row.cursor, row.kept(now))
             }
             None => {
-                let mut row = JobRow::new(now, schedule, term);
+                let mut row = JobRow::new(since, schedule, term);
                 (row.retry_lost, row.from_completion) = (job.retry_lost, job.from_completion);
                 self.jobs.insert(job.job.clone(), row);
-                (now, Box::default())
+                (since, Box::default())
             }
         };
         self.record(|| Record::Enrolled { job: job.job.clone(), cursor });
@@ -321,8 +326,8 @@ impl Ledger {
             }
             None if pause.is_none() => return false,
             None => {
-                let mut row = JobRow::new(now, 0, None);
-                // Until it is enrolled.
+                // Until it is enrolled; its cursor bounds nothing.
+                let mut row = JobRow::new(NEVER, 0, None);
                 row.withdrawn = true;
                 row.pause = pause.cloned();
                 self.jobs.insert(job.clone(), row);
@@ -513,7 +518,7 @@ impl Ledger {
 
     /// Moves the cursor of a job to `end`, and never back. Answers the cursor.
     fn anchor(&mut self, job: &JobName, end: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let row = self.jobs.get_mut(job)?;
+        let row = self.jobs.get_mut(job).filter(|row| row.cursor > NEVER)?;
         let (from, to) = (row.cursor, whole_millis(end));
         if to > from {
             row.cursor = to;
@@ -567,7 +572,7 @@ impl Ledger {
 
     /// The cursor of a job, or `now` for one that is not known.
     pub fn cursor_of(&self, job: &JobName, now: DateTime<Utc>) -> DateTime<Utc> {
-        self.jobs.get(job).map_or(now, |row| row.cursor)
+        self.jobs.get(job).map(|row| row.cursor).filter(|cursor| *cursor > NEVER).unwrap_or(now)
     }
 
     fn close_as_lost(&mut self, now: DateTime<Utc>, run: RunId, anchors: bool) -> Option<LostRun> {
@@ -618,6 +623,12 @@ fn tell(told: &mut VecDeque<News>, news: News) {
 fn whole_millis(instant: DateTime<Utc>) -> DateTime<Utc> {
     let floor = FireTime::new(instant).instant();
     if floor < instant { floor + TimeDelta::milliseconds(1) } else { floor }
+}
+
+/// The instant that was so long before `now`.
+fn before(now: DateTime<Utc>, held_for: Duration) -> DateTime<Utc> {
+    let held_for = TimeDelta::from_std(held_for).ok();
+    held_for.and_then(|held_for| now.checked_sub_signed(held_for)).unwrap_or(NEVER)
 }
 
 fn digest(text: &str) -> u64 {

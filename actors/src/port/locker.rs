@@ -1,5 +1,7 @@
 //! Who may run what.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{
     FutureExt,
@@ -192,7 +194,7 @@ pub enum Verdict {
     /// The tick is not due by the store's clock. Nothing changed.
     NotYet {
         /// How long until it is.
-        wait: std::time::Duration,
+        wait: Duration,
     },
     /// Somebody else, perhaps an application's own transaction, has locked what the claim needs at this moment. Nothing
     /// changed: ask again. It is not an overlap yet.
@@ -307,6 +309,9 @@ pub struct Enrolment {
     pub schedule: String,
     /// By what right. Only a term is marked on the job.
     pub authority: Authority,
+    /// How long this node has held the job with this schedule, by its monotonic clock: a new or changed job, or one that was
+    /// withdrawn, owes ticks from then on, in the store's time. Zero: from now on.
+    pub held_for: Duration,
     /// A run of it that is lost is owed another attempt: see [`OwedRun`]. Otherwise none is from now on.
     pub retry_lost: bool,
     /// Its cursor moves to the end of a run that is lost as well: see [`Completion::from_completion`]. A run that is lost to
@@ -317,7 +322,7 @@ pub struct Enrolment {
 impl Enrolment {
     /// An enrolment of a job without further wishes.
     pub fn new(job: JobName, schedule: String, authority: Authority) -> Self {
-        Self { job, schedule, authority, retry_lost: false, from_completion: false }
+        Self { job, schedule, authority, held_for: Duration::ZERO, retry_lost: false, from_completion: false }
     }
 }
 
@@ -394,8 +399,8 @@ pub enum News {
 pub enum Enrolled {
     /// The job's row is marked with the term.
     Done {
-        /// Every tick up to here is decided. For a new job its creation, for a changed schedule the change, in the
-        /// store's time.
+        /// Every tick up to here is decided. For a new job its creation, for a changed schedule the change, as the node that
+        /// enrols it knows it and in the store's time; it never goes back.
         cursor: DateTime<Utc>,
         /// What else is kept of it.
         kept: Box<Kept>,
@@ -507,7 +512,7 @@ pub trait Locker: Send + Sync + 'static {
     fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>>;
 
     /// Says, as the leader of `term`, that jobs were removed on purpose. Their cursors are kept as a lower bound for a job
-    /// of the same name. If the term is over, nothing changes: its successor decides which jobs there are. A job that
+    /// of the same name: a node that holds it all the time goes on from there. If the term is over, nothing changes: its successor decides which jobs there are. A job that
     /// somebody else has locked stays enrolled, which does no harm.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ impl SupervisorActor {
         if !matches!(self.phase, Phase::Running) {
             return Err(AddError::ShuttingDown);
         }
-        let now = self.node().clock.now();
+        let (now, held_since) = self.node().clock.read();
         let (definitions, mut faults) = define_all(jobs, now);
         faults.extend(conflicts(&definitions, |key| self.holder_of(key, None)));
         let invalid = !faults.is_empty();
@@ -49,7 +49,8 @@ impl SupervisorActor {
             self.publish(|| EventKind::JobAdded { job: name.clone() });
             self.resume(&job, now);
             added.push(job.clone());
-            let entry = Entry { job, restarts: Restarts::default(), broken: false, unled: false };
+            let restarts = Restarts::default();
+            let entry = Entry { job, held_since, restarts, broken: false, unled: false };
             self.jobs.insert(name, entry);
         }
         self.node().meters.jobs.set(self.jobs.len() as f64);

@@ -70,6 +70,7 @@ impl SupervisorActor {
         if self.enrolling || self.withdrawing > 0 {
             return;
         }
+        let elapsed = self.node().clock.elapsed();
         let mut page = Vec::new();
         let mut jobs = Vec::new();
         while page.len() < PAGE_MAX
@@ -79,6 +80,7 @@ impl SupervisorActor {
             let Some(authority) = self.authority(entry) else { continue };
             let Definition { description, schedule, policies, .. } = &*entry.job.definition;
             page.push(Enrolment {
+                held_for: elapsed.saturating_sub(entry.held_since),
                 retry_lost: policies.on_lost == OnLost::Retry,
                 from_completion: schedule.counts_from_completion(),
                 ..Enrolment::new(name, description.to_string(), authority)

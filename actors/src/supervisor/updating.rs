@@ -21,7 +21,7 @@ impl SupervisorActor {
         if !matches!(self.phase, Phase::Running) {
             return Err(UpdateError::ShuttingDown);
         }
-        let now = self.node().clock.now();
+        let (now, elapsed) = self.node().clock.read();
         let definition = job.define(now).map_err(UpdateError::Invalid)?;
         let name = definition.name.clone();
         if !self.jobs.contains_key(&name) {
@@ -45,6 +45,9 @@ impl SupervisorActor {
         });
         let was_local = entry.job.definition.policies.fires == Fires::Local;
         let becomes_local = !was_local && job.definition.policies.fires == Fires::Local;
+        if was_local || entry.job.definition.description != job.definition.description {
+            entry.held_since = elapsed;
+        }
         self.keys.remove(&entry.job.definition);
         self.keys.add(&job.definition);
         entry.job = job.clone();
@@ -52,8 +55,8 @@ impl SupervisorActor {
         Letter::post(&job, Content::Redefine(job.clone()));
         self.publish(|| EventKind::JobUpdated { job: name.clone() });
         if becomes_local {
-            // What its nodes fire on their own from now on is not owed when it comes back. A node that still shares it enrols it
-            // again.
+            // What this node fires on its own from now on is not owed when it comes back. A node that still shares it enrols it
+            // again, and goes on from its cursor.
             self.withdraw(std::slice::from_ref(&name), ctx);
         }
         if !self.revive(&name, ctx) {

@@ -31,6 +31,8 @@ use super::{
 /// The most statements, one after the other, for the items of one batch that need one name: more would take longer than the
 /// deadline of them all. What is left is to be asked again.
 const ROUNDS_MAX: usize = 32;
+/// A job that was held for longer owes ticks no further back: what is before has no place on the server's calendar.
+const HELD_FOR_MAX: Duration = Duration::from_secs(1_000 * 365 * 24 * 3600);
 /// The pause before a job that somebody else has locked is asked again to be paused; it doubles up to [`LOCKED_MAX`].
 const LOCKED_MIN: Duration = Duration::from_millis(2);
 const LOCKED_MAX: Duration = Duration::from_millis(100);
@@ -311,8 +313,10 @@ impl OpenSession {
         let (terms, unled) = authorities(jobs.iter().map(|job| Some(job.authority)));
         let retry_lost = unless_none(jobs.iter().map(|job| job.retry_lost.then_some(true)));
         let anchors = unless_none(jobs.iter().map(|job| job.from_completion.then_some(true)));
-        let parameters: [&(dyn ToSql + Sync); 7] =
-            [&self.settings.scope, &names, &schedules, &terms, &unled, &retry_lost, &anchors];
+        let held_for: Vec<_> =
+            jobs.iter().map(|job| job.held_for.min(HELD_FOR_MAX).as_secs_f64() * 1e3).collect();
+        let parameters: [&(dyn ToSql + Sync); 8] =
+            [&self.settings.scope, &names, &schedules, &terms, &unled, &retry_lost, &anchors, &held_for];
         let asked = self.ask(&self.statements.enrol, &parameters).await;
         let rows = asked.map_err(Refusal::into_lock_error)?;
         let enrolled: HashMap<String, Enrolled> = read(&rows, |row| {

@@ -145,7 +145,8 @@ WHERE pid = $1 AND classid::int8 << 32 | objid::int8 = $2
 /// missing in the answer.
 ///
 /// $1 scope, $2 jobs (each once), $3 schedules, $4 terms, $5 whether only unless the leader schedules it, $6 whether lost
-/// runs are owed, $7 whether the cursor moves to their ends. Of what few jobs have, the arrays may be shorter.
+/// runs are owed, $7 whether the cursor moves to their ends, $8 for how many milliseconds they have been held. Of what few jobs
+/// have, the arrays may be shorter.
 pub(super) const ENROL: &str = "
 WITH term AS MATERIALIZED (
     SELECT epoch, expires_at FROM leader
@@ -153,15 +154,16 @@ WITH term AS MATERIALIZED (
 ), asked AS MATERIALIZED (
     SELECT a.job, sha256(convert_to(a.schedule, 'UTF8')) AS schedule, a.term, a.unled, t.epoch,
            coalesce(a.retry_lost, false) AS retry_lost, coalesce(a.from_completion, false) AS from_completion,
+           a.held_for * interval '1 millisecond' AS held_for,
            coalesce(t.expires_at > clock_timestamp(), false) AS led
-    FROM unnest($2::text[], $3::text[], $4::int8[], $5::bool[], $6::bool[], $7::bool[])
-         AS a (job, schedule, term, unled, retry_lost, from_completion)
+    FROM unnest($2::text[], $3::text[], $4::int8[], $5::bool[], $6::bool[], $7::bool[], $8::float8[])
+         AS a (job, schedule, term, unled, retry_lost, from_completion, held_for)
     LEFT JOIN term t ON true
 ), entitled AS MATERIALIZED (
     SELECT * FROM asked WHERE term IS NULL OR (led AND term = epoch)
 ), found AS MATERIALIZED (
-    -- A new or changed job owes ticks only from now on.
-    SELECT a.job, a.schedule, a.term, a.retry_lost, a.from_completion,
+    -- A new or changed job owes ticks only since it is so.
+    SELECT a.job, a.schedule, a.term, a.retry_lost, a.from_completion, a.held_for,
            n.cursor IS NULL OR n.withdrawn OR n.schedule IS DISTINCT FROM a.schedule AS anew,
            -- The leader's own enrolment locks the same row: it is seen here, or comes later.
            a.unled AND a.led AND NOT n.withdrawn AND coalesce(n.term = a.epoch, false) AS refused
@@ -180,7 +182,7 @@ WITH term AS MATERIALIZED (
         from_completion = f.from_completion,
         owes = n.owes AND f.retry_lost AND NOT n.withdrawn,
         -- It never goes back.
-        cursor = CASE WHEN f.anew THEN greatest(n.cursor, clock_timestamp()) ELSE n.cursor END,
+        cursor = CASE WHEN f.anew THEN greatest(n.cursor, clock_timestamp() - f.held_for) ELSE n.cursor END,
         cursor_run = CASE WHEN f.anew THEN NULL ELSE n.cursor_run END
     FROM found f WHERE NOT f.refused AND n.scope = $1 AND n.name = f.job
     RETURNING n.name, n.cursor, n.paused AND coalesce(n.paused_until > clock_timestamp(), true) AS paused,
@@ -188,7 +190,7 @@ WITH term AS MATERIALIZED (
               n.owed_losses
 ), made AS (
     INSERT INTO names (scope, name, cursor, schedule, term, retry_lost, from_completion)
-    SELECT $1, job, clock_timestamp(), schedule, term, retry_lost, from_completion FROM entitled ORDER BY job
+    SELECT $1, job, clock_timestamp() - held_for, schedule, term, retry_lost, from_completion FROM entitled ORDER BY job
     ON CONFLICT DO NOTHING
     RETURNING name, cursor
 )
@@ -213,11 +215,11 @@ LEFT JOIN leader l ON l.scope = $1 AND l.expires_at > clock_timestamp()
 LEFT JOIN names n ON n.scope = $1 AND n.name = a.job
 ORDER BY a.ord";
 
-/// Says that jobs ($2) of a scope ($1) were removed by the leader of a term ($3). Locks the leader row for share until the
+/// Says that jobs ($2) of a scope ($1) were removed by the leader of a term ($3) that is not over. Locks the leader row for share until the
 /// commit. Jobs whose rows are locked stay as they are.
 pub(super) const WITHDRAW: &str = "
 WITH term AS MATERIALIZED (
-    SELECT epoch FROM leader WHERE scope = $1 AND epoch = $3 FOR SHARE
+    SELECT epoch FROM leader WHERE scope = $1 AND epoch = $3 AND expires_at > clock_timestamp() FOR SHARE
 ), found AS MATERIALIZED (
     SELECT n.name
     FROM (

@@ -46,6 +46,8 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.a_new_job_starts_at_its_creation_and_keeps_its_cursor().await;
     suite.a_changed_schedule_owes_ticks_from_the_change_on().await;
     suite.a_withdrawn_job_owes_nothing_and_its_cursor_never_goes_back().await;
+    suite.a_new_or_changed_job_owes_ticks_since_its_node_holds_it().await;
+    suite.who_holds_a_job_all_the_time_goes_on_where_the_leader_left_it().await;
     suite.everybody_is_told_what_the_leader_schedules().await;
     suite.a_claim_takes_its_tick_once().await;
     suite.a_claim_from_the_wrong_cursor_is_told_the_right_one().await;
@@ -172,6 +174,55 @@ impl Suite {
         assert!(after > before, "a job that was withdrawn and comes back owes ticks only from then on");
     }
 
+    async fn enrol_held_for(&self, job: &str, schedule: &str, held_for: Duration) -> DateTime<Utc> {
+        let enrolment = Enrolment::new(name(job), schedule.to_owned(), Authority::Any);
+        let enrolment = Enrolment { held_for, ..enrolment };
+        match &self.locker.enrol(&[enrolment]).await.expect("an answer")[..] {
+            [Enrolled::Done { cursor, .. }] => *cursor,
+            other => panic!("enrolling {job} was answered with {other:?}"),
+        }
+    }
+
+    async fn a_new_or_changed_job_owes_ticks_since_its_node_holds_it(&self) {
+        let (long, short) = (Duration::from_secs(3600), Duration::from_millis(10));
+        let before = self.enrol("held-before", "a").await;
+        let held = self.enrol_held_for("held", "a", long).await;
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        let changed = self.enrol_held_for("held", "b", short).await;
+        let after = self.enrol("held-after", "a").await;
+
+        assert!(held >= before - long && held <= after - long, "a new job, held for an hour: {held}");
+        assert!(changed > before, "a changed one, held for 10 of the 30 ms since then: {changed}");
+        assert!(changed <= after - short, "{changed}");
+        assert_eq!(self.enrol_held_for("held", "b", long).await, changed, "nothing is new");
+        assert_eq!(self.enrol_held_for("held", "c", long).await, changed, "the cursor never goes back");
+
+        self.pause("held-and-paused", Some(&Pause { until: None, note: None })).await;
+        let paused = self.enrol_held_for("held-and-paused", "a", long).await;
+        assert!(paused <= self.enrol("held-after-all", "a").await - long, "a pause enrols nothing: {paused}");
+
+        let ever =
+            [("held-for-ever", Duration::MAX), ("held-beside", Duration::ZERO)].map(|(job, held_for)| {
+                Enrolment { held_for, ..Enrolment::new(name(job), "a".to_owned(), Authority::Any) }
+            });
+        let enrolled = self.locker.enrol(&ever).await.expect("an answer");
+        assert!(matches!(enrolled[..], [Enrolled::Done { .. }, Enrolled::Done { .. }]), "{enrolled:?}");
+    }
+
+    async fn who_holds_a_job_all_the_time_goes_on_where_the_leader_left_it(&self) {
+        let before = self.due_job("left-to-others").await;
+        let request = self.tick("left-to-others", before, just_after(before));
+        let token = self.granted(&request).await;
+        self.complete(&request, token).await;
+        self.locker.withdraw(self.term, &[name("left-to-others")]).await.expect("an answer");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+
+        let hour = Duration::from_secs(3600);
+        let after = self.enrol_held_for("left-to-others", "a schedule", hour).await;
+
+        assert_eq!(after, just_after(before).instant(), "its ticks since then are owed, and none before");
+    }
+
     async fn everybody_is_told_what_the_leader_schedules(&self) {
         self.enrol("led", "a").await;
         self.enrol("left", "a").await;
@@ -186,13 +237,17 @@ impl Suite {
     }
 
     async fn without_a_leader_nothing_is_scheduled(&mut self, elector: &dyn Elector) {
-        self.enrol("leaderless", "a").await;
+        let cursor = self.enrol("leaderless", "a").await;
         let held = [Inquiry { job: name("leaderless"), schedule: "a".to_owned() }];
         elector.resign(self.term).await.expect("an answer");
 
         let standings = self.locker.inquire(&held).await.expect("an answer");
 
         assert_eq!(standings, [Standing::NoLeader]);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        self.locker.withdraw(self.term, &[name("leaderless")]).await.expect("an answer");
+        let kept = self.enrol_held_for("leaderless", "a", Duration::ZERO).await;
+        assert_eq!(kept, cursor, "whose term is over withdraws nothing");
         let Campaign::Won(grant) = elector.campaign().await.expect("an answer") else {
             panic!("nobody leads");
         };

@@ -209,7 +209,7 @@ impl Suite {
         }
     }
 
-    async fn pause(&self, job: &str, pause: Option<&Pause>) -> bool {
+    pub(super) async fn pause(&self, job: &str, pause: Option<&Pause>) -> bool {
         let changed = self.locker.pause(&[name(job)], pause).await.expect("an answer");
         changed == [true]
     }
