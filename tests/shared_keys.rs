@@ -143,6 +143,24 @@ fn a_key_that_its_last_job_lets_go_of_is_free_for_another_policy() {
 }
 
 #[test]
+fn a_node_that_leaves_a_job_to_the_leader_declares_nothing_any_more() {
+    simulate(START, async |rig| {
+        let leader = rig.node(node_with([])).await;
+        rig.advance(secs(1)).await;
+        rig.node(node_with([keyed("job", Overlap::Skip)])).await;
+        rig.advance(secs(14)).await;
+        rig.add(leader, keyed("job", Overlap::Skip)).await.expect("the same policy");
+        rig.advance(secs(10)).await;
+        assert_eq!(starts(rig, "job"), ["n2 00:00:10", "n1 00:00:20"]);
+
+        rig.update(leader, keyed("job", Overlap::Replace)).await.expect("nobody else fires it");
+        rig.advance(secs(10)).await;
+        assert_eq!(starts(rig, "job").last().map(String::as_str), Some("n1 00:00:30"));
+        assert_eq!(refused(rig), [""; 0]);
+    });
+}
+
+#[test]
 fn a_changed_policy_comes_in_when_the_last_node_has_it() {
     simulate(START, async |rig| {
         let any = |overlap| {

@@ -9,7 +9,7 @@ use actix::prelude::*;
 use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 
-use super::SupervisorActor;
+use super::{Entry, SupervisorActor};
 use crate::{
     CALL_DEADLINE,
     core::policy::Fires,
@@ -43,9 +43,9 @@ impl Keys {
 }
 
 impl SupervisorActor {
-    /// Says that this node declares no policy any more for keys that none of its jobs has.
+    /// Says that this node declares no policy any more for keys of which it fires no job.
     pub(super) fn retract(&mut self, mut keys: Vec<LockKey>, ctx: &mut Context<Self>) {
-        keys.retain(|key| self.holder_of(key, None).is_none());
+        keys.retain(|key| !self.with_key(key).any(|entry| self.authority(entry).is_some()));
         if !self.connected || self.parts.single_node {
             return;
         }
@@ -80,10 +80,15 @@ impl SupervisorActor {
 
     /// Another job of this node with this key. All that have it share one policy, so that one stands for all.
     pub(super) fn holder_of(&self, key: &LockKey, but: Option<&JobName>) -> Option<&Definition> {
+        let mut all = self.with_key(key).map(|entry| &*entry.job.definition);
+        all.find(|other| Some(&other.name) != but)
+    }
+
+    /// The jobs of this node with this key.
+    fn with_key(&self, key: &LockKey) -> impl Iterator<Item = &Entry> {
         let called_alike = self.jobs.get(key.as_str());
         let keyed = self.keys.0.get(key).into_iter().flatten().filter_map(|name| self.jobs.get(name));
-        let all = called_alike.into_iter().chain(keyed).map(|entry| &*entry.job.definition);
-        all.filter(|other| other.key == *key).find(|other| Some(&other.name) != but)
+        called_alike.into_iter().chain(keyed).filter(move |entry| entry.job.definition.key == *key)
     }
 }
 

@@ -154,17 +154,20 @@ impl SupervisorActor {
                     return locked;
                 }
                 (Enrolled::Deposed { .. } | Enrolled::Led, Authority::Any | Authority::Unled) => {
-                    self.leave_to_leader(name);
+                    self.leave_to_leader(name, ctx);
                 }
             }
         }
         locked
     }
 
-    /// The leader schedules the job.
-    fn leave_to_leader(&mut self, name: &JobName) {
-        if let Some(entry) = self.jobs.get_mut(name) {
-            (entry.unled, entry.refused) = (false, None);
+    /// The leader schedules the job, and declares the policy of its key.
+    fn leave_to_leader(&mut self, name: &JobName, ctx: &mut Context<Self>) {
+        let Some(entry) = self.jobs.get_mut(name) else { return };
+        entry.refused = None;
+        if std::mem::take(&mut entry.unled) {
+            let key = entry.job.definition.key.clone();
+            self.retract(vec![key], ctx);
         }
     }
 
@@ -326,8 +329,8 @@ impl Handler<Withdrawn> for SupervisorActor {
 impl Handler<TakenByLeader> for SupervisorActor {
     type Result = ();
 
-    fn handle(&mut self, TakenByLeader(job): TakenByLeader, _: &mut Self::Context) {
-        self.leave_to_leader(&job);
+    fn handle(&mut self, TakenByLeader(job): TakenByLeader, ctx: &mut Self::Context) {
+        self.leave_to_leader(&job, ctx);
     }
 }
 
