@@ -198,6 +198,40 @@ async fn of_two_nodes_that_enrol_one_key_with_two_policies_at_once_one_is_refuse
     }
 }
 
+/// The key is the name of no job, or of the one that contradicts.
+#[tokio::test]
+async fn who_contradicts_a_leader_that_is_about_to_renew_a_term_that_is_almost_over_waits_for_it() {
+    for key in ["a-key", "contradicts"] {
+        let nodes = Nodes::of(&format!("policy-renewal-{key}")).await;
+        let (leader, other) = (nodes.open().await, nodes.open().await);
+        let term = leader.leads().await;
+        let with_key = |job: &str, authority, overlap| {
+            let key = LockKey::new(key).expect("a key");
+            Enrolment { key, overlap, ..enrolment(job, authority) }
+        };
+        leader.enrol(with_key("led", Authority::Term(term), Overlap::Skip)).await;
+        let ends =
+            "UPDATE callsheet.leader SET expires_at = clock_timestamp() + interval '50 ms' WHERE scope = $1";
+        nodes.execute(ends).await;
+        let renews =
+            "UPDATE callsheet.leader SET expires_at = clock_timestamp() + interval '1 min' WHERE scope = $1";
+        let renewal = nodes.transaction(renews).await;
+        // By what is committed the term is over now.
+        sleep(Duration::from_millis(60)).await;
+
+        let contradicts = [with_key("contradicts", Authority::Any, Overlap::Allow(2))];
+        let commit = async {
+            nodes.somebody_waits().await;
+            renewal.batch_execute("COMMIT").await.expect("an answer");
+        };
+        let raced = async { tokio::join!(other.locker.enrol(&contradicts), commit) };
+        let (enrolled, ()) = timeout(DEADLINE, raced).await.expect("it waits for the leader row");
+
+        let enrolled = enrolled.expect("an answer");
+        assert!(matches!(enrolled[..], [Enrolled::Conflict { .. }]), "{enrolled:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_enrolment_whose_key_somebody_else_has_locked_fails_alone() {
     let nodes = Nodes::of("locked-key").await;

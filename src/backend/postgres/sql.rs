@@ -140,13 +140,17 @@ WHERE pid = $1 AND classid::int8 << 32 | objid::int8 = $2
   AND locktype = 'advisory' AND objsubid = 1 AND mode = 'ExclusiveLock' AND granted
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
-/// Who leads, to tell whether a declaration of a policy stands. Not locked: a term that is over, or that a newer one followed, never
-/// stands again, and whoever declares a policy under a newer one locks the row of its key.
+/// Who leads, to tell whether a declaration of a policy stands. Whoever decides by it locks the row for share: a renewal under way may
+/// keep a term that seems to be over.
 macro_rules! lead {
-    () => {
-        "lead AS MATERIALIZED (
-    SELECT epoch, beacon, expires_at > clock_timestamp() AS lives FROM leader WHERE scope = $1
+    ($lock:literal) => {
+        concat!(
+            "lead AS MATERIALIZED (
+    SELECT epoch, beacon, expires_at FROM leader WHERE scope = $1 ",
+            $lock,
+            "
 )"
+        )
     };
 }
 
@@ -165,9 +169,9 @@ macro_rules! judged {
 ), judged AS MATERIALIZED (
     SELECT f.*, coalesce(o.others, '{}') AS others, coalesce(f.declared <> f.overlap, false) AND (
         o.others IS NOT NULL
-        -- A newer term than was seen is one that has just begun.
+        -- The first term of all may have just begun.
         OR coalesce(f.declared_term IS DISTINCT FROM f.term AND (
-            f.declared_term > l.epoch OR (f.declared_term = l.epoch AND l.lives AND l.beacon <> ",
+            f.declared_term > coalesce(l.epoch, 0) OR (f.declared_term = l.epoch AND l.expires_at > clock_timestamp() AND l.beacon <> ",
             $own,
             ")
         ), false)
@@ -211,8 +215,8 @@ macro_rules! declares {
     };
 }
 
-/// Declares the policies of keys that are not the names of their jobs, before these are enrolled. Locks the rows of the keys in their
-/// order, skipping those that are locked: that is all that decides. A job that the leader schedules declares nothing. Answers
+/// Declares the policies of keys that are not the names of their jobs, before these are enrolled. Locks the leader row for share and
+/// the rows of the keys in their order, skipping those that are locked: that is all that decides. A job that the leader schedules declares nothing. Answers
 /// what contradicts.
 ///
 /// $1 scope, $2 own beacon, then the enrolments, whose rows there are: $3 jobs, $4 keys, $5 policies, $6 terms, $7 whether only unless
@@ -220,7 +224,7 @@ macro_rules! declares {
 pub(super) const DECLARE: &str = concat!(
     "
 WITH ",
-    lead!(),
+    lead!("FOR SHARE"),
     ", asked AS MATERIALIZED (
     SELECT a.key, (array_agg(a.overlap ORDER BY a.ord))[1] AS overlap, max(a.term) AS term, bool_or(a.term IS NULL) AS alone
     FROM unnest($3::text[], $4::text[], $5::text[], $6::int8[], $7::bool[])
@@ -229,8 +233,8 @@ WITH ",
     LEFT JOIN LATERAL (
         SELECT withdrawn, term FROM names WHERE scope = $1 AND name = a.job LIMIT 1
     ) AS n ON a.unled
-    WHERE CASE WHEN a.term IS NULL THEN (a.unled AND l.lives AND NOT n.withdrawn AND n.term = l.epoch) IS NOT TRUE
-          ELSE l.lives AND a.term = l.epoch END
+    WHERE CASE WHEN a.term IS NULL THEN (a.unled AND l.expires_at > clock_timestamp() AND NOT n.withdrawn AND n.term = l.epoch) IS NOT TRUE
+          ELSE l.expires_at > clock_timestamp() AND a.term = l.epoch END
     GROUP BY a.key
 ), found AS MATERIALIZED (
     SELECT a.*, n.overlap AS declared, n.declared_term, n.declared_by
@@ -255,10 +259,10 @@ SELECT key, declared FROM judged WHERE conflicts"
 pub(super) const CONFLICTS: &str = concat!(
     "
 WITH ",
-    lead!(),
+    lead!(""),
     ", found AS MATERIALIZED (
     SELECT a.*, NULL::int8 AS term, k.overlap AS declared, k.declared_term, k.declared_by,
-           l.lives AND k.declared_term = l.epoch AND n.term = l.epoch AND NOT n.withdrawn AS led
+           l.expires_at > clock_timestamp() AND k.declared_term = l.epoch AND n.term = l.epoch AND NOT n.withdrawn AS led
     FROM unnest($3::text[], $4::text[], $5::text[]) WITH ORDINALITY AS a (job, key, overlap, ord)
     LEFT JOIN lead l ON l.beacon <> $2
     LEFT JOIN LATERAL (
@@ -275,7 +279,7 @@ SELECT CASE WHEN conflicts AND led IS NOT TRUE THEN declared END AS declared FRO
 pub(super) const RETRACT: &str = concat!(
     "
 WITH ",
-    lead!(),
+    lead!(""),
     ", found AS MATERIALIZED (
     SELECT n.name, n.declared_term = l.epoch AND l.beacon = $2 AS own_term
     FROM (SELECT * FROM unnest($3::text[]) AS a (key) ORDER BY key COLLATE \"C\") AS a
@@ -294,27 +298,23 @@ UNION ALL
 SELECT key FROM unnest($3::text[]) AS a (key) WHERE NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.key)"
 );
 
-/// Enrols jobs, and marks them with the term of those who have one. The leader row is locked for share, if anybody cares who
-/// leads: a newer term cannot begin, nor the present one be renewed, until this is committed. Jobs whose rows are locked are
-/// missing in the answer.
+/// Enrols jobs, and marks them with the term of those who have one. The leader row is locked for share: a newer term cannot begin,
+/// nor the present one be renewed, until this is committed. Jobs whose rows are locked are missing in the answer.
 ///
 /// $1 scope, $2 jobs (each once), $3 schedules, $4 terms, $5 whether only unless the leader schedules it, $6 whether lost
 /// runs are owed, $7 whether the cursor moves to their ends, $8 for how many milliseconds they have been held, $9 own beacon, $10 the
 /// policies of their keys, $11 the keys that are not their names: their policies were declared by [`DECLARE`] just before. Of what few jobs
 /// have, the arrays may be shorter. The policy that contradicts stands in the place of the note.
 pub(super) const ENROL: &str = concat!("
-WITH ", lead!(), ", term AS MATERIALIZED (
-    SELECT epoch, expires_at FROM leader
-    WHERE scope = $1 AND (array_remove($4::int8[], NULL) <> '{}' OR true = ANY ($5::bool[])) FOR SHARE
-), asked AS MATERIALIZED (
-    SELECT a.job, sha256(convert_to(a.schedule, 'UTF8')) AS schedule, a.term, a.unled, t.epoch,
+WITH ", lead!("FOR SHARE"), ", asked AS MATERIALIZED (
+    SELECT a.job, sha256(convert_to(a.schedule, 'UTF8')) AS schedule, a.term, a.unled, l.epoch,
            coalesce(a.retry_lost, false) AS retry_lost, coalesce(a.from_completion, false) AS from_completion,
            a.held_for * interval '1 millisecond' AS held_for, a.overlap, a.key,
-           coalesce(t.expires_at > clock_timestamp(), false) AS led
+           coalesce(l.expires_at > clock_timestamp(), false) AS led
     FROM unnest($2::text[], $3::text[], $4::int8[], $5::bool[], $6::bool[], $7::bool[], $8::float8[],
                 $10::text[], $11::text[])
          AS a (job, schedule, term, unled, retry_lost, from_completion, held_for, overlap, key)
-    LEFT JOIN term t ON true
+    LEFT JOIN lead l ON true
 ), entitled AS MATERIALIZED (
     SELECT a.*, a.key IS NULL OR coalesce(
         k.overlap = a.overlap AND (coalesce(k.declared_term = a.term, false) OR $9 = ANY (k.declared_by)), false
