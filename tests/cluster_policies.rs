@@ -10,9 +10,9 @@ mod process;
 use std::{collections::BTreeSet, env, process::Command, sync::OnceLock, time::Duration};
 
 use callsheet::{
-    CancelReason, Error, Event, EventFilter, EventKind, EventStream, FencingToken, FireTime, Fires, Job,
-    JobState, JobStatus, Misfire, NodeId, OnLost, Overlap, PauseJobs, Retry, Run, RunError, RunId, RunResult,
-    Scheduled, SkipReason, TriggerError, Triggered,
+    AddError, CancelReason, Error, Event, EventFilter, EventKind, EventStream, FencingToken, FireTime, Fires,
+    Job, JobState, JobStatus, Misfire, NodeId, OnLost, Overlap, PauseJobs, Retry, Run, RunError, RunId,
+    RunResult, Scheduled, SkipReason, TriggerError, Triggered,
     backend::Postgres,
     metrics::Prometheus,
     prelude::Callsheet,
@@ -489,6 +489,31 @@ async fn a_job_that_the_leader_lets_go_of_goes_on_where_it_is_held_and_no_tick_i
     ]
     .map(counted);
     assert_eq!(due, started + missed);
+}
+
+/// The key is the name of the job that is refused: it is added without a question.
+#[tokio::test]
+async fn a_job_whose_key_the_leader_gives_another_policy_is_refused_until_it_has_stopped() {
+    let cluster = Cluster::of("one-policy").await;
+    let ([leader, mut follower], mut ran) = (cluster.pair().await, Ran::nothing());
+    assert_eq!(ran.on(&leader, Job::new("led", every(PERIOD)).lock_key(JOB)).await, Scheduled::Here);
+    cluster.leader_schedules().await;
+
+    let keyed = Job::new("keyed", every(PERIOD)).lock_key(JOB).overlap(Overlap::Allow(2));
+    let added = follower.jobs.add(keyed.run(async |_| {})).await;
+    assert!(matches!(added, Err(Error::Add(AddError::Invalid(_)))), "{added:?}");
+    assert_eq!(ran.on(&follower, job().overlap(Overlap::Allow(2))).await, Scheduled::ByHolders);
+    follower.hears("it is refused", |kind| matches!(kind, EventKind::JobRefused { .. })).await;
+    assert_eq!(follower.status().await.state, JobState::Refused);
+    let triggered = follower.jobs.trigger(JOB).await;
+    assert!(matches!(triggered, Err(Error::Trigger(TriggerError::Refused { .. }))), "{triggered:?}");
+    ran.await_on(&leader, 3).await;
+    assert!(ran.on_after(&follower, DateTime::UNIX_EPOCH).is_empty(), "the key is the leader's");
+
+    leader.stop().await;
+    ran.await_on(&follower, 3).await;
+    assert_eq!(follower.status().await.refused, None);
+    cluster.close([follower]).await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ mod harness;
 use std::{sync::Arc, time::Duration};
 
 use callsheet::{
-    FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, RunId, Term,
+    FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, Overlap, RunId, Term,
     backend::Postgres,
     port::{
         Authority, Backend, Campaign, ClaimRequest, Completed, Completion, Enrolled, Enrolment, LockError,
@@ -161,6 +161,121 @@ fn enrolment(job: &str, authority: Authority) -> Enrolment {
 /// Until what fires one millisecond after a cursor of this instant is due.
 async fn due() {
     sleep(Duration::from_millis(5)).await;
+}
+
+/// The key is the name of neither job, of one, or of the other.
+#[tokio::test]
+async fn of_two_nodes_that_enrol_one_key_with_two_policies_at_once_one_is_refused_until_the_other_is_gone() {
+    let nodes = Nodes::of("one-policy").await;
+    let (one, two) = (nodes.open().await, nodes.open().await);
+    let decided = async |node: &Node, enrolment: Enrolment| loop {
+        let enrolled = node.locker.enrol(std::slice::from_ref(&enrolment)).await.expect("an answer");
+        match &enrolled[..] {
+            [Enrolled::Locked] => {}
+            [Enrolled::Done { .. }] => return true,
+            [Enrolled::Conflict { .. }] => return false,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (mut first, mut second) = (0, 0);
+    let race = async |nth: usize| {
+        let jobs = [format!("left-{nth}"), format!("right-{nth}")];
+        let key = LockKey::new([&jobs[0], &jobs[1], &format!("key-{nth}")][nth % 3].as_str()).expect("a key");
+        let [left, right] =
+            [(&jobs[0], Overlap::Skip), (&jobs[1], Overlap::Allow(2))].map(|(job, overlap)| {
+                let key = key.clone();
+                Enrolment { key, overlap, ..enrolment(job, Authority::Any) }
+            });
+        let won = tokio::join!(decided(&one, left.clone()), decided(&two, right.clone()));
+        (won, right)
+    };
+    let mut contradicted = Vec::new();
+    for nth in 0..RACES {
+        match timeout(DEADLINE, race(nth)).await.expect("an answer") {
+            ((true, false), right) => {
+                first += 1;
+                contradicted.push(right);
+            }
+            ((false, true), _) => second += 1,
+            (both, _) => panic!("one of two is enrolled, not {both:?}"),
+        }
+    }
+    println!("{first} won by one, {second} by the other");
+
+    one.locker.close().await;
+    for right in contradicted {
+        assert!(decided(&two, right).await, "its declarer is gone");
+    }
+}
+
+/// The key is the name of no job, or of the one that contradicts.
+#[tokio::test]
+async fn who_contradicts_a_leader_that_is_about_to_renew_a_term_that_is_almost_over_waits_for_it() {
+    for key in ["a-key", "contradicts"] {
+        let nodes = Nodes::of(&format!("policy-renewal-{key}")).await;
+        let (leader, other) = (nodes.open().await, nodes.open().await);
+        let term = leader.leads().await;
+        let with_key = |job: &str, authority, overlap| {
+            let key = LockKey::new(key).expect("a key");
+            Enrolment { key, overlap, ..enrolment(job, authority) }
+        };
+        leader.enrol(with_key("led", Authority::Term(term), Overlap::Skip)).await;
+        let ends =
+            "UPDATE callsheet.leader SET expires_at = clock_timestamp() + interval '50 ms' WHERE scope = $1";
+        nodes.execute(ends).await;
+        let renews =
+            "UPDATE callsheet.leader SET expires_at = clock_timestamp() + interval '1 min' WHERE scope = $1";
+        let renewal = nodes.transaction(renews).await;
+        // By what is committed the term is over now.
+        sleep(Duration::from_millis(60)).await;
+
+        let contradicts = [with_key("contradicts", Authority::Any, Overlap::Allow(2))];
+        let commit = async {
+            nodes.somebody_waits().await;
+            renewal.batch_execute("COMMIT").await.expect("an answer");
+        };
+        let raced = async { tokio::join!(other.locker.enrol(&contradicts), commit) };
+        let (enrolled, ()) = timeout(DEADLINE, raced).await.expect("it waits for the leader row");
+
+        let enrolled = enrolled.expect("an answer");
+        assert!(matches!(enrolled[..], [Enrolled::Conflict { .. }]), "{enrolled:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_enrolment_whose_key_somebody_else_has_locked_fails_alone() {
+    let nodes = Nodes::of("locked-key").await;
+    let node = nodes.open().await;
+    let with_key = |job: &str, key: &str| {
+        let key = LockKey::new(key).expect("a key");
+        Enrolment { key, ..enrolment(job, Authority::Any) }
+    };
+    node.enrol(with_key("former", "locked")).await;
+    let somebody = nodes
+        .transaction("SELECT FROM callsheet.names WHERE scope = $1 AND name = 'locked' FOR UPDATE")
+        .await;
+
+    let both = [with_key("one", "locked"), with_key("two", "free")];
+    let enrolled =
+        timeout(DEADLINE, node.locker.enrol(&both)).await.expect("nobody waits").expect("an answer");
+
+    assert!(
+        matches!(enrolled[..], [Enrolled::Done { .. }, Enrolled::Done { .. }]),
+        "declared before: {enrolled:?}"
+    );
+    let other = nodes.open().await;
+    let enrolled =
+        timeout(DEADLINE, other.locker.enrol(&both)).await.expect("nobody waits").expect("an answer");
+    assert!(matches!(enrolled[..], [Enrolled::Locked, Enrolled::Done { .. }]), "{enrolled:?}");
+    let retracted = async {
+        let (retracted, ()) = tokio::join!(node.locker.retract(std::slice::from_ref(&both[0].key)), async {
+            due().await;
+            somebody.batch_execute("COMMIT").await.expect("an answer");
+        });
+        retracted.expect("it waits for somebody else");
+    };
+    timeout(DEADLINE, retracted).await.expect("in time");
+    other.enrol(Enrolment { overlap: Overlap::Replace, ..both[0].clone() }).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What can be wrong with what an application says.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use crate::name::{JobName, RunId};
 
@@ -219,6 +219,14 @@ pub enum TriggerError {
     Broken {
         /// The job.
         job: JobName,
+    },
+    /// The node does not fire the job: see [`JobState::Refused`](crate::JobState::Refused).
+    #[error("job {job:?} was not started: {reason}")]
+    Refused {
+        /// The job.
+        job: JobName,
+        /// The key, both policies, and what would mend it.
+        reason: Arc<str>,
     },
     /// The engine shuts down or has stopped.
     #[error("no job is started any more: the engine shuts down")]

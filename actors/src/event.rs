@@ -164,6 +164,14 @@ pub enum EventKind {
         /// The job.
         job: JobName,
     },
+    /// A node does not fire a job, because other nodes declare another [overlap policy](crate::Overlap) for its lock key. Said once, by
+    /// that node, until it does. It asks again about every half minute.
+    JobRefused {
+        /// The job.
+        job: JobName,
+        /// The key, both policies, and what would mend it.
+        reason: Arc<str>,
+    },
     /// Ticks passed without a run.
     TickSkipped {
         /// The job.
@@ -376,6 +384,7 @@ event_names! {
     JobRestarted,
     JobBroken,
     JobRevived,
+    JobRefused,
     TickSkipped,
     RunStarted,
     RunRetried,
@@ -414,6 +423,7 @@ impl EventKind {
             | Self::JobRestarted { job, .. }
             | Self::JobBroken { job }
             | Self::JobRevived { job }
+            | Self::JobRefused { job, .. }
             | Self::TickSkipped { job, .. }
             | Self::RunStarted { job, .. }
             | Self::RunRetried { job, .. }
@@ -457,6 +467,7 @@ impl fmt::Display for EventKind {
                 }
                 pause.note.as_ref().map_or(Ok(()), |note| write!(f, ": {note}"))
             }
+            Self::JobRefused { reason, .. } => write!(f, ": {reason}"),
             Self::JobRestarted { restarts, .. } => write!(f, " restarts {restarts}"),
             Self::TickSkipped { fire_time, reason, count, at_least, .. } => {
                 let at_least = if *at_least { "at least " } else { "" };

@@ -690,6 +690,9 @@ pub enum JobState {
     StillRunning,
     /// It has no fire time any more.
     Exhausted,
+    /// Other nodes declare another [overlap policy](crate::Overlap) for its lock key, so this node does not fire it, nor start it when it is
+    /// triggered. It asks again about every half minute.
+    Refused,
     /// Its actor died too often. It does not fire until it is [resumed](crate::ResumeJobs).
     Broken,
     /// Its actor did not answer in time.
@@ -726,6 +729,8 @@ pub struct JobStatus {
     pub last_runs: Vec<LastRunStatus>,
     /// How many runs in a row failed, panicked or timed out, as far as this node knows.
     pub failures: u32,
+    /// Why this node does not fire it; `None` unless it is [refused](JobState::Refused), perhaps with a run in progress.
+    pub refused: Option<Arc<str>>,
 }
 
 /// A run in progress.
@@ -789,7 +794,17 @@ impl JobStatus {
             waiting: 0,
             last_runs: Vec::new(),
             failures: 0,
+            refused: None,
         }
+    }
+
+    /// The status of a job that this node may not fire.
+    pub(crate) fn refused(self, reason: Arc<str>) -> Self {
+        let state = match self.state {
+            JobState::Scheduled | JobState::Standby => JobState::Refused,
+            other => other,
+        };
+        Self { state, refused: Some(reason), ..self }
     }
 }
 

@@ -30,8 +30,9 @@ use crate::{
     name::{FencingToken, JobName, LockKey, RunId, Term},
     node::{JobRef, Node},
     port::{
-        Authority, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, LockError,
-        Locker, LostRun, Moved, News, Pause, RoundAnswers, Session, Standing, TickClaim, Verdict,
+        Authority, ClaimRequest, Completed, Completion, CursorMove, Declaration, Enrolled, Enrolment,
+        Inquiry, LockError, Locker, LostRun, Moved, News, Pause, RoundAnswers, Session, Standing, TickClaim,
+        Verdict,
     },
     supervisor::{NewsMissed, PauseNews, RunsLost, SessionNews, TakenByLeader, Withdrawn},
 };
@@ -98,6 +99,16 @@ pub(crate) struct EnrolJobs(pub(crate) Vec<Enrolment>);
 #[derive(Message)]
 #[rtype(result = "Result<Vec<Standing>, LockError>")]
 pub(crate) struct InquireJobs(pub(crate) Vec<Inquiry>);
+
+/// Asks which policies for keys others declare that jobs are not to have.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<Option<String>>, LockError>")]
+pub(crate) struct FindConflicts(pub(crate) Vec<Declaration>);
+
+/// Says that this node declares no policy for keys any more. Answers when the store knows, or does not answer.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct RetractKeys(pub(crate) Vec<LockKey>);
 
 /// Says that jobs were removed on purpose. Answers when the store knows, or does not answer.
 #[derive(Message)]
@@ -741,6 +752,31 @@ impl Handler<InquireJobs> for LockActor {
         Box::pin(
             async move { call(async { locker.inquire(&jobs).await }).await.and_then(one_each(jobs.len())) },
         )
+    }
+}
+
+impl Handler<FindConflicts> for LockActor {
+    type Result = ResponseFuture<Result<Vec<Option<String>>, LockError>>;
+
+    fn handle(&mut self, FindConflicts(asked): FindConflicts, _: &mut Self::Context) -> Self::Result {
+        let locker = self.locker.clone();
+        Box::pin(async move {
+            call(async { locker.conflicts(&asked).await }).await.and_then(one_each(asked.len()))
+        })
+    }
+}
+
+impl Handler<RetractKeys> for LockActor {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, RetractKeys(keys): RetractKeys, _: &mut Self::Context) -> Self::Result {
+        let locker = self.locker.clone();
+        let retracted = async move { call(async { locker.retract(&keys).await }).await };
+        Box::pin(retracted.into_actor(self).map(|retracted, actor, _| {
+            if let Err(error) = retracted {
+                actor.failed("retract", &error);
+            }
+        }))
     }
 }
 

@@ -20,7 +20,8 @@ pub const PAGE_MAX: usize = 1_024;
 
 /// Adds one job to this node, and answers who fires it.
 ///
-/// Definitions in code are each node's own. A job that the leader does not hold is fired by the nodes that hold it.
+/// Definitions in code are each node's own. A job that the leader does not hold is fired by the nodes that hold it. One whose lock key
+/// is not its name is refused if other nodes declare another [overlap policy](crate::Overlap) for it, as far as the store answers.
 #[derive(Message)]
 #[rtype(result = "Result<Added, AddError>")]
 pub struct AddJob(pub Job);

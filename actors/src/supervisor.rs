@@ -74,6 +74,8 @@ struct Entry {
     broken: bool,
     /// The leader does not hold the job, so this node claims its ticks.
     unled: bool,
+    /// Why this node may not fire it: others declare another policy for its key.
+    refused: Option<Arc<str>>,
 }
 
 /// How often a job's actor was started again.
@@ -113,6 +115,8 @@ pub struct SupervisorActor {
     enrolling: bool,
     /// It asks now and then whether the leader holds its jobs.
     inquiring: bool,
+    /// It asks now and then whether jobs that were refused still are.
+    asking_refused: bool,
     /// The last job of which was asked whether the leader holds it.
     inquired: Option<JobName>,
     /// How many withdrawals are under way.
@@ -145,6 +149,7 @@ impl SupervisorActor {
             to_enrol: VecDeque::new(),
             enrolling: false,
             inquiring: false,
+            asking_refused: false,
             inquired: None,
             withdrawing: 0,
             rearming: None,
@@ -228,8 +233,11 @@ impl SupervisorActor {
 
     fn remove(&mut self, selector: &Selector, ctx: &mut Context<Self>) -> Result<Vec<JobName>, SelectError> {
         let names = self.select(selector)?;
-        let mut withdrawn = Vec::new();
+        let (mut withdrawn, mut keys) = (Vec::new(), Vec::new());
         for name in &names {
+            if self.jobs.get(name).is_some_and(|entry| self.authority(entry).is_some()) {
+                keys.extend(self.jobs.get(name).map(|entry| entry.job.definition.key.clone()));
+            }
             let Some(entry) = self.jobs.remove(name) else { continue };
             self.keys.remove(&entry.job.definition);
             self.tags.remove(&entry.job.definition);
@@ -242,6 +250,7 @@ impl SupervisorActor {
         }
         self.node().meters.jobs.set(self.jobs.len() as f64);
         self.withdraw(&withdrawn, ctx);
+        self.retract(keys, ctx);
         Ok(names)
     }
 
@@ -251,12 +260,17 @@ impl SupervisorActor {
         let Some(term) = self.term else { return };
         for page in jobs.chunks(PAGE_MAX) {
             let withdrawn = self.node().lock().send(WithdrawJobs { term, jobs: page.to_vec() });
-            self.withdrawing += 1;
-            ctx.spawn(withdrawn.into_actor(self).map(|_, actor, ctx| {
-                actor.withdrawing -= 1;
-                actor.enrol(ctx);
-            }));
+            self.hold_enrolments_for(withdrawn, ctx);
         }
+    }
+
+    /// Enrols nothing until the store has answered.
+    fn hold_enrolments_for(&mut self, answer: impl Future + 'static, ctx: &mut Context<Self>) {
+        self.withdrawing += 1;
+        ctx.spawn(answer.into_actor(self).map(|_, actor, ctx| {
+            actor.withdrawing -= 1;
+            actor.enrol(ctx);
+        }));
     }
 }
 
@@ -306,6 +320,9 @@ impl Handler<TriggerJob> for SupervisorActor {
         let job = job.clone();
         if entry.broken {
             return refused(TriggerError::Broken { job });
+        }
+        if let Some(reason) = entry.refused.clone() {
+            return refused(TriggerError::Refused { job, reason });
         }
         let (reply, answer) = oneshot::channel();
         entry.job.addr.do_send(Trigger { reply });
@@ -415,14 +432,17 @@ impl Handler<JobDetails> for SupervisorActor {
 
 /// Asks the job's actor; if it does not answer in time, says so.
 fn status_of(entry: &Entry) -> impl Future<Output = JobStatus> + use<> {
-    let broken = entry.broken;
+    let (broken, refused) = (entry.broken, entry.refused.clone());
     let job = entry.job.clone();
     async move {
         if broken {
             return JobStatus::without_actor(&job.definition, JobState::Broken);
         }
         match timeout(ANSWER_DEADLINE, job.addr.send(Status)).await {
-            Ok(Ok(status)) => status,
+            Ok(Ok(status)) => match refused {
+                Some(reason) => status.refused(reason),
+                None => status,
+            },
             Ok(Err(_)) | Err(_) => JobStatus::without_actor(&job.definition, JobState::Unresponsive),
         }
     }

@@ -126,7 +126,7 @@ impl Locker for Local {
     }
 
     fn enrol<'a>(&'a self, jobs: &'a [Enrolment]) -> BoxFuture<'a, Result<Vec<Enrolled>, LockError>> {
-        self.call(|ledger, _, now| jobs.iter().map(|job| ledger.enrol(now, job)).collect())
+        self.call(|ledger, session, now| jobs.iter().map(|job| ledger.enrol(now, session, job)).collect())
     }
 
     fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>> {

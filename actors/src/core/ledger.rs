@@ -12,12 +12,12 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
-    core::time::FireTime,
+    core::{policy::Overlap, time::FireTime},
     event::Outcome,
     name::{FencingToken, JobName, LockKey, RunId, Term},
     port::{
-        Authority, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, Kept,
-        LostRun, Moved, News, OwedRun, Pause, Session, Skips, Standing, TickClaim, Verdict,
+        Authority, ClaimRequest, Completed, Completion, CursorMove, Declaration, Enrolled, Enrolment,
+        Inquiry, Kept, LostRun, Moved, News, OwedRun, Pause, Session, Skips, Standing, TickClaim, Verdict,
     },
 };
 
@@ -150,6 +150,23 @@ enum Barred {
     Led,
 }
 
+/// Who declares an overlap policy for a key.
+#[derive(Debug)]
+struct Declared {
+    overlap: Overlap,
+    /// The newest term under which it is, and the session that holds the term.
+    term: Option<(Term, Session)>,
+    /// The sessions that declare it without a term.
+    by: Vec<Session>,
+}
+
+impl Declared {
+    fn retract(&mut self, session: Session) {
+        self.by.retain(|by| *by != session);
+        self.term.take_if(|(_, by)| *by == session);
+    }
+}
+
 #[derive(Debug)]
 struct OpenRun {
     session: Session,
@@ -174,6 +191,9 @@ pub struct Ledger {
     withdrawn: VecDeque<JobName>,
     /// Held keys only: one counter of tokens for all keys grows for each of them.
     keys: HashMap<LockKey, RunId>,
+    /// Several nodes share it: policies of keys are declared. One node alone contradicts nobody.
+    shared: bool,
+    declared: HashMap<LockKey, Declared>,
     tokens: u64,
     open: HashMap<RunId, OpenRun>,
     /// The newest ends, by run and token.
@@ -182,9 +202,9 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// An empty ledger that keeps a record of every change. Unbounded: for tests.
+    /// An empty ledger of several nodes that keeps a record of every change. Unbounded: for tests.
     pub fn audited() -> Self {
-        Self { records: Some(Vec::new()), ..Self::default() }
+        Self { records: Some(Vec::new()), shared: true, ..Self::default() }
     }
 
     /// Every change so far, if the ledger is audited.
@@ -242,14 +262,20 @@ impl Ledger {
         self.jobs.get(job).filter(|row| row.term == Some(Term(self.newest)) && !row.withdrawn)
     }
 
-    /// Begins to schedule a job: marks it with the term, if it is by one.
-    pub fn enrol(&mut self, now: DateTime<Utc>, job: &Enrolment) -> Enrolled {
+    /// Begins to schedule a job for `session`: marks it with the term, if it is by one.
+    pub fn enrol(&mut self, now: DateTime<Utc>, session: Session, job: &Enrolment) -> Enrolled {
         match self.check_authority(&job.job, job.authority) {
             Ok(()) => {}
             Err(Barred::Deposed(term)) => return Enrolled::Deposed { term },
             Err(Barred::Led) => return Enrolled::Led,
         }
         let term = job.authority.term();
+        if let Err(declared) = self.declare(session, job) {
+            if let Some(row) = self.jobs.get_mut(&job.job) {
+                row.term.take_if(|marked| Some(*marked) == term);
+            }
+            return Enrolled::Conflict { declared: declared.to_string() };
+        }
         let schedule = digest(&job.schedule);
         let since = before(now, job.held_for);
         let row = self.jobs.get_mut(&job.job);
@@ -281,6 +307,53 @@ impl Ledger {
         };
         self.record(|| Record::Enrolled { job: job.job.clone(), cursor, schedule: job.schedule.clone() });
         Enrolled::Done { cursor, kept }
+    }
+
+    /// Declares the policy of a job's key, unless somebody else who lives declares another one: that is the error.
+    fn declare(&mut self, session: Session, job: &Enrolment) -> Result<(), Overlap> {
+        if !self.shared {
+            return Ok(());
+        }
+        let others = self.others_declare(session, &job.key);
+        let new = || Declared { overlap: job.overlap, term: None, by: Vec::new() };
+        let declared = self.declared.entry(job.key.clone()).or_insert_with(new);
+        if declared.overlap != job.overlap && others {
+            declared.retract(session);
+            return Err(declared.overlap);
+        }
+        declared.overlap = job.overlap;
+        declared.by.retain(|by| self.live.contains_key(by));
+        match job.authority.term() {
+            Some(term) => declared.term = Some((term, session)),
+            None if declared.by.contains(&session) => {}
+            None => declared.by.push(session),
+        }
+        Ok(())
+    }
+
+    /// Somebody else who lives declares a policy for the key.
+    fn others_declare(&self, session: Session, key: &LockKey) -> bool {
+        let Some(declared) = self.declared.get(key) else { return false };
+        declared.by.iter().any(|by| *by != session && self.is_live(*by))
+            || declared.term.is_some_and(|(term, by)| by != session && self.is_led(term))
+    }
+
+    /// The other policy that somebody else who lives declares for the key of a job that the leader does not schedule.
+    pub fn conflict(&self, session: Session, asked: &Declaration) -> Option<Overlap> {
+        let declared = self.declared.get(&asked.key).filter(|declared| declared.overlap != asked.overlap)?;
+        let by_leader = declared.term.is_some_and(|(term, by)| by != session && self.is_led(term));
+        let scheduled = by_leader && self.of_newest_term(&asked.job).is_some();
+        (!scheduled && self.others_declare(session, &asked.key)).then_some(declared.overlap)
+    }
+
+    /// A session declares no policy for a key any more.
+    pub fn retract(&mut self, session: Session, key: &LockKey) {
+        if let Some(declared) = self.declared.get_mut(key) {
+            declared.retract(session);
+            if declared.by.is_empty() && declared.term.is_none() {
+                self.declared.remove(key);
+            }
+        }
     }
 
     /// What the leader does with a job.

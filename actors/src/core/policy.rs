@@ -1,6 +1,7 @@
 //! What a job does about nodes, overlaps, misfires, lost runs and time.
 
 use std::{
+    fmt,
     hash::{DefaultHasher, Hash, Hasher},
     time::Duration,
 };
@@ -50,8 +51,14 @@ pub enum Fires {
     Local,
 }
 
-/// What happens to a tick during a run of the same lock key, on this or on another node. Jobs that share a lock key share
-/// one policy.
+/// What happens to a tick during a run of the same lock key, on this or on another node.
+///
+/// Jobs that share a lock key share one policy, on all nodes. A node that fires a job declares the policy of its key to the store; a
+/// leader does so until its term is over, other nodes until their session is. Another policy is refused for as long: adding such
+/// a job fails, or the job stays added and is [`Refused`](crate::JobState::Refused) until nobody declares the other one. Then it fires, and its
+/// misfire policy decides what it missed. A new leader decides anew, so that another policy comes in with a rolling deployment.
+/// A [`Local`](Fires::Local) job shares its key with nobody. A manual trigger on a node that does not fire the job follows that
+/// node's own policy, which nobody compares.
 ///
 /// | the key is | `Skip` | `Queue(max)` | `Replace` | `Allow(max)` |
 /// |---|---|---|---|---|
@@ -95,6 +102,18 @@ pub enum Overlap {
 pub const QUEUE_MAX: u32 = 1_000;
 /// The most runs at once of one lock key by [`Overlap::Allow`].
 pub const ALLOW_MAX: u32 = 1_000;
+
+/// As stores keep it: `skip`, `queue 5`, `replace`, `allow 2`.
+impl fmt::Display for Overlap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Skip => f.write_str("skip"),
+            Self::Queue(max) => write!(f, "queue {max}"),
+            Self::Replace => f.write_str("replace"),
+            Self::Allow(max) => write!(f, "allow {max}"),
+        }
+    }
+}
 
 impl Overlap {
     /// How many runs of the key may be in progress at once.

@@ -5,12 +5,12 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{
     FutureExt,
-    future::{BoxFuture, join3},
+    future::{BoxFuture, join3, ready},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    core::time::FireTime,
+    core::{policy::Overlap, time::FireTime},
     event::Outcome,
     name::{FencingToken, JobName, LockKey, RunId, Term},
 };
@@ -309,6 +309,10 @@ pub struct Enrolment {
     pub schedule: String,
     /// By what right. Only a term is marked on the job.
     pub authority: Authority,
+    /// What its runs exclude.
+    pub key: LockKey,
+    /// The policy that jobs with this key share: it is declared for as long as the term lasts, or, without one, the session.
+    pub overlap: Overlap,
     /// How long this node has held the job with this schedule, by its monotonic clock: a new or changed job, or one that was
     /// withdrawn, owes ticks from then on, in the store's time. Zero: from now on.
     pub held_for: Duration,
@@ -322,7 +326,16 @@ pub struct Enrolment {
 impl Enrolment {
     /// An enrolment of a job without further wishes.
     pub fn new(job: JobName, schedule: String, authority: Authority) -> Self {
-        Self { job, schedule, authority, held_for: Duration::ZERO, retry_lost: false, from_completion: false }
+        Self {
+            key: LockKey::from(&job),
+            job,
+            schedule,
+            authority,
+            overlap: Overlap::default(),
+            held_for: Duration::ZERO,
+            retry_lost: false,
+            from_completion: false,
+        }
     }
 }
 
@@ -415,8 +428,25 @@ pub enum Enrolled {
     },
     /// The answer to an enrolment by [`Authority::Unled`]: the leader schedules the job. Nothing changed.
     Led,
-    /// Somebody else has locked the job at this moment. Nothing changed: ask again.
+    /// Somebody else, who lives, declares another overlap policy for the key. This session declares none for it any more, and
+    /// the job is not marked with its term.
+    Conflict {
+        /// That policy, as the store keeps it.
+        declared: String,
+    },
+    /// Somebody else has locked the job or the key at this moment. Nothing changed: ask again.
     Locked,
+}
+
+/// The overlap policy that a job is to have for its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declaration {
+    /// The job.
+    pub job: JobName,
+    /// Its key.
+    pub key: LockKey,
+    /// The policy.
+    pub overlap: Overlap,
 }
 
 /// A job as a node holds it.
@@ -500,12 +530,36 @@ pub trait Locker: Send + Sync + 'static {
     /// Dropping the future leaves it unknown whether the session ended.
     fn close(&self) -> BoxFuture<'_, ()>;
 
-    /// Marks jobs as scheduled under a term and answers their cursors.
+    /// Marks jobs as scheduled under a term and answers their cursors. Declares the overlap policies of their keys: of several
+    /// that are enrolled at once with one key and different policies, on however many nodes, those with one policy are.
+    /// One's own declarations, of this session and of its terms, stand in nobody's own way.
     ///
     /// # Errors
     ///
     /// [`LockError::Timeout`], [`LockError::SessionLost`]: ask again, it does no harm.
     fn enrol<'a>(&'a self, jobs: &'a [Enrolment]) -> BoxFuture<'a, Result<Vec<Enrolled>, LockError>>;
+
+    /// Answers, for each, the overlap policy that others who live declare for the key, if it is another one, and unless the
+    /// leader, another node, schedules the job. Changes nothing: the enrolment decides. Default: none, for a store of one node.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Timeout`], [`LockError::SessionLost`]: it is not known.
+    fn conflicts<'a>(
+        &'a self,
+        asked: &'a [Declaration],
+    ) -> BoxFuture<'a, Result<Vec<Option<String>>, LockError>> {
+        ready(Ok(vec![None; asked.len()])).boxed()
+    }
+
+    /// This session, and its term, declare no policy for these keys any more. Default: nothing, for a store of one node.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Timeout`], [`LockError::SessionLost`]: some may stay declared, for as long as the term or the session lasts.
+    fn retract<'a>(&'a self, _: &'a [LockKey]) -> BoxFuture<'a, Result<(), LockError>> {
+        ready(Ok(())).boxed()
+    }
 
     /// Answers what the leader, whoever it is, does with `jobs`, as it stands now. Changes nothing.
     ///

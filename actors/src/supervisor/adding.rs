@@ -4,7 +4,10 @@ use std::{collections::HashSet, sync::Arc};
 
 use actix::prelude::*;
 use chrono::{DateTime, Utc};
-use futures_util::future::BoxFuture;
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, ready},
+};
 use tokio::time::timeout;
 
 use super::{Entry, Phase, Restarts, SupervisorActor, keys::conflicts};
@@ -28,19 +31,27 @@ use crate::{
 pub(crate) struct AddFirstJobs(pub(crate) Vec<Job>);
 
 impl SupervisorActor {
-    fn add(&mut self, jobs: Vec<Job>, ctx: &mut Context<Self>) -> Result<Vec<Arc<JobRef>>, AddError> {
+    fn define(&self, jobs: Vec<Job>) -> Result<Vec<Definition>, AddError> {
+        let (definitions, faults) = define_all(jobs, self.node().clock.now());
+        self.check(&definitions, faults)?;
+        Ok(definitions)
+    }
+
+    /// Whether the definitions, in which these faults were found, can be added.
+    fn check(&self, definitions: &[Definition], mut faults: Vec<Fault>) -> Result<(), AddError> {
         if !matches!(self.phase, Phase::Running) {
             return Err(AddError::ShuttingDown);
         }
-        let (now, held_since) = self.node().clock.read();
-        let (definitions, mut faults) = define_all(jobs, now);
-        faults.extend(conflicts(&definitions, |key| self.holder_of(key, None)));
+        faults.extend(conflicts(definitions, |key| self.holder_of(key, None)));
         let invalid = !faults.is_empty();
         let existing = definitions.iter().filter(|definition| self.jobs.contains_key(&definition.name));
         faults.extend(existing.map(|definition| duplicate(&definition.name)));
         Faults::check(faults)
-            .map_err(|faults| if invalid { AddError::Invalid(faults) } else { AddError::Exists(faults) })?;
+            .map_err(|faults| if invalid { AddError::Invalid(faults) } else { AddError::Exists(faults) })
+    }
 
+    fn add(&mut self, definitions: Vec<Definition>, ctx: &mut Context<Self>) -> Vec<Arc<JobRef>> {
+        let (now, held_since) = self.node().clock.read();
         let mut added = Vec::with_capacity(definitions.len());
         for definition in definitions {
             let name = definition.name.clone();
@@ -51,12 +62,12 @@ impl SupervisorActor {
             self.resume(&job, now);
             added.push(job.clone());
             let restarts = Restarts::default();
-            let entry = Entry { job, held_since, restarts, broken: false, unled: false };
+            let entry = Entry { job, held_since, restarts, broken: false, unled: false, refused: None };
             self.jobs.insert(name, entry);
         }
         self.node().meters.jobs.set(self.jobs.len() as f64);
         self.enrol(ctx);
-        Ok(added)
+        added
     }
 
     /// Adds jobs and finds out who fires them. They stay added whatever the store answers.
@@ -64,14 +75,31 @@ impl SupervisorActor {
         &mut self,
         jobs: Vec<Job>,
         ctx: &mut Context<Self>,
-    ) -> ResponseFuture<Result<Vec<Added>, AddError>> {
-        let added = match self.add(jobs, ctx) {
-            Ok(added) => added,
-            Err(error) => return Box::pin(async move { Err(error) }),
+    ) -> ResponseActFuture<Self, Result<Vec<Added>, AddError>> {
+        let definitions = match self.define(jobs) {
+            Ok(definitions) => definitions,
+            Err(error) => return Box::pin(ready(Err(error)).into_actor(self)),
         };
+        let Some(contradicted) = self.contradicted(&definitions) else {
+            return self.added(definitions, ctx);
+        };
+        Box::pin(contradicted.into_actor(self).then(|faults, actor, ctx| {
+            // Much may have happened meanwhile.
+            match actor.check(&definitions, faults) {
+                Ok(()) => actor.added(definitions, ctx),
+                Err(error) => Box::pin(ready(Err(error)).into_actor(actor)),
+            }
+        }))
+    }
+
+    fn added(
+        &mut self,
+        definitions: Vec<Definition>,
+        ctx: &mut Context<Self>,
+    ) -> ResponseActFuture<Self, Result<Vec<Added>, AddError>> {
+        let added = self.add(definitions, ctx);
         self.find_unled_among(&added, ctx);
-        let scheduled = self.scheduled(added);
-        Box::pin(async move { Ok(scheduled.await) })
+        Box::pin(self.scheduled(added).map(Ok).into_actor(self))
     }
 
     /// Finds out who fires jobs.
@@ -139,21 +167,23 @@ impl Handler<AddFirstJobs> for SupervisorActor {
     type Result = Result<(), AddError>;
 
     fn handle(&mut self, AddFirstJobs(jobs): AddFirstJobs, ctx: &mut Self::Context) -> Self::Result {
-        self.add(jobs, ctx).map(drop)
+        let definitions = self.define(jobs)?;
+        self.add(definitions, ctx);
+        Ok(())
     }
 }
 
 impl Handler<AddJob> for SupervisorActor {
-    type Result = ResponseFuture<Result<Added, AddError>>;
+    type Result = ResponseActFuture<Self, Result<Added, AddError>>;
 
     fn handle(&mut self, AddJob(job): AddJob, ctx: &mut Self::Context) -> Self::Result {
         let added = self.add_and_inquire(vec![job], ctx);
-        Box::pin(async move { Ok(added.await?.pop().expect("invariant: one job, one answer")) })
+        Box::pin(added.map(|added, _, _| Ok(added?.pop().expect("invariant: one job, one answer"))))
     }
 }
 
 impl Handler<AddJobs> for SupervisorActor {
-    type Result = ResponseFuture<Result<Vec<Added>, AddError>>;
+    type Result = ResponseActFuture<Self, Result<Vec<Added>, AddError>>;
 
     fn handle(&mut self, AddJobs(jobs): AddJobs, ctx: &mut Self::Context) -> Self::Result {
         self.add_and_inquire(jobs, ctx)

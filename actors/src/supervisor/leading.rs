@@ -4,7 +4,7 @@ use std::{ops::Bound, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 
-use super::{Entry, Phase, SupervisorActor, adding::inquiry};
+use super::{Entry, Phase, SupervisorActor, adding::inquiry, keys::refusal};
 use crate::{
     core::{
         job::Input,
@@ -12,6 +12,7 @@ use crate::{
     },
     definition::Definition,
     election::{SessionChanged, TermRefused},
+    event::EventKind,
     job::Letter,
     lock::{BATCH_MAX, CloseLostRuns, EnrolJobs, InquireJobs, report_lost},
     message::PAGE_MAX,
@@ -34,6 +35,9 @@ const INQUIRE_NEXT: Duration = Duration::from_millis(250);
 
 /// How often a node that does not lead asks whether the leader holds its jobs.
 const INQUIRE_EVERY: Duration = Duration::from_secs(30);
+
+/// How often a job that was refused because of its key is enrolled again.
+const REFUSED_AGAIN: Duration = Duration::from_secs(30);
 
 /// Runs were lost.
 #[derive(Message)]
@@ -78,8 +82,10 @@ impl SupervisorActor {
         {
             let Some(entry) = self.jobs.get(&name) else { continue };
             let Some(authority) = self.authority(entry) else { continue };
-            let Definition { description, schedule, policies, .. } = &*entry.job.definition;
+            let Definition { description, key, schedule, policies, .. } = &*entry.job.definition;
             page.push(Enrolment {
+                key: key.clone(),
+                overlap: policies.overlap,
                 held_for: elapsed.saturating_sub(entry.held_since),
                 retry_lost: policies.on_lost == OnLost::Retry,
                 from_completion: schedule.counts_from_completion(),
@@ -96,7 +102,7 @@ impl SupervisorActor {
             actor.enrolling = false;
             match answer {
                 Ok(Ok(answers)) => {
-                    let locked = actor.on_enrolled(jobs, answers);
+                    let locked = actor.on_enrolled(jobs, answers, ctx);
                     actor.enrol(ctx);
                     if !locked.is_empty() {
                         ctx.run_later(ENROL_AGAIN, move |actor, ctx| {
@@ -116,7 +122,12 @@ impl SupervisorActor {
     }
 
     /// Answers the jobs that somebody else has locked.
-    fn on_enrolled(&mut self, jobs: Vec<(Arc<JobRef>, Authority)>, answers: Vec<Enrolled>) -> Vec<JobName> {
+    fn on_enrolled(
+        &mut self,
+        jobs: Vec<(Arc<JobRef>, Authority)>,
+        answers: Vec<Enrolled>,
+        ctx: &mut Context<Self>,
+    ) -> Vec<JobName> {
         let mut locked = Vec::new();
         for ((job, authority), answer) in jobs.into_iter().zip(answers) {
             let name = &job.definition.name;
@@ -131,21 +142,54 @@ impl SupervisorActor {
             }
             match (answer, authority) {
                 (Enrolled::Done { cursor, kept }, _) => {
+                    if let Some(entry) = self.jobs.get_mut(name) {
+                        entry.refused = None;
+                    }
                     Letter::send(&job, Input::Resume { cursor, authority: Some(authority), kept });
                 }
                 (Enrolled::Locked, _) => locked.push(name.clone()),
+                (Enrolled::Conflict { declared }, _) => self.on_conflict(&job, &declared, ctx),
                 (Enrolled::Deposed { .. } | Enrolled::Led, Authority::Term(term)) => {
                     self.parts.election.do_send(TermRefused(term));
                     return locked;
                 }
                 (Enrolled::Deposed { .. } | Enrolled::Led, Authority::Any | Authority::Unled) => {
-                    if let Some(entry) = self.jobs.get_mut(name) {
-                        entry.unled = false;
-                    }
+                    self.leave_to_leader(name, ctx);
                 }
             }
         }
         locked
+    }
+
+    /// The leader schedules the job, and declares the policy of its key.
+    fn leave_to_leader(&mut self, name: &JobName, ctx: &mut Context<Self>) {
+        let Some(entry) = self.jobs.get_mut(name) else { return };
+        entry.refused = None;
+        if std::mem::take(&mut entry.unled) {
+            let key = entry.job.definition.key.clone();
+            self.retract(vec![key], ctx);
+        }
+    }
+
+    /// Others declare another policy for the job's key: this node does not fire it until they do not.
+    fn on_conflict(&mut self, job: &Arc<JobRef>, declared: &str, ctx: &mut Context<Self>) {
+        let reason = refusal(&job.definition, declared);
+        let name = &job.definition.name;
+        Letter::send(job, Input::Suspend);
+        let Some(entry) = self.jobs.get_mut(name) else { return };
+        if entry.refused.replace(reason.clone()).is_none_or(|former| former != reason) {
+            tracing::warn!(target: "callsheet", job = %name, "a job is not fired by this node: {reason}");
+            self.publish(|| EventKind::JobRefused { job: name.clone(), reason });
+        }
+        if !std::mem::replace(&mut self.asking_refused, true) {
+            ctx.run_later(REFUSED_AGAIN, |actor, ctx| {
+                actor.asking_refused = false;
+                let refused = actor.jobs.values().filter(|entry| entry.refused.is_some());
+                let refused: Vec<_> = refused.map(|entry| entry.job.definition.name.clone()).collect();
+                actor.to_enrol.extend(refused);
+                actor.enrol(ctx);
+            });
+        }
     }
 
     /// Enrols the jobs that any node may fire, and looks for those that the leader does not hold.
@@ -163,6 +207,7 @@ impl SupervisorActor {
     fn on_disconnected(&mut self) {
         self.connected = false;
         for entry in self.jobs.values_mut() {
+            entry.refused = None;
             let fires = entry.job.definition.policies.fires;
             if fires == Fires::AnyNode || std::mem::take(&mut entry.unled) {
                 Letter::send(&entry.job, Input::Suspend);
@@ -284,10 +329,8 @@ impl Handler<Withdrawn> for SupervisorActor {
 impl Handler<TakenByLeader> for SupervisorActor {
     type Result = ();
 
-    fn handle(&mut self, TakenByLeader(job): TakenByLeader, _: &mut Self::Context) {
-        if let Some(entry) = self.jobs.get_mut(&job) {
-            entry.unled = false;
-        }
+    fn handle(&mut self, TakenByLeader(job): TakenByLeader, ctx: &mut Self::Context) {
+        self.leave_to_leader(&job, ctx);
     }
 }
 
@@ -327,8 +370,11 @@ impl Handler<LeadershipChanged> for SupervisorActor {
         let by_leader =
             |entry: &&Entry| entry.job.definition.policies.fires == Fires::Leader && !entry.broken;
         if led {
-            let ours = self.jobs.values().filter(by_leader);
-            ours.for_each(|entry| Letter::send(&entry.job, Input::Suspend));
+            let ours = self.jobs.values_mut().filter(|entry| by_leader(&&**entry));
+            ours.for_each(|entry| {
+                entry.refused = None;
+                Letter::send(&entry.job, Input::Suspend);
+            });
         }
         if term.is_some() {
             self.jobs.values_mut().for_each(|entry| entry.unled = false);

@@ -3,12 +3,13 @@
 use std::{slice, sync::Arc};
 
 use actix::prelude::*;
+use futures_util::future::ready;
 
 use super::{Phase, SupervisorActor, keys::conflicts};
 use crate::{
-    core::policy::Fires,
-    definition::Job,
-    error::{Faults, UpdateError},
+    core::{job::Input, policy::Fires},
+    definition::Definition,
+    error::{Fault, Faults, UpdateError},
     event::EventKind,
     job::{Content, Letter},
     message::{Added, UpdateJob},
@@ -16,19 +17,26 @@ use crate::{
 };
 
 impl SupervisorActor {
-    fn update(&mut self, job: Job, ctx: &mut Context<Self>) -> Result<Arc<JobRef>, UpdateError> {
+    /// Whether the definition, in which these faults were found, can take the place of the present one.
+    fn check_update(&self, definition: &Definition, mut faults: Vec<Fault>) -> Result<(), UpdateError> {
         if !matches!(self.phase, Phase::Running) {
             return Err(UpdateError::ShuttingDown);
         }
-        let (now, elapsed) = self.node().clock.read();
-        let definition = job.define(now).map_err(UpdateError::Invalid)?;
-        let name = definition.name.clone();
-        if !self.jobs.contains_key(&name) {
+        let name = &definition.name;
+        if !self.jobs.contains_key(name) {
             return Err(UpdateError::UnknownJob { name: name.as_str().to_owned() });
         }
-        let conflicts = conflicts(slice::from_ref(&definition), |key| self.holder_of(key, Some(&name)));
-        Faults::check(conflicts).map_err(UpdateError::Invalid)?;
+        faults.extend(conflicts(slice::from_ref(definition), |key| self.holder_of(key, Some(name))));
+        Faults::check(faults).map_err(UpdateError::Invalid)
+    }
 
+    fn update(
+        &mut self,
+        definition: Definition,
+        ctx: &mut Context<Self>,
+    ) -> Result<Arc<JobRef>, UpdateError> {
+        let (now, elapsed) = self.node().clock.read();
+        let name = definition.name.clone();
         let Some(entry) = self.jobs.get_mut(&name) else {
             return Err(UpdateError::UnknownJob { name: name.as_str().to_owned() });
         };
@@ -48,18 +56,27 @@ impl SupervisorActor {
         if was_local || entry.job.definition.description != job.definition.description {
             entry.held_since = elapsed;
         }
-        self.keys.remove(&entry.job.definition);
-        self.keys.add(&job.definition);
-        self.tags.remove(&entry.job.definition);
-        self.tags.add(&job.definition);
-        entry.job = job.clone();
+        let former = std::mem::replace(&mut entry.job, job.clone()).definition.clone();
         entry.unled = false;
+        entry.refused = None;
+        self.keys.remove(&former);
+        self.keys.add(&job.definition);
+        self.tags.remove(&former);
+        self.tags.add(&job.definition);
+        let of_key = |definition: &Definition| (definition.key.clone(), definition.policies.overlap);
+        if !was_local && !becomes_local && of_key(&former) != of_key(&job.definition) {
+            // Until the store has compared the new policy with those of other nodes.
+            Letter::send(&job, Input::Suspend);
+        }
         Letter::post(&job, Content::Redefine(job.clone()));
         self.publish(|| EventKind::JobUpdated { job: name.clone() });
         if becomes_local {
             // What this node fires on its own from now on is not owed when it comes back. A node that still shares it enrols it
             // again, and goes on from its cursor.
             self.withdraw(std::slice::from_ref(&name), ctx);
+        }
+        if becomes_local || former.key != job.definition.key {
+            self.retract(vec![former.key.clone()], ctx);
         }
         if !self.revive(&name, ctx) {
             self.resume(&job, now);
@@ -70,16 +87,44 @@ impl SupervisorActor {
     }
 }
 
+impl SupervisorActor {
+    fn updated(
+        &mut self,
+        definition: Definition,
+        ctx: &mut Context<Self>,
+    ) -> ResponseActFuture<Self, Result<Added, UpdateError>> {
+        let job = match self.update(definition, ctx) {
+            Ok(job) => job,
+            Err(error) => return Box::pin(ready(Err(error)).into_actor(self)),
+        };
+        let scheduled = self.scheduled(vec![job]);
+        let answer = async move { Ok(scheduled.await.pop().expect("invariant: one job, one answer")) };
+        Box::pin(answer.into_actor(self))
+    }
+}
+
 impl Handler<UpdateJob> for SupervisorActor {
-    type Result = ResponseFuture<Result<Added, UpdateError>>;
+    type Result = ResponseActFuture<Self, Result<Added, UpdateError>>;
 
     fn handle(&mut self, UpdateJob(job): UpdateJob, ctx: &mut Self::Context) -> Self::Result {
-        match self.update(job, ctx) {
-            Ok(job) => {
-                let scheduled = self.scheduled(vec![job]);
-                Box::pin(async move { Ok(scheduled.await.pop().expect("invariant: one job, one answer")) })
+        let definition = job.define(self.node().clock.now()).map_err(UpdateError::Invalid);
+        let checked = definition.and_then(|definition| {
+            self.check_update(&definition, Vec::new())?;
+            Ok(definition)
+        });
+        let definition = match checked {
+            Ok(definition) => definition,
+            Err(error) => return Box::pin(ready(Err(error)).into_actor(self)),
+        };
+        let Some(contradicted) = self.contradicted(slice::from_ref(&definition)) else {
+            return self.updated(definition, ctx);
+        };
+        Box::pin(contradicted.into_actor(self).then(|faults, actor, ctx| {
+            // Much may have happened meanwhile.
+            match actor.check_update(&definition, faults) {
+                Ok(()) => actor.updated(definition, ctx),
+                Err(error) => Box::pin(ready(Err(error)).into_actor(actor)),
             }
-            Err(error) => Box::pin(async move { Err(error) }),
-        }
+        }))
     }
 }

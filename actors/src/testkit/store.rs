@@ -15,11 +15,11 @@ use tokio::{
 
 use crate::{
     core::ledger::{Ledger, Record},
-    name::{JobName, NodeId, Term},
+    name::{JobName, LockKey, NodeId, Term},
     port::{
-        Backend, Campaign, ClaimRequest, Clock, Completed, Completion, CursorMove, ElectError, Elector,
-        Enrolled, Enrolment, Grant, Inquiry, Lease, LockError, Locker, LostRun, Moved, News, Pause, Renewal,
-        Session, Standing, Verdict,
+        Backend, Campaign, ClaimRequest, Clock, Completed, Completion, CursorMove, Declaration, ElectError,
+        Elector, Enrolled, Enrolment, Grant, Inquiry, Lease, LockError, Locker, LostRun, Moved, News, Pause,
+        Renewal, Session, Standing, Verdict,
     },
     testkit::VirtualClock,
 };
@@ -447,14 +447,32 @@ impl Locker for StoreBackend {
     }
 
     fn enrol<'a>(&'a self, jobs: &'a [Enrolment]) -> BoxFuture<'a, Result<Vec<Enrolled>, LockError>> {
-        let enrolled = self.with_session(|state, _, now| {
-            let enrol = |job: &Enrolment| match state.is_locked(job.job.as_str()) {
+        let enrolled = self.with_session(|state, session, now| {
+            let enrol = |job: &Enrolment| match state.is_locked(job.job.as_str())
+                || state.is_locked(job.key.as_str())
+            {
                 true => Enrolled::Locked,
-                false => state.ledger.enrol(now, job),
+                false => state.ledger.enrol(now, session, job),
             };
             jobs.iter().map(enrol).collect()
         });
         enrolled.boxed()
+    }
+
+    fn conflicts<'a>(
+        &'a self,
+        asked: &'a [Declaration],
+    ) -> BoxFuture<'a, Result<Vec<Option<String>>, LockError>> {
+        let conflicts = self.with_session(|state, session, _| {
+            let conflict = |asked| state.ledger.conflict(session, asked).map(|declared| declared.to_string());
+            asked.iter().map(conflict).collect()
+        });
+        conflicts.boxed()
+    }
+
+    fn retract<'a>(&'a self, keys: &'a [LockKey]) -> BoxFuture<'a, Result<(), LockError>> {
+        self.with_session(|state, session, _| keys.iter().for_each(|key| state.ledger.retract(session, key)))
+            .boxed()
     }
 
     fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>> {

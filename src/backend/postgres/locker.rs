@@ -8,16 +8,17 @@ use std::{
 };
 
 use callsheet_actors::{
-    CALL_DEADLINE, FencingToken, FireTime, JobName, RunId, Term,
+    CALL_DEADLINE, FencingToken, FireTime, JobName, LockKey, RunId, Term,
     port::{
-        Authority, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, Kept,
-        LockError, Locker, LostRun, Moved, News, OwedRun, Pause, RoundAnswers, Session, Standing, Verdict,
+        Authority, ClaimRequest, Completed, Completion, CursorMove, Declaration, Enrolled, Enrolment,
+        Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OwedRun, Pause, RoundAnswers, Session,
+        Standing, Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{
     FutureExt,
-    future::{BoxFuture, join3, join4, join5, pending},
+    future::{BoxFuture, join, join3, join4, join5, pending},
 };
 use tokio::time::{Instant, sleep};
 use tokio_postgres::{Error, Row, Statement, error::SqlState, types::ToSql};
@@ -142,6 +143,27 @@ impl Locker for PostgresLocker {
             .await
         }
         .boxed()
+    }
+
+    fn conflicts<'a>(
+        &'a self,
+        asked: &'a [Declaration],
+    ) -> BoxFuture<'a, Result<Vec<Option<String>>, LockError>> {
+        async move {
+            let session = self.session()?;
+            let jobs: Vec<_> = asked.iter().map(|asked| asked.job.as_str()).collect();
+            let keys: Vec<_> = asked.iter().map(|asked| asked.key.as_str()).collect();
+            let overlaps: Vec<_> = asked.iter().map(|asked| asked.overlap.to_string()).collect();
+            let parameters: [&(dyn ToSql + Sync); 5] =
+                [&session.settings.scope, &session.beacon, &jobs, &keys, &overlaps];
+            let rows = session.ask(&session.statements.conflicts, &parameters).await;
+            read(&rows.map_err(Refusal::into_lock_error)?, |row| row.try_get("declared"))
+        }
+        .boxed()
+    }
+
+    fn retract<'a>(&'a self, keys: &'a [LockKey]) -> BoxFuture<'a, Result<(), LockError>> {
+        async move { self.session()?.retract(keys).await }.boxed()
     }
 
     fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>> {
@@ -321,22 +343,101 @@ impl OpenSession {
         let anchors = unless_none(jobs.iter().map(|job| job.from_completion.then_some(true)));
         let held_for: Vec<_> =
             jobs.iter().map(|job| job.held_for.min(HELD_FOR_MAX).as_secs_f64() * 1e3).collect();
-        let parameters: [&(dyn ToSql + Sync); 8] =
-            [&self.settings.scope, &names, &schedules, &terms, &unled, &retry_lost, &anchors, &held_for];
-        let asked = self.ask(&self.statements.enrol, &parameters).await;
+        let overlaps: Vec<_> = jobs.iter().map(|job| job.overlap.to_string()).collect();
+        let other_key = |job: &&Enrolment| {
+            Some(job.key.as_str()).filter(|key| *key != job.job.as_str()).map(str::to_owned)
+        };
+        let keys = unless_none(jobs.iter().map(other_key));
+        let parameters: [&(dyn ToSql + Sync); 11] = [
+            &self.settings.scope,
+            &names,
+            &schedules,
+            &terms,
+            &unled,
+            &retry_lost,
+            &anchors,
+            &held_for,
+            &self.beacon,
+            &overlaps,
+            &keys,
+        ];
+        let keyed: Vec<_> = jobs.iter().copied().filter(|job| other_key(job).is_some()).collect();
+        // Sent together: nothing of this node comes between.
+        let (contradicted, asked) =
+            join(self.declare(&keyed), self.ask(&self.statements.enrol, &parameters)).await;
+        let contradicted = contradicted.map_err(Refusal::into_lock_error)?;
         let rows = asked.map_err(Refusal::into_lock_error)?;
         let enrolled: HashMap<String, Enrolled> = read(&rows, |row| {
             let enrolled = match row.try_get("answer")? {
                 "deposed" => Enrolled::Deposed { term: term(row)? },
                 "led" => Enrolled::Led,
+                "conflict" => Enrolled::Conflict { declared: row.try_get("pause_note")? },
+                // Its key is contradicted, or somebody else has locked it.
+                "undeclared" => Enrolled::Locked,
                 _ => Enrolled::Done { cursor: row.try_get("cursor")?, kept: Box::new(kept(row)?) },
             };
             Ok((row.try_get("job")?, enrolled))
         })?
         .into_iter()
         .collect();
-        let answer = |job: &&Enrolment| enrolled.get(job.job.as_str()).cloned().unwrap_or(Enrolled::Locked);
+        let answer = |job: &&Enrolment| {
+            let answer = enrolled.get(job.job.as_str()).cloned().unwrap_or(Enrolled::Locked);
+            match contradicted.get(job.key.as_str()) {
+                Some(declared) if answer == Enrolled::Locked => {
+                    Enrolled::Conflict { declared: declared.clone() }
+                }
+                _ => answer,
+            }
+        };
         Ok(jobs.iter().map(answer).collect())
+    }
+
+    /// Declares the policies of keys that are not the names of their jobs. Answers those that contradict, by key.
+    async fn declare(self: &Arc<Self>, jobs: &[&Enrolment]) -> Result<HashMap<String, String>, Refusal> {
+        if jobs.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let names: Vec<_> = jobs.iter().map(|job| job.job.as_str()).collect();
+        let keys: Vec<_> = jobs.iter().map(|job| job.key.as_str()).collect();
+        let overlaps: Vec<_> = jobs.iter().map(|job| job.overlap.to_string()).collect();
+        let (terms, unled) = authorities(jobs.iter().map(|job| Some(job.authority)));
+        let scope = &self.settings.scope;
+        let declared: [&(dyn ToSql + Sync); 7] =
+            [scope, &self.beacon, &names, &keys, &overlaps, &terms, &unled];
+        // Sent together.
+        let (made, contradicted) = join(
+            self.ask(&self.statements.make_keys, &[scope, &keys]),
+            self.ask(&self.statements.declare, &declared),
+        )
+        .await;
+        made?;
+        let contradicted = read(&contradicted?, |row| Ok((row.try_get("key")?, row.try_get("declared")?)));
+        Ok(contradicted.map_err(Refusal::Lock)?.into_iter().collect())
+    }
+
+    /// Until the row of each key could be changed.
+    async fn retract(self: &Arc<Self>, keys: &[LockKey]) -> Result<(), LockError> {
+        let until = Instant::now() + self.settings.trust();
+        let mut open: HashSet<_> = keys.iter().map(|key| key.as_str().to_owned()).collect();
+        let mut wait = LOCKED_MIN;
+        loop {
+            let asked: Vec<_> = open.iter().collect();
+            let parameters: [&(dyn ToSql + Sync); 3] = [&self.settings.scope, &self.beacon, &asked];
+            let rows = self.ask(&self.statements.retract, &parameters).await;
+            for retracted in read(&rows.map_err(Refusal::into_lock_error)?, |row| row.try_get("name"))? {
+                let retracted: String = retracted;
+                open.remove(&retracted);
+            }
+            if open.is_empty() {
+                return Ok(());
+            }
+            // Somebody else has locked the others.
+            if Instant::now() + wait >= until {
+                return Err(LockError::Timeout);
+            }
+            sleep(wait).await;
+            wait = (wait * 2).min(LOCKED_MAX);
+        }
     }
 
     /// Until the row of each job could be changed.

@@ -53,7 +53,10 @@ pub(super) struct OpenSession {
 
 /// The statements of a session, prepared once.
 pub(super) struct Statements {
+    pub(super) declare: Statement,
     pub(super) enrol: Statement,
+    pub(super) conflicts: Statement,
+    pub(super) retract: Statement,
     pub(super) inquire: Statement,
     pub(super) withdraw: Statement,
     pub(super) pause: Statement,
@@ -304,7 +307,10 @@ impl Drop for Abandoned<'_> {
 impl Statements {
     async fn prepare(client: &Client) -> Result<Self, Error> {
         let (
+            declare,
             enrol,
+            conflicts,
+            retract,
             inquire,
             withdraw,
             pause,
@@ -324,7 +330,10 @@ impl Statements {
             close_lost,
             heartbeat,
         ) = tokio::try_join!(
+            client.prepare(sql::DECLARE),
             client.prepare(sql::ENROL),
+            client.prepare(sql::CONFLICTS),
+            client.prepare(sql::RETRACT),
             client.prepare(sql::INQUIRE),
             client.prepare(sql::WITHDRAW),
             client.prepare(sql::PAUSE),
@@ -345,7 +354,10 @@ impl Statements {
             client.prepare(sql::HEARTBEAT),
         )?;
         Ok(Self {
+            declare,
             enrol,
+            conflicts,
+            retract,
             inquire,
             withdraw,
             pause,

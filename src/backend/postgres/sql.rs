@@ -143,30 +143,195 @@ WHERE pid = $1 AND classid::int8 << 32 | objid::int8 = $2
   AND locktype = 'advisory' AND objsubid = 1 AND mode = 'ExclusiveLock' AND granted
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
-/// Enrols jobs, and marks them with the term of those who have one. The leader row is locked for share, if anybody cares who
-/// leads: a newer term cannot begin, nor the present one be renewed, until this is committed. Jobs whose rows are locked are
-/// missing in the answer.
+/// Who leads, to tell whether a declaration of a policy stands. Whoever decides by it locks the row for share: a renewal under way may
+/// keep a term that seems to be over.
+macro_rules! lead {
+    ($lock:literal) => {
+        concat!(
+            "lead AS MATERIALIZED (
+    SELECT epoch, beacon, expires_at FROM leader WHERE scope = $1 ",
+            $lock,
+            "
+)"
+        )
+    };
+}
+
+/// Whether the declarations of a key (`declared`, `declared_term`, `declared_by`, of rows `f` that are locked, by whoever asks with a policy
+/// `overlap`, perhaps under a `term`) contradict it, and which other sessions that live declare a policy. Each is probed once.
+macro_rules! judged {
+    (found: $found:literal, own: $own:literal) => {
+        concat!(
+            "declarers AS MATERIALIZED (
+    SELECT beacon, pg_try_advisory_xact_lock_shared(beacon) AS dead
+    FROM (SELECT DISTINCT unnest(declared_by) AS beacon FROM ",
+            $found,
+            ") AS d WHERE beacon <> ",
+            $own,
+            "
+), judged AS MATERIALIZED (
+    SELECT f.*, coalesce(o.others, '{}') AS others, coalesce(f.declared <> f.overlap, false) AND (
+        o.others IS NOT NULL
+        -- The first term of all may have just begun.
+        OR coalesce(f.declared_term IS DISTINCT FROM f.term AND (
+            f.declared_term > coalesce(l.epoch, 0) OR (f.declared_term = l.epoch AND l.expires_at > clock_timestamp() AND l.beacon <> ",
+            $own,
+            ")
+        ), false)
+    ) AS conflicts,
+    coalesce(f.declared_term = l.epoch AND l.beacon = ",
+            $own,
+            ", false) AS own_term
+    FROM ",
+            $found,
+            " f LEFT JOIN lead l ON true
+    CROSS JOIN LATERAL (
+        SELECT array_agg(beacon) AS others FROM declarers
+        WHERE f.declared_by IS NOT NULL AND NOT dead AND beacon = ANY (f.declared_by)
+    ) AS o
+)"
+        )
+    };
+}
+
+/// What an enrolment changes of the declarations of a key on its row (`n`), as it was judged (`j`). Who is contradicted declares
+/// nothing any more. Sessions that are dead are left out, so that there are never more than nodes.
+macro_rules! declares {
+    (alone: $alone:literal, own: $own:literal) => {
+        concat!(
+            "overlap = CASE WHEN j.conflicts THEN n.overlap ELSE j.overlap END,
+        declared_term = CASE
+            WHEN NOT j.conflicts THEN coalesce(j.term, n.declared_term)
+            WHEN NOT j.own_term THEN n.declared_term
+        END,
+        declared_by = nullif(j.others || CASE
+            WHEN NOT j.conflicts AND (",
+            $alone,
+            " OR coalesce(",
+            $own,
+            " = ANY (n.declared_by), false)) THEN ARRAY[",
+            $own,
+            "]
+            ELSE '{}'
+        END, '{}')"
+        )
+    };
+}
+
+/// Declares the policies of keys that are not the names of their jobs, before these are enrolled. Locks the leader row for share and
+/// the rows of the keys in their order, skipping those that are locked: that is all that decides. A job that the leader schedules declares nothing. Answers
+/// what contradicts.
+///
+/// $1 scope, $2 own beacon, then the enrolments, whose rows there are: $3 jobs, $4 keys, $5 policies, $6 terms, $7 whether only unless
+/// the leader schedules the job. All are of one node, which sees to it that those with one key have one policy.
+pub(super) const DECLARE: &str = concat!(
+    "
+WITH ",
+    lead!("FOR SHARE"),
+    ", asked AS MATERIALIZED (
+    SELECT a.key, (array_agg(a.overlap ORDER BY a.ord))[1] AS overlap, max(a.term) AS term, bool_or(a.term IS NULL) AS alone
+    FROM unnest($3::text[], $4::text[], $5::text[], $6::int8[], $7::bool[])
+         WITH ORDINALITY AS a (job, key, overlap, term, unled, ord)
+    LEFT JOIN lead l ON true
+    LEFT JOIN LATERAL (
+        SELECT withdrawn, term FROM names WHERE scope = $1 AND name = a.job LIMIT 1
+    ) AS n ON a.unled
+    WHERE CASE WHEN a.term IS NULL THEN (a.unled AND l.expires_at > clock_timestamp() AND NOT n.withdrawn AND n.term = l.epoch) IS NOT TRUE
+          ELSE l.expires_at > clock_timestamp() AND a.term = l.epoch END
+    GROUP BY a.key
+), found AS MATERIALIZED (
+    SELECT a.*, n.overlap AS declared, n.declared_term, n.declared_by
+    FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
+    CROSS JOIN LATERAL (
+        SELECT * FROM names WHERE scope = $1 AND name = a.key FOR NO KEY UPDATE SKIP LOCKED
+    ) AS n
+), ",
+    judged!(found: "found", own: "$2"),
+    ", declared AS (
+    UPDATE names n
+    SET ",
+    declares!(alone: "j.alone", own: "$2"),
+    "
+    FROM judged j WHERE n.scope = $1 AND n.name = j.key
+)
+SELECT key, declared FROM judged WHERE conflicts"
+);
+
+/// Which policies contradict those ($5) that jobs ($3) are to have for their keys ($4), in their order, as it stands now: of others than the
+/// own session ($2) of a scope ($1), unless one is the leader and schedules the job. Locks nothing.
+pub(super) const CONFLICTS: &str = concat!(
+    "
+WITH ",
+    lead!(""),
+    ", found AS MATERIALIZED (
+    SELECT a.*, NULL::int8 AS term, k.overlap AS declared, k.declared_term, k.declared_by,
+           l.expires_at > clock_timestamp() AND k.declared_term = l.epoch AND n.term = l.epoch AND NOT n.withdrawn AS led
+    FROM unnest($3::text[], $4::text[], $5::text[]) WITH ORDINALITY AS a (job, key, overlap, ord)
+    LEFT JOIN lead l ON l.beacon <> $2
+    LEFT JOIN LATERAL (
+        SELECT overlap, declared_term, declared_by FROM names WHERE scope = $1 AND name = a.key LIMIT 1
+    ) AS k ON true
+    LEFT JOIN LATERAL (SELECT withdrawn, term FROM names WHERE scope = $1 AND name = a.job LIMIT 1) AS n ON true
+), ",
+    judged!(found: "found", own: "$2"),
+    "
+SELECT CASE WHEN conflicts AND led IS NOT TRUE THEN declared END AS declared FROM judged ORDER BY ord"
+);
+
+/// Takes back what a session ($2) of a scope ($1), or its term, declares of keys ($3). Those that are locked are missing in the answer.
+pub(super) const RETRACT: &str = concat!(
+    "
+WITH ",
+    lead!(""),
+    ", found AS MATERIALIZED (
+    SELECT n.name, n.declared_term = l.epoch AND l.beacon = $2 AS own_term
+    FROM (SELECT * FROM unnest($3::text[]) AS a (key) ORDER BY key COLLATE \"C\") AS a
+    LEFT JOIN lead l ON true
+    CROSS JOIN LATERAL (
+        SELECT * FROM names WHERE scope = $1 AND name = a.key FOR NO KEY UPDATE SKIP LOCKED
+    ) AS n
+), retracted AS (
+    UPDATE names n
+    SET declared_by = nullif(array_remove(n.declared_by, $2), '{}'),
+        declared_term = CASE WHEN f.own_term THEN NULL ELSE n.declared_term END
+    FROM found f WHERE (f.own_term OR $2 = ANY (n.declared_by)) AND n.scope = $1 AND n.name = f.name
+)
+SELECT name FROM found
+UNION ALL
+SELECT key FROM unnest($3::text[]) AS a (key) WHERE NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.key)"
+);
+
+/// Enrols jobs, and marks them with the term of those who have one. The leader row is locked for share: a newer term cannot begin,
+/// nor the present one be renewed, until this is committed. Jobs whose rows are locked are missing in the answer.
 ///
 /// $1 scope, $2 jobs (each once), $3 schedules, $4 terms, $5 whether only unless the leader schedules it, $6 whether lost
-/// runs are owed, $7 whether the cursor moves to their ends, $8 for how many milliseconds they have been held. Of what few jobs
-/// have, the arrays may be shorter.
-pub(super) const ENROL: &str = "
-WITH term AS MATERIALIZED (
-    SELECT epoch, expires_at FROM leader
-    WHERE scope = $1 AND (array_remove($4::int8[], NULL) <> '{}' OR true = ANY ($5::bool[])) FOR SHARE
-), asked AS MATERIALIZED (
-    SELECT a.job, sha256(convert_to(a.schedule, 'UTF8')) AS schedule, a.term, a.unled, t.epoch,
+/// runs are owed, $7 whether the cursor moves to their ends, $8 for how many milliseconds they have been held, $9 own beacon, $10 the
+/// policies of their keys, $11 the keys that are not their names: their policies were declared by [`DECLARE`] just before. Of what few jobs
+/// have, the arrays may be shorter. The policy that contradicts stands in the place of the note.
+pub(super) const ENROL: &str = concat!("
+WITH ", lead!("FOR SHARE"), ", asked AS MATERIALIZED (
+    SELECT a.job, sha256(convert_to(a.schedule, 'UTF8')) AS schedule, a.term, a.unled, l.epoch,
            coalesce(a.retry_lost, false) AS retry_lost, coalesce(a.from_completion, false) AS from_completion,
-           a.held_for * interval '1 millisecond' AS held_for,
-           coalesce(t.expires_at > clock_timestamp(), false) AS led
-    FROM unnest($2::text[], $3::text[], $4::int8[], $5::bool[], $6::bool[], $7::bool[], $8::float8[])
-         AS a (job, schedule, term, unled, retry_lost, from_completion, held_for)
-    LEFT JOIN term t ON true
+           a.held_for * interval '1 millisecond' AS held_for, a.overlap, a.key,
+           coalesce(l.expires_at > clock_timestamp(), false) AS led
+    FROM unnest($2::text[], $3::text[], $4::int8[], $5::bool[], $6::bool[], $7::bool[], $8::float8[],
+                $10::text[], $11::text[])
+         AS a (job, schedule, term, unled, retry_lost, from_completion, held_for, overlap, key)
+    LEFT JOIN lead l ON true
 ), entitled AS MATERIALIZED (
-    SELECT * FROM asked WHERE term IS NULL OR (led AND term = epoch)
+    SELECT a.*, a.key IS NULL OR coalesce(
+        k.overlap = a.overlap AND (coalesce(k.declared_term = a.term, false) OR $9 = ANY (k.declared_by)), false
+    ) AS may
+    FROM asked a
+    LEFT JOIN LATERAL (
+        SELECT overlap, declared_term, declared_by FROM names WHERE scope = $1 AND name = a.key LIMIT 1
+    ) AS k ON a.key IS NOT NULL
+    WHERE a.term IS NULL OR (a.led AND a.term = a.epoch)
 ), found AS MATERIALIZED (
     -- A new or changed job owes ticks only since it is so.
-    SELECT a.job, a.schedule, a.term, a.retry_lost, a.from_completion, a.held_for,
+    SELECT a.job, a.schedule, a.term, a.retry_lost, a.from_completion, a.held_for, a.key, a.overlap, a.may,
+           CASE WHEN a.key IS NULL THEN n.overlap END AS declared, n.declared_term,
+           CASE WHEN a.key IS NULL THEN n.declared_by END AS declared_by,
            n.cursor IS NULL OR n.withdrawn OR n.schedule IS DISTINCT FROM a.schedule AS anew,
            -- The leader's own enrolment locks the same row: it is seen here, or comes later.
            a.unled AND a.led AND NOT n.withdrawn AND coalesce(n.term = a.epoch, false) AS refused
@@ -174,6 +339,13 @@ WITH term AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT * FROM names WHERE scope = $1 AND name = a.job FOR NO KEY UPDATE SKIP LOCKED
     ) AS n
+), ", judged!(found: "found", own: "$9"), ", contradicted AS (
+    -- Followers that hold the job may fire it.
+    UPDATE names n
+    SET term = nullif(n.term, j.term),
+        declared_term = CASE WHEN j.key IS NOT NULL OR NOT j.own_term THEN n.declared_term END,
+        declared_by = CASE WHEN j.key IS NOT NULL THEN n.declared_by ELSE nullif(j.others, '{}') END
+    FROM judged j WHERE (j.conflicts OR NOT j.may) AND NOT j.refused AND n.scope = $1 AND n.name = j.job
 ), marked AS (
     UPDATE names n
     SET term = CASE WHEN f.anew THEN f.term ELSE coalesce(f.term, n.term) END,
@@ -186,15 +358,25 @@ WITH term AS MATERIALIZED (
         owes = n.owes AND f.retry_lost AND NOT n.withdrawn,
         -- It never goes back.
         cursor = CASE WHEN f.anew THEN greatest(n.cursor, clock_timestamp() - f.held_for) ELSE n.cursor END,
-        cursor_run = CASE WHEN f.anew THEN NULL ELSE n.cursor_run END
-    FROM found f WHERE NOT f.refused AND n.scope = $1 AND n.name = f.job
+        cursor_run = CASE WHEN f.anew THEN NULL ELSE n.cursor_run END,
+        overlap = CASE WHEN f.key IS NULL THEN f.overlap ELSE n.overlap END,
+        declared_term = CASE WHEN f.key IS NULL THEN coalesce(f.term, n.declared_term) ELSE n.declared_term END,
+        declared_by = CASE
+            WHEN f.key IS NOT NULL THEN n.declared_by
+            WHEN f.term IS NOT NULL AND n.declared_by IS NULL THEN NULL
+            WHEN f.term IS NULL OR $9 = ANY (n.declared_by) THEN f.others || $9::int8
+            ELSE nullif(f.others, '{}')
+        END
+    FROM judged f WHERE f.may AND NOT f.conflicts AND NOT f.refused AND n.scope = $1 AND n.name = f.job
     RETURNING n.name, n.cursor, n.paused AND coalesce(n.paused_until > clock_timestamp(), true) AS paused,
               n.paused_until, n.pause_note, n.failures, CASE WHEN n.owes THEN n.owed_run END AS owed_run, n.owed_fire_time,
               n.owed_losses
 ), made AS (
-    INSERT INTO names (scope, name, cursor, schedule, term, retry_lost, from_completion)
-    SELECT $1, job, clock_timestamp() - held_for, schedule, term, retry_lost, from_completion
-    FROM entitled e WHERE NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = e.job) ORDER BY job
+    INSERT INTO names (scope, name, cursor, schedule, term, retry_lost, from_completion, overlap, declared_term, declared_by)
+    SELECT $1, job, clock_timestamp() - held_for, schedule, term, retry_lost, from_completion,
+           CASE WHEN key IS NULL THEN overlap END, CASE WHEN key IS NULL THEN term END,
+           CASE WHEN key IS NULL AND term IS NULL THEN ARRAY[$9] END
+    FROM entitled e WHERE may AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = e.job) ORDER BY job
     ON CONFLICT DO NOTHING
     RETURNING name, cursor
 )
@@ -202,9 +384,13 @@ SELECT name AS job, 'done' AS answer, cursor, NULL::int8 AS epoch, paused, pause
     owed_run, owed_fire_time, owed_losses
 FROM marked
 UNION ALL SELECT name, 'done', cursor, NULL, false, NULL, NULL, 0, NULL, NULL, 0 FROM made
+UNION ALL SELECT job, 'conflict', NULL, NULL, NULL, NULL, declared, NULL, NULL, NULL, NULL
+FROM judged WHERE conflicts AND NOT refused
+UNION ALL SELECT job, 'undeclared', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM entitled WHERE NOT may AND job NOT IN (SELECT job FROM found WHERE refused)
 UNION ALL SELECT job, 'led', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM found WHERE refused
 UNION ALL SELECT job, 'deposed', NULL, epoch, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM asked WHERE (led AND term = epoch) IS NOT TRUE AND term IS NOT NULL";
+FROM asked WHERE (led AND term = epoch) IS NOT TRUE AND term IS NOT NULL");
 
 /// What the leader does with jobs, as it stands now. Locks nothing. $1 scope, $2 jobs, $3 schedules.
 pub(super) const INQUIRE: &str = "

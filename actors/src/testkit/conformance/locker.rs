@@ -1,5 +1,6 @@
 //! What every locker does.
 
+mod keys;
 mod policies;
 
 use std::{sync::Arc, time::Duration};
@@ -8,13 +9,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Cluster;
 use crate::{
-    core::time::FireTime,
+    core::{policy::Overlap, time::FireTime},
     event::Outcome,
     name::{FencingToken, JobName, LockKey, NodeId, RunId, RunIds, Term},
     port::{
-        Authority, Backend, Campaign, ClaimRequest, Completed, Completion, CursorMove, Elector, Enrolled,
-        Enrolment, Inquiry, Kept, Locker, LostRun, Moved, News, OwedRun, Pause, Renewal, Session, SkipReason,
-        Skips, Standing, TickClaim, Verdict,
+        Authority, Backend, Campaign, ClaimRequest, Completed, Completion, CursorMove, Declaration, Elector,
+        Enrolled, Enrolment, Inquiry, Kept, Locker, LostRun, Moved, News, OwedRun, Pause, Renewal, Session,
+        SkipReason, Skips, Standing, TickClaim, Verdict,
     },
 };
 
@@ -72,6 +73,7 @@ pub async fn locker(cluster: &mut impl Cluster) {
     }
     suite.closing_a_session_frees_what_it_holds().await;
     if cluster.nodes_max() > 1 {
+        suite.policies_of_keys(cluster).await;
         suite.other_nodes_hear_of_pauses_and_of_who_wants_their_keys(cluster).await;
         suite.a_live_owner_is_not_robbed(cluster).await;
         suite.a_dead_owner_is_robbed_once_and_its_completion_refused(cluster).await;

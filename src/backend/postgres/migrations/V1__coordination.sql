@@ -33,6 +33,12 @@ CREATE TABLE names (
     -- None for a manual trigger.
     fire_time timestamptz,
 
+    -- The overlap policy of this lock key, in words; null if nobody ever declared one. Who declares it: the newest term under which
+    -- it was, and the beacons of sessions that do so without a term. It stands for as long as the term, or one of them.
+    overlap text,
+    declared_term bigint,
+    declared_by bigint[],
+
     -- The job of this name; null if only a key has it. Up to the cursor its ticks are decided.
     cursor timestamptz,
     -- The run of the tick at the cursor.
