@@ -33,7 +33,7 @@ pub(crate) use self::{
     clock::StoreClockMoved,
     dying::{JobDied, JobRetired, Undelivered},
     keys::conflicts,
-    leading::{LeadershipChanged, RunsLost, SessionNews, TakenByLeader, Withdrawn},
+    leading::{DebtsFound, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, Withdrawn},
     pausing::{PauseNews, StopJob},
 };
 pub use self::{
@@ -117,6 +117,8 @@ pub struct SupervisorActor {
     inquiring: bool,
     /// The last job of which was asked whether the leader holds it.
     inquired: Option<JobName>,
+    /// It asks now and then what its jobs owe.
+    asking_debts: bool,
     /// How many withdrawals are under way.
     withdrawing: usize,
     wall_clock: ClockWatch,
@@ -145,6 +147,7 @@ impl SupervisorActor {
             enrolling: false,
             inquiring: false,
             inquired: None,
+            asking_debts: false,
             withdrawing: 0,
             phase: Phase::Running,
         }

@@ -13,7 +13,7 @@ pub use body::Body;
 pub use clock::{CLOCK_LOOK_EVERY, Clock, SystemClock};
 pub use elector::{Campaign, ElectError, Elector, Grant, Lease, Renewal};
 pub use locker::{
-    Authority, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, Kept,
+    Authority, ClaimRequest, Completed, Completion, CursorMove, Debt, Enrolled, Enrolment, Inquiry, Kept,
     LockError, Locker, LostRun, Moved, News, OwedRun, PAUSE_NOTE_MAX, Pause, RoundAnswers, Session,
     SkipReason, Skips, Standing, TickClaim, Verdict,
 };

@@ -8,9 +8,9 @@ use std::{
 };
 
 use callsheet_actors::{
-    FencingToken, FireTime, JobName, RunId, Term,
+    DEBTS_MAX, FencingToken, FireTime, JobName, LOSSES_MAX, RunId, Term,
     port::{
-        Authority, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment, Inquiry, Kept,
+        Authority, ClaimRequest, Completed, Completion, CursorMove, Debt, Enrolled, Enrolment, Inquiry, Kept,
         LockError, Locker, LostRun, Moved, News, OwedRun, Pause, RoundAnswers, Session, Standing, Verdict,
     },
 };
@@ -24,13 +24,16 @@ use tokio_postgres::{Error, Row, types::ToSql};
 use uuid::Uuid;
 
 use super::{
-    Shared, failure,
+    Shared, failure, news,
     session::{OpenSession, Refusal, Statements},
 };
 
 /// The most statements, one after the other, for the items of one batch that need one name: more would take longer than the
 /// deadline of them all. What is left is to be asked again.
 const ROUNDS_MAX: usize = 32;
+/// [`LOSSES_MAX`] and [`DEBTS_MAX`], as the statements take them.
+const LOSSES_BOUND: i32 = LOSSES_MAX.cast_signed();
+const DEBTS_BOUND: i64 = DEBTS_MAX as i64;
 /// The pause before a job that somebody else has locked is asked again to be paused; it doubles up to [`LOCKED_MAX`].
 const LOCKED_MIN: Duration = Duration::from_millis(2);
 const LOCKED_MAX: Duration = Duration::from_millis(100);
@@ -290,7 +293,14 @@ impl Locker for PostgresLocker {
             // What is left out because of another one is closed by the next statement.
             while lost.len() < limit {
                 let rest = i64::try_from(limit - lost.len()).unwrap_or(i64::MAX);
-                let parameters: [&(dyn ToSql + Sync); 3] = [&session.settings.scope, &session.beacon, &rest];
+                let parameters: [&(dyn ToSql + Sync); 6] = [
+                    &session.settings.scope,
+                    &session.beacon,
+                    &rest,
+                    &session.channel,
+                    &LOSSES_BOUND,
+                    &DEBTS_BOUND,
+                ];
                 let closed = session.ask(&session.statements.close_lost, &parameters).await;
                 let rows = closed.map_err(Refusal::into_lock_error)?;
                 if rows.is_empty() {
@@ -299,6 +309,27 @@ impl Locker for PostgresLocker {
                 lost.extend(read(&rows, lost_run)?.into_iter().flatten());
             }
             Ok(lost)
+        }
+        .boxed()
+    }
+
+    fn debts(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<Debt>, LockError>> {
+        async move {
+            let session = self.session()?;
+            let after = after.map_or(Uuid::nil(), |after| after.as_uuid());
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let parameters: [&(dyn ToSql + Sync); 3] = [&session.settings.scope, &after, &limit];
+            let rows = session.ask(&session.statements.debts, &parameters).await;
+            let debts = read(&rows.map_err(Refusal::into_lock_error)?, |row| {
+                let run: Uuid = row.try_get("run")?;
+                let fire_time: Option<DateTime<Utc>> = row.try_get("fire_time")?;
+                let losses: i32 = row.try_get("losses")?;
+                let (run, fire_time) = (RunId::from(run), fire_time.map(FireTime::new));
+                let owed = OwedRun { run, fire_time, losses: losses.unsigned_abs() };
+                // Its name was checked when the job was claimed.
+                Ok(JobName::new(row.try_get::<_, String>("job")?).ok().map(|job| Debt { job, owed }))
+            })?;
+            Ok(debts.into_iter().flatten().collect())
         }
         .boxed()
     }
@@ -311,8 +342,8 @@ impl OpenSession {
         let (terms, unled) = authorities(jobs.iter().map(|job| Some(job.authority)));
         let retry_lost = unless_none(jobs.iter().map(|job| job.retry_lost.then_some(true)));
         let anchors = unless_none(jobs.iter().map(|job| job.from_completion.then_some(true)));
-        let parameters: [&(dyn ToSql + Sync); 7] =
-            [&self.settings.scope, &names, &schedules, &terms, &unled, &retry_lost, &anchors];
+        let parameters: [&(dyn ToSql + Sync); 8] =
+            [&self.settings.scope, &names, &schedules, &terms, &unled, &retry_lost, &anchors, &DEBTS_BOUND];
         let asked = self.ask(&self.statements.enrol, &parameters).await;
         let rows = asked.map_err(Refusal::into_lock_error)?;
         let enrolled: HashMap<String, Enrolled> = read(&rows, |row| {
@@ -461,7 +492,7 @@ impl OpenSession {
         let limits = unless_none(requests.iter().map(|request| request.limit.map(limit)));
         let replaces = unless_none(requests.iter().map(|request| request.replace.then_some(true)));
         let retakes = unless_none(requests.iter().map(|request| request.retake.then_some(true)));
-        let parameters: [&(dyn ToSql + Sync); 14] = [
+        let parameters: [&(dyn ToSql + Sync); 16] = [
             scope,
             &self.beacon,
             &node,
@@ -476,6 +507,8 @@ impl OpenSession {
             &replaces,
             &retakes,
             &self.channel,
+            &LOSSES_BOUND,
+            &DEBTS_BOUND,
         ];
         let (statement, parameters) = match kind {
             Claims::Plain => (&self.statements.claim, &parameters[..11]),
@@ -887,13 +920,15 @@ fn lost_run(row: &Row) -> Result<Option<LostRun>, Error> {
 fn kept(row: &Row) -> Result<Kept, Error> {
     let pause = if row.try_get("paused")? { Some(paused(row)?) } else { None };
     let failures: i32 = row.try_get("failures")?;
-    let fire_time: Option<DateTime<Utc>> = row.try_get("owed_fire_time")?;
-    let losses: i32 = row.try_get("owed_losses")?;
-    let owed = row.try_get::<_, Option<Uuid>>("owed_run")?.map(|run| OwedRun {
-        run: RunId::from(run),
-        fire_time: fire_time.map(FireTime::new),
-        losses: losses.unsigned_abs(),
-    });
+    let owed = match row.try_get::<_, Option<&str>>("owed")?.map(news::read_debts) {
+        Some(Ok(owed)) => owed,
+        // It is asked for later.
+        Some(Err(error)) => {
+            tracing::error!(target: "callsheet", "what a job owes cannot be read: {error}");
+            Vec::new()
+        }
+        None => Vec::new(),
+    };
     Ok(Kept { pause, failures: failures.unsigned_abs(), owed })
 }
 
