@@ -10,9 +10,14 @@ mod process;
 use std::{collections::BTreeSet, env, process::Command, sync::OnceLock, time::Duration};
 
 use callsheet::{
-    CancelReason, Error, Event, EventFilter, EventKind, EventStream, FencingToken, Fires, Job, JobState,
-    JobStatus, NodeId, OnLost, Overlap, PauseJobs, Run, RunError, RunId, RunResult, Scheduled, SkipReason,
-    TriggerError, Triggered, backend::Postgres, metrics::Prometheus, prelude::Callsheet, schedule::every,
+    CancelReason, Error, Event, EventFilter, EventKind, EventStream, FencingToken, Fires, Job, JobName,
+    JobState, JobStatus, LockKey, NodeId, OnLost, Overlap, PauseJobs, Run, RunError, RunId, RunResult,
+    Scheduled, SkipReason, TriggerError, Triggered,
+    backend::Postgres,
+    metrics::Prometheus,
+    port::{Backend, ClaimRequest, Verdict},
+    prelude::Callsheet,
+    schedule::every,
 };
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use rustix::process::Signal;
@@ -751,43 +756,57 @@ fn lost_job() -> Job<callsheet::Bodiless> {
 }
 
 /// A node that triggers its job, says what it was granted, and waits to be killed.
-async fn victim(scope: &str, url: &str) {
+async fn victim(scope: &str, url: &str, job: Job<callsheet::Bodiless>, runs: usize) {
     let (begin, mut begun) = mpsc::unbounded_channel();
     let jobs = Callsheet::builder().backend(Postgres::new(scope, url)).start().await.expect("it starts");
     let events = jobs.events(EventFilter::new());
     let id = jobs.health().await.expect("it runs").node;
     let mut node = Node { id, jobs, events, begin };
     node.leads().await;
-    node.add(lost_job()).await;
-    node.jobs.trigger(JOB).await.expect("it starts");
-    let Begun { run, end, .. } = begun.recv().await.expect("it begins");
-    let token = run.token().expect("it was claimed");
-    // On a line of its own: the name of the test stands before it.
-    println!("\nbegun {} {} {}", run.id().as_uuid(), run.attempt(), token.0);
+    node.add(job).await;
+    let mut ends = Vec::new();
+    for _ in 0..runs {
+        node.jobs.trigger(JOB).await.expect("it starts");
+        let Begun { run, end, .. } = begun.recv().await.expect("it begins");
+        let token = run.token().expect("it was claimed");
+        // On a line of its own: the name of the test stands before it.
+        println!("\nbegun {} {} {}", run.id().as_uuid(), run.attempt(), token.0);
+        ends.push(end);
+    }
     // Nobody kills it: whoever started it is gone.
     sleep(DEADLINE).await;
-    drop(end);
+    drop(ends);
+}
+
+/// This program again, as a node that is killed: it runs that test.
+fn start_victim(cluster: &Cluster, test: &str) -> Process {
+    let mut program = Command::new(env::current_exe().expect("a path"));
+    program
+        .args(["--exact", test, "--nocapture"])
+        .env(VICTIM, &cluster.scope)
+        .env(VICTIM_URL, server().url());
+    Process::start(&mut program)
+}
+
+/// The next run that it says has begun, its attempt, and its token.
+fn begun_there(victim: &mut Process) -> (RunId, u32, FencingToken) {
+    let line = victim.wait_for("begun ");
+    let said: Vec<_> = line.split_whitespace().skip(1).collect();
+    let [run, attempt, token] = said[..] else { panic!("{line}") };
+    let run = RunId::from(run.parse::<uuid::Uuid>().expect("an id"));
+    (run, attempt.parse().expect("a number"), FencingToken(token.parse().expect("a number")))
 }
 
 #[tokio::test]
 async fn a_run_whose_process_is_killed_goes_on_with_its_next_attempt_on_another_node() {
     if let (Ok(scope), Ok(url)) = (env::var(VICTIM), env::var(VICTIM_URL)) {
-        return victim(&scope, &url).await;
+        return victim(&scope, &url, lost_job(), 1).await;
     }
     let mut cluster = Cluster::of("lost").await;
-    let mut program = Command::new(env::current_exe().expect("a path"));
     let test = "a_run_whose_process_is_killed_goes_on_with_its_next_attempt_on_another_node";
-    program
-        .args(["--exact", test, "--nocapture"])
-        .env(VICTIM, &cluster.scope)
-        .env(VICTIM_URL, server().url());
-    let mut killed = Process::start(&mut program);
-    let line = killed.wait_for("begun ");
-    let said: Vec<_> = line.split_whitespace().skip(1).collect();
-    let [run, attempt, token] = said[..] else { panic!("{line}") };
-    let (run, token) =
-        (RunId::from(run.parse::<uuid::Uuid>().expect("an id")), token.parse().expect("a number"));
-    assert_eq!(attempt, "1");
+    let mut killed = start_victim(&cluster, test);
+    let (run, attempt, token) = begun_there(&mut killed);
+    assert_eq!(attempt, 1);
     let mut node = cluster.start().await;
     node.add(lost_job()).await;
 
@@ -799,7 +818,7 @@ async fn a_run_whose_process_is_killed_goes_on_with_its_next_attempt_on_another_
 
     assert_eq!((again.run.id(), again.run.attempt()), (run, 2));
     let second = again.token().expect("it is claimed");
-    assert!(second > FencingToken(token), "{second:?} after {token}");
+    assert!(second > token, "{second:?} after {token:?}");
     again.succeeds();
     let ended =
         |kind: &EventKind| matches!(kind, EventKind::RunSucceeded { run: ended, .. } if *ended == run);
@@ -811,7 +830,74 @@ async fn a_run_whose_process_is_killed_goes_on_with_its_next_attempt_on_another_
         .into_iter()
         .map(|run| (run.run, run.token.unsigned_abs(), run.outcome))
         .collect();
-    assert_eq!(recorded, [(run, token, "lost".to_owned()), (run, second.0, "succeeded".to_owned())]);
+    assert_eq!(recorded, [(run, token.0, "lost".to_owned()), (run, second.0, "succeeded".to_owned())]);
+}
+
+#[tokio::test]
+async fn each_of_several_runs_whose_process_is_killed_goes_on() {
+    const RUNS: usize = 3;
+    let several = || lost_job().overlap(Overlap::Allow(3));
+    if let (Ok(scope), Ok(url)) = (env::var(VICTIM), env::var(VICTIM_URL)) {
+        return victim(&scope, &url, several(), RUNS).await;
+    }
+    let mut cluster = Cluster::of("lost-together").await;
+    let mut killed = start_victim(&cluster, "each_of_several_runs_whose_process_is_killed_goes_on");
+    let mut lost: Vec<_> = (0..RUNS).map(|_| begun_there(&mut killed)).collect();
+    let node = cluster.start().await;
+    node.add(several()).await;
+
+    killed.signal(Signal::KILL);
+    assert_eq!(killed.end().0, None, "it was killed");
+    let mut again = Vec::new();
+    for _ in 0..RUNS {
+        again.push(cluster.begun().await);
+    }
+
+    again.sort_by_key(|begun| begun.run.id());
+    lost.sort();
+    for (begun, (run, _, token)) in again.iter().zip(&lost) {
+        assert_eq!((begun.run.id(), begun.run.attempt()), (*run, 2));
+        assert!(begun.token() > Some(*token), "{:?} after {token:?}", begun.token());
+    }
+    again.into_iter().for_each(Begun::succeeds);
+    cluster.close([node]).await;
+    let debts = "SELECT count(*) FROM callsheet.debts WHERE scope = $1";
+    assert_eq!(cluster.number(debts, &[&cluster.scope]).await, 0, "they are settled");
+}
+
+/// Whoever closes it, all nodes are told: nobody waits until it asks, after a minute.
+#[tokio::test]
+async fn a_lost_run_goes_on_where_its_job_is_held_as_soon_as_any_node_has_closed_it() {
+    for (test, fires) in [("told-holders", Fires::Leader), ("told-any", Fires::AnyNode)] {
+        let mut cluster = Cluster::of(test).await;
+        let [leader, holder] = cluster.pair().await;
+        assert_ne!(holder.add(lost_job().fires(fires)).await, Scheduled::ByLeader);
+        let enrolled = "SELECT count(*) FROM callsheet.names WHERE scope = $1 AND retry_lost";
+        while cluster.number(enrolled, &[&cluster.scope]).await == 0 {
+            sleep(LOOK_AGAIN).await;
+        }
+        let [dead, thief] = [0, 1].map(|_| Postgres::new(&cluster.scope, server().url()));
+        let claim = |job: &str| {
+            let [job, key] = [job, JOB].map(str::to_owned);
+            let (job, key) = (JobName::new(job).expect("a name"), LockKey::new(key).expect("a key"));
+            ClaimRequest::new(job, key, RunId::from(uuid::Uuid::now_v7()))
+        };
+        let lost = claim(JOB);
+        dead.locker().open().await.expect("a session opens");
+        let granted = dead.locker().claim(std::slice::from_ref(&lost)).await.expect("an answer");
+        assert!(matches!(granted[..], [Verdict::Granted { .. }]), "{granted:?}");
+        dead.locker().close().await;
+
+        thief.locker().open().await.expect("a session opens");
+        let robbed = thief.locker().claim(&[claim("thief")]).await.expect("an answer");
+        assert!(matches!(robbed[..], [Verdict::Granted { lost: Some(_), .. }]), "{robbed:?}");
+        thief.locker().close().await;
+
+        let again = cluster.begun().await;
+        assert_eq!((again.on, again.run.id(), again.run.attempt()), (holder.id, lost.run, 2));
+        again.succeeds();
+        cluster.close([leader, holder]).await;
+    }
 }
 
 const PAUSE_BETWEEN_RUNS: Duration = Duration::from_secs(2);
