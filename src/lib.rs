@@ -64,7 +64,7 @@ pub mod schedule;
 pub use callsheet_actors::testkit;
 pub use callsheet_actors::{
     ALLOW_MAX, ActiveRunStatus, ActorGone, AddError, AddJob, AddJobs, Added, Bodiless, CALL_DEADLINE,
-    CATCH_UP_PACE, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelReason, CancelRuns,
+    CATCH_UP_PACE, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelReason, CancelRuns, DEBTS_MAX,
     EVENT_BUFFER_DEFAULT, EVENTS_MAX, EndedRun, Event, EventFilter, EventKind, EventName, EventStream,
     Events, FIRE_TIMES_MAX, Fault, Faults, FencingToken, FireTime, Fires, HOOK_CALLS_MAX,
     HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Health, HealthReport, HowDrained, IntoRunResult, Job, JobDetails,

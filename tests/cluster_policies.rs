@@ -11,10 +11,11 @@ use std::{collections::BTreeSet, env, process::Command, sync::OnceLock, time::Du
 
 use callsheet::{
     AddError, CancelReason, Error, Event, EventFilter, EventKind, EventStream, FencingToken, FireTime, Fires,
-    Job, JobState, JobStatus, Misfire, NodeId, OnLost, Overlap, PauseJobs, Retry, Run, RunError, RunId,
-    RunResult, Scheduled, SkipReason, TriggerError, Triggered,
+    Job, JobName, JobState, JobStatus, LockKey, Misfire, NodeId, OnLost, Overlap, PauseJobs, Retry, Run,
+    RunError, RunId, RunResult, Scheduled, SkipReason, TriggerError, Triggered,
     backend::Postgres,
     metrics::Prometheus,
+    port::{Backend, ClaimRequest, Verdict},
     prelude::Callsheet,
     schedule::{at, every},
 };
@@ -1026,11 +1027,13 @@ const VICTIM_TEST: &str = "a_run_whose_process_is_killed_goes_on_with_its_next_a
 /// A time in which a job is surely enrolled.
 const ENROLLED_WITHIN: TimeDelta = TimeDelta::seconds(2);
 const PAUSE_BETWEEN_RUNS: Duration = Duration::from_secs(2);
+const SEVERAL: u32 = 3;
 
 /// A job whose run is lost. Of those with ticks there is only one, at this instant.
 fn lost_job(which: &str, tick: DateTime<Utc>) -> Job<callsheet::Bodiless> {
     match which {
         "triggered" => by_hand().on_lost(OnLost::Retry),
+        "several" => lost_job("triggered", tick).overlap(Overlap::Allow(SEVERAL)),
         "tick" => Job::new(JOB, at(tick)).on_lost(OnLost::Retry),
         "tick with a key" => Job::new(JOB, at(tick)).on_lost(OnLost::Retry).lock_key("machine"),
         "recorded" => by_hand(),
@@ -1051,16 +1054,20 @@ async fn victim(scope: &str, url: &str, which: &str) {
     let tick = (Utc::now() + ENROLLED_WITHIN).duration_trunc(TimeDelta::milliseconds(1));
     let tick = tick.expect("an instant of today");
     node.add(lost_job(which, tick)).await;
-    if matches!(which, "triggered" | "recorded") {
-        node.jobs.trigger(JOB).await.expect("it starts");
+    let mut ends = Vec::new();
+    for _ in 0..if which == "several" { SEVERAL } else { 1 } {
+        if matches!(which, "triggered" | "recorded" | "several") {
+            node.jobs.trigger(JOB).await.expect("it starts");
+        }
+        let Begun { run, end, .. } = begun.recv().await.expect("it begins");
+        let token = run.token().expect("it was claimed");
+        // On a line of its own: the name of the test stands before it.
+        println!("\nbegun {} {} {} {}", run.id().as_uuid(), run.attempt(), token.0, tick.timestamp_millis());
+        ends.push(end);
     }
-    let Begun { run, end, .. } = begun.recv().await.expect("it begins");
-    let token = run.token().expect("it was claimed");
-    // On a line of its own: the name of the test stands before it.
-    println!("\nbegun {} {} {} {}", run.id().as_uuid(), run.attempt(), token.0, tick.timestamp_millis());
     // Nobody kills it: whoever started it is gone.
     sleep(DEADLINE).await;
-    drop(end);
+    drop(ends);
 }
 
 /// A process in a run of its job, and what it was granted.
@@ -1080,14 +1087,23 @@ impl Victim {
             .env(VICTIM, &cluster.scope)
             .env(VICTIM_URL, server().url())
             .env(VICTIM_JOB, which);
-        let mut process = Process::start(&mut program);
-        let line = process.wait_for("begun ");
+        let process = Process::start(&mut program);
+        let mut victim =
+            Self { process, run: RunId::from(uuid::Uuid::nil()), token: 0, tick: DateTime::UNIX_EPOCH };
+        victim.begins();
+        victim
+    }
+
+    /// Waits for its next run, and answers it and its token.
+    fn begins(&mut self) -> (RunId, u64) {
+        let line = self.process.wait_for("begun ");
         let said: Vec<_> = line.split_whitespace().skip(1).collect();
         let [run, attempt, token, tick] = said[..] else { panic!("{line}") };
         assert_eq!(attempt, "1");
-        let run = RunId::from(run.parse::<uuid::Uuid>().expect("an id"));
-        let tick = tick.parse().ok().and_then(DateTime::from_timestamp_millis).expect("an instant");
-        Self { process, run, token: token.parse().expect("a number"), tick }
+        self.run = RunId::from(run.parse::<uuid::Uuid>().expect("an id"));
+        self.token = token.parse().expect("a number");
+        self.tick = tick.parse().ok().and_then(DateTime::from_timestamp_millis).expect("an instant");
+        (self.run, self.token)
     }
 
     fn is_killed(&mut self) {
@@ -1138,6 +1154,69 @@ async fn a_run_whose_process_is_killed_goes_on_with_its_next_attempt_on_another_
             .collect();
         let expected = [(run, token, fire_time, "lost"), (run, second.0, fire_time, "succeeded")];
         assert_eq!(recorded, expected, "{which}");
+    }
+}
+
+#[tokio::test]
+async fn each_of_several_runs_whose_process_is_killed_goes_on() {
+    let mut cluster = Cluster::of("lost-together").await;
+    let mut killed = Victim::of(&cluster, "several");
+    let mut lost = vec![(killed.run, killed.token)];
+    lost.extend((1..SEVERAL).map(|_| killed.begins()));
+    let node = cluster.start().await;
+    node.add(lost_job("several", killed.tick)).await;
+
+    killed.is_killed();
+    let mut again = Vec::new();
+    for _ in 0..SEVERAL {
+        again.push(cluster.begun().await);
+    }
+
+    again.sort_by_key(|begun| begun.run.id());
+    lost.sort();
+    for (begun, (run, token)) in again.iter().zip(&lost) {
+        assert_eq!((begun.run.id(), begun.run.attempt()), (*run, 2));
+        assert!(begun.token() > Some(FencingToken(*token)), "{:?} after {token:?}", begun.token());
+    }
+    again.into_iter().for_each(Begun::succeeds);
+    cluster.close([node]).await;
+    let debts = "SELECT count(*) FROM callsheet.debts WHERE scope = $1";
+    assert_eq!(cluster.number(debts, &[&cluster.scope]).await, 0, "they are settled");
+}
+
+/// Whoever closes it, all nodes are told: nobody waits until it asks, after a minute.
+#[tokio::test]
+async fn a_lost_run_goes_on_where_its_job_is_held_as_soon_as_any_node_has_closed_it() {
+    let lost_job = || lost_job("triggered", DateTime::UNIX_EPOCH);
+    for (test, fires) in [("told-holders", Fires::Leader), ("told-any", Fires::AnyNode)] {
+        let mut cluster = Cluster::of(test).await;
+        let [leader, holder] = cluster.pair().await;
+        assert_ne!(holder.add(lost_job().fires(fires)).await, Scheduled::ByLeader);
+        let enrolled = "SELECT count(*) FROM callsheet.names WHERE scope = $1 AND retry_lost";
+        while cluster.number(enrolled, &[&cluster.scope]).await == 0 {
+            sleep(LOOK_AGAIN).await;
+        }
+        let [dead, thief] = [0, 1].map(|_| Postgres::new(&cluster.scope, server().url()));
+        let claim = |job: &str| {
+            let [job, key] = [job, JOB].map(str::to_owned);
+            let (job, key) = (JobName::new(job).expect("a name"), LockKey::new(key).expect("a key"));
+            ClaimRequest::new(job, key, RunId::from(uuid::Uuid::now_v7()))
+        };
+        let lost = claim(JOB);
+        dead.locker().open().await.expect("a session opens");
+        let granted = dead.locker().claim(std::slice::from_ref(&lost)).await.expect("an answer");
+        assert!(matches!(granted[..], [Verdict::Granted { .. }]), "{granted:?}");
+        dead.locker().close().await;
+
+        thief.locker().open().await.expect("a session opens");
+        let robbed = thief.locker().claim(&[claim("thief")]).await.expect("an answer");
+        assert!(matches!(robbed[..], [Verdict::Granted { lost: Some(_), .. }]), "{robbed:?}");
+        thief.locker().close().await;
+
+        let again = cluster.begun().await;
+        assert_eq!((again.on, again.run.id(), again.run.attempt()), (holder.id, lost.run, 2));
+        again.succeeds();
+        cluster.close([leader, holder]).await;
     }
 }
 

@@ -1,8 +1,10 @@
 //! A run whose node died goes on as its next attempt, if its job says so.
 
+use std::time::Duration;
+
 use callsheet::{
-    CancelReason, EventKind, FencingToken, Fires, Job, LOSSES_MAX, OnLost, RemoveJobs, Run, RunId,
-    TriggerError, TriggerJob, UpdateJob,
+    CancelReason, CancelRuns, EventKind, FencingToken, Fires, Job, LOSSES_MAX, OnLost, Origin, Overlap,
+    RemoveJobs, Run, RunId, TriggerError, TriggerJob, UpdateJob,
     schedule::every,
     testkit::{Rig, simulate},
 };
@@ -236,5 +238,144 @@ fn a_paused_job_finishes_what_it_owes() {
 
         assert_eq!(starts(rig, "job"), ["n1 01:00:00", "n2 01:00:00 attempt 2"]);
         assert_eq!(rig.counter("callsheet_runs_total", "outcome=succeeded"), 1);
+    });
+}
+
+/// Several runs of it may go on at once; one by hand takes so long, one of a tick a second.
+fn often(fires: Fires, period: Duration, by_hand: Duration) -> Job {
+    let job = Job::new("job", every(period)).fires(fires).overlap(Overlap::Allow(4)).on_lost(OnLost::Retry);
+    job.run_with(by_hand, async |run: Run, by_hand| {
+        tokio::time::sleep(if run.origin() == Origin::Manual { by_hand } else { secs(1) }).await;
+    })
+}
+
+/// The runs by hand that started on a node, in the order of the runs.
+fn by_hand(rig: &Rig, node: &str) -> Vec<(RunId, u32, FencingToken)> {
+    let start = |kind| match kind {
+        EventKind::RunStarted { run, fire_time: None, attempt, token, .. } => Some((run, attempt, token?)),
+        _ => None,
+    };
+    let events = rig.events().into_iter().filter(|recorded| recorded.node == node);
+    let mut runs: Vec<_> = events.filter_map(|recorded| start(recorded.event.kind)).collect();
+    runs.sort();
+    runs
+}
+
+async fn trigger_often(rig: &mut Rig, node: usize, times: usize) {
+    for _ in 0..times {
+        rig.send(node, TriggerJob("job".to_owned())).await.expect("it may");
+    }
+    rig.advance(secs(1)).await;
+}
+
+fn assert_all_went_on(rig: &Rig, from: &str, to: &str) {
+    let [lost, again] = [from, to].map(|node| by_hand(rig, node));
+    assert_eq!(lost.len(), 3, "{}", rig.transcript());
+    let expected: Vec<_> = lost.iter().map(|(run, ..)| (*run, 2)).collect();
+    assert_eq!(again.iter().map(|(run, attempt, _)| (*run, *attempt)).collect::<Vec<_>>(), expected);
+    let greatest = lost.iter().map(|(.., token)| *token).max();
+    assert!(again.iter().all(|(.., token)| Some(*token) > greatest), "{lost:?}, {again:?}");
+}
+
+#[test]
+fn each_of_several_runs_that_a_node_took_along_goes_on() {
+    simulate(START, async |rig| {
+        for _ in 0..2 {
+            rig.node(node_with([often(Fires::Leader, secs(10), mins(10))])).await;
+        }
+        rig.advance(secs(1)).await;
+        trigger_often(rig, 0, 3).await;
+
+        rig.kill(0);
+        rig.advance(mins(3)).await;
+
+        assert_all_went_on(rig, "n1", "n2");
+        assert_eq!(lost(rig), 3);
+        let ended = rig.count(|kind| matches!(kind, EventKind::RunSucceeded { .. }));
+        assert!(ended > 5, "ticks go on beside them: {ended}");
+    });
+}
+
+/// A leader that does not hold the job, the node that is killed a minute later, and one that holds the job as well, on which
+/// a run by hand takes a second.
+async fn led_by_another(rig: &mut Rig, fires: Fires) {
+    rig.node(node_with([])).await;
+    rig.advance(secs(1)).await;
+    for by_hand in [mins(10), secs(1)] {
+        rig.node(node_with([often(fires, hours(1), by_hand)])).await;
+        // It is not at the same time that the leader looks for lost runs and the others ask what is owed.
+        rig.advance(secs(15)).await;
+    }
+    rig.advance(mins(1)).await;
+    trigger_often(rig, 1, 3).await;
+    assert_eq!(by_hand(rig, "n2").len(), 3);
+}
+
+async fn until_it_is_closed(rig: &mut Rig) {
+    while lost(rig) == 0 {
+        rig.advance(secs(1)).await;
+    }
+}
+
+#[test]
+fn where_the_leader_does_not_hold_the_job_a_lost_run_goes_on_as_soon_as_the_leader_has_closed_it() {
+    for fires in [Fires::AnyNode, Fires::Leader] {
+        simulate(START, async |rig| {
+            led_by_another(rig, fires).await;
+
+            rig.kill(1);
+            until_it_is_closed(rig).await;
+            rig.advance(secs(1)).await;
+
+            assert_all_went_on(rig, "n2", "n3");
+        });
+    }
+}
+
+#[test]
+fn a_lost_run_of_which_the_news_is_lost_goes_on_within_a_minute_whatever_else_of_the_job_ends_meanwhile() {
+    for fires in [Fires::AnyNode, Fires::Leader] {
+        simulate(START, async |rig| {
+            led_by_another(rig, fires).await;
+            rig.store().set_silent(true);
+
+            rig.kill(1);
+            until_it_is_closed(rig).await;
+            trigger_often(rig, 2, 1).await;
+            rig.advance(secs(1)).await;
+            let ended = |kind: &EventKind| matches!(kind, EventKind::RunSucceeded { .. });
+            assert_eq!((by_hand(rig, "n3").len(), rig.count(ended)), (1, 1), "it was not told");
+            rig.advance(mins(1)).await;
+
+            let again: Vec<_> =
+                by_hand(rig, "n3").into_iter().filter(|(_, attempt, _)| *attempt == 2).collect();
+            let runs =
+                |runs: &[(RunId, u32, FencingToken)]| runs.iter().map(|(run, ..)| *run).collect::<Vec<_>>();
+            assert_eq!(runs(&again), runs(&by_hand(rig, "n2")), "{}", rig.transcript());
+        });
+    }
+}
+
+#[test]
+fn a_lost_run_that_was_cancelled_before_it_went_on_is_closed_and_owed_no_more() {
+    simulate(START, async |rig| {
+        rig.node(node_with([job()])).await;
+        let blocker = Job::new("blocker", every(hours(1))).run(async |_| tokio::time::sleep(mins(5)).await);
+        rig.node(node_with([job(), blocker]).max_concurrent_runs(1)).await;
+        rig.advance(secs(1)).await;
+        rig.send(0, TriggerJob("job".to_owned())).await.expect("nothing runs");
+        rig.send(1, TriggerJob("blocker".to_owned())).await.expect("nothing runs there");
+        rig.advance(secs(1)).await;
+        rig.kill(0);
+        rig.advance(mins(3)).await;
+        assert_eq!((lost(rig), starts(rig, "job").len()), (1, 1), "it waits: {}", rig.transcript());
+
+        rig.send(1, CancelRuns("job".into())).await.expect("it is there");
+        rig.advance(mins(10)).await;
+
+        assert_eq!(starts(rig, "job"), ["n1 triggered"]);
+        let cancelled =
+            |kind: &EventKind| matches!(kind, EventKind::RunCancelled { why: CancelReason::NotStarted, .. });
+        assert_eq!(rig.count(cancelled), 1);
     });
 }

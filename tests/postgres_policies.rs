@@ -559,9 +559,13 @@ async fn of_too_much_news_the_oldest_is_dropped() {
 impl Nodes {
     /// A run by hand of a job that retries what is lost, on a node whose session has ended.
     async fn dead_run(&self, job: &str, key: &str) -> ClaimRequest {
+        self.dead_run_of(retried(job), key).await
+    }
+
+    async fn dead_run_of(&self, enrolment: Enrolment, key: &str) -> ClaimRequest {
         let node = self.open().await;
-        node.enrol(retried(job)).await;
-        let run = manual(job, key);
+        let run = manual(enrolment.job.as_str(), key);
+        node.enrol(enrolment).await;
         let verdict = node.decided(&run).await;
         assert!(matches!(verdict, Verdict::Granted { .. }), "{verdict:?}");
         node.locker.close().await;
@@ -637,10 +641,11 @@ async fn an_end_waits_for_the_row_of_its_job_and_keeps_its_key_until_then() {
 }
 
 #[tokio::test]
-async fn a_run_is_not_closed_as_lost_while_the_row_of_its_job_is_locked() {
+async fn a_run_whose_end_moves_a_cursor_is_not_closed_as_lost_while_the_row_of_its_job_is_locked() {
     let nodes = Nodes::of("loss-locked").await;
     let node = nodes.open().await;
-    let run = nodes.dead_run("job", "key").await;
+    let moving = Enrolment { from_completion: true, ..retried("job") };
+    let run = nodes.dead_run_of(moving, "key").await;
     let holder = nodes.locked("job").await;
 
     let robbed = node.claim(&manual("another", "key")).await;
@@ -714,6 +719,28 @@ async fn who_wants_a_key_reaches_its_holder_on_another_node_and_nobody_else() {
     let told = timeout(DEADLINE, other.locker.news(other.session)).await.expect("it is told");
     assert_eq!(told, after, "the other one has nothing to stop");
     holder.ends(&held, token).await;
+}
+
+#[tokio::test]
+async fn a_debt_that_somebody_else_has_locked_is_as_good_as_settled() {
+    let nodes = Nodes::of("debt-locked").await;
+    let node = nodes.open().await;
+    let run = nodes.dead_run("job", "job").await;
+    node.locker.close_lost(10).await.expect("an answer");
+    let holder = nodes.transaction("SELECT FROM callsheet.debts WHERE scope = $1 FOR UPDATE").await;
+
+    for key in ["job", "key"] {
+        assert_eq!(node.claim(&retake(&run, key)).await, Verdict::NotGranted);
+    }
+
+    holder.batch_execute("ROLLBACK").await.expect("an answer");
+    let Verdict::Granted { token, .. } = node.claim(&retake(&run, "job")).await else {
+        panic!("not granted")
+    };
+    node.ends(&run, token).await;
+    let left = "SELECT count(*) FROM callsheet.debts WHERE scope = $1";
+    let left: i64 = nodes.admin.query_one(left, &[&nodes.scope]).await.expect("an answer").get(0);
+    assert_eq!(left, 0, "it is settled");
 }
 
 /// One statement each, one after the other: a batch of very many would miss the deadline, and the node lose its session.

@@ -601,8 +601,8 @@ mod panicking_store {
         JobName,
         backend::Local,
         port::{
-            Backend, ClaimRequest, Completed, Completion, CursorMove, Elector, Enrolled, Enrolment, Inquiry,
-            LockError, Locker, LostRun, Moved, News, Pause, Session, Standing, Verdict,
+            Backend, ClaimRequest, Completed, Completion, CursorMove, Debt, Elector, Enrolled, Enrolment,
+            Inquiry, LockError, Locker, LostRun, Moved, News, Pause, Session, Standing, Verdict,
         },
     };
     use futures_util::future::BoxFuture;
@@ -685,6 +685,10 @@ mod panicking_store {
         }
         fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {
             self.local.close_lost(limit)
+        }
+
+        fn debts(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<Debt>, LockError>> {
+            self.local.debts(after, limit)
         }
     }
 }

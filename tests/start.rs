@@ -9,11 +9,11 @@ use std::{
 };
 
 use callsheet::{
-    Builder, Callsheet, Job, JobName, StartError, Term,
+    Builder, Callsheet, Job, JobName, RunId, StartError, Term,
     backend::Local,
     port::{
-        Backend, ClaimRequest, Completed, Completion, CursorMove, Elector, Enrolled, Enrolment, Inquiry,
-        LockError, Locker, LostRun, Moved, News, Pause, Session, Standing, SystemClock, Verdict,
+        Backend, ClaimRequest, Completed, Completion, CursorMove, Debt, Elector, Enrolled, Enrolment,
+        Inquiry, LockError, Locker, LostRun, Moved, News, Pause, Session, Standing, SystemClock, Verdict,
     },
     schedule::every,
 };
@@ -95,6 +95,10 @@ impl Locker for Shy {
     }
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {
         self.local.close_lost(limit)
+    }
+
+    fn debts(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<Debt>, LockError>> {
+        self.local.debts(after, limit)
     }
 }
 

@@ -50,8 +50,8 @@ pub use crate::{
     body::ActorGone,
     core::{
         policy::{
-            ALLOW_MAX, CATCH_UP_PACE, Fires, LOSSES_MAX, MISFIRE_ALL_MAX, Misfire, OnLost, Overlap, Policies,
-            QUEUE_MAX, Retry,
+            ALLOW_MAX, CATCH_UP_PACE, DEBTS_MAX, Fires, LOSSES_MAX, MISFIRE_ALL_MAX, Misfire, OnLost,
+            Overlap, Policies, QUEUE_MAX, Retry,
         },
         time::FireTime,
     },

@@ -30,11 +30,11 @@ use crate::{
     name::{FencingToken, JobName, LockKey, RunId, Term},
     node::{JobRef, Node},
     port::{
-        Authority, ClaimRequest, Completed, Completion, CursorMove, Declaration, Enrolled, Enrolment,
+        Authority, ClaimRequest, Completed, Completion, CursorMove, Debt, Declaration, Enrolled, Enrolment,
         Inquiry, LockError, Locker, LostRun, Moved, News, Pause, RoundAnswers, Session, Standing, TickClaim,
         Verdict,
     },
-    supervisor::{NewsMissed, PauseNews, RunsLost, SessionNews, TakenByLeader, Withdrawn},
+    supervisor::{DebtsFound, NewsMissed, PauseNews, RunsLost, SessionNews, TakenByLeader, Withdrawn},
 };
 
 /// The most claims, ends or cursor moves in one round trip.
@@ -130,6 +130,11 @@ pub(crate) struct PauseInStore {
 #[derive(Message)]
 #[rtype(result = "Result<Vec<LostRun>, LockError>")]
 pub(crate) struct CloseLostRuns;
+
+/// Asks for a page of what jobs owe, after a run.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<Debt>, LockError>")]
+pub(crate) struct AskDebts(pub(crate) Option<RunId>);
 
 /// Answers when a session is open, or when the next attempt to open one fails.
 #[derive(Message)]
@@ -257,7 +262,9 @@ impl LockActor {
                     actor.node.supervisor().do_send(PauseNews { job, pause });
                 }
                 Ok(News::Missed) => actor.node.supervisor().do_send(NewsMissed),
-                // News are hints: claims meet whatever they would have said, those of a paused job after a minute.
+                Ok(News::Owed(debt)) => actor.node.supervisor().do_send(DebtsFound(vec![debt])),
+                // News are hints: claims meet whatever they would have said, those of a paused job after a minute; what is
+                // owed is asked for.
                 Err(_) => return actor.failed("news", &"the adapter panicked"),
             }
             ctx.spawn(actor.next_news(session));
@@ -811,6 +818,15 @@ impl Handler<CloseLostRuns> for LockActor {
     fn handle(&mut self, _: CloseLostRuns, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
         Box::pin(async move { call(async { locker.close_lost(BATCH_MAX).await }).await })
+    }
+}
+
+impl Handler<AskDebts> for LockActor {
+    type Result = ResponseFuture<Result<Vec<Debt>, LockError>>;
+
+    fn handle(&mut self, AskDebts(after): AskDebts, _: &mut Self::Context) -> Self::Result {
+        let locker = self.locker.clone();
+        Box::pin(async move { call(async { locker.debts(after, BATCH_MAX).await }).await })
     }
 }
 

@@ -60,7 +60,7 @@ const HOOKS_FAILED: &str = "callsheet_hooks_failed_total";
 const JOB_ACTOR_RESTARTS: &str = "callsheet_job_actor_restarts_total";
 
 /// The values of the `operation` label.
-const OPERATIONS: [&str; 13] = [
+const OPERATIONS: [&str; 14] = [
     "open",
     "session",
     "claim",
@@ -72,6 +72,7 @@ const OPERATIONS: [&str; 13] = [
     "pause",
     "news",
     "close_lost",
+    "debts",
     "campaign",
     "renew",
 ];

@@ -33,7 +33,7 @@ pub(crate) use self::{
     clock::StoreClockMoved,
     dying::{JobDied, JobRetired, Undelivered},
     keys::conflicts,
-    leading::{LeadershipChanged, RunsLost, SessionNews, TakenByLeader, Withdrawn},
+    leading::{DebtsFound, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, Withdrawn},
     pausing::{NewsMissed, PauseNews, StopJob},
 };
 use self::{clock::Rearming, keys::Keys, tags::Tags};
@@ -119,6 +119,8 @@ pub struct SupervisorActor {
     asking_refused: bool,
     /// The last job of which was asked whether the leader holds it.
     inquired: Option<JobName>,
+    /// It asks now and then what its jobs owe.
+    asking_debts: bool,
     /// How many withdrawals are under way.
     withdrawing: usize,
     wall_clock: ClockWatch,
@@ -151,6 +153,7 @@ impl SupervisorActor {
             inquiring: false,
             asking_refused: false,
             inquired: None,
+            asking_debts: false,
             withdrawing: 0,
             rearming: None,
             phase: Phase::Running,

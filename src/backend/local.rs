@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use callsheet_actors::{
-    JobName, Term,
+    JobName, RunId, Term,
     core::ledger::Ledger,
     port::{
-        Backend, Campaign, ClaimRequest, Clock, Completed, Completion, CursorMove, ElectError, Elector,
+        Backend, Campaign, ClaimRequest, Clock, Completed, Completion, CursorMove, Debt, ElectError, Elector,
         Enrolled, Enrolment, Grant, Inquiry, LockError, Locker, LostRun, Moved, News, Pause, Renewal,
         Session, Standing, Verdict,
     },
@@ -178,5 +178,9 @@ impl Locker for Local {
 
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {
         self.call(|ledger, _, now| ledger.close_lost(now, limit))
+    }
+
+    fn debts(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<Debt>, LockError>> {
+        self.call(|ledger, _, _| ledger.debts(after, limit))
     }
 }

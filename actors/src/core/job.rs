@@ -22,7 +22,7 @@ use chrono::{DateTime, Utc};
 
 use self::{
     history::History,
-    manual::Manual,
+    manual::{DebtOfJob, Manual},
     permit::Permit,
     ticks::{Asked, May, Waiting},
 };
@@ -44,7 +44,7 @@ use crate::{
         time::{FireTime, Now},
     },
     name::RunId,
-    port::{Authority, Kept, OwedRun, Pause, Schedule, Skips},
+    port::{Authority, Kept, Pause, Schedule, Skips},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,8 +86,9 @@ pub struct JobMachine {
     asked: Asked,
     /// Runs without a tick of their own, in their order; only the first is asked for.
     manuals: VecDeque<Manual>,
-    /// A lost run that is to go on once this node fires the job: the news of it may come before the right to.
-    owed: Option<Box<OwedRun>>,
+    /// Lost runs that are to go on, in their order, once this node fires the job: the news of one may come before the right
+    /// to. One at a time goes to `manuals`.
+    debts: VecDeque<DebtOfJob>,
     unanswered: u32,
     permit: Permit,
     /// Something would start, were it not for the node's bound.
@@ -139,7 +140,7 @@ impl JobMachine {
             pace_until: None,
             asked: Asked::Nothing,
             manuals: VecDeque::new(),
-            owed: None,
+            debts: VecDeque::new(),
             unanswered: 0,
             permit: Permit::None,
             wants_permit: false,
@@ -277,7 +278,7 @@ impl JobMachine {
 
     /// How many ticks and triggers wait for their turn.
     pub fn waiting(&self) -> usize {
-        self.backlog.len() + self.manuals.iter().filter(|manual| manual.is_waiting()).count()
+        self.backlog.len() + self.manuals_waiting()
     }
 
     /// Why the job does not fire, if it is paused.
@@ -333,8 +334,7 @@ impl JobMachine {
                 self.outdate_claim();
                 self.check_pause_later(now);
                 self.history.set_failures(failures);
-                let before = self.owed.take().map(|owed| *owed);
-                owed.or(before).into_iter().for_each(|owed| self.on_owed(owed));
+                owed.into_iter().for_each(|owed| self.on_owed(owed));
             }
             // Nobody but this machine keeps the cursor of a local job, and its clock may have been set back.
             let kept_here = if authority.is_none() { self.stored } else { cursor };

@@ -12,11 +12,14 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
-    core::{policy::Overlap, time::FireTime},
+    core::{
+        policy::{DEBTS_MAX, LOSSES_MAX, Overlap},
+        time::FireTime,
+    },
     event::Outcome,
     name::{FencingToken, JobName, LockKey, RunId, Term},
     port::{
-        Authority, ClaimRequest, Completed, Completion, CursorMove, Declaration, Enrolled, Enrolment,
+        Authority, ClaimRequest, Completed, Completion, CursorMove, Debt, Declaration, Enrolled, Enrolment,
         Inquiry, Kept, LostRun, Moved, News, OwedRun, Pause, Session, Skips, Standing, TickClaim, Verdict,
     },
 };
@@ -102,10 +105,8 @@ struct JobRow {
     retry_lost: bool,
     /// The cursor moves to the end of a run that is lost.
     from_completion: bool,
-    /// The run that was lost last, until it ends.
-    lost: Option<OwedRun>,
-    /// Nobody has taken that up.
-    owes: bool,
+    /// The runs that it owes, in their order.
+    debts: VecDeque<OwedRun>,
 }
 
 impl JobRow {
@@ -121,14 +122,17 @@ impl JobRow {
             failures: 0,
             retry_lost: false,
             from_completion: false,
-            lost: None,
-            owes: false,
+            debts: VecDeque::new(),
         }
     }
 
-    /// The run that it owes.
-    fn owed(&self) -> Option<OwedRun> {
-        self.lost.filter(|_| self.owes && !self.withdrawn)
+    /// Owes a run: whether it still does once the oldest beyond the bound are dropped.
+    fn owe(&mut self, owed: OwedRun) -> bool {
+        let at = self.debts.partition_point(|debt| debt.run < owed.run);
+        self.debts.insert(at, owed);
+        let dropped = self.debts.len().saturating_sub(DEBTS_MAX);
+        self.debts.drain(..dropped);
+        at >= dropped
     }
 
     /// The pause that is not over.
@@ -137,8 +141,8 @@ impl JobRow {
     }
 
     fn kept(&self, now: DateTime<Utc>) -> Box<Kept> {
-        let (pause, failures, owed) = (self.pause(now).cloned(), self.failures, self.owed());
-        Box::new(Kept { pause, failures, owed })
+        let owed = self.debts.iter().copied().collect();
+        Box::new(Kept { pause: self.pause(now).cloned(), failures: self.failures, owed })
     }
 }
 
@@ -174,6 +178,8 @@ struct OpenRun {
     key: LockKey,
     token: FencingToken,
     fire_time: Option<FireTime>,
+    /// How often it was lost before.
+    losses: u32,
 }
 
 /// Cursors, keys, tokens and open runs.
@@ -283,7 +289,9 @@ impl Ledger {
             Some(row) if !row.withdrawn && row.schedule == schedule => {
                 row.term = term.or(row.term);
                 (row.retry_lost, row.from_completion) = (job.retry_lost, job.from_completion);
-                row.owes &= job.retry_lost;
+                if !job.retry_lost {
+                    row.debts.clear();
+                }
                 return Enrolled::Done { cursor: row.cursor, kept: row.kept(now) };
             }
             Some(row) => {
@@ -292,7 +300,9 @@ impl Ledger {
                 anew.pause = row.pause.take();
                 if !row.withdrawn {
                     (anew.runs, anew.failures) = (row.runs, row.failures);
-                    (anew.lost, anew.owes) = (row.lost, row.owes && job.retry_lost);
+                    if job.retry_lost {
+                        anew.debts = std::mem::take(&mut row.debts);
+                    }
                 }
                 (anew.retry_lost, anew.from_completion) = (job.retry_lost, job.from_completion);
                 *row = anew;
@@ -372,6 +382,7 @@ impl Ledger {
             return;
         }
         let Some(row) = self.jobs.get_mut(job) else { return };
+        row.debts.clear();
         if !std::mem::replace(&mut row.withdrawn, true) {
             self.keep_withdrawn(job);
         }
@@ -444,7 +455,7 @@ impl Ledger {
         {
             return verdict;
         }
-        let owed = self.jobs.get(&request.job).and_then(JobRow::owed).filter(|owed| owed.run == request.run);
+        let owed = self.owed(request);
         if request.retake && owed.is_none() {
             return Verdict::NotGranted;
         }
@@ -475,24 +486,27 @@ impl Ledger {
             });
         }
         let mut fire_time = request.tick.map(|tick| tick.fire_time);
-        if let Some(owed) = owed.filter(|_| request.retake) {
+        if let Some(owed) = owed {
             fire_time = owed.fire_time;
-            // Unless it owes another one now, from which the key was taken.
-            if let Some(row) = self
-                .jobs
-                .get_mut(&request.job)
-                .filter(|row| row.lost.is_some_and(|lost| lost.run == owed.run))
-            {
-                row.owes = false;
+            if let Some(row) = self.jobs.get_mut(&request.job) {
+                row.debts.retain(|debt| debt.run != owed.run);
             }
             self.record(|| Record::Retaken { run: owed.run });
         }
         self.tokens += 1;
         let token = FencingToken(self.tokens);
         self.keys.insert(request.key.clone(), request.run);
-        let open = OpenRun { session, job: request.job.clone(), key: request.key.clone(), token, fire_time };
+        let losses = owed.map_or(0, |owed| owed.losses);
+        let (job, key) = (request.job.clone(), request.key.clone());
+        let open = OpenRun { session, job, key, token, fire_time, losses };
         self.open.insert(request.run, open);
         Verdict::Granted { token, lost }
+    }
+
+    /// The debt that a claim takes up.
+    fn owed(&self, request: &ClaimRequest) -> Option<OwedRun> {
+        let row = self.jobs.get(&request.job).filter(|_| request.retake)?;
+        row.debts.iter().find(|debt| debt.run == request.run).copied()
     }
 
     fn tell_to_stop(&mut self, run: RunId) {
@@ -557,10 +571,6 @@ impl Ledger {
                 self.closed.push_back((end.run, end.token));
                 if self.closed.len() > CLOSED_MAX {
                     self.closed.pop_front();
-                }
-                if let Some(row) = self.jobs.get_mut(&end.job) {
-                    row.lost.take_if(|lost| row.owes || lost.run == end.run);
-                    row.owes = false;
                 }
                 let pause = self.count_failure(end);
                 let cursor = if end.from_completion { self.anchor(&end.job, now) } else { None };
@@ -640,6 +650,20 @@ impl Ledger {
         dead.into_iter().filter_map(|run| self.close_as_lost(now, run, true)).collect()
     }
 
+    /// The runs that jobs owe, in their order, up to `limit` of those `after` one.
+    pub fn debts(&self, after: Option<RunId>, limit: usize) -> Vec<Debt> {
+        let of_job = |(job, row): (&JobName, &JobRow)| {
+            let job = job.clone();
+            let debts: Vec<_> = row.debts.iter().map(|owed| Debt { job: job.clone(), owed: *owed }).collect();
+            debts
+        };
+        let mut debts: Vec<_> = self.jobs.iter().flat_map(of_job).collect();
+        debts.retain(|debt| Some(debt.owed.run) > after);
+        debts.sort_by_key(|debt| debt.owed.run);
+        debts.truncate(limit);
+        debts
+    }
+
     /// How many keys are held.
     pub fn held(&self) -> usize {
         self.keys.len()
@@ -651,14 +675,17 @@ impl Ledger {
     }
 
     fn close_as_lost(&mut self, now: DateTime<Utc>, run: RunId, anchors: bool) -> Option<LostRun> {
-        let OpenRun { job, fire_time, .. } = self.close(run, Outcome::Lost)?;
-        let mut owed = None;
+        let OpenRun { job, fire_time, losses, .. } = self.close(run, Outcome::Lost)?;
+        let losses = losses.saturating_add(1);
         let row = self.jobs.get_mut(&job);
         let anchors = anchors && row.as_ref().is_some_and(|row| row.from_completion);
-        if let Some(row) = row.filter(|row| row.retry_lost && !row.withdrawn) {
-            let losses = row.lost.filter(|lost| lost.run == run).map_or(1, |lost| lost.losses + 1);
-            owed = Some(OwedRun { run, fire_time, losses });
-            (row.lost, row.owes) = (owed, true);
+        let owing = row.filter(|row| row.retry_lost && !row.withdrawn && losses < LOSSES_MAX);
+        let owed = owing.and_then(|row| {
+            let owed = OwedRun { run, fire_time, losses };
+            row.owe(owed).then_some(owed)
+        });
+        if let Some(owed) = owed {
+            self.tell_all(&News::Owed(Debt { job: job.clone(), owed }));
         }
         if anchors {
             self.anchor(&job, now);

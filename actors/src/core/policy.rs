@@ -184,7 +184,7 @@ impl Default for Misfire {
 /// | | the run ends as | and then |
 /// |---|---|---|
 /// | `Record` | `lost` | nothing; the next tick runs as usual |
-/// | `Retry` | `lost` | whoever schedules the job runs it again: same run, next attempt, greater token |
+/// | `Retry` | `lost` | a node that fires the job runs it again: same run, next attempt, greater token |
 ///
 /// ```text
 /// node 1  [run 7 ====x           (killed)
@@ -192,11 +192,21 @@ impl Default for Misfire {
 /// Retry               [run 7, attempt 2 ====]
 /// ```
 ///
-/// Nothing is owed any more once another run of the job has ended: a tick that took the lost run's key, say. Where the leader does
-/// not hold the job, a lost run is taken up when a node that holds it connects with the store or comes to lead.
+/// What `Retry` owes:
 ///
-/// `Retry` may repeat effects of the run that was lost: use the fencing token. A run that is lost [`LOSSES_MAX`] times is
-/// not tried again, since it may be what kills the nodes. One run is owed at most: of two lost runs of a job the newer.
+/// | | the lost run |
+/// |---|---|
+/// | several runs of the job are lost, as with [`Overlap::Allow`] | each goes on, the oldest first |
+/// | another run of the job has started or ended since | goes on all the same, when the overlap policy lets it |
+/// | the leader does not hold the job, or any node fires it | goes on on one node that fires it |
+/// | nobody fires the job at that time | goes on once a node does |
+/// | it was lost [`LOSSES_MAX`] times | stays lost, since it may be what kills the nodes |
+/// | the job owes more than [`DEBTS_MAX`] runs | the oldest stay lost |
+/// | the job was removed, or changed to `Record` | stays lost |
+/// | [`CancelRuns`](crate::CancelRuns) on the node that was to take it up | ends as `cancelled` |
+///
+/// Whoever closes a lost run tells all nodes, which is a matter of milliseconds; a node that was not told finds it out within
+/// about a minute. `Retry` may repeat effects of the run that was lost: use the fencing token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -210,6 +220,8 @@ pub enum OnLost {
 
 /// A run that was lost so often is not tried again.
 pub const LOSSES_MAX: u32 = 5;
+/// The most lost runs that one job owes another attempt: as many as [`Overlap::Allow`] may lose at once.
+pub const DEBTS_MAX: usize = ALLOW_MAX as usize;
 
 /// What happens when an attempt of a run fails: it returns an error, panics, or takes longer than the timeout.
 ///

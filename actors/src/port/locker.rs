@@ -98,9 +98,9 @@ pub struct ClaimRequest {
     pub tick: Option<TickClaim>,
     /// Takes nothing: only says whether this run was granted before, when there was no answer.
     pub settle: bool,
-    /// This run was lost, and is to go on with its next attempt: it takes its key and the next token, but no tick. Refused
-    /// as [`NotGranted`](Verdict::NotGranted) if the job does not owe it (any more), or was withdrawn. Needs no term: one node
-    /// gets it.
+    /// This run was lost, and is to go on with its next attempt: it takes its key and the next token, but no tick, and the job
+    /// does not owe it any more. Refused as [`NotGranted`](Verdict::NotGranted) if the job does not owe it (any more), or was
+    /// withdrawn. Needs no term: one node gets it.
     pub retake: bool,
     /// If the key is busy, its holder is asked to stop, on whichever node: [`News::Stop`].
     pub replace: bool,
@@ -347,8 +347,8 @@ pub struct Kept {
     /// How many of its last runs in a row failed, panicked or timed out, since it was enrolled for the first time, withdrawn or
     /// resumed. Cancelled and lost runs are passed over.
     pub failures: u32,
-    /// A run that was lost and is owed another attempt.
-    pub owed: Option<OwedRun>,
+    /// The runs that were lost and are owed another attempt, the oldest first, at most [`DEBTS_MAX`](crate::DEBTS_MAX).
+    pub owed: Vec<OwedRun>,
 }
 
 /// A job that is not to fire.
@@ -377,16 +377,29 @@ impl Pause {
 /// The longest note of a pause, in bytes.
 pub const PAUSE_NOTE_MAX: usize = 1_000;
 
-/// A run that was lost and is to go on with its next attempt. A job owes one at most: the one that was lost last. It owes
-/// none any more once that is taken up, once any run of it ended, or if it was withdrawn.
+/// A run that was lost and is to go on with its next attempt: a debt of its job. It is settled once the run is taken up, by a
+/// claim that [retakes](ClaimRequest::retake) it, and forgiven if the job is withdrawn, or is enrolled without
+/// [`retry_lost`](Enrolment::retry_lost). Nothing else ends it: not the end of another run of the job.
+///
+/// A job owes at most [`DEBTS_MAX`](crate::DEBTS_MAX) runs: of more, the oldest runs stay lost. A run that was lost
+/// [`LOSSES_MAX`](crate::LOSSES_MAX) times is owed no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OwedRun {
     /// The run.
     pub run: RunId,
     /// The tick, unless it was a manual trigger.
     pub fire_time: Option<FireTime>,
-    /// How often it was lost, from 1. If another run of the job is lost in between, it counts anew.
+    /// How often it was lost, from 1.
     pub losses: u32,
+}
+
+/// A run that a job owes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Debt {
+    /// The job.
+    pub job: JobName,
+    /// The run.
+    pub owed: OwedRun,
 }
 
 /// Something that another node did.
@@ -405,6 +418,8 @@ pub enum News {
         /// `None`: it was resumed.
         pause: Option<Pause>,
     },
+    /// A run was closed as lost, and its job owes it.
+    Owed(Debt),
     /// There was more news than a session keeps, and the oldest were dropped: whatever they would have said stands in the
     /// store.
     Missed,
@@ -480,7 +495,7 @@ pub struct LostRun {
     pub run: RunId,
     /// The tick, unless it was a manual trigger.
     pub fire_time: Option<FireTime>,
-    /// It is owed another attempt, by whoever schedules the job.
+    /// It is owed another attempt, by whichever node fires the job and takes it up.
     pub owed: Option<OwedRun>,
 }
 
@@ -664,12 +679,21 @@ pub trait Locker: Send + Sync + 'static {
     }
 
     /// Closes, as lost, up to `limit` open runs of dead sessions, and frees their keys. Fewer than `limit` answers
-    /// mean that there are no more. Any node may ask; each run is closed once.
+    /// mean that there are no more. Any node may ask; each run is closed once. Every node is told what is owed from now on:
+    /// [`News::Owed`], as it is when a claim takes the key of a dead session.
     ///
     /// # Errors
     ///
     /// As for [`claim`](Self::claim).
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>>;
+
+    /// The runs that jobs owe, in the order of the runs: up to `limit` of those `after` a run, or the first ones. Fewer than
+    /// `limit` answers mean that there are no more. Changes nothing. This is how a node learns of what it was not told.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Timeout`], [`LockError::SessionLost`]: it is not known.
+    fn debts(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<Debt>, LockError>>;
 }
 
 /// The answers to what was asked in one round.

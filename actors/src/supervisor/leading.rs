@@ -14,11 +14,11 @@ use crate::{
     election::{SessionChanged, TermRefused},
     event::EventKind,
     job::Letter,
-    lock::{BATCH_MAX, CloseLostRuns, EnrolJobs, InquireJobs, report_lost},
+    lock::{AskDebts, BATCH_MAX, CloseLostRuns, EnrolJobs, InquireJobs, report_lost},
     message::PAGE_MAX,
-    name::{JobName, Term},
+    name::{JobName, RunId, Term},
     node::JobRef,
-    port::{Authority, Enrolled, Enrolment, LostRun, Standing},
+    port::{Authority, Debt, Enrolled, Enrolment, LostRun, Standing},
 };
 
 /// The pause before an enrolment that failed is tried again.
@@ -38,6 +38,17 @@ const INQUIRE_EVERY: Duration = Duration::from_secs(30);
 
 /// How often a job that was refused because of its key is enrolled again.
 const REFUSED_AGAIN: Duration = Duration::from_secs(30);
+
+/// How often a node that fires jobs which retry what is lost asks what is owed: it may not have been told.
+const DEBTS_EVERY: Duration = Duration::from_secs(60);
+
+/// The pause between two pages of such questions.
+const DEBTS_NEXT: Duration = Duration::from_millis(250);
+
+/// Jobs owe lost runs another attempt.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct DebtsFound(pub(crate) Vec<Debt>);
 
 /// Runs were lost.
 #[derive(Message)]
@@ -95,6 +106,10 @@ impl SupervisorActor {
         }
         if page.is_empty() {
             return;
+        }
+        let retries = page.iter().any(|enrolment| enrolment.retry_lost);
+        if retries && !self.parts.single_node && !std::mem::replace(&mut self.asking_debts, true) {
+            self.ask_debts_later(DEBTS_EVERY, None, ctx);
         }
         self.enrolling = true;
         let enrolled = self.node().lock().send(EnrolJobs(page));
@@ -307,11 +322,49 @@ impl SupervisorActor {
 impl SupervisorActor {
     /// Runs of these jobs are owed another attempt, if this node fires them.
     fn on_runs_lost(&self, lost: &[LostRun]) {
-        for LostRun { job, owed, .. } in lost {
-            if let (Some(owed), Some(entry)) = (owed, self.jobs.get(job)) {
-                Letter::send(&entry.job, Input::Owed(*owed));
+        let debt = |lost: &LostRun| Some(Debt { job: lost.job.clone(), owed: lost.owed? });
+        self.on_debts(lost.iter().filter_map(debt));
+    }
+
+    /// Who else fires a job takes the run up as well: the claim decides.
+    fn on_debts(&self, debts: impl IntoIterator<Item = Debt>) {
+        for Debt { job, owed } in debts {
+            if let Some(entry) = self.jobs.get(&job) {
+                Letter::send(&entry.job, Input::Owed(owed));
             }
         }
+    }
+
+    /// Asks for what is owed, page by page, and again for as long as the engine runs: news of it may have been lost. What no node
+    /// fires here is let pass.
+    fn ask_debts_later(&self, pause: Duration, after: Option<RunId>, ctx: &mut Context<Self>) {
+        ctx.run_later(pause, move |actor, ctx| {
+            if !matches!(actor.phase, Phase::Running) {
+                return;
+            }
+            if !actor.connected {
+                return actor.ask_debts_later(DEBTS_EVERY, None, ctx);
+            }
+            let debts = actor.node().lock().send(AskDebts(after));
+            ctx.spawn(debts.into_actor(actor).map(|debts, actor, ctx| {
+                let (pause, after) = match debts {
+                    Ok(Ok(debts)) => {
+                        let last = debts.last().map(|debt| debt.owed.run);
+                        let last = last.filter(|_| debts.len() == BATCH_MAX);
+                        let fires = |debt: &Debt| {
+                            actor.jobs.get(&debt.job).is_some_and(|entry| actor.authority(entry).is_some())
+                        };
+                        actor.on_debts(debts.into_iter().filter(fires));
+                        (if last.is_some() { DEBTS_NEXT } else { DEBTS_EVERY }, last)
+                    }
+                    Ok(Err(_)) | Err(_) => {
+                        actor.node().meters.coordination_error("debts");
+                        (DEBTS_EVERY, None)
+                    }
+                };
+                actor.ask_debts_later(pause, after, ctx);
+            }));
+        });
     }
 }
 
@@ -331,6 +384,14 @@ impl Handler<TakenByLeader> for SupervisorActor {
 
     fn handle(&mut self, TakenByLeader(job): TakenByLeader, ctx: &mut Self::Context) {
         self.leave_to_leader(&job, ctx);
+    }
+}
+
+impl Handler<DebtsFound> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, DebtsFound(debts): DebtsFound, _: &mut Self::Context) {
+        self.on_debts(debts);
     }
 }
 

@@ -15,11 +15,11 @@ use tokio::{
 
 use crate::{
     core::ledger::{Ledger, Record},
-    name::{JobName, LockKey, NodeId, Term},
+    name::{JobName, LockKey, NodeId, RunId, Term},
     port::{
-        Backend, Campaign, ClaimRequest, Clock, Completed, Completion, CursorMove, Declaration, ElectError,
-        Elector, Enrolled, Enrolment, Grant, Inquiry, Lease, LockError, Locker, LostRun, Moved, News, Pause,
-        Renewal, Session, Standing, Verdict,
+        Backend, Campaign, ClaimRequest, Clock, Completed, Completion, CursorMove, Debt, Declaration,
+        ElectError, Elector, Enrolled, Enrolment, Grant, Inquiry, Lease, LockError, Locker, LostRun, Moved,
+        News, Pause, Renewal, Session, Standing, Verdict,
     },
     testkit::VirtualClock,
 };
@@ -65,6 +65,8 @@ struct State {
     faults: HashMap<NodeId, VecDeque<Fault>>,
     /// The names of jobs and keys that somebody else has locked.
     locked: HashSet<String>,
+    /// News are lost.
+    silent: bool,
     calls: u64,
 }
 
@@ -98,6 +100,7 @@ impl SharedStore {
             partitioned: HashSet::new(),
             faults: HashMap::new(),
             locked: HashSet::new(),
+            silent: false,
             calls: 0,
         };
         Self {
@@ -150,6 +153,11 @@ impl SharedStore {
         } else {
             state.locked.remove(name);
         }
+    }
+
+    /// Loses all news from now on, or no more.
+    pub fn set_silent(&self, silent: bool) {
+        self.lock().silent = silent;
     }
 
     /// The next calls of a node go wrong like this, one fault each.
@@ -544,8 +552,12 @@ impl Locker for StoreBackend {
                 // Before the look: what comes in between wakes it.
                 let told = self.store.told.notified();
                 self.connected().await;
-                let news = self.store.lock().ledger.take_news(session);
+                let (news, silent) = {
+                    let mut state = self.store.lock();
+                    (state.ledger.take_news(session), state.silent)
+                };
                 match news {
+                    Some(_) if silent => {}
                     Some(news) => return news,
                     None => told.await,
                 }
@@ -556,5 +568,9 @@ impl Locker for StoreBackend {
 
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {
         self.with_session(move |state, _, now| state.ledger.close_lost(now, limit)).boxed()
+    }
+
+    fn debts(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<Debt>, LockError>> {
+        self.with_session(move |state, _, _| state.ledger.debts(after, limit)).boxed()
     }
 }

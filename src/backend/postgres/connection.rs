@@ -89,8 +89,9 @@ pub(super) async fn inspect(client: &Client, settings: &Settings, clocks: &Clock
 /// Refuses a schema whose tables this role cannot use: the server checks that only when they are used.
 pub(super) async fn check_rights(client: &Client, settings: &Settings) -> Result<(), LockError> {
     let schema = &settings.schema;
-    let tables = migrations::TABLES.as_slice();
-    let row = client.query_opt(sql::RIGHTS, &[schema, &tables]).await.map_err(|error| refusal(&error))?;
+    let (tables, emptied) = (migrations::TABLES.as_slice(), migrations::EMPTIED.as_slice());
+    let row =
+        client.query_opt(sql::RIGHTS, &[schema, &tables, &emptied]).await.map_err(|error| refusal(&error))?;
     let Some(row) = row else { return Err(missing(schema)) };
     let texts = |column: &str| row.try_get::<_, Vec<String>>(column).map_err(|error| refusal(&error));
     if !row.try_get("usable").map_err(|error| refusal(&error))? {
@@ -106,9 +107,10 @@ pub(super) async fn check_rights(client: &Client, settings: &Settings) -> Result
     if !lacking.is_empty() {
         return Err(refused(format!(
             "this role may not use the tables {} of the schema {schema:?}: GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN \
-             SCHEMA {} TO it",
+             SCHEMA {name}, and DELETE ON {name}.{}, TO it",
             lacking.join(", "),
-            sql::quoted(schema)
+            migrations::EMPTIED.join(", "),
+            name = sql::quoted(schema)
         )));
     }
     Ok(())

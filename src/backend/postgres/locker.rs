@@ -8,9 +8,9 @@ use std::{
 };
 
 use callsheet_actors::{
-    CALL_DEADLINE, FencingToken, FireTime, JobName, LockKey, RunId, Term,
+    CALL_DEADLINE, DEBTS_MAX, FencingToken, FireTime, JobName, LOSSES_MAX, LockKey, RunId, Term,
     port::{
-        Authority, ClaimRequest, Completed, Completion, CursorMove, Declaration, Enrolled, Enrolment,
+        Authority, ClaimRequest, Completed, Completion, CursorMove, Debt, Declaration, Enrolled, Enrolment,
         Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OwedRun, Pause, RoundAnswers, Session,
         Standing, Verdict,
     },
@@ -25,7 +25,7 @@ use tokio_postgres::{Error, Row, Statement, error::SqlState, types::ToSql};
 use uuid::Uuid;
 
 use super::{
-    Shared, failure,
+    Shared, failure, news,
     session::{OpenSession, Refusal, Statements},
     settings::LOCK_TIMEOUT,
 };
@@ -40,6 +40,9 @@ const HELD_FOR_MAX: Duration = Duration::from_secs(1_000 * 365 * 24 * 3600);
 const PAUSE_TIMEOUT: Duration = CALL_DEADLINE.saturating_sub(Duration::from_millis(500));
 /// How often a job that is to be paused may be found locked before its row is waited for.
 const SKIPS_MAX: usize = 5;
+/// [`LOSSES_MAX`] and [`DEBTS_MAX`], as the statements take them.
+const LOSSES_BOUND: i32 = LOSSES_MAX.cast_signed();
+const DEBTS_BOUND: i64 = DEBTS_MAX as i64;
 /// The pause before a job that somebody else has locked is asked again to be paused; it doubles up to [`LOCKED_MAX`].
 const LOCKED_MIN: Duration = Duration::from_millis(2);
 const LOCKED_MAX: Duration = Duration::from_millis(100);
@@ -320,7 +323,14 @@ impl Locker for PostgresLocker {
             // What is left out because of another one is closed by the next statement.
             while lost.len() < limit {
                 let rest = i64::try_from(limit - lost.len()).unwrap_or(i64::MAX);
-                let parameters: [&(dyn ToSql + Sync); 3] = [&session.settings.scope, &session.beacon, &rest];
+                let parameters: [&(dyn ToSql + Sync); 6] = [
+                    &session.settings.scope,
+                    &session.beacon,
+                    &rest,
+                    &session.channel,
+                    &LOSSES_BOUND,
+                    &DEBTS_BOUND,
+                ];
                 let closed = session.ask(&session.statements.close_lost, &parameters).await;
                 let rows = closed.map_err(Refusal::into_lock_error)?;
                 if rows.is_empty() {
@@ -329,6 +339,27 @@ impl Locker for PostgresLocker {
                 lost.extend(read(&rows, lost_run)?.into_iter().flatten());
             }
             Ok(lost)
+        }
+        .boxed()
+    }
+
+    fn debts(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<Debt>, LockError>> {
+        async move {
+            let session = self.session()?;
+            let after = after.map_or(Uuid::nil(), |after| after.as_uuid());
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let parameters: [&(dyn ToSql + Sync); 3] = [&session.settings.scope, &after, &limit];
+            let rows = session.ask(&session.statements.debts, &parameters).await;
+            let debts = read(&rows.map_err(Refusal::into_lock_error)?, |row| {
+                let run: Uuid = row.try_get("run")?;
+                let fire_time: Option<DateTime<Utc>> = row.try_get("fire_time")?;
+                let losses: i32 = row.try_get("losses")?;
+                let (run, fire_time) = (RunId::from(run), fire_time.map(FireTime::new));
+                let owed = OwedRun { run, fire_time, losses: losses.unsigned_abs() };
+                // Its name was checked when the job was claimed.
+                Ok(JobName::new(row.try_get::<_, String>("job")?).ok().map(|job| Debt { job, owed }))
+            })?;
+            Ok(debts.into_iter().flatten().collect())
         }
         .boxed()
     }
@@ -348,7 +379,7 @@ impl OpenSession {
             Some(job.key.as_str()).filter(|key| *key != job.job.as_str()).map(str::to_owned)
         };
         let keys = unless_none(jobs.iter().map(other_key));
-        let parameters: [&(dyn ToSql + Sync); 11] = [
+        let parameters: [&(dyn ToSql + Sync); 12] = [
             &self.settings.scope,
             &names,
             &schedules,
@@ -360,6 +391,7 @@ impl OpenSession {
             &self.beacon,
             &overlaps,
             &keys,
+            &DEBTS_BOUND,
         ];
         let keyed: Vec<_> = jobs.iter().copied().filter(|job| other_key(job).is_some()).collect();
         // Sent together: nothing of this node comes between.
@@ -588,7 +620,7 @@ impl OpenSession {
         let limits = unless_none(requests.iter().map(|request| request.limit.map(limit)));
         let replaces = unless_none(requests.iter().map(|request| request.replace.then_some(true)));
         let retakes = unless_none(requests.iter().map(|request| request.retake.then_some(true)));
-        let parameters: [&(dyn ToSql + Sync); 14] = [
+        let parameters: [&(dyn ToSql + Sync); 16] = [
             scope,
             &self.beacon,
             &node,
@@ -603,6 +635,8 @@ impl OpenSession {
             &replaces,
             &retakes,
             &self.channel,
+            &LOSSES_BOUND,
+            &DEBTS_BOUND,
         ];
         let (statement, parameters) = match kind {
             Claims::Plain => (&self.statements.claim, &parameters[..11]),
@@ -1014,13 +1048,15 @@ fn lost_run(row: &Row) -> Result<Option<LostRun>, Error> {
 fn kept(row: &Row) -> Result<Kept, Error> {
     let pause = if row.try_get("paused")? { Some(paused(row)?) } else { None };
     let failures: i32 = row.try_get("failures")?;
-    let fire_time: Option<DateTime<Utc>> = row.try_get("owed_fire_time")?;
-    let losses: i32 = row.try_get("owed_losses")?;
-    let owed = row.try_get::<_, Option<Uuid>>("owed_run")?.map(|run| OwedRun {
-        run: RunId::from(run),
-        fire_time: fire_time.map(FireTime::new),
-        losses: losses.unsigned_abs(),
-    });
+    let owed = match row.try_get::<_, Option<&str>>("owed")?.map(news::read_debts) {
+        Some(Ok(owed)) => owed,
+        // It is asked for later.
+        Some(Err(error)) => {
+            tracing::error!(target: "callsheet", "what a job owes cannot be read: {error}");
+            Vec::new()
+        }
+        None => Vec::new(),
+    };
     Ok(Kept { pause, failures: failures.unsigned_abs(), owed })
 }
 

@@ -15,7 +15,10 @@ use super::{
 const STEPS: [(&str, &str); 1] = [("V1__coordination", include_str!("migrations/V1__coordination.sql"))];
 
 /// What the steps make and a node uses.
-pub(super) const TABLES: [&str; 3] = ["leader", "names", "runs"];
+pub(super) const TABLES: [&str; 4] = ["leader", "names", "debts", "runs"];
+
+/// From which of them it deletes.
+pub(super) const EMPTIED: [&str; 1] = ["debts"];
 
 /// The table, in the schema itself, of the steps that were taken.
 const TABLE: &str = "migrations";
@@ -28,6 +31,7 @@ pub(super) fn ddl(schema: &str) -> String {
         "-- The role of the nodes then needs:\n\
          --   GRANT USAGE ON SCHEMA {name} TO <role>;\n\
          --   GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA {name} TO <role>;\n\
+         --   GRANT DELETE ON {name}.debts TO <role>;\n\
          BEGIN;\n\
          CREATE SCHEMA IF NOT EXISTS {name};\n\
          SET LOCAL search_path = {name};\n\n\

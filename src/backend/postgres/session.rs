@@ -74,6 +74,7 @@ pub(super) struct Statements {
     pub(super) look_up: Statement,
     pub(super) advance: Statement,
     pub(super) close_lost: Statement,
+    pub(super) debts: Statement,
     heartbeat: Statement,
 }
 
@@ -328,6 +329,7 @@ impl Statements {
             look_up,
             advance,
             close_lost,
+            debts,
             heartbeat,
         ) = tokio::try_join!(
             client.prepare(sql::DECLARE),
@@ -351,6 +353,7 @@ impl Statements {
             client.prepare(sql::LOOK_UP),
             client.prepare(sql::ADVANCE),
             client.prepare(sql::CLOSE_LOST),
+            client.prepare(sql::DEBTS),
             client.prepare(sql::HEARTBEAT),
         )?;
         Ok(Self {
@@ -375,6 +378,7 @@ impl Statements {
             look_up,
             advance,
             close_lost,
+            debts,
             heartbeat,
         })
     }

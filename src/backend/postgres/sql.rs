@@ -1,12 +1,12 @@
 //! Every statement, what it locks, and why.
 //!
-//! Order of locks, the same everywhere: the leader row, then rows of names in their order. Only the leader row is waited for,
-//! for `lock_timeout`, and a name that somebody else is just making; a row of a name that somebody else has locked is
-//! skipped and asked for again, because overlapping batches of three nodes deadlocked otherwise. A skipped row is missing
-//! in the answer: [`LOOK_UP`] says whether it is there at all. So only names that are not there are inserted: `ON CONFLICT`
-//! waits for whoever is changing the row that is there, however many rows this statement has locked already. One exception:
-//! the row of a job that is to be paused, and was skipped several times, is waited for by a statement that locks no other
-//! ([`PAUSE_IN_TURN`]), so that nobody can wait for what it holds.
+//! Order of locks, the same everywhere: the leader row, then rows of names in their order, then debts. Only the leader row is
+//! waited for, for `lock_timeout`, and a name that somebody else is just making; a row of a name that somebody else has locked
+//! is skipped and asked for again, because overlapping batches of three nodes deadlocked otherwise. A skipped row is missing
+//! in the answer: [`LOOK_UP`] says whether it is there at all. A debt that somebody else has locked is as good as settled. So
+//! only names that are not there are inserted: `ON CONFLICT` waits for whoever is changing the row that is there, however many
+//! rows this statement has locked already. One exception: the row of a job that is to be paused, and was skipped several
+//! times, is waited for by a statement that locks no other ([`PAUSE_IN_TURN`]), so that nobody can wait for what it holds.
 //!
 //! What concerns a key locks its row `FOR UPDATE`, what concerns only a job's cursor `FOR NO KEY UPDATE`: so an application
 //! that guards its writes with the key (`FOR KEY SHARE`) keeps others from the key, and nobody from the cursor.
@@ -35,7 +35,8 @@ SELECT current_setting('server_version_num')::int4 AS version,
        pg_backend_pid() AS pid,
        clock_timestamp() AS now";
 
-/// What this role may do with the tables ($2) of a schema ($1). No row: there is no such schema.
+/// What this role may do with the tables ($2) of a schema ($1); from some of them ($3) it deletes. No row: there is no such
+/// schema.
 pub(super) const RIGHTS: &str = "
 SELECT has_schema_privilege(n.oid, 'USAGE') AS usable,
        ARRAY(SELECT name FROM unnest($2::text[]) AS asked (name)
@@ -43,7 +44,8 @@ SELECT has_schema_privilege(n.oid, 'USAGE') AS usable,
        ARRAY(SELECT c.relname::text FROM pg_class c
              WHERE c.relnamespace = n.oid AND c.relname = ANY ($2)
                AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
-                        AND has_table_privilege(c.oid, 'UPDATE'))
+                        AND has_table_privilege(c.oid, 'UPDATE')
+                        AND (c.relname <> ALL ($3) OR has_table_privilege(c.oid, 'DELETE')))
              ORDER BY c.relname) AS lacking
 FROM pg_namespace n WHERE n.nspname = $1";
 
@@ -153,6 +155,24 @@ macro_rules! lead {
             $lock,
             "
 )"
+        )
+    };
+}
+
+/// Forgives what jobs owe ($jobs: by their names), whose rows are locked. What somebody else has locked is dropped just now.
+macro_rules! forgive {
+    ($jobs:literal) => {
+        concat!(
+            "
+    DELETE FROM debts WHERE ctid = ANY (ARRAY(
+        SELECT d.place
+        FROM (",
+            $jobs,
+            ") AS f (job)
+        CROSS JOIN LATERAL (
+            SELECT ctid AS place FROM debts WHERE scope = $1 AND job = f.job FOR UPDATE SKIP LOCKED
+        ) AS d
+    ))"
         )
     };
 }
@@ -306,10 +326,13 @@ SELECT key FROM unnest($3::text[]) AS a (key) WHERE NOT EXISTS (SELECT FROM name
 ///
 /// $1 scope, $2 jobs (each once), $3 schedules, $4 terms, $5 whether only unless the leader schedules it, $6 whether lost
 /// runs are owed, $7 whether the cursor moves to their ends, $8 for how many milliseconds they have been held, $9 own beacon, $10 the
-/// policies of their keys, $11 the keys that are not their names: their policies were declared by [`DECLARE`] just before. Of what few jobs
-/// have, the arrays may be shorter. The policy that contradicts stands in the place of the note.
-pub(super) const ENROL: &str = concat!("
-WITH ", lead!("FOR SHARE"), ", asked AS MATERIALIZED (
+/// policies of their keys, $11 the keys that are not their names: their policies were declared by [`DECLARE`] just before, $12 the most that a
+/// job owes. Of what few jobs have, the arrays may be shorter. The policy that contradicts stands in the place of the note.
+pub(super) const ENROL: &str = concat!(
+    "
+WITH ",
+    lead!("FOR SHARE"),
+    ", asked AS MATERIALIZED (
     SELECT a.job, sha256(convert_to(a.schedule, 'UTF8')) AS schedule, a.term, a.unled, l.epoch,
            coalesce(a.retry_lost, false) AS retry_lost, coalesce(a.from_completion, false) AS from_completion,
            a.held_for * interval '1 millisecond' AS held_for, a.overlap, a.key,
@@ -333,6 +356,7 @@ WITH ", lead!("FOR SHARE"), ", asked AS MATERIALIZED (
            CASE WHEN a.key IS NULL THEN n.overlap END AS declared, n.declared_term,
            CASE WHEN a.key IS NULL THEN n.declared_by END AS declared_by,
            n.cursor IS NULL OR n.withdrawn OR n.schedule IS DISTINCT FROM a.schedule AS anew,
+           n.withdrawn OR (n.retry_lost AND NOT a.retry_lost) AS forgives,
            -- The leader's own enrolment locks the same row: it is seen here, or comes later.
            a.unled AND a.led AND NOT n.withdrawn AND coalesce(n.term = a.epoch, false) AS refused
     FROM (SELECT * FROM entitled ORDER BY job COLLATE \"C\") AS a
@@ -355,7 +379,6 @@ WITH ", lead!("FOR SHARE"), ", asked AS MATERIALIZED (
         failures = CASE WHEN n.withdrawn THEN 0 ELSE n.failures END,
         retry_lost = f.retry_lost,
         from_completion = f.from_completion,
-        owes = n.owes AND f.retry_lost AND NOT n.withdrawn,
         -- It never goes back.
         cursor = CASE WHEN f.anew THEN greatest(n.cursor, clock_timestamp() - f.held_for) ELSE n.cursor END,
         cursor_run = CASE WHEN f.anew THEN NULL ELSE n.cursor_run END,
@@ -369,8 +392,10 @@ WITH ", lead!("FOR SHARE"), ", asked AS MATERIALIZED (
         END
     FROM judged f WHERE f.may AND NOT f.conflicts AND NOT f.refused AND n.scope = $1 AND n.name = f.job
     RETURNING n.name, n.cursor, n.paused AND coalesce(n.paused_until > clock_timestamp(), true) AS paused,
-              n.paused_until, n.pause_note, n.failures, CASE WHEN n.owes THEN n.owed_run END AS owed_run, n.owed_fire_time,
-              n.owed_losses
+              n.paused_until, n.pause_note, n.failures, n.retry_lost AND NOT f.forgives AS owes
+), forgiven AS (",
+    forgive!("SELECT job FROM judged WHERE forgives AND may AND NOT conflicts AND NOT refused"),
+    "
 ), made AS (
     INSERT INTO names (scope, name, cursor, schedule, term, retry_lost, from_completion, overlap, declared_term, declared_by)
     SELECT $1, job, clock_timestamp() - held_for, schedule, term, retry_lost, from_completion,
@@ -381,16 +406,21 @@ WITH ", lead!("FOR SHARE"), ", asked AS MATERIALIZED (
     RETURNING name, cursor
 )
 SELECT name AS job, 'done' AS answer, cursor, NULL::int8 AS epoch, paused, paused_until, pause_note, failures,
-    owed_run, owed_fire_time, owed_losses
-FROM marked
-UNION ALL SELECT name, 'done', cursor, NULL, false, NULL, NULL, 0, NULL, NULL, 0 FROM made
-UNION ALL SELECT job, 'conflict', NULL, NULL, NULL, NULL, declared, NULL, NULL, NULL, NULL
-FROM judged WHERE conflicts AND NOT refused
-UNION ALL SELECT job, 'undeclared', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    CASE WHEN owes THEN (
+        SELECT json_agg(json_build_object('run', run, 'fire_time', fire_time, 'losses', losses) ORDER BY run)::text
+        FROM (
+            SELECT run, fire_time, losses FROM debts WHERE scope = $1 AND job = m.name ORDER BY run DESC LIMIT $12
+        ) AS d
+    ) END AS owed
+FROM marked m
+UNION ALL SELECT name, 'done', cursor, NULL, false, NULL, NULL, 0, NULL FROM made
+UNION ALL SELECT job, 'conflict', NULL, NULL, NULL, NULL, declared, NULL, NULL FROM judged WHERE conflicts AND NOT refused
+UNION ALL SELECT job, 'undeclared', NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM entitled WHERE NOT may AND job NOT IN (SELECT job FROM found WHERE refused)
-UNION ALL SELECT job, 'led', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM found WHERE refused
-UNION ALL SELECT job, 'deposed', NULL, epoch, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM asked WHERE (led AND term = epoch) IS NOT TRUE AND term IS NOT NULL");
+UNION ALL SELECT job, 'led', NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM found WHERE refused
+UNION ALL SELECT job, 'deposed', NULL, epoch, NULL, NULL, NULL, NULL, NULL
+FROM asked WHERE (led AND term = epoch) IS NOT TRUE AND term IS NOT NULL"
+);
 
 /// What the leader does with jobs, as it stands now. Locks nothing. $1 scope, $2 jobs, $3 schedules.
 pub(super) const INQUIRE: &str = "
@@ -407,19 +437,24 @@ ORDER BY a.ord";
 
 /// Says that jobs ($2) of a scope ($1) were removed by the leader of a term ($3) that is not over. Locks the leader row for share until the
 /// commit. Jobs whose rows are locked stay as they are.
-pub(super) const WITHDRAW: &str = "
+pub(super) const WITHDRAW: &str = concat!(
+    "
 WITH term AS MATERIALIZED (
     SELECT epoch FROM leader WHERE scope = $1 AND epoch = $3 AND expires_at > clock_timestamp() FOR SHARE
 ), found AS MATERIALIZED (
-    SELECT n.name
+    SELECT n.name, n.retry_lost
     FROM (
         SELECT * FROM unnest($2::text[]) AS a (job) WHERE EXISTS (SELECT FROM term) ORDER BY job COLLATE \"C\"
     ) AS a
     CROSS JOIN LATERAL (
         SELECT * FROM names WHERE scope = $1 AND name = a.job AND NOT withdrawn FOR NO KEY UPDATE SKIP LOCKED
     ) AS n
+), forgiven AS (",
+    forgive!("SELECT name FROM found WHERE retry_lost"),
+    "
 )
-UPDATE names n SET withdrawn = true FROM found f WHERE n.scope = $1 AND n.name = f.name";
+UPDATE names n SET withdrawn = true FROM found f WHERE n.scope = $1 AND n.name = f.name"
+);
 
 /// Pauses or resumes jobs, and tells it. A claim of one of their ticks, which locks the row as well, is granted before or not at
 /// all.
@@ -514,32 +549,76 @@ macro_rules! of_job {
             WHEN n.name = d.run_job AND d.holder IS NOT NULL AND n.from_completion THEN NULL
             ELSE n.cursor_run
         END,
-        runs = CASE WHEN n.name = d.job AND d.fire_time IS NOT NULL THEN n.runs + 1 ELSE n.runs END,
-        owed_run = CASE
-            WHEN n.name = d.run_job AND d.holder IS NOT NULL AND n.retry_lost AND NOT n.withdrawn THEN d.holder
-            ELSE n.owed_run
-        END,
-        owed_fire_time = CASE
-            WHEN n.name = d.run_job AND d.holder IS NOT NULL AND n.retry_lost AND NOT n.withdrawn THEN d.run_fire_time
-            ELSE n.owed_fire_time
-        END,
-        owed_losses = CASE
-            WHEN n.name = d.run_job AND d.holder IS NOT NULL AND n.retry_lost AND NOT n.withdrawn
-                THEN CASE WHEN n.owed_run = d.holder THEN n.owed_losses + 1 ELSE 1 END
-            ELSE n.owed_losses
-        END,
-        owes = CASE
-            WHEN n.name = d.run_job AND d.holder IS NOT NULL AND n.retry_lost AND NOT n.withdrawn THEN true
-            WHEN n.name = d.job AND d.retake THEN false
-            ELSE n.owes
-        END"
+        runs = CASE WHEN n.name = d.job AND d.fire_time IS NOT NULL THEN n.runs + 1 ELSE n.runs END"
     };
 }
 
-/// How often a run is lost that a row (`n`) owes because of a claim.
-macro_rules! losses {
-    () => {
-        "CASE WHEN n.name = d.run_job AND n.owes AND n.owed_run = d.holder THEN n.owed_losses END AS losses"
+/// What is owed because of runs that were closed as lost ($from). Of all that a job owes then, the oldest runs beyond the bound
+/// are dropped; one that somebody else is just taking up is left to them. The rows of the jobs are read without a lock: one
+/// that is withdrawn, or enrolled to record its losses, at this very moment may be left with a debt, which no claim takes up
+/// for as long as it stays so.
+macro_rules! owing {
+    (from: $from:literal, numbers: $numbers:literal, taken_up: $taken_up:literal, losses_max: $losses_max:literal, debts_max: $debts_max:literal) => {
+        concat!(
+            ", owing AS MATERIALIZED (
+    SELECT l.*, l.holder IS NOT NULL AND l.run_losses + 1 < ",
+            $losses_max,
+            " AND EXISTS (
+               SELECT FROM names n WHERE n.scope = $1 AND n.name = l.run_job AND n.retry_lost AND NOT n.withdrawn
+           ) AS owes
+    FROM ",
+            $from,
+            " l
+), ranked AS MATERIALIZED (
+    SELECT *, row_number() OVER (PARTITION BY owes, run_job ORDER BY holder DESC) AS nth
+    FROM (
+        SELECT ",
+            $numbers,
+            ", token, holder, run_job, run_fire_time, run_losses + 1 AS losses, owes, false AS former FROM owing
+        UNION ALL
+        SELECT NULL, NULL, NULL, d.run, d.job, NULL, NULL, true, true
+        FROM (SELECT DISTINCT run_job FROM owing WHERE owes) AS o
+        CROSS JOIN LATERAL (SELECT run, job FROM debts WHERE scope = $1 AND job = o.run_job) AS d
+        WHERE d.run NOT IN (",
+            $taken_up,
+            ")
+    ) AS r
+), dropped AS (
+    DELETE FROM debts WHERE ctid = ANY (ARRAY(
+        SELECT d.place
+        FROM (SELECT holder FROM ranked WHERE former AND nth > ",
+            $debts_max,
+            ") AS r
+        CROSS JOIN LATERAL (
+            SELECT ctid AS place FROM debts WHERE scope = $1 AND run = r.holder FOR UPDATE SKIP LOCKED
+        ) AS d
+    ))
+), owed AS (
+    INSERT INTO debts (scope, run, job, fire_time, losses, token)
+    SELECT $1, holder, run_job, run_fire_time, losses, token FROM ranked
+    WHERE owes AND NOT former AND nth <= ",
+            $debts_max,
+            "
+    ON CONFLICT DO NOTHING
+)"
+        )
+    };
+}
+
+/// What the answer says of a run that was closed as lost, and the news of it on a channel.
+macro_rules! debt {
+    (channel: $channel:literal, debts_max: $debts_max:literal) => {
+        concat!(
+            "CASE WHEN owes AND nth <= ",
+            $debts_max,
+            " THEN losses END AS losses,
+    CASE WHEN owes AND nth <= ",
+            $debts_max,
+            " THEN pg_notify(",
+            $channel,
+            "::text, json_build_object('owed', json_build_object('job', run_job, 'owed', json_build_object(
+        'run', holder, 'fire_time', run_fire_time, 'losses', losses)))::text)::text END AS told"
+        )
     };
 }
 
@@ -604,17 +683,17 @@ WITH term AS MATERIALIZED (
 
 macro_rules! claim {
     (found: $found:literal, own: $own:literal, others: $others:literal, moved: $moved:expr, set: $set:expr,
-     at: $at:literal, losses: $losses:literal) => {
+     at: $at:literal) => {
         concat!(
             decided!(
                 arrays: ", $12::bool[], $13::bool[]",
                 columns: ", replace, retake",
                 found: $found,
-                retaken: "            WHEN f.retake AND NOT (f.owes AND f.owed_run = f.run AND NOT f.withdrawn) THEN 'not granted'\n",
+                retaken: "            WHEN f.retake AND (f.debt IS NULL OR f.withdrawn OR NOT f.retry_lost) THEN 'not granted'\n",
                 robs: "granted"
             ),
             ", losing AS MATERIALIZED (
-    -- Runs that are lost, whose jobs have rows of their own that keep something of it. One statement changes a row once.
+    -- Runs that are lost, whose jobs have rows of their own that move to their ends. One statement changes a row once.
     SELECT ord, run_job,
            row_number() OVER (PARTITION BY run_job ORDER BY ord) = 1 AND NOT run_job = ANY ($5::text[])",
             $others,
@@ -623,9 +702,7 @@ macro_rules! claim {
     WHERE verdict = 'granted' AND holder IS NOT NULL AND run_job <> key",
             $own,
             "
-      AND EXISTS (
-          SELECT FROM names n WHERE n.scope = $1 AND n.name = d.run_job AND (n.retry_lost OR n.from_completion)
-      )
+      AND EXISTS (SELECT FROM names n WHERE n.scope = $1 AND n.name = d.run_job AND n.from_completion)
 ), elsewhere AS MATERIALIZED (
     SELECT l.ord, n.name
     FROM (SELECT * FROM losing WHERE alone ORDER BY run_job COLLATE \"C\") AS l
@@ -638,8 +715,8 @@ macro_rules! claim {
             $moved,
             ", taken AS (
     UPDATE names n
-    SET token = d.token + 1, run = d.run, beacon = $2, claimed_at = d.decided_at, run_node = $3,
-        run_job = d.job, run_term = d.term,
+    SET token = greatest(d.token, d.owed_token) + 1, run = d.run, beacon = $2, claimed_at = d.decided_at, run_node = $3,
+        run_job = d.job, run_term = d.term, losses = coalesce(d.owed_losses, 0),
         fire_time = CASE WHEN d.retake THEN d.owed_fire_time ELSE d.fire_time END, ",
             $set,
             "
@@ -647,9 +724,7 @@ macro_rules! claim {
     WHERE d.verdict = 'granted' AND d.ord NOT IN (SELECT ord FROM barred) AND ",
             $at,
             "
-    RETURNING d.*, ",
-            losses!(),
-            "
+    RETURNING d.*, n.token AS granted
 ), kept AS (
     UPDATE names n
     SET ",
@@ -657,25 +732,31 @@ macro_rules! claim {
             "
     FROM taken d JOIN elsewhere e ON e.ord = d.ord
     WHERE n.scope = $1 AND n.name = e.name
-    RETURNING d.ord, ",
-            losses!(),
-            "
+), settled AS (
+    DELETE FROM debts o USING taken t WHERE o.ctid = t.debt
 ), lost AS (
     INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
     SELECT holder, token, claimed_at, decided_at, run_fire_time, run_term, run_node, $1, run_job, key, 'lost'
     FROM taken WHERE holder IS NOT NULL
-)
-SELECT ord, verdict, token + 1 AS token, holder AS run, NULL::timestamptz AS cursor, NULL::int8 AS epoch,
+)",
+            owing!(
+                from: "taken",
+                numbers: "ord, granted",
+                taken_up: "SELECT run FROM taken WHERE retake",
+                losses_max: "$15",
+                debts_max: "$16"
+            ),
+            "
+SELECT ord, 'granted' AS verdict, granted AS token, holder AS run, NULL::timestamptz AS cursor, NULL::int8 AS epoch,
     NULL::float8 AS wait, run_job AS lost_job, run_fire_time AS lost_fire_time,
-    CASE WHEN holder IS NOT NULL THEN coalesce(losses, (SELECT k.losses FROM kept k WHERE k.ord = t.ord)",
-            $losses,
-            ") END AS losses,
-    NULL::timestamptz AS paused_until, NULL AS pause_note, NULL AS told
-FROM taken t
+    NULL::timestamptz AS paused_until, NULL AS pause_note, ",
+            debt!(channel: "$14", debts_max: "$16"),
+            "
+FROM ranked WHERE NOT former
 UNION ALL
 SELECT ord, verdict, token, CASE verdict WHEN 'already run' THEN cursor_run ELSE holder END,
     coalesce(cursor, clock_timestamp()), (SELECT epoch FROM term),
-    (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8, NULL, NULL, NULL, paused_until, pause_note,
+    (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8, NULL, NULL, paused_until, pause_note, NULL,
     CASE WHEN verdict = 'busy' AND replace THEN pg_notify($14::text, json_build_object('stop', json_build_object(
         'beacon', beacon, 'run', holder))::text)::text END
 FROM decided WHERE verdict <> 'granted'"
@@ -715,7 +796,8 @@ pub(super) const CLAIM: &str = concat!(
     ", taken AS (
     UPDATE names n
     SET token = d.token + 1, run = d.run, beacon = $2, claimed_at = d.decided_at, run_node = $3,
-        run_job = d.job, run_term = d.term, fire_time = d.fire_time, cursor = coalesce(d.fire_time, n.cursor),
+        run_job = d.job, run_term = d.term, fire_time = d.fire_time, losses = 0,
+        cursor = coalesce(d.fire_time, n.cursor),
         cursor_run = CASE WHEN d.fire_time IS NULL THEN n.cursor_run ELSE d.run END,
         runs = CASE WHEN d.fire_time IS NULL THEN n.runs ELSE n.runs + 1 END
     FROM decided d WHERE d.verdict = 'granted' AND n.ctid = d.place
@@ -732,27 +814,34 @@ FROM decided WHERE verdict <> 'granted'"
 );
 
 /// The same with all that is rarely needed: keys are taken from dead owners, whose runs are closed as lost; runs that are
-/// owed are taken up; holders are told to stop. Where a run of another job is lost, and that job keeps something of it, its row
-/// is locked last; a claim is not granted without it.
+/// owed are taken up; holders are told to stop. Where a run of another job is lost, and the cursor of that job moves to its end,
+/// its row is locked last; a claim is not granted without it.
+///
+/// A debt is locked after the row of its job, and goes with the grant. The lock is what decides: this statement may see a debt
+/// that was settled before it got the row of the job, but it cannot lock it.
 ///
 /// As for [`CLAIM`], and $12 whether a live holder of the key is told to stop, $13 whether it takes up a run that the job owes;
-/// $14 the channel of the scope.
+/// $14 the channel of the scope, $15 how often a run is lost that is owed no more, $16 the most that a job owes.
 pub(super) const CLAIM_FULLY: &str = claim!(
     found: "found AS MATERIALIZED (
     SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until,
-           n.pause_note, n.owes, n.owed_run, n.owed_fire_time, n.token, n.run AS holder, n.beacon, n.claimed_at,
-           n.run_node, n.run_job, n.run_term, n.fire_time AS run_fire_time, n.ctid AS place
+           n.pause_note, n.retry_lost, o.place AS debt, o.fire_time AS owed_fire_time, o.losses AS owed_losses, o.token AS owed_token,
+           n.token, n.run AS holder, n.beacon, n.claimed_at, n.run_node, n.run_job, n.run_term,
+           n.fire_time AS run_fire_time, n.losses AS run_losses, n.ctid AS place
     FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
     CROSS JOIN LATERAL (
         SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR UPDATE SKIP LOCKED
     ) AS n
+    LEFT JOIN LATERAL (
+        SELECT ctid AS place, fire_time, losses, token FROM debts
+        WHERE a.retake AND scope = $1 AND run = a.run AND job = n.name FOR UPDATE SKIP LOCKED
+    ) AS o ON true
 )",
     own: "",
     others: "",
     moved: "",
     set: of_job!(),
-    at: "n.ctid = d.place",
-    losses: ""
+    at: "n.ctid = d.place"
 );
 
 /// The same as [`CLAIM_FULLY`] for ticks and owed runs of jobs that have another key than their name. Locks the rows of the jobs, then those of the keys; it
@@ -760,12 +849,16 @@ pub(super) const CLAIM_FULLY: &str = claim!(
 pub(super) const CLAIM_WITH_KEY: &str = claim!(
     found: "job_rows AS MATERIALIZED (
     SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until,
-           n.pause_note, n.owes, n.owed_run, n.owed_fire_time
+           n.pause_note, n.retry_lost, o.place AS debt, o.fire_time AS owed_fire_time, o.losses AS owed_losses, o.token AS owed_token
     FROM (SELECT * FROM asked ORDER BY job COLLATE \"C\") AS a
     CROSS JOIN LATERAL (SELECT * FROM names WHERE scope = $1 AND name = a.job FOR UPDATE SKIP LOCKED) AS n
+    LEFT JOIN LATERAL (
+        SELECT ctid AS place, fire_time, losses, token FROM debts
+        WHERE a.retake AND scope = $1 AND run = a.run AND job = n.name FOR UPDATE SKIP LOCKED
+    ) AS o ON true
 ), found AS MATERIALIZED (
     SELECT j.*, n.token, n.run AS holder, n.beacon, n.claimed_at,
-           n.run_node, n.run_job, n.run_term, n.fire_time AS run_fire_time
+           n.run_node, n.run_job, n.run_term, n.fire_time AS run_fire_time, n.losses AS run_losses
     FROM (SELECT * FROM job_rows ORDER BY key COLLATE \"C\") AS j
     CROSS JOIN LATERAL (SELECT * FROM names WHERE scope = $1 AND name = j.key FOR UPDATE SKIP LOCKED) AS n
 )",
@@ -779,14 +872,10 @@ pub(super) const CLAIM_WITH_KEY: &str = claim!(
         "
     FROM decided d
     WHERE d.verdict = 'granted' AND d.ord NOT IN (SELECT ord FROM barred) AND n.scope = $1 AND n.name = d.job
-    RETURNING d.ord, ",
-        losses!(),
-        "
 )"
     ),
     set: of_job!(),
-    at: "n.scope = $1 AND n.name = d.key",
-    losses: ", (SELECT m.losses FROM moved m WHERE m.ord = t.ord)"
+    at: "n.scope = $1 AND n.name = d.key"
 );
 
 /// Which runs ($3) the session of a beacon ($2) was granted under their keys ($4) and has not completed. Locks nothing: what
@@ -803,8 +892,6 @@ macro_rules! job_end {
         paused = n.paused OR d.pauses,
         paused_until = CASE WHEN d.pauses THEN NULL ELSE n.paused_until END,
         pause_note = CASE WHEN d.pauses THEN 'runs that failed in a row: ' || d.failed ELSE n.pause_note END,
-        owes = false,
-        owed_run = CASE WHEN n.owes OR n.owed_run = d.run THEN NULL ELSE n.owed_run END,
         cursor = coalesce(d.anchor, n.cursor),
         cursor_run = CASE WHEN d.anchor > n.cursor THEN NULL ELSE n.cursor_run END"
     };
@@ -893,9 +980,7 @@ WITH found AS MATERIALIZED (
             WHEN d.outcome = 'succeeded' THEN 0
             WHEN d.outcome IN ('failed', 'panicked', 'timed_out') AND n.cursor IS NOT NULL THEN n.failures + 1
             ELSE n.failures
-        END,
-        owes = false,
-        owed_run = CASE WHEN n.owes OR n.owed_run = d.run THEN NULL ELSE n.owed_run END
+        END
     FROM decided d WHERE d.now AND n.ctid = d.place
     RETURNING d.*
 ), ended AS (
@@ -917,7 +1002,7 @@ pub(super) const COMPLETE_FULLY: &str = complete!(
     jobs: "", job: "",
     found: "found AS MATERIALIZED (
     SELECT a.*, n.token AS newest, n.run AS holder, n.beacon, n.claimed_at, n.run_node, n.run_job, n.run_term, n.fire_time,
-           n.cursor, n.paused, n.paused_until, n.pause_note, n.failures, n.owes, n.owed_run, n.ctid AS place
+           n.cursor, n.paused, n.paused_until, n.pause_note, n.failures, n.ctid AS place
     FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
     CROSS JOIN LATERAL (
         SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR UPDATE SKIP LOCKED
@@ -932,7 +1017,7 @@ pub(super) const COMPLETE_FULLY: &str = complete!(
 pub(super) const COMPLETE_WITH_KEY: &str = complete!(
     jobs: ", $10::text[]", job: ", job",
     found: "job_rows AS MATERIALIZED (
-    SELECT a.*, n.cursor, n.paused, n.paused_until, n.pause_note, n.failures, n.owes, n.owed_run
+    SELECT a.*, n.cursor, n.paused, n.paused_until, n.pause_note, n.failures
     FROM (SELECT * FROM asked ORDER BY job COLLATE \"C\") AS a
     LEFT JOIN LATERAL (
         SELECT * FROM names WHERE scope = $1 AND name = a.job FOR NO KEY UPDATE SKIP LOCKED
@@ -945,7 +1030,7 @@ pub(super) const COMPLETE_WITH_KEY: &str = complete!(
 )",
     freed: "
     FROM decided d WHERE d.now AND n.scope = $1 AND n.name = d.key",
-    ended: concat!("counted AS (\n    UPDATE names n SET ", job_end!(), "\n    FROM freed d\n    WHERE n.scope = $1 AND n.name = d.job AND (d.failed <> d.failures OR d.pauses OR d.anchor > d.cursor OR d.owes OR d.owed_run = d.run)\n), ")
+    ended: concat!("counted AS (\n    UPDATE names n SET ", job_end!(), "\n    FROM freed d\n    WHERE n.scope = $1 AND n.name = d.job AND (d.failed <> d.failures OR d.pauses OR d.anchor > d.cursor)\n), ")
 );
 
 /// Whether a run ($3) of a scope ($1) holds its key ($2) under a token ($4): one row, or none. For a connection of the
@@ -1008,9 +1093,11 @@ SELECT ord, verdict, coalesce(cursor, clock_timestamp()) AS cursor, (SELECT epoc
 
 /// Closes up to $3 runs of dead sessions. Locks the rows of their keys in their order, skipping those that are locked, and
 /// reads the owner again once a row is locked: the key may have been stolen since. Then the rows of their jobs, if they are
-/// other ones and keep something of it. One statement changes a row once: what would change one twice is left for the next.
+/// other ones whose cursors move to the ends. One statement changes a row once: what would change one twice is left for the
+/// next.
 ///
-/// $1 scope, $2 own beacon, $3 the most to close.
+/// $1 scope, $2 own beacon, $3 the most to close, $4 the channel of the scope, $5 how often a run is lost that is owed no more,
+/// $6 the most that a job owes.
 pub(super) const CLOSE_LOST: &str = concat!(
     "
 WITH dead AS MATERIALIZED (
@@ -1026,9 +1113,7 @@ WITH dead AS MATERIALIZED (
            row_number() OVER (PARTITION BY run_job ORDER BY name) = 1 AND run_job NOT IN (SELECT name FROM found) AS alone
     FROM found f
     WHERE run_job <> name
-      AND EXISTS (
-          SELECT FROM names n WHERE n.scope = $1 AND n.name = f.run_job AND (n.retry_lost OR n.from_completion)
-      )
+      AND EXISTS (SELECT FROM names n WHERE n.scope = $1 AND n.name = f.run_job AND n.from_completion)
 ), elsewhere AS MATERIALIZED (
     SELECT l.name AS key, n.name
     FROM (SELECT * FROM losing WHERE alone ORDER BY run_job COLLATE \"C\") AS l
@@ -1037,9 +1122,9 @@ WITH dead AS MATERIALIZED (
     ) AS n
 ), closed AS MATERIALIZED (
     SELECT name AS key, run AS holder, token, claimed_at, run_node, run_job, run_term, fire_time AS run_fire_time,
-           clock_timestamp() AS decided_at,
+           losses AS run_losses, clock_timestamp() AS decided_at,
            -- No claim takes their keys.
-           NULL::text AS job, NULL::uuid AS run, NULL::timestamptz AS fire_time, false AS retake
+           NULL::text AS job, NULL::uuid AS run, NULL::timestamptz AS fire_time
     FROM found WHERE name NOT IN (SELECT name FROM losing EXCEPT SELECT key FROM elsewhere)
 ), freed AS (
     UPDATE names n
@@ -1047,9 +1132,7 @@ WITH dead AS MATERIALIZED (
     of_job!(),
     "
     FROM closed d WHERE n.scope = $1 AND n.name = d.key
-    RETURNING d.*, ",
-    losses!(),
-    "
+    RETURNING d.*
 ), kept AS (
     UPDATE names n
     SET ",
@@ -1057,17 +1140,31 @@ WITH dead AS MATERIALIZED (
     "
     FROM closed d JOIN elsewhere e ON e.key = d.key
     WHERE n.scope = $1 AND n.name = e.name
-    RETURNING d.key, ",
-    losses!(),
-    "
 ), lost AS (
     INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
     SELECT holder, token, claimed_at, decided_at, run_fire_time, run_term, run_node, $1, run_job, key, 'lost' FROM freed
-)
-SELECT run_job AS lost_job, holder AS run, run_fire_time AS lost_fire_time,
-    coalesce(losses, (SELECT k.losses FROM kept k WHERE k.key = f.key)) AS losses
-FROM freed f"
+)",
+    owing!(
+        from: "freed",
+        numbers: "NULL::int8 AS ord, NULL::int8 AS granted",
+        taken_up: "SELECT NULL::uuid WHERE false",
+        losses_max: "$5",
+        debts_max: "$6"
+    ),
+    "
+SELECT run_job AS lost_job, holder AS run, run_fire_time AS lost_fire_time, ",
+    debt!(channel: "$4", debts_max: "$6"),
+    "
+FROM ranked WHERE NOT former"
 );
+
+/// What jobs owe that take it up, in the order of the runs. Locks nothing. $1 scope, $2 the run after which to begin, $3 the most
+/// to answer.
+pub(super) const DEBTS: &str = "
+SELECT d.job, d.run, d.fire_time, d.losses FROM debts d
+WHERE d.scope = $1 AND d.run > $2
+  AND EXISTS (SELECT FROM names n WHERE n.scope = $1 AND n.name = d.job AND n.retry_lost AND NOT n.withdrawn)
+ORDER BY d.run LIMIT $3";
 
 /// Whether there is a schema ($1).
 pub(super) const SCHEMA_EXISTS: &str = "SELECT FROM pg_namespace WHERE nspname = $1";

@@ -1,7 +1,7 @@
 //! Runs without a tick of their own: manual triggers, and lost runs that are owed another attempt. They follow the overlap
 //! policy and the node's bound as ticks do, and move no cursor.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use chrono::{DateTime, Utc};
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     core::{
-        policy::{Fires, LOSSES_MAX, OnLost, Overlap},
+        policy::{DEBTS_MAX, Fires, LOSSES_MAX, OnLost, Overlap},
         time::Now,
     },
     event::{CancelReason, Outcome},
@@ -32,6 +32,14 @@ pub(super) struct Manual {
     slot: u32,
     /// It was said that somebody else holds its key: once, however often it asks.
     contended: bool,
+}
+
+/// A lost run that is owed another attempt, before its turn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DebtOfJob {
+    owed: OwedRun,
+    /// It is not wanted any more: it is taken up only to be closed.
+    dropped: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,8 +135,9 @@ impl JobMachine {
 
     /// Why a trigger that comes now is refused, if it is: the overlap policy lets it neither run nor wait.
     fn refusal(&self) -> Option<Refusal> {
-        let waiting = self.manuals.iter().filter(|manual| manual.is_waiting()).count();
-        let in_progress = self.manuals.len() - waiting + self.runs.len();
+        let waiting = self.manuals_waiting();
+        let asked = self.manuals.iter().filter(|manual| !manual.is_waiting()).count();
+        let in_progress = asked + self.runs.len();
         let less = |count: usize, max: u32| count < usize::try_from(max).unwrap_or(usize::MAX);
         let room = match self.policies.overlap {
             Overlap::Skip => in_progress + waiting == 0,
@@ -140,57 +149,93 @@ impl JobMachine {
         if room { None } else { Some(Refusal::Overlap { holder: holder() }) }
     }
 
+    /// How many triggers and lost runs wait for their turn here.
+    pub(super) fn manuals_waiting(&self) -> usize {
+        let dormant = self.mode == Mode::Dormant;
+        let debts = self.debts.iter().filter(|debt| !dormant && !self.goes_on(debt.owed.run)).count();
+        debts + self.manuals.iter().filter(|manual| manual.is_waiting()).count()
+    }
+
     /// A run of this job was lost, and is owed another attempt.
     pub(super) fn on_owed(&mut self, owed: OwedRun) {
-        let known = self.runs.iter().any(|run| run.run == owed.run && !run.lost)
-            || self.manuals.iter().any(|manual| manual.run == owed.run);
-        if self.policies.on_lost != OnLost::Retry || owed.losses >= LOSSES_MAX || known || self.is_closing() {
+        let goes_on = self.runs.iter().any(|run| run.run == owed.run && !run.lost);
+        let tried = self.policies.on_lost == OnLost::Retry && self.policies.fires != Fires::Local;
+        if !tried || owed.losses >= LOSSES_MAX || goes_on || self.is_closing() {
             return;
         }
-        if self.mode == Mode::Dormant {
-            self.owed = Some(Box::new(owed));
-            return;
-        }
-        // One is owed at most. Another one that waits is the older, or this comes late.
-        if let Some(at) = self.manuals.iter().position(|manual| manual.owed.is_some() && manual.is_waiting())
-        {
-            if self.manuals[at].run > owed.run {
+        if let Some(known) = self.manuals.iter_mut().find(|manual| manual.run == owed.run) {
+            // A trigger whose claim is under way may be granted, or not, without it.
+            let plain = known.owed.is_none() && known.is_asked();
+            if !plain {
+                known.owed = known.owed.filter(|former| former.losses >= owed.losses).or(Some(owed));
                 return;
             }
-            self.manuals.remove(at);
         }
-        let manual = Manual {
+        self.add_debt(DebtOfJob { owed, dropped: false });
+    }
+
+    fn add_debt(&mut self, debt: DebtOfJob) {
+        match self.debts.binary_search_by_key(&debt.owed.run, |debt| debt.owed.run) {
+            Ok(at) if self.debts[at].owed.losses < debt.owed.losses => self.debts[at].owed = debt.owed,
+            Ok(_) => {}
+            Err(at) => self.debts.insert(at, debt),
+        }
+        if self.debts.len() > DEBTS_MAX {
+            self.debts.pop_front();
+        }
+    }
+
+    /// Takes the oldest lost run that may go on to the front of those that wait, one at a time.
+    fn take_debt(&mut self) {
+        let first = self.manuals.front();
+        let has_turn = first.is_none_or(|first| first.is_waiting() && first.owed.is_none())
+            && self.free_slot(0).is_some();
+        if self.debts.is_empty() || self.mode == Mode::Dormant || !has_turn {
+            return;
+        }
+        if self.policies.on_lost != OnLost::Retry {
+            self.debts.clear();
+            return;
+        }
+        // The lost one may still go on here, and must not keep the others waiting.
+        let is_free = |run| !self.goes_on(run) && self.manuals.iter().all(|manual| manual.run != run);
+        let Some(at) = self.debts.iter().position(|debt| is_free(debt.owed.run)) else { return };
+        let Some(DebtOfJob { owed, dropped }) = self.debts.remove(at) else { return };
+        self.manuals.push_front(Manual {
             run: owed.run,
             owed: Some(owed),
             stage: Stage::Waiting(Duration::ZERO),
-            caller: Caller::Knows,
+            caller: if dropped { Caller::Dropped } else { Caller::Knows },
             doubtful: false,
             slot: 0,
             contended: false,
-        };
-        // Not before one that is asked for.
-        let at = usize::from(self.manuals.front().is_some_and(|first| !first.is_waiting()));
-        self.manuals.insert(at, manual);
+        });
+    }
+
+    /// It is still in progress here, or the store is yet to settle whether it is.
+    fn goes_on(&self, run: RunId) -> bool {
+        self.runs.iter().any(|active| active.run == run) || self.is_asked_for(run)
     }
 
     /// The runs in progress leave a slot for it, and it is not the lost one of them, or one that the store is yet to settle.
     fn has_room_for(&self, manual: &Manual) -> bool {
-        let goes_on = self.runs.iter().any(|run| run.run == manual.run) || self.is_asked_for(manual.run);
-        self.free_slot(0).is_some() && !goes_on
+        self.free_slot(0).is_some() && !self.goes_on(manual.run)
     }
 
     /// Asks for the first that waits, if it may start now.
     pub(super) fn work_off_manuals(&mut self, now: Now, effects: &mut Effects) {
-        while let Some(first) = self.manuals.front().copied() {
+        loop {
+            self.take_debt();
+            let Some(first) = self.manuals.front().copied() else { return };
             let Stage::Waiting(not_before) = first.stage else { return };
-            if not_before > now.elapsed {
-                return;
-            }
             // A lost run goes on only where the job fires.
             if let (Some(owed), Mode::Dormant) = (first.owed, self.mode) {
                 self.manuals.pop_front();
-                self.owed = Some(Box::new(owed));
+                self.add_debt(DebtOfJob { owed, dropped: !first.is_wanted() });
                 continue;
+            }
+            if not_before > now.elapsed {
+                return;
             }
             let Some(slot) = self.free_slot(0) else {
                 // A run that was lost takes nobody's place: what holds the key is newer.
@@ -246,7 +291,8 @@ impl JobMachine {
         {
             first.stage = Stage::Asked;
             // One that is still wanted is asked for anew, not only settled.
-            let settle = !first.is_wanted() || self.draining || self.no_more;
+            let wanted = first.is_wanted() || first.owed.is_some();
+            let settle = !wanted || self.draining || self.no_more;
             effects.extend(self.claim_of_manual(settle).map(Effect::Claim));
         }
     }
@@ -301,7 +347,8 @@ impl JobMachine {
 
     fn on_manual_refused(&mut self, now: Now, mut manual: Manual, verdict: Verdict, effects: &mut Effects) {
         let again = Stage::Waiting(now.elapsed.saturating_add(KEY_AGAIN));
-        let wanted = manual.is_wanted() && !self.is_closing();
+        // A debt is taken up, if only to be closed.
+        let wanted = (manual.is_wanted() || manual.owed.is_some()) && !self.is_closing();
         match verdict {
             Verdict::Busy { holder } => {
                 if !std::mem::replace(&mut manual.contended, true) {
@@ -327,7 +374,7 @@ impl JobMachine {
                 };
                 if waits {
                     self.answer(&manual, Ok(Triggered::Queued), effects);
-                    let caller = Caller::Knows;
+                    let caller = if manual.owed.is_some() { manual.caller } else { Caller::Knows };
                     self.manuals.push_front(Manual { stage: again, caller, ..manual });
                 } else {
                     self.refuse(&manual, Refusal::Overlap { holder }, effects);
@@ -338,7 +385,7 @@ impl JobMachine {
             }
             // It was given up, or is owed no more, or the store forgot it.
             Verdict::NotGranted => self.refuse(&manual, Refusal::Overlap { holder: None }, effects),
-            Verdict::Locked { .. } if wanted && manual.caller == Caller::Knows => {
+            Verdict::Locked { .. } if wanted && (manual.owed.is_some() || manual.caller == Caller::Knows) => {
                 self.manuals.push_front(Manual { stage: again, ..manual });
             }
             // Nothing was taken, and whoever triggered it has waited long enough.
@@ -398,6 +445,24 @@ impl JobMachine {
         let has_room = self.free_slot(0).is_some();
         if let Some(first) = self.manuals.front_mut().filter(|first| first.is_waiting() && has_room) {
             first.stage = Stage::Waiting(later);
+        }
+    }
+
+    /// Lost runs that were to go on here are taken up only to be closed: the store would go on to owe them.
+    pub(super) fn drop_debts(&mut self) {
+        if self.mode == Mode::Dormant {
+            return;
+        }
+        let (waiting, rest): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.manuals)
+            .into_iter()
+            .partition(|manual| manual.owed.is_some() && manual.is_waiting());
+        self.manuals = rest;
+        for owed in waiting.into_iter().filter_map(|manual| manual.owed) {
+            self.add_debt(DebtOfJob { owed, dropped: true });
+        }
+        self.debts.iter_mut().for_each(|debt| debt.dropped = true);
+        for asked in self.manuals.iter_mut().filter(|manual| manual.owed.is_some()) {
+            asked.caller = Caller::Dropped;
         }
     }
 

@@ -288,6 +288,7 @@ impl JobMachine {
         match run {
             Some(run) => self.cancel(run, now, why, effects),
             None => {
+                self.drop_debts();
                 self.drop_triggers(Refusal::Cancelled, effects);
                 self.cancel_all(now, why, effects);
             }

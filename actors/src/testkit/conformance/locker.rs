@@ -9,13 +9,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Cluster;
 use crate::{
-    core::{policy::Overlap, time::FireTime},
+    core::{
+        policy::{DEBTS_MAX, LOSSES_MAX, Overlap},
+        time::FireTime,
+    },
     event::Outcome,
     name::{FencingToken, JobName, LockKey, NodeId, RunId, RunIds, Term},
     port::{
-        Authority, Backend, Campaign, ClaimRequest, Completed, Completion, CursorMove, Declaration, Elector,
-        Enrolled, Enrolment, Inquiry, Kept, Locker, LostRun, Moved, News, OwedRun, Pause, Renewal, Session,
-        SkipReason, Skips, Standing, TickClaim, Verdict,
+        Authority, Backend, Campaign, ClaimRequest, Completed, Completion, CursorMove, Debt, Declaration,
+        Elector, Enrolled, Enrolment, Inquiry, Kept, Locker, LostRun, Moved, News, OwedRun, Pause, Renewal,
+        Session, SkipReason, Skips, Standing, TickClaim, Verdict,
     },
 };
 

@@ -32,6 +32,8 @@ CREATE TABLE names (
     run_term bigint,
     -- None for a manual trigger.
     fire_time timestamptz,
+    -- How often it was lost before.
+    losses integer NOT NULL DEFAULT 0,
 
     -- The overlap policy of this lock key, in words; null if nobody ever declared one. Who declares it: the newest term under which
     -- it was, and the beacons of sessions that do so without a term. It stands for as long as the term, or one of them.
@@ -57,17 +59,26 @@ CREATE TABLE names (
     -- A run that is lost is owed another attempt; its end moves the cursor.
     retry_lost boolean NOT NULL DEFAULT false,
     from_completion boolean NOT NULL DEFAULT false,
-    -- The run that was lost last, until it ends; how often it was; and whether nobody has taken it up.
-    owed_run uuid,
-    owed_fire_time timestamptz,
-    owed_losses integer NOT NULL DEFAULT 0,
-    owes boolean NOT NULL DEFAULT false,
     -- A digest of the schedule in words: another one is a changed schedule.
     schedule bytea,
 
     PRIMARY KEY (scope, name)
 -- Room for new versions of a row on its own page: no index is touched by a claim or an end.
 ) WITH (fillfactor = 40);
+
+-- Runs that were lost and are owed another attempt by their jobs. A row goes when its run is taken up.
+CREATE TABLE debts (
+    scope text COLLATE "C" NOT NULL,
+    run uuid NOT NULL,
+    job text COLLATE "C" NOT NULL,
+    -- None for a manual trigger.
+    fire_time timestamptz,
+    -- How often it was lost, from 1, and the token that it had: it goes on with a greater one, under whichever key.
+    losses integer NOT NULL,
+    token bigint NOT NULL,
+    PRIMARY KEY (scope, run)
+);
+CREATE INDEX debts_by_job ON debts (scope, job, run);
 
 -- Runs that ended. They are added, never changed.
 CREATE TABLE runs (

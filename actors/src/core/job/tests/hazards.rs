@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
 use crate::{
-    core::policy::{LOSSES_MAX, OnLost, Overlap},
+    core::policy::{DEBTS_MAX, LOSSES_MAX, OnLost, Overlap},
     port::OwedRun,
 };
 
@@ -363,20 +363,134 @@ fn a_lost_run_that_still_goes_on_here_is_tried_again_after_its_end() {
     }
 }
 
+/// A job that retries what is lost.
+fn retrying(overlap: Overlap) -> Rehearsal {
+    Rehearsal::new(Period::hours(1), Policies { overlap, on_lost: OnLost::Retry, ..Policies::default() })
+}
+
+fn retake(run: RunId, slot: u32) -> Effect {
+    Effect::Claim(Claim { retake: true, slot, ..Claim::new(run) })
+}
+
 #[test]
-fn of_two_lost_runs_the_newer_is_owed() {
-    let mut job =
-        Rehearsal::new(Period::hours(1), Policies { on_lost: OnLost::Retry, ..Policies::default() });
+fn lost_runs_go_on_one_after_the_other_from_the_oldest_whenever_each_was_told() {
+    let mut job = retrying(Overlap::Skip);
     let running = job.run_tick("01:00");
     let [older, newer] = ["00:10", "00:20"].map(|time| job.ids.next(at(time)));
 
-    for run in [newer, older] {
+    for run in [newer, older, newer] {
         assert_eq!(job.step("01:10", Input::Owed(owed(run, 1))), []);
     }
 
-    assert_eq!(job.machine.waiting(), 1);
+    assert_eq!(job.machine.waiting(), 2);
     let effects = job.step("01:12", ended(running, End::Returned));
-    assert_eq!(effects.last(), Some(&Effect::Claim(Claim { retake: true, ..Claim::new(newer) })));
+    assert_eq!(effects.last(), Some(&retake(older, 0)));
+    job.step("01:12", granted(older));
+    let effects = job.step("01:13", ended(older, End::Returned));
+    assert_eq!(effects.last(), Some(&retake(newer, 0)), "the end of the other one does not settle it");
+}
+
+#[test]
+fn lost_runs_go_on_at_once_as_far_as_the_policy_allows() {
+    let mut job = retrying(Overlap::Allow(2));
+    let runs = ["00:10", "00:11", "00:12"].map(|time| job.ids.next(at(time)));
+    let owed = runs.map(|run| owed(run, 1)).to_vec();
+    let kept = Box::new(Kept { owed, ..Kept::default() });
+    let authority = Some(Authority::Term(TERM));
+
+    let effects = job.step("00:40", Input::Resume { cursor: at("00:30"), authority, kept });
+    assert_eq!(effects, [retake(runs[0], 0)], "one question at a time");
+    let effects = job.step("00:40", granted(runs[0]));
+    assert_eq!(effects.last(), Some(&retake(runs[1], 1)), "{effects:?}");
+    let effects = job.step("00:40", granted(runs[1]));
+
+    assert!(matches!(effects[..], [Effect::Start(_)]), "no slot is left: {effects:?}");
+    let effects = job.step("00:50", ended(runs[0], End::Returned));
+    assert_eq!(effects.last(), Some(&retake(runs[2], 0)), "{effects:?}");
+}
+
+#[test]
+fn a_lost_run_that_goes_on_here_without_end_keeps_neither_another_one_nor_a_trigger_waiting() {
+    let mut job = retrying(Overlap::Allow(3));
+    let stuck = job.run_tick("01:00");
+    job.step("01:10", Input::LockLost { run: stuck });
+    job.step("01:11", Input::Owed(owed(stuck, 1)));
+    let other = job.ids.next(at("01:01"));
+
+    assert_eq!(job.step("01:11", Input::Owed(owed(other, 1))), [retake(other, 1)]);
+    job.step("01:11", granted(other));
+    let (run, effects) = job.trigger("01:12");
+
+    assert_eq!(effects, [Effect::Claim(Claim { slot: 2, ..Claim::new(run) })]);
+}
+
+#[test]
+fn a_lost_run_waits_for_the_right_to_fire_and_is_asked_for_once() {
+    let mut job = retrying(Overlap::Skip);
+    job.step("00:35", Input::Suspend);
+    let run = job.ids.next(at("00:10"));
+
+    assert_eq!(job.step("00:40", Input::Owed(owed(run, 1))), []);
+    assert_eq!((job.machine.waiting(), job.wake_in("00:40")), (0, None));
+    let kept = Box::new(Kept { owed: vec![owed(run, 1)], ..Kept::default() });
+    let authority = Some(Authority::Term(TERM));
+    let effects = job.step("00:50", Input::Resume { cursor: at("00:30"), authority, kept });
+
+    assert_eq!(effects, [retake(run, 0)]);
+    assert_eq!(job.step("00:50", Input::Owed(owed(run, 1))), [], "told once more");
+    job.step("00:50", granted(run));
+    let effects = job.step("00:55", ended(run, End::Returned));
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Claim(_))), "{effects:?}");
+}
+
+#[test]
+fn a_lost_run_that_somebody_cancels_before_it_goes_on_is_taken_up_and_closed() {
+    let mut job = retrying(Overlap::Skip);
+    let running = job.run_tick("01:00");
+    let lost = job.ids.next(at("00:10"));
+    job.step("01:10", Input::Owed(owed(lost, 1)));
+
+    job.step("01:11", cancel(CancelReason::Requested));
+    let effects = job.step("01:12", ended(running, End::Returned));
+    assert_eq!(effects.last(), Some(&retake(lost, 0)), "the store would go on to owe it: {effects:?}");
+    let busy = Verdict::Busy { holder: None };
+    job.step("01:12", Input::Claimed { run: lost, verdict: busy });
+    assert_eq!(job.step("01:13", Input::WakeUp), [retake(lost, 0)]);
+    let effects = job.step("01:13", granted(lost));
+
+    let [Effect::Complete { run, outcome: Outcome::Cancelled, .. }, Effect::Ended(end)] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!((*run, end.cancelled), (lost, Some(CancelReason::NotStarted)));
+}
+
+#[test]
+fn of_too_many_lost_runs_the_newest_go_on() {
+    let mut job = retrying(Overlap::Skip);
+    job.run_tick("01:00");
+    let runs: Vec<_> = (0..=DEBTS_MAX).map(|_| job.ids.next(at("00:10"))).collect();
+
+    for run in &runs {
+        job.step("01:10", Input::Owed(owed(*run, 1)));
+    }
+
+    assert_eq!(job.machine.waiting(), DEBTS_MAX);
+}
+
+#[test]
+fn a_trigger_whose_claim_got_no_answer_and_that_was_lost_is_taken_up_not_started_anew() {
+    let mut job = retrying(Overlap::Skip);
+    let (run, _) = job.trigger("00:40");
+    job.unanswered("00:40", run);
+
+    job.step("00:40", Input::Owed(OwedRun { run, fire_time: None, losses: 1 }));
+
+    assert_eq!(job.step("00:40:01", Input::WakeUp), [retake(run, 0)]);
+    let effects = job.step("00:40:01", granted(run));
+    assert!(
+        matches!(effects[..], [Effect::Complete { .. }, Effect::Ended(_)]),
+        "nobody waits for it: {effects:?}"
+    );
 }
 
 #[test]
@@ -496,7 +610,7 @@ fn a_run_that_was_lost_before_its_claim_was_answered_is_tried_again_when_that_is
     let (run, claim) = claim_of(&job.step("01:00", Input::WakeUp));
     job.unanswered("01:00", run);
 
-    let kept = Box::new(Kept { owed: Some(owed(run, 1)), ..Kept::default() });
+    let kept = Box::new(Kept { owed: vec![owed(run, 1)], ..Kept::default() });
     let authority = Some(Authority::Term(TERM));
     let effects = job.step("01:00:10", Input::Resume { cursor: at("01:00"), authority, kept });
     let settle = Claim { tick: Some(claim), settle: true, ..Claim::new(run) };

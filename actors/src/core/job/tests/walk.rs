@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use super::{super::permit::Claimant, *};
 use crate::{
-    core::policy::{OnLost, Overlap},
+    core::policy::{DEBTS_MAX, LOSSES_MAX, OnLost, Overlap},
     port::OwedRun,
 };
 
@@ -22,6 +22,8 @@ use crate::{
 const IDLE_WAKE_UPS_MAX: u32 = 3;
 /// Turns of the world until everything that is due must be decided, or everything must be over.
 const CALM_TURNS_MAX: u32 = 2_000;
+/// After so many of them the machine hears what its job owes.
+const DEBTS_EVERY: u32 = 100;
 
 /// By what right the job fires in this walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +61,8 @@ enum Move {
     PauseNews,
     /// The machine hears that it has not heard everything.
     NewsMissed,
-    Owed,
+    /// The machine hears of a run that its job owes.
+    Owed(u8),
     /// A run of another node takes, or frees, a slot of the key.
     Foreign(u32, bool),
     /// Others take one of the node's permits, or give one back.
@@ -141,7 +144,7 @@ fn moves(right: Right) -> impl Strategy<Value = Vec<Move>> {
         2 => Just(Move::Unpause),
         2 => Just(Move::PauseNews),
         1 => Just(Move::NewsMissed),
-        2 => Just(Move::Owed),
+        3 => any::<u8>().prop_map(Move::Owed),
         2 => (policies(right), proptest::option::of(periods()))
             .prop_map(|(policies, period)| Move::Redefine(Box::new(policies), period)),
         2 => Just(Move::Die),
@@ -186,7 +189,7 @@ struct Store {
     led: bool,
     pause: Option<Pause>,
     failures: u32,
-    owed: Option<OwedRun>,
+    debts: BTreeMap<RunId, OwedRun>,
     foreign: BTreeMap<u32, RunId>,
     granted: BTreeMap<RunId, Grant>,
     tokens: u64,
@@ -213,7 +216,8 @@ impl Store {
         if claim.settle {
             return Verdict::NotGranted;
         }
-        if claim.retake && self.owed.is_none_or(|owed| owed.run != claim.run) {
+        let owed = self.debts.get(&claim.run).copied().filter(|_| claim.retake);
+        if claim.retake && owed.is_none() {
             return Verdict::NotGranted;
         }
         if let Some(tick) = &claim.tick {
@@ -244,7 +248,8 @@ impl Store {
             self.claimed += 1;
             self.account(tick.fire_time, 1, &tick.skips);
         }
-        let owed = if claim.retake { self.owed.take() } else { None };
+        // Only that settles it.
+        owed.and_then(|owed| self.debts.remove(&owed.run));
         self.tokens += 1;
         let token = FencingToken(self.tokens);
         let tick = claim.tick.map(|tick| tick.fire_time).or(owed.and_then(|owed| owed.fire_time));
@@ -386,7 +391,7 @@ impl World {
             led: false,
             pause: None,
             failures: 0,
-            owed: None,
+            debts: BTreeMap::new(),
             foreign: BTreeMap::new(),
             granted: BTreeMap::new(),
             tokens: 0,
@@ -571,11 +576,12 @@ impl World {
             Overlap::Queue(max) | Overlap::Allow(max) => max as usize,
             Overlap::Skip | Overlap::Replace => 1,
         });
-        // And lost runs: one that is asked for, and a newer one.
+        // And one that was asked for in vain, and one lost run at a time.
         assert!(machine.manuals.len() <= self.manuals_max + 2, "{:?}", machine.manuals);
         let waiting = waiting_to_begin(machine);
         assert!(self.permits.limited || waiting.is_empty(), "{waiting:?} wait for nothing");
         assert_eq!(waiting, self.granted, "what is granted starts, is closed, or waits for a permit");
+        assert!(machine.debts.len() <= DEBTS_MAX, "{:?}", machine.debts);
         let active: BTreeSet<_> = machine.active_runs().map(|run| run.run).collect();
         let begun: BTreeSet<_> = active.difference(&waiting).collect();
         assert!(begun.iter().copied().eq(self.open.keys()), "{begun:?} and {:?}", self.open);
@@ -645,8 +651,12 @@ impl World {
                 (self.store.cursor, Some(authority))
             }
         };
-        let Store { pause, failures, owed, .. } = &self.store;
-        let kept = Box::new(Kept { pause: pause.clone(), failures: *failures, owed: *owed });
+        if self.policies.on_lost != OnLost::Retry {
+            self.store.debts.clear();
+        }
+        let Store { pause, failures, debts, .. } = &self.store;
+        let owed = debts.values().copied().collect();
+        let kept = Box::new(Kept { pause: pause.clone(), failures: *failures, owed });
         self.step(Input::Resume { cursor, authority, kept });
     }
 
@@ -764,11 +774,11 @@ impl World {
         }
         self.completions.clear();
         let granted = std::mem::take(&mut self.store.granted);
-        if let Some((run, grant)) = granted.last_key_value()
-            && self.policies.on_lost == OnLost::Retry
-        {
-            let Grant { tick, losses, .. } = *grant;
-            self.store.owed = Some(OwedRun { run: *run, fire_time: tick, losses: losses + 1 });
+        for (run, Grant { tick, losses, .. }) in &granted {
+            if self.policies.on_lost == OnLost::Retry && losses + 1 < LOSSES_MAX {
+                let owed = OwedRun { run: *run, fire_time: *tick, losses: losses + 1 };
+                self.store.debts.insert(*run, owed);
+            }
         }
         if self.store.from_end && !granted.is_empty() {
             self.store.cursor = self.store.cursor.max(self.store_time());
@@ -887,8 +897,9 @@ impl World {
                     self.step(Input::NewsMissed);
                 }
             }
-            Move::Owed => {
-                if let Some(owed) = self.store.owed {
+            Move::Owed(which) => {
+                let nth = usize::from(which) % self.store.debts.len().max(1);
+                if let Some(owed) = self.store.debts.values().nth(nth).copied() {
                     self.step(Input::Owed(owed));
                 }
             }
@@ -986,16 +997,27 @@ impl World {
         next > until
     }
 
-    /// Whatever is due is decided, with no more wake-ups than the machine asked for.
+    /// What was not told, or was overtaken, is asked for now and then.
+    fn hear_debts(&mut self) {
+        for owed in self.store.debts.values().copied().collect::<Vec<_>>() {
+            self.step(Input::Owed(owed));
+        }
+    }
+
+    /// Whatever is due is decided and whatever is owed is taken up, with no more wake-ups than the machine asked for.
     fn everything_due_is_decided(&mut self) {
         let until = self.store_time();
-        for _ in 0..CALM_TURNS_MAX {
-            if self.is_decided(until) || self.machine().is_exhausted() {
+        for turn in 1..=CALM_TURNS_MAX {
+            if turn % DEBTS_EVERY == 0 {
+                self.hear_debts();
+            }
+            let decided = self.is_decided(until) || self.machine().is_exhausted();
+            if decided && self.store.debts.is_empty() {
                 return;
             }
             self.calm_turn();
         }
-        panic!("not decided up to {until}: {:?}", self.machine());
+        panic!("not decided up to {until}, or {:?} owed: {:?}", self.store.debts, self.machine());
     }
 
     /// After a drain everything ends, and nothing is left.

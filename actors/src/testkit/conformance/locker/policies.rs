@@ -437,7 +437,7 @@ impl Suite {
             assert_eq!(self.ended(&last).await, answer, "recorded before");
             let told = News::Pause { job: name(job), pause: Some(pause.clone()) };
             self.news(|news| *news == told).await;
-            let kept = Kept { pause: Some(pause.clone()), failures: 2, owed: None };
+            let kept = Kept { pause: Some(pause.clone()), failures: 2, owed: Vec::new() };
             assert_eq!(self.kept(job).await, kept);
             let tick = ClaimRequest { key: key(lock_key), ..self.tick_by(Authority::Any, job, cursor) };
             assert_eq!(self.claim(&tick).await, Verdict::Paused(pause));
@@ -498,9 +498,13 @@ impl Suite {
         self.keep_leading().await;
         self.a_lost_run_is_owed_however_it_is_closed(cluster).await;
         self.keep_leading().await;
-        self.a_job_owes_nothing_once_a_run_of_it_ended(cluster).await;
+        self.only_the_run_that_is_owed_settles_it(cluster).await;
         self.keep_leading().await;
-        self.a_job_owes_the_run_that_was_lost_last(cluster).await;
+        self.a_job_owes_each_run_that_was_lost(cluster).await;
+        self.keep_leading().await;
+        self.a_run_that_was_lost_too_often_is_owed_no_more(cluster).await;
+        self.keep_leading().await;
+        self.of_too_many_debts_the_oldest_are_dropped(cluster).await;
         self.keep_leading().await;
         self.a_job_that_is_withdrawn_or_records_its_lost_runs_owes_none(cluster).await;
         self.keep_leading().await;
@@ -566,9 +570,11 @@ impl Suite {
             let early = self.claim(&self.retake(&lost)).await;
             assert_eq!(early, Verdict::NotGranted, "nobody has closed it yet");
 
-            let owed = Some(OwedRun { run, fire_time, losses: 1 });
-            assert_eq!(self.closed().await, [LostRun { job: name(job), run, fire_time, owed }]);
-            assert_eq!(self.kept_as(&enrolment).await.owed, owed);
+            let owed = OwedRun { run, fire_time, losses: 1 };
+            let closed = LostRun { job: name(job), run, fire_time, owed: Some(owed) };
+            assert_eq!(self.closed().await, [closed]);
+            assert_eq!(self.kept_as(&enrolment).await.owed, [owed]);
+            self.news(|news| *news == News::Owed(Debt { job: name(job), owed })).await;
 
             let another_run = ClaimRequest { run: self.run(), ..self.retake(&lost) };
             assert_eq!(self.claim(&another_run).await, Verdict::NotGranted);
@@ -584,13 +590,15 @@ impl Suite {
             let Verdict::Granted { token, lost: Some(robbed) } = verdict else { panic!("{verdict:?}") };
             assert_eq!(robbed.run, holder.run);
             self.complete(&lost, token).await;
+            let token = self.granted(&self.retake(&holder)).await;
+            self.complete(&holder, token).await;
 
             let second = self.dies_with(cluster, &enrolment, lock_key).await;
             let (run, fire_time) = (second.run, second.tick.map(|tick| tick.fire_time));
             self.closed().await;
             self.another_dies_with(cluster, &self.retake(&second)).await;
             let taken = self.kept_as(&enrolment).await;
-            assert_eq!(taken.owed, None, "it was taken up, and nobody has closed it since");
+            assert_eq!(taken.owed, [], "it was taken up, and nobody has closed it since");
             let owed = Some(OwedRun { run, fire_time, losses: 2 });
             assert_eq!(self.closed().await, [LostRun { job: name(job), run, fire_time, owed }]);
             let request = self.retake(&second);
@@ -601,7 +609,7 @@ impl Suite {
             assert_eq!(claim_on(&*third, &request).await, Verdict::NotGranted, "one node takes it up");
             assert_eq!(self.complete(&request, token).await, Completed::RECORDED);
             assert_eq!(self.claim(&request).await, Verdict::NotGranted, "it has ended");
-            assert_eq!(self.kept_as(&enrolment).await.owed, None);
+            assert_eq!(self.kept_as(&enrolment).await.owed, []);
             let third = self.dies_with(cluster, &enrolment, lock_key).await;
             let closed = self.closed().await;
             let losses: Vec<_> = closed.iter().map(|lost| lost.owed.map(|owed| owed.losses)).collect();
@@ -645,44 +653,127 @@ impl Suite {
                 let expected = LostRun { job: name(job), run, fire_time, owed };
                 let Verdict::Granted { token, lost: Some(robbed) } = verdict else { panic!("{verdict:?}") };
                 assert_eq!(*robbed, expected, "thief {thief}");
-                assert_eq!(self.kept_as(&enrolment).await.owed, owed, "thief {thief}");
+                let debt = Debt { job: name(job), owed: owed.expect("it is owed") };
+                self.news(|news| *news == News::Owed(debt.clone())).await;
                 self.complete(&request, token).await;
-                let of_job = request.job.as_str() == job;
-                let kept = self.kept_as(&enrolment).await.owed;
-                assert_eq!(kept.is_none(), of_job, "its own end settles it: thief {thief} of {job}");
-                if !of_job {
-                    let token = self.granted(&self.retake(&lost)).await;
-                    self.complete(&lost, token).await;
-                }
+                assert_eq!(self.kept_as(&enrolment).await.owed, [debt.owed], "thief {thief}");
+                let token = self.granted(&self.retake(&lost)).await;
+                self.complete(&lost, token).await;
             }
         }
     }
 
-    async fn a_job_owes_nothing_once_a_run_of_it_ended(&mut self, cluster: &mut impl Cluster) {
+    async fn only_the_run_that_is_owed_settles_it(&mut self, cluster: &mut impl Cluster) {
         for (job, lock_key) in [("settled-own", "settled-own"), ("settled-by-key", "a-key-that-settles")] {
             let enrolment = self.retried(job);
             let lost = self.dies_with(cluster, &enrolment, lock_key).await;
             self.closed().await;
-            let end = self.run_by_hand(job, lock_key, Outcome::Cancelled, None).await;
-            self.ended(&end).await;
+            let owed = OwedRun { run: lost.run, fire_time: lost.tick.map(|tick| tick.fire_time), losses: 1 };
 
-            assert_eq!(self.kept_as(&enrolment).await.owed, None);
+            for outcome in [Outcome::Succeeded, Outcome::Failed, Outcome::Cancelled] {
+                let end = self.run_by_hand(job, lock_key, outcome, None).await;
+                self.ended(&end).await;
+                let end = self.run_by_hand(job, "a-key-of-another-slot", outcome, Some(100)).await;
+                self.ended(&end).await;
+            }
+            let Enrolled::Done { cursor, kept } = self.enrol_as(enrolment.clone()).await else {
+                panic!("not enrolled")
+            };
+            assert_eq!(kept.owed, [owed], "other runs of the job do not settle it");
+            let tick = ClaimRequest { key: key(lock_key), ..self.tick_by(Authority::Any, job, cursor) };
+            let token = self.granted(&tick).await;
+            self.complete(&tick, token).await;
+            let changed = Enrolment { schedule: "another schedule".to_owned(), ..enrolment.clone() };
+            assert_eq!(self.kept_as(&changed).await.owed, [owed], "nor does a changed schedule");
+
+            let token = self.granted(&self.retake(&lost)).await;
+            assert_eq!(self.kept_as(&enrolment).await.owed, [], "it is settled when it is taken up");
+            assert_eq!(self.complete(&lost, token).await, Completed::RECORDED);
             assert_eq!(self.claim(&self.retake(&lost)).await, Verdict::NotGranted);
         }
     }
 
-    async fn a_job_owes_the_run_that_was_lost_last(&mut self, cluster: &mut impl Cluster) {
-        let enrolment = self.retried("owing-the-newest");
-        let first = self.dies_with(cluster, &enrolment, "owing-the-newest").await;
-        self.closed().await;
-        let second = self.dies_with(cluster, &enrolment, "owing-the-newest").await;
-        self.closed().await;
+    async fn a_job_owes_each_run_that_was_lost(&mut self, cluster: &mut impl Cluster) {
+        let enrolment = self.retried("owing-each");
+        let mut lost = Vec::new();
+        for _ in 0..3 {
+            lost.push(self.dies_with(cluster, &enrolment, "owing-each").await);
+            self.closed().await;
+        }
+        let owed: Vec<_> = lost
+            .iter()
+            .map(|lost| OwedRun { run: lost.run, fire_time: lost.tick.map(|tick| tick.fire_time), losses: 1 })
+            .collect();
+        assert_eq!(self.kept_as(&enrolment).await.owed, owed, "in the order of the runs");
+        let of_job = |debts: Vec<Debt>| -> Vec<OwedRun> {
+            let debts = debts.into_iter().filter(|debt| debt.job.as_str() == "owing-each");
+            debts.map(|debt| debt.owed).collect()
+        };
+        let debts = self.locker.debts(None, 100).await.expect("an answer");
+        assert!(debts.is_sorted_by_key(|debt| debt.owed.run), "{debts:?}");
+        assert_eq!(of_job(debts), owed);
+        let next = self.locker.debts(Some(owed[0].run), 1).await.expect("an answer");
+        assert_eq!(of_job(next), owed[1..2], "a page of those after a run");
+        assert_eq!(self.locker.debts(Some(owed[2].run), 100).await.expect("an answer"), []);
 
-        let owed = self.kept_as(&enrolment).await.owed.map(|owed| (owed.run, owed.losses));
-        assert_eq!(owed, Some((second.run, 1)));
-        assert_eq!(self.claim(&self.retake(&first)).await, Verdict::NotGranted);
-        let token = self.granted(&self.retake(&second)).await;
-        self.complete(&second, token).await;
+        for at in [1, 0, 2] {
+            let retake = ClaimRequest { key: key(&format!("a-slot-{at}")), ..self.retake(&lost[at]) };
+            let token = self.granted(&retake).await;
+            self.complete(&retake, token).await;
+        }
+
+        assert_eq!(self.kept_as(&enrolment).await.owed, []);
+    }
+
+    async fn a_run_that_was_lost_too_often_is_owed_no_more(&mut self, cluster: &mut impl Cluster) {
+        for (job, lock_key) in [("killing", "killing"), ("killing-by-key", "a-key-of-a-killer")] {
+            let enrolment = self.retried(job);
+            let lost = self.dies_with(cluster, &enrolment, lock_key).await;
+            for losses in 1..LOSSES_MAX {
+                let closed = self.closed().await;
+                let [LostRun { owed: Some(owed), .. }] = closed[..] else { panic!("{closed:?}") };
+                assert_eq!((owed.run, owed.losses), (lost.run, losses));
+                self.another_dies_with(cluster, &self.retake(&lost)).await;
+            }
+
+            assert_eq!(self.closed().await[0].owed, None);
+            assert_eq!(self.kept_as(&enrolment).await.owed, []);
+            assert_eq!(self.claim(&self.retake(&lost)).await, Verdict::NotGranted);
+        }
+    }
+
+    async fn of_too_many_debts_the_oldest_are_dropped(&mut self, cluster: &mut impl Cluster) {
+        const MORE: usize = 2;
+        let enrolment = self.retried("deep-in-debt");
+        self.enrol_as(enrolment.clone()).await;
+        let (backend, owner) = another(cluster).await;
+        let slot = |nth: usize| format!("a-slot-deep-in-debt-{nth}");
+        let runs: Vec<_> = (0..DEBTS_MAX + MORE).map(|nth| self.manual("deep-in-debt", &slot(nth))).collect();
+        for page in runs.chunks(250) {
+            let verdicts = owner.claim(page).await.expect("an answer");
+            assert!(verdicts.iter().all(|verdict| matches!(verdict, Verdict::Granted { .. })));
+        }
+        cluster.kill(&backend).await;
+
+        // The newest are closed first.
+        let thieves: Vec<_> =
+            (0..MORE).map(|nth| self.manual("thief-of-debtors", &slot(DEBTS_MAX + MORE - 1 - nth))).collect();
+        for thief in &thieves {
+            let token = self.granted(thief).await;
+            self.complete(thief, token).await;
+        }
+        let closed = self.locker.close_lost(2 * DEBTS_MAX).await.expect("an answer");
+
+        assert_eq!(closed.len(), DEBTS_MAX);
+        let newest: Vec<_> = runs[MORE..].iter().map(|run| run.run).collect();
+        let owed: Vec<_> = self.kept_as(&enrolment).await.owed.iter().map(|owed| owed.run).collect();
+        assert!(owed == newest, "{} of {}", owed.len(), newest.len());
+        assert_eq!(self.claim(&self.retake(&runs[0])).await, Verdict::NotGranted);
+        let last = self.retake(&runs[DEBTS_MAX + MORE - 1]);
+        let token = self.granted(&last).await;
+        self.complete(&last, token).await;
+        let recorded = Enrolment { retry_lost: false, ..enrolment };
+        assert_eq!(self.kept_as(&recorded).await.owed, []);
     }
 
     async fn a_job_that_is_withdrawn_or_records_its_lost_runs_owes_none(
@@ -697,16 +788,17 @@ impl Suite {
         let retried = self.retried("no-longer-retried");
         let lost = self.dies_with(cluster, &retried, "no-longer-retried").await;
         self.closed().await;
-        let recorded = Enrolment { retry_lost: false, ..retried };
-        assert_eq!(self.kept_as(&recorded).await.owed, None);
+        let recorded = Enrolment { retry_lost: false, ..retried.clone() };
+        assert_eq!(self.kept_as(&recorded).await.owed, []);
         assert_eq!(self.claim(&self.retake(&lost)).await, Verdict::NotGranted);
+        assert_eq!(self.kept_as(&retried).await.owed, [], "it is forgiven");
 
         let withdrawn = self.retried("withdrawn-owing");
         let lost = self.dies_with(cluster, &withdrawn, "withdrawn-owing").await;
         self.closed().await;
         self.locker.withdraw(self.term, &[name("withdrawn-owing")]).await.expect("an answer");
         assert_eq!(self.claim(&self.retake(&lost)).await, Verdict::NotGranted);
-        assert_eq!(self.kept_as(&withdrawn).await.owed, None);
+        assert_eq!(self.kept_as(&withdrawn).await.owed, []);
 
         let lost = self.dies_with(cluster, &withdrawn, "withdrawn-owing").await;
         self.locker.withdraw(self.term, &[name("withdrawn-owing")]).await.expect("an answer");
@@ -758,11 +850,13 @@ impl Suite {
         let (backend, owner) = another(cluster).await;
         let keys = ["lost-together", "a-key-lost-together", "another-key-lost-together"];
         let mut expected = Vec::new();
+        let mut granted = Vec::new();
         for lock_key in keys {
             let manual = self.manual("lost-together", lock_key);
             let verdict = claim_on(&*owner, &manual).await;
-            assert!(matches!(verdict, Verdict::Granted { .. }), "{verdict:?}");
+            let Verdict::Granted { token, .. } = verdict else { panic!("{verdict:?}") };
             expected.push(manual.run);
+            granted.push((manual, token));
         }
         cluster.kill(&backend).await;
 
@@ -771,8 +865,15 @@ impl Suite {
         closed.sort_by_key(|lost| lost.run);
         assert_eq!(closed.iter().map(|lost| lost.run).collect::<Vec<_>>(), expected);
         assert!(closed.iter().all(|lost| lost.owed.is_some_and(|owed| owed.losses == 1)), "{closed:?}");
-        let owed = self.kept_as(&enrolment).await.owed.expect("one of them is owed");
-        assert!(expected.contains(&owed.run));
+        let owed: Vec<_> = self.kept_as(&enrolment).await.owed.iter().map(|owed| owed.run).collect();
+        assert_eq!(owed, expected, "each of them is owed");
+        for (nth, (run, former)) in granted.iter().enumerate() {
+            let slot = format!("a-key-never-claimed-{nth}");
+            let again = ClaimRequest { key: key(&slot), ..self.retake(run) };
+            let token = self.granted(&again).await;
+            assert!(token > *former, "{token:?} after {former:?}, under another key");
+            self.complete(&again, token).await;
+        }
     }
 
     /// Needs no leader, and leaves none.
