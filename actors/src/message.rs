@@ -189,7 +189,8 @@ impl Triggered {
 
 /// Asks the runs of the selected jobs that are in progress on this node to stop, and answers which they are. What ignores it
 /// is aborted after its job's abort grace. A run that waits for its next attempt ends at once. Triggers that are queued are
-/// dropped: [`RunCancelled`](crate::EventKind::RunCancelled) says so of each.
+/// dropped: [`RunCancelled`](crate::EventKind::RunCancelled) says so of each. Lost runs that wait here to go on end as cancelled
+/// when their turn comes.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<(JobName, RunId)>, SelectError>")]
 pub struct CancelRuns(pub Selector);

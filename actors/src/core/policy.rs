@@ -203,7 +203,7 @@ impl Default for Misfire {
 /// | it was lost [`LOSSES_MAX`] times | stays lost, since it may be what kills the nodes |
 /// | the job owes more than [`DEBTS_MAX`] runs | the oldest stay lost |
 /// | the job was removed, or changed to `Record` | stays lost |
-/// | [`CancelRuns`](crate::CancelRuns) on the node that was to take it up | ends as `cancelled` |
+/// | it waits to go on, and its node is told [`CancelRuns`](crate::CancelRuns) | ends as `cancelled` when its turn comes |
 ///
 /// Whoever closes a lost run tells all nodes, which is a matter of milliseconds; a node that was not told finds it out within
 /// about a minute. `Retry` may repeat effects of the run that was lost: use the fencing token.

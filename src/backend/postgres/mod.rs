@@ -146,7 +146,7 @@ impl Postgres {
 
     /// Whether to make and update the schema when the first session is opened. Default: `true`, which needs the right to
     /// create a schema in the database. Otherwise another role must have done it, or have run [`ddl`](Self::ddl); then
-    /// `USAGE` of the schema and `SELECT`, `INSERT` and `UPDATE` on its tables are enough.
+    /// `USAGE` of the schema, `SELECT`, `INSERT` and `UPDATE` on its tables, and `DELETE` on `debts` are enough.
     ///
     /// Nodes may migrate at once. A schema of a newer version is left alone: it works for this one.
     #[must_use]

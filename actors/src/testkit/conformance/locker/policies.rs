@@ -649,14 +649,14 @@ impl Suite {
                 let verdict = self.claim(&request).await;
 
                 let (run, fire_time) = (lost.run, lost.tick.map(|tick| tick.fire_time));
-                let owed = Some(OwedRun { run, fire_time, losses: 1 });
-                let expected = LostRun { job: name(job), run, fire_time, owed };
+                let owed = OwedRun { run, fire_time, losses: 1 };
+                let expected = LostRun { job: name(job), run, fire_time, owed: Some(owed) };
                 let Verdict::Granted { token, lost: Some(robbed) } = verdict else { panic!("{verdict:?}") };
                 assert_eq!(*robbed, expected, "thief {thief}");
-                let debt = Debt { job: name(job), owed: owed.expect("it is owed") };
-                self.news(|news| *news == News::Owed(debt.clone())).await;
+                let debt = News::Owed(Debt { job: name(job), owed });
+                self.news(|news| *news == debt).await;
                 self.complete(&request, token).await;
-                assert_eq!(self.kept_as(&enrolment).await.owed, [debt.owed], "thief {thief}");
+                assert_eq!(self.kept_as(&enrolment).await.owed, [owed], "thief {thief}");
                 let token = self.granted(&self.retake(&lost)).await;
                 self.complete(&lost, token).await;
             }
