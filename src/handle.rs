@@ -42,7 +42,8 @@ impl Callsheet {
     ///
     /// # Errors
     ///
-    /// [`Error::Add`] with everything that is wrong with it, [`Error::Stopped`].
+    /// [`Error::Add`] with everything that is wrong with it, or if other nodes are known to declare another
+    /// [overlap policy](crate::Overlap) for its lock key; [`Error::Stopped`].
     ///
     /// # Cancel safety
     ///

@@ -244,7 +244,8 @@ impl<B> Job<B> {
         self
     }
 
-    /// What a run excludes: jobs with the same key do not overlap, on any node. Default: the job's name.
+    /// What a run excludes: jobs with the same key do not overlap, on any node. Default: the job's name. They share one overlap
+    /// policy, on all nodes: see [`Overlap`].
     #[must_use]
     pub fn lock_key(mut self, key: impl Into<String>) -> Self {
         self.lock_key = Some(key.into());

@@ -130,9 +130,9 @@ impl From<&JobName> for Selector {
 pub struct RemoveJobs(pub Selector);
 
 /// Gives a job of this node another definition. It keeps its name, its cursor and its history; the attempts in progress go on
-/// under the former definition. A changed schedule owes ticks from the change on, as does a job that was
-/// [`Local`](crate::Fires::Local). A job whose actor died too often fires
-/// again.
+/// under the former definition. Ticks run by another [overlap policy](crate::Overlap) once the store has compared it with those of
+/// other nodes; one that is known to contradict them is refused as for [`AddJob`]. A changed schedule owes ticks from the change
+/// on, as does a job that was [`Local`](crate::Fires::Local). A job whose actor died too often fires again.
 #[derive(Message)]
 #[rtype(result = "Result<Added, UpdateError>")]
 pub struct UpdateJob(pub Job);
