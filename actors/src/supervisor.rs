@@ -67,6 +67,8 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
 
 struct Entry {
     job: Arc<JobRef>,
+    /// As its definition says: at hand for those who look at very many.
+    fires: Fires,
     restarts: Restarts,
     broken: bool,
     /// The leader does not hold the job, so this node claims its ticks.

@@ -49,7 +49,8 @@ impl SupervisorActor {
             self.publish(|| EventKind::JobAdded { job: name.clone() });
             self.resume(&job, now);
             added.push(job.clone());
-            let entry = Entry { job, restarts: Restarts::default(), broken: false, unled: false };
+            let fires = job.definition.policies.fires;
+            let entry = Entry { job, fires, restarts: Restarts::default(), broken: false, unled: false };
             self.jobs.insert(name, entry);
         }
         self.node().meters.jobs.set(self.jobs.len() as f64);

@@ -49,6 +49,7 @@ impl SupervisorActor {
         self.keys.remove(&entry.job.definition);
         self.keys.add(&job.definition);
         entry.job = job.clone();
+        entry.fires = job.definition.policies.fires;
         entry.unled = false;
         Letter::post(&job, Content::Redefine(job.clone()));
         self.publish(|| EventKind::JobUpdated { job: name.clone() });
