@@ -162,7 +162,7 @@ impl Plan {
     /// The clock is set while all jobs but one are far in the future.
     fn clock(&self, jobs: u64) -> anyhow::Result<()> {
         let window = Duration::from_secs(10);
-        let case = Case { kind: Kind::Clock, jobs, window, ..self.case() };
+        let case = Case { kind: Kind::Clock, jobs, period: FAR, window, ..self.case() };
         let [led, local] = [Side::Callsheet, Side::CallsheetLocal].map(|side| case.on(side).repeated(1));
         let (led, local) = (led?, local?);
         println!(

@@ -382,7 +382,7 @@ impl Job {
                 tags: tags.into(),
                 schedule,
                 description,
-                policies: self.policies,
+                policies: Arc::new(self.policies),
                 hooks: self.hooks,
                 body: self.body,
             }),
@@ -428,7 +428,8 @@ pub(crate) struct Definition {
     pub(crate) schedule: Arc<dyn Schedule>,
     /// The schedule in words.
     pub(crate) description: Arc<str>,
-    pub(crate) policies: Policies,
+    /// The job's machine shares them.
+    pub(crate) policies: Arc<Policies>,
     pub(crate) hooks: Option<Box<Hooks>>,
     pub(crate) body: SharedBody,
 }

@@ -144,7 +144,7 @@ impl Remains {
     pub(crate) fn none(job: &JobRef, cursor: DateTime<Utc>) -> Self {
         let definition = job.definition.clone();
         let Definition { schedule, policies, .. } = &*definition;
-        let machine = JobMachine::new(schedule.clone(), *policies, cursor, job.node.permits.limited());
+        let machine = JobMachine::new(schedule.clone(), policies.clone(), cursor, job.node.permits.limited());
         Self {
             machine,
             definition,
@@ -202,7 +202,7 @@ impl JobActor {
         if !Arc::ptr_eq(&definition, &actor.job.definition) {
             // It was changed, and its actor died before it heard of it.
             let Definition { schedule, policies, .. } = &*actor.job.definition;
-            actor.machine.redefine(schedule.clone(), *policies);
+            actor.machine.redefine(schedule.clone(), policies.clone());
             actor.keep_former_keys(&definition.key);
         }
         actor
@@ -555,7 +555,7 @@ impl Handler<Letter> for JobActor {
             }
             Some(Content::Redefine(job)) => {
                 let Definition { schedule, policies, .. } = &*job.definition;
-                self.machine.redefine(schedule.clone(), *policies);
+                self.machine.redefine(schedule.clone(), policies.clone());
                 let former = std::mem::replace(&mut self.job, job);
                 self.keep_former_keys(&former.definition.key);
                 self.step(Input::WakeUp, ctx);
@@ -786,7 +786,7 @@ impl JobStatus {
             timezone: definition.schedule.timezone().map(str::to_owned),
             lock_key: definition.key.clone(),
             tags: definition.tags.to_vec(),
-            policies: definition.policies,
+            policies: *definition.policies,
             state,
             next_fire_time: None,
             pause: None,

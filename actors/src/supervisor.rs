@@ -70,6 +70,8 @@ struct Entry {
     job: Arc<JobRef>,
     /// Since when, by the monotonic clock, this node has held the job with its schedule.
     held_since: Duration,
+    /// As its definition says: at hand for those who look at very many.
+    fires: Fires,
     restarts: Restarts,
     broken: bool,
     /// The leader does not hold the job, so this node claims its ticks.

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use callsheet::{
     Callsheet, Job,
     port::{CLOCK_LOOK_EVERY, Clock, SystemClock},
@@ -70,7 +70,7 @@ pub(super) fn measure(
     });
     runtime.block_on(engine.add(due))?;
     await_armed(engine, runtime, "next")?;
-    thread::sleep(Duration::from_secs(1));
+    await_quiet()?;
 
     let used = processor_time()?;
     thread::sleep(case.window);
@@ -91,6 +91,21 @@ pub(super) fn measure(
         }
     }
     Ok(())
+}
+
+/// Waits until the engine has done what adding the jobs left to do.
+fn await_quiet() -> anyhow::Result<()> {
+    const SECOND: Duration = Duration::from_secs(1);
+    let quiet = |used: Duration| used < SECOND / 100;
+    let until = Instant::now() + DEADLINE;
+    while Instant::now() < until {
+        let used = processor_time()?;
+        thread::sleep(SECOND);
+        if quiet(processor_time()? - used) {
+            return Ok(());
+        }
+    }
+    bail!("the engine does not come to rest")
 }
 
 /// Sets the clock and waits for the body that is due by it. Answers how long that took.

@@ -59,7 +59,7 @@ enum Mode {
 #[derive(Debug)]
 pub struct JobMachine {
     schedule: Arc<dyn Schedule>,
-    policies: Policies,
+    policies: Arc<Policies>,
     /// The node bounds its runs in progress.
     limited: bool,
     mode: Mode,
@@ -119,13 +119,13 @@ impl JobMachine {
     /// anything starts.
     pub fn new(
         schedule: Arc<dyn Schedule>,
-        policies: Policies,
+        policies: impl Into<Arc<Policies>>,
         cursor: DateTime<Utc>,
         limited: bool,
     ) -> Self {
         Self {
             schedule,
-            policies,
+            policies: policies.into(),
             limited,
             mode: Mode::Dormant,
             stored: cursor,
@@ -168,9 +168,9 @@ impl JobMachine {
 
     /// Another definition from now on. The attempts in progress go on under the former one. Dormant until it is resumed with
     /// the cursor that the store says.
-    pub fn redefine(&mut self, schedule: Arc<dyn Schedule>, policies: Policies) {
+    pub fn redefine(&mut self, schedule: Arc<dyn Schedule>, policies: impl Into<Arc<Policies>>) {
         self.schedule = schedule;
-        self.policies = policies;
+        self.policies = policies.into();
         self.exhausted = self.policies.fires == Fires::Local && self.local_limit_is_reached();
         self.suspend();
     }

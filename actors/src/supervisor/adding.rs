@@ -61,8 +61,9 @@ impl SupervisorActor {
             self.publish(|| EventKind::JobAdded { job: name.clone() });
             self.resume(&job, now);
             added.push(job.clone());
+            let fires = job.definition.policies.fires;
             let restarts = Restarts::default();
-            let entry = Entry { job, held_since, restarts, broken: false, unled: false, refused: None };
+            let entry = Entry { job, fires, held_since, restarts, broken: false, unled: false, refused: None };
             self.jobs.insert(name, entry);
         }
         self.node().meters.jobs.set(self.jobs.len() as f64);

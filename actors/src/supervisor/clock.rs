@@ -135,14 +135,12 @@ impl SupervisorActor {
     fn due_soon(&self, moved: Moved) -> Vec<(i64, Arc<JobRef>)> {
         let [wall, store] = [self.node().now(), self.node().now_in_store()]
             .map(|now| now.wall.checked_add_signed(SOON).unwrap_or(now.wall).timestamp_micros());
-        let soon = |entry: &Entry| {
-            // The definition is looked at last: of a million jobs this is most of the time.
-            let wake_time = entry.job.wake_time.micros().filter(|at| *at <= wall.max(store))?;
-            let fires = entry.job.definition.policies.fires;
-            let until = if fires == Fires::Local { wall } else { store };
-            (wake_time <= until && moved.concerns(fires)).then_some(wake_time)
+        let soon = |Entry { job, fires, .. }: &Entry| {
+            let until = if *fires == Fires::Local { wall } else { store };
+            job.wake_time.micros().filter(|wake_time| *wake_time <= until)
         };
-        let entries = self.jobs.values();
+        // Nothing is read of the others: memory that is not at hand is most of what a look at a million jobs costs.
+        let entries = self.jobs.values().filter(|entry| moved.concerns(entry.fires));
         let mut due: Vec<_> = entries.filter_map(|entry| Some((soon(entry)?, entry.job.clone()))).collect();
         due.sort_unstable_by_key(|(wake_time, _)| *wake_time);
         due
@@ -174,8 +172,10 @@ impl SupervisorActor {
         let after = rearming.after.as_ref().map_or(Bound::Unbounded, |name| Bound::Excluded(name.as_str()));
         let mut met = 0;
         let mut last = None;
-        for (name, Entry { job, .. }) in self.jobs.range::<str, _>((after, Bound::Unbounded)).take(page) {
-            if job.wake_time.micros().is_some() && rearming.moved.concerns(job.definition.policies.fires) {
+        for (name, Entry { job, fires, .. }) in
+            self.jobs.range::<str, _>((after, Bound::Unbounded)).take(page)
+        {
+            if rearming.moved.concerns(*fires) && job.wake_time.micros().is_some() {
                 Letter::send(job, Input::WakeUp);
             }
             met += 1;

@@ -57,6 +57,7 @@ impl SupervisorActor {
             entry.held_since = elapsed;
         }
         let former = std::mem::replace(&mut entry.job, job.clone()).definition.clone();
+        entry.fires = job.definition.policies.fires;
         entry.unled = false;
         entry.refused = None;
         self.keys.remove(&former);

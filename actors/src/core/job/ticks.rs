@@ -148,7 +148,7 @@ impl JobMachine {
     pub(super) fn collect(&mut self, now: Now, effects: &mut Effects) -> Option<Waiting> {
         let next = self.next.filter(|next| next.instant() <= now.wall)?;
         let due = if self.schedule.counts_from_completion() {
-            let Policies { misfire, grace, .. } = self.policies;
+            let Policies { misfire, grace, .. } = *self.policies;
             let admits = |tick: FireTime| misfire.admits(tick.lateness(now.wall), grace);
             Due::first_admitted(&*self.schedule, next, now.wall, admits)
         } else {
