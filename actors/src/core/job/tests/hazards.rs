@@ -548,11 +548,10 @@ fn a_claim_that_was_granted_before_a_pause_does_not_end_it() {
         authority: Some(Authority::Term(TERM)),
         kept: Box::new(Kept { pause: for_now(), ..Kept::default() }),
     };
-    let news: [(&str, fn() -> Input); 2] = [("told", told), ("read with the cursor", read)];
-    for (how, news) in news {
+    for (how, news) in [("told", told()), ("read with the cursor", read())] {
         let mut job = hourly();
         let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
-        job.step("01:00:01", news());
+        job.step("01:00:01", news);
 
         job.step("01:00:02", granted(run));
 
