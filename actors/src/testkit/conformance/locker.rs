@@ -8,10 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Cluster;
 use crate::{
-    core::{
-        policy::{DEBTS_MAX, LOSSES_MAX},
-        time::FireTime,
-    },
+    core::{policy::LOSSES_MAX, time::FireTime},
     event::Outcome,
     name::{FencingToken, JobName, LockKey, NodeId, RunId, RunIds, Term},
     port::{
