@@ -6,7 +6,7 @@ mod harness;
 use std::{sync::Arc, time::Duration};
 
 use callsheet::{
-    FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, Overlap, RunId, Term,
+    DEBTS_MAX, FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, Overlap, RunId, Term,
     backend::Postgres,
     port::{
         Authority, Backend, Campaign, ClaimRequest, Completed, Completion, Enrolled, Enrolment, LockError,
@@ -741,6 +741,33 @@ async fn a_debt_that_somebody_else_has_locked_is_as_good_as_settled() {
     let left = "SELECT count(*) FROM callsheet.debts WHERE scope = $1";
     let left: i64 = nodes.admin.query_one(left, &[&nodes.scope]).await.expect("an answer").get(0);
     assert_eq!(left, 0, "it is settled");
+}
+
+/// The many are written by hand: to lose so many runs would take long.
+#[tokio::test]
+async fn of_too_many_debts_those_of_the_oldest_runs_are_dropped() {
+    let nodes = Nodes::of("deep-in-debt").await;
+    let node = nodes.open().await;
+    for (prefix, owed, left) in [("00000000", true, DEBTS_MAX - 1), ("ffffffff", false, DEBTS_MAX)] {
+        let run = nodes.dead_run("job", "job").await;
+        let clear = "DELETE FROM callsheet.debts WHERE scope = $1";
+        nodes.admin.execute(clear, &[&nodes.scope]).await.expect("an answer");
+        let many = "INSERT INTO callsheet.debts (scope, run, job, losses, token)
+                    SELECT $1, ($2 || '-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'job', 1, 1
+                    FROM generate_series(1, $3::int8) AS n";
+        let debts = i64::try_from(DEBTS_MAX).expect("few");
+        nodes.admin.execute(many, &[&nodes.scope, &prefix, &debts]).await.expect("an answer");
+
+        let closed = node.locker.close_lost(10).await.expect("an answer");
+
+        assert_eq!(closed.len(), 1);
+        assert_eq!(closed[0].owed.is_some(), owed, "{prefix}");
+        let kept = node.locker.debts(None, 2 * DEBTS_MAX).await.expect("an answer");
+        assert_eq!(kept.len(), DEBTS_MAX);
+        assert_eq!(kept.iter().filter(|debt| debt.owed.run != run.run).count(), left);
+        let oldest = kept[0].owed.run.to_string();
+        assert_eq!(oldest.ends_with("000000000002"), owed, "the oldest is dropped: {oldest}");
+    }
 }
 
 /// One statement each, one after the other: a batch of very many would miss the deadline, and the node lose its session.

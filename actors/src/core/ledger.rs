@@ -739,3 +739,22 @@ fn digest(text: &str) -> u64 {
     text.hash(&mut hasher);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::{NodeId, RunIds};
+
+    #[test]
+    fn of_too_many_debts_those_of_the_oldest_runs_are_dropped() {
+        let now = DateTime::UNIX_EPOCH;
+        let (ids, mut row) = (RunIds::of(NodeId::numbered(1)), JobRow::new(now, 0, None));
+        let runs: Vec<_> = (0..DEBTS_MAX + 2).map(|_| ids.next(now)).collect();
+        let owed = |run| OwedRun { run, fire_time: None, losses: 1 };
+
+        assert!(runs[1..].iter().all(|run| row.owe(owed(*run))));
+        assert!(!row.owe(owed(runs[0])), "it is older than all");
+
+        assert!(row.debts.iter().map(|debt| debt.run).eq(runs[2..].iter().copied()));
+    }
+}

@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::Cluster;
 use crate::{
     core::{
-        policy::{DEBTS_MAX, LOSSES_MAX, Overlap},
+        policy::{LOSSES_MAX, Overlap},
         time::FireTime,
     },
     event::Outcome,

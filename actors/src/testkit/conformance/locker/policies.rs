@@ -504,8 +504,6 @@ impl Suite {
         self.keep_leading().await;
         self.a_run_that_was_lost_too_often_is_owed_no_more(cluster).await;
         self.keep_leading().await;
-        self.of_too_many_debts_the_oldest_are_dropped(cluster).await;
-        self.keep_leading().await;
         self.a_job_that_is_withdrawn_or_records_its_lost_runs_owes_none(cluster).await;
         self.keep_leading().await;
         self.a_lost_run_moves_the_cursor_of_a_job_that_goes_on_from_its_end(cluster).await;
@@ -740,40 +738,6 @@ impl Suite {
             assert_eq!(self.kept_as(&enrolment).await.owed, []);
             assert_eq!(self.claim(&self.retake(&lost)).await, Verdict::NotGranted);
         }
-    }
-
-    async fn of_too_many_debts_the_oldest_are_dropped(&mut self, cluster: &mut impl Cluster) {
-        const MORE: usize = 2;
-        let enrolment = self.retried("deep-in-debt");
-        self.enrol_as(enrolment.clone()).await;
-        let (backend, owner) = another(cluster).await;
-        let slot = |nth: usize| format!("a-slot-deep-in-debt-{nth}");
-        let runs: Vec<_> = (0..DEBTS_MAX + MORE).map(|nth| self.manual("deep-in-debt", &slot(nth))).collect();
-        for page in runs.chunks(250) {
-            let verdicts = owner.claim(page).await.expect("an answer");
-            assert!(verdicts.iter().all(|verdict| matches!(verdict, Verdict::Granted { .. })));
-        }
-        cluster.kill(&backend).await;
-
-        // The newest are closed first.
-        let thieves: Vec<_> =
-            (0..MORE).map(|nth| self.manual("thief-of-debtors", &slot(DEBTS_MAX + MORE - 1 - nth))).collect();
-        for thief in &thieves {
-            let token = self.granted(thief).await;
-            self.complete(thief, token).await;
-        }
-        let closed = self.locker.close_lost(2 * DEBTS_MAX).await.expect("an answer");
-
-        assert_eq!(closed.len(), DEBTS_MAX);
-        let newest: Vec<_> = runs[MORE..].iter().map(|run| run.run).collect();
-        let owed: Vec<_> = self.kept_as(&enrolment).await.owed.iter().map(|owed| owed.run).collect();
-        assert!(owed == newest, "{} of {}", owed.len(), newest.len());
-        assert_eq!(self.claim(&self.retake(&runs[0])).await, Verdict::NotGranted);
-        let last = self.retake(&runs[DEBTS_MAX + MORE - 1]);
-        let token = self.granted(&last).await;
-        self.complete(&last, token).await;
-        let recorded = Enrolment { retry_lost: false, ..enrolment };
-        assert_eq!(self.kept_as(&recorded).await.owed, []);
     }
 
     async fn a_job_that_is_withdrawn_or_records_its_lost_runs_owes_none(
