@@ -260,10 +260,10 @@ WITH ",
           ELSE l.expires_at > clock_timestamp() AND a.term = l.epoch END
     GROUP BY a.key
 ), found AS MATERIALIZED (
-    SELECT a.*, n.overlap AS declared, n.declared_term, n.declared_by
+    SELECT a.*, n.overlap AS declared, n.declared_term, n.declared_by, n.ctid AS place
     FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
     CROSS JOIN LATERAL (
-        SELECT * FROM names WHERE scope = $1 AND name = a.key FOR NO KEY UPDATE SKIP LOCKED
+        SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR NO KEY UPDATE SKIP LOCKED
     ) AS n
 ), ",
     judged!(found: "found", own: "$2"),
@@ -272,7 +272,7 @@ WITH ",
     SET ",
     declares!(alone: "j.alone", own: "$2"),
     "
-    FROM judged j WHERE n.scope = $1 AND n.name = j.key
+    FROM judged j WHERE n.ctid = j.place
 )
 SELECT key, declared FROM judged WHERE conflicts"
 );
@@ -304,19 +304,22 @@ pub(super) const RETRACT: &str = concat!(
 WITH ",
     lead!(""),
     ", found AS MATERIALIZED (
-    SELECT n.name, n.declared_term = l.epoch AND l.beacon = $2 AS own_term
+    SELECT n.name, n.ctid AS place, coalesce(n.declared_term = l.epoch AND l.beacon = $2, false) AS own_term,
+           coalesce($2 = ANY (n.declared_by), false) AS declares
     FROM (SELECT * FROM unnest($3::text[]) AS a (key) ORDER BY key COLLATE \"C\") AS a
     LEFT JOIN lead l ON true
     CROSS JOIN LATERAL (
-        SELECT * FROM names WHERE scope = $1 AND name = a.key FOR NO KEY UPDATE SKIP LOCKED
+        SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR NO KEY UPDATE SKIP LOCKED
     ) AS n
 ), retracted AS (
     UPDATE names n
     SET declared_by = nullif(array_remove(n.declared_by, $2), '{}'),
         declared_term = CASE WHEN f.own_term THEN NULL ELSE n.declared_term END
-    FROM found f WHERE (f.own_term OR $2 = ANY (n.declared_by)) AND n.scope = $1 AND n.name = f.name
+    FROM found f WHERE (f.own_term OR f.declares) AND n.ctid = f.place
+    RETURNING n.name
 )
-SELECT name FROM found
+SELECT name FROM retracted
+UNION ALL SELECT name FROM found WHERE NOT (own_term OR declares)
 UNION ALL
 SELECT key FROM unnest($3::text[]) AS a (key) WHERE NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.key)"
 );
@@ -352,7 +355,7 @@ WITH ",
     WHERE a.term IS NULL OR (a.led AND a.term = a.epoch)
 ), found AS MATERIALIZED (
     -- A new or changed job owes ticks only since it is so.
-    SELECT a.job, a.schedule, a.term, a.retry_lost, a.from_completion, a.held_for, a.key, a.overlap, a.may,
+    SELECT a.job, a.schedule, a.term, a.retry_lost, a.from_completion, a.held_for, a.key, a.overlap, a.may, n.ctid AS place,
            CASE WHEN a.key IS NULL THEN n.overlap END AS declared, n.declared_term,
            CASE WHEN a.key IS NULL THEN n.declared_by END AS declared_by,
            n.cursor IS NULL OR n.withdrawn OR n.schedule IS DISTINCT FROM a.schedule AS anew,
@@ -361,7 +364,7 @@ WITH ",
            a.unled AND a.led AND NOT n.withdrawn AND coalesce(n.term = a.epoch, false) AS refused
     FROM (SELECT * FROM entitled ORDER BY job COLLATE \"C\") AS a
     CROSS JOIN LATERAL (
-        SELECT * FROM names WHERE scope = $1 AND name = a.job FOR NO KEY UPDATE SKIP LOCKED
+        SELECT ctid, * FROM names WHERE scope = $1 AND name = a.job FOR NO KEY UPDATE SKIP LOCKED
     ) AS n
 ), ", judged!(found: "found", own: "$9"), ", contradicted AS (
     -- Followers that hold the job may fire it.
@@ -369,7 +372,8 @@ WITH ",
     SET term = nullif(n.term, j.term),
         declared_term = CASE WHEN j.key IS NOT NULL OR NOT j.own_term THEN n.declared_term END,
         declared_by = CASE WHEN j.key IS NOT NULL THEN n.declared_by ELSE nullif(j.others, '{}') END
-    FROM judged j WHERE (j.conflicts OR NOT j.may) AND NOT j.refused AND n.scope = $1 AND n.name = j.job
+    FROM judged j WHERE (j.conflicts OR NOT j.may) AND NOT j.refused AND n.ctid = j.place
+    RETURNING n.name, j.declared, j.conflicts
 ), marked AS (
     UPDATE names n
     SET term = CASE WHEN f.anew THEN f.term ELSE coalesce(f.term, n.term) END,
@@ -390,7 +394,7 @@ WITH ",
             WHEN f.term IS NULL OR $9 = ANY (n.declared_by) THEN f.others || $9::int8
             ELSE nullif(f.others, '{}')
         END
-    FROM judged f WHERE f.may AND NOT f.conflicts AND NOT f.refused AND n.scope = $1 AND n.name = f.job
+    FROM judged f WHERE f.may AND NOT f.conflicts AND NOT f.refused AND n.ctid = f.place
     RETURNING n.name, n.cursor, n.paused AND coalesce(n.paused_until > clock_timestamp(), true) AS paused,
               n.paused_until, n.pause_note, n.failures, n.retry_lost AND NOT f.forgives AS owes
 ), forgiven AS (",
@@ -414,7 +418,7 @@ SELECT name AS job, 'done' AS answer, cursor, NULL::int8 AS epoch, paused, pause
     ) END AS owed
 FROM marked m
 UNION ALL SELECT name, 'done', cursor, NULL, false, NULL, NULL, 0, NULL FROM made
-UNION ALL SELECT job, 'conflict', NULL, NULL, NULL, NULL, declared, NULL, NULL FROM judged WHERE conflicts AND NOT refused
+UNION ALL SELECT name, 'conflict', NULL, NULL, NULL, NULL, declared, NULL, NULL FROM contradicted WHERE conflicts
 UNION ALL SELECT job, 'undeclared', NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM entitled WHERE NOT may AND job NOT IN (SELECT job FROM found WHERE refused)
 UNION ALL SELECT job, 'led', NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM found WHERE refused
