@@ -5,7 +5,7 @@
 //! cargo bench --bench engine -- 1k                only one size
 //! cargo bench --bench engine -- --quick           a smoke test of a few seconds
 //! cargo bench --bench engine -- --million         1 M jobs as well
-//! cargo bench --bench engine -- clock             only this: the clock is set, with 1 M idle jobs, about four minutes
+//! cargo bench --bench engine -- clock             only this: the clock is set, with 1 M idle jobs, about five minutes
 //! cargo bench --bench engine -- clock 100k        the same with fewer jobs
 //! cargo bench --bench engine -- --arbiters 2      other threads than the default
 //! ```
