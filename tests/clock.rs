@@ -326,14 +326,19 @@ impl Handler<Event> for Told {
     }
 }
 
+/// A clock that stands so, and the times of its day: nothing is due whenever the test runs.
+fn half_past_ten() -> (Settable, impl Fn(u32, u32) -> DateTime<Utc>) {
+    let clock = Settable::default();
+    let today = Utc::now().date_naive();
+    let at = move |hour, minute| today.and_hms_opt(hour, minute, 0).expect("a time").and_utc();
+    clock.set(at(10, 30));
+    (clock, at)
+}
+
 /// In real time: the engine looks at its clocks by itself, on threads of its own.
 #[actix_rt::test]
 async fn on_the_embedded_backend_a_step_is_noticed_at_once_by_every_job() {
-    let clock = Settable::default();
-    // Half past, so that nothing is due whenever the test runs.
-    let today = Utc::now().date_naive();
-    let at = |hour, minute| today.and_hms_opt(hour, minute, 0).expect("a time").and_utc();
-    clock.set(at(10, 30));
+    let (clock, at) = half_past_ten();
     let (sender, mut events) = mpsc::unbounded_channel();
     let jobs = Callsheet::builder()
         .clock(clock.clone())
@@ -433,10 +438,7 @@ impl Schedule for Slow {
 /// In real time: the supervisor looks for wrong timers while the job has read its clock and not armed its timer yet.
 #[actix_rt::test]
 async fn a_timer_that_is_armed_just_when_the_clock_is_set_is_right() {
-    let clock = Settable::default();
-    let today = Utc::now().date_naive();
-    let at = |hour, minute| today.and_hms_opt(hour, minute, 0).expect("a time").and_utc();
-    clock.set(at(10, 30));
+    let (clock, at) = half_past_ten();
     let (sender, mut events) = mpsc::unbounded_channel();
     let jobs = Callsheet::builder()
         .clock(clock.clone())

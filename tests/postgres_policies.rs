@@ -56,6 +56,18 @@ impl Nodes {
         client
     }
 
+    /// A renewal of the term, under way: by what is committed the term is over.
+    async fn renewal_of_a_term_that_is_over(&self) -> Client {
+        let ends =
+            "UPDATE callsheet.leader SET expires_at = clock_timestamp() + interval '50 ms' WHERE scope = $1";
+        self.execute(ends).await;
+        let renews =
+            "UPDATE callsheet.leader SET expires_at = clock_timestamp() + interval '1 min' WHERE scope = $1";
+        let renewal = self.transaction(renews).await;
+        sleep(Duration::from_millis(60)).await;
+        renewal
+    }
+
     /// Until a statement of a node waits for a lock. Answers when that statement began.
     async fn somebody_waits(&self) -> DateTime<Utc> {
         let waiting = "SELECT query_start FROM pg_stat_activity
@@ -220,14 +232,7 @@ async fn who_contradicts_a_leader_that_is_about_to_renew_a_term_that_is_almost_o
             Enrolment { key, overlap, ..enrolment(job, authority) }
         };
         leader.enrol(with_key("led", Authority::Term(term), Overlap::Skip)).await;
-        let ends =
-            "UPDATE callsheet.leader SET expires_at = clock_timestamp() + interval '50 ms' WHERE scope = $1";
-        nodes.execute(ends).await;
-        let renews =
-            "UPDATE callsheet.leader SET expires_at = clock_timestamp() + interval '1 min' WHERE scope = $1";
-        let renewal = nodes.transaction(renews).await;
-        // By what is committed the term is over now.
-        sleep(Duration::from_millis(60)).await;
+        let renewal = nodes.renewal_of_a_term_that_is_over().await;
 
         let contradicts = [with_key("contradicts", Authority::Any, Overlap::Allow(2))];
         let commit = async {
@@ -308,14 +313,7 @@ async fn a_claim_that_meets_the_renewal_of_a_term_that_is_almost_over_waits_for_
     let (leader, other) = (nodes.open().await, nodes.open().await);
     let term = leader.leads().await;
     let cursor = leader.enrol(enrolment("job", Authority::Term(term))).await;
-    let ends =
-        "UPDATE callsheet.leader SET expires_at = clock_timestamp() + interval '50 ms' WHERE scope = $1";
-    nodes.execute(ends).await;
-    let renews =
-        "UPDATE callsheet.leader SET expires_at = clock_timestamp() + interval '1 min' WHERE scope = $1";
-    let renewal = nodes.transaction(renews).await;
-    // By what is committed the term is over now.
-    sleep(Duration::from_millis(60)).await;
+    let renewal = nodes.renewal_of_a_term_that_is_over().await;
 
     let claim = tick(Authority::Unled, cursor, "job", "job");
     let commit = async {
