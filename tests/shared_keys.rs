@@ -4,8 +4,13 @@
 use callsheet::{
     AddError, AddJobs, EventKind, Fires, Job, JobState, Overlap, RemoveJobs, TriggerError, UpdateError,
     schedule::every,
-    testkit::{Rig, simulate},
+    testkit::{
+        Fault, Rig,
+        fakes::{PanickingSchedule, Period},
+        simulate,
+    },
 };
+use chrono::TimeDelta;
 
 mod common;
 use common::{details, mins, node_with, secs, started_on, starts, trigger};
@@ -201,5 +206,108 @@ fn a_new_leader_brings_another_policy_in() {
         assert_eq!(rig.started("job"), 6);
         assert_eq!((started_on(rig, "n1"), started_on(rig, "n2")), (3, 3));
         assert_eq!(refused(rig), [""; 0]);
+    });
+}
+
+/// A clock that is wrong makes a leader step down, and keep its session.
+#[test]
+fn a_node_that_fired_a_job_before_it_led_declares_nothing_any_more_once_it_steps_down() {
+    simulate(START, async |rig| {
+        let first = rig.node(node_with([])).await;
+        rig.advance(secs(1)).await;
+        let second = rig.node(node_with([keyed("job", Overlap::Skip)])).await;
+        rig.advance(secs(14)).await;
+        assert_eq!(starts(rig, "job"), ["n2 00:00:10"], "the leader does not hold it");
+        rig.shutdown(first, secs(0)).await;
+        rig.advance(secs(5)).await;
+        assert_eq!(rig.leader(), Some(second));
+        let third = rig.node(node_with([keyed("job", Overlap::Skip)])).await;
+        rig.set_skew(second, TimeDelta::minutes(6));
+        rig.advance(mins(1)).await;
+        assert_eq!(rig.leader(), Some(third));
+        rig.set_skew(second, TimeDelta::zero());
+        rig.advance(mins(1)).await;
+
+        rig.update(third, keyed("job", Overlap::Replace)).await.expect("nobody else fires it");
+        rig.advance(secs(10)).await;
+
+        assert_eq!(started_on(rig, "n3"), starts(rig, "job").len() - started_on(rig, "n2"));
+        assert_eq!(details(rig, third, "job").await.state, JobState::Scheduled);
+        assert_eq!(refused(rig), [""; 0]);
+    });
+}
+
+#[test]
+fn a_follower_that_leaves_a_job_of_any_node_to_the_leader_declares_nothing_any_more() {
+    simulate(START, async |rig| {
+        let leader = rig.node(node_with([any("job", Overlap::Skip)])).await;
+        rig.advance(secs(1)).await;
+        let follower = rig.node(node_with([any("job", Overlap::Skip)])).await;
+        rig.advance(secs(4)).await;
+
+        rig.update(leader, keyed("job", Overlap::Skip)).await.expect("the same policy");
+        rig.update(follower, keyed("job", Overlap::Skip)).await.expect("the same policy");
+        rig.advance(secs(10)).await;
+
+        rig.update(leader, keyed("job", Overlap::Replace)).await.expect("nobody else fires it");
+        rig.advance(secs(10)).await;
+        assert_eq!(details(rig, leader, "job").await.state, JobState::Scheduled);
+        assert_eq!((started_on(rig, "n1"), refused(rig)), (rig.started("job"), vec![]));
+    });
+}
+
+/// The leader holds the job by the time that its other holder changes it.
+#[test]
+fn a_job_that_is_changed_where_it_was_fired_without_a_leader_is_declared_there_no_more() {
+    simulate(START, async |rig| {
+        let leader = rig.node(node_with([])).await;
+        rig.advance(secs(1)).await;
+        let follower = rig.node(node_with([keyed("job", Overlap::Skip)])).await;
+        rig.advance(secs(4)).await;
+        rig.add(leader, keyed("job", Overlap::Skip)).await.expect("the same policy");
+        let tagged = keyed("job", Overlap::Skip).tag("changed");
+        rig.update(follower, tagged).await.expect("the same policy");
+        rig.advance(secs(10)).await;
+
+        rig.update(leader, keyed("job", Overlap::Replace)).await.expect("nobody else fires it");
+        rig.advance(secs(10)).await;
+        assert_eq!((started_on(rig, "n1"), refused(rig)), (rig.started("job"), vec![]));
+    });
+}
+
+#[test]
+fn a_job_that_is_broken_declares_nothing_any_more() {
+    simulate(START, async |rig| {
+        let third = rig.now() + secs(3);
+        let schedule = PanickingSchedule::new(Period::seconds(1), third, u32::MAX);
+        let bad = Job::new("bad", schedule).lock_key("key").fires(Fires::AnyNode).run(async |_| {});
+        rig.node(node_with([bad])).await;
+        rig.advance(secs(10)).await;
+        assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobBroken { .. })), 1);
+        let second = rig.node(node_with([])).await;
+        rig.advance(secs(1)).await;
+
+        rig.add(second, any("good", Overlap::Replace)).await.expect("nobody fires with the key");
+        rig.advance(secs(20)).await;
+        assert_eq!((rig.started("good"), refused(rig)), (2, vec![]));
+    });
+}
+
+/// While the store does not answer, the other jobs of the node go on: it is asked again.
+#[test]
+fn a_key_that_could_not_be_given_up_at_once_is_given_up_later() {
+    simulate(START, async |rig| {
+        let first = rig.node(node_with([any("one", Overlap::Skip)])).await;
+        rig.advance(secs(1)).await;
+        let second = rig.node(node_with([])).await;
+        rig.advance(secs(1)).await;
+
+        rig.store().script(rig.id(first), [Fault::RequestLost]);
+        rig.send(first, RemoveJobs("one".into())).await.expect("it is there");
+        rig.advance(secs(1)).await;
+        rig.add(second, any("two", Overlap::Replace)).await.expect_err("the store was not told");
+        rig.advance(secs(40)).await;
+
+        rig.add(second, any("two", Overlap::Replace)).await.expect("the key is free");
     });
 }

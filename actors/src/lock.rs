@@ -105,9 +105,9 @@ pub(crate) struct InquireJobs(pub(crate) Vec<Inquiry>);
 #[rtype(result = "Result<Vec<Option<String>>, LockError>")]
 pub(crate) struct FindConflicts(pub(crate) Vec<Declaration>);
 
-/// Says that this node declares no policy for keys any more. Answers when the store knows, or does not answer.
+/// Says that this node declares no policy for keys any more.
 #[derive(Message)]
-#[rtype(result = "()")]
+#[rtype(result = "Result<(), LockError>")]
 pub(crate) struct RetractKeys(pub(crate) Vec<LockKey>);
 
 /// Says that jobs were removed on purpose. Answers when the store knows, or does not answer.
@@ -774,15 +774,16 @@ impl Handler<FindConflicts> for LockActor {
 }
 
 impl Handler<RetractKeys> for LockActor {
-    type Result = ResponseActFuture<Self, ()>;
+    type Result = ResponseActFuture<Self, Result<(), LockError>>;
 
     fn handle(&mut self, RetractKeys(keys): RetractKeys, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
         let retracted = async move { call(async { locker.retract(&keys).await }).await };
         Box::pin(retracted.into_actor(self).map(|retracted, actor, _| {
-            if let Err(error) = retracted {
-                actor.failed("retract", &error);
+            if let Err(error) = &retracted {
+                actor.failed("retract", error);
             }
+            retracted
         }))
     }
 }

@@ -60,7 +60,7 @@ const HOOKS_FAILED: &str = "callsheet_hooks_failed_total";
 const JOB_ACTOR_RESTARTS: &str = "callsheet_job_actor_restarts_total";
 
 /// The values of the `operation` label.
-const OPERATIONS: [&str; 14] = [
+const OPERATIONS: [&str; 15] = [
     "open",
     "session",
     "claim",
@@ -68,6 +68,7 @@ const OPERATIONS: [&str; 14] = [
     "stale_completion",
     "advance",
     "enrol",
+    "retract",
     "withdraw",
     "pause",
     "news",

@@ -76,6 +76,8 @@ struct Entry {
     broken: bool,
     /// The leader does not hold the job, so this node claims its ticks.
     unled: bool,
+    /// This session may declare the policy of the job's key without a term.
+    declares: bool,
     /// Why this node may not fire it: others declare another policy for its key.
     refused: Option<Arc<str>>,
 }
@@ -240,10 +242,11 @@ impl SupervisorActor {
         let names = self.select(selector)?;
         let (mut withdrawn, mut keys) = (Vec::new(), Vec::new());
         for name in &names {
-            if self.jobs.get(name).is_some_and(|entry| self.authority(entry).is_some()) {
-                keys.extend(self.jobs.get(name).map(|entry| entry.job.definition.key.clone()));
-            }
+            let fired = self.jobs.get(name).is_some_and(|entry| self.authority(entry).is_some());
             let Some(entry) = self.jobs.remove(name) else { continue };
+            if fired || entry.declares {
+                keys.push(entry.job.definition.key.clone());
+            }
             self.keys.remove(&entry.job.definition);
             self.tags.remove(&entry.job.definition);
             if entry.job.definition.policies.fires == Fires::Leader {

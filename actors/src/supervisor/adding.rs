@@ -63,8 +63,16 @@ impl SupervisorActor {
             added.push(job.clone());
             let fires = job.definition.policies.fires;
             let restarts = Restarts::default();
-            let entry =
-                Entry { job, fires, held_since, restarts, broken: false, unled: false, refused: None };
+            let entry = Entry {
+                job,
+                fires,
+                held_since,
+                restarts,
+                broken: false,
+                unled: false,
+                declares: false,
+                refused: None,
+            };
             self.jobs.insert(name, entry);
         }
         self.node().meters.jobs.set(self.jobs.len() as f64);

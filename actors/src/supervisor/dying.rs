@@ -70,8 +70,12 @@ impl SupervisorActor {
         let broken = entry.broken;
         let definition = entry.job.definition.clone();
         let successor = self.start_actor(definition, Some(job), move |_| remains);
+        let mut declares = false;
         if let Some(entry) = self.jobs.get_mut(name) {
             entry.job = successor.clone();
+            if broken {
+                declares = std::mem::take(&mut entry.declares);
+            }
         }
         if was_broken {
             // Somebody asked it for fire times. It is started for the run in progress, and dies again only if asked again.
@@ -81,6 +85,9 @@ impl SupervisorActor {
             // Its actor is not resumed, so it does not ask the schedule; it is there for the run in progress.
             tracing::error!(target: "callsheet", job = %name, restarts, "a job died too often and does not fire any more");
             self.publish(|| EventKind::JobBroken { job: name.clone() });
+            if declares || self.term.is_some() {
+                self.retract([job.definition.key.clone()], ctx);
+            }
             return;
         }
         self.node().meters.job_actor_restarts.increment(1);

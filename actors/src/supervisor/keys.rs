@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    mem,
     sync::Arc,
 };
 
@@ -9,7 +10,7 @@ use actix::prelude::*;
 use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 
-use super::{Entry, SupervisorActor};
+use super::{Entry, SupervisorActor, leading::REFUSED_AGAIN};
 use crate::{
     CALL_DEADLINE,
     core::policy::Fires,
@@ -21,38 +22,92 @@ use crate::{
     port::Declaration,
 };
 
-/// The jobs whose key is not their own name. Those of all others need no place here.
+/// Which jobs share keys, and what is taken back of their policies.
 #[derive(Default)]
-pub(super) struct Keys(HashMap<LockKey, BTreeSet<JobName>>);
+pub(super) struct Keys {
+    /// The jobs whose key is not their own name. Those of all others need no place here.
+    shared: HashMap<LockKey, BTreeSet<JobName>>,
+    /// Those for which this node is to declare no policy any more.
+    to_retract: BTreeSet<LockKey>,
+    /// The page of them that is under way.
+    retracting: BTreeSet<LockKey>,
+    /// Jobs with a key of that page: they are enrolled after it.
+    held: Vec<JobName>,
+}
 
 impl Keys {
     pub(super) fn add(&mut self, definition: &Definition) {
         if definition.key.as_str() != definition.name.as_str() {
-            self.0.entry(definition.key.clone()).or_default().insert(definition.name.clone());
+            self.shared.entry(definition.key.clone()).or_default().insert(definition.name.clone());
         }
     }
 
     pub(super) fn remove(&mut self, definition: &Definition) {
-        if let Some(jobs) = self.0.get_mut(&definition.key) {
+        if let Some(jobs) = self.shared.get_mut(&definition.key) {
             jobs.remove(&definition.name);
             if jobs.is_empty() {
-                self.0.remove(&definition.key);
+                self.shared.remove(&definition.key);
             }
         }
+    }
+
+    /// Whether the enrolment of a job with this key has to wait: then it comes back when it can go on.
+    pub(super) fn hold(&mut self, key: &LockKey, job: &JobName) -> bool {
+        let holds = self.retracting.contains(key);
+        if holds {
+            self.held.push(job.clone());
+        }
+        holds
+    }
+
+    /// What a session declared ends with it.
+    pub(super) fn on_disconnected(&mut self) {
+        self.to_retract.clear();
     }
 }
 
 impl SupervisorActor {
     /// Says that this node declares no policy any more for keys of which it fires no job.
-    pub(super) fn retract(&mut self, mut keys: Vec<LockKey>, ctx: &mut Context<Self>) {
-        keys.retain(|key| !self.with_key(key).any(|entry| self.authority(entry).is_some()));
-        if !self.connected || self.parts.single_node {
+    pub(super) fn retract(&mut self, keys: impl IntoIterator<Item = LockKey>, ctx: &mut Context<Self>) {
+        if self.connected && !self.parts.single_node {
+            self.keys.to_retract.extend(keys);
+            self.retract_next(ctx);
+        }
+    }
+
+    /// Takes the next page back. An enrolment under way may declare one of them: it goes first.
+    pub(super) fn retract_next(&mut self, ctx: &mut Context<Self>) {
+        if self.enrolling || !self.keys.retracting.is_empty() {
             return;
         }
-        for page in keys.chunks(PAGE_MAX) {
-            let retracted = self.node().lock().send(RetractKeys(page.to_vec()));
-            self.hold_enrolments_for(retracted, ctx);
+        while self.keys.retracting.len() < PAGE_MAX
+            && let Some(key) = self.keys.to_retract.pop_first()
+        {
+            let fired = self.with_key(&key).find(|entry| self.authority(entry).is_some());
+            let fired = fired.map(|entry| entry.job.definition.name.clone());
+            if let Some(name) = fired {
+                // It is taken back when this job lets go of it.
+                if let Some(entry) = self.jobs.get_mut(&name) {
+                    entry.declares = true;
+                }
+            } else {
+                self.keys.retracting.insert(key);
+            }
         }
+        if self.keys.retracting.is_empty() {
+            return;
+        }
+        let page = self.keys.retracting.iter().cloned().collect();
+        let retracted = self.node().lock().send(RetractKeys(page));
+        ctx.spawn(retracted.into_actor(self).map(|answer, actor, ctx| {
+            let page = mem::take(&mut actor.keys.retracting);
+            actor.to_enrol.extend(mem::take(&mut actor.keys.held));
+            if !matches!(answer, Ok(Ok(()))) {
+                ctx.run_later(REFUSED_AGAIN, |actor, ctx| actor.retract(page, ctx));
+            }
+            actor.retract_next(ctx);
+            actor.enrol(ctx);
+        }));
     }
 
     /// Which of the definitions other nodes contradict, as far as the store answers; its enrolment decides. Those whose key is their
@@ -87,7 +142,7 @@ impl SupervisorActor {
     /// The jobs of this node with this key.
     fn with_key(&self, key: &LockKey) -> impl Iterator<Item = &Entry> {
         let called_alike = self.jobs.get(key.as_str());
-        let keyed = self.keys.0.get(key).into_iter().flatten().filter_map(|name| self.jobs.get(name));
+        let keyed = self.keys.shared.get(key).into_iter().flatten().filter_map(|name| self.jobs.get(name));
         called_alike.into_iter().chain(keyed).filter(move |entry| entry.job.definition.key == *key)
     }
 }

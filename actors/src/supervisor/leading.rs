@@ -36,8 +36,8 @@ const INQUIRE_NEXT: Duration = Duration::from_millis(250);
 /// How often a node that does not lead asks whether the leader holds its jobs.
 const INQUIRE_EVERY: Duration = Duration::from_secs(30);
 
-/// How often a job that was refused because of its key is enrolled again.
-const REFUSED_AGAIN: Duration = Duration::from_secs(30);
+/// How often a job that was refused because of its key is enrolled again, and the pause before a retraction that failed is tried again.
+pub(super) const REFUSED_AGAIN: Duration = Duration::from_secs(30);
 
 /// How often a node that fires jobs which retry what is lost asks what is owed: it may not have been told.
 const DEBTS_EVERY: Duration = Duration::from_secs(60);
@@ -93,6 +93,9 @@ impl SupervisorActor {
         {
             let Some(entry) = self.jobs.get(&name) else { continue };
             let Some(authority) = self.authority(entry) else { continue };
+            if self.keys.hold(&entry.job.definition.key, &name) {
+                continue;
+            }
             let Definition { description, key, schedule, policies, .. } = &*entry.job.definition;
             page.push(Enrolment {
                 key: key.clone(),
@@ -102,7 +105,13 @@ impl SupervisorActor {
                 from_completion: schedule.counts_from_completion(),
                 ..Enrolment::new(name, description.to_string(), authority)
             });
-            jobs.push((entry.job.clone(), authority));
+            let job = entry.job.clone();
+            if authority.term().is_none()
+                && let Some(entry) = self.jobs.get_mut(&job.definition.name)
+            {
+                entry.declares = true;
+            }
+            jobs.push((job, authority));
         }
         if page.is_empty() {
             return;
@@ -118,6 +127,7 @@ impl SupervisorActor {
             match answer {
                 Ok(Ok(answers)) => {
                     let locked = actor.on_enrolled(jobs, answers, ctx);
+                    actor.retract_next(ctx);
                     actor.enrol(ctx);
                     if !locked.is_empty() {
                         ctx.run_later(ENROL_AGAIN, move |actor, ctx| {
@@ -130,6 +140,7 @@ impl SupervisorActor {
                     actor.node().meters.coordination_error("enrol");
                     // Those that this node has no right to any more are left out then.
                     actor.to_enrol.extend(jobs.iter().map(|(job, _)| job.definition.name.clone()));
+                    actor.retract_next(ctx);
                     ctx.run_later(ENROL_AGAIN, |actor, ctx| actor.enrol(ctx));
                 }
             }
@@ -180,9 +191,10 @@ impl SupervisorActor {
     fn leave_to_leader(&mut self, name: &JobName, ctx: &mut Context<Self>) {
         let Some(entry) = self.jobs.get_mut(name) else { return };
         entry.refused = None;
-        if std::mem::take(&mut entry.unled) {
+        entry.unled = false;
+        if std::mem::take(&mut entry.declares) {
             let key = entry.job.definition.key.clone();
-            self.retract(vec![key], ctx);
+            self.retract([key], ctx);
         }
     }
 
@@ -221,8 +233,10 @@ impl SupervisorActor {
 
     fn on_disconnected(&mut self) {
         self.connected = false;
+        self.keys.on_disconnected();
         for entry in self.jobs.values_mut() {
             entry.refused = None;
+            entry.declares = false;
             let fires = entry.job.definition.policies.fires;
             if fires == Fires::AnyNode || std::mem::take(&mut entry.unled) {
                 Letter::send(&entry.job, Input::Suspend);
@@ -443,6 +457,16 @@ impl Handler<LeadershipChanged> for SupervisorActor {
             self.to_enrol.extend(ours.map(|entry| entry.job.definition.name.clone()));
             self.close_lost_runs(ctx);
             self.enrol(ctx);
+        } else if led {
+            // What it fired before it led, it does not fire any more either.
+            let let_go = |entry: &mut Entry| {
+                let definition = &entry.job.definition;
+                let lets_go = entry.declares && definition.policies.fires == Fires::Leader;
+                entry.declares &= !lets_go;
+                lets_go.then(|| definition.key.clone())
+            };
+            let keys: Vec<_> = self.jobs.values_mut().filter_map(let_go).collect();
+            self.retract(keys, ctx);
         }
     }
 }

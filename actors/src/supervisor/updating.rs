@@ -59,6 +59,7 @@ impl SupervisorActor {
         let former = std::mem::replace(&mut entry.job, job.clone()).definition.clone();
         entry.fires = job.definition.policies.fires;
         entry.unled = false;
+        let declares = std::mem::take(&mut entry.declares);
         entry.refused = None;
         self.keys.remove(&former);
         self.keys.add(&job.definition);
@@ -76,8 +77,8 @@ impl SupervisorActor {
             // again, and goes on from its cursor.
             self.withdraw(std::slice::from_ref(&name), ctx);
         }
-        if becomes_local || former.key != job.definition.key {
-            self.retract(vec![former.key.clone()], ctx);
+        if becomes_local || declares || former.key != job.definition.key {
+            self.retract([former.key.clone()], ctx);
         }
         if !self.revive(&name, ctx) {
             self.resume(&job, now);
