@@ -27,7 +27,7 @@ use crate::{
 /// The most withdrawn jobs whose cursors are kept.
 pub const WITHDRAWN_MAX: usize = 10_000;
 
-/// The most ended runs that are remembered, so that a repeated completion is recognised.
+/// The most ended runs, and as many lost ones, that are remembered, so that a repeated completion or claim is recognised.
 pub const CLOSED_MAX: usize = 4_096;
 
 /// The most news that wait for a session; beyond it the oldest are dropped, and the session is told so.
@@ -204,6 +204,8 @@ pub struct Ledger {
     open: HashMap<RunId, OpenRun>,
     /// The newest ends, by run and token.
     closed: VecDeque<(RunId, FencingToken)>,
+    /// The runs that were lost last.
+    lost: VecDeque<RunId>,
     records: Option<Vec<Record>>,
 }
 
@@ -448,6 +450,9 @@ impl Ledger {
             // Granted to a session that died: whoever takes over closes it.
             Some(_) => return Verdict::NotGranted,
             None if request.settle => return Verdict::NotGranted,
+            None if request.tick.is_none() && !request.retake && self.has_ended(request.run) => {
+                return Verdict::NotGranted;
+            }
             None => {}
         }
         if let Some(tick) = &request.tick
@@ -501,6 +506,12 @@ impl Ledger {
         let open = OpenRun { session, job, key, token, fire_time, losses };
         self.open.insert(request.run, open);
         Verdict::Granted { token, lost }
+    }
+
+    /// It was granted before, and closed: only a debt says whether it goes on.
+    fn has_ended(&self, run: RunId) -> bool {
+        // One node alone is not left without an answer.
+        self.shared && (self.lost.contains(&run) || self.closed.iter().any(|(closed, _)| *closed == run))
     }
 
     /// The debt that a claim takes up.
@@ -676,6 +687,10 @@ impl Ledger {
 
     fn close_as_lost(&mut self, now: DateTime<Utc>, run: RunId, anchors: bool) -> Option<LostRun> {
         let OpenRun { job, fire_time, losses, .. } = self.close(run, Outcome::Lost)?;
+        self.lost.push_back(run);
+        if self.lost.len() > CLOSED_MAX {
+            self.lost.pop_front();
+        }
         let losses = losses.saturating_add(1);
         let row = self.jobs.get_mut(&job);
         let anchors = anchors && row.as_ref().is_some_and(|row| row.from_completion);

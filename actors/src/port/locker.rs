@@ -161,7 +161,9 @@ pub enum Verdict {
         /// The run whose session died while it held the key. It is closed as lost; whoever was granted says so.
         lost: Option<Box<LostRun>>,
     },
-    /// The answer to a claim that settles: this session was not granted the run, and will not be.
+    /// This session was not granted the run, and will not be: the answer to a claim that settles, to one that takes up a run that
+    /// is not owed, and to one without a tick whose run was granted before and closed, or is about to be closed as lost. Such a
+    /// run goes on only as a debt.
     NotGranted,
     /// The tick has a run already.
     AlreadyRun {
@@ -620,7 +622,8 @@ pub trait Locker: Send + Sync + 'static {
     /// Claims each run in `requests`, in one round trip, without waiting for other holders.
     ///
     /// A claim that this session was granted already and has not completed is granted again, with the same token.
-    /// One that only settles is [`NotGranted`](Verdict::NotGranted) otherwise, and nothing changes.
+    /// One that only settles is [`NotGranted`](Verdict::NotGranted) otherwise, and nothing changes. So is one without a tick whose
+    /// run has ended or was lost, unless it [retakes](ClaimRequest::retake) it.
     /// At most one claim per job and one per key is granted in a batch; the second is `Busy`.
     ///
     /// # Errors

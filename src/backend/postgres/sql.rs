@@ -628,7 +628,8 @@ macro_rules! debt {
 
 /// Who gets what, by the rows that are locked.
 macro_rules! decided {
-    (arrays: $arrays:literal, columns: $columns:literal, found: $found:literal, retaken: $retaken:literal, robs: $robs:literal) => {
+    (arrays: $arrays:literal, columns: $columns:literal, found: $found:literal, plainly: $plainly:literal, retaken: $retaken:literal,
+     robs: $robs:literal) => {
         concat!(
             "
 WITH term AS MATERIALIZED (
@@ -659,6 +660,13 @@ WITH term AS MATERIALIZED (
             WHEN f.run = f.holder AND f.beacon = $2 THEN 'again'
             -- Granted to a session that is over: whoever takes over closes it.
             WHEN f.run = f.holder THEN 'not granted'
+            -- It was granted before, and closed: only the debt says whether it goes on. Not EXISTS, which a plan made while the
+            -- table was empty might answer from a hash of all of it.
+            WHEN f.fire_time IS NULL",
+            $plainly,
+            " AND (
+                SELECT true FROM runs r WHERE r.run = f.run LIMIT 1
+            ) THEN 'not granted'
 ",
             $retaken,
             "            WHEN f.term IS NOT NULL
@@ -693,6 +701,7 @@ macro_rules! claim {
                 arrays: ", $12::bool[], $13::bool[]",
                 columns: ", replace, retake",
                 found: $found,
+                plainly: " AND f.retake IS NOT TRUE",
                 retaken: "            WHEN f.retake AND (f.debt IS NULL OR f.withdrawn OR NOT f.retry_lost) THEN 'not granted'\n",
                 robs: "granted"
             ),
@@ -794,6 +803,7 @@ pub(super) const CLAIM: &str = concat!(
         SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR UPDATE SKIP LOCKED
     ) AS n
 )",
+        plainly: "",
         retaken: "",
         robs: "robs"
     ),

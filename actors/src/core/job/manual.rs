@@ -174,6 +174,17 @@ impl JobMachine {
         self.add_debt(DebtOfJob { owed, dropped: false });
     }
 
+    /// Whether the run is owed, so that it goes on, or is closed, by that.
+    fn passes_on_to_debt(&mut self, manual: &Manual) -> bool {
+        match self.debts.iter_mut().find(|debt| debt.owed.run == manual.run) {
+            Some(debt) => {
+                debt.dropped |= !manual.is_wanted();
+                true
+            }
+            None => false,
+        }
+    }
+
     fn add_debt(&mut self, debt: DebtOfJob) {
         match self.debts.binary_search_by_key(&debt.owed.run, |debt| debt.owed.run) {
             Ok(at) if self.debts[at].owed.losses < debt.owed.losses => self.debts[at].owed = debt.owed,
@@ -383,7 +394,13 @@ impl JobMachine {
             Verdict::AlreadyRun { run, .. } => {
                 self.refuse(&manual, Refusal::Overlap { holder: Some(run) }, effects);
             }
-            // It was given up, or is owed no more, or the store forgot it.
+            // It is owed: what was asked for by its caller goes on as what it owes.
+            Verdict::NotGranted if self.passes_on_to_debt(&manual) => {
+                self.answer(&manual, Ok(Triggered::Queued), effects);
+            }
+            // It was granted before and lost: who closes it says so, and it may go on elsewhere.
+            Verdict::NotGranted if manual.caller == Caller::Knows => {}
+            // It was given up, or is owed no more.
             Verdict::NotGranted => self.refuse(&manual, Refusal::Overlap { holder: None }, effects),
             Verdict::Locked { .. } if wanted && (manual.owed.is_some() || manual.caller == Caller::Knows) => {
                 self.manuals.push_front(Manual { stage: again, ..manual });

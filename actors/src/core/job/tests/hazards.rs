@@ -467,7 +467,7 @@ fn a_lost_run_that_somebody_cancels_before_it_goes_on_is_taken_up_and_closed() {
 #[test]
 fn of_too_many_lost_runs_the_newest_go_on() {
     let mut job = retrying(Overlap::Skip);
-    job.run_tick("01:00");
+    let running = job.run_tick("01:00");
     let runs: Vec<_> = (0..=DEBTS_MAX).map(|_| job.ids.next(at("00:10"))).collect();
 
     for run in &runs {
@@ -475,6 +475,8 @@ fn of_too_many_lost_runs_the_newest_go_on() {
     }
 
     assert_eq!(job.machine.waiting(), DEBTS_MAX);
+    let effects = job.step("01:12", ended(running, End::Returned));
+    assert_eq!(effects.last(), Some(&retake(runs[1], 0)), "only the oldest is gone");
 }
 
 #[test]
@@ -491,6 +493,54 @@ fn a_trigger_whose_claim_got_no_answer_and_that_was_lost_is_taken_up_not_started
         matches!(effects[..], [Effect::Complete { .. }, Effect::Ended(_)]),
         "nobody waits for it: {effects:?}"
     );
+}
+
+/// A job with a trigger that was told that it waits, and whose claim then got no answer and is asked for again.
+fn asked_again_for_trigger() -> (Rehearsal, RunId) {
+    let mut job = retrying(Overlap::Queue(1));
+    let running = job.run_tick("01:00");
+    let (run, effects) = job.trigger("01:01");
+    assert_eq!(effects, [Effect::Answer { run, answer: Ok(Triggered::Queued) }]);
+    let effects = job.step("01:02", ended(running, End::Returned));
+    assert_eq!(effects.last(), Some(&Effect::Claim(Claim::new(run))));
+    job.unanswered("01:02", run);
+    assert_eq!(job.step("01:02:01", Input::WakeUp), [Effect::Claim(Claim::new(run))]);
+    (job, run)
+}
+
+#[test]
+fn a_trigger_that_was_granted_and_lost_goes_on_as_a_debt_and_nobody_is_told_that_it_does_not() {
+    let (mut job, run) = asked_again_for_trigger();
+    let owed = OwedRun { run, fire_time: None, losses: 1 };
+    assert_eq!(job.step("01:02:01", Input::Owed(owed)), [], "it may be granted without it");
+
+    let effects = job.step("01:02:02", Input::Claimed { run, verdict: Verdict::NotGranted });
+
+    assert_eq!(effects, [retake(run, 0)]);
+    let effects = job.step("01:02:02", granted(run));
+    assert!(matches!(effects[..], [Effect::Start(Start { attempt: 2, .. })]), "{effects:?}");
+}
+
+#[test]
+fn a_trigger_that_was_granted_and_lost_and_is_not_wanted_any_more_is_taken_up_to_be_closed() {
+    let (mut job, run) = asked_again_for_trigger();
+    job.step("01:02:01", cancel(CancelReason::Requested));
+    job.step("01:02:01", Input::Owed(OwedRun { run, fire_time: None, losses: 1 }));
+
+    let effects = job.step("01:02:02", Input::Claimed { run, verdict: Verdict::NotGranted });
+
+    assert_eq!(effects, [retake(run, 0)]);
+    let effects = job.step("01:02:02", granted(run));
+    assert!(matches!(effects[..], [Effect::Complete { outcome: Outcome::Cancelled, .. }, _]), "{effects:?}");
+}
+
+#[test]
+fn of_a_trigger_that_was_granted_and_lost_who_closed_it_says_what_became_of_it() {
+    let (mut job, run) = asked_again_for_trigger();
+
+    assert_eq!(job.step("01:02:02", Input::Claimed { run, verdict: Verdict::NotGranted }), []);
+
+    assert!(job.machine.is_idle(), "it may go on elsewhere");
 }
 
 #[test]

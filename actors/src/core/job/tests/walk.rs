@@ -192,6 +192,8 @@ struct Store {
     debts: BTreeMap<RunId, OwedRun>,
     foreign: BTreeMap<u32, RunId>,
     granted: BTreeMap<RunId, Grant>,
+    /// The runs that have ended or were lost.
+    closed: BTreeSet<RunId>,
     tokens: u64,
 }
 
@@ -214,6 +216,10 @@ impl Store {
             return Verdict::Granted { token: grant.token, lost: None };
         }
         if claim.settle {
+            return Verdict::NotGranted;
+        }
+        // Whatever was closed goes on only as a debt.
+        if claim.tick.is_none() && !claim.retake && self.closed.contains(&claim.run) {
             return Verdict::NotGranted;
         }
         let owed = self.debts.get(&claim.run).copied().filter(|_| claim.retake);
@@ -394,6 +400,7 @@ impl World {
             debts: BTreeMap::new(),
             foreign: BTreeMap::new(),
             granted: BTreeMap::new(),
+            closed: BTreeSet::new(),
             tokens: 0,
         };
         Self {
@@ -733,6 +740,7 @@ impl World {
         if self.store.granted.remove(&run).is_none() {
             return;
         }
+        self.store.closed.insert(run);
         match outcome {
             Outcome::Succeeded => self.store.failures = 0,
             Outcome::Failed | Outcome::Panicked | Outcome::TimedOut => self.store.failures += 1,
@@ -780,6 +788,7 @@ impl World {
                 self.store.debts.insert(*run, owed);
             }
         }
+        self.store.closed.extend(granted.keys());
         if self.store.from_end && !granted.is_empty() {
             self.store.cursor = self.store.cursor.max(self.store_time());
         }

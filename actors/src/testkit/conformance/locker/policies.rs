@@ -500,6 +500,8 @@ impl Suite {
         self.keep_leading().await;
         self.only_the_run_that_is_owed_settles_it(cluster).await;
         self.keep_leading().await;
+        self.a_run_that_was_closed_is_granted_again_only_as_a_debt(cluster).await;
+        self.keep_leading().await;
         self.a_job_owes_each_run_that_was_lost(cluster).await;
         self.keep_leading().await;
         self.a_run_that_was_lost_too_often_is_owed_no_more(cluster).await;
@@ -688,6 +690,35 @@ impl Suite {
             assert_eq!(self.kept_as(&enrolment).await.owed, [], "it is settled when it is taken up");
             assert_eq!(self.complete(&lost, token).await, Completed::RECORDED);
             assert_eq!(self.claim(&self.retake(&lost)).await, Verdict::NotGranted);
+        }
+    }
+
+    async fn a_run_that_was_closed_is_granted_again_only_as_a_debt(&mut self, cluster: &mut impl Cluster) {
+        for (job, lock_key) in [("asked-again", "asked-again"), ("asked-again-by-key", "a-key-asked-again")] {
+            self.kept_as(&self.retried(job)).await;
+            let lost = self.manual(job, lock_key);
+            self.another_dies_with(cluster, &lost).await;
+            // Its own slot, another one, and with a holder that is to stop.
+            let slot = ClaimRequest { key: key(&format!("{lock_key}-slot")), ..lost.clone() };
+            let by_force = ClaimRequest { replace: true, ..lost.clone() };
+            let plain = [lost.clone(), slot, by_force];
+            assert_eq!(self.claim(&lost).await, Verdict::NotGranted, "nobody has closed it yet");
+            assert_eq!(self.closed().await.len(), 1);
+            for request in &plain {
+                assert_eq!(self.claim(request).await, Verdict::NotGranted, "it is owed: {request:?}");
+            }
+
+            let (_, other) = another(cluster).await;
+            let Verdict::Granted { token, .. } = claim_on(&*other, &self.retake(&lost)).await else {
+                panic!("it is owed")
+            };
+            for request in &plain {
+                assert_eq!(self.claim(request).await, Verdict::NotGranted, "it goes on: {request:?}");
+            }
+            assert_eq!(complete_on(&*other, &lost, token).await, Completed::RECORDED);
+            for request in &plain {
+                assert_eq!(self.claim(request).await, Verdict::NotGranted, "it has ended: {request:?}");
+            }
         }
     }
 
