@@ -131,7 +131,7 @@ impl SupervisorActor {
                     | Input::Drain
                     | Input::Abort,
                 )
-                | Content::Drain(_) => Letter::post(successor, content),
+                | Content::Drain { .. } => Letter::post(successor, content),
             }
             return;
         }

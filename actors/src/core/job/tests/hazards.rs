@@ -63,6 +63,30 @@ fn a_job_that_died_while_it_claimed_fires_on() {
 }
 
 #[test]
+fn what_a_node_leaves_to_others_is_known_where_it_decides_nothing_any_more() {
+    let mut job = hourly();
+    let run = job.run_tick("01:00");
+    job.term = None;
+    job.step("01:10", ended(run, End::Returned));
+    assert_eq!((job.machine.next_fire_time(), job.machine.left_after()), (None, Some(at("01:00"))));
+
+    let mut job = hourly();
+    job.step("01:00", Input::WakeUp);
+    job.step("01:00", Input::Suspend);
+    assert_eq!(job.machine.left_after(), Some(at("01:00")), "the claim may be granted");
+
+    let mut job = hourly();
+    job.step("01:00", Input::WakeUp);
+    job.resume("01:10", "01:05");
+    assert_eq!((job.machine.next_fire_time(), job.machine.left_after()), (None, Some(at("01:05"))));
+
+    let schedule = Moody { period: 1_000, from_end: true, panics: Arc::default() };
+    let mut job = Rehearsal::new(schedule, Policies::default());
+    job.step("00:30:01", Input::WakeUp);
+    assert_eq!(job.machine.left_after(), None, "it counts from the end of the run");
+}
+
+#[test]
 fn a_changed_schedule_counts_from_the_change_whatever_a_claim_that_is_under_way_is_answered() {
     let answers =
         [Verdict::Granted { token: TOKEN, lost: None }, Verdict::Moved { cursor: at("01:10") }, NOT_YET];
