@@ -303,6 +303,34 @@ fn a_run_that_is_to_be_replaced_and_does_not_end_is_aborted_once() {
 }
 
 #[test]
+fn a_tick_that_replaces_a_run_between_two_attempts_takes_its_turn_at_once_on_a_limited_node() {
+    let mut job = limited(Policies { overlap: Overlap::Replace, ..three_attempts() });
+    let run = job.run_permitted_tick("01:00");
+    job.step("01:59:59.900", ended(run, failure(Severity::Transient)));
+
+    let effects = job.step("02:00", Input::WakeUp);
+
+    assert_eq!(effects.first(), Some(&Effect::Cancel { run, why: CancelReason::Replaced }));
+    assert_eq!(effects.last(), Some(&Effect::AskPermit { priority: 0 }), "{effects:?}");
+    let (next, _) = claim_of(&job.permit("02:00", PermitAnswer::Granted));
+    assert!(matches!(job.step("02:00", granted(next))[..], [Effect::Start(_)]));
+}
+
+#[test]
+fn a_run_that_waits_to_begin_and_is_replaced_gives_its_turn_to_the_tick() {
+    let (mut job, run) = asked_again(Policies { overlap: Overlap::Replace, ..Policies::default() });
+    job.step("01:00:06", granted(run));
+    job.permit("01:00:06", PermitAnswer::Refused);
+    assert_eq!(job.step("01:59:59.500", Input::WakeUp), [Effect::AskPermit { priority: 0 }]);
+    assert_eq!(job.permit("01:59:59.500", PermitAnswer::Refused), []);
+
+    let effects = job.step("02:00", Input::WakeUp);
+
+    assert_eq!(effects.first(), Some(&Effect::Cancel { run, why: CancelReason::Replaced }));
+    assert_eq!(effects.last(), Some(&Effect::AskPermit { priority: 0 }), "{effects:?}");
+}
+
+#[test]
 fn a_drained_job_is_not_resumed_and_starts_nothing_new() {
     let mut job = with_overlap(Overlap::Queue(2));
     let run = job.run_tick("01:00");
