@@ -7,10 +7,14 @@ use std::{
 
 use actix::Addr;
 use callsheet::{
-    AddError, CancelReason, EventKind, FireTime, Fires, HowDrained, Job, REPORTED_RUNS_MAX, Shutdown,
-    ShutdownReport, SupervisorActor, TriggerError, TriggerJob,
+    AddError, CancelReason, EventKind, FireTime, Fires, HowDrained, Job, NextFireTimes, REPORTED_RUNS_MAX,
+    Shutdown, ShutdownReport, SupervisorActor, TriggerError, TriggerJob,
     schedule::{Schedule, at, every},
-    testkit::{Rig, fakes::Period, simulate},
+    testkit::{
+        Rig,
+        fakes::{PanickingSchedule, Period},
+        simulate,
+    },
 };
 
 mod common;
@@ -151,6 +155,24 @@ fn a_shutdown_names_the_fire_times_that_it_leaves_to_others() {
         let expected = [("soon", "2026-01-05T00:02:00Z"), ("later", "2026-01-05T01:00:00Z")];
         assert_eq!(left, expected.map(|(job, at)| (job, at.to_owned())));
         assert_eq!(of_leader.to_string(), "drained 0, cancelled 0, aborted 0, left 2 fire times");
+    });
+}
+
+/// So it is where the term is given up before the actor hears of the drain: what it is asked for then finds the machine dormant.
+#[test]
+fn a_shutdown_names_the_fire_time_of_a_job_whose_actor_died_before_it_heard_of_it() {
+    simulate(START, async |rig| {
+        let dies_if_asked = PanickingSchedule::new(hourly(), "2026-01-05T01:00:00Z".parse().unwrap(), 1);
+        let node = rig.node(node_with([Job::new("dies", dies_if_asked).run(async |_| {})])).await;
+        rig.advance(secs(90)).await;
+
+        // The actor has both in its mailbox.
+        rig.supervisor(node).do_send(NextFireTimes { job: "dies".to_owned(), count: 2 });
+        let report = rig.shutdown(node, Duration::ZERO).await;
+
+        assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobRestarted { .. })), 1);
+        let left: Vec<_> = report.left.iter().map(|(job, at)| (job.as_str(), at.to_string())).collect();
+        assert_eq!((report.left_to_others, left), (1, vec![("dies", "2026-01-05T01:00:00Z".to_owned())]));
     });
 }
 

@@ -66,7 +66,11 @@ pub(crate) enum Content {
     /// An input for the machine.
     Input(Input),
     /// The engine shuts down: no tick is armed any more; the drain is kept until nothing runs.
-    Drain(Arc<Drain>),
+    Drain {
+        drain: Arc<Drain>,
+        /// This node fired the job until now.
+        fires: bool,
+    },
     /// The job has another definition from now on.
     Redefine(Arc<JobRef>),
 }
@@ -308,6 +312,27 @@ impl JobActor {
         wanted
     }
 
+    fn on_drain(&mut self, drain: Arc<Drain>, fires: bool, ctx: &mut Context<Self>) {
+        for run in self.machine.active_runs() {
+            drain.expect(&self.job.definition.name, run.run);
+        }
+        let fires =
+            fires && self.job.definition.policies.fires != Fires::Local && !self.machine.is_exhausted();
+        let (next, left_after) = (self.machine.next_fire_time(), self.machine.left_after());
+        self.drain = Some(drain.clone());
+        self.step(Input::Drain, ctx);
+        if !fires {
+            return;
+        }
+        // Only now: the schedule is code of the application, and may panic. It is asked where the machine is dormant already: the
+        // term was given up before the letter came, or the actor was started again.
+        let definition = &self.job.definition;
+        let next = next.or_else(|| next_after(&*definition.schedule, left_after?));
+        if let Some(next) = next {
+            drain.leave(&definition.name, next);
+        }
+    }
+
     fn publish(&self, kind: impl FnOnce(JobName) -> EventKind) {
         self.node().publisher.publish(|| kind(self.job.definition.name.clone()));
     }
@@ -540,19 +565,7 @@ impl Handler<Letter> for JobActor {
     fn handle(&mut self, mut letter: Letter, ctx: &mut Self::Context) {
         match letter.content.take() {
             Some(Content::Input(input)) => self.step(input, ctx),
-            Some(Content::Drain(drain)) => {
-                for run in self.machine.active_runs() {
-                    drain.expect(&self.job.definition.name, run.run);
-                }
-                let definition = &self.job.definition;
-                if let (Some(next), true) =
-                    (self.machine.next_fire_time(), definition.policies.fires != Fires::Local)
-                {
-                    drain.leave(&definition.name, next);
-                }
-                self.drain = Some(drain);
-                self.step(Input::Drain, ctx);
-            }
+            Some(Content::Drain { drain, fires }) => self.on_drain(drain, fires, ctx),
             Some(Content::Redefine(job)) => {
                 let Definition { schedule, policies, .. } = &*job.definition;
                 self.machine.redefine(schedule.clone(), policies.clone());

@@ -261,6 +261,22 @@ impl JobMachine {
         waiting.or(self.next).filter(|_| self.mode != Mode::Dormant)
     }
 
+    /// The instant up to which every tick is decided, or asked about: whoever fires the job after this node goes on from there.
+    /// `None` if what follows is known only at the end of a run.
+    pub fn left_after(&self) -> Option<DateTime<Utc>> {
+        let asked = match &self.asked {
+            Asked::Nothing => None,
+            Asked::Claim(asked) => Some(asked.claim.fire_time),
+            Asked::Advance(asked) => Some(asked.advance.to),
+        };
+        let is_open = !self.runs.is_empty() || self.anchoring || matches!(self.asked, Asked::Claim(_));
+        if self.schedule.counts_from_completion() && is_open {
+            return None;
+        }
+        let asked = asked.map(FireTime::instant);
+        [Some(self.stored), asked, self.anew].into_iter().flatten().max()
+    }
+
     /// The runs in progress, in the order in which they started.
     pub fn active_runs(&self) -> impl ExactSizeIterator<Item = &ActiveRun> {
         self.runs.iter()

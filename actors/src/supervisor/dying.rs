@@ -138,7 +138,7 @@ impl SupervisorActor {
                     | Input::Drain
                     | Input::Abort,
                 )
-                | Content::Drain(_) => Letter::post(successor, content),
+                | Content::Drain { .. } => Letter::post(successor, content),
             }
             return;
         }

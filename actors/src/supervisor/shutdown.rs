@@ -51,14 +51,27 @@ impl SupervisorActor {
         self.everybody().for_each(|job| Letter::send(job, input()));
     }
 
-    fn start_shutdown(&mut self, deadline: Duration, ctx: &mut Context<Self>) {
-        self.term = None;
-        self.to_enrol.clear();
+    fn start_shutdown(
+        &mut self,
+        reply: oneshot::Sender<ShutdownReport>,
+        deadline: Duration,
+        ctx: &mut Context<Self>,
+    ) {
         self.publish(|| EventKind::ShutdownStarted { deadline });
         let (drain, tally, mut over) = Drain::new(!self.parts.single_node);
         let drain = Arc::new(drain);
-        self.everybody().for_each(|job| Letter::post(job, Content::Drain(drain.clone())));
+        // Before the phase and the term change: in a moment this node fires nothing any more, and a job's actor may see so before it hears of the drain.
+        for entry in self.jobs.values() {
+            let fires = self.authority(entry).is_some() && entry.refused.is_none();
+            Letter::post(&entry.job, Content::Drain { drain: drain.clone(), fires });
+        }
+        for job in self.retiring.values() {
+            Letter::post(job, Content::Drain { drain: drain.clone(), fires: false });
+        }
         drop(drain);
+        self.phase = Phase::ShuttingDown(vec![reply]);
+        self.term = None;
+        self.to_enrol.clear();
 
         let report = move || tally.lock().unwrap_or_else(PoisonError::into_inner).report();
         let election = self.parts.election.clone();
@@ -116,10 +129,7 @@ impl Handler<Shutdown> for SupervisorActor {
     fn handle(&mut self, Shutdown { deadline }: Shutdown, ctx: &mut Self::Context) -> Self::Result {
         let (reply, report) = oneshot::channel();
         match &mut self.phase {
-            Phase::Running => {
-                self.phase = Phase::ShuttingDown(vec![reply]);
-                self.start_shutdown(deadline, ctx);
-            }
+            Phase::Running => self.start_shutdown(reply, deadline, ctx),
             Phase::ShuttingDown(waiting) => waiting.push(reply),
             Phase::Stopped(report) => {
                 let report = report.clone();

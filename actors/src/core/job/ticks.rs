@@ -337,6 +337,11 @@ impl JobMachine {
                 }
                 May::Replace => {
                     self.cancel_all(now, CancelReason::Replaced, effects);
+                    if self.runs.is_empty() {
+                        // None had a body whose end is to be waited for: nothing else would wake the job up.
+                        first = Some(waiting);
+                        continue;
+                    }
                     None
                 }
                 May::Wait | May::WaitUntil(_) => None,

@@ -63,6 +63,30 @@ fn a_job_that_died_while_it_claimed_fires_on() {
 }
 
 #[test]
+fn what_a_node_leaves_to_others_is_known_where_it_decides_nothing_any_more() {
+    let mut job = hourly();
+    let run = job.run_tick("01:00");
+    job.term = None;
+    job.step("01:10", ended(run, End::Returned));
+    assert_eq!((job.machine.next_fire_time(), job.machine.left_after()), (None, Some(at("01:00"))));
+
+    let mut job = hourly();
+    job.step("01:00", Input::WakeUp);
+    job.step("01:00", Input::Suspend);
+    assert_eq!(job.machine.left_after(), Some(at("01:00")), "the claim may be granted");
+
+    let mut job = hourly();
+    job.step("01:00", Input::WakeUp);
+    job.resume("01:10", "01:05");
+    assert_eq!((job.machine.next_fire_time(), job.machine.left_after()), (None, Some(at("01:05"))));
+
+    let schedule = Moody { period: 1_000, from_end: true, panics: Arc::default() };
+    let mut job = Rehearsal::new(schedule, Policies::default());
+    job.step("00:30:01", Input::WakeUp);
+    assert_eq!(job.machine.left_after(), None, "it counts from the end of the run");
+}
+
+#[test]
 fn a_changed_schedule_counts_from_the_change_whatever_a_claim_that_is_under_way_is_answered() {
     let answers =
         [Verdict::Granted { token: TOKEN, lost: None }, Verdict::Moved { cursor: at("01:10") }, NOT_YET];
@@ -276,6 +300,34 @@ fn a_run_that_is_to_be_replaced_and_does_not_end_is_aborted_once() {
     assert_eq!(job.step("02:00", Input::WakeUp), [Effect::Abort { run }]);
 
     assert_eq!(job.wake_in("02:00"), minutes(60), "with the next tick");
+}
+
+#[test]
+fn a_tick_that_replaces_a_run_between_two_attempts_takes_its_turn_at_once_on_a_limited_node() {
+    let mut job = limited(Policies { overlap: Overlap::Replace, ..three_attempts() });
+    let run = job.run_permitted_tick("01:00");
+    job.step("01:59:59.900", ended(run, failure(Severity::Transient)));
+
+    let effects = job.step("02:00", Input::WakeUp);
+
+    assert_eq!(effects.first(), Some(&Effect::Cancel { run, why: CancelReason::Replaced }));
+    assert_eq!(effects.last(), Some(&Effect::AskPermit { priority: 0 }), "{effects:?}");
+    let (next, _) = claim_of(&job.permit("02:00", PermitAnswer::Granted));
+    assert!(matches!(job.step("02:00", granted(next))[..], [Effect::Start(_)]));
+}
+
+#[test]
+fn a_run_that_waits_to_begin_and_is_replaced_gives_its_turn_to_the_tick() {
+    let (mut job, run) = asked_again(Policies { overlap: Overlap::Replace, ..Policies::default() });
+    job.step("01:00:06", granted(run));
+    job.permit("01:00:06", PermitAnswer::Refused);
+    assert_eq!(job.step("01:59:59.500", Input::WakeUp), [Effect::AskPermit { priority: 0 }]);
+    assert_eq!(job.permit("01:59:59.500", PermitAnswer::Refused), []);
+
+    let effects = job.step("02:00", Input::WakeUp);
+
+    assert_eq!(effects.first(), Some(&Effect::Cancel { run, why: CancelReason::Replaced }));
+    assert_eq!(effects.last(), Some(&Effect::AskPermit { priority: 0 }), "{effects:?}");
 }
 
 #[test]
