@@ -442,7 +442,11 @@ impl OpenSession {
             self.ask(&self.statements.declare, &declared),
         )
         .await;
-        made?;
+        match made {
+            // Somebody else is making one of them, and was waited for in vain: those that are missing are asked again.
+            Err(Refusal::Statement(error)) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {}
+            made => drop(made?),
+        }
         let contradicted = read(&contradicted?, |row| Ok((row.try_get("key")?, row.try_get("declared")?)));
         Ok(contradicted.map_err(Refusal::Lock)?.into_iter().collect())
     }

@@ -519,7 +519,9 @@ pub(super) const PAUSE_IN_TURN: &str = pause!(locked: "");
 
 /// Makes the rows of keys ($2) that were never claimed before, in their order.
 pub(super) const MAKE_KEYS: &str = "
-INSERT INTO names (scope, name) SELECT $1, key FROM unnest($2::text[]) AS a (key) ORDER BY key
+INSERT INTO names (scope, name)
+SELECT $1, key FROM unnest($2::text[]) AS a (key)
+WHERE NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.key) ORDER BY key
 ON CONFLICT DO NOTHING";
 
 /// Opens a transaction for what is asked in one round.
