@@ -396,9 +396,10 @@ WITH ",
         END
     FROM judged f WHERE f.may AND NOT f.conflicts AND NOT f.refused AND n.ctid = f.place
     RETURNING n.name, n.cursor, n.paused AND coalesce(n.paused_until > clock_timestamp(), true) AS paused,
-              n.paused_until, n.pause_note, n.failures, n.retry_lost AND NOT f.forgives AS owes
+              n.paused_until, n.pause_note, n.failures, n.retry_lost AND NOT f.forgives AS owes, f.forgives
 ), forgiven AS (",
-    forgive!("SELECT job FROM judged WHERE forgives AND may AND NOT conflicts AND NOT refused"),
+    // Not of a job whose row was changed since this statement began: it is not enrolled.
+    forgive!("SELECT name FROM marked WHERE forgives"),
     "
 ), made AS (
     INSERT INTO names (scope, name, cursor, schedule, term, retry_lost, from_completion, overlap, declared_term, declared_by)
