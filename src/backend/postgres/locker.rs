@@ -35,9 +35,9 @@ use super::{
 const ROUNDS_MAX: usize = 32;
 /// A job that was held for longer owes ticks no further back: what is before has no place on the server's calendar.
 const HELD_FOR_MAX: Duration = Duration::from_secs(1_000 * 365 * 24 * 3600);
-/// How long a pause may take in all: a little less than the engine waits, whatever the lease, so that no statement is given up
-/// on, and the session with it.
-const PAUSE_TIMEOUT: Duration = CALL_DEADLINE.saturating_sub(Duration::from_millis(500));
+/// How long a change may take in all that waits for rows which others have locked: a little less than the engine waits, whatever the
+/// lease, so that no statement is given up on, and the session with it.
+const CHANGE_TIMEOUT: Duration = CALL_DEADLINE.saturating_sub(Duration::from_millis(500));
 /// How often a job that is to be paused may be found locked before its row is waited for.
 const SKIPS_MAX: usize = 5;
 /// [`LOSSES_MAX`] and [`DEBTS_MAX`], as the statements take them.
@@ -453,7 +453,7 @@ impl OpenSession {
 
     /// Until the row of each key could be changed.
     async fn retract(self: &Arc<Self>, keys: &[LockKey]) -> Result<(), LockError> {
-        let until = Instant::now() + self.settings.trust();
+        let until = Instant::now() + self.settings.trust().min(CHANGE_TIMEOUT);
         let mut open: HashSet<_> = keys.iter().map(|key| key.as_str().to_owned()).collect();
         let mut wait = LOCKED_MIN;
         loop {
@@ -482,7 +482,7 @@ impl OpenSession {
         jobs: &[JobName],
         pause: Option<&Pause>,
     ) -> Result<Vec<bool>, LockError> {
-        let until = Instant::now() + self.settings.trust().min(PAUSE_TIMEOUT);
+        let until = Instant::now() + self.settings.trust().min(CHANGE_TIMEOUT);
         let mut open: Vec<_> = jobs.iter().map(JobName::as_str).collect::<HashSet<_>>().into_iter().collect();
         let mut changed: HashMap<String, bool> = HashMap::new();
         let mut wait = LOCKED_MIN;
