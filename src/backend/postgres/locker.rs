@@ -399,27 +399,26 @@ impl OpenSession {
             join(self.declare(&keyed), self.ask(&self.statements.enrol, &parameters)).await;
         let contradicted = contradicted.map_err(Refusal::into_lock_error)?;
         let rows = asked.map_err(Refusal::into_lock_error)?;
-        let enrolled: HashMap<String, Enrolled> = read(&rows, |row| {
+        let enrolled: HashMap<String, Option<Enrolled>> = read(&rows, |row| {
             let enrolled = match row.try_get("answer")? {
-                "deposed" => Enrolled::Deposed { term: term(row)? },
-                "led" => Enrolled::Led,
-                "conflict" => Enrolled::Conflict { declared: row.try_get("pause_note")? },
-                // Its key is contradicted, or somebody else has locked it.
-                "undeclared" => Enrolled::Locked,
-                _ => Enrolled::Done { cursor: row.try_get("cursor")?, kept: Box::new(kept(row)?) },
+                "deposed" => Some(Enrolled::Deposed { term: term(row)? }),
+                "led" => Some(Enrolled::Led),
+                "conflict" => Some(Enrolled::Conflict { declared: row.try_get("pause_note")? }),
+                // Its key is contradicted, or somebody else has locked it. It has no mark of this node's term any more.
+                "undeclared" => None,
+                _ => Some(Enrolled::Done { cursor: row.try_get("cursor")?, kept: Box::new(kept(row)?) }),
             };
             Ok((row.try_get("job")?, enrolled))
         })?
         .into_iter()
         .collect();
-        let answer = |job: &&Enrolment| {
-            let answer = enrolled.get(job.job.as_str()).cloned().unwrap_or(Enrolled::Locked);
-            match contradicted.get(job.key.as_str()) {
-                Some(declared) if answer == Enrolled::Locked => {
-                    Enrolled::Conflict { declared: declared.clone() }
-                }
-                _ => answer,
-            }
+        let answer = |job: &&Enrolment| match enrolled.get(job.job.as_str()) {
+            Some(Some(answer)) => answer.clone(),
+            Some(None) => match contradicted.get(job.key.as_str()) {
+                Some(declared) => Enrolled::Conflict { declared: declared.clone() },
+                None => Enrolled::Locked,
+            },
+            None => Enrolled::Locked,
         };
         Ok(jobs.iter().map(answer).collect())
     }

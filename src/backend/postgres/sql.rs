@@ -420,8 +420,9 @@ SELECT name AS job, 'done' AS answer, cursor, NULL::int8 AS epoch, paused, pause
 FROM marked m
 UNION ALL SELECT name, 'done', cursor, NULL, false, NULL, NULL, 0, NULL FROM made
 UNION ALL SELECT name, 'conflict', NULL, NULL, NULL, NULL, declared, NULL, NULL FROM contradicted WHERE conflicts
+UNION ALL SELECT name, 'undeclared', NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM contradicted WHERE NOT conflicts
 UNION ALL SELECT job, 'undeclared', NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM entitled WHERE NOT may AND job NOT IN (SELECT job FROM found WHERE refused)
+FROM entitled e WHERE NOT may AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = e.job)
 UNION ALL SELECT job, 'led', NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM found WHERE refused
 UNION ALL SELECT job, 'deposed', NULL, epoch, NULL, NULL, NULL, NULL, NULL
 FROM asked WHERE (led AND term = epoch) IS NOT TRUE AND term IS NOT NULL"
