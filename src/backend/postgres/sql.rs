@@ -383,8 +383,8 @@ WITH ",
         failures = CASE WHEN n.withdrawn THEN 0 ELSE n.failures END,
         retry_lost = f.retry_lost,
         from_completion = f.from_completion,
-        -- It never goes back.
-        cursor = CASE WHEN f.anew THEN greatest(n.cursor, clock_timestamp() - f.held_for) ELSE n.cursor END,
+        -- It never goes back. What this statement waits is not counted in how long the job was held.
+        cursor = CASE WHEN f.anew THEN greatest(n.cursor, statement_timestamp() - f.held_for) ELSE n.cursor END,
         cursor_run = CASE WHEN f.anew THEN NULL ELSE n.cursor_run END,
         overlap = CASE WHEN f.key IS NULL THEN f.overlap ELSE n.overlap END,
         declared_term = CASE WHEN f.key IS NULL THEN coalesce(f.term, n.declared_term) ELSE n.declared_term END,
@@ -403,7 +403,7 @@ WITH ",
     "
 ), made AS (
     INSERT INTO names (scope, name, cursor, schedule, term, retry_lost, from_completion, overlap, declared_term, declared_by)
-    SELECT $1, job, clock_timestamp() - held_for, schedule, term, retry_lost, from_completion,
+    SELECT $1, job, statement_timestamp() - held_for, schedule, term, retry_lost, from_completion,
            CASE WHEN key IS NULL THEN overlap END, CASE WHEN key IS NULL THEN term END,
            CASE WHEN key IS NULL AND term IS NULL THEN ARRAY[$9] END
     FROM entitled e WHERE may AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = e.job) ORDER BY job
