@@ -293,7 +293,7 @@ fn a_job_that_is_broken_declares_nothing_any_more() {
     });
 }
 
-/// While the store does not answer, the other jobs of the node go on: it is asked again.
+/// The store does not hear of it at first.
 #[test]
 fn a_key_that_could_not_be_given_up_at_once_is_given_up_later() {
     simulate(START, async |rig| {
