@@ -311,3 +311,21 @@ fn a_key_that_could_not_be_given_up_at_once_is_given_up_later() {
         rig.add(second, any("two", Overlap::Replace)).await.expect("the key is free");
     });
 }
+
+#[test]
+fn a_job_that_comes_back_while_its_key_is_being_given_up_declares_its_policy_after_that() {
+    simulate(START, async |rig| {
+        let first = rig.node(node_with([any("one", Overlap::Skip)])).await;
+        rig.advance(secs(1)).await;
+        let second = rig.node(node_with([])).await;
+        rig.advance(secs(1)).await;
+
+        rig.store().script(rig.id(first), [Fault::Stall(secs(2))]);
+        rig.send(first, RemoveJobs("one".into())).await.expect("it is there");
+        rig.add(first, any("one", Overlap::Skip)).await.expect("it is gone");
+        rig.advance(secs(10)).await;
+
+        rig.add(second, any("two", Overlap::Replace)).await.expect_err("the key is the first node's");
+        assert_eq!(details(rig, first, "one").await.state, JobState::Scheduled);
+    });
+}
