@@ -277,20 +277,22 @@ fn a_job_that_is_changed_where_it_was_fired_without_a_leader_is_declared_there_n
 
 #[test]
 fn a_job_that_is_broken_declares_nothing_any_more() {
-    simulate(START, async |rig| {
-        let third = rig.now() + secs(3);
-        let schedule = PanickingSchedule::new(Period::seconds(1), third, u32::MAX);
-        let bad = Job::new("bad", schedule).lock_key("key").fires(Fires::AnyNode).run(async |_| {});
-        rig.node(node_with([bad])).await;
-        rig.advance(secs(10)).await;
-        assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobBroken { .. })), 1);
-        let second = rig.node(node_with([])).await;
-        rig.advance(secs(1)).await;
+    for fires in [Fires::AnyNode, Fires::Leader] {
+        simulate(START, async |rig| {
+            let third = rig.now() + secs(3);
+            let schedule = PanickingSchedule::new(Period::seconds(1), third, u32::MAX);
+            let bad = Job::new("bad", schedule).lock_key("key").fires(fires).run(async |_| {});
+            rig.node(node_with([bad])).await;
+            rig.advance(secs(10)).await;
+            assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobBroken { .. })), 1);
+            let second = rig.node(node_with([])).await;
+            rig.advance(secs(1)).await;
 
-        rig.add(second, any("good", Overlap::Replace)).await.expect("nobody fires with the key");
-        rig.advance(secs(20)).await;
-        assert_eq!((rig.started("good"), refused(rig)), (2, vec![]));
-    });
+            rig.add(second, any("good", Overlap::Replace)).await.expect("nobody fires with the key");
+            rig.advance(secs(20)).await;
+            assert_eq!((rig.started("good"), refused(rig)), (2, vec![]));
+        });
+    }
 }
 
 /// The store does not hear of it at first.
