@@ -6,7 +6,8 @@ mod harness;
 use std::{sync::Arc, time::Duration};
 
 use callsheet::{
-    DEBTS_MAX, FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, Overlap, RunId, Term,
+    CALL_DEADLINE, DEBTS_MAX, FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, Overlap, RunId,
+    Term,
     backend::Postgres,
     port::{
         Authority, Backend, Campaign, ClaimRequest, Completed, Completion, Enrolled, Enrolment, LockError,
@@ -249,16 +250,22 @@ async fn who_contradicts_a_leader_that_is_about_to_renew_a_term_that_is_almost_o
 
 #[tokio::test]
 async fn an_enrolment_whose_key_somebody_else_has_locked_fails_alone() {
-    let nodes = Nodes::of("locked-key").await;
+    let locks = "SELECT FROM callsheet.names WHERE scope = $1 AND name = 'locked' FOR UPDATE";
+    let changes = "UPDATE callsheet.names SET cursor = cursor WHERE scope = $1 AND name = 'locked'";
+    for (test, statement) in [("locked-key", locks), ("changed-key", changes)] {
+        fails_alone(test, statement).await;
+    }
+}
+
+async fn fails_alone(test: &str, statement: &str) {
+    let nodes = Nodes::of(test).await;
     let node = nodes.open().await;
     let with_key = |job: &str, key: &str| {
         let key = LockKey::new(key).expect("a key");
         Enrolment { key, ..enrolment(job, Authority::Any) }
     };
     node.enrol(with_key("former", "locked")).await;
-    let somebody = nodes
-        .transaction("SELECT FROM callsheet.names WHERE scope = $1 AND name = 'locked' FOR UPDATE")
-        .await;
+    let somebody = nodes.transaction(statement).await;
 
     let both = [with_key("one", "locked"), with_key("two", "free")];
     let enrolled =
@@ -281,6 +288,119 @@ async fn an_enrolment_whose_key_somebody_else_has_locked_fails_alone() {
     };
     timeout(DEADLINE, retracted).await.expect("in time");
     other.enrol(Enrolment { overlap: Overlap::Replace, ..both[0].clone() }).await;
+}
+
+#[tokio::test]
+async fn an_enrolment_whose_key_somebody_else_is_just_making_fails_alone() {
+    let nodes = Nodes::of("key-in-the-making").await;
+    let node = nodes.open().await;
+    let with_key = |job: &str, key: &str| {
+        let key = LockKey::new(key).expect("a key");
+        Enrolment { key, ..enrolment(job, Authority::Any) }
+    };
+    node.enrol(with_key("former", "there")).await;
+    let making = "INSERT INTO callsheet.names (scope, name) VALUES ($1, 'new')";
+    let _somebody = nodes.transaction(making).await;
+
+    let all = [with_key("one", "new"), with_key("two", "there"), enrolment("three", Authority::Any)];
+    let enrolled = timeout(DEADLINE, node.locker.enrol(&all)).await.expect("in time").expect("an answer");
+
+    assert!(
+        matches!(enrolled[..], [Enrolled::Locked, Enrolled::Done { .. }, Enrolled::Done { .. }]),
+        "{enrolled:?}"
+    );
+}
+
+/// Followers that hold the job may fire it only when the leader's mark is off.
+#[tokio::test]
+async fn a_job_whose_key_is_contradicted_keeps_no_mark_of_the_leader() {
+    let nodes = Nodes::of("contradicted-mark").await;
+    let (leader, other) = (nodes.open().await, nodes.open().await);
+    let term = leader.leads().await;
+    let with_key = |job: &str, authority, overlap| {
+        let key = LockKey::new("key").expect("a key");
+        Enrolment { key, overlap, ..enrolment(job, authority) }
+    };
+    leader.enrol(with_key("job", Authority::Term(term), Overlap::Skip)).await;
+    other.enrol(with_key("other", Authority::Any, Overlap::Skip)).await;
+    let contradicts = [with_key("job", Authority::Term(term), Overlap::Replace)];
+    let somebody = nodes.locked("job").await;
+
+    let enrolled = leader.locker.enrol(&contradicts).await.expect("an answer");
+    assert_eq!(enrolled, [Enrolled::Locked], "its mark cannot be taken off yet");
+    somebody.batch_execute("ROLLBACK").await.expect("an answer");
+    let enrolled = leader.locker.enrol(&contradicts).await.expect("an answer");
+
+    assert!(matches!(enrolled[..], [Enrolled::Conflict { .. }]), "{enrolled:?}");
+    let marked = "SELECT term FROM callsheet.names WHERE scope = $1 AND name = 'job'";
+    let marked: Option<i64> = nodes.admin.query_one(marked, &[&nodes.scope]).await.expect("an answer").get(0);
+    assert_eq!(marked, None);
+}
+
+/// It waits for the leader row, as behind a renewal, and the row of the job is changed meanwhile.
+#[tokio::test]
+async fn an_enrolment_that_changes_nothing_forgives_nothing() {
+    let nodes = Nodes::of("forgives-nothing").await;
+    let node = nodes.open().await;
+    node.leads().await;
+    let run = nodes.dead_run("job", "job").await;
+    node.locker.close_lost(10).await.expect("an answer");
+    let leading = nodes.transaction("UPDATE callsheet.leader SET node = node WHERE scope = $1").await;
+
+    let forgives = [enrolment("job", Authority::Any)];
+    let change = async {
+        nodes.somebody_waits().await;
+        let change = "UPDATE callsheet.names SET cursor = cursor WHERE scope = $1 AND name = 'job'";
+        leading.execute(change, &[&nodes.scope]).await.expect("an answer");
+        leading.batch_execute("COMMIT").await.expect("an answer");
+    };
+    let raced = async { tokio::join!(node.locker.enrol(&forgives), change) };
+    let (enrolled, ()) = timeout(DEADLINE, raced).await.expect("it waits for the leader row");
+
+    assert_eq!(enrolled.expect("an answer"), [Enrolled::Locked]);
+    let owed = node.locker.debts(None, 10).await.expect("an answer");
+    assert_eq!(owed.iter().map(|debt| debt.owed.run).collect::<Vec<_>>(), [run.run]);
+    node.enrol(forgives[0].clone()).await;
+    assert_eq!(node.locker.debts(None, 10).await.expect("an answer"), []);
+}
+
+/// Ticks that are due while the statement waits are owed.
+#[tokio::test]
+async fn a_job_owes_its_ticks_since_its_enrolment_began() {
+    let nodes = Nodes::of("enrolment-waits").await;
+    let node = nodes.open().await;
+    node.leads().await;
+    node.enrol(enrolment("changed", Authority::Any)).await;
+    let leading = nodes.transaction("UPDATE callsheet.leader SET node = node WHERE scope = $1").await;
+
+    let changed = Enrolment::new(name("changed"), "another schedule".to_owned(), Authority::Any);
+    let asked = [enrolment("new", Authority::Any), changed];
+    let commit = async {
+        let began = nodes.somebody_waits().await;
+        leading.batch_execute("COMMIT").await.expect("an answer");
+        began
+    };
+    let raced = async { tokio::join!(node.locker.enrol(&asked), commit) };
+    let (enrolled, began) = timeout(DEADLINE, raced).await.expect("it waits for the leader row");
+
+    for enrolled in enrolled.expect("an answer") {
+        let Enrolled::Done { cursor, .. } = enrolled else { panic!("{enrolled:?}") };
+        assert!(cursor <= began, "{cursor} is after {began}");
+    }
+}
+
+/// However long the lease is: the engine does not wait longer for an answer, and its session is lost with a call that it gives up.
+#[tokio::test]
+async fn a_retraction_of_a_key_that_stays_locked_is_answered_before_the_engine_gives_up() {
+    let nodes = Nodes::of("retract-locked").await;
+    let node = Node::open(Postgres::new(&nodes.scope, server().url()).lease(Duration::from_secs(60))).await;
+    let key = LockKey::new("key").expect("a key");
+    node.enrol(Enrolment { key: key.clone(), ..enrolment("job", Authority::Any) }).await;
+    let _somebody = nodes.locked("key").await;
+
+    let retracted = timeout(CALL_DEADLINE, node.locker.retract(&[key])).await.expect("in time");
+
+    assert!(matches!(retracted, Err(LockError::Timeout)), "{retracted:?}");
 }
 
 #[tokio::test]

@@ -277,23 +277,25 @@ fn a_job_that_is_changed_where_it_was_fired_without_a_leader_is_declared_there_n
 
 #[test]
 fn a_job_that_is_broken_declares_nothing_any_more() {
-    simulate(START, async |rig| {
-        let third = rig.now() + secs(3);
-        let schedule = PanickingSchedule::new(Period::seconds(1), third, u32::MAX);
-        let bad = Job::new("bad", schedule).lock_key("key").fires(Fires::AnyNode).run(async |_| {});
-        rig.node(node_with([bad])).await;
-        rig.advance(secs(10)).await;
-        assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobBroken { .. })), 1);
-        let second = rig.node(node_with([])).await;
-        rig.advance(secs(1)).await;
+    for fires in [Fires::AnyNode, Fires::Leader] {
+        simulate(START, async |rig| {
+            let third = rig.now() + secs(3);
+            let schedule = PanickingSchedule::new(Period::seconds(1), third, u32::MAX);
+            let bad = Job::new("bad", schedule).lock_key("key").fires(fires).run(async |_| {});
+            rig.node(node_with([bad])).await;
+            rig.advance(secs(10)).await;
+            assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobBroken { .. })), 1);
+            let second = rig.node(node_with([])).await;
+            rig.advance(secs(1)).await;
 
-        rig.add(second, any("good", Overlap::Replace)).await.expect("nobody fires with the key");
-        rig.advance(secs(20)).await;
-        assert_eq!((rig.started("good"), refused(rig)), (2, vec![]));
-    });
+            rig.add(second, any("good", Overlap::Replace)).await.expect("nobody fires with the key");
+            rig.advance(secs(20)).await;
+            assert_eq!((rig.started("good"), refused(rig)), (2, vec![]));
+        });
+    }
 }
 
-/// While the store does not answer, the other jobs of the node go on: it is asked again.
+/// The store does not hear of it at first.
 #[test]
 fn a_key_that_could_not_be_given_up_at_once_is_given_up_later() {
     simulate(START, async |rig| {
@@ -309,5 +311,23 @@ fn a_key_that_could_not_be_given_up_at_once_is_given_up_later() {
         rig.advance(secs(40)).await;
 
         rig.add(second, any("two", Overlap::Replace)).await.expect("the key is free");
+    });
+}
+
+#[test]
+fn a_job_that_comes_back_while_its_key_is_being_given_up_declares_its_policy_after_that() {
+    simulate(START, async |rig| {
+        let first = rig.node(node_with([any("one", Overlap::Skip)])).await;
+        rig.advance(secs(1)).await;
+        let second = rig.node(node_with([])).await;
+        rig.advance(secs(1)).await;
+
+        rig.store().script(rig.id(first), [Fault::Stall(secs(2))]);
+        rig.send(first, RemoveJobs("one".into())).await.expect("it is there");
+        rig.add(first, any("one", Overlap::Skip)).await.expect("it is gone");
+        rig.advance(secs(10)).await;
+
+        rig.add(second, any("two", Overlap::Replace)).await.expect_err("the key is the first node's");
+        assert_eq!(details(rig, first, "one").await.state, JobState::Scheduled);
     });
 }

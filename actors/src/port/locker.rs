@@ -573,7 +573,8 @@ pub trait Locker: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`LockError::Timeout`], [`LockError::SessionLost`]: some may stay declared, for as long as the term or the session lasts.
+    /// [`LockError::Timeout`], [`LockError::SessionLost`]: some may still be declared, until the engine asks again, or the term or the session
+    /// ends.
     fn retract<'a>(&'a self, _: &'a [LockKey]) -> BoxFuture<'a, Result<(), LockError>> {
         ready(Ok(())).boxed()
     }

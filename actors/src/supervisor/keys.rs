@@ -67,7 +67,8 @@ impl Keys {
 }
 
 impl SupervisorActor {
-    /// Says that this node declares no policy any more for keys of which it fires no job.
+    /// Says that this node declares no policy any more for keys of which it fires no job. A page that fails is asked again; meanwhile only
+    /// jobs with a key that is being taken back are not enrolled.
     pub(super) fn retract(&mut self, keys: impl IntoIterator<Item = LockKey>, ctx: &mut Context<Self>) {
         if self.connected && !self.parts.single_node {
             self.keys.to_retract.extend(keys);

@@ -35,9 +35,9 @@ use super::{
 const ROUNDS_MAX: usize = 32;
 /// A job that was held for longer owes ticks no further back: what is before has no place on the server's calendar.
 const HELD_FOR_MAX: Duration = Duration::from_secs(1_000 * 365 * 24 * 3600);
-/// How long a pause may take in all: a little less than the engine waits, whatever the lease, so that no statement is given up
-/// on, and the session with it.
-const PAUSE_TIMEOUT: Duration = CALL_DEADLINE.saturating_sub(Duration::from_millis(500));
+/// How long a change may take in all that waits for rows which others have locked: a little less than the engine waits, whatever the
+/// lease, so that no statement is given up on, and the session with it.
+const CHANGE_TIMEOUT: Duration = CALL_DEADLINE.saturating_sub(Duration::from_millis(500));
 /// How often a job that is to be paused may be found locked before its row is waited for.
 const SKIPS_MAX: usize = 5;
 /// [`LOSSES_MAX`] and [`DEBTS_MAX`], as the statements take them.
@@ -399,27 +399,26 @@ impl OpenSession {
             join(self.declare(&keyed), self.ask(&self.statements.enrol, &parameters)).await;
         let contradicted = contradicted.map_err(Refusal::into_lock_error)?;
         let rows = asked.map_err(Refusal::into_lock_error)?;
-        let enrolled: HashMap<String, Enrolled> = read(&rows, |row| {
+        let enrolled: HashMap<String, Option<Enrolled>> = read(&rows, |row| {
             let enrolled = match row.try_get("answer")? {
-                "deposed" => Enrolled::Deposed { term: term(row)? },
-                "led" => Enrolled::Led,
-                "conflict" => Enrolled::Conflict { declared: row.try_get("pause_note")? },
-                // Its key is contradicted, or somebody else has locked it.
-                "undeclared" => Enrolled::Locked,
-                _ => Enrolled::Done { cursor: row.try_get("cursor")?, kept: Box::new(kept(row)?) },
+                "deposed" => Some(Enrolled::Deposed { term: term(row)? }),
+                "led" => Some(Enrolled::Led),
+                "conflict" => Some(Enrolled::Conflict { declared: row.try_get("pause_note")? }),
+                // Its key is contradicted, or somebody else has locked it. It has no mark of this node's term any more.
+                "undeclared" => None,
+                _ => Some(Enrolled::Done { cursor: row.try_get("cursor")?, kept: Box::new(kept(row)?) }),
             };
             Ok((row.try_get("job")?, enrolled))
         })?
         .into_iter()
         .collect();
-        let answer = |job: &&Enrolment| {
-            let answer = enrolled.get(job.job.as_str()).cloned().unwrap_or(Enrolled::Locked);
-            match contradicted.get(job.key.as_str()) {
-                Some(declared) if answer == Enrolled::Locked => {
-                    Enrolled::Conflict { declared: declared.clone() }
-                }
-                _ => answer,
-            }
+        let answer = |job: &&Enrolment| match enrolled.get(job.job.as_str()) {
+            Some(Some(answer)) => answer.clone(),
+            Some(None) => match contradicted.get(job.key.as_str()) {
+                Some(declared) => Enrolled::Conflict { declared: declared.clone() },
+                None => Enrolled::Locked,
+            },
+            None => Enrolled::Locked,
         };
         Ok(jobs.iter().map(answer).collect())
     }
@@ -442,14 +441,18 @@ impl OpenSession {
             self.ask(&self.statements.declare, &declared),
         )
         .await;
-        made?;
+        match made {
+            // Somebody else is making one of them, and was waited for in vain: those that are missing are asked again.
+            Err(Refusal::Statement(error)) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {}
+            made => drop(made?),
+        }
         let contradicted = read(&contradicted?, |row| Ok((row.try_get("key")?, row.try_get("declared")?)));
         Ok(contradicted.map_err(Refusal::Lock)?.into_iter().collect())
     }
 
     /// Until the row of each key could be changed.
     async fn retract(self: &Arc<Self>, keys: &[LockKey]) -> Result<(), LockError> {
-        let until = Instant::now() + self.settings.trust();
+        let until = Instant::now() + self.settings.trust().min(CHANGE_TIMEOUT);
         let mut open: HashSet<_> = keys.iter().map(|key| key.as_str().to_owned()).collect();
         let mut wait = LOCKED_MIN;
         loop {
@@ -478,7 +481,7 @@ impl OpenSession {
         jobs: &[JobName],
         pause: Option<&Pause>,
     ) -> Result<Vec<bool>, LockError> {
-        let until = Instant::now() + self.settings.trust().min(PAUSE_TIMEOUT);
+        let until = Instant::now() + self.settings.trust().min(CHANGE_TIMEOUT);
         let mut open: Vec<_> = jobs.iter().map(JobName::as_str).collect::<HashSet<_>>().into_iter().collect();
         let mut changed: HashMap<String, bool> = HashMap::new();
         let mut wait = LOCKED_MIN;

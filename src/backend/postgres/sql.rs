@@ -383,8 +383,8 @@ WITH ",
         failures = CASE WHEN n.withdrawn THEN 0 ELSE n.failures END,
         retry_lost = f.retry_lost,
         from_completion = f.from_completion,
-        -- It never goes back.
-        cursor = CASE WHEN f.anew THEN greatest(n.cursor, clock_timestamp() - f.held_for) ELSE n.cursor END,
+        -- It never goes back. What this statement waits is not counted in how long the job was held.
+        cursor = CASE WHEN f.anew THEN greatest(n.cursor, statement_timestamp() - f.held_for) ELSE n.cursor END,
         cursor_run = CASE WHEN f.anew THEN NULL ELSE n.cursor_run END,
         overlap = CASE WHEN f.key IS NULL THEN f.overlap ELSE n.overlap END,
         declared_term = CASE WHEN f.key IS NULL THEN coalesce(f.term, n.declared_term) ELSE n.declared_term END,
@@ -396,13 +396,14 @@ WITH ",
         END
     FROM judged f WHERE f.may AND NOT f.conflicts AND NOT f.refused AND n.ctid = f.place
     RETURNING n.name, n.cursor, n.paused AND coalesce(n.paused_until > clock_timestamp(), true) AS paused,
-              n.paused_until, n.pause_note, n.failures, n.retry_lost AND NOT f.forgives AS owes
+              n.paused_until, n.pause_note, n.failures, n.retry_lost AND NOT f.forgives AS owes, f.forgives
 ), forgiven AS (",
-    forgive!("SELECT job FROM judged WHERE forgives AND may AND NOT conflicts AND NOT refused"),
+    // Not of a job whose row was changed since this statement began: it is not enrolled.
+    forgive!("SELECT name FROM marked WHERE forgives"),
     "
 ), made AS (
     INSERT INTO names (scope, name, cursor, schedule, term, retry_lost, from_completion, overlap, declared_term, declared_by)
-    SELECT $1, job, clock_timestamp() - held_for, schedule, term, retry_lost, from_completion,
+    SELECT $1, job, statement_timestamp() - held_for, schedule, term, retry_lost, from_completion,
            CASE WHEN key IS NULL THEN overlap END, CASE WHEN key IS NULL THEN term END,
            CASE WHEN key IS NULL AND term IS NULL THEN ARRAY[$9] END
     FROM entitled e WHERE may AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = e.job) ORDER BY job
@@ -419,8 +420,9 @@ SELECT name AS job, 'done' AS answer, cursor, NULL::int8 AS epoch, paused, pause
 FROM marked m
 UNION ALL SELECT name, 'done', cursor, NULL, false, NULL, NULL, 0, NULL FROM made
 UNION ALL SELECT name, 'conflict', NULL, NULL, NULL, NULL, declared, NULL, NULL FROM contradicted WHERE conflicts
+UNION ALL SELECT name, 'undeclared', NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM contradicted WHERE NOT conflicts
 UNION ALL SELECT job, 'undeclared', NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM entitled WHERE NOT may AND job NOT IN (SELECT job FROM found WHERE refused)
+FROM entitled e WHERE NOT may AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = e.job)
 UNION ALL SELECT job, 'led', NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM found WHERE refused
 UNION ALL SELECT job, 'deposed', NULL, epoch, NULL, NULL, NULL, NULL, NULL
 FROM asked WHERE (led AND term = epoch) IS NOT TRUE AND term IS NOT NULL"
@@ -519,7 +521,9 @@ pub(super) const PAUSE_IN_TURN: &str = pause!(locked: "");
 
 /// Makes the rows of keys ($2) that were never claimed before, in their order.
 pub(super) const MAKE_KEYS: &str = "
-INSERT INTO names (scope, name) SELECT $1, key FROM unnest($2::text[]) AS a (key) ORDER BY key
+INSERT INTO names (scope, name)
+SELECT $1, key FROM unnest($2::text[]) AS a (key)
+WHERE NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.key) ORDER BY key
 ON CONFLICT DO NOTHING";
 
 /// Opens a transaction for what is asked in one round.
