@@ -451,6 +451,7 @@ fn what_was_settled_elsewhere_while_this_node_did_not_fire_the_job_keeps_no_trig
     job.step("01:10", Input::Owed(owed(before, 1)));
     job.step("01:11", Input::Suspend);
     job.step("01:12", Input::Owed(owed(after, 1)));
+    assert!(job.machine.debts.iter().all(|debt| debt.owed.run != after), "the news is for those who fire it");
     job.step("01:13", ended(running, End::Returned));
 
     job.resume("01:20", "01:00");
