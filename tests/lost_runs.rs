@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use callsheet::{
-    CancelReason, CancelRuns, EventKind, FencingToken, Fires, Job, LOSSES_MAX, OnLost, Origin, Overlap,
-    RemoveJobs, Run, RunId, TriggerError, TriggerJob, UpdateJob,
+    AddJob, CancelReason, CancelRuns, EventKind, FencingToken, Fires, Job, LOSSES_MAX, OnLost, Origin,
+    Overlap, RemoveJobs, Run, RunId, TriggerError, TriggerJob, UpdateJob,
     schedule::every,
     testkit::{Rig, simulate},
 };
@@ -152,16 +152,40 @@ fn a_frozen_holder_is_cancelled_when_it_wakes_up_and_its_run_has_gone_on() {
 }
 
 #[test]
-fn a_job_that_was_removed_meanwhile_owes_nothing() {
+fn a_job_that_its_leader_removed_meanwhile_owes_nothing_even_if_it_is_added_again() {
+    simulate(START, async |rig| {
+        nodes_in_a_run(rig, 2).await;
+
+        for node in [1, 0] {
+            rig.send(node, RemoveJobs("job".into())).await.expect("it is there");
+        }
+        // The leader tells the store.
+        rig.advance(secs(1)).await;
+        rig.kill(0);
+        rig.advance(hours(2)).await;
+        assert_eq!(starts(rig, "job"), ["n1 01:00:00"]);
+        assert_eq!(lost(rig), 1);
+
+        rig.send(1, AddJob(job())).await.expect("it is added");
+        rig.advance(hours(1)).await;
+        assert_eq!(starts(rig, "job"), ["n1 01:00:00", "n2 04:00:00"]);
+    });
+}
+
+#[test]
+fn a_job_that_only_other_nodes_removed_meanwhile_goes_on_with_its_lost_run_once_it_is_added_again() {
     simulate(START, async |rig| {
         nodes_in_a_run(rig, 2).await;
 
         rig.send(1, RemoveJobs("job".into())).await.expect("it is there");
         rig.kill(0);
-        rig.advance(hours(2)).await;
-
+        rig.advance(mins(20)).await;
         assert_eq!(starts(rig, "job"), ["n1 01:00:00"]);
         assert_eq!(lost(rig), 1);
+
+        rig.send(1, AddJob(job())).await.expect("it is added");
+        rig.advance(mins(20)).await;
+        assert_eq!(starts(rig, "job"), ["n1 01:00:00", "n2 01:00:00 attempt 2"]);
     });
 }
 

@@ -86,8 +86,8 @@ pub struct JobMachine {
     asked: Asked,
     /// Runs without a tick of their own, in their order; only the first is asked for.
     manuals: VecDeque<Manual>,
-    /// Lost runs that are to go on, in their order, once this node fires the job: the news of one may come before the right
-    /// to. One at a time goes to `manuals`.
+    /// Lost runs that are to go on, in their order, while this node fires the job; what was owed when it last did, otherwise.
+    /// One at a time goes to `manuals`.
     debts: VecDeque<DebtOfJob>,
     unanswered: u32,
     permit: Permit,
@@ -172,6 +172,9 @@ impl JobMachine {
         self.schedule = schedule;
         self.policies = policies.into();
         self.exhausted = self.policies.fires == Fires::Local && self.local_limit_is_reached();
+        if !self.retries_lost() {
+            self.forget_debts();
+        }
         self.suspend();
     }
 
@@ -350,7 +353,7 @@ impl JobMachine {
                 self.outdate_claim();
                 self.check_pause_later(now);
                 self.history.set_failures(failures);
-                owed.into_iter().for_each(|owed| self.on_owed(owed));
+                self.replace_debts(owed);
             }
             // Nobody but this machine keeps the cursor of a local job, and its clock may have been set back.
             let kept_here = if authority.is_none() { self.stored } else { cursor };

@@ -202,7 +202,8 @@ impl Default for Misfire {
 /// | nobody fires the job at that time | goes on once a node does |
 /// | it was lost [`LOSSES_MAX`] times | stays lost, since it may be what kills the nodes |
 /// | the job owes more than [`DEBTS_MAX`] runs | the oldest stay lost |
-/// | the job was removed, or changed to `Record` | stays lost |
+/// | the leader removed the job, or it was changed to `Record` | stays lost |
+/// | the job was removed in another way: by nodes that do not lead, or any node fires it | goes on once the job is added again |
 /// | it waits to go on, and its node is told [`CancelRuns`](crate::CancelRuns) | ends as `cancelled` when its turn comes |
 ///
 /// Whoever closes a lost run tells all nodes, which is a matter of milliseconds; a node that was not told finds it out within

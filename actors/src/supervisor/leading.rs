@@ -340,10 +340,11 @@ impl SupervisorActor {
         self.on_debts(lost.iter().filter_map(debt));
     }
 
-    /// Who else fires a job takes the run up as well: the claim decides.
+    /// Who else fires a job takes the run up as well: the claim decides. Who comes to fire it later is told by the store then.
     fn on_debts(&self, debts: impl IntoIterator<Item = Debt>) {
         for Debt { job, owed } in debts {
-            if let Some(entry) = self.jobs.get(&job) {
+            let entry = self.jobs.get(&job);
+            if let Some(entry) = entry.filter(|entry| self.authority(entry).is_some()) {
                 Letter::send(&entry.job, Input::Owed(owed));
             }
         }
@@ -365,10 +366,7 @@ impl SupervisorActor {
                     Ok(Ok(debts)) => {
                         let last = debts.last().map(|debt| debt.owed.run);
                         let last = last.filter(|_| debts.len() == BATCH_MAX);
-                        let fires = |debt: &Debt| {
-                            actor.jobs.get(&debt.job).is_some_and(|entry| actor.authority(entry).is_some())
-                        };
-                        actor.on_debts(debts.into_iter().filter(fires));
+                        actor.on_debts(debts);
                         (if last.is_some() { DEBTS_NEXT } else { DEBTS_EVERY }, last)
                     }
                     Ok(Err(_)) | Err(_) => {

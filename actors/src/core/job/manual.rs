@@ -37,7 +37,7 @@ pub(super) struct Manual {
 /// A lost run that is owed another attempt, before its turn.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DebtOfJob {
-    owed: OwedRun,
+    pub(super) owed: OwedRun,
     /// It is not wanted any more: it is taken up only to be closed.
     dropped: bool,
 }
@@ -156,11 +156,17 @@ impl JobMachine {
         debts + self.manuals.iter().filter(|manual| manual.is_waiting()).count()
     }
 
-    /// A run of this job was lost, and is owed another attempt.
+    /// Runs that are lost are owed another attempt.
+    pub(super) fn retries_lost(&self) -> bool {
+        self.policies.on_lost == OnLost::Retry && self.policies.fires != Fires::Local
+    }
+
+    /// A run of this job was lost, and is owed another attempt. Who does not fire it is told when that begins: whatever was
+    /// noted until then may have been settled elsewhere.
     pub(super) fn on_owed(&mut self, owed: OwedRun) {
         let goes_on = self.runs.iter().any(|run| run.run == owed.run && !run.lost);
-        let tried = self.policies.on_lost == OnLost::Retry && self.policies.fires != Fires::Local;
-        if !tried || owed.losses >= LOSSES_MAX || goes_on || self.is_closing() {
+        let dormant = self.mode == Mode::Dormant;
+        if dormant || !self.retries_lost() || owed.losses >= LOSSES_MAX || goes_on || self.is_closing() {
             return;
         }
         if let Some(known) = self.manuals.iter_mut().find(|manual| manual.run == owed.run) {
@@ -196,16 +202,45 @@ impl JobMachine {
         }
     }
 
+    /// The store says all that is owed. What is to be closed, of that, stays so.
+    pub(super) fn replace_debts(&mut self, owed: Vec<OwedRun>) {
+        self.put_debts_back();
+        let former = std::mem::take(&mut self.debts);
+        owed.into_iter().for_each(|owed| self.on_owed(owed));
+        for debt in &mut self.debts {
+            let known = former.binary_search_by_key(&debt.owed.run, |former| former.owed.run);
+            debt.dropped = known.is_ok_and(|at| former[at].dropped);
+        }
+    }
+
+    /// Nothing that was lost goes on.
+    pub(super) fn forget_debts(&mut self) {
+        self.debts = VecDeque::new();
+        self.manuals.retain(|manual| manual.owed.is_none() || !manual.is_waiting());
+    }
+
+    /// Lost runs that wait for their turn wait among those that are owed again.
+    fn put_debts_back(&mut self) {
+        let (waiting, rest): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.manuals)
+            .into_iter()
+            .partition(|manual| manual.owed.is_some() && manual.is_waiting());
+        self.manuals = rest;
+        for manual in waiting {
+            let dropped = !manual.is_wanted();
+            manual.owed.into_iter().for_each(|owed| self.add_debt(DebtOfJob { owed, dropped }));
+        }
+    }
+
     /// Takes the oldest lost run that may go on to the front of those that wait, one at a time.
     fn take_debt(&mut self) {
+        if !self.retries_lost() {
+            // One that was asked for before the job was changed may have come back.
+            return self.forget_debts();
+        }
         let first = self.manuals.front();
         let has_turn = first.is_none_or(|first| first.is_waiting() && first.owed.is_none())
             && self.free_slot(0).is_some();
         if self.debts.is_empty() || self.mode == Mode::Dormant || !has_turn {
-            return;
-        }
-        if self.policies.on_lost != OnLost::Retry {
-            self.debts.clear();
             return;
         }
         // The lost one may still go on here, and must not keep the others waiting.
@@ -470,13 +505,7 @@ impl JobMachine {
         if self.mode == Mode::Dormant {
             return;
         }
-        let (waiting, rest): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.manuals)
-            .into_iter()
-            .partition(|manual| manual.owed.is_some() && manual.is_waiting());
-        self.manuals = rest;
-        for owed in waiting.into_iter().filter_map(|manual| manual.owed) {
-            self.add_debt(DebtOfJob { owed, dropped: true });
-        }
+        self.put_debts_back();
         self.debts.iter_mut().for_each(|debt| debt.dropped = true);
         for asked in self.manuals.iter_mut().filter(|manual| manual.owed.is_some()) {
             asked.caller = Caller::Dropped;

@@ -496,6 +496,71 @@ fn a_lost_run_waits_for_the_right_to_fire_and_is_asked_for_once() {
 }
 
 #[test]
+fn what_was_settled_elsewhere_while_this_node_did_not_fire_the_job_keeps_no_trigger_waiting() {
+    let mut job = retrying(Overlap::Skip);
+    let running = job.run_tick("01:00");
+    let [before, after] = ["00:10", "00:20"].map(|time| job.ids.next(at(time)));
+    job.step("01:10", Input::Owed(owed(before, 1)));
+    job.step("01:11", Input::Suspend);
+    job.step("01:12", Input::Owed(owed(after, 1)));
+    assert!(job.machine.debts.iter().all(|debt| debt.owed.run != after), "the news is for those who fire it");
+    job.step("01:13", ended(running, End::Returned));
+
+    job.resume("01:20", "01:00");
+
+    assert_eq!(job.machine.waiting(), 0);
+    let (run, effects) = job.trigger("01:21");
+    assert_eq!(effects, [Effect::Claim(Claim::new(run))]);
+}
+
+#[test]
+fn what_was_to_be_closed_when_it_was_taken_up_is_so_after_the_job_was_resumed() {
+    let mut job = retrying(Overlap::Skip);
+    let running = job.run_tick("01:00");
+    let [dropped, wanted] = ["00:10", "00:20"].map(|time| job.ids.next(at(time)));
+    job.step("01:10", Input::Owed(owed(dropped, 1)));
+    job.step("01:11", cancel(CancelReason::Requested));
+    job.step("01:12", Input::Suspend);
+    job.step("01:13", ended(running, End::Returned));
+
+    let kept = Box::new(Kept { owed: vec![owed(dropped, 1), owed(wanted, 1)], ..Kept::default() });
+    let authority = Some(Authority::Term(TERM));
+    let effects = job.step("01:20", Input::Resume { cursor: at("01:00"), authority, kept });
+
+    assert_eq!(effects, [retake(dropped, 0)]);
+    let effects = job.step("01:20", granted(dropped));
+    assert!(matches!(effects[0], Effect::Complete { outcome: Outcome::Cancelled, .. }), "{effects:?}");
+    assert_eq!(effects.last(), Some(&retake(wanted, 0)));
+    let effects = job.step("01:20", granted(wanted));
+    assert!(matches!(effects[..], [Effect::Start(_)]), "{effects:?}");
+}
+
+#[test]
+fn a_job_that_does_not_retry_any_more_forgets_what_it_owes() {
+    let local = Policies { fires: Fires::Local, on_lost: OnLost::Retry, ..Policies::default() };
+    for (policies, authority) in [(local, None), (Policies::default(), Some(Authority::Term(TERM)))] {
+        let mut job = retrying(Overlap::Skip);
+        let running = job.run_tick("01:00");
+        let asked = job.ids.next(at("00:10"));
+        let waits = job.ids.next(at("00:20"));
+        job.step("01:10", Input::Owed(owed(asked, 1)));
+        job.step("01:10", Input::Owed(owed(waits, 1)));
+        let effects = job.step("01:12", ended(running, End::Returned));
+        assert_eq!(effects.last(), Some(&retake(asked, 0)));
+
+        job.machine.redefine(Arc::new(Period::hours(1)), policies);
+        assert_eq!(job.machine.waiting(), 0);
+        job.step("01:20", resume(at("01:20"), authority));
+        let busy = Verdict::Busy { holder: None };
+        let effects = job.step("01:20", Input::Claimed { run: asked, verdict: busy });
+
+        assert_eq!(effects, [Effect::Contended { holder: None }], "it starts nothing without a claim");
+        assert_eq!(job.step("01:21", Input::WakeUp), []);
+        assert!(job.machine.is_idle());
+    }
+}
+
+#[test]
 fn a_lost_run_that_somebody_cancels_before_it_goes_on_is_taken_up_and_closed() {
     let mut job = retrying(Overlap::Skip);
     let running = job.run_tick("01:00");

@@ -63,6 +63,8 @@ enum Move {
     NewsMissed,
     /// The machine hears of a run that its job owes.
     Owed(u8),
+    /// Another node takes up, and ends, a run that the job owes.
+    Settled(u8),
     /// A run of another node takes, or frees, a slot of the key.
     Foreign(u32, bool),
     /// Others take one of the node's permits, or give one back.
@@ -145,6 +147,7 @@ fn moves(right: Right) -> impl Strategy<Value = Vec<Move>> {
         2 => Just(Move::PauseNews),
         1 => Just(Move::NewsMissed),
         3 => any::<u8>().prop_map(Move::Owed),
+        1 => any::<u8>().prop_map(Move::Settled),
         2 => (policies(right), proptest::option::of(periods()))
             .prop_map(|(policies, period)| Move::Redefine(Box::new(policies), period)),
         2 => Just(Move::Die),
@@ -665,6 +668,11 @@ impl World {
         let owed = debts.values().copied().collect();
         let kept = Box::new(Kept { pause: pause.clone(), failures: *failures, owed });
         self.step(Input::Resume { cursor, authority, kept });
+        if self.machine().firing().is_some() {
+            let owed = |run: &RunId| self.right != Right::Local && self.store.debts.contains_key(run);
+            let stale = self.machine().debts.iter().find(|debt| !owed(&debt.owed.run));
+            assert!(stale.is_none(), "it is not owed any more: {stale:?}");
+        }
     }
 
     /// A changed schedule counts from the change on.
@@ -910,6 +918,12 @@ impl World {
                 let nth = usize::from(which) % self.store.debts.len().max(1);
                 if let Some(owed) = self.store.debts.values().nth(nth).copied() {
                     self.step(Input::Owed(owed));
+                }
+            }
+            Move::Settled(which) => {
+                let nth = usize::from(which) % self.store.debts.len().max(1);
+                if let Some(run) = self.store.debts.keys().nth(nth).copied() {
+                    self.store.debts.remove(&run);
                 }
             }
             Move::Foreign(slot, true) => {
