@@ -36,7 +36,7 @@ pub(crate) use self::{
     leading::{DebtsFound, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, Withdrawn},
     pausing::{NewsMissed, PauseNews, StopJob},
 };
-use self::{clock::Rearming, keys::Keys, tags::Tags};
+use self::{clock::Rearming, keys::Keys, pausing::Telling, tags::Tags};
 pub use self::{
     dying::{RESTART_PERIOD, RESTARTS_MAX},
     shutdown::{SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT},
@@ -128,6 +128,8 @@ pub struct SupervisorActor {
     wall_clock: ClockWatch,
     /// Timers are wrong.
     rearming: Option<Rearming>,
+    /// News was missed.
+    telling: Option<Telling>,
     phase: Phase,
 }
 
@@ -158,6 +160,7 @@ impl SupervisorActor {
             asking_debts: false,
             withdrawing: 0,
             rearming: None,
+            telling: None,
             phase: Phase::Running,
         }
     }
