@@ -125,12 +125,17 @@ impl SupervisorActor {
                 let news = page.iter().zip(answers).filter(|(_, changed)| *changed);
                 changed.extend(news.map(|(job, _)| job.clone()));
             }
-            Ok::<_, PauseError>(changed)
+            Ok::<_, PauseError>((changed, shared))
         };
-        Box::pin(stored.into_actor(self).map(move |changed, actor, _| {
+        Box::pin(stored.into_actor(self).map(move |stored, actor, _| {
+            let (changed, shared) = stored?;
+            if pause.is_none() {
+                // Whatever the store answered, none of them is paused: this node may not have heard when one was resumed.
+                shared.iter().for_each(|job| Letter::send(job, Input::Pause(None)));
+            }
             let mut names = Vec::new();
-            for job in changed? {
-                if job.definition.policies.fires != Fires::Local {
+            for job in changed {
+                if pause.is_some() && job.definition.policies.fires != Fires::Local {
                     Letter::send(&job, Input::Pause(pause.clone()));
                 }
                 let name = job.definition.name.clone();
