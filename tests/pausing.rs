@@ -213,6 +213,8 @@ fn of_so_many_jobs_that_are_resumed_that_news_is_dropped_each_fires_again_at_its
 
         // The leader and a follower hear nothing for a moment.
         [0, 2].into_iter().for_each(|node| rig.cut_off(node));
+        // The news of it is the oldest, though its name comes last: a node tells its jobs page by page.
+        rig.send(1, ResumeJobs("job 999".into())).await.expect("it is there");
         rig.send(1, ResumeJobs(Selector::All)).await.expect("it is there");
         rig.advance(secs(1)).await;
         [0, 2].into_iter().for_each(|node| rig.reconnect(node));
