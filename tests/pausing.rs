@@ -6,7 +6,7 @@ use callsheet::{
     EventKind, Fires, Job, JobState, ListJobs, Misfire, PAUSE_NOTE_MAX, PauseError, PauseJobs, ResumeJobs,
     SelectError, Selector, TriggerJob,
     schedule::every,
-    testkit::{Fault, NEWS_MAX, Rig, simulate},
+    testkit::{Fault, NEWS_MAX, Rig, fakes::Period, simulate},
 };
 use chrono::{DateTime, Utc};
 
@@ -213,6 +213,8 @@ fn of_so_many_jobs_that_are_resumed_that_news_is_dropped_each_fires_again_at_its
 
         // The leader and a follower hear nothing for a moment.
         [0, 2].into_iter().for_each(|node| rig.cut_off(node));
+        // The news of it is the oldest, though its name comes last: a node tells its jobs page by page.
+        rig.send(1, ResumeJobs("job 999".into())).await.expect("it is there");
         rig.send(1, ResumeJobs(Selector::All)).await.expect("it is there");
         rig.advance(secs(1)).await;
         [0, 2].into_iter().for_each(|node| rig.reconnect(node));
@@ -231,6 +233,34 @@ fn of_so_many_jobs_that_are_resumed_that_news_is_dropped_each_fires_again_at_its
         for node in [0, 2] {
             assert_eq!(shown_as_paused(rig, node).await, 0, "on node {node}");
         }
+    });
+}
+
+#[test]
+fn resuming_what_is_resumed_already_tells_a_node_that_did_not_hear_of_it() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(5));
+        let names: Vec<_> = (0..NEWS_MAX + 100).map(|nth| format!("job {nth}")).collect();
+        let rare = |name: &String| Job::new(name.as_str(), Period::hours(1)).run(async |_| {});
+        for _ in 0..2 {
+            rig.node(node_with(names.iter().map(rare))).await;
+        }
+        rig.advance(secs(15)).await;
+        paused(rig, pause(Selector::All)).await;
+        rig.advance(secs(1)).await;
+        rig.cut_off(0);
+        rig.send(1, ResumeJobs(Selector::All)).await.expect("they are there");
+        rig.advance(secs(1)).await;
+        rig.reconnect(0);
+        rig.advance(secs(5)).await;
+        assert_eq!(rig.leader(), Some(0), "it was but a moment");
+        assert_ne!(shown_as_paused(rig, 0).await, 0, "its jobs ask at their next tick");
+        let said_before = said(rig);
+
+        assert_eq!(resumed(rig, Selector::All).await, [""; 0]);
+
+        assert_eq!(shown_as_paused(rig, 0).await, 0);
+        assert_eq!(said(rig), said_before);
     });
 }
 

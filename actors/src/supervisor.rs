@@ -36,7 +36,7 @@ pub(crate) use self::{
     leading::{DebtsFound, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, Withdrawn},
     pausing::{NewsMissed, PauseNews, StopJob},
 };
-use self::{clock::Rearming, keys::Keys, tags::Tags};
+use self::{clock::Rearming, keys::Keys, pausing::Telling, tags::Tags};
 pub use self::{
     dying::{RESTART_PERIOD, RESTARTS_MAX},
     shutdown::{SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT},
@@ -130,6 +130,8 @@ pub struct SupervisorActor {
     wall_clock: ClockWatch,
     /// Timers are wrong.
     rearming: Option<Rearming>,
+    /// News was missed.
+    telling: Option<Telling>,
     phase: Phase,
 }
 
@@ -160,6 +162,7 @@ impl SupervisorActor {
             asking_debts: false,
             withdrawing: 0,
             rearming: None,
+            telling: None,
             phase: Phase::Running,
         }
     }

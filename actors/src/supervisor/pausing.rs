@@ -1,6 +1,6 @@
 //! How jobs are paused and resumed, on all nodes.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Bound, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use tokio::time::timeout;
@@ -31,6 +31,11 @@ pub(crate) struct PauseNews {
 #[rtype(result = "()")]
 pub(crate) struct NewsMissed;
 
+/// The next of those that may have missed news are to be told.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct TellNext;
+
 /// The body of a job said that it is to stop for good.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -42,7 +47,51 @@ pub(crate) struct StopJob {
 /// The pause before the store is told once more that a job is to stop.
 const STOP_AGAIN: Duration = Duration::from_secs(5);
 
+/// How many jobs at a time are told that news was missed.
+const TELL_PAGE: usize = 1_000;
+
+/// The pause between two pages of them, in which the supervisor and the jobs do what else there is to do.
+const TELL_PAUSE: Duration = Duration::from_millis(10);
+
+/// All jobs are being told that news was missed, in the order of their names.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Telling {
+    /// Everybody up to this name has been told.
+    after: Option<JobName>,
+    /// More was missed meanwhile, perhaps of those who have been told: one more pass follows, however often.
+    again: bool,
+}
+
+impl Telling {
+    /// What is left to do after a page that ended with this job; `None`: with the last one of all.
+    fn after_page(self, last: Option<JobName>) -> Option<Self> {
+        match last {
+            Some(last) => Some(Self { after: Some(last), ..self }),
+            None => self.again.then(Self::default),
+        }
+    }
+}
+
 impl SupervisorActor {
+    /// Which jobs were resumed is not known: each finds out by itself, if it matters to it.
+    fn tell_next(&mut self, ctx: &mut Context<Self>) {
+        let Some(telling) = self.telling.take() else { return };
+        let after = telling.after.as_ref().map_or(Bound::Unbounded, |name| Bound::Excluded(name.as_str()));
+        let mut last = None;
+        for (nth, (name, Entry { job, fires, .. })) in
+            self.jobs.range::<str, _>((after, Bound::Unbounded)).take(TELL_PAGE).enumerate()
+        {
+            if *fires != Fires::Local {
+                Letter::send(job, Input::NewsMissed);
+            }
+            last = (nth + 1 == TELL_PAGE).then(|| name.clone());
+        }
+        self.telling = telling.after_page(last);
+        if self.telling.is_some() {
+            ctx.notify_later(TellNext, TELL_PAUSE);
+        }
+    }
+
     /// Pauses the selected jobs, or resumes them. Answers those that were changed by it.
     fn pause(
         &mut self,
@@ -76,12 +125,17 @@ impl SupervisorActor {
                 let news = page.iter().zip(answers).filter(|(_, changed)| *changed);
                 changed.extend(news.map(|(job, _)| job.clone()));
             }
-            Ok::<_, PauseError>(changed)
+            Ok::<_, PauseError>((changed, shared))
         };
-        Box::pin(stored.into_actor(self).map(move |changed, actor, _| {
+        Box::pin(stored.into_actor(self).map(move |stored, actor, _| {
+            let (changed, shared) = stored?;
+            if pause.is_none() {
+                // Whatever the store answered, none of them is paused: this node may not have heard when one was resumed.
+                shared.iter().for_each(|job| Letter::send(job, Input::Pause(None)));
+            }
             let mut names = Vec::new();
-            for job in changed? {
-                if job.definition.policies.fires != Fires::Local {
+            for job in changed {
+                if pause.is_some() && job.definition.policies.fires != Fires::Local {
                     Letter::send(&job, Input::Pause(pause.clone()));
                 }
                 let name = job.definition.name.clone();
@@ -166,12 +220,42 @@ impl Handler<PauseNews> for SupervisorActor {
 impl Handler<NewsMissed> for SupervisorActor {
     type Result = ();
 
-    /// Which jobs were resumed is not known: each finds out by itself, if it matters to it.
-    fn handle(&mut self, _: NewsMissed, _: &mut Self::Context) {
-        for Entry { job, .. } in self.jobs.values() {
-            if job.definition.policies.fires != Fires::Local {
-                Letter::send(job, Input::NewsMissed);
+    /// Page by page, and one pass at a time: a change of very many jobs on one node may be missed over and over on this one.
+    fn handle(&mut self, _: NewsMissed, ctx: &mut Self::Context) {
+        match &mut self.telling {
+            Some(telling) => telling.again = true,
+            None => {
+                self.telling = Some(Telling::default());
+                self.tell_next(ctx);
             }
         }
+    }
+}
+
+impl Handler<TellNext> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: TellNext, ctx: &mut Self::Context) {
+        self.tell_next(ctx);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_missed_during_a_pass_over_all_jobs_makes_one_more() {
+        let job = |name: &str| JobName::new(name).unwrap();
+        let first = Telling::default();
+        assert_eq!(first.clone().after_page(None), None, "all are told");
+
+        let second = first.after_page(Some(job("b"))).unwrap();
+        assert_eq!(second, Telling { after: Some(job("b")), again: false });
+        let missed = Telling { again: true, ..second };
+        let third = missed.after_page(Some(job("d"))).unwrap();
+
+        assert_eq!(third, Telling { after: Some(job("d")), again: true }, "this pass goes on");
+        assert_eq!(third.after_page(None), Some(Telling::default()), "then from the start");
     }
 }

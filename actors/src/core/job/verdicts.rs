@@ -156,6 +156,8 @@ impl JobMachine {
             }
             Verdict::Paused(pause) => {
                 match (self.mode, self.policies.misfire) {
+                    // Decided anew, and said then.
+                    _ if !self.decides_on() => self.put_back(waiting),
                     // It waits for nothing.
                     (Mode::Firing(_), Misfire::Skip) => {
                         self.skip_waiting(now, waiting, SkipReason::Paused, effects);

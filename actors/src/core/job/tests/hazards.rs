@@ -87,6 +87,27 @@ fn what_a_node_leaves_to_others_is_known_where_it_decides_nothing_any_more() {
 }
 
 #[test]
+fn a_tick_that_a_pause_skips_is_said_once_where_the_job_was_resumed_meanwhile() {
+    let policies = Policies { misfire: Misfire::Skip, ..Policies::default() };
+    let mut job = Rehearsal::new(Period::hours(1), policies);
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+    job.resume("01:00:01", "00:30");
+
+    let verdict = Verdict::Paused(Pause { until: None, note: None });
+    let mut effects = job.step("01:00:02", Input::Claimed { run, verdict });
+    effects.extend(job.step("01:10", Input::WakeUp));
+
+    let skipped: Vec<_> = effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Skipped { newest, reason, count, .. } => Some((newest.instant(), *reason, *count)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(skipped, [(at("01:00"), SkipReason::Paused, 1)]);
+}
+
+#[test]
 fn a_changed_schedule_counts_from_the_change_whatever_a_claim_that_is_under_way_is_answered() {
     let answers =
         [Verdict::Granted { token: TOKEN, lost: None }, Verdict::Moved { cursor: at("01:10") }, NOT_YET];

@@ -12,7 +12,10 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::{super::permit::Claimant, *};
+use super::{
+    super::{permit::Claimant, ticks::May},
+    *,
+};
 use crate::{
     core::policy::{DEBTS_MAX, LOSSES_MAX, OnLost, Overlap},
     port::OwedRun,
@@ -493,8 +496,21 @@ impl World {
                 input = Some(Input::Permit(self.permits.ask()));
             }
         }
+        self.check_turn();
         self.check();
         done
+    }
+
+    /// A tick that only the node keeps waiting is known to the node.
+    fn check_turn(&mut self) {
+        let now = self.now();
+        let machine = self.machine.as_ref().unwrap();
+        let front = machine.backlog.front().map(|front| machine.may_start(now, front));
+        let decides = machine.firing().is_some() && matches!(machine.asked, Asked::Nothing);
+        assert!(
+            !decides || front != Some(May::WaitForPermit) || machine.permit != Permit::None,
+            "a tick waits for a permit that nobody asked for: {machine:?}"
+        );
     }
 
     fn perform(&mut self, effects: Effects) -> bool {
