@@ -5,6 +5,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
     time::Duration,
 };
@@ -14,6 +15,7 @@ use callsheet::{
     TriggerJob, UpdateError,
     schedule::{Schedule, every},
     testkit::{
+        Fault,
         fakes::{PanickingSchedule, Period},
         simulate,
     },
@@ -222,6 +224,33 @@ fn a_run_keeps_the_lock_key_that_it_started_with() {
         assert_eq!(keys, ["old", "old", "new", "new"]);
         assert_eq!(rig.store().held(), 0);
     });
+}
+
+/// The store takes a while to answer, or its answer is lost and it is asked again.
+#[test]
+fn a_run_that_was_asked_for_under_another_lock_key_has_that_one() {
+    for fault in [Fault::Stall(secs(1)), Fault::ReplyLost] {
+        simulate(START, async |rig| {
+            let (sender, keys) = mpsc::channel();
+            let with = |key| {
+                let note = async |run: Run, keys: mpsc::Sender<String>| keys.send(run.lock_key().to_string());
+                Job::new("job", every(mins(1))).lock_key(key).run_with(sender.clone(), note)
+            };
+            let node = rig.node(node_with([with("old")])).await;
+            rig.advance(mins(1) - Duration::from_millis(1)).await;
+            rig.store().script(rig.id(node), [fault]);
+            rig.advance(Duration::from_millis(1)).await;
+            assert_eq!(rig.started("job"), 0, "the claim is under way");
+
+            rig.update(node, with("new")).await.expect("it is right");
+            rig.advance(secs(50)).await;
+
+            assert_eq!(keys.try_iter().collect::<Vec<_>>(), ["old"], "{fault:?}");
+            rig.advance(secs(20)).await;
+            assert_eq!(keys.try_iter().collect::<Vec<_>>(), ["new"], "{fault:?}");
+            assert_eq!(rig.store().held(), 0);
+        });
+    }
 }
 
 #[test]

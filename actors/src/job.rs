@@ -173,7 +173,7 @@ pub(crate) struct JobActor {
     job: Arc<JobRef>,
     machine: JobMachine,
     running: Vec<Running>,
-    /// The lock keys of the runs in progress that began under another definition.
+    /// The lock keys of the runs in progress, and of those that are being asked for, that began so under another definition.
     former_keys: Vec<(RunId, LockKey)>,
     /// The runs in progress of whose ends hooks want to hear.
     after: Vec<Run>,
@@ -232,6 +232,7 @@ impl JobActor {
             input = Input::Permit(self.node().permits.ask(&self.job, priority));
             reading = self.job.read();
         }
+        self.forget_former_keys();
         self.arm(reading);
         self.settle(ctx);
     }
@@ -267,7 +268,8 @@ impl JobActor {
         for effect in effects {
             match effect {
                 Effect::Claim(claim) => {
-                    self.node().ask(Ask::Claim(ClaimRun { job: self.job.clone(), claim, tries: 0 }));
+                    let key = self.key_of(claim.run).clone();
+                    self.node().ask(Ask::Claim(ClaimRun { job: self.job.clone(), claim, key, tries: 0 }));
                 }
                 Effect::AskPermit { priority } => wanted = Some(priority),
                 Effect::ReleasePermit => self.node().permits.release(),
@@ -366,12 +368,10 @@ impl JobActor {
 
     fn run(&self, start: &Start, cancellation: CancellationToken, abort: Option<AbortRegistration>) -> Run {
         let (node, definition) = (self.node(), &self.job.definition);
-        let former = self.former_keys.iter().find(|(run, _)| *run == start.run);
-        let key = former.map_or(&definition.key, |(_, key)| key);
         Run::new(Parts {
             id: start.run,
             job: definition.name.clone(),
-            key: key.slot(start.slot),
+            key: self.key_of(start.run).slot(start.slot),
             origin: start.tick.map_or(Origin::Manual, Origin::Tick),
             attempt: start.attempt,
             term: start.term,
@@ -385,15 +385,29 @@ impl JobActor {
         })
     }
 
-    /// The runs in progress hold the keys that they were granted.
+    /// The lock key of a run: what it was asked for under it keeps until it ends.
+    fn key_of(&self, run: RunId) -> &LockKey {
+        let former = self.former_keys.iter().find(|(former, _)| *former == run);
+        former.map_or(&self.job.definition.key, |(_, key)| key)
+    }
+
+    /// The runs in progress hold the keys that they were granted, and so will those that the store is being asked for.
     fn keep_former_keys(&mut self, former: &LockKey) {
         if *former == self.job.definition.key {
             return;
         }
-        for run in self.machine.active_runs().map(|run| run.run) {
+        for run in self.machine.open_runs() {
             if self.former_keys.iter().all(|(known, _)| *known != run) {
                 self.former_keys.push((run, former.clone()));
             }
+        }
+    }
+
+    /// What was asked for under another key, and came to nothing, needs it no more.
+    fn forget_former_keys(&mut self) {
+        if !self.former_keys.is_empty() {
+            let machine = &self.machine;
+            self.former_keys.retain(|(former, _)| machine.open_runs().any(|run| run == *former));
         }
     }
 
@@ -437,7 +451,6 @@ impl JobActor {
         if let Some(drain) = &self.drain {
             drain.record(&self.job.definition.name, ended.run, HowDrained::of(&ended));
         }
-        self.former_keys.retain(|(run, _)| *run != ended.run);
         let at = self.after.iter().position(|run| run.id() == ended.run);
         let run = at.map(|at| self.after.swap_remove(at));
         conclude(&self.job, ended, run);

@@ -58,6 +58,8 @@ pub(crate) const LOCKED_TRIES_MAX: u32 = 8;
 pub(crate) struct ClaimRun {
     pub(crate) job: Arc<JobRef>,
     pub(crate) claim: Claim,
+    /// The lock key of which it takes a slot: that of the definition under which the run was asked for first.
+    pub(crate) key: LockKey,
     /// How often it was found locked.
     pub(crate) tries: u32,
 }
@@ -459,7 +461,7 @@ impl LockActor {
                 locked.add(asked.tries, asked);
                 continue;
             }
-            let ClaimRun { job, claim: Claim { run, tick, slot, .. }, .. } = asked;
+            let ClaimRun { job, claim: Claim { run, tick, slot, .. }, key, .. } = asked;
             match &verdict {
                 Verdict::Granted { token, lost } => {
                     if let Some(lost) = lost {
@@ -475,7 +477,7 @@ impl LockActor {
                         Letter::send(&job, Input::Claimed { run, verdict: lost_with_its_session(tick) });
                         continue;
                     }
-                    let key = job.definition.key.slot(slot);
+                    let key = key.slot(slot);
                     self.held.insert(run, Held { job: job.clone(), key, token: *token, tries: 0 });
                 }
                 Verdict::Deposed { .. } => {
@@ -633,8 +635,8 @@ fn take_batch<T>(pending: &mut VecDeque<T>) -> Vec<T> {
     pending.drain(..pending.len().min(BATCH_MAX)).collect()
 }
 
-fn request(ClaimRun { job, claim, .. }: &ClaimRun) -> ClaimRequest {
-    let Definition { name, key, policies, .. } = &*job.definition;
+fn request(ClaimRun { job, claim, key, .. }: &ClaimRun) -> ClaimRequest {
+    let Definition { name, policies, .. } = &*job.definition;
     let Claim { run, tick, settle, retake, replace, slot } = *claim;
     let key = key.slot(slot);
     ClaimRequest { job: name.clone(), key, run, tick, settle, retake, replace, limit: policies.limit }

@@ -285,6 +285,16 @@ impl JobMachine {
         self.runs.iter()
     }
 
+    /// The runs in progress, and those that the store is being asked for.
+    pub fn open_runs(&self) -> impl Iterator<Item = RunId> {
+        let tick = match &self.asked {
+            Asked::Claim(asked) => Some(asked.run),
+            Asked::Nothing | Asked::Advance(_) => None,
+        };
+        let manual = self.manuals.iter().filter(|manual| !manual.is_waiting()).map(|manual| manual.run);
+        self.runs.iter().map(|run| run.run).chain(tick).chain(manual)
+    }
+
     /// The last runs that ended on this node, the newest first, at most [`HISTORY_MAX`].
     pub fn last_runs(&self) -> impl Iterator<Item = &LastRun> {
         self.history.runs()

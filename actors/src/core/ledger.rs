@@ -444,10 +444,10 @@ impl Ledger {
     /// Claims one run for `session`.
     pub fn claim(&mut self, now: DateTime<Utc>, session: Session, request: &ClaimRequest) -> Verdict {
         match self.open.get(&request.run) {
-            Some(open) if open.session == session => {
+            Some(open) if open.session == session && open.key == request.key => {
                 return Verdict::Granted { token: open.token, lost: None };
             }
-            // Granted to a session that died: whoever takes over closes it.
+            // Granted to a session that died, whoever takes over closes it; or under a key that was not asked for.
             Some(_) => return Verdict::NotGranted,
             None if request.settle => return Verdict::NotGranted,
             None if request.tick.is_none() && !request.retake && self.has_ended(request.run) => {
