@@ -339,8 +339,7 @@ fn sharing(name: &str, overlap: Overlap) -> Job {
     Job::new(name, every(secs(10))).lock_key("ledger").overlap(overlap).run(async |_| {})
 }
 
-const CONFLICT: &str = "job \"audit\": lock key \"\\\"ledger\\\" with Skip\": jobs that share a lock key share one overlap \
-                        policy, and that of job \"close\" is Queue(1); choose the same";
+const CONFLICT: &str = r#"job "audit": overlap policy "skip": jobs that share the lock key "ledger" share one overlap policy, and that of job "close" is "queue 1"; choose the same"#;
 
 #[test]
 fn jobs_that_share_a_key_share_one_policy() {
@@ -381,7 +380,8 @@ fn a_job_without_a_key_of_its_own_shares_the_one_that_is_called_like_it() {
 
     let faults = node_with([close, other]).check().expect_err("they differ");
 
-    assert!(faults.to_string().contains("lock key \"\\\"close\\\" with Replace\""), "{faults}");
+    let differs = r#"overlap policy "replace": jobs that share the lock key "close""#;
+    assert!(faults.to_string().contains(differs), "{faults}");
 }
 
 #[test]

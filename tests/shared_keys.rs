@@ -56,7 +56,7 @@ fn a_policy_that_another_node_contradicts_is_refused_until_that_node_stops() {
         let reason = status.refused.expect("a reason");
         assert_eq!(
             &*reason,
-            r#"job "two": lock key "\"key\" with allow 2": jobs that share a lock key share one overlap policy, and that of other nodes is skip; choose the same, or another key, or remove the jobs that have it from the other nodes first"#
+            r#"job "two": overlap policy "allow 2": jobs that share the lock key "key" share one overlap policy, and that of other nodes is "skip"; choose the same, or another key, or remove the jobs that have it from the other nodes first"#
         );
         let triggered = trigger(rig, second, "two").await;
         assert!(matches!(triggered, Err(TriggerError::Refused { .. })), "{triggered:?}");
@@ -85,7 +85,7 @@ fn a_job_whose_key_has_another_policy_elsewhere_is_not_added() {
         let error = rig.send(follower, AddJobs(batch)).await.expect_err("another policy");
         let AddError::Invalid(faults) = &error else { panic!("{error:?}") };
         assert_eq!(faults.as_slice().len(), 1, "{faults}");
-        assert!(faults.to_string().contains("that of other nodes is skip"), "{faults}");
+        assert!(faults.to_string().contains(r#"that of other nodes is "skip""#), "{faults}");
         let good = rig.add(follower, job("good", Overlap::Skip)).await;
         good.expect("none of the batch was added");
 

@@ -159,11 +159,12 @@ fn declaration(definition: &Definition) -> Declaration {
 
 fn elsewhere(asked: &Declaration, declared: &str) -> Fault {
     let Declaration { job, key, overlap } = asked;
-    let rule =
-        format!("jobs that share a lock key share one overlap policy, and that of other nodes is {declared}");
-    let value = format!("{:?} with {overlap}", key.as_str());
+    let rule = format!(
+        "jobs that share the lock key {:?} share one overlap policy, and that of other nodes is {declared:?}",
+        key.as_str()
+    );
     let cure = "choose the same, or another key, or remove the jobs that have it from the other nodes first";
-    Fault::new("lock key", value, rule, cure).within(&format!("job {:?}", job.as_str()))
+    Fault::new("overlap policy", overlap.to_string(), rule, cure).within(&format!("job {:?}", job.as_str()))
 }
 
 /// Why this node may not fire a job, as long as others declare this policy for its key.
@@ -184,11 +185,12 @@ pub(crate) fn conflicts<'a>(
         let (overlap, of_first) = (definition.policies.overlap, first.policies.overlap);
         if overlap != of_first {
             let rule = format!(
-                "jobs that share a lock key share one overlap policy, and that of job {:?} is {of_first:?}",
-                first.name.as_str()
+                "jobs that share the lock key {:?} share one overlap policy, and that of job {:?} is {:?}",
+                key.as_str(),
+                first.name.as_str(),
+                of_first.to_string()
             );
-            let key = key.as_str();
-            let fault = Fault::new("lock key", format!("{key:?} with {overlap:?}"), rule, "choose the same");
+            let fault = Fault::new("overlap policy", overlap.to_string(), rule, "choose the same");
             faults.push(fault.within(&format!("job {:?}", definition.name.as_str())));
         }
     }
