@@ -2,7 +2,7 @@
 
 use callsheet::{
     Callsheet, Event, EventFilter, EventKind, EventName, EventStream, Events, Job, ListenTo, RemoveJobs,
-    Shutdown, StartError, TriggerJob,
+    Shutdown, ShutdownReport, StartError, TriggerJob,
     schedule::every,
     testkit::{Recorder, Rig, simulate},
 };
@@ -142,13 +142,15 @@ fn a_stream_ends_after_the_last_event_also_when_its_node_dies() {
         let mut of_the_dead = stream(rig, died, EventFilter::new()).await;
 
         rig.kill(died);
-        let report = rig.shutdown(node, secs(1)).await;
+        let ShutdownReport { drained, cancelled, aborted, .. } = rig.shutdown(node, secs(1)).await;
         rig.advance(secs(1)).await;
 
         assert!(waiting(&mut of_the_dead).1, "it ends with its node");
         let (lines, ended) = waiting(&mut events);
         assert!(ended);
-        assert_eq!(lines.last().expect("an event"), &format!("ShutdownFinished {report}"));
+        let finished =
+            format!("ShutdownFinished drained {drained}, cancelled {cancelled}, aborted {aborted}");
+        assert_eq!(lines.last().expect("an event"), &finished);
     });
 }
 

@@ -60,7 +60,8 @@ impl SupervisorActor {
         self.publish(|| EventKind::ShutdownStarted { deadline });
         let (drain, tally, mut over) = Drain::new(!self.parts.single_node);
         let drain = Arc::new(drain);
-        // Before the phase and the term change: in a moment this node fires nothing any more, and a job's actor may see so before it hears of the drain.
+        // Before the phase and the term change: in a moment this node fires nothing any more, and a job's actor may see so before
+        // it hears of the drain.
         for entry in self.jobs.values() {
             let fires = self.authority(entry).is_some() && entry.refused.is_none();
             Letter::post(&entry.job, Content::Drain { drain: drain.clone(), fires });
