@@ -761,11 +761,17 @@ async fn an_end_is_of_one_run_and_one_token() {
     let cluster = PostgresCluster::new("ends").await;
     let node = cluster.open().await;
     let run = manual("key");
+    let retries = Enrolment {
+        retry_lost: true,
+        ..Enrolment::new(run.job.clone(), "a schedule".to_owned(), Authority::Any)
+    };
+    node.locker.enrol(&[retries]).await.expect("an answer");
     let first = end_of(&run, &node.claim(&run).await);
     node.locker.close().await;
     node.locker.open().await.expect("a session opens again");
     assert_eq!(node.locker.close_lost(10).await.expect("an answer").len(), 1);
-    // A run that was lost is granted once more.
+    // A run that was lost and is owed is granted once more.
+    let run = ClaimRequest { retake: true, ..run };
     let second = end_of(&run, &node.claim(&run).await);
     assert!(second.token > first.token);
     let complete = async |end: &Completion| {
