@@ -212,13 +212,13 @@ pub enum TriggerError {
         /// What happened.
         reason: String,
     },
-    /// The job's actor died before it answered, or died too often to be started again.
-    #[error(
-        "job {job:?} was not started: its actor died; see the log for the panic, and resume the job if it is broken"
-    )]
+    /// The job is [broken](crate::JobState::Broken), or its actor died before it answered.
+    #[error("job {job:?} was not started: {reason}")]
     Broken {
         /// The job.
         job: JobName,
+        /// What happened, and the cure.
+        reason: Arc<str>,
     },
     /// The node does not fire the job: see [`JobState::Refused`](crate::JobState::Refused).
     #[error("job {job:?} was not started: {reason}")]

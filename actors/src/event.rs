@@ -153,11 +153,14 @@ pub enum EventKind {
         /// How often within the restart period.
         restarts: u32,
     },
-    /// The actor of a job died too often within the restart period. The job does not fire until it is
-    /// [resumed](crate::ResumeJobs), or removed and added again.
+    /// The actor of a job died too often within the restart period, or its schedule broke the contract of
+    /// [`Schedule`](crate::port::Schedule). The job does not fire until it is [resumed](crate::ResumeJobs) or
+    /// [updated](crate::UpdateJob).
     JobBroken {
         /// The job.
         job: JobName,
+        /// What happened, and the cure.
+        reason: Arc<str>,
     },
     /// A broken job was resumed: it fires again, and its actor may die as often as that of a new job.
     JobRevived {
@@ -171,6 +174,16 @@ pub enum EventKind {
         job: JobName,
         /// The key, both policies, and what would mend it.
         reason: Arc<str>,
+    },
+    /// A tick is due, and waits for the end of a pause: it runs if the job is resumed in time, and is skipped otherwise, as its
+    /// [misfire policy](crate::Misfire) says. Said once of each tick by the node that decides it.
+    TickHeld {
+        /// The job.
+        job: JobName,
+        /// The tick.
+        fire_time: FireTime,
+        /// Why it waits: what it is skipped with, unless it runs.
+        reason: SkipReason,
     },
     /// Ticks passed without a run.
     TickSkipped {
@@ -385,6 +398,7 @@ event_names! {
     JobBroken,
     JobRevived,
     JobRefused,
+    TickHeld,
     TickSkipped,
     RunStarted,
     RunRetried,
@@ -421,9 +435,10 @@ impl EventKind {
             | Self::JobPaused { job, .. }
             | Self::JobResumed { job }
             | Self::JobRestarted { job, .. }
-            | Self::JobBroken { job }
+            | Self::JobBroken { job, .. }
             | Self::JobRevived { job }
             | Self::JobRefused { job, .. }
+            | Self::TickHeld { job, .. }
             | Self::TickSkipped { job, .. }
             | Self::RunStarted { job, .. }
             | Self::RunRetried { job, .. }
@@ -458,7 +473,6 @@ impl fmt::Display for EventKind {
             | Self::JobRemoved { .. }
             | Self::JobUpdated { .. }
             | Self::JobResumed { .. }
-            | Self::JobBroken { .. }
             | Self::JobRevived { .. }
             | Self::LockLost { .. } => Ok(()),
             Self::JobPaused { pause, .. } => {
@@ -467,7 +481,8 @@ impl fmt::Display for EventKind {
                 }
                 pause.note.as_ref().map_or(Ok(()), |note| write!(f, ": {note}"))
             }
-            Self::JobRefused { reason, .. } => write!(f, ": {reason}"),
+            Self::JobRefused { reason, .. } | Self::JobBroken { reason, .. } => write!(f, ": {reason}"),
+            Self::TickHeld { fire_time, reason, .. } => write!(f, " {fire_time} {}", reason.as_str()),
             Self::JobRestarted { restarts, .. } => write!(f, " restarts {restarts}"),
             Self::TickSkipped { fire_time, reason, count, at_least, .. } => {
                 let at_least = if *at_least { "at least " } else { "" };

@@ -31,7 +31,7 @@ use tokio::{sync::oneshot, time::timeout};
 pub(crate) use self::{
     adding::{AddFirstJobs, define_all},
     clock::StoreClockMoved,
-    dying::{JobDied, JobRetired, Undelivered},
+    dying::{JobDied, JobRetired, ScheduleBroken, Undelivered},
     keys::conflicts,
     leading::{DebtsFound, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, Withdrawn},
     pausing::{NewsMissed, PauseNews, StopJob},
@@ -73,7 +73,8 @@ struct Entry {
     /// As its definition says: at hand for those who look at very many.
     fires: Fires,
     restarts: Restarts,
-    broken: bool,
+    /// Why it does not fire until it is resumed or updated.
+    broken: Option<Arc<str>>,
     /// The leader does not hold the job, so this node claims its ticks.
     unled: bool,
     /// This session may declare the policy of the job's key without a term.
@@ -220,7 +221,7 @@ impl SupervisorActor {
     /// By what right this node decides the ticks of a job, if it does.
     fn authority(&self, entry: &Entry) -> Option<Authority> {
         match entry.job.definition.policies.fires {
-            _ if entry.broken || !self.connected || !matches!(self.phase, Phase::Running) => None,
+            _ if entry.broken.is_some() || !self.connected || !matches!(self.phase, Phase::Running) => None,
             Fires::Local => None,
             Fires::AnyNode => Some(Authority::Any),
             Fires::Leader => match self.term {
@@ -329,8 +330,8 @@ impl Handler<TriggerJob> for SupervisorActor {
             return refused(TriggerError::UnknownJob { name });
         };
         let job = job.clone();
-        if entry.broken {
-            return refused(TriggerError::Broken { job });
+        if let Some(reason) = entry.broken.clone() {
+            return refused(TriggerError::Broken { job, reason });
         }
         if let Some(reason) = entry.refused.clone() {
             return refused(TriggerError::Refused { job, reason });
@@ -340,7 +341,10 @@ impl Handler<TriggerJob> for SupervisorActor {
         Box::pin(async move {
             match timeout(CALL_DEADLINE * 2, answer).await {
                 Ok(Ok(answer)) => answer,
-                Ok(Err(_)) => Err(TriggerError::Broken { job }),
+                Ok(Err(_)) => {
+                    let reason = "its actor died; see the log for the panic, and ask again".into();
+                    Err(TriggerError::Broken { job, reason })
+                }
                 Err(_) => {
                     let reason = "the job's actor did not answer within the deadline".to_owned();
                     Err(TriggerError::Unavailable { job, reason })
@@ -357,7 +361,7 @@ impl Handler<CancelRuns> for SupervisorActor {
         let selected = self.select(&selector);
         let asked = selected.map(|names| {
             let entries =
-                names.iter().filter_map(|name| self.jobs.get_key_value(name)).filter(|(_, e)| !e.broken);
+                names.iter().filter_map(|name| self.jobs.get_key_value(name)).filter(|(_, e)| e.broken.is_none());
             let ask = |(name, entry): (&JobName, &Entry)| {
                 let (name, answer) = (name.clone(), entry.job.addr.send(CancelAll));
                 // An actor that does not answer in time has been told all the same.
@@ -443,11 +447,11 @@ impl Handler<JobDetails> for SupervisorActor {
 
 /// Asks the job's actor; if it does not answer in time, says so.
 fn status_of(entry: &Entry) -> impl Future<Output = JobStatus> + use<> {
-    let (broken, refused) = (entry.broken, entry.refused.clone());
+    let (broken, refused) = (entry.broken.clone(), entry.refused.clone());
     let job = entry.job.clone();
     async move {
-        if broken {
-            return JobStatus::without_actor(&job.definition, JobState::Broken);
+        if let Some(reason) = broken {
+            return JobStatus::without_actor(&job.definition, JobState::Broken).broken(reason);
         }
         match timeout(ANSWER_DEADLINE, job.addr.send(Status)).await {
             Ok(Ok(status)) => match refused {

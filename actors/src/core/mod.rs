@@ -1,6 +1,7 @@
 //! Decides: values and state machines. No actix, no tokio, no clock, no I/O.
 
 pub mod clock;
+pub mod contract;
 pub mod election;
 pub mod job;
 pub mod ledger;

@@ -68,7 +68,7 @@ impl SupervisorActor {
                 fires,
                 held_since,
                 restarts,
-                broken: false,
+                broken: None,
                 unled: false,
                 declares: false,
                 refused: None,

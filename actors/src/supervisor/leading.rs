@@ -265,7 +265,7 @@ impl SupervisorActor {
             None => Bound::Unbounded,
         };
         let asked = |entry: &&Entry| {
-            entry.job.definition.policies.fires == Fires::Leader && !entry.broken && !entry.unled
+            entry.job.definition.policies.fires == Fires::Leader && entry.broken.is_none() && !entry.unled
         };
         let rest = self.jobs.range((after, Bound::Unbounded)).map(|(_, entry)| entry);
         let page: Vec<_> = rest.filter(asked).take(PAGE_MAX).map(|entry| entry.job.clone()).collect();
@@ -441,7 +441,7 @@ impl Handler<LeadershipChanged> for SupervisorActor {
         }
         self.term = term;
         let by_leader =
-            |entry: &&Entry| entry.job.definition.policies.fires == Fires::Leader && !entry.broken;
+            |entry: &&Entry| entry.job.definition.policies.fires == Fires::Leader && entry.broken.is_none();
         if led {
             let ours = self.jobs.values_mut().filter(|entry| by_leader(&&**entry));
             ours.for_each(|entry| {
