@@ -121,7 +121,8 @@ impl JobMachine {
         };
         let waiting = self.backlog.iter().map(|waiting| waiting.tick);
         let held = asked.into_iter().chain(waiting).filter(|tick| Some(*tick) <= self.held_said);
-        held.take_while(|_| self.pause.is_some())
+        // What is asked for another right is decided anew by that one.
+        held.take_while(|_| self.pause.is_some() && self.decides_on())
     }
 }
 

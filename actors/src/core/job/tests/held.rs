@@ -175,6 +175,8 @@ fn a_node_that_does_not_decide_a_tick_holds_none_and_says_it_once_when_it_decide
     for suspend in [Input::Suspend, Input::Drain] {
         let mut job = paused(Policies::default());
         job.step("01:00", Input::WakeUp);
+        // The store does not answer whether it is paused still.
+        claim_of(&job.step("01:04", Input::WakeUp));
 
         job.step("01:05", suspend);
 
