@@ -4,7 +4,11 @@ use callsheet::{
     EventKind, Fires, Job, JobState, Misfire, NextFireTimes, PauseJobs, RemoveJobs, ResumeJobs, Selector,
     SkipReason,
     schedule::{Schedule, daily, every},
-    testkit::{Record, Rig, fakes::{PanickingSchedule, Period}, simulate},
+    testkit::{
+        Record, Rig,
+        fakes::{PanickingSchedule, Period},
+        simulate,
+    },
 };
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -29,7 +33,9 @@ async fn resume(rig: &mut Rig, node: usize) {
 /// The ticks that were said to be held: the node, and the fire time.
 fn said(rig: &Rig) -> Vec<String> {
     let held = |kind, node| match kind {
-        EventKind::TickHeld { fire_time, .. } => Some(format!("{node} {}", fire_time.instant().format("%d %H:%M"))),
+        EventKind::TickHeld { fire_time, .. } => {
+            Some(format!("{node} {}", fire_time.instant().format("%d %H:%M")))
+        }
         _ => None,
     };
     rig.events().into_iter().filter_map(|recorded| held(recorded.event.kind, recorded.node)).collect()
@@ -54,7 +60,7 @@ fn cursor(rig: &Rig) -> Option<DateTime<Utc>> {
 #[test]
 fn in_the_morning_a_nightly_job_that_is_paused_says_that_its_tick_is_held() {
     simulate(START, async |rig| {
-       rig.set_lease(mins(10));
+        rig.set_lease(mins(10));
         rig.set_lease(mins(10));
         rig.node(node_with([nightly()])).await;
         rig.send(0, pause(None)).await.expect("it is there");
@@ -81,7 +87,11 @@ fn in_the_morning_a_nightly_job_that_is_paused_says_that_its_tick_is_held() {
         rig.advance(hours(12)).await;
         resume(rig, 0).await;
         rig.advance(secs(1)).await;
-        assert_eq!(starts(rig, "nightly"), ["n1 02:00:00"], "that of the seventh, which was held for a minute");
+        assert_eq!(
+            starts(rig, "nightly"),
+            ["n1 02:00:00"],
+            "that of the seventh, which was held for a minute"
+        );
         assert_golden(rig, "held_nightly");
     });
 }
@@ -92,7 +102,7 @@ fn a_tick_that_is_held_runs_if_the_job_is_resumed_or_its_pause_expires_in_time()
         [(false, Fires::Leader), (true, Fires::Leader), (false, Fires::Local), (true, Fires::AnyNode)]
     {
         simulate(START, async |rig| {
-           rig.set_lease(mins(10));
+            rig.set_lease(mins(10));
             rig.set_lease(mins(10));
             rig.node(node_with([nightly().fires(fires)])).await;
             let until = (rig.now() + TimeDelta::hours(12)).to_utc();
@@ -116,7 +126,7 @@ fn a_tick_that_is_held_runs_if_the_job_is_resumed_or_its_pause_expires_in_time()
 fn the_node_that_decides_holds_the_tick_and_who_leads_after_it_holds_it_then() {
     for die in [false, true] {
         simulate(START, async |rig| {
-           rig.set_lease(mins(10));
+            rig.set_lease(mins(10));
             rig.set_lease(mins(1));
             for _ in 0..2 {
                 rig.node(node_with([nightly()])).await;

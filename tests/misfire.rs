@@ -117,7 +117,12 @@ fn by_default_a_tick_is_made_up_for_within_half_the_distance_to_the_next() {
     let cases: Vec<(&str, Definition, &str, &str)> = vec![
         ("hourly", every("1h").into(), "2026-01-05T00:30:00Z", "2026-01-05T01:00:00Z + 30m"),
         ("nightly", daily().at("02:00").into(), "2026-01-05T00:00:00Z", "2026-01-05T02:00:00Z + 12h"),
-        ("monthly", monthly().on([1]).at("02:00").into(), "2026-01-31T12:00:00Z", "2026-02-01T02:00:00Z + 12h"),
+        (
+            "monthly",
+            monthly().on([1]).at("02:00").into(),
+            "2026-01-31T12:00:00Z",
+            "2026-02-01T02:00:00Z + 12h",
+        ),
         (
             "the first of a list",
             at(["2026-01-05T02:00:00Z", "2026-01-05T05:00:00Z"]).into(),

@@ -24,11 +24,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     core::{
+        contract::{Breach, next_after},
         job::{
             ActiveRun, Effect, Effects, End, Ended, Input, JobMachine, LastRun, Refusal, Retried, Start,
             Triggered as HowTriggered,
         },
-        contract::{Breach, next_after},
         policy::{Fires, Policies},
         time::FireTime,
     },
@@ -39,9 +39,9 @@ use crate::{
     hooks::{self, EndedRun, SkippedTicks},
     lock::{AdvanceCursor, Ask, ClaimRun, CompleteRun},
     message::Triggered,
+    metrics::HeldTicks,
     name::{JobName, LockKey, RunId, Tag},
     node::{JobRef, Node, Reading},
-    metrics::HeldTicks,
     port::{Pause, SkipReason},
     run::{Origin, Parts, Run},
     run_task::{self, RunTask},
@@ -524,7 +524,10 @@ impl JobActor {
 
 /// Why a job is broken whose schedule answered so, and the cure.
 pub(crate) fn breach_of(breach: Breach) -> Arc<str> {
-    format!("its schedule breaks the contract of `Schedule`: {breach}; mend it, then update the job or resume it").into()
+    format!(
+        "its schedule breaks the contract of `Schedule`: {breach}; mend it, then update the job or resume it"
+    )
+    .into()
 }
 
 /// Counts a run that ended, and says so: to whoever listens, and to the hooks if the run is at hand.

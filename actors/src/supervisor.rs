@@ -11,6 +11,7 @@ mod dying;
 mod health;
 mod keys;
 mod leading;
+mod outlook;
 mod pausing;
 mod shutdown;
 mod tags;
@@ -36,7 +37,7 @@ pub(crate) use self::{
     leading::{DebtsFound, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, Withdrawn},
     pausing::{NewsMissed, PauseNews, StopJob},
 };
-use self::{clock::Rearming, keys::Keys, pausing::Telling, tags::Tags};
+use self::{clock::Rearming, keys::Keys, outlook::LintLog, pausing::Telling, tags::Tags};
 pub use self::{
     dying::{RESTART_PERIOD, RESTARTS_MAX},
     shutdown::{SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT},
@@ -133,6 +134,9 @@ pub struct SupervisorActor {
     rearming: Option<Rearming>,
     /// News was missed.
     telling: Option<Telling>,
+    /// The last fire times of the jobs that were over when the engine started, until they are enrolled.
+    over: BTreeMap<JobName, DateTime<Utc>>,
+    lint_log: LintLog,
     phase: Phase,
 }
 
@@ -164,6 +168,8 @@ impl SupervisorActor {
             withdrawing: 0,
             rearming: None,
             telling: None,
+            over: BTreeMap::new(),
+            lint_log: LintLog::default(),
             phase: Phase::Running,
         }
     }
@@ -248,6 +254,7 @@ impl SupervisorActor {
         for name in &names {
             let fired = self.jobs.get(name).is_some_and(|entry| self.authority(entry).is_some());
             let Some(entry) = self.jobs.remove(name) else { continue };
+            self.over.remove(name);
             if fired || entry.declares {
                 keys.push(entry.job.definition.key.clone());
             }
@@ -360,8 +367,10 @@ impl Handler<CancelRuns> for SupervisorActor {
     fn handle(&mut self, CancelRuns(selector): CancelRuns, _: &mut Self::Context) -> Self::Result {
         let selected = self.select(&selector);
         let asked = selected.map(|names| {
-            let entries =
-                names.iter().filter_map(|name| self.jobs.get_key_value(name)).filter(|(_, e)| e.broken.is_none());
+            let entries = names
+                .iter()
+                .filter_map(|name| self.jobs.get_key_value(name))
+                .filter(|(_, e)| e.broken.is_none());
             let ask = |(name, entry): (&JobName, &Entry)| {
                 let (name, answer) = (name.clone(), entry.job.addr.send(CancelAll));
                 // An actor that does not answer in time has been told all the same.

@@ -1,6 +1,6 @@
 //! Compiled schedules.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use callsheet_actors::port::Schedule;
 use chrono::{DateTime, NaiveDateTime, Utc};
@@ -32,8 +32,8 @@ pub(super) struct Compiled {
     pub(super) text: Box<str>,
 }
 
-impl Schedule for Compiled {
-    fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+impl Compiled {
+    pub(super) fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let earliest = match self.tree.counts_from_completion() {
             // Not even by the part of a millisecond too early.
             true => instant::ceiling(after) + 1,
@@ -45,30 +45,17 @@ impl Schedule for Compiled {
         if budget.contract_broken { Some(after) } else { first }
     }
 
-    fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    pub(super) fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let mut budget = Budget::default();
         let last =
             self.tree.last_until(instant::preceding(before), &mut budget).and_then(instant::from_millis);
         if budget.contract_broken { Some(before) } else { last }
     }
 
-    fn timezone(&self) -> Option<&str> {
-        self.tree.timezone()
-    }
-
-    fn counts_from_completion(&self) -> bool {
-        self.tree.counts_from_completion()
-    }
-
-    fn for_job(&self, job: &str) -> Option<Arc<dyn Schedule>> {
+    /// The rule of the job of this name, if there is something in it that looks random.
+    pub(super) fn for_job(&self, job: &str) -> Option<Self> {
         let mut tree = self.tree.clone();
-        tree.seed(job).then(|| Arc::new(Self { tree, text: self.text.clone() }) as Arc<dyn Schedule>)
-    }
-}
-
-impl fmt::Display for Compiled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        tree.seed(job).then(|| Self { tree, text: self.text.clone() })
     }
 }
 

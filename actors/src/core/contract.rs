@@ -56,7 +56,9 @@ impl fmt::Display for Breach {
             Self::NotEarlier { before, answer } => {
                 write!(f, "previous_before({}) answered {}, which is not earlier", text(before), text(answer))
             }
-            Self::Fraction { answer } => write!(f, "it answered {}, which is no whole millisecond", text(answer)),
+            Self::Fraction { answer } => {
+                write!(f, "it answered {}, which is no whole millisecond", text(answer))
+            }
             Self::Contradiction { after, next, before, previous } => write!(
                 f,
                 "next_after({}) answered {}, and previous_before({}) answered {}: they contradict each other",

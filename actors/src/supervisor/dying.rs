@@ -138,7 +138,9 @@ impl SupervisorActor {
     ///
     /// Its actor is there: whenever it died, it was started again with its remains.
     pub(super) fn revive(&mut self, name: &JobName, ctx: &mut Context<Self>) -> bool {
-        let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.broken.is_some()) else { return false };
+        let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.broken.is_some()) else {
+            return false;
+        };
         entry.broken = None;
         let Restarts { cursor, .. } = std::mem::take(&mut entry.restarts);
         let job = entry.job.clone();

@@ -4,7 +4,7 @@ use std::{ops::Bound, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 
-use super::{Entry, Phase, SupervisorActor, adding::inquiry, keys::refusal};
+use super::{Entry, Phase, SupervisorActor, adding::inquiry, keys::refusal, outlook::warn_over};
 use crate::{
     core::{
         job::Input,
@@ -155,6 +155,7 @@ impl SupervisorActor {
         ctx: &mut Context<Self>,
     ) -> Vec<JobName> {
         let mut locked = Vec::new();
+        let mut over = Vec::new();
         for ((job, authority), answer) in jobs.into_iter().zip(answers) {
             let name = &job.definition.name;
             let Some(entry) = self.jobs.get(name).filter(|entry| {
@@ -171,6 +172,7 @@ impl SupervisorActor {
                     if let Some(entry) = self.jobs.get_mut(name) {
                         entry.refused = None;
                     }
+                    over.extend(self.never_runs(name, cursor).map(|last| (name.clone(), last)));
                     Letter::send(&job, Input::Resume { cursor, authority: Some(authority), kept });
                 }
                 (Enrolled::Locked, _) => locked.push(name.clone()),
@@ -184,6 +186,7 @@ impl SupervisorActor {
                 }
             }
         }
+        warn_over(&over);
         locked
     }
 

@@ -477,7 +477,11 @@ impl Rig {
 }
 
 /// The values of the series of one name whose labels hold `label`, as in `job=hourly`; of all if it is empty.
-fn matching<V: Copy>(series: &HashMap<(String, String), V>, name: &str, label: &str) -> impl Iterator<Item = V> {
+fn matching<V: Copy>(
+    series: &HashMap<(String, String), V>,
+    name: &str,
+    label: &str,
+) -> impl Iterator<Item = V> {
     series.iter().filter_map(move |((metric, labels), value)| {
         let selected = label.is_empty() || labels.split(',').any(|own| own == label);
         (metric == name && selected).then_some(*value)

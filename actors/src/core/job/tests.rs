@@ -66,11 +66,8 @@ macro_rules! fake {
 
 fake!(Never, |_: &Never, _| None);
 fake!(Stuck, |stuck: &Stuck, _| Some(stuck.0));
-fake!(
-    Once,
-    |once: &Once, after| Some(once.0).filter(|at| *at > after),
-    |once: &Once, before| Some(once.0).filter(|at| *at < before)
-);
+fake!(Once, |once: &Once, after| Some(once.0).filter(|at| *at > after), |once: &Once, before| Some(once.0)
+    .filter(|at| *at < before));
 
 /// Fires at the multiples of a period, or so long after the end of the last run. Panics when it is told to.
 #[derive(Debug)]

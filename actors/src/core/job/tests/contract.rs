@@ -42,7 +42,10 @@ fn a_schedule_that_does_not_move_forward_breaks_its_job_once_and_the_cursor_stay
     assert_eq!(job.wake_in("03:00"), None, "it is not asked again");
     assert_eq!(job.step("04:00", Input::WakeUp), []);
     let effects = job.step("04:01", ended(run, End::Returned));
-    assert!(matches!(effects[..], [Effect::Complete { .. }, Effect::Ended(_)]), "its run goes on: {effects:?}");
+    assert!(
+        matches!(effects[..], [Effect::Complete { .. }, Effect::Ended(_)]),
+        "its run goes on: {effects:?}"
+    );
 }
 
 #[test]
