@@ -74,14 +74,12 @@ impl OpenSession {
             let page = match self.close_page(&at, search.page, limit - closed.lost.len()).await {
                 Ok(page) => page,
                 Err(Refusal::Statement(error)) if error.code() == Some(&SqlState::QUERY_CANCELED) => {
-                    let smallest = search.page == PAGE_MIN;
                     search.page = (search.page / 2).max(PAGE_MIN);
-                    place = Some(at);
-                    if smallest && closed.lost.is_empty() {
-                        search.place = place;
-                        return Err(Refusal::Statement(error).into_lock_error());
-                    }
-                    continue;
+                    search.place = Some(at);
+                    closed.more = true;
+                    // What was closed has to be told.
+                    let refused = Refusal::Statement(error).into_lock_error();
+                    return if closed.lost.is_empty() { Err(refused) } else { Ok(closed) };
                 }
                 Err(refusal) => return Err(refusal.into_lock_error()),
             };
