@@ -344,7 +344,7 @@ async fn an_enrolment_that_changes_nothing_forgives_nothing() {
     let node = nodes.open().await;
     node.leads().await;
     let run = nodes.dead_run("job", "job").await;
-    node.locker.close_lost(10).await.expect("an answer").lost;
+    node.locker.close_lost(10).await.expect("an answer");
     let leading = nodes.transaction("UPDATE callsheet.leader SET node = node WHERE scope = $1").await;
 
     let forgives = [enrolment("job", Authority::Any)];
@@ -844,7 +844,7 @@ async fn a_debt_that_somebody_else_has_locked_is_as_good_as_settled() {
     let nodes = Nodes::of("debt-locked").await;
     let node = nodes.open().await;
     let run = nodes.dead_run("job", "job").await;
-    node.locker.close_lost(10).await.expect("an answer").lost;
+    node.locker.close_lost(10).await.expect("an answer");
     let holder = nodes.transaction("SELECT FROM callsheet.debts WHERE scope = $1 FOR UPDATE").await;
 
     for key in ["job", "key"] {
