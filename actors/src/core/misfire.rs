@@ -255,7 +255,7 @@ mod tests {
         let stuck = Due::first_admitted(&Stuck(at("01:00")), first, at("02:00"), |_, _| true);
         assert!(stuck.is_err());
 
-        let late = Due::collect(&Liar(|before| Some(before)), first, at("02:00"), 1);
+        let late = Due::collect(&Liar(Some), first, at("02:00"), 1);
         assert!(matches!(late, Err(Breach::NotEarlier { .. })), "{late:?}");
         let far = Due::collect(&Liar(|before| Some(before - TimeDelta::days(1))), first, at("02:00"), 1);
         assert!(matches!(far, Err(Breach::Contradiction { .. })), "{far:?}");
