@@ -90,6 +90,19 @@ fn what_goes_wrong_is_at_warn_and_error_and_what_goes_well_at_debug() {
     }
 }
 
+#[test]
+fn the_reason_of_a_lost_session_is_logged() {
+    let log = Log::keep();
+    simulate(START, async |rig| {
+        let node = rig.node(node_with([Job::new("any", every(secs(60))).run(async |_| {})])).await;
+        rig.end_session(node);
+        rig.advance(secs(10)).await;
+    });
+
+    let lines = texts(&log, "the session is lost: the store ended it", "WARN");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ordinary_shutdown_is_no_error() {
     let log = Log::keep();
