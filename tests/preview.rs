@@ -43,6 +43,25 @@ fn it_prints_description_warnings_and_fire_times() {
     );
 }
 
+/// British Columbia has not changed its clocks since the spring of 2026.
+#[test]
+fn the_clocks_of_vancouver_are_those_of_2026() {
+    let output = preview(&[
+        "0 9 * * *",
+        "--timezone",
+        "America/Vancouver",
+        "--after",
+        "2026-11-29T00:00:00Z",
+        "--count",
+        "1",
+    ]);
+
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "at 09:00 (America/Vancouver)\nSun 2026-11-29 09:00:00 -07:00\n"
+    );
+}
+
 #[test]
 fn json_in_json_out() {
     let definition = json!({"every": "1s", "anchored_at": "2026-01-01T00:00:00.25Z"}).to_string();
