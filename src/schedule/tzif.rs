@@ -24,6 +24,11 @@ pub(super) fn read(name: &str, file: &[u8]) -> Result<(TimeZone, i64), String> {
     Ok((rules, table.last_change.saturating_mul(1_000)))
 }
 
+/// Whether a file says that it is one.
+pub(super) fn is_one(file: &[u8]) -> bool {
+    file.starts_with(b"TZif")
+}
+
 /// What jiff does not tell.
 struct Table {
     /// In seconds; 0 if there is no change.
