@@ -5,6 +5,7 @@ pub mod contract;
 pub mod election;
 pub mod job;
 pub mod ledger;
+pub mod log_budget;
 pub mod misfire;
 pub mod policy;
 pub mod text;

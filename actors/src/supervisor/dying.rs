@@ -12,6 +12,7 @@ use crate::{
         job::{End, Ended, Input, PermitAnswer, RunEnd},
     },
     event::{CancelReason, EventKind, Outcome},
+    event_log::Level,
     job::{Content, Letter, Remains, breach_of, conclude},
     lock::{Ask, CompleteRun},
     name::JobName,
@@ -62,6 +63,8 @@ impl SupervisorActor {
         let name = &job.definition.name;
         let now = self.node().clock.elapsed();
         if self.retiring.remove(&job.generation).is_some() {
+            let line = format_args!("the actor of {name}, which is removed, died and was started again");
+            self.node().publisher.log("JobRestarted", Level::Error, name, &line);
             // It may have died before it heard of it.
             remains.retiring = true;
             let successor = self.start_actor(job.definition.clone(), Some(job), move |_| remains);
@@ -127,7 +130,6 @@ impl SupervisorActor {
         entry.broken = Some(reason.clone());
         let declares = std::mem::take(&mut entry.declares);
         let key = entry.job.definition.key.clone();
-        tracing::error!(target: "callsheet", job = %name, "a job is broken and does not fire any more: {reason}");
         self.publish(|| EventKind::JobBroken { job: name.clone(), reason });
         if declares || self.term.is_some() {
             self.retract([key], ctx);

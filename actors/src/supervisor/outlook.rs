@@ -63,7 +63,7 @@ impl SupervisorActor {
     /// What the clock reads by which the ticks of a job are decided.
     fn time_of(&self, definition: &Definition) -> DateTime<Utc> {
         match definition.policies.fires {
-            Fires::Leader | Fires::AnyNode => self.node().now_in_store().wall,
+            Fires::Leader | Fires::AnyNode => self.node().store_time(),
             Fires::Local => self.node().clock.now(),
         }
     }
@@ -113,9 +113,8 @@ impl SupervisorActor {
         // Most engines start with none.
         let last = if self.over.is_empty() { None } else { self.over.remove(job) };
         let last = last.filter(|last| *last <= cursor)?;
-        let now = self.node().now_in_store();
-        let held_for = now.elapsed.saturating_sub(self.jobs.get(job)?.held_since);
-        let known_since = now.wall.checked_sub_signed(TimeDelta::from_std(held_for).ok()?)?;
+        let held_for = self.node().clock.elapsed().saturating_sub(self.jobs.get(job)?.held_since);
+        let known_since = self.node().store_time().checked_sub_signed(TimeDelta::from_std(held_for).ok()?)?;
         (cursor >= known_since - CLOCK_TOLERANCE).then_some(last)
     }
 
