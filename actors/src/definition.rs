@@ -438,16 +438,12 @@ fn check_schedule(schedule: Arc<dyn Schedule>, now: DateTime<Utc>) -> Result<Che
     let asked = catch_unwind(AssertUnwindSafe(|| {
         // A fire time at this very instant is neither before it nor after it.
         let after_now = now.checked_add_signed(TimeDelta::milliseconds(1)).unwrap_or(now);
-        let fires_once = match schedule.next_after(now) {
-            Some(next) if schedule.next_after(next).is_some() => Some(false),
-            Some(_) => Some(schedule.previous_before(after_now).is_none()),
-            None => schedule.previous_before(after_now).map(|last| schedule.previous_before(last).is_none()),
-        };
-        (schedule.to_string(), fires_once)
+        let fires = schedule.next_after(now).is_some() || schedule.previous_before(after_now).is_some();
+        (schedule.to_string(), fires, schedule.fires_once())
     }));
     match asked {
-        Ok((description, Some(once))) => Ok(Checked { schedule, description: description.into(), once }),
-        Ok((description, None)) => {
+        Ok((description, true, once)) => Ok(Checked { schedule, description: description.into(), once }),
+        Ok((description, false, _)) => {
             Err(Fault::new("schedule", description, "it never fires", "give it at least one fire time")
                 .into())
         }
