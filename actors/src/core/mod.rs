@@ -6,4 +6,5 @@ pub mod job;
 pub mod ledger;
 pub mod misfire;
 pub mod policy;
+pub mod storable;
 pub mod time;

@@ -10,7 +10,7 @@ use futures_util::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    core::{policy::Overlap, time::FireTime},
+    core::{policy::Overlap, storable::storable, time::FireTime},
     event::Outcome,
     name::{FencingToken, JobName, LockKey, RunId, Term},
 };
@@ -370,7 +370,7 @@ impl Pause {
 
     /// Of a job whose body said that it is to stop for good.
     pub fn stopped_by(error: &str) -> Self {
-        let mut note = format!("stopped by its body: {error}");
+        let mut note = storable(&format!("stopped by its body: {error}")).into_owned();
         note.truncate(note.floor_char_boundary(PAUSE_NOTE_MAX));
         Self { until: None, note: Some(note) }
     }
@@ -746,6 +746,24 @@ pub enum LockError {
     /// No answer within the deadline: what was asked may have been done or not.
     #[error("the store did not answer within the deadline")]
     Timeout,
+    /// The store refuses something in this call for its data: a text, a number or an instant that it cannot keep, or a rule of its
+    /// own that an item breaks. Nothing was done for the bad item, nor for those that the store takes together with it; for others
+    /// of the call it may have been: asking again with the same ids does no harm.
+    ///
+    /// The engine halves the call until the bad item stands alone, and parks the job of that item. Not
+    /// for what concerns every call: that is [`NotDone`](Self::NotDone).
+    #[error("the store refuses its data: {reason}")]
+    BadData {
+        /// What the store says, without passwords or connection strings.
+        reason: String,
+    },
+    /// The store refuses whatever it is asked, or cannot do it just now: rights, a full disk, a read-only server. What was asked was
+    /// not done, or only in part: asking again with the same ids does no harm. No item is to blame.
+    #[error("the store refuses: {reason}")]
+    NotDone {
+        /// What the store says, without passwords or connection strings.
+        reason: String,
+    },
     /// The session is over, and with it everything that this node held.
     #[error("the session with the store is lost: {reason}")]
     SessionLost {

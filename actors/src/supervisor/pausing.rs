@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::{ANSWER_DEADLINE, Entry, Phase, SupervisorActor};
 use crate::{
-    core::{job::Input, policy::Fires},
+    core::{job::Input, policy::Fires, storable::storable},
     error::{Fault, Faults, PauseError},
     event::EventKind,
     job::{Letter, PauseLocal},
@@ -156,6 +156,7 @@ impl Handler<PauseJobs> for SupervisorActor {
 
     fn handle(&mut self, asked: PauseJobs, _: &mut Self::Context) -> Self::Result {
         let PauseJobs { jobs, until, note } = asked;
+        let note = note.map(|note| storable(&note).into_owned());
         let mut faults = Vec::new();
         if let Some(note) = note.as_ref().filter(|note| note.len() > PAUSE_NOTE_MAX) {
             let rule = format!("the note of a pause has at most {PAUSE_NOTE_MAX} bytes");

@@ -23,6 +23,7 @@ mod news;
 mod session;
 mod settings;
 mod sql;
+mod text;
 mod tls;
 
 use std::{

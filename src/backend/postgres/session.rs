@@ -212,8 +212,10 @@ impl OpenSession {
         drop(abandoned);
         match answer {
             Some(Ok(rows)) => Ok(rows),
-            // The server said no, and undid whatever it had done.
-            Some(Err(error)) if error.as_db_error().is_some() && !self.client.is_closed() => {
+            // The server said no, and undid whatever it had done; or nothing was sent.
+            Some(Err(error))
+                if (error.as_db_error().is_some() || failure::is_unsent(&error)) && !self.client.is_closed() =>
+            {
                 Err(Refusal::Statement(error))
             }
             Some(Err(error)) => {
@@ -282,10 +284,7 @@ impl Refusal {
     /// For calls whose answers cannot say that they failed alone.
     pub(super) fn into_lock_error(self) -> LockError {
         match self {
-            Self::Statement(error) => {
-                tracing::warn!(target: "callsheet", "the server refused a statement: {}", failure::explain(&error));
-                LockError::Timeout
-            }
+            Self::Statement(error) => failure::not_done(&error),
             Self::Lock(error) => error,
         }
     }

@@ -26,12 +26,15 @@
 //! granted or recorded but what the change itself returns, and such a row is missing in the answer as one that is locked.
 
 /// Whether this server can coordinate: its version, whether it is a standby, whether it is read-only, whether it took the
-/// settings of the connection (its schema, $1), its process; and its clock.
+/// settings of the connection (its schema, $1), how texts are encoded in the database and on the way there, its process; and its
+/// clock.
 pub(super) const INSPECT: &str = "
 SELECT current_setting('server_version_num')::int4 AS version,
        pg_is_in_recovery() AS standby,
        current_setting('transaction_read_only') = 'on' AS read_only,
        current_setting('search_path') = $1 AS configured,
+       getdatabaseencoding()::text AS encoding,
+       pg_client_encoding()::text AS client_encoding,
        pg_backend_pid() AS pid,
        clock_timestamp() AS now";
 
