@@ -172,6 +172,18 @@ pub enum EventKind {
         /// The key, both policies, and what would mend it.
         reason: Arc<str>,
     },
+    /// The store refuses something of a job for its data, so this node does not fire it: see [`JobState::Parked`](crate::JobState::Parked).
+    JobParked {
+        /// The job.
+        job: JobName,
+        /// What the store says.
+        reason: Arc<str>,
+    },
+    /// A parked job was updated or resumed: it is tried again.
+    JobUnparked {
+        /// The job.
+        job: JobName,
+    },
     /// Ticks passed without a run.
     TickSkipped {
         /// The job.
@@ -385,6 +397,8 @@ event_names! {
     JobBroken,
     JobRevived,
     JobRefused,
+    JobParked,
+    JobUnparked,
     TickSkipped,
     RunStarted,
     RunRetried,
@@ -424,6 +438,8 @@ impl EventKind {
             | Self::JobBroken { job }
             | Self::JobRevived { job }
             | Self::JobRefused { job, .. }
+            | Self::JobParked { job, .. }
+            | Self::JobUnparked { job }
             | Self::TickSkipped { job, .. }
             | Self::RunStarted { job, .. }
             | Self::RunRetried { job, .. }
@@ -460,6 +476,7 @@ impl fmt::Display for EventKind {
             | Self::JobResumed { .. }
             | Self::JobBroken { .. }
             | Self::JobRevived { .. }
+            | Self::JobUnparked { .. }
             | Self::LockLost { .. } => Ok(()),
             Self::JobPaused { pause, .. } => {
                 if let Some(until) = pause.until {
@@ -467,7 +484,7 @@ impl fmt::Display for EventKind {
                 }
                 pause.note.as_ref().map_or(Ok(()), |note| write!(f, ": {note}"))
             }
-            Self::JobRefused { reason, .. } => write!(f, ": {reason}"),
+            Self::JobRefused { reason, .. } | Self::JobParked { reason, .. } => write!(f, ": {reason}"),
             Self::JobRestarted { restarts, .. } => write!(f, " restarts {restarts}"),
             Self::TickSkipped { fire_time, reason, count, at_least, .. } => {
                 let at_least = if *at_least { "at least " } else { "" };

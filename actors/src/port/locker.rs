@@ -28,11 +28,15 @@ pub enum SkipReason {
     Paused,
     /// The node runs as many bodies as it may.
     Concurrency,
+    /// The store refuses the job for its data: [`JobState::Parked`](crate::JobState::Parked). It is counted by the node that would
+    /// have fired it, when it is skipped.
+    Parked,
 }
 
 impl SkipReason {
     /// Every reason.
-    pub const ALL: [Self; 4] = [Self::Misfire, Self::Overlap, Self::Paused, Self::Concurrency];
+    pub const ALL: [Self; 5] =
+        [Self::Misfire, Self::Overlap, Self::Paused, Self::Concurrency, Self::Parked];
 
     /// The reason as it stands in metrics and stores.
     pub fn as_str(self) -> &'static str {
@@ -41,6 +45,7 @@ impl SkipReason {
             Self::Overlap => "overlap",
             Self::Paused => "paused",
             Self::Concurrency => "concurrency",
+            Self::Parked => "parked",
         }
     }
 }
@@ -69,6 +74,13 @@ impl Skips {
     /// How many were skipped for `reason`.
     pub fn of(&self, reason: SkipReason) -> u64 {
         self.counts[reason as usize]
+    }
+
+    /// The same without those that were skipped for `reason`.
+    #[must_use]
+    pub(crate) fn without(mut self, reason: SkipReason) -> Self {
+        self.counts[reason as usize] = 0;
+        self
     }
 
     /// Adds all that `other` counts.
@@ -204,6 +216,11 @@ pub enum Verdict {
         /// The run that held the key when it was last looked at, if its session lives.
         holder: Option<RunId>,
     },
+    /// This claim is refused for its data: see [`LockError::BadData`]. Nothing changed, and it is of no use to ask again.
+    BadData {
+        /// What the store says, without passwords or connection strings.
+        reason: String,
+    },
     /// This claim failed alone, and it is unknown whether it was taken: ask again with the same run id.
     Unavailable {
         /// What happened, without passwords or connection strings.
@@ -295,6 +312,11 @@ pub enum Moved {
     Led,
     /// Somebody else has locked the job's cursor at this moment. Nothing changed: ask again.
     Locked,
+    /// This move is refused for its data: see [`LockError::BadData`]. Nothing changed, and it is of no use to ask again.
+    BadData {
+        /// What the store says, without passwords or connection strings.
+        reason: String,
+    },
     /// This move failed alone, and it is unknown whether it was made.
     Unavailable {
         /// What happened, without passwords or connection strings.
@@ -649,6 +671,13 @@ pub trait Locker: Send + Sync + 'static {
     ///
     /// Dropping the future has the same effect as [`LockError::Timeout`].
     fn complete<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>>;
+
+    /// Frees the keys of runs whose ends the store refuses for their data, one by one: nothing else of these ends is kept, and a run
+    /// of which its store keeps no end is in none of its lists. Otherwise as [`complete`](Self::complete), which is the default,
+    /// for a store that refuses no end.
+    fn release<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
+        self.complete(ends)
+    }
 
     /// Moves cursors over ticks that nobody runs.
     ///

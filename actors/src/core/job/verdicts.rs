@@ -171,6 +171,7 @@ impl JobMachine {
                 }
             }
             Verdict::Exhausted => self.exhaust(),
+            Verdict::BadData { reason } => self.on_bad_data(&reason, effects),
             // The clock was wrong by long, and was corrected meanwhile: nothing that was decided by it holds.
             Verdict::NotYet { .. } if claim.fire_time.instant() > now.wall => self.adopt(self.stored),
             Verdict::NotYet { wait } if wait > HOLD_MAX => {
