@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use callsheet::{
-    EventKind, Fires, Job, JobState, OnLost, Overlap, PauseError, PauseJobs, RemoveJobs, ResumeJobs, RunError,
-    SkipReason, TriggerError,
+    EventKind, Fires, Job, JobState, OnLost, Overlap, PauseError, PauseJobs, RemoveJobs, ResumeJobs,
+    RunError, SkipReason, TriggerError,
     schedule::every,
     testkit::{
         BadData::{self, Claim, End, Enrolment, Move, Other, Pause},
@@ -39,7 +39,9 @@ fn parked(rig: &Rig) -> Vec<String> {
 
 fn skipped(rig: &Rig, job: &str) -> u64 {
     let skipped = rig.events().into_iter().filter_map(|recorded| match recorded.event.kind {
-        EventKind::TickSkipped { job: name, reason: SkipReason::Parked, count, .. } if name.as_str() == job => {
+        EventKind::TickSkipped { job: name, reason: SkipReason::Parked, count, .. }
+            if name.as_str() == job =>
+        {
             Some(count)
         }
         _ => None,
@@ -59,7 +61,8 @@ fn one_bad_job_of_three_thousand_keeps_the_others_for_less_than_three_seconds() 
         assert_eq!(parked(rig), ["n1 job 1234: job 1234 is bad"]);
         rig.advance(secs(10) - HALVING_MAX).await;
         rig.advance(secs(1)).await;
-        let ran = rig.count(|kind| matches!(kind, EventKind::RunStarted { lateness, .. } if *lateness < secs(1)));
+        let ran =
+            rig.count(|kind| matches!(kind, EventKind::RunStarted { lateness, .. } if *lateness < secs(1)));
         assert_eq!(ran, 2_999, "each at its first tick, in time");
         let status = details(rig, node, "job 1234").await;
         assert_eq!((status.state, status.parked.as_deref()), (JobState::Parked, Some("job 1234 is bad")));
@@ -108,7 +111,8 @@ fn a_claim_that_is_refused_parks_its_job_and_the_others_go_on() {
         assert_eq!(details(rig, node, "bad").await.state, JobState::Parked);
         assert_eq!((rig.counter(DUE, "job=bad"), skipped(rig, "bad")), (6, 4));
         // The others waited for the halving, not for a tick.
-        let late = rig.count(|kind| matches!(kind, EventKind::RunStarted { lateness, .. } if *lateness > secs(2)));
+        let late =
+            rig.count(|kind| matches!(kind, EventKind::RunStarted { lateness, .. } if *lateness > secs(2)));
         assert_eq!(late, 0);
 
         rig.store().set_bad("bad", &[]);
@@ -248,7 +252,9 @@ fn a_pause_that_is_refused_for_one_job_pauses_the_others_and_says_so() {
         let all = PauseJobs { jobs: callsheet::Selector::All, until: None, note: None };
         let refused = rig.send(node, all).await;
 
-        let Err(PauseError::BadData { job: name, count: 1, reason }) = &refused else { panic!("{refused:?}") };
+        let Err(PauseError::BadData { job: name, count: 1, reason }) = &refused else {
+            panic!("{refused:?}")
+        };
         assert_eq!((name.as_str(), reason.as_str()), ("bad", "bad is bad"));
         rig.advance(secs(10)).await;
         assert_eq!((rig.started("a"), rig.started("bad"), rig.started("z")), (0, 1, 0));
@@ -291,7 +297,8 @@ fn a_removal_that_is_refused_for_one_job_is_told_for_the_others() {
 #[test]
 fn whoever_was_promised_a_run_is_told_that_the_job_is_parked() {
     simulate(START, async |rig| {
-        let node = rig.node(node_with([job("bad", 3_600).overlap(Overlap::Queue(3)).on_lost(OnLost::Retry)])).await;
+        let node =
+            rig.node(node_with([job("bad", 3_600).overlap(Overlap::Queue(3)).on_lost(OnLost::Retry)])).await;
         rig.advance(secs(5)).await;
         rig.store().set_bad("bad", &BadData::ALL);
 

@@ -161,7 +161,8 @@ impl Job {
     pub(crate) fn audited(&self) -> Option<Audited> {
         let schedule = self.schedule.clone().ok()?;
         // Code of the application, which is refused if it panics.
-        let description = catch_unwind(AssertUnwindSafe(|| storable(&schedule.to_string()).into_owned())).ok()?;
+        let description =
+            catch_unwind(AssertUnwindSafe(|| storable(&schedule.to_string()).into_owned())).ok()?;
         let fires = self.policies.fires;
         Some(Audited { job: JobName::new(&self.name).ok()?, schedule, description, fires })
     }

@@ -26,6 +26,7 @@ mod error;
 mod event;
 mod event_filter;
 mod event_stream;
+mod fault;
 mod hooks;
 mod job;
 mod listener;

@@ -22,6 +22,10 @@ use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::oneshot;
 
+use self::{
+    halves::in_halves,
+    suspects::{Answered, Suspects},
+};
 use crate::{
     CALL_DEADLINE,
     contained::{NoAnswer, contained, contained_within},
@@ -41,10 +45,6 @@ use crate::{
         Verdict,
     },
     supervisor::{DebtsFound, NewsMissed, PauseNews, RunsLost, SessionNews, TakenByLeader, Withdrawn},
-};
-use self::{
-    halves::in_halves,
-    suspects::{Answered, Suspects},
 };
 
 /// The most claims, ends or cursor moves in one round trip.
@@ -368,7 +368,9 @@ impl LockActor {
         let locker = self.locker.clone();
         Some(Box::pin(async move {
             let round = match ends.is_empty() && requests.is_empty() && cursor_moves.is_empty() {
-                true => Ok(RoundAnswers { ended: Ok(Vec::new()), claimed: Ok(Vec::new()), moved: Ok(Vec::new()) }),
+                true => {
+                    Ok(RoundAnswers { ended: Ok(Vec::new()), claimed: Ok(Vec::new()), moved: Ok(Vec::new()) })
+                }
                 false => contained(async { locker.round(&ends, &requests, &cursor_moves).await }).await,
             };
             // Whatever it asked may have been done.
@@ -404,7 +406,9 @@ impl LockActor {
             Some(Answered::Ends(ends, ended)) => self.on_ended(ends, ended, ctx),
             Some(Answered::Claims(claims, claimed)) => self.on_claimed(session, claims, claimed, ctx),
             Some(Answered::Moves(moves, moved)) => self.on_moved(moves, moved, ctx),
-            Some(Answered::Released { end, released, reason }) => self.on_released(end, released, &reason, ctx),
+            Some(Answered::Released { end, released, reason }) => {
+                self.on_released(end, released, &reason, ctx)
+            }
             None => {}
         }
         self.wake_for_suspects(ctx);
@@ -625,9 +629,11 @@ impl LockActor {
 
     /// Ends the session once nothing is left to write.
     fn close_if_done(&mut self, ctx: &mut Context<Self>) {
-        let busy =
-            self.session.is_some()
-                && !(self.ends.is_empty() && self.delayed == 0 && self.claims.is_empty() && self.suspects.are_done());
+        let busy = self.session.is_some()
+            && !(self.ends.is_empty()
+                && self.delayed == 0
+                && self.claims.is_empty()
+                && self.suspects.are_done());
         if busy || self.closing.is_none() || self.round_started.is_some() {
             return;
         }

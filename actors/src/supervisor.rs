@@ -41,7 +41,7 @@ pub(crate) use self::{
 use self::{
     clock::Rearming,
     keys::Keys,
-    leading::{ENROL_AGAIN_MAX, ENROL_AGAIN_MIN},
+    leading::{ENROL_AGAIN_MAX, ENROL_AGAIN_MIN, LOCKED_AGAIN_MAX},
     pausing::Telling,
     tags::Tags,
 };
@@ -55,7 +55,7 @@ use crate::{
     definition::Definition,
     drain::ShutdownReport,
     election::ElectionActor,
-    error::{NextFireTimesError, SelectError, TriggerError},
+    error::{NextFireTimesError, SelectError, TriggerError, given_name},
     event::EventKind,
     event_filter::EventFilter,
     hooks::HookCalls,
@@ -164,7 +164,8 @@ enum Phase {
 impl SupervisorActor {
     pub(crate) fn new(parts: Supervised) -> Self {
         let (wall, elapsed) = parts.node.clock.read();
-        let backoff = Backoff::new(ENROL_AGAIN_MIN, ENROL_AGAIN_MAX, parts.node.seed());
+        let seed = parts.node.seed();
+        let backoff = Backoff::new(ENROL_AGAIN_MIN, ENROL_AGAIN_MAX, seed);
         Self {
             wall_clock: ClockWatch::new(wall, elapsed),
             parts,
@@ -181,7 +182,7 @@ impl SupervisorActor {
             suspects: Bisect::default(),
             enrolling: false,
             enrol_backoff: backoff,
-            locked_backoff: backoff,
+            locked_backoff: Backoff::new(ENROL_AGAIN_MIN, LOCKED_AGAIN_MAX, seed),
             close_lost_backoff: backoff,
             inquiring: false,
             asking_refused: false,
@@ -266,7 +267,7 @@ impl SupervisorActor {
         match selector {
             Selector::Name(name) => match self.jobs.get_key_value(name.as_str()) {
                 Some((name, _)) => Ok(vec![name.clone()]),
-                None => Err(SelectError::UnknownJob { name: name.clone() }),
+                None => Err(SelectError::UnknownJob { name: given_name(name) }),
             },
             Selector::Tag(tag) => Ok(self.tags.jobs(tag, Bound::Unbounded).cloned().collect()),
             Selector::All => Ok(self.jobs.keys().cloned().collect()),
@@ -358,7 +359,7 @@ impl Handler<TriggerJob> for SupervisorActor {
             return refused(TriggerError::ShuttingDown);
         }
         let Some((job, entry)) = self.jobs.get_key_value(name.as_str()) else {
-            return refused(TriggerError::UnknownJob { name });
+            return refused(TriggerError::UnknownJob { name: given_name(&name) });
         };
         let job = job.clone();
         if entry.broken {
@@ -412,7 +413,8 @@ impl Handler<NextFireTimes> for SupervisorActor {
 
     fn handle(&mut self, NextFireTimes { job, count }: NextFireTimes, _: &mut Self::Context) -> Self::Result {
         let Some((name, entry)) = self.jobs.get_key_value(job.as_str()) else {
-            return Box::pin(async move { Err(NextFireTimesError::UnknownJob { name: job }) });
+            let name = given_name(&job);
+            return Box::pin(async move { Err(NextFireTimesError::UnknownJob { name }) });
         };
         let name = name.clone();
         let asked = entry.job.addr.send(Upcoming(count.min(FIRE_TIMES_MAX)));

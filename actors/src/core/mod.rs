@@ -9,4 +9,5 @@ pub mod ledger;
 pub mod misfire;
 pub mod policy;
 pub mod storable;
+pub mod text;
 pub mod time;

@@ -14,8 +14,12 @@ mod tests {
 
     #[test]
     fn a_nul_is_replaced_and_nothing_else() {
-        let table =
-            [("", ""), ("a\u{1}\u{fffd}日報", "a\u{1}\u{fffd}日報"), ("\0", "\u{fffd}"), ("a\0\0b", "a\u{fffd}\u{fffd}b")];
+        let table = [
+            ("", ""),
+            ("a\u{1}\u{fffd}日報", "a\u{1}\u{fffd}日報"),
+            ("\0", "\u{fffd}"),
+            ("a\0\0b", "a\u{fffd}\u{fffd}b"),
+        ];
 
         for (text, stored) in table {
             assert_eq!(storable(text), stored, "{text:?}");

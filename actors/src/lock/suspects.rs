@@ -13,7 +13,11 @@ use actix::prelude::*;
 
 use super::{AdvanceCursor, ClaimRun, LockActor, TakeAsks, call, cursor_move, one_each, request};
 use crate::{
-    core::{bisect::Bisect, job::Input},
+    core::{
+        bisect::Bisect,
+        job::Input,
+        text::{TEXT_MAX, bounded},
+    },
     job::Letter,
     node::JobRef,
     port::{Completed, Completion, LockError, Locker, Moved, Verdict},
@@ -115,14 +119,14 @@ impl LockActor {
     pub(super) fn suspect_ends(&mut self, ends: Vec<Completion>, reason: &str) {
         self.node.meters.coordination_error("complete");
         let bad = self.suspects.ends.refused(self.node.clock.elapsed(), ends);
-        self.suspects.bad_ends.extend(bad.map(|end| (end, reason.to_owned())));
+        self.suspects.bad_ends.extend(bad.map(|end| (end, bounded(reason, TEXT_MAX))));
     }
 
     pub(super) fn suspect_claims(&mut self, claims: Vec<ClaimRun>, reason: &str) {
         self.node.meters.coordination_error("claim");
         if let Some(bad) = self.suspects.claims.refused(self.node.clock.elapsed(), claims) {
             let ClaimRun { job, claim, .. } = bad;
-            let reason = reason.to_owned();
+            let reason = bounded(reason, TEXT_MAX);
             let verdict = if claim.settle {
                 Verdict::Unavailable { reason }
             } else {
@@ -135,9 +139,10 @@ impl LockActor {
 
     pub(super) fn suspect_moves(&mut self, moves: Vec<AdvanceCursor>, reason: &str) {
         self.node.meters.coordination_error("advance");
-        if let Some(AdvanceCursor { job, .. }) = self.suspects.moves.refused(self.node.clock.elapsed(), moves) {
+        if let Some(AdvanceCursor { job, .. }) = self.suspects.moves.refused(self.node.clock.elapsed(), moves)
+        {
             self.park(&job, reason);
-            Letter::send(&job, Input::Advanced(Moved::BadData { reason: reason.to_owned() }));
+            Letter::send(&job, Input::Advanced(Moved::BadData { reason: bounded(reason, TEXT_MAX) }));
         }
     }
 
@@ -173,7 +178,8 @@ impl LockActor {
 
     /// Tells the supervisor: it keeps why.
     pub(super) fn park(&self, job: &Arc<JobRef>, reason: &str) {
-        self.node.supervisor().do_send(JobRefusedForData { job: job.clone(), reason: reason.into() });
+        let reason = bounded(reason, TEXT_MAX).into();
+        self.node.supervisor().do_send(JobRefusedForData { job: job.clone(), reason });
     }
 
     /// Looks at the suspects when it is time for the next group.

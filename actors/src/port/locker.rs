@@ -35,8 +35,7 @@ pub enum SkipReason {
 
 impl SkipReason {
     /// Every reason.
-    pub const ALL: [Self; 5] =
-        [Self::Misfire, Self::Overlap, Self::Paused, Self::Concurrency, Self::Parked];
+    pub const ALL: [Self; 5] = [Self::Misfire, Self::Overlap, Self::Paused, Self::Concurrency, Self::Parked];
 
     /// The reason as it stands in metrics and stores.
     pub fn as_str(self) -> &'static str {

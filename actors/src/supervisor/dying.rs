@@ -105,7 +105,9 @@ impl SupervisorActor {
     /// Its actor is there: whenever it died, it was started again with its remains.
     pub(super) fn revive(&mut self, name: &JobName, ctx: &mut Context<Self>) -> bool {
         let parked = self.unpark(name);
-        let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.broken || parked) else { return false };
+        let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.broken || parked) else {
+            return false;
+        };
         let broken = std::mem::take(&mut entry.broken);
         let Restarts { cursor, .. } = std::mem::take(&mut entry.restarts);
         let job = entry.job.clone();

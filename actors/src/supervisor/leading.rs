@@ -24,6 +24,8 @@ use crate::{
 /// The pause before an enrolment that failed is tried again, or the look for runs of dead sessions; it doubles up to
 /// [`ENROL_AGAIN_MAX`].
 pub(super) const ENROL_AGAIN_MIN: Duration = Duration::from_millis(500);
+/// The longest pause before an enrolment whose row somebody else has locked is tried again.
+pub(super) const LOCKED_AGAIN_MAX: Duration = Duration::from_secs(1);
 /// The longest pause before an enrolment that failed is tried again.
 pub(super) const ENROL_AGAIN_MAX: Duration = Duration::from_secs(5);
 

@@ -10,7 +10,11 @@ use chrono::TimeDelta;
 
 use super::{Entry, SupervisorActor};
 use crate::{
-    core::{job::Input, policy::Fires},
+    core::{
+        job::Input,
+        policy::Fires,
+        text::{TEXT_MAX, bounded},
+    },
     event::EventKind,
     job::Letter,
     name::JobName,
@@ -43,7 +47,7 @@ impl SupervisorActor {
         if self.suspects.refused(self.node().clock.elapsed(), names).is_some()
             && let [(job, _)] = &jobs[..]
         {
-            self.park(job, reason.into(), ctx);
+            self.park(job, bounded(reason, TEXT_MAX).into(), ctx);
         }
     }
 

@@ -7,7 +7,13 @@ use tokio::time::timeout;
 
 use super::{ANSWER_DEADLINE, Entry, Phase, SupervisorActor};
 use crate::{
-    core::{backoff::Backoff, job::Input, policy::Fires, storable::storable},
+    core::{
+        backoff::Backoff,
+        job::Input,
+        policy::Fires,
+        storable::storable,
+        text::{TEXT_MAX, bounded},
+    },
     error::{Fault, Faults, PauseError},
     event::EventKind,
     job::{Letter, PauseLocal},
@@ -131,12 +137,12 @@ impl SupervisorActor {
                 let answers = lock.send(PauseInStore { jobs, pause: asked.clone() }).await;
                 let answers = answers.unwrap_or(Err(LockError::Timeout));
                 let answers =
-                    answers.map_err(|error| PauseError::Unavailable { reason: error.to_string() })?;
+                    answers.map_err(|error| PauseError::Unavailable { reason: bounded(error, TEXT_MAX) })?;
                 for (job, answer) in page.iter().zip(answers) {
                     match answer {
                         Ok(true) => changed.push(job.clone()),
                         Ok(false) => {}
-                        Err(reason) => bad.push((job.definition.name.clone(), reason)),
+                        Err(reason) => bad.push((job.definition.name.clone(), bounded(reason, TEXT_MAX))),
                     }
                 }
             }

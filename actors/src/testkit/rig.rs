@@ -387,7 +387,8 @@ impl Rig {
                 let parked = ("callsheet_ticks_total".to_owned(), format!("job={job},outcome=parked"));
                 let parked = self.counters.get(&parked).copied().unwrap_or_default();
                 assert_eq!(
-                    *due - parked, committed,
+                    *due - parked,
+                    committed,
                     "what is counted as due of {job} is what the store has committed"
                 );
             }

@@ -101,7 +101,11 @@ impl State {
     }
 
     /// Refuses a whole batch if one of its names is bad, as a server does that undoes the statement.
-    fn check_data<'a>(&self, what: BadData, names: impl IntoIterator<Item = &'a str>) -> Result<(), LockError> {
+    fn check_data<'a>(
+        &self,
+        what: BadData,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), LockError> {
         if self.bad.is_empty() {
             return Ok(());
         }
@@ -516,15 +520,20 @@ impl Locker for StoreBackend {
     }
 
     fn enrol<'a>(&'a self, jobs: &'a [Enrolment]) -> BoxFuture<'a, Result<Vec<Enrolled>, LockError>> {
-        let enrolled = self.with_good_data(BadData::Enrolment, jobs, |job| job.job.as_str(), |state, session, now| {
-            let enrol = |job: &Enrolment| match state.is_locked(job.job.as_str())
-                || state.is_locked(job.key.as_str())
-            {
-                true => Enrolled::Locked,
-                false => state.ledger.enrol(now, session, job),
-            };
-            jobs.iter().map(enrol).collect()
-        });
+        let enrolled = self.with_good_data(
+            BadData::Enrolment,
+            jobs,
+            |job| job.job.as_str(),
+            |state, session, now| {
+                let enrol = |job: &Enrolment| match state.is_locked(job.job.as_str())
+                    || state.is_locked(job.key.as_str())
+                {
+                    true => Enrolled::Locked,
+                    false => state.ledger.enrol(now, session, job),
+                };
+                jobs.iter().map(enrol).collect()
+            },
+        );
         enrolled.boxed()
     }
 
@@ -532,10 +541,16 @@ impl Locker for StoreBackend {
         &'a self,
         asked: &'a [Declaration],
     ) -> BoxFuture<'a, Result<Vec<Option<String>>, LockError>> {
-        let conflicts = self.with_good_data(BadData::Other, asked, |asked| asked.job.as_str(), |state, session, _| {
-            let conflict = |asked| state.ledger.conflict(session, asked).map(|declared| declared.to_string());
-            asked.iter().map(conflict).collect()
-        });
+        let conflicts = self.with_good_data(
+            BadData::Other,
+            asked,
+            |asked| asked.job.as_str(),
+            |state, session, _| {
+                let conflict =
+                    |asked| state.ledger.conflict(session, asked).map(|declared| declared.to_string());
+                asked.iter().map(conflict).collect()
+            },
+        );
         conflicts.boxed()
     }
 
@@ -547,9 +562,12 @@ impl Locker for StoreBackend {
     }
 
     fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>> {
-        let asked = self.with_good_data(BadData::Other, jobs, |job| job.job.as_str(), |state, _, _| {
-            jobs.iter().map(|job| state.ledger.standing(job)).collect()
-        });
+        let asked = self.with_good_data(
+            BadData::Other,
+            jobs,
+            |job| job.job.as_str(),
+            |state, _, _| jobs.iter().map(|job| state.ledger.standing(job)).collect(),
+        );
         asked.boxed()
     }
 
@@ -561,50 +579,67 @@ impl Locker for StoreBackend {
     }
 
     fn claim<'a>(&'a self, requests: &'a [ClaimRequest]) -> BoxFuture<'a, Result<Vec<Verdict>, LockError>> {
-        let claimed = self.with_good_data(BadData::Claim, requests, |asked| asked.job.as_str(), |state, session, now| {
-            let claim = |request: &ClaimRequest| {
-                let locked = state.is_locked(request.key.as_str())
-                    || ((request.tick.is_some() || request.retake) && state.is_locked(request.job.as_str()));
-                match locked && !request.settle {
-                    true => Verdict::Locked { holder: None },
-                    false => state.ledger.claim(now, session, request),
-                }
-            };
-            requests.iter().map(claim).collect()
-        });
+        let claimed = self.with_good_data(
+            BadData::Claim,
+            requests,
+            |asked| asked.job.as_str(),
+            |state, session, now| {
+                let claim = |request: &ClaimRequest| {
+                    let locked = state.is_locked(request.key.as_str())
+                        || ((request.tick.is_some() || request.retake)
+                            && state.is_locked(request.job.as_str()));
+                    match locked && !request.settle {
+                        true => Verdict::Locked { holder: None },
+                        false => state.ledger.claim(now, session, request),
+                    }
+                };
+                requests.iter().map(claim).collect()
+            },
+        );
         claimed.boxed()
     }
 
     fn complete<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
-        let completed = self.with_good_data(BadData::End, ends, |end| end.job.as_str(), |state, session, now| {
-            let complete = |end: &Completion| match state.is_locked(end.key.as_str())
-                || state.is_locked(end.job.as_str())
-            {
-                true => Completed::Locked,
-                false => state.ledger.complete(now, session, end),
-            };
-            ends.iter().map(complete).collect()
-        });
+        let completed = self.with_good_data(
+            BadData::End,
+            ends,
+            |end| end.job.as_str(),
+            |state, session, now| {
+                let complete = |end: &Completion| match state.is_locked(end.key.as_str())
+                    || state.is_locked(end.job.as_str())
+                {
+                    true => Completed::Locked,
+                    false => state.ledger.complete(now, session, end),
+                };
+                ends.iter().map(complete).collect()
+            },
+        );
         completed.boxed()
     }
 
     fn release<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
         self.with_session(|state, session, now| {
             // Of the end itself nothing is kept.
-            let plain = |end: &Completion| Completion { pause_after: None, from_completion: false, ..end.clone() };
+            let plain =
+                |end: &Completion| Completion { pause_after: None, from_completion: false, ..end.clone() };
             ends.iter().map(|end| state.ledger.complete(now, session, &plain(end))).collect()
         })
         .boxed()
     }
 
     fn advance<'a>(&'a self, moves: &'a [CursorMove]) -> BoxFuture<'a, Result<Vec<Moved>, LockError>> {
-        let moved = self.with_good_data(BadData::Move, moves, |asked| asked.job.as_str(), |state, session, now| {
-            let advance = |asked: &CursorMove| match state.is_locked(asked.job.as_str()) {
-                true => Moved::Locked,
-                false => state.ledger.advance(session, asked, now),
-            };
-            moves.iter().map(advance).collect()
-        });
+        let moved = self.with_good_data(
+            BadData::Move,
+            moves,
+            |asked| asked.job.as_str(),
+            |state, session, now| {
+                let advance = |asked: &CursorMove| match state.is_locked(asked.job.as_str()) {
+                    true => Moved::Locked,
+                    false => state.ledger.advance(session, asked, now),
+                };
+                moves.iter().map(advance).collect()
+            },
+        );
         moved.boxed()
     }
 

@@ -206,9 +206,15 @@ mod tests {
             (Server { configured: false, ..fit() }, "pooler"),
             (Server { standby: true, ..fit() }, "standby"),
             (Server { read_only: true, ..fit() }, "read-only"),
-            (Server { encoding: "LATIN1".to_owned(), ..fit() }, "database is LATIN1, in which not every name"),
+            (
+                Server { encoding: "LATIN1".to_owned(), ..fit() },
+                "database is LATIN1, in which not every name",
+            ),
             (Server { encoding: "SQL_ASCII".to_owned(), ..fit() }, "database is SQL_ASCII"),
-            (Server { client_encoding: "LATIN1".to_owned(), ..fit() }, "connection is LATIN1; it must be UTF8"),
+            (
+                Server { client_encoding: "LATIN1".to_owned(), ..fit() },
+                "connection is LATIN1; it must be UTF8",
+            ),
         ];
         for (server, reason) in cases {
             let unfit = server.unfit().unwrap_or_default();

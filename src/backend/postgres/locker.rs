@@ -250,6 +250,21 @@ impl Locker for PostgresLocker {
         .boxed()
     }
 
+    fn release<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
+        async move {
+            let session = self.session()?;
+            let session = &session;
+            in_rounds(
+                ends,
+                Completed::Locked,
+                |end| [Some(&end.key)],
+                |round| async move { session.release(&round).await },
+            )
+            .await
+        }
+        .boxed()
+    }
+
     fn advance<'a>(&'a self, moves: &'a [CursorMove]) -> BoxFuture<'a, Result<Vec<Moved>, LockError>> {
         async move {
             let session = self.session()?;
@@ -517,7 +532,8 @@ impl OpenSession {
         pause: Option<&Pause>,
     ) -> Result<Vec<(String, bool)>, LockError> {
         // Other nodes hear the note as the store keeps it.
-        let told = pause.map(|pause| Pause { note: pause.note.as_deref().map(storable).map(Into::into), ..*pause });
+        let told =
+            pause.map(|pause| Pause { note: pause.note.as_deref().map(storable).map(Into::into), ..*pause });
         let words = serde_json::to_string(&told).expect("invariant: a pause can be written as JSON");
         let (until, note) = pause.map_or((None, None), |pause| (pause.until, pause.note.as_deref()));
         let (words, note) = (Text::of(&words), note.map(Text::of));
@@ -768,6 +784,16 @@ impl OpenSession {
         };
         let rows = self.ask(statement, parameters).await?;
         in_order(ends.len(), &rows, completed).map_err(Refusal::Lock)
+    }
+
+    async fn release(self: &Arc<Self>, ends: &[&Completion]) -> Result<Vec<Completed>, LockError> {
+        let keys: Vec<_> = ends.iter().map(|end| end.key.as_str()).collect();
+        let runs: Vec<_> = ends.iter().map(|end| end.run.as_uuid()).collect();
+        let tokens: Vec<_> = ends.iter().map(|end| i64::try_from(end.token.0).unwrap_or(-1)).collect();
+        let parameters: [&(dyn ToSql + Sync); 5] =
+            [&self.settings.scope, &self.beacon, &keys, &runs, &tokens];
+        let rows = self.ask(&self.statements.release, &parameters).await.map_err(Refusal::into_lock_error)?;
+        self.finish_ends(ends, in_order(ends.len(), &rows, completed)?).await
     }
 
     async fn finish_ends(

@@ -71,6 +71,7 @@ pub(super) struct Statements {
     pub(super) complete: Statement,
     pub(super) complete_fully: Statement,
     pub(super) complete_with_key: Statement,
+    pub(super) release: Statement,
     pub(super) look_up: Statement,
     pub(super) advance: Statement,
     pub(super) close_lost: Statement,
@@ -209,7 +210,8 @@ impl OpenSession {
             Some(Ok(rows)) => Ok(rows),
             // The server said no, and undid whatever it had done; or nothing was sent.
             Some(Err(error))
-                if (error.as_db_error().is_some() || failure::is_unsent(&error)) && !self.client.is_closed() =>
+                if (error.as_db_error().is_some() || failure::is_unsent(&error))
+                    && !self.client.is_closed() =>
             {
                 Err(Refusal::Statement(error))
             }
@@ -320,6 +322,7 @@ impl Statements {
             complete,
             complete_fully,
             complete_with_key,
+            release,
             look_up,
             advance,
             close_lost,
@@ -344,6 +347,7 @@ impl Statements {
             client.prepare(sql::COMPLETE),
             client.prepare(sql::COMPLETE_FULLY),
             client.prepare(sql::COMPLETE_WITH_KEY),
+            client.prepare(sql::RELEASE),
             client.prepare(sql::LOOK_UP),
             client.prepare(sql::ADVANCE),
             client.prepare(sql::CLOSE_LOST),
@@ -351,6 +355,7 @@ impl Statements {
             client.prepare(sql::HEARTBEAT),
         )?;
         Ok(Self {
+            release,
             declare,
             enrol,
             conflicts,

@@ -21,7 +21,11 @@ impl<'a> Text<'a> {
 }
 
 impl ToSql for Text<'_> {
-    fn to_sql(&self, kind: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+    fn to_sql(
+        &self,
+        kind: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
         (&*self.0).to_sql(kind, out)
     }
 
