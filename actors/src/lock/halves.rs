@@ -58,37 +58,47 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn bad_items_stand_alone_and_the_others_are_done_once() {
-        let done = Mutex::new(Vec::new());
-        let items: Vec<u32> = (0..1_000).collect();
-        let started_at = Instant::now();
-
-        let answers = in_halves(&items, async |page| {
-            if let Some(bad) = page.iter().find(|item| [17, 900].contains(*item)) {
-                return Err(LockError::BadData { reason: format!("{bad} is bad") });
-            }
-            done.lock().unwrap().extend_from_slice(page);
-            Ok(page.to_vec())
-        });
-
-        for (at, answer) in answers.await.expect("answers").into_iter().enumerate() {
-            let item = items[at];
-            let bad = [17, 900].contains(&item);
-            assert_eq!(answer, if bad { Err(format!("{item} is bad")) } else { Ok(item) });
-        }
-        let done = done.into_inner().unwrap();
-        assert_eq!(done.len(), 998, "each once");
-        assert!(started_at.elapsed().as_secs() < 5, "{:?}", started_at.elapsed());
+    fn on_a_paused_clock(story: impl Future<Output = ()>) {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build();
+        runtime.expect("a runtime").block_on(story);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_fails_otherwise_ends_it() {
-        let answers = in_halves(&[1, 2], async |page: &[u32]| match page {
-            [_, _] => Err(LockError::BadData { reason: "one of them".to_owned() }),
-            _ => Err::<Vec<()>, _>(LockError::Timeout),
-        });
+    #[test]
+    fn bad_items_stand_alone_and_the_others_are_done_once() {
+        on_a_paused_clock(async {
+            let done = Mutex::new(Vec::new());
+            let items: Vec<u32> = (0..1_000).collect();
+            let started_at = Instant::now();
 
-        assert!(matches!(answers.await, Err(LockError::Timeout)));
+            let answers = in_halves(&items, async |page| {
+                if let Some(bad) = page.iter().find(|item| [17, 900].contains(*item)) {
+                    return Err(LockError::BadData { reason: format!("{bad} is bad") });
+                }
+                done.lock().unwrap().extend_from_slice(page);
+                Ok(page.to_vec())
+            });
+
+            for (at, answer) in answers.await.expect("answers").into_iter().enumerate() {
+                let item = items[at];
+                let bad = [17, 900].contains(&item);
+                assert_eq!(answer, if bad { Err(format!("{item} is bad")) } else { Ok(item) });
+            }
+            let done = done.into_inner().unwrap();
+            assert_eq!(done.len(), 998, "each once");
+            assert!(started_at.elapsed().as_secs() < 5, "{:?}", started_at.elapsed());
+        });
+    }
+
+    #[test]
+    fn what_fails_otherwise_ends_it() {
+        on_a_paused_clock(async {
+            let answers = in_halves(&[1, 2], async |page: &[u32]| match page {
+                [_, _] => Err(LockError::BadData { reason: "one of them".to_owned() }),
+                _ => Err::<Vec<()>, _>(LockError::Timeout),
+            });
+
+            assert!(matches!(answers.await, Err(LockError::Timeout)));
+        });
     }
 }
