@@ -7,11 +7,13 @@ mod harness;
 use std::{fmt, sync::Arc, time::Duration};
 
 use callsheet::{
-    Callsheet, Error, EventFilter, FencingToken, FireTime, EventKind, EventName, Fires, Job, JobName, JobState, LockKey, NodeId,
-    OnLost, Outcome, Overlap, Pause, PauseJobs, RunError, RunId, SkipReason, Term, TriggerError,
+    Callsheet, Error, EventFilter, EventKind, EventName, FencingToken, FireTime, Fires, Job, JobName,
+    JobState, LockKey, NodeId, OnLost, Outcome, Overlap, Pause, PauseJobs, RunError, RunId, SkipReason, Term,
+    TriggerError,
     backend::Postgres,
     port::{
-        Authority, Backend, Campaign, ClaimRequest, Completion, Enrolled, Enrolment, Inquiry, LockError, Locker, Schedule, Skips, TickClaim, Verdict,
+        Authority, Backend, Campaign, ClaimRequest, Completion, Enrolled, Enrolment, Inquiry, LockError,
+        Schedule, Skips, TickClaim, Verdict,
     },
     schedule::every,
 };
@@ -87,8 +89,7 @@ async fn a_database_that_cannot_hold_every_name_is_refused() {
     let admin = admin().await;
     for encoding in ["LATIN1", "SQL_ASCII"] {
         let name = encoding.to_lowercase();
-        let create =
-            format!("CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0");
+        let create = format!("CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0");
         admin.batch_execute(&create).await.expect("a database");
         let url = server().url().replace("/postgres", &format!("/{name}"));
 
@@ -186,11 +187,13 @@ async fn a_text_with_nul_is_one_and_the_same_on_every_node() {
 
 #[tokio::test]
 async fn a_body_that_stops_its_job_with_nul_stops_it_for_good() {
-    let backend = backend("stops");
+    let scope = scope("stops");
+    let backend = || Postgres::new(&scope, server().url()).schema("stops");
     let stops = || {
-        Job::new("stops", every(Duration::from_millis(100))).run(async |_| Err::<(), _>(RunError::stop("a\0b")))
+        Job::new("stops", every(Duration::from_millis(100)))
+            .run(async |_| Err::<(), _>(RunError::stop("a\0b")))
     };
-    let node = Callsheet::builder().backend(backend.clone()).job(stops()).start().await.expect("it starts");
+    let node = Callsheet::builder().backend(backend()).job(stops()).start().await.expect("it starts");
 
     let admin = admin().await;
     let paused = "SELECT count(*) = 1 FROM stops.names WHERE paused AND pause_note = $1";
@@ -201,7 +204,7 @@ async fn a_body_that_stops_its_job_with_nul_stops_it_for_good() {
 
     let runs = "SELECT count(*) FROM stops.all_runs";
     let before: i64 = admin.query_one(runs, &[]).await.expect("an answer").get(0);
-    let node = Callsheet::builder().backend(backend).job(stops()).start().await.expect("it starts");
+    let node = Callsheet::builder().backend(backend()).job(stops()).start().await.expect("it starts");
     until("it is paused", async || state(&node, "stops").await == JobState::Paused).await;
     sleep(Duration::from_millis(500)).await;
     let after: i64 = admin.query_one(runs, &[]).await.expect("an answer").get(0);
@@ -212,8 +215,9 @@ async fn a_body_that_stops_its_job_with_nul_stops_it_for_good() {
 #[tokio::test]
 async fn the_note_of_a_pause_may_hold_nul_and_is_as_long_as_it_is_stored() {
     let (say, _ran) = mpsc::unbounded_channel();
-    let backend = backend("notes");
-    let node = || Callsheet::builder().backend(backend.clone()).job(job("job", &say)).start();
+    let scope = scope("notes");
+    let backend = || Postgres::new(&scope, server().url()).schema("notes");
+    let node = || Callsheet::builder().backend(backend()).job(job("job", &say)).start();
     let (first, second) = (node().await.expect("it starts"), node().await.expect("it starts"));
     let pause = async |note: String| {
         let pause = PauseJobs { jobs: "job".into(), until: None, note: Some(note) };
@@ -288,7 +292,8 @@ async fn a_job_that_breaks_a_rule_of_the_table_is_parked_and_the_others_run_on()
 #[tokio::test]
 async fn an_end_that_cannot_be_recorded_frees_its_key() {
     let (say, mut ran) = mpsc::unbounded_channel();
-    let node = Callsheet::builder().backend(backend("ends")).jobs(["bad", "good"].map(|name| job(name, &say)));
+    let node =
+        Callsheet::builder().backend(backend("ends")).jobs(["bad", "good"].map(|name| job(name, &say)));
     let node = node.start().await.expect("it starts");
     runs(&mut ran, "bad", 1).await;
     let admin = admin().await;
@@ -310,25 +315,25 @@ async fn an_end_that_cannot_be_recorded_frees_its_key() {
 async fn a_full_disk_parks_nobody_and_is_not_asked_again_and_again() {
     let (say, mut ran) = mpsc::unbounded_channel();
     let names: Vec<String> = (0..20).map(|nth| format!("job {nth:02}")).collect();
-    let node = Callsheet::builder().backend(backend("full")).jobs(names.iter().map(|name| job(name, &say)));
+    let node = Callsheet::builder().backend(backend("disk")).jobs(names.iter().map(|name| job(name, &say)));
     let node = node.start().await.expect("it starts");
     runs(&mut ran, "job 19", 1).await;
     let admin = admin().await;
     // What a sequence counts is not undone.
     let full = "
-        CREATE SEQUENCE full.attempts;
-        CREATE FUNCTION full.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        CREATE SEQUENCE disk.attempts;
+        CREATE FUNCTION disk.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
-            PERFORM nextval('full.attempts');
+            PERFORM nextval('disk.attempts');
             RAISE EXCEPTION 'no space left on device' USING ERRCODE = 'disk_full';
         END $$;
-        CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON full.names FOR EACH STATEMENT EXECUTE FUNCTION full.refuse();
-        CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON full.runs FOR EACH STATEMENT EXECUTE FUNCTION full.refuse()";
+        CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON disk.names FOR EACH STATEMENT EXECUTE FUNCTION disk.refuse();
+        CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON disk.runs FOR EACH STATEMENT EXECUTE FUNCTION disk.refuse()";
     admin.batch_execute(full).await.expect("a trigger");
 
     sleep(Duration::from_secs(5)).await;
     let attempts = async || -> i64 {
-        admin.query_one("SELECT last_value FROM full.attempts", &[]).await.expect("an answer").get(0)
+        admin.query_one("SELECT last_value FROM disk.attempts", &[]).await.expect("an answer").get(0)
     };
     let before = attempts().await;
     sleep(Duration::from_secs(3)).await;
@@ -339,7 +344,7 @@ async fn a_full_disk_parks_nobody_and_is_not_asked_again_and_again() {
     for name in &names {
         assert_ne!(state(&node, name).await, JobState::Parked, "{name}");
     }
-    let free = "DROP TRIGGER refuse ON full.names; DROP TRIGGER refuse ON full.runs";
+    let free = "DROP TRIGGER refuse ON disk.names; DROP TRIGGER refuse ON disk.runs";
     admin.batch_execute(free).await.expect("no trigger");
     for name in &names {
         runs(&mut ran, name, 1).await;
@@ -378,7 +383,8 @@ async fn names_as_long_as_they_may_be_have_their_places_in_every_index() {
     let scope = format!("{}{}", "s".repeat(80), scope("names-of-full-size"));
     let backend = Postgres::new(&scope[scope.len() - 100..], server().url()).schema("long");
     let long = job(&name, &say).lock_key(key).overlap(Overlap::Allow(64)).on_lost(OnLost::Retry);
-    let any = job(&name.replace("ab", "cd"), &say).fires(Fires::AnyNode).limit(u64::MAX).pause_after(u32::MAX);
+    let any =
+        job(&name.replace("ab", "cd"), &say).fires(Fires::AnyNode).limit(u64::MAX).pause_after(u32::MAX);
     let node = Callsheet::builder().backend(backend).jobs([long, any]).start().await.expect("it starts");
 
     runs(&mut ran, &name, 3).await;
