@@ -18,7 +18,7 @@ use crate::{
     message::PAGE_MAX,
     name::{JobName, RunId, Term},
     node::JobRef,
-    port::{Authority, Debt, Enrolled, Enrolment, LockError, LostRun, Standing},
+    port::{Authority, ClosedRuns, Debt, Enrolled, Enrolment, LockError, LostRun, Standing},
 };
 
 /// The pause before an enrolment that failed is tried again, or the look for runs of dead sessions; it doubles up to
@@ -343,11 +343,11 @@ impl SupervisorActor {
         let lost = self.node().lock().send(CloseLostRuns);
         ctx.spawn(lost.into_actor(self).map(move |answer, actor, ctx| {
             let pause = match answer {
-                Ok(Ok(lost)) => {
+                Ok(Ok(ClosedRuns { lost, more })) => {
                     actor.close_lost_backoff.succeeded();
                     lost.iter().for_each(|lost| report_lost(actor.node(), lost));
                     actor.on_runs_lost(&lost);
-                    if lost.len() == BATCH_MAX { Duration::ZERO } else { LOST_RUNS_EVERY }
+                    if more { Duration::ZERO } else { LOST_RUNS_EVERY }
                 }
                 Ok(Err(_)) | Err(_) => {
                     actor.node().meters.coordination_error("close_lost");

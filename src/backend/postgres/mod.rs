@@ -7,7 +7,7 @@
 //! * `clock`: how far the node's clock is from the server's.
 //! * `connection`: one connection, and whether the server at its end is of use; `tls`: whether it is encrypted.
 //! * `session`: beacon and heartbeats; what makes them lost. `sessions`: the table of them.
-//! * `locker`, `elector`: the two ports. `guard`: what runs get.
+//! * `locker`, `elector`: the two ports. `lost_runs`: the search for runs of dead sessions. `guard`: what runs get.
 //! * `news`: what nodes tell each other.
 //! * `sql`: every statement, what it locks, and why.
 //! * `settings`, `failure`, `migrations`: what a node is told, what it says when it fails, the schema.
@@ -18,6 +18,7 @@ mod elector;
 mod failure;
 mod guard;
 mod locker;
+mod lost_runs;
 mod migrations;
 mod news;
 mod session;
