@@ -69,10 +69,6 @@ impl SupervisorActor {
         entry.refused = None;
         entry.declares = false;
         let fires = entry.fires;
-        tracing::warn!(
-            target: "callsheet", job = %name,
-            "the store refuses a job for its data, and this node does not fire it until it is updated or resumed: {reason}"
-        );
         self.publish(|| EventKind::JobParked { job: name.clone(), reason });
         self.skip_parked(name);
         if fires != Fires::Local {
