@@ -120,8 +120,8 @@ pub struct Event {
 /// | level | events |
 /// |---|---|
 /// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken` |
-/// | WARN | `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobRefused`, `ClockStepped`, `TickSkipped` by `Misfire` |
-/// | INFO | `LeadershipGained`, `LeadershipLost`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUpdated`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
+/// | WARN | `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobRefused`, `JobParked`, `ClockStepped`, `TickSkipped` by `Misfire` |
+/// | INFO | `LeadershipGained`, `LeadershipLost`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobUpdated`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
 /// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped`, `RunStarted`, `RunSucceeded`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
 ///
 /// From INFO on, at most [`JOB_LINES_MAX`](crate::JOB_LINES_MAX) events of a kind are logged of a job in a
@@ -187,6 +187,18 @@ pub enum EventKind {
         job: JobName,
         /// The key, both policies, and what would mend it.
         reason: Arc<str>,
+    },
+    /// The store refuses something of a job for its data, so this node does not fire it: see [`JobState::Parked`](crate::JobState::Parked).
+    JobParked {
+        /// The job.
+        job: JobName,
+        /// What the store says.
+        reason: Arc<str>,
+    },
+    /// A parked job was updated or resumed: it is tried again.
+    JobUnparked {
+        /// The job.
+        job: JobName,
     },
     /// A tick is due, and waits for the end of a pause: it runs if the job is resumed in time, and is skipped otherwise, as its
     /// [misfire policy](crate::Misfire) says. Said once of each tick by the node that decides it.
@@ -411,6 +423,8 @@ event_names! {
     JobBroken,
     JobRevived,
     JobRefused,
+    JobParked,
+    JobUnparked,
     TickHeld,
     TickSkipped,
     RunStarted,
@@ -451,6 +465,8 @@ impl EventKind {
             | Self::JobBroken { job, .. }
             | Self::JobRevived { job }
             | Self::JobRefused { job, .. }
+            | Self::JobParked { job, .. }
+            | Self::JobUnparked { job }
             | Self::TickHeld { job, .. }
             | Self::TickSkipped { job, .. }
             | Self::RunStarted { job, .. }
@@ -487,6 +503,7 @@ impl fmt::Display for EventKind {
             | Self::JobUpdated { .. }
             | Self::JobResumed { .. }
             | Self::JobRevived { .. }
+            | Self::JobUnparked { .. }
             | Self::LockLost { .. } => Ok(()),
             Self::JobPaused { pause, .. } => {
                 if let Some(until) = pause.until {
@@ -496,6 +513,12 @@ impl fmt::Display for EventKind {
             }
             Self::JobRefused { reason, .. } | Self::JobBroken { reason, .. } => write!(f, ": {reason}"),
             Self::TickHeld { fire_time, reason, .. } => write!(f, " {fire_time} {}", reason.as_str()),
+            Self::JobParked { reason, .. } => {
+                write!(
+                    f,
+                    ": the store refuses its data; update it, or mend the store and resume it: {reason}"
+                )
+            }
             Self::JobRestarted { restarts, .. } => write!(f, " restarts {restarts}"),
             Self::TickSkipped { fire_time, reason, count, at_least, .. } => {
                 let at_least = if *at_least { "at least " } else { "" };

@@ -61,6 +61,7 @@ impl EventKind {
             | Self::RunLost { .. }
             | Self::LockLost { .. }
             | Self::JobRefused { .. }
+            | Self::JobParked { .. }
             | Self::ClockStepped { .. }
             | Self::TickSkipped { reason: SkipReason::Misfire, .. } => Level::Warn,
             Self::LeadershipGained { .. }
@@ -68,6 +69,7 @@ impl EventKind {
             | Self::JobPaused { .. }
             | Self::JobResumed { .. }
             | Self::JobRevived { .. }
+            | Self::JobUnparked { .. }
             | Self::JobUpdated { .. }
             | Self::TickHeld { .. }
             | Self::RunRetried { .. }
@@ -193,6 +195,8 @@ mod tests {
             EventName::JobBroken => EventKind::JobBroken { job, reason: text },
             EventName::JobRevived => EventKind::JobRevived { job },
             EventName::JobRefused => EventKind::JobRefused { job, reason: text },
+            EventName::JobParked => EventKind::JobParked { job, reason: text },
+            EventName::JobUnparked => EventKind::JobUnparked { job },
             EventName::TickHeld => {
                 let reason = SkipReason::Paused;
                 EventKind::TickHeld { job, fire_time, reason }

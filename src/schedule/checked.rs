@@ -34,6 +34,10 @@ impl Schedule for Checked {
         self.compiled.tree.counts_from_completion()
     }
 
+    fn fires_once(&self) -> bool {
+        self.compiled.tree.fires_once()
+    }
+
     fn for_job(&self, job: &str) -> Option<Arc<dyn Schedule>> {
         let compiled = self.compiled.for_job(job)?;
         Some(Arc::new(Self { compiled, warnings: self.warnings.clone() }))

@@ -243,6 +243,18 @@ impl Tree {
         }
     }
 
+    /// Whether there is one fire time at most.
+    pub(super) fn fires_once(&self) -> bool {
+        match self {
+            Self::At(instants) => instants.is_one(),
+            Self::Window(window) => window.of.fires_once(),
+            Self::Except(except) => except.of.fires_once(),
+            Self::Jitter(jitter) => jitter.of.fires_once(),
+            Self::Custom(custom) => custom.0.fires_once(),
+            Self::Civil(_) | Self::Interval(_) | Self::Pause(_) | Self::Random(_) | Self::Any(_) => false,
+        }
+    }
+
     /// Whether fire times count from the end of the last run. What can look at several fire times of a schedule in a row
     /// refuses such ones.
     pub(super) fn counts_from_completion(&self) -> bool {

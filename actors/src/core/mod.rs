@@ -1,5 +1,7 @@
 //! Decides: values and state machines. No actix, no tokio, no clock, no I/O.
 
+pub mod backoff;
+pub mod bisect;
 pub mod clock;
 pub mod contract;
 pub mod election;
@@ -8,5 +10,6 @@ pub mod ledger;
 pub mod log_budget;
 pub mod misfire;
 pub mod policy;
+pub mod storable;
 pub mod text;
 pub mod time;

@@ -75,6 +75,7 @@ impl SupervisorActor {
                 unled: false,
                 declares: false,
                 refused: None,
+                parked: None,
             };
             self.jobs.insert(name, entry);
         }
@@ -184,6 +185,7 @@ impl Handler<AddFirstJobs> for SupervisorActor {
         self.check(&definitions, faults)?;
         // That time has passed is no reason not to start.
         self.note_over(&definitions);
+        definitions.iter().for_each(|definition| drop(self.meters_of(definition, true)));
         self.add(definitions, ctx);
         Ok(())
     }

@@ -110,19 +110,17 @@ pub(super) struct TickAsked {
 
 impl JobMachine {
     pub(super) fn decide_due(&mut self, now: Now, effects: &mut Effects) {
-        let Mode::Firing(authority) = self.mode else { return };
-        if !matches!(self.asked, Asked::Nothing) {
-            self.keep_turn(now);
-            return;
-        }
-        if let Some(Authority::Term(term)) = authority
-            && now.term != Some(term)
-        {
-            // Doubt is "not leader". Whoever restores the trust resumes the job from its cursor.
-            self.suspend();
-            return;
-        }
-        if let Err(breach) = self.decide_by_schedule(now, authority, effects) {
+        let decided = match self.mode {
+            Mode::Dormant => return,
+            Mode::Parked => self.skip_parked(now, effects),
+            Mode::Firing(_) if !matches!(self.asked, Asked::Nothing) => return self.keep_turn(now),
+            Mode::Firing(Some(Authority::Term(term))) if now.term != Some(term) => {
+                // Doubt is "not leader". Whoever restores the trust resumes the job from its cursor.
+                return self.suspend();
+            }
+            Mode::Firing(authority) => self.decide_by_schedule(now, authority, effects),
+        };
+        if let Err(breach) = decided {
             // Nothing that it answers can be trusted. Whoever has mended it resumes the job from its cursor.
             self.suspend();
             effects.push(Effect::Broken(breach));
@@ -136,6 +134,7 @@ impl JobMachine {
         effects: &mut Effects,
     ) -> Result<(), Breach> {
         self.read_schedule()?;
+        self.pass_parked(now)?;
         self.hold_until.take_if(|until| *until <= now.elapsed);
         self.end_pause(now, effects)?;
         self.skip_held_too_long(now, effects);
@@ -156,7 +155,7 @@ impl JobMachine {
     }
 
     /// A schedule that counts from the end of runs goes on from a tick that was skipped, too.
-    fn follow_completion(&mut self) -> Result<(), Breach> {
+    pub(super) fn follow_completion(&mut self) -> Result<(), Breach> {
         if self.schedule.counts_from_completion() && !self.exhausted {
             self.next = self.following(self.decided)?;
         }
@@ -471,6 +470,7 @@ impl JobMachine {
                 self.asked = Asked::Advance(Box::new(AdvanceAsked { advance: asked, again_at }));
                 return;
             }
+            Moved::BadData { reason } => self.on_bad_data(&reason, effects),
             Moved::Unavailable { reason } => {
                 effects.push(Effect::Unavailable { reason });
                 let again_at = Some(self.again_at(now));
