@@ -3,6 +3,7 @@
 mod contract;
 mod hazards;
 mod held;
+mod parked;
 mod tables;
 mod walk;
 
