@@ -125,6 +125,12 @@ impl Node {
         (response.status().as_u16(), response.body_mut().read_to_string().expect("a body"))
     }
 
+    fn post(&self, job: &Value) -> (u16, String) {
+        let mut response =
+            self.agent.post(format!("{}/jobs", self.address)).send(job.to_string()).expect("an answer");
+        (response.status().as_u16(), response.body_mut().read_to_string().expect("a body"))
+    }
+
     /// Waits until a path answers so.
     fn until(&self, path: &str, status: u16, says: &str) {
         let until = Instant::now() + DEADLINE;
@@ -218,6 +224,20 @@ fn a_calm_life_has_no_warnings_and_a_line_for_what_matters() {
         node.at("WARN").into_iter().filter(|line| !line.contains("RunFailed moody")).collect();
     assert_eq!(warnings, [""; 0]);
     assert!(node.at("INFO").iter().any(|line| line.contains("LeadershipGained")), "{:#?}", node.log());
+    node.stop();
+}
+
+#[test]
+fn a_job_whose_time_has_passed_is_refused_with_both_times() {
+    let database = Database::new(server(), "past");
+    let node = Node::start(&database.url());
+
+    let (status, text) = node.post(&json!({ "name": "late", "cron": "0 0 0 1 1 * 2020" }));
+
+    assert_eq!(status, 400, "{text}");
+    for part in ["\"late\"", "its last fire time 2020-01-01T00:00:00Z has passed", "since it is 20"] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
     node.stop();
 }
 
