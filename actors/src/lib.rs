@@ -26,6 +26,8 @@ mod error;
 mod event;
 mod event_filter;
 mod event_stream;
+mod failure_log;
+mod health;
 mod hooks;
 mod job;
 mod listener;
@@ -49,6 +51,7 @@ pub use crate::port::{PAUSE_NOTE_MAX, Pause, SkipReason};
 pub use crate::{
     body::ActorGone,
     core::{
+        operation::Operation,
         policy::{
             ALLOW_MAX, CATCH_UP_PACE, DEBTS_MAX, Fires, LOSSES_MAX, MISFIRE_ALL_MAX, Misfire, OnLost,
             Overlap, Policies, QUEUE_MAX, Retry,
@@ -65,12 +68,13 @@ pub use crate::{
     event::{CancelReason, Event, EventKind, EventName, Outcome, StepDownReason},
     event_filter::EventFilter,
     event_stream::EventStream,
+    health::{HealthReport, PROBLEM_JOBS_MAX, Part, Problem, ProblemJobs},
     hooks::{EndedRun, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Hooks, SkippedTicks},
     job::{ActiveRunStatus, JobState, JobStatus, LastRunStatus},
     listener::{EVENT_BUFFER_DEFAULT, EVENTS_MAX, Events, Listen, ListenTo, SUBSCRIBER_EVENTS_MAX},
     message::{
-        AddJob, AddJobs, Added, CancelRuns, FIRE_TIMES_MAX, Health, HealthReport, JobDetails, JobPage,
-        ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, ResumeJobs, Scheduled, Selector, Shutdown,
+        AddJob, AddJobs, Added, CancelRuns, FIRE_TIMES_MAX, Health, JobDetails, JobPage, ListJobs,
+        NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, ResumeJobs, Scheduled, Selector, Shutdown,
         TriggerJob, Triggered, UpdateJob,
     },
     name::{FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},

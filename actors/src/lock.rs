@@ -22,7 +22,10 @@ use tokio::sync::oneshot;
 use crate::{
     CALL_DEADLINE,
     contained::{NoAnswer, contained, contained_within},
-    core::job::{Advance, Claim, Input},
+    core::{
+        job::{Advance, Claim, Input},
+        operation::Operation,
+    },
     definition::Definition,
     election::{ElectionActor, TermRefused},
     event::{CancelReason, EventKind, Outcome},
@@ -154,7 +157,8 @@ pub(crate) struct ReadClock;
 pub(crate) struct AskLockHealth;
 
 pub(crate) struct LockHealth {
-    pub(crate) session_open: bool,
+    /// How long there has been no session; `None` if there is one.
+    pub(crate) without_session: Option<Duration>,
     /// How long the round trip under way has been.
     pub(crate) waiting: Option<Duration>,
 }
@@ -179,6 +183,8 @@ pub(crate) struct LockActor {
     locker: Arc<dyn Locker>,
     election: Addr<ElectionActor>,
     session: Option<Session>,
+    /// Since when there is none, if there is none.
+    session_lost_at: Duration,
     reopenings: u32,
     /// Who waits for a session.
     awaiting: Vec<oneshot::Sender<Result<(), LockError>>>,
@@ -188,13 +194,23 @@ pub(crate) struct LockActor {
     /// How many batches wait to be asked again.
     delayed: u32,
     held: HashMap<RunId, Held>,
+    /// How often to prove that a claim would be possible, unless one was made; `None`: never.
+    prove_every: Option<Duration>,
+    /// When a claim was granted last.
+    claimed_at: Duration,
     round_started: Option<Duration>,
     closing: Option<oneshot::Sender<()>>,
 }
 
 impl LockActor {
-    pub(crate) fn new(node: Arc<Node>, locker: Arc<dyn Locker>, election: Addr<ElectionActor>) -> Self {
+    pub(crate) fn new(
+        node: Arc<Node>,
+        locker: Arc<dyn Locker>,
+        election: Addr<ElectionActor>,
+        prove_every: Option<Duration>,
+    ) -> Self {
         Self {
+            session_lost_at: node.clock.elapsed(),
             node,
             locker,
             election,
@@ -206,6 +222,8 @@ impl LockActor {
             ends: VecDeque::new(),
             delayed: 0,
             held: HashMap::new(),
+            prove_every,
+            claimed_at: Duration::ZERO,
             round_started: None,
             closing: None,
         }
@@ -228,6 +246,8 @@ impl LockActor {
         match opened {
             Ok(session) => {
                 self.session = Some(session);
+                self.node.failures.succeeded(Operation::Open);
+                self.node.failures.succeeded(Operation::Session);
                 // Before anybody campaigns on it.
                 self.node.set_clock_ahead(self.locker.clock_ahead());
                 self.reopenings = 0;
@@ -236,10 +256,11 @@ impl LockActor {
                 let lost = AssertUnwindSafe(async move { locker.lost(session).await }).catch_unwind();
                 ctx.spawn(lost.into_actor(self).map(move |_, actor, ctx| actor.on_lost(session, ctx)));
                 ctx.spawn(self.next_news(session));
+                self.prove_later(session, ctx);
                 self.node.supervisor().do_send(SessionNews::Opened);
             }
             Err(error) => {
-                self.failed("open", &error);
+                self.failed(Operation::Open, &error);
                 self.reopen_later(ctx);
             }
         }
@@ -267,10 +288,36 @@ impl LockActor {
                 Ok(News::Owed(debt)) => actor.node.supervisor().do_send(DebtsFound(vec![debt])),
                 // News are hints: claims meet whatever they would have said, those of a paused job after a minute; what is
                 // owed is asked for.
-                Err(_) => return actor.failed("news", &"the adapter panicked"),
+                Err(_) => return actor.failed(Operation::Notification, &"the adapter panicked"),
             }
             ctx.spawn(actor.next_news(session));
         }))
+    }
+
+    /// Proves now and then, for as long as the session lives, that a claim would be possible.
+    fn prove_later(&self, session: Session, ctx: &mut Context<Self>) {
+        let Some(every) = self.prove_every else { return };
+        let since = self.node.clock.elapsed();
+        ctx.run_later(every, move |actor, ctx| {
+            if actor.session != Some(session) || actor.closing.is_some() {
+                return;
+            }
+            if actor.claimed_at > since {
+                return actor.prove_later(session, ctx);
+            }
+            let (locker, term) =
+                (actor.locker.clone(), actor.node.leadership.term(actor.node.clock.elapsed()));
+            let proved = async move { call(async { locker.prove(term).await }).await };
+            ctx.spawn(proved.into_actor(actor).map(move |proved, actor, ctx| {
+                match proved {
+                    Ok(()) => actor.node.failures.proved(),
+                    Err(error) => actor.failed(Operation::Prove, &error),
+                }
+                if actor.session == Some(session) {
+                    actor.prove_later(session, ctx);
+                }
+            }));
+        });
     }
 
     fn reopen_later(&mut self, ctx: &mut Context<Self>) {
@@ -285,7 +332,8 @@ impl LockActor {
             return;
         }
         self.session = None;
-        self.failed("session", &"the session is lost");
+        self.session_lost_at = self.node.clock.elapsed();
+        self.failed(Operation::Session, &"the session is lost");
         self.node.supervisor().do_send(SessionNews::Lost);
         self.ends.clear();
         let held = std::mem::take(&mut self.held);
@@ -313,9 +361,25 @@ impl LockActor {
         }
     }
 
-    fn failed(&self, operation: &'static str, error: &dyn std::fmt::Display) {
-        self.node.meters.coordination_error(operation);
-        tracing::warn!(target: "callsheet", operation, "the store: {error}");
+    fn failed(&self, operation: Operation, error: &dyn std::fmt::Display) {
+        self.node.failures.failed(operation, error);
+    }
+
+    /// Keeps whether something that was asked in a round was refused.
+    fn note_round(&self, operation: Operation, refused: Option<String>) {
+        match refused {
+            None => self.node.failures.succeeded(operation),
+            Some(reason) => self.node.failures.failed(operation, &reason),
+        }
+    }
+
+    /// Keeps whether an operation failed, and hands its answer on.
+    fn noted<T>(&self, operation: Operation, answer: Result<T, LockError>) -> Result<T, LockError> {
+        match &answer {
+            Ok(_) => self.node.failures.succeeded(operation),
+            Err(error) => self.node.failures.failed(operation, error),
+        }
+        answer
     }
 
     /// The next round trip, if there is anything to do.
@@ -371,10 +435,14 @@ impl LockActor {
         match ended {
             Ok(answers) => {
                 let mut locked = Locked::default();
+                let mut refused = None;
                 for (end, answer) in ends.into_iter().zip(answers) {
                     if answer == Completed::Locked {
                         if let Some(held) = self.held.get_mut(&end.run) {
-                            held.tries += 1;
+                            held.tries = held.tries.saturating_add(1);
+                            if held.tries > LOCKED_TRIES_MAX {
+                                refused.get_or_insert_with(|| always_locked(&end.job));
+                            }
                             locked.add(held.tries, end);
                         }
                         continue;
@@ -384,15 +452,16 @@ impl LockActor {
                         self.on_recorded(job, end.from_completion, &answer);
                     }
                     if answer == Completed::Stale {
-                        self.node.meters.coordination_error("stale_completion");
+                        self.node.meters.coordination_error(Operation::StaleCompletion);
                         tracing::warn!(target: "callsheet", job = %end.job, run = %end.run, "a completion was refused");
                     }
                 }
+                self.note_round(Operation::Complete, refused);
                 let pause = locked.pause();
                 self.complete_later(pause, locked.items, ctx);
             }
             Err(error) => {
-                self.failed("complete", &error);
+                self.failed(Operation::Complete, &error);
                 self.complete_later(REOPEN_MIN, ends, ctx);
             }
         }
@@ -450,11 +519,10 @@ impl LockActor {
         claimed: Result<Vec<Verdict>, LockError>,
         ctx: &mut Context<Self>,
     ) {
-        let verdicts = claimed.unwrap_or_else(|error| {
-            self.failed("claim", &error);
-            vec![Verdict::Unavailable { reason: error.to_string() }; claims.len()]
-        });
+        let verdicts = claimed
+            .unwrap_or_else(|error| vec![Verdict::Unavailable { reason: error.to_string() }; claims.len()]);
         let mut locked = Locked::default();
+        let (mut granted, mut refused) = (false, None);
         for (mut asked, verdict) in claims.into_iter().zip(verdicts) {
             if matches!(verdict, Verdict::Locked { .. }) && asked.tries < LOCKED_TRIES_MAX {
                 asked.tries += 1;
@@ -463,7 +531,14 @@ impl LockActor {
             }
             let ClaimRun { job, claim: Claim { run, tick, slot, .. }, key, .. } = asked;
             match &verdict {
+                Verdict::Unavailable { reason } => {
+                    refused.get_or_insert_with(|| reason.clone());
+                }
+                Verdict::Locked { holder: None } => {
+                    refused.get_or_insert_with(|| always_locked(&job.definition.name));
+                }
                 Verdict::Granted { token, lost } => {
+                    granted = true;
                     if let Some(lost) = lost {
                         report_lost(&self.node, lost);
                         self.node.supervisor().do_send(RunsLost(vec![(**lost).clone()]));
@@ -499,11 +574,15 @@ impl LockActor {
                 | Verdict::NotYet { .. }
                 | Verdict::Paused(_)
                 | Verdict::Exhausted
-                | Verdict::Locked { .. }
-                | Verdict::Unavailable { .. } => {}
+                | Verdict::Locked { holder: Some(_) } => {}
             }
             Letter::send(&job, Input::Claimed { run, verdict });
         }
+        if granted {
+            self.claimed_at = self.node.clock.elapsed();
+            self.node.failures.proved();
+        }
+        self.note_round(Operation::Claim, refused);
         let pause = locked.pause();
         self.later(pause, locked.items, ctx, |actor, claims| actor.claims.extend(claims));
     }
@@ -514,11 +593,10 @@ impl LockActor {
         moved: Result<Vec<Moved>, LockError>,
         ctx: &mut Context<Self>,
     ) {
-        let answers = moved.unwrap_or_else(|error| {
-            self.failed("advance", &error);
-            vec![Moved::Unavailable { reason: error.to_string() }; moves.len()]
-        });
+        let answers =
+            moved.unwrap_or_else(|error| vec![Moved::Unavailable { reason: error.to_string() }; moves.len()]);
         let mut locked = Locked::default();
+        let mut refused = None;
         for (mut asked, answer) in moves.into_iter().zip(answers) {
             if answer == Moved::Locked && asked.tries < LOCKED_TRIES_MAX {
                 asked.tries += 1;
@@ -548,10 +626,16 @@ impl LockActor {
                         self.node.supervisor().do_send(Withdrawn(job.definition.name.clone()));
                     }
                 }
-                Moved::Locked | Moved::Unavailable { .. } => {}
+                Moved::Locked => {
+                    refused.get_or_insert_with(|| always_locked(&job.definition.name));
+                }
+                Moved::Unavailable { ref reason } => {
+                    refused.get_or_insert_with(|| reason.clone());
+                }
             }
             Letter::send(&job, Input::Advanced(answer));
         }
+        self.note_round(Operation::Advance, refused);
         let pause = locked.pause();
         self.later(pause, locked.items, ctx, |actor, moves| actor.moves.extend(moves));
     }
@@ -622,6 +706,14 @@ pub(crate) fn report_lost(node: &Node, lost: &LostRun) {
 /// has no term is to enrol it again. Harmless if the store's clock is merely behind.
 fn withdrawn(authority: Authority, expected: DateTime<Utc>, cursor: DateTime<Utc>) -> bool {
     cursor == expected && matches!(authority, Authority::Any | Authority::Unled)
+}
+
+/// What is wrong with a row that was found locked again and again.
+fn always_locked(job: &JobName) -> String {
+    format!(
+        "the row of {job:?} cannot be changed; somebody else keeps it locked, or a trigger or row security of the store drops the \
+         change: find out who"
+    )
 }
 
 fn lost_with_its_session(tick: Option<TickClaim>) -> Verdict {
@@ -744,34 +836,36 @@ impl Handler<EnrolJobs> for LockActor {
 
     fn handle(&mut self, EnrolJobs(jobs): EnrolJobs, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        let enrolled = async move { call(async { locker.enrol(&jobs).await }).await };
+        let enrolled =
+            async move { call(async { locker.enrol(&jobs).await }).await.and_then(one_each(jobs.len())) };
         Box::pin(enrolled.into_actor(self).map(|enrolled, actor, _| {
             // Before any of the jobs is resumed by the store's time.
             actor.node.set_clock_ahead(actor.locker.clock_ahead());
-            enrolled
+            actor.noted(Operation::Enrol, enrolled)
         }))
     }
 }
 
 impl Handler<InquireJobs> for LockActor {
-    type Result = ResponseFuture<Result<Vec<Standing>, LockError>>;
+    type Result = ResponseActFuture<Self, Result<Vec<Standing>, LockError>>;
 
     fn handle(&mut self, InquireJobs(jobs): InquireJobs, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        Box::pin(
-            async move { call(async { locker.inquire(&jobs).await }).await.and_then(one_each(jobs.len())) },
-        )
+        let asked =
+            async move { call(async { locker.inquire(&jobs).await }).await.and_then(one_each(jobs.len())) };
+        Box::pin(asked.into_actor(self).map(|answer, actor, _| actor.noted(Operation::Inquire, answer)))
     }
 }
 
 impl Handler<FindConflicts> for LockActor {
-    type Result = ResponseFuture<Result<Vec<Option<String>>, LockError>>;
+    type Result = ResponseActFuture<Self, Result<Vec<Option<String>>, LockError>>;
 
     fn handle(&mut self, FindConflicts(asked): FindConflicts, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        Box::pin(async move {
+        let found = async move {
             call(async { locker.conflicts(&asked).await }).await.and_then(one_each(asked.len()))
-        })
+        };
+        Box::pin(found.into_actor(self).map(|answer, actor, _| actor.noted(Operation::Conflicts, answer)))
     }
 }
 
@@ -781,12 +875,7 @@ impl Handler<RetractKeys> for LockActor {
     fn handle(&mut self, RetractKeys(keys): RetractKeys, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
         let retracted = async move { call(async { locker.retract(&keys).await }).await };
-        Box::pin(retracted.into_actor(self).map(|retracted, actor, _| {
-            if let Err(error) = &retracted {
-                actor.failed("retract", error);
-            }
-            retracted
-        }))
+        Box::pin(retracted.into_actor(self).map(|answer, actor, _| actor.noted(Operation::Retract, answer)))
     }
 }
 
@@ -796,40 +885,42 @@ impl Handler<WithdrawJobs> for LockActor {
     fn handle(&mut self, WithdrawJobs { term, jobs }: WithdrawJobs, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
         let withdrawn = async move { call(async { locker.withdraw(term, &jobs).await }).await };
-        Box::pin(withdrawn.into_actor(self).map(|withdrawn, actor, _| {
-            if let Err(error) = withdrawn {
-                actor.failed("withdraw", &error);
-            }
+        Box::pin(withdrawn.into_actor(self).map(|answer, actor, _| {
+            // It is of no use to whoever asked.
+            let _ = actor.noted(Operation::Withdraw, answer);
         }))
     }
 }
 
 impl Handler<PauseInStore> for LockActor {
-    type Result = ResponseFuture<Result<Vec<bool>, LockError>>;
+    type Result = ResponseActFuture<Self, Result<Vec<bool>, LockError>>;
 
     fn handle(&mut self, PauseInStore { jobs, pause }: PauseInStore, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        Box::pin(async move {
+        let paused = async move {
             call(async { locker.pause(&jobs, pause.as_ref()).await }).await.and_then(one_each(jobs.len()))
-        })
+        };
+        Box::pin(paused.into_actor(self).map(|answer, actor, _| actor.noted(Operation::Pause, answer)))
     }
 }
 
 impl Handler<CloseLostRuns> for LockActor {
-    type Result = ResponseFuture<Result<Vec<LostRun>, LockError>>;
+    type Result = ResponseActFuture<Self, Result<Vec<LostRun>, LockError>>;
 
     fn handle(&mut self, _: CloseLostRuns, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        Box::pin(async move { call(async { locker.close_lost(BATCH_MAX).await }).await })
+        let closed = async move { call(async { locker.close_lost(BATCH_MAX).await }).await };
+        Box::pin(closed.into_actor(self).map(|answer, actor, _| actor.noted(Operation::CloseLost, answer)))
     }
 }
 
 impl Handler<AskDebts> for LockActor {
-    type Result = ResponseFuture<Result<Vec<Debt>, LockError>>;
+    type Result = ResponseActFuture<Self, Result<Vec<Debt>, LockError>>;
 
     fn handle(&mut self, AskDebts(after): AskDebts, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        Box::pin(async move { call(async { locker.debts(after, BATCH_MAX).await }).await })
+        let debts = async move { call(async { locker.debts(after, BATCH_MAX).await }).await };
+        Box::pin(debts.into_actor(self).map(|answer, actor, _| actor.noted(Operation::Debts, answer)))
     }
 }
 
@@ -861,7 +952,10 @@ impl Handler<AskLockHealth> for LockActor {
     fn handle(&mut self, _: AskLockHealth, _: &mut Self::Context) -> Self::Result {
         let now = self.node.clock.elapsed();
         MessageResult(LockHealth {
-            session_open: self.session.is_some(),
+            without_session: match self.session {
+                Some(_) => None,
+                None => Some(now.saturating_sub(self.session_lost_at)),
+            },
             waiting: self.round_started.map(|started| now.saturating_sub(started)),
         })
     }

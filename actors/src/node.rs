@@ -26,6 +26,7 @@ use crate::{
         time::Now,
     },
     definition::Definition,
+    failure_log::FailureLog,
     hooks::{HookCalls, Hooks},
     job::JobActor,
     listener::Publisher,
@@ -44,6 +45,9 @@ pub(crate) struct Node {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) run_ids: RunIds,
     pub(crate) leadership: Leadership,
+    /// Who leads, if it is another node.
+    pub(crate) leader: KnownLeader,
+    pub(crate) failures: FailureLog,
     pub(crate) clock_offset: ClockOffset,
     pub(crate) clock_moves: ClockMoves,
     pub(crate) publisher: Publisher,
@@ -154,6 +158,33 @@ impl Leadership {
             }
             None => self.term.store(0, Ordering::Release),
         }
+    }
+}
+
+/// Which node leads, as this one has heard last. Only the election actor writes it.
+#[derive(Debug)]
+pub(crate) struct KnownLeader(Mutex<Heard>);
+
+/// When somebody was known to lead last, by the monotonic clock, and who it was.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heard {
+    pub(crate) node: Option<NodeId>,
+    pub(crate) at: Duration,
+}
+
+impl KnownLeader {
+    /// Nobody is known to lead; that counts from `now`.
+    pub(crate) fn new(now: Duration) -> Self {
+        Self(Mutex::new(Heard { node: None, at: now }))
+    }
+
+    /// A node leads at `now`.
+    pub(crate) fn heard(&self, node: NodeId, now: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Heard { node: Some(node), at: now };
+    }
+
+    pub(crate) fn last(&self) -> Heard {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

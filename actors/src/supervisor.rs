@@ -17,7 +17,7 @@ mod tags;
 mod updating;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound,
     sync::Arc,
     time::Duration,
@@ -96,6 +96,8 @@ pub(crate) struct Supervised {
     pub(crate) node: Arc<Node>,
     pub(crate) backend: &'static str,
     pub(crate) single_node: bool,
+    /// What lasts longer is a problem.
+    pub(crate) lease: Duration,
     pub(crate) listener: Addr<ListenerActor>,
     pub(crate) election: Addr<ElectionActor>,
     pub(crate) shutdown_grace: Duration,
@@ -115,6 +117,8 @@ pub struct SupervisorActor {
     term: Option<Term>,
     /// There is a session with the store.
     connected: bool,
+    /// Jobs that may be broken or refused; whether they still are is to be seen at themselves.
+    troubled: BTreeSet<JobName>,
     to_enrol: VecDeque<JobName>,
     enrolling: bool,
     /// It asks now and then whether the leader holds its jobs.
@@ -154,6 +158,7 @@ impl SupervisorActor {
             generations: 0,
             term: None,
             connected: false,
+            troubled: BTreeSet::new(),
             to_enrol: VecDeque::new(),
             enrolling: false,
             inquiring: false,

@@ -2,8 +2,10 @@
 
 pub mod clock;
 pub mod election;
+pub mod failures;
 pub mod job;
 pub mod ledger;
 pub mod misfire;
+pub mod operation;
 pub mod policy;
 pub mod time;

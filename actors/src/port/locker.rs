@@ -620,6 +620,23 @@ pub trait Locker: Send + Sync + 'static {
     /// Dropping the future loses nothing that a later call would have answered.
     fn news(&self, session: Session) -> BoxFuture<'_, News>;
 
+    /// Proves that this node could claim, by doing what a claim does without claiming anything: whatever would refuse a claim
+    /// (missing tables or rights, a read-only store, a full disk) is to refuse this as well. `term` is the term in which this
+    /// node leads, if it does: the store must know one. Asked about once a lease, while nothing is claimed. Default: nothing, for
+    /// a store of one node.
+    ///
+    /// # Errors
+    ///
+    /// Any: a claim would probably fail.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has the same effect as [`LockError::Timeout`].
+    fn prove(&self, term: Option<Term>) -> BoxFuture<'_, Result<(), LockError>> {
+        let _ = term;
+        ready(Ok(())).boxed()
+    }
+
     /// Claims each run in `requests`, in one round trip, without waiting for other holders.
     ///
     /// A claim that this session was granted already and has not completed is granted again, with the same token.
@@ -733,14 +750,20 @@ pub enum LockError {
     /// is held.
     #[error("{reason}")]
     Unavailable {
-        /// What happened and what would mend it, without passwords or connection strings.
+        /// What happened and, after `"; "`, what would mend it, without passwords or connection strings.
         reason: String,
     },
     /// No session was opened: the store refuses this node, and asking again does not help until somebody changes
     /// something. Nothing was asked, nothing is held.
     #[error("{reason}")]
     Refused {
-        /// What is refused and what would mend it, without passwords or connection strings.
+        /// What is refused and, after `"; "`, what would mend it, without passwords or connection strings.
+        reason: String,
+    },
+    /// The store refused what was asked, and nothing was changed. Asking again may help once somebody has mended something.
+    #[error("{reason}")]
+    Denied {
+        /// What is refused and, after `"; "`, what would mend it, without passwords or connection strings.
         reason: String,
     },
     /// No answer within the deadline: what was asked may have been done or not.

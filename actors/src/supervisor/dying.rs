@@ -83,6 +83,7 @@ impl SupervisorActor {
         }
         if broken {
             // Its actor is not resumed, so it does not ask the schedule; it is there for the run in progress.
+            self.troubled.insert(name.clone());
             tracing::error!(target: "callsheet", job = %name, restarts, "a job died too often and does not fire any more");
             self.publish(|| EventKind::JobBroken { job: name.clone() });
             if declares || self.term.is_some() {

@@ -5,38 +5,76 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::time::timeout;
 
-use super::{ANSWER_DEADLINE, Phase, SupervisorActor};
+use super::{ANSWER_DEADLINE, Entry, Phase, SupervisorActor};
 use crate::{
+    core::operation::Operation,
     election::PingElection,
-    lock::AskLockHealth,
-    message::{Health, HealthReport},
+    health::{HealthReport, Part, Problem, ProblemJobs, before},
+    lock::{AskLockHealth, LockHealth},
+    message::Health,
+    name::JobName,
+    node::Node,
     port::Role,
 };
 
 /// A round trip to the store that takes longer makes the node unhealthy.
 const STALL: Duration = Duration::from_secs(2);
 
+impl SupervisorActor {
+    /// What this actor knows by itself.
+    fn known_problems(&mut self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if !matches!(self.phase, Phase::Running) {
+            problems.push(Problem::ShuttingDown);
+        }
+        let (node, lease) = (self.node(), self.parts.lease);
+        let (wall, elapsed) = node.clock.read();
+        if !self.parts.single_node && node.leadership.term(elapsed).is_none() {
+            let silent = elapsed.saturating_sub(node.leader.last().at);
+            if silent > lease {
+                problems.push(Problem::NoLeader { since: before(wall, silent) });
+            }
+        }
+        problems.extend(node.failures.problems(wall, lease));
+        // Those that were removed, or are well again.
+        let jobs = &self.jobs;
+        let troubled = |entry: &Entry| entry.broken || entry.refused.is_some();
+        self.troubled.retain(|name| jobs.get(name).is_some_and(troubled));
+        let are = |is: fn(&Entry) -> bool| -> Vec<&JobName> {
+            self.troubled.iter().filter(|name| jobs.get(*name).is_some_and(is)).collect()
+        };
+        let broken = are(|entry| entry.broken);
+        problems.extend(ProblemJobs::of(broken.into_iter()).map(|jobs| Problem::Broken { jobs }));
+        let conflicting = are(|entry| entry.refused.is_some());
+        problems.extend(ProblemJobs::of(conflicting.into_iter()).map(|jobs| Problem::Conflicting { jobs }));
+        problems
+    }
+}
+
 impl Handler<Health> for SupervisorActor {
     type Result = ResponseFuture<HealthReport>;
 
     fn handle(&mut self, _: Health, _: &mut Self::Context) -> Self::Result {
-        let node = self.node();
-        let term = node.leadership.term(node.clock.elapsed());
+        let problems = self.known_problems();
+        let node = self.node().clone();
+        let elapsed = node.clock.elapsed();
+        let term = node.leadership.term(elapsed);
         let role = match (self.parts.single_node, term) {
             (true, _) => Role::Local,
             (false, Some(_)) => Role::Leader,
             (false, None) => Role::Follower,
         };
-        let mut problems = Vec::new();
-        if !matches!(self.phase, Phase::Running) {
-            problems.push("the engine shuts down".to_owned());
-        }
+        let known = node.leader.last();
+        let known = known.node.filter(|_| elapsed.saturating_sub(known.at) <= self.parts.lease);
         let mut report = HealthReport {
             node: node.id,
             backend: self.parts.backend,
             role,
             term,
+            leader: if term.is_some() { Some(node.id) } else { known },
             jobs: self.jobs.len(),
+            live: false,
+            ready: false,
             healthy: false,
             problems,
         };
@@ -51,24 +89,34 @@ impl Handler<Health> for SupervisorActor {
             );
             let (lock, election, arbiters) = asked.await;
             match lock {
-                Ok(Ok(lock)) => {
-                    if !lock.session_open {
-                        report.problems.push("there is no session with the store".to_owned());
-                    }
-                    if let Some(waiting) = lock.waiting.filter(|waiting| *waiting > STALL) {
-                        report.problems.push(format!("the store has not answered for {waiting:.1?}"));
-                    }
-                }
-                Ok(Err(_)) | Err(_) => report.problems.push("the lock actor does not answer".to_owned()),
+                Ok(Ok(lock)) => add_store(&mut report.problems, &node, lock),
+                Ok(Err(_)) | Err(_) => report.problems.push(Problem::Stalled { part: Part::Lock }),
             }
             if !matches!(election, Ok(Ok(()))) {
-                report.problems.push("the election actor does not answer".to_owned());
+                report.problems.push(Problem::Stalled { part: Part::Election });
             }
             if !matches!(arbiters, Ok(true)) {
-                report.problems.push("a thread of the job actors does not answer".to_owned());
+                report.problems.push(Problem::Stalled { part: Part::Jobs });
             }
-            report.healthy = report.problems.is_empty();
+            report.judge();
             report
         })
+    }
+}
+
+/// Adds what the lock actor says of the store.
+fn add_store(problems: &mut Vec<Problem>, node: &Node, lock: LockHealth) {
+    let wall = node.clock.now();
+    if let Some(without) = lock.without_session {
+        // One problem is enough for one store that is away.
+        problems.retain(|problem| {
+            !matches!(problem, Problem::Failing { operation: Operation::Open | Operation::Session, .. })
+        });
+        let reason =
+            [Operation::Open, Operation::Session].into_iter().find_map(|it| node.failures.reason(it));
+        problems.push(Problem::NoSession { reason, since: before(wall, without) });
+    }
+    if let Some(waiting) = lock.waiting.filter(|waiting| *waiting > STALL) {
+        problems.push(Problem::StoreSilent { since: before(wall, waiting) });
     }
 }

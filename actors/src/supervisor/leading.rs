@@ -137,7 +137,6 @@ impl SupervisorActor {
                     }
                 }
                 Ok(Err(_)) | Err(_) => {
-                    actor.node().meters.coordination_error("enrol");
                     // Those that this node has no right to any more are left out then.
                     actor.to_enrol.extend(jobs.iter().map(|(job, _)| job.definition.name.clone()));
                     actor.retract_next(ctx);
@@ -206,6 +205,7 @@ impl SupervisorActor {
         let Some(entry) = self.jobs.get_mut(name) else { return };
         if entry.refused.replace(reason.clone()).is_none_or(|former| former != reason) {
             tracing::warn!(target: "callsheet", job = %name, "a job is not fired by this node: {reason}");
+            self.troubled.insert(name.clone());
             self.publish(|| EventKind::JobRefused { job: name.clone(), reason });
         }
         if !std::mem::replace(&mut self.asking_refused, true) {
@@ -319,10 +319,7 @@ impl SupervisorActor {
                     actor.on_runs_lost(&lost);
                     if lost.len() == BATCH_MAX { Duration::ZERO } else { LOST_RUNS_EVERY }
                 }
-                Ok(Err(_)) | Err(_) => {
-                    actor.node().meters.coordination_error("close_lost");
-                    ENROL_AGAIN
-                }
+                Ok(Err(_)) | Err(_) => ENROL_AGAIN,
             };
             ctx.run_later(pause, move |actor, ctx| {
                 if term.is_some() && actor.term == term {
@@ -369,10 +366,7 @@ impl SupervisorActor {
                         actor.on_debts(debts);
                         (if last.is_some() { DEBTS_NEXT } else { DEBTS_EVERY }, last)
                     }
-                    Ok(Err(_)) | Err(_) => {
-                        actor.node().meters.coordination_error("debts");
-                        (DEBTS_EVERY, None)
-                    }
+                    Ok(Err(_)) | Err(_) => (DEBTS_EVERY, None),
                 };
                 actor.ask_debts_later(pause, after, ctx);
             }));

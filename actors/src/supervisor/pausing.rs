@@ -199,7 +199,6 @@ impl Handler<StopJob> for SupervisorActor {
         ctx.spawn(paused.map(move |paused, actor, ctx| {
             let again = matches!(paused, Err(PauseError::Unavailable { .. }));
             if again && matches!(actor.phase, Phase::Running) {
-                actor.node().meters.coordination_error("pause");
                 ctx.notify_later(StopJob { job, pause }, STOP_AGAIN);
             }
         }));

@@ -310,6 +310,10 @@ impl Backend for StoreBackend {
         "shared"
     }
 
+    fn lease(&self) -> Duration {
+        self.store.lease.duration
+    }
+
     fn elector(&self) -> Arc<dyn Elector> {
         Arc::new(self.clone())
     }

@@ -180,6 +180,10 @@ impl Backend for Postgres {
         Some(self.shared.settings.node)
     }
 
+    fn lease(&self) -> Duration {
+        self.shared.settings.lease
+    }
+
     fn set_clock(&self, clock: Arc<dyn Clock>) {
         self.shared.clocks.set(clock);
     }
