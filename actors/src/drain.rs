@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::{
     core::{
         job::{End, Ended},
+        text::FirstOf,
         time::FireTime,
     },
     name::{JobName, RunId},
@@ -19,6 +20,9 @@ use crate::{
 
 /// The most runs, and the most fire times, that a report names one by one.
 pub const REPORTED_RUNS_MAX: usize = 1_000;
+
+/// So many entries of each list of a report are shown.
+const SHOWN_MAX: usize = 10;
 
 /// How a run ended during a shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -54,7 +58,9 @@ impl HowDrained {
 }
 
 /// What became of the runs that were in progress when the engine was told to stop, and what it does not fire any more.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+///
+/// `Debug` shows the first ten of each list.
+#[derive(Clone, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct ShutdownReport {
     /// How many ended by themselves before the deadline.
@@ -88,6 +94,22 @@ impl fmt::Display for ShutdownReport {
             write!(f, ", left {left_to_others} {times}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for ShutdownReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { drained, cancelled, aborted, still_running, stopped, stuck, left_to_others, left } = self;
+        f.debug_struct("ShutdownReport")
+            .field("drained", drained)
+            .field("cancelled", cancelled)
+            .field("aborted", aborted)
+            .field("still_running", still_running)
+            .field("stopped", &FirstOf(stopped, SHOWN_MAX))
+            .field("stuck", &FirstOf(stuck, SHOWN_MAX))
+            .field("left_to_others", left_to_others)
+            .field("left", &FirstOf(left, SHOWN_MAX))
+            .finish()
     }
 }
 

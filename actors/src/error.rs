@@ -1,97 +1,17 @@
-//! What can be wrong with what an application says.
+//! Why something that an application asked for was not done.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
-use crate::name::{JobName, RunId};
+pub use crate::fault::{Fault, Faults};
+use crate::{
+    core::text::bounded,
+    name::{JobName, NAME_MAX, RunId},
+};
 
-/// One thing that is wrong with a definition: what was written, the rule that it breaks, and the cure.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// What the fault is in, from the outside in: `job "mail": cron`.
-    pub subject: String,
-    /// The value as it was written.
-    pub value: String,
-    /// The rule that the value breaks, with the position where there is one.
-    pub rule: String,
-    /// What to write instead.
-    pub cure: String,
+/// A name as it was given, which may be anything.
+pub(crate) fn given_name(name: &str) -> String {
+    bounded(name, NAME_MAX)
 }
-
-impl Fault {
-    /// A fault in `subject`: `value` breaks `rule`; `cure` mends it.
-    pub fn new(
-        subject: impl Into<String>,
-        value: impl Into<String>,
-        rule: impl Into<String>,
-        cure: impl Into<String>,
-    ) -> Self {
-        Self { subject: subject.into(), value: value.into(), rule: rule.into(), cure: cure.into() }
-    }
-
-    /// The same fault, seen from further outside.
-    #[must_use]
-    pub fn within(mut self, subject: &str) -> Self {
-        self.subject = format!("{subject}: {}", self.subject);
-        self
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?}: {}; {}", self.subject, self.value, self.rule, self.cure)
-    }
-}
-
-/// Everything that is wrong with what was given, all at once; never empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Faults(Vec<Fault>);
-
-impl Faults {
-    /// The faults as an error, if there are any.
-    ///
-    /// # Errors
-    ///
-    /// The faults, unless `faults` is empty.
-    pub fn check(faults: Vec<Fault>) -> Result<(), Self> {
-        if faults.is_empty() { Ok(()) } else { Err(Self(faults)) }
-    }
-
-    /// The faults, of which there is at least one.
-    pub(crate) fn of(faults: Vec<Fault>) -> Self {
-        debug_assert!(!faults.is_empty(), "faults are never empty");
-        Self(faults)
-    }
-
-    /// The faults in the order in which they were found.
-    pub fn as_slice(&self) -> &[Fault] {
-        &self.0
-    }
-
-    /// The faults one by one.
-    pub fn into_vec(self) -> Vec<Fault> {
-        self.0
-    }
-}
-
-impl From<Fault> for Faults {
-    fn from(fault: Fault) -> Self {
-        Self(vec![fault])
-    }
-}
-
-impl fmt::Display for Faults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (nth, fault) in self.0.iter().enumerate() {
-            if nth > 0 {
-                f.write_str("\n")?;
-            }
-            write!(f, "{fault}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Faults {}
 
 /// Why jobs were not added. None of a batch was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -115,7 +35,7 @@ pub enum SelectError {
     /// There is no job of this name. A tag that no job has, and "all" of none, are no errors.
     #[error("there is no job {name:?} on this node; list the jobs to see their names")]
     UnknownJob {
-        /// The name as it was given.
+        /// The name as it was given, at most [`NAME_MAX`](crate::NAME_MAX) bytes of it.
         name: String,
     },
 }
@@ -130,7 +50,7 @@ pub enum UpdateError {
     /// There is no job of this name.
     #[error("there is no job {name:?} on this node; add it instead")]
     UnknownJob {
-        /// The name as it was given.
+        /// The name as it was given, at most [`NAME_MAX`](crate::NAME_MAX) bytes of it.
         name: String,
     },
     /// The engine shuts down or has stopped.
@@ -163,7 +83,7 @@ pub enum NextFireTimesError {
     /// There is no job of this name.
     #[error("there is no job {name:?} on this node; list the jobs to see their names")]
     UnknownJob {
-        /// The name as it was given.
+        /// The name as it was given, at most [`NAME_MAX`](crate::NAME_MAX) bytes of it.
         name: String,
     },
     /// The job's actor did not answer in time: its schedule panicked, or blocks its thread.
@@ -181,7 +101,7 @@ pub enum TriggerError {
     /// There is no job of this name.
     #[error("there is no job {name:?} on this node; list the jobs to see their names")]
     UnknownJob {
-        /// The name as it was given.
+        /// The name as it was given, at most [`NAME_MAX`](crate::NAME_MAX) bytes of it.
         name: String,
     },
     /// A run of the same lock key is in progress, or is being claimed.

@@ -22,6 +22,7 @@ use futures_util::{
 use tokio::sync::{oneshot, watch};
 
 use crate::{
+    core::text::{TEXT_MAX, bounded},
     error::Fault,
     event::{CancelReason, Outcome},
     name::JobName,
@@ -262,7 +263,7 @@ async fn ask_before(job: Arc<JobRef>, run: Run) -> Result<(), Refused> {
         for (hook, timeout) in job.hooks(|hooks| &hooks.before) {
             match call(&job.node, hook, timeout, run.clone()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(veto)) => return Err(Some(veto.to_string().into())),
+                Ok(Err(veto)) => return Err(Some(bounded(veto, TEXT_MAX).into())),
                 Err(failure) => {
                     job.hook_failed(BEFORE, failure.as_str(), &failure);
                     return Err(Some(format!("a before hook {failure}").into()));

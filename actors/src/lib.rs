@@ -27,6 +27,7 @@ mod event;
 mod event_filter;
 mod event_stream;
 mod failure_log;
+mod fault;
 mod health;
 mod hooks;
 mod job;

@@ -11,7 +11,10 @@ use futures_util::{
 use tracing::Instrument;
 
 use crate::{
-    core::job::{End, Input, RunEnd, Start},
+    core::{
+        job::{End, Input, RunEnd, Start},
+        text::{TEXT_MAX, bounded},
+    },
     event::EventKind,
     hooks,
     job::Letter,
@@ -92,7 +95,9 @@ impl Report {
     fn end(mut self, end: Result<Result<RunResult, Box<dyn Any + Send>>, Aborted>) {
         let end = match end {
             Ok(Ok(Ok(()))) => End::Returned,
-            Ok(Ok(Err(error))) => End::Failed { error: error.to_string().into(), severity: error.severity() },
+            Ok(Ok(Err(error))) => {
+                End::Failed { error: bounded(&error, TEXT_MAX).into(), severity: error.severity() }
+            }
             Ok(Err(payload)) => End::Panicked(message_of(&*payload).into()),
             Err(Aborted) => End::Aborted,
         };
@@ -117,8 +122,9 @@ impl Drop for Report {
     }
 }
 
+/// The message of a panic, at most [`TEXT_MAX`] bytes of it.
 pub(crate) fn message_of(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without a message".to_owned())
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    bounded(text.unwrap_or("a panic without a message"), TEXT_MAX)
 }

@@ -47,7 +47,7 @@ use crate::{
     definition::Definition,
     drain::ShutdownReport,
     election::ElectionActor,
-    error::{NextFireTimesError, SelectError, TriggerError},
+    error::{NextFireTimesError, SelectError, TriggerError, given_name},
     event::EventKind,
     event_filter::EventFilter,
     hooks::HookCalls,
@@ -239,7 +239,7 @@ impl SupervisorActor {
         match selector {
             Selector::Name(name) => match self.jobs.get_key_value(name.as_str()) {
                 Some((name, _)) => Ok(vec![name.clone()]),
-                None => Err(SelectError::UnknownJob { name: name.clone() }),
+                None => Err(SelectError::UnknownJob { name: given_name(name) }),
             },
             Selector::Tag(tag) => Ok(self.tags.jobs(tag, Bound::Unbounded).cloned().collect()),
             Selector::All => Ok(self.jobs.keys().cloned().collect()),
@@ -331,7 +331,7 @@ impl Handler<TriggerJob> for SupervisorActor {
             return refused(TriggerError::ShuttingDown);
         }
         let Some((job, entry)) = self.jobs.get_key_value(name.as_str()) else {
-            return refused(TriggerError::UnknownJob { name });
+            return refused(TriggerError::UnknownJob { name: given_name(&name) });
         };
         let job = job.clone();
         if entry.broken {
@@ -382,7 +382,8 @@ impl Handler<NextFireTimes> for SupervisorActor {
 
     fn handle(&mut self, NextFireTimes { job, count }: NextFireTimes, _: &mut Self::Context) -> Self::Result {
         let Some((name, entry)) = self.jobs.get_key_value(job.as_str()) else {
-            return Box::pin(async move { Err(NextFireTimesError::UnknownJob { name: job }) });
+            let name = given_name(&job);
+            return Box::pin(async move { Err(NextFireTimesError::UnknownJob { name }) });
         };
         let name = name.clone();
         let asked = entry.job.addr.send(Upcoming(count.min(FIRE_TIMES_MAX)));

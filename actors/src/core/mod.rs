@@ -8,4 +8,5 @@ pub mod ledger;
 pub mod misfire;
 pub mod operation;
 pub mod policy;
+pub mod text;
 pub mod time;

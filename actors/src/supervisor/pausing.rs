@@ -7,7 +7,11 @@ use tokio::time::timeout;
 
 use super::{ANSWER_DEADLINE, Entry, Phase, SupervisorActor};
 use crate::{
-    core::{job::Input, policy::Fires},
+    core::{
+        job::Input,
+        policy::Fires,
+        text::{TEXT_MAX, bounded},
+    },
     error::{Fault, Faults, PauseError},
     event::EventKind,
     job::{Letter, PauseLocal},
@@ -121,7 +125,7 @@ impl SupervisorActor {
                 let answers = lock.send(PauseInStore { jobs, pause: asked.clone() }).await;
                 let answers = answers.unwrap_or(Err(LockError::Timeout));
                 let answers =
-                    answers.map_err(|error| PauseError::Unavailable { reason: error.to_string() })?;
+                    answers.map_err(|error| PauseError::Unavailable { reason: bounded(error, TEXT_MAX) })?;
                 let news = page.iter().zip(answers).filter(|(_, changed)| *changed);
                 changed.extend(news.map(|(job, _)| job.clone()));
             }

@@ -107,10 +107,10 @@ pub(super) async fn check_rights(client: &Client, settings: &Settings) -> Result
     if !lacking.is_empty() {
         return Err(refused(format!(
             "this role may not use the tables {} of the schema {schema:?}: GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN \
-             SCHEMA {name}, and DELETE ON {name}.{}, TO it",
+             SCHEMA {}, and DELETE ON {}, TO it",
             lacking.join(", "),
-            migrations::EMPTIED.join(", "),
-            name = sql::quoted(schema)
+            sql::quoted(schema),
+            migrations::emptied(schema)
         )));
     }
     Ok(())

@@ -2,9 +2,12 @@
 
 use std::{error::Error as StdError, io};
 
-use callsheet_actors::port::LockError;
+use callsheet_actors::{core::text::bounded, port::LockError};
 use rustls::CertificateError;
 use tokio_postgres::{Error, error::SqlState};
+
+/// The longest message of the server that is quoted, in bytes.
+const MESSAGE_MAX: usize = 1_024;
 
 pub(super) const POOLED: &str = "a pooler stands between, which may hand each transaction to another process; connect to the server itself";
 
@@ -21,6 +24,7 @@ pub(super) fn refused(reason: impl Into<String>) -> LockError {
 /// Why a connection was not made, or is of no use.
 pub(super) fn refusal(error: &Error) -> LockError {
     let Some(db) = error.as_db_error() else { return of_connection(error) };
+    let message = bounded(db.message(), MESSAGE_MAX);
     let cure = match db.code() {
         &SqlState::INVALID_PASSWORD => "check the user and the password in the URL",
         &SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
@@ -41,11 +45,11 @@ pub(super) fn refusal(error: &Error) -> LockError {
         }
         &SqlState::READ_ONLY_SQL_TRANSACTION => READ_ONLY_CURE,
         &SqlState::TOO_MANY_CONNECTIONS => {
-            return unavailable(format!("{}; each node needs two: raise max_connections", db.message()));
+            return unavailable(format!("{message}; each node needs two: raise max_connections"));
         }
         _ => return unavailable(explain(error)),
     };
-    refused(format!("{}; {cure}", db.message()))
+    refused(format!("{message}; {cure}"))
 }
 
 pub(super) const READ_ONLY_CURE: &str = "check default_transaction_read_only of the role and the database";
@@ -98,13 +102,13 @@ fn of_certificate(error: &CertificateError) -> &'static str {
     }
 }
 
-/// An error with its causes.
+/// An error with its causes, of bounded length: the server quotes what it was given.
 pub(super) fn explain(error: &Error) -> String {
     if let Some(db) = error.as_db_error() {
-        return format!("{} ({})", db.message(), db.code().code());
+        return format!("{} ({})", bounded(db.message(), MESSAGE_MAX), db.code().code());
     }
     let texts: Vec<_> = causes(error).map(ToString::to_string).collect();
-    texts.join(": ")
+    bounded(texts.join(": "), MESSAGE_MAX)
 }
 
 /// The error itself and what caused it.

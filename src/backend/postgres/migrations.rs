@@ -15,10 +15,10 @@ use super::{
 const STEPS: [(&str, &str); 1] = [("V1__coordination", include_str!("migrations/V1__coordination.sql"))];
 
 /// What the steps make and a node uses.
-pub(super) const TABLES: [&str; 4] = ["leader", "names", "debts", "runs"];
+pub(super) const TABLES: [&str; 5] = ["leader", "sessions", "names", "debts", "runs"];
 
 /// From which of them it deletes.
-pub(super) const EMPTIED: [&str; 1] = ["debts"];
+pub(super) const EMPTIED: [&str; 2] = ["debts", "sessions"];
 
 /// The table, in the schema itself, of the steps that were taken.
 const TABLE: &str = "migrations";
@@ -26,12 +26,13 @@ const TABLE: &str = "migrations";
 /// What [`migrate`] does, for a role that may create: run it with `psql`, then use `migrate(false)`.
 pub(super) fn ddl(schema: &str) -> String {
     let name = sql::quoted(schema);
+    let emptied = emptied(schema);
     let bookkeeping = Client::assert_migrations_table_query(TABLE);
     let mut ddl = format!(
         "-- The role of the nodes then needs:\n\
          --   GRANT USAGE ON SCHEMA {name} TO <role>;\n\
          --   GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA {name} TO <role>;\n\
-         --   GRANT DELETE ON {name}.debts TO <role>;\n\
+         --   GRANT DELETE ON {emptied} TO <role>;\n\
          BEGIN;\n\
          CREATE SCHEMA IF NOT EXISTS {name};\n\
          SET LOCAL search_path = {name};\n\n\
@@ -50,6 +51,12 @@ pub(super) fn ddl(schema: &str) -> String {
     }
     ddl.push_str("COMMIT;\n");
     ddl
+}
+
+/// The tables from which a node deletes, as they stand in a `GRANT`.
+pub(super) fn emptied(schema: &str) -> String {
+    let name = sql::quoted(schema);
+    EMPTIED.map(|table| format!("{name}.{table}")).join(", ")
 }
 
 fn steps() -> Vec<Migration> {

@@ -6,7 +6,7 @@
 //!
 //! * `clock`: how far the node's clock is from the server's.
 //! * `connection`: one connection, and whether the server at its end is of use; `tls`: whether it is encrypted.
-//! * `session`: beacon and heartbeats; what makes them lost.
+//! * `session`: beacon and heartbeats; what makes them lost. `sessions`: the table of them.
 //! * `locker`, `elector`: the two ports. `guard`: what runs get.
 //! * `news`: what nodes tell each other.
 //! * `sql`: every statement, what it locks, and why.
@@ -21,6 +21,7 @@ mod locker;
 mod migrations;
 mod news;
 mod session;
+mod sessions;
 mod settings;
 mod sql;
 mod tls;
@@ -91,7 +92,8 @@ impl Postgres {
     /// A node of a scope. Nothing is checked or opened before [`start`](crate::Builder::start).
     ///
     /// The scope has 1 to 100 bytes. The URL is one of libpq, `postgres://user:password@host:5432/database?sslmode=…`, or its
-    /// keys and values, `host=… user=…`; it is never shown. Of libpq's parameters those of
+    /// keys and values, `host=… user=…`; it is never shown. Its `application_name` is the name of this node in the table
+    /// `sessions`. Of libpq's parameters those of
     /// [`tokio_postgres::Config`](https://docs.rs/tokio-postgres/latest/tokio_postgres/config/struct.Config.html) are known,
     /// and those of [encryption](Self#encryption).
     pub fn new(scope: impl Into<String>, url: impl AsRef<str>) -> Self {
@@ -146,7 +148,7 @@ impl Postgres {
 
     /// Whether to make and update the schema when the first session is opened. Default: `true`, which needs the right to
     /// create a schema in the database. Otherwise another role must have done it, or have run [`ddl`](Self::ddl); then
-    /// `USAGE` of the schema, `SELECT`, `INSERT` and `UPDATE` on its tables, and `DELETE` on `debts` are enough.
+    /// `USAGE` of the schema, `SELECT`, `INSERT` and `UPDATE` on its tables, and `DELETE` on `debts` and `sessions` are enough.
     ///
     /// Nodes may migrate at once. A schema of a newer version is left alone: it works for this one.
     #[must_use]

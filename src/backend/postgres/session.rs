@@ -24,8 +24,8 @@ use super::{
     clock::Clocks,
     connection::{check_rights, connect, inspect, silent},
     elector::Leadership,
-    failure::{self, POOLED, refusal, unavailable},
-    migrations, news,
+    failure::{self, POOLED, refusal},
+    migrations, news, sessions,
     settings::{OPEN_TIMEOUT, Purpose, Settings},
     sql,
 };
@@ -106,12 +106,7 @@ impl OpenSession {
         check_rights(&client, &settings).await?;
         // The low half of a random UUID: 62 random bits.
         let beacon = Uuid::new_v4().as_u64_pair().1.cast_signed();
-        let lit = client.query_one(sql::LIGHT_BEACON, &[&beacon, &settings.schema, &settings.scope]).await;
-        let lit = lit.map_err(|error| refusal(&error))?;
-        let channel: String = lit.try_get("channel").map_err(|error| refusal(&error))?;
-        if !lit.try_get("lit").map_err(|error| refusal(&error))? {
-            return Err(unavailable("the key of the session's advisory lock is taken; try again"));
-        }
+        let channel = sessions::open(&client, &settings, beacon).await?;
         client.batch_execute(&sql::listen(&channel)).await.map_err(|error| refusal(&error))?;
         let statements = Statements::prepare(&client).await.map_err(|error| refusal(&error))?;
         let client = Arc::new(client);
@@ -228,8 +223,8 @@ impl OpenSession {
     /// Frees the beacon and the leadership, then closes the connections.
     pub(super) async fn close(&self) {
         // Freed by the server, at the latest, when it notices that the connection is gone.
-        let _ = timeout(self.settings.margin(), self.client.batch_execute("SELECT pg_advisory_unlock_all()"))
-            .await;
+        let closed = sessions::close(&self.client, &self.settings, self.beacon);
+        let _ = timeout(self.settings.margin(), closed).await;
         self.discard("it was closed");
     }
 }

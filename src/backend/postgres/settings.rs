@@ -167,6 +167,11 @@ impl Settings {
         Some(Endpoint { tls: connector.tls, deadline: of_one.saturating_mul(hosts), config })
     }
 
+    /// What the URL calls this node; empty if nothing.
+    pub(super) fn node_name(&self) -> &str {
+        self.config.as_ref().and_then(Config::get_application_name).unwrap_or_default()
+    }
+
     /// The server cuts it to 63 bytes: the scope comes last.
     fn application_name(&self, purpose: Purpose) -> String {
         let purpose = match purpose {

@@ -49,12 +49,6 @@ SELECT has_schema_privilege(n.oid, 'USAGE') AS usable,
              ORDER BY c.relname) AS lacking
 FROM pg_namespace n WHERE n.nspname = $1";
 
-/// Takes the beacon ($1). The key is random and never used again, so there is nobody to wait for. Answers as well the channel
-/// of the news of a schema ($2) and scope ($3); names of channels have at most 63 bytes.
-pub(super) const LIGHT_BEACON: &str = "
-SELECT pg_try_advisory_lock($1) AS lit,
-       'callsheet_' || to_hex(hashtextextended('callsheet news ' || $2 || '/' || $3, 0)) AS channel";
-
 /// Hears the news of a channel.
 pub(super) fn listen(channel: &str) -> String {
     format!("LISTEN {}", quoted(channel))

@@ -13,6 +13,27 @@ CREATE TABLE leader (
     expires_at timestamptz NOT NULL
 );
 
+-- Who has a session. Only the advisory lock of its beacon says whether it lives. A row is written once, when the session opens.
+-- It goes when the session is closed or, if the session died, once the runs that it left open are closed.
+CREATE TABLE sessions (
+    scope text COLLATE "C" NOT NULL,
+    -- The key of the advisory lock that the session holds while it lives.
+    beacon bigint NOT NULL,
+    -- The process of the server that serves it, and the role that connected.
+    pid integer NOT NULL,
+    role text NOT NULL,
+    node uuid NOT NULL,
+    -- What the node's URL calls it, as its application_name; empty if nothing.
+    name text NOT NULL,
+    -- The version of the scheduler.
+    version text NOT NULL,
+    lease interval NOT NULL,
+    -- The version of the time zone data by which the node computes fire times.
+    zone_data text NOT NULL,
+    since timestamptz NOT NULL,
+    PRIMARY KEY (scope, beacon)
+);
+
 -- One row for each name of a job or of a lock key. A job's key is its own name unless given: then one row, and one new
 -- version of it, is all that a claim or an end costs. Rows stay, so that no tick is ever reopened and tokens only grow.
 CREATE TABLE names (

@@ -1,0 +1,183 @@
+//! Texts of others, made fit to be shown: of bounded length.
+
+use std::fmt::{self, Write};
+
+/// The longest text of an application or a store that an event or an answer quotes, in bytes: some hundred causes of an error.
+pub const TEXT_MAX: usize = 16 * 1024;
+/// The longest value that a message quotes, in bytes.
+const QUOTED_MAX: usize = 256;
+
+/// At most so many bytes of what `text` shows, with a mark and the full length where something was left out.
+///
+/// The text is never held in full. One whose causes are a circle, or that is a gigabyte, costs no more than what is kept.
+pub fn bounded(text: impl fmt::Display, max: usize) -> String {
+    let mut start = Start { text: String::new(), left_out: false, max };
+    // An error means that it is full, or that the text could not be shown: what there is, is kept.
+    let shown = write!(start, "{text}");
+    if start.left_out {
+        start.text.push('…');
+    } else if shown.is_err() {
+        start.text.push_str("(cannot be shown)");
+    }
+    start.text
+}
+
+/// The start of a text.
+struct Start {
+    text: String,
+    left_out: bool,
+    max: usize,
+}
+
+impl Write for Start {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let room = self.max - self.text.len();
+        if more.len() <= room {
+            self.text.push_str(more);
+            return Ok(());
+        }
+        self.text.push_str(&more[..more.floor_char_boundary(room)]);
+        self.left_out = true;
+        Err(fmt::Error)
+    }
+}
+
+/// A text of which at most so many bytes are shown, and how long it is if that is not all.
+#[derive(Clone, Copy)]
+pub(crate) struct Excerpt<'a> {
+    text: &'a str,
+    max: usize,
+}
+
+impl<'a> Excerpt<'a> {
+    pub(crate) fn new(text: &'a str, max: usize) -> Self {
+        Self { text, max }
+    }
+
+    /// A value that somebody gave.
+    pub(crate) fn value(text: &'a str) -> Self {
+        Self::new(text, QUOTED_MAX)
+    }
+
+    /// What is shown, and how long the text is if that is not all.
+    fn parts(self) -> (&'a str, Option<usize>) {
+        let Self { text, max } = self;
+        if text.len() <= max {
+            return (text, None);
+        }
+        (&text[..text.floor_char_boundary(max)], Some(text.len()))
+    }
+}
+
+impl fmt::Display for Excerpt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.parts() {
+            (shown, None) => f.write_str(shown),
+            (shown, Some(length)) => write!(f, "{shown}… ({} bytes)", Grouped(length as u64)),
+        }
+    }
+}
+
+/// In quotation marks, the length behind them.
+impl fmt::Debug for Excerpt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.parts() {
+            (shown, None) => write!(f, "{shown:?}"),
+            (shown, Some(length)) => write!(f, "{shown:?}… ({} bytes)", Grouped(length as u64)),
+        }
+    }
+}
+
+/// A number with its thousands parted: `4,095`.
+pub(crate) struct Grouped(pub(crate) u64);
+
+impl fmt::Display for Grouped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.to_string();
+        for (nth, digit) in digits.chars().enumerate() {
+            if nth > 0 && (digits.len() - nth).is_multiple_of(3) {
+                f.write_char(',')?;
+            }
+            f.write_char(digit)?;
+        }
+        Ok(())
+    }
+}
+
+/// A list of which the first `max` entries are shown, and how many there are beyond.
+pub(crate) struct FirstOf<'a, T>(pub(crate) &'a [T], pub(crate) usize);
+
+impl<T: fmt::Debug> fmt::Debug for FirstOf<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(all, max) = self;
+        let mut list = f.debug_list();
+        list.entries(all.iter().take(*max));
+        if all.len() > *max {
+            list.entry(&format_args!("and {} more", Grouped((all.len() - max) as u64)));
+        }
+        list.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_two_characters() {
+        let table = [("", 0, ""), ("abc", 3, "abc"), ("abcd", 3, "abc…"), ("aéa", 2, "a…"), ("é", 0, "…")];
+
+        for (text, max, shown) in table {
+            assert_eq!(bounded(text, max), shown, "{text:?} in {max}");
+        }
+    }
+
+    #[test]
+    fn what_would_be_shown_without_end_is_cut() {
+        struct Endless;
+        impl fmt::Display for Endless {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                loop {
+                    f.write_str("again ")?;
+                }
+            }
+        }
+
+        assert_eq!(bounded(Endless, 8), "again ag…");
+    }
+
+    #[test]
+    fn what_cannot_be_shown_is_said_to_be_so() {
+        struct Failing;
+        impl fmt::Display for Failing {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("so far")?;
+                Err(fmt::Error)
+            }
+        }
+
+        assert_eq!(bounded(Failing, 100), "so far(cannot be shown)");
+    }
+
+    #[test]
+    fn an_excerpt_says_how_long_the_text_is() {
+        let long = "é".repeat(600_000);
+
+        assert_eq!(Excerpt::new(&long, 3).to_string(), "é… (1,200,000 bytes)");
+        assert_eq!(format!("{:?}", Excerpt::new("a\"\n", 2)), r#""a\""… (3 bytes)"#);
+        assert_eq!(format!("{:?}", Excerpt::value("a\n")), r#""a\n""#);
+    }
+
+    #[test]
+    fn thousands_are_parted() {
+        let shown = [0, 7, 999, 1_000, 4_095, 1_234_567].map(|number| Grouped(number).to_string());
+
+        assert_eq!(shown, ["0", "7", "999", "1,000", "4,095", "1,234,567"]);
+    }
+
+    #[test]
+    fn a_list_shows_its_first_entries() {
+        assert_eq!(format!("{:?}", FirstOf(&[1, 2, 3], 2)), "[1, 2, and 1 more]");
+        assert_eq!(format!("{:?}", FirstOf(&[1, 2], 2)), "[1, 2]");
+    }
+}
