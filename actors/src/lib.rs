@@ -37,6 +37,7 @@ mod message;
 pub mod metrics;
 mod name;
 mod node;
+mod overdue;
 mod permits;
 mod placement;
 pub mod port;

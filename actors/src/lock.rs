@@ -414,7 +414,9 @@ impl LockActor {
         let started = self.round_started.take();
         let Round { session, ended: (ends, ended), claimed: (claims, claimed), moved: (moves, moved) } =
             round;
-        self.on_ended(ends, ended, ctx);
+        if !ends.is_empty() {
+            self.on_ended(ends, ended, ctx);
+        }
         if !claims.is_empty() {
             let took = started.map(|started| self.node.clock.elapsed().saturating_sub(started));
             self.node.meters.claim_duration.record(took.unwrap_or_default().as_secs_f64());
@@ -709,7 +711,7 @@ fn withdrawn(authority: Authority, expected: DateTime<Utc>, cursor: DateTime<Utc
 }
 
 /// What is wrong with a row that was found locked again and again.
-fn always_locked(job: &JobName) -> String {
+pub(crate) fn always_locked(job: &JobName) -> String {
     format!(
         "the row of {job:?} cannot be changed; somebody else keeps it locked, or a trigger or row security of the store drops the \
          change: find out who"
@@ -841,7 +843,11 @@ impl Handler<EnrolJobs> for LockActor {
         Box::pin(enrolled.into_actor(self).map(|enrolled, actor, _| {
             // Before any of the jobs is resumed by the store's time.
             actor.node.set_clock_ahead(actor.locker.clock_ahead());
-            actor.noted(Operation::Enrol, enrolled)
+            if let Err(error) = &enrolled {
+                // Whether it succeeded, whoever asked finds out: all of it may be locked.
+                actor.failed(Operation::Enrol, error);
+            }
+            enrolled
         }))
     }
 }

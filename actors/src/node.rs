@@ -33,6 +33,7 @@ use crate::{
     lock::{Ask, LockActor, TakeAsks},
     metrics::{JobMeters, Meters},
     name::{NodeId, RunIds, Term},
+    overdue::Overdue,
     permits::Permits,
     placement::Placement,
     port::{Clock, Spawner},
@@ -48,6 +49,7 @@ pub(crate) struct Node {
     /// Who leads, if it is another node.
     pub(crate) leader: KnownLeader,
     pub(crate) failures: FailureLog,
+    pub(crate) overdue: Overdue,
     pub(crate) clock_offset: ClockOffset,
     pub(crate) clock_moves: ClockMoves,
     pub(crate) publisher: Publisher,
@@ -246,7 +248,7 @@ impl ClockOffset {
         let ahead = self.ahead();
         let (offset, max) = (in_words(ahead), self.max);
         (ahead.abs().to_std().unwrap_or_default() > max).then(|| {
-            format!("this node's clock is {offset} the store's, by more than {max:?}: synchronise the clocks")
+            format!("this node's clock is {offset} the store's, by more than {max:?}; synchronise the clocks")
         })
     }
 }

@@ -121,6 +121,8 @@ pub struct SupervisorActor {
     troubled: BTreeSet<JobName>,
     to_enrol: VecDeque<JobName>,
     enrolling: bool,
+    /// Of how many enrolments in a row something was locked.
+    enrolments_locked: u32,
     /// It asks now and then whether the leader holds its jobs.
     inquiring: bool,
     /// It asks now and then whether jobs that were refused still are.
@@ -161,6 +163,7 @@ impl SupervisorActor {
             troubled: BTreeSet::new(),
             to_enrol: VecDeque::new(),
             enrolling: false,
+            enrolments_locked: 0,
             inquiring: false,
             asking_refused: false,
             inquired: None,

@@ -36,6 +36,7 @@ impl SupervisorActor {
             }
         }
         problems.extend(node.failures.problems(wall, lease));
+        problems.extend(node.overdue.problem(elapsed, lease));
         // Those that were removed, or are well again.
         let jobs = &self.jobs;
         let troubled = |entry: &Entry| entry.broken || entry.refused.is_some();

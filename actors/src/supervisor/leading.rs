@@ -8,13 +8,14 @@ use super::{Entry, Phase, SupervisorActor, adding::inquiry, keys::refusal};
 use crate::{
     core::{
         job::Input,
+        operation::Operation,
         policy::{Fires, OnLost},
     },
     definition::Definition,
     election::{SessionChanged, TermRefused},
     event::EventKind,
     job::Letter,
-    lock::{AskDebts, BATCH_MAX, CloseLostRuns, EnrolJobs, InquireJobs, report_lost},
+    lock::{AskDebts, BATCH_MAX, CloseLostRuns, EnrolJobs, InquireJobs, always_locked, report_lost},
     message::PAGE_MAX,
     name::{JobName, RunId, Term},
     node::JobRef,
@@ -23,6 +24,9 @@ use crate::{
 
 /// The pause before an enrolment that failed is tried again.
 const ENROL_AGAIN: Duration = Duration::from_millis(500);
+
+/// After so many enrolments in a row of which something was locked, what is locked counts as refused.
+const ENROLMENTS_LOCKED_MAX: u32 = 8;
 
 /// How often the leader looks for runs of dead sessions.
 const LOST_RUNS_EVERY: Duration = Duration::from_secs(60);
@@ -127,6 +131,7 @@ impl SupervisorActor {
             match answer {
                 Ok(Ok(answers)) => {
                     let locked = actor.on_enrolled(jobs, answers, ctx);
+                    actor.note_locked(locked.first());
                     actor.retract_next(ctx);
                     actor.enrol(ctx);
                     if !locked.is_empty() {
@@ -144,6 +149,21 @@ impl SupervisorActor {
                 }
             }
         }));
+    }
+
+    /// Now and then a job is locked; all the time, and it does not fire.
+    fn note_locked(&mut self, locked: Option<&JobName>) {
+        let failures = &self.node().failures;
+        match locked {
+            Some(job) if self.enrolments_locked >= ENROLMENTS_LOCKED_MAX => {
+                failures.failed(Operation::Enrol, &always_locked(job));
+            }
+            Some(_) => self.enrolments_locked += 1,
+            None => {
+                failures.succeeded(Operation::Enrol);
+                self.enrolments_locked = 0;
+            }
+        }
     }
 
     /// Answers the jobs that somebody else has locked.
@@ -434,6 +454,10 @@ impl Handler<LeadershipChanged> for SupervisorActor {
             return;
         }
         self.term = term;
+        // A leader does not inquire, and who stops to lead does not enrol what it led.
+        self.node().failures.dropped(Operation::Inquire);
+        self.node().failures.dropped(Operation::Enrol);
+        self.enrolments_locked = 0;
         let by_leader =
             |entry: &&Entry| entry.job.definition.policies.fires == Fires::Leader && !entry.broken;
         if led {

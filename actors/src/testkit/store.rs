@@ -14,7 +14,10 @@ use tokio::{
 };
 
 use crate::{
-    core::ledger::{Ledger, Record},
+    core::{
+        ledger::{Ledger, Record},
+        operation::Operation,
+    },
     name::{JobName, LockKey, NodeId, RunId, Term},
     port::{
         Backend, Campaign, ClaimRequest, Clock, Completed, Completion, CursorMove, Debt, Declaration,
@@ -67,6 +70,8 @@ struct State {
     locked: HashSet<String>,
     /// News are lost.
     silent: bool,
+    /// What it refuses, and why.
+    refused: HashMap<Operation, String>,
     calls: u64,
 }
 
@@ -101,6 +106,7 @@ impl SharedStore {
             faults: HashMap::new(),
             locked: HashSet::new(),
             silent: false,
+            refused: HashMap::new(),
             calls: 0,
         };
         Self {
@@ -158,6 +164,17 @@ impl SharedStore {
     /// Loses all news from now on, or no more.
     pub fn set_silent(&self, silent: bool) {
         self.lock().silent = silent;
+    }
+
+    /// Refuses operations of all nodes from now on, for a reason; nothing of them is done. [`Operation::Prove`] is one of them.
+    pub fn refuse(&self, operations: impl IntoIterator<Item = Operation>, reason: &str) {
+        let refused = operations.into_iter().map(|operation| (operation, reason.to_owned()));
+        self.lock().refused.extend(refused);
+    }
+
+    /// Refuses nothing any more.
+    pub fn refuse_nothing(&self) {
+        self.lock().refused.clear();
     }
 
     /// The next calls of a node go wrong like this, one fault each.
@@ -273,6 +290,7 @@ impl StoreBackend {
     /// A call on the node's session.
     async fn with_session<T>(
         &self,
+        operation: Operation,
         work: impl FnOnce(&mut State, Session, DateTime<Utc>) -> T,
     ) -> Result<T, LockError> {
         let node = self.node;
@@ -280,10 +298,13 @@ impl StoreBackend {
         let session = self.store.lock().sessions.get(&node).map(|own| own.session);
         let reply = self.call(move |state, _, now| {
             let own = state.sessions.get(&node).filter(|own| Some(own.session) == session).copied();
-            own.map(|own| work(state, own.session, now))
+            own.map(|own| match state.refused.get(&operation) {
+                Some(reason) => Err(LockError::Denied { reason: reason.clone() }),
+                None => Ok(work(state, own.session, now)),
+            })
         });
         match reply.await {
-            Reply::Answer(Some(answer)) => Ok(answer),
+            Reply::Answer(Some(answer)) => answer,
             Reply::Answer(None) => Err(LockError::SessionLost { reason: "the server ended it".to_owned() }),
             Reply::Lost => Err(LockError::Timeout),
         }
@@ -291,15 +312,19 @@ impl StoreBackend {
 
     async fn elect<T>(
         &self,
+        operation: Operation,
         work: impl FnOnce(&mut State, Option<OwnSession>, Instant) -> T,
     ) -> Result<T, ElectError> {
         let node = self.node;
         let reply = self.call(move |state, now, _| {
             let own = state.sessions.get(&node).copied();
-            work(state, own, now)
+            match state.refused.get(&operation) {
+                Some(reason) => Err(ElectError::Unavailable { reason: reason.clone() }),
+                None => Ok(work(state, own, now)),
+            }
         });
         match reply.await {
-            Reply::Answer(answer) => Ok(answer),
+            Reply::Answer(answer) => answer,
             Reply::Lost => Err(ElectError::Unavailable { reason: "no answer".to_owned() }),
         }
     }
@@ -331,7 +356,7 @@ impl Elector for StoreBackend {
             loop {
                 let changed = self.store.changed.notified();
                 let node = self.node;
-                let answer = self.elect(move |state, own, now| {
+                let answer = self.elect(Operation::Campaign, move |state, own, now| {
                     let Some(own) = own else { return Err(None) };
                     match state.leader {
                         Some(leader) => Err(Some(leader)),
@@ -368,7 +393,7 @@ impl Elector for StoreBackend {
         async move {
             let node = self.node;
             let lease = self.store.lease;
-            let renewed = self.elect(move |state, _, now| match &mut state.leader {
+            let renewed = self.elect(Operation::Renew, move |state, _, now| match &mut state.leader {
                 Some(leader) if leader.node == node && leader.term == term => {
                     leader.expires_at = now + lease.duration;
                     Renewal::Renewed
@@ -382,7 +407,7 @@ impl Elector for StoreBackend {
 
     fn resign(&self, term: Term) -> BoxFuture<'_, Result<(), ElectError>> {
         async move {
-            let resigned = self.elect(move |state, _, _| {
+            let resigned = self.elect(Operation::Resign, move |state, _, _| {
                 state.leader.take_if(|leader| leader.term == term);
                 state.ledger.end_term(term);
             });
@@ -459,7 +484,7 @@ impl Locker for StoreBackend {
     }
 
     fn enrol<'a>(&'a self, jobs: &'a [Enrolment]) -> BoxFuture<'a, Result<Vec<Enrolled>, LockError>> {
-        let enrolled = self.with_session(|state, session, now| {
+        let enrolled = self.with_session(Operation::Enrol, |state, session, now| {
             let enrol = |job: &Enrolment| match state.is_locked(job.job.as_str())
                 || state.is_locked(job.key.as_str())
             {
@@ -475,7 +500,7 @@ impl Locker for StoreBackend {
         &'a self,
         asked: &'a [Declaration],
     ) -> BoxFuture<'a, Result<Vec<Option<String>>, LockError>> {
-        let conflicts = self.with_session(|state, session, _| {
+        let conflicts = self.with_session(Operation::Conflicts, |state, session, _| {
             let conflict = |asked| state.ledger.conflict(session, asked).map(|declared| declared.to_string());
             asked.iter().map(conflict).collect()
         });
@@ -483,21 +508,32 @@ impl Locker for StoreBackend {
     }
 
     fn retract<'a>(&'a self, keys: &'a [LockKey]) -> BoxFuture<'a, Result<(), LockError>> {
-        self.with_session(|state, session, _| keys.iter().for_each(|key| state.ledger.retract(session, key)))
-            .boxed()
+        self.with_session(Operation::Retract, |state, session, _| {
+            keys.iter().for_each(|key| state.ledger.retract(session, key))
+        })
+        .boxed()
     }
 
     fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>> {
-        self.with_session(|state, _, _| jobs.iter().map(|job| state.ledger.standing(job)).collect()).boxed()
+        self.with_session(Operation::Inquire, |state, _, _| {
+            jobs.iter().map(|job| state.ledger.standing(job)).collect()
+        })
+        .boxed()
     }
 
     fn withdraw<'a>(&'a self, term: Term, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>> {
-        self.with_session(move |state, _, _| jobs.iter().for_each(|job| state.ledger.withdraw(term, job)))
-            .boxed()
+        self.with_session(Operation::Withdraw, move |state, _, _| {
+            jobs.iter().for_each(|job| state.ledger.withdraw(term, job))
+        })
+        .boxed()
+    }
+
+    fn prove(&self, _: Option<Term>) -> BoxFuture<'_, Result<(), LockError>> {
+        self.with_session(Operation::Prove, |_, _, _| ()).boxed()
     }
 
     fn claim<'a>(&'a self, requests: &'a [ClaimRequest]) -> BoxFuture<'a, Result<Vec<Verdict>, LockError>> {
-        let claimed = self.with_session(|state, session, now| {
+        let claimed = self.with_session(Operation::Claim, |state, session, now| {
             let claim = |request: &ClaimRequest| {
                 let locked = state.is_locked(request.key.as_str())
                     || ((request.tick.is_some() || request.retake) && state.is_locked(request.job.as_str()));
@@ -512,7 +548,7 @@ impl Locker for StoreBackend {
     }
 
     fn complete<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
-        let completed = self.with_session(|state, session, now| {
+        let completed = self.with_session(Operation::Complete, |state, session, now| {
             let complete = |end: &Completion| match state.is_locked(end.key.as_str())
                 || state.is_locked(end.job.as_str())
             {
@@ -525,7 +561,7 @@ impl Locker for StoreBackend {
     }
 
     fn advance<'a>(&'a self, moves: &'a [CursorMove]) -> BoxFuture<'a, Result<Vec<Moved>, LockError>> {
-        let moved = self.with_session(|state, session, now| {
+        let moved = self.with_session(Operation::Advance, |state, session, now| {
             let advance = |asked: &CursorMove| match state.is_locked(asked.job.as_str()) {
                 true => Moved::Locked,
                 false => state.ledger.advance(session, asked, now),
@@ -540,7 +576,7 @@ impl Locker for StoreBackend {
         jobs: &'a [JobName],
         pause: Option<&'a Pause>,
     ) -> BoxFuture<'a, Result<Vec<bool>, LockError>> {
-        let paused = self.with_session(move |state, _, now| {
+        let paused = self.with_session(Operation::Pause, move |state, _, now| {
             // Somebody else has it locked all the time.
             if jobs.iter().any(|job| state.is_locked(job.as_str())) {
                 return Err(LockError::Timeout);
@@ -571,10 +607,11 @@ impl Locker for StoreBackend {
     }
 
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {
-        self.with_session(move |state, _, now| state.ledger.close_lost(now, limit)).boxed()
+        self.with_session(Operation::CloseLost, move |state, _, now| state.ledger.close_lost(now, limit))
+            .boxed()
     }
 
     fn debts(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<Debt>, LockError>> {
-        self.with_session(move |state, _, _| state.ledger.debts(after, limit)).boxed()
+        self.with_session(Operation::Debts, move |state, _, _| state.ledger.debts(after, limit)).boxed()
     }
 }

@@ -25,7 +25,7 @@ use tokio_postgres::{Error, Row, Statement, error::SqlState, types::ToSql};
 use uuid::Uuid;
 
 use super::{
-    Shared, failure, news,
+    Shared, cure, failure, news,
     session::{OpenSession, Refusal, Statements},
     settings::LOCK_TIMEOUT,
 };
@@ -198,6 +198,10 @@ impl Locker for PostgresLocker {
             withdrawn.map(|_| ()).map_err(Refusal::into_lock_error)
         }
         .boxed()
+    }
+
+    fn prove(&self, term: Option<Term>) -> BoxFuture<'_, Result<(), LockError>> {
+        async move { self.session()?.prove(term).await }.boxed()
     }
 
     fn claim<'a>(&'a self, requests: &'a [ClaimRequest]) -> BoxFuture<'a, Result<Vec<Verdict>, LockError>> {
@@ -531,7 +535,7 @@ impl OpenSession {
     async fn claim(self: &Arc<Self>, requests: &[&ClaimRequest]) -> Result<Vec<Verdict>, LockError> {
         let answers = match self.claim_once(requests).await {
             Err(Refusal::Statement(error)) => {
-                let unavailable = |_| Verdict::Unavailable { reason: failure::explain(&error) };
+                let unavailable = |_| Verdict::Unavailable { reason: cure::denial(&error) };
                 return Ok(requests.iter().map(unavailable).collect());
             }
             answers => answers.map_err(Refusal::into_lock_error)?,
@@ -783,7 +787,7 @@ impl OpenSession {
     async fn advance(self: &Arc<Self>, moves: &[&CursorMove]) -> Result<Vec<Moved>, LockError> {
         let answers = match self.advance_once(moves).await {
             Err(Refusal::Statement(error)) => {
-                let unavailable = |_| Moved::Unavailable { reason: failure::explain(&error) };
+                let unavailable = |_| Moved::Unavailable { reason: cure::denial(&error) };
                 return Ok(moves.iter().map(unavailable).collect());
             }
             answers => answers.map_err(Refusal::into_lock_error)?,

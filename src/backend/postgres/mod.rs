@@ -10,16 +10,19 @@
 //! * `locker`, `elector`: the two ports. `guard`: what runs get.
 //! * `news`: what nodes tell each other.
 //! * `sql`: every statement, what it locks, and why.
+//! * `proof`: whether a claim would be possible. `cure`: what would mend a refused statement.
 //! * `settings`, `failure`, `migrations`: what a node is told, what it says when it fails, the schema.
 
 mod clock;
 mod connection;
+mod cure;
 mod elector;
 mod failure;
 mod guard;
 mod locker;
 mod migrations;
 mod news;
+mod proof;
 mod session;
 mod sessions;
 mod settings;

@@ -23,9 +23,10 @@ use uuid::Uuid;
 use super::{
     clock::Clocks,
     connection::{check_rights, connect, inspect, silent},
+    cure,
     elector::Leadership,
     failure::{self, POOLED, refusal},
-    migrations, news, sessions,
+    migrations, news, proof, sessions,
     settings::{OPEN_TIMEOUT, Purpose, Settings},
     sql,
 };
@@ -75,6 +76,7 @@ pub(super) struct Statements {
     pub(super) advance: Statement,
     pub(super) close_lost: Statement,
     pub(super) debts: Statement,
+    pub(super) prove: Statement,
     heartbeat: Statement,
 }
 
@@ -277,10 +279,7 @@ impl Refusal {
     /// For calls whose answers cannot say that they failed alone.
     pub(super) fn into_lock_error(self) -> LockError {
         match self {
-            Self::Statement(error) => {
-                tracing::warn!(target: "callsheet", "the server refused a statement: {}", failure::explain(&error));
-                LockError::Timeout
-            }
+            Self::Statement(error) => LockError::Denied { reason: cure::denial(&error) },
             Self::Lock(error) => error,
         }
     }
@@ -325,6 +324,7 @@ impl Statements {
             advance,
             close_lost,
             debts,
+            prove,
             heartbeat,
         ) = tokio::try_join!(
             client.prepare(sql::DECLARE),
@@ -349,6 +349,7 @@ impl Statements {
             client.prepare(sql::ADVANCE),
             client.prepare(sql::CLOSE_LOST),
             client.prepare(sql::DEBTS),
+            client.prepare(proof::PROVE),
             client.prepare(sql::HEARTBEAT),
         )?;
         Ok(Self {
@@ -374,6 +375,7 @@ impl Statements {
             advance,
             close_lost,
             debts,
+            prove,
             heartbeat,
         })
     }

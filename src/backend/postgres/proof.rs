@@ -1,0 +1,58 @@
+//! The proof that a node could claim, while nothing is due.
+
+use std::sync::Arc;
+
+use callsheet_actors::{Term, port::LockError};
+use tokio_postgres::{Row, types::ToSql};
+
+use super::{
+    cure,
+    session::{OpenSession, Refusal},
+};
+
+/// Locks and writes what a claim and an end lock and write, on a row that no job and no key can have: its name is empty. One row
+/// of the scope, of which each version takes the place of the one before: no index is touched.
+///
+/// What changes no row asks for the rights that its change would need, and for the table. Order of locks as everywhere: the leader
+/// row, then the row of the name; whoever waits for that one holds nothing that its holder waits for.
+///
+/// $1 scope.
+pub(super) const PROVE: &str = "
+WITH lead AS MATERIALIZED (
+    SELECT epoch FROM leader WHERE scope = $1 FOR SHARE
+), proved AS (
+    INSERT INTO names AS n (scope, name, claimed_at)
+    SELECT $1, '', clock_timestamp() WHERE (SELECT count(*) FROM lead) >= 0
+    ON CONFLICT (scope, name) DO UPDATE SET claimed_at = excluded.claimed_at
+    RETURNING true
+), ended AS (
+    INSERT INTO runs (run, token, claimed_at, ended_at, node, scope, job, key, outcome)
+    SELECT run, token, claimed_at, claimed_at, run_node, scope, name, name, name FROM names WHERE false
+), owed AS (
+    INSERT INTO debts (scope, run, job, losses, token) SELECT scope, run, job, 1, token FROM runs WHERE false
+), settled AS (
+    DELETE FROM debts WHERE false
+)
+SELECT (SELECT epoch FROM lead) AS epoch, EXISTS (SELECT FROM proved) AS written";
+
+impl OpenSession {
+    /// Fails as a claim would. `term` is the one in which this node leads.
+    pub(super) async fn prove(self: &Arc<Self>, term: Option<Term>) -> Result<(), LockError> {
+        let parameters: [&(dyn ToSql + Sync); 1] = [&self.settings.scope];
+        let rows = self.ask(&self.statements.prove, &parameters).await.map_err(Refusal::into_lock_error)?;
+        let read = |row: &Row| Ok((row.try_get::<_, Option<i64>>("epoch")?, row.try_get("written")?));
+        let (epoch, written) = match rows.first().map(read) {
+            Some(Ok(read)) => read,
+            Some(Err(error)) => return Err(Refusal::Statement(error).into_lock_error()),
+            None => (None, false),
+        };
+        let denied = |reason| Err(LockError::Denied { reason });
+        if !written {
+            denied(cure::dropped("write the row of a name"))
+        } else if term.is_some() && epoch.is_none() {
+            denied("the row of the leader is not to be seen; it was deleted, or row security hides it: find out which".to_owned())
+        } else {
+            Ok(())
+        }
+    }
+}
