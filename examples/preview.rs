@@ -2,19 +2,21 @@
 //!
 //! ```sh
 //! cargo run --example preview -- '0 9 * * 1-5' --timezone Europe/Lisbon --after 2026-03-28T00:00:00Z --count 5
+//! cargo run --example preview -- '0 9 * * *' --timezone America/Vancouver --after 2026-11-29T00:00:00Z
 //! cargo run --example preview -- '{"daily": {"at": ["09:30"]}, "timezone": "Europe/Lisbon"}' --json
 //! ```
 
 use std::{error::Error, process::ExitCode};
 
-use callsheet::schedule::{Definition, PREVIEW_MAX, any};
+use callsheet::schedule::{Definition, PREVIEW_MAX, any, use_zone_data};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::json;
 
 const USAGE: &str = "preview SCHEDULE [--timezone ZONE] [--after INSTANT] [--count NUMBER] [--json]
 
 SCHEDULE is a cron expression, or the JSON form of any schedule. The zone is that of a schedule that names none
-(default UTC), the instant is in RFC 3339 (default now), the number is 1 to 10000 (default 10).";
+(default UTC), the instant is in RFC 3339 (default now), the number is 1 to 10000 (default 10). CALLSHEET_TZDIR names a
+directory of newer time zone data, such as /usr/share/zoneinfo.";
 
 const COUNT_DEFAULT: usize = 10;
 
@@ -30,7 +32,9 @@ struct Arguments {
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "it is what the program is for")]
 fn main() -> ExitCode {
-    let text = read_arguments(std::env::args().skip(1)).and_then(|arguments| preview(&arguments));
+    let text = choose_zone_data()
+        .and_then(|()| read_arguments(std::env::args().skip(1)))
+        .and_then(|arguments| preview(&arguments));
     match text {
         Ok(text) => {
             print!("{text}");
@@ -41,6 +45,10 @@ fn main() -> ExitCode {
             ExitCode::from(REFUSED)
         }
     }
+}
+
+fn choose_zone_data() -> Result<(), Box<dyn Error>> {
+    Ok(std::env::var_os("CALLSHEET_TZDIR").map_or(Ok(()), use_zone_data)?)
 }
 
 fn preview(arguments: &Arguments) -> Result<String, Box<dyn Error>> {

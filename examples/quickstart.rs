@@ -5,6 +5,7 @@
 //!
 //! # Nodes of one cluster, each on an address of its own: one leads, and its jobs fire once in the cluster.
 //! CALLSHEET_DATABASE_URL=postgres://user:password@host/database cargo run --example quickstart
+//! CALLSHEET_TZDIR=/usr/share/zoneinfo cargo run --example quickstart      # newer time zone data
 //!
 //! curl localhost:8080/jobs
 //! curl localhost:8080/jobs -d '{"name": "hello", "cron": "* * * * *", "timezone": "Europe/Lisbon"}'
@@ -37,7 +38,7 @@ use callsheet::{
     backend::Postgres,
     metrics::Prometheus,
     prelude::*,
-    schedule::{IntoSchedule, Schedule, parse_duration},
+    schedule::{IntoSchedule, Schedule, parse_duration, use_zone_data},
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -67,6 +68,9 @@ async fn run() -> anyhow::Result<ShutdownReport> {
     let listener = listen()?;
     let address = listener.local_addr()?;
 
+    if let Some(dir) = env::var_os("CALLSHEET_TZDIR") {
+        use_zone_data(dir)?;
+    }
     let prometheus = Prometheus::install()?;
     let jobs = coordinated(Callsheet::builder())?
         .listen(Printer.start())

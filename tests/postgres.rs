@@ -409,7 +409,7 @@ async fn a_node_does_not_steal_from_itself() {
     let verdict = node.claim(&manual("key")).await;
 
     assert_eq!(verdict, Verdict::Busy { holder: Some(held.run) });
-    assert!(node.locker.close_lost(10).await.expect("an answer").is_empty());
+    assert!(node.locker.close_lost(10).await.expect("an answer").lost.is_empty());
 }
 
 #[tokio::test]
@@ -557,9 +557,9 @@ async fn a_lost_run_whose_row_an_application_holds_is_closed_later_than_the_othe
         .transaction("SELECT FROM callsheet.names WHERE scope = $1 AND name = 'held' FOR KEY SHARE")
         .await;
 
-    let at_once = node.locker.close_lost(10).await.expect("an answer");
+    let at_once = node.locker.close_lost(10).await.expect("an answer").lost;
     holder.batch_execute("ROLLBACK").await.expect("an answer");
-    let later = node.locker.close_lost(10).await.expect("an answer");
+    let later = node.locker.close_lost(10).await.expect("an answer").lost;
 
     let runs = |lost: &[LostRun]| lost.iter().map(|lost| lost.run).collect::<Vec<_>>();
     assert_eq!((runs(&at_once), runs(&later)), (vec![batch[0].run], vec![batch[1].run]));
@@ -651,7 +651,7 @@ async fn who_probes_a_dead_owner_is_not_taken_for_the_owner() {
     let locked = node.claim(&manual("stolen")).await;
     holder.batch_execute("ROLLBACK").await.expect("an answer");
     let stolen = node.claim(&manual("stolen")).await;
-    let closed = node.locker.close_lost(10).await.expect("an answer");
+    let closed = node.locker.close_lost(10).await.expect("an answer").lost;
     let node = node.leading().await;
 
     assert_eq!(locked, Verdict::Locked { holder: None });
@@ -724,7 +724,7 @@ async fn a_claim_whose_reply_was_lost_stays_with_the_dead_session_and_is_closed_
     assert_eq!(settled, Verdict::NotGranted);
     let tick = request.tick.map(|tick| TickClaim { authority: Authority::Term(leader.term), ..tick });
     let again = leader.claim(&ClaimRequest { run: manual("x").run, tick, ..request.clone() }).await;
-    let lost = leader.locker.close_lost(10).await.expect("an answer");
+    let lost = leader.locker.close_lost(10).await.expect("an answer").lost;
     match again {
         Verdict::AlreadyRun { run, .. } => {
             assert_eq!(run, request.run);
@@ -734,7 +734,7 @@ async fn a_claim_whose_reply_was_lost_stays_with_the_dead_session_and_is_closed_
         Verdict::Granted { lost: None, .. } => assert_eq!(lost, []),
         other => panic!("{other:?}"),
     }
-    assert_eq!(leader.locker.close_lost(10).await.expect("an answer"), []);
+    assert_eq!(leader.locker.close_lost(10).await.expect("an answer").lost, []);
 }
 
 #[tokio::test]
@@ -749,7 +749,7 @@ async fn a_run_of_a_former_session_is_neither_granted_again_nor_ended_but_lost()
     let settled = node.claim(&ClaimRequest { settle: true, ..run.clone() }).await;
     let again = node.claim(&run).await;
     let ended = node.locker.complete(&[end]).await.expect("an answer");
-    let lost = node.locker.close_lost(10).await.expect("an answer");
+    let lost = node.locker.close_lost(10).await.expect("an answer").lost;
 
     assert_eq!((settled, again), (Verdict::NotGranted, Verdict::NotGranted));
     assert_eq!(ended, [Completed::Stale]);
@@ -769,7 +769,7 @@ async fn an_end_is_of_one_run_and_one_token() {
     let first = end_of(&run, &node.claim(&run).await);
     node.locker.close().await;
     node.locker.open().await.expect("a session opens again");
-    assert_eq!(node.locker.close_lost(10).await.expect("an answer").len(), 1);
+    assert_eq!(node.locker.close_lost(10).await.expect("an answer").lost.len(), 1);
     // A run that was lost and is owed is granted once more.
     let run = ClaimRequest { retake: true, ..run };
     let second = end_of(&run, &node.claim(&run).await);

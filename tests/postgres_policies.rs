@@ -716,7 +716,7 @@ async fn of_two_nodes_that_take_up_a_lost_run_at_once_one_gets_it() {
     for keys in [["job", "job"], ["one", "two"]] {
         for _ in 0..LOSSES {
             let run = nodes.dead_run("job", "job").await;
-            let lost = one.locker.close_lost(10).await.expect("an answer");
+            let lost = one.locker.close_lost(10).await.expect("an answer").lost;
             assert!(matches!(lost[..], [LostRun { owed: Some(_), .. }]), "{lost:?}");
             let [first, second] = keys.map(|key| retake(&run, key));
 
@@ -767,7 +767,7 @@ async fn a_run_whose_end_moves_a_cursor_is_not_closed_as_lost_while_the_row_of_i
     let holder = nodes.locked("job").await;
 
     let robbed = node.claim(&manual("another", "key")).await;
-    let closed = node.locker.close_lost(10).await.expect("an answer");
+    let closed = node.locker.close_lost(10).await.expect("an answer").lost;
 
     assert_eq!((robbed, closed), (Verdict::Locked { holder: None }, vec![]));
     holder.batch_execute("ROLLBACK").await.expect("an answer");
@@ -876,7 +876,7 @@ async fn of_too_many_debts_those_of_the_oldest_runs_are_dropped() {
         let debts = i64::try_from(DEBTS_MAX).expect("few");
         nodes.admin.execute(many, &[&nodes.scope, &prefix, &debts]).await.expect("an answer");
 
-        let closed = node.locker.close_lost(10).await.expect("an answer");
+        let closed = node.locker.close_lost(10).await.expect("an answer").lost;
 
         assert_eq!(closed.len(), 1);
         assert_eq!(closed[0].owed.is_some(), owed, "{prefix}");

@@ -5,7 +5,11 @@ mod harness;
 
 use std::time::Duration;
 
-use callsheet::{backend::Postgres, port::Backend};
+use callsheet::{
+    JobName, LockKey, NodeId, RunId,
+    backend::Postgres,
+    port::{Backend, ClaimRequest, LockError, Locker, LostRun, Verdict},
+};
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
@@ -44,4 +48,107 @@ async fn an_open_session_stands_in_the_table_and_goes_with_its_close() {
     node.locker().close().await;
     let left = "SELECT FROM callsheet.sessions WHERE scope = $1";
     assert!(admin.query(left, &[&scope]).await.expect("an answer").is_empty());
+}
+
+/// Whether there are rows of a scope.
+async fn registered(admin: &Client, scope: &str) -> bool {
+    let rows = admin.query("SELECT FROM callsheet.sessions WHERE scope = $1", &[&scope]).await;
+    !rows.expect("an answer").is_empty()
+}
+
+/// A run on each of these keys, granted to a session.
+async fn held(locker: &dyn Locker, keys: &[&str]) -> Vec<RunId> {
+    let claim = |key: &&str| {
+        let run = RunId::from(NodeId::random().as_uuid());
+        ClaimRequest::new(JobName::new(*key).expect("a name"), LockKey::new(*key).expect("a key"), run)
+    };
+    let claims: Vec<_> = keys.iter().map(claim).collect();
+    let verdicts = locker.claim(&claims).await.expect("an answer");
+    assert!(verdicts.iter().all(|verdict| matches!(verdict, Verdict::Granted { .. })), "{verdicts:?}");
+    claims.iter().map(|claim| claim.run).collect()
+}
+
+fn runs(lost: &[LostRun]) -> Vec<RunId> {
+    let mut runs: Vec<_> = lost.iter().map(|lost| lost.run).collect();
+    runs.sort();
+    runs
+}
+
+#[tokio::test]
+async fn a_session_that_left_runs_open_stays_in_the_table_until_all_are_closed() {
+    let (scope, mut admin) = (scope("left-over"), admin().await);
+    let node = Postgres::new(&scope, server().url());
+    node.locker().open().await.expect("a session opens");
+    let [free, locked] = held(&*node.locker(), &["free", "locked"]).await[..] else { panic!("two runs") };
+    node.locker().close().await;
+    let admin_of_table = self::admin().await;
+    assert!(registered(&admin_of_table, &scope).await, "runs of it are open");
+
+    let heir = Postgres::new(&scope, server().url());
+    heir.locker().open().await.expect("a session opens");
+    let somebody = admin.transaction().await.expect("a transaction");
+    let lock = "SELECT FROM callsheet.names WHERE scope = $1 AND name = 'locked' FOR UPDATE";
+    somebody.execute(lock, &[&scope]).await.expect("an answer");
+    let first = heir.locker().close_lost(10).await.expect("an answer");
+    somebody.rollback().await.expect("an answer");
+    let then = heir.locker().close_lost(10).await.expect("an answer");
+
+    assert_eq!((runs(&first.lost), first.more), (vec![free], false));
+    assert_eq!((runs(&then.lost), then.more), (vec![locked], false));
+    heir.locker().close().await;
+    assert!(!registered(&admin_of_table, &scope).await, "nobody has a session, and nothing is left to close");
+}
+
+#[tokio::test]
+async fn lost_runs_are_found_among_many_names_page_by_page() {
+    let (scope, admin) = (scope("pages"), admin().await);
+    let node = Postgres::new(&scope, server().url());
+    node.locker().open().await.expect("a session opens");
+    let mut open = held(&*node.locker(), &["a", "m", "z", "zz"]).await;
+    open.sort();
+    let many = "INSERT INTO callsheet.names (scope, name, beacon)
+                SELECT $1, n, (SELECT beacon FROM callsheet.names WHERE scope = $1 LIMIT 1)
+                FROM (SELECT l || lpad(g::text, 5, '0') FROM unnest(ARRAY['b', 'n', 'y']) AS l, generate_series(1, 3000) AS g) AS s (n)";
+    admin.execute(many, &[&scope]).await.expect("an answer");
+    node.locker().close().await;
+
+    let heir = Postgres::new(&scope, server().url());
+    heir.locker().open().await.expect("a session opens");
+    let mut closed = Vec::new();
+    loop {
+        let found = heir.locker().close_lost(3).await.expect("an answer");
+        assert!(found.lost.len() <= 3);
+        closed.extend(found.lost);
+        if !found.more {
+            break;
+        }
+    }
+    assert_eq!(runs(&closed), open);
+}
+
+#[tokio::test]
+async fn a_search_for_lost_runs_that_is_too_slow_costs_no_session() {
+    let (scope, admin) = (scope("slow"), admin().await);
+    let open = || Postgres::new(&scope, server().url()).schema("slow").lease(Duration::from_secs(2));
+    let node = open();
+    node.locker().open().await.expect("a session opens");
+    let left = held(&*node.locker(), &["key"]).await;
+    node.locker().close().await;
+    let slow = "CREATE FUNCTION slow.slow() RETURNS trigger LANGUAGE plpgsql AS
+                    $$BEGIN PERFORM pg_sleep(60); RETURN NEW; END$$;
+                CREATE TRIGGER slow BEFORE INSERT ON slow.runs FOR EACH ROW EXECUTE FUNCTION slow.slow()";
+    admin.batch_execute(slow).await.expect("an answer");
+    let heir = open();
+    let heir = heir.locker();
+    let session = heir.open().await.expect("a session opens");
+
+    let searched = heir.close_lost(10).await;
+    assert!(matches!(searched, Err(LockError::Timeout)), "{searched:?}");
+    held(&*heir, &["other"]).await;
+    admin.batch_execute("DROP TRIGGER slow ON slow.runs").await.expect("an answer");
+    let closed = tokio::select! {
+        closed = heir.close_lost(10) => closed.expect("an answer"),
+        () = heir.lost(session) => panic!("the session was lost"),
+    };
+    assert_eq!(runs(&closed.lost), left);
 }

@@ -601,8 +601,8 @@ mod panicking_store {
         JobName,
         backend::Local,
         port::{
-            Backend, ClaimRequest, Completed, Completion, CursorMove, Debt, Elector, Enrolled, Enrolment,
-            Inquiry, LockError, Locker, LostRun, Moved, News, Pause, Session, Standing, Verdict,
+            Backend, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Elector, Enrolled,
+            Enrolment, Inquiry, LockError, Locker, Moved, News, Pause, Session, Standing, Verdict,
         },
     };
     use futures_util::future::BoxFuture;
@@ -683,7 +683,7 @@ mod panicking_store {
         fn news(&self, session: Session) -> BoxFuture<'_, News> {
             self.local.news(session)
         }
-        fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {
+        fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<ClosedRuns, LockError>> {
             self.local.close_lost(limit)
         }
 

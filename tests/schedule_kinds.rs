@@ -592,7 +592,7 @@ fn a_preview_says_what_the_clocks_did() {
     assert_eq!(preview.lines()[0].notes, [Note::Shifted { meant, skipped: 3_600_000 }]);
     // On other clocks, the same fire times.
     let in_tokyo = wrapped.preview_in("Asia/Tokyo", time("2026-03-29T00:00:00Z"), 3).expect("it is right");
-    assert_eq!(in_tokyo.lines()[0].fire_time.timezone().name(), "Asia/Tokyo");
+    assert_eq!(in_tokyo.lines()[0].fire_time.offset().local_minus_utc(), 9 * 3_600);
     let here = wrapped.preview(time("2026-03-29T00:00:00Z"), 3).expect("it is right");
     assert!(in_tokyo.fire_times().eq(here.fire_times()));
     assert!(wrapped.preview_in("Tokio", time("2026-03-29T00:00:00Z"), 3).is_err());

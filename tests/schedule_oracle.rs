@@ -1,4 +1,5 @@
-//! Five-field cron beside two others: a scan of every minute with the manual pages in hand, and croner.
+//! Five-field cron beside two others: a scan of every minute with the manual pages in hand, and croner. When the clocks
+//! change both know from vectors of a second source, and not from the data that they judge.
 //!
 //! By default each zone is looked at around the changes of its clocks in two years. `CALLSHEET_ORACLE=full` takes all
 //! changes of 1970 to 2037, and whole runs from 1970 to 2037 in every zone: some minutes with `--release`.
@@ -7,7 +8,11 @@ use std::{collections::BTreeSet, env};
 
 use callsheet::schedule::{Cron, Definition, Fold, Gap, IntoSchedule, Schedule, cron};
 use chrono::{DateTime, Datelike, NaiveDateTime, Offset, TimeDelta, TimeZone, Timelike, Utc};
-use chrono_tz::{TZ_VARIANTS, Tz};
+
+use self::zones::{Zone, zone, zones};
+
+#[path = "common/zones.rs"]
+mod zones;
 
 fn time(text: &str) -> DateTime<Utc> {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -131,7 +136,7 @@ impl Model {
     }
 
     /// The instants of a civil time.
-    fn instants(&self, tz: Tz, civil: NaiveDateTime) -> Vec<DateTime<Utc>> {
+    fn instants(&self, tz: Zone, civil: NaiveDateTime) -> Vec<DateTime<Utc>> {
         let resolved = tz.from_local_datetime(&civil);
         match (resolved.earliest(), resolved.latest()) {
             (Some(first), Some(second)) if first == second => vec![first.to_utc()],
@@ -164,7 +169,7 @@ impl Model {
     /// The fire times strictly between two instants, where no change of the clocks is longer than `margin`.
     fn between(
         &self,
-        tz: Tz,
+        tz: Zone,
         from: DateTime<Utc>,
         to: DateTime<Utc>,
         margin: TimeDelta,
@@ -184,13 +189,13 @@ impl Model {
     }
 }
 
-fn offset_at(tz: Tz, instant: DateTime<Utc>) -> i64 {
+fn offset_at(tz: Zone, instant: DateTime<Utc>) -> i64 {
     tz.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc().into()
 }
 
 /// Days on which the clocks of the zone change: all from 1970 to 2037 in a full run, or those of two random years; and
 /// a day on which they may not.
-fn days_to_look_at(tz: Tz, random: &mut Random) -> Vec<DateTime<Utc>> {
+fn days_to_look_at(tz: Zone, random: &mut Random) -> Vec<DateTime<Utc>> {
     let first = time("1970-01-02T00:00:00Z");
     let (start, count) = if is_full() { (0, 68 * 365 + 16) } else { (random.below(66 * 365) as i64, 730) };
     let days = (start..start + count).map(|nth| first + TimeDelta::days(nth));
@@ -217,13 +222,13 @@ fn a_scan_of_every_minute_agrees_in_every_zone() {
     let mut random = seeded(SEED);
     let (mut ticks, mut expressions) = (0, 0);
 
-    for tz in TZ_VARIANTS {
+    for tz in zones() {
         for day in days_to_look_at(tz, &mut random) {
             let (from, to) = (day - TimeDelta::hours(4), day + TimeDelta::hours(28));
             let change = offset_at(tz, day).abs_diff(offset_at(tz, day + TimeDelta::days(1)));
             let margin = TimeDelta::hours(1) + TimeDelta::seconds(change as i64);
             let (model, definition) = Model::random(&mut random);
-            let definition = definition.timezone(tz.name());
+            let definition = definition.timezone(tz.name);
             let Ok(schedule) = definition.clone().into_schedule() else {
                 assert!(!matches_ever(&model), "{definition:?}");
                 continue;
@@ -249,11 +254,11 @@ fn a_scan_of_all_years_agrees() {
     let (from, to) = (time("1970-01-02T00:00:00Z"), time("2037-12-31T00:00:00Z"));
     let mut ticks = 0;
 
-    for tz in TZ_VARIANTS.into_iter().filter(|_| is_full() || random_one_in(200)) {
+    for tz in zones().filter(|_| is_full() || random_one_in(200)) {
         let (model, schedule) = loop {
             let (model, definition) = Model::random(&mut random);
             let per_day = model.fields[0].values.len() * model.fields[1].values.len();
-            let definition = definition.timezone(tz.name());
+            let definition = definition.timezone(tz.name);
             if let (1..=24, Ok(schedule)) = (per_day, definition.into_schedule()) {
                 break (model, schedule);
             }
@@ -302,7 +307,7 @@ fn croner_agrees_on_what_both_know() {
     let mut random = seeded(SEED);
     let (mut ticks, mut given_up) = (0, 0);
 
-    for tz in TZ_VARIANTS {
+    for tz in zones() {
         for day in days_to_look_at(tz, &mut random) {
             let (model, _) = Model::random(&mut random);
             let [minute, hour, day_of_month, month, weekday] =
@@ -322,7 +327,7 @@ fn croner_agrees_on_what_both_know() {
                 croner::JobType::FixedTime => (Gap::AfterGap, Fold::First),
                 croner::JobType::IntervalWildcard => (Gap::Skip, Fold::Both),
             };
-            let ours = cron(&text).gap(gap).fold(fold).timezone(tz.name());
+            let ours = cron(&text).gap(gap).fold(fold).timezone(tz.name);
             let Ok(ours) = ours.into_schedule() else { continue };
 
             let mut now = day - TimeDelta::hours(4);
@@ -335,7 +340,11 @@ fn croner_agrees_on_what_both_know() {
                         break;
                     }
                 };
-                assert_eq!(ours.next_after(now), Some(next), "{text} in {tz} after {now}");
+                // The vectors end here.
+                if next >= time("2037-12-31T00:00:00Z") {
+                    break;
+                }
+                assert_eq!(ours.next_after(now), Some(next), "{text} in {tz:?} after {now}");
                 ticks += 1;
                 now = next;
             }
@@ -352,7 +361,7 @@ fn croner_agrees_on_what_both_know() {
 fn a_scan_of_every_minute_agrees_at_odd_changes_of_the_clocks() {
     const SEED: u64 = 7;
     let mut random = seeded(SEED);
-    for (zone, day) in [
+    for (name, day) in [
         ("Pacific/Apia", "2011-12-30T10:00:00Z"),
         ("Pacific/Kwajalein", "1993-08-21T12:00:00Z"),
         ("Australia/Lord_Howe", "2026-04-04T15:00:00Z"),
@@ -365,14 +374,14 @@ fn a_scan_of_every_minute_agrees_at_odd_changes_of_the_clocks() {
         ("Asia/Pyongyang", "2018-05-04T15:00:00Z"),
         ("Africa/Casablanca", "2026-02-15T02:00:00Z"),
         ("Africa/Casablanca", "2026-03-22T02:00:00Z"),
-        ("Asia/Gaza", "2040-10-23T00:00:00Z"),
+        ("Asia/Gaza", "2036-10-17T23:00:00Z"),
         ("Pacific/Kiritimati", "1994-12-31T10:00:00Z"),
     ] {
-        let tz: Tz = zone.parse().expect("a zone");
+        let tz = zone(name);
         let (from, to) = (time(day) - TimeDelta::hours(30), time(day) + TimeDelta::hours(30));
         for _ in 0..10 {
             let (model, definition) = Model::random(&mut random);
-            let Ok(schedule) = definition.timezone(zone).into_schedule() else { continue };
+            let Ok(schedule) = definition.timezone(name).into_schedule() else { continue };
 
             let expected = model.between(tz, from, to, TimeDelta::hours(25));
 

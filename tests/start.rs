@@ -12,8 +12,8 @@ use callsheet::{
     Builder, Callsheet, Job, JobName, RunId, StartError, Term,
     backend::Local,
     port::{
-        Backend, ClaimRequest, Completed, Completion, CursorMove, Debt, Elector, Enrolled, Enrolment,
-        Inquiry, LockError, Locker, LostRun, Moved, News, Pause, Session, Standing, SystemClock, Verdict,
+        Backend, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Elector, Enrolled,
+        Enrolment, Inquiry, LockError, Locker, Moved, News, Pause, Session, Standing, SystemClock, Verdict,
     },
     schedule::every,
 };
@@ -93,7 +93,7 @@ impl Locker for Shy {
     fn news(&self, session: Session) -> BoxFuture<'_, News> {
         self.local.news(session)
     }
-    fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {
+    fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<ClosedRuns, LockError>> {
         self.local.close_lost(limit)
     }
 

@@ -33,9 +33,9 @@ use crate::{
     name::{FencingToken, JobName, LockKey, RunId, Term},
     node::{JobRef, Node},
     port::{
-        Authority, ClaimRequest, Completed, Completion, CursorMove, Debt, Declaration, Enrolled, Enrolment,
-        Inquiry, LockError, Locker, LostRun, Moved, News, Pause, RoundAnswers, Session, Standing, TickClaim,
-        Verdict,
+        Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled,
+        Enrolment, Inquiry, LockError, Locker, LostRun, Moved, News, Pause, RoundAnswers, Session, Standing,
+        TickClaim, Verdict,
     },
     supervisor::{DebtsFound, NewsMissed, PauseNews, RunsLost, SessionNews, TakenByLeader, Withdrawn},
 };
@@ -133,7 +133,7 @@ pub(crate) struct PauseInStore {
 
 /// Closes open runs of dead sessions, up to [`BATCH_MAX`].
 #[derive(Message)]
-#[rtype(result = "Result<Vec<LostRun>, LockError>")]
+#[rtype(result = "Result<ClosedRuns, LockError>")]
 pub(crate) struct CloseLostRuns;
 
 /// Asks for a page of what jobs owe, after a run.
@@ -911,7 +911,7 @@ impl Handler<PauseInStore> for LockActor {
 }
 
 impl Handler<CloseLostRuns> for LockActor {
-    type Result = ResponseActFuture<Self, Result<Vec<LostRun>, LockError>>;
+    type Result = ResponseActFuture<Self, Result<ClosedRuns, LockError>>;
 
     fn handle(&mut self, _: CloseLostRuns, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();

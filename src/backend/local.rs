@@ -6,9 +6,9 @@ use callsheet_actors::{
     JobName, RunId, Term,
     core::ledger::Ledger,
     port::{
-        Backend, Campaign, ClaimRequest, Clock, Completed, Completion, CursorMove, Debt, ElectError, Elector,
-        Enrolled, Enrolment, Grant, Inquiry, LockError, Locker, LostRun, Moved, News, Pause, Renewal,
-        Session, Standing, Verdict,
+        Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorMove, Debt,
+        ElectError, Elector, Enrolled, Enrolment, Grant, Inquiry, LockError, Locker, Moved, News, Pause,
+        Renewal, Session, Standing, Verdict,
     },
 };
 use chrono::{DateTime, Utc};
@@ -176,7 +176,7 @@ impl Locker for Local {
         .boxed()
     }
 
-    fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {
+    fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<ClosedRuns, LockError>> {
         self.call(|ledger, _, now| ledger.close_lost(now, limit))
     }
 

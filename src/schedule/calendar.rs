@@ -4,16 +4,16 @@ use std::{fmt, sync::Arc};
 
 use callsheet_actors::Fault;
 use chrono::{NaiveDate, NaiveTime, Timelike, Weekday};
-use chrono_tz::Tz;
 
 use super::{
     days,
     definition::{Definition, Outer, under},
     duration::shortened,
-    expression::zone_named,
     given::{Given, IntoGiven, Readable, read_all},
     tree::{Budget, Tree},
-    zone::Zone,
+    zone::{Span, Zone},
+    zone_data,
+    zone_name::{ZoneName, zone_named},
 };
 
 const DAY: i64 = 86_400_000;
@@ -117,8 +117,8 @@ impl Calendar {
     }
 
     /// The time zone of the dates and times: an IANA name. Default: that of the schedule.
-    pub fn timezone(mut self, name: impl Into<String>) -> Self {
-        self.entries().timezone = Some(name.into());
+    pub fn timezone(mut self, name: impl Into<ZoneName>) -> Self {
+        self.entries().timezone = Some(name.into().into());
         self
     }
 
@@ -129,11 +129,12 @@ impl Calendar {
     pub(super) fn compile(&self, outer: Outer) -> Result<Exclusion, Vec<Fault>> {
         let mut faults = Vec::new();
         let entries = &*self.0;
+        let utc = || zone_data::current().utc();
         let zone = match &entries.timezone {
-            None => outer.zone.unwrap_or(Tz::UTC),
+            None => outer.zone.unwrap_or_else(utc),
             Some(name) => zone_named(name).unwrap_or_else(|complaint| {
                 faults.push(Fault::new("timezone", shortened(name), complaint.rule, complaint.cure));
-                Tz::UTC
+                utc()
             }),
         };
         entries.check_limits(&mut faults);
@@ -167,7 +168,7 @@ impl Calendar {
         let times = entries.times_of_day(&mut faults);
         let schedules = entries.fire_times_of(outer.in_zone(zone), &mut faults);
         if faults.is_empty() {
-            let (dates, zone) = (joined(ranges).into(), Zone::of(zone));
+            let dates = joined(ranges).into();
             Ok(Exclusion { zone, dates, weekdays, times: times.into(), schedules: schedules.into() })
         } else {
             Err(faults)
@@ -318,7 +319,7 @@ impl Exclusion {
         self.schedules.iter().any(|schedule| schedule.contains(millis, budget))
     }
 
-    fn civil_time(&self, millis: i64) -> (i64, &super::zone::Span) {
+    fn civil_time(&self, millis: i64) -> (i64, Span) {
         let span = self.zone.span_at(millis);
         (millis + span.offset, span)
     }

@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDateTime};
 
 use super::{
     dst::{Fold, Gap},
-    zone::{Span, Zone},
+    zone::{OFFSET_MAX, Span, Zone},
 };
 
 /// A rule that names civil times: what a clock on the wall shows, without a zone.
@@ -21,7 +21,7 @@ pub(super) trait CivilRule {
 /// Time is walked span by span, a span being a time of one offset. Within a span civil time runs like elapsed time,
 /// so the rule is asked for the part of civil time that the span shows ([`natural`](Self::natural)), and for the part
 /// that was jumped over at its start ([`Self::shifted`]). The earlier one is the answer. This is exact for gaps and
-/// folds of any length, and needs at most one step for each span.
+/// folds of any length; the spans between two civil times of a rare rule are passed over.
 #[derive(Debug, Clone)]
 pub(super) struct Resolver {
     zone: &'static Zone,
@@ -49,30 +49,45 @@ impl Resolver {
     /// The first instant of `rule` that is not before `earliest`.
     pub(super) fn first_from(&self, rule: &impl CivilRule, mut earliest: i64) -> Option<i64> {
         let mut ahead = Ahead { rule, known: None };
-        for span in &self.zone.spans()[self.zone.index_at(earliest)..] {
+        let mut nth = self.zone.index_at(earliest);
+        loop {
+            let span = self.zone.span(nth);
             earliest = earliest.max(span.start);
             // The gap first: its civil times are earlier, so that one answer of the rule can serve both.
-            let shifted = self.shifted(span).and_then(|window| window.first(&mut ahead, earliest));
-            let natural = self.natural(span).first(&mut ahead, earliest);
+            let shifted = self.shifted(&span).and_then(|window| window.first(&mut ahead, earliest));
+            let natural = self.natural(&span).first(&mut ahead, earliest);
             if let Some(next) = [shifted, natural].into_iter().flatten().min() {
                 return Some(next);
             }
+            if span.end == i64::MAX {
+                return None;
+            }
+            // From the end of this span on the clocks show nothing earlier than this: if the rule has nothing there, it
+            // has nothing for ever, and otherwise the spans before its answer can be passed over.
+            let answer = ahead.first_from(span.end - OFFSET_MAX)?;
+            nth = self.zone.index_at(answer - OFFSET_MAX).max(nth + 1);
         }
-        None
     }
 
     /// The last instant of `rule` that is not after `latest`.
     pub(super) fn last_until(&self, rule: &impl CivilRule, mut latest: i64) -> Option<i64> {
         let mut behind = Behind { rule, known: None };
-        for span in self.zone.spans()[..=self.zone.index_at(latest)].iter().rev() {
+        let mut nth = self.zone.index_at(latest);
+        loop {
+            let span = self.zone.span(nth);
             latest = latest.min(span.end - 1);
-            let natural = self.natural(span).last(&mut behind, latest);
-            let shifted = self.shifted(span).and_then(|window| window.last(&mut behind, latest));
+            let natural = self.natural(&span).last(&mut behind, latest);
+            let shifted = self.shifted(&span).and_then(|window| window.last(&mut behind, latest));
             if let Some(previous) = natural.max(shifted) {
                 return Some(previous);
             }
+            if nth == 0 {
+                return None;
+            }
+            // As above, backwards.
+            let answer = behind.last_until(span.start + OFFSET_MAX)?;
+            nth = self.zone.index_at(answer + OFFSET_MAX).min(nth - 1);
         }
-        None
     }
 
     /// The civil times that the clocks show during a span, less those that the fold policy drops.
@@ -229,11 +244,10 @@ pub(super) fn civil_time(millis: i64) -> Result<NaiveDateTime, Outside> {
 
 #[cfg(test)]
 mod tests {
-    use chrono::{NaiveTime, TimeDelta, Timelike, Utc};
-    use chrono_tz::Tz;
+    use chrono::{FixedOffset, NaiveTime, TimeDelta, Timelike, Utc};
 
     use super::*;
-    use crate::schedule::instant;
+    use crate::schedule::{instant, zone_data};
 
     fn next_after(resolver: &Resolver, rule: &impl CivilRule, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         resolver.first_from(rule, instant::following(after)).and_then(instant::from_millis)
@@ -284,7 +298,7 @@ mod tests {
     }
 
     fn resolver(zone: &str, gap: Gap, fold: Fold) -> Resolver {
-        Resolver::new(Zone::of(zone.parse::<Tz>().expect("a zone")), gap, fold)
+        Resolver::new(zone_data::current().zone(zone).expect("a zone"), gap, fold)
     }
 
     /// The instants between two times, forwards; checked to be the same backwards.
@@ -307,8 +321,12 @@ mod tests {
         }
         backwards.reverse();
         assert_eq!(forwards, backwards);
-        let tz: Tz = resolver.zone().name().parse().expect("a zone");
-        forwards.iter().map(|time| time.with_timezone(&tz).format("%d %H:%M%:z").to_string()).collect()
+        let shown = |time: &DateTime<Utc>| {
+            let offset = resolver.zone().span_at(time.timestamp_millis()).offset / 1_000;
+            let offset = FixedOffset::east_opt(offset as i32).expect("less than a day");
+            time.with_timezone(&offset).format("%d %H:%M%:z").to_string()
+        };
+        forwards.iter().map(shown).collect()
     }
 
     fn daily(hour: u32, minute: u32) -> Daily {

@@ -10,7 +10,6 @@ use super::{
     recurring::in_zone,
     source::Source,
     tree::{self, Compiled, Times, Tree},
-    zone::Zone,
 };
 
 /// Fires at the times of a cron expression, by default in UTC.
@@ -115,7 +114,7 @@ impl Cron {
         if let (Some(prefix), Some(own)) = (expression.zone, settings.own_zone)
             && prefix != own
         {
-            let rule = format!("the expression itself names another zone, `{prefix}`");
+            let rule = format!("the expression itself names another zone, `{}`", prefix.name());
             faults.push(Fault::new("timezone", own.name(), rule, "keep one of the two"));
         }
         if let Some(Rule::Interval(_)) = expression.rule {
@@ -136,7 +135,7 @@ impl Cron {
                 let settings = Settings { own_zone: expression.zone.or(settings.own_zone), ..*settings };
                 let (gap, fold) = if all_day { (Gap::Skip, Fold::Both) } else { (Gap::Shift, Fold::First) };
                 let resolver = Resolver::new(
-                    Zone::of(settings.zone()),
+                    settings.zone(),
                     settings.gap.unwrap_or(gap),
                     settings.fold.unwrap_or(fold),
                 );

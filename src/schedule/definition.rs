@@ -7,7 +7,6 @@ use callsheet_actors::{
     port::{IntoSchedule, Schedule},
 };
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 
 use super::{
     any::Any,
@@ -18,7 +17,6 @@ use super::{
     dst::{Fold, Gap},
     duration::{Written, shortened},
     every::{Every, Pause, millis_of},
-    expression::zone_named,
     given::Given,
     hash::Seed,
     instant,
@@ -26,6 +24,9 @@ use super::{
     random::Random,
     tree::{Budget, Compiled, Custom, EXCLUDED_MAX, Except, Jitter, Tree, Window},
     weekly::Weekly,
+    zone::Zone,
+    zone_data,
+    zone_name::{ZoneName, zone_named},
 };
 
 /// How deep schedules may lie within each other.
@@ -134,8 +135,11 @@ impl<K> Definition<K> {
     /// around this one.
     ///
     /// For kinds without civil times it is the zone of the calendars, and of previews.
-    pub fn timezone(mut self, name: impl Into<String>) -> Self {
-        self.options.timezone = Some(name.into());
+    ///
+    /// A name as text, or a value of `chrono_tz::Tz`. Whatever it is given as, its rules are those of the
+    /// [time zone data](super#time-zones) of this process.
+    pub fn timezone(mut self, name: impl Into<ZoneName>) -> Self {
+        self.options.timezone = Some(name.into().into());
         self
     }
 
@@ -259,12 +263,12 @@ pub(super) fn under(part: &str, fault: Fault) -> Fault {
 /// What a definition inherits from the one that it is part of.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Outer {
-    pub(super) zone: Option<Tz>,
+    pub(super) zone: Option<&'static Zone>,
     depth: usize,
 }
 
 impl Outer {
-    pub(super) fn in_zone(self, zone: Tz) -> Self {
+    pub(super) fn in_zone(self, zone: &'static Zone) -> Self {
         Self { zone: Some(zone), ..self }
     }
 
@@ -277,7 +281,7 @@ impl Outer {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Settings {
     /// The definition's own zone.
-    pub(super) own_zone: Option<Tz>,
+    pub(super) own_zone: Option<&'static Zone>,
     /// That of the schedule around it.
     pub(super) outer: Outer,
     pub(super) gap: Option<Gap>,
@@ -287,8 +291,8 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub(super) fn zone(&self) -> Tz {
-        self.own_zone.or(self.outer.zone).unwrap_or(Tz::UTC)
+    pub(super) fn zone(&self) -> &'static Zone {
+        self.own_zone.or(self.outer.zone).unwrap_or_else(|| zone_data::current().utc())
     }
 }
 

@@ -1,7 +1,6 @@
 //! Cron expressions, read.
 
 use callsheet_actors::Fault;
-use chrono_tz::Tz;
 
 use super::{
     duration::shortened,
@@ -10,7 +9,8 @@ use super::{
     month::{DayField, DaysTable},
     pattern::{DayRule, DaySet, Pattern, Years},
     source::{Complaint, EXPRESSION_MAX, Source, Word},
-    zone,
+    zone::Zone,
+    zone_name::zone_named,
 };
 
 /// The macros with their five fields.
@@ -30,7 +30,7 @@ const PREFIXES: [&str; 2] = ["CRON_TZ=", "TZ="];
 #[derive(Debug)]
 pub(super) struct Expression {
     /// The zone of the prefix, if there is one that is right.
-    pub(super) zone: Option<Tz>,
+    pub(super) zone: Option<&'static Zone>,
     /// What it says; `None` if it is wrong.
     pub(super) rule: Option<Rule>,
     /// Without the prefix, with single blanks.
@@ -86,7 +86,7 @@ impl Expression {
         let name = &first.text[prefix.len()..];
         let place = first.start + prefix.len()..first.start + first.text.len();
         match zone_named(name) {
-            Ok(tz) => self.zone = Some(tz),
+            Ok(zone) => self.zone = Some(zone),
             Err(complaint) => self.faults.push(source.fault(place, complaint)),
         }
         rest
@@ -142,22 +142,6 @@ impl Expression {
             Some(Rule::Interval(_)) | None => None,
         }
     }
-}
-
-/// The zone of that name, or what is wrong with it.
-pub(super) fn zone_named(name: &str) -> Result<Tz, Complaint> {
-    name.parse().map_err(|_| {
-        let rule = if name.is_empty() {
-            "the name of the zone is missing".into()
-        } else {
-            format!("`{}` is not the IANA name of a time zone", shortened(name))
-        };
-        let cure = match zone::nearest_name(name) {
-            Some(near) => format!("write `{near}`"),
-            None => "write for example `Europe/Lisbon`, `America/New_York` or `UTC`".into(),
-        };
-        Complaint::new(rule, "an IANA name, region and city", cure)
-    })
 }
 
 fn read_macro(source: Source<'_>, name: Word<'_>, rest: &[Word<'_>]) -> Result<Rule, Fault> {

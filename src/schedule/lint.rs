@@ -243,7 +243,7 @@ impl Civil {
         }
         let zone = self.resolver.zone();
         let to = to.min(from.saturating_add(CHANGES_AHEAD.num_milliseconds()));
-        let later = zone.spans()[zone.index_at(from)..].iter().skip(1);
+        let later = zone.spans_from(from).skip(1);
         let gaps = later.take_while(|span| span.start < to).filter(|span| span.offset > span.offset_before);
         let mut meant =
             gaps.filter_map(|span| self.meant_in(span.start + span.offset_before, span.start + span.offset));

@@ -69,8 +69,9 @@
 //!
 //! # Time zones
 //!
-//! The rules of time zones end with the year 2099: later fire times use the last known offset. A zone keeps a table in
-//! memory, of about 10 KiB, from its first use on.
+//! A zone is named as text, or as a `chrono_tz::Tz`. Its rules come from the IANA time zone data that is compiled in, the
+//! newest that there was at the release, and not from `chrono-tz`, whose data is no longer renewed. They go on for ever.
+//! [`zone_data_version`] says which data it is; [`use_zone_data`] chooses newer data. A zone keeps a table in memory, of at most 20 KiB, from its first use on.
 //!
 //! ```
 //! use callsheet::schedule::{IntoSchedule, Schedule, cron};
@@ -116,8 +117,12 @@ mod random;
 mod recurring;
 mod source;
 mod tree;
+mod tzif;
 mod weekly;
 mod zone;
+mod zone_data;
+mod zone_dir;
+mod zone_name;
 
 pub use callsheet_actors::port::{IntoSchedule, Schedule};
 pub use chrono::Weekday;
@@ -140,4 +145,7 @@ pub use self::{
     random::{Random, random},
     tree::EXCLUDED_MAX,
     weekly::{Weekly, weekly},
+    zone_data::{use_zone_data, zone_data_version},
+    zone_dir::ZoneDataError,
+    zone_name::ZoneName,
 };

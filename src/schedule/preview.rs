@@ -3,17 +3,19 @@
 use std::fmt;
 
 use callsheet_actors::{Fault, Faults};
-use chrono::{DateTime, NaiveDateTime, Offset, Timelike, Utc};
-use chrono_tz::Tz;
+use chrono::{DateTime, FixedOffset, NaiveDateTime, Offset, Timelike, Utc};
 
 use super::{
     civil::CivilRule,
     definition::Definition,
     dst::{Fold, Gap},
-    duration::Written,
-    expression::zone_named,
+    duration::{Written, shortened},
     instant,
+    source::Complaint,
     tree::{Budget, Civil, Tree},
+    zone::Zone,
+    zone_data,
+    zone_name::{ZoneName, zone_named},
 };
 
 /// The most fire times of one preview.
@@ -53,8 +55,9 @@ where
     pub fn preview(&self, after: DateTime<Utc>, count: usize) -> Result<Preview, Faults> {
         let compiled = self.compile()?;
         let own = self.options.timezone.as_deref();
-        let zone = own.or(compiled.tree.timezone()).and_then(|name| name.parse().ok());
-        Ok(Preview::of(&compiled.tree, zone.unwrap_or(Tz::UTC), after, count))
+        let zone = own.or(compiled.tree.timezone()).and_then(|name| zone_data::current().zone(name));
+        let zone = zone.unwrap_or_else(|| zone_data::current().utc());
+        Ok(Preview::of(&compiled.tree, zone, after, count))
     }
 
     /// As [`preview`](Self::preview), on the clocks of another time zone. The fire times are the same.
@@ -62,10 +65,17 @@ where
     /// # Errors
     ///
     /// Every fault of the definition, and a zone that is not one.
-    pub fn preview_in(&self, zone: &str, after: DateTime<Utc>, count: usize) -> Result<Preview, Faults> {
+    pub fn preview_in(
+        &self,
+        zone: impl Into<ZoneName>,
+        after: DateTime<Utc>,
+        count: usize,
+    ) -> Result<Preview, Faults> {
         let compiled = self.compile()?;
-        let zone = zone_named(zone)
-            .map_err(|complaint| Fault::new("timezone", zone, complaint.rule, complaint.cure))?;
+        let name = String::from(zone.into());
+        let refused =
+            |complaint: Complaint| Fault::new("timezone", shortened(&name), complaint.rule, complaint.cure);
+        let zone = zone_named(&name).map_err(refused)?;
         Ok(Preview::of(&compiled.tree, zone, after, count))
     }
 }
@@ -81,7 +91,7 @@ pub struct Preview {
 #[non_exhaustive]
 pub struct PreviewLine {
     /// The fire time, with the offset that is in force then.
-    pub fire_time: DateTime<Tz>,
+    pub fire_time: DateTime<FixedOffset>,
     /// What the clocks did to it, and to those before it that are left out.
     pub notes: Vec<Note>,
 }
@@ -113,7 +123,7 @@ pub enum Note {
 }
 
 impl Preview {
-    fn of(tree: &Tree, zone: Tz, after: DateTime<Utc>, count: usize) -> Self {
+    fn of(tree: &Tree, zone: &Zone, after: DateTime<Utc>, count: usize) -> Self {
         let mut lines = Vec::new();
         let mut before = instant::following(after) - 1;
         while lines.len() < count.min(PREVIEW_MAX) {
@@ -123,7 +133,7 @@ impl Preview {
             };
             let mut notes = Vec::new();
             tree.note(before, millis, &mut notes);
-            lines.push(PreviewLine { fire_time: time.with_timezone(&zone), notes });
+            lines.push(PreviewLine { fire_time: time.with_timezone(&offset_of(zone, millis)), notes });
             before = millis;
         }
         Self { lines }
@@ -154,7 +164,7 @@ impl fmt::Display for PreviewLine {
         if millis != 0 {
             write!(f, ".{millis:03}")?;
         }
-        write!(f, " {}", time.offset().fix())?;
+        write!(f, " {}", time.offset())?;
         for (nth, note) in self.notes.iter().enumerate() {
             f.write_str(if nth == 0 { "  " } else { "; " })?;
             match note {
@@ -185,6 +195,13 @@ impl fmt::Display for Note {
             Self::SecondOfTwo => f.write_str("the clocks show it twice: only this second one fires"),
         }
     }
+}
+
+/// What the clocks of a zone show, less what those of UTC do.
+fn offset_of(zone: &Zone, millis: i64) -> FixedOffset {
+    let seconds = i32::try_from(zone.span_at(millis).offset / 1_000).ok();
+    // chrono knows offsets of less than a day, and so do all zones that ever were.
+    seconds.and_then(FixedOffset::east_opt).unwrap_or(Utc.fix())
 }
 
 fn clock(time: &NaiveDateTime) -> String {
@@ -220,16 +237,14 @@ impl Tree {
 impl Civil {
     fn note(&self, before: i64, millis: i64, notes: &mut Vec<Note>) {
         let zone = self.resolver.zone();
-        let spans = zone.spans();
-        let nth = zone.index_at(millis);
         if self.resolver.gap() == Gap::Skip {
             // The gaps since the fire time before, most of which are in the span of this one.
-            for span in &spans[zone.index_at(before) + 1..=nth] {
+            for span in zone.spans_from(before).skip(1).take_while(|span| span.start <= millis) {
                 let meant = self.meant_in(span.start + span.offset_before, span.start + span.offset);
                 notes.extend(meant.map(|meant| Note::Skipped { meant }));
             }
         }
-        let span = &spans[nth];
+        let span = zone.span_at(millis);
         let civil = millis + span.offset;
         let is_own = self.meant_in(civil, civil + 1).is_some();
         // A shifted time may meet one of its own.
@@ -247,8 +262,8 @@ impl Civil {
         if !is_own {
             return;
         }
-        let shown_before = civil < span.start.saturating_add(span.offset_before) && nth > 0;
-        let shown_again = civil >= span.end.saturating_add(span.offset_after) && nth + 1 < spans.len();
+        let shown_before = civil < span.start.saturating_add(span.offset_before) && span.start != i64::MIN;
+        let shown_again = civil >= span.end.saturating_add(span.offset_after) && span.end != i64::MAX;
         notes.extend(match (shown_before, shown_again, self.resolver.fold()) {
             (true, _, Fold::Both) => Some(Note::DoubledSecond),
             (_, true, Fold::Both) => Some(Note::DoubledFirst),

@@ -13,7 +13,6 @@ use super::{
     given::{Given, Readable, read_all},
     instant,
     tree::{Civil, Compiled, Times, Tree},
-    zone::Zone,
 };
 
 /// The most times of a day.
@@ -68,7 +67,7 @@ pub(super) fn anchor_date(settings: &Settings) -> NaiveDate {
     let Some(anchor) = settings.anchor else {
         return NaiveDate::from_ymd_opt(1970, 1, 1).expect("invariant: this date exists");
     };
-    let civil = anchor + Zone::of(settings.zone()).span_at(anchor).offset;
+    let civil = anchor + settings.zone().span_at(anchor).offset;
     let limit = if civil < 0 { NaiveDate::MIN } else { NaiveDate::MAX };
     instant::from_millis(civil).map_or(limit, |civil| civil.date_naive())
 }
@@ -76,7 +75,7 @@ pub(super) fn anchor_date(settings: &Settings) -> NaiveDate {
 /// Puts the parts together; `text` is what listings show before the times.
 pub(super) fn compiled(settings: &Settings, days: Days, times: Vec<NaiveTime>, text: &str) -> Compiled {
     let (gap, fold) = (settings.gap.unwrap_or(Gap::Shift), settings.fold.unwrap_or(Fold::First));
-    let resolver = Resolver::new(Zone::of(settings.zone()), gap, fold);
+    let resolver = Resolver::new(settings.zone(), gap, fold);
     let rule = DaysAt::new(days, times);
     let times: Vec<String> = rule.times().iter().map(Readable::written).collect();
     let mut text = format!("{text} at {} ({})", times.join(", "), in_zone(settings));

@@ -1,36 +1,37 @@
 //! Time zones as tables of offsets.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{LazyLock, OnceLock},
-};
+use std::fmt;
 
-use chrono::{DateTime, Offset, TimeZone, Utc};
-use chrono_tz::{TZ_VARIANTS, Tz};
+use jiff::{Timestamp, tz::TimeZone};
 
-/// The range that is searched for changes of the clocks, in seconds: the years 1800 to 2100.
-///
-/// The time zone data begins in the middle of the nineteenth century, and `chrono-tz` has no rules after 2099: later
-/// instants keep the last offset. Where that is wrong, it is wrong by the offset of daylight saving time, and the
-/// answers stay ordered.
-const SEARCHED: std::ops::Range<i64> = -5_364_662_400..4_102_444_800;
+/// A rule of daylight saving time names months, weeks and days of the Gregorian calendar, which repeats itself after
+/// 400 years to the day and to the weekday: so do the changes of the clocks. In milliseconds.
+const CYCLE: i64 = 146_097 * 86_400_000;
 
-/// The step of the search, in seconds: 3 days. The shortest known time between two changes is 167 hours.
-const SEARCH_STEP: i64 = 3 * 86_400;
+/// How long after the last change that is written out the cycle begins, in milliseconds: 800 days. Until then the rule
+/// has changed the clocks at least once.
+const RULE_SETTLES: i64 = 800 * 86_400_000;
 
-/// The time zones that were asked for. A table is a function of the zone alone, so keeping it changes no answer.
-static ZONES: LazyLock<HashMap<Tz, OnceLock<Zone>>> =
-    LazyLock::new(|| TZ_VARIANTS.iter().map(|tz| (*tz, OnceLock::new())).collect());
+/// No clock shows a civil time that is further from universal time, in milliseconds: 26 hours, as jiff has it.
+pub(super) const OFFSET_MAX: i64 = 26 * 3_600_000;
 
 /// A time zone: its offsets from UTC, and from when to when each is in force.
 ///
-/// `chrono-tz` answers offsets, but not when they change, which an exact treatment of gaps and folds has to know. One
-/// table, of about 10 KiB where the clocks change twice a year, serves all schedules of the zone; it takes some two
-/// milliseconds at the zone's first use.
+/// The table holds what happened, and one cycle of the rule that goes on for ever: it takes about 15 KiB where the
+/// clocks change twice a year, serves all schedules of the zone, and is made at the zone's first use.
 pub(super) struct Zone {
-    tz: Tz,
-    spans: Box<[Span]>,
+    name: Box<str>,
+    /// In order. The first is in force from the beginning of time on.
+    changes: Box<[Change]>,
+    /// Where the cycle begins among them, if the clocks change for ever.
+    cycle: Option<usize>,
+}
+
+/// From when on the clocks show which offset; in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Change {
+    start: i64,
+    offset: i32,
 }
 
 /// A time in which a zone keeps one offset from UTC. All numbers are milliseconds.
@@ -49,38 +50,97 @@ pub(super) struct Span {
 }
 
 impl Zone {
-    /// The table of `tz`.
-    pub(super) fn of(tz: Tz) -> &'static Self {
-        ZONES
-            .get(&tz)
-            .expect("invariant: the list of variants has every variant")
-            .get_or_init(|| Self { tz, spans: spans_of(tz) })
+    /// The table of a zone whose last change that is written out, and does not follow from its rule, is at
+    /// `last_explicit`, in milliseconds.
+    pub(super) fn new(name: &str, rules: &TimeZone, last_explicit: i64) -> Self {
+        let begin = last_explicit.saturating_add(RULE_SETTLES);
+        let mut offset = millis(rules.to_offset(Timestamp::MIN).seconds());
+        let mut changes = vec![Change { start: i64::MIN, offset }];
+        let within_a_cycle = rules
+            .following(Timestamp::MIN)
+            .map(|change| (change.timestamp().as_millisecond(), millis(change.offset().seconds())));
+        for (start, to) in within_a_cycle.take_while(|(start, _)| *start < begin + CYCLE) {
+            // Some changes are of the name only.
+            if to != offset {
+                changes.push(Change { start, offset: to });
+                offset = to;
+            }
+        }
+        let cycle = changes.partition_point(|change| change.start < begin);
+        let cycle = Some(cycle).filter(|cycle| *cycle < changes.len());
+        Self { name: name.into(), changes: changes.into(), cycle }
     }
 
     /// The IANA name.
-    pub(super) fn name(&self) -> &'static str {
-        self.tz.name()
-    }
-
-    /// All spans, without a hole between them.
-    pub(super) fn spans(&self) -> &[Span] {
-        &self.spans
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The span in which an instant lies.
-    pub(super) fn span_at(&self, millis: i64) -> &Span {
-        &self.spans[self.index_at(millis)]
+    pub(super) fn span_at(&self, millis: i64) -> Span {
+        self.span(self.index_at(millis))
     }
 
-    /// The index of the span in which an instant lies.
-    pub(super) fn index_at(&self, millis: i64) -> usize {
-        self.spans.partition_point(|span| span.start <= millis).saturating_sub(1)
+    /// The spans from the one on in which an instant lies, without a hole between them; endless if the clocks change
+    /// for ever.
+    pub(super) fn spans_from(&self, millis: i64) -> impl Iterator<Item = Span> {
+        let first = self.index_at(millis);
+        (first..).map_while(move |nth| self.change(nth).map(|_| self.span(nth)))
     }
+
+    /// The number of the span in which an instant lies.
+    pub(super) fn index_at(&self, millis: i64) -> usize {
+        let (cycles, folded) = self.folded(millis);
+        let index = self.changes.partition_point(|change| change.start <= folded).saturating_sub(1);
+        index + cycles * self.cycle.map_or(0, |cycle| self.changes.len() - cycle)
+    }
+
+    /// The span of a number that [`index_at`](Self::index_at) gave, or of one beside it that exists.
+    pub(super) fn span(&self, nth: usize) -> Span {
+        let before = nth.checked_sub(1).and_then(|before| self.change(before));
+        let after = self.change(nth + 1);
+        let own = self.change(nth).expect("invariant: there is a span of that number");
+        Span {
+            start: own.start,
+            end: after.map_or(i64::MAX, |after| after.start),
+            offset: own.offset.into(),
+            offset_before: before.unwrap_or(own).offset.into(),
+            offset_after: after.unwrap_or(own).offset.into(),
+        }
+    }
+
+    /// How many whole cycles after the first an instant lies, and the instant of the first that it corresponds to.
+    fn folded(&self, millis: i64) -> (usize, i64) {
+        let Some(cycle) = self.cycle else { return (0, millis) };
+        let passed = millis.saturating_sub(self.changes[cycle].start);
+        if passed < CYCLE {
+            return (0, millis);
+        }
+        let cycles = passed / CYCLE;
+        (usize::try_from(cycles).unwrap_or(usize::MAX), millis - cycles * CYCLE)
+    }
+
+    fn change(&self, nth: usize) -> Option<Change> {
+        if let Some(change) = self.changes.get(nth) {
+            return Some(*change);
+        }
+        let cycle = self.cycle?;
+        let length = self.changes.len() - cycle;
+        let (cycles, place) = ((nth - cycle) / length, (nth - cycle) % length);
+        let Change { start, offset } = self.changes[cycle + place];
+        let later = i64::try_from(cycles).unwrap_or(i64::MAX).saturating_mul(CYCLE);
+        Some(Change { start: start.saturating_add(later), offset })
+    }
+}
+
+fn millis(seconds: i32) -> i32 {
+    // No loss: an offset is shorter than 26 hours.
+    seconds * 1_000
 }
 
 impl PartialEq for Zone {
     fn eq(&self, other: &Self) -> bool {
-        self.tz == other.tz
+        self.name == other.name
     }
 }
 
@@ -90,136 +150,80 @@ impl fmt::Debug for Zone {
     }
 }
 
-/// A zone name near `text`, if there is one: other capitals, a city alone, or a few letters wrong.
-pub(super) fn nearest_name(text: &str) -> Option<&'static str> {
-    const LENGTH_MAX: usize = 64;
-    if text.len() > LENGTH_MAX {
-        return None;
-    }
-    let wanted = text.trim().to_lowercase().replace(' ', "_");
-    let names = || TZ_VARIANTS.iter().map(|tz| tz.name());
-    let same = names().find(|name| name.to_lowercase() == wanted);
-    let city =
-        || names().find(|name| name.rsplit('/').next().is_some_and(|city| city.to_lowercase() == wanted));
-    let similar = || {
-        let wrong_letters_max = (wanted.chars().count() / 4).min(3);
-        names()
-            .map(|name| (distance(&name.to_lowercase(), &wanted), name))
-            .filter(|(distance, _)| *distance <= wrong_letters_max)
-            .min_by_key(|(distance, _)| *distance)
-            .map(|(_, name)| name)
-    };
-    same.or_else(city).or_else(similar)
-}
-
-/// How many letters to insert, delete or replace (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (nth, a) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = nth + 1;
-        for (at, b) in other.iter().enumerate() {
-            let replaced = diagonal + usize::from(a != *b);
-            diagonal = row[at + 1];
-            row[at + 1] = replaced.min(row[at] + 1).min(diagonal + 1);
-        }
-    }
-    row[other.len()]
-}
-
-fn spans_of(tz: Tz) -> Box<[Span]> {
-    let mut before = SEARCHED.start;
-    let mut offset_before = offset_at(tz, before);
-    let mut changes = vec![(i64::MIN, offset_before * 1_000)];
-    while before < SEARCHED.end {
-        let after = before + SEARCH_STEP;
-        let offset_after = offset_at(tz, after);
-        if offset_before != offset_after {
-            changes.push((change_between(tz, before, after) * 1_000, offset_after * 1_000));
-        }
-        (before, offset_before) = (after, offset_after);
-    }
-    let offset = |nth: usize| changes.get(nth).map(|(_, offset)| *offset);
-    changes
-        .iter()
-        .enumerate()
-        .map(|(nth, (start, own))| Span {
-            start: *start,
-            end: changes.get(nth + 1).map_or(i64::MAX, |(start, _)| *start),
-            offset: *own,
-            offset_before: nth.checked_sub(1).and_then(offset).unwrap_or(*own),
-            offset_after: offset(nth + 1).unwrap_or(*own),
-        })
-        .collect()
-}
-
-/// The first second of the new offset; `before` has the old one, `after` the new one.
-fn change_between(tz: Tz, mut before: i64, mut after: i64) -> i64 {
-    let old = offset_at(tz, before);
-    while after - before > 1 {
-        let middle = before + (after - before) / 2;
-        if offset_at(tz, middle) == old {
-            before = middle;
-        } else {
-            after = middle;
-        }
-    }
-    after
-}
-
-/// Civil time minus universal time at an instant; all in seconds.
-fn offset_at(tz: Tz, seconds: i64) -> i64 {
-    let instant: DateTime<Utc> = DateTime::from_timestamp(seconds, 0)
-        .expect("invariant: the searched years are within chrono's range");
-    tz.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc().into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::{instant, zone_data};
+
+    const DAY: i64 = 86_400_000;
+    const YEAR_2100: i64 = 4_102_444_800_000;
+
+    fn zones() -> impl Iterator<Item = &'static Zone> {
+        zone_data::current().names().map(|name| zone_data::current().zone(name).expect("a zone"))
+    }
 
     #[test]
-    fn the_tables_agree_with_the_time_zone_data_in_every_zone() {
-        for tz in TZ_VARIANTS {
-            let zone = Zone::of(tz);
-
-            for span in zone.spans() {
-                for millis in [span.start, span.start.saturating_add(1_000), span.end.saturating_sub(1_000)] {
-                    let seconds = millis.div_euclid(1_000);
-                    if DateTime::from_timestamp(seconds, 0).is_some() {
-                        assert_eq!(offset_at(tz, seconds) * 1_000, span.offset, "{tz} {seconds}");
-                    }
+    fn spans_follow_each_other_without_a_hole() {
+        for zone in zones() {
+            let far = instant::RANGE.1;
+            let mut before = zone.span_at(i64::MIN);
+            assert_eq!((before.start, before.offset), (i64::MIN, before.offset_before));
+            for span in zone.spans_from(i64::MIN).skip(1).take(2_500) {
+                assert_eq!((before.end, before.offset_after), (span.start, span.offset), "{zone:?} {span:?}");
+                assert_eq!(span.offset_before, before.offset, "{zone:?} {span:?}");
+                assert_ne!(span.offset, before.offset, "{zone:?} {span:?}");
+                for millis in [span.start, span.start + 1, span.end - 1] {
+                    assert_eq!(zone.span_at(millis), span, "{zone:?} {millis}");
                 }
-                // The middle of a span, in case that two changes were taken for one.
-                if span.start != i64::MIN && span.end != i64::MAX {
-                    let middle = (span.start + (span.end - span.start) / 2) / 1_000;
-                    assert_eq!(offset_at(tz, middle) * 1_000, span.offset, "{tz} {middle}");
-                }
+                before = span;
             }
+            assert!((zone.span_at(far).start..zone.span_at(far).end).contains(&far), "{zone:?}");
         }
     }
 
     /// The resolver looks at one change at a time.
     #[test]
     fn no_span_is_shorter_than_the_changes_around_it() {
-        for tz in TZ_VARIANTS {
-            for span in Zone::of(tz).spans() {
+        for zone in zones() {
+            for span in zone.spans_from(i64::MIN).take(2_000) {
                 let changes =
                     (span.offset - span.offset_before).abs() + (span.offset_after - span.offset).abs();
-                assert!(span.end.saturating_sub(span.start) > changes, "{tz} {span:?}");
+                assert!(span.end.saturating_sub(span.start) > changes, "{zone:?} {span:?}");
+                assert!(span.offset.abs() < OFFSET_MAX, "{zone:?} {span:?}");
             }
         }
     }
 
+    /// What jiff says far behind the table is what the folded table says.
     #[test]
-    fn near_names_are_found() {
-        assert_eq!(nearest_name("europe/lisbon"), Some("Europe/Lisbon"));
-        assert_eq!(nearest_name("Lisbon"), Some("Europe/Lisbon"));
-        assert_eq!(nearest_name("new york"), Some("America/New_York"));
-        assert_eq!(nearest_name("Europe/Lisboa"), Some("Europe/Lisbon"));
-        assert_eq!(nearest_name("Amercia/New_York"), Some("America/New_York"));
-        assert_eq!(nearest_name("Nope/Zone"), None);
-        assert_eq!(nearest_name(""), None);
+    fn the_rules_go_on_as_far_as_jiff_knows_them() {
+        for zone in zones() {
+            let rules = zone_data::current().rules(zone.name()).expect("a zone");
+            for far in [YEAR_2100, YEAR_2100 + 5 * CYCLE, YEAR_2100 + 19 * CYCLE] {
+                let from = Timestamp::from_millisecond(far).expect("before the year 9999");
+                let changes = rules.following(from).take(6);
+                let spans = zone.spans_from(far).skip(1);
+                for (change, span) in changes.zip(spans) {
+                    assert_eq!(change.timestamp().as_millisecond(), span.start, "{zone:?}");
+                    assert_eq!(i64::from(millis(change.offset().seconds())), span.offset, "{zone:?}");
+                }
+                assert_eq!(rules.following(from).next().is_some(), zone.span_at(far).end != i64::MAX);
+            }
+        }
+    }
+
+    /// Days all over five centuries: a change that was taken for none would show.
+    #[test]
+    fn the_table_has_the_offsets_of_jiff_on_all_days() {
+        for zone in zones() {
+            let rules = zone_data::current().rules(zone.name()).expect("a zone");
+            let shift = zone.name().len() as i64 * 3_600_000;
+            for nth in -1_500..3_000 {
+                let millis = nth * 61 * DAY + shift;
+                let instant = Timestamp::from_millisecond(millis).expect("in range");
+                let expected = i64::from(rules.to_offset(instant).seconds()) * 1_000;
+                assert_eq!(zone.span_at(millis).offset, expected, "{zone:?} {millis}");
+            }
+        }
     }
 }

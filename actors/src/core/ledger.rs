@@ -19,8 +19,9 @@ use crate::{
     event::Outcome,
     name::{FencingToken, JobName, LockKey, RunId, Term},
     port::{
-        Authority, ClaimRequest, Completed, Completion, CursorMove, Debt, Declaration, Enrolled, Enrolment,
-        Inquiry, Kept, LostRun, Moved, News, OwedRun, Pause, Session, Skips, Standing, TickClaim, Verdict,
+        Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled,
+        Enrolment, Inquiry, Kept, LostRun, Moved, News, OwedRun, Pause, Session, Skips, Standing, TickClaim,
+        Verdict,
     },
 };
 
@@ -654,11 +655,13 @@ impl Ledger {
     }
 
     /// Closes up to `limit` open runs of dead sessions.
-    pub fn close_lost(&mut self, now: DateTime<Utc>, limit: usize) -> Vec<LostRun> {
+    pub fn close_lost(&mut self, now: DateTime<Utc>, limit: usize) -> ClosedRuns {
         let dead = self.open.iter().filter(|(_, open)| !self.is_live(open.session));
         let mut dead: Vec<_> = dead.map(|(run, _)| *run).take(limit).collect();
         dead.sort();
-        dead.into_iter().filter_map(|run| self.close_as_lost(now, run, true)).collect()
+        let more = dead.len() == limit;
+        let lost = dead.into_iter().filter_map(|run| self.close_as_lost(now, run, true)).collect();
+        ClosedRuns { lost, more }
     }
 
     /// The runs that jobs owe, in their order, up to `limit` of those `after` one.

@@ -501,6 +501,15 @@ pub struct LostRun {
     pub owed: Option<OwedRun>,
 }
 
+/// What a search for runs of dead sessions closed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClosedRuns {
+    /// The runs, each of them closed as lost by this call.
+    pub lost: Vec<LostRun>,
+    /// The search is not over: ask again at once.
+    pub more: bool,
+}
+
 /// One life of the connection to the store. Whatever is held is held by a session and goes with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Session(pub u64);
@@ -699,14 +708,14 @@ pub trait Locker: Send + Sync + 'static {
         .boxed()
     }
 
-    /// Closes, as lost, up to `limit` open runs of dead sessions, and frees their keys. Fewer than `limit` answers
-    /// mean that there are no more. Any node may ask; each run is closed once. Every node is told what is owed from now on:
+    /// Closes, as lost, up to `limit` open runs of dead sessions, and frees their keys. It may search for a bounded time only, and says
+    /// whether there may be more. Any node may ask; each run is closed once. Every node is told what is owed from now on:
     /// [`News::Owed`], as it is when a claim takes the key of a dead session.
     ///
     /// # Errors
     ///
     /// As for [`claim`](Self::claim).
-    fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>>;
+    fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<ClosedRuns, LockError>>;
 
     /// The runs that jobs owe, in the order of the runs: up to `limit` of those `after` a run, or the first ones. Fewer than
     /// `limit` answers mean that there are no more. Changes nothing. This is how a node learns of what it was not told.

@@ -19,7 +19,7 @@ use crate::{
     message::PAGE_MAX,
     name::{JobName, RunId, Term},
     node::JobRef,
-    port::{Authority, Debt, Enrolled, Enrolment, LostRun, Standing},
+    port::{Authority, ClosedRuns, Debt, Enrolled, Enrolment, LostRun, Standing},
 };
 
 /// The pause before an enrolment that failed is tried again.
@@ -334,10 +334,10 @@ impl SupervisorActor {
         let lost = self.node().lock().send(CloseLostRuns);
         ctx.spawn(lost.into_actor(self).map(move |answer, actor, ctx| {
             let pause = match answer {
-                Ok(Ok(lost)) => {
+                Ok(Ok(ClosedRuns { lost, more })) => {
                     lost.iter().for_each(|lost| report_lost(actor.node(), lost));
                     actor.on_runs_lost(&lost);
-                    if lost.len() == BATCH_MAX { Duration::ZERO } else { LOST_RUNS_EVERY }
+                    if more { Duration::ZERO } else { LOST_RUNS_EVERY }
                 }
                 Ok(Err(_)) | Err(_) => ENROL_AGAIN,
             };

@@ -20,9 +20,9 @@ use crate::{
     },
     name::{JobName, LockKey, NodeId, RunId, Term},
     port::{
-        Backend, Campaign, ClaimRequest, Clock, Completed, Completion, CursorMove, Debt, Declaration,
-        ElectError, Elector, Enrolled, Enrolment, Grant, Inquiry, Lease, LockError, Locker, LostRun, Moved,
-        News, Pause, Renewal, Session, Standing, Verdict,
+        Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorMove, Debt,
+        Declaration, ElectError, Elector, Enrolled, Enrolment, Grant, Inquiry, Lease, LockError, Locker,
+        Moved, News, Pause, Renewal, Session, Standing, Verdict,
     },
     testkit::VirtualClock,
 };
@@ -606,7 +606,7 @@ impl Locker for StoreBackend {
         .boxed()
     }
 
-    fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {
+    fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<ClosedRuns, LockError>> {
         self.with_session(Operation::CloseLost, move |state, _, now| state.ledger.close_lost(now, limit))
             .boxed()
     }

@@ -8,11 +8,11 @@ use std::{
 };
 
 use callsheet_actors::{
-    CALL_DEADLINE, DEBTS_MAX, FencingToken, FireTime, JobName, LOSSES_MAX, LockKey, RunId, Term,
+    CALL_DEADLINE, FencingToken, FireTime, JobName, LockKey, RunId, Term,
     port::{
-        Authority, ClaimRequest, Completed, Completion, CursorMove, Debt, Declaration, Enrolled, Enrolment,
-        Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OwedRun, Pause, RoundAnswers, Session,
-        Standing, Verdict,
+        Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled,
+        Enrolment, Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OwedRun, Pause, RoundAnswers,
+        Session, Standing, Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -25,7 +25,9 @@ use tokio_postgres::{Error, Row, Statement, error::SqlState, types::ToSql};
 use uuid::Uuid;
 
 use super::{
-    Shared, cure, failure, news,
+    Shared, cure, failure,
+    lost_runs::{DEBTS_BOUND, LOSSES_BOUND},
+    news,
     session::{OpenSession, Refusal, Statements},
     settings::LOCK_TIMEOUT,
 };
@@ -40,9 +42,6 @@ const HELD_FOR_MAX: Duration = Duration::from_secs(1_000 * 365 * 24 * 3600);
 const CHANGE_TIMEOUT: Duration = CALL_DEADLINE.saturating_sub(Duration::from_millis(500));
 /// How often a job that is to be paused may be found locked before its row is waited for.
 const SKIPS_MAX: usize = 5;
-/// [`LOSSES_MAX`] and [`DEBTS_MAX`], as the statements take them.
-const LOSSES_BOUND: i32 = LOSSES_MAX.cast_signed();
-const DEBTS_BOUND: i64 = DEBTS_MAX as i64;
 /// The pause before a job that somebody else has locked is asked again to be paused; it doubles up to [`LOCKED_MAX`].
 const LOCKED_MIN: Duration = Duration::from_millis(2);
 const LOCKED_MAX: Duration = Duration::from_millis(100);
@@ -320,31 +319,8 @@ impl Locker for PostgresLocker {
         .boxed()
     }
 
-    fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<Vec<LostRun>, LockError>> {
-        async move {
-            let session = self.session()?;
-            let mut lost = Vec::new();
-            // What is left out because of another one is closed by the next statement.
-            while lost.len() < limit {
-                let rest = i64::try_from(limit - lost.len()).unwrap_or(i64::MAX);
-                let parameters: [&(dyn ToSql + Sync); 6] = [
-                    &session.settings.scope,
-                    &session.beacon,
-                    &rest,
-                    &session.channel,
-                    &LOSSES_BOUND,
-                    &DEBTS_BOUND,
-                ];
-                let closed = session.ask(&session.statements.close_lost, &parameters).await;
-                let rows = closed.map_err(Refusal::into_lock_error)?;
-                if rows.is_empty() {
-                    break;
-                }
-                lost.extend(read(&rows, lost_run)?.into_iter().flatten());
-            }
-            Ok(lost)
-        }
-        .boxed()
+    fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<ClosedRuns, LockError>> {
+        async move { self.session()?.close_lost(limit).await }.boxed()
     }
 
     fn debts(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<Debt>, LockError>> {
@@ -986,7 +962,7 @@ fn in_order<A>(
 }
 
 /// Reads rows. What cannot be read is as good as no answer.
-fn read<T>(rows: &[Row], read: impl Fn(&Row) -> Result<T, Error>) -> Result<Vec<T>, LockError> {
+pub(super) fn read<T>(rows: &[Row], read: impl Fn(&Row) -> Result<T, Error>) -> Result<Vec<T>, LockError> {
     rows.iter().map(read).collect::<Result<_, _>>().map_err(|error| {
         tracing::error!(target: "callsheet", "an answer of the server: {}", failure::explain(&error));
         LockError::Timeout
@@ -1037,7 +1013,7 @@ fn completed(row: &Row) -> Result<Answer<Completed>, Error> {
 }
 
 /// A run that was closed as lost, if the row holds one.
-fn lost_run(row: &Row) -> Result<Option<LostRun>, Error> {
+pub(super) fn lost_run(row: &Row) -> Result<Option<LostRun>, Error> {
     let (Some(job), Some(run)) =
         (row.try_get::<_, Option<String>>("lost_job")?, row.try_get::<_, Option<Uuid>>("run")?)
     else {

@@ -7,7 +7,7 @@
 //! * `clock`: how far the node's clock is from the server's.
 //! * `connection`: one connection, and whether the server at its end is of use; `tls`: whether it is encrypted.
 //! * `session`: beacon and heartbeats; what makes them lost. `sessions`: the table of them.
-//! * `locker`, `elector`: the two ports. `guard`: what runs get.
+//! * `locker`, `elector`: the two ports. `lost_runs`: the search for runs of dead sessions. `guard`: what runs get.
 //! * `news`: what nodes tell each other.
 //! * `sql`: every statement, what it locks, and why.
 //! * `proof`: whether a claim would be possible. `cure`: what would mend a refused statement.
@@ -20,6 +20,7 @@ mod elector;
 mod failure;
 mod guard;
 mod locker;
+mod lost_runs;
 mod migrations;
 mod news;
 mod proof;

@@ -5,11 +5,15 @@
 
 use std::{
     future::pending,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use callsheet_actors::port::{LockError, News, Session};
+use futures_util::future::join4;
 use tokio::{
     sync::{
         broadcast::{self, error::RecvError},
@@ -26,12 +30,15 @@ use super::{
     cure,
     elector::Leadership,
     failure::{self, POOLED, refusal},
+    lost_runs::Search,
     migrations, news, proof, sessions,
     settings::{OPEN_TIMEOUT, Purpose, Settings},
     sql,
 };
 
 const BEATS_PER_LEASE: u32 = 3;
+/// How many statements of a search, each of which takes as long as it may, fit into the deadline of one.
+const STATEMENTS_PER_TRUST: u32 = 4;
 
 /// Why a session is lost, once it is.
 pub(super) type Loss = Option<String>;
@@ -45,9 +52,13 @@ pub(super) struct OpenSession {
     /// The channel of the scope.
     pub(super) channel: String,
     hearing: Arc<Hearing>,
+    /// How far it has searched for runs of dead sessions.
+    pub(super) search: tokio::sync::Mutex<Search>,
     clocks: Arc<Clocks>,
     client: Arc<Client>,
     loss: watch::Sender<Loss>,
+    /// Nothing is asked any more.
+    closing: AtomicBool,
     /// Up to here the server has certainly not ended the session for its silence.
     trusted_until: Arc<Mutex<Instant>>,
 }
@@ -75,6 +86,9 @@ pub(super) struct Statements {
     pub(super) look_up: Statement,
     pub(super) advance: Statement,
     pub(super) close_lost: Statement,
+    pub(super) next_dead: Statement,
+    pub(super) forget_session: Statement,
+    limit_time: Statement,
     pub(super) debts: Statement,
     pub(super) prove: Statement,
     heartbeat: Statement,
@@ -136,6 +150,8 @@ impl OpenSession {
             statements,
             leadership: tokio::sync::Mutex::default(),
             channel,
+            search: tokio::sync::Mutex::default(),
+            closing: AtomicBool::new(false),
             hearing,
             client,
             loss,
@@ -184,6 +200,9 @@ impl OpenSession {
             // A process that was frozen must not act on answers that it got before.
             self.discard("the lease ran out before the server answered");
         }
+        if self.closing.load(Ordering::Relaxed) {
+            return Some("it was closed".to_owned());
+        }
         self.loss.borrow().clone()
     }
 
@@ -222,9 +241,33 @@ impl OpenSession {
         }
     }
 
+    /// Asks a statement that may take long, and that the server undoes, as nobody's loss, when it takes too long for this session.
+    pub(super) async fn ask_in_time(
+        self: &Arc<Self>,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Refusal> {
+        let Statements { begin, limit_time, commit, .. } = &self.statements;
+        let limit = (self.settings.trust() / STATEMENTS_PER_TRUST).as_millis().to_string();
+        let (begun, limited, answer, committed) = join4(
+            self.ask(begin, &[]),
+            self.ask(limit_time, &[&limit]),
+            self.ask(statement, parameters),
+            self.ask(commit, &[]),
+        )
+        .await;
+        begun?;
+        limited?;
+        let rows = answer?;
+        committed?;
+        Ok(rows)
+    }
+
     /// Frees the beacon and the leadership, then closes the connections.
     pub(super) async fn close(&self) {
         // Freed by the server, at the latest, when it notices that the connection is gone.
+        // What was asked before is answered before: nothing is held that the close does not know of.
+        self.closing.store(true, Ordering::Relaxed);
         let closed = sessions::close(&self.client, &self.settings, self.beacon);
         let _ = timeout(self.settings.margin(), closed).await;
         self.discard("it was closed");
@@ -323,6 +366,9 @@ impl Statements {
             look_up,
             advance,
             close_lost,
+            next_dead,
+            forget_session,
+            limit_time,
             debts,
             prove,
             heartbeat,
@@ -348,6 +394,9 @@ impl Statements {
             client.prepare(sql::LOOK_UP),
             client.prepare(sql::ADVANCE),
             client.prepare(sql::CLOSE_LOST),
+            client.prepare(sql::NEXT_DEAD),
+            client.prepare(sql::FORGET_SESSION),
+            client.prepare(sql::LIMIT_TIME),
             client.prepare(sql::DEBTS),
             client.prepare(proof::PROVE),
             client.prepare(sql::HEARTBEAT),
@@ -374,6 +423,9 @@ impl Statements {
             look_up,
             advance,
             close_lost,
+            next_dead,
+            forget_session,
+            limit_time,
             debts,
             prove,
             heartbeat,

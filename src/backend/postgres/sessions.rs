@@ -26,12 +26,17 @@ WITH acquired AS MATERIALIZED (
 )
 SELECT acquired, 'callsheet_' || to_hex(hashtextextended('callsheet news ' || $2 || '/' || $3, 0)) AS channel FROM acquired";
 
-/// Takes the session of a beacon ($2) out of the table of a scope ($1), then frees its lock.
+/// Takes the session of a beacon ($2) out of the table of a scope ($1), unless it leaves runs open: then, or if it held more than $3
+/// names, which would take long to look at, whoever searches for runs of dead sessions does it.
 const CLOSE: &str = "
-WITH closed AS (
-    DELETE FROM sessions WHERE scope = $1 AND beacon = $2 RETURNING beacon
-)
-SELECT count(*) FROM closed";
+DELETE FROM sessions
+WHERE scope = $1 AND beacon = $2 AND (
+    SELECT count(*) < $3 AND count(run) = 0
+    FROM (SELECT run FROM names WHERE scope = $1 AND beacon = $2 LIMIT $3) AS held
+)";
+
+/// How many names of a session are looked at when it is closed.
+const CLOSE_MAX: i64 = 2_048;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -54,6 +59,6 @@ pub(super) async fn close(
     settings: &Settings,
     beacon: i64,
 ) -> Result<(), tokio_postgres::Error> {
-    client.query_one(CLOSE, &[&settings.scope, &beacon]).await?;
+    client.execute(CLOSE, &[&settings.scope, &beacon, &CLOSE_MAX]).await?;
     client.batch_execute("SELECT pg_advisory_unlock_all()").await
 }

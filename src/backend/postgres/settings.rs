@@ -211,6 +211,7 @@ impl Settings {
         set("enable_bitmapscan", &"off");
         set("enable_mergejoin", &"off");
         set("enable_hashjoin", &"off");
+        set("enable_material", &"off");
         set("jit", &"off");
         options
     }

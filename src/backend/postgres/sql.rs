@@ -13,7 +13,8 @@
 //!
 //! Liveness of an owner: dead if nobody holds the advisory lock of its beacon. One's own beacon is never probed: the lock is
 //! re-entrant, so a session would take itself for dead and steal from itself. The probe is *shared*, or two probers would
-//! each take the other's probe for the owner.
+//! each take the other's probe for the owner. A key is free while its row has no run; the beacon of its last owner stays, so that a
+//! claim and an end change no column of an index: then a new version of the row costs no entry in any (a "HOT" update).
 //!
 //! Plans are made once, perhaps while the tables are empty, and must stay good. So rows are looked up one by one in the order
 //! of their names, by `LATERAL` queries that lock and therefore cannot be turned round: a plain join read every name of the
@@ -457,7 +458,8 @@ WITH term AS MATERIALIZED (
     forgive!("SELECT name FROM found WHERE retry_lost"),
     "
 )
-UPDATE names n SET withdrawn = true FROM found f WHERE n.scope = $1 AND n.name = f.name"
+UPDATE names n SET withdrawn = true, beacon = CASE WHEN n.run IS NULL THEN NULL ELSE n.beacon END
+FROM found f WHERE n.scope = $1 AND n.name = f.name"
 );
 
 /// Pauses or resumes jobs, and tells it. A claim of one of their ticks, which locks the row as well, is granted before or not at
@@ -527,6 +529,9 @@ ON CONFLICT DO NOTHING";
 /// Opens a transaction for what is asked in one round.
 pub(super) const BEGIN: &str = "BEGIN";
 
+/// Limits, until the end of the transaction, how many milliseconds ($1) a statement may take.
+pub(super) const LIMIT_TIME: &str = "SELECT set_config('statement_timeout', $1, true)";
+
 /// Commits a round, or says that it was undone.
 pub(super) const COMMIT: &str = "COMMIT";
 
@@ -536,7 +541,10 @@ pub(super) const COMMIT: &str = "COMMIT";
 /// $1 scope, $2 own beacon, $3 names.
 pub(super) const LOOK_UP: &str = "
 SELECT a.ord, n.name IS NOT NULL AS found, n.cursor, clock_timestamp() AS now,
-       CASE WHEN n.beacon = $2 OR NOT pg_try_advisory_xact_lock_shared(n.beacon) THEN n.run END AS holder
+       CASE
+           WHEN n.run IS NULL THEN NULL
+           WHEN n.beacon = $2 OR NOT pg_try_advisory_xact_lock_shared(n.beacon) THEN n.run
+       END AS holder
 FROM unnest($3::text[]) WITH ORDINALITY AS a (name, ord) LEFT JOIN names n ON n.scope = $1 AND n.name = a.name";
 
 /// What a claim changes on a row (`n`): of its job (`d.job`), and of the job of a run that is lost by it (`d.run_job`), which may
@@ -653,7 +661,7 @@ WITH term AS MATERIALIZED (
             $found,
             ", owners AS MATERIALIZED (
     SELECT beacon, pg_try_advisory_xact_lock_shared(beacon) AS dead
-    FROM (SELECT DISTINCT beacon FROM found WHERE beacon <> $2) AS others
+    FROM (SELECT DISTINCT beacon FROM found WHERE holder IS NOT NULL AND beacon <> $2) AS others
 ), decided AS MATERIALIZED (
     -- One instant for a run that is lost and the one that takes its key: they do not overlap.
     SELECT f.*, clock_timestamp() AS decided_at,
@@ -945,7 +953,7 @@ WITH asked AS (
         FROM found f
     ) AS f
 ), freed AS (
-    UPDATE names n SET run = NULL, beacon = NULL",
+    UPDATE names n SET run = NULL, beacon = CASE WHEN n.withdrawn THEN NULL ELSE n.beacon END",
             $freed,
             "
     RETURNING d.*
@@ -991,7 +999,7 @@ WITH found AS MATERIALIZED (
     SELECT f.*, f.holder IS NOT DISTINCT FROM f.run AND f.newest = f.token AND f.beacon = $2 AS now FROM found f
 ), freed AS (
     UPDATE names n
-    SET run = NULL, beacon = NULL,
+    SET run = NULL, beacon = CASE WHEN n.withdrawn THEN NULL ELSE n.beacon END,
         failures = CASE
             WHEN d.outcome = 'succeeded' THEN 0
             WHEN d.outcome IN ('failed', 'panicked', 'timed_out') AND n.cursor IS NOT NULL THEN n.failures + 1
@@ -1107,73 +1115,6 @@ WITH term AS MATERIALIZED (
 )
 SELECT ord, verdict, coalesce(cursor, clock_timestamp()) AS cursor, (SELECT epoch FROM term) AS epoch FROM decided";
 
-/// Closes up to $3 runs of dead sessions. Locks the rows of their keys in their order, skipping those that are locked, and
-/// reads the owner again once a row is locked: the key may have been stolen since. Then the rows of their jobs, if they are
-/// other ones whose cursors move to the ends. One statement changes a row once: what would change one twice is left for the
-/// next.
-///
-/// $1 scope, $2 own beacon, $3 the most to close, $4 the channel of the scope, $5 how often a run is lost that is owed no more,
-/// $6 the most that a job owes.
-pub(super) const CLOSE_LOST: &str = concat!(
-    "
-WITH dead AS MATERIALIZED (
-    SELECT beacon
-    FROM (SELECT DISTINCT beacon FROM names WHERE scope = $1 AND run IS NOT NULL) AS held
-    WHERE CASE WHEN beacon = $2 THEN false ELSE pg_try_advisory_xact_lock_shared(beacon) END
-), found AS MATERIALIZED (
-    SELECT n.* FROM names n
-    WHERE n.scope = $1 AND n.run IS NOT NULL AND n.beacon IN (SELECT beacon FROM dead)
-    ORDER BY n.name LIMIT $3 FOR UPDATE OF n SKIP LOCKED
-), losing AS MATERIALIZED (
-    SELECT name, run_job,
-           row_number() OVER (PARTITION BY run_job ORDER BY name) = 1 AND run_job NOT IN (SELECT name FROM found) AS alone
-    FROM found f
-    WHERE run_job <> name
-      AND EXISTS (SELECT FROM names n WHERE n.scope = $1 AND n.name = f.run_job AND n.from_completion)
-), elsewhere AS MATERIALIZED (
-    SELECT l.name AS key, n.name
-    FROM (SELECT * FROM losing WHERE alone ORDER BY run_job COLLATE \"C\") AS l
-    CROSS JOIN LATERAL (
-        SELECT name FROM names WHERE scope = $1 AND name = l.run_job FOR NO KEY UPDATE SKIP LOCKED
-    ) AS n
-), closed AS MATERIALIZED (
-    SELECT name AS key, run AS holder, token, claimed_at, run_node, run_job, run_term, fire_time AS run_fire_time,
-           losses AS run_losses, clock_timestamp() AS decided_at,
-           -- No claim takes their keys.
-           NULL::text AS job, NULL::uuid AS run, NULL::timestamptz AS fire_time
-    FROM found WHERE name NOT IN (SELECT name FROM losing EXCEPT SELECT key FROM elsewhere)
-), freed AS (
-    UPDATE names n
-    SET run = NULL, beacon = NULL, ",
-    of_job!(),
-    "
-    FROM closed d WHERE n.scope = $1 AND n.name = d.key
-    RETURNING d.*
-), kept AS (
-    UPDATE names n
-    SET ",
-    of_job!(),
-    "
-    FROM closed d JOIN elsewhere e ON e.key = d.key
-    WHERE n.scope = $1 AND n.name = e.name
-), lost AS (
-    INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
-    SELECT holder, token, claimed_at, decided_at, run_fire_time, run_term, run_node, $1, run_job, key, 'lost' FROM freed
-)",
-    owing!(
-        from: "freed",
-        numbers: "NULL::int8 AS ord, NULL::int8 AS granted",
-        taken_up: "SELECT NULL::uuid WHERE false",
-        losses_max: "$5",
-        debts_max: "$6"
-    ),
-    "
-SELECT run_job AS lost_job, holder AS run, run_fire_time AS lost_fire_time, ",
-    debt!(channel: "$4", debts_max: "$6"),
-    "
-FROM ranked WHERE NOT former"
-);
-
 /// What jobs owe that take it up, in the order of the runs. Locks nothing. $1 scope, $2 the run after which to begin, $3 the most
 /// to answer.
 pub(super) const DEBTS: &str = "
@@ -1184,3 +1125,6 @@ ORDER BY d.run LIMIT $3";
 
 /// Whether there is a schema ($1).
 pub(super) const SCHEMA_EXISTS: &str = "SELECT FROM pg_namespace WHERE nspname = $1";
+
+mod lost_runs;
+pub(super) use lost_runs::{CLOSE_LOST, FORGET_SESSION, NEXT_DEAD};

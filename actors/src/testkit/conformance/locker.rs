@@ -505,7 +505,7 @@ impl Suite {
         let (_, thief) = another(cluster).await;
         let verdict = claim_on(&*thief, &self.manual("thief", "not-robbed")).await;
         assert_eq!(verdict, Verdict::Busy { holder: Some(request.run) });
-        let lost = thief.close_lost(100).await.expect("an answer");
+        let lost = thief.close_lost(100).await.expect("an answer").lost;
         assert!(!lost.iter().any(|lost| lost.run == request.run), "a live owner's run is not closed as lost");
         assert_eq!(self.complete(&request, token).await, Completed::RECORDED);
     }
@@ -544,8 +544,9 @@ impl Suite {
 
         let mut closed = Vec::new();
         for _ in 0..3 {
-            closed
-                .extend(self.locker.close_lost(1).await.expect("an answer").into_iter().map(|lost| lost.run));
+            closed.extend(
+                self.locker.close_lost(1).await.expect("an answer").lost.into_iter().map(|lost| lost.run),
+            );
         }
         closed.sort();
         let mut expected = requests.map(|request| request.run);

@@ -555,7 +555,7 @@ impl Suite {
     }
 
     async fn closed(&self) -> Vec<LostRun> {
-        self.locker.close_lost(100).await.expect("an answer")
+        self.locker.close_lost(100).await.expect("an answer").lost
     }
 
     fn retake(&self, lost: &ClaimRequest) -> ClaimRequest {

@@ -1,0 +1,301 @@
+//! What the size of the tables costs on a real PostgreSQL server: no statement reads more because there are names, runs and debts that
+//! are long gone. The server itself writes down each plan and how many buffers it read, while nodes do what nodes do.
+
+#[path = "common/postgres.rs"]
+mod harness;
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use callsheet::{
+    FireTime, JobName, LockKey, NodeId, Outcome, RunId, SkipReason, Term,
+    backend::Postgres,
+    port::{
+        Authority, Backend, Campaign, ClaimRequest, Completion, CursorMove, Declaration, Elector, Enrolled,
+        Enrolment, Inquiry, Locker, Pause, Skips, TickClaim, Verdict,
+    },
+};
+use chrono::TimeDelta;
+use serde_json::Value;
+use tokio::time::{sleep, timeout};
+use tokio_postgres::{Client, NoTls};
+
+use self::harness::Server;
+
+/// A net under every wait.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Long enough for a statement that reads far too much.
+const LEASE: Duration = Duration::from_secs(60);
+
+const SMALL: i64 = 1_000;
+const LARGE: i64 = 200_000;
+
+/// How many statements nodes ask at least.
+const STATEMENTS_MIN: usize = 30;
+
+/// How many more buffers a statement may read because an index of the large tables has more levels.
+const DEEPER: u64 = 16;
+
+/// Each connection of a node writes its plans, with what they read, into the server's log; and it uses plans that know no values.
+const EXPLAINED: &str = "?options=-c%20session_preload_libraries%3Dauto_explain%20-c%20auto_explain.log_min_duration%3D0%20\
+                         -c%20auto_explain.log_analyze%3Don%20-c%20auto_explain.log_timing%3Doff%20\
+                         -c%20auto_explain.log_buffers%3Don%20-c%20auto_explain.log_format%3Djson%20\
+                         -c%20plan_cache_mode%3Dforce_generic_plan";
+
+/// What nobody has touched for long: names that were claimed once by sessions of which nothing is left, or withdrawn, or only paused for a
+/// while; the runs of all of them, and debts that nobody takes up.
+const STALE: &str = "
+INSERT INTO names (scope, name, token, beacon, claimed_at, run_node, run_job, run_term, fire_time, cursor, cursor_run, term, withdrawn, runs)
+SELECT $1, 'stale-' || lpad(n::text, 7, '0'), n, CASE WHEN n % 3 > 0 THEN n % 7 + 1 END, now() - interval '1 month', gen_random_uuid(),
+       'stale-' || lpad(n::text, 7, '0'), 1, now() - interval '1 month', now() - interval '1 month', gen_random_uuid(), 1, n % 3 = 0, 1
+FROM generate_series(1, $2::int8) AS g (n)";
+const STALE_RUNS: &str = "
+INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
+SELECT cursor_run, 1, claimed_at, claimed_at, fire_time, 1, run_node, scope, name, name, 'succeeded' FROM names
+WHERE scope = $1 AND name LIKE 'stale-%'";
+
+async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
+    tokio::spawn(connection);
+    client
+}
+
+/// What one statement did when it read most.
+#[derive(Debug, Clone)]
+struct Seen {
+    buffers: u64,
+    plan: Value,
+}
+
+/// The log of a server, from where it was last read.
+struct Log {
+    path: PathBuf,
+    read: u64,
+}
+
+impl Log {
+    /// What each statement of nodes did since this was last asked.
+    fn statements(&mut self) -> BTreeMap<String, Seen> {
+        let mut file = File::open(&self.path).expect("the server writes a log");
+        file.seek(SeekFrom::Start(self.read)).expect("it is a file");
+        let mut text = Vec::new();
+        self.read += u64::try_from(file.read_to_end(&mut text).expect("it can be read")).expect("a size");
+        let text = String::from_utf8_lossy(&text);
+        let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
+        for entry in text.split("  plan:\n").skip(1) {
+            let parsed = serde_json::Deserializer::from_str(entry).into_iter::<Value>().next();
+            let explained = parsed.expect("a plan").expect("a plan is JSON");
+            let statement = explained["Query Text"].as_str().expect("the text of a statement").to_owned();
+            let plan = explained["Plan"].clone();
+            let count = |name: &str| plan[name].as_u64().unwrap_or_default();
+            let buffers = count("Shared Hit Blocks") + count("Shared Read Blocks");
+            let most = seen.get(&statement).map_or(0, |seen| seen.buffers);
+            if buffers >= most {
+                seen.insert(statement, Seen { buffers, plan });
+            }
+        }
+        seen
+    }
+}
+
+/// Each node of a plan that reads all of a table.
+fn reads_all(plan: &Value, found: &mut Vec<String>) {
+    let kind = plan["Node Type"].as_str().unwrap_or_default();
+    let table = plan["Relation Name"].as_str().unwrap_or_default();
+    let kept = ["names", "debts", "runs", "sessions"].contains(&table);
+    let unbounded = kind.contains("Index") && plan["Index Cond"].is_null();
+    if kept && (kind == "Seq Scan" || unbounded) {
+        found.push(format!("{kind} of {table}"));
+    }
+    let parts = plan["Plans"].as_array();
+    parts.into_iter().flatten().for_each(|part| reads_all(part, found));
+}
+
+struct Node {
+    backend: Postgres,
+    locker: Arc<dyn Locker>,
+    elector: Arc<dyn Elector>,
+}
+
+impl Node {
+    async fn open(url: &str, schema: &str) -> Self {
+        let backend = Postgres::new("size", format!("{url}{EXPLAINED}")).schema(schema).lease(LEASE);
+        let (locker, elector) = (backend.locker(), backend.elector());
+        locker.open().await.expect("a session opens");
+        Self { backend, locker, elector }
+    }
+
+    async fn leads(&self) -> Term {
+        match self.elector.campaign().await.expect("an answer") {
+            Campaign::Won(grant) => grant.term,
+            other => panic!("nobody else leads: {other:?}"),
+        }
+    }
+
+    /// Enrols a job: a claim of its first tick, which is due.
+    async fn due(&self, enrolment: Enrolment) -> ClaimRequest {
+        let (job, key, authority) = (enrolment.job.clone(), enrolment.key.clone(), enrolment.authority);
+        let enrolled = self.locker.enrol(&[enrolment]).await.expect("an answer");
+        let [Enrolled::Done { cursor, .. }] = enrolled[..] else { panic!("{job}: {enrolled:?}") };
+        sleep(Duration::from_millis(5)).await;
+        let (expected, skips) = (cursor, Skips::default());
+        let fire_time = FireTime::new(cursor + TimeDelta::milliseconds(1));
+        let tick = TickClaim { fire_time, expected, skips, authority };
+        ClaimRequest { tick: Some(tick), ..ClaimRequest::new(job, key, run()) }
+    }
+
+    async fn ends(&self, claim: &ClaimRequest, change: impl Fn(Completion) -> Completion) {
+        let verdicts = self.locker.claim(std::slice::from_ref(claim)).await.expect("an answer");
+        let [Verdict::Granted { token, .. }] = verdicts[..] else { panic!("{claim:?}: {verdicts:?}") };
+        let ClaimRequest { job, key, run, .. } = claim.clone();
+        let end = change(Completion::new(job, key, run, token, Outcome::Failed));
+        // Once more: it was recorded before.
+        for _ in 0..2 {
+            self.locker.complete(std::slice::from_ref(&end)).await.expect("an answer");
+        }
+    }
+
+    async fn is_killed(&self, admin: &Client) {
+        let node = self.backend.node().expect("the store knows its nodes").as_uuid().simple().to_string();
+        let name = format!("callsheet {}%", &node[..12]);
+        let kill =
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE $1";
+        while admin.query_one(kill, &[&name]).await.expect("an answer").get::<_, i64>(0) > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+fn run() -> RunId {
+    RunId::from(NodeId::random().as_uuid())
+}
+
+/// What nodes ask in their lives, all of it, for names that begin with `tag`. The second node dies.
+async fn live(url: &str, schema: &str, node: &Node, dies: &Node, tag: &str) {
+    let name = |job: &str| JobName::new(format!("{tag}-{job}")).expect("a name");
+    let key = |key: &str| LockKey::new(format!("{tag}-{key}")).expect("a key");
+    let term = node.leads().await;
+    node.elector.renew(term).await.expect("an answer");
+    assert!(matches!(dies.elector.campaign().await, Ok(Campaign::Lost { .. })), "somebody leads");
+
+    let enrolment = |job: &str, authority| Enrolment::new(name(job), "a schedule".to_owned(), authority);
+    let led = Authority::Term(term);
+    let plain = node.due(enrolment("plain", led)).await;
+    let keyed = node.due(Enrolment { key: key("key"), ..enrolment("keyed", led) }).await;
+    let any = node.due(Enrolment { retry_lost: true, ..enrolment("any", Authority::Any) }).await;
+    let mine = node.due(enrolment("mine", Authority::Unled)).await;
+    node.locker
+        .enrol(&[enrolment("plain", led), enrolment("mine", Authority::Unled)])
+        .await
+        .expect("an answer");
+    let asked = Declaration { job: name("keyed"), key: key("key"), overlap: callsheet::Overlap::Replace };
+    dies.locker.conflicts(std::slice::from_ref(&asked)).await.expect("an answer");
+    let inquiry = Inquiry { job: name("plain"), schedule: "a schedule".to_owned() };
+    dies.locker.inquire(&[inquiry]).await.expect("an answer");
+
+    node.ends(&plain, |end| end).await;
+    node.ends(&keyed, |end| Completion { pause_after: Some(2), ..end }).await;
+    node.ends(&mine, |end| Completion { from_completion: true, pause_after: Some(1), ..end }).await;
+    let manual = ClaimRequest::new(name("manual"), key("manual"), run());
+    node.ends(&manual, |end| end).await;
+    node.locker.claim(&[ClaimRequest { settle: true, ..manual.clone() }]).await.expect("an answer");
+
+    // What dies is found and taken up.
+    let lost = dies.locker.claim(&[any.clone(), ClaimRequest::new(name("held"), key("held"), run())]).await;
+    assert!(
+        lost.is_ok_and(|verdicts| verdicts.iter().all(|verdict| matches!(verdict, Verdict::Granted { .. })))
+    );
+    let replaced = ClaimRequest { replace: true, ..ClaimRequest::new(name("held"), key("held"), run()) };
+    node.locker.claim(std::slice::from_ref(&replaced)).await.expect("an answer");
+    dies.is_killed(&connect(url).await).await;
+    let robbed = ClaimRequest::new(name("held"), key("held"), run());
+    node.ends(&robbed, |end| end).await;
+    let closed = node.locker.close_lost(100).await.expect("an answer");
+    assert_eq!(closed.lost.iter().map(|lost| lost.run).collect::<Vec<_>>(), [any.run]);
+    node.locker.debts(None, 100).await.expect("an answer");
+    node.ends(&ClaimRequest { tick: None, retake: true, ..any.clone() }, |end| end).await;
+
+    let moved = node.due(enrolment("moved", led)).await.tick.expect("a tick");
+    let skips = Skips::new(SkipReason::Paused, 1, false);
+    let TickClaim { expected, fire_time: to, authority, .. } = moved;
+    let step = CursorMove { job: name("moved"), expected, to, skips, authority };
+    node.locker.advance(&[step]).await.expect("an answer");
+    let pause = Pause { until: None, note: None };
+    node.locker.pause(&[name("plain"), name("unknown")], Some(&pause)).await.expect("an answer");
+    node.locker.pause(&[name("plain"), name("unknown")], None).await.expect("an answer");
+    pause_in_turn(url, schema, node, &name("plain")).await;
+    node.locker.retract(&[key("key")]).await.expect("an answer");
+    node.locker.withdraw(term, &[name("plain"), name("moved")]).await.expect("an answer");
+    node.elector.resign(term).await.expect("an answer");
+}
+
+/// Pauses a job whose row somebody else has locked until the node waits for it.
+async fn pause_in_turn(url: &str, schema: &str, node: &Node, job: &JobName) {
+    let (holder, admin) = (connect(url).await, connect(url).await);
+    holder.batch_execute("BEGIN").await.expect("an answer");
+    let lock = format!("SELECT FROM {schema}.names WHERE scope = 'size' AND name = $1 FOR UPDATE");
+    holder.execute(&lock, &[&job.as_str()]).await.expect("an answer");
+    let pause = Pause { until: None, note: None };
+    let waits = async {
+        let waiting = "SELECT FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')";
+        while admin.query(waiting, &[]).await.expect("an answer").is_empty() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        holder.batch_execute("ROLLBACK").await.expect("an answer");
+    };
+    let jobs = [job.clone()];
+    let (paused, ()) = tokio::join!(node.locker.pause(&jobs, Some(&pause)), waits);
+    paused.expect("an answer");
+}
+
+/// What statements read beside `stale` names. The session, and its plans, are older than these.
+async fn statements_beside(server: &Server, schema: &str, stale: i64) -> BTreeMap<String, Seen> {
+    let url = server.url();
+    let mut log = Log { path: server.socket_directory().join("log"), read: 0 };
+    let (node, dies) = (Node::open(&url, schema).await, Node::open(&url, schema).await);
+    let admin = connect(&url).await;
+    admin.batch_execute(&format!("SET search_path = {schema}")).await.expect("an answer");
+    live(&url, schema, &node, &dies, "before").await;
+    admin.execute(STALE, &[&"size", &stale]).await.expect("stale names");
+    admin.execute(STALE_RUNS, &[&"size"]).await.expect("stale runs");
+    // The server does it by itself, within a minute.
+    admin.batch_execute("ANALYZE names; ANALYZE runs").await.expect("an answer");
+    let dies = Node::open(&url, schema).await;
+    log.statements();
+
+    live(&url, schema, &node, &dies, "after").await;
+    node.locker.close().await;
+    log.statements()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_statement_reads_more_beside_names_that_are_long_gone() {
+    let server = Server::start();
+    let small = timeout(DEADLINE, statements_beside(&server, "small", SMALL)).await.expect("in time");
+    let large = timeout(DEADLINE, statements_beside(&server, "large", LARGE)).await.expect("in time");
+
+    let both = small.keys().filter(|statement| large.contains_key(*statement)).count();
+    assert!(both >= STATEMENTS_MIN, "only {both} statements were seen");
+    let mut faults = Vec::new();
+    for (statement, seen) in &large {
+        if let Some(of_small) = small.get(statement).map(|seen| seen.buffers)
+            && seen.buffers > of_small + DEEPER
+        {
+            let Seen { buffers, plan } = seen;
+            faults.push(format!("it reads {buffers} buffers instead of {of_small}: {statement}\n{plan:#}"));
+        }
+        let mut whole = Vec::new();
+        reads_all(&seen.plan, &mut whole);
+        if !whole.is_empty() {
+            faults.push(format!("it reads all of a table ({whole:?}): {statement}"));
+        }
+    }
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n\n"));
+}
