@@ -74,7 +74,7 @@ pub use callsheet_actors::{
     Outcome, Overlap, PAGE_MAX, PAUSE_NOTE_MAX, PROBLEM_JOBS_MAX, Part, Pause, PauseError, PauseJobs,
     Policies, Problem, ProblemJobs, QUEUE_MAX, REPORTED_RUNS_MAX, RESTART_PERIOD, RESTARTS_MAX, RemoveJobs,
     ResumeJobs, Retry, Run, RunError, RunId, RunResult, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT,
-    SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError, Selector, Shutdown, ShutdownReport, SkipReason,
+    STALL_MAX, SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError, Selector, Shutdown, ShutdownReport, SkipReason,
     SkippedTicks, StartError, StepDownReason, SupervisorActor, Tag, Term, TriggerError, TriggerJob,
     Triggered, UpdateError, UpdateJob, WhenFull, port,
 };

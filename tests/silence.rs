@@ -158,8 +158,12 @@ fn jobs_whose_due_ticks_are_not_decided_are_named() {
         let node = rig.node(node_with(jobs)).await;
         rig.advance(secs(25)).await;
 
+        let follower = rig.node(node_with([])).await;
         rig.store().set_locked("ledger", true);
         rig.advance(secs(30)).await;
+
+        let health = rig.send(follower, Health).await;
+        assert!(matches!(health.problems[..], [Problem::OverdueOnLeader { .. }]), "{health:?}");
 
         let health = rig.send(node, Health).await;
         let overdue = health.problems.iter().find_map(|problem| match problem {
@@ -169,7 +173,43 @@ fn jobs_whose_due_ticks_are_not_decided_are_named() {
         assert_eq!(overdue.as_deref(), Some(&["ledger"][..]), "{health:?}");
         rig.store().set_locked("ledger", false);
         rig.advance(Duration::from_secs(30)).await;
-        let health = rig.send(node, Health).await;
-        assert!(health.healthy, "{health:?}");
+        for node in [node, follower] {
+            let health = rig.send(node, Health).await;
+            assert!(health.healthy, "{health:?}");
+        }
+    });
+}
+
+#[test]
+fn sessions_reopen_within_a_second_after_an_outage_and_not_all_at_once() {
+    Log::keep();
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        let mut nodes = Vec::new();
+        for _ in 0..5 {
+            nodes.push(rig.node(node_with([nightly()])).await);
+        }
+        rig.advance(secs(10)).await;
+
+        rig.store().refuse([Operation::Open], "the server of one-outage is away");
+        nodes.iter().for_each(|node| rig.end_session(*node));
+        rig.advance(secs(600)).await;
+        let said = warnings("the server of one-outage is away");
+        assert!(said <= 11 * nodes.len(), "{said} lines");
+
+        rig.store().refuse_nothing();
+        let mut ready = Vec::new();
+        for _ in 0..10 {
+            rig.advance(Duration::from_millis(100)).await;
+            let mut count = 0;
+            for node in &nodes {
+                count += usize::from(rig.send(*node, Health).await.ready);
+            }
+            ready.push(count);
+        }
+
+        assert_eq!(ready.last(), Some(&5), "{ready:?}");
+        let steps = ready.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        assert!(steps >= 2, "{ready:?}");
     });
 }

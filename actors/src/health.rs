@@ -14,6 +14,10 @@ use crate::{
 /// The most jobs that a problem names; it counts all of them.
 pub const PROBLEM_JOBS_MAX: usize = 10;
 
+/// A part of the engine that does not answer for longer is stalled for good, as far as can be told. Less may be a machine without
+/// processor time, which a restart would make worse.
+pub const STALL_MAX: Duration = Duration::from_secs(5);
+
 /// How a node is.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
@@ -30,7 +34,8 @@ pub struct HealthReport {
     pub leader: Option<NodeId>,
     /// How many jobs it holds.
     pub jobs: usize,
-    /// Its threads and actors answer. If they do not, only another process helps. A store that is away does not matter.
+    /// Its threads and actors answer, or have not been asked for longer than [`STALL_MAX`]. If they do not, only another process
+    /// helps. A store that is away does not matter.
     pub live: bool,
     /// It is live, has a session with the store, and does not shut down. A follower is ready.
     pub ready: bool,
@@ -42,13 +47,12 @@ pub struct HealthReport {
 }
 
 impl HealthReport {
-    /// Derives the three answers from the problems.
-    pub(crate) fn judge(&mut self) {
-        let is = |kind: fn(&Problem) -> bool| self.problems.iter().any(kind);
-        self.live = !is(|problem| matches!(problem, Problem::Stalled { .. }));
+    /// Derives the answers from whether it is live and from the problems.
+    pub(crate) fn judge(&mut self, live: bool) {
         let unready =
             |problem: &Problem| matches!(problem, Problem::ShuttingDown | Problem::NoSession { .. });
-        self.ready = self.live && !is(unready);
+        self.live = live;
+        self.ready = live && !self.problems.iter().any(unready);
         self.healthy = self.problems.is_empty();
     }
 }
@@ -64,6 +68,11 @@ pub enum Part {
     Lock,
     /// A thread of the job actors.
     Jobs,
+}
+
+impl Part {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Election, Self::Lock, Self::Jobs];
 }
 
 impl fmt::Display for Part {
@@ -113,10 +122,12 @@ impl fmt::Display for ProblemJobs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Problem {
-    /// A part of the engine does not answer: the node is not live.
+    /// A part of the engine does not answer within a second: if it goes on for [`STALL_MAX`], the node is not live.
     Stalled {
         /// Which one.
         part: Part,
+        /// Since when it was asked without an answer.
+        since: DateTime<Utc>,
     },
     /// The engine shuts down: the node is not ready.
     ShuttingDown,
@@ -159,6 +170,11 @@ pub enum Problem {
         /// Since when the first of them is due.
         since: DateTime<Utc>,
     },
+    /// The leader, another node, says that ticks are due and not decided.
+    OverdueOnLeader {
+        /// Since when the first of them is due.
+        since: DateTime<Utc>,
+    },
     /// The actors of jobs died too often, and they do not fire any more.
     Broken {
         /// Which jobs.
@@ -182,6 +198,7 @@ impl Problem {
             Self::NoLeader { .. } => "no_leader",
             Self::Failing { .. } => "failing",
             Self::Overdue { .. } => "overdue",
+            Self::OverdueOnLeader { .. } => "overdue_on_leader",
             Self::Broken { .. } => "broken",
             Self::Conflicting { .. } => "conflicting",
         }
@@ -192,11 +209,12 @@ impl Problem {
         match self {
             Self::NoSession { .. } => Some(Operation::Open),
             Self::Failing { operation, .. } => Some(*operation),
-            Self::NoLeader { .. } => Some(Operation::Campaign),
-            Self::StoreSilent { .. } => Some(Operation::Claim),
             Self::Stalled { .. }
+            | Self::NoLeader { .. }
+            | Self::StoreSilent { .. }
             | Self::ShuttingDown
             | Self::Overdue { .. }
+            | Self::OverdueOnLeader { .. }
             | Self::Broken { .. }
             | Self::Conflicting { .. } => None,
         }
@@ -205,7 +223,7 @@ impl Problem {
     /// What is wrong.
     pub fn reason(&self) -> Cow<'_, str> {
         match self {
-            Self::Stalled { part } => format!("{part} does not answer").into(),
+            Self::Stalled { part, .. } => format!("{part} does not answer").into(),
             Self::ShuttingDown => "the engine shuts down".into(),
             Self::NoSession { reason: None, .. } => "there is no session with the store".into(),
             Self::NoSession { reason: Some(reason), .. } => {
@@ -219,6 +237,9 @@ impl Problem {
             Self::Overdue { jobs, .. } => {
                 format!("ticks are due and neither run nor skipped, of {jobs}").into()
             }
+            Self::OverdueOnLeader { .. } => {
+                "ticks are due and neither run nor skipped, as the leader says".into()
+            }
             Self::Broken { jobs } => {
                 format!("actors died too often, and these jobs do not fire any more: {jobs}").into()
             }
@@ -231,7 +252,7 @@ impl Problem {
     /// What would mend it.
     pub fn cure(&self) -> &str {
         match self {
-            Self::Stalled { part: Part::Jobs } => {
+            Self::Stalled { part: Part::Jobs, .. } => {
                 "find the schedule, hook or body that blocks the thread; restart the process"
             }
             Self::Stalled { .. } => "restart the process",
@@ -243,6 +264,7 @@ impl Problem {
             }
             Self::Failing { cure: Some(cure), .. } => cure,
             Self::Failing { cure: None, .. } => "look at the store's log; the node asks again by itself",
+            Self::OverdueOnLeader { .. } => "look at the leader's health",
             Self::Overdue { .. } => "look at the other problems, and at what holds locks in the store",
             Self::Broken { .. } => "mend the schedule or the body, then resume the jobs",
             Self::Conflicting { .. } => "give the jobs of one key one policy on all nodes",
@@ -252,14 +274,14 @@ impl Problem {
     /// Since when, if that is known.
     pub fn since(&self) -> Option<DateTime<Utc>> {
         match self {
-            Self::NoSession { since, .. }
+            Self::Stalled { since, .. }
+            | Self::NoSession { since, .. }
             | Self::StoreSilent { since }
             | Self::NoLeader { since }
             | Self::Failing { since, .. }
+            | Self::OverdueOnLeader { since }
             | Self::Overdue { since, .. } => Some(*since),
-            Self::Stalled { .. } | Self::ShuttingDown | Self::Broken { .. } | Self::Conflicting { .. } => {
-                None
-            }
+            Self::ShuttingDown | Self::Broken { .. } | Self::Conflicting { .. } => None,
         }
     }
 }

@@ -70,7 +70,7 @@ pub use crate::{
     event::{CancelReason, Event, EventKind, EventName, Outcome, StepDownReason},
     event_filter::EventFilter,
     event_stream::EventStream,
-    health::{HealthReport, PROBLEM_JOBS_MAX, Part, Problem, ProblemJobs},
+    health::{HealthReport, PROBLEM_JOBS_MAX, Part, Problem, ProblemJobs, STALL_MAX},
     hooks::{EndedRun, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Hooks, SkippedTicks},
     job::{ActiveRunStatus, JobState, JobStatus, LastRunStatus},
     listener::{EVENT_BUFFER_DEFAULT, EVENTS_MAX, Events, Listen, ListenTo, SUBSCRIBER_EVENTS_MAX},

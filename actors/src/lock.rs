@@ -25,6 +25,7 @@ use crate::{
     core::{
         job::{Advance, Claim, Input},
         operation::Operation,
+        reopen,
     },
     definition::Definition,
     election::{ElectionActor, TermRefused},
@@ -34,19 +35,16 @@ use crate::{
     node::{JobRef, Node},
     port::{
         Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled,
-        Enrolment, Inquiry, LockError, Locker, LostRun, Moved, News, Pause, RoundAnswers, Session, Standing,
-        TickClaim, Verdict,
+        Enrolment, Inquiry, LockError, Locker, LostRun, Moved, News, Pause, Proof, Proved, RoundAnswers,
+        Session, Standing, TickClaim, Verdict,
     },
     supervisor::{DebtsFound, NewsMissed, PauseNews, RunsLost, SessionNews, TakenByLeader, Withdrawn},
 };
 
 /// The most claims, ends or cursor moves in one round trip.
 pub(crate) const BATCH_MAX: usize = 1_024;
-/// The pause before another session is opened after one was lost or could not be opened; it doubles up to
-/// [`REOPEN_MAX`].
-pub(crate) const REOPEN_MIN: Duration = Duration::from_millis(250);
-/// The longest pause before another session is opened.
-pub(crate) const REOPEN_MAX: Duration = Duration::from_secs(5);
+/// The pause before ends that were not recorded are recorded again.
+const COMPLETE_AGAIN: Duration = Duration::from_millis(250);
 /// The deadline of opening a session, which may have to change the store's schema first, or wait for a node that does.
 pub(crate) const OPEN_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -261,7 +259,7 @@ impl LockActor {
             }
             Err(error) => {
                 self.failed(Operation::Open, &error);
-                self.reopen_later(ctx);
+                self.reopen_later(matches!(error, LockError::Refused { .. }), ctx);
             }
         }
     }
@@ -302,15 +300,22 @@ impl LockActor {
             if actor.session != Some(session) || actor.closing.is_some() {
                 return;
             }
-            if actor.claimed_at > since {
+            let now = actor.node.clock.elapsed();
+            let term = actor.node.leadership.term(now);
+            let overdue_since = actor.node.overdue.since(now, every).filter(|_| term.is_some());
+            // What the other nodes were told is to be told once more when it is over.
+            let tells = overdue_since.is_some() || actor.node.overdue.leader_said().is_some();
+            if actor.claimed_at > since && !tells {
                 return actor.prove_later(session, ctx);
             }
-            let (locker, term) =
-                (actor.locker.clone(), actor.node.leadership.term(actor.node.clock.elapsed()));
-            let proved = async move { call(async { locker.prove(term).await }).await };
+            let (locker, proof) = (actor.locker.clone(), Proof { term, overdue_since });
+            let proved = async move { call(async { locker.prove(proof).await }).await };
             ctx.spawn(proved.into_actor(actor).map(move |proved, actor, ctx| {
                 match proved {
-                    Ok(()) => actor.node.failures.proved(),
+                    Ok(Proved { overdue_since }) => {
+                        actor.node.overdue.set_leader_said(overdue_since);
+                        actor.node.failures.proved();
+                    }
                     Err(error) => actor.failed(Operation::Prove, &error),
                 }
                 if actor.session == Some(session) {
@@ -320,8 +325,8 @@ impl LockActor {
         });
     }
 
-    fn reopen_later(&mut self, ctx: &mut Context<Self>) {
-        let pause = REOPEN_MIN.saturating_mul(1 << self.reopenings.min(16)).min(REOPEN_MAX);
+    fn reopen_later(&mut self, refused: bool, ctx: &mut Context<Self>) {
+        let pause = reopen::pause(self.node.id, self.reopenings, refused);
         self.reopenings = self.reopenings.saturating_add(1);
         ctx.run_later(pause, |actor, ctx| actor.open_session(ctx));
     }
@@ -464,7 +469,7 @@ impl LockActor {
             }
             Err(error) => {
                 self.failed(Operation::Complete, &error);
-                self.complete_later(REOPEN_MIN, ends, ctx);
+                self.complete_later(COMPLETE_AGAIN, ends, ctx);
             }
         }
     }

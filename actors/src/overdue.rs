@@ -22,7 +22,11 @@ const NAMED_MAX: usize = 10_000;
 
 /// The jobs of a node whose due ticks the store does not decide.
 #[derive(Debug, Default)]
-pub(crate) struct Overdue(Arc<Mutex<Marks>>);
+pub(crate) struct Overdue {
+    marks: Arc<Mutex<Marks>>,
+    /// Since when, as the leader says, a tick is due and not decided.
+    leader_said: Mutex<Option<DateTime<Utc>>>,
+}
 
 #[derive(Debug, Default)]
 struct Marks {
@@ -57,19 +61,33 @@ impl Overdue {
         cursor: DateTime<Utc>,
         now: Duration,
     ) -> Box<Mark> {
-        let mut marks = lock(&self.0);
+        let mut marks = lock(&self.marks);
         let name = (marks.named.len() < NAMED_MAX).then(|| (job.clone(), generation));
         match &name {
             Some(name) => drop(marks.named.insert(name.clone(), Since { tick, marked_at: now })),
             None => marks.unnamed += 1,
         }
         drop(marks);
-        Box::new(Mark { marks: self.0.clone(), cursor, name })
+        Box::new(Mark { marks: self.marks.clone(), cursor, name })
+    }
+
+    /// Since when a tick of a job that has been marked for longer than `bound` is due.
+    pub(crate) fn since(&self, now: Duration, bound: Duration) -> Option<DateTime<Utc>> {
+        self.problem(now, bound)?.since()
+    }
+
+    /// What the leader says: since when a tick is due and not decided, if there is one.
+    pub(crate) fn leader_said(&self) -> Option<DateTime<Utc>> {
+        *self.leader_said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_leader_said(&self, overdue_since: Option<DateTime<Utc>>) {
+        *self.leader_said.lock().unwrap_or_else(PoisonError::into_inner) = overdue_since;
     }
 
     /// The jobs that have been marked for longer than `bound`.
     pub(crate) fn problem(&self, now: Duration, bound: Duration) -> Option<Problem> {
-        let marks = lock(&self.0);
+        let marks = lock(&self.marks);
         let mut lasting =
             marks.named.iter().filter(|(_, since)| now.saturating_sub(since.marked_at) > bound).peekable();
         lasting.peek()?;

@@ -50,6 +50,7 @@ use crate::{
     error::{NextFireTimesError, SelectError, TriggerError, given_name},
     event::EventKind,
     event_filter::EventFilter,
+    health::Part,
     hooks::HookCalls,
     job::{CancelAll, JobActor, JobState, JobStatus, Letter, Remains, Retire, Status, Trigger, Upcoming},
     listener::{Events, Listen, ListenTo, ListenerActor},
@@ -117,6 +118,8 @@ pub struct SupervisorActor {
     term: Option<Term>,
     /// There is a session with the store.
     connected: bool,
+    /// Since when parts of the engine have been asked without an answer, by the monotonic clock.
+    asked_parts: [Option<Duration>; Part::ALL.len()],
     /// Jobs that may be broken or refused; whether they still are is to be seen at themselves.
     troubled: BTreeSet<JobName>,
     to_enrol: VecDeque<JobName>,
@@ -160,6 +163,7 @@ impl SupervisorActor {
             generations: 0,
             term: None,
             connected: false,
+            asked_parts: [None; Part::ALL.len()],
             troubled: BTreeSet::new(),
             to_enrol: VecDeque::new(),
             enrolling: false,

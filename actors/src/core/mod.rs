@@ -8,5 +8,6 @@ pub mod ledger;
 pub mod misfire;
 pub mod operation;
 pub mod policy;
+pub mod reopen;
 pub mod text;
 pub mod time;

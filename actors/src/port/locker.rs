@@ -630,9 +630,9 @@ pub trait Locker: Send + Sync + 'static {
     fn news(&self, session: Session) -> BoxFuture<'_, News>;
 
     /// Proves that this node could claim, by doing what a claim does without claiming anything: whatever would refuse a claim
-    /// (missing tables or rights, a read-only store, a full disk) is to refuse this as well. `term` is the term in which this
-    /// node leads, if it does: the store must know one. Asked about once a lease, while nothing is claimed. Default: nothing, for
-    /// a store of one node.
+    /// (missing tables or rights, a read-only store, a full disk) is to refuse this as well. The store must know the term of a
+    /// leader. It keeps what the leader says, and answers what the leader of the present term said last. Asked about once a lease,
+    /// while nothing is claimed or a leader has something to say. Default: nothing, for a store of one node.
     ///
     /// # Errors
     ///
@@ -641,9 +641,8 @@ pub trait Locker: Send + Sync + 'static {
     /// # Cancel safety
     ///
     /// Dropping the future has the same effect as [`LockError::Timeout`].
-    fn prove(&self, term: Option<Term>) -> BoxFuture<'_, Result<(), LockError>> {
-        let _ = term;
-        ready(Ok(())).boxed()
+    fn prove(&self, proof: Proof) -> BoxFuture<'_, Result<Proved, LockError>> {
+        ready(Ok(Proved::new(proof.overdue_since))).boxed()
     }
 
     /// Claims each run in `requests`, in one round trip, without waiting for other holders.
@@ -724,6 +723,30 @@ pub trait Locker: Send + Sync + 'static {
     ///
     /// [`LockError::Timeout`], [`LockError::SessionLost`]: it is not known.
     fn debts(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<Debt>, LockError>>;
+}
+
+/// What a node says when it proves that it could claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Proof {
+    /// The term in which it leads; `None` for a follower, which says nothing.
+    pub term: Option<Term>,
+    /// Since when a tick of a job that it leads is due and not decided, if there is one.
+    pub overdue_since: Option<DateTime<Utc>>,
+}
+
+/// What the leader of the present term said last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Proved {
+    /// Since when a tick is due and not decided, if there is one.
+    pub overdue_since: Option<DateTime<Utc>>,
+}
+
+impl Proved {
+    /// What the leader said.
+    pub fn new(overdue_since: Option<DateTime<Utc>>) -> Self {
+        Self { overdue_since }
+    }
 }
 
 /// The answers to what was asked in one round.

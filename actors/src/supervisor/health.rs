@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use actix::prelude::*;
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::timeout;
 
 use super::{ANSWER_DEADLINE, Entry, Phase, SupervisorActor};
 use crate::{
     core::operation::Operation,
     election::PingElection,
-    health::{HealthReport, Part, Problem, ProblemJobs, before},
+    health::{HealthReport, Part, Problem, ProblemJobs, STALL_MAX, before},
     lock::{AskLockHealth, LockHealth},
     message::Health,
     name::JobName,
@@ -37,6 +38,9 @@ impl SupervisorActor {
         }
         problems.extend(node.failures.problems(wall, lease));
         problems.extend(node.overdue.problem(elapsed, lease));
+        let follows = node.leadership.term(elapsed).is_none();
+        let said = node.overdue.leader_said().filter(|_| follows);
+        problems.extend(said.map(|since| Problem::OverdueOnLeader { since }));
         // Those that were removed, or are well again.
         let jobs = &self.jobs;
         let troubled = |entry: &Entry| entry.broken || entry.refused.is_some();
@@ -52,10 +56,32 @@ impl SupervisorActor {
     }
 }
 
+impl SupervisorActor {
+    /// Since when a part of the engine has been asked without an answer: from now on, if it had answered before.
+    fn ask_part(&mut self, part: Part, ctx: &mut Context<Self>) -> Duration {
+        if let Some(asked_at) = self.asked_parts[part as usize] {
+            return asked_at;
+        }
+        let node = self.node().clone();
+        let answer: BoxFuture<'static, bool> = match part {
+            Part::Election => self.parts.election.send(PingElection).map(|answer| answer.is_ok()).boxed(),
+            Part::Lock => node.lock().send(AskLockHealth).map(|answer| answer.is_ok()).boxed(),
+            Part::Jobs => node.placement.ping().boxed(),
+        };
+        // It is asked until it answers, however long whoever asks for the health waits.
+        ctx.spawn(answer.into_actor(self).map(move |answered, actor, _| {
+            if answered {
+                actor.asked_parts[part as usize] = None;
+            }
+        }));
+        *self.asked_parts[part as usize].insert(node.clock.elapsed())
+    }
+}
+
 impl Handler<Health> for SupervisorActor {
     type Result = ResponseFuture<HealthReport>;
 
-    fn handle(&mut self, _: Health, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: Health, ctx: &mut Self::Context) -> Self::Result {
         let problems = self.known_problems();
         let node = self.node().clone();
         let elapsed = node.clock.elapsed();
@@ -79,27 +105,36 @@ impl Handler<Health> for SupervisorActor {
             healthy: false,
             problems,
         };
+        let asked_at = Part::ALL.map(|part| self.ask_part(part, ctx));
         let lock = node.lock().send(AskLockHealth);
         let election = self.parts.election.send(PingElection);
         let arbiters = node.placement.ping();
         Box::pin(async move {
             let asked = futures_util::future::join3(
-                timeout(ANSWER_DEADLINE, lock),
                 timeout(ANSWER_DEADLINE, election),
+                timeout(ANSWER_DEADLINE, lock),
                 timeout(ANSWER_DEADLINE, arbiters),
             );
-            let (lock, election, arbiters) = asked.await;
-            match lock {
-                Ok(Ok(lock)) => add_store(&mut report.problems, &node, lock),
-                Ok(Err(_)) | Err(_) => report.problems.push(Problem::Stalled { part: Part::Lock }),
+            let (election, lock, arbiters) = asked.await;
+            // Whether it answers; `None`: it is gone.
+            let answers = [
+                election.map_or(Some(false), |answer| answer.ok().map(|()| true)),
+                lock.as_ref().map_or(Some(false), |answer| answer.as_ref().ok().map(|_| true)),
+                arbiters.map_or(Some(false), |all| all.then_some(true)),
+            ];
+            let (wall, elapsed) = node.clock.read();
+            let mut live = true;
+            for ((part, asked_at), answer) in Part::ALL.into_iter().zip(asked_at).zip(answers) {
+                if answer != Some(true) {
+                    let silent = elapsed.saturating_sub(asked_at);
+                    report.problems.push(Problem::Stalled { part, since: before(wall, silent) });
+                    live &= answer.is_some() && silent < STALL_MAX;
+                }
             }
-            if !matches!(election, Ok(Ok(()))) {
-                report.problems.push(Problem::Stalled { part: Part::Election });
+            if let Ok(Ok(lock)) = lock {
+                add_store(&mut report.problems, &node, lock);
             }
-            if !matches!(arbiters, Ok(true)) {
-                report.problems.push(Problem::Stalled { part: Part::Jobs });
-            }
-            report.judge();
+            report.judge(live);
             report
         })
     }

@@ -22,7 +22,7 @@ use crate::{
     port::{
         Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorMove, Debt,
         Declaration, ElectError, Elector, Enrolled, Enrolment, Grant, Inquiry, Lease, LockError, Locker,
-        Moved, News, Pause, Renewal, Session, Standing, Verdict,
+        Moved, News, Pause, Proof, Proved, Renewal, Session, Standing, Verdict,
     },
     testkit::VirtualClock,
 };
@@ -72,6 +72,8 @@ struct State {
     silent: bool,
     /// What it refuses, and why.
     refused: HashMap<Operation, String>,
+    /// What the leader of a term said last: since when a tick is due and not decided.
+    said: Option<(Term, Option<DateTime<Utc>>)>,
     calls: u64,
 }
 
@@ -107,6 +109,7 @@ impl SharedStore {
             locked: HashSet::new(),
             silent: false,
             refused: HashMap::new(),
+            said: None,
             calls: 0,
         };
         Self {
@@ -425,16 +428,19 @@ impl Locker for StoreBackend {
             let node = self.node;
             let lease = self.store.lease;
             let opened = self.call(move |state, now, _| {
+                if let Some(reason) = state.refused.get(&Operation::Open) {
+                    return Err(LockError::Unavailable { reason: reason.clone() });
+                }
                 // The former one, if the server still has it, ends with its connection.
                 if let Some(own) = state.sessions.remove(&node) {
                     state.ledger.end_session(own.session);
                 }
                 let session = state.ledger.open_session();
                 state.sessions.insert(node, OwnSession { session, expires_at: now + lease.duration });
-                session
+                Ok(session)
             });
             match opened.await {
-                Reply::Answer(session) => Ok(session),
+                Reply::Answer(opened) => opened,
                 Reply::Lost => Err(LockError::Timeout),
             }
         }
@@ -528,8 +534,15 @@ impl Locker for StoreBackend {
         .boxed()
     }
 
-    fn prove(&self, _: Option<Term>) -> BoxFuture<'_, Result<(), LockError>> {
-        self.with_session(Operation::Prove, |_, _, _| ()).boxed()
+    fn prove(&self, Proof { term, overdue_since }: Proof) -> BoxFuture<'_, Result<Proved, LockError>> {
+        let proved = self.with_session(Operation::Prove, move |state, _, _| {
+            if let Some(term) = term {
+                state.said = Some((term, overdue_since));
+            }
+            let leads = state.leader.map(|leader| leader.term);
+            Proved::new(state.said.filter(|(term, _)| Some(*term) == leads).and_then(|(_, since)| since))
+        });
+        proved.boxed()
     }
 
     fn claim<'a>(&'a self, requests: &'a [ClaimRequest]) -> BoxFuture<'a, Result<Vec<Verdict>, LockError>> {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use callsheet_actors::{Term, port::LockError};
+use callsheet_actors::port::{LockError, Proof, Proved};
 use tokio_postgres::{Row, types::ToSql};
 
 use super::{
-    cure,
+    cure, locker,
     session::{OpenSession, Refusal},
 };
 
@@ -16,15 +16,20 @@ use super::{
 /// What changes no row asks for the rights that its change would need, and for the table. Order of locks as everywhere: the leader
 /// row, then the row of the name; whoever waits for that one holds nothing that its holder waits for.
 ///
-/// $1 scope.
+/// A leader leaves there since when a tick is due and not decided; it holds for the present term only.
+///
+/// $1 scope, $2 the term of a leader, $3 since when.
 pub(super) const PROVE: &str = "
 WITH lead AS MATERIALIZED (
     SELECT epoch FROM leader WHERE scope = $1 FOR SHARE
 ), proved AS (
-    INSERT INTO names AS n (scope, name, claimed_at)
-    SELECT $1, '', clock_timestamp() WHERE (SELECT count(*) FROM lead) >= 0
-    ON CONFLICT (scope, name) DO UPDATE SET claimed_at = excluded.claimed_at
-    RETURNING true
+    INSERT INTO names AS n (scope, name, claimed_at, run_term, fire_time)
+    SELECT $1, '', clock_timestamp(), $2, $3 WHERE (SELECT count(*) FROM lead) >= 0
+    ON CONFLICT (scope, name) DO UPDATE
+    SET claimed_at = excluded.claimed_at,
+        run_term = coalesce(excluded.run_term, n.run_term),
+        fire_time = CASE WHEN excluded.run_term IS NULL THEN n.fire_time ELSE excluded.fire_time END
+    RETURNING run_term, fire_time
 ), ended AS (
     INSERT INTO runs (run, token, claimed_at, ended_at, node, scope, job, key, outcome)
     SELECT run, token, claimed_at, claimed_at, run_node, scope, name, name, name FROM names WHERE false
@@ -33,18 +38,25 @@ WITH lead AS MATERIALIZED (
 ), settled AS (
     DELETE FROM debts WHERE false
 )
-SELECT (SELECT epoch FROM lead) AS epoch, EXISTS (SELECT FROM proved) AS written";
+SELECT epoch, EXISTS (SELECT FROM proved) AS written,
+       (SELECT fire_time FROM proved WHERE run_term = epoch) AS overdue_since
+FROM (SELECT (SELECT epoch FROM lead) AS epoch) AS l";
 
 impl OpenSession {
-    /// Fails as a claim would. `term` is the one in which this node leads.
-    pub(super) async fn prove(self: &Arc<Self>, term: Option<Term>) -> Result<(), LockError> {
-        let parameters: [&(dyn ToSql + Sync); 1] = [&self.settings.scope];
+    /// Fails as a claim would.
+    pub(super) async fn prove(self: &Arc<Self>, proof: Proof) -> Result<Proved, LockError> {
+        let Proof { term, overdue_since } = proof;
+        let parameters: [&(dyn ToSql + Sync); 3] =
+            [&self.settings.scope, &term.map(locker::number), &overdue_since];
         let rows = self.ask(&self.statements.prove, &parameters).await.map_err(Refusal::into_lock_error)?;
-        let read = |row: &Row| Ok((row.try_get::<_, Option<i64>>("epoch")?, row.try_get("written")?));
-        let (epoch, written) = match rows.first().map(read) {
+        let read = |row: &Row| {
+            let epoch: Option<i64> = row.try_get("epoch")?;
+            Ok((epoch, row.try_get("written")?, row.try_get("overdue_since")?))
+        };
+        let (epoch, written, overdue_since) = match rows.first().map(read) {
             Some(Ok(read)) => read,
             Some(Err(error)) => return Err(Refusal::Statement(error).into_lock_error()),
-            None => (None, false),
+            None => (None, false, None),
         };
         let denied = |reason| Err(LockError::Denied { reason });
         if !written {
@@ -52,7 +64,7 @@ impl OpenSession {
         } else if term.is_some() && epoch.is_none() {
             denied("the row of the leader is not to be seen; it was deleted, or row security hides it: find out which".to_owned())
         } else {
-            Ok(())
+            Ok(Proved::new(overdue_since))
         }
     }
 }
