@@ -25,6 +25,7 @@ mod engine;
 mod error;
 mod event;
 mod event_filter;
+mod event_log;
 mod event_stream;
 mod failure_log;
 mod fault;
@@ -53,6 +54,7 @@ pub use crate::port::{PAUSE_NOTE_MAX, Pause, SkipReason};
 pub use crate::{
     body::ActorGone,
     core::{
+        log_budget::{JOB_LINES_MAX, JOBS_LOGGED_MAX},
         operation::Operation,
         policy::{
             ALLOW_MAX, CATCH_UP_PACE, DEBTS_MAX, Fires, LOSSES_MAX, MISFIRE_ALL_MAX, Misfire, OnLost,

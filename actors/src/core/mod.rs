@@ -5,6 +5,7 @@ pub mod election;
 pub mod failures;
 pub mod job;
 pub mod ledger;
+pub mod log_budget;
 pub mod misfire;
 pub mod operation;
 pub mod policy;

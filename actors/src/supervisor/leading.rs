@@ -224,7 +224,6 @@ impl SupervisorActor {
         Letter::send(job, Input::Suspend);
         let Some(entry) = self.jobs.get_mut(name) else { return };
         if entry.refused.replace(reason.clone()).is_none_or(|former| former != reason) {
-            tracing::warn!(target: "callsheet", job = %name, "a job is not fired by this node: {reason}");
             self.troubled.insert(name.clone());
             self.publish(|| EventKind::JobRefused { job: name.clone(), reason });
         }
