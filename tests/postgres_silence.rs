@@ -311,7 +311,8 @@ async fn a_leader_row_that_is_blocked_is_noticed_and_over_when_it_is_free() {
     assert!(health.live && health.ready, "{health:?}");
     assert!(health.problems.iter().any(|problem| problem.to_string().contains("lock timeout")), "{health:?}");
     sleep(Duration::from_secs(3)).await;
-    let warnings = log.text().lines().filter(|line| line.contains("lock timeout")).count();
+    let is_warning = |line: &&str| line.contains("WARN") && line.contains("lock timeout");
+    let warnings = log.text().lines().filter(is_warning).count();
     assert!((1..=12).contains(&warnings), "{warnings} lines");
 
     case.run("ROLLBACK").await;

@@ -1,7 +1,7 @@
 //! Where the actors of a node say what of the store fails: counted, logged, and kept for the health.
 
 use std::{
-    fmt::{self, Write},
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -15,6 +15,7 @@ use crate::{
     core::{
         failures::{Failing, Failures, Note, REASON_BYTES_MAX},
         operation::Operation,
+        text::one_line,
     },
     health::{Problem, before},
     metrics::Meters,
@@ -41,7 +42,8 @@ impl FailureLog {
     /// An operation failed, or the store refused it.
     pub(crate) fn failed(&self, operation: Operation, reason: &dyn fmt::Display) {
         self.meters.coordination_error(operation);
-        let reason = bounded(reason);
+        // On one line, of which what is kept is cut once more.
+        let reason = one_line(reason, REASON_BYTES_MAX);
         let now = self.clock.elapsed();
         let mut failures = self.lock();
         let note = failures.failed(now, operation, &reason);
@@ -143,37 +145,5 @@ fn log(operation: Operation, note: &Note) {
         Note::Over { took, count } => {
             tracing::info!(target: "callsheet", %operation, ?took, count, "the store is well again");
         }
-    }
-}
-
-/// The start of a text, without writing the rest of it.
-fn bounded(text: &dyn fmt::Display) -> String {
-    struct Start(String);
-
-    impl Write for Start {
-        fn write_str(&mut self, text: &str) -> fmt::Result {
-            let room = REASON_BYTES_MAX - self.0.len();
-            self.0.push_str(&text[..text.floor_char_boundary(room)]);
-            if text.len() <= room { Ok(()) } else { Err(fmt::Error) }
-        }
-    }
-
-    let mut start = Start(String::new());
-    // An error: it is full.
-    let _ = write!(start, "{text}");
-    start.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reason_of_any_length_is_kept_up_to_its_bound() {
-        let reason = bounded(&"é".repeat(1_000));
-
-        assert_eq!(reason.len(), REASON_BYTES_MAX);
-        assert!("é".repeat(1_000).starts_with(&reason));
-        assert_eq!(bounded(&"short"), "short");
     }
 }
