@@ -180,6 +180,11 @@ pub enum Problem {
         /// Which jobs.
         jobs: ProblemJobs,
     },
+    /// The store refuses jobs for their data, and they do not run.
+    Parked {
+        /// Which jobs.
+        jobs: ProblemJobs,
+    },
     /// Jobs are not fired by this node, because other nodes declare another overlap policy for their lock keys.
     Conflicting {
         /// Which jobs.
@@ -200,6 +205,7 @@ impl Problem {
             Self::Overdue { .. } => "overdue",
             Self::OverdueOnLeader { .. } => "overdue_on_leader",
             Self::Broken { .. } => "broken",
+            Self::Parked { .. } => "parked",
             Self::Conflicting { .. } => "conflicting",
         }
     }
@@ -216,6 +222,7 @@ impl Problem {
             | Self::Overdue { .. }
             | Self::OverdueOnLeader { .. }
             | Self::Broken { .. }
+            | Self::Parked { .. }
             | Self::Conflicting { .. } => None,
         }
     }
@@ -243,6 +250,7 @@ impl Problem {
             Self::Broken { jobs } => {
                 format!("actors died too often, and these jobs do not fire any more: {jobs}").into()
             }
+            Self::Parked { jobs } => format!("the store refuses the data of {jobs}").into(),
             Self::Conflicting { jobs } => {
                 format!("other nodes declare another overlap policy for the lock keys of {jobs}").into()
             }
@@ -267,6 +275,7 @@ impl Problem {
             Self::OverdueOnLeader { .. } => "look at the leader's health",
             Self::Overdue { .. } => "look at the other problems, and at what holds locks in the store",
             Self::Broken { .. } => "mend the schedule or the body, then resume the jobs",
+            Self::Parked { .. } => "look at the reasons in the details of the jobs, and update the jobs",
             Self::Conflicting { .. } => "give the jobs of one key one policy on all nodes",
         }
     }
@@ -281,7 +290,7 @@ impl Problem {
             | Self::Failing { since, .. }
             | Self::OverdueOnLeader { since }
             | Self::Overdue { since, .. } => Some(*since),
-            Self::ShuttingDown | Self::Broken { .. } | Self::Conflicting { .. } => None,
+            Self::ShuttingDown | Self::Broken { .. } | Self::Parked { .. } | Self::Conflicting { .. } => None,
         }
     }
 }
@@ -325,7 +334,10 @@ impl Serialize for Problem {
             _ => (None, None),
         };
         let jobs = match self {
-            Self::Overdue { jobs, .. } | Self::Broken { jobs } | Self::Conflicting { jobs } => Some(jobs),
+            Self::Overdue { jobs, .. }
+            | Self::Broken { jobs }
+            | Self::Parked { jobs }
+            | Self::Conflicting { jobs } => Some(jobs),
             _ => None,
         };
         let shown = Shown {

@@ -1,5 +1,7 @@
 //! Decides: values and state machines. No actix, no tokio, no clock, no I/O.
 
+pub mod backoff;
+pub mod bisect;
 pub mod clock;
 pub mod election;
 pub mod failures;
@@ -9,6 +11,6 @@ pub mod log_budget;
 pub mod misfire;
 pub mod operation;
 pub mod policy;
-pub mod reopen;
+pub mod storable;
 pub mod text;
 pub mod time;

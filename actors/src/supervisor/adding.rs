@@ -72,6 +72,7 @@ impl SupervisorActor {
                 unled: false,
                 declares: false,
                 refused: None,
+                parked: None,
             };
             self.jobs.insert(name, entry);
         }

@@ -28,6 +28,7 @@ mod session;
 mod sessions;
 mod settings;
 mod sql;
+mod text;
 mod tls;
 
 use std::{

@@ -58,7 +58,7 @@ impl OpenSession {
             Some(Err(error)) => return Err(Refusal::Statement(error).into_lock_error()),
             None => (None, false, None),
         };
-        let denied = |reason| Err(LockError::Denied { reason });
+        let denied = |reason| Err(LockError::NotDone { reason });
         if !written {
             denied(cure::dropped("write the row of a name"))
         } else if term.is_some() && epoch.is_none() {

@@ -30,7 +30,6 @@ use uuid::Uuid;
 use super::{
     clock::Clocks,
     connection::{check_rights, connect, inspect, silent},
-    cure,
     elector::Leadership,
     failure::{self, POOLED, refusal},
     lost_runs::Search,
@@ -86,6 +85,7 @@ pub(super) struct Statements {
     pub(super) complete: Statement,
     pub(super) complete_fully: Statement,
     pub(super) complete_with_key: Statement,
+    pub(super) release: Statement,
     pub(super) look_up: Statement,
     pub(super) advance: Statement,
     pub(super) close_lost: Statement,
@@ -231,8 +231,11 @@ impl OpenSession {
         drop(abandoned);
         match answer {
             Some(Ok(rows)) => Ok(rows),
-            // The server said no, and undid whatever it had done.
-            Some(Err(error)) if error.as_db_error().is_some() && !self.client.is_closed() => {
+            // The server said no, and undid whatever it had done; or nothing was sent.
+            Some(Err(error))
+                if (error.as_db_error().is_some() || failure::is_unsent(&error))
+                    && !self.client.is_closed() =>
+            {
                 Err(Refusal::Statement(error))
             }
             Some(Err(error)) => {
@@ -349,7 +352,7 @@ impl Refusal {
     /// For calls whose answers cannot say that they failed alone.
     pub(super) fn into_lock_error(self) -> LockError {
         match self {
-            Self::Statement(error) => LockError::Denied { reason: cure::denial(&error) },
+            Self::Statement(error) => failure::not_done(&error),
             Self::Lock(error) => error,
         }
     }
@@ -390,6 +393,7 @@ impl Statements {
             complete,
             complete_fully,
             complete_with_key,
+            release,
             look_up,
             advance,
             close_lost,
@@ -418,6 +422,7 @@ impl Statements {
             client.prepare(sql::COMPLETE),
             client.prepare(sql::COMPLETE_FULLY),
             client.prepare(sql::COMPLETE_WITH_KEY),
+            client.prepare(sql::RELEASE),
             client.prepare(sql::LOOK_UP),
             client.prepare(sql::ADVANCE),
             client.prepare(sql::CLOSE_LOST),
@@ -429,6 +434,7 @@ impl Statements {
             client.prepare(sql::HEARTBEAT),
         )?;
         Ok(Self {
+            release,
             declare,
             enrol,
             conflicts,
