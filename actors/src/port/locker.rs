@@ -837,7 +837,7 @@ pub enum LockError {
     },
     /// The store refuses whatever it is asked, or cannot do it just now: rights, a full disk, a read-only server. What was asked was
     /// not done, or only in part: asking again with the same ids does no harm. No item is to blame.
-    #[error("the store refuses: {reason}")]
+    #[error("{reason}")]
     NotDone {
         /// What the store says and, after `"; "`, what would mend it, without passwords or connection strings.
         reason: String,
