@@ -32,6 +32,7 @@ mod fault;
 mod health;
 mod hooks;
 mod job;
+mod labels;
 mod listener;
 mod lock;
 mod message;
