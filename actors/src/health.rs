@@ -175,7 +175,7 @@ pub enum Problem {
         /// Since when the first of them is due.
         since: DateTime<Utc>,
     },
-    /// The actors of jobs died too often, and they do not fire any more.
+    /// Jobs broke, and do not fire any more: their actors died too often, or their schedules are wrong.
     Broken {
         /// Which jobs.
         jobs: ProblemJobs,
@@ -247,9 +247,7 @@ impl Problem {
             Self::OverdueOnLeader { .. } => {
                 "ticks are due and neither run nor skipped, as the leader says".into()
             }
-            Self::Broken { jobs } => {
-                format!("actors died too often, and these jobs do not fire any more: {jobs}").into()
-            }
+            Self::Broken { jobs } => format!("jobs broke, and do not fire any more: {jobs}").into(),
             Self::Parked { jobs } => format!("the store refuses the data of {jobs}").into(),
             Self::Conflicting { jobs } => {
                 format!("other nodes declare another overlap policy for the lock keys of {jobs}").into()
@@ -274,7 +272,9 @@ impl Problem {
             Self::Failing { cure: None, .. } => "look at the store's log; the node asks again by itself",
             Self::OverdueOnLeader { .. } => "look at the leader's health",
             Self::Overdue { .. } => "look at the other problems, and at what holds locks in the store",
-            Self::Broken { .. } => "mend the schedule or the body, then resume the jobs",
+            Self::Broken { .. } => {
+                "look at the reasons in the details of the jobs, and update or resume them"
+            }
             Self::Parked { .. } => "look at the reasons in the details of the jobs, and update the jobs",
             Self::Conflicting { .. } => "give the jobs of one key one policy on all nodes",
         }

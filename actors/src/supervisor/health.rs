@@ -43,12 +43,13 @@ impl SupervisorActor {
         problems.extend(said.map(|since| Problem::OverdueOnLeader { since }));
         // Those that were removed, or are well again.
         let jobs = &self.jobs;
-        let troubled = |entry: &Entry| entry.broken || entry.refused.is_some() || entry.parked.is_some();
+        let troubled =
+            |entry: &Entry| entry.broken.is_some() || entry.refused.is_some() || entry.parked.is_some();
         self.troubled.retain(|name| jobs.get(name).is_some_and(troubled));
         let are = |is: fn(&Entry) -> bool| -> Vec<&JobName> {
             self.troubled.iter().filter(|name| jobs.get(*name).is_some_and(is)).collect()
         };
-        let broken = are(|entry| entry.broken);
+        let broken = are(|entry| entry.broken.is_some());
         problems.extend(ProblemJobs::of(broken.into_iter()).map(|jobs| Problem::Broken { jobs }));
         let conflicting = are(|entry| entry.refused.is_some());
         problems.extend(ProblemJobs::of(conflicting.into_iter()).map(|jobs| Problem::Conflicting { jobs }));
