@@ -272,7 +272,7 @@ fn a_server_that_becomes_read_only_is_seen_and_its_return_as_well() {
 }
 
 #[test]
-fn a_table_that_refuses_writes_as_a_full_disk_does_is_seen_and_its_return_as_well() {
+fn a_disk_that_is_full_is_seen_and_its_room_as_well() {
     let database = Database::new(server(), "no_space");
     let mut node = Node::start(&database.url());
     let full = "CREATE FUNCTION callsheet.no_space() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -336,36 +336,6 @@ async fn hold_leader_row(url: &str, release: &AtomicBool) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     client.batch_execute("ROLLBACK").await.expect("it is released");
-}
-
-#[test]
-fn tables_that_are_dropped_are_made_again() {
-    let database = Database::new(server(), "dropped");
-    let mut node = Node::start(&database.url());
-    node.runs();
-
-    database.run("DROP SCHEMA callsheet CASCADE");
-    node.until_warned("callsheet");
-    assert_eq!(node.get("/livez").0, 200);
-    node.runs();
-
-    node.until("/healthz", 200, "ok");
-    node.stop();
-}
-
-#[test]
-fn a_database_that_is_made_anew_is_used_again() {
-    let database = Database::new(server(), "anew");
-    let mut node = Node::start(&database.url());
-    node.runs();
-
-    run(&database.server.url(), "DROP DATABASE anew WITH (FORCE)");
-    database.make("");
-    node.until_warned("the session is lost");
-    node.runs();
-
-    node.until("/healthz", 200, "ok");
-    node.stop();
 }
 
 #[test]
