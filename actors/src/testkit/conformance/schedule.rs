@@ -35,9 +35,10 @@ const STARTS: [&str; 5] = [
 /// What is different if an answer depends on when it was asked, or when the schedule was made.
 const A_MOMENT: Duration = Duration::from_millis(3);
 
-/// Checks a schedule: that it answers the same whenever, wherever and by whomever it is asked, that it keeps the rules of
-/// [`Schedule`], and that it does so at the ends of time and soon. `make` makes the same schedule each time, as the nodes of a
-/// cluster do.
+/// Checks a schedule: that it answers the same whenever, wherever and by whomever it is asked, that it keeps the rules
+/// of
+/// [`Schedule`], and that it does so at the ends of time and soon. `make` makes the same schedule each time, as the
+/// nodes of a cluster do.
 ///
 /// Of a schedule that [counts from the end of runs](Schedule::counts_from_completion) nobody knows what came before, so
 /// `previous_before` may answer that there is none.
@@ -458,8 +459,8 @@ mod tests {
         let in_2026 = |at: DateTime<Utc>| at >= instant("2026-01-10T00:00:00Z");
         let micro = TimeDelta::microseconds(1);
 
-        assert_eq!(broken(|| next(|after| Some(after))), Some(Rule::LiesOnTheRightSide), "it stands still");
-        assert_eq!(broken(|| previous(|before| Some(before))), Some(Rule::LiesOnTheRightSide));
+        assert_eq!(broken(|| next(Some)), Some(Rule::LiesOnTheRightSide), "it stands still");
+        assert_eq!(broken(|| previous(Some)), Some(Rule::LiesOnTheRightSide));
         let back =
             move |after| if in_2026(after) { Some(instant("2026-01-09T00:00:00Z")) } else { hourly(after) };
         assert_eq!(broken(|| next(back)), Some(Rule::LiesOnTheRightSide), "after a while it goes back");
@@ -569,6 +570,6 @@ mod tests {
     #[test]
     #[should_panic = "`next_after` answers something later, `previous_before` something earlier: next_after("]
     fn the_suite_names_the_rule_the_question_and_the_answer() {
-        schedule(|| next(|after| Some(after)));
+        schedule(|| next(Some));
     }
 }
