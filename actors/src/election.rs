@@ -10,7 +10,10 @@ use actix::prelude::*;
 
 use crate::{
     contained::contained,
-    core::election::{Effect, Effects, ElectionMachine, Input},
+    core::{
+        election::{Effect, Effects, ElectionMachine, Input},
+        zone_data::changed,
+    },
     event::{EventKind, StepDownReason},
     lock::ReadClock,
     name::Term,
@@ -103,11 +106,20 @@ impl ElectionActor {
                     let resigned = async move { drop(answer_of(async { elector.resign(term).await }).await) };
                     ctx.spawn(resigned.into_actor(self));
                 }
-                Effect::Gained(term) => {
+                Effect::Gained(term, former) => {
                     meters.leader.set(1);
                     meters.term.set(term.0 as f64);
                     meters.leadership_changes.increment(1);
                     node.publisher.publish(|| EventKind::LeadershipGained { term });
+                    if let Some((from, to)) = changed(former, &node.zone_data) {
+                        tracing::warn!(
+                            target: "callsheet", from = &*from, to = &*to,
+                            "the leader before went by other time zone data: a fire time whose rules differ may run once too \
+                             often, or not"
+                        );
+                        let (from, to) = (from.to_string(), to.to_string());
+                        node.publisher.publish(|| EventKind::ZoneDataChanged { from, to });
+                    }
                     node.supervisor().do_send(LeadershipChanged(Some(term)));
                 }
                 Effect::Lost(term, why) => {

@@ -323,6 +323,23 @@ pub enum EventKind {
         /// How much more it reads than it would have; negative: less.
         by: TimeDelta,
     },
+    /// This node leads after one that went by other time zone data: a fire time that the two place at different instants
+    /// may run once too often, or not.
+    ZoneDataChanged {
+        /// The version of the leader before.
+        from: String,
+        /// The version of this node.
+        to: String,
+    },
+    /// Another node of the cluster goes by other time zone data.
+    ZoneDataDiffers {
+        /// The version of this node.
+        own: String,
+        /// The version of the other one.
+        other: String,
+        /// That node; there may be more.
+        node: NodeId,
+    },
     /// The engine stops: no tick is armed any more.
     ShutdownStarted {
         /// How long runs may drain.
@@ -401,6 +418,8 @@ event_names! {
     LeadershipLost,
     LeadershipUnavailable,
     ClockStepped,
+    ZoneDataChanged,
+    ZoneDataDiffers,
     ShutdownStarted,
     ShutdownFinished,
 }
@@ -440,6 +459,8 @@ impl EventKind {
             | Self::LeadershipLost { .. }
             | Self::LeadershipUnavailable { .. }
             | Self::ClockStepped { .. }
+            | Self::ZoneDataChanged { .. }
+            | Self::ZoneDataDiffers { .. }
             | Self::ShutdownStarted { .. }
             | Self::ShutdownFinished { .. } => None,
         }
@@ -504,6 +525,8 @@ impl fmt::Display for EventKind {
                 let direction = if *by < TimeDelta::zero() { "back" } else { "ahead" };
                 write!(f, " {:.1?} {direction}", by.abs().to_std().unwrap_or_default())
             }
+            Self::ZoneDataChanged { from, to } => write!(f, " from {from} to {to}"),
+            Self::ZoneDataDiffers { own, other, node } => write!(f, " {own} here, {other} on {node}"),
             Self::ShutdownStarted { deadline } => write!(f, " deadline {deadline:.1?}"),
             Self::ShutdownFinished { drained, cancelled, aborted } => {
                 write!(f, " drained {drained}, cancelled {cancelled}, aborted {aborted}")

@@ -260,6 +260,8 @@ pub struct HealthReport {
     pub role: Role,
     /// The term in which it leads; `None` for a follower.
     pub term: Option<Term>,
+    /// The version of the time zone data by which it computes fire times; empty if it is not known.
+    pub zone_data: String,
     /// How many jobs it holds.
     pub jobs: usize,
     /// It can do its work.

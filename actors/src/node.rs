@@ -42,6 +42,8 @@ use crate::{
 pub(crate) struct Node {
     pub(crate) id: NodeId,
     pub(crate) clock: Arc<dyn Clock>,
+    /// The version of the time zone data by which fire times are computed; empty if it is not known.
+    pub(crate) zone_data: Arc<str>,
     pub(crate) run_ids: RunIds,
     pub(crate) leadership: Leadership,
     pub(crate) clock_offset: ClockOffset,

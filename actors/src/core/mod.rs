@@ -8,3 +8,4 @@ pub mod misfire;
 pub mod policy;
 pub mod text;
 pub mod time;
+pub mod zone_data;

@@ -36,6 +36,7 @@ impl Handler<Health> for SupervisorActor {
             backend: self.parts.backend,
             role,
             term,
+            zone_data: node.zone_data.to_string(),
             jobs: self.jobs.len(),
             healthy: false,
             problems,

@@ -1,8 +1,8 @@
 //! One store for all nodes of a rig, in memory, with faults.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -19,7 +19,7 @@ use crate::{
     port::{
         Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorMove, Debt,
         Declaration, ElectError, Elector, Enrolled, Enrolment, Grant, Inquiry, Lease, LockError, Locker,
-        Moved, News, Pause, Renewal, Session, Standing, Verdict,
+        Moved, News, OTHER_ZONE_DATA_MAX, OtherZoneData, Pause, Renewal, Session, Standing, Verdict,
     },
     testkit::VirtualClock,
 };
@@ -61,6 +61,8 @@ struct State {
     ledger: Ledger,
     sessions: HashMap<NodeId, OwnSession>,
     leader: Option<Leader>,
+    /// By which time zone data the newest leader went, if it said so.
+    led_by_zone_data: Option<Arc<str>>,
     partitioned: HashSet<NodeId>,
     faults: HashMap<NodeId, VecDeque<Fault>>,
     /// The names of jobs and keys that somebody else has locked.
@@ -76,10 +78,11 @@ impl State {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct OwnSession {
     session: Session,
     expires_at: Instant,
+    zone_data: Arc<str>,
 }
 
 #[derive(Clone, Copy)]
@@ -97,6 +100,7 @@ impl SharedStore {
             ledger: Ledger::audited(),
             sessions: HashMap::new(),
             leader: None,
+            led_by_zone_data: None,
             partitioned: HashSet::new(),
             faults: HashMap::new(),
             locked: HashSet::new(),
@@ -120,7 +124,7 @@ impl SharedStore {
 
     /// The store as `node`, whose clock is `clock`, sees it.
     pub fn backend(&self, node: NodeId, clock: VirtualClock) -> StoreBackend {
-        StoreBackend { store: self.clone(), node, clock }
+        StoreBackend { store: self.clone(), node, clock, zone_data: Arc::default() }
     }
 
     /// Ends the session of a node, as a server does whose client died or was thrown out.
@@ -226,6 +230,7 @@ pub struct StoreBackend {
     store: SharedStore,
     node: NodeId,
     clock: VirtualClock,
+    zone_data: Arc<OnceLock<Arc<str>>>,
 }
 
 /// What one call brought back, before faults.
@@ -279,7 +284,7 @@ impl StoreBackend {
         // The session that is open now, not the one that may be open when the call arrives.
         let session = self.store.lock().sessions.get(&node).map(|own| own.session);
         let reply = self.call(move |state, _, now| {
-            let own = state.sessions.get(&node).filter(|own| Some(own.session) == session).copied();
+            let own = state.sessions.get(&node).filter(|own| Some(own.session) == session).cloned();
             own.map(|own| work(state, own.session, now))
         });
         match reply.await {
@@ -289,13 +294,17 @@ impl StoreBackend {
         }
     }
 
+    fn zone_data(&self) -> Arc<str> {
+        self.zone_data.get().cloned().unwrap_or_default()
+    }
+
     async fn elect<T>(
         &self,
         work: impl FnOnce(&mut State, Option<OwnSession>, Instant) -> T,
     ) -> Result<T, ElectError> {
         let node = self.node;
         let reply = self.call(move |state, now, _| {
-            let own = state.sessions.get(&node).copied();
+            let own = state.sessions.get(&node).cloned();
             work(state, own, now)
         });
         match reply.await {
@@ -308,6 +317,11 @@ impl StoreBackend {
 impl Backend for StoreBackend {
     fn name(&self) -> &'static str {
         "shared"
+    }
+
+    fn set_zone_data(&self, version: Arc<str>) {
+        // Told once.
+        let _ = self.zone_data.set(version);
     }
 
     fn elector(&self) -> Arc<dyn Elector> {
@@ -335,12 +349,15 @@ impl Elector for StoreBackend {
                             let term = state.ledger.grant_term();
                             let expires_at = now + lease.duration;
                             state.leader = Some(Leader { node, session: own.session, term, expires_at });
-                            Ok(term)
+                            Ok((term, state.led_by_zone_data.replace(own.zone_data)))
                         }
                     }
                 });
                 match answer.await? {
-                    Ok(term) => return Ok(Campaign::Won(Grant { term, lease: Some(self.store.lease) })),
+                    Ok((term, former_zone_data)) => {
+                        let lease = Some(self.store.lease);
+                        return Ok(Campaign::Won(Grant { term, lease, former_zone_data }));
+                    }
                     Err(None) => {
                         return Err(ElectError::Unavailable { reason: "there is no session".to_owned() });
                     }
@@ -395,13 +412,15 @@ impl Locker for StoreBackend {
         async move {
             let node = self.node;
             let lease = self.store.lease;
+            let zone_data = self.zone_data();
             let opened = self.call(move |state, now, _| {
                 // The former one, if the server still has it, ends with its connection.
                 if let Some(own) = state.sessions.remove(&node) {
                     state.ledger.end_session(own.session);
                 }
                 let session = state.ledger.open_session();
-                state.sessions.insert(node, OwnSession { session, expires_at: now + lease.duration });
+                let expires_at = now + lease.duration;
+                state.sessions.insert(node, OwnSession { session, expires_at, zone_data });
                 session
             });
             match opened.await {
@@ -562,6 +581,26 @@ impl Locker for StoreBackend {
                     None => told.await,
                 }
             }
+        }
+        .boxed()
+    }
+
+    /// Without latency and faults, which are for the calls that decide something.
+    fn other_zone_data(&self) -> BoxFuture<'_, Result<Vec<OtherZoneData>, LockError>> {
+        async move {
+            self.connected().await;
+            let own = self.zone_data();
+            let mut state = self.store.lock();
+            state.expire(Instant::now());
+            let sessions: BTreeMap<_, _> = state.sessions.iter().collect();
+            let mut others: BTreeMap<Arc<str>, NodeId> = BTreeMap::new();
+            for (node, session) in sessions {
+                if !session.zone_data.is_empty() && session.zone_data != own {
+                    others.entry(session.zone_data.clone()).or_insert(*node);
+                }
+            }
+            let others = others.into_iter().take(OTHER_ZONE_DATA_MAX);
+            Ok(others.map(|(version, node)| OtherZoneData { version, node }).collect())
         }
         .boxed()
     }
