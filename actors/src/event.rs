@@ -114,6 +114,19 @@ pub struct Event {
 }
 
 /// What happened.
+///
+/// Each event is also a line of the log, through `tracing` with the target `callsheet`, whether or not anybody listens:
+///
+/// | level | events |
+/// |---|---|
+/// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken` |
+/// | WARN | `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobRefused`, `ClockStepped`, `TickSkipped` by `Misfire` |
+/// | INFO | `LeadershipGained`, `LeadershipLost`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUpdated`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
+/// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped`, `RunStarted`, `RunSucceeded`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
+///
+/// From INFO on, at most [`JOB_LINES_MAX`](crate::JOB_LINES_MAX) events of a kind are logged of a job in a
+/// minute, and of at most [`JOBS_LOGGED_MAX`](crate::JOBS_LOGGED_MAX) jobs. When the minute is over a line
+/// says how many were left out: `RunFailed mail: … 41 more in the last minute`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]

@@ -518,8 +518,12 @@ pub(crate) fn conclude(job: &Arc<JobRef>, ended: Ended, run_at_hand: Option<Run>
         };
         hooks::ended(job, EndedRun { run, outcome, error, cancelled, took });
     }
+    let name = || job.definition.name.clone();
+    if outcome == Outcome::Succeeded {
+        return job.node.publisher.publish_routine(|| EventKind::RunSucceeded { job: name(), run, took });
+    }
     job.node.publisher.publish(|| {
-        let name = job.definition.name.clone();
+        let name = name();
         match (outcome, end) {
             (Outcome::Failed, End::Failed { error, .. }) => {
                 EventKind::RunFailed { job: name, run, took, error }
@@ -528,11 +532,13 @@ pub(crate) fn conclude(job: &Arc<JobRef>, ended: Ended, run_at_hand: Option<Run>
                 EventKind::RunPanicked { job: name, run, took, message }
             }
             (Outcome::TimedOut, _) => EventKind::RunTimedOut { job: name, run, took },
-            (Outcome::Succeeded, _) => EventKind::RunSucceeded { job: name, run, took },
             (Outcome::Cancelled, End::NotStarted { veto: reason @ Some(_) }) => {
                 EventKind::RunCancelled { job: name, run, took, why: CancelReason::Vetoed, reason }
             }
-            (Outcome::Cancelled | Outcome::Failed | Outcome::Panicked | Outcome::Lost, _) => {
+            (
+                Outcome::Cancelled | Outcome::Failed | Outcome::Panicked | Outcome::Lost | Outcome::Succeeded,
+                _,
+            ) => {
                 let why = cancelled.unwrap_or(CancelReason::Dropped);
                 EventKind::RunCancelled { job: name, run, took, why, reason: None }
             }
@@ -551,12 +557,12 @@ impl Actor for JobActor {
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
-        let name = &self.job.definition.name;
         if self.stopped_on_purpose {
             self.node().supervisor().do_send(JobRetired { generation: self.job.generation });
             return;
         }
-        // During the unwinding of a panic: nothing here may panic again.
+        // During the unwinding of a panic: nothing here may panic again. Or its thread ends, with the engine or before it:
+        // whether that is a death is for the supervisor to say, if it is still there.
         let empty = Remains::none(&self.job, self.machine.cursor()).machine;
         let remains = Remains {
             machine: std::mem::replace(&mut self.machine, empty),
@@ -567,7 +573,6 @@ impl Actor for JobActor {
             drain: self.drain.take(),
             retiring: self.retiring,
         };
-        tracing::error!(target: "callsheet", job = %name, "the actor of a job died");
         self.node().supervisor().do_send(JobDied { job: self.job.clone(), remains });
     }
 }

@@ -239,7 +239,10 @@ impl LockActor {
                 let locker = self.locker.clone();
                 // A panic in there leaves the session in doubt, which is as good as lost.
                 let lost = AssertUnwindSafe(async move { locker.lost(session).await }).catch_unwind();
-                ctx.spawn(lost.into_actor(self).map(move |_, actor, ctx| actor.on_lost(session, ctx)));
+                ctx.spawn(lost.into_actor(self).map(move |reason, actor, ctx| {
+                    let reason = reason.unwrap_or_else(|_| "the adapter panicked".to_owned());
+                    actor.on_lost(session, &reason, ctx);
+                }));
                 ctx.spawn(self.next_news(session));
                 self.node.supervisor().do_send(SessionNews::Opened);
             }
@@ -285,12 +288,12 @@ impl LockActor {
     }
 
     /// Everything that this node held is gone.
-    fn on_lost(&mut self, session: Session, ctx: &mut Context<Self>) {
+    fn on_lost(&mut self, session: Session, reason: &str, ctx: &mut Context<Self>) {
         if self.session != Some(session) {
             return;
         }
         self.session = None;
-        self.failed("session", &"the session is lost");
+        self.failed("session", &format_args!("the session is lost: {reason}"));
         self.node.supervisor().do_send(SessionNews::Lost);
         self.ends.clear();
         let held = std::mem::take(&mut self.held);

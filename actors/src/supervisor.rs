@@ -263,7 +263,7 @@ impl SupervisorActor {
             }
             self.retiring.insert(entry.job.generation, entry.job.clone());
             entry.job.addr.do_send(Retire);
-            self.publish(|| EventKind::JobRemoved { job: name.clone() });
+            self.node().publisher.publish_routine(|| EventKind::JobRemoved { job: name.clone() });
         }
         self.node().meters.jobs.set(self.jobs.len() as f64);
         self.withdraw(&withdrawn, ctx);

@@ -4,6 +4,7 @@ pub mod clock;
 pub mod election;
 pub mod job;
 pub mod ledger;
+pub mod log_budget;
 pub mod misfire;
 pub mod policy;
 pub mod text;

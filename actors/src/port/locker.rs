@@ -537,12 +537,13 @@ pub trait Locker: Send + Sync + 'static {
     /// Dropping the future leaves no session open.
     fn open(&self) -> BoxFuture<'_, Result<Session, LockError>>;
 
-    /// Resolves when `session` is lost, or at once if it is lost already.
+    /// Resolves when `session` is lost, or at once if it is lost already, with the reason, which is logged: what happened, and
+    /// the cure where there is one, without passwords or connection strings.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future has no effect.
-    fn lost(&self, session: Session) -> BoxFuture<'_, ()>;
+    fn lost(&self, session: Session) -> BoxFuture<'_, String>;
 
     /// How much the wall clock of this node is ahead of the store's (negative: behind), as the last round trip measured
     /// it. The engine decides by the store's time what is due. Default: not at all, for a store that uses the node's clock.

@@ -8,6 +8,7 @@ use super::{Phase, Restarts, SupervisorActor};
 use crate::{
     core::job::{End, Ended, Input, PermitAnswer, RunEnd},
     event::{CancelReason, EventKind, Outcome},
+    event_log::Level,
     job::{Content, Letter, Remains, conclude},
     lock::{Ask, CompleteRun},
     name::JobName,
@@ -48,6 +49,8 @@ impl SupervisorActor {
         let name = &job.definition.name;
         let now = self.node().clock.elapsed();
         if self.retiring.remove(&job.generation).is_some() {
+            let line = format_args!("the actor of {name}, which is removed, died and was started again");
+            self.node().publisher.log("JobRestarted", Level::Error, name, &line);
             // It may have died before it heard of it.
             remains.retiring = true;
             let successor = self.start_actor(job.definition.clone(), Some(job), move |_| remains);
@@ -83,7 +86,6 @@ impl SupervisorActor {
         }
         if broken {
             // Its actor is not resumed, so it does not ask the schedule; it is there for the run in progress.
-            tracing::error!(target: "callsheet", job = %name, restarts, "a job died too often and does not fire any more");
             self.publish(|| EventKind::JobBroken { job: name.clone() });
             if declares || self.term.is_some() {
                 self.retract([job.definition.key.clone()], ctx);

@@ -205,7 +205,6 @@ impl SupervisorActor {
         Letter::send(job, Input::Suspend);
         let Some(entry) = self.jobs.get_mut(name) else { return };
         if entry.refused.replace(reason.clone()).is_none_or(|former| former != reason) {
-            tracing::warn!(target: "callsheet", job = %name, "a job is not fired by this node: {reason}");
             self.publish(|| EventKind::JobRefused { job: name.clone(), reason });
         }
         if !std::mem::replace(&mut self.asking_refused, true) {

@@ -431,7 +431,7 @@ impl Locker for StoreBackend {
         .boxed()
     }
 
-    fn lost(&self, session: Session) -> BoxFuture<'_, ()> {
+    fn lost(&self, session: Session) -> BoxFuture<'_, String> {
         async move {
             let lease = self.store.lease;
             let mut heard_at = Instant::now();
@@ -452,7 +452,8 @@ impl Locker for StoreBackend {
                 // Trusted from the start of the last beat that was answered, for less than the server's lease.
                 match timeout_at(heard_at + lease.duration - lease.margin, beat).await {
                     Ok(Reply::Answer(true)) => heard_at = sent_at,
-                    Ok(Reply::Answer(false)) | Err(_) => return,
+                    Ok(Reply::Answer(false)) => return "the store ended it".to_owned(),
+                    Err(_) => return "the store did not answer a heartbeat in time".to_owned(),
                     Ok(Reply::Lost) => {}
                 }
             }

@@ -106,15 +106,16 @@ impl Locker for PostgresLocker {
         self.shared.open().boxed()
     }
 
-    fn lost(&self, session: Session) -> BoxFuture<'_, ()> {
+    fn lost(&self, session: Session) -> BoxFuture<'_, String> {
         async move {
             let mut loss = match self.shared.session() {
                 Some(open) if open.id() == session => open.loss(),
                 // Another one was opened since, or it was closed.
-                _ => return,
+                _ => return "it was closed".to_owned(),
             };
+            let lost = loss.wait_for(Option::is_some).await;
             // An error: the session was dropped.
-            let _ = loss.wait_for(Option::is_some).await;
+            lost.ok().and_then(|reason| reason.clone()).unwrap_or_else(|| "it was dropped".to_owned())
         }
         .boxed()
     }

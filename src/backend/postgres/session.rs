@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use callsheet_actors::port::{LockError, News, Session};
+use callsheet_actors::{
+    core::log_budget::{Asked, LogBudget},
+    port::{LockError, News, Session},
+};
 use futures_util::future::join4;
 use tokio::{
     sync::{
@@ -140,7 +143,7 @@ impl OpenSession {
         }
         let loss = ends.disarm();
         tokio::spawn(heart.run(first_beat, loss.clone()));
-        let hearing = Arc::new(Hearing { beacon, notifications: tokio::sync::Mutex::new(notifications) });
+        let hearing = Arc::new(Hearing::new(beacon, notifications));
         Ok(Arc::new(Self {
             settings,
             clocks,
@@ -281,25 +284,49 @@ impl Drop for OpenSession {
 /// Hears what other nodes tell the session of a beacon.
 pub(super) struct Hearing {
     beacon: i64,
-    notifications: tokio::sync::Mutex<broadcast::Receiver<String>>,
+    notifications: tokio::sync::Mutex<Notifications>,
+}
+
+struct Notifications {
+    received: broadcast::Receiver<String>,
+    /// Any role of the database can send some, and as many as it likes.
+    log: LogBudget<()>,
+    since: Instant,
+}
+
+impl Notifications {
+    fn warn(&mut self, kind: &'static str, detail: &dyn std::fmt::Display) {
+        let Asked { logged, over, .. } = self.log.ask(self.since.elapsed(), kind, (), None);
+        for left_out in over {
+            tracing::warn!(target: "callsheet", "{left_out}");
+        }
+        if logged {
+            tracing::warn!(target: "callsheet", "{kind}: {detail}");
+        }
+    }
 }
 
 impl Hearing {
+    fn new(beacon: i64, received: broadcast::Receiver<String>) -> Self {
+        let notifications = Notifications { received, log: LogBudget::default(), since: Instant::now() };
+        Self { beacon, notifications: tokio::sync::Mutex::new(notifications) }
+    }
+
     /// The next news; none any more once the connection has ended.
     pub(super) async fn next(&self) -> News {
         let mut notifications = self.notifications.lock().await;
         loop {
-            match notifications.recv().await {
+            match notifications.received.recv().await {
                 Ok(payload) => match news::read(&payload, self.beacon) {
                     Ok(Some(news)) => return news,
                     // To another node.
                     Ok(None) => {}
                     Err(reason) => {
-                        tracing::warn!(target: "callsheet", reason, "ignored a notification that no node sent");
+                        notifications.warn("ignored a notification that no node sent", &reason);
                     }
                 },
                 Err(RecvError::Lagged(count)) => {
-                    tracing::warn!(target: "callsheet", count, "dropped the oldest notifications, unread");
+                    notifications.warn("dropped the oldest notifications, unread", &count);
                     return News::Missed;
                 }
                 Err(RecvError::Closed) => return pending().await,
