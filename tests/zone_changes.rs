@@ -13,6 +13,9 @@ use callsheet::{
 use chrono::{DateTime, TimeDelta, Utc};
 
 mod common;
+#[path = "common/log.rs"]
+mod log;
+
 use common::{hours, mins, node_with, secs};
 
 const START: &str = "2026-11-01T12:00:00Z";
@@ -110,17 +113,18 @@ fn changes(rig: &Rig) -> Vec<(String, String)> {
 }
 
 /// A leader hands over to a node of the other data, at an instant of the second of November. What ran on the second, and how
-/// many ticks were skipped, until noon of the third.
+/// many ticks were skipped.
 fn handed_over(from: i64, to: i64, clock: &str, misfire: Misfire) -> (Vec<String>, u64) {
     let mut seen = (Vec::new(), 0);
     simulate(START, async |rig| {
+        // Fewer renewals: it is about days.
+        rig.set_lease(hours(1));
         let before = rig.node(node_by(from, misfire, Fires::Leader)).await;
         until_just_before(rig, clock).await;
         rig.node(node_by(to, misfire, Fires::Leader)).await;
         until(rig, clock).await;
         rig.shutdown(before, secs(1)).await;
-        until(rig, "23:59").await;
-        rig.advance(hours(12)).await;
+        until(rig, "23:00").await;
 
         assert_eq!(changes(rig), [(version(from).to_owned(), version(to).to_owned())]);
         let mut runs = ran(rig);
@@ -130,11 +134,14 @@ fn handed_over(from: i64, to: i64, clock: &str, misfire: Misfire) -> (Vec<String
     seen
 }
 
+/// The hour of 09:00 before and after, when the nodes change over, the misfire policy; what ran, and how many were skipped.
+type Line = (i64, i64, &'static str, Misfire, &'static [&'static str], u64);
+
 /// Every line of the table.
 #[test]
 fn one_change_makes_at_most_one_extra_or_one_skipped_run() {
     let latest = Misfire::Latest { within: hours(1) };
-    let table: [(i64, i64, &str, Misfire, &[&str], u64); 9] = [
+    let table: [Line; 9] = [
         // 09:00 is an hour earlier by the newer data.
         (17, 16, "15:00", latest, &["02 16:00"], 0),
         (17, 16, "16:30", latest, &["02 16:00"], 0),
@@ -163,6 +170,7 @@ fn one_change_makes_at_most_one_extra_or_one_skipped_run() {
 fn nodes_of_different_data_that_hand_over_run_an_occurrence_once_more_each() {
     let latest = Misfire::Latest { within: hours(1) };
     simulate(START, async |rig| {
+        rig.set_lease(hours(1));
         let node = |hour| node_by(hour, latest, Fires::Leader);
         let mut leader = rig.node(node(17)).await;
         for (clock, hour) in [("15:30", 16), ("16:30", 17), ("17:30", 16)] {
@@ -172,7 +180,7 @@ fn nodes_of_different_data_that_hand_over_run_an_occurrence_once_more_each() {
             rig.shutdown(leader, secs(1)).await;
             leader = next;
         }
-        until(rig, "23:59").await;
+        until(rig, "23:00").await;
 
         assert_eq!(ran(rig), ["01 16:00", "02 16:00", "02 17:00"], "{}", rig.transcript());
         assert_eq!(skipped(rig), 0);
@@ -252,4 +260,27 @@ fn the_health_of_a_node_names_its_time_zone_data() {
 
         assert_eq!(health.zone_data, "2025b");
     });
+}
+
+#[test]
+fn the_data_is_logged_when_a_node_starts_and_when_another_differs() {
+    let log = log::Log::keep();
+    simulate(START, async |rig| {
+        for version in ["1999y", "1999z"] {
+            let mut options = node_by(17, Misfire::default(), Fires::Leader);
+            options.zone_data = version.into();
+            rig.node(options).await;
+        }
+        rig.advance(mins(5)).await;
+    });
+
+    let text = log.text();
+    let lines = |level: &str, parts: &[&str]| {
+        let is_one = |line: &&str| line.contains(level) && parts.iter().all(|part| line.contains(part));
+        text.lines().filter(is_one).count()
+    };
+    assert_eq!(lines(" INFO ", &["time zone data", "version=\"1999y\""]), 1, "{text}");
+    assert_eq!(lines(" INFO ", &["time zone data", "version=\"1999z\""]), 1, "{text}");
+    assert_eq!(lines(" WARN ", &["ZoneDataDiffers 1999y here, 1999z on"]), 1, "{text}");
+    assert_eq!(lines(" WARN ", &["ZoneDataDiffers 1999z here, 1999y on"]), 1, "{text}");
 }

@@ -112,11 +112,6 @@ impl ElectionActor {
                     meters.leadership_changes.increment(1);
                     node.publisher.publish(|| EventKind::LeadershipGained { term });
                     if let Some((from, to)) = changed(former, &node.zone_data) {
-                        tracing::warn!(
-                            target: "callsheet", from = &*from, to = &*to,
-                            "the leader before went by other time zone data: a fire time whose rules differ may run once too \
-                             often, or not"
-                        );
                         let (from, to) = (from.to_string(), to.to_string());
                         node.publisher.publish(|| EventKind::ZoneDataChanged { from, to });
                     }

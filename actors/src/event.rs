@@ -120,7 +120,7 @@ pub struct Event {
 /// | level | events |
 /// |---|---|
 /// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken` |
-/// | WARN | `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobRefused`, `ClockStepped`, `TickSkipped` by `Misfire` |
+/// | WARN | `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobRefused`, `ClockStepped`, `ZoneDataChanged`, `ZoneDataDiffers`, `TickSkipped` by `Misfire` |
 /// | INFO | `LeadershipGained`, `LeadershipLost`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUpdated`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
 /// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped`, `RunStarted`, `RunSucceeded`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
 ///
@@ -538,8 +538,14 @@ impl fmt::Display for EventKind {
                 let direction = if *by < TimeDelta::zero() { "back" } else { "ahead" };
                 write!(f, " {:.1?} {direction}", by.abs().to_std().unwrap_or_default())
             }
-            Self::ZoneDataChanged { from, to } => write!(f, " from {from} to {to}"),
-            Self::ZoneDataDiffers { own, other, node } => write!(f, " {own} here, {other} on {node}"),
+            Self::ZoneDataChanged { from, to } => {
+                let effect =
+                    "a fire time that they place at different instants may run once too often, or not";
+                write!(f, " from {from} to {to}: {effect}")
+            }
+            Self::ZoneDataDiffers { own, other, node } => {
+                write!(f, " {own} here, {other} on node {node}: give all nodes the same")
+            }
             Self::ShutdownStarted { deadline } => write!(f, " deadline {deadline:.1?}"),
             Self::ShutdownFinished { drained, cancelled, aborted } => {
                 write!(f, " drained {drained}, cancelled {cancelled}, aborted {aborted}")

@@ -34,14 +34,8 @@ impl SupervisorActor {
             let Ok(Ok(others)) = answer else { return };
             let node = actor.node().clone();
             for other in actor.zone_data.news(node.clock.elapsed(), others) {
-                let own = &node.zone_data;
-                tracing::warn!(
-                    target: "callsheet", own = &**own, other = &*other.version, node = %other.node,
-                    "another node goes by other time zone data: a job in a zone whose rules differ may run once too \
-                     often or too rarely when one takes over from the other; give all nodes the same"
-                );
                 node.publisher.publish(|| EventKind::ZoneDataDiffers {
-                    own: own.to_string(),
+                    own: node.zone_data.to_string(),
                     other: other.version.to_string(),
                     node: other.node,
                 });
