@@ -120,8 +120,8 @@ pub struct Event {
 /// | level | events |
 /// |---|---|
 /// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken` |
-/// | WARN | `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobRefused`, `ClockStepped`, `ZoneDataChanged`, `ZoneDataDiffers`, `TickSkipped` by `Misfire` |
-/// | INFO | `LeadershipGained`, `LeadershipLost`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUpdated`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
+/// | WARN | `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobRefused`, `JobParked`, `ClockStepped`, `ZoneDataChanged`, `ZoneDataDiffers`, `TickSkipped` by `Misfire` |
+/// | INFO | `LeadershipGained`, `LeadershipLost`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobUpdated`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
 /// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped`, `RunStarted`, `RunSucceeded`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
 ///
 /// From INFO on, at most [`JOB_LINES_MAX`](crate::JOB_LINES_MAX) events of a kind are logged of a job in a
@@ -184,6 +184,18 @@ pub enum EventKind {
         job: JobName,
         /// The key, both policies, and what would mend it.
         reason: Arc<str>,
+    },
+    /// The store refuses something of a job for its data, so this node does not fire it: see [`JobState::Parked`](crate::JobState::Parked).
+    JobParked {
+        /// The job.
+        job: JobName,
+        /// What the store says.
+        reason: Arc<str>,
+    },
+    /// A parked job was updated or resumed: it is tried again.
+    JobUnparked {
+        /// The job.
+        job: JobName,
     },
     /// Ticks passed without a run.
     TickSkipped {
@@ -415,6 +427,8 @@ event_names! {
     JobBroken,
     JobRevived,
     JobRefused,
+    JobParked,
+    JobUnparked,
     TickSkipped,
     RunStarted,
     RunRetried,
@@ -456,6 +470,8 @@ impl EventKind {
             | Self::JobBroken { job }
             | Self::JobRevived { job }
             | Self::JobRefused { job, .. }
+            | Self::JobParked { job, .. }
+            | Self::JobUnparked { job }
             | Self::TickSkipped { job, .. }
             | Self::RunStarted { job, .. }
             | Self::RunRetried { job, .. }
@@ -494,6 +510,7 @@ impl fmt::Display for EventKind {
             | Self::JobResumed { .. }
             | Self::JobBroken { .. }
             | Self::JobRevived { .. }
+            | Self::JobUnparked { .. }
             | Self::LockLost { .. } => Ok(()),
             Self::JobPaused { pause, .. } => {
                 if let Some(until) = pause.until {
@@ -502,6 +519,12 @@ impl fmt::Display for EventKind {
                 pause.note.as_ref().map_or(Ok(()), |note| write!(f, ": {note}"))
             }
             Self::JobRefused { reason, .. } => write!(f, ": {reason}"),
+            Self::JobParked { reason, .. } => {
+                write!(
+                    f,
+                    ": the store refuses its data; update it, or mend the store and resume it: {reason}"
+                )
+            }
             Self::JobRestarted { restarts, .. } => write!(f, " restarts {restarts}"),
             Self::TickSkipped { fire_time, reason, count, at_least, .. } => {
                 let at_least = if *at_least { "at least " } else { "" };

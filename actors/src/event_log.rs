@@ -61,6 +61,7 @@ impl EventKind {
             | Self::RunLost { .. }
             | Self::LockLost { .. }
             | Self::JobRefused { .. }
+            | Self::JobParked { .. }
             | Self::ClockStepped { .. }
             | Self::ZoneDataChanged { .. }
             | Self::ZoneDataDiffers { .. }
@@ -70,6 +71,7 @@ impl EventKind {
             | Self::JobPaused { .. }
             | Self::JobResumed { .. }
             | Self::JobRevived { .. }
+            | Self::JobUnparked { .. }
             | Self::JobUpdated { .. }
             | Self::RunRetried { .. }
             | Self::RunCancelled { .. }
@@ -194,6 +196,8 @@ mod tests {
             EventName::JobBroken => EventKind::JobBroken { job },
             EventName::JobRevived => EventKind::JobRevived { job },
             EventName::JobRefused => EventKind::JobRefused { job, reason: text },
+            EventName::JobParked => EventKind::JobParked { job, reason: text },
+            EventName::JobUnparked => EventKind::JobUnparked { job },
             EventName::TickSkipped => {
                 let reason = SkipReason::Overlap;
                 EventKind::TickSkipped { job, fire_time, reason, count: 1, at_least: false }

@@ -305,7 +305,8 @@ impl JobActor {
                 Effect::Elsewhere { .. } => self.job.meters.ticks_elsewhere.increment(1),
                 Effect::Stop(pause) => {
                     let job = self.job.definition.name.clone();
-                    self.node().supervisor().do_send(StopJob { job, pause });
+                    let stop = StopJob::new(job, pause, self.node().seed());
+                    self.node().supervisor().do_send(stop);
                 }
                 Effect::Paused(pause) => self.publish(|job| EventKind::JobPaused { job, pause }),
                 Effect::Answer { run, answer } => self.answer(run, answer),
@@ -466,6 +467,7 @@ impl JobActor {
             Err(Refusal::Cancelled) => Err(TriggerError::Cancelled { job }),
             Err(Refusal::ShuttingDown) => Err(TriggerError::ShuttingDown),
             Err(Refusal::Unavailable { reason }) => Err(TriggerError::Unavailable { job, reason }),
+            Err(Refusal::Parked { reason }) => Err(TriggerError::Parked { job, reason }),
         };
         if let Some(at) = self.triggers.iter().position(|(asked, _)| *asked == run) {
             let (_, reply) = self.triggers.swap_remove(at);
@@ -724,6 +726,9 @@ pub enum JobState {
     /// Other nodes declare another [overlap policy](crate::Overlap) for its lock key, so this node does not fire it, nor start it when it is
     /// triggered. It asks again about every half minute.
     Refused,
+    /// The store refuses something of it for its data, so this node neither fires it nor starts it when it is triggered. It is tried
+    /// again when it is [updated](crate::UpdateJob) or [resumed](crate::ResumeJobs), and when its node is started again.
+    Parked,
     /// Its actor died too often. It does not fire until it is [resumed](crate::ResumeJobs).
     Broken,
     /// Its actor did not answer in time.
@@ -762,6 +767,8 @@ pub struct JobStatus {
     pub failures: u32,
     /// Why this node does not fire it; `None` unless it is [refused](JobState::Refused), perhaps with a run in progress.
     pub refused: Option<Arc<str>>,
+    /// What the store says that refuses it; `None` unless it is [parked](JobState::Parked), perhaps with a run in progress.
+    pub parked: Option<Arc<str>>,
 }
 
 /// A run in progress.
@@ -826,6 +833,7 @@ impl JobStatus {
             last_runs: Vec::new(),
             failures: 0,
             refused: None,
+            parked: None,
         }
     }
 
@@ -836,6 +844,15 @@ impl JobStatus {
             other => other,
         };
         Self { state, refused: Some(reason), ..self }
+    }
+
+    /// The status of a job that the store refuses.
+    pub(crate) fn parked(self, reason: Arc<str>) -> Self {
+        let state = match self.state {
+            JobState::Scheduled | JobState::Standby | JobState::Paused => JobState::Parked,
+            other => other,
+        };
+        Self { state, parked: Some(reason), ..self }
     }
 }
 

@@ -28,6 +28,7 @@ use crate::{
     definition::Definition,
     hooks::{HookCalls, Hooks},
     job::JobActor,
+    labels::Labelled,
     listener::Publisher,
     lock::{Ask, LockActor, TakeAsks},
     metrics::{JobMeters, Meters},
@@ -68,6 +69,11 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// A number by which this node differs from others.
+    pub(crate) fn seed(&self) -> u64 {
+        self.id.as_uuid().as_u64_pair().1
+    }
+
     /// The readings of this instant.
     pub(crate) fn now(&self) -> Now {
         let wall = self.clock.now();
@@ -275,7 +281,7 @@ pub(crate) struct JobRef {
     /// The generation of its first actor: the same for all that took it over.
     pub(crate) lineage: u64,
     pub(crate) addr: Addr<JobActor>,
-    pub(crate) meters: Arc<JobMeters>,
+    pub(crate) meters: Arc<Labelled<JobMeters>>,
     pub(crate) hook_calls: HookCalls,
     pub(crate) wake_time: WakeTime,
     pub(crate) node: Arc<Node>,

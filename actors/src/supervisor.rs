@@ -11,6 +11,7 @@ mod dying;
 mod health;
 mod keys;
 mod leading;
+mod parking;
 mod pausing;
 mod shutdown;
 mod tags;
@@ -35,30 +36,43 @@ pub(crate) use self::{
     dying::{JobDied, JobRetired, Undelivered},
     keys::conflicts,
     leading::{DebtsFound, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, Withdrawn},
+    parking::JobRefusedForData,
     pausing::{NewsMissed, PauseNews, StopJob},
 };
-use self::{clock::Rearming, keys::Keys, pausing::Telling, tags::Tags};
+use self::{
+    clock::Rearming,
+    keys::Keys,
+    leading::{ENROL_AGAIN_MAX, ENROL_AGAIN_MIN, LOCKED_AGAIN_MAX},
+    pausing::Telling,
+    tags::Tags,
+};
 pub use self::{
     dying::{RESTART_PERIOD, RESTARTS_MAX},
     shutdown::{SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT},
 };
 use crate::{
     CALL_DEADLINE,
-    core::{clock::ClockWatch, job::Input, policy::Fires, time::FireTime, zone_data::ZoneDataWatch},
+    core::{
+        backoff::Backoff, bisect::Bisect, clock::ClockWatch, job::Input, policy::Fires, time::FireTime,
+        zone_data::ZoneDataWatch,
+    },
     definition::Definition,
     drain::ShutdownReport,
     election::ElectionActor,
     error::{NextFireTimesError, SelectError, TriggerError, given_name},
     event::EventKind,
     event_filter::EventFilter,
+    event_log::Level,
     hooks::HookCalls,
     job::{CancelAll, JobActor, JobState, JobStatus, Letter, Remains, Retire, Status, Trigger, Upcoming},
+    labels::{JOB_LABEL_OTHER, Labelled},
     listener::{Events, Listen, ListenTo, ListenerActor},
     lock::WithdrawJobs,
     message::{
         CancelRuns, FIRE_TIMES_MAX, JobDetails, JobPage, ListJobs, NextFireTimes, PAGE_MAX, RemoveJobs,
         Selector, TriggerJob, Triggered,
     },
+    metrics::JobMeters,
     name::{JobName, RunId, Term},
     node::{JobRef, Node, WakeTime},
     port::Authority,
@@ -81,6 +95,8 @@ struct Entry {
     declares: bool,
     /// Why this node may not fire it: others declare another policy for its key.
     refused: Option<Arc<str>>,
+    /// What the store says that refuses it for its data: it is neither enrolled nor started.
+    parked: Option<Arc<str>>,
 }
 
 /// How often a job's actor was started again.
@@ -114,10 +130,20 @@ pub struct SupervisorActor {
     retiring: BTreeMap<u64, Arc<JobRef>>,
     generations: u64,
     term: Option<Term>,
+    /// When the term began, by the monotonic clock.
+    term_since: Duration,
     /// There is a session with the store.
     connected: bool,
+    /// When it was opened, by the monotonic clock.
+    connected_since: Duration,
     to_enrol: VecDeque<JobName>,
+    /// Of pages that the store refused for their data.
+    suspects: Bisect<JobName>,
     enrolling: bool,
+    /// Enrolments that were not made are tried again after these pauses, and so are those whose rows others have locked.
+    enrol_backoff: Backoff,
+    locked_backoff: Backoff,
+    close_lost_backoff: Backoff,
     /// It asks now and then whether the leader holds its jobs.
     inquiring: bool,
     /// It asks now and then whether jobs that were refused still are.
@@ -148,6 +174,8 @@ enum Phase {
 impl SupervisorActor {
     pub(crate) fn new(parts: Supervised) -> Self {
         let (wall, elapsed) = parts.node.clock.read();
+        let seed = parts.node.seed();
+        let backoff = Backoff::new(ENROL_AGAIN_MIN, ENROL_AGAIN_MAX, seed);
         Self {
             wall_clock: ClockWatch::new(wall, elapsed),
             parts,
@@ -157,9 +185,15 @@ impl SupervisorActor {
             retiring: BTreeMap::new(),
             generations: 0,
             term: None,
+            term_since: elapsed,
             connected: false,
+            connected_since: elapsed,
             to_enrol: VecDeque::new(),
+            suspects: Bisect::default(),
             enrolling: false,
+            enrol_backoff: backoff,
+            locked_backoff: Backoff::new(ENROL_AGAIN_MIN, LOCKED_AGAIN_MAX, seed),
+            close_lost_backoff: backoff,
             inquiring: false,
             asking_refused: false,
             inquired: None,
@@ -194,7 +228,7 @@ impl SupervisorActor {
         self.generations += 1;
         let (sender, receiver) = channel(JOB_MAILBOX);
         let job = Arc::new(JobRef {
-            meters: self.node().meters.of_job(&definition.name),
+            meters: former.map_or_else(|| self.meters_of(&definition, false), |former| former.meters.clone()),
             definition,
             generation: self.generations,
             lineage: former.map_or(self.generations, |former| former.lineage),
@@ -214,6 +248,19 @@ impl SupervisorActor {
         job
     }
 
+    /// The metrics of a job, under its label if one is free. A job that `keeps` its label has it for good.
+    fn meters_of(&self, definition: &Definition, keeps: bool) -> Arc<Labelled<JobMeters>> {
+        let (meters, first_without) = self.node().meters.of_job(definition.label(), keeps);
+        if first_without {
+            let name = &definition.name;
+            let line = format_args!(
+                "{name} and the jobs that come after it share the label {JOB_LABEL_OTHER} in metrics, as all others are in use;                  group jobs by metrics_label, or raise job_labels_max"
+            );
+            self.node().publisher.log("no metrics label", Level::Warn, name, &line);
+        }
+        meters
+    }
+
     /// Lets a job fire: at once if it is local, else after it is enrolled.
     fn resume(&mut self, job: &Arc<JobRef>, cursor: DateTime<Utc>) {
         if job.definition.policies.fires == Fires::Local {
@@ -225,6 +272,11 @@ impl SupervisorActor {
 
     /// By what right this node decides the ticks of a job, if it does.
     fn authority(&self, entry: &Entry) -> Option<Authority> {
+        self.right(entry).filter(|_| entry.parked.is_none())
+    }
+
+    /// The same, whether the store takes the job or not.
+    fn right(&self, entry: &Entry) -> Option<Authority> {
         match entry.job.definition.policies.fires {
             _ if entry.broken || !self.connected || !matches!(self.phase, Phase::Running) => None,
             Fires::Local => None,
@@ -341,6 +393,9 @@ impl Handler<TriggerJob> for SupervisorActor {
         if let Some(reason) = entry.refused.clone() {
             return refused(TriggerError::Refused { job, reason });
         }
+        if let Some(reason) = entry.parked.clone() {
+            return refused(TriggerError::Parked { job, reason });
+        }
         let (reply, answer) = oneshot::channel();
         entry.job.addr.do_send(Trigger { reply });
         Box::pin(async move {
@@ -450,16 +505,17 @@ impl Handler<JobDetails> for SupervisorActor {
 
 /// Asks the job's actor; if it does not answer in time, says so.
 fn status_of(entry: &Entry) -> impl Future<Output = JobStatus> + use<> {
-    let (broken, refused) = (entry.broken, entry.refused.clone());
+    let (broken, refused, parked) = (entry.broken, entry.refused.clone(), entry.parked.clone());
     let job = entry.job.clone();
     async move {
         if broken {
             return JobStatus::without_actor(&job.definition, JobState::Broken);
         }
         match timeout(ANSWER_DEADLINE, job.addr.send(Status)).await {
-            Ok(Ok(status)) => match refused {
-                Some(reason) => status.refused(reason),
-                None => status,
+            Ok(Ok(status)) => match (refused, parked) {
+                (_, Some(reason)) => status.parked(reason),
+                (Some(reason), None) => status.refused(reason),
+                (None, None) => status,
             },
             Ok(Err(_)) | Err(_) => JobStatus::without_actor(&job.definition, JobState::Unresponsive),
         }

@@ -96,19 +96,27 @@ impl SupervisorActor {
         self.publish(|| EventKind::JobRestarted { job: name.clone(), restarts });
         if matches!(self.phase, Phase::Running) {
             self.resume(&successor, cursor);
+            self.skip_parked(name);
             self.enrol(ctx);
         }
     }
 
-    /// Lets a broken job fire again, from where it stood and with a new budget of restarts. Answers whether it was broken.
+    /// Lets a broken or parked job fire again, from where it stood and with a new budget of restarts. Answers whether it was broken or
+    /// parked.
     ///
     /// Its actor is there: whenever it died, it was started again with its remains.
     pub(super) fn revive(&mut self, name: &JobName, ctx: &mut Context<Self>) -> bool {
-        let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.broken) else { return false };
-        entry.broken = false;
+        let parked = self.unpark(name);
+        let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.broken || parked) else {
+            return false;
+        };
+        let broken = std::mem::take(&mut entry.broken);
         let Restarts { cursor, .. } = std::mem::take(&mut entry.restarts);
         let job = entry.job.clone();
-        self.publish(|| EventKind::JobRevived { job: name.clone() });
+        let cursor = if broken { cursor } else { self.node().clock.now() };
+        if broken {
+            self.publish(|| EventKind::JobRevived { job: name.clone() });
+        }
         self.resume(&job, cursor);
         self.enrol(ctx);
         true
@@ -123,7 +131,9 @@ impl SupervisorActor {
         if let Some(successor) = successor {
             match content {
                 // Whoever starts an actor again also resumes it.
-                Content::Input(Input::Resume { .. } | Input::Suspend | Input::WakeUp | Input::Trigger)
+                Content::Input(
+                    Input::Resume { .. } | Input::Park { .. } | Input::Suspend | Input::WakeUp | Input::Trigger,
+                )
                 // It was started with the newest definition.
                 | Content::Redefine(_) => {}
                 Content::Input(
@@ -198,6 +208,7 @@ impl SupervisorActor {
             | Input::NewsMissed
             | Input::Drain
             | Input::Resume { .. }
+            | Input::Park { .. }
             | Input::Suspend
             | Input::WakeUp
             | Input::Trigger

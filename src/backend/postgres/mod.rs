@@ -8,7 +8,7 @@
 //! * `connection`: one connection, and whether the server at its end is of use; `tls`: whether it is encrypted.
 //! * `session`: beacon and heartbeats; what makes them lost. `sessions`: the table of them.
 //! * `locker`, `elector`: the two ports. `lost_runs`: the search for runs of dead sessions. `guard`: what runs get.
-//! * `news`: what nodes tell each other.
+//! * `news`: what nodes tell each other. `text`: whatever somebody wrote, on its way to the server.
 //! * `sql`: every statement, what it locks, and why.
 //! * `settings`, `failure`, `migrations`: what a node is told, what it says when it fails, the schema.
 
@@ -25,6 +25,7 @@ mod session;
 mod sessions;
 mod settings;
 mod sql;
+mod text;
 mod tls;
 
 use std::{

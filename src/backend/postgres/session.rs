@@ -85,6 +85,7 @@ pub(super) struct Statements {
     pub(super) complete: Statement,
     pub(super) complete_fully: Statement,
     pub(super) complete_with_key: Statement,
+    pub(super) release: Statement,
     pub(super) look_up: Statement,
     pub(super) advance: Statement,
     pub(super) close_lost: Statement,
@@ -229,8 +230,11 @@ impl OpenSession {
         drop(abandoned);
         match answer {
             Some(Ok(rows)) => Ok(rows),
-            // The server said no, and undid whatever it had done.
-            Some(Err(error)) if error.as_db_error().is_some() && !self.client.is_closed() => {
+            // The server said no, and undid whatever it had done; or nothing was sent.
+            Some(Err(error))
+                if (error.as_db_error().is_some() || failure::is_unsent(&error))
+                    && !self.client.is_closed() =>
+            {
                 Err(Refusal::Statement(error))
             }
             Some(Err(error)) => {
@@ -347,10 +351,7 @@ impl Refusal {
     /// For calls whose answers cannot say that they failed alone.
     pub(super) fn into_lock_error(self) -> LockError {
         match self {
-            Self::Statement(error) => {
-                tracing::warn!(target: "callsheet", "the server refused a statement: {}", failure::explain(&error));
-                LockError::Timeout
-            }
+            Self::Statement(error) => failure::not_done(&error),
             Self::Lock(error) => error,
         }
     }
@@ -391,6 +392,7 @@ impl Statements {
             complete,
             complete_fully,
             complete_with_key,
+            release,
             look_up,
             advance,
             close_lost,
@@ -418,6 +420,7 @@ impl Statements {
             client.prepare(sql::COMPLETE),
             client.prepare(sql::COMPLETE_FULLY),
             client.prepare(sql::COMPLETE_WITH_KEY),
+            client.prepare(sql::RELEASE),
             client.prepare(sql::LOOK_UP),
             client.prepare(sql::ADVANCE),
             client.prepare(sql::CLOSE_LOST),
@@ -428,6 +431,7 @@ impl Statements {
             client.prepare(sql::HEARTBEAT),
         )?;
         Ok(Self {
+            release,
             declare,
             enrol,
             conflicts,
