@@ -380,7 +380,7 @@ async fn no_statement_that_changed_nothing_says_that_it_is_done() {
         Some(vec![Enrolled::Locked; 2])
     );
     assert_eq!(locker.claim(&[claim("job", 2)]).await.ok(), Some(vec![Verdict::Locked { holder: None }]));
-    assert_eq!(locker.complete(&[end.clone()]).await.ok(), Some(vec![Completed::Locked]));
+    assert_eq!(locker.complete(std::slice::from_ref(&end)).await.ok(), Some(vec![Completed::Locked]));
     assert_eq!(locker.advance(std::slice::from_ref(&moved)).await.ok(), Some(vec![Moved::Locked]));
     let pause = Pause { until: None, note: None };
     assert!(locker.pause(&[name("job")], Some(&pause)).await.is_err());
