@@ -262,7 +262,8 @@ const FAULTS: [Fault; 8] = [
         name: "read_only",
         breaks: &["ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"],
         mends: &["ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()"],
-        reason: "read-only transaction",
+        // Of the transaction, or of a session that was opened meanwhile.
+        reason: "read-only",
     },
     Fault { name: "dropped", breaks: &["DROP SCHEMA $ROLE CASCADE"], mends: &[], reason: "does not exist" },
 ];
