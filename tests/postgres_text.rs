@@ -1,5 +1,5 @@
-//! Whatever somebody writes reaches the tables, or is refused alone: no text, and no rule of the database, keeps a job from running
-//! that it does not concern.
+//! Whatever somebody writes reaches the tables, or is refused alone: no text, and no rule of the database, keeps a job
+//! from running that it does not concern.
 
 #[path = "common/postgres.rs"]
 mod harness;

@@ -185,7 +185,8 @@ pub enum EventKind {
         /// The key, both policies, and what would mend it.
         reason: Arc<str>,
     },
-    /// The store refuses something of a job for its data, so this node does not fire it: see [`JobState::Parked`](crate::JobState::Parked).
+    /// The store refuses something of a job for its data, so this node does not fire it: see
+    /// [`JobState::Parked`](crate::JobState::Parked).
     JobParked {
         /// The job.
         job: JobName,
