@@ -312,6 +312,37 @@ async fn an_end_that_cannot_be_recorded_frees_its_key() {
 }
 
 #[tokio::test]
+async fn a_lost_run_that_cannot_be_recorded_keeps_no_other_one_open() {
+    let scope = scope("lost");
+    let node = || Postgres::new(&scope, server().url()).schema("lost");
+    let (dead, heir) = (node(), node());
+    let (dead, heir) = (dead.locker(), heir.locker());
+    dead.open().await.expect("a session");
+    let names = ["a", "bad", "y", "z"];
+    let claims = names.map(|name| {
+        let (job, key) = (JobName::new(name).expect("a name"), LockKey::new(name).expect("a key"));
+        ClaimRequest::new(job, key, RunId::from(NodeId::random().as_uuid()))
+    });
+    let granted = dead.claim(&claims).await.expect("an answer");
+    assert!(granted.iter().all(|verdict| matches!(verdict, Verdict::Granted { .. })), "{granted:?}");
+    dead.close().await;
+    let admin = admin().await;
+    let rule = "ALTER TABLE lost.runs ADD CONSTRAINT others CHECK (job <> 'bad') NOT VALID";
+    admin.batch_execute(rule).await.expect("a rule");
+    heir.open().await.expect("a session");
+    let closed = async || -> Vec<String> {
+        let closed = heir.close_lost(10).await.expect("an answer");
+        closed.lost.iter().map(|lost| lost.job.to_string()).collect()
+    };
+
+    assert_eq!(closed().await, ["a", "y", "z"]);
+    assert_eq!(closed().await, [""; 0]);
+
+    admin.batch_execute("ALTER TABLE lost.runs DROP CONSTRAINT others").await.expect("no rule");
+    assert_eq!(closed().await, ["bad"]);
+}
+
+#[tokio::test]
 async fn a_full_disk_parks_nobody_and_is_not_asked_again_and_again() {
     let (say, mut ran) = mpsc::unbounded_channel();
     let names: Vec<String> = (0..20).map(|nth| format!("job {nth:02}")).collect();

@@ -159,6 +159,11 @@ impl Cause {
     }
 }
 
+/// Whether a statement was refused for something that stands in it, or in a row that it concerns.
+pub(super) fn is_bad_data(error: &Error) -> bool {
+    Cause::of_error(error) == Cause::Data
+}
+
 /// What a refused statement means for whoever asked: it was rolled back.
 pub(super) fn not_done(error: &Error) -> LockError {
     let reason = explain(error);
