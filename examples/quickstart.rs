@@ -245,7 +245,9 @@ enum Refused {
 impl ResponseError for Refused {
     fn status_code(&self) -> StatusCode {
         match self {
-            Self::Unreadable(_) | Self::Jobs(Error::Add(AddError::Invalid(_))) => StatusCode::BAD_REQUEST,
+            Self::Unreadable(_) | Self::Jobs(Error::Add(AddError::Invalid(_) | AddError::Over(_))) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Jobs(Error::Select(_) | Error::Trigger(TriggerError::UnknownJob { .. })) => {
                 StatusCode::NOT_FOUND
             }

@@ -507,7 +507,8 @@ async fn add_first(supervisor: &Addr<SupervisorActor>, jobs: Vec<Job>) -> Result
     match supervisor.send(AddFirstJobs(jobs)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(AddError::Invalid(faults) | AddError::Exists(faults))) => Err(StartError::Invalid(faults)),
-        Ok(Err(AddError::ShuttingDown)) | Err(_) => Err(StartError::Died),
+        // No job is refused at the start because its time is over.
+        Ok(Err(AddError::Over(_) | AddError::ShuttingDown)) | Err(_) => Err(StartError::Died),
     }
 }
 

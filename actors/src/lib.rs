@@ -54,8 +54,8 @@ pub use crate::{
     core::{
         log_budget::{JOB_LINES_MAX, JOBS_LOGGED_MAX},
         policy::{
-            ALLOW_MAX, CATCH_UP_PACE, DEBTS_MAX, Fires, LOSSES_MAX, MISFIRE_ALL_MAX, Misfire, OnLost,
-            Overlap, Policies, QUEUE_MAX, Retry,
+            ALLOW_MAX, CATCH_UP_PACE, DEBTS_MAX, Fires, LOSSES_MAX, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX,
+            MISFIRE_WITHIN_MIN, Misfire, OnLost, Overlap, Policies, QUEUE_MAX, Retry,
         },
         time::FireTime,
     },
@@ -63,14 +63,14 @@ pub use crate::{
     drain::{HowDrained, REPORTED_RUNS_MAX, ShutdownReport},
     engine::{CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, Engine, EngineOptions, THREADS_MAX},
     error::{
-        AddError, Fault, Faults, NextFireTimesError, PauseError, SelectError, StartError, TriggerError,
+        AddError, Fault, Faults, NextFireTimesError, Over, PauseError, SelectError, StartError, TriggerError,
         UpdateError,
     },
     event::{CancelReason, Event, EventKind, EventName, Outcome, StepDownReason},
     event_filter::EventFilter,
     event_stream::EventStream,
     hooks::{EndedRun, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Hooks, SkippedTicks},
-    job::{ActiveRunStatus, JobState, JobStatus, LastRunStatus},
+    job::{ActiveRunStatus, HeldStatus, JobState, JobStatus, LastRunStatus},
     listener::{EVENT_BUFFER_DEFAULT, EVENTS_MAX, Events, Listen, ListenTo, SUBSCRIBER_EVENTS_MAX},
     message::{
         AddJob, AddJobs, Added, CancelRuns, FIRE_TIMES_MAX, Health, HealthReport, JobDetails, JobPage,

@@ -22,6 +22,11 @@ pub const PAGE_MAX: usize = 1_024;
 ///
 /// Definitions in code are each node's own. A job that the leader does not hold is fired by the nodes that hold it. One whose lock key
 /// is not its name is refused if other nodes declare another [overlap policy](crate::Overlap) for it, as far as the store answers.
+///
+/// A job owes ticks from the instant on at which it is added. One whose last fire time has passed by then, be it by a moment, would
+/// never run: it is refused as [`Over`](crate::AddError::Over), on every node, whatever its misfire policy. A job that the engine starts
+/// with is not: if the store knows it from before, its misfire policy decides what it missed; otherwise it is
+/// [`Exhausted`](crate::JobState::Exhausted), and a warning in the log says so.
 #[derive(Message)]
 #[rtype(result = "Result<Added, AddError>")]
 pub struct AddJob(pub Job);
@@ -132,7 +137,8 @@ pub struct RemoveJobs(pub Selector);
 /// Gives a job of this node another definition. It keeps its name, its cursor and its history; the attempts in progress go on
 /// under the former definition. Ticks run by another [overlap policy](crate::Overlap) once the store has compared it with those of
 /// other nodes; one that is known to contradict them is refused as for [`AddJob`]. A changed schedule owes ticks from the change
-/// on, as does a job that was [`Local`](crate::Fires::Local). A job whose actor died too often fires again.
+/// on, as does a job that was [`Local`](crate::Fires::Local); one whose last fire time has passed is refused as
+/// [`Over`](crate::UpdateError::Over). A [broken](crate::JobState::Broken) job fires again.
 #[derive(Message)]
 #[rtype(result = "Result<Added, UpdateError>")]
 pub struct UpdateJob(pub Job);

@@ -38,6 +38,7 @@ pub const HISTOGRAMS: [(&str, &[f64]); 3] = [
 const JOBS: &str = "callsheet_jobs";
 const TICKS_DUE: &str = "callsheet_ticks_due_total";
 const TICKS: &str = "callsheet_ticks_total";
+const TICKS_HELD: &str = "callsheet_ticks_held";
 const TICKS_ELSEWHERE: &str = "callsheet_ticks_elsewhere_total";
 const RUNS: &str = "callsheet_runs_total";
 const RUN_RETRIES: &str = "callsheet_run_retries_total";
@@ -82,6 +83,7 @@ fn describe() {
     gauge!(JOBS, Unit::Count, "Jobs that this node holds");
     counter!(TICKS_DUE, Unit::Count, "Ticks that were decided: the sum of callsheet_ticks_total");
     counter!(TICKS, Unit::Count, "Ticks by what became of them: started, or the reason of the skip");
+    gauge!(TICKS_HELD, Unit::Count, "Ticks that are due and wait for the end of a pause");
     counter!(
         TICKS_ELSEWHERE,
         Unit::Count,
@@ -202,6 +204,7 @@ pub(crate) struct JobMeters {
     ticks_due: Counter,
     ticks_started: Counter,
     ticks_skipped: [Counter; SkipReason::ALL.len()],
+    ticks_held: Gauge,
     pub(crate) ticks_elsewhere: Counter,
     runs: [Counter; Outcome::ALL.len()],
     pub(crate) run_retries: Counter,
@@ -216,6 +219,7 @@ impl JobMeters {
             ticks_due: counter!(TICKS_DUE, "job" => job.to_owned()),
             ticks_started: ticks("started"),
             ticks_skipped: SkipReason::ALL.map(|reason| ticks(reason.as_str())),
+            ticks_held: gauge!(TICKS_HELD, "job" => job.to_owned()),
             ticks_elsewhere: counter!(TICKS_ELSEWHERE, "job" => job.to_owned()),
             runs: Outcome::ALL
                 .map(|outcome| counter!(RUNS, "job" => job.to_owned(), "outcome" => outcome.as_str())),
@@ -241,11 +245,37 @@ impl JobMeters {
         self.decided(started, &skips.without(SkipReason::Parked));
     }
 
+    /// A share of the gauge of held ticks, zero at first.
+    pub(crate) fn held_ticks(&self) -> HeldTicks {
+        HeldTicks { gauge: self.ticks_held.clone(), count: 0 }
+    }
+
     /// Counts a run that ended.
     pub(crate) fn ended(&self, outcome: Outcome) {
         if let Some((_, counter)) = Outcome::ALL.iter().zip(&self.runs).find(|(known, _)| **known == outcome)
         {
             counter.increment(1);
         }
+    }
+}
+
+/// How many held ticks one job adds to the gauge; none once it is dropped.
+pub(crate) struct HeldTicks {
+    gauge: Gauge,
+    count: usize,
+}
+
+impl HeldTicks {
+    pub(crate) fn set(&mut self, count: usize) {
+        let before = std::mem::replace(&mut self.count, count);
+        if count != before {
+            self.gauge.increment(count as f64 - before as f64);
+        }
+    }
+}
+
+impl Drop for HeldTicks {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }

@@ -85,6 +85,11 @@ impl Node {
         Now { wall: self.clock_offset.store_time(now.elapsed), ..now }
     }
 
+    /// What the store's clock reads at this instant, as far as it is known.
+    pub(crate) fn store_time(&self) -> DateTime<Utc> {
+        self.clock_offset.store_time(self.clock.elapsed())
+    }
+
     /// Sleeps by the engine's own timer, wherever it is polled.
     pub(crate) fn sleep(&self, duration: Duration) -> Sleep {
         let _entered = self.timers.enter();

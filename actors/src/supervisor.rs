@@ -11,6 +11,7 @@ mod dying;
 mod health;
 mod keys;
 mod leading;
+mod outlook;
 mod parking;
 mod pausing;
 mod shutdown;
@@ -32,7 +33,7 @@ use tokio::{sync::oneshot, time::timeout};
 pub(crate) use self::{
     adding::{AddFirstJobs, define_all},
     clock::StoreClockMoved,
-    dying::{JobDied, JobRetired, Undelivered},
+    dying::{JobDied, JobRetired, ScheduleBroken, Undelivered},
     keys::conflicts,
     leading::{DebtsFound, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, Withdrawn},
     parking::JobRefusedForData,
@@ -42,6 +43,7 @@ use self::{
     clock::Rearming,
     keys::Keys,
     leading::{ENROL_AGAIN_MAX, ENROL_AGAIN_MIN, LOCKED_AGAIN_MAX},
+    outlook::LintLog,
     pausing::Telling,
     tags::Tags,
 };
@@ -84,7 +86,8 @@ struct Entry {
     /// As its definition says: at hand for those who look at very many.
     fires: Fires,
     restarts: Restarts,
-    broken: bool,
+    /// Why it does not fire until it is resumed or updated.
+    broken: Option<Arc<str>>,
     /// The leader does not hold the job, so this node claims its ticks.
     unled: bool,
     /// This session may declare the policy of the job's key without a term.
@@ -155,6 +158,9 @@ pub struct SupervisorActor {
     rearming: Option<Rearming>,
     /// News was missed.
     telling: Option<Telling>,
+    /// The last fire times of the jobs that were over when the engine started, until they are enrolled.
+    over: BTreeMap<JobName, DateTime<Utc>>,
+    lint_log: LintLog,
     phase: Phase,
 }
 
@@ -194,6 +200,8 @@ impl SupervisorActor {
             withdrawing: 0,
             rearming: None,
             telling: None,
+            over: BTreeMap::new(),
+            lint_log: LintLog::default(),
             phase: Phase::Running,
         }
     }
@@ -269,7 +277,7 @@ impl SupervisorActor {
     /// The same, whether the store takes the job or not.
     fn right(&self, entry: &Entry) -> Option<Authority> {
         match entry.job.definition.policies.fires {
-            _ if entry.broken || !self.connected || !matches!(self.phase, Phase::Running) => None,
+            _ if entry.broken.is_some() || !self.connected || !matches!(self.phase, Phase::Running) => None,
             Fires::Local => None,
             Fires::AnyNode => Some(Authority::Any),
             Fires::Leader => match self.term {
@@ -296,6 +304,7 @@ impl SupervisorActor {
         for name in &names {
             let fired = self.jobs.get(name).is_some_and(|entry| self.authority(entry).is_some());
             let Some(entry) = self.jobs.remove(name) else { continue };
+            self.over.remove(name);
             if fired || entry.declares {
                 keys.push(entry.job.definition.key.clone());
             }
@@ -378,8 +387,8 @@ impl Handler<TriggerJob> for SupervisorActor {
             return refused(TriggerError::UnknownJob { name: given_name(&name) });
         };
         let job = job.clone();
-        if entry.broken {
-            return refused(TriggerError::Broken { job });
+        if let Some(reason) = entry.broken.clone() {
+            return refused(TriggerError::Broken { job, reason });
         }
         if let Some(reason) = entry.refused.clone() {
             return refused(TriggerError::Refused { job, reason });
@@ -392,7 +401,10 @@ impl Handler<TriggerJob> for SupervisorActor {
         Box::pin(async move {
             match timeout(CALL_DEADLINE * 2, answer).await {
                 Ok(Ok(answer)) => answer,
-                Ok(Err(_)) => Err(TriggerError::Broken { job }),
+                Ok(Err(_)) => {
+                    let reason = "its actor died; see the log for the panic, and ask again".into();
+                    Err(TriggerError::Broken { job, reason })
+                }
                 Err(_) => {
                     let reason = "the job's actor did not answer within the deadline".to_owned();
                     Err(TriggerError::Unavailable { job, reason })
@@ -408,8 +420,10 @@ impl Handler<CancelRuns> for SupervisorActor {
     fn handle(&mut self, CancelRuns(selector): CancelRuns, _: &mut Self::Context) -> Self::Result {
         let selected = self.select(&selector);
         let asked = selected.map(|names| {
-            let entries =
-                names.iter().filter_map(|name| self.jobs.get_key_value(name)).filter(|(_, e)| !e.broken);
+            let entries = names
+                .iter()
+                .filter_map(|name| self.jobs.get_key_value(name))
+                .filter(|(_, e)| e.broken.is_none());
             let ask = |(name, entry): (&JobName, &Entry)| {
                 let (name, answer) = (name.clone(), entry.job.addr.send(CancelAll));
                 // An actor that does not answer in time has been told all the same.
@@ -496,11 +510,11 @@ impl Handler<JobDetails> for SupervisorActor {
 
 /// Asks the job's actor; if it does not answer in time, says so.
 fn status_of(entry: &Entry) -> impl Future<Output = JobStatus> + use<> {
-    let (broken, refused, parked) = (entry.broken, entry.refused.clone(), entry.parked.clone());
+    let (broken, refused, parked) = (entry.broken.clone(), entry.refused.clone(), entry.parked.clone());
     let job = entry.job.clone();
     async move {
-        if broken {
-            return JobStatus::without_actor(&job.definition, JobState::Broken);
+        if let Some(reason) = broken {
+            return JobStatus::without_actor(&job.definition, JobState::Broken).broken(reason);
         }
         match timeout(ANSWER_DEADLINE, job.addr.send(Status)).await {
             Ok(Ok(status)) => match (refused, parked) {

@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod bisect;
 pub mod clock;
+pub mod contract;
 pub mod election;
 pub mod job;
 pub mod ledger;

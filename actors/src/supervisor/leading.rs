@@ -4,7 +4,7 @@ use std::{ops::Bound, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 
-use super::{Entry, Phase, SupervisorActor, adding::inquiry, keys::refusal};
+use super::{Entry, Phase, SupervisorActor, adding::inquiry, keys::refusal, outlook::warn_over};
 use crate::{
     core::{
         job::Input,
@@ -182,6 +182,7 @@ impl SupervisorActor {
         ctx: &mut Context<Self>,
     ) -> Vec<JobName> {
         let mut locked = Vec::new();
+        let mut over = Vec::new();
         for ((job, authority), answer) in jobs.into_iter().zip(answers) {
             let name = &job.definition.name;
             let Some(entry) = self.jobs.get(name).filter(|entry| {
@@ -198,6 +199,7 @@ impl SupervisorActor {
                     if let Some(entry) = self.jobs.get_mut(name) {
                         entry.refused = None;
                     }
+                    over.extend(self.never_runs(name, cursor).map(|last| (name.clone(), last)));
                     Letter::send(&job, Input::Resume { cursor, authority: Some(authority), kept });
                 }
                 (Enrolled::Locked, _) => locked.push(name.clone()),
@@ -211,6 +213,7 @@ impl SupervisorActor {
                 }
             }
         }
+        warn_over(&over);
         locked
     }
 
@@ -293,7 +296,7 @@ impl SupervisorActor {
             None => Bound::Unbounded,
         };
         let asked = |entry: &&Entry| {
-            entry.job.definition.policies.fires == Fires::Leader && !entry.broken && !entry.unled
+            entry.job.definition.policies.fires == Fires::Leader && entry.broken.is_none() && !entry.unled
         };
         let rest = self.jobs.range((after, Bound::Unbounded)).map(|(_, entry)| entry);
         let page: Vec<_> = rest.filter(asked).take(PAGE_MAX).map(|entry| entry.job.clone()).collect();
@@ -477,7 +480,7 @@ impl Handler<LeadershipChanged> for SupervisorActor {
         }
         self.term = term;
         let by_leader =
-            |entry: &&Entry| entry.job.definition.policies.fires == Fires::Leader && !entry.broken;
+            |entry: &&Entry| entry.job.definition.policies.fires == Fires::Leader && entry.broken.is_none();
         if led {
             let ours = self.jobs.values_mut().filter(|entry| by_leader(&&**entry));
             ours.for_each(|entry| {
