@@ -37,6 +37,7 @@
 //! * [`Run`]: what a body gets. [`guide::bodies`]: which kind of body to choose.
 //! * [`guide::hooks`]: code before and after runs. [`Callsheet::events`]: what happens, as a stream.
 //! * [`Builder`]: threads, backend, listeners. [`guide::embedding`]: in which runtime what runs.
+//! * [`Callsheet::health`]: live, ready, healthy, and what is wrong. [`guide::health`]: which probe asks what.
 //! * [`metrics`]: what a scraper sees.
 //! * [`port`]: what can be replaced. `testkit` (feature): tests in virtual time, and the suites that adapters pass.
 //!
@@ -70,12 +71,13 @@ pub use callsheet_actors::{
     HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Health, HealthReport, HeldStatus, HowDrained, IntoRunResult,
     JOB_LINES_MAX, JOBS_LOGGED_MAX, Job, JobDetails, JobName, JobPage, JobState, JobStatus, LOSSES_MAX,
     LastRunStatus, ListJobs, Listen, ListenTo, LockKey, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX,
-    MISFIRE_WITHIN_MIN, Misfire, NAME_MAX, NextFireTimes, NextFireTimesError, NodeId, OnLost, Origin,
-    Outcome, Over, Overlap, PAGE_MAX, PAUSE_NOTE_MAX, Pause, PauseError, PauseJobs, Policies, QUEUE_MAX,
-    REPORTED_RUNS_MAX, RESTART_PERIOD, RESTARTS_MAX, RemoveJobs, ResumeJobs, Retry, Run, RunError, RunId,
-    RunResult, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT, SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError,
-    Selector, Shutdown, ShutdownReport, SkipReason, SkippedTicks, StartError, StepDownReason,
-    SupervisorActor, Tag, Term, TriggerError, TriggerJob, Triggered, UpdateError, UpdateJob, WhenFull, port,
+    MISFIRE_WITHIN_MIN, Misfire, NAME_MAX, NextFireTimes, NextFireTimesError, NodeId, OnLost, Operation,
+    Origin, Outcome, Over, Overlap, PAGE_MAX, PAUSE_NOTE_MAX, PROBLEM_JOBS_MAX, Part, Pause, PauseError,
+    PauseJobs, Policies, Problem, ProblemJobs, QUEUE_MAX, REPORTED_RUNS_MAX, RESTART_PERIOD, RESTARTS_MAX,
+    RemoveJobs, ResumeJobs, Retry, Run, RunError, RunId, RunResult, SHUTDOWN_DEADLINE_MAX,
+    SHUTDOWN_GRACE_DEFAULT, STALL_MAX, SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError, Selector, Shutdown,
+    ShutdownReport, SkipReason, SkippedTicks, StartError, StepDownReason, SupervisorActor, Tag, Term,
+    TriggerError, TriggerJob, Triggered, UpdateError, UpdateJob, WhenFull, port,
 };
 
 #[cfg(feature = "postgres")]

@@ -42,6 +42,7 @@ use crate::{
     metrics::HeldTicks,
     name::{JobName, LockKey, RunId, Tag},
     node::{JobRef, Node, Reading},
+    overdue::Mark,
     port::{Pause, SkipReason},
     run::{Origin, Parts, Run},
     run_task::{self, RunTask},
@@ -182,6 +183,8 @@ pub(crate) struct JobActor {
     after: Vec<Run>,
     /// Who waits to hear what became of a trigger.
     triggers: Vec<(RunId, oneshot::Sender<Result<Triggered, TriggerError>>)>,
+    /// It is known to wait for the store to decide a due tick.
+    overdue: Option<Box<Mark>>,
     /// When the machine wants to be woken up; the alarm follows.
     wake_at: Option<Instant>,
     drain: Option<Arc<Drain>>,
@@ -203,6 +206,7 @@ impl JobActor {
             former_keys,
             after,
             triggers: Vec::new(),
+            overdue: None,
             wake_at: None,
             drain,
             retiring,
@@ -240,9 +244,28 @@ impl JobActor {
             reading = self.job.read();
         }
         self.forget_former_keys();
+        self.mark_overdue(&reading);
         self.held.set(self.machine.held().count());
         self.arm(reading);
         self.settle(ctx);
+    }
+
+    /// Says whether the store decides what is due.
+    fn mark_overdue(&mut self, reading: &Reading) {
+        let cursor = self.machine.cursor();
+        match (self.machine.asked_tick(), &self.overdue) {
+            (None, None) | (Some((_, false)), None) => {}
+            (None, Some(_)) => self.overdue = None,
+            (Some((tick, true)), None) => {
+                let JobRef { definition, generation, node, .. } = &*self.job;
+                let mark =
+                    node.overdue.mark((&definition.name, *generation), tick, cursor, reading.now.elapsed);
+                self.overdue = Some(mark);
+            }
+            // Another tick, perhaps, but nothing is decided.
+            (Some(_), Some(mark)) if mark.cursor == cursor => {}
+            (Some(_), Some(_)) => self.overdue = None,
+        }
     }
 
     fn arm(&mut self, mut reading: Reading) {

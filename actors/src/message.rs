@@ -10,9 +10,10 @@ use crate::{
     definition::Job,
     drain::ShutdownReport,
     error::{AddError, NextFireTimesError, PauseError, SelectError, TriggerError, UpdateError},
+    health::HealthReport,
     job::{JobState, JobStatus},
-    name::{JobName, NodeId, RunId, Term},
-    port::{Role, Standing},
+    name::{JobName, RunId},
+    port::Standing,
 };
 
 /// The most jobs in one page of a listing, or of an enrolment.
@@ -253,26 +254,6 @@ pub struct JobDetails(pub String);
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "HealthReport")]
 pub struct Health;
-
-/// How a node is.
-#[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
-pub struct HealthReport {
-    /// The node.
-    pub node: NodeId,
-    /// What its store is called.
-    pub backend: &'static str,
-    /// What it is to its cluster.
-    pub role: Role,
-    /// The term in which it leads; `None` for a follower.
-    pub term: Option<Term>,
-    /// How many jobs it holds.
-    pub jobs: usize,
-    /// It can do its work.
-    pub healthy: bool,
-    /// Why it cannot.
-    pub problems: Vec<String>,
-}
 
 /// Stops the engine: no tick is armed any more, the term is given up, runs may end until `deadline` has passed, are then
 /// cancelled, and aborted after a grace. Answers when it is over. Asking twice is harmless; the first deadline holds. A body that

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
 use crate::{
+    core::operation::Operation,
     event::Outcome,
     hooks::{HOOKS, REASONS},
     labels::{Label, Labelled, Labels},
@@ -57,25 +58,6 @@ const COORDINATION_ERRORS: &str = "callsheet_coordination_errors_total";
 const EVENTS_DROPPED: &str = "callsheet_events_dropped_total";
 const HOOKS_FAILED: &str = "callsheet_hooks_failed_total";
 const JOB_ACTOR_RESTARTS: &str = "callsheet_job_actor_restarts_total";
-
-/// The values of the `operation` label.
-const OPERATIONS: [&str; 15] = [
-    "open",
-    "session",
-    "claim",
-    "complete",
-    "stale_completion",
-    "advance",
-    "enrol",
-    "retract",
-    "withdraw",
-    "pause",
-    "news",
-    "close_lost",
-    "debts",
-    "campaign",
-    "renew",
-];
 
 fn describe() {
     use metrics::{describe_counter as counter, describe_gauge as gauge, describe_histogram as histogram};
@@ -141,9 +123,9 @@ impl Meters {
     pub(crate) fn new(job_labels_max: usize) -> Self {
         describe();
         // Zero from the first scrape on: a series that first appears with the first error has no increase to alert on.
-        OPERATIONS
-            .iter()
-            .for_each(|operation| counter!(COORDINATION_ERRORS, "operation" => *operation).increment(0));
+        Operation::ALL.iter().for_each(|operation| {
+            counter!(COORDINATION_ERRORS, "operation" => operation.as_str()).increment(0)
+        });
         for hook in HOOKS {
             for reason in REASONS {
                 counter!(HOOKS_FAILED, "hook" => hook, "reason" => reason).increment(0);
@@ -184,9 +166,8 @@ impl Meters {
     }
 
     /// Counts a call to the store that failed or got no answer.
-    pub(crate) fn coordination_error(&self, operation: &'static str) {
-        debug_assert!(OPERATIONS.contains(&operation), "{operation} is counted from zero");
-        counter!(COORDINATION_ERRORS, "operation" => operation).increment(1);
+    pub(crate) fn coordination_error(&self, operation: Operation) {
+        counter!(COORDINATION_ERRORS, "operation" => operation.as_str()).increment(1);
     }
 
     /// Counts a call of a hook that failed, or was not made.

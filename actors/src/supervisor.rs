@@ -19,7 +19,7 @@ mod tags;
 mod updating;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound,
     sync::Arc,
     time::Duration,
@@ -61,6 +61,7 @@ use crate::{
     event::EventKind,
     event_filter::EventFilter,
     event_log::Level,
+    health::Part,
     hooks::HookCalls,
     job::{CancelAll, JobActor, JobState, JobStatus, Letter, Remains, Retire, Status, Trigger, Upcoming},
     labels::{JOB_LABEL_OTHER, Labelled},
@@ -112,6 +113,8 @@ pub(crate) struct Supervised {
     pub(crate) node: Arc<Node>,
     pub(crate) backend: &'static str,
     pub(crate) single_node: bool,
+    /// What lasts longer is a problem.
+    pub(crate) lease: Duration,
     pub(crate) listener: Addr<ListenerActor>,
     pub(crate) election: Addr<ElectionActor>,
     pub(crate) shutdown_grace: Duration,
@@ -135,10 +138,16 @@ pub struct SupervisorActor {
     connected: bool,
     /// When it was opened, by the monotonic clock.
     connected_since: Duration,
+    /// Since when parts of the engine have been asked without an answer, by the monotonic clock.
+    asked_parts: [Option<Duration>; Part::ALL.len()],
+    /// Jobs that may be broken or refused; whether they still are is to be seen at themselves.
+    troubled: BTreeSet<JobName>,
     to_enrol: VecDeque<JobName>,
     /// Of pages that the store refused for their data.
     suspects: Bisect<JobName>,
     enrolling: bool,
+    /// Of how many enrolments in a row something was locked.
+    enrolments_locked: u32,
     /// Enrolments that were not made are tried again after these pauses, and so are those whose rows others have locked.
     enrol_backoff: Backoff,
     locked_backoff: Backoff,
@@ -187,9 +196,12 @@ impl SupervisorActor {
             term_since: elapsed,
             connected: false,
             connected_since: elapsed,
+            asked_parts: [None; Part::ALL.len()],
+            troubled: BTreeSet::new(),
             to_enrol: VecDeque::new(),
             suspects: Bisect::default(),
             enrolling: false,
+            enrolments_locked: 0,
             enrol_backoff: backoff,
             locked_backoff: Backoff::new(ENROL_AGAIN_MIN, LOCKED_AGAIN_MAX, seed),
             close_lost_backoff: backoff,

@@ -281,6 +281,17 @@ impl JobMachine {
         waiting.or(self.next).filter(|_| self.mode != Mode::Dormant)
     }
 
+    /// The tick that the store is asked to decide, and whether it was in vain so far: the store refused, did not answer, or somebody
+    /// else has the row locked.
+    pub fn asked_tick(&self) -> Option<(FireTime, bool)> {
+        let tick = match &self.asked {
+            Asked::Nothing => return None,
+            Asked::Claim(asked) => asked.claim.fire_time,
+            Asked::Advance(asked) => asked.advance.to,
+        };
+        (self.mode != Mode::Dormant).then_some((tick, self.unanswered > 0))
+    }
+
     /// The instant up to which every tick is decided, or asked about: whoever fires the job after this node goes on from there.
     /// `None` if what follows is known only at the end of a run.
     pub fn left_after(&self) -> Option<DateTime<Utc>> {

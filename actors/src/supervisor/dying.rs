@@ -131,6 +131,7 @@ impl SupervisorActor {
         entry.broken = Some(reason.clone());
         let declares = std::mem::take(&mut entry.declares);
         let key = entry.job.definition.key.clone();
+        self.troubled.insert(name.clone());
         self.publish(|| EventKind::JobBroken { job: name.clone(), reason });
         if declares || self.term.is_some() {
             self.retract([key], ctx);

@@ -12,8 +12,8 @@ use callsheet_actors::{
     core::storable::storable,
     port::{
         Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled,
-        Enrolment, Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OwedRun, Pause, RoundAnswers,
-        Session, Standing, Verdict,
+        Enrolment, Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OwedRun, Pause, Proof, Proved,
+        RoundAnswers, Session, Standing, Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -200,6 +200,10 @@ impl Locker for PostgresLocker {
             withdrawn.map(|_| ()).map_err(Refusal::into_lock_error)
         }
         .boxed()
+    }
+
+    fn prove(&self, proof: Proof) -> BoxFuture<'_, Result<Proved, LockError>> {
+        async move { self.session()?.prove(proof).await }.boxed()
     }
 
     fn claim<'a>(&'a self, requests: &'a [ClaimRequest]) -> BoxFuture<'a, Result<Vec<Verdict>, LockError>> {
@@ -1087,6 +1091,6 @@ fn authorities(authorities: impl Iterator<Item = Option<Authority>>) -> (Vec<Opt
 }
 
 /// A term that is too large for the server is none that it granted.
-fn number(term: Term) -> i64 {
+pub(super) fn number(term: Term) -> i64 {
     i64::try_from(term.0).unwrap_or(-1)
 }

@@ -33,7 +33,7 @@ use super::{
     elector::Leadership,
     failure::{self, POOLED, refusal},
     lost_runs::Search,
-    migrations, news, sessions,
+    migrations, news, proof, sessions,
     settings::{OPEN_TIMEOUT, Purpose, Settings},
     sql,
 };
@@ -93,6 +93,7 @@ pub(super) struct Statements {
     pub(super) forget_session: Statement,
     limit_time: Statement,
     pub(super) debts: Statement,
+    pub(super) prove: Statement,
     heartbeat: Statement,
 }
 
@@ -400,6 +401,7 @@ impl Statements {
             forget_session,
             limit_time,
             debts,
+            prove,
             heartbeat,
         ) = tokio::try_join!(
             client.prepare(sql::DECLARE),
@@ -428,6 +430,7 @@ impl Statements {
             client.prepare(sql::FORGET_SESSION),
             client.prepare(sql::LIMIT_TIME),
             client.prepare(sql::DEBTS),
+            client.prepare(proof::PROVE),
             client.prepare(sql::HEARTBEAT),
         )?;
         Ok(Self {
@@ -457,6 +460,7 @@ impl Statements {
             forget_session,
             limit_time,
             debts,
+            prove,
             heartbeat,
         })
     }
