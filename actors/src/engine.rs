@@ -84,6 +84,9 @@ pub struct EngineOptions {
     pub when_full: WhenFull,
     /// How far the node's wall clock may be from the store's if it is to lead. Default: [`CLOCK_OFFSET_MAX_DEFAULT`].
     pub clock_offset_max: Duration,
+    /// The version of the time zone data by which the schedules of this node go, to be shown and compared with that of other
+    /// nodes. Default: empty, which means that it is not known.
+    pub zone_data: Arc<str>,
     /// The node's id, unless the backend has one for it. Default: random.
     pub node: NodeId,
 }
@@ -108,6 +111,7 @@ impl EngineOptions {
             max_concurrent_runs: None,
             when_full: WhenFull::default(),
             clock_offset_max: CLOCK_OFFSET_MAX_DEFAULT,
+            zone_data: "".into(),
             node: NodeId::random(),
         }
     }
@@ -372,9 +376,17 @@ async fn start_actors(
 ) -> Result<(Started, oneshot::Receiver<ShutdownReport>), StartError> {
     let EngineOptions { backend, jobs, listeners, hooks, clock, job_labels_max, shutdown_grace, .. } =
         options;
-    let EngineOptions { connect_timeout, clock_offset_max, node, max_concurrent_runs, when_full, .. } =
-        options;
+    let EngineOptions {
+        connect_timeout,
+        clock_offset_max,
+        node,
+        max_concurrent_runs,
+        when_full,
+        zone_data,
+        ..
+    } = options;
     backend.set_clock(clock.clone());
+    backend.set_zone_data(zone_data.clone());
     let id = backend.node().unwrap_or(node);
     let meters = Arc::new(Meters::new(job_labels_max));
     let publisher = Publisher::new(id, clock.clone(), meters.clone());
@@ -388,6 +400,7 @@ async fn start_actors(
         failures: FailureLog::new(clock.clone(), meters.clone()),
         overdue: Overdue::default(),
         clock,
+        zone_data,
         publisher: publisher.clone(),
         meters,
         spawner: threads.spawner,
@@ -458,7 +471,10 @@ async fn start_actors(
         Either::Right(((), _)) => Err(StartError::Died),
     };
     match settled {
-        Ok(()) => Ok((Started { supervisor: given_up.disarm(), publisher }, over)),
+        Ok(()) => {
+            tracing::info!(target: "callsheet", version = &*node.zone_data, "time zone data");
+            Ok((Started { supervisor: given_up.disarm(), publisher }, over))
+        }
         Err(error) => {
             // Nothing runs yet; an error means that nothing is left to stop.
             let _ = supervisor.send(Shutdown { deadline: Duration::ZERO }).await;

@@ -42,8 +42,8 @@ use crate::{
     node::{JobRef, Node},
     port::{
         Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled,
-        Enrolment, Inquiry, LockError, Locker, LostRun, Moved, News, Pause, Proof, Proved, RoundAnswers,
-        Session, Standing, TickClaim, Verdict,
+        Enrolment, Inquiry, LockError, Locker, LostRun, Moved, News, OtherZoneData, Pause, Proof, Proved,
+        RoundAnswers, Session, Standing, TickClaim, Verdict,
     },
     supervisor::{DebtsFound, NewsMissed, PauseNews, RunsLost, SessionNews, TakenByLeader, Withdrawn},
 };
@@ -154,6 +154,11 @@ pub(crate) struct CloseLostRuns;
 #[derive(Message)]
 #[rtype(result = "Result<Vec<Debt>, LockError>")]
 pub(crate) struct AskDebts(pub(crate) Option<RunId>);
+
+/// Asks by which time zone data other nodes go, if not by that of this one.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<OtherZoneData>, LockError>")]
+pub(crate) struct AskOtherZoneData;
 
 /// Answers when a session is open, or when the next attempt to open one fails.
 #[derive(Message)]
@@ -1046,6 +1051,15 @@ impl Handler<AskDebts> for LockActor {
         let locker = self.locker.clone();
         let debts = async move { call(async { locker.debts(after, BATCH_MAX).await }).await };
         Box::pin(debts.into_actor(self).map(|answer, actor, _| actor.noted(Operation::Debts, answer)))
+    }
+}
+
+impl Handler<AskOtherZoneData> for LockActor {
+    type Result = ResponseFuture<Result<Vec<OtherZoneData>, LockError>>;
+
+    fn handle(&mut self, _: AskOtherZoneData, _: &mut Self::Context) -> Self::Result {
+        let locker = self.locker.clone();
+        Box::pin(async move { call(async { locker.other_zone_data().await }).await })
     }
 }
 

@@ -85,19 +85,22 @@ WHERE scope = $1 AND beacon <> $2 AND expires_at > clock_timestamp()";
 /// Raises the epoch; only while the leadership lock is held. Locks the leader row for update: claims of the old term, which
 /// hold it for share, are committed before, or wait and then read the new epoch.
 ///
-/// $1 scope, $2 own beacon, $3 node, $4 lease in milliseconds. No row: a term that is not over belongs to a live session.
+/// $1 scope, $2 own beacon, $3 node, $4 lease in milliseconds, $5 the version of its time zone data. No row: a term that is not over belongs to a live session.
 pub(super) const GRANT: &str = "
-INSERT INTO leader AS l (scope, epoch, node, beacon, granted_at, expires_at)
-VALUES ($1, 1, $3, $2, clock_timestamp(), clock_timestamp() + $4::float8 * interval '1 millisecond')
+INSERT INTO leader AS l (scope, epoch, node, beacon, granted_at, expires_at, zone_data)
+VALUES ($1, 1, $3, $2, clock_timestamp(), clock_timestamp() + $4::float8 * interval '1 millisecond', $5)
 ON CONFLICT (scope) DO UPDATE
 SET epoch = l.epoch + 1,
     node = excluded.node,
     beacon = excluded.beacon,
     granted_at = clock_timestamp(),
-    expires_at = clock_timestamp() + $4::float8 * interval '1 millisecond'
+    expires_at = clock_timestamp() + $4::float8 * interval '1 millisecond',
+    zone_data = excluded.zone_data
 WHERE l.expires_at <= clock_timestamp()
    OR CASE WHEN l.beacon = $2 THEN true ELSE pg_try_advisory_xact_lock_shared(l.beacon) END
-RETURNING l.epoch, pg_is_in_recovery() AS standby";
+RETURNING l.epoch, pg_is_in_recovery() AS standby,
+    -- As it was when the statement began: the leadership lock keeps others from it.
+    (SELECT former.zone_data FROM leader former WHERE former.scope = $1) AS former_zone_data";
 
 /// Extends a term that is not over. $1 scope, $2 own beacon, $3 term, $4 lease in milliseconds.
 pub(super) const RENEW: &str = "

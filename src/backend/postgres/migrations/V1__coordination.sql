@@ -10,7 +10,9 @@ CREATE TABLE leader (
     beacon bigint NOT NULL,
     granted_at timestamptz NOT NULL,
     -- '-infinity' once the term was given up.
-    expires_at timestamptz NOT NULL
+    expires_at timestamptz NOT NULL,
+    -- The version of the time zone data by which the leader computes fire times; empty if it is not known.
+    zone_data text NOT NULL DEFAULT ''
 );
 
 -- Who has a session. Only the advisory lock of its beacon says whether it lives. A row is written once, when the session opens.
