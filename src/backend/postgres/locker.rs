@@ -183,15 +183,17 @@ impl Locker for PostgresLocker {
             let schedules: Vec<_> = jobs.iter().map(|job| Text::of(&job.schedule)).collect();
             let statement = &session.statements.inquire;
             let rows = session.ask(statement, &[&session.settings.scope, &names, &schedules]).await;
-            read(&rows.map_err(Refusal::into_lock_error)?, |row| {
+            let standings = read(&rows.map_err(Refusal::into_lock_error)?, |row| {
                 let standing: &str = row.try_get("standing")?;
                 Ok(match standing {
-                    "no leader" => Standing::NoLeader,
-                    "not held" => Standing::NotHeld,
-                    "other schedule" => Standing::OtherSchedule,
-                    _ => Standing::Scheduled,
+                    "no leader" => Ok(Standing::NoLeader),
+                    "not held" => Ok(Standing::NotHeld),
+                    "other schedule" => Ok(Standing::OtherSchedule),
+                    "scheduled" => Ok(Standing::Scheduled),
+                    other => Err(unknown(other)),
                 })
-            })
+            })?;
+            standings.into_iter().collect()
         }
         .boxed()
     }
@@ -409,12 +411,13 @@ impl OpenSession {
                 "conflict" => Some(Enrolled::Conflict { declared: row.try_get("pause_note")? }),
                 // Its key is contradicted, or somebody else has locked it. It has no mark of this node's term any more.
                 "undeclared" => None,
-                _ => Some(Enrolled::Done { cursor: row.try_get("cursor")?, kept: Box::new(kept(row)?) }),
+                "done" => Some(Enrolled::Done { cursor: row.try_get("cursor")?, kept: Box::new(kept(row)?) }),
+                other => return Ok(Err(unknown(other))),
             };
-            Ok((row.try_get("job")?, enrolled))
+            Ok(Ok((row.try_get("job")?, enrolled)))
         })?
         .into_iter()
-        .collect();
+        .collect::<Result<_, _>>()?;
         let answer = |job: &&Enrolment| match enrolled.get(job.job.as_str()) {
             Some(Some(answer)) => answer.clone(),
             Some(None) => match contradicted.get(job.key.as_str()) {
@@ -811,7 +814,8 @@ impl OpenSession {
                 "done" => Moved::Done,
                 "deposed" => Moved::Deposed { term: term(row)? },
                 "led" => Moved::Led,
-                _ => Moved::Elsewhere { cursor: row.try_get("cursor")? },
+                "elsewhere" => Moved::Elsewhere { cursor: row.try_get("cursor")? },
+                other => Moved::Unavailable { reason: format!("an unknown verdict: {other}") },
             }))
         })
         .map_err(Refusal::Lock)
@@ -889,6 +893,11 @@ impl OpenSession {
         };
         answers.into_iter().map(answer).collect::<Option<_>>().ok_or(LockError::Timeout)
     }
+}
+
+/// An answer of a statement that this version does not know.
+fn unknown(answer: &str) -> LockError {
+    LockError::NotDone { reason: format!("an unknown answer: {answer}") }
 }
 
 /// Where in a batch something is.
