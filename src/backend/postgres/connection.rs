@@ -120,7 +120,7 @@ pub(super) async fn check_rights(client: &Client, settings: &Settings) -> Result
 
 fn missing(schema: &str) -> LockError {
     refused(format!(
-        "the schema {schema:?} is not there, or not complete: use migrate(true), or run the printed DDL"
+        "the schema {schema:?} is not there, or not complete: use migrate(true), or run the statements of Postgres::ddl()"
     ))
 }
 

@@ -42,7 +42,7 @@ pub(super) fn refusal(error: &Error) -> LockError {
         | &SqlState::DUPLICATE_PSTATEMENT => POOLED,
         // The latter: a schema that is there, but not for this role.
         &SqlState::INSUFFICIENT_PRIVILEGE | &SqlState::INVALID_SCHEMA_NAME => {
-            "grant CREATE on the database and the schema to this role, or let another role run the printed DDL and use \
+            "grant CREATE on the database and the schema to this role, or let another role run the statements of Postgres::ddl() and use \
              migrate(false)"
         }
         &SqlState::READ_ONLY_SQL_TRANSACTION => READ_ONLY_CURE,
