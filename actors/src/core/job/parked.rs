@@ -147,7 +147,13 @@ impl JobMachine {
 
     /// Takes the ticks from the `first` one that is undecided. Answers the newest of them, and their number.
     fn skip_up_to(&mut self, first: FireTime, until: DateTime<Utc>) -> Result<(FireTime, Skips), Breach> {
-        let due = Due::collect(&*self.schedule, first, until, 1)?;
+        let schedule = &*self.schedule;
+        // Of one that counts from the end of runs, nobody knows the newest tick without those before it.
+        let due = if schedule.counts_from_completion() {
+            Due::first_admitted(schedule, first, until, |_, _| false)?
+        } else {
+            Due::collect(schedule, first, until, 1)?
+        };
         let newest = due.newest.last().copied().unwrap_or(first);
         self.decided = newest.instant();
         self.next = due.following;

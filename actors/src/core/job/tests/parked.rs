@@ -57,6 +57,23 @@ fn whoever_comes_to_decide_the_ticks_begins_then() {
     assert_eq!(again, parked("05:00", 1), "of 04:00 it was not to decide");
 }
 
+/// More ticks than are counted, of a schedule that cannot be searched backwards.
+#[test]
+fn a_job_that_counts_from_completion_is_parked_for_any_time() {
+    let schedule = Moody { period: 50, from_end: true, panics: Arc::default() };
+    let mut job = Rehearsal::dormant(schedule, Policies::default());
+    job.step("01:00", Input::Park { since: at("01:00") });
+
+    let effects = job.step("01:21", Input::WakeUp);
+
+    let broken = effects.iter().any(|effect| matches!(effect, Effect::Broken { .. }));
+    assert!(!broken, "{effects:?}");
+    let many =
+        |effect: &Effect| matches!(effect, Effect::Skipped { count, at_least: true, .. } if *count >= 10_000);
+    assert!(effects.iter().any(many), "{effects:?}");
+    assert_eq!(job.wake_in("01:21"), Some(Duration::from_millis(50)), "it goes on from now");
+}
+
 #[test]
 fn an_answer_to_another_definition_parks_nothing() {
     let mut job = hourly();
