@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use callsheet::{
-    Health, HealthReport, Job, JobName, Operation, Problem,
+    Fires, Health, HealthReport, Job, JobName, Operation, Problem,
     schedule::{cron, every},
     testkit::{Rig, simulate},
 };
@@ -158,12 +158,18 @@ fn jobs_whose_due_ticks_are_not_decided_are_named() {
         let node = rig.node(node_with(jobs)).await;
         rig.advance(secs(25)).await;
 
-        let follower = rig.node(node_with([])).await;
+        let idle = rig.node(node_with([])).await;
+        let every_second = Job::new("tidy", every(secs(1))).fires(Fires::AnyNode).run(async |_| {});
+        let busy = rig.node(node_with([every_second])).await;
+        rig.advance(secs(10)).await;
         rig.store().set_locked("ledger", true);
         rig.advance(secs(30)).await;
 
-        let health = rig.send(follower, Health).await;
-        assert!(matches!(health.problems[..], [Problem::OverdueOnLeader { .. }]), "{health:?}");
+        assert!(rig.started("tidy") > 30, "it claims all the time");
+        for follower in [idle, busy] {
+            let health = rig.send(follower, Health).await;
+            assert!(matches!(health.problems[..], [Problem::OverdueOnLeader { .. }]), "{health:?}");
+        }
 
         let health = rig.send(node, Health).await;
         let overdue = health.problems.iter().find_map(|problem| match problem {
@@ -173,7 +179,7 @@ fn jobs_whose_due_ticks_are_not_decided_are_named() {
         assert_eq!(overdue.as_deref(), Some(&["ledger"][..]), "{health:?}");
         rig.store().set_locked("ledger", false);
         rig.advance(Duration::from_secs(30)).await;
-        for node in [node, follower] {
+        for node in [node, idle, busy] {
             let health = rig.send(node, Health).await;
             assert!(health.healthy, "{health:?}");
         }

@@ -219,7 +219,7 @@ pub(crate) struct LockActor {
     /// How many batches wait to be asked again.
     delayed: u32,
     held: HashMap<RunId, Held>,
-    /// How often to prove that a claim would be possible, unless one was made; `None`: never.
+    /// How often to prove that a claim would be possible, unless the leader made one; `None`: never.
     prove_every: Option<Duration>,
     /// When a claim was granted last.
     claimed_at: Duration,
@@ -340,7 +340,8 @@ impl LockActor {
             let overdue_since = actor.node.overdue.since(now, every).filter(|_| term.is_some());
             // What the other nodes were told is to be told once more when it is over.
             let tells = overdue_since.is_some() || actor.node.overdue.leader_said().is_some();
-            if actor.claimed_at > since && !tells {
+            // A claim proves as much, but no follower hears by it what the leader says.
+            if actor.claimed_at > since && term.is_some() && !tells {
                 return actor.prove_later(session, ctx);
             }
             let (locker, proof) = (actor.locker.clone(), Proof { term, overdue_since });
