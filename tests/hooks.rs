@@ -12,8 +12,8 @@ use std::{
 use actix::prelude::*;
 use callsheet::{
     CancelReason, CancelRuns, EndedRun, EventFilter, EventKind, EventName, Fires, HOOK_CALLS_MAX,
-    HOOK_TIMEOUT_DEFAULT, Health, Job, Problem, RemoveJobs, Retry, Run, RunResult, Selector, Shutdown, SkippedTicks, SupervisorActor,
-    TriggerJob,
+    HOOK_TIMEOUT_DEFAULT, Health, Job, Problem, RemoveJobs, Retry, Run, RunResult, Selector, Shutdown,
+    SkippedTicks, SupervisorActor, TriggerJob,
     port::Spawner,
     schedule::{at, every},
     testkit::{
@@ -626,7 +626,10 @@ fn a_shutdown_that_waits_for_after_hooks_is_live() {
         rig.advance(secs(2)).await;
 
         let health = rig.send(node, Health).await;
-        assert_eq!((health.live, health.ready, &health.problems[..]), (true, false, &[Problem::ShuttingDown][..]));
+        assert_eq!(
+            (health.live, health.ready, &health.problems[..]),
+            (true, false, &[Problem::ShuttingDown][..])
+        );
     });
 }
 

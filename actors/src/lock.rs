@@ -68,6 +68,9 @@ pub(crate) const ENDS_AGAIN_MIN: Duration = Duration::from_millis(250);
 /// The longest pause before ends that the store did not record are asked again.
 pub(crate) const ENDS_AGAIN_MAX: Duration = Duration::from_secs(5);
 
+/// The pause before news are listened for again after the adapter panicked over some.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+
 /// How often a claim or a move may be found locked before the job is told, half a second after the first time.
 pub(crate) const LOCKED_TRIES_MAX: u32 = 8;
 
@@ -277,6 +280,8 @@ impl LockActor {
                 self.session = Some(session);
                 self.node.failures.succeeded(Operation::Open);
                 self.node.failures.succeeded(Operation::Session);
+                // What there was to record ended with the session before.
+                self.node.failures.dropped(Operation::Complete);
                 // Before anybody campaigns on it.
                 self.node.set_clock_ahead(self.locker.clock_ahead());
                 self.away_backoff.succeeded();
@@ -321,10 +326,23 @@ impl LockActor {
                 Ok(News::Owed(debt)) => actor.node.supervisor().do_send(DebtsFound(vec![debt])),
                 // News are hints: claims meet whatever they would have said, those of a paused job after a minute; what is
                 // owed is asked for.
-                Err(_) => return actor.failed(Operation::Notification, &"the adapter panicked"),
+                Err(_) => {
+                    actor.failed(Operation::Notification, &"the adapter panicked");
+                    return actor.listen_again(session, ctx);
+                }
             }
+            actor.node.failures.succeeded(Operation::Notification);
             ctx.spawn(actor.next_news(session));
         }))
+    }
+
+    fn listen_again(&self, session: Session, ctx: &mut Context<Self>) {
+        ctx.run_later(LISTEN_AGAIN, move |actor, ctx| {
+            if actor.session == Some(session) {
+                actor.node.supervisor().do_send(NewsMissed);
+                ctx.spawn(actor.next_news(session));
+            }
+        });
     }
 
     /// Proves now and then, for as long as the session lives, that a claim would be possible.
@@ -491,6 +509,9 @@ impl LockActor {
                 self.on_released(end, released, &reason, ctx)
             }
             None => {}
+        }
+        if self.session != Some(session) {
+            self.node.failures.dropped(Operation::Complete);
         }
         self.wake_for_suspects(ctx);
         self.node.meters.locks_held.set(self.held.len() as f64);
