@@ -109,6 +109,7 @@ impl Handler<Health> for SupervisorActor {
             healthy: false,
             problems,
         };
+        let running = matches!(self.phase, Phase::Running);
         let asked_at = Part::ALL.map(|part| self.ask_part(part, ctx));
         let lock = node.lock().send(AskLockHealth);
         let election = self.parts.election.send(PingElection);
@@ -129,6 +130,10 @@ impl Handler<Health> for SupervisorActor {
             let (wall, elapsed) = node.clock.read();
             let mut live = true;
             for ((part, asked_at), answer) in Part::ALL.into_iter().zip(asked_at).zip(answers) {
+                // It has done its part of the shutdown, others have not yet.
+                if answer.is_none() && !running {
+                    continue;
+                }
                 if answer != Some(true) {
                     let silent = elapsed.saturating_sub(asked_at);
                     report.problems.push(Problem::Stalled { part, since: before(wall, silent) });
