@@ -579,8 +579,7 @@ impl fmt::Display for EventKind {
                 write!(f, " {:.1?} {direction}", by.abs().to_std().unwrap_or_default())
             }
             Self::ZoneDataChanged { from, to } => {
-                let effect =
-                    "a tick whose instant differs between them may run twice, or be skipped";
+                let effect = "a tick whose instant differs between them may run twice, or be skipped";
                 write!(f, " from {from} to {to}: {effect}")
             }
             Self::ZoneDataDiffers { own, other, node } => {
