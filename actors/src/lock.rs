@@ -15,7 +15,6 @@ use std::{
 };
 
 use actix::prelude::*;
-use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::oneshot;
 
@@ -30,11 +29,11 @@ use crate::{
     name::{FencingToken, JobName, LockKey, RunId, Term},
     node::{JobRef, Node},
     port::{
-        Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled,
-        Enrolment, Inquiry, LockError, Locker, LostRun, Moved, News, Pause, RoundAnswers, Session, Standing,
-        TickClaim, Verdict,
+        ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled, Enrolment,
+        Inquiry, LockError, Locker, LostRun, Moved, News, Pause, RoundAnswers, Session, Standing, TickClaim,
+        Verdict,
     },
-    supervisor::{DebtsFound, NewsMissed, PauseNews, RunsLost, SessionNews, TakenByLeader, Withdrawn},
+    supervisor::{DebtsFound, NewsMissed, PauseNews, RunsLost, SessionNews, TakenByLeader, UnknownToStore},
 };
 
 /// The most claims, ends or cursor moves in one round trip.
@@ -383,7 +382,10 @@ impl LockActor {
                     if let Some(Held { job, .. }) = &held {
                         self.on_recorded(job, end.from_completion, &answer);
                     }
-                    if answer == Completed::Stale {
+                    if answer == Completed::Unknown {
+                        self.node.supervisor().do_send(UnknownToStore(end.job.clone()));
+                    }
+                    if matches!(answer, Completed::Stale | Completed::Unknown) {
                         self.node.meters.coordination_error("stale_completion");
                         tracing::warn!(target: "callsheet", job = %end.job, run = %end.run, "a completion was refused");
                     }
@@ -402,7 +404,7 @@ impl LockActor {
     fn on_recorded(&self, job: &Arc<JobRef>, from_completion: bool, answer: &Completed) {
         let (cursor, pause) = match answer {
             Completed::Recorded { cursor, pause } => (*cursor, pause.as_ref()),
-            Completed::Stale | Completed::Locked => (None, None),
+            Completed::Stale | Completed::Unknown | Completed::Locked => (None, None),
         };
         if from_completion {
             // Whatever the answer is: the job waits for it.
@@ -488,12 +490,11 @@ impl LockActor {
                 Verdict::Led => {
                     self.node.supervisor().do_send(TakenByLeader(job.definition.name.clone()));
                 }
-                Verdict::Moved { cursor } => {
-                    if tick.is_some_and(|tick| withdrawn(tick.authority, tick.expected, *cursor)) {
-                        self.node.supervisor().do_send(Withdrawn(job.definition.name.clone()));
-                    }
+                Verdict::Unknown => {
+                    self.node.supervisor().do_send(UnknownToStore(job.definition.name.clone()));
                 }
-                Verdict::NotGranted
+                Verdict::Moved { .. }
+                | Verdict::NotGranted
                 | Verdict::AlreadyRun { .. }
                 | Verdict::Busy { .. }
                 | Verdict::NotYet { .. }
@@ -543,12 +544,10 @@ impl LockActor {
                 Moved::Led => {
                     self.node.supervisor().do_send(TakenByLeader(job.definition.name.clone()));
                 }
-                Moved::Elsewhere { cursor } => {
-                    if withdrawn(advance.authority, advance.expected, cursor) {
-                        self.node.supervisor().do_send(Withdrawn(job.definition.name.clone()));
-                    }
+                Moved::Unknown => {
+                    self.node.supervisor().do_send(UnknownToStore(job.definition.name.clone()));
                 }
-                Moved::Locked | Moved::Unavailable { .. } => {}
+                Moved::Elsewhere { .. } | Moved::Locked | Moved::Unavailable { .. } => {}
             }
             Letter::send(&job, Input::Advanced(answer));
         }
@@ -616,12 +615,6 @@ pub(crate) fn report_lost(node: &Node, lost: &LostRun) {
     node.meters.of_job(&lost.job).ended(Outcome::Lost);
     let LostRun { job, run, fire_time, .. } = lost.clone();
     node.publisher.publish(|| EventKind::RunLost { job, run, fire_time });
-}
-
-/// The store refuses to move a cursor that stands where it was expected: it does not know the job (any more), and a node that
-/// has no term is to enrol it again. Harmless if the store's clock is merely behind.
-fn withdrawn(authority: Authority, expected: DateTime<Utc>, cursor: DateTime<Utc>) -> bool {
-    cursor == expected && matches!(authority, Authority::Any | Authority::Unled)
 }
 
 fn lost_with_its_session(tick: Option<TickClaim>) -> Verdict {

@@ -33,7 +33,7 @@ pub(crate) use self::{
     clock::StoreClockMoved,
     dying::{JobDied, JobRetired, Undelivered},
     keys::conflicts,
-    leading::{DebtsFound, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, Withdrawn},
+    leading::{DebtsFound, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, UnknownToStore},
     pausing::{NewsMissed, PauseNews, StopJob},
 };
 use self::{clock::Rearming, keys::Keys, pausing::Telling, tags::Tags};

@@ -499,7 +499,7 @@ impl Ledger {
             }
             self.record(|| Record::Retaken { run: owed.run });
         }
-        self.tokens += 1;
+        self.tokens = u64::try_from(now.timestamp_micros()).unwrap_or_default().max(self.tokens + 1);
         let token = FencingToken(self.tokens);
         self.keys.insert(request.key.clone(), request.run);
         let losses = owed.map_or(0, |owed| owed.losses);
@@ -544,9 +544,7 @@ impl Ledger {
         {
             return Err(Verdict::NotYet { wait });
         }
-        let Some(row) = self.jobs.get(&request.job).filter(|row| !row.withdrawn) else {
-            return Err(Verdict::Moved { cursor: self.cursor_of(&request.job, now) });
-        };
+        let row = self.jobs.get(&request.job).filter(|row| !row.withdrawn).ok_or(Verdict::Unknown)?;
         if row.cursor != tick.expected {
             let cursor = row.cursor;
             return Err(match row.run {
@@ -641,16 +639,16 @@ impl Ledger {
             Err(Barred::Led) => return Moved::Led,
         }
         let due = asked.to.instant() <= now;
-        let stands = |row: &&mut JobRow| due && !row.withdrawn && row.cursor == asked.expected;
-        match self.jobs.get_mut(&asked.job).filter(stands) {
-            Some(row) => {
+        match self.jobs.get_mut(&asked.job).filter(|row| !row.withdrawn) {
+            None => Moved::Unknown,
+            Some(row) if due && row.cursor == asked.expected => {
                 row.cursor = asked.to.instant();
                 row.run = None;
                 let CursorMove { job, expected: from, to, skips, .. } = asked.clone();
                 self.record(|| Record::Moved { job, from, to, skips, run: None, session });
                 Moved::Done
             }
-            None => Moved::Elsewhere { cursor: self.cursor_of(&asked.job, now) },
+            Some(row) => Moved::Elsewhere { cursor: row.cursor },
         }
     }
 

@@ -156,7 +156,8 @@ pub struct TickClaim {
 pub enum Verdict {
     /// The run may start: the cursor moved, the key is held by this node's session, the run is recorded.
     Granted {
-        /// Greater than every token granted before for this key.
+        /// Greater than every token granted before for this key. At least the store's time in microseconds since 1970: greater
+        /// also than those that a store granted which was made anew, or restored from before.
         token: FencingToken,
         /// The run whose session died while it held the key. It is closed as lost; whoever was granted says so.
         lost: Option<Box<LostRun>>,
@@ -177,6 +178,8 @@ pub enum Verdict {
         /// The job's cursor.
         cursor: DateTime<Utc>,
     },
+    /// The store does not know the job (any more), or it was withdrawn. Nothing changed: enrol it.
+    Unknown,
     /// A live session holds the key. Nothing changed.
     Busy {
         /// The run that holds it, if known.
@@ -256,6 +259,8 @@ pub enum Completed {
     },
     /// The run was closed by somebody else, or the key has a newer token. Nothing changed.
     Stale,
+    /// The store does not know the key any more, and the end is not recorded: enrol the job.
+    Unknown,
     /// Somebody else has locked the key, or the job, at this moment. Nothing changed: ask again.
     Locked,
 }
@@ -286,6 +291,8 @@ pub enum Moved {
         /// The job's cursor.
         cursor: DateTime<Utc>,
     },
+    /// The store does not know the job (any more), or it was withdrawn. Nothing changed: enrol it.
+    Unknown,
     /// A newer term was granted, or this one is over. Nothing changed.
     Deposed {
         /// The newest term.

@@ -60,10 +60,10 @@ pub(crate) struct RunsLost(pub(crate) Vec<LostRun>);
 #[rtype(result = "()")]
 pub(crate) struct TakenByLeader(pub(crate) JobName);
 
-/// The store does not know a job (any more) that this node fires beside others.
+/// The store does not know a job (any more) that this node fires.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Withdrawn(pub(crate) JobName);
+pub(crate) struct UnknownToStore(pub(crate) JobName);
 
 /// What the lock actor says about its session.
 #[derive(Message)]
@@ -380,10 +380,10 @@ impl SupervisorActor {
     }
 }
 
-impl Handler<Withdrawn> for SupervisorActor {
+impl Handler<UnknownToStore> for SupervisorActor {
     type Result = ();
 
-    fn handle(&mut self, Withdrawn(job): Withdrawn, ctx: &mut Self::Context) {
+    fn handle(&mut self, UnknownToStore(job): UnknownToStore, ctx: &mut Self::Context) {
         if self.jobs.contains_key(&job) {
             self.to_enrol.push_back(job);
             self.enrol(ctx);

@@ -88,7 +88,6 @@ struct Found {
     row: bool,
     /// Up to here the job's ticks are decided; `None` if no job has the name.
     cursor: Option<DateTime<Utc>>,
-    now: DateTime<Utc>,
     /// The run that holds the key, if its session lives.
     holder: Option<RunId>,
 }
@@ -178,12 +177,16 @@ impl Locker for PostgresLocker {
             read(&rows.map_err(Refusal::into_lock_error)?, |row| {
                 let standing: &str = row.try_get("standing")?;
                 Ok(match standing {
-                    "no leader" => Standing::NoLeader,
-                    "not held" => Standing::NotHeld,
-                    "other schedule" => Standing::OtherSchedule,
-                    _ => Standing::Scheduled,
+                    "no leader" => Some(Standing::NoLeader),
+                    "not held" => Some(Standing::NotHeld),
+                    "other schedule" => Some(Standing::OtherSchedule),
+                    "scheduled" => Some(Standing::Scheduled),
+                    _ => None,
                 })
-            })
+            })?
+            .into_iter()
+            .collect::<Option<_>>()
+            .ok_or(LockError::Timeout)
         }
         .boxed()
     }
@@ -382,7 +385,9 @@ impl OpenSession {
                 "conflict" => Some(Enrolled::Conflict { declared: row.try_get("pause_note")? }),
                 // Its key is contradicted, or somebody else has locked it. It has no mark of this node's term any more.
                 "undeclared" => None,
-                _ => Some(Enrolled::Done { cursor: row.try_get("cursor")?, kept: Box::new(kept(row)?) }),
+                "done" => Some(Enrolled::Done { cursor: row.try_get("cursor")?, kept: Box::new(kept(row)?) }),
+                // It is asked again.
+                _ => None,
             };
             Ok((row.try_get("job")?, enrolled))
         })?
@@ -656,7 +661,7 @@ impl OpenSession {
             let [job, key] = names else { continue };
             answers[*at] = match (requests[*at].tick, job.cursor) {
                 // It was never enrolled.
-                (Some(_), None) => Answer::Is(Verdict::Moved { cursor: job.now }),
+                (Some(_), None) => Answer::Is(Verdict::Unknown),
                 _ if requests[*at].retake && !job.row => Answer::Is(Verdict::NotGranted),
                 _ if !key.row => Answer::NoKey,
                 _ => Answer::Is(Verdict::Locked { holder: key.holder }),
@@ -680,7 +685,6 @@ impl OpenSession {
             Ok(Found {
                 row: row.try_get("found")?,
                 cursor: row.try_get("cursor")?,
-                now: row.try_get("now")?,
                 holder: holder.map(RunId::from),
             })
         })?;
@@ -752,7 +756,7 @@ impl OpenSession {
         ends: &[&Completion],
         answers: Vec<Answer<Completed>>,
     ) -> Result<Vec<Completed>, LockError> {
-        let missing = |found: &Found| if found.row { Completed::Locked } else { Completed::Stale };
+        let missing = |found: &Found| if found.row { Completed::Locked } else { Completed::Unknown };
         self.or_missing(answers, |at| ends[at].key.as_str(), missing).await
     }
 
@@ -782,7 +786,9 @@ impl OpenSession {
                 "done" => Moved::Done,
                 "deposed" => Moved::Deposed { term: term(row)? },
                 "led" => Moved::Led,
-                _ => Moved::Elsewhere { cursor: row.try_get("cursor")? },
+                "unknown" => Moved::Unknown,
+                "elsewhere" => Moved::Elsewhere { cursor: row.try_get("cursor")? },
+                other => Moved::Unavailable { reason: format!("an unknown answer to a move: {other}") },
             }))
         })
         .map_err(Refusal::Lock)
@@ -793,10 +799,7 @@ impl OpenSession {
         moves: &[&CursorMove],
         answers: Vec<Answer<Moved>>,
     ) -> Result<Vec<Moved>, LockError> {
-        let missing = |found: &Found| match found.row {
-            true => Moved::Locked,
-            false => Moved::Elsewhere { cursor: found.now },
-        };
+        let missing = |found: &Found| if found.cursor.is_some() { Moved::Locked } else { Moved::Unknown };
         self.or_missing(answers, |at| moves[at].job.as_str(), missing).await
     }
 
@@ -984,6 +987,7 @@ fn verdict(row: &Row) -> Result<Verdict, Error> {
             let run: Uuid = row.try_get("run")?;
             Verdict::AlreadyRun { run: RunId::from(run), cursor: row.try_get("cursor")? }
         }
+        "unknown" => Verdict::Unknown,
         "moved" => Verdict::Moved { cursor: row.try_get("cursor")? },
         "busy" => Verdict::Busy { holder: row.try_get::<_, Option<Uuid>>("run")?.map(RunId::from) },
         "deposed" => Verdict::Deposed { term: term(row)? },

@@ -82,12 +82,14 @@ WHERE scope = $1 AND beacon <> $2 AND expires_at > clock_timestamp()";
 /// Raises the epoch; only while the leadership lock is held. Locks the leader row for update: claims of the old term, which
 /// hold it for share, are committed before, or wait and then read the new epoch.
 ///
+/// An epoch is at least the time in milliseconds: greater than any that was granted before the table was made anew, or restored from before.
+///
 /// $1 scope, $2 own beacon, $3 node, $4 lease in milliseconds. No row: a term that is not over belongs to a live session.
 pub(super) const GRANT: &str = "
 INSERT INTO leader AS l (scope, epoch, node, beacon, granted_at, expires_at)
-VALUES ($1, 1, $3, $2, clock_timestamp(), clock_timestamp() + $4::float8 * interval '1 millisecond')
+VALUES ($1, (date_part('epoch', clock_timestamp()) * 1e3)::int8, $3, $2, clock_timestamp(), clock_timestamp() + $4::float8 * interval '1 millisecond')
 ON CONFLICT (scope) DO UPDATE
-SET epoch = l.epoch + 1,
+SET epoch = greatest(l.epoch + 1, excluded.epoch),
     node = excluded.node,
     beacon = excluded.beacon,
     granted_at = clock_timestamp(),
@@ -536,7 +538,7 @@ pub(super) const COMMIT: &str = "COMMIT";
 ///
 /// $1 scope, $2 own beacon, $3 names.
 pub(super) const LOOK_UP: &str = "
-SELECT a.ord, n.name IS NOT NULL AS found, n.cursor, clock_timestamp() AS now,
+SELECT a.ord, n.name IS NOT NULL AS found, n.cursor,
        CASE
            WHEN n.run IS NULL THEN NULL
            WHEN n.beacon = $2 OR NOT pg_try_advisory_xact_lock_shared(n.beacon) THEN n.run
@@ -632,6 +634,14 @@ macro_rules! debt {
     };
 }
 
+/// The least token of a run that is granted: the time in microseconds, which is greater than any token that was granted before by tables
+/// that were made anew, or restored from before, since.
+macro_rules! token {
+    () => {
+        "(date_part('epoch', d.decided_at) * 1e6)::int8"
+    };
+}
+
 /// Who gets what, by the rows that are locked.
 macro_rules! decided {
     (arrays: $arrays:literal, columns: $columns:literal, found: $found:literal, plainly: $plainly:literal, retaken: $retaken:literal,
@@ -682,7 +692,7 @@ WITH term AS MATERIALIZED (
                  AND (SELECT t.epoch = f.job_term AND t.expires_at > clock_timestamp() FROM term t)
                 THEN 'led'
             WHEN f.fire_time > clock_timestamp() THEN 'not yet'
-            WHEN f.fire_time IS NOT NULL AND (f.withdrawn OR f.cursor IS NULL) THEN 'moved'
+            WHEN f.fire_time IS NOT NULL AND (f.withdrawn OR f.cursor IS NULL) THEN 'unknown'
             WHEN f.cursor = f.fire_time AND f.cursor_run IS NOT NULL AND f.cursor <> f.expected THEN 'already run'
             WHEN f.cursor <> f.expected THEN 'moved'
             WHEN f.fire_time IS NOT NULL AND f.paused AND coalesce(f.paused_until > clock_timestamp(), true) THEN 'paused'
@@ -734,7 +744,9 @@ macro_rules! claim {
             $moved,
             ", taken AS (
     UPDATE names n
-    SET token = greatest(d.token, d.owed_token) + 1, run = d.run, beacon = $2, claimed_at = d.decided_at, run_node = $3,
+    SET token = greatest(d.token + 1, d.owed_token + 1, ",
+            token!(),
+            "), run = d.run, beacon = $2, claimed_at = d.decided_at, run_node = $3,
         run_job = d.job, run_term = d.term, losses = coalesce(d.owed_losses, 0),
         fire_time = CASE WHEN d.retake THEN d.owed_fire_time ELSE d.fire_time END, ",
             $set,
@@ -815,15 +827,17 @@ pub(super) const CLAIM: &str = concat!(
     ),
     ", taken AS (
     UPDATE names n
-    SET token = d.token + 1, run = d.run, beacon = $2, claimed_at = d.decided_at, run_node = $3,
+    SET token = greatest(d.token + 1, ",
+    token!(),
+    "), run = d.run, beacon = $2, claimed_at = d.decided_at, run_node = $3,
         run_job = d.job, run_term = d.term, fire_time = d.fire_time, losses = 0,
         cursor = coalesce(d.fire_time, n.cursor),
         cursor_run = CASE WHEN d.fire_time IS NULL THEN n.cursor_run ELSE d.run END,
         runs = CASE WHEN d.fire_time IS NULL THEN n.runs ELSE n.runs + 1 END
     FROM decided d WHERE d.verdict = 'granted' AND n.ctid = d.place
-    RETURNING d.ord, d.token
+    RETURNING d.ord, n.token
 )
-SELECT ord, 'granted' AS verdict, token + 1 AS token, NULL::uuid AS run, NULL::timestamptz AS cursor, NULL::int8 AS epoch,
+SELECT ord, 'granted' AS verdict, token, NULL::uuid AS run, NULL::timestamptz AS cursor, NULL::int8 AS epoch,
     NULL::float8 AS wait, NULL AS lost_job, NULL::timestamptz AS paused_until, NULL AS pause_note
 FROM taken
 UNION ALL
@@ -1101,7 +1115,8 @@ WITH term AS MATERIALIZED (
                  AND (SELECT t.epoch = f.job_term AND t.expires_at > clock_timestamp() FROM term t)
                 THEN 'led'
             -- Ticks that are not due are decided by a clock that is wrong.
-            WHEN f.withdrawn OR f.cursor IS DISTINCT FROM f.expected OR f.until > clock_timestamp() THEN 'elsewhere'
+            WHEN f.withdrawn OR f.cursor IS NULL THEN 'unknown'
+            WHEN f.cursor <> f.expected OR f.until > clock_timestamp() THEN 'elsewhere'
             ELSE 'done'
         END AS verdict
     FROM found f
