@@ -67,14 +67,15 @@ pub use callsheet_actors::{
     CATCH_UP_PACE, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelReason, CancelRuns, DEBTS_MAX,
     EVENT_BUFFER_DEFAULT, EVENTS_MAX, EndedRun, Event, EventFilter, EventKind, EventName, EventStream,
     Events, FIRE_TIMES_MAX, Fault, Faults, FencingToken, FireTime, Fires, HOOK_CALLS_MAX,
-    HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Health, HealthReport, HowDrained, IntoRunResult, Job, JobDetails,
-    JobName, JobPage, JobState, JobStatus, LOSSES_MAX, LastRunStatus, ListJobs, Listen, ListenTo, LockKey,
-    MISFIRE_ALL_MAX, Misfire, NAME_MAX, NextFireTimes, NextFireTimesError, NodeId, OnLost, Origin, Outcome,
-    Overlap, PAGE_MAX, PAUSE_NOTE_MAX, Pause, PauseError, PauseJobs, Policies, QUEUE_MAX, REPORTED_RUNS_MAX,
-    RESTART_PERIOD, RESTARTS_MAX, RemoveJobs, ResumeJobs, Retry, Run, RunError, RunId, RunResult,
-    SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT, SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError, Selector,
-    Shutdown, ShutdownReport, SkipReason, SkippedTicks, StartError, StepDownReason, SupervisorActor, Tag,
-    Term, TriggerError, TriggerJob, Triggered, UpdateError, UpdateJob, WhenFull, port,
+    HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Health, HealthReport, HowDrained, IntoRunResult, JOB_LINES_MAX,
+    JOBS_LOGGED_MAX, Job, JobDetails, JobName, JobPage, JobState, JobStatus, LOSSES_MAX, LastRunStatus,
+    ListJobs, Listen, ListenTo, LockKey, MISFIRE_ALL_MAX, Misfire, NAME_MAX, NextFireTimes,
+    NextFireTimesError, NodeId, OnLost, Origin, Outcome, Overlap, PAGE_MAX, PAUSE_NOTE_MAX, Pause,
+    PauseError, PauseJobs, Policies, QUEUE_MAX, REPORTED_RUNS_MAX, RESTART_PERIOD, RESTARTS_MAX, RemoveJobs,
+    ResumeJobs, Retry, Run, RunError, RunId, RunResult, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT,
+    SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError, Selector, Shutdown, ShutdownReport, SkipReason,
+    SkippedTicks, StartError, StepDownReason, SupervisorActor, Tag, Term, TriggerError, TriggerJob,
+    Triggered, UpdateError, UpdateJob, WhenFull, port,
 };
 
 #[cfg(feature = "postgres")]

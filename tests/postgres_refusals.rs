@@ -316,7 +316,8 @@ async fn a_pooler_that_changes_the_server_process_is_noticed_at_once_or_by_a_hea
     let late = backend().locker();
     let session = late.open().await.expect("nothing has changed yet");
     turns.store(0, Ordering::Relaxed);
-    tokio::time::timeout(DEADLINE, late.lost(session)).await.expect("a heartbeat notices");
+    let reason = tokio::time::timeout(DEADLINE, late.lost(session)).await.expect("a heartbeat notices");
+    assert_eq!(reason, changed);
     let lost = late.claim(&[manual()]).await.expect_err("the session is lost");
     assert_eq!(lost.to_string(), format!("the session with the store is lost: {changed}"));
 

@@ -148,7 +148,7 @@ async fn a_search_for_lost_runs_that_is_too_slow_costs_no_session() {
     admin.batch_execute("DROP TRIGGER slow ON slow.runs").await.expect("an answer");
     let closed = tokio::select! {
         closed = heir.close_lost(10) => closed.expect("an answer"),
-        () = heir.lost(session) => panic!("the session was lost"),
+        reason = heir.lost(session) => panic!("the session was lost: {reason}"),
     };
     assert_eq!(runs(&closed.lost), left);
 }

@@ -632,7 +632,7 @@ mod panicking_store {
         fn open(&self) -> BoxFuture<'_, Result<Session, LockError>> {
             Locker::open(&self.local)
         }
-        fn lost(&self, session: Session) -> BoxFuture<'_, ()> {
+        fn lost(&self, session: Session) -> BoxFuture<'_, String> {
             if self.losses.fetch_add(1, Ordering::Relaxed) == 0 {
                 return Box::pin(async {
                     tokio::time::sleep(ms(100)).await;

@@ -59,7 +59,7 @@ impl Locker for Shy {
             Some(Some(error)) => Box::pin(async { Err(error) }),
         }
     }
-    fn lost(&self, session: Session) -> BoxFuture<'_, ()> {
+    fn lost(&self, session: Session) -> BoxFuture<'_, String> {
         Locker::lost(&self.local, session)
     }
     fn close(&self) -> BoxFuture<'_, ()> {

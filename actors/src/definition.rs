@@ -12,7 +12,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
     body::{ActorBody, FunctionBody, LocalBody},
-    core::policy::{Fires, Misfire, OnLost, Overlap, Policies, Retry},
+    core::{
+        policy::{Fires, Misfire, OnLost, Overlap, Policies, Retry},
+        storable::storable,
+    },
     error::{Fault, Faults},
     hooks::{EndedRun, Hooks, SkippedTicks},
     name::{JobName, LockKey, Tag},
@@ -158,7 +161,8 @@ impl Job {
     pub(crate) fn audited(&self) -> Option<Audited> {
         let schedule = self.schedule.clone().ok()?;
         // Code of the application, which is refused if it panics.
-        let description = catch_unwind(AssertUnwindSafe(|| schedule.to_string())).ok()?;
+        let description =
+            catch_unwind(AssertUnwindSafe(|| storable(&schedule.to_string()).into_owned())).ok()?;
         let fires = self.policies.fires;
         Some(Audited { job: JobName::new(&self.name).ok()?, schedule, description, fires })
     }
@@ -402,7 +406,7 @@ fn check_schedule(
         // A fire time at this very instant is neither before it nor after it.
         let after_now = now.checked_add_signed(TimeDelta::milliseconds(1)).unwrap_or(now);
         let fires = schedule.next_after(now).is_some() || schedule.previous_before(after_now).is_some();
-        (schedule.to_string(), fires)
+        (storable(&schedule.to_string()).into_owned(), fires)
     }));
     match asked {
         Ok((description, true)) => Ok((schedule, description.into())),

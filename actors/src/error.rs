@@ -74,6 +74,16 @@ pub enum PauseError {
         /// What happened, without passwords or connection strings.
         reason: String,
     },
+    /// The store refuses this for its data, for some of the jobs. The others were paused or resumed.
+    #[error("the store refuses its data for {count} of the jobs, the first of them {job:?}: {reason}")]
+    BadData {
+        /// The first of them.
+        job: JobName,
+        /// How many they are.
+        count: usize,
+        /// What the store says, without passwords or connection strings.
+        reason: String,
+    },
 }
 
 /// Why there are no fire times.
@@ -146,6 +156,16 @@ pub enum TriggerError {
         /// The job.
         job: JobName,
         /// The key, both policies, and what would mend it.
+        reason: Arc<str>,
+    },
+    /// The store refuses the job for its data: see [`JobState::Parked`](crate::JobState::Parked).
+    #[error(
+        "job {job:?} was not started: the store refuses its data: {reason}; update the job, or mend the store and resume it"
+    )]
+    Parked {
+        /// The job.
+        job: JobName,
+        /// What the store says.
         reason: Arc<str>,
     },
     /// The engine shuts down or has stopped.

@@ -114,6 +114,19 @@ pub struct Event {
 }
 
 /// What happened.
+///
+/// Each event is also a line of the log, through `tracing` with the target `callsheet`, whether or not anybody listens:
+///
+/// | level | events |
+/// |---|---|
+/// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken` |
+/// | WARN | `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobRefused`, `JobParked`, `ClockStepped`, `TickSkipped` by `Misfire` |
+/// | INFO | `LeadershipGained`, `LeadershipLost`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobUpdated`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
+/// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped`, `RunStarted`, `RunSucceeded`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
+///
+/// From INFO on, at most [`JOB_LINES_MAX`](crate::JOB_LINES_MAX) events of a kind are logged of a job in a
+/// minute, and of at most [`JOBS_LOGGED_MAX`](crate::JOBS_LOGGED_MAX) jobs. When the minute is over a line
+/// says how many were left out: `RunFailed mail: … 41 more in the last minute`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -171,6 +184,18 @@ pub enum EventKind {
         job: JobName,
         /// The key, both policies, and what would mend it.
         reason: Arc<str>,
+    },
+    /// The store refuses something of a job for its data, so this node does not fire it: see [`JobState::Parked`](crate::JobState::Parked).
+    JobParked {
+        /// The job.
+        job: JobName,
+        /// What the store says.
+        reason: Arc<str>,
+    },
+    /// A parked job was updated or resumed: it is tried again.
+    JobUnparked {
+        /// The job.
+        job: JobName,
     },
     /// Ticks passed without a run.
     TickSkipped {
@@ -385,6 +410,8 @@ event_names! {
     JobBroken,
     JobRevived,
     JobRefused,
+    JobParked,
+    JobUnparked,
     TickSkipped,
     RunStarted,
     RunRetried,
@@ -424,6 +451,8 @@ impl EventKind {
             | Self::JobBroken { job }
             | Self::JobRevived { job }
             | Self::JobRefused { job, .. }
+            | Self::JobParked { job, .. }
+            | Self::JobUnparked { job }
             | Self::TickSkipped { job, .. }
             | Self::RunStarted { job, .. }
             | Self::RunRetried { job, .. }
@@ -460,6 +489,7 @@ impl fmt::Display for EventKind {
             | Self::JobResumed { .. }
             | Self::JobBroken { .. }
             | Self::JobRevived { .. }
+            | Self::JobUnparked { .. }
             | Self::LockLost { .. } => Ok(()),
             Self::JobPaused { pause, .. } => {
                 if let Some(until) = pause.until {
@@ -468,6 +498,12 @@ impl fmt::Display for EventKind {
                 pause.note.as_ref().map_or(Ok(()), |note| write!(f, ": {note}"))
             }
             Self::JobRefused { reason, .. } => write!(f, ": {reason}"),
+            Self::JobParked { reason, .. } => {
+                write!(
+                    f,
+                    ": the store refuses its data; update it, or mend the store and resume it: {reason}"
+                )
+            }
             Self::JobRestarted { restarts, .. } => write!(f, " restarts {restarts}"),
             Self::TickSkipped { fire_time, reason, count, at_least, .. } => {
                 let at_least = if *at_least { "at least " } else { "" };

@@ -25,6 +25,7 @@ use crate::{
     core::text::{TEXT_MAX, bounded},
     error::Fault,
     event::{CancelReason, Outcome},
+    event_log::Level,
     name::JobName,
     node::{JobRef, Node},
     port::SkipReason,
@@ -235,7 +236,9 @@ impl JobRef {
 
     fn hook_failed(&self, hook: &'static str, reason: &'static str, failure: &dyn fmt::Display) {
         self.node.meters.hook_failed(hook, reason);
-        tracing::warn!(target: "callsheet", job = %self.definition.name, hook, "a hook failed: {failure}");
+        let job = &self.definition.name;
+        let line = format_args!("a hook of {job} failed: {hook}: {failure}");
+        self.node.publisher.log("hook failed", Level::Warn, job, &line);
     }
 }
 

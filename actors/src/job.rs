@@ -305,7 +305,8 @@ impl JobActor {
                 Effect::Elsewhere { .. } => self.job.meters.ticks_elsewhere.increment(1),
                 Effect::Stop(pause) => {
                     let job = self.job.definition.name.clone();
-                    self.node().supervisor().do_send(StopJob { job, pause });
+                    let stop = StopJob::new(job, pause, self.node().seed());
+                    self.node().supervisor().do_send(stop);
                 }
                 Effect::Paused(pause) => self.publish(|job| EventKind::JobPaused { job, pause }),
                 Effect::Answer { run, answer } => self.answer(run, answer),
@@ -466,6 +467,7 @@ impl JobActor {
             Err(Refusal::Cancelled) => Err(TriggerError::Cancelled { job }),
             Err(Refusal::ShuttingDown) => Err(TriggerError::ShuttingDown),
             Err(Refusal::Unavailable { reason }) => Err(TriggerError::Unavailable { job, reason }),
+            Err(Refusal::Parked { reason }) => Err(TriggerError::Parked { job, reason }),
         };
         if let Some(at) = self.triggers.iter().position(|(asked, _)| *asked == run) {
             let (_, reply) = self.triggers.swap_remove(at);
@@ -518,8 +520,12 @@ pub(crate) fn conclude(job: &Arc<JobRef>, ended: Ended, run_at_hand: Option<Run>
         };
         hooks::ended(job, EndedRun { run, outcome, error, cancelled, took });
     }
+    let name = || job.definition.name.clone();
+    if outcome == Outcome::Succeeded {
+        return job.node.publisher.publish_routine(|| EventKind::RunSucceeded { job: name(), run, took });
+    }
     job.node.publisher.publish(|| {
-        let name = job.definition.name.clone();
+        let name = name();
         match (outcome, end) {
             (Outcome::Failed, End::Failed { error, .. }) => {
                 EventKind::RunFailed { job: name, run, took, error }
@@ -528,11 +534,13 @@ pub(crate) fn conclude(job: &Arc<JobRef>, ended: Ended, run_at_hand: Option<Run>
                 EventKind::RunPanicked { job: name, run, took, message }
             }
             (Outcome::TimedOut, _) => EventKind::RunTimedOut { job: name, run, took },
-            (Outcome::Succeeded, _) => EventKind::RunSucceeded { job: name, run, took },
             (Outcome::Cancelled, End::NotStarted { veto: reason @ Some(_) }) => {
                 EventKind::RunCancelled { job: name, run, took, why: CancelReason::Vetoed, reason }
             }
-            (Outcome::Cancelled | Outcome::Failed | Outcome::Panicked | Outcome::Lost, _) => {
+            (
+                Outcome::Cancelled | Outcome::Failed | Outcome::Panicked | Outcome::Lost | Outcome::Succeeded,
+                _,
+            ) => {
                 let why = cancelled.unwrap_or(CancelReason::Dropped);
                 EventKind::RunCancelled { job: name, run, took, why, reason: None }
             }
@@ -551,12 +559,12 @@ impl Actor for JobActor {
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
-        let name = &self.job.definition.name;
         if self.stopped_on_purpose {
             self.node().supervisor().do_send(JobRetired { generation: self.job.generation });
             return;
         }
-        // During the unwinding of a panic: nothing here may panic again.
+        // During the unwinding of a panic: nothing here may panic again. Or its thread ends, with the engine or before it:
+        // whether that is a death is for the supervisor to say, if it is still there.
         let empty = Remains::none(&self.job, self.machine.cursor()).machine;
         let remains = Remains {
             machine: std::mem::replace(&mut self.machine, empty),
@@ -567,7 +575,6 @@ impl Actor for JobActor {
             drain: self.drain.take(),
             retiring: self.retiring,
         };
-        tracing::error!(target: "callsheet", job = %name, "the actor of a job died");
         self.node().supervisor().do_send(JobDied { job: self.job.clone(), remains });
     }
 }
@@ -719,6 +726,9 @@ pub enum JobState {
     /// Other nodes declare another [overlap policy](crate::Overlap) for its lock key, so this node does not fire it, nor start it when it is
     /// triggered. It asks again about every half minute.
     Refused,
+    /// The store refuses something of it for its data, so this node neither fires it nor starts it when it is triggered. It is tried
+    /// again when it is [updated](crate::UpdateJob) or [resumed](crate::ResumeJobs), and when its node is started again.
+    Parked,
     /// Its actor died too often. It does not fire until it is [resumed](crate::ResumeJobs).
     Broken,
     /// Its actor did not answer in time.
@@ -757,6 +767,8 @@ pub struct JobStatus {
     pub failures: u32,
     /// Why this node does not fire it; `None` unless it is [refused](JobState::Refused), perhaps with a run in progress.
     pub refused: Option<Arc<str>>,
+    /// What the store says that refuses it; `None` unless it is [parked](JobState::Parked), perhaps with a run in progress.
+    pub parked: Option<Arc<str>>,
 }
 
 /// A run in progress.
@@ -821,6 +833,7 @@ impl JobStatus {
             last_runs: Vec::new(),
             failures: 0,
             refused: None,
+            parked: None,
         }
     }
 
@@ -831,6 +844,15 @@ impl JobStatus {
             other => other,
         };
         Self { state, refused: Some(reason), ..self }
+    }
+
+    /// The status of a job that the store refuses.
+    pub(crate) fn parked(self, reason: Arc<str>) -> Self {
+        let state = match self.state {
+            JobState::Scheduled | JobState::Standby | JobState::Paused => JobState::Parked,
+            other => other,
+        };
+        Self { state, parked: Some(reason), ..self }
     }
 }
 

@@ -25,6 +25,7 @@ mod engine;
 mod error;
 mod event;
 mod event_filter;
+mod event_log;
 mod event_stream;
 mod fault;
 mod hooks;
@@ -50,6 +51,7 @@ pub use crate::port::{PAUSE_NOTE_MAX, Pause, SkipReason};
 pub use crate::{
     body::ActorGone,
     core::{
+        log_budget::{JOB_LINES_MAX, JOBS_LOGGED_MAX},
         policy::{
             ALLOW_MAX, CATCH_UP_PACE, DEBTS_MAX, Fires, LOSSES_MAX, MISFIRE_ALL_MAX, Misfire, OnLost,
             Overlap, Policies, QUEUE_MAX, Retry,

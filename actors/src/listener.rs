@@ -10,6 +10,7 @@ use std::{
         Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use actix::prelude::*;
@@ -21,9 +22,10 @@ use tokio::sync::{
 use crate::{
     event::{Event, EventKind},
     event_filter::{EventFilter, Kinds},
+    event_log::{EventLog, Level},
     event_stream::EventStream,
     metrics::Meters,
-    name::NodeId,
+    name::{JobName, NodeId},
     port::Clock,
 };
 
@@ -67,6 +69,11 @@ struct Publish(Event);
 #[rtype(result = "()")]
 pub(crate) struct StopListening;
 
+/// Lines of the log were left out: to say how many, when the minute is over.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct SettleLog(Duration);
+
 /// Where actors publish events. What nobody wants costs next to nothing.
 #[derive(Clone)]
 pub(crate) struct Publisher(Arc<Outbox>);
@@ -75,6 +82,7 @@ struct Outbox {
     node: NodeId,
     clock: Arc<dyn Clock>,
     meters: Arc<Meters>,
+    log: EventLog,
     listener: OnceLock<Addr<ListenerActor>>,
     /// `None` once the engine has stopped.
     subscribers: RwLock<Option<Subscribers>>,
@@ -95,6 +103,7 @@ impl Publisher {
             node,
             clock,
             meters,
+            log: EventLog::new(node),
             listener: OnceLock::new(),
             subscribers: RwLock::new(Some(Arc::new([]))),
             of_every_job: AtomicU64::new(0),
@@ -105,8 +114,27 @@ impl Publisher {
 
     /// Publishes what `kind` makes, if anybody wants to know.
     pub(crate) fn publish(&self, kind: impl FnOnce() -> EventKind) {
+        self.publish_if(EventLog::is_enabled(), kind);
+    }
+
+    /// As [`publish`](Self::publish), for what a healthy node does all the time: events that are logged at DEBUG.
+    pub(crate) fn publish_routine(&self, kind: impl FnOnce() -> EventKind) {
+        self.publish_if(EventLog::is_enabled_for_routine(), || {
+            let kind = kind();
+            debug_assert_eq!(kind.level(), Level::Debug, "{kind}");
+            kind
+        });
+    }
+
+    /// Logs something else about a job, so many lines of a kind a minute.
+    pub(crate) fn log(&self, kind: &'static str, level: Level, job: &JobName, line: &dyn fmt::Display) {
         let outbox = &*self.0;
-        let logged = tracing::enabled!(target: "callsheet", tracing::Level::DEBUG);
+        let left_out = outbox.log.log(outbox.clock.elapsed(), kind, level, Some(job), line);
+        outbox.settle_log_in(left_out);
+    }
+
+    fn publish_if(&self, logged: bool, kind: impl FnOnce() -> EventKind) {
+        let outbox = &*self.0;
         let of_every_job = Kinds(outbox.of_every_job.load(Ordering::Acquire));
         let of_some_jobs = Kinds(outbox.of_some_jobs.load(Ordering::Acquire));
         if !logged && of_every_job == Kinds::NONE && of_some_jobs == Kinds::NONE {
@@ -120,7 +148,7 @@ impl Publisher {
         }
         let event = Event { at: outbox.clock.now(), node: outbox.node, kind };
         if logged {
-            tracing::debug!(target: "callsheet", node = %event.node, "{}", event.kind);
+            outbox.settle_log_in(outbox.log.event(outbox.clock.elapsed(), &event.kind));
         }
         let Some(listener) = outbox.listener.get().filter(|_| heard) else { return };
         if outbox.waiting.fetch_add(1, Ordering::AcqRel) < EVENTS_MAX {
@@ -166,6 +194,13 @@ impl Outbox {
         self.change(|subscribers| {
             subscribers.map(|those| those.iter().filter(|one| !one.is_gone()).cloned().collect())
         });
+    }
+
+    /// Lines were left out, and this time is left until their minute is over.
+    fn settle_log_in(&self, time: Option<Duration>) {
+        if let (Some(time), Some(listener)) = (time, self.listener.get()) {
+            listener.do_send(SettleLog(time));
+        }
     }
 
     /// Nobody hears of anything any more. What waits in a stream can still be read.
@@ -269,6 +304,7 @@ impl ListenerActor {
 impl Drop for ListenerActor {
     /// However it came to its end: a stream must not wait for ever.
     fn drop(&mut self) {
+        self.outbox.log.close();
         self.outbox.close();
     }
 }
@@ -325,6 +361,14 @@ impl Handler<Publish> for ListenerActor {
     }
 }
 
+impl Handler<SettleLog> for ListenerActor {
+    type Result = ();
+
+    fn handle(&mut self, SettleLog(time): SettleLog, ctx: &mut Self::Context) {
+        ctx.run_later(time, |actor, _| actor.outbox.log.settle(actor.outbox.clock.elapsed()));
+    }
+}
+
 impl Handler<Flush> for ListenerActor {
     type Result = ResponseFuture<()>;
 
@@ -359,7 +403,7 @@ impl Handler<StopListening> for ListenerActor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{event::EventName, name::JobName, testkit::VirtualClock};
+    use crate::{event::EventName, testkit::VirtualClock};
 
     fn publisher() -> Publisher {
         let clock = Arc::new(VirtualClock::starting_at(chrono::DateTime::UNIX_EPOCH));
@@ -391,6 +435,15 @@ mod tests {
 
         drop(of_a);
         publisher.publish(unheard);
+    }
+
+    #[actix::test]
+    async fn a_run_that_goes_well_is_not_even_made_for_a_log_from_info_on() {
+        let publisher = publisher();
+        let unheard = || -> EventKind { panic!("nobody wants it") };
+        let info = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_writer(std::io::sink);
+
+        tracing::subscriber::with_default(info.finish(), || publisher.publish_routine(unheard));
     }
 
     #[actix::test]

@@ -5,6 +5,9 @@
 //! claim goes out at once. Ends go before claims, in the order of the locker's contract. When the session is lost it fails
 //! what is pending, tells the jobs whose keys are gone, and opens another session. Nothing survives a restart.
 
+mod halves;
+mod suspects;
+
 use std::{
     collections::{HashMap, VecDeque},
     panic::AssertUnwindSafe,
@@ -18,10 +21,17 @@ use actix::prelude::*;
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::oneshot;
 
+use self::{
+    halves::in_halves,
+    suspects::{Answered, Suspects},
+};
 use crate::{
     CALL_DEADLINE,
     contained::{NoAnswer, contained, contained_within},
-    core::job::{Advance, Claim, Input},
+    core::{
+        backoff::Backoff,
+        job::{Advance, Claim, Input},
+    },
     definition::Definition,
     election::{ElectionActor, TermRefused},
     event::{CancelReason, EventKind, Outcome},
@@ -50,6 +60,11 @@ pub(crate) const OPEN_DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) const LOCKED_MIN: Duration = Duration::from_millis(2);
 /// The longest pause before what somebody else has locked is asked again.
 pub(crate) const LOCKED_MAX: Duration = Duration::from_millis(250);
+/// The pause before ends that the store did not record are asked again; it doubles up to [`ENDS_AGAIN_MAX`].
+pub(crate) const ENDS_AGAIN_MIN: Duration = Duration::from_millis(250);
+/// The longest pause before ends that the store did not record are asked again.
+pub(crate) const ENDS_AGAIN_MAX: Duration = Duration::from_secs(5);
+
 /// How often a claim or a move may be found locked before the job is told, half a second after the first time.
 pub(crate) const LOCKED_TRIES_MAX: u32 = 8;
 
@@ -119,9 +134,9 @@ pub(crate) struct WithdrawJobs {
     pub(crate) jobs: Vec<JobName>,
 }
 
-/// Pauses jobs for all nodes, or resumes them. Answers which were changed by it.
+/// Pauses jobs for all nodes, or resumes them. Answers which were changed by it, and why others are refused for their data.
 #[derive(Message)]
-#[rtype(result = "Result<Vec<bool>, LockError>")]
+#[rtype(result = "Result<Vec<Result<bool, String>>, LockError>")]
 pub(crate) struct PauseInStore {
     pub(crate) jobs: Vec<JobName>,
     pub(crate) pause: Option<Pause>,
@@ -184,6 +199,11 @@ pub(crate) struct LockActor {
     claims: VecDeque<ClaimRun>,
     moves: VecDeque<AdvanceCursor>,
     ends: VecDeque<Completion>,
+    /// Ends were not recorded: none is asked before this reading.
+    ends_not_before: Duration,
+    ends_backoff: Backoff,
+    /// What the store refused for its data, until the bad items stand alone.
+    suspects: Suspects,
     /// How many batches wait to be asked again.
     delayed: u32,
     held: HashMap<RunId, Held>,
@@ -194,6 +214,9 @@ pub(crate) struct LockActor {
 impl LockActor {
     pub(crate) fn new(node: Arc<Node>, locker: Arc<dyn Locker>, election: Addr<ElectionActor>) -> Self {
         Self {
+            ends_not_before: Duration::ZERO,
+            ends_backoff: Backoff::new(ENDS_AGAIN_MIN, ENDS_AGAIN_MAX, node.seed()),
+            suspects: Suspects::default(),
             node,
             locker,
             election,
@@ -233,7 +256,10 @@ impl LockActor {
                 let locker = self.locker.clone();
                 // A panic in there leaves the session in doubt, which is as good as lost.
                 let lost = AssertUnwindSafe(async move { locker.lost(session).await }).catch_unwind();
-                ctx.spawn(lost.into_actor(self).map(move |_, actor, ctx| actor.on_lost(session, ctx)));
+                ctx.spawn(lost.into_actor(self).map(move |reason, actor, ctx| {
+                    let reason = reason.unwrap_or_else(|_| "the adapter panicked".to_owned());
+                    actor.on_lost(session, &reason, ctx);
+                }));
                 ctx.spawn(self.next_news(session));
                 self.node.supervisor().do_send(SessionNews::Opened);
             }
@@ -279,14 +305,16 @@ impl LockActor {
     }
 
     /// Everything that this node held is gone.
-    fn on_lost(&mut self, session: Session, ctx: &mut Context<Self>) {
+    fn on_lost(&mut self, session: Session, reason: &str, ctx: &mut Context<Self>) {
         if self.session != Some(session) {
             return;
         }
         self.session = None;
-        self.failed("session", &"the session is lost");
+        self.failed("session", &format_args!("the session is lost: {reason}"));
         self.node.supervisor().do_send(SessionNews::Lost);
         self.ends.clear();
+        self.ends_backoff.succeeded();
+        self.ends_not_before = Duration::ZERO;
         let held = std::mem::take(&mut self.held);
         self.node.meters.locks_lost.increment(held.len() as u64);
         self.node.meters.locks_held.set(0);
@@ -304,6 +332,9 @@ impl LockActor {
     /// Answers everything that waits for a session that is not there.
     fn refuse_pending(&mut self) {
         let reason = || "there is no session with the store".to_owned();
+        let (claims, moves) = self.suspects.clear();
+        self.claims.extend(claims);
+        self.moves.extend(moves);
         for ClaimRun { job, claim: Claim { run, .. }, .. } in self.claims.drain(..) {
             Letter::send(&job, Input::Claimed { run, verdict: Verdict::Unavailable { reason: reason() } });
         }
@@ -319,37 +350,52 @@ impl LockActor {
 
     /// The next round trip, if there is anything to do.
     fn next_round(&mut self) -> Option<BoxFuture<'static, Round>> {
-        if self.claims.is_empty() && self.moves.is_empty() && self.ends.is_empty() {
+        let now = self.node.clock.elapsed();
+        let ends_wait = self.ends.is_empty() || now < self.ends_not_before;
+        if self.claims.is_empty() && self.moves.is_empty() && ends_wait && !self.suspects.are_due(now) {
             return None;
         }
         let Some(session) = self.session else {
             self.refuse_pending();
             return None;
         };
-        self.round_started = Some(self.node.clock.elapsed());
-        let ends = take_batch(&mut self.ends);
+        self.round_started = Some(now);
+        let ends = if ends_wait { Vec::new() } else { take_batch(&mut self.ends) };
         let claims = take_batch(&mut self.claims);
         let moves = take_batch(&mut self.moves);
         let requests: Vec<_> = claims.iter().map(request).collect();
         let cursor_moves: Vec<_> = moves.iter().map(cursor_move).collect();
+        // On top of what is asked anyway, and after it.
+        let trial = self.suspects.take(now);
         let locker = self.locker.clone();
         Some(Box::pin(async move {
-            let round = contained(async { locker.round(&ends, &requests, &cursor_moves).await }).await;
+            let round = match ends.is_empty() && requests.is_empty() && cursor_moves.is_empty() {
+                true => {
+                    Ok(RoundAnswers { ended: Ok(Vec::new()), claimed: Ok(Vec::new()), moved: Ok(Vec::new()) })
+                }
+                false => contained(async { locker.round(&ends, &requests, &cursor_moves).await }).await,
+            };
             // Whatever it asked may have been done.
             let round = round.unwrap_or_else(|_| RoundAnswers::failed(&LockError::Timeout));
             let ended = round.ended.and_then(one_each(ends.len()));
             let claimed = round.claimed.and_then(one_each(requests.len()));
             let moved = round.moved.and_then(one_each(cursor_moves.len()));
-            Round { session, ended: (ends, ended), claimed: (claims, claimed), moved: (moves, moved) }
+            let tried = match trial {
+                Some(trial) => Some(trial.ask(&*locker).await),
+                None => None,
+            };
+            Round { session, ended: (ends, ended), claimed: (claims, claimed), moved: (moves, moved), tried }
         }))
     }
 
     fn on_round(&mut self, round: Round, ctx: &mut Context<Self>) {
         self.node.set_clock_ahead(self.locker.clock_ahead());
         let started = self.round_started.take();
-        let Round { session, ended: (ends, ended), claimed: (claims, claimed), moved: (moves, moved) } =
+        let Round { session, ended: (ends, ended), claimed: (claims, claimed), moved: (moves, moved), tried } =
             round;
-        self.on_ended(ends, ended, ctx);
+        if !ends.is_empty() {
+            self.on_ended(ends, ended, ctx);
+        }
         if !claims.is_empty() {
             let took = started.map(|started| self.node.clock.elapsed().saturating_sub(started));
             self.node.meters.claim_duration.record(took.unwrap_or_default().as_secs_f64());
@@ -358,6 +404,16 @@ impl LockActor {
         if !moves.is_empty() {
             self.on_moved(moves, moved, ctx);
         }
+        match tried {
+            Some(Answered::Ends(ends, ended)) => self.on_ended(ends, ended, ctx),
+            Some(Answered::Claims(claims, claimed)) => self.on_claimed(session, claims, claimed, ctx),
+            Some(Answered::Moves(moves, moved)) => self.on_moved(moves, moved, ctx),
+            Some(Answered::Released { end, released, reason }) => {
+                self.on_released(end, released, &reason, ctx)
+            }
+            None => {}
+        }
+        self.wake_for_suspects(ctx);
         self.node.meters.locks_held.set(self.held.len() as f64);
     }
 
@@ -369,6 +425,7 @@ impl LockActor {
     ) {
         match ended {
             Ok(answers) => {
+                self.ends_backoff.succeeded();
                 let mut locked = Locked::default();
                 for (end, answer) in ends.into_iter().zip(answers) {
                     if answer == Completed::Locked {
@@ -393,9 +450,13 @@ impl LockActor {
                 let pause = locked.pause();
                 self.complete_later(pause, locked.items, ctx);
             }
+            Err(LockError::BadData { reason }) => self.suspect_ends(ends, &reason),
             Err(error) => {
                 self.failed("complete", &error);
-                self.complete_later(REOPEN_MIN, ends, ctx);
+                // With those that come meanwhile: all of them in one call, and not one call for each that comes.
+                let pause = self.ends_backoff.failed();
+                self.ends_not_before = self.node.clock.elapsed().saturating_add(pause);
+                self.complete_later(pause, ends, ctx);
             }
         }
     }
@@ -452,6 +513,9 @@ impl LockActor {
         claimed: Result<Vec<Verdict>, LockError>,
         ctx: &mut Context<Self>,
     ) {
+        if let Err(LockError::BadData { reason }) = &claimed {
+            return self.suspect_claims(claims, reason);
+        }
         let verdicts = claimed.unwrap_or_else(|error| {
             self.failed("claim", &error);
             vec![Verdict::Unavailable { reason: error.to_string() }; claims.len()]
@@ -471,7 +535,7 @@ impl LockActor {
                         self.node.supervisor().do_send(RunsLost(vec![(**lost).clone()]));
                     }
                     if let Some(tick) = &tick {
-                        job.meters.decided(1, &tick.skips);
+                        job.meters.committed(1, &tick.skips);
                     }
                     if self.session != Some(session) {
                         // Granted to a session that died before the answer was read: whoever takes over closes the run.
@@ -501,7 +565,11 @@ impl LockActor {
                 | Verdict::Paused(_)
                 | Verdict::Exhausted
                 | Verdict::Locked { .. }
+                | Verdict::BadData { .. }
                 | Verdict::Unavailable { .. } => {}
+            }
+            if let Verdict::BadData { reason } = &verdict {
+                self.park(&job, reason);
             }
             Letter::send(&job, Input::Claimed { run, verdict });
         }
@@ -515,6 +583,9 @@ impl LockActor {
         moved: Result<Vec<Moved>, LockError>,
         ctx: &mut Context<Self>,
     ) {
+        if let Err(LockError::BadData { reason }) = &moved {
+            return self.suspect_moves(moves, reason);
+        }
         let answers = moved.unwrap_or_else(|error| {
             self.failed("advance", &error);
             vec![Moved::Unavailable { reason: error.to_string() }; moves.len()]
@@ -535,7 +606,7 @@ impl LockActor {
                 other => other,
             };
             match answer {
-                Moved::Done => job.meters.decided(0, &advance.skips),
+                Moved::Done => job.meters.committed(0, &advance.skips),
                 Moved::Deposed { .. } => {
                     if let Some(term) = advance.authority.term() {
                         self.election.do_send(TermRefused(term));
@@ -547,7 +618,13 @@ impl LockActor {
                 Moved::Unknown => {
                     self.node.supervisor().do_send(UnknownToStore(job.definition.name.clone()));
                 }
-                Moved::Elsewhere { .. } | Moved::Locked | Moved::Unavailable { .. } => {}
+                Moved::Elsewhere { .. }
+                | Moved::Locked
+                | Moved::BadData { .. }
+                | Moved::Unavailable { .. } => {}
+            }
+            if let Moved::BadData { reason } = &answer {
+                self.park(&job, reason);
             }
             Letter::send(&job, Input::Advanced(answer));
         }
@@ -557,8 +634,11 @@ impl LockActor {
 
     /// Ends the session once nothing is left to write.
     fn close_if_done(&mut self, ctx: &mut Context<Self>) {
-        let busy =
-            self.session.is_some() && !(self.ends.is_empty() && self.delayed == 0 && self.claims.is_empty());
+        let busy = self.session.is_some()
+            && !(self.ends.is_empty()
+                && self.delayed == 0
+                && self.claims.is_empty()
+                && self.suspects.are_done());
         if busy || self.closing.is_none() || self.round_started.is_some() {
             return;
         }
@@ -582,6 +662,8 @@ struct Round {
     ended: (Vec<Completion>, Result<Vec<Completed>, LockError>),
     claimed: (Vec<ClaimRun>, Result<Vec<Verdict>, LockError>),
     moved: (Vec<AdvanceCursor>, Result<Vec<Moved>, LockError>),
+    /// What was tried of the suspects.
+    tried: Option<Answered>,
 }
 
 /// What of a batch somebody else has locked.
@@ -638,6 +720,15 @@ fn request(ClaimRun { job, claim, key, .. }: &ClaimRun) -> ClaimRequest {
 fn cursor_move(AdvanceCursor { job, advance, .. }: &AdvanceCursor) -> CursorMove {
     let Advance { expected, to, skips, authority } = *advance;
     CursorMove { job: job.definition.name.clone(), expected, to, skips, authority }
+}
+
+/// Says which items of a page the store refuses for their data. Nothing more can be done for them.
+fn warn_refused(operation: &'static str, answers: Vec<Result<(), String>>) {
+    let mut refused = answers.into_iter().filter_map(Result::err);
+    if let Some(reason) = refused.next() {
+        let more = refused.count();
+        tracing::warn!(target: "callsheet", operation, more, "the store refuses something for its data: {reason}");
+    }
 }
 
 async fn call<T>(call: impl Future<Output = Result<T, LockError>>) -> Result<T, LockError> {
@@ -751,9 +842,14 @@ impl Handler<InquireJobs> for LockActor {
 
     fn handle(&mut self, InquireJobs(jobs): InquireJobs, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        Box::pin(
-            async move { call(async { locker.inquire(&jobs).await }).await.and_then(one_each(jobs.len())) },
-        )
+        Box::pin(async move {
+            let answers = in_halves(&jobs, async |page| {
+                call(async { locker.inquire(page).await }).await.and_then(one_each(page.len()))
+            });
+            // One that the store refuses is left to the leader: the next inquiry asks again.
+            let left = |answer: Result<_, _>| answer.unwrap_or(Standing::Scheduled);
+            Ok(answers.await?.into_iter().map(left).collect())
+        })
     }
 }
 
@@ -763,7 +859,11 @@ impl Handler<FindConflicts> for LockActor {
     fn handle(&mut self, FindConflicts(asked): FindConflicts, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
         Box::pin(async move {
-            call(async { locker.conflicts(&asked).await }).await.and_then(one_each(asked.len()))
+            let answers = in_halves(&asked, async |page| {
+                call(async { locker.conflicts(page).await }).await.and_then(one_each(page.len()))
+            });
+            // Of one that the store refuses it is not known: its enrolment decides.
+            Ok(answers.await?.into_iter().map(Result::unwrap_or_default).collect())
         })
     }
 }
@@ -773,7 +873,13 @@ impl Handler<RetractKeys> for LockActor {
 
     fn handle(&mut self, RetractKeys(keys): RetractKeys, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        let retracted = async move { call(async { locker.retract(&keys).await }).await };
+        let retracted = async move {
+            let answers = in_halves(&keys, async |page| {
+                call(async { locker.retract(page).await }).await.map(|()| vec![(); page.len()])
+            });
+            // Of one that the store refuses the declaration stands until the session, or the term, ends.
+            answers.await.map(|answers| warn_refused("retract", answers))
+        };
         Box::pin(retracted.into_actor(self).map(|retracted, actor, _| {
             if let Err(error) = &retracted {
                 actor.failed("retract", error);
@@ -788,7 +894,13 @@ impl Handler<WithdrawJobs> for LockActor {
 
     fn handle(&mut self, WithdrawJobs { term, jobs }: WithdrawJobs, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        let withdrawn = async move { call(async { locker.withdraw(term, &jobs).await }).await };
+        let withdrawn = async move {
+            let answers = in_halves(&jobs, async |page| {
+                call(async { locker.withdraw(term, page).await }).await.map(|()| vec![(); page.len()])
+            });
+            // One that the store refuses counts as held until the term is over.
+            answers.await.map(|answers| warn_refused("withdraw", answers))
+        };
         Box::pin(withdrawn.into_actor(self).map(|withdrawn, actor, _| {
             if let Err(error) = withdrawn {
                 actor.failed("withdraw", &error);
@@ -798,12 +910,15 @@ impl Handler<WithdrawJobs> for LockActor {
 }
 
 impl Handler<PauseInStore> for LockActor {
-    type Result = ResponseFuture<Result<Vec<bool>, LockError>>;
+    type Result = ResponseFuture<Result<Vec<Result<bool, String>>, LockError>>;
 
     fn handle(&mut self, PauseInStore { jobs, pause }: PauseInStore, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
         Box::pin(async move {
-            call(async { locker.pause(&jobs, pause.as_ref()).await }).await.and_then(one_each(jobs.len()))
+            in_halves(&jobs, async |page| {
+                call(async { locker.pause(page, pause.as_ref()).await }).await.and_then(one_each(page.len()))
+            })
+            .await
         })
     }
 }

@@ -242,6 +242,11 @@ impl JobMeters {
         }
     }
 
+    /// Counts ticks whose decision the store has committed. Those of a parked job were counted when they were skipped.
+    pub(crate) fn committed(&self, started: u64, skips: &Skips) {
+        self.decided(started, &skips.without(SkipReason::Parked));
+    }
+
     /// Counts a run that ended.
     pub(crate) fn ended(&self, outcome: Outcome) {
         if let Some((_, counter)) = Outcome::ALL.iter().zip(&self.runs).find(|(known, _)| **known == outcome)

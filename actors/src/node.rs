@@ -66,6 +66,11 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// A number by which this node differs from others.
+    pub(crate) fn seed(&self) -> u64 {
+        self.id.as_uuid().as_u64_pair().1
+    }
+
     /// The readings of this instant.
     pub(crate) fn now(&self) -> Now {
         let wall = self.clock.now();

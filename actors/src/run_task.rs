@@ -63,7 +63,7 @@ async fn run(task: RunTask, mut report: Report) {
         if start.tick.is_some() && start.attempt == 1 {
             job.meters.tick_lateness.record(lateness.as_secs_f64());
         }
-        node.publisher.publish(|| EventKind::RunStarted {
+        node.publisher.publish_routine(|| EventKind::RunStarted {
             job: name(),
             run: start.run,
             fire_time: start.tick,

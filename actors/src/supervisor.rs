@@ -11,6 +11,7 @@ mod dying;
 mod health;
 mod keys;
 mod leading;
+mod parking;
 mod pausing;
 mod shutdown;
 mod tags;
@@ -34,16 +35,23 @@ pub(crate) use self::{
     dying::{JobDied, JobRetired, Undelivered},
     keys::conflicts,
     leading::{DebtsFound, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, UnknownToStore},
+    parking::JobRefusedForData,
     pausing::{NewsMissed, PauseNews, StopJob},
 };
-use self::{clock::Rearming, keys::Keys, pausing::Telling, tags::Tags};
+use self::{
+    clock::Rearming,
+    keys::Keys,
+    leading::{ENROL_AGAIN_MAX, ENROL_AGAIN_MIN, LOCKED_AGAIN_MAX},
+    pausing::Telling,
+    tags::Tags,
+};
 pub use self::{
     dying::{RESTART_PERIOD, RESTARTS_MAX},
     shutdown::{SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT},
 };
 use crate::{
     CALL_DEADLINE,
-    core::{clock::ClockWatch, job::Input, policy::Fires, time::FireTime},
+    core::{backoff::Backoff, bisect::Bisect, clock::ClockWatch, job::Input, policy::Fires, time::FireTime},
     definition::Definition,
     drain::ShutdownReport,
     election::ElectionActor,
@@ -80,6 +88,8 @@ struct Entry {
     declares: bool,
     /// Why this node may not fire it: others declare another policy for its key.
     refused: Option<Arc<str>>,
+    /// What the store says that refuses it for its data: it is neither enrolled nor started.
+    parked: Option<Arc<str>>,
 }
 
 /// How often a job's actor was started again.
@@ -113,10 +123,20 @@ pub struct SupervisorActor {
     retiring: BTreeMap<u64, Arc<JobRef>>,
     generations: u64,
     term: Option<Term>,
+    /// When the term began, by the monotonic clock.
+    term_since: Duration,
     /// There is a session with the store.
     connected: bool,
+    /// When it was opened, by the monotonic clock.
+    connected_since: Duration,
     to_enrol: VecDeque<JobName>,
+    /// Of pages that the store refused for their data.
+    suspects: Bisect<JobName>,
     enrolling: bool,
+    /// Enrolments that were not made are tried again after these pauses, and so are those whose rows others have locked.
+    enrol_backoff: Backoff,
+    locked_backoff: Backoff,
+    close_lost_backoff: Backoff,
     /// It asks now and then whether the leader holds its jobs.
     inquiring: bool,
     /// It asks now and then whether jobs that were refused still are.
@@ -144,6 +164,8 @@ enum Phase {
 impl SupervisorActor {
     pub(crate) fn new(parts: Supervised) -> Self {
         let (wall, elapsed) = parts.node.clock.read();
+        let seed = parts.node.seed();
+        let backoff = Backoff::new(ENROL_AGAIN_MIN, ENROL_AGAIN_MAX, seed);
         Self {
             wall_clock: ClockWatch::new(wall, elapsed),
             parts,
@@ -153,9 +175,15 @@ impl SupervisorActor {
             retiring: BTreeMap::new(),
             generations: 0,
             term: None,
+            term_since: elapsed,
             connected: false,
+            connected_since: elapsed,
             to_enrol: VecDeque::new(),
+            suspects: Bisect::default(),
             enrolling: false,
+            enrol_backoff: backoff,
+            locked_backoff: Backoff::new(ENROL_AGAIN_MIN, LOCKED_AGAIN_MAX, seed),
+            close_lost_backoff: backoff,
             inquiring: false,
             asking_refused: false,
             inquired: None,
@@ -219,6 +247,11 @@ impl SupervisorActor {
 
     /// By what right this node decides the ticks of a job, if it does.
     fn authority(&self, entry: &Entry) -> Option<Authority> {
+        self.right(entry).filter(|_| entry.parked.is_none())
+    }
+
+    /// The same, whether the store takes the job or not.
+    fn right(&self, entry: &Entry) -> Option<Authority> {
         match entry.job.definition.policies.fires {
             _ if entry.broken || !self.connected || !matches!(self.phase, Phase::Running) => None,
             Fires::Local => None,
@@ -257,7 +290,7 @@ impl SupervisorActor {
             }
             self.retiring.insert(entry.job.generation, entry.job.clone());
             entry.job.addr.do_send(Retire);
-            self.publish(|| EventKind::JobRemoved { job: name.clone() });
+            self.node().publisher.publish_routine(|| EventKind::JobRemoved { job: name.clone() });
         }
         self.node().meters.jobs.set(self.jobs.len() as f64);
         self.withdraw(&withdrawn, ctx);
@@ -334,6 +367,9 @@ impl Handler<TriggerJob> for SupervisorActor {
         }
         if let Some(reason) = entry.refused.clone() {
             return refused(TriggerError::Refused { job, reason });
+        }
+        if let Some(reason) = entry.parked.clone() {
+            return refused(TriggerError::Parked { job, reason });
         }
         let (reply, answer) = oneshot::channel();
         entry.job.addr.do_send(Trigger { reply });
@@ -444,16 +480,17 @@ impl Handler<JobDetails> for SupervisorActor {
 
 /// Asks the job's actor; if it does not answer in time, says so.
 fn status_of(entry: &Entry) -> impl Future<Output = JobStatus> + use<> {
-    let (broken, refused) = (entry.broken, entry.refused.clone());
+    let (broken, refused, parked) = (entry.broken, entry.refused.clone(), entry.parked.clone());
     let job = entry.job.clone();
     async move {
         if broken {
             return JobStatus::without_actor(&job.definition, JobState::Broken);
         }
         match timeout(ANSWER_DEADLINE, job.addr.send(Status)).await {
-            Ok(Ok(status)) => match refused {
-                Some(reason) => status.refused(reason),
-                None => status,
+            Ok(Ok(status)) => match (refused, parked) {
+                (_, Some(reason)) => status.parked(reason),
+                (Some(reason), None) => status.refused(reason),
+                (None, None) => status,
             },
             Ok(Err(_)) | Err(_) => JobStatus::without_actor(&job.definition, JobState::Unresponsive),
         }

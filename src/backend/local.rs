@@ -112,7 +112,7 @@ impl Locker for Local {
         ready(Ok(opened)).boxed()
     }
 
-    fn lost(&self, _: Session) -> BoxFuture<'_, ()> {
+    fn lost(&self, _: Session) -> BoxFuture<'_, String> {
         // Nothing but `close` ends it.
         pending().boxed()
     }

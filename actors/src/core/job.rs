@@ -9,6 +9,7 @@
 
 mod history;
 mod manual;
+mod parked;
 mod pauses;
 mod permit;
 mod runs;
@@ -53,6 +54,8 @@ enum Mode {
     Dormant,
     /// This node decides the ticks: by some right, or by none if the job is local.
     Firing(Option<Authority>),
+    /// This node decides that no tick runs: the store refuses the job for its data.
+    Parked,
 }
 
 /// Decides the ticks and runs of one job.
@@ -81,6 +84,8 @@ pub struct JobMachine {
     /// The ticks skipped after the last one that waits, or after `stored` if none does.
     skips: Skips,
     flush_at: Option<Duration>,
+    /// Up to here ticks were skipped of which the store does not know yet.
+    parked_to: Option<FireTime>,
     /// Nothing is asked before this reading: the store's clock is behind, or somebody else has the key.
     hold_until: Option<Duration>,
     /// No late tick starts before this reading.
@@ -139,6 +144,7 @@ impl JobMachine {
             backlog: VecDeque::new(),
             skips: Skips::default(),
             flush_at: None,
+            parked_to: None,
             hold_until: None,
             pace_until: None,
             asked: Asked::Nothing,
@@ -197,6 +203,7 @@ impl JobMachine {
             Input::Resume { cursor, authority, kept } => {
                 self.on_resume(now, cursor, authority, *kept, &mut effects);
             }
+            Input::Park { since } => self.on_park(since),
             Input::Suspend => self.suspend(),
             Input::Drain => {
                 self.draining = true;
@@ -244,12 +251,17 @@ impl JobMachine {
         let always = always.map(|at| at.saturating_sub(now.elapsed));
 
         // What only a node that decides the ticks does, and only after an answer.
-        let decide = if idle && self.mode != Mode::Dormant { self.decides_in(now) } else { None };
+        let decide = if idle { self.decides_in(now) } else { None };
         always.into_iter().chain(decide).min()
     }
 
     fn decides_in(&self, now: Now) -> Option<Duration> {
         let until = |instant: DateTime<Utc>| (instant - now.wall).to_std().unwrap_or_default();
+        match self.mode {
+            Mode::Dormant => return None,
+            Mode::Parked => return self.next.map(|next| until(next.instant())),
+            Mode::Firing(_) => {}
+        }
         let flush = self.flush_at.map(|at| at.saturating_sub(now.elapsed));
         let tick = self.next.map(|next| until(next.instant()));
         let unpaused = self.pause.as_ref().and_then(|pause| pause.until).map(until);
@@ -331,7 +343,7 @@ impl JobMachine {
     /// By what right this node decides the ticks; `None` if it does not.
     pub fn firing(&self) -> Option<Option<Authority>> {
         match self.mode {
-            Mode::Dormant => None,
+            Mode::Dormant | Mode::Parked => None,
             Mode::Firing(authority) => Some(authority),
         }
     }

@@ -1,10 +1,14 @@
 //! Decides: values and state machines. No actix, no tokio, no clock, no I/O.
 
+pub mod backoff;
+pub mod bisect;
 pub mod clock;
 pub mod election;
 pub mod job;
 pub mod ledger;
+pub mod log_budget;
 pub mod misfire;
 pub mod policy;
+pub mod storable;
 pub mod text;
 pub mod time;

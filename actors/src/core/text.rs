@@ -22,6 +22,24 @@ pub fn bounded(text: impl fmt::Display, max: usize) -> String {
     start.text
 }
 
+/// As [`bounded`], on one line: control characters are shown as they are written in code, so that no text of others can look
+/// like a line of ours.
+pub fn one_line(text: impl fmt::Display, max: usize) -> String {
+    let text = bounded(text, max);
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let mut line = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line
+}
+
 /// The start of a text.
 struct Start {
     text: String,
@@ -130,6 +148,12 @@ mod tests {
         for (text, max, shown) in table {
             assert_eq!(bounded(text, max), shown, "{text:?} in {max}");
         }
+    }
+
+    #[test]
+    fn a_line_has_no_line_breaks() {
+        assert_eq!(one_line("é\n\u{1b}[31mERROR", 100), "é\\n\\u{1b}[31mERROR");
+        assert_eq!(one_line("a\nb", 2), "a\\n…");
     }
 
     #[test]

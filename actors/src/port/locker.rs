@@ -10,7 +10,7 @@ use futures_util::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    core::{policy::Overlap, time::FireTime},
+    core::{policy::Overlap, storable::storable, time::FireTime},
     event::Outcome,
     name::{FencingToken, JobName, LockKey, RunId, Term},
 };
@@ -28,11 +28,14 @@ pub enum SkipReason {
     Paused,
     /// The node runs as many bodies as it may.
     Concurrency,
+    /// The store refuses the job for its data: [`JobState::Parked`](crate::JobState::Parked). It is counted by the node that would
+    /// have fired it, when it is skipped.
+    Parked,
 }
 
 impl SkipReason {
     /// Every reason.
-    pub const ALL: [Self; 4] = [Self::Misfire, Self::Overlap, Self::Paused, Self::Concurrency];
+    pub const ALL: [Self; 5] = [Self::Misfire, Self::Overlap, Self::Paused, Self::Concurrency, Self::Parked];
 
     /// The reason as it stands in metrics and stores.
     pub fn as_str(self) -> &'static str {
@@ -41,6 +44,7 @@ impl SkipReason {
             Self::Overlap => "overlap",
             Self::Paused => "paused",
             Self::Concurrency => "concurrency",
+            Self::Parked => "parked",
         }
     }
 }
@@ -69,6 +73,13 @@ impl Skips {
     /// How many were skipped for `reason`.
     pub fn of(&self, reason: SkipReason) -> u64 {
         self.counts[reason as usize]
+    }
+
+    /// The same without those that were skipped for `reason`.
+    #[must_use]
+    pub(crate) fn without(mut self, reason: SkipReason) -> Self {
+        self.counts[reason as usize] = 0;
+        self
     }
 
     /// Adds all that `other` counts.
@@ -207,6 +218,11 @@ pub enum Verdict {
         /// The run that held the key when it was last looked at, if its session lives.
         holder: Option<RunId>,
     },
+    /// This claim is refused for its data: see [`LockError::BadData`]. Nothing changed, and it is of no use to ask again.
+    BadData {
+        /// What the store says, without passwords or connection strings.
+        reason: String,
+    },
     /// This claim failed alone, and it is unknown whether it was taken: ask again with the same run id.
     Unavailable {
         /// What happened, without passwords or connection strings.
@@ -302,6 +318,11 @@ pub enum Moved {
     Led,
     /// Somebody else has locked the job's cursor at this moment. Nothing changed: ask again.
     Locked,
+    /// This move is refused for its data: see [`LockError::BadData`]. Nothing changed, and it is of no use to ask again.
+    BadData {
+        /// What the store says, without passwords or connection strings.
+        reason: String,
+    },
     /// This move failed alone, and it is unknown whether it was made.
     Unavailable {
         /// What happened, without passwords or connection strings.
@@ -377,7 +398,7 @@ impl Pause {
 
     /// Of a job whose body said that it is to stop for good.
     pub fn stopped_by(error: &str) -> Self {
-        let mut note = format!("stopped by its body: {error}");
+        let mut note = storable(&format!("stopped by its body: {error}")).into_owned();
         note.truncate(note.floor_char_boundary(PAUSE_NOTE_MAX));
         Self { until: None, note: Some(note) }
     }
@@ -543,12 +564,13 @@ pub trait Locker: Send + Sync + 'static {
     /// Dropping the future leaves no session open.
     fn open(&self) -> BoxFuture<'_, Result<Session, LockError>>;
 
-    /// Resolves when `session` is lost, or at once if it is lost already.
+    /// Resolves when `session` is lost, or at once if it is lost already, with the reason, which is logged: what happened, and
+    /// the cure where there is one, without passwords or connection strings.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future has no effect.
-    fn lost(&self, session: Session) -> BoxFuture<'_, ()>;
+    fn lost(&self, session: Session) -> BoxFuture<'_, String>;
 
     /// How much the wall clock of this node is ahead of the store's (negative: behind), as the last round trip measured
     /// it. The engine decides by the store's time what is due. Default: not at all, for a store that uses the node's clock.
@@ -666,6 +688,13 @@ pub trait Locker: Send + Sync + 'static {
     /// Dropping the future has the same effect as [`LockError::Timeout`].
     fn complete<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>>;
 
+    /// Frees the keys of runs whose ends the store refuses for their data, one by one: nothing else of these ends is kept, and a run
+    /// of which its store keeps no end is in none of its lists. Otherwise as [`complete`](Self::complete), which is the default,
+    /// for a store that refuses no end.
+    fn release<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
+        self.complete(ends)
+    }
+
     /// Moves cursors over ticks that nobody runs.
     ///
     /// # Errors
@@ -762,6 +791,24 @@ pub enum LockError {
     /// No answer within the deadline: what was asked may have been done or not.
     #[error("the store did not answer within the deadline")]
     Timeout,
+    /// The store refuses something in this call for its data: a text, a number or an instant that it cannot keep, or a rule of its
+    /// own that an item breaks. Nothing was done for the bad item, nor for those that the store takes together with it; for others
+    /// of the call it may have been: asking again with the same ids does no harm.
+    ///
+    /// The engine halves the call until the bad item stands alone, and parks the job of that item. Not
+    /// for what concerns every call: that is [`NotDone`](Self::NotDone).
+    #[error("the store refuses its data: {reason}")]
+    BadData {
+        /// What the store says, without passwords or connection strings.
+        reason: String,
+    },
+    /// The store refuses whatever it is asked, or cannot do it just now: rights, a full disk, a read-only server. What was asked was
+    /// not done, or only in part: asking again with the same ids does no harm. No item is to blame.
+    #[error("the store refuses: {reason}")]
+    NotDone {
+        /// What the store says, without passwords or connection strings.
+        reason: String,
+    },
     /// The session is over, and with it everything that this node held.
     #[error("the session with the store is lost: {reason}")]
     SessionLost {

@@ -58,7 +58,7 @@ impl SupervisorActor {
             self.keys.add(&definition);
             self.tags.add(&definition);
             let job = self.start_actor(Arc::new(definition), None, move |job| Remains::none(job, now));
-            self.publish(|| EventKind::JobAdded { job: name.clone() });
+            self.node().publisher.publish_routine(|| EventKind::JobAdded { job: name.clone() });
             self.resume(&job, now);
             added.push(job.clone());
             let fires = job.definition.policies.fires;
@@ -72,6 +72,7 @@ impl SupervisorActor {
                 unled: false,
                 declares: false,
                 refused: None,
+                parked: None,
             };
             self.jobs.insert(name, entry);
         }

@@ -8,6 +8,7 @@ use super::{Phase, Restarts, SupervisorActor};
 use crate::{
     core::job::{End, Ended, Input, PermitAnswer, RunEnd},
     event::{CancelReason, EventKind, Outcome},
+    event_log::Level,
     job::{Content, Letter, Remains, conclude},
     lock::{Ask, CompleteRun},
     name::JobName,
@@ -48,6 +49,8 @@ impl SupervisorActor {
         let name = &job.definition.name;
         let now = self.node().clock.elapsed();
         if self.retiring.remove(&job.generation).is_some() {
+            let line = format_args!("the actor of {name}, which is removed, died and was started again");
+            self.node().publisher.log("JobRestarted", Level::Error, name, &line);
             // It may have died before it heard of it.
             remains.retiring = true;
             let successor = self.start_actor(job.definition.clone(), Some(job), move |_| remains);
@@ -83,7 +86,6 @@ impl SupervisorActor {
         }
         if broken {
             // Its actor is not resumed, so it does not ask the schedule; it is there for the run in progress.
-            tracing::error!(target: "callsheet", job = %name, restarts, "a job died too often and does not fire any more");
             self.publish(|| EventKind::JobBroken { job: name.clone() });
             if declares || self.term.is_some() {
                 self.retract([job.definition.key.clone()], ctx);
@@ -94,19 +96,26 @@ impl SupervisorActor {
         self.publish(|| EventKind::JobRestarted { job: name.clone(), restarts });
         if matches!(self.phase, Phase::Running) {
             self.resume(&successor, cursor);
+            self.skip_parked(name);
             self.enrol(ctx);
         }
     }
 
-    /// Lets a broken job fire again, from where it stood and with a new budget of restarts. Answers whether it was broken.
+    /// Lets a broken or parked job fire again, from where it stood and with a new budget of restarts. Answers whether it was broken or
+    /// parked.
     ///
     /// Its actor is there: whenever it died, it was started again with its remains.
     pub(super) fn revive(&mut self, name: &JobName, ctx: &mut Context<Self>) -> bool {
-        let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.broken) else { return false };
-        entry.broken = false;
+        let parked = self.unpark(name);
+        let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.broken || parked) else {
+            return false;
+        };
+        let broken = std::mem::take(&mut entry.broken);
         let Restarts { cursor, .. } = std::mem::take(&mut entry.restarts);
         let job = entry.job.clone();
-        self.publish(|| EventKind::JobRevived { job: name.clone() });
+        if broken {
+            self.publish(|| EventKind::JobRevived { job: name.clone() });
+        }
         self.resume(&job, cursor);
         self.enrol(ctx);
         true
@@ -121,7 +130,9 @@ impl SupervisorActor {
         if let Some(successor) = successor {
             match content {
                 // Whoever starts an actor again also resumes it.
-                Content::Input(Input::Resume { .. } | Input::Suspend | Input::WakeUp | Input::Trigger)
+                Content::Input(
+                    Input::Resume { .. } | Input::Park { .. } | Input::Suspend | Input::WakeUp | Input::Trigger,
+                )
                 // It was started with the newest definition.
                 | Content::Redefine(_) => {}
                 Content::Input(
@@ -196,6 +207,7 @@ impl SupervisorActor {
             | Input::NewsMissed
             | Input::Drain
             | Input::Resume { .. }
+            | Input::Park { .. }
             | Input::Suspend
             | Input::WakeUp
             | Input::Trigger

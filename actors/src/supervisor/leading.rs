@@ -18,11 +18,16 @@ use crate::{
     message::PAGE_MAX,
     name::{JobName, RunId, Term},
     node::JobRef,
-    port::{Authority, ClosedRuns, Debt, Enrolled, Enrolment, LostRun, Standing},
+    port::{Authority, ClosedRuns, Debt, Enrolled, Enrolment, LockError, LostRun, Standing},
 };
 
-/// The pause before an enrolment that failed is tried again.
-const ENROL_AGAIN: Duration = Duration::from_millis(500);
+/// The pause before an enrolment that failed is tried again, or the look for runs of dead sessions; it doubles up to
+/// [`ENROL_AGAIN_MAX`].
+pub(super) const ENROL_AGAIN_MIN: Duration = Duration::from_millis(500);
+/// The longest pause before an enrolment whose row somebody else has locked is tried again.
+pub(super) const LOCKED_AGAIN_MAX: Duration = Duration::from_secs(1);
+/// The longest pause before an enrolment that failed is tried again.
+pub(super) const ENROL_AGAIN_MAX: Duration = Duration::from_secs(5);
 
 /// How often the leader looks for runs of dead sessions.
 const LOST_RUNS_EVERY: Duration = Duration::from_secs(60);
@@ -88,8 +93,14 @@ impl SupervisorActor {
         let elapsed = self.node().clock.elapsed();
         let mut page = Vec::new();
         let mut jobs = Vec::new();
+        // What the store may refuse is asked by itself, on top of everything else.
+        let mut suspects = self.suspects.take(elapsed);
+        let by_itself = suspects.is_some();
         while page.len() < PAGE_MAX
-            && let Some(name) = self.to_enrol.pop_front()
+            && let Some(name) = match &mut suspects {
+                Some(suspects) => suspects.pop(),
+                None => self.to_enrol.pop_front(),
+            }
         {
             let Some(entry) = self.jobs.get(&name) else { continue };
             let Some(authority) = self.authority(entry) else { continue };
@@ -114,6 +125,10 @@ impl SupervisorActor {
             jobs.push((job, authority));
         }
         if page.is_empty() {
+            if by_itself {
+                // None of them is to be enrolled any more: the next ones.
+                self.enrol_suspects_later(ctx);
+            }
             return;
         }
         let retries = page.iter().any(|enrolment| enrolment.retry_lost);
@@ -126,24 +141,36 @@ impl SupervisorActor {
             actor.enrolling = false;
             match answer {
                 Ok(Ok(answers)) => {
+                    actor.enrol_backoff.succeeded();
                     let locked = actor.on_enrolled(jobs, answers, ctx);
                     actor.retract_next(ctx);
                     actor.enrol(ctx);
-                    if !locked.is_empty() {
-                        ctx.run_later(ENROL_AGAIN, move |actor, ctx| {
+                    if locked.is_empty() {
+                        actor.locked_backoff.succeeded();
+                    } else {
+                        let pause = actor.locked_backoff.failed();
+                        ctx.run_later(pause, move |actor, ctx| {
                             actor.to_enrol.extend(locked);
                             actor.enrol(ctx);
                         });
                     }
+                }
+                Ok(Err(LockError::BadData { reason })) => {
+                    actor.node().meters.coordination_error("enrol");
+                    actor.suspect(jobs, &reason, ctx);
+                    actor.retract_next(ctx);
+                    actor.enrol(ctx);
                 }
                 Ok(Err(_)) | Err(_) => {
                     actor.node().meters.coordination_error("enrol");
                     // Those that this node has no right to any more are left out then.
                     actor.to_enrol.extend(jobs.iter().map(|(job, _)| job.definition.name.clone()));
                     actor.retract_next(ctx);
-                    ctx.run_later(ENROL_AGAIN, |actor, ctx| actor.enrol(ctx));
+                    let pause = actor.enrol_backoff.failed();
+                    ctx.run_later(pause, |actor, ctx| actor.enrol(ctx));
                 }
             }
+            actor.enrol_suspects_later(ctx);
         }));
     }
 
@@ -205,7 +232,6 @@ impl SupervisorActor {
         Letter::send(job, Input::Suspend);
         let Some(entry) = self.jobs.get_mut(name) else { return };
         if entry.refused.replace(reason.clone()).is_none_or(|former| former != reason) {
-            tracing::warn!(target: "callsheet", job = %name, "a job is not fired by this node: {reason}");
             self.publish(|| EventKind::JobRefused { job: name.clone(), reason });
         }
         if !std::mem::replace(&mut self.asking_refused, true) {
@@ -222,6 +248,8 @@ impl SupervisorActor {
     /// Enrols the jobs that any node may fire, and looks for those that the leader does not hold.
     fn on_connected(&mut self, ctx: &mut Context<Self>) {
         self.connected = true;
+        self.connected_since = self.node().clock.elapsed();
+        self.park_again(Fires::AnyNode);
         let any = self.jobs.values().filter(|entry| entry.job.definition.policies.fires == Fires::AnyNode);
         let any: Vec<_> = any.map(|entry| entry.job.definition.name.clone()).collect();
         self.to_enrol.extend(any);
@@ -315,13 +343,14 @@ impl SupervisorActor {
         ctx.spawn(lost.into_actor(self).map(move |answer, actor, ctx| {
             let pause = match answer {
                 Ok(Ok(ClosedRuns { lost, more })) => {
+                    actor.close_lost_backoff.succeeded();
                     lost.iter().for_each(|lost| report_lost(actor.node(), lost));
                     actor.on_runs_lost(&lost);
                     if more { Duration::ZERO } else { LOST_RUNS_EVERY }
                 }
                 Ok(Err(_)) | Err(_) => {
                     actor.node().meters.coordination_error("close_lost");
-                    ENROL_AGAIN
+                    actor.close_lost_backoff.failed()
                 }
             };
             ctx.run_later(pause, move |actor, ctx| {
@@ -450,6 +479,8 @@ impl Handler<LeadershipChanged> for SupervisorActor {
             });
         }
         if term.is_some() {
+            self.term_since = self.node().clock.elapsed();
+            self.park_again(Fires::Leader);
             self.jobs.values_mut().for_each(|entry| entry.unled = false);
             let ours = self.jobs.values().filter(by_leader);
             self.to_enrol.extend(ours.map(|entry| entry.job.definition.name.clone()));

@@ -8,8 +8,10 @@ use tokio::time::timeout;
 use super::{ANSWER_DEADLINE, Entry, Phase, SupervisorActor};
 use crate::{
     core::{
+        backoff::Backoff,
         job::Input,
         policy::Fires,
+        storable::storable,
         text::{TEXT_MAX, bounded},
     },
     error::{Fault, Faults, PauseError},
@@ -46,10 +48,20 @@ struct TellNext;
 pub(crate) struct StopJob {
     pub(crate) job: JobName,
     pub(crate) pause: Pause,
+    /// How long to wait before the store is told once more, if it does not answer.
+    again: Backoff,
 }
 
-/// The pause before the store is told once more that a job is to stop.
-const STOP_AGAIN: Duration = Duration::from_secs(5);
+impl StopJob {
+    pub(crate) fn new(job: JobName, pause: Pause, seed: u64) -> Self {
+        Self { job, pause, again: Backoff::new(STOP_AGAIN_MIN, STOP_AGAIN_MAX, seed) }
+    }
+}
+
+/// The pause before the store is told once more that a job is to stop; it doubles up to [`STOP_AGAIN_MAX`].
+const STOP_AGAIN_MIN: Duration = Duration::from_secs(1);
+/// The longest pause before the store is told once more that a job is to stop.
+const STOP_AGAIN_MAX: Duration = Duration::from_secs(60);
 
 /// How many jobs at a time are told that news was missed.
 const TELL_PAGE: usize = 1_000;
@@ -112,7 +124,7 @@ impl SupervisorActor {
         let lock = self.node().lock().clone();
         let asked = pause.clone();
         let stored = async move {
-            let mut changed = Vec::new();
+            let (mut changed, mut bad) = (Vec::new(), Vec::new());
             for job in local {
                 // One that does not answer in time is told all the same.
                 let answer = timeout(ANSWER_DEADLINE, job.addr.send(PauseLocal(asked.clone()))).await;
@@ -126,13 +138,18 @@ impl SupervisorActor {
                 let answers = answers.unwrap_or(Err(LockError::Timeout));
                 let answers =
                     answers.map_err(|error| PauseError::Unavailable { reason: bounded(error, TEXT_MAX) })?;
-                let news = page.iter().zip(answers).filter(|(_, changed)| *changed);
-                changed.extend(news.map(|(job, _)| job.clone()));
+                for (job, answer) in page.iter().zip(answers) {
+                    match answer {
+                        Ok(true) => changed.push(job.clone()),
+                        Ok(false) => {}
+                        Err(reason) => bad.push((job.definition.name.clone(), bounded(reason, TEXT_MAX))),
+                    }
+                }
             }
-            Ok::<_, PauseError>((changed, shared))
+            Ok::<_, PauseError>((changed, shared, bad))
         };
         Box::pin(stored.into_actor(self).map(move |stored, actor, _| {
-            let (changed, shared) = stored?;
+            let (changed, shared, bad) = stored?;
             if pause.is_none() {
                 // Whatever the store answered, none of them is paused: this node may not have heard when one was resumed.
                 shared.iter().for_each(|job| Letter::send(job, Input::Pause(None)));
@@ -150,7 +167,11 @@ impl SupervisorActor {
                 });
             }
             names.sort();
-            Ok(names)
+            let count = bad.len();
+            match bad.into_iter().next() {
+                Some((job, reason)) => Err(PauseError::BadData { job, count, reason }),
+                None => Ok(names),
+            }
         }))
     }
 }
@@ -160,6 +181,7 @@ impl Handler<PauseJobs> for SupervisorActor {
 
     fn handle(&mut self, asked: PauseJobs, _: &mut Self::Context) -> Self::Result {
         let PauseJobs { jobs, until, note } = asked;
+        let note = note.map(|note| storable(&note).into_owned());
         let mut faults = Vec::new();
         if let Some(note) = note.as_ref().filter(|note| note.len() > PAUSE_NOTE_MAX) {
             let rule = format!("the note of a pause has at most {PAUSE_NOTE_MAX} bytes");
@@ -197,14 +219,19 @@ impl Handler<ResumeJobs> for SupervisorActor {
 impl Handler<StopJob> for SupervisorActor {
     type Result = ();
 
-    /// Until the store knows, this node's machine keeps the job from firing.
-    fn handle(&mut self, StopJob { job, pause }: StopJob, ctx: &mut Self::Context) {
+    /// Until the store knows, this node's machine keeps the job from firing. If the store refuses it for its data, that is all that
+    /// does: it is not told once more.
+    fn handle(&mut self, StopJob { job, pause, mut again }: StopJob, ctx: &mut Self::Context) {
         let paused = self.pause(&Selector::from(&job), Some(pause.clone()));
         ctx.spawn(paused.map(move |paused, actor, ctx| {
-            let again = matches!(paused, Err(PauseError::Unavailable { .. }));
-            if again && matches!(actor.phase, Phase::Running) {
+            if let Err(PauseError::BadData { reason, .. }) = &paused {
+                tracing::error!(target: "callsheet", job = %job, "only this node knows that a job is to stop: {reason}");
+            }
+            let is_unknown = matches!(paused, Err(PauseError::Unavailable { .. }));
+            if is_unknown && matches!(actor.phase, Phase::Running) {
                 actor.node().meters.coordination_error("pause");
-                ctx.notify_later(StopJob { job, pause }, STOP_AGAIN);
+                let pause_before = again.failed();
+                ctx.notify_later(StopJob { job, pause, again }, pause_before);
             }
         }));
     }

@@ -17,6 +17,6 @@ pub use self::{
     clock::VirtualClock,
     recorder::{Recorded, Recorder},
     rig::{Node, Rig, simulate},
-    store::{Fault, SharedStore, StoreBackend},
+    store::{BadData, Fault, SharedStore, StoreBackend},
 };
 pub use crate::core::ledger::{NEWS_MAX, Record};

@@ -25,7 +25,7 @@ use crate::{
     event_filter::EventFilter,
     message::{AddJob, Added, Shutdown, UpdateJob},
     name::{JobName, NodeId, RunId},
-    port::{Clock, Schedule, Spawner},
+    port::{Clock, Schedule, SkipReason, Spawner},
     supervisor::SupervisorActor,
     testkit::{Recorded, Recorder, SharedStore, VirtualClock},
 };
@@ -375,15 +375,20 @@ impl Rig {
         let mut committed: BTreeMap<JobName, u64> = BTreeMap::new();
         for record in self.store.records() {
             if let Record::Moved { job, skips, run, .. } = record {
-                *committed.entry(job).or_default() += skips.total() + u64::from(run.is_some());
+                let counted = skips.without(SkipReason::Parked).total();
+                *committed.entry(job).or_default() += counted + u64::from(run.is_some());
             }
         }
         for (job, committed) in committed.into_iter().filter(|(job, _)| !self.locals.contains(job)) {
             let label = ("callsheet_ticks_due_total".to_owned(), format!("job={job}"));
             // A job beyond the bound of the label has no counter of its own.
             if let Some(due) = self.counters.get(&label) {
+                // Those of a parked job are counted before the store hears of them, if it ever does.
+                let parked = ("callsheet_ticks_total".to_owned(), format!("job={job},outcome=parked"));
+                let parked = self.counters.get(&parked).copied().unwrap_or_default();
                 assert_eq!(
-                    *due, committed,
+                    *due - parked,
+                    committed,
                     "what is counted as due of {job} is what the store has committed"
                 );
             }

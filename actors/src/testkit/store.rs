@@ -44,6 +44,29 @@ pub enum Fault {
     Stall(Duration),
 }
 
+/// Something that the store refuses for its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BadData {
+    /// Enrolments.
+    Enrolment,
+    /// Claims.
+    Claim,
+    /// The ends of runs.
+    End,
+    /// Moves of cursors.
+    Move,
+    /// Pauses.
+    Pause,
+    /// What is only asked or taken back: inquiries, conflicts, retractions, withdrawals.
+    Other,
+}
+
+impl BadData {
+    /// Everything.
+    pub const ALL: [Self; 6] =
+        [Self::Enrolment, Self::Claim, Self::End, Self::Move, Self::Pause, Self::Other];
+}
+
 /// One store for all nodes of a rig: terms, cursors, keys and tokens by the rules of the [`Ledger`], sessions with a
 /// lease that die when they are killed or not heard of, and faults on request.
 #[derive(Clone)]
@@ -65,6 +88,8 @@ struct State {
     faults: HashMap<NodeId, VecDeque<Fault>>,
     /// The names of jobs and keys that somebody else has locked.
     locked: HashSet<String>,
+    /// What is refused for its data, by the names of jobs and keys.
+    bad: HashSet<(String, BadData)>,
     /// News are lost.
     silent: bool,
     calls: u64,
@@ -73,6 +98,22 @@ struct State {
 impl State {
     fn is_locked(&self, name: &str) -> bool {
         self.locked.contains(name)
+    }
+
+    /// Refuses a whole batch if one of its names is bad, as a server does that undoes the statement.
+    fn check_data<'a>(
+        &self,
+        what: BadData,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), LockError> {
+        if self.bad.is_empty() {
+            return Ok(());
+        }
+        let is_bad = |name: &&str| self.bad.contains(&((*name).to_owned(), what));
+        match names.into_iter().find(is_bad) {
+            Some(name) => Err(LockError::BadData { reason: format!("{name} is bad") }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -100,6 +141,7 @@ impl SharedStore {
             partitioned: HashSet::new(),
             faults: HashMap::new(),
             locked: HashSet::new(),
+            bad: HashSet::new(),
             silent: false,
             calls: 0,
         };
@@ -153,6 +195,14 @@ impl SharedStore {
         } else {
             state.locked.remove(name);
         }
+    }
+
+    /// Refuses, for its data, what concerns the job or key of a name, and every batch with it; nothing of an empty list is refused any
+    /// more.
+    pub fn set_bad(&self, name: &str, bad: &[BadData]) {
+        let mut state = self.lock();
+        state.bad.retain(|(of, _)| of != name);
+        state.bad.extend(bad.iter().map(|what| (name.to_owned(), *what)));
     }
 
     /// Loses all news from now on, or no more.
@@ -289,6 +339,21 @@ impl StoreBackend {
         }
     }
 
+    /// A call on the node's session, unless it holds something that is refused for its data: then nothing is done.
+    async fn with_good_data<I, T>(
+        &self,
+        what: BadData,
+        items: &[I],
+        name: impl Fn(&I) -> &str,
+        work: impl FnOnce(&mut State, Session, DateTime<Utc>) -> T,
+    ) -> Result<T, LockError> {
+        let answer = self.with_session(|state, session, now| {
+            state.check_data(what, items.iter().map(&name))?;
+            Ok(work(state, session, now))
+        });
+        answer.await?
+    }
+
     async fn elect<T>(
         &self,
         work: impl FnOnce(&mut State, Option<OwnSession>, Instant) -> T,
@@ -412,7 +477,7 @@ impl Locker for StoreBackend {
         .boxed()
     }
 
-    fn lost(&self, session: Session) -> BoxFuture<'_, ()> {
+    fn lost(&self, session: Session) -> BoxFuture<'_, String> {
         async move {
             let lease = self.store.lease;
             let mut heard_at = Instant::now();
@@ -433,7 +498,8 @@ impl Locker for StoreBackend {
                 // Trusted from the start of the last beat that was answered, for less than the server's lease.
                 match timeout_at(heard_at + lease.duration - lease.margin, beat).await {
                     Ok(Reply::Answer(true)) => heard_at = sent_at,
-                    Ok(Reply::Answer(false)) | Err(_) => return,
+                    Ok(Reply::Answer(false)) => return "the store ended it".to_owned(),
+                    Err(_) => return "the store did not answer a heartbeat in time".to_owned(),
                     Ok(Reply::Lost) => {}
                 }
             }
@@ -455,15 +521,20 @@ impl Locker for StoreBackend {
     }
 
     fn enrol<'a>(&'a self, jobs: &'a [Enrolment]) -> BoxFuture<'a, Result<Vec<Enrolled>, LockError>> {
-        let enrolled = self.with_session(|state, session, now| {
-            let enrol = |job: &Enrolment| match state.is_locked(job.job.as_str())
-                || state.is_locked(job.key.as_str())
-            {
-                true => Enrolled::Locked,
-                false => state.ledger.enrol(now, session, job),
-            };
-            jobs.iter().map(enrol).collect()
-        });
+        let enrolled = self.with_good_data(
+            BadData::Enrolment,
+            jobs,
+            |job| job.job.as_str(),
+            |state, session, now| {
+                let enrol = |job: &Enrolment| match state.is_locked(job.job.as_str())
+                    || state.is_locked(job.key.as_str())
+                {
+                    true => Enrolled::Locked,
+                    false => state.ledger.enrol(now, session, job),
+                };
+                jobs.iter().map(enrol).collect()
+            },
+        );
         enrolled.boxed()
     }
 
@@ -471,63 +542,105 @@ impl Locker for StoreBackend {
         &'a self,
         asked: &'a [Declaration],
     ) -> BoxFuture<'a, Result<Vec<Option<String>>, LockError>> {
-        let conflicts = self.with_session(|state, session, _| {
-            let conflict = |asked| state.ledger.conflict(session, asked).map(|declared| declared.to_string());
-            asked.iter().map(conflict).collect()
-        });
+        let conflicts = self.with_good_data(
+            BadData::Other,
+            asked,
+            |asked| asked.job.as_str(),
+            |state, session, _| {
+                let conflict =
+                    |asked| state.ledger.conflict(session, asked).map(|declared| declared.to_string());
+                asked.iter().map(conflict).collect()
+            },
+        );
         conflicts.boxed()
     }
 
     fn retract<'a>(&'a self, keys: &'a [LockKey]) -> BoxFuture<'a, Result<(), LockError>> {
-        self.with_session(|state, session, _| keys.iter().for_each(|key| state.ledger.retract(session, key)))
-            .boxed()
+        let retracted = self.with_good_data(BadData::Other, keys, LockKey::as_str, |state, session, _| {
+            keys.iter().for_each(|key| state.ledger.retract(session, key));
+        });
+        retracted.boxed()
     }
 
     fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>> {
-        self.with_session(|state, _, _| jobs.iter().map(|job| state.ledger.standing(job)).collect()).boxed()
+        let asked = self.with_good_data(
+            BadData::Other,
+            jobs,
+            |job| job.job.as_str(),
+            |state, _, _| jobs.iter().map(|job| state.ledger.standing(job)).collect(),
+        );
+        asked.boxed()
     }
 
     fn withdraw<'a>(&'a self, term: Term, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>> {
-        self.with_session(move |state, _, _| jobs.iter().for_each(|job| state.ledger.withdraw(term, job)))
-            .boxed()
+        let withdrawn = self.with_good_data(BadData::Other, jobs, JobName::as_str, move |state, _, _| {
+            jobs.iter().for_each(|job| state.ledger.withdraw(term, job));
+        });
+        withdrawn.boxed()
     }
 
     fn claim<'a>(&'a self, requests: &'a [ClaimRequest]) -> BoxFuture<'a, Result<Vec<Verdict>, LockError>> {
-        let claimed = self.with_session(|state, session, now| {
-            let claim = |request: &ClaimRequest| {
-                let locked = state.is_locked(request.key.as_str())
-                    || ((request.tick.is_some() || request.retake) && state.is_locked(request.job.as_str()));
-                match locked && !request.settle {
-                    true => Verdict::Locked { holder: None },
-                    false => state.ledger.claim(now, session, request),
-                }
-            };
-            requests.iter().map(claim).collect()
-        });
+        let claimed = self.with_good_data(
+            BadData::Claim,
+            requests,
+            |asked| asked.job.as_str(),
+            |state, session, now| {
+                let claim = |request: &ClaimRequest| {
+                    let locked = state.is_locked(request.key.as_str())
+                        || ((request.tick.is_some() || request.retake)
+                            && state.is_locked(request.job.as_str()));
+                    match locked && !request.settle {
+                        true => Verdict::Locked { holder: None },
+                        false => state.ledger.claim(now, session, request),
+                    }
+                };
+                requests.iter().map(claim).collect()
+            },
+        );
         claimed.boxed()
     }
 
     fn complete<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
-        let completed = self.with_session(|state, session, now| {
-            let complete = |end: &Completion| match state.is_locked(end.key.as_str())
-                || state.is_locked(end.job.as_str())
-            {
-                true => Completed::Locked,
-                false => state.ledger.complete(now, session, end),
-            };
-            ends.iter().map(complete).collect()
-        });
+        let completed = self.with_good_data(
+            BadData::End,
+            ends,
+            |end| end.job.as_str(),
+            |state, session, now| {
+                let complete = |end: &Completion| match state.is_locked(end.key.as_str())
+                    || state.is_locked(end.job.as_str())
+                {
+                    true => Completed::Locked,
+                    false => state.ledger.complete(now, session, end),
+                };
+                ends.iter().map(complete).collect()
+            },
+        );
         completed.boxed()
     }
 
+    fn release<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
+        self.with_session(|state, session, now| {
+            // Of the end itself nothing is kept.
+            let plain =
+                |end: &Completion| Completion { pause_after: None, from_completion: false, ..end.clone() };
+            ends.iter().map(|end| state.ledger.complete(now, session, &plain(end))).collect()
+        })
+        .boxed()
+    }
+
     fn advance<'a>(&'a self, moves: &'a [CursorMove]) -> BoxFuture<'a, Result<Vec<Moved>, LockError>> {
-        let moved = self.with_session(|state, session, now| {
-            let advance = |asked: &CursorMove| match state.is_locked(asked.job.as_str()) {
-                true => Moved::Locked,
-                false => state.ledger.advance(session, asked, now),
-            };
-            moves.iter().map(advance).collect()
-        });
+        let moved = self.with_good_data(
+            BadData::Move,
+            moves,
+            |asked| asked.job.as_str(),
+            |state, session, now| {
+                let advance = |asked: &CursorMove| match state.is_locked(asked.job.as_str()) {
+                    true => Moved::Locked,
+                    false => state.ledger.advance(session, asked, now),
+                };
+                moves.iter().map(advance).collect()
+            },
+        );
         moved.boxed()
     }
 
@@ -536,7 +649,7 @@ impl Locker for StoreBackend {
         jobs: &'a [JobName],
         pause: Option<&'a Pause>,
     ) -> BoxFuture<'a, Result<Vec<bool>, LockError>> {
-        let paused = self.with_session(move |state, _, now| {
+        let paused = self.with_good_data(BadData::Pause, jobs, JobName::as_str, move |state, _, now| {
             // Somebody else has it locked all the time.
             if jobs.iter().any(|job| state.is_locked(job.as_str())) {
                 return Err(LockError::Timeout);

@@ -20,6 +20,8 @@ use super::{
 };
 
 const VERSION_MIN: i32 = 140_000;
+/// As the server calls it. SQL_ASCII is none: it takes any bytes, and compares and cuts them as such.
+const ENCODING: &str = "UTF8";
 
 /// Opens a connection that ends with, and ends, what `loss` stands for. What the server notifies it of can be received.
 pub(super) async fn connect(
@@ -131,6 +133,9 @@ struct Server {
     read_only: bool,
     /// The settings that this node asked for when it connected are in force.
     configured: bool,
+    /// How the database encodes texts, and how they are encoded on the way there.
+    encoding: String,
+    client_encoding: String,
     pid: i32,
 }
 
@@ -141,6 +146,8 @@ impl Server {
             standby: row.try_get("standby")?,
             read_only: row.try_get("read_only")?,
             configured: row.try_get("configured")?,
+            encoding: row.try_get("encoding")?,
+            client_encoding: row.try_get("client_encoding")?,
             pid: row.try_get("pid")?,
         })
     }
@@ -153,6 +160,20 @@ impl Server {
         }
         if !self.configured {
             return Some(format!("the settings of the connection did not reach the server: {POOLED}"));
+        }
+        if self.encoding != ENCODING {
+            let encoding = &self.encoding;
+            return Some(format!(
+                "the encoding of the database is {encoding}, in which not every name can be written; it must be {ENCODING}: create \
+                 a database with ENCODING '{ENCODING}' TEMPLATE template0, and name it in the URL"
+            ));
+        }
+        if self.client_encoding != ENCODING {
+            let encoding = &self.client_encoding;
+            return Some(format!(
+                "the encoding of the connection is {encoding}; it must be {ENCODING}: remove client_encoding from what stands \
+                 between, and from the options in the URL"
+            ));
         }
         if self.standby {
             let reason = "the server is a standby, which grants locks that the primary grants too; connect to the primary \
@@ -167,22 +188,40 @@ impl Server {
 mod tests {
     use super::*;
 
-    const FIT: Server =
-        Server { version: 140_000, standby: false, read_only: false, configured: true, pid: 1 };
+    fn fit() -> Server {
+        Server {
+            version: 140_000,
+            standby: false,
+            read_only: false,
+            configured: true,
+            encoding: ENCODING.to_owned(),
+            client_encoding: ENCODING.to_owned(),
+            pid: 1,
+        }
+    }
 
     #[test]
     fn a_server_that_cannot_coordinate_is_refused() {
         let cases = [
-            (Server { version: 139_999, ..FIT }, "PostgreSQL 13; it must be 14 or newer"),
-            (Server { version: 90_624, ..FIT }, "PostgreSQL 9; it must be 14 or newer"),
-            (Server { configured: false, ..FIT }, "pooler"),
-            (Server { standby: true, ..FIT }, "standby"),
-            (Server { read_only: true, ..FIT }, "read-only"),
+            (Server { version: 139_999, ..fit() }, "PostgreSQL 13; it must be 14 or newer"),
+            (Server { version: 90_624, ..fit() }, "PostgreSQL 9; it must be 14 or newer"),
+            (Server { configured: false, ..fit() }, "pooler"),
+            (Server { standby: true, ..fit() }, "standby"),
+            (Server { read_only: true, ..fit() }, "read-only"),
+            (
+                Server { encoding: "LATIN1".to_owned(), ..fit() },
+                "database is LATIN1, in which not every name",
+            ),
+            (Server { encoding: "SQL_ASCII".to_owned(), ..fit() }, "database is SQL_ASCII"),
+            (
+                Server { client_encoding: "LATIN1".to_owned(), ..fit() },
+                "connection is LATIN1; it must be UTF8",
+            ),
         ];
         for (server, reason) in cases {
             let unfit = server.unfit().unwrap_or_default();
             assert!(unfit.contains(reason), "{reason}: {unfit}");
         }
-        assert_eq!(FIT.unfit(), None);
+        assert_eq!(fit().unfit(), None);
     }
 }

@@ -129,7 +129,145 @@ fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (
     std::iter::successors(Some(error), |&error| error.source())
 }
 
+/// What a statement was refused for: who is to blame decides what is done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// Something that stands in the statement, or in a row that it concerns: without that item the others go through.
+    ///
+    /// | SQLSTATE | what |
+    /// |---|---|
+    /// | 22 | data: a character that the server does not know, a number or an instant out of its range |
+    /// | 23, 44 | a constraint of somebody else's on our tables |
+    /// | 54 | a limit: an index row that is too long |
+    /// | XX001, XX002 | a page that cannot be read: a row, or the rows beside it, are lost |
+    Data,
+    /// The server as a whole, or this role: rights, a full disk, a read-only session, a shutdown, a table that is not there. The
+    /// same statement goes through once somebody has changed that.
+    ///
+    /// So is what a trigger raises (P0001), unless it says which of the above it is (`RAISE … USING ERRCODE`): who writes no
+    /// code mostly wants to keep everybody out.
+    Server,
+    /// Somebody else, at this moment: locks, deadlocks, cancelled statements. Asking again is enough.
+    Contention,
+}
+
+impl Cause {
+    /// By the code of the server, which has five characters; the first two are its class.
+    pub(super) fn of(code: &str) -> Self {
+        match (code.get(..2).unwrap_or_default(), code) {
+            (_, "XX001" | "XX002") => Self::Data,
+            ("22" | "23" | "44" | "54", _) => Self::Data,
+            // Rolled back by the server, locks that were not had in time, and statements that were cancelled.
+            ("40", _) | (_, "55P03" | "57014") => Self::Contention,
+            _ => Self::Server,
+        }
+    }
+
+    fn of_error(error: &Error) -> Self {
+        match error.code() {
+            Some(code) => Self::of(code.code()),
+            None if is_unsent(error) => Self::Data,
+            None => Self::Server,
+        }
+    }
+}
+
+/// What a refused statement means for whoever asked: it was rolled back.
+pub(super) fn not_done(error: &Error) -> LockError {
+    let reason = explain(error);
+    match Cause::of_error(error) {
+        Cause::Data => LockError::BadData { reason },
+        Cause::Server | Cause::Contention => LockError::NotDone { reason },
+    }
+}
+
+/// Whether a parameter has no form that could be sent. Nothing was; the connection is as it was.
+pub(super) fn is_unsent(error: &Error) -> bool {
+    // The driver has no codes for what it finds itself.
+    let text = error.to_string();
+    text.starts_with("error serializing parameter") || text == "error encoding message to server"
+}
+
 /// Whether the server gave up waiting for a lock. Nothing was changed.
 pub(super) fn is_lock_timeout(error: &Error) -> bool {
     error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_to_blame_for_a_refusal_follows_from_its_code() {
+        let table = [
+            // Characters, numbers, instants, JSON.
+            ("22000", Cause::Data),
+            ("22001", Cause::Data),
+            ("22003", Cause::Data),
+            ("22008", Cause::Data),
+            ("22021", Cause::Data),
+            ("22023", Cause::Data),
+            ("22P02", Cause::Data),
+            ("22P05", Cause::Data),
+            // Constraints.
+            ("23502", Cause::Data),
+            ("23503", Cause::Data),
+            ("23505", Cause::Data),
+            ("23514", Cause::Data),
+            ("23P01", Cause::Data),
+            ("44000", Cause::Data),
+            // Limits.
+            ("54000", Cause::Data),
+            ("54001", Cause::Data),
+            // Lost pages.
+            ("XX001", Cause::Data),
+            ("XX002", Cause::Data),
+            // Somebody else, at this moment.
+            ("40001", Cause::Contention),
+            ("40P01", Cause::Contention),
+            ("55P03", Cause::Contention),
+            ("57014", Cause::Contention),
+            // Connections, and what poolers do.
+            ("08P01", Cause::Server),
+            ("08006", Cause::Server),
+            ("26000", Cause::Server),
+            // What is not supported, or is a mistake of the statement itself.
+            ("0A000", Cause::Server),
+            ("21000", Cause::Server),
+            ("42601", Cause::Server),
+            ("42703", Cause::Server),
+            // Read-only, and transactions in a wrong state.
+            ("25006", Cause::Server),
+            ("25P02", Cause::Server),
+            ("25P03", Cause::Server),
+            // Rights and row security, and tables that are not there.
+            ("28000", Cause::Server),
+            ("42501", Cause::Server),
+            ("42P01", Cause::Server),
+            ("3F000", Cause::Server),
+            // Disk, memory, connections.
+            ("53000", Cause::Server),
+            ("53100", Cause::Server),
+            ("53200", Cause::Server),
+            ("53300", Cause::Server),
+            ("55000", Cause::Server),
+            ("55006", Cause::Server),
+            // Shutdowns.
+            ("57P01", Cause::Server),
+            ("57P02", Cause::Server),
+            ("57P03", Cause::Server),
+            ("57P05", Cause::Server),
+            ("58030", Cause::Server),
+            // A trigger that gives no code, and faults of the server.
+            ("P0001", Cause::Server),
+            ("XX000", Cause::Server),
+            // No codes of the server's.
+            ("", Cause::Server),
+            ("é2", Cause::Server),
+        ];
+
+        for (code, cause) in table {
+            assert_eq!(Cause::of(code), cause, "{code}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ use std::{
 
 use callsheet_actors::{
     CALL_DEADLINE, FencingToken, FireTime, JobName, LockKey, RunId, Term,
+    core::storable::storable,
     port::{
         Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled,
         Enrolment, Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OwedRun, Pause, RoundAnswers,
@@ -30,6 +31,7 @@ use super::{
     news,
     session::{OpenSession, Refusal, Statements},
     settings::LOCK_TIMEOUT,
+    text::Text,
 };
 
 /// The most statements, one after the other, for the items of one batch that need one name: more would take longer than the
@@ -104,15 +106,16 @@ impl Locker for PostgresLocker {
         self.shared.open().boxed()
     }
 
-    fn lost(&self, session: Session) -> BoxFuture<'_, ()> {
+    fn lost(&self, session: Session) -> BoxFuture<'_, String> {
         async move {
             let mut loss = match self.shared.session() {
                 Some(open) if open.id() == session => open.loss(),
                 // Another one was opened since, or it was closed.
-                _ => return,
+                _ => return "it was closed".to_owned(),
             };
+            let lost = loss.wait_for(Option::is_some).await;
             // An error: the session was dropped.
-            let _ = loss.wait_for(Option::is_some).await;
+            lost.ok().and_then(|reason| reason.clone()).unwrap_or_else(|| "it was dropped".to_owned())
         }
         .boxed()
     }
@@ -171,7 +174,7 @@ impl Locker for PostgresLocker {
         async move {
             let session = self.session()?;
             let names: Vec<_> = jobs.iter().map(|job| job.job.as_str()).collect();
-            let schedules: Vec<_> = jobs.iter().map(|job| job.schedule.as_str()).collect();
+            let schedules: Vec<_> = jobs.iter().map(|job| Text::of(&job.schedule)).collect();
             let statement = &session.statements.inquire;
             let rows = session.ask(statement, &[&session.settings.scope, &names, &schedules]).await;
             read(&rows.map_err(Refusal::into_lock_error)?, |row| {
@@ -244,6 +247,21 @@ impl Locker for PostgresLocker {
                 Completed::Locked,
                 names_of_end,
                 |round| async move { session.complete(&round).await },
+            )
+            .await
+        }
+        .boxed()
+    }
+
+    fn release<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
+        async move {
+            let session = self.session()?;
+            let session = &session;
+            in_rounds(
+                ends,
+                Completed::Locked,
+                |end| [Some(&end.key)],
+                |round| async move { session.release(&round).await },
             )
             .await
         }
@@ -347,7 +365,7 @@ impl Locker for PostgresLocker {
 impl OpenSession {
     async fn enrol(self: &Arc<Self>, jobs: &[&Enrolment]) -> Result<Vec<Enrolled>, LockError> {
         let names: Vec<_> = jobs.iter().map(|job| job.job.as_str()).collect();
-        let schedules: Vec<_> = jobs.iter().map(|job| job.schedule.as_str()).collect();
+        let schedules: Vec<_> = jobs.iter().map(|job| Text::of(&job.schedule)).collect();
         let (terms, unled) = authorities(jobs.iter().map(|job| Some(job.authority)));
         let retry_lost = unless_none(jobs.iter().map(|job| job.retry_lost.then_some(true)));
         let anchors = unless_none(jobs.iter().map(|job| job.from_completion.then_some(true)));
@@ -495,8 +513,12 @@ impl OpenSession {
         jobs: &[&str],
         pause: Option<&Pause>,
     ) -> Result<Vec<(String, bool)>, LockError> {
-        let words = serde_json::to_string(&pause).expect("invariant: a pause can be written as JSON");
+        // Other nodes hear the note as the store keeps it.
+        let told =
+            pause.map(|pause| Pause { note: pause.note.as_deref().map(storable).map(Into::into), ..*pause });
+        let words = serde_json::to_string(&told).expect("invariant: a pause can be written as JSON");
         let (until, note) = pause.map_or((None, None), |pause| (pause.until, pause.note.as_deref()));
+        let (words, note) = (Text::of(&words), note.map(Text::of));
         let parameters: [&(dyn ToSql + Sync); 7] =
             [&self.settings.scope, &jobs, &pause.is_some(), &until, &note, &words, &self.channel];
         match self.ask(statement, &parameters).await {
@@ -510,13 +532,7 @@ impl OpenSession {
     }
 
     async fn claim(self: &Arc<Self>, requests: &[&ClaimRequest]) -> Result<Vec<Verdict>, LockError> {
-        let answers = match self.claim_once(requests).await {
-            Err(Refusal::Statement(error)) => {
-                let unavailable = |_| Verdict::Unavailable { reason: failure::explain(&error) };
-                return Ok(requests.iter().map(unavailable).collect());
-            }
-            answers => answers.map_err(Refusal::into_lock_error)?,
-        };
+        let answers = self.claim_once(requests).await.map_err(Refusal::into_lock_error)?;
         self.finish_claims(requests, answers).await
     }
 
@@ -751,6 +767,16 @@ impl OpenSession {
         in_order(ends.len(), &rows, completed).map_err(Refusal::Lock)
     }
 
+    async fn release(self: &Arc<Self>, ends: &[&Completion]) -> Result<Vec<Completed>, LockError> {
+        let keys: Vec<_> = ends.iter().map(|end| end.key.as_str()).collect();
+        let runs: Vec<_> = ends.iter().map(|end| end.run.as_uuid()).collect();
+        let tokens: Vec<_> = ends.iter().map(|end| i64::try_from(end.token.0).unwrap_or(-1)).collect();
+        let parameters: [&(dyn ToSql + Sync); 5] =
+            [&self.settings.scope, &self.beacon, &keys, &runs, &tokens];
+        let rows = self.ask(&self.statements.release, &parameters).await.map_err(Refusal::into_lock_error)?;
+        self.finish_ends(ends, in_order(ends.len(), &rows, completed)?).await
+    }
+
     async fn finish_ends(
         self: &Arc<Self>,
         ends: &[&Completion],
@@ -761,13 +787,7 @@ impl OpenSession {
     }
 
     async fn advance(self: &Arc<Self>, moves: &[&CursorMove]) -> Result<Vec<Moved>, LockError> {
-        let answers = match self.advance_once(moves).await {
-            Err(Refusal::Statement(error)) => {
-                let unavailable = |_| Moved::Unavailable { reason: failure::explain(&error) };
-                return Ok(moves.iter().map(unavailable).collect());
-            }
-            answers => answers.map_err(Refusal::into_lock_error)?,
-        };
+        let answers = self.advance_once(moves).await.map_err(Refusal::into_lock_error)?;
         self.finish_moves(moves, answers).await
     }
 

@@ -25,6 +25,7 @@ mod session;
 mod sessions;
 mod settings;
 mod sql;
+mod text;
 mod tls;
 
 use std::{

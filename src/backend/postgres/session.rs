@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use callsheet_actors::port::{LockError, News, Session};
+use callsheet_actors::{
+    core::log_budget::{Asked, LogBudget},
+    port::{LockError, News, Session},
+};
 use futures_util::future::{join, join4};
 use tokio::{
     sync::{
@@ -82,6 +85,7 @@ pub(super) struct Statements {
     pub(super) complete: Statement,
     pub(super) complete_fully: Statement,
     pub(super) complete_with_key: Statement,
+    pub(super) release: Statement,
     pub(super) look_up: Statement,
     pub(super) advance: Statement,
     pub(super) close_lost: Statement,
@@ -150,7 +154,7 @@ impl OpenSession {
         }
         let loss = ends.disarm();
         tokio::spawn(heart.run(first_beat, loss.clone()));
-        let hearing = Arc::new(Hearing { beacon, notifications: tokio::sync::Mutex::new(notifications) });
+        let hearing = Arc::new(Hearing::new(beacon, notifications));
         Ok(Arc::new(Self {
             settings,
             clocks,
@@ -243,8 +247,11 @@ impl OpenSession {
         drop(abandoned);
         match answer {
             Some(Ok(rows)) => Ok(rows),
-            // The server said no, and undid whatever it had done.
-            Some(Err(error)) if error.as_db_error().is_some() && !self.client.is_closed() => {
+            // The server said no, and undid whatever it had done; or nothing was sent.
+            Some(Err(error))
+                if (error.as_db_error().is_some() || failure::is_unsent(&error))
+                    && !self.client.is_closed() =>
+            {
                 Err(Refusal::Statement(error))
             }
             Some(Err(error)) => {
@@ -298,25 +305,49 @@ impl Drop for OpenSession {
 /// Hears what other nodes tell the session of a beacon.
 pub(super) struct Hearing {
     beacon: i64,
-    notifications: tokio::sync::Mutex<broadcast::Receiver<String>>,
+    notifications: tokio::sync::Mutex<Notifications>,
+}
+
+struct Notifications {
+    received: broadcast::Receiver<String>,
+    /// Any role of the database can send some, and as many as it likes.
+    log: LogBudget<()>,
+    since: Instant,
+}
+
+impl Notifications {
+    fn warn(&mut self, kind: &'static str, detail: &dyn std::fmt::Display) {
+        let Asked { logged, over, .. } = self.log.ask(self.since.elapsed(), kind, (), None);
+        for left_out in over {
+            tracing::warn!(target: "callsheet", "{left_out}");
+        }
+        if logged {
+            tracing::warn!(target: "callsheet", "{kind}: {detail}");
+        }
+    }
 }
 
 impl Hearing {
+    fn new(beacon: i64, received: broadcast::Receiver<String>) -> Self {
+        let notifications = Notifications { received, log: LogBudget::default(), since: Instant::now() };
+        Self { beacon, notifications: tokio::sync::Mutex::new(notifications) }
+    }
+
     /// The next news; none any more once the connection has ended.
     pub(super) async fn next(&self) -> News {
         let mut notifications = self.notifications.lock().await;
         loop {
-            match notifications.recv().await {
+            match notifications.received.recv().await {
                 Ok(payload) => match news::read(&payload, self.beacon) {
                     Ok(Some(news)) => return news,
                     // To another node.
                     Ok(None) => {}
                     Err(reason) => {
-                        tracing::warn!(target: "callsheet", reason, "ignored a notification that no node sent");
+                        notifications.warn("ignored a notification that no node sent", &reason);
                     }
                 },
                 Err(RecvError::Lagged(count)) => {
-                    tracing::warn!(target: "callsheet", count, "dropped the oldest notifications, unread");
+                    notifications.warn("dropped the oldest notifications, unread", &count);
                     return News::Missed;
                 }
                 Err(RecvError::Closed) => return pending().await,
@@ -337,10 +368,7 @@ impl Refusal {
     /// For calls whose answers cannot say that they failed alone.
     pub(super) fn into_lock_error(self) -> LockError {
         match self {
-            Self::Statement(error) => {
-                tracing::warn!(target: "callsheet", "the server refused a statement: {}", failure::explain(&error));
-                LockError::Timeout
-            }
+            Self::Statement(error) => failure::not_done(&error),
             Self::Lock(error) => error,
         }
     }
@@ -381,6 +409,7 @@ impl Statements {
             complete,
             complete_fully,
             complete_with_key,
+            release,
             look_up,
             advance,
             close_lost,
@@ -409,6 +438,7 @@ impl Statements {
             client.prepare(sql::COMPLETE),
             client.prepare(sql::COMPLETE_FULLY),
             client.prepare(sql::COMPLETE_WITH_KEY),
+            client.prepare(sql::RELEASE),
             client.prepare(sql::LOOK_UP),
             client.prepare(sql::ADVANCE),
             client.prepare(sql::CLOSE_LOST),
@@ -420,6 +450,7 @@ impl Statements {
             client.prepare(sessions::STANDS),
         )?;
         Ok(Self {
+            release,
             declare,
             enrol,
             conflicts,

@@ -27,12 +27,15 @@
 //! granted or recorded but what the change itself returns, and such a row is missing in the answer as one that is locked.
 
 /// Whether this server can coordinate: its version, whether it is a standby, whether it is read-only, whether it took the
-/// settings of the connection (its schema, $1), its process; and its clock.
+/// settings of the connection (its schema, $1), how texts are encoded in the database and on the way there, its process; and its
+/// clock.
 pub(super) const INSPECT: &str = "
 SELECT current_setting('server_version_num')::int4 AS version,
        pg_is_in_recovery() AS standby,
        current_setting('transaction_read_only') = 'on' AS read_only,
        current_setting('search_path') = $1 AS configured,
+       getdatabaseencoding()::text AS encoding,
+       pg_client_encoding()::text AS client_encoding,
        pg_backend_pid() AS pid,
        clock_timestamp() AS now";
 
@@ -1066,6 +1069,25 @@ pub(super) const COMPLETE_WITH_KEY: &str = complete!(
     FROM decided d WHERE d.now AND n.scope = $1 AND n.name = d.key",
     ended: concat!("counted AS (\n    UPDATE names n SET ", job_end!(), "\n    FROM freed d\n    WHERE n.scope = $1 AND n.name = d.job AND (d.failed <> d.failures OR d.pauses OR d.anchor > d.cursor)\n), ")
 );
+
+/// Frees keys of runs of whose ends nothing can be kept. Locks the rows in their order, skipping those that are locked.
+///
+/// $1 scope, $2 own beacon, then the ends, at most one per key: $3 keys, $4 runs, $5 tokens.
+pub(super) const RELEASE: &str = "
+WITH found AS MATERIALIZED (
+    SELECT a.ord, n.place, n.run = a.run AND n.token = a.token AND n.beacon = $2 AS now
+    FROM (
+        SELECT * FROM unnest($3::text[], $4::uuid[], $5::int8[]) WITH ORDINALITY AS a (key, run, token, ord)
+        ORDER BY key COLLATE \"C\"
+    ) AS a
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place, run, token, beacon FROM names WHERE scope = $1 AND name = a.key FOR UPDATE SKIP LOCKED
+    ) AS n
+), freed AS (
+    UPDATE names n SET run = NULL, beacon = NULL FROM found f WHERE f.now AND n.ctid = f.place RETURNING f.ord
+)
+SELECT ord, true AS recorded, NULL::timestamptz AS cursor, false AS pauses, NULL AS pause_note FROM freed
+UNION ALL SELECT ord, false, NULL, false, NULL FROM found WHERE now IS NOT TRUE";
 
 /// Whether a run ($3) of a scope ($1) holds its key ($2) under a token ($4): one row, or none. For a connection of the
 /// application, so names are qualified.

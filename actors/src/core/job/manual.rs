@@ -165,8 +165,8 @@ impl JobMachine {
     /// noted until then may have been settled elsewhere.
     pub(super) fn on_owed(&mut self, owed: OwedRun) {
         let goes_on = self.runs.iter().any(|run| run.run == owed.run && !run.lost);
-        let dormant = self.mode == Mode::Dormant;
-        if dormant || !self.retries_lost() || owed.losses >= LOSSES_MAX || goes_on || self.is_closing() {
+        let fires = matches!(self.mode, Mode::Firing(_));
+        if !fires || !self.retries_lost() || owed.losses >= LOSSES_MAX || goes_on || self.is_closing() {
             return;
         }
         if let Some(known) = self.manuals.iter_mut().find(|manual| manual.run == owed.run) {
@@ -442,6 +442,10 @@ impl JobMachine {
             }
             // Nothing was taken, and whoever triggered it has waited long enough.
             Verdict::Locked { .. } => self.refuse(&manual, locked_key(), effects),
+            Verdict::BadData { reason } => {
+                self.refuse(&manual, Refusal::Parked { reason: reason.as_str().into() }, effects);
+                self.on_bad_data(&reason, effects);
+            }
             // A claim without a tick depends on no cursor, no term and no time.
             other => {
                 let reason = format!("the store answered a claim without a tick with {other:?}");

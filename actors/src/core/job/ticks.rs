@@ -107,7 +107,11 @@ pub(super) struct TickAsked {
 
 impl JobMachine {
     pub(super) fn decide_due(&mut self, now: Now, effects: &mut Effects) {
-        let Mode::Firing(authority) = self.mode else { return };
+        let authority = match self.mode {
+            Mode::Dormant => return,
+            Mode::Parked => return self.skip_parked(now, effects),
+            Mode::Firing(authority) => authority,
+        };
         if !matches!(self.asked, Asked::Nothing) {
             self.keep_turn(now);
             return;
@@ -120,6 +124,7 @@ impl JobMachine {
             return;
         }
         self.read_schedule();
+        self.pass_parked(now);
         self.hold_until.take_if(|until| *until <= now.elapsed);
         self.end_pause(now, effects);
         let due = self.collect(now, effects);
@@ -447,6 +452,7 @@ impl JobMachine {
                 self.asked = Asked::Advance(Box::new(AdvanceAsked { advance: asked, again_at }));
                 return;
             }
+            Moved::BadData { reason } => self.on_bad_data(&reason, effects),
             Moved::Unavailable { reason } => {
                 effects.push(Effect::Unavailable { reason });
                 let again_at = Some(self.again_at(now));

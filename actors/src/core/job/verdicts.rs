@@ -29,7 +29,8 @@ pub const KEY_AGAIN: Duration = Duration::from_millis(250);
 
 impl JobMachine {
     pub(super) fn on_claimed(&mut self, now: Now, run: RunId, verdict: Verdict, effects: &mut Effects) {
-        if !matches!(verdict, Verdict::Unavailable { .. } | Verdict::Locked { .. }) {
+        // That an earlier claim was not granted says nothing of the next one: a store that refuses every claim answers that.
+        if !matches!(verdict, Verdict::Unavailable { .. } | Verdict::Locked { .. } | Verdict::NotGranted) {
             self.unanswered = 0;
         }
         let verdict = match verdict {
@@ -170,6 +171,7 @@ impl JobMachine {
                 }
             }
             Verdict::Exhausted => self.exhaust(),
+            Verdict::BadData { reason } => self.on_bad_data(&reason, effects),
             // The clock was wrong by long, and was corrected meanwhile: nothing that was decided by it holds.
             Verdict::NotYet { .. } if claim.fire_time.instant() > now.wall => self.adopt(self.stored),
             Verdict::NotYet { wait } if wait > HOLD_MAX => {

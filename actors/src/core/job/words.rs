@@ -24,6 +24,12 @@ pub enum Input {
         /// What else the store keeps of it.
         kept: Box<Kept>,
     },
+    /// The store refuses the job for its data: its ticks are skipped from here on, without asking the store, until it is resumed or
+    /// suspended. Its runs go on.
+    Park {
+        /// Since when, as far as is known, this node is to decide the job's ticks.
+        since: DateTime<Utc>,
+    },
     /// The job may not fire any more. Its runs go on.
     Suspend,
     /// As `Suspend`, and what waits to be started by hand does not start any more.
@@ -177,7 +183,7 @@ pub enum Effect {
         /// There may have been more.
         at_least: bool,
     },
-    /// Count ticks of a job without claims: nobody else will.
+    /// Count ticks that the store does not hear of: nobody else will.
     Count {
         /// How many started.
         started: u64,
@@ -349,6 +355,11 @@ pub enum Refusal {
     Unavailable {
         /// What happened.
         reason: String,
+    },
+    /// The store refuses the job for its data.
+    Parked {
+        /// What the store says.
+        reason: Arc<str>,
     },
 }
 

@@ -568,7 +568,7 @@ impl Suite {
         let requests = [self.manual("orphan-1", "orphan-1"), self.manual("orphan-2", "orphan-2")];
         owner.claim(&requests).await.expect("an answer");
         cluster.kill(&backend).await;
-        owner.lost(session).await;
+        assert_ne!(owner.lost(session).await, "", "the reason is told");
 
         let mut closed = Vec::new();
         for _ in 0..3 {

@@ -1,0 +1,88 @@
+//! What a job does that the store refuses for its data: it skips its ticks, and asks the store nothing.
+//!
+//! Such ticks are counted when they are skipped. The store's cursor moves over them once it takes the job again:
+//!
+//! ```text
+//! ticks        1 2 3 4 5 6 7
+//! the store    1 ✗ · · · 6 7      ✗ refuses the claim of 2; takes the job again before 6
+//! this node    1 2 3 4 5 6 7      2 to 5 are skipped as parked; the claim of 6 starts at 1
+//! ```
+
+use chrono::{DateTime, Utc};
+
+use super::{Effect, Effects, JobMachine, Mode, Refusal, ticks::Asked};
+use crate::{
+    core::{
+        job::FLUSH_AFTER,
+        misfire::Due,
+        time::{FireTime, Now},
+    },
+    port::{SkipReason, Skips},
+};
+
+impl JobMachine {
+    /// Whoever decided the job's ticks up to `since` has accounted for them.
+    pub(super) fn on_park(&mut self, since: DateTime<Utc>) {
+        if self.draining || self.mode == Mode::Parked {
+            return;
+        }
+        self.mode = Mode::Parked;
+        self.hold_until = None;
+        self.forget_debts();
+        let parked_to = self.parked_to.map_or(since, FireTime::instant);
+        self.start_over(self.stored.max(since).max(parked_to));
+    }
+
+    /// The store refuses what was asked of it last, alone.
+    pub(super) fn on_bad_data(&mut self, reason: &str, effects: &mut Effects) {
+        // Under another definition it may be taken: whoever resumes the job decides.
+        if self.decides_on() {
+            self.mode = Mode::Parked;
+            self.hold_until = None;
+            self.forget_debts();
+            let reason = reason.into();
+            self.refuse_callers(&Refusal::Parked { reason }, effects);
+        }
+        self.start_over(self.stored);
+    }
+
+    /// Skips every tick that is due.
+    pub(super) fn skip_parked(&mut self, now: Now, effects: &mut Effects) {
+        if !matches!(self.asked, Asked::Nothing) {
+            return;
+        }
+        self.read_schedule();
+        if self.next.is_none() {
+            self.follow_completion();
+        }
+        let Some(first) = self.next.filter(|next| next.instant() <= now.wall) else { return };
+        let (newest, skips) = self.skip_up_to(first, now.wall);
+        self.parked_to = Some(newest);
+        let (reason, count, at_least) = (SkipReason::Parked, skips.total(), skips.at_least);
+        effects.push(Effect::Skipped { newest, reason, count, at_least });
+        effects.push(Effect::Count { started: 0, skips });
+    }
+
+    /// What was skipped while the store refused the job is not decided again, but the store is to hear of it.
+    pub(super) fn pass_parked(&mut self, now: Now) {
+        let Some(to) = self.parked_to else { return };
+        if self.stored >= to.instant() {
+            self.parked_to = None;
+            return;
+        }
+        if let Some(first) = self.next.filter(|next| *next <= to) {
+            let (_, skips) = self.skip_up_to(first, to.instant());
+            self.skips.extend(&skips);
+            self.flush_at.get_or_insert(now.elapsed + FLUSH_AFTER);
+        }
+    }
+
+    /// Takes the ticks from the `first` one that is undecided. Answers the newest of them, and their number.
+    fn skip_up_to(&mut self, first: FireTime, until: DateTime<Utc>) -> (FireTime, Skips) {
+        let due = Due::collect(&*self.schedule, first, until, 1);
+        let newest = due.newest.last().copied().unwrap_or(first);
+        self.decided = newest.instant();
+        self.next = due.following;
+        (newest, Skips::new(SkipReason::Parked, due.older + 1, due.at_least))
+    }
+}

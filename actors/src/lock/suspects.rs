@@ -1,0 +1,197 @@
+//! What the store refused for its data, until it is known which item is to blame.
+//!
+//! | refused alone | what becomes of it |
+//! |---|---|
+//! | a claim | its job is parked; the tick is skipped as such, a trigger is told so |
+//! | a claim that only settles | asked again: a grant must not be given up |
+//! | a move of a cursor | its job is parked, and goes on to skip |
+//! | an end | its key is freed and nothing else is kept of it; its job is parked, since the next end would be refused as well |
+
+use std::{sync::Arc, time::Duration};
+
+use actix::prelude::*;
+
+use super::{AdvanceCursor, ClaimRun, LockActor, TakeAsks, call, cursor_move, one_each, request};
+use crate::{
+    core::{
+        bisect::Bisect,
+        job::Input,
+        text::{TEXT_MAX, bounded},
+    },
+    job::Letter,
+    node::JobRef,
+    port::{Completed, Completion, LockError, Locker, Moved, Verdict},
+    supervisor::JobRefusedForData,
+};
+
+/// The items of refused batches.
+#[derive(Default)]
+pub(super) struct Suspects {
+    ends: Bisect<Completion>,
+    claims: Bisect<ClaimRun>,
+    moves: Bisect<AdvanceCursor>,
+    /// Ends that were refused alone, with what the store says.
+    bad_ends: Vec<(Completion, String)>,
+    /// A timer is set for the next group.
+    waking: bool,
+}
+
+/// A group of suspects that is to be asked by itself.
+pub(super) enum Trial {
+    Ends(Vec<Completion>),
+    Claims(Vec<ClaimRun>),
+    Moves(Vec<AdvanceCursor>),
+    Release(Completion, String),
+}
+
+/// A group with its answer.
+pub(super) enum Answered {
+    Ends(Vec<Completion>, Result<Vec<Completed>, LockError>),
+    Claims(Vec<ClaimRun>, Result<Vec<Verdict>, LockError>),
+    Moves(Vec<AdvanceCursor>, Result<Vec<Moved>, LockError>),
+    Released { end: Completion, released: Result<Vec<Completed>, LockError>, reason: String },
+}
+
+impl Suspects {
+    /// The next group, if it is time for one. What frees keys goes first.
+    pub(super) fn take(&mut self, now: Duration) -> Option<Trial> {
+        if let Some((end, reason)) = self.bad_ends.pop() {
+            return Some(Trial::Release(end, reason));
+        }
+        let ends = self.ends.take(now).map(Trial::Ends);
+        let claims = || self.claims.take(now).map(Trial::Claims);
+        let moves = || self.moves.take(now).map(Trial::Moves);
+        ends.or_else(claims).or_else(moves)
+    }
+
+    /// When the next group is to be asked, if there is one.
+    fn wake_at(&self) -> Option<Duration> {
+        if !self.bad_ends.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        [self.ends.wake_at(), self.claims.wake_at(), self.moves.wake_at()].into_iter().flatten().min()
+    }
+
+    pub(super) fn are_due(&self, now: Duration) -> bool {
+        self.wake_at().is_some_and(|at| at <= now)
+    }
+
+    /// Nothing is left to be asked.
+    pub(super) fn are_done(&self) -> bool {
+        self.wake_at().is_none()
+    }
+
+    /// The session is gone, and with it the right to complete. Answers what else is left.
+    pub(super) fn clear(&mut self) -> (Vec<ClaimRun>, Vec<AdvanceCursor>) {
+        self.bad_ends.clear();
+        self.ends.drain().for_each(drop);
+        (self.claims.drain().collect(), self.moves.drain().collect())
+    }
+}
+
+impl Trial {
+    pub(super) async fn ask(self, locker: &dyn Locker) -> Answered {
+        match self {
+            Self::Ends(ends) => {
+                let ended = call(async { locker.complete(&ends).await }).await.and_then(one_each(ends.len()));
+                Answered::Ends(ends, ended)
+            }
+            Self::Claims(claims) => {
+                let requests: Vec<_> = claims.iter().map(request).collect();
+                let claimed = call(async { locker.claim(&requests).await }).await;
+                Answered::Claims(claims, claimed.and_then(one_each(requests.len())))
+            }
+            Self::Moves(moves) => {
+                let asked: Vec<_> = moves.iter().map(cursor_move).collect();
+                let moved = call(async { locker.advance(&asked).await }).await;
+                Answered::Moves(moves, moved.and_then(one_each(asked.len())))
+            }
+            Self::Release(end, reason) => {
+                let released = call(async { locker.release(std::slice::from_ref(&end)).await }).await;
+                Answered::Released { end, released: released.and_then(one_each(1)), reason }
+            }
+        }
+    }
+}
+
+impl LockActor {
+    /// The store refuses these ends for their data, or one of them.
+    pub(super) fn suspect_ends(&mut self, ends: Vec<Completion>, reason: &str) {
+        self.node.meters.coordination_error("complete");
+        let bad = self.suspects.ends.refused(self.node.clock.elapsed(), ends);
+        self.suspects.bad_ends.extend(bad.map(|end| (end, bounded(reason, TEXT_MAX))));
+    }
+
+    pub(super) fn suspect_claims(&mut self, claims: Vec<ClaimRun>, reason: &str) {
+        self.node.meters.coordination_error("claim");
+        if let Some(bad) = self.suspects.claims.refused(self.node.clock.elapsed(), claims) {
+            let ClaimRun { job, claim, .. } = bad;
+            let reason = bounded(reason, TEXT_MAX);
+            let verdict = if claim.settle {
+                Verdict::Unavailable { reason }
+            } else {
+                self.park(&job, &reason);
+                Verdict::BadData { reason }
+            };
+            Letter::send(&job, Input::Claimed { run: claim.run, verdict });
+        }
+    }
+
+    pub(super) fn suspect_moves(&mut self, moves: Vec<AdvanceCursor>, reason: &str) {
+        self.node.meters.coordination_error("advance");
+        if let Some(AdvanceCursor { job, .. }) = self.suspects.moves.refused(self.node.clock.elapsed(), moves)
+        {
+            self.park(&job, reason);
+            Letter::send(&job, Input::Advanced(Moved::BadData { reason: bounded(reason, TEXT_MAX) }));
+        }
+    }
+
+    /// The key of a run whose end the store refuses was freed, or not: then it stays taken until the session ends.
+    pub(super) fn on_released(
+        &mut self,
+        end: Completion,
+        released: Result<Vec<Completed>, LockError>,
+        reason: &str,
+        ctx: &mut Context<Self>,
+    ) {
+        let answer = match released.as_deref() {
+            Ok([Completed::Locked]) => return self.end_again(end, ctx),
+            Ok([answer]) => answer.clone(),
+            Ok(_) | Err(LockError::BadData { .. }) => Completed::Stale,
+            Err(_) => return self.end_again(end, ctx),
+        };
+        let freed = !matches!(answer, Completed::Stale);
+        tracing::error!(
+            target: "callsheet", job = %end.job, run = %end.run, outcome = %end.outcome, freed,
+            "the store refuses the end of a run for its data, and keeps nothing of it: {reason}"
+        );
+        if let Some(held) = self.held.remove(&end.run) {
+            self.on_recorded(&held.job, end.from_completion, &answer);
+            self.park(&held.job, &format!("the end of its run {} cannot be recorded: {reason}", end.run));
+        }
+    }
+
+    fn end_again(&mut self, end: Completion, ctx: &mut Context<Self>) {
+        let pause = self.ends_backoff.failed();
+        self.complete_later(pause, vec![end], ctx);
+    }
+
+    /// Tells the supervisor: it keeps why.
+    pub(super) fn park(&self, job: &Arc<JobRef>, reason: &str) {
+        let reason = bounded(reason, TEXT_MAX).into();
+        self.node.supervisor().do_send(JobRefusedForData { job: job.clone(), reason });
+    }
+
+    /// Looks at the suspects when it is time for the next group.
+    pub(super) fn wake_for_suspects(&mut self, ctx: &mut Context<Self>) {
+        let Some(at) = self.suspects.wake_at() else { return };
+        if std::mem::replace(&mut self.suspects.waking, true) {
+            return;
+        }
+        ctx.run_later(at.saturating_sub(self.node.clock.elapsed()), |actor, ctx| {
+            actor.suspects.waking = false;
+            // The rounds were polled before this timer was; nothing else may wake them for long.
+            ctx.notify(TakeAsks);
+        });
+    }
+}

@@ -1,0 +1,311 @@
+//! A job that the store refuses for its data is parked: it stands in nobody's way, its ticks are skipped as such, and it is tried
+//! again when somebody changes something.
+
+use std::time::Duration;
+
+use callsheet::{
+    EventKind, Fires, Job, JobState, OnLost, Overlap, PauseError, PauseJobs, RemoveJobs, ResumeJobs,
+    RunError, SkipReason, TriggerError,
+    schedule::every,
+    testkit::{
+        BadData::{self, Claim, End, Enrolment, Move, Other, Pause},
+        Rig, simulate,
+    },
+};
+
+mod common;
+use common::{details, mins, node_with, secs, starts, trigger};
+
+const START: &str = "2026-01-05T00:00:00Z";
+const DUE: &str = "callsheet_ticks_due_total";
+const TICKS: &str = "callsheet_ticks_total";
+const ERRORS: &str = "callsheet_coordination_errors_total";
+/// A page of a thousand is halved ten times, at ten calls a second: the last one that is not to blame waits for less than this.
+const HALVING_MAX: Duration = Duration::from_secs(3);
+
+fn job(name: &str, seconds: u64) -> Job {
+    Job::new(name, every(secs(seconds))).run(async |_| {})
+}
+
+/// Who said so of which job, and what.
+fn parked(rig: &Rig) -> Vec<String> {
+    let parked = rig.events().into_iter().filter_map(|recorded| match recorded.event.kind {
+        EventKind::JobParked { job, reason } => Some(format!("{} {job}: {reason}", recorded.node)),
+        EventKind::JobUnparked { job } => Some(format!("{} {job} unparked", recorded.node)),
+        _ => None,
+    });
+    parked.collect()
+}
+
+fn skipped(rig: &Rig, job: &str) -> u64 {
+    let skipped = rig.events().into_iter().filter_map(|recorded| match recorded.event.kind {
+        EventKind::TickSkipped { job: name, reason: SkipReason::Parked, count, .. }
+            if name.as_str() == job =>
+        {
+            Some(count)
+        }
+        _ => None,
+    });
+    skipped.sum()
+}
+
+#[test]
+fn one_bad_job_of_three_thousand_keeps_the_others_for_less_than_three_seconds() {
+    simulate(START, async |rig| {
+        rig.store().set_bad("job 1234", &[Enrolment]);
+        let jobs: Vec<_> = (0..3_000).map(|nth| job(&format!("job {nth:04}"), 10)).collect();
+        let node = rig.node(node_with(jobs)).await;
+
+        rig.advance(HALVING_MAX).await;
+
+        assert_eq!(parked(rig), ["n1 job 1234: job 1234 is bad"]);
+        rig.advance(secs(10) - HALVING_MAX).await;
+        rig.advance(secs(1)).await;
+        let ran =
+            rig.count(|kind| matches!(kind, EventKind::RunStarted { lateness, .. } if *lateness < secs(1)));
+        assert_eq!(ran, 2_999, "each at its first tick, in time");
+        let status = details(rig, node, "job 1234").await;
+        assert_eq!((status.state, status.parked.as_deref()), (JobState::Parked, Some("job 1234 is bad")));
+        // The page of a thousand, and two calls for each halving.
+        assert!((2..=21).contains(&rig.counter(ERRORS, "operation=enrol")));
+        assert_eq!(skipped(rig, "job 1234"), 1);
+    });
+}
+
+#[test]
+fn the_ticks_of_a_parked_job_are_skipped_as_such_and_each_is_counted() {
+    simulate(START, async |rig| {
+        rig.store().set_bad("bad", &[Enrolment]);
+        let node = rig.node(node_with([job("bad", 10), job("good", 10)])).await;
+
+        rig.advance(secs(65)).await;
+
+        assert_eq!((rig.started("bad"), rig.started("good")), (0, 6));
+        assert_eq!(skipped(rig, "bad"), 6);
+        let counted = [rig.counter(DUE, "job=bad"), rig.counter(TICKS, "outcome=parked")];
+        assert_eq!(counted, [6, 6]);
+        assert_eq!(parked(rig).len(), 1, "it is said once");
+        let refused = trigger(rig, node, "bad").await;
+        let Err(TriggerError::Parked { reason, .. }) = &refused else { panic!("{refused:?}") };
+        assert_eq!(&**reason, "bad is bad");
+        let calls = rig.store().calls();
+        rig.advance(mins(10)).await;
+        let of_good = 10 * 6 * 2;
+        let calls = rig.store().calls() - calls;
+        assert!(calls < of_good + 100, "the store is not asked about it: {calls}");
+    });
+}
+
+#[test]
+fn a_claim_that_is_refused_parks_its_job_and_the_others_go_on() {
+    simulate(START, async |rig| {
+        let node = rig.node(node_with([job("bad", 10), job("good", 10), job("better", 10)])).await;
+        rig.advance(secs(25)).await;
+        assert_eq!(rig.started("bad"), 2);
+        rig.store().set_bad("bad", &[Claim]);
+
+        rig.advance(secs(40)).await;
+
+        assert_eq!((rig.started("bad"), rig.started("good"), rig.started("better")), (2, 6, 6));
+        assert_eq!(parked(rig), ["n1 bad: bad is bad"]);
+        assert_eq!(details(rig, node, "bad").await.state, JobState::Parked);
+        assert_eq!((rig.counter(DUE, "job=bad"), skipped(rig, "bad")), (6, 4));
+        // The others waited for the halving, not for a tick.
+        let late =
+            rig.count(|kind| matches!(kind, EventKind::RunStarted { lateness, .. } if *lateness > secs(2)));
+        assert_eq!(late, 0);
+
+        rig.store().set_bad("bad", &[]);
+        rig.advance(secs(20)).await;
+        assert_eq!(rig.started("bad"), 2, "that nobody changed anything is all that the node knows");
+        let resumed = rig.send(node, ResumeJobs("bad".into())).await.expect("an answer");
+        assert_eq!(resumed.len(), 1);
+        rig.advance(secs(10)).await;
+
+        assert_eq!(rig.started("bad"), 3);
+        assert_eq!(parked(rig).last().map(String::as_str), Some("n1 bad unparked"));
+        let status = details(rig, node, "bad").await;
+        assert_eq!((status.state, status.parked), (JobState::Scheduled, None));
+        assert_eq!(rig.counter(DUE, "job=bad"), 9, "each tick once, though the store hears of six only now");
+    });
+}
+
+#[test]
+fn a_changed_definition_is_tried_and_may_be_refused_again() {
+    simulate(START, async |rig| {
+        rig.store().set_bad("bad", &[Enrolment]);
+        let node = rig.node(node_with([job("bad", 10), job("good", 10)])).await;
+        rig.advance(secs(25)).await;
+
+        rig.update(node, job("bad", 5)).await.expect("it is a good definition");
+        rig.advance(secs(20)).await;
+        assert_eq!(parked(rig), ["n1 bad: bad is bad", "n1 bad unparked", "n1 bad: bad is bad"]);
+
+        rig.store().set_bad("bad", &[]);
+        rig.update(node, job("bad", 20)).await.expect("it is a good definition");
+        rig.advance(secs(30)).await;
+
+        assert_eq!(starts(rig, "bad"), ["n1 00:01:00"]);
+        let (due, skipped) = (rig.counter(DUE, "job=bad"), skipped(rig, "bad"));
+        // At 10 and 20 s, and from 25 s to 45 s every 5 s.
+        assert_eq!((due, skipped), (7, 6));
+    });
+}
+
+#[test]
+fn a_new_leader_finds_the_bad_job_itself_and_counts_from_its_election() {
+    simulate(START, async |rig| {
+        rig.store().set_bad("bad", &[Enrolment]);
+        let jobs = || node_with([job("bad", 10), job("good", 10)]);
+        let first = rig.node(jobs()).await;
+        rig.advance(secs(2)).await;
+        rig.node(jobs()).await;
+        rig.advance(secs(33)).await;
+        assert_eq!((skipped(rig, "bad"), rig.started("good")), (3, 3));
+
+        rig.shutdown(first, secs(1)).await;
+        rig.advance(secs(30)).await;
+
+        assert_eq!(parked(rig), ["n1 bad: bad is bad", "n2 bad: bad is bad"]);
+        assert_eq!((skipped(rig, "bad"), rig.started("good")), (6, 6), "each tick by one node");
+        assert_eq!(rig.counter(DUE, "job=bad"), 6);
+    });
+}
+
+#[test]
+fn a_leader_that_is_elected_again_skips_on_without_asking() {
+    simulate(START, async |rig| {
+        rig.store().set_bad("bad", &[Enrolment]);
+        let node = rig.node(node_with([job("bad", 10), job("good", 10)])).await;
+        rig.advance(secs(25)).await;
+
+        rig.end_session(node);
+        rig.advance(secs(30)).await;
+
+        assert_eq!(parked(rig).len(), 1);
+        assert_eq!((skipped(rig, "bad"), rig.counter(DUE, "job=bad")), (5, 5));
+        assert_eq!(details(rig, node, "bad").await.state, JobState::Parked);
+    });
+}
+
+#[test]
+fn a_job_that_any_node_may_fire_is_parked_where_it_is_refused() {
+    simulate(START, async |rig| {
+        let any = |name: &str| job(name, 10).fires(Fires::AnyNode);
+        rig.store().set_bad("bad", &[Enrolment, Claim]);
+        let node = rig.node(node_with([any("bad"), any("good")])).await;
+        rig.advance(secs(35)).await;
+        assert_eq!((parked(rig).len(), skipped(rig, "bad"), rig.started("good")), (1, 3, 3));
+
+        rig.store().set_bad("bad", &[]);
+        rig.send(node, ResumeJobs("bad".into())).await.expect("an answer");
+        rig.advance(secs(30)).await;
+
+        assert_eq!((rig.started("bad"), rig.counter(DUE, "job=bad")), (3, 6));
+    });
+}
+
+#[test]
+fn an_end_that_is_refused_frees_its_key_and_parks_its_job() {
+    simulate(START, async |rig| {
+        rig.store().set_bad("bad", &[End]);
+        let node = rig.node(node_with([job("bad", 10), job("good", 10), job("better", 10)])).await;
+
+        rig.advance(secs(35)).await;
+
+        assert_eq!((rig.started("bad"), rig.started("good"), rig.started("better")), (1, 3, 3));
+        assert_eq!(rig.store().held(), 0, "no key stays taken");
+        let said = parked(rig);
+        assert!(said.len() == 1 && said[0].ends_with("cannot be recorded: bad is bad"), "{said:?}");
+        assert_eq!((skipped(rig, "bad"), rig.counter(DUE, "job=bad")), (2, 3));
+        let errors = rig.counter(ERRORS, "operation=complete");
+        assert!(errors < 6, "nothing is asked again and again: {errors}");
+        rig.shutdown(node, secs(1)).await;
+    });
+}
+
+#[test]
+fn a_move_that_is_refused_parks_its_job_and_no_skipped_tick_is_lost() {
+    simulate(START, async |rig| {
+        rig.store().set_bad("bad", &[Move]);
+        let long = Job::new("bad", every(secs(10))).run(async |_| tokio::time::sleep(secs(15)).await);
+        rig.node(node_with([long, job("good", 10)])).await;
+
+        rig.advance(secs(65)).await;
+
+        // At 20 s the run of 10 s is in progress: the skip cannot be written.
+        assert_eq!((rig.started("bad"), rig.started("good")), (1, 6));
+        assert_eq!(parked(rig).len(), 1);
+        let counted = [rig.counter(DUE, "job=bad"), rig.counter(TICKS, "outcome=parked")];
+        assert_eq!(counted, [6, 5]);
+        assert_eq!(rig.store().held(), 0, "the run in progress ended as always");
+    });
+}
+
+#[test]
+fn a_pause_that_is_refused_for_one_job_pauses_the_others_and_says_so() {
+    simulate(START, async |rig| {
+        rig.store().set_bad("bad", &[Pause]);
+        let node = rig.node(node_with([job("a", 10), job("bad", 10), job("z", 10)])).await;
+        rig.advance(secs(5)).await;
+
+        let all = PauseJobs { jobs: callsheet::Selector::All, until: None, note: None };
+        let refused = rig.send(node, all).await;
+
+        let Err(PauseError::BadData { job: name, count: 1, reason }) = &refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!((name.as_str(), reason.as_str()), ("bad", "bad is bad"));
+        rig.advance(secs(10)).await;
+        assert_eq!((rig.started("a"), rig.started("bad"), rig.started("z")), (0, 1, 0));
+    });
+}
+
+#[test]
+fn a_body_that_stops_its_job_does_so_on_its_node_if_the_store_refuses_the_pause() {
+    simulate(START, async |rig| {
+        rig.store().set_bad("bad", &[Pause]);
+        let stops = Job::new("bad", every(secs(10))).run(async |_| Err::<(), _>(RunError::stop("no more")));
+        rig.node(node_with([stops])).await;
+        rig.advance(secs(15)).await;
+        let calls = rig.store().calls();
+
+        rig.advance(mins(10)).await;
+
+        assert_eq!(rig.started("bad"), 1);
+        let calls = rig.store().calls() - calls;
+        assert!(calls < 150, "the store is not told again and again: {calls}");
+    });
+}
+
+#[test]
+fn a_removal_that_is_refused_for_one_job_is_told_for_the_others() {
+    simulate(START, async |rig| {
+        rig.store().set_bad("bad", &[Other]);
+        let leader = rig.node(node_with([job("bad", 10), job("good", 10)])).await;
+        rig.advance(secs(1)).await;
+        rig.node(node_with([job("bad", 10), job("good", 10)])).await;
+        rig.advance(secs(4)).await;
+
+        rig.send(leader, RemoveJobs(callsheet::Selector::All)).await.expect("an answer");
+        rig.advance(mins(1)).await;
+
+        assert!(rig.started("good") >= 2, "the follower that holds it fires it: {}", rig.started("good"));
+    });
+}
+
+#[test]
+fn whoever_was_promised_a_run_is_told_that_the_job_is_parked() {
+    simulate(START, async |rig| {
+        let node =
+            rig.node(node_with([job("bad", 3_600).overlap(Overlap::Queue(3)).on_lost(OnLost::Retry)])).await;
+        rig.advance(secs(5)).await;
+        rig.store().set_bad("bad", &BadData::ALL);
+
+        let refused = trigger(rig, node, "bad").await;
+
+        assert!(matches!(refused, Err(TriggerError::Parked { .. })), "{refused:?}");
+        rig.advance(secs(1)).await;
+        assert_eq!(details(rig, node, "bad").await.state, JobState::Parked);
+    });
+}
