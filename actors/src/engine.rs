@@ -44,6 +44,10 @@ use crate::{
 pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// How far a leader's wall clock may be from the store's unless told otherwise.
 pub const CLOCK_OFFSET_MAX_DEFAULT: Duration = Duration::from_mins(5);
+/// How long a name must have been out of use before it is forgotten, unless told otherwise.
+pub const FORGET_AFTER_DEFAULT: Duration = Duration::from_hours(7 * 24);
+/// The shortest such time.
+pub const FORGET_AFTER_MIN: Duration = Duration::from_hours(1);
 /// The most threads of each kind.
 pub const THREADS_MAX: usize = 256;
 /// How long a thread that was told to stop may take before it is left behind.
@@ -82,6 +86,9 @@ pub struct EngineOptions {
     pub when_full: WhenFull,
     /// How far the node's wall clock may be from the store's if it is to lead. Default: [`CLOCK_OFFSET_MAX_DEFAULT`].
     pub clock_offset_max: Duration,
+    /// How long a job or a lock key must have been withdrawn, or held by no node while somebody led, before the store forgets its name;
+    /// at least [`FORGET_AFTER_MIN`]. Default: [`FORGET_AFTER_DEFAULT`].
+    pub forget_after: Duration,
     /// The node's id, unless the backend has one for it. Default: random.
     pub node: NodeId,
 }
@@ -106,6 +113,7 @@ impl EngineOptions {
             max_concurrent_runs: None,
             when_full: WhenFull::default(),
             clock_offset_max: CLOCK_OFFSET_MAX_DEFAULT,
+            forget_after: FORGET_AFTER_DEFAULT,
             node: NodeId::random(),
         }
     }
@@ -134,6 +142,15 @@ impl EngineOptions {
         if self.max_concurrent_runs == Some(0) {
             let cure = "raise it, or leave it out for no bound";
             faults.push(Fault::new("max_concurrent_runs", "0", "it is at least 1", cure));
+        }
+        if self.forget_after < FORGET_AFTER_MIN {
+            let (value, rule) = (format!("{:?}", self.forget_after), "it is at least 1 h");
+            faults.push(Fault::new(
+                "forget_after",
+                value,
+                rule,
+                "choose a longer time; 7 days is the default",
+            ));
         }
         Faults::check(faults)
     }
@@ -370,8 +387,15 @@ async fn start_actors(
 ) -> Result<(Started, oneshot::Receiver<ShutdownReport>), StartError> {
     let EngineOptions { backend, jobs, listeners, hooks, clock, job_labels_max, shutdown_grace, .. } =
         options;
-    let EngineOptions { connect_timeout, clock_offset_max, node, max_concurrent_runs, when_full, .. } =
-        options;
+    let EngineOptions {
+        forget_after,
+        connect_timeout,
+        clock_offset_max,
+        node,
+        max_concurrent_runs,
+        when_full,
+        ..
+    } = options;
     backend.set_clock(clock.clone());
     let id = backend.node().unwrap_or(node);
     let meters = Arc::new(Meters::new(job_labels_max));
@@ -415,6 +439,7 @@ async fn start_actors(
         node: node.clone(),
         backend: backend.name(),
         single_node: backend.single_node(),
+        forget_after,
         listener,
         election: election.clone(),
         shutdown_grace,

@@ -40,8 +40,8 @@ use crate::{
     node::{JobRef, Node},
     port::{
         ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled, Enrolment,
-        Inquiry, LockError, Locker, LostRun, Moved, News, Pause, RoundAnswers, Session, Standing, TickClaim,
-        Verdict,
+        Forgotten, Inquiry, LockError, Locker, LostRun, Moved, News, Pause, RoundAnswers, Session, Standing,
+        TickClaim, Verdict,
     },
     supervisor::{DebtsFound, NewsMissed, PauseNews, RunsLost, SessionNews, TakenByLeader, UnknownToStore},
 };
@@ -146,6 +146,23 @@ pub(crate) struct PauseInStore {
 #[derive(Message)]
 #[rtype(result = "Result<ClosedRuns, LockError>")]
 pub(crate) struct CloseLostRuns;
+
+/// Forgets what is out of use, as the leader of a term.
+#[derive(Message)]
+#[rtype(result = "Result<Forgotten, LockError>")]
+pub(crate) struct ForgetNames {
+    pub(crate) term: Term,
+    pub(crate) after: Duration,
+}
+
+/// Says that this node fires these jobs.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct HoldJobs {
+    pub(crate) jobs: Vec<JobName>,
+    /// What was said for so short a time need not be said again.
+    pub(crate) fresh: Duration,
+}
 
 /// Asks for a page of what jobs owe, after a run.
 #[derive(Message)]
@@ -929,6 +946,35 @@ impl Handler<CloseLostRuns> for LockActor {
     fn handle(&mut self, _: CloseLostRuns, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
         Box::pin(async move { call(async { locker.close_lost(BATCH_MAX).await }).await })
+    }
+}
+
+impl Handler<ForgetNames> for LockActor {
+    type Result = ResponseActFuture<Self, Result<Forgotten, LockError>>;
+
+    fn handle(&mut self, ForgetNames { term, after }: ForgetNames, _: &mut Self::Context) -> Self::Result {
+        let locker = self.locker.clone();
+        let forgotten = async move { call(async { locker.forget(term, after).await }).await };
+        Box::pin(forgotten.into_actor(self).map(|forgotten, actor, _| {
+            if let Err(error) = &forgotten {
+                actor.failed("forget", error);
+            }
+            forgotten
+        }))
+    }
+}
+
+impl Handler<HoldJobs> for LockActor {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, HoldJobs { jobs, fresh }: HoldJobs, _: &mut Self::Context) -> Self::Result {
+        let locker = self.locker.clone();
+        let held = async move { call(async { locker.hold(&jobs, fresh).await }).await };
+        Box::pin(held.into_actor(self).map(|held, actor, _| {
+            if let Err(error) = held {
+                actor.failed("hold", &error);
+            }
+        }))
     }
 }
 

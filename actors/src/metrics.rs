@@ -60,7 +60,7 @@ const HOOKS_FAILED: &str = "callsheet_hooks_failed_total";
 const JOB_ACTOR_RESTARTS: &str = "callsheet_job_actor_restarts_total";
 
 /// The values of the `operation` label.
-const OPERATIONS: [&str; 15] = [
+const OPERATIONS: [&str; 17] = [
     "open",
     "session",
     "claim",
@@ -73,6 +73,8 @@ const OPERATIONS: [&str; 15] = [
     "pause",
     "news",
     "close_lost",
+    "forget",
+    "hold",
     "debts",
     "campaign",
     "renew",

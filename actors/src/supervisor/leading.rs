@@ -254,6 +254,7 @@ impl SupervisorActor {
         let any: Vec<_> = any.map(|entry| entry.job.definition.name.clone()).collect();
         self.to_enrol.extend(any);
         self.enrol(ctx);
+        self.hold_later(ctx);
         if !std::mem::replace(&mut self.inquiring, true) {
             self.inquire_later(INQUIRE_FIRST, ctx);
         }
@@ -485,6 +486,7 @@ impl Handler<LeadershipChanged> for SupervisorActor {
             let ours = self.jobs.values().filter(by_leader);
             self.to_enrol.extend(ours.map(|entry| entry.job.definition.name.clone()));
             self.close_lost_runs(ctx);
+            self.forget_later(ctx);
             self.enrol(ctx);
         } else if led {
             // What it fired before it led, it does not fire any more either.

@@ -12,8 +12,8 @@ use callsheet_actors::{
     core::storable::storable,
     port::{
         Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled,
-        Enrolment, Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OwedRun, Pause, RoundAnswers,
-        Session, Standing, Verdict,
+        Enrolment, Forgotten, Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OwedRun, Pause,
+        RoundAnswers, Session, Standing, Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -334,6 +334,14 @@ impl Locker for PostgresLocker {
             .await
         }
         .boxed()
+    }
+
+    fn hold<'a>(&'a self, jobs: &'a [JobName], fresh: Duration) -> BoxFuture<'a, Result<(), LockError>> {
+        async move { self.session()?.hold(jobs, fresh).await }.boxed()
+    }
+
+    fn forget(&self, term: Term, after: Duration) -> BoxFuture<'_, Result<Forgotten, LockError>> {
+        async move { self.session()?.forget(term, after).await }.boxed()
     }
 
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<ClosedRuns, LockError>> {
@@ -1091,6 +1099,6 @@ fn authorities(authorities: impl Iterator<Item = Option<Authority>>) -> (Vec<Opt
 }
 
 /// A term that is too large for the server is none that it granted.
-fn number(term: Term) -> i64 {
+pub(super) fn number(term: Term) -> i64 {
     i64::try_from(term.0).unwrap_or(-1)
 }

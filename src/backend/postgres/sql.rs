@@ -151,7 +151,7 @@ macro_rules! lead {
     ($lock:literal) => {
         concat!(
             "lead AS MATERIALIZED (
-    SELECT epoch, beacon, expires_at FROM leader WHERE scope = $1 ",
+    SELECT epoch, beacon, expires_at, age, token_bound, cursor_bound FROM leader WHERE scope = $1 ",
             $lock,
             "
 )"
@@ -384,7 +384,15 @@ WITH ",
         retry_lost = f.retry_lost,
         from_completion = f.from_completion,
         -- It never goes back. What this statement waits is not counted in how long the job was held.
-        cursor = CASE WHEN f.anew THEN greatest(n.cursor, statement_timestamp() - f.held_for) ELSE n.cursor END,
+        cursor = CASE
+            WHEN f.anew THEN greatest(n.cursor, statement_timestamp() - f.held_for, (SELECT cursor_bound FROM lead))
+            ELSE n.cursor
+        END,
+        -- Not each time: the column is in an index.
+        held_age = CASE
+            WHEN n.withdrawn OR n.held_age < (SELECT age FROM lead) - 300000 THEN coalesce((SELECT age FROM lead), n.held_age)
+            ELSE n.held_age
+        END,
         cursor_run = CASE WHEN f.anew THEN NULL ELSE n.cursor_run END,
         overlap = CASE WHEN f.key IS NULL THEN f.overlap ELSE n.overlap END,
         declared_term = CASE WHEN f.key IS NULL THEN coalesce(f.term, n.declared_term) ELSE n.declared_term END,
@@ -402,8 +410,9 @@ WITH ",
     forgive!("SELECT name FROM marked WHERE forgives"),
     "
 ), made AS (
-    INSERT INTO names (scope, name, cursor, schedule, term, retry_lost, from_completion, overlap, declared_term, declared_by)
-    SELECT $1, job, statement_timestamp() - held_for, schedule, term, retry_lost, from_completion,
+    INSERT INTO names (scope, name, token, held_age, cursor, schedule, term, retry_lost, from_completion, overlap, declared_term, declared_by)
+    SELECT $1, job, coalesce((SELECT token_bound FROM lead), 0), coalesce((SELECT age FROM lead), 0),
+           greatest(statement_timestamp() - held_for, (SELECT cursor_bound FROM lead)), schedule, term, retry_lost, from_completion,
            CASE WHEN key IS NULL THEN overlap END, CASE WHEN key IS NULL THEN term END,
            CASE WHEN key IS NULL AND term IS NULL THEN ARRAY[$9] END
     FROM entitled e WHERE may AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = e.job) ORDER BY job
@@ -459,7 +468,7 @@ WITH term AS MATERIALIZED (
     forgive!("SELECT name FROM found WHERE retry_lost"),
     "
 )
-UPDATE names n SET withdrawn = true, beacon = CASE WHEN n.run IS NULL THEN NULL ELSE n.beacon END
+UPDATE names n SET withdrawn = true, held_age = coalesce((SELECT age FROM leader WHERE scope = $1), n.held_age), beacon = CASE WHEN n.run IS NULL THEN NULL ELSE n.beacon END
 FROM found f WHERE n.scope = $1 AND n.name = f.name"
 );
 
@@ -493,9 +502,10 @@ WITH asked AS MATERIALIZED (
     FROM found f WHERE f.changes AND n.scope = $1 AND n.name = f.job
     RETURNING n.name, n.paused
 ), made AS (
-    INSERT INTO names (scope, name, paused, paused_until, pause_note)
-    SELECT $1, job, true, $4::timestamptz, $5::text
-    FROM asked a WHERE pauses AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.job) ORDER BY job
+    INSERT INTO names (scope, name, token, held_age, paused, paused_until, pause_note)
+    SELECT $1, job, coalesce(l.token_bound, 0), coalesce(l.age, 0), true, $4::timestamptz, $5::text
+    FROM asked a LEFT JOIN leader l ON l.scope = $1
+    WHERE pauses AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.job) ORDER BY job
     ON CONFLICT DO NOTHING
     RETURNING name, paused
 )
@@ -520,10 +530,11 @@ pub(super) const PAUSE: &str = pause!(locked: " SKIP LOCKED");
 /// ends that hardly ever leave the row alone. What its session asks meanwhile waits as well.
 pub(super) const PAUSE_IN_TURN: &str = pause!(locked: "");
 
-/// Makes the rows of keys ($2) that were never claimed before, in their order.
+/// Makes the rows of keys ($2) that were never claimed before, or were forgotten, in their order.
 pub(super) const MAKE_KEYS: &str = "
-INSERT INTO names (scope, name)
-SELECT $1, key FROM unnest($2::text[]) AS a (key)
+INSERT INTO names (scope, name, token, held_age)
+SELECT $1, key, coalesce(l.token_bound, 0), coalesce(l.age, 0)
+FROM unnest($2::text[]) AS a (key) LEFT JOIN leader l ON l.scope = $1
 WHERE NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.key) ORDER BY key
 ON CONFLICT DO NOTHING";
 
@@ -1159,5 +1170,7 @@ ORDER BY d.run LIMIT $3";
 /// Whether there is a schema ($1).
 pub(super) const SCHEMA_EXISTS: &str = "SELECT FROM pg_namespace WHERE nspname = $1";
 
+mod forget;
 mod lost_runs;
+pub(super) use forget::{AGE, FORGET, HOLD};
 pub(super) use lost_runs::{CLOSE_LOST, FORGET_SESSION, NEXT_DEAD};

@@ -1,5 +1,6 @@
 //! What every locker does.
 
+mod forgetting;
 mod keys;
 mod policies;
 
@@ -76,6 +77,7 @@ pub async fn locker(cluster: &mut impl Cluster) {
     if cluster.nodes_max() > 1 {
         suite.lost_runs(cluster).await;
     }
+    suite.forgetting(cluster.nodes_max() > 1).await;
     suite.closing_a_session_frees_what_it_holds().await;
     if cluster.nodes_max() > 1 {
         suite.policies_of_keys(cluster).await;
