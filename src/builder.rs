@@ -163,7 +163,13 @@ impl Builder {
         self
     }
 
-    /// The greatest number of job names in metric labels; the rest share the label `_other`. Default: 1,000.
+    /// The greatest number of `job` labels in metrics that are in use at once; whoever finds none free shares the label
+    /// `_other`. Default: 1,000.
+    ///
+    /// The jobs that the scheduler starts with take theirs first and keep them. Others take what is free when they are added, and
+    /// free it when they are removed. Series stay in a recorder for ever, so there are at most four times as many labels in the
+    /// life of a process; a job that is added again goes on with its series. Jobs that fire once share `_once`.
+    /// [`Job::metrics_label`] groups jobs under one label.
     pub fn job_labels_max(mut self, names: usize) -> Self {
         self.options.job_labels_max = names;
         self

@@ -5,8 +5,8 @@
 //! [`Prometheus`] is a recorder with these buckets and its `/metrics` resource for actix-web.
 
 pub use callsheet_actors::metrics::{
-    CLAIM_DURATION_BUCKETS, HISTOGRAMS, JOB_LABEL_OTHER, JOB_LABELS_DEFAULT, RUN_DURATION_BUCKETS,
-    TICK_LATENESS_BUCKETS,
+    CLAIM_DURATION_BUCKETS, HISTOGRAMS, JOB_LABEL_ONCE, JOB_LABEL_OTHER, JOB_LABELS_DEFAULT,
+    JOB_LABELS_EVER_FACTOR, RUN_DURATION_BUCKETS, TICK_LATENESS_BUCKETS,
 };
 #[cfg(feature = "prometheus")]
 pub use prometheus::{InstallError, Prometheus};

@@ -38,6 +38,7 @@ fn every_fault_of_every_job_is_reported_together() {
                 .timeout(Duration::ZERO)
                 .lock_key(" k")
                 .tag("")
+                .metrics_label("_other")
                 .run(async |_| {}),
         )
         .job(job("twice"))
@@ -58,6 +59,7 @@ fn every_fault_of_every_job_is_reported_together() {
         r#"job "never": cron "0 0 30 2 *""#,
         r#"job "policies": lock key " k": a name neither starts nor ends with white space; trim it"#,
         r#"job "policies": tag "": a name is not empty; give it at least one character"#,
+        r#"job "policies": metrics label "_other": labels that begin with `_` are reserved: _other, _once; begin it with another character"#,
         r#"job "policies": timeout "0ns": a timeout is at least 1 ms; raise it, or leave it out for no limit"#,
         r#"job name "twice": a job of this name exists; choose another name, or remove that job first"#,
         r#"arbiters "1000": it is at least 0 and at most 256; choose a number in this range"#,

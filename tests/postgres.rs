@@ -697,8 +697,8 @@ async fn what_is_refused_in_a_round_takes_nothing_along() {
     let answers = leader.locker.round(&[end], std::slice::from_ref(&due), &[]).await;
 
     assert_eq!(answers.ended.expect("an answer"), [Completed::RECORDED]);
-    let verdicts = answers.claimed.expect("an answer");
-    assert!(matches!(verdicts[..], [Verdict::Unavailable { .. }]), "{verdicts:?}");
+    let refused = answers.claimed.expect_err("it waited in vain");
+    assert!(matches!(refused, LockError::NotDone { .. }), "{refused:?}");
     holder.batch_execute("ROLLBACK").await.expect("an answer");
     token(&leader.claim(&due).await);
 }

@@ -184,7 +184,7 @@ async fn of_two_nodes_that_enrol_one_key_with_two_policies_at_once_one_is_refuse
     // As their engines do it: what is locked, or has to wait too long for a name that the other one makes, is asked again.
     let decided = async |node: &Node, enrolment: Enrolment| loop {
         match node.locker.enrol(std::slice::from_ref(&enrolment)).await.as_deref() {
-            Ok([Enrolled::Locked]) | Err(LockError::Timeout) => {}
+            Ok([Enrolled::Locked]) | Err(LockError::NotDone { .. }) => {}
             Ok([Enrolled::Done { .. }]) => return true,
             Ok([Enrolled::Conflict { .. }]) => return false,
             other => panic!("{other:?}"),

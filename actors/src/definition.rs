@@ -18,7 +18,8 @@ use crate::{
     },
     error::{Fault, Faults},
     hooks::{EndedRun, Hooks, SkippedTicks},
-    name::{JobName, LockKey, Tag},
+    labels::{JOB_LABEL_ONCE, JOB_LABEL_OTHER, Label},
+    name::{JobName, LockKey, Tag, check_name},
     port::{Body, IntoSchedule, Schedule},
     run::{IntoRunResult, Run},
 };
@@ -49,6 +50,7 @@ pub struct Job<B = SharedBody> {
     name: String,
     lock_key: Option<String>,
     tags: Vec<String>,
+    metrics_label: Option<String>,
     schedule: Result<Arc<dyn Schedule>, Faults>,
     policies: Policies,
     hooks: Option<Box<Hooks>>,
@@ -67,6 +69,7 @@ impl Job<Bodiless> {
             name,
             lock_key: None,
             tags: Vec::new(),
+            metrics_label: None,
             policies: Policies::default(),
             hooks: None,
             body: Bodiless,
@@ -118,8 +121,9 @@ impl Job<Bodiless> {
 
     /// The body is anything that implements the port.
     pub fn body(self, body: Arc<dyn Body>) -> Job {
-        let Self { name, lock_key, tags, schedule, policies, hooks, body: Bodiless } = self;
-        Job { name, lock_key, tags, schedule, policies, hooks, body: SharedBody(Some(body)) }
+        let Self { name, lock_key, tags, metrics_label, schedule, policies, hooks, body: Bodiless } = self;
+        let body = SharedBody(Some(body));
+        Job { name, lock_key, tags, metrics_label, schedule, policies, hooks, body }
     }
 }
 
@@ -263,6 +267,17 @@ impl<B> Job<B> {
         self
     }
 
+    /// The `job` label of its metrics: 1 to 200 bytes as a name has, not beginning with `_`. Jobs of one label share their series, so
+    /// thousands that come and go need one: `reminder`.
+    ///
+    /// Default: the job's name; of a job that fires once (at one instant, or with a [limit](Self::limit) of 1) `_once`, which all
+    /// of these share. Where no label is free, it is `_other`.
+    #[must_use]
+    pub fn metrics_label(mut self, label: impl Into<String>) -> Self {
+        self.metrics_label = Some(label.into());
+        self
+    }
+
     /// Adds a hook that is called once before the body of each run, in the task of the run, where bodies run. It may
     /// return nothing, or a `Result`: an error vetoes the run. So does a hook that panics, or that takes longer than the
     /// [hook timeout](Self::hook_timeout): it is there to protect something, so it fails closed. Its time counts as the
@@ -356,6 +371,8 @@ impl Job {
             .iter()
             .filter_map(|tag| Tag::new(tag).map_err(|fault| note(fault, &mut faults)).ok())
             .collect();
+        let metrics_label = self.metrics_label.as_deref().map(check_metrics_label).transpose();
+        let metrics_label = metrics_label.map_err(|fault| note(fault, &mut faults)).ok().flatten();
         if tags.len() > TAGS_MAX {
             let rule = format!("a job has at most {TAGS_MAX} tags");
             note(Fault::new("tags", tags.len().to_string(), rule, "remove some"), &mut faults);
@@ -380,16 +397,20 @@ impl Job {
         };
 
         match (name, key, schedule) {
-            (Some(name), Some(key), Some((schedule, description))) if faults.is_empty() => Ok(Definition {
-                key: key.unwrap_or_else(|| LockKey::from(&name)),
-                name,
-                tags: tags.into(),
-                schedule,
-                description,
-                policies: Arc::new(self.policies),
-                hooks: self.hooks,
-                body: self.body,
-            }),
+            (Some(name), Some(key), Some(Checked { schedule, description, once })) if faults.is_empty() => {
+                Ok(Definition {
+                    once: once || self.policies.limit == Some(1),
+                    metrics_label,
+                    key: key.unwrap_or_else(|| LockKey::from(&name)),
+                    name,
+                    tags: tags.into(),
+                    schedule,
+                    description,
+                    policies: Arc::new(self.policies),
+                    hooks: self.hooks,
+                    body: self.body,
+                })
+            }
             _ => Err(Faults::of(faults)),
         }
     }
@@ -397,20 +418,36 @@ impl Job {
 
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
-/// Refuses a schedule that never fires, and one that panics when it is asked: better now than in its actor.
-fn check_schedule(
+/// A schedule that may be asked.
+struct Checked {
     schedule: Arc<dyn Schedule>,
-    now: DateTime<Utc>,
-) -> Result<(Arc<dyn Schedule>, Arc<str>), Faults> {
+    description: Arc<str>,
+    /// It has one fire time in all.
+    once: bool,
+}
+
+/// Refuses a label that no job can have, or that jobs share which have none of their own.
+fn check_metrics_label(label: &str) -> Result<Box<str>, Fault> {
+    const WHAT: &str = "metrics label";
+    check_name(WHAT, label)?;
+    if label.starts_with('_') {
+        let rule = format!("labels that begin with `_` are reserved: {JOB_LABEL_OTHER}, {JOB_LABEL_ONCE}");
+        return Err(Fault::new(WHAT, label, rule, "begin it with another character"));
+    }
+    Ok(label.into())
+}
+
+/// Refuses a schedule that never fires, and one that panics when it is asked: better now than in its actor.
+fn check_schedule(schedule: Arc<dyn Schedule>, now: DateTime<Utc>) -> Result<Checked, Faults> {
     let asked = catch_unwind(AssertUnwindSafe(|| {
         // A fire time at this very instant is neither before it nor after it.
         let after_now = now.checked_add_signed(TimeDelta::milliseconds(1)).unwrap_or(now);
         let fires = schedule.next_after(now).is_some() || schedule.previous_before(after_now).is_some();
-        (storable(&schedule.to_string()).into_owned(), fires)
+        (storable(&schedule.to_string()).into_owned(), fires, schedule.fires_once())
     }));
     match asked {
-        Ok((description, true)) => Ok((schedule, description.into())),
-        Ok((description, false)) => {
+        Ok((description, true, once)) => Ok(Checked { schedule, description: description.into(), once }),
+        Ok((description, false, _)) => {
             Err(Fault::new("schedule", description, "it never fires", "give it at least one fire time")
                 .into())
         }
@@ -429,6 +466,10 @@ pub(crate) struct Definition {
     pub(crate) name: JobName,
     pub(crate) key: LockKey,
     pub(crate) tags: Box<[Tag]>,
+    /// The label in metrics that it was given.
+    metrics_label: Option<Box<str>>,
+    /// It fires once in all.
+    once: bool,
     pub(crate) schedule: Arc<dyn Schedule>,
     /// The schedule in words.
     pub(crate) description: Arc<str>,
@@ -436,4 +477,15 @@ pub(crate) struct Definition {
     pub(crate) policies: Arc<Policies>,
     pub(crate) hooks: Option<Box<Hooks>>,
     pub(crate) body: SharedBody,
+}
+
+impl Definition {
+    /// The label of its metrics.
+    pub(crate) fn label(&self) -> Label<'_> {
+        match &self.metrics_label {
+            Some(label) => Label::Own(label),
+            None if self.once => Label::Once,
+            None => Label::Own(self.name.as_str()),
+        }
+    }
 }

@@ -30,6 +30,7 @@ mod event_stream;
 mod fault;
 mod hooks;
 mod job;
+mod labels;
 mod listener;
 mod lock;
 mod message;

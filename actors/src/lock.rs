@@ -548,7 +548,7 @@ impl LockActor {
             match &verdict {
                 Verdict::Granted { token, lost } => {
                     if let Some(lost) = lost {
-                        report_lost(&self.node, lost);
+                        publish_lost(&self.node, lost);
                         self.node.supervisor().do_send(RunsLost(vec![(**lost).clone()]));
                     }
                     if let Some(tick) = &tick {
@@ -709,9 +709,8 @@ impl<T> Locked<T> {
     }
 }
 
-/// Counts and publishes a run that was closed because its session is dead.
-pub(crate) fn report_lost(node: &Node, lost: &LostRun) {
-    node.meters.of_job(&lost.job).ended(Outcome::Lost);
+/// Publishes a run that was closed because its session is dead.
+pub(crate) fn publish_lost(node: &Node, lost: &LostRun) {
     let LostRun { job, run, fire_time, .. } = lost.clone();
     node.publisher.publish(|| EventKind::RunLost { job, run, fire_time });
 }

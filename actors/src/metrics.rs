@@ -3,24 +3,22 @@
 //! Ticks and runs are counted where they are decided, never from events, which may be dropped. Handles are looked up
 //! when the engine starts and when a job is added, so a recorder must be installed before.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
 use crate::{
     event::Outcome,
     hooks::{HOOKS, REASONS},
+    labels::{Label, Labelled, Labels},
     name::JobName,
     port::{SkipReason, Skips},
 };
 
-/// The default of the greatest number of job names in labels.
+pub use crate::labels::{JOB_LABEL_ONCE, JOB_LABEL_OTHER, JOB_LABELS_EVER_FACTOR};
+
+/// The default of the greatest number of `job` labels that are in use at once.
 pub const JOB_LABELS_DEFAULT: usize = 1_000;
-/// The `job` label of every job beyond the greatest number of job names in labels.
-pub const JOB_LABEL_OTHER: &str = "_other";
 /// Recommended buckets for `callsheet_run_duration_seconds`: 1 ms to 1 h.
 pub const RUN_DURATION_BUCKETS: [f64; 14] =
     [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
@@ -136,13 +134,7 @@ pub(crate) struct Meters {
     pub(crate) locks_lost: Counter,
     pub(crate) events_dropped: Counter,
     pub(crate) job_actor_restarts: Counter,
-    labels: Mutex<Labels>,
-}
-
-struct Labels {
-    max: usize,
-    named: HashMap<JobName, Arc<JobMeters>>,
-    other: Option<Arc<JobMeters>>,
+    labels: Mutex<Labels<JobMeters>>,
 }
 
 impl Meters {
@@ -170,23 +162,25 @@ impl Meters {
             locks_lost: counter!(LOCKS_LOST),
             events_dropped: counter!(EVENTS_DROPPED),
             job_actor_restarts: counter!(JOB_ACTOR_RESTARTS),
-            labels: Mutex::new(Labels { max: job_labels_max, named: HashMap::new(), other: None }),
+            labels: Mutex::new(Labels::new(job_labels_max)),
         }
     }
 
-    /// The metrics of a job. The first names get labels of their own for the life of the process, as their series
-    /// do; the rest share one.
-    pub(crate) fn of_job(&self, job: &JobName) -> Arc<JobMeters> {
-        let mut labels = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(meters) = labels.named.get(job) {
-            return meters.clone();
-        }
-        if labels.named.len() < labels.max {
-            let meters = Arc::new(JobMeters::new(job.as_str()));
-            labels.named.insert(job.clone(), meters.clone());
-            return meters;
-        }
-        labels.other.get_or_insert_with(|| Arc::new(JobMeters::new(JOB_LABEL_OTHER))).clone()
+    /// The metrics of a job, under the label that it is to have if that is free. Whether it is the first one for which none is.
+    pub(crate) fn of_job(&self, label: Label<'_>, keeps: bool) -> (Arc<Labelled<JobMeters>>, bool) {
+        let mut labels = self.labels();
+        let exceeded = labels.are_exceeded();
+        let meters = labels.of(label, keeps, JobMeters::new);
+        (meters, labels.are_exceeded() && !exceeded)
+    }
+
+    /// The metrics of a job that this node does not hold.
+    pub(crate) fn of_stranger(&self, job: &JobName) -> Arc<JobMeters> {
+        self.labels().known(job.as_str(), JobMeters::new)
+    }
+
+    fn labels(&self) -> MutexGuard<'_, Labels<JobMeters>> {
+        self.labels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a call to the store that failed or got no answer.
@@ -205,7 +199,7 @@ impl Meters {
     }
 }
 
-/// The metrics of one job, or of all jobs beyond the bound.
+/// The metrics of one label.
 pub(crate) struct JobMeters {
     ticks_due: Counter,
     ticks_started: Counter,

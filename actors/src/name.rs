@@ -19,7 +19,7 @@ use crate::error::Fault;
 pub const NAME_MAX: usize = 200;
 
 /// Checks a name of a job, a lock key or a tag; `what` is the subject of the fault.
-fn check_name(what: &str, name: &str) -> Result<(), Fault> {
+pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Fault> {
     let fault = |rule: &str, cure: &str| Err(Fault::new(what, shortened(name), rule, cure));
     if name.is_empty() {
         return fault("a name is not empty", "give it at least one character");

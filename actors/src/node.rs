@@ -28,6 +28,7 @@ use crate::{
     definition::Definition,
     hooks::{HookCalls, Hooks},
     job::JobActor,
+    labels::Labelled,
     listener::Publisher,
     lock::{Ask, LockActor, TakeAsks},
     metrics::{JobMeters, Meters},
@@ -278,7 +279,7 @@ pub(crate) struct JobRef {
     /// The generation of its first actor: the same for all that took it over.
     pub(crate) lineage: u64,
     pub(crate) addr: Addr<JobActor>,
-    pub(crate) meters: Arc<JobMeters>,
+    pub(crate) meters: Arc<Labelled<JobMeters>>,
     pub(crate) hook_calls: HookCalls,
     pub(crate) wake_time: WakeTime,
     pub(crate) node: Arc<Node>,

@@ -59,14 +59,17 @@ use crate::{
     error::{NextFireTimesError, SelectError, TriggerError, given_name},
     event::EventKind,
     event_filter::EventFilter,
+    event_log::Level,
     hooks::HookCalls,
     job::{CancelAll, JobActor, JobState, JobStatus, Letter, Remains, Retire, Status, Trigger, Upcoming},
+    labels::{JOB_LABEL_OTHER, Labelled},
     listener::{Events, Listen, ListenTo, ListenerActor},
     lock::WithdrawJobs,
     message::{
         CancelRuns, FIRE_TIMES_MAX, JobDetails, JobPage, ListJobs, NextFireTimes, PAGE_MAX, RemoveJobs,
         Selector, TriggerJob, Triggered,
     },
+    metrics::JobMeters,
     name::{JobName, RunId, Term},
     node::{JobRef, Node, WakeTime},
     port::Authority,
@@ -221,7 +224,7 @@ impl SupervisorActor {
         self.generations += 1;
         let (sender, receiver) = channel(JOB_MAILBOX);
         let job = Arc::new(JobRef {
-            meters: self.node().meters.of_job(&definition.name),
+            meters: former.map_or_else(|| self.meters_of(&definition, false), |former| former.meters.clone()),
             definition,
             generation: self.generations,
             lineage: former.map_or(self.generations, |former| former.lineage),
@@ -239,6 +242,19 @@ impl SupervisorActor {
         };
         self.node().placement.start(self.generations, make, receiver);
         job
+    }
+
+    /// The metrics of a job, under its label if one is free. A job that `keeps` its label has it for good.
+    fn meters_of(&self, definition: &Definition, keeps: bool) -> Arc<Labelled<JobMeters>> {
+        let (meters, first_without) = self.node().meters.of_job(definition.label(), keeps);
+        if first_without {
+            let name = &definition.name;
+            let line = format_args!(
+                "{name} and the jobs that come after it share the label {JOB_LABEL_OTHER} in metrics, as all others are in use;                  group jobs by metrics_label, or raise job_labels_max"
+            );
+            self.node().publisher.log("no metrics label", Level::Warn, name, &line);
+        }
+        meters
     }
 
     /// Lets a job fire: at once if it is local, else after it is enrolled.

@@ -92,6 +92,10 @@ impl At {
 pub(super) struct Instants(Arc<[i64]>);
 
 impl Instants {
+    pub(super) fn is_one(&self) -> bool {
+        self.0.len() == 1
+    }
+
     pub(super) fn first_from(&self, earliest: i64) -> Option<i64> {
         self.0.get(self.0.partition_point(|millis| *millis < earliest)).copied()
     }

@@ -56,6 +56,10 @@ impl Schedule for Compiled {
         self.tree.counts_from_completion()
     }
 
+    fn fires_once(&self) -> bool {
+        self.tree.fires_once()
+    }
+
     fn for_job(&self, job: &str) -> Option<Arc<dyn Schedule>> {
         let mut tree = self.tree.clone();
         tree.seed(job).then(|| Arc::new(Self { tree, text: self.text.clone() }) as Arc<dyn Schedule>)
@@ -245,6 +249,18 @@ impl Tree {
             Self::Except(except) => except.of.timezone(),
             Self::Window(window) => window.of.timezone(),
             Self::Jitter(jitter) => jitter.of.timezone(),
+        }
+    }
+
+    /// Whether there is one fire time at most.
+    pub(super) fn fires_once(&self) -> bool {
+        match self {
+            Self::At(instants) => instants.is_one(),
+            Self::Window(window) => window.of.fires_once(),
+            Self::Except(except) => except.of.fires_once(),
+            Self::Jitter(jitter) => jitter.of.fires_once(),
+            Self::Custom(custom) => custom.0.fires_once(),
+            Self::Civil(_) | Self::Interval(_) | Self::Pause(_) | Self::Random(_) | Self::Any(_) => false,
         }
     }
 

@@ -59,6 +59,12 @@ pub trait Schedule: Send + Sync + fmt::Debug + fmt::Display + 'static {
         false
     }
 
+    /// Whether there is one fire time in all. Jobs of such schedules come and go, so that their metrics share a
+    /// [label](crate::Job::metrics_label). Default: no.
+    fn fires_once(&self) -> bool {
+        false
+    }
+
     /// The rule of the job of this name, if it is not the same for all jobs: random intervals and jitter take the name
     /// as their seed. `None`, the default, if it is.
     fn for_job(&self, job: &str) -> Option<Arc<dyn Schedule>> {

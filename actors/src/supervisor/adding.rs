@@ -179,6 +179,7 @@ impl Handler<AddFirstJobs> for SupervisorActor {
 
     fn handle(&mut self, AddFirstJobs(jobs): AddFirstJobs, ctx: &mut Self::Context) -> Self::Result {
         let definitions = self.define(jobs)?;
+        definitions.iter().for_each(|definition| drop(self.meters_of(definition, true)));
         self.add(definitions, ctx);
         Ok(())
     }

@@ -113,6 +113,7 @@ impl SupervisorActor {
         let broken = std::mem::take(&mut entry.broken);
         let Restarts { cursor, .. } = std::mem::take(&mut entry.restarts);
         let job = entry.job.clone();
+        let cursor = if broken { cursor } else { self.node().clock.now() };
         if broken {
             self.publish(|| EventKind::JobRevived { job: name.clone() });
         }

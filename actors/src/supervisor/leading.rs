@@ -12,9 +12,9 @@ use crate::{
     },
     definition::Definition,
     election::{SessionChanged, TermRefused},
-    event::EventKind,
+    event::{EventKind, Outcome},
     job::Letter,
-    lock::{AskDebts, BATCH_MAX, CloseLostRuns, EnrolJobs, InquireJobs, report_lost},
+    lock::{AskDebts, BATCH_MAX, CloseLostRuns, EnrolJobs, InquireJobs, publish_lost},
     message::PAGE_MAX,
     name::{JobName, RunId, Term},
     node::JobRef,
@@ -345,7 +345,7 @@ impl SupervisorActor {
             let pause = match answer {
                 Ok(Ok(ClosedRuns { lost, more })) => {
                     actor.close_lost_backoff.succeeded();
-                    lost.iter().for_each(|lost| report_lost(actor.node(), lost));
+                    lost.iter().for_each(|lost| publish_lost(actor.node(), lost));
                     actor.on_runs_lost(&lost);
                     if more { Duration::ZERO } else { LOST_RUNS_EVERY }
                 }
@@ -364,8 +364,15 @@ impl SupervisorActor {
 }
 
 impl SupervisorActor {
-    /// Runs of these jobs are owed another attempt, if this node fires them.
+    /// Counts runs that were closed because their sessions are dead. They are owed another attempt, if this node fires their
+    /// jobs.
     fn on_runs_lost(&self, lost: &[LostRun]) {
+        for LostRun { job, .. } in lost {
+            match self.jobs.get(job) {
+                Some(entry) => entry.job.meters.ended(Outcome::Lost),
+                None => self.node().meters.of_stranger(job).ended(Outcome::Lost),
+            }
+        }
         let debt = |lost: &LostRun| Some(Debt { job: lost.job.clone(), owed: lost.owed? });
         self.on_debts(lost.iter().filter_map(debt));
     }

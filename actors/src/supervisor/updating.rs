@@ -36,17 +36,19 @@ impl SupervisorActor {
         ctx: &mut Context<Self>,
     ) -> Result<Arc<JobRef>, UpdateError> {
         let (now, elapsed) = self.node().clock.read();
+        let meters = self.meters_of(&definition, false);
+        let definition = Arc::new(definition);
         let name = definition.name.clone();
         let Some(entry) = self.jobs.get_mut(&name) else {
             return Err(UpdateError::UnknownJob { name: name.as_str().to_owned() });
         };
-        let JobRef { generation, lineage, addr, meters, hook_calls, node, .. } = &*entry.job;
+        let JobRef { generation, lineage, addr, hook_calls, node, .. } = &*entry.job;
         let job = Arc::new(JobRef {
-            definition: Arc::new(definition),
+            definition,
             generation: *generation,
             lineage: *lineage,
             addr: addr.clone(),
-            meters: meters.clone(),
+            meters,
             node: node.clone(),
             hook_calls: hook_calls.share(),
             wake_time: WakeTime::default(),

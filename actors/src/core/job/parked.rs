@@ -21,16 +21,18 @@ use crate::{
 };
 
 impl JobMachine {
-    /// Whoever decided the job's ticks up to `since` has accounted for them.
+    /// Unless this node has fired the job until now: whoever decided its ticks up to `since` has accounted for them.
     pub(super) fn on_park(&mut self, since: DateTime<Utc>) {
-        if self.draining || self.mode == Mode::Parked {
-            return;
+        match self.mode {
+            _ if self.draining => return,
+            Mode::Parked => return,
+            Mode::Firing(_) => {}
+            Mode::Dormant => self.parked_to = self.parked_to.max(Some(FireTime::new(since))),
         }
         self.mode = Mode::Parked;
         self.hold_until = None;
         self.forget_debts();
-        let parked_to = self.parked_to.map_or(since, FireTime::instant);
-        self.start_over(self.stored.max(since).max(parked_to));
+        self.start_over(self.stored);
     }
 
     /// The store refuses what was asked of it last, alone.
@@ -50,6 +52,11 @@ impl JobMachine {
     pub(super) fn skip_parked(&mut self, now: Now, effects: &mut Effects) {
         if !matches!(self.asked, Asked::Nothing) {
             return;
+        }
+        // The store may not know of those that were skipped before.
+        if let Some(to) = self.parked_to.map(FireTime::instant).filter(|to| *to > self.decided) {
+            self.decided = to;
+            self.unread = true;
         }
         self.read_schedule();
         if self.next.is_none() {

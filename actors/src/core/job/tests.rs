@@ -1,6 +1,7 @@
 //! The machine as a table: no runtime, no clock. Hours are of one day in 2026, in UTC.
 
 mod hazards;
+mod parked;
 mod tables;
 mod walk;
 

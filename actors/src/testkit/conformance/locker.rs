@@ -12,6 +12,7 @@ use super::Cluster;
 use crate::{
     core::{
         policy::{LOSSES_MAX, Overlap},
+        storable::storable,
         time::FireTime,
     },
     event::Outcome,
@@ -68,6 +69,8 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.a_completion_needs_the_token_and_may_be_repeated().await;
     suite.a_job_that_is_not_enrolled_is_unknown().await;
     suite.a_token_is_not_below_the_time().await;
+    suite.a_released_end_frees_its_key_and_can_be_told_again().await;
+    suite.a_text_may_hold_any_character().await;
     suite.skips_move_the_cursor_by_compare_and_set().await;
     suite.a_skip_cannot_reopen_a_tick().await;
     suite.a_tick_that_is_not_due_cannot_be_skipped().await;
@@ -451,6 +454,42 @@ impl Suite {
             matches!(repeated, Completed::Recorded { .. }),
             "an end that was recorded already is recorded"
         );
+    }
+
+    async fn a_released_end_frees_its_key_and_can_be_told_again(&mut self) {
+        let claim = self.manual("release", "release");
+        let token = self.granted(&claim).await;
+        let (job, key) = (name("release"), key("release"));
+        let end = |token| Completion::new(job.clone(), key.clone(), claim.run, token, Outcome::Succeeded);
+        let release = async |token| self.locker.release(&[end(token)]).await.expect("an answer");
+
+        let stale = release(FencingToken(token.0 + 1)).await;
+        assert_eq!(stale, [Completed::Stale], "an end with another token");
+        assert_eq!(release(token).await, [Completed::RECORDED]);
+
+        self.granted(&self.manual("release", "release")).await;
+        release(token).await;
+        let busy = self.claim(&self.manual("release", "release")).await;
+        assert!(matches!(busy, Verdict::Busy { .. }), "the next run keeps its key: {busy:?}");
+    }
+
+    async fn a_text_may_hold_any_character(&mut self) {
+        // NUL, a control character, the replacement character, a quote, a line end, and what needs four bytes.
+        let odd = "a\0b \u{1} \u{fffd} ' \" \\ \n \u{1f916}";
+        let first = self.enrol("odd", odd).await;
+        assert_eq!(self.enrol("odd", odd).await, first, "the same words are the same schedule");
+        let inquiry = Inquiry { job: name("odd"), schedule: odd.to_owned() };
+        let standing = self.locker.inquire(&[inquiry]).await.expect("an answer");
+        assert_eq!(standing, [Standing::Scheduled]);
+
+        let pause = Pause { until: None, note: Some(odd.to_owned()) };
+        let paused = self.locker.pause(&[name("odd")], Some(&pause)).await.expect("an answer");
+        assert_eq!(paused, [true]);
+        let enrolment = Enrolment::new(name("odd"), odd.to_owned(), Authority::Term(self.term));
+        let enrolled = self.locker.enrol(&[enrolment]).await.expect("an answer");
+        let [Enrolled::Done { kept, .. }] = &enrolled[..] else { panic!("{enrolled:?}") };
+        let note = kept.pause.as_ref().and_then(|pause| pause.note.as_deref()).expect("it is paused");
+        assert_eq!(storable(note), storable(odd), "NUL may have been replaced, and nothing else");
     }
 
     async fn skips_move_the_cursor_by_compare_and_set(&self) {

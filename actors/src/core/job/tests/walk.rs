@@ -46,6 +46,8 @@ enum Move {
     StepClock(i64),
     Resume,
     Suspend,
+    /// The store refuses the job for its data, as the node has found out.
+    Park,
     LoseTrust,
     /// Another node leads from now on.
     Depose,
@@ -140,6 +142,7 @@ fn moves(right: Right) -> impl Strategy<Value = Vec<Move>> {
         2 => (-5_000i64..5_000).prop_map(Move::StepClock),
         1 => (-4_000_000i64..4_000_000).prop_map(Move::StepClock),
         2 => Just(Move::Suspend),
+        2 => Just(Move::Park),
         2 => Just(Move::LoseTrust),
         2 => Just(Move::Depose),
         2 => Just(Move::LoseSession),
@@ -733,6 +736,10 @@ impl World {
                         Verdict::Unavailable { reason: reason() }
                     }
                     2 => Verdict::Locked { holder: self.store.holder(claim.slot) },
+                    // One that may have been granted is only settled.
+                    7 if !claim.settle && !self.store.granted.contains_key(&run) => {
+                        Verdict::BadData { reason: "bad data".to_owned() }
+                    }
                     _ => self.store.claim(time, &claim),
                 };
                 if let (Verdict::Granted { .. }, Some(grant)) = (&verdict, self.store.granted.get_mut(&run)) {
@@ -749,6 +756,7 @@ impl World {
                         Moved::Unavailable { reason: reason() }
                     }
                     2 => Moved::Locked,
+                    7 => Moved::BadData { reason: "bad data".to_owned() },
                     _ => self.store.advance(&advance),
                 };
                 self.step(Input::Advanced(moved));
@@ -887,6 +895,8 @@ impl World {
             Move::Resume => self.resume(),
             Move::Suspend if self.right == Right::Local => {}
             Move::Suspend => drop(self.step(Input::Suspend)),
+            Move::Park if self.right == Right::Local => {}
+            Move::Park => drop(self.step(Input::Park { since: self.store.cursor })),
             Move::LoseTrust => self.trusted = false,
             Move::Depose => {
                 self.store.term += 1;
