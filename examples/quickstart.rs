@@ -12,7 +12,7 @@
 //! curl localhost:8080/jobs -d '{"name": "fast", "every": "500ms"}'
 //! curl -X POST localhost:8080/jobs/hello/run      # now
 //! curl -X DELETE localhost:8080/jobs/fast
-//! curl localhost:8080/health
+//! curl localhost:8080/health                      # or /livez, /readyz, /healthz: see callsheet::guide::health
 //! curl localhost:8080/metrics
 //! ```
 
@@ -33,7 +33,8 @@ use actix_web::{
     web::{self, Bytes, Data, Json, Path},
 };
 use callsheet::{
-    AddError, Builder, Error, Fault, Faults, JobStatus, SelectError, ShutdownReport, TriggerError,
+    AddError, Builder, Error, Fault, Faults, HealthReport, JobStatus, SelectError, ShutdownReport,
+    TriggerError,
     backend::Postgres,
     metrics::Prometheus,
     prelude::*,
@@ -42,7 +43,10 @@ use callsheet::{
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
 
 #[actix_web::main]
 async fn main() -> ExitCode {
@@ -83,6 +87,9 @@ async fn run() -> anyhow::Result<ShutdownReport> {
             .app_data(shared.clone())
             .service(prometheus.resource("/metrics"))
             .route("/health", web::get().to(health))
+            .route("/livez", web::get().to(|jobs| probe(jobs, |health| health.live)))
+            .route("/readyz", web::get().to(|jobs| probe(jobs, |health| health.ready)))
+            .route("/healthz", web::get().to(|jobs| probe(jobs, |health| health.healthy)))
             .service(web::resource("/jobs").get(list).post(add))
             .service(web::resource("/jobs/{name}").get(details).delete(remove))
             .route("/jobs/{name}/run", web::post().to(trigger))
@@ -215,8 +222,22 @@ async fn details(jobs: Data<Callsheet>, name: Path<String>) -> Result<Json<Value
 
 async fn health(jobs: Data<Callsheet>) -> Result<HttpResponse, Refused> {
     let health = jobs.health().await?;
-    let status = if health.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    Ok(HttpResponse::build(status).json(health))
+    Ok(HttpResponse::build(status(health.healthy)).json(health))
+}
+
+/// A short answer for a probe: `ok`, or a line for each problem.
+async fn probe(jobs: Data<Callsheet>, well: fn(&HealthReport) -> bool) -> HttpResponse {
+    let (well, text) = match timeout(Duration::from_secs(3), jobs.health()).await {
+        Ok(Ok(health)) if well(&health) => (true, "ok\n".to_owned()),
+        Ok(Ok(health)) => (false, health.problems.iter().map(|problem| format!("{problem}\n")).collect()),
+        Ok(Err(error)) => (false, format!("{error}\n")),
+        Err(_) => (false, "the engine does not answer\n".to_owned()),
+    };
+    HttpResponse::build(status(well)).content_type("text/plain; charset=utf-8").body(text)
+}
+
+fn status(well: bool) -> StatusCode {
+    if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 fn shown(job: &JobStatus) -> Value {
@@ -245,7 +266,9 @@ enum Refused {
 impl ResponseError for Refused {
     fn status_code(&self) -> StatusCode {
         match self {
-            Self::Unreadable(_) | Self::Jobs(Error::Add(AddError::Invalid(_))) => StatusCode::BAD_REQUEST,
+            Self::Unreadable(_) | Self::Jobs(Error::Add(AddError::Invalid(_) | AddError::Over(_))) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Jobs(Error::Select(_) | Error::Trigger(TriggerError::UnknownJob { .. })) => {
                 StatusCode::NOT_FOUND
             }

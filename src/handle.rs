@@ -43,7 +43,8 @@ impl Callsheet {
     /// # Errors
     ///
     /// [`Error::Add`] with everything that is wrong with it, or if other nodes are known to declare another
-    /// [overlap policy](crate::Overlap) for its lock key; [`Error::Stopped`].
+    /// [overlap policy](crate::Overlap) for its lock key, or if its last fire time has passed
+    /// ([`AddError::Over`]); [`Error::Stopped`].
     ///
     /// # Cancel safety
     ///
@@ -56,7 +57,8 @@ impl Callsheet {
     ///
     /// # Errors
     ///
-    /// [`Error::Add`] with everything that is wrong with any of them, [`Error::Stopped`].
+    /// [`Error::Add`] with everything that is wrong with any of them, or with those whose last fire time has passed;
+    /// [`Error::Stopped`].
     ///
     /// # Cancel safety
     ///
@@ -83,7 +85,8 @@ impl Callsheet {
     ///
     /// # Errors
     ///
-    /// [`Error::Update`] with everything that is wrong with the definition, or if there is no job of this name;
+    /// [`Error::Update`] with everything that is wrong with the definition, or if there is no job of this name, or if the last fire time
+    /// of its new schedule has passed;
     /// [`Error::Stopped`].
     ///
     /// # Cancel safety

@@ -11,10 +11,10 @@ use std::{
 
 use callsheet::{
     CATCH_UP_PACE, EventKind, Job, Misfire, Overlap, PauseJobs, ResumeJobs, Run, Selector,
-    schedule::every,
+    schedule::{Definition, at, daily, every, monthly, parse_duration},
     testkit::{Rig, simulate},
 };
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 mod common;
 use common::{assert_golden, hours, mins, node_with, secs, starts};
@@ -91,6 +91,77 @@ fn after_a_stall_of_the_leader_that_is_shorter_than_its_lease() {
 #[test]
 fn after_a_step_of_the_clock() {
     with_each_policy("clock_step", async |rig, _| rig.suspend(TimeDelta::seconds(290)));
+}
+
+/// The report of a peer's users: nobody had looked at the job, and the report was gone.
+#[test]
+fn by_default_a_nightly_job_runs_in_the_morning_after_a_night_without_a_cluster() {
+    simulate(START, async |rig| {
+        let job = || Job::new("report", daily().at("02:00")).run(async |_| {});
+        rig.node(node_with([job()])).await;
+        rig.advance(hours(1)).await;
+        rig.kill(0);
+        rig.advance(hours(7)).await;
+
+        rig.node(node_with([job()])).await;
+        rig.advance(secs(1)).await;
+
+        assert_eq!(starts(rig, "report"), ["n2 02:00:00"]);
+    });
+}
+
+/// Down from `start` on; up again shortly before, and shortly after, the window of the newest missed tick is over.
+#[test]
+fn by_default_a_tick_is_made_up_for_within_half_the_distance_to_the_next() {
+    let lisbon = || daily().at("02:00").timezone("Europe/Lisbon");
+    let cases: Vec<(&str, Definition, &str, &str)> = vec![
+        ("hourly", every("1h").into(), "2026-01-05T00:30:00Z", "2026-01-05T01:00:00Z + 30m"),
+        ("nightly", daily().at("02:00").into(), "2026-01-05T00:00:00Z", "2026-01-05T02:00:00Z + 12h"),
+        (
+            "monthly",
+            monthly().on([1]).at("02:00").into(),
+            "2026-01-31T12:00:00Z",
+            "2026-02-01T02:00:00Z + 12h",
+        ),
+        (
+            "the first of a list",
+            at(["2026-01-05T02:00:00Z", "2026-01-05T05:00:00Z"]).into(),
+            "2026-01-05T00:00:00Z",
+            "2026-01-05T02:00:00Z + 90m",
+        ),
+        (
+            "the last of a list",
+            at(["2026-01-05T02:00:00Z", "2026-01-05T03:00:00Z"]).into(),
+            "2026-01-05T02:30:00Z",
+            "2026-01-05T03:00:00Z + 12h",
+        ),
+        (
+            "from the end of the last run",
+            every("1h").from_completion().into(),
+            "2026-01-05T00:00:00Z",
+            "2026-01-05T01:00:00Z + 30m",
+        ),
+        ("the clocks go forward", lisbon().into(), "2026-03-28T00:00:00Z", "2026-03-28T02:00:00Z + 690m"),
+        ("the clocks go back", lisbon().into(), "2026-10-24T00:00:00Z", "2026-10-24T01:00:00Z + 12h"),
+    ];
+    for (what, schedule, start, window) in cases {
+        let (tick, window) = window.split_once(" + ").expect("an instant and a time");
+        let tick: DateTime<Utc> = tick.parse().expect("an instant");
+        let window = parse_duration(window).expect("a duration");
+        for (in_time, slack) in [(true, TimeDelta::seconds(-10)), (false, TimeDelta::seconds(10))] {
+            simulate(start, async |rig| {
+                rig.set_lease(hours(1));
+                let job = || Job::new("job", schedule.clone()).run(async |_| {});
+                let back = tick + TimeDelta::from_std(window).expect("it is short") + slack;
+                down_for(rig, (back - rig.now()).to_std().expect("it is later"), job).await;
+
+                rig.node(node_with([job()])).await;
+                rig.advance(Duration::from_millis(900)).await;
+
+                assert_eq!(rig.started("job"), usize::from(in_time), "{what}: {}", rig.transcript());
+            });
+        }
+    }
 }
 
 #[test]

@@ -337,10 +337,16 @@ fn health_says_who_the_node_is() {
     let mut health = health.json();
     let node = health["node"].take();
     assert!(node.as_str().is_some_and(|node| node.len() == 36), "{node}");
+    assert_eq!(health["leader"].take(), node);
     let expected = json!({
-        "node": null, "backend": "local", "role": "local", "term": 1, "jobs": 3, "healthy": true, "problems": [],
+        "node": null, "backend": "local", "role": "local", "term": 1, "leader": null, "jobs": 3, "live": true, "ready": true,
+        "healthy": true, "problems": [],
     });
     assert_eq!(health, expected);
+    for probe in ["/livez", "/readyz", "/healthz"] {
+        let answer = quickstart.get(probe);
+        assert_eq!((answer.status, &*answer.text), (200, "ok\n"), "{probe}");
+    }
 }
 
 #[test]

@@ -187,7 +187,8 @@ impl<B> Job<B> {
         self
     }
 
-    /// What happens to ticks whose time passed without a run. Default: one catch-up run within 5 minutes.
+    /// What happens to ticks whose time passed without a run. Default: [`Misfire::Auto`], one catch-up run within half the time to
+    /// the tick after it.
     #[must_use]
     pub fn misfire(mut self, misfire: Misfire) -> Self {
         self.policies.misfire = misfire;

@@ -10,12 +10,15 @@ use actix::prelude::*;
 
 use crate::{
     contained::contained,
-    core::election::{Effect, Effects, ElectionMachine, Input},
+    core::{
+        election::{Effect, Effects, ElectionMachine, Input},
+        operation::Operation,
+    },
     event::{EventKind, StepDownReason},
     lock::ReadClock,
     name::Term,
     node::Node,
-    port::Elector,
+    port::{Campaign, Elector},
     supervisor::LeadershipChanged,
 };
 
@@ -100,8 +103,8 @@ impl ElectionActor {
                 Effect::Resign(term) => {
                     let elector = self.elector.clone();
                     // Whether the store heard it or not, the term lapses.
-                    let resigned = async move { drop(answer_of(async { elector.resign(term).await }).await) };
-                    ctx.spawn(resigned.into_actor(self));
+                    let resigned = async move { answer_of(async { elector.resign(term).await }).await };
+                    ctx.spawn(resigned.into_actor(self).map(|resigned, actor, _| actor.resigned(&resigned)));
                 }
                 Effect::Gained(term) => {
                     meters.leader.set(1);
@@ -111,6 +114,7 @@ impl ElectionActor {
                     node.supervisor().do_send(LeadershipChanged(Some(term)));
                 }
                 Effect::Lost(term, why) => {
+                    node.leader.heard(node.id, node.clock.elapsed());
                     meters.leader.set(0);
                     meters.leadership_changes.increment(1);
                     node.publisher.publish(|| EventKind::LeadershipLost { term, why });
@@ -131,7 +135,12 @@ impl ElectionActor {
             }
         };
         let answered = call.into_actor(self).map(move |answer, actor, ctx| {
-            let answer = actor.heard("campaign", answer);
+            let answer = actor.heard(Operation::Campaign, answer);
+            if let Some(Campaign::Lost { leader: Some(leader), .. }) = answer {
+                actor.node.leader.heard(leader, actor.node.clock.elapsed());
+            }
+            // Whichever term it was, it is not renewed any more.
+            actor.node.failures.dropped(Operation::Renew);
             actor.step(Input::CampaignEnded { started, answer }, ctx);
         });
         if let Some(former) = self.call.replace(ctx.spawn(answered)) {
@@ -149,7 +158,7 @@ impl ElectionActor {
         let started = self.node.clock.elapsed();
         let call = async move { answer_of(async { elector.renew(term).await }).await };
         let answered = call.into_actor(self).map(move |answer, actor, ctx| {
-            let answer = actor.heard("renew", answer);
+            let answer = actor.heard(Operation::Renew, answer);
             actor.step(Input::RenewalEnded { term, started, answer }, ctx);
         });
         if let Some(former) = self.call.replace(ctx.spawn(answered)) {
@@ -180,14 +189,27 @@ impl ElectionActor {
         self.node.clock_offset.refusal().map(|reason| (StepDownReason::ClockOffset, reason))
     }
 
-    fn heard<T>(&mut self, operation: &'static str, answer: Result<T, String>) -> Option<T> {
+    fn heard<T>(&mut self, operation: Operation, answer: Result<T, String>) -> Option<T> {
         self.call = None;
-        answer
-            .map_err(|reason| {
-                self.node.meters.coordination_error(operation);
+        match answer {
+            Ok(answer) => {
+                self.node.failures.succeeded(operation);
+                Some(answer)
+            }
+            Err(reason) => {
+                self.node.failures.failed(operation, &reason);
                 self.node.publisher.publish(|| EventKind::LeadershipUnavailable { reason });
-            })
-            .ok()
+                None
+            }
+        }
+    }
+
+    /// What could not be given up must lapse.
+    fn resigned(&self, answer: &Result<(), String>) {
+        match answer {
+            Ok(()) => self.node.failures.succeeded(Operation::Resign),
+            Err(reason) => self.node.failures.failed(Operation::Resign, reason),
+        }
     }
 
     fn arm(&mut self, ctx: &mut Context<Self>) {
@@ -266,13 +288,12 @@ impl Handler<Resign> for ElectionActor {
         self.arm(ctx);
         let elector = self.elector.clone();
         let resigned = async move {
-            if let Some(term) = term
-                && let Err(reason) = answer_of(async { elector.resign(term).await }).await
-            {
-                tracing::warn!(target: "callsheet", %term, reason, "the term could not be given up and must lapse");
+            match term {
+                Some(term) => answer_of(async { elector.resign(term).await }).await,
+                None => Ok(()),
             }
         };
-        Box::pin(resigned.into_actor(self))
+        Box::pin(resigned.into_actor(self).map(|resigned, actor, _| actor.resigned(&resigned)))
     }
 }
 

@@ -27,13 +27,15 @@ use crate::{
     event::Event,
     event_filter::EventFilter,
     event_stream::EventStream,
+    failure_log::FailureLog,
     hooks::Hooks,
     listener::{ListenTo, ListenerActor, Publisher},
     lock::{AwaitSession, LockActor},
     message::Shutdown,
     metrics::{JOB_LABELS_DEFAULT, Meters},
     name::{NodeId, RunIds},
-    node::{ClockMoves, ClockOffset, Leadership, Node},
+    node::{ClockMoves, ClockOffset, KnownLeader, Leadership, Node},
+    overdue::Overdue,
     permits::{Permits, WhenFull},
     placement::Placement,
     port::{Backend, Clock, LockError, RuntimeSpawner, Spawner, SystemClock},
@@ -406,6 +408,9 @@ async fn start_actors(
         leadership: Leadership::default(),
         clock_offset: ClockOffset::new(clock_offset_max, &*clock),
         clock_moves: ClockMoves::default(),
+        leader: KnownLeader::new(clock.elapsed()),
+        failures: FailureLog::new(clock.clone(), meters.clone()),
+        overdue: Overdue::default(),
         clock,
         publisher: publisher.clone(),
         meters,
@@ -440,12 +445,14 @@ async fn start_actors(
         backend: backend.name(),
         single_node: backend.single_node(),
         forget_after,
+        lease: backend.lease(),
         listener,
         election: election.clone(),
         shutdown_grace,
         stopped: Some(stopped),
     })
     .start();
+    let prove_every = (!backend.single_node()).then(|| backend.lease());
     // The lock actor comes last: its first session sets everything going.
     let known = node.supervisor.set(supervisor.clone()).is_ok();
     let lock = {
@@ -456,7 +463,7 @@ async fn start_actors(
         let known = node.lock.set(lock.clone()).is_ok() && known;
         debug_assert!(known, "addresses are set once");
         let start = move || {
-            let actor = LockActor::new(node, locker, lock_election);
+            let actor = LockActor::new(node, locker, lock_election, prove_every);
             actix_rt::spawn(Context::with_receiver(receiver).into_future(actor));
         };
         match &on_coordination {
@@ -532,7 +539,8 @@ async fn add_first(supervisor: &Addr<SupervisorActor>, jobs: Vec<Job>) -> Result
     match supervisor.send(AddFirstJobs(jobs)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(AddError::Invalid(faults) | AddError::Exists(faults))) => Err(StartError::Invalid(faults)),
-        Ok(Err(AddError::ShuttingDown)) | Err(_) => Err(StartError::Died),
+        // No job is refused at the start because its time is over.
+        Ok(Err(AddError::Over(_) | AddError::ShuttingDown)) | Err(_) => Err(StartError::Died),
     }
 }
 

@@ -1,10 +1,12 @@
 //! Why something that an application asked for was not done.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
+
+use chrono::{DateTime, SecondsFormat, Utc};
 
 pub use crate::fault::{Fault, Faults};
 use crate::{
-    core::text::bounded,
+    core::text::{Grouped, bounded},
     name::{JobName, NAME_MAX, RunId},
 };
 
@@ -23,10 +25,61 @@ pub enum AddError {
     /// The definitions are right, but jobs of these names exist.
     #[error("{0}")]
     Exists(Faults),
+    /// The definitions are right, but the last fire times of these jobs have passed: they would never run. At least one.
+    #[error("{}", AllOver(.0))]
+    Over(Vec<Over>),
     /// The engine shuts down or has stopped.
     #[error("no job is added any more: the engine shuts down")]
     ShuttingDown,
 }
+
+/// A job whose last fire time has passed, so that it would never run: a job owes ticks only from the instant on at which it was added, or
+/// got its schedule. A fire time at that very instant, and one a moment before, have passed as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Over {
+    /// The job.
+    pub job: JobName,
+    /// Its last fire time.
+    pub last: DateTime<Utc>,
+    /// What the clock read by which it is decided: the store's, or this node's own if the job is [`Local`](crate::Fires::Local).
+    pub now: DateTime<Utc>,
+}
+
+impl fmt::Display for Over {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |instant: DateTime<Utc>| instant.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        let Self { job, last, now } = self;
+        write!(
+            f,
+            "job {job:?} would never run: its last fire time {} has passed, since it is {}; give it a later fire time, or do \
+             its work now",
+            text(*last),
+            text(*now)
+        )
+    }
+}
+
+impl std::error::Error for Over {}
+
+/// The first of them, one a line, and how many more there are.
+struct AllOver<'a>(&'a [Over]);
+
+impl fmt::Display for AllOver<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(all) = self;
+        for (nth, over) in all.iter().take(OVER_SHOWN_MAX).enumerate() {
+            write!(f, "{}{over}", if nth > 0 { "\n" } else { "" })?;
+        }
+        match all.len().saturating_sub(OVER_SHOWN_MAX) {
+            0 => Ok(()),
+            more => write!(f, "\nand {} more like these", Grouped(more as u64)),
+        }
+    }
+}
+
+/// So many jobs that are over are shown.
+const OVER_SHOWN_MAX: usize = 10;
 
 /// Why no job was selected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +106,9 @@ pub enum UpdateError {
         /// The name as it was given, at most [`NAME_MAX`](crate::NAME_MAX) bytes of it.
         name: String,
     },
+    /// The definition is right, but its schedule is another one, of which the last fire time has passed.
+    #[error(transparent)]
+    Over(#[from] Over),
     /// The engine shuts down or has stopped.
     #[error("no job is changed any more: the engine shuts down")]
     ShuttingDown,
@@ -142,13 +198,13 @@ pub enum TriggerError {
         /// What happened.
         reason: String,
     },
-    /// The job's actor died before it answered, or died too often to be started again.
-    #[error(
-        "job {job:?} was not started: its actor died; see the log for the panic, and resume the job if it is broken"
-    )]
+    /// The job is [broken](crate::JobState::Broken), or its actor died before it answered.
+    #[error("job {job:?} was not started: {reason}")]
     Broken {
         /// The job.
         job: JobName,
+        /// What happened, and the cure.
+        reason: Arc<str>,
     },
     /// The node does not fire the job: see [`JobState::Refused`](crate::JobState::Refused).
     #[error("job {job:?} was not started: {reason}")]

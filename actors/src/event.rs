@@ -121,7 +121,7 @@ pub struct Event {
 /// |---|---|
 /// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken` |
 /// | WARN | `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobRefused`, `JobParked`, `ClockStepped`, `TickSkipped` by `Misfire` |
-/// | INFO | `LeadershipGained`, `LeadershipLost`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobUpdated`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
+/// | INFO | `LeadershipGained`, `LeadershipLost`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobUpdated`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
 /// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped`, `RunStarted`, `RunSucceeded`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
 ///
 /// From INFO on, at most [`JOB_LINES_MAX`](crate::JOB_LINES_MAX) events of a kind are logged of a job in a
@@ -166,11 +166,14 @@ pub enum EventKind {
         /// How often within the restart period.
         restarts: u32,
     },
-    /// The actor of a job died too often within the restart period. The job does not fire until it is
-    /// [resumed](crate::ResumeJobs), or removed and added again.
+    /// The actor of a job died too often within the restart period, or its schedule broke the contract of
+    /// [`Schedule`](crate::port::Schedule). The job does not fire until it is [resumed](crate::ResumeJobs) or
+    /// [updated](crate::UpdateJob).
     JobBroken {
         /// The job.
         job: JobName,
+        /// What happened, and the cure.
+        reason: Arc<str>,
     },
     /// A broken job was resumed: it fires again, and its actor may die as often as that of a new job.
     JobRevived {
@@ -196,6 +199,16 @@ pub enum EventKind {
     JobUnparked {
         /// The job.
         job: JobName,
+    },
+    /// A tick is due, and waits for the end of a pause: it runs if the job is resumed in time, and is skipped otherwise, as its
+    /// [misfire policy](crate::Misfire) says. Said once of each tick by the node that decides it.
+    TickHeld {
+        /// The job.
+        job: JobName,
+        /// The tick.
+        fire_time: FireTime,
+        /// Why it waits: what it is skipped with, unless it runs.
+        reason: SkipReason,
     },
     /// Ticks passed without a run.
     TickSkipped {
@@ -412,6 +425,7 @@ event_names! {
     JobRefused,
     JobParked,
     JobUnparked,
+    TickHeld,
     TickSkipped,
     RunStarted,
     RunRetried,
@@ -448,11 +462,12 @@ impl EventKind {
             | Self::JobPaused { job, .. }
             | Self::JobResumed { job }
             | Self::JobRestarted { job, .. }
-            | Self::JobBroken { job }
+            | Self::JobBroken { job, .. }
             | Self::JobRevived { job }
             | Self::JobRefused { job, .. }
             | Self::JobParked { job, .. }
             | Self::JobUnparked { job }
+            | Self::TickHeld { job, .. }
             | Self::TickSkipped { job, .. }
             | Self::RunStarted { job, .. }
             | Self::RunRetried { job, .. }
@@ -487,7 +502,6 @@ impl fmt::Display for EventKind {
             | Self::JobRemoved { .. }
             | Self::JobUpdated { .. }
             | Self::JobResumed { .. }
-            | Self::JobBroken { .. }
             | Self::JobRevived { .. }
             | Self::JobUnparked { .. }
             | Self::LockLost { .. } => Ok(()),
@@ -497,7 +511,8 @@ impl fmt::Display for EventKind {
                 }
                 pause.note.as_ref().map_or(Ok(()), |note| write!(f, ": {note}"))
             }
-            Self::JobRefused { reason, .. } => write!(f, ": {reason}"),
+            Self::JobRefused { reason, .. } | Self::JobBroken { reason, .. } => write!(f, ": {reason}"),
+            Self::TickHeld { fire_time, reason, .. } => write!(f, " {fire_time} {}", reason.as_str()),
             Self::JobParked { reason, .. } => {
                 write!(
                     f,

@@ -71,6 +71,7 @@ impl EventKind {
             | Self::JobRevived { .. }
             | Self::JobUnparked { .. }
             | Self::JobUpdated { .. }
+            | Self::TickHeld { .. }
             | Self::RunRetried { .. }
             | Self::RunCancelled { .. }
             | Self::ShutdownStarted { .. }
@@ -191,11 +192,15 @@ mod tests {
             EventName::JobPaused => EventKind::JobPaused { job, pause: Pause { until: None, note: None } },
             EventName::JobResumed => EventKind::JobResumed { job },
             EventName::JobRestarted => EventKind::JobRestarted { job, restarts: 1 },
-            EventName::JobBroken => EventKind::JobBroken { job },
+            EventName::JobBroken => EventKind::JobBroken { job, reason: text },
             EventName::JobRevived => EventKind::JobRevived { job },
             EventName::JobRefused => EventKind::JobRefused { job, reason: text },
             EventName::JobParked => EventKind::JobParked { job, reason: text },
             EventName::JobUnparked => EventKind::JobUnparked { job },
+            EventName::TickHeld => {
+                let reason = SkipReason::Paused;
+                EventKind::TickHeld { job, fire_time, reason }
+            }
             EventName::TickSkipped => {
                 let reason = SkipReason::Overlap;
                 EventKind::TickSkipped { job, fire_time, reason, count: 1, at_least: false }

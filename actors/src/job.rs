@@ -24,11 +24,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     core::{
+        contract::{Breach, next_after},
         job::{
             ActiveRun, Effect, Effects, End, Ended, Input, JobMachine, LastRun, Refusal, Retried, Start,
             Triggered as HowTriggered,
         },
-        misfire::next_after,
         policy::{Fires, Policies},
         time::FireTime,
     },
@@ -39,12 +39,14 @@ use crate::{
     hooks::{self, EndedRun, SkippedTicks},
     lock::{AdvanceCursor, Ask, ClaimRun, CompleteRun},
     message::Triggered,
+    metrics::HeldTicks,
     name::{JobName, LockKey, RunId, Tag},
     node::{JobRef, Node, Reading},
-    port::Pause,
+    overdue::Mark,
+    port::{Pause, SkipReason},
     run::{Origin, Parts, Run},
     run_task::{self, RunTask},
-    supervisor::{JobDied, JobRetired, StopJob, Undelivered},
+    supervisor::{JobDied, JobRetired, ScheduleBroken, StopJob, Undelivered},
 };
 
 /// The longest time a timer is armed for; waking up early is harmless, and once a day costs nothing.
@@ -142,6 +144,7 @@ pub(crate) struct Remains {
     drain: Option<Arc<Drain>>,
     /// The job was removed.
     pub(crate) retiring: bool,
+    held: HeldTicks,
 }
 
 impl Remains {
@@ -157,6 +160,7 @@ impl Remains {
             after: Vec::new(),
             drain: None,
             retiring: false,
+            held: job.meters.held_ticks(),
         }
     }
 }
@@ -179,6 +183,8 @@ pub(crate) struct JobActor {
     after: Vec<Run>,
     /// Who waits to hear what became of a trigger.
     triggers: Vec<(RunId, oneshot::Sender<Result<Triggered, TriggerError>>)>,
+    /// It is known to wait for the store to decide a due tick.
+    overdue: Option<Box<Mark>>,
     /// When the machine wants to be woken up; the alarm follows.
     wake_at: Option<Instant>,
     drain: Option<Arc<Drain>>,
@@ -186,11 +192,13 @@ pub(crate) struct JobActor {
     retiring: bool,
     /// It was told to stop: whatever else ends it is a death.
     stopped_on_purpose: bool,
+    /// How many ticks the pause holds, as the metrics show it.
+    held: HeldTicks,
 }
 
 impl JobActor {
     pub(crate) fn new(job: Arc<JobRef>, remains: Remains) -> Self {
-        let Remains { machine, definition, running, former_keys, after, drain, retiring } = remains;
+        let Remains { machine, definition, running, former_keys, after, drain, retiring, held } = remains;
         let mut actor = Self {
             job,
             machine: machine.revive(),
@@ -198,16 +206,19 @@ impl JobActor {
             former_keys,
             after,
             triggers: Vec::new(),
+            overdue: None,
             wake_at: None,
             drain,
             retiring,
             stopped_on_purpose: false,
+            held,
         };
         if !Arc::ptr_eq(&definition, &actor.job.definition) {
             // It was changed, and its actor died before it heard of it.
             let Definition { schedule, policies, .. } = &*actor.job.definition;
             actor.machine.redefine(schedule.clone(), policies.clone());
             actor.keep_former_keys(&definition.key);
+            actor.held = actor.job.meters.held_ticks();
         }
         actor
     }
@@ -233,8 +244,28 @@ impl JobActor {
             reading = self.job.read();
         }
         self.forget_former_keys();
+        self.mark_overdue(&reading);
+        self.held.set(self.machine.held().count());
         self.arm(reading);
         self.settle(ctx);
+    }
+
+    /// Says whether the store decides what is due.
+    fn mark_overdue(&mut self, reading: &Reading) {
+        let cursor = self.machine.cursor();
+        match (self.machine.asked_tick(), &self.overdue) {
+            (None, None) | (Some((_, false)), None) => {}
+            (None, Some(_)) => self.overdue = None,
+            (Some((tick, true)), None) => {
+                let JobRef { definition, generation, node, .. } = &*self.job;
+                let mark =
+                    node.overdue.mark((&definition.name, *generation), tick, cursor, reading.now.elapsed);
+                self.overdue = Some(mark);
+            }
+            // Another tick, perhaps, but nothing is decided.
+            (Some(_), Some(mark)) if mark.cursor == cursor => {}
+            (Some(_), Some(_)) => self.overdue = None,
+        }
     }
 
     fn arm(&mut self, mut reading: Reading) {
@@ -297,6 +328,10 @@ impl JobActor {
                     let fire_time = newest.instant();
                     hooks::skipped(&self.job, |job| SkippedTicks { job, fire_time, reason, count, at_least });
                 }
+                Effect::Held { fire_time, reason } => {
+                    self.publish(|job| EventKind::TickHeld { job, fire_time, reason });
+                }
+                Effect::Broken(breach) => self.broken(breach),
                 Effect::Count { started, skips } => self.job.meters.decided(started, &skips),
                 Effect::Contended { holder } => self.publish(|job| EventKind::LockContended { job, holder }),
                 Effect::Unavailable { reason } => {
@@ -330,10 +365,16 @@ impl JobActor {
         // Only now: the schedule is code of the application, and may panic. It is asked where the machine is dormant already: the
         // term was given up before the letter came, or the actor was started again.
         let definition = &self.job.definition;
-        let next = next.or_else(|| next_after(&*definition.schedule, left_after?));
+        let next = next.or_else(|| next_after(&*definition.schedule, left_after?).ok()?);
         if let Some(next) = next {
             drain.leave(&definition.name, next);
         }
+    }
+
+    /// The job's schedule broke its contract.
+    fn broken(&self, breach: Breach) {
+        let (job, cursor) = (self.job.clone(), self.machine.cursor());
+        self.node().supervisor().do_send(ScheduleBroken { job, cursor, breach });
     }
 
     fn publish(&self, kind: impl FnOnce(JobName) -> EventKind) {
@@ -479,8 +520,12 @@ impl JobActor {
     fn status(&self, now: DateTime<Utc>) -> JobStatus {
         let definition = &self.job.definition;
         let next = match self.machine.next_fire_time() {
-            Some(next) => Some(next),
+            Some(next) => Ok(Some(next)),
             None => next_after(&*definition.schedule, now.max(self.machine.cursor())),
+        };
+        let next = match next {
+            Ok(next) => next,
+            Err(breach) => return JobStatus::of(definition, &self.machine).broken(breach_of(breach)),
         };
         let next = next.filter(|_| !self.machine.is_exhausted());
         let runs = self.machine.active_runs();
@@ -501,6 +546,14 @@ impl JobActor {
         };
         JobStatus { next_fire_time: next, state, ..JobStatus::of(definition, &self.machine) }
     }
+}
+
+/// Why a job is broken whose schedule answered so, and the cure.
+pub(crate) fn breach_of(breach: Breach) -> Arc<str> {
+    format!(
+        "its schedule breaks the contract of `Schedule`: {breach}; mend it, then update the job or resume it"
+    )
+    .into()
 }
 
 /// Counts a run that ended, and says so: to whoever listens, and to the hooks if the run is at hand.
@@ -565,9 +618,10 @@ impl Actor for JobActor {
         }
         // During the unwinding of a panic: nothing here may panic again. Or its thread ends, with the engine or before it:
         // whether that is a death is for the supervisor to say, if it is still there.
-        let empty = Remains::none(&self.job, self.machine.cursor()).machine;
+        let Remains { machine: empty, held, .. } = Remains::none(&self.job, self.machine.cursor());
         let remains = Remains {
             machine: std::mem::replace(&mut self.machine, empty),
+            held: std::mem::replace(&mut self.held, held),
             definition: self.job.definition.clone(),
             running: std::mem::take(&mut self.running),
             former_keys: std::mem::take(&mut self.former_keys),
@@ -591,6 +645,8 @@ impl Handler<Letter> for JobActor {
                 self.machine.redefine(schedule.clone(), policies.clone());
                 let former = std::mem::replace(&mut self.job, job);
                 self.keep_former_keys(&former.definition.key);
+                // It may have another label from now on.
+                self.held = self.job.meters.held_ticks();
                 self.step(Input::WakeUp, ctx);
             }
             None => {}
@@ -639,8 +695,9 @@ impl Handler<Upcoming> for JobActor {
         // No more is known ahead of what counts from the end of a run.
         let count = if schedule.counts_from_completion() { count.min(1) } else { count };
         let after = self.job.now().wall.max(self.machine.cursor());
-        let first = self.machine.next_fire_time().or_else(|| next_after(schedule, after));
-        let following = |last: &FireTime| next_after(schedule, last.instant());
+        // What a schedule that breaks its contract answers is no fire time.
+        let first = self.machine.next_fire_time().or_else(|| next_after(schedule, after).ok()?);
+        let following = |last: &FireTime| next_after(schedule, last.instant()).ok()?;
         MessageResult(std::iter::successors(first, following).take(count).collect())
     }
 }
@@ -729,7 +786,8 @@ pub enum JobState {
     /// The store refuses something of it for its data, so this node neither fires it nor starts it when it is triggered. It is tried
     /// again when it is [updated](crate::UpdateJob) or [resumed](crate::ResumeJobs), and when its node is started again.
     Parked,
-    /// Its actor died too often. It does not fire until it is [resumed](crate::ResumeJobs).
+    /// Its actor died too often, or its schedule broke its contract. It does not fire until it is [resumed](crate::ResumeJobs) or
+    /// [updated](crate::UpdateJob).
     Broken,
     /// Its actor did not answer in time.
     Unresponsive,
@@ -769,6 +827,31 @@ pub struct JobStatus {
     pub refused: Option<Arc<str>>,
     /// What the store says that refuses it; `None` unless it is [parked](JobState::Parked), perhaps with a run in progress.
     pub parked: Option<Arc<str>>,
+    /// What broke it; `None` unless it is [broken](JobState::Broken).
+    pub broken: Option<Arc<str>>,
+    /// The ticks that came due during its pause, and wait for the end of it; `None` if there is none on this node.
+    pub held: Option<HeldStatus>,
+}
+
+/// Ticks that are due and wait for the end of a pause: see [`Misfire`](crate::Misfire).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct HeldStatus {
+    /// How many, at least 1.
+    pub count: usize,
+    /// The first of them.
+    pub oldest: FireTime,
+    /// The last of them.
+    pub newest: FireTime,
+    /// Why they wait: what they are skipped with, unless they run.
+    pub reason: SkipReason,
+}
+
+impl HeldStatus {
+    fn of(machine: &JobMachine) -> Option<Self> {
+        let (oldest, last) = (machine.held().next()?, machine.held().last()?);
+        Some(Self { count: machine.held().count(), oldest, newest: last, reason: SkipReason::Paused })
+    }
 }
 
 /// A run in progress.
@@ -812,6 +895,7 @@ impl JobStatus {
             waiting: machine.waiting(),
             last_runs: machine.last_runs().map(LastRunStatus::from).collect(),
             failures: machine.failures(),
+            held: HeldStatus::of(machine),
             ..Self::without_actor(definition, JobState::Standby)
         }
     }
@@ -833,8 +917,15 @@ impl JobStatus {
             last_runs: Vec::new(),
             failures: 0,
             refused: None,
+            broken: None,
+            held: None,
             parked: None,
         }
+    }
+
+    /// The status of a job that does not fire until it is mended.
+    pub(crate) fn broken(self, reason: Arc<str>) -> Self {
+        Self { state: JobState::Broken, next_fire_time: None, broken: Some(reason), ..self }
     }
 
     /// The status of a job that this node may not fire.

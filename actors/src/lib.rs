@@ -27,7 +27,9 @@ mod event;
 mod event_filter;
 mod event_log;
 mod event_stream;
+mod failure_log;
 mod fault;
+mod health;
 mod hooks;
 mod job;
 mod labels;
@@ -37,6 +39,7 @@ mod message;
 pub mod metrics;
 mod name;
 mod node;
+mod overdue;
 mod permits;
 mod placement;
 pub mod port;
@@ -53,9 +56,10 @@ pub use crate::{
     body::ActorGone,
     core::{
         log_budget::{JOB_LINES_MAX, JOBS_LOGGED_MAX},
+        operation::Operation,
         policy::{
-            ALLOW_MAX, CATCH_UP_PACE, DEBTS_MAX, Fires, LOSSES_MAX, MISFIRE_ALL_MAX, Misfire, OnLost,
-            Overlap, Policies, QUEUE_MAX, Retry,
+            ALLOW_MAX, CATCH_UP_PACE, DEBTS_MAX, Fires, LOSSES_MAX, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX,
+            MISFIRE_WITHIN_MIN, Misfire, OnLost, Overlap, Policies, QUEUE_MAX, Retry,
         },
         time::FireTime,
     },
@@ -66,18 +70,19 @@ pub use crate::{
         FORGET_AFTER_MIN, THREADS_MAX,
     },
     error::{
-        AddError, Fault, Faults, NextFireTimesError, PauseError, SelectError, StartError, TriggerError,
+        AddError, Fault, Faults, NextFireTimesError, Over, PauseError, SelectError, StartError, TriggerError,
         UpdateError,
     },
     event::{CancelReason, Event, EventKind, EventName, Outcome, StepDownReason},
     event_filter::EventFilter,
     event_stream::EventStream,
+    health::{HealthReport, PROBLEM_JOBS_MAX, Part, Problem, ProblemJobs, STALL_MAX},
     hooks::{EndedRun, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Hooks, SkippedTicks},
-    job::{ActiveRunStatus, JobState, JobStatus, LastRunStatus},
+    job::{ActiveRunStatus, HeldStatus, JobState, JobStatus, LastRunStatus},
     listener::{EVENT_BUFFER_DEFAULT, EVENTS_MAX, Events, Listen, ListenTo, SUBSCRIBER_EVENTS_MAX},
     message::{
-        AddJob, AddJobs, Added, CancelRuns, FIRE_TIMES_MAX, Health, HealthReport, JobDetails, JobPage,
-        ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, ResumeJobs, Scheduled, Selector, Shutdown,
+        AddJob, AddJobs, Added, CancelRuns, FIRE_TIMES_MAX, Health, JobDetails, JobPage, ListJobs,
+        NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, ResumeJobs, Scheduled, Selector, Shutdown,
         TriggerJob, Triggered, UpdateJob,
     },
     name::{FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},

@@ -31,6 +31,7 @@ use crate::{
     core::{
         backoff::Backoff,
         job::{Advance, Claim, Input},
+        operation::Operation,
     },
     definition::Definition,
     election::{ElectionActor, TermRefused},
@@ -40,19 +41,20 @@ use crate::{
     node::{JobRef, Node},
     port::{
         ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled, Enrolment,
-        Forgotten, Inquiry, LockError, Locker, LostRun, Moved, News, Pause, RoundAnswers, Session, Standing,
-        TickClaim, Verdict,
+        Forgotten, Inquiry, LockError, Locker, LostRun, Moved, News, Pause, Proof, Proved, RoundAnswers,
+        Session, Standing, TickClaim, Verdict,
     },
     supervisor::{DebtsFound, NewsMissed, PauseNews, RunsLost, SessionNews, TakenByLeader, UnknownToStore},
 };
 
 /// The most claims, ends or cursor moves in one round trip.
 pub(crate) const BATCH_MAX: usize = 1_024;
-/// The pause before another session is opened after one was lost or could not be opened; it doubles up to
-/// [`REOPEN_MAX`].
+/// The first pause before another session is opened after one could not be.
 pub(crate) const REOPEN_MIN: Duration = Duration::from_millis(250);
-/// The longest pause before another session is opened.
-pub(crate) const REOPEN_MAX: Duration = Duration::from_secs(5);
+/// The longest pause while the store is away: when it is back, its nodes are back within a second, and not all at once.
+pub(crate) const AWAY_MAX: Duration = Duration::from_millis(750);
+/// The longest pause while the store refuses the node: somebody has to change something first.
+pub(crate) const REFUSED_MAX: Duration = Duration::from_secs(2);
 /// The deadline of opening a session, which may have to change the store's schema first, or wait for a node that does.
 pub(crate) const OPEN_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -185,7 +187,8 @@ pub(crate) struct ReadClock;
 pub(crate) struct AskLockHealth;
 
 pub(crate) struct LockHealth {
-    pub(crate) session_open: bool,
+    /// How long there has been no session; `None` if there is one.
+    pub(crate) without_session: Option<Duration>,
     /// How long the round trip under way has been.
     pub(crate) waiting: Option<Duration>,
 }
@@ -210,7 +213,10 @@ pub(crate) struct LockActor {
     locker: Arc<dyn Locker>,
     election: Addr<ElectionActor>,
     session: Option<Session>,
-    reopenings: u32,
+    /// Since when there is none, if there is none.
+    session_lost_at: Duration,
+    away_backoff: Backoff,
+    refused_backoff: Backoff,
     /// Who waits for a session.
     awaiting: Vec<oneshot::Sender<Result<(), LockError>>>,
     claims: VecDeque<ClaimRun>,
@@ -224,13 +230,25 @@ pub(crate) struct LockActor {
     /// How many batches wait to be asked again.
     delayed: u32,
     held: HashMap<RunId, Held>,
+    /// How often to prove that a claim would be possible, unless one was made; `None`: never.
+    prove_every: Option<Duration>,
+    /// When a claim was granted last.
+    claimed_at: Duration,
     round_started: Option<Duration>,
     closing: Option<oneshot::Sender<()>>,
 }
 
 impl LockActor {
-    pub(crate) fn new(node: Arc<Node>, locker: Arc<dyn Locker>, election: Addr<ElectionActor>) -> Self {
+    pub(crate) fn new(
+        node: Arc<Node>,
+        locker: Arc<dyn Locker>,
+        election: Addr<ElectionActor>,
+        prove_every: Option<Duration>,
+    ) -> Self {
         Self {
+            away_backoff: Backoff::new(REOPEN_MIN, AWAY_MAX, node.seed()),
+            refused_backoff: Backoff::new(REOPEN_MIN, REFUSED_MAX, node.seed()),
+            session_lost_at: node.clock.elapsed(),
             ends_not_before: Duration::ZERO,
             ends_backoff: Backoff::new(ENDS_AGAIN_MIN, ENDS_AGAIN_MAX, node.seed()),
             suspects: Suspects::default(),
@@ -238,13 +256,14 @@ impl LockActor {
             locker,
             election,
             session: None,
-            reopenings: 0,
             awaiting: Vec::new(),
             claims: VecDeque::new(),
             moves: VecDeque::new(),
             ends: VecDeque::new(),
             delayed: 0,
             held: HashMap::new(),
+            prove_every,
+            claimed_at: Duration::ZERO,
             round_started: None,
             closing: None,
         }
@@ -267,9 +286,12 @@ impl LockActor {
         match opened {
             Ok(session) => {
                 self.session = Some(session);
+                self.node.failures.succeeded(Operation::Open);
+                self.node.failures.succeeded(Operation::Session);
                 // Before anybody campaigns on it.
                 self.node.set_clock_ahead(self.locker.clock_ahead());
-                self.reopenings = 0;
+                self.away_backoff.succeeded();
+                self.refused_backoff.succeeded();
                 let locker = self.locker.clone();
                 // A panic in there leaves the session in doubt, which is as good as lost.
                 let lost = AssertUnwindSafe(async move { locker.lost(session).await }).catch_unwind();
@@ -278,11 +300,12 @@ impl LockActor {
                     actor.on_lost(session, &reason, ctx);
                 }));
                 ctx.spawn(self.next_news(session));
+                self.prove_later(session, ctx);
                 self.node.supervisor().do_send(SessionNews::Opened);
             }
             Err(error) => {
-                self.failed("open", &error);
-                self.reopen_later(ctx);
+                self.failed(Operation::Open, &error);
+                self.reopen_later(matches!(error, LockError::Refused { .. }), ctx);
             }
         }
     }
@@ -309,15 +332,47 @@ impl LockActor {
                 Ok(News::Owed(debt)) => actor.node.supervisor().do_send(DebtsFound(vec![debt])),
                 // News are hints: claims meet whatever they would have said, those of a paused job after a minute; what is
                 // owed is asked for.
-                Err(_) => return actor.failed("news", &"the adapter panicked"),
+                Err(_) => return actor.failed(Operation::Notification, &"the adapter panicked"),
             }
             ctx.spawn(actor.next_news(session));
         }))
     }
 
-    fn reopen_later(&mut self, ctx: &mut Context<Self>) {
-        let pause = REOPEN_MIN.saturating_mul(1 << self.reopenings.min(16)).min(REOPEN_MAX);
-        self.reopenings = self.reopenings.saturating_add(1);
+    /// Proves now and then, for as long as the session lives, that a claim would be possible.
+    fn prove_later(&self, session: Session, ctx: &mut Context<Self>) {
+        let Some(every) = self.prove_every else { return };
+        let since = self.node.clock.elapsed();
+        ctx.run_later(every, move |actor, ctx| {
+            if actor.session != Some(session) || actor.closing.is_some() {
+                return;
+            }
+            let now = actor.node.clock.elapsed();
+            let term = actor.node.leadership.term(now);
+            let overdue_since = actor.node.overdue.since(now, every).filter(|_| term.is_some());
+            // What the other nodes were told is to be told once more when it is over.
+            let tells = overdue_since.is_some() || actor.node.overdue.leader_said().is_some();
+            if actor.claimed_at > since && !tells {
+                return actor.prove_later(session, ctx);
+            }
+            let (locker, proof) = (actor.locker.clone(), Proof { term, overdue_since });
+            let proved = async move { call(async { locker.prove(proof).await }).await };
+            ctx.spawn(proved.into_actor(actor).map(move |proved, actor, ctx| {
+                match proved {
+                    Ok(Proved { overdue_since }) => {
+                        actor.node.overdue.set_leader_said(overdue_since);
+                        actor.node.failures.proved();
+                    }
+                    Err(error) => actor.failed(Operation::Prove, &error),
+                }
+                if actor.session == Some(session) {
+                    actor.prove_later(session, ctx);
+                }
+            }));
+        });
+    }
+
+    fn reopen_later(&mut self, refused: bool, ctx: &mut Context<Self>) {
+        let pause = if refused { self.refused_backoff.failed() } else { self.away_backoff.failed() };
         ctx.run_later(pause, |actor, ctx| actor.open_session(ctx));
     }
 
@@ -327,7 +382,8 @@ impl LockActor {
             return;
         }
         self.session = None;
-        self.failed("session", &format_args!("the session is lost: {reason}"));
+        self.session_lost_at = self.node.clock.elapsed();
+        self.failed(Operation::Session, &format_args!("the session is lost: {reason}"));
         self.node.supervisor().do_send(SessionNews::Lost);
         self.ends.clear();
         self.ends_backoff.succeeded();
@@ -360,9 +416,25 @@ impl LockActor {
         }
     }
 
-    fn failed(&self, operation: &'static str, error: &dyn std::fmt::Display) {
-        self.node.meters.coordination_error(operation);
-        tracing::warn!(target: "callsheet", operation, "the store: {error}");
+    fn failed(&self, operation: Operation, error: &dyn std::fmt::Display) {
+        self.node.failures.failed(operation, error);
+    }
+
+    /// Keeps whether something that was asked in a round was refused.
+    fn note_round(&self, operation: Operation, refused: Option<String>) {
+        match refused {
+            None => self.node.failures.succeeded(operation),
+            Some(reason) => self.node.failures.failed(operation, &reason),
+        }
+    }
+
+    /// Keeps whether an operation failed, and hands its answer on.
+    fn noted<T>(&self, operation: Operation, answer: Result<T, LockError>) -> Result<T, LockError> {
+        match &answer {
+            Ok(_) => self.node.failures.succeeded(operation),
+            Err(error) => self.node.failures.failed(operation, error),
+        }
+        answer
     }
 
     /// The next round trip, if there is anything to do.
@@ -444,10 +516,14 @@ impl LockActor {
             Ok(answers) => {
                 self.ends_backoff.succeeded();
                 let mut locked = Locked::default();
+                let mut refused = None;
                 for (end, answer) in ends.into_iter().zip(answers) {
                     if answer == Completed::Locked {
                         if let Some(held) = self.held.get_mut(&end.run) {
-                            held.tries += 1;
+                            held.tries = held.tries.saturating_add(1);
+                            if held.tries > LOCKED_TRIES_MAX {
+                                refused.get_or_insert_with(|| always_locked(&end.job));
+                            }
                             locked.add(held.tries, end);
                         }
                         continue;
@@ -460,16 +536,17 @@ impl LockActor {
                         self.node.supervisor().do_send(UnknownToStore(end.job.clone()));
                     }
                     if matches!(answer, Completed::Stale | Completed::Unknown) {
-                        self.node.meters.coordination_error("stale_completion");
+                        self.node.meters.coordination_error(Operation::StaleCompletion);
                         tracing::warn!(target: "callsheet", job = %end.job, run = %end.run, "a completion was refused");
                     }
                 }
+                self.note_round(Operation::Complete, refused);
                 let pause = locked.pause();
                 self.complete_later(pause, locked.items, ctx);
             }
             Err(LockError::BadData { reason }) => self.suspect_ends(ends, &reason),
             Err(error) => {
-                self.failed("complete", &error);
+                self.failed(Operation::Complete, &error);
                 // With those that come meanwhile: all of them in one call, and not one call for each that comes.
                 let pause = self.ends_backoff.failed();
                 self.ends_not_before = self.node.clock.elapsed().saturating_add(pause);
@@ -533,11 +610,10 @@ impl LockActor {
         if let Err(LockError::BadData { reason }) = &claimed {
             return self.suspect_claims(claims, reason);
         }
-        let verdicts = claimed.unwrap_or_else(|error| {
-            self.failed("claim", &error);
-            vec![Verdict::Unavailable { reason: error.to_string() }; claims.len()]
-        });
+        let verdicts = claimed
+            .unwrap_or_else(|error| vec![Verdict::Unavailable { reason: error.to_string() }; claims.len()]);
         let mut locked = Locked::default();
+        let (mut granted, mut refused) = (false, None);
         for (mut asked, verdict) in claims.into_iter().zip(verdicts) {
             if matches!(verdict, Verdict::Locked { .. }) && asked.tries < LOCKED_TRIES_MAX {
                 asked.tries += 1;
@@ -546,7 +622,14 @@ impl LockActor {
             }
             let ClaimRun { job, claim: Claim { run, tick, slot, .. }, key, .. } = asked;
             match &verdict {
+                Verdict::Unavailable { reason } => {
+                    refused.get_or_insert_with(|| reason.clone());
+                }
+                Verdict::Locked { holder: None } => {
+                    refused.get_or_insert_with(|| always_locked(&job.definition.name));
+                }
                 Verdict::Granted { token, lost } => {
+                    granted = true;
                     if let Some(lost) = lost {
                         publish_lost(&self.node, lost);
                         self.node.supervisor().do_send(RunsLost(vec![(**lost).clone()]));
@@ -581,15 +664,19 @@ impl LockActor {
                 | Verdict::NotYet { .. }
                 | Verdict::Paused(_)
                 | Verdict::Exhausted
-                | Verdict::Locked { .. }
                 | Verdict::BadData { .. }
-                | Verdict::Unavailable { .. } => {}
+                | Verdict::Locked { holder: Some(_) } => {}
             }
             if let Verdict::BadData { reason } = &verdict {
                 self.park(&job, reason);
             }
             Letter::send(&job, Input::Claimed { run, verdict });
         }
+        if granted {
+            self.claimed_at = self.node.clock.elapsed();
+            self.node.failures.proved();
+        }
+        self.note_round(Operation::Claim, refused);
         let pause = locked.pause();
         self.later(pause, locked.items, ctx, |actor, claims| actor.claims.extend(claims));
     }
@@ -603,11 +690,10 @@ impl LockActor {
         if let Err(LockError::BadData { reason }) = &moved {
             return self.suspect_moves(moves, reason);
         }
-        let answers = moved.unwrap_or_else(|error| {
-            self.failed("advance", &error);
-            vec![Moved::Unavailable { reason: error.to_string() }; moves.len()]
-        });
+        let answers =
+            moved.unwrap_or_else(|error| vec![Moved::Unavailable { reason: error.to_string() }; moves.len()]);
         let mut locked = Locked::default();
+        let mut refused = None;
         for (mut asked, answer) in moves.into_iter().zip(answers) {
             if answer == Moved::Locked && asked.tries < LOCKED_TRIES_MAX {
                 asked.tries += 1;
@@ -635,16 +721,20 @@ impl LockActor {
                 Moved::Unknown => {
                     self.node.supervisor().do_send(UnknownToStore(job.definition.name.clone()));
                 }
-                Moved::Elsewhere { .. }
-                | Moved::Locked
-                | Moved::BadData { .. }
-                | Moved::Unavailable { .. } => {}
+                Moved::Locked => {
+                    refused.get_or_insert_with(|| always_locked(&job.definition.name));
+                }
+                Moved::Unavailable { ref reason } => {
+                    refused.get_or_insert_with(|| reason.clone());
+                }
+                Moved::Elsewhere { .. } | Moved::BadData { .. } => {}
             }
             if let Moved::BadData { reason } = &answer {
                 self.park(&job, reason);
             }
             Letter::send(&job, Input::Advanced(answer));
         }
+        self.note_round(Operation::Advance, refused);
         let pause = locked.pause();
         self.later(pause, locked.items, ctx, |actor, moves| actor.moves.extend(moves));
     }
@@ -715,6 +805,14 @@ pub(crate) fn publish_lost(node: &Node, lost: &LostRun) {
     node.publisher.publish(|| EventKind::RunLost { job, run, fire_time });
 }
 
+/// What is wrong with a row that was found locked again and again.
+pub(crate) fn always_locked(job: &JobName) -> String {
+    format!(
+        "the row of {job:?} cannot be changed; somebody else keeps it locked, or a trigger or row security of the store drops the \
+         change: find out who"
+    )
+}
+
 fn lost_with_its_session(tick: Option<TickClaim>) -> Verdict {
     match tick {
         Some(tick) => Verdict::Moved { cursor: tick.fire_time.instant() },
@@ -739,11 +837,11 @@ fn cursor_move(AdvanceCursor { job, advance, .. }: &AdvanceCursor) -> CursorMove
 }
 
 /// Says which items of a page the store refuses for their data. Nothing more can be done for them.
-fn warn_refused(operation: &'static str, answers: Vec<Result<(), String>>) {
+fn warn_refused(operation: Operation, answers: Vec<Result<(), String>>) {
     let mut refused = answers.into_iter().filter_map(Result::err);
     if let Some(reason) = refused.next() {
         let more = refused.count();
-        tracing::warn!(target: "callsheet", operation, more, "the store refuses something for its data: {reason}");
+        tracing::warn!(target: "callsheet", %operation, more, "the store refuses something for its data: {reason}");
     }
 }
 
@@ -844,43 +942,50 @@ impl Handler<EnrolJobs> for LockActor {
 
     fn handle(&mut self, EnrolJobs(jobs): EnrolJobs, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        let enrolled = async move { call(async { locker.enrol(&jobs).await }).await };
+        let enrolled =
+            async move { call(async { locker.enrol(&jobs).await }).await.and_then(one_each(jobs.len())) };
         Box::pin(enrolled.into_actor(self).map(|enrolled, actor, _| {
             // Before any of the jobs is resumed by the store's time.
             actor.node.set_clock_ahead(actor.locker.clock_ahead());
+            if let Err(error) = &enrolled {
+                // Whether it succeeded, whoever asked finds out: all of it may be locked.
+                actor.failed(Operation::Enrol, error);
+            }
             enrolled
         }))
     }
 }
 
 impl Handler<InquireJobs> for LockActor {
-    type Result = ResponseFuture<Result<Vec<Standing>, LockError>>;
+    type Result = ResponseActFuture<Self, Result<Vec<Standing>, LockError>>;
 
     fn handle(&mut self, InquireJobs(jobs): InquireJobs, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        Box::pin(async move {
+        let asked = async move {
             let answers = in_halves(&jobs, async |page| {
                 call(async { locker.inquire(page).await }).await.and_then(one_each(page.len()))
             });
             // One that the store refuses is left to the leader: the next inquiry asks again.
             let left = |answer: Result<_, _>| answer.unwrap_or(Standing::Scheduled);
             Ok(answers.await?.into_iter().map(left).collect())
-        })
+        };
+        Box::pin(asked.into_actor(self).map(|answer, actor, _| actor.noted(Operation::Inquire, answer)))
     }
 }
 
 impl Handler<FindConflicts> for LockActor {
-    type Result = ResponseFuture<Result<Vec<Option<String>>, LockError>>;
+    type Result = ResponseActFuture<Self, Result<Vec<Option<String>>, LockError>>;
 
     fn handle(&mut self, FindConflicts(asked): FindConflicts, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        Box::pin(async move {
+        let found = async move {
             let answers = in_halves(&asked, async |page| {
                 call(async { locker.conflicts(page).await }).await.and_then(one_each(page.len()))
             });
             // Of one that the store refuses it is not known: its enrolment decides.
             Ok(answers.await?.into_iter().map(Result::unwrap_or_default).collect())
-        })
+        };
+        Box::pin(found.into_actor(self).map(|answer, actor, _| actor.noted(Operation::Conflicts, answer)))
     }
 }
 
@@ -894,14 +999,9 @@ impl Handler<RetractKeys> for LockActor {
                 call(async { locker.retract(page).await }).await.map(|()| vec![(); page.len()])
             });
             // Of one that the store refuses the declaration stands until the session, or the term, ends.
-            answers.await.map(|answers| warn_refused("retract", answers))
+            answers.await.map(|answers| warn_refused(Operation::Retract, answers))
         };
-        Box::pin(retracted.into_actor(self).map(|retracted, actor, _| {
-            if let Err(error) = &retracted {
-                actor.failed("retract", error);
-            }
-            retracted
-        }))
+        Box::pin(retracted.into_actor(self).map(|answer, actor, _| actor.noted(Operation::Retract, answer)))
     }
 }
 
@@ -915,36 +1015,37 @@ impl Handler<WithdrawJobs> for LockActor {
                 call(async { locker.withdraw(term, page).await }).await.map(|()| vec![(); page.len()])
             });
             // One that the store refuses counts as held until the term is over.
-            answers.await.map(|answers| warn_refused("withdraw", answers))
+            answers.await.map(|answers| warn_refused(Operation::Withdraw, answers))
         };
-        Box::pin(withdrawn.into_actor(self).map(|withdrawn, actor, _| {
-            if let Err(error) = withdrawn {
-                actor.failed("withdraw", &error);
-            }
+        Box::pin(withdrawn.into_actor(self).map(|answer, actor, _| {
+            // It is of no use to whoever asked.
+            let _ = actor.noted(Operation::Withdraw, answer);
         }))
     }
 }
 
 impl Handler<PauseInStore> for LockActor {
-    type Result = ResponseFuture<Result<Vec<Result<bool, String>>, LockError>>;
+    type Result = ResponseActFuture<Self, Result<Vec<Result<bool, String>>, LockError>>;
 
     fn handle(&mut self, PauseInStore { jobs, pause }: PauseInStore, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        Box::pin(async move {
+        let paused = async move {
             in_halves(&jobs, async |page| {
                 call(async { locker.pause(page, pause.as_ref()).await }).await.and_then(one_each(page.len()))
             })
             .await
-        })
+        };
+        Box::pin(paused.into_actor(self).map(|answer, actor, _| actor.noted(Operation::Pause, answer)))
     }
 }
 
 impl Handler<CloseLostRuns> for LockActor {
-    type Result = ResponseFuture<Result<ClosedRuns, LockError>>;
+    type Result = ResponseActFuture<Self, Result<ClosedRuns, LockError>>;
 
     fn handle(&mut self, _: CloseLostRuns, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        Box::pin(async move { call(async { locker.close_lost(BATCH_MAX).await }).await })
+        let closed = async move { call(async { locker.close_lost(BATCH_MAX).await }).await };
+        Box::pin(closed.into_actor(self).map(|answer, actor, _| actor.noted(Operation::CloseLost, answer)))
     }
 }
 
@@ -954,12 +1055,7 @@ impl Handler<ForgetNames> for LockActor {
     fn handle(&mut self, ForgetNames { term, after }: ForgetNames, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
         let forgotten = async move { call(async { locker.forget(term, after).await }).await };
-        Box::pin(forgotten.into_actor(self).map(|forgotten, actor, _| {
-            if let Err(error) = &forgotten {
-                actor.failed("forget", error);
-            }
-            forgotten
-        }))
+        Box::pin(forgotten.into_actor(self).map(|answer, actor, _| actor.noted(Operation::Forget, answer)))
     }
 }
 
@@ -969,20 +1065,17 @@ impl Handler<HoldJobs> for LockActor {
     fn handle(&mut self, HoldJobs { jobs, fresh }: HoldJobs, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
         let held = async move { call(async { locker.hold(&jobs, fresh).await }).await };
-        Box::pin(held.into_actor(self).map(|held, actor, _| {
-            if let Err(error) = held {
-                actor.failed("hold", &error);
-            }
-        }))
+        Box::pin(held.into_actor(self).map(|answer, actor, _| drop(actor.noted(Operation::Hold, answer))))
     }
 }
 
 impl Handler<AskDebts> for LockActor {
-    type Result = ResponseFuture<Result<Vec<Debt>, LockError>>;
+    type Result = ResponseActFuture<Self, Result<Vec<Debt>, LockError>>;
 
     fn handle(&mut self, AskDebts(after): AskDebts, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        Box::pin(async move { call(async { locker.debts(after, BATCH_MAX).await }).await })
+        let debts = async move { call(async { locker.debts(after, BATCH_MAX).await }).await };
+        Box::pin(debts.into_actor(self).map(|answer, actor, _| actor.noted(Operation::Debts, answer)))
     }
 }
 
@@ -1014,7 +1107,10 @@ impl Handler<AskLockHealth> for LockActor {
     fn handle(&mut self, _: AskLockHealth, _: &mut Self::Context) -> Self::Result {
         let now = self.node.clock.elapsed();
         MessageResult(LockHealth {
-            session_open: self.session.is_some(),
+            without_session: match self.session {
+                Some(_) => None,
+                None => Some(now.saturating_sub(self.session_lost_at)),
+            },
             waiting: self.round_started.map(|started| now.saturating_sub(started)),
         })
     }

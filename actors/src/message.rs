@@ -10,9 +10,10 @@ use crate::{
     definition::Job,
     drain::ShutdownReport,
     error::{AddError, NextFireTimesError, PauseError, SelectError, TriggerError, UpdateError},
+    health::HealthReport,
     job::{JobState, JobStatus},
-    name::{JobName, NodeId, RunId, Term},
-    port::{Role, Standing},
+    name::{JobName, RunId},
+    port::Standing,
 };
 
 /// The most jobs in one page of a listing, or of an enrolment.
@@ -22,6 +23,11 @@ pub const PAGE_MAX: usize = 1_024;
 ///
 /// Definitions in code are each node's own. A job that the leader does not hold is fired by the nodes that hold it. One whose lock key
 /// is not its name is refused if other nodes declare another [overlap policy](crate::Overlap) for it, as far as the store answers.
+///
+/// A job owes ticks from the instant on at which it is added. One whose last fire time has passed by then, be it by a moment, would
+/// never run: it is refused as [`Over`](crate::AddError::Over), on every node, whatever its misfire policy. A job that the engine starts
+/// with is not: if the store knows it from before, its misfire policy decides what it missed; otherwise it is
+/// [`Exhausted`](crate::JobState::Exhausted), and a warning in the log says so.
 #[derive(Message)]
 #[rtype(result = "Result<Added, AddError>")]
 pub struct AddJob(pub Job);
@@ -132,7 +138,8 @@ pub struct RemoveJobs(pub Selector);
 /// Gives a job of this node another definition. It keeps its name, its cursor and its history; the attempts in progress go on
 /// under the former definition. Ticks run by another [overlap policy](crate::Overlap) once the store has compared it with those of
 /// other nodes; one that is known to contradict them is refused as for [`AddJob`]. A changed schedule owes ticks from the change
-/// on, as does a job that was [`Local`](crate::Fires::Local). A job whose actor died too often fires again.
+/// on, as does a job that was [`Local`](crate::Fires::Local); one whose last fire time has passed is refused as
+/// [`Over`](crate::UpdateError::Over). A [broken](crate::JobState::Broken) job fires again.
 #[derive(Message)]
 #[rtype(result = "Result<Added, UpdateError>")]
 pub struct UpdateJob(pub Job);
@@ -247,26 +254,6 @@ pub struct JobDetails(pub String);
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "HealthReport")]
 pub struct Health;
-
-/// How a node is.
-#[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
-pub struct HealthReport {
-    /// The node.
-    pub node: NodeId,
-    /// What its store is called.
-    pub backend: &'static str,
-    /// What it is to its cluster.
-    pub role: Role,
-    /// The term in which it leads; `None` for a follower.
-    pub term: Option<Term>,
-    /// How many jobs it holds.
-    pub jobs: usize,
-    /// It can do its work.
-    pub healthy: bool,
-    /// Why it cannot.
-    pub problems: Vec<String>,
-}
 
 /// Stops the engine: no tick is armed any more, the term is given up, runs may end until `deadline` has passed, are then
 /// cancelled, and aborted after a grace. Answers when it is over. Asking twice is harmless; the first deadline holds. A body that

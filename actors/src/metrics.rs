@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
 use crate::{
+    core::operation::Operation,
     event::Outcome,
     hooks::{HOOKS, REASONS},
     labels::{Label, Labelled, Labels},
@@ -38,6 +39,7 @@ pub const HISTOGRAMS: [(&str, &[f64]); 3] = [
 const JOBS: &str = "callsheet_jobs";
 const TICKS_DUE: &str = "callsheet_ticks_due_total";
 const TICKS: &str = "callsheet_ticks_total";
+const TICKS_HELD: &str = "callsheet_ticks_held";
 const TICKS_ELSEWHERE: &str = "callsheet_ticks_elsewhere_total";
 const RUNS: &str = "callsheet_runs_total";
 const RUN_RETRIES: &str = "callsheet_run_retries_total";
@@ -57,33 +59,13 @@ const EVENTS_DROPPED: &str = "callsheet_events_dropped_total";
 const HOOKS_FAILED: &str = "callsheet_hooks_failed_total";
 const JOB_ACTOR_RESTARTS: &str = "callsheet_job_actor_restarts_total";
 
-/// The values of the `operation` label.
-const OPERATIONS: [&str; 17] = [
-    "open",
-    "session",
-    "claim",
-    "complete",
-    "stale_completion",
-    "advance",
-    "enrol",
-    "retract",
-    "withdraw",
-    "pause",
-    "news",
-    "close_lost",
-    "forget",
-    "hold",
-    "debts",
-    "campaign",
-    "renew",
-];
-
 fn describe() {
     use metrics::{describe_counter as counter, describe_gauge as gauge, describe_histogram as histogram};
 
     gauge!(JOBS, Unit::Count, "Jobs that this node holds");
     counter!(TICKS_DUE, Unit::Count, "Ticks that were decided: the sum of callsheet_ticks_total");
     counter!(TICKS, Unit::Count, "Ticks by what became of them: started, or the reason of the skip");
+    gauge!(TICKS_HELD, Unit::Count, "Ticks that are due and wait for the end of a pause");
     counter!(
         TICKS_ELSEWHERE,
         Unit::Count,
@@ -141,9 +123,9 @@ impl Meters {
     pub(crate) fn new(job_labels_max: usize) -> Self {
         describe();
         // Zero from the first scrape on: a series that first appears with the first error has no increase to alert on.
-        OPERATIONS
-            .iter()
-            .for_each(|operation| counter!(COORDINATION_ERRORS, "operation" => *operation).increment(0));
+        Operation::ALL.iter().for_each(|operation| {
+            counter!(COORDINATION_ERRORS, "operation" => operation.as_str()).increment(0)
+        });
         for hook in HOOKS {
             for reason in REASONS {
                 counter!(HOOKS_FAILED, "hook" => hook, "reason" => reason).increment(0);
@@ -184,9 +166,8 @@ impl Meters {
     }
 
     /// Counts a call to the store that failed or got no answer.
-    pub(crate) fn coordination_error(&self, operation: &'static str) {
-        debug_assert!(OPERATIONS.contains(&operation), "{operation} is counted from zero");
-        counter!(COORDINATION_ERRORS, "operation" => operation).increment(1);
+    pub(crate) fn coordination_error(&self, operation: Operation) {
+        counter!(COORDINATION_ERRORS, "operation" => operation.as_str()).increment(1);
     }
 
     /// Counts a call of a hook that failed, or was not made.
@@ -204,6 +185,7 @@ pub(crate) struct JobMeters {
     ticks_due: Counter,
     ticks_started: Counter,
     ticks_skipped: [Counter; SkipReason::ALL.len()],
+    ticks_held: Gauge,
     pub(crate) ticks_elsewhere: Counter,
     runs: [Counter; Outcome::ALL.len()],
     pub(crate) run_retries: Counter,
@@ -218,6 +200,7 @@ impl JobMeters {
             ticks_due: counter!(TICKS_DUE, "job" => job.to_owned()),
             ticks_started: ticks("started"),
             ticks_skipped: SkipReason::ALL.map(|reason| ticks(reason.as_str())),
+            ticks_held: gauge!(TICKS_HELD, "job" => job.to_owned()),
             ticks_elsewhere: counter!(TICKS_ELSEWHERE, "job" => job.to_owned()),
             runs: Outcome::ALL
                 .map(|outcome| counter!(RUNS, "job" => job.to_owned(), "outcome" => outcome.as_str())),
@@ -243,11 +226,37 @@ impl JobMeters {
         self.decided(started, &skips.without(SkipReason::Parked));
     }
 
+    /// A share of the gauge of held ticks, zero at first.
+    pub(crate) fn held_ticks(&self) -> HeldTicks {
+        HeldTicks { gauge: self.ticks_held.clone(), count: 0 }
+    }
+
     /// Counts a run that ended.
     pub(crate) fn ended(&self, outcome: Outcome) {
         if let Some((_, counter)) = Outcome::ALL.iter().zip(&self.runs).find(|(known, _)| **known == outcome)
         {
             counter.increment(1);
         }
+    }
+}
+
+/// How many held ticks one job adds to the gauge; none once it is dropped.
+pub(crate) struct HeldTicks {
+    gauge: Gauge,
+    count: usize,
+}
+
+impl HeldTicks {
+    pub(crate) fn set(&mut self, count: usize) {
+        let before = std::mem::replace(&mut self.count, count);
+        if count != before {
+            self.gauge.increment(count as f64 - before as f64);
+        }
+    }
+}
+
+impl Drop for HeldTicks {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }

@@ -26,6 +26,7 @@ use crate::{
         time::Now,
     },
     definition::Definition,
+    failure_log::FailureLog,
     hooks::{HookCalls, Hooks},
     job::JobActor,
     labels::Labelled,
@@ -33,6 +34,7 @@ use crate::{
     lock::{Ask, LockActor, TakeAsks},
     metrics::{JobMeters, Meters},
     name::{NodeId, RunIds, Term},
+    overdue::Overdue,
     permits::Permits,
     placement::Placement,
     port::{Clock, Spawner},
@@ -45,6 +47,10 @@ pub(crate) struct Node {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) run_ids: RunIds,
     pub(crate) leadership: Leadership,
+    /// Who leads, if it is another node.
+    pub(crate) leader: KnownLeader,
+    pub(crate) failures: FailureLog,
+    pub(crate) overdue: Overdue,
     pub(crate) clock_offset: ClockOffset,
     pub(crate) clock_moves: ClockMoves,
     pub(crate) publisher: Publisher,
@@ -83,6 +89,11 @@ impl Node {
     pub(crate) fn now_in_store(&self) -> Now {
         let now = self.now();
         Now { wall: self.clock_offset.store_time(now.elapsed), ..now }
+    }
+
+    /// What the store's clock reads at this instant, as far as it is known.
+    pub(crate) fn store_time(&self) -> DateTime<Utc> {
+        self.clock_offset.store_time(self.clock.elapsed())
     }
 
     /// Sleeps by the engine's own timer, wherever it is polled.
@@ -163,6 +174,33 @@ impl Leadership {
     }
 }
 
+/// Which node leads, as this one has heard last. Only the election actor writes it.
+#[derive(Debug)]
+pub(crate) struct KnownLeader(Mutex<Heard>);
+
+/// When somebody was known to lead last, by the monotonic clock, and who it was.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heard {
+    pub(crate) node: Option<NodeId>,
+    pub(crate) at: Duration,
+}
+
+impl KnownLeader {
+    /// Nobody is known to lead; that counts from `now`.
+    pub(crate) fn new(now: Duration) -> Self {
+        Self(Mutex::new(Heard { node: None, at: now }))
+    }
+
+    /// A node leads at `now`.
+    pub(crate) fn heard(&self, node: NodeId, now: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Heard { node: Some(node), at: now };
+    }
+
+    pub(crate) fn last(&self) -> Heard {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// How far the node's clocks are from the store's.
 ///
 /// The store's time is told from the monotonic clock, so that it is right when somebody sets the wall clock.
@@ -221,7 +259,7 @@ impl ClockOffset {
         let ahead = self.ahead();
         let (offset, max) = (in_words(ahead), self.max);
         (ahead.abs().to_std().unwrap_or_default() > max).then(|| {
-            format!("this node's clock is {offset} the store's, by more than {max:?}: synchronise the clocks")
+            format!("this node's clock is {offset} the store's, by more than {max:?}; synchronise the clocks")
         })
     }
 }

@@ -12,6 +12,7 @@ mod forgetting;
 mod health;
 mod keys;
 mod leading;
+mod outlook;
 mod parking;
 mod pausing;
 mod shutdown;
@@ -19,7 +20,7 @@ mod tags;
 mod updating;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound,
     sync::Arc,
     time::Duration,
@@ -33,7 +34,7 @@ use tokio::{sync::oneshot, time::timeout};
 pub(crate) use self::{
     adding::{AddFirstJobs, define_all},
     clock::StoreClockMoved,
-    dying::{JobDied, JobRetired, Undelivered},
+    dying::{JobDied, JobRetired, ScheduleBroken, Undelivered},
     keys::conflicts,
     leading::{DebtsFound, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, UnknownToStore},
     parking::JobRefusedForData,
@@ -43,6 +44,7 @@ use self::{
     clock::Rearming,
     keys::Keys,
     leading::{ENROL_AGAIN_MAX, ENROL_AGAIN_MIN, LOCKED_AGAIN_MAX},
+    outlook::LintLog,
     pausing::Telling,
     tags::Tags,
 };
@@ -60,6 +62,7 @@ use crate::{
     event::EventKind,
     event_filter::EventFilter,
     event_log::Level,
+    health::Part,
     hooks::HookCalls,
     job::{CancelAll, JobActor, JobState, JobStatus, Letter, Remains, Retire, Status, Trigger, Upcoming},
     labels::{JOB_LABEL_OTHER, Labelled},
@@ -85,7 +88,8 @@ struct Entry {
     /// As its definition says: at hand for those who look at very many.
     fires: Fires,
     restarts: Restarts,
-    broken: bool,
+    /// Why it does not fire until it is resumed or updated.
+    broken: Option<Arc<str>>,
     /// The leader does not hold the job, so this node claims its ticks.
     unled: bool,
     /// This session may declare the policy of the job's key without a term.
@@ -111,6 +115,8 @@ pub(crate) struct Supervised {
     pub(crate) backend: &'static str,
     pub(crate) single_node: bool,
     pub(crate) forget_after: Duration,
+    /// What lasts longer is a problem.
+    pub(crate) lease: Duration,
     pub(crate) listener: Addr<ListenerActor>,
     pub(crate) election: Addr<ElectionActor>,
     pub(crate) shutdown_grace: Duration,
@@ -134,10 +140,16 @@ pub struct SupervisorActor {
     connected: bool,
     /// When it was opened, by the monotonic clock.
     connected_since: Duration,
+    /// Since when parts of the engine have been asked without an answer, by the monotonic clock.
+    asked_parts: [Option<Duration>; Part::ALL.len()],
+    /// Jobs that may be broken or refused; whether they still are is to be seen at themselves.
+    troubled: BTreeSet<JobName>,
     to_enrol: VecDeque<JobName>,
     /// Of pages that the store refused for their data.
     suspects: Bisect<JobName>,
     enrolling: bool,
+    /// Of how many enrolments in a row something was locked.
+    enrolments_locked: u32,
     /// Enrolments that were not made are tried again after these pauses, and so are those whose rows others have locked.
     enrol_backoff: Backoff,
     locked_backoff: Backoff,
@@ -159,6 +171,9 @@ pub struct SupervisorActor {
     rearming: Option<Rearming>,
     /// News was missed.
     telling: Option<Telling>,
+    /// The last fire times of the jobs that were over when the engine started, until they are enrolled.
+    over: BTreeMap<JobName, DateTime<Utc>>,
+    lint_log: LintLog,
     phase: Phase,
 }
 
@@ -185,9 +200,12 @@ impl SupervisorActor {
             term_since: elapsed,
             connected: false,
             connected_since: elapsed,
+            asked_parts: [None; Part::ALL.len()],
+            troubled: BTreeSet::new(),
             to_enrol: VecDeque::new(),
             suspects: Bisect::default(),
             enrolling: false,
+            enrolments_locked: 0,
             enrol_backoff: backoff,
             locked_backoff: Backoff::new(ENROL_AGAIN_MIN, LOCKED_AGAIN_MAX, seed),
             close_lost_backoff: backoff,
@@ -199,6 +217,8 @@ impl SupervisorActor {
             withdrawing: 0,
             rearming: None,
             telling: None,
+            over: BTreeMap::new(),
+            lint_log: LintLog::default(),
             phase: Phase::Running,
         }
     }
@@ -274,7 +294,7 @@ impl SupervisorActor {
     /// The same, whether the store takes the job or not.
     fn right(&self, entry: &Entry) -> Option<Authority> {
         match entry.job.definition.policies.fires {
-            _ if entry.broken || !self.connected || !matches!(self.phase, Phase::Running) => None,
+            _ if entry.broken.is_some() || !self.connected || !matches!(self.phase, Phase::Running) => None,
             Fires::Local => None,
             Fires::AnyNode => Some(Authority::Any),
             Fires::Leader => match self.term {
@@ -301,6 +321,7 @@ impl SupervisorActor {
         for name in &names {
             let fired = self.jobs.get(name).is_some_and(|entry| self.authority(entry).is_some());
             let Some(entry) = self.jobs.remove(name) else { continue };
+            self.over.remove(name);
             if fired || entry.declares {
                 keys.push(entry.job.definition.key.clone());
             }
@@ -383,8 +404,8 @@ impl Handler<TriggerJob> for SupervisorActor {
             return refused(TriggerError::UnknownJob { name: given_name(&name) });
         };
         let job = job.clone();
-        if entry.broken {
-            return refused(TriggerError::Broken { job });
+        if let Some(reason) = entry.broken.clone() {
+            return refused(TriggerError::Broken { job, reason });
         }
         if let Some(reason) = entry.refused.clone() {
             return refused(TriggerError::Refused { job, reason });
@@ -397,7 +418,10 @@ impl Handler<TriggerJob> for SupervisorActor {
         Box::pin(async move {
             match timeout(CALL_DEADLINE * 2, answer).await {
                 Ok(Ok(answer)) => answer,
-                Ok(Err(_)) => Err(TriggerError::Broken { job }),
+                Ok(Err(_)) => {
+                    let reason = "its actor died; see the log for the panic, and ask again".into();
+                    Err(TriggerError::Broken { job, reason })
+                }
                 Err(_) => {
                     let reason = "the job's actor did not answer within the deadline".to_owned();
                     Err(TriggerError::Unavailable { job, reason })
@@ -413,8 +437,10 @@ impl Handler<CancelRuns> for SupervisorActor {
     fn handle(&mut self, CancelRuns(selector): CancelRuns, _: &mut Self::Context) -> Self::Result {
         let selected = self.select(&selector);
         let asked = selected.map(|names| {
-            let entries =
-                names.iter().filter_map(|name| self.jobs.get_key_value(name)).filter(|(_, e)| !e.broken);
+            let entries = names
+                .iter()
+                .filter_map(|name| self.jobs.get_key_value(name))
+                .filter(|(_, e)| e.broken.is_none());
             let ask = |(name, entry): (&JobName, &Entry)| {
                 let (name, answer) = (name.clone(), entry.job.addr.send(CancelAll));
                 // An actor that does not answer in time has been told all the same.
@@ -501,11 +527,11 @@ impl Handler<JobDetails> for SupervisorActor {
 
 /// Asks the job's actor; if it does not answer in time, says so.
 fn status_of(entry: &Entry) -> impl Future<Output = JobStatus> + use<> {
-    let (broken, refused, parked) = (entry.broken, entry.refused.clone(), entry.parked.clone());
+    let (broken, refused, parked) = (entry.broken.clone(), entry.refused.clone(), entry.parked.clone());
     let job = entry.job.clone();
     async move {
-        if broken {
-            return JobStatus::without_actor(&job.definition, JobState::Broken);
+        if let Some(reason) = broken {
+            return JobStatus::without_actor(&job.definition, JobState::Broken).broken(reason);
         }
         match timeout(ANSWER_DEADLINE, job.addr.send(Status)).await {
             Ok(Ok(status)) => match (refused, parked) {

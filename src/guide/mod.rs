@@ -9,6 +9,9 @@ pub mod hooks {}
 #[doc = include_str!("embedding.md")]
 pub mod embedding {}
 
+#[doc = include_str!("health.md")]
+pub mod health {}
+
 #[cfg(feature = "postgres")]
 #[doc = include_str!("cluster.md")]
 pub mod cluster {}

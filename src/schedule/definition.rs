@@ -12,6 +12,7 @@ use super::{
     any::Any,
     at::At,
     calendar::Calendar,
+    checked::Checked,
     cron::Cron,
     daily::Daily,
     dst::{Fold, Gap},
@@ -605,6 +606,8 @@ where
 {
     fn into_schedule(self) -> Result<Arc<dyn Schedule>, Faults> {
         let definition: Definition = self.into();
-        Ok(Arc::new(definition.compile_within(Outer::default()).map_err(all)?))
+        let compiled = definition.compile_within(Outer::default()).map_err(all)?;
+        let warnings = definition.lint_words().into();
+        Ok(Arc::new(Checked { compiled, warnings }))
     }
 }

@@ -13,7 +13,7 @@ use super::{
     expression::{Expression, Rule, expanded},
     instant,
     source::Source,
-    tree::{Budget, Civil, Tree},
+    tree::{Budget, Civil, Compiled, Tree},
 };
 
 /// How far the next fire time may be away without a warning.
@@ -27,6 +27,8 @@ where
     Self: Into<Definition> + Clone,
 {
     /// What is right, but probably not meant; nothing for most definitions.
+    ///
+    /// A scheduler logs it as well, as warnings, when it takes a job with this schedule.
     ///
     /// `now` is the instant from which the coming fire times are looked at.
     ///
@@ -52,11 +54,17 @@ where
     pub fn lint(&self, now: DateTime<Utc>) -> Result<Vec<Warning>, Faults> {
         let compiled = self.compile()?;
         let definition: Definition = self.clone().into();
-        let mut warnings = Vec::new();
-        definition.lint_words(&mut warnings);
-        compiled.tree.lint_changes((instant::following(now), i64::MAX), &mut warnings);
-        lint_next(&compiled.tree, now, &mut warnings);
+        let mut warnings = definition.lint_words();
+        compiled.lint(now, &mut warnings);
         Ok(warnings)
+    }
+}
+
+impl Compiled {
+    /// What the clocks and the coming fire times tell.
+    pub(super) fn lint(&self, now: DateTime<Utc>, warnings: &mut Vec<Warning>) {
+        self.tree.lint_changes((instant::following(now), i64::MAX), warnings);
+        lint_next(&self.tree, now, warnings);
     }
 }
 
@@ -160,7 +168,13 @@ fn add(warnings: &mut Vec<Warning>, warning: Warning) {
 
 impl Definition {
     /// What the words alone tell.
-    fn lint_words(&self, warnings: &mut Vec<Warning>) {
+    pub(super) fn lint_words(&self) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        self.add_lints_of_words(&mut warnings);
+        warnings
+    }
+
+    fn add_lints_of_words(&self, warnings: &mut Vec<Warning>) {
         match &self.kind {
             Kind::Cron(cron) => cron.lint(warnings),
             Kind::Monthly(monthly) => {
@@ -168,7 +182,7 @@ impl Definition {
                     add(warnings, Warning::MissingDay { day: *day });
                 }
             }
-            Kind::Any(Any { of }) => of.iter().for_each(|member| member.lint_words(warnings)),
+            Kind::Any(Any { of }) => of.iter().for_each(|member| member.add_lints_of_words(warnings)),
             Kind::Every(_)
             | Kind::Random(_)
             | Kind::Daily(_)

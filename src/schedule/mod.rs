@@ -92,6 +92,7 @@
 mod any;
 mod at;
 mod calendar;
+mod checked;
 mod civil;
 mod cron;
 mod daily;

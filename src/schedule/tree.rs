@@ -1,6 +1,6 @@
 //! Compiled schedules.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use callsheet_actors::port::Schedule;
 use chrono::{DateTime, NaiveDateTime, Utc};
@@ -32,66 +32,57 @@ pub(super) struct Compiled {
     pub(super) text: Box<str>,
 }
 
-impl Schedule for Compiled {
-    fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+impl Compiled {
+    pub(super) fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let earliest = match self.tree.counts_from_completion() {
             // Not even by the part of a millisecond too early.
             true => instant::ceiling(after) + 1,
             false => instant::following(after),
         };
-        self.tree.first_from(earliest, &mut Budget::default()).and_then(instant::from_millis)
+        let mut budget = Budget::default();
+        let first = self.tree.first_from(earliest, &mut budget).and_then(instant::from_millis);
+        // What a schedule of the application inside of this one breaks, this one breaks as well: its job says so.
+        if budget.contract_broken { Some(after) } else { first }
     }
 
-    fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.tree
-            .last_until(instant::preceding(before), &mut Budget::default())
-            .and_then(instant::from_millis)
+    pub(super) fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let mut budget = Budget::default();
+        let last =
+            self.tree.last_until(instant::preceding(before), &mut budget).and_then(instant::from_millis);
+        if budget.contract_broken { Some(before) } else { last }
     }
 
-    fn timezone(&self) -> Option<&str> {
-        self.tree.timezone()
-    }
-
-    fn counts_from_completion(&self) -> bool {
-        self.tree.counts_from_completion()
-    }
-
-    fn fires_once(&self) -> bool {
-        self.tree.fires_once()
-    }
-
-    fn for_job(&self, job: &str) -> Option<Arc<dyn Schedule>> {
+    /// The rule of the job of this name, if there is something in it that looks random.
+    pub(super) fn for_job(&self, job: &str) -> Option<Self> {
         let mut tree = self.tree.clone();
-        tree.seed(job).then(|| Arc::new(Self { tree, text: self.text.clone() }) as Arc<dyn Schedule>)
-    }
-}
-
-impl fmt::Display for Compiled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        tree.seed(job).then(|| Self { tree, text: self.text.clone() })
     }
 }
 
 /// How many more excluded fire times a question may pass over.
 #[derive(Debug)]
-pub(super) struct Budget(u32);
+pub(super) struct Budget {
+    left: u32,
+    /// A schedule of the application gave an answer that lies on the wrong side.
+    contract_broken: bool,
+}
 
 impl Default for Budget {
     fn default() -> Self {
-        Self(EXCLUDED_MAX)
+        Self::of(EXCLUDED_MAX)
     }
 }
 
 impl Budget {
     pub(super) fn of(count: u32) -> Self {
-        Self(count)
+        Self { left: count, contract_broken: false }
     }
 
     fn take(&mut self, count: u32) -> Option<()> {
-        match self.0.checked_sub(count) {
-            Some(left) => self.0 = left,
+        match self.left.checked_sub(count) {
+            Some(left) => self.left = left,
             None => {
-                self.0 = 0;
+                self.left = 0;
                 return None;
             }
         }
@@ -106,10 +97,10 @@ impl Budget {
         ask: impl Fn(&Tree, &mut Self) -> Option<i64>,
     ) -> impl Iterator<Item = i64> {
         members.iter().filter_map(move |member| {
-            let before = self.0;
+            let before = self.left;
             let answer = ask(member, self);
-            if self.0 == 0 {
-                self.0 = before / 2;
+            if self.left == 0 {
+                self.left = before / 2;
             }
             answer
         })
@@ -195,7 +186,7 @@ impl Tree {
             Self::Any(members) => {
                 budget.of_each(members, |member, budget| member.first_from(earliest, budget)).min()
             }
-            Self::Custom(custom) => custom.first_from(earliest),
+            Self::Custom(custom) => custom.first_from(earliest, budget),
             Self::Except(except) => except.first_from(earliest, budget),
             Self::Window(window) => {
                 let first = window.of.first_from(earliest.max(window.from), budget)?;
@@ -221,7 +212,7 @@ impl Tree {
             Self::Any(members) => {
                 budget.of_each(members, |member, budget| member.last_until(latest, budget)).max()
             }
-            Self::Custom(custom) => custom.last_until(latest),
+            Self::Custom(custom) => custom.last_until(latest, budget),
             Self::Except(except) => except.last_until(latest, budget),
             Self::Window(window) => {
                 let last = window.of.last_until(latest.min(window.until.saturating_sub(1)), budget)?;
@@ -363,16 +354,20 @@ impl CivilRule for Times {
 }
 
 // A schedule of the application may break the contract: what it answers is rounded to milliseconds, and an answer that
-// lies on the wrong side counts as none, so that no search here runs in circles.
+// lies on the wrong side counts as none, so that no search here runs in circles. The budget tells whoever asked.
 impl Custom {
-    fn first_from(&self, earliest: i64) -> Option<i64> {
+    fn first_from(&self, earliest: i64, budget: &mut Budget) -> Option<i64> {
         let before = instant::from_millis(earliest - 1).unwrap_or(DateTime::<Utc>::MIN_UTC);
-        self.0.next_after(before).map(instant::ceiling).filter(|first| *first >= earliest)
+        let first = self.0.next_after(before).map(instant::ceiling)?;
+        budget.contract_broken |= first < earliest;
+        Some(first).filter(|first| *first >= earliest)
     }
 
-    fn last_until(&self, latest: i64) -> Option<i64> {
+    fn last_until(&self, latest: i64, budget: &mut Budget) -> Option<i64> {
         let after = instant::from_millis(latest + 1).unwrap_or(DateTime::<Utc>::MAX_UTC);
-        self.0.previous_before(after).map(instant::ceiling).filter(|last| *last <= latest)
+        let last = self.0.previous_before(after).map(instant::ceiling)?;
+        budget.contract_broken |= last > latest;
+        Some(last).filter(|last| *last <= latest)
     }
 }
 

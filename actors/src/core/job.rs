@@ -40,7 +40,7 @@ pub use self::{
 };
 use crate::{
     core::{
-        misfire::next_after,
+        contract::{Breach, next_after},
         policy::{Fires, Policies},
         time::{FireTime, Now},
     },
@@ -103,6 +103,8 @@ pub struct JobMachine {
     pause: Option<Box<Pause>>,
     /// When a tick asks the store whether the job is paused still.
     pause_check_at: Option<Duration>,
+    /// The newest tick of which it was said that the pause holds it.
+    held_said: Option<FireTime>,
     /// Its body said that it is to stop, and the store may not know yet.
     stop: Option<Box<Pause>>,
     /// The end of a run is being recorded, from which the next tick counts.
@@ -155,6 +157,7 @@ impl JobMachine {
             wants_permit: false,
             pause: None,
             pause_check_at: None,
+            held_said: None,
             stop: None,
             anchoring: false,
             local_runs: 0,
@@ -234,6 +237,7 @@ impl JobMachine {
     pub fn decide(&mut self, now: Now) -> Effects {
         let mut effects = Effects::new();
         self.decide_due(now, &mut effects);
+        self.say_held(now, &mut effects);
         self.settle_permit(&mut effects);
         effects
     }
@@ -265,18 +269,30 @@ impl JobMachine {
         let flush = self.flush_at.map(|at| at.saturating_sub(now.elapsed));
         let tick = self.next.map(|next| until(next.instant()));
         let unpaused = self.pause.as_ref().and_then(|pause| pause.until).map(until);
+        let held = self.held_until().map(until);
         let waiting = match self.backlog.front().map(|waiting| self.may_start(now, waiting)) {
             Some(May::Start | May::Skip(_)) => Some(Duration::ZERO),
             Some(May::WaitUntil(at)) => Some(at.saturating_sub(now.elapsed)),
             Some(May::Wait | May::WaitForPermit | May::Replace) | None => None,
         };
-        [flush, tick, unpaused, waiting].into_iter().flatten().min()
+        [flush, tick, unpaused, held, waiting].into_iter().flatten().min()
     }
 
     /// The first tick that is not decided yet, while this node decides the ticks.
     pub fn next_fire_time(&self) -> Option<FireTime> {
         let waiting = self.backlog.front().map(|waiting| waiting.tick);
         waiting.or(self.next).filter(|_| self.mode != Mode::Dormant)
+    }
+
+    /// The tick that the store is asked to decide, and whether it was in vain so far: the store refused, did not answer, or somebody
+    /// else has the row locked.
+    pub fn asked_tick(&self) -> Option<(FireTime, bool)> {
+        let tick = match &self.asked {
+            Asked::Nothing => return None,
+            Asked::Claim(asked) => asked.claim.fire_time,
+            Asked::Advance(asked) => asked.advance.to,
+        };
+        (self.mode != Mode::Dormant).then_some((tick, self.unanswered > 0))
     }
 
     /// The instant up to which every tick is decided, or asked about: whoever fires the job after this node goes on from there.
@@ -457,18 +473,19 @@ impl JobMachine {
     }
 
     /// Asks the schedule where to go on from.
-    fn read_schedule(&mut self) {
+    fn read_schedule(&mut self) -> Result<(), Breach> {
         if self.unread {
-            self.next = if self.exhausted { None } else { self.following(self.decided) };
+            self.next = if self.exhausted { None } else { self.following(self.decided)? };
             self.unread = false;
         }
+        Ok(())
     }
 
     /// The first tick after `instant`. While a run is in progress none follows if it counts from the end of that run.
-    fn following(&self, instant: DateTime<Utc>) -> Option<FireTime> {
+    fn following(&self, instant: DateTime<Utc>) -> Result<Option<FireTime>, Breach> {
         let is_open = !self.runs.is_empty() || self.anchoring;
         let must_end = self.schedule.counts_from_completion() && is_open;
-        if must_end { None } else { next_after(&*self.schedule, instant) }
+        if must_end { Ok(None) } else { next_after(&*self.schedule, instant) }
     }
 
     /// An id for a run: one in each step.

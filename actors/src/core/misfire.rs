@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use smallvec::SmallVec;
 
 use crate::{
-    core::{policy::Misfire, time::FireTime},
+    core::{
+        contract::{Breach, MILLISECOND, confirm, next_after, previous_before},
+        policy::{MISFIRE_WITHIN_MAX, MISFIRE_WITHIN_MIN, Misfire},
+        time::FireTime,
+    },
     port::Schedule,
 };
 
@@ -30,62 +34,76 @@ pub struct Due {
 
 impl Due {
     /// The ticks from `first`, which is due, up to and including `now`; up to `keep` of them one by one.
-    ///
-    /// A schedule whose answers do not move forward is taken as exhausted, so that no loop can spin.
-    pub fn collect(schedule: &dyn Schedule, first: FireTime, now: DateTime<Utc>, keep: usize) -> Self {
+    pub fn collect(
+        schedule: &dyn Schedule,
+        first: FireTime,
+        now: DateTime<Utc>,
+        keep: usize,
+    ) -> Result<Self, Breach> {
         let mut due = Self::only(first);
-        loop {
-            match next_after(schedule, due.last().instant()) {
+        let beyond = loop {
+            match next_after(schedule, due.last().instant())? {
                 Some(tick) if tick.instant() <= now && due.count() < OVERDUE_MAX => due.push(tick, keep),
-                Some(tick) if tick.instant() <= now => break,
-                following => return Self { following, ..due },
+                Some(tick) if tick.instant() <= now => break tick,
+                following => return Ok(Self { following, ..due }),
             }
-        }
+        };
 
         // There are too many to count. The newest are found from the other end.
         let mut newest = SmallVec::<[FireTime; 1]>::new();
-        let mut before = now.checked_add_signed(TimeDelta::milliseconds(1));
+        let mut before = now.checked_add_signed(MILLISECOND);
         while newest.len() < keep.max(1)
-            && let Some(tick) = before.and_then(|before| schedule.previous_before(before)).map(FireTime::new)
+            && let Some(asked) = before
+            && let Some(tick) = previous_before(schedule, asked)?
             && tick > due.last()
-            && before.is_some_and(|before| tick.instant() < before)
         {
+            confirm(schedule, tick, asked)?;
             newest.push(tick);
             before = Some(tick.instant());
         }
-        if !newest.is_empty() {
+        if newest.is_empty() {
+            // It may have given up its search. It knows a tick right before the instant that it is asked with, though.
+            known(schedule, beyond)?;
+            due.following = next_after(schedule, now)?;
+        } else {
             newest.reverse();
             let (last, first) = (due.last(), newest[0]);
-            let older = schedule.previous_before(first.instant()).map(FireTime::new);
+            let older = previous_before(schedule, first.instant())?;
             let newest_older = older.filter(|older| (last..first).contains(older)).unwrap_or(last);
             due = Self { newest_older: Some(newest_older), older: due.count(), newest, ..due };
+            due.following = next_after(schedule, due.last().instant())?;
+            if let Some(newer) = due.following.filter(|following| following.instant() <= now) {
+                known(schedule, newer)?;
+                due.following = next_after(schedule, now)?;
+            }
         }
-        // Between the newest and now there may be ticks only if `previous_before` contradicts `next_after`.
-        due.following = next_after(schedule, due.last().instant().max(now));
-        Self { at_least: true, ..due }
+        Ok(Self { at_least: true, ..due })
     }
 
     /// As [`collect`](Self::collect), of a schedule that counts from the end of runs: the first tick that is admitted is the only
-    /// one. Each before it counts from the one before that.
+    /// one. Each before it counts from the one before that. `admits` gets a tick and the one that would follow it.
     pub fn first_admitted(
         schedule: &dyn Schedule,
         first: FireTime,
         now: DateTime<Utc>,
-        admits: impl Fn(FireTime) -> bool,
-    ) -> Self {
+        admits: impl Fn(FireTime, Option<FireTime>) -> bool,
+    ) -> Result<Self, Breach> {
         let mut due = Self::only(first);
-        while !admits(due.last()) {
-            match next_after(schedule, due.last().instant()) {
+        loop {
+            let following = next_after(schedule, due.last().instant())?;
+            if admits(due.last(), following) {
+                return Ok(due);
+            }
+            match following {
                 Some(tick) if tick.instant() <= now && due.count() < OVERDUE_MAX => due.push(tick, 1),
                 // There are too many to count: it goes on from here.
                 Some(tick) if tick.instant() <= now => {
-                    let following = next_after(schedule, now);
-                    return Self { following, at_least: true, ..due };
+                    let following = next_after(schedule, now)?;
+                    return Ok(Self { following, at_least: true, ..due });
                 }
-                following => return Self { following, ..due },
+                following => return Ok(Self { following, ..due }),
             }
         }
-        due
     }
 
     /// One tick, after which none follows by itself.
@@ -111,26 +129,38 @@ impl Due {
     }
 }
 
-/// The first tick after `instant`; `None` as well for an answer that does not move forward.
-pub fn next_after(schedule: &dyn Schedule, instant: DateTime<Utc>) -> Option<FireTime> {
-    schedule.next_after(instant).map(FireTime::new).filter(|next| next.instant() > instant)
+/// Refuses a tick that `next_after` named, unless `previous_before` names it as well.
+fn known(schedule: &dyn Schedule, tick: FireTime) -> Result<(), Breach> {
+    let Some(before) = tick.instant().checked_add_signed(MILLISECOND) else { return Ok(()) };
+    let previous = previous_before(schedule, before)?;
+    if previous == Some(tick) {
+        return Ok(());
+    }
+    let (after, next) = (tick.instant() - MILLISECOND, Some(tick.instant()));
+    Err(Breach::Contradiction { after, next, before, previous: previous.map(FireTime::instant) })
 }
 
 impl Misfire {
-    /// Whether a tick that is late by `lateness` may run.
-    pub fn admits(self, lateness: Duration, grace: Duration) -> bool {
+    /// The greatest lateness at which a tick may run, beside the grace. `following` is the tick after it.
+    pub fn window(self, tick: FireTime, following: Option<FireTime>) -> Duration {
         match self {
-            Self::Latest { within } | Self::All { within, .. } => lateness <= within.max(grace),
-            Self::Skip => lateness <= grace,
+            Self::Auto => following.map_or(MISFIRE_WITHIN_MAX, |following| {
+                let half = tick.lateness(following.instant()) / 2;
+                half.clamp(MISFIRE_WITHIN_MIN, MISFIRE_WITHIN_MAX)
+            }),
+            Self::Latest { within } | Self::All { within, .. } => within,
+            Self::Skip => Duration::ZERO,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+
     use super::*;
     use crate::{
-        core::job::tests::{Never, Stuck, at},
+        core::job::tests::{Stuck, at},
         testkit::fakes::Period,
     };
 
@@ -140,7 +170,7 @@ mod tests {
 
     #[test]
     fn one_due_tick_is_the_newest() {
-        let due = Due::collect(&Period::hours(1), FireTime::new(at("01:00")), at("01:30"), 1);
+        let due = Due::collect(&Period::hours(1), FireTime::new(at("01:00")), at("01:30"), 1).unwrap();
 
         assert_eq!((due.newest.to_vec(), due.older, due.at_least), (hours(&["01:00"]), 0, false));
         assert_eq!(due.following.map(FireTime::instant), Some(at("02:00")));
@@ -148,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_tick_is_due_at_its_own_instant() {
-        let due = Due::collect(&Period::hours(1), FireTime::new(at("01:00")), at("03:00"), 1);
+        let due = Due::collect(&Period::hours(1), FireTime::new(at("01:00")), at("03:00"), 1).unwrap();
 
         assert_eq!((due.newest.to_vec(), due.older), (hours(&["03:00"]), 2));
         assert_eq!(due.newest_older, Some(FireTime::new(at("02:00"))));
@@ -156,7 +186,7 @@ mod tests {
 
     #[test]
     fn as_many_of_the_newest_as_wanted_are_named() {
-        let due = Due::collect(&Period::hours(1), FireTime::new(at("01:00")), at("05:30"), 3);
+        let due = Due::collect(&Period::hours(1), FireTime::new(at("01:00")), at("05:30"), 3).unwrap();
 
         assert_eq!((due.newest.to_vec(), due.older), (hours(&["03:00", "04:00", "05:00"]), 2));
         assert_eq!(due.following.map(FireTime::instant), Some(at("06:00")));
@@ -166,7 +196,7 @@ mod tests {
     fn counting_stops_at_the_bound_and_still_finds_the_newest() {
         let schedule = Period::millis(1);
 
-        let due = Due::collect(&schedule, FireTime::new(at("01:00")), at("02:00"), 2);
+        let due = Due::collect(&schedule, FireTime::new(at("01:00")), at("02:00"), 2).unwrap();
 
         let newest = [at("02:00") - TimeDelta::milliseconds(1), at("02:00")].map(FireTime::new);
         assert_eq!((due.newest.to_vec(), due.older, due.at_least), (newest.to_vec(), OVERDUE_MAX, true));
@@ -180,7 +210,7 @@ mod tests {
         let first = FireTime::new(at("01:00"));
         let collect = |now: &str, since: &str| {
             let since = FireTime::new(at(since));
-            Due::first_admitted(&Period::hours(1), first, at(now), |tick| tick >= since)
+            Due::first_admitted(&Period::hours(1), first, at(now), |tick, _| tick >= since).unwrap()
         };
 
         let due = collect("05:30", "03:00");
@@ -191,35 +221,89 @@ mod tests {
         assert_eq!((due.newest.to_vec(), due.older), (hours(&["05:00"]), 4), "none is admitted");
         assert_eq!(due.following, hours(&["06:00"]).pop());
 
-        let due = Due::first_admitted(&Period::millis(1), first, at("02:00"), |_| false);
+        let due = Due::first_admitted(&Period::millis(1), first, at("02:00"), |_, _| false).unwrap();
         assert_eq!((due.older, due.at_least), (OVERDUE_MAX - 1, true));
         assert_eq!(due.following.map(FireTime::instant), Some(at("02:00") + TimeDelta::milliseconds(1)));
     }
 
-    #[test]
-    fn a_schedule_that_does_not_move_forward_is_exhausted() {
-        let due = Due::collect(&Stuck(at("01:00")), FireTime::new(at("01:00")), at("02:00"), 1);
+    /// Every millisecond; `previous_before` answers something else.
+    #[derive(Debug)]
+    struct Liar(fn(DateTime<Utc>) -> Option<DateTime<Utc>>);
 
-        assert_eq!((due.newest.len(), due.older, due.following), (1, 0, None));
-        assert_eq!(next_after(&Never, at("01:00")), None);
+    impl std::fmt::Display for Liar {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("every millisecond")
+        }
+    }
+
+    impl Schedule for Liar {
+        fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+            Period::millis(1).next_after(after)
+        }
+
+        fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+            (self.0)(before)
+        }
     }
 
     #[test]
-    fn the_truth_table_of_misfire() {
-        let [second, minute, hour] = [1, 60, 3_600].map(Duration::from_secs);
-        let latest = Misfire::Latest { within: minute };
+    fn a_schedule_that_breaks_its_contract_has_no_due_ticks() {
+        let first = FireTime::new(at("01:00"));
+
+        let stuck = Due::collect(&Stuck(at("01:00")), first, at("02:00"), 1);
+        assert_eq!(stuck, Err(Breach::NotLater { after: at("01:00"), answer: at("01:00") }));
+        let stuck = Due::first_admitted(&Stuck(at("01:00")), first, at("02:00"), |_, _| true);
+        assert!(stuck.is_err());
+
+        let late = Due::collect(&Liar(Some), first, at("02:00"), 1);
+        assert!(matches!(late, Err(Breach::NotEarlier { .. })), "{late:?}");
+        let far = Due::collect(&Liar(|before| Some(before - TimeDelta::days(1))), first, at("02:00"), 1);
+        assert!(matches!(far, Err(Breach::Contradiction { .. })), "{far:?}");
+        let none = Due::collect(&Liar(|_| None), first, at("02:00"), 1);
+        assert!(matches!(none, Err(Breach::Contradiction { previous: None, .. })), "{none:?}");
+    }
+
+    #[test]
+    fn the_default_window_is_half_the_distance_to_the_following_tick_within_bounds() {
+        let window = |from: &str, to: &str| {
+            let instant = |text: &str| FireTime::new(text.parse().unwrap());
+            Misfire::default().window(instant(from), Some(instant(to))).as_secs()
+        };
+        let (minute, hour) = (60, 3_600);
         let cases = [
-            (latest, second, true),
-            (latest, minute, true),
-            (latest, hour, false),
-            (Misfire::All { max: 3, within: minute }, minute, true),
-            (Misfire::All { max: 3, within: minute }, hour, false),
-            (Misfire::Skip, second, true),
-            (Misfire::Skip, minute, false),
-            (Misfire::Latest { within: Duration::ZERO }, second, true),
+            ("every second", "2026-01-05T01:00:00Z", "2026-01-05T01:00:01Z", 5 * minute),
+            ("every ten minutes", "2026-01-05T01:00:00Z", "2026-01-05T01:10:00Z", 5 * minute),
+            ("every quarter", "2026-01-05T01:00:00Z", "2026-01-05T01:15:00Z", 7 * minute + 30),
+            ("hourly", "2026-01-05T01:00:00Z", "2026-01-05T02:00:00Z", 30 * minute),
+            ("nightly", "2026-01-05T02:00:00Z", "2026-01-06T02:00:00Z", 12 * hour),
+            (
+                "nightly, the clocks go forward",
+                "2026-03-28T01:00:00Z",
+                "2026-03-29T00:00:00Z",
+                11 * hour + 1_800,
+            ),
+            ("nightly, the clocks go back", "2026-10-24T00:00:00Z", "2026-10-25T01:00:00Z", 12 * hour),
+            ("monthly", "2026-01-31T02:00:00Z", "2026-02-28T02:00:00Z", 12 * hour),
         ];
-        for (misfire, lateness, admitted) in cases {
-            assert_eq!(misfire.admits(lateness, second), admitted, "{misfire:?} {lateness:?}");
+        for (what, from, to, expected) in cases {
+            assert_eq!(window(from, to), expected, "{what}");
+        }
+        let last = Misfire::default().window(FireTime::new(at("01:00")), None);
+        assert_eq!(last, Duration::from_hours(12), "a last tick");
+    }
+
+    #[test]
+    fn a_window_that_was_given_is_the_same_for_every_tick() {
+        let within = Duration::from_mins(3);
+        let (tick, following) = (FireTime::new(at("01:00")), Some(FireTime::new(at("02:00"))));
+        let cases = [
+            (Misfire::Latest { within }, within),
+            (Misfire::All { max: 3, within }, within),
+            (Misfire::Skip, Duration::ZERO),
+        ];
+        for (misfire, window) in cases {
+            assert_eq!(misfire.window(tick, following), window, "{misfire:?}");
+            assert_eq!(misfire.window(tick, None), window, "{misfire:?}");
         }
     }
 }

@@ -3,11 +3,14 @@
 pub mod backoff;
 pub mod bisect;
 pub mod clock;
+pub mod contract;
 pub mod election;
+pub mod failures;
 pub mod job;
 pub mod ledger;
 pub mod log_budget;
 pub mod misfire;
+pub mod operation;
 pub mod policy;
 pub mod storable;
 pub mod text;

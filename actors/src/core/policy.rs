@@ -14,8 +14,10 @@ use crate::name::RunId;
 pub const GRACE_DEFAULT: Duration = Duration::from_secs(1);
 /// The default of [`Policies::abort_grace`].
 pub const ABORT_GRACE_DEFAULT: Duration = Duration::from_secs(5);
-/// The default of `within` in [`Misfire::Latest`].
-pub const MISFIRE_WITHIN_DEFAULT: Duration = Duration::from_secs(300);
+/// The shortest time within which [`Misfire::Auto`] makes up for a tick.
+pub const MISFIRE_WITHIN_MIN: Duration = Duration::from_mins(5);
+/// The longest time within which [`Misfire::Auto`] makes up for a tick.
+pub const MISFIRE_WITHIN_MAX: Duration = Duration::from_hours(12);
 
 /// Which nodes fire the job.
 ///
@@ -128,19 +130,29 @@ impl Overlap {
 /// What happens to ticks whose time passed without a run: the process was down, nobody led, the node stalled, the job was
 /// paused, the clock jumped.
 ///
-/// A tick that is late by at most [`Policies::grace`] is on time. When several ticks are due at once, `Latest` and `Skip` let
-/// only the newest run, and the older ones are skipped with the reason `misfire` (`paused` if the job was), whatever their
+/// A tick that is late by at most [`Policies::grace`] is on time. When several ticks are due at once, `Auto`, `Latest` and `Skip`
+/// let only the newest run, and the older ones are skipped with the reason `misfire` (`paused` if the job was), whatever their
 /// lateness.
 ///
-/// | a due tick is late by | `Latest { within }` | `All { max, within }` | `Skip` |
-/// |---|---|---|---|
-/// | at most the grace | the newest runs | runs | the newest runs |
-/// | more, at most `within` | the newest runs | the newest `max` run | skipped |
-/// | more than `within` | skipped | skipped | skipped |
+/// | a due tick is late by | `Auto` | `Latest { within }` | `All { max, within }` | `Skip` |
+/// |---|---|---|---|---|
+/// | at most the grace | the newest runs | the newest runs | runs | the newest runs |
+/// | more, at most its window | the newest runs | the newest runs | the newest `max` run | |
+/// | more than its window | skipped | skipped | skipped | skipped |
+///
+/// The window of a tick is `within`; with `Auto` it follows from the schedule:
+///
+/// | the tick after it comes | such as | the window with `Auto` |
+/// |---|---|---|
+/// | up to 10 minutes later | every second | 5 minutes: [`MISFIRE_WITHIN_MIN`] |
+/// | later | every hour | half of that time: 30 minutes |
+/// | 24 hours later, or more | every night, every month | 12 hours: [`MISFIRE_WITHIN_MAX`] |
+/// | never | the last of a list | 12 hours |
 ///
 /// ```text
 /// tick         1     2     3     4     5
 /// node         up    [down          ]  up
+/// Auto         run               4 runs here, unless it is nearer to 5; 2 and 3 are skipped, then 5 runs
 /// Latest       run               4 runs here, 2 and 3 are skipped, then 5 runs
 /// All(2)       run               3, then 4 run here one after the other, 2 is skipped, then 5 runs
 /// Skip         run               2, 3 and 4 are skipped, then 5 runs
@@ -148,11 +160,27 @@ impl Overlap {
 ///
 /// The runs that catch up are paced, so that they never flood: one after the other, whatever the overlap policy allows, and
 /// [`CATCH_UP_PACE`] from start to start at least. Ticks that come due meanwhile wait behind them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+///
+/// A tick that comes due while its job is paused is *held*: it runs if the job is resumed within its window. It is skipped, with the
+/// reason `paused`, once its window is over or more ticks wait than may, whichever is first. `Auto` and `Latest` let one wait, unless
+/// [`Overlap::Queue`] lets more: it is skipped when the next one comes. With `Skip` it is skipped at once.
+///
+/// ```text
+/// tick, hourly   1     2     3     4
+/// job            up    [paused        ]
+/// Auto           run   held, skipped half an hour later; so is 3; 4 is held, and runs at the end of the pause
+/// All(2, 3 h)    run   held; 3 is held, too; with 4 the oldest, 2, is skipped; 3 and 4 run at the end
+/// Skip           run   2, 3 and 4 are skipped at once
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Misfire {
-    /// One catch-up run for the newest missed tick, unless it is later than `within` (5 minutes by default).
+    /// One catch-up run for the newest missed tick, unless the next one is nearer: within half the time from the missed tick to the
+    /// tick after it, at least 5 minutes and at most 12 hours. For the last tick of a schedule: within 12 hours.
+    #[default]
+    Auto,
+    /// One catch-up run for the newest missed tick, unless it is later than `within`.
     Latest {
         /// The greatest lateness of a catch-up run.
         within: Duration,
@@ -172,12 +200,6 @@ pub enum Misfire {
 pub const MISFIRE_ALL_MAX: u32 = 1_000;
 /// The time from the start of a catch-up run to the start of the next one of the same job, at least.
 pub const CATCH_UP_PACE: Duration = Duration::from_millis(100);
-
-impl Default for Misfire {
-    fn default() -> Self {
-        Self::Latest { within: MISFIRE_WITHIN_DEFAULT }
-    }
-}
 
 /// What happens to a run whose node died.
 ///

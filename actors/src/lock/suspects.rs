@@ -16,6 +16,7 @@ use crate::{
     core::{
         bisect::Bisect,
         job::Input,
+        operation::Operation,
         text::{TEXT_MAX, bounded},
     },
     job::Letter,
@@ -117,13 +118,13 @@ impl Trial {
 impl LockActor {
     /// The store refuses these ends for their data, or one of them.
     pub(super) fn suspect_ends(&mut self, ends: Vec<Completion>, reason: &str) {
-        self.node.meters.coordination_error("complete");
+        self.node.meters.coordination_error(Operation::Complete);
         let bad = self.suspects.ends.refused(self.node.clock.elapsed(), ends);
         self.suspects.bad_ends.extend(bad.map(|end| (end, bounded(reason, TEXT_MAX))));
     }
 
     pub(super) fn suspect_claims(&mut self, claims: Vec<ClaimRun>, reason: &str) {
-        self.node.meters.coordination_error("claim");
+        self.node.meters.coordination_error(Operation::Claim);
         if let Some(bad) = self.suspects.claims.refused(self.node.clock.elapsed(), claims) {
             let ClaimRun { job, claim, .. } = bad;
             let reason = bounded(reason, TEXT_MAX);
@@ -138,7 +139,7 @@ impl LockActor {
     }
 
     pub(super) fn suspect_moves(&mut self, moves: Vec<AdvanceCursor>, reason: &str) {
-        self.node.meters.coordination_error("advance");
+        self.node.meters.coordination_error(Operation::Advance);
         if let Some(AdvanceCursor { job, .. }) = self.suspects.moves.refused(self.node.clock.elapsed(), moves)
         {
             self.park(&job, reason);

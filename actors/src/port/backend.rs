@@ -1,6 +1,6 @@
 //! Where nodes coordinate.
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
@@ -41,6 +41,12 @@ pub trait Backend: Send + Sync + 'static {
     /// [`Run::extension`](crate::Run::extension). Default: nothing.
     fn run_extension(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         None
+    }
+
+    /// How long the store keeps a term or a session for a node that it does not hear of. What fails for longer than that, or a
+    /// cluster without a leader for longer, is a problem of the node's [health](crate::HealthReport). Default: 5 s.
+    fn lease(&self) -> Duration {
+        Duration::from_secs(5)
     }
 
     /// Whether there can be no other node. Default: `false`.

@@ -670,6 +670,22 @@ pub trait Locker: Send + Sync + 'static {
     /// Dropping the future loses nothing that a later call would have answered.
     fn news(&self, session: Session) -> BoxFuture<'_, News>;
 
+    /// Proves that this node could claim, by doing what a claim does without claiming anything: whatever would refuse a claim
+    /// (missing tables or rights, a read-only store, a full disk) is to refuse this as well. The store must know the term of a
+    /// leader. It keeps what the leader says, and answers what the leader of the present term said last. Asked about once a lease,
+    /// while nothing is claimed or a leader has something to say. Default: nothing, for a store of one node.
+    ///
+    /// # Errors
+    ///
+    /// Any: a claim would probably fail.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has the same effect as [`LockError::Timeout`].
+    fn prove(&self, proof: Proof) -> BoxFuture<'_, Result<Proved, LockError>> {
+        ready(Ok(Proved::new(proof.overdue_since))).boxed()
+    }
+
     /// Claims each run in `requests`, in one round trip, without waiting for other holders.
     ///
     /// A claim that this session was granted already and has not completed is granted again, with the same token.
@@ -784,6 +800,30 @@ pub trait Locker: Send + Sync + 'static {
     fn debts(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<Debt>, LockError>>;
 }
 
+/// What a node says when it proves that it could claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Proof {
+    /// The term in which it leads; `None` for a follower, which says nothing.
+    pub term: Option<Term>,
+    /// Since when a tick of a job that it leads is due and not decided, if there is one.
+    pub overdue_since: Option<DateTime<Utc>>,
+}
+
+/// What the leader of the present term said last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Proved {
+    /// Since when a tick is due and not decided, if there is one.
+    pub overdue_since: Option<DateTime<Utc>>,
+}
+
+impl Proved {
+    /// What the leader said.
+    pub fn new(overdue_since: Option<DateTime<Utc>>) -> Self {
+        Self { overdue_since }
+    }
+}
+
 /// The answers to what was asked in one round.
 #[derive(Debug, Clone)]
 pub struct RoundAnswers {
@@ -817,14 +857,14 @@ pub enum LockError {
     /// is held.
     #[error("{reason}")]
     Unavailable {
-        /// What happened and what would mend it, without passwords or connection strings.
+        /// What happened and, after `"; "`, what would mend it, without passwords or connection strings.
         reason: String,
     },
     /// No session was opened: the store refuses this node, and asking again does not help until somebody changes
     /// something. Nothing was asked, nothing is held.
     #[error("{reason}")]
     Refused {
-        /// What is refused and what would mend it, without passwords or connection strings.
+        /// What is refused and, after `"; "`, what would mend it, without passwords or connection strings.
         reason: String,
     },
     /// No answer within the deadline: what was asked may have been done or not.
@@ -843,9 +883,9 @@ pub enum LockError {
     },
     /// The store refuses whatever it is asked, or cannot do it just now: rights, a full disk, a read-only server. What was asked was
     /// not done, or only in part: asking again with the same ids does no harm. No item is to blame.
-    #[error("the store refuses: {reason}")]
+    #[error("{reason}")]
     NotDone {
-        /// What the store says, without passwords or connection strings.
+        /// What the store says and, after `"; "`, what would mend it, without passwords or connection strings.
         reason: String,
     },
     /// The session is over, and with it everything that this node held.

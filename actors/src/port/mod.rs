@@ -15,7 +15,8 @@ pub use elector::{Campaign, ElectError, Elector, Grant, Lease, Renewal};
 pub use locker::{
     AGES_AT_MOST, Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration,
     Enrolled, Enrolment, Forgotten, Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OwedRun,
-    PAUSE_NOTE_MAX, Pause, RoundAnswers, Session, SkipReason, Skips, Standing, TickClaim, Verdict,
+    PAUSE_NOTE_MAX, Pause, Proof, Proved, RoundAnswers, Session, SkipReason, Skips, Standing, TickClaim,
+    Verdict,
 };
 pub use schedule::{IntoSchedule, Schedule};
 pub use spawner::{RuntimeSpawner, Spawner};

@@ -10,7 +10,7 @@ use futures_util::{
 };
 use tokio::time::timeout;
 
-use super::{Entry, Phase, Restarts, SupervisorActor, keys::conflicts};
+use super::{Entry, Phase, Restarts, SupervisorActor, keys::conflicts, outlook::Hopeless};
 use crate::{
     CALL_DEADLINE,
     core::policy::Fires,
@@ -31,10 +31,12 @@ use crate::{
 pub(crate) struct AddFirstJobs(pub(crate) Vec<Job>);
 
 impl SupervisorActor {
-    fn define(&self, jobs: Vec<Job>) -> Result<Vec<Definition>, AddError> {
-        let (definitions, faults) = define_all(jobs, self.node().clock.now());
-        self.check(&definitions, faults)?;
-        Ok(definitions)
+    /// As [`check`](Self::check), of jobs that the application adds now.
+    fn check_new(&self, definitions: &[Definition], mut faults: Vec<Fault>) -> Result<(), AddError> {
+        let Hopeless { broken, over } = self.hopeless(definitions);
+        faults.extend(broken);
+        self.check(definitions, faults)?;
+        if over.is_empty() { Ok(()) } else { Err(AddError::Over(over)) }
     }
 
     /// Whether the definitions, in which these faults were found, can be added.
@@ -51,6 +53,7 @@ impl SupervisorActor {
     }
 
     fn add(&mut self, definitions: Vec<Definition>, ctx: &mut Context<Self>) -> Vec<Arc<JobRef>> {
+        self.log_lints(&definitions);
         let (now, held_since) = self.node().clock.read();
         let mut added = Vec::with_capacity(definitions.len());
         for definition in definitions {
@@ -68,7 +71,7 @@ impl SupervisorActor {
                 fires,
                 held_since,
                 restarts,
-                broken: false,
+                broken: None,
                 unled: false,
                 declares: false,
                 refused: None,
@@ -87,16 +90,16 @@ impl SupervisorActor {
         jobs: Vec<Job>,
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Result<Vec<Added>, AddError>> {
-        let definitions = match self.define(jobs) {
-            Ok(definitions) => definitions,
-            Err(error) => return Box::pin(ready(Err(error)).into_actor(self)),
-        };
+        let (definitions, faults) = define_all(jobs, self.node().clock.now());
+        if let Err(error) = self.check_new(&definitions, faults) {
+            return Box::pin(ready(Err(error)).into_actor(self));
+        }
         let Some(contradicted) = self.contradicted(&definitions) else {
             return self.added(definitions, ctx);
         };
         Box::pin(contradicted.into_actor(self).then(|faults, actor, ctx| {
             // Much may have happened meanwhile.
-            match actor.check(&definitions, faults) {
+            match actor.check_new(&definitions, faults) {
                 Ok(()) => actor.added(definitions, ctx),
                 Err(error) => Box::pin(ready(Err(error)).into_actor(actor)),
             }
@@ -178,7 +181,10 @@ impl Handler<AddFirstJobs> for SupervisorActor {
     type Result = Result<(), AddError>;
 
     fn handle(&mut self, AddFirstJobs(jobs): AddFirstJobs, ctx: &mut Self::Context) -> Self::Result {
-        let definitions = self.define(jobs)?;
+        let (definitions, faults) = define_all(jobs, self.node().clock.now());
+        self.check(&definitions, faults)?;
+        // That time has passed is no reason not to start.
+        self.note_over(&definitions);
         definitions.iter().for_each(|definition| drop(self.meters_of(definition, true)));
         self.add(definitions, ctx);
         Ok(())

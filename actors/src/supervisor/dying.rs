@@ -1,15 +1,19 @@
-//! What the supervisor does when a job actor dies or stops.
+//! What the supervisor does when a job actor dies or stops, and when a job breaks.
 
 use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
+use chrono::{DateTime, Utc};
 
 use super::{Phase, Restarts, SupervisorActor};
 use crate::{
-    core::job::{End, Ended, Input, PermitAnswer, RunEnd},
+    core::{
+        contract::Breach,
+        job::{End, Ended, Input, PermitAnswer, RunEnd},
+    },
     event::{CancelReason, EventKind, Outcome},
     event_log::Level,
-    job::{Content, Letter, Remains, conclude},
+    job::{Content, Letter, Remains, breach_of, conclude},
     lock::{Ask, CompleteRun},
     name::JobName,
     node::JobRef,
@@ -34,6 +38,16 @@ pub(crate) struct JobDied {
 #[rtype(result = "()")]
 pub(crate) struct JobRetired {
     pub(crate) generation: u64,
+}
+
+/// The schedule of a job broke its contract: its machine decides nothing any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct ScheduleBroken {
+    pub(crate) job: Arc<JobRef>,
+    /// Everything up to here is decided.
+    pub(crate) cursor: DateTime<Utc>,
+    pub(crate) breach: Breach,
 }
 
 /// What a job actor did not live to handle. Its [`JobDied`] came before: a mailbox closes after its actor has stopped.
@@ -68,28 +82,23 @@ impl SupervisorActor {
         entry.restarts.count += 1;
         entry.restarts.cursor = cursor;
         let restarts = entry.restarts.count;
-        let was_broken = entry.broken;
-        entry.broken |= restarts > RESTARTS_MAX;
-        let broken = entry.broken;
+        let was_broken = entry.broken.is_some();
         let definition = entry.job.definition.clone();
         let successor = self.start_actor(definition, Some(job), move |_| remains);
-        let mut declares = false;
         if let Some(entry) = self.jobs.get_mut(name) {
             entry.job = successor.clone();
-            if broken {
-                declares = std::mem::take(&mut entry.declares);
-            }
         }
         if was_broken {
             // Somebody asked it for fire times. It is started for the run in progress, and dies again only if asked again.
             return;
         }
-        if broken {
+        if restarts > RESTARTS_MAX {
             // Its actor is not resumed, so it does not ask the schedule; it is there for the run in progress.
-            self.publish(|| EventKind::JobBroken { job: name.clone() });
-            if declares || self.term.is_some() {
-                self.retract([job.definition.key.clone()], ctx);
-            }
+            let reason = format!(
+                "its actor died {restarts} times within {RESTART_PERIOD:?}; see the log for the panic, then update the job \
+                 or resume it"
+            );
+            self.break_job(name, reason.into(), ctx);
             return;
         }
         self.node().meters.job_actor_restarts.increment(1);
@@ -101,16 +110,44 @@ impl SupervisorActor {
         }
     }
 
+    fn on_schedule_broken(&mut self, broken: &ScheduleBroken, ctx: &mut Context<Self>) {
+        let ScheduleBroken { job, cursor, breach } = broken;
+        let name = &job.definition.name;
+        // One that was changed since may be mended.
+        let Some(entry) = self.jobs.get_mut(name).filter(|entry| {
+            entry.job.lineage == job.lineage && Arc::ptr_eq(&entry.job.definition, &job.definition)
+        }) else {
+            return;
+        };
+        if entry.broken.is_none() {
+            entry.restarts.cursor = *cursor;
+            self.break_job(name, breach_of(*breach), ctx);
+        }
+    }
+
+    /// The job does not fire until it is resumed or updated.
+    fn break_job(&mut self, name: &JobName, reason: Arc<str>, ctx: &mut Context<Self>) {
+        let Some(entry) = self.jobs.get_mut(name) else { return };
+        entry.broken = Some(reason.clone());
+        let declares = std::mem::take(&mut entry.declares);
+        let key = entry.job.definition.key.clone();
+        self.troubled.insert(name.clone());
+        self.publish(|| EventKind::JobBroken { job: name.clone(), reason });
+        if declares || self.term.is_some() {
+            self.retract([key], ctx);
+        }
+    }
+
     /// Lets a broken or parked job fire again, from where it stood and with a new budget of restarts. Answers whether it was broken or
     /// parked.
     ///
     /// Its actor is there: whenever it died, it was started again with its remains.
     pub(super) fn revive(&mut self, name: &JobName, ctx: &mut Context<Self>) -> bool {
         let parked = self.unpark(name);
-        let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.broken || parked) else {
+        let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.broken.is_some() || parked) else {
             return false;
         };
-        let broken = std::mem::take(&mut entry.broken);
+        let broken = entry.broken.take().is_some();
         let Restarts { cursor, .. } = std::mem::take(&mut entry.restarts);
         let job = entry.job.clone();
         let cursor = if broken { cursor } else { self.node().clock.now() };
@@ -225,6 +262,14 @@ impl Handler<JobDied> for SupervisorActor {
 
     fn handle(&mut self, JobDied { job, remains }: JobDied, ctx: &mut Self::Context) {
         self.on_died(&job, remains, ctx);
+    }
+}
+
+impl Handler<ScheduleBroken> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, broken: ScheduleBroken, ctx: &mut Self::Context) {
+        self.on_schedule_broken(&broken, ctx);
     }
 }
 

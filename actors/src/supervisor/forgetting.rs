@@ -19,6 +19,9 @@ const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// The pause before it goes on, if there is more.
 const FORGET_NEXT: Duration = Duration::from_millis(500);
 
+/// The pause before it is tried again.
+const FORGET_AGAIN: Duration = Duration::from_secs(5);
+
 /// How often, within the time after which a name is forgotten, a node says that it holds its jobs.
 const HOLDS: u32 = 8;
 
@@ -45,7 +48,8 @@ impl SupervisorActor {
             ctx.spawn(forgotten.into_actor(actor).map(move |answer, actor, ctx| {
                 let pause = match answer {
                     Ok(Ok(Forgotten { more: true, .. })) => FORGET_NEXT,
-                    Ok(_) | Err(_) => FORGET_EVERY,
+                    Ok(Ok(Forgotten { more: false, .. })) => FORGET_EVERY,
+                    Ok(Err(_)) | Err(_) => FORGET_AGAIN,
                 };
                 if actor.term == Some(term) {
                     actor.forget_after_pause(pause, ctx);

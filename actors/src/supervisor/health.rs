@@ -3,72 +3,159 @@
 use std::time::Duration;
 
 use actix::prelude::*;
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::timeout;
 
-use super::{ANSWER_DEADLINE, Phase, SupervisorActor};
+use super::{ANSWER_DEADLINE, Entry, Phase, SupervisorActor};
 use crate::{
+    core::operation::Operation,
     election::PingElection,
-    lock::AskLockHealth,
-    message::{Health, HealthReport},
+    health::{HealthReport, Part, Problem, ProblemJobs, STALL_MAX, before},
+    lock::{AskLockHealth, LockHealth},
+    message::Health,
+    name::JobName,
+    node::Node,
     port::Role,
 };
 
 /// A round trip to the store that takes longer makes the node unhealthy.
 const STALL: Duration = Duration::from_secs(2);
 
+impl SupervisorActor {
+    /// What this actor knows by itself.
+    fn known_problems(&mut self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if !matches!(self.phase, Phase::Running) {
+            problems.push(Problem::ShuttingDown);
+        }
+        let (node, lease) = (self.node(), self.parts.lease);
+        let (wall, elapsed) = node.clock.read();
+        if !self.parts.single_node && node.leadership.term(elapsed).is_none() {
+            let silent = elapsed.saturating_sub(node.leader.last().at);
+            if silent > lease {
+                problems.push(Problem::NoLeader { since: before(wall, silent) });
+            }
+        }
+        problems.extend(node.failures.problems(wall, lease));
+        problems.extend(node.overdue.problem(elapsed, lease));
+        let follows = node.leadership.term(elapsed).is_none();
+        let said = node.overdue.leader_said().filter(|_| follows);
+        problems.extend(said.map(|since| Problem::OverdueOnLeader { since }));
+        // Those that were removed, or are well again.
+        let jobs = &self.jobs;
+        let troubled =
+            |entry: &Entry| entry.broken.is_some() || entry.refused.is_some() || entry.parked.is_some();
+        self.troubled.retain(|name| jobs.get(name).is_some_and(troubled));
+        let are = |is: fn(&Entry) -> bool| -> Vec<&JobName> {
+            self.troubled.iter().filter(|name| jobs.get(*name).is_some_and(is)).collect()
+        };
+        let broken = are(|entry| entry.broken.is_some());
+        problems.extend(ProblemJobs::of(broken.into_iter()).map(|jobs| Problem::Broken { jobs }));
+        let conflicting = are(|entry| entry.refused.is_some());
+        problems.extend(ProblemJobs::of(conflicting.into_iter()).map(|jobs| Problem::Conflicting { jobs }));
+        let parked = are(|entry| entry.parked.is_some());
+        problems.extend(ProblemJobs::of(parked.into_iter()).map(|jobs| Problem::Parked { jobs }));
+        problems
+    }
+}
+
+impl SupervisorActor {
+    /// Since when a part of the engine has been asked without an answer: from now on, if it had answered before.
+    fn ask_part(&mut self, part: Part, ctx: &mut Context<Self>) -> Duration {
+        if let Some(asked_at) = self.asked_parts[part as usize] {
+            return asked_at;
+        }
+        let node = self.node().clone();
+        let answer: BoxFuture<'static, bool> = match part {
+            Part::Election => self.parts.election.send(PingElection).map(|answer| answer.is_ok()).boxed(),
+            Part::Lock => node.lock().send(AskLockHealth).map(|answer| answer.is_ok()).boxed(),
+            Part::Jobs => node.placement.ping().boxed(),
+        };
+        // It is asked until it answers, however long whoever asks for the health waits.
+        ctx.spawn(answer.into_actor(self).map(move |answered, actor, _| {
+            if answered {
+                actor.asked_parts[part as usize] = None;
+            }
+        }));
+        *self.asked_parts[part as usize].insert(node.clock.elapsed())
+    }
+}
+
 impl Handler<Health> for SupervisorActor {
     type Result = ResponseFuture<HealthReport>;
 
-    fn handle(&mut self, _: Health, _: &mut Self::Context) -> Self::Result {
-        let node = self.node();
-        let term = node.leadership.term(node.clock.elapsed());
+    fn handle(&mut self, _: Health, ctx: &mut Self::Context) -> Self::Result {
+        let problems = self.known_problems();
+        let node = self.node().clone();
+        let elapsed = node.clock.elapsed();
+        let term = node.leadership.term(elapsed);
         let role = match (self.parts.single_node, term) {
             (true, _) => Role::Local,
             (false, Some(_)) => Role::Leader,
             (false, None) => Role::Follower,
         };
-        let mut problems = Vec::new();
-        if !matches!(self.phase, Phase::Running) {
-            problems.push("the engine shuts down".to_owned());
-        }
+        let known = node.leader.last();
+        let known = known.node.filter(|_| elapsed.saturating_sub(known.at) <= self.parts.lease);
         let mut report = HealthReport {
             node: node.id,
             backend: self.parts.backend,
             role,
             term,
+            leader: if term.is_some() { Some(node.id) } else { known },
             jobs: self.jobs.len(),
+            live: false,
+            ready: false,
             healthy: false,
             problems,
         };
+        let asked_at = Part::ALL.map(|part| self.ask_part(part, ctx));
         let lock = node.lock().send(AskLockHealth);
         let election = self.parts.election.send(PingElection);
         let arbiters = node.placement.ping();
         Box::pin(async move {
             let asked = futures_util::future::join3(
-                timeout(ANSWER_DEADLINE, lock),
                 timeout(ANSWER_DEADLINE, election),
+                timeout(ANSWER_DEADLINE, lock),
                 timeout(ANSWER_DEADLINE, arbiters),
             );
-            let (lock, election, arbiters) = asked.await;
-            match lock {
-                Ok(Ok(lock)) => {
-                    if !lock.session_open {
-                        report.problems.push("there is no session with the store".to_owned());
-                    }
-                    if let Some(waiting) = lock.waiting.filter(|waiting| *waiting > STALL) {
-                        report.problems.push(format!("the store has not answered for {waiting:.1?}"));
-                    }
+            let (election, lock, arbiters) = asked.await;
+            // Whether it answers; `None`: it is gone.
+            let answers = [
+                election.map_or(Some(false), |answer| answer.ok().map(|()| true)),
+                lock.as_ref().map_or(Some(false), |answer| answer.as_ref().ok().map(|_| true)),
+                arbiters.map_or(Some(false), |all| all.then_some(true)),
+            ];
+            let (wall, elapsed) = node.clock.read();
+            let mut live = true;
+            for ((part, asked_at), answer) in Part::ALL.into_iter().zip(asked_at).zip(answers) {
+                if answer != Some(true) {
+                    let silent = elapsed.saturating_sub(asked_at);
+                    report.problems.push(Problem::Stalled { part, since: before(wall, silent) });
+                    live &= answer.is_some() && silent < STALL_MAX;
                 }
-                Ok(Err(_)) | Err(_) => report.problems.push("the lock actor does not answer".to_owned()),
             }
-            if !matches!(election, Ok(Ok(()))) {
-                report.problems.push("the election actor does not answer".to_owned());
+            if let Ok(Ok(lock)) = lock {
+                add_store(&mut report.problems, &node, lock);
             }
-            if !matches!(arbiters, Ok(true)) {
-                report.problems.push("a thread of the job actors does not answer".to_owned());
-            }
-            report.healthy = report.problems.is_empty();
+            report.judge(live);
             report
         })
+    }
+}
+
+/// Adds what the lock actor says of the store.
+fn add_store(problems: &mut Vec<Problem>, node: &Node, lock: LockHealth) {
+    let wall = node.clock.now();
+    if let Some(without) = lock.without_session {
+        // One problem is enough for one store that is away.
+        problems.retain(|problem| {
+            !matches!(problem, Problem::Failing { operation: Operation::Open | Operation::Session, .. })
+        });
+        let reason =
+            [Operation::Open, Operation::Session].into_iter().find_map(|it| node.failures.reason(it));
+        problems.push(Problem::NoSession { reason, since: before(wall, without) });
+    }
+    if let Some(waiting) = lock.waiting.filter(|waiting| *waiting > STALL) {
+        problems.push(Problem::StoreSilent { since: before(wall, waiting) });
     }
 }

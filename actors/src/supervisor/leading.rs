@@ -4,17 +4,18 @@ use std::{ops::Bound, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 
-use super::{Entry, Phase, SupervisorActor, adding::inquiry, keys::refusal};
+use super::{Entry, Phase, SupervisorActor, adding::inquiry, keys::refusal, outlook::warn_over};
 use crate::{
     core::{
         job::Input,
+        operation::Operation,
         policy::{Fires, OnLost},
     },
     definition::Definition,
     election::{SessionChanged, TermRefused},
     event::{EventKind, Outcome},
     job::Letter,
-    lock::{AskDebts, BATCH_MAX, CloseLostRuns, EnrolJobs, InquireJobs, publish_lost},
+    lock::{AskDebts, BATCH_MAX, CloseLostRuns, EnrolJobs, InquireJobs, always_locked, publish_lost},
     message::PAGE_MAX,
     name::{JobName, RunId, Term},
     node::JobRef,
@@ -28,6 +29,9 @@ pub(super) const ENROL_AGAIN_MIN: Duration = Duration::from_millis(500);
 pub(super) const LOCKED_AGAIN_MAX: Duration = Duration::from_secs(1);
 /// The longest pause before an enrolment that failed is tried again.
 pub(super) const ENROL_AGAIN_MAX: Duration = Duration::from_secs(5);
+
+/// After so many enrolments in a row of which something was locked, what is locked counts as refused.
+const ENROLMENTS_LOCKED_MAX: u32 = 8;
 
 /// How often the leader looks for runs of dead sessions.
 const LOST_RUNS_EVERY: Duration = Duration::from_secs(60);
@@ -143,6 +147,7 @@ impl SupervisorActor {
                 Ok(Ok(answers)) => {
                     actor.enrol_backoff.succeeded();
                     let locked = actor.on_enrolled(jobs, answers, ctx);
+                    actor.note_locked(locked.first());
                     actor.retract_next(ctx);
                     actor.enrol(ctx);
                     if locked.is_empty() {
@@ -156,13 +161,11 @@ impl SupervisorActor {
                     }
                 }
                 Ok(Err(LockError::BadData { reason })) => {
-                    actor.node().meters.coordination_error("enrol");
                     actor.suspect(jobs, &reason, ctx);
                     actor.retract_next(ctx);
                     actor.enrol(ctx);
                 }
                 Ok(Err(_)) | Err(_) => {
-                    actor.node().meters.coordination_error("enrol");
                     // Those that this node has no right to any more are left out then.
                     actor.to_enrol.extend(jobs.iter().map(|(job, _)| job.definition.name.clone()));
                     actor.retract_next(ctx);
@@ -174,6 +177,21 @@ impl SupervisorActor {
         }));
     }
 
+    /// Now and then a job is locked; all the time, and it does not fire.
+    fn note_locked(&mut self, locked: Option<&JobName>) {
+        let failures = &self.node().failures;
+        match locked {
+            Some(job) if self.enrolments_locked >= ENROLMENTS_LOCKED_MAX => {
+                failures.failed(Operation::Enrol, &always_locked(job));
+            }
+            Some(_) => self.enrolments_locked += 1,
+            None => {
+                failures.succeeded(Operation::Enrol);
+                self.enrolments_locked = 0;
+            }
+        }
+    }
+
     /// Answers the jobs that somebody else has locked.
     fn on_enrolled(
         &mut self,
@@ -182,6 +200,7 @@ impl SupervisorActor {
         ctx: &mut Context<Self>,
     ) -> Vec<JobName> {
         let mut locked = Vec::new();
+        let mut over = Vec::new();
         for ((job, authority), answer) in jobs.into_iter().zip(answers) {
             let name = &job.definition.name;
             let Some(entry) = self.jobs.get(name).filter(|entry| {
@@ -198,6 +217,7 @@ impl SupervisorActor {
                     if let Some(entry) = self.jobs.get_mut(name) {
                         entry.refused = None;
                     }
+                    over.extend(self.never_runs(name, cursor).map(|last| (name.clone(), last)));
                     Letter::send(&job, Input::Resume { cursor, authority: Some(authority), kept });
                 }
                 (Enrolled::Locked, _) => locked.push(name.clone()),
@@ -211,6 +231,7 @@ impl SupervisorActor {
                 }
             }
         }
+        warn_over(&over);
         locked
     }
 
@@ -232,6 +253,7 @@ impl SupervisorActor {
         Letter::send(job, Input::Suspend);
         let Some(entry) = self.jobs.get_mut(name) else { return };
         if entry.refused.replace(reason.clone()).is_none_or(|former| former != reason) {
+            self.troubled.insert(name.clone());
             self.publish(|| EventKind::JobRefused { job: name.clone(), reason });
         }
         if !std::mem::replace(&mut self.asking_refused, true) {
@@ -294,7 +316,7 @@ impl SupervisorActor {
             None => Bound::Unbounded,
         };
         let asked = |entry: &&Entry| {
-            entry.job.definition.policies.fires == Fires::Leader && !entry.broken && !entry.unled
+            entry.job.definition.policies.fires == Fires::Leader && entry.broken.is_none() && !entry.unled
         };
         let rest = self.jobs.range((after, Bound::Unbounded)).map(|(_, entry)| entry);
         let page: Vec<_> = rest.filter(asked).take(PAGE_MAX).map(|entry| entry.job.clone()).collect();
@@ -349,10 +371,7 @@ impl SupervisorActor {
                     actor.on_runs_lost(&lost);
                     if more { Duration::ZERO } else { LOST_RUNS_EVERY }
                 }
-                Ok(Err(_)) | Err(_) => {
-                    actor.node().meters.coordination_error("close_lost");
-                    actor.close_lost_backoff.failed()
-                }
+                Ok(Err(_)) | Err(_) => actor.close_lost_backoff.failed(),
             };
             ctx.run_later(pause, move |actor, ctx| {
                 if term.is_some() && actor.term == term {
@@ -406,10 +425,7 @@ impl SupervisorActor {
                         actor.on_debts(debts);
                         (if last.is_some() { DEBTS_NEXT } else { DEBTS_EVERY }, last)
                     }
-                    Ok(Err(_)) | Err(_) => {
-                        actor.node().meters.coordination_error("debts");
-                        (DEBTS_EVERY, None)
-                    }
+                    Ok(Err(_)) | Err(_) => (DEBTS_EVERY, None),
                 };
                 actor.ask_debts_later(pause, after, ctx);
             }));
@@ -477,8 +493,12 @@ impl Handler<LeadershipChanged> for SupervisorActor {
             return;
         }
         self.term = term;
+        // A leader does not inquire, and who stops to lead does not enrol what it led.
+        self.node().failures.dropped(Operation::Inquire);
+        self.node().failures.dropped(Operation::Enrol);
+        self.enrolments_locked = 0;
         let by_leader =
-            |entry: &&Entry| entry.job.definition.policies.fires == Fires::Leader && !entry.broken;
+            |entry: &&Entry| entry.job.definition.policies.fires == Fires::Leader && entry.broken.is_none();
         if led {
             let ours = self.jobs.values_mut().filter(|entry| by_leader(&&**entry));
             ours.for_each(|entry| {

@@ -69,6 +69,7 @@ impl SupervisorActor {
         entry.refused = None;
         entry.declares = false;
         let fires = entry.fires;
+        self.troubled.insert(name.clone());
         self.publish(|| EventKind::JobParked { job: name.clone(), reason });
         self.skip_parked(name);
         if fires != Fires::Local {

@@ -229,7 +229,6 @@ impl Handler<StopJob> for SupervisorActor {
             }
             let is_unknown = matches!(paused, Err(PauseError::Unavailable { .. }));
             if is_unknown && matches!(actor.phase, Phase::Running) {
-                actor.node().meters.coordination_error("pause");
                 let pause_before = again.failed();
                 ctx.notify_later(StopJob { job, pause, again }, pause_before);
             }

@@ -5,7 +5,7 @@ use std::{slice, sync::Arc};
 use actix::prelude::*;
 use futures_util::future::ready;
 
-use super::{Phase, SupervisorActor, keys::conflicts};
+use super::{Phase, SupervisorActor, keys::conflicts, outlook::Hopeless};
 use crate::{
     core::{job::Input, policy::Fires},
     definition::Definition,
@@ -23,11 +23,16 @@ impl SupervisorActor {
             return Err(UpdateError::ShuttingDown);
         }
         let name = &definition.name;
-        if !self.jobs.contains_key(name) {
+        let Some(entry) = self.jobs.get(name) else {
             return Err(UpdateError::UnknownJob { name: name.as_str().to_owned() });
-        }
+        };
+        let Hopeless { broken, over } = self.hopeless([definition]);
+        faults.extend(broken);
         faults.extend(conflicts(slice::from_ref(definition), |key| self.holder_of(key, Some(name))));
-        Faults::check(faults).map_err(UpdateError::Invalid)
+        Faults::check(faults).map_err(UpdateError::Invalid)?;
+        // What it owes by the schedule that it has, it owes still.
+        let same = entry.job.definition.description == definition.description;
+        over.into_iter().next().filter(|_| !same).map_or(Ok(()), |over| Err(over.into()))
     }
 
     fn update(
@@ -39,6 +44,11 @@ impl SupervisorActor {
         let meters = self.meters_of(&definition, false);
         let definition = Arc::new(definition);
         let name = definition.name.clone();
+        let former = self.jobs.get(&name).map(|entry| &entry.job.definition.description);
+        if former.is_some_and(|former| *former != definition.description) {
+            self.over.remove(&name);
+            self.log_lints([&*definition]);
+        }
         let Some(entry) = self.jobs.get_mut(&name) else {
             return Err(UpdateError::UnknownJob { name: name.as_str().to_owned() });
         };

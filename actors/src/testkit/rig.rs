@@ -68,6 +68,7 @@ pub struct Rig {
     recorder: Recorder,
     snapshotter: Snapshotter,
     counters: HashMap<(String, String), u64>,
+    gauges: HashMap<(String, String), f64>,
     /// The schedules that each job has had on whichever node, by their words.
     schedules: HashMap<(JobName, String), Arc<dyn Schedule>>,
     /// The jobs that were local at some time: of those ticks the store knows nothing.
@@ -104,6 +105,7 @@ impl Rig {
             recorder: Recorder::default(),
             snapshotter,
             counters: HashMap::new(),
+            gauges: HashMap::new(),
             schedules: HashMap::new(),
             locals: HashSet::new(),
             sessions_lost: false,
@@ -341,11 +343,15 @@ impl Rig {
     /// The sum of a counter over all nodes, for the label set that holds `label` (as in `job=hourly`), or over all
     /// label sets if it is empty.
     pub fn counter(&mut self, name: &str, label: &str) -> u64 {
-        self.read_counters();
-        let matching = self.counters.iter().filter(|((metric, labels), _)| {
-            metric == name && (label.is_empty() || labels.split(',').any(|own| own == label))
-        });
-        matching.map(|(_, value)| value).sum()
+        self.read_metrics();
+        matching(&self.counters, name, label).sum()
+    }
+
+    /// The sum over all nodes of a gauge that is counted up and down, such as `callsheet_ticks_held`, otherwise as
+    /// [`counter`](Self::counter).
+    pub fn gauge(&mut self, name: &str, label: &str) -> f64 {
+        self.read_metrics();
+        matching(&self.gauges, name, label).sum()
     }
 
     /// Checks the promises that hold at every instant.
@@ -460,15 +466,31 @@ impl Rig {
         }
     }
 
-    /// A snapshot takes the counters' values away, so they are added up here.
-    fn read_counters(&mut self) {
+    /// A snapshot takes the values away, so they are added up here.
+    fn read_metrics(&mut self) {
         for (key, _, _, value) in self.snapshotter.snapshot().into_vec() {
-            let DebugValue::Counter(value) = value else { continue };
             let labels: Vec<_> =
                 key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
-            *self.counters.entry((key.key().name().to_owned(), labels.join(","))).or_default() += value;
+            let series = (key.key().name().to_owned(), labels.join(","));
+            match value {
+                DebugValue::Counter(value) => *self.counters.entry(series).or_default() += value,
+                DebugValue::Gauge(value) => *self.gauges.entry(series).or_default() += value.into_inner(),
+                DebugValue::Histogram(_) => {}
+            }
         }
     }
+}
+
+/// The values of the series of one name whose labels hold `label`, as in `job=hourly`; of all if it is empty.
+fn matching<V: Copy>(
+    series: &HashMap<(String, String), V>,
+    name: &str,
+    label: &str,
+) -> impl Iterator<Item = V> {
+    series.iter().filter_map(move |((metric, labels), value)| {
+        let selected = label.is_empty() || labels.split(',').any(|own| own == label);
+        (metric == name && selected).then_some(*value)
+    })
 }
 
 fn ticks_between(schedule: &dyn Schedule, from: DateTime<Utc>, to: DateTime<Utc>) -> u64 {

@@ -14,12 +14,15 @@ use tokio::{
 };
 
 use crate::{
-    core::ledger::{Ledger, Record},
+    core::{
+        ledger::{Ledger, Record},
+        operation::Operation,
+    },
     name::{JobName, LockKey, NodeId, RunId, Term},
     port::{
         Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorMove, Debt,
         Declaration, ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant, Inquiry, Lease, LockError,
-        Locker, Moved, News, Pause, Renewal, Session, Standing, Verdict,
+        Locker, Moved, News, Pause, Proof, Proved, Renewal, Session, Standing, Verdict,
     },
     testkit::VirtualClock,
 };
@@ -92,6 +95,10 @@ struct State {
     bad: HashSet<(String, BadData)>,
     /// News are lost.
     silent: bool,
+    /// What it refuses, and why.
+    refused: HashMap<Operation, String>,
+    /// What the leader of a term said last: since when a tick is due and not decided.
+    said: Option<(Term, Option<DateTime<Utc>>)>,
     calls: u64,
 }
 
@@ -143,6 +150,8 @@ impl SharedStore {
             locked: HashSet::new(),
             bad: HashSet::new(),
             silent: false,
+            refused: HashMap::new(),
+            said: None,
             calls: 0,
         };
         Self {
@@ -208,6 +217,17 @@ impl SharedStore {
     /// Loses all news from now on, or no more.
     pub fn set_silent(&self, silent: bool) {
         self.lock().silent = silent;
+    }
+
+    /// Refuses operations of all nodes from now on, for a reason; nothing of them is done. [`Operation::Prove`] is one of them.
+    pub fn refuse(&self, operations: impl IntoIterator<Item = Operation>, reason: &str) {
+        let refused = operations.into_iter().map(|operation| (operation, reason.to_owned()));
+        self.lock().refused.extend(refused);
+    }
+
+    /// Refuses nothing any more.
+    pub fn refuse_nothing(&self) {
+        self.lock().refused.clear();
     }
 
     /// The next calls of a node go wrong like this, one fault each.
@@ -323,6 +343,7 @@ impl StoreBackend {
     /// A call on the node's session.
     async fn with_session<T>(
         &self,
+        operation: Operation,
         work: impl FnOnce(&mut State, Session, DateTime<Utc>) -> T,
     ) -> Result<T, LockError> {
         let node = self.node;
@@ -330,10 +351,13 @@ impl StoreBackend {
         let session = self.store.lock().sessions.get(&node).map(|own| own.session);
         let reply = self.call(move |state, _, now| {
             let own = state.sessions.get(&node).filter(|own| Some(own.session) == session).copied();
-            own.map(|own| work(state, own.session, now))
+            own.map(|own| match state.refused.get(&operation) {
+                Some(reason) => Err(LockError::NotDone { reason: reason.clone() }),
+                None => Ok(work(state, own.session, now)),
+            })
         });
         match reply.await {
-            Reply::Answer(Some(answer)) => Ok(answer),
+            Reply::Answer(Some(answer)) => answer,
             Reply::Answer(None) => Err(LockError::SessionLost { reason: "the server ended it".to_owned() }),
             Reply::Lost => Err(LockError::Timeout),
         }
@@ -342,12 +366,13 @@ impl StoreBackend {
     /// A call on the node's session, unless it holds something that is refused for its data: then nothing is done.
     async fn with_good_data<I, T>(
         &self,
+        operation: Operation,
         what: BadData,
         items: &[I],
         name: impl Fn(&I) -> &str,
         work: impl FnOnce(&mut State, Session, DateTime<Utc>) -> T,
     ) -> Result<T, LockError> {
-        let answer = self.with_session(|state, session, now| {
+        let answer = self.with_session(operation, |state, session, now| {
             state.check_data(what, items.iter().map(&name))?;
             Ok(work(state, session, now))
         });
@@ -356,15 +381,19 @@ impl StoreBackend {
 
     async fn elect<T>(
         &self,
+        operation: Operation,
         work: impl FnOnce(&mut State, Option<OwnSession>, Instant) -> T,
     ) -> Result<T, ElectError> {
         let node = self.node;
         let reply = self.call(move |state, now, _| {
             let own = state.sessions.get(&node).copied();
-            work(state, own, now)
+            match state.refused.get(&operation) {
+                Some(reason) => Err(ElectError::Unavailable { reason: reason.clone() }),
+                None => Ok(work(state, own, now)),
+            }
         });
         match reply.await {
-            Reply::Answer(answer) => Ok(answer),
+            Reply::Answer(answer) => answer,
             Reply::Lost => Err(ElectError::Unavailable { reason: "no answer".to_owned() }),
         }
     }
@@ -373,6 +402,10 @@ impl StoreBackend {
 impl Backend for StoreBackend {
     fn name(&self) -> &'static str {
         "shared"
+    }
+
+    fn lease(&self) -> Duration {
+        self.store.lease.duration
     }
 
     fn elector(&self) -> Arc<dyn Elector> {
@@ -392,7 +425,7 @@ impl Elector for StoreBackend {
             loop {
                 let changed = self.store.changed.notified();
                 let node = self.node;
-                let answer = self.elect(move |state, own, now| {
+                let answer = self.elect(Operation::Campaign, move |state, own, now| {
                     let Some(own) = own else { return Err(None) };
                     match state.leader {
                         Some(leader) => Err(Some(leader)),
@@ -429,7 +462,7 @@ impl Elector for StoreBackend {
         async move {
             let node = self.node;
             let lease = self.store.lease;
-            let renewed = self.elect(move |state, _, now| match &mut state.leader {
+            let renewed = self.elect(Operation::Renew, move |state, _, now| match &mut state.leader {
                 Some(leader) if leader.node == node && leader.term == term => {
                     leader.expires_at = now + lease.duration;
                     Renewal::Renewed
@@ -443,7 +476,7 @@ impl Elector for StoreBackend {
 
     fn resign(&self, term: Term) -> BoxFuture<'_, Result<(), ElectError>> {
         async move {
-            let resigned = self.elect(move |state, _, _| {
+            let resigned = self.elect(Operation::Resign, move |state, _, _| {
                 state.leader.take_if(|leader| leader.term == term);
                 state.ledger.end_term(term);
             });
@@ -461,16 +494,19 @@ impl Locker for StoreBackend {
             let node = self.node;
             let lease = self.store.lease;
             let opened = self.call(move |state, now, _| {
+                if let Some(reason) = state.refused.get(&Operation::Open) {
+                    return Err(LockError::Unavailable { reason: reason.clone() });
+                }
                 // The former one, if the server still has it, ends with its connection.
                 if let Some(own) = state.sessions.remove(&node) {
                     state.ledger.end_session(own.session);
                 }
                 let session = state.ledger.open_session();
                 state.sessions.insert(node, OwnSession { session, expires_at: now + lease.duration });
-                session
+                Ok(session)
             });
             match opened.await {
-                Reply::Answer(session) => Ok(session),
+                Reply::Answer(opened) => opened,
                 Reply::Lost => Err(LockError::Timeout),
             }
         }
@@ -522,6 +558,7 @@ impl Locker for StoreBackend {
 
     fn enrol<'a>(&'a self, jobs: &'a [Enrolment]) -> BoxFuture<'a, Result<Vec<Enrolled>, LockError>> {
         let enrolled = self.with_good_data(
+            Operation::Enrol,
             BadData::Enrolment,
             jobs,
             |job| job.job.as_str(),
@@ -543,6 +580,7 @@ impl Locker for StoreBackend {
         asked: &'a [Declaration],
     ) -> BoxFuture<'a, Result<Vec<Option<String>>, LockError>> {
         let conflicts = self.with_good_data(
+            Operation::Conflicts,
             BadData::Other,
             asked,
             |asked| asked.job.as_str(),
@@ -556,14 +594,21 @@ impl Locker for StoreBackend {
     }
 
     fn retract<'a>(&'a self, keys: &'a [LockKey]) -> BoxFuture<'a, Result<(), LockError>> {
-        let retracted = self.with_good_data(BadData::Other, keys, LockKey::as_str, |state, session, _| {
-            keys.iter().for_each(|key| state.ledger.retract(session, key));
-        });
+        let retracted = self.with_good_data(
+            Operation::Retract,
+            BadData::Other,
+            keys,
+            LockKey::as_str,
+            |state, session, _| {
+                keys.iter().for_each(|key| state.ledger.retract(session, key));
+            },
+        );
         retracted.boxed()
     }
 
     fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>> {
         let asked = self.with_good_data(
+            Operation::Inquire,
             BadData::Other,
             jobs,
             |job| job.job.as_str(),
@@ -573,14 +618,32 @@ impl Locker for StoreBackend {
     }
 
     fn withdraw<'a>(&'a self, term: Term, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>> {
-        let withdrawn = self.with_good_data(BadData::Other, jobs, JobName::as_str, move |state, _, _| {
-            jobs.iter().for_each(|job| state.ledger.withdraw(term, job));
-        });
+        let withdrawn = self.with_good_data(
+            Operation::Withdraw,
+            BadData::Other,
+            jobs,
+            JobName::as_str,
+            move |state, _, _| {
+                jobs.iter().for_each(|job| state.ledger.withdraw(term, job));
+            },
+        );
         withdrawn.boxed()
+    }
+
+    fn prove(&self, Proof { term, overdue_since }: Proof) -> BoxFuture<'_, Result<Proved, LockError>> {
+        let proved = self.with_session(Operation::Prove, move |state, _, _| {
+            if let Some(term) = term {
+                state.said = Some((term, overdue_since));
+            }
+            let leads = state.leader.map(|leader| leader.term);
+            Proved::new(state.said.filter(|(term, _)| Some(*term) == leads).and_then(|(_, since)| since))
+        });
+        proved.boxed()
     }
 
     fn claim<'a>(&'a self, requests: &'a [ClaimRequest]) -> BoxFuture<'a, Result<Vec<Verdict>, LockError>> {
         let claimed = self.with_good_data(
+            Operation::Claim,
             BadData::Claim,
             requests,
             |asked| asked.job.as_str(),
@@ -602,6 +665,7 @@ impl Locker for StoreBackend {
 
     fn complete<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
         let completed = self.with_good_data(
+            Operation::Complete,
             BadData::End,
             ends,
             |end| end.job.as_str(),
@@ -619,7 +683,7 @@ impl Locker for StoreBackend {
     }
 
     fn release<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
-        self.with_session(|state, session, now| {
+        self.with_session(Operation::Complete, |state, session, now| {
             // Of the end itself nothing is kept.
             let plain =
                 |end: &Completion| Completion { pause_after: None, from_completion: false, ..end.clone() };
@@ -630,6 +694,7 @@ impl Locker for StoreBackend {
 
     fn advance<'a>(&'a self, moves: &'a [CursorMove]) -> BoxFuture<'a, Result<Vec<Moved>, LockError>> {
         let moved = self.with_good_data(
+            Operation::Advance,
             BadData::Move,
             moves,
             |asked| asked.job.as_str(),
@@ -649,13 +714,19 @@ impl Locker for StoreBackend {
         jobs: &'a [JobName],
         pause: Option<&'a Pause>,
     ) -> BoxFuture<'a, Result<Vec<bool>, LockError>> {
-        let paused = self.with_good_data(BadData::Pause, jobs, JobName::as_str, move |state, _, now| {
-            // Somebody else has it locked all the time.
-            if jobs.iter().any(|job| state.is_locked(job.as_str())) {
-                return Err(LockError::Timeout);
-            }
-            Ok(jobs.iter().map(|job| state.ledger.pause(now, job, pause)).collect())
-        });
+        let paused = self.with_good_data(
+            Operation::Pause,
+            BadData::Pause,
+            jobs,
+            JobName::as_str,
+            move |state, _, now| {
+                // Somebody else has it locked all the time.
+                if jobs.iter().any(|job| state.is_locked(job.as_str())) {
+                    return Err(LockError::Timeout);
+                }
+                Ok(jobs.iter().map(|job| state.ledger.pause(now, job, pause)).collect())
+            },
+        );
         paused.map(|paused| paused.and_then(|paused| paused)).boxed()
     }
 
@@ -680,18 +751,23 @@ impl Locker for StoreBackend {
     }
 
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<ClosedRuns, LockError>> {
-        self.with_session(move |state, _, now| state.ledger.close_lost(now, limit)).boxed()
+        self.with_session(Operation::CloseLost, move |state, _, now| state.ledger.close_lost(now, limit))
+            .boxed()
     }
 
     fn hold<'a>(&'a self, jobs: &'a [JobName], _: Duration) -> BoxFuture<'a, Result<(), LockError>> {
-        self.with_session(move |state, _, _| jobs.iter().for_each(|job| state.ledger.hold(job))).boxed()
+        self.with_session(Operation::Hold, move |state, _, _| {
+            jobs.iter().for_each(|job| state.ledger.hold(job))
+        })
+        .boxed()
     }
 
     fn forget(&self, term: Term, after: Duration) -> BoxFuture<'_, Result<Forgotten, LockError>> {
-        self.with_session(move |state, _, now| state.ledger.forget(now, term, after)).boxed()
+        self.with_session(Operation::Forget, move |state, _, now| state.ledger.forget(now, term, after))
+            .boxed()
     }
 
     fn debts(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<Debt>, LockError>> {
-        self.with_session(move |state, _, _| state.ledger.debts(after, limit)).boxed()
+        self.with_session(Operation::Debts, move |state, _, _| state.ledger.debts(after, limit)).boxed()
     }
 }

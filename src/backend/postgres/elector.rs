@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_postgres::{Client, Error, Row, error::SqlState, types::ToSql};
 use uuid::Uuid;
 
-use super::{Shared, failure, session::OpenSession, settings::Settings, sql};
+use super::{Shared, cure, failure, session::OpenSession, settings::Settings, sql};
 
 /// The bounds of the pause before a campaign against a living leader who lost the leadership lock.
 const RETRY_MIN: Duration = Duration::from_millis(50);
@@ -26,6 +26,11 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 /// How often a campaign asks for a term: again once the holder of the term in its way has died.
 const GRANTS_MAX: usize = 2;
 
+/// So many campaigns in a row that are granted no term although nobody leads are refused.
+const UNGRANTED_MAX: u32 = 3;
+
+const HIDDEN: &str =
+    "the row of the leader is not to be seen; it was deleted, or row security hides it: find out which";
 const NO_ANSWER: &str = "the server did not answer within the deadline";
 
 pub(super) struct PostgresElector {
@@ -39,6 +44,17 @@ pub(super) struct Leadership {
     locked: bool,
     /// The process of a frozen leader that this role may not end, once that was said.
     out_of_reach: Option<i32>,
+    /// How many campaigns in a row were granted no term although nobody led.
+    ungranted: u32,
+}
+
+/// What the row of the leader says.
+struct Standing {
+    epoch: i64,
+    /// It names this session.
+    own: bool,
+    /// The term is not over.
+    lasts: bool,
 }
 
 impl PostgresElector {
@@ -55,12 +71,17 @@ impl PostgresElector {
             _ => {
                 let client = session.connect_leadership().await;
                 let client = client.map_err(|error| unavailable(&error.to_string()))?;
-                Leadership { client, locked: false, out_of_reach: None }
+                Leadership { client, locked: false, out_of_reach: None, ungranted: 0 }
             }
         };
         let answer = leadership.campaign(session).await?;
+        let dropped = leadership.ungranted >= UNGRANTED_MAX;
         *kept = Some(leadership);
-        Ok(answer)
+        if dropped {
+            Err(unavailable(&cure::dropped("grant a term, since nobody leads")))
+        } else {
+            Ok(answer)
+        }
     }
 }
 
@@ -90,6 +111,7 @@ impl Leadership {
             // Before the row names another beacon.
             self.evict_frozen(session).await?;
             if let Some(grant) = self.grant(session).await? {
+                self.ungranted = 0;
                 return Ok(Campaign::Won(grant));
             }
             // The leader's session lives, but not its second connection: it dies, and the server has not noticed the end of
@@ -99,7 +121,24 @@ impl Leadership {
                 return self.lost(session, |_| Duration::ZERO).await;
             }
         }
-        self.lost(session, |remaining| remaining.clamp(RETRY_MIN, RETRY_MAX)).await
+        let answer = self.lost(session, |remaining| remaining.clamp(RETRY_MIN, RETRY_MAX)).await?;
+        match answer {
+            // A term that ended between the two questions looks like this as well.
+            Campaign::Lost { leader: None, .. } => self.ungranted = self.ungranted.saturating_add(1),
+            Campaign::Lost { leader: Some(_), .. } | Campaign::Won(_) => self.ungranted = 0,
+        }
+        Ok(answer)
+    }
+
+    /// What the row of the leader says, if there is one.
+    async fn standing(&self, session: &OpenSession) -> Result<Option<Standing>, ElectError> {
+        let row = self.ask(session, sql::STANDING, &[&session.settings.scope, &session.beacon]).await?;
+        let Some(row) = row else { return Ok(None) };
+        let read = || {
+            let (epoch, own, lasts) = (row.try_get("epoch")?, row.try_get("own")?, row.try_get("lasts")?);
+            Ok(Standing { epoch, own, lasts })
+        };
+        read().map(Some).map_err(|error| refused(&error))
     }
 
     /// Waits for a lock, for one slice: whether it was had.
@@ -227,11 +266,18 @@ impl Elector for PostgresElector {
             let settings = &session.settings;
             let (term, lease) = (number(term), millis(settings.lease));
             let parameters: [&(dyn ToSql + Sync); 4] = [&settings.scope, &session.beacon, &term, &lease];
-            let renewed = leadership.ask(&session, sql::RENEW, &parameters).await?;
+            if let Some(row) = leadership.ask(&session, sql::RENEW, &parameters).await? {
+                *kept = Some(leadership);
+                return writable(&row).map(|()| Renewal::Renewed);
+            }
+            let standing = leadership.standing(&session).await?;
             *kept = Some(leadership);
-            match renewed {
-                Some(row) => writable(&row).map(|()| Renewal::Renewed),
-                None => Ok(Renewal::Deposed),
+            match standing {
+                Some(row) if row.own && row.epoch == term && row.lasts => {
+                    Err(unavailable(&cure::dropped("extend the term of this node")))
+                }
+                Some(_) => Ok(Renewal::Deposed),
+                None => Err(unavailable(HIDDEN)),
             }
         }
         .boxed()
@@ -246,12 +292,20 @@ impl Elector for PostgresElector {
             let term = number(term);
             let parameters: [&(dyn ToSql + Sync); 3] = [&session.settings.scope, &session.beacon, &term];
             let resigned = leadership.ask(&session, sql::RESIGN, &parameters).await?;
-            // Of no row: over already, or never this node's, and what it holds now is another term.
             if resigned.is_some() {
                 leadership.free(&session).await?;
+                *kept = Some(leadership);
+                return Ok(());
             }
+            let standing = leadership.standing(&session).await?;
             *kept = Some(leadership);
-            Ok(())
+            match standing {
+                Some(row) if row.own && row.epoch == term && row.lasts => {
+                    Err(unavailable(&cure::dropped("end the term of this node")))
+                }
+                // Over already, or never this node's, and what it holds now is another term.
+                Some(_) | None => Ok(()),
+            }
         }
         .boxed()
     }
@@ -271,7 +325,7 @@ fn unavailable(reason: &str) -> ElectError {
 }
 
 fn refused(error: &Error) -> ElectError {
-    ElectError::Unavailable { reason: failure::explain(error) }
+    ElectError::Unavailable { reason: cure::denial(error) }
 }
 
 fn millis(span: Duration) -> f64 {

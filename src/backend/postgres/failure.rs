@@ -6,7 +6,7 @@ use callsheet_actors::{core::text::bounded, port::LockError};
 use rustls::CertificateError;
 use tokio_postgres::{Error, error::SqlState};
 
-use super::settings::Settings;
+use super::{cure, settings::Settings};
 
 /// The longest message of the server that is quoted, in bytes.
 const MESSAGE_MAX: usize = 1_024;
@@ -174,10 +174,9 @@ impl Cause {
 
 /// What a refused statement means for whoever asked: it was rolled back.
 pub(super) fn not_done(error: &Error) -> LockError {
-    let reason = explain(error);
     match Cause::of_error(error) {
-        Cause::Data => LockError::BadData { reason },
-        Cause::Server | Cause::Contention => LockError::NotDone { reason },
+        Cause::Data => LockError::BadData { reason: explain(error) },
+        Cause::Server | Cause::Contention => LockError::NotDone { reason: cure::denial(error) },
     }
 }
 

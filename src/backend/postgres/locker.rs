@@ -12,8 +12,8 @@ use callsheet_actors::{
     core::storable::storable,
     port::{
         Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled,
-        Enrolment, Forgotten, Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OwedRun, Pause,
-        RoundAnswers, Session, Standing, Verdict,
+        Enrolment, Forgotten, Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OwedRun, Pause, Proof,
+        Proved, RoundAnswers, Session, Standing, Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -203,6 +203,10 @@ impl Locker for PostgresLocker {
             withdrawn.map(|_| ()).map_err(Refusal::into_lock_error)
         }
         .boxed()
+    }
+
+    fn prove(&self, proof: Proof) -> BoxFuture<'_, Result<Proved, LockError>> {
+        async move { self.session()?.prove(proof).await }.boxed()
     }
 
     fn claim<'a>(&'a self, requests: &'a [ClaimRequest]) -> BoxFuture<'a, Result<Vec<Verdict>, LockError>> {

@@ -11,10 +11,12 @@
 //!   `guard`: what runs get.
 //! * `news`: what nodes tell each other. `text`: whatever somebody wrote, on its way to the server.
 //! * `sql`: every statement, what it locks, and why.
+//! * `proof`: whether a claim would be possible. `cure`: what would mend a refused statement.
 //! * `settings`, `failure`, `migrations`: what a node is told, what it says when it fails, the schema.
 
 mod clock;
 mod connection;
+mod cure;
 mod elector;
 mod failure;
 mod forget;
@@ -23,6 +25,7 @@ mod locker;
 mod lost_runs;
 mod migrations;
 mod news;
+mod proof;
 mod session;
 mod sessions;
 mod settings;
@@ -184,6 +187,10 @@ impl Backend for Postgres {
 
     fn node(&self) -> Option<NodeId> {
         Some(self.shared.settings.node)
+    }
+
+    fn lease(&self) -> Duration {
+        self.shared.settings.lease
     }
 
     fn set_clock(&self, clock: Arc<dyn Clock>) {

@@ -33,7 +33,7 @@ use super::{
     elector::Leadership,
     failure::{self, POOLED, refusal},
     lost_runs::Search,
-    migrations, news, sessions,
+    migrations, news, proof, sessions,
     settings::{OPEN_TIMEOUT, Purpose, Settings},
     sql,
 };
@@ -98,6 +98,7 @@ pub(super) struct Statements {
     pub(super) forget: Statement,
     pub(super) hold: Statement,
     pub(super) debts: Statement,
+    pub(super) prove: Statement,
     heartbeat: Statement,
     stands: Statement,
 }
@@ -426,6 +427,7 @@ impl Statements {
             forget,
             hold,
             debts,
+            prove,
             heartbeat,
             stands,
         ) = tokio::try_join!(
@@ -458,6 +460,7 @@ impl Statements {
             client.prepare(sql::FORGET),
             client.prepare(sql::HOLD),
             client.prepare(sql::DEBTS),
+            client.prepare(proof::PROVE),
             client.prepare(sql::HEARTBEAT),
             client.prepare(sessions::STANDS),
         )?;
@@ -491,6 +494,7 @@ impl Statements {
             forget,
             hold,
             debts,
+            prove,
             heartbeat,
             stands,
         })

@@ -112,6 +112,10 @@ RETURNING pg_is_in_recovery() AS standby";
 pub(super) const RESIGN: &str = "
 UPDATE leader SET expires_at = '-infinity' WHERE scope = $1 AND beacon = $2 AND epoch = $3 RETURNING epoch";
 
+/// What the leader row says, whoever leads. $1 scope, $2 own beacon.
+pub(super) const STANDING: &str = "
+SELECT epoch, beacon = $2 AS own, expires_at > clock_timestamp() AS lasts FROM leader WHERE scope = $1";
+
 /// Who leads, and for how many more milliseconds. $1 scope.
 pub(super) const LEADER: &str = "
 SELECT node, greatest(0, extract(epoch FROM expires_at - clock_timestamp()) * 1000)::float8 AS remaining

@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use super::{Effect, Effects, JobMachine, Mode, Refusal, ticks::Asked};
 use crate::{
     core::{
+        contract::Breach,
         job::FLUSH_AFTER,
         misfire::Due,
         time::{FireTime, Now},
@@ -49,47 +50,49 @@ impl JobMachine {
     }
 
     /// Skips every tick that is due.
-    pub(super) fn skip_parked(&mut self, now: Now, effects: &mut Effects) {
+    pub(super) fn skip_parked(&mut self, now: Now, effects: &mut Effects) -> Result<(), Breach> {
         if !matches!(self.asked, Asked::Nothing) {
-            return;
+            return Ok(());
         }
         // The store may not know of those that were skipped before.
         if let Some(to) = self.parked_to.map(FireTime::instant).filter(|to| *to > self.decided) {
             self.decided = to;
             self.unread = true;
         }
-        self.read_schedule();
+        self.read_schedule()?;
         if self.next.is_none() {
-            self.follow_completion();
+            self.follow_completion()?;
         }
-        let Some(first) = self.next.filter(|next| next.instant() <= now.wall) else { return };
-        let (newest, skips) = self.skip_up_to(first, now.wall);
+        let Some(first) = self.next.filter(|next| next.instant() <= now.wall) else { return Ok(()) };
+        let (newest, skips) = self.skip_up_to(first, now.wall)?;
         self.parked_to = Some(newest);
         let (reason, count, at_least) = (SkipReason::Parked, skips.total(), skips.at_least);
         effects.push(Effect::Skipped { newest, reason, count, at_least });
         effects.push(Effect::Count { started: 0, skips });
+        Ok(())
     }
 
     /// What was skipped while the store refused the job is not decided again, but the store is to hear of it.
-    pub(super) fn pass_parked(&mut self, now: Now) {
-        let Some(to) = self.parked_to else { return };
+    pub(super) fn pass_parked(&mut self, now: Now) -> Result<(), Breach> {
+        let Some(to) = self.parked_to else { return Ok(()) };
         if self.stored >= to.instant() {
             self.parked_to = None;
-            return;
+            return Ok(());
         }
         if let Some(first) = self.next.filter(|next| *next <= to) {
-            let (_, skips) = self.skip_up_to(first, to.instant());
+            let (_, skips) = self.skip_up_to(first, to.instant())?;
             self.skips.extend(&skips);
             self.flush_at.get_or_insert(now.elapsed + FLUSH_AFTER);
         }
+        Ok(())
     }
 
     /// Takes the ticks from the `first` one that is undecided. Answers the newest of them, and their number.
-    fn skip_up_to(&mut self, first: FireTime, until: DateTime<Utc>) -> (FireTime, Skips) {
-        let due = Due::collect(&*self.schedule, first, until, 1);
+    fn skip_up_to(&mut self, first: FireTime, until: DateTime<Utc>) -> Result<(FireTime, Skips), Breach> {
+        let due = Due::collect(&*self.schedule, first, until, 1)?;
         let newest = due.newest.last().copied().unwrap_or(first);
         self.decided = newest.instant();
         self.next = due.following;
-        (newest, Skips::new(SkipReason::Parked, due.older + 1, due.at_least))
+        Ok((newest, Skips::new(SkipReason::Parked, due.older + 1, due.at_least)))
     }
 }

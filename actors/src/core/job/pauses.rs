@@ -2,9 +2,18 @@
 
 use std::time::Duration;
 
-use super::{Effects, JobMachine, Mode, ticks::Asked};
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{
+    Effect, Effects, JobMachine, Mode,
+    ticks::{Asked, Waiting},
+};
 use crate::{
-    core::{policy::Fires, time::Now},
+    core::{
+        contract::{Breach, MILLISECOND},
+        policy::Fires,
+        time::{FireTime, Now},
+    },
     port::{Pause, SkipReason},
 };
 
@@ -56,28 +65,69 @@ impl JobMachine {
         self.stop.is_none() && self.pause_check_at.is_some_and(|at| at <= now.elapsed)
     }
 
-    pub(super) fn end_pause(&mut self, now: Now, effects: &mut Effects) {
+    pub(super) fn end_pause(&mut self, now: Now, effects: &mut Effects) -> Result<(), Breach> {
         if self.pause.as_ref().and_then(|pause| pause.until).is_some_and(|until| until <= now.wall) {
             // What is due, but was not looked at yet, came due during the pause.
-            self.collect_paused(now, effects);
+            if let Some(waiting) = self.collect(now, effects)? {
+                self.backlog.push_back(waiting);
+            }
             self.on_pause(now, None, effects);
         }
-    }
-
-    fn collect_paused(&mut self, now: Now, effects: &mut Effects) {
-        if let Some(waiting) = self.collect(now, effects) {
-            self.backlog.push_back(waiting);
-        }
+        Ok(())
     }
 
     /// The pause is over: what was missed meanwhile, and is too late now, does not run.
     fn resume_backlog(&mut self, now: Now, effects: &mut Effects) {
-        let (misfire, grace) = (self.policies.misfire, self.policies.grace);
-        while let Some(oldest) = self.backlog.front()
-            && !misfire.admits(oldest.tick.lateness(now.wall), grace)
-            && let Some(oldest) = self.backlog.pop_front()
-        {
+        while let Some(oldest) = self.backlog.pop_front_if(|oldest| oldest.is_too_late(now)) {
             self.skip_waiting(now, oldest, SkipReason::Paused, effects);
         }
+    }
+
+    /// What the pause has held for so long that it must not run any more is skipped, so that the cursor goes on.
+    pub(super) fn skip_held_too_long(&mut self, now: Now, effects: &mut Effects) {
+        if self.pause.is_some() {
+            self.resume_backlog(now, effects);
+        }
+    }
+
+    /// The instant at which the first held tick is too late.
+    pub(super) fn held_until(&self) -> Option<DateTime<Utc>> {
+        self.pause.as_ref()?;
+        let first = self.backlog.front()?;
+        let window = TimeDelta::from_std(first.window).ok()?;
+        first.tick.instant().checked_add_signed(window)?.checked_add_signed(MILLISECOND)
+    }
+
+    /// Says of each tick that waits for the end of the pause that it does: once, however often its job is paused.
+    pub(super) fn say_held(&mut self, now: Now, effects: &mut Effects) {
+        if self.pause.is_none() {
+            return;
+        }
+        // By a clock that was set back meanwhile.
+        self.held_said.take_if(|said| said.instant() > now.wall);
+        let reason = SkipReason::Paused;
+        let held = self.backlog.iter().map(|waiting| waiting.tick);
+        let new = held.filter(|tick| self.held_said.is_none_or(|said| *tick > said));
+        effects.extend(new.map(|fire_time| Effect::Held { fire_time, reason }));
+        self.held_said = self.backlog.back().map(|waiting| waiting.tick).max(self.held_said);
+    }
+
+    /// The ticks of which it was said that the pause holds them, and that it still does, in their order. A claim of the first may be
+    /// under way, to find out whether the pause is over.
+    pub fn held(&self) -> impl Iterator<Item = FireTime> {
+        let asked = match &self.asked {
+            Asked::Claim(asked) if asked.ends_pause => Some(asked.claim.fire_time),
+            Asked::Claim(_) | Asked::Advance(_) | Asked::Nothing => None,
+        };
+        let waiting = self.backlog.iter().map(|waiting| waiting.tick);
+        let held = asked.into_iter().chain(waiting).filter(|tick| Some(*tick) <= self.held_said);
+        // What is asked for another right is decided anew by that one.
+        held.take_while(|_| self.pause.is_some() && self.decides_on())
+    }
+}
+
+impl Waiting {
+    fn is_too_late(&self, now: Now) -> bool {
+        self.tick.lateness(now.wall) > self.window
     }
 }

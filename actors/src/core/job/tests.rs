@@ -1,6 +1,8 @@
 //! The machine as a table: no runtime, no clock. Hours are of one day in 2026, in UTC.
 
+mod contract;
 mod hazards;
+mod held;
 mod parked;
 mod tables;
 mod walk;
@@ -32,12 +34,19 @@ pub(crate) fn at(time: &str) -> DateTime<Utc> {
 #[derive(Debug)]
 pub(crate) struct Never;
 
+/// Fires at one instant.
+#[derive(Debug)]
+pub(crate) struct Once(pub(crate) DateTime<Utc>);
+
 /// Answers the same instant whatever it is asked.
 #[derive(Debug)]
 pub(crate) struct Stuck(pub(crate) DateTime<Utc>);
 
 macro_rules! fake {
     ($type:ty, $next:expr) => {
+        fake!($type, $next, $next);
+    };
+    ($type:ty, $next:expr, $previous:expr) => {
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(stringify!($type))
@@ -45,19 +54,21 @@ macro_rules! fake {
         }
 
         impl Schedule for $type {
-            fn next_after(&self, _: DateTime<Utc>) -> Option<DateTime<Utc>> {
-                $next(self)
+            fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+                $next(self, after)
             }
 
-            fn previous_before(&self, _: DateTime<Utc>) -> Option<DateTime<Utc>> {
-                $next(self)
+            fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+                $previous(self, before)
             }
         }
     };
 }
 
-fake!(Never, |_: &Never| None);
-fake!(Stuck, |stuck: &Stuck| Some(stuck.0));
+fake!(Never, |_: &Never, _| None);
+fake!(Stuck, |stuck: &Stuck, _| Some(stuck.0));
+fake!(Once, |once: &Once, after| Some(once.0).filter(|at| *at > after), |once: &Once, before| Some(once.0)
+    .filter(|at| *at < before));
 
 /// Fires at the multiples of a period, or so long after the end of the last run. Panics when it is told to.
 #[derive(Debug)]
@@ -175,6 +186,11 @@ fn claim_of(effects: &[Effect]) -> (RunId, TickClaim) {
         [Effect::Claim(Claim { run, tick: Some(claim), settle: false, .. })] => (*run, *claim),
         other => panic!("no claim, but {other:?}"),
     }
+}
+
+/// Paused, so that it waits.
+fn held(tick: &str) -> Effect {
+    Effect::Held { fire_time: FireTime::new(at(tick)), reason: SkipReason::Paused }
 }
 
 fn skipped(newest: &str, reason: SkipReason, count: u64) -> Effect {
@@ -432,7 +448,7 @@ fn a_claim_that_is_granted_too_late_is_closed_not_run() {
     let mut job = hourly();
     let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
 
-    let effects = job.step("01:30", granted(run));
+    let effects = job.step("01:30:00.001", granted(run));
 
     assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome: Outcome::Cancelled });
     let Effect::Ended(ended) = &effects[1] else { panic!("{effects:?}") };
@@ -599,7 +615,7 @@ fn a_clock_that_steps_back_does_not_fire_a_tick_twice() {
 
 #[test]
 fn an_exhausted_schedule_arms_nothing() {
-    let mut job = Rehearsal::dormant(Stuck(at("01:00")), Policies::default());
+    let mut job = Rehearsal::dormant(Once(at("01:00")), Policies::default());
     job.step("00:30", resume(at("00:30"), Some(Authority::Term(TERM))));
     assert_eq!(job.wake_in("00:30"), minutes(30));
 

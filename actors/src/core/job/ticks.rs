@@ -7,8 +7,9 @@ use chrono::{DateTime, Utc};
 use super::{ActiveRun, Advance, Claim, Effect, Effects, JobMachine, Mode, Start, permit::Claimant};
 use crate::{
     core::{
+        contract::Breach,
         misfire::Due,
-        policy::{CATCH_UP_PACE, Fires, Misfire, Overlap, Policies},
+        policy::{CATCH_UP_PACE, Fires, Misfire, Overlap},
         time::{FireTime, Now},
     },
     event::CancelReason,
@@ -31,6 +32,8 @@ pub(super) struct Waiting {
     /// Those of them that were missed, and of which it is said only when this tick is decided: the store may find that none is
     /// due.
     pub(super) missed: Option<Missed>,
+    /// The greatest lateness at which it may run.
+    pub(super) window: Duration,
     /// It was said that somebody else holds its key: once, however often it asks.
     pub(super) contended: bool,
 }
@@ -107,32 +110,41 @@ pub(super) struct TickAsked {
 
 impl JobMachine {
     pub(super) fn decide_due(&mut self, now: Now, effects: &mut Effects) {
-        let authority = match self.mode {
+        let decided = match self.mode {
             Mode::Dormant => return,
-            Mode::Parked => return self.skip_parked(now, effects),
-            Mode::Firing(authority) => authority,
+            Mode::Parked => self.skip_parked(now, effects),
+            Mode::Firing(_) if !matches!(self.asked, Asked::Nothing) => return self.keep_turn(now),
+            Mode::Firing(Some(Authority::Term(term))) if now.term != Some(term) => {
+                // Doubt is "not leader". Whoever restores the trust resumes the job from its cursor.
+                return self.suspend();
+            }
+            Mode::Firing(authority) => self.decide_by_schedule(now, authority, effects),
         };
-        if !matches!(self.asked, Asked::Nothing) {
-            self.keep_turn(now);
-            return;
-        }
-        if let Some(Authority::Term(term)) = authority
-            && now.term != Some(term)
-        {
-            // Doubt is "not leader". Whoever restores the trust resumes the job from its cursor.
+        if let Err(breach) = decided {
+            // Nothing that it answers can be trusted. Whoever has mended it resumes the job from its cursor.
             self.suspend();
-            return;
+            effects.push(Effect::Broken(breach));
         }
-        self.read_schedule();
-        self.pass_parked(now);
+    }
+
+    fn decide_by_schedule(
+        &mut self,
+        now: Now,
+        authority: Option<Authority>,
+        effects: &mut Effects,
+    ) -> Result<(), Breach> {
+        self.read_schedule()?;
+        self.pass_parked(now)?;
         self.hold_until.take_if(|until| *until <= now.elapsed);
-        self.end_pause(now, effects);
-        let due = self.collect(now, effects);
+        self.end_pause(now, effects)?;
+        self.skip_held_too_long(now, effects);
+        let due = self.collect(now, effects)?;
         self.work_off(now, authority, due, effects);
         if self.next.is_none() && self.backlog.is_empty() && matches!(self.asked, Asked::Nothing) {
-            self.follow_completion();
+            self.follow_completion()?;
         }
         self.flush(now, authority, effects);
+        Ok(())
     }
 
     /// While the store moves the cursor, what waits does not lose its turn for one of the node's slots.
@@ -143,25 +155,28 @@ impl JobMachine {
     }
 
     /// A schedule that counts from the end of runs goes on from a tick that was skipped, too.
-    pub(super) fn follow_completion(&mut self) {
+    pub(super) fn follow_completion(&mut self) -> Result<(), Breach> {
         if self.schedule.counts_from_completion() && !self.exhausted {
-            self.next = self.following(self.decided);
+            self.next = self.following(self.decided)?;
         }
+        Ok(())
     }
 
     /// Takes in the ticks that are due. Answers the one that may run at once; others go to the backlog.
-    pub(super) fn collect(&mut self, now: Now, effects: &mut Effects) -> Option<Waiting> {
-        let next = self.next.filter(|next| next.instant() <= now.wall)?;
+    pub(super) fn collect(&mut self, now: Now, effects: &mut Effects) -> Result<Option<Waiting>, Breach> {
+        let Some(next) = self.next.filter(|next| next.instant() <= now.wall) else { return Ok(None) };
+        let misfire = self.policies.misfire;
         let due = if self.schedule.counts_from_completion() {
-            let Policies { misfire, grace, .. } = *self.policies;
-            let admits = |tick: FireTime| misfire.admits(tick.lateness(now.wall), grace);
-            Due::first_admitted(&*self.schedule, next, now.wall, admits)
-        } else {
-            let keep = match self.policies.misfire {
-                Misfire::All { max, .. } => usize::try_from(max).unwrap_or(usize::MAX),
-                Misfire::Latest { .. } | Misfire::Skip => 1,
+            let admits = |tick: FireTime, following| {
+                tick.lateness(now.wall) <= misfire.window(tick, following).max(self.policies.grace)
             };
-            Due::collect(&*self.schedule, next, now.wall, keep)
+            Due::first_admitted(&*self.schedule, next, now.wall, admits)?
+        } else {
+            let keep = match misfire {
+                Misfire::All { max, .. } => usize::try_from(max).unwrap_or(usize::MAX),
+                Misfire::Auto | Misfire::Latest { .. } | Misfire::Skip => 1,
+            };
+            Due::collect(&*self.schedule, next, now.wall, keep)?
         };
         self.next = due.following;
         let mut missed = None;
@@ -180,15 +195,22 @@ impl JobMachine {
             }
         }
         if let ([tick], true) = (&due.newest[..], self.backlog.is_empty()) {
-            return self.arrive(now, *tick, missed, effects);
+            let window = self.window(*tick, due.following);
+            return Ok(self.arrive(now, *tick, window, missed, effects));
         }
-        for tick in due.newest {
-            if let Some(waiting) = self.arrive(now, tick, missed.take(), effects) {
+        for (nth, tick) in due.newest.iter().enumerate() {
+            let window = self.window(*tick, due.newest.get(nth + 1).copied().or(due.following));
+            if let Some(waiting) = self.arrive(now, *tick, window, missed.take(), effects) {
                 self.backlog.push_back(waiting);
                 self.drop_beyond_the_bound(now, effects);
             }
         }
-        None
+        Ok(None)
+    }
+
+    /// The greatest lateness at which a tick may run.
+    fn window(&self, tick: FireTime, following: Option<FireTime>) -> Duration {
+        self.policies.misfire.window(tick, following).max(self.policies.grace)
     }
 
     /// One due tick: answers it if it may run, now or later.
@@ -196,10 +218,11 @@ impl JobMachine {
         &mut self,
         now: Now,
         tick: FireTime,
+        window: Duration,
         missed: Option<Missed>,
         effects: &mut Effects,
     ) -> Option<Waiting> {
-        let admitted = self.policies.misfire.admits(tick.lateness(now.wall), self.policies.grace);
+        let admitted = tick.lateness(now.wall) <= window;
         let reason = match self.pause {
             Some(_) if !admitted => Some(SkipReason::Paused),
             Some(_) if self.policies.misfire == Misfire::Skip && !self.checks_pause(now) => {
@@ -234,7 +257,7 @@ impl JobMachine {
         let skips = std::mem::take(&mut self.skips);
         let skipped_to = (skips.total() > 0).then(|| FireTime::new(self.decided));
         self.decided = tick.instant();
-        Some(Waiting { tick, skips, skipped_to, missed, contended: false })
+        Some(Waiting { tick, skips, skipped_to, missed, window, contended: false })
     }
 
     /// The runs in progress keep a tick from running, and it does not wait for them.
@@ -264,7 +287,7 @@ impl JobMachine {
         };
         let missed = match self.policies.misfire {
             Misfire::All { max, .. } => max,
-            Misfire::Latest { .. } | Misfire::Skip => 1,
+            Misfire::Auto | Misfire::Latest { .. } | Misfire::Skip => 1,
         };
         usize::try_from(queue.max(missed)).unwrap_or(usize::MAX)
     }

@@ -86,7 +86,7 @@ impl JobMachine {
                 };
                 // Granted at last, after the store was silent for long; or a run whose lock is lost still goes on.
                 let silence = claim.fire_time.lateness(now.wall).saturating_sub(late_by);
-                let in_time = self.policies.misfire.admits(silence, self.policies.grace);
+                let in_time = silence <= waiting.window;
                 // A drain does not wait for a claim that got no answer.
                 let too_late = self.no_more || (self.draining && settles) || !in_time;
                 if self.free_slot(slot) != Some(slot) || too_late {

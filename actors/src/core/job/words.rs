@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use smallvec::SmallVec;
 
 use crate::{
-    core::time::FireTime,
+    core::{contract::Breach, time::FireTime},
     event::{CancelReason, Outcome},
     name::{FencingToken, RunId, Term},
     port::{Authority, Kept, Moved, OwedRun, Pause, SkipReason, Skips, TickClaim, Verdict},
@@ -183,6 +183,15 @@ pub enum Effect {
         /// There may have been more.
         at_least: bool,
     },
+    /// Say that a tick is due and waits: it runs, or is skipped with this reason.
+    Held {
+        /// The tick.
+        fire_time: FireTime,
+        /// Why it waits.
+        reason: SkipReason,
+    },
+    /// The schedule broke its contract. The machine decides nothing until it is resumed.
+    Broken(Breach),
     /// Count ticks that the store does not hear of: nobody else will.
     Count {
         /// How many started.

@@ -302,7 +302,7 @@ fn a_full_node_skips_no_tick_that_waits_behind_a_claim_without_an_answer() {
 fn a_full_node_skips_no_tick_that_waits_for_the_end_of_a_pause() {
     let mut job = limited(Policies::default());
     job.step("00:59:30", Input::Pause(Some(Pause { until: None, note: None })));
-    assert_eq!(job.step("01:00", Input::WakeUp), []);
+    assert_eq!(job.step("01:00", Input::WakeUp), [held("01:00")]);
     let (run, effects) = job.trigger("01:00:10");
     assert_eq!(effects, [Effect::AskPermit { priority: 0 }]);
 
@@ -752,7 +752,7 @@ fn a_claim_that_is_granted_to_a_paused_job_ends_that_pause_and_no_newer_one() {
     for newer in [false, true] {
         let mut job = hourly();
         job.step("00:59:30", Input::Pause(Some(Pause { until: None, note: None })));
-        assert_eq!(job.step("01:00", Input::WakeUp), []);
+        assert_eq!(job.step("01:00", Input::WakeUp), [held("01:00")]);
         // Nobody said that it was resumed, so it asks.
         let (run, _) = claim_of(&job.step("01:00:30", Input::WakeUp));
         if newer {
@@ -830,9 +830,10 @@ fn a_tick_that_asks_whether_its_job_is_paused_still_takes_nobodys_place() {
     let [Effect::Claim(Claim { run, .. })] = effects[..] else { panic!("{effects:?}") };
     job.step("00:50", granted(run));
 
-    assert_eq!(job.step("01:00", Input::WakeUp), [], "a manual run of a paused job goes on");
+    assert_eq!(job.step("01:00", Input::WakeUp), [held("01:00")], "a manual run of a paused job goes on");
 
-    assert_eq!(job.wake_in("01:00"), minutes(60), "and nothing is asked until it ends");
+    let window = Duration::from_mins(30) + Duration::from_millis(1);
+    assert_eq!(job.wake_in("01:00"), Some(window), "and nothing is asked until it ends");
     claim_of(&job.step("01:04", ended(run, End::Returned))[2..]);
 }
 

@@ -167,7 +167,7 @@ fn a_pause_that_a_claim_meets_keeps_the_tick_until_it_is_over() {
     let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
     let pause = Pause { until: Some(at("01:02")), note: None };
 
-    assert_eq!(job.step("01:00", refused(run, Verdict::Paused(pause.clone()))), []);
+    assert_eq!(job.step("01:00", refused(run, Verdict::Paused(pause.clone()))), [held("01:00")]);
 
     assert_eq!(job.machine.pause(), Some(&pause));
     assert_eq!(job.wake_in("01:00"), Some(PAUSE_CHECK), "it may be resumed, and the news be lost");
@@ -176,9 +176,9 @@ fn a_pause_that_a_claim_meets_keeps_the_tick_until_it_is_over() {
 
     let mut job = hourly();
     let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
-    let pause = Pause { until: Some(at("01:30")), note: None };
+    let pause = Pause { until: Some(at("01:31")), note: None };
     job.step("01:00", refused(run, Verdict::Paused(pause)));
-    assert_eq!(job.step("01:30", Input::WakeUp), [skipped("01:00", SkipReason::Paused, 1)], "it is");
+    assert_eq!(job.step("01:31", Input::WakeUp), [skipped("01:00", SkipReason::Paused, 1)], "it is");
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn after_news_was_missed_the_tick_that_waits_asks_at_once_and_a_paused_one_waits
     let mut job = hourly();
     let pause = Pause { until: None, note: None };
     job.step("00:59:59", Input::Pause(Some(pause.clone())));
-    assert_eq!(job.step("01:00", Input::WakeUp), [], "it waits");
+    assert_eq!(job.step("01:00", Input::WakeUp), [held("01:00")], "it waits");
 
     let (run, _) = claim_of(&job.step("01:00:01", Input::NewsMissed));
     job.step("01:00:01", refused(run, Verdict::Paused(pause.clone())));

@@ -23,6 +23,8 @@ use crate::{
 
 /// Wake-ups in a row that come at once and do nothing.
 const IDLE_WAKE_UPS_MAX: u32 = 3;
+/// Wake-ups in a row that come at once: one for each tick of a window of five minutes that finds a full node.
+const SETTLE_TURNS_MAX: u32 = 10_000;
 /// Turns of the world until everything that is due must be decided, or everything must be over.
 const CALM_TURNS_MAX: u32 = 2_000;
 /// After so many of them the machine hears what its job owes.
@@ -91,6 +93,7 @@ fn policies(right: Right) -> impl Strategy<Value = Policies> {
     let misfire = prop_oneof![
         millis(0..3_000).prop_map(|within| Misfire::Latest { within }),
         (1u32..5, millis(0..5_000)).prop_map(|(max, within)| Misfire::All { max, within }),
+        Just(Misfire::Auto),
         Just(Misfire::Skip),
     ];
     let on_lost = prop_oneof![Just(OnLost::Record), Just(OnLost::Retry)];
@@ -384,6 +387,9 @@ struct World {
     drained: bool,
     shut_down: bool,
     manuals_max: usize,
+    /// The ticks that were said to be held.
+    held: BTreeSet<FireTime>,
+    clock_was_set: bool,
 }
 
 const START: &str = "00:30";
@@ -438,6 +444,8 @@ impl World {
             drained: false,
             shut_down: false,
             manuals_max: 0,
+            held: BTreeSet::new(),
+            clock_was_set: false,
         }
     }
 
@@ -500,8 +508,22 @@ impl World {
             }
         }
         self.check_turn();
+        self.check_held();
         self.check();
         done
+    }
+
+    /// What waits during a pause is said to be held, and does not wait for longer than it may.
+    fn check_held(&mut self) {
+        let now = self.now();
+        let machine = self.machine.as_ref().unwrap();
+        assert!(machine.pause().is_some() || machine.held().next().is_none(), "{machine:?}");
+        let decides = machine.firing().is_some() && matches!(machine.asked, Asked::Nothing);
+        if machine.pause().is_some() && decides {
+            assert!(machine.held().eq(machine.backlog.iter().map(|waiting| waiting.tick)), "{machine:?}");
+            let in_time = |waiting: &Waiting| waiting.tick.lateness(now.wall) <= waiting.window;
+            assert!(machine.backlog.iter().all(in_time), "held for too long: {machine:?}");
+        }
     }
 
     /// A tick that only the node keeps waiting is known to the node.
@@ -572,6 +594,13 @@ impl World {
                     let granted = self.granted.contains(&run);
                     assert!(granted || self.open.contains_key(&run), "{run} does not run");
                 }
+                Effect::Held { fire_time, .. } => {
+                    assert!(self.machine().pause().is_some(), "nothing but a pause holds {fire_time}");
+                    assert!(fire_time.instant() <= self.newest_wall, "early: {fire_time}");
+                    let once = self.held.insert(fire_time) || self.clock_was_set;
+                    assert!(once, "{fire_time} is said to be held twice");
+                }
+                Effect::Broken(breach) => panic!("the schedule keeps its contract: {breach}"),
                 Effect::Skipped { .. }
                 | Effect::Elsewhere { .. }
                 | Effect::Paused(_)
@@ -858,7 +887,7 @@ impl World {
     /// The timers that are due go off.
     fn settle(&mut self) {
         let mut idle = 0;
-        for _ in 0..200 {
+        for _ in 0..SETTLE_TURNS_MAX {
             let now = self.now();
             if self.machine().wake_in(now) != Some(Duration::ZERO) {
                 return;
@@ -888,6 +917,7 @@ impl World {
             Move::Wait(millis) => self.pass(Duration::from_millis(millis)),
             Move::Stall(millis) => self.elapsed += Duration::from_millis(millis),
             Move::StepClock(millis) => {
+                self.clock_was_set = true;
                 self.offset = TimeDelta::milliseconds(millis);
                 self.pass(Duration::ZERO);
             }

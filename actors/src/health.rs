@@ -1,0 +1,360 @@
+//! How a node is, in three answers.
+
+use std::{borrow::Cow, fmt, time::Duration};
+
+use chrono::{DateTime, SubsecRound, Utc};
+use serde::{Serialize, Serializer};
+
+use crate::{
+    core::operation::Operation,
+    name::{JobName, NodeId, Term},
+    port::Role,
+};
+
+/// The most jobs that a problem names; it counts all of them.
+pub const PROBLEM_JOBS_MAX: usize = 10;
+
+/// A part of the engine that does not answer for longer is stalled for good, as far as can be told. Less may be a machine without
+/// processor time, which a restart would make worse.
+pub const STALL_MAX: Duration = Duration::from_secs(5);
+
+/// How a node is.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct HealthReport {
+    /// The node.
+    pub node: NodeId,
+    /// What its store is called.
+    pub backend: &'static str,
+    /// What it is to its cluster.
+    pub role: Role,
+    /// The term in which it leads; `None` for a follower.
+    pub term: Option<Term>,
+    /// The node that leads, as this node has heard within the last lease.
+    pub leader: Option<NodeId>,
+    /// How many jobs it holds.
+    pub jobs: usize,
+    /// Its threads and actors answer, or have not been asked for longer than [`STALL_MAX`]. If they do not, only another process
+    /// helps. A store that is away does not matter.
+    pub live: bool,
+    /// It is live, has a session with the store, and does not shut down. A follower is ready.
+    pub ready: bool,
+    /// It is ready, some node leads, every due tick is decided, and no operation has failed for longer than a lease: there are
+    /// no problems.
+    pub healthy: bool,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+}
+
+impl HealthReport {
+    /// Derives the answers from whether it is live and from the problems.
+    pub(crate) fn judge(&mut self, live: bool) {
+        let unready =
+            |problem: &Problem| matches!(problem, Problem::ShuttingDown | Problem::NoSession { .. });
+        self.live = live;
+        self.ready = live && !self.problems.iter().any(unready);
+        self.healthy = self.problems.is_empty();
+    }
+}
+
+/// A part of the engine that can stall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Part {
+    /// The actor that owns the term.
+    Election,
+    /// The actor that owns the claims.
+    Lock,
+    /// A thread of the job actors.
+    Jobs,
+}
+
+impl Part {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Election, Self::Lock, Self::Jobs];
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Election => "the election actor",
+            Self::Lock => "the lock actor",
+            Self::Jobs => "a thread of the job actors",
+        })
+    }
+}
+
+/// Jobs that have one problem: the first [`PROBLEM_JOBS_MAX`] in the order of their names, and how many there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProblemJobs {
+    /// The first of them.
+    pub first: Vec<JobName>,
+    /// How many there are.
+    pub count: usize,
+}
+
+impl ProblemJobs {
+    /// The problem's jobs, if there are any, of which so many are named.
+    pub(crate) fn of<'a>(jobs: impl ExactSizeIterator<Item = &'a JobName>) -> Option<Self> {
+        let count = jobs.len();
+        (count > 0).then(|| Self { first: jobs.take(PROBLEM_JOBS_MAX).cloned().collect(), count })
+    }
+}
+
+impl fmt::Display for ProblemJobs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, job) in self.first.iter().enumerate() {
+            write!(f, "{}{job}", if at == 0 { "" } else { ", " })?;
+        }
+        match self.count.saturating_sub(self.first.len()) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+/// Something that keeps a node from its work.
+///
+/// Its JSON has the same fields for all: `problem` (which one), `reason`, `cure`, and where they apply `operation`, `since`, `last`,
+/// `count`, `jobs`. [`Display`](fmt::Display) writes the reason and the cure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Problem {
+    /// A part of the engine does not answer within a second: if it goes on for [`STALL_MAX`], the node is not live.
+    Stalled {
+        /// Which one.
+        part: Part,
+        /// Since when it was asked without an answer.
+        since: DateTime<Utc>,
+    },
+    /// The engine shuts down: the node is not ready.
+    ShuttingDown,
+    /// There is no session with the store: the node is not ready.
+    NoSession {
+        /// Why the last one was lost, or none was opened, if that is known.
+        reason: Option<String>,
+        /// Since when.
+        since: DateTime<Utc>,
+    },
+    /// The store has not answered a round of claims for more than two seconds.
+    StoreSilent {
+        /// When it was asked.
+        since: DateTime<Utc>,
+    },
+    /// No node is known to lead for longer than a lease.
+    NoLeader {
+        /// When one was known to lead last, or this node was started.
+        since: DateTime<Utc>,
+    },
+    /// An operation has failed, or was refused, for longer than a lease.
+    Failing {
+        /// Which one.
+        operation: Operation,
+        /// Why it failed last, without passwords or connection strings.
+        reason: String,
+        /// What would mend it, if the store knows.
+        cure: Option<String>,
+        /// When it failed first after it had succeeded.
+        since: DateTime<Utc>,
+        /// When it failed last.
+        last: DateTime<Utc>,
+        /// How often it has failed since then.
+        count: u64,
+    },
+    /// Due ticks are not decided: no run, and no policy that skips them.
+    Overdue {
+        /// Of which jobs.
+        jobs: ProblemJobs,
+        /// Since when the first of them is due.
+        since: DateTime<Utc>,
+    },
+    /// The leader, another node, says that ticks are due and not decided.
+    OverdueOnLeader {
+        /// Since when the first of them is due.
+        since: DateTime<Utc>,
+    },
+    /// Jobs broke, and do not fire any more: their actors died too often, or their schedules are wrong.
+    Broken {
+        /// Which jobs.
+        jobs: ProblemJobs,
+    },
+    /// The store refuses jobs for their data, and they do not run.
+    Parked {
+        /// Which jobs.
+        jobs: ProblemJobs,
+    },
+    /// Jobs are not fired by this node, because other nodes declare another overlap policy for their lock keys.
+    Conflicting {
+        /// Which jobs.
+        jobs: ProblemJobs,
+    },
+}
+
+impl Problem {
+    /// Its name in JSON.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Stalled { .. } => "stalled",
+            Self::ShuttingDown => "shutting_down",
+            Self::NoSession { .. } => "no_session",
+            Self::StoreSilent { .. } => "store_silent",
+            Self::NoLeader { .. } => "no_leader",
+            Self::Failing { .. } => "failing",
+            Self::Overdue { .. } => "overdue",
+            Self::OverdueOnLeader { .. } => "overdue_on_leader",
+            Self::Broken { .. } => "broken",
+            Self::Parked { .. } => "parked",
+            Self::Conflicting { .. } => "conflicting",
+        }
+    }
+
+    /// What fails, if it is something that the node asks of its store.
+    pub fn operation(&self) -> Option<Operation> {
+        match self {
+            Self::NoSession { .. } => Some(Operation::Open),
+            Self::Failing { operation, .. } => Some(*operation),
+            Self::Stalled { .. }
+            | Self::NoLeader { .. }
+            | Self::StoreSilent { .. }
+            | Self::ShuttingDown
+            | Self::Overdue { .. }
+            | Self::OverdueOnLeader { .. }
+            | Self::Broken { .. }
+            | Self::Parked { .. }
+            | Self::Conflicting { .. } => None,
+        }
+    }
+
+    /// What is wrong.
+    pub fn reason(&self) -> Cow<'_, str> {
+        match self {
+            Self::Stalled { part, .. } => format!("{part} does not answer").into(),
+            Self::ShuttingDown => "the engine shuts down".into(),
+            Self::NoSession { reason: None, .. } => "there is no session with the store".into(),
+            Self::NoSession { reason: Some(reason), .. } => {
+                format!("there is no session with the store: {reason}").into()
+            }
+            Self::StoreSilent { .. } => "the store does not answer".into(),
+            Self::NoLeader { .. } => "no node leads".into(),
+            Self::Failing { operation, reason, .. } => {
+                format!("the store refuses or fails the operation {operation}: {reason}").into()
+            }
+            Self::Overdue { jobs, .. } => {
+                format!("ticks are due and neither run nor skipped, of {jobs}").into()
+            }
+            Self::OverdueOnLeader { .. } => {
+                "ticks are due and neither run nor skipped, as the leader says".into()
+            }
+            Self::Broken { jobs } => format!("jobs broke, and do not fire any more: {jobs}").into(),
+            Self::Parked { jobs } => format!("the store refuses the data of {jobs}").into(),
+            Self::Conflicting { jobs } => {
+                format!("other nodes declare another overlap policy for the lock keys of {jobs}").into()
+            }
+        }
+    }
+
+    /// What would mend it.
+    pub fn cure(&self) -> &str {
+        match self {
+            Self::Stalled { part: Part::Jobs, .. } => {
+                "find the schedule, hook or body that blocks the thread; restart the process"
+            }
+            Self::Stalled { .. } => "restart the process",
+            Self::ShuttingDown => "start another process",
+            Self::NoSession { .. } => "look at the store: the node opens a session as soon as it can",
+            Self::StoreSilent { .. } => "look at the store's load, locks and network",
+            Self::NoLeader { .. } => {
+                "look at the other problems of all nodes; each campaigns and leads as soon as it can"
+            }
+            Self::Failing { cure: Some(cure), .. } => cure,
+            Self::Failing { cure: None, .. } => "look at the store's log; the node asks again by itself",
+            Self::OverdueOnLeader { .. } => "look at the leader's health",
+            Self::Overdue { .. } => "look at the other problems, and at what holds locks in the store",
+            Self::Broken { .. } => {
+                "look at the reasons in the details of the jobs, and update or resume them"
+            }
+            Self::Parked { .. } => "look at the reasons in the details of the jobs, and update the jobs",
+            Self::Conflicting { .. } => "give the jobs of one key one policy on all nodes",
+        }
+    }
+
+    /// Since when, if that is known.
+    pub fn since(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Stalled { since, .. }
+            | Self::NoSession { since, .. }
+            | Self::StoreSilent { since }
+            | Self::NoLeader { since }
+            | Self::Failing { since, .. }
+            | Self::OverdueOnLeader { since }
+            | Self::Overdue { since, .. } => Some(*since),
+            Self::ShuttingDown | Self::Broken { .. } | Self::Parked { .. } | Self::Conflicting { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.reason())?;
+        if let Some(since) = self.since() {
+            write!(f, ", since {}", since.trunc_subsecs(3))?;
+        }
+        write!(f, "; {}", self.cure())
+    }
+}
+
+/// The JSON of a [`Problem`].
+#[derive(Serialize)]
+struct Shown<'a> {
+    problem: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation: Option<Operation>,
+    reason: &'a str,
+    cure: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jobs: Option<&'a [JobName]>,
+}
+
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let reason = match self {
+            Self::Failing { reason, .. } => Cow::Borrowed(&**reason),
+            _ => self.reason(),
+        };
+        let (last, count) = match self {
+            Self::Failing { last, count, .. } => (Some(*last), Some(*count)),
+            _ => (None, None),
+        };
+        let jobs = match self {
+            Self::Overdue { jobs, .. }
+            | Self::Broken { jobs }
+            | Self::Parked { jobs }
+            | Self::Conflicting { jobs } => Some(jobs),
+            _ => None,
+        };
+        let shown = Shown {
+            problem: self.name(),
+            operation: self.operation(),
+            reason: &reason,
+            cure: self.cure(),
+            since: self.since(),
+            last,
+            count: count.or_else(|| jobs.map(|jobs| jobs.count as u64)),
+            jobs: jobs.map(|jobs| &*jobs.first),
+        };
+        shown.serialize(serializer)
+    }
+}
+
+/// The instant that was `ago` before `now`.
+pub(crate) fn before(now: DateTime<Utc>, ago: Duration) -> DateTime<Utc> {
+    chrono::TimeDelta::from_std(ago).ok().and_then(|ago| now.checked_sub_signed(ago)).unwrap_or(now)
+}

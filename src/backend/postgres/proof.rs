@@ -1,0 +1,70 @@
+//! The proof that a node could claim, while nothing is due.
+
+use std::sync::Arc;
+
+use callsheet_actors::port::{LockError, Proof, Proved};
+use tokio_postgres::{Row, types::ToSql};
+
+use super::{
+    cure, locker,
+    session::{OpenSession, Refusal},
+};
+
+/// Locks and writes what a claim and an end lock and write, on a row that no job and no key can have: its name is empty. One row
+/// of the scope, of which each version takes the place of the one before: no index is touched.
+///
+/// What changes no row asks for the rights that its change would need, and for the table. Order of locks as everywhere: the leader
+/// row, then the row of the name; whoever waits for that one holds nothing that its holder waits for.
+///
+/// A leader leaves there since when a tick is due and not decided; it holds for the present term only.
+///
+/// $1 scope, $2 the term of a leader, $3 since when.
+pub(super) const PROVE: &str = "
+WITH lead AS MATERIALIZED (
+    SELECT epoch FROM leader WHERE scope = $1 FOR SHARE
+), proved AS (
+    INSERT INTO names AS n (scope, name, claimed_at, run_term, fire_time)
+    SELECT $1, '', clock_timestamp(), $2, $3 WHERE (SELECT count(*) FROM lead) >= 0
+    ON CONFLICT (scope, name) DO UPDATE
+    SET claimed_at = excluded.claimed_at,
+        run_term = coalesce(excluded.run_term, n.run_term),
+        fire_time = CASE WHEN excluded.run_term IS NULL THEN n.fire_time ELSE excluded.fire_time END
+    RETURNING run_term, fire_time
+), ended AS (
+    INSERT INTO runs (run, token, claimed_at, ended_at, node, scope, job, key, outcome)
+    SELECT run, token, claimed_at, claimed_at, run_node, scope, name, name, name FROM names WHERE false
+), owed AS (
+    INSERT INTO debts (scope, run, job, losses, token) SELECT scope, run, job, 1, token FROM runs WHERE false
+), settled AS (
+    DELETE FROM debts WHERE false
+)
+SELECT epoch, EXISTS (SELECT FROM proved) AS written,
+       (SELECT fire_time FROM proved WHERE run_term = epoch) AS overdue_since
+FROM (SELECT (SELECT epoch FROM lead) AS epoch) AS l";
+
+impl OpenSession {
+    /// Fails as a claim would.
+    pub(super) async fn prove(self: &Arc<Self>, proof: Proof) -> Result<Proved, LockError> {
+        let Proof { term, overdue_since } = proof;
+        let parameters: [&(dyn ToSql + Sync); 3] =
+            [&self.settings.scope, &term.map(locker::number), &overdue_since];
+        let rows = self.ask(&self.statements.prove, &parameters).await.map_err(Refusal::into_lock_error)?;
+        let read = |row: &Row| {
+            let epoch: Option<i64> = row.try_get("epoch")?;
+            Ok((epoch, row.try_get("written")?, row.try_get("overdue_since")?))
+        };
+        let (epoch, written, overdue_since) = match rows.first().map(read) {
+            Some(Ok(read)) => read,
+            Some(Err(error)) => return Err(Refusal::Statement(error).into_lock_error()),
+            None => (None, false, None),
+        };
+        let denied = |reason| Err(LockError::NotDone { reason });
+        if !written {
+            denied(cure::dropped("write the row of a name"))
+        } else if term.is_some() && epoch.is_none() {
+            denied("the row of the leader is not to be seen; it was deleted, or row security hides it: find out which".to_owned())
+        } else {
+            Ok(Proved::new(overdue_since))
+        }
+    }
+}

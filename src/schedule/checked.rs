@@ -1,0 +1,78 @@
+//! What a definition becomes when a job takes it.
+
+use std::{fmt, sync::Arc};
+
+use callsheet_actors::port::Schedule;
+use chrono::{DateTime, Utc};
+
+use super::{
+    lint::Warning,
+    tree::{Compiled, Tree},
+};
+
+/// A compiled definition, and what its words alone are warned of.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) compiled: Compiled,
+    pub(super) warnings: Box<[Warning]>,
+}
+
+impl Schedule for Checked {
+    fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.compiled.next_after(after)
+    }
+
+    fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.compiled.previous_before(before)
+    }
+
+    fn timezone(&self) -> Option<&str> {
+        self.compiled.tree.timezone()
+    }
+
+    fn counts_from_completion(&self) -> bool {
+        self.compiled.tree.counts_from_completion()
+    }
+
+    fn fires_once(&self) -> bool {
+        self.compiled.tree.fires_once()
+    }
+
+    fn for_job(&self, job: &str) -> Option<Arc<dyn Schedule>> {
+        let compiled = self.compiled.for_job(job)?;
+        Some(Arc::new(Self { compiled, warnings: self.warnings.clone() }))
+    }
+
+    fn lints(&self, now: DateTime<Utc>) -> Vec<String> {
+        let mut warnings = self.warnings.to_vec();
+        self.compiled.lint(now, &mut warnings);
+        // Whoever takes the job says that it is over.
+        let mut lints: Vec<_> = warnings
+            .iter()
+            .filter(|warning| **warning != Warning::Exhausted)
+            .map(ToString::to_string)
+            .collect();
+        self.compiled.tree.add_lints_of_customs(now, &mut lints);
+        lints
+    }
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.compiled.text)
+    }
+}
+
+impl Tree {
+    /// What the schedules of the application in it say of themselves.
+    fn add_lints_of_customs(&self, now: DateTime<Utc>, lints: &mut Vec<String>) {
+        match self {
+            Self::Custom(custom) => lints.extend(custom.0.lints(now)),
+            Self::Any(members) => members.iter().for_each(|member| member.add_lints_of_customs(now, lints)),
+            Self::Except(except) => except.of.add_lints_of_customs(now, lints),
+            Self::Window(window) => window.of.add_lints_of_customs(now, lints),
+            Self::Jitter(jitter) => jitter.of.add_lints_of_customs(now, lints),
+            Self::Civil(_) | Self::Interval(_) | Self::Pause(_) | Self::Random(_) | Self::At(_) => {}
+        }
+    }
+}

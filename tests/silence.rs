@@ -1,0 +1,215 @@
+//! Whatever a store refuses is noticed: in the health, in the metrics, and in the log, which it does not flood.
+
+use std::time::Duration;
+
+use callsheet::{
+    Health, HealthReport, Job, JobName, Operation, Problem,
+    schedule::{cron, every},
+    testkit::{Rig, simulate},
+};
+
+mod common;
+#[path = "common/log.rs"]
+mod log;
+use common::{node_with, secs};
+use log::Log;
+
+const START: &str = "2026-01-05T00:00:00Z";
+const LEASE: u64 = 5;
+
+const ALL: [Operation; 5] =
+    [Operation::Campaign, Operation::Renew, Operation::Prove, Operation::Claim, Operation::Enrol];
+
+fn nightly() -> Job {
+    Job::new("nightly", cron("0 3 * * *")).run(async |_| {})
+}
+
+fn failing(health: &HealthReport) -> Vec<Operation> {
+    let operation = |problem: &Problem| match problem {
+        Problem::Failing { operation, .. } => Some(*operation),
+        _ => None,
+    };
+    health.problems.iter().filter_map(operation).collect()
+}
+
+/// How many warnings give this reason.
+fn warnings(reason: &str) -> usize {
+    let text = Log::keep().text();
+    text.lines().filter(|line| line.contains("WARN") && line.contains(reason)).count()
+}
+
+fn errors(rig: &mut Rig, operation: Operation) -> u64 {
+    rig.counter("callsheet_coordination_errors_total", &format!("operation={operation}"))
+}
+
+#[test]
+fn a_node_whose_claims_would_be_refused_is_unhealthy_before_one_is_due() {
+    Log::keep();
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        let leader = rig.node(node_with([nightly()])).await;
+        let follower = rig.node(node_with([nightly()])).await;
+        rig.advance(secs(60)).await;
+        for node in [leader, follower] {
+            let health = rig.send(node, Health).await;
+            assert!(health.healthy && health.leader == Some(rig.id(leader)), "{health:?}");
+        }
+
+        rig.store().refuse([Operation::Prove], "the disk of one-night is full; free space");
+        rig.advance(secs(2 * LEASE + 1)).await;
+
+        for node in [leader, follower] {
+            let health = rig.send(node, Health).await;
+            assert!(health.live && health.ready && !health.healthy, "{health:?}");
+            let [Problem::Failing { operation: Operation::Prove, reason, cure, .. }] = &health.problems[..]
+            else {
+                panic!("{health:?}");
+            };
+            assert_eq!((&**reason, cure.as_deref()), ("the disk of one-night is full", Some("free space")));
+        }
+        rig.store().refuse_nothing();
+        rig.advance(secs(LEASE + 1)).await;
+        for node in [leader, follower] {
+            let health = rig.send(node, Health).await;
+            assert!(health.healthy, "{health:?}");
+        }
+        assert_eq!(warnings("the disk of one-night is full"), 2, "one on each node");
+    });
+}
+
+#[test]
+fn a_store_that_refuses_everything_for_an_hour_is_logged_once_a_minute() {
+    Log::keep();
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        let jobs = (0..50).map(|nth| Job::new(format!("job-{nth}"), every(secs(1))).run(async |_| {}));
+        let node = rig.node(node_with(jobs)).await;
+        rig.advance(secs(10)).await;
+
+        rig.store().refuse(ALL, "no right to any-hour");
+        rig.advance(secs(3_600)).await;
+
+        let health = rig.send(node, Health).await;
+        assert!(health.live && health.ready && !health.healthy, "{health:?}");
+        assert!(failing(&health).contains(&Operation::Campaign), "{health:?}");
+        assert!(health.problems.iter().any(|it| matches!(it, Problem::NoLeader { .. })), "{health:?}");
+        assert!(errors(rig, Operation::Campaign) >= 3_600 / 5 - 5);
+        let said = warnings("no right to any-hour");
+        assert!((60..=60 * ALL.len()).contains(&said), "{said} lines");
+
+        rig.store().refuse_nothing();
+        rig.advance(secs(30)).await;
+        let health = rig.send(node, Health).await;
+        assert!(health.healthy, "{health:?}");
+    });
+}
+
+#[test]
+fn each_operation_that_is_refused_is_counted() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        let slow = Job::new("slow", every(secs(2)))
+            .run(async |_| tokio::time::sleep(Duration::from_millis(1_500)).await);
+        let skips = Job::new("paused", every(secs(2))).run(async |_| {});
+        let node = rig.node(node_with([slow, skips])).await;
+        rig.advance(secs(3)).await;
+
+        rig.store().refuse([Operation::Complete, Operation::Claim], "no");
+        rig.advance(secs(20)).await;
+
+        let health = rig.send(node, Health).await;
+        let failing = failing(&health);
+        assert!(failing.contains(&Operation::Complete) && failing.contains(&Operation::Claim), "{health:?}");
+        assert!(errors(rig, Operation::Complete) > 3 && errors(rig, Operation::Claim) > 1);
+        rig.store().refuse_nothing();
+        rig.advance(secs(20)).await;
+        let health = rig.send(node, Health).await;
+        assert!(health.healthy, "{health:?}");
+    });
+}
+
+#[test]
+fn a_node_that_is_cut_off_is_live_but_not_ready() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        let node = rig.node(node_with([nightly()])).await;
+        rig.advance(secs(10)).await;
+
+        rig.cut_off(node);
+        rig.advance(secs(60)).await;
+
+        let health = rig.send(node, Health).await;
+        assert_eq!((health.live, health.ready, health.healthy), (true, false, false), "{health:?}");
+        let away = health.problems.iter().find(|problem| matches!(problem, Problem::NoSession { .. }));
+        let since = away.and_then(Problem::since).unwrap_or_else(|| panic!("{health:?}"));
+        let for_how_long = rig.now() - since;
+        assert!((50..60).contains(&for_how_long.num_seconds()), "{for_how_long}");
+        rig.reconnect(node);
+        rig.advance(secs(30)).await;
+        assert!(rig.send(node, Health).await.healthy);
+    });
+}
+
+#[test]
+fn jobs_whose_due_ticks_are_not_decided_are_named() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        let jobs = ["ledger", "mail"].map(|name| Job::new(name, every(secs(10))).run(async |_| {}));
+        let node = rig.node(node_with(jobs)).await;
+        rig.advance(secs(25)).await;
+
+        let follower = rig.node(node_with([])).await;
+        rig.store().set_locked("ledger", true);
+        rig.advance(secs(30)).await;
+
+        let health = rig.send(follower, Health).await;
+        assert!(matches!(health.problems[..], [Problem::OverdueOnLeader { .. }]), "{health:?}");
+
+        let health = rig.send(node, Health).await;
+        let overdue = health.problems.iter().find_map(|problem| match problem {
+            Problem::Overdue { jobs, .. } => Some(jobs.first.iter().map(JobName::as_str).collect::<Vec<_>>()),
+            _ => None,
+        });
+        assert_eq!(overdue.as_deref(), Some(&["ledger"][..]), "{health:?}");
+        rig.store().set_locked("ledger", false);
+        rig.advance(Duration::from_secs(30)).await;
+        for node in [node, follower] {
+            let health = rig.send(node, Health).await;
+            assert!(health.healthy, "{health:?}");
+        }
+    });
+}
+
+#[test]
+fn sessions_reopen_within_a_second_after_an_outage_and_not_all_at_once() {
+    Log::keep();
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        let mut nodes = Vec::new();
+        for _ in 0..5 {
+            nodes.push(rig.node(node_with([nightly()])).await);
+        }
+        rig.advance(secs(10)).await;
+
+        rig.store().refuse([Operation::Open], "the server of one-outage is away");
+        nodes.iter().for_each(|node| rig.end_session(*node));
+        rig.advance(secs(600)).await;
+        let said = warnings("the server of one-outage is away");
+        assert!(said <= 11 * nodes.len(), "{said} lines");
+
+        rig.store().refuse_nothing();
+        let mut ready = Vec::new();
+        for _ in 0..10 {
+            rig.advance(Duration::from_millis(100)).await;
+            let mut count = 0;
+            for node in &nodes {
+                count += usize::from(rig.send(*node, Health).await.ready);
+            }
+            ready.push(count);
+        }
+
+        assert_eq!(ready.last(), Some(&5), "{ready:?}");
+        let steps = ready.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        assert!(steps >= 2, "{ready:?}");
+    });
+}
