@@ -9,7 +9,7 @@ use callsheet_actors::{
     port::{Backend, Clock, RuntimeSpawner, Spawner, SystemClock},
 };
 
-use crate::{backend::Local, handle::Callsheet};
+use crate::{backend::Local, handle::Callsheet, schedule::zone_data_version};
 
 /// Collects jobs and options. Nothing here fails; [`start`](Self::start) and [`check`](Self::check) report every
 /// fault of every definition together.
@@ -269,6 +269,7 @@ impl Builder {
 /// What the engine is made of, for those who start it otherwise: the test kit's rig.
 impl From<Builder> for EngineOptions {
     fn from(Builder { mut options, backend }: Builder) -> Self {
+        options.zone_data = zone_data_version().into();
         options.backend = backend.unwrap_or_else(|| Arc::new(Local::new(options.clock.clone())));
         options
     }

@@ -397,7 +397,7 @@ async fn a_campaign_that_finds_the_leader_dying_wins_when_it_is_dead() {
     let backend: Arc<dyn Backend> = Arc::new(leader.backend);
     let (campaign, ()) = tokio::join!(campaign, cluster.kill(&backend));
 
-    assert!(matches!(campaign, Ok(Campaign::Won(grant)) if grant.term > leader.term), "{campaign:?}");
+    assert!(matches!(&campaign, Ok(Campaign::Won(grant)) if grant.term > leader.term), "{campaign:?}");
 }
 
 #[tokio::test]

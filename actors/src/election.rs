@@ -13,6 +13,7 @@ use crate::{
     core::{
         election::{Effect, Effects, ElectionMachine, Input},
         operation::Operation,
+        zone_data::changed,
     },
     event::{EventKind, StepDownReason},
     lock::ReadClock,
@@ -106,11 +107,15 @@ impl ElectionActor {
                     let resigned = async move { answer_of(async { elector.resign(term).await }).await };
                     ctx.spawn(resigned.into_actor(self).map(|resigned, actor, _| actor.resigned(&resigned)));
                 }
-                Effect::Gained(term) => {
+                Effect::Gained(term, former) => {
                     meters.leader.set(1);
                     meters.term.set(term.0 as f64);
                     meters.leadership_changes.increment(1);
                     node.publisher.publish(|| EventKind::LeadershipGained { term });
+                    if let Some((from, to)) = changed(former, &node.zone_data) {
+                        let (from, to) = (from.to_string(), to.to_string());
+                        node.publisher.publish(|| EventKind::ZoneDataChanged { from, to });
+                    }
                     node.supervisor().do_send(LeadershipChanged(Some(term)));
                 }
                 Effect::Lost(term, why) => {

@@ -91,6 +91,9 @@ pub struct EngineOptions {
     /// How long a job or a lock key must have been withdrawn, or held by no node while somebody led, before the store forgets its name;
     /// at least [`FORGET_AFTER_MIN`]. Default: [`FORGET_AFTER_DEFAULT`].
     pub forget_after: Duration,
+    /// The version of the time zone data by which the schedules of this node go, to be shown and compared with that of other
+    /// nodes. Default: empty, which means that it is not known.
+    pub zone_data: Arc<str>,
     /// The node's id, unless the backend has one for it. Default: random.
     pub node: NodeId,
 }
@@ -116,6 +119,7 @@ impl EngineOptions {
             when_full: WhenFull::default(),
             clock_offset_max: CLOCK_OFFSET_MAX_DEFAULT,
             forget_after: FORGET_AFTER_DEFAULT,
+            zone_data: "".into(),
             node: NodeId::random(),
         }
     }
@@ -396,9 +400,11 @@ async fn start_actors(
         node,
         max_concurrent_runs,
         when_full,
+        zone_data,
         ..
     } = options;
     backend.set_clock(clock.clone());
+    backend.set_zone_data(zone_data.clone());
     let id = backend.node().unwrap_or(node);
     let meters = Arc::new(Meters::new(job_labels_max));
     let publisher = Publisher::new(id, clock.clone(), meters.clone());
@@ -412,6 +418,7 @@ async fn start_actors(
         failures: FailureLog::new(clock.clone(), meters.clone()),
         overdue: Overdue::default(),
         clock,
+        zone_data,
         publisher: publisher.clone(),
         meters,
         spawner: threads.spawner,
@@ -483,7 +490,10 @@ async fn start_actors(
         Either::Right(((), _)) => Err(StartError::Died),
     };
     match settled {
-        Ok(()) => Ok((Started { supervisor: given_up.disarm(), publisher }, over)),
+        Ok(()) => {
+            tracing::info!(target: "callsheet", version = &*node.zone_data, "time zone data");
+            Ok((Started { supervisor: given_up.disarm(), publisher }, over))
+        }
         Err(error) => {
             // Nothing runs yet; an error means that nothing is left to stop.
             let _ = supervisor.send(Shutdown { deadline: Duration::ZERO }).await;

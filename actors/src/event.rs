@@ -120,7 +120,7 @@ pub struct Event {
 /// | level | events |
 /// |---|---|
 /// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken` |
-/// | WARN | `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobRefused`, `JobParked`, `ClockStepped`, `TickSkipped` by `Misfire` |
+/// | WARN | `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobRefused`, `JobParked`, `ClockStepped`, `ZoneDataChanged`, `ZoneDataDiffers`, `TickSkipped` by `Misfire` |
 /// | INFO | `LeadershipGained`, `LeadershipLost`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobUpdated`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
 /// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped`, `RunStarted`, `RunSucceeded`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
 ///
@@ -361,6 +361,23 @@ pub enum EventKind {
         /// How much more it reads than it would have; negative: less.
         by: TimeDelta,
     },
+    /// This node leads after one that went by other time zone data: a fire time that the two place at different instants
+    /// may run once too often, or not.
+    ZoneDataChanged {
+        /// The version of the leader before.
+        from: String,
+        /// The version of this node.
+        to: String,
+    },
+    /// Another node of the cluster goes by other time zone data.
+    ZoneDataDiffers {
+        /// The version of this node.
+        own: String,
+        /// The version of the other one.
+        other: String,
+        /// That node; there may be more.
+        node: NodeId,
+    },
     /// The engine stops: no tick is armed any more.
     ShutdownStarted {
         /// How long runs may drain.
@@ -442,6 +459,8 @@ event_names! {
     LeadershipLost,
     LeadershipUnavailable,
     ClockStepped,
+    ZoneDataChanged,
+    ZoneDataDiffers,
     ShutdownStarted,
     ShutdownFinished,
 }
@@ -484,6 +503,8 @@ impl EventKind {
             | Self::LeadershipLost { .. }
             | Self::LeadershipUnavailable { .. }
             | Self::ClockStepped { .. }
+            | Self::ZoneDataChanged { .. }
+            | Self::ZoneDataDiffers { .. }
             | Self::ShutdownStarted { .. }
             | Self::ShutdownFinished { .. } => None,
         }
@@ -554,6 +575,14 @@ impl fmt::Display for EventKind {
             Self::ClockStepped { by } => {
                 let direction = if *by < TimeDelta::zero() { "back" } else { "ahead" };
                 write!(f, " {:.1?} {direction}", by.abs().to_std().unwrap_or_default())
+            }
+            Self::ZoneDataChanged { from, to } => {
+                let effect =
+                    "a fire time that they place at different instants may run once too often, or not";
+                write!(f, " from {from} to {to}: {effect}")
+            }
+            Self::ZoneDataDiffers { own, other, node } => {
+                write!(f, " {own} here, {other} on node {node}: give all nodes the same")
             }
             Self::ShutdownStarted { deadline } => write!(f, " deadline {deadline:.1?}"),
             Self::ShutdownFinished { drained, cancelled, aborted } => {

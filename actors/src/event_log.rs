@@ -63,6 +63,8 @@ impl EventKind {
             | Self::JobRefused { .. }
             | Self::JobParked { .. }
             | Self::ClockStepped { .. }
+            | Self::ZoneDataChanged { .. }
+            | Self::ZoneDataDiffers { .. }
             | Self::TickSkipped { reason: SkipReason::Misfire, .. } => Level::Warn,
             Self::LeadershipGained { .. }
             | Self::LeadershipLost { .. }
@@ -228,6 +230,10 @@ mod tests {
             EventName::LeadershipLost => EventKind::LeadershipLost { term, why: StepDownReason::Resigned },
             EventName::LeadershipUnavailable => EventKind::LeadershipUnavailable { reason: reason() },
             EventName::ClockStepped => EventKind::ClockStepped { by: TimeDelta::zero() },
+            EventName::ZoneDataChanged => EventKind::ZoneDataChanged { from: reason(), to: reason() },
+            EventName::ZoneDataDiffers => {
+                EventKind::ZoneDataDiffers { own: reason(), other: reason(), node: NodeId::numbered(1) }
+            }
             EventName::ShutdownStarted => EventKind::ShutdownStarted { deadline: took },
             EventName::ShutdownFinished => {
                 EventKind::ShutdownFinished { drained: 0, cancelled: 0, aborted: 0 }

@@ -32,6 +32,8 @@ pub struct HealthReport {
     pub term: Option<Term>,
     /// The node that leads, as this node has heard within the last lease.
     pub leader: Option<NodeId>,
+    /// The version of the time zone data by which it computes fire times; empty if it is not known.
+    pub zone_data: String,
     /// How many jobs it holds.
     pub jobs: usize,
     /// Its threads and actors answer, or have not been asked for longer than [`STALL_MAX`]. If they do not, only another process

@@ -41,8 +41,8 @@ use crate::{
     node::{JobRef, Node},
     port::{
         ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled, Enrolment,
-        Forgotten, Inquiry, LockError, Locker, LostRun, Moved, News, Pause, Proof, Proved, RoundAnswers,
-        Session, Standing, TickClaim, Verdict,
+        Forgotten, Inquiry, LockError, Locker, LostRun, Moved, News, OtherZoneData, Pause, Proof, Proved,
+        RoundAnswers, Session, Standing, TickClaim, Verdict,
     },
     supervisor::{DebtsFound, NewsMissed, PauseNews, RunsLost, SessionNews, TakenByLeader, UnknownToStore},
 };
@@ -170,6 +170,11 @@ pub(crate) struct HoldJobs {
 #[derive(Message)]
 #[rtype(result = "Result<Vec<Debt>, LockError>")]
 pub(crate) struct AskDebts(pub(crate) Option<RunId>);
+
+/// Asks by which time zone data other nodes go, if not by that of this one.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<OtherZoneData>, LockError>")]
+pub(crate) struct AskOtherZoneData;
 
 /// Answers when a session is open, or when the next attempt to open one fails.
 #[derive(Message)]
@@ -1076,6 +1081,15 @@ impl Handler<AskDebts> for LockActor {
         let locker = self.locker.clone();
         let debts = async move { call(async { locker.debts(after, BATCH_MAX).await }).await };
         Box::pin(debts.into_actor(self).map(|answer, actor, _| actor.noted(Operation::Debts, answer)))
+    }
+}
+
+impl Handler<AskOtherZoneData> for LockActor {
+    type Result = ResponseFuture<Result<Vec<OtherZoneData>, LockError>>;
+
+    fn handle(&mut self, _: AskOtherZoneData, _: &mut Self::Context) -> Self::Result {
+        let locker = self.locker.clone();
+        Box::pin(async move { call(async { locker.other_zone_data().await }).await })
     }
 }
 

@@ -45,6 +45,8 @@ use crate::{
 pub(crate) struct Node {
     pub(crate) id: NodeId,
     pub(crate) clock: Arc<dyn Clock>,
+    /// The version of the time zone data by which fire times are computed; empty if it is not known.
+    pub(crate) zone_data: Arc<str>,
     pub(crate) run_ids: RunIds,
     pub(crate) leadership: Leadership,
     /// Who leads, if it is another node.

@@ -18,6 +18,7 @@ mod pausing;
 mod shutdown;
 mod tags;
 mod updating;
+mod zone_data;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -54,7 +55,10 @@ pub use self::{
 };
 use crate::{
     CALL_DEADLINE,
-    core::{backoff::Backoff, bisect::Bisect, clock::ClockWatch, job::Input, policy::Fires, time::FireTime},
+    core::{
+        backoff::Backoff, bisect::Bisect, clock::ClockWatch, job::Input, policy::Fires, time::FireTime,
+        zone_data::ZoneDataWatch,
+    },
     definition::Definition,
     drain::ShutdownReport,
     election::ElectionActor,
@@ -166,6 +170,9 @@ pub struct SupervisorActor {
     asking_debts: bool,
     /// How many withdrawals are under way.
     withdrawing: usize,
+    /// What it knows of the time zone data of other nodes, and the timer of its next look.
+    zone_data: ZoneDataWatch,
+    looking_at_zone_data: Option<SpawnHandle>,
     wall_clock: ClockWatch,
     /// Timers are wrong.
     rearming: Option<Rearming>,
@@ -215,6 +222,8 @@ impl SupervisorActor {
             inquired: None,
             asking_debts: false,
             withdrawing: 0,
+            zone_data: ZoneDataWatch::default(),
+            looking_at_zone_data: None,
             rearming: None,
             telling: None,
             over: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! Whether this node leads: campaign, renew, step down. Any doubt is "no".
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
 
@@ -57,7 +57,7 @@ pub enum Input {
 }
 
 /// What the shell must do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Ask the store for a term.
     Campaign,
@@ -65,8 +65,8 @@ pub enum Effect {
     Renew(Term),
     /// Give the term back to the store.
     Resign(Term),
-    /// Say that this node leads.
-    Gained(Term),
+    /// Say that this node leads, after a leader that went by this time zone data, if that is known.
+    Gained(Term, Option<Arc<str>>),
     /// Say that this node does not lead any more.
     Lost(Term, StepDownReason),
 }
@@ -230,7 +230,7 @@ impl ElectionMachine {
             trusted_until,
             renew_at: grant.lease.map(|lease| started + lease.duration / RENEWALS_PER_LEASE),
         });
-        effects.push(Effect::Gained(grant.term));
+        effects.push(Effect::Gained(grant.term, grant.former_zone_data));
     }
 
     fn on_renewal_ended(
@@ -332,14 +332,14 @@ mod tests {
     }
 
     fn won(started: Duration) -> Input {
-        let grant = Grant { term: TERM, lease: Some(LEASE) };
+        let grant = Grant { term: TERM, lease: Some(LEASE), former_zone_data: None };
         Input::CampaignEnded { started, answer: Some(Campaign::Won(grant)) }
     }
 
     fn leader() -> ElectionMachine {
         let mut machine = ElectionMachine::default();
         assert_eq!(machine.step(s(0), Input::SessionOpened)[..], [Effect::Campaign]);
-        assert_eq!(machine.step(s(0), won(s(0)))[..], [Effect::Gained(TERM)]);
+        assert_eq!(machine.step(s(0), won(s(0)))[..], [Effect::Gained(TERM, None)]);
         machine
     }
 
@@ -350,7 +350,7 @@ mod tests {
 
         let effects = machine.step(s(13), won(s(10)));
 
-        assert_eq!(effects[..], [Effect::Gained(TERM)]);
+        assert_eq!(effects[..], [Effect::Gained(TERM, None)]);
         assert_eq!(machine.term(s(14)), Some((TERM, Some(s(15)))));
         assert_eq!(machine.term(s(15)), None);
     }
@@ -444,6 +444,18 @@ mod tests {
         assert_eq!(effects[..], [Effect::Lost(TERM, why), Effect::Resign(TERM)]);
         assert_eq!(machine.step(s(1), Input::Unfit { why })[..], []);
         assert_eq!(machine.wake_in(s(1)), Some(RETRY_MIN));
+    }
+
+    #[test]
+    fn a_leader_hears_by_which_time_zone_data_the_one_before_went() {
+        let mut machine = ElectionMachine::default();
+        machine.step(s(0), Input::SessionOpened);
+        let grant = Grant { term: TERM, lease: Some(LEASE), former_zone_data: Some("2031a".into()) };
+        let answer = Some(Campaign::Won(grant));
+
+        let effects = machine.step(s(1), Input::CampaignEnded { started: s(0), answer });
+
+        assert_eq!(effects[..], [Effect::Gained(TERM, Some("2031a".into()))]);
     }
 
     #[test]

@@ -15,3 +15,4 @@ pub mod policy;
 pub mod storable;
 pub mod text;
 pub mod time;
+pub mod zone_data;

@@ -31,6 +31,13 @@ pub trait Backend: Send + Sync + 'static {
         let _ = clock;
     }
 
+    /// The version of the time zone data by which this node computes fire times, told once, before anything is opened; empty
+    /// if it is not known. A store for several nodes answers it to the others: see [`Locker::other_zone_data`] and
+    /// [`Grant::former_zone_data`](super::Grant::former_zone_data). Default: nobody hears of it.
+    fn set_zone_data(&self, version: Arc<str>) {
+        let _ = version;
+    }
+
     /// The elector of this node.
     fn elector(&self) -> Arc<dyn Elector>;
 

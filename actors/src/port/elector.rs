@@ -1,6 +1,6 @@
 //! Who leads.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
@@ -16,16 +16,19 @@ pub struct Lease {
 }
 
 /// A term that this node has won.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// The term: greater than every one granted before in this store and scope.
     pub term: Term,
     /// For how long it may be trusted; `None` is for ever.
     pub lease: Option<Lease>,
+    /// The version of the time zone data by which the leader of the term before went, whichever node that was; `None` if there
+    /// was none, or it is not known.
+    pub former_zone_data: Option<Arc<str>>,
 }
 
 /// The answer to a campaign.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Campaign {
     /// This node leads.
     Won(Grant),

@@ -9,6 +9,7 @@ use futures_util::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::OtherZoneData;
 use crate::{
     core::{policy::Overlap, storable::storable, time::FireTime},
     event::Outcome,
@@ -627,6 +628,17 @@ pub trait Locker: Send + Sync + 'static {
     /// ends.
     fn retract<'a>(&'a self, _: &'a [LockKey]) -> BoxFuture<'a, Result<(), LockError>> {
         ready(Ok(())).boxed()
+    }
+
+    /// The versions of the time zone data by which the nodes of other open sessions go, if they differ from
+    /// [this node's](super::Backend::set_zone_data) and are known: each once, at most [`OTHER_ZONE_DATA_MAX`](super::OTHER_ZONE_DATA_MAX) of them. Asked once
+    /// a minute. Default: none, for a store of one node.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Timeout`], [`LockError::SessionLost`]: it is not known.
+    fn other_zone_data(&self) -> BoxFuture<'_, Result<Vec<OtherZoneData>, LockError>> {
+        ready(Ok(Vec::new())).boxed()
     }
 
     /// Answers what the leader, whoever it is, does with `jobs`, as it stands now. Changes nothing.

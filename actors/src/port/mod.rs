@@ -7,6 +7,7 @@ mod elector;
 mod locker;
 mod schedule;
 mod spawner;
+mod zone_data;
 
 pub use backend::{Backend, Role};
 pub use body::Body;
@@ -20,3 +21,4 @@ pub use locker::{
 };
 pub use schedule::{IntoSchedule, Schedule};
 pub use spawner::{RuntimeSpawner, Spawner};
+pub use zone_data::{OTHER_ZONE_DATA_MAX, OtherZoneData};

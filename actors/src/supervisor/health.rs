@@ -102,6 +102,7 @@ impl Handler<Health> for SupervisorActor {
             role,
             term,
             leader: if term.is_some() { Some(node.id) } else { known },
+            zone_data: node.zone_data.to_string(),
             jobs: self.jobs.len(),
             live: false,
             ready: false,

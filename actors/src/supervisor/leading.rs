@@ -473,7 +473,10 @@ impl Handler<SessionNews> for SupervisorActor {
 
     fn handle(&mut self, news: SessionNews, ctx: &mut Self::Context) {
         match news {
-            SessionNews::Opened if matches!(self.phase, Phase::Running) => self.on_connected(ctx),
+            SessionNews::Opened if matches!(self.phase, Phase::Running) => {
+                self.on_connected(ctx);
+                self.compare_zone_data(ctx);
+            }
             SessionNews::Opened => {}
             SessionNews::Lost => self.on_disconnected(),
         }

@@ -19,4 +19,7 @@ pub use self::{
     rig::{Node, Rig, simulate},
     store::{BadData, Fault, SharedStore, StoreBackend},
 };
-pub use crate::core::ledger::{NEWS_MAX, Record};
+pub use crate::{
+    core::ledger::{NEWS_MAX, Record},
+    engine::EngineOptions,
+};

@@ -1,8 +1,8 @@
 //! One store for all nodes of a rig, in memory, with faults.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -22,7 +22,8 @@ use crate::{
     port::{
         Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorMove, Debt,
         Declaration, ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant, Inquiry, Lease, LockError,
-        Locker, Moved, News, Pause, Proof, Proved, Renewal, Session, Standing, Verdict,
+        Locker, Moved, News, OTHER_ZONE_DATA_MAX, OtherZoneData, Pause, Proof, Proved, Renewal, Session,
+        Standing, Verdict,
     },
     testkit::VirtualClock,
 };
@@ -87,6 +88,8 @@ struct State {
     ledger: Ledger,
     sessions: HashMap<NodeId, OwnSession>,
     leader: Option<Leader>,
+    /// By which time zone data the newest leader went, if it said so.
+    led_by_zone_data: Option<Arc<str>>,
     partitioned: HashSet<NodeId>,
     faults: HashMap<NodeId, VecDeque<Fault>>,
     /// The names of jobs and keys that somebody else has locked.
@@ -124,10 +127,11 @@ impl State {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct OwnSession {
     session: Session,
     expires_at: Instant,
+    zone_data: Arc<str>,
 }
 
 #[derive(Clone, Copy)]
@@ -145,6 +149,7 @@ impl SharedStore {
             ledger: Ledger::audited(),
             sessions: HashMap::new(),
             leader: None,
+            led_by_zone_data: None,
             partitioned: HashSet::new(),
             faults: HashMap::new(),
             locked: HashSet::new(),
@@ -171,7 +176,7 @@ impl SharedStore {
 
     /// The store as `node`, whose clock is `clock`, sees it.
     pub fn backend(&self, node: NodeId, clock: VirtualClock) -> StoreBackend {
-        StoreBackend { store: self.clone(), node, clock }
+        StoreBackend { store: self.clone(), node, clock, zone_data: Arc::default() }
     }
 
     /// Ends the session of a node, as a server does whose client died or was thrown out.
@@ -296,6 +301,7 @@ pub struct StoreBackend {
     store: SharedStore,
     node: NodeId,
     clock: VirtualClock,
+    zone_data: Arc<OnceLock<Arc<str>>>,
 }
 
 /// What one call brought back, before faults.
@@ -350,7 +356,7 @@ impl StoreBackend {
         // The session that is open now, not the one that may be open when the call arrives.
         let session = self.store.lock().sessions.get(&node).map(|own| own.session);
         let reply = self.call(move |state, _, now| {
-            let own = state.sessions.get(&node).filter(|own| Some(own.session) == session).copied();
+            let own = state.sessions.get(&node).filter(|own| Some(own.session) == session).cloned();
             own.map(|own| match state.refused.get(&operation) {
                 Some(reason) => Err(LockError::NotDone { reason: reason.clone() }),
                 None => Ok(work(state, own.session, now)),
@@ -361,6 +367,10 @@ impl StoreBackend {
             Reply::Answer(None) => Err(LockError::SessionLost { reason: "the server ended it".to_owned() }),
             Reply::Lost => Err(LockError::Timeout),
         }
+    }
+
+    fn zone_data(&self) -> Arc<str> {
+        self.zone_data.get().cloned().unwrap_or_default()
     }
 
     /// A call on the node's session, unless it holds something that is refused for its data: then nothing is done.
@@ -386,7 +396,7 @@ impl StoreBackend {
     ) -> Result<T, ElectError> {
         let node = self.node;
         let reply = self.call(move |state, now, _| {
-            let own = state.sessions.get(&node).copied();
+            let own = state.sessions.get(&node).cloned();
             match state.refused.get(&operation) {
                 Some(reason) => Err(ElectError::Unavailable { reason: reason.clone() }),
                 None => Ok(work(state, own, now)),
@@ -402,6 +412,11 @@ impl StoreBackend {
 impl Backend for StoreBackend {
     fn name(&self) -> &'static str {
         "shared"
+    }
+
+    fn set_zone_data(&self, version: Arc<str>) {
+        // Told once.
+        let _ = self.zone_data.set(version);
     }
 
     fn lease(&self) -> Duration {
@@ -433,12 +448,15 @@ impl Elector for StoreBackend {
                             let term = state.ledger.grant_term();
                             let expires_at = now + lease.duration;
                             state.leader = Some(Leader { node, session: own.session, term, expires_at });
-                            Ok(term)
+                            Ok((term, state.led_by_zone_data.replace(own.zone_data)))
                         }
                     }
                 });
                 match answer.await? {
-                    Ok(term) => return Ok(Campaign::Won(Grant { term, lease: Some(self.store.lease) })),
+                    Ok((term, former_zone_data)) => {
+                        let lease = Some(self.store.lease);
+                        return Ok(Campaign::Won(Grant { term, lease, former_zone_data }));
+                    }
                     Err(None) => {
                         return Err(ElectError::Unavailable { reason: "there is no session".to_owned() });
                     }
@@ -493,6 +511,7 @@ impl Locker for StoreBackend {
         async move {
             let node = self.node;
             let lease = self.store.lease;
+            let zone_data = self.zone_data();
             let opened = self.call(move |state, now, _| {
                 if let Some(reason) = state.refused.get(&Operation::Open) {
                     return Err(LockError::Unavailable { reason: reason.clone() });
@@ -502,7 +521,8 @@ impl Locker for StoreBackend {
                     state.ledger.end_session(own.session);
                 }
                 let session = state.ledger.open_session();
-                state.sessions.insert(node, OwnSession { session, expires_at: now + lease.duration });
+                let expires_at = now + lease.duration;
+                state.sessions.insert(node, OwnSession { session, expires_at, zone_data });
                 Ok(session)
             });
             match opened.await {
@@ -746,6 +766,26 @@ impl Locker for StoreBackend {
                     None => told.await,
                 }
             }
+        }
+        .boxed()
+    }
+
+    /// Without latency and faults, which are for the calls that decide something.
+    fn other_zone_data(&self) -> BoxFuture<'_, Result<Vec<OtherZoneData>, LockError>> {
+        async move {
+            self.connected().await;
+            let own = self.zone_data();
+            let mut state = self.store.lock();
+            state.expire(Instant::now());
+            let sessions: BTreeMap<_, _> = state.sessions.iter().collect();
+            let mut others: BTreeMap<Arc<str>, NodeId> = BTreeMap::new();
+            for (node, session) in sessions {
+                if !session.zone_data.is_empty() && session.zone_data != own {
+                    others.entry(session.zone_data.clone()).or_insert(*node);
+                }
+            }
+            let others = others.into_iter().take(OTHER_ZONE_DATA_MAX);
+            Ok(others.map(|(version, node)| OtherZoneData { version, node }).collect())
         }
         .boxed()
     }

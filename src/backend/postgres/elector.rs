@@ -161,12 +161,19 @@ impl Leadership {
         let settings = &session.settings;
         let node = settings.node.as_uuid();
         let lease = millis(settings.lease);
-        let row = self.ask(session, sql::GRANT, &[&settings.scope, &session.beacon, &node, &lease]).await?;
+        let parameters: [&(dyn ToSql + Sync); 5] =
+            [&settings.scope, &session.beacon, &node, &lease, &&*settings.zone_data];
+        let row = self.ask(session, sql::GRANT, &parameters).await?;
         let Some(row) = row else { return Ok(None) };
         writable(&row)?;
         let epoch: i64 = row.try_get("epoch").map_err(|error| refused(&error))?;
+        let former: Option<String> = row.try_get("former_zone_data").map_err(|error| refused(&error))?;
         let lease = Lease { duration: settings.lease, margin: settings.margin() };
-        Ok(Some(Grant { term: Term(epoch.unsigned_abs()), lease: Some(lease) }))
+        Ok(Some(Grant {
+            term: Term(epoch.unsigned_abs()),
+            lease: Some(lease),
+            former_zone_data: former.map(Into::into),
+        }))
     }
 
     /// Says who leads, and when to ask again: by how long the term goes on.

@@ -12,8 +12,8 @@ use callsheet_actors::{
     core::storable::storable,
     port::{
         Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled,
-        Enrolment, Forgotten, Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OwedRun, Pause, Proof,
-        Proved, RoundAnswers, Session, Standing, Verdict,
+        Enrolment, Forgotten, Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OtherZoneData, OwedRun,
+        Pause, Proof, Proved, RoundAnswers, Session, Standing, Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -30,6 +30,7 @@ use super::{
     lost_runs::{DEBTS_BOUND, LOSSES_BOUND},
     news,
     session::{OpenSession, Refusal, Statements},
+    sessions,
     settings::LOCK_TIMEOUT,
     text::Text,
 };
@@ -164,6 +165,10 @@ impl Locker for PostgresLocker {
             read(&rows.map_err(Refusal::into_lock_error)?, |row| row.try_get("declared"))
         }
         .boxed()
+    }
+
+    fn other_zone_data(&self) -> BoxFuture<'_, Result<Vec<OtherZoneData>, LockError>> {
+        async move { sessions::other_zone_data(&self.session()?).await }.boxed()
     }
 
     fn retract<'a>(&'a self, keys: &'a [LockKey]) -> BoxFuture<'a, Result<(), LockError>> {

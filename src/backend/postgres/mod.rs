@@ -37,7 +37,7 @@ use std::{
     any::Any,
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -111,6 +111,7 @@ impl Postgres {
         let shared = Shared {
             settings,
             clocks: Arc::default(),
+            zone_data: OnceLock::new(),
             current: Mutex::default(),
             migrated: AtomicBool::new(false),
         };
@@ -197,6 +198,11 @@ impl Backend for Postgres {
         self.shared.clocks.set(clock);
     }
 
+    fn set_zone_data(&self, version: Arc<str>) {
+        // Told once.
+        let _ = self.shared.zone_data.set(version);
+    }
+
     fn run_extension(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         let Settings { scope, schema, .. } = &self.shared.settings;
         Some(Arc::new(RunStore::new(scope, schema)))
@@ -215,6 +221,8 @@ impl Backend for Postgres {
 struct Shared {
     settings: Settings,
     clocks: Arc<Clocks>,
+    /// The version of the time zone data by which the node goes.
+    zone_data: OnceLock<Arc<str>>,
     current: Mutex<Option<Arc<OpenSession>>>,
     migrated: AtomicBool,
 }
@@ -234,7 +242,9 @@ impl Shared {
         drop(self.current().take());
         Faults::check(self.settings.faults()).map_err(|faults| failure::refused(faults.to_string()))?;
         let migrate = self.settings.migrate && !self.migrated.load(Ordering::Relaxed);
-        let opened = OpenSession::open(self.settings.clone(), self.clocks.clone(), migrate).await?;
+        let mut settings = self.settings.clone();
+        settings.zone_data = self.zone_data.get().cloned().unwrap_or_default();
+        let opened = OpenSession::open(settings, self.clocks.clone(), migrate).await?;
         self.migrated.store(true, Ordering::Relaxed);
         let session = opened.id();
         *self.current() = Some(opened);

@@ -24,7 +24,7 @@ use tokio::{
     },
     time::{Instant, sleep_until, timeout, timeout_at},
 };
-use tokio_postgres::{Client, Error, Row, Statement, error::SqlState, types::ToSql};
+use tokio_postgres::{Client, Error, Row, Statement, ToStatement, error::SqlState, types::ToSql};
 use uuid::Uuid;
 
 use super::{
@@ -239,7 +239,7 @@ impl OpenSession {
     /// something that this node holds.
     pub(super) async fn ask(
         self: &Arc<Self>,
-        statement: &Statement,
+        statement: &(impl ToStatement + ?Sized),
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Refusal> {
         if let Some(reason) = self.lost_reason() {

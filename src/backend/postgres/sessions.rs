@@ -3,11 +3,18 @@
 //! A row says whom a beacon belongs to. Only the beacon's lock says whether that session lives. The row of a session that was closed goes
 //! with it; the row of one that died stays until its lost runs are closed.
 
-use callsheet_actors::port::LockError;
-use tokio_postgres::{Client, types::ToSql};
+use std::sync::Arc;
+
+use callsheet_actors::{
+    NodeId,
+    port::{LockError, OTHER_ZONE_DATA_MAX, OtherZoneData},
+};
+use tokio_postgres::{Client, Error, Row, types::ToSql};
+use uuid::Uuid;
 
 use super::{
     failure::{refusal, unavailable},
+    session::{OpenSession, Refusal},
     settings::Settings,
 };
 
@@ -41,19 +48,56 @@ WHERE scope = $1 AND beacon = $2 AND (
 /// How many names of a session are looked at when it is closed.
 const CLOSE_MAX: i64 = 2_048;
 
+/// The time zone data of other sessions that live, where it is not that of this one and known: each version once, with a
+/// node. $1 scope, $2 own beacon, $3 own version, $4 how many at most.
+const OTHER_ZONE_DATA: &str = "
+SELECT DISTINCT ON (s.zone_data) s.zone_data, s.node
+FROM sessions s
+WHERE s.scope = $1 AND s.beacon <> $2 AND s.zone_data <> $3 AND s.zone_data <> '' AND EXISTS (
+    SELECT FROM pg_locks l
+    WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted AND l.pid = s.pid
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND l.classid::int8 << 32 | l.objid::int8 = s.beacon
+)
+ORDER BY s.zone_data, s.since DESC
+LIMIT $4";
+
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Acquires and registers a beacon. Answers the channel of the scope.
 pub(super) async fn open(client: &Client, settings: &Settings, beacon: i64) -> Result<String, LockError> {
     let node = settings.node.as_uuid();
     let lease = settings.lease.as_secs_f64() * 1e3;
-    let parameters: [&(dyn ToSql + Sync); 8] =
-        [&beacon, &settings.schema, &settings.scope, &node, &settings.node_name(), &VERSION, &lease, &""];
+    let parameters: [&(dyn ToSql + Sync); 8] = [
+        &beacon,
+        &settings.schema,
+        &settings.scope,
+        &node,
+        &settings.node_name(),
+        &VERSION,
+        &lease,
+        &&*settings.zone_data,
+    ];
     let opened = client.query_one(OPEN, &parameters).await.map_err(|error| refusal(&error))?;
     if !opened.try_get("acquired").map_err(|error| refusal(&error))? {
         return Err(unavailable("the key of the session's advisory lock is taken; try again"));
     }
     opened.try_get("channel").map_err(|error| refusal(&error))
+}
+
+/// By which time zone data the other nodes go, if not by that of this session.
+pub(super) async fn other_zone_data(session: &Arc<OpenSession>) -> Result<Vec<OtherZoneData>, LockError> {
+    let Settings { scope, zone_data, .. } = &session.settings;
+    let most = i64::try_from(OTHER_ZONE_DATA_MAX).unwrap_or(i64::MAX);
+    let parameters: [&(dyn ToSql + Sync); 4] = [scope, &session.beacon, &&**zone_data, &most];
+    // Once a minute: it need not be prepared.
+    let rows = session.ask(OTHER_ZONE_DATA, &parameters).await.map_err(Refusal::into_lock_error)?;
+    rows.iter().map(read_zone_data).collect::<Result<_, _>>().map_err(|error| refusal(&error))
+}
+
+fn read_zone_data(row: &Row) -> Result<OtherZoneData, Error> {
+    let (version, node): (String, Uuid) = (row.try_get("zone_data")?, row.try_get("node")?);
+    Ok(OtherZoneData { version: version.into(), node: NodeId::numbered(node.as_u128()) })
 }
 
 /// Closes a session: its row goes before its lock does.

@@ -1,6 +1,6 @@
 //! What a node needs to know to connect, checked before anything is started.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use callsheet_actors::{CALL_DEADLINE, Fault, NodeId};
 use tokio_postgres::Config;
@@ -43,6 +43,8 @@ pub(super) struct Settings {
     pub(super) schema: String,
     pub(super) node: NodeId,
     pub(super) lease: Duration,
+    /// The version of the time zone data by which the node goes; empty if it did not say so.
+    pub(super) zone_data: Arc<str>,
     pub(super) migrate: bool,
     /// `None`: the URL is not one.
     config: Option<Config>,
@@ -65,6 +67,7 @@ impl Settings {
             schema: "callsheet".to_owned(),
             node: NodeId::random(),
             lease: LEASE_DEFAULT,
+            zone_data: "".into(),
             migrate: true,
             config: url.parse().ok(),
             tls,

@@ -87,19 +87,22 @@ WHERE scope = $1 AND beacon <> $2 AND expires_at > clock_timestamp()";
 ///
 /// An epoch is at least the time in milliseconds: greater than any that was granted before the table was made anew, or restored from before.
 ///
-/// $1 scope, $2 own beacon, $3 node, $4 lease in milliseconds. No row: a term that is not over belongs to a live session.
+/// $1 scope, $2 own beacon, $3 node, $4 lease in milliseconds, $5 the version of its time zone data. No row: a term that is not over belongs to a live session.
 pub(super) const GRANT: &str = "
-INSERT INTO leader AS l (scope, epoch, node, beacon, granted_at, expires_at)
-VALUES ($1, (date_part('epoch', clock_timestamp()) * 1e3)::int8, $3, $2, clock_timestamp(), clock_timestamp() + $4::float8 * interval '1 millisecond')
+INSERT INTO leader AS l (scope, epoch, node, beacon, granted_at, expires_at, zone_data)
+VALUES ($1, (date_part('epoch', clock_timestamp()) * 1e3)::int8, $3, $2, clock_timestamp(), clock_timestamp() + $4::float8 * interval '1 millisecond', $5)
 ON CONFLICT (scope) DO UPDATE
 SET epoch = greatest(l.epoch + 1, excluded.epoch),
     node = excluded.node,
     beacon = excluded.beacon,
     granted_at = clock_timestamp(),
-    expires_at = clock_timestamp() + $4::float8 * interval '1 millisecond'
+    expires_at = clock_timestamp() + $4::float8 * interval '1 millisecond',
+    zone_data = excluded.zone_data
 WHERE l.expires_at <= clock_timestamp()
    OR CASE WHEN l.beacon = $2 THEN true ELSE pg_try_advisory_xact_lock_shared(l.beacon) END
-RETURNING l.epoch, pg_is_in_recovery() AS standby";
+RETURNING l.epoch, pg_is_in_recovery() AS standby,
+    -- As it was when the statement began: the leadership lock keeps others from it.
+    (SELECT former.zone_data FROM leader former WHERE former.scope = $1) AS former_zone_data";
 
 /// Extends a term that is not over. $1 scope, $2 own beacon, $3 term, $4 lease in milliseconds.
 pub(super) const RENEW: &str = "

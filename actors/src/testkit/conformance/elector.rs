@@ -22,13 +22,16 @@ const CAMPAIGNS_MAX: usize = 60;
 /// If a check fails.
 pub async fn elector(cluster: &mut impl Cluster) {
     let first = cluster.node().await;
+    first.set_zone_data("2031a".into());
     first.locker().open().await.expect("a session opens");
     let term = a_free_term_is_won(&*first.elector()).await;
     the_leader_renews_and_nobody_else(&*first.elector(), term).await;
     let term = a_term_that_was_resigned_is_over(&*first.elector(), term).await;
     if cluster.nodes_max() > 1 {
         let second = cluster.node().await;
+        second.set_zone_data("2031b".into());
         second.locker().open().await.expect("a session opens");
+        each_node_sees_the_time_zone_data_of_the_other(&first, &second).await;
         only_one_node_leads(&*second.elector()).await;
         let term = a_resigned_term_is_won_by_another_node(&first, &second, term).await;
         let term = of_two_that_campaign_at_once_one_wins(&first, &second, term).await;
@@ -37,7 +40,8 @@ pub async fn elector(cluster: &mut impl Cluster) {
 }
 
 async fn a_free_term_is_won(elector: &dyn Elector) -> Term {
-    let Grant { term, lease } = win(elector).await;
+    let Grant { term, lease, former_zone_data } = win(elector).await;
+    assert_eq!(former_zone_data, None, "nobody led before");
     assert!(term > Term(0), "a term is never 0");
     if let Some(lease) = lease {
         assert!(lease.margin < lease.duration, "the margin is less than the lease");
@@ -76,9 +80,18 @@ async fn a_resigned_term_is_won_by_another_node(
     term: Term,
 ) -> Term {
     first.elector().resign(term).await.expect("an answer");
-    let next = win(&*second.elector()).await.term;
+    let Grant { term: next, former_zone_data, .. } = win(&*second.elector()).await;
     assert!(next > term, "the successor's term is greater: {next} after {term}");
+    assert_eq!(former_zone_data.as_deref(), Some("2031a"), "it hears by which data its predecessor went");
     next
+}
+
+async fn each_node_sees_the_time_zone_data_of_the_other(first: &Arc<dyn Backend>, second: &Arc<dyn Backend>) {
+    for (node, version) in [(first, "2031b"), (second, "2031a")] {
+        let others = node.locker().other_zone_data().await.expect("an answer");
+        let versions: Vec<&str> = others.iter().map(|other| &*other.version).collect();
+        assert_eq!(versions, [version], "the data of the other node, which differs");
+    }
 }
 
 /// The second leads, before and afterwards.
@@ -119,8 +132,11 @@ async fn a_dead_leader_is_succeeded(
     term: Term,
 ) {
     cluster.kill(second).await;
-    let next = win(&*first.elector()).await.term;
+    let Grant { term: next, former_zone_data, .. } = win(&*first.elector()).await;
     assert!(next > term, "the successor's term is greater: {next} after {term}");
+    assert_eq!(former_zone_data.as_deref(), Some("2031b"), "it hears by which data the dead leader went");
+    let others = first.locker().other_zone_data().await.expect("an answer");
+    assert_eq!(others, [], "the data of a dead node is not compared");
     second.locker().open().await.expect("a session opens again");
     let renewed = second.elector().renew(term).await.expect("an answer");
     assert_eq!(renewed, Renewal::Deposed, "a leader that comes back finds its term over");

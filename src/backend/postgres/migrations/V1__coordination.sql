@@ -16,7 +16,9 @@ CREATE TABLE leader (
     aged_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- The greatest token and the newest cursor of the names that were forgotten.
     token_bound bigint NOT NULL DEFAULT 0,
-    cursor_bound timestamptz NOT NULL DEFAULT '-infinity'
+    cursor_bound timestamptz NOT NULL DEFAULT '-infinity',
+    -- The version of the time zone data by which the leader computes fire times; empty if it is not known.
+    zone_data text NOT NULL DEFAULT ''
 );
 
 -- Who has a session. Only the advisory lock of its beacon says whether it lives. A row is written once, when the session opens.
