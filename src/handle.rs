@@ -85,8 +85,8 @@ impl Callsheet {
     ///
     /// # Errors
     ///
-    /// [`Error::Update`] with everything that is wrong with the definition, or if there is no job of this name, or if the last fire time
-    /// of its new schedule has passed;
+    /// [`Error::Update`] with everything that is wrong with the definition, or if there is no job of this name, or if
+    /// the last fire time of its new schedule has passed;
     /// [`Error::Stopped`].
     ///
     /// # Cancel safety

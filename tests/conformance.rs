@@ -1,4 +1,4 @@
-//! Every backend passes the suites of the test kit.
+//! Every backend and every kind of schedule passes the suites of the test kit.
 
 use std::sync::Arc;
 
@@ -6,13 +6,89 @@ use callsheet::{
     NodeId,
     backend::Local,
     port::{Backend, Clock},
+    schedule::{
+        Definition, Fold, Gap, Schedule,
+        Weekday::{Mon, Sun, Thu},
+        any, at, calendar, cron, custom, daily, every, monthly, random, weekly,
+    },
     testkit::{
         SharedStore, VirtualClock,
         conformance::{self, Cluster},
+        fakes::Period,
     },
 };
 use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
+
+/// One of each kind, of each option, and of each default of what becomes of the hours that clocks skip and repeat.
+fn every_kind_of_schedule() -> Vec<Definition> {
+    let holidays = || calendar("holidays").dates("2026-01-01").weekdays([Sun]).fire_times(cron("0 9 1 * *"));
+    let lisbon = "Europe/Lisbon";
+    vec![
+        cron("0 9 * * MON-FRI").into(),
+        cron("*/7 * * * *").timezone("America/New_York").into(),
+        cron("30 1,2 * * *").timezone("Australia/Lord_Howe").into(),
+        cron("15 30 2 L * *").timezone(lisbon).into(),
+        cron("0 0 0 29 2 * 2028-2096").into(),
+        cron("0 12 13 * FRI").into(),
+        cron("0 0 * * MON#2").timezone("Asia/Kathmandu").into(),
+        cron("@every 5m").into(),
+        every("1ms").into(),
+        every("90m").anchored_at("2026-01-01T00:00:00.0005Z").into(),
+        every("1h").from_completion().into(),
+        every("7h").starting_at("2026-01-02T00:00:00Z").until("2026-02-01T00:00:00Z").into(),
+        random("1m", "5m").into(),
+        random("1ms", "1h").seed("mail").into(),
+        daily().at(["01:30", "02:30"]).timezone("America/New_York").gap(Gap::Shift).fold(Fold::Both).into(),
+        daily().every(3).at("02:30").timezone(lisbon).gap(Gap::AfterGap).fold(Fold::Second).into(),
+        weekly().on([Mon, Thu]).every(2).at("09:30").timezone("Asia/Tehran").gap(Gap::Skip).into(),
+        monthly().on([1, -1, 31]).at("00:00:15").timezone("Pacific/Apia").into(),
+        at("2026-05-01T00:00:00Z").into(),
+        at(["2026-05-01T00:00:00.0001Z", "1960-01-01T00:00:00Z", "2096-03-01T00:00:00Z"]).into(),
+        cron("0 * * * *").except(holidays()).into(),
+        daily().at("09:00").timezone(lisbon).except(holidays()).jitter("20h").into(),
+        every("10s").jitter("10s").or(at("2026-01-01T00:00:05Z")).into(),
+        any([cron("0 9 * * *").timezone(lisbon).into(), every("8h").into(), monthly().on([2]).into()])
+            .except(calendar("nights").times("22:00", "06:00"))
+            .into(),
+        custom(Period::hours(5)).jitter("1h").into(),
+    ]
+}
+
+#[test]
+fn every_kind_of_schedule_passes_the_suite() {
+    for definition in every_kind_of_schedule() {
+        eprintln!("{}", definition.describe().expect("it is a good one"));
+        conformance::schedule(|| definition.clone());
+    }
+}
+
+/// Whatever is made of it: what a schedule of the application breaks, a definition around it breaks as well.
+#[test]
+#[should_panic = "`next_after` answers something later"]
+fn a_definition_around_a_bad_schedule_does_not_pass_the_suite() {
+    conformance::schedule(|| custom(Stuck).or(every("1h")));
+}
+
+/// Answers what it was asked.
+#[derive(Debug)]
+struct Stuck;
+
+impl std::fmt::Display for Stuck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("for ever now")
+    }
+}
+
+impl Schedule for Stuck {
+    fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        Some(after)
+    }
+
+    fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        Some(before)
+    }
+}
 
 struct LocalCluster {
     clock: VirtualClock,

@@ -15,13 +15,16 @@ use std::{
 };
 
 use callsheet::{
-    HealthReport, Operation, Problem,
+    FireTime, HealthReport, JobName, LockKey, NodeId, Operation, Outcome, Pause, Problem, RunId, SkipReason,
     backend::Postgres,
     metrics::Prometheus,
-    port::{Clock, SystemClock},
+    port::{
+        Authority, Backend, ClaimRequest, Clock, Completed, Completion, CursorMove, Enrolled, Enrolment,
+        Moved, Proof, Skips, SystemClock, Verdict,
+    },
     prelude::*,
 };
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use tokio::time::sleep;
 use tokio_postgres::{Client, NoTls};
 
@@ -259,7 +262,8 @@ const FAULTS: [Fault; 8] = [
         name: "read_only",
         breaks: &["ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"],
         mends: &["ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()"],
-        reason: "read-only transaction",
+        // Of the transaction, or of a session that was opened meanwhile.
+        reason: "read-only",
     },
     Fault { name: "dropped", breaks: &["DROP SCHEMA $ROLE CASCADE"], mends: &[], reason: "does not exist" },
 ];
@@ -341,4 +345,53 @@ async fn a_clock_ten_minutes_off_is_noticed() {
     clock.seconds.store(0, Ordering::Relaxed);
     until("healthy", &node, |health| health.healthy && health.term.is_some()).await;
     node.shutdown(Duration::from_secs(1)).await;
+}
+
+/// Each operation on rows whose changes a trigger drops without an error.
+#[tokio::test]
+async fn no_statement_that_changed_nothing_says_that_it_is_done() {
+    let case = Case::new(server(), "dropping").await;
+    let backend = case.backend();
+    let (locker, name) = (backend.locker(), |name: &str| JobName::new(name).expect("a name"));
+    locker.open().await.expect("a session");
+    let enrolment = |job: &str| Enrolment::new(name(job), "a schedule".to_owned(), Authority::Any);
+    let enrolled = locker.enrol(&[enrolment("job"), enrolment("held")]).await.expect("an answer");
+    let [Enrolled::Done { cursor, .. }, _] = enrolled[..] else { panic!("{enrolled:?}") };
+    let run = |number| RunId::from(NodeId::numbered(number).as_uuid());
+    let claim = |job: &str, number| ClaimRequest::new(name(job), LockKey::from(&name(job)), run(number));
+    let granted = locker.claim(&[claim("held", 1)]).await.expect("an answer");
+    let [Verdict::Granted { token, .. }] = granted[..] else { panic!("{granted:?}") };
+    let to = FireTime::new(cursor + TimeDelta::milliseconds(1));
+    let moved = CursorMove {
+        job: name("job"),
+        expected: cursor,
+        to: FireTime::new(to.instant().trunc_subsecs(3)),
+        skips: Skips::new(SkipReason::Paused, 1, false),
+        authority: Authority::Any,
+    };
+    sleep(Duration::from_millis(10)).await;
+
+    for statement in fault("swallowed").breaks {
+        case.run(statement).await;
+    }
+
+    let end = Completion::new(name("held"), LockKey::from(&name("held")), run(1), token, Outcome::Succeeded);
+    assert_eq!(
+        locker.enrol(&[enrolment("job"), enrolment("new")]).await.ok(),
+        Some(vec![Enrolled::Locked; 2])
+    );
+    assert_eq!(locker.claim(&[claim("job", 2)]).await.ok(), Some(vec![Verdict::Locked { holder: None }]));
+    assert_eq!(locker.complete(std::slice::from_ref(&end)).await.ok(), Some(vec![Completed::Locked]));
+    assert_eq!(locker.advance(std::slice::from_ref(&moved)).await.ok(), Some(vec![Moved::Locked]));
+    let pause = Pause { until: None, note: None };
+    assert!(locker.pause(&[name("job")], Some(&pause)).await.is_err());
+    assert!(locker.prove(Proof::default()).await.is_err());
+
+    for statement in fault("swallowed").mends {
+        case.run(statement).await;
+    }
+    assert_eq!(locker.advance(&[moved]).await.ok(), Some(vec![Moved::Done]));
+    let completed = locker.complete(&[end]).await.expect("an answer");
+    assert!(matches!(completed[..], [Completed::Recorded { .. }]), "{completed:?}");
+    locker.prove(Proof::default()).await.expect("it could claim");
 }

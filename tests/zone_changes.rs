@@ -1,7 +1,7 @@
 //! What a change of time zone data does to one occurrence: the table in the documentation of `callsheet::schedule`.
 //!
-//! The job fires at 09:00 in a zone whose rules have changed: on the second of November, and from then on, 09:00 is another
-//! instant by the newer data than by the older.
+//! The job fires at 09:00 in a zone whose rules have changed: on the second of November, and from then on, 09:00 is
+//! another instant by the newer data than by the older.
 
 use std::fmt;
 
@@ -112,8 +112,8 @@ fn changes(rig: &Rig) -> Vec<(String, String)> {
     rig.events().into_iter().filter_map(change).collect()
 }
 
-/// A leader hands over to a node of the other data, at an instant of the second of November. What ran on the second, and how
-/// many ticks were skipped.
+/// A leader hands over to a node of the other data, at an instant of the second of November. What ran on the second, and
+/// how many ticks were skipped.
 fn handed_over(from: i64, to: i64, clock: &str, misfire: Misfire) -> (Vec<String>, u64) {
     let mut seen = (Vec::new(), 0);
     simulate(START, async |rig| {
@@ -134,7 +134,8 @@ fn handed_over(from: i64, to: i64, clock: &str, misfire: Misfire) -> (Vec<String
     seen
 }
 
-/// The hour of 09:00 before and after, when the nodes change over, the misfire policy; what ran, and how many were skipped.
+/// The hour of 09:00 before and after, when the nodes change over, the misfire policy; what ran, and how many were
+/// skipped.
 type Line = (i64, i64, &'static str, Misfire, &'static [&'static str], u64);
 
 /// Every line of the table.

@@ -258,7 +258,12 @@ impl Handler<SessionChanged> for ElectionActor {
         }
         match change {
             SessionChanged::Opened => self.step(Input::SessionOpened, ctx),
-            SessionChanged::Lost => self.step(Input::SessionLost, ctx),
+            SessionChanged::Lost => {
+                // Neither is asked without a session; that there is none is said by itself.
+                self.node.failures.dropped(Operation::Campaign);
+                self.node.failures.dropped(Operation::Renew);
+                self.step(Input::SessionLost, ctx);
+            }
         }
     }
 }

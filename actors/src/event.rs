@@ -188,7 +188,8 @@ pub enum EventKind {
         /// The key, both policies, and what would mend it.
         reason: Arc<str>,
     },
-    /// The store refuses something of a job for its data, so this node does not fire it: see [`JobState::Parked`](crate::JobState::Parked).
+    /// The store refuses something of a job for its data, so this node does not fire it: see
+    /// [`JobState::Parked`](crate::JobState::Parked).
     JobParked {
         /// The job.
         job: JobName,
@@ -200,7 +201,8 @@ pub enum EventKind {
         /// The job.
         job: JobName,
     },
-    /// A tick is due, and waits for the end of a pause: it runs if the job is resumed in time, and is skipped otherwise, as its
+    /// A tick is due, and waits for the end of a pause: it runs if the job is resumed in time, and is skipped
+    /// otherwise, as its
     /// [misfire policy](crate::Misfire) says. Said once of each tick by the node that decides it.
     TickHeld {
         /// The job.

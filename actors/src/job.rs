@@ -616,8 +616,8 @@ impl Actor for JobActor {
             self.node().supervisor().do_send(JobRetired { generation: self.job.generation });
             return;
         }
-        // During the unwinding of a panic: nothing here may panic again. Or its thread ends, with the engine or before it:
-        // whether that is a death is for the supervisor to say, if it is still there.
+        // During the unwinding of a panic: nothing here may panic again. Or its thread ends, with the engine or before
+        // it: whether that is a death is for the supervisor to say, if it is still there.
         let Remains { machine: empty, held, .. } = Remains::none(&self.job, self.machine.cursor());
         let remains = Remains {
             machine: std::mem::replace(&mut self.machine, empty),
@@ -783,10 +783,12 @@ pub enum JobState {
     /// Other nodes declare another [overlap policy](crate::Overlap) for its lock key, so this node does not fire it, nor start it when it is
     /// triggered. It asks again about every half minute.
     Refused,
-    /// The store refuses something of it for its data, so this node neither fires it nor starts it when it is triggered. It is tried
-    /// again when it is [updated](crate::UpdateJob) or [resumed](crate::ResumeJobs), and when its node is started again.
+    /// The store refuses something of it for its data, so this node neither fires it nor starts it when it is
+    /// triggered. It is tried again when it is [updated](crate::UpdateJob) or [resumed](crate::ResumeJobs), and when
+    /// its node is started again.
     Parked,
-    /// Its actor died too often, or its schedule broke its contract. It does not fire until it is [resumed](crate::ResumeJobs) or
+    /// Its actor died too often, or its schedule broke its contract. It does not fire until it is
+    /// [resumed](crate::ResumeJobs) or
     /// [updated](crate::UpdateJob).
     Broken,
     /// Its actor did not answer in time.
@@ -825,7 +827,8 @@ pub struct JobStatus {
     pub failures: u32,
     /// Why this node does not fire it; `None` unless it is [refused](JobState::Refused), perhaps with a run in progress.
     pub refused: Option<Arc<str>>,
-    /// What the store says that refuses it; `None` unless it is [parked](JobState::Parked), perhaps with a run in progress.
+    /// What the store says that refuses it; `None` unless it is [parked](JobState::Parked), perhaps with a run in
+    /// progress.
     pub parked: Option<Arc<str>>,
     /// What broke it; `None` unless it is [broken](JobState::Broken).
     pub broken: Option<Arc<str>>,

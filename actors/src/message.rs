@@ -24,9 +24,10 @@ pub const PAGE_MAX: usize = 1_024;
 /// Definitions in code are each node's own. A job that the leader does not hold is fired by the nodes that hold it. One whose lock key
 /// is not its name is refused if other nodes declare another [overlap policy](crate::Overlap) for it, as far as the store answers.
 ///
-/// A job owes ticks from the instant on at which it is added. One whose last fire time has passed by then, be it by a moment, would
-/// never run: it is refused as [`Over`](crate::AddError::Over), on every node, whatever its misfire policy. A job that the engine starts
-/// with is not: if the store knows it from before, its misfire policy decides what it missed; otherwise it is
+/// A job owes ticks from the instant on at which it is added. One whose last fire time has passed by then, be it by a
+/// moment, would never run: it is refused as [`Over`](crate::AddError::Over), on every node, whatever its misfire
+/// policy. A job that the engine starts with is not: if the store knows it from before, its misfire policy decides what
+/// it missed; otherwise it is
 /// [`Exhausted`](crate::JobState::Exhausted), and a warning in the log says so.
 #[derive(Message)]
 #[rtype(result = "Result<Added, AddError>")]

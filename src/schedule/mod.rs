@@ -69,9 +69,10 @@
 //!
 //! # Time zones
 //!
-//! A zone is named as text, or as a `chrono_tz::Tz`. Its rules come from the IANA time zone data that is compiled in, the
-//! newest that there was at the release, and not from `chrono-tz`, whose data is no longer renewed. They go on for ever.
-//! [`zone_data_version`] says which data it is; [`use_zone_data`] chooses newer data. A zone keeps a table in memory, of at most 20 KiB, from its first use on.
+//! A zone is named as text, or as a `chrono_tz::Tz`. Its rules come from the IANA time zone data that is compiled in,
+//! the newest that there was at the release, and not from `chrono-tz`, whose data is no longer renewed. They go on for
+//! ever. [`zone_data_version`] says which data it is; [`use_zone_data`] chooses newer data. A zone keeps a table in
+//! memory, of at most 20 KiB, from its first use on.
 //!
 //! ```
 //! use callsheet::schedule::{IntoSchedule, Schedule, cron};
@@ -91,25 +92,25 @@
 //!
 //! # When the data changes
 //!
-//! A stored job keeps the instant of its last decided tick, its cursor. Newer data may place the same occurrence, such as
-//! 09:00 of one day, at another instant; the schedule stays the same, so the cursor stays. What that does to the first
-//! occurrence whose instants differ depends on when the nodes change over, which is when a node with the newer data takes
-//! the lead:
+//! A stored job keeps the instant of its last decided tick, its cursor. Newer data may place the same occurrence, such
+//! as 09:00 of one day, at another instant; the schedule stays the same, so the cursor stays. What that does to the
+//! first occurrence whose instants differ depends on when the nodes change over, which is when a node with the newer
+//! data takes the lead:
 //!
 //! | 09:00 was, and is | changes over before both | between the two | after both |
 //! |---|---|---|---|
-//! | 17:00Z, 16:00Z | runs at 16:00Z | 16:00Z is missed: the misfire policy runs it now, late, or skips it | ran at 17:00Z |
-//! | 16:00Z, 17:00Z | runs at 17:00Z | ran at 16:00Z, runs again at 17:00Z | ran at 16:00Z, and 17:00Z is missed: the misfire policy runs it again now, or skips it |
+//! | 17:00Z, 16:00Z | runs at 16:00Z | 16:00Z is missed: the misfire policy runs it late, or skips it | ran at 17:00Z |
+//! | 16:00Z, 17:00Z | runs at 17:00Z | ran at 16:00Z, runs again at 17:00Z | ran at 16:00Z; 17:00Z is missed: runs again, late, or is skipped |
 //!
 //! So one change makes at most one extra or one skipped run of an occurrence, and of a job whose fire times are further
 //! apart than the clocks moved; a job with several in that time has as many. A skipped one is recorded as any other
-//! misfire. The same holds each time when nodes of different data hand over to each other, in either direction. A job that
-//! [any node](crate::Fires::AnyNode) fires has no leader that changes: as long as nodes of different data fire it, each
+//! misfire. The same holds each time when nodes of different data hand over to each other, in either direction. A job
+//! that [any node](crate::Fires::AnyNode) fires has no leader that changes: as long as nodes of different data fire it, each
 //! occurrence at which they differ runs twice.
 //!
 //! A leader that goes by other data than the one before it says so
-//! ([`EventKind::ZoneDataChanged`](crate::EventKind::ZoneDataChanged), with both versions). Nodes of one cluster compare
-//! their versions when they connect and once a minute, and each warns of every version that is not its own
+//! ([`EventKind::ZoneDataChanged`](crate::EventKind::ZoneDataChanged), with both versions). Nodes of one cluster
+//! compare their versions when they connect and once a minute, and each warns of every version that is not its own
 //! ([`EventKind::ZoneDataDiffers`](crate::EventKind::ZoneDataDiffers)).
 
 mod any;

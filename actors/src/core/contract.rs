@@ -31,8 +31,7 @@ pub enum Breach {
         /// What was answered.
         answer: DateTime<Utc>,
     },
-    /// Of two instants that are fire times in a row by `next_after`, `previous_before` does not answer the first when it is asked with
-    /// the second.
+    /// One of the two questions names a fire time that the other one does not know.
     Contradiction {
         /// What `next_after` was asked.
         after: DateTime<Utc>,

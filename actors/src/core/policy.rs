@@ -130,9 +130,9 @@ impl Overlap {
 /// What happens to ticks whose time passed without a run: the process was down, nobody led, the node stalled, the job was
 /// paused, the clock jumped.
 ///
-/// A tick that is late by at most [`Policies::grace`] is on time. When several ticks are due at once, `Auto`, `Latest` and `Skip`
-/// let only the newest run, and the older ones are skipped with the reason `misfire` (`paused` if the job was), whatever their
-/// lateness.
+/// A tick that is late by at most [`Policies::grace`] is on time. When several ticks are due at once, `Auto`, `Latest`
+/// and `Skip` let only the newest run, and the older ones are skipped with the reason `misfire` (`paused` if the job
+/// was), whatever their lateness.
 ///
 /// | a due tick is late by | `Auto` | `Latest { within }` | `All { max, within }` | `Skip` |
 /// |---|---|---|---|---|
@@ -161,8 +161,9 @@ impl Overlap {
 /// The runs that catch up are paced, so that they never flood: one after the other, whatever the overlap policy allows, and
 /// [`CATCH_UP_PACE`] from start to start at least. Ticks that come due meanwhile wait behind them.
 ///
-/// A tick that comes due while its job is paused is *held*: it runs if the job is resumed within its window. It is skipped, with the
-/// reason `paused`, once its window is over or more ticks wait than may, whichever is first. `Auto` and `Latest` let one wait, unless
+/// A tick that comes due while its job is paused is *held*: it runs if the job is resumed within its window. It is
+/// skipped, with the reason `paused`, once its window is over or more ticks wait than may, whichever is first. `Auto`
+/// and `Latest` let one wait, unless
 /// [`Overlap::Queue`] lets more: it is skipped when the next one comes. With `Skip` it is skipped at once.
 ///
 /// ```text
@@ -176,8 +177,9 @@ impl Overlap {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Misfire {
-    /// One catch-up run for the newest missed tick, unless the next one is nearer: within half the time from the missed tick to the
-    /// tick after it, at least 5 minutes and at most 12 hours. For the last tick of a schedule: within 12 hours.
+    /// One catch-up run for the newest missed tick, unless the next one is nearer: within half the time from the missed
+    /// tick to the tick after it, at least 5 minutes and at most 12 hours. For the last tick of a schedule: within 12
+    /// hours.
     #[default]
     Auto,
     /// One catch-up run for the newest missed tick, unless it is later than `within`.

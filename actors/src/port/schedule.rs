@@ -11,11 +11,12 @@ use crate::error::Faults;
 /// The same rule answers the same on every node and after every restart: nothing may depend on when the process
 /// started, on who asks, or on what was asked before. That is what makes a tick the same tick everywhere.
 ///
-/// Instants are whole milliseconds. The two questions agree: the fire time that comes first after an instant is the last one
-/// before the next. An answer that breaks these rules breaks the job: it is [`Broken`](crate::JobState::Broken), with the question and the
-/// answer as the reason, and does not fire until it is updated or resumed. So does a panic that comes again and again: each ends
-/// the job's actor, which is started again within its restart budget. An implementation that blocks delays the other jobs of its
-/// thread. The suite `testkit::conformance::schedule` checks the rules.
+/// Instants are whole milliseconds. The two questions agree: the fire time that comes first after an instant is the
+/// last one before the next. An answer that breaks these rules breaks the job: it is
+/// [`Broken`](crate::JobState::Broken), with the question and the answer as the reason, and does not fire until it is
+/// updated or resumed. So does a panic that comes again and again: each ends the job's actor, which is started again
+/// within its restart budget. An implementation that blocks delays the other jobs of its thread. The suite
+/// `testkit::conformance::schedule` checks the rules.
 ///
 /// ```
 /// use callsheet_actors::port::Schedule;
@@ -62,8 +63,8 @@ pub trait Schedule: Send + Sync + fmt::Debug + fmt::Display + 'static {
         false
     }
 
-    /// What is right, but probably not meant, one sentence each, as of `now`. It is logged as warnings when a job with this schedule
-    /// is added or changed. That it is over need not be said. Default: nothing.
+    /// What is right, but probably not meant, one sentence each, as of `now`. It is logged as warnings when a job with
+    /// this schedule is added or changed. That it is over need not be said. Default: nothing.
     fn lints(&self, now: DateTime<Utc>) -> Vec<String> {
         let _ = now;
         Vec::new()

@@ -3,8 +3,8 @@
 //! * [`simulate`] runs a [`Rig`]: any number of nodes on one paused runtime, over one [`SharedStore`] with terms, cursors,
 //!   tokens, sessions that die, and faults. Nothing in it waits in real time.
 //! * [`fakes`] are schedules and bodies that misbehave on purpose.
-//! * [`conformance`] checks every implementation of the [`Elector`](crate::port::Elector) and
-//!   [`Locker`](crate::port::Locker) ports.
+//! * [`conformance`] checks every implementation of the [`Elector`](crate::port::Elector),
+//!   [`Locker`](crate::port::Locker) and [`Schedule`](crate::port::Schedule) ports.
 
 mod clock;
 pub mod conformance;

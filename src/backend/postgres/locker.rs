@@ -182,19 +182,17 @@ impl Locker for PostgresLocker {
             let schedules: Vec<_> = jobs.iter().map(|job| Text::of(&job.schedule)).collect();
             let statement = &session.statements.inquire;
             let rows = session.ask(statement, &[&session.settings.scope, &names, &schedules]).await;
-            read(&rows.map_err(Refusal::into_lock_error)?, |row| {
+            let standings = read(&rows.map_err(Refusal::into_lock_error)?, |row| {
                 let standing: &str = row.try_get("standing")?;
                 Ok(match standing {
-                    "no leader" => Some(Standing::NoLeader),
-                    "not held" => Some(Standing::NotHeld),
-                    "other schedule" => Some(Standing::OtherSchedule),
-                    "scheduled" => Some(Standing::Scheduled),
-                    _ => None,
+                    "no leader" => Ok(Standing::NoLeader),
+                    "not held" => Ok(Standing::NotHeld),
+                    "other schedule" => Ok(Standing::OtherSchedule),
+                    "scheduled" => Ok(Standing::Scheduled),
+                    other => Err(unknown(other)),
                 })
-            })?
-            .into_iter()
-            .collect::<Option<_>>()
-            .ok_or(LockError::Timeout)
+            })?;
+            standings.into_iter().collect()
         }
         .boxed()
     }
@@ -421,13 +419,12 @@ impl OpenSession {
                 // Its key is contradicted, or somebody else has locked it. It has no mark of this node's term any more.
                 "undeclared" => None,
                 "done" => Some(Enrolled::Done { cursor: row.try_get("cursor")?, kept: Box::new(kept(row)?) }),
-                // It is asked again.
-                _ => None,
+                other => return Ok(Err(unknown(other))),
             };
-            Ok((row.try_get("job")?, enrolled))
+            Ok(Ok((row.try_get("job")?, enrolled)))
         })?
         .into_iter()
-        .collect();
+        .collect::<Result<_, _>>()?;
         let answer = |job: &&Enrolment| match enrolled.get(job.job.as_str()) {
             Some(Some(answer)) => answer.clone(),
             Some(None) => match contradicted.get(job.key.as_str()) {
@@ -825,7 +822,7 @@ impl OpenSession {
                 "led" => Moved::Led,
                 "unknown" => Moved::Unknown,
                 "elsewhere" => Moved::Elsewhere { cursor: row.try_get("cursor")? },
-                other => Moved::Unavailable { reason: format!("an unknown answer to a move: {other}") },
+                other => Moved::Unavailable { reason: format!("an unknown verdict: {other}") },
             }))
         })
         .map_err(Refusal::Lock)
@@ -900,6 +897,11 @@ impl OpenSession {
         };
         answers.into_iter().map(answer).collect::<Option<_>>().ok_or(LockError::Timeout)
     }
+}
+
+/// An answer of a statement that this version does not know.
+fn unknown(answer: &str) -> LockError {
+    LockError::NotDone { reason: format!("an unknown answer: {answer}") }
 }
 
 /// Where in a batch something is.

@@ -48,8 +48,8 @@ WHERE scope = $1 AND beacon = $2 AND (
 /// How many names of a session are looked at when it is closed.
 const CLOSE_MAX: i64 = 2_048;
 
-/// The time zone data of other sessions that live, where it is not that of this one and known: each version once, with a
-/// node. $1 scope, $2 own beacon, $3 own version, $4 how many at most.
+/// The time zone data of other sessions that live, where it is not that of this one and known: each version once, with
+/// a node. $1 scope, $2 own beacon, $3 own version, $4 how many at most.
 const OTHER_ZONE_DATA: &str = "
 SELECT DISTINCT ON (s.zone_data) s.zone_data, s.node
 FROM sessions s

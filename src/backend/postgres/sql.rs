@@ -1163,8 +1163,11 @@ WITH term AS MATERIALIZED (
 ), moved AS (
     UPDATE names n SET cursor = d.until, cursor_run = NULL
     FROM decided d WHERE d.verdict = 'done' AND n.scope = $1 AND n.name = d.job
+    RETURNING d.ord
 )
-SELECT ord, verdict, coalesce(cursor, clock_timestamp()) AS cursor, (SELECT epoch FROM term) AS epoch FROM decided";
+SELECT ord, verdict, coalesce(cursor, clock_timestamp()) AS cursor, (SELECT epoch FROM term) AS epoch FROM decided
+-- Nothing is done but what the change itself says.
+WHERE verdict <> 'done' OR ord IN (SELECT ord FROM moved)";
 
 /// What jobs owe that take it up, in the order of the runs. Locks nothing. $1 scope, $2 the run after which to begin, $3 the most
 /// to answer.

@@ -112,8 +112,8 @@ impl JobMachine {
         self.held_said = self.backlog.back().map(|waiting| waiting.tick).max(self.held_said);
     }
 
-    /// The ticks of which it was said that the pause holds them, and that it still does, in their order. A claim of the first may be
-    /// under way, to find out whether the pause is over.
+    /// The ticks of which it was said that the pause holds them, and that it still does, in their order. A claim of the
+    /// first may be under way, to find out whether the pause is over.
     pub fn held(&self) -> impl Iterator<Item = FireTime> {
         let asked = match &self.asked {
             Asked::Claim(asked) if asked.ends_pause => Some(asked.claim.fire_time),

@@ -2,16 +2,19 @@
 //!
 //! An adapter's tests implement [`Cluster`] for a fresh, empty store and run [`elector()`] and [`locker()`] on it. Each check
 //! uses jobs and keys of its own, so one store serves a whole suite. A check that fails panics and names itself.
+//!
+//! The tests of a [`Schedule`](crate::port::Schedule) run [`schedule()`] on it.
 
 mod elector;
 mod locker;
+mod schedule;
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 
-pub use self::{elector::elector, locker::locker};
+pub use self::{elector::elector, locker::locker, schedule::schedule};
 use crate::port::Backend;
 
 /// A store under test and the nodes that use it.
