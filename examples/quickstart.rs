@@ -14,12 +14,14 @@
 //! curl -X DELETE localhost:8080/jobs/fast
 //! curl localhost:8080/health                      # or /livez, /readyz, /healthz: see callsheet::guide::health
 //! curl localhost:8080/metrics
+//! # The log is on standard error, the events are on standard output.
 //! ```
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints what happens")]
 
 use std::{
     env::{self, VarError},
+    io::{self, IsTerminal},
     net::TcpListener,
     process::ExitCode,
     sync::Arc,
@@ -50,6 +52,8 @@ use tokio::{
 
 #[actix_web::main]
 async fn main() -> ExitCode {
+    // What the scheduler has to say, from INFO on.
+    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
     match run().await {
         Ok(report) => {
             println!("stopped: {report}");

@@ -36,7 +36,7 @@ fn texts(log: &Log, what: &str, level: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_job_that_fails_each_second_warns_five_times_a_minute_and_says_how_often_more() {
+fn a_job_that_fails_each_second_warns_five_times_a_minute() {
     let log = Log::keep();
     simulate(START, async |rig| {
         let failing = Job::new("failing", every(secs(1))).run(async |_| Err::<(), _>("out\nof paper"));

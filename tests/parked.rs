@@ -1,5 +1,5 @@
-//! A job that the store refuses for its data is parked: it stands in nobody's way, its ticks are skipped as such, and it is tried
-//! again when somebody changes something.
+//! A job that the store refuses for its data is parked: it stands in nobody's way, its ticks are skipped as such, and
+//! it is tried again when somebody changes something.
 
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ const START: &str = "2026-01-05T00:00:00Z";
 const DUE: &str = "callsheet_ticks_due_total";
 const TICKS: &str = "callsheet_ticks_total";
 const ERRORS: &str = "callsheet_coordination_errors_total";
-/// A page of a thousand is halved ten times, at ten calls a second: the last one that is not to blame waits for less than this.
+/// A page of a thousand is halved ten times, at ten calls a second: the last one that is not to blame waits for less
+/// than this.
 const HALVING_MAX: Duration = Duration::from_secs(3);
 
 fn job(name: &str, seconds: u64) -> Job {

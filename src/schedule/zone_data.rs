@@ -14,8 +14,8 @@ pub(super) fn current() -> &'static ZoneData {
 
 /// Lets all schedules of this process go by the time zone data of a directory, instead of that which is compiled in.
 ///
-/// For an application that must follow a change of the rules before it is built with a newer Callsheet. It is
-/// as `zic` writes it, such as `/usr/share/zoneinfo`: one file for each zone, and the version in `+VERSION`, the first
+/// For an application that must follow a change of the rules before it is built with a newer Callsheet. The directory
+/// is as `zic` writes it, such as `/usr/share/zoneinfo`: one file for each zone, and the version in `+VERSION`, the first
 /// line of `tzdata.zi`, or `version`. It is read whole and once, at most 16 MiB; this call blocks while it reads.
 ///
 /// To be called once, before the first schedule is built. All nodes of a cluster should go by the same data: nodes

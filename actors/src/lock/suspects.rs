@@ -17,7 +17,7 @@ use crate::{
         bisect::Bisect,
         job::Input,
         operation::Operation,
-        text::{TEXT_MAX, bounded},
+        text::{TEXT_MAX, bounded, one_line},
     },
     job::Letter,
     node::JobRef,
@@ -36,6 +36,9 @@ pub(super) struct Suspects {
     /// A timer is set for the next group.
     waking: bool,
 }
+
+/// The pause before a key is to be freed once more whose row the store does not let anybody change.
+const RELEASE_AGAIN: Duration = Duration::from_secs(5);
 
 /// A group of suspects that is to be asked by itself.
 pub(super) enum Trial {
@@ -120,6 +123,17 @@ impl LockActor {
     pub(super) fn suspect_ends(&mut self, ends: Vec<Completion>, reason: &str) {
         self.node.meters.coordination_error(Operation::Complete);
         let bad = self.suspects.ends.refused(self.node.clock.elapsed(), ends);
+        if let Some(end) = &bad {
+            tracing::error!(
+                target: "callsheet", job = %end.job, run = %end.run, outcome = %end.outcome,
+                "the store refuses the end of a run for its data, and keeps nothing of it: {}",
+                one_line(reason, TEXT_MAX)
+            );
+            if let Some(held) = self.held.get(&end.run) {
+                let reason = format!("the end of its run {} cannot be recorded: {reason}", end.run);
+                self.park(&held.job, &reason);
+            }
+        }
         self.suspects.bad_ends.extend(bad.map(|end| (end, bounded(reason, TEXT_MAX))));
     }
 
@@ -147,7 +161,8 @@ impl LockActor {
         }
     }
 
-    /// The key of a run whose end the store refuses was freed, or not: then it stays taken until the session ends.
+    /// The key of a run whose end the store refuses was freed, or not: then it stays taken until it can be, or the
+    /// session ends.
     pub(super) fn on_released(
         &mut self,
         end: Completion,
@@ -158,18 +173,28 @@ impl LockActor {
         let answer = match released.as_deref() {
             Ok([Completed::Locked]) => return self.end_again(end, ctx),
             Ok([answer]) => answer.clone(),
-            Ok(_) | Err(LockError::BadData { .. }) => Completed::Stale,
-            Err(_) => return self.end_again(end, ctx),
+            Err(LockError::BadData { .. }) => {
+                // Somebody may mend the store.
+                return self.release_again(end, reason, ctx);
+            }
+            Ok(_) | Err(_) => return self.end_again(end, ctx),
         };
-        let freed = !matches!(answer, Completed::Stale);
-        tracing::error!(
-            target: "callsheet", job = %end.job, run = %end.run, outcome = %end.outcome, freed,
-            "the store refuses the end of a run for its data, and keeps nothing of it: {reason}"
-        );
         if let Some(held) = self.held.remove(&end.run) {
             self.on_recorded(&held.job, end.from_completion, &answer);
-            self.park(&held.job, &format!("the end of its run {} cannot be recorded: {reason}", end.run));
         }
+    }
+
+    /// Asks again to free a key, for as long as the session lasts and is not about to end.
+    fn release_again(&mut self, end: Completion, reason: &str, ctx: &mut Context<Self>) {
+        if self.closing.is_some() {
+            return;
+        }
+        let again = vec![(end, reason.to_owned())];
+        self.later(RELEASE_AGAIN, again, ctx, |actor, ends| {
+            let held = |(end, _): &(Completion, String)| actor.held.contains_key(&end.run);
+            let ends: Vec<_> = ends.into_iter().filter(held).collect();
+            actor.suspects.bad_ends.extend(ends);
+        });
     }
 
     fn end_again(&mut self, end: Completion, ctx: &mut Context<Self>) {

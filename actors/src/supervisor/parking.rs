@@ -1,7 +1,8 @@
 //! What the supervisor does with jobs that the store refuses for their data.
 //!
-//! Such a job is parked on this node: it is not asked about any more, so that it stands in nobody's way, and its ticks are skipped
-//! as such. It is tried again when its definition changes, when it is resumed, and when the node is started again.
+//! Such a job is parked on this node: it is not asked about any more, so that it stands in nobody's way, and its ticks
+//! are skipped as such. It is tried again when its definition changes, when it is resumed, and when the node is started
+//! again.
 
 use std::sync::Arc;
 
@@ -77,8 +78,8 @@ impl SupervisorActor {
         }
     }
 
-    /// Has a parked job skip its ticks, if this node would fire it otherwise. A job that the leader does not hold may be parked on many
-    /// followers: none of them speaks for the others.
+    /// Has a parked job skip its ticks, if this node would fire it otherwise. A job that the leader does not hold may
+    /// be parked on many followers: none of them speaks for the others.
     pub(super) fn skip_parked(&self, name: &JobName) {
         let Some(entry) = self.jobs.get(name).filter(|entry| entry.parked.is_some()) else { return };
         let since = match self.right(entry) {

@@ -211,8 +211,8 @@ impl SharedStore {
         }
     }
 
-    /// Refuses, for its data, what concerns the job or key of a name, and every batch with it; nothing of an empty list is refused any
-    /// more.
+    /// Refuses, for its data, what concerns the job or key of a name, and every batch with it. With an empty list nothing
+    /// of it is refused any more.
     pub fn set_bad(&self, name: &str, bad: &[BadData]) {
         let mut state = self.lock();
         state.bad.retain(|(of, _)| of != name);

@@ -141,11 +141,11 @@ pub(super) enum Cause {
     /// | 54 | a limit: an index row that is too long |
     /// | XX001, XX002 | a page that cannot be read: a row, or the rows beside it, are lost |
     Data,
-    /// The server as a whole, or this role: rights, a full disk, a read-only session, a shutdown, a table that is not there. The
-    /// same statement goes through once somebody has changed that.
+    /// The server as a whole, or this role: rights, a full disk, a read-only session, a shutdown, a table that is not
+    /// there. The same statement goes through once somebody has changed that.
     ///
-    /// So is what a trigger raises (P0001), unless it says which of the above it is (`RAISE … USING ERRCODE`): who writes no
-    /// code mostly wants to keep everybody out.
+    /// So is what a trigger raises (P0001), unless it says which of the above it is (`RAISE … USING ERRCODE`): who
+    /// writes no code mostly wants to keep everybody out.
     Server,
     /// Somebody else, at this moment: locks, deadlocks, cancelled statements. Asking again is enough.
     Contention,
@@ -170,6 +170,11 @@ impl Cause {
             None => Self::Server,
         }
     }
+}
+
+/// Whether a statement was refused for something that stands in it, or in a row that it concerns.
+pub(super) fn is_bad_data(error: &Error) -> bool {
+    Cause::of_error(error) == Cause::Data
 }
 
 /// What a refused statement means for whoever asked: it was rolled back.

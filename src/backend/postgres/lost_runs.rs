@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_postgres::{error::SqlState, types::ToSql};
 
 use super::{
+    failure,
     locker::{lost_run, read},
     session::{OpenSession, Refusal},
 };
@@ -80,6 +81,21 @@ impl OpenSession {
                     // What was closed has to be told.
                     let refused = Refusal::Statement(error).into_lock_error();
                     return if closed.lost.is_empty() { Err(refused) } else { Ok(closed) };
+                }
+                Err(Refusal::Statement(error)) if failure::is_bad_data(&error) && search.page > 1 => {
+                    search.page /= 2;
+                    place = Some(at);
+                    continue;
+                }
+                // It stands alone. It stays open until the search that comes after the store was mended, or a claim of its key.
+                Err(Refusal::Statement(error)) if failure::is_bad_data(&error) => {
+                    let (reason, after) = (failure::explain(&error), &at.after);
+                    tracing::warn!(
+                        target: "callsheet", after,
+                        "the server refuses to close the lost run of the next name, for its data: {reason}"
+                    );
+                    let passed = self.close_page(&at, 1, 0).await.map_err(Refusal::into_lock_error)?;
+                    Page { left_over: true, ..passed }
                 }
                 Err(refusal) => return Err(refusal.into_lock_error()),
             };

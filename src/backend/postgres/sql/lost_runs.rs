@@ -19,7 +19,7 @@ DELETE FROM sessions WHERE scope = $1 AND beacon = $2 AND pg_try_advisory_xact_l
 /// statement changes a row once: what would change one twice is left over.
 ///
 /// $1 scope, $2 the dead session's beacon, $4 the channel of the scope, $5 how often a run is lost that is owed no more,
-/// $6 the most that a job owes. The row without a job says how far it looked, whether that was all, and whether a run was left over.
+/// $6 the most that a job owes. With $7 zero it only looks. The row without a job says how far it looked, whether that was all, and whether a run was left over.
 pub(in super::super) const CLOSE_LOST: &str = concat!(
     "
 WITH looked AS MATERIALIZED (
@@ -83,8 +83,8 @@ SELECT run_job AS lost_job, holder AS run, run_fire_time AS lost_fire_time, ",
 FROM ranked WHERE NOT former
 UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL,
-    CASE WHEN o.count < $7 THEN (SELECT max(name) FROM looked) ELSE (SELECT max(name) FROM open) END,
-    o.count < $7 AND (SELECT count(*) FROM looked) < $3,
+    CASE WHEN o.count < $7 OR $7 = 0 THEN (SELECT max(name) FROM looked) ELSE (SELECT max(name) FROM open) END,
+    (o.count < $7 OR $7 = 0) AND (SELECT count(*) FROM looked) < $3,
     o.count > (SELECT count(*) FROM freed)
 FROM (SELECT count(*) FROM open) AS o"
 );
