@@ -1,4 +1,5 @@
-//! What becomes of nodes whose tables are made anew, emptied, or restored from before, under their feet, on a real PostgreSQL server.
+//! What becomes of nodes whose tables are made anew, emptied, or restored from before, under their feet, on a real
+//! PostgreSQL server.
 
 #[path = "common/postgres.rs"]
 mod harness;

@@ -25,8 +25,8 @@ fn name(name: &str) -> JobName {
     JobName::new(name).expect("a name")
 }
 
-/// The leader forgets everything that is not in use at this very moment, again and again, while another node enrols a job, claims its
-/// ticks, pauses and resumes it.
+/// The leader forgets everything that is not in use at this very moment, again and again, while another node enrols a
+/// job, claims its ticks, pauses and resumes it.
 #[tokio::test]
 async fn a_name_that_is_forgotten_while_it_is_used_runs_no_tick_twice_and_lowers_no_token() {
     let scope = scope("race");

@@ -88,8 +88,8 @@ pub struct EngineOptions {
     pub when_full: WhenFull,
     /// How far the node's wall clock may be from the store's if it is to lead. Default: [`CLOCK_OFFSET_MAX_DEFAULT`].
     pub clock_offset_max: Duration,
-    /// How long a job or a lock key must have been withdrawn, or held by no node while somebody led, before the store forgets its name;
-    /// at least [`FORGET_AFTER_MIN`]. Default: [`FORGET_AFTER_DEFAULT`].
+    /// How long a job or a lock key must have been withdrawn, or held by no node while somebody led, before the store
+    /// forgets its name; at least [`FORGET_AFTER_MIN`]. Default: [`FORGET_AFTER_DEFAULT`].
     pub forget_after: Duration,
     /// The version of the time zone data by which the schedules of this node go, to be shown and compared with that of other
     /// nodes. Default: empty, which means that it is not known.

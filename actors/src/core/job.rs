@@ -24,6 +24,7 @@ use chrono::{DateTime, Utc};
 use self::{
     history::History,
     manual::{DebtOfJob, Manual},
+    parked::Span,
     permit::Permit,
     ticks::{Asked, May, Waiting},
 };
@@ -54,8 +55,8 @@ enum Mode {
     Dormant,
     /// This node decides the ticks: by some right, or by none if the job is local.
     Firing(Option<Authority>),
-    /// This node decides that no tick runs: the store refuses the job for its data.
-    Parked,
+    /// This node decides, by some right, that no tick after an instant runs: the store refuses the job for its data.
+    Parked { authority: Authority, since: DateTime<Utc> },
 }
 
 /// Decides the ticks and runs of one job.
@@ -84,8 +85,8 @@ pub struct JobMachine {
     /// The ticks skipped after the last one that waits, or after `stored` if none does.
     skips: Skips,
     flush_at: Option<Duration>,
-    /// Up to here ticks were skipped of which the store does not know yet.
-    parked_to: Option<FireTime>,
+    /// The ticks that were skipped as parked and of which the store does not know yet, in their order.
+    parked: Vec<Span>,
     /// Nothing is asked before this reading: the store's clock is behind, or somebody else has the key.
     hold_until: Option<Duration>,
     /// No late tick starts before this reading.
@@ -146,7 +147,7 @@ impl JobMachine {
             backlog: VecDeque::new(),
             skips: Skips::default(),
             flush_at: None,
-            parked_to: None,
+            parked: Vec::new(),
             hold_until: None,
             pace_until: None,
             asked: Asked::Nothing,
@@ -206,7 +207,7 @@ impl JobMachine {
             Input::Resume { cursor, authority, kept } => {
                 self.on_resume(now, cursor, authority, *kept, &mut effects);
             }
-            Input::Park { since } => self.on_park(since),
+            Input::Park { since, authority } => self.on_park(since, authority),
             Input::Suspend => self.suspend(),
             Input::Drain => {
                 self.draining = true;
@@ -263,7 +264,7 @@ impl JobMachine {
         let until = |instant: DateTime<Utc>| (instant - now.wall).to_std().unwrap_or_default();
         match self.mode {
             Mode::Dormant => return None,
-            Mode::Parked => return self.next.map(|next| until(next.instant())),
+            Mode::Parked { .. } => return self.next.map(|next| until(next.instant())),
             Mode::Firing(_) => {}
         }
         let flush = self.flush_at.map(|at| at.saturating_sub(now.elapsed));
@@ -359,7 +360,7 @@ impl JobMachine {
     /// By what right this node decides the ticks; `None` if it does not.
     pub fn firing(&self) -> Option<Option<Authority>> {
         match self.mode {
-            Mode::Dormant | Mode::Parked => None,
+            Mode::Dormant | Mode::Parked { .. } => None,
             Mode::Firing(authority) => Some(authority),
         }
     }
@@ -396,6 +397,9 @@ impl JobMachine {
                 self.history.set_failures(failures);
                 self.replace_debts(owed);
                 self.see(cursor);
+            } else {
+                // There is no store to tell.
+                self.parked = Vec::new();
             }
             // Nobody but this machine keeps the cursor of a local job, and its clock may have been set back.
             let kept_here = if authority.is_none() { self.stored } else { cursor };

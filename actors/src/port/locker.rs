@@ -168,8 +168,8 @@ pub struct TickClaim {
 pub enum Verdict {
     /// The run may start: the cursor moved, the key is held by this node's session, the run is recorded.
     Granted {
-        /// Greater than every token granted before for this key. At least the store's time in microseconds since 1970: greater
-        /// also than those that a store granted which was made anew, or restored from before.
+        /// Greater than every token granted before for this key. At least the store's time in microseconds since 1970:
+        /// greater also than those that a store granted which was made anew, or restored from before.
         token: FencingToken,
         /// The run whose session died while it held the key. It is closed as lost; whoever was granted says so.
         lost: Option<Box<LostRun>>,
@@ -548,7 +548,8 @@ pub struct Forgotten {
     pub more: bool,
 }
 
-/// The longest time between two calls of [`Locker::forget`] that a store ages by: what is longer counts as a time without a leader.
+/// The longest time between two calls of [`Locker::forget`] that a store ages by: what is longer counts as a time
+/// without a leader.
 pub const AGES_AT_MOST: Duration = Duration::from_secs(180);
 
 /// One life of the connection to the store. Whatever is held is held by a session and goes with it.
@@ -776,9 +777,10 @@ pub trait Locker: Send + Sync + 'static {
     /// As for [`claim`](Self::claim).
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<ClosedRuns, LockError>>;
 
-    /// This node holds these jobs: they are not to be [forgotten](Self::forget), unless they were withdrawn. Asked again and again; what was
-    /// held within the last `fresh` of the store's [age](Self::forget) may stay as it is. Jobs that somebody else has locked are left
-    /// for the next time. Default: nothing, for a store of one node, whose jobs are enrolled and withdrawn by that node alone.
+    /// This node holds these jobs: they are not to be [forgotten](Self::forget), unless they were withdrawn. Asked
+    /// again and again; what was held within the last `fresh` of the store's [age](Self::forget) may stay as it is.
+    /// Jobs that somebody else has locked are left for the next time. Default: nothing, for a store of one node, whose
+    /// jobs are enrolled and withdrawn by that node alone.
     ///
     /// # Errors
     ///
@@ -787,14 +789,14 @@ pub trait Locker: Send + Sync + 'static {
         ready(Ok(())).boxed()
     }
 
-    /// Forgets, as the leader of `term`, names of jobs and lock keys that were withdrawn, or not held, enrolled or claimed by any node,
-    /// for as long as `after`; not one that has an open run, a pending retry, a pause that is not over, or whose policy is declared by
-    /// anybody who lives. Time counts only while somebody leads: a store that nobody uses does not age. It may work for a bounded
-    /// time only, and says whether there may be more.
+    /// Forgets, as the leader of `term`, names of jobs and lock keys that were withdrawn, or not held, enrolled or
+    /// claimed by any node, for as long as `after`; not one that has an open run, a pending retry, a pause that is not
+    /// over, or whose policy is declared by anybody who lives. Time counts only while somebody leads: a store that
+    /// nobody uses does not age. It may work for a bounded time only, and says whether there may be more.
     ///
-    /// Nothing of a name is kept. One that is made anew owes no tick up to the newest cursor that was ever forgotten, and its tokens
-    /// are greater than any that was: no tick is opened again, and no token lowered. If the term is over, nothing changes. Default:
-    /// nothing is ever forgotten.
+    /// Nothing of a name is kept. One that is made anew owes no tick up to the newest cursor that was ever forgotten,
+    /// and its tokens are greater than any that was: no tick is opened again, and no token lowered. If the term is
+    /// over, nothing changes. Default: nothing is ever forgotten.
     ///
     /// # Errors
     ///

@@ -82,16 +82,16 @@ impl SupervisorActor {
     /// be parked on many followers: none of them speaks for the others.
     pub(super) fn skip_parked(&self, name: &JobName) {
         let Some(entry) = self.jobs.get(name).filter(|entry| entry.parked.is_some()) else { return };
-        let since = match self.right(entry) {
-            Some(Authority::Term(_)) => self.term_since,
-            Some(Authority::Any) => self.connected_since,
+        let (since, authority) = match self.right(entry) {
+            Some(authority @ Authority::Term(_)) => (self.term_since, authority),
+            Some(authority @ Authority::Any) => (self.connected_since, authority),
             Some(Authority::Unled) | None => return Letter::send(&entry.job, Input::Suspend),
         };
         let held = self.node().clock.elapsed().saturating_sub(since.max(entry.held_since));
         let held = TimeDelta::from_std(held).unwrap_or(TimeDelta::MAX);
         let now = self.node().now_in_store().wall;
         let since = now.checked_sub_signed(held).unwrap_or(now);
-        Letter::send(&entry.job, Input::Park { since });
+        Letter::send(&entry.job, Input::Park { since, authority });
     }
 
     /// This node fires jobs from now on: of those that are parked it skips the ticks.

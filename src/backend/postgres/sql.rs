@@ -85,7 +85,8 @@ WHERE scope = $1 AND beacon <> $2 AND expires_at > clock_timestamp()";
 /// Raises the epoch; only while the leadership lock is held. Locks the leader row for update: claims of the old term, which
 /// hold it for share, are committed before, or wait and then read the new epoch.
 ///
-/// An epoch is at least the time in milliseconds: greater than any that was granted before the table was made anew, or restored from before.
+/// An epoch is at least the time in milliseconds: greater than any that was granted before the table was made anew, or
+/// restored from before.
 ///
 /// $1 scope, $2 own beacon, $3 node, $4 lease in milliseconds, $5 the version of its time zone data. No row: a term that is not over belongs to a live session.
 pub(super) const GRANT: &str = "
@@ -655,8 +656,8 @@ macro_rules! debt {
     };
 }
 
-/// The least token of a run that is granted: the time in microseconds, which is greater than any token that was granted before by tables
-/// that were made anew, or restored from before, since.
+/// The least token of a run that is granted: the time in microseconds, which is greater than any token that was granted
+/// before by tables that were made anew, or restored from before, since.
 macro_rules! token {
     () => {
         "(date_part('epoch', d.decided_at) * 1e6)::int8"

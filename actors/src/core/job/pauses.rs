@@ -46,11 +46,11 @@ impl JobMachine {
         match self.mode {
             Mode::Firing(_) if self.pause_check_at.is_some() => self.pause_check_at = Some(now.elapsed),
             // No tick of this node asks. It is told when it is to fire the job.
-            Mode::Dormant | Mode::Parked if self.stop.is_none() => {
+            Mode::Dormant | Mode::Parked { .. } if self.stop.is_none() => {
                 self.pause = None;
                 self.pause_check_at = None;
             }
-            Mode::Firing(_) | Mode::Dormant | Mode::Parked => {}
+            Mode::Firing(_) | Mode::Dormant | Mode::Parked { .. } => {}
         }
     }
 

@@ -112,7 +112,10 @@ impl JobMachine {
     pub(super) fn decide_due(&mut self, now: Now, effects: &mut Effects) {
         let decided = match self.mode {
             Mode::Dormant => return,
-            Mode::Parked => self.skip_parked(now, effects),
+            Mode::Parked { authority: Authority::Term(term), .. } if now.term != Some(term) => {
+                return self.suspend();
+            }
+            Mode::Parked { since, .. } => self.skip_parked(now, since, effects),
             Mode::Firing(_) if !matches!(self.asked, Asked::Nothing) => return self.keep_turn(now),
             Mode::Firing(Some(Authority::Term(term))) if now.term != Some(term) => {
                 // Doubt is "not leader". Whoever restores the trust resumes the job from its cursor.
@@ -134,7 +137,6 @@ impl JobMachine {
         effects: &mut Effects,
     ) -> Result<(), Breach> {
         self.read_schedule()?;
-        self.pass_parked(now)?;
         self.hold_until.take_if(|until| *until <= now.elapsed);
         self.end_pause(now, effects)?;
         self.skip_held_too_long(now, effects);
@@ -164,19 +166,32 @@ impl JobMachine {
 
     /// Takes in the ticks that are due. Answers the one that may run at once; others go to the backlog.
     pub(super) fn collect(&mut self, now: Now, effects: &mut Effects) -> Result<Option<Waiting>, Breach> {
-        let Some(next) = self.next.filter(|next| next.instant() <= now.wall) else { return Ok(None) };
+        if !self.parked.is_empty() {
+            self.pass_parked(now, effects)?;
+        }
+        self.collect_until(now, now.wall, effects)
+    }
+
+    /// As `collect`, of the ticks up to and including an instant.
+    pub(super) fn collect_until(
+        &mut self,
+        now: Now,
+        until: DateTime<Utc>,
+        effects: &mut Effects,
+    ) -> Result<Option<Waiting>, Breach> {
+        let Some(next) = self.next.filter(|next| next.instant() <= until) else { return Ok(None) };
         let misfire = self.policies.misfire;
         let due = if self.schedule.counts_from_completion() {
             let admits = |tick: FireTime, following| {
                 tick.lateness(now.wall) <= misfire.window(tick, following).max(self.policies.grace)
             };
-            Due::first_admitted(&*self.schedule, next, now.wall, admits)?
+            Due::first_admitted(&*self.schedule, next, until, admits)?
         } else {
             let keep = match misfire {
                 Misfire::All { max, .. } => usize::try_from(max).unwrap_or(usize::MAX),
                 Misfire::Auto | Misfire::Latest { .. } | Misfire::Skip => 1,
             };
-            Due::collect(&*self.schedule, next, now.wall, keep)?
+            Due::collect(&*self.schedule, next, until, keep)?
         };
         self.next = due.following;
         let mut missed = None;

@@ -188,8 +188,8 @@ impl JobMachine {
         }
     }
 
-    /// The store does not know the job any more. It is enrolled again, and resumed from where that puts its cursor; nothing is gained
-    /// by asking before.
+    /// The store does not know the job any more. It is enrolled again, and resumed from where that puts its cursor;
+    /// nothing is gained by asking before.
     pub(super) fn wait_for_enrolment(&mut self, now: Now) {
         self.adopt(self.stored);
         self.hold_until = Some(now.elapsed.saturating_add(FLUSH_AFTER));

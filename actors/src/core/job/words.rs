@@ -29,6 +29,8 @@ pub enum Input {
     Park {
         /// Since when, as far as is known, this node is to decide the job's ticks.
         since: DateTime<Utc>,
+        /// By what right.
+        authority: Authority,
     },
     /// The job may not fire any more. Its runs go on.
     Suspend,

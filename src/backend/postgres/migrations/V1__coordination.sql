@@ -43,8 +43,8 @@ CREATE TABLE sessions (
 );
 
 -- One row for each name of a job or of a lock key. A job's key is its own name unless given: then one row, and one new
--- version of it, is all that a claim or an end costs. What is out of use for long is forgotten; the leader's row keeps the bounds
--- by which no tick is ever reopened and tokens only grow.
+-- version of it, is all that a claim or an end costs. What is out of use for long is forgotten; the leader's row keeps
+-- the bounds by which no tick is ever reopened and tokens only grow.
 CREATE TABLE names (
     scope text COLLATE "C" NOT NULL,
     name text COLLATE "C" NOT NULL,

@@ -6,6 +6,11 @@ fn bad(run: RunId) -> Input {
     Input::Claimed { run, verdict: Verdict::BadData { reason: "bad".to_owned() } }
 }
 
+/// The leader is to skip the ticks, and has led since then.
+fn park(since: &str) -> Input {
+    Input::Park { since: at(since), authority: Authority::Term(TERM) }
+}
+
 fn parked(newest: &str, count: u64) -> Vec<Effect> {
     let skips = Skips::new(SkipReason::Parked, count, false);
     vec![skipped(newest, SkipReason::Parked, count), Effect::Count { started: 0, skips }]
@@ -43,13 +48,30 @@ fn the_store_hears_of_skipped_ticks_once_it_takes_the_job_again() {
 fn whoever_comes_to_decide_the_ticks_begins_then() {
     let mut job = Rehearsal::dormant(Period::hours(1), Policies::default());
 
-    let effects = job.step("03:10", Input::Park { since: at("02:30") });
+    let effects = job.step("03:10", park("02:30"));
     assert_eq!(effects, parked("03:00", 1));
 
     assert_eq!(job.step("03:20", Input::Suspend), []);
     assert_eq!((job.step("04:00", Input::WakeUp), job.wake_in("04:00")), (vec![], None));
-    let again = job.step("05:30", Input::Park { since: at("04:30") });
+    let again = job.step("05:30", park("04:30"));
     assert_eq!(again, parked("05:00", 1), "of 04:00 it was not to decide");
+}
+
+/// More ticks than are counted, of a schedule that cannot be searched backwards.
+#[test]
+fn a_job_that_counts_from_completion_is_parked_for_any_time() {
+    let schedule = Moody { period: 50, from_end: true, panics: Arc::default() };
+    let mut job = Rehearsal::dormant(schedule, Policies::default());
+    job.step("01:00", Input::Park { since: at("01:00") });
+
+    let effects = job.step("01:21", Input::WakeUp);
+
+    let broken = effects.iter().any(|effect| matches!(effect, Effect::Broken { .. }));
+    assert!(!broken, "{effects:?}");
+    let many =
+        |effect: &Effect| matches!(effect, Effect::Skipped { count, at_least: true, .. } if *count >= 10_000);
+    assert!(effects.iter().any(many), "{effects:?}");
+    assert_eq!(job.wake_in("01:21"), Some(Duration::from_millis(50)), "it goes on from now");
 }
 
 #[test]
@@ -62,4 +84,91 @@ fn an_answer_to_another_definition_parks_nothing() {
     assert_eq!(job.step("01:00:02", bad(run)), []);
 
     claim_of(&job.step("02:00", Input::WakeUp));
+}
+
+#[test]
+fn what_was_due_before_a_job_was_parked_is_missed_as_any_tick() {
+    let day = Duration::from_secs(24 * 3600);
+    let cases = [
+        (Misfire::Latest { within: day }, Some(("02:00", 1))),
+        (Misfire::Skip, None),
+        (Misfire::All { max: 2, within: day }, Some(("01:00", 0))),
+    ];
+    for (misfire, runs) in cases {
+        let mut job = Rehearsal::dormant(Period::hours(1), Policies { misfire, ..Policies::default() });
+        assert_eq!(job.step("05:10", park("02:30")), parked("05:00", 3));
+
+        let effects = job.step("05:30", resume(at("00:30"), Some(Authority::Term(TERM))));
+
+        let parked = Skips::new(SkipReason::Parked, 3, false);
+        let Some((tick, missed)) = runs else {
+            assert_eq!(effects, [skipped("02:00", SkipReason::Misfire, 2)]);
+            let [Effect::Advance(advance)] = job.step("05:30:01", Input::WakeUp)[..] else {
+                panic!("no move")
+            };
+            let mut skips = Skips::new(SkipReason::Misfire, 2, false);
+            skips.extend(&parked);
+            assert_eq!((advance.to.instant(), advance.skips), (at("05:00"), skips));
+            continue;
+        };
+        let claim = effects.iter().find_map(|effect| match effect {
+            Effect::Claim(Claim { tick: Some(claim), .. }) => Some(*claim),
+            _ => None,
+        });
+        let claim = claim.unwrap_or_else(|| panic!("no claim, but {effects:?}"));
+        assert_eq!((claim.expected, claim.fire_time.instant()), (at("00:30"), at(tick)), "{misfire:?}");
+        assert_eq!(claim.skips, Skips::new(SkipReason::Misfire, missed, false), "{misfire:?}");
+    }
+}
+
+#[test]
+fn what_is_due_between_two_times_of_a_parked_job_is_missed_as_any_tick() {
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+    assert_eq!(job.step("01:00:01", bad(run)), parked("01:00", 1));
+    job.step("01:30", Input::Suspend);
+    assert_eq!(job.step("04:10", park("03:30")), parked("04:00", 1));
+
+    let effects = job.step("04:20", resume(at("00:30"), Some(Authority::Term(TERM))));
+
+    assert_eq!(effects, [skipped("03:00", SkipReason::Misfire, 2)], "1 and 4 were said before");
+    let (run, claim) = claim_of(&job.step("05:00", Input::WakeUp));
+    let mut skips = Skips::new(SkipReason::Misfire, 2, false);
+    skips.extend(&Skips::new(SkipReason::Parked, 2, false));
+    assert_eq!((claim.expected, claim.skips), (at("00:30"), skips));
+
+    let refused = job.step("05:00:01", bad(run));
+    let said: Vec<_> = parked("03:00", 2).into_iter().chain(parked("05:00", 1)).collect();
+    assert_eq!(refused, said, "each is counted once");
+}
+
+#[test]
+fn a_parked_job_that_becomes_local_does_not_spin() {
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+    job.step("01:00:01", bad(run));
+    job.step("03:00", Input::WakeUp);
+
+    let local = Policies { fires: Fires::Local, ..Policies::default() };
+    job.machine.redefine(Arc::new(Period::hours(1)), local);
+    // By its own clock, which is behind that of the store.
+    assert_eq!(job.step("02:59:59", resume(at("02:59:59"), None)), []);
+
+    assert_eq!(job.step("02:59:59.500", Input::WakeUp), []);
+    assert_eq!(job.wake_in("02:59:59.500"), Some(Duration::from_millis(500)));
+    let effects = job.step("03:00", Input::WakeUp);
+    assert!(matches!(effects[..], [Effect::Count { started: 1, .. }, Effect::Start(_)]), "{effects:?}");
+    assert_eq!(job.wake_in("03:00"), minutes(60));
+}
+
+#[test]
+fn a_leader_in_doubt_skips_nothing_of_a_parked_job() {
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+    job.step("01:00:01", bad(run));
+
+    job.term = None;
+    assert_eq!(job.step("02:00", Input::WakeUp), []);
+
+    assert_eq!(job.wake_in("02:00"), None);
 }

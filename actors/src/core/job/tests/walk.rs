@@ -926,7 +926,13 @@ impl World {
             Move::Suspend if self.right == Right::Local => {}
             Move::Suspend => drop(self.step(Input::Suspend)),
             Move::Park if self.right == Right::Local => {}
-            Move::Park => drop(self.step(Input::Park { since: self.store.cursor })),
+            Move::Park => {
+                let authority = match self.right {
+                    Right::Leader => Authority::Term(Term(self.store.term)),
+                    Right::Any | Right::Unled | Right::Local => Authority::Any,
+                };
+                self.step(Input::Park { since: self.store_time(), authority });
+            }
             Move::LoseTrust => self.trusted = false,
             Move::Depose => {
                 self.store.term += 1;
