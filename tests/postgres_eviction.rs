@@ -84,7 +84,7 @@ async fn leads(node: &Postgres) {
         }
     };
     let term = timeout(DEADLINE, won).await.expect("a frozen leader is succeeded");
-    assert_eq!(term, 8);
+    assert!(term > 7, "it follows the frozen one: {term}");
 }
 
 async fn is_ended(client: &Client) -> bool {
