@@ -205,8 +205,8 @@ async fn every_refusal_has_its_cause_and_its_cure_and_never_the_password() {
             "tables that the role may not use",
             by("plain", &here),
             ("shut", false),
-            Refused("this role may not use the tables debts, leader, runs, sessions of the schema \"shut\": GRANT SELECT, \
-                     INSERT, UPDATE ON ALL TABLES IN SCHEMA \"shut\", and DELETE ON \"shut\".debts, \"shut\".sessions, TO it".to_owned()),
+            Refused("this role may not use the tables debts, leader, names, runs, sessions of the schema \"shut\": GRANT SELECT, \
+                     INSERT, UPDATE ON ALL TABLES IN SCHEMA \"shut\", and DELETE ON \"shut\".debts, \"shut\".names, \"shut\".sessions, TO it".to_owned()),
         ),
         (
             "a role whose sessions are read-only",

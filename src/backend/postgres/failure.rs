@@ -6,7 +6,7 @@ use callsheet_actors::{core::text::bounded, port::LockError};
 use rustls::CertificateError;
 use tokio_postgres::{Error, error::SqlState};
 
-use super::cure;
+use super::{cure, settings::Settings};
 
 /// The longest message of the server that is quoted, in bytes.
 const MESSAGE_MAX: usize = 1_024;
@@ -52,6 +52,17 @@ pub(super) fn refusal(error: &Error) -> LockError {
         _ => return unavailable(explain(error)),
     };
     refused(format!("{message}; {cure}"))
+}
+
+/// The tables are not there, or not all of them.
+pub(super) fn no_tables(settings: &Settings) -> LockError {
+    let schema = &settings.schema;
+    let cure = if settings.migrate {
+        "its steps were taken, but some of its tables were dropped since: restore them, or drop the schema, and it is made anew"
+    } else {
+        "use migrate(true), or run the statements of Postgres::ddl()"
+    };
+    refused(format!("the schema {schema:?} is not there, or not complete: {cure}"))
 }
 
 pub(super) const READ_ONLY_CURE: &str = "check default_transaction_read_only of the role and the database";

@@ -111,7 +111,7 @@ impl OpenSession {
             at.after = page.last.unwrap_or(at.after);
             place = if page.complete {
                 if !at.left_over {
-                    self.forget(at.beacon).await?;
+                    self.forget_session(at.beacon).await?;
                 }
                 self.next_dead(at.beacon).await?
             } else {
@@ -159,7 +159,7 @@ impl OpenSession {
     }
 
     /// No run of a dead session is open any more.
-    async fn forget(self: &Arc<Self>, beacon: i64) -> Result<(), LockError> {
+    async fn forget_session(self: &Arc<Self>, beacon: i64) -> Result<(), LockError> {
         let forgotten =
             self.ask_in_time(&self.statements.forget_session, &[&self.settings.scope, &beacon]).await;
         forgotten.map(drop).map_err(Refusal::into_lock_error)
