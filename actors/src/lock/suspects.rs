@@ -159,7 +159,9 @@ impl LockActor {
         self.failed(Operation::Claim, &reason);
         let ClaimRun { job, claim, .. } = bad;
         let reason = bounded(reason, TEXT_MAX);
-        let verdict = if claim.settle || !self.suspects.claimed.blame(&job.definition.name) {
+        // Who asks for a run without a tick is told at once: an answer in doubt would have to be settled, which parks nobody.
+        let is_blamed = claim.tick.is_none() || self.suspects.claimed.blame(&job.definition.name);
+        let verdict = if claim.settle || !is_blamed {
             Verdict::Unavailable { reason }
         } else {
             self.node.failures.dropped(Operation::Claim);
