@@ -226,6 +226,29 @@ fn an_end_that_is_refused_frees_its_key_and_parks_its_job() {
 }
 
 #[test]
+fn what_is_refused_of_everybody_parks_nobody_and_is_done_once_it_is_mended() {
+    for (names, bad) in
+        [(&["a", "b", "c"][..], End), (&["a"], End), (&["a", "b", "c"], Claim), (&["a"], Claim)]
+    {
+        simulate(START, async |rig| {
+            names.iter().for_each(|name| rig.store().set_bad(name, &[bad]));
+            let node = rig.node(node_with(names.iter().map(|name| job(name, 10)))).await;
+            rig.advance(mins(2)).await;
+
+            names.iter().for_each(|name| rig.store().set_bad(name, &[]));
+            rig.advance(secs(33)).await;
+
+            assert_eq!(parked(rig), [""; 0], "{bad:?}");
+            assert_eq!(rig.store().held(), 0, "every end is recorded");
+            for name in names {
+                assert_eq!(details(rig, node, name).await.state, JobState::Scheduled);
+                assert!(rig.started(name) >= 2, "{bad:?}: {name} goes on");
+            }
+        });
+    }
+}
+
+#[test]
 fn a_move_that_is_refused_parks_its_job_and_no_skipped_tick_is_lost() {
     simulate(START, async |rig| {
         rig.store().set_bad("bad", &[Move]);

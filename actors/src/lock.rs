@@ -7,6 +7,7 @@
 
 mod halves;
 mod suspects;
+mod witnesses;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -555,6 +556,9 @@ impl LockActor {
                         }
                         continue;
                     }
+                    if matches!(answer, Completed::Recorded { .. }) {
+                        self.suspects.ended.took(&end.job);
+                    }
                     let held = self.held.remove(&end.run);
                     if let Some(Held { job, .. }) = &held {
                         self.on_recorded(job, end.from_completion, &answer);
@@ -571,7 +575,7 @@ impl LockActor {
                 let pause = locked.pause();
                 self.complete_later(pause, locked.items, ctx);
             }
-            Err(LockError::BadData { reason }) => self.suspect_ends(ends, &reason),
+            Err(LockError::BadData { reason }) => self.suspect_ends(ends, &reason, ctx),
             Err(error) => {
                 self.failed(Operation::Complete, &error);
                 // With those that come meanwhile: all of them in one call, and not one call for each that comes.
@@ -657,6 +661,7 @@ impl LockActor {
                 }
                 Verdict::Granted { token, lost } => {
                     granted = true;
+                    self.suspects.claimed.took(&job.definition.name);
                     if let Some(lost) = lost {
                         publish_lost(&self.node, lost);
                         self.node.supervisor().do_send(RunsLost(vec![(**lost).clone()]));
@@ -736,7 +741,10 @@ impl LockActor {
                 other => other,
             };
             match answer {
-                Moved::Done => job.meters.committed(0, &advance.skips),
+                Moved::Done => {
+                    self.suspects.claimed.took(&job.definition.name);
+                    job.meters.committed(0, &advance.skips);
+                }
                 Moved::Deposed { .. } => {
                     if let Some(term) = advance.authority.term() {
                         self.election.do_send(TermRefused(term));

@@ -1,6 +1,9 @@
 //! What the store refused for its data, until it is known which item is to blame.
 //!
-//! | refused alone | what becomes of it |
+//! Nobody is to blame while everybody is refused: what stands alone is asked again until something of another job gets
+//! through.
+//!
+//! | refused alone | what becomes of it once another job gets through |
 //! |---|---|
 //! | a claim | its job is parked; the tick is skipped as such, a trigger is told so |
 //! | a claim that only settles | asked again: a grant must not be given up |
@@ -11,7 +14,9 @@ use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 
-use super::{AdvanceCursor, ClaimRun, LockActor, TakeAsks, call, cursor_move, one_each, request};
+use super::{
+    AdvanceCursor, ClaimRun, LockActor, TakeAsks, call, cursor_move, one_each, request, witnesses::Witnesses,
+};
 use crate::{
     core::{
         bisect::Bisect,
@@ -31,6 +36,9 @@ pub(super) struct Suspects {
     ends: Bisect<Completion>,
     claims: Bisect<ClaimRun>,
     moves: Bisect<AdvanceCursor>,
+    pub(super) ended: Witnesses,
+    /// Of claims and of moves: both write where a job stands.
+    pub(super) claimed: Witnesses,
     /// Ends that were refused alone, with what the store says.
     bad_ends: Vec<(Completion, String)>,
     /// A timer is set for the next group.
@@ -120,9 +128,13 @@ impl Trial {
 
 impl LockActor {
     /// The store refuses these ends for their data, or one of them.
-    pub(super) fn suspect_ends(&mut self, ends: Vec<Completion>, reason: &str) {
-        self.node.meters.coordination_error(Operation::Complete);
+    pub(super) fn suspect_ends(&mut self, ends: Vec<Completion>, reason: &str, ctx: &mut Context<Self>) {
         let bad = self.suspects.ends.refused(self.node.clock.elapsed(), ends);
+        if let Some(end) = bad.as_ref().filter(|end| !self.suspects.ended.blame(&end.job)) {
+            self.failed(Operation::Complete, &reason);
+            return self.end_again(end.clone(), ctx);
+        }
+        self.node.meters.coordination_error(Operation::Complete);
         if let Some(end) = &bad {
             tracing::error!(
                 target: "callsheet", job = %end.job, run = %end.run, outcome = %end.outcome,
@@ -134,31 +146,46 @@ impl LockActor {
                 self.park(&held.job, &reason);
             }
         }
+        if bad.is_some() {
+            self.node.failures.dropped(Operation::Complete);
+        }
         self.suspects.bad_ends.extend(bad.map(|end| (end, bounded(reason, TEXT_MAX))));
     }
 
     pub(super) fn suspect_claims(&mut self, claims: Vec<ClaimRun>, reason: &str) {
-        self.node.meters.coordination_error(Operation::Claim);
-        if let Some(bad) = self.suspects.claims.refused(self.node.clock.elapsed(), claims) {
-            let ClaimRun { job, claim, .. } = bad;
-            let reason = bounded(reason, TEXT_MAX);
-            let verdict = if claim.settle {
-                Verdict::Unavailable { reason }
-            } else {
-                self.park(&job, &reason);
-                Verdict::BadData { reason }
-            };
-            Letter::send(&job, Input::Claimed { run: claim.run, verdict });
-        }
+        let Some(bad) = self.suspects.claims.refused(self.node.clock.elapsed(), claims) else {
+            return self.node.meters.coordination_error(Operation::Claim);
+        };
+        self.failed(Operation::Claim, &reason);
+        let ClaimRun { job, claim, .. } = bad;
+        let reason = bounded(reason, TEXT_MAX);
+        // Who asks for a run without a tick is told at once: an answer in doubt would have to be settled, which parks nobody.
+        let is_blamed = claim.tick.is_none() || self.suspects.claimed.blame(&job.definition.name);
+        let verdict = if claim.settle || !is_blamed {
+            Verdict::Unavailable { reason }
+        } else {
+            self.node.failures.dropped(Operation::Claim);
+            self.park(&job, &reason);
+            Verdict::BadData { reason }
+        };
+        Letter::send(&job, Input::Claimed { run: claim.run, verdict });
     }
 
     pub(super) fn suspect_moves(&mut self, moves: Vec<AdvanceCursor>, reason: &str) {
-        self.node.meters.coordination_error(Operation::Advance);
-        if let Some(AdvanceCursor { job, .. }) = self.suspects.moves.refused(self.node.clock.elapsed(), moves)
-        {
-            self.park(&job, reason);
-            Letter::send(&job, Input::Advanced(Moved::BadData { reason: bounded(reason, TEXT_MAX) }));
-        }
+        let Some(bad) = self.suspects.moves.refused(self.node.clock.elapsed(), moves) else {
+            return self.node.meters.coordination_error(Operation::Advance);
+        };
+        self.failed(Operation::Advance, &reason);
+        let AdvanceCursor { job, .. } = bad;
+        let reason = bounded(reason, TEXT_MAX);
+        let moved = if self.suspects.claimed.blame(&job.definition.name) {
+            self.node.failures.dropped(Operation::Advance);
+            self.park(&job, &reason);
+            Moved::BadData { reason }
+        } else {
+            Moved::Unavailable { reason }
+        };
+        Letter::send(&job, Input::Advanced(moved));
     }
 
     /// The key of a run whose end the store refuses was freed, or not: then it stays taken until it can be, or the
