@@ -339,6 +339,36 @@ async fn hold_leader_row(url: &str, release: &AtomicBool) {
 }
 
 #[test]
+fn tables_that_are_dropped_are_made_again() {
+    let database = Database::new(server(), "dropped");
+    let mut node = Node::start(&database.url());
+    node.runs();
+
+    database.run("DROP SCHEMA callsheet CASCADE");
+    node.until_warned("callsheet");
+    assert_eq!(node.get("/livez").0, 200);
+    node.runs();
+
+    node.until("/healthz", 200, "ok");
+    node.stop();
+}
+
+#[test]
+fn a_database_that_is_made_anew_is_used_again() {
+    let database = Database::new(server(), "anew");
+    let mut node = Node::start(&database.url());
+    node.runs();
+
+    run(&database.server.url(), "DROP DATABASE anew WITH (FORCE)");
+    database.make("");
+    node.until_warned("the session is lost");
+    node.runs();
+
+    node.until("/healthz", 200, "ok");
+    node.stop();
+}
+
+#[test]
 fn a_server_that_is_away_leaves_the_node_alive_and_is_found_again() {
     let database = Database::new(server(), "away");
     let proxy = Proxy::to(database.server.port());
