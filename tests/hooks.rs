@@ -12,8 +12,8 @@ use std::{
 use actix::prelude::*;
 use callsheet::{
     CancelReason, CancelRuns, EndedRun, EventFilter, EventKind, EventName, Fires, HOOK_CALLS_MAX,
-    HOOK_TIMEOUT_DEFAULT, Job, RemoveJobs, Retry, Run, RunResult, Selector, SkippedTicks, SupervisorActor,
-    TriggerJob,
+    HOOK_TIMEOUT_DEFAULT, Health, Job, Problem, RemoveJobs, Retry, Run, RunResult, Selector, Shutdown,
+    SkippedTicks, SupervisorActor, TriggerJob,
     port::Spawner,
     schedule::{at, every},
     testkit::{
@@ -611,6 +611,26 @@ fn a_shutdown_waits_for_after_hooks_within_its_deadline() {
             assert_eq!((waited, calls.take().len() == 1), (took, called), "{report}");
         });
     }
+}
+
+#[test]
+fn a_shutdown_that_waits_for_after_hooks_is_live() {
+    simulate(START, async |rig| {
+        let after = async |_: EndedRun| tokio::time::sleep(secs(10)).await;
+        let job = hourly("report").after_success(after).hook_timeout(secs(60)).run(async |_| {});
+        let node = rig.node(node_with([job])).await;
+        rig.send(node, TriggerJob("report".to_owned())).await.expect("nothing runs");
+        rig.supervisor(node).do_send(Shutdown { deadline: secs(30) });
+
+        // The session is closed: nothing is left to write.
+        rig.advance(secs(2)).await;
+
+        let health = rig.send(node, Health).await;
+        assert_eq!(
+            (health.live, health.ready, &health.problems[..]),
+            (true, false, &[Problem::ShuttingDown][..])
+        );
+    });
 }
 
 /// A panicking job of a peer kills the process, unless a listener for panics happens to be set.

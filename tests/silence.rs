@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use callsheet::{
-    Health, HealthReport, Job, JobName, Operation, Problem,
+    Fires, Health, HealthReport, Job, JobName, JobState, Operation, PauseJobs, Problem, ResumeJobs,
     schedule::{cron, every},
     testkit::{Rig, simulate},
 };
@@ -11,7 +11,7 @@ use callsheet::{
 mod common;
 #[path = "common/log.rs"]
 mod log;
-use common::{node_with, secs};
+use common::{details, node_with, secs, trigger};
 use log::Log;
 
 const START: &str = "2026-01-05T00:00:00Z";
@@ -158,12 +158,18 @@ fn jobs_whose_due_ticks_are_not_decided_are_named() {
         let node = rig.node(node_with(jobs)).await;
         rig.advance(secs(25)).await;
 
-        let follower = rig.node(node_with([])).await;
+        let idle = rig.node(node_with([])).await;
+        let every_second = Job::new("tidy", every(secs(1))).fires(Fires::AnyNode).run(async |_| {});
+        let busy = rig.node(node_with([every_second])).await;
+        rig.advance(secs(10)).await;
         rig.store().set_locked("ledger", true);
         rig.advance(secs(30)).await;
 
-        let health = rig.send(follower, Health).await;
-        assert!(matches!(health.problems[..], [Problem::OverdueOnLeader { .. }]), "{health:?}");
+        assert!(rig.started("tidy") > 30, "it claims all the time");
+        for follower in [idle, busy] {
+            let health = rig.send(follower, Health).await;
+            assert!(matches!(health.problems[..], [Problem::OverdueOnLeader { .. }]), "{health:?}");
+        }
 
         let health = rig.send(node, Health).await;
         let overdue = health.problems.iter().find_map(|problem| match problem {
@@ -173,7 +179,60 @@ fn jobs_whose_due_ticks_are_not_decided_are_named() {
         assert_eq!(overdue.as_deref(), Some(&["ledger"][..]), "{health:?}");
         rig.store().set_locked("ledger", false);
         rig.advance(Duration::from_secs(30)).await;
-        for node in [node, follower] {
+        for node in [node, idle, busy] {
+            let health = rig.send(node, Health).await;
+            assert!(health.healthy, "{health:?}");
+        }
+    });
+}
+
+#[test]
+fn a_node_whose_adapter_panicked_over_news_hears_the_next() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        let tidy = || Job::new("tidy", every(secs(1))).run(async |_| {});
+        let leader = rig.node(node_with([nightly(), tidy()])).await;
+        let other = rig.node(node_with([nightly(), tidy()])).await;
+        let pause = |job: &str| PauseJobs { jobs: job.into(), until: None, note: None };
+        rig.send(other, pause("tidy")).await.expect("an answer");
+        rig.advance(secs(10)).await;
+        let started = rig.started("tidy");
+
+        rig.store().refuse([Operation::Notification], "not news");
+        rig.send(other, ResumeJobs("tidy".into())).await.expect("an answer");
+        rig.advance(secs(LEASE)).await;
+
+        assert!(errors(rig, Operation::Notification) > 0);
+        assert!(rig.started("tidy") > started, "it missed something, and looks");
+        rig.store().refuse_nothing();
+        rig.send(other, pause("nightly")).await.expect("an answer");
+        rig.advance(secs(1)).await;
+        assert_eq!(details(rig, leader, "nightly").await.state, JobState::Paused);
+        let health = rig.send(leader, Health).await;
+        assert!(health.healthy, "{health:?}");
+    });
+}
+
+#[test]
+fn what_ends_with_a_session_or_a_term_does_not_fail_any_more() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        let leader = rig.node(node_with([nightly()])).await;
+        let follower = rig.node(node_with([nightly()])).await;
+        rig.advance(secs(10)).await;
+        rig.store().refuse([Operation::Complete, Operation::CloseLost], "no right");
+        trigger(rig, leader, "nightly").await.expect("nothing runs");
+        rig.advance(secs(60)).await;
+        assert_eq!(failing(&rig.send(leader, Health).await), [Operation::Complete, Operation::CloseLost]);
+
+        rig.cut_off(leader);
+        rig.advance(secs(4 * LEASE)).await;
+        rig.store().refuse_nothing();
+        rig.reconnect(leader);
+        rig.advance(secs(2 * LEASE + 1)).await;
+
+        assert_eq!(rig.leader(), Some(follower));
+        for node in [leader, follower] {
             let health = rig.send(node, Health).await;
             assert!(health.healthy, "{health:?}");
         }

@@ -112,6 +112,11 @@ impl EventLog {
         Level::Debug.is_enabled()
     }
 
+    /// Whether an event of this kind is logged.
+    pub(crate) fn logs(kind: &EventKind) -> bool {
+        kind.level().is_enabled()
+    }
+
     /// Logs an event. If it is the first one in its minute that is left out, answers how long until the
     /// [minute is over](Self::settle).
     pub(crate) fn event(&self, now: Duration, kind: &EventKind) -> Option<Duration> {

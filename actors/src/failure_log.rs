@@ -45,11 +45,7 @@ impl FailureLog {
         // On one line, of which what is kept is cut once more.
         let reason = one_line(reason, REASON_BYTES_MAX);
         let now = self.clock.elapsed();
-        let mut failures = self.lock();
-        let note = failures.failed(now, operation, &reason);
-        self.failing.fetch_or(bit(operation), Ordering::Relaxed);
-        drop(failures);
-        if let Some(note) = note {
+        if let Some(note) = self.change(|failures| failures.failed(now, operation, &reason)) {
             log(operation, &note);
         }
     }
@@ -60,11 +56,7 @@ impl FailureLog {
             return;
         }
         let now = self.clock.elapsed();
-        let mut failures = self.lock();
-        let note = failures.succeeded(now, operation);
-        self.failing.fetch_and(!bit(operation), Ordering::Relaxed);
-        drop(failures);
-        if let Some(note) = note {
+        if let Some(note) = self.change(|failures| failures.succeeded(now, operation)) {
             log(operation, &note);
         }
     }
@@ -72,8 +64,7 @@ impl FailureLog {
     /// An operation is not asked any more: whether it fails is not known, and does not matter.
     pub(crate) fn dropped(&self, operation: Operation) {
         if self.failing.load(Ordering::Relaxed) & bit(operation) != 0 {
-            self.lock().dropped(operation);
-            self.failing.fetch_and(!bit(operation), Ordering::Relaxed);
+            self.change(|failures| failures.dropped(operation));
         }
     }
 
@@ -84,12 +75,17 @@ impl FailureLog {
             return;
         }
         let now = self.clock.elapsed();
+        let over = self.change(|failures| failures.proved(now));
+        over.iter().for_each(|(operation, note)| log(*operation, note));
+    }
+
+    /// Changes what fails. The bits are set before anybody else can change it: they say the same.
+    fn change<T>(&self, change: impl FnOnce(&mut Failures) -> T) -> T {
         let mut failures = self.lock();
-        let over = failures.proved(now);
+        let changed = change(&mut failures);
         let failing = failures.all().map(|failing| bit(failing.operation)).fold(0, |all, bit| all | bit);
         self.failing.store(failing, Ordering::Relaxed);
-        drop(failures);
-        over.iter().for_each(|(operation, note)| log(*operation, note));
+        changed
     }
 
     /// Why an operation failed last, if it fails.
@@ -145,5 +141,35 @@ fn log(operation: Operation, note: &Note) {
         Note::Over { took, count } => {
             tracing::info!(target: "callsheet", %operation, ?took, count, "the store is well again");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::testkit::VirtualClock;
+
+    #[test]
+    fn nobody_sees_a_bit_that_differs_from_what_fails() {
+        const ROUNDS: usize = 20_000;
+        let clock = Arc::new(VirtualClock::starting_at(DateTime::UNIX_EPOCH));
+        let log = FailureLog::new(clock, Arc::new(Meters::new(1)));
+        let operation = Operation::Renew;
+
+        let differs = thread::scope(|scope| {
+            let drops = scope.spawn(|| (0..ROUNDS).for_each(|_| log.dropped(operation)));
+            let mut differs = 0;
+            while !drops.is_finished() {
+                log.failed(operation, &"no right");
+                let failures = log.lock();
+                let said = log.failing.load(Ordering::Relaxed) & bit(operation) != 0;
+                differs += usize::from(said != failures.fails(operation));
+            }
+            differs
+        });
+
+        assert_eq!(differs, 0, "a failure whose bit is not set is not ended by a success");
     }
 }

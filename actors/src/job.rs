@@ -318,13 +318,15 @@ impl JobActor {
                 Effect::Retried(retried) => self.retried(retried),
                 Effect::Ended(ended) => self.ended(ended),
                 Effect::Skipped { newest, reason, count, at_least } => {
-                    self.publish(|job| EventKind::TickSkipped {
-                        job,
-                        fire_time: newest,
-                        reason,
-                        count,
-                        at_least,
-                    });
+                    let kind =
+                        |job| EventKind::TickSkipped { job, fire_time: newest, reason, count, at_least };
+                    match reason {
+                        SkipReason::Misfire => self.publish(kind),
+                        SkipReason::Overlap
+                        | SkipReason::Paused
+                        | SkipReason::Concurrency
+                        | SkipReason::Parked => self.publish_routine(kind),
+                    }
                     let fire_time = newest.instant();
                     hooks::skipped(&self.job, |job| SkippedTicks { job, fire_time, reason, count, at_least });
                 }
@@ -333,9 +335,11 @@ impl JobActor {
                 }
                 Effect::Broken(breach) => self.broken(breach),
                 Effect::Count { started, skips } => self.job.meters.decided(started, &skips),
-                Effect::Contended { holder } => self.publish(|job| EventKind::LockContended { job, holder }),
+                Effect::Contended { holder } => {
+                    self.publish_routine(|job| EventKind::LockContended { job, holder });
+                }
                 Effect::Unavailable { reason } => {
-                    self.publish(|job| EventKind::LockUnavailable { job, reason });
+                    self.publish_routine(|job| EventKind::LockUnavailable { job, reason });
                 }
                 Effect::Elsewhere { .. } => self.job.meters.ticks_elsewhere.increment(1),
                 Effect::Stop(pause) => {
@@ -379,6 +383,11 @@ impl JobActor {
 
     fn publish(&self, kind: impl FnOnce(JobName) -> EventKind) {
         self.node().publisher.publish(|| kind(self.job.definition.name.clone()));
+    }
+
+    /// As [`publish`](Self::publish), of what is logged at DEBUG.
+    fn publish_routine(&self, kind: impl FnOnce(JobName) -> EventKind) {
+        self.node().publisher.publish_routine(|| kind(self.job.definition.name.clone()));
     }
 
     fn start(&mut self, start: Start) {

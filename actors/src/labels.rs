@@ -37,6 +37,8 @@ pub(crate) struct Labels<T> {
     /// Every label that there was, but those that are shared by all.
     known: HashMap<Arc<str>, Known<T>>,
     other: Option<Arc<Labelled<T>>>,
+    /// Somebody has found no label free.
+    exceeded: bool,
     once: Option<Arc<Labelled<T>>>,
 }
 
@@ -73,7 +75,7 @@ impl<T> Drop for Labelled<T> {
 
 impl<T> Labels<T> {
     pub(crate) fn new(max: usize) -> Self {
-        Self { max, in_use: Arc::default(), known: HashMap::new(), other: None, once: None }
+        Self { max, in_use: Arc::default(), known: HashMap::new(), other: None, exceeded: false, once: None }
     }
 
     /// The series of a label, or of that of all others if none is free.
@@ -91,7 +93,10 @@ impl<T> Labels<T> {
             Label::Own(label) if label != JOB_LABEL_OTHER && self.has_room_for(label) => {
                 self.use_label(label, keeps, make)
             }
-            Label::Own(_) => self.other(make),
+            Label::Own(_) => {
+                self.exceeded = true;
+                self.other(make)
+            }
         }
     }
 
@@ -105,7 +110,7 @@ impl<T> Labels<T> {
 
     /// Whether somebody has found no label free.
     pub(crate) fn are_exceeded(&self) -> bool {
-        self.other.is_some()
+        self.exceeded
     }
 
     /// One that there was costs no series.
@@ -234,6 +239,19 @@ mod tests {
         assert_eq!(**own(&mut labels, "a"), "a");
         assert_eq!(**own(&mut labels, "_once"), "_once", "a job of this name shares it");
         assert_eq!(**own(&mut labels, "_other"), "_other");
+    }
+
+    #[test]
+    fn jobs_of_other_nodes_find_the_label_of_all_others_and_exceed_nothing() {
+        let mut labels = labels(1);
+
+        assert_eq!(*labels.known("theirs", str::to_owned), "_other");
+        assert!(!labels.are_exceeded());
+        let _a = own(&mut labels, "a");
+        assert!(!labels.are_exceeded());
+
+        own(&mut labels, "b");
+        assert!(labels.are_exceeded());
     }
 
     #[test]

@@ -143,6 +143,8 @@ impl Publisher {
         let kind = kind();
         let name = kind.name();
         let heard = of_every_job.contain(name) || of_some_jobs.contain(name) && outbox.is_wanted(&kind);
+        // Only now its level is known.
+        let logged = logged && EventLog::logs(&kind);
         if !logged && !heard {
             return;
         }
@@ -405,6 +407,20 @@ mod tests {
     use super::*;
     use crate::{event::EventName, testkit::VirtualClock};
 
+    /// Nobody is to ask it.
+    #[derive(Debug)]
+    struct Unread;
+
+    impl Clock for Unread {
+        fn now(&self) -> chrono::DateTime<chrono::Utc> {
+            panic!("the time of what nobody hears")
+        }
+
+        fn elapsed(&self) -> Duration {
+            panic!("the time of what nobody hears")
+        }
+    }
+
     fn publisher() -> Publisher {
         let clock = Arc::new(VirtualClock::starting_at(chrono::DateTime::UNIX_EPOCH));
         Publisher::new(NodeId::numbered(1), clock, Arc::new(Meters::new(1)))
@@ -444,6 +460,15 @@ mod tests {
         let info = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_writer(std::io::sink);
 
         tracing::subscriber::with_default(info.finish(), || publisher.publish_routine(unheard));
+    }
+
+    #[actix::test]
+    async fn what_is_logged_at_debug_reads_no_clock_for_a_log_from_info_on() {
+        let info = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_writer(std::io::sink);
+        let clock = Arc::new(Unread);
+        let publisher = Publisher::new(NodeId::numbered(1), clock, Arc::new(Meters::new(1)));
+
+        tracing::subscriber::with_default(info.finish(), || publisher.publish(|| added("a")));
     }
 
     #[actix::test]

@@ -68,6 +68,9 @@ pub(crate) const ENDS_AGAIN_MIN: Duration = Duration::from_millis(250);
 /// The longest pause before ends that the store did not record are asked again.
 pub(crate) const ENDS_AGAIN_MAX: Duration = Duration::from_secs(5);
 
+/// The pause before news are listened for again after the adapter panicked over some.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+
 /// How often a claim or a move may be found locked before the job is told, half a second after the first time.
 pub(crate) const LOCKED_TRIES_MAX: u32 = 8;
 
@@ -219,7 +222,7 @@ pub(crate) struct LockActor {
     /// How many batches wait to be asked again.
     delayed: u32,
     held: HashMap<RunId, Held>,
-    /// How often to prove that a claim would be possible, unless one was made; `None`: never.
+    /// How often to prove that a claim would be possible, unless the leader made one; `None`: never.
     prove_every: Option<Duration>,
     /// When a claim was granted last.
     claimed_at: Duration,
@@ -277,6 +280,8 @@ impl LockActor {
                 self.session = Some(session);
                 self.node.failures.succeeded(Operation::Open);
                 self.node.failures.succeeded(Operation::Session);
+                // What there was to record ended with the session before.
+                self.node.failures.dropped(Operation::Complete);
                 // Before anybody campaigns on it.
                 self.node.set_clock_ahead(self.locker.clock_ahead());
                 self.away_backoff.succeeded();
@@ -321,10 +326,23 @@ impl LockActor {
                 Ok(News::Owed(debt)) => actor.node.supervisor().do_send(DebtsFound(vec![debt])),
                 // News are hints: claims meet whatever they would have said, those of a paused job after a minute; what is
                 // owed is asked for.
-                Err(_) => return actor.failed(Operation::Notification, &"the adapter panicked"),
+                Err(_) => {
+                    actor.failed(Operation::Notification, &"the adapter panicked");
+                    return actor.listen_again(session, ctx);
+                }
             }
+            actor.node.failures.succeeded(Operation::Notification);
             ctx.spawn(actor.next_news(session));
         }))
+    }
+
+    fn listen_again(&self, session: Session, ctx: &mut Context<Self>) {
+        ctx.run_later(LISTEN_AGAIN, move |actor, ctx| {
+            if actor.session == Some(session) {
+                actor.node.supervisor().do_send(NewsMissed);
+                ctx.spawn(actor.next_news(session));
+            }
+        });
     }
 
     /// Proves now and then, for as long as the session lives, that a claim would be possible.
@@ -340,7 +358,8 @@ impl LockActor {
             let overdue_since = actor.node.overdue.since(now, every).filter(|_| term.is_some());
             // What the other nodes were told is to be told once more when it is over.
             let tells = overdue_since.is_some() || actor.node.overdue.leader_said().is_some();
-            if actor.claimed_at > since && !tells {
+            // A claim proves as much, but no follower hears by it what the leader says.
+            if actor.claimed_at > since && term.is_some() && !tells {
                 return actor.prove_later(session, ctx);
             }
             let (locker, proof) = (actor.locker.clone(), Proof { term, overdue_since });
@@ -490,6 +509,9 @@ impl LockActor {
                 self.on_released(end, released, &reason, ctx)
             }
             None => {}
+        }
+        if self.session != Some(session) {
+            self.node.failures.dropped(Operation::Complete);
         }
         self.wake_for_suspects(ctx);
         self.node.meters.locks_held.set(self.held.len() as f64);

@@ -19,6 +19,8 @@ use crate::{
 
 /// The most jobs that are known by name; the others are counted.
 const NAMED_MAX: usize = 10_000;
+/// In how many different seconds jobs may have been marked that are counted. Beyond it they count from the newest of these.
+const SECONDS_MAX: usize = 1_000;
 
 /// The jobs of a node whose due ticks the store does not decide.
 #[derive(Debug, Default)]
@@ -32,7 +34,16 @@ pub(crate) struct Overdue {
 struct Marks {
     /// By name and generation of their actors.
     named: BTreeMap<(JobName, u64), Since>,
-    unnamed: usize,
+    /// By the second in which they were marked, rounded up.
+    unnamed: BTreeMap<u64, Unnamed>,
+}
+
+/// The jobs beyond those that are known by name.
+#[derive(Debug, Clone, Copy)]
+struct Unnamed {
+    count: usize,
+    /// The first tick of all that were counted here.
+    tick: FireTime,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -48,8 +59,41 @@ pub(crate) struct Mark {
     marks: Arc<Mutex<Marks>>,
     /// Where the cursor stands: once it moves, something is decided.
     pub(crate) cursor: DateTime<Utc>,
-    /// `None`: there are too many.
-    name: Option<(JobName, u64)>,
+    place: Place,
+}
+
+/// Where a job is marked.
+#[derive(Debug)]
+enum Place {
+    Named(JobName, u64),
+    Unnamed(u64),
+}
+
+impl Marks {
+    /// Counts one job more, and answers the second under which it is counted.
+    fn count(&mut self, tick: FireTime, now: Duration) -> u64 {
+        let second = now.as_secs() + u64::from(now.subsec_nanos() > 0);
+        let newest = self.unnamed.last_key_value().map(|(second, _)| *second);
+        let full = self.unnamed.len() >= SECONDS_MAX && !self.unnamed.contains_key(&second);
+        let second = newest.filter(|_| full).unwrap_or(second);
+        let unnamed = self.unnamed.entry(second).or_insert(Unnamed { count: 0, tick });
+        unnamed.count += 1;
+        unnamed.tick = unnamed.tick.min(tick);
+        second
+    }
+
+    fn remove(&mut self, place: &Place) {
+        match place {
+            Place::Named(job, generation) => drop(self.named.remove(&(job.clone(), *generation))),
+            Place::Unnamed(second) => {
+                let Some(unnamed) = self.unnamed.get_mut(second) else { return };
+                unnamed.count -= 1;
+                if unnamed.count == 0 {
+                    self.unnamed.remove(second);
+                }
+            }
+        }
+    }
 }
 
 impl Overdue {
@@ -62,13 +106,14 @@ impl Overdue {
         now: Duration,
     ) -> Box<Mark> {
         let mut marks = lock(&self.marks);
-        let name = (marks.named.len() < NAMED_MAX).then(|| (job.clone(), generation));
-        match &name {
-            Some(name) => drop(marks.named.insert(name.clone(), Since { tick, marked_at: now })),
-            None => marks.unnamed += 1,
-        }
+        let place = if marks.named.len() < NAMED_MAX {
+            marks.named.insert((job.clone(), generation), Since { tick, marked_at: now });
+            Place::Named(job.clone(), generation)
+        } else {
+            Place::Unnamed(marks.count(tick, now))
+        };
         drop(marks);
-        Box::new(Mark { marks: self.marks.clone(), cursor, name })
+        Box::new(Mark { marks: self.marks.clone(), cursor, place })
     }
 
     /// Since when a tick of a job that has been marked for longer than `bound` is due.
@@ -88,29 +133,29 @@ impl Overdue {
     /// The jobs that have been marked for longer than `bound`.
     pub(crate) fn problem(&self, now: Duration, bound: Duration) -> Option<Problem> {
         let marks = lock(&self.marks);
-        let mut lasting =
-            marks.named.iter().filter(|(_, since)| now.saturating_sub(since.marked_at) > bound).peekable();
-        lasting.peek()?;
-        let mut jobs = ProblemJobs { first: Vec::new(), count: marks.unnamed };
+        let lasts = |marked_at: Duration| now.saturating_sub(marked_at) > bound;
+        let mut jobs = ProblemJobs { first: Vec::new(), count: 0 };
         let mut since = DateTime::<Utc>::MAX_UTC;
-        for ((job, _), mark) in lasting {
+        for (_, unnamed) in
+            marks.unnamed.iter().take_while(|(second, _)| lasts(Duration::from_secs(**second)))
+        {
+            jobs.count += unnamed.count;
+            since = since.min(unnamed.tick.instant());
+        }
+        for ((job, _), mark) in marks.named.iter().filter(|(_, mark)| lasts(mark.marked_at)) {
             if jobs.first.len() < PROBLEM_JOBS_MAX {
                 jobs.first.push(job.clone());
             }
             jobs.count += 1;
             since = since.min(mark.tick.instant());
         }
-        Some(Problem::Overdue { jobs, since })
+        (jobs.count > 0).then_some(Problem::Overdue { jobs, since })
     }
 }
 
 impl Drop for Mark {
     fn drop(&mut self) {
-        let mut marks = lock(&self.marks);
-        match self.name.take() {
-            Some(name) => drop(marks.named.remove(&name)),
-            None => marks.unnamed = marks.unnamed.saturating_sub(1),
-        }
+        lock(&self.marks).remove(&self.place);
     }
 }
 
@@ -160,5 +205,29 @@ mod tests {
         assert!(matches!(problem, Some(Problem::Overdue { jobs, .. }) if jobs.count == NAMED_MAX + 7));
         drop(marks);
         assert_eq!(overdue.problem(Duration::from_secs(60), Duration::from_secs(5)), None);
+    }
+
+    #[test]
+    fn those_without_a_name_are_overdue_by_themselves_once_they_last() {
+        let overdue = Overdue::default();
+        let job = JobName::new("job").unwrap();
+        let seconds = Duration::from_secs;
+        let mark = |nth, tick: &str, at_second| {
+            overdue.mark((&job, nth), FireTime::new(at(tick)), at("00:00"), seconds(at_second))
+        };
+        let of = |now| match overdue.problem(seconds(now), seconds(5)) {
+            Some(Problem::Overdue { jobs, since }) => Some((jobs.count, since)),
+            _ => None,
+        };
+        let named: Vec<_> = (0..NAMED_MAX as u64).map(|nth| mark(nth, "01:00", 0)).collect();
+        let (old, young) = (mark(NAMED_MAX as u64, "02:00", 1), mark(NAMED_MAX as u64 + 1, "03:00", 20));
+
+        drop(named);
+
+        assert_eq!((of(6), of(7)), (None, Some((1, at("02:00")))));
+        drop(old);
+        assert_eq!((of(25), of(26)), (None, Some((1, at("03:00")))));
+        drop(young);
+        assert_eq!(of(60), None);
     }
 }

@@ -326,6 +326,7 @@ impl SupervisorActor {
             let fired = self.jobs.get(name).is_some_and(|entry| self.authority(entry).is_some());
             let Some(entry) = self.jobs.remove(name) else { continue };
             self.over.remove(name);
+            self.troubled.remove(name);
             if fired || entry.declares {
                 keys.push(entry.job.definition.key.clone());
             }

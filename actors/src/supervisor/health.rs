@@ -41,7 +41,7 @@ impl SupervisorActor {
         let follows = node.leadership.term(elapsed).is_none();
         let said = node.overdue.leader_said().filter(|_| follows);
         problems.extend(said.map(|since| Problem::OverdueOnLeader { since }));
-        // Those that were removed, or are well again.
+        // The others are well again.
         let jobs = &self.jobs;
         let troubled =
             |entry: &Entry| entry.broken.is_some() || entry.refused.is_some() || entry.parked.is_some();
@@ -109,6 +109,7 @@ impl Handler<Health> for SupervisorActor {
             healthy: false,
             problems,
         };
+        let running = matches!(self.phase, Phase::Running);
         let asked_at = Part::ALL.map(|part| self.ask_part(part, ctx));
         let lock = node.lock().send(AskLockHealth);
         let election = self.parts.election.send(PingElection);
@@ -129,6 +130,10 @@ impl Handler<Health> for SupervisorActor {
             let (wall, elapsed) = node.clock.read();
             let mut live = true;
             for ((part, asked_at), answer) in Part::ALL.into_iter().zip(asked_at).zip(answers) {
+                // It has done its part of the shutdown, others have not yet.
+                if answer.is_none() && !running {
+                    continue;
+                }
                 if answer != Some(true) {
                     let silent = elapsed.saturating_sub(asked_at);
                     report.problems.push(Problem::Stalled { part, since: before(wall, silent) });
@@ -158,5 +163,49 @@ fn add_store(problems: &mut Vec<Problem>, node: &Node, lock: LockHealth) {
     }
     if let Some(waiting) = lock.waiting.filter(|waiting| *waiting > STALL) {
         problems.push(Problem::StoreSilent { since: before(wall, waiting) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::{
+        EngineOptions, Job,
+        message::RemoveJobs,
+        name::NodeId,
+        testkit::{BadData, VirtualClock, fakes::Period, simulate},
+    };
+
+    #[derive(Message)]
+    #[rtype(usize)]
+    struct CountTroubled;
+
+    impl Handler<CountTroubled> for SupervisorActor {
+        type Result = usize;
+
+        fn handle(&mut self, _: CountTroubled, _: &mut Self::Context) -> usize {
+            self.troubled.len()
+        }
+    }
+
+    #[test]
+    fn a_removed_job_is_no_trouble_though_nobody_asks_for_the_health() {
+        simulate("2026-01-05T00:00:00Z", async |rig| {
+            rig.store().set_bad("bad", &[BadData::Enrolment]);
+            let clock = VirtualClock::starting_at(DateTime::UNIX_EPOCH);
+            let mut options = EngineOptions::new(Arc::new(rig.store().backend(NodeId::numbered(9), clock)));
+            options.jobs.push(Job::new("bad", Period::hours(1)).run(async |_| {}));
+            let node = rig.node(options).await;
+            rig.advance(Duration::from_secs(5)).await;
+            assert_eq!(rig.send(node, CountTroubled).await, 1);
+
+            rig.send(node, RemoveJobs("bad".into())).await.unwrap();
+
+            assert_eq!(rig.send(node, CountTroubled).await, 0);
+        });
     }
 }

@@ -363,6 +363,9 @@ impl SupervisorActor {
         let term = self.term;
         let lost = self.node().lock().send(CloseLostRuns);
         ctx.spawn(lost.into_actor(self).map(move |answer, actor, ctx| {
+            if actor.term != term {
+                actor.node().failures.dropped(Operation::CloseLost);
+            }
             let pause = match answer {
                 Ok(Ok(ClosedRuns { lost, more })) => {
                     actor.close_lost_backoff.succeeded();
@@ -495,9 +498,10 @@ impl Handler<LeadershipChanged> for SupervisorActor {
             return;
         }
         self.term = term;
-        // A leader does not inquire, and who stops to lead does not enrol what it led.
+        // A leader does not inquire, and who stops to lead neither enrols what it led nor closes what others lost.
         self.node().failures.dropped(Operation::Inquire);
         self.node().failures.dropped(Operation::Enrol);
+        self.node().failures.dropped(Operation::CloseLost);
         self.enrolments_locked = 0;
         let by_leader =
             |entry: &&Entry| entry.job.definition.policies.fires == Fires::Leader && entry.broken.is_none();

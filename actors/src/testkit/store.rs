@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    panic::resume_unwind,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -225,6 +226,7 @@ impl SharedStore {
     }
 
     /// Refuses operations of all nodes from now on, for a reason; nothing of them is done. [`Operation::Prove`] is one of them.
+    /// [`Operation::Notification`], which cannot fail, panics over news and loses them.
     pub fn refuse(&self, operations: impl IntoIterator<Item = Operation>, reason: &str) {
         let refused = operations.into_iter().map(|operation| (operation, reason.to_owned()));
         self.lock().refused.extend(refused);
@@ -756,10 +758,14 @@ impl Locker for StoreBackend {
                 // Before the look: what comes in between wakes it.
                 let told = self.store.told.notified();
                 self.connected().await;
-                let (news, silent) = {
+                let (news, silent, refused) = {
                     let mut state = self.store.lock();
-                    (state.ledger.take_news(session), state.silent)
+                    let refused = state.refused.get(&Operation::Notification).cloned();
+                    (state.ledger.take_news(session), state.silent, refused)
                 };
+                if let (Some(_), Some(reason)) = (&news, refused) {
+                    resume_unwind(Box::new(reason));
+                }
                 match news {
                     Some(_) if silent => {}
                     Some(news) => return news,

@@ -119,10 +119,12 @@ impl JobMachine {
             Asked::Claim(asked) if asked.ends_pause => Some(asked.claim.fire_time),
             Asked::Claim(_) | Asked::Advance(_) | Asked::Nothing => None,
         };
-        let waiting = self.backlog.iter().map(|waiting| waiting.tick);
-        let held = asked.into_iter().chain(waiting).filter(|tick| Some(*tick) <= self.held_said);
         // What is asked for another right is decided anew by that one.
-        held.take_while(|_| self.pause.is_some() && self.decides_on())
+        let holds = self.pause.is_some() && self.decides_on();
+        // After each step this is asked, and otherwise all that is to be made up for may wait.
+        let waiting = if holds { self.backlog.iter() } else { Default::default() };
+        let held = asked.filter(|_| holds).into_iter().chain(waiting.map(|waiting| waiting.tick));
+        held.filter(|tick| Some(*tick) <= self.held_said)
     }
 }
 

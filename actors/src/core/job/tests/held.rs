@@ -33,6 +33,17 @@ fn still_paused(job: &mut Rehearsal, time: &str) -> Vec<Effect> {
 }
 
 #[test]
+fn what_waits_is_not_looked_at_for_held_ticks_unless_its_job_is_paused() {
+    let mut job = paused(all(9));
+    job.step("02:00", Input::WakeUp);
+    assert_eq!((job.machine.backlog.len(), job.machine.held().size_hint().1), (2, Some(2)));
+
+    job.step("02:00", Input::Pause(None));
+
+    assert_eq!((job.machine.backlog.len(), job.machine.held().size_hint().1), (1, Some(0)));
+}
+
+#[test]
 fn a_held_tick_is_said_once_however_often_its_pause_is_asked_for() {
     let mut job = paused(Policies::default());
 

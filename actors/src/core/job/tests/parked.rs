@@ -62,7 +62,7 @@ fn whoever_comes_to_decide_the_ticks_begins_then() {
 fn a_job_that_counts_from_completion_is_parked_for_any_time() {
     let schedule = Moody { period: 50, from_end: true, panics: Arc::default() };
     let mut job = Rehearsal::dormant(schedule, Policies::default());
-    job.step("01:00", Input::Park { since: at("01:00") });
+    job.step("01:00", park("01:00"));
 
     let effects = job.step("01:21", Input::WakeUp);
 
