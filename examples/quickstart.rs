@@ -4,7 +4,7 @@
 //! cargo run --example quickstart                  # CALLSHEET_BIND=127.0.0.1:8081 serves another address
 //!
 //! # Nodes of one cluster, each on an address of its own: one leads, and its jobs fire once in the cluster.
-//! CALLSHEET_DATABASE_URL=postgres://user:password@host/database cargo run --example quickstart
+//! CALLSHEET_BIND=127.0.0.1:8081 CALLSHEET_DATABASE_URL=postgres://user:password@host/database cargo run --example quickstart
 //! CALLSHEET_TZDIR=/usr/share/zoneinfo cargo run --example quickstart      # newer time zone data
 //!
 //! curl localhost:8080/jobs
@@ -253,6 +253,10 @@ fn shown(job: &JobStatus) -> Value {
         "name": job.name,
         "schedule": job.schedule,
         "timezone": job.timezone,
+        "state": job.state,
+        "reason": job.broken.as_ref().or(job.parked.as_ref()).or(job.refused.as_ref()),
+        "pause": job.pause,
+        "held": job.held,
         "next_fire_time": job.next_fire_time,
         "last_run": last_run,
     })

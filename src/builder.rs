@@ -211,6 +211,17 @@ impl Builder {
         self
     }
 
+    /// How long a name of a job or a lock key stays in the store once nobody uses it: because it was removed, or
+    /// because no node has held it while somebody led; at least 1 h. Default: 7 days.
+    ///
+    /// Time counts only while somebody leads, so a cluster that is off forgets nothing. What has an open run, a pending
+    /// retry or a pause is kept. Forgetting opens no tick again and lowers no token; a job that comes back later owes
+    /// ticks from then on. Nodes of one scope should be told the same.
+    pub fn forget_after(mut self, after: Duration) -> Self {
+        self.options.forget_after = after;
+        self
+    }
+
     /// Checks the options and the definitions of all jobs.
     ///
     /// # Errors

@@ -578,7 +578,7 @@ async fn names_are_made_in_one_order_whatever_order_they_are_asked_in() {
 
     assert_eq!(enrolled.expect("an answer"), [Enrolled::Locked, Enrolled::Locked]);
     let claimed = claimed.expect("an answer");
-    assert!(claimed.iter().all(|verdict| token(verdict) == FencingToken(1)), "{claimed:?}");
+    assert!(claimed.iter().all(|verdict| token(verdict) > FencingToken(0)), "{claimed:?}");
 }
 
 #[tokio::test]
@@ -669,13 +669,14 @@ async fn a_round_is_one_transaction_and_a_key_freed_in_it_can_be_claimed_in_it()
     let make = "INSERT INTO callsheet.names (scope, name) VALUES ($1, 'other')";
     cluster.admin.execute(make, &[&cluster.scope]).await.expect("an answer");
     let end = end_of(&former, &node.claim(&former).await);
+    let first = end.token;
 
     let answers = node.locker.round(&[end], &[next.clone(), other], &[]).await;
 
     assert_eq!(answers.ended.expect("an answer"), [Completed::RECORDED]);
     let verdicts = answers.claimed.expect("an answer");
     assert!(verdicts.iter().all(|verdict| token(verdict) > FencingToken(0)), "{verdicts:?}");
-    assert_eq!(token(&verdicts[0]), FencingToken(2));
+    assert!(token(&verdicts[0]) > first, "{verdicts:?}");
     let transactions = "SELECT count(DISTINCT xmin::text), count(*) FROM (
                             SELECT xmin FROM callsheet.runs WHERE scope = $1
                             UNION ALL SELECT xmin FROM callsheet.names WHERE scope = $1) AS changed";
@@ -830,7 +831,7 @@ async fn ticks_of_one_batch_that_need_one_name_are_decided_one_by_one() {
     let claims = [another_run(&shared[1]), another_run(&shared[1])];
     let second = leader.locker.round(&ends, &claims, &[]).await.claimed.expect("an answer");
 
-    assert!(both.iter().all(|verdict| token(verdict) == FencingToken(1)), "{both:?}");
+    assert!(both.iter().all(|verdict| token(verdict) > FencingToken(0)), "{both:?}");
     for claim in &crossed {
         let again = leader.claim(&another_run(claim)).await;
         assert!(matches!(again, Verdict::AlreadyRun { run, .. } if run == claim.run), "{again:?}");

@@ -84,7 +84,7 @@ async fn leads(node: &Postgres) {
         }
     };
     let term = timeout(DEADLINE, won).await.expect("a frozen leader is succeeded");
-    assert_eq!(term, 8);
+    assert!(term > 7, "it follows the frozen one: {term}");
 }
 
 async fn is_ended(client: &Client) -> bool {
@@ -215,7 +215,7 @@ async fn who_may_not_end_a_frozen_leader_says_which_right_is_missing() {
         "CREATE ROLE powerless LOGIN PASSWORD '{PASSWORD}';
          GRANT USAGE ON SCHEMA callsheet TO powerless;
          GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA callsheet TO powerless;
-         GRANT DELETE ON callsheet.debts, callsheet.sessions TO powerless"
+         GRANT DELETE ON callsheet.debts, callsheet.names, callsheet.sessions TO powerless"
     );
     // The schema is there once a node was.
     node(&scope).await.locker().close().await;

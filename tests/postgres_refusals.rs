@@ -161,7 +161,7 @@ async fn every_refusal_has_its_cause_and_its_cure_and_never_the_password() {
             by("plain", &here),
             ("new", true),
             Refused("permission denied for database postgres; grant CREATE on the database and the schema to this role, or \
-                     let another role run the printed DDL and use migrate(false)".to_owned()),
+                     let another role run the statements of Postgres::ddl() and use migrate(false)".to_owned()),
         ),
         (
             "a schema that the role may not change",
@@ -169,7 +169,7 @@ async fn every_refusal_has_its_cause_and_its_cure_and_never_the_password() {
             ("empty", true),
             Refused(
                 "permission denied for schema empty; grant CREATE on the database and the schema to this role, or let \
-                 another role run the printed DDL and use migrate(false)"
+                 another role run the statements of Postgres::ddl() and use migrate(false)"
                     .to_owned(),
             ),
         ),
@@ -179,7 +179,7 @@ async fn every_refusal_has_its_cause_and_its_cure_and_never_the_password() {
             ("closed", true),
             Refused(
                 "no schema has been selected to create in; grant CREATE on the database and the schema to this role, or \
-                 let another role run the printed DDL and use migrate(false)"
+                 let another role run the statements of Postgres::ddl() and use migrate(false)"
                     .to_owned(),
             ),
         ),
@@ -187,13 +187,13 @@ async fn every_refusal_has_its_cause_and_its_cure_and_never_the_password() {
             "a schema that is not there",
             by("plain", &here),
             ("absent", false),
-            Refused("the schema \"absent\" is not there, or not complete: use migrate(true), or run the printed DDL".to_owned()),
+            Refused("the schema \"absent\" is not there, or not complete: use migrate(true), or run the statements of Postgres::ddl()".to_owned()),
         ),
         (
             "a schema without tables",
             by("plain", &here),
             ("empty", false),
-            Refused("the schema \"empty\" is not there, or not complete: use migrate(true), or run the printed DDL".to_owned()),
+            Refused("the schema \"empty\" is not there, or not complete: use migrate(true), or run the statements of Postgres::ddl()".to_owned()),
         ),
         (
             "a schema that the role may not use",
@@ -205,8 +205,8 @@ async fn every_refusal_has_its_cause_and_its_cure_and_never_the_password() {
             "tables that the role may not use",
             by("plain", &here),
             ("shut", false),
-            Refused("this role may not use the tables debts, leader, runs, sessions of the schema \"shut\": GRANT SELECT, \
-                     INSERT, UPDATE ON ALL TABLES IN SCHEMA \"shut\", and DELETE ON \"shut\".debts, \"shut\".sessions, TO it".to_owned()),
+            Refused("this role may not use the tables debts, leader, names, runs, sessions of the schema \"shut\": GRANT SELECT, \
+                     INSERT, UPDATE ON ALL TABLES IN SCHEMA \"shut\", and DELETE ON \"shut\".debts, \"shut\".names, \"shut\".sessions, TO it".to_owned()),
         ),
         (
             "a role whose sessions are read-only",

@@ -46,6 +46,10 @@ use crate::{
 pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// How far a leader's wall clock may be from the store's unless told otherwise.
 pub const CLOCK_OFFSET_MAX_DEFAULT: Duration = Duration::from_mins(5);
+/// How long a name must have been out of use before it is forgotten, unless told otherwise.
+pub const FORGET_AFTER_DEFAULT: Duration = Duration::from_hours(7 * 24);
+/// The shortest such time.
+pub const FORGET_AFTER_MIN: Duration = Duration::from_hours(1);
 /// The most threads of each kind.
 pub const THREADS_MAX: usize = 256;
 /// How long a thread that was told to stop may take before it is left behind.
@@ -84,6 +88,9 @@ pub struct EngineOptions {
     pub when_full: WhenFull,
     /// How far the node's wall clock may be from the store's if it is to lead. Default: [`CLOCK_OFFSET_MAX_DEFAULT`].
     pub clock_offset_max: Duration,
+    /// How long a job or a lock key must have been withdrawn, or held by no node while somebody led, before the store
+    /// forgets its name; at least [`FORGET_AFTER_MIN`]. Default: [`FORGET_AFTER_DEFAULT`].
+    pub forget_after: Duration,
     /// The version of the time zone data by which the schedules of this node go, to be shown and compared with that of other
     /// nodes. Default: empty, which means that it is not known.
     pub zone_data: Arc<str>,
@@ -111,6 +118,7 @@ impl EngineOptions {
             max_concurrent_runs: None,
             when_full: WhenFull::default(),
             clock_offset_max: CLOCK_OFFSET_MAX_DEFAULT,
+            forget_after: FORGET_AFTER_DEFAULT,
             zone_data: "".into(),
             node: NodeId::random(),
         }
@@ -140,6 +148,15 @@ impl EngineOptions {
         if self.max_concurrent_runs == Some(0) {
             let cure = "raise it, or leave it out for no bound";
             faults.push(Fault::new("max_concurrent_runs", "0", "it is at least 1", cure));
+        }
+        if self.forget_after < FORGET_AFTER_MIN {
+            let (value, rule) = (format!("{:?}", self.forget_after), "it is at least 1 h");
+            faults.push(Fault::new(
+                "forget_after",
+                value,
+                rule,
+                "choose a longer time; 7 days is the default",
+            ));
         }
         Faults::check(faults)
     }
@@ -377,6 +394,7 @@ async fn start_actors(
     let EngineOptions { backend, jobs, listeners, hooks, clock, job_labels_max, shutdown_grace, .. } =
         options;
     let EngineOptions {
+        forget_after,
         connect_timeout,
         clock_offset_max,
         node,
@@ -433,6 +451,7 @@ async fn start_actors(
         node: node.clone(),
         backend: backend.name(),
         single_node: backend.single_node(),
+        forget_after,
         lease: backend.lease(),
         listener,
         election: election.clone(),

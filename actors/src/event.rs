@@ -122,10 +122,10 @@ pub struct Event {
 /// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken` |
 /// | WARN | `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobRefused`, `JobParked`, `ClockStepped`, `ZoneDataChanged`, `ZoneDataDiffers`, `TickSkipped` by `Misfire` |
 /// | INFO | `LeadershipGained`, `LeadershipLost`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobUpdated`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
-/// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped`, `RunStarted`, `RunSucceeded`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
+/// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped` for any other reason, `RunStarted`, `RunSucceeded`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
 ///
-/// From INFO on, at most [`JOB_LINES_MAX`](crate::JOB_LINES_MAX) events of a kind are logged of a job in a
-/// minute, and of at most [`JOBS_LOGGED_MAX`](crate::JOBS_LOGGED_MAX) jobs. When the minute is over a line
+/// At INFO, WARN and ERROR, at most [`JOB_LINES_MAX`](crate::JOB_LINES_MAX) events of a kind are logged of a job in a
+/// minute, and of at most [`JOBS_LOGGED_MAX`](crate::JOBS_LOGGED_MAX) jobs. DEBUG is not bounded. When the minute is over a line
 /// says how many were left out: `RunFailed mail: … 41 more in the last minute`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -363,8 +363,8 @@ pub enum EventKind {
         /// How much more it reads than it would have; negative: less.
         by: TimeDelta,
     },
-    /// This node leads after one that went by other time zone data: a fire time that the two place at different instants
-    /// may run once too often, or not.
+    /// This node leads after one that went by other time zone data: a tick that the two place at different
+    /// instants may run twice, or be skipped.
     ZoneDataChanged {
         /// The version of the leader before.
         from: String,
@@ -579,8 +579,7 @@ impl fmt::Display for EventKind {
                 write!(f, " {:.1?} {direction}", by.abs().to_std().unwrap_or_default())
             }
             Self::ZoneDataChanged { from, to } => {
-                let effect =
-                    "a fire time that they place at different instants may run once too often, or not";
+                let effect = "a tick whose instant differs between them may run twice, or be skipped";
                 write!(f, " from {from} to {to}: {effect}")
             }
             Self::ZoneDataDiffers { own, other, node } => {

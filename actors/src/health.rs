@@ -277,7 +277,9 @@ impl Problem {
             Self::Broken { .. } => {
                 "look at the reasons in the details of the jobs, and update or resume them"
             }
-            Self::Parked { .. } => "look at the reasons in the details of the jobs, and update the jobs",
+            Self::Parked { .. } => {
+                "look at the reasons in the details of the jobs; update the jobs, or mend the store and resume them"
+            }
             Self::Conflicting { .. } => "give the jobs of one key one policy on all nodes",
         }
     }

@@ -772,7 +772,24 @@ impl ActorFuture<JobActor> for Alarm {
     }
 }
 
-/// What a job is doing.
+/// The state of a job on one node. Where several apply, the first of this table is shown:
+///
+/// | state | it fires here | why | problem | event | what to do |
+/// |---|---|---|---|---|---|
+/// | `broken` | no | its actor died too often, or its schedule is wrong | `broken` | `JobBroken` | read `broken`; update or resume it |
+/// | `unresponsive` | | its actor did not answer within 1 s | perhaps `stalled` | | find what blocks its thread: a schedule? |
+/// | `still_running` | | a run was aborted and does not end | | | find what blocks in the body; restart the process |
+/// | `running` | | a run is in progress | | | read `refused`, `parked` and `pause` for what else applies |
+/// | `parked` | no | the store refuses its data | `parked` | `JobParked` | read `parked`; update it, or mend the store and resume it |
+/// | `paused` | no | somebody paused it, or it failed too often | | `JobPaused` | read `pause`; resume it |
+/// | `exhausted` | no | no fire time is left, or its limit of runs is reached | | | remove it, or update its schedule |
+/// | `refused` | no | other nodes declare another overlap policy for its lock key | `conflicting` | `JobRefused` | give the jobs of the key one policy on all nodes |
+/// | `standby` | no | another node fires it, or nobody leads | perhaps `no_leader` | | |
+/// | `scheduled` | yes | it waits for its next fire time | | | |
+///
+/// An exhausted job that is parked is shown as `exhausted`, and a paused one that is refused as `paused`. *Held* is no state of
+/// a job: it is said of a **tick** that came due during a pause and waits for its end ([`JobStatus::held`], `TickHeld`,
+/// `callsheet_ticks_held`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

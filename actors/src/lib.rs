@@ -65,7 +65,10 @@ pub use crate::{
     },
     definition::{Bodiless, Job, SharedBody, TAGS_MAX},
     drain::{HowDrained, REPORTED_RUNS_MAX, ShutdownReport},
-    engine::{CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, Engine, EngineOptions, THREADS_MAX},
+    engine::{
+        CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, Engine, EngineOptions, FORGET_AFTER_DEFAULT,
+        FORGET_AFTER_MIN, THREADS_MAX,
+    },
     error::{
         AddError, Fault, Faults, NextFireTimesError, Over, PauseError, SelectError, StartError, TriggerError,
         UpdateError,

@@ -18,7 +18,6 @@ use std::{
 };
 
 use actix::prelude::*;
-use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::oneshot;
 
@@ -41,11 +40,11 @@ use crate::{
     name::{FencingToken, JobName, LockKey, RunId, Term},
     node::{JobRef, Node},
     port::{
-        Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled,
-        Enrolment, Inquiry, LockError, Locker, LostRun, Moved, News, OtherZoneData, Pause, Proof, Proved,
+        ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled, Enrolment,
+        Forgotten, Inquiry, LockError, Locker, LostRun, Moved, News, OtherZoneData, Pause, Proof, Proved,
         RoundAnswers, Session, Standing, TickClaim, Verdict,
     },
-    supervisor::{DebtsFound, NewsMissed, PauseNews, RunsLost, SessionNews, TakenByLeader, Withdrawn},
+    supervisor::{DebtsFound, NewsMissed, PauseNews, RunsLost, SessionNews, TakenByLeader, UnknownToStore},
 };
 
 /// The most claims, ends or cursor moves in one round trip.
@@ -152,6 +151,23 @@ pub(crate) struct PauseInStore {
 #[derive(Message)]
 #[rtype(result = "Result<ClosedRuns, LockError>")]
 pub(crate) struct CloseLostRuns;
+
+/// Forgets what is out of use, as the leader of a term.
+#[derive(Message)]
+#[rtype(result = "Result<Forgotten, LockError>")]
+pub(crate) struct ForgetNames {
+    pub(crate) term: Term,
+    pub(crate) after: Duration,
+}
+
+/// Says that this node fires these jobs.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct HoldJobs {
+    pub(crate) jobs: Vec<JobName>,
+    /// What was said for so short a time need not be said again.
+    pub(crate) fresh: Duration,
+}
 
 /// Asks for a page of what jobs owe, after a run.
 #[derive(Message)]
@@ -543,7 +559,10 @@ impl LockActor {
                     if let Some(Held { job, .. }) = &held {
                         self.on_recorded(job, end.from_completion, &answer);
                     }
-                    if answer == Completed::Stale {
+                    if answer == Completed::Unknown {
+                        self.node.supervisor().do_send(UnknownToStore(end.job.clone()));
+                    }
+                    if matches!(answer, Completed::Stale | Completed::Unknown) {
                         self.node.meters.coordination_error(Operation::StaleCompletion);
                         tracing::warn!(target: "callsheet", job = %end.job, run = %end.run, "a completion was refused");
                     }
@@ -567,7 +586,7 @@ impl LockActor {
     fn on_recorded(&self, job: &Arc<JobRef>, from_completion: bool, answer: &Completed) {
         let (cursor, pause) = match answer {
             Completed::Recorded { cursor, pause } => (*cursor, pause.as_ref()),
-            Completed::Stale | Completed::Locked => (None, None),
+            Completed::Stale | Completed::Unknown | Completed::Locked => (None, None),
         };
         if from_completion {
             // Whatever the answer is: the job waits for it.
@@ -662,12 +681,11 @@ impl LockActor {
                 Verdict::Led => {
                     self.node.supervisor().do_send(TakenByLeader(job.definition.name.clone()));
                 }
-                Verdict::Moved { cursor } => {
-                    if tick.is_some_and(|tick| withdrawn(tick.authority, tick.expected, *cursor)) {
-                        self.node.supervisor().do_send(Withdrawn(job.definition.name.clone()));
-                    }
+                Verdict::Unknown => {
+                    self.node.supervisor().do_send(UnknownToStore(job.definition.name.clone()));
                 }
-                Verdict::NotGranted
+                Verdict::Moved { .. }
+                | Verdict::NotGranted
                 | Verdict::AlreadyRun { .. }
                 | Verdict::Busy { .. }
                 | Verdict::NotYet { .. }
@@ -727,10 +745,8 @@ impl LockActor {
                 Moved::Led => {
                     self.node.supervisor().do_send(TakenByLeader(job.definition.name.clone()));
                 }
-                Moved::Elsewhere { cursor } => {
-                    if withdrawn(advance.authority, advance.expected, cursor) {
-                        self.node.supervisor().do_send(Withdrawn(job.definition.name.clone()));
-                    }
+                Moved::Unknown => {
+                    self.node.supervisor().do_send(UnknownToStore(job.definition.name.clone()));
                 }
                 Moved::Locked => {
                     refused.get_or_insert_with(|| always_locked(&job.definition.name));
@@ -738,7 +754,7 @@ impl LockActor {
                 Moved::Unavailable { ref reason } => {
                     refused.get_or_insert_with(|| reason.clone());
                 }
-                Moved::BadData { .. } => {}
+                Moved::Elsewhere { .. } | Moved::BadData { .. } => {}
             }
             if let Moved::BadData { reason } = &answer {
                 self.park(&job, reason);
@@ -814,12 +830,6 @@ impl<T> Locked<T> {
 pub(crate) fn publish_lost(node: &Node, lost: &LostRun) {
     let LostRun { job, run, fire_time, .. } = lost.clone();
     node.publisher.publish(|| EventKind::RunLost { job, run, fire_time });
-}
-
-/// The store refuses to move a cursor that stands where it was expected: it does not know the job (any more), and a node that
-/// has no term is to enrol it again. Harmless if the store's clock is merely behind.
-fn withdrawn(authority: Authority, expected: DateTime<Utc>, cursor: DateTime<Utc>) -> bool {
-    cursor == expected && matches!(authority, Authority::Any | Authority::Unled)
 }
 
 /// What is wrong with a row that was found locked again and again.
@@ -1063,6 +1073,26 @@ impl Handler<CloseLostRuns> for LockActor {
         let locker = self.locker.clone();
         let closed = async move { call(async { locker.close_lost(BATCH_MAX).await }).await };
         Box::pin(closed.into_actor(self).map(|answer, actor, _| actor.noted(Operation::CloseLost, answer)))
+    }
+}
+
+impl Handler<ForgetNames> for LockActor {
+    type Result = ResponseActFuture<Self, Result<Forgotten, LockError>>;
+
+    fn handle(&mut self, ForgetNames { term, after }: ForgetNames, _: &mut Self::Context) -> Self::Result {
+        let locker = self.locker.clone();
+        let forgotten = async move { call(async { locker.forget(term, after).await }).await };
+        Box::pin(forgotten.into_actor(self).map(|answer, actor, _| actor.noted(Operation::Forget, answer)))
+    }
+}
+
+impl Handler<HoldJobs> for LockActor {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, HoldJobs { jobs, fresh }: HoldJobs, _: &mut Self::Context) -> Self::Result {
+        let locker = self.locker.clone();
+        let held = async move { call(async { locker.hold(&jobs, fresh).await }).await };
+        Box::pin(held.into_actor(self).map(|answer, actor, _| drop(actor.noted(Operation::Hold, answer))))
     }
 }
 

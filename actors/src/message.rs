@@ -140,14 +140,16 @@ pub struct RemoveJobs(pub Selector);
 /// under the former definition. Ticks run by another [overlap policy](crate::Overlap) once the store has compared it with those of
 /// other nodes; one that is known to contradict them is refused as for [`AddJob`]. A changed schedule owes ticks from the change
 /// on, as does a job that was [`Local`](crate::Fires::Local); one whose last fire time has passed is refused as
-/// [`Over`](crate::UpdateError::Over). A [broken](crate::JobState::Broken) job fires again.
+/// [`Over`](crate::UpdateError::Over). A [broken](crate::JobState::Broken) job fires again; a
+/// [parked](crate::JobState::Parked) one is tried again.
 #[derive(Message)]
 #[rtype(result = "Result<Added, UpdateError>")]
 pub struct UpdateJob(pub Job);
 
 /// Pauses jobs on all nodes: their ticks do not run until they are [resumed](ResumeJobs), or until the pause is over. Runs in
-/// progress go on, and manual triggers run. What was missed is then decided by the [misfire policy](crate::Misfire); what it
-/// does not make up for is skipped with the reason `paused`.
+/// progress go on, and manual triggers run. A tick that comes due meanwhile is *held*: it runs if the job is resumed within its
+/// misfire window, and is skipped with the reason `paused` once that is over or a newer tick takes its place: see
+/// [`Misfire`](crate::Misfire).
 ///
 /// Answers the jobs that were not paused in this way before: asking twice is harmless. A [`Local`](crate::Fires::Local) job is
 /// paused on this node.
@@ -162,9 +164,9 @@ pub struct PauseJobs {
     pub note: Option<String>,
 }
 
-/// Ends the pause of jobs, on all nodes, and lets those of this node fire again that are [broken](crate::JobState::Broken): with
-/// a new budget of restarts, each from where it stood. What they missed meanwhile is decided by their misfire policies. Answers
-/// those that were paused or broken.
+/// Ends the pause of jobs, on all nodes. Those of this node that are [broken](crate::JobState::Broken) fire again, with a new
+/// budget of restarts, and those that are [parked](crate::JobState::Parked) are tried again. What they missed is decided by
+/// their misfire policies. Answers those that were paused, broken or parked.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<JobName>, PauseError>")]
 pub struct ResumeJobs(pub Selector);

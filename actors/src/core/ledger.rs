@@ -4,7 +4,7 @@
 //! change hands, and faults. An adapter to a database enforces the same rules in its statements.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::DefaultHasher},
+    collections::{HashMap, HashSet, VecDeque, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
     time::Duration,
 };
@@ -19,9 +19,9 @@ use crate::{
     event::Outcome,
     name::{FencingToken, JobName, LockKey, RunId, Term},
     port::{
-        Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled,
-        Enrolment, Inquiry, Kept, LostRun, Moved, News, OwedRun, Pause, Session, Skips, Standing, TickClaim,
-        Verdict,
+        AGES_AT_MOST, Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt,
+        Declaration, Enrolled, Enrolment, Forgotten, Inquiry, Kept, LostRun, Moved, News, OwedRun, Pause,
+        Session, Skips, Standing, TickClaim, Verdict,
     },
 };
 
@@ -106,6 +106,8 @@ struct JobRow {
     retry_lost: bool,
     /// The cursor moves to the end of a run that is lost.
     from_completion: bool,
+    /// How old the ledger was when the job was last enrolled, held or withdrawn.
+    held: Duration,
     /// The runs that it owes, in their order.
     debts: VecDeque<OwedRun>,
 }
@@ -123,6 +125,7 @@ impl JobRow {
             failures: 0,
             retry_lost: false,
             from_completion: false,
+            held: Duration::ZERO,
             debts: VecDeque::new(),
         }
     }
@@ -202,6 +205,11 @@ pub struct Ledger {
     shared: bool,
     declared: HashMap<LockKey, Declared>,
     tokens: u64,
+    /// For how long somebody has led, and up to when that was counted.
+    age: Duration,
+    aged_at: Option<DateTime<Utc>>,
+    /// The newest cursor that was forgotten.
+    cursor_bound: Option<DateTime<Utc>>,
     open: HashMap<RunId, OpenRun>,
     /// The newest ends, by run and token.
     closed: VecDeque<(RunId, FencingToken)>,
@@ -286,11 +294,14 @@ impl Ledger {
             return Enrolled::Conflict { declared: declared.to_string() };
         }
         let schedule = digest(&job.schedule);
-        let since = before(now, job.held_for);
+        // A job that was forgotten owes no tick again.
+        let since = before(now, job.held_for).max(self.cursor_bound.unwrap_or(NEVER));
+        let age = self.age;
         let row = self.jobs.get_mut(&job.job);
         let (cursor, kept) = match row {
             Some(row) if !row.withdrawn && row.schedule == schedule => {
                 row.term = term.or(row.term);
+                row.held = age;
                 (row.retry_lost, row.from_completion) = (job.retry_lost, job.from_completion);
                 if !job.retry_lost {
                     row.debts.clear();
@@ -300,6 +311,7 @@ impl Ledger {
             Some(row) => {
                 // A new or changed job owes ticks only since it is so, and its cursor never goes back.
                 let mut anew = JobRow::new(row.cursor.max(since), schedule, term);
+                anew.held = age;
                 anew.pause = row.pause.take();
                 if !row.withdrawn {
                     (anew.runs, anew.failures) = (row.runs, row.failures);
@@ -313,6 +325,7 @@ impl Ledger {
             }
             None => {
                 let mut row = JobRow::new(since, schedule, term);
+                row.held = age;
                 (row.retry_lost, row.from_completion) = (job.retry_lost, job.from_completion);
                 self.jobs.insert(job.job.clone(), row);
                 (since, Box::default())
@@ -386,6 +399,7 @@ impl Ledger {
         }
         let Some(row) = self.jobs.get_mut(job) else { return };
         row.debts.clear();
+        row.held = self.age;
         if !std::mem::replace(&mut row.withdrawn, true) {
             self.keep_withdrawn(job);
         }
@@ -398,8 +412,65 @@ impl Ledger {
             && let Some(oldest) = self.withdrawn.pop_front()
             && self.jobs.get(&oldest).is_some_and(|row| row.withdrawn)
         {
-            self.jobs.remove(&oldest);
+            self.drop_job(&oldest);
         }
+    }
+
+    fn drop_job(&mut self, job: &JobName) {
+        let cursor = self.jobs.remove(job).map(|row| row.cursor);
+        self.cursor_bound = self.cursor_bound.max(cursor);
+    }
+
+    /// A node holds a job: it is not to be forgotten, unless it was withdrawn.
+    pub fn hold(&mut self, job: &JobName) {
+        if let Some(row) = self.jobs.get_mut(job).filter(|row| !row.withdrawn) {
+            row.held = self.age;
+        }
+    }
+
+    /// Forgets, as the leader of `term`, what was withdrawn or held by nobody for so long, while somebody led.
+    pub fn forget(&mut self, now: DateTime<Utc>, term: Term, after: Duration) -> Forgotten {
+        if !self.is_led(term) {
+            return Forgotten::default();
+        }
+        let since = self.aged_at.replace(now).map_or(now, |at| at.min(now));
+        self.age += (now - since).to_std().unwrap_or_default().min(AGES_AT_MOST);
+        let oldest = self.age.saturating_sub(after);
+        let busy: HashSet<&str> =
+            self.open.values().flat_map(|run| [run.job.as_str(), run.key.as_str()]).collect();
+        let goes = |job: &JobName| {
+            let row = self.jobs.get(job)?;
+            let declared = LockKey::from(job);
+            let kept = row.held >= oldest
+                || row.pause(now).is_some()
+                || !row.debts.is_empty()
+                || busy.contains(job.as_str())
+                || self.is_declared(&declared);
+            (!kept && self.age >= after).then(|| job.clone())
+        };
+        // One node alone holds all that it did not withdraw.
+        let goes: Vec<JobName> = match self.shared {
+            true => self.jobs.keys().filter_map(goes).collect(),
+            false => self
+                .withdrawn
+                .iter()
+                .filter(|job| self.jobs.get(*job).is_some_and(|row| row.withdrawn))
+                .filter_map(goes)
+                .collect(),
+        };
+        for job in &goes {
+            self.drop_job(job);
+        }
+        let jobs = &self.jobs;
+        self.withdrawn.retain(|job| jobs.get(job).is_some_and(|row| row.withdrawn));
+        Forgotten { names: goes.len(), more: false }
+    }
+
+    /// Somebody who lives declares a policy for the key.
+    fn is_declared(&self, key: &LockKey) -> bool {
+        let Some(declared) = self.declared.get(key) else { return false };
+        declared.by.iter().any(|by| self.is_live(*by))
+            || declared.term.is_some_and(|(term, _)| self.is_led(term))
     }
 
     /// Pauses a job, or resumes it, and tells every session: whether that changed anything.
@@ -499,7 +570,7 @@ impl Ledger {
             }
             self.record(|| Record::Retaken { run: owed.run });
         }
-        self.tokens += 1;
+        self.tokens = u64::try_from(now.timestamp_micros()).unwrap_or_default().max(self.tokens + 1);
         let token = FencingToken(self.tokens);
         self.keys.insert(request.key.clone(), request.run);
         let losses = owed.map_or(0, |owed| owed.losses);
@@ -544,9 +615,7 @@ impl Ledger {
         {
             return Err(Verdict::NotYet { wait });
         }
-        let Some(row) = self.jobs.get(&request.job).filter(|row| !row.withdrawn) else {
-            return Err(Verdict::Moved { cursor: self.cursor_of(&request.job, now) });
-        };
+        let row = self.jobs.get(&request.job).filter(|row| !row.withdrawn).ok_or(Verdict::Unknown)?;
         if row.cursor != tick.expected {
             let cursor = row.cursor;
             return Err(match row.run {
@@ -641,16 +710,16 @@ impl Ledger {
             Err(Barred::Led) => return Moved::Led,
         }
         let due = asked.to.instant() <= now;
-        let stands = |row: &&mut JobRow| due && !row.withdrawn && row.cursor == asked.expected;
-        match self.jobs.get_mut(&asked.job).filter(stands) {
-            Some(row) => {
+        match self.jobs.get_mut(&asked.job).filter(|row| !row.withdrawn) {
+            None => Moved::Unknown,
+            Some(row) if due && row.cursor == asked.expected => {
                 row.cursor = asked.to.instant();
                 row.run = None;
                 let CursorMove { job, expected: from, to, skips, .. } = asked.clone();
                 self.record(|| Record::Moved { job, from, to, skips, run: None, session });
                 Moved::Done
             }
-            None => Moved::Elsewhere { cursor: self.cursor_of(&asked.job, now) },
+            Some(row) => Moved::Elsewhere { cursor: row.cursor },
         }
     }
 

@@ -47,11 +47,15 @@ pub enum Operation {
     CloseLost,
     /// Asking which lost runs are to be retried.
     Debts,
+    /// Forgetting names that nobody uses any more.
+    Forget,
+    /// Saying which jobs this node holds, so that they are not forgotten.
+    Hold,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Open,
         Self::Session,
         Self::Campaign,
@@ -71,6 +75,8 @@ impl Operation {
         Self::Notification,
         Self::CloseLost,
         Self::Debts,
+        Self::Forget,
+        Self::Hold,
     ];
 
     /// Its name in metrics, logs and JSON.
@@ -95,13 +101,21 @@ impl Operation {
             Self::Notification => "notification",
             Self::CloseLost => "close_lost",
             Self::Debts => "debts",
+            Self::Forget => "forget",
+            Self::Hold => "hold",
         }
     }
 
-    /// The engine asks only when somebody wants it to, and does not ask again by itself until it succeeds.
+    /// The engine asks only when somebody wants it to, or once in hours, and does not ask again by itself until it
+    /// succeeds.
     pub(crate) fn is_on_demand(self) -> bool {
         match self {
-            Self::Resign | Self::Conflicts | Self::Withdraw | Self::StaleCompletion | Self::Pause => true,
+            Self::Resign
+            | Self::Conflicts
+            | Self::Withdraw
+            | Self::StaleCompletion
+            | Self::Pause
+            | Self::Hold => true,
             Self::Open
             | Self::Session
             | Self::Campaign
@@ -115,7 +129,8 @@ impl Operation {
             | Self::Advance
             | Self::Notification
             | Self::CloseLost
-            | Self::Debts => false,
+            | Self::Debts
+            | Self::Forget => false,
         }
     }
 }

@@ -168,7 +168,8 @@ pub struct TickClaim {
 pub enum Verdict {
     /// The run may start: the cursor moved, the key is held by this node's session, the run is recorded.
     Granted {
-        /// Greater than every token granted before for this key.
+        /// Greater than every token granted before for this key. At least the store's time in microseconds since 1970:
+        /// greater also than those that a store granted which was made anew, or restored from before.
         token: FencingToken,
         /// The run whose session died while it held the key. It is closed as lost; whoever was granted says so.
         lost: Option<Box<LostRun>>,
@@ -189,6 +190,8 @@ pub enum Verdict {
         /// The job's cursor.
         cursor: DateTime<Utc>,
     },
+    /// The store does not know the job (any more), or it was withdrawn. Nothing changed: enrol it.
+    Unknown,
     /// A live session holds the key. Nothing changed.
     Busy {
         /// The run that holds it, if known.
@@ -273,6 +276,8 @@ pub enum Completed {
     },
     /// The run was closed by somebody else, or the key has a newer token. Nothing changed.
     Stale,
+    /// The store does not know the key any more, and the end is not recorded: enrol the job.
+    Unknown,
     /// Somebody else has locked the key, or the job, at this moment. Nothing changed: ask again.
     Locked,
 }
@@ -303,6 +308,8 @@ pub enum Moved {
         /// The job's cursor.
         cursor: DateTime<Utc>,
     },
+    /// The store does not know the job (any more), or it was withdrawn. Nothing changed: enrol it.
+    Unknown,
     /// A newer term was granted, or this one is over. Nothing changed.
     Deposed {
         /// The newest term.
@@ -532,6 +539,19 @@ pub struct ClosedRuns {
     pub more: bool,
 }
 
+/// How much was forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Forgotten {
+    /// How many names.
+    pub names: usize,
+    /// There may be more: ask again soon.
+    pub more: bool,
+}
+
+/// The longest time between two calls of [`Locker::forget`] that a store ages by: what is longer counts as a time
+/// without a leader.
+pub const AGES_AT_MOST: Duration = Duration::from_secs(180);
+
 /// One life of the connection to the store. Whatever is held is held by a session and goes with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Session(pub u64);
@@ -756,6 +776,34 @@ pub trait Locker: Send + Sync + 'static {
     ///
     /// As for [`claim`](Self::claim).
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<ClosedRuns, LockError>>;
+
+    /// This node holds these jobs: they are not to be [forgotten](Self::forget), unless they were withdrawn. Asked
+    /// again and again; what was held within the last `fresh` of the store's [age](Self::forget) may stay as it is.
+    /// Jobs that somebody else has locked are left for the next time. Default: nothing, for a store of one node, whose
+    /// jobs are enrolled and withdrawn by that node alone.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Timeout`], [`LockError::SessionLost`]: ask again, it does no harm.
+    fn hold<'a>(&'a self, _: &'a [JobName], _fresh: Duration) -> BoxFuture<'a, Result<(), LockError>> {
+        ready(Ok(())).boxed()
+    }
+
+    /// Forgets, as the leader of `term`, names of jobs and lock keys that were withdrawn, or not held, enrolled or
+    /// claimed by any node, for as long as `after`; not one that has an open run, a pending retry, a pause that is not
+    /// over, or whose policy is declared by anybody who lives. Time counts only while somebody leads: a store that
+    /// nobody uses does not age. It may work for a bounded time only, and says whether there may be more.
+    ///
+    /// Nothing of a name is kept. One that is made anew owes no tick up to the newest cursor that was ever forgotten,
+    /// and its tokens are greater than any that was: no tick is opened again, and no token lowered. If the term is
+    /// over, nothing changes. Default: nothing is ever forgotten.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Timeout`], [`LockError::SessionLost`]: some may be forgotten; ask again, it does no harm.
+    fn forget(&self, _: Term, _after: Duration) -> BoxFuture<'_, Result<Forgotten, LockError>> {
+        ready(Ok(Forgotten::default())).boxed()
+    }
 
     /// The runs that jobs owe, in the order of the runs: up to `limit` of those `after` a run, or the first ones. Fewer than
     /// `limit` answers mean that there are no more. Changes nothing. This is how a node learns of what it was not told.

@@ -14,9 +14,10 @@ pub use body::Body;
 pub use clock::{CLOCK_LOOK_EVERY, Clock, SystemClock};
 pub use elector::{Campaign, ElectError, Elector, Grant, Lease, Renewal};
 pub use locker::{
-    Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled,
-    Enrolment, Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OwedRun, PAUSE_NOTE_MAX, Pause, Proof,
-    Proved, RoundAnswers, Session, SkipReason, Skips, Standing, TickClaim, Verdict,
+    AGES_AT_MOST, Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration,
+    Enrolled, Enrolment, Forgotten, Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OwedRun,
+    PAUSE_NOTE_MAX, Pause, Proof, Proved, RoundAnswers, Session, SkipReason, Skips, Standing, TickClaim,
+    Verdict,
 };
 pub use schedule::{IntoSchedule, Schedule};
 pub use spawner::{RuntimeSpawner, Spawner};

@@ -69,10 +69,10 @@ pub(crate) struct RunsLost(pub(crate) Vec<LostRun>);
 #[rtype(result = "()")]
 pub(crate) struct TakenByLeader(pub(crate) JobName);
 
-/// The store does not know a job (any more) that this node fires beside others.
+/// The store does not know a job (any more) that this node fires.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Withdrawn(pub(crate) JobName);
+pub(crate) struct UnknownToStore(pub(crate) JobName);
 
 /// What the lock actor says about its session.
 #[derive(Message)]
@@ -276,6 +276,7 @@ impl SupervisorActor {
         let any: Vec<_> = any.map(|entry| entry.job.definition.name.clone()).collect();
         self.to_enrol.extend(any);
         self.enrol(ctx);
+        self.hold_later(ctx);
         if !std::mem::replace(&mut self.inquiring, true) {
             self.inquire_later(INQUIRE_FIRST, ctx);
         }
@@ -435,10 +436,10 @@ impl SupervisorActor {
     }
 }
 
-impl Handler<Withdrawn> for SupervisorActor {
+impl Handler<UnknownToStore> for SupervisorActor {
     type Result = ();
 
-    fn handle(&mut self, Withdrawn(job): Withdrawn, ctx: &mut Self::Context) {
+    fn handle(&mut self, UnknownToStore(job): UnknownToStore, ctx: &mut Self::Context) {
         if self.jobs.contains_key(&job) {
             self.to_enrol.push_back(job);
             self.enrol(ctx);
@@ -519,6 +520,7 @@ impl Handler<LeadershipChanged> for SupervisorActor {
             let ours = self.jobs.values().filter(by_leader);
             self.to_enrol.extend(ours.map(|entry| entry.job.definition.name.clone()));
             self.close_lost_runs(ctx);
+            self.forget_later(ctx);
             self.enrol(ctx);
         } else if led {
             // What it fired before it led, it does not fire any more either.

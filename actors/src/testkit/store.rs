@@ -22,9 +22,9 @@ use crate::{
     name::{JobName, LockKey, NodeId, RunId, Term},
     port::{
         Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorMove, Debt,
-        Declaration, ElectError, Elector, Enrolled, Enrolment, Grant, Inquiry, Lease, LockError, Locker,
-        Moved, News, OTHER_ZONE_DATA_MAX, OtherZoneData, Pause, Proof, Proved, Renewal, Session, Standing,
-        Verdict,
+        Declaration, ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant, Inquiry, Lease, LockError,
+        Locker, Moved, News, OTHER_ZONE_DATA_MAX, OtherZoneData, Pause, Proof, Proved, Renewal, Session,
+        Standing, Verdict,
     },
     testkit::VirtualClock,
 };
@@ -798,6 +798,18 @@ impl Locker for StoreBackend {
 
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<ClosedRuns, LockError>> {
         self.with_session(Operation::CloseLost, move |state, _, now| state.ledger.close_lost(now, limit))
+            .boxed()
+    }
+
+    fn hold<'a>(&'a self, jobs: &'a [JobName], _: Duration) -> BoxFuture<'a, Result<(), LockError>> {
+        self.with_session(Operation::Hold, move |state, _, _| {
+            jobs.iter().for_each(|job| state.ledger.hold(job))
+        })
+        .boxed()
+    }
+
+    fn forget(&self, term: Term, after: Duration) -> BoxFuture<'_, Result<Forgotten, LockError>> {
+        self.with_session(Operation::Forget, move |state, _, now| state.ledger.forget(now, term, after))
             .boxed()
     }
 

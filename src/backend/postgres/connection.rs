@@ -88,13 +88,21 @@ pub(super) async fn inspect(client: &Client, settings: &Settings, clocks: &Clock
     Ok(server.pid)
 }
 
+/// Whether this role can use the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rights {
+    Enough,
+    /// There is no schema, or some of its tables are not there.
+    NoTables,
+}
+
 /// Refuses a schema whose tables this role cannot use: the server checks that only when they are used.
-pub(super) async fn check_rights(client: &Client, settings: &Settings) -> Result<(), LockError> {
+pub(super) async fn check_rights(client: &Client, settings: &Settings) -> Result<Rights, LockError> {
     let schema = &settings.schema;
     let (tables, emptied) = (migrations::TABLES.as_slice(), migrations::EMPTIED.as_slice());
     let row =
         client.query_opt(sql::RIGHTS, &[schema, &tables, &emptied]).await.map_err(|error| refusal(&error))?;
-    let Some(row) = row else { return Err(missing(schema)) };
+    let Some(row) = row else { return Ok(Rights::NoTables) };
     let texts = |column: &str| row.try_get::<_, Vec<String>>(column).map_err(|error| refusal(&error));
     if !row.try_get("usable").map_err(|error| refusal(&error))? {
         return Err(refused(format!(
@@ -103,7 +111,7 @@ pub(super) async fn check_rights(client: &Client, settings: &Settings) -> Result
         )));
     }
     if !texts("missing")?.is_empty() {
-        return Err(missing(schema));
+        return Ok(Rights::NoTables);
     }
     let lacking = texts("lacking")?;
     if !lacking.is_empty() {
@@ -115,13 +123,7 @@ pub(super) async fn check_rights(client: &Client, settings: &Settings) -> Result
             migrations::emptied(schema)
         )));
     }
-    Ok(())
-}
-
-fn missing(schema: &str) -> LockError {
-    refused(format!(
-        "the schema {schema:?} is not there, or not complete: use migrate(true), or run the printed DDL"
-    ))
+    Ok(Rights::Enough)
 }
 
 /// What a server says of itself.

@@ -14,10 +14,10 @@ const UNKNOWN: &str = "look at the server's log";
 fn of(code: &SqlState) -> &'static str {
     match code {
         &SqlState::INSUFFICIENT_PRIVILEGE => {
-            "grant this role the rights on the schema that the printed DDL names, and check the policies of row security"
+            "grant this role the rights that the first lines of Postgres::ddl() list, and check the policies of row security"
         }
         &SqlState::UNDEFINED_TABLE | &SqlState::INVALID_SCHEMA_NAME | &SqlState::UNDEFINED_COLUMN => {
-            "the tables of the schema are gone or are other ones: run the printed DDL, or restart the node with migrate(true)"
+            "the tables of the schema are gone or are other ones: run the statements of Postgres::ddl(), or restart the node with migrate(true)"
         }
         &SqlState::READ_ONLY_SQL_TRANSACTION => {
             "let this role write: default_transaction_read_only of the server, the database and the role; is it a standby?"

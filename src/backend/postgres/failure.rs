@@ -6,7 +6,7 @@ use callsheet_actors::{core::text::bounded, port::LockError};
 use rustls::CertificateError;
 use tokio_postgres::{Error, error::SqlState};
 
-use super::cure;
+use super::{cure, settings::Settings};
 
 /// The longest message of the server that is quoted, in bytes.
 const MESSAGE_MAX: usize = 1_024;
@@ -49,7 +49,7 @@ pub(super) fn refusal(error: &Error) -> LockError {
         | &SqlState::DUPLICATE_PSTATEMENT => POOLED,
         // The latter: a schema that is there, but not for this role.
         &SqlState::INSUFFICIENT_PRIVILEGE | &SqlState::INVALID_SCHEMA_NAME => {
-            "grant CREATE on the database and the schema to this role, or let another role run the printed DDL and use \
+            "grant CREATE on the database and the schema to this role, or let another role run the statements of Postgres::ddl() and use \
              migrate(false)"
         }
         &SqlState::READ_ONLY_SQL_TRANSACTION => READ_ONLY_CURE,
@@ -59,6 +59,17 @@ pub(super) fn refusal(error: &Error) -> LockError {
         _ => return unavailable(explain(error)),
     };
     refused(format!("{message}; {cure}"))
+}
+
+/// The tables are not there, or not all of them.
+pub(super) fn no_tables(settings: &Settings) -> LockError {
+    let schema = &settings.schema;
+    let cure = if settings.migrate {
+        "its steps were taken, but some of its tables were dropped since: restore them, or drop the schema, and it is made anew"
+    } else {
+        "use migrate(true), or run the statements of Postgres::ddl()"
+    };
+    refused(format!("the schema {schema:?} is not there, or not complete: {cure}"))
 }
 
 pub(super) const READ_ONLY_CURE: &str = "check default_transaction_read_only of the role and the database";

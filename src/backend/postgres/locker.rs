@@ -12,8 +12,8 @@ use callsheet_actors::{
     core::storable::storable,
     port::{
         Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled,
-        Enrolment, Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OtherZoneData, OwedRun, Pause,
-        Proof, Proved, RoundAnswers, Session, Standing, Verdict,
+        Enrolment, Forgotten, Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OtherZoneData, OwedRun,
+        Pause, Proof, Proved, RoundAnswers, Session, Standing, Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -91,7 +91,6 @@ struct Found {
     row: bool,
     /// Up to here the job's ticks are decided; `None` if no job has the name.
     cursor: Option<DateTime<Utc>>,
-    now: DateTime<Utc>,
     /// The run that holds the key, if its session lives.
     holder: Option<RunId>,
 }
@@ -342,6 +341,14 @@ impl Locker for PostgresLocker {
             .await
         }
         .boxed()
+    }
+
+    fn hold<'a>(&'a self, jobs: &'a [JobName], fresh: Duration) -> BoxFuture<'a, Result<(), LockError>> {
+        async move { self.session()?.hold(jobs, fresh).await }.boxed()
+    }
+
+    fn forget(&self, term: Term, after: Duration) -> BoxFuture<'_, Result<Forgotten, LockError>> {
+        async move { self.session()?.forget(term, after).await }.boxed()
     }
 
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<ClosedRuns, LockError>> {
@@ -684,7 +691,7 @@ impl OpenSession {
             let [job, key] = names else { continue };
             answers[*at] = match (requests[*at].tick, job.cursor) {
                 // It was never enrolled.
-                (Some(_), None) => Answer::Is(Verdict::Moved { cursor: job.now }),
+                (Some(_), None) => Answer::Is(Verdict::Unknown),
                 _ if requests[*at].retake && !job.row => Answer::Is(Verdict::NotGranted),
                 _ if !key.row => Answer::NoKey,
                 _ => Answer::Is(Verdict::Locked { holder: key.holder }),
@@ -708,7 +715,6 @@ impl OpenSession {
             Ok(Found {
                 row: row.try_get("found")?,
                 cursor: row.try_get("cursor")?,
-                now: row.try_get("now")?,
                 holder: holder.map(RunId::from),
             })
         })?;
@@ -790,7 +796,7 @@ impl OpenSession {
         ends: &[&Completion],
         answers: Vec<Answer<Completed>>,
     ) -> Result<Vec<Completed>, LockError> {
-        let missing = |found: &Found| if found.row { Completed::Locked } else { Completed::Stale };
+        let missing = |found: &Found| if found.row { Completed::Locked } else { Completed::Unknown };
         self.or_missing(answers, |at| ends[at].key.as_str(), missing).await
     }
 
@@ -814,6 +820,7 @@ impl OpenSession {
                 "done" => Moved::Done,
                 "deposed" => Moved::Deposed { term: term(row)? },
                 "led" => Moved::Led,
+                "unknown" => Moved::Unknown,
                 "elsewhere" => Moved::Elsewhere { cursor: row.try_get("cursor")? },
                 other => Moved::Unavailable { reason: format!("an unknown verdict: {other}") },
             }))
@@ -826,10 +833,7 @@ impl OpenSession {
         moves: &[&CursorMove],
         answers: Vec<Answer<Moved>>,
     ) -> Result<Vec<Moved>, LockError> {
-        let missing = |found: &Found| match found.row {
-            true => Moved::Locked,
-            false => Moved::Elsewhere { cursor: found.now },
-        };
+        let missing = |found: &Found| if found.cursor.is_some() { Moved::Locked } else { Moved::Unknown };
         self.or_missing(answers, |at| moves[at].job.as_str(), missing).await
     }
 
@@ -1022,6 +1026,7 @@ fn verdict(row: &Row) -> Result<Verdict, Error> {
             let run: Uuid = row.try_get("run")?;
             Verdict::AlreadyRun { run: RunId::from(run), cursor: row.try_get("cursor")? }
         }
+        "unknown" => Verdict::Unknown,
         "moved" => Verdict::Moved { cursor: row.try_get("cursor")? },
         "busy" => Verdict::Busy { holder: row.try_get::<_, Option<Uuid>>("run")?.map(RunId::from) },
         "deposed" => Verdict::Deposed { term: term(row)? },

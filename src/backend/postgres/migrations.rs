@@ -18,7 +18,7 @@ const STEPS: [(&str, &str); 1] = [("V1__coordination", include_str!("migrations/
 pub(super) const TABLES: [&str; 5] = ["leader", "sessions", "names", "debts", "runs"];
 
 /// From which of them it deletes.
-pub(super) const EMPTIED: [&str; 2] = ["debts", "sessions"];
+pub(super) const EMPTIED: [&str; 3] = ["debts", "names", "sessions"];
 
 /// The table, in the schema itself, of the steps that were taken.
 const TABLE: &str = "migrations";

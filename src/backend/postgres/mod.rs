@@ -7,7 +7,8 @@
 //! * `clock`: how far the node's clock is from the server's.
 //! * `connection`: one connection, and whether the server at its end is of use; `tls`: whether it is encrypted.
 //! * `session`: beacon and heartbeats; what makes them lost. `sessions`: the table of them.
-//! * `locker`, `elector`: the two ports. `lost_runs`: the search for runs of dead sessions. `guard`: what runs get.
+//! * `locker`, `elector`: the two ports. `lost_runs`: the search for runs of dead sessions. `forget`: names that are
+//!   out of use. `guard`: what runs get.
 //! * `news`: what nodes tell each other. `text`: whatever somebody wrote, on its way to the server.
 //! * `sql`: every statement, what it locks, and why.
 //! * `proof`: whether a claim would be possible. `cure`: what would mend a refused statement.
@@ -18,6 +19,7 @@ mod connection;
 mod cure;
 mod elector;
 mod failure;
+mod forget;
 mod guard;
 mod locker;
 mod lost_runs;
@@ -154,7 +156,8 @@ impl Postgres {
 
     /// Whether to make and update the schema when the first session is opened. Default: `true`, which needs the right to
     /// create a schema in the database. Otherwise another role must have done it, or have run [`ddl`](Self::ddl); then
-    /// `USAGE` of the schema, `SELECT`, `INSERT` and `UPDATE` on its tables, and `DELETE` on `debts` and `sessions` are enough.
+    /// `USAGE` of the schema, `SELECT`, `INSERT` and `UPDATE` on its tables, and `DELETE` on `debts`, `names` and
+    /// `sessions` are enough.
     ///
     /// Nodes may migrate at once. A schema of a newer version is left alone: it works for this one.
     #[must_use]

@@ -16,7 +16,7 @@ use callsheet_actors::{
     core::log_budget::{Asked, LogBudget},
     port::{LockError, News, Session},
 };
-use futures_util::future::{join4, try_join};
+use futures_util::future::{join, join4, try_join};
 use tokio::{
     sync::{
         broadcast::{self, error::RecvError},
@@ -24,12 +24,12 @@ use tokio::{
     },
     time::{Instant, sleep_until, timeout, timeout_at},
 };
-use tokio_postgres::{Client, Error, Row, Statement, ToStatement, types::ToSql};
+use tokio_postgres::{Client, Error, Row, Statement, ToStatement, error::SqlState, types::ToSql};
 use uuid::Uuid;
 
 use super::{
     clock::Clocks,
-    connection::{check_rights, connect, inspect, silent},
+    connection::{Rights, check_rights, connect, inspect, silent},
     elector::Leadership,
     failure::{self, POOLED, SWITCHED, refusal},
     lost_runs::Search,
@@ -57,6 +57,8 @@ pub(super) struct OpenSession {
     /// The channel of the scope.
     pub(super) channel: String,
     hearing: Arc<Hearing>,
+    /// The last name, and its age, that it looked at to forget it, if there are more.
+    pub(super) forgotten: tokio::sync::Mutex<Option<(i64, String)>>,
     /// How far it has searched for runs of dead sessions.
     pub(super) search: tokio::sync::Mutex<Search>,
     clocks: Arc<Clocks>,
@@ -95,9 +97,13 @@ pub(super) struct Statements {
     pub(super) next_dead: Statement,
     pub(super) forget_session: Statement,
     limit_time: Statement,
+    pub(super) age: Statement,
+    pub(super) forget: Statement,
+    pub(super) hold: Statement,
     pub(super) debts: Statement,
     pub(super) prove: Statement,
     heartbeat: Statement,
+    stands: Statement,
 }
 
 impl OpenSession {
@@ -117,15 +123,21 @@ impl OpenSession {
         migrate: bool,
     ) -> Result<Arc<Self>, LockError> {
         if migrate {
-            let ends = EndOnDrop::new();
-            let (mut client, _) = connect(&settings, Purpose::Migration, &ends.loss).await?;
-            inspect(&client, &settings, &clocks).await?;
-            migrations::migrate(&mut client, &settings.schema).await?;
+            Self::migrate(&settings, &clocks).await?;
         }
         let mut ends = EndOnDrop::new();
         let (client, notifications) = connect(&settings, Purpose::Session, &ends.loss).await?;
         let pid = inspect(&client, &settings, &clocks).await?;
-        check_rights(&client, &settings).await?;
+        if check_rights(&client, &settings).await? == Rights::NoTables {
+            // Made anew since this node migrated them.
+            if !settings.migrate || migrate {
+                return Err(failure::no_tables(&settings));
+            }
+            Self::migrate(&settings, &clocks).await?;
+            if check_rights(&client, &settings).await? == Rights::NoTables {
+                return Err(failure::no_tables(&settings));
+            }
+        }
         // The low half of a random UUID: 62 random bits.
         let beacon = Uuid::new_v4().as_u64_pair().1.cast_signed();
         let prepared = try_join(sessions::channel(&client, &settings), Statements::prepare(&client));
@@ -136,6 +148,9 @@ impl OpenSession {
         let heart = Heart {
             client: client.clone(),
             statement: statements.heartbeat.clone(),
+            stands: statements.stands.clone(),
+            scope: settings.scope.clone(),
+            beacon,
             clocks: clocks.clone(),
             pid,
             lease: settings.lease,
@@ -159,6 +174,7 @@ impl OpenSession {
             statements,
             leadership: tokio::sync::Mutex::default(),
             channel,
+            forgotten: tokio::sync::Mutex::default(),
             search: tokio::sync::Mutex::default(),
             closing: AtomicBool::new(false),
             hearing,
@@ -166,6 +182,13 @@ impl OpenSession {
             loss,
             trusted_until,
         }))
+    }
+
+    async fn migrate(settings: &Settings, clocks: &Clocks) -> Result<(), LockError> {
+        let ends = EndOnDrop::new();
+        let (mut client, _) = connect(settings, Purpose::Migration, &ends.loss).await?;
+        inspect(&client, settings, clocks).await?;
+        migrations::migrate(&mut client, &settings.schema).await
     }
 
     /// The session's id: its beacon, which no other session ever has.
@@ -407,9 +430,13 @@ impl Statements {
             next_dead,
             forget_session,
             limit_time,
+            age,
+            forget,
+            hold,
             debts,
             prove,
             heartbeat,
+            stands,
         ) = tokio::try_join!(
             client.prepare(sql::DECLARE),
             client.prepare(sql::ENROL),
@@ -436,9 +463,13 @@ impl Statements {
             client.prepare(sql::NEXT_DEAD),
             client.prepare(sql::FORGET_SESSION),
             client.prepare(sql::LIMIT_TIME),
+            client.prepare(sql::AGE),
+            client.prepare(sql::FORGET),
+            client.prepare(sql::HOLD),
             client.prepare(sql::DEBTS),
             client.prepare(proof::PROVE),
             client.prepare(sql::HEARTBEAT),
+            client.prepare(sessions::STANDS),
         )?;
         Ok(Self {
             release,
@@ -466,9 +497,13 @@ impl Statements {
             next_dead,
             forget_session,
             limit_time,
+            age,
+            forget,
+            hold,
             debts,
             prove,
             heartbeat,
+            stands,
         })
     }
 }
@@ -477,6 +512,9 @@ impl Statements {
 struct Heart {
     client: Arc<Client>,
     statement: Statement,
+    stands: Statement,
+    scope: String,
+    beacon: i64,
     clocks: Arc<Clocks>,
     pid: i32,
     lease: Duration,
@@ -493,6 +531,16 @@ impl Heart {
         Ok(row.try_get::<_, i32>("pid")? == self.pid)
     }
 
+    /// Whether the tables are those in which the session was registered, as far as it is known.
+    async fn stands(&self) -> bool {
+        match self.client.query_opt(&self.stands, &[&self.scope, &self.beacon]).await {
+            Ok(row) => row.is_some(),
+            Err(error) => {
+                !matches!(error.code(), Some(&SqlState::UNDEFINED_TABLE | &SqlState::INVALID_SCHEMA_NAME))
+            }
+        }
+    }
+
     async fn run(self, opened: Instant, loss: watch::Sender<Loss>) {
         let mut lost = loss.subscribe();
         let beats = async {
@@ -501,13 +549,16 @@ impl Heart {
                 sleep_until(heard + self.lease / BEATS_PER_LEASE).await;
                 let sent = Instant::now();
                 // Trusted from the start of the last beat that was answered, for less than the server's lease.
-                match timeout_at(heard + self.trust, self.beat()).await {
-                    Ok(Ok(true)) => {
+                // Sent together.
+                let beat = timeout_at(heard + self.trust, join(self.beat(), self.stands())).await;
+                match beat.map(|(beat, stands)| beat.map(|same| (same, stands))) {
+                    Ok(Ok((true, false))) => return ANEW.to_owned(),
+                    Ok(Ok((true, true))) => {
                         heard = sent;
                         *self.trusted_until.lock().unwrap_or_else(PoisonError::into_inner) =
                             sent + self.trust;
                     }
-                    Ok(Ok(false)) => return SWITCHED.to_owned() + POOLED,
+                    Ok(Ok((false, _))) => return SWITCHED.to_owned() + POOLED,
                     Ok(Err(error)) => return failure::explain(&error),
                     Err(_) => return "the server did not answer a heartbeat in time".to_owned(),
                 }
@@ -523,6 +574,8 @@ impl Heart {
 
 const ELSEWHERE: &str = "the session and the leadership of this node reached different servers; name one server in the URL (several \
                          hosts: target_session_attrs=read-write, load_balance_hosts=disable)";
+const ANEW: &str =
+    "the tables do not know this session: they were dropped, emptied, made anew, or restored from before";
 
 /// Ends a connection whose future is dropped, or fails, so that nothing of it is left behind on the server.
 struct EndOnDrop {

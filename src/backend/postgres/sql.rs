@@ -85,12 +85,15 @@ WHERE scope = $1 AND beacon <> $2 AND expires_at > clock_timestamp()";
 /// Raises the epoch; only while the leadership lock is held. Locks the leader row for update: claims of the old term, which
 /// hold it for share, are committed before, or wait and then read the new epoch.
 ///
+/// An epoch is at least the time in milliseconds: greater than any that was granted before the table was made anew, or
+/// restored from before.
+///
 /// $1 scope, $2 own beacon, $3 node, $4 lease in milliseconds, $5 the version of its time zone data. No row: a term that is not over belongs to a live session.
 pub(super) const GRANT: &str = "
 INSERT INTO leader AS l (scope, epoch, node, beacon, granted_at, expires_at, zone_data)
-VALUES ($1, 1, $3, $2, clock_timestamp(), clock_timestamp() + $4::float8 * interval '1 millisecond', $5)
+VALUES ($1, (date_part('epoch', clock_timestamp()) * 1e3)::int8, $3, $2, clock_timestamp(), clock_timestamp() + $4::float8 * interval '1 millisecond', $5)
 ON CONFLICT (scope) DO UPDATE
-SET epoch = l.epoch + 1,
+SET epoch = greatest(l.epoch + 1, excluded.epoch),
     node = excluded.node,
     beacon = excluded.beacon,
     granted_at = clock_timestamp(),
@@ -156,7 +159,7 @@ macro_rules! lead {
     ($lock:literal) => {
         concat!(
             "lead AS MATERIALIZED (
-    SELECT epoch, beacon, expires_at FROM leader WHERE scope = $1 ",
+    SELECT epoch, beacon, expires_at, age, token_bound, cursor_bound FROM leader WHERE scope = $1 ",
             $lock,
             "
 )"
@@ -389,7 +392,15 @@ WITH ",
         retry_lost = f.retry_lost,
         from_completion = f.from_completion,
         -- It never goes back. What this statement waits is not counted in how long the job was held.
-        cursor = CASE WHEN f.anew THEN greatest(n.cursor, statement_timestamp() - f.held_for) ELSE n.cursor END,
+        cursor = CASE
+            WHEN f.anew THEN greatest(n.cursor, statement_timestamp() - f.held_for, (SELECT cursor_bound FROM lead))
+            ELSE n.cursor
+        END,
+        -- Not each time: the column is in an index.
+        held_age = CASE
+            WHEN n.withdrawn OR n.held_age < (SELECT age FROM lead) - 300000 THEN coalesce((SELECT age FROM lead), n.held_age)
+            ELSE n.held_age
+        END,
         cursor_run = CASE WHEN f.anew THEN NULL ELSE n.cursor_run END,
         overlap = CASE WHEN f.key IS NULL THEN f.overlap ELSE n.overlap END,
         declared_term = CASE WHEN f.key IS NULL THEN coalesce(f.term, n.declared_term) ELSE n.declared_term END,
@@ -407,8 +418,9 @@ WITH ",
     forgive!("SELECT name FROM marked WHERE forgives"),
     "
 ), made AS (
-    INSERT INTO names (scope, name, cursor, schedule, term, retry_lost, from_completion, overlap, declared_term, declared_by)
-    SELECT $1, job, statement_timestamp() - held_for, schedule, term, retry_lost, from_completion,
+    INSERT INTO names (scope, name, token, held_age, cursor, schedule, term, retry_lost, from_completion, overlap, declared_term, declared_by)
+    SELECT $1, job, coalesce((SELECT token_bound FROM lead), 0), coalesce((SELECT age FROM lead), 0),
+           greatest(statement_timestamp() - held_for, (SELECT cursor_bound FROM lead)), schedule, term, retry_lost, from_completion,
            CASE WHEN key IS NULL THEN overlap END, CASE WHEN key IS NULL THEN term END,
            CASE WHEN key IS NULL AND term IS NULL THEN ARRAY[$9] END
     FROM entitled e WHERE may AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = e.job) ORDER BY job
@@ -464,7 +476,7 @@ WITH term AS MATERIALIZED (
     forgive!("SELECT name FROM found WHERE retry_lost"),
     "
 )
-UPDATE names n SET withdrawn = true, beacon = CASE WHEN n.run IS NULL THEN NULL ELSE n.beacon END
+UPDATE names n SET withdrawn = true, held_age = coalesce((SELECT age FROM leader WHERE scope = $1), n.held_age), beacon = CASE WHEN n.run IS NULL THEN NULL ELSE n.beacon END
 FROM found f WHERE n.scope = $1 AND n.name = f.name"
 );
 
@@ -498,9 +510,10 @@ WITH asked AS MATERIALIZED (
     FROM found f WHERE f.changes AND n.scope = $1 AND n.name = f.job
     RETURNING n.name, n.paused
 ), made AS (
-    INSERT INTO names (scope, name, paused, paused_until, pause_note)
-    SELECT $1, job, true, $4::timestamptz, $5::text
-    FROM asked a WHERE pauses AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.job) ORDER BY job
+    INSERT INTO names (scope, name, token, held_age, paused, paused_until, pause_note)
+    SELECT $1, job, coalesce(l.token_bound, 0), coalesce(l.age, 0), true, $4::timestamptz, $5::text
+    FROM asked a LEFT JOIN leader l ON l.scope = $1
+    WHERE pauses AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.job) ORDER BY job
     ON CONFLICT DO NOTHING
     RETURNING name, paused
 )
@@ -525,10 +538,11 @@ pub(super) const PAUSE: &str = pause!(locked: " SKIP LOCKED");
 /// ends that hardly ever leave the row alone. What its session asks meanwhile waits as well.
 pub(super) const PAUSE_IN_TURN: &str = pause!(locked: "");
 
-/// Makes the rows of keys ($2) that were never claimed before, in their order.
+/// Makes the rows of keys ($2) that were never claimed before, or were forgotten, in their order.
 pub(super) const MAKE_KEYS: &str = "
-INSERT INTO names (scope, name)
-SELECT $1, key FROM unnest($2::text[]) AS a (key)
+INSERT INTO names (scope, name, token, held_age)
+SELECT $1, key, coalesce(l.token_bound, 0), coalesce(l.age, 0)
+FROM unnest($2::text[]) AS a (key) LEFT JOIN leader l ON l.scope = $1
 WHERE NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.key) ORDER BY key
 ON CONFLICT DO NOTHING";
 
@@ -546,7 +560,7 @@ pub(super) const COMMIT: &str = "COMMIT";
 ///
 /// $1 scope, $2 own beacon, $3 names.
 pub(super) const LOOK_UP: &str = "
-SELECT a.ord, n.name IS NOT NULL AS found, n.cursor, clock_timestamp() AS now,
+SELECT a.ord, n.name IS NOT NULL AS found, n.cursor,
        CASE
            WHEN n.run IS NULL THEN NULL
            WHEN n.beacon = $2 OR NOT pg_try_advisory_xact_lock_shared(n.beacon) THEN n.run
@@ -642,6 +656,14 @@ macro_rules! debt {
     };
 }
 
+/// The least token of a run that is granted: the time in microseconds, which is greater than any token that was granted
+/// before by tables that were made anew, or restored from before, since.
+macro_rules! token {
+    () => {
+        "(date_part('epoch', d.decided_at) * 1e6)::int8"
+    };
+}
+
 /// Who gets what, by the rows that are locked.
 macro_rules! decided {
     (arrays: $arrays:literal, columns: $columns:literal, found: $found:literal, plainly: $plainly:literal, retaken: $retaken:literal,
@@ -692,7 +714,7 @@ WITH term AS MATERIALIZED (
                  AND (SELECT t.epoch = f.job_term AND t.expires_at > clock_timestamp() FROM term t)
                 THEN 'led'
             WHEN f.fire_time > clock_timestamp() THEN 'not yet'
-            WHEN f.fire_time IS NOT NULL AND (f.withdrawn OR f.cursor IS NULL) THEN 'moved'
+            WHEN f.fire_time IS NOT NULL AND (f.withdrawn OR f.cursor IS NULL) THEN 'unknown'
             WHEN f.cursor = f.fire_time AND f.cursor_run IS NOT NULL AND f.cursor <> f.expected THEN 'already run'
             WHEN f.cursor <> f.expected THEN 'moved'
             WHEN f.fire_time IS NOT NULL AND f.paused AND coalesce(f.paused_until > clock_timestamp(), true) THEN 'paused'
@@ -744,7 +766,9 @@ macro_rules! claim {
             $moved,
             ", taken AS (
     UPDATE names n
-    SET token = greatest(d.token, d.owed_token) + 1, run = d.run, beacon = $2, claimed_at = d.decided_at, run_node = $3,
+    SET token = greatest(d.token + 1, d.owed_token + 1, ",
+            token!(),
+            "), run = d.run, beacon = $2, claimed_at = d.decided_at, run_node = $3,
         run_job = d.job, run_term = d.term, losses = coalesce(d.owed_losses, 0),
         fire_time = CASE WHEN d.retake THEN d.owed_fire_time ELSE d.fire_time END, ",
             $set,
@@ -825,15 +849,17 @@ pub(super) const CLAIM: &str = concat!(
     ),
     ", taken AS (
     UPDATE names n
-    SET token = d.token + 1, run = d.run, beacon = $2, claimed_at = d.decided_at, run_node = $3,
+    SET token = greatest(d.token + 1, ",
+    token!(),
+    "), run = d.run, beacon = $2, claimed_at = d.decided_at, run_node = $3,
         run_job = d.job, run_term = d.term, fire_time = d.fire_time, losses = 0,
         cursor = coalesce(d.fire_time, n.cursor),
         cursor_run = CASE WHEN d.fire_time IS NULL THEN n.cursor_run ELSE d.run END,
         runs = CASE WHEN d.fire_time IS NULL THEN n.runs ELSE n.runs + 1 END
     FROM decided d WHERE d.verdict = 'granted' AND n.ctid = d.place
-    RETURNING d.ord, d.token
+    RETURNING d.ord, n.token
 )
-SELECT ord, 'granted' AS verdict, token + 1 AS token, NULL::uuid AS run, NULL::timestamptz AS cursor, NULL::int8 AS epoch,
+SELECT ord, 'granted' AS verdict, token, NULL::uuid AS run, NULL::timestamptz AS cursor, NULL::int8 AS epoch,
     NULL::float8 AS wait, NULL AS lost_job, NULL::timestamptz AS paused_until, NULL AS pause_note
 FROM taken
 UNION ALL
@@ -1130,7 +1156,8 @@ WITH term AS MATERIALIZED (
                  AND (SELECT t.epoch = f.job_term AND t.expires_at > clock_timestamp() FROM term t)
                 THEN 'led'
             -- Ticks that are not due are decided by a clock that is wrong.
-            WHEN f.withdrawn OR f.cursor IS DISTINCT FROM f.expected OR f.until > clock_timestamp() THEN 'elsewhere'
+            WHEN f.withdrawn OR f.cursor IS NULL THEN 'unknown'
+            WHEN f.cursor <> f.expected OR f.until > clock_timestamp() THEN 'elsewhere'
             ELSE 'done'
         END AS verdict
     FROM found f
@@ -1154,5 +1181,7 @@ ORDER BY d.run LIMIT $3";
 /// Whether there is a schema ($1).
 pub(super) const SCHEMA_EXISTS: &str = "SELECT FROM pg_namespace WHERE nspname = $1";
 
+mod forget;
 mod lost_runs;
+pub(super) use forget::{AGE, FORGET, HOLD};
 pub(super) use lost_runs::{CLOSE_LOST, FORGET_SESSION, NEXT_DEAD};

@@ -472,8 +472,13 @@ impl JobMachine {
             Moved::Done => {
                 self.unanswered = 0;
                 self.stored = asked.to.instant();
+                self.see(self.stored);
             }
-            Moved::Elsewhere { cursor } => self.adopt(cursor),
+            Moved::Elsewhere { cursor } => {
+                self.see(cursor);
+                self.adopt(cursor);
+            }
+            Moved::Unknown => self.wait_for_enrolment(now),
             Moved::Deposed { .. } | Moved::Led => {
                 if self.mode == Mode::Firing(Some(asked.authority)) {
                     self.mode = Mode::Dormant;
@@ -502,6 +507,7 @@ impl JobMachine {
         if let Some(cursor) = cursor.filter(|cursor| *cursor > self.stored)
             && matches!(self.asked, Asked::Nothing)
         {
+            self.see(cursor);
             self.adopt(cursor);
         }
     }

@@ -75,6 +75,7 @@ impl JobMachine {
                     self.pause_check_at = None;
                 }
                 self.stored = claim.fire_time.instant();
+                self.see(self.stored);
                 announce(waiting.missed, effects);
                 let start = Start {
                     tick: Some(claim.fire_time),
@@ -131,17 +132,15 @@ impl JobMachine {
                 if matches!(claim.authority, Authority::Any | Authority::Unled) {
                     effects.push(Effect::Elsewhere { fire_time: claim.fire_time });
                 }
+                self.see(cursor);
                 if cursor == claim.fire_time.instant() && self.decides_on() {
                     // What waits behind it is still to be decided.
                     self.stored = cursor;
                 } else {
                     self.adopt(cursor);
                 }
-                if cursor == claim.expected {
-                    // The store does not know the job any more: nothing is gained by asking again at once.
-                    self.hold_until = Some(now.elapsed.saturating_add(FLUSH_AFTER));
-                }
             }
+            Verdict::Unknown => self.wait_for_enrolment(now),
             Verdict::Busy { holder } => {
                 if !std::mem::replace(&mut asked.waiting.contended, true) {
                     effects.push(Effect::Contended { holder });
@@ -187,6 +186,13 @@ impl JobMachine {
             // No refusals.
             Verdict::Granted { .. } | Verdict::Locked { .. } | Verdict::Unavailable { .. } => {}
         }
+    }
+
+    /// The store does not know the job any more. It is enrolled again, and resumed from where that puts its cursor;
+    /// nothing is gained by asking before.
+    pub(super) fn wait_for_enrolment(&mut self, now: Now) {
+        self.adopt(self.stored);
+        self.hold_until = Some(now.elapsed.saturating_add(FLUSH_AFTER));
     }
 
     /// A live run that is not this job's, or not this node's, holds the key.

@@ -1,5 +1,6 @@
 //! What every locker does.
 
+mod forgetting;
 mod keys;
 mod policies;
 
@@ -66,6 +67,8 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.a_bad_request_fails_alone().await;
     suite.a_key_freed_in_a_round_can_be_claimed_in_it().await;
     suite.a_completion_needs_the_token_and_may_be_repeated().await;
+    suite.a_job_that_is_not_enrolled_is_unknown().await;
+    suite.a_token_is_not_below_the_time().await;
     suite.a_released_end_frees_its_key_and_can_be_told_again().await;
     suite.a_text_may_hold_any_character().await;
     suite.skips_move_the_cursor_by_compare_and_set().await;
@@ -77,6 +80,7 @@ pub async fn locker(cluster: &mut impl Cluster) {
     if cluster.nodes_max() > 1 {
         suite.lost_runs(cluster).await;
     }
+    suite.forgetting(cluster.nodes_max() > 1).await;
     suite.closing_a_session_frees_what_it_holds().await;
     if cluster.nodes_max() > 1 {
         suite.policies_of_keys(cluster).await;
@@ -155,6 +159,24 @@ impl Suite {
         complete_on(&*self.locker, request, token).await
     }
 
+    async fn a_job_that_is_not_enrolled_is_unknown(&self) {
+        for authority in [Authority::Term(self.term), Authority::Any, Authority::Unled] {
+            let mut tick = self.tick("unknown", self.now, just_after(self.now));
+            tick.tick = tick.tick.map(|tick| TickClaim { authority, ..tick });
+            assert_eq!(self.claim(&tick).await, Verdict::Unknown, "{authority:?}");
+        }
+        assert_eq!(self.skip("unknown", self.now).await, Moved::Unknown);
+    }
+
+    /// A move of a cursor over one tick.
+    async fn skip(&self, job: &str, expected: DateTime<Utc>) -> Moved {
+        let skips = Skips::new(SkipReason::Overlap, 1, false);
+        let (job, to, authority) = (name(job), just_after(expected), Authority::Term(self.term));
+        let asked = CursorMove { job, expected, to, skips, authority };
+        let moved = self.locker.advance(&[asked]).await.expect("an answer");
+        moved.into_iter().next().expect("one answer per move")
+    }
+
     async fn a_new_job_starts_at_its_creation_and_keeps_its_cursor(&self) {
         let cursor = self.enrol("new", "a").await;
         let off = (cursor - self.now).abs();
@@ -174,10 +196,8 @@ impl Suite {
         let request = self.tick("withdrawn", before, just_after(before));
         self.locker.withdraw(self.term, &[name("withdrawn")]).await.expect("an answer");
         let verdict = self.claim(&request).await;
-        assert!(
-            matches!(verdict, Verdict::Moved { .. }),
-            "a withdrawn job's tick is not granted: {verdict:?}"
-        );
+        assert_eq!(verdict, Verdict::Unknown, "a withdrawn job's tick is not granted");
+        assert_eq!(self.skip("withdrawn", before).await, Moved::Unknown, "nor is its cursor moved");
         let after = self.enrol("withdrawn", "a schedule").await;
         assert!(after > before, "a job that was withdrawn and comes back owes ticks only from then on");
     }
@@ -487,6 +507,16 @@ impl Suite {
         assert_eq!(moved, [Moved::Done]);
         let moved = self.locker.advance(&[asked]).await.expect("an answer");
         assert_eq!(moved, [Moved::Elsewhere { cursor: to.instant() }]);
+    }
+
+    /// So one that was granted by a store that was made anew since is smaller.
+    async fn a_token_is_not_below_the_time(&self) {
+        let request = self.manual("token", "token");
+        let token = self.granted(&request).await;
+        // A minute, as clocks may be apart.
+        let least = (self.now - TimeDelta::minutes(1)).timestamp_micros();
+        assert!(token.0 >= u64::try_from(least).unwrap_or_default(), "{token} is at least {least}");
+        self.complete(&request, token).await;
     }
 
     async fn a_tick_that_is_not_due_cannot_be_skipped(&self) {

@@ -11,6 +11,12 @@ CREATE TABLE leader (
     granted_at timestamptz NOT NULL,
     -- '-infinity' once the term was given up.
     expires_at timestamptz NOT NULL,
+    -- For how many milliseconds somebody has led, all told, and up to when that was counted.
+    age bigint NOT NULL DEFAULT 0,
+    aged_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- The greatest token and the newest cursor of the names that were forgotten.
+    token_bound bigint NOT NULL DEFAULT 0,
+    cursor_bound timestamptz NOT NULL DEFAULT '-infinity',
     -- The version of the time zone data by which the leader computes fire times; empty if it is not known.
     zone_data text NOT NULL DEFAULT ''
 );
@@ -37,7 +43,8 @@ CREATE TABLE sessions (
 );
 
 -- One row for each name of a job or of a lock key. A job's key is its own name unless given: then one row, and one new
--- version of it, is all that a claim or an end costs. Rows stay, so that no tick is ever reopened and tokens only grow.
+-- version of it, is all that a claim or an end costs. What is out of use for long is forgotten; the leader's row keeps
+-- the bounds by which no tick is ever reopened and tokens only grow.
 CREATE TABLE names (
     scope text COLLATE "C" NOT NULL,
     name text COLLATE "C" NOT NULL,
@@ -85,6 +92,8 @@ CREATE TABLE names (
     from_completion boolean NOT NULL DEFAULT false,
     -- A digest of the schedule in words: another one is a changed schedule.
     schedule bytea,
+    -- How old the scope was when a node last said that it holds the job, or when it was withdrawn.
+    held_age bigint NOT NULL DEFAULT 0,
 
     PRIMARY KEY (scope, name)
 -- Room for new versions of a row on its own page: no index is touched by a claim or an end, unless a name has another owner than before.
@@ -92,6 +101,8 @@ CREATE TABLE names (
 -- What a session held last: where to look for its runs once it is dead. Not "WHERE run IS NOT NULL": each claim and each end would
 -- add an entry to every index.
 CREATE INDEX names_by_beacon ON names (scope, beacon, name) WHERE beacon IS NOT NULL;
+-- What is out of use for longest.
+CREATE INDEX names_by_age ON names (scope, held_age, name);
 
 -- Runs that were lost and are owed another attempt by their jobs. A row goes when its run is taken up.
 CREATE TABLE debts (

@@ -287,3 +287,47 @@ fn the_truth_table_of_triggers_during_a_run() {
         assert_eq!(answers.last(), Some(&expected), "{policy:?}, the {nth}th");
     }
 }
+
+#[test]
+fn an_unknown_job_keeps_its_tick_until_it_is_enrolled_again() {
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+
+    assert_eq!(job.step("01:00", refused(run, Verdict::Unknown)), []);
+    assert_eq!(job.wake_in("01:00"), Some(FLUSH_AFTER), "nothing is gained by asking before");
+    job.step("01:00", resume(at("00:30"), Some(Authority::Term(TERM))));
+
+    let (_, claim) = claim_of(&job.step("01:01", Input::WakeUp));
+    assert_eq!((claim.fire_time.instant(), claim.expected), (at("01:00"), at("00:30")));
+}
+
+#[test]
+fn a_tick_that_was_decided_is_not_again_by_a_store_that_was_restored() {
+    let older: [fn(&mut Rehearsal) -> Vec<Effect>; 2] = [
+        // The store says it as the job is enrolled again,
+        |job| {
+            job.step("01:30", resume(at("00:10"), Some(Authority::Term(TERM))));
+            job.step("02:00", Input::WakeUp)
+        },
+        // or refuses a claim.
+        |job| {
+            let (run, _) = claim_of(&job.step("02:00", Input::WakeUp));
+            job.step("02:00", refused(run, Verdict::Moved { cursor: at("00:10") }))
+        },
+    ];
+    for older in older {
+        let mut job = hourly();
+        let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+        job.step("01:00", granted(run));
+        job.step("01:10", ended(run, End::Returned));
+
+        let (_, claim) = claim_of(&older(&mut job));
+
+        assert_eq!(claim.fire_time.instant(), at("02:00"), "not 01:00 again");
+        assert_eq!(
+            (claim.expected, claim.skips),
+            (at("00:10"), Skips::default()),
+            "the store goes on from where it is"
+        );
+    }
+}

@@ -1,0 +1,98 @@
+//! What becomes of names that nobody uses any more: the leader forgets them, and each node says which it uses.
+
+use std::{ops::Bound, time::Duration};
+
+use actix::prelude::*;
+
+use super::{Phase, SupervisorActor};
+use crate::{
+    core::policy::Fires,
+    lock::{ForgetNames, HoldJobs},
+    message::PAGE_MAX,
+    name::JobName,
+    port::Forgotten,
+};
+
+/// How often the leader forgets what is out of use.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+
+/// The pause before it goes on, if there is more.
+const FORGET_NEXT: Duration = Duration::from_millis(500);
+
+/// The pause before it is tried again.
+const FORGET_AGAIN: Duration = Duration::from_secs(5);
+
+/// How often, within the time after which a name is forgotten, a node says that it holds its jobs.
+const HOLDS: u32 = 8;
+
+/// How often it says so at least.
+const HOLD_EVERY_MAX: Duration = Duration::from_hours(24);
+
+/// The pause between two pages of them.
+const HOLD_NEXT: Duration = Duration::from_millis(250);
+
+impl SupervisorActor {
+    /// Forgets, now and then for as long as the term lasts.
+    pub(super) fn forget_later(&mut self, ctx: &mut Context<Self>) {
+        self.forget_after_pause(FORGET_EVERY, ctx);
+    }
+
+    fn forget_after_pause(&mut self, pause: Duration, ctx: &mut Context<Self>) {
+        let Some(term) = self.term else { return };
+        ctx.run_later(pause, move |actor, ctx| {
+            if actor.term != Some(term) {
+                return;
+            }
+            let after = actor.parts.forget_after;
+            let forgotten = actor.node().lock().send(ForgetNames { term, after });
+            ctx.spawn(forgotten.into_actor(actor).map(move |answer, actor, ctx| {
+                let pause = match answer {
+                    Ok(Ok(Forgotten { more: true, .. })) => FORGET_NEXT,
+                    Ok(Ok(Forgotten { more: false, .. })) => FORGET_EVERY,
+                    Ok(Err(_)) | Err(_) => FORGET_AGAIN,
+                };
+                if actor.term == Some(term) {
+                    actor.forget_after_pause(pause, ctx);
+                }
+            }));
+        });
+    }
+
+    /// Says which jobs this node holds, page by page, again and again for as long as the engine runs.
+    pub(super) fn hold_later(&mut self, ctx: &mut Context<Self>) {
+        if !self.parts.single_node && !std::mem::replace(&mut self.holding, true) {
+            self.hold_after(None, ctx);
+        }
+    }
+
+    /// How often it says so: what was said within that time need not be said again.
+    fn hold_every(&self) -> Duration {
+        (self.parts.forget_after / HOLDS).min(HOLD_EVERY_MAX)
+    }
+
+    fn hold_after(&mut self, last: Option<JobName>, ctx: &mut Context<Self>) {
+        let pause = if last.is_some() { HOLD_NEXT } else { self.hold_every() };
+        ctx.run_later(pause, move |actor, ctx| {
+            if !matches!(actor.phase, Phase::Running) {
+                return;
+            }
+            let next = if actor.connected { actor.hold(last) } else { None };
+            actor.hold_after(next, ctx);
+        });
+    }
+
+    /// Says it of one page of jobs. Answers the last of them, if there are more.
+    fn hold(&self, last: Option<JobName>) -> Option<JobName> {
+        let after = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.jobs.range((after, Bound::Unbounded));
+        let page: Vec<_> = rest.take(PAGE_MAX).collect();
+        let last = page.last().filter(|_| page.len() == PAGE_MAX).map(|(job, _)| (*job).clone());
+        // Whoever fires them: they are to go on where they are, should this node come to do it.
+        let held = page.into_iter().filter(|(_, entry)| entry.job.definition.policies.fires != Fires::Local);
+        let jobs: Vec<_> = held.map(|(job, _)| job.clone()).collect();
+        if !jobs.is_empty() {
+            self.node().lock().do_send(HoldJobs { jobs, fresh: self.hold_every() });
+        }
+        last
+    }
+}

@@ -1,0 +1,189 @@
+//! What becomes of nodes whose tables are made anew, emptied, or restored from before, under their feet, on a real
+//! PostgreSQL server.
+
+#[path = "common/postgres.rs"]
+mod harness;
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use callsheet::{Callsheet, FencingToken, Fires, Job, Run, Term, backend::Postgres, schedule::every};
+use chrono::{DateTime, Utc};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    time::{Instant, sleep, timeout},
+};
+use tokio_postgres::{Client, NoTls};
+
+use self::harness::{scope, server};
+
+/// A net under every wait.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long the promise is, and a little for a busy machine.
+const AGAIN_MAX: Duration = Duration::from_secs(8);
+
+async fn admin() -> Client {
+    let (client, connection) = tokio_postgres::connect(&server().url(), NoTls).await.expect("a connection");
+    tokio::spawn(connection);
+    client
+}
+
+/// A run that was started.
+#[derive(Debug, Clone)]
+struct Started {
+    job: String,
+    tick: Option<DateTime<Utc>>,
+    term: Option<Term>,
+    token: FencingToken,
+}
+
+/// A node with a job that the leader fires and one that any node fires, and what they ran.
+struct Node {
+    jobs: Callsheet,
+    runs: UnboundedReceiver<Started>,
+    seen: Arc<Mutex<Vec<Started>>>,
+}
+
+impl Node {
+    async fn start(scope: &str, schema: &str) -> Self {
+        let (ran, runs) = unbounded_channel();
+        let seen: Arc<Mutex<Vec<Started>>> = Arc::default();
+        let job = |name: &str, fires| {
+            let (ran, seen) = (ran.clone(), seen.clone());
+            Job::new(name, every(Duration::from_millis(200))).fires(fires).run_with(
+                (ran, seen),
+                async |run: Run, (ran, seen)| {
+                    let started = Started {
+                        job: run.job().to_string(),
+                        tick: run.fire_time(),
+                        term: run.term(),
+                        token: run.token().expect("a claimed run has a token"),
+                    };
+                    seen.lock().unwrap_or_else(PoisonError::into_inner).push(started.clone());
+                    let _ = ran.send(started);
+                },
+            )
+        };
+        let backend = Postgres::new(scope, server().url()).schema(schema).lease(Duration::from_secs(2));
+        let jobs = Callsheet::builder()
+            .backend(backend)
+            .job(job("of-leader", Fires::Leader))
+            .job(job("of-any", Fires::AnyNode))
+            .start()
+            .await
+            .expect("it starts");
+        let mut node = Self { jobs, runs, seen };
+        node.both_run().await;
+        node
+    }
+
+    /// Until both jobs have run again: the last runs.
+    async fn both_run(&mut self) -> Vec<Started> {
+        while self.runs.try_recv().is_ok() {}
+        let mut last: Vec<Started> = Vec::new();
+        let ran = async {
+            while last.len() < 2 {
+                let run = self.runs.recv().await.expect("jobs run");
+                last.retain(|other| other.job != run.job);
+                last.push(run);
+            }
+        };
+        timeout(DEADLINE, ran).await.expect("both jobs run");
+        last.sort_by(|one, other| one.job.cmp(&other.job));
+        last
+    }
+
+    /// No tick ran twice, and no token or term was lower than one before.
+    async fn ends_well(self) {
+        self.jobs.shutdown(Duration::from_secs(5)).await;
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut ticks = HashSet::new();
+        for job in ["of-leader", "of-any"] {
+            let runs: Vec<_> = seen.iter().filter(|run| run.job == job).collect();
+            assert!(
+                runs.iter().all(|run| ticks.insert((job, run.tick))),
+                "a tick of {job} ran twice: {runs:?}"
+            );
+            assert!(runs.is_sorted_by(|one, next| one.token < next.token), "tokens of {job} grow: {runs:?}");
+            let terms: Vec<_> = runs.iter().filter_map(|run| run.term).collect();
+            assert!(terms.is_sorted(), "terms grow: {terms:?}");
+        }
+    }
+}
+
+/// Both jobs of a node run again in time after `change`, and all is well.
+async fn runs_again_after(test: &str, change: impl AsyncFnOnce(&Client, &str)) {
+    let schema = format!("anew_{test}");
+    let mut node = Node::start(&scope(test), &schema).await;
+    let admin = admin().await;
+    admin.batch_execute(&format!("SET search_path = {schema}")).await.expect("an answer");
+
+    change(&admin, &schema).await;
+    // Whatever was claimed before has run.
+    sleep(Duration::from_millis(300)).await;
+    let since = Instant::now();
+    node.both_run().await;
+    assert!(since.elapsed() < AGAIN_MAX, "it took {:?}", since.elapsed());
+    node.ends_well().await;
+}
+
+async fn execute(admin: &Client, statements: &str) {
+    admin.batch_execute(statements).await.expect("an answer");
+}
+
+#[tokio::test]
+async fn a_schema_that_was_dropped_is_made_anew_by_the_node_that_runs() {
+    runs_again_after("dropped", async |admin, schema| {
+        execute(admin, &format!("DROP SCHEMA {schema} CASCADE")).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_schema_that_somebody_else_made_anew_is_used_again() {
+    runs_again_after("replaced", async |admin, schema| {
+        let printed = Postgres::new("any", "").schema(schema).ddl();
+        execute(admin, &format!("DROP SCHEMA {schema} CASCADE")).await;
+        // The node may have been quicker.
+        let _ = admin.batch_execute(&printed).await;
+        let _ = admin.batch_execute("ROLLBACK").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn jobs_whose_names_vanish_are_enrolled_again() {
+    runs_again_after("names", async |admin, _| execute(admin, "TRUNCATE names").await).await;
+}
+
+#[tokio::test]
+async fn a_node_goes_on_after_all_tables_were_emptied() {
+    runs_again_after("emptied", async |admin, _| {
+        execute(admin, "TRUNCATE leader, sessions, names, debts, runs").await;
+    })
+    .await;
+}
+
+/// As it is after a dump was restored: the rows are as they were, those that came later are gone.
+#[tokio::test]
+async fn what_ran_since_a_state_that_was_restored_does_not_run_again() {
+    runs_again_after("restored", async |admin, _| {
+        let dump = ["leader", "sessions", "names", "debts", "runs"];
+        for table in dump {
+            execute(admin, &format!("CREATE TEMPORARY TABLE old_{table} AS SELECT * FROM {table}")).await;
+        }
+        sleep(Duration::from_secs(1)).await;
+        let rows = dump.map(|table| format!("INSERT INTO {table} SELECT * FROM old_{table};")).concat();
+        execute(admin, &format!("BEGIN; TRUNCATE {}; {rows} COMMIT", dump.join(", "))).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_leader_notices_that_the_row_of_its_term_was_made_anew() {
+    runs_again_after("term", async |admin, _| execute(admin, "TRUNCATE leader").await).await;
+}
