@@ -6,10 +6,11 @@ mod harness;
 use std::time::Duration;
 
 use callsheet::{
-    JobName, LockKey, NodeId, RunId,
+    CALL_DEADLINE, JobName, LockKey, NodeId, RunId,
     backend::Postgres,
     port::{Backend, ClaimRequest, LockError, Locker, LostRun, Verdict},
 };
+use tokio::time::timeout;
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
@@ -126,29 +127,147 @@ async fn lost_runs_are_found_among_many_names_page_by_page() {
     assert_eq!(runs(&closed), open);
 }
 
-#[tokio::test]
-async fn a_search_for_lost_runs_that_is_too_slow_costs_no_session() {
-    let (scope, admin) = (scope("slow"), admin().await);
-    let open = || Postgres::new(&scope, server().url()).schema("slow").lease(Duration::from_secs(2));
+/// Has every run of a job that this names wait, or fail, when it is recorded in a schema.
+async fn hinder(admin: &Client, schema: &str, job: &str, hindrance: &str) {
+    let slow = format!(
+        "CREATE FUNCTION {schema}.hinder() RETURNS trigger LANGUAGE plpgsql AS
+             $$BEGIN IF NEW.job = '{job}' THEN {hindrance}; END IF; RETURN NEW; END$$;
+         CREATE TRIGGER hinder BEFORE INSERT ON {schema}.runs FOR EACH ROW EXECUTE FUNCTION {schema}.hinder()"
+    );
+    admin.batch_execute(&slow).await.expect("an answer");
+}
+
+/// `lease` is that of all nodes.
+async fn searches_in_time(schema: &str, lease: Duration) {
+    let (scope, admin) = (scope(schema), admin().await);
+    let open = || Postgres::new(&scope, server().url()).schema(schema).lease(lease);
     let node = open();
     node.locker().open().await.expect("a session opens");
     let left = held(&*node.locker(), &["key"]).await;
     node.locker().close().await;
-    let slow = "CREATE FUNCTION slow.slow() RETURNS trigger LANGUAGE plpgsql AS
-                    $$BEGIN PERFORM pg_sleep(60); RETURN NEW; END$$;
-                CREATE TRIGGER slow BEFORE INSERT ON slow.runs FOR EACH ROW EXECUTE FUNCTION slow.slow()";
-    admin.batch_execute(slow).await.expect("an answer");
+    hinder(&admin, schema, "key", "PERFORM pg_sleep(60)").await;
     let heir = open();
     let heir = heir.locker();
     let session = heir.open().await.expect("a session opens");
 
-    let searched = heir.close_lost(10).await;
+    // The engine gives up after that.
+    let searched = timeout(CALL_DEADLINE, heir.close_lost(10)).await.expect("an answer in time");
     assert!(matches!(searched, Err(LockError::NotDone { .. })), "{searched:?}");
     held(&*heir, &["other"]).await;
-    admin.batch_execute("DROP TRIGGER slow ON slow.runs").await.expect("an answer");
+    admin.batch_execute(&format!("DROP TRIGGER hinder ON {schema}.runs")).await.expect("an answer");
     let closed = tokio::select! {
         closed = heir.close_lost(10) => closed.expect("an answer"),
         reason = heir.lost(session) => panic!("the session was lost: {reason}"),
     };
     assert_eq!(runs(&closed.lost), left);
+}
+
+#[tokio::test]
+async fn a_search_for_lost_runs_that_is_too_slow_costs_no_session() {
+    searches_in_time("slow", Duration::from_secs(2)).await;
+}
+
+#[tokio::test]
+async fn a_search_that_is_too_slow_costs_no_session_with_a_long_lease() {
+    searches_in_time("slow_long", Duration::from_secs(60)).await;
+}
+
+#[tokio::test]
+async fn runs_that_were_closed_are_told_though_the_call_fails_later() {
+    let (scope, mut admin) = (scope("told"), admin().await);
+    let node = Postgres::new(&scope, server().url());
+    node.locker().open().await.expect("a session opens");
+    let left = held(&*node.locker(), &["key"]).await;
+    node.locker().close().await;
+    let heir = Postgres::new(&scope, server().url());
+    heir.locker().open().await.expect("a session opens");
+    let somebody = admin.transaction().await.expect("a transaction");
+    // The session cannot be forgotten.
+    let lock = "SELECT FROM callsheet.sessions WHERE scope = $1 ORDER BY beacon FOR UPDATE";
+    somebody.execute(lock, &[&scope]).await.expect("an answer");
+
+    let closed = heir.locker().close_lost(10).await.expect("what was closed");
+    assert_eq!((runs(&closed.lost), closed.more), (left, true));
+    let failed = heir.locker().close_lost(10).await;
+    assert!(matches!(failed, Err(LockError::NotDone { .. })), "{failed:?}");
+
+    somebody.rollback().await.expect("an answer");
+    let closed = heir.locker().close_lost(10).await.expect("an answer");
+    assert_eq!((runs(&closed.lost), closed.more), (Vec::new(), false));
+    heir.locker().close().await;
+    assert!(!registered(&admin, &scope).await, "the dead session is forgotten");
+}
+
+/// How often a search is asked at most: each time it is too slow, it looks at fewer names.
+const CALLS_MAX: usize = 20;
+
+/// The store hinders the run of one dead session from being closed.
+async fn the_other_session_is_searched(schema: &str, hindrance: &str) {
+    let (scope, admin) = (scope(schema), admin().await);
+    let open = || Postgres::new(&scope, server().url()).schema(schema).lease(Duration::from_secs(2));
+    let mut left = Vec::new();
+    for key in ["one", "two"] {
+        let node = open();
+        node.locker().open().await.expect("a session opens");
+        left.extend(held(&*node.locker(), &[key]).await);
+        node.locker().close().await;
+    }
+    let first = format!("SELECT name FROM {schema}.names WHERE run IS NOT NULL ORDER BY beacon LIMIT 1");
+    let first: String = admin.query_one(&first, &[]).await.expect("a name").get(0);
+    if first == "one" {
+        left.reverse();
+    }
+    let [free, hindered] = left[..] else { panic!("two runs") };
+    hinder(&admin, schema, &first, hindrance).await;
+    let heir = open();
+    heir.locker().open().await.expect("a session opens");
+
+    let mut closed = Vec::new();
+    for _ in 0..CALLS_MAX {
+        if let Ok(found) = heir.locker().close_lost(10).await {
+            closed.extend(found.lost);
+        }
+        if !closed.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(runs(&closed), [free]);
+    let failed = heir.locker().close_lost(10).await;
+    assert!(matches!(failed, Err(LockError::NotDone { .. })), "{failed:?}");
+
+    admin.batch_execute(&format!("DROP TRIGGER hinder ON {schema}.runs")).await.expect("an answer");
+    let mut closed = Vec::new();
+    while closed.is_empty() {
+        closed.extend(heir.locker().close_lost(10).await.expect("an answer").lost);
+    }
+    assert_eq!(runs(&closed), [hindered]);
+}
+
+#[tokio::test]
+async fn a_dead_session_of_which_a_run_is_refused_hides_no_other_one() {
+    the_other_session_is_searched("refused", "RAISE EXCEPTION 'not this one'").await;
+}
+
+#[tokio::test]
+async fn a_dead_session_that_is_too_slow_to_close_hides_no_other_one() {
+    the_other_session_is_searched("slow_one", "PERFORM pg_sleep(60)").await;
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_be_opened_leaves_no_row() {
+    let (scope, admin) = (scope("unopened"), admin().await);
+    let open = || Postgres::new(&scope, server().url()).schema("unopened");
+    let node = open();
+    node.locker().open().await.expect("a session opens");
+    node.locker().close().await;
+    // As another version has it.
+    let rename = "ALTER TABLE unopened.debts RENAME COLUMN job TO whose";
+    admin.batch_execute(rename).await.expect("an answer");
+
+    for _ in 0..2 {
+        let opened = open().locker().open().await;
+        assert!(opened.is_err(), "{opened:?}");
+    }
+    let left = "SELECT FROM unopened.sessions";
+    assert!(admin.query(left, &[]).await.expect("an answer").is_empty());
 }

@@ -23,6 +23,13 @@ pub(super) fn refused(reason: impl Into<String>) -> LockError {
     LockError::Refused { reason: reason.into() }
 }
 
+/// The server process changed under the connection.
+pub(super) fn switched() -> LockError {
+    refused(SWITCHED.to_owned() + POOLED)
+}
+
+pub(super) const SWITCHED: &str = "the server process changed under the connection: ";
+
 /// Why a connection was not made, or is of no use.
 pub(super) fn refusal(error: &Error) -> LockError {
     let Some(db) = error.as_db_error() else { return of_connection(error) };

@@ -7,19 +7,23 @@ use callsheet_actors::{
     port::{ClosedRuns, LockError, LostRun},
 };
 use tokio::time::Instant;
-use tokio_postgres::{error::SqlState, types::ToSql};
+use tokio_postgres::{Error, error::SqlState, types::ToSql};
 
 use super::{
     failure,
     locker::{lost_run, read},
-    session::{OpenSession, Refusal},
+    session::{LONG_STATEMENT_MAX, OpenSession, Refusal},
 };
 
 /// The bounds of how many names are looked at by one statement. The number is halved for a server that is too slow, and doubled again.
 const PAGE_MAX: i64 = 2_048;
 const PAGE_MIN: i64 = 32;
-/// How long one call searches, whatever the lease: what is left is searched by the next call.
-const SEARCH_MAX: Duration = CALL_DEADLINE.saturating_sub(Duration::from_millis(2_500));
+/// How long one call begins statements, whatever the lease: what is left is searched by the next call. The last statement ends well
+/// before the call is given up, which would cost the session.
+const SEARCH_MAX: Duration =
+    CALL_DEADLINE.saturating_sub(LONG_STATEMENT_MAX).saturating_sub(Duration::from_millis(500));
+/// How many dead sessions one call passes over because the store refused something of theirs.
+const REFUSALS_MAX: usize = 8;
 /// [`LOSSES_MAX`] and [`DEBTS_MAX`], as the statements take them.
 pub(super) const LOSSES_BOUND: i32 = LOSSES_MAX.cast_signed();
 pub(super) const DEBTS_BOUND: i64 = DEBTS_MAX as i64;
@@ -27,25 +31,54 @@ pub(super) const DEBTS_BOUND: i64 = DEBTS_MAX as i64;
 /// How far a session has searched.
 #[derive(Debug)]
 pub(super) struct Search {
-    /// Where the next call goes on; `None`: it begins.
-    place: Option<Place>,
+    /// Where the next statement goes on.
+    place: Place,
     page: i64,
 }
 
 impl Default for Search {
     fn default() -> Self {
-        Self { place: None, page: PAGE_MAX }
+        Self { place: BEGINNING, page: PAGE_MAX }
     }
+}
+
+const BEGINNING: Place = Place::After(i64::MIN);
+
+#[derive(Debug)]
+enum Place {
+    /// The next dead session after a beacon is to be found.
+    After(i64),
+    /// Among the names of a dead session.
+    Among(Names),
+    /// No run of the session of a beacon is open any more.
+    Done(i64),
 }
 
 /// A place among the names of a dead session.
 #[derive(Debug)]
-struct Place {
+struct Names {
     beacon: i64,
     /// The names up to this one were looked at.
     after: String,
-    /// A run before that place is still open: somebody else has locked it.
+    /// A run before that place is still open: somebody else has locked it, or the store refuses to close it.
     left_over: bool,
+    /// The store refuses to close the run of the next name.
+    refused: bool,
+}
+
+impl Names {
+    fn of(beacon: i64) -> Self {
+        Self { beacon, after: String::new(), left_over: false, refused: false }
+    }
+}
+
+/// What came of one statement.
+enum Step {
+    Onward,
+    /// All dead sessions were searched.
+    Whole,
+    /// The rest of one dead session is left to the next search.
+    PassedOver(LockError),
 }
 
 /// What one statement found.
@@ -57,71 +90,123 @@ struct Page {
     left_over: bool,
 }
 
+impl Search {
+    /// The server refuses to close a page.
+    fn on_refused(&mut self, error: Error) -> Result<Step, LockError> {
+        let Place::Among(at) = &mut self.place else { return Err(failure::not_done(&error)) };
+        let bad_data = failure::is_bad_data(&error) && !at.refused;
+        if bad_data && self.page > 1 {
+            self.page /= 2;
+            return Ok(Step::Onward);
+        }
+        if bad_data {
+            // It stays open until the search that comes after the store was mended, or a claim of its key.
+            let (reason, after) = (failure::explain(&error), &at.after);
+            tracing::warn!(
+                target: "callsheet", after,
+                "the server refuses to close the lost run of the next name, for its data: {reason}"
+            );
+            at.refused = true;
+            return Ok(Step::Onward);
+        }
+        if error.code() == Some(&SqlState::QUERY_CANCELED) && self.page > PAGE_MIN {
+            self.page = (self.page / 2).max(PAGE_MIN);
+            return Err(failure::not_done(&error));
+        }
+        let beacon = at.beacon;
+        self.after_all(beacon, Err(Refusal::Statement(error)))
+    }
+
+    /// Goes on after a dead session, whatever became of it: the others do not wait for what the server refuses.
+    fn after_all(&mut self, beacon: i64, done: Result<(), Refusal>) -> Result<Step, LockError> {
+        self.place = Place::After(beacon);
+        match done {
+            Ok(()) => Ok(Step::Onward),
+            Err(Refusal::Statement(error)) => Ok(Step::PassedOver(failure::not_done(&error))),
+            Err(Refusal::Lock(error)) => Err(error),
+        }
+    }
+}
+
 impl OpenSession {
     pub(super) async fn close_lost(self: &Arc<Self>, limit: usize) -> Result<ClosedRuns, LockError> {
         let until = Instant::now() + SEARCH_MAX.min(self.settings.trust() / 2);
         let mut search = self.search.lock().await;
         let mut closed = ClosedRuns::default();
-        let mut place = match search.place.take() {
-            None => self.next_dead(i64::MIN).await?,
-            place => place,
-        };
-        while let Some(mut at) = place {
-            if closed.lost.len() >= limit || Instant::now() >= until {
-                search.place = Some(at);
+        let (mut failed, mut refusals) = (None, 0);
+        loop {
+            let full = matches!(search.place, Place::Among(_)) && closed.lost.len() >= limit;
+            if full || refusals >= REFUSALS_MAX || Instant::now() >= until {
                 closed.more = true;
                 break;
             }
-            let page = match self.close_page(&at, search.page, limit - closed.lost.len()).await {
-                Ok(page) => page,
-                Err(Refusal::Statement(error)) if error.code() == Some(&SqlState::QUERY_CANCELED) => {
-                    search.page = (search.page / 2).max(PAGE_MIN);
-                    search.place = Some(at);
-                    closed.more = true;
-                    // What was closed has to be told.
-                    let refused = Refusal::Statement(error).into_lock_error();
-                    return if closed.lost.is_empty() { Err(refused) } else { Ok(closed) };
+            match self.search_on(&mut search, limit, &mut closed.lost).await {
+                Ok(Step::Onward) => {}
+                Ok(Step::Whole) => break,
+                Ok(Step::PassedOver(error)) => {
+                    failed = Some(error);
+                    refusals += 1;
                 }
-                Err(Refusal::Statement(error)) if failure::is_bad_data(&error) && search.page > 1 => {
-                    search.page /= 2;
-                    place = Some(at);
-                    continue;
+                Err(error) => {
+                    failed = Some(error);
+                    break;
                 }
-                // It stands alone. It stays open until the search that comes after the store was mended, or a claim of its key.
-                Err(Refusal::Statement(error)) if failure::is_bad_data(&error) => {
-                    let (reason, after) = (failure::explain(&error), &at.after);
-                    tracing::warn!(
-                        target: "callsheet", after,
-                        "the server refuses to close the lost run of the next name, for its data: {reason}"
-                    );
-                    let passed = self.close_page(&at, 1, 0).await.map_err(Refusal::into_lock_error)?;
-                    Page { left_over: true, ..passed }
-                }
-                Err(refusal) => return Err(refusal.into_lock_error()),
-            };
-            search.page = (search.page * 2).min(PAGE_MAX);
-            // One statement changes a row once: another one closes what is left.
-            let again = page.left_over && !page.lost.is_empty();
-            closed.lost.extend(page.lost);
-            if again {
-                place = Some(at);
-                continue;
             }
-            at.left_over |= page.left_over;
-            at.after = page.last.unwrap_or(at.after);
-            place = if page.complete {
-                if !at.left_over {
-                    self.forget_session(at.beacon).await?;
-                }
-                self.next_dead(at.beacon).await?
-            } else {
-                Some(at)
-            };
         }
-        Ok(closed)
+        match failed {
+            Some(error) if closed.lost.is_empty() => Err(error),
+            // What was closed is committed and has to be told; the next call meets the fault again.
+            Some(_) => Ok(ClosedRuns { more: true, ..closed }),
+            None => Ok(closed),
+        }
     }
 
-    async fn close_page(self: &Arc<Self>, at: &Place, looked_at: i64, limit: usize) -> Result<Page, Refusal> {
+    /// One statement of a search. After an error the next one is asked the same again, perhaps of fewer names.
+    async fn search_on(
+        self: &Arc<Self>,
+        search: &mut Search,
+        limit: usize,
+        lost: &mut Vec<LostRun>,
+    ) -> Result<Step, LockError> {
+        let at = match &mut search.place {
+            Place::After(beacon) => {
+                let next = self.next_dead(*beacon).await?;
+                search.place = next.map_or(BEGINNING, |beacon| Place::Among(Names::of(beacon)));
+                return Ok(if next.is_some() { Step::Onward } else { Step::Whole });
+            }
+            &mut Place::Done(beacon) => {
+                let forgotten = self.forget_session(beacon).await;
+                return search.after_all(beacon, forgotten);
+            }
+            Place::Among(at) => at,
+        };
+        let asked = if at.refused {
+            self.close_page(at, 1, 0).await
+        } else {
+            self.close_page(at, search.page, limit - lost.len()).await
+        };
+        let page = match asked {
+            Ok(page) => page,
+            Err(Refusal::Statement(error)) => return search.on_refused(error),
+            Err(Refusal::Lock(error)) => return Err(error),
+        };
+        search.page = (search.page * 2).min(PAGE_MAX);
+        // One statement changes a row once: another one closes what is left.
+        let again = page.left_over && !page.lost.is_empty();
+        lost.extend(page.lost);
+        if again {
+            return Ok(Step::Onward);
+        }
+        at.left_over |= page.left_over || at.refused;
+        at.refused = false;
+        at.after = page.last.unwrap_or_else(|| std::mem::take(&mut at.after));
+        if page.complete {
+            search.place = if at.left_over { Place::After(at.beacon) } else { Place::Done(at.beacon) };
+        }
+        Ok(Step::Onward)
+    }
+
+    async fn close_page(self: &Arc<Self>, at: &Names, looked_at: i64, limit: usize) -> Result<Page, Refusal> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let parameters: [&(dyn ToSql + Sync); 8] = [
             &self.settings.scope,
@@ -149,19 +234,16 @@ impl OpenSession {
         Ok(page)
     }
 
-    /// The first place of the next dead session after one.
-    async fn next_dead(self: &Arc<Self>, after: i64) -> Result<Option<Place>, LockError> {
+    /// The next dead session after one.
+    async fn next_dead(self: &Arc<Self>, after: i64) -> Result<Option<i64>, LockError> {
         let parameters: [&(dyn ToSql + Sync); 3] = [&self.settings.scope, &self.beacon, &after];
         let rows = self.ask_in_time(&self.statements.next_dead, &parameters).await;
         let rows = rows.map_err(Refusal::into_lock_error)?;
-        let place = |beacon| Place { beacon, after: String::new(), left_over: false };
-        Ok(read(&rows, |row| row.try_get("beacon"))?.into_iter().next().map(place))
+        Ok(read(&rows, |row| row.try_get("beacon"))?.into_iter().next())
     }
 
     /// No run of a dead session is open any more.
-    async fn forget_session(self: &Arc<Self>, beacon: i64) -> Result<(), LockError> {
-        let forgotten =
-            self.ask_in_time(&self.statements.forget_session, &[&self.settings.scope, &beacon]).await;
-        forgotten.map(drop).map_err(Refusal::into_lock_error)
+    async fn forget_session(self: &Arc<Self>, beacon: i64) -> Result<(), Refusal> {
+        self.ask_in_time(&self.statements.forget_session, &[&self.settings.scope, &beacon]).await.map(drop)
     }
 }

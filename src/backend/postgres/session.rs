@@ -16,7 +16,7 @@ use callsheet_actors::{
     core::log_budget::{Asked, LogBudget},
     port::{LockError, News, Session},
 };
-use futures_util::future::{join, join4};
+use futures_util::future::{join, join4, try_join};
 use tokio::{
     sync::{
         broadcast::{self, error::RecvError},
@@ -31,7 +31,7 @@ use super::{
     clock::Clocks,
     connection::{Rights, check_rights, connect, inspect, silent},
     elector::Leadership,
-    failure::{self, POOLED, refusal},
+    failure::{self, POOLED, SWITCHED, refusal},
     lost_runs::Search,
     migrations, news, proof, sessions,
     settings::{OPEN_TIMEOUT, Purpose, Settings},
@@ -41,6 +41,9 @@ use super::{
 const BEATS_PER_LEASE: u32 = 3;
 /// How many statements of a search, each of which takes as long as it may, fit into the deadline of one.
 const STATEMENTS_PER_TRUST: u32 = 4;
+/// How long one statement of a search may take at most, whatever the lease: what is asked after it waits for it, and is given up after
+/// [`CALL_DEADLINE`](callsheet_actors::CALL_DEADLINE).
+pub(super) const LONG_STATEMENT_MAX: Duration = Duration::from_secs(2);
 
 /// Why a session is lost, once it is.
 pub(super) type Loss = Option<String>;
@@ -137,12 +140,11 @@ impl OpenSession {
         }
         // The low half of a random UUID: 62 random bits.
         let beacon = Uuid::new_v4().as_u64_pair().1.cast_signed();
-        let channel = sessions::open(&client, &settings, beacon).await?;
+        let prepared = try_join(sessions::channel(&client, &settings), Statements::prepare(&client));
+        let (channel, statements) = prepared.await.map_err(|error| refusal(&error))?;
         client.batch_execute(&sql::listen(&channel)).await.map_err(|error| refusal(&error))?;
-        let statements = Statements::prepare(&client).await.map_err(|error| refusal(&error))?;
         let client = Arc::new(client);
-        let first_beat = Instant::now();
-        let trusted_until = Arc::new(Mutex::new(first_beat + settings.trust()));
+        let trusted_until = Arc::new(Mutex::new(Instant::now() + settings.trust()));
         let heart = Heart {
             client: client.clone(),
             statement: statements.heartbeat.clone(),
@@ -156,8 +158,12 @@ impl OpenSession {
             trusted_until: trusted_until.clone(),
         };
         if !heart.beat().await.map_err(|error| refusal(&error))? {
-            return Err(failure::refused(SWITCHED.to_owned() + POOLED));
+            return Err(failure::switched());
         }
+        // As good as a beat: it looks at the server process, too.
+        let first_beat = Instant::now();
+        *trusted_until.lock().unwrap_or_else(PoisonError::into_inner) = first_beat + settings.trust();
+        sessions::open(&client, &settings, beacon, pid).await?;
         let loss = ends.disarm();
         tokio::spawn(heart.run(first_beat, loss.clone()));
         let hearing = Arc::new(Hearing::new(beacon, notifications));
@@ -277,7 +283,8 @@ impl OpenSession {
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Refusal> {
         let Statements { begin, limit_time, commit, .. } = &self.statements;
-        let limit = (self.settings.trust() / STATEMENTS_PER_TRUST).as_millis().to_string();
+        let limit = LONG_STATEMENT_MAX.min(self.settings.trust() / STATEMENTS_PER_TRUST);
+        let limit = limit.as_millis().to_string();
         let (begun, limited, answer, committed) = join4(
             self.ask(begin, &[]),
             self.ask(limit_time, &[&limit]),
@@ -569,7 +576,6 @@ const ELSEWHERE: &str = "the session and the leadership of this node reached dif
                          hosts: target_session_attrs=read-write, load_balance_hosts=disable)";
 const ANEW: &str =
     "the tables do not know this session: they were dropped, emptied, made anew, or restored from before";
-const SWITCHED: &str = "the server process changed under the connection: ";
 
 /// Ends a connection whose future is dropped, or fails, so that nothing of it is left behind on the server.
 struct EndOnDrop {

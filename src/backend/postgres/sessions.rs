@@ -13,25 +13,28 @@ use tokio_postgres::{Client, Error, Row, types::ToSql};
 use uuid::Uuid;
 
 use super::{
-    failure::{refusal, unavailable},
+    failure::{refusal, switched, unavailable},
     session::{OpenSession, Refusal},
     settings::Settings,
 };
 
-/// Acquires the beacon ($1) of a session and registers it. The key is random and never used again, so there is nobody to wait for. The
-/// lock is held before the row can be seen. Answers as well the channel of the notifications of a schema ($2) and scope ($3); names of
-/// channels have at most 63 bytes.
+/// The channel of the notifications of a schema ($1) and scope ($2); names of channels have at most 63 bytes.
+const CHANNEL: &str =
+    "SELECT 'callsheet_' || to_hex(hashtextextended('callsheet news ' || $1 || '/' || $2, 0)) AS channel";
+
+/// Acquires the beacon ($1) of a session and registers it, unless the server process is another one than $2: then it answers NULL. The key
+/// is random and never used again, so there is nobody to wait for. The lock is held before the row can be seen.
 ///
-/// $4 node, $5 its name, $6 its version, $7 lease in milliseconds, $8 the version of its time zone data.
+/// $3 scope, $4 node, $5 its name, $6 its version, $7 lease in milliseconds, $8 the version of its time zone data.
 const OPEN: &str = "
 WITH acquired AS MATERIALIZED (
-    SELECT pg_try_advisory_lock($1) AS acquired
+    SELECT CASE WHEN pg_backend_pid() = $2 THEN pg_try_advisory_lock($1) END AS acquired
 ), opened AS (
     INSERT INTO sessions (scope, beacon, pid, role, node, name, version, lease, zone_data, since)
     SELECT $3, $1, pg_backend_pid(), session_user, $4, $5, $6, $7::float8 * interval '1 millisecond', $8, clock_timestamp()
     FROM acquired WHERE acquired
 )
-SELECT acquired, 'callsheet_' || to_hex(hashtextextended('callsheet news ' || $2 || '/' || $3, 0)) AS channel FROM acquired";
+SELECT acquired FROM acquired";
 
 /// Whether a session (beacon $2) stands in the table of a scope ($1).
 pub(super) const STANDS: &str = "SELECT FROM sessions WHERE scope = $1 AND beacon = $2";
@@ -64,13 +67,23 @@ LIMIT $4";
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Acquires and registers a beacon. Answers the channel of the scope.
-pub(super) async fn open(client: &Client, settings: &Settings, beacon: i64) -> Result<String, LockError> {
+/// The channel of the scope.
+pub(super) async fn channel(client: &Client, settings: &Settings) -> Result<String, Error> {
+    client.query_one(CHANNEL, &[&settings.schema, &settings.scope]).await?.try_get("channel")
+}
+
+/// Acquires and registers a beacon: the last step of an opening, so that one that fails leaves no row behind.
+pub(super) async fn open(
+    client: &Client,
+    settings: &Settings,
+    beacon: i64,
+    pid: i32,
+) -> Result<(), LockError> {
     let node = settings.node.as_uuid();
     let lease = settings.lease.as_secs_f64() * 1e3;
     let parameters: [&(dyn ToSql + Sync); 8] = [
         &beacon,
-        &settings.schema,
+        &pid,
         &settings.scope,
         &node,
         &settings.node_name(),
@@ -79,10 +92,11 @@ pub(super) async fn open(client: &Client, settings: &Settings, beacon: i64) -> R
         &&*settings.zone_data,
     ];
     let opened = client.query_one(OPEN, &parameters).await.map_err(|error| refusal(&error))?;
-    if !opened.try_get("acquired").map_err(|error| refusal(&error))? {
-        return Err(unavailable("the key of the session's advisory lock is taken; try again"));
+    match opened.try_get("acquired").map_err(|error| refusal(&error))? {
+        Some(true) => Ok(()),
+        Some(false) => Err(unavailable("the key of the session's advisory lock is taken; try again")),
+        None => Err(switched()),
     }
-    opened.try_get("channel").map_err(|error| refusal(&error))
 }
 
 /// By which time zone data the other nodes go, if not by that of this session.
