@@ -972,6 +972,9 @@ async fn what_was_missed_while_nobody_led_is_decided_by_policy_on_the_next_leade
     ];
     let jobs = || {
         policies.map(|(name, misfire, ..)| {
+            // A job whose ticks are all over could not be added.
+            let [one, two, three] = ticks;
+            let ticks = [one, two, three, three + FAR_OFF];
             Job::new(name, at(ticks)).misfire(misfire).grace(PERIOD).run(async |_| {})
         })
     };
@@ -1026,16 +1029,20 @@ const VICTIM_JOB: &str = "CALLSHEET_CLUSTER_POLICIES_JOB";
 const VICTIM_TEST: &str = "a_run_whose_process_is_killed_goes_on_with_its_next_attempt_on_another_node";
 /// A time in which a job is surely enrolled.
 const ENROLLED_WITHIN: TimeDelta = TimeDelta::seconds(2);
+/// A job with a tick so far off is never over.
+const FAR_OFF: TimeDelta = TimeDelta::days(1);
 const PAUSE_BETWEEN_RUNS: Duration = Duration::from_secs(2);
 const SEVERAL: u32 = 3;
 
-/// A job whose run is lost. Of those with ticks there is only one, at this instant.
+/// A job whose run is lost. Of those with ticks there is one at this instant, and another one far off.
 fn lost_job(which: &str, tick: DateTime<Utc>) -> Job<callsheet::Bodiless> {
     match which {
         "triggered" => by_hand().on_lost(OnLost::Retry),
         "several" => lost_job("triggered", tick).overlap(Overlap::Allow(SEVERAL)),
-        "tick" => Job::new(JOB, at(tick)).on_lost(OnLost::Retry),
-        "tick with a key" => Job::new(JOB, at(tick)).on_lost(OnLost::Retry).lock_key("machine"),
+        "tick" => Job::new(JOB, at([tick, tick + FAR_OFF])).on_lost(OnLost::Retry),
+        "tick with a key" => {
+            Job::new(JOB, at([tick, tick + FAR_OFF])).on_lost(OnLost::Retry).lock_key("machine")
+        }
         "recorded" => by_hand(),
         "from completion" => Job::new(JOB, every(PAUSE_BETWEEN_RUNS).from_completion()),
         "from completion with a key" => lost_job("from completion", tick).lock_key("machine"),
