@@ -91,7 +91,7 @@ pub enum SelectError {
     /// There is no job of this name. A tag that no job has, and "all" of none, are no errors.
     #[error("there is no job {name:?} on this node; list the jobs to see their names")]
     UnknownJob {
-        /// The name as it was given, at most [`NAME_MAX`](crate::NAME_MAX) bytes of it.
+        /// The name as it was given, at most [`NAME_MAX`] bytes of it.
         name: String,
     },
 }
@@ -106,7 +106,7 @@ pub enum UpdateError {
     /// There is no job of this name.
     #[error("there is no job {name:?} on this node; add it instead")]
     UnknownJob {
-        /// The name as it was given, at most [`NAME_MAX`](crate::NAME_MAX) bytes of it.
+        /// The name as it was given, at most [`NAME_MAX`] bytes of it.
         name: String,
     },
     /// The definition is right, but its schedule is another one, of which the last fire time has passed.
@@ -152,7 +152,7 @@ pub enum NextFireTimesError {
     /// There is no job of this name.
     #[error("there is no job {name:?} on this node; list the jobs to see their names")]
     UnknownJob {
-        /// The name as it was given, at most [`NAME_MAX`](crate::NAME_MAX) bytes of it.
+        /// The name as it was given, at most [`NAME_MAX`] bytes of it.
         name: String,
     },
     /// The job's actor did not answer in time: its schedule panicked, or blocks its thread.
@@ -170,7 +170,7 @@ pub enum TriggerError {
     /// There is no job of this name.
     #[error("there is no job {name:?} on this node; list the jobs to see their names")]
     UnknownJob {
-        /// The name as it was given, at most [`NAME_MAX`](crate::NAME_MAX) bytes of it.
+        /// The name as it was given, at most [`NAME_MAX`] bytes of it.
         name: String,
     },
     /// A run of the same lock key is in progress, or is being claimed.
