@@ -265,7 +265,13 @@ const FAULTS: [Fault; 8] = [
         // Of the transaction, or of a session that was opened meanwhile.
         reason: "read-only",
     },
-    Fault { name: "dropped", breaks: &["DROP SCHEMA $ROLE CASCADE"], mends: &[], reason: "does not exist" },
+    Fault {
+        name: "dropped",
+        breaks: &["DROP SCHEMA $ROLE CASCADE"],
+        mends: &[],
+        // Of a session that was lost by it, and may not migrate.
+        reason: "is not there, or not complete",
+    },
 ];
 
 fn fault(name: &str) -> &'static Fault {

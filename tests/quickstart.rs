@@ -341,7 +341,7 @@ fn health_says_who_the_node_is() {
     assert_eq!(health["leader"].take(), node);
     let expected = json!({
         "node": null, "backend": "local", "role": "local", "term": 1, "leader": null, "jobs": 3, "live": true, "ready": true,
-        "healthy": true, "problems": [],
+        "healthy": true, "problems": [], "zone_data": callsheet::schedule::zone_data_version(),
     });
     assert_eq!(health, expected);
     for probe in ["/livez", "/readyz", "/healthz"] {
