@@ -122,7 +122,7 @@ pub struct Event {
 /// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken` |
 /// | WARN | `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobRefused`, `JobParked`, `ClockStepped`, `ZoneDataChanged`, `ZoneDataDiffers`, `TickSkipped` by `Misfire` |
 /// | INFO | `LeadershipGained`, `LeadershipLost`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobUpdated`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
-/// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped` for any other reason, `RunStarted`, `RunSucceeded`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
+/// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped`, `RunStarted`, `RunSucceeded`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
 ///
 /// At INFO, WARN and ERROR, at most [`JOB_LINES_MAX`](crate::JOB_LINES_MAX) events of a kind are logged of a job in a
 /// minute, and of at most [`JOBS_LOGGED_MAX`](crate::JOBS_LOGGED_MAX) jobs. DEBUG is not bounded. When the minute is over a line
