@@ -1,8 +1,8 @@
 //! How fast coordination through PostgreSQL is, beside the barest statements that could do the same, in the same run.
 //!
 //! ```text
-//! cargo bench --bench postgres --features postgres                all of it, below three minutes
-//! cargo bench --bench postgres --features postgres -- adapter     one part: adapter, ticks, latency, idle
+//! cargo bench --bench postgres --features postgres                all of it, some five minutes
+//! cargo bench --bench postgres --features postgres -- adapter     one part: adapter, ticks, latency, idle, stale
 //! cargo bench --bench postgres --features postgres -- --quick     a smoke test
 //! ```
 //!
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     }
 }
 
-const PARTS: [&str; 4] = ["adapter", "ticks", "latency", "idle"];
+const PARTS: [&str; 5] = ["adapter", "ticks", "latency", "idle", "stale"];
 /// The jobs whose ticks are claimed.
 const JOBS: usize = 10_000;
 
@@ -74,6 +74,8 @@ struct Plan {
     slice: Duration,
     slices: usize,
     window: Duration,
+    /// How many names are long gone.
+    stale: u32,
 }
 
 impl Plan {
@@ -83,12 +85,14 @@ impl Plan {
             slice: Duration::from_millis(900),
             slices: 4,
             window: Duration::from_secs(6),
+            stale: 3_000_000,
         };
         for argument in arguments {
             match argument.as_str() {
                 "--quick" => {
                     (plan.slice, plan.slices, plan.window) =
                         (Duration::from_millis(200), 1, Duration::from_secs(1));
+                    plan.stale = 100_000;
                 }
                 part if PARTS.contains(&part) => plan.parts.push(argument.clone()),
                 other => bail!("{other}: not one of {}, --quick", PARTS.join(", ")),
@@ -118,6 +122,9 @@ impl Plan {
         if wanted("idle") {
             self.idle()?;
         }
+        if wanted("stale") {
+            runtime.block_on(self.stale())?;
+        }
         Ok(())
     }
 
@@ -142,7 +149,7 @@ impl Plan {
             "bare",
             "x"
         );
-        let mut adapter = Adapter::open().await?;
+        let mut adapter = Adapter::open("adapter").await?;
         let mut bare = Bare::open().await?;
         for batch in [1, 64, 512, 1_024] {
             let mut took = [Took::default(); 3];
@@ -178,6 +185,49 @@ impl Plan {
                 bare.server_micros(),
                 rounds.server_micros() / bare.server_micros(),
             );
+        }
+        println!();
+        Ok(())
+    }
+
+    /// What names cost that are long gone, beside none of them: a search for lost runs, as at an election and once a minute, and
+    /// claims and ends, with such a search every tenth round.
+    async fn stale(&self) -> anyhow::Result<()> {
+        println!("stale: {JOBS} jobs, rounds of 512; each search finds one run of a dead session");
+        println!("{:>12} {:>14} {:>14} {:>14}", "names gone", "search p50 ms", "search max ms", "ticks/s");
+        let client = connect().await?;
+        let mut adapter = Adapter::open("stale").await?;
+        let mut before = None;
+        for count in [0, self.stale] {
+            client.execute(STALE, &[&i64::from(count)]).await?;
+            client.batch_execute("VACUUM ANALYZE callsheet.names").await?;
+            let mut searches = histogram();
+            let mut took = Took::default();
+            let until = Instant::now() + self.slice * 4;
+            while Instant::now() < until {
+                adapter.finish().await?;
+                client.batch_execute(DIES).await?;
+                let started = Instant::now();
+                let closed = adapter.locker.close_lost(1_024).await?;
+                searches.saturating_record(u64::try_from(started.elapsed().as_micros())?);
+                ensure!(closed.lost.len() == 1, "found {} lost runs", closed.lost.len());
+                for _ in 0..10 {
+                    took.add(adapter.round(512).await?);
+                }
+            }
+            adapter.finish().await?;
+            let found =
+                [searches.value_at_quantile(0.5) as f64 / 1e3, searches.max() as f64 / 1e3, took.ticks()];
+            println!("{count:>12} {:>14.2} {:>14.2} {:>14.0}", found[0], found[1], found[2]);
+            if let Some([p50, max, ticks]) = before.replace(found) {
+                println!(
+                    "{:>12} {:>14.2} {:>14.2} {:>14.2}",
+                    "x",
+                    found[0] / p50,
+                    found[1] / max,
+                    found[2] / ticks
+                );
+            }
         }
         println!();
         Ok(())
@@ -330,6 +380,22 @@ impl Took {
     }
 }
 
+/// $1 names of jobs that ran once and were withdrawn.
+const STALE: &str = "
+INSERT INTO callsheet.names (scope, name, token, claimed_at, cursor, withdrawn, runs, schedule)
+SELECT 'stale', 'reminder-' || n, n, now(), now(), true, 1, decode(md5(n::text), 'hex') FROM generate_series(1, $1::int8) AS n";
+
+/// A session, whose beacon nobody holds, leaves the run of one job open.
+const DIES: &str = "
+WITH dead AS (
+    INSERT INTO callsheet.sessions (scope, beacon, pid, role, node, name, version, lease, zone_data, since)
+    SELECT 'stale', (random() * 1e15)::int8, 0, session_user, gen_random_uuid(), '', '', interval '5 s', '', clock_timestamp()
+    RETURNING beacon, node
+)
+UPDATE callsheet.names
+SET run = gen_random_uuid(), beacon = dead.beacon, run_node = dead.node, run_job = name, claimed_at = clock_timestamp()
+FROM dead WHERE scope = 'stale' AND name = 'job-0'";
+
 /// A node that leads, and its jobs.
 struct Adapter {
     locker: Arc<dyn Locker>,
@@ -343,9 +409,9 @@ struct Adapter {
 }
 
 impl Adapter {
-    async fn open() -> anyhow::Result<Self> {
+    async fn open(scope: &str) -> anyhow::Result<Self> {
         // Nobody renews the term.
-        let backend = Postgres::new("adapter", harness::server().url()).lease(Duration::from_secs(600));
+        let backend = Postgres::new(scope, harness::server().url()).lease(Duration::from_secs(600));
         let locker = backend.locker();
         locker.open().await?;
         let Campaign::Won(grant) = backend.elector().campaign().await? else { bail!("nobody else leads") };
@@ -365,8 +431,8 @@ impl Adapter {
             }
         }
         let server =
-            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'callsheet % session adapter'";
-        let server = connect().await?.query_one(server, &[]).await?.get(0);
+            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'callsheet % session ' || $1";
+        let server = connect().await?.query_one(server, &[&scope]).await?.get(0);
         // Every tick that is claimed is due: they are 1 ms apart, and claimed more slowly.
         Ok(Self { locker, term, jobs, next: 0, open: Vec::new(), server })
     }
