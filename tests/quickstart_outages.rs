@@ -10,9 +10,10 @@ mod harness;
 mod process;
 
 use std::{
+    fs,
     io::{self, BufRead, BufReader},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
-    process::Stdio,
+    process::{Command, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -26,6 +27,7 @@ use harness::{PASSWORD, Server, USER, server};
 use process::{DEADLINE, Process};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 use tokio_postgres::NoTls;
 
 /// The most lines that a node logs in a minute whatever goes wrong, besides those of its start and its end.
@@ -92,7 +94,11 @@ struct Node {
 
 impl Node {
     fn start(url: &str) -> Self {
-        let mut process = spawn(url);
+        Self::of(quickstart(url))
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut process = Process::start(&mut command);
         let log = Arc::<Mutex<Vec<String>>>::default();
         let (errors, kept) = (process.child.stderr.take().expect("a pipe"), log.clone());
         thread::spawn(move || {
@@ -186,10 +192,42 @@ impl Node {
     }
 }
 
-fn spawn(url: &str) -> Process {
+fn quickstart(url: &str) -> Command {
     let mut command = example("quickstart");
-    command.env("CALLSHEET_BIND", "127.0.0.1:0").env("CALLSHEET_DATABASE_URL", url);
-    Process::start(command.stderr(Stdio::piped()))
+    command.env("CALLSHEET_BIND", "127.0.0.1:0").env("CALLSHEET_DATABASE_URL", url).stderr(Stdio::piped());
+    command
+}
+
+/// The wall clock of one process, which can be set. Its monotonic clock stays as it is.
+struct WallClock {
+    offset: NamedTempFile,
+}
+
+impl WallClock {
+    fn new() -> Self {
+        let clock = Self { offset: NamedTempFile::new().expect("a file") };
+        clock.set("+0");
+        clock
+    }
+
+    /// How far it is from the machine's, in seconds.
+    fn set(&self, offset: &str) {
+        fs::write(self.offset.path(), offset).expect("it is written");
+    }
+
+    fn of(&self, mut command: Command) -> Command {
+        let libraries = fs::read_dir("/usr/lib").expect("a directory").filter_map(Result::ok);
+        let library = libraries
+            .map(|entry| entry.path().join("faketime/libfaketimeMT.so.1"))
+            .find(|path| path.exists());
+        let library = library.expect("libfaketime is missing: apt-get install faketime");
+        command
+            .env("LD_PRELOAD", library)
+            .env("FAKETIME_TIMESTAMP_FILE", self.offset.path())
+            .env("FAKETIME_CACHE_DURATION", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        command
+    }
 }
 
 /// A fault of the database under a node: what is done, what it looks like, and what mends it.
@@ -310,6 +348,17 @@ fn rows_that_are_hidden_are_seen_to_be_and_their_return_as_well() {
 }
 
 #[test]
+fn a_server_whose_clock_is_ahead_is_seen_and_its_return_as_well() {
+    let database = Database::new(server(), "ahead");
+    let clock = WallClock::new();
+    let mut node = Node::of(clock.of(quickstart(&database.url())));
+
+    outage(&mut node, || clock.set("-600"), "synchronise the clocks", || clock.set("+0"));
+
+    node.stop();
+}
+
+#[test]
 fn a_row_that_somebody_holds_is_seen_and_its_release_as_well() {
     let database = Database::new(server(), "held");
     let mut node = Node::start(&database.url());
@@ -391,7 +440,7 @@ fn a_server_that_is_away_leaves_the_node_alive_and_is_found_again() {
 fn a_database_that_cannot_store_every_text_is_refused_at_the_start() {
     let database =
         Database::made(server(), "latin", "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
-    let mut process = spawn(&database.url());
+    let mut process = Process::start(&mut quickstart(&database.url()));
 
     let (code, _) = process.end();
     let errors = io::read_to_string(process.child.stderr.take().expect("a pipe")).expect("text");
