@@ -410,8 +410,8 @@ mod tests {
         machine.step(s(10), Input::SessionOpened);
         let grant = Grant { term: TERM, lease: Some(LEASE), waited: s(3), former_zone_data: None };
 
-        let effects = machine
-            .step(s(16), Input::CampaignEnded { started: s(10), answer: Some(Campaign::Won(grant)) });
+        let effects =
+            machine.step(s(16), Input::CampaignEnded { started: s(10), answer: Some(Campaign::Won(grant)) });
 
         assert_eq!(effects[..], [Effect::Gained(TERM, None)]);
         assert_eq!(machine.term(s(16)), Some((TERM, Some(s(18)))));
@@ -489,7 +489,12 @@ mod tests {
     fn a_leader_hears_by_which_time_zone_data_the_one_before_went() {
         let mut machine = ElectionMachine::default();
         machine.step(s(0), Input::SessionOpened);
-        let grant = Grant { term: TERM, lease: Some(LEASE), waited: Duration::ZERO, former_zone_data: Some("2031a".into()) };
+        let grant = Grant {
+            term: TERM,
+            lease: Some(LEASE),
+            waited: Duration::ZERO,
+            former_zone_data: Some("2031a".into()),
+        };
         let answer = Some(Campaign::Won(grant));
 
         let effects = machine.step(s(1), Input::CampaignEnded { started: s(0), answer });

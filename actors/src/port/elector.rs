@@ -58,7 +58,8 @@ pub enum Renewal {
 /// Leadership is an optimisation, the claim is the guarantee: a store may grant a new term while the old leader still
 /// thinks that it leads, as long as the old term's claims are refused from then on.
 pub trait Elector: Send + Sync + 'static {
-    /// Asks for a term. May wait for the present leader, in slices of about a second.
+    /// Asks for a term. May wait for the present leader, well within
+    /// [`CALL_DEADLINE`](crate::CALL_DEADLINE).
     ///
     /// # Errors
     ///

@@ -53,8 +53,9 @@ mod tests {
 
     #[test]
     fn what_concerns_the_whole_server_has_a_cure() {
-        let known =
-            ["42501", "42P01", "42883", "3F000", "25006", "53100", "53200", "55P03", "57014", "57P01", "P0001"];
+        let known = [
+            "42501", "42P01", "42883", "3F000", "25006", "53100", "53200", "55P03", "57014", "57P01", "P0001",
+        ];
 
         for code in known {
             assert_ne!(of(&SqlState::from_code(code)), UNKNOWN, "{code}");

@@ -151,7 +151,10 @@ async fn win(elector: &dyn Elector) -> Grant {
         let began = Instant::now();
         match elector.campaign().await.expect("an answer") {
             Campaign::Won(grant) => {
-                assert!(grant.waited <= began.elapsed(), "a lease is never counted from later than the attempt");
+                assert!(
+                    grant.waited <= began.elapsed(),
+                    "a lease is never counted from later than the attempt"
+                );
                 return grant;
             }
             Campaign::Lost { retry_in, .. } => {
