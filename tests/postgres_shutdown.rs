@@ -190,8 +190,8 @@ impl Service {
 
     /// What it says at its end.
     fn end(mut self) -> (String, Vec<String>) {
-        let (code, _) = self.process.end();
-        let lines = std::mem::take(&mut self.process.seen);
+        let (code, last) = self.process.end();
+        let lines: Vec<_> = self.process.seen.drain(..).chain(last).collect();
         assert_eq!(code, Some(0), "{lines:?}");
         assert!(lines.iter().any(|line| line == "served: Ok(())"), "{lines:?}");
         let report = lines.iter().find_map(|line| line.strip_prefix("report: "));
@@ -327,8 +327,12 @@ fn jobs_drain_after_a_server_that_ends_with_an_error() {
 
         let served = server.run().await;
         assert!(served.is_err());
-        shared.finish.send_replace(true);
-        let report = jobs.shutdown(HOUR).await;
+        let mut started = jobs.events(EventFilter::new().kinds([EventName::ShutdownStarted]));
+        let finish = async {
+            started.next().await;
+            shared.finish.send_replace(true);
+        };
+        let (report, ()) = tokio::join!(jobs.shutdown(HOUR), finish);
 
         assert_eq!(report.to_string(), "drained 1, cancelled 0, aborted 0");
     }
