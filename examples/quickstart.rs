@@ -98,7 +98,8 @@ async fn run() -> anyhow::Result<ShutdownReport> {
             .service(web::resource("/jobs/{name}").get(details).delete(remove))
             .route("/jobs/{name}/run", web::post().to(trigger))
     };
-    // The jobs first: while they drain the server still serves, and what was opened on its workers still works.
+    // The jobs first: while they drain the server still serves, and what was opened on its workers still
+    // works.
     let server = HttpServer::new(app)
         .workers(2)
         .shutdown_timeout(SHUTDOWN.server_timeout_secs())

@@ -282,9 +282,9 @@ impl Callsheet {
         self.engine.stopped().await
     }
 
-    /// Stops at once: what runs is cancelled and aborted without a wait, also in a [`shutdown`](Self::shutdown) that is under way.
-    /// The store is told all the same, so that other nodes take over. Returns when every thread of the engine has ended, with the
-    /// same report.
+    /// Stops at once: what runs is cancelled and aborted without a wait, also in a
+    /// [`shutdown`](Self::shutdown) that is under way. The store is told all the same, so that other nodes
+    /// take over. Returns when every thread of the engine has ended, with the same report.
     ///
     /// # Cancel safety
     ///

@@ -22,8 +22,8 @@ use tokio::{
 
 use crate::handle::Callsheet;
 
-/// How long an actix-web server may take to stop beyond its own timeout: it looks once a second whether its connections have
-/// ended, and stops its `System` 0.3 s later.
+/// How long an actix-web server may take to stop beyond its own timeout: it looks once a second whether its
+/// connections have ended, and stops its `System` 0.3 s later.
 pub const SERVER_STOP_MAX: Duration = Duration::from_secs(2);
 /// The least that a budget must leave to the runs.
 const DRAIN_MIN: Duration = Duration::from_secs(1);
@@ -32,8 +32,9 @@ const SERVER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3);
 
 /// The time that a process has between the signal that stops it and its end, and what it is spent on.
 ///
-/// One total is stated: less than what the orchestrator allows, which for Kubernetes is `terminationGracePeriodSeconds`, 30 s by
-/// default. What the other shares leave is for the runs in progress to end by themselves:
+/// One total is stated: less than what the orchestrator allows, which for Kubernetes is
+/// `terminationGracePeriodSeconds`, 30 s by default. What the other shares leave is for the runs in progress
+/// to end by themselves:
 ///
 /// | share | default | set by |
 /// |---|---|---|
@@ -58,16 +59,17 @@ impl ShutdownBudget {
         Self { total, readiness_delay: Duration::ZERO, server_timeout: SERVER_TIMEOUT_DEFAULT }
     }
 
-    /// How long the node goes on as before after it has said that it is not ready: as long as load balancers take to notice,
-    /// so that no request meets a server that has stopped. Default: 0.
+    /// How long the node goes on as before after it has said that it is not ready: as long as load balancers
+    /// take to notice, so that no request meets a server that has stopped. Default: 0.
     #[must_use]
     pub const fn readiness_delay(mut self, delay: Duration) -> Self {
         self.readiness_delay = delay;
         self
     }
 
-    /// How long the server waits for requests in progress before it cuts them off, in whole seconds: a part of a second counts
-    /// as one. Give the server the same: [`server_timeout_secs`](Self::server_timeout_secs). Default: 3 s.
+    /// How long the server waits for requests in progress before it cuts them off, in whole seconds: a part
+    /// of a second counts as one. Give the server the same:
+    /// [`server_timeout_secs`](Self::server_timeout_secs). Default: 3 s.
     #[must_use]
     pub const fn server_timeout(mut self, timeout: Duration) -> Self {
         let whole = timeout.as_secs();
@@ -76,8 +78,8 @@ impl ShutdownBudget {
         self
     }
 
-    /// The share of the server, for `HttpServer::shutdown_timeout`. A server that is not told takes its default of 30 s, which
-    /// is not part of the sum.
+    /// The share of the server, for `HttpServer::shutdown_timeout`. A server that is not told takes its
+    /// default of 30 s, which is not part of the sum.
     pub const fn server_timeout_secs(&self) -> u64 {
         self.server_timeout.as_secs()
     }
@@ -136,25 +138,27 @@ impl fmt::Display for Shares {
 }
 
 impl Callsheet {
-    /// A shutdown for `HttpServer::shutdown_signal`: it begins with a signal, and the server stops when it is over, so that
-    /// whatever a body uses still works while it drains. A connection that was opened by a request, for example, lives on the
-    /// worker of the server that opened it.
+    /// A shutdown for `HttpServer::shutdown_signal`: it begins with a signal, and the server stops when it is
+    /// over, so that whatever a body uses still works while it drains. A connection that was opened by a
+    /// request, for example, lives on the worker of the server that opened it.
     ///
-    /// 1. With the first item of `signals` the node is not [ready](crate::HealthReport::ready) any more. Everything goes on for
-    ///    the [delay](ShutdownBudget::readiness_delay).
-    /// 2. Then it is a [`shutdown`](Self::shutdown): runs drain, are cancelled, are aborted, within their shares of `budget`.
-    ///    Requests are still served; what would start a run is refused
+    /// 1. With the first item of `signals` the node is not [ready](crate::HealthReport::ready) any more.
+    ///    Everything goes on for the [delay](ShutdownBudget::readiness_delay).
+    /// 2. Then it is a [`shutdown`](Self::shutdown): runs drain, are cancelled, are aborted, within their
+    ///    shares of `budget`. Requests are still served; what would start a run is refused
     ///    ([`AddError::ShuttingDown`](crate::AddError::ShuttingDown) and its like, then
     ///    [`Error::Stopped`](crate::Error::Stopped)).
-    /// 3. The future resolves, and the server stops: at the end of its share at the latest, even if the engine does not end.
+    /// 3. The future resolves, and the server stops: at the end of its share at the latest, even if the
+    ///    engine does not end.
     ///
-    /// The second item of `signals` stops the jobs [at once](Self::shutdown_now). A stream that ends before its first item counts
-    /// as a signal: nobody is left who could give one. `ShutdownSignals` is the stream of SIGTERM and SIGINT; of
-    /// a future, `futures::stream::once` makes a stream.
+    /// The second item of `signals` stops the jobs [at once](Self::shutdown_now). A stream that ends before
+    /// its first item counts as a signal: nobody is left who could give one. `ShutdownSignals` is the stream
+    /// of SIGTERM and SIGINT; of a future, `futures::stream::once` makes a stream.
     ///
-    /// A server that is told when to stop does not listen to signals itself. It may also end by itself, with an error, or through
-    /// its handle; then the future is dropped with it, and the jobs go on. So call [`shutdown`](Self::shutdown) after it in any
-    /// case: it answers with the report of this shutdown if there was one.
+    /// A server that is told when to stop does not listen to signals itself. It may also end by itself, with
+    /// an error, or through its handle; then the future is dropped with it, and the jobs go on. So call
+    /// [`shutdown`](Self::shutdown) after it in any case: it answers with the report of this shutdown if
+    /// there was one.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -192,8 +196,9 @@ impl Callsheet {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future before the first signal stops nothing. Later, it does not stop the shutdown; but if it is dropped
-    /// during the [delay](ShutdownBudget::readiness_delay), the jobs go on and the node stays not ready.
+    /// Dropping the future before the first signal stops nothing. Later, it does not stop the shutdown; but
+    /// if it is dropped during the [delay](ShutdownBudget::readiness_delay), the jobs go on and the node
+    /// stays not ready.
     pub fn shutdown_on<S>(
         &self,
         signals: S,
@@ -240,8 +245,8 @@ impl Callsheet {
     }
 }
 
-/// SIGTERM and SIGINT, as a stream for [`Callsheet::shutdown_on`]: an item for each that has come. They do not end the process
-/// any more once this is made.
+/// SIGTERM and SIGINT, as a stream for [`Callsheet::shutdown_on`]: an item for each that has come. They do
+/// not end the process any more once this is made.
 #[cfg(unix)]
 #[derive(Debug)]
 pub struct ShutdownSignals {

@@ -1,4 +1,7 @@
-//! A service of jobs and an actix-web server, run as a process and stopped by signals: jobs drain while the server still serves.
+//! A service of jobs and an actix-web server, run as a process and stopped by signals: jobs drain while the
+//! server still serves.
+
+#![allow(clippy::print_stdout, reason = "the service tells the test that started it what happens")]
 
 #[path = "common/postgres.rs"]
 mod harness;

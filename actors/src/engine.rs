@@ -52,7 +52,8 @@ pub const FORGET_AFTER_DEFAULT: Duration = Duration::from_hours(7 * 24);
 pub const FORGET_AFTER_MIN: Duration = Duration::from_hours(1);
 /// The most threads of each kind.
 pub const THREADS_MAX: usize = 256;
-/// How long the threads of an engine that were told to stop may take, all together, before they are left behind.
+/// How long the threads of an engine that were told to stop may take, all together, before they are left
+/// behind.
 pub(crate) const JOIN_MAX: Duration = Duration::from_secs(2);
 
 /// What an engine is made of.

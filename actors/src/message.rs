@@ -268,13 +268,14 @@ pub struct Shutdown {
     pub deadline: Duration,
 }
 
-/// Says that a shutdown is to come: from now on the node is not ready, so that load balancers leave it out. Jobs go on.
+/// Says that a shutdown is to come: from now on the node is not ready, so that load balancers leave it out.
+/// Jobs go on.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct AnnounceShutdown;
 
-/// Stops the engine at once: what runs is cancelled and aborted without a wait, also in a shutdown that is under way. Answers when
-/// it is over.
+/// Stops the engine at once: what runs is cancelled and aborted without a wait, also in a shutdown that is
+/// under way. Answers when it is over.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "ShutdownReport")]
 pub struct ShutdownNow;

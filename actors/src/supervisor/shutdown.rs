@@ -35,7 +35,8 @@ pub const SHUTDOWN_DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
 const ABORT_WAIT: Duration = Duration::from_secs(1);
 /// How long the store and the listeners get at the end of a shutdown that has used up all of its time.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
-/// How long a shutdown may take after its deadline and its grace: 5 s. If nothing is blocked, it is milliseconds.
+/// How long a shutdown may take after its deadline and its grace: 5 s. If nothing is blocked, it is
+/// milliseconds.
 pub const SHUTDOWN_END_MAX: Duration = ABORT_WAIT.saturating_add(CLOSE_WAIT).saturating_add(JOIN_MAX);
 /// The default time between cancelling and aborting the runs that did not drain.
 pub const SHUTDOWN_GRACE_DEFAULT: Duration = Duration::from_secs(5);

@@ -8,7 +8,8 @@ use tokio::{runtime, sync::Semaphore, task::spawn_blocking, time::timeout};
 
 use super::failure::{MESSAGE_MAX, causes};
 
-/// How long the application may take to answer: an opening, which has 4.5 s, may ask twice and still has to connect.
+/// How long the application may take to answer: an opening, which has 4.5 s, may ask twice and still has to
+/// connect.
 pub(super) const ASK_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 type Cause = Box<dyn StdError + Send + Sync>;

@@ -61,7 +61,8 @@ pub(super) fn refusal(error: &Error) -> LockError {
     refused(format!("{message}; {cure}"))
 }
 
-/// The same for a connection with credentials that the application was asked for: waiting may cure those that are wrong.
+/// The same for a connection with credentials that the application was asked for: waiting may cure those that
+/// are wrong.
 pub(super) fn refusal_with(error: &Error, callback: Option<&Callback>) -> LockError {
     let wrong = [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION];
     match (callback, error.as_db_error()) {

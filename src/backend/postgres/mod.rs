@@ -86,12 +86,13 @@ pub use tokio_postgres_rustls::MakeRustlsConnect;
 ///
 /// # Credentials that change
 ///
-/// A password that is rotated, or a token that expires, is asked for: [`password_from`](Self::password_from) and
-/// [`url_from`](Self::url_from) take a callback that is asked each time that a connection is made. A connection that is open stays
-/// open; when the server ends it, the next one is made with what the callback answers then, and the node goes on without a
-/// restart. The callback has 1.5 s, and may block; a line break at the end of its answer is
-/// left out. While it fails, panics, or answers what the server does not take, the node is
-/// without a session: its health says so, with the reason and without the secret, and it asks again within a second.
+/// A password that is rotated, or a token that expires, is asked for: [`password_from`](Self::password_from)
+/// and [`url_from`](Self::url_from) take a callback that is asked each time that a connection is made. A
+/// connection that is open stays open; when the server ends it, the next one is made with what the callback
+/// answers then, and the node goes on without a restart. The callback has 1.5 s, and may block; a line break
+/// at the end of its answer is left out. While it fails, panics, or answers what the server does not take,
+/// the node is without a session: its health says so, with the reason and without the secret, and it asks
+/// again within a second.
 ///
 /// # What fails over
 ///
@@ -121,11 +122,11 @@ impl Postgres {
         Self::with(Settings::new(scope.into(), url.as_ref()))
     }
 
-    /// A node of a scope that asks for the URL of each connection, because user, password or host may change: see
-    /// [credentials that change](Self#credentials-that-change).
+    /// A node of a scope that asks for the URL of each connection, because user, password or host may change:
+    /// see [credentials that change](Self#credentials-that-change).
     ///
-    /// What the URL says of [encryption](Self#encryption) is decided anew each time, and its files are read anew. Errors of the
-    /// callback are shown: they must not hold the secret.
+    /// What the URL says of [encryption](Self#encryption) is decided anew each time, and its files are read
+    /// anew. Errors of the callback are shown: they must not hold the secret.
     ///
     /// ```no_run
     /// use callsheet::backend::Postgres;
@@ -142,8 +143,9 @@ impl Postgres {
         Self::with(Settings::asking(scope.into(), Callback::new("url_from", callback)))
     }
 
-    /// Asks for the password of each connection, instead of taking the URL's: see
-    /// [credentials that change](Self#credentials-that-change). Errors of the callback are shown: they must not hold the secret.
+    /// Asks for the password of each connection, instead of taking the URL's: see [credentials that
+    /// change](Self#credentials-that-change). Errors of the callback are shown: they must not hold the
+    /// secret.
     ///
     /// ```no_run
     /// use callsheet::backend::Postgres;
@@ -161,9 +163,9 @@ impl Postgres {
         self.set(|settings| settings.password_from = Some(Callback::new("password_from", callback)))
     }
 
-    /// What this node connects with, for the application's own connections: the same host, user, password and encryption, without
-    /// what belongs to coordination. Callbacks are asked, so call it within a tokio runtime, and again when the password has
-    /// changed.
+    /// What this node connects with, for the application's own connections: the same host, user, password and
+    /// encryption, without what belongs to coordination. Callbacks are asked, so call it within a tokio
+    /// runtime, and again when the password has changed.
     ///
     /// ```no_run
     /// use callsheet::backend::Postgres;

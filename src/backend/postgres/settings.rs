@@ -64,7 +64,7 @@ pub(super) struct Settings {
 #[derive(Clone)]
 enum Url {
     /// `None`: it is not one.
-    Given(Option<Config>),
+    Given(Option<Box<Config>>),
     Asked {
         callback: Callback,
         /// What the last one called this node.
@@ -83,7 +83,7 @@ pub(super) struct Endpoint {
 impl Settings {
     pub(super) fn new(scope: String, url: &str) -> Self {
         let (url, tls) = Tls::take_from(url);
-        Self::with(scope, Url::Given(url.parse().ok()), tls)
+        Self::with(scope, Url::Given(url.parse().ok().map(Box::new)), tls)
     }
 
     /// Settings of a node that asks for its URL.
@@ -162,7 +162,7 @@ impl Settings {
             );
         }
         if let Url::Given(config) = &self.url {
-            faults.extend(connector_to(config.as_ref(), &self.tls).err());
+            faults.extend(connector_to(config.as_deref(), &self.tls).err());
         }
         faults
     }
@@ -179,7 +179,7 @@ impl Settings {
     /// Whom to connect to as whom, and whether encrypted: asks the application, if it is to be asked.
     pub(super) async fn address(&self) -> Result<(Config, Connector), Fault> {
         let (mut config, connector) = match &self.url {
-            Url::Given(config) => connector_to(config.as_ref(), &self.tls)?,
+            Url::Given(config) => connector_to(config.as_deref(), &self.tls)?,
             Url::Asked { callback, node_name } => {
                 let url = callback.ask().await.map_err(|reason| unanswered("url", reason))?;
                 let (url, tls) = Tls::take_from(&url);
@@ -225,7 +225,7 @@ impl Settings {
     pub(super) fn node_name(&self) -> String {
         match &self.url {
             Url::Given(config) => {
-                let name = config.as_ref().and_then(Config::get_application_name);
+                let name = config.as_ref().and_then(|config| config.get_application_name());
                 name.unwrap_or_default().to_owned()
             }
             Url::Asked { node_name, .. } => node_name.lock().unwrap_or_else(PoisonError::into_inner).clone(),
@@ -277,7 +277,8 @@ impl Settings {
     }
 }
 
-/// How to connect to what a URL names, which is `None` if it was not one. What was written is not shown: it may hold a password.
+/// How to connect to what a URL names, which is `None` if it was not one. What was written is not shown: it
+/// may hold a password.
 fn connector_to(config: Option<&Config>, tls: &Tls) -> Result<(Config, Connector), Fault> {
     let fault = |rule: &str| {
         let cure = "write postgres://user:password@host:5432/database";
