@@ -479,7 +479,7 @@ async fn numbers_and_instants_at_their_bounds_are_answered_or_refused_alone() {
     let for_ever = Pause { until: Some(DateTime::<Utc>::MAX_UTC), note: Some("\u{1}".repeat(1_000)) };
     let paused = locker.pause(&[name("a")], Some(&for_ever)).await.expect("an answer");
     assert_eq!(paused, [true]);
-    let again = locker.enrol(&[held_for("a")]).await.expect("an answer");
+    let again = locker.enrol(&[held_for_ever("a")]).await.expect("an answer");
     let [Enrolled::Done { kept, .. }] = &again[..] else { panic!("{again:?}") };
     let kept = kept.pause.clone().expect("it is paused");
     assert_eq!(kept.note, for_ever.note);
