@@ -159,7 +159,7 @@ mod zone_data;
 mod zone_dir;
 mod zone_name;
 
-pub use callsheet_actors::port::{IntoSchedule, Schedule};
+pub use callsheet_actors::port::{IntoSchedule, Schedule, ScheduleIdentity};
 pub use chrono::Weekday;
 
 pub use self::{

@@ -130,7 +130,7 @@ fn violation<T>(rule: Rule, how: impl Into<String>) -> Result<T, Violation> {
 enum Question {
     NextAfter(DateTime<Utc>),
     PreviousBefore(DateTime<Utc>),
-    /// What people read of it: its text, its zone, its lints.
+    /// What it says of itself: its text, its zone, its identity, its lints.
     Words,
 }
 
@@ -139,7 +139,7 @@ impl fmt::Display for Question {
         match self {
             Self::NextAfter(after) => write!(f, "next_after({after:?})"),
             Self::PreviousBefore(before) => write!(f, "previous_before({before:?})"),
-            Self::Words => f.write_str("its text, its zone and its lints"),
+            Self::Words => f.write_str("its text, its zone, its identity and its lints"),
         }
     }
 }
@@ -156,7 +156,8 @@ fn answer(schedule: &dyn Schedule, question: Question) -> Answer {
         Question::PreviousBefore(before) => Answer::At(contract::previous_before(schedule, before)),
         Question::Words => {
             let lints = schedule.lints(instant(STARTS[1]));
-            Answer::Words(format!("{schedule} in {:?}, {lints:?}", schedule.timezone()))
+            let (zone, identity) = (schedule.timezone(), schedule.identity());
+            Answer::Words(format!("{schedule} in {zone:?}, {identity}, {lints:?}"))
         }
     }
 }
