@@ -1,6 +1,7 @@
 //! What every locker does.
 
 mod forgetting;
+mod identities;
 mod keys;
 mod policies;
 
@@ -74,6 +75,7 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.skips_move_the_cursor_by_compare_and_set().await;
     suite.a_skip_cannot_reopen_a_tick().await;
     suite.a_tick_that_is_not_due_cannot_be_skipped().await;
+    suite.identities().await;
     suite.policies().await;
     suite.once_a_term_is_over_its_mark_stops_nobody(&*backend.elector()).await;
     suite.without_a_leader_nothing_is_scheduled(&*backend.elector()).await;
