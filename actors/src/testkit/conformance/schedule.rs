@@ -380,7 +380,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{core::job::tests::Once, testkit::fakes::Period};
+    use crate::{core::job::tests::Once, port::ScheduleIdentity, testkit::fakes::Period};
 
     const SOON: Duration = Duration::from_secs(2);
 
@@ -545,6 +545,39 @@ mod tests {
             })
         });
         assert_eq!(found, Some(Rule::AnswersTheSameOnEveryThread));
+    }
+
+    /// The same words and fire times, and another rule each time that it is made.
+    #[derive(Debug)]
+    struct MadeAnew(i64);
+
+    impl fmt::Display for MadeAnew {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("every hour")
+        }
+    }
+
+    impl Schedule for MadeAnew {
+        fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+            hourly(after)
+        }
+
+        fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+            hourly_before(before)
+        }
+
+        fn identity(&self) -> ScheduleIdentity {
+            ScheduleIdentity::of_text(&self.0.to_string())
+        }
+    }
+
+    #[test]
+    fn a_schedule_whose_identity_differs_from_node_to_node_is_found() {
+        let made = AtomicI64::new(0);
+
+        let found = check(|| MadeAnew(made.fetch_add(1, Ordering::Relaxed)), SOON);
+
+        assert_eq!(found.map_err(|violation| violation.rule), Err(Rule::AnswersTheSameAfterARestart));
     }
 
     #[test]
