@@ -1,4 +1,5 @@
-//! What a real PostgreSQL server keeps of a schedule, across builds that tell schedules by other versions of identities.
+//! What a real PostgreSQL server keeps of a schedule, across builds that tell schedules by other versions of
+//! identities.
 
 #[path = "common/postgres.rs"]
 mod harness;

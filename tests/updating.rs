@@ -92,7 +92,8 @@ fn an_update_without_another_schedule_loses_no_tick_and_no_history() {
     });
 }
 
-/// Each minute, in the words of another schedule; from a moment on it says that it was each two minutes all the time.
+/// Each minute, in the words of another schedule; from a moment on it says that it was each two minutes all
+/// the time.
 #[derive(Debug, Clone, Default)]
 struct Liar {
     lies: Arc<AtomicBool>,

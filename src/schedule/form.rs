@@ -357,7 +357,8 @@ impl ScheduleForm {
         kinds.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name).collect()
     }
 
-    /// The form of a definition that is right; or why it has none. `custom` says what is written of a schedule of the application.
+    /// The form of a definition that is right; or why it has none. `custom` says what is written of a
+    /// schedule of the application.
     fn of(definition: &Definition, custom: OfCustom) -> Result<Self, String> {
         let Definition { kind, options } = definition;
         let mut form = Self {

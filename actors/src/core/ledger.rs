@@ -39,7 +39,8 @@ const NEVER: DateTime<Utc> = DateTime::<Utc>::MIN_UTC;
 /// A change of the ledger, for those who audit it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    /// A job was enrolled, and its cursor was set anew; or only the identity of its schedule is another one, of another version.
+    /// A job was enrolled, and its cursor was set anew; or only the identity of its schedule is another one,
+    /// of another version.
     Enrolled {
         /// The job.
         job: JobName,

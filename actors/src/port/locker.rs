@@ -336,8 +336,9 @@ pub enum Moved {
 pub struct Enrolment {
     /// The job.
     pub job: JobName,
-    /// The identity of its schedule: one that [differs](ScheduleIdentity::differs_from) from the stored one is a changed schedule.
-    /// It takes the place of the stored one in any case: so one of another version does, and the cursor stays.
+    /// The identity of its schedule: one that [differs](ScheduleIdentity::differs_from) from the stored one
+    /// is a changed schedule. It takes the place of the stored one in any case: so one of another version
+    /// does, and the cursor stays.
     pub schedule: ScheduleIdentity,
     /// By what right. Only a term is marked on the job.
     pub authority: Authority,
@@ -508,7 +509,8 @@ pub struct Inquiry {
 /// What the leader does with a job that another node holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// It schedules it, by the same schedule; or by one whose identity is of another version, which counts as the same.
+    /// It schedules it, by the same schedule; or by one whose identity is of another version, which counts as
+    /// the same.
     Scheduled,
     /// It schedules a job of this name by a schedule that [differs](ScheduleIdentity::differs_from).
     OtherSchedule,

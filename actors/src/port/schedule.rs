@@ -53,16 +53,17 @@ pub trait Schedule: Send + Sync + fmt::Debug + fmt::Display + 'static {
     /// The last fire time strictly before `before`; `None` if there is none.
     fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>>;
 
-    /// What tells this rule from another one: a job whose schedule has another identity than it had owes ticks from the change
-    /// on, and none before; with the same one it owes what it missed while nobody fired it. See
-    /// [`ScheduleIdentity::differs_from`].
+    /// What tells this rule from another one: a job whose schedule has another identity than it had owes
+    /// ticks from the change on, and none before; with the same one it owes what it missed while nobody fired
+    /// it. See [`ScheduleIdentity::differs_from`].
     ///
-    /// The same rule has the same identity on every node, after every restart, and in every later build; a rule that differs has
-    /// another one. The job's name, its policies and its body, and the data of time zones are no part of it. Default: that of the
-    /// text ([`Display`](fmt::Display)), so a rule whose text hides a part of it, or changes while the rule stays, gives its own:
+    /// The same rule has the same identity on every node, after every restart, and in every later build; a
+    /// rule that differs has another one. The job's name, its policies and its body, and the data of time
+    /// zones are no part of it. Default: that of the text ([`Display`](fmt::Display)), so a rule whose text
+    /// hides a part of it, or changes while the rule stays, gives its own:
     ///
     /// ```
-    /// # use callsheet_actors::{port::{Schedule, ScheduleIdentity}, testkit::fakes::Period};
+    /// # use callsheet_actors::port::{Schedule, ScheduleIdentity};
     /// # use chrono::{DateTime, Utc};
     /// # #[derive(Debug)]
     /// # struct Tides { table: Vec<u8> }
@@ -73,8 +74,8 @@ pub trait Schedule: Send + Sync + fmt::Debug + fmt::Display + 'static {
     ///     fn identity(&self) -> ScheduleIdentity {
     ///         ScheduleIdentity::of_data(&self.table)
     ///     }
-    ///     # fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> { Period::hours(12).next_after(after) }
-    ///     # fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> { Period::hours(12).previous_before(before) }
+    ///     # fn next_after(&self, _: DateTime<Utc>) -> Option<DateTime<Utc>> { None }
+    ///     # fn previous_before(&self, _: DateTime<Utc>) -> Option<DateTime<Utc>> { None }
     ///     // …
     /// }
     /// # let of = |table: &[u8]| Tides { table: table.to_vec() };

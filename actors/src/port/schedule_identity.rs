@@ -4,18 +4,20 @@ use std::fmt;
 
 use siphasher::sip128::SipHasher24;
 
-/// The identity of a [`Schedule`](super::Schedule): a digest of its rule, and the version of the way in which it was made.
+/// The identity of a [`Schedule`](super::Schedule): a digest of its rule, and the version of the way in which
+/// it was made.
 ///
 /// A store keeps the identity of each job's schedule. If a node enrols the job with a schedule that
-/// [differs](Self::differs_from), the schedule has changed: the job owes ticks from the change on, and none before.
-/// With the same one it owes what it missed.
+/// [differs](Self::differs_from), the schedule has changed: the job owes ticks from the change on, and none
+/// before. With the same one it owes what it missed.
 ///
-/// It is written as `v1:` and 32 hexadecimal digits, at most 44 bytes in all. A store that keeps this text compares texts: the
-/// version is what stands before the colon.
+/// It is written as `v1:` and 32 hexadecimal digits, at most 44 bytes in all. A store that keeps this text
+/// compares texts: the version is what stands before the colon.
 ///
-/// The digest is SipHash-2-4 with 128 bits and the key (0, domain), the same on every platform: the domain is 1 for
-/// [data](Self::of_data) and 2 for a [text](Self::of_text). Its purpose is to find changes that happen, not to
-/// withstand those who look for two rules with one digest: whoever can change a schedule needs no such trick.
+/// The digest is SipHash-2-4 with 128 bits and the key (0, domain), the same on every platform: the domain is
+/// 1 for [data](Self::of_data) and 2 for a [text](Self::of_text). Its purpose is to find changes that happen,
+/// not to withstand those who look for two rules with one digest: whoever can change a schedule needs no such
+/// trick.
 ///
 /// ```
 /// use callsheet_actors::port::ScheduleIdentity;
@@ -59,7 +61,8 @@ impl ScheduleIdentity {
         Self { version: Self::VERSION, digest }
     }
 
-    /// The same digest, as a build of another version would have made it: for tests of nodes of different versions.
+    /// The same digest, as a build of another version would have made it: for tests of nodes of different
+    /// versions.
     #[must_use]
     pub const fn with_version(self, version: u32) -> Self {
         Self { version, ..self }
@@ -70,8 +73,8 @@ impl ScheduleIdentity {
         self.version
     }
 
-    /// Whether these are known to be two rules. Of identities of different versions that is never known: they count as
-    /// one rule.
+    /// Whether these are known to be two rules. Of identities of different versions that is never known: they
+    /// count as one rule.
     pub fn differs_from(self, other: Self) -> bool {
         self.version == other.version && self.digest != other.digest
     }

@@ -69,8 +69,8 @@ pub struct Rig {
     snapshotter: Snapshotter,
     counters: HashMap<(String, String), u64>,
     gauges: HashMap<(String, String), f64>,
-    /// The schedules that each job has had on whichever node, by their identities. The same one means other instants on nodes whose
-    /// time zone data differs.
+    /// The schedules that each job has had on whichever node, by their identities. The same one means other
+    /// instants on nodes whose time zone data differs.
     schedules: HashMap<(JobName, ScheduleIdentity), Vec<Arc<dyn Schedule>>>,
     /// The jobs that were local at some time: of those ticks the store knows nothing.
     locals: HashSet<JobName>,

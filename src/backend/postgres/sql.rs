@@ -332,8 +332,8 @@ UNION ALL
 SELECT key FROM unnest($3::text[]) AS a (key) WHERE NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.key)"
 );
 
-/// That a stored identity of a schedule and another one are known to be two rules: those of different versions never are. The version
-/// is what stands before the colon, in any version.
+/// That a stored identity of a schedule and another one are known to be two rules: those of different
+/// versions never are. The version is what stands before the colon, in any version.
 macro_rules! differs {
     ($stored:literal, $other:literal) => {
         concat!(
@@ -353,10 +353,12 @@ macro_rules! differs {
 /// Enrols jobs, and marks them with the term of those who have one. The leader row is locked for share: a newer term cannot begin,
 /// nor the present one be renewed, until this is committed. Jobs whose rows are locked are missing in the answer.
 ///
-/// $1 scope, $2 jobs (each once), $3 the identities of their schedules, $4 terms, $5 whether only unless the leader schedules it, $6 whether lost
-/// runs are owed, $7 whether the cursor moves to their ends, $8 for how many milliseconds they have been held, $9 own beacon, $10 the
-/// policies of their keys, $11 the keys that are not their names: their policies were declared by [`DECLARE`] just before, $12 the most that a
-/// job owes. Of what few jobs have, the arrays may be shorter. The policy that contradicts stands in the place of the note.
+/// $1 scope, $2 jobs (each once), $3 the identities of their schedules, $4 terms, $5 whether only unless the
+/// leader schedules it, $6 whether lost runs are owed, $7 whether the cursor moves to their ends, $8 for how
+/// many milliseconds they have been held, $9 own beacon, $10 the policies of their keys, $11 the keys that
+/// are not their names: their policies were declared by [`DECLARE`] just before, $12 the most that a job
+/// owes. Of what few jobs have, the arrays may be shorter. The policy that contradicts stands in the place of
+/// the note.
 pub(super) const ENROL: &str = concat!(
     "
 WITH ",
@@ -465,7 +467,8 @@ UNION ALL SELECT job, 'deposed', NULL, epoch, NULL, NULL, NULL, NULL, NULL
 FROM asked WHERE (led AND term = epoch) IS NOT TRUE AND term IS NOT NULL"
 );
 
-/// What the leader does with jobs, as it stands now. Locks nothing. $1 scope, $2 jobs, $3 the identities of their schedules.
+/// What the leader does with jobs, as it stands now. Locks nothing. $1 scope, $2 jobs, $3 the identities of
+/// their schedules.
 pub(super) const INQUIRE: &str = concat!(
     "
 SELECT CASE

@@ -18,9 +18,9 @@ const UTC: &str = "UTC";
 
 /// The identity of a definition that is right.
 ///
-/// What is written in several ways is written in one before it is digested. The table of `tests/schedule_identity.rs` fails
-/// if that, or the form, changes: then [`ScheduleIdentity::VERSION`] has to grow. It has to grow as well if a default gets
-/// another meaning, since defaults are left out.
+/// What is written in several ways is written in one before it is digested. The table of
+/// `tests/schedule_identity.rs` fails if that, or the form, changes: then [`ScheduleIdentity::VERSION`] has
+/// to grow. It has to grow as well if a default gets another meaning, since defaults are left out.
 pub(in crate::schedule) fn identity_of(definition: &Definition) -> ScheduleIdentity {
     if let Kind::Custom(CustomKind(Ok(schedule))) = &definition.kind
         && definition.options.are_none()
@@ -61,7 +61,8 @@ impl ScheduleForm {
         self
     }
 
-    /// Single blanks, capitals, the fields of a macro, and the zone of the prefix in its own key; no policy that is the default.
+    /// Single blanks, capitals, the fields of a macro, and the zone of the prefix in its own key; no policy
+    /// that is the default.
     fn write_cron(&mut self) {
         let Some(text) = &mut self.cron else {
             self.gap.take_if(|gap| gap == "shift");
