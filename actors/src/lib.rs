@@ -71,7 +71,7 @@ pub use crate::{
     },
     error::{
         AddError, Fault, Faults, NextFireTimesError, Over, PauseError, SelectError, StartError, TriggerError,
-        UpdateError,
+        UnknownRun, UpdateError,
     },
     event::{CancelReason, Event, EventKind, EventName, Outcome, StepDownReason},
     event_filter::EventFilter,
@@ -81,7 +81,7 @@ pub use crate::{
     job::{ActiveRunStatus, HeldStatus, JobState, JobStatus, LastRunStatus},
     listener::{EVENT_BUFFER_DEFAULT, EVENTS_MAX, Events, Listen, ListenTo, SUBSCRIBER_EVENTS_MAX},
     message::{
-        AddJob, AddJobs, Added, CancelRuns, FIRE_TIMES_MAX, Health, JobDetails, JobPage, ListJobs,
+        AddJob, AddJobs, Added, CancelRun, CancelRuns, FIRE_TIMES_MAX, Health, JobDetails, JobPage, ListJobs,
         NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, ResumeJobs, Scheduled, Selector, Shutdown,
         TriggerJob, Triggered, UpdateJob,
     },
