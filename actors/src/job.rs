@@ -711,11 +711,9 @@ impl Handler<Letter> for JobActor {
                 self.step(Input::Cancel { run: None, why: CancelReason::Requested }, ctx);
                 let _ = reply.send(runs);
             }
-            Some(Content::CancelRun { run, reply }) => {
-                if self.machine.knows(run) {
-                    self.step(Input::Cancel { run: Some(run), why: CancelReason::Requested }, ctx);
-                    reply.send(self.job.definition.name.clone());
-                }
+            Some(Content::CancelRun { run, reply }) if self.machine.knows(run) => {
+                self.step(Input::Cancel { run: Some(run), why: CancelReason::Requested }, ctx);
+                reply.send(self.job.definition.name.clone());
             }
             Some(Content::PauseLocal { pause, reply }) => {
                 let before = self.machine.pause().cloned();
@@ -728,7 +726,8 @@ impl Handler<Letter> for JobActor {
                 self.retiring = true;
                 self.step(Input::Drain, ctx);
             }
-            None => {}
+            // It is the run of another job.
+            Some(Content::CancelRun { .. }) | None => {}
         }
     }
 }

@@ -220,7 +220,8 @@ impl Handler<NextFireTimes> for SupervisorActor {
         let Ok(name) = JobName::new(&job) else {
             return Box::pin(ready(Err(unknown)).into_actor(self));
         };
-        self.ask_enrolled(&[name.clone()], move |actor: &Self| {
+        let names = [name.clone()];
+        self.ask_enrolled(&names, move |actor: &Self| {
             let count = count.min(FIRE_TIMES_MAX);
             let entry = actor.jobs.get(&name);
             let asked =
@@ -250,7 +251,8 @@ impl Handler<JobDetails> for SupervisorActor {
         let Ok(name) = JobName::new(&name) else {
             return Box::pin(ready(None).into_actor(self));
         };
-        self.ask_enrolled(&[name.clone()], move |actor: &Self| {
+        let names = [name.clone()];
+        self.ask_enrolled(&names, move |actor: &Self| {
             let status = actor.jobs.get(&name).map(|entry| actor.status_of(entry));
             let removed = status.is_none().then(|| actor.status_of_removed(&name));
             async move {
