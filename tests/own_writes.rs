@@ -177,7 +177,7 @@ impl Caller {
         let (jobs, name) = (&self.jobs, self.name(nth));
         let details = jobs.supervisor().send(JobDetails(name.clone())).await.expect("it runs");
         let next = jobs.next_fire_times(name.as_str(), 3).await;
-        let listed = jobs.list(ListJobs { prefix: Some(self.prefix.clone()), ..ListJobs::default() }).await;
+        let listed = jobs.list(ListJobs::default().prefix(self.prefix.as_str())).await;
         let listed = listed.expect("it runs").jobs;
         let health = jobs.health().await.expect("it runs");
         assert!(health.healthy, "{health:?}");

@@ -37,7 +37,7 @@ async fn listed(rig: &mut Rig, node: Node, list: ListJobs) -> Vec<String> {
 }
 
 fn in_state(state: JobState) -> ListJobs {
-    ListJobs { state: Some(state), ..ListJobs::default() }
+    ListJobs::default().state(state)
 }
 
 /// Starts a run, and removes its job.
@@ -66,9 +66,9 @@ fn a_removed_job_is_shown_with_its_runs_until_they_have_ended() {
         assert_eq!(shown.active_runs.iter().map(|active| active.run).collect::<Vec<_>>(), [run]);
         assert_eq!(listed(rig, node, ListJobs::default()).await, Vec::<String>::new());
         assert_eq!(listed(rig, node, in_state(JobState::Removed)).await, ["minute"]);
-        let other_tag = ListJobs { tag: Some("other".to_owned()), ..in_state(JobState::Removed) };
+        let other_tag = in_state(JobState::Removed).tag("other");
         assert_eq!(listed(rig, node, other_tag).await, Vec::<String>::new());
-        let after = ListJobs { after: Some("minute".to_owned()), ..in_state(JobState::Removed) };
+        let after = in_state(JobState::Removed).after("minute".to_owned());
         assert_eq!(listed(rig, node, after).await, Vec::<String>::new());
 
         rig.advance(secs(61)).await;

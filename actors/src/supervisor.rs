@@ -31,7 +31,10 @@ use std::{
 
 use actix::{dev::channel::channel, prelude::*};
 use chrono::{DateTime, Utc};
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{oneshot, watch},
+    time::timeout,
+};
 
 pub(crate) use self::{
     adding::{AddFirstJobs, define_all},
@@ -53,7 +56,7 @@ use self::{
 };
 pub use self::{
     dying::{RESTART_PERIOD, RESTARTS_MAX},
-    shutdown::{SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT},
+    shutdown::{SHUTDOWN_DEADLINE_MAX, SHUTDOWN_END_MAX, SHUTDOWN_GRACE_DEFAULT},
 };
 use crate::{
     CALL_DEADLINE,
@@ -183,6 +186,10 @@ pub struct SupervisorActor {
     over: BTreeMap<JobName, DateTime<Utc>>,
     lint_log: LintLog,
     questions: WaitingQuestions,
+    /// The node is not ready any more, though jobs go on.
+    shutdown_announced: bool,
+    /// A shutdown waits for nothing any more.
+    at_once: watch::Sender<bool>,
     phase: Phase,
 }
 
@@ -231,6 +238,8 @@ impl SupervisorActor {
             over: BTreeMap::new(),
             lint_log: LintLog::default(),
             questions: WaitingQuestions::default(),
+            shutdown_announced: false,
+            at_once: watch::Sender::new(false),
             phase: Phase::Running,
         }
     }
