@@ -32,6 +32,7 @@ mod fault;
 mod health;
 mod hooks;
 mod job;
+mod job_config;
 mod labels;
 mod listener;
 mod lock;
@@ -45,6 +46,7 @@ mod placement;
 pub mod port;
 mod run;
 mod run_task;
+pub mod serde;
 mod supervisor;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
@@ -55,6 +57,7 @@ pub use crate::port::{PAUSE_NOTE_MAX, Pause, SkipReason};
 pub use crate::{
     body::ActorGone,
     core::{
+        duration::{DurationText, parse_duration},
         log_budget::{JOB_LINES_MAX, JOBS_LOGGED_MAX},
         operation::Operation,
         policy::{
@@ -70,8 +73,8 @@ pub use crate::{
         FORGET_AFTER_MIN, THREADS_MAX,
     },
     error::{
-        AddError, Fault, Faults, NextFireTimesError, Over, PauseError, SelectError, StartError, TriggerError,
-        UpdateError,
+        AddError, ErrorKind, Fault, Faults, NextFireTimesError, Over, PauseError, SelectError, StartError,
+        TriggerError, UpdateError,
     },
     event::{CancelReason, Event, EventKind, EventName, Outcome, StepDownReason},
     event_filter::EventFilter,
@@ -79,7 +82,10 @@ pub use crate::{
     health::{HealthReport, PROBLEM_JOBS_MAX, Part, Problem, ProblemJobs, STALL_MAX},
     hooks::{EndedRun, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Hooks, SkippedTicks},
     job::{ActiveRunStatus, HeldStatus, JobState, JobStatus, LastRunStatus},
-    listener::{EVENT_BUFFER_DEFAULT, EVENTS_MAX, Events, Listen, ListenTo, SUBSCRIBER_EVENTS_MAX},
+    job_config::{JobConfig, PolicyConfig},
+    listener::{
+        EVENT_BUFFER_DEFAULT, EVENTS_MAX, Events, IntoRecipient, Listen, ListenTo, SUBSCRIBER_EVENTS_MAX,
+    },
     message::{
         AddJob, AddJobs, Added, CancelRuns, FIRE_TIMES_MAX, Health, JobDetails, JobPage, ListJobs,
         NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, ResumeJobs, Scheduled, Selector, Shutdown,
