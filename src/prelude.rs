@@ -2,7 +2,7 @@
 
 pub use crate::{
     AddJob, AddJobs, Added, Callsheet, ErrorKind, Event, EventFilter, EventKind, EventName, Fires, Health,
-    Job, JobState, ListJobs, Misfire, OnLost, Outcome, Overlap, PauseJobs, RemoveJobs, ResumeJobs, Retry,
-    Run, RunError, RunResult, Scheduled, Selector, TriggerJob, Triggered, UpdateJob,
+    Job, JobConfig, JobState, ListJobs, Misfire, OnLost, Outcome, Overlap, PauseJobs, RemoveJobs, ResumeJobs,
+    Retry, Run, RunError, RunResult, Scheduled, Selector, TriggerJob, Triggered, UpdateJob,
     schedule::{any, at, cron, daily, every, monthly, random, weekly},
 };

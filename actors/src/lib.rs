@@ -57,6 +57,11 @@ pub mod testkit;
 use std::time::Duration;
 
 pub use crate::port::{PAUSE_NOTE_MAX, Pause, SkipReason};
+// What the signatures of this crate name.
+pub use futures_util::future::BoxFuture;
+pub use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+pub use {actix, chrono, uuid};
+
 pub use crate::{
     body::ActorGone,
     core::{
