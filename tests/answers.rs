@@ -62,7 +62,7 @@ async fn an_error_is_answered_with_the_status_of_its_kind() {
         (Ask::Update, "nobody", StatusCode::NOT_FOUND, unknown),
         (Ask::Pause, "nobody", StatusCode::NOT_FOUND, unknown),
         (Ask::Next, "nobody", StatusCode::NOT_FOUND, unknown),
-        (Ask::Add, "busy", StatusCode::CONFLICT, "job \"busy\""),
+        (Ask::Add, "busy", StatusCode::CONFLICT, "job name \"busy\": a job of this name exists"),
         (Ask::Trigger, "busy", StatusCode::CONFLICT, "job \"busy\" was not started: its lock key is held"),
         (Ask::AddInvalid, "new", StatusCode::BAD_REQUEST, "job \"new\": every \"0s\": a period is not zero"),
         (Ask::AddOver, "new", StatusCode::BAD_REQUEST, "job \"new\" would never run"),

@@ -33,7 +33,7 @@ async fn a_file_changes_what_it_names_and_nothing_else() {
     let changed = details(in_code().apply(config.clone()).run(async |_| {})).await;
     let same = details(in_code().apply(JobConfig::default()).run(async |_| {})).await;
 
-    assert_eq!(&*changed.schedule, "cron 30 4 * * *");
+    assert_eq!(&*changed.schedule, "cron 30 4 * * * (UTC)");
     let mut policies = Policies::default();
     (policies.on_lost, policies.priority) = (OnLost::Retry, 3);
     (policies.overlap, policies.retry) = (Overlap::Queue(3), Retry::attempts(3));
@@ -85,7 +85,7 @@ fn what_is_wrong_in_a_file_is_told_with_its_path() {
         ),
         (
             json!({"policies": {"overlap": 3}}),
-            "policies.overlap: invalid type: integer `3`, expected an overlap policy: \"skip\", {\"queue\": 1}",
+            "policies.overlap: invalid type: integer `3`, expected string or map",
         ),
         (
             json!({"policies": {"overlap": "alow"}}),

@@ -69,9 +69,12 @@ fn definitions_and_fire_times_convert() {
     let schedules = [Definition::from(cron("0 9 * * *")), Definition::from(every("5m"))];
     assert_eq!(
         schedules.map(|schedule| schedule.describe().expect("it is right")),
-        ["at 09:00", "every 5 minutes"]
+        ["at 09:00 (UTC)", "every 5m"]
     );
-    assert_eq!(Definition::from(Definition::from(daily())).describe().expect("it is right"), "at 00:00");
+    assert_eq!(
+        Definition::from(Definition::from(daily())).describe().expect("it is right"),
+        "at 00:00 (UTC)"
+    );
 
     let instant = callsheet::chrono::DateTime::UNIX_EPOCH + TimeDelta::microseconds(1_500);
     let fire_time = callsheet::FireTime::from(instant);

@@ -165,7 +165,7 @@ fn a_text_alone_is_a_cron_expression() {
     }
     let toml: std::collections::BTreeMap<String, Definition> =
         toml::from_str(r#"schedule = "0 9 * * 1-5""#).expect("it is right");
-    assert_eq!(compiled(&toml["schedule"]).to_string(), "cron 0 9 * * 1-5");
+    assert_eq!(compiled(&toml["schedule"]).to_string(), "cron 0 9 * * 1-5 (UTC)");
 }
 
 /// Types of ours that nobody can name are in no message.

@@ -40,11 +40,7 @@ pub const MISFIRE_WITHIN_MAX: Duration = Duration::from_hours(12);
 ///         node 2  run      run      run
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(
-    rename_all = "snake_case",
-    deny_unknown_fields,
-    expecting = "who fires the job: \"leader\", \"any_node\" or \"local\""
-)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Fires {
     /// The leader only, and only with a claim that the store granted.
@@ -90,11 +86,7 @@ pub enum Fires {
 /// The slots of `Allow` are lock keys of their own: their fencing tokens are ordered each for itself, and runs that go on
 /// beside each other are not ordered at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(
-    rename_all = "snake_case",
-    deny_unknown_fields,
-    expecting = "an overlap policy: \"skip\", {\"queue\": 1}, \"replace\" or {\"allow\": 2}"
-)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Overlap {
     /// The tick does not run.
@@ -182,11 +174,7 @@ impl Overlap {
 /// Skip           run   2, 3 and 4 are skipped at once
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(
-    rename_all = "snake_case",
-    deny_unknown_fields,
-    expecting = "a misfire policy: \"auto\", {\"latest\": {\"within\": \"1h\"}}, {\"all\": {\"max\": 10, \"within\": \"1h\"}} or \"skip\""
-)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Misfire {
     /// One catch-up run for the newest missed tick, unless the next one is nearer: within half the time from the missed
@@ -247,11 +235,7 @@ pub const CATCH_UP_PACE: Duration = Duration::from_millis(100);
 /// Whoever closes a lost run tells all nodes, which is a matter of milliseconds; a node that was not told finds it out within
 /// about a minute. `Retry` may repeat effects of the run that was lost: use the fencing token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(
-    rename_all = "snake_case",
-    deny_unknown_fields,
-    expecting = "what becomes of a lost run: \"record\" or \"retry\""
-)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum OnLost {
     /// It is recorded as lost.
