@@ -211,7 +211,7 @@ async fn trigger(jobs: Data<Callsheet>, name: Path<String>) -> Result<HttpRespon
 async fn list(jobs: Data<Callsheet>) -> Result<Json<Vec<Value>>, Error> {
     let (mut all, mut after) = (Vec::new(), None);
     loop {
-        let page = jobs.list(ListJobs { after, ..ListJobs::default() }).await?;
+        let page = jobs.list(ListJobs::default().after(after)).await?;
         all.extend(page.jobs.iter().map(shown));
         after = page.next;
         if after.is_none() {

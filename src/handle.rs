@@ -108,7 +108,7 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not pause them.
     pub async fn pause(&self, jobs: impl Into<Selector>) -> Result<Vec<JobName>, Error> {
-        Ok(self.ask(PauseJobs { jobs: jobs.into(), until: None, note: None }).await??)
+        Ok(self.ask(PauseJobs::new(jobs)).await??)
     }
 
     /// Resumes the selected jobs on all nodes, and answers those that were paused.
