@@ -121,13 +121,18 @@ struct Keys<S> {
 
 impl<'de, S: Deserialize<'de>> Deserialize<'de> for JobConfig<S> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Keys { schedule, policies } =
-            serde_path_to_error::deserialize(deserializer).map_err(|error| {
-                let path = error.path().to_string();
-                let error = error.into_inner();
-                // A fault of the schedule names its own place in it.
-                if path == "." { error } else { de::Error::custom(format_args!("{path}: {error}")) }
-            })?;
+        let read = serde_path_to_error::deserialize(deserializer);
+        let Keys { schedule, policies } = read.map_err(|error| {
+            let path = error.path().to_string();
+            let error = error.into_inner();
+            if path == "." {
+                return error;
+            }
+            let text = error.to_string();
+            // A schedule tells the end of the path itself.
+            let rest = text.split_once(": ").filter(|(told, _)| path.ends_with(told)).map(|(_, rest)| rest);
+            de::Error::custom(format_args!("{path}: {}", rest.unwrap_or(&text)))
+        })?;
         Ok(Self { schedule, policies })
     }
 }
