@@ -73,7 +73,7 @@ fn definitions_and_fire_times_convert() {
     );
     assert_eq!(
         Definition::from(Definition::from(daily())).describe().expect("it is right"),
-        "at 00:00 (UTC)"
+        "every day at 00:00 (UTC)"
     );
 
     let instant = callsheet::chrono::DateTime::UNIX_EPOCH + TimeDelta::microseconds(1_500);
