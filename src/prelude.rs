@@ -1,8 +1,10 @@
 //! What most applications need: `use callsheet::prelude::*;`.
 
+#[cfg(unix)]
+pub use crate::ShutdownSignals;
 pub use crate::{
     AddJob, AddJobs, Added, Callsheet, ErrorKind, Event, EventFilter, EventKind, EventName, Fires, Health,
     Job, JobConfig, JobState, ListJobs, Misfire, OnLost, Outcome, Overlap, PauseJobs, RemoveJobs, ResumeJobs,
-    Retry, Run, RunError, RunResult, Scheduled, Selector, TriggerJob, Triggered, UpdateJob,
+    Retry, Run, RunError, RunResult, Scheduled, Selector, ShutdownBudget, TriggerJob, Triggered, UpdateJob,
     schedule::{any, at, cron, daily, every, monthly, random, weekly},
 };

@@ -322,3 +322,15 @@ pub struct Shutdown {
     /// How long runs may drain; at most a day.
     pub deadline: Duration,
 }
+
+/// Says that a shutdown is to come: from now on the node is not ready, so that load balancers leave it out.
+/// Jobs go on.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct AnnounceShutdown;
+
+/// Stops the engine at once: what runs is cancelled and aborted without a wait, also in a shutdown that is
+/// under way. Answers when it is over.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "ShutdownReport")]
+pub struct ShutdownNow;
