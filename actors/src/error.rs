@@ -14,7 +14,7 @@ use crate::{
 ///
 /// | kind | what it means | cure |
 /// |---|---|---|
-/// | `NotFound` | there is no job of this name on this node | list the jobs |
+/// | `NotFound` | there is no such job, or no such run, on this node | list the jobs |
 /// | `Exists` | there is a job of this name | choose another name, or update the job |
 /// | `Invalid` | what was asked breaks a rule, which the error names | correct it |
 /// | `Over` | the last fire time of the schedule has passed | give it a later fire time |
@@ -24,7 +24,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// There is no job of this name on this node.
+    /// There is no such job, or no such run, on this node.
     NotFound,
     /// There is a job of this name.
     Exists,
@@ -75,6 +75,11 @@ impl fmt::Display for ErrorKind {
 /// A name as it was given, which may be anything.
 pub(crate) fn given_name(name: &str) -> String {
     bounded(name, NAME_MAX)
+}
+
+/// Who holds a key, if it is known.
+fn by(holder: Option<RunId>) -> String {
+    holder.map(|run| format!(" by run {run}")).unwrap_or_default()
 }
 
 /// Why jobs were not added. None of a batch was.
@@ -176,6 +181,23 @@ impl SelectError {
         match self {
             Self::UnknownJob { .. } => ErrorKind::NotFound,
         }
+    }
+}
+
+/// Why no run was cancelled: this node neither runs it nor is to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "run {run} is neither in progress nor waits on this node; it has ended, or another node runs it: cancel it there"
+)]
+pub struct UnknownRun {
+    /// The run.
+    pub run: RunId,
+}
+
+impl UnknownRun {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::NotFound
     }
 }
 
@@ -290,7 +312,7 @@ pub enum TriggerError {
         name: String,
     },
     /// A run of the same lock key is in progress, or is being claimed.
-    #[error("job {job:?} was not started: its lock key is held; wait for the run to end")]
+    #[error("job {job:?} was not started: its lock key is held{}; wait for that run to end, or cancel it", by(*holder))]
     Overlap {
         /// The job.
         job: JobName,

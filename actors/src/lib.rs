@@ -82,7 +82,7 @@ pub use crate::{
     },
     error::{
         AddError, ErrorKind, Fault, Faults, NextFireTimesError, Over, PauseError, SelectError, StartError,
-        TriggerError, UpdateError,
+        TriggerError, UnknownRun, UpdateError,
     },
     event::{CancelReason, Event, EventKind, EventName, Outcome, StepDownReason},
     event_filter::EventFilter,
@@ -95,9 +95,9 @@ pub use crate::{
         EVENT_BUFFER_DEFAULT, EVENTS_MAX, Events, IntoRecipient, Listen, ListenTo, SUBSCRIBER_EVENTS_MAX,
     },
     message::{
-        AddJob, AddJobs, Added, AnnounceShutdown, CancelRuns, FIRE_TIMES_MAX, Health, JobDetails, JobPage,
-        ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, ResumeJobs, Scheduled, Selector, Shutdown,
-        ShutdownNow, TriggerJob, Triggered, UpdateJob,
+        AddJob, AddJobs, Added, AnnounceShutdown, CancelRun, CancelRuns, FIRE_TIMES_MAX, Health, JobDetails,
+        JobPage, ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, ResumeJobs, Scheduled, Selector,
+        Shutdown, ShutdownNow, TriggerJob, Triggered, UpdateJob,
     },
     name::{FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
     permits::WhenFull,

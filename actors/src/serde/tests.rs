@@ -176,6 +176,7 @@ fn states() -> Vec<JobState> {
         JobState::Parked => JobState::Parked,
         JobState::Broken => JobState::Broken,
         JobState::Unresponsive => JobState::Unresponsive,
+        JobState::Removed => JobState::Removed,
     ]
 }
 
@@ -230,6 +231,18 @@ fn policies() -> Policies {
     }
 }
 
+fn active_run() -> ActiveRunStatus {
+    ActiveRunStatus {
+        run: run(),
+        fire_time: None,
+        started_at: at("2026-01-01T00:00:00.123456789Z"),
+        attempt: 2,
+        between_attempts: true,
+        cancelled: Some(CancelReason::Requested),
+        still_running: false,
+    }
+}
+
 fn status(state: JobState) -> JobStatus {
     JobStatus {
         name: job("mail"),
@@ -241,14 +254,8 @@ fn status(state: JobState) -> JobStatus {
         state,
         next_fire_time: Some(FireTime::new(at("2026-01-01T00:05:00Z"))),
         pause: Some(Pause { until: Some(at("2026-01-02T00:00:00Z")), note: Some("maintenance".into()) }),
-        active_runs: vec![ActiveRunStatus {
-            run: run(),
-            fire_time: None,
-            started_at: at("2026-01-01T00:00:00.123456789Z"),
-            attempt: 2,
-            between_attempts: true,
-            still_running: false,
-        }],
+        active_runs: vec![active_run()],
+        former_runs: vec![ActiveRunStatus { cancelled: None, ..active_run() }],
         waiting: 4,
         last_runs: vec![LastRunStatus {
             run: run(),
