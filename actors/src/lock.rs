@@ -10,7 +10,7 @@ mod suspects;
 mod witnesses;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
@@ -19,6 +19,7 @@ use std::{
 };
 
 use actix::prelude::*;
+use foldhash::HashMap;
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::oneshot;
 
@@ -270,7 +271,7 @@ impl LockActor {
             moves: VecDeque::new(),
             ends: VecDeque::new(),
             delayed: 0,
-            held: HashMap::new(),
+            held: HashMap::default(),
             prove_every,
             claimed_at: Duration::ZERO,
             round_started: None,

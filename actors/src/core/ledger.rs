@@ -4,12 +4,14 @@
 //! change hands, and faults. An adapter to a database enforces the same rules in its statements.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque, hash_map::DefaultHasher},
+    collections::{HashSet, VecDeque, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
     time::Duration,
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
+// Each claim and each end looks seven times into a map: half of what they would cost is the hash of the standard library.
+use foldhash::HashMap;
 
 use crate::{
     core::{
