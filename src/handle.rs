@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use actix::{Addr, Handler, Message, Recipient, dev::ToEnvelope};
 use callsheet_actors::{
-    AddError, AddJob, AddJobs, Added, CancelRuns, Engine, Event, EventFilter, EventStream, Health,
+    AddError, AddJob, AddJobs, Added, CancelRun, CancelRuns, Engine, Event, EventFilter, EventStream, Health,
     HealthReport, Job, JobDetails, JobName, JobPage, JobStatus, ListJobs, Listen, ListenTo, NextFireTimes,
     NextFireTimesError, PauseError, PauseJobs, RemoveJobs, ResumeJobs, RunId, SelectError, Selector,
-    Shutdown, ShutdownReport, SupervisorActor, TriggerError, TriggerJob, Triggered, UpdateError, UpdateJob,
+    Shutdown, ShutdownNow, ShutdownReport, SupervisorActor, TriggerError, TriggerJob, Triggered, UnknownRun,
+    UpdateError, UpdateJob,
 };
 
 use chrono::{DateTime, Utc};
@@ -20,7 +21,7 @@ use crate::builder::Builder;
 /// go on until [`shutdown`](Self::shutdown) or the end of the process.
 #[derive(Clone)]
 pub struct Callsheet {
-    engine: Engine,
+    pub(crate) engine: Engine,
 }
 
 impl Callsheet {
@@ -107,7 +108,7 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not pause them.
     pub async fn pause(&self, jobs: impl Into<Selector>) -> Result<Vec<JobName>, Error> {
-        Ok(self.ask(PauseJobs { jobs: jobs.into(), until: None, note: None }).await??)
+        Ok(self.ask(PauseJobs::new(jobs)).await??)
     }
 
     /// Resumes the selected jobs on all nodes, and answers those that were paused.
@@ -151,6 +152,37 @@ impl Callsheet {
         Ok(self.ask(CancelRuns(jobs.into())).await??)
     }
 
+    /// Asks one run to stop that is in progress on this node, or waits here for its turn, also if its job was removed. Answers whose
+    /// run it is: see [`CancelRun`].
+    ///
+    /// ```
+    /// use callsheet::{JobState, prelude::*, schedule::every};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let job = Job::new("long", every(std::time::Duration::from_hours(1))).run(async |run| run.cancelled().await);
+    /// let jobs = Callsheet::builder().job(job).start().await?;
+    /// let run = jobs.trigger("long").await?.run();
+    /// jobs.remove("long").await?;
+    /// assert_eq!(jobs.details("long").await?.map(|job| job.state), Some(JobState::Removed), "its run goes on");
+    ///
+    /// assert_eq!(jobs.cancel_run(run).await?.as_str(), "long");
+    /// # jobs.shutdown(std::time::Duration::from_secs(5)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CancelRun`] if this node neither runs it nor is to, [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may or may not cancel it.
+    pub async fn cancel_run(&self, run: RunId) -> Result<JobName, Error> {
+        Ok(self.ask(CancelRun(run)).await??)
+    }
+
     /// The next `count` fire times of a job, at most 1,000; fewer if its schedule is exhausted.
     ///
     /// # Errors
@@ -181,7 +213,10 @@ impl Callsheet {
         self.ask(list).await
     }
 
-    /// One job; `None` if there is none of this name.
+    /// One job; `None` if there is none of this name. One that was removed is told of until its last run has ended.
+    ///
+    /// It shows what this caller was told before: that a job was paused, changed or removed, say, and that a run was started or
+    /// cancelled. So do the other questions.
     ///
     /// # Errors
     ///
@@ -281,7 +316,20 @@ impl Callsheet {
         self.engine.stopped().await
     }
 
-    async fn ask<M>(&self, message: M) -> Result<M::Result, Error>
+    /// Stops at once: what runs is cancelled and aborted without a wait, also in a
+    /// [`shutdown`](Self::shutdown) that is under way. The store is told all the same, so that other nodes
+    /// take over. Returns when every thread of the engine has ended, with the same report.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop the shutdown.
+    pub async fn shutdown_now(&self) -> ShutdownReport {
+        // As above.
+        let _ = self.ask(ShutdownNow).await;
+        self.engine.stopped().await
+    }
+
+    pub(crate) async fn ask<M>(&self, message: M) -> Result<M::Result, Error>
     where
         M: Message + Send + 'static,
         M::Result: Send,
@@ -302,6 +350,9 @@ pub enum Error {
     /// There is no such job.
     #[error(transparent)]
     Select(#[from] SelectError),
+    /// No run was cancelled.
+    #[error(transparent)]
+    CancelRun(#[from] UnknownRun),
     /// A job was not changed.
     #[error(transparent)]
     Update(#[from] UpdateError),
