@@ -7,7 +7,6 @@
 
 mod halves;
 mod suspects;
-mod witnesses;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -651,6 +650,12 @@ impl LockActor {
                 locked.add(asked.tries, asked);
                 continue;
             }
+            if let Verdict::BadData { reason } = &verdict {
+                if !self.refuse_claim(asked, reason) {
+                    refused.get_or_insert_with(|| reason.clone());
+                }
+                continue;
+            }
             let ClaimRun { job, claim: Claim { run, tick, slot, .. }, key, .. } = asked;
             match &verdict {
                 Verdict::Unavailable { reason } => {
@@ -699,9 +704,6 @@ impl LockActor {
                 | Verdict::BadData { .. }
                 | Verdict::Locked { holder: Some(_) } => {}
             }
-            if let Verdict::BadData { reason } = &verdict {
-                self.park(&job, reason);
-            }
             Letter::send(&job, Input::Claimed { run, verdict });
         }
         if granted {
@@ -730,6 +732,12 @@ impl LockActor {
             if answer == Moved::Locked && asked.tries < LOCKED_TRIES_MAX {
                 asked.tries += 1;
                 locked.add(asked.tries, asked);
+                continue;
+            }
+            if let Moved::BadData { reason } = &answer {
+                if !self.refuse_move(&asked.job, reason) {
+                    refused.get_or_insert_with(|| reason.clone());
+                }
                 continue;
             }
             let AdvanceCursor { job, advance, .. } = asked;
@@ -763,9 +771,6 @@ impl LockActor {
                     refused.get_or_insert_with(|| reason.clone());
                 }
                 Moved::Elsewhere { .. } | Moved::BadData { .. } => {}
-            }
-            if let Moved::BadData { reason } = &answer {
-                self.park(&job, reason);
             }
             Letter::send(&job, Input::Advanced(answer));
         }

@@ -56,7 +56,7 @@ pub use self::{
 use crate::{
     CALL_DEADLINE,
     core::{
-        backoff::Backoff, bisect::Bisect, clock::ClockWatch, job::Input, policy::Fires, time::FireTime,
+        backoff::Backoff, clock::ClockWatch, job::Input, policy::Fires, suspects::Suspects, time::FireTime,
         zone_data::ZoneDataWatch,
     },
     definition::Definition,
@@ -150,7 +150,11 @@ pub struct SupervisorActor {
     troubled: BTreeSet<JobName>,
     to_enrol: VecDeque<JobName>,
     /// Of pages that the store refused for their data.
-    suspects: Bisect<JobName>,
+    suspects: Suspects,
+    /// A timer is set for the next group of them.
+    waking_for_suspects: bool,
+    /// The job that was enrolled last as a witness.
+    last_witness: Option<JobName>,
     enrolling: bool,
     /// Of how many enrolments in a row something was locked.
     enrolments_locked: u32,
@@ -210,7 +214,9 @@ impl SupervisorActor {
             asked_parts: [None; Part::ALL.len()],
             troubled: BTreeSet::new(),
             to_enrol: VecDeque::new(),
-            suspects: Bisect::default(),
+            suspects: Suspects::new(backoff, PAGE_MAX),
+            waking_for_suspects: false,
+            last_witness: None,
             enrolling: false,
             enrolments_locked: 0,
             enrol_backoff: backoff,

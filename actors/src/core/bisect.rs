@@ -36,14 +36,27 @@ impl<T> Bisect<T> {
         if batch.len() < 2 {
             return batch.pop();
         }
-        // The first group after all others were done.
-        let anew = self.groups.is_empty() && now >= self.not_before;
-        // Rounded up.
-        let pace = Duration::from_secs(1) / ceil_log2(batch.len()) + Duration::from_nanos(1);
-        self.pace = if anew { pace } else { self.pace.min(pace) };
+        self.set_pace(now, batch.len());
         let second = batch.split_off(batch.len().div_ceil(2));
         self.groups.extend([batch, second]);
         None
+    }
+
+    /// Adds a group that is to be asked by itself: some of its items may be bad.
+    pub fn add(&mut self, now: Duration, group: Vec<T>) {
+        if !group.is_empty() {
+            self.set_pace(now, group.len());
+            self.groups.push(group);
+        }
+    }
+
+    /// So many items come at once.
+    fn set_pace(&mut self, now: Duration, items: usize) {
+        // The first group after all others were done.
+        let anew = self.groups.is_empty() && now >= self.not_before;
+        // Rounded up.
+        let pace = Duration::from_secs(1) / ceil_log2(items).max(1) + Duration::from_nanos(1);
+        self.pace = if anew { pace } else { self.pace.min(pace) };
     }
 
     /// The group to be asked now, if it is time for one. Whatever becomes of it, it is not kept.
@@ -72,7 +85,7 @@ impl<T> Bisect<T> {
     }
 }
 
-/// How often a batch of so many, at least two, is halved until its items stand alone.
+/// How often a batch of so many, at least one, is halved until its items stand alone.
 fn ceil_log2(length: usize) -> u32 {
     usize::BITS - (length - 1).leading_zeros()
 }

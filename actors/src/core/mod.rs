@@ -13,6 +13,8 @@ pub mod misfire;
 pub mod operation;
 pub mod policy;
 pub mod storable;
+pub mod suspects;
 pub mod text;
 pub mod time;
+pub mod witnesses;
 pub mod zone_data;

@@ -3,26 +3,26 @@
 //! Nobody is to blame while everybody is refused: what stands alone is asked again until something of another job gets
 //! through.
 //!
-//! | refused alone | what becomes of it once another job gets through |
-//! |---|---|
-//! | a claim | its job is parked; the tick is skipped as such, a trigger is told so |
-//! | a claim that only settles | asked again: a grant must not be given up |
-//! | a move of a cursor | its job is parked, and goes on to skip |
-//! | an end | its key is freed and nothing else is kept of it; its job is parked, since the next end would be refused as well |
+//! | refused alone | while nobody else gets through | refused again after another job got through |
+//! |---|---|---|
+//! | the claim of a tick, of a lost run, of a trigger that is queued | asked again, at growing pauses | its job is parked; the tick is skipped as such, a trigger is told so |
+//! | the claim of a trigger whose caller waits | the caller is told at once, and nothing is started later | the same |
+//! | a claim that only settles | asked again | asked again: a grant must not be given up |
+//! | a move of a cursor | asked again, at growing pauses | its job is parked, and goes on to skip |
+//! | an end | asked again, at growing pauses | its key is freed and nothing else is kept of it; its job is parked, since the next end would be refused as well |
 
 use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 
-use super::{
-    AdvanceCursor, ClaimRun, LockActor, TakeAsks, call, cursor_move, one_each, request, witnesses::Witnesses,
-};
+use super::{AdvanceCursor, ClaimRun, LOCKED_MAX, LockActor, TakeAsks, call, cursor_move, one_each, request};
 use crate::{
     core::{
         bisect::Bisect,
         job::Input,
         operation::Operation,
         text::{TEXT_MAX, bounded, one_line},
+        witnesses::Witnesses,
     },
     job::Letter,
     node::JobRef,
@@ -45,7 +45,7 @@ pub(super) struct Suspects {
     waking: bool,
 }
 
-/// The pause before a key is to be freed once more whose row the store does not let anybody change.
+/// The pause before a key is to be freed once more, if the store did not do it.
 const RELEASE_AGAIN: Duration = Duration::from_secs(5);
 
 /// A group of suspects that is to be asked by itself.
@@ -153,39 +153,57 @@ impl LockActor {
     }
 
     pub(super) fn suspect_claims(&mut self, claims: Vec<ClaimRun>, reason: &str) {
-        let Some(bad) = self.suspects.claims.refused(self.node.clock.elapsed(), claims) else {
-            return self.node.meters.coordination_error(Operation::Claim);
-        };
+        match self.suspects.claims.refused(self.node.clock.elapsed(), claims) {
+            Some(bad) => {
+                self.refuse_claim(bad, reason);
+            }
+            None => self.node.meters.coordination_error(Operation::Claim),
+        }
+    }
+
+    /// The store refuses this claim for its data, alone. Answers whether its job is to blame.
+    pub(super) fn refuse_claim(&mut self, bad: ClaimRun, reason: &str) -> bool {
         self.failed(Operation::Claim, &reason);
         let ClaimRun { job, claim, .. } = bad;
-        let reason = bounded(reason, TEXT_MAX);
-        // Who asks for a run without a tick is told at once: an answer in doubt would have to be settled, which parks nobody.
-        let is_blamed = claim.tick.is_none() || self.suspects.claimed.blame(&job.definition.name);
-        let verdict = if claim.settle || !is_blamed {
-            Verdict::Unavailable { reason }
-        } else {
+        let (run, reason) = (claim.run, bounded(reason, TEXT_MAX));
+        let is_blamed = !claim.settle && self.suspects.claimed.blame(&job.definition.name);
+        let answer = if claim.settle {
+            // Whether an earlier claim was granted is not known: whoever asks goes on to ask.
+            Input::Claimed { run, verdict: Verdict::Unavailable { reason } }
+        } else if is_blamed {
             self.node.failures.dropped(Operation::Claim);
             self.park(&job, &reason);
-            Verdict::BadData { reason }
+            Input::Claimed { run, verdict: Verdict::BadData { reason } }
+        } else {
+            Input::ClaimRefused { run, reason }
         };
-        Letter::send(&job, Input::Claimed { run: claim.run, verdict });
+        Letter::send(&job, answer);
+        is_blamed
     }
 
     pub(super) fn suspect_moves(&mut self, moves: Vec<AdvanceCursor>, reason: &str) {
-        let Some(bad) = self.suspects.moves.refused(self.node.clock.elapsed(), moves) else {
-            return self.node.meters.coordination_error(Operation::Advance);
-        };
+        match self.suspects.moves.refused(self.node.clock.elapsed(), moves) {
+            Some(bad) => {
+                self.refuse_move(&bad.job, reason);
+            }
+            None => self.node.meters.coordination_error(Operation::Advance),
+        }
+    }
+
+    /// The store refuses to move the cursor of this job for its data, alone. Answers whether the job is to blame.
+    pub(super) fn refuse_move(&mut self, job: &Arc<JobRef>, reason: &str) -> bool {
         self.failed(Operation::Advance, &reason);
-        let AdvanceCursor { job, .. } = bad;
         let reason = bounded(reason, TEXT_MAX);
-        let moved = if self.suspects.claimed.blame(&job.definition.name) {
+        let is_blamed = self.suspects.claimed.blame(&job.definition.name);
+        let moved = if is_blamed {
             self.node.failures.dropped(Operation::Advance);
-            self.park(&job, &reason);
+            self.park(job, &reason);
             Moved::BadData { reason }
         } else {
             Moved::Unavailable { reason }
         };
-        Letter::send(&job, Input::Advanced(moved));
+        Letter::send(job, Input::Advanced(moved));
+        is_blamed
     }
 
     /// The key of a run whose end the store refuses was freed, or not: then it stays taken until it can be, or the
@@ -197,27 +215,30 @@ impl LockActor {
         reason: &str,
         ctx: &mut Context<Self>,
     ) {
-        let answer = match released.as_deref() {
-            Ok([Completed::Locked]) => return self.end_again(end, ctx),
-            Ok([answer]) => answer.clone(),
-            Err(LockError::BadData { .. }) => {
-                // Somebody may mend the store.
-                return self.release_again(end, reason, ctx);
+        match released.as_deref() {
+            Ok([Completed::Locked]) => self.release_again(LOCKED_MAX, end, reason, ctx),
+            Ok([answer]) => {
+                if let Some(held) = self.held.remove(&end.run) {
+                    self.on_recorded(&held.job, end.from_completion, answer);
+                }
             }
-            Ok(_) | Err(_) => return self.end_again(end, ctx),
-        };
-        if let Some(held) = self.held.remove(&end.run) {
-            self.on_recorded(&held.job, end.from_completion, &answer);
+            // Somebody may mend the store.
+            Ok(_) => self.release_again(RELEASE_AGAIN, end, reason, ctx),
+            Err(error) => {
+                self.failed(Operation::Complete, error);
+                self.release_again(RELEASE_AGAIN, end, reason, ctx);
+            }
         }
     }
 
-    /// Asks again to free a key, for as long as the session lasts and is not about to end.
-    fn release_again(&mut self, end: Completion, reason: &str, ctx: &mut Context<Self>) {
+    /// Asks again to free a key, for as long as the session lasts and is not about to end. Never among other ends: it would be
+    /// refused with all of them.
+    fn release_again(&mut self, pause: Duration, end: Completion, reason: &str, ctx: &mut Context<Self>) {
         if self.closing.is_some() {
             return;
         }
         let again = vec![(end, reason.to_owned())];
-        self.later(RELEASE_AGAIN, again, ctx, |actor, ends| {
+        self.later(pause, again, ctx, |actor, ends| {
             let held = |(end, _): &(Completion, String)| actor.held.contains_key(&end.run);
             let ends: Vec<_> = ends.into_iter().filter(held).collect();
             actor.suspects.bad_ends.extend(ends);

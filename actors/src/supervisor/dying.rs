@@ -175,6 +175,7 @@ impl SupervisorActor {
                 | Content::Redefine(_) => {}
                 Content::Input(
                     Input::Claimed { .. }
+                    | Input::ClaimRefused { .. }
                     | Input::Advanced(_)
                     | Input::RunEnded(_)
                     | Input::Anchored { .. }
@@ -238,6 +239,7 @@ impl SupervisorActor {
             }
             Input::Permit(PermitAnswer::Granted) => self.node().permits.release(),
             Input::Claimed { .. }
+            | Input::ClaimRefused { .. }
             | Input::Permit(_)
             | Input::Anchored { .. }
             | Input::Owed(_)

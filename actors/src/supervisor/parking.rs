@@ -4,7 +4,7 @@
 //! are skipped as such. It is tried again when its definition changes, when it is resumed, and when the node is started
 //! again.
 
-use std::sync::Arc;
+use std::{ops::Bound, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use chrono::TimeDelta;
@@ -13,7 +13,9 @@ use super::{Entry, SupervisorActor};
 use crate::{
     core::{
         job::Input,
+        operation::Operation,
         policy::Fires,
+        suspects::Group,
         text::{TEXT_MAX, bounded},
     },
     event::EventKind,
@@ -37,24 +39,58 @@ pub(crate) struct JobRefusedForData {
 struct EnrolNext;
 
 impl SupervisorActor {
-    /// The store refused the enrolment of these jobs for its data, or of one of them.
+    /// Jobs that are to be enrolled by themselves, if it is time for some.
+    pub(super) fn next_suspects(&mut self, now: Duration) -> Option<Group> {
+        let witness = if self.suspects.wants_witness(now) { self.find_witness() } else { None };
+        let group = self.suspects.take(now, witness);
+        if let Some(Group::Witness(name)) = &group {
+            self.last_witness = Some(name.clone());
+        }
+        group
+    }
+
+    /// One after the other: what is wrong with one of them is wrong with no other one.
+    fn find_witness(&self) -> Option<JobName> {
+        let may_witness = |(name, entry): &(&JobName, &Entry)| {
+            self.authority(entry).is_some() && entry.refused.is_none() && !self.suspects.is_alone(name)
+        };
+        let after = self.last_witness.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = self.jobs.range::<JobName, _>((after, Bound::Unbounded)).chain(&self.jobs);
+        rest.find(may_witness).map(|(name, _)| name.clone())
+    }
+
+    /// The store refused the enrolment of these jobs for its data, or of one of them: of a page, unless they are a group
+    /// that was enrolled by itself.
     pub(super) fn suspect(
         &mut self,
-        jobs: Vec<(Arc<JobRef>, Authority)>,
+        group: Option<&Group>,
+        jobs: &[(Arc<JobRef>, Authority)],
         reason: &str,
         ctx: &mut Context<Self>,
     ) {
+        let now = self.node().clock.elapsed();
         let names = jobs.iter().map(|(job, _)| job.definition.name.clone()).collect();
-        if self.suspects.refused(self.node().clock.elapsed(), names).is_some()
-            && let [(job, _)] = &jobs[..]
+        let blamed = match group {
+            // Its enrolment stands.
+            Some(Group::Witness(_)) => return,
+            Some(Group::Part(_) | Group::Alone(_)) => self.suspects.refused(now, names),
+            None => self.suspects.refused_page(now, names),
+        };
+        if blamed.is_some()
+            && let [(job, _)] = jobs
         {
+            self.node().failures.dropped(Operation::Enrol);
             self.park(job, bounded(reason, TEXT_MAX).into(), ctx);
         }
     }
 
     /// Enrols the next group of suspects when it is time.
     pub(super) fn enrol_suspects_later(&mut self, ctx: &mut Context<Self>) {
+        if self.waking_for_suspects {
+            return;
+        }
         if let Some(at) = self.suspects.wake_at() {
+            self.waking_for_suspects = true;
             ctx.notify_later(EnrolNext, at.saturating_sub(self.node().clock.elapsed()));
         }
     }
@@ -127,6 +163,7 @@ impl Handler<EnrolNext> for SupervisorActor {
     type Result = ();
 
     fn handle(&mut self, _: EnrolNext, ctx: &mut Self::Context) {
+        self.waking_for_suspects = false;
         self.enrol(ctx);
     }
 }

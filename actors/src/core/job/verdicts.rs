@@ -58,6 +58,17 @@ impl JobMachine {
         }
     }
 
+    /// A tick is asked for again, as if there had been no answer; a run without a tick was not granted, unless an earlier
+    /// claim of it was.
+    pub(super) fn on_claim_refused(&mut self, now: Now, run: RunId, reason: String, effects: &mut Effects) {
+        match self.manuals.front() {
+            Some(manual) if manual.run == run && manual.is_refusable() => {
+                self.on_manual_not_taken(now, reason, effects);
+            }
+            Some(_) | None => self.on_claimed(now, run, Verdict::Unavailable { reason }, effects),
+        }
+    }
+
     pub(super) fn on_tick_claimed(
         &mut self,
         now: Now,
