@@ -219,7 +219,7 @@ pub enum TriggerError {
     },
     /// The store refuses the job for its data: see [`JobState::Parked`](crate::JobState::Parked).
     #[error(
-        "job {job:?} was not started: the store refuses its data: {reason}; update the job, or mend the store and resume it"
+        "job {job:?} was not started: the store refuses its data: {reason}; update the job, or mend the store: it is tried again about once a minute"
     )]
     Parked {
         /// The job.

@@ -38,7 +38,7 @@ use crate::{
     event::{CancelReason, EventKind, Outcome},
     job::Letter,
     name::{FencingToken, JobName, LockKey, RunId, Term},
-    node::{JobRef, Node},
+    node::{JobRef, Node, RefusedStep},
     port::{
         ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled, Enrolment,
         Forgotten, Inquiry, LockError, Locker, LostRun, Moved, News, OtherZoneData, Pause, Proof, Proved,
@@ -555,10 +555,11 @@ impl LockActor {
                         }
                         continue;
                     }
+                    let held = self.held.remove(&end.run);
                     if matches!(answer, Completed::Recorded { .. }) {
                         self.suspects.ended.took(&end.job);
+                        held.iter().for_each(|held| self.tell_taken(&held.job, RefusedStep::End));
                     }
-                    let held = self.held.remove(&end.run);
                     if let Some(Held { job, .. }) = &held {
                         self.on_recorded(job, end.from_completion, &answer);
                     }
@@ -605,8 +606,7 @@ impl LockActor {
     /// Again, until it is recorded or the session is lost; the number is bounded by what is held.
     fn complete_later(&mut self, pause: Duration, ends: Vec<Completion>, ctx: &mut Context<Self>) {
         self.later(pause, ends, ctx, |actor, ends| {
-            let held = |end: &Completion| actor.held.contains_key(&end.run);
-            actor.ends.extend(ends.into_iter().filter(held));
+            ends.into_iter().for_each(|end| actor.take_end(end));
         });
     }
 
@@ -667,6 +667,11 @@ impl LockActor {
                 Verdict::Granted { token, lost } => {
                     granted = true;
                     self.suspects.claimed.took(&job.definition.name);
+                    self.tell_taken(&job, RefusedStep::Claim);
+                    if tick.is_some_and(|tick| tick.skips.total() > 0) {
+                        // It moved the cursor over skipped ticks as well.
+                        self.tell_taken(&job, RefusedStep::Move);
+                    }
                     if let Some(lost) = lost {
                         publish_lost(&self.node, lost);
                         self.node.supervisor().do_send(RunsLost(vec![(**lost).clone()]));
@@ -712,7 +717,9 @@ impl LockActor {
         }
         self.note_round(Operation::Claim, refused);
         let pause = locked.pause();
-        self.later(pause, locked.items, ctx, |actor, claims| actor.claims.extend(claims));
+        self.later(pause, locked.items, ctx, |actor, claims| {
+            claims.into_iter().for_each(|claim| actor.take_claim(claim));
+        });
     }
 
     fn on_moved(
@@ -751,6 +758,7 @@ impl LockActor {
             match answer {
                 Moved::Done => {
                     self.suspects.claimed.took(&job.definition.name);
+                    self.tell_taken(&job, RefusedStep::Move);
                     job.meters.committed(0, &advance.skips);
                 }
                 Moved::Deposed { .. } => {
@@ -776,7 +784,9 @@ impl LockActor {
         }
         self.note_round(Operation::Advance, refused);
         let pause = locked.pause();
-        self.later(pause, locked.items, ctx, |actor, moves| actor.moves.extend(moves));
+        self.later(pause, locked.items, ctx, |actor, moves| {
+            moves.into_iter().for_each(|advance| actor.take_move(advance));
+        });
     }
 
     /// Ends the session once nothing is left to write.
@@ -956,24 +966,23 @@ impl Actor for LockActor {
 impl Handler<TakeAsks> for LockActor {
     type Result = ();
 
-    fn handle(&mut self, _: TakeAsks, _: &mut Self::Context) {
+    fn handle(&mut self, _: TakeAsks, ctx: &mut Self::Context) {
         for ask in self.node.take_asks() {
             match ask {
-                Ask::Claim(claim) => self.claims.push_back(claim),
-                Ask::Advance(advance) => self.moves.push_back(advance),
+                Ask::Claim(claim) => self.take_claim(claim),
+                Ask::Advance(advance) => self.take_move(advance),
                 Ask::Complete(CompleteRun { run, outcome, from_completion }) => {
                     // Not held: the session that granted it is lost, and with it the right to complete.
                     if let Some(Held { job, key, token, .. }) = self.held.get(&run) {
                         let Definition { name, policies, .. } = &*job.definition;
-                        self.ends.push_back(Completion {
-                            pause_after: policies.pause_after,
-                            from_completion,
-                            ..Completion::new(name.clone(), key.clone(), run, *token, outcome)
-                        });
+                        let end = Completion::new(name.clone(), key.clone(), run, *token, outcome);
+                        let pause_after = policies.pause_after;
+                        self.take_end(Completion { pause_after, from_completion, ..end });
                     }
                 }
             }
         }
+        self.wake_for_suspects(ctx);
     }
 }
 

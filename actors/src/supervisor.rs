@@ -38,7 +38,7 @@ pub(crate) use self::{
     dying::{JobDied, JobRetired, ScheduleBroken, Undelivered},
     keys::conflicts,
     leading::{DebtsFound, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, UnknownToStore},
-    parking::JobRefusedForData,
+    parking::{JobRefusedForData, JobTaken},
     pausing::{NewsMissed, PauseNews, StopJob},
 };
 use self::{
@@ -46,6 +46,7 @@ use self::{
     keys::Keys,
     leading::{ENROL_AGAIN_MAX, ENROL_AGAIN_MIN, LOCKED_AGAIN_MAX},
     outlook::LintLog,
+    parking::Parked,
     pausing::Telling,
     tags::Tags,
 };
@@ -57,7 +58,7 @@ use crate::{
     CALL_DEADLINE,
     core::{
         backoff::Backoff, clock::ClockWatch, job::Input, policy::Fires, suspects::Suspects, time::FireTime,
-        zone_data::ZoneDataWatch,
+        trials::Trials, zone_data::ZoneDataWatch,
     },
     definition::Definition,
     drain::ShutdownReport,
@@ -78,7 +79,7 @@ use crate::{
     },
     metrics::JobMeters,
     name::{JobName, RunId, Term},
-    node::{JobRef, Node, WakeTime},
+    node::{JobRef, Node, OnTrial, WakeTime},
     port::Authority,
 };
 
@@ -100,8 +101,8 @@ struct Entry {
     declares: bool,
     /// Why this node may not fire it: others declare another policy for its key.
     refused: Option<Arc<str>>,
-    /// What the store says that refuses it for its data: it is neither enrolled nor started.
-    parked: Option<Arc<str>>,
+    /// The store refuses it for its data: it is neither enrolled nor started, unless it is on trial.
+    parked: Option<Parked>,
 }
 
 /// How often a job's actor was started again.
@@ -153,6 +154,8 @@ pub struct SupervisorActor {
     suspects: Suspects,
     /// A timer is set for the next group of them.
     waking_for_suspects: bool,
+    /// When parked jobs are tried again.
+    trials: Trials,
     /// The job that was enrolled last as a witness.
     last_witness: Option<JobName>,
     enrolling: bool,
@@ -216,6 +219,7 @@ impl SupervisorActor {
             to_enrol: VecDeque::new(),
             suspects: Suspects::new(backoff, PAGE_MAX),
             waking_for_suspects: false,
+            trials: Trials::new(PAGE_MAX),
             last_witness: None,
             enrolling: false,
             enrolments_locked: 0,
@@ -266,6 +270,7 @@ impl SupervisorActor {
             addr: Addr::new(sender),
             hook_calls: former.map_or_else(HookCalls::default, |former| former.hook_calls.share()),
             wake_time: WakeTime::default(),
+            on_trial: former.map_or_else(OnTrial::default, |former| former.on_trial.share()),
             node: self.node().clone(),
         });
         let make = {
@@ -303,7 +308,7 @@ impl SupervisorActor {
 
     /// By what right this node decides the ticks of a job, if it does.
     fn authority(&self, entry: &Entry) -> Option<Authority> {
-        self.right(entry).filter(|_| entry.parked.is_none())
+        self.right(entry).filter(|_| entry.parked.as_ref().is_none_or(|parked| parked.is_on_trial))
     }
 
     /// The same, whether the store takes the job or not.
@@ -426,8 +431,10 @@ impl Handler<TriggerJob> for SupervisorActor {
         if let Some(reason) = entry.refused.clone() {
             return refused(TriggerError::Refused { job, reason });
         }
-        if let Some(reason) = entry.parked.clone() {
-            return refused(TriggerError::Parked { job, reason });
+        if let Some(Parked { reason, .. }) =
+            entry.parked.as_ref().filter(|parked| !parked.is_tried_by_claims())
+        {
+            return refused(TriggerError::Parked { job, reason: reason.clone() });
         }
         let (reply, answer) = oneshot::channel();
         entry.job.addr.do_send(Trigger { reply });
@@ -543,7 +550,8 @@ impl Handler<JobDetails> for SupervisorActor {
 
 /// Asks the job's actor; if it does not answer in time, says so.
 fn status_of(entry: &Entry) -> impl Future<Output = JobStatus> + use<> {
-    let (broken, refused, parked) = (entry.broken.clone(), entry.refused.clone(), entry.parked.clone());
+    let (broken, refused) = (entry.broken.clone(), entry.refused.clone());
+    let parked = entry.parked.as_ref().map(|parked| parked.reason.clone());
     let job = entry.job.clone();
     async move {
         if let Some(reason) = broken {

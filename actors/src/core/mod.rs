@@ -16,5 +16,6 @@ pub mod storable;
 pub mod suspects;
 pub mod text;
 pub mod time;
+pub mod trials;
 pub mod witnesses;
 pub mod zone_data;

@@ -32,13 +32,15 @@ pub enum Group {
     Alone(JobName),
     /// Enrolled already: to see whether anybody gets through.
     Witness(JobName),
+    /// Parked, and tried again.
+    Trial(Vec<JobName>),
 }
 
 impl Group {
     /// The jobs of the group.
     pub fn jobs(&self) -> std::slice::Iter<'_, JobName> {
         match self {
-            Self::Part(jobs) => jobs.iter(),
+            Self::Part(jobs) | Self::Trial(jobs) => jobs.iter(),
             Self::Alone(job) | Self::Witness(job) => std::slice::from_ref(job).iter(),
         }
     }
@@ -168,10 +170,10 @@ impl Suspects {
         !(self.alone.is_empty() && self.pages.is_empty())
     }
 
-    /// Looks at once, unless it does so anyway.
+    /// Looks at once, unless it does so anyway, or did just now.
     fn look_soon(&mut self, now: Duration) {
         if !self.looks() {
-            self.look_at = now;
+            self.look_at = self.look_at.max(now);
         }
     }
 
@@ -228,7 +230,7 @@ mod tests {
             let is_witness = matches!(group, Some(Group::Witness(_)));
             let is_page = group.is_none();
             let jobs = match group {
-                Some(Group::Part(jobs)) => jobs,
+                Some(Group::Part(jobs) | Group::Trial(jobs)) => jobs,
                 Some(Group::Alone(job) | Group::Witness(job)) => vec![job],
                 None => page.iter().map(|name| named(name)).collect(),
             };

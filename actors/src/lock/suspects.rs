@@ -25,9 +25,9 @@ use crate::{
         witnesses::Witnesses,
     },
     job::Letter,
-    node::JobRef,
+    node::{JobRef, RefusedStep},
     port::{Completed, Completion, LockError, Locker, Moved, Verdict},
-    supervisor::JobRefusedForData,
+    supervisor::{JobRefusedForData, JobTaken},
 };
 
 /// The items of refused batches.
@@ -143,7 +143,7 @@ impl LockActor {
             );
             if let Some(held) = self.held.get(&end.run) {
                 let reason = format!("the end of its run {} cannot be recorded: {reason}", end.run);
-                self.park(&held.job, &reason);
+                self.park(&held.job, &reason, RefusedStep::End);
             }
         }
         if bad.is_some() {
@@ -172,7 +172,7 @@ impl LockActor {
             Input::Claimed { run, verdict: Verdict::Unavailable { reason } }
         } else if is_blamed {
             self.node.failures.dropped(Operation::Claim);
-            self.park(&job, &reason);
+            self.park(&job, &reason, RefusedStep::Claim);
             Input::Claimed { run, verdict: Verdict::BadData { reason } }
         } else {
             Input::ClaimRefused { run, reason }
@@ -197,7 +197,7 @@ impl LockActor {
         let is_blamed = self.suspects.claimed.blame(&job.definition.name);
         let moved = if is_blamed {
             self.node.failures.dropped(Operation::Advance);
-            self.park(job, &reason);
+            self.park(job, &reason, RefusedStep::Move);
             Moved::BadData { reason }
         } else {
             Moved::Unavailable { reason }
@@ -251,9 +251,39 @@ impl LockActor {
     }
 
     /// Tells the supervisor: it keeps why.
-    pub(super) fn park(&self, job: &Arc<JobRef>, reason: &str) {
+    fn park(&self, job: &Arc<JobRef>, reason: &str, step: RefusedStep) {
         let reason = bounded(reason, TEXT_MAX).into();
-        self.node.supervisor().do_send(JobRefusedForData { job: job.clone(), reason });
+        self.node.supervisor().do_send(JobRefusedForData { job: job.clone(), reason, step });
+    }
+
+    /// Tells the supervisor, if the job was parked until the store takes this of it.
+    pub(super) fn tell_taken(&self, job: &Arc<JobRef>, step: RefusedStep) {
+        if job.on_trial.is_for(step) {
+            self.node.supervisor().do_send(JobTaken { job: job.clone() });
+        }
+    }
+
+    pub(super) fn take_claim(&mut self, claim: ClaimRun) {
+        match claim.job.on_trial.is_set() {
+            true => self.suspects.claims.add(self.node.clock.elapsed(), vec![claim]),
+            false => self.claims.push_back(claim),
+        }
+    }
+
+    pub(super) fn take_move(&mut self, advance: AdvanceCursor) {
+        match advance.job.on_trial.is_set() {
+            true => self.suspects.moves.add(self.node.clock.elapsed(), vec![advance]),
+            false => self.moves.push_back(advance),
+        }
+    }
+
+    /// Unless the session is lost that granted the run.
+    pub(super) fn take_end(&mut self, end: Completion) {
+        match self.held.get(&end.run).map(|held| held.job.on_trial.is_set()) {
+            Some(true) => self.suspects.ends.add(self.node.clock.elapsed(), vec![end]),
+            Some(false) => self.ends.push_back(end),
+            None => {}
+        }
     }
 
     /// Looks at the suspects when it is time for the next group.

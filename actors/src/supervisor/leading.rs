@@ -168,8 +168,11 @@ impl SupervisorActor {
                 }
                 Ok(Err(_)) | Err(_) => {
                     // Those that this node has no right to any more are left out then. What is asked alone stays a suspect.
-                    if matches!(group, None | Some(Group::Part(_))) {
-                        actor.to_enrol.extend(jobs.iter().map(|(job, _)| job.definition.name.clone()));
+                    let names = jobs.iter().map(|(job, _)| job.definition.name.clone());
+                    match group {
+                        None | Some(Group::Part(_)) => actor.to_enrol.extend(names),
+                        Some(Group::Alone(_) | Group::Witness(_)) => {}
+                        Some(Group::Trial(_)) => names.for_each(|name| actor.end_trial(&name)),
                     }
                     actor.retract_next(ctx);
                     let pause = actor.enrol_backoff.failed();
@@ -218,6 +221,9 @@ impl SupervisorActor {
             };
             if self.authority(entry) != Some(authority) {
                 continue;
+            }
+            if entry.parked.is_some() {
+                self.on_trial_enrolled(name, &answer);
             }
             match (answer, authority) {
                 (Enrolled::Done { cursor, kept }, _) => {

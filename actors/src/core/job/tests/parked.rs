@@ -186,6 +186,14 @@ fn a_refusal_that_may_concern_everybody_parks_nothing() {
     assert_eq!(job.step("01:00", refused(run)), [unavailable()]);
     assert_eq!(claim_of(&job.step("01:00:01", Input::WakeUp)).0, run);
 
+    // If a newer one is due by then, it takes its place: there is nothing to settle.
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("01:59:59.950", Input::WakeUp));
+    job.step("01:59:59.950", refused(run));
+    let (other, claim) = claim_of(&job.step("02:00:00.050", Input::WakeUp));
+    assert_eq!((claim.fire_time.instant(), claim.expected), (at("02:00"), at("00:30")));
+    assert!(other != run && claim.skips == Skips::new(SkipReason::Misfire, 1, false));
+
     // Who waits for a run is told, and nothing is left of it.
     let mut job = hourly();
     let (run, _) = trigger(&mut job, "00:40");
