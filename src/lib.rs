@@ -53,6 +53,9 @@
 //! * `prometheus` (default): a recorder and its `/metrics` resource for actix-web.
 //! * `testkit`: virtual clock, fakes, recorder, cluster rig and conformance suites.
 
+// docs.rs, which builds on nightly, marks what a feature brings.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod backend;
 mod builder;
 pub mod guide;

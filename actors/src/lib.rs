@@ -15,6 +15,9 @@
 //!
 //! [`core`] decides and does nothing; the actors do and decide nothing.
 
+// docs.rs, which builds on nightly, marks what a feature brings.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod body;
 mod contained;
 pub mod core;

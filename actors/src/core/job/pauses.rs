@@ -78,7 +78,8 @@ impl JobMachine {
 
     /// The pause is over: what was missed meanwhile, and is too late now, does not run.
     fn resume_backlog(&mut self, now: Now, effects: &mut Effects) {
-        while let Some(oldest) = self.backlog.pop_front_if(|oldest| oldest.is_too_late(now)) {
+        while let Some(oldest) = self.backlog.front().copied().filter(|oldest| oldest.is_too_late(now)) {
+            self.backlog.pop_front();
             self.skip_waiting(now, oldest, SkipReason::Paused, effects);
         }
     }
