@@ -154,6 +154,20 @@ fn a_changed_definition_is_tried_and_may_be_refused_again() {
 }
 
 #[test]
+fn a_second_bad_job_is_found_as_soon_as_the_first() {
+    simulate(START, async |rig| {
+        ["bad", "worse"].iter().for_each(|name| rig.store().set_bad(name, &[Enrolment]));
+        let node = rig.node(node_with([job("bad", 10), job("good", 10)])).await;
+        rig.advance(secs(5)).await;
+
+        rig.add(node, job("worse", 10)).await.expect("it is a good definition");
+        rig.advance(HALVING_MAX).await;
+
+        assert_eq!(parked(rig), ["n1 bad: bad is bad", "n1 worse: worse is bad"]);
+    });
+}
+
+#[test]
 fn a_new_leader_finds_the_bad_job_itself_and_counts_from_its_election() {
     simulate(START, async |rig| {
         rig.store().set_bad("bad", &[Enrolment]);

@@ -94,13 +94,13 @@ fn a_job_that_stays_bad_is_tried_once_a_minute_and_delays_nobody() {
             }
             rig.advance(mins(2)).await;
             let (good, calls) = (rig.started("good"), rig.store().calls());
-            let late = rig.count(|kind| is_late(kind));
+            let late = rig.count(is_late);
 
             rig.advance(mins(10)).await;
 
             assert_eq!(parked(rig), ["bad is parked"], "{bad:?}");
             assert_eq!(rig.started("good"), good + 600);
-            assert_eq!(rig.count(|kind| is_late(kind)), late, "{bad:?}: nobody waits for a bad one");
+            assert_eq!(rig.count(is_late), late, "{bad:?}: nobody waits for a bad one");
             let calls = rig.store().calls() - calls;
             assert!(calls < 600 * 2 + 200, "{bad:?}: {calls}");
             assert!(skipped(rig, "bad") > 500, "{bad:?}: {}", skipped(rig, "bad"));

@@ -152,8 +152,8 @@ pub struct SupervisorActor {
     to_enrol: VecDeque<JobName>,
     /// Of pages that the store refused for their data.
     suspects: Suspects,
-    /// A timer is set for the next group of them.
-    waking_for_suspects: bool,
+    /// When the next group of them, or of parked jobs, is to be enrolled, and the timer for it.
+    next_group: Option<(Duration, SpawnHandle)>,
     /// When parked jobs are tried again.
     trials: Trials,
     /// The job that was enrolled last as a witness.
@@ -218,7 +218,7 @@ impl SupervisorActor {
             troubled: BTreeSet::new(),
             to_enrol: VecDeque::new(),
             suspects: Suspects::new(backoff, PAGE_MAX),
-            waking_for_suspects: false,
+            next_group: None,
             trials: Trials::new(PAGE_MAX),
             last_witness: None,
             enrolling: false,

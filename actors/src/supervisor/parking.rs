@@ -185,16 +185,18 @@ impl SupervisorActor {
         }
     }
 
-    /// Enrols the next group of suspects when it is time.
+    /// Enrols the next group of suspects, or of parked jobs, when it is time.
     pub(super) fn enrol_suspects_later(&mut self, ctx: &mut Context<Self>) {
-        if self.waking_for_suspects {
-            return;
-        }
         let wake_at = self.suspects.wake_at().into_iter().chain(self.trials.wake_at()).min();
-        if let Some(at) = wake_at {
-            self.waking_for_suspects = true;
-            ctx.notify_later(EnrolNext, at.saturating_sub(self.node().clock.elapsed()));
+        let Some(wake_at) = wake_at else { return };
+        if let Some((at, timer)) = self.next_group {
+            if at <= wake_at {
+                return;
+            }
+            ctx.cancel_future(timer);
         }
+        let timer = ctx.notify_later(EnrolNext, wake_at.saturating_sub(self.node().clock.elapsed()));
+        self.next_group = Some((wake_at, timer));
     }
 
     fn park(&mut self, job: &Arc<JobRef>, reason: Arc<str>, step: RefusedStep, ctx: &mut Context<Self>) {
@@ -211,10 +213,11 @@ impl SupervisorActor {
         }
         let look_at = self.trials.wait(now, name.clone());
         // What was refused later shows more: its enrolment may be taken again before that is.
-        let step = entry.parked.as_ref().map_or(step, |parked| match step {
-            RefusedStep::Enrolment => parked.step,
-            RefusedStep::Claim | RefusedStep::Move | RefusedStep::End => step,
-        });
+        let step = match (&entry.parked, step) {
+            (Some(parked), RefusedStep::Enrolment) => parked.step,
+            _ => step,
+        };
+        let was_enrolled = was_parked.is_none() || step != RefusedStep::Enrolment;
         entry.parked = Some(Parked { reason: reason.clone(), step, is_on_trial: false, look_at });
         entry.job.on_trial.set(None);
         entry.refused = None;
@@ -225,7 +228,7 @@ impl SupervisorActor {
             self.publish(|| EventKind::JobParked { job: name.clone(), reason });
         }
         self.skip_parked(name);
-        if fires != Fires::Local {
+        if fires != Fires::Local && was_enrolled {
             self.retract([job.definition.key.clone()], ctx);
         }
         self.enrol_suspects_later(ctx);
@@ -303,7 +306,7 @@ impl Handler<EnrolNext> for SupervisorActor {
     type Result = ();
 
     fn handle(&mut self, _: EnrolNext, ctx: &mut Self::Context) {
-        self.waking_for_suspects = false;
+        self.next_group = None;
         self.enrol(ctx);
     }
 }
