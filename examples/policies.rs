@@ -17,7 +17,7 @@ const WORK: Duration = Duration::from_millis(500);
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let busy = |name: &str| Job::new(name, every(Duration::from_millis(200)));
-    let retry = Retry { attempts: 3, initial: Duration::from_millis(50), ..Retry::default() };
+    let retry = Retry::attempts(3).initial(Duration::from_millis(50));
     let jobs = Callsheet::builder()
         .job(busy("skip").overlap(Overlap::Skip).run(work))
         .job(busy("queue").overlap(Overlap::Queue(1)).run(work))

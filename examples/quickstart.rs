@@ -35,8 +35,8 @@ use actix_web::{
     web::{self, Bytes, Data, Json, Path},
 };
 use callsheet::{
-    AddError, Builder, Error, Fault, Faults, HealthReport, JobStatus, SelectError, ShutdownReport,
-    TriggerError,
+    AddError, Builder, Error, Fault, Faults, HealthReport, JobStatus, SelectError, ShutdownBudget,
+    ShutdownReport, ShutdownSignals, TriggerError,
     backend::Postgres,
     metrics::Prometheus,
     prelude::*,
@@ -45,10 +45,10 @@ use callsheet::{
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::timeout,
-};
+use tokio::time::timeout;
+
+/// From SIGTERM to the end of the process: less than Kubernetes' 30 s.
+const SHUTDOWN: ShutdownBudget = ShutdownBudget::within(Duration::from_secs(28));
 
 #[actix_web::main]
 async fn main() -> ExitCode {
@@ -67,7 +67,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> anyhow::Result<ShutdownReport> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let signals = ShutdownSignals::new()?;
     // Before anything is started, so that nothing has to be stopped if the address cannot be had.
     let listener = listen()?;
     let address = listener.local_addr()?;
@@ -98,14 +98,17 @@ async fn run() -> anyhow::Result<ShutdownReport> {
             .service(web::resource("/jobs/{name}").get(details).delete(remove))
             .route("/jobs/{name}/run", web::post().to(trigger))
     };
-    let stop = async move {
-        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+    // The jobs first: while they drain the server still serves, and what was opened on its workers still
+    // works.
+    let server = HttpServer::new(app)
+        .workers(2)
+        .shutdown_timeout(SHUTDOWN.server_timeout_secs())
+        .shutdown_signal(jobs.shutdown_on(signals, SHUTDOWN)?);
+    let served = match server.listen(listener) {
+        Ok(server) => server.run().await,
+        Err(error) => Err(error),
     };
-    let served =
-        match HttpServer::new(app).workers(2).shutdown_timeout(2).shutdown_signal(stop).listen(listener) {
-            Ok(server) => server.run().await,
-            Err(error) => Err(error),
-        };
+    // The same report; or, if the server has ended by itself, the jobs' turn.
     let report = jobs.shutdown(Duration::from_secs(10)).await;
     served?;
     Ok(report)
@@ -209,7 +212,7 @@ async fn trigger(jobs: Data<Callsheet>, name: Path<String>) -> Result<HttpRespon
 async fn list(jobs: Data<Callsheet>) -> Result<Json<Vec<Value>>, Refused> {
     let (mut all, mut after) = (Vec::new(), None);
     loop {
-        let page = jobs.list(ListJobs { after, ..ListJobs::default() }).await?;
+        let page = jobs.list(ListJobs::default().after(after)).await?;
         all.extend(page.jobs.iter().map(shown));
         after = page.next;
         if after.is_none() {

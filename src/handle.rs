@@ -7,7 +7,8 @@ use callsheet_actors::{
     AddError, AddJob, AddJobs, Added, CancelRuns, Engine, Event, EventFilter, EventStream, Health,
     HealthReport, Job, JobDetails, JobName, JobPage, JobStatus, ListJobs, Listen, ListenTo, NextFireTimes,
     NextFireTimesError, PauseError, PauseJobs, RemoveJobs, ResumeJobs, RunId, SelectError, Selector,
-    Shutdown, ShutdownReport, SupervisorActor, TriggerError, TriggerJob, Triggered, UpdateError, UpdateJob,
+    Shutdown, ShutdownNow, ShutdownReport, SupervisorActor, TriggerError, TriggerJob, Triggered, UpdateError,
+    UpdateJob,
 };
 
 use chrono::{DateTime, Utc};
@@ -20,7 +21,7 @@ use crate::builder::Builder;
 /// go on until [`shutdown`](Self::shutdown) or the end of the process.
 #[derive(Clone)]
 pub struct Callsheet {
-    engine: Engine,
+    pub(crate) engine: Engine,
 }
 
 impl Callsheet {
@@ -107,7 +108,7 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not pause them.
     pub async fn pause(&self, jobs: impl Into<Selector>) -> Result<Vec<JobName>, Error> {
-        Ok(self.ask(PauseJobs { jobs: jobs.into(), until: None, note: None }).await??)
+        Ok(self.ask(PauseJobs::new(jobs)).await??)
     }
 
     /// Resumes the selected jobs on all nodes, and answers those that were paused.
@@ -281,7 +282,20 @@ impl Callsheet {
         self.engine.stopped().await
     }
 
-    async fn ask<M>(&self, message: M) -> Result<M::Result, Error>
+    /// Stops at once: what runs is cancelled and aborted without a wait, also in a
+    /// [`shutdown`](Self::shutdown) that is under way. The store is told all the same, so that other nodes
+    /// take over. Returns when every thread of the engine has ended, with the same report.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop the shutdown.
+    pub async fn shutdown_now(&self) -> ShutdownReport {
+        // As above.
+        let _ = self.ask(ShutdownNow).await;
+        self.engine.stopped().await
+    }
+
+    pub(crate) async fn ask<M>(&self, message: M) -> Result<M::Result, Error>
     where
         M: Message + Send + 'static,
         M::Result: Send,

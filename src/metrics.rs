@@ -2,7 +2,7 @@
 //!
 //! The engine speaks to the `metrics` facade only, so any recorder works; install it before
 //! [`start`](crate::Builder::start). [`HISTOGRAMS`] holds the recommended buckets. With the feature `prometheus`,
-//! [`Prometheus`] is a recorder with these buckets and its `/metrics` resource for actix-web.
+//! `Prometheus` is a recorder with these buckets and its `/metrics` resource for actix-web.
 
 pub use callsheet_actors::metrics::{
     CLAIM_DURATION_BUCKETS, HISTOGRAMS, JOB_LABEL_ONCE, JOB_LABEL_OTHER, JOB_LABELS_DEFAULT,

@@ -1,8 +1,10 @@
 //! What most applications need: `use callsheet::prelude::*;`.
 
+#[cfg(unix)]
+pub use crate::ShutdownSignals;
 pub use crate::{
     AddJob, AddJobs, Added, Callsheet, Event, EventKind, Fires, Job, ListJobs, Misfire, OnLost, Overlap,
-    PauseJobs, RemoveJobs, ResumeJobs, Retry, Run, RunError, RunResult, Scheduled, Selector, TriggerJob,
-    Triggered, UpdateJob,
+    PauseJobs, RemoveJobs, ResumeJobs, Retry, Run, RunError, RunResult, Scheduled, Selector, ShutdownBudget,
+    TriggerJob, Triggered, UpdateJob,
     schedule::{at, cron, daily, every, monthly, weekly},
 };

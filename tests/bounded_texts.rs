@@ -88,7 +88,7 @@ fn a_megabyte_in_a_call_makes_no_long_answer() {
         assert_short("remove", &rig.send(node, RemoveJobs(long.as_str().into())).await.expect_err("unknown"));
         let next = NextFireTimes { job: long.clone(), count: 1 };
         assert_short("fire times", &rig.send(node, next).await.expect_err("unknown"));
-        let pause = PauseJobs { jobs: "a".into(), until: None, note: Some(long) };
+        let pause = PauseJobs::new("a").note(long);
         assert_short("note", &rig.send(node, pause).await.expect_err("too long"));
     });
 }

@@ -268,12 +268,12 @@ fn a_step_moves_the_end_of_a_pause_and_not_the_next_attempt() {
     simulate(START, async |rig| {
         let paused =
             Job::new("paused", every(mins(1))).fires(Fires::Local).misfire(Misfire::Skip).run(async |_| {});
-        let retry = Retry { attempts: 2, initial: mins(5), jitter: 0.0, ..Retry::default() };
+        let retry = Retry::attempts(2).initial(mins(5)).jitter(0.0);
         let failing = Job::new("failing", at(at_day(0, "00:01:00"))).fires(Fires::Local).retry(retry);
         let failing = failing.run(async |_| Err::<(), _>(RunError::from("not yet")));
         let node = rig.node(node_with([paused, failing])).await;
         let until = Some(at_day(0, "00:30:30"));
-        rig.send(node, PauseJobs { jobs: "paused".into(), until, note: None }).await.expect("it is there");
+        rig.send(node, PauseJobs::new("paused").until(until)).await.expect("it is there");
         rig.advance(mins(2)).await;
 
         rig.set_skew(node, TimeDelta::minutes(28));

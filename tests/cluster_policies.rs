@@ -705,7 +705,7 @@ async fn a_pause_that_is_asked_on_a_follower_holds_on_every_node_until_the_job_i
     ran.await_on(&leader, 3).await;
 
     let note = Some("the disk is full".to_owned());
-    let pause = PauseJobs { jobs: JOB.into(), until: None, note: note.clone() };
+    let pause = PauseJobs::new(JOB).note("the disk is full");
     let paused = follower.jobs.supervisor().send(pause).await.expect("it runs");
     assert_eq!(paused.expect("the store answers").len(), 1);
     let paused_at = cluster.now().await;
@@ -755,7 +755,7 @@ async fn a_pause_ends_by_itself_at_its_time_and_by_the_leader_before() {
     let until = (cluster.now().await + TimeDelta::seconds(1)).duration_trunc(TimeDelta::milliseconds(1));
     let until = until.expect("an instant of today");
 
-    let pause = |until| PauseJobs { jobs: JOB.into(), until: Some(until), note: None };
+    let pause = |until| PauseJobs::new(JOB).until(until);
     let paused = follower.jobs.supervisor().send(pause(until)).await.expect("it runs");
     paused.expect("the store answers");
     let paused_at = cluster.now().await;
@@ -865,7 +865,7 @@ async fn a_limit_of_runs_is_that_of_all_nodes_where_any_may_fire() {
 #[tokio::test]
 async fn a_run_keeps_its_claim_and_its_key_between_its_attempts() {
     let mut cluster = Cluster::of("retry").await;
-    let retry = Retry { initial: PERIOD * 3, factor: 1.0, jitter: 0.0, ..Retry::attempts(3) };
+    let retry = Retry::attempts(3).initial(PERIOD * 3).factor(1.0).jitter(0.0);
     let [mut leader, follower] = cluster.pair_with(|| job().retry(retry)).await;
     let first = cluster.begun().await;
     let (run, claim) = (first.run.id(), (first.fire_time(), first.token()));

@@ -246,7 +246,7 @@ fn a_trigger_during_the_claim_of_a_tick_is_answered() {
 #[test]
 fn a_run_gives_its_slot_back_between_two_attempts() {
     simulate(START, async |rig| {
-        let retry = Retry { attempts: 3, initial: secs(10), factor: 1.0, jitter: 0.0, ..Retry::default() };
+        let retry = Retry::attempts(3).initial(secs(10)).factor(1.0).jitter(0.0);
         let failing =
             Job::new("failing", at(instant(5))).retry(retry).run(async |_| Err::<(), _>("no connection"));
         let node = rig.node(bounded(1, [failing, by_hand("long", 30)])).await;
@@ -269,7 +269,7 @@ fn a_run_gives_its_slot_back_between_two_attempts() {
 #[test]
 fn an_attempt_that_finds_the_node_full_is_put_off_not_given_up() {
     simulate(START, async |rig| {
-        let retry = Retry { attempts: 2, initial: secs(10), jitter: 0.0, ..Retry::default() };
+        let retry = Retry::attempts(2).initial(secs(10)).jitter(0.0);
         let failing =
             Job::new("failing", at(instant(5))).retry(retry).run(async |_| Err::<(), _>("no connection"));
         let node = rig.node(bounded(1, [failing, by_hand("long", 30)]).when_full(WhenFull::Skip)).await;

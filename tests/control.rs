@@ -209,7 +209,7 @@ fn a_listing_is_paged_in_the_order_of_names() {
         let mut listed = Vec::new();
         let mut after = None;
         loop {
-            let page = rig.send(node, ListJobs { after, limit: 10, ..ListJobs::default() }).await;
+            let page = rig.send(node, ListJobs::default().after(after).limit(10)).await;
             listed.extend(page.jobs.iter().map(|job| job.name.as_str().to_owned()));
             assert!(
                 page.jobs.iter().all(|job| job.state == JobState::Scheduled && job.next_fire_time.is_some())
@@ -308,12 +308,11 @@ fn a_listing_can_be_narrowed_to_a_prefix_and_a_tag() {
         let jobs =
             [tagged("mail.out", "slow"), tagged("mail.in", "fast"), job("mail"), tagged("zip", "slow")];
         let node = rig.node(node_with(jobs)).await;
-        let list = |prefix: Option<&str>, tag: Option<&str>, after: Option<&str>, limit| ListJobs {
-            prefix: prefix.map(str::to_owned),
-            tag: tag.map(str::to_owned),
-            after: after.map(str::to_owned),
-            limit,
-            ..ListJobs::default()
+        let list = |prefix: Option<&str>, tag: Option<&str>, after: Option<&str>, limit| {
+            let mut list = ListJobs::default().after(after.map(str::to_owned)).limit(limit);
+            list.prefix = prefix.map(str::to_owned);
+            list.tag = tag.map(str::to_owned);
+            list
         };
         let cases = [
             (list(Some("mail."), None, None, 0), vec!["mail.in", "mail.out"], None),
@@ -353,11 +352,8 @@ fn a_listing_can_be_narrowed_to_a_state_and_no_page_looks_at_more_jobs_than_a_pa
         let node = rig.node(node_with(jobs)).await;
         rig.advance(secs(11)).await;
 
-        let list = |state, after: Option<&str>, limit| ListJobs {
-            state: Some(state),
-            after: after.map(str::to_owned),
-            limit,
-            ..ListJobs::default()
+        let list = |state, after: Option<&str>, limit| {
+            ListJobs::default().state(state).after(after.map(str::to_owned)).limit(limit)
         };
         let last_of_the_first = format!("b{:04}", PAGE_MAX - 4);
         let last_of_the_first = Some(last_of_the_first.as_str());

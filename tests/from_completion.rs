@@ -46,7 +46,7 @@ fn a_run_starts_a_period_after_the_end_of_the_one_before() {
 #[test]
 fn the_end_counts_whatever_it_is_and_a_retry_is_no_end() {
     simulate(START, async |rig| {
-        let retry = Retry { initial: secs(30), jitter: 0.0, ..Retry::attempts(2) };
+        let retry = Retry::attempts(2).initial(secs(30)).jitter(0.0);
         let fails = Job::new("fails", every(mins(1)).from_completion())
             .retry(retry)
             .run(async |_| Err::<(), _>("no"));
@@ -164,9 +164,7 @@ fn after_a_pause_one_run_starts_not_many() {
     simulate(START, async |rig| {
         let node = rig.node(node_with([job(secs(10)), job_that_never_catches_up()])).await;
         rig.advance(secs(30)).await;
-        rig.send(node, PauseJobs { jobs: Selector::All, until: None, note: None })
-            .await
-            .expect("they are there");
+        rig.send(node, PauseJobs::new(Selector::All)).await.expect("they are there");
         rig.advance(mins(20)).await;
         assert_eq!((rig.started("job"), rig.started("skips")), (0, 0));
 

@@ -23,7 +23,7 @@ fn nightly() -> Job {
 }
 
 fn pause(until: Option<DateTime<Utc>>) -> PauseJobs {
-    PauseJobs { jobs: Selector::All, until, note: None }
+    PauseJobs::new(Selector::All).until(until)
 }
 
 async fn resume(rig: &mut Rig, node: usize) {

@@ -73,7 +73,7 @@ fn hourly(name: &str) -> Job<callsheet::Bodiless> {
 }
 
 fn retry(attempts: u32) -> Retry {
-    Retry { attempts, initial: secs(10), jitter: 0.0, ..Retry::default() }
+    Retry::attempts(attempts).initial(secs(10)).jitter(0.0)
 }
 
 fn failures(rig: &mut Rig, hook: &str, reason: &str) -> u64 {

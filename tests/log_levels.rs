@@ -69,7 +69,7 @@ fn what_goes_wrong_is_at_warn_and_error_and_what_goes_well_at_debug() {
         ];
         let node = rig.node(node_with(jobs)).await;
         rig.advance(secs(100)).await;
-        let pause = PauseJobs { jobs: "good".into(), until: None, note: None };
+        let pause = PauseJobs::new("good");
         rig.send(node, pause).await.expect("it is paused");
         rig.send(node, ResumeJobs("good".into())).await.expect("it is resumed");
         rig.update(node, minutely("good").run(async |_| {})).await.expect("it is updated");

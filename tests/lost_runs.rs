@@ -64,7 +64,7 @@ fn a_body_sees_its_attempt_and_may_be_tried_again_as_often_as_is_left() {
         let fails = || {
             Job::new("job", every(hours(1)))
                 .on_lost(OnLost::Retry)
-                .retry(callsheet::Retry { initial: secs(1), jitter: 0.0, ..callsheet::Retry::attempts(3) })
+                .retry(callsheet::Retry::attempts(3).initial(secs(1)).jitter(0.0))
                 .run(async |run: Run| {
                     tokio::time::sleep(mins(1)).await;
                     Err::<(), _>(format!("attempt {}", run.attempt()))
@@ -254,7 +254,7 @@ fn a_run_of_a_job_that_any_node_fires_goes_on_once() {
 fn a_paused_job_finishes_what_it_owes() {
     simulate(START, async |rig| {
         nodes_in_a_run(rig, 2).await;
-        let pause = callsheet::PauseJobs { jobs: "job".into(), until: None, note: None };
+        let pause = callsheet::PauseJobs::new("job");
         rig.send(1, pause).await.expect("it is there");
 
         rig.kill(0);

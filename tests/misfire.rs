@@ -30,7 +30,7 @@ fn job(misfire: Misfire) -> Job {
 }
 
 fn pause_all() -> PauseJobs {
-    PauseJobs { jobs: Selector::All, until: None, note: None }
+    PauseJobs::new(Selector::All)
 }
 
 /// Tells one story three times, each with another policy: it lasts from 00:01:30 to 00:06:20, so that five ticks are missed,

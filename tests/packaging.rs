@@ -148,3 +148,16 @@ fn the_readmes_name_the_oldest_compiler() {
         assert!(fs::read_to_string(readme).expect("a README").contains(&line), "{name}: {line}");
     }
 }
+
+#[test]
+fn the_changelog_has_a_dated_section_for_the_version() {
+    let metadata = metadata(&["--no-deps"]);
+    let heading =
+        format!("## {} - ", package(&metadata, "callsheet")["version"].as_str().expect("a version"));
+    let changelog = fs::read_to_string(root().join("CHANGELOG.md")).expect("a changelog");
+
+    let date = changelog.lines().find_map(|line| line.strip_prefix(&heading)).expect("a section");
+    assert!(date.parse::<chrono::NaiveDate>().is_ok(), "{date:?}");
+    let first = changelog.lines().find(|line| line.starts_with("## "));
+    assert_eq!(first, Some("## Unreleased"), "what is not released yet stands above it");
+}

@@ -287,7 +287,7 @@ fn a_pause_that_is_refused_for_one_job_pauses_the_others_and_says_so() {
         let node = rig.node(node_with([job("a", 10), job("bad", 10), job("z", 10)])).await;
         rig.advance(secs(5)).await;
 
-        let all = PauseJobs { jobs: callsheet::Selector::All, until: None, note: None };
+        let all = PauseJobs::new(callsheet::Selector::All);
         let refused = rig.send(node, all).await;
 
         let Err(PauseError::BadData { job: name, count: 1, reason }) = &refused else {

@@ -21,7 +21,7 @@ fn job(name: &str) -> Job {
 }
 
 fn pause(jobs: impl Into<Selector>) -> PauseJobs {
-    PauseJobs { jobs: jobs.into(), until: None, note: None }
+    PauseJobs::new(jobs)
 }
 
 fn at(time: &str) -> DateTime<Utc> {
@@ -47,7 +47,7 @@ async fn resumed(rig: &mut Rig, jobs: impl Into<Selector>) -> Vec<String> {
 
 /// How many jobs a node takes for paused.
 async fn shown_as_paused(rig: &mut Rig, node: usize) -> usize {
-    let mut list = ListJobs { state: Some(JobState::Paused), ..ListJobs::default() };
+    let mut list = ListJobs::default().state(JobState::Paused);
     let mut count = 0;
     loop {
         let page = rig.send(node, list.clone()).await;
@@ -83,7 +83,7 @@ fn jobs_are_selected_by_name_by_tag_and_all_together_and_asking_twice_changes_no
         rig.advance(secs(10)).await;
         assert_eq!(["a", "b", "local", "any"].map(|name| rig.started(name)), [0, 0, 0, 1]);
         assert_eq!(paused(rig, pause(Selector::All)).await, ["any"]);
-        let another = PauseJobs { note: Some("for another reason".to_owned()), ..pause("a") };
+        let another = pause("a").note("for another reason");
         assert_eq!(paused(rig, another).await, ["a"]);
         assert_eq!(said(rig), (5, 0));
 
@@ -106,16 +106,14 @@ fn a_pause_ends_by_itself_and_says_until_when_and_why() {
             rig.advance(secs(5)).await;
             let start = rig.now();
             let until = start + chrono::TimeDelta::seconds(32);
-            let note = Some("the printer is out of paper".to_owned());
-            rig.send(node, PauseJobs { jobs: Selector::All, until: Some(until), note: note.clone() })
-                .await
-                .expect("it is there");
+            let note = "the printer is out of paper";
+            rig.send(node, PauseJobs::new(Selector::All).until(until).note(note)).await.expect("it is there");
 
             rig.advance(secs(10)).await;
             let status = details(rig, node, &name).await;
             assert_eq!(status.state, JobState::Paused);
             let pause = status.pause.expect("it is paused");
-            assert_eq!((pause.until, pause.note), (Some(until), note));
+            assert_eq!((pause.until, pause.note.as_deref()), (Some(until), Some(note)));
             assert_eq!(rig.started(&name), 0);
 
             rig.advance(secs(40)).await;
@@ -268,7 +266,7 @@ fn resuming_what_is_resumed_already_tells_a_node_that_did_not_hear_of_it() {
 fn a_pause_until_an_instant_ends_with_another_leader_too() {
     simulate(START, async |rig| {
         two_nodes(rig).await;
-        rig.send(0, PauseJobs { until: Some(at("00:01:05")), ..pause("job") }).await.expect("it is there");
+        rig.send(0, pause("job").until(at("00:01:05"))).await.expect("it is there");
 
         rig.kill(0);
         rig.advance(secs(60)).await;
@@ -320,7 +318,7 @@ fn what_makes_no_sense_pauses_nothing() {
 
         let long = "ü".repeat(PAUSE_NOTE_MAX / 2 + 1);
         let past = Some(at("00:00:04"));
-        let bad = rig.send(node, PauseJobs { note: Some(long), until: past, ..pause("job") }).await;
+        let bad = rig.send(node, pause("job").note(long).until(past)).await;
         let unknown = rig.send(node, pause("nobody")).await;
         let unknown_too = rig.send(node, ResumeJobs("nobody".into())).await;
 

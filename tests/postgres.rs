@@ -762,10 +762,8 @@ async fn an_end_is_of_one_run_and_one_token() {
     let cluster = PostgresCluster::new("ends").await;
     let node = cluster.open().await;
     let run = manual("key");
-    let retries = Enrolment {
-        retry_lost: true,
-        ..Enrolment::new(run.job.clone(), "a schedule".to_owned(), Authority::Any)
-    };
+    let mut retries = Enrolment::new(run.job.clone(), "a schedule".to_owned(), Authority::Any);
+    retries.retry_lost = true;
     node.locker.enrol(&[retries]).await.expect("an answer");
     let first = end_of(&run, &node.claim(&run).await);
     node.locker.close().await;

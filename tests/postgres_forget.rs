@@ -51,8 +51,8 @@ async fn a_name_that_is_forgotten_while_it_is_used_runs_no_tick_twice_and_lowers
         let key = LockKey::from(&name("job"));
         while Instant::now() < until {
             // As one that was held all the time: it would owe ticks of the last hour.
-            let enrolment = Enrolment::new(name("job"), "a schedule".to_owned(), Authority::Any);
-            let enrolment = Enrolment { held_for: Duration::from_secs(3_600), ..enrolment };
+            let mut enrolment = Enrolment::new(name("job"), "a schedule".to_owned(), Authority::Any);
+            enrolment.held_for = Duration::from_secs(3_600);
             let enrolled = locker.enrol(&[enrolment]).await.expect("an answer");
             let [Enrolled::Done { cursor, .. }] = enrolled[..] else { continue };
             // Or it would be kept.

@@ -171,6 +171,13 @@ fn enrolment(job: &str, authority: Authority) -> Enrolment {
     Enrolment::new(name(job), "a schedule".to_owned(), authority)
 }
 
+fn with_key(job: &str, authority: Authority, key: &str, overlap: Overlap) -> Enrolment {
+    let mut enrolment = enrolment(job, authority);
+    enrolment.key = LockKey::new(key).expect("a key");
+    enrolment.overlap = overlap;
+    enrolment
+}
+
 /// Until what fires one millisecond after a cursor of this instant is due.
 async fn due() {
     sleep(Duration::from_millis(5)).await;
@@ -193,12 +200,9 @@ async fn of_two_nodes_that_enrol_one_key_with_two_policies_at_once_one_is_refuse
     let (mut first, mut second) = (0, 0);
     let race = async |nth: usize| {
         let jobs = [format!("left-{nth}"), format!("right-{nth}")];
-        let key = LockKey::new([&jobs[0], &jobs[1], &format!("key-{nth}")][nth % 3].as_str()).expect("a key");
-        let [left, right] =
-            [(&jobs[0], Overlap::Skip), (&jobs[1], Overlap::Allow(2))].map(|(job, overlap)| {
-                let key = key.clone();
-                Enrolment { key, overlap, ..enrolment(job, Authority::Any) }
-            });
+        let key = [&jobs[0], &jobs[1], &format!("key-{nth}")][nth % 3].clone();
+        let [left, right] = [(&jobs[0], Overlap::Skip), (&jobs[1], Overlap::Allow(2))]
+            .map(|(job, overlap)| with_key(job, Authority::Any, &key, overlap));
         let won = tokio::join!(decided(&one, left.clone()), decided(&two, right.clone()));
         (won, right)
     };
@@ -228,10 +232,7 @@ async fn who_contradicts_a_leader_that_is_about_to_renew_a_term_that_is_almost_o
         let nodes = Nodes::of(&format!("policy-renewal-{key}")).await;
         let (leader, other) = (nodes.open().await, nodes.open().await);
         let term = leader.leads().await;
-        let with_key = |job: &str, authority, overlap| {
-            let key = LockKey::new(key).expect("a key");
-            Enrolment { key, overlap, ..enrolment(job, authority) }
-        };
+        let with_key = |job: &str, authority, overlap| with_key(job, authority, key, overlap);
         leader.enrol(with_key("led", Authority::Term(term), Overlap::Skip)).await;
         let renewal = nodes.renewal_of_a_term_that_is_over().await;
 
@@ -260,10 +261,7 @@ async fn an_enrolment_whose_key_somebody_else_has_locked_fails_alone() {
 async fn fails_alone(test: &str, statement: &str) {
     let nodes = Nodes::of(test).await;
     let node = nodes.open().await;
-    let with_key = |job: &str, key: &str| {
-        let key = LockKey::new(key).expect("a key");
-        Enrolment { key, ..enrolment(job, Authority::Any) }
-    };
+    let with_key = |job: &str, key: &str| with_key(job, Authority::Any, key, Overlap::default());
     node.enrol(with_key("former", "locked")).await;
     let somebody = nodes.transaction(statement).await;
 
@@ -287,17 +285,16 @@ async fn fails_alone(test: &str, statement: &str) {
         retracted.expect("it waits for somebody else");
     };
     timeout(DEADLINE, retracted).await.expect("in time");
-    other.enrol(Enrolment { overlap: Overlap::Replace, ..both[0].clone() }).await;
+    let mut another = both[0].clone();
+    another.overlap = Overlap::Replace;
+    other.enrol(another).await;
 }
 
 #[tokio::test]
 async fn an_enrolment_whose_key_somebody_else_is_just_making_fails_alone() {
     let nodes = Nodes::of("key-in-the-making").await;
     let node = nodes.open().await;
-    let with_key = |job: &str, key: &str| {
-        let key = LockKey::new(key).expect("a key");
-        Enrolment { key, ..enrolment(job, Authority::Any) }
-    };
+    let with_key = |job: &str, key: &str| with_key(job, Authority::Any, key, Overlap::default());
     node.enrol(with_key("former", "there")).await;
     let making = "INSERT INTO callsheet.names (scope, name) VALUES ($1, 'new')";
     let _somebody = nodes.transaction(making).await;
@@ -317,10 +314,7 @@ async fn a_job_whose_key_is_contradicted_keeps_no_mark_of_the_leader() {
     let nodes = Nodes::of("contradicted-mark").await;
     let (leader, other) = (nodes.open().await, nodes.open().await);
     let term = leader.leads().await;
-    let with_key = |job: &str, authority, overlap| {
-        let key = LockKey::new("key").expect("a key");
-        Enrolment { key, overlap, ..enrolment(job, authority) }
-    };
+    let with_key = |job: &str, authority, overlap| with_key(job, authority, "key", overlap);
     leader.enrol(with_key("job", Authority::Term(term), Overlap::Skip)).await;
     other.enrol(with_key("other", Authority::Any, Overlap::Skip)).await;
     let contradicts = [with_key("job", Authority::Term(term), Overlap::Replace)];
@@ -395,7 +389,7 @@ async fn a_retraction_of_a_key_that_stays_locked_is_answered_before_the_engine_g
     let nodes = Nodes::of("retract-locked").await;
     let node = Node::open(Postgres::new(&nodes.scope, server().url()).lease(Duration::from_secs(60))).await;
     let key = LockKey::new("key").expect("a key");
-    node.enrol(Enrolment { key: key.clone(), ..enrolment("job", Authority::Any) }).await;
+    node.enrol(with_key("job", Authority::Any, key.as_str(), Overlap::default())).await;
     let _somebody = nodes.locked("key").await;
 
     let retracted = timeout(CALL_DEADLINE, node.locker.retract(&[key])).await.expect("in time");
@@ -700,7 +694,9 @@ impl Nodes {
 }
 
 fn retried(job: &str) -> Enrolment {
-    Enrolment { retry_lost: true, ..enrolment(job, Authority::Any) }
+    let mut enrolment = enrolment(job, Authority::Any);
+    enrolment.retry_lost = true;
+    enrolment
 }
 
 fn retake(run: &ClaimRequest, key: &str) -> ClaimRequest {
@@ -762,7 +758,8 @@ async fn an_end_waits_for_the_row_of_its_job_and_keeps_its_key_until_then() {
 async fn a_run_whose_end_moves_a_cursor_is_not_closed_as_lost_while_the_row_of_its_job_is_locked() {
     let nodes = Nodes::of("loss-locked").await;
     let node = nodes.open().await;
-    let moving = Enrolment { from_completion: true, ..retried("job") };
+    let mut moving = retried("job");
+    moving.from_completion = true;
     let run = nodes.dead_run_of(moving, "key").await;
     let holder = nodes.locked("job").await;
 

@@ -419,6 +419,36 @@ async fn an_encrypted_connection_is_verified_or_not_made() {
 }
 
 #[tokio::test]
+async fn an_applications_own_connection_is_verified_as_the_nodes_are() {
+    let (authority, another) = (Authority::new("one"), Authority::new("another"));
+    let server = Server::start_with(|data| {
+        let (certificate, key) = authority.sign("localhost");
+        data.write("server.crt", &certificate);
+        data.write("server.key", &key);
+        data.prepend("postgresql.conf", "ssl = on");
+    });
+    let url =
+        format!("postgres://callsheet:{PASSWORD}@localhost:{}/postgres?sslmode=verify-full", server.port());
+    let connect = async |authority: &Authority| {
+        let node = Postgres::new(scope("own"), &url).root_certificates(&authority.pem);
+        let connector = node.connector().await.expect("it is well configured");
+        assert!(!format!("{connector:?}").contains(PASSWORD));
+        connector.config.connect(connector.tls).await
+    };
+
+    let (client, connection) = connect(&authority).await.expect("a connection");
+    tokio::spawn(connection);
+    let encrypted = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    assert!(client.query_one(encrypted, &[]).await.expect("an answer").get::<_, bool>(0));
+    let refused = connect(&another).await.err().expect("another authority");
+    let cause = std::error::Error::source(&refused).map(ToString::to_string).unwrap_or_default();
+    assert!(cause.contains("UnknownIssuer"), "{refused}: {cause}");
+
+    let faults = Postgres::new("own", &url).connector().await.expect_err("no authority");
+    assert!(faults.to_string().contains("certificate authority"), "{faults}");
+}
+
+#[tokio::test]
 async fn a_node_shows_its_certificate_to_a_server_that_asks_for_one() {
     let authority = Authority::new("one");
     let server = Server::start_with(|data| {

@@ -188,8 +188,12 @@ async fn live(url: &str, schema: &str, node: &Node, dies: &Node, tag: &str) {
     let enrolment = |job: &str, authority| Enrolment::new(name(job), "a schedule".to_owned(), authority);
     let led = Authority::Term(term);
     let plain = node.due(enrolment("plain", led)).await;
-    let keyed = node.due(Enrolment { key: key("key"), ..enrolment("keyed", led) }).await;
-    let any = node.due(Enrolment { retry_lost: true, ..enrolment("any", Authority::Any) }).await;
+    let mut keyed = enrolment("keyed", led);
+    keyed.key = key("key");
+    let keyed = node.due(keyed).await;
+    let mut any = enrolment("any", Authority::Any);
+    any.retry_lost = true;
+    let any = node.due(any).await;
     let mine = node.due(enrolment("mine", Authority::Unled)).await;
     node.locker
         .enrol(&[enrolment("plain", led), enrolment("mine", Authority::Unled)])

@@ -220,7 +220,7 @@ async fn the_note_of_a_pause_may_hold_nul_and_is_as_long_as_it_is_stored() {
     let node = || Callsheet::builder().backend(backend()).job(job("job", &say)).start();
     let (first, second) = (node().await.expect("it starts"), node().await.expect("it starts"));
     let pause = async |note: String| {
-        let pause = PauseJobs { jobs: "job".into(), until: None, note: Some(note) };
+        let pause = PauseJobs::new("job").note(note);
         first.supervisor().send(pause).await.expect("it runs")
     };
     until("it is enrolled", async || state(&first, "job").await == JobState::Scheduled).await;
@@ -434,11 +434,12 @@ async fn numbers_and_instants_at_their_bounds_are_answered_or_refused_alone() {
         let run = RunId::from(NodeId::random().as_uuid());
         ClaimRequest::new(name(job), LockKey::new(job).expect("a key"), run)
     };
-    let held_for = |job: &str| Enrolment {
-        held_for: Duration::MAX,
-        ..Enrolment::new(name(job), "words".to_owned(), Authority::Term(grant.term))
+    let held_for_ever = |job: &str| {
+        let mut enrolment = Enrolment::new(name(job), "words".to_owned(), Authority::Term(grant.term));
+        enrolment.held_for = Duration::MAX;
+        enrolment
     };
-    let enrolled = locker.enrol(&[held_for("a"), held_for("b")]).await.expect("an answer");
+    let enrolled = locker.enrol(&[held_for_ever("a"), held_for_ever("b")]).await.expect("an answer");
     let cursors: Vec<_> = enrolled
         .iter()
         .map(|enrolled| match enrolled {
@@ -478,7 +479,7 @@ async fn numbers_and_instants_at_their_bounds_are_answered_or_refused_alone() {
     let for_ever = Pause { until: Some(DateTime::<Utc>::MAX_UTC), note: Some("\u{1}".repeat(1_000)) };
     let paused = locker.pause(&[name("a")], Some(&for_ever)).await.expect("an answer");
     assert_eq!(paused, [true]);
-    let again = locker.enrol(&[held_for("a")]).await.expect("an answer");
+    let again = locker.enrol(&[held_for_ever("a")]).await.expect("an answer");
     let [Enrolled::Done { kept, .. }] = &again[..] else { panic!("{again:?}") };
     let kept = kept.pause.clone().expect("it is paused");
     assert_eq!(kept.note, for_ever.note);

@@ -16,7 +16,7 @@ use common::{assert_golden, assert_transcript, hours, node_with, secs};
 const START: &str = "2026-01-05T00:00:00Z";
 
 fn retry(attempts: u32) -> Retry {
-    Retry { attempts, initial: secs(10), jitter: 0.0, ..Retry::default() }
+    Retry::attempts(attempts).initial(secs(10)).jitter(0.0)
 }
 
 /// Succeeds in its third attempt.
@@ -85,7 +85,7 @@ fn the_key_stays_held_between_attempts_on_every_node() {
     simulate(START, async |rig| {
         let job = || {
             Job::new("report", every(hours(1)))
-                .retry(Retry { initial: secs(600), max: secs(600), ..retry(2) })
+                .retry(retry(2).initial(secs(600)).max(secs(600)))
                 .run(async |_| Err::<(), _>("no connection"))
         };
         let leader = rig.node(node_with([job()])).await;
@@ -126,7 +126,7 @@ fn a_permanent_error_ends_the_run_at_once() {
 fn a_shutdown_does_not_wait_for_the_next_attempt_beyond_its_deadline() {
     simulate(START, async |rig| {
         let job = Job::new("report", every(hours(1)))
-            .retry(Retry { initial: secs(240), ..retry(2) })
+            .retry(retry(2).initial(secs(240)))
             .run(async |_| Err::<(), _>("no connection"));
         let node = rig.node(node_with([job])).await;
         rig.advance(hours(1) + secs(1)).await;
@@ -140,8 +140,7 @@ fn a_shutdown_does_not_wait_for_the_next_attempt_beyond_its_deadline() {
 
 #[test]
 fn a_policy_that_makes_no_sense_is_refused_with_every_fault() {
-    let retry =
-        Retry { attempts: 0, initial: Duration::ZERO, factor: f64::NAN, max: Duration::ZERO, jitter: 1.5 };
+    let retry = Retry::attempts(0).initial(Duration::ZERO).factor(f64::NAN).max(Duration::ZERO).jitter(1.5);
     let job = Job::new("report", every(hours(1))).retry(retry).run(async |_| {});
 
     let faults = job.check().expect_err("it makes no sense").to_string();

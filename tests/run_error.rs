@@ -63,7 +63,7 @@ fn said(rig: &callsheet::testkit::Rig) -> Vec<String> {
 fn the_chain_of_an_anyhow_error_is_whole_in_every_event() {
     simulate(START, async |rig| {
         let job = Job::new("settings", every(hours(1)))
-            .retry(Retry { attempts: 2, initial: secs(1), jitter: 0.0, ..Retry::default() })
+            .retry(Retry::attempts(2).initial(secs(1)).jitter(0.0))
             .run(async |_| number("x").map(drop));
         rig.node(node_with([job])).await;
 
@@ -148,7 +148,7 @@ fn an_error_that_stops_the_job_ends_the_run_at_once() {
     simulate(START, async |rig| {
         let attempts = Arc::new(AtomicU32::new(0));
         let job = Job::new("mail", every(hours(1)))
-            .retry(Retry { attempts: 5, initial: secs(1), jitter: 0.0, ..Retry::default() })
+            .retry(Retry::attempts(5).initial(secs(1)).jitter(0.0))
             .run_with(attempts.clone(), closed_meanwhile);
         rig.node(node_with([job])).await;
 

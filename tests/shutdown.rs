@@ -7,8 +7,9 @@ use std::{
 
 use actix::Addr;
 use callsheet::{
-    AddError, CancelReason, EventKind, FireTime, Fires, HowDrained, Job, NextFireTimes, REPORTED_RUNS_MAX,
-    Shutdown, ShutdownReport, SupervisorActor, TriggerError, TriggerJob,
+    AddError, AnnounceShutdown, CancelReason, EventKind, FireTime, Fires, Health, HowDrained, Job,
+    NextFireTimes, Problem, REPORTED_RUNS_MAX, Shutdown, ShutdownNow, ShutdownReport, SupervisorActor,
+    TriggerError, TriggerJob,
     schedule::{Schedule, at, every},
     testkit::{
         Rig,
@@ -242,5 +243,72 @@ fn a_body_that_asks_for_the_shutdown_and_heeds_its_cancellation_ends_in_order() 
 
         assert_eq!((report.drained, report.cancelled, report.aborted), (0, 1, 0));
         assert_eq!(cancelled_after(rig), Some(secs(10)), "the deadline that the body gave");
+    });
+}
+
+fn obedient_and_stubborn() -> [Job; 2] {
+    let obedient = Job::new("obedient", hourly()).run(async |run| run.cancelled().await);
+    let stubborn = Job::new("stubborn", hourly()).run(async |_| std::future::pending::<()>().await);
+    [obedient, stubborn]
+}
+
+#[test]
+fn a_shutdown_that_is_under_way_can_be_told_to_end_at_once() {
+    simulate(START, async |rig| {
+        let node = rig.node(node_with(obedient_and_stubborn()).shutdown_grace(secs(1_000))).await;
+        at_the_hour(rig).await;
+        let supervisor = rig.supervisor(node);
+        let before = rig.now();
+
+        let (patient, at_once) = rig
+            .drive(async move {
+                let patient = supervisor.send(Shutdown { deadline: secs(1_000) });
+                let at_once = async {
+                    tokio::time::sleep(secs(5)).await;
+                    supervisor.send(ShutdownNow).await
+                };
+                tokio::join!(patient, at_once)
+            })
+            .await;
+
+        let report = patient.expect("an answer");
+        assert_eq!(report, at_once.expect("an answer"));
+        assert_eq!(report.aborted + report.cancelled, 2);
+        assert_eq!(report.still_running, 0);
+        assert!((rig.now() - before).num_seconds() < 10, "neither the deadline nor the grace passed");
+        assert_eq!(rig.store().held(), 0, "the store was told");
+    });
+}
+
+#[test]
+fn a_node_can_be_told_to_stop_at_once() {
+    simulate(START, async |rig| {
+        let node = rig.node(node_with(obedient_and_stubborn()).shutdown_grace(secs(1_000))).await;
+        at_the_hour(rig).await;
+        let before = rig.now();
+
+        let supervisor = rig.supervisor(node);
+        let report = rig.drive(async move { supervisor.send(ShutdownNow).await }).await.expect("an answer");
+
+        assert_eq!(report.aborted + report.cancelled, 2);
+        assert!((rig.now() - before).num_seconds() < 5, "the grace did not pass");
+        assert_eq!(rig.store().held(), 0, "the store was told");
+    });
+}
+
+#[test]
+fn a_shutdown_that_is_announced_makes_the_node_not_ready_and_stops_nothing() {
+    simulate(START, async |rig| {
+        let node = rig.node(node_with([Job::new("quick", hourly()).run(async |_| {})])).await;
+        rig.advance(secs(10)).await;
+        assert!(rig.send(node, Health).await.ready);
+
+        rig.send(node, AnnounceShutdown).await;
+
+        let health = rig.send(node, Health).await;
+        assert!(health.live && !health.ready, "{health:?}");
+        assert_eq!(health.problems, [Problem::ShuttingDown]);
+        at_the_hour(rig).await;
+        assert_eq!(rig.started("quick"), 1);
     });
 }

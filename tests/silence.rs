@@ -193,7 +193,7 @@ fn a_node_whose_adapter_panicked_over_news_hears_the_next() {
         let tidy = || Job::new("tidy", every(secs(1))).run(async |_| {});
         let leader = rig.node(node_with([nightly(), tidy()])).await;
         let other = rig.node(node_with([nightly(), tidy()])).await;
-        let pause = |job: &str| PauseJobs { jobs: job.into(), until: None, note: None };
+        let pause = |job: &str| PauseJobs::new(job);
         rig.send(other, pause("tidy")).await.expect("an answer");
         rig.advance(secs(10)).await;
         let started = rig.started("tidy");

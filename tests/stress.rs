@@ -186,7 +186,7 @@ fn everything_is_asked_while_jobs_run_and_a_tag_is_removed() {
                     assert!(status.next_fire_time.is_some());
                     let next = jobs.next_fire_times(&name, 5).await.expect("it stays");
                     assert!(next.len() == 5 && next.is_sorted());
-                    let list = ListJobs { tag: Some("stays".to_owned()), ..ListJobs::default() };
+                    let list = ListJobs::default().tag("stays");
                     assert_eq!(jobs.list(list).await.expect("it runs").jobs.len(), 50);
                     let gone = jobs.details(format!("goes-{}", round % 50)).await.expect("it runs");
                     assert!(gone.is_none_or(|gone| gone.state != JobState::Broken));

@@ -34,7 +34,7 @@ fn job(period: Duration) -> Job {
 #[test]
 fn the_story_of_an_update_during_a_run() {
     simulate(START, async |rig| {
-        let retry = Retry { initial: secs(10), jitter: 0.0, ..Retry::attempts(3) };
+        let retry = Retry::attempts(3).initial(secs(10)).jitter(0.0);
         let with = |period, error: &'static str| {
             Job::new("report", every(period)).retry(retry).run_with(error, |_: Run, error| async move {
                 tokio::time::sleep(secs(20)).await;
@@ -207,7 +207,7 @@ fn a_run_keeps_the_lock_key_that_it_started_with() {
             Err("again".into())
         }
         let keys = Keys::default();
-        let retry = Retry { initial: secs(5), jitter: 0.0, ..Retry::attempts(2) };
+        let retry = Retry::attempts(2).initial(secs(5)).jitter(0.0);
         let with =
             |key| Job::new("job", every(mins(1))).lock_key(key).retry(retry).run_with(keys.clone(), note);
         let other = Job::new("other", every(mins(60))).lock_key("old").run(async |_| {});

@@ -27,6 +27,7 @@ const SHOWN_MAX: usize = 10;
 /// How a run ended during a shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum HowDrained {
     /// It ended by itself, or by its own timeout, before the deadline.
     Drained,

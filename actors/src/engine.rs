@@ -52,8 +52,9 @@ pub const FORGET_AFTER_DEFAULT: Duration = Duration::from_hours(7 * 24);
 pub const FORGET_AFTER_MIN: Duration = Duration::from_hours(1);
 /// The most threads of each kind.
 pub const THREADS_MAX: usize = 256;
-/// How long a thread that was told to stop may take before it is left behind.
-const JOIN_MAX: Duration = Duration::from_secs(2);
+/// How long the threads of an engine that were told to stop may take, all together, before they are left
+/// behind.
+pub(crate) const JOIN_MAX: Duration = Duration::from_secs(2);
 
 /// What an engine is made of.
 pub struct EngineOptions {
@@ -169,6 +170,7 @@ impl EngineOptions {
 pub struct Engine {
     supervisor: Addr<SupervisorActor>,
     publisher: Publisher,
+    shutdown_grace: Duration,
     /// The report, when every thread has ended.
     stopped: watch::Receiver<Option<ShutdownReport>>,
 }
@@ -204,6 +206,11 @@ impl Engine {
         self.publisher.stream(filter)
     }
 
+    /// The time between cancelling and aborting the runs that did not drain.
+    pub fn shutdown_grace(&self) -> Duration {
+        self.shutdown_grace
+    }
+
     /// Resolves when the engine has stopped and its threads have ended, or are left behind because they are blocked.
     ///
     /// # Cancel safety
@@ -218,6 +225,7 @@ impl Engine {
     }
 
     async fn start_here(options: EngineOptions) -> Result<Self, StartError> {
+        let shutdown_grace = options.shutdown_grace;
         // There is no way to ask for a local set but to use it.
         let in_local_set = runtime::Handle::try_current().is_ok()
             && catch_unwind(AssertUnwindSafe(|| drop(tokio::task::spawn_local(async {})))).is_ok();
@@ -239,10 +247,11 @@ impl Engine {
         actix_rt::spawn(async move {
             sender.send_replace(Some(over.await.unwrap_or_default()));
         });
-        Ok(Self { supervisor, publisher, stopped })
+        Ok(Self { supervisor, publisher, shutdown_grace, stopped })
     }
 
     async fn start_threads(options: EngineOptions) -> Result<Self, StartError> {
+        let shutdown_grace = options.shutdown_grace;
         let (ready, started) = oneshot::channel();
         let (sender, stopped) = watch::channel(None);
         thread::Builder::new()
@@ -253,7 +262,7 @@ impl Engine {
             })
             .map_err(StartError::Threads)?;
         let (armed, publisher) = started.await.unwrap_or(Err(StartError::Died))?;
-        Ok(Self { supervisor: armed.disarm(), publisher, stopped })
+        Ok(Self { supervisor: armed.disarm(), publisher, shutdown_grace, stopped })
     }
 }
 
@@ -366,7 +375,7 @@ impl EngineThreads {
             }
         }
         if let Some(bodies) = self.bodies {
-            bodies.shutdown_timeout(JOIN_MAX);
+            bodies.shutdown_timeout(until.saturating_duration_since(std::time::Instant::now()));
         }
     }
 }

@@ -103,6 +103,7 @@ pub enum StepDownReason {
 /// are counted. What must not be lost (the counts of ticks and runs) never depends on events.
 #[derive(Debug, Clone, PartialEq, Serialize, Message)]
 #[rtype(result = "()")]
+#[non_exhaustive]
 pub struct Event {
     /// When, by the node's wall clock.
     pub at: DateTime<Utc>,

@@ -13,6 +13,7 @@ const PART_SHOWN_MAX: usize = 2_048;
 ///
 /// The fields hold everything. Of very long texts `Display` and `Debug` show the start.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Fault {
     /// What the fault is in, from the outside in: `job "mail": cron`.
     pub subject: String,

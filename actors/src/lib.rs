@@ -84,15 +84,16 @@ pub use crate::{
     job::{ActiveRunStatus, HeldStatus, JobState, JobStatus, LastRunStatus},
     listener::{EVENT_BUFFER_DEFAULT, EVENTS_MAX, Events, Listen, ListenTo, SUBSCRIBER_EVENTS_MAX},
     message::{
-        AddJob, AddJobs, Added, CancelRuns, FIRE_TIMES_MAX, Health, JobDetails, JobPage, ListJobs,
-        NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, ResumeJobs, Scheduled, Selector, Shutdown,
-        TriggerJob, Triggered, UpdateJob,
+        AddJob, AddJobs, Added, AnnounceShutdown, CancelRuns, FIRE_TIMES_MAX, Health, JobDetails, JobPage,
+        ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, ResumeJobs, Scheduled, Selector, Shutdown,
+        ShutdownNow, TriggerJob, Triggered, UpdateJob,
     },
     name::{FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
     permits::WhenFull,
     run::{IntoRunResult, Origin, Run, RunError, RunResult},
     supervisor::{
-        RESTART_PERIOD, RESTARTS_MAX, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT, SupervisorActor,
+        RESTART_PERIOD, RESTARTS_MAX, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_END_MAX, SHUTDOWN_GRACE_DEFAULT,
+        SupervisorActor,
     },
 };
 

@@ -155,6 +155,7 @@ pub struct UpdateJob(pub Job);
 /// paused on this node.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<JobName>, PauseError>")]
+#[non_exhaustive]
 pub struct PauseJobs {
     /// Which jobs.
     pub jobs: Selector,
@@ -162,6 +163,25 @@ pub struct PauseJobs {
     pub until: Option<DateTime<Utc>>,
     /// Why, for those who wonder; at most [`PAUSE_NOTE_MAX`](crate::PAUSE_NOTE_MAX) bytes.
     pub note: Option<String>,
+}
+
+impl PauseJobs {
+    /// Until they are resumed, without a note.
+    pub fn new(jobs: impl Into<Selector>) -> Self {
+        Self { jobs: jobs.into(), until: None, note: None }
+    }
+
+    /// Until then; `None`: until they are resumed.
+    #[must_use]
+    pub fn until(self, until: impl Into<Option<DateTime<Utc>>>) -> Self {
+        Self { until: until.into(), ..self }
+    }
+
+    /// Why, for those who wonder; at most [`PAUSE_NOTE_MAX`](crate::PAUSE_NOTE_MAX) bytes.
+    #[must_use]
+    pub fn note(self, note: impl Into<String>) -> Self {
+        Self { note: Some(note.into()), ..self }
+    }
 }
 
 /// Ends the pause of jobs, on all nodes. Those of this node that are [broken](crate::JobState::Broken) fire again, with a new
@@ -221,8 +241,11 @@ pub const FIRE_TIMES_MAX: usize = 1_000;
 
 /// Lists jobs in the order of their names. A page costs one question to the actor of each of its jobs, however many jobs
 /// there are and whatever the filter.
+///
+/// The default is the first page of all jobs.
 #[derive(Debug, Clone, Default, Message)]
 #[rtype(result = "JobPage")]
+#[non_exhaustive]
 pub struct ListJobs {
     /// Only names that start with this.
     pub prefix: Option<String>,
@@ -236,6 +259,38 @@ pub struct ListJobs {
     pub after: Option<String>,
     /// How many at most, up to [`PAGE_MAX`]; 0 is [`PAGE_MAX`].
     pub limit: usize,
+}
+
+impl ListJobs {
+    /// Only names that start with this.
+    #[must_use]
+    pub fn prefix(self, prefix: impl Into<String>) -> Self {
+        Self { prefix: Some(prefix.into()), ..self }
+    }
+
+    /// Only jobs with this tag.
+    #[must_use]
+    pub fn tag(self, tag: impl Into<String>) -> Self {
+        Self { tag: Some(tag.into()), ..self }
+    }
+
+    /// Only jobs in this state: see the field of the same name.
+    #[must_use]
+    pub fn state(self, state: JobState) -> Self {
+        Self { state: Some(state), ..self }
+    }
+
+    /// Only names after this one, [`JobPage::next`] of the page before; `None`: from the first on.
+    #[must_use]
+    pub fn after(self, name: impl Into<Option<String>>) -> Self {
+        Self { after: name.into(), ..self }
+    }
+
+    /// How many at most, up to [`PAGE_MAX`]; 0 is [`PAGE_MAX`].
+    #[must_use]
+    pub fn limit(self, limit: usize) -> Self {
+        Self { limit, ..self }
+    }
 }
 
 /// One page of a listing.
@@ -267,3 +322,15 @@ pub struct Shutdown {
     /// How long runs may drain; at most a day.
     pub deadline: Duration,
 }
+
+/// Says that a shutdown is to come: from now on the node is not ready, so that load balancers leave it out.
+/// Jobs go on.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct AnnounceShutdown;
+
+/// Stops the engine at once: what runs is cancelled and aborted without a wait, also in a shutdown that is
+/// under way. Answers when it is over.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "ShutdownReport")]
+pub struct ShutdownNow;

@@ -17,6 +17,7 @@ use crate::{
 /// A claim takes a slot before it goes out. While it has no answer the slot is free for others; a run that is granted after all
 /// waits for a slot with its key held, in either mode, as an attempt after a failure does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum WhenFull {
     /// It waits for the end of one: first the greater [priority](crate::Policies::priority), then who came first. At most one
     /// tick of each job waits (more if its policies say so, but only one of them asks).

@@ -150,6 +150,7 @@ impl<E: Into<RunError>> IntoRunResult for Result<(), E> {
 
 /// Why there is a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Origin {
     /// The schedule: the tick at this fire time.
     Tick(FireTime),

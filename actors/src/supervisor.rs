@@ -30,7 +30,10 @@ use std::{
 use actix::{dev::channel::channel, prelude::*};
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{oneshot, watch},
+    time::timeout,
+};
 
 pub(crate) use self::{
     adding::{AddFirstJobs, define_all},
@@ -52,7 +55,7 @@ use self::{
 };
 pub use self::{
     dying::{RESTART_PERIOD, RESTARTS_MAX},
-    shutdown::{SHUTDOWN_DEADLINE_MAX, SHUTDOWN_GRACE_DEFAULT},
+    shutdown::{SHUTDOWN_DEADLINE_MAX, SHUTDOWN_END_MAX, SHUTDOWN_GRACE_DEFAULT},
 };
 use crate::{
     CALL_DEADLINE,
@@ -188,6 +191,10 @@ pub struct SupervisorActor {
     /// The last fire times of the jobs that were over when the engine started, until they are enrolled.
     over: BTreeMap<JobName, DateTime<Utc>>,
     lint_log: LintLog,
+    /// The node is not ready any more, though jobs go on.
+    shutdown_announced: bool,
+    /// A shutdown waits for nothing any more.
+    at_once: watch::Sender<bool>,
     phase: Phase,
 }
 
@@ -238,6 +245,8 @@ impl SupervisorActor {
             telling: None,
             over: BTreeMap::new(),
             lint_log: LintLog::default(),
+            shutdown_announced: false,
+            at_once: watch::Sender::new(false),
             phase: Phase::Running,
         }
     }

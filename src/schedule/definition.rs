@@ -257,8 +257,9 @@ fn all(faults: Vec<Fault>) -> Faults {
 }
 
 /// The fault of a part, seen from the whole: subjects are paths, such as `any[1].daily.at[0]`.
-pub(super) fn under(part: &str, fault: Fault) -> Fault {
-    Fault { subject: format!("{part}.{}", fault.subject), ..fault }
+pub(super) fn under(part: &str, mut fault: Fault) -> Fault {
+    fault.subject.insert_str(0, &format!("{part}."));
+    fault
 }
 
 /// What a definition inherits from the one that it is part of.
@@ -444,9 +445,10 @@ impl Definition {
         let Some(jitter) = &self.options.jitter else { return };
         let max = match millis_of(jitter, "jitter") {
             Ok(max) => max,
-            Err(fault) => {
+            Err(mut fault) => {
                 // The rules of periods, in the words of jitter.
-                faults.push(Fault { rule: fault.rule.replace("a period", "jitter"), ..fault });
+                fault.rule = fault.rule.replace("a period", "jitter");
+                faults.push(fault);
                 return;
             }
         };

@@ -1,4 +1,6 @@
 //! Decides: values and state machines. No actix, no tokio, no clock, no I/O.
+//!
+//! It is public for those who read and simulate the decisions, and may change in any release.
 
 pub mod backoff;
 pub mod bisect;

@@ -267,7 +267,17 @@ pub const DEBTS_MAX: usize = ALLOW_MAX as usize;
 /// attempts  [1==x   [2==x       [3==]         next tick: [1==]
 /// pauses         1 s      2 s
 /// ```
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use callsheet_actors::Retry;
+///
+/// let retry = Retry::attempts(3).initial(Duration::from_secs(10)).jitter(0.0);
+/// assert_eq!((retry.attempts, retry.factor), (3, 2.0));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Retry {
     /// How many attempts a run has in all, 1 to 1,000. Default: 1, so that nothing is tried again.
     pub attempts: u32,
@@ -304,6 +314,30 @@ impl Retry {
         Self { attempts, ..Self::default() }
     }
 
+    /// With this pause after the first attempt, at least 1 ms.
+    #[must_use]
+    pub fn initial(self, initial: Duration) -> Self {
+        Self { initial, ..self }
+    }
+
+    /// With each pause so many times as long as the one before, 1 to 1,000.
+    #[must_use]
+    pub fn factor(self, factor: f64) -> Self {
+        Self { factor, ..self }
+    }
+
+    /// With no pause longer than this, at least the first one.
+    #[must_use]
+    pub fn max(self, max: Duration) -> Self {
+        Self { max, ..self }
+    }
+
+    /// With this part of each pause left to chance, 0 to 1.
+    #[must_use]
+    pub fn jitter(self, jitter: f64) -> Self {
+        Self { jitter, ..self }
+    }
+
     /// The pause after the `attempt`-th attempt (from 1) failed.
     pub fn pause(&self, run: RunId, attempt: u32) -> Duration {
         let grown = self.factor.powf(f64::from(attempt.saturating_sub(1)));
@@ -333,8 +367,9 @@ impl Retry {
     }
 }
 
-/// The policies of one job.
+/// The policies of one job: the default ones, of which fields are set.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Policies {
     /// Which nodes fire the job.
     pub fires: Fires,

@@ -335,6 +335,7 @@ pub enum Moved {
 
 /// A job that a node schedules from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Enrolment {
     /// The job.
     pub job: JobName,

@@ -25,7 +25,7 @@ impl SupervisorActor {
     /// What this actor knows by itself.
     fn known_problems(&mut self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        if !matches!(self.phase, Phase::Running) {
+        if self.shutdown_announced || !matches!(self.phase, Phase::Running) {
             problems.push(Problem::ShuttingDown);
         }
         let (node, lease) = (self.node(), self.parts.lease);

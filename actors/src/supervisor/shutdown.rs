@@ -1,14 +1,16 @@
 //! How the supervisor stops the engine.
 
 use std::{
+    pin::pin,
     sync::{Arc, PoisonError},
     time::Duration,
 };
 
 use actix::prelude::*;
+use futures_util::future::{Either, select};
 use tokio::{
     sync::oneshot,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use super::{ANSWER_DEADLINE, Phase, SupervisorActor};
@@ -17,11 +19,12 @@ use crate::{
     core::job::Input,
     drain::{Drain, ShutdownReport},
     election::{Resign, StopElection},
+    engine::JOIN_MAX,
     event::{CancelReason, EventKind},
     job::{Content, Letter, Retire},
     listener::{Flush, StopListening},
     lock::CloseSession,
-    message::Shutdown,
+    message::{AnnounceShutdown, Shutdown, ShutdownNow},
     node::JobRef,
 };
 
@@ -30,6 +33,11 @@ pub const SHUTDOWN_DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// How long aborted bodies get to end before a shutdown leaves them behind.
 const ABORT_WAIT: Duration = Duration::from_secs(1);
+/// How long the store and the listeners get at the end of a shutdown that has used up all of its time.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+/// How long a shutdown may take after its deadline and its grace: 5 s. If nothing is blocked, it is
+/// milliseconds.
+pub const SHUTDOWN_END_MAX: Duration = ABORT_WAIT.saturating_add(CLOSE_WAIT).saturating_add(JOIN_MAX);
 /// The default time between cancelling and aborting the runs that did not drain.
 pub const SHUTDOWN_GRACE_DEFAULT: Duration = Duration::from_secs(5);
 
@@ -82,29 +90,38 @@ impl SupervisorActor {
         let grace = self.parts.shutdown_grace.min(SHUTDOWN_DEADLINE_MAX);
         let own = ctx.address();
         let node = self.node().clone();
+        let mut at_once = self.at_once.subscribe();
         let shutdown = async move {
             let drained_until = Instant::now() + deadline;
+            let aborted_at = drained_until + grace;
+            let closed_until = aborted_at + ABORT_WAIT + CLOSE_WAIT;
             // Given up first, so that another node can take over while this one drains. No answer: the term lapses.
-            let _ = timeout(CALL_DEADLINE, election.send(Resign)).await;
-            for (until, then) in [
-                (drained_until, Stage::Cancel),
-                (drained_until + grace, Stage::Abort),
-                (drained_until + grace + ABORT_WAIT, Stage::GiveUp),
-            ] {
-                if timeout_at(until, &mut over).await.is_ok() {
+            let resigned_until = (aborted_at + ABORT_WAIT).min(Instant::now() + CALL_DEADLINE);
+            let _ = timeout_at(resigned_until, election.send(Resign)).await;
+            let mut in_progress = true;
+            for (until, then) in [(drained_until, Stage::Cancel), (aborted_at, Stage::Abort)] {
+                let (deadline, at_once) = (pin!(sleep_until(until)), pin!(at_once.wait_for(|now| *now)));
+                if let Either::Left(_) = select(&mut over, select(deadline, at_once)).await {
+                    in_progress = false;
                     break;
                 }
                 own.do_send(then);
             }
+            if in_progress && timeout(ABORT_WAIT, over).await.is_err() {
+                own.do_send(Stage::GiveUp);
+            }
             let report = report();
             // What could not be written is closed as lost by whoever takes over.
-            let _ = timeout(CALL_DEADLINE, lock.send(CloseSession)).await;
+            let close_until = closed_until.min(Instant::now() + CALL_DEADLINE);
+            let _ = timeout_at(close_until, lock.send(CloseSession)).await;
             let ShutdownReport { drained, cancelled, aborted, .. } = report;
             // Nothing ends any more, so no hook is added. Those that take longer are dropped with their runtime.
-            let _ = timeout_at(drained_until, node.hooking.closed()).await;
+            let (hooks, at_once) = (pin!(node.hooking.closed()), pin!(at_once.wait_for(|now| *now)));
+            let _ = timeout_at(drained_until, select(hooks, at_once)).await;
             node.publisher.publish(|| EventKind::ShutdownFinished { drained, cancelled, aborted });
             // A listener that does not keep up misses the end.
-            let _ = timeout(ANSWER_DEADLINE, listener.send(Flush)).await;
+            let flush_until = closed_until.min(Instant::now() + ANSWER_DEADLINE);
+            let _ = timeout_at(flush_until, listener.send(Flush)).await;
             report
         };
         ctx.spawn(shutdown.into_actor(self).map(|report, actor, ctx| actor.finish_shutdown(report, ctx)));
@@ -138,6 +155,23 @@ impl Handler<Shutdown> for SupervisorActor {
             }
         }
         Box::pin(async move { report.await.unwrap_or_default() })
+    }
+}
+
+impl Handler<AnnounceShutdown> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: AnnounceShutdown, _: &mut Self::Context) {
+        self.shutdown_announced = true;
+    }
+}
+
+impl Handler<ShutdownNow> for SupervisorActor {
+    type Result = ResponseFuture<ShutdownReport>;
+
+    fn handle(&mut self, _: ShutdownNow, ctx: &mut Self::Context) -> Self::Result {
+        self.at_once.send_replace(true);
+        self.handle(Shutdown { deadline: Duration::ZERO }, ctx)
     }
 }
 

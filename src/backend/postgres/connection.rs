@@ -11,7 +11,7 @@ use tokio_postgres::{AsyncMessage, Client, Row};
 
 use super::{
     clock::Clocks,
-    failure::{self, POOLED, READ_ONLY_CURE, refusal, refused, unavailable},
+    failure::{self, POOLED, READ_ONLY_CURE, refusal, refusal_with, refused, unavailable},
     migrations,
     news::NEWS_MAX,
     session::{Loss, end},
@@ -29,12 +29,11 @@ pub(super) async fn connect(
     purpose: Purpose,
     loss: &watch::Sender<Loss>,
 ) -> Result<(Client, broadcast::Receiver<String>), LockError> {
-    let endpoint = settings.endpoint(purpose).ok_or_else(|| refused("the settings have faults"))?;
-    let Endpoint { config, tls, deadline } = endpoint;
+    let Endpoint { config, tls, deadline } = settings.endpoint(purpose).await?;
     let (client, mut connection) = timeout(deadline, config.connect(tls))
         .await
         .map_err(|_| silent(deadline))?
-        .map_err(|error| refusal(&error))?;
+        .map_err(|error| refusal_with(&error, settings.callback()))?;
     let loss = loss.clone();
     let mut lost = loss.subscribe();
     // It drops the oldest when it is full, and says how many.

@@ -6,10 +6,10 @@ use callsheet_actors::{core::text::bounded, port::LockError};
 use rustls::CertificateError;
 use tokio_postgres::{Error, error::SqlState};
 
-use super::{cure, settings::Settings};
+use super::{credentials::Callback, cure, settings::Settings};
 
 /// The longest message of the server that is quoted, in bytes.
-const MESSAGE_MAX: usize = 1_024;
+pub(super) const MESSAGE_MAX: usize = 1_024;
 
 pub(super) const POOLED: &str = "a pooler stands between, which may hand each transaction to another process; connect to the server itself";
 
@@ -59,6 +59,18 @@ pub(super) fn refusal(error: &Error) -> LockError {
         _ => return unavailable(explain(error)),
     };
     refused(format!("{message}; {cure}"))
+}
+
+/// The same for a connection with credentials that the application was asked for: waiting may cure those that
+/// are wrong.
+pub(super) fn refusal_with(error: &Error, callback: Option<&Callback>) -> LockError {
+    let wrong = [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION];
+    match (callback, error.as_db_error()) {
+        (Some(callback), Some(db)) if wrong.contains(db.code()) => {
+            unavailable(format!("{}; {}", bounded(db.message(), MESSAGE_MAX), callback.cure()))
+        }
+        _ => refusal(error),
+    }
 }
 
 /// The tables are not there, or not all of them.
@@ -132,7 +144,9 @@ pub(super) fn explain(error: &Error) -> String {
 }
 
 /// The error itself and what caused it.
-fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+pub(super) fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
 }
 

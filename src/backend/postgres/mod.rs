@@ -6,6 +6,7 @@
 //!
 //! * `clock`: how far the node's clock is from the server's.
 //! * `connection`: one connection, and whether the server at its end is of use; `tls`: whether it is encrypted.
+//! * `credentials`: what the application is asked for each time that a connection is made.
 //! * `session`: beacon and heartbeats; what makes them lost. `sessions`: the table of them.
 //! * `locker`, `elector`: the two ports. `lost_runs`: the search for runs of dead sessions. `forget`: names that are
 //!   out of use. `guard`: what runs get.
@@ -16,6 +17,7 @@
 
 mod clock;
 mod connection;
+mod credentials;
 mod cure;
 mod elector;
 mod failure;
@@ -35,6 +37,7 @@ mod tls;
 
 use std::{
     any::Any,
+    error::Error,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -49,7 +52,9 @@ use callsheet_actors::{
 };
 
 pub use self::guard::{Guard, GuardError};
-use self::{clock::Clocks, guard::RunStore, session::OpenSession, settings::Settings};
+use self::{clock::Clocks, credentials::Callback, guard::RunStore, session::OpenSession, settings::Settings};
+/// The TLS of a connection: that of the crate tokio-postgres-rustls, version 0.14.
+pub use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Many nodes on one PostgreSQL database, version 14 or newer: each tick runs once, whoever dies.
 ///
@@ -79,6 +84,16 @@ use self::{clock::Clocks, guard::RunStore, session::OpenSession, settings::Setti
 /// A host of the URL has 3 s to answer, or its `connect_timeout`; a session must be open within 4.5 s in all. Of several hosts
 /// the first that answers is taken: with standbys among them say `target_session_attrs=read-write`.
 ///
+/// # Credentials that change
+///
+/// A password that is rotated, or a token that expires, is asked for: [`password_from`](Self::password_from)
+/// and [`url_from`](Self::url_from) take a callback that is asked each time that a connection is made. A
+/// connection that is open stays open; when the server ends it, the next one is made with what the callback
+/// answers then, and the node goes on without a restart. The callback has 1.5 s, and may block; a line break
+/// at the end of its answer is left out. While it fails, panics, or answers what the server does not take,
+/// the node is without a session: its health says so, with the reason and without the secret, and it asks
+/// again within a second.
+///
 /// # What fails over
 ///
 /// A database that fails over *asynchronously* may forget claims that it granted; a tick can then run twice.
@@ -105,6 +120,77 @@ impl Postgres {
     /// and those of [encryption](Self#encryption).
     pub fn new(scope: impl Into<String>, url: impl AsRef<str>) -> Self {
         Self::with(Settings::new(scope.into(), url.as_ref()))
+    }
+
+    /// A node of a scope that asks for the URL of each connection, because user, password or host may change:
+    /// see [credentials that change](Self#credentials-that-change).
+    ///
+    /// What the URL says of [encryption](Self#encryption) is decided anew each time, and its files are read
+    /// anew. Errors of the callback are shown: they must not hold the secret.
+    ///
+    /// ```no_run
+    /// use callsheet::backend::Postgres;
+    ///
+    /// // As mounted from a Kubernetes secret.
+    /// let backend = Postgres::url_from("billing", async || std::fs::read_to_string("/run/secrets/database-url"));
+    /// ```
+    pub fn url_from<F, A, E>(scope: impl Into<String>, callback: F) -> Self
+    where
+        F: Fn() -> A + Send + Sync + 'static,
+        A: Future<Output = Result<String, E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        Self::with(Settings::asking(scope.into(), Callback::new("url_from", callback)))
+    }
+
+    /// Asks for the password of each connection, instead of taking the URL's: see [credentials that
+    /// change](Self#credentials-that-change). Errors of the callback are shown: they must not hold the
+    /// secret.
+    ///
+    /// ```no_run
+    /// use callsheet::backend::Postgres;
+    ///
+    /// # async fn token() -> std::io::Result<String> { unimplemented!() }
+    /// let backend = Postgres::new("billing", "postgres://billing@db.example/billing?sslrootcert=system").password_from(token);
+    /// ```
+    #[must_use]
+    pub fn password_from<F, A, E>(self, callback: F) -> Self
+    where
+        F: Fn() -> A + Send + Sync + 'static,
+        A: Future<Output = Result<String, E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.set(|settings| settings.password_from = Some(Callback::new("password_from", callback)))
+    }
+
+    /// What this node connects with, for the application's own connections: the same host, user, password and
+    /// encryption, without what belongs to coordination. Callbacks are asked, so call it within a tokio
+    /// runtime, and again when the password has changed.
+    ///
+    /// ```no_run
+    /// use callsheet::backend::Postgres;
+    ///
+    /// # async fn pool() -> Result<(), Box<dyn std::error::Error>> {
+    /// let backend = Postgres::new("billing", "postgres://billing:pw@db.example/billing?sslmode=verify-full&sslrootcert=system");
+    /// let connector = backend.connector().await?;
+    /// // Or: deadpool_postgres::Manager::from_config(connector.config, connector.tls, Default::default())
+    /// let (client, connection) = connector.config.connect(connector.tls).await?;
+    /// tokio::spawn(connection);
+    /// client.execute("UPDATE accounts SET settled = now()", &[]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the URL or with the certificates, or why a callback did not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn connector(&self) -> Result<Connector, Faults> {
+        let (config, connector) = self.shared.settings.address().await?;
+        Ok(Connector { config, tls: connector.tls })
     }
 
     fn with(settings: Settings) -> Self {
@@ -215,6 +301,23 @@ impl Backend for Postgres {
 
     fn locker(&self) -> Arc<dyn Locker> {
         Arc::new(locker::PostgresLocker { shared: self.shared.clone() })
+    }
+}
+
+/// What connections are made with: see [`Postgres::connector`].
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Connector {
+    /// Where to, as whom, and whether encrypted: of the crate tokio-postgres, version 0.7.
+    pub config: tokio_postgres::Config,
+    /// How the server's certificate is verified, and which one is shown.
+    pub tls: MakeRustlsConnect,
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without what may hold a password.
+        f.debug_struct("Connector").finish_non_exhaustive()
     }
 }
 

@@ -1,12 +1,20 @@
 //! What a node needs to know to connect, checked before anything is started.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use callsheet_actors::{CALL_DEADLINE, Fault, NodeId};
+use callsheet_actors::{CALL_DEADLINE, Fault, NodeId, port::LockError};
 use tokio_postgres::Config;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::tls::Tls;
+use super::{
+    credentials::Callback,
+    failure::{refused, unavailable},
+    tls::{Connector, Tls},
+};
 
 /// The lease unless given.
 pub(super) const LEASE_DEFAULT: Duration = Duration::from_secs(5);
@@ -46,9 +54,22 @@ pub(super) struct Settings {
     /// The version of the time zone data by which the node goes; empty if it did not say so.
     pub(super) zone_data: Arc<str>,
     pub(super) migrate: bool,
-    /// `None`: the URL is not one.
-    config: Option<Config>,
+    url: Url,
+    /// Asked for the password of each connection, instead of the URL's.
+    pub(super) password_from: Option<Callback>,
     pub(super) tls: Tls,
+}
+
+/// Where a connection leads.
+#[derive(Clone)]
+enum Url {
+    /// `None`: it is not one.
+    Given(Option<Box<Config>>),
+    Asked {
+        callback: Callback,
+        /// What the last one called this node.
+        node_name: Arc<Mutex<String>>,
+    },
 }
 
 /// What a connection is made with.
@@ -62,6 +83,15 @@ pub(super) struct Endpoint {
 impl Settings {
     pub(super) fn new(scope: String, url: &str) -> Self {
         let (url, tls) = Tls::take_from(url);
+        Self::with(scope, Url::Given(url.parse().ok().map(Box::new)), tls)
+    }
+
+    /// Settings of a node that asks for its URL.
+    pub(super) fn asking(scope: String, callback: Callback) -> Self {
+        Self::with(scope, Url::Asked { callback, node_name: Arc::default() }, Tls::default())
+    }
+
+    fn with(scope: String, url: Url, tls: Tls) -> Self {
         Self {
             scope,
             schema: "callsheet".to_owned(),
@@ -69,7 +99,8 @@ impl Settings {
             lease: LEASE_DEFAULT,
             zone_data: "".into(),
             migrate: true,
-            config: url.parse().ok(),
+            url,
+            password_from: None,
             tls,
         }
     }
@@ -130,34 +161,54 @@ impl Settings {
                 "choose another one; 5 s is the default",
             );
         }
-        match &self.config {
-            // What was written may hold a password.
-            None => {
-                let rule = "it is a connection string of PostgreSQL";
-                fault("url", "(not shown)", rule, "write postgres://user:password@host:5432/database");
-            }
-            Some(config) if config.get_hosts().is_empty() => {
-                fault(
-                    "url",
-                    "(not shown)",
-                    "it names a host",
-                    "write postgres://user:password@host:5432/database",
-                );
-            }
-            Some(config) => faults.extend(self.tls.connector(config).err()),
+        if let Url::Given(config) = &self.url {
+            faults.extend(connector_to(config.as_deref(), &self.tls).err());
         }
         faults
     }
 
-    /// What to connect with; `None` if the settings have faults.
-    pub(super) fn endpoint(&self, purpose: Purpose) -> Option<Endpoint> {
-        let mut config = self.config.clone()?;
-        let connector = self.tls.connector(&config).ok()?;
+    /// The callback that answers the password, or whatever there is.
+    pub(super) fn callback(&self) -> Option<&Callback> {
+        let of_url = match &self.url {
+            Url::Given(_) => None,
+            Url::Asked { callback, .. } => Some(callback),
+        };
+        self.password_from.as_ref().or(of_url)
+    }
+
+    /// Whom to connect to as whom, and whether encrypted: asks the application, if it is to be asked.
+    pub(super) async fn address(&self) -> Result<(Config, Connector), Fault> {
+        let (mut config, connector) = match &self.url {
+            Url::Given(config) => connector_to(config.as_deref(), &self.tls)?,
+            Url::Asked { callback, node_name } => {
+                let url = callback.ask().await.map_err(|reason| unanswered("url", reason))?;
+                let (url, tls) = Tls::take_from(&url);
+                let config: Option<Config> = url.parse().ok();
+                let answered = connector_to(config.as_ref(), &tls.overridden_by(&self.tls))?;
+                let name = answered.0.get_application_name().unwrap_or_default();
+                name.clone_into(&mut *node_name.lock().unwrap_or_else(PoisonError::into_inner));
+                answered
+            }
+        };
+        if let Some(callback) = &self.password_from {
+            config.password(callback.ask().await.map_err(|reason| unanswered("password", reason))?);
+        }
+        config.ssl_mode(connector.mode);
+        Ok((config, connector))
+    }
+
+    /// What to connect with.
+    pub(super) async fn endpoint(&self, purpose: Purpose) -> Result<Endpoint, LockError> {
+        let address = self.address().await.map_err(|fault| match self.callback() {
+            // It may answer something else the next time.
+            Some(_) => unavailable(fault.to_string()),
+            None => refused(fault.to_string()),
+        });
+        let (mut config, connector) = address?;
         let options = self.options(purpose, config.get_options());
         let keepalive = Duration::from_secs(2);
         config
             .application_name(self.application_name(purpose))
-            .ssl_mode(connector.mode)
             .options(options)
             .keepalives(true)
             .keepalives_idle(keepalive)
@@ -167,12 +218,18 @@ impl Settings {
         let of_one = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
         config.connect_timeout(of_one);
         let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(u32::MAX);
-        Some(Endpoint { tls: connector.tls, deadline: of_one.saturating_mul(hosts), config })
+        Ok(Endpoint { tls: connector.tls, deadline: of_one.saturating_mul(hosts), config })
     }
 
     /// What the URL calls this node; empty if nothing.
-    pub(super) fn node_name(&self) -> &str {
-        self.config.as_ref().and_then(Config::get_application_name).unwrap_or_default()
+    pub(super) fn node_name(&self) -> String {
+        match &self.url {
+            Url::Given(config) => {
+                let name = config.as_ref().and_then(|config| config.get_application_name());
+                name.unwrap_or_default().to_owned()
+            }
+            Url::Asked { node_name, .. } => node_name.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
     }
 
     /// The server cuts it to 63 bytes: the scope comes last.
@@ -218,6 +275,26 @@ impl Settings {
         set("jit", &"off");
         options
     }
+}
+
+/// How to connect to what a URL names, which is `None` if it was not one. What was written is not shown: it
+/// may hold a password.
+fn connector_to(config: Option<&Config>, tls: &Tls) -> Result<(Config, Connector), Fault> {
+    let fault = |rule: &str| {
+        let cure = "write postgres://user:password@host:5432/database";
+        Fault::new("postgres: url", NOT_SHOWN, rule, cure)
+    };
+    let config = config.ok_or_else(|| fault("it is a connection string of PostgreSQL"))?;
+    if config.get_hosts().is_empty() {
+        return Err(fault("it names a host"));
+    }
+    Ok((config.clone(), tls.connector(config)?))
+}
+
+const NOT_SHOWN: &str = "(not shown)";
+
+fn unanswered(what: &str, reason: String) -> Fault {
+    Fault::new(format!("postgres: {what}"), NOT_SHOWN, reason, "it is asked again for each connection")
 }
 
 impl fmt::Debug for Settings {

@@ -104,6 +104,17 @@ impl Tls {
         true
     }
 
+    /// The same, with the certificates that were given instead of those of the URL.
+    pub(super) fn overridden_by(mut self, given: &Self) -> Self {
+        if !matches!(given.roots, Roots::Nobody) {
+            self.roots = given.roots.clone();
+        }
+        if given.certificate.is_some() {
+            (self.certificate, self.key) = (given.certificate.clone(), given.key.clone());
+        }
+        self
+    }
+
     /// Trusts these certificates, whatever the URL says.
     pub(super) fn trust(&mut self, pem: &[u8]) {
         self.roots = Roots::Pem(Pem::Given(pem.to_owned()));
