@@ -1,5 +1,5 @@
-//! A parked job is tried again by itself, about once a minute, and goes on once the store takes what it refused. Those
-//! that stay bad stand in nobody's way meanwhile.
+//! A parked job is tried again by itself, about once a minute, and goes on once the store takes what it
+//! refused. Those that stay bad stand in nobody's way meanwhile.
 
 use std::time::Duration;
 

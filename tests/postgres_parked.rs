@@ -1,4 +1,5 @@
-//! A rule of the database that refuses everybody parks nobody; one that refuses one job parks that job, until it is gone.
+//! A rule of the database that refuses everybody parks nobody; one that refuses one job parks that job, until
+//! it is gone.
 
 #[path = "common/postgres.rs"]
 mod harness;

@@ -193,8 +193,9 @@ pub enum TriggerError {
         /// The job.
         job: JobName,
     },
-    /// The store did not answer; if it granted the run all the same, it is closed as cancelled. Or it refused the run for its
-    /// data, and perhaps refuses everybody: then the job is not to blame, and nothing was granted.
+    /// The store did not answer; if it granted the run all the same, it is closed as cancelled. Or it refused
+    /// the run for its data, and perhaps refuses everybody: then the job is not to blame, and nothing was
+    /// granted.
     #[error("job {job:?} was not started: the store did not grant it: {reason}; try again later")]
     Unavailable {
         /// The job.

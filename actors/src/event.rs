@@ -197,8 +197,8 @@ pub enum EventKind {
         /// What the store says.
         reason: Arc<str>,
     },
-    /// A job is parked no more: the store takes again what it had refused of it, or it was updated or resumed and is tried
-    /// at once, or this node does not fire it any more.
+    /// A job is parked no more: the store takes again what it had refused of it, or it was updated or resumed
+    /// and is tried at once, or this node does not fire it any more.
     JobUnparked {
         /// The job.
         job: JobName,

@@ -809,13 +809,13 @@ pub enum JobState {
     /// Other nodes declare another [overlap policy](crate::Overlap) for its lock key, so this node does not fire it, nor start it when it is
     /// triggered. It asks again about every half minute.
     Refused,
-    /// The store refuses something of it for its data while it takes that of other jobs, so this node neither fires it
-    /// nor starts it when it is triggered. It is tried again by itself about a minute after each refusal (less often if
-    /// hundreds are parked: ten calls a second are made for all of them), and at once when it is
-    /// [updated](crate::UpdateJob) or [resumed](crate::ResumeJobs): it is enrolled. If it was refused later than
-    /// that, it is then *on trial*: it is still shown as parked, its next tick or trigger is claimed, and it is
-    /// parked no more when the store takes what it had refused. What refuses the data of everybody, or of the only job of
-    /// a node, parks nothing: see the guide `cluster`.
+    /// The store refuses something of it for its data while it takes that of other jobs, so this node neither
+    /// fires it nor starts it when it is triggered. It is tried again by itself about a minute after each
+    /// refusal (less often if hundreds are parked: ten calls a second are made for all of them), and at once
+    /// when it is [updated](crate::UpdateJob) or [resumed](crate::ResumeJobs): it is enrolled. If it was
+    /// refused later than that, it is then *on trial*: it is still shown as parked, its next tick or trigger
+    /// is claimed, and it is parked no more when the store takes what it had refused. What refuses the data
+    /// of everybody, or of the only job of a node, parks nothing: see the guide `cluster`.
     Parked,
     /// Its actor died too often, or its schedule broke its contract. It does not fire until it is
     /// [resumed](crate::ResumeJobs) or

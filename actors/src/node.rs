@@ -322,8 +322,8 @@ pub(crate) enum RefusedStep {
     End,
 }
 
-/// What the store has to take of a job that was parked before it is no longer: the job is on trial. What it asks is asked by
-/// itself, so that it spoils nothing for others.
+/// What the store has to take of a job that was parked before it is no longer: the job is on trial. What it
+/// asks is asked by itself, so that it spoils nothing for others.
 #[derive(Debug, Default)]
 pub(crate) struct OnTrial(AtomicU8);
 

@@ -1,8 +1,9 @@
 //! Finds the items for which a store refuses whole batches.
 //!
-//! A batch that was refused is halved, and each half is asked anew, until the bad items stand alone. What is asked for
-//! that comes on top of everything else, so it is paced: at most log₂ n of it a second, n being the size of the batch.
-//! The largest group goes first: it has the most items that are not to blame. Of those that are as large the oldest does.
+//! A batch that was refused is halved, and each half is asked anew, until the bad items stand alone. What is
+//! asked for that comes on top of everything else, so it is paced: at most log₂ n of it a second, n being the
+//! size of the batch. The largest group goes first: it has the most items that are not to blame. Of those
+//! that are as large the oldest does.
 //!
 //! ```text
 //! eight items, ✗ is bad     1 2 ✗ 4 5 6 7 8    refused
@@ -12,6 +13,9 @@
 //! ```
 
 use std::{cmp::Reverse, time::Duration};
+
+/// However many groups are added, they are asked as fast as one batch of so many items: ten a second.
+const URGENT_MAX: usize = 1_024;
 
 /// The items of refused batches, in groups that are to be asked one by one.
 #[derive(Debug)]
@@ -46,7 +50,7 @@ impl<T> Bisect<T> {
     pub fn add(&mut self, now: Duration, group: Vec<T>) {
         if !group.is_empty() {
             // Many small ones are as urgent as one that holds them all.
-            self.set_pace(now, group.len().max(self.groups.len() + 1));
+            self.set_pace(now, group.len().max((self.groups.len() + 1).min(URGENT_MAX)));
             self.groups.push(group);
         }
     }

@@ -1,8 +1,9 @@
-//! Which jobs are to blame for the enrolments that the store refuses for their data, and which enrolment is asked next.
+//! Which jobs are to blame for the enrolments that the store refuses for their data, and which enrolment is
+//! asked next.
 //!
-//! A refused page is halved until the bad jobs stand alone. But a rule that nobody keeps refuses the good ones as well,
-//! so that first somebody has to get through: a *witness*, which is enrolled already and is asked once more, or one of
-//! the page, by itself.
+//! A refused page is halved until the bad jobs stand alone. But a rule that nobody keeps refuses the good
+//! ones as well, so that first somebody has to get through: a *witness*, which is enrolled already and is
+//! asked once more, or one of the page, by itself.
 //!
 //! | refused | and then | what follows |
 //! |---|---|---|
@@ -130,7 +131,8 @@ impl Suspects {
         self.alone.remove(job);
     }
 
-    /// The group to be enrolled now, if it is time for one. A witness is asked only if this [wants](Self::wants_witness) one.
+    /// The group to be enrolled now, if it is time for one. A witness is asked only if this
+    /// [wants](Self::wants_witness) one.
     pub fn take(&mut self, now: Duration, witness: Option<JobName>) -> Option<Group> {
         if let Some(part) = self.parts.take(now) {
             return Some(Group::Part(part));
@@ -177,8 +179,8 @@ impl Suspects {
         }
     }
 
-    /// One that was not asked alone yet, or the next one of those that were. It stays refused alone until something is
-    /// said of it.
+    /// One that was not asked alone yet, or the next one of those that were. It stays refused alone until
+    /// something is said of it.
     fn next_suspect(&mut self) -> Option<JobName> {
         if let Some(page) = self.pages.last_mut() {
             let next = page.pop()?;

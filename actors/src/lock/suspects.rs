@@ -190,7 +190,8 @@ impl LockActor {
         }
     }
 
-    /// The store refuses to move the cursor of this job for its data, alone. Answers whether the job is to blame.
+    /// The store refuses to move the cursor of this job for its data, alone. Answers whether the job is to
+    /// blame.
     pub(super) fn refuse_move(&mut self, job: &Arc<JobRef>, reason: &str) -> bool {
         self.failed(Operation::Advance, &reason);
         let reason = bounded(reason, TEXT_MAX);
@@ -231,8 +232,8 @@ impl LockActor {
         }
     }
 
-    /// Asks again to free a key, for as long as the session lasts and is not about to end. Never among other ends: it would be
-    /// refused with all of them.
+    /// Asks again to free a key, for as long as the session lasts and is not about to end. Never among other
+    /// ends: it would be refused with all of them.
     fn release_again(&mut self, pause: Duration, end: Completion, reason: &str, ctx: &mut Context<Self>) {
         if self.closing.is_some() {
             return;

@@ -891,8 +891,9 @@ pub enum LockError {
     /// own that an item breaks. Nothing was done for the bad item, nor for those that the store takes together with it; for others
     /// of the call it may have been: asking again with the same ids does no harm.
     ///
-    /// The engine halves the call until the bad item stands alone, and parks the job of that item once something of another
-    /// job gets through. Not for what concerns every call: that is [`NotDone`](Self::NotDone).
+    /// The engine halves the call until the bad item stands alone, and parks the job of that item once
+    /// something of another job gets through. Not for what concerns every call: that is
+    /// [`NotDone`](Self::NotDone).
     #[error("the store refuses its data: {reason}")]
     BadData {
         /// What the store says, without passwords or connection strings.

@@ -167,7 +167,8 @@ impl SupervisorActor {
                     actor.enrol(ctx);
                 }
                 Ok(Err(_)) | Err(_) => {
-                    // Those that this node has no right to any more are left out then. What is asked alone stays a suspect.
+                    // Those that this node has no right to any more are left out then. What is asked alone
+                    // stays a suspect.
                     let names = jobs.iter().map(|(job, _)| job.definition.name.clone());
                     match group {
                         None | Some(Group::Part(_)) => actor.to_enrol.extend(names),

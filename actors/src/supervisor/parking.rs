@@ -1,8 +1,9 @@
 //! What the supervisor does with jobs that the store refuses for their data.
 //!
-//! Such a job is parked on this node: it is not asked about any more, so that it stands in nobody's way, and its ticks
-//! are skipped as such. It is tried again when its definition changes, when it is resumed, and by itself about once a
-//! minute: it is enrolled, and if it was refused later than that it is *on trial* until the store takes what it refused.
+//! Such a job is parked on this node: it is not asked about any more, so that it stands in nobody's way, and
+//! its ticks are skipped as such. It is tried again when its definition changes, when it is resumed, and by
+//! itself about once a minute: it is enrolled, and if it was refused later than that it is *on trial* until
+//! the store takes what it refused.
 //!
 //! | refused was | a minute later its enrolment is | and then |
 //! |---|---|---|
@@ -84,7 +85,8 @@ impl SupervisorActor {
         group
     }
 
-    /// Has those be tried whose time has come. They are looked at a minute later again, whatever becomes of it.
+    /// Has those be tried whose time has come. They are looked at a minute later again, whatever becomes of
+    /// it.
     fn collect_trials(&mut self, now: Duration) {
         let mut tried = Vec::new();
         while let Some((at, name)) = self.trials.next_due(now) {
@@ -159,8 +161,8 @@ impl SupervisorActor {
         rest.find(may_witness).map(|(name, _)| name.clone())
     }
 
-    /// The store refused the enrolment of these jobs for its data, or of one of them: of a page, unless they are a group
-    /// that was enrolled by itself.
+    /// The store refused the enrolment of these jobs for its data, or of one of them: of a page, unless they
+    /// are a group that was enrolled by itself.
     pub(super) fn suspect(
         &mut self,
         group: Option<&Group>,

@@ -47,8 +47,8 @@ pub enum Input {
         /// The answer.
         verdict: Verdict,
     },
-    /// The store refused a claim for its data, and granted nothing by it. Perhaps it refuses everybody: the job is not to
-    /// blame.
+    /// The store refused a claim for its data, and granted nothing by it. Perhaps it refuses everybody: the
+    /// job is not to blame.
     ClaimRefused {
         /// The run that was claimed.
         run: RunId,

@@ -188,7 +188,7 @@ fn a_refusal_that_may_concern_everybody_parks_nothing() {
 
     // If a newer one is due by then, it takes its place: there is nothing to settle.
     let mut job = hourly();
-    let (run, _) = claim_of(&job.step("01:59:59.950", Input::WakeUp));
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
     job.step("01:59:59.950", refused(run));
     let (other, claim) = claim_of(&job.step("02:00:00.050", Input::WakeUp));
     assert_eq!((claim.fire_time.instant(), claim.expected), (at("02:00"), at("00:30")));
