@@ -110,19 +110,20 @@ impl SupervisorActor {
             let asked = self.jobs.get(&name).and_then(|entry| Some((entry, self.authority(entry)?)));
             let Some((entry, authority)) = asked else {
                 self.suspects.drop_suspect(&name);
+                self.on_enrolment_answered(&name);
                 continue;
             };
             if self.keys.hold(&entry.job.definition.key, &name) {
                 continue;
             }
-            let Definition { description, key, schedule, policies, .. } = &*entry.job.definition;
+            let Definition { identity, key, schedule, policies, .. } = &*entry.job.definition;
             page.push(Enrolment {
                 key: key.clone(),
                 overlap: policies.overlap,
                 held_for: elapsed.saturating_sub(entry.held_since),
                 retry_lost: policies.on_lost == OnLost::Retry,
                 from_completion: schedule.counts_from_completion(),
-                ..Enrolment::new(name, description.to_string(), authority)
+                ..Enrolment::new(name, *identity, authority)
             });
             let job = entry.job.clone();
             if authority.term().is_none()
@@ -144,6 +145,13 @@ impl SupervisorActor {
         let enrolled = self.node().lock().send(EnrolJobs(page));
         ctx.spawn(enrolled.into_actor(self).map(move |answer, actor, ctx| {
             actor.enrolling = false;
+            for (job, _) in &jobs {
+                // One that was changed meanwhile is enrolled once more.
+                let same = |entry: &&Entry| Arc::ptr_eq(&entry.job, job);
+                if actor.jobs.get(&job.definition.name).filter(same).is_some() {
+                    actor.on_enrolment_answered(&job.definition.name);
+                }
+            }
             match answer {
                 Ok(Ok(answers)) => {
                     actor.enrol_backoff.succeeded();
