@@ -69,6 +69,9 @@ pub(crate) const ENDS_AGAIN_MIN: Duration = Duration::from_millis(250);
 /// The longest pause before ends that the store did not record are asked again.
 pub(crate) const ENDS_AGAIN_MAX: Duration = Duration::from_secs(5);
 
+/// After which part of a lease, in tenths, a node proves again that a claim would be possible: before the lease is over.
+const PROVE_TENTHS: u32 = 9;
+
 /// How often a claim or a move may be found locked before the job is told, half a second after the first time.
 pub(crate) const LOCKED_TRIES_MAX: u32 = 8;
 
@@ -243,7 +246,7 @@ pub(crate) struct LockActor {
     delayed: u32,
     held: HashMap<RunId, Held>,
     hearing: Option<Hearing>,
-    /// How often to prove that a claim would be possible, unless the leader made one; `None`: never.
+    /// The lease within which to prove that a claim would be possible, unless the leader made one; `None`: never.
     prove_every: Option<Duration>,
     /// When a claim was granted last.
     claimed_at: Duration,
@@ -330,7 +333,7 @@ impl LockActor {
     fn prove_later(&self, session: Session, ctx: &mut Context<Self>) {
         let Some(every) = self.prove_every else { return };
         let since = self.node.clock.elapsed();
-        ctx.run_later(every, move |actor, ctx| {
+        ctx.run_later(every * PROVE_TENTHS / 10, move |actor, ctx| {
             if actor.session != Some(session) || actor.closing.is_some() {
                 return;
             }

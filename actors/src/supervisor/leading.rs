@@ -43,6 +43,10 @@ const INQUIRE_FIRST: Duration = Duration::from_secs(2);
 /// The pause between two pages of such questions.
 const INQUIRE_NEXT: Duration = Duration::from_millis(250);
 
+/// The most jobs of one such question: more than in other pages, since it changes nothing, and few questions are asked by nodes that
+/// have nothing to do.
+const INQUIRE_PAGE: usize = 2 * PAGE_MAX;
+
 /// How often a node that does not lead asks whether the leader holds its jobs.
 const INQUIRE_EVERY: Duration = Duration::from_secs(30);
 
@@ -341,9 +345,9 @@ impl SupervisorActor {
             entry.job.definition.policies.fires == Fires::Leader && entry.broken.is_none() && !entry.unled
         };
         let rest = self.jobs.range((after, Bound::Unbounded)).map(|(_, entry)| entry);
-        let page: Vec<_> = rest.filter(asked).take(PAGE_MAX).map(|entry| entry.job.clone()).collect();
+        let page: Vec<_> = rest.filter(asked).take(INQUIRE_PAGE).map(|entry| entry.job.clone()).collect();
         let last = page.last().map(|job| job.definition.name.clone());
-        self.inquired = last.filter(|_| page.len() == PAGE_MAX);
+        self.inquired = last.filter(|_| page.len() == INQUIRE_PAGE);
         if !page.is_empty() {
             self.find_unled(page, ctx);
         }

@@ -457,7 +457,12 @@ impl Elector for StoreBackend {
                 match answer.await? {
                     Ok((term, former_zone_data)) => {
                         let lease = Some(self.store.lease);
-                        return Ok(Campaign::Won(Grant { term, lease, former_zone_data }));
+                        return Ok(Campaign::Won(Grant {
+                            term,
+                            lease,
+                            waited: Duration::ZERO,
+                            former_zone_data,
+                        }));
                     }
                     Err(None) => {
                         return Err(ElectError::Unavailable { reason: "there is no session".to_owned() });
