@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use callsheet::{CancelReason, EventKind, Job, Outcome, Run, schedule::every, testkit::simulate};
+use callsheet::{
+    CancelReason, EventKind, Job, Outcome, Run, RunResult,
+    schedule::every,
+    testkit::{Rig, simulate},
+};
 
 mod common;
 use common::{node_with, secs};
@@ -69,5 +73,38 @@ fn a_body_that_ignores_the_loss_is_aborted_after_the_grace() {
         rig.advance(secs(2)).await;
 
         assert_eq!(rig.count(|kind| matches!(kind, EventKind::RunCancelled { .. })), 1);
+    });
+}
+
+/// Two nodes, of which the first leads. Its job takes each run through a hook that takes four seconds.
+async fn with_a_slow_hook(rig: &mut Rig) {
+    for _ in 0..2 {
+        let slow = async |_: Run| -> RunResult {
+            tokio::time::sleep(secs(4)).await;
+            Ok(())
+        };
+        let job = Job::new("slow", every(secs(10))).before(slow).run(async |_| {});
+        rig.node(node_with([job])).await;
+    }
+    rig.advance(secs(15)).await;
+    assert_eq!(rig.started("slow"), 1);
+}
+
+#[test]
+fn a_run_whose_session_ended_while_its_node_was_frozen_does_not_start() {
+    simulate(START, async |rig| {
+        with_a_slow_hook(rig).await;
+        rig.advance(secs(7)).await;
+
+        // Its next run is in the hook.
+        rig.freeze(0);
+        rig.advance(secs(60)).await;
+        let by_the_other = rig.started("slow") - 1;
+        rig.thaw(0);
+        rig.advance(secs(60)).await;
+
+        assert!(by_the_other > 0);
+        let by_the_first = rig.transcript().lines().filter(|line| line.contains("n1") && line.contains("started")).count();
+        assert_eq!(by_the_first, 1, "{}", rig.transcript());
     });
 }

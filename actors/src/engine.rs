@@ -437,6 +437,7 @@ async fn start_actors(
         local_bodies: threads.local_bodies,
         hooks,
         hooking: watch::Sender::new(()),
+        locker: backend.locker(),
         timers: runtime::Handle::current(),
         run_extension: backend.run_extension(),
         lock: OnceLock::new(),
@@ -449,7 +450,6 @@ async fn start_actors(
         listener.send(ListenTo { filter, listener: recipient }).await.map_err(|_| StartError::Died)?;
     }
     let elector = backend.elector();
-    let locker = backend.locker();
     let on_coordination = threads.coordination;
     let election = {
         let node = node.clone();
@@ -479,7 +479,7 @@ async fn start_actors(
         let known = node.lock.set(lock.clone()).is_ok() && known;
         debug_assert!(known, "addresses are set once");
         let start = move || {
-            let actor = LockActor::new(node, locker, lock_election, prove_every);
+            let actor = LockActor::new(node, lock_election, prove_every);
             actix_rt::spawn(Context::with_receiver(receiver).into_future(actor));
         };
         match &on_coordination {
