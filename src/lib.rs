@@ -68,21 +68,22 @@ mod shutdown;
 #[cfg(feature = "testkit")]
 pub use callsheet_actors::testkit;
 pub use callsheet_actors::{
-    ALLOW_MAX, ActiveRunStatus, ActorGone, AddError, AddJob, AddJobs, Added, AnnounceShutdown, Bodiless,
-    CALL_DEADLINE, CATCH_UP_PACE, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelReason, CancelRun,
-    CancelRuns, DEBTS_MAX, EVENT_BUFFER_DEFAULT, EVENTS_MAX, EndedRun, Event, EventFilter, EventKind,
-    EventName, EventStream, Events, FIRE_TIMES_MAX, FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, Fault, Faults,
-    FencingToken, FireTime, Fires, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Health,
-    HealthReport, HeldStatus, HowDrained, IntoRunResult, JOB_LINES_MAX, JOBS_LOGGED_MAX, Job, JobDetails,
-    JobName, JobPage, JobState, JobStatus, LOSSES_MAX, LastRunStatus, ListJobs, Listen, ListenTo, LockKey,
-    MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX, MISFIRE_WITHIN_MIN, Misfire, NAME_MAX, NextFireTimes,
-    NextFireTimesError, NodeId, OnLost, Operation, Origin, Outcome, Over, Overlap, PAGE_MAX, PAUSE_NOTE_MAX,
-    PROBLEM_JOBS_MAX, Part, Pause, PauseError, PauseJobs, Policies, Problem, ProblemJobs, QUEUE_MAX,
-    REPORTED_RUNS_MAX, RESTART_PERIOD, RESTARTS_MAX, RemoveJobs, ResumeJobs, Retry, Run, RunError, RunId,
-    RunResult, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_END_MAX, SHUTDOWN_GRACE_DEFAULT, STALL_MAX,
-    SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError, Selector, Shutdown, ShutdownNow, ShutdownReport,
-    SkipReason, SkippedTicks, StartError, StepDownReason, SupervisorActor, Tag, Term, TriggerError,
-    TriggerJob, Triggered, UnknownRun, UpdateError, UpdateJob, WhenFull, port,
+    ALLOW_MAX, ActiveRunStatus, ActorGone, AddError, AddJob, AddJobs, Added, AnnounceShutdown,
+    BLOCKING_THREADS_DEFAULT, Bodiless, CALL_DEADLINE, CATCH_UP_PACE, CLOCK_OFFSET_MAX_DEFAULT,
+    CONNECT_TIMEOUT_DEFAULT, CancelReason, CancelRun, CancelRuns, DEBTS_MAX, EVENT_BUFFER_DEFAULT,
+    EVENTS_MAX, EndedRun, Event, EventFilter, EventKind, EventName, EventStream, Events, FIRE_TIMES_MAX,
+    FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, Fault, Faults, FencingToken, FireTime, Fires, HOOK_CALLS_MAX,
+    HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Health, HealthReport, HeldStatus, HowDrained, IntoRunResult,
+    JOB_LINES_MAX, JOBS_LOGGED_MAX, Job, JobDetails, JobName, JobPage, JobState, JobStatus, LOSSES_MAX,
+    LastRunStatus, ListJobs, Listen, ListenTo, LockKey, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX,
+    MISFIRE_WITHIN_MIN, Misfire, NAME_MAX, NextFireTimes, NextFireTimesError, NodeId, OnLost, Operation,
+    Origin, Outcome, Over, Overlap, PAGE_MAX, PAUSE_NOTE_MAX, PROBLEM_JOBS_MAX, Part, Pause, PauseError,
+    PauseJobs, Policies, Problem, ProblemJobs, QUEUE_MAX, REPORTED_RUNS_MAX, RESTART_PERIOD, RESTARTS_MAX,
+    RemoveJobs, RescheduleJob, ResumeJobs, Retry, Run, RunError, RunId, RunResult, SHUTDOWN_DEADLINE_MAX,
+    SHUTDOWN_END_MAX, SHUTDOWN_GRACE_DEFAULT, STALL_MAX, SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError,
+    Selector, Shutdown, ShutdownNow, ShutdownReport, SkipReason, SkippedTicks, StartError, StepDownReason,
+    SupervisorActor, Tag, Term, TriggerError, TriggerJob, Triggered, TriggeredRun, UnknownRun, UpdateError,
+    UpdateJob, WhenFull, port,
 };
 
 #[cfg(feature = "postgres")]

@@ -4,7 +4,7 @@
 pub use crate::ShutdownSignals;
 pub use crate::{
     AddJob, AddJobs, Added, Callsheet, Event, EventKind, Fires, Job, ListJobs, Misfire, OnLost, Overlap,
-    PauseJobs, RemoveJobs, ResumeJobs, Retry, Run, RunError, RunResult, Scheduled, Selector, ShutdownBudget,
-    TriggerJob, Triggered, UpdateJob,
+    Pause, PauseJobs, RemoveJobs, RescheduleJob, ResumeJobs, Retry, Run, RunError, RunResult, Scheduled,
+    Selector, ShutdownBudget, TriggerJob, Triggered, TriggeredRun, UpdateJob,
     schedule::{at, cron, daily, every, monthly, weekly},
 };
