@@ -360,7 +360,7 @@ fn a_pause_is_a_value_with_an_end_and_a_note() {
     simulate(START, async |rig| {
         let node = rig.node(node_with([job("a")])).await;
         rig.advance(secs(1)).await;
-        let pause = Pause::until(at("01:00")).note("the disk is full");
+        let pause = Pause::until(at("01:00:00")).note("the disk is full");
 
         assert_eq!(
             rig.send(node, PauseJobs::new("a").with(pause.clone())).await.map(|jobs| jobs.len()),
