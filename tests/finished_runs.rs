@@ -136,13 +136,16 @@ fn who_waits_gets_the_answer_though_the_actor_of_the_job_dies() {
 async fn a_run_that_a_shutdown_leaves_behind_is_lost_to_who_waits() {
     let (release, released) = mpsc::channel::<()>();
     let released = Arc::new(Mutex::new(released));
+    let (begins, mut begun) = tokio::sync::mpsc::unbounded_channel();
     let job = Job::new("job", every(hours(1))).run_blocking(move |_| {
+        begins.send(()).expect("the test waits");
         let released = released.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // Until the sender is gone.
         let _ = released.recv();
     });
     let jobs = Callsheet::builder().shutdown_grace(Duration::ZERO).job(job).start().await.expect("it starts");
     let run = jobs.trigger("job").await.expect("it starts");
+    begun.recv().await.expect("it begins");
 
     let (report, outcome) = tokio::join!(jobs.shutdown(Duration::ZERO), run.finished());
 
