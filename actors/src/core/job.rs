@@ -218,6 +218,7 @@ impl JobMachine {
             Input::WakeUp => self.on_wake_up(now, &mut effects),
             Input::Trigger => self.on_trigger(now, &mut effects),
             Input::Claimed { run, verdict } => self.on_claimed(now, run, verdict, &mut effects),
+            Input::ClaimRefused { run, reason } => self.on_claim_refused(now, run, reason, &mut effects),
             Input::Advanced(moved) => self.on_advanced(now, moved, &mut effects),
             Input::Anchored { cursor } => self.on_anchored(cursor),
             Input::RunEnded(end) => self.on_run_ended(now, end, &mut effects),

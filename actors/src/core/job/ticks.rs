@@ -101,6 +101,8 @@ pub(super) struct TickAsked {
     pub(super) late_by: Duration,
     /// It is asked only what became of an earlier claim.
     pub(super) settles: bool,
+    /// An earlier claim got no answer, and may have been granted.
+    pub(super) doubtful: bool,
     /// The job is paused as far as is known, and no pause was heard of since the claim was made: granted, it says that the pause
     /// is over.
     pub(super) ends_pause: bool,
@@ -430,9 +432,17 @@ impl JobMachine {
             TickClaim { fire_time: waiting.tick, expected: self.stored, skips: waiting.skips, authority };
         self.pledge_permit(Claimant::Tick);
         let ends_pause = self.pause.is_some();
-        let asked =
-            TickAsked { run, claim, waiting, slot, late_by, settles: false, ends_pause, again_at: None };
-        self.asked = Asked::Claim(Box::new(asked));
+        self.asked = Asked::Claim(Box::new(TickAsked {
+            run,
+            claim,
+            waiting,
+            slot,
+            late_by,
+            settles: false,
+            doubtful: false,
+            ends_pause,
+            again_at: None,
+        }));
         effects.push(Effect::Claim(self.claim_of(run, claim, slot)));
     }
 
