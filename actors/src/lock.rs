@@ -10,7 +10,7 @@ mod hearing;
 mod suspects;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
@@ -19,6 +19,7 @@ use std::{
 };
 
 use actix::prelude::*;
+use foldhash::HashMap;
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::oneshot;
 
@@ -277,7 +278,7 @@ impl LockActor {
             moves: VecDeque::new(),
             ends: VecDeque::new(),
             delayed: 0,
-            held: HashMap::new(),
+            held: HashMap::default(),
             hearing: None,
             prove_every,
             claimed_at: Duration::ZERO,

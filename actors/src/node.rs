@@ -85,15 +85,17 @@ impl Node {
 
     /// The readings of this instant.
     pub(crate) fn now(&self) -> Now {
-        let wall = self.clock.now();
-        let elapsed = self.clock.elapsed();
-        Now { wall, elapsed, term: self.leadership.term(elapsed), spare: self.run_ids.next(wall) }
+        self.readings(self.clock.now(), self.clock.elapsed())
     }
 
     /// The readings of this instant, the wall clock's as the store's would be.
     pub(crate) fn now_in_store(&self) -> Now {
-        let now = self.now();
-        Now { wall: self.clock_offset.store_time(now.elapsed), ..now }
+        let elapsed = self.clock.elapsed();
+        self.readings(self.clock_offset.store_time(elapsed), elapsed)
+    }
+
+    fn readings(&self, wall: DateTime<Utc>, elapsed: Duration) -> Now {
+        Now { wall, elapsed, term: self.leadership.term(elapsed), spare: self.run_ids.next(wall) }
     }
 
     /// What the store's clock reads at this instant, as far as it is known.
@@ -371,6 +373,14 @@ impl JobRef {
         match self.definition.policies.fires {
             Fires::Leader | Fires::AnyNode => self.node.now_in_store(),
             Fires::Local => self.node.now(),
+        }
+    }
+
+    /// What the clock that decides the job's ticks reads while the node's own clocks read this.
+    pub(crate) fn wall_at(&self, wall: DateTime<Utc>, elapsed: Duration) -> DateTime<Utc> {
+        match self.definition.policies.fires {
+            Fires::Leader | Fires::AnyNode => self.node.clock_offset.store_time(elapsed),
+            Fires::Local => wall,
         }
     }
 

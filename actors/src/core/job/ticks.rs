@@ -142,7 +142,8 @@ impl JobMachine {
         self.hold_until.take_if(|until| *until <= now.elapsed);
         self.end_pause(now, effects)?;
         self.skip_held_too_long(now, effects);
-        let due = self.collect(now, effects)?;
+        // Most steps find nothing due.
+        let due = if self.has_due(now) { self.collect(now, effects)? } else { None };
         self.work_off(now, authority, due, effects);
         if self.next.is_none() && self.backlog.is_empty() && matches!(self.asked, Asked::Nothing) {
             self.follow_completion()?;
@@ -164,6 +165,11 @@ impl JobMachine {
             self.next = self.following(self.decided)?;
         }
         Ok(())
+    }
+
+    /// There may be something to take in.
+    fn has_due(&self, now: Now) -> bool {
+        !self.parked.is_empty() || self.next.is_some_and(|next| next.instant() <= now.wall)
     }
 
     /// Takes in the ticks that are due. Answers the one that may run at once; others go to the backlog.
