@@ -5,7 +5,7 @@ use std::{fmt, pin::pin, sync::Arc, time::Duration};
 use actix::Message;
 use chrono::{DateTime, Utc};
 use futures_util::future::{Either, select};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +45,7 @@ pub struct AddJob(pub Job);
 pub struct AddJobs(pub Vec<Job>);
 
 /// A job that was added.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Added {
     /// The job.
@@ -56,7 +56,7 @@ pub struct Added {
 }
 
 /// Who fires a job that was added, as it stood then.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "scheduled", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Scheduled {
@@ -289,7 +289,7 @@ impl TriggeredRun {
 }
 
 /// What became of a manual trigger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", content = "run", rename_all = "snake_case")]
 pub enum Triggered {
     /// The run has started.
@@ -392,7 +392,7 @@ impl ListJobs {
 }
 
 /// One page of a listing.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct JobPage {
     /// The jobs of the page.
