@@ -208,8 +208,10 @@ pub enum TriggerError {
         /// The job.
         job: JobName,
     },
-    /// The store did not answer; if it granted the run all the same, it is closed as cancelled.
-    #[error("job {job:?} was not started: the store did not answer: {reason}; try again later")]
+    /// The store did not answer; if it granted the run all the same, it is closed as cancelled. Or it refused
+    /// the run for its data, and perhaps refuses everybody: then the job is not to blame, and nothing was
+    /// granted.
+    #[error("job {job:?} was not started: the store did not grant it: {reason}; try again later")]
     Unavailable {
         /// The job.
         job: JobName,
@@ -234,7 +236,7 @@ pub enum TriggerError {
     },
     /// The store refuses the job for its data: see [`JobState::Parked`](crate::JobState::Parked).
     #[error(
-        "job {job:?} was not started: the store refuses its data: {reason}; update the job, or mend the store and resume it"
+        "job {job:?} was not started: the store refuses its data: {reason}; update the job, or mend the store: it is tried again about once a minute"
     )]
     Parked {
         /// The job.

@@ -190,14 +190,15 @@ pub enum EventKind {
         reason: Arc<str>,
     },
     /// The store refuses something of a job for its data, so this node does not fire it: see
-    /// [`JobState::Parked`](crate::JobState::Parked).
+    /// [`JobState::Parked`](crate::JobState::Parked). Said once, until it is parked no more.
     JobParked {
         /// The job.
         job: JobName,
         /// What the store says.
         reason: Arc<str>,
     },
-    /// A parked job was updated or resumed: it is tried again.
+    /// A job is parked no more: the store takes again what it had refused of it, or it was updated or resumed
+    /// and is tried at once, or this node does not fire it any more.
     JobUnparked {
         /// The job.
         job: JobName,

@@ -278,7 +278,7 @@ impl Problem {
                 "look at the reasons in the details of the jobs, and update or resume them"
             }
             Self::Parked { .. } => {
-                "look at the reasons in the details of the jobs; update the jobs, or mend the store and resume them"
+                "look at the reasons in the details of the jobs; update the jobs, or mend the store: they are tried again about once a minute"
             }
             Self::Conflicting { .. } => "give the jobs of one key one policy on all nodes",
         }

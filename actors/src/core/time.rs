@@ -41,9 +41,11 @@ impl fmt::Debug for FireTime {
     }
 }
 
-/// The time from `then` to `now`; zero if `then` is later.
+/// The time from `then` to `now`, in whole microseconds; zero if `then` is later.
 pub fn since(then: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
-    (now - then).to_std().unwrap_or_default()
+    // Each run asks this ten times, and subtracting dates costs three times as much as subtracting numbers.
+    let micros = now.timestamp_micros().saturating_sub(then.timestamp_micros());
+    Duration::from_micros(u64::try_from(micros).unwrap_or_default())
 }
 
 /// What the shell knows at the start of a step. Machines read no clock and make no ids.

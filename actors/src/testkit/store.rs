@@ -720,7 +720,11 @@ impl Locker for StoreBackend {
             // Of the end itself nothing is kept.
             let plain =
                 |end: &Completion| Completion { pause_after: None, from_completion: false, ..end.clone() };
-            ends.iter().map(|end| state.ledger.complete(now, session, &plain(end))).collect()
+            let release = |end: &Completion| match state.is_locked(end.key.as_str()) {
+                true => Completed::Locked,
+                false => state.ledger.complete(now, session, &plain(end)),
+            };
+            ends.iter().map(release).collect()
         })
         .boxed()
     }
