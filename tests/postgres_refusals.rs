@@ -512,6 +512,12 @@ async fn faults_of_the_settings_are_told_all_at_once_before_anything_is_opened()
                 .to_owned(),
         ),
         (
+            Postgres::new("_local", &here),
+            "postgres: scope \"_local\": scopes that begin with `_` are reserved: _local is that of the embedded backend in \
+             metrics; begin it with another character"
+                .to_owned(),
+        ),
+        (
             Postgres::new("billing", &here).schema("Robert'); DROP"),
             "postgres: schema \"Robert'); DROP\": a schema's name has 1 to 63 lower-case letters, digits and underscores, \
              and does not start with pg_; choose another name"
