@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod bisect;
 pub mod clock;
 pub mod contract;
+pub mod duration;
 pub mod election;
 pub mod failures;
 pub mod job;

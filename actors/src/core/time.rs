@@ -3,13 +3,13 @@
 use std::{fmt, time::Duration};
 
 use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::name::{RunId, Term};
 
 /// A planned instant, in whole milliseconds.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "DateTime<Utc>", into = "DateTime<Utc>")]
 pub struct FireTime(DateTime<Utc>);
 
 impl FireTime {
@@ -26,6 +26,19 @@ impl FireTime {
     /// How long before `now` this was; zero if it is still to come.
     pub fn lateness(self, now: DateTime<Utc>) -> Duration {
         since(self.0, now)
+    }
+}
+
+/// The instant, cut to whole milliseconds.
+impl From<DateTime<Utc>> for FireTime {
+    fn from(instant: DateTime<Utc>) -> Self {
+        Self::new(instant)
+    }
+}
+
+impl From<FireTime> for DateTime<Utc> {
+    fn from(fire_time: FireTime) -> Self {
+        fire_time.0
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     core::{
@@ -36,7 +36,7 @@ use crate::{
 /// An exhausted job that is parked is shown as `exhausted`, and a paused one that is refused as `paused`. *Held* is no state of
 /// a job: it is said of a **tick** that came due during a pause and waits for its end ([`JobStatus::held`], `TickHeld`,
 /// `callsheet_ticks_held`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum JobState {
@@ -74,7 +74,7 @@ pub enum JobState {
 }
 
 /// A job, as its node sees it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct JobStatus {
     /// The name.
@@ -118,7 +118,7 @@ pub struct JobStatus {
 }
 
 /// Ticks that are due and wait for the end of a pause: see [`Misfire`](crate::Misfire).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct HeldStatus {
     /// How many, at least 1.
@@ -139,7 +139,7 @@ impl HeldStatus {
 }
 
 /// A run in progress.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ActiveRunStatus {
     /// The run.
@@ -160,7 +160,7 @@ pub struct ActiveRunStatus {
 }
 
 /// A run that ended.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LastRunStatus {
     /// The run.
@@ -170,6 +170,7 @@ pub struct LastRunStatus {
     /// When its body started.
     pub started_at: DateTime<Utc>,
     /// How long its body took.
+    #[serde(with = "crate::serde::duration")]
     pub took: Duration,
 }
 

@@ -98,7 +98,7 @@ impl Handler<Health> for SupervisorActor {
         let known = known.node.filter(|_| elapsed.saturating_sub(known.at) <= self.parts.lease);
         let mut report = HealthReport {
             node: node.id,
-            backend: self.parts.backend,
+            backend: self.parts.backend.to_owned(),
             role,
             term,
             leader: if term.is_some() { Some(node.id) } else { known },
