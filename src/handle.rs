@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use actix::{Addr, Handler, Message, Recipient, dev::ToEnvelope};
 use callsheet_actors::{
-    AddError, AddJob, AddJobs, Added, CancelRuns, Engine, Event, EventFilter, EventStream, Health,
+    AddError, AddJob, AddJobs, Added, CancelRun, CancelRuns, Engine, Event, EventFilter, EventStream, Health,
     HealthReport, Job, JobDetails, JobName, JobPage, JobStatus, ListJobs, Listen, ListenTo, NextFireTimes,
     NextFireTimesError, PauseError, PauseJobs, RemoveJobs, ResumeJobs, RunId, SelectError, Selector,
-    Shutdown, ShutdownNow, ShutdownReport, SupervisorActor, TriggerError, TriggerJob, Triggered, UpdateError,
-    UpdateJob,
+    Shutdown, ShutdownNow, ShutdownReport, SupervisorActor, TriggerError, TriggerJob, Triggered, UnknownRun,
+    UpdateError, UpdateJob,
 };
 
 use chrono::{DateTime, Utc};
@@ -152,6 +152,37 @@ impl Callsheet {
         Ok(self.ask(CancelRuns(jobs.into())).await??)
     }
 
+    /// Asks one run to stop that is in progress on this node, or waits here for its turn, also if its job was removed. Answers whose
+    /// run it is: see [`CancelRun`].
+    ///
+    /// ```
+    /// use callsheet::{JobState, prelude::*, schedule::every};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let job = Job::new("long", every(std::time::Duration::from_hours(1))).run(async |run| run.cancelled().await);
+    /// let jobs = Callsheet::builder().job(job).start().await?;
+    /// let run = jobs.trigger("long").await?.run();
+    /// jobs.remove("long").await?;
+    /// assert_eq!(jobs.details("long").await?.map(|job| job.state), Some(JobState::Removed), "its run goes on");
+    ///
+    /// assert_eq!(jobs.cancel_run(run).await?.as_str(), "long");
+    /// # jobs.shutdown(std::time::Duration::from_secs(5)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CancelRun`] if this node neither runs it nor is to, [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may or may not cancel it.
+    pub async fn cancel_run(&self, run: RunId) -> Result<JobName, Error> {
+        Ok(self.ask(CancelRun(run)).await??)
+    }
+
     /// The next `count` fire times of a job, at most 1,000; fewer if its schedule is exhausted.
     ///
     /// # Errors
@@ -182,7 +213,10 @@ impl Callsheet {
         self.ask(list).await
     }
 
-    /// One job; `None` if there is none of this name.
+    /// One job; `None` if there is none of this name. One that was removed is told of until its last run has ended.
+    ///
+    /// It shows what this caller was told before: that a job was paused, changed or removed, say, and that a run was started or
+    /// cancelled. So do the other questions.
     ///
     /// # Errors
     ///
@@ -316,6 +350,9 @@ pub enum Error {
     /// There is no such job.
     #[error(transparent)]
     Select(#[from] SelectError),
+    /// No run was cancelled.
+    #[error(transparent)]
+    CancelRun(#[from] UnknownRun),
     /// A job was not changed.
     #[error(transparent)]
     Update(#[from] UpdateError),

@@ -69,7 +69,7 @@ mod shutdown;
 pub use callsheet_actors::testkit;
 pub use callsheet_actors::{
     ALLOW_MAX, ActiveRunStatus, ActorGone, AddError, AddJob, AddJobs, Added, AnnounceShutdown, Bodiless,
-    CALL_DEADLINE, CATCH_UP_PACE, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelReason,
+    CALL_DEADLINE, CATCH_UP_PACE, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelReason, CancelRun,
     CancelRuns, DEBTS_MAX, EVENT_BUFFER_DEFAULT, EVENTS_MAX, EndedRun, Event, EventFilter, EventKind,
     EventName, EventStream, Events, FIRE_TIMES_MAX, FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, Fault, Faults,
     FencingToken, FireTime, Fires, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Health,
@@ -82,7 +82,7 @@ pub use callsheet_actors::{
     RunResult, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_END_MAX, SHUTDOWN_GRACE_DEFAULT, STALL_MAX,
     SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError, Selector, Shutdown, ShutdownNow, ShutdownReport,
     SkipReason, SkippedTicks, StartError, StepDownReason, SupervisorActor, Tag, Term, TriggerError,
-    TriggerJob, Triggered, UpdateError, UpdateJob, WhenFull, port,
+    TriggerJob, Triggered, UnknownRun, UpdateError, UpdateJob, WhenFull, port,
 };
 
 #[cfg(feature = "postgres")]

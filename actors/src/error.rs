@@ -15,6 +15,11 @@ pub(crate) fn given_name(name: &str) -> String {
     bounded(name, NAME_MAX)
 }
 
+/// Who holds a key, if it is known.
+fn by(holder: Option<RunId>) -> String {
+    holder.map(|run| format!(" by run {run}")).unwrap_or_default()
+}
+
 /// Why jobs were not added. None of a batch was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -96,6 +101,16 @@ pub enum SelectError {
     },
 }
 
+/// Why no run was cancelled: this node neither runs it nor is to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "run {run} is neither in progress nor waits on this node; it has ended, or another node runs it: cancel it there"
+)]
+pub struct UnknownRun {
+    /// The run.
+    pub run: RunId,
+}
+
 /// Why a job was not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -174,7 +189,7 @@ pub enum TriggerError {
         name: String,
     },
     /// A run of the same lock key is in progress, or is being claimed.
-    #[error("job {job:?} was not started: its lock key is held; wait for the run to end")]
+    #[error("job {job:?} was not started: its lock key is held{}; wait for that run to end, or cancel it", by(*holder))]
     Overlap {
         /// The job.
         job: JobName,

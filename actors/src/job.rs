@@ -4,9 +4,11 @@
 //! lock actor answers its claims, and each run reports its end. When it dies, the supervisor gets its remains and
 //! starts a new one with them: machine, run and cursor survive.
 
+mod status;
+
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context as TaskContext, Poll},
     time::Duration,
 };
@@ -15,21 +17,21 @@ use actix::prelude::*;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{AbortHandle, AbortRegistration};
 use pin_project_lite::pin_project;
-use serde::Serialize;
 use tokio::{
     sync::oneshot,
     time::{Instant, Sleep},
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::status::{ActiveRunStatus, HeldStatus, JobState, JobStatus, LastRunStatus};
 use crate::{
     core::{
         contract::{Breach, next_after},
         job::{
-            ActiveRun, Effect, Effects, End, Ended, Input, JobMachine, LastRun, Refusal, Retried, Start,
+            Effect, Effects, End, Ended, Input, JobMachine, Refusal, Retried, Start,
             Triggered as HowTriggered,
         },
-        policy::{Fires, Policies},
+        policy::Fires,
         time::FireTime,
     },
     definition::Definition,
@@ -40,7 +42,7 @@ use crate::{
     lock::{AdvanceCursor, Ask, ClaimRun, CompleteRun},
     message::Triggered,
     metrics::HeldTicks,
-    name::{JobName, LockKey, RunId, Tag},
+    name::{JobName, LockKey, RunId},
     node::{JobRef, Node, Reading},
     overdue::Mark,
     port::{Pause, SkipReason},
@@ -56,6 +58,9 @@ const SLEEP_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Something on its way to a job's actor. If the actor is dead by then, it goes back to the supervisor: neither the end
 /// of a run, nor a granted claim, nor a drain may get lost in a closed mailbox.
+///
+/// Everything that a job is told or asked takes this way, in one order: a question that is asked after a command was answered is
+/// handled after that command.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Letter {
@@ -75,6 +80,44 @@ pub(crate) enum Content {
     },
     /// The job has another definition from now on.
     Redefine(Arc<JobRef>),
+    /// Somebody wants a run now.
+    Trigger { reply: oneshot::Sender<Result<Triggered, TriggerError>> },
+    /// The runs in progress are to stop. Answers which they are.
+    CancelAll { reply: oneshot::Sender<Vec<RunId>> },
+    /// This run is to stop, if it is one of the job's: the job that has it answers.
+    CancelRun { run: RunId, reply: Arc<FirstReply<JobName>> },
+    /// A job without claims is paused, or resumed. Answers whether that changes anything.
+    PauseLocal { pause: Option<Pause>, reply: oneshot::Sender<bool> },
+    /// Asks for the next fire times, up to so many.
+    Upcoming { count: usize, reply: oneshot::Sender<Vec<FireTime>> },
+    /// Asks what the job is doing.
+    Status { asks_schedule: AsksSchedule, reply: oneshot::Sender<JobStatus> },
+    /// The job was removed: no tick is armed any more, and the actor stops when nothing runs.
+    Retire,
+}
+
+/// Whether the schedule, which is code of the application, is asked for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AsksSchedule {
+    Yes,
+    /// It has brought the job's actor down, or broke its contract.
+    No,
+}
+
+/// A question to many of whom one answers. Whoever asked is told that nobody does once the last of them has dropped it.
+pub(crate) struct FirstReply<T>(Mutex<Option<oneshot::Sender<T>>>);
+
+impl<T> FirstReply<T> {
+    pub(crate) fn new() -> (Arc<Self>, oneshot::Receiver<T>) {
+        let (reply, answer) = oneshot::channel();
+        (Arc::new(Self(Mutex::new(Some(reply)))), answer)
+    }
+
+    fn send(&self, answer: T) {
+        let reply = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Whoever asked may have given up.
+        let _ = reply.map(|reply| reply.send(answer));
+    }
 }
 
 impl Letter {
@@ -84,6 +127,16 @@ impl Letter {
 
     pub(crate) fn post(job: &Arc<JobRef>, content: Content) {
         job.node.placement.post(job.generation, Self { job: job.clone(), content: Some(content) });
+    }
+
+    /// Asks the job's actor. There is no answer if it died over the question.
+    pub(crate) fn ask<T>(
+        job: &Arc<JobRef>,
+        question: impl FnOnce(oneshot::Sender<T>) -> Content,
+    ) -> oneshot::Receiver<T> {
+        let (reply, answer) = oneshot::channel();
+        Self::post(job, question(reply));
+        answer
     }
 
     /// Hands the letter to the actor's mailbox; best on the actor's own thread.
@@ -100,38 +153,6 @@ impl Drop for Letter {
         }
     }
 }
-
-/// Wants a run now.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Trigger {
-    pub(crate) reply: oneshot::Sender<Result<Triggered, TriggerError>>,
-}
-
-/// The runs in progress are to stop. Answers which they are.
-#[derive(Message)]
-#[rtype(result = "Vec<RunId>")]
-pub(crate) struct CancelAll;
-
-/// Pauses a job without claims, or resumes it. Answers whether that changes anything.
-#[derive(Message)]
-#[rtype(result = "bool")]
-pub(crate) struct PauseLocal(pub(crate) Option<Pause>);
-
-/// Asks for the next fire times, up to so many.
-#[derive(Message)]
-#[rtype(result = "Vec<FireTime>")]
-pub(crate) struct Upcoming(pub(crate) usize);
-
-/// Asks what the job is doing.
-#[derive(Message)]
-#[rtype(result = "JobStatus")]
-pub(crate) struct Status;
-
-/// The job was removed: no tick is armed any more, and the actor stops when nothing runs.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Retire;
 
 /// What is left of an actor that died.
 pub(crate) struct Remains {
@@ -526,11 +547,40 @@ impl JobActor {
         }
     }
 
-    fn status(&self, now: DateTime<Utc>) -> JobStatus {
+    fn redefine(&mut self, job: Arc<JobRef>, ctx: &mut Context<Self>) {
+        let Definition { schedule, policies, .. } = &*job.definition;
+        self.machine.redefine(schedule.clone(), policies.clone());
+        let former = std::mem::replace(&mut self.job, job);
+        self.keep_former_keys(&former.definition.key);
+        // It may have another label from now on.
+        self.held = self.job.meters.held_ticks();
+        self.step(Input::WakeUp, ctx);
+    }
+
+    /// The next fire times, up to so many.
+    fn upcoming(&self, count: usize) -> Vec<FireTime> {
+        if self.machine.is_exhausted() {
+            return Vec::new();
+        }
+        let schedule = &*self.job.definition.schedule;
+        // No more is known ahead of what counts from the end of a run.
+        let count = if schedule.counts_from_completion() { count.min(1) } else { count };
+        let after = self.job.now().wall.max(self.machine.cursor());
+        // What a schedule that breaks its contract answers is no fire time.
+        let first = self.machine.next_fire_time().or_else(|| next_after(schedule, after).ok()?);
+        let following = |last: &FireTime| next_after(schedule, last.instant()).ok()?;
+        std::iter::successors(first, following).take(count).collect()
+    }
+
+    fn status(&self, asks_schedule: AsksSchedule) -> JobStatus {
         let definition = &self.job.definition;
-        let next = match self.machine.next_fire_time() {
-            Some(next) => Ok(Some(next)),
-            None => next_after(&*definition.schedule, now.max(self.machine.cursor())),
+        let next = match (self.machine.next_fire_time(), asks_schedule) {
+            (Some(next), _) => Ok(Some(next)),
+            (None, AsksSchedule::No) => Ok(None),
+            (None, AsksSchedule::Yes) => {
+                let after = self.node().clock.now().max(self.machine.cursor());
+                next_after(&*definition.schedule, after)
+            }
         };
         let next = match next {
             Ok(next) => next,
@@ -622,7 +672,7 @@ impl Actor for JobActor {
 
     fn stopped(&mut self, _: &mut Self::Context) {
         if self.stopped_on_purpose {
-            self.node().supervisor().do_send(JobRetired { generation: self.job.generation });
+            self.node().supervisor().do_send(JobRetired { job: self.job.clone() });
             return;
         }
         // During the unwinding of a panic: nothing here may panic again. Or its thread ends, with the engine or before
@@ -646,85 +696,39 @@ impl Handler<Letter> for JobActor {
     type Result = ();
 
     fn handle(&mut self, mut letter: Letter, ctx: &mut Self::Context) {
+        // Whoever asked may have given up.
         match letter.content.take() {
             Some(Content::Input(input)) => self.step(input, ctx),
             Some(Content::Drain { drain, fires }) => self.on_drain(drain, fires, ctx),
-            Some(Content::Redefine(job)) => {
-                let Definition { schedule, policies, .. } = &*job.definition;
-                self.machine.redefine(schedule.clone(), policies.clone());
-                let former = std::mem::replace(&mut self.job, job);
-                self.keep_former_keys(&former.definition.key);
-                // It may have another label from now on.
-                self.held = self.job.meters.held_ticks();
-                self.step(Input::WakeUp, ctx);
+            Some(Content::Redefine(job)) => self.redefine(job, ctx),
+            Some(Content::Trigger { reply }) => {
+                let reading = self.job.read();
+                self.triggers.push((reading.now.spare, reply));
+                self.step_at(reading, Input::Trigger, ctx);
             }
-            None => {}
+            Some(Content::CancelAll { reply }) => {
+                let runs = self.machine.active_runs().map(|run| run.run).collect();
+                self.step(Input::Cancel { run: None, why: CancelReason::Requested }, ctx);
+                let _ = reply.send(runs);
+            }
+            Some(Content::CancelRun { run, reply }) if self.machine.knows(run) => {
+                self.step(Input::Cancel { run: Some(run), why: CancelReason::Requested }, ctx);
+                reply.send(self.job.definition.name.clone());
+            }
+            Some(Content::PauseLocal { pause, reply }) => {
+                let before = self.machine.pause().cloned();
+                self.step(Input::Pause(pause), ctx);
+                let _ = reply.send(self.machine.pause() != before.as_ref());
+            }
+            Some(Content::Upcoming { count, reply }) => drop(reply.send(self.upcoming(count))),
+            Some(Content::Status { asks_schedule, reply }) => drop(reply.send(self.status(asks_schedule))),
+            Some(Content::Retire) => {
+                self.retiring = true;
+                self.step(Input::Drain, ctx);
+            }
+            // It is the run of another job.
+            Some(Content::CancelRun { .. }) | None => {}
         }
-    }
-}
-
-impl Handler<Trigger> for JobActor {
-    type Result = ();
-
-    fn handle(&mut self, Trigger { reply }: Trigger, ctx: &mut Self::Context) {
-        let reading = self.job.read();
-        self.triggers.push((reading.now.spare, reply));
-        self.step_at(reading, Input::Trigger, ctx);
-    }
-}
-
-impl Handler<CancelAll> for JobActor {
-    type Result = MessageResult<CancelAll>;
-
-    fn handle(&mut self, _: CancelAll, ctx: &mut Self::Context) -> Self::Result {
-        let runs = self.machine.active_runs().map(|run| run.run).collect();
-        self.step(Input::Cancel { run: None, why: CancelReason::Requested }, ctx);
-        MessageResult(runs)
-    }
-}
-
-impl Handler<PauseLocal> for JobActor {
-    type Result = bool;
-
-    fn handle(&mut self, PauseLocal(pause): PauseLocal, ctx: &mut Self::Context) -> Self::Result {
-        let before = self.machine.pause().cloned();
-        self.step(Input::Pause(pause), ctx);
-        self.machine.pause() != before.as_ref()
-    }
-}
-
-impl Handler<Upcoming> for JobActor {
-    type Result = MessageResult<Upcoming>;
-
-    fn handle(&mut self, Upcoming(count): Upcoming, _: &mut Self::Context) -> Self::Result {
-        if self.machine.is_exhausted() {
-            return MessageResult(Vec::new());
-        }
-        let schedule = &*self.job.definition.schedule;
-        // No more is known ahead of what counts from the end of a run.
-        let count = if schedule.counts_from_completion() { count.min(1) } else { count };
-        let after = self.job.now().wall.max(self.machine.cursor());
-        // What a schedule that breaks its contract answers is no fire time.
-        let first = self.machine.next_fire_time().or_else(|| next_after(schedule, after).ok()?);
-        let following = |last: &FireTime| next_after(schedule, last.instant()).ok()?;
-        MessageResult(std::iter::successors(first, following).take(count).collect())
-    }
-}
-
-impl Handler<Status> for JobActor {
-    type Result = MessageResult<Status>;
-
-    fn handle(&mut self, _: Status, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.status(self.node().clock.now()))
-    }
-}
-
-impl Handler<Retire> for JobActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Retire, ctx: &mut Self::Context) {
-        self.retiring = true;
-        self.step(Input::Drain, ctx);
     }
 }
 
@@ -769,229 +773,5 @@ impl ActorFuture<JobActor> for Alarm {
                 return Poll::Pending;
             }
         }
-    }
-}
-
-/// The state of a job on one node. Where several apply, the first of this table is shown:
-///
-/// | state | it fires here | why | problem | event | what to do |
-/// |---|---|---|---|---|---|
-/// | `broken` | no | its actor died too often, or its schedule is wrong | `broken` | `JobBroken` | read `broken`; update or resume it |
-/// | `unresponsive` | | its actor did not answer within 1 s | perhaps `stalled` | | find what blocks its thread: a schedule? |
-/// | `still_running` | | a run was aborted and does not end | | | find what blocks in the body; restart the process |
-/// | `running` | | a run is in progress | | | read `refused`, `parked` and `pause` for what else applies |
-/// | `parked` | no | the store refuses its data | `parked` | `JobParked` | read `parked`; update it, or mend the store and resume it |
-/// | `paused` | no | somebody paused it, or it failed too often | | `JobPaused` | read `pause`; resume it |
-/// | `exhausted` | no | no fire time is left, or its limit of runs is reached | | | remove it, or update its schedule |
-/// | `refused` | no | other nodes declare another overlap policy for its lock key | `conflicting` | `JobRefused` | give the jobs of the key one policy on all nodes |
-/// | `standby` | no | another node fires it, or nobody leads | perhaps `no_leader` | | |
-/// | `scheduled` | yes | it waits for its next fire time | | | |
-///
-/// An exhausted job that is parked is shown as `exhausted`, and a paused one that is refused as `paused`. *Held* is no state of
-/// a job: it is said of a **tick** that came due during a pause and waits for its end ([`JobStatus::held`], `TickHeld`,
-/// `callsheet_ticks_held`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum JobState {
-    /// This node waits for its next fire time.
-    Scheduled,
-    /// Another node, or nobody, fires it.
-    Standby,
-    /// It does not fire until it is resumed, or until its pause is over.
-    Paused,
-    /// A run is in progress on this node.
-    Running,
-    /// A run was aborted and has not ended yet: it blocks, or it cannot be aborted.
-    StillRunning,
-    /// It has no fire time any more.
-    Exhausted,
-    /// Other nodes declare another [overlap policy](crate::Overlap) for its lock key, so this node does not fire it, nor start it when it is
-    /// triggered. It asks again about every half minute.
-    Refused,
-    /// The store refuses something of it for its data, so this node neither fires it nor starts it when it is
-    /// triggered. It is tried again when it is [updated](crate::UpdateJob) or [resumed](crate::ResumeJobs), and when
-    /// its node is started again.
-    Parked,
-    /// Its actor died too often, or its schedule broke its contract. It does not fire until it is
-    /// [resumed](crate::ResumeJobs) or
-    /// [updated](crate::UpdateJob).
-    Broken,
-    /// Its actor did not answer in time.
-    Unresponsive,
-}
-
-/// A job, as its node sees it.
-#[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
-pub struct JobStatus {
-    /// The name.
-    pub name: JobName,
-    /// The schedule in words.
-    pub schedule: Arc<str>,
-    /// The IANA name of the schedule's time zone, if it has one.
-    pub timezone: Option<String>,
-    /// What a run excludes.
-    pub lock_key: LockKey,
-    /// The labels by which it is selected.
-    pub tags: Vec<Tag>,
-    /// The policies.
-    pub policies: Policies,
-    /// What it is doing.
-    pub state: JobState,
-    /// The next fire time, whichever node fires it; `None` if there is none or if it is not known.
-    pub next_fire_time: Option<FireTime>,
-    /// Why, and for how long, it does not fire; `None` if it is not paused, or if this node does not know.
-    pub pause: Option<Pause>,
-    /// The runs in progress on this node, in the order in which they started.
-    pub active_runs: Vec<ActiveRunStatus>,
-    /// How many ticks and manual triggers wait on this node for their turn.
-    pub waiting: usize,
-    /// The last runs that ended on this node, the newest first, at most [`HISTORY_MAX`](crate::core::job::HISTORY_MAX).
-    pub last_runs: Vec<LastRunStatus>,
-    /// How many runs in a row failed, panicked or timed out, as far as this node knows.
-    pub failures: u32,
-    /// Why this node does not fire it; `None` unless it is [refused](JobState::Refused), perhaps with a run in progress.
-    pub refused: Option<Arc<str>>,
-    /// What the store says that refuses it; `None` unless it is [parked](JobState::Parked), perhaps with a run in
-    /// progress.
-    pub parked: Option<Arc<str>>,
-    /// What broke it; `None` unless it is [broken](JobState::Broken).
-    pub broken: Option<Arc<str>>,
-    /// The ticks that came due during its pause, and wait for the end of it; `None` if there is none on this node.
-    pub held: Option<HeldStatus>,
-}
-
-/// Ticks that are due and wait for the end of a pause: see [`Misfire`](crate::Misfire).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct HeldStatus {
-    /// How many, at least 1.
-    pub count: usize,
-    /// The first of them.
-    pub oldest: FireTime,
-    /// The last of them.
-    pub newest: FireTime,
-    /// Why they wait: what they are skipped with, unless they run.
-    pub reason: SkipReason,
-}
-
-impl HeldStatus {
-    fn of(machine: &JobMachine) -> Option<Self> {
-        let (oldest, last) = (machine.held().next()?, machine.held().last()?);
-        Some(Self { count: machine.held().count(), oldest, newest: last, reason: SkipReason::Paused })
-    }
-}
-
-/// A run in progress.
-#[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
-pub struct ActiveRunStatus {
-    /// The run.
-    pub run: RunId,
-    /// The tick; `None` for a manual trigger.
-    pub fire_time: Option<FireTime>,
-    /// When it was started.
-    pub started_at: DateTime<Utc>,
-    /// The number of the try within the run, from 1.
-    pub attempt: u32,
-    /// No attempt is in progress: the last one failed and the next one has not started yet, or the store granted the run so
-    /// late that its slot of the node was taken meanwhile, and it waits for another one.
-    pub between_attempts: bool,
-    /// It was aborted and has not ended yet.
-    pub still_running: bool,
-}
-
-/// A run that ended.
-#[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
-pub struct LastRunStatus {
-    /// The run.
-    pub run: RunId,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// When its body started.
-    pub started_at: DateTime<Utc>,
-    /// How long its body took.
-    pub took: Duration,
-}
-
-impl JobStatus {
-    fn of(definition: &Definition, machine: &JobMachine) -> Self {
-        Self {
-            pause: machine.pause().cloned(),
-            active_runs: machine.active_runs().map(ActiveRunStatus::from).collect(),
-            waiting: machine.waiting(),
-            last_runs: machine.last_runs().map(LastRunStatus::from).collect(),
-            failures: machine.failures(),
-            held: HeldStatus::of(machine),
-            ..Self::without_actor(definition, JobState::Standby)
-        }
-    }
-
-    /// What is known without asking the job's actor.
-    pub(crate) fn without_actor(definition: &Definition, state: JobState) -> Self {
-        Self {
-            name: definition.name.clone(),
-            schedule: definition.description.clone(),
-            timezone: definition.schedule.timezone().map(str::to_owned),
-            lock_key: definition.key.clone(),
-            tags: definition.tags.to_vec(),
-            policies: *definition.policies,
-            state,
-            next_fire_time: None,
-            pause: None,
-            active_runs: Vec::new(),
-            waiting: 0,
-            last_runs: Vec::new(),
-            failures: 0,
-            refused: None,
-            broken: None,
-            held: None,
-            parked: None,
-        }
-    }
-
-    /// The status of a job that does not fire until it is mended.
-    pub(crate) fn broken(self, reason: Arc<str>) -> Self {
-        Self { state: JobState::Broken, next_fire_time: None, broken: Some(reason), ..self }
-    }
-
-    /// The status of a job that this node may not fire.
-    pub(crate) fn refused(self, reason: Arc<str>) -> Self {
-        let state = match self.state {
-            JobState::Scheduled | JobState::Standby => JobState::Refused,
-            other => other,
-        };
-        Self { state, refused: Some(reason), ..self }
-    }
-
-    /// The status of a job that the store refuses.
-    pub(crate) fn parked(self, reason: Arc<str>) -> Self {
-        let state = match self.state {
-            JobState::Scheduled | JobState::Standby | JobState::Paused => JobState::Parked,
-            other => other,
-        };
-        Self { state, parked: Some(reason), ..self }
-    }
-}
-
-impl From<&ActiveRun> for ActiveRunStatus {
-    fn from(run: &ActiveRun) -> Self {
-        Self {
-            run: run.run,
-            fire_time: run.tick,
-            started_at: run.started_at,
-            attempt: run.attempt,
-            between_attempts: run.is_between_attempts(),
-            still_running: run.aborted,
-        }
-    }
-}
-
-impl From<&LastRun> for LastRunStatus {
-    fn from(last: &LastRun) -> Self {
-        let LastRun { run, outcome, started_at, took } = *last;
-        Self { run, outcome, started_at, took }
     }
 }

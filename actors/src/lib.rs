@@ -74,7 +74,7 @@ pub use crate::{
     },
     error::{
         AddError, Fault, Faults, NextFireTimesError, Over, PauseError, SelectError, StartError, TriggerError,
-        UpdateError,
+        UnknownRun, UpdateError,
     },
     event::{CancelReason, Event, EventKind, EventName, Outcome, StepDownReason},
     event_filter::EventFilter,
@@ -84,9 +84,9 @@ pub use crate::{
     job::{ActiveRunStatus, HeldStatus, JobState, JobStatus, LastRunStatus},
     listener::{EVENT_BUFFER_DEFAULT, EVENTS_MAX, Events, Listen, ListenTo, SUBSCRIBER_EVENTS_MAX},
     message::{
-        AddJob, AddJobs, Added, AnnounceShutdown, CancelRuns, FIRE_TIMES_MAX, Health, JobDetails, JobPage,
-        ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, ResumeJobs, Scheduled, Selector, Shutdown,
-        ShutdownNow, TriggerJob, Triggered, UpdateJob,
+        AddJob, AddJobs, Added, AnnounceShutdown, CancelRun, CancelRuns, FIRE_TIMES_MAX, Health, JobDetails,
+        JobPage, ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, ResumeJobs, Scheduled, Selector,
+        Shutdown, ShutdownNow, TriggerJob, Triggered, UpdateJob,
     },
     name::{FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
     permits::WhenFull,

@@ -6,6 +6,7 @@
 //! what is pending, tells the jobs whose keys are gone, and opens another session. Nothing survives a restart.
 
 mod halves;
+mod hearing;
 mod suspects;
 mod witnesses;
 
@@ -24,6 +25,7 @@ use tokio::sync::oneshot;
 
 use self::{
     halves::in_halves,
+    hearing::{HeardFirst, Hearing},
     suspects::{Answered, Suspects},
 };
 use crate::{
@@ -36,16 +38,16 @@ use crate::{
     },
     definition::Definition,
     election::{ElectionActor, TermRefused},
-    event::{CancelReason, EventKind, Outcome},
+    event::{EventKind, Outcome},
     job::Letter,
     name::{FencingToken, JobName, LockKey, RunId, Term},
     node::{JobRef, Node},
     port::{
         ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled, Enrolment,
-        Forgotten, Inquiry, LockError, Locker, LostRun, Moved, News, OtherZoneData, Pause, Proof, Proved,
+        Forgotten, Inquiry, LockError, Locker, LostRun, Moved, OtherZoneData, Pause, Proof, Proved,
         RoundAnswers, Session, Standing, TickClaim, Verdict,
     },
-    supervisor::{DebtsFound, NewsMissed, PauseNews, RunsLost, SessionNews, TakenByLeader, UnknownToStore},
+    supervisor::{RunsLost, SessionNews, TakenByLeader, UnknownToStore},
 };
 
 /// The most claims, ends or cursor moves in one round trip.
@@ -67,9 +69,6 @@ pub(crate) const LOCKED_MAX: Duration = Duration::from_millis(250);
 pub(crate) const ENDS_AGAIN_MIN: Duration = Duration::from_millis(250);
 /// The longest pause before ends that the store did not record are asked again.
 pub(crate) const ENDS_AGAIN_MAX: Duration = Duration::from_secs(5);
-
-/// The pause before news are listened for again after the adapter panicked over some.
-const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// How often a claim or a move may be found locked before the job is told, half a second after the first time.
 pub(crate) const LOCKED_TRIES_MAX: u32 = 8;
@@ -202,6 +201,11 @@ pub(crate) struct LockHealth {
     pub(crate) waiting: Option<Duration>,
 }
 
+/// Asks whose run it is, if the store granted it to this node and its end is not recorded.
+#[derive(Message)]
+#[rtype(result = "Option<Arc<JobRef>>")]
+pub(crate) struct FindHolder(pub(crate) RunId);
+
 /// Writes the ends that are not recorded yet, then ends the session and the actor.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -239,6 +243,7 @@ pub(crate) struct LockActor {
     /// How many batches wait to be asked again.
     delayed: u32,
     held: HashMap<RunId, Held>,
+    hearing: Option<Hearing>,
     /// How often to prove that a claim would be possible, unless the leader made one; `None`: never.
     prove_every: Option<Duration>,
     /// When a claim was granted last.
@@ -271,6 +276,7 @@ impl LockActor {
             ends: VecDeque::new(),
             delayed: 0,
             held: HashMap::new(),
+            hearing: None,
             prove_every,
             claimed_at: Duration::ZERO,
             round_started: None,
@@ -310,7 +316,7 @@ impl LockActor {
                     let reason = reason.unwrap_or_else(|_| "the adapter panicked".to_owned());
                     actor.on_lost(session, &reason, ctx);
                 }));
-                ctx.spawn(self.next_news(session));
+                self.listen(session, ctx);
                 self.prove_later(session, ctx);
                 self.node.supervisor().do_send(SessionNews::Opened);
             }
@@ -319,47 +325,6 @@ impl LockActor {
                 self.reopen_later(matches!(error, LockError::Refused { .. }), ctx);
             }
         }
-    }
-
-    /// Hears what other nodes did, for as long as the session lives.
-    fn next_news(&self, session: Session) -> Pin<Box<dyn ActorFuture<Self, Output = ()>>> {
-        let locker = self.locker.clone();
-        let news = AssertUnwindSafe(async move { locker.news(session).await }).catch_unwind();
-        Box::pin(news.into_actor(self).map(move |news, actor, ctx| {
-            if actor.session != Some(session) {
-                return;
-            }
-            match news {
-                Ok(News::Stop { run }) => {
-                    if let Some(Held { job, .. }) = actor.held.get(&run) {
-                        let why = CancelReason::Replaced;
-                        Letter::send(job, Input::Cancel { run: Some(run), why });
-                    }
-                }
-                Ok(News::Pause { job, pause }) => {
-                    actor.node.supervisor().do_send(PauseNews { job, pause });
-                }
-                Ok(News::Missed) => actor.node.supervisor().do_send(NewsMissed),
-                Ok(News::Owed(debt)) => actor.node.supervisor().do_send(DebtsFound(vec![debt])),
-                // News are hints: claims meet whatever they would have said, those of a paused job after a minute; what is
-                // owed is asked for.
-                Err(_) => {
-                    actor.failed(Operation::Notification, &"the adapter panicked");
-                    return actor.listen_again(session, ctx);
-                }
-            }
-            actor.node.failures.succeeded(Operation::Notification);
-            ctx.spawn(actor.next_news(session));
-        }))
-    }
-
-    fn listen_again(&self, session: Session, ctx: &mut Context<Self>) {
-        ctx.run_later(LISTEN_AGAIN, move |actor, ctx| {
-            if actor.session == Some(session) {
-                actor.node.supervisor().do_send(NewsMissed);
-                ctx.spawn(actor.next_news(session));
-            }
-        });
     }
 
     /// Proves now and then, for as long as the session lives, that a claim would be possible.
@@ -1070,7 +1035,8 @@ impl Handler<PauseInStore> for LockActor {
             })
             .await
         };
-        Box::pin(paused.into_actor(self).map(|answer, actor, _| actor.noted(Operation::Pause, answer)))
+        let heard_first = HeardFirst::new(paused);
+        Box::pin(heard_first.map(|answer, actor: &mut Self, _| actor.noted(Operation::Pause, answer)))
     }
 }
 
@@ -1142,6 +1108,14 @@ impl Handler<ReadClock> for LockActor {
 
     fn handle(&mut self, _: ReadClock, _: &mut Self::Context) {
         self.node.set_clock_ahead(self.locker.clock_ahead());
+    }
+}
+
+impl Handler<FindHolder> for LockActor {
+    type Result = MessageResult<FindHolder>;
+
+    fn handle(&mut self, FindHolder(run): FindHolder, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.held.get(&run).map(|held| held.job.clone()))
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{
     definition::Job,
     drain::ShutdownReport,
-    error::{AddError, NextFireTimesError, PauseError, SelectError, TriggerError, UpdateError},
+    error::{AddError, NextFireTimesError, PauseError, SelectError, TriggerError, UnknownRun, UpdateError},
     health::HealthReport,
     job::{JobState, JobStatus},
     name::{JobName, RunId},
@@ -126,8 +126,11 @@ impl From<&JobName> for Selector {
     }
 }
 
-/// Removes jobs from this node, and answers their names. A run in progress goes on to its end; triggers that are queued are
-/// dropped: [`RunCancelled`](crate::EventKind::RunCancelled) says so of each.
+/// Removes jobs from this node, and answers their names. A run in progress goes on to its end, holds its lock key until then, and can
+/// be [seen](JobDetails) and [cancelled](CancelRun); triggers that are queued are
+/// dropped: [`RunCancelled`](crate::EventKind::RunCancelled) says so of each. If a job of the same name is added meanwhile, its ticks and
+/// triggers overlap with that run, as its [overlap policy](crate::Overlap) says; its details show the run as
+/// [one of a former job](crate::JobStatus::former_runs).
 ///
 /// Definitions in code are each node's own: a job that is removed on one node goes on firing on the others that hold it. If that
 /// node led, the others find it out within half a minute, and their [misfire policy](crate::Misfire) decides the ticks that came
@@ -217,13 +220,20 @@ impl Triggered {
     }
 }
 
-/// Asks the runs of the selected jobs that are in progress on this node to stop, and answers which they are. What ignores it
+/// Asks the runs of the selected jobs that are in progress on this node to stop, and answers which they are; those of jobs that were
+/// removed are among them. What ignores it
 /// is aborted after its job's abort grace. A run that waits for its next attempt ends at once. Triggers that are queued are
 /// dropped: [`RunCancelled`](crate::EventKind::RunCancelled) says so of each. Lost runs that wait here to go on end as cancelled
 /// when their turn comes.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<(JobName, RunId)>, SelectError>")]
 pub struct CancelRuns(pub Selector);
+
+/// Asks one run to stop that is in progress on this node, or that waits here for its turn, whether its job is still there or was
+/// removed. Answers whose run it is. It ends as for [`CancelRuns`]; the other runs of its job go on.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<JobName, UnknownRun>")]
+pub struct CancelRun(pub RunId);
 
 /// Asks for the next fire times of a job, at most [`FIRE_TIMES_MAX`]: the first that is not decided yet, and those after it.
 /// Fewer mean that the schedule is exhausted.
@@ -251,7 +261,7 @@ pub struct ListJobs {
     pub prefix: Option<String>,
     /// Only jobs with this tag.
     pub tag: Option<String>,
-    /// Only jobs in this state, as this node sees them. The actor of each job has to be asked for it, so that one page looks at
+    /// Only jobs in this state, as this node sees them; those that were [removed](JobState::Removed) are listed only if they are asked for so. The actor of each job has to be asked for it, so that one page looks at
     /// [`PAGE_MAX`] jobs with the prefix and the tag and no more: it may hold fewer jobs than `limit`, or none, and still
     /// have a next one.
     pub state: Option<JobState>,
@@ -303,7 +313,8 @@ pub struct JobPage {
     pub next: Option<String>,
 }
 
-/// Asks for one job.
+/// Asks for one job. One that was removed while runs of it were in progress is answered, as [removed](JobState::Removed), until the
+/// last of them has ended.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Option<JobStatus>")]
 pub struct JobDetails(pub String);

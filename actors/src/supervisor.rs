@@ -6,6 +6,7 @@
 //! survives a restart of the engine but what the store keeps.
 
 mod adding;
+mod cancelling;
 mod clock;
 mod dying;
 mod forgetting;
@@ -15,6 +16,7 @@ mod leading;
 mod outlook;
 mod parking;
 mod pausing;
+mod questions;
 mod shutdown;
 mod tags;
 mod updating;
@@ -29,7 +31,6 @@ use std::{
 
 use actix::{dev::channel::channel, prelude::*};
 use chrono::{DateTime, Utc};
-use futures_util::future::join_all;
 use tokio::{
     sync::{oneshot, watch},
     time::timeout,
@@ -50,6 +51,7 @@ use self::{
     leading::{ENROL_AGAIN_MAX, ENROL_AGAIN_MIN, LOCKED_AGAIN_MAX},
     outlook::LintLog,
     pausing::Telling,
+    questions::WaitingQuestions,
     tags::Tags,
 };
 pub use self::{
@@ -59,28 +61,25 @@ pub use self::{
 use crate::{
     CALL_DEADLINE,
     core::{
-        backoff::Backoff, bisect::Bisect, clock::ClockWatch, job::Input, policy::Fires, time::FireTime,
+        backoff::Backoff, bisect::Bisect, clock::ClockWatch, job::Input, policy::Fires,
         zone_data::ZoneDataWatch,
     },
     definition::Definition,
     drain::ShutdownReport,
     election::ElectionActor,
-    error::{NextFireTimesError, SelectError, TriggerError, given_name},
+    error::{SelectError, TriggerError, given_name},
     event::EventKind,
     event_filter::EventFilter,
     event_log::Level,
     health::Part,
     hooks::HookCalls,
-    job::{CancelAll, JobActor, JobState, JobStatus, Letter, Remains, Retire, Status, Trigger, Upcoming},
+    job::{Content, JobActor, Letter, Remains},
     labels::{JOB_LABEL_OTHER, Labelled},
     listener::{Events, Listen, ListenTo, ListenerActor},
     lock::WithdrawJobs,
-    message::{
-        CancelRuns, FIRE_TIMES_MAX, JobDetails, JobPage, ListJobs, NextFireTimes, PAGE_MAX, RemoveJobs,
-        Selector, TriggerJob, Triggered,
-    },
+    message::{PAGE_MAX, RemoveJobs, Selector, TriggerJob, Triggered},
     metrics::JobMeters,
-    name::{JobName, RunId, Term},
+    name::{JobName, Term},
     node::{JobRef, Node, WakeTime},
     port::Authority,
 };
@@ -105,6 +104,8 @@ struct Entry {
     refused: Option<Arc<str>>,
     /// What the store says that refuses it for its data: it is neither enrolled nor started.
     parked: Option<Arc<str>>,
+    /// It is to be enrolled, and the store has not answered yet.
+    awaits_enrolment: bool,
 }
 
 /// How often a job's actor was started again.
@@ -138,7 +139,7 @@ pub struct SupervisorActor {
     keys: Keys,
     tags: Tags,
     /// Removed, or replaced after their death, with a run still in progress.
-    retiring: BTreeMap<u64, Arc<JobRef>>,
+    retiring: BTreeMap<(JobName, u64), Arc<JobRef>>,
     generations: u64,
     term: Option<Term>,
     /// When the term began, by the monotonic clock.
@@ -184,6 +185,7 @@ pub struct SupervisorActor {
     /// The last fire times of the jobs that were over when the engine started, until they are enrolled.
     over: BTreeMap<JobName, DateTime<Utc>>,
     lint_log: LintLog,
+    questions: WaitingQuestions,
     /// The node is not ready any more, though jobs go on.
     shutdown_announced: bool,
     /// A shutdown waits for nothing any more.
@@ -235,6 +237,7 @@ impl SupervisorActor {
             telling: None,
             over: BTreeMap::new(),
             lint_log: LintLog::default(),
+            questions: WaitingQuestions::default(),
             shutdown_announced: false,
             at_once: watch::Sender::new(false),
             phase: Phase::Running,
@@ -297,10 +300,14 @@ impl SupervisorActor {
 
     /// Lets a job fire: at once if it is local, else after it is enrolled.
     fn resume(&mut self, job: &Arc<JobRef>, cursor: DateTime<Utc>) {
+        let name = &job.definition.name;
         if job.definition.policies.fires == Fires::Local {
             Letter::send(job, Input::Resume { cursor, authority: None, kept: Box::default() });
         } else {
-            self.to_enrol.push_back(job.definition.name.clone());
+            self.to_enrol.push_back(name.clone());
+            if let Some(entry) = self.jobs.get_mut(name) {
+                entry.awaits_enrolment = true;
+            }
         }
     }
 
@@ -349,8 +356,8 @@ impl SupervisorActor {
             if entry.job.definition.policies.fires == Fires::Leader {
                 withdrawn.push(name.clone());
             }
-            self.retiring.insert(entry.job.generation, entry.job.clone());
-            entry.job.addr.do_send(Retire);
+            self.retiring.insert((name.clone(), entry.job.generation), entry.job.clone());
+            Letter::post(&entry.job, Content::Retire);
             self.node().publisher.publish_routine(|| EventKind::JobRemoved { job: name.clone() });
         }
         self.node().meters.jobs.set(self.jobs.len() as f64);
@@ -432,8 +439,7 @@ impl Handler<TriggerJob> for SupervisorActor {
         if let Some(reason) = entry.parked.clone() {
             return refused(TriggerError::Parked { job, reason });
         }
-        let (reply, answer) = oneshot::channel();
-        entry.job.addr.do_send(Trigger { reply });
+        let answer = Letter::ask(&entry.job, |reply| Content::Trigger { reply });
         Box::pin(async move {
             match timeout(CALL_DEADLINE * 2, answer).await {
                 Ok(Ok(answer)) => answer,
@@ -447,119 +453,6 @@ impl Handler<TriggerJob> for SupervisorActor {
                 }
             }
         })
-    }
-}
-
-impl Handler<CancelRuns> for SupervisorActor {
-    type Result = ResponseFuture<Result<Vec<(JobName, RunId)>, SelectError>>;
-
-    fn handle(&mut self, CancelRuns(selector): CancelRuns, _: &mut Self::Context) -> Self::Result {
-        let selected = self.select(&selector);
-        let asked = selected.map(|names| {
-            let entries = names
-                .iter()
-                .filter_map(|name| self.jobs.get_key_value(name))
-                .filter(|(_, e)| e.broken.is_none());
-            let ask = |(name, entry): (&JobName, &Entry)| {
-                let (name, answer) = (name.clone(), entry.job.addr.send(CancelAll));
-                // An actor that does not answer in time has been told all the same.
-                async move {
-                    let runs = timeout(ANSWER_DEADLINE, answer).await.ok()?.ok()?;
-                    Some(runs.into_iter().map(move |run| (name.clone(), run)))
-                }
-            };
-            join_all(entries.map(ask).collect::<Vec<_>>())
-        });
-        Box::pin(async move { Ok(asked?.await.into_iter().flatten().flatten().collect()) })
-    }
-}
-
-impl Handler<NextFireTimes> for SupervisorActor {
-    type Result = ResponseFuture<Result<Vec<DateTime<Utc>>, NextFireTimesError>>;
-
-    fn handle(&mut self, NextFireTimes { job, count }: NextFireTimes, _: &mut Self::Context) -> Self::Result {
-        let Some((name, entry)) = self.jobs.get_key_value(job.as_str()) else {
-            let name = given_name(&job);
-            return Box::pin(async move { Err(NextFireTimesError::UnknownJob { name }) });
-        };
-        let name = name.clone();
-        let asked = entry.job.addr.send(Upcoming(count.min(FIRE_TIMES_MAX)));
-        Box::pin(async move {
-            match timeout(ANSWER_DEADLINE, asked).await {
-                Ok(Ok(fire_times)) => Ok(fire_times.into_iter().map(FireTime::instant).collect()),
-                Ok(Err(_)) | Err(_) => Err(NextFireTimesError::Unresponsive { job: name }),
-            }
-        })
-    }
-}
-
-impl Handler<ListJobs> for SupervisorActor {
-    type Result = ResponseFuture<JobPage>;
-
-    fn handle(&mut self, list: ListJobs, _: &mut Self::Context) -> Self::Result {
-        let ListJobs { prefix, tag, state, after, limit } = list;
-        let limit = if limit == 0 { PAGE_MAX } else { limit.min(PAGE_MAX) };
-        // Which of them are in that state is known only once they are asked.
-        let asked = if state.is_some() { PAGE_MAX } else { limit };
-        let prefix = prefix.unwrap_or_default();
-        let start = match after.as_deref() {
-            Some(after) if after >= prefix.as_str() => Bound::Excluded(after),
-            Some(_) | None => Bound::Included(prefix.as_str()),
-        };
-        let names: Box<dyn Iterator<Item = &JobName>> = match &tag {
-            Some(tag) => Box::new(self.tags.jobs(tag, start)),
-            None => Box::new(self.jobs.range::<str, _>((start, Bound::Unbounded)).map(|(name, _)| name)),
-        };
-        let mut rest = names.take_while(|name| name.as_str().starts_with(&prefix));
-        let page = rest.by_ref().take(asked).filter_map(|name| self.jobs.get(name));
-        let page: Vec<_> = page.map(status_of).collect();
-        let more = rest.next().is_some();
-        Box::pin(async move {
-            let mut jobs = join_all(page).await;
-            let last_name = |jobs: &[JobStatus]| jobs.last().map(|job| job.name.as_str().to_owned());
-            let mut next = last_name(&jobs).filter(|_| more);
-            if let Some(state) = state {
-                jobs.retain(|job| job.state == state);
-                if jobs.len() > limit {
-                    jobs.truncate(limit);
-                    next = last_name(&jobs);
-                }
-            }
-            JobPage { jobs, next }
-        })
-    }
-}
-
-impl Handler<JobDetails> for SupervisorActor {
-    type Result = ResponseFuture<Option<JobStatus>>;
-
-    fn handle(&mut self, JobDetails(name): JobDetails, _: &mut Self::Context) -> Self::Result {
-        let status = self.jobs.get(name.as_str()).map(status_of);
-        Box::pin(async move {
-            match status {
-                Some(status) => Some(status.await),
-                None => None,
-            }
-        })
-    }
-}
-
-/// Asks the job's actor; if it does not answer in time, says so.
-fn status_of(entry: &Entry) -> impl Future<Output = JobStatus> + use<> {
-    let (broken, refused, parked) = (entry.broken.clone(), entry.refused.clone(), entry.parked.clone());
-    let job = entry.job.clone();
-    async move {
-        if let Some(reason) = broken {
-            return JobStatus::without_actor(&job.definition, JobState::Broken).broken(reason);
-        }
-        match timeout(ANSWER_DEADLINE, job.addr.send(Status)).await {
-            Ok(Ok(status)) => match (refused, parked) {
-                (_, Some(reason)) => status.parked(reason),
-                (Some(reason), None) => status.refused(reason),
-                (None, None) => status,
-            },
-            Ok(Err(_)) | Err(_) => JobStatus::without_actor(&job.definition, JobState::Unresponsive),
-        }
     }
 }
 

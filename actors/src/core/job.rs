@@ -327,6 +327,11 @@ impl JobMachine {
         self.runs.iter().map(|run| run.run).chain(tick).chain(manual)
     }
 
+    /// Whether a run is in progress here, or is to start here.
+    pub fn knows(&self, run: RunId) -> bool {
+        self.runs.iter().any(|active| active.run == run) || self.waits_as_manual(run)
+    }
+
     /// The last runs that ended on this node, the newest first, at most [`HISTORY_MAX`].
     pub fn last_runs(&self) -> impl Iterator<Item = &LastRun> {
         self.history.runs()

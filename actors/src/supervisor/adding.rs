@@ -62,12 +62,11 @@ impl SupervisorActor {
             self.tags.add(&definition);
             let job = self.start_actor(Arc::new(definition), None, move |job| Remains::none(job, now));
             self.node().publisher.publish_routine(|| EventKind::JobAdded { job: name.clone() });
-            self.resume(&job, now);
             added.push(job.clone());
             let fires = job.definition.policies.fires;
             let restarts = Restarts::default();
             let entry = Entry {
-                job,
+                job: job.clone(),
                 fires,
                 held_since,
                 restarts,
@@ -76,8 +75,10 @@ impl SupervisorActor {
                 declares: false,
                 refused: None,
                 parked: None,
+                awaits_enrolment: false,
             };
             self.jobs.insert(name, entry);
+            self.resume(&job, now);
         }
         self.node().meters.jobs.set(self.jobs.len() as f64);
         self.enrol(ctx);

@@ -37,7 +37,7 @@ pub(crate) struct JobDied {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct JobRetired {
-    pub(crate) generation: u64,
+    pub(crate) job: Arc<JobRef>,
 }
 
 /// The schedule of a job broke its contract: its machine decides nothing any more.
@@ -62,13 +62,13 @@ impl SupervisorActor {
     fn on_died(&mut self, job: &Arc<JobRef>, mut remains: Remains, ctx: &mut Context<Self>) {
         let name = &job.definition.name;
         let now = self.node().clock.elapsed();
-        if self.retiring.remove(&job.generation).is_some() {
+        if self.retiring.remove(&(name.clone(), job.generation)).is_some() {
             let line = format_args!("the actor of {name}, which is removed, died and was started again");
             self.node().publisher.log("JobRestarted", Level::Error, name, &line);
             // It may have died before it heard of it.
             remains.retiring = true;
             let successor = self.start_actor(job.definition.clone(), Some(job), move |_| remains);
-            self.retiring.insert(successor.generation, successor);
+            self.retiring.insert((name.clone(), successor.generation), successor);
             return;
         }
         let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.job.generation == job.generation)
@@ -164,15 +164,17 @@ impl SupervisorActor {
         let incarnation =
             |other: &&Arc<JobRef>| other.generation > job.generation && other.lineage == job.lineage;
         let current = self.jobs.get(&job.definition.name).map(|entry| &entry.job);
-        let successor = current.filter(incarnation).or_else(|| self.retiring.values().find(incarnation));
+        let removed = || self.removed(&job.definition.name).find(incarnation);
+        let successor = current.filter(incarnation).or_else(removed);
         if let Some(successor) = successor {
             match content {
                 // Whoever starts an actor again also resumes it.
                 Content::Input(
                     Input::Resume { .. } | Input::Park { .. } | Input::Suspend | Input::WakeUp | Input::Trigger,
                 )
-                // It was started with the newest definition.
-                | Content::Redefine(_) => {}
+                // It was started with the newest definition, and knows whether it was removed.
+                | Content::Redefine(_)
+                | Content::Retire => {}
                 Content::Input(
                     Input::Claimed { .. }
                     | Input::Advanced(_)
@@ -187,10 +189,17 @@ impl SupervisorActor {
                     | Input::Drain
                     | Input::Abort,
                 )
-                | Content::Drain { .. } => Letter::post(successor, content),
+                | Content::Drain { .. }
+                | Content::Trigger { .. }
+                | Content::CancelAll { .. }
+                | Content::CancelRun { .. }
+                | Content::PauseLocal { .. }
+                | Content::Upcoming { .. }
+                | Content::Status { .. } => Letter::post(successor, content),
             }
             return;
         }
+        // Whoever asked something is told so when the question is dropped.
         let Content::Input(input) = content else { return };
         match input {
             Input::Claimed { run, verdict: Verdict::Granted { .. } } => {
@@ -276,8 +285,8 @@ impl Handler<ScheduleBroken> for SupervisorActor {
 impl Handler<JobRetired> for SupervisorActor {
     type Result = ();
 
-    fn handle(&mut self, JobRetired { generation }: JobRetired, _: &mut Self::Context) {
-        self.retiring.remove(&generation);
+    fn handle(&mut self, JobRetired { job }: JobRetired, _: &mut Self::Context) {
+        self.retiring.remove(&(job.definition.name.clone(), job.generation));
     }
 }
 

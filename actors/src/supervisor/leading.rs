@@ -107,7 +107,10 @@ impl SupervisorActor {
             }
         {
             let Some(entry) = self.jobs.get(&name) else { continue };
-            let Some(authority) = self.authority(entry) else { continue };
+            let Some(authority) = self.authority(entry) else {
+                self.on_enrolment_answered(&name);
+                continue;
+            };
             if self.keys.hold(&entry.job.definition.key, &name) {
                 continue;
             }
@@ -143,6 +146,13 @@ impl SupervisorActor {
         let enrolled = self.node().lock().send(EnrolJobs(page));
         ctx.spawn(enrolled.into_actor(self).map(move |answer, actor, ctx| {
             actor.enrolling = false;
+            for (job, _) in &jobs {
+                // One that was changed meanwhile is enrolled once more.
+                let same = |entry: &&Entry| Arc::ptr_eq(&entry.job, job);
+                if actor.jobs.get(&job.definition.name).filter(same).is_some() {
+                    actor.on_enrolment_answered(&job.definition.name);
+                }
+            }
             match answer {
                 Ok(Ok(answers)) => {
                     actor.enrol_backoff.succeeded();

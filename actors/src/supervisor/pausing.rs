@@ -16,7 +16,7 @@ use crate::{
     },
     error::{Fault, Faults, PauseError},
     event::EventKind,
-    job::{Letter, PauseLocal},
+    job::{Content, Letter},
     lock::PauseInStore,
     message::{PAGE_MAX, PauseJobs, ResumeJobs, Selector},
     name::JobName,
@@ -31,6 +31,11 @@ pub(crate) struct PauseNews {
     pub(crate) job: JobName,
     pub(crate) pause: Option<Pause>,
 }
+
+/// Answers when everything was handled that was sent to the supervisor before.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct CatchUp;
 
 /// Too much was done at once for this node to hear all of it.
 #[derive(Message)]
@@ -122,13 +127,15 @@ impl SupervisorActor {
         let (local, shared): (Vec<_>, Vec<_>) =
             jobs.partition(|job| job.definition.policies.fires == Fires::Local);
         let lock = self.node().lock().clone();
+        let own = self.node().supervisor().clone();
         let asked = pause.clone();
         let stored = async move {
             let (mut changed, mut bad) = (Vec::new(), Vec::new());
             for job in local {
                 // One that does not answer in time is told all the same.
-                let answer = timeout(ANSWER_DEADLINE, job.addr.send(PauseLocal(asked.clone()))).await;
-                if matches!(answer, Ok(Ok(true))) {
+                let pause = asked.clone();
+                let answer = Letter::ask(&job, |reply| Content::PauseLocal { pause, reply });
+                if matches!(timeout(ANSWER_DEADLINE, answer).await, Ok(Ok(true))) {
                     changed.push(job);
                 }
             }
@@ -146,19 +153,23 @@ impl SupervisorActor {
                     }
                 }
             }
+            if !shared.is_empty() {
+                // The lock actor has handed on all notifications of older changes: first those, then this one. No answer: this
+                // actor stops.
+                let _ = own.send(CatchUp).await;
+            }
             Ok::<_, PauseError>((changed, shared, bad))
         };
         Box::pin(stored.into_actor(self).map(move |stored, actor, _| {
             let (changed, shared, bad) = stored?;
-            if pause.is_none() {
-                // Whatever the store answered, none of them is paused: this node may not have heard when one was resumed.
-                shared.iter().for_each(|job| Letter::send(job, Input::Pause(None)));
+            // Whatever the store answered of one, it stands as was asked: this node may not have heard of it before.
+            for job in &shared {
+                if pause.is_none() || bad.iter().all(|(name, _)| *name != job.definition.name) {
+                    Letter::send(job, Input::Pause(pause.clone()));
+                }
             }
             let mut names = Vec::new();
             for job in changed {
-                if pause.is_some() && job.definition.policies.fires != Fires::Local {
-                    Letter::send(&job, Input::Pause(pause.clone()));
-                }
                 let name = job.definition.name.clone();
                 names.push(name.clone());
                 actor.publish(|| match &pause {
@@ -234,6 +245,12 @@ impl Handler<StopJob> for SupervisorActor {
             }
         }));
     }
+}
+
+impl Handler<CatchUp> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: CatchUp, _: &mut Self::Context) {}
 }
 
 impl Handler<PauseNews> for SupervisorActor {

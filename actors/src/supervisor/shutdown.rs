@@ -21,7 +21,7 @@ use crate::{
     election::{Resign, StopElection},
     engine::JOIN_MAX,
     event::{CancelReason, EventKind},
-    job::{Content, Letter, Retire},
+    job::{Content, Letter},
     listener::{Flush, StopListening},
     lock::CloseSession,
     message::{AnnounceShutdown, Shutdown, ShutdownNow},
@@ -129,7 +129,7 @@ impl SupervisorActor {
 
     fn finish_shutdown(&mut self, report: ShutdownReport, ctx: &mut Context<Self>) {
         self.node().permits.close();
-        self.everybody().for_each(|job| job.addr.do_send(Retire));
+        self.everybody().for_each(|job| Letter::post(job, Content::Retire));
         self.parts.election.do_send(StopElection);
         self.parts.listener.do_send(StopListening);
         let phase = std::mem::replace(&mut self.phase, Phase::Stopped(report.clone()));

@@ -526,6 +526,29 @@ impl JobMachine {
         }
     }
 
+    /// A run that is to start later does not start any more.
+    pub(super) fn drop_manual(&mut self, run: RunId, effects: &mut Effects) {
+        let is_meant = |manual: &Manual| manual.run == run;
+        self.refuse_all(&Refusal::Cancelled, effects, |manual| {
+            is_meant(manual) && manual.is_waiting() && manual.owed.is_none()
+        });
+        for manual in self.manuals.iter_mut().filter(|manual| is_meant(manual)) {
+            match manual.caller {
+                Caller::Knows => manual.caller = Caller::Dropped,
+                Caller::Waits | Caller::GaveUp | Caller::Dropped => {}
+            }
+        }
+        for debt in self.debts.iter_mut().filter(|debt| debt.owed.run == run) {
+            debt.dropped = true;
+        }
+    }
+
+    /// Whether a run waits here for its turn, or for the store.
+    pub(super) fn waits_as_manual(&self, run: RunId) -> bool {
+        let is_owed = self.mode != Mode::Dormant && self.debts.iter().any(|debt| debt.owed.run == run);
+        is_owed || self.manuals.iter().any(|manual| manual.run == run)
+    }
+
     /// What is asked for, in the name of somebody who waits, does not start any more.
     pub(super) fn give_callers_up(&mut self, effects: &mut Effects) {
         for manual in self.manuals.iter_mut().filter(|manual| manual.caller == Caller::Waits) {

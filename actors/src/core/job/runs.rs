@@ -62,6 +62,11 @@ impl ActiveRun {
         self.retry_at.is_some()
     }
 
+    /// Why it was asked to stop, if it was.
+    pub fn cancelled(&self) -> Option<CancelReason> {
+        self.cancelled
+    }
+
     /// A run that was cancelled counts as such whatever its body made of it, unless it panicked: nobody can tell an
     /// answer that was given in time from one that was given up.
     fn outcome(&self, end: &End) -> Outcome {
@@ -286,7 +291,12 @@ impl JobMachine {
     ) {
         self.no_more |= why == CancelReason::Shutdown;
         match run {
-            Some(run) => self.cancel(run, now, why, effects),
+            Some(run) => {
+                if why == CancelReason::Requested {
+                    self.drop_manual(run, effects);
+                }
+                self.cancel(run, now, why, effects);
+            }
             None => {
                 self.drop_debts();
                 self.drop_triggers(Refusal::Cancelled, effects);

@@ -1,0 +1,257 @@
+//! What a job says of itself.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::{
+    core::{
+        job::{ActiveRun, JobMachine, LastRun},
+        policy::Policies,
+        time::FireTime,
+    },
+    definition::Definition,
+    event::{CancelReason, Outcome},
+    name::{JobName, LockKey, RunId, Tag},
+    port::{Pause, SkipReason},
+};
+
+/// The state of a job on one node. Where several apply, the first of this table is shown:
+///
+/// | state | it fires here | why | problem | event | what to do |
+/// |---|---|---|---|---|---|
+/// | `broken` | no | its actor died too often, or its schedule is wrong | `broken` | `JobBroken` | read `broken`; update or resume it |
+/// | `unresponsive` | | its actor did not answer within 1 s | perhaps `stalled` | | find what blocks its thread: a schedule? |
+/// | `still_running` | | a run was aborted and does not end | | | find what blocks in the body; restart the process |
+/// | `running` | | a run is in progress | | | read `refused`, `parked` and `pause` for what else applies |
+/// | `parked` | no | the store refuses its data | `parked` | `JobParked` | read `parked`; update it, or mend the store and resume it |
+/// | `paused` | no | somebody paused it, or it failed too often | | `JobPaused` | read `pause`; resume it |
+/// | `exhausted` | no | no fire time is left, or its limit of runs is reached | | | remove it, or update its schedule |
+/// | `refused` | no | other nodes declare another overlap policy for its lock key | `conflicting` | `JobRefused` | give the jobs of the key one policy on all nodes |
+/// | `standby` | no | another node fires it, or nobody leads | perhaps `no_leader` | | |
+/// | `scheduled` | yes | it waits for its next fire time | | | |
+/// | `removed` | no | it was removed, and runs of it are in progress | | `JobRemoved` | wait for them, or [cancel](crate::CancelRun) them |
+///
+/// An exhausted job that is parked is shown as `exhausted`, and a paused one that is refused as `paused`. *Held* is no state of
+/// a job: it is said of a **tick** that came due during a pause and waits for its end ([`JobStatus::held`], `TickHeld`,
+/// `callsheet_ticks_held`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum JobState {
+    /// This node waits for its next fire time.
+    Scheduled,
+    /// Another node, or nobody, fires it.
+    Standby,
+    /// It does not fire until it is resumed, or until its pause is over.
+    Paused,
+    /// A run is in progress on this node.
+    Running,
+    /// A run was aborted and has not ended yet: it blocks, or it cannot be aborted.
+    StillRunning,
+    /// It has no fire time any more.
+    Exhausted,
+    /// Other nodes declare another [overlap policy](crate::Overlap) for its lock key, so this node does not fire it, nor start it when it is
+    /// triggered. It asks again about every half minute.
+    Refused,
+    /// The store refuses something of it for its data, so this node neither fires it nor starts it when it is
+    /// triggered. It is tried again when it is [updated](crate::UpdateJob) or [resumed](crate::ResumeJobs), and when
+    /// its node is started again.
+    Parked,
+    /// Its actor died too often, or its schedule broke its contract. It does not fire until it is
+    /// [resumed](crate::ResumeJobs) or
+    /// [updated](crate::UpdateJob).
+    Broken,
+    /// Its actor did not answer in time.
+    Unresponsive,
+    /// It was removed from this node, and runs of it are still in progress here. It is not listed.
+    Removed,
+}
+
+/// A job, as its node sees it.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct JobStatus {
+    /// The name.
+    pub name: JobName,
+    /// The schedule in words.
+    pub schedule: Arc<str>,
+    /// The IANA name of the schedule's time zone, if it has one.
+    pub timezone: Option<String>,
+    /// What a run excludes.
+    pub lock_key: LockKey,
+    /// The labels by which it is selected.
+    pub tags: Vec<Tag>,
+    /// The policies.
+    pub policies: Policies,
+    /// What it is doing.
+    pub state: JobState,
+    /// The next fire time, whichever node fires it; `None` if there is none or if it is not known.
+    pub next_fire_time: Option<FireTime>,
+    /// Why, and for how long, it does not fire; `None` if it is not paused, or if this node does not know.
+    pub pause: Option<Pause>,
+    /// The runs in progress on this node, in the order in which they started.
+    pub active_runs: Vec<ActiveRunStatus>,
+    /// The runs in progress on this node of former jobs of this name, which were removed, the oldest first. They hold the lock
+    /// keys that they were granted: where the key is the same, ticks and triggers overlap with them.
+    pub former_runs: Vec<ActiveRunStatus>,
+    /// How many ticks and manual triggers wait on this node for their turn.
+    pub waiting: usize,
+    /// The last runs that ended on this node, the newest first, at most [`HISTORY_MAX`](crate::core::job::HISTORY_MAX).
+    pub last_runs: Vec<LastRunStatus>,
+    /// How many runs in a row failed, panicked or timed out, as far as this node knows.
+    pub failures: u32,
+    /// Why this node does not fire it; `None` unless it is [refused](JobState::Refused), perhaps with a run in progress.
+    pub refused: Option<Arc<str>>,
+    /// What the store says that refuses it; `None` unless it is [parked](JobState::Parked), perhaps with a run in
+    /// progress.
+    pub parked: Option<Arc<str>>,
+    /// What broke it; `None` unless it is [broken](JobState::Broken).
+    pub broken: Option<Arc<str>>,
+    /// The ticks that came due during its pause, and wait for the end of it; `None` if there is none on this node.
+    pub held: Option<HeldStatus>,
+}
+
+/// Ticks that are due and wait for the end of a pause: see [`Misfire`](crate::Misfire).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct HeldStatus {
+    /// How many, at least 1.
+    pub count: usize,
+    /// The first of them.
+    pub oldest: FireTime,
+    /// The last of them.
+    pub newest: FireTime,
+    /// Why they wait: what they are skipped with, unless they run.
+    pub reason: SkipReason,
+}
+
+impl HeldStatus {
+    fn of(machine: &JobMachine) -> Option<Self> {
+        let (oldest, last) = (machine.held().next()?, machine.held().last()?);
+        Some(Self { count: machine.held().count(), oldest, newest: last, reason: SkipReason::Paused })
+    }
+}
+
+/// A run in progress.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct ActiveRunStatus {
+    /// The run.
+    pub run: RunId,
+    /// The tick; `None` for a manual trigger.
+    pub fire_time: Option<FireTime>,
+    /// When it was started.
+    pub started_at: DateTime<Utc>,
+    /// The number of the try within the run, from 1.
+    pub attempt: u32,
+    /// No attempt is in progress: the last one failed and the next one has not started yet, or the store granted the run so
+    /// late that its slot of the node was taken meanwhile, and it waits for another one.
+    pub between_attempts: bool,
+    /// Why it was asked to stop, if it was.
+    pub cancelled: Option<CancelReason>,
+    /// It was aborted and has not ended yet.
+    pub still_running: bool,
+}
+
+/// A run that ended.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct LastRunStatus {
+    /// The run.
+    pub run: RunId,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When its body started.
+    pub started_at: DateTime<Utc>,
+    /// How long its body took.
+    pub took: Duration,
+}
+
+impl JobStatus {
+    pub(super) fn of(definition: &Definition, machine: &JobMachine) -> Self {
+        Self {
+            pause: machine.pause().cloned(),
+            active_runs: machine.active_runs().map(ActiveRunStatus::from).collect(),
+            waiting: machine.waiting(),
+            last_runs: machine.last_runs().map(LastRunStatus::from).collect(),
+            failures: machine.failures(),
+            held: HeldStatus::of(machine),
+            ..Self::without_actor(definition, JobState::Standby)
+        }
+    }
+
+    /// What is known without asking the job's actor.
+    pub(crate) fn without_actor(definition: &Definition, state: JobState) -> Self {
+        Self {
+            name: definition.name.clone(),
+            schedule: definition.description.clone(),
+            timezone: definition.schedule.timezone().map(str::to_owned),
+            lock_key: definition.key.clone(),
+            tags: definition.tags.to_vec(),
+            policies: *definition.policies,
+            state,
+            next_fire_time: None,
+            pause: None,
+            active_runs: Vec::new(),
+            former_runs: Vec::new(),
+            waiting: 0,
+            last_runs: Vec::new(),
+            failures: 0,
+            refused: None,
+            broken: None,
+            held: None,
+            parked: None,
+        }
+    }
+
+    /// The status of a job that does not fire until it is mended.
+    pub(crate) fn broken(self, reason: Arc<str>) -> Self {
+        Self { state: JobState::Broken, next_fire_time: None, broken: Some(reason), ..self }
+    }
+
+    /// The status of a job that was removed, while runs of it go on.
+    pub(crate) fn removed(self) -> Self {
+        Self { state: JobState::Removed, next_fire_time: None, ..self }
+    }
+
+    /// The status of a job that this node may not fire.
+    pub(crate) fn refused(self, reason: Arc<str>) -> Self {
+        let state = match self.state {
+            JobState::Scheduled | JobState::Standby => JobState::Refused,
+            other => other,
+        };
+        Self { state, refused: Some(reason), ..self }
+    }
+
+    /// The status of a job that the store refuses.
+    pub(crate) fn parked(self, reason: Arc<str>) -> Self {
+        let state = match self.state {
+            JobState::Scheduled | JobState::Standby | JobState::Paused => JobState::Parked,
+            other => other,
+        };
+        Self { state, parked: Some(reason), ..self }
+    }
+}
+
+impl From<&ActiveRun> for ActiveRunStatus {
+    fn from(run: &ActiveRun) -> Self {
+        Self {
+            run: run.run,
+            fire_time: run.tick,
+            started_at: run.started_at,
+            attempt: run.attempt,
+            between_attempts: run.is_between_attempts(),
+            cancelled: run.cancelled(),
+            still_running: run.aborted,
+        }
+    }
+}
+
+impl From<&LastRun> for LastRunStatus {
+    fn from(last: &LastRun) -> Self {
+        let LastRun { run, outcome, started_at, took } = *last;
+        Self { run, outcome, started_at, took }
+    }
+}

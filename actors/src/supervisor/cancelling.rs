@@ -1,0 +1,116 @@
+//! How runs are cancelled: those of jobs, and one by its id.
+
+use std::{collections::BTreeSet, ops::Bound, sync::Arc};
+
+use actix::prelude::*;
+use futures_util::future::{join_all, ready};
+use tokio::time::timeout;
+
+use super::{ANSWER_DEADLINE, SupervisorActor};
+use crate::{
+    error::{SelectError, UnknownRun, given_name},
+    job::{Content, FirstReply, Letter},
+    lock::FindHolder,
+    message::{CancelRun, CancelRuns, Selector},
+    name::{JobName, RunId},
+    node::JobRef,
+};
+
+/// How many jobs at a time are asked whether a run is one of theirs.
+const ASK_PAGE: usize = 1_000;
+
+impl SupervisorActor {
+    /// The jobs that the selector means, and those that were removed while runs of them were in progress.
+    fn select_with_removed(&self, selector: &Selector) -> Result<Vec<Arc<JobRef>>, SelectError> {
+        let is_meant = |job: &&Arc<JobRef>| match selector {
+            Selector::Name(name) => job.definition.name.as_str() == name,
+            Selector::Tag(tag) => job.definition.tags.iter().any(|other| other.as_str() == tag),
+            Selector::All => true,
+        };
+        let removed: Vec<_> = self.retiring.values().filter(is_meant).cloned().collect();
+        let held = match self.select(selector) {
+            Err(_) if !removed.is_empty() => Vec::new(),
+            selected => selected?,
+        };
+        let held = held.iter().filter_map(|name| Some(self.jobs.get(name)?.job.clone()));
+        Ok(removed.into_iter().chain(held).collect())
+    }
+
+    /// Asks jobs, page by page, whether the run is one of theirs, and ends it where it is.
+    fn cancel_run(
+        &self,
+        run: RunId,
+        page: Vec<Arc<JobRef>>,
+        after: Bound<JobName>,
+    ) -> ResponseActFuture<Self, Result<JobName, UnknownRun>> {
+        let (reply, answer) = FirstReply::new();
+        for job in &page {
+            Letter::post(job, Content::CancelRun { run, reply: reply.clone() });
+        }
+        drop(reply);
+        // Whoever does not answer in time has been told all the same.
+        let answer = timeout(ANSWER_DEADLINE, answer);
+        Box::pin(answer.into_actor(self).then(move |answer, actor, _| {
+            if let Ok(Ok(job)) = answer {
+                return actor.answered(Ok(job));
+            }
+            let rest = actor.jobs.range((after, Bound::Unbounded)).take(ASK_PAGE);
+            let next: Vec<_> = rest.map(|(_, entry)| entry.job.clone()).collect();
+            match next.last().map(|job| job.definition.name.clone()) {
+                Some(last) => actor.cancel_run(run, next, Bound::Excluded(last)),
+                None => actor.answered(Err(UnknownRun { run })),
+            }
+        }))
+    }
+
+    fn answered<T: 'static>(&self, answer: T) -> ResponseActFuture<Self, T> {
+        Box::pin(ready(answer).into_actor(self))
+    }
+}
+
+impl Handler<CancelRuns> for SupervisorActor {
+    type Result = ResponseFuture<Result<Vec<(JobName, RunId)>, SelectError>>;
+
+    fn handle(&mut self, CancelRuns(selector): CancelRuns, _: &mut Self::Context) -> Self::Result {
+        let selected = self.select_with_removed(&selector);
+        let held: BTreeSet<_> = self.select(&selector).unwrap_or_default().into_iter().collect();
+        let asked = selected.map(|jobs| {
+            let ask = |job: &Arc<JobRef>| {
+                let name = job.definition.name.clone();
+                let answer = Letter::ask(job, |reply| Content::CancelAll { reply });
+                // An actor that does not answer in time has been told all the same.
+                async move {
+                    let runs = timeout(ANSWER_DEADLINE, answer).await.ok()?.ok()?;
+                    Some(runs.into_iter().map(move |run| (name.clone(), run)))
+                }
+            };
+            join_all(jobs.iter().map(ask).collect::<Vec<_>>())
+        });
+        Box::pin(async move {
+            let runs: Vec<_> = asked?.await.into_iter().flatten().flatten().collect();
+            match selector {
+                // It was removed, and had nothing left to cancel.
+                Selector::Name(name) if held.is_empty() && runs.is_empty() => {
+                    Err(SelectError::UnknownJob { name: given_name(&name) })
+                }
+                Selector::Name(_) | Selector::Tag(_) | Selector::All => Ok(runs),
+            }
+        })
+    }
+}
+
+impl Handler<CancelRun> for SupervisorActor {
+    type Result = ResponseActFuture<Self, Result<JobName, UnknownRun>>;
+
+    /// The lock actor knows whose run it is if the store granted it. Others are looked for: those of local jobs, and what waits for
+    /// its turn.
+    fn handle(&mut self, CancelRun(run): CancelRun, _: &mut Self::Context) -> Self::Result {
+        let holder = self.node().lock().send(FindHolder(run));
+        let holder = timeout(ANSWER_DEADLINE, holder);
+        Box::pin(holder.into_actor(self).then(move |holder, actor, _| {
+            let holder = holder.ok().and_then(Result::ok).flatten();
+            let first = holder.into_iter().chain(actor.retiring.values().cloned()).collect();
+            actor.cancel_run(run, first, Bound::Unbounded)
+        }))
+    }
+}

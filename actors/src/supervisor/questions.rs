@@ -1,0 +1,267 @@
+//! How the supervisor answers what is asked of jobs.
+//!
+//! A job that was added, changed or revived fires once the store has answered its enrolment. A question that comes before waits for
+//! that answer, so that whoever was told that something is done sees that it is.
+
+use std::{collections::BTreeMap, convert::Infallible, ops::Bound, sync::Arc};
+
+use actix::prelude::*;
+use chrono::{DateTime, Utc};
+use futures_util::future::{join_all, ready};
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{ANSWER_DEADLINE, Entry, SupervisorActor};
+use crate::{
+    core::time::FireTime,
+    error::{NextFireTimesError, given_name},
+    job::{AsksSchedule, Content, JobState, JobStatus, Letter},
+    message::{FIRE_TIMES_MAX, JobDetails, JobPage, ListJobs, NextFireTimes, PAGE_MAX},
+    name::JobName,
+    node::JobRef,
+};
+
+/// Questions that wait until jobs are enrolled, by job. Each shares a sender with all the jobs that it waits for: it goes on when the
+/// last of them lets go of it.
+#[derive(Default)]
+pub(super) struct WaitingQuestions(BTreeMap<JobName, Vec<Arc<oneshot::Sender<Infallible>>>>);
+
+impl WaitingQuestions {
+    fn wait_for(&mut self, jobs: Vec<JobName>) -> oneshot::Receiver<Infallible> {
+        let (sender, receiver) = oneshot::channel();
+        let sender = Arc::new(sender);
+        for job in jobs {
+            let waiting = self.0.entry(job).or_default();
+            // Of those that have waited for too long nobody is left.
+            waiting.retain(|sender| !sender.is_closed());
+            waiting.push(sender.clone());
+        }
+        receiver
+    }
+
+    fn go_on(&mut self, job: &JobName) {
+        if !self.0.is_empty() {
+            self.0.remove(job);
+        }
+    }
+}
+
+impl SupervisorActor {
+    /// The store has answered the enrolment of a job, whatever it said; or the job is not to be enrolled.
+    pub(super) fn on_enrolment_answered(&mut self, name: &JobName) {
+        if let Some(entry) = self.jobs.get_mut(name) {
+            entry.awaits_enrolment = false;
+        }
+        self.questions.go_on(name);
+    }
+
+    /// Asks about these jobs: at once, or when the enrolments that are under way are answered, at the latest after
+    /// [`ANSWER_DEADLINE`].
+    fn ask_enrolled<T, F>(
+        &mut self,
+        names: &[JobName],
+        ask: impl FnOnce(&Self) -> F + 'static,
+    ) -> ResponseActFuture<Self, T>
+    where
+        F: Future<Output = T> + 'static,
+        T: 'static,
+    {
+        let jobs = &self.jobs;
+        let awaited = |name: &&JobName| {
+            // Who has lost the right to fire it meanwhile waits for nothing.
+            let entry = jobs.get(*name).filter(|entry| entry.awaits_enrolment);
+            entry.is_some_and(|entry| self.authority(entry).is_some())
+        };
+        let awaited: Vec<_> = names.iter().filter(awaited).cloned().collect();
+        if awaited.is_empty() {
+            return Box::pin(ask(self).into_actor(self));
+        }
+        // The answer is that nobody answers any more.
+        let answered = timeout(ANSWER_DEADLINE, self.questions.wait_for(awaited));
+        Box::pin(answered.into_actor(self).then(move |_, actor, _| ask(actor).into_actor(actor)))
+    }
+
+    /// The status of a job that this node holds.
+    fn status_of(&self, entry: &Entry) -> impl Future<Output = JobStatus> + use<> {
+        let (broken, refused, parked) = (entry.broken.clone(), entry.refused.clone(), entry.parked.clone());
+        let job = entry.job.clone();
+        // The schedule of a broken one has perhaps brought its actor down.
+        let asks_schedule = if broken.is_some() { AsksSchedule::No } else { AsksSchedule::Yes };
+        let status = Letter::ask(&job, |reply| Content::Status { asks_schedule, reply });
+        let former = self.statuses_of_removed(&job.definition.name);
+        async move {
+            let status = match timeout(ANSWER_DEADLINE, status).await {
+                Ok(Ok(status)) => match (refused, parked) {
+                    (_, Some(reason)) => status.parked(reason),
+                    (Some(reason), None) => status.refused(reason),
+                    (None, None) => status,
+                },
+                Ok(Err(_)) | Err(_) => JobStatus::without_actor(&job.definition, JobState::Unresponsive),
+            };
+            let former_runs = former.await.into_iter().flat_map(|former| former.active_runs).collect();
+            let status = JobStatus { former_runs, ..status };
+            match broken {
+                Some(reason) => status.broken(reason),
+                None => status,
+            }
+        }
+    }
+
+    /// The jobs of this name that were removed and have not ended yet, the oldest first.
+    pub(super) fn removed(&self, name: &JobName) -> impl Iterator<Item = &Arc<JobRef>> + use<'_> {
+        let of_name = (name.clone(), u64::MIN)..=(name.clone(), u64::MAX);
+        self.retiring.range(of_name).map(|(_, job)| job)
+    }
+
+    /// The status of each job of this name that was removed while runs of it were in progress, the oldest first.
+    fn statuses_of_removed(&self, name: &JobName) -> impl Future<Output = Vec<JobStatus>> + use<> {
+        let asked = |job: &Arc<JobRef>| {
+            let job = job.clone();
+            let status =
+                Letter::ask(&job, |reply| Content::Status { asks_schedule: AsksSchedule::No, reply });
+            async move {
+                match timeout(ANSWER_DEADLINE, status).await {
+                    Ok(Ok(status)) => Some(status.removed()).filter(|status| !status.active_runs.is_empty()),
+                    // It has ended.
+                    Ok(Err(_)) => None,
+                    Err(_) => Some(JobStatus::without_actor(&job.definition, JobState::Unresponsive)),
+                }
+            }
+        };
+        let asked: Vec<_> = self.removed(name).map(asked).collect();
+        async move { join_all(asked).await.into_iter().flatten().collect() }
+    }
+
+    /// The status of the job of this name that was removed last, with the runs of those before it.
+    fn status_of_removed(&self, name: &JobName) -> impl Future<Output = Option<JobStatus>> + use<> {
+        let removed = self.statuses_of_removed(name);
+        async move {
+            let mut removed = removed.await;
+            let last = removed.pop()?;
+            let former_runs = removed.into_iter().flat_map(|former| former.active_runs).collect();
+            Some(JobStatus { former_runs, ..last })
+        }
+    }
+
+    fn list(&mut self, list: ListJobs) -> ResponseActFuture<Self, JobPage> {
+        let ListJobs { prefix, tag, state, after, limit } = list;
+        let limit = if limit == 0 { PAGE_MAX } else { limit.min(PAGE_MAX) };
+        // Which of them are in that state is known only once they are asked.
+        let asked = if state.is_some() { PAGE_MAX } else { limit };
+        let prefix = prefix.unwrap_or_default();
+        let start = match after.as_deref() {
+            Some(after) if after >= prefix.as_str() => Bound::Excluded(after),
+            Some(_) | None => Bound::Included(prefix.as_str()),
+        };
+        let of_removed = state == Some(JobState::Removed);
+        let names: Box<dyn Iterator<Item = &JobName>> = match &tag {
+            _ if of_removed => Box::new(self.names_of_removed(start, tag.as_deref())),
+            Some(tag) => Box::new(self.tags.jobs(tag, start)),
+            None => Box::new(self.jobs.range::<str, _>((start, Bound::Unbounded)).map(|(name, _)| name)),
+        };
+        let mut rest = names.take_while(|name| name.as_str().starts_with(&prefix));
+        let page: Vec<_> = rest.by_ref().take(asked).cloned().collect();
+        let next = page.last().map(|name| name.as_str().to_owned()).filter(|_| rest.next().is_some());
+        drop(rest);
+        let names = if of_removed { Vec::new() } else { page.clone() };
+        let asked = self.ask_enrolled(&names, move |actor: &Self| {
+            let status = |name: &JobName| {
+                let job = actor.jobs.get(name).filter(|_| !of_removed).map(|entry| actor.status_of(entry));
+                let removed = of_removed.then(|| actor.status_of_removed(name));
+                async move {
+                    match (job, removed) {
+                        (Some(job), _) => Some(job.await),
+                        (None, Some(removed)) => removed.await,
+                        (None, None) => None,
+                    }
+                }
+            };
+            join_all(page.iter().map(status).collect::<Vec<_>>())
+        });
+        Box::pin(asked.map(move |jobs, _, _| {
+            let mut jobs: Vec<_> = jobs.into_iter().flatten().collect();
+            let mut next = next;
+            if let Some(state) = state {
+                jobs.retain(|job| job.state == state);
+            }
+            if jobs.len() > limit {
+                jobs.truncate(limit);
+                next = jobs.last().map(|job| job.name.as_str().to_owned());
+            }
+            JobPage { jobs, next }
+        }))
+    }
+
+    /// The names of the jobs that were removed and have not ended yet, each once, from `start` on.
+    fn names_of_removed<'a>(
+        &'a self,
+        start: Bound<&'a str>,
+        tag: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a JobName> + 'a {
+        let is_after = move |name: &str| match start {
+            Bound::Included(start) => name >= start,
+            Bound::Excluded(start) => name > start,
+            Bound::Unbounded => true,
+        };
+        let has_tag = move |job: &JobRef| {
+            tag.is_none_or(|tag| job.definition.tags.iter().any(|other| other.as_str() == tag))
+        };
+        let mut last = None;
+        let removed =
+            self.retiring.iter().filter(move |((name, _), job)| is_after(name.as_str()) && has_tag(job));
+        removed.map(|((name, _), _)| name).filter(move |name| last.replace(*name) != Some(*name))
+    }
+}
+
+impl Handler<NextFireTimes> for SupervisorActor {
+    type Result = ResponseActFuture<Self, Result<Vec<DateTime<Utc>>, NextFireTimesError>>;
+
+    fn handle(&mut self, NextFireTimes { job, count }: NextFireTimes, _: &mut Self::Context) -> Self::Result {
+        let unknown = NextFireTimesError::UnknownJob { name: given_name(&job) };
+        let Ok(name) = JobName::new(&job) else {
+            return Box::pin(ready(Err(unknown)).into_actor(self));
+        };
+        let names = [name.clone()];
+        self.ask_enrolled(&names, move |actor: &Self| {
+            let count = count.min(FIRE_TIMES_MAX);
+            let entry = actor.jobs.get(&name);
+            let asked =
+                entry.map(|entry| Letter::ask(&entry.job, |reply| Content::Upcoming { count, reply }));
+            async move {
+                match timeout(ANSWER_DEADLINE, asked.ok_or(unknown)?).await {
+                    Ok(Ok(fire_times)) => Ok(fire_times.into_iter().map(FireTime::instant).collect()),
+                    Ok(Err(_)) | Err(_) => Err(NextFireTimesError::Unresponsive { job: name }),
+                }
+            }
+        })
+    }
+}
+
+impl Handler<ListJobs> for SupervisorActor {
+    type Result = ResponseActFuture<Self, JobPage>;
+
+    fn handle(&mut self, list: ListJobs, _: &mut Self::Context) -> Self::Result {
+        self.list(list)
+    }
+}
+
+impl Handler<JobDetails> for SupervisorActor {
+    type Result = ResponseActFuture<Self, Option<JobStatus>>;
+
+    fn handle(&mut self, JobDetails(name): JobDetails, _: &mut Self::Context) -> Self::Result {
+        let Ok(name) = JobName::new(&name) else {
+            return Box::pin(ready(None).into_actor(self));
+        };
+        let names = [name.clone()];
+        self.ask_enrolled(&names, move |actor: &Self| {
+            let status = actor.jobs.get(&name).map(|entry| actor.status_of(entry));
+            let removed = status.is_none().then(|| actor.status_of_removed(&name));
+            async move {
+                match (status, removed) {
+                    (Some(status), _) => Some(status.await),
+                    (None, Some(removed)) => removed.await,
+                    (None, None) => None,
+                }
+            }
+        })
+    }
+}
