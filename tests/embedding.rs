@@ -10,7 +10,7 @@ use std::{
     process::Command,
     rc::Rc,
     sync::{
-        Arc, OnceLock, RwLock,
+        Arc, Mutex, OnceLock, RwLock,
         mpsc::{self, RecvTimeoutError},
     },
     task::Poll,
@@ -650,7 +650,7 @@ fn a_budget_that_is_too_small_is_refused_before_anything_stops() {
 
 /// A schedule that blocks whoever asks it, until it is let go.
 #[derive(Debug)]
-struct Stuck(Arc<RwLock<()>>);
+struct Stuck(Mutex<mpsc::Receiver<()>>);
 
 impl std::fmt::Display for Stuck {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -660,7 +660,8 @@ impl std::fmt::Display for Stuck {
 
 impl Schedule for Stuck {
     fn next_after(&self, _: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        drop(self.0.read());
+        // An error: it is let go.
+        let _ = self.0.lock().expect("nobody panicked").recv();
         None
     }
 
@@ -674,10 +675,9 @@ fn a_server_may_stop_in_time_though_the_engine_does_not() {
     #[tokio::main]
     async fn main() {
         let jobs = Callsheet::builder().shutdown_grace(Duration::ZERO).start().await.expect("it starts");
-        let gate = Arc::new(RwLock::new(()));
-        let closed = gate.write().expect("nobody panicked");
+        let (go, wait) = mpsc::channel();
         // The supervisor asks the schedule, and hears nothing more.
-        let stuck = Job::new("stuck", Stuck(gate.clone())).run(async |_| {});
+        let stuck = Job::new("stuck", Stuck(Mutex::new(wait))).run(async |_| {});
         let added = tokio::spawn({
             let jobs = jobs.clone();
             async move { jobs.add(stuck).await }
@@ -688,7 +688,8 @@ fn a_server_may_stop_in_time_though_the_engine_does_not() {
         jobs.shutdown_on(futures_util::stream::empty::<()>(), LEAST).expect("it fits").await;
 
         assert!(!added.is_finished(), "it is stuck to the end");
-        drop(closed);
+        drop(go);
+        // Whether it was added before the shutdown matters not.
         let _ = added.await;
         assert_eq!(jobs.shutdown(LONG).await.still_running, 0);
     }
