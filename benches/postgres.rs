@@ -34,7 +34,7 @@ use callsheet::{
     backend::Postgres,
     port::{
         Authority, Backend, Campaign, ClaimRequest, Completed, Completion, Enrolled, Enrolment, Locker,
-        Skips, TickClaim, Verdict,
+        ScheduleIdentity, Skips, TickClaim, Verdict,
     },
     schedule::every,
 };
@@ -383,7 +383,7 @@ impl Took {
 /// $1 names of jobs that ran once and were withdrawn.
 const STALE: &str = "
 INSERT INTO callsheet.names (scope, name, token, claimed_at, cursor, withdrawn, runs, schedule)
-SELECT 'stale', 'reminder-' || n, n, now(), now(), true, 1, decode(md5(n::text), 'hex') FROM generate_series(1, $1::int8) AS n";
+SELECT 'stale', 'reminder-' || n, n, now(), now(), true, 1, 'v1:' || md5(n::text) FROM generate_series(1, $1::int8) AS n";
 
 /// A session, whose beacon nobody holds, leaves the run of one job open.
 const DIES: &str = "
@@ -420,11 +420,9 @@ impl Adapter {
             (0..JOBS).map(|nth| JobName::new(format!("job-{nth}")).expect("a name")).collect();
         let mut jobs = Vec::new();
         for page in names.chunks(1_024) {
-            let schedule = "every 1 ms".to_owned();
-            let page: Vec<_> = page
-                .iter()
-                .map(|job| Enrolment::new(job.clone(), schedule.clone(), Authority::Term(term)))
-                .collect();
+            let schedule = ScheduleIdentity::of_text("every 1 ms");
+            let page: Vec<_> =
+                page.iter().map(|job| Enrolment::new(job.clone(), schedule, Authority::Term(term))).collect();
             for (enrolment, answer) in page.iter().zip(locker.enrol(&page).await?) {
                 let Enrolled::Done { cursor, .. } = answer else { bail!("not enrolled: {answer:?}") };
                 jobs.push((enrolment.job.clone(), cursor));

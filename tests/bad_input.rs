@@ -167,7 +167,7 @@ fn a_schedule_of_the_application_that_is_broken_is_refused_when_it_is_added() {
     assert_eq!(
         said("panics"),
         "job \"own\": schedule \"a type of the application\": it panicked when it was asked for its next fire time; \
-         mend its `next_after`, `previous_before` or `Display`"
+         mend its `next_after`, `previous_before`, `identity` or `Display`"
     );
     Job::new("fine", Period::seconds(1)).run(async |_| {}).check().expect("nothing is wrong with this one");
 }

@@ -15,7 +15,7 @@ use callsheet::{
     backend::Postgres,
     port::{
         Authority, Backend, Campaign, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment,
-        LockError, Locker, LostRun, Moved, Renewal, Session, Skips, TickClaim, Verdict,
+        LockError, Locker, LostRun, Moved, Renewal, ScheduleIdentity, Session, Skips, TickClaim, Verdict,
     },
     testkit::conformance::{self, Cluster},
 };
@@ -135,7 +135,8 @@ impl Node {
 
     /// A new job, and a claim of its first tick, which is due.
     async fn due(&self, job: &str) -> ClaimRequest {
-        let enrolment = Enrolment::new(name(job), "a schedule".to_owned(), Authority::Term(self.term));
+        let enrolment =
+            Enrolment::new(name(job), ScheduleIdentity::of_text("a schedule"), Authority::Term(self.term));
         let enrolled = self.locker.enrol(&[enrolment]).await.expect("an answer");
         let [Enrolled::Done { cursor, .. }] = enrolled[..] else {
             panic!("{job} was answered with {enrolled:?}")
@@ -301,7 +302,8 @@ async fn what_else_an_old_term_asks_waits_for_a_takeover_under_way_and_changes_n
     cluster.across_a_takeover(withdrawal).await.expect("an answer");
     let moves = [move_of(&due)];
     let moved = cluster.across_a_takeover(leader.locker.advance(&moves)).await.expect("an answer");
-    let jobs = [Enrolment::new(name("job"), "another".to_owned(), Authority::Term(leader.term))];
+    let jobs =
+        [Enrolment::new(name("job"), ScheduleIdentity::of_text("another"), Authority::Term(leader.term))];
     let enrolled = cluster.across_a_takeover(leader.locker.enrol(&jobs)).await.expect("an answer");
 
     assert_eq!(moved, [Moved::Deposed { term: second }]);
@@ -320,7 +322,7 @@ async fn a_term_that_is_over_decides_nothing_though_nobody_succeeded() {
 
     let claimed = leader.claim(&due).await;
     let moved = leader.locker.advance(&[move_of(&due)]).await.expect("an answer");
-    let job = Enrolment::new(name("job"), "another".to_owned(), Authority::Term(term));
+    let job = Enrolment::new(name("job"), ScheduleIdentity::of_text("another"), Authority::Term(term));
     let enrolled = leader.locker.enrol(&[job]).await.expect("an answer");
 
     assert_eq!(claimed, Verdict::Deposed { term });
@@ -525,7 +527,9 @@ async fn enrolments_moves_and_withdrawals_whose_row_an_application_holds_fail_al
         .transaction("UPDATE callsheet.names SET cursor = cursor WHERE scope = $1 AND name = 'held'")
         .await;
 
-    let enrol = |job: &str| Enrolment::new(name(job), "a schedule".to_owned(), Authority::Term(leader.term));
+    let enrol = |job: &str| {
+        Enrolment::new(name(job), ScheduleIdentity::of_text("a schedule"), Authority::Term(leader.term))
+    };
     let jobs = [enrol("held"), enrol("free"), enrol("new")];
     let enrolled = leader.locker.enrol(&jobs).await.expect("an answer");
     let moves = [held, free].map(|claim| move_of(&claim));
@@ -569,7 +573,8 @@ async fn a_lost_run_whose_row_an_application_holds_is_closed_later_than_the_othe
 async fn names_are_made_in_one_order_whatever_order_they_are_asked_in() {
     let cluster = PostgresCluster::new("made").await;
     let leader = cluster.open().await.leading().await;
-    let enrol = |job: &str| Enrolment::new(name(job), "s".to_owned(), Authority::Term(leader.term));
+    let enrol =
+        |job: &str| Enrolment::new(name(job), ScheduleIdentity::of_text("s"), Authority::Term(leader.term));
 
     let jobs = [enrol("job-b"), enrol("job-a")];
     let enrolled = cluster.while_made(["job-a", "job-b"], leader.locker.enrol(&jobs)).await;
@@ -762,7 +767,8 @@ async fn an_end_is_of_one_run_and_one_token() {
     let cluster = PostgresCluster::new("ends").await;
     let node = cluster.open().await;
     let run = manual("key");
-    let mut retries = Enrolment::new(run.job.clone(), "a schedule".to_owned(), Authority::Any);
+    let mut retries =
+        Enrolment::new(run.job.clone(), ScheduleIdentity::of_text("a schedule"), Authority::Any);
     retries.retry_lost = true;
     node.locker.enrol(&[retries]).await.expect("an answer");
     let first = end_of(&run, &node.claim(&run).await);

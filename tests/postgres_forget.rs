@@ -9,8 +9,8 @@ use callsheet::{
     FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, RunId,
     backend::Postgres,
     port::{
-        Authority, Backend, Campaign, ClaimRequest, Completed, Completion, Enrolled, Enrolment, Skips,
-        TickClaim, Verdict,
+        Authority, Backend, Campaign, ClaimRequest, Completed, Completion, Enrolled, Enrolment,
+        ScheduleIdentity, Skips, TickClaim, Verdict,
     },
 };
 use chrono::TimeDelta;
@@ -51,7 +51,8 @@ async fn a_name_that_is_forgotten_while_it_is_used_runs_no_tick_twice_and_lowers
         let key = LockKey::from(&name("job"));
         while Instant::now() < until {
             // As one that was held all the time: it would owe ticks of the last hour.
-            let mut enrolment = Enrolment::new(name("job"), "a schedule".to_owned(), Authority::Any);
+            let mut enrolment =
+                Enrolment::new(name("job"), ScheduleIdentity::of_text("a schedule"), Authority::Any);
             enrolment.held_for = Duration::from_secs(3_600);
             let enrolled = locker.enrol(&[enrolment]).await.expect("an answer");
             let [Enrolled::Done { cursor, .. }] = enrolled[..] else { continue };

@@ -11,7 +11,7 @@ use callsheet::{
     backend::Postgres,
     port::{
         Authority, Backend, Campaign, ClaimRequest, Completed, Completion, Enrolled, Enrolment, LockError,
-        Locker, LostRun, News, Pause, Session, Skips, TickClaim, Verdict,
+        Locker, LostRun, News, Pause, ScheduleIdentity, Session, Skips, TickClaim, Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -168,7 +168,7 @@ fn end(request: &ClaimRequest, token: FencingToken, outcome: Outcome) -> Complet
 }
 
 fn enrolment(job: &str, authority: Authority) -> Enrolment {
-    Enrolment::new(name(job), "a schedule".to_owned(), authority)
+    Enrolment::new(name(job), ScheduleIdentity::of_text("a schedule"), authority)
 }
 
 fn with_key(job: &str, authority: Authority, key: &str, overlap: Overlap) -> Enrolment {
@@ -367,7 +367,8 @@ async fn a_job_owes_its_ticks_since_its_enrolment_began() {
     node.enrol(enrolment("changed", Authority::Any)).await;
     let leading = nodes.transaction("UPDATE callsheet.leader SET node = node WHERE scope = $1").await;
 
-    let changed = Enrolment::new(name("changed"), "another schedule".to_owned(), Authority::Any);
+    let changed =
+        Enrolment::new(name("changed"), ScheduleIdentity::of_text("another schedule"), Authority::Any);
     let asked = [enrolment("new", Authority::Any), changed];
     let commit = async {
         let began = nodes.somebody_waits().await;

@@ -20,7 +20,7 @@ use callsheet::{
     metrics::Prometheus,
     port::{
         Authority, Backend, ClaimRequest, Clock, Completed, Completion, CursorMove, Enrolled, Enrolment,
-        Moved, Proof, Skips, SystemClock, Verdict,
+        Moved, Proof, ScheduleIdentity, Skips, SystemClock, Verdict,
     },
     prelude::*,
 };
@@ -360,7 +360,8 @@ async fn no_statement_that_changed_nothing_says_that_it_is_done() {
     let backend = case.backend();
     let (locker, name) = (backend.locker(), |name: &str| JobName::new(name).expect("a name"));
     locker.open().await.expect("a session");
-    let enrolment = |job: &str| Enrolment::new(name(job), "a schedule".to_owned(), Authority::Any);
+    let enrolment =
+        |job: &str| Enrolment::new(name(job), ScheduleIdentity::of_text("a schedule"), Authority::Any);
     let enrolled = locker.enrol(&[enrolment("job"), enrolment("held")]).await.expect("an answer");
     let [Enrolled::Done { cursor, .. }, _] = enrolled[..] else { panic!("{enrolled:?}") };
     let run = |number| RunId::from(NodeId::numbered(number).as_uuid());

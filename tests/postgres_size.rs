@@ -18,7 +18,7 @@ use callsheet::{
     backend::Postgres,
     port::{
         Authority, Backend, Campaign, ClaimRequest, Completion, CursorMove, Declaration, Elector, Enrolled,
-        Enrolment, Inquiry, Locker, Pause, Skips, TickClaim, Verdict,
+        Enrolment, Inquiry, Locker, Pause, ScheduleIdentity, Skips, TickClaim, Verdict,
     },
 };
 use chrono::TimeDelta;
@@ -185,7 +185,8 @@ async fn live(url: &str, schema: &str, node: &Node, dies: &Node, tag: &str) {
     node.elector.renew(term).await.expect("an answer");
     assert!(matches!(dies.elector.campaign().await, Ok(Campaign::Lost { .. })), "somebody leads");
 
-    let enrolment = |job: &str, authority| Enrolment::new(name(job), "a schedule".to_owned(), authority);
+    let enrolment =
+        |job: &str, authority| Enrolment::new(name(job), ScheduleIdentity::of_text("a schedule"), authority);
     let led = Authority::Term(term);
     let plain = node.due(enrolment("plain", led)).await;
     let mut keyed = enrolment("keyed", led);
@@ -201,7 +202,7 @@ async fn live(url: &str, schema: &str, node: &Node, dies: &Node, tag: &str) {
         .expect("an answer");
     let asked = Declaration { job: name("keyed"), key: key("key"), overlap: callsheet::Overlap::Replace };
     dies.locker.conflicts(std::slice::from_ref(&asked)).await.expect("an answer");
-    let inquiry = Inquiry { job: name("plain"), schedule: "a schedule".to_owned() };
+    let inquiry = Inquiry { job: name("plain"), schedule: ScheduleIdentity::of_text("a schedule") };
     dies.locker.inquire(&[inquiry]).await.expect("an answer");
 
     node.ends(&plain, |end| end).await;

@@ -13,7 +13,7 @@ use std::{
 use callsheet::{
     EventKind, Fires, Job, JobState, Misfire, OnLost, Overlap, RESTARTS_MAX, Retry, Run, RunResult,
     TriggerJob, UpdateError,
-    schedule::{Schedule, every},
+    schedule::{Schedule, ScheduleIdentity, every},
     testkit::{
         Fault,
         fakes::{PanickingSchedule, Period},
@@ -92,7 +92,8 @@ fn an_update_without_another_schedule_loses_no_tick_and_no_history() {
     });
 }
 
-/// Each minute; from a moment on it says that it was each two minutes all the time.
+/// Each minute, in the words of another schedule; from a moment on it says that it was each two minutes all
+/// the time.
 #[derive(Debug, Clone, Default)]
 struct Liar {
     lies: Arc<AtomicBool>,
@@ -106,11 +107,15 @@ impl Liar {
 
 impl fmt::Display for Liar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("every two minutes, it says")
+        f.write_str("every 1m")
     }
 }
 
 impl Schedule for Liar {
+    fn identity(&self) -> ScheduleIdentity {
+        ScheduleIdentity::of_text("every two minutes, it says")
+    }
+
     fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.period().next_after(after)
     }

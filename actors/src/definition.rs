@@ -20,7 +20,7 @@ use crate::{
     hooks::{EndedRun, Hooks, SkippedTicks},
     labels::{JOB_LABEL_ONCE, JOB_LABEL_OTHER, Label},
     name::{JobName, LockKey, Tag, check_name},
-    port::{Body, IntoSchedule, Schedule},
+    port::{Body, IntoSchedule, Schedule, ScheduleIdentity},
     run::{IntoRunResult, Run},
 };
 
@@ -154,8 +154,7 @@ impl Drop for SharedBody {
 pub(crate) struct Audited {
     pub(crate) job: JobName,
     pub(crate) schedule: Arc<dyn Schedule>,
-    /// The schedule in words.
-    pub(crate) description: String,
+    pub(crate) identity: ScheduleIdentity,
     pub(crate) fires: Fires,
 }
 
@@ -165,10 +164,9 @@ impl Job {
     pub(crate) fn audited(&self) -> Option<Audited> {
         let schedule = self.schedule.clone().ok()?;
         // Code of the application, which is refused if it panics.
-        let description =
-            catch_unwind(AssertUnwindSafe(|| storable(&schedule.to_string()).into_owned())).ok()?;
+        let identity = catch_unwind(AssertUnwindSafe(|| schedule.identity())).ok()?;
         let fires = self.policies.fires;
-        Some(Audited { job: JobName::new(&self.name).ok()?, schedule, description, fires })
+        Some(Audited { job: JobName::new(&self.name).ok()?, schedule, identity, fires })
     }
 }
 
@@ -398,7 +396,9 @@ impl Job {
         };
 
         match (name, key, schedule) {
-            (Some(name), Some(key), Some(Checked { schedule, description, once })) if faults.is_empty() => {
+            (Some(name), Some(key), Some(Checked { schedule, description, identity, once }))
+                if faults.is_empty() =>
+            {
                 Ok(Definition {
                     once: once || self.policies.limit == Some(1),
                     metrics_label,
@@ -407,6 +407,7 @@ impl Job {
                     tags: tags.into(),
                     schedule,
                     description,
+                    identity,
                     policies: Arc::new(self.policies),
                     hooks: self.hooks,
                     body: self.body,
@@ -423,6 +424,7 @@ const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 struct Checked {
     schedule: Arc<dyn Schedule>,
     description: Arc<str>,
+    identity: ScheduleIdentity,
     /// It has one fire time in all.
     once: bool,
 }
@@ -444,19 +446,20 @@ fn check_schedule(schedule: Arc<dyn Schedule>, now: DateTime<Utc>) -> Result<Che
         // A fire time at this very instant is neither before it nor after it.
         let after_now = now.checked_add_signed(TimeDelta::milliseconds(1)).unwrap_or(now);
         let fires = schedule.next_after(now).is_some() || schedule.previous_before(after_now).is_some();
-        (storable(&schedule.to_string()).into_owned(), fires, schedule.fires_once())
+        let description: Arc<str> = storable(&schedule.to_string()).into();
+        (description, fires, schedule.identity(), schedule.fires_once())
     }));
     match asked {
-        Ok((description, true, once)) => Ok(Checked { schedule, description: description.into(), once }),
-        Ok((description, false, _)) => {
-            Err(Fault::new("schedule", description, "it never fires", "give it at least one fire time")
+        Ok((description, true, identity, once)) => Ok(Checked { schedule, description, identity, once }),
+        Ok((description, false, ..)) => {
+            Err(Fault::new("schedule", &*description, "it never fires", "give it at least one fire time")
                 .into())
         }
         Err(_) => Err(Fault::new(
             "schedule",
             "a type of the application",
             "it panicked when it was asked for its next fire time",
-            "mend its `next_after`, `previous_before` or `Display`",
+            "mend its `next_after`, `previous_before`, `identity` or `Display`",
         )
         .into()),
     }
@@ -474,6 +477,7 @@ pub(crate) struct Definition {
     pub(crate) schedule: Arc<dyn Schedule>,
     /// The schedule in words.
     pub(crate) description: Arc<str>,
+    pub(crate) identity: ScheduleIdentity,
     /// The job's machine shares them.
     pub(crate) policies: Arc<Policies>,
     pub(crate) hooks: Option<Box<Hooks>>,

@@ -141,8 +141,9 @@ pub struct RemoveJobs(pub Selector);
 
 /// Gives a job of this node another definition. It keeps its name, its cursor and its history; the attempts in progress go on
 /// under the former definition. Ticks run by another [overlap policy](crate::Overlap) once the store has compared it with those of
-/// other nodes; one that is known to contradict them is refused as for [`AddJob`]. A changed schedule owes ticks from the change
-/// on, as does a job that was [`Local`](crate::Fires::Local); one whose last fire time has passed is refused as
+/// other nodes; one that is known to contradict them is refused as for [`AddJob`]. A schedule of another
+/// [identity](crate::port::Schedule::identity) owes ticks from the change on, as does a job that was
+/// [`Local`](crate::Fires::Local); one whose last fire time has passed is refused as
 /// [`Over`](crate::UpdateError::Over). A [broken](crate::JobState::Broken) job fires again; a
 /// [parked](crate::JobState::Parked) one is tried again.
 #[derive(Message)]

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use callsheet_actors::port::Schedule;
+use callsheet_actors::port::{Schedule, ScheduleIdentity};
 use chrono::{DateTime, Utc};
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
 pub(super) struct Checked {
     pub(super) compiled: Compiled,
     pub(super) warnings: Box<[Warning]>,
+    pub(super) identity: ScheduleIdentity,
 }
 
 impl Schedule for Checked {
@@ -24,6 +25,10 @@ impl Schedule for Checked {
 
     fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.compiled.previous_before(before)
+    }
+
+    fn identity(&self) -> ScheduleIdentity {
+        self.identity
     }
 
     fn timezone(&self) -> Option<&str> {
@@ -40,7 +45,7 @@ impl Schedule for Checked {
 
     fn for_job(&self, job: &str) -> Option<Arc<dyn Schedule>> {
         let compiled = self.compiled.for_job(job)?;
-        Some(Arc::new(Self { compiled, warnings: self.warnings.clone() }))
+        Some(Arc::new(Self { compiled, warnings: self.warnings.clone(), identity: self.identity }))
     }
 
     fn lints(&self, now: DateTime<Utc>) -> Vec<String> {

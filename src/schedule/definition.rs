@@ -18,6 +18,7 @@ use super::{
     dst::{Fold, Gap},
     duration::{Written, shortened},
     every::{Every, Pause, millis_of},
+    form::identity_of,
     given::Given,
     hash::Seed,
     instant,
@@ -610,6 +611,7 @@ where
         let definition: Definition = self.into();
         let compiled = definition.compile_within(Outer::default()).map_err(all)?;
         let warnings = definition.lint_words().into();
-        Ok(Arc::new(Checked { compiled, warnings }))
+        let identity = identity_of(&definition);
+        Ok(Arc::new(Checked { compiled, warnings, identity }))
     }
 }

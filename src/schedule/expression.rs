@@ -78,13 +78,10 @@ impl Expression {
     /// Takes `CRON_TZ=…` off the words.
     fn read_prefix<'w>(&mut self, source: Source<'_>, words: &'w [Word<'w>]) -> &'w [Word<'w>] {
         let Some((first, rest)) = words.split_first() else { return words };
-        let prefix = PREFIXES.iter().find(|prefix| {
-            first.text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-        });
-        let Some(prefix) = prefix else { return words };
+        let Some(name) = zone_prefix(first.text) else { return words };
 
-        let name = &first.text[prefix.len()..];
-        let place = first.start + prefix.len()..first.start + first.text.len();
+        let end = first.start + first.text.len();
+        let place = end - name.len()..end;
         match zone_named(name) {
             Ok(zone) => self.zone = Some(zone),
             Err(complaint) => self.faults.push(source.fault(place, complaint)),
@@ -187,6 +184,13 @@ fn read_every(source: Source<'_>, name: Word<'_>, rest: &[Word<'_>]) -> Result<R
         let complaint = Complaint::new(fault.rule, "a duration such as `5m`", fault.cure);
         source.fault(place, complaint)
     })
+}
+
+/// The name of the zone in a first word `CRON_TZ=…`; `None` if it is something else.
+pub(super) fn zone_prefix(word: &str) -> Option<&str> {
+    let has_prefix =
+        |prefix: &&&str| word.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    PREFIXES.iter().find(has_prefix).map(|prefix| &word[prefix.len()..])
 }
 
 /// The five fields of a macro; any other expression as it is.

@@ -1,18 +1,21 @@
 //! Definitions as data.
 
+mod canonical;
+
 use std::str::FromStr;
 
-use callsheet_actors::{Fault, Faults};
+use callsheet_actors::{Fault, Faults, port::Schedule};
 use chrono::Weekday;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
+pub(super) use self::canonical::identity_of;
 use super::{
     any::any,
     at::at,
     calendar::{Calendar, Entries},
     cron::cron,
     daily::daily,
-    definition::{Definition, Kind, Options, under},
+    definition::{CustomKind, Definition, Kind, Options, under},
     dst::{Fold, Gap},
     duration::shortened,
     every::every,
@@ -67,6 +70,10 @@ pub(super) struct ScheduleForm {
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "Vec<ScheduleForm>", length(min = 1)))]
     any: Option<Vec<ScheduleForm>>,
+    /// The identity of a schedule of the application, which is data for identities only.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(skip))]
+    custom: Option<String>,
     /// Beside `every` only: an instant from which periods are counted.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "String", extend("format" = "date-time")))]
@@ -213,7 +220,7 @@ pub(super) struct CalendarForm {
 }
 
 /// Days from one date to another, both inclusive.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Range"))]
 pub(super) struct RangeForm {
@@ -224,7 +231,7 @@ pub(super) struct RangeForm {
 }
 
 /// A time of every day, which may run over midnight.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Times"))]
 pub(super) struct TimesForm {
@@ -233,6 +240,9 @@ pub(super) struct TimesForm {
     /// Exclusive.
     to: String,
 }
+
+/// What is written of a schedule of the application; or why it is not written.
+type OfCustom = fn(&dyn Schedule) -> Result<String, String>;
 
 fn once() -> u32 {
     1
@@ -347,14 +357,19 @@ impl ScheduleForm {
         kinds.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name).collect()
     }
 
-    /// The form of a definition that is right; or why it has none.
-    fn of(definition: &Definition) -> Result<Self, String> {
+    /// The form of a definition that is right; or why it has none. `custom` says what is written of a
+    /// schedule of the application.
+    fn of(definition: &Definition, custom: OfCustom) -> Result<Self, String> {
         let Definition { kind, options } = definition;
         let mut form = Self {
             timezone: options.timezone.clone(),
             gap: options.gap.map(|gap| gap.name().to_owned()),
             fold: options.fold.map(|fold| fold.name().to_owned()),
-            except: options.except.iter().map(CalendarForm::of).collect::<Result<_, _>>()?,
+            except: options
+                .except
+                .iter()
+                .map(|calendar| CalendarForm::of(calendar, custom))
+                .collect::<Result<_, _>>()?,
             starting_at: options.starting_at.as_ref().map(Given::text),
             until: options.until.as_ref().map(Given::text),
             jitter: options.jitter.as_ref().map(Given::text),
@@ -386,11 +401,13 @@ impl ScheduleForm {
                 form.monthly = Some(MonthlyForm { every, on: monthly.on.clone(), at, anchored_at });
             }
             Kind::At(at) => form.at = Some(texts(&at.instants)),
-            Kind::Any(any) => form.any = Some(any.of.iter().map(Self::of).collect::<Result<_, _>>()?),
-            Kind::Custom(_) => {
-                return Err(
-                    "a schedule of the application cannot be stored as data; use one of the kinds".into()
-                );
+            Kind::Any(any) => {
+                let members = any.of.iter().map(|member| Self::of(member, custom));
+                form.any = Some(members.collect::<Result<_, _>>()?);
+            }
+            Kind::Custom(CustomKind(schedule)) => {
+                let schedule = schedule.as_deref().map_err(ToString::to_string)?;
+                form.custom = Some(custom(schedule)?);
             }
         }
         Ok(form)
@@ -413,7 +430,7 @@ impl CalendarForm {
         }))
     }
 
-    fn of(calendar: &Calendar) -> Result<Self, String> {
+    fn of(calendar: &Calendar, custom: OfCustom) -> Result<Self, String> {
         let entries = &*calendar.0;
         let range =
             |(first, last): &(Given<_>, Given<_>)| RangeForm { first: first.text(), last: last.text() };
@@ -425,7 +442,11 @@ impl CalendarForm {
             ranges: entries.ranges.iter().map(range).collect(),
             weekdays: texts(&entries.weekdays),
             times: entries.times.iter().map(times).collect(),
-            schedules: entries.schedules.iter().map(ScheduleForm::of).collect::<Result<_, _>>()?,
+            schedules: entries
+                .schedules
+                .iter()
+                .map(|schedule| ScheduleForm::of(schedule, custom))
+                .collect::<Result<_, _>>()?,
         })
     }
 }
@@ -466,7 +487,10 @@ fn full_name(weekday: &Given<Weekday>) -> String {
 impl Serialize for Definition {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.check().map_err(ser::Error::custom)?;
-        ScheduleForm::of(self).map_err(ser::Error::custom)?.serialize(serializer)
+        let of_custom = |_: &dyn Schedule| {
+            Err("a schedule of the application cannot be stored as data; use one of the kinds".into())
+        };
+        ScheduleForm::of(self, of_custom).map_err(ser::Error::custom)?.serialize(serializer)
     }
 }
 

@@ -67,6 +67,41 @@
 //! # }
 //! ```
 //!
+//! # One schedule, or another
+//!
+//! A job that missed ticks owes them as long as its schedule has the same [identity](Schedule::identity).
+//! With another one the schedule has changed, and the job owes ticks from the change on. The identity of a
+//! [`Definition`] is a digest of its form as data, which is written in one way before:
+//!
+//! * A value has one notation: `9:00` is `09:00`, `90s` is `1m30s`, an instant is in UTC. A cron expression
+//!   has single blanks and capitals, a macro is its five fields, and `CRON_TZ=` is the option `timezone`.
+//! * A list is a set: neither the order nor a repetition counts. So are the members of a union, and
+//!   calendars.
+//! * A default may be written out: `00:00`, a `gap` or `fold`, the zone of the schedule around, an anchor
+//!   that changes nothing.
+//! * The name of a calendar is no part of it, and neither is the job: its name, policies and body. Time zone
+//!   data is none.
+//!
+//! Everything else is part of it, whether the text of the schedule shows it or not. Rules that are told in
+//! different ways are different schedules, though they may fire at the same times.
+//!
+//! ```
+//! use callsheet::schedule::{Definition, IntoSchedule, ScheduleIdentity, cron, daily};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let identity = |definition: Definition| -> Result<ScheduleIdentity, Box<dyn std::error::Error>> {
+//!     Ok(definition.into_schedule()?.identity())
+//! };
+//!
+//! let nine = identity(cron("TZ=Europe/Lisbon 0 9 * * mon-fri").into())?;
+//!
+//! assert_eq!(identity(cron("0 9 * * MON-FRI").timezone("Europe/Lisbon").into())?, nine);
+//! assert_ne!(identity(cron("0 9 * * 1-5").timezone("Europe/Lisbon").into())?, nine, "told in another way");
+//! assert_eq!(identity(daily().into())?, identity(daily().every(1).at(["0:00", "00:00"]).into())?);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Time zones
 //!
 //! A zone is named as text, or as a `chrono_tz::Tz`. Its rules come from the IANA time zone data that is compiled in, by
@@ -159,7 +194,7 @@ mod zone_data;
 mod zone_dir;
 mod zone_name;
 
-pub use callsheet_actors::port::{IntoSchedule, Schedule};
+pub use callsheet_actors::port::{IntoSchedule, Schedule, ScheduleIdentity};
 pub use chrono::Weekday;
 
 pub use self::{

@@ -4,8 +4,7 @@
 //! change hands, and faults. An adapter to a database enforces the same rules in its statements.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque, hash_map::DefaultHasher},
-    hash::{Hash, Hasher},
+    collections::{HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
@@ -21,7 +20,7 @@ use crate::{
     port::{
         AGES_AT_MOST, Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt,
         Declaration, Enrolled, Enrolment, Forgotten, Inquiry, Kept, LostRun, Moved, News, OwedRun, Pause,
-        Session, Skips, Standing, TickClaim, Verdict,
+        ScheduleIdentity, Session, Skips, Standing, TickClaim, Verdict,
     },
 };
 
@@ -40,14 +39,15 @@ const NEVER: DateTime<Utc> = DateTime::<Utc>::MIN_UTC;
 /// A change of the ledger, for those who audit it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    /// A job was enrolled, and its cursor was set anew.
+    /// A job was enrolled, and its cursor was set anew; or only the identity of its schedule is another one,
+    /// of another version.
     Enrolled {
         /// The job.
         job: JobName,
         /// Its cursor.
         cursor: DateTime<Utc>,
-        /// The schedule in words, by which its ticks count from then on.
-        schedule: String,
+        /// The schedule by which its ticks count from then on.
+        schedule: ScheduleIdentity,
     },
     /// A cursor moved over ticks; the last of them was claimed if there is a run.
     Moved {
@@ -90,8 +90,8 @@ pub enum Record {
 #[derive(Debug)]
 struct JobRow {
     cursor: DateTime<Utc>,
-    /// A digest of the schedule in words.
-    schedule: u64,
+    /// `None` for a row that is only there for its pause.
+    schedule: Option<ScheduleIdentity>,
     /// The run of the tick at the cursor.
     run: Option<RunId>,
     /// The term under which it was last enrolled, if it was under one.
@@ -113,7 +113,7 @@ struct JobRow {
 }
 
 impl JobRow {
-    fn new(cursor: DateTime<Utc>, schedule: u64, term: Option<Term>) -> Self {
+    fn new(cursor: DateTime<Utc>, schedule: Option<ScheduleIdentity>, term: Option<Term>) -> Self {
         Self {
             cursor,
             schedule,
@@ -128,6 +128,11 @@ impl JobRow {
             held: Duration::ZERO,
             debts: VecDeque::new(),
         }
+    }
+
+    /// Its schedule is known to be another one, or it had none.
+    fn has_other(&self, schedule: ScheduleIdentity) -> bool {
+        self.schedule.is_none_or(|own| own.differs_from(schedule))
     }
 
     /// Owes a run: whether it still does once the oldest beyond the bound are dropped.
@@ -293,20 +298,25 @@ impl Ledger {
             }
             return Enrolled::Conflict { declared: declared.to_string() };
         }
-        let schedule = digest(&job.schedule);
+        let schedule = Some(job.schedule);
         // A job that was forgotten owes no tick again.
         let since = before(now, job.held_for).max(self.cursor_bound.unwrap_or(NEVER));
         let age = self.age;
         let row = self.jobs.get_mut(&job.job);
         let (cursor, kept) = match row {
-            Some(row) if !row.withdrawn && row.schedule == schedule => {
+            Some(row) if !row.withdrawn && !row.has_other(job.schedule) => {
+                let replaced = std::mem::replace(&mut row.schedule, schedule) != schedule;
                 row.term = term.or(row.term);
                 row.held = age;
                 (row.retry_lost, row.from_completion) = (job.retry_lost, job.from_completion);
                 if !job.retry_lost {
                     row.debts.clear();
                 }
-                return Enrolled::Done { cursor: row.cursor, kept: row.kept(now) };
+                let (cursor, kept) = (row.cursor, row.kept(now));
+                if replaced {
+                    self.record(|| Record::Enrolled { job: job.job.clone(), cursor, schedule: job.schedule });
+                }
+                return Enrolled::Done { cursor, kept };
             }
             Some(row) => {
                 // A new or changed job owes ticks only since it is so, and its cursor never goes back.
@@ -331,7 +341,7 @@ impl Ledger {
                 (since, Box::default())
             }
         };
-        self.record(|| Record::Enrolled { job: job.job.clone(), cursor, schedule: job.schedule.clone() });
+        self.record(|| Record::Enrolled { job: job.job.clone(), cursor, schedule: job.schedule });
         Enrolled::Done { cursor, kept }
     }
 
@@ -387,7 +397,7 @@ impl Ledger {
         match self.of_newest_term(job) {
             _ if !self.led => Standing::NoLeader,
             None => Standing::NotHeld,
-            Some(row) if row.schedule != digest(schedule) => Standing::OtherSchedule,
+            Some(row) if row.has_other(*schedule) => Standing::OtherSchedule,
             Some(_) => Standing::Scheduled,
         }
     }
@@ -487,7 +497,7 @@ impl Ledger {
             None if pause.is_none() => return false,
             None => {
                 // Until it is enrolled; its cursor bounds nothing.
-                let mut row = JobRow::new(NEVER, 0, None);
+                let mut row = JobRow::new(NEVER, None, None);
                 row.withdrawn = true;
                 row.pause = pause.cloned();
                 self.jobs.insert(job.clone(), row);
@@ -821,12 +831,6 @@ fn before(now: DateTime<Utc>, held_for: Duration) -> DateTime<Utc> {
     held_for.and_then(|held_for| now.checked_sub_signed(held_for)).unwrap_or(NEVER)
 }
 
-fn digest(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -835,7 +839,7 @@ mod tests {
     #[test]
     fn of_too_many_debts_those_of_the_oldest_runs_are_dropped() {
         let now = DateTime::UNIX_EPOCH;
-        let (ids, mut row) = (RunIds::of(NodeId::numbered(1)), JobRow::new(now, 0, None));
+        let (ids, mut row) = (RunIds::of(NodeId::numbered(1)), JobRow::new(now, None, None));
         let runs: Vec<_> = (0..DEBTS_MAX + 2).map(|_| ids.next(now)).collect();
         let owed = |run| OwedRun { run, fire_time: None, losses: 1 };
 

@@ -9,7 +9,7 @@ use futures_util::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::OtherZoneData;
+use super::{OtherZoneData, ScheduleIdentity};
 use crate::{
     core::{policy::Overlap, storable::storable, time::FireTime},
     event::Outcome,
@@ -337,8 +337,10 @@ pub enum Moved {
 pub struct Enrolment {
     /// The job.
     pub job: JobName,
-    /// Its schedule in words: a different text is a changed schedule.
-    pub schedule: String,
+    /// The identity of its schedule: one that [differs](ScheduleIdentity::differs_from) from the stored one
+    /// is a changed schedule. It takes the place of the stored one in any case: so one of another version
+    /// does, and the cursor stays.
+    pub schedule: ScheduleIdentity,
     /// By what right. Only a term is marked on the job.
     pub authority: Authority,
     /// What its runs exclude.
@@ -357,7 +359,7 @@ pub struct Enrolment {
 
 impl Enrolment {
     /// An enrolment of a job without further wishes.
-    pub fn new(job: JobName, schedule: String, authority: Authority) -> Self {
+    pub fn new(job: JobName, schedule: ScheduleIdentity, authority: Authority) -> Self {
         Self {
             key: LockKey::from(&job),
             job,
@@ -501,16 +503,17 @@ pub struct Declaration {
 pub struct Inquiry {
     /// The job.
     pub job: JobName,
-    /// Its schedule in words.
-    pub schedule: String,
+    /// The identity of its schedule.
+    pub schedule: ScheduleIdentity,
 }
 
 /// What the leader does with a job that another node holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// It schedules it, by the same schedule.
+    /// It schedules it, by the same schedule; or by one whose identity is of another version, which counts as
+    /// the same.
     Scheduled,
-    /// It schedules a job of this name by another schedule.
+    /// It schedules a job of this name by a schedule that [differs](ScheduleIdentity::differs_from).
     OtherSchedule,
     /// It does not hold it.
     NotHeld,

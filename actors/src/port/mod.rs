@@ -6,6 +6,7 @@ mod clock;
 mod elector;
 mod locker;
 mod schedule;
+mod schedule_identity;
 mod spawner;
 mod zone_data;
 
@@ -20,5 +21,6 @@ pub use locker::{
     Verdict,
 };
 pub use schedule::{IntoSchedule, Schedule};
+pub use schedule_identity::ScheduleIdentity;
 pub use spawner::{RuntimeSpawner, Spawner};
 pub use zone_data::{OTHER_ZONE_DATA_MAX, OtherZoneData};

@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use chrono::{DateTime, Utc};
 
+use super::ScheduleIdentity;
 use crate::error::Faults;
 
 /// A pure rule for fire times.
@@ -51,6 +52,38 @@ pub trait Schedule: Send + Sync + fmt::Debug + fmt::Display + 'static {
 
     /// The last fire time strictly before `before`; `None` if there is none.
     fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>>;
+
+    /// What tells this rule from another one: a job whose schedule has another identity than it had owes
+    /// ticks from the change on, and none before; with the same one it owes what it missed while nobody fired
+    /// it. See [`ScheduleIdentity::differs_from`].
+    ///
+    /// The same rule has the same identity on every node, after every restart, and in every later build; a
+    /// rule that differs has another one. The job's name, its policies and its body, and the data of time
+    /// zones are no part of it. Default: that of the text ([`Display`](fmt::Display)), so a rule whose text
+    /// hides a part of it, or changes while the rule stays, gives its own:
+    ///
+    /// ```
+    /// # use callsheet_actors::port::{Schedule, ScheduleIdentity};
+    /// # use chrono::{DateTime, Utc};
+    /// # #[derive(Debug)]
+    /// # struct Tides { table: Vec<u8> }
+    /// # impl std::fmt::Display for Tides {
+    /// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str("high water") }
+    /// # }
+    /// impl Schedule for Tides {
+    ///     fn identity(&self) -> ScheduleIdentity {
+    ///         ScheduleIdentity::of_data(&self.table)
+    ///     }
+    ///     # fn next_after(&self, _: DateTime<Utc>) -> Option<DateTime<Utc>> { None }
+    ///     # fn previous_before(&self, _: DateTime<Utc>) -> Option<DateTime<Utc>> { None }
+    ///     // …
+    /// }
+    /// # let of = |table: &[u8]| Tides { table: table.to_vec() };
+    /// assert!(of(&[6, 18]).identity().differs_from(of(&[7, 19]).identity()));
+    /// ```
+    fn identity(&self) -> ScheduleIdentity {
+        ScheduleIdentity::of_text(&self.to_string())
+    }
 
     /// The IANA name of the time zone in which the rule is written, if it has one.
     fn timezone(&self) -> Option<&str> {

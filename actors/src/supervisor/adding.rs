@@ -155,7 +155,7 @@ impl SupervisorActor {
 }
 
 pub(super) fn inquiry(job: &JobRef) -> Inquiry {
-    Inquiry { job: job.definition.name.clone(), schedule: job.definition.description.to_string() }
+    Inquiry { job: job.definition.name.clone(), schedule: job.definition.identity }
 }
 
 /// Checks all jobs, and that no name is given twice.

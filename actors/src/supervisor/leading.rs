@@ -114,14 +114,14 @@ impl SupervisorActor {
             if self.keys.hold(&entry.job.definition.key, &name) {
                 continue;
             }
-            let Definition { description, key, schedule, policies, .. } = &*entry.job.definition;
+            let Definition { identity, key, schedule, policies, .. } = &*entry.job.definition;
             page.push(Enrolment {
                 key: key.clone(),
                 overlap: policies.overlap,
                 held_for: elapsed.saturating_sub(entry.held_since),
                 retry_lost: policies.on_lost == OnLost::Retry,
                 from_completion: schedule.counts_from_completion(),
-                ..Enrolment::new(name, description.to_string(), authority)
+                ..Enrolment::new(name, *identity, authority)
             });
             let job = entry.job.clone();
             if authority.term().is_none()

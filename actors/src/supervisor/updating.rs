@@ -31,8 +31,8 @@ impl SupervisorActor {
         faults.extend(conflicts(slice::from_ref(definition), |key| self.holder_of(key, Some(name))));
         Faults::check(faults).map_err(UpdateError::Invalid)?;
         // What it owes by the schedule that it has, it owes still.
-        let same = entry.job.definition.description == definition.description;
-        over.into_iter().next().filter(|_| !same).map_or(Ok(()), |over| Err(over.into()))
+        let differs = entry.job.definition.identity.differs_from(definition.identity);
+        over.into_iter().next().filter(|_| differs).map_or(Ok(()), |over| Err(over.into()))
     }
 
     fn update(
@@ -44,8 +44,9 @@ impl SupervisorActor {
         let meters = self.meters_of(&definition, false);
         let definition = Arc::new(definition);
         let name = definition.name.clone();
-        let former = self.jobs.get(&name).map(|entry| &entry.job.definition.description);
-        if former.is_some_and(|former| *former != definition.description) {
+        let former = self.jobs.get(&name).map(|entry| entry.job.definition.identity);
+        let differs = former.is_some_and(|former| former.differs_from(definition.identity));
+        if differs {
             self.over.remove(&name);
             self.log_lints([&*definition]);
         }
@@ -65,7 +66,7 @@ impl SupervisorActor {
         });
         let was_local = entry.job.definition.policies.fires == Fires::Local;
         let becomes_local = !was_local && job.definition.policies.fires == Fires::Local;
-        if was_local || entry.job.definition.description != job.definition.description {
+        if was_local || differs {
             entry.held_since = elapsed;
         }
         let former = std::mem::replace(&mut entry.job, job.clone()).definition.clone();

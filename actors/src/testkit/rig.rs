@@ -25,7 +25,7 @@ use crate::{
     event_filter::EventFilter,
     message::{AddJob, Added, Shutdown, UpdateJob},
     name::{JobName, NodeId, RunId},
-    port::{Clock, Schedule, SkipReason, Spawner},
+    port::{Clock, Schedule, ScheduleIdentity, SkipReason, Spawner},
     supervisor::SupervisorActor,
     testkit::{Recorded, Recorder, SharedStore, VirtualClock},
 };
@@ -69,9 +69,9 @@ pub struct Rig {
     snapshotter: Snapshotter,
     counters: HashMap<(String, String), u64>,
     gauges: HashMap<(String, String), f64>,
-    /// The schedules that each job has had on whichever node, by their words. The same words mean other instants on nodes whose
-    /// time zone data differs.
-    schedules: HashMap<(JobName, String), Vec<Arc<dyn Schedule>>>,
+    /// The schedules that each job has had on whichever node, by their identities. The same one means other
+    /// instants on nodes whose time zone data differs.
+    schedules: HashMap<(JobName, ScheduleIdentity), Vec<Arc<dyn Schedule>>>,
     /// The jobs that were local at some time: of those ticks the store knows nothing.
     locals: HashSet<JobName>,
     /// A node lost its session, so that it may have missed the reply to a move that was made.
@@ -227,11 +227,11 @@ impl Rig {
         self.send(node, UpdateJob(job)).await
     }
 
-    fn audit(&mut self, Audited { job, schedule, description, fires }: Audited) {
+    fn audit(&mut self, Audited { job, schedule, identity, fires }: Audited) {
         if fires == Fires::Local {
             self.locals.insert(job.clone());
         }
-        self.schedules.entry((job, description)).or_default().push(schedule);
+        self.schedules.entry((job, identity)).or_default().push(schedule);
     }
 
     /// Shuts a node down.

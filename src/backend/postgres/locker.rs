@@ -179,7 +179,7 @@ impl Locker for PostgresLocker {
         async move {
             let session = self.session()?;
             let names: Vec<_> = jobs.iter().map(|job| job.job.as_str()).collect();
-            let schedules: Vec<_> = jobs.iter().map(|job| Text::of(&job.schedule)).collect();
+            let schedules: Vec<_> = jobs.iter().map(|job| job.schedule.to_string()).collect();
             let statement = &session.statements.inquire;
             let rows = session.ask(statement, &[&session.settings.scope, &names, &schedules]).await;
             let standings = read(&rows.map_err(Refusal::into_lock_error)?, |row| {
@@ -380,7 +380,7 @@ impl Locker for PostgresLocker {
 impl OpenSession {
     async fn enrol(self: &Arc<Self>, jobs: &[&Enrolment]) -> Result<Vec<Enrolled>, LockError> {
         let names: Vec<_> = jobs.iter().map(|job| job.job.as_str()).collect();
-        let schedules: Vec<_> = jobs.iter().map(|job| Text::of(&job.schedule)).collect();
+        let schedules: Vec<_> = jobs.iter().map(|job| job.schedule.to_string()).collect();
         let (terms, unled) = authorities(jobs.iter().map(|job| Some(job.authority)));
         let retry_lost = unless_none(jobs.iter().map(|job| job.retry_lost.then_some(true)));
         let anchors = unless_none(jobs.iter().map(|job| job.from_completion.then_some(true)));

@@ -332,19 +332,39 @@ UNION ALL
 SELECT key FROM unnest($3::text[]) AS a (key) WHERE NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.key)"
 );
 
+/// That a stored identity of a schedule and another one are known to be two rules: those of different
+/// versions never are. The version is what stands before the colon, in any version.
+macro_rules! differs {
+    ($stored:literal, $other:literal) => {
+        concat!(
+            "(",
+            $stored,
+            " <> ",
+            $other,
+            " AND split_part(",
+            $stored,
+            ", ':', 1) = split_part(",
+            $other,
+            ", ':', 1))"
+        )
+    };
+}
+
 /// Enrols jobs, and marks them with the term of those who have one. The leader row is locked for share: a newer term cannot begin,
 /// nor the present one be renewed, until this is committed. Jobs whose rows are locked are missing in the answer.
 ///
-/// $1 scope, $2 jobs (each once), $3 schedules, $4 terms, $5 whether only unless the leader schedules it, $6 whether lost
-/// runs are owed, $7 whether the cursor moves to their ends, $8 for how many milliseconds they have been held, $9 own beacon, $10 the
-/// policies of their keys, $11 the keys that are not their names: their policies were declared by [`DECLARE`] just before, $12 the most that a
-/// job owes. Of what few jobs have, the arrays may be shorter. The policy that contradicts stands in the place of the note.
+/// $1 scope, $2 jobs (each once), $3 the identities of their schedules, $4 terms, $5 whether only unless the
+/// leader schedules it, $6 whether lost runs are owed, $7 whether the cursor moves to their ends, $8 for how
+/// many milliseconds they have been held, $9 own beacon, $10 the policies of their keys, $11 the keys that
+/// are not their names: their policies were declared by [`DECLARE`] just before, $12 the most that a job
+/// owes. Of what few jobs have, the arrays may be shorter. The policy that contradicts stands in the place of
+/// the note.
 pub(super) const ENROL: &str = concat!(
     "
 WITH ",
     lead!("FOR SHARE"),
     ", asked AS MATERIALIZED (
-    SELECT a.job, sha256(convert_to(a.schedule, 'UTF8')) AS schedule, a.term, a.unled, l.epoch,
+    SELECT a.job, a.schedule, a.term, a.unled, l.epoch,
            coalesce(a.retry_lost, false) AS retry_lost, coalesce(a.from_completion, false) AS from_completion,
            a.held_for * interval '1 millisecond' AS held_for, a.overlap, a.key,
            coalesce(l.expires_at > clock_timestamp(), false) AS led
@@ -366,7 +386,9 @@ WITH ",
     SELECT a.job, a.schedule, a.term, a.retry_lost, a.from_completion, a.held_for, a.key, a.overlap, a.may, n.ctid AS place,
            CASE WHEN a.key IS NULL THEN n.overlap END AS declared, n.declared_term,
            CASE WHEN a.key IS NULL THEN n.declared_by END AS declared_by,
-           n.cursor IS NULL OR n.withdrawn OR n.schedule IS DISTINCT FROM a.schedule AS anew,
+           n.cursor IS NULL OR n.withdrawn OR coalesce(",
+    differs!("n.schedule", "a.schedule"),
+    ", true) AS anew,
            n.withdrawn OR (n.retry_lost AND NOT a.retry_lost) AS forgives,
            -- The leader's own enrolment locks the same row: it is seen here, or comes later.
            a.unled AND a.led AND NOT n.withdrawn AND coalesce(n.term = a.epoch, false) AS refused
@@ -445,18 +467,23 @@ UNION ALL SELECT job, 'deposed', NULL, epoch, NULL, NULL, NULL, NULL, NULL
 FROM asked WHERE (led AND term = epoch) IS NOT TRUE AND term IS NOT NULL"
 );
 
-/// What the leader does with jobs, as it stands now. Locks nothing. $1 scope, $2 jobs, $3 schedules.
-pub(super) const INQUIRE: &str = "
+/// What the leader does with jobs, as it stands now. Locks nothing. $1 scope, $2 jobs, $3 the identities of
+/// their schedules.
+pub(super) const INQUIRE: &str = concat!(
+    "
 SELECT CASE
     WHEN l.scope IS NULL THEN 'no leader'
     WHEN n.withdrawn OR n.term IS DISTINCT FROM l.epoch THEN 'not held'
-    WHEN n.schedule <> sha256(convert_to(a.schedule, 'UTF8')) THEN 'other schedule'
+    WHEN ",
+    differs!("n.schedule", "a.schedule"),
+    " THEN 'other schedule'
     ELSE 'scheduled'
 END AS standing
 FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS a (job, schedule, ord)
 LEFT JOIN leader l ON l.scope = $1 AND l.expires_at > clock_timestamp()
 LEFT JOIN names n ON n.scope = $1 AND n.name = a.job
-ORDER BY a.ord";
+ORDER BY a.ord"
+);
 
 /// Says that jobs ($2) of a scope ($1) were removed by the leader of a term ($3) that is not over. Locks the leader row for share until the
 /// commit. Jobs whose rows are locked stay as they are.

@@ -1,6 +1,7 @@
 //! What every locker does.
 
 mod forgetting;
+mod identities;
 mod keys;
 mod policies;
 
@@ -20,7 +21,7 @@ use crate::{
     port::{
         Authority, Backend, Campaign, ClaimRequest, Completed, Completion, CursorMove, Debt, Declaration,
         Elector, Enrolled, Enrolment, Inquiry, Kept, Locker, LostRun, Moved, News, OwedRun, Pause, Renewal,
-        Session, SkipReason, Skips, Standing, TickClaim, Verdict,
+        ScheduleIdentity, Session, SkipReason, Skips, Standing, TickClaim, Verdict,
     },
 };
 
@@ -74,6 +75,7 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.skips_move_the_cursor_by_compare_and_set().await;
     suite.a_skip_cannot_reopen_a_tick().await;
     suite.a_tick_that_is_not_due_cannot_be_skipped().await;
+    suite.identities().await;
     suite.policies().await;
     suite.once_a_term_is_over_its_mark_stops_nobody(&*backend.elector()).await;
     suite.without_a_leader_nothing_is_scheduled(&*backend.elector()).await;
@@ -120,7 +122,8 @@ impl Suite {
     }
 
     async fn enrol(&self, job: &str, schedule: &str) -> DateTime<Utc> {
-        let enrolment = Enrolment::new(name(job), schedule.to_owned(), Authority::Term(self.term));
+        let enrolment =
+            Enrolment::new(name(job), ScheduleIdentity::of_text(schedule), Authority::Term(self.term));
         match &self.locker.enrol(&[enrolment]).await.expect("an answer")[..] {
             [Enrolled::Done { cursor, .. }] => *cursor,
             other => panic!("enrolling {job} was answered with {other:?}"),
@@ -203,7 +206,7 @@ impl Suite {
     }
 
     async fn enrol_held_for(&self, job: &str, schedule: &str, held_for: Duration) -> DateTime<Utc> {
-        let enrolment = Enrolment::new(name(job), schedule.to_owned(), Authority::Any);
+        let enrolment = Enrolment::new(name(job), ScheduleIdentity::of_text(schedule), Authority::Any);
         let enrolment = Enrolment { held_for, ..enrolment };
         match &self.locker.enrol(&[enrolment]).await.expect("an answer")[..] {
             [Enrolled::Done { cursor, .. }] => *cursor,
@@ -231,7 +234,10 @@ impl Suite {
 
         let ever =
             [("held-for-ever", Duration::MAX), ("held-beside", Duration::ZERO)].map(|(job, held_for)| {
-                Enrolment { held_for, ..Enrolment::new(name(job), "a".to_owned(), Authority::Any) }
+                Enrolment {
+                    held_for,
+                    ..Enrolment::new(name(job), ScheduleIdentity::of_text("a"), Authority::Any)
+                }
             });
         let enrolled = self.locker.enrol(&ever).await.expect("an answer");
         assert!(matches!(enrolled[..], [Enrolled::Done { .. }, Enrolled::Done { .. }]), "{enrolled:?}");
@@ -256,7 +262,8 @@ impl Suite {
         self.enrol("left", "a").await;
         self.locker.withdraw(self.term, &[name("left")]).await.expect("an answer");
         let held = [("led", "a"), ("led", "b"), ("left", "a"), ("unknown", "a")];
-        let held = held.map(|(job, schedule)| Inquiry { job: name(job), schedule: schedule.to_owned() });
+        let held = held
+            .map(|(job, schedule)| Inquiry { job: name(job), schedule: ScheduleIdentity::of_text(schedule) });
 
         let standings = self.locker.inquire(&held).await.expect("an answer");
 
@@ -266,7 +273,7 @@ impl Suite {
 
     async fn without_a_leader_nothing_is_scheduled(&mut self, elector: &dyn Elector) {
         let cursor = self.enrol("leaderless", "a").await;
-        let held = [Inquiry { job: name("leaderless"), schedule: "a".to_owned() }];
+        let held = [Inquiry { job: name("leaderless"), schedule: ScheduleIdentity::of_text("a") }];
         elector.resign(self.term).await.expect("an answer");
 
         let standings = self.locker.inquire(&held).await.expect("an answer");
@@ -332,7 +339,8 @@ impl Suite {
         let moved = self.locker.advance(&[asked]).await.expect("an answer");
         assert_eq!(moved, [Moved::Deposed { term: self.term }]);
 
-        let enrolment = Enrolment::new(name("deposed"), "other".to_owned(), Authority::Term(old));
+        let enrolment =
+            Enrolment::new(name("deposed"), ScheduleIdentity::of_text("other"), Authority::Term(old));
         let enrolled = self.locker.enrol(&[enrolment]).await.expect("an answer");
         assert_eq!(enrolled, [Enrolled::Deposed { term: self.term }]);
         self.locker.withdraw(old, &[name("deposed")]).await.expect("an answer");
@@ -477,15 +485,16 @@ impl Suite {
         // NUL, a control character, the replacement character, a quote, a line end, and what needs four bytes.
         let odd = "a\0b \u{1} \u{fffd} ' \" \\ \n \u{1f916}";
         let first = self.enrol("odd", odd).await;
-        assert_eq!(self.enrol("odd", odd).await, first, "the same words are the same schedule");
-        let inquiry = Inquiry { job: name("odd"), schedule: odd.to_owned() };
+        assert_eq!(self.enrol("odd", odd).await, first, "the same text is the same schedule");
+        let inquiry = Inquiry { job: name("odd"), schedule: ScheduleIdentity::of_text(odd) };
         let standing = self.locker.inquire(&[inquiry]).await.expect("an answer");
         assert_eq!(standing, [Standing::Scheduled]);
 
         let pause = Pause { until: None, note: Some(odd.to_owned()) };
         let paused = self.locker.pause(&[name("odd")], Some(&pause)).await.expect("an answer");
         assert_eq!(paused, [true]);
-        let enrolment = Enrolment::new(name("odd"), odd.to_owned(), Authority::Term(self.term));
+        let enrolment =
+            Enrolment::new(name("odd"), ScheduleIdentity::of_text(odd), Authority::Term(self.term));
         let enrolled = self.locker.enrol(&[enrolment]).await.expect("an answer");
         let [Enrolled::Done { kept, .. }] = &enrolled[..] else { panic!("{enrolled:?}") };
         let note = kept.pause.as_ref().and_then(|pause| pause.note.as_deref()).expect("it is paused");

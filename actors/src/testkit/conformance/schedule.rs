@@ -130,7 +130,7 @@ fn violation<T>(rule: Rule, how: impl Into<String>) -> Result<T, Violation> {
 enum Question {
     NextAfter(DateTime<Utc>),
     PreviousBefore(DateTime<Utc>),
-    /// What people read of it: its text, its zone, its lints.
+    /// What it says of itself: its text, its zone, its identity, its lints.
     Words,
 }
 
@@ -139,7 +139,7 @@ impl fmt::Display for Question {
         match self {
             Self::NextAfter(after) => write!(f, "next_after({after:?})"),
             Self::PreviousBefore(before) => write!(f, "previous_before({before:?})"),
-            Self::Words => f.write_str("its text, its zone and its lints"),
+            Self::Words => f.write_str("its text, its zone, its identity and its lints"),
         }
     }
 }
@@ -156,7 +156,8 @@ fn answer(schedule: &dyn Schedule, question: Question) -> Answer {
         Question::PreviousBefore(before) => Answer::At(contract::previous_before(schedule, before)),
         Question::Words => {
             let lints = schedule.lints(instant(STARTS[1]));
-            Answer::Words(format!("{schedule} in {:?}, {lints:?}", schedule.timezone()))
+            let (zone, identity) = (schedule.timezone(), schedule.identity());
+            Answer::Words(format!("{schedule} in {zone:?}, {identity}, {lints:?}"))
         }
     }
 }
@@ -379,7 +380,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{core::job::tests::Once, testkit::fakes::Period};
+    use crate::{core::job::tests::Once, port::ScheduleIdentity, testkit::fakes::Period};
 
     const SOON: Duration = Duration::from_secs(2);
 
@@ -544,6 +545,39 @@ mod tests {
             })
         });
         assert_eq!(found, Some(Rule::AnswersTheSameOnEveryThread));
+    }
+
+    /// The same words and fire times, and another rule each time that it is made.
+    #[derive(Debug)]
+    struct MadeAnew(i64);
+
+    impl fmt::Display for MadeAnew {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("every hour")
+        }
+    }
+
+    impl Schedule for MadeAnew {
+        fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+            hourly(after)
+        }
+
+        fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+            hourly_before(before)
+        }
+
+        fn identity(&self) -> ScheduleIdentity {
+            ScheduleIdentity::of_text(&self.0.to_string())
+        }
+    }
+
+    #[test]
+    fn a_schedule_whose_identity_differs_from_node_to_node_is_found() {
+        let made = AtomicI64::new(0);
+
+        let found = check(|| MadeAnew(made.fetch_add(1, Ordering::Relaxed)), SOON);
+
+        assert_eq!(found.map_err(|violation| violation.rule), Err(Rule::AnswersTheSameAfterARestart));
     }
 
     #[test]

@@ -90,8 +90,10 @@ CREATE TABLE names (
     -- A run that is lost is owed another attempt; its end moves the cursor.
     retry_lost boolean NOT NULL DEFAULT false,
     from_completion boolean NOT NULL DEFAULT false,
-    -- A digest of the schedule in words: another one is a changed schedule.
-    schedule bytea,
+    -- The identity of the schedule, a version and a digest: v1:0123456789abcdef0123456789abcdef. Another one
+    -- of the same version is a changed schedule. The schedule in words is not here: each claim writes the
+    -- row.
+    schedule text COLLATE "C",
     -- How old the scope was when a node last said that it holds the job, or when it was withdrawn.
     held_age bigint NOT NULL DEFAULT 0,
 

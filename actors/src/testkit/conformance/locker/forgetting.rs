@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::{Suite, just_after, key, name};
 use crate::{
     name::FencingToken,
-    port::{Authority, Completed, Enrolled, Enrolment, Pause, TickClaim, Verdict},
+    port::{Authority, Completed, Enrolled, Enrolment, Pause, ScheduleIdentity, TickClaim, Verdict},
 };
 
 /// For how long names must have been out of use. Longer than a round of the suite takes to come round.
@@ -91,7 +91,8 @@ impl Suite {
 
     /// The cursor and the pause of a job that a node has held for so long.
     async fn enrolled_again(&self, job: &str, held_for: Duration) -> (DateTime<Utc>, Option<Pause>) {
-        let enrolment = Enrolment::new(name(job), "a schedule".to_owned(), Authority::Term(self.term));
+        let enrolment =
+            Enrolment::new(name(job), ScheduleIdentity::of_text("a schedule"), Authority::Term(self.term));
         let enrolled = self.locker.enrol(&[Enrolment { held_for, ..enrolment }]).await.expect("an answer");
         match enrolled.into_iter().next() {
             Some(Enrolled::Done { cursor, kept }) => (cursor, kept.pause),

@@ -9,7 +9,7 @@ const ALLOW: Overlap = Overlap::Allow(2);
 
 /// A job with a key and a policy.
 fn keyed(job: &str, lock_key: &str, overlap: Overlap, authority: Authority) -> Enrolment {
-    let enrolment = Enrolment::new(name(job), "a schedule".to_owned(), authority);
+    let enrolment = Enrolment::new(name(job), ScheduleIdentity::of_text("a schedule"), authority);
     Enrolment { key: key(lock_key), overlap, ..enrolment }
 }
 
@@ -68,7 +68,7 @@ impl Suite {
             assert_contradicted(there, any_with(ALLOW), SKIP).await;
             assert_enrolled(there, any_with(SKIP)).await;
             assert_contradicted(here, led_with(ALLOW), SKIP).await;
-            let held = Inquiry { job: name(led), schedule: "a schedule".to_owned() };
+            let held = Inquiry { job: name(led), schedule: ScheduleIdentity::of_text("a schedule") };
             let standings = self.locker.inquire(&[held]).await.expect("an answer");
             assert_eq!(standings, [Standing::NotHeld], "the leader does not fire it");
 

@@ -37,7 +37,7 @@ impl Suite {
     }
 
     async fn enrol_by(&self, job: &str, schedule: &str, authority: Authority) -> Enrolled {
-        self.enrol_as(Enrolment::new(name(job), schedule.to_owned(), authority)).await
+        self.enrol_as(Enrolment::new(name(job), ScheduleIdentity::of_text(schedule), authority)).await
     }
 
     async fn enrol_as(&self, enrolment: Enrolment) -> Enrolled {
@@ -98,7 +98,8 @@ impl Suite {
         self.enrol("marked", "a").await;
         self.enrol_by("marked", "a", Authority::Any).await;
         self.enrol_by("unmarked", "a", Authority::Any).await;
-        let held = ["marked", "unmarked"].map(|job| Inquiry { job: name(job), schedule: "a".to_owned() });
+        let held = ["marked", "unmarked"]
+            .map(|job| Inquiry { job: name(job), schedule: ScheduleIdentity::of_text("a") });
 
         let standings = self.locker.inquire(&held).await.expect("an answer");
 
@@ -155,7 +156,9 @@ impl Suite {
         let jobs: Vec<_> = jobs
             .into_iter()
             .zip(authorities)
-            .map(|(job, authority)| Enrolment::new(name(job), "a schedule".to_owned(), authority))
+            .map(|(job, authority)| {
+                Enrolment::new(name(job), ScheduleIdentity::of_text("a schedule"), authority)
+            })
             .collect();
         let enrolled = self.locker.enrol(&jobs).await.expect("an answer");
         let [Enrolled::Deposed { .. }, Enrolled::Done { .. }, Enrolled::Led, Enrolled::Done { .. }] =
@@ -514,7 +517,10 @@ impl Suite {
     }
 
     fn retried(&self, job: &str) -> Enrolment {
-        Enrolment { retry_lost: true, ..Enrolment::new(name(job), "a schedule".to_owned(), Authority::Any) }
+        Enrolment {
+            retry_lost: true,
+            ..Enrolment::new(name(job), ScheduleIdentity::of_text("a schedule"), Authority::Any)
+        }
     }
 
     async fn kept_as(&self, enrolment: &Enrolment) -> Kept {
@@ -683,7 +689,8 @@ impl Suite {
             let tick = ClaimRequest { key: key(lock_key), ..self.tick_by(Authority::Any, job, cursor) };
             let token = self.granted(&tick).await;
             self.complete(&tick, token).await;
-            let changed = Enrolment { schedule: "another schedule".to_owned(), ..enrolment.clone() };
+            let changed =
+                Enrolment { schedule: ScheduleIdentity::of_text("another schedule"), ..enrolment.clone() };
             assert_eq!(self.kept_as(&changed).await.owed, [owed], "nor does a changed schedule");
 
             let token = self.granted(&self.retake(&lost)).await;
@@ -807,7 +814,8 @@ impl Suite {
     ) {
         let jobs = [("lost-from-end", "lost-from-end"), ("lost-from-end-by-key", "a-key-lost-from-end")];
         for (job, lock_key) in jobs {
-            let enrolment = Enrolment::new(name(job), "a schedule".to_owned(), Authority::Any);
+            let enrolment =
+                Enrolment::new(name(job), ScheduleIdentity::of_text("a schedule"), Authority::Any);
             let enrolment = Enrolment { from_completion: true, ..enrolment };
             for by_thief in [false, true] {
                 let lost = self.dies_with(cluster, &enrolment, lock_key).await;
