@@ -17,6 +17,7 @@
 mod harness;
 
 use std::{
+    collections::HashMap,
     env,
     future::{Ready, ready},
     process::{Command, ExitCode},
@@ -74,6 +75,8 @@ struct Plan {
     slice: Duration,
     slices: usize,
     window: Duration,
+    /// How long idle nodes are watched.
+    idle: Duration,
     /// How many names are long gone.
     stale: u32,
 }
@@ -85,6 +88,7 @@ impl Plan {
             slice: Duration::from_millis(900),
             slices: 4,
             window: Duration::from_secs(6),
+            idle: Duration::from_secs(60),
             stale: 3_000_000,
         };
         for argument in arguments {
@@ -92,6 +96,7 @@ impl Plan {
                 "--quick" => {
                     (plan.slice, plan.slices, plan.window) =
                         (Duration::from_millis(200), 1, Duration::from_secs(1));
+                    plan.idle = Duration::from_secs(1);
                     plan.stale = 100_000;
                 }
                 part if PARTS.contains(&part) => plan.parts.push(argument.clone()),
@@ -312,10 +317,12 @@ impl Plan {
     }
 
     /// What nodes with nothing to do ask of the server. A proxy between counts the messages that make it execute something.
+    ///
+    /// What is asked once a minute must be in it: a shorter window tells what happened to fall into it.
     fn idle(&self) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         runtime.block_on(async {
-            println!("idle: {JOBS} jobs that are not due, for {:?}", self.window);
+            println!("idle: {JOBS} jobs that are not due, for {:?}; the target is 1 query/s", self.idle);
             println!("{:<10} {:>10} {:>12} {:>15}", "", "queries/s", "connections", "advisory locks");
             let admin = connect().await?;
             let mut nodes = Vec::new();
@@ -330,16 +337,24 @@ impl Plan {
                 tokio::time::sleep(Duration::from_secs(2)).await;
                 nodes.push((role, id, jobs, queries));
             }
-            let before: Vec<_> = nodes.iter().map(|(_, _, _, queries)| queries.load(Relaxed)).collect();
-            tokio::time::sleep(self.window).await;
-            for ((role, id, jobs, queries), before) in nodes.into_iter().zip(before) {
-                let rate = (queries.load(Relaxed) - before) as f64 / self.window.as_secs_f64();
+            // Until the follower has asked for the first time whether the leader holds its jobs.
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            nodes.iter().for_each(|(_, _, _, queries)| locked(queries).clear());
+            tokio::time::sleep(self.idle).await;
+            for (role, id, jobs, queries) in nodes {
+                let queries = std::mem::take(&mut *locked(&queries));
+                let rate = |count: u64| count as f64 / self.idle.as_secs_f64();
                 let held = "SELECT count(DISTINCT a.pid), count(l.objid) FROM pg_stat_activity a
                             LEFT JOIN pg_locks l ON l.pid = a.pid AND l.locktype = 'advisory' AND l.granted
                             WHERE a.application_name LIKE $1";
                 let row = admin.query_one(held, &[&format!("callsheet {}%", &id[..12])]).await?;
                 let (connections, locks): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-                println!("{role:<10} {rate:>10.2} {connections:>12} {locks:>15}");
+                println!("{role:<10} {:>10.2} {connections:>12} {locks:>15}", rate(queries.values().sum()));
+                let mut queries: Vec<_> = queries.into_iter().collect();
+                queries.sort_unstable_by_key(|(_, count)| std::cmp::Reverse(*count));
+                for (query, count) in queries {
+                    println!("           {:>10.3}   {query}", rate(count));
+                }
                 drop(jobs);
             }
             println!();
@@ -595,13 +610,16 @@ async fn commits(count: u32) -> anyhow::Result<Histogram<u64>> {
     Ok(took)
 }
 
+/// How often each query was executed, by how it begins.
+type Queries = Arc<Mutex<HashMap<String, u64>>>;
+
 /// A way to the server that counts the queries which take it.
-async fn counted() -> anyhow::Result<(String, Arc<AtomicU64>)> {
+async fn counted() -> anyhow::Result<(String, Queries)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = harness::server().url();
     let port = harness::server().port();
     let own = url.replace(&format!(":{port}/"), &format!(":{}/", listener.local_addr()?.port()));
-    let queries = Arc::new(AtomicU64::new(0));
+    let queries = Queries::default();
     let counter = queries.clone();
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
@@ -626,8 +644,10 @@ async fn counted() -> anyhow::Result<(String, Arc<AtomicU64>)> {
 async fn forward(
     mut client: impl AsyncRead + Unpin,
     mut server: impl AsyncWriteExt + Unpin,
-    queries: &AtomicU64,
+    queries: &Queries,
 ) -> anyhow::Result<()> {
+    let mut prepared: HashMap<String, String> = HashMap::new();
+    let mut bound = String::new();
     // The first message has no type.
     let mut head = 0;
     loop {
@@ -636,12 +656,26 @@ async fn forward(
         let length = usize::try_from(u32::from_be_bytes(message[head..].try_into()?))?;
         message.resize(head + length, 0);
         client.read_exact(&mut message[head + 4..]).await?;
-        if head == 1 && matches!(message[0], b'Q' | b'E') {
-            queries.fetch_add(1, Relaxed);
+        if head == 1 {
+            let mut texts = message[5..].split(|byte| *byte == 0).map(String::from_utf8_lossy);
+            let (first, second) = (texts.next().unwrap_or_default(), texts.next().unwrap_or_default());
+            match message[0] {
+                b'P' => drop(prepared.insert(first.into(), beginning(&second))),
+                b'B' => bound = prepared.get(&*second).cloned().unwrap_or_default(),
+                b'E' => *locked(queries).entry(bound.clone()).or_default() += 1,
+                b'Q' => *locked(queries).entry(beginning(&first)).or_default() += 1,
+                _ => {}
+            }
         }
         server.write_all(&message).await?;
         head = 1;
     }
+}
+
+/// How a query begins, on one line.
+fn beginning(query: &str) -> String {
+    let line = query.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.chars().take(90).collect()
 }
 
 // The engine, in a process of its own.

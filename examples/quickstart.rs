@@ -30,13 +30,14 @@ use std::{
 
 use actix::{Actor, Context, Handler};
 use actix_web::{
-    App, HttpResponse, HttpServer, ResponseError,
+    App, HttpResponse, HttpServer,
+    error::ErrorBadRequest,
     http::{StatusCode, header},
     web::{self, Bytes, Data, Json, Path},
 };
 use callsheet::{
-    AddError, Builder, Error, Fault, Faults, HealthReport, JobStatus, SelectError, ShutdownBudget,
-    ShutdownReport, ShutdownSignals, TriggerError,
+    Builder, Error, Fault, Faults, HealthReport, JobStatus, SelectError, ShutdownBudget, ShutdownReport,
+    ShutdownSignals,
     backend::Postgres,
     metrics::Prometheus,
     prelude::*,
@@ -189,8 +190,9 @@ impl IntoSchedule for NewJob {
     }
 }
 
-async fn add(jobs: Data<Callsheet>, body: Bytes) -> Result<HttpResponse, Refused> {
-    let new: NewJob = serde_json::from_slice(&body)?;
+async fn add(jobs: Data<Callsheet>, body: Bytes) -> actix_web::Result<HttpResponse> {
+    let unreadable = |error| ErrorBadRequest(format!("the body is not the JSON of a job: {error}"));
+    let new: NewJob = serde_json::from_slice(&body).map_err(unreadable)?;
     let Added { job: name, scheduled, .. } = jobs.add(Job::new(new.name.clone(), new).run(work)).await?;
     let location = format!("/jobs/{}", utf8_percent_encode(name.as_str(), NON_ALPHANUMERIC));
     let mut job = jobs.details(name.as_str()).await?.as_ref().map(shown).unwrap_or_default();
@@ -199,17 +201,18 @@ async fn add(jobs: Data<Callsheet>, body: Bytes) -> Result<HttpResponse, Refused
     Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(job))
 }
 
-async fn remove(jobs: Data<Callsheet>, name: Path<String>) -> Result<HttpResponse, Refused> {
+/// An [`Error`] is an answer by itself: its status is that of its kind, and its text is the body.
+async fn remove(jobs: Data<Callsheet>, name: Path<String>) -> Result<HttpResponse, Error> {
     jobs.remove(name.into_inner()).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
-async fn trigger(jobs: Data<Callsheet>, name: Path<String>) -> Result<HttpResponse, Refused> {
+async fn trigger(jobs: Data<Callsheet>, name: Path<String>) -> Result<HttpResponse, Error> {
     let run = jobs.trigger(name.into_inner()).await?.run();
     Ok(HttpResponse::Accepted().json(json!({ "run": run })))
 }
 
-async fn list(jobs: Data<Callsheet>) -> Result<Json<Vec<Value>>, Refused> {
+async fn list(jobs: Data<Callsheet>) -> Result<Json<Vec<Value>>, Error> {
     let (mut all, mut after) = (Vec::new(), None);
     loop {
         let page = jobs.list(ListJobs::default().after(after)).await?;
@@ -221,13 +224,13 @@ async fn list(jobs: Data<Callsheet>) -> Result<Json<Vec<Value>>, Refused> {
     }
 }
 
-async fn details(jobs: Data<Callsheet>, name: Path<String>) -> Result<Json<Value>, Refused> {
+async fn details(jobs: Data<Callsheet>, name: Path<String>) -> Result<Json<Value>, Error> {
     let name = name.into_inner();
     let job = jobs.details(&*name).await?.ok_or(Error::Select(SelectError::UnknownJob { name }))?;
     Ok(Json(shown(&job)))
 }
 
-async fn health(jobs: Data<Callsheet>) -> Result<HttpResponse, Refused> {
+async fn health(jobs: Data<Callsheet>) -> Result<HttpResponse, Error> {
     let health = jobs.health().await?;
     Ok(HttpResponse::build(status(health.healthy)).json(health))
 }
@@ -248,10 +251,6 @@ fn status(well: bool) -> StatusCode {
 }
 
 fn shown(job: &JobStatus) -> Value {
-    let last_run = job.last_runs.first().map(|run| {
-        let duration_ms = u64::try_from(run.took.as_millis()).unwrap_or(u64::MAX);
-        json!({ "outcome": run.outcome, "started_at": run.started_at, "duration_ms": duration_ms })
-    });
     json!({
         "name": job.name,
         "schedule": job.schedule,
@@ -261,32 +260,6 @@ fn shown(job: &JobStatus) -> Value {
         "pause": job.pause,
         "held": job.held,
         "next_fire_time": job.next_fire_time,
-        "last_run": last_run,
+        "last_run": job.last_runs.first(),
     })
-}
-
-/// Why a request did nothing. The text of the error is the body of the answer.
-#[derive(Debug, thiserror::Error)]
-enum Refused {
-    #[error("the body is not the JSON of a job: {0}\n")]
-    Unreadable(#[from] serde_json::Error),
-    #[error("{0}\n")]
-    Jobs(#[from] Error),
-}
-
-impl ResponseError for Refused {
-    fn status_code(&self) -> StatusCode {
-        match self {
-            Self::Unreadable(_) | Self::Jobs(Error::Add(AddError::Invalid(_) | AddError::Over(_))) => {
-                StatusCode::BAD_REQUEST
-            }
-            Self::Jobs(Error::Select(_) | Error::Trigger(TriggerError::UnknownJob { .. })) => {
-                StatusCode::NOT_FOUND
-            }
-            Self::Jobs(Error::Add(AddError::Exists(_)) | Error::Trigger(TriggerError::Overlap { .. })) => {
-                StatusCode::CONFLICT
-            }
-            Self::Jobs(_) => StatusCode::SERVICE_UNAVAILABLE,
-        }
-    }
 }

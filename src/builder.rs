@@ -2,10 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix::Recipient;
 use callsheet_actors::{
-    EndedRun, Engine, EngineOptions, Event, EventFilter, Faults, IntoRunResult, Job, Run, SkippedTicks,
-    StartError, WhenFull,
+    EndedRun, Engine, EngineOptions, Event, EventFilter, Faults, IntoRecipient, IntoRunResult, Job, Run,
+    SkippedTicks, StartError, WhenFull,
     port::{Backend, Clock, RuntimeSpawner, Spawner, SystemClock},
 };
 
@@ -48,13 +47,13 @@ impl Builder {
 
     /// An actor that hears every event, from the first on. One that does not keep up loses events, and they are
     /// counted; see [`SUBSCRIBER_EVENTS_MAX`](crate::SUBSCRIBER_EVENTS_MAX).
-    pub fn listen(self, listener: impl Into<Recipient<Event>>) -> Self {
+    pub fn listen(self, listener: impl IntoRecipient<Event>) -> Self {
         self.listen_to(EventFilter::new(), listener)
     }
 
     /// An actor that hears the events that pass a filter, from the first on.
-    pub fn listen_to(mut self, filter: EventFilter, listener: impl Into<Recipient<Event>>) -> Self {
-        self.options.listeners.push((filter, listener.into()));
+    pub fn listen_to(mut self, filter: EventFilter, listener: impl IntoRecipient<Event>) -> Self {
+        self.options.listeners.push((filter, listener.into_recipient()));
         self
     }
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use actix::{Addr, Handler, Message, Recipient, dev::ToEnvelope};
+use actix::{Addr, Handler, Message, dev::ToEnvelope};
 use callsheet_actors::{
-    AddError, AddJob, AddJobs, Added, CancelRun, CancelRuns, Engine, Event, EventFilter, EventStream, Health,
-    HealthReport, Job, JobDetails, JobName, JobPage, JobStatus, ListJobs, Listen, ListenTo, NextFireTimes,
-    NextFireTimesError, PauseError, PauseJobs, RemoveJobs, ResumeJobs, RunId, SelectError, Selector,
-    Shutdown, ShutdownNow, ShutdownReport, SupervisorActor, TriggerError, TriggerJob, Triggered, UnknownRun,
-    UpdateError, UpdateJob,
+    AddError, AddJob, AddJobs, Added, CancelRun, CancelRuns, Engine, ErrorKind, Event, EventFilter,
+    EventStream, Health, HealthReport, IntoRecipient, Job, JobDetails, JobName, JobPage, JobStatus, ListJobs,
+    Listen, ListenTo, NextFireTimes, NextFireTimesError, PauseError, PauseJobs, RemoveJobs, ResumeJobs,
+    RunId, SelectError, Selector, Shutdown, ShutdownNow, ShutdownReport, SupervisorActor, TriggerError,
+    TriggerJob, Triggered, UnknownRun, UpdateError, UpdateJob,
 };
 
 use chrono::{DateTime, Utc};
@@ -238,8 +238,8 @@ impl Callsheet {
     /// # Cancel safety
     ///
     /// Dropping the future may or may not add the listener.
-    pub async fn listen(&self, listener: impl Into<Recipient<Event>>) -> Result<(), Error> {
-        self.ask(Listen(listener.into())).await
+    pub async fn listen(&self, listener: impl IntoRecipient<Event>) -> Result<(), Error> {
+        self.ask(Listen(listener.into_recipient())).await
     }
 
     /// An actor that hears the events that pass a filter, from now on.
@@ -254,9 +254,9 @@ impl Callsheet {
     pub async fn listen_to(
         &self,
         filter: EventFilter,
-        listener: impl Into<Recipient<Event>>,
+        listener: impl IntoRecipient<Event>,
     ) -> Result<(), Error> {
-        self.ask(ListenTo { filter, listener: listener.into() }).await
+        self.ask(ListenTo { filter, listener: listener.into_recipient() }).await
     }
 
     /// A stream of the events that pass a filter: every one that is published after this returns, and perhaps some that
@@ -368,4 +368,75 @@ pub enum Error {
     /// The scheduler has stopped.
     #[error("the scheduler has stopped; start another one")]
     Stopped,
+}
+
+impl Error {
+    /// What kind of error it is: what to do about it, whichever call it was.
+    ///
+    /// ```
+    /// use callsheet::{ErrorKind, prelude::*};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let jobs = Callsheet::builder().start().await?;
+    ///
+    /// let error = jobs.trigger("report").await.expect_err("there is no such job");
+    /// assert_eq!(error.kind(), ErrorKind::NotFound);
+    /// # jobs.shutdown(std::time::Duration::ZERO).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Add(error) => error.kind(),
+            Self::Select(error) => error.kind(),
+            Self::Update(error) => error.kind(),
+            Self::Pause(error) => error.kind(),
+            Self::NextFireTimes(error) => error.kind(),
+            Self::Trigger(error) => error.kind(),
+            Self::CancelRun(error) => error.kind(),
+            Self::Stopped => ErrorKind::Stopped,
+        }
+    }
+}
+
+/// So that a handler of actix-web answers an error by `?`, with the status of its [kind](Error::kind) and the error's text:
+///
+/// | kind | status |
+/// |---|---|
+/// | `NotFound` | 404 Not Found |
+/// | `Exists`, `Busy` | 409 Conflict |
+/// | `Invalid`, `Over` | 400 Bad Request |
+/// | `Unavailable`, `Stopped` | 503 Service Unavailable |
+///
+/// The texts name jobs and what is wrong with them, and no passwords or connection strings.
+///
+/// ```
+/// use actix_web::{HttpResponse, web};
+/// use callsheet::{Callsheet, Error};
+///
+/// /// `POST /jobs/{name}/run`
+/// async fn trigger(jobs: web::Data<Callsheet>, name: web::Path<String>) -> Result<HttpResponse, Error> {
+///     let run = jobs.trigger(name.into_inner()).await?.run();
+///     Ok(HttpResponse::Accepted().json(run))
+/// }
+/// ```
+#[cfg(feature = "actix-web")]
+impl actix_web::ResponseError for Error {
+    fn status_code(&self) -> actix_web::http::StatusCode {
+        status(self.kind())
+    }
+}
+
+/// The status of an answer to a request that met such an error.
+#[cfg(feature = "actix-web")]
+fn status(kind: ErrorKind) -> actix_web::http::StatusCode {
+    use actix_web::http::StatusCode;
+    match kind {
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::Exists | ErrorKind::Busy => StatusCode::CONFLICT,
+        ErrorKind::Invalid | ErrorKind::Over => StatusCode::BAD_REQUEST,
+        // Also what a later version of the engine adds.
+        ErrorKind::Unavailable | ErrorKind::Stopped | _ => StatusCode::SERVICE_UNAVAILABLE,
+    }
 }

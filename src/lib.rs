@@ -47,10 +47,39 @@
 //! machine without processor time. [`backend::Local`] is one process; for several there is `backend::Postgres`, and what it
 //! promises and does not is told in `guide::cluster`.
 //!
+//! # Data
+//!
+//! Everything that an administrator's page or a client needs reads and writes itself with serde: [`JobPage`],
+//! [`JobStatus`], [`HealthReport`], [`Event`], [`ShutdownReport`], and the schedules and policies of a [`JobConfig`].
+//! Durations are texts, `"1m30s"` ([`serde::duration`] does the same for fields of the application), instants are RFC 3339,
+//! [terms](Term) and [fencing tokens](FencingToken) are texts of digits. A client reads what nodes of its own version
+//! write, or of an older one; a kind of event or of problem that it does not know is an error.
+//!
+//! # Versions that must match
+//!
+//! Signatures name types of other crates. An application that uses one of these crates itself needs the same version, or
+//! takes it from here:
+//!
+//! | crate | version | where | re-exported as |
+//! |---|---|---|---|
+//! | `actix` | 0.13 | actors, addresses and messages | [`callsheet::actix`](actix) |
+//! | `actix-web` | 4 | `metrics::Prometheus::resource`, the answer for an [`Error`] | `callsheet::actix_web` |
+//! | `chrono` | 0.4 | instants | [`callsheet::chrono`](chrono) |
+//! | `chrono-tz` | 0.10 | [`schedule::ZoneName`] | [`callsheet::chrono_tz`](chrono_tz) |
+//! | `futures-util` | 0.3 | [`port::Body`], [`port::Elector`], [`port::Locker`] | [`BoxFuture`] |
+//! | `metrics-exporter-prometheus` | 0.18 | `metrics::Prometheus::with_handle` | `metrics::PrometheusHandle` |
+//! | `tokio-postgres` | 0.7 | `postgres::Guard` | `callsheet::tokio_postgres` |
+//! | `tokio-util` | 0.7 | [`Run::cancellation`], [`Run::cancelled`] | [`CancellationToken`] |
+//! | `uuid` | 1 | [`RunId`], [`NodeId`] | [`callsheet::uuid`](uuid) |
+//!
+//! Three that are not re-exported are met all the same: `serde` 1; `tokio` 1, on whose runtimes everything runs; and
+//! `metrics` 0.24, whose recorder has to be the one that the application installs.
+//!
 //! # Features
 //!
 //! * `postgres` (default): `backend::Postgres`, coordination of several nodes on PostgreSQL.
 //! * `prometheus` (default): a recorder and its `/metrics` resource for actix-web.
+//! * `actix-web` (by `prometheus`): [`Error`] as the answer of a handler.
 //! * `testkit`: virtual clock, fakes, recorder, cluster rig and conformance suites.
 
 // docs.rs, which builds on nightly, marks what a feature brings.
@@ -58,6 +87,7 @@
 
 pub mod backend;
 mod builder;
+mod config;
 pub mod guide;
 mod handle;
 pub mod metrics;
@@ -65,25 +95,34 @@ pub mod prelude;
 pub mod schedule;
 mod shutdown;
 
+#[cfg(feature = "actix-web")]
+pub use actix_web;
 #[cfg(feature = "testkit")]
 pub use callsheet_actors::testkit;
 pub use callsheet_actors::{
     ALLOW_MAX, ActiveRunStatus, ActorGone, AddError, AddJob, AddJobs, Added, AnnounceShutdown, Bodiless,
     CALL_DEADLINE, CATCH_UP_PACE, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelReason, CancelRun,
-    CancelRuns, DEBTS_MAX, EVENT_BUFFER_DEFAULT, EVENTS_MAX, EndedRun, Event, EventFilter, EventKind,
-    EventName, EventStream, Events, FIRE_TIMES_MAX, FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, Fault, Faults,
-    FencingToken, FireTime, Fires, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Health,
-    HealthReport, HeldStatus, HowDrained, IntoRunResult, JOB_LINES_MAX, JOBS_LOGGED_MAX, Job, JobDetails,
-    JobName, JobPage, JobState, JobStatus, LOSSES_MAX, LastRunStatus, ListJobs, Listen, ListenTo, LockKey,
-    MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX, MISFIRE_WITHIN_MIN, Misfire, NAME_MAX, NextFireTimes,
+    CancelRuns, DEBTS_MAX, EVENT_BUFFER_DEFAULT, EVENTS_MAX, EndedRun, ErrorKind, Event, EventFilter,
+    EventKind, EventName, EventStream, Events, FIRE_TIMES_MAX, FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, Fault,
+    Faults, FencingToken, FireTime, Fires, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Health,
+    HealthReport, HeldStatus, HowDrained, IntoRecipient, IntoRunResult, JOB_LINES_MAX, JOBS_LOGGED_MAX, Job,
+    JobDetails, JobName, JobPage, JobState, JobStatus, LOSSES_MAX, LastRunStatus, ListJobs, Listen, ListenTo,
+    LockKey, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX, MISFIRE_WITHIN_MIN, Misfire, NAME_MAX, NextFireTimes,
     NextFireTimesError, NodeId, OnLost, Operation, Origin, Outcome, Over, Overlap, PAGE_MAX, PAUSE_NOTE_MAX,
-    PROBLEM_JOBS_MAX, Part, Pause, PauseError, PauseJobs, Policies, Problem, ProblemJobs, QUEUE_MAX,
-    REPORTED_RUNS_MAX, RESTART_PERIOD, RESTARTS_MAX, RemoveJobs, ResumeJobs, Retry, Run, RunError, RunId,
-    RunResult, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_END_MAX, SHUTDOWN_GRACE_DEFAULT, STALL_MAX,
+    PROBLEM_JOBS_MAX, Part, Pause, PauseError, PauseJobs, Policies, PolicyConfig, Problem, ProblemJobs,
+    QUEUE_MAX, REPORTED_RUNS_MAX, RESTART_PERIOD, RESTARTS_MAX, RemoveJobs, ResumeJobs, Retry, Run, RunError,
+    RunId, RunResult, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_END_MAX, SHUTDOWN_GRACE_DEFAULT, STALL_MAX,
     SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError, Selector, Shutdown, ShutdownNow, ShutdownReport,
     SkipReason, SkippedTicks, StartError, StepDownReason, SupervisorActor, Tag, Term, TriggerError,
     TriggerJob, Triggered, UnknownRun, UpdateError, UpdateJob, WhenFull, port,
 };
+pub use callsheet_actors::{
+    BoxFuture, CancellationToken, WaitForCancellationFuture, actix, chrono, serde, uuid,
+};
+
+pub use chrono_tz;
+#[cfg(feature = "postgres")]
+pub use tokio_postgres;
 
 #[cfg(feature = "postgres")]
 pub use crate::backend::postgres;
@@ -91,6 +130,7 @@ pub use crate::backend::postgres;
 pub use crate::shutdown::ShutdownSignals;
 pub use crate::{
     builder::Builder,
+    config::JobConfig,
     handle::{Callsheet, Error},
     shutdown::{SERVER_STOP_MAX, ShutdownBudget},
 };

@@ -9,7 +9,10 @@ pub use callsheet_actors::metrics::{
     JOB_LABELS_EVER_FACTOR, RUN_DURATION_BUCKETS, TICK_LATENESS_BUCKETS,
 };
 #[cfg(feature = "prometheus")]
-pub use prometheus::{InstallError, Prometheus};
+pub use {
+    metrics_exporter_prometheus::PrometheusHandle,
+    prometheus::{InstallError, Prometheus},
+};
 
 #[cfg(feature = "prometheus")]
 mod prometheus {

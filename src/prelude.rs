@@ -3,8 +3,8 @@
 #[cfg(unix)]
 pub use crate::ShutdownSignals;
 pub use crate::{
-    AddJob, AddJobs, Added, Callsheet, Event, EventKind, Fires, Job, ListJobs, Misfire, OnLost, Overlap,
-    PauseJobs, RemoveJobs, ResumeJobs, Retry, Run, RunError, RunResult, Scheduled, Selector, ShutdownBudget,
-    TriggerJob, Triggered, UpdateJob,
-    schedule::{at, cron, daily, every, monthly, weekly},
+    AddJob, AddJobs, Added, Callsheet, ErrorKind, Event, EventFilter, EventKind, EventName, Fires, Health,
+    Job, JobConfig, JobState, ListJobs, Misfire, OnLost, Outcome, Overlap, PauseJobs, RemoveJobs, ResumeJobs,
+    Retry, Run, RunError, RunResult, Scheduled, Selector, ShutdownBudget, TriggerJob, Triggered, UpdateJob,
+    schedule::{any, at, cron, daily, every, monthly, random, weekly},
 };

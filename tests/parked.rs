@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use callsheet::{
-    EventKind, Fires, Job, JobState, OnLost, Overlap, PauseError, PauseJobs, RemoveJobs, ResumeJobs,
-    RunError, SkipReason, TriggerError,
+    EventKind, Fires, Health, Job, JobState, OnLost, Operation, Overlap, PauseError, PauseJobs, Problem,
+    RemoveJobs, ResumeJobs, RunError, SkipReason, TriggerError,
     schedule::every,
     testkit::{
         BadData::{self, Claim, End, Enrolment, Move, Other, Pause},
@@ -93,7 +93,7 @@ fn the_ticks_of_a_parked_job_are_skipped_as_such_and_each_is_counted() {
         rig.advance(mins(10)).await;
         let of_good = 10 * 6 * 2;
         let calls = rig.store().calls() - calls;
-        assert!(calls < of_good + 100, "the store is not asked about it: {calls}");
+        assert!(calls < of_good + 100 + 10, "the store is asked about it once a minute: {calls}");
     });
 }
 
@@ -150,6 +150,20 @@ fn a_changed_definition_is_tried_and_may_be_refused_again() {
         let (due, skipped) = (rig.counter(DUE, "job=bad"), skipped(rig, "bad"));
         // At 10 and 20 s, and from 25 s to 45 s every 5 s.
         assert_eq!((due, skipped), (7, 6));
+    });
+}
+
+#[test]
+fn a_second_bad_job_is_found_as_soon_as_the_first() {
+    simulate(START, async |rig| {
+        ["bad", "worse"].iter().for_each(|name| rig.store().set_bad(name, &[Enrolment]));
+        let node = rig.node(node_with([job("bad", 10), job("good", 10)])).await;
+        rig.advance(secs(5)).await;
+
+        rig.add(node, job("worse", 10)).await.expect("it is a good definition");
+        rig.advance(HALVING_MAX).await;
+
+        assert_eq!(parked(rig), ["n1 bad: bad is bad", "n1 worse: worse is bad"]);
     });
 }
 
@@ -321,15 +335,122 @@ fn a_removal_that_is_refused_for_one_job_is_told_for_the_others() {
 #[test]
 fn whoever_was_promised_a_run_is_told_that_the_job_is_parked() {
     simulate(START, async |rig| {
-        let node =
-            rig.node(node_with([job("bad", 3_600).overlap(Overlap::Queue(3)).on_lost(OnLost::Retry)])).await;
+        let bad = job("bad", 3_600).overlap(Overlap::Queue(3)).on_lost(OnLost::Retry);
+        let node = rig.node(node_with([bad, job("good", 10)])).await;
         rig.advance(secs(5)).await;
         rig.store().set_bad("bad", &BadData::ALL);
 
-        let refused = trigger(rig, node, "bad").await;
+        let first = trigger(rig, node, "bad").await;
+        rig.advance(secs(10)).await;
+        let second = trigger(rig, node, "bad").await;
 
-        assert!(matches!(refused, Err(TriggerError::Parked { .. })), "{refused:?}");
+        let Err(TriggerError::Unavailable { reason, .. }) = &first else { panic!("{first:?}") };
+        assert_eq!(reason, "bad is bad", "nobody else got through since: it may concern everybody");
+        assert!(matches!(second, Err(TriggerError::Parked { .. })), "{second:?}");
         rig.advance(secs(1)).await;
         assert_eq!(details(rig, node, "bad").await.state, JobState::Parked);
+    });
+}
+
+#[test]
+fn triggers_that_are_refused_for_everybody_park_nobody() {
+    for names in [&["a"][..], &["a", "b"]] {
+        simulate(START, async |rig| {
+            let node = rig.node(node_with(names.iter().map(|name| job(name, 3_600)))).await;
+            rig.advance(secs(5)).await;
+            names.iter().for_each(|name| rig.store().set_bad(name, &[Claim]));
+
+            for _ in 0..3 {
+                for name in names {
+                    let refused = trigger(rig, node, name).await;
+                    assert!(matches!(refused, Err(TriggerError::Unavailable { .. })), "{refused:?}");
+                }
+                rig.advance(secs(10)).await;
+            }
+
+            assert_eq!(parked(rig), [""; 0]);
+            names.iter().for_each(|name| rig.store().set_bad(name, &[]));
+            for name in names {
+                trigger(rig, node, name).await.expect("it starts");
+            }
+        });
+    }
+}
+
+#[test]
+fn enrolments_that_are_refused_for_everybody_park_nobody() {
+    for names in [&["a"][..], &["a", "b"], &["a", "b", "c", "d", "e"]] {
+        for fires in [Fires::Leader, Fires::AnyNode] {
+            simulate(START, async |rig| {
+                rig.set_lease(secs(5));
+                names.iter().for_each(|name| rig.store().set_bad(name, &[Enrolment]));
+                let jobs = names.iter().map(|name| job(name, 10).fires(fires));
+                let node = rig.node(node_with(jobs)).await;
+                rig.advance(mins(2)).await;
+
+                let health = rig.send(node, Health).await;
+                let failing = health.problems.iter().find_map(|problem| match problem {
+                    Problem::Failing { operation: Operation::Enrol, reason, .. } => Some(reason.to_string()),
+                    _ => None,
+                });
+                assert!(failing.is_some_and(|reason| reason.ends_with(" is bad")), "{health:?}");
+                let errors = rig.counter(ERRORS, "operation=enrol");
+                rig.advance(mins(1)).await;
+                let errors = rig.counter(ERRORS, "operation=enrol") - errors;
+                assert!((10..=20).contains(&errors), "one at a time, at growing pauses: {errors}");
+                assert_eq!(parked(rig), [""; 0]);
+
+                names.iter().for_each(|name| rig.store().set_bad(name, &[]));
+                rig.advance(secs(16)).await;
+
+                for name in names {
+                    assert!(rig.started(name) >= 1, "{name} goes on");
+                    assert_eq!(details(rig, node, name).await.state, JobState::Scheduled);
+                }
+                let health = rig.send(node, Health).await;
+                assert!(health.healthy, "{health:?}");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_new_session_whose_enrolments_are_all_refused_parks_nobody() {
+    simulate(START, async |rig| {
+        let names = ["a", "b", "c"];
+        let node = rig.node(node_with(names.map(|name| job(name, 10)))).await;
+        rig.advance(secs(25)).await;
+        names.iter().for_each(|name| rig.store().set_bad(name, &[Enrolment]));
+
+        rig.end_session(node);
+        rig.advance(secs(60)).await;
+        names.iter().for_each(|name| rig.store().set_bad(name, &[]));
+        rig.advance(secs(15)).await;
+
+        assert_eq!(parked(rig), [""; 0]);
+        // The newest of those that were missed, and each that came due since.
+        names.iter().for_each(|name| assert!(rig.started(name) >= 4, "{name}: {}", rig.started(name)));
+    });
+}
+
+#[test]
+fn a_key_that_is_locked_while_its_end_is_refused_is_freed_by_itself() {
+    simulate(START, async |rig| {
+        rig.store().set_bad("bad", &[End]);
+        let long = Job::new("bad", every(secs(10))).run(async |_| tokio::time::sleep(secs(1)).await);
+        rig.node(node_with([long, job("good", 1)])).await;
+        rig.advance(Duration::from_millis(10_500)).await;
+        rig.store().set_locked("bad", true);
+
+        rig.advance(secs(10)).await;
+        let errors = rig.counter(ERRORS, "operation=complete");
+        rig.advance(secs(30)).await;
+
+        assert_eq!(parked(rig).len(), 1);
+        assert_eq!(rig.counter(ERRORS, "operation=complete"), errors, "it is not asked among the good ones");
+        assert_eq!((rig.store().held(), rig.started("good")), (1, 50));
+        rig.store().set_locked("bad", false);
+        rig.advance(secs(1)).await;
+        assert_eq!(rig.store().held(), 0);
     });
 }

@@ -317,9 +317,10 @@ async fn a_leader_row_that_is_blocked_is_noticed_and_over_when_it_is_free() {
     until("leading", &node, |health| health.term.is_some()).await;
 
     case.run("BEGIN; SELECT FROM $.leader FOR UPDATE").await;
-    let health = until("unhealthy", &node, |health| !health.healthy && health.problems.len() > 1).await;
-    assert!(health.live && health.ready, "{health:?}");
-    assert!(health.problems.iter().any(|problem| problem.to_string().contains("lock timeout")), "{health:?}");
+    // On a busy machine it may be unhealthy for other reasons before.
+    let blocked = |problem: &Problem| problem.to_string().contains("lock timeout");
+    let health = until("blocked", &node, |health| health.problems.iter().any(blocked)).await;
+    assert!(health.live && health.ready && !health.healthy, "{health:?}");
     sleep(Duration::from_secs(3)).await;
     let is_warning = |line: &&str| line.contains("WARN") && line.contains("lock timeout");
     let warnings = log.text().lines().filter(is_warning).count();
@@ -401,4 +402,26 @@ async fn no_statement_that_changed_nothing_says_that_it_is_done() {
     let completed = locker.complete(&[end]).await.expect("an answer");
     assert!(matches!(completed[..], [Completed::Recorded { .. }]), "{completed:?}");
     locker.prove(Proof::default()).await.expect("it could claim");
+}
+
+#[tokio::test]
+async fn a_session_whose_row_cannot_be_looked_at_lives_on() {
+    let case = Case::new(server(), "unseen_session").await;
+    let backend = case.backend();
+    backend.locker().open().await.expect("a session opens");
+    let asks = "SELECT pid, query_start FROM pg_stat_activity WHERE application_name LIKE '% session silence' AND usename = $1
+                AND query LIKE '%true AS stands'";
+    let (until, role) = (Instant::now() + DEADLINE, case.schema.as_str());
+
+    case.run("REVOKE SELECT ON $.sessions FROM $ROLE").await;
+
+    let mut beats = Vec::new();
+    while beats.len() < 3 {
+        assert!(Instant::now() < until, "heartbeats: {beats:?}");
+        let row = case.admin.query_opt(asks, &[&role]).await.expect("an answer");
+        let beat: Option<(i32, DateTime<Utc>)> = row.map(|row| (row.get(0), row.get(1)));
+        beats.extend(beat.filter(|beat| beats.last() != Some(beat)));
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(beats.iter().all(|(pid, _)| *pid == beats[0].0), "another session: {beats:?}");
 }

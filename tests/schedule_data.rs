@@ -139,6 +139,75 @@ fn each_kind_and_option_is_read_as_it_is_written_in_rust_and_round_trips() {
     }
 }
 
+/// Wherever a schedule may stand, and the same with its keys.
+fn bare_texts() -> Vec<(Value, Value)> {
+    vec![
+        (json!("0 9 * * 1-5"), json!({"cron": "0 9 * * 1-5"})),
+        (json!("CRON_TZ=Europe/Lisbon @daily"), json!({"cron": "CRON_TZ=Europe/Lisbon @daily"})),
+        (
+            json!({"any": ["0 9 * * *", {"any": ["@hourly"]}], "timezone": "Europe/Lisbon"}),
+            json!({"any": [{"cron": "0 9 * * *"}, {"any": [{"cron": "@hourly"}]}], "timezone": "Europe/Lisbon"}),
+        ),
+        (
+            json!({"every": "1h", "except": [{"schedules": ["0 12 * * *"]}]}),
+            json!({"every": "1h", "except": [{"schedules": [{"cron": "0 12 * * *"}]}]}),
+        ),
+    ]
+}
+
+#[test]
+fn a_text_alone_is_a_cron_expression() {
+    for (bare, keyed) in bare_texts() {
+        let read: Definition =
+            serde_json::from_value(bare.clone()).unwrap_or_else(|error| panic!("{bare}: {error}"));
+
+        assert_eq!(serde_json::to_value(&read).expect("it is right"), keyed, "it is written with its key");
+    }
+    let toml: std::collections::BTreeMap<String, Definition> =
+        toml::from_str(r#"schedule = "0 9 * * 1-5""#).expect("it is right");
+    assert_eq!(compiled(&toml["schedule"]).to_string(), "cron 0 9 * * 1-5 (UTC)");
+}
+
+/// Types of ours that nobody can name are in no message.
+#[test]
+fn errors_say_what_is_expected_and_name_no_internal_type() {
+    const SCHEDULE: &str =
+        r#"expected a schedule: a cron expression as text, or an object such as {"every": "5m"}"#;
+    let calendar =
+        "expected a calendar: an object with `dates`, `ranges`, `weekdays`, `times` or `schedules`";
+    let table = [
+        (json!(5), format!("invalid type: integer `5`, {SCHEDULE}")),
+        (json!(null), format!("invalid type: null, {SCHEDULE}")),
+        (json!({"any": ["0 9 * * *", true]}), format!("any[1]: invalid type: boolean `true`, {SCHEDULE}")),
+        (json!({"any": ["0 9 * *"]}), "any[0].cron \"0 9 * *\": ".to_owned()),
+        (json!({"random": "1m"}), r#"random: invalid type: string "1m", expected an object with `min` and `max`"#.into()),
+        (
+            json!({"daily": "09:30"}),
+            r#"daily: invalid type: string "09:30", expected an object with `every`, `at` or `anchored_at`"#.into(),
+        ),
+        (json!({"weekly": "mon"}), r#"weekly: invalid type: string "mon", expected an object with `on`"#.into()),
+        (json!({"monthly": 1}), "monthly: invalid type: integer `1`, expected an object with `on`".into()),
+        (
+            json!({"every": "1h", "except": ["2026-12-25"]}),
+            format!(r#"except[0]: invalid type: string "2026-12-25", {calendar}"#),
+        ),
+        (
+            json!({"every": "1h", "except": [{"ranges": ["2026-12-25"]}]}),
+            r#"except[0].ranges[0]: invalid type: string "2026-12-25", expected an object with `first` and `last`"#.into(),
+        ),
+        (
+            json!({"every": "1h", "except": [{"times": ["22:00"]}]}),
+            r#"except[0].times[0]: invalid type: string "22:00", expected an object with `from` and `to`"#.into(),
+        ),
+    ];
+    for (json, expected) in table {
+        let error = serde_json::from_value::<Definition>(json.clone()).expect_err(&expected).to_string();
+
+        assert!(error.starts_with(&expected), "{json}: {error}");
+        assert!(!error.contains("Form"), "{error}");
+    }
+}
+
 #[test]
 fn toml_is_the_same() {
     #[derive(Debug, Serialize, Deserialize)]
@@ -167,9 +236,14 @@ fn all_forms_meet_the_json_schema() {
         assert!(validator.is_valid(&json), "{json}");
         assert!(validator.is_valid(&serde_json::to_value(&in_rust).expect("it is right")), "{json}");
     }
+    for (json, _) in bare_texts() {
+        assert!(validator.is_valid(&json), "{json}");
+    }
     for json in [
         json!({}),
-        json!("0 9 * * *"),
+        json!(5),
+        json!(["0 9 * * *"]),
+        json!({"any": [5]}),
         json!({"cron": "0 9 * * *", "every": "5m"}),
         json!({"evry": "5m"}),
         json!({"every": 5}),

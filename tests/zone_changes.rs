@@ -225,7 +225,9 @@ fn nodes_of_different_data_both_say_so_once() {
     simulate(START, async |rig| {
         let said = |rig: &Rig| -> Vec<(String, String, String, NodeId)> {
             let differs = |recorded: Recorded| match recorded.event.kind {
-                EventKind::ZoneDataDiffers { own, other, node } => Some((recorded.node, own, other, node)),
+                EventKind::ZoneDataDiffers { own, other, other_node } => {
+                    Some((recorded.node, own, other, other_node))
+                }
                 _ => None,
             };
             rig.events().into_iter().filter_map(differs).collect()

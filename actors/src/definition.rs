@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use actix::Recipient;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
@@ -19,6 +18,7 @@ use crate::{
     error::{Fault, Faults},
     hooks::{EndedRun, Hooks, SkippedTicks},
     labels::{JOB_LABEL_ONCE, JOB_LABEL_OTHER, Label},
+    listener::IntoRecipient,
     name::{JobName, LockKey, Tag, check_name},
     port::{Body, IntoSchedule, Schedule, ScheduleIdentity},
     run::{IntoRunResult, Run},
@@ -63,9 +63,8 @@ impl Job<Bodiless> {
     /// The name is 1 to 200 bytes without control characters, unique within the scope.
     pub fn new(name: impl Into<String>, schedule: impl IntoSchedule) -> Self {
         let name = name.into();
-        let for_job = |schedule: Arc<dyn Schedule>| schedule.for_job(&name).unwrap_or(schedule);
         Self {
-            schedule: schedule.into_schedule().map(for_job),
+            schedule: schedule_of(&name, schedule),
             name,
             lock_key: None,
             tags: Vec::new(),
@@ -82,8 +81,9 @@ impl Job<Bodiless> {
     /// A closure that captures state is not `Fn` when it is `async move`: use [`run_with`](Self::run_with).
     pub fn run<F, Fut>(self, body: F) -> Job
     where
-        F: Fn(Run) -> Fut + Send + Sync + 'static,
-        Fut: Future + Send + 'static,
+        // The compiler quotes these lines where a body does not meet them.
+        F: Fn(Run) -> Fut + Send + Sync + 'static, // does it use a variable from outside? give it to `run_with`
+        Fut: Future + Send + 'static,              // is something in it not `Send`? use `run_local`
         Fut::Output: IntoRunResult,
     {
         self.body(Arc::new(FunctionBody(body)))
@@ -94,7 +94,7 @@ impl Job<Bodiless> {
     where
         S: Clone + Send + Sync + 'static,
         F: Fn(Run, S) -> Fut + Send + Sync + 'static,
-        Fut: Future + Send + 'static,
+        Fut: Future + Send + 'static, // is something in it not `Send`? use `run_local`
         Fut::Output: IntoRunResult,
     {
         self.run(move |run| body(run, state.clone()))
@@ -115,8 +115,8 @@ impl Job<Bodiless> {
     ///
     /// It cannot be aborted: after an abort the run keeps its lock key until the actor answers. An actor that stopped
     /// or panicked has a closed mailbox for good; each run then fails with [`ActorGone`](crate::ActorGone).
-    pub fn run_actor(self, actor: impl Into<Recipient<Run>>) -> Job {
-        self.body(Arc::new(ActorBody(actor.into())))
+    pub fn run_actor(self, actor: impl IntoRecipient<Run>) -> Job {
+        self.body(Arc::new(ActorBody(actor.into_recipient())))
     }
 
     /// The body is anything that implements the port.
@@ -125,6 +125,11 @@ impl Job<Bodiless> {
         let body = SharedBody(Some(body));
         Job { name, lock_key, tags, metrics_label, schedule, policies, hooks, body }
     }
+}
+
+/// The schedule of the job of this name.
+fn schedule_of(name: &str, schedule: impl IntoSchedule) -> Result<Arc<dyn Schedule>, Faults> {
+    schedule.into_schedule().map(|schedule| schedule.for_job(name).unwrap_or(schedule))
 }
 
 /// A body that is shared by the definition and the runs of a job.
@@ -171,6 +176,14 @@ impl Job {
 }
 
 impl<B> Job<B> {
+    pub(crate) fn set_schedule(&mut self, schedule: impl IntoSchedule) {
+        self.schedule = schedule_of(&self.name, schedule);
+    }
+
+    pub(crate) fn policies_mut(&mut self) -> &mut Policies {
+        &mut self.policies
+    }
+
     /// Which nodes fire the job. Default: [`Fires::Leader`].
     #[must_use]
     pub fn fires(mut self, fires: Fires) -> Self {

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -25,7 +25,7 @@ pub const REPORTED_RUNS_MAX: usize = 1_000;
 const SHOWN_MAX: usize = 10;
 
 /// How a run ended during a shutdown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum HowDrained {
@@ -61,7 +61,7 @@ impl HowDrained {
 /// What became of the runs that were in progress when the engine was told to stop, and what it does not fire any more.
 ///
 /// `Debug` shows the first ten of each list.
-#[derive(Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ShutdownReport {
     /// How many ended by themselves before the deadline.

@@ -10,6 +10,68 @@ use crate::{
     name::{JobName, NAME_MAX, RunId},
 };
 
+/// What kind of error it is: what a caller does about it, whichever call it was.
+///
+/// | kind | what it means | cure |
+/// |---|---|---|
+/// | `NotFound` | there is no such job, or no such run, on this node | list the jobs |
+/// | `Exists` | there is a job of this name | choose another name, or update the job |
+/// | `Invalid` | what was asked breaks a rule, which the error names | correct it |
+/// | `Over` | the last fire time of the schedule has passed | give it a later fire time |
+/// | `Busy` | something else that is in progress is in the way: a run, the node's bound of runs, a cancellation | ask again later |
+/// | `Unavailable` | the store, or the job, cannot do it in its present state | ask again later, or mend what the error names |
+/// | `Stopped` | the scheduler shuts down, or has stopped | start another one, or ask another node |
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// There is no such job, or no such run, on this node.
+    NotFound,
+    /// There is a job of this name.
+    Exists,
+    /// What was asked breaks a rule.
+    Invalid,
+    /// The last fire time of the schedule has passed.
+    Over,
+    /// Something else that is in progress is in the way.
+    Busy,
+    /// The store, or the job, cannot do it in its present state.
+    Unavailable,
+    /// The scheduler shuts down, or has stopped.
+    Stopped,
+}
+
+impl ErrorKind {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::NotFound,
+        Self::Exists,
+        Self::Invalid,
+        Self::Over,
+        Self::Busy,
+        Self::Unavailable,
+        Self::Stopped,
+    ];
+
+    /// The kind in one word, for logs and answers: `not_found`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Exists => "exists",
+            Self::Invalid => "invalid",
+            Self::Over => "over",
+            Self::Busy => "busy",
+            Self::Unavailable => "unavailable",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// A name as it was given, which may be anything.
 pub(crate) fn given_name(name: &str) -> String {
     bounded(name, NAME_MAX)
@@ -37,6 +99,18 @@ pub enum AddError {
     /// The engine shuts down or has stopped.
     #[error("no job is added any more: the engine shuts down")]
     ShuttingDown,
+}
+
+impl AddError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Invalid(_) => ErrorKind::Invalid,
+            Self::Exists(_) => ErrorKind::Exists,
+            Self::Over(_) => ErrorKind::Over,
+            Self::ShuttingDown => ErrorKind::Stopped,
+        }
+    }
 }
 
 /// A job whose last fire time has passed, so that it would never run: a job owes ticks only from the instant on at
@@ -101,6 +175,15 @@ pub enum SelectError {
     },
 }
 
+impl SelectError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::UnknownJob { .. } => ErrorKind::NotFound,
+        }
+    }
+}
+
 /// Why no run was cancelled: this node neither runs it nor is to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -109,6 +192,13 @@ pub enum SelectError {
 pub struct UnknownRun {
     /// The run.
     pub run: RunId,
+}
+
+impl UnknownRun {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::NotFound
+    }
 }
 
 /// Why a job was not changed.
@@ -130,6 +220,18 @@ pub enum UpdateError {
     /// The engine shuts down or has stopped.
     #[error("no job is changed any more: the engine shuts down")]
     ShuttingDown,
+}
+
+impl UpdateError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Invalid(_) => ErrorKind::Invalid,
+            Self::UnknownJob { .. } => ErrorKind::NotFound,
+            Self::Over(_) => ErrorKind::Over,
+            Self::ShuttingDown => ErrorKind::Stopped,
+        }
+    }
 }
 
 /// Why jobs were not paused or resumed.
@@ -160,6 +262,17 @@ pub enum PauseError {
     },
 }
 
+impl PauseError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Select(error) => error.kind(),
+            Self::Invalid(_) => ErrorKind::Invalid,
+            Self::Unavailable { .. } | Self::BadData { .. } => ErrorKind::Unavailable,
+        }
+    }
+}
+
 /// Why there are no fire times.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -176,6 +289,16 @@ pub enum NextFireTimesError {
         /// The job.
         job: JobName,
     },
+}
+
+impl NextFireTimesError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::UnknownJob { .. } => ErrorKind::NotFound,
+            Self::Unresponsive { .. } => ErrorKind::Unavailable,
+        }
+    }
 }
 
 /// Why a trigger started nothing.
@@ -208,8 +331,10 @@ pub enum TriggerError {
         /// The job.
         job: JobName,
     },
-    /// The store did not answer; if it granted the run all the same, it is closed as cancelled.
-    #[error("job {job:?} was not started: the store did not answer: {reason}; try again later")]
+    /// The store did not answer; if it granted the run all the same, it is closed as cancelled. Or it refused
+    /// the run for its data, and perhaps refuses everybody: then the job is not to blame, and nothing was
+    /// granted.
+    #[error("job {job:?} was not started: the store did not grant it: {reason}; try again later")]
     Unavailable {
         /// The job.
         job: JobName,
@@ -234,7 +359,7 @@ pub enum TriggerError {
     },
     /// The store refuses the job for its data: see [`JobState::Parked`](crate::JobState::Parked).
     #[error(
-        "job {job:?} was not started: the store refuses its data: {reason}; update the job, or mend the store and resume it"
+        "job {job:?} was not started: the store refuses its data: {reason}; update the job, or mend the store: it is tried again about once a minute"
     )]
     Parked {
         /// The job.
@@ -245,6 +370,20 @@ pub enum TriggerError {
     /// The engine shuts down or has stopped.
     #[error("no job is started any more: the engine shuts down")]
     ShuttingDown,
+}
+
+impl TriggerError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::UnknownJob { .. } => ErrorKind::NotFound,
+            Self::Overlap { .. } | Self::Concurrency { .. } | Self::Cancelled { .. } => ErrorKind::Busy,
+            Self::Unavailable { .. } | Self::Broken { .. } | Self::Refused { .. } | Self::Parked { .. } => {
+                ErrorKind::Unavailable
+            }
+            Self::ShuttingDown => ErrorKind::Stopped,
+        }
+    }
 }
 
 /// Why the engine did not start.

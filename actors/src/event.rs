@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use actix::Message;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     core::time::FireTime,
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Outcome {
@@ -56,7 +56,7 @@ impl fmt::Display for Outcome {
 }
 
 /// Why a run was cancelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CancelReason {
@@ -79,7 +79,7 @@ pub enum CancelReason {
 }
 
 /// Why a node does not lead any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StepDownReason {
@@ -101,7 +101,7 @@ pub enum StepDownReason {
 ///
 /// Events are for people and for reactions that may miss some: a listener that does not keep up loses events, and they
 /// are counted. What must not be lost (the counts of ticks and runs) never depends on events.
-#[derive(Debug, Clone, PartialEq, Serialize, Message)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Message)]
 #[rtype(result = "()")]
 #[non_exhaustive]
 pub struct Event {
@@ -128,7 +128,7 @@ pub struct Event {
 /// At INFO, WARN and ERROR, at most [`JOB_LINES_MAX`](crate::JOB_LINES_MAX) events of a kind are logged of a job in a
 /// minute, and of at most [`JOBS_LOGGED_MAX`](crate::JOBS_LOGGED_MAX) jobs. DEBUG is not bounded. When the minute is over a line
 /// says how many were left out: `RunFailed mail: … 41 more in the last minute`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EventKind {
@@ -190,14 +190,15 @@ pub enum EventKind {
         reason: Arc<str>,
     },
     /// The store refuses something of a job for its data, so this node does not fire it: see
-    /// [`JobState::Parked`](crate::JobState::Parked).
+    /// [`JobState::Parked`](crate::JobState::Parked). Said once, until it is parked no more.
     JobParked {
         /// The job.
         job: JobName,
         /// What the store says.
         reason: Arc<str>,
     },
-    /// A parked job was updated or resumed: it is tried again.
+    /// A job is parked no more: the store takes again what it had refused of it, or it was updated or resumed
+    /// and is tried at once, or this node does not fire it any more.
     JobUnparked {
         /// The job.
         job: JobName,
@@ -235,6 +236,7 @@ pub enum EventKind {
         /// The tick; `None` for a manual trigger.
         fire_time: Option<FireTime>,
         /// Actual start minus fire time; zero for a manual trigger.
+        #[serde(with = "crate::serde::duration")]
         lateness: Duration,
         /// The number of the try within the run: 1, unless the run was lost before.
         attempt: u32,
@@ -252,8 +254,10 @@ pub enum EventKind {
         /// How it ended.
         outcome: Outcome,
         /// How long the body took in it.
+        #[serde(with = "crate::serde::duration")]
         took: Duration,
         /// How long until the next attempt starts.
+        #[serde(with = "crate::serde::duration")]
         pause: Duration,
         /// The error with its causes, or the message of the panic; empty if the time was over.
         error: Arc<str>,
@@ -265,6 +269,7 @@ pub enum EventKind {
         /// The run.
         run: RunId,
         /// How long the body took.
+        #[serde(with = "crate::serde::duration")]
         took: Duration,
     },
     /// The body of a run returned an error.
@@ -274,6 +279,7 @@ pub enum EventKind {
         /// The run.
         run: RunId,
         /// How long the body took.
+        #[serde(with = "crate::serde::duration")]
         took: Duration,
         /// The error with its causes.
         error: Arc<str>,
@@ -285,6 +291,7 @@ pub enum EventKind {
         /// The run.
         run: RunId,
         /// How long the body took.
+        #[serde(with = "crate::serde::duration")]
         took: Duration,
         /// The message of the panic.
         message: Arc<str>,
@@ -296,6 +303,7 @@ pub enum EventKind {
         /// The run.
         run: RunId,
         /// How long the body took.
+        #[serde(with = "crate::serde::duration")]
         took: Duration,
     },
     /// A run was cancelled, and ended; or it was claimed, and its body never started.
@@ -305,6 +313,7 @@ pub enum EventKind {
         /// The run.
         run: RunId,
         /// How long the body took.
+        #[serde(with = "crate::serde::duration")]
         took: Duration,
         /// Why.
         why: CancelReason,
@@ -362,6 +371,7 @@ pub enum EventKind {
     /// one. Every timer that follows it is armed anew.
     ClockStepped {
         /// How much more it reads than it would have; negative: less.
+        #[serde(with = "crate::serde::duration")]
         by: TimeDelta,
     },
     /// This node leads after one that went by other time zone data: a tick that the two place at different
@@ -379,11 +389,12 @@ pub enum EventKind {
         /// The version of the other one.
         other: String,
         /// That node; there may be more.
-        node: NodeId,
+        other_node: NodeId,
     },
     /// The engine stops: no tick is armed any more.
     ShutdownStarted {
         /// How long runs may drain.
+        #[serde(with = "crate::serde::duration")]
         deadline: Duration,
     },
     /// The engine has stopped.
@@ -400,7 +411,7 @@ pub enum EventKind {
 macro_rules! event_names {
     ($($name:ident,)*) => {
         /// What kind of event it is, without what happened: to select events by.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         #[non_exhaustive]
         pub enum EventName {
@@ -583,8 +594,8 @@ impl fmt::Display for EventKind {
                 let effect = "a tick whose instant differs between them may run twice, or be skipped";
                 write!(f, " from {from} to {to}: {effect}")
             }
-            Self::ZoneDataDiffers { own, other, node } => {
-                write!(f, " {own} here, {other} on node {node}: give all nodes the same")
+            Self::ZoneDataDiffers { own, other, other_node } => {
+                write!(f, " {own} here, {other} on node {other_node}: give all nodes the same")
             }
             Self::ShutdownStarted { deadline } => write!(f, " deadline {deadline:.1?}"),
             Self::ShutdownFinished { drained, cancelled, aborted } => {

@@ -168,7 +168,7 @@ impl EventLog {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::{collections::BTreeMap, sync::Arc};
 
     use chrono::{DateTime, TimeDelta};
@@ -186,9 +186,9 @@ mod tests {
     }
 
     /// An event of each kind.
-    fn sample(name: EventName) -> EventKind {
+    pub(crate) fn sample(name: EventName) -> EventKind {
         let job = JobName::new("mail").expect("a good name");
-        let (run, took, term) = (run(), Duration::ZERO, Term(1));
+        let (run, took, term) = (run(), Duration::from_nanos(1_500_001), Term(u64::MAX));
         let text: Arc<str> = "text".into();
         let reason = || text.to_string();
         let fire_time = FireTime::new(DateTime::UNIX_EPOCH);
@@ -196,7 +196,10 @@ mod tests {
             EventName::JobAdded => EventKind::JobAdded { job },
             EventName::JobRemoved => EventKind::JobRemoved { job },
             EventName::JobUpdated => EventKind::JobUpdated { job },
-            EventName::JobPaused => EventKind::JobPaused { job, pause: Pause { until: None, note: None } },
+            EventName::JobPaused => EventKind::JobPaused {
+                job,
+                pause: Pause { until: Some(DateTime::UNIX_EPOCH), note: Some(reason()) },
+            },
             EventName::JobResumed => EventKind::JobResumed { job },
             EventName::JobRestarted => EventKind::JobRestarted { job, restarts: 1 },
             EventName::JobBroken => EventKind::JobBroken { job, reason: text },
@@ -213,7 +216,7 @@ mod tests {
                 EventKind::TickSkipped { job, fire_time, reason, count: 1, at_least: false }
             }
             EventName::RunStarted => {
-                let (fire_time, token) = (Some(fire_time), Some(FencingToken(1)));
+                let (fire_time, token) = (Some(fire_time), Some(FencingToken(u64::MAX)));
                 EventKind::RunStarted { job, run, fire_time, lateness: took, attempt: 1, token }
             }
             EventName::RunRetried => {
@@ -225,7 +228,7 @@ mod tests {
             EventName::RunPanicked => EventKind::RunPanicked { job, run, took, message: text },
             EventName::RunTimedOut => EventKind::RunTimedOut { job, run, took },
             EventName::RunCancelled => {
-                EventKind::RunCancelled { job, run, took, why: CancelReason::Requested, reason: None }
+                EventKind::RunCancelled { job, run, took, why: CancelReason::Vetoed, reason: Some(text) }
             }
             EventName::RunLost => EventKind::RunLost { job, run, fire_time: None },
             EventName::LockContended => EventKind::LockContended { job, holder: None },
@@ -234,10 +237,10 @@ mod tests {
             EventName::LeadershipGained => EventKind::LeadershipGained { term },
             EventName::LeadershipLost => EventKind::LeadershipLost { term, why: StepDownReason::Resigned },
             EventName::LeadershipUnavailable => EventKind::LeadershipUnavailable { reason: reason() },
-            EventName::ClockStepped => EventKind::ClockStepped { by: TimeDelta::zero() },
+            EventName::ClockStepped => EventKind::ClockStepped { by: -TimeDelta::milliseconds(1_500) },
             EventName::ZoneDataChanged => EventKind::ZoneDataChanged { from: reason(), to: reason() },
             EventName::ZoneDataDiffers => {
-                EventKind::ZoneDataDiffers { own: reason(), other: reason(), node: NodeId::numbered(1) }
+                EventKind::ZoneDataDiffers { own: reason(), other: reason(), other_node: NodeId::numbered(1) }
             }
             EventName::ShutdownStarted => EventKind::ShutdownStarted { deadline: took },
             EventName::ShutdownFinished => {

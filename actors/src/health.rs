@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt, time::Duration};
 
 use chrono::{DateTime, SubsecRound, Utc};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{
     core::operation::Operation,
@@ -19,13 +19,13 @@ pub const PROBLEM_JOBS_MAX: usize = 10;
 pub const STALL_MAX: Duration = Duration::from_secs(5);
 
 /// How a node is.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct HealthReport {
     /// The node.
     pub node: NodeId,
     /// What its store is called.
-    pub backend: &'static str,
+    pub backend: String,
     /// What it is to its cluster.
     pub role: Role,
     /// The term in which it leads; `None` for a follower.
@@ -60,7 +60,7 @@ impl HealthReport {
 }
 
 /// A part of the engine that can stall.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Part {
@@ -119,8 +119,8 @@ impl fmt::Display for ProblemJobs {
 
 /// Something that keeps a node from its work.
 ///
-/// Its JSON has the same fields for all: `problem` (which one), `reason`, `cure`, and where they apply `operation`, `since`, `last`,
-/// `count`, `jobs`. [`Display`](fmt::Display) writes the reason and the cure.
+/// Its JSON has the same fields for all: `problem` (which one), `reason`, `cure`, and where they apply `part`, `operation`,
+/// `since`, `last`, `count`, `jobs`. [`Display`](fmt::Display) writes the reason and the cure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Problem {
@@ -234,10 +234,8 @@ impl Problem {
         match self {
             Self::Stalled { part, .. } => format!("{part} does not answer").into(),
             Self::ShuttingDown => "the engine shuts down".into(),
-            Self::NoSession { reason: None, .. } => "there is no session with the store".into(),
-            Self::NoSession { reason: Some(reason), .. } => {
-                format!("there is no session with the store: {reason}").into()
-            }
+            Self::NoSession { reason: None, .. } => NO_SESSION.into(),
+            Self::NoSession { reason: Some(reason), .. } => format!("{NO_SESSION}: {reason}").into(),
             Self::StoreSilent { .. } => "the store does not answer".into(),
             Self::NoLeader { .. } => "no node leads".into(),
             Self::Failing { operation, reason, .. } => {
@@ -271,14 +269,14 @@ impl Problem {
                 "look at the other problems of all nodes; each campaigns and leads as soon as it can"
             }
             Self::Failing { cure: Some(cure), .. } => cure,
-            Self::Failing { cure: None, .. } => "look at the store's log; the node asks again by itself",
+            Self::Failing { cure: None, .. } => FAILING_CURE,
             Self::OverdueOnLeader { .. } => "look at the leader's health",
             Self::Overdue { .. } => "look at the other problems, and at what holds locks in the store",
             Self::Broken { .. } => {
                 "look at the reasons in the details of the jobs, and update or resume them"
             }
             Self::Parked { .. } => {
-                "look at the reasons in the details of the jobs; update the jobs, or mend the store and resume them"
+                "look at the reasons in the details of the jobs; update the jobs, or mend the store: they are tried again about once a minute"
             }
             Self::Conflicting { .. } => "give the jobs of one key one policy on all nodes",
         }
@@ -309,22 +307,28 @@ impl fmt::Display for Problem {
     }
 }
 
+const NO_SESSION: &str = "there is no session with the store";
+const FAILING_CURE: &str = "look at the store's log; the node asks again by itself";
+
 /// The JSON of a [`Problem`].
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
+#[serde(expecting = "a problem of a node")]
 struct Shown<'a> {
-    problem: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    part: Option<Part>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     operation: Option<Operation>,
-    reason: &'a str,
-    cure: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Cow<'a, str>,
+    cure: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     since: Option<DateTime<Utc>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     last: Option<DateTime<Utc>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    jobs: Option<&'a [JobName]>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    jobs: Option<Cow<'a, [JobName]>>,
 }
 
 impl Serialize for Problem {
@@ -344,17 +348,65 @@ impl Serialize for Problem {
             | Self::Conflicting { jobs } => Some(jobs),
             _ => None,
         };
+        let part = match self {
+            Self::Stalled { part, .. } => Some(*part),
+            _ => None,
+        };
         let shown = Shown {
-            problem: self.name(),
+            problem: self.name().into(),
+            part,
             operation: self.operation(),
-            reason: &reason,
-            cure: self.cure(),
+            reason,
+            cure: self.cure().into(),
             since: self.since(),
             last,
             count: count.or_else(|| jobs.map(|jobs| jobs.count as u64)),
-            jobs: jobs.map(|jobs| &*jobs.first),
+            jobs: jobs.map(|jobs| jobs.first.as_slice().into()),
         };
         shown.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Problem {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        fn there<T, E: de::Error>(field: Option<T>, name: &'static str) -> Result<T, E> {
+            field.ok_or_else(|| E::missing_field(name))
+        }
+        let shown = Shown::deserialize(deserializer)?;
+        let since = || there(shown.since, "since");
+        let jobs = || -> Result<ProblemJobs, D::Error> {
+            let first = there(shown.jobs.as_deref(), "jobs")?.to_vec();
+            let count = there(shown.count, "count")?;
+            // The node that counted them may have wider words than this one.
+            Ok(ProblemJobs { first, count: usize::try_from(count).unwrap_or(usize::MAX) })
+        };
+        Ok(match &*shown.problem {
+            "stalled" => Self::Stalled { part: there(shown.part, "part")?, since: since()? },
+            "shutting_down" => Self::ShuttingDown,
+            "no_session" => {
+                let told = shown.reason.strip_prefix(NO_SESSION).and_then(|rest| rest.strip_prefix(": "));
+                Self::NoSession { reason: told.map(str::to_owned), since: since()? }
+            }
+            "store_silent" => Self::StoreSilent { since: since()? },
+            "no_leader" => Self::NoLeader { since: since()? },
+            "failing" => Self::Failing {
+                operation: there(shown.operation, "operation")?,
+                reason: shown.reason.into_owned(),
+                cure: (shown.cure != FAILING_CURE).then(|| shown.cure.into_owned()),
+                since: there(shown.since, "since")?,
+                last: there(shown.last, "last")?,
+                count: there(shown.count, "count")?,
+            },
+            "overdue" => Self::Overdue { jobs: jobs()?, since: since()? },
+            "overdue_on_leader" => Self::OverdueOnLeader { since: since()? },
+            "broken" => Self::Broken { jobs: jobs()? },
+            "parked" => Self::Parked { jobs: jobs()? },
+            "conflicting" => Self::Conflicting { jobs: jobs()? },
+            other => {
+                let other = de::Unexpected::Str(other);
+                return Err(de::Error::invalid_value(other, &"the name of a problem"));
+            }
+        })
     }
 }
 

@@ -165,7 +165,7 @@ pub(crate) struct Remains {
     drain: Option<Arc<Drain>>,
     /// The job was removed.
     pub(crate) retiring: bool,
-    held: HeldTicks,
+    held: Option<Box<HeldTicks>>,
 }
 
 impl Remains {
@@ -181,7 +181,7 @@ impl Remains {
             after: Vec::new(),
             drain: None,
             retiring: false,
-            held: job.meters.held_ticks(),
+            held: None,
         }
     }
 }
@@ -213,8 +213,8 @@ pub(crate) struct JobActor {
     retiring: bool,
     /// It was told to stop: whatever else ends it is a death.
     stopped_on_purpose: bool,
-    /// How many ticks the pause holds, as the metrics show it.
-    held: HeldTicks,
+    /// How many ticks the pause holds, as the metrics show it; `None` if it holds none.
+    held: Option<Box<HeldTicks>>,
 }
 
 impl JobActor {
@@ -239,7 +239,7 @@ impl JobActor {
             let Definition { schedule, policies, .. } = &*actor.job.definition;
             actor.machine.redefine(schedule.clone(), policies.clone());
             actor.keep_former_keys(&definition.key);
-            actor.held = actor.job.meters.held_ticks();
+            actor.held = None;
         }
         actor
     }
@@ -265,27 +265,42 @@ impl JobActor {
             reading = self.job.read();
         }
         self.forget_former_keys();
-        self.mark_overdue(&reading);
-        self.held.set(self.machine.held().count());
+        self.mark_overdue(reading.now.elapsed);
+        self.show_held();
         self.arm(reading);
         self.settle(ctx);
     }
 
     /// Says whether the store decides what is due.
-    fn mark_overdue(&mut self, reading: &Reading) {
+    fn mark_overdue(&mut self, now: Duration) {
+        if self.overdue.is_none() && !self.machine.asks_in_vain() {
+            return;
+        }
         let cursor = self.machine.cursor();
         match (self.machine.asked_tick(), &self.overdue) {
             (None, None) | (Some((_, false)), None) => {}
             (None, Some(_)) => self.overdue = None,
             (Some((tick, true)), None) => {
                 let JobRef { definition, generation, node, .. } = &*self.job;
-                let mark =
-                    node.overdue.mark((&definition.name, *generation), tick, cursor, reading.now.elapsed);
-                self.overdue = Some(mark);
+                self.overdue = Some(node.overdue.mark((&definition.name, *generation), tick, cursor, now));
             }
             // Another tick, perhaps, but nothing is decided.
             (Some(_), Some(mark)) if mark.cursor == cursor => {}
             (Some(_), Some(_)) => self.overdue = None,
+        }
+    }
+
+    /// Shows in the metrics how many ticks the pause holds.
+    fn show_held(&mut self) {
+        if self.held.is_none() && self.machine.pause().is_none() {
+            return;
+        }
+        match self.machine.held().count() {
+            0 => self.held = None,
+            count => {
+                let meters = &self.job.meters;
+                self.held.get_or_insert_with(|| Box::new(meters.held_ticks())).set(count);
+            }
         }
     }
 
@@ -315,9 +330,10 @@ impl JobActor {
     }
 
     /// Answers the priority by which a permit is to be asked for, if one is.
-    fn perform(&mut self, effects: Effects) -> Option<i8> {
+    fn perform(&mut self, mut effects: Effects) -> Option<i8> {
         let mut wanted = None;
-        for effect in effects {
+        // Drained, not consumed: that would move all of it first.
+        for effect in effects.drain(..) {
             match effect {
                 Effect::Claim(claim) => {
                     let key = self.key_of(claim.run).clone();
@@ -416,6 +432,10 @@ impl JobActor {
         let (abort, registration) = AbortHandle::new_pair();
         let body = self.job.definition.body.get();
         let (abortable, elsewhere) = (body.abortable(), body.elsewhere());
+        if self.running.is_empty() {
+            // As the machine does: a vector would make room for four.
+            self.running.reserve_exact(1);
+        }
         self.running.push(Running { run: start.run, cancellation: cancellation.clone(), abort });
         if let Some(drain) = &self.drain {
             drain.expect(&self.job.definition.name, start.run);
@@ -553,7 +573,7 @@ impl JobActor {
         let former = std::mem::replace(&mut self.job, job);
         self.keep_former_keys(&former.definition.key);
         // It may have another label from now on.
-        self.held = self.job.meters.held_ticks();
+        self.held = None;
         self.step(Input::WakeUp, ctx);
     }
 

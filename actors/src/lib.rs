@@ -35,6 +35,7 @@ mod fault;
 mod health;
 mod hooks;
 mod job;
+mod job_config;
 mod labels;
 mod listener;
 mod lock;
@@ -48,6 +49,7 @@ mod placement;
 pub mod port;
 mod run;
 mod run_task;
+pub mod serde;
 mod supervisor;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
@@ -55,9 +57,15 @@ pub mod testkit;
 use std::time::Duration;
 
 pub use crate::port::{PAUSE_NOTE_MAX, Pause, SkipReason};
+// What the signatures of this crate name.
+pub use futures_util::future::BoxFuture;
+pub use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+pub use {actix, chrono, uuid};
+
 pub use crate::{
     body::ActorGone,
     core::{
+        duration::{DurationText, parse_duration},
         log_budget::{JOB_LINES_MAX, JOBS_LOGGED_MAX},
         operation::Operation,
         policy::{
@@ -73,8 +81,8 @@ pub use crate::{
         FORGET_AFTER_MIN, THREADS_MAX,
     },
     error::{
-        AddError, Fault, Faults, NextFireTimesError, Over, PauseError, SelectError, StartError, TriggerError,
-        UnknownRun, UpdateError,
+        AddError, ErrorKind, Fault, Faults, NextFireTimesError, Over, PauseError, SelectError, StartError,
+        TriggerError, UnknownRun, UpdateError,
     },
     event::{CancelReason, Event, EventKind, EventName, Outcome, StepDownReason},
     event_filter::EventFilter,
@@ -82,7 +90,10 @@ pub use crate::{
     health::{HealthReport, PROBLEM_JOBS_MAX, Part, Problem, ProblemJobs, STALL_MAX},
     hooks::{EndedRun, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Hooks, SkippedTicks},
     job::{ActiveRunStatus, HeldStatus, JobState, JobStatus, LastRunStatus},
-    listener::{EVENT_BUFFER_DEFAULT, EVENTS_MAX, Events, Listen, ListenTo, SUBSCRIBER_EVENTS_MAX},
+    job_config::{JobConfig, PolicyConfig},
+    listener::{
+        EVENT_BUFFER_DEFAULT, EVENTS_MAX, Events, IntoRecipient, Listen, ListenTo, SUBSCRIBER_EVENTS_MAX,
+    },
     message::{
         AddJob, AddJobs, Added, AnnounceShutdown, CancelRun, CancelRuns, FIRE_TIMES_MAX, Health, JobDetails,
         JobPage, ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, ResumeJobs, Scheduled, Selector,

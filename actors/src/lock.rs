@@ -8,10 +8,9 @@
 mod halves;
 mod hearing;
 mod suspects;
-mod witnesses;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
@@ -20,6 +19,7 @@ use std::{
 };
 
 use actix::prelude::*;
+use foldhash::HashMap;
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::oneshot;
 
@@ -41,7 +41,7 @@ use crate::{
     event::{EventKind, Outcome},
     job::Letter,
     name::{FencingToken, JobName, LockKey, RunId, Term},
-    node::{JobRef, Node},
+    node::{JobRef, Node, RefusedStep},
     port::{
         ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled, Enrolment,
         Forgotten, Inquiry, LockError, Locker, LostRun, Moved, OtherZoneData, Pause, Proof, Proved,
@@ -69,6 +69,9 @@ pub(crate) const LOCKED_MAX: Duration = Duration::from_millis(250);
 pub(crate) const ENDS_AGAIN_MIN: Duration = Duration::from_millis(250);
 /// The longest pause before ends that the store did not record are asked again.
 pub(crate) const ENDS_AGAIN_MAX: Duration = Duration::from_secs(5);
+
+/// After which part of a lease, in tenths, a node proves again that a claim would be possible: before the lease is over.
+const PROVE_TENTHS: u32 = 9;
 
 /// How often a claim or a move may be found locked before the job is told, half a second after the first time.
 pub(crate) const LOCKED_TRIES_MAX: u32 = 8;
@@ -244,7 +247,7 @@ pub(crate) struct LockActor {
     delayed: u32,
     held: HashMap<RunId, Held>,
     hearing: Option<Hearing>,
-    /// How often to prove that a claim would be possible, unless the leader made one; `None`: never.
+    /// The lease within which to prove that a claim would be possible, unless the leader made one; `None`: never.
     prove_every: Option<Duration>,
     /// When a claim was granted last.
     claimed_at: Duration,
@@ -275,7 +278,7 @@ impl LockActor {
             moves: VecDeque::new(),
             ends: VecDeque::new(),
             delayed: 0,
-            held: HashMap::new(),
+            held: HashMap::default(),
             hearing: None,
             prove_every,
             claimed_at: Duration::ZERO,
@@ -331,7 +334,7 @@ impl LockActor {
     fn prove_later(&self, session: Session, ctx: &mut Context<Self>) {
         let Some(every) = self.prove_every else { return };
         let since = self.node.clock.elapsed();
-        ctx.run_later(every, move |actor, ctx| {
+        ctx.run_later(every * PROVE_TENTHS / 10, move |actor, ctx| {
             if actor.session != Some(session) || actor.closing.is_some() {
                 return;
             }
@@ -521,10 +524,11 @@ impl LockActor {
                         }
                         continue;
                     }
+                    let held = self.held.remove(&end.run);
                     if matches!(answer, Completed::Recorded { .. }) {
                         self.suspects.ended.took(&end.job);
+                        held.iter().for_each(|held| self.tell_taken(&held.job, RefusedStep::End));
                     }
-                    let held = self.held.remove(&end.run);
                     if let Some(Held { job, .. }) = &held {
                         self.on_recorded(job, end.from_completion, &answer);
                     }
@@ -571,8 +575,7 @@ impl LockActor {
     /// Again, until it is recorded or the session is lost; the number is bounded by what is held.
     fn complete_later(&mut self, pause: Duration, ends: Vec<Completion>, ctx: &mut Context<Self>) {
         self.later(pause, ends, ctx, |actor, ends| {
-            let held = |end: &Completion| actor.held.contains_key(&end.run);
-            actor.ends.extend(ends.into_iter().filter(held));
+            ends.into_iter().for_each(|end| actor.take_end(end));
         });
     }
 
@@ -616,6 +619,12 @@ impl LockActor {
                 locked.add(asked.tries, asked);
                 continue;
             }
+            if let Verdict::BadData { reason } = &verdict {
+                if !self.refuse_claim(asked, reason) {
+                    refused.get_or_insert_with(|| reason.clone());
+                }
+                continue;
+            }
             let ClaimRun { job, claim: Claim { run, tick, slot, .. }, key, .. } = asked;
             match &verdict {
                 Verdict::Unavailable { reason } => {
@@ -627,6 +636,11 @@ impl LockActor {
                 Verdict::Granted { token, lost } => {
                     granted = true;
                     self.suspects.claimed.took(&job.definition.name);
+                    self.tell_taken(&job, RefusedStep::Claim);
+                    if tick.is_some_and(|tick| tick.skips.total() > 0) {
+                        // It moved the cursor over skipped ticks as well.
+                        self.tell_taken(&job, RefusedStep::Move);
+                    }
                     if let Some(lost) = lost {
                         publish_lost(&self.node, lost);
                         self.node.supervisor().do_send(RunsLost(vec![(**lost).clone()]));
@@ -664,9 +678,6 @@ impl LockActor {
                 | Verdict::BadData { .. }
                 | Verdict::Locked { holder: Some(_) } => {}
             }
-            if let Verdict::BadData { reason } = &verdict {
-                self.park(&job, reason);
-            }
             Letter::send(&job, Input::Claimed { run, verdict });
         }
         if granted {
@@ -675,7 +686,9 @@ impl LockActor {
         }
         self.note_round(Operation::Claim, refused);
         let pause = locked.pause();
-        self.later(pause, locked.items, ctx, |actor, claims| actor.claims.extend(claims));
+        self.later(pause, locked.items, ctx, |actor, claims| {
+            claims.into_iter().for_each(|claim| actor.take_claim(claim));
+        });
     }
 
     fn on_moved(
@@ -697,6 +710,12 @@ impl LockActor {
                 locked.add(asked.tries, asked);
                 continue;
             }
+            if let Moved::BadData { reason } = &answer {
+                if !self.refuse_move(&asked.job, reason) {
+                    refused.get_or_insert_with(|| reason.clone());
+                }
+                continue;
+            }
             let AdvanceCursor { job, advance, .. } = asked;
             // Only the leader of a term moves cursors: one that stands where it was to be moved was moved by the call
             // whose answer was lost.
@@ -708,6 +727,7 @@ impl LockActor {
             match answer {
                 Moved::Done => {
                     self.suspects.claimed.took(&job.definition.name);
+                    self.tell_taken(&job, RefusedStep::Move);
                     job.meters.committed(0, &advance.skips);
                 }
                 Moved::Deposed { .. } => {
@@ -729,14 +749,13 @@ impl LockActor {
                 }
                 Moved::Elsewhere { .. } | Moved::BadData { .. } => {}
             }
-            if let Moved::BadData { reason } = &answer {
-                self.park(&job, reason);
-            }
             Letter::send(&job, Input::Advanced(answer));
         }
         self.note_round(Operation::Advance, refused);
         let pause = locked.pause();
-        self.later(pause, locked.items, ctx, |actor, moves| actor.moves.extend(moves));
+        self.later(pause, locked.items, ctx, |actor, moves| {
+            moves.into_iter().for_each(|advance| actor.take_move(advance));
+        });
     }
 
     /// Ends the session once nothing is left to write.
@@ -916,24 +935,23 @@ impl Actor for LockActor {
 impl Handler<TakeAsks> for LockActor {
     type Result = ();
 
-    fn handle(&mut self, _: TakeAsks, _: &mut Self::Context) {
+    fn handle(&mut self, _: TakeAsks, ctx: &mut Self::Context) {
         for ask in self.node.take_asks() {
             match ask {
-                Ask::Claim(claim) => self.claims.push_back(claim),
-                Ask::Advance(advance) => self.moves.push_back(advance),
+                Ask::Claim(claim) => self.take_claim(claim),
+                Ask::Advance(advance) => self.take_move(advance),
                 Ask::Complete(CompleteRun { run, outcome, from_completion }) => {
                     // Not held: the session that granted it is lost, and with it the right to complete.
                     if let Some(Held { job, key, token, .. }) = self.held.get(&run) {
                         let Definition { name, policies, .. } = &*job.definition;
-                        self.ends.push_back(Completion {
-                            pause_after: policies.pause_after,
-                            from_completion,
-                            ..Completion::new(name.clone(), key.clone(), run, *token, outcome)
-                        });
+                        let end = Completion::new(name.clone(), key.clone(), run, *token, outcome);
+                        let pause_after = policies.pause_after;
+                        self.take_end(Completion { pause_after, from_completion, ..end });
                     }
                 }
             }
         }
+        self.wake_for_suspects(ctx);
     }
 }
 

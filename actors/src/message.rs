@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use actix::Message;
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     definition::Job,
@@ -39,7 +39,7 @@ pub struct AddJob(pub Job);
 pub struct AddJobs(pub Vec<Job>);
 
 /// A job that was added.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Added {
     /// The job.
@@ -50,7 +50,7 @@ pub struct Added {
 }
 
 /// Who fires a job that was added, as it stood then.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "scheduled", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Scheduled {
@@ -202,7 +202,7 @@ pub struct ResumeJobs(pub Selector);
 pub struct TriggerJob(pub String);
 
 /// What became of a manual trigger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", content = "run", rename_all = "snake_case")]
 pub enum Triggered {
     /// The run has started.
@@ -305,7 +305,7 @@ impl ListJobs {
 }
 
 /// One page of a listing.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct JobPage {
     /// The jobs of the page.

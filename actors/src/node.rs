@@ -5,7 +5,7 @@ use std::{
     mem,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -82,15 +82,17 @@ impl Node {
 
     /// The readings of this instant.
     pub(crate) fn now(&self) -> Now {
-        let wall = self.clock.now();
-        let elapsed = self.clock.elapsed();
-        Now { wall, elapsed, term: self.leadership.term(elapsed), spare: self.run_ids.next(wall) }
+        self.readings(self.clock.now(), self.clock.elapsed())
     }
 
     /// The readings of this instant, the wall clock's as the store's would be.
     pub(crate) fn now_in_store(&self) -> Now {
-        let now = self.now();
-        Now { wall: self.clock_offset.store_time(now.elapsed), ..now }
+        let elapsed = self.clock.elapsed();
+        self.readings(self.clock_offset.store_time(elapsed), elapsed)
+    }
+
+    fn readings(&self, wall: DateTime<Utc>, elapsed: Duration) -> Now {
+        Now { wall, elapsed, term: self.leadership.term(elapsed), spare: self.run_ids.next(wall) }
     }
 
     /// What the store's clock reads at this instant, as far as it is known.
@@ -311,6 +313,42 @@ impl Default for WakeTime {
     }
 }
 
+/// What of a job the store refused for its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum RefusedStep {
+    Enrolment = 1,
+    Claim,
+    /// Of its cursor.
+    Move,
+    End,
+}
+
+/// What the store has to take of a job that was parked before it is no longer: the job is on trial. What it
+/// asks is asked by itself, so that it spoils nothing for others.
+#[derive(Debug, Default)]
+pub(crate) struct OnTrial(AtomicU8);
+
+impl OnTrial {
+    pub(crate) fn set(&self, step: Option<RefusedStep>) {
+        self.0.store(step.map_or(0, |step| step as u8), Ordering::Relaxed);
+    }
+
+    /// For any step.
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
+    pub(crate) fn is_for(&self, step: RefusedStep) -> bool {
+        self.0.load(Ordering::Relaxed) == step as u8
+    }
+
+    /// The same for another incarnation of the job.
+    pub(crate) fn share(&self) -> Self {
+        Self(AtomicU8::new(self.0.load(Ordering::Relaxed)))
+    }
+}
+
 /// One incarnation of a job on this node: what everybody who deals with it needs.
 pub(crate) struct JobRef {
     pub(crate) definition: Arc<Definition>,
@@ -322,6 +360,7 @@ pub(crate) struct JobRef {
     pub(crate) meters: Arc<Labelled<JobMeters>>,
     pub(crate) hook_calls: HookCalls,
     pub(crate) wake_time: WakeTime,
+    pub(crate) on_trial: OnTrial,
     pub(crate) node: Arc<Node>,
 }
 
@@ -331,6 +370,14 @@ impl JobRef {
         match self.definition.policies.fires {
             Fires::Leader | Fires::AnyNode => self.node.now_in_store(),
             Fires::Local => self.node.now(),
+        }
+    }
+
+    /// What the clock that decides the job's ticks reads while the node's own clocks read this.
+    pub(crate) fn wall_at(&self, wall: DateTime<Utc>, elapsed: Duration) -> DateTime<Utc> {
+        match self.definition.policies.fires {
+            Fires::Leader | Fires::AnyNode => self.node.clock_offset.store_time(elapsed),
+            Fires::Local => wall,
         }
     }
 

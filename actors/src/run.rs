@@ -130,7 +130,13 @@ impl fmt::Debug for RunError {
 /// More causes of an error than this are not shown: somebody's chain is a circle.
 const CAUSES_MAX: usize = 1_024;
 
-/// What a body may return: nothing, or a `Result` whose error converts into a [`RunError`].
+/// What a body, or a hook, may return: nothing, or a `Result` whose error converts into a [`RunError`].
+#[diagnostic::on_unimplemented(
+    message = "a body or a hook cannot return `{Self}`",
+    label = "it returns `{Self}`",
+    note = "it returns `()`, or a `Result<(), E>` whose error is of std, of anyhow, a text or a `RunError`",
+    note = "to drop a value, end it with `;`, or with `.map(drop)` behind a `Result`"
+)]
 pub trait IntoRunResult {
     /// The result of the run.
     fn into_run_result(self) -> RunResult;

@@ -55,11 +55,12 @@ async fn run(task: RunTask, mut report: Report) {
         return;
     }
     let node = &job.node;
-    let started_at = node.clock.now();
-    report.started = Some((started_at, node.clock.elapsed()));
+    let (started_at, elapsed) = (node.clock.now(), node.clock.elapsed());
+    report.started = Some((started_at, elapsed));
     let name = || job.definition.name.clone();
     if start.begins {
-        let lateness = start.tick.map(|tick| tick.lateness(job.now().wall)).unwrap_or_default();
+        let lateness =
+            start.tick.map(|tick| tick.lateness(job.wall_at(started_at, elapsed))).unwrap_or_default();
         if start.tick.is_some() && start.attempt == 1 {
             job.meters.tick_lateness.record(lateness.as_secs_f64());
         }

@@ -42,7 +42,7 @@ pub(crate) use self::{
     dying::{JobDied, JobRetired, ScheduleBroken, Undelivered},
     keys::conflicts,
     leading::{DebtsFound, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, UnknownToStore},
-    parking::JobRefusedForData,
+    parking::{JobRefusedForData, JobTaken},
     pausing::{NewsMissed, PauseNews, StopJob},
 };
 use self::{
@@ -50,6 +50,7 @@ use self::{
     keys::Keys,
     leading::{ENROL_AGAIN_MAX, ENROL_AGAIN_MIN, LOCKED_AGAIN_MAX},
     outlook::LintLog,
+    parking::Parked,
     pausing::Telling,
     questions::WaitingQuestions,
     tags::Tags,
@@ -61,7 +62,7 @@ pub use self::{
 use crate::{
     CALL_DEADLINE,
     core::{
-        backoff::Backoff, bisect::Bisect, clock::ClockWatch, job::Input, policy::Fires,
+        backoff::Backoff, clock::ClockWatch, job::Input, policy::Fires, suspects::Suspects, trials::Trials,
         zone_data::ZoneDataWatch,
     },
     definition::Definition,
@@ -80,7 +81,7 @@ use crate::{
     message::{PAGE_MAX, RemoveJobs, Selector, TriggerJob, Triggered},
     metrics::JobMeters,
     name::{JobName, Term},
-    node::{JobRef, Node, WakeTime},
+    node::{JobRef, Node, OnTrial, WakeTime},
     port::Authority,
 };
 
@@ -102,8 +103,8 @@ struct Entry {
     declares: bool,
     /// Why this node may not fire it: others declare another policy for its key.
     refused: Option<Arc<str>>,
-    /// What the store says that refuses it for its data: it is neither enrolled nor started.
-    parked: Option<Arc<str>>,
+    /// The store refuses it for its data: it is neither enrolled nor started, unless it is on trial.
+    parked: Option<Parked>,
     /// It is to be enrolled, and the store has not answered yet.
     awaits_enrolment: bool,
 }
@@ -154,7 +155,13 @@ pub struct SupervisorActor {
     troubled: BTreeSet<JobName>,
     to_enrol: VecDeque<JobName>,
     /// Of pages that the store refused for their data.
-    suspects: Bisect<JobName>,
+    suspects: Suspects,
+    /// When the next group of them, or of parked jobs, is to be enrolled, and the timer for it.
+    next_group: Option<(Duration, SpawnHandle)>,
+    /// When parked jobs are tried again.
+    trials: Trials,
+    /// The job that was enrolled last as a witness.
+    last_witness: Option<JobName>,
     enrolling: bool,
     /// Of how many enrolments in a row something was locked.
     enrolments_locked: u32,
@@ -219,7 +226,10 @@ impl SupervisorActor {
             asked_parts: [None; Part::ALL.len()],
             troubled: BTreeSet::new(),
             to_enrol: VecDeque::new(),
-            suspects: Bisect::default(),
+            suspects: Suspects::new(backoff, PAGE_MAX),
+            next_group: None,
+            trials: Trials::new(PAGE_MAX),
+            last_witness: None,
             enrolling: false,
             enrolments_locked: 0,
             enrol_backoff: backoff,
@@ -272,6 +282,7 @@ impl SupervisorActor {
             addr: Addr::new(sender),
             hook_calls: former.map_or_else(HookCalls::default, |former| former.hook_calls.share()),
             wake_time: WakeTime::default(),
+            on_trial: former.map_or_else(OnTrial::default, |former| former.on_trial.share()),
             node: self.node().clone(),
         });
         let make = {
@@ -313,7 +324,7 @@ impl SupervisorActor {
 
     /// By what right this node decides the ticks of a job, if it does.
     fn authority(&self, entry: &Entry) -> Option<Authority> {
-        self.right(entry).filter(|_| entry.parked.is_none())
+        self.right(entry).filter(|_| entry.parked.as_ref().is_none_or(|parked| parked.is_on_trial))
     }
 
     /// The same, whether the store takes the job or not.
@@ -436,8 +447,10 @@ impl Handler<TriggerJob> for SupervisorActor {
         if let Some(reason) = entry.refused.clone() {
             return refused(TriggerError::Refused { job, reason });
         }
-        if let Some(reason) = entry.parked.clone() {
-            return refused(TriggerError::Parked { job, reason });
+        if let Some(Parked { reason, .. }) =
+            entry.parked.as_ref().filter(|parked| !parked.is_tried_by_claims())
+        {
+            return refused(TriggerError::Parked { job, reason: reason.clone() });
         }
         let answer = Letter::ask(&entry.job, |reply| Content::Trigger { reply });
         Box::pin(async move {

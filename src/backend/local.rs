@@ -90,7 +90,8 @@ impl Backend for Local {
 impl Elector for Local {
     fn campaign(&self) -> BoxFuture<'_, Result<Campaign, ElectError>> {
         let term = self.state().ledger.grant_term();
-        ready(Ok(Campaign::Won(Grant { term, lease: None, former_zone_data: None }))).boxed()
+        ready(Ok(Campaign::Won(Grant { term, lease: None, waited: Duration::ZERO, former_zone_data: None })))
+            .boxed()
     }
 
     fn renew(&self, term: Term) -> BoxFuture<'_, Result<Renewal, ElectError>> {

@@ -573,6 +573,23 @@ pub fn custom(schedule: impl IntoSchedule) -> Definition<CustomKind> {
 #[derive(Debug, Clone)]
 pub struct CustomKind(pub(super) Result<Arc<dyn Schedule>, Faults>);
 
+impl Definition {
+    /// A definition of any kind, made of one of a known kind: what `into()` does, where the type is not written down.
+    ///
+    /// ```
+    /// use callsheet::schedule::{Definition, cron, every};
+    ///
+    /// let schedules = [Definition::from(cron("0 9 * * 1-5")), Definition::from(every("5m"))];
+    /// # assert_eq!(schedules.len(), 2);
+    /// ```
+    pub fn from<K>(definition: Definition<K>) -> Self
+    where
+        Definition<K>: Into<Self>,
+    {
+        definition.into()
+    }
+}
+
 macro_rules! kinds {
     ($($name:ident($kind:ty)),+) => {
         $(

@@ -2,7 +2,7 @@
 
 mod canonical;
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use callsheet_actors::{Fault, Faults, port::Schedule};
 use chrono::Weekday;
@@ -31,11 +31,16 @@ use super::{
 /// definition is read.
 pub const JSON_SCHEMA: &str = include_str!("schedule.schema.json");
 
-/// When a job is due: exactly one kind (cron, every, random, daily, weekly, monthly, at or any), with options beside it.
+/// When a job is due: a cron expression as text; or an object with exactly one kind (cron, every, random, daily, weekly,
+/// monthly, at or any), and options beside it.
+// The trait's functions are written by hand, those that are derived have the same names.
 #[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Schedule", extend("oneOf" = tests::one_kind())))]
+#[cfg_attr(
+    test,
+    schemars(rename = "Schedule", extend("type" = ["string", "object"], "oneOf" = tests::text_or_one_kind()))
+)]
 pub(super) struct ScheduleForm {
     /// A cron expression: five fields, six with seconds, seven with years; a macro; `@every 5m`. May start with
     /// `CRON_TZ=Zone`.
@@ -112,7 +117,7 @@ pub(super) struct ScheduleForm {
 
 /// Random intervals.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `min` and `max`")]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Random"))]
 pub(super) struct RandomForm {
     /// The shortest interval.
@@ -127,7 +132,7 @@ pub(super) struct RandomForm {
 
 /// Every nth day.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `every`, `at` or `anchored_at`")]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Daily"))]
 pub(super) struct DailyForm {
     /// Only every nth day.
@@ -145,7 +150,7 @@ pub(super) struct DailyForm {
 
 /// Days of every nth week.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `on`")]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Weekly"))]
 pub(super) struct WeeklyForm {
     /// Only every nth week.
@@ -170,7 +175,7 @@ pub(super) struct WeeklyForm {
 
 /// Days of every nth month.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `on`")]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Monthly"))]
 pub(super) struct MonthlyForm {
     /// Only every nth month.
@@ -191,7 +196,10 @@ pub(super) struct MonthlyForm {
 
 /// A calendar: what a schedule leaves out.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a calendar: an object with `dates`, `ranges`, `weekdays`, `times` or `schedules`"
+)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Calendar"))]
 pub(super) struct CalendarForm {
     /// What descriptions show.
@@ -221,7 +229,7 @@ pub(super) struct CalendarForm {
 
 /// Days from one date to another, both inclusive.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `first` and `last`")]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Range"))]
 pub(super) struct RangeForm {
     /// The first day.
@@ -232,7 +240,7 @@ pub(super) struct RangeForm {
 
 /// A time of every day, which may run over midnight.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `from` and `to`")]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Times"))]
 pub(super) struct TimesForm {
     /// Inclusive.
@@ -251,6 +259,37 @@ fn once() -> u32 {
 /// A key that may be absent, but not null.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
+}
+
+impl Serialize for ScheduleForm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ScheduleForm {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextOrKeys)
+    }
+}
+
+/// Reads a cron expression from a text, and the rest from its keys.
+struct TextOrKeys;
+
+impl<'de> de::Visitor<'de> for TextOrKeys {
+    type Value = ScheduleForm;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a schedule: a cron expression as text, or an object such as {\"every\": \"5m\"}")
+    }
+
+    fn visit_str<E: de::Error>(self, expression: &str) -> Result<ScheduleForm, E> {
+        Ok(ScheduleForm { cron: Some(expression.to_owned()), ..ScheduleForm::default() })
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, keys: A) -> Result<ScheduleForm, A::Error> {
+        ScheduleForm::deserialize(de::value::MapAccessDeserializer::new(keys))
+    }
 }
 
 impl ScheduleForm {
@@ -572,9 +611,10 @@ mod tests {
 
     use super::*;
 
-    pub(super) fn one_kind() -> Value {
+    pub(super) fn text_or_one_kind() -> Value {
         let kinds = ["cron", "every", "random", "daily", "weekly", "monthly", "at", "any"];
-        kinds.map(|kind| json!({"required": [kind]})).into_iter().collect()
+        let objects = kinds.map(|kind| json!({"type": "object", "required": [kind]}));
+        [json!({"type": "string"})].into_iter().chain(objects).collect()
     }
 
     pub(super) fn names<T: Copy>(all: &[T], name: fn(T) -> &'static str) -> Value {

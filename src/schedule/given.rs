@@ -2,13 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use callsheet_actors::Fault;
+use callsheet_actors::{DurationText, Fault, parse_duration};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Timelike, Utc, Weekday};
 
-use super::{
-    duration::{Written, parse_duration, shortened},
-    instant,
-};
+use super::{duration::shortened, instant};
 
 /// A value, or its text: a duration, an instant, a time of day, a date or a weekday.
 ///
@@ -78,7 +75,7 @@ impl Readable for Duration {
     }
 
     fn written(&self) -> String {
-        Written(self.as_millis().try_into().unwrap_or(i64::MAX)).to_string()
+        DurationText(*self).to_string()
     }
 }
 

@@ -26,7 +26,8 @@
 //!
 //! A [`Definition`] reads and writes itself with serde, the same in JSON and TOML (instants are texts there, too). One
 //! key names the kind, options stand beside it. Unknown keys are refused, and errors name the path, such as
-//! `any[1].daily.at[0]`. [`JSON_SCHEMA`] describes it.
+//! `any[1].daily.at[0]`. A text alone is a cron expression, `"0 9 * * 1-5"`, wherever a schedule is read.
+//! [`JSON_SCHEMA`] describes it.
 //!
 //! | key | value |
 //! |---|---|
@@ -194,7 +195,10 @@ mod zone_data;
 mod zone_dir;
 mod zone_name;
 
-pub use callsheet_actors::port::{IntoSchedule, Schedule, ScheduleIdentity};
+pub use callsheet_actors::{
+    parse_duration,
+    port::{IntoSchedule, Schedule, ScheduleIdentity},
+};
 pub use chrono::Weekday;
 
 pub use self::{
@@ -205,7 +209,6 @@ pub use self::{
     daily::{Daily, daily},
     definition::{Anchored, Civil, CustomKind, Definition, Kind, custom},
     dst::{Fold, Gap},
-    duration::parse_duration,
     every::{Every, every},
     form::JSON_SCHEMA,
     given::{Given, IntoGiven, Readable},

@@ -1,8 +1,9 @@
 //! Finds the items for which a store refuses whole batches.
 //!
-//! A batch that was refused is halved, and each half is asked anew, until the bad items stand alone. What is asked for
-//! that comes on top of everything else, so it is paced: at most log₂ n of it a second, n being the size of the batch.
-//! The largest group goes first: it has the most items that are not to blame.
+//! A batch that was refused is halved, and each half is asked anew, until the bad items stand alone. What is
+//! asked for that comes on top of everything else, so it is paced: at most log₂ n of it a second, n being the
+//! size of the batch. The largest group goes first: it has the most items that are not to blame. Of those
+//! that are as large the oldest does.
 //!
 //! ```text
 //! eight items, ✗ is bad     1 2 ✗ 4 5 6 7 8    refused
@@ -11,7 +12,10 @@
 //!                           ✗ | 4              bad, done
 //! ```
 
-use std::time::Duration;
+use std::{cmp::Reverse, time::Duration};
+
+/// However many groups are added, they are asked as fast as one batch of so many items: ten a second.
+const URGENT_MAX: usize = 1_024;
 
 /// The items of refused batches, in groups that are to be asked one by one.
 #[derive(Debug)]
@@ -36,14 +40,28 @@ impl<T> Bisect<T> {
         if batch.len() < 2 {
             return batch.pop();
         }
-        // The first group after all others were done.
-        let anew = self.groups.is_empty() && now >= self.not_before;
-        // Rounded up.
-        let pace = Duration::from_secs(1) / ceil_log2(batch.len()) + Duration::from_nanos(1);
-        self.pace = if anew { pace } else { self.pace.min(pace) };
+        self.set_pace(now, batch.len());
         let second = batch.split_off(batch.len().div_ceil(2));
         self.groups.extend([batch, second]);
         None
+    }
+
+    /// Adds a group that is to be asked by itself: some of its items may be bad.
+    pub fn add(&mut self, now: Duration, group: Vec<T>) {
+        if !group.is_empty() {
+            // Many small ones are as urgent as one that holds them all.
+            self.set_pace(now, group.len().max((self.groups.len() + 1).min(URGENT_MAX)));
+            self.groups.push(group);
+        }
+    }
+
+    /// So many items come at once.
+    fn set_pace(&mut self, now: Duration, items: usize) {
+        // The first group after all others were done.
+        let anew = self.groups.is_empty() && now >= self.not_before;
+        // Rounded up.
+        let pace = Duration::from_secs(1) / ceil_log2(items).max(1) + Duration::from_nanos(1);
+        self.pace = if anew { pace } else { self.pace.min(pace) };
     }
 
     /// The group to be asked now, if it is time for one. Whatever becomes of it, it is not kept.
@@ -51,9 +69,10 @@ impl<T> Bisect<T> {
         if now < self.not_before {
             return None;
         }
-        let (largest, _) = self.groups.iter().enumerate().max_by_key(|(_, group)| group.len())?;
+        let sizes = self.groups.iter().map(Vec::len).enumerate();
+        let (largest, _) = sizes.max_by_key(|(at, size)| (*size, Reverse(*at)))?;
         self.not_before = now + self.pace;
-        Some(self.groups.swap_remove(largest))
+        Some(self.groups.remove(largest))
     }
 
     /// When the next group is to be asked, if there is one.
@@ -72,7 +91,7 @@ impl<T> Bisect<T> {
     }
 }
 
-/// How often a batch of so many, at least two, is halved until its items stand alone.
+/// How often a batch of so many, at least one, is halved until its items stand alone.
 fn ceil_log2(length: usize) -> u32 {
     usize::BITS - (length - 1).leading_zeros()
 }
@@ -134,6 +153,20 @@ mod tests {
         let soon = asked.done.iter().filter(|(_, at)| *at < Duration::from_millis(7_150)).count();
         assert_eq!(soon, 512, "half of them with the second group");
         assert!(asked.done.is_sorted_by_key(|(_, at)| *at));
+    }
+
+    #[test]
+    fn single_items_go_in_the_order_in_which_they_came_at_ten_a_second_at_most() {
+        let mut bisect = Bisect::default();
+        let mut now = Duration::from_secs(7);
+        (0..1_000).for_each(|item| bisect.add(now, vec![item]));
+
+        for item in 0..1_000 {
+            now = bisect.wake_at().unwrap().max(now);
+            assert_eq!(bisect.take(now), Some(vec![item]));
+        }
+
+        assert!((Duration::from_secs(99)..Duration::from_secs(110)).contains(&now), "{now:?}");
     }
 
     #[test]

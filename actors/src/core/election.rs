@@ -14,8 +14,12 @@ use crate::{
 pub const RETRY_MIN: Duration = Duration::from_millis(250);
 /// The longest pause before a campaign that got no answer is tried again.
 pub const RETRY_MAX: Duration = Duration::from_secs(5);
-/// A term is renewed this many times per lease.
-pub const RENEWALS_PER_LEASE: u32 = 3;
+/// How long a renewal may at least wait for its answer, if the lease is long enough.
+pub const RENEWAL_ANSWER: Duration = Duration::from_millis(1_750);
+/// A term is renewed after this part of its lease at the earliest, in hundredths.
+pub const RENEW_MIN: u32 = 33;
+/// A term is renewed after this part of its lease at the latest, in hundredths.
+pub const RENEW_MAX: u32 = 45;
 
 /// What the machine is told. Instants are readings of the monotonic clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,6 +221,8 @@ impl ElectionMachine {
 
     fn on_won(&mut self, now: Duration, started: Duration, grant: Grant, effects: &mut Effects) {
         self.unanswered = 0;
+        // What was waited before is no part of the attempt.
+        let started = started.saturating_add(grant.waited);
         let trusted_until = grant.lease.map(|lease| trusted_until(started, lease));
         if trusted_until.is_some_and(|until| until <= now) {
             // Granted, but too late to be trusted.
@@ -228,7 +234,7 @@ impl ElectionMachine {
             term: grant.term,
             lease: grant.lease,
             trusted_until,
-            renew_at: grant.lease.map(|lease| started + lease.duration / RENEWALS_PER_LEASE),
+            renew_at: grant.lease.map(|lease| renew_at(started, lease)),
         });
         effects.push(Effect::Gained(grant.term, grant.former_zone_data));
     }
@@ -248,7 +254,7 @@ impl ElectionMachine {
         match answer {
             Some(Renewal::Renewed) => {
                 leading.trusted_until = Some(trusted_until(started, lease));
-                leading.renew_at = Some(started + lease.duration / RENEWALS_PER_LEASE);
+                leading.renew_at = Some(renew_at(started, lease));
                 self.expire(now, effects);
             }
             Some(Renewal::Deposed) => {
@@ -314,6 +320,14 @@ impl ElectionMachine {
     }
 }
 
+/// Rarely, and with time for its answer before the trust is over.
+fn renew_at(started: Duration, lease: Lease) -> Duration {
+    let of_lease = |hundredths| lease.duration.saturating_mul(hundredths) / 100;
+    let trust = lease.duration.saturating_sub(lease.margin);
+    let pause = trust.saturating_sub(RENEWAL_ANSWER).clamp(of_lease(RENEW_MIN), of_lease(RENEW_MAX));
+    started.saturating_add(pause)
+}
+
 /// In whole milliseconds, so that everybody who reads it agrees when it ends.
 fn trusted_until(started: Duration, lease: Lease) -> Duration {
     let until = started.saturating_add(lease.duration.saturating_sub(lease.margin));
@@ -332,7 +346,7 @@ mod tests {
     }
 
     fn won(started: Duration) -> Input {
-        let grant = Grant { term: TERM, lease: Some(LEASE), former_zone_data: None };
+        let grant = Grant { term: TERM, lease: Some(LEASE), waited: Duration::ZERO, former_zone_data: None };
         Input::CampaignEnded { started, answer: Some(Campaign::Won(grant)) }
     }
 
@@ -367,15 +381,40 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_renews_at_a_third_of_the_lease() {
+    fn a_leader_renews_before_half_of_the_lease() {
         let mut machine = leader();
-        assert_eq!(machine.wake_in(s(0)), Some(s(2)));
+        let pause = Duration::from_millis(2_700);
+        assert_eq!(machine.wake_in(s(0)), Some(pause));
 
-        assert_eq!(machine.step(s(2), Input::WakeUp)[..], [Effect::Renew(TERM)]);
-        machine.step(s(3), Input::RenewalEnded { term: TERM, started: s(2), answer: Some(Renewal::Renewed) });
+        assert_eq!(machine.step(s(2), Input::WakeUp)[..], []);
+        assert_eq!(machine.step(s(3), Input::WakeUp)[..], [Effect::Renew(TERM)]);
+        machine.step(s(4), Input::RenewalEnded { term: TERM, started: s(3), answer: Some(Renewal::Renewed) });
 
-        assert_eq!(machine.term(s(3)), Some((TERM, Some(s(7)))));
-        assert_eq!(machine.wake_in(s(3)), Some(s(1)));
+        assert_eq!(machine.term(s(4)), Some((TERM, Some(s(8)))));
+        assert_eq!(machine.wake_in(s(4)), Some(pause - s(1)));
+    }
+
+    #[test]
+    fn a_short_lease_is_renewed_at_a_third_of_it() {
+        // The lease, its margin, the pause.
+        let cases = [(1_000, 200, 330), (3_000, 600, 990), (5_000, 1_000, 2_250), (60_000, 12_000, 27_000)];
+        for (duration, margin, pause) in cases {
+            let [duration, margin, pause] = [duration, margin, pause].map(Duration::from_millis);
+            assert_eq!(renew_at(s(7), Lease { duration, margin }), s(7) + pause, "{duration:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_campaign_waited_before_it_asked_is_no_part_of_the_attempt() {
+        let mut machine = ElectionMachine::default();
+        machine.step(s(10), Input::SessionOpened);
+        let grant = Grant { term: TERM, lease: Some(LEASE), waited: s(3), former_zone_data: None };
+
+        let effects =
+            machine.step(s(16), Input::CampaignEnded { started: s(10), answer: Some(Campaign::Won(grant)) });
+
+        assert_eq!(effects[..], [Effect::Gained(TERM, None)]);
+        assert_eq!(machine.term(s(16)), Some((TERM, Some(s(18)))));
     }
 
     #[test]
@@ -450,7 +489,12 @@ mod tests {
     fn a_leader_hears_by_which_time_zone_data_the_one_before_went() {
         let mut machine = ElectionMachine::default();
         machine.step(s(0), Input::SessionOpened);
-        let grant = Grant { term: TERM, lease: Some(LEASE), former_zone_data: Some("2031a".into()) };
+        let grant = Grant {
+            term: TERM,
+            lease: Some(LEASE),
+            waited: Duration::ZERO,
+            former_zone_data: Some("2031a".into()),
+        };
         let answer = Some(Campaign::Won(grant));
 
         let effects = machine.step(s(1), Input::CampaignEnded { started: s(0), answer });

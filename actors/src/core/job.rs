@@ -43,7 +43,7 @@ use crate::{
     core::{
         contract::{Breach, next_after},
         policy::{Fires, Policies},
-        time::{FireTime, Now},
+        time::{FireTime, Now, since},
     },
     name::RunId,
     port::{Authority, Kept, Pause, Schedule, Skips},
@@ -218,6 +218,7 @@ impl JobMachine {
             Input::WakeUp => self.on_wake_up(now, &mut effects),
             Input::Trigger => self.on_trigger(now, &mut effects),
             Input::Claimed { run, verdict } => self.on_claimed(now, run, verdict, &mut effects),
+            Input::ClaimRefused { run, reason } => self.on_claim_refused(now, run, reason, &mut effects),
             Input::Advanced(moved) => self.on_advanced(now, moved, &mut effects),
             Input::Anchored { cursor } => self.on_anchored(cursor),
             Input::RunEnded(end) => self.on_run_ended(now, end, &mut effects),
@@ -261,7 +262,7 @@ impl JobMachine {
     }
 
     fn decides_in(&self, now: Now) -> Option<Duration> {
-        let until = |instant: DateTime<Utc>| (instant - now.wall).to_std().unwrap_or_default();
+        let until = |instant: DateTime<Utc>| since(now.wall, instant);
         match self.mode {
             Mode::Dormant => return None,
             Mode::Parked { .. } => return self.next.map(|next| until(next.instant())),
@@ -294,6 +295,11 @@ impl JobMachine {
             Asked::Advance(asked) => asked.advance.to,
         };
         (self.mode != Mode::Dormant).then_some((tick, self.unanswered > 0))
+    }
+
+    /// The store has not answered, or not decided, what it was asked last.
+    pub fn asks_in_vain(&self) -> bool {
+        self.unanswered > 0
     }
 
     /// The instant up to which every tick is decided, or asked about: whoever fires the job after this node goes on from there.

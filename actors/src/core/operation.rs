@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Something that a node asks of its store: the `operation` of a [problem](crate::Problem) and of the metric
 /// `callsheet_coordination_errors_total`.
@@ -144,6 +144,14 @@ impl fmt::Display for Operation {
 impl Serialize for Operation {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Operation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let found = Self::ALL.into_iter().find(|operation| operation.as_str() == name);
+        found.ok_or_else(|| de::Error::invalid_value(de::Unexpected::Str(&name), &"the name of an operation"))
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::name::RunId;
 
@@ -39,8 +39,8 @@ pub const MISFIRE_WITHIN_MAX: Duration = Duration::from_hours(12);
 /// Local   node 1  run      run      (dies)
 ///         node 2  run      run      run
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Fires {
     /// The leader only, and only with a claim that the store granted.
@@ -85,8 +85,8 @@ pub enum Fires {
 /// A manual trigger follows the same policy: with `Skip` and `Allow` it is refused, with `Queue` and `Replace` it waits.
 /// The slots of `Allow` are lock keys of their own: their fencing tokens are ordered each for itself, and runs that go on
 /// beside each other are not ordered at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Overlap {
     /// The tick does not run.
@@ -173,8 +173,8 @@ impl Overlap {
 /// All(2, 3 h)    run   held; 3 is held, too; with 4 the oldest, 2, is skipped; 3 and 4 run at the end
 /// Skip           run   2, 3 and 4 are skipped at once
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Misfire {
     /// One catch-up run for the newest missed tick, unless the next one is nearer: within half the time from the missed
@@ -185,6 +185,7 @@ pub enum Misfire {
     /// One catch-up run for the newest missed tick, unless it is later than `within`.
     Latest {
         /// The greatest lateness of a catch-up run.
+        #[serde(with = "crate::serde::duration")]
         within: Duration,
     },
     /// Catch-up runs for the newest missed ticks, one after the other.
@@ -192,6 +193,7 @@ pub enum Misfire {
         /// How many ticks may wait to be made up for, 1 to [`MISFIRE_ALL_MAX`]; the oldest beyond are skipped.
         max: u32,
         /// The greatest lateness of a tick that is made up for.
+        #[serde(with = "crate::serde::duration")]
         within: Duration,
     },
     /// No catch-up run.
@@ -232,8 +234,8 @@ pub const CATCH_UP_PACE: Duration = Duration::from_millis(100);
 ///
 /// Whoever closes a lost run tells all nodes, which is a matter of milliseconds; a node that was not told finds it out within
 /// about a minute. `Retry` may repeat effects of the run that was lost: use the fencing token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum OnLost {
     /// It is recorded as lost.
@@ -276,16 +278,19 @@ pub const DEBTS_MAX: usize = ALLOW_MAX as usize;
 /// let retry = Retry::attempts(3).initial(Duration::from_secs(10)).jitter(0.0);
 /// assert_eq!((retry.attempts, retry.factor), (3, 2.0));
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a retry policy, such as {\"attempts\": 3}")]
 #[non_exhaustive]
 pub struct Retry {
     /// How many attempts a run has in all, 1 to 1,000. Default: 1, so that nothing is tried again.
     pub attempts: u32,
     /// The pause after the first attempt, at least 1 ms. Default: 1 s.
+    #[serde(with = "crate::serde::duration")]
     pub initial: Duration,
     /// How much longer each pause is than the one before, 1 to 1,000. Default: 2.
     pub factor: f64,
     /// The longest pause, at least `initial`. Default: 5 min.
+    #[serde(with = "crate::serde::duration")]
     pub max: Duration,
     /// The part of a pause that varies, 0 to 1. Default: 0.2.
     pub jitter: f64,
@@ -368,7 +373,23 @@ impl Retry {
 }
 
 /// The policies of one job: the default ones, of which fields are set.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+///
+/// As data, a key that is absent has its default, and a key that is none of these is refused:
+///
+/// ```
+/// use callsheet_actors::{Misfire, Overlap, Policies};
+///
+/// let text = r#"{"overlap": {"queue": 3}, "misfire": {"latest": {"within": "1h"}}, "timeout": "10m"}"#;
+/// let policies: Policies = serde_json::from_str(text).unwrap();
+/// assert_eq!(policies.overlap, Overlap::Queue(3));
+/// assert_eq!(policies.misfire, Misfire::Latest { within: std::time::Duration::from_hours(1) });
+/// assert_eq!(policies.grace, std::time::Duration::from_secs(1));
+///
+/// let error = serde_json::from_str::<Policies>(r#"{"tiemout": "10m"}"#).unwrap_err();
+/// assert!(error.to_string().starts_with("unknown field `tiemout`, expected one of `fires`, `overlap`"));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "the policies of a job")]
 #[non_exhaustive]
 pub struct Policies {
     /// Which nodes fire the job.
@@ -380,12 +401,15 @@ pub struct Policies {
     /// What happens to a run whose node died.
     pub on_lost: OnLost,
     /// The lateness up to which a tick is on time. Default: 1 s.
+    #[serde(with = "crate::serde::duration")]
     pub grace: Duration,
     /// What happens when an attempt fails. Default: it is not tried again.
     pub retry: Retry,
     /// How long an attempt may take before it is cancelled. Default: no limit.
+    #[serde(with = "crate::serde::duration")]
     pub timeout: Option<Duration>,
     /// The time between cancelling a run and aborting it. Default: 5 s.
+    #[serde(with = "crate::serde::duration")]
     pub abort_grace: Duration,
     /// How many ticks run in all, counted cluster-wide from the day the job was first known to the store; manual triggers and
     /// skipped ticks do not count. The job is then exhausted. Default: no limit.

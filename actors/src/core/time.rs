@@ -3,13 +3,13 @@
 use std::{fmt, time::Duration};
 
 use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::name::{RunId, Term};
 
 /// A planned instant, in whole milliseconds.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "DateTime<Utc>", into = "DateTime<Utc>")]
 pub struct FireTime(DateTime<Utc>);
 
 impl FireTime {
@@ -29,6 +29,19 @@ impl FireTime {
     }
 }
 
+/// The instant, cut to whole milliseconds.
+impl From<DateTime<Utc>> for FireTime {
+    fn from(instant: DateTime<Utc>) -> Self {
+        Self::new(instant)
+    }
+}
+
+impl From<FireTime> for DateTime<Utc> {
+    fn from(fire_time: FireTime) -> Self {
+        fire_time.0
+    }
+}
+
 impl fmt::Display for FireTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.to_rfc3339_opts(SecondsFormat::AutoSi, true))
@@ -41,9 +54,11 @@ impl fmt::Debug for FireTime {
     }
 }
 
-/// The time from `then` to `now`; zero if `then` is later.
+/// The time from `then` to `now`, in whole microseconds; zero if `then` is later.
 pub fn since(then: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
-    (now - then).to_std().unwrap_or_default()
+    // Each run asks this ten times, and subtracting dates costs three times as much as subtracting numbers.
+    let micros = now.timestamp_micros().saturating_sub(then.timestamp_micros());
+    Duration::from_micros(u64::try_from(micros).unwrap_or_default())
 }
 
 /// What the shell knows at the start of a step. Machines read no clock and make no ids.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     core::{
@@ -25,7 +25,7 @@ use crate::{
 /// | `unresponsive` | | its actor did not answer within 1 s | perhaps `stalled` | | find what blocks its thread: a schedule? |
 /// | `still_running` | | a run was aborted and does not end | | | find what blocks in the body; restart the process |
 /// | `running` | | a run is in progress | | | read `refused`, `parked` and `pause` for what else applies |
-/// | `parked` | no | the store refuses its data | `parked` | `JobParked` | read `parked`; update it, or mend the store and resume it |
+/// | `parked` | no; on trial its next tick | the store refuses its data, and takes that of other jobs | `parked` | `JobParked` | read `parked`; update it, or mend the store: it is tried about once a minute |
 /// | `paused` | no | somebody paused it, or it failed too often | | `JobPaused` | read `pause`; resume it |
 /// | `exhausted` | no | no fire time is left, or its limit of runs is reached | | | remove it, or update its schedule |
 /// | `refused` | no | other nodes declare another overlap policy for its lock key | `conflicting` | `JobRefused` | give the jobs of the key one policy on all nodes |
@@ -36,7 +36,7 @@ use crate::{
 /// An exhausted job that is parked is shown as `exhausted`, and a paused one that is refused as `paused`. *Held* is no state of
 /// a job: it is said of a **tick** that came due during a pause and waits for its end ([`JobStatus::held`], `TickHeld`,
 /// `callsheet_ticks_held`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum JobState {
@@ -55,9 +55,13 @@ pub enum JobState {
     /// Other nodes declare another [overlap policy](crate::Overlap) for its lock key, so this node does not fire it, nor start it when it is
     /// triggered. It asks again about every half minute.
     Refused,
-    /// The store refuses something of it for its data, so this node neither fires it nor starts it when it is
-    /// triggered. It is tried again when it is [updated](crate::UpdateJob) or [resumed](crate::ResumeJobs), and when
-    /// its node is started again.
+    /// The store refuses something of it for its data while it takes that of other jobs, so this node neither
+    /// fires it nor starts it when it is triggered. It is tried again by itself about a minute after each
+    /// refusal (less often if hundreds are parked: ten calls a second are made for all of them), and at once
+    /// when it is [updated](crate::UpdateJob) or [resumed](crate::ResumeJobs): it is enrolled. If it was
+    /// refused later than that, it is then *on trial*: it is still shown as parked, its next tick or trigger
+    /// is claimed, and it is parked no more when the store takes what it had refused. What refuses the data
+    /// of everybody, or of the only job of a node, parks nothing: see the guide `cluster`.
     Parked,
     /// Its actor died too often, or its schedule broke its contract. It does not fire until it is
     /// [resumed](crate::ResumeJobs) or
@@ -70,7 +74,7 @@ pub enum JobState {
 }
 
 /// A job, as its node sees it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct JobStatus {
     /// The name.
@@ -114,7 +118,7 @@ pub struct JobStatus {
 }
 
 /// Ticks that are due and wait for the end of a pause: see [`Misfire`](crate::Misfire).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct HeldStatus {
     /// How many, at least 1.
@@ -135,7 +139,7 @@ impl HeldStatus {
 }
 
 /// A run in progress.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ActiveRunStatus {
     /// The run.
@@ -156,7 +160,7 @@ pub struct ActiveRunStatus {
 }
 
 /// A run that ended.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LastRunStatus {
     /// The run.
@@ -166,6 +170,7 @@ pub struct LastRunStatus {
     /// When its body started.
     pub started_at: DateTime<Utc>,
     /// How long its body took.
+    #[serde(with = "crate::serde::duration")]
     pub took: Duration,
 }
 

@@ -3,31 +3,31 @@
 //! Nobody is to blame while everybody is refused: what stands alone is asked again until something of another job gets
 //! through.
 //!
-//! | refused alone | what becomes of it once another job gets through |
-//! |---|---|
-//! | a claim | its job is parked; the tick is skipped as such, a trigger is told so |
-//! | a claim that only settles | asked again: a grant must not be given up |
-//! | a move of a cursor | its job is parked, and goes on to skip |
-//! | an end | its key is freed and nothing else is kept of it; its job is parked, since the next end would be refused as well |
+//! | refused alone | while nobody else gets through | refused again after another job got through |
+//! |---|---|---|
+//! | the claim of a tick, of a lost run, of a trigger that is queued | asked again, at growing pauses | its job is parked; the tick is skipped as such, a trigger is told so |
+//! | the claim of a trigger whose caller waits | the caller is told at once, and nothing is started later | the same |
+//! | a claim that only settles | asked again | asked again: a grant must not be given up |
+//! | a move of a cursor | asked again, at growing pauses | its job is parked, and goes on to skip |
+//! | an end | asked again, at growing pauses | its key is freed and nothing else is kept of it; its job is parked, since the next end would be refused as well |
 
 use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 
-use super::{
-    AdvanceCursor, ClaimRun, LockActor, TakeAsks, call, cursor_move, one_each, request, witnesses::Witnesses,
-};
+use super::{AdvanceCursor, ClaimRun, LOCKED_MAX, LockActor, TakeAsks, call, cursor_move, one_each, request};
 use crate::{
     core::{
         bisect::Bisect,
         job::Input,
         operation::Operation,
         text::{TEXT_MAX, bounded, one_line},
+        witnesses::Witnesses,
     },
     job::Letter,
-    node::JobRef,
+    node::{JobRef, RefusedStep},
     port::{Completed, Completion, LockError, Locker, Moved, Verdict},
-    supervisor::JobRefusedForData,
+    supervisor::{JobRefusedForData, JobTaken},
 };
 
 /// The items of refused batches.
@@ -45,7 +45,7 @@ pub(super) struct Suspects {
     waking: bool,
 }
 
-/// The pause before a key is to be freed once more whose row the store does not let anybody change.
+/// The pause before a key is to be freed once more, if the store did not do it.
 const RELEASE_AGAIN: Duration = Duration::from_secs(5);
 
 /// A group of suspects that is to be asked by itself.
@@ -143,7 +143,7 @@ impl LockActor {
             );
             if let Some(held) = self.held.get(&end.run) {
                 let reason = format!("the end of its run {} cannot be recorded: {reason}", end.run);
-                self.park(&held.job, &reason);
+                self.park(&held.job, &reason, RefusedStep::End);
             }
         }
         if bad.is_some() {
@@ -153,39 +153,58 @@ impl LockActor {
     }
 
     pub(super) fn suspect_claims(&mut self, claims: Vec<ClaimRun>, reason: &str) {
-        let Some(bad) = self.suspects.claims.refused(self.node.clock.elapsed(), claims) else {
-            return self.node.meters.coordination_error(Operation::Claim);
-        };
+        match self.suspects.claims.refused(self.node.clock.elapsed(), claims) {
+            Some(bad) => {
+                self.refuse_claim(bad, reason);
+            }
+            None => self.node.meters.coordination_error(Operation::Claim),
+        }
+    }
+
+    /// The store refuses this claim for its data, alone. Answers whether its job is to blame.
+    pub(super) fn refuse_claim(&mut self, bad: ClaimRun, reason: &str) -> bool {
         self.failed(Operation::Claim, &reason);
         let ClaimRun { job, claim, .. } = bad;
-        let reason = bounded(reason, TEXT_MAX);
-        // Who asks for a run without a tick is told at once: an answer in doubt would have to be settled, which parks nobody.
-        let is_blamed = claim.tick.is_none() || self.suspects.claimed.blame(&job.definition.name);
-        let verdict = if claim.settle || !is_blamed {
-            Verdict::Unavailable { reason }
-        } else {
+        let (run, reason) = (claim.run, bounded(reason, TEXT_MAX));
+        let is_blamed = !claim.settle && self.suspects.claimed.blame(&job.definition.name);
+        let answer = if claim.settle {
+            // Whether an earlier claim was granted is not known: whoever asks goes on to ask.
+            Input::Claimed { run, verdict: Verdict::Unavailable { reason } }
+        } else if is_blamed {
             self.node.failures.dropped(Operation::Claim);
-            self.park(&job, &reason);
-            Verdict::BadData { reason }
+            self.park(&job, &reason, RefusedStep::Claim);
+            Input::Claimed { run, verdict: Verdict::BadData { reason } }
+        } else {
+            Input::ClaimRefused { run, reason }
         };
-        Letter::send(&job, Input::Claimed { run: claim.run, verdict });
+        Letter::send(&job, answer);
+        is_blamed
     }
 
     pub(super) fn suspect_moves(&mut self, moves: Vec<AdvanceCursor>, reason: &str) {
-        let Some(bad) = self.suspects.moves.refused(self.node.clock.elapsed(), moves) else {
-            return self.node.meters.coordination_error(Operation::Advance);
-        };
+        match self.suspects.moves.refused(self.node.clock.elapsed(), moves) {
+            Some(bad) => {
+                self.refuse_move(&bad.job, reason);
+            }
+            None => self.node.meters.coordination_error(Operation::Advance),
+        }
+    }
+
+    /// The store refuses to move the cursor of this job for its data, alone. Answers whether the job is to
+    /// blame.
+    pub(super) fn refuse_move(&mut self, job: &Arc<JobRef>, reason: &str) -> bool {
         self.failed(Operation::Advance, &reason);
-        let AdvanceCursor { job, .. } = bad;
         let reason = bounded(reason, TEXT_MAX);
-        let moved = if self.suspects.claimed.blame(&job.definition.name) {
+        let is_blamed = self.suspects.claimed.blame(&job.definition.name);
+        let moved = if is_blamed {
             self.node.failures.dropped(Operation::Advance);
-            self.park(&job, &reason);
+            self.park(job, &reason, RefusedStep::Move);
             Moved::BadData { reason }
         } else {
             Moved::Unavailable { reason }
         };
-        Letter::send(&job, Input::Advanced(moved));
+        Letter::send(job, Input::Advanced(moved));
+        is_blamed
     }
 
     /// The key of a run whose end the store refuses was freed, or not: then it stays taken until it can be, or the
@@ -197,27 +216,30 @@ impl LockActor {
         reason: &str,
         ctx: &mut Context<Self>,
     ) {
-        let answer = match released.as_deref() {
-            Ok([Completed::Locked]) => return self.end_again(end, ctx),
-            Ok([answer]) => answer.clone(),
-            Err(LockError::BadData { .. }) => {
-                // Somebody may mend the store.
-                return self.release_again(end, reason, ctx);
+        match released.as_deref() {
+            Ok([Completed::Locked]) => self.release_again(LOCKED_MAX, end, reason, ctx),
+            Ok([answer]) => {
+                if let Some(held) = self.held.remove(&end.run) {
+                    self.on_recorded(&held.job, end.from_completion, answer);
+                }
             }
-            Ok(_) | Err(_) => return self.end_again(end, ctx),
-        };
-        if let Some(held) = self.held.remove(&end.run) {
-            self.on_recorded(&held.job, end.from_completion, &answer);
+            // Somebody may mend the store.
+            Ok(_) => self.release_again(RELEASE_AGAIN, end, reason, ctx),
+            Err(error) => {
+                self.failed(Operation::Complete, error);
+                self.release_again(RELEASE_AGAIN, end, reason, ctx);
+            }
         }
     }
 
-    /// Asks again to free a key, for as long as the session lasts and is not about to end.
-    fn release_again(&mut self, end: Completion, reason: &str, ctx: &mut Context<Self>) {
+    /// Asks again to free a key, for as long as the session lasts and is not about to end. Never among other
+    /// ends: it would be refused with all of them.
+    fn release_again(&mut self, pause: Duration, end: Completion, reason: &str, ctx: &mut Context<Self>) {
         if self.closing.is_some() {
             return;
         }
         let again = vec![(end, reason.to_owned())];
-        self.later(RELEASE_AGAIN, again, ctx, |actor, ends| {
+        self.later(pause, again, ctx, |actor, ends| {
             let held = |(end, _): &(Completion, String)| actor.held.contains_key(&end.run);
             let ends: Vec<_> = ends.into_iter().filter(held).collect();
             actor.suspects.bad_ends.extend(ends);
@@ -230,9 +252,39 @@ impl LockActor {
     }
 
     /// Tells the supervisor: it keeps why.
-    pub(super) fn park(&self, job: &Arc<JobRef>, reason: &str) {
+    fn park(&self, job: &Arc<JobRef>, reason: &str, step: RefusedStep) {
         let reason = bounded(reason, TEXT_MAX).into();
-        self.node.supervisor().do_send(JobRefusedForData { job: job.clone(), reason });
+        self.node.supervisor().do_send(JobRefusedForData { job: job.clone(), reason, step });
+    }
+
+    /// Tells the supervisor, if the job was parked until the store takes this of it.
+    pub(super) fn tell_taken(&self, job: &Arc<JobRef>, step: RefusedStep) {
+        if job.on_trial.is_for(step) {
+            self.node.supervisor().do_send(JobTaken { job: job.clone() });
+        }
+    }
+
+    pub(super) fn take_claim(&mut self, claim: ClaimRun) {
+        match claim.job.on_trial.is_set() {
+            true => self.suspects.claims.add(self.node.clock.elapsed(), vec![claim]),
+            false => self.claims.push_back(claim),
+        }
+    }
+
+    pub(super) fn take_move(&mut self, advance: AdvanceCursor) {
+        match advance.job.on_trial.is_set() {
+            true => self.suspects.moves.add(self.node.clock.elapsed(), vec![advance]),
+            false => self.moves.push_back(advance),
+        }
+    }
+
+    /// Unless the session is lost that granted the run.
+    pub(super) fn take_end(&mut self, end: Completion) {
+        match self.held.get(&end.run).map(|held| held.job.on_trial.is_set()) {
+            Some(true) => self.suspects.ends.add(self.node.clock.elapsed(), vec![end]),
+            Some(false) => self.ends.push_back(end),
+            None => {}
+        }
     }
 
     /// Looks at the suspects when it is time for the next group.

@@ -22,6 +22,9 @@ pub struct Grant {
     pub term: Term,
     /// For how long it may be trusted; `None` is for ever.
     pub lease: Option<Lease>,
+    /// How long the campaign had waited before it asked the store for the term: the lease is counted from then. Rather too
+    /// short than too long.
+    pub waited: Duration,
     /// The version of the time zone data by which the leader of the term before went, whichever node that was; `None` if there
     /// was none, or it is not known.
     pub former_zone_data: Option<Arc<str>>,
@@ -55,7 +58,8 @@ pub enum Renewal {
 /// Leadership is an optimisation, the claim is the guarantee: a store may grant a new term while the old leader still
 /// thinks that it leads, as long as the old term's claims are refused from then on.
 pub trait Elector: Send + Sync + 'static {
-    /// Asks for a term. May wait for the present leader, in slices of about a second.
+    /// Asks for a term. May wait for the present leader, well within
+    /// [`CALL_DEADLINE`](crate::CALL_DEADLINE).
     ///
     /// # Errors
     ///

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Why a tick did not run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SkipReason {
@@ -219,7 +219,8 @@ pub enum Verdict {
         /// The run that held the key when it was last looked at, if its session lives.
         holder: Option<RunId>,
     },
-    /// This claim is refused for its data: see [`LockError::BadData`]. Nothing changed, and it is of no use to ask again.
+    /// This claim is refused for its data: see [`LockError::BadData`]. Nothing changed. The job is
+    /// parked once something of another job gets through.
     BadData {
         /// What the store says, without passwords or connection strings.
         reason: String,
@@ -319,7 +320,8 @@ pub enum Moved {
     Led,
     /// Somebody else has locked the job's cursor at this moment. Nothing changed: ask again.
     Locked,
-    /// This move is refused for its data: see [`LockError::BadData`]. Nothing changed, and it is of no use to ask again.
+    /// This move is refused for its data: see [`LockError::BadData`]. Nothing changed. The job is
+    /// parked once something of another job gets through.
     BadData {
         /// What the store says, without passwords or connection strings.
         reason: String,
@@ -892,8 +894,9 @@ pub enum LockError {
     /// own that an item breaks. Nothing was done for the bad item, nor for those that the store takes together with it; for others
     /// of the call it may have been: asking again with the same ids does no harm.
     ///
-    /// The engine halves the call until the bad item stands alone, and parks the job of that item. Not
-    /// for what concerns every call: that is [`NotDone`](Self::NotDone).
+    /// The engine halves the call until the bad item stands alone, and parks the job of that item once
+    /// something of another job gets through. Not for what concerns every call: that is
+    /// [`NotDone`](Self::NotDone).
     #[error("the store refuses its data: {reason}")]
     BadData {
         /// What the store says, without passwords or connection strings.

@@ -120,6 +120,12 @@ pub trait Schedule: Send + Sync + fmt::Debug + fmt::Display + 'static {
 /// A schedule, or a definition of one that may turn out to be wrong.
 ///
 /// Definitions are checked when they are used, so that all faults of all jobs are reported together.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a schedule",
+    label = "a schedule is expected here",
+    note = "make one: `cron(\"0 3 * * *\")`, `every(Duration::from_secs(5))`, `daily().at(\"03:00\")`",
+    note = "a rule of the application's own implements `Schedule`"
+)]
 pub trait IntoSchedule {
     /// Checks the definition and compiles it.
     ///
@@ -129,6 +135,8 @@ pub trait IntoSchedule {
     fn into_schedule(self) -> Result<Arc<dyn Schedule>, Faults>;
 }
 
+// Without the attribute, an error would list every schedule there is, those of the test kit among them.
+#[diagnostic::do_not_recommend]
 impl<S: Schedule> IntoSchedule for S {
     fn into_schedule(self) -> Result<Arc<dyn Schedule>, Faults> {
         Ok(Arc::new(self))

@@ -177,6 +177,7 @@ impl SupervisorActor {
                 | Content::Retire => {}
                 Content::Input(
                     Input::Claimed { .. }
+                    | Input::ClaimRefused { .. }
                     | Input::Advanced(_)
                     | Input::RunEnded(_)
                     | Input::Anchored { .. }
@@ -247,6 +248,7 @@ impl SupervisorActor {
             }
             Input::Permit(PermitAnswer::Granted) => self.node().permits.release(),
             Input::Claimed { .. }
+            | Input::ClaimRefused { .. }
             | Input::Permit(_)
             | Input::Anchored { .. }
             | Input::Owed(_)

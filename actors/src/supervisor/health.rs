@@ -98,7 +98,7 @@ impl Handler<Health> for SupervisorActor {
         let known = known.node.filter(|_| elapsed.saturating_sub(known.at) <= self.parts.lease);
         let mut report = HealthReport {
             node: node.id,
-            backend: self.parts.backend,
+            backend: self.parts.backend.to_owned(),
             role,
             term,
             leader: if term.is_some() { Some(node.id) } else { known },
@@ -198,7 +198,8 @@ mod tests {
             rig.store().set_bad("bad", &[BadData::Enrolment]);
             let clock = VirtualClock::starting_at(DateTime::UNIX_EPOCH);
             let mut options = EngineOptions::new(Arc::new(rig.store().backend(NodeId::numbered(9), clock)));
-            options.jobs.push(Job::new("bad", Period::hours(1)).run(async |_| {}));
+            let job = |name| Job::new(name, Period::hours(1)).run(async |_| {});
+            options.jobs.extend([job("bad"), job("good")]);
             let node = rig.node(options).await;
             rig.advance(Duration::from_secs(5)).await;
             assert_eq!(rig.send(node, CountTroubled).await, 1);

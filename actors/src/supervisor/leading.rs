@@ -10,6 +10,7 @@ use crate::{
         job::Input,
         operation::Operation,
         policy::{Fires, OnLost},
+        suspects::Group,
     },
     definition::Definition,
     election::{SessionChanged, TermRefused},
@@ -41,6 +42,10 @@ const INQUIRE_FIRST: Duration = Duration::from_secs(2);
 
 /// The pause between two pages of such questions.
 const INQUIRE_NEXT: Duration = Duration::from_millis(250);
+
+/// The most jobs of one such question: more than in other pages, since it changes nothing, and few questions are asked by nodes that
+/// have nothing to do.
+const INQUIRE_PAGE: usize = 2 * PAGE_MAX;
 
 /// How often a node that does not lead asks whether the leader holds its jobs.
 const INQUIRE_EVERY: Duration = Duration::from_secs(30);
@@ -98,16 +103,17 @@ impl SupervisorActor {
         let mut page = Vec::new();
         let mut jobs = Vec::new();
         // What the store may refuse is asked by itself, on top of everything else.
-        let mut suspects = self.suspects.take(elapsed);
-        let by_itself = suspects.is_some();
+        let group = self.next_suspects(elapsed);
+        let mut by_itself = group.as_ref().map(Group::jobs);
         while page.len() < PAGE_MAX
-            && let Some(name) = match &mut suspects {
-                Some(suspects) => suspects.pop(),
+            && let Some(name) = match &mut by_itself {
+                Some(jobs) => jobs.next().cloned(),
                 None => self.to_enrol.pop_front(),
             }
         {
-            let Some(entry) = self.jobs.get(&name) else { continue };
-            let Some(authority) = self.authority(entry) else {
+            let asked = self.jobs.get(&name).and_then(|entry| Some((entry, self.authority(entry)?)));
+            let Some((entry, authority)) = asked else {
+                self.suspects.drop_suspect(&name);
                 self.on_enrolment_answered(&name);
                 continue;
             };
@@ -132,11 +138,8 @@ impl SupervisorActor {
             jobs.push((job, authority));
         }
         if page.is_empty() {
-            if by_itself {
-                // None of them is to be enrolled any more: the next ones.
-                self.enrol_suspects_later(ctx);
-            }
-            return;
+            // None of them is to be enrolled any more: the next ones.
+            return self.enrol_suspects_later(ctx);
         }
         let retries = page.iter().any(|enrolment| enrolment.retry_lost);
         if retries && !self.parts.single_node && !std::mem::replace(&mut self.asking_debts, true) {
@@ -171,13 +174,19 @@ impl SupervisorActor {
                     }
                 }
                 Ok(Err(LockError::BadData { reason })) => {
-                    actor.suspect(jobs, &reason, ctx);
+                    actor.suspect(group.as_ref(), &jobs, &reason, ctx);
                     actor.retract_next(ctx);
                     actor.enrol(ctx);
                 }
                 Ok(Err(_)) | Err(_) => {
-                    // Those that this node has no right to any more are left out then.
-                    actor.to_enrol.extend(jobs.iter().map(|(job, _)| job.definition.name.clone()));
+                    // Those that this node has no right to any more are left out then. What is asked alone
+                    // stays a suspect.
+                    let names = jobs.iter().map(|(job, _)| job.definition.name.clone());
+                    match group {
+                        None | Some(Group::Part(_)) => actor.to_enrol.extend(names),
+                        Some(Group::Alone(_) | Group::Witness(_)) => {}
+                        Some(Group::Trial(_)) => names.for_each(|name| actor.end_trial(&name)),
+                    }
                     actor.retract_next(ctx);
                     let pause = actor.enrol_backoff.failed();
                     ctx.run_later(pause, |actor, ctx| actor.enrol(ctx));
@@ -209,10 +218,14 @@ impl SupervisorActor {
         answers: Vec<Enrolled>,
         ctx: &mut Context<Self>,
     ) -> Vec<JobName> {
-        let mut locked = Vec::new();
-        let mut over = Vec::new();
+        let (mut locked, mut over) = (Vec::new(), Vec::new());
+        let now = self.node().clock.elapsed();
         for ((job, authority), answer) in jobs.into_iter().zip(answers) {
             let name = &job.definition.name;
+            match answer {
+                Enrolled::Done { .. } => self.suspects.took(now, name),
+                _ => self.suspects.drop_suspect(name),
+            }
             let Some(entry) = self.jobs.get(name).filter(|entry| {
                 // One that was added or changed since has its own answer.
                 entry.job.generation == job.generation && Arc::ptr_eq(&entry.job.definition, &job.definition)
@@ -221,6 +234,9 @@ impl SupervisorActor {
             };
             if self.authority(entry) != Some(authority) {
                 continue;
+            }
+            if entry.parked.is_some() {
+                self.on_trial_enrolled(name, &answer);
             }
             match (answer, authority) {
                 (Enrolled::Done { cursor, kept }, _) => {
@@ -329,9 +345,9 @@ impl SupervisorActor {
             entry.job.definition.policies.fires == Fires::Leader && entry.broken.is_none() && !entry.unled
         };
         let rest = self.jobs.range((after, Bound::Unbounded)).map(|(_, entry)| entry);
-        let page: Vec<_> = rest.filter(asked).take(PAGE_MAX).map(|entry| entry.job.clone()).collect();
+        let page: Vec<_> = rest.filter(asked).take(INQUIRE_PAGE).map(|entry| entry.job.clone()).collect();
         let last = page.last().map(|job| job.definition.name.clone());
-        self.inquired = last.filter(|_| page.len() == PAGE_MAX);
+        self.inquired = last.filter(|_| page.len() == INQUIRE_PAGE);
         if !page.is_empty() {
             self.find_unled(page, ctx);
         }

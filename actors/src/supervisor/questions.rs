@@ -82,7 +82,8 @@ impl SupervisorActor {
 
     /// The status of a job that this node holds.
     fn status_of(&self, entry: &Entry) -> impl Future<Output = JobStatus> + use<> {
-        let (broken, refused, parked) = (entry.broken.clone(), entry.refused.clone(), entry.parked.clone());
+        let (broken, refused) = (entry.broken.clone(), entry.refused.clone());
+        let parked = entry.parked.as_ref().map(|parked| parked.reason.clone());
         let job = entry.job.clone();
         // The schedule of a broken one has perhaps brought its actor down.
         let asks_schedule = if broken.is_some() { AsksSchedule::No } else { AsksSchedule::Yes };

@@ -13,7 +13,7 @@ use crate::{
     event::EventKind,
     job::{Content, Letter},
     message::{Added, UpdateJob},
-    node::{JobRef, WakeTime},
+    node::{JobRef, OnTrial, WakeTime},
 };
 
 impl SupervisorActor {
@@ -63,6 +63,7 @@ impl SupervisorActor {
             node: node.clone(),
             hook_calls: hook_calls.share(),
             wake_time: WakeTime::default(),
+            on_trial: OnTrial::default(),
         });
         let was_local = entry.job.definition.policies.fires == Fires::Local;
         let becomes_local = !was_local && job.definition.policies.fires == Fires::Local;

@@ -37,7 +37,7 @@ impl SupervisorActor {
                 node.publisher.publish(|| EventKind::ZoneDataDiffers {
                     own: node.zone_data.to_string(),
                     other: other.version.to_string(),
-                    node: other.node,
+                    other_node: other.node,
                 });
             }
         }));

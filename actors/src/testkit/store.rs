@@ -457,7 +457,12 @@ impl Elector for StoreBackend {
                 match answer.await? {
                     Ok((term, former_zone_data)) => {
                         let lease = Some(self.store.lease);
-                        return Ok(Campaign::Won(Grant { term, lease, former_zone_data }));
+                        return Ok(Campaign::Won(Grant {
+                            term,
+                            lease,
+                            waited: Duration::ZERO,
+                            former_zone_data,
+                        }));
                     }
                     Err(None) => {
                         return Err(ElectError::Unavailable { reason: "there is no session".to_owned() });
@@ -709,7 +714,11 @@ impl Locker for StoreBackend {
             // Of the end itself nothing is kept.
             let plain =
                 |end: &Completion| Completion { pause_after: None, from_completion: false, ..end.clone() };
-            ends.iter().map(|end| state.ledger.complete(now, session, &plain(end))).collect()
+            let release = |end: &Completion| match state.is_locked(end.key.as_str()) {
+                true => Completed::Locked,
+                false => state.ledger.complete(now, session, &plain(end)),
+            };
+            ends.iter().map(release).collect()
         })
         .boxed()
     }

@@ -16,7 +16,10 @@ fn of(code: &SqlState) -> &'static str {
         &SqlState::INSUFFICIENT_PRIVILEGE => {
             "grant this role the rights that the first lines of Postgres::ddl() list, and check the policies of row security"
         }
-        &SqlState::UNDEFINED_TABLE | &SqlState::INVALID_SCHEMA_NAME | &SqlState::UNDEFINED_COLUMN => {
+        &SqlState::UNDEFINED_TABLE
+        | &SqlState::INVALID_SCHEMA_NAME
+        | &SqlState::UNDEFINED_COLUMN
+        | &SqlState::UNDEFINED_FUNCTION => {
             "the tables of the schema are gone or are other ones: run the statements of Postgres::ddl(), or restart the node with migrate(true)"
         }
         &SqlState::READ_ONLY_SQL_TRANSACTION => {
@@ -50,8 +53,9 @@ mod tests {
 
     #[test]
     fn what_concerns_the_whole_server_has_a_cure() {
-        let known =
-            ["42501", "42P01", "3F000", "25006", "53100", "53200", "55P03", "57014", "57P01", "P0001"];
+        let known = [
+            "42501", "42P01", "42883", "3F000", "25006", "53100", "53200", "55P03", "57014", "57P01", "P0001",
+        ];
 
         for code in known {
             assert_ne!(of(&SqlState::from_code(code)), UNKNOWN, "{code}");

@@ -13,8 +13,8 @@ use callsheet_actors::{
     port::{Campaign, ElectError, Elector, Grant, Lease, Renewal},
 };
 use futures_util::{FutureExt, future::BoxFuture};
-use tokio::time::timeout;
-use tokio_postgres::{Client, Error, Row, error::SqlState, types::ToSql};
+use tokio::time::{Instant, timeout};
+use tokio_postgres::{Client, Error, Row, Statement, error::SqlState, types::ToSql};
 use uuid::Uuid;
 
 use super::{Shared, cure, failure, session::OpenSession, settings::Settings, sql};
@@ -40,8 +40,11 @@ pub(super) struct PostgresElector {
 /// The second connection of a session.
 pub(super) struct Leadership {
     client: Client,
-    /// It holds the leadership lock. The lock is re-entrant, so it must not be asked for twice.
+    wait: Statement,
+    /// It holds the leadership lock.
     locked: bool,
+    /// The term of the leader whom it waits for; `None` if that is not known.
+    awaited: Option<i64>,
     /// The process of a frozen leader that this role may not end, once that was said.
     out_of_reach: Option<i32>,
     /// How many campaigns in a row were granted no term although nobody led.
@@ -64,17 +67,17 @@ impl PostgresElector {
     }
 
     async fn campaign_on(&self, session: &OpenSession) -> Result<Campaign, ElectError> {
+        let began = Instant::now();
         let mut kept = session.leadership.lock().await;
         // Taken out: if this future is dropped or fails the connection ends, and with it a lock that it may have got.
         let mut leadership = match kept.take() {
             Some(leadership) if !leadership.client.is_closed() => leadership,
             _ => {
                 let client = session.connect_leadership().await;
-                let client = client.map_err(|error| unavailable(&error.to_string()))?;
-                Leadership { client, locked: false, out_of_reach: None, ungranted: 0 }
+                Leadership::new(client.map_err(|error| unavailable(&error.to_string()))?).await?
             }
         };
-        let answer = leadership.campaign(session).await?;
+        let answer = leadership.campaign(session, began).await?;
         let dropped = leadership.ungranted >= UNGRANTED_MAX;
         *kept = Some(leadership);
         if dropped {
@@ -93,31 +96,34 @@ fn take_leader(kept: &mut Option<Leadership>) -> Option<Leadership> {
 }
 
 impl Leadership {
-    async fn campaign(&mut self, session: &OpenSession) -> Result<Campaign, ElectError> {
+    async fn new(client: Client) -> Result<Self, ElectError> {
+        let wait = client.prepare(sql::WAIT_FOR_LEADERSHIP).await.map_err(|error| refused(&error))?;
+        Ok(Self { client, wait, locked: false, awaited: None, out_of_reach: None, ungranted: 0 })
+    }
+
+    /// A campaign that began at `began`.
+    async fn campaign(&mut self, session: &OpenSession, began: Instant) -> Result<Campaign, ElectError> {
         let settings = &session.settings;
-        let key: [&(dyn ToSql + Sync); 2] = [&settings.schema, &settings.scope];
         let holder: [&(dyn ToSql + Sync); 2] = [&settings.scope, &session.beacon];
         for _ in 0..GRANTS_MAX {
-            if !self.locked {
-                self.locked = self.wait(session, sql::WAIT_FOR_LEADERSHIP, &key).await?;
-            }
-            if !self.locked {
-                let answer = self.lost(session, |_| Duration::ZERO).await?;
-                if let Campaign::Lost { leader: None, .. } = answer {
+            if !self.locked
+                && let Some(leader) = self.wait(session).await?
+            {
+                if leader.is_none() {
                     self.evict_frozen(session).await?;
                 }
-                return Ok(answer);
+                return Ok(Campaign::Lost { leader, retry_in: Duration::ZERO });
             }
             // Before the row names another beacon.
             self.evict_frozen(session).await?;
-            if let Some(grant) = self.grant(session).await? {
+            if let Some(grant) = self.grant(session, began).await? {
                 self.ungranted = 0;
                 return Ok(Campaign::Won(grant));
             }
             // The leader's session lives, but not its second connection: it dies, and the server has not noticed the end of
             // both yet; or it will be back for the lock soon. Either must find the way free.
             self.free(session).await?;
-            if !self.wait(session, sql::WAIT_FOR_HOLDER, &holder).await? {
+            if !self.wait_for_holder(session, &holder).await? {
                 return self.lost(session, |_| Duration::ZERO).await;
             }
         }
@@ -141,24 +147,42 @@ impl Leadership {
         read().map(Some).map_err(|error| refused(&error))
     }
 
-    /// Waits for a lock, for one slice: whether it was had.
-    async fn wait(
+    /// Waits for the leadership lock while the leader is the one that it knows. Answers who leads, if the lock was not had.
+    async fn wait(&mut self, session: &OpenSession) -> Result<Option<Option<NodeId>>, ElectError> {
+        let settings = &session.settings;
+        let (slices, deadline) = (settings.campaign_slices(), settings.campaign_deadline());
+        // What is not known is over after one slice.
+        let awaited = self.awaited.take();
+        let parameters: [&(dyn ToSql + Sync); 4] = [&settings.schema, &settings.scope, &awaited, &slices];
+        let answer = timeout(deadline, self.client.query_one(&self.wait, &parameters)).await;
+        let row = answer.map_err(|_| unavailable(NO_ANSWER))?.map_err(|error| refused(&error))?;
+        let read = || Ok((row.try_get("acquired")?, row.try_get("term")?, row.try_get("leader_node")?));
+        let (acquired, term, node): (bool, _, Option<Uuid>) = read().map_err(|error| refused(&error))?;
+        self.locked = acquired;
+        if acquired {
+            return Ok(None);
+        }
+        self.awaited = term;
+        Ok(Some(node.map(|node| NodeId::numbered(node.as_u128()))))
+    }
+
+    /// Waits, for one slice, until the session of the leader ends: whether it did.
+    async fn wait_for_holder(
         &self,
         session: &OpenSession,
-        statement: &str,
-        parameters: &[&(dyn ToSql + Sync)],
+        holder: &[&(dyn ToSql + Sync)],
     ) -> Result<bool, ElectError> {
-        match timeout(session.settings.trust(), self.client.query_opt(statement, parameters)).await {
-            Ok(Ok(_)) => Ok(true),
-            Ok(Err(error)) if failure::is_lock_timeout(&error) => Ok(false),
-            Ok(Err(error)) => Err(refused(&error)),
-            Err(_) => Err(unavailable(NO_ANSWER)),
+        match self.answer(session, sql::WAIT_FOR_HOLDER, holder).await? {
+            Ok(_) => Ok(true),
+            Err(error) if failure::is_lock_timeout(&error) => Ok(false),
+            Err(error) => Err(refused(&error)),
         }
     }
 
-    /// Begins a term, unless that of a live session is not over.
-    async fn grant(&self, session: &OpenSession) -> Result<Option<Grant>, ElectError> {
+    /// Begins a term, unless that of a live session is not over, in a campaign that began at `began`.
+    async fn grant(&self, session: &OpenSession, began: Instant) -> Result<Option<Grant>, ElectError> {
         let settings = &session.settings;
+        let waited = began.elapsed();
         let node = settings.node.as_uuid();
         let lease = millis(settings.lease);
         let parameters: [&(dyn ToSql + Sync); 5] =
@@ -172,6 +196,7 @@ impl Leadership {
         Ok(Some(Grant {
             term: Term(epoch.unsigned_abs()),
             lease: Some(lease),
+            waited,
             former_zone_data: former.map(Into::into),
         }))
     }
@@ -238,8 +263,7 @@ impl Leadership {
     }
 
     async fn free(&mut self, session: &OpenSession) -> Result<(), ElectError> {
-        let settings = &session.settings;
-        self.ask(session, sql::FREE_LEADERSHIP, &[&settings.schema, &settings.scope]).await?;
+        self.ask(session, sql::FREE_LEADERSHIP, &[]).await?;
         self.locked = false;
         Ok(())
     }

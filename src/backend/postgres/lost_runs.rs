@@ -237,7 +237,8 @@ impl OpenSession {
     /// The next dead session after one.
     async fn next_dead(self: &Arc<Self>, after: i64) -> Result<Option<i64>, LockError> {
         let parameters: [&(dyn ToSql + Sync); 3] = [&self.settings.scope, &self.beacon, &after];
-        let rows = self.ask_in_time(&self.statements.next_dead, &parameters).await;
+        // It reads the rows of sessions that live, up to the first dead one: as many as there are nodes.
+        let rows = self.ask(&self.statements.next_dead, &parameters).await;
         let rows = rows.map_err(Refusal::into_lock_error)?;
         Ok(read(&rows, |row| row.try_get("beacon"))?.into_iter().next())
     }

@@ -33,6 +33,7 @@ pub(super) fn ddl(schema: &str) -> String {
          --   GRANT USAGE ON SCHEMA {name} TO <role>;\n\
          --   GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA {name} TO <role>;\n\
          --   GRANT DELETE ON {emptied} TO <role>;\n\
+         --   GRANT EXECUTE ON PROCEDURE {name}.wait_for_leadership TO <role>; -- unless everybody may\n\
          BEGIN;\n\
          CREATE SCHEMA IF NOT EXISTS {name};\n\
          SET LOCAL search_path = {name};\n\n\

@@ -7,7 +7,7 @@
 //! * `clock`: how far the node's clock is from the server's.
 //! * `connection`: one connection, and whether the server at its end is of use; `tls`: whether it is encrypted.
 //! * `credentials`: what the application is asked for each time that a connection is made.
-//! * `session`: beacon and heartbeats; what makes them lost. `sessions`: the table of them.
+//! * `session`: beacon and statements; what makes them lost. `heartbeat`: what keeps them. `sessions`: the table of them.
 //! * `locker`, `elector`: the two ports. `lost_runs`: the search for runs of dead sessions. `forget`: names that are
 //!   out of use. `guard`: what runs get.
 //! * `news`: what nodes tell each other. `text`: whatever somebody wrote, on its way to the server.
@@ -23,6 +23,7 @@ mod elector;
 mod failure;
 mod forget;
 mod guard;
+mod heartbeat;
 mod locker;
 mod lost_runs;
 mod migrations;

@@ -18,6 +18,8 @@ use super::{
 ///
 /// A leader leaves there since when a tick is due and not decided; it holds for the present term only.
 ///
+/// It stands in for a heartbeat: so it looks at the server process, and reads the clock.
+///
 /// $1 scope, $2 the term of a leader, $3 since when.
 pub(super) const PROVE: &str = "
 WITH lead AS MATERIALIZED (
@@ -39,7 +41,8 @@ WITH lead AS MATERIALIZED (
     DELETE FROM debts WHERE false
 )
 SELECT epoch, EXISTS (SELECT FROM proved) AS written,
-       (SELECT fire_time FROM proved WHERE run_term = epoch) AS overdue_since
+       (SELECT fire_time FROM proved WHERE run_term = epoch) AS overdue_since,
+       pg_backend_pid() AS pid, clock_timestamp() AS now
 FROM (SELECT (SELECT epoch FROM lead) AS epoch) AS l";
 
 impl OpenSession {
@@ -48,7 +51,17 @@ impl OpenSession {
         let Proof { term, overdue_since } = proof;
         let parameters: [&(dyn ToSql + Sync); 3] =
             [&self.settings.scope, &term.map(locker::number), &overdue_since];
+        let clocks = self.pulse.clocks();
         let rows = self.ask(&self.statements.prove, &parameters).await.map_err(Refusal::into_lock_error)?;
+        match rows.first().map(|row| self.pulse.recognise(&clocks, row)) {
+            Some(Ok(Err(stranger))) => {
+                let reason = stranger.reason();
+                self.discard(&reason);
+                return Err(LockError::SessionLost { reason });
+            }
+            Some(Err(error)) => return Err(Refusal::Statement(error).into_lock_error()),
+            Some(Ok(Ok(()))) | None => {}
+        }
         let read = |row: &Row| {
             let epoch: Option<i64> = row.try_get("epoch")?;
             Ok((epoch, row.try_get("written")?, row.try_get("overdue_since")?))

@@ -6,7 +6,7 @@
 use std::{
     future::pending,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -16,29 +16,30 @@ use callsheet_actors::{
     core::log_budget::{Asked, LogBudget},
     port::{LockError, News, Session},
 };
-use futures_util::future::{join, join4, try_join};
+use futures_util::future::{join4, try_join};
 use tokio::{
     sync::{
         broadcast::{self, error::RecvError},
         watch,
     },
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
-use tokio_postgres::{Client, Error, Row, Statement, ToStatement, error::SqlState, types::ToSql};
+use tokio_postgres::{Client, Error, Row, Statement, ToStatement, types::ToSql};
 use uuid::Uuid;
 
 use super::{
     clock::Clocks,
     connection::{Rights, check_rights, connect, inspect, silent},
     elector::Leadership,
-    failure::{self, POOLED, SWITCHED, refusal},
+    failure::{self, refusal},
+    forget::Forgetting,
+    heartbeat::{self, Heart, Pulse},
     lost_runs::Search,
     migrations, news, proof, sessions,
     settings::{OPEN_TIMEOUT, Purpose, Settings},
     sql,
 };
 
-const BEATS_PER_LEASE: u32 = 3;
 /// How many statements of a search, each of which takes as long as it may, fit into the deadline of one.
 const STATEMENTS_PER_TRUST: u32 = 4;
 /// How long one statement of a search may take at most, whatever the lease: what is asked after it waits for it, and is given up after
@@ -57,8 +58,8 @@ pub(super) struct OpenSession {
     /// The channel of the scope.
     pub(super) channel: String,
     hearing: Arc<Hearing>,
-    /// The last name, and its age, that it looked at to forget it, if there are more.
-    pub(super) forgotten: tokio::sync::Mutex<Option<(i64, String)>>,
+    /// How far it has forgotten names that are out of use.
+    pub(super) forgetting: tokio::sync::Mutex<Forgetting>,
     /// How far it has searched for runs of dead sessions.
     pub(super) search: tokio::sync::Mutex<Search>,
     clocks: Arc<Clocks>,
@@ -66,8 +67,7 @@ pub(super) struct OpenSession {
     loss: watch::Sender<Loss>,
     /// Nothing is asked any more.
     closing: AtomicBool,
-    /// Up to here the server has certainly not ended the session for its silence.
-    trusted_until: Arc<Mutex<Instant>>,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 /// The statements of a session, prepared once.
@@ -103,7 +103,7 @@ pub(super) struct Statements {
     pub(super) debts: Statement,
     pub(super) prove: Statement,
     heartbeat: Statement,
-    stands: Statement,
+    pulse_alone: Statement,
 }
 
 impl OpenSession {
@@ -144,28 +144,20 @@ impl OpenSession {
         let (channel, statements) = prepared.await.map_err(|error| refusal(&error))?;
         client.batch_execute(&sql::listen(&channel)).await.map_err(|error| refusal(&error))?;
         let client = Arc::new(client);
-        let trusted_until = Arc::new(Mutex::new(Instant::now() + settings.trust()));
+        // As good as a heartbeat: it looks at the server process, too.
+        let sent = Instant::now();
+        sessions::open(&client, &settings, beacon, pid).await?;
+        let pulse = Arc::new(Pulse::new(&settings, pid, clocks.clone(), sent));
         let heart = Heart {
             client: client.clone(),
-            statement: statements.heartbeat.clone(),
-            stands: statements.stands.clone(),
+            heartbeat: statements.heartbeat.clone(),
+            pulse_alone: statements.pulse_alone.clone(),
             scope: settings.scope.clone(),
             beacon,
-            clocks: clocks.clone(),
-            pid,
-            lease: settings.lease,
-            trust: settings.trust(),
-            trusted_until: trusted_until.clone(),
+            pulse: pulse.clone(),
         };
-        if !heart.beat().await.map_err(|error| refusal(&error))? {
-            return Err(failure::switched());
-        }
-        // As good as a beat: it looks at the server process, too.
-        let first_beat = Instant::now();
-        *trusted_until.lock().unwrap_or_else(PoisonError::into_inner) = first_beat + settings.trust();
-        sessions::open(&client, &settings, beacon, pid).await?;
         let loss = ends.disarm();
-        tokio::spawn(heart.run(first_beat, loss.clone()));
+        tokio::spawn(heart.run(loss.clone()));
         let hearing = Arc::new(Hearing::new(beacon, notifications));
         Ok(Arc::new(Self {
             settings,
@@ -174,13 +166,13 @@ impl OpenSession {
             statements,
             leadership: tokio::sync::Mutex::default(),
             channel,
-            forgotten: tokio::sync::Mutex::default(),
+            forgetting: tokio::sync::Mutex::default(),
             search: tokio::sync::Mutex::default(),
             closing: AtomicBool::new(false),
             hearing,
             client,
             loss,
-            trusted_until,
+            pulse,
         }))
     }
 
@@ -228,7 +220,7 @@ impl OpenSession {
 
     /// Why nothing can be asked any more.
     pub(super) fn lost_reason(&self) -> Option<String> {
-        if Instant::now() >= *self.trusted_until.lock().unwrap_or_else(PoisonError::into_inner) {
+        if Instant::now() >= self.pulse.trusted_until() {
             // A process that was frozen must not act on answers that it got before.
             self.discard("the lease ran out before the server answered");
         }
@@ -252,12 +244,18 @@ impl OpenSession {
             return Err(Refusal::Lock(LockError::SessionLost { reason }));
         }
         let mut abandoned = Abandoned { session: self, armed: true };
-        let until = Instant::now() + self.settings.trust();
+        let sent = Instant::now();
+        let until = sent + self.settings.trust();
         let answer = timeout_at(until, self.client.query(statement, parameters)).await;
         // A process that was frozen finds the answer and the end of its lease at once: the answer is too old by then.
         let answer = answer.ok().filter(|_| Instant::now() < until);
         abandoned.armed = answer.is_none();
         drop(abandoned);
+        match &answer {
+            Some(Ok(_)) => self.pulse.heard(sent),
+            Some(Err(error)) => self.pulse.refused(sent, error),
+            None => {}
+        }
         match answer {
             Some(Ok(rows)) => Ok(rows),
             // The server said no, and undid whatever it had done; or nothing was sent.
@@ -436,7 +434,7 @@ impl Statements {
             debts,
             prove,
             heartbeat,
-            stands,
+            pulse_alone,
         ) = tokio::try_join!(
             client.prepare(sql::DECLARE),
             client.prepare(sql::ENROL),
@@ -468,8 +466,8 @@ impl Statements {
             client.prepare(sql::HOLD),
             client.prepare(sql::DEBTS),
             client.prepare(proof::PROVE),
-            client.prepare(sql::HEARTBEAT),
-            client.prepare(sessions::STANDS),
+            client.prepare(heartbeat::HEARTBEAT),
+            client.prepare(heartbeat::PULSE),
         )?;
         Ok(Self {
             release,
@@ -503,80 +501,13 @@ impl Statements {
             debts,
             prove,
             heartbeat,
-            stands,
+            pulse_alone,
         })
-    }
-}
-
-/// Keeps the lease of a session, and its trust in it.
-struct Heart {
-    client: Arc<Client>,
-    statement: Statement,
-    stands: Statement,
-    scope: String,
-    beacon: i64,
-    clocks: Arc<Clocks>,
-    pid: i32,
-    lease: Duration,
-    trust: Duration,
-    trusted_until: Arc<Mutex<Instant>>,
-}
-
-impl Heart {
-    /// One heartbeat: whether the same process of the server answers.
-    async fn beat(&self) -> Result<bool, Error> {
-        let read = self.clocks.read();
-        let row = self.client.query_one(&self.statement, &[]).await?;
-        self.clocks.measure(&read, row.try_get("now")?);
-        Ok(row.try_get::<_, i32>("pid")? == self.pid)
-    }
-
-    /// Whether the tables are those in which the session was registered, as far as it is known.
-    async fn stands(&self) -> bool {
-        match self.client.query_opt(&self.stands, &[&self.scope, &self.beacon]).await {
-            Ok(row) => row.is_some(),
-            Err(error) => {
-                !matches!(error.code(), Some(&SqlState::UNDEFINED_TABLE | &SqlState::INVALID_SCHEMA_NAME))
-            }
-        }
-    }
-
-    async fn run(self, opened: Instant, loss: watch::Sender<Loss>) {
-        let mut lost = loss.subscribe();
-        let beats = async {
-            let mut heard = opened;
-            loop {
-                sleep_until(heard + self.lease / BEATS_PER_LEASE).await;
-                let sent = Instant::now();
-                // Trusted from the start of the last beat that was answered, for less than the server's lease.
-                // Sent together.
-                let beat = timeout_at(heard + self.trust, join(self.beat(), self.stands())).await;
-                match beat.map(|(beat, stands)| beat.map(|same| (same, stands))) {
-                    Ok(Ok((true, false))) => return ANEW.to_owned(),
-                    Ok(Ok((true, true))) => {
-                        heard = sent;
-                        *self.trusted_until.lock().unwrap_or_else(PoisonError::into_inner) =
-                            sent + self.trust;
-                    }
-                    Ok(Ok((false, _))) => return SWITCHED.to_owned() + POOLED,
-                    Ok(Err(error)) => return failure::explain(&error),
-                    Err(_) => return "the server did not answer a heartbeat in time".to_owned(),
-                }
-            }
-        };
-        tokio::select! {
-            reason = beats => end(&loss, &reason),
-            // Ended otherwise; an error cannot be, since this task has a sender.
-            _ = lost.wait_for(Option::is_some) => {}
-        }
     }
 }
 
 const ELSEWHERE: &str = "the session and the leadership of this node reached different servers; name one server in the URL (several \
                          hosts: target_session_attrs=read-write, load_balance_hosts=disable)";
-const ANEW: &str =
-    "the tables do not know this session: they were dropped, emptied, made anew, or restored from before";
-
 /// Ends a connection whose future is dropped, or fails, so that nothing of it is left behind on the server.
 struct EndOnDrop {
     loss: watch::Sender<Loss>,

@@ -36,9 +36,6 @@ WITH acquired AS MATERIALIZED (
 )
 SELECT acquired FROM acquired";
 
-/// Whether a session (beacon $2) stands in the table of a scope ($1).
-pub(super) const STANDS: &str = "SELECT FROM sessions WHERE scope = $1 AND beacon = $2";
-
 /// Takes the session of a beacon ($2) out of the table of a scope ($1), unless it leaves runs open: then, or if it held more than $3
 /// names, which would take long to look at, whoever searches for runs of dead sessions does it.
 const CLOSE: &str = "

@@ -25,6 +25,12 @@ const LEASE_MAX: Duration = Duration::from_hours(1);
 /// The longest scope and the longest name of a schema, in bytes; PostgreSQL cuts longer names of schemas.
 const SCOPE_MAX: usize = 100;
 const SCHEMA_MAX: usize = 63;
+/// How long a heartbeat may at least wait for its answer, if the lease is long enough.
+const BEAT_ANSWER: Duration = Duration::from_millis(1_600);
+/// The bounds of the pause before a heartbeat, in hundredths of the lease. The upper one is more than half of the time between two
+/// proofs that a claim would be possible, so that one heartbeat is enough between them even if the second is late.
+const BEAT_MIN: u32 = 33;
+const BEAT_MAX: u32 = 48;
 /// How long one host may take to answer, unless the URL says something else.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a session may take to open: a little less than the engine waits, so that the reason is known.
@@ -34,8 +40,13 @@ pub(super) const OPEN_TIMEOUT: Duration = CALL_DEADLINE.saturating_sub(Duration:
 const CONNECTION_CHECK: Duration = Duration::from_millis(500);
 /// How long a claim waits for the leader row, and a pause for the row of its job.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_millis(250);
-/// How long one campaign waits for the leadership. Not longer: the snapshot of a waiting statement stops pruning.
-const CAMPAIGN_SLICE: Duration = Duration::from_secs(1);
+/// How long a campaign waits for the leadership with one snapshot. Not longer: the snapshot of a waiting statement stops pruning. It is
+/// less than the server's default of `deadlock_timeout`, so that `log_lock_waits` does not tell of candidates.
+const CAMPAIGN_SLICE: Duration = Duration::from_millis(500);
+/// The most slices of one campaign.
+const CAMPAIGN_SLICES_MAX: u32 = 6;
+/// How long one campaign may take: a little less than the engine waits, so that the reason is known.
+const CAMPAIGN_TIMEOUT: Duration = CALL_DEADLINE.saturating_sub(Duration::from_millis(500));
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,9 +126,27 @@ impl Settings {
         self.lease - self.margin()
     }
 
-    /// How long one campaign waits; well within the deadline of its statement.
+    /// After which silence of the server a heartbeat is sent: rarely, and with time for its answer.
+    pub(super) fn beat(&self) -> Duration {
+        let of_lease = |hundredths| self.lease * hundredths / 100;
+        self.trust().saturating_sub(BEAT_ANSWER).clamp(of_lease(BEAT_MIN), of_lease(BEAT_MAX))
+    }
+
     fn campaign_slice(&self) -> Duration {
-        CAMPAIGN_SLICE.min(self.trust() / 2)
+        CAMPAIGN_SLICE.min(self.trust() / 4)
+    }
+
+    /// For how many slices a campaign waits for a leader whom it knows: it says who leads again well within the lease.
+    pub(super) fn campaign_slices(&self) -> i32 {
+        let slices = (self.trust() * 3 / 4).as_millis() / self.campaign_slice().as_millis().max(1);
+        let slices = u32::try_from(slices).unwrap_or(u32::MAX).clamp(1, CAMPAIGN_SLICES_MAX);
+        slices.cast_signed()
+    }
+
+    /// The deadline of such a wait. Nothing is trusted for its answer, so it may be later than the trust.
+    pub(super) fn campaign_deadline(&self) -> Duration {
+        let waits = self.campaign_slice() * self.campaign_slices().unsigned_abs();
+        (waits + self.trust() / 2).min(CAMPAIGN_TIMEOUT)
     }
 
     pub(super) fn faults(&self) -> Vec<Fault> {

@@ -62,20 +62,18 @@ pub(super) fn listen(channel: &str) -> String {
 /// servers.
 pub(super) const SEES_BEACON: &str = "SELECT NOT pg_try_advisory_xact_lock_shared($1) AS seen";
 
-/// Keeps the session's lease, notices a pooler that changes the server process between transactions, and reads the clock.
-pub(super) const HEARTBEAT: &str = "SELECT pg_backend_pid() AS pid, clock_timestamp() AS now";
-
 /// The lock that serialises migrations of one schema ($1).
 pub(super) const MIGRATION_LOCK: &str =
     "SELECT pg_advisory_lock(hashtextextended('callsheet migration ' || $1, 0))";
 
-/// Waits for the leadership of a schema ($1) and scope ($2), for `lock_timeout`.
-pub(super) const WAIT_FOR_LEADERSHIP: &str =
-    "SELECT pg_advisory_lock(hashtextextended('callsheet leader ' || $1 || '/' || $2, 0))";
+/// Waits for the leadership of a schema ($1) and scope ($2) while the term is $3, at most $4 times `lock_timeout`. Answers whether the
+/// lock was had and, if not, who leads. One statement for a procedure of many transactions: each has a snapshot of its own, which is
+/// never older than `lock_timeout`, and the server's log holds no error for a lock that was not had.
+pub(super) const WAIT_FOR_LEADERSHIP: &str = "
+CALL wait_for_leadership(hashtextextended('callsheet leader ' || $1 || '/' || $2, 0), $2, $4, $3, NULL, NULL)";
 
-/// Gives the leadership of a schema ($1) and scope ($2) up.
-pub(super) const FREE_LEADERSHIP: &str =
-    "SELECT pg_advisory_unlock(hashtextextended('callsheet leader ' || $1 || '/' || $2, 0))";
+/// Gives the leadership up, however often the lock was had: a wait that times out while the lock is granted has it all the same.
+pub(super) const FREE_LEADERSHIP: &str = "SELECT pg_advisory_unlock_all()";
 
 /// Waits, for `lock_timeout`, until the session that holds the term of a scope ($1) ends, unless it is the own one (beacon $2).
 pub(super) const WAIT_FOR_HOLDER: &str = "

@@ -75,6 +75,11 @@ impl Manual {
         self.stage == Stage::Asked
     }
 
+    /// The store is about to answer it, and cannot have granted it before.
+    pub(super) fn is_refusable(&self) -> bool {
+        self.is_asked() && !self.doubtful
+    }
+
     /// It is to start if it is granted.
     fn is_wanted(&self) -> bool {
         matches!(self.caller, Caller::Waits | Caller::Knows)
@@ -388,6 +393,20 @@ impl JobMachine {
                 self.take_permit_back(Claimant::Manual);
                 self.on_manual_refused(now, manual, refused, effects);
             }
+        }
+    }
+
+    /// The store refuses everybody, perhaps. Whoever waits is told; what was promised is asked for again.
+    pub(super) fn on_manual_not_taken(&mut self, now: Now, reason: String, effects: &mut Effects) {
+        let Some(manual) = self.manuals.pop_front() else { return };
+        self.take_permit_back(Claimant::Manual);
+        effects.push(Effect::Unavailable { reason: reason.clone() });
+        let is_promised = manual.owed.is_some() || manual.caller == Caller::Knows;
+        if is_promised && !self.is_closing() {
+            let stage = Stage::Waiting(self.again_at(now));
+            self.manuals.push_front(Manual { stage, ..manual });
+        } else {
+            self.refuse(&manual, Refusal::Unavailable { reason }, effects);
         }
     }
 

@@ -108,6 +108,10 @@ impl JobMachine {
 
     fn add_run(&mut self, now: Now, start: &Start, begun: bool) {
         debug_assert!(self.runs.iter().all(|run| run.run != start.run), "a run starts once");
+        if self.runs.is_empty() {
+            // Most jobs have one run at a time, and keep the room for it: a vector would make room for four.
+            self.runs.reserve_exact(1);
+        }
         self.runs.push(ActiveRun {
             run: start.run,
             tick: start.tick,

@@ -101,6 +101,8 @@ pub(super) struct TickAsked {
     pub(super) late_by: Duration,
     /// It is asked only what became of an earlier claim.
     pub(super) settles: bool,
+    /// An earlier claim got no answer, and may have been granted.
+    pub(super) doubtful: bool,
     /// The job is paused as far as is known, and no pause was heard of since the claim was made: granted, it says that the pause
     /// is over.
     pub(super) ends_pause: bool,
@@ -140,7 +142,8 @@ impl JobMachine {
         self.hold_until.take_if(|until| *until <= now.elapsed);
         self.end_pause(now, effects)?;
         self.skip_held_too_long(now, effects);
-        let due = self.collect(now, effects)?;
+        // Most steps find nothing due.
+        let due = if self.has_due(now) { self.collect(now, effects)? } else { None };
         self.work_off(now, authority, due, effects);
         if self.next.is_none() && self.backlog.is_empty() && matches!(self.asked, Asked::Nothing) {
             self.follow_completion()?;
@@ -162,6 +165,11 @@ impl JobMachine {
             self.next = self.following(self.decided)?;
         }
         Ok(())
+    }
+
+    /// There may be something to take in.
+    fn has_due(&self, now: Now) -> bool {
+        !self.parked.is_empty() || self.next.is_some_and(|next| next.instant() <= now.wall)
     }
 
     /// Takes in the ticks that are due. Answers the one that may run at once; others go to the backlog.
@@ -430,9 +438,17 @@ impl JobMachine {
             TickClaim { fire_time: waiting.tick, expected: self.stored, skips: waiting.skips, authority };
         self.pledge_permit(Claimant::Tick);
         let ends_pause = self.pause.is_some();
-        let asked =
-            TickAsked { run, claim, waiting, slot, late_by, settles: false, ends_pause, again_at: None };
-        self.asked = Asked::Claim(Box::new(asked));
+        self.asked = Asked::Claim(Box::new(TickAsked {
+            run,
+            claim,
+            waiting,
+            slot,
+            late_by,
+            settles: false,
+            doubtful: false,
+            ends_pause,
+            again_at: None,
+        }));
         effects.push(Effect::Claim(self.claim_of(run, claim, slot)));
     }
 

@@ -58,6 +58,29 @@ impl JobMachine {
         }
     }
 
+    /// The store granted nothing, and perhaps refuses everybody: what is wanted is asked for again.
+    pub(super) fn on_claim_refused(&mut self, now: Now, run: RunId, reason: String, effects: &mut Effects) {
+        match (&self.asked, self.manuals.front()) {
+            (_, Some(manual)) if manual.run == run && manual.is_refusable() => {
+                self.on_manual_not_taken(now, reason, effects);
+            }
+            (Asked::Claim(asked), _) if asked.run == run => {
+                let asked = **asked;
+                self.ask_tick_again(now, asked, reason, effects);
+            }
+            _ => self.on_claimed(now, run, Verdict::Unavailable { reason }, effects),
+        }
+    }
+
+    fn ask_tick_again(&mut self, now: Now, asked: TickAsked, reason: String, effects: &mut Effects) {
+        self.take_permit_back(Claimant::Tick);
+        let again_at = Some(self.again_at(now));
+        self.asked = Asked::Claim(Box::new(TickAsked { again_at, ..asked }));
+        effects.push(Effect::Unavailable { reason: reason.clone() });
+        // Those that waited for its permit would ask the same store.
+        self.refuse_callers(&Refusal::Unavailable { reason }, effects);
+    }
+
     pub(super) fn on_tick_claimed(
         &mut self,
         now: Now,
@@ -104,12 +127,7 @@ impl JobMachine {
                 self.asked = Asked::Claim(Box::new(TickAsked { again_at, ..asked }));
             }
             Verdict::Unavailable { reason } => {
-                self.take_permit_back(Claimant::Tick);
-                let again_at = Some(self.again_at(now));
-                self.asked = Asked::Claim(Box::new(TickAsked { again_at, ..asked }));
-                effects.push(Effect::Unavailable { reason: reason.clone() });
-                // Those that waited for its permit would ask the same store.
-                self.refuse_callers(&Refusal::Unavailable { reason }, effects);
+                self.ask_tick_again(now, TickAsked { doubtful: true, ..asked }, reason, effects);
             }
             refused => {
                 self.take_permit_back(Claimant::Tick);
@@ -252,8 +270,14 @@ impl JobMachine {
             let settle =
                 newer_is_due || self.anew.is_some() || self.mode != Mode::Firing(Some(asked.claim.authority));
             asked.settles = settle;
-            let (run, claim, slot) = (asked.run, asked.claim, asked.slot);
-            effects.push(Effect::Claim(Claim { settle, ..self.claim_of(run, claim, slot) }));
+            let asked = **asked;
+            let TickAsked { run, claim, slot, .. } = asked;
+            match settle && !asked.doubtful {
+                true => self.on_tick_claimed(now, asked, Verdict::NotGranted, effects),
+                false => {
+                    effects.push(Effect::Claim(Claim { settle, ..self.claim_of(run, claim, slot) }));
+                }
+            }
         }
         if let Asked::Advance(asked) = &mut self.asked
             && asked.again_at.take_if(|at| *at <= now.elapsed).is_some()

@@ -47,6 +47,14 @@ pub enum Input {
         /// The answer.
         verdict: Verdict,
     },
+    /// The store refused a claim for its data, and granted nothing by it. Perhaps it refuses everybody: the
+    /// job is not to blame.
+    ClaimRefused {
+        /// The run that was claimed.
+        run: RunId,
+        /// What the store says.
+        reason: String,
+    },
     /// The store answered a move of the cursor.
     Advanced(Moved),
     /// The store answered the end of a run that was to move the cursor.

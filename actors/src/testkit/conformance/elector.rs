@@ -1,6 +1,9 @@
 //! What every elector does.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join;
 
@@ -40,7 +43,7 @@ pub async fn elector(cluster: &mut impl Cluster) {
 }
 
 async fn a_free_term_is_won(elector: &dyn Elector) -> Term {
-    let Grant { term, lease, former_zone_data } = win(elector).await;
+    let Grant { term, lease, former_zone_data, .. } = win(elector).await;
     assert_eq!(former_zone_data, None, "nobody led before");
     assert!(term > Term(0), "a term is never 0");
     if let Some(lease) = lease {
@@ -145,8 +148,15 @@ async fn a_dead_leader_is_succeeded(
 /// Campaigns until the term is won.
 async fn win(elector: &dyn Elector) -> Grant {
     for _ in 0..CAMPAIGNS_MAX {
+        let began = Instant::now();
         match elector.campaign().await.expect("an answer") {
-            Campaign::Won(grant) => return grant,
+            Campaign::Won(grant) => {
+                assert!(
+                    grant.waited <= began.elapsed(),
+                    "a lease is never counted from later than the attempt"
+                );
+                return grant;
+            }
             Campaign::Lost { retry_in, .. } => {
                 tokio::time::sleep(retry_in.max(Duration::from_millis(1))).await
             }

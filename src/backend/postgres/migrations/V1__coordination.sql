@@ -146,3 +146,32 @@ SELECT run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key,
 UNION ALL
 SELECT run, token, claimed_at, NULL, fire_time, run_term, run_node, scope, run_job, name, NULL
 FROM names WHERE run IS NOT NULL;
+
+-- Waits for the leadership of a scope, an advisory lock, for a number of slices of lock_timeout, while the scope is led in a term that
+-- the caller knows. Answers whether the lock was had and, if not, the term and the node that lead, if any do.
+--
+-- Each slice is a transaction of its own: a statement that waits keeps a snapshot, and an old snapshot keeps every table of the database
+-- from being pruned.
+CREATE PROCEDURE wait_for_leadership(
+    lock_key bigint, scope_led text, slices integer,
+    INOUT term bigint, INOUT acquired boolean, INOUT leader_node uuid
+)
+LANGUAGE plpgsql AS $$
+DECLARE
+    known CONSTANT bigint := term;
+BEGIN
+    acquired := false;
+    FOR nth IN 1..slices LOOP
+        BEGIN
+            PERFORM pg_advisory_lock(lock_key);
+            acquired := true;
+            RETURN;
+        EXCEPTION WHEN lock_not_available THEN
+            -- Somebody leads.
+        END;
+        COMMIT;
+        SELECT l.epoch, l.node INTO term, leader_node
+        FROM leader l WHERE l.scope = scope_led AND l.expires_at > clock_timestamp();
+        EXIT WHEN term IS NULL OR known IS NULL OR term <> known;
+    END LOOP;
+END $$;

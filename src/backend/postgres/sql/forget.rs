@@ -16,8 +16,8 @@ RETURNING age";
 /// beacon $2) that is not over. Looks at up to $5 names, those that were not held for longest, after one ($6 its age,
 /// $7 its name): what is before was deleted a moment ago, and would be read once more. Locks the leader row, so that
 /// nobody makes a name by former bounds, then rows of names, skipping those that are locked. A name that is in use
-/// after all is looked at again when it is as old once more. Answers how many were looked at, how many are gone, and
-/// the last one.
+/// after all is looked at again when it is as old once more. Answers how many were looked at, how many are gone, the
+/// last one and, if that is all, the age of the next: one that was skipped waits until that one is looked at.
 pub(in super::super) const FORGET: &str = "
 WITH lead AS MATERIALIZED (
     SELECT epoch, age FROM leader
@@ -51,7 +51,12 @@ WITH lead AS MATERIALIZED (
 ), stays AS (
     UPDATE names SET held_age = (SELECT age FROM lead) WHERE ctid = ANY (ARRAY(SELECT place FROM judged WHERE NOT goes))
 )
-SELECT (SELECT count(*) FROM looked) AS looked, count AS gone, o.held_age, o.name
+SELECT (SELECT count(*) FROM looked) AS looked, count AS gone, o.held_age, o.name,
+       CASE WHEN (SELECT count(*) FROM looked) < $5 THEN (
+           SELECT held_age FROM names
+           WHERE scope = $1 AND (held_age, name) > (coalesce(o.held_age, $6), coalesce(o.name, $7))
+           ORDER BY held_age, name LIMIT 1
+       ) END AS oldest
 FROM bounds LEFT JOIN (SELECT held_age, name FROM looked ORDER BY held_age DESC, name DESC LIMIT 1) AS o ON true";
 
 /// Says that jobs ($2) of a scope ($1) are held, unless it was said within the last $3 milliseconds of its age. Locks

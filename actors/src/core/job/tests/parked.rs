@@ -1,6 +1,7 @@
 //! A job that the store refuses for its data.
 
 use super::*;
+use crate::core::policy::Overlap;
 
 fn bad(run: RunId) -> Input {
     Input::Claimed { run, verdict: Verdict::BadData { reason: "bad".to_owned() } }
@@ -171,4 +172,49 @@ fn a_leader_in_doubt_skips_nothing_of_a_parked_job() {
     assert_eq!(job.step("02:00", Input::WakeUp), []);
 
     assert_eq!(job.wake_in("02:00"), None);
+}
+
+#[test]
+fn a_refusal_that_may_concern_everybody_parks_nothing() {
+    let refused = |run| Input::ClaimRefused { run, reason: "bad".to_owned() };
+    let told = || Refusal::Unavailable { reason: "bad".to_owned() };
+    let unavailable = || Effect::Unavailable { reason: "bad".to_owned() };
+
+    // The claim of a tick is asked for again.
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+    assert_eq!(job.step("01:00", refused(run)), [unavailable()]);
+    assert_eq!(claim_of(&job.step("01:00:01", Input::WakeUp)).0, run);
+
+    // If a newer one is due by then, it takes its place: there is nothing to settle.
+    let mut job = hourly();
+    let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
+    job.step("01:59:59.950", refused(run));
+    let (other, claim) = claim_of(&job.step("02:00:00.050", Input::WakeUp));
+    assert_eq!((claim.fire_time.instant(), claim.expected), (at("02:00"), at("00:30")));
+    assert!(other != run && claim.skips == Skips::new(SkipReason::Misfire, 1, false));
+
+    // Who waits for a run is told, and nothing is left of it.
+    let mut job = hourly();
+    let (run, _) = trigger(&mut job, "00:40");
+    let answer = Effect::Answer { run, answer: Err(told()) };
+    assert_eq!(job.step("00:40", refused(run)), [unavailable(), answer]);
+    assert!(job.machine.is_idle());
+
+    // What was promised is asked for again.
+    let mut job =
+        Rehearsal::new(Period::hours(1), Policies { overlap: Overlap::Queue(1), ..Policies::default() });
+    let first = job.run_tick("01:00");
+    let (queued, effects) = trigger(&mut job, "01:01");
+    assert_eq!(effects, [Effect::Answer { run: queued, answer: Ok(Triggered::Queued) }]);
+    let claims = job.step("01:02", ended(first, End::Returned));
+    assert!(claims.contains(&Effect::Claim(Claim::new(queued))), "{claims:?}");
+    assert_eq!(job.step("01:02", refused(queued)), [unavailable()]);
+    assert_eq!(job.step("01:02:01", Input::WakeUp), [Effect::Claim(Claim::new(queued))]);
+    assert!(job.machine.firing().is_some());
+}
+
+fn trigger(job: &mut Rehearsal, time: &str) -> (RunId, Vec<Effect>) {
+    let now = job.now(time);
+    (now.spare, job.machine.step(now, Input::Trigger).into_vec())
 }

@@ -758,6 +758,10 @@ impl World {
         match question {
             Question::Claim(claim) => {
                 let run = claim.run;
+                if how % 9 == 8 && !claim.settle {
+                    self.step(Input::ClaimRefused { run, reason: reason() });
+                    return;
+                }
                 let verdict = match how % 8 {
                     0 => Verdict::Unavailable { reason: reason() },
                     1 => {

@@ -15,7 +15,7 @@ const REFUSED_MAX: usize = 10_000;
 
 /// What the store took, of one kind, while it refused something.
 #[derive(Debug, Default)]
-pub(super) struct Witnesses {
+pub struct Witnesses {
     /// How much it took.
     taken: u64,
     /// What it had taken when a job was first refused alone.
@@ -24,7 +24,7 @@ pub(super) struct Witnesses {
 
 impl Witnesses {
     /// The store took something of a job.
-    pub(super) fn took(&mut self, job: &JobName) {
+    pub fn took(&mut self, job: &JobName) {
         self.taken = self.taken.wrapping_add(1);
         if !self.refused.is_empty() {
             self.refused.remove(job);
@@ -32,7 +32,7 @@ impl Witnesses {
     }
 
     /// The store refused a job alone. Answers whether another one got through since it did so first.
-    pub(super) fn blame(&mut self, job: &JobName) -> bool {
+    pub fn blame(&mut self, job: &JobName) -> bool {
         match self.refused.get(job) {
             Some(before) if *before != self.taken => {
                 self.refused.remove(job);

@@ -1,0 +1,153 @@
+//! What a file of an application says of a job that its code defines.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use crate::{
+    core::policy::{Fires, Misfire, OnLost, Overlap, Policies, Retry},
+    definition::Job,
+    port::IntoSchedule,
+};
+
+/// What a file says of a job: a schedule, and policies. What it does not say stays as the code has it: see
+/// [`Job::apply`].
+///
+/// `S` is the schedule as data. The package `callsheet` has one, and names this type with it.
+///
+/// A key that is none of these is refused, with its path.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct JobConfig<S> {
+    /// When it is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<S>,
+    /// Its policies.
+    #[serde(skip_serializing_if = "PolicyConfig::is_empty")]
+    pub policies: PolicyConfig,
+}
+
+impl<S> Default for JobConfig<S> {
+    fn default() -> Self {
+        Self { schedule: None, policies: PolicyConfig::default() }
+    }
+}
+
+/// The policies that a file names.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "policies of a job, such as {\"timeout\": \"10m\"}")]
+#[non_exhaustive]
+pub struct PolicyConfig {
+    /// [`Policies::fires`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fires: Option<Fires>,
+    /// [`Policies::overlap`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<Overlap>,
+    /// [`Policies::misfire`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub misfire: Option<Misfire>,
+    /// [`Policies::on_lost`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_lost: Option<OnLost>,
+    /// [`Policies::grace`].
+    #[serde(with = "crate::serde::duration", skip_serializing_if = "Option::is_none")]
+    pub grace: Option<Duration>,
+    /// [`Policies::retry`], as a whole: what it does not name has the default of [`Retry`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// [`Policies::timeout`].
+    #[serde(with = "crate::serde::duration", skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// [`Policies::abort_grace`].
+    #[serde(with = "crate::serde::duration", skip_serializing_if = "Option::is_none")]
+    pub abort_grace: Option<Duration>,
+    /// [`Policies::limit`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// [`Policies::pause_after`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause_after: Option<u32>,
+    /// [`Policies::priority`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i8>,
+}
+
+impl PolicyConfig {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The policies with what this names in the place of what they say.
+    pub fn over(self, policies: Policies) -> Policies {
+        let Self {
+            fires,
+            overlap,
+            misfire,
+            on_lost,
+            grace,
+            retry,
+            timeout,
+            abort_grace,
+            limit,
+            pause_after,
+            priority,
+        } = self;
+        Policies {
+            fires: fires.unwrap_or(policies.fires),
+            overlap: overlap.unwrap_or(policies.overlap),
+            misfire: misfire.unwrap_or(policies.misfire),
+            on_lost: on_lost.unwrap_or(policies.on_lost),
+            grace: grace.unwrap_or(policies.grace),
+            retry: retry.unwrap_or(policies.retry),
+            timeout: timeout.or(policies.timeout),
+            abort_grace: abort_grace.unwrap_or(policies.abort_grace),
+            limit: limit.or(policies.limit),
+            pause_after: pause_after.or(policies.pause_after),
+            priority: priority.unwrap_or(policies.priority),
+        }
+    }
+}
+
+/// The keys of a [`JobConfig`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a job, such as {\"schedule\": \"0 3 * * *\", \"policies\": {}}")]
+struct Keys<S> {
+    #[serde(default = "Option::default")]
+    schedule: Option<S>,
+    #[serde(default)]
+    policies: PolicyConfig,
+}
+
+impl<'de, S: Deserialize<'de>> Deserialize<'de> for JobConfig<S> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read = serde_path_to_error::deserialize(deserializer);
+        let Keys { schedule, policies } = read.map_err(|error| {
+            let path = error.path().to_string();
+            let error = error.into_inner();
+            if path == "." {
+                return error;
+            }
+            let text = error.to_string();
+            // A schedule tells the end of the path itself.
+            let rest = text.split_once(": ").filter(|(told, _)| path.ends_with(told)).map(|(_, rest)| rest);
+            de::Error::custom(format_args!("{path}: {}", rest.unwrap_or(&text)))
+        })?;
+        Ok(Self { schedule, policies })
+    }
+}
+
+impl<B> Job<B> {
+    /// Puts what a file says in the place of what the code says: the schedule, if it names one, and each policy that it
+    /// names. A timeout, a limit and [`pause_after`](Self::pause_after) can be changed so, but not taken away. What is
+    /// wrong with them is reported as of every other job, when it is added, or by [`check`](Job::check).
+    #[must_use]
+    pub fn apply<S: IntoSchedule>(mut self, config: JobConfig<S>) -> Self {
+        let JobConfig { schedule, policies } = config;
+        if let Some(schedule) = schedule {
+            self.set_schedule(schedule);
+        }
+        *self.policies_mut() = policies.over(*self.policies_mut());
+        self
+    }
+}

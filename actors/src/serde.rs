@@ -1,0 +1,5 @@
+//! How values are written as data.
+
+pub mod duration;
+#[cfg(test)]
+mod tests;

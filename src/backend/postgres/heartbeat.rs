@@ -1,0 +1,209 @@
+//! What keeps a session's lease on the server, and the node's trust in it.
+//!
+//! The server ends a session that it has not heard of for a lease. So whatever it answers keeps the session, and a heartbeat is sent
+//! only when nothing else was for a while.
+//!
+//! ```text
+//! proof       P                       P                       P      every nine tenths of a lease, unless something is claimed
+//! heartbeat              H                       H
+//! trust       [===================]
+//!                        [===================]
+//! ```
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout_at},
+};
+use tokio_postgres::{
+    Client, Error, Row, Statement,
+    error::{Severity, SqlState},
+};
+
+use super::{
+    clock::{Clocks, Sent},
+    failure::{self, POOLED, SWITCHED},
+    session::{Loss, end},
+    settings::Settings,
+};
+
+/// After so many of these times a heartbeat looks at the process of the server and at the table of sessions, whatever else is answered.
+const LOOK_BEATS: u32 = 2;
+
+/// Keeps the lease while nothing else does, notices a pooler that changes the server process between transactions, notices tables
+/// that do not know the session (scope $1, beacon $2), and reads the clock.
+pub(super) const HEARTBEAT: &str = "
+SELECT pg_backend_pid() AS pid, clock_timestamp() AS now, EXISTS (SELECT FROM sessions WHERE scope = $1 AND beacon = $2) AS stands";
+
+/// The same without the table of sessions, of which this role may have lost the rights.
+pub(super) const PULSE: &str = "SELECT pg_backend_pid() AS pid, clock_timestamp() AS now, true AS stands";
+
+const ANEW: &str =
+    "the tables do not know this session: they were dropped, emptied, made anew, or restored from before";
+
+/// When the server was heard of last, and who it is.
+pub(super) struct Pulse {
+    /// A heartbeat is sent when the server was not heard of for so long.
+    beat: Duration,
+    trust: Duration,
+    pid: i32,
+    clocks: Arc<Clocks>,
+    heard: Mutex<Heard>,
+}
+
+/// When what was answered had been sent.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    /// The newest statement of any kind.
+    last: Instant,
+    /// The newest heartbeat.
+    looked: Instant,
+}
+
+/// What made a session lost although the server answered.
+pub(super) enum Stranger {
+    Switched,
+    Anew,
+}
+
+impl Stranger {
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Switched => SWITCHED.to_owned() + POOLED,
+            Self::Anew => ANEW.to_owned(),
+        }
+    }
+}
+
+impl Pulse {
+    /// The process `pid` of the server has answered what was sent at `sent`.
+    pub(super) fn new(settings: &Settings, pid: i32, clocks: Arc<Clocks>, sent: Instant) -> Self {
+        let heard = Mutex::new(Heard { last: sent, looked: sent });
+        Self { beat: settings.beat(), trust: settings.trust(), pid, clocks, heard }
+    }
+
+    /// Up to here the server has certainly not ended the session for its silence: it counts the lease from a later instant.
+    pub(super) fn trusted_until(&self) -> Instant {
+        self.read().last + self.trust
+    }
+
+    /// The server has answered what was sent at `sent`.
+    pub(super) fn heard(&self, sent: Instant) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.last = heard.last.max(sent);
+    }
+
+    /// The server refused what was sent at `sent`: its process goes on, unless that was its last word.
+    pub(super) fn refused(&self, sent: Instant, error: &Error) {
+        if of_living(error) {
+            self.heard(sent);
+        }
+    }
+
+    /// The server has answered who it is, and what its clock reads.
+    ///
+    /// # Errors
+    ///
+    /// [`Stranger::Switched`]: another process of the server answered.
+    pub(super) fn recognise(&self, clocks: &Sent, row: &Row) -> Result<Result<(), Stranger>, Error> {
+        self.clocks.measure(clocks, row.try_get("now")?);
+        let same = row.try_get::<_, i32>("pid")? == self.pid;
+        Ok(if same { Ok(()) } else { Err(Stranger::Switched) })
+    }
+
+    /// The server has answered a heartbeat that was sent at `sent`.
+    fn beaten(&self, sent: Instant) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.last = heard.last.max(sent);
+        heard.looked = heard.looked.max(sent);
+    }
+
+    /// Reads the node's clocks, before something is asked whose answer is to be [recognised](Self::recognise).
+    pub(super) fn clocks(&self) -> Sent {
+        self.clocks.read()
+    }
+
+    /// When the next heartbeat is due, as it stands.
+    fn due(&self) -> Instant {
+        let Heard { last, looked } = self.read();
+        (last + self.beat).min(looked + self.beat * LOOK_BEATS)
+    }
+
+    fn read(&self) -> Heard {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the process of the server goes on after this error.
+fn of_living(error: &Error) -> bool {
+    error.as_db_error().is_some_and(|error| error.parsed_severity() == Some(Severity::Error))
+}
+
+/// Sends the heartbeats of a session.
+pub(super) struct Heart {
+    pub(super) client: Arc<Client>,
+    pub(super) heartbeat: Statement,
+    pub(super) pulse_alone: Statement,
+    pub(super) scope: String,
+    pub(super) beacon: i64,
+    pub(super) pulse: Arc<Pulse>,
+}
+
+impl Heart {
+    /// Beats until the session is lost, or by ending it.
+    pub(super) async fn run(self, loss: watch::Sender<Loss>) {
+        let mut lost = loss.subscribe();
+        let beats = async {
+            loop {
+                let due = self.pulse.due();
+                if Instant::now() < due {
+                    sleep_until(due).await;
+                    // Something else may have been answered meanwhile.
+                    continue;
+                }
+                match timeout_at(self.pulse.trusted_until(), self.beat()).await {
+                    Ok(Ok(Ok(()))) => {}
+                    Ok(Ok(Err(stranger))) => return stranger.reason(),
+                    Ok(Err(error)) => return failure::explain(&error),
+                    Err(_) => return "the server did not answer a heartbeat in time".to_owned(),
+                }
+            }
+        };
+        tokio::select! {
+            reason = beats => end(&loss, &reason),
+            // Ended otherwise; an error cannot be, since this task has a sender.
+            _ = lost.wait_for(Option::is_some) => {}
+        }
+    }
+
+    async fn beat(&self) -> Result<Result<(), Stranger>, Error> {
+        let (mut sent, mut clocks) = (Instant::now(), self.pulse.clocks());
+        let row = match self.client.query_one(&self.heartbeat, &[&self.scope, &self.beacon]).await {
+            Ok(row) => row,
+            Err(error) if is_undefined(&error) => return Ok(Err(Stranger::Anew)),
+            // Without rights, or while somebody keeps the table locked: whether the session stands in it is not known, but the
+            // process of the server answers.
+            Err(error) if of_living(&error) => {
+                (sent, clocks) = (Instant::now(), self.pulse.clocks());
+                self.client.query_one(&self.pulse_alone, &[]).await?
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(match self.pulse.recognise(&clocks, &row)? {
+            Err(stranger) => Err(stranger),
+            Ok(()) if !row.try_get("stands")? => Err(Stranger::Anew),
+            Ok(()) => {
+                self.pulse.beaten(sent);
+                Ok(())
+            }
+        })
+    }
+}
+
+fn is_undefined(error: &Error) -> bool {
+    matches!(error.code(), Some(&SqlState::UNDEFINED_TABLE | &SqlState::INVALID_SCHEMA_NAME))
+}
