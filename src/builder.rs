@@ -170,7 +170,7 @@ impl Builder {
         self
     }
 
-    /// The greatest number of `job` labels in metrics that are in use at once; whoever finds none free shares the label
+    /// The greatest number of `name` labels in metrics that are in use at once; whoever finds none free shares the label
     /// `_other`. Default: 1,000.
     ///
     /// The jobs that the scheduler starts with take theirs first and keep them. Others take what is free when they are added, and

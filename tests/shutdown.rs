@@ -297,7 +297,7 @@ fn a_node_can_be_told_to_stop_at_once() {
 }
 
 #[test]
-fn a_shutdown_that_is_announced_makes_the_node_not_ready_and_stops_nothing() {
+fn an_announced_shutdown_makes_the_node_not_ready_and_stops_nothing() {
     simulate(START, async |rig| {
         let node = rig.node(node_with([Job::new("quick", hourly()).run(async |_| {})])).await;
         rig.advance(secs(10)).await;

@@ -325,7 +325,7 @@ impl<B> Job<B> {
         self
     }
 
-    /// The `job` label of its metrics: 1 to 200 bytes as a name has, not beginning with `_`. Jobs of one label share their series, so
+    /// The `name` label of its metrics: 1 to 200 bytes as a name has, not beginning with `_`. Jobs of one label share their series, so
     /// thousands that come and go need one: `reminder`.
     ///
     /// Default: the job's name; of a job that fires once (at one instant, or with a [limit](Self::limit) of 1) `_once`, which all

@@ -429,7 +429,7 @@ async fn start_actors(
     backend.set_clock(clock.clone());
     backend.set_zone_data(zone_data.clone());
     let id = backend.node().unwrap_or(node);
-    let meters = Arc::new(Meters::new(job_labels_max));
+    let meters = Arc::new(Meters::new(backend.scope(), job_labels_max));
     let publisher = Publisher::new(id, clock.clone(), meters.clone());
     let node = Arc::new(Node {
         id,
