@@ -143,6 +143,14 @@ impl Builder {
         self
     }
 
+    /// The most threads for bodies that [block](crate::Job::run_blocking), 1 to 256. They are started when they are needed, and end after
+    /// 10 s without work. Default: [`BLOCKING_THREADS_DEFAULT`](crate::BLOCKING_THREADS_DEFAULT). With [`arbiters`](Self::arbiters) of 0 they
+    /// are those of the caller's runtime, and this bounds nothing.
+    pub fn blocking_threads(mut self, threads: usize) -> Self {
+        self.options.blocking_threads = threads;
+        self
+    }
+
     /// Bodies run on this runtime instead of the engine's own. Connections that a body opens die with the runtime
     /// that they were opened on.
     pub fn bodies_on(self, runtime: tokio::runtime::Handle) -> Self {
@@ -162,7 +170,7 @@ impl Builder {
         self
     }
 
-    /// The greatest number of `job` labels in metrics that are in use at once; whoever finds none free shares the label
+    /// The greatest number of `name` labels in metrics that are in use at once; whoever finds none free shares the label
     /// `_other`. Default: 1,000.
     ///
     /// The jobs that the scheduler starts with take theirs first and keep them. Others take what is free when they are added, and

@@ -70,8 +70,8 @@ fn the_story_of_a_clock_that_is_set_and_of_a_machine_that_sleeps() {
         rig.advance(mins(60)).await;
 
         assert_eq!(rig.counter("callsheet_clock_steps_total", ""), 6);
-        assert_eq!(rig.counter("callsheet_ticks_due_total", "job=led"), 8);
-        assert_eq!(rig.counter("callsheet_ticks_due_total", "job=local"), 8);
+        assert_eq!(rig.counter("callsheet_ticks_due_total", "name=led"), 8);
+        assert_eq!(rig.counter("callsheet_ticks_due_total", "name=local"), 8);
         common::assert_transcript(rig, include_str!("transcripts/clock_steps.txt"));
     });
 }

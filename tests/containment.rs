@@ -219,7 +219,7 @@ fn a_broken_job_that_is_resumed_fires_again_with_a_new_budget_and_loses_no_tick(
         let nobody = SelectError::UnknownJob { name: "nobody".to_owned() };
         assert_eq!(unknown, Err(PauseError::Select(nobody)));
         for job in ["led", "local"] {
-            let of_job = format!("job={job}");
+            let of_job = format!("name={job}");
             assert_eq!(rig.counter("callsheet_ticks_due_total", &of_job), 43, "each second of {job}");
             // Three before, ten after each time, and one in place of those it missed.
             assert_eq!(rig.started(job), 3 + 2 * 11);
@@ -358,7 +358,7 @@ fn a_schedule_that_breaks_its_contract_breaks_its_job_which_says_why() {
                 rig.send(node, ResumeJobs(Selector::All)).await.expect("all is a selector");
                 rig.advance(secs(2)).await;
                 assert_eq!(rig.started("bad"), 5, "one for the ticks that it missed, and two");
-                let due = rig.counter("callsheet_ticks_due_total", "job=bad");
+                let due = rig.counter("callsheet_ticks_due_total", "name=bad");
                 assert_eq!(due, 13, "each second");
             });
         }
@@ -453,7 +453,7 @@ fn a_store_that_is_down_for_a_minute_is_unhealthy_then_recovered_from() {
 
         let health = rig.send(node, Health).await;
         assert!(health.healthy, "{health:?}");
-        let due = rig.counter("callsheet_ticks_due_total", "job=bystander");
+        let due = rig.counter("callsheet_ticks_due_total", "name=bystander");
         assert_eq!(due, 100, "every tick of the outage is accounted for");
         assert!(rig.counter("callsheet_ticks_total", "outcome=misfire") > 50);
     });

@@ -294,7 +294,7 @@ fn the_job_label_is_bounded() {
 
         rig.advance(Duration::from_millis(5_500)).await;
 
-        let started = |label: &str| format!("job={label}");
+        let started = |label: &str| format!("name={label}");
         let each = ["a", "b", "c", "d", "_other"]
             .map(|name| rig.counter("callsheet_ticks_due_total", &started(name)));
         assert_eq!(each, [5, 5, 0, 0, 10]);

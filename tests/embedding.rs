@@ -10,7 +10,7 @@ use std::{
     process::Command,
     rc::Rc,
     sync::{
-        Arc, OnceLock, RwLock,
+        Arc, Mutex, OnceLock, RwLock,
         mpsc::{self, RecvTimeoutError},
     },
     task::Poll,
@@ -20,7 +20,8 @@ use std::{
 
 use actix::{Actor, ActorFutureExt, Addr, Context, Handler, Recipient, ResponseActFuture, WrapFuture};
 use actix_web::{App, HttpServer};
-use callsheet::{AddError, Error, SkipReason, StartError, prelude::*};
+use callsheet::{AddError, Error, SkipReason, StartError, prelude::*, schedule::Schedule};
+use chrono::{DateTime, Utc};
 use process::{DEADLINE, Process};
 use rustix::process::Signal;
 use tokio::{sync::mpsc as channel, task::LocalSet};
@@ -417,7 +418,7 @@ fn after_a_shutdown_every_call_is_refused() {
         assert_eq!(jobs.add(idle()).await, Err(Error::Stopped));
         assert_eq!(jobs.add_all([idle()]).await, Err(Error::Stopped));
         assert_eq!(jobs.remove("idle").await, Err(Error::Stopped));
-        assert_eq!(jobs.trigger("idle").await, Err(Error::Stopped));
+        assert_eq!(jobs.trigger("idle").await.map(|run| run.triggered()), Err(Error::Stopped));
         assert_eq!(jobs.list(callsheet::ListJobs::default()).await.err(), Some(Error::Stopped));
         assert_eq!(jobs.details("idle").await.err(), Some(Error::Stopped));
         assert_eq!(jobs.listen(listener).await, Err(Error::Stopped));
@@ -609,4 +610,89 @@ fn in_a_child(test: &str, role: impl FnOnce()) {
 fn child(test: &str) -> Process {
     let mut command = Command::new(env::current_exe().expect("a path"));
     Process::start(command.args(["--exact", test, "--nocapture"]).env(ROLE, test))
+}
+
+/// The least that fits if there is no grace: 6 s for the jobs.
+const LEAST: ShutdownBudget = ShutdownBudget::within(Duration::from_secs(8)).server_timeout(Duration::ZERO);
+
+#[test]
+fn a_stream_of_signals_that_ends_counts_as_a_signal() {
+    #[tokio::main]
+    async fn main() {
+        let jobs = Callsheet::builder().shutdown_grace(Duration::ZERO).start().await.expect("it starts");
+
+        jobs.shutdown_on(futures_util::stream::empty::<()>(), LEAST).expect("it fits").await;
+
+        assert_eq!(jobs.health().await.err(), Some(Error::Stopped));
+    }
+
+    promptly(main);
+}
+
+#[test]
+fn a_budget_that_is_too_small_is_refused_before_anything_stops() {
+    #[tokio::main]
+    async fn main() {
+        let jobs =
+            Callsheet::builder().shutdown_grace(Duration::from_millis(1)).start().await.expect("it starts");
+
+        let refused =
+            jobs.shutdown_on(futures_util::stream::empty::<()>(), LEAST).err().expect("it does not fit");
+
+        let shown = refused.to_string();
+        assert!(shown.contains("8s") && shown.contains("1ms from cancel to abort"), "{shown}");
+        assert!(jobs.health().await.expect("it runs").ready);
+        jobs.shutdown(LONG).await;
+    }
+
+    promptly(main);
+}
+
+/// A schedule that blocks whoever asks it, until it is let go.
+#[derive(Debug)]
+struct Stuck(Mutex<mpsc::Receiver<()>>);
+
+impl std::fmt::Display for Stuck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("stuck")
+    }
+}
+
+impl Schedule for Stuck {
+    fn next_after(&self, _: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        // An error: it is let go.
+        let _ = self.0.lock().expect("nobody panicked").recv();
+        None
+    }
+
+    fn previous_before(&self, _: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        None
+    }
+}
+
+#[test]
+fn a_server_may_stop_in_time_though_the_engine_does_not() {
+    #[tokio::main]
+    async fn main() {
+        let jobs = Callsheet::builder().shutdown_grace(Duration::ZERO).start().await.expect("it starts");
+        let (go, wait) = mpsc::channel();
+        // The supervisor asks the schedule, and hears nothing more.
+        let stuck = Job::new("stuck", Stuck(Mutex::new(wait))).run(async |_| {});
+        let added = tokio::spawn({
+            let jobs = jobs.clone();
+            async move { jobs.add(stuck).await }
+        });
+        let silent = async { while tokio::time::timeout(OFTEN, jobs.health()).await.is_ok() {} };
+        silent.await;
+
+        jobs.shutdown_on(futures_util::stream::empty::<()>(), LEAST).expect("it fits").await;
+
+        assert!(!added.is_finished(), "it is stuck to the end");
+        drop(go);
+        // Whether it was added before the shutdown matters not.
+        let _ = added.await;
+        assert_eq!(jobs.shutdown(LONG).await.still_running, 0);
+    }
+
+    promptly(main);
 }

@@ -38,7 +38,7 @@ fn a_run_starts_a_period_after_the_end_of_the_one_before() {
             .collect();
         assert_eq!(starts_at, ["00:01:00.003", "00:03:30.005", "00:06:00.007"]);
         assert_eq!(starts(rig, "usual"), ["n1 00:01:00", "n1 00:03:00", "n1 00:05:00", "n1 00:07:00"]);
-        assert_eq!(rig.counter("callsheet_ticks_total", "job=job"), 3, "no tick is due during a run");
+        assert_eq!(rig.counter("callsheet_ticks_total", "name=job"), 3, "no tick is due during a run");
     });
 }
 
@@ -174,7 +174,7 @@ fn after_a_pause_one_run_starts_not_many() {
         assert_eq!((rig.started("job"), rig.started("skips")), (1, 1), "{}", rig.transcript());
         rig.advance(secs(10)).await;
         assert_eq!(rig.started("job"), 2, "a minute after the end of the run that made up for a tick");
-        assert_eq!(rig.counter("callsheet_ticks_total", "job=skips"), 21, "a tick is skipped each minute");
+        assert_eq!(rig.counter("callsheet_ticks_total", "name=skips"), 21, "a tick is skipped each minute");
     });
 }
 

@@ -243,7 +243,7 @@ fn a_slow_before_hook_swallows_no_tick_and_delays_no_other_job() {
         rig.advance(Duration::from_millis(60_500)).await;
 
         assert_eq!(rig.started("bystander"), 60);
-        assert_eq!(rig.counter("callsheet_ticks_due_total", "job=slow"), 60);
+        assert_eq!(rig.counter("callsheet_ticks_due_total", "name=slow"), 60);
         let skipped: u64 = rig
             .events()
             .into_iter()

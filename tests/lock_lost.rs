@@ -104,7 +104,8 @@ fn a_run_whose_session_ended_while_its_node_was_frozen_does_not_start() {
         rig.advance(secs(60)).await;
 
         assert!(by_the_other > 0);
-        let by_the_first = rig.transcript().lines().filter(|line| line.contains("n1") && line.contains("started")).count();
+        let by_the_first =
+            rig.transcript().lines().filter(|line| line.contains("n1") && line.contains("started")).count();
         assert_eq!(by_the_first, 1, "{}", rig.transcript());
     });
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use callsheet::{
-    Callsheet, Job, PauseJobs, ResumeJobs,
+    Callsheet, Job, PauseJobs, ResumeJobs, ShutdownBudget,
     schedule::every,
     testkit::{fakes::PanickingSchedule, fakes::Period, simulate},
 };
@@ -120,4 +120,18 @@ async fn an_ordinary_shutdown_is_no_error() {
 
     assert_eq!(texts(&log, "stop", "ERROR"), [""; 0]);
     assert_eq!(lines_about(&log, "actor of a job"), []);
+}
+
+#[tokio::test]
+async fn what_a_shutdown_may_take_is_logged_with_its_shares() {
+    let log = Log::keep();
+    let jobs = Callsheet::builder().start().await.expect("it starts");
+
+    let budget = ShutdownBudget::within(secs(28)).readiness_delay(secs(2));
+    drop(jobs.shutdown_on(futures_util::stream::pending::<()>(), budget).expect("it fits"));
+
+    let lines = texts(&log, "a shutdown takes at most", "INFO");
+    let sum = "28s: 2s not ready + 11s to drain + 5s from cancel to abort + 5s to end + 5s for the server";
+    assert!(matches!(&lines[..], [line] if line.contains(sum)), "{lines:?}");
+    jobs.shutdown(secs(5)).await;
 }

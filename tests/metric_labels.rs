@@ -15,7 +15,7 @@ const BATCHES: usize = 100;
 
 /// The runs of a label that succeeded.
 fn succeeded(metrics: &str, label: &str) -> Option<u64> {
-    let series = format!("callsheet_runs_total{{job=\"{label}\",outcome=\"succeeded\"}} ");
+    let series = format!("callsheet_runs_total{{scope=\"_local\",name=\"{label}\",outcome=\"succeeded\"}} ");
     metrics.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok())
 }
 

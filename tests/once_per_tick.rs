@@ -38,7 +38,7 @@ fn a_virtual_week_of_an_hourly_job() {
         rig.advance(hours(7 * 24) + secs(1)).await;
 
         assert_eq!(rig.started("hourly"), 7 * 24);
-        assert_eq!(rig.counter("callsheet_ticks_due_total", "job=hourly"), 7 * 24);
+        assert_eq!(rig.counter("callsheet_ticks_due_total", "name=hourly"), 7 * 24);
         assert_eq!(rig.counter("callsheet_ticks_total", "outcome=started"), 7 * 24);
         assert_eq!(rig.counter("callsheet_runs_total", "outcome=succeeded"), 7 * 24);
         assert_eq!(rig.store().held(), 0);
@@ -209,7 +209,7 @@ fn a_store_that_stalls_costs_lateness_not_ticks() {
         rig.store().script(id, [Fault::Stall(secs(3))]);
         rig.advance(secs(20)).await;
 
-        let due = rig.counter("callsheet_ticks_due_total", "job=tick");
+        let due = rig.counter("callsheet_ticks_due_total", "name=tick");
         let started = rig.counter("callsheet_ticks_total", "outcome=started");
         let misfired = rig.counter("callsheet_ticks_total", "outcome=misfire");
         let overlapped = rig.counter("callsheet_ticks_total", "outcome=overlap");
@@ -251,7 +251,7 @@ fn a_job_that_is_local_runs_on_every_node() {
         rig.advance(Duration::from_millis(5_500)).await;
 
         assert_eq!(rig.started("local"), 10);
-        assert_eq!(rig.counter("callsheet_ticks_due_total", "job=local"), 10);
+        assert_eq!(rig.counter("callsheet_ticks_due_total", "name=local"), 10);
         assert!(rig.store().records().is_empty(), "it claims nothing");
     });
 }

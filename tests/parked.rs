@@ -83,7 +83,7 @@ fn the_ticks_of_a_parked_job_are_skipped_as_such_and_each_is_counted() {
 
         assert_eq!((rig.started("bad"), rig.started("good")), (0, 6));
         assert_eq!(skipped(rig, "bad"), 6);
-        let counted = [rig.counter(DUE, "job=bad"), rig.counter(TICKS, "outcome=parked")];
+        let counted = [rig.counter(DUE, "name=bad"), rig.counter(TICKS, "outcome=parked")];
         assert_eq!(counted, [6, 6]);
         assert_eq!(parked(rig).len(), 1, "it is said once");
         let refused = trigger(rig, node, "bad").await;
@@ -110,7 +110,7 @@ fn a_claim_that_is_refused_parks_its_job_and_the_others_go_on() {
         assert_eq!((rig.started("bad"), rig.started("good"), rig.started("better")), (2, 6, 6));
         assert_eq!(parked(rig), ["n1 bad: bad is bad"]);
         assert_eq!(details(rig, node, "bad").await.state, JobState::Parked);
-        assert_eq!((rig.counter(DUE, "job=bad"), skipped(rig, "bad")), (6, 4));
+        assert_eq!((rig.counter(DUE, "name=bad"), skipped(rig, "bad")), (6, 4));
         // The others waited for the halving, not for a tick.
         let late =
             rig.count(|kind| matches!(kind, EventKind::RunStarted { lateness, .. } if *lateness > secs(2)));
@@ -127,7 +127,7 @@ fn a_claim_that_is_refused_parks_its_job_and_the_others_go_on() {
         assert_eq!(parked(rig).last().map(String::as_str), Some("n1 bad unparked"));
         let status = details(rig, node, "bad").await;
         assert_eq!((status.state, status.parked), (JobState::Scheduled, None));
-        assert_eq!(rig.counter(DUE, "job=bad"), 9, "each tick once, though the store hears of six only now");
+        assert_eq!(rig.counter(DUE, "name=bad"), 9, "each tick once, though the store hears of six only now");
     });
 }
 
@@ -147,7 +147,7 @@ fn a_changed_definition_is_tried_and_may_be_refused_again() {
         rig.advance(secs(30)).await;
 
         assert_eq!(starts(rig, "bad"), ["n1 00:01:00"]);
-        let (due, skipped) = (rig.counter(DUE, "job=bad"), skipped(rig, "bad"));
+        let (due, skipped) = (rig.counter(DUE, "name=bad"), skipped(rig, "bad"));
         // At 10 and 20 s, and from 25 s to 45 s every 5 s.
         assert_eq!((due, skipped), (7, 6));
     });
@@ -183,7 +183,7 @@ fn a_new_leader_finds_the_bad_job_itself_and_counts_from_its_election() {
 
         assert_eq!(parked(rig), ["n1 bad: bad is bad", "n2 bad: bad is bad"]);
         assert_eq!((skipped(rig, "bad"), rig.started("good")), (6, 6), "each tick by one node");
-        assert_eq!(rig.counter(DUE, "job=bad"), 6);
+        assert_eq!(rig.counter(DUE, "name=bad"), 6);
     });
 }
 
@@ -198,7 +198,7 @@ fn a_leader_that_is_elected_again_skips_on_without_asking() {
         rig.advance(secs(30)).await;
 
         assert_eq!(parked(rig).len(), 1);
-        assert_eq!((skipped(rig, "bad"), rig.counter(DUE, "job=bad")), (5, 5));
+        assert_eq!((skipped(rig, "bad"), rig.counter(DUE, "name=bad")), (5, 5));
         assert_eq!(details(rig, node, "bad").await.state, JobState::Parked);
     });
 }
@@ -216,7 +216,7 @@ fn a_job_that_any_node_may_fire_is_parked_where_it_is_refused() {
         rig.send(node, ResumeJobs("bad".into())).await.expect("an answer");
         rig.advance(secs(30)).await;
 
-        assert_eq!((rig.started("bad"), rig.counter(DUE, "job=bad")), (3, 6));
+        assert_eq!((rig.started("bad"), rig.counter(DUE, "name=bad")), (3, 6));
     });
 }
 
@@ -232,7 +232,7 @@ fn an_end_that_is_refused_frees_its_key_and_parks_its_job() {
         assert_eq!(rig.store().held(), 0, "no key stays taken");
         let said = parked(rig);
         assert!(said.len() == 1 && said[0].ends_with("cannot be recorded: bad is bad"), "{said:?}");
-        assert_eq!((skipped(rig, "bad"), rig.counter(DUE, "job=bad")), (2, 3));
+        assert_eq!((skipped(rig, "bad"), rig.counter(DUE, "name=bad")), (2, 3));
         let errors = rig.counter(ERRORS, "operation=complete");
         assert!(errors < 6, "nothing is asked again and again: {errors}");
         rig.shutdown(node, secs(1)).await;
@@ -274,7 +274,7 @@ fn a_move_that_is_refused_parks_its_job_and_no_skipped_tick_is_lost() {
         // At 20 s the run of 10 s is in progress: the skip cannot be written.
         assert_eq!((rig.started("bad"), rig.started("good")), (1, 6));
         assert_eq!(parked(rig).len(), 1);
-        let counted = [rig.counter(DUE, "job=bad"), rig.counter(TICKS, "outcome=parked")];
+        let counted = [rig.counter(DUE, "name=bad"), rig.counter(TICKS, "outcome=parked")];
         assert_eq!(counted, [6, 5]);
         assert_eq!(rig.store().held(), 0, "the run in progress ended as always");
     });

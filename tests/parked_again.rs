@@ -76,7 +76,7 @@ fn a_parked_job_goes_on_within_a_minute_after_the_store_takes_it() {
             let after = rig.started("bad");
             rig.advance(mins(1)).await;
             assert_eq!(rig.started("bad"), after + 6, "{bad:?}: it had run {before} times");
-            assert_eq!(rig.counter("callsheet_ticks_due_total", "job=bad"), 43, "{bad:?}: each tick once");
+            assert_eq!(rig.counter("callsheet_ticks_due_total", "name=bad"), 43, "{bad:?}: each tick once");
         });
     }
 }

@@ -21,7 +21,10 @@ use callsheet::{
     port::{Backend, Campaign, ClaimRequest, LockError},
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{
+    Client, NoTls, Socket,
+    tls::{MakeTlsConnect, TlsConnect},
+};
 
 use self::{
     harness::{PASSWORD, Server, scope},
@@ -418,6 +421,16 @@ async fn an_encrypted_connection_is_verified_or_not_made() {
     .await;
 }
 
+/// What `deadpool_postgres::Manager::from_config` asks for.
+fn fits_a_pool<T>(_: &T)
+where
+    T: MakeTlsConnect<Socket> + Clone + Sync + Send + 'static,
+    T::Stream: Sync + Send,
+    T::TlsConnect: Sync + Send,
+    <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+{
+}
+
 #[tokio::test]
 async fn an_applications_own_connection_is_verified_as_the_nodes_are() {
     let (authority, another) = (Authority::new("one"), Authority::new("another"));
@@ -433,6 +446,7 @@ async fn an_applications_own_connection_is_verified_as_the_nodes_are() {
         let node = Postgres::new(scope("own"), &url).root_certificates(&authority.pem);
         let connector = node.connector().await.expect("it is well configured");
         assert!(!format!("{connector:?}").contains(PASSWORD));
+        fits_a_pool(&connector.tls);
         connector.config.connect(connector.tls).await
     };
 
@@ -509,6 +523,12 @@ async fn faults_of_the_settings_are_told_all_at_once_before_anything_is_opened()
         (
             Postgres::new("x".repeat(101), &here),
             "postgres: scope \"…\": a scope has at most 100 bytes and no control characters; choose a shorter, plain name"
+                .to_owned(),
+        ),
+        (
+            Postgres::new("_local", &here),
+            "postgres: scope \"_local\": scopes that begin with `_` are reserved: _local is that of the embedded backend in \
+             metrics; begin it with another character"
                 .to_owned(),
         ),
         (

@@ -58,11 +58,18 @@ async fn stubborn(_: Run) {
     std::future::pending().await
 }
 
+/// It can be neither cancelled nor aborted.
+async fn blocking(_: Run) {
+    println!("run started");
+    std::thread::sleep(HOUR);
+}
+
 async fn jobs(grace: Duration, shared: &Shared) -> Callsheet {
     let never = || cron("0 0 29 2 *");
     let builder = Callsheet::builder().shutdown_grace(grace).jobs([
         Job::new("patient", never()).run_with(shared.clone(), patient),
         Job::new("stubborn", never()).run(stubborn),
+        Job::new("blocking", never()).run(blocking),
         Job::new("quick", never()).run(async |_| {}),
     ]);
     let jobs = builder.start().await.expect("it starts");
@@ -292,14 +299,15 @@ fn before_its_jobs_stop_a_node_is_not_ready_but_works() {
 }
 
 #[test]
-fn a_request_and_a_run_that_hang_end_within_the_total() {
+fn requests_and_runs_that_hang_end_within_the_total() {
     let total = Duration::from_secs(15);
     let budget = ShutdownBudget::within(total).server_timeout(Duration::from_secs(1));
     if is_service(Duration::from_secs(1), budget) {
         return;
     }
-    let mut service = Service::start("a_request_and_a_run_that_hang_end_within_the_total");
+    let mut service = Service::start("requests_and_runs_that_hang_end_within_the_total");
     service.trigger("stubborn");
+    service.trigger("blocking");
     let mut request = TcpStream::connect(&service.address).expect("it listens");
     request.write_all(b"GET /hang HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it is sent");
     service.wait_for("a request hangs");
@@ -309,7 +317,7 @@ fn a_request_and_a_run_that_hang_end_within_the_total() {
     let (report, _) = service.end();
 
     assert!(signalled.elapsed() <= total, "{:?}", signalled.elapsed());
-    assert_eq!(report, "drained 0, cancelled 0, aborted 1");
+    assert_eq!(report, "drained 0, cancelled 0, aborted 1, still running 1");
 }
 
 #[test]

@@ -360,26 +360,26 @@ fn every_metric_is_scraped_after_a_job_ran() {
 
     assert_eq!(metrics.status, 200);
     let series = [
-        "callsheet_jobs 3",
-        "callsheet_ticks_due_total{job=\"steady\"} ",
-        "callsheet_ticks_total{job=\"steady\",outcome=\"started\"} ",
-        "callsheet_ticks_total{job=\"steady\",outcome=\"overlap\"} 0",
-        "callsheet_ticks_total{job=\"steady\",outcome=\"misfire\"} 0",
-        "callsheet_runs_total{job=\"steady\",outcome=\"succeeded\"} ",
-        "callsheet_runs_total{job=\"steady\",outcome=\"failed\"} 0",
-        "callsheet_run_duration_seconds_bucket{job=\"steady\",le=\"+Inf\"} ",
-        "callsheet_run_duration_seconds_count{job=\"steady\"} ",
-        "callsheet_tick_lateness_seconds_bucket{job=\"steady\",le=\"+Inf\"} ",
-        "callsheet_runs_in_progress ",
-        "callsheet_leader 1",
-        "callsheet_term 1",
-        "callsheet_leadership_changes_total 1",
-        "callsheet_claim_duration_seconds_bucket{le=\"+Inf\"} ",
-        "callsheet_locks_held ",
-        "callsheet_locks_lost_total 0",
-        "callsheet_coordination_errors_total{operation=\"claim\"} 0",
-        "callsheet_events_dropped_total 0",
-        "callsheet_job_actor_restarts_total 0",
+        "callsheet_jobs{scope=\"_local\"} 3",
+        "callsheet_ticks_due_total{scope=\"_local\",name=\"steady\"} ",
+        "callsheet_ticks_total{scope=\"_local\",name=\"steady\",outcome=\"started\"} ",
+        "callsheet_ticks_total{scope=\"_local\",name=\"steady\",outcome=\"overlap\"} 0",
+        "callsheet_ticks_total{scope=\"_local\",name=\"steady\",outcome=\"misfire\"} 0",
+        "callsheet_runs_total{scope=\"_local\",name=\"steady\",outcome=\"succeeded\"} ",
+        "callsheet_runs_total{scope=\"_local\",name=\"steady\",outcome=\"failed\"} 0",
+        "callsheet_run_duration_seconds_bucket{scope=\"_local\",name=\"steady\",le=\"+Inf\"} ",
+        "callsheet_run_duration_seconds_count{scope=\"_local\",name=\"steady\"} ",
+        "callsheet_tick_lateness_seconds_bucket{scope=\"_local\",name=\"steady\",le=\"+Inf\"} ",
+        "callsheet_runs_in_progress{scope=\"_local\"} ",
+        "callsheet_leader{scope=\"_local\"} 1",
+        "callsheet_term{scope=\"_local\"} 1",
+        "callsheet_leadership_changes_total{scope=\"_local\"} 1",
+        "callsheet_claim_duration_seconds_bucket{scope=\"_local\",le=\"+Inf\"} ",
+        "callsheet_locks_held{scope=\"_local\"} ",
+        "callsheet_locks_lost_total{scope=\"_local\"} 0",
+        "callsheet_coordination_errors_total{scope=\"_local\",operation=\"claim\"} 0",
+        "callsheet_events_dropped_total{scope=\"_local\"} 0",
+        "callsheet_job_actor_restarts_total{scope=\"_local\"} 0",
     ];
     let lines: Vec<_> = metrics.text.lines().collect();
     for series in series {
@@ -390,12 +390,13 @@ fn every_metric_is_scraped_after_a_job_ran() {
             lines.iter().find_map(|line| line.strip_prefix(series)).unwrap_or_else(|| panic!("no {series}"));
         line.trim().parse::<u64>().unwrap_or_else(|error| panic!("{line}: {error}"))
     };
-    let due = count("callsheet_ticks_due_total{job=\"steady\"}");
-    let decided = ["started", "overlap", "misfire"]
-        .map(|outcome| count(&format!("callsheet_ticks_total{{job=\"steady\",outcome=\"{outcome}\"}}")));
+    let due = count("callsheet_ticks_due_total{scope=\"_local\",name=\"steady\"}");
+    let decided = ["started", "overlap", "misfire"].map(|outcome| {
+        count(&format!("callsheet_ticks_total{{scope=\"_local\",name=\"steady\",outcome=\"{outcome}\"}}"))
+    });
     assert!(due >= 1);
     assert_eq!(due, decided.iter().sum::<u64>(), "due = started + skipped");
-    assert!(count("callsheet_runs_total{job=\"steady\",outcome=\"succeeded\"}") >= 1);
+    assert!(count("callsheet_runs_total{scope=\"_local\",name=\"steady\",outcome=\"succeeded\"}") >= 1);
 }
 
 #[test]

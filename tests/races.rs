@@ -620,6 +620,9 @@ mod panicking_store {
         fn name(&self) -> &'static str {
             "panicking"
         }
+        fn scope(&self) -> Arc<str> {
+            self.local.scope()
+        }
         fn elector(&self) -> Arc<dyn Elector> {
             self.local.elector()
         }

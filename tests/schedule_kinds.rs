@@ -633,6 +633,11 @@ fn the_lint_warns_of_what_is_probably_not_meant() {
         cron("*/15 * * * *").timezone("Europe/Lisbon").into(),
         cron("0 0 1,31 * *").into(),
         cron("0 0 28-31 * *").into(),
+        cron("0 0 31 12 *").into(),
+        cron("0 0 31 JAN,3,5,7-8 *").into(),
+        cron("0 0 30 3-12 *").into(),
+        cron("0 0 29 1,4 *").into(),
+        cron("* * * * 1-5").into(),
         every("7m").jitter("1m").into(),
         daily().at("03:30").timezone("Europe/Lisbon").into(),
         monthly().on([-1, 28]).into(),
@@ -641,14 +646,30 @@ fn the_lint_warns_of_what_is_probably_not_meant() {
         let quiet: Definition = quiet;
         assert_eq!(warnings(quiet.clone()), [], "{quiet:?}");
     }
-    assert_eq!(warnings(cron("* 9 * * *").into()), [Warning::EveryMinuteOfAnHour]);
+    for (cron_text, times) in [("* 9 * * *", 60), ("0,30 * 9 * * *", 120), ("* * 9 * * *", 3_600)] {
+        assert_eq!(warnings(cron(cron_text).into()), [Warning::EveryMinuteOfAnHour { times }], "{cron_text}");
+    }
+    for (cron_text, times) in [("* * 1 * *", 1_440), ("* * * 1 * *", 86_400), ("* * 1-7 6 *", 1_440)] {
+        assert_eq!(warnings(cron(cron_text).into()), [Warning::EveryMinuteOfADay { times }], "{cron_text}");
+    }
+    let texts = ["* * 9 * * *", "* * * 1 * *"].map(|text| warnings(cron(text).into())[0].to_string());
+    assert!(texts[0].starts_with("it fires 3,600 times in each of these hours: "), "{}", texts[0]);
+    assert!(texts[1].starts_with("it fires 86,400 times on each of these days: "), "{}", texts[1]);
     assert_eq!(warnings(cron("* 0 9 * * *").into()), [Warning::EverySecondOfAMinute]);
     assert_eq!(
         warnings(cron("*/7 */5 * * *").into()),
         [uneven("*/7", "minute", "hour"), uneven("*/5", "hour", "day")]
     );
     assert_eq!(warnings(cron("0 0 */2 * *").into()), [uneven("*/2", "day", "month")]);
-    assert_eq!(warnings(cron("0 0 31 * *").into()), [Warning::MissingDay { day: 31 }]);
+    for (cron_text, day) in [
+        ("0 0 31 * *", 31),
+        ("0 0 31 11,12 *", 31),
+        ("0 0 30 1-3 *", 30),
+        ("0 0 29 2 *", 29),
+        ("0 0 29 * *", 29),
+    ] {
+        assert_eq!(warnings(cron(cron_text).into()), [Warning::MissingDay { day }], "{cron_text}");
+    }
     assert_eq!(
         warnings(monthly().on([30, -31]).into()),
         [Warning::MissingDay { day: 30 }, Warning::MissingDay { day: -31 }]

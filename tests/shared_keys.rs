@@ -65,7 +65,7 @@ fn a_policy_that_another_node_contradicts_is_refused_until_that_node_stops() {
         rig.advance(mins(1)).await;
 
         assert_eq!(details(rig, second, "two").await.state, JobState::Scheduled);
-        let (due, started) = (rig.counter(DUE, "job=two"), rig.started("two") as u64);
+        let (due, started) = (rig.counter(DUE, "name=two"), rig.started("two") as u64);
         let missed = rig.counter(TICKS, "outcome=misfire");
         assert_eq!((due, due - started), (18, missed), "since it was added, each tick is accounted for");
         assert!((4..=7).contains(&started), "from half a minute after the other node has stopped: {started}");
@@ -115,7 +115,7 @@ fn a_job_that_only_a_follower_holds_obeys_the_policy_that_the_leader_declares() 
         rig.advance(secs(10)).await;
         assert_eq!(starts(rig, "alone"), ["n2 00:00:30"], "it makes up for three that it has missed");
         let skipped = [rig.counter(TICKS, "outcome=misfire"), rig.counter(TICKS, "outcome=overlap")];
-        assert_eq!((rig.counter(DUE, "job=alone"), skipped), (4, [2, 1]), "the leader's run has the key");
+        assert_eq!((rig.counter(DUE, "name=alone"), skipped), (4, [2, 1]), "the leader's run has the key");
 
         rig.update(follower, keyed("alone", Overlap::Queue(2))).await.expect_err("another policy");
         rig.send(leader, RemoveJobs("led".into())).await.expect("it is there");

@@ -42,6 +42,9 @@ impl Backend for Shy {
     fn name(&self) -> &'static str {
         "shy"
     }
+    fn scope(&self) -> Arc<str> {
+        self.local.scope()
+    }
     fn elector(&self) -> Arc<dyn Elector> {
         self.local.elector()
     }

@@ -118,8 +118,8 @@ fn any_node_runs_each_tick_once_whatever_the_clocks_say() {
         }
         rig.advance(Duration::from_millis(60_500)).await;
 
-        assert_eq!((rig.started("any"), rig.counter(DUE, "job=any")), (60, 60));
-        assert_eq!(rig.counter(ELSEWHERE, "job=any"), 120, "each tick on each of the two other nodes");
+        assert_eq!((rig.started("any"), rig.counter(DUE, "name=any")), (60, 60));
+        assert_eq!(rig.counter(ELSEWHERE, "name=any"), 120, "each tick on each of the two other nodes");
         assert_no_gap(rig, 1);
         assert_eq!(rig.store().held(), 0);
     });
@@ -184,7 +184,7 @@ fn a_rolling_deploy_fires_the_new_job_once_per_tick_before_and_after_the_old_lea
         rig.advance(secs(34)).await;
         assert_eq!((rig.leader(), rig.started("old"), rig.started("new")), (Some(old), 3, 3));
         assert_eq!(started_on(rig, "n1"), 3, "the new one runs on the new nodes only");
-        assert!(rig.counter(ELSEWHERE, "job=new") > 0);
+        assert!(rig.counter(ELSEWHERE, "name=new") > 0);
 
         rig.shutdown(old, secs(5)).await;
         let third = rig.node(node_with([job("old", 10), job("new", 10)])).await;
@@ -193,7 +193,7 @@ fn a_rolling_deploy_fires_the_new_job_once_per_tick_before_and_after_the_old_lea
         assert_ne!(rig.leader(), Some(old));
         assert_ne!(rig.leader(), Some(third));
         assert_eq!((rig.started("old"), rig.started("new")), (9, 9), "no tick was lost, none ran twice");
-        assert_eq!((rig.counter(DUE, "job=old"), rig.counter(DUE, "job=new")), (9, 9));
+        assert_eq!((rig.counter(DUE, "name=old"), rig.counter(DUE, "name=new")), (9, 9));
     });
 }
 
@@ -222,7 +222,7 @@ fn a_job_that_the_leader_gets_later_is_the_leader_s() {
         rig.kill(leader);
         rig.advance(secs(30)).await;
         assert_no_gap(rig, 10);
-        assert_eq!(rig.counter(DUE, "job=late"), 11);
+        assert_eq!(rig.counter(DUE, "name=late"), 11);
     });
 }
 
@@ -260,7 +260,7 @@ fn a_job_whose_leader_died_is_taken_by_its_holders_when_the_next_leader_does_not
         rig.advance(secs(60)).await;
 
         assert_eq!(rig.leader(), Some(second));
-        assert_eq!(rig.counter(DUE, "job=held"), 10, "each tick is accounted for");
+        assert_eq!(rig.counter(DUE, "name=held"), 10, "each tick is accounted for");
         let skipped = rig.counter("callsheet_ticks_total", "outcome=misfire");
         assert!((1..=3).contains(&skipped), "{skipped}");
         assert_eq!(rig.started("held") as u64, 10 - skipped);
@@ -290,7 +290,7 @@ fn a_job_that_is_removed_on_the_leader_goes_on_where_it_is_held() {
             let expected =
                 [&["n1 00:00:10"], runs, &["n2 00:00:40", "n2 00:00:50", "n2 00:01:00", "n2 00:01:10"]];
             assert_eq!(starts(rig, "held"), expected.concat(), "{misfire:?}");
-            assert_eq!(rig.counter(DUE, "job=held"), 7, "each tick is accounted for");
+            assert_eq!(rig.counter(DUE, "name=held"), 7, "each tick is accounted for");
             let skipped = rig.counter(TICKS, "outcome=misfire");
             assert_eq!(skipped, 2 - runs.len() as u64, "{misfire:?}");
         });
@@ -315,7 +315,7 @@ fn a_changed_policy_forgets_no_tick_of_a_job_that_the_leader_let_go() {
         rig.advance(secs(30)).await;
         let last = starts(rig, "held").pop();
         assert_eq!(last.as_deref(), Some("n2 00:00:50"), "another schedule owes ticks from the change on");
-        assert_eq!(rig.counter(DUE, "job=held"), 3);
+        assert_eq!(rig.counter(DUE, "name=held"), 3);
     });
 }
 
@@ -331,7 +331,7 @@ fn a_job_that_is_removed_and_added_again_owes_ticks_from_then_on() {
         rig.advance(secs(10)).await;
 
         assert_eq!(starts(rig, "back"), ["n1 00:00:10", "n1 00:01:20"]);
-        assert_eq!(rig.counter(DUE, "job=back"), 2);
+        assert_eq!(rig.counter(DUE, "name=back"), 2);
     });
 }
 
@@ -353,7 +353,7 @@ fn a_job_that_is_added_while_the_store_is_away_owes_ticks_from_then_on() {
         rig.advance(secs(20)).await;
 
         assert_eq!(starts(rig, "new"), ["n1 00:00:40", "n1 00:00:50", "n1 00:01:00"]);
-        assert_eq!(rig.counter(DUE, "job=new"), 5);
+        assert_eq!(rig.counter(DUE, "name=new"), 5);
         assert_eq!(rig.counter(TICKS, "outcome=misfire"), 2, "at 20 s and 30 s");
     });
 }

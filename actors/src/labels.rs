@@ -1,4 +1,4 @@
-//! Which `job` label the metrics of a job have.
+//! Which `name` label the metrics of a job have.
 //!
 //! A series, once made, stays in the recorder for the life of the process. So two numbers are bounded: how many labels are in use
 //! at once, and how many there ever were. The label of a removed job is free for another one; whoever comes back under a label

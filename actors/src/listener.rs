@@ -443,7 +443,7 @@ mod tests {
 
     fn publisher() -> Publisher {
         let clock = Arc::new(VirtualClock::starting_at(chrono::DateTime::UNIX_EPOCH));
-        Publisher::new(NodeId::numbered(1), clock, Arc::new(Meters::new(1)))
+        Publisher::new(NodeId::numbered(1), clock, Arc::new(Meters::new("test".into(), 1)))
     }
 
     fn added(name: &str) -> EventKind {
@@ -486,7 +486,7 @@ mod tests {
     async fn what_is_logged_at_debug_reads_no_clock_for_a_log_from_info_on() {
         let info = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_writer(std::io::sink);
         let clock = Arc::new(Unread);
-        let publisher = Publisher::new(NodeId::numbered(1), clock, Arc::new(Meters::new(1)));
+        let publisher = Publisher::new(NodeId::numbered(1), clock, Arc::new(Meters::new("test".into(), 1)));
 
         tracing::subscriber::with_default(info.finish(), || publisher.publish(|| added("a")));
     }

@@ -256,11 +256,7 @@ pub(crate) struct LockActor {
 }
 
 impl LockActor {
-    pub(crate) fn new(
-        node: Arc<Node>,
-        election: Addr<ElectionActor>,
-        prove_every: Option<Duration>,
-    ) -> Self {
+    pub(crate) fn new(node: Arc<Node>, election: Addr<ElectionActor>, prove_every: Option<Duration>) -> Self {
         Self {
             away_backoff: Backoff::new(REOPEN_MIN, AWAY_MAX, node.seed()),
             refused_backoff: Backoff::new(REOPEN_MIN, REFUSED_MAX, node.seed()),

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
+use metrics::{Counter, Gauge, Histogram, SharedString, Unit, counter, gauge, histogram};
 
 use crate::{
     core::operation::Operation,
@@ -18,7 +18,9 @@ use crate::{
 
 pub use crate::labels::{JOB_LABEL_ONCE, JOB_LABEL_OTHER, JOB_LABELS_EVER_FACTOR};
 
-/// The default of the greatest number of `job` labels that are in use at once.
+/// The label `scope` of a node of the embedded backend, which shares its leader with nobody.
+pub const SCOPE_LABEL_LOCAL: &str = "_local";
+/// The default of the greatest number of `name` labels that are in use at once.
 pub const JOB_LABELS_DEFAULT: usize = 1_000;
 /// Recommended buckets for `callsheet_run_duration_seconds`: 1 ms to 1 h.
 pub const RUN_DURATION_BUCKETS: [f64; 14] =
@@ -102,8 +104,9 @@ fn describe() {
     counter!(JOB_ACTOR_RESTARTS, Unit::Count, "Job actors that died and were started again");
 }
 
-/// The metrics of one node.
+/// The metrics of one node, all under the scope of its backend.
 pub(crate) struct Meters {
+    scope: SharedString,
     pub(crate) jobs: Gauge,
     pub(crate) runs_in_progress: Gauge,
     pub(crate) leader: Gauge,
@@ -120,31 +123,35 @@ pub(crate) struct Meters {
 }
 
 impl Meters {
-    pub(crate) fn new(job_labels_max: usize) -> Self {
+    pub(crate) fn new(scope: Arc<str>, job_labels_max: usize) -> Self {
         describe();
+        let scope = SharedString::from(scope);
+        let counter = |name: &'static str| counter!(name, "scope" => scope.clone());
+        let gauge = |name: &'static str| gauge!(name, "scope" => scope.clone());
         // Zero from the first scrape on: a series that first appears with the first error has no increase to alert on.
         Operation::ALL.iter().for_each(|operation| {
-            counter!(COORDINATION_ERRORS, "operation" => operation.as_str()).increment(0)
+            coordination_errors(&scope, *operation).increment(0);
         });
         for hook in HOOKS {
             for reason in REASONS {
-                counter!(HOOKS_FAILED, "hook" => hook, "reason" => reason).increment(0);
+                hooks_failed(&scope, hook, reason).increment(0);
             }
         }
         Self {
-            jobs: gauge!(JOBS),
-            runs_in_progress: gauge!(RUNS_IN_PROGRESS),
-            leader: gauge!(LEADER),
-            term: gauge!(TERM),
-            leadership_changes: counter!(LEADERSHIP_CHANGES),
-            clock_offset: gauge!(CLOCK_OFFSET),
-            clock_steps: counter!(CLOCK_STEPS),
-            claim_duration: histogram!(CLAIM_DURATION),
-            locks_held: gauge!(LOCKS_HELD),
-            locks_lost: counter!(LOCKS_LOST),
-            events_dropped: counter!(EVENTS_DROPPED),
-            job_actor_restarts: counter!(JOB_ACTOR_RESTARTS),
+            jobs: gauge(JOBS),
+            runs_in_progress: gauge(RUNS_IN_PROGRESS),
+            leader: gauge(LEADER),
+            term: gauge(TERM),
+            leadership_changes: counter(LEADERSHIP_CHANGES),
+            clock_offset: gauge(CLOCK_OFFSET),
+            clock_steps: counter(CLOCK_STEPS),
+            claim_duration: histogram!(CLAIM_DURATION, "scope" => scope.clone()),
+            locks_held: gauge(LOCKS_HELD),
+            locks_lost: counter(LOCKS_LOST),
+            events_dropped: counter(EVENTS_DROPPED),
+            job_actor_restarts: counter(JOB_ACTOR_RESTARTS),
             labels: Mutex::new(Labels::new(job_labels_max)),
+            scope,
         }
     }
 
@@ -152,13 +159,13 @@ impl Meters {
     pub(crate) fn of_job(&self, label: Label<'_>, keeps: bool) -> (Arc<Labelled<JobMeters>>, bool) {
         let mut labels = self.labels();
         let exceeded = labels.are_exceeded();
-        let meters = labels.of(label, keeps, JobMeters::new);
+        let meters = labels.of(label, keeps, |name| JobMeters::new(&self.scope, name));
         (meters, labels.are_exceeded() && !exceeded)
     }
 
     /// The metrics of a job that this node does not hold.
     pub(crate) fn of_stranger(&self, job: &JobName) -> Arc<JobMeters> {
-        self.labels().known(job.as_str(), JobMeters::new)
+        self.labels().known(job.as_str(), |name| JobMeters::new(&self.scope, name))
     }
 
     fn labels(&self) -> MutexGuard<'_, Labels<JobMeters>> {
@@ -167,7 +174,7 @@ impl Meters {
 
     /// Counts a call to the store that failed or got no answer.
     pub(crate) fn coordination_error(&self, operation: Operation) {
-        counter!(COORDINATION_ERRORS, "operation" => operation.as_str()).increment(1);
+        coordination_errors(&self.scope, operation).increment(1);
     }
 
     /// Counts a call of a hook that failed, or was not made.
@@ -176,8 +183,16 @@ impl Meters {
             HOOKS.contains(&hook) && REASONS.contains(&reason),
             "{hook} {reason} is counted from zero"
         );
-        counter!(HOOKS_FAILED, "hook" => hook, "reason" => reason).increment(1);
+        hooks_failed(&self.scope, hook, reason).increment(1);
     }
+}
+
+fn coordination_errors(scope: &SharedString, operation: Operation) -> Counter {
+    counter!(COORDINATION_ERRORS, "scope" => scope.clone(), "operation" => operation.as_str())
+}
+
+fn hooks_failed(scope: &SharedString, hook: &'static str, reason: &'static str) -> Counter {
+    counter!(HOOKS_FAILED, "scope" => scope.clone(), "hook" => hook, "reason" => reason)
 }
 
 /// The metrics of one label.
@@ -194,19 +209,23 @@ pub(crate) struct JobMeters {
 }
 
 impl JobMeters {
-    fn new(job: &str) -> Self {
-        let ticks = |outcome: &'static str| counter!(TICKS, "job" => job.to_owned(), "outcome" => outcome);
+    fn new(scope: &SharedString, name: &str) -> Self {
+        let label = SharedString::from(Arc::<str>::from(name));
+        let counter =
+            |metric: &'static str| counter!(metric, "scope" => scope.clone(), "name" => label.clone());
+        let by_outcome = |metric: &'static str, outcome: &'static str| counter!(metric, "scope" => scope.clone(), "name" => label.clone(), "outcome" => outcome);
+        let histogram =
+            |metric: &'static str| histogram!(metric, "scope" => scope.clone(), "name" => label.clone());
         Self {
-            ticks_due: counter!(TICKS_DUE, "job" => job.to_owned()),
-            ticks_started: ticks("started"),
-            ticks_skipped: SkipReason::ALL.map(|reason| ticks(reason.as_str())),
-            ticks_held: gauge!(TICKS_HELD, "job" => job.to_owned()),
-            ticks_elsewhere: counter!(TICKS_ELSEWHERE, "job" => job.to_owned()),
-            runs: Outcome::ALL
-                .map(|outcome| counter!(RUNS, "job" => job.to_owned(), "outcome" => outcome.as_str())),
-            run_retries: counter!(RUN_RETRIES, "job" => job.to_owned()),
-            run_duration: histogram!(RUN_DURATION, "job" => job.to_owned()),
-            tick_lateness: histogram!(TICK_LATENESS, "job" => job.to_owned()),
+            ticks_due: counter(TICKS_DUE),
+            ticks_started: by_outcome(TICKS, "started"),
+            ticks_skipped: SkipReason::ALL.map(|reason| by_outcome(TICKS, reason.as_str())),
+            ticks_held: gauge!(TICKS_HELD, "scope" => scope.clone(), "name" => label.clone()),
+            ticks_elsewhere: counter(TICKS_ELSEWHERE),
+            runs: Outcome::ALL.map(|outcome| by_outcome(RUNS, outcome.as_str())),
+            run_retries: counter(RUN_RETRIES),
+            run_duration: histogram(RUN_DURATION),
+            tick_lateness: histogram(TICK_LATENESS),
         }
     }
 

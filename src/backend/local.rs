@@ -8,6 +8,7 @@ use std::{
 use callsheet_actors::{
     JobName, RunId, Term,
     core::ledger::Ledger,
+    metrics::SCOPE_LABEL_LOCAL,
     port::{
         Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorMove, Debt,
         ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant, Inquiry, LockError, Locker, Moved, News,
@@ -25,6 +26,8 @@ use tokio::sync::Notify;
 ///
 /// It obeys the same rules as a shared store, and passes the same conformance suites; its promises end with the process:
 /// cursors and open runs are forgotten, so ticks that pass while the process is down are not made up for.
+///
+/// The label `scope` of its metrics is `_local`, in every process: each of them has a leader of its own.
 #[derive(Debug, Clone)]
 pub struct Local {
     state: Arc<Mutex<State>>,
@@ -72,6 +75,10 @@ impl Local {
 impl Backend for Local {
     fn name(&self) -> &'static str {
         "local"
+    }
+
+    fn scope(&self) -> Arc<str> {
+        SCOPE_LABEL_LOCAL.into()
     }
 
     fn elector(&self) -> Arc<dyn Elector> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use callsheet_actors::Faults;
+use callsheet_actors::{Faults, core::text::Grouped};
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
 use super::{
@@ -73,7 +73,15 @@ impl Compiled {
 #[non_exhaustive]
 pub enum Warning {
     /// The minute is `*` in some hours only.
-    EveryMinuteOfAnHour,
+    EveryMinuteOfAnHour {
+        /// How often it fires in each of these hours, at least 60.
+        times: u32,
+    },
+    /// The minute and the hour are `*` on some days of the month only.
+    EveryMinuteOfADay {
+        /// How often it fires on each of these days, at least 1,440.
+        times: u32,
+    },
     /// The second is `*` in some minutes only.
     EverySecondOfAMinute,
     /// A step that does not divide its range starts again with it.
@@ -115,8 +123,21 @@ pub enum Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::EveryMinuteOfAnHour => f.write_str(
-                "it fires 60 times in each of these hours: the minute is `*`; write `0` for the full hour",
+            Self::EveryMinuteOfAnHour { times: times @ 60 } => write!(
+                f,
+                "it fires {times} times in each of these hours: the minute is `*`; write `0` for the full hour"
+            ),
+            Self::EveryMinuteOfAnHour { times } => write!(
+                f,
+                "it fires {} times in each of these hours: the minute is `*`; let second and minute be `0 0` for the full \
+                 hour",
+                Grouped(u64::from(*times))
+            ),
+            Self::EveryMinuteOfADay { times } => write!(
+                f,
+                "it fires {} times on each of these days: the minute and the hour are `*`; write two numbers for one time \
+                 of the day",
+                Grouped(u64::from(*times))
             ),
             Self::EverySecondOfAMinute => f.write_str(
                 "it fires 60 times in each of these minutes: the second is `*`; write `0` for the full minute",
@@ -201,12 +222,16 @@ impl Cron {
         let has_seconds = fields.len() > 5;
         let (second, fields) = if has_seconds { (fields[0], &fields[1..]) } else { ("0", &fields[..]) };
         let [minute, hour, day, _, weekday] = fields[..5] else { return };
+        let is_open = |field: &str| field.starts_with(['*', '?']);
 
         if second == "*" && pattern.minutes.count_ones() < 60 {
             add(warnings, Warning::EverySecondOfAMinute);
         }
-        if minute == "*" && pattern.hours.count_ones() < 24 {
-            add(warnings, Warning::EveryMinuteOfAnHour);
+        let [seconds, hours] = [pattern.seconds.count_ones(), pattern.hours.count_ones()];
+        if minute == "*" && hours < 24 {
+            add(warnings, Warning::EveryMinuteOfAnHour { times: 60 * seconds });
+        } else if minute == "*" && !is_open(day) {
+            add(warnings, Warning::EveryMinuteOfADay { times: 24 * 60 * seconds });
         }
         for (field, of, unit, whole) in
             [(second, 60, "second", "minute"), (minute, 60, "minute", "hour"), (hour, 24, "hour", "day")]
@@ -220,16 +245,25 @@ impl Cron {
             let (unit, whole) = ("day", "month");
             add(warnings, Warning::UnevenStep { field: day.to_owned(), unit, whole });
         }
-        let is_open = |field: &str| field.starts_with(['*', '?']);
         // A list or a range has other days as well.
         if let Ok(day @ 29..) = day.parse::<i32>()
             && is_open(weekday)
+            && (1..=12).any(|month| pattern.months >> month & 1 == 1 && days_always_in(month) < day)
         {
             add(warnings, Warning::MissingDay { day });
         }
         if !is_open(day) && !is_open(weekday) {
             add(warnings, Warning::EitherDay);
         }
+    }
+}
+
+/// How many days a month of this number, from 1 on, has in every year.
+fn days_always_in(month: u32) -> i32 {
+    match month {
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
     }
 }
 

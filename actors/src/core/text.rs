@@ -107,7 +107,7 @@ impl fmt::Debug for Excerpt<'_> {
 }
 
 /// A number with its thousands parted: `4,095`.
-pub(crate) struct Grouped(pub(crate) u64);
+pub struct Grouped(pub u64);
 
 impl fmt::Display for Grouped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -14,6 +14,10 @@ pub trait Backend: Send + Sync + 'static {
     /// What the store is called in health reports: `local`, `postgres`.
     fn name(&self) -> &'static str;
 
+    /// What the nodes that share a leader have in common, and others do not: the label `scope` of every metric of the node. Asked
+    /// once, when the node starts.
+    fn scope(&self) -> Arc<str>;
+
     /// What is wrong with the way it was set up. Asked before anything is started. Default: nothing.
     fn faults(&self) -> Vec<Fault> {
         Vec::new()

@@ -23,11 +23,11 @@ use crate::{
     error::{AddError, UpdateError},
     event::EventKind,
     event_filter::EventFilter,
-    message::{AddJob, Added, Shutdown, UpdateJob},
+    message::{AddJob, Added, RescheduleJob, Shutdown, UpdateJob},
     name::{JobName, NodeId, RunId},
-    port::{Clock, Schedule, ScheduleIdentity, SkipReason, Spawner},
+    port::{Clock, IntoSchedule, Schedule, ScheduleIdentity, SkipReason, Spawner},
     supervisor::SupervisorActor,
-    testkit::{Recorded, Recorder, SharedStore, VirtualClock},
+    testkit::{Recorded, Recorder, SharedStore, VirtualClock, store::SCOPE},
 };
 
 /// Runs a story in virtual time, from `start` (RFC 3339) on: the runtime is paused, so that time passes only when nothing
@@ -227,6 +227,27 @@ impl Rig {
         self.send(node, UpdateJob(job)).await
     }
 
+    /// Gives a job of a node another schedule. One that it fires without claims is not audited.
+    ///
+    /// # Errors
+    ///
+    /// As for [`RescheduleJob`].
+    pub async fn reschedule(
+        &mut self,
+        node: Node,
+        job: &str,
+        schedule: impl IntoSchedule,
+    ) -> Result<Added, UpdateError> {
+        let asked = RescheduleJob::new(job, schedule);
+        let audited = asked
+            .schedule
+            .clone()
+            .ok()
+            .and_then(|schedule| Job::new(job, schedule).run(async |_| {}).audited());
+        audited.into_iter().for_each(|audited| self.audit(audited));
+        self.send(node, asked).await
+    }
+
     fn audit(&mut self, Audited { job, schedule, identity, fires }: Audited) {
         if fires == Fires::Local {
             self.locals.insert(job.clone());
@@ -341,7 +362,7 @@ impl Rig {
         self.events().iter().filter(|recorded| condition(&recorded.event.kind)).count()
     }
 
-    /// The sum of a counter over all nodes, for the label set that holds `label` (as in `job=hourly`), or over all
+    /// The sum of a counter over all nodes, for the label set that holds `label` (as in `name=hourly`), or over all
     /// label sets if it is empty.
     pub fn counter(&mut self, name: &str, label: &str) -> u64 {
         self.read_metrics();
@@ -387,11 +408,12 @@ impl Rig {
             }
         }
         for (job, committed) in committed.into_iter().filter(|(job, _)| !self.locals.contains(job)) {
-            let label = ("callsheet_ticks_due_total".to_owned(), format!("job={job}"));
+            let label = ("callsheet_ticks_due_total".to_owned(), format!("scope={SCOPE},name={job}"));
             // A job beyond the bound of the label has no counter of its own.
             if let Some(due) = self.counters.get(&label) {
                 // Those of a parked job are counted before the store hears of them, if it ever does.
-                let parked = ("callsheet_ticks_total".to_owned(), format!("job={job},outcome=parked"));
+                let parked =
+                    ("callsheet_ticks_total".to_owned(), format!("scope={SCOPE},name={job},outcome=parked"));
                 let parked = self.counters.get(&parked).copied().unwrap_or_default();
                 assert_eq!(
                     *due - parked,
@@ -485,7 +507,7 @@ impl Rig {
     }
 }
 
-/// The values of the series of one name whose labels hold `label`, as in `job=hourly`; of all if it is empty.
+/// The values of the series of one name whose labels hold `label`, as in `name=hourly`; of all if it is empty.
 fn matching<V: Copy>(
     series: &HashMap<(String, String), V>,
     name: &str,

@@ -29,6 +29,8 @@ use crate::{
     testkit::VirtualClock,
 };
 
+/// The scope of all nodes.
+pub(super) const SCOPE: &str = "shared";
 /// The lease of terms and sessions unless set otherwise: long, so that a virtual month has few renewals.
 const LEASE_DEFAULT: Duration = Duration::from_secs(60);
 /// The margin of a lease is this part of it.
@@ -428,6 +430,10 @@ impl StoreBackend {
 impl Backend for StoreBackend {
     fn name(&self) -> &'static str {
         "shared"
+    }
+
+    fn scope(&self) -> Arc<str> {
+        SCOPE.into()
     }
 
     fn set_zone_data(&self, version: Arc<str>) {

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_callback_that_blocks_holds_one_thread_and_is_asked_again_when_it_has_ended() {
+    async fn a_callback_that_blocks_holds_one_thread_and_is_asked_again_later() {
         let (go, wait) = mpsc::channel::<()>();
         let wait = std::sync::Mutex::new(Some(wait));
         let blocks = Callback::new("url_from", move || {

@@ -270,6 +270,10 @@ impl Backend for Postgres {
         "postgres"
     }
 
+    fn scope(&self) -> Arc<str> {
+        self.shared.settings.scope.as_str().into()
+    }
+
     fn faults(&self) -> Vec<Fault> {
         self.shared.settings.faults()
     }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use callsheet_actors::{CALL_DEADLINE, Fault, NodeId, port::LockError};
+use callsheet_actors::{CALL_DEADLINE, Fault, NodeId, metrics::SCOPE_LABEL_LOCAL, port::LockError};
 use tokio_postgres::Config;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -170,6 +170,12 @@ impl Settings {
                 "a scope has at most 100 bytes and no control characters",
                 "choose a shorter, plain name",
             );
+        }
+        if self.scope.starts_with('_') {
+            let rule = format!(
+                "scopes that begin with `_` are reserved: {SCOPE_LABEL_LOCAL} is that of the embedded backend in metrics"
+            );
+            fault("scope", &self.scope, &rule, "begin it with another character");
         }
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         let reserved = self.schema.starts_with("pg_");
