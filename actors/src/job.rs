@@ -726,6 +726,10 @@ pub(crate) fn conclude(job: &Arc<JobRef>, ended: Ended, run_at_hand: Option<Run>
             (Outcome::Cancelled, End::NotStarted { veto: reason @ Some(_) }) => {
                 EventKind::RunCancelled { job: name, run, took, why: CancelReason::Vetoed, reason }
             }
+            (Outcome::Cancelled, End::NotStarted { veto: None }) => {
+                let why = cancelled.unwrap_or(CancelReason::NotStarted);
+                EventKind::RunCancelled { job: name, run, took, why, reason: None }
+            }
             (
                 Outcome::Cancelled | Outcome::Failed | Outcome::Panicked | Outcome::Lost | Outcome::Succeeded,
                 _,
