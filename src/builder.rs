@@ -143,6 +143,14 @@ impl Builder {
         self
     }
 
+    /// The most threads for bodies that [block](crate::Job::run_blocking), 1 to 256. They are started when they are needed, and end after
+    /// 10 s without work. Default: [`BLOCKING_THREADS_DEFAULT`](crate::BLOCKING_THREADS_DEFAULT). With [`arbiters`](Self::arbiters) of 0 they
+    /// are those of the caller's runtime, and this bounds nothing.
+    pub fn blocking_threads(mut self, threads: usize) -> Self {
+        self.options.blocking_threads = threads;
+        self
+    }
+
     /// Bodies run on this runtime instead of the engine's own. Connections that a body opens die with the runtime
     /// that they were opened on.
     pub fn bodies_on(self, runtime: tokio::runtime::Handle) -> Self {

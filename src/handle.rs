@@ -6,9 +6,10 @@ use actix::{Addr, Handler, Message, dev::ToEnvelope};
 use callsheet_actors::{
     AddError, AddJob, AddJobs, Added, CancelRun, CancelRuns, Engine, ErrorKind, Event, EventFilter,
     EventStream, Health, HealthReport, IntoRecipient, Job, JobDetails, JobName, JobPage, JobStatus, ListJobs,
-    Listen, ListenTo, NextFireTimes, NextFireTimesError, PauseError, PauseJobs, RemoveJobs, ResumeJobs,
-    RunId, SelectError, Selector, Shutdown, ShutdownNow, ShutdownReport, SupervisorActor, TriggerError,
-    TriggerJob, Triggered, UnknownRun, UpdateError, UpdateJob,
+    Listen, ListenTo, NextFireTimes, NextFireTimesError, Pause, PauseError, PauseJobs, RemoveJobs,
+    RescheduleJob, ResumeJobs, RunId, SelectError, Selector, Shutdown, ShutdownNow, ShutdownReport,
+    SupervisorActor, TriggerError, TriggerJob, TriggeredRun, UnknownRun, UpdateError, UpdateJob,
+    port::IntoSchedule,
 };
 
 use chrono::{DateTime, Utc};
@@ -97,6 +98,43 @@ impl Callsheet {
         Ok(self.ask(UpdateJob(job)).await??)
     }
 
+    /// Gives a job another schedule, and leaves the rest of its definition as it is: see [`RescheduleJob`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use callsheet::{prelude::*, schedule::every};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let job = Job::new("sweep", every(Duration::from_mins(5))).timeout(Duration::from_secs(20)).run(async |_| {});
+    /// let jobs = Callsheet::builder().job(job).start().await?;
+    ///
+    /// jobs.reschedule("sweep", every(Duration::from_mins(1))).await?;
+    ///
+    /// let sweep = jobs.details("sweep").await?.expect("it is there");
+    /// assert_eq!(sweep.policies.timeout, Some(Duration::from_secs(20)), "it is kept");
+    /// # jobs.shutdown(Duration::from_secs(5)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Update`] if the schedule is wrong, if there is no job of this name, or if the last fire time of the schedule has
+    /// passed; [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may or may not change it.
+    pub async fn reschedule(
+        &self,
+        job: impl Into<String>,
+        schedule: impl IntoSchedule,
+    ) -> Result<Added, Error> {
+        Ok(self.ask(RescheduleJob::new(job, schedule)).await??)
+    }
+
     /// Pauses the selected jobs on all nodes until they are resumed, and answers those that were not paused before: see
     /// [`PauseJobs`], which also takes an end and a note.
     ///
@@ -109,6 +147,38 @@ impl Callsheet {
     /// Dropping the future may or may not pause them.
     pub async fn pause(&self, jobs: impl Into<Selector>) -> Result<Vec<JobName>, Error> {
         Ok(self.ask(PauseJobs::new(jobs)).await??)
+    }
+
+    /// Pauses the selected jobs on all nodes, perhaps until an instant, perhaps with a note, and answers those that were not paused so
+    /// before: see [`PauseJobs`].
+    ///
+    /// ```
+    /// use callsheet::{prelude::*, schedule::every};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let job = Job::new("sweep", every(std::time::Duration::from_mins(5))).run(async |_| {});
+    /// let jobs = Callsheet::builder().job(job).start().await?;
+    ///
+    /// let in_an_hour = chrono::Utc::now() + chrono::TimeDelta::hours(1);
+    /// jobs.pause_with("sweep", Pause::until(in_an_hour).note("the disk is full")).await?;
+    ///
+    /// let pause = jobs.details("sweep").await?.expect("it is there").pause.expect("it is paused");
+    /// assert_eq!(pause.note.as_deref(), Some("the disk is full"));
+    /// # jobs.shutdown(std::time::Duration::from_secs(5)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`pause`](Self::pause), and if the pause is over already or its note is too long.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may or may not pause them.
+    pub async fn pause_with(&self, jobs: impl Into<Selector>, pause: Pause) -> Result<Vec<JobName>, Error> {
+        Ok(self.ask(PauseJobs::new(jobs).with(pause)).await??)
     }
 
     /// Resumes the selected jobs on all nodes, and answers those that were paused.
@@ -125,7 +195,22 @@ impl Callsheet {
     }
 
     /// Starts a run now, on this node, under the job's lock key, without moving its schedule. Answers what really happened, once
-    /// it is decided: started, or queued. A `before` hook may still veto it.
+    /// it is decided: started, or queued. A `before` hook may still veto it. Its end can be waited for:
+    /// [`finished`](TriggeredRun::finished).
+    ///
+    /// ```
+    /// use callsheet::{Outcome, prelude::*, schedule::every};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let job = Job::new("sweep", every(std::time::Duration::from_hours(1))).run(async |_| Err::<(), _>("no disk"));
+    /// let jobs = Callsheet::builder().job(job).start().await?;
+    ///
+    /// assert_eq!(jobs.trigger("sweep").await?.finished().await, Outcome::Failed);
+    /// # jobs.shutdown(std::time::Duration::from_secs(5)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -134,7 +219,7 @@ impl Callsheet {
     /// # Cancel safety
     ///
     /// Dropping the future may or may not start a run.
-    pub async fn trigger(&self, job: impl Into<String>) -> Result<Triggered, Error> {
+    pub async fn trigger(&self, job: impl Into<String>) -> Result<TriggeredRun, Error> {
         Ok(self.ask(TriggerJob(job.into())).await??)
     }
 

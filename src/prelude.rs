@@ -4,7 +4,8 @@
 pub use crate::ShutdownSignals;
 pub use crate::{
     AddJob, AddJobs, Added, Callsheet, ErrorKind, Event, EventFilter, EventKind, EventName, Fires, Health,
-    Job, JobConfig, JobState, ListJobs, Misfire, OnLost, Outcome, Overlap, PauseJobs, RemoveJobs, ResumeJobs,
-    Retry, Run, RunError, RunResult, Scheduled, Selector, ShutdownBudget, TriggerJob, Triggered, UpdateJob,
+    Job, JobConfig, JobState, ListJobs, Misfire, OnLost, Outcome, Overlap, Pause, PauseJobs, RemoveJobs,
+    RescheduleJob, ResumeJobs, Retry, Run, RunError, RunResult, Scheduled, Selector, ShutdownBudget,
+    TriggerJob, Triggered, TriggeredRun, UpdateJob,
     schedule::{any, at, cron, daily, every, monthly, random, weekly},
 };

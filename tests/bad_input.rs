@@ -128,7 +128,7 @@ async fn after_a_shutdown_every_call_says_so() {
     jobs.shutdown(secs(1)).await;
 
     assert_eq!(jobs.add(job("b")).await, Err(Error::Stopped));
-    assert_eq!(jobs.trigger("a").await, Err(Error::Stopped));
+    assert_eq!(jobs.trigger("a").await.map(|run| run.triggered()), Err(Error::Stopped));
     assert_eq!(jobs.remove("a").await, Err(Error::Stopped));
     assert!(jobs.supervisor().send(AddJob(job("c"))).await.is_err());
     assert_eq!(

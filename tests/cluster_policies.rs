@@ -163,7 +163,7 @@ impl Cluster {
             }
             sleep(LOOK_AGAIN).await;
         }
-        let Ok(Triggered::Started(run)) = holder.jobs.trigger(JOB).await else { panic!("the key is free") };
+        let Ok(Triggered::Started(run)) = triggered(&holder.jobs).await else { panic!("the key is free") };
         let held = self.begun_on(holder).await;
         assert_eq!(held.run.id(), run);
         holder.jobs.resume(JOB).await.expect("it is resumed");
@@ -332,6 +332,11 @@ fn period() -> TimeDelta {
 }
 
 /// Says that a trigger was refused for a run in progress.
+/// What became of a trigger.
+async fn triggered(jobs: &Callsheet) -> Result<Triggered, Error> {
+    jobs.trigger(JOB).await.map(|run| run.triggered())
+}
+
 fn assert_refused(refused: &Result<Triggered, Error>) {
     assert!(matches!(refused, Err(Error::Trigger(TriggerError::Overlap { .. }))), "{refused:?}");
 }
@@ -508,7 +513,7 @@ async fn a_job_whose_key_the_leader_gives_another_policy_is_refused_until_it_has
     assert_eq!(ran.on(&follower, job().overlap(Overlap::Allow(2))).await, Scheduled::ByHolders);
     follower.hears("it is refused", |kind| matches!(kind, EventKind::JobRefused { .. })).await;
     assert_eq!(follower.status().await.state, JobState::Refused);
-    let triggered = follower.jobs.trigger(JOB).await;
+    let triggered = triggered(&follower.jobs).await;
     assert!(matches!(triggered, Err(Error::Trigger(TriggerError::Refused { .. }))), "{triggered:?}");
     ran.await_on(&leader, 3).await;
     assert!(ran.on_after(&follower, DateTime::UNIX_EPOCH).is_empty(), "the key is the leader's");
@@ -579,7 +584,7 @@ async fn a_tick_during_a_run_on_another_node_is_skipped() {
 
     leader.meets(held.run.id()).await;
     leader.skips(SkipReason::Overlap).await;
-    let refused = leader.jobs.trigger(JOB).await;
+    let refused = triggered(&leader.jobs).await;
 
     assert_refused_for(refused, held.run.id());
     let token = held.token();
@@ -598,9 +603,9 @@ async fn a_tick_waits_in_the_queue_for_the_end_of_a_run_on_another_node() {
     let held = cluster.hold_on(&follower).await;
 
     leader.meets(held.run.id()).await;
-    let queued = leader.jobs.trigger(JOB).await;
+    let queued = triggered(&leader.jobs).await;
     let Ok(Triggered::Queued(queued)) = queued else { panic!("{queued:?}") };
-    assert_refused_for(leader.jobs.trigger(JOB).await, queued);
+    assert_refused_for(triggered(&leader.jobs).await, queued);
     leader.skips(SkipReason::Overlap).await;
     assert!(cluster.begun.try_recv().is_err(), "the key is held");
 
@@ -648,7 +653,7 @@ async fn a_run_on_another_node_is_asked_to_stop_by_the_tick_that_replaces_it() {
 async fn a_run_on_another_node_is_asked_to_stop_by_the_trigger_that_replaces_it() {
     let mut cluster = Cluster::of("replace-by-hand").await;
     let mut nodes = cluster.pair_with(|| by_hand().overlap(Overlap::Replace)).await;
-    let started = nodes[0].jobs.trigger(JOB).await;
+    let started = triggered(&nodes[0].jobs).await;
     let Ok(Triggered::Started(first)) = started else { panic!("the key is free: {started:?}") };
     let mut held = cluster.begun_on(&nodes[0]).await;
     assert_eq!(held.run.id(), first);
@@ -656,7 +661,7 @@ async fn a_run_on_another_node_is_asked_to_stop_by_the_trigger_that_replaces_it(
     // The follower replaces the run of the leader, then the leader that of the follower.
     for (holder, other) in [(0, 1), (1, 0)] {
         let run = held.run.id();
-        let queued = nodes[other].jobs.trigger(JOB).await;
+        let queued = triggered(&nodes[other].jobs).await;
         let Ok(Triggered::Queued(next)) = queued else { panic!("the key is held: {queued:?}") };
         let met = nodes[other].meets(run).await;
         let replaced = |kind: &EventKind| matches!(kind, EventKind::RunCancelled { run: ended, why: CancelReason::Replaced, .. } if *ended == run);
@@ -690,7 +695,7 @@ async fn as_many_runs_as_are_allowed_go_on_at_once_whatever_their_nodes() {
     assert_ne!(second.run.lock_key(), first.run.lock_key(), "each slot is a key");
     leader.meets(first.run.id()).await;
     leader.skips(SkipReason::Overlap).await;
-    assert_refused(&follower.jobs.trigger(JOB).await);
+    assert_refused(&triggered(&follower.jobs).await);
     assert!(!first.run.is_cancelled() && !second.run.is_cancelled());
     assert!(cluster.begun.try_recv().is_err(), "there are two");
 
@@ -726,7 +731,7 @@ async fn a_pause_that_is_asked_on_a_follower_holds_on_every_node_until_the_job_i
             (JobState::Paused, note.clone())
         );
     }
-    let started = leader.jobs.trigger(JOB).await;
+    let started = triggered(&leader.jobs).await;
     assert!(matches!(started, Ok(Triggered::Started(_))), "{started:?}");
 
     // It outlives its leader, and a node that starts later knows it.
@@ -878,7 +883,7 @@ async fn a_run_keeps_its_claim_and_its_key_between_its_attempts() {
         let retried =
             |kind: &EventKind| matches!(kind, EventKind::RunRetried { run: failed, .. } if *failed == run);
         leader.hears("it is to be tried again", retried).await;
-        assert_refused_for(follower.jobs.trigger(JOB).await, run);
+        assert_refused_for(triggered(&follower.jobs).await, run);
         leader.skips_after(claim.0, SkipReason::Overlap).await;
 
         let again = cluster.begun().await;
@@ -1067,7 +1072,7 @@ async fn victim(scope: &str, url: &str, which: &str) {
     let mut ends = Vec::new();
     for _ in 0..if which == "several" { SEVERAL } else { 1 } {
         if matches!(which, "triggered" | "recorded" | "several") {
-            node.jobs.trigger(JOB).await.expect("it starts");
+            triggered(&node.jobs).await.expect("it starts");
         }
         let Begun { run, end, .. } = begun.recv().await.expect("it begins");
         let token = run.token().expect("it was claimed");
@@ -1245,7 +1250,7 @@ async fn a_run_whose_process_is_killed_is_recorded_and_does_not_go_on_unless_its
     node.leads().await;
     cluster.leader_schedules().await;
     // What is owed would go first.
-    let started = node.jobs.trigger(JOB).await;
+    let started = triggered(&node.jobs).await;
 
     let Ok(Triggered::Started(next)) = started else { panic!("the key is free: {started:?}") };
     let begun = cluster.begun().await;

@@ -150,7 +150,7 @@ async fn a_client_reads_what_a_scheduler_answers() {
     let added = jobs.add(Job::new("again", every("1h")).run(async |_| {})).await.expect("it is added");
     let report: ShutdownReport = jobs.shutdown(secs(5)).await;
 
-    read(&triggered);
+    read(&triggered.triggered());
     assert_eq!(read::<Event>(&started)["lateness"], "0s");
     let took = read::<Event>(&succeeded)["took"].as_str().map(callsheet::schedule::parse_duration);
     assert!(matches!(took, Some(Ok(_))), "{succeeded:?}");

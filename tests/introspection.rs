@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use callsheet::{
-    EventKind, Health, Job, JobDetails, JobState, JobStatus, NextFireTimes, Outcome, RemoveJobs, SelectError,
-    Selector, TriggerJob,
+    EventKind, Health, Job, JobDetails, JobState, JobStatus, ListJobs, NextFireTimes, Outcome, RemoveJobs,
+    Scheduled, SelectError, Selector, TriggerJob,
     schedule::{IntoSchedule, at, cron, every, monthly, random, weekly},
     testkit::{Node, Rig, simulate},
 };
@@ -241,5 +241,34 @@ fn random_fire_times_are_the_same_for_all_who_ask() {
             _ => None,
         });
         assert_eq!(fired.take(200).collect::<Vec<_>>(), first, "it fires when it said it would");
+    });
+}
+
+#[test]
+fn a_status_says_who_fires_the_job_and_whether_by_another_schedule() {
+    simulate(START, async |rig| {
+        let job = |name: &str, period: u64| Job::new(name, every(secs(period))).run(async |_| {});
+        let leader = rig.node(node_with([job("same", 60), job("other", 60)])).await;
+        rig.advance(secs(1)).await;
+        let follower = rig.node(node_with([job("same", 60), job("other", 40), job("own", 60)])).await;
+        rig.advance(secs(1)).await;
+
+        let scheduled = async |rig: &mut Rig, node, job| status(rig, node, job).await.scheduled;
+        assert_eq!(scheduled(rig, leader, "other").await, Some(Scheduled::Here));
+        assert_eq!(scheduled(rig, follower, "same").await, Some(Scheduled::ByLeader));
+        assert_eq!(scheduled(rig, follower, "other").await, Some(Scheduled::OtherSchedule));
+        assert_eq!(scheduled(rig, follower, "own").await, Some(Scheduled::ByHolders));
+        let own = status(rig, follower, "other").await.next_fire_time.map(|at| at.instant());
+        assert_eq!(own, Some(time("2026-01-05T00:00:40Z")), "by the schedule of the node that is asked");
+        let page = rig.send(follower, ListJobs::default()).await;
+        let listed: Vec<_> = page.jobs.iter().map(|job| job.scheduled.clone()).collect();
+        let expected = [Scheduled::OtherSchedule, Scheduled::ByHolders, Scheduled::ByLeader];
+        assert_eq!(listed, expected.map(Some));
+        let json = serde_json::to_value(&page.jobs[0]).expect("it is data");
+        assert_eq!(json["scheduled"], "other_schedule");
+
+        rig.cut_off(follower);
+        let unknown = scheduled(rig, follower, "other").await;
+        assert!(matches!(unknown, Some(Scheduled::Unknown { .. })), "{unknown:?}");
     });
 }

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use callsheet::{
-    EventKind, Fires, Job, JobState, ListJobs, Misfire, PAUSE_NOTE_MAX, PauseError, PauseJobs, ResumeJobs,
-    SelectError, Selector, TriggerJob,
+    EventKind, Fires, Job, JobDetails, JobState, ListJobs, Misfire, PAUSE_NOTE_MAX, Pause, PauseError,
+    PauseJobs, ResumeJobs, SelectError, Selector, TriggerJob,
     schedule::every,
     testkit::{Fault, NEWS_MAX, Rig, fakes::Period, simulate},
 };
@@ -352,5 +352,26 @@ fn a_store_that_does_not_answer_is_said_so_and_asking_again_does_no_harm() {
         rig.advance(Duration::from_secs(60)).await;
 
         assert_eq!(rig.started("job"), 1);
+    });
+}
+
+#[test]
+fn a_pause_is_a_value_with_an_end_and_a_note() {
+    simulate(START, async |rig| {
+        let node = rig.node(node_with([job("a")])).await;
+        rig.advance(secs(1)).await;
+        let pause = Pause::until(at("01:00:00")).note("the disk is full");
+
+        assert_eq!(
+            rig.send(node, PauseJobs::new("a").with(pause.clone())).await.map(|jobs| jobs.len()),
+            Ok(1)
+        );
+        let status = rig.send(node, JobDetails("a".to_owned())).await.expect("it is there");
+        assert_eq!(status.pause, Some(pause));
+
+        let for_good = PauseJobs::new("a").with(Pause::until_resumed());
+        assert_eq!(rig.send(node, for_good).await.map(|jobs| jobs.len()), Ok(1), "another pause");
+        let status = rig.send(node, JobDetails("a".to_owned())).await.expect("it is there");
+        assert_eq!(status.pause, Some(Pause::until_resumed()));
     });
 }

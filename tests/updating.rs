@@ -4,16 +4,16 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     time::Duration,
 };
 
 use callsheet::{
-    EventKind, Fires, Job, JobState, Misfire, OnLost, Overlap, RESTARTS_MAX, Retry, Run, RunResult,
-    TriggerJob, UpdateError,
-    schedule::{Schedule, ScheduleIdentity, every},
+    EventKind, Fires, Job, JobDetails, JobState, JobStatus, Misfire, OnLost, Overlap, RESTARTS_MAX,
+    RescheduleJob, Retry, Run, RunResult, Scheduled, TriggerJob, UpdateError,
+    schedule::{Schedule, ScheduleIdentity, at, cron, every},
     testkit::{
         Fault,
         fakes::{PanickingSchedule, Period},
@@ -333,5 +333,59 @@ fn an_interval_from_completion_that_comes_in_during_a_run_counts_from_the_end_of
         rig.advance(mins(10)).await;
 
         assert_eq!(starts(rig, "job").len(), 1 + 4, "{}", rig.transcript());
+    });
+}
+
+#[test]
+fn another_schedule_leaves_body_policies_hooks_and_key_as_they_are() {
+    simulate(START, async |rig| {
+        let hooked = Arc::new(AtomicUsize::new(0));
+        let counts = hooked.clone();
+        let job = Job::new("job", every(secs(60)))
+            .timeout(secs(7))
+            .retry(Retry::attempts(3))
+            .overlap(Overlap::Queue(2))
+            .misfire(Misfire::Skip)
+            .lock_key("key")
+            .tag("tag")
+            .before(move |_| {
+                let counts = counts.clone();
+                async move {
+                    counts.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+            .run(async |_| {});
+        let node = rig.node(node_with([job])).await;
+        rig.advance(secs(1)).await;
+        let before = rig.send(node, JobDetails("job".to_owned())).await.expect("it is there");
+
+        let answer = rig.reschedule(node, "job", every(secs(10))).await.expect("it is there");
+
+        assert_eq!(answer.scheduled, Scheduled::Here);
+        let after = rig.send(node, JobDetails("job".to_owned())).await.expect("it is there");
+        assert_eq!(&*after.schedule, "every 10s");
+        let kept = |status: &JobStatus| (status.policies, status.tags.clone(), status.lock_key.clone());
+        assert_eq!(kept(&after), kept(&before));
+        rig.advance(secs(30)).await;
+        assert_eq!((rig.started("job"), hooked.load(Ordering::SeqCst)), (3, 3));
+    });
+}
+
+#[test]
+fn a_schedule_that_makes_no_sense_changes_nothing() {
+    simulate(START, async |rig| {
+        let node = rig.node(node_with([job(secs(10))])).await;
+        rig.advance(secs(1)).await;
+
+        let unknown = rig.send(node, RescheduleJob::new("nobody", every(secs(1)))).await;
+        assert!(matches!(unknown, Err(UpdateError::UnknownJob { .. })), "{unknown:?}");
+        let wrong = rig.send(node, RescheduleJob::new("job", cron("61 * * * *"))).await;
+        let text = wrong.expect_err("there is no such minute").to_string();
+        assert!(text.contains("job \"job\""), "{text}");
+        let over = rig.send(node, RescheduleJob::new("job", at("2020-01-01T00:00:00Z"))).await;
+        assert!(matches!(over, Err(UpdateError::Over { .. })), "{over:?}");
+
+        rig.advance(secs(20)).await;
+        assert_eq!(rig.started("job"), 2);
     });
 }

@@ -3,12 +3,14 @@
 use std::{
     any::Any,
     future::Future,
+    io,
     marker::PhantomData,
-    panic::{AssertUnwindSafe, resume_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use actix::Recipient;
@@ -18,7 +20,7 @@ use futures_util::{
     future::{BoxFuture, LocalBoxFuture},
     stream::{AbortRegistration, Abortable},
 };
-use tokio::sync::oneshot;
+use tokio::{runtime, sync::oneshot};
 
 use crate::{
     port::Body,
@@ -61,18 +63,58 @@ where
         let function = self.function.clone();
         async move {
             let abort = run.take_abort();
-            let bodies = run.local_bodies().clone();
+            let threads = run.own_threads().clone();
             let work = move || function(run).map(IntoRunResult::into_run_result).boxed_local();
-            match bodies.run(work, abort).await {
-                LocalEnd::Returned(result) => result,
-                LocalEnd::Panicked(payload) => resume_unwind(payload),
-                LocalEnd::Aborted => Err("the body was dropped before it returned".into()),
-            }
+            threads.run_local(work, abort).await.into_result()
         }
         .boxed()
     }
 
     /// The task on the arbiter is told to end by itself; it is over when it says so.
+    fn abortable(&self) -> bool {
+        false
+    }
+
+    fn elsewhere(&self) -> bool {
+        true
+    }
+}
+
+/// A body that blocks its thread.
+pub(crate) struct BlockingBody<F, R> {
+    function: Arc<F>,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<F, R> BlockingBody<F, R> {
+    pub(crate) fn new(function: F) -> Self {
+        Self { function: Arc::new(function), result: PhantomData }
+    }
+}
+
+impl<F, R> Body for BlockingBody<F, R>
+where
+    F: Fn(Run) -> R + Send + Sync + 'static,
+    R: IntoRunResult + 'static,
+{
+    fn start(&self, run: Run) -> BoxFuture<'static, RunResult> {
+        let function = self.function.clone();
+        async move {
+            let (threads, abort) = (run.own_threads().clone(), run.take_abort());
+            let span = tracing::Span::current();
+            let work = move || {
+                let body = || function(run).into_run_result();
+                match catch_unwind(AssertUnwindSafe(|| span.in_scope(body))) {
+                    Ok(result) => BodyEnd::Returned(result),
+                    Err(payload) => BodyEnd::Panicked(payload),
+                }
+            };
+            threads.run_blocking(work, abort).await.into_result()
+        }
+        .boxed()
+    }
+
+    /// Nobody can take a function off its thread.
     fn abortable(&self) -> bool {
         false
     }
@@ -112,27 +154,87 @@ impl Body for ActorBody {
 #[error("the actor of the body stopped or panicked; its mailbox is closed")]
 pub struct ActorGone;
 
-/// Where futures that are not `Send` run.
+/// The threads of bodies that do not run where the others do: those that are not `Send`, and those that block.
 #[derive(Clone)]
-pub(crate) enum LocalBodies {
-    /// On arbiters, in turn.
-    Arbiters(Arc<(Vec<ArbiterHandle>, AtomicUsize)>),
-    /// On the thread, and the local set, of the run's own task.
+pub(crate) enum OwnThreads {
+    /// Of the engine.
+    OfEngine(Arc<EngineBodies>),
+    /// The thread, and the local set, of the run's own task, and the blocking threads of its runtime.
     Here,
 }
 
-enum LocalEnd {
+/// What the engine has of them.
+pub(crate) struct EngineBodies {
+    /// For futures that are not `Send`, in turn.
+    arbiters: Vec<ArbiterHandle>,
+    turn: AtomicUsize,
+    blocking: Blocking,
+}
+
+impl EngineBodies {
+    /// At most `blocking_threads` are started for bodies that block, when the first of them runs.
+    pub(crate) fn new(arbiters: Vec<ArbiterHandle>, blocking_threads: usize) -> Self {
+        let pool = Mutex::new(Pool::NotNeeded);
+        let blocking = Blocking { threads: blocking_threads, pool };
+        Self { arbiters, turn: AtomicUsize::new(0), blocking }
+    }
+
+    /// Starts no more blocking bodies, and waits so long for those that run. To be called outside async code.
+    pub(crate) fn stop(&self, wait: Duration) {
+        let mut pool = self.blocking.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Pool::Started(runtime) = std::mem::replace(&mut *pool, Pool::Stopped) {
+            drop(pool);
+            runtime.shutdown_timeout(wait);
+        }
+    }
+}
+
+/// A bounded number of threads for bodies that block.
+struct Blocking {
+    threads: usize,
+    pool: Mutex<Pool>,
+}
+
+enum Pool {
+    NotNeeded,
+    /// Nothing runs on the runtime itself: it is there for its blocking threads.
+    Started(runtime::Runtime),
+    Stopped,
+}
+
+impl Blocking {
+    fn spawn(&self, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Pool::NotNeeded = *pool {
+            let mut builder = runtime::Builder::new_current_thread();
+            let builder = builder.max_blocking_threads(self.threads).thread_name("callsheet-blocking");
+            *pool = Pool::Started(builder.build()?);
+        }
+        if let Pool::Started(runtime) = &*pool {
+            drop(runtime.spawn_blocking(work));
+        }
+        Ok(())
+    }
+}
+
+enum BodyEnd {
     Returned(RunResult),
     Panicked(Box<dyn Any + Send>),
     Aborted,
 }
 
-impl LocalBodies {
-    pub(crate) fn on(arbiters: Vec<ArbiterHandle>) -> Self {
-        Self::Arbiters(Arc::new((arbiters, AtomicUsize::new(0))))
+impl BodyEnd {
+    fn into_result(self) -> RunResult {
+        match self {
+            Self::Returned(result) => result,
+            Self::Panicked(payload) => resume_unwind(payload),
+            Self::Aborted => Err("the body was dropped before it returned".into()),
+        }
     }
+}
 
-    async fn run<W>(&self, work: W, abort: Option<AbortRegistration>) -> LocalEnd
+impl OwnThreads {
+    async fn run_local<W>(&self, work: W, abort: Option<AbortRegistration>) -> BodyEnd
     where
         W: FnOnce() -> LocalBoxFuture<'static, RunResult> + Send + 'static,
     {
@@ -145,18 +247,17 @@ impl LocalBodies {
                 None => Ok(body.await),
             };
             let end = match result {
-                Ok(Ok(result)) => LocalEnd::Returned(result),
-                Ok(Err(payload)) => LocalEnd::Panicked(payload),
-                Err(_) => LocalEnd::Aborted,
+                Ok(Ok(result)) => BodyEnd::Returned(result),
+                Ok(Err(payload)) => BodyEnd::Panicked(payload),
+                Err(_) => BodyEnd::Aborted,
             };
             // The run's task is gone only if its runtime is: nobody is left to tell.
             let _ = done.send(end);
         };
         match self {
-            Self::Arbiters(arbiters) => {
-                let (handles, turn) = &**arbiters;
-                let nth = turn.fetch_add(1, Ordering::Relaxed) % handles.len().max(1);
-                if let Some(arbiter) = handles.get(nth) {
+            Self::OfEngine(bodies) => {
+                let nth = bodies.turn.fetch_add(1, Ordering::Relaxed) % bodies.arbiters.len().max(1);
+                if let Some(arbiter) = bodies.arbiters.get(nth) {
                     arbiter.spawn_fn(move || {
                         actix_rt::spawn(task());
                     });
@@ -166,6 +267,41 @@ impl LocalBodies {
                 actix_rt::spawn(task());
             }
         }
-        end.await.unwrap_or(LocalEnd::Aborted)
+        end.await.unwrap_or(BodyEnd::Aborted)
+    }
+
+    /// An abort drops work that has not begun. What has begun is waited for.
+    async fn run_blocking<W>(&self, work: W, abort: Option<AbortRegistration>) -> BodyEnd
+    where
+        W: FnOnce() -> BodyEnd + Send + 'static,
+    {
+        let (done, end) = oneshot::channel();
+        let (begins, begun) = oneshot::channel::<()>();
+        // Whoever takes it decides what becomes of it.
+        let work = Arc::new(Mutex::new(Some(work)));
+        let take = |work: &Mutex<Option<W>>| work.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let waiting = work.clone();
+        let task = move || {
+            if let Some(work) = take(&waiting) {
+                drop(begins);
+                // The run's task is gone only if its runtime is: nobody is left to tell.
+                let _ = done.send(work());
+            }
+        };
+        match self {
+            Self::OfEngine(bodies) => {
+                if let Err(error) = bodies.blocking.spawn(task) {
+                    return BodyEnd::Returned(Err(error.into()));
+                }
+            }
+            Self::Here => drop(tokio::task::spawn_blocking(task)),
+        }
+        if let Some(abort) = abort
+            && Abortable::new(begun, abort).await.is_err()
+            && take(&work).is_some()
+        {
+            return BodyEnd::Aborted;
+        }
+        end.await.unwrap_or(BodyEnd::Aborted)
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
-    body::{ActorBody, FunctionBody, LocalBody},
+    body::{ActorBody, BlockingBody, FunctionBody, LocalBody},
     core::{
         policy::{Fires, Misfire, OnLost, Overlap, Policies, Retry},
         storable::storable,
@@ -54,6 +54,7 @@ pub struct Job<B = SharedBody> {
     schedule: Result<Arc<dyn Schedule>, Faults>,
     policies: Policies,
     hooks: Option<Box<Hooks>>,
+    remove_when_done: bool,
     body: B,
 }
 
@@ -71,6 +72,7 @@ impl Job<Bodiless> {
             metrics_label: None,
             policies: Policies::default(),
             hooks: None,
+            remove_when_done: false,
             body: Bodiless,
         }
     }
@@ -111,6 +113,21 @@ impl Job<Bodiless> {
         self.body(Arc::new(LocalBody::new(body)))
     }
 
+    /// The body is a function that blocks: it computes, or waits for files, for processes, for a synchronous client. It runs on
+    /// threads of their own, a bounded number, and delays no other body; while all of these
+    /// are busy, its run waits for one, and its [timeout](Self::timeout) is running.
+    ///
+    /// It cannot be aborted: nobody can take a function off its thread. It may look at [`Run::is_cancelled`] now and then. After an abort
+    /// the run keeps its lock key and is shown as [still running](crate::JobState::StillRunning) until the function returns; one whose
+    /// function has not begun by then ends at once. A shutdown leaves behind what does not return.
+    pub fn run_blocking<F, R>(self, body: F) -> Job
+    where
+        F: Fn(Run) -> R + Send + Sync + 'static,
+        R: IntoRunResult + 'static,
+    {
+        self.body(Arc::new(BlockingBody::new(body)))
+    }
+
     /// The body is an actor of the application, which gets each [`Run`] as a message and answers when it is done.
     ///
     /// It cannot be aborted: after an abort the run keeps its lock key until the actor answers. An actor that stopped
@@ -121,9 +138,19 @@ impl Job<Bodiless> {
 
     /// The body is anything that implements the port.
     pub fn body(self, body: Arc<dyn Body>) -> Job {
-        let Self { name, lock_key, tags, metrics_label, schedule, policies, hooks, body: Bodiless } = self;
+        let Self {
+            name,
+            lock_key,
+            tags,
+            metrics_label,
+            schedule,
+            policies,
+            hooks,
+            remove_when_done,
+            body: Bodiless,
+        } = self;
         let body = SharedBody(Some(body));
-        Job { name, lock_key, tags, metrics_label, schedule, policies, hooks, body }
+        Job { name, lock_key, tags, metrics_label, schedule, policies, hooks, remove_when_done, body }
     }
 }
 
@@ -261,6 +288,25 @@ impl<B> Job<B> {
     #[must_use]
     pub fn priority(mut self, priority: i8) -> Self {
         self.policies.priority = priority;
+        self
+    }
+
+    /// The job is removed once it is done: no fire time is left (its schedule is exhausted, or its [limit](Self::limit) of runs is
+    /// reached), every due tick is decided, and its last run has ended, however it did, after all of its attempts.
+    /// [`JobRemoved`](crate::EventKind::JobRemoved) says so. Default: it stays, as [exhausted](crate::JobState::Exhausted).
+    ///
+    /// For jobs that are added at runtime and fire once: their names are free again. The node that fires the job removes it from
+    /// itself; another one that holds it keeps it until it comes to fire it.
+    ///
+    /// ```
+    /// # use callsheet_actors::{Job, port::IntoSchedule};
+    /// # fn reminder(in_an_hour: impl IntoSchedule) -> Job {
+    /// Job::new("reminder 17", in_an_hour).metrics_label("reminder").remove_when_done().run(async |_| { /* … */ })
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn remove_when_done(mut self) -> Self {
+        self.remove_when_done = true;
         self
     }
 
@@ -423,6 +469,7 @@ impl Job {
                     identity,
                     policies: Arc::new(self.policies),
                     hooks: self.hooks,
+                    remove_when_done: self.remove_when_done,
                     body: self.body,
                 })
             }
@@ -494,10 +541,35 @@ pub(crate) struct Definition {
     /// The job's machine shares them.
     pub(crate) policies: Arc<Policies>,
     pub(crate) hooks: Option<Box<Hooks>>,
+    pub(crate) remove_when_done: bool,
     pub(crate) body: SharedBody,
 }
 
 impl Definition {
+    /// The same job by another schedule, checked as of `now`.
+    pub(crate) fn rescheduled(
+        &self,
+        schedule: Arc<dyn Schedule>,
+        now: DateTime<Utc>,
+    ) -> Result<Self, Faults> {
+        let schedule = schedule.for_job(self.name.as_str()).unwrap_or(schedule);
+        let Checked { schedule, description, identity, once } = check_schedule(schedule, now)?;
+        Ok(Self {
+            name: self.name.clone(),
+            key: self.key.clone(),
+            tags: self.tags.clone(),
+            metrics_label: self.metrics_label.clone(),
+            once: once || self.policies.limit == Some(1),
+            schedule,
+            description,
+            identity,
+            policies: self.policies.clone(),
+            hooks: self.hooks.clone(),
+            remove_when_done: self.remove_when_done,
+            body: self.body.clone(),
+        })
+    }
+
     /// The label of its metrics.
     pub(crate) fn label(&self) -> Label<'_> {
         match &self.metrics_label {

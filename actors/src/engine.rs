@@ -17,9 +17,10 @@ use tokio::{
     sync::{oneshot, watch},
     time::{Instant, timeout_at},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    body::LocalBodies,
+    body::{EngineBodies, OwnThreads},
     definition::Job,
     drain::ShutdownReport,
     election::ElectionActor,
@@ -52,6 +53,9 @@ pub const FORGET_AFTER_DEFAULT: Duration = Duration::from_hours(7 * 24);
 pub const FORGET_AFTER_MIN: Duration = Duration::from_hours(1);
 /// The most threads of each kind.
 pub const THREADS_MAX: usize = 256;
+
+/// The most threads for bodies that block, unless the application says otherwise.
+pub const BLOCKING_THREADS_DEFAULT: usize = 64;
 /// How long the threads of an engine that were told to stop may take, all together, before they are left
 /// behind.
 pub(crate) const JOIN_MAX: Duration = Duration::from_secs(2);
@@ -77,6 +81,8 @@ pub struct EngineOptions {
     pub body_threads: usize,
     /// The threads of bodies that are not `Send`. Default: 1.
     pub local_body_threads: usize,
+    /// The most threads of bodies that block; they are started when they are needed. Default: [`BLOCKING_THREADS_DEFAULT`].
+    pub blocking_threads: usize,
     /// The greatest number of job names in metric labels. Default: 1,000.
     pub job_labels_max: usize,
     /// The time between cancelling and aborting the runs that did not drain at shutdown. Default: 5 s.
@@ -113,6 +119,7 @@ impl EngineOptions {
             arbiters: processors.clamp(1, 4),
             body_threads: processors.min(THREADS_MAX),
             local_body_threads: 1,
+            blocking_threads: BLOCKING_THREADS_DEFAULT,
             job_labels_max: JOB_LABELS_DEFAULT,
             shutdown_grace: SHUTDOWN_GRACE_DEFAULT,
             connect_timeout: Some(CONNECT_TIMEOUT_DEFAULT),
@@ -139,6 +146,7 @@ impl EngineOptions {
             ("arbiters", self.arbiters, 0),
             ("body_threads", self.body_threads, 1),
             ("local_body_threads", self.local_body_threads, 1),
+            ("blocking_threads", self.blocking_threads, 1),
         ];
         for (option, value, min) in threads {
             if value < min || value > THREADS_MAX {
@@ -239,7 +247,7 @@ impl Engine {
         let threads = Threads {
             placement: Placement::Here,
             coordination: None,
-            local_bodies: LocalBodies::Here,
+            own_threads: OwnThreads::Here,
             spawner,
         };
         let (Started { supervisor, publisher }, over) = start_actors(options, threads, pending()).await?;
@@ -311,11 +319,12 @@ const LAST_TURNS: usize = 16;
 struct EngineThreads {
     arbiters: Vec<Arbiter>,
     bodies: Option<runtime::Runtime>,
+    own_threads: Option<Arc<EngineBodies>>,
 }
 
 impl EngineThreads {
     fn make(options: &EngineOptions) -> std::io::Result<(Self, Threads)> {
-        let mut made = Self { arbiters: Vec::new(), bodies: None };
+        let mut made = Self { arbiters: Vec::new(), bodies: None, own_threads: None };
         match made.fill(options) {
             Ok(threads) => Ok((made, threads)),
             Err(error) => {
@@ -341,8 +350,10 @@ impl EngineThreads {
         };
         let placement = Placement::on(self.more(options.arbiters)?);
         let coordination = self.more(1)?.pop();
-        let local_bodies = LocalBodies::on(self.more(options.local_body_threads)?);
-        Ok(Threads { placement, coordination, local_bodies, spawner })
+        let local = self.more(options.local_body_threads)?;
+        let own_threads = Arc::new(EngineBodies::new(local, options.blocking_threads));
+        self.own_threads = Some(own_threads.clone());
+        Ok(Threads { placement, coordination, own_threads: OwnThreads::OfEngine(own_threads), spawner })
     }
 
     fn more(&mut self, count: usize) -> std::io::Result<Vec<ArbiterHandle>> {
@@ -374,6 +385,9 @@ impl EngineThreads {
                 break;
             }
         }
+        if let Some(own_threads) = self.own_threads {
+            own_threads.stop(until.saturating_duration_since(std::time::Instant::now()));
+        }
         if let Some(bodies) = self.bodies {
             bodies.shutdown_timeout(until.saturating_duration_since(std::time::Instant::now()));
         }
@@ -384,7 +398,7 @@ impl EngineThreads {
 struct Threads {
     placement: Placement,
     coordination: Option<ArbiterHandle>,
-    local_bodies: LocalBodies,
+    own_threads: OwnThreads,
     spawner: Arc<dyn Spawner>,
 }
 
@@ -434,7 +448,8 @@ async fn start_actors(
         placement: threads.placement,
         permits: Permits::new(max_concurrent_runs, when_full),
         asks: Mutex::new(Some(Vec::new())),
-        local_bodies: threads.local_bodies,
+        own_threads: threads.own_threads,
+        over: CancellationToken::new(),
         hooks,
         hooking: watch::Sender::new(()),
         timers: runtime::Handle::current(),

@@ -40,7 +40,7 @@ use crate::{
     event::{CancelReason, EventKind, Outcome},
     hooks::{self, EndedRun, SkippedTicks},
     lock::{AdvanceCursor, Ask, ClaimRun, CompleteRun},
-    message::Triggered,
+    message::{Triggered, TriggeredRun},
     metrics::HeldTicks,
     name::{JobName, LockKey, RunId},
     node::{JobRef, Node, Reading},
@@ -48,7 +48,7 @@ use crate::{
     port::{Pause, SkipReason},
     run::{Origin, Parts, Run},
     run_task::{self, RunTask},
-    supervisor::{JobDied, JobRetired, ScheduleBroken, StopJob, Undelivered},
+    supervisor::{JobDied, JobDone, JobRetired, ScheduleBroken, StopJob, Undelivered},
 };
 
 /// The longest time a timer is armed for; waking up early is harmless, and once a day costs nothing.
@@ -81,7 +81,7 @@ pub(crate) enum Content {
     /// The job has another definition from now on.
     Redefine(Arc<JobRef>),
     /// Somebody wants a run now.
-    Trigger { reply: oneshot::Sender<Result<Triggered, TriggerError>> },
+    Trigger { reply: oneshot::Sender<Result<TriggeredRun, TriggerError>> },
     /// The runs in progress are to stop. Answers which they are.
     CancelAll { reply: oneshot::Sender<Vec<RunId>> },
     /// This run is to stop, if it is one of the job's: the job that has it answers.
@@ -162,6 +162,7 @@ pub(crate) struct Remains {
     running: Vec<Running>,
     former_keys: Vec<(RunId, LockKey)>,
     after: Vec<Run>,
+    ends: Vec<(RunId, oneshot::Sender<Outcome>)>,
     drain: Option<Arc<Drain>>,
     /// The job was removed.
     pub(crate) retiring: bool,
@@ -179,6 +180,7 @@ impl Remains {
             running: Vec::new(),
             former_keys: Vec::new(),
             after: Vec::new(),
+            ends: Vec::new(),
             drain: None,
             retiring: false,
             held: None,
@@ -203,7 +205,9 @@ pub(crate) struct JobActor {
     /// The runs in progress of whose ends hooks want to hear.
     after: Vec<Run>,
     /// Who waits to hear what became of a trigger.
-    triggers: Vec<(RunId, oneshot::Sender<Result<Triggered, TriggerError>>)>,
+    triggers: Vec<(RunId, oneshot::Sender<Result<TriggeredRun, TriggerError>>)>,
+    /// Who may wait to hear how a triggered run ended.
+    ends: Vec<(RunId, oneshot::Sender<Outcome>)>,
     /// It is known to wait for the store to decide a due tick.
     overdue: Option<Box<Mark>>,
     /// When the machine wants to be woken up; the alarm follows.
@@ -211,6 +215,8 @@ pub(crate) struct JobActor {
     drain: Option<Arc<Drain>>,
     /// It stops when nothing runs.
     retiring: bool,
+    /// It said that it is done, and is to be removed.
+    done_said: bool,
     /// It was told to stop: whatever else ends it is a death.
     stopped_on_purpose: bool,
     /// How many ticks the pause holds, as the metrics show it; `None` if it holds none.
@@ -219,7 +225,8 @@ pub(crate) struct JobActor {
 
 impl JobActor {
     pub(crate) fn new(job: Arc<JobRef>, remains: Remains) -> Self {
-        let Remains { machine, definition, running, former_keys, after, drain, retiring, held } = remains;
+        let Remains { machine, definition, running, former_keys, after, ends, drain, retiring, held } =
+            remains;
         let mut actor = Self {
             job,
             machine: machine.revive(),
@@ -227,10 +234,12 @@ impl JobActor {
             former_keys,
             after,
             triggers: Vec::new(),
+            ends,
             overdue: None,
             wake_at: None,
             drain,
             retiring,
+            done_said: false,
             stopped_on_purpose: false,
             held,
         };
@@ -265,6 +274,7 @@ impl JobActor {
             reading = self.job.read();
         }
         self.forget_former_keys();
+        self.answer_lost_ends();
         self.mark_overdue(reading.now.elapsed);
         self.show_held();
         self.arm(reading);
@@ -317,6 +327,10 @@ impl JobActor {
 
     /// Lets go of the drain, and of the actor itself, when nothing runs any more.
     fn settle(&mut self, ctx: &mut Context<Self>) {
+        if self.job.definition.remove_when_done && !self.done_said && self.machine.is_done() {
+            self.done_said = true;
+            self.node().supervisor().do_send(JobDone { job: self.job.clone() });
+        }
         if self.machine.is_drained() {
             self.drain = None;
         }
@@ -472,7 +486,7 @@ impl JobActor {
             clock: node.clock.clone(),
             cancellation,
             abort: abort.into(),
-            local: node.local_bodies.clone(),
+            own_threads: node.own_threads.clone(),
             extension: node.run_extension.clone(),
         })
     }
@@ -540,12 +554,29 @@ impl JobActor {
 
     fn ended(&mut self, ended: Ended) {
         self.body_ended(ended.run);
+        if let Some(at) = self.ends.iter().position(|(run, _)| *run == ended.run) {
+            let (_, end) = self.ends.swap_remove(at);
+            // Whose end is not recorded here is closed as lost by whoever takes over; what was never claimed is cancelled.
+            let lost = !ended.recorded && ended.cancelled == Some(CancelReason::LockLost);
+            // Perhaps nobody waits.
+            let _ = end.send(if lost { Outcome::Lost } else { ended.outcome });
+        }
         if let Some(drain) = &self.drain {
             drain.record(&self.job.definition.name, ended.run, HowDrained::of(&ended));
         }
         let at = self.after.iter().position(|run| run.id() == ended.run);
         let run = at.map(|at| self.after.swap_remove(at));
         conclude(&self.job, ended, run);
+    }
+
+    /// What this job knows nothing of any more is lost to those who wait for its end: it goes on elsewhere, perhaps.
+    fn answer_lost_ends(&mut self) {
+        if !self.ends.is_empty() {
+            let machine = &self.machine;
+            for (_, end) in self.ends.extract_if(.., |(run, _)| !machine.knows(*run)) {
+                let _ = end.send(Outcome::Lost);
+            }
+        }
     }
 
     fn answer(&mut self, run: RunId, answer: Result<HowTriggered, Refusal>) {
@@ -562,6 +593,11 @@ impl JobActor {
         };
         if let Some(at) = self.triggers.iter().position(|(asked, _)| *asked == run) {
             let (_, reply) = self.triggers.swap_remove(at);
+            let answer = answer.map(|triggered| {
+                let (ended, end) = oneshot::channel();
+                self.ends.push((run, ended));
+                TriggeredRun::new(triggered, end, self.node().over.clone())
+            });
             // Whoever triggered may have given up; the run is recorded all the same.
             let _ = reply.send(answer);
         }
@@ -574,6 +610,7 @@ impl JobActor {
         self.keep_former_keys(&former.definition.key);
         // It may have another label from now on.
         self.held = None;
+        self.done_said = false;
         self.step(Input::WakeUp, ctx);
     }
 
@@ -705,6 +742,7 @@ impl Actor for JobActor {
             running: std::mem::take(&mut self.running),
             former_keys: std::mem::take(&mut self.former_keys),
             after: std::mem::take(&mut self.after),
+            ends: std::mem::take(&mut self.ends),
             drain: self.drain.take(),
             retiring: self.retiring,
         };

@@ -77,8 +77,8 @@ pub use crate::{
     definition::{Bodiless, Job, SharedBody, TAGS_MAX},
     drain::{HowDrained, REPORTED_RUNS_MAX, ShutdownReport},
     engine::{
-        CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, Engine, EngineOptions, FORGET_AFTER_DEFAULT,
-        FORGET_AFTER_MIN, THREADS_MAX,
+        BLOCKING_THREADS_DEFAULT, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, Engine, EngineOptions,
+        FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, THREADS_MAX,
     },
     error::{
         AddError, ErrorKind, Fault, Faults, NextFireTimesError, Over, PauseError, SelectError, StartError,
@@ -96,8 +96,8 @@ pub use crate::{
     },
     message::{
         AddJob, AddJobs, Added, AnnounceShutdown, CancelRun, CancelRuns, FIRE_TIMES_MAX, Health, JobDetails,
-        JobPage, ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, ResumeJobs, Scheduled, Selector,
-        Shutdown, ShutdownNow, TriggerJob, Triggered, UpdateJob,
+        JobPage, ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, RescheduleJob, ResumeJobs,
+        Scheduled, Selector, Shutdown, ShutdownNow, TriggerJob, Triggered, TriggeredRun, UpdateJob,
     },
     name::{FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
     permits::WhenFull,

@@ -1,19 +1,25 @@
 //! What an application says to the supervisor.
 
-use std::{fmt, time::Duration};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use actix::Message;
 use chrono::{DateTime, Utc};
+use futures_util::future::{Either, select};
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     definition::Job,
     drain::ShutdownReport,
-    error::{AddError, NextFireTimesError, PauseError, SelectError, TriggerError, UnknownRun, UpdateError},
+    error::{
+        AddError, Faults, NextFireTimesError, PauseError, SelectError, TriggerError, UnknownRun, UpdateError,
+    },
+    event::Outcome,
     health::HealthReport,
     job::{JobState, JobStatus},
     name::{JobName, RunId},
-    port::Standing,
+    port::{IntoSchedule, Pause, Schedule, Standing},
 };
 
 /// The most jobs in one page of a listing, or of an enrolment.
@@ -150,6 +156,22 @@ pub struct RemoveJobs(pub Selector);
 #[rtype(result = "Result<Added, UpdateError>")]
 pub struct UpdateJob(pub Job);
 
+/// Gives a job of this node another schedule, and leaves the rest of its definition as it is: its body, policies, hooks, tags and lock
+/// key. Otherwise as [`UpdateJob`]: it owes ticks by the new schedule from the change on.
+#[derive(Message)]
+#[rtype(result = "Result<Added, UpdateError>")]
+pub struct RescheduleJob {
+    pub(crate) job: String,
+    pub(crate) schedule: Result<Arc<dyn Schedule>, Faults>,
+}
+
+impl RescheduleJob {
+    /// What is wrong with the schedule is answered with the rest.
+    pub fn new(job: impl Into<String>, schedule: impl IntoSchedule) -> Self {
+        Self { job: job.into(), schedule: schedule.into_schedule() }
+    }
+}
+
 /// Pauses jobs on all nodes: their ticks do not run until they are [resumed](ResumeJobs), or until the pause is over. Runs in
 /// progress go on, and manual triggers run. A tick that comes due meanwhile is *held*: it runs if the job is resumed within its
 /// misfire window, and is skipped with the reason `paused` once that is over or a newer tick takes its place: see
@@ -175,6 +197,13 @@ impl PauseJobs {
         Self { jobs: jobs.into(), until: None, note: None }
     }
 
+    /// As this pause says.
+    #[must_use]
+    pub fn with(self, pause: Pause) -> Self {
+        let Pause { until, note } = pause;
+        Self { until, note, ..self }
+    }
+
     /// Until then; `None`: until they are resumed.
     #[must_use]
     pub fn until(self, until: impl Into<Option<DateTime<Utc>>>) -> Self {
@@ -198,8 +227,66 @@ pub struct ResumeJobs(pub Selector);
 /// Starts a run now, on this node, under the job's lock key, without moving the schedule. Answers what really happened, once
 /// it is decided: the overlap policy and the node's bound of runs hold for it as for ticks.
 #[derive(Message)]
-#[rtype(result = "Result<Triggered, TriggerError>")]
+#[rtype(result = "Result<TriggeredRun, TriggerError>")]
 pub struct TriggerJob(pub String);
+
+/// A run that was triggered, whose end can be waited for.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct TriggeredRun {
+    triggered: Triggered,
+    /// Dropped with the job's actor, unless the run ends before.
+    #[serde(skip)]
+    end: oneshot::Receiver<Outcome>,
+    /// The engine has stopped.
+    #[serde(skip)]
+    over: CancellationToken,
+}
+
+impl TriggeredRun {
+    pub(crate) fn new(
+        triggered: Triggered,
+        end: oneshot::Receiver<Outcome>,
+        over: CancellationToken,
+    ) -> Self {
+        Self { triggered, end, over }
+    }
+
+    /// The run.
+    pub fn run(&self) -> RunId {
+        self.triggered.run()
+    }
+
+    /// Whether it has started, or waits for its turn.
+    pub fn triggered(&self) -> Triggered {
+        self.triggered
+    }
+
+    /// Waits until the run has ended, and answers how. There is always an answer:
+    ///
+    /// | what happens | the answer |
+    /// |---|---|
+    /// | its body ends, after its last attempt | that of its last attempt |
+    /// | it waits for its turn and is dropped: it is cancelled, its job is removed, the node shuts down | [`Cancelled`](Outcome::Cancelled) |
+    /// | a `before` hook vetoes it | [`Cancelled`](Outcome::Cancelled) |
+    /// | the node's session with the store is lost | [`Lost`](Outcome::Lost); it may [go on](crate::OnLost::Retry), on any node |
+    /// | a shutdown leaves it behind, since it does not end | [`Lost`](Outcome::Lost) |
+    ///
+    /// A body that waits for a run of its own job, or of its own lock key, waits for itself.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends no run.
+    pub async fn finished(self) -> Outcome {
+        let Self { end, over, .. } = self;
+        let over = pin!(over.cancelled());
+        match select(end, over).await {
+            Either::Left((outcome, _)) => outcome.unwrap_or(Outcome::Lost),
+            // It may have ended just before.
+            Either::Right(((), mut end)) => end.try_recv().unwrap_or(Outcome::Lost),
+        }
+    }
+}
 
 /// What became of a manual trigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,9 +17,10 @@ use tokio::{
     sync::watch,
     time::{Sleep, sleep},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    body::LocalBodies,
+    body::OwnThreads,
     core::{
         clock::{ClockWatch, origin},
         policy::Fires,
@@ -62,7 +63,9 @@ pub(crate) struct Node {
     pub(crate) permits: Permits,
     /// What the jobs ask of the lock actor, on its way there; `None` once it has stopped.
     pub(crate) asks: Mutex<Option<Vec<Ask>>>,
-    pub(crate) local_bodies: LocalBodies,
+    pub(crate) own_threads: OwnThreads,
+    /// The engine has stopped: nobody answers any more.
+    pub(crate) over: CancellationToken,
     /// The hooks of all jobs.
     pub(crate) hooks: Hooks,
     /// Closed while no hook is called after a run or for a skip.

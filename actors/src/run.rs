@@ -14,7 +14,7 @@ use futures_util::stream::AbortRegistration;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use crate::{
-    body::LocalBodies,
+    body::OwnThreads,
     core::{job::Severity, time::FireTime},
     name::{FencingToken, JobName, LockKey, RunId, Term},
     port::Clock,
@@ -182,8 +182,8 @@ pub(crate) struct Parts {
     pub(crate) cancellation: CancellationToken,
     /// Ends the body, for the one who runs it.
     pub(crate) abort: Mutex<Option<AbortRegistration>>,
-    /// Where futures that are not `Send` run.
-    pub(crate) local: LocalBodies,
+    /// Where bodies run that are not `Send`, or that block.
+    pub(crate) own_threads: OwnThreads,
     /// What the store gives to runs.
     pub(crate) extension: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -271,8 +271,8 @@ impl Run {
         self.0.abort.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    pub(crate) fn local_bodies(&self) -> &LocalBodies {
-        &self.0.local
+    pub(crate) fn own_threads(&self) -> &OwnThreads {
+        &self.0.own_threads
     }
 }
 

@@ -39,7 +39,7 @@ use tokio::{
 pub(crate) use self::{
     adding::{AddFirstJobs, define_all},
     clock::StoreClockMoved,
-    dying::{JobDied, JobRetired, ScheduleBroken, Undelivered},
+    dying::{JobDied, JobDone, JobRetired, ScheduleBroken, Undelivered},
     keys::conflicts,
     leading::{DebtsFound, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, UnknownToStore},
     parking::{JobRefusedForData, JobTaken},
@@ -78,7 +78,7 @@ use crate::{
     labels::{JOB_LABEL_OTHER, Labelled},
     listener::{Events, Listen, ListenTo, ListenerActor},
     lock::WithdrawJobs,
-    message::{PAGE_MAX, RemoveJobs, Selector, TriggerJob, Triggered},
+    message::{PAGE_MAX, RemoveJobs, Selector, TriggerJob, TriggeredRun},
     metrics::JobMeters,
     name::{JobName, Term},
     node::{JobRef, Node, OnTrial, WakeTime},
@@ -414,6 +414,7 @@ impl Actor for SupervisorActor {
             // It panicked: there is nobody left to report anything.
             Phase::Running | Phase::ShuttingDown(_) => ShutdownReport::default(),
         };
+        self.node().over.cancel();
         if let Some(stopped) = self.parts.stopped.take() {
             // The engine waits for it, unless it is gone as well.
             let _ = stopped.send(report);
@@ -430,7 +431,7 @@ impl Handler<RemoveJobs> for SupervisorActor {
 }
 
 impl Handler<TriggerJob> for SupervisorActor {
-    type Result = ResponseFuture<Result<Triggered, TriggerError>>;
+    type Result = ResponseFuture<Result<TriggeredRun, TriggerError>>;
 
     fn handle(&mut self, TriggerJob(name): TriggerJob, _: &mut Self::Context) -> Self::Result {
         let refused = |error| Box::pin(async move { Err(error) });

@@ -363,6 +363,16 @@ impl JobMachine {
         self.exhausted
     }
 
+    /// This node decides the job's ticks, has decided all of them, and nothing of the job is in progress or waits.
+    pub fn is_done(&self) -> bool {
+        let has_tick = self.unread || self.next.is_some() && !self.exhausted;
+        let decides = matches!(self.mode, Mode::Firing(_)) && matches!(self.asked, Asked::Nothing);
+        // What was skipped is accounted for by the store first.
+        let is_written = self.flush_at.is_none() && self.anew.is_none() && !self.anchoring;
+        let waits = !self.backlog.is_empty() || !self.debts.is_empty();
+        decides && !has_tick && is_written && !waits && self.is_idle()
+    }
+
     /// The cursor as the store knows it.
     pub fn cursor(&self) -> DateTime<Utc> {
         self.stored

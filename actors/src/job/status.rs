@@ -13,6 +13,7 @@ use crate::{
     },
     definition::Definition,
     event::{CancelReason, Outcome},
+    message::Scheduled,
     name::{JobName, LockKey, RunId, Tag},
     port::{Pause, SkipReason},
 };
@@ -91,8 +92,12 @@ pub struct JobStatus {
     pub policies: Policies,
     /// What it is doing.
     pub state: JobState,
-    /// The next fire time, whichever node fires it; `None` if there is none or if it is not known.
+    /// The next fire time by the schedule of this node, whichever node fires it; `None` if there is none or if it is not known. The
+    /// leader's is another one if `scheduled` says [`OtherSchedule`](Scheduled::OtherSchedule): then ask the leader.
     pub next_fire_time: Option<FireTime>,
+    /// Who fires it, as the store says; `None` of a job that was removed.
+    #[serde(flatten)]
+    pub scheduled: Option<Scheduled>,
     /// Why, and for how long, it does not fire; `None` if it is not paused, or if this node does not know.
     pub pause: Option<Pause>,
     /// The runs in progress on this node, in the order in which they started.
@@ -198,6 +203,7 @@ impl JobStatus {
             policies: *definition.policies,
             state,
             next_fire_time: None,
+            scheduled: None,
             pause: None,
             active_runs: Vec::new(),
             former_runs: Vec::new(),

@@ -397,6 +397,22 @@ pub struct Pause {
 }
 
 impl Pause {
+    /// Until the job is resumed.
+    pub fn until_resumed() -> Self {
+        Self { until: None, note: None }
+    }
+
+    /// Until an instant, by the store's clock, or until the job is resumed before. The instant is in the future: others are refused.
+    pub fn until(instant: DateTime<Utc>) -> Self {
+        Self { until: Some(instant), note: None }
+    }
+
+    /// Says why, for those who wonder: at most [`PAUSE_NOTE_MAX`] bytes. Longer ones are refused.
+    #[must_use]
+    pub fn note(self, note: impl Into<String>) -> Self {
+        Self { note: Some(note.into()), ..self }
+    }
+
     /// Of a job whose runs failed so often in a row.
     pub fn after_failures(failures: u32) -> Self {
         Self { until: None, note: Some(format!("runs that failed in a row: {failures}")) }

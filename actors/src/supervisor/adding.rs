@@ -1,6 +1,6 @@
 //! How jobs are added.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use chrono::{DateTime, Utc};
@@ -117,13 +117,25 @@ impl SupervisorActor {
         Box::pin(self.scheduled(added).map(Ok).into_actor(self))
     }
 
-    /// Finds out who fires jobs.
+    /// Finds out who fires jobs that were added or changed.
     pub(super) fn scheduled(&self, added: Vec<Arc<JobRef>>) -> BoxFuture<'static, Vec<Added>> {
+        let names: Vec<_> = added.iter().map(|job| job.definition.name.clone()).collect();
+        let scheduled = self.who_fires(added, CALL_DEADLINE);
+        let added = |(job, scheduled)| Added { job, scheduled };
+        Box::pin(async move { names.into_iter().zip(scheduled.await).map(added).collect() })
+    }
+
+    /// Finds out who fires each of these jobs, of a store that answers in time.
+    pub(super) fn who_fires(
+        &self,
+        jobs: Vec<Arc<JobRef>>,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Vec<Scheduled>> {
         let leads = self.term.is_some();
         let lock = self.node().lock().clone();
         Box::pin(async move {
             let here = |job: &Arc<JobRef>| leads || job.definition.policies.fires != Fires::Leader;
-            let elsewhere: Vec<_> = added.iter().filter(|job| !here(job)).map(|job| inquiry(job)).collect();
+            let elsewhere: Vec<_> = jobs.iter().filter(|job| !here(job)).map(|job| inquiry(job)).collect();
             let mut answers = Vec::with_capacity(elsewhere.len());
             let asked = async {
                 for page in elsewhere.chunks(PAGE_MAX) {
@@ -135,7 +147,7 @@ impl SupervisorActor {
                 }
                 Ok(())
             };
-            let asked = timeout(CALL_DEADLINE, asked).await;
+            let asked = timeout(deadline, asked).await;
             let why = match asked
                 .unwrap_or_else(|_| Err("the store did not answer within the deadline".to_owned()))
             {
@@ -147,9 +159,7 @@ impl SupervisorActor {
                 true => Scheduled::Here,
                 false => answers.next().unwrap_or_else(|| Scheduled::Unknown { reason: why.clone() }),
             };
-            let scheduled: Vec<_> = added.iter().map(scheduled).collect();
-            let names = added.iter().map(|job| job.definition.name.clone());
-            names.zip(scheduled).map(|(job, scheduled)| Added { job, scheduled }).collect()
+            jobs.iter().map(scheduled).collect()
         })
     }
 }

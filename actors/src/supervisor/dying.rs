@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use actix::prelude::*;
 use chrono::{DateTime, Utc};
 
-use super::{Phase, Restarts, SupervisorActor};
+use super::{Entry, Phase, Restarts, SupervisorActor};
 use crate::{
     core::{
         contract::Breach,
@@ -15,6 +15,7 @@ use crate::{
     event_log::Level,
     job::{Content, Letter, Remains, breach_of, conclude},
     lock::{Ask, CompleteRun},
+    message::Selector,
     name::JobName,
     node::JobRef,
     port::Verdict,
@@ -37,6 +38,13 @@ pub(crate) struct JobDied {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct JobRetired {
+    pub(crate) job: Arc<JobRef>,
+}
+
+/// A job is done, and is to be removed then.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct JobDone {
     pub(crate) job: Arc<JobRef>,
 }
 
@@ -281,6 +289,22 @@ impl Handler<ScheduleBroken> for SupervisorActor {
 
     fn handle(&mut self, broken: ScheduleBroken, ctx: &mut Self::Context) {
         self.on_schedule_broken(&broken, ctx);
+    }
+}
+
+impl Handler<JobDone> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, JobDone { job }: JobDone, ctx: &mut Self::Context) {
+        // One that was changed since may have more to do, and says so itself.
+        let same = |entry: &&Entry| {
+            entry.job.lineage == job.lineage && Arc::ptr_eq(&entry.job.definition, &job.definition)
+        };
+        let name = &job.definition.name;
+        if matches!(self.phase, Phase::Running) && self.jobs.get(name).filter(same).is_some() {
+            // It is there.
+            let _ = self.remove(&Selector::from(name), ctx);
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, convert::Infallible, ops::Bound, sync::Arc};
 
 use actix::prelude::*;
 use chrono::{DateTime, Utc};
-use futures_util::future::{join_all, ready};
+use futures_util::future::{join, join_all, ready};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{ANSWER_DEADLINE, Entry, SupervisorActor};
@@ -80,7 +80,19 @@ impl SupervisorActor {
         Box::pin(answered.into_actor(self).then(move |_, actor, _| ask(actor).into_actor(actor)))
     }
 
-    /// The status of a job that this node holds.
+    /// The statuses of jobs that this node holds, in their order.
+    fn statuses_of(&self, entries: Vec<&Entry>) -> impl Future<Output = Vec<JobStatus>> + use<> {
+        let scheduled = entries.iter().map(|entry| entry.job.clone()).collect();
+        let scheduled = self.who_fires(scheduled, ANSWER_DEADLINE);
+        let statuses: Vec<_> = entries.into_iter().map(|entry| self.status_of(entry)).collect();
+        async move {
+            let (statuses, scheduled) = join(join_all(statuses), scheduled).await;
+            let whole = |(status, scheduled)| JobStatus { scheduled: Some(scheduled), ..status };
+            statuses.into_iter().zip(scheduled).map(whole).collect()
+        }
+    }
+
+    /// The status of a job that this node holds, but for who fires it.
     fn status_of(&self, entry: &Entry) -> impl Future<Output = JobStatus> + use<> {
         let (broken, refused) = (entry.broken.clone(), entry.refused.clone());
         let parked = entry.parked.as_ref().map(|parked| parked.reason.clone());
@@ -165,21 +177,14 @@ impl SupervisorActor {
         drop(rest);
         let names = if of_removed { Vec::new() } else { page.clone() };
         let asked = self.ask_enrolled(&names, move |actor: &Self| {
-            let status = |name: &JobName| {
-                let job = actor.jobs.get(name).filter(|_| !of_removed).map(|entry| actor.status_of(entry));
-                let removed = of_removed.then(|| actor.status_of_removed(name));
-                async move {
-                    match (job, removed) {
-                        (Some(job), _) => Some(job.await),
-                        (None, Some(removed)) => removed.await,
-                        (None, None) => None,
-                    }
-                }
-            };
-            join_all(page.iter().map(status).collect::<Vec<_>>())
+            let removed = page.iter().filter(|_| of_removed).map(|name| actor.status_of_removed(name));
+            let removed = join_all(removed.collect::<Vec<_>>());
+            let held = page.iter().filter(|_| !of_removed).filter_map(|name| actor.jobs.get(name));
+            let held = actor.statuses_of(held.collect());
+            async move { removed.await.into_iter().flatten().chain(held.await).collect::<Vec<_>>() }
         });
         Box::pin(asked.map(move |jobs, _, _| {
-            let mut jobs: Vec<_> = jobs.into_iter().flatten().collect();
+            let mut jobs: Vec<_> = jobs;
             let mut next = next;
             if let Some(state) = state {
                 jobs.retain(|job| job.state == state);
@@ -254,11 +259,11 @@ impl Handler<JobDetails> for SupervisorActor {
         };
         let names = [name.clone()];
         self.ask_enrolled(&names, move |actor: &Self| {
-            let status = actor.jobs.get(&name).map(|entry| actor.status_of(entry));
+            let status = actor.jobs.get(&name).map(|entry| actor.statuses_of(vec![entry]));
             let removed = status.is_none().then(|| actor.status_of_removed(&name));
             async move {
                 match (status, removed) {
-                    (Some(status), _) => Some(status.await),
+                    (Some(status), _) => status.await.pop(),
                     (None, Some(removed)) => removed.await,
                     (None, None) => None,
                 }

@@ -9,10 +9,10 @@ use super::{Phase, SupervisorActor, keys::conflicts, outlook::Hopeless};
 use crate::{
     core::{job::Input, policy::Fires},
     definition::Definition,
-    error::{Fault, Faults, UpdateError},
+    error::{Fault, Faults, UpdateError, given_name},
     event::EventKind,
     job::{Content, Letter},
-    message::{Added, UpdateJob},
+    message::{Added, RescheduleJob, UpdateJob},
     node::{JobRef, OnTrial, WakeTime},
 };
 
@@ -116,6 +116,37 @@ impl SupervisorActor {
         let scheduled = self.scheduled(vec![job]);
         let answer = async move { Ok(scheduled.await.pop().expect("invariant: one job, one answer")) };
         Box::pin(answer.into_actor(self))
+    }
+}
+
+impl SupervisorActor {
+    fn rescheduled(&self, asked: RescheduleJob) -> Result<Definition, UpdateError> {
+        let RescheduleJob { job, schedule } = asked;
+        let Some(entry) = self.jobs.get(job.as_str()) else {
+            return Err(UpdateError::UnknownJob { name: given_name(&job) });
+        };
+        let now = self.node().clock.now();
+        let definition = schedule.and_then(|schedule| entry.job.definition.rescheduled(schedule, now));
+        let definition = definition.map_err(|faults| {
+            let subject = format!("job {job:?}");
+            UpdateError::Invalid(Faults::of(
+                faults.into_vec().into_iter().map(|fault| fault.within(&subject)).collect(),
+            ))
+        })?;
+        self.check_update(&definition, Vec::new())?;
+        Ok(definition)
+    }
+}
+
+impl Handler<RescheduleJob> for SupervisorActor {
+    type Result = ResponseActFuture<Self, Result<Added, UpdateError>>;
+
+    /// Its key and its policies are as they were: nobody contradicts them who did not before.
+    fn handle(&mut self, asked: RescheduleJob, ctx: &mut Self::Context) -> Self::Result {
+        match self.rescheduled(asked) {
+            Ok(definition) => self.updated(definition, ctx),
+            Err(error) => Box::pin(ready(Err(error)).into_actor(self)),
+        }
     }
 }
 

@@ -23,9 +23,9 @@ use crate::{
     error::{AddError, UpdateError},
     event::EventKind,
     event_filter::EventFilter,
-    message::{AddJob, Added, Shutdown, UpdateJob},
+    message::{AddJob, Added, RescheduleJob, Shutdown, UpdateJob},
     name::{JobName, NodeId, RunId},
-    port::{Clock, Schedule, ScheduleIdentity, SkipReason, Spawner},
+    port::{Clock, IntoSchedule, Schedule, ScheduleIdentity, SkipReason, Spawner},
     supervisor::SupervisorActor,
     testkit::{Recorded, Recorder, SharedStore, VirtualClock, store::SCOPE},
 };
@@ -225,6 +225,27 @@ impl Rig {
     pub async fn update(&mut self, node: Node, job: Job) -> Result<Added, UpdateError> {
         job.audited().into_iter().for_each(|audited| self.audit(audited));
         self.send(node, UpdateJob(job)).await
+    }
+
+    /// Gives a job of a node another schedule. One that it fires without claims is not audited.
+    ///
+    /// # Errors
+    ///
+    /// As for [`RescheduleJob`].
+    pub async fn reschedule(
+        &mut self,
+        node: Node,
+        job: &str,
+        schedule: impl IntoSchedule,
+    ) -> Result<Added, UpdateError> {
+        let asked = RescheduleJob::new(job, schedule);
+        let audited = asked
+            .schedule
+            .clone()
+            .ok()
+            .and_then(|schedule| Job::new(job, schedule).run(async |_| {}).audited());
+        audited.into_iter().for_each(|audited| self.audit(audited));
+        self.send(node, asked).await
     }
 
     fn audit(&mut self, Audited { job, schedule, identity, fires }: Audited) {
