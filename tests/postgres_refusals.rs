@@ -575,8 +575,8 @@ async fn faults_of_the_settings_are_told_all_at_once_before_anything_is_opened()
                 .to_owned(),
         ),
         (
-            Postgres::new("billing", with("gssencmode=disable")),
-            "postgres: url \"(not shown)\": its parameter `gssencmode` is not supported here; leave it out".to_owned(),
+            Postgres::new("billing", with("require_auth=md5")),
+            "postgres: require_auth \"(not shown)\": it is not supported here; leave it out".to_owned(),
         ),
         (
             Postgres::new("billing", with(&format!("password=a&{PASSWORD}=b"))),
