@@ -132,14 +132,13 @@ impl Cron {
                 Ok(Compiled { text: interval.to_string().into(), tree: Tree::Interval(interval) })
             }
             Rule::Pattern { pattern, all_day } => {
-                let settings = Settings { own_zone: expression.zone.or(settings.own_zone), ..*settings };
                 let (gap, fold) = if all_day { (Gap::Skip, Fold::Both) } else { (Gap::Shift, Fold::First) };
                 let resolver = Resolver::new(
                     settings.zone(),
                     settings.gap.unwrap_or(gap),
                     settings.fold.unwrap_or(fold),
                 );
-                let text = format!("cron {} ({})", expression.text, in_zone(&settings));
+                let text = format!("cron {} ({})", expression.text, in_zone(settings));
                 let is_every_hour = pattern.hours.count_ones() == 24;
                 let rule = Times::Pattern(pattern);
                 Ok(Compiled {
@@ -182,6 +181,18 @@ mod tests {
         assert!(prefixed().timezone("Europe/Madrid").check().is_err());
         let schedule = prefixed().into_schedule().expect("a good definition");
         assert_eq!(schedule.timezone(), Some("Europe/Lisbon"));
+    }
+
+    #[test]
+    fn calendars_are_in_the_zone_of_a_prefix() {
+        for expression in ["TZ=Asia/Tokyo 0 * * * *", "TZ=Asia/Tokyo @every 1h"] {
+            let nights = crate::schedule::calendar("nights").times("22:00", "06:00");
+            let schedule = cron(expression).except(nights).into_schedule().expect("a good definition");
+            // 22:00 in Tokyo is 13:00 in UTC.
+            let evening = "2026-01-05T12:00:00Z".parse().expect("a time");
+            let next = schedule.next_after(evening).map(|next| next.to_rfc3339());
+            assert_eq!(next.as_deref(), Some("2026-01-05T21:00:00+00:00"), "{expression}");
+        }
     }
 
     #[test]

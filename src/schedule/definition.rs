@@ -18,6 +18,7 @@ use super::{
     dst::{Fold, Gap},
     duration::{Written, shortened},
     every::{Every, Pause, millis_of},
+    expression::zone_prefix,
     form::identity_of,
     given::Given,
     hash::Seed,
@@ -337,6 +338,8 @@ impl Definition {
         let starting_at = read(&options.starting_at, "starting_at", &mut later_faults);
         let until = read(&options.until, "until", &mut later_faults);
 
+        // The zone of a prefix is that of the schedule, and so of its calendars.
+        let own_zone = own_zone.or_else(|| self.kind.zone_of_prefix());
         let settings = Settings {
             own_zone,
             outer,
@@ -494,6 +497,12 @@ impl Definition {
 }
 
 impl Kind {
+    /// The zone that a cron expression names itself, if there is such a zone.
+    fn zone_of_prefix(&self) -> Option<&'static Zone> {
+        let Self::Cron(cron) = self else { return None };
+        zone_named(zone_prefix(cron.expression.split_whitespace().next()?)?).ok()
+    }
+
     /// Compiles the kind alone. `is_start` says that the anchor is the start of the window, which listings show anyway.
     fn compile(&self, settings: &Settings, is_start: bool) -> Result<Compiled, Vec<Fault>> {
         Ok(match self {

@@ -77,21 +77,14 @@ impl ScheduleForm {
             self.fold.take_if(|fold| fold == fold_default);
         }
         let mut words: Vec<_> = text.split_whitespace().collect();
-        let mut prefix = None;
         if let Some(zone) = words.first().and_then(|first| zone_prefix(first)) {
             words.remove(0);
-            // The zone of a prefix is not that of the calendars.
-            if self.except.is_empty() {
-                self.timezone = Some(zone.to_owned());
-            } else if self.timezone.is_none() {
-                prefix = Some(format!("TZ={zone} "));
-            }
+            self.timezone = Some(zone.to_owned());
         }
         let words = words.join(" ");
         let words = expanded(&words);
         // The units of `@every` are small letters.
-        let words = if words.starts_with('@') { words.to_owned() } else { words.to_ascii_uppercase() };
-        *text = prefix.unwrap_or_default() + &words;
+        *text = if words.starts_with('@') { words.to_owned() } else { words.to_ascii_uppercase() };
     }
 
     /// Of `every`: without an anchor it counts from its start, or from the epoch.
