@@ -80,7 +80,7 @@ struct Busy(Arc<Mutex<Vec<BoxFuture<'static, ()>>>>);
 
 impl Spawner for Busy {
     fn spawn(&self, task: BoxFuture<'static, ()>) {
-        self.0.lock().unwrap().push(task);
+        self.0.lock().expect("nobody panicked").push(task);
     }
 }
 
@@ -91,11 +91,11 @@ fn a_run_whose_session_is_lost_before_a_thread_takes_it_does_not_start() {
         let job = Job::new("late", every(secs(10))).run(async |_| {});
         let node = rig.node(node_with([job]).spawner(threads.clone())).await;
         rig.advance(secs(12)).await;
-        assert_eq!((threads.0.lock().unwrap().len(), rig.store().held()), (1, 1));
+        assert_eq!((threads.0.lock().expect("nobody panicked").len(), rig.store().held()), (1, 1));
 
         rig.end_session(node);
         rig.advance(secs(1)).await;
-        let granted = threads.0.lock().unwrap().remove(0);
+        let granted = threads.0.lock().expect("nobody panicked").remove(0);
         granted.await;
         rig.advance(secs(1)).await;
 
@@ -106,7 +106,7 @@ fn a_run_whose_session_is_lost_before_a_thread_takes_it_does_not_start() {
 
         // The next one is granted to another session.
         rig.advance(secs(8)).await;
-        let granted = threads.0.lock().unwrap().remove(0);
+        let granted = threads.0.lock().expect("nobody panicked").remove(0);
         granted.await;
         rig.advance(secs(1)).await;
         assert_eq!(rig.started("late"), 1, "{}", rig.transcript());
@@ -124,7 +124,7 @@ fn a_run_that_was_granted_before_its_node_froze_does_not_start_after_it() {
         rig.advance(secs(12)).await;
 
         // No thread has taken it yet.
-        let granted = threads.0.lock().unwrap().remove(0);
+        let granted = threads.0.lock().expect("nobody panicked").remove(0);
         rig.freeze(0);
         rig.advance(secs(15)).await;
         assert_eq!(rig.started("slow"), 1, "its successor runs the next tick: {}", rig.transcript());
