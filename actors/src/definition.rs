@@ -295,13 +295,15 @@ impl<B> Job<B> {
     /// reached), every due tick is decided, and its last run has ended, however it did, after all of its attempts.
     /// [`JobRemoved`](crate::EventKind::JobRemoved) says so. Default: it stays, as [exhausted](crate::JobState::Exhausted).
     ///
-    /// For jobs that are added at runtime and fire once: their names are free again. A node that fires the job removes it from
-    /// itself, in its process; another one keeps it until it comes to fire it, or somebody [removes](crate::RemoveJobs) it there.
+    /// For jobs that are added at runtime and fire once: their names are free again. A node removes the job from
+    /// itself only, in its process, and only while it fires the job. Another node that holds the job keeps it until
+    /// it comes to fire it.
     ///
-    /// With [`OnLost::Retry`](crate::OnLost::Retry) only the node that saw the last run end removes the job: every other one keeps it
-    /// as exhausted, so that the run goes on there if its node is lost. It stays until it is removed by hand or its process ends.
-    /// So it does where no node can tell that nothing of it runs elsewhere: if the node that decides the last tick has skipped it and
-    /// ran nothing of the job since it fires it, and under [`Overlap::Allow`](crate::Overlap::Allow) with more than one slot.
+    /// With [`OnLost::Retry`](crate::OnLost::Retry) only the node on which the last run ended removes the job. Every
+    /// other node keeps it, as exhausted, so that the run goes on there if it is lost. Nor is the job removed where
+    /// its node cannot know that no run is in progress elsewhere: if it skipped the last tick and ran nothing of the
+    /// job since it began to fire it, or under [`Overlap::Allow`](crate::Overlap::Allow) with more than one slot.
+    /// What is kept so stays until [`RemoveJobs`](crate::RemoveJobs) removes it or its process ends.
     ///
     /// ```
     /// # use callsheet_actors::{Job, port::IntoSchedule};

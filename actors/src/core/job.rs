@@ -114,7 +114,8 @@ pub struct JobMachine {
     local_runs: u64,
     /// As many ticks have run as may.
     exhausted: bool,
-    /// The cursor up to which every run of the job is known to be over, because this machine saw one end that excluded all others.
+    /// The cursor up to which every run of the job is known to be over: this machine saw one end that excluded all
+    /// others.
     all_ended: Option<DateTime<Utc>>,
     /// Nothing new starts: the engine shuts down, or the job was removed. What is granted already does.
     draining: bool,
@@ -366,15 +367,16 @@ impl JobMachine {
         self.exhausted
     }
 
-    /// This node decides the job's ticks, all of them are decided, and nothing of the job is in progress or waits here. If its lost
-    /// runs are to go on, nor is anything elsewhere: whoever lets go of the job lets go of what it owes.
+    /// This node decides the job's ticks, all of them are decided, and nothing of the job is in progress or waits
+    /// here. If its lost runs are to go on, nor is anything elsewhere: whoever lets go of the job lets go of what it
+    /// owes.
     pub fn is_done(&self) -> bool {
         let has_tick = self.unread || self.next.is_some() && !self.exhausted;
         let decides = matches!(self.mode, Mode::Firing(_)) && matches!(self.asked, Asked::Nothing);
         // What was skipped is accounted for by the store first.
         let is_written = self.flush_at.is_none() && self.anew.is_none() && !self.anchoring;
         let waits = !self.backlog.is_empty() || !self.debts.is_empty();
-        // The store says nothing of the runs of others, nor of the debts of one whose session nobody has looked for yet.
+        // The store says nothing of the runs of others, nor of those that were lost and are not closed yet.
         let all_ended = !self.retries_lost() || self.all_ended == Some(self.stored);
         decides && !has_tick && is_written && !waits && self.is_idle() && all_ended
     }

@@ -32,8 +32,8 @@ pub(crate) struct PauseNews {
     pub(crate) pause: Option<Pause>,
 }
 
-/// The store has paused, or resumed, these jobs for this node. Answers once they are told, after all that was sent to the supervisor
-/// before.
+/// The store has paused, or resumed, these jobs for this node. They are told, after all that was sent to the
+/// supervisor before.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Told {
@@ -151,7 +151,7 @@ impl SupervisorActor {
                     answers.map_err(|error| PauseError::Unavailable { reason: bounded(error, TEXT_MAX) })?;
                 let mut told = Vec::with_capacity(page.len());
                 for (job, answer) in page.iter().zip(answers) {
-                    // Whatever the store answered of one, it stands as was asked: this node may not have heard of it before.
+                    // Whatever the store answered of one, it stands as was asked: this node may not have heard of it.
                     if answer.is_ok() || asked.is_none() {
                         told.push(job.clone());
                     }
@@ -161,8 +161,8 @@ impl SupervisorActor {
                         Err(reason) => bad.push((job.definition.name.clone(), bounded(reason, TEXT_MAX))),
                     }
                 }
-                // The lock actor has handed on all notifications of older changes: first those, then this one, and not only after
-                // the next page, when newer ones may have come. No answer: this actor stops.
+                // The lock actor has handed on all notifications of older changes: first those, then this one. Now, not
+                // after the last page: newer ones may come before. No answer: this actor stops.
                 let _ = own.send(Told { jobs: told, pause: asked.clone() }).await;
             }
             Ok::<_, PauseError>((changed, bad))
