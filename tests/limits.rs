@@ -166,6 +166,8 @@ fn a_job_that_fails_too_often_in_a_row_is_paused_on_all_nodes() {
 
         // From the beginning.
         rig.send(late, ResumeJobs("job".into())).await.expect("it is there");
+        // The other nodes hear of it.
+        rig.advance(secs(1)).await;
         assert_eq!(details(rig, 1, "job").await.failures, 0);
         rig.advance(secs(60)).await;
         assert_eq!((rig.started("job"), paused(rig)), (6, 2), "three more: {}", rig.transcript());
