@@ -2,13 +2,15 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use callsheet::{CancelReason, EventKind, Job, Outcome, Run, schedule::every, testkit::simulate};
+use callsheet::{
+    BoxFuture, CancelReason, EventKind, Job, Outcome, Run, port::Spawner, schedule::every, testkit::simulate,
+};
 
 mod common;
 use common::{node_with, secs};
@@ -69,5 +71,75 @@ fn a_body_that_ignores_the_loss_is_aborted_after_the_grace() {
         rig.advance(secs(2)).await;
 
         assert_eq!(rig.count(|kind| matches!(kind, EventKind::RunCancelled { .. })), 1);
+    });
+}
+
+/// Threads for bodies that are all busy: what is to run there waits until the test takes it.
+#[derive(Clone, Default)]
+struct Busy(Arc<Mutex<Vec<BoxFuture<'static, ()>>>>);
+
+impl Spawner for Busy {
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.0.lock().expect("nobody panicked").push(task);
+    }
+}
+
+#[test]
+fn a_run_whose_session_is_lost_before_a_thread_takes_it_does_not_start() {
+    simulate(START, async |rig| {
+        let threads = Busy::default();
+        let job = Job::new("late", every(secs(10))).run(async |_| {});
+        let node = rig.node(node_with([job]).spawner(threads.clone())).await;
+        rig.advance(secs(12)).await;
+        assert_eq!((threads.0.lock().expect("nobody panicked").len(), rig.store().held()), (1, 1));
+
+        rig.end_session(node);
+        rig.advance(secs(1)).await;
+        let granted = threads.0.lock().expect("nobody panicked").remove(0);
+        granted.await;
+        rig.advance(secs(1)).await;
+
+        assert_eq!(rig.started("late"), 0, "{}", rig.transcript());
+        let cancelled =
+            |kind: &EventKind| matches!(kind, EventKind::RunCancelled { why: CancelReason::LockLost, .. });
+        assert_eq!(rig.count(cancelled), 1, "{}", rig.transcript());
+
+        // The next one is granted to another session.
+        rig.advance(secs(8)).await;
+        let granted = threads.0.lock().expect("nobody panicked").remove(0);
+        granted.await;
+        rig.advance(secs(1)).await;
+        assert_eq!(rig.started("late"), 1, "{}", rig.transcript());
+    });
+}
+
+#[test]
+fn a_run_that_was_granted_before_its_node_froze_does_not_start_after_it() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(5));
+        let threads = Busy::default();
+        let slow = || Job::new("slow", every(secs(10))).run(async |_| {});
+        rig.node(node_with([slow()]).spawner(threads.clone())).await;
+        rig.node(node_with([slow()])).await;
+        rig.advance(secs(12)).await;
+
+        // No thread has taken it yet.
+        let granted = threads.0.lock().expect("nobody panicked").remove(0);
+        rig.freeze(0);
+        rig.advance(secs(15)).await;
+        assert_eq!(rig.started("slow"), 1, "its successor runs the next tick: {}", rig.transcript());
+        // As a process that goes on does before anything of it hears of the loss.
+        granted.await;
+        rig.thaw(0);
+        rig.advance(secs(1)).await;
+
+        assert_eq!(rig.started("slow"), 1, "{}", rig.transcript());
+        let not_started = |kind: &EventKind| {
+            matches!(
+                kind,
+                EventKind::RunCancelled { why: CancelReason::NotStarted | CancelReason::LockLost, .. }
+            )
+        };
+        assert_eq!(rig.count(not_started), 1, "{}", rig.transcript());
     });
 }

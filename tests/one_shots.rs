@@ -1,13 +1,14 @@
 //! Jobs that are removed once they are done.
 
 use callsheet::{
-    EventKind, Fires, Job, JobDetails, JobState, Misfire, PauseJobs, ResumeJobs, Retry, UpdateJob,
+    EventKind, Fires, Job, JobDetails, JobState, Misfire, OnLost, Overlap, PauseJobs, ResumeJobs, Retry,
+    Shutdown, UpdateJob,
     schedule::{at, every},
     testkit::{Node, Rig, simulate},
 };
 
 mod common;
-use common::{node_with, obedient, secs};
+use common::{mins, node_with, obedient, secs, starts};
 
 const START: &str = "2026-01-05T00:00:00Z";
 const SOON: &str = "2026-01-05T00:00:10Z";
@@ -122,5 +123,103 @@ fn a_one_shot_that_gets_another_fire_time_stays_for_it() {
 
         assert_eq!((rig.started("job"), state(rig, node, "job").await), (1, None));
         assert!(rig.send(node, UpdateJob(job("2026-01-05T01:00:00Z"))).await.is_err(), "its name is free");
+    });
+}
+
+/// Fires once, for ten minutes, and goes on elsewhere if its node is lost.
+fn retried(fires: Fires) -> Job {
+    let job = Job::new("job", at(SOON)).fires(fires).on_lost(OnLost::Retry).remove_when_done();
+    job.run(async |run| obedient(run, mins(10)).await)
+}
+
+#[test]
+fn who_ran_nothing_of_a_one_shot_keeps_it_for_the_run_that_is_lost() {
+    for fires in [Fires::Leader, Fires::AnyNode] {
+        simulate(START, async move |rig| {
+            for _ in 0..3 {
+                rig.node(node_with([retried(fires)])).await;
+            }
+            rig.advance(secs(60)).await;
+            let first = starts(rig, "job");
+            assert_eq!((first.len(), removed(rig)), (1, 0), "{fires:?}: {first:?}");
+            let nodes = ["n1 00:00:10", "n2 00:00:10", "n3 00:00:10"];
+            let runs = nodes.iter().position(|node| first[0] == *node).expect("one of them");
+
+            rig.kill(runs);
+            rig.advance(mins(5)).await;
+
+            let both = starts(rig, "job");
+            assert!(both.len() == 2 && both[1].ends_with("00:00:10 attempt 2"), "{fires:?}: {both:?}");
+            assert_eq!(removed(rig), 0, "{fires:?}");
+            rig.advance(mins(10)).await;
+            assert_eq!(removed(rig), 1, "{fires:?}: the node that saw the run end");
+            let kept = (0..3).filter(|node| *node != runs && !both[1].starts_with(&format!("n{}", node + 1)));
+            for node in kept {
+                assert_eq!(state(rig, node, "job").await, Some(JobState::Exhausted), "{fires:?}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_new_leader_keeps_a_one_shot_whose_run_the_former_one_drains() {
+    simulate(START, async |rig| {
+        for _ in 0..2 {
+            rig.node(node_with([retried(Fires::Leader)])).await;
+        }
+        rig.advance(secs(30)).await;
+        assert_eq!(starts(rig, "job"), ["n1 00:00:10"]);
+
+        let draining = rig.supervisor(0).send(Shutdown { deadline: mins(30) });
+        rig.advance(secs(60)).await;
+        assert_eq!((rig.leader(), removed(rig)), (Some(1), 0));
+        drop(draining);
+        rig.kill(0);
+        rig.advance(mins(5)).await;
+
+        assert_eq!(starts(rig, "job"), ["n1 00:00:10", "n2 00:00:10 attempt 2"]);
+        rig.advance(mins(10)).await;
+        assert_eq!((state(rig, 1, "job").await, removed(rig)), (None, 1));
+    });
+}
+
+#[test]
+fn a_node_that_lost_its_session_keeps_a_one_shot_whose_run_it_owes() {
+    for fires in [Fires::Leader, Fires::AnyNode] {
+        simulate(START, async move |rig| {
+            let node = rig.node(node_with([retried(fires)])).await;
+            rig.advance(secs(30)).await;
+            assert_eq!(starts(rig, "job"), ["n1 00:00:10"], "{fires:?}");
+
+            rig.end_session(node);
+            rig.advance(mins(5)).await;
+
+            let both = ["n1 00:00:10", "n1 00:00:10 attempt 2"];
+            assert_eq!(starts(rig, "job"), both, "{fires:?}");
+            rig.advance(mins(10)).await;
+            assert_eq!((state(rig, node, "job").await, removed(rig)), (None, 1), "{fires:?}");
+        });
+    }
+}
+
+#[test]
+fn a_node_that_cannot_tell_whether_more_of_a_retried_one_shot_runs_keeps_it() {
+    simulate(START, async |rig| {
+        let job = |name| Job::new(name, at(SOON)).on_lost(OnLost::Retry).remove_when_done();
+        let skipped = job("skipped").misfire(Misfire::Skip).run(async |_| {});
+        let several = job("several").overlap(Overlap::Allow(2)).run(async |_| {});
+        let late = rig.now() - mins(5);
+        let late = Job::new("late", at(late)).remove_when_done().run(async |_| {});
+        let node = rig.node(node_with([skipped, several, late])).await;
+        rig.advance(secs(1)).await;
+        rig.freeze(node);
+        rig.advance(secs(60)).await;
+
+        rig.thaw(node);
+        rig.advance(secs(30)).await;
+
+        assert_eq!(state(rig, node, "skipped").await, Some(JobState::Exhausted));
+        assert_eq!(state(rig, node, "several").await, Some(JobState::Exhausted));
+        assert_eq!(state(rig, node, "late").await, None, "nothing of it is owed");
     });
 }

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use callsheet::{
-    EventKind, Fires, Job, JobDetails, JobState, ListJobs, Misfire, PAUSE_NOTE_MAX, Pause, PauseError,
-    PauseJobs, ResumeJobs, SelectError, Selector, TriggerJob,
+    EventKind, Fires, Job, JobDetails, JobState, ListJobs, Misfire, PAGE_MAX, PAUSE_NOTE_MAX, Pause,
+    PauseError, PauseJobs, ResumeJobs, SelectError, Selector, TriggerJob,
     schedule::every,
     testkit::{Fault, NEWS_MAX, Rig, fakes::Period, simulate},
 };
@@ -373,5 +373,34 @@ fn a_pause_is_a_value_with_an_end_and_a_note() {
         assert_eq!(rig.send(node, for_good).await.map(|jobs| jobs.len()), Ok(1), "another pause");
         let status = rig.send(node, JobDetails("a".to_owned())).await.expect("it is there");
         assert_eq!(status.pause, Some(Pause::until_resumed()));
+    });
+}
+
+#[test]
+fn a_pause_of_many_jobs_does_not_overtake_those_that_are_resumed_meanwhile() {
+    simulate(START, async |rig| {
+        let names: Vec<_> = (0..PAGE_MAX + 100).map(|nth| format!("job {nth}")).collect();
+        let rare = |name: &String| Job::new(name.as_str(), Period::hours(1)).run(async |_| {});
+        for _ in 0..2 {
+            rig.node(node_with(names.iter().map(rare))).await;
+        }
+        rig.advance(secs(15)).await;
+        let leader = rig.id(0);
+
+        let all = rig.supervisor(0).send(pause(Selector::All));
+        // The first page is answered, and the second one is on its way.
+        let latency = Duration::from_millis(1);
+        rig.advance(latency).await;
+        rig.store().script(leader, [Fault::Stall(secs(1))]);
+        rig.advance(latency).await;
+        assert_eq!(resumed(rig, "job 0").await, ["job 0"]);
+        rig.send(1, ResumeJobs("job 1".into())).await.expect("it is there");
+        let paused = rig.drive(all).await.expect("the node runs").expect("they are there");
+        assert_eq!(paused.len(), names.len());
+
+        for job in ["job 0", "job 1"] {
+            assert_eq!(details(rig, 0, job).await.pause, None, "{job}");
+        }
+        assert_eq!(shown_as_paused(rig, 0).await, names.len() - 2);
     });
 }

@@ -553,6 +553,37 @@ async fn faults_of_the_settings_are_told_all_at_once_before_anything_is_opened()
             format!("postgres: url \"(not shown)\": it is a connection string of PostgreSQL; {example}"),
         ),
         (
+            Postgres::new("billing", format!("postgres://me:{PASSWORD}@localhost:54x2/db")),
+            "postgres: url \"(not shown)\": its port is a number from 0 to 65535; correct it; write a `:`, `/`, `@` or `?` of \
+             the user or the password as %3A, %2F, %40, %3F"
+                .to_owned(),
+        ),
+        (
+            Postgres::new("billing", format!("{here}\n")),
+            "postgres: url \"(not shown)\": it has no blank and no line break; take them out; a blank within a value is %20"
+                .to_owned(),
+        ),
+        (
+            Postgres::new("billing", format!(" {here}")),
+            "postgres: url \"(not shown)\": it has no blank and no line break; take them out; a blank within a value is %20"
+                .to_owned(),
+        ),
+        (
+            Postgres::new("billing", with("connect_timeout=soon")),
+            "postgres: url \"(not shown)\": its parameter `connect_timeout` has a value that the driver knows; correct it, or \
+             leave it out"
+                .to_owned(),
+        ),
+        (
+            Postgres::new("billing", with("require_auth=md5")),
+            "postgres: require_auth \"(not shown)\": it is not supported here; leave it out".to_owned(),
+        ),
+        (
+            Postgres::new("billing", with(&format!("password=a&{PASSWORD}=b"))),
+            "postgres: url \"(not shown)\": it has only parameters that the driver knows; correct its name, or leave it out"
+                .to_owned(),
+        ),
+        (
             Postgres::new("billing", format!("user=me password={PASSWORD}")),
             format!("postgres: url \"(not shown)\": it names a host; {example}"),
         ),

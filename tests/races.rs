@@ -644,6 +644,9 @@ mod panicking_store {
             }
             Locker::lost(&self.local, session)
         }
+        fn trusts(&self, session: Session) -> bool {
+            self.local.trusts(session)
+        }
         fn close(&self) -> BoxFuture<'_, ()> {
             Locker::close(&self.local)
         }

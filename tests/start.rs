@@ -65,6 +65,9 @@ impl Locker for Shy {
     fn lost(&self, session: Session) -> BoxFuture<'_, String> {
         Locker::lost(&self.local, session)
     }
+    fn trusts(&self, session: Session) -> bool {
+        self.local.trusts(session)
+    }
     fn close(&self) -> BoxFuture<'_, ()> {
         Locker::close(&self.local)
     }

@@ -295,8 +295,15 @@ impl<B> Job<B> {
     /// reached), every due tick is decided, and its last run has ended, however it did, after all of its attempts.
     /// [`JobRemoved`](crate::EventKind::JobRemoved) says so. Default: it stays, as [exhausted](crate::JobState::Exhausted).
     ///
-    /// For jobs that are added at runtime and fire once: their names are free again. The node that fires the job removes it from
-    /// itself; another one that holds it keeps it until it comes to fire it.
+    /// For jobs that are added at runtime and fire once: their names are free again. A node removes the job from
+    /// itself only, in its process, and only while it fires the job. Another node that holds the job keeps it until
+    /// it comes to fire it.
+    ///
+    /// With [`OnLost::Retry`](crate::OnLost::Retry) only the node on which the last run ended removes the job. Every
+    /// other node keeps it, as exhausted, so that the run goes on there if it is lost. Nor is the job removed where
+    /// its node cannot know that no run is in progress elsewhere: if it skipped the last tick and ran nothing of the
+    /// job since it began to fire it, or under [`Overlap::Allow`](crate::Overlap::Allow) with more than one slot.
+    /// What is kept so stays until [`RemoveJobs`](crate::RemoveJobs) removes it or its process ends.
     ///
     /// ```
     /// # use callsheet_actors::{Job, port::IntoSchedule};

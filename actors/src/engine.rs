@@ -452,6 +452,7 @@ async fn start_actors(
         over: CancellationToken::new(),
         hooks,
         hooking: watch::Sender::new(()),
+        locker: backend.locker(),
         timers: runtime::Handle::current(),
         run_extension: backend.run_extension(),
         lock: OnceLock::new(),
@@ -464,7 +465,6 @@ async fn start_actors(
         listener.send(ListenTo { filter, listener: recipient }).await.map_err(|_| StartError::Died)?;
     }
     let elector = backend.elector();
-    let locker = backend.locker();
     let on_coordination = threads.coordination;
     let election = {
         let node = node.clone();
@@ -494,7 +494,7 @@ async fn start_actors(
         let known = node.lock.set(lock.clone()).is_ok() && known;
         debug_assert!(known, "addresses are set once");
         let start = move || {
-            let actor = LockActor::new(node, locker, lock_election, prove_every);
+            let actor = LockActor::new(node, lock_election, prove_every);
             actix_rt::spawn(Context::with_receiver(receiver).into_future(actor));
         };
         match &on_coordination {

@@ -228,6 +228,11 @@ impl JobRef {
         [Some((of_all, timeout)), own].into_iter().flatten().flat_map(each)
     }
 
+    /// Whether anybody is asked before its runs.
+    pub(crate) fn has_before_hooks(&self) -> bool {
+        self.hooks(|hooks| &hooks.before).next().is_some()
+    }
+
     /// Whether anybody wants to hear how its runs end.
     pub(crate) fn has_after_hooks(&self) -> bool {
         let any = |which| self.hooks::<EndedRun>(which).next().is_some();
@@ -247,9 +252,6 @@ pub(crate) type Refused = Option<Arc<str>>;
 
 /// Calls the `before` hooks of a run, up to the first one that vetoes.
 pub(crate) async fn admit(job: &Arc<JobRef>, run: &Run) -> Result<(), Refused> {
-    if job.hooks(|hooks| &hooks.before).next().is_none() {
-        return Ok(());
-    }
     let admitted = ask_before(job.clone(), run.clone());
     if !job.definition.body.get().elsewhere() {
         return admitted.await;

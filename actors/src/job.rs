@@ -45,7 +45,7 @@ use crate::{
     name::{JobName, LockKey, RunId},
     node::{JobRef, Node, Reading},
     overdue::Mark,
-    port::{Pause, SkipReason},
+    port::{Pause, Session, SkipReason, Verdict},
     run::{Origin, Parts, Run},
     run_task::{self, RunTask},
     supervisor::{JobDied, JobDone, JobRetired, ScheduleBroken, StopJob, Undelivered},
@@ -72,6 +72,8 @@ pub(crate) struct Letter {
 pub(crate) enum Content {
     /// An input for the machine.
     Input(Input),
+    /// A claim was granted to a session.
+    Granted { session: Session, run: RunId, verdict: Verdict },
     /// The engine shuts down: no tick is armed any more; the drain is kept until nothing runs.
     Drain {
         drain: Arc<Drain>,
@@ -167,6 +169,7 @@ pub(crate) struct Remains {
     /// The job was removed.
     pub(crate) retiring: bool,
     held: Option<Box<HeldTicks>>,
+    session: Option<Session>,
 }
 
 impl Remains {
@@ -184,6 +187,7 @@ impl Remains {
             drain: None,
             retiring: false,
             held: None,
+            session: None,
         }
     }
 }
@@ -221,12 +225,25 @@ pub(crate) struct JobActor {
     stopped_on_purpose: bool,
     /// How many ticks the pause holds, as the metrics show it; `None` if it holds none.
     held: Option<Box<HeldTicks>>,
+    /// To which the newest grant was given: what an earlier one was granted is not started any more, since the job hears
+    /// of its loss before it hears of a grant to another one.
+    session: Option<Session>,
 }
 
 impl JobActor {
     pub(crate) fn new(job: Arc<JobRef>, remains: Remains) -> Self {
-        let Remains { machine, definition, running, former_keys, after, ends, drain, retiring, held } =
-            remains;
+        let Remains {
+            machine,
+            definition,
+            running,
+            former_keys,
+            after,
+            ends,
+            drain,
+            retiring,
+            held,
+            session,
+        } = remains;
         let mut actor = Self {
             job,
             machine: machine.revive(),
@@ -242,6 +259,7 @@ impl JobActor {
             done_said: false,
             stopped_on_purpose: false,
             held,
+            session,
         };
         if !Arc::ptr_eq(&definition, &actor.job.definition) {
             // It was changed, and its actor died before it heard of it.
@@ -463,7 +481,9 @@ impl JobActor {
             self.after.retain(|former| former.id() != start.run);
             self.after.push(run.clone());
         }
-        let work = run_task::future(RunTask { job: self.job.clone(), start, run, abort });
+        // A job without claims has no token, and asks no session.
+        let session = start.token.and(self.session);
+        let work = run_task::future(RunTask { job: self.job.clone(), start, session, run, abort });
         if elsewhere {
             // Not behind bodies that block every thread for bodies, of which it needs none.
             actix_rt::spawn(work);
@@ -706,6 +726,10 @@ pub(crate) fn conclude(job: &Arc<JobRef>, ended: Ended, run_at_hand: Option<Run>
             (Outcome::Cancelled, End::NotStarted { veto: reason @ Some(_) }) => {
                 EventKind::RunCancelled { job: name, run, took, why: CancelReason::Vetoed, reason }
             }
+            (Outcome::Cancelled, End::NotStarted { veto: None }) => {
+                let why = cancelled.unwrap_or(CancelReason::NotStarted);
+                EventKind::RunCancelled { job: name, run, took, why, reason: None }
+            }
             (
                 Outcome::Cancelled | Outcome::Failed | Outcome::Panicked | Outcome::Lost | Outcome::Succeeded,
                 _,
@@ -745,6 +769,7 @@ impl Actor for JobActor {
             ends: std::mem::take(&mut self.ends),
             drain: self.drain.take(),
             retiring: self.retiring,
+            session: self.session,
         };
         self.node().supervisor().do_send(JobDied { job: self.job.clone(), remains });
     }
@@ -757,6 +782,10 @@ impl Handler<Letter> for JobActor {
         // Whoever asked may have given up.
         match letter.content.take() {
             Some(Content::Input(input)) => self.step(input, ctx),
+            Some(Content::Granted { session, run, verdict }) => {
+                self.session = Some(session);
+                self.step(Input::Claimed { run, verdict }, ctx);
+            }
             Some(Content::Drain { drain, fires }) => self.on_drain(drain, fires, ctx),
             Some(Content::Redefine(job)) => self.redefine(job, ctx),
             Some(Content::Trigger { reply }) => {

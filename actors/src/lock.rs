@@ -39,7 +39,7 @@ use crate::{
     definition::Definition,
     election::{ElectionActor, TermRefused},
     event::{EventKind, Outcome},
-    job::Letter,
+    job::{Content, Letter},
     name::{FencingToken, JobName, LockKey, RunId, Term},
     node::{JobRef, Node, RefusedStep},
     port::{
@@ -256,12 +256,7 @@ pub(crate) struct LockActor {
 }
 
 impl LockActor {
-    pub(crate) fn new(
-        node: Arc<Node>,
-        locker: Arc<dyn Locker>,
-        election: Addr<ElectionActor>,
-        prove_every: Option<Duration>,
-    ) -> Self {
+    pub(crate) fn new(node: Arc<Node>, election: Addr<ElectionActor>, prove_every: Option<Duration>) -> Self {
         Self {
             away_backoff: Backoff::new(REOPEN_MIN, AWAY_MAX, node.seed()),
             refused_backoff: Backoff::new(REOPEN_MIN, REFUSED_MAX, node.seed()),
@@ -269,8 +264,8 @@ impl LockActor {
             ends_not_before: Duration::ZERO,
             ends_backoff: Backoff::new(ENDS_AGAIN_MIN, ENDS_AGAIN_MAX, node.seed()),
             suspects: Suspects::default(),
+            locker: node.locker.clone(),
             node,
-            locker,
             election,
             session: None,
             awaiting: Vec::new(),
@@ -656,6 +651,8 @@ impl LockActor {
                     }
                     let key = key.slot(slot);
                     self.held.insert(run, Held { job: job.clone(), key, token: *token, tries: 0 });
+                    Letter::post(&job, Content::Granted { session, run, verdict });
+                    continue;
                 }
                 Verdict::Deposed { .. } => {
                     if let Some(term) = tick.and_then(|tick| tick.authority.term()) {

@@ -38,7 +38,7 @@ use crate::{
     overdue::Overdue,
     permits::Permits,
     placement::Placement,
-    port::{Clock, Spawner},
+    port::{Clock, Locker, Spawner},
     supervisor::{StoreClockMoved, SupervisorActor},
 };
 
@@ -59,6 +59,8 @@ pub(crate) struct Node {
     pub(crate) publisher: Publisher,
     pub(crate) meters: Arc<Meters>,
     pub(crate) spawner: Arc<dyn Spawner>,
+    /// What is asked without the lock actor: whether a session is still trusted.
+    pub(crate) locker: Arc<dyn Locker>,
     pub(crate) placement: Placement,
     pub(crate) permits: Permits,
     /// What the jobs ask of the lock actor, on its way there; `None` once it has stopped.

@@ -19,6 +19,7 @@ use crate::{
     hooks,
     job::Letter,
     node::JobRef,
+    port::Session,
     run::{Run, RunResult},
 };
 
@@ -26,6 +27,8 @@ use crate::{
 pub(crate) struct RunTask {
     pub(crate) job: Arc<JobRef>,
     pub(crate) start: Start,
+    /// To which it was granted, if it was claimed.
+    pub(crate) session: Option<Session>,
     pub(crate) run: Run,
     /// Drops the body; `None` if only the body itself can.
     pub(crate) abort: Option<AbortRegistration>,
@@ -46,15 +49,25 @@ pub(crate) fn future(task: RunTask) -> BoxFuture<'static, ()> {
 }
 
 async fn run(task: RunTask, mut report: Report) {
-    let RunTask { job, start, run, abort } = task;
-    // Once per run on this node, and not in what follows a timeout or a failure.
-    if start.begins
-        && let Err(veto) = hooks::admit(&job, &run).await
-    {
-        report.send(End::NotStarted { veto });
+    let RunTask { job, start, session, run, abort } = task;
+    let node = &job.node;
+    // A process that was frozen since the grant may go on right here, before anybody told the job that its lock is lost.
+    let trusted = || session.is_none_or(|session| node.locker.trusts(session));
+    if !trusted() {
+        report.send(End::NotStarted { veto: None });
         return;
     }
-    let node = &job.node;
+    // Once per run on this node, and not in what follows a timeout or a failure.
+    if start.begins && job.has_before_hooks() {
+        if let Err(veto) = hooks::admit(&job, &run).await {
+            report.send(End::NotStarted { veto });
+            return;
+        }
+        if !trusted() {
+            report.send(End::NotStarted { veto: None });
+            return;
+        }
+    }
     let (started_at, elapsed) = (node.clock.now(), node.clock.elapsed());
     report.started = Some((started_at, elapsed));
     let name = || job.definition.name.clone();

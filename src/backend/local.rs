@@ -128,6 +128,10 @@ impl Locker for Local {
         pending().boxed()
     }
 
+    fn trusts(&self, session: Session) -> bool {
+        self.state().session == Some(session)
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         let State { ledger, session } = &mut *self.state();
         if let Some(session) = session.take() {

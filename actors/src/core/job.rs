@@ -114,6 +114,9 @@ pub struct JobMachine {
     local_runs: u64,
     /// As many ticks have run as may.
     exhausted: bool,
+    /// The cursor up to which every run of the job is known to be over: this machine saw one end that excluded all
+    /// others.
+    all_ended: Option<DateTime<Utc>>,
     /// Nothing new starts: the engine shuts down, or the job was removed. What is granted already does.
     draining: bool,
     /// The shutdown cancels what runs: what is granted from now on does not start.
@@ -163,6 +166,7 @@ impl JobMachine {
             anchoring: false,
             local_runs: 0,
             exhausted: false,
+            all_ended: None,
             draining: false,
             no_more: false,
             spent: None,
@@ -363,14 +367,18 @@ impl JobMachine {
         self.exhausted
     }
 
-    /// This node decides the job's ticks, has decided all of them, and nothing of the job is in progress or waits.
+    /// This node decides the job's ticks, all of them are decided, and nothing of the job is in progress or waits
+    /// here. If its lost runs are to go on, nor is anything elsewhere: whoever lets go of the job lets go of what it
+    /// owes.
     pub fn is_done(&self) -> bool {
         let has_tick = self.unread || self.next.is_some() && !self.exhausted;
         let decides = matches!(self.mode, Mode::Firing(_)) && matches!(self.asked, Asked::Nothing);
         // What was skipped is accounted for by the store first.
         let is_written = self.flush_at.is_none() && self.anew.is_none() && !self.anchoring;
         let waits = !self.backlog.is_empty() || !self.debts.is_empty();
-        decides && !has_tick && is_written && !waits && self.is_idle()
+        // The store says nothing of the runs of others, nor of those that were lost and are not closed yet.
+        let all_ended = !self.retries_lost() || self.all_ended == Some(self.stored);
+        decides && !has_tick && is_written && !waits && self.is_idle() && all_ended
     }
 
     /// The cursor as the store knows it.
@@ -407,6 +415,8 @@ impl JobMachine {
         kept: Kept,
         effects: &mut Effects,
     ) {
+        // Others may have taken up what was owed meanwhile.
+        self.all_ended = None;
         // An answer of the store may have been under way when the job was told to drain.
         if !self.draining {
             self.mode = Mode::Firing(authority);

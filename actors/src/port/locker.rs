@@ -608,6 +608,14 @@ pub trait Locker: Send + Sync + 'static {
     /// Dropping the future has no effect.
     fn lost(&self, session: Session) -> BoxFuture<'_, String>;
 
+    /// Whether this node may still start what `session` was granted: whether nobody else may have been granted it
+    /// meanwhile, as far as this node's monotonic clock tells.
+    ///
+    /// Asked on the body's thread right before each attempt of a run, so that a process that was frozen between the
+    /// grant and the body starts nothing when it goes on. Answers at once, without I/O. `false` for a session that is lost,
+    /// or that was followed by another one.
+    fn trusts(&self, session: Session) -> bool;
+
     /// How much the wall clock of this node is ahead of the store's (negative: behind), as the last round trip measured
     /// it. The engine decides by the store's time what is due. Default: not at all, for a store that uses the node's clock.
     fn clock_ahead(&self) -> TimeDelta {

@@ -198,6 +198,7 @@ impl SupervisorActor {
                     | Input::Drain
                     | Input::Abort,
                 )
+                | Content::Granted { .. }
                 | Content::Drain { .. }
                 | Content::Trigger { .. }
                 | Content::CancelAll { .. }
@@ -209,7 +210,19 @@ impl SupervisorActor {
             return;
         }
         // Whoever asked something is told so when the question is dropped.
-        let Content::Input(input) = content else { return };
+        let input = match content {
+            Content::Input(input) => input,
+            Content::Granted { run, verdict, .. } => Input::Claimed { run, verdict },
+            Content::Drain { .. }
+            | Content::Redefine(_)
+            | Content::Retire
+            | Content::Trigger { .. }
+            | Content::CancelAll { .. }
+            | Content::CancelRun { .. }
+            | Content::PauseLocal { .. }
+            | Content::Upcoming { .. }
+            | Content::Status { .. } => return,
+        };
         match input {
             Input::Claimed { run, verdict: Verdict::Granted { .. } } => {
                 let from_completion = job.definition.schedule.counts_from_completion();

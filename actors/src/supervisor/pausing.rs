@@ -32,10 +32,14 @@ pub(crate) struct PauseNews {
     pub(crate) pause: Option<Pause>,
 }
 
-/// Answers when everything was handled that was sent to the supervisor before.
+/// The store has paused, or resumed, these jobs for this node. They are told, after all that was sent to the
+/// supervisor before.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct CatchUp;
+struct Told {
+    jobs: Vec<Arc<JobRef>>,
+    pause: Option<Pause>,
+}
 
 /// Too much was done at once for this node to hear all of it.
 #[derive(Message)]
@@ -145,29 +149,26 @@ impl SupervisorActor {
                 let answers = answers.unwrap_or(Err(LockError::Timeout));
                 let answers =
                     answers.map_err(|error| PauseError::Unavailable { reason: bounded(error, TEXT_MAX) })?;
+                let mut told = Vec::with_capacity(page.len());
                 for (job, answer) in page.iter().zip(answers) {
+                    // Whatever the store answered of one, it stands as was asked: this node may not have heard of it.
+                    if answer.is_ok() || asked.is_none() {
+                        told.push(job.clone());
+                    }
                     match answer {
                         Ok(true) => changed.push(job.clone()),
                         Ok(false) => {}
                         Err(reason) => bad.push((job.definition.name.clone(), bounded(reason, TEXT_MAX))),
                     }
                 }
+                // The lock actor has handed on all notifications of older changes: first those, then this one. Now, not
+                // after the last page: newer ones may come before. No answer: this actor stops.
+                let _ = own.send(Told { jobs: told, pause: asked.clone() }).await;
             }
-            if !shared.is_empty() {
-                // The lock actor has handed on all notifications of older changes: first those, then this one. No answer: this
-                // actor stops.
-                let _ = own.send(CatchUp).await;
-            }
-            Ok::<_, PauseError>((changed, shared, bad))
+            Ok::<_, PauseError>((changed, bad))
         };
         Box::pin(stored.into_actor(self).map(move |stored, actor, _| {
-            let (changed, shared, bad) = stored?;
-            // Whatever the store answered of one, it stands as was asked: this node may not have heard of it before.
-            for job in &shared {
-                if pause.is_none() || bad.iter().all(|(name, _)| *name != job.definition.name) {
-                    Letter::send(job, Input::Pause(pause.clone()));
-                }
-            }
+            let (changed, bad) = stored?;
             let mut names = Vec::new();
             for job in changed {
                 let name = job.definition.name.clone();
@@ -247,10 +248,14 @@ impl Handler<StopJob> for SupervisorActor {
     }
 }
 
-impl Handler<CatchUp> for SupervisorActor {
+impl Handler<Told> for SupervisorActor {
     type Result = ();
 
-    fn handle(&mut self, _: CatchUp, _: &mut Self::Context) {}
+    fn handle(&mut self, Told { jobs, pause }: Told, _: &mut Self::Context) {
+        for job in &jobs {
+            Letter::send(job, Input::Pause(pause.clone()));
+        }
+    }
 }
 
 impl Handler<PauseNews> for SupervisorActor {

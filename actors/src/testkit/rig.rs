@@ -130,6 +130,7 @@ impl Rig {
     }
 
     /// Starts a node like [`node`](Self::node); `options` runs on the node itself, so that it can start actors there.
+    /// Bodies run there as well, unless the options name a [spawner](EngineOptions::spawner).
     ///
     /// # Panics
     ///
@@ -150,7 +151,7 @@ impl Rig {
             options.node = id;
             options.backend = backend;
             options.clock = Arc::new(node_clock);
-            options.spawner = Some(Arc::new(OnLocalSet));
+            options.spawner.get_or_insert_with(|| Arc::new(OnLocalSet));
             options.arbiters = 0;
             options.listeners.push((EventFilter::new(), recorder.listen(&node_name(nth))));
             let audited: Vec<_> = options.jobs.iter().filter_map(Job::audited).collect();

@@ -179,7 +179,7 @@ impl SharedStore {
 
     /// The store as `node`, whose clock is `clock`, sees it.
     pub fn backend(&self, node: NodeId, clock: VirtualClock) -> StoreBackend {
-        StoreBackend { store: self.clone(), node, clock, zone_data: Arc::default() }
+        StoreBackend { store: self.clone(), node, clock, zone_data: Arc::default(), trusted: Arc::default() }
     }
 
     /// Ends the session of a node, as a server does whose client died or was thrown out.
@@ -306,6 +306,8 @@ pub struct StoreBackend {
     node: NodeId,
     clock: VirtualClock,
     zone_data: Arc<OnceLock<Arc<str>>>,
+    /// The session of the node, and until when it is trusted.
+    trusted: Arc<Mutex<Option<(Session, Instant)>>>,
 }
 
 /// What one call brought back, before faults.
@@ -315,6 +317,18 @@ enum Reply<T> {
 }
 
 impl StoreBackend {
+    /// The store answered what was sent at `sent_at` in `session`.
+    fn trust(&self, session: Session, sent_at: Instant) {
+        let Lease { duration, margin, .. } = self.store.lease;
+        let until = sent_at + duration - margin;
+        *self.trusted.lock().unwrap_or_else(PoisonError::into_inner) = Some((session, until));
+    }
+
+    fn distrust(&self, session: Session) {
+        let mut trusted = self.trusted.lock().unwrap_or_else(PoisonError::into_inner);
+        trusted.take_if(|(trusted, _)| *trusted == session);
+    }
+
     /// One call: waits for its latency and faults, then applies `work` to the state.
     async fn call<T>(&self, work: impl FnOnce(&mut State, Instant, DateTime<Utc>) -> T) -> Reply<T> {
         sleep(LATENCY).await;
@@ -525,6 +539,7 @@ impl Locker for StoreBackend {
             let node = self.node;
             let lease = self.store.lease;
             let zone_data = self.zone_data();
+            let sent_at = Instant::now();
             let opened = self.call(move |state, now, _| {
                 if let Some(reason) = state.refused.get(&Operation::Open) {
                     return Err(LockError::Unavailable { reason: reason.clone() });
@@ -539,11 +554,16 @@ impl Locker for StoreBackend {
                 Ok(session)
             });
             match opened.await {
-                Reply::Answer(opened) => opened,
+                Reply::Answer(opened) => opened.inspect(|session| self.trust(*session, sent_at)),
                 Reply::Lost => Err(LockError::Timeout),
             }
         }
         .boxed()
+    }
+
+    fn trusts(&self, session: Session) -> bool {
+        let trusted = *self.trusted.lock().unwrap_or_else(PoisonError::into_inner);
+        trusted.is_some_and(|(trusted, until)| trusted == session && Instant::now() < until)
     }
 
     fn lost(&self, session: Session) -> BoxFuture<'_, String> {
@@ -566,9 +586,18 @@ impl Locker for StoreBackend {
                 });
                 // Trusted from the start of the last beat that was answered, for less than the server's lease.
                 match timeout_at(heard_at + lease.duration - lease.margin, beat).await {
-                    Ok(Reply::Answer(true)) => heard_at = sent_at,
-                    Ok(Reply::Answer(false)) => return "the store ended it".to_owned(),
-                    Err(_) => return "the store did not answer a heartbeat in time".to_owned(),
+                    Ok(Reply::Answer(true)) => {
+                        heard_at = sent_at;
+                        self.trust(session, sent_at);
+                    }
+                    Ok(Reply::Answer(false)) => {
+                        self.distrust(session);
+                        return "the store ended it".to_owned();
+                    }
+                    Err(_) => {
+                        self.distrust(session);
+                        return "the store did not answer a heartbeat in time".to_owned();
+                    }
                     Ok(Reply::Lost) => {}
                 }
             }

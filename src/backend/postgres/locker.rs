@@ -121,6 +121,10 @@ impl Locker for PostgresLocker {
         .boxed()
     }
 
+    fn trusts(&self, session: Session) -> bool {
+        self.shared.session().is_some_and(|open| open.id() == session && open.lost_reason().is_none())
+    }
+
     fn clock_ahead(&self) -> TimeDelta {
         self.shared.clocks.ahead()
     }

@@ -35,6 +35,7 @@ mod settings;
 mod sql;
 mod text;
 mod tls;
+mod url;
 
 use std::{
     any::Any,

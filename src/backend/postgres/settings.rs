@@ -14,6 +14,7 @@ use super::{
     credentials::Callback,
     failure::{refused, unavailable},
     tls::{Connector, Tls},
+    url::{self, NOT_SHOWN},
 };
 
 /// The lease unless given.
@@ -74,8 +75,8 @@ pub(super) struct Settings {
 /// Where a connection leads.
 #[derive(Clone)]
 enum Url {
-    /// `None`: it is not one.
-    Given(Option<Box<Config>>),
+    /// What is wrong with it, if it is not one.
+    Given(Result<Box<Config>, Fault>),
     Asked {
         callback: Callback,
         /// What the last one called this node.
@@ -93,8 +94,8 @@ pub(super) struct Endpoint {
 
 impl Settings {
     pub(super) fn new(scope: String, url: &str) -> Self {
-        let (url, tls) = Tls::take_from(url);
-        Self::with(scope, Url::Given(url.parse().ok().map(Box::new)), tls)
+        let (config, tls) = url::read(url);
+        Self::with(scope, Url::Given(config), tls)
     }
 
     /// Settings of a node that asks for its URL.
@@ -197,7 +198,10 @@ impl Settings {
             );
         }
         if let Url::Given(config) = &self.url {
-            faults.extend(connector_to(config.as_deref(), &self.tls).err());
+            match config {
+                Ok(config) => faults.extend(self.tls.connector(config).err()),
+                Err(fault) => faults.push(fault.clone()),
+            }
         }
         faults
     }
@@ -214,15 +218,19 @@ impl Settings {
     /// Whom to connect to as whom, and whether encrypted: asks the application, if it is to be asked.
     pub(super) async fn address(&self) -> Result<(Config, Connector), Fault> {
         let (mut config, connector) = match &self.url {
-            Url::Given(config) => connector_to(config.as_deref(), &self.tls)?,
+            Url::Given(config) => {
+                let config = config.clone()?;
+                let connector = self.tls.connector(&config)?;
+                (*config, connector)
+            }
             Url::Asked { callback, node_name } => {
                 let url = callback.ask().await.map_err(|reason| unanswered("url", reason))?;
-                let (url, tls) = Tls::take_from(&url);
-                let config: Option<Config> = url.parse().ok();
-                let answered = connector_to(config.as_ref(), &tls.overridden_by(&self.tls))?;
-                let name = answered.0.get_application_name().unwrap_or_default();
+                let (config, tls) = url::read(&url);
+                let config = config?;
+                let connector = tls.overridden_by(&self.tls).connector(&config)?;
+                let name = config.get_application_name().unwrap_or_default();
                 name.clone_into(&mut *node_name.lock().unwrap_or_else(PoisonError::into_inner));
-                answered
+                (*config, connector)
             }
         };
         if let Some(callback) = &self.password_from {
@@ -260,7 +268,7 @@ impl Settings {
     pub(super) fn node_name(&self) -> String {
         match &self.url {
             Url::Given(config) => {
-                let name = config.as_ref().and_then(|config| config.get_application_name());
+                let name = config.as_ref().ok().and_then(|config| config.get_application_name());
                 name.unwrap_or_default().to_owned()
             }
             Url::Asked { node_name, .. } => node_name.lock().unwrap_or_else(PoisonError::into_inner).clone(),
@@ -311,22 +319,6 @@ impl Settings {
         options
     }
 }
-
-/// How to connect to what a URL names, which is `None` if it was not one. What was written is not shown: it
-/// may hold a password.
-fn connector_to(config: Option<&Config>, tls: &Tls) -> Result<(Config, Connector), Fault> {
-    let fault = |rule: &str| {
-        let cure = "write postgres://user:password@host:5432/database";
-        Fault::new("postgres: url", NOT_SHOWN, rule, cure)
-    };
-    let config = config.ok_or_else(|| fault("it is a connection string of PostgreSQL"))?;
-    if config.get_hosts().is_empty() {
-        return Err(fault("it names a host"));
-    }
-    Ok((config.clone(), tls.connector(config)?))
-}
-
-const NOT_SHOWN: &str = "(not shown)";
 
 fn unanswered(what: &str, reason: String) -> Fault {
     Fault::new(format!("postgres: {what}"), NOT_SHOWN, reason, "it is asked again for each connection")

@@ -27,7 +27,15 @@ const ROOTS: &str = "sslrootcert";
 const CERTIFICATE: &str = "sslcert";
 const KEY: &str = "sslkey";
 /// Parameters of libpq that neither this module nor the driver has.
-const UNSUPPORTED: [&str; 8] = [
+const UNSUPPORTED: [&str; 16] = [
+    "client_encoding",
+    "fallback_application_name",
+    "gssdelegation",
+    "gsslib",
+    "krbsrvname",
+    "replication",
+    "require_auth",
+    "requirepeer",
     "gssencmode",
     "passfile",
     "requiressl",

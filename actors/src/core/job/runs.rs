@@ -230,6 +230,8 @@ impl JobMachine {
         if let (Some(token), false) = (run.token, run.lost) {
             effects.push(Effect::Complete { run: run.run, token, outcome });
             self.anchoring = self.schedule.counts_from_completion();
+            // It had the only slot of the key.
+            self.all_ended = (self.policies.overlap.slots() == 1).then_some(self.stored);
         }
         self.history.count(outcome);
         if let Some(started_at) = run.first_started_at {

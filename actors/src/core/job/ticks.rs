@@ -487,7 +487,7 @@ impl JobMachine {
         match moved {
             Moved::Done => {
                 self.unanswered = 0;
-                self.stored = asked.to.instant();
+                self.move_on(asked.to.instant());
                 self.see(self.stored);
             }
             Moved::Elsewhere { cursor } => {
@@ -524,8 +524,17 @@ impl JobMachine {
             && matches!(self.asked, Asked::Nothing)
         {
             self.see(cursor);
+            self.move_on(cursor);
             self.adopt(cursor);
         }
+    }
+
+    /// This machine moved the cursor over what did not run.
+    fn move_on(&mut self, to: DateTime<Utc>) {
+        if self.all_ended == Some(self.stored) {
+            self.all_ended = Some(to);
+        }
+        self.stored = to;
     }
 
     /// Decides that `count` ticks up to `newest`, which come after everything that waits, do not run.
