@@ -106,7 +106,7 @@ fn a_refusal_for_everybody_is_held_against_no_job_when_it_comes_back() {
 }
 
 #[test]
-fn an_end_that_was_refused_in_another_session_is_not_held_against_its_job() {
+fn an_end_refused_in_another_session_is_not_held_against_its_job() {
     simulate(START, async |rig| {
         let node = rig.node(node_with([job("rare", 86_400), job("good", 3_600)])).await;
         rig.advance(secs(5)).await;
@@ -132,7 +132,7 @@ fn an_end_that_was_refused_in_another_session_is_not_held_against_its_job() {
 }
 
 #[test]
-fn an_enrolment_that_was_refused_before_a_removal_is_not_held_against_its_job() {
+fn an_enrolment_refused_before_a_removal_is_not_held_against_a_job() {
     simulate(START, async |rig| {
         let node = rig.node(node_with([job("good", 3_600)])).await;
         rig.advance(secs(5)).await;
