@@ -403,7 +403,8 @@ impl Callsheet {
 
     /// Stops at once: what runs is cancelled and aborted without a wait, also in a
     /// [`shutdown`](Self::shutdown) that is under way. The store is told all the same, so that other nodes
-    /// take over. Returns when every thread of the engine has ended, with the same report.
+    /// take over; one that does not answer is waited for 3 s at most. Returns when every thread of the engine has
+    /// ended, with the same report.
     ///
     /// # Cancel safety
     ///

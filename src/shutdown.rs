@@ -216,7 +216,7 @@ impl Callsheet {
         );
         let jobs = self.clone();
         Ok(async move {
-            let mut signals = pin!(signals);
+            let mut signals = pin!(signals.fuse());
             // An end, too.
             let _ = signals.next().await;
             let until = Instant::now() + shares.jobs();

@@ -630,6 +630,22 @@ fn a_stream_of_signals_that_ends_counts_as_a_signal() {
 }
 
 #[test]
+fn a_stream_of_signals_is_not_polled_after_its_end() {
+    #[tokio::main]
+    async fn main() {
+        let jobs = Callsheet::builder().shutdown_grace(Duration::ZERO).start().await.expect("it starts");
+        // Panics if it is polled after its end.
+        let ended = futures_util::stream::unfold((), async |()| None::<((), ())>);
+
+        jobs.shutdown_on(ended, LEAST).expect("it fits").await;
+
+        assert_eq!(jobs.health().await.err(), Some(Error::Stopped));
+    }
+
+    promptly(main);
+}
+
+#[test]
 fn a_budget_that_is_too_small_is_refused_before_anything_stops() {
     #[tokio::main]
     async fn main() {

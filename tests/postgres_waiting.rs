@@ -24,7 +24,11 @@ async fn admin() -> Client {
 }
 
 async fn node(scope: &str) -> Postgres {
-    let node = Postgres::new(scope, server().url()).lease(Duration::from_mins(1));
+    open(Postgres::new(scope, server().url())).await
+}
+
+async fn open(node: Postgres) -> Postgres {
+    let node = node.lease(Duration::from_mins(1));
     node.locker().open().await.expect("a session opens");
     node
 }
@@ -112,4 +116,29 @@ async fn a_follower_that_waits_is_woken_by_the_end_of_the_term_and_hears_of_anot
     assert!(second.term > grant.term);
     let lost = next.elector().campaign().await.expect("an answer");
     assert!(matches!(lost, Campaign::Lost { leader: led, .. } if led == follower.node()), "{lost:?}");
+}
+
+/// A campaign is one statement of up to 3 s.
+#[tokio::test]
+async fn a_follower_waits_for_longer_than_the_statement_timeout_of_its_role() {
+    let (scope, admin) = (scope("hurried"), admin().await);
+    let role = "CREATE ROLE hurried LOGIN PASSWORD 'hurried'; GRANT CREATE ON DATABASE postgres TO hurried;
+                ALTER ROLE hurried SET statement_timeout = '2s'";
+    admin.batch_execute(role).await.expect("a role");
+    let url = format!("postgres://hurried:hurried@127.0.0.1:{}/postgres", server().port());
+    let node = || open(Postgres::new(&scope, &url).schema("hurried"));
+    let leader = node().await;
+    let Ok(Campaign::Won(grant)) = leader.elector().campaign().await else { panic!("nobody else leads") };
+    let follower = node().await;
+
+    // The first tells who leads, the second waits for that one in all of its slices.
+    for _ in 0..2 {
+        let lost = follower.elector().campaign().await.expect("an answer");
+        assert!(matches!(lost, Campaign::Lost { leader: led, .. } if led == leader.node()), "{lost:?}");
+    }
+
+    let waits = wait_for_the_leader(&follower);
+    leader.elector().resign(grant.term).await.expect("an answer");
+    let won = tokio::time::timeout(DEADLINE, waits).await.expect("it is woken").expect("it does not panic");
+    assert!(matches!(won, Campaign::Won(second) if second.term > grant.term));
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use callsheet::{
     Fires, Health, HealthReport, Job, JobName, JobState, Operation, PauseJobs, Problem, ResumeJobs,
+    Scheduled,
     schedule::{cron, every},
     testkit::{Rig, simulate},
 };
@@ -147,6 +148,48 @@ fn a_node_that_is_cut_off_is_live_but_not_ready() {
         rig.reconnect(node);
         rig.advance(secs(30)).await;
         assert!(rig.send(node, Health).await.healthy);
+    });
+}
+
+#[test]
+fn a_follower_without_a_session_shows_its_jobs_without_a_wait() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        rig.node(node_with([nightly()])).await;
+        rig.advance(secs(1)).await;
+        let follower = rig.node(node_with([nightly()])).await;
+        rig.advance(secs(10)).await;
+        rig.cut_off(follower);
+        rig.advance(secs(30)).await;
+        let before = tokio::time::Instant::now();
+
+        let shown = details(rig, follower, "nightly").await;
+
+        let Some(Scheduled::Unknown { reason }) = &shown.scheduled else { panic!("{shown:?}") };
+        assert!(reason.contains("there is no session with the store"), "{reason}");
+        assert_eq!(before.elapsed(), Duration::ZERO);
+    });
+}
+
+#[test]
+fn who_looks_at_jobs_of_a_store_that_refuses_adds_no_failure() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        rig.node(node_with([nightly()])).await;
+        rig.advance(secs(1)).await;
+        let follower = rig.node(node_with([nightly()])).await;
+        rig.advance(secs(10)).await;
+        rig.store().refuse([Operation::Inquire], "no right to inquire");
+
+        for _ in 0..3 {
+            let shown = details(rig, follower, "nightly").await;
+            let Some(Scheduled::Unknown { reason }) = &shown.scheduled else { panic!("{shown:?}") };
+            assert!(reason.contains("no right to inquire"), "{reason}");
+        }
+
+        assert_eq!(errors(rig, Operation::Inquire), 0);
+        let health = rig.send(follower, Health).await;
+        assert!(health.healthy, "{health:?}");
     });
 }
 

@@ -307,7 +307,7 @@ impl fmt::Display for Problem {
     }
 }
 
-const NO_SESSION: &str = "there is no session with the store";
+pub(crate) const NO_SESSION: &str = "there is no session with the store";
 const FAILING_CURE: &str = "look at the store's log; the node asks again by itself";
 
 /// The JSON of a [`Problem`].

@@ -20,7 +20,10 @@ use std::{
 
 use actix::prelude::*;
 use foldhash::HashMap;
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, ready},
+};
 use tokio::sync::oneshot;
 
 use self::{
@@ -39,6 +42,7 @@ use crate::{
     definition::Definition,
     election::{ElectionActor, TermRefused},
     event::{EventKind, Outcome},
+    health::NO_SESSION,
     job::{Content, Letter},
     name::{FencingToken, JobName, LockKey, RunId, Term},
     node::{JobRef, Node, RefusedStep},
@@ -119,10 +123,22 @@ pub(crate) struct TakeAsks;
 #[rtype(result = "Result<Vec<Enrolled>, LockError>")]
 pub(crate) struct EnrolJobs(pub(crate) Vec<Enrolment>);
 
-/// Asks what the leader does with jobs.
+/// Asks what the leader does with jobs. Refused without a wait while there is no session.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<Standing>, LockError>")]
-pub(crate) struct InquireJobs(pub(crate) Vec<Inquiry>);
+pub(crate) struct InquireJobs {
+    pub(crate) jobs: Vec<Inquiry>,
+    pub(crate) purpose: InquiryPurpose,
+}
+
+/// Why the standing of jobs is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InquiryPurpose {
+    /// They may have to be fired here: no answer is a failure of the node.
+    Firing,
+    /// Somebody looks at them, and is told why there is no answer. How often somebody looks does not count as failures.
+    Status,
+}
 
 /// Asks which policies for keys others declare that jobs are not to have.
 #[derive(Message)]
@@ -392,7 +408,7 @@ impl LockActor {
 
     /// Answers everything that waits for a session that is not there.
     fn refuse_pending(&mut self) {
-        let reason = || "there is no session with the store".to_owned();
+        let reason = || NO_SESSION.to_owned();
         let (claims, moves) = self.suspects.clear();
         self.claims.extend(claims);
         self.moves.extend(moves);
@@ -974,7 +990,12 @@ impl Handler<EnrolJobs> for LockActor {
 impl Handler<InquireJobs> for LockActor {
     type Result = ResponseActFuture<Self, Result<Vec<Standing>, LockError>>;
 
-    fn handle(&mut self, InquireJobs(jobs): InquireJobs, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, InquireJobs { jobs, purpose }: InquireJobs, _: &mut Self::Context) -> Self::Result {
+        if self.session.is_none() {
+            return Box::pin(
+                ready(Err(LockError::Unavailable { reason: NO_SESSION.to_owned() })).into_actor(self),
+            );
+        }
         let locker = self.locker.clone();
         let asked = async move {
             let answers = in_halves(&jobs, async |page| {
@@ -984,7 +1005,10 @@ impl Handler<InquireJobs> for LockActor {
             let left = |answer: Result<_, _>| answer.unwrap_or(Standing::Scheduled);
             Ok(answers.await?.into_iter().map(left).collect())
         };
-        Box::pin(asked.into_actor(self).map(|answer, actor, _| actor.noted(Operation::Inquire, answer)))
+        Box::pin(asked.into_actor(self).map(move |answer, actor, _| match purpose {
+            InquiryPurpose::Status if answer.is_err() => answer,
+            InquiryPurpose::Status | InquiryPurpose::Firing => actor.noted(Operation::Inquire, answer),
+        }))
     }
 }
 

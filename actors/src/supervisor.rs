@@ -33,7 +33,7 @@ use actix::{dev::channel::channel, prelude::*};
 use chrono::{DateTime, Utc};
 use tokio::{
     sync::{oneshot, watch},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 pub(crate) use self::{
@@ -195,8 +195,8 @@ pub struct SupervisorActor {
     questions: WaitingQuestions,
     /// The node is not ready any more, though jobs go on.
     shutdown_announced: bool,
-    /// A shutdown waits for nothing any more.
-    at_once: watch::Sender<bool>,
+    /// Since when a shutdown waits for nothing any more.
+    at_once: watch::Sender<Option<Instant>>,
     phase: Phase,
 }
 
@@ -249,7 +249,7 @@ impl SupervisorActor {
             lint_log: LintLog::default(),
             questions: WaitingQuestions::default(),
             shutdown_announced: false,
-            at_once: watch::Sender::new(false),
+            at_once: watch::Sender::new(None),
             phase: Phase::Running,
         }
     }

@@ -18,7 +18,7 @@ use crate::{
     error::{AddError, Fault, Faults},
     event::EventKind,
     job::Remains,
-    lock::InquireJobs,
+    lock::{InquireJobs, InquiryPurpose},
     message::{AddJob, AddJobs, Added, PAGE_MAX, Scheduled},
     name::JobName,
     node::JobRef,
@@ -120,7 +120,7 @@ impl SupervisorActor {
     /// Finds out who fires jobs that were added or changed.
     pub(super) fn scheduled(&self, added: Vec<Arc<JobRef>>) -> BoxFuture<'static, Vec<Added>> {
         let names: Vec<_> = added.iter().map(|job| job.definition.name.clone()).collect();
-        let scheduled = self.who_fires(added, CALL_DEADLINE);
+        let scheduled = self.who_fires(added, CALL_DEADLINE, InquiryPurpose::Firing);
         let added = |(job, scheduled)| Added { job, scheduled };
         Box::pin(async move { names.into_iter().zip(scheduled.await).map(added).collect() })
     }
@@ -130,6 +130,7 @@ impl SupervisorActor {
         &self,
         jobs: Vec<Arc<JobRef>>,
         deadline: Duration,
+        purpose: InquiryPurpose,
     ) -> BoxFuture<'static, Vec<Scheduled>> {
         let leads = self.term.is_some();
         let lock = self.node().lock().clone();
@@ -139,7 +140,7 @@ impl SupervisorActor {
             let mut answers = Vec::with_capacity(elsewhere.len());
             let asked = async {
                 for page in elsewhere.chunks(PAGE_MAX) {
-                    let standings = lock.send(InquireJobs(page.to_vec())).await;
+                    let standings = lock.send(InquireJobs { jobs: page.to_vec(), purpose }).await;
                     let standings = standings.map_err(|_| "the lock actor died".to_owned())?;
                     answers.extend(
                         standings.map_err(|error| error.to_string())?.into_iter().map(Scheduled::from),

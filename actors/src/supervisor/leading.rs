@@ -16,7 +16,10 @@ use crate::{
     election::{SessionChanged, TermRefused},
     event::{EventKind, Outcome},
     job::Letter,
-    lock::{AskDebts, BATCH_MAX, CloseLostRuns, EnrolJobs, InquireJobs, always_locked, publish_lost},
+    lock::{
+        AskDebts, BATCH_MAX, CloseLostRuns, EnrolJobs, InquireJobs, InquiryPurpose, always_locked,
+        publish_lost,
+    },
     message::PAGE_MAX,
     name::{JobName, RunId, Term},
     node::JobRef,
@@ -380,7 +383,9 @@ impl SupervisorActor {
 
     /// Fires those of the jobs that the leader does not hold.
     fn find_unled(&mut self, jobs: Vec<Arc<JobRef>>, ctx: &mut Context<Self>) {
-        let standings = self.node().lock().send(InquireJobs(jobs.iter().map(|job| inquiry(job)).collect()));
+        let asked = jobs.iter().map(|job| inquiry(job)).collect();
+        let asked = InquireJobs { jobs: asked, purpose: InquiryPurpose::Firing };
+        let standings = self.node().lock().send(asked);
         ctx.spawn(standings.into_actor(self).map(move |standings, actor, ctx| {
             // No answer: the next inquiry asks again.
             let Ok(Ok(standings)) = standings else { return };

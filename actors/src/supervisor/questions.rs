@@ -15,6 +15,7 @@ use crate::{
     core::time::FireTime,
     error::{NextFireTimesError, given_name},
     job::{AsksSchedule, Content, JobState, JobStatus, Letter},
+    lock::InquiryPurpose,
     message::{FIRE_TIMES_MAX, JobDetails, JobPage, ListJobs, NextFireTimes, PAGE_MAX},
     name::JobName,
     node::JobRef,
@@ -83,7 +84,7 @@ impl SupervisorActor {
     /// The statuses of jobs that this node holds, in their order.
     fn statuses_of(&self, entries: Vec<&Entry>) -> impl Future<Output = Vec<JobStatus>> + use<> {
         let scheduled = entries.iter().map(|entry| entry.job.clone()).collect();
-        let scheduled = self.who_fires(scheduled, ANSWER_DEADLINE);
+        let scheduled = self.who_fires(scheduled, ANSWER_DEADLINE, InquiryPurpose::Status);
         let statuses: Vec<_> = entries.into_iter().map(|entry| self.status_of(entry)).collect();
         async move {
             let (statuses, scheduled) = join(join_all(statuses), scheduled).await;

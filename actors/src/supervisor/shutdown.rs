@@ -7,10 +7,10 @@ use std::{
 };
 
 use actix::prelude::*;
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join, select};
 use tokio::{
-    sync::oneshot,
-    time::{Instant, sleep_until, timeout, timeout_at},
+    sync::{oneshot, watch},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{ANSWER_DEADLINE, Phase, SupervisorActor};
@@ -33,13 +33,34 @@ pub const SHUTDOWN_DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// How long aborted bodies get to end before a shutdown leaves them behind.
 const ABORT_WAIT: Duration = Duration::from_secs(1);
-/// How long the store and the listeners get at the end of a shutdown that has used up all of its time.
+/// How long the store and the listeners get at the end of a shutdown that has used up all of its time, or that is to end at once.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 /// How long a shutdown may take after its deadline and its grace: 5 s. If nothing is blocked, it is
 /// milliseconds.
 pub const SHUTDOWN_END_MAX: Duration = ABORT_WAIT.saturating_add(CLOSE_WAIT).saturating_add(JOIN_MAX);
 /// The default time between cancelling and aborting the runs that did not drain.
 pub const SHUTDOWN_GRACE_DEFAULT: Duration = Duration::from_secs(5);
+
+/// How long a shutdown waits: it may be told, at whatever point, to end at once.
+struct Patience(watch::Receiver<Option<Instant>>);
+
+impl Patience {
+    /// Waits until an instant, but no longer than for `rest` after the shutdown was told to end at once.
+    async fn wait<T>(&self, awaited: impl Future<Output = T>, until: Instant, rest: Duration) -> Option<T> {
+        let mut told = self.0.clone();
+        let hurry = async move {
+            // An error: the supervisor has died, and nobody waits any more.
+            let told = told.wait_for(Option::is_some).await.ok().and_then(|told| *told);
+            if let Some(told) = told {
+                sleep_until(told + rest).await;
+            }
+        };
+        match select(pin!(awaited), select(pin!(sleep_until(until)), pin!(hurry))).await {
+            Either::Left((answer, _)) => Some(answer),
+            Either::Right(_) => None,
+        }
+    }
+}
 
 /// What a shutdown does when its patience is over.
 #[derive(Message)]
@@ -90,38 +111,38 @@ impl SupervisorActor {
         let grace = self.parts.shutdown_grace.min(SHUTDOWN_DEADLINE_MAX);
         let own = ctx.address();
         let node = self.node().clone();
-        let mut at_once = self.at_once.subscribe();
+        let patience = Patience(self.at_once.subscribe());
         let shutdown = async move {
             let drained_until = Instant::now() + deadline;
             let aborted_at = drained_until + grace;
             let closed_until = aborted_at + ABORT_WAIT + CLOSE_WAIT;
-            // Given up first, so that another node can take over while this one drains. No answer: the term lapses.
             let resigned_until = (aborted_at + ABORT_WAIT).min(Instant::now() + CALL_DEADLINE);
-            let _ = timeout_at(resigned_until, election.send(Resign)).await;
-            let mut in_progress = true;
-            for (until, then) in [(drained_until, Stage::Cancel), (aborted_at, Stage::Abort)] {
-                let (deadline, at_once) = (pin!(sleep_until(until)), pin!(at_once.wait_for(|now| *now)));
-                if let Either::Left(_) = select(&mut over, select(deadline, at_once)).await {
-                    in_progress = false;
-                    break;
+            // Given up now, so that another node can take over while this one drains. No answer: the term lapses.
+            let resigned = patience.wait(election.send(Resign), resigned_until, ABORT_WAIT);
+            let drained = async {
+                for (until, then) in [(drained_until, Stage::Cancel), (aborted_at, Stage::Abort)] {
+                    if patience.wait(&mut over, until, Duration::ZERO).await.is_some() {
+                        return;
+                    }
+                    own.do_send(then);
                 }
-                own.do_send(then);
-            }
-            if in_progress && timeout(ABORT_WAIT, over).await.is_err() {
-                own.do_send(Stage::GiveUp);
-            }
+                if timeout(ABORT_WAIT, over).await.is_err() {
+                    own.do_send(Stage::GiveUp);
+                }
+            };
+            join(resigned, drained).await;
             let report = report();
             // What could not be written is closed as lost by whoever takes over.
             let close_until = closed_until.min(Instant::now() + CALL_DEADLINE);
-            let _ = timeout_at(close_until, lock.send(CloseSession)).await;
+            let end = ABORT_WAIT + CLOSE_WAIT;
+            patience.wait(lock.send(CloseSession), close_until, end).await;
             let ShutdownReport { drained, cancelled, aborted, .. } = report;
             // Nothing ends any more, so no hook is added. Those that take longer are dropped with their runtime.
-            let (hooks, at_once) = (pin!(node.hooking.closed()), pin!(at_once.wait_for(|now| *now)));
-            let _ = timeout_at(drained_until, select(hooks, at_once)).await;
+            patience.wait(node.hooking.closed(), drained_until, Duration::ZERO).await;
             node.publisher.publish(|| EventKind::ShutdownFinished { drained, cancelled, aborted });
             // A listener that does not keep up misses the end.
             let flush_until = closed_until.min(Instant::now() + ANSWER_DEADLINE);
-            let _ = timeout_at(flush_until, listener.send(Flush)).await;
+            patience.wait(listener.send(Flush), flush_until, end).await;
             report
         };
         ctx.spawn(shutdown.into_actor(self).map(|report, actor, ctx| actor.finish_shutdown(report, ctx)));
@@ -170,7 +191,11 @@ impl Handler<ShutdownNow> for SupervisorActor {
     type Result = ResponseFuture<ShutdownReport>;
 
     fn handle(&mut self, _: ShutdownNow, ctx: &mut Self::Context) -> Self::Result {
-        self.at_once.send_replace(true);
+        self.at_once.send_if_modified(|told| {
+            let first = told.is_none();
+            told.get_or_insert_with(Instant::now);
+            first
+        });
         self.handle(Shutdown { deadline: Duration::ZERO }, ctx)
     }
 }

@@ -1,10 +1,18 @@
 //! Credentials that the application is asked for, each time that a connection is made.
 
-use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+use std::{
+    error::Error as StdError,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use callsheet_actors::core::text::bounded;
-use futures_util::future::BoxFuture;
-use tokio::{runtime, sync::Semaphore, task::spawn_blocking, time::timeout};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use tokio::{runtime, sync::oneshot, task::spawn_blocking, time::timeout};
 
 use super::failure::{MESSAGE_MAX, causes};
 
@@ -14,14 +22,29 @@ pub(super) const ASK_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 type Cause = Box<dyn StdError + Send + Sync>;
 
+/// A secret, or why there is none.
+type Answer = Result<String, String>;
+
+/// An error: the callback panicked.
+type Question = Shared<oneshot::Receiver<Answer>>;
+
 /// Code of the application that answers a secret.
 #[derive(Clone)]
 pub(super) struct Callback {
     /// The option that it was given to.
     option: &'static str,
     ask: Arc<dyn Fn() -> BoxFuture<'static, Result<String, Cause>> + Send + Sync>,
-    /// Held by the question under way, also if nobody waits for its answer any more.
-    free: Arc<Semaphore>,
+    /// Also if nobody waits for its answer any more.
+    under_way: Arc<Mutex<Option<Question>>>,
+}
+
+/// A question under way. Whoever asks after its end asks anew, also if it panicked.
+struct Asking(Callback);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        *self.0.under_way() = None;
+    }
 }
 
 impl Callback {
@@ -35,39 +58,60 @@ impl Callback {
             let answer = callback();
             Box::pin(async move { answer.await.map_err(Into::into) })
         };
-        Self { option, ask: Arc::new(ask), free: Arc::new(Semaphore::new(1)) }
+        Self { option, ask: Arc::new(ask), under_way: Arc::default() }
     }
 
-    /// What the callback answers, or why it does not.
-    pub(super) async fn ask(&self) -> Result<String, String> {
-        let option = self.option;
-        let asked = async {
-            // One at a time: a callback that blocks holds one thread, however often it is asked.
-            let turn = self.free.clone().acquire_owned().await.map_err(|_| "it was closed".to_owned())?;
-            let (ask, runtime) = (self.ask.clone(), runtime::Handle::current());
-            // A thread of its own: on this one it could stall heartbeats, and its panic would end them.
-            let answer = spawn_blocking(move || {
-                let _turn = turn;
-                // Not longer than anybody waits for it: the runtime does not end before this thread does.
-                runtime.block_on(async move { timeout(ASK_TIMEOUT, ask()).await })
-            });
-            match answer.await {
-                // Files end with a line break.
-                Ok(Ok(Ok(secret))) => Ok(secret.trim_end_matches(['\r', '\n']).to_owned()),
-                Ok(Err(_)) => Err(self.silent()),
-                Ok(Ok(Err(error))) => {
-                    let error: &(dyn StdError + 'static) = &*error;
-                    let texts: Vec<_> = causes(error).map(ToString::to_string).collect();
-                    Err(format!(
-                        "the callback of `{option}` failed: {}",
-                        bounded(texts.join(": "), MESSAGE_MAX)
-                    ))
-                }
-                // The message of the panic is on the standard error; it may hold a secret.
-                Err(_) => Err(format!("the callback of `{option}` panicked; mend it")),
+    /// What the callback answers, or why it does not. Those who ask while a question is under way share its answer: nobody waits for
+    /// the questions of others, and a callback that blocks holds one thread, however often it is asked.
+    pub(super) async fn ask(&self) -> Answer {
+        match timeout(ASK_TIMEOUT, self.question()).await {
+            Ok(Ok(answer)) => answer,
+            // The message of the panic is on the standard error; it may hold a secret.
+            Ok(Err(_)) => Err(format!("the callback of `{}` panicked; mend it", self.option)),
+            Err(_) => Err(self.silent()),
+        }
+    }
+
+    /// The question under way, or a new one.
+    fn question(&self) -> Question {
+        let runtime = runtime::Handle::current();
+        let mut under_way = self.under_way();
+        if let Some(question) = &*under_way {
+            return question.clone();
+        }
+        let (answered, answer) = oneshot::channel();
+        let question = under_way.insert(answer.shared()).clone();
+        drop(under_way);
+        let asking = Asking(self.clone());
+        // A thread of its own: on this one it could stall heartbeats, and its panic would end them.
+        spawn_blocking(move || {
+            let answer = {
+                let asking = asking;
+                runtime.block_on(asking.0.answer())
+            };
+            // An error: nobody waits any more.
+            let _ = answered.send(answer);
+        });
+        question
+    }
+
+    /// What the callback answers in time: the runtime does not end before the thread of the question does.
+    async fn answer(&self) -> Answer {
+        match timeout(ASK_TIMEOUT, (self.ask)()).await {
+            // Files end with a line break.
+            Ok(Ok(secret)) => Ok(secret.trim_end_matches(['\r', '\n']).to_owned()),
+            Ok(Err(error)) => {
+                let error: &(dyn StdError + 'static) = &*error;
+                let texts: Vec<_> = causes(error).map(ToString::to_string).collect();
+                let texts = bounded(texts.join(": "), MESSAGE_MAX);
+                Err(format!("the callback of `{}` failed: {texts}", self.option))
             }
-        };
-        timeout(ASK_TIMEOUT, asked).await.unwrap_or_else(|_| Err(self.silent()))
+            Err(_) => Err(self.silent()),
+        }
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, Option<Question>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn silent(&self) -> String {
@@ -94,8 +138,13 @@ mod tests {
     use std::{
         future::{pending, ready},
         io,
-        sync::mpsc,
+        sync::{
+            atomic::{AtomicUsize, Ordering},
+            mpsc,
+        },
     };
+
+    use tokio::sync::Semaphore;
 
     use super::*;
 
@@ -148,5 +197,27 @@ mod tests {
         assert!(reason(&blocks).await.contains("did not answer"), "the second was not asked meanwhile");
         drop(go);
         assert_eq!(blocks.ask().await, Ok("an answer".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn those_who_ask_at_the_same_time_share_an_answer() {
+        let (asked, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+        let (counted, opened) = (asked.clone(), gate.clone());
+        let slow = Callback::new("password_from", move || {
+            let nth = counted.fetch_add(1, Ordering::Relaxed);
+            let opened = opened.clone();
+            async move {
+                drop(opened.acquire().await);
+                Ok::<_, io::Error>(format!("answer {nth}"))
+            }
+        });
+
+        let (one, two, three, ()) =
+            tokio::join!(slow.ask(), slow.ask(), slow.ask(), async { gate.add_permits(1) });
+
+        for answer in [one, two, three] {
+            assert_eq!(answer, Ok("answer 0".to_owned()));
+        }
+        assert_eq!(slow.ask().await, Ok("answer 1".to_owned()), "later it is asked anew");
     }
 }

@@ -29,9 +29,7 @@ fn of(code: &SqlState) -> &'static str {
         &SqlState::LOCK_NOT_AVAILABLE => {
             "somebody keeps a row locked: find the transaction in pg_locks and pg_stat_activity, and end it"
         }
-        &SqlState::QUERY_CANCELED => {
-            "raise statement_timeout of the server or the role, or find what is slow"
-        }
+        &SqlState::QUERY_CANCELED => "find who cancels the statements of this node, or what is slow",
         &SqlState::RAISE_EXCEPTION => "a trigger of the database refuses it: drop or mend the trigger",
         code if code.code().starts_with("53") => "give the server more of the resource that it lacks",
         code if code.code().starts_with("57") => "wait until the server runs again",

@@ -89,8 +89,8 @@ pub use tokio_postgres_rustls::MakeRustlsConnect;
 /// # Credentials that change
 ///
 /// A password that is rotated, or a token that expires, is asked for: [`password_from`](Self::password_from)
-/// and [`url_from`](Self::url_from) take a callback that is asked each time that a connection is made. A
-/// connection that is open stays open; when the server ends it, the next one is made with what the callback
+/// and [`url_from`](Self::url_from) take a callback that is asked each time that a connection is made;
+/// those that are made at the same time share an answer. A connection that is open stays open; when the server ends it, the next one is made with what the callback
 /// answers then, and the node goes on without a restart. The callback has 1.5 s, and may block; a line break
 /// at the end of its answer is left out. While it fails, panics, or answers what the server does not take,
 /// the node is without a session: its health says so, with the reason and without the secret, and it asks

@@ -294,6 +294,9 @@ impl Settings {
         set("search_path", &self.schema);
         set("synchronous_commit", &"on");
         set("default_transaction_isolation", &r"read\ committed");
+        // The deadlines are this node's own. One of the role or the database would end a campaign, which waits in one statement. Not so
+        // transaction_timeout: each slice of a campaign is a transaction, and servers before 17 refuse what they do not know.
+        set("statement_timeout", &0);
         set("client_connection_check_interval", &CONNECTION_CHECK.as_millis());
         set("tcp_keepalives_idle", &2);
         set("tcp_keepalives_interval", &1);
