@@ -117,7 +117,7 @@ impl Suspects {
     /// The store refused a part of a page, or a suspect, for its data. Answers the job, if it is to blame.
     pub fn refused(&mut self, now: Duration, jobs: Vec<JobName>) -> Option<JobName> {
         let job = self.parts.refused(now, jobs)?;
-        if self.witnesses.blame(&job) {
+        if self.witnesses.blame(now, &job) {
             self.alone.remove(&job);
             return Some(job);
         }
@@ -128,7 +128,13 @@ impl Suspects {
 
     /// A suspect is not to be enrolled any more.
     pub fn drop_suspect(&mut self, job: &JobName) {
+        self.witnesses.forget(job);
         self.alone.remove(job);
+    }
+
+    /// The session is lost: what it refused is held against nobody.
+    pub fn forget_refusals(&mut self) {
+        self.witnesses.forget_all();
     }
 
     /// The group to be enrolled now, if it is time for one. A witness is asked only if this

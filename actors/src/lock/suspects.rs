@@ -96,6 +96,8 @@ impl Suspects {
     /// The session is gone, and with it the right to complete. Answers what else is left.
     pub(super) fn clear(&mut self) -> (Vec<ClaimRun>, Vec<AdvanceCursor>) {
         self.bad_ends.clear();
+        self.ended.forget_all();
+        self.claimed.forget_all();
         self.ends.drain().for_each(drop);
         (self.claims.drain().collect(), self.moves.drain().collect())
     }
@@ -129,8 +131,9 @@ impl Trial {
 impl LockActor {
     /// The store refuses these ends for their data, or one of them.
     pub(super) fn suspect_ends(&mut self, ends: Vec<Completion>, reason: &str, ctx: &mut Context<Self>) {
-        let bad = self.suspects.ends.refused(self.node.clock.elapsed(), ends);
-        if let Some(end) = bad.as_ref().filter(|end| !self.suspects.ended.blame(&end.job)) {
+        let now = self.node.clock.elapsed();
+        let bad = self.suspects.ends.refused(now, ends);
+        if let Some(end) = bad.as_ref().filter(|end| !self.suspects.ended.blame(now, &end.job)) {
             self.failed(Operation::Complete, &reason);
             return self.end_again(end.clone(), ctx);
         }
@@ -166,7 +169,8 @@ impl LockActor {
         self.failed(Operation::Claim, &reason);
         let ClaimRun { job, claim, .. } = bad;
         let (run, reason) = (claim.run, bounded(reason, TEXT_MAX));
-        let is_blamed = !claim.settle && self.suspects.claimed.blame(&job.definition.name);
+        let now = self.node.clock.elapsed();
+        let is_blamed = !claim.settle && self.suspects.claimed.blame(now, &job.definition.name);
         let answer = if claim.settle {
             // Whether an earlier claim was granted is not known: whoever asks goes on to ask.
             Input::Claimed { run, verdict: Verdict::Unavailable { reason } }
@@ -195,7 +199,8 @@ impl LockActor {
     pub(super) fn refuse_move(&mut self, job: &Arc<JobRef>, reason: &str) -> bool {
         self.failed(Operation::Advance, &reason);
         let reason = bounded(reason, TEXT_MAX);
-        let is_blamed = self.suspects.claimed.blame(&job.definition.name);
+        let now = self.node.clock.elapsed();
+        let is_blamed = self.suspects.claimed.blame(now, &job.definition.name);
         let moved = if is_blamed {
             self.node.failures.dropped(Operation::Advance);
             self.park(job, &reason, RefusedStep::Move);
@@ -265,6 +270,7 @@ impl LockActor {
     }
 
     pub(super) fn take_claim(&mut self, claim: ClaimRun) {
+        self.suspects.claimed.asks(|| self.node.clock.elapsed(), &claim.job.definition.name);
         match claim.job.on_trial.is_set() {
             true => self.suspects.claims.add(self.node.clock.elapsed(), vec![claim]),
             false => self.claims.push_back(claim),
@@ -272,6 +278,7 @@ impl LockActor {
     }
 
     pub(super) fn take_move(&mut self, advance: AdvanceCursor) {
+        self.suspects.claimed.asks(|| self.node.clock.elapsed(), &advance.job.definition.name);
         match advance.job.on_trial.is_set() {
             true => self.suspects.moves.add(self.node.clock.elapsed(), vec![advance]),
             false => self.moves.push_back(advance),
@@ -280,6 +287,7 @@ impl LockActor {
 
     /// Unless the session is lost that granted the run.
     pub(super) fn take_end(&mut self, end: Completion) {
+        self.suspects.ended.asks(|| self.node.clock.elapsed(), &end.job);
         match self.held.get(&end.run).map(|held| held.job.on_trial.is_set()) {
             Some(true) => self.suspects.ends.add(self.node.clock.elapsed(), vec![end]),
             Some(false) => self.ends.push_back(end),

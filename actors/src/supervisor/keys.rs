@@ -51,9 +51,14 @@ impl Keys {
         }
     }
 
+    /// The key is being taken back.
+    pub(super) fn is_retracting(&self, key: &LockKey) -> bool {
+        self.retracting.contains(key)
+    }
+
     /// Whether the enrolment of a job with this key has to wait: then it comes back when it can go on.
     pub(super) fn hold(&mut self, key: &LockKey, job: &JobName) -> bool {
-        let holds = self.retracting.contains(key);
+        let holds = self.is_retracting(key);
         if holds {
             self.held.push(job.clone());
         }

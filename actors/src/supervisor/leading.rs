@@ -102,12 +102,80 @@ impl SupervisorActor {
         if self.enrolling || self.withdrawing > 0 {
             return;
         }
+        let (group, page, jobs) = loop {
+            // What the store may refuse is asked by itself, on top of everything else.
+            let group = self.next_suspects(self.node().clock.elapsed());
+            let (page, jobs) = self.next_page(group.as_ref());
+            // Of a group none may be to be enrolled any more: then others go.
+            if !page.is_empty() || group.is_none() {
+                break (group, page, jobs);
+            }
+        };
+        if page.is_empty() {
+            return self.enrol_suspects_later(ctx);
+        }
+        let retries = page.iter().any(|enrolment| enrolment.retry_lost);
+        if retries && !self.parts.single_node && !std::mem::replace(&mut self.asking_debts, true) {
+            self.ask_debts_later(DEBTS_EVERY, None, ctx);
+        }
+        self.enrolling = true;
+        // It is enrolled already, and goes on as it is.
+        let is_witness = matches!(group, Some(Group::Witness(_)));
+        let enrolled = self.node().lock().send(EnrolJobs(page));
+        ctx.spawn(enrolled.into_actor(self).map(move |answer, actor, ctx| {
+            actor.enrolling = false;
+            for (job, _) in &jobs {
+                // One that was changed meanwhile is enrolled once more.
+                let same = |entry: &&Entry| Arc::ptr_eq(&entry.job, job);
+                if !is_witness && actor.jobs.get(&job.definition.name).filter(same).is_some() {
+                    actor.on_enrolment_answered(&job.definition.name);
+                }
+            }
+            match answer {
+                Ok(Ok(answers)) => {
+                    actor.enrol_backoff.succeeded();
+                    let locked = actor.on_enrolled(is_witness, jobs, answers, ctx);
+                    actor.note_locked(locked.first());
+                    actor.retract_next(ctx);
+                    actor.enrol(ctx);
+                    if locked.is_empty() {
+                        actor.locked_backoff.succeeded();
+                    } else if !is_witness {
+                        let pause = actor.locked_backoff.failed();
+                        ctx.run_later(pause, move |actor, ctx| {
+                            actor.to_enrol.extend(locked);
+                            actor.enrol(ctx);
+                        });
+                    }
+                }
+                Ok(Err(LockError::BadData { reason })) => {
+                    actor.suspect(group.as_ref(), &jobs, &reason, ctx);
+                    actor.retract_next(ctx);
+                    actor.enrol(ctx);
+                }
+                Ok(Err(_)) | Err(_) => {
+                    // Those that this node has no right to any more are left out then. What is asked alone
+                    // stays a suspect.
+                    let names = jobs.iter().map(|(job, _)| job.definition.name.clone());
+                    match group {
+                        None | Some(Group::Part(_)) => actor.to_enrol.extend(names),
+                        Some(Group::Alone(_) | Group::Witness(_)) => {}
+                        Some(Group::Trial(_)) => names.for_each(|name| actor.end_trial(&name)),
+                    }
+                    actor.retract_next(ctx);
+                    let pause = actor.enrol_backoff.failed();
+                    ctx.run_later(pause, |actor, ctx| actor.enrol(ctx));
+                }
+            }
+            actor.enrol_suspects_later(ctx);
+        }));
+    }
+
+    /// The next jobs to be enrolled, of a group or of all.
+    fn next_page(&mut self, group: Option<&Group>) -> (Vec<Enrolment>, Vec<(Arc<JobRef>, Authority)>) {
         let elapsed = self.node().clock.elapsed();
-        let mut page = Vec::new();
-        let mut jobs = Vec::new();
-        // What the store may refuse is asked by itself, on top of everything else.
-        let group = self.next_suspects(elapsed);
-        let mut by_itself = group.as_ref().map(Group::jobs);
+        let (mut page, mut jobs) = (Vec::new(), Vec::new());
+        let mut by_itself = group.map(Group::jobs);
         while page.len() < PAGE_MAX
             && let Some(name) = match &mut by_itself {
                 Some(jobs) => jobs.next().cloned(),
@@ -140,63 +208,7 @@ impl SupervisorActor {
             }
             jobs.push((job, authority));
         }
-        if page.is_empty() {
-            // None of them is to be enrolled any more: the next ones.
-            return self.enrol_suspects_later(ctx);
-        }
-        let retries = page.iter().any(|enrolment| enrolment.retry_lost);
-        if retries && !self.parts.single_node && !std::mem::replace(&mut self.asking_debts, true) {
-            self.ask_debts_later(DEBTS_EVERY, None, ctx);
-        }
-        self.enrolling = true;
-        let enrolled = self.node().lock().send(EnrolJobs(page));
-        ctx.spawn(enrolled.into_actor(self).map(move |answer, actor, ctx| {
-            actor.enrolling = false;
-            for (job, _) in &jobs {
-                // One that was changed meanwhile is enrolled once more.
-                let same = |entry: &&Entry| Arc::ptr_eq(&entry.job, job);
-                if actor.jobs.get(&job.definition.name).filter(same).is_some() {
-                    actor.on_enrolment_answered(&job.definition.name);
-                }
-            }
-            match answer {
-                Ok(Ok(answers)) => {
-                    actor.enrol_backoff.succeeded();
-                    let locked = actor.on_enrolled(jobs, answers, ctx);
-                    actor.note_locked(locked.first());
-                    actor.retract_next(ctx);
-                    actor.enrol(ctx);
-                    if locked.is_empty() {
-                        actor.locked_backoff.succeeded();
-                    } else {
-                        let pause = actor.locked_backoff.failed();
-                        ctx.run_later(pause, move |actor, ctx| {
-                            actor.to_enrol.extend(locked);
-                            actor.enrol(ctx);
-                        });
-                    }
-                }
-                Ok(Err(LockError::BadData { reason })) => {
-                    actor.suspect(group.as_ref(), &jobs, &reason, ctx);
-                    actor.retract_next(ctx);
-                    actor.enrol(ctx);
-                }
-                Ok(Err(_)) | Err(_) => {
-                    // Those that this node has no right to any more are left out then. What is asked alone
-                    // stays a suspect.
-                    let names = jobs.iter().map(|(job, _)| job.definition.name.clone());
-                    match group {
-                        None | Some(Group::Part(_)) => actor.to_enrol.extend(names),
-                        Some(Group::Alone(_) | Group::Witness(_)) => {}
-                        Some(Group::Trial(_)) => names.for_each(|name| actor.end_trial(&name)),
-                    }
-                    actor.retract_next(ctx);
-                    let pause = actor.enrol_backoff.failed();
-                    ctx.run_later(pause, |actor, ctx| actor.enrol(ctx));
-                }
-            }
-            actor.enrol_suspects_later(ctx);
-        }));
+        (page, jobs)
     }
 
     /// Now and then a job is locked; all the time, and it does not fire.
@@ -217,6 +229,7 @@ impl SupervisorActor {
     /// Answers the jobs that somebody else has locked.
     fn on_enrolled(
         &mut self,
+        is_witness: bool,
         jobs: Vec<(Arc<JobRef>, Authority)>,
         answers: Vec<Enrolled>,
         ctx: &mut Context<Self>,
@@ -242,6 +255,8 @@ impl SupervisorActor {
                 self.on_trial_enrolled(name, &answer);
             }
             match (answer, authority) {
+                // What waits in its queue, and what it skipped and did not write yet, would be decided again.
+                (Enrolled::Done { .. }, _) if is_witness => {}
                 (Enrolled::Done { cursor, kept }, _) => {
                     if let Some(entry) = self.jobs.get_mut(name) {
                         entry.refused = None;
@@ -313,6 +328,7 @@ impl SupervisorActor {
 
     fn on_disconnected(&mut self) {
         self.connected = false;
+        self.suspects.forget_refusals();
         self.keys.on_disconnected();
         for entry in self.jobs.values_mut() {
             entry.refused = None;

@@ -152,6 +152,8 @@ impl SupervisorActor {
     fn find_witness(&self) -> Option<JobName> {
         let may_witness = |(name, entry): &(&JobName, &Entry)| {
             self.authority(entry).is_some()
+                && !entry.awaits_enrolment
+                && !self.keys.is_retracting(&entry.job.definition.key)
                 && entry.refused.is_none()
                 && entry.parked.is_none()
                 && !self.suspects.is_alone(name)
