@@ -317,7 +317,7 @@ enum Reply<T> {
 }
 
 impl StoreBackend {
-    /// The store answered what was sent at `sent_at` in `session`.
+    /// The store answered what was sent at `sent_at` in `session`, or opened it then.
     fn trust(&self, session: Session, sent_at: Instant) {
         let Lease { duration, margin, .. } = self.store.lease;
         let until = sent_at + duration - margin;
@@ -539,7 +539,6 @@ impl Locker for StoreBackend {
             let node = self.node;
             let lease = self.store.lease;
             let zone_data = self.zone_data();
-            let sent_at = Instant::now();
             let opened = self.call(move |state, now, _| {
                 if let Some(reason) = state.refused.get(&Operation::Open) {
                     return Err(LockError::Unavailable { reason: reason.clone() });
@@ -551,10 +550,14 @@ impl Locker for StoreBackend {
                 let session = state.ledger.open_session();
                 let expires_at = now + lease.duration;
                 state.sessions.insert(node, OwnSession { session, expires_at, zone_data });
-                Ok(session)
+                Ok((session, now))
             });
             match opened.await {
-                Reply::Answer(opened) => opened.inspect(|session| self.trust(*session, sent_at)),
+                // It may have waited for long before it was sent.
+                Reply::Answer(opened) => opened.map(|(session, opened_at)| {
+                    self.trust(session, opened_at);
+                    session
+                }),
                 Reply::Lost => Err(LockError::Timeout),
             }
         }
