@@ -24,6 +24,7 @@ use std::{
     time::Duration,
 };
 
+use callsheet::Term;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use rustix::process::Signal;
@@ -82,7 +83,7 @@ struct Stage {
     client: Client,
     cluster: Cluster,
     leader: usize,
-    term: Option<u64>,
+    term: Option<Term>,
 }
 
 impl Stage {

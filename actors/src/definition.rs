@@ -299,10 +299,10 @@ impl<B> Job<B> {
     /// itself only, in its process, and only while it fires the job. Another node that holds the job keeps it until
     /// it comes to fire it.
     ///
-    /// With [`OnLost::Retry`](crate::OnLost::Retry) only the node on which the last run ended removes the job. Every
+    /// With [`OnLost::Retry`] only the node on which the last run ended removes the job. Every
     /// other node keeps it, as exhausted, so that the run goes on there if it is lost. Nor is the job removed where
     /// its node cannot know that no run is in progress elsewhere: if it skipped the last tick and ran nothing of the
-    /// job since it began to fire it, or under [`Overlap::Allow`](crate::Overlap::Allow) with more than one slot.
+    /// job since it began to fire it, or under [`Overlap::Allow`] with more than one slot.
     /// What is kept so stays until [`RemoveJobs`](crate::RemoveJobs) removes it or its process ends.
     ///
     /// ```

@@ -312,7 +312,7 @@ fn leaders_that_died(heard: &[(usize, Said)]) -> HashMap<i64, usize> {
         heard.iter().filter(|(_, said)| said.event == "shutdown_finished").map(|(node, _)| node).collect();
     let led = heard.iter().filter(|(_, said)| said.event == "leadership_gained");
     let died = led.filter(|(node, _)| !stopped.contains(node));
-    died.filter_map(|(node, said)| Some((i64::try_from(said.term?).ok()?, *node))).collect()
+    died.filter_map(|(node, said)| Some((i64::try_from(said.term?.0).ok()?, *node))).collect()
 }
 
 /// The ticks of a job after `from`, up to and including `to`: the whole multiples of its period since 1970.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use callsheet::Term;
 use chrono::{DateTime, Utc};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
@@ -45,7 +46,7 @@ pub(crate) struct Said {
     pub(crate) fire_time: Option<DateTime<Utc>>,
     pub(crate) reason: Option<String>,
     pub(crate) count: Option<u64>,
-    pub(crate) term: Option<u64>,
+    pub(crate) term: Option<Term>,
 }
 
 impl Said {

@@ -222,7 +222,7 @@ impl Show {
         self.say(signalled, &format!("{deed} to node {from}, the leader"));
         let gained = |by, said: &Said| by != from && said.event == "leadership_gained";
         let (to, gained) = self.cluster.wait_for("another leader", gained).await?;
-        let term = gained.term.unwrap_or_default();
+        let term = gained.term.map_or(0, |term| term.0);
         self.say(gained.at, &format!("node {to} leads, term {term}"));
         let ran = |by, said: &Said| by == to && said.event == "run_started";
         let (_, first) = self.cluster.wait_for("a run of the next leader", ran).await?;
