@@ -652,17 +652,18 @@ impl JobActor {
 
     fn status(&self, asks_schedule: AsksSchedule) -> JobStatus {
         let definition = &self.job.definition;
+        let now = self.job.now();
         let next = match (self.machine.next_fire_time(), asks_schedule) {
             (Some(next), _) => Ok(Some(next)),
             (None, AsksSchedule::No) => Ok(None),
             (None, AsksSchedule::Yes) => {
-                let after = self.node().clock.now().max(self.machine.cursor());
+                let after = now.wall.max(self.machine.cursor());
                 next_after(&*definition.schedule, after)
             }
         };
         let next = match next {
             Ok(next) => next,
-            Err(breach) => return JobStatus::of(definition, &self.machine).broken(breach_of(breach)),
+            Err(breach) => return JobStatus::of(definition, &self.machine, now).broken(breach_of(breach)),
         };
         let next = next.filter(|_| !self.machine.is_exhausted());
         let runs = self.machine.active_runs();
@@ -681,7 +682,7 @@ impl JobActor {
                 (None, Some(_)) => JobState::Standby,
             }
         };
-        JobStatus { next_fire_time: next, state, ..JobStatus::of(definition, &self.machine) }
+        JobStatus { next_fire_time: next, state, ..JobStatus::of(definition, &self.machine, now) }
     }
 }
 

@@ -67,6 +67,7 @@ pub use crate::{
     body::ActorGone,
     core::{
         duration::{DurationText, parse_duration},
+        job::RunPhase,
         log_budget::{JOB_LINES_MAX, JOBS_LOGGED_MAX},
         operation::Operation,
         policy::{
@@ -104,7 +105,7 @@ pub use crate::{
     permits::WhenFull,
     run::{IntoRunResult, Origin, Run, RunError, RunResult},
     supervisor::{
-        RESTART_PERIOD, RESTARTS_MAX, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_END_MAX, SHUTDOWN_GRACE_DEFAULT,
+        RESTART_PERIOD, RESTARTS_MAX, SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_END_MAX,
         SupervisorActor,
     },
 };

@@ -245,7 +245,7 @@ impl Run {
     }
 
     /// Resolves when the run is to stop: its time is over, its lock is lost, or the engine shuts down. A body that
-    /// ignores it is dropped at its next `.await` after the job's abort grace.
+    /// ignores it is dropped at its first `.await` [`abort_after`](crate::Job::abort_after) later.
     ///
     /// # Cancel safety
     ///
