@@ -96,8 +96,8 @@ impl History {
 
     /// A node said that it is healthy only if something ran within that time: what it is owed to find out.
     fn health_bound(&self) -> TimeDelta {
-        // A claim is proved once a lease, and refused operations count after another one.
-        self.lease * 2 + TimeDelta::seconds(1)
+        // A claim is proved once a lease, and refused operations count after another one. A call takes a lease at most.
+        self.lease * 3 + TimeDelta::seconds(1)
     }
 
     /// Whether a node was frozen at any time between two instants.
@@ -256,16 +256,17 @@ impl Verdict {
 
     /// What a process takes does not grow with the faults.
     fn check_processes(&mut self, history: &History) {
-        let mut seen: BTreeMap<usize, (DateTime<Utc>, Vec<(u64, usize)>)> = BTreeMap::new();
+        let mut first_seen: BTreeMap<usize, DateTime<Utc>> = BTreeMap::new();
+        let mut seen: BTreeMap<usize, Vec<(u64, usize)>> = BTreeMap::new();
         for sample in &history.samples {
             for one in &sample.processes {
-                let (first, all) = seen.entry(one.node).or_insert_with(|| (sample.at, Vec::new()));
+                let first = first_seen.entry(one.node).or_insert(sample.at);
                 if sample.at - *first > SETTLED_AFTER {
-                    all.push((one.memory, one.descriptors));
+                    seen.entry(one.node).or_default().push((one.memory, one.descriptors));
                 }
             }
         }
-        for (node, (_, all)) in seen {
+        for (node, all) in seen {
             let (Some(first), Some(last)) = (all.first(), all.last()) else { continue };
             let descriptors = last.1.saturating_sub(first.1);
             if last.0 > first.0 + MEMORY_GROWTH_MAX || descriptors > DESCRIPTORS_GROWTH_MAX {

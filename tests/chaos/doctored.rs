@@ -123,6 +123,7 @@ fn round(fault: Fault, struck: i64, healed: i64) -> Round {
         struck_at: at(struck),
         healed_at: at(healed),
         recovered_at: Some(at(healed + 1_000)),
+        unwell: None,
         not_run: None,
     }
 }

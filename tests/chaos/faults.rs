@@ -118,6 +118,8 @@ faults! {
     FreezeBackend "leader's backend frozen" => servers::freeze_backend,
     /// A server process is killed: the server recovers as from a crash.
     CrashBackend "server crash" => servers::crash_backend,
+    /// Every process of the server is frozen.
+    FreezeServer "server frozen" => servers::freeze_server,
     /// A claim takes longer than the lease, and its node is frozen meanwhile.
     SlowClaim "leader frozen in a claim" => servers::slow_claim,
     /// A foreign transaction holds the leader row for update.
@@ -144,6 +146,8 @@ faults! {
     Promotion "standby promoted" => servers::promotion,
     /// A stranger holds the leadership lock when the leader dies.
     StolenLeadership "leadership lock held by a stranger" => strangers::stolen_leadership,
+    /// A stranger tells all nodes that the jobs are paused.
+    ForgedPause "pause forged by a stranger" => strangers::forged_pause,
 }
 
 /// What the nodes do not survive as they should, as far as is known, and why. It is done only if it is asked for by name.
@@ -156,6 +160,7 @@ pub(crate) const OPEN: &[(Fault, &str)] = &[
     (Fault::ShareLeaderRow, "whoever holds the leader row for share keeps its term from being renewed"),
     (Fault::StandbyLost, "backends that wait for a standby do not notice that their clients are gone"),
     (Fault::StolenLeadership, "any role can hold the lock of the leadership"),
+    (Fault::ForgedPause, "any role can notify the channel of the nodes, which believe what they hear"),
 ];
 
 impl Fault {
@@ -176,13 +181,14 @@ impl Fault {
         let machine = TimeDelta::seconds(1);
         match self {
             // Nobody who leads is touched.
-            Self::KillFollower | Self::FreezeFollower | Self::StallFollower | Self::HalfSentProof => machine,
+            Self::KillFollower | Self::ForgedPause | Self::FreezeFollower | Self::StallFollower | Self::HalfSentProof => machine,
             Self::LongSnapshot | Self::ShareLeaderRow => machine + lease,
             // The next leader is there at once.
             Self::HandOver => machine,
             Self::KillLeader | Self::EndBackend | Self::Reset | Self::ResetAll | Self::Delay => machine * 2,
             // Nobody can do anything until it is over.
             Self::CrashBackend
+            | Self::FreezeServer
             | Self::HoldLeaderRow
             | Self::HoldJobRows
             | Self::NoConnections

@@ -38,6 +38,7 @@ use std::{
 };
 
 use chrono::Utc;
+use tokio::sync::{Mutex, MutexGuard};
 
 use self::{
     auditor::Verdict,
@@ -50,6 +51,12 @@ use self::{
 const SOAK: &str = "CALLSHEET_SOAK";
 /// The variable that names faults, with commas between, and how often each is to be done.
 const ONLY: &str = "CALLSHEET_FAULTS";
+
+/// The clusters of this file share two processors: one at a time.
+async fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::const_new(());
+    ALONE.lock().await
+}
 
 /// A node of a cluster, if this process was started as one.
 #[test]
@@ -101,6 +108,7 @@ fn asked() -> Vec<Fault> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_is_survived() {
+    let _alone = alone().await;
     let verdict = match env::var(SOAK) {
         Ok(soak) => {
             let (minutes, seed) = soak.split_once(' ').expect("minutes and a seed");

@@ -15,7 +15,7 @@ const SECOND: TimeDelta = TimeDelta::seconds(1);
 
 /// One line of the timeline.
 pub(crate) fn line(began: DateTime<Utc>, round: &Round) -> String {
-    let Round { fault, node, struck_at, healed_at, recovered_at, not_run } = round;
+    let Round { fault, node, struck_at, healed_at, recovered_at, unwell, not_run } = round;
     let at = seconds(*struck_at - began);
     let node = node.map_or(String::new(), |node| format!(", node {node}"));
     if let Some(reason) = not_run {
@@ -24,7 +24,8 @@ pub(crate) fn line(began: DateTime<Utc>, round: &Round) -> String {
     let lasted = seconds(*healed_at - *struck_at);
     let recovery = recovered_at
         .map_or("never well again".to_owned(), |at| format!("well {:.3} s later", seconds(at - *healed_at)));
-    format!("{at:>8.3} s  {fault}{node}: lasted {lasted:.3} s, {recovery}")
+    let unwell = unwell.as_ref().map_or(String::new(), |unwell| format!("\n            {unwell}"));
+    format!("{at:>8.3} s  {fault}{node}: lasted {lasted:.3} s, {recovery}{unwell}")
 }
 
 /// What became of the ticks of the rounds of one fault.

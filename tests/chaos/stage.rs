@@ -33,6 +33,8 @@ pub(crate) const LEASE: Duration = Duration::from_secs(2);
 const CALM: Duration = Duration::from_secs(1);
 /// How long the cluster may take to be as before once a fault is over.
 pub(crate) const RECOVERY_MAX: Duration = Duration::from_secs(30);
+/// A recovery that takes longer is explained.
+const RECOVERY_SLOW: TimeDelta = TimeDelta::seconds(8);
 /// How often the harness looks for what it waits for.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -46,6 +48,8 @@ pub(crate) struct Round {
     pub(crate) healed_at: DateTime<Utc>,
     /// When every node was healthy again, and jobs ran.
     pub(crate) recovered_at: Option<DateTime<Utc>>,
+    /// What was heard last of why a node was not healthy, if that took long.
+    pub(crate) unwell: Option<String>,
     /// Why it was not done, if it was not.
     pub(crate) not_run: Option<String>,
 }
@@ -230,10 +234,14 @@ impl Stage {
             struck_at: wound.struck_at.unwrap_or(struck_at),
             healed_at,
             recovered_at: None,
+            unwell: None,
             not_run: wound.not_run,
         };
         let recovered = self.until("all is well", RECOVERY_MAX, |stage| stage.is_well(healed_at)).await;
         round.recovered_at = recovered.ok().map(|()| Utc::now());
+        if round.recovered_at.is_none_or(|at| at - healed_at > RECOVERY_SLOW) {
+            round.unwell = self.unwell();
+        }
         self.rounds.push(round);
         Ok(self.rounds.last().expect("it was just added"))
     }
@@ -247,6 +255,13 @@ impl Stage {
             last.is_some_and(|(_, said)| said.healthy == Some(true))
         };
         self.living().all(is_healthy) && later.iter().any(|(_, said)| said.event == "run_started")
+    }
+
+    /// What was heard last of why a node was not healthy.
+    fn unwell(&self) -> Option<String> {
+        let reports = self.cluster.heard.iter().rev();
+        let (node, said) = reports.clone().find(|(_, said)| said.healthy == Some(false))?;
+        Some(format!("node {node}: {}", said.problems.as_deref().unwrap_or_default().join("; ")))
     }
 
     /// Waits until every tick up to now is decided, stops all nodes, and collects what is known.

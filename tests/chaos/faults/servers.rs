@@ -41,6 +41,32 @@ pub(crate) async fn crash_backend(stage: &mut Stage) -> anyhow::Result<Wound> {
     Ok(Wound::default())
 }
 
+pub(crate) async fn freeze_server(stage: &mut Stage) -> anyhow::Result<Wound> {
+    let pid = "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)::int8";
+    let server = stage.store.number(pid).await?;
+    let all: Vec<_> = [server].into_iter().chain(children(server)).collect();
+    for pid in &all {
+        store::signal(*pid, Signal::STOP)?;
+    }
+    stage.hold(LONG).await;
+    for pid in &all {
+        store::signal(*pid, Signal::CONT)?;
+    }
+    Ok(Wound::default())
+}
+
+/// The processes that a process has started.
+fn children(parent: i64) -> impl Iterator<Item = i64> {
+    let processes = std::fs::read_dir("/proc").expect("a proc file system").flatten();
+    processes.filter_map(move |process| {
+        let pid = process.file_name().to_str()?.parse().ok()?;
+        // An error: it has just ended. Its name, in brackets, may hold anything.
+        let status = std::fs::read_to_string(process.path().join("stat")).ok()?;
+        let of: i64 = status.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
+        (of == parent).then_some(pid)
+    })
+}
+
 /// Waits until the server takes connections.
 async fn until_answers(stage: &mut Stage) -> anyhow::Result<()> {
     let until = std::time::Instant::now() + SERVER_MAX;

@@ -23,3 +23,18 @@ pub(crate) async fn stolen_leadership(stage: &mut Stage) -> anyhow::Result<Wound
     drop(stranger);
     Ok(Wound { struck_at: Some(struck_at), ..Wound::of(leader) })
 }
+
+pub(crate) async fn forged_pause(stage: &mut Stage) -> anyhow::Result<Wound> {
+    let stranger = stage.store.stranger().await?;
+    for job in &stage.plan.jobs {
+        let forged = format!(
+            "SELECT pg_notify('callsheet_' || to_hex(hashtextextended('callsheet news ' || '{}' || '/failover', 0)),
+             json_build_object('pause', json_build_object('job', '{}', 'pause', json_build_object(
+                 'until', NULL::text, 'note', 'forged')))::text)",
+            stage.plan.schema, job.name
+        );
+        stranger.batch_execute(&forged).await?;
+    }
+    stage.hold(LONG).await;
+    Ok(Wound::default())
+}
