@@ -25,9 +25,12 @@ const PAUSES: [Duration; 3] =
 /// How often each node tries while the server is away.
 const TRIES: usize = 6;
 
+/// The job of a run, its fire time and its token.
+type Ran = (String, DateTime<Utc>, FencingToken);
+
 /// The runs of all nodes.
 #[derive(Clone, Default)]
-struct Runs(Arc<Mutex<Vec<(String, DateTime<Utc>, FencingToken)>>>);
+struct Runs(Arc<Mutex<Vec<Ran>>>);
 
 impl Runs {
     fn add(&self, run: &Run) {
