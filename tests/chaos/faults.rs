@@ -118,6 +118,10 @@ faults! {
     FreezeBackend "leader's backend frozen" => servers::freeze_backend,
     /// A server process is killed: the server recovers as from a crash.
     CrashBackend "server crash" => servers::crash_backend,
+    /// The server is stopped in order, and started again.
+    Restart "server restarted" => servers::restart,
+    /// The server ends as in a crash, is away for longer than a lease, and is started again.
+    Outage "server away" => servers::outage,
     /// Every process of the server is frozen.
     FreezeServer "server frozen" => servers::freeze_server,
     /// A claim takes longer than the lease, and its node is frozen meanwhile.
@@ -189,6 +193,8 @@ impl Fault {
             // Nobody can do anything until it is over.
             Self::CrashBackend
             | Self::FreezeServer
+            | Self::Restart
+            | Self::Outage
             | Self::HoldLeaderRow
             | Self::HoldJobRows
             | Self::NoConnections

@@ -10,7 +10,7 @@ use tokio_postgres::{Client, NoTls};
 
 use super::{
     books,
-    harness::{PASSWORD, Server, USER},
+    harness::{PASSWORD, Server, Stop, USER},
     history::Books,
     node::Plan,
 };
@@ -37,6 +37,10 @@ pub(crate) trait Store: Sized {
     fn start() -> Self;
     /// The port at which its server can be reached now.
     fn address(&self) -> u16;
+    /// Stops its server. Blocks.
+    fn stop(&self, how: Stop);
+    /// Starts it again, on its port and its data. Blocks.
+    fn restart(&self);
     /// How a node names it when it reaches it at a port.
     fn url(&self, port: u16) -> String;
     /// Makes its tables, whose moves are written down.
@@ -60,6 +64,14 @@ impl Store for PostgresStore {
 
     fn address(&self) -> u16 {
         self.server.port()
+    }
+
+    fn stop(&self, how: Stop) {
+        self.server.stop(how);
+    }
+
+    fn restart(&self) {
+        self.server.start_again();
     }
 
     fn url(&self, port: u16) -> String {

@@ -9,7 +9,7 @@ use tokio::task::block_in_place;
 
 use super::{LONG, SHORT, Wound};
 use crate::{
-    harness::Server,
+    harness::{Server, Stop},
     stage::{RECOVERY_MAX, Stage},
     store::{self, Store},
 };
@@ -38,6 +38,21 @@ pub(crate) async fn crash_backend(stage: &mut Stage) -> anyhow::Result<Wound> {
     let pid = stage.store.backend_of(&stage.id(leader)?).await?;
     store::signal(pid, Signal::KILL)?;
     until_answers(stage).await?;
+    Ok(Wound::default())
+}
+
+pub(crate) async fn restart(stage: &mut Stage) -> anyhow::Result<Wound> {
+    block_in_place(|| {
+        stage.store.stop(Stop::Fast);
+        stage.store.restart();
+    });
+    Ok(Wound::default())
+}
+
+pub(crate) async fn outage(stage: &mut Stage) -> anyhow::Result<Wound> {
+    block_in_place(|| stage.store.stop(Stop::Immediate));
+    stage.hold(LONG).await;
+    block_in_place(|| stage.store.restart());
     Ok(Wound::default())
 }
 
