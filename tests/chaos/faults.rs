@@ -185,7 +185,11 @@ impl Fault {
         let machine = TimeDelta::seconds(1);
         match self {
             // Nobody who leads is touched.
-            Self::KillFollower | Self::ForgedPause | Self::FreezeFollower | Self::StallFollower | Self::HalfSentProof => machine,
+            Self::KillFollower
+            | Self::ForgedPause
+            | Self::FreezeFollower
+            | Self::StallFollower
+            | Self::HalfSentProof => machine,
             Self::LongSnapshot | Self::ShareLeaderRow => machine + lease,
             // The next leader is there at once.
             Self::HandOver => machine,
