@@ -152,6 +152,8 @@ faults! {
     StandbyLost "synchronous standby lost" => servers::standby_lost,
     /// The primary dies, its synchronous standby is promoted.
     Promotion "standby promoted" => servers::promotion,
+    /// The synchronous standby does not answer for a while; then the primary dies, and it is promoted.
+    LatePromotion "standby lost, then promoted" => servers::late_promotion,
     /// A stranger holds the leadership lock when the leader dies.
     StolenLeadership "leadership lock held by a stranger" => strangers::stolen_leadership,
     /// A stranger tells all nodes that the jobs are paused.
@@ -207,7 +209,8 @@ impl Fault {
             | Self::FullDisk
             | Self::SlowClaim
             | Self::StandbyLost
-            | Self::Promotion => lasted + lease + machine,
+            | Self::Promotion
+            | Self::LatePromotion => lasted + lease + machine,
             // The next leader is there within a lease.
             Self::FreezeLeader
             | Self::FreezeBriefly
