@@ -22,7 +22,10 @@ use futures_util::{
 use tokio::sync::{oneshot, watch};
 
 use crate::{
-    core::text::{TEXT_MAX, bounded},
+    core::{
+        duration::DurationText,
+        text::{TEXT_MAX, bounded},
+    },
     error::Fault,
     event::{CancelReason, Outcome},
     event_log::Level,
@@ -137,7 +140,7 @@ impl Hooks {
         let rule = "a hook may take from 1 ms to 1 h";
         Some(Fault::new(
             "hook_timeout",
-            format!("{timeout:?}"),
+            DurationText(timeout).to_string(),
             rule,
             "choose a duration in this range, or leave it out for 10 s",
         ))
@@ -187,7 +190,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Panic(message) => write!(f, "panicked: {message}"),
-            Self::Timeout(timeout) => write!(f, "did not return within {timeout:?}"),
+            Self::Timeout(timeout) => write!(f, "did not return within {}", DurationText(*timeout)),
         }
     }
 }
