@@ -49,6 +49,7 @@ mod permits;
 mod placement;
 pub mod port;
 mod run;
+mod run_span;
 mod run_task;
 pub mod serde;
 mod supervisor;
@@ -61,7 +62,7 @@ pub use crate::port::{PAUSE_NOTE_MAX, Pause, SkipReason};
 // What the signatures of this crate name.
 pub use futures_util::future::BoxFuture;
 pub use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
-pub use {actix, chrono, uuid};
+pub use {actix, chrono, tracing, uuid};
 
 pub use crate::{
     body::ActorGone,
