@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use callsheet_actors::{
-    EndedRun, Engine, EngineOptions, Event, EventFilter, Faults, IntoRecipient, IntoRunResult, Job, Run,
-    SkippedTicks, StartError, WhenFull,
+    EndedRun, Engine, EngineOptions, Event, EventFilter, Faults, IntoRecipient, IntoRunResult, Job, MayLead,
+    Run, SkippedTicks, StartError, WhenFull,
     port::{Backend, Clock, RuntimeSpawner, Spawner, SystemClock},
 };
 
@@ -217,6 +217,43 @@ impl Builder {
     /// warning. The metric is `callsheet_clock_offset_seconds`.
     pub fn clock_offset_max(mut self, offset: Duration) -> Self {
         self.options.clock_offset_max = offset;
+        self
+    }
+
+    /// A check of the application's own whether this node may lead: asked before it campaigns, and again with each renewal of its
+    /// term. A leader that hears a no resigns at once, and no tick is lost. A check that panics, or takes longer than
+    /// [`MAY_LEAD_TIMEOUT`](crate::MAY_LEAD_TIMEOUT), says no. It runs where bodies run, and delays nothing. Default: none.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    ///
+    /// use callsheet::prelude::*;
+    ///
+    /// static IN_MAINTENANCE: AtomicBool = AtomicBool::new(false);
+    ///
+    /// let builder = Callsheet::builder().may_lead(async || !IN_MAINTENANCE.load(Ordering::Relaxed));
+    /// # assert!(builder.check().is_ok());
+    /// ```
+    pub fn may_lead<F, Fut>(mut self, check: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = bool> + Send + 'static,
+    {
+        self.options.may_lead = Some(MayLead::new(check));
+        self
+    }
+
+    /// This node leads only while no other node stands as a candidate. If one does, this one does not campaign, and resigns if
+    /// it leads. A preference, not a refusal: alone, or among others that prefer the same, it leads.
+    pub fn prefer_not_to_lead(mut self) -> Self {
+        self.options.prefer_not_to_lead = true;
+        self
+    }
+
+    /// How long this node does not campaign after it was asked to [resign](Callsheet::resign), unless another node leads before; at
+    /// least 1 s. Default: 30 s.
+    pub fn resign_pause(mut self, pause: Duration) -> Self {
+        self.options.resign_pause = pause;
         self
     }
 

@@ -7,7 +7,7 @@ use callsheet_actors::{
     AddError, AddJob, AddJobs, Added, CancelRun, CancelRuns, Engine, ErrorKind, Event, EventFilter,
     EventStream, Health, HealthReport, IntoRecipient, Job, JobDetails, JobName, JobPage, JobStatus, ListJobs,
     Listen, ListenTo, NextFireTimes, NextFireTimesError, Pause, PauseError, PauseJobs, RemoveJobs,
-    RescheduleJob, ResumeJobs, RunId, SelectError, Selector, Shutdown, ShutdownNow, ShutdownReport,
+    RescheduleJob, Resign, ResumeJobs, RunId, SelectError, Selector, Shutdown, ShutdownNow, ShutdownReport,
     SupervisorActor, TriggerError, TriggerJob, TriggeredRun, UnknownRun, UpdateError, UpdateJob,
     port::IntoSchedule,
 };
@@ -369,6 +369,20 @@ impl Callsheet {
     /// ```
     pub fn events(&self, filter: EventFilter) -> EventStream {
         self.engine.events(filter)
+    }
+
+    /// Leaves the lead to another node, and answers whether this one led: see [`Resign`]. When it returns, this node does not
+    /// lead. It does not campaign again before another node leads, or the [pause](Builder::resign_pause) is over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may or may not resign.
+    pub async fn resign(&self) -> Result<bool, Error> {
+        self.ask(Resign).await
     }
 
     /// How this node is.

@@ -5,14 +5,18 @@
 //! ask it. The supervisor tells it about sessions, the lock actor about refused terms. It is not started again when it dies:
 //! its node leads no more, and is not live.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use actix::prelude::*;
 
 use crate::{
+    candidacy::{Candidacy, Check, MayLead},
     contained::contained,
     core::{
-        election::{Effect, Effects, ElectionMachine, Input},
+        election::{Effect, Effects, ElectionMachine, Input, Outlook},
         operation::Operation,
         zone_data::changed,
     },
@@ -20,7 +24,7 @@ use crate::{
     lock::ReadClock,
     name::Term,
     node::Node,
-    port::{Campaign, Elector},
+    port::{Campaign, Elector, Observation},
     supervisor::{ElectionDied, LeadershipChanged},
 };
 
@@ -40,7 +44,13 @@ pub(crate) struct TermRefused(pub(crate) Term);
 /// Gives the term up for good. Answers when the store knows, or does not answer.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Resign;
+pub(crate) struct EndCandidacy;
+
+/// Gives the term up and does not campaign for a while. Answers whether this node led, when the store knows that it does not any
+/// more, or does not answer.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub(crate) struct StandAside;
 
 /// This node must not go on leading.
 #[derive(Message)]
@@ -56,6 +66,14 @@ pub(crate) struct PingElection;
 #[rtype(result = "()")]
 pub(crate) struct StopElection;
 
+/// How a node stands for the lead.
+pub(crate) struct Candidature {
+    pub(crate) may_lead: Option<MayLead>,
+    pub(crate) prefer_not_to_lead: bool,
+    pub(crate) resign_pause: Duration,
+    pub(crate) lease: Duration,
+}
+
 /// Performs the effects of one [`ElectionMachine`].
 pub(crate) struct ElectionActor {
     node: Arc<Node>,
@@ -67,22 +85,43 @@ pub(crate) struct ElectionActor {
     /// Since when the threads of the job actors are asked whether they turn; `None` once all have answered.
     asked_arbiters_at: Option<Duration>,
     stall_max: Duration,
+    check: Option<Check>,
+    prefers_not: bool,
+    resign_pause: Duration,
+    lease: Duration,
+    /// What the store knows: whether this node stands as a candidate.
+    announced: bool,
+    /// The question under way whether this node is to lead.
+    considering: Option<SpawnHandle>,
+    /// When the leader of a term without renewals considers it again.
+    reconsider: Option<SpawnHandle>,
 }
 
 impl ElectionActor {
-    pub(crate) fn new(node: Arc<Node>, elector: Arc<dyn Elector>) -> Self {
+    pub(crate) fn new(node: Arc<Node>, elector: Arc<dyn Elector>, candidature: Candidature) -> Self {
+        let Candidature { may_lead, prefer_not_to_lead, resign_pause, lease } = candidature;
+        node.meters.candidate.set(1);
         Self {
             node,
             elector,
-            machine: ElectionMachine::default(),
+            machine: ElectionMachine::new(lease),
             timer: None,
             call: None,
             asked_arbiters_at: None,
             stall_max: STALL_MAX,
+            check: may_lead.map(Check::new),
+            prefers_not: prefer_not_to_lead,
+            resign_pause,
+            lease,
+            announced: true,
+            considering: None,
+            reconsider: None,
         }
     }
 
     fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
+        let considers = self.check.is_some() || !self.announced || self.reluctance().is_some();
+        self.machine.set_considers(considers);
         let effects = self.machine.step(self.node.clock.elapsed(), input);
         self.show();
         self.perform(effects, ctx);
@@ -100,6 +139,7 @@ impl ElectionActor {
         let meters = &node.meters;
         for effect in effects {
             match effect {
+                Effect::Consider => self.consider(ctx),
                 Effect::Campaign => self.campaign(ctx),
                 Effect::Renew(term) => self.renew(term, ctx),
                 Effect::Resign(term) => {
@@ -109,6 +149,10 @@ impl ElectionActor {
                     ctx.spawn(resigned.into_actor(self).map(|resigned, actor, _| actor.resigned(&resigned)));
                 }
                 Effect::Gained(term, former) => {
+                    self.set_withdrawn(None);
+                    if self.machine.lease().is_none() && self.check.is_some() {
+                        self.reconsider_later(ctx);
+                    }
                     meters.leader.set(1);
                     meters.term.set(term.0 as f64);
                     meters.leadership_changes.increment(1);
@@ -120,6 +164,9 @@ impl ElectionActor {
                     node.supervisor().do_send(LeadershipChanged(Some(term)));
                 }
                 Effect::Lost(term, why) => {
+                    if let Some(timer) = self.reconsider.take() {
+                        ctx.cancel_future(timer);
+                    }
                     node.leader.heard(node.id, node.clock.elapsed());
                     meters.leader.set(0);
                     meters.leadership_changes.increment(1);
@@ -130,12 +177,125 @@ impl ElectionActor {
         }
     }
 
+    /// Why this node would rather not lead, if it would not.
+    fn reluctance(&self) -> Option<StepDownReason> {
+        if self.node.bodies.silence(&self.node) > self.stall_max {
+            return Some(StepDownReason::BodiesBlocked);
+        }
+        self.prefers_not.then_some(StepDownReason::Yielded)
+    }
+
+    /// Finds out whether this node is to lead: from the application, and from the store if there is anything to say to it or to
+    /// hear from it.
+    fn consider(&mut self, ctx: &mut Context<Self>) {
+        let now = self.node.clock.elapsed();
+        let leads = self.machine.term(now).is_some();
+        let (aside, reluctance) = (self.machine.is_aside(now), self.reluctance());
+        let unfit = !leads && self.examine(ctx).is_some();
+        let check = self.check.as_ref().map(|check| check.ask(&self.node));
+        let (elector, announced) = (self.elector.clone(), self.announced);
+        let call = async move {
+            let allowed = match check {
+                Some(check) => check.await,
+                None => Ok(()),
+            };
+            let stands = allowed.is_ok() && !aside && !unfit && reluctance.is_none();
+            let silent = leads && stands == announced && reluctance.is_none();
+            let observed = match silent {
+                true => None,
+                false => Some(answer_of(async { elector.observe(stands).await }).await),
+            };
+            (allowed, stands, observed)
+        };
+        let considered = call.into_actor(self).map(move |(allowed, stands, observed), actor, ctx| {
+            actor.considering = None;
+            let observed = observed.and_then(|answer| {
+                let observed = actor.noted(Operation::Observe, answer)?;
+                actor.announced = stands;
+                Some(observed)
+            });
+            let Observation { leader, candidate } = observed.unwrap_or_default();
+            let led = leader.filter(|leader| *leader != actor.node.id);
+            if let Some(leader) = led {
+                actor.node.leader.heard(leader, actor.node.clock.elapsed());
+            }
+            let yields = reluctance.filter(|_| candidate);
+            let withdrawn = match (aside, allowed, yields) {
+                (true, ..) => Some((StepDownReason::Requested, REQUESTED)),
+                (false, Err(reason), _) => Some((StepDownReason::Refused, reason)),
+                (false, Ok(()), Some(StepDownReason::BodiesBlocked)) => {
+                    Some((StepDownReason::BodiesBlocked, BODIES_BLOCKED))
+                }
+                (false, Ok(()), Some(why)) => Some((why, YIELDED)),
+                (false, Ok(()), None) => None,
+            };
+            actor.set_withdrawn(withdrawn);
+            let outlook = Outlook { refused: allowed.is_err(), led: led.is_some(), yields };
+            actor.step(Input::Considered(outlook), ctx);
+        });
+        if let Some(former) = self.considering.replace(ctx.spawn(considered)) {
+            ctx.cancel_future(former);
+        }
+    }
+
+    /// Considers it while this node leads, unless it still does: nothing is given up for being slow.
+    fn consider_leading(&mut self, ctx: &mut Context<Self>) {
+        let reasons = self.check.is_some() || !self.announced || self.reluctance().is_some();
+        if reasons && self.considering.is_none() {
+            self.consider(ctx);
+        }
+    }
+
+    fn reconsider_later(&mut self, ctx: &mut Context<Self>) {
+        let timer = ctx.run_later(self.lease / 2, |actor, ctx| {
+            actor.consider_leading(ctx);
+            actor.reconsider_later(ctx);
+        });
+        if let Some(former) = self.reconsider.replace(timer) {
+            ctx.cancel_future(former);
+        }
+    }
+
+    /// Shows whether, and why, this node does not campaign, and says so if it is news.
+    fn set_withdrawn(&self, withdrawn: Option<(StepDownReason, &'static str)>) {
+        let node = &self.node;
+        let mut candidacy = node.candidacy.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = match &*candidacy {
+            Candidacy::Withdrawn { reason, .. } => Some(&**reason),
+            Candidacy::Stands | Candidacy::Reluctant => None,
+        };
+        if known == withdrawn.map(|(_, reason)| reason) {
+            return;
+        }
+        *candidacy = match withdrawn {
+            Some((why, reason)) => {
+                Candidacy::Withdrawn { why, reason: reason.into(), since: node.clock.now() }
+            }
+            None if self.prefers_not => Candidacy::Reluctant,
+            None => Candidacy::Stands,
+        };
+        drop(candidacy);
+        node.meters.candidate.set(u8::from(withdrawn.is_none()));
+        node.publisher.publish(|| match withdrawn {
+            Some((why, reason)) => EventKind::CandidacyWithdrawn { why, reason: reason.into() },
+            None => EventKind::CandidacyRestored,
+        });
+    }
+
     fn campaign(&mut self, ctx: &mut Context<Self>) {
         let elector = self.elector.clone();
         let started = self.node.clock.elapsed();
         let unfit = self.examine(ctx);
+        let withdraws = unfit.is_some() && self.announced;
+        // Who would rather not lead must not wait for this node.
+        self.announced &= !withdraws;
         let call = async move {
             match unfit {
+                Some((_, reason)) if withdraws => {
+                    // No answer: it says so again when it considers the next campaign.
+                    drop(answer_of(async { elector.observe(false).await }).await);
+                    Err(reason)
+                }
                 Some((_, reason)) => Err(reason),
                 None => answer_of(async { elector.campaign().await }).await,
             }
@@ -160,6 +320,7 @@ impl ElectionActor {
             ctx.notify(Unfit(why));
             return;
         }
+        self.consider_leading(ctx);
         let elector = self.elector.clone();
         let started = self.node.clock.elapsed();
         let call = async move { answer_of(async { elector.renew(term).await }).await };
@@ -197,6 +358,10 @@ impl ElectionActor {
 
     fn heard<T>(&mut self, operation: Operation, answer: Result<T, String>) -> Option<T> {
         self.call = None;
+        self.noted(operation, answer)
+    }
+
+    fn noted<T>(&self, operation: Operation, answer: Result<T, String>) -> Option<T> {
         match answer {
             Ok(answer) => {
                 self.node.failures.succeeded(operation);
@@ -231,6 +396,10 @@ impl ElectionActor {
     }
 }
 
+const REQUESTED: &str = "it was asked to resign";
+const YIELDED: &str = "it prefers not to lead, and another node stands as a candidate";
+const BODIES_BLOCKED: &str = "no body starts here, and another node stands as a candidate";
+
 /// A leader whose job actors have not answered for so many leases leaves the lead to another node.
 const STALL_LEASES: u32 = 2;
 /// The same for a node that never led.
@@ -263,13 +432,16 @@ impl Handler<SessionChanged> for ElectionActor {
     type Result = ();
 
     fn handle(&mut self, change: SessionChanged, ctx: &mut Self::Context) {
-        if let Some(call) = self.call.take() {
+        for call in [self.call.take(), self.considering.take()].into_iter().flatten() {
             ctx.cancel_future(call);
         }
+        // As the store takes it of a new session.
+        self.announced = true;
         match change {
             SessionChanged::Opened => self.step(Input::SessionOpened, ctx),
             SessionChanged::Lost => {
                 // Neither is asked without a session; that there is none is said by itself.
+                self.node.failures.dropped(Operation::Observe);
                 self.node.failures.dropped(Operation::Campaign);
                 self.node.failures.dropped(Operation::Renew);
                 self.step(Input::SessionLost, ctx);
@@ -294,14 +466,32 @@ impl Handler<Unfit> for ElectionActor {
     }
 }
 
-impl Handler<Resign> for ElectionActor {
+impl Handler<EndCandidacy> for ElectionActor {
     type Result = ResponseActFuture<Self, ()>;
 
-    fn handle(&mut self, _: Resign, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: EndCandidacy, ctx: &mut Self::Context) -> Self::Result {
+        let resigned = self.give_up(Input::Resign, ctx);
+        Box::pin(resigned.map(|_, _, _| ()))
+    }
+}
+
+impl Handler<StandAside> for ElectionActor {
+    type Result = ResponseActFuture<Self, bool>;
+
+    fn handle(&mut self, _: StandAside, ctx: &mut Self::Context) -> Self::Result {
+        self.set_withdrawn(Some((StepDownReason::Requested, REQUESTED)));
+        let until = self.node.clock.elapsed().saturating_add(self.resign_pause);
+        self.give_up(Input::StandAside { until }, ctx)
+    }
+}
+
+impl ElectionActor {
+    /// Gives the term up, if there is one. Answers whether there was, when the store knows, or does not answer.
+    fn give_up(&mut self, input: Input, ctx: &mut Context<Self>) -> ResponseActFuture<Self, bool> {
         // The call under way goes on: a renewal that is given up half-way may have been made, and an elector that gave up its
         // connection with it could not end the term any more; a term that is won now is given back.
         let term = self.machine.term(self.node.clock.elapsed()).map(|(term, _)| term);
-        let effects = self.machine.step(self.node.clock.elapsed(), Input::Resign);
+        let effects = self.machine.step(self.node.clock.elapsed(), input);
         self.show();
         let others = effects.into_iter().filter(|effect| !matches!(effect, Effect::Resign(_))).collect();
         self.perform(others, ctx);
@@ -313,7 +503,10 @@ impl Handler<Resign> for ElectionActor {
                 None => Ok(()),
             }
         };
-        Box::pin(resigned.into_actor(self).map(|resigned, actor, _| actor.resigned(&resigned)))
+        Box::pin(resigned.into_actor(self).map(move |resigned, actor, _| {
+            actor.resigned(&resigned);
+            term.is_some()
+        }))
     }
 }
 

@@ -21,11 +21,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     body::{EngineBodies, OwnThreads},
+    candidacy::{BodyWatch, Candidacy, MayLead, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN},
     core::duration::DurationText,
     deadline,
     definition::Job,
     drain::ShutdownReport,
-    election::ElectionActor,
+    election::{Candidature, ElectionActor},
     error::{AddError, Fault, Faults, StartError},
     event::Event,
     event_filter::EventFilter,
@@ -108,6 +109,13 @@ pub struct EngineOptions {
     /// The version of the time zone data by which the schedules of this node go, to be shown and compared with that of other
     /// nodes. Default: empty, which means that it is not known.
     pub zone_data: Arc<str>,
+    /// The application's own check whether this node may lead: see [`MayLead`]. Default: none.
+    pub may_lead: Option<MayLead>,
+    /// The node leads only while no other node stands as a candidate. Default: `false`.
+    pub prefer_not_to_lead: bool,
+    /// How long the node does not campaign after it was asked to resign, unless another node leads before; at least
+    /// [`RESIGN_PAUSE_MIN`]. Default: [`RESIGN_PAUSE_DEFAULT`].
+    pub resign_pause: Duration,
     /// The node's id, unless the backend has one for it. Default: random.
     pub node: NodeId,
 }
@@ -135,6 +143,9 @@ impl EngineOptions {
             clock_offset_max: CLOCK_OFFSET_MAX_DEFAULT,
             forget_after: FORGET_AFTER_DEFAULT,
             zone_data: "".into(),
+            may_lead: None,
+            prefer_not_to_lead: false,
+            resign_pause: RESIGN_PAUSE_DEFAULT,
             node: NodeId::random(),
         }
     }
@@ -169,6 +180,7 @@ impl EngineOptions {
             ("connect_timeout", self.connect_timeout, CONNECT_TIMEOUT_MIN, "10s"),
             ("clock_offset_max", Some(self.clock_offset_max), CLOCK_OFFSET_MIN, "5m"),
             ("forget_after", Some(self.forget_after), FORGET_AFTER_MIN, "7d"),
+            ("resign_pause", Some(self.resign_pause), RESIGN_PAUSE_MIN, "30s"),
         ];
         for (option, value, min, default) in spans {
             if let Some(value) = value.filter(|value| *value < min) {
@@ -438,6 +450,9 @@ async fn start_actors(
         max_concurrent_runs,
         when_full,
         zone_data,
+        may_lead,
+        prefer_not_to_lead,
+        resign_pause,
         ..
     } = options;
     backend.set_clock(clock.clone());
@@ -452,6 +467,8 @@ async fn start_actors(
         clock_offset: ClockOffset::new(clock_offset_max, &*clock),
         clock_moves: ClockMoves::default(),
         leader: KnownLeader::new(clock.elapsed()),
+        candidacy: Mutex::new(if prefer_not_to_lead { Candidacy::Reluctant } else { Candidacy::Stands }),
+        bodies: BodyWatch::default(),
         failures: FailureLog::new(clock.clone(), meters.clone()),
         overdue: Overdue::default(),
         clock,
@@ -482,7 +499,8 @@ async fn start_actors(
     let on_coordination = threads.coordination;
     let election = {
         let node = node.clone();
-        start_on(on_coordination.as_ref(), move || ElectionActor::new(node, elector))
+        let candidature = Candidature { may_lead, prefer_not_to_lead, resign_pause, lease: backend.lease() };
+        start_on(on_coordination.as_ref(), move || ElectionActor::new(node, elector, candidature))
     };
     let (stopped, over) = oneshot::channel();
     let supervisor = SupervisorActor::new(Supervised {

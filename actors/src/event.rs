@@ -84,7 +84,7 @@ pub enum CancelReason {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StepDownReason {
-    /// It resigned, to shut down.
+    /// It shuts down.
     Resigned,
     /// The store granted a newer term, or says that this one is over.
     Deposed,
@@ -96,6 +96,14 @@ pub enum StepDownReason {
     ClockOffset,
     /// A thread of its job actors does not answer.
     Stalled,
+    /// The application's own check says that it may not lead, or does not answer.
+    Refused,
+    /// Somebody asked it to [resign](crate::Resign), or a body [did](crate::RunError::resign).
+    Requested,
+    /// It [prefers not to lead](crate::EngineOptions::prefer_not_to_lead), and another node stands as a candidate.
+    Yielded,
+    /// The threads of its bodies are blocked, and another node stands as a candidate.
+    BodiesBlocked,
     /// The actor that owns the term died: the node is not live any more.
     Died,
 }
@@ -125,7 +133,7 @@ pub struct Event {
 /// |---|---|
 /// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken` |
 /// | WARN | `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobRefused`, `JobParked`, `ClockStepped`, `ZoneDataChanged`, `ZoneDataDiffers`, `TickSkipped` by `Misfire` |
-/// | INFO | `LeadershipGained`, `LeadershipLost`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobUpdated`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
+/// | INFO | `LeadershipGained`, `LeadershipLost`, `CandidacyWithdrawn`, `CandidacyRestored`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobUpdated`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
 /// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped`, `RunStarted`, `RunSucceeded`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
 ///
 /// At INFO, WARN and ERROR, at most [`JOB_LINES_MAX`](crate::JOB_LINES_MAX) events of a kind are logged of a job in a
@@ -365,6 +373,15 @@ pub enum EventKind {
         /// Why.
         why: StepDownReason,
     },
+    /// This node does not campaign until further notice. Said again if it is for another reason.
+    CandidacyWithdrawn {
+        /// Why.
+        why: StepDownReason,
+        /// The same in words.
+        reason: Arc<str>,
+    },
+    /// This node stands as a candidate again, or leads.
+    CandidacyRestored,
     /// The elector did not answer.
     LeadershipUnavailable {
         /// What happened.
@@ -474,6 +491,8 @@ event_names! {
     LockLost,
     LeadershipGained,
     LeadershipLost,
+    CandidacyWithdrawn,
+    CandidacyRestored,
     LeadershipUnavailable,
     ClockStepped,
     ZoneDataChanged,
@@ -518,6 +537,8 @@ impl EventKind {
             | Self::LockLost { job, .. } => Some(job),
             Self::LeadershipGained { .. }
             | Self::LeadershipLost { .. }
+            | Self::CandidacyWithdrawn { .. }
+            | Self::CandidacyRestored
             | Self::LeadershipUnavailable { .. }
             | Self::ClockStepped { .. }
             | Self::ZoneDataChanged { .. }
@@ -542,7 +563,8 @@ impl fmt::Display for EventKind {
             | Self::JobResumed { .. }
             | Self::JobRevived { .. }
             | Self::JobUnparked { .. }
-            | Self::LockLost { .. } => Ok(()),
+            | Self::LockLost { .. }
+            | Self::CandidacyRestored => Ok(()),
             Self::JobPaused { pause, .. } => {
                 if let Some(until) = pause.until {
                     write!(f, " until {}", until.to_rfc3339_opts(SecondsFormat::AutoSi, true))?;
@@ -589,6 +611,7 @@ impl fmt::Display for EventKind {
             }
             Self::LeadershipGained { term } => write!(f, " term {term}"),
             Self::LeadershipLost { term, why } => write!(f, " term {term}: {why:?}"),
+            Self::CandidacyWithdrawn { reason, .. } => write!(f, ": {reason}"),
             Self::ClockStepped { by } => {
                 let direction = if *by < TimeDelta::zero() { "back" } else { "ahead" };
                 write!(f, " {:.1?} {direction}", by.abs().to_std().unwrap_or_default())

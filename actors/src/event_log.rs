@@ -68,6 +68,8 @@ impl EventKind {
             | Self::TickSkipped { reason: SkipReason::Misfire, .. } => Level::Warn,
             Self::LeadershipGained { .. }
             | Self::LeadershipLost { .. }
+            | Self::CandidacyWithdrawn { .. }
+            | Self::CandidacyRestored
             | Self::JobPaused { .. }
             | Self::JobResumed { .. }
             | Self::JobRevived { .. }
@@ -236,6 +238,10 @@ pub(crate) mod tests {
             EventName::LockLost => EventKind::LockLost { job, run },
             EventName::LeadershipGained => EventKind::LeadershipGained { term },
             EventName::LeadershipLost => EventKind::LeadershipLost { term, why: StepDownReason::Resigned },
+            EventName::CandidacyWithdrawn => {
+                EventKind::CandidacyWithdrawn { why: StepDownReason::Refused, reason: text }
+            }
+            EventName::CandidacyRestored => EventKind::CandidacyRestored,
             EventName::LeadershipUnavailable => EventKind::LeadershipUnavailable { reason: reason() },
             EventName::ClockStepped => EventKind::ClockStepped { by: -TimeDelta::milliseconds(1_500) },
             EventName::ZoneDataChanged => EventKind::ZoneDataChanged { from: reason(), to: reason() },

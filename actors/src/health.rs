@@ -6,6 +6,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{
+    candidacy::Candidacy,
     core::operation::Operation,
     name::{JobName, NodeId, Term},
     port::Role,
@@ -32,6 +33,8 @@ pub struct HealthReport {
     pub term: Option<Term>,
     /// The node that leads, as this node has heard within the last lease.
     pub leader: Option<NodeId>,
+    /// Whether it stands as a candidate for the lead.
+    pub candidacy: Candidacy,
     /// The version of the time zone data by which it computes fire times; empty if it is not known.
     pub zone_data: String,
     /// How many jobs it holds.
@@ -192,6 +195,11 @@ pub enum Problem {
         /// Which jobs.
         jobs: ProblemJobs,
     },
+    /// No body has started for more than two seconds, as those that run block all threads.
+    BodiesBlocked {
+        /// Since when the threads of bodies were asked without an answer.
+        since: DateTime<Utc>,
+    },
 }
 
 impl Problem {
@@ -209,6 +217,7 @@ impl Problem {
             Self::Broken { .. } => "broken",
             Self::Parked { .. } => "parked",
             Self::Conflicting { .. } => "conflicting",
+            Self::BodiesBlocked { .. } => "bodies_blocked",
         }
     }
 
@@ -225,7 +234,8 @@ impl Problem {
             | Self::OverdueOnLeader { .. }
             | Self::Broken { .. }
             | Self::Parked { .. }
-            | Self::Conflicting { .. } => None,
+            | Self::Conflicting { .. }
+            | Self::BodiesBlocked { .. } => None,
         }
     }
 
@@ -252,6 +262,7 @@ impl Problem {
             Self::Conflicting { jobs } => {
                 format!("other nodes declare another overlap policy for the lock keys of {jobs}").into()
             }
+            Self::BodiesBlocked { .. } => "no body starts: those that run block all threads".into(),
         }
     }
 
@@ -279,6 +290,7 @@ impl Problem {
                 "look at the reasons in the details of the jobs; update the jobs, or mend the store: they are tried again about once a minute"
             }
             Self::Conflicting { .. } => "give the jobs of one key one policy on all nodes",
+            Self::BodiesBlocked { .. } => "give bodies that block to run_blocking, or raise body_threads",
         }
     }
 
@@ -291,6 +303,7 @@ impl Problem {
             | Self::NoLeader { since }
             | Self::Failing { since, .. }
             | Self::OverdueOnLeader { since }
+            | Self::BodiesBlocked { since }
             | Self::Overdue { since, .. } => Some(*since),
             Self::ShuttingDown | Self::Broken { .. } | Self::Parked { .. } | Self::Conflicting { .. } => None,
         }
@@ -402,6 +415,7 @@ impl<'de> Deserialize<'de> for Problem {
             "broken" => Self::Broken { jobs: jobs()? },
             "parked" => Self::Parked { jobs: jobs()? },
             "conflicting" => Self::Conflicting { jobs: jobs()? },
+            "bodies_blocked" => Self::BodiesBlocked { since: since()? },
             other => {
                 let other = de::Unexpected::Str(other);
                 return Err(de::Error::invalid_value(other, &"the name of a problem"));

@@ -19,6 +19,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
+mod candidacy;
 mod contained;
 pub mod core;
 mod deadline;
@@ -66,6 +67,7 @@ pub use {actix, chrono, tracing, uuid};
 
 pub use crate::{
     body::ActorGone,
+    candidacy::{Candidacy, MAY_LEAD_TIMEOUT, MayLead, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN},
     core::{
         duration::{DurationText, parse_duration},
         job::RunPhase,
@@ -99,7 +101,7 @@ pub use crate::{
     },
     message::{
         AddJob, AddJobs, Added, AnnounceShutdown, CancelRun, CancelRuns, FIRE_TIMES_MAX, Health, JobDetails,
-        JobPage, ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, RescheduleJob, ResumeJobs,
+        JobPage, ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, RescheduleJob, Resign, ResumeJobs,
         Scheduled, Selector, Shutdown, ShutdownNow, TriggerJob, Triggered, TriggeredRun, UpdateJob,
     },
     name::{FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},

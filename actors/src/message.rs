@@ -412,6 +412,13 @@ pub struct JobDetails(pub String);
 #[rtype(result = "HealthReport")]
 pub struct Health;
 
+/// Asks this node to leave the lead to another one, and answers whether it led. When it answers, the node does not lead. It
+/// does not campaign again before another node leads, or
+/// [`resign_pause`](crate::EngineOptions::resign_pause) is over. Its runs go on, under their keys; no tick is lost.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "bool")]
+pub struct Resign;
+
 /// Stops the engine: no tick is armed any more, the term is given up, runs may end until `deadline` has
 /// passed, are then cancelled, and aborted
 /// [`shutdown_abort_after`](crate::EngineOptions::shutdown_abort_after) later. Answers when it is over.

@@ -49,6 +49,7 @@ const RUN_DURATION: &str = "callsheet_run_duration_seconds";
 const TICK_LATENESS: &str = "callsheet_tick_lateness_seconds";
 const RUNS_IN_PROGRESS: &str = "callsheet_runs_in_progress";
 const LEADER: &str = "callsheet_leader";
+const CANDIDATE: &str = "callsheet_candidate";
 const TERM: &str = "callsheet_term";
 const LEADERSHIP_CHANGES: &str = "callsheet_leadership_changes_total";
 const CLOCK_OFFSET: &str = "callsheet_clock_offset_seconds";
@@ -79,6 +80,7 @@ fn describe() {
     histogram!(TICK_LATENESS, Unit::Seconds, "From a tick's fire time to the start of its body");
     gauge!(RUNS_IN_PROGRESS, Unit::Count, "Runs whose body has not ended");
     gauge!(LEADER, Unit::Count, "1 while this node leads, else 0");
+    gauge!(CANDIDATE, Unit::Count, "1 while this node leads or would, 0 while it does not campaign");
     gauge!(TERM, Unit::Count, "The newest term that this node won");
     counter!(LEADERSHIP_CHANGES, Unit::Count, "How often this node gained or lost leadership");
     gauge!(
@@ -110,6 +112,7 @@ pub(crate) struct Meters {
     pub(crate) jobs: Gauge,
     pub(crate) runs_in_progress: Gauge,
     pub(crate) leader: Gauge,
+    pub(crate) candidate: Gauge,
     pub(crate) term: Gauge,
     pub(crate) leadership_changes: Counter,
     pub(crate) clock_offset: Gauge,
@@ -141,6 +144,7 @@ impl Meters {
             jobs: gauge(JOBS),
             runs_in_progress: gauge(RUNS_IN_PROGRESS),
             leader: gauge(LEADER),
+            candidate: gauge(CANDIDATE),
             term: gauge(TERM),
             leadership_changes: counter(LEADERSHIP_CHANGES),
             clock_offset: gauge(CLOCK_OFFSET),

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     body::OwnThreads,
+    candidacy::{BodyWatch, Candidacy},
     core::{
         clock::{ClockWatch, origin},
         duration::DurationText,
@@ -53,6 +54,10 @@ pub(crate) struct Node {
     pub(crate) leadership: Leadership,
     /// Who leads, if it is another node.
     pub(crate) leader: KnownLeader,
+    /// Whether this node stands as a candidate. Only the election actor writes it.
+    pub(crate) candidacy: Mutex<Candidacy>,
+    /// Whether bodies start.
+    pub(crate) bodies: BodyWatch,
     pub(crate) failures: FailureLog,
     pub(crate) overdue: Overdue,
     pub(crate) clock_offset: ClockOffset,
@@ -84,6 +89,11 @@ impl Node {
     /// A number by which this node differs from others.
     pub(crate) fn seed(&self) -> u64 {
         self.id.as_uuid().as_u64_pair().1
+    }
+
+    /// Whether this node stands as a candidate.
+    pub(crate) fn candidacy(&self) -> Candidacy {
+        self.candidacy.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The readings of this instant.

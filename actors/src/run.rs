@@ -47,6 +47,7 @@ pub type RunResult = Result<(), RunError>;
 /// | any error, by `?` or `into()` | fails | is tried again, if the job has a [`Retry`](crate::Retry) policy with attempts left | goes on |
 /// | [`permanent`](Self::permanent) | fails | fails | goes on |
 /// | [`stop`](Self::stop) | fails | fails | takes no more ticks |
+/// | [`resign`](Self::resign) | fails | fails | goes on; this node leaves the lead to another one |
 ///
 /// ```
 /// use callsheet_actors::{RunError, RunResult};
@@ -67,18 +68,26 @@ pub type RunResult = Result<(), RunError>;
 pub struct RunError {
     error: Box<dyn Error + Send + Sync>,
     severity: Severity,
+    resigns: bool,
 }
 
 impl RunError {
     /// An error that another attempt would meet again: the run fails at once, whatever its retry policy.
     pub fn permanent(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { error: error.into(), severity: Severity::Permanent }
+        Self { error: error.into(), severity: Severity::Permanent, resigns: false }
     }
 
     /// An error that every later run would meet again: the run fails at once, whatever its retry policy, and the job
     /// takes no more ticks.
     pub fn stop(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { error: error.into(), severity: Severity::Stop }
+        Self { error: error.into(), severity: Severity::Stop, resigns: false }
+    }
+
+    /// An error after which this node should not lead: the run fails at once, whatever its retry policy, and the node
+    /// [resigns](crate::Resign), so that the ticks that follow run elsewhere. It does so whether it leads or not, and if it is
+    /// alone, it leads again when [`resign_pause`](crate::EngineOptions::resign_pause) is over.
+    pub fn resign(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { error: error.into(), severity: Severity::Permanent, resigns: true }
     }
 
     /// The error itself, to be downcast. What came from `anyhow` is wrapped in a type of its own: look for the cause that
@@ -97,6 +106,11 @@ impl RunError {
         self.severity == Severity::Stop
     }
 
+    /// Whether this node is to leave the lead to another one.
+    pub fn resigns(&self) -> bool {
+        self.resigns
+    }
+
     pub(crate) fn severity(&self) -> Severity {
         self.severity
     }
@@ -104,7 +118,7 @@ impl RunError {
 
 impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for RunError {
     fn from(error: E) -> Self {
-        Self { error: error.into(), severity: Severity::Transient }
+        Self { error: error.into(), severity: Severity::Transient, resigns: false }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
     event::EventKind,
     hooks,
     job::Letter,
+    message::Resign,
     node::JobRef,
     port::Session,
     run::{Run, RunResult},
@@ -105,6 +106,9 @@ impl Report {
         let end = match end {
             Ok(Ok(Ok(()))) => End::Returned,
             Ok(Ok(Err(error))) => {
+                if error.resigns() {
+                    self.job.node.supervisor().do_send(Resign);
+                }
                 End::Failed { error: bounded(&error, TEXT_MAX).into(), severity: error.severity() }
             }
             Ok(Err(payload)) => End::Panicked(message_of(&*payload).into()),

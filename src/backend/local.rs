@@ -12,7 +12,7 @@ use callsheet_actors::{
     port::{
         Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorMove, Debt,
         ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant, Inquiry, LockError, Locker, Moved, News,
-        Pause, Renewal, Session, Standing, Verdict,
+        Observation, Pause, Renewal, Session, Standing, Verdict,
     },
 };
 use chrono::{DateTime, Utc};
@@ -99,6 +99,10 @@ impl Elector for Local {
         let term = self.state().ledger.grant_term();
         ready(Ok(Campaign::Won(Grant { term, lease: None, waited: Duration::ZERO, former_zone_data: None })))
             .boxed()
+    }
+
+    fn observe(&self, _: bool) -> BoxFuture<'_, Result<Observation, ElectError>> {
+        ready(Ok(Observation::default())).boxed()
     }
 
     fn renew(&self, term: Term) -> BoxFuture<'_, Result<Renewal, ElectError>> {

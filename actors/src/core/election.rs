@@ -16,6 +16,8 @@ pub const RETRY_MIN: Duration = Duration::from_millis(250);
 pub const RETRY_MAX: Duration = Duration::from_secs(5);
 /// How long a renewal may at least wait for its answer, if the lease is long enough.
 pub const RENEWAL_ANSWER: Duration = Duration::from_millis(1_750);
+/// A node that does not campaign looks so often whether it should, and who leads.
+pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A term is renewed after this part of its lease at the earliest, in hundredths.
 pub const RENEW_MIN: u32 = 33;
 /// A term is renewed after this part of its lease at the latest, in hundredths.
@@ -54,15 +56,35 @@ pub enum Input {
         /// Why.
         why: StepDownReason,
     },
+    /// The node considered whether it is to lead.
+    Considered(Outlook),
+    /// Somebody asked this node not to lead until then, or until another node does.
+    StandAside {
+        /// The monotonic clock's reading.
+        until: Duration,
+    },
     /// A timer fired.
     WakeUp,
     /// The node shuts down.
     Resign,
 }
 
+/// What a node sees when it considers whether it is to lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Outlook {
+    /// The application says that this node must not lead.
+    pub refused: bool,
+    /// Another node leads.
+    pub led: bool,
+    /// Another node stands as a candidate, and this one would rather not lead: why.
+    pub yields: Option<StepDownReason>,
+}
+
 /// What the shell must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
+    /// Find out whether this node is to lead.
+    Consider,
     /// Ask the store for a term.
     Campaign,
     /// Ask the store to extend the term.
@@ -82,6 +104,11 @@ pub type Effects = SmallVec<[Effect; 2]>;
 enum State {
     /// No session, or resigned.
     Idle,
+    Considering,
+    /// It does not campaign, and looks again then.
+    Aside {
+        until: Duration,
+    },
     Campaigning,
     Waiting {
         until: Duration,
@@ -112,22 +139,47 @@ pub struct ElectionMachine {
     state: State,
     resigned: bool,
     unanswered: u32,
-}
-
-impl Default for ElectionMachine {
-    fn default() -> Self {
-        Self { state: State::Idle, resigned: false, unanswered: 0 }
-    }
+    /// It considers whether it is to lead before it campaigns.
+    considers: bool,
+    /// It was asked not to campaign until then, or until another node leads.
+    aside_until: Option<Duration>,
+    /// Since when it has yielded to candidates of whom none leads.
+    unled_since: Option<Duration>,
+    /// For so long at most.
+    yields_max: Duration,
 }
 
 impl ElectionMachine {
+    /// A machine without a session. A node that would rather not lead waits at most `yields_max` for a candidate to lead.
+    pub fn new(yields_max: Duration) -> Self {
+        Self {
+            state: State::Idle,
+            resigned: false,
+            unanswered: 0,
+            considers: false,
+            aside_until: None,
+            unled_since: None,
+            yields_max,
+        }
+    }
+
+    /// Whether there is anything to consider before a campaign.
+    pub fn set_considers(&mut self, considers: bool) {
+        self.considers = considers;
+    }
+
+    /// Whether the node was asked not to campaign at `now`.
+    pub fn is_aside(&self, now: Duration) -> bool {
+        self.aside_until.is_some_and(|until| now < until)
+    }
+
     /// Feeds one input; `now` is the monotonic clock's reading.
     pub fn step(&mut self, now: Duration, input: Input) -> Effects {
         let mut effects = Effects::new();
         match input {
             Input::SessionOpened => {
                 if self.state == State::Idle && !self.resigned {
-                    self.campaign(&mut effects);
+                    self.stand(&mut effects);
                 }
             }
             Input::SessionLost => {
@@ -153,6 +205,8 @@ impl ElectionMachine {
                     self.wait(now);
                 }
             }
+            Input::Considered(outlook) => self.on_considered(now, outlook, &mut effects),
+            Input::StandAside { until } => self.on_stand_aside(until, &mut effects),
             Input::WakeUp => self.on_wake_up(now, &mut effects),
             Input::Resign => self.on_resign(&mut effects),
         }
@@ -162,8 +216,8 @@ impl ElectionMachine {
     /// How long until the machine has something to decide; `None` if only an input can change anything.
     pub fn wake_in(&self, now: Duration) -> Option<Duration> {
         let at = match self.state {
-            State::Idle | State::Campaigning => None,
-            State::Waiting { until } => Some(until),
+            State::Idle | State::Considering | State::Campaigning => None,
+            State::Aside { until } | State::Waiting { until } => Some(until),
             State::Leading(leading) => [leading.renew_at, leading.trusted_until].into_iter().flatten().min(),
         };
         at.map(|at| at.saturating_sub(now))
@@ -191,7 +245,11 @@ impl ElectionMachine {
     fn leading(&self) -> Option<&Leading> {
         match &self.state {
             State::Leading(leading) => Some(leading),
-            State::Idle | State::Campaigning | State::Waiting { .. } => None,
+            State::Idle
+            | State::Considering
+            | State::Aside { .. }
+            | State::Campaigning
+            | State::Waiting { .. } => None,
         }
     }
 
@@ -217,7 +275,7 @@ impl ElectionMachine {
                 let waited = now.saturating_sub(started);
                 let pause = retry_in.max(RETRY_MIN.saturating_sub(waited));
                 if pause.is_zero() {
-                    self.campaign(effects);
+                    self.stand(effects);
                 } else {
                     self.state = State::Waiting { until: now.saturating_add(pause) };
                 }
@@ -266,7 +324,7 @@ impl ElectionMachine {
             }
             Some(Renewal::Deposed) => {
                 self.step_down(StepDownReason::Deposed, effects);
-                self.campaign(effects);
+                self.stand(effects);
             }
             None => {
                 // Again soon; the trust goes on running out meanwhile.
@@ -279,13 +337,72 @@ impl ElectionMachine {
     fn on_wake_up(&mut self, now: Duration, effects: &mut Effects) {
         self.expire(now, effects);
         match &mut self.state {
-            State::Waiting { until } if *until <= now => self.campaign(effects),
+            State::Aside { until } | State::Waiting { until } if *until <= now => self.stand(effects),
             State::Leading(leading) => {
                 if leading.renew_at.take_if(|at| *at <= now).is_some() {
                     effects.push(Effect::Renew(leading.term));
                 }
             }
-            State::Idle | State::Campaigning | State::Waiting { .. } => {}
+            State::Idle
+            | State::Considering
+            | State::Aside { .. }
+            | State::Campaigning
+            | State::Waiting { .. } => {}
+        }
+    }
+
+    fn on_considered(&mut self, now: Duration, outlook: Outlook, effects: &mut Effects) {
+        let Outlook { refused, led, yields } = outlook;
+        if let State::Leading(Leading { term, .. }) = self.state {
+            if let Some(why) = refused.then_some(StepDownReason::Refused).or(yields) {
+                self.step_down(why, effects);
+                effects.push(Effect::Resign(term));
+                self.consider(effects);
+            }
+            return;
+        }
+        if self.state != State::Considering {
+            return;
+        }
+        if led && self.aside_until.take().is_some() {
+            // It may stand again, and others are to know before it does.
+            self.consider(effects);
+            return;
+        }
+        // A candidate who does not come to lead must not keep everybody from it.
+        let unled_since = *self.unled_since.get_or_insert(now);
+        if led || yields.is_none() {
+            self.unled_since = None;
+        }
+        let waited = !led && now.saturating_sub(unled_since) > self.yields_max;
+        if self.is_aside(now) || refused || (yields.is_some() && !waited) {
+            let look_at = now.saturating_add(LOOK_EVERY);
+            let until = self.aside_until.map_or(look_at, |until| look_at.min(until.max(now)));
+            self.state = State::Aside { until };
+        } else {
+            self.aside_until = None;
+            self.unled_since = None;
+            self.campaign(effects);
+        }
+    }
+
+    fn on_stand_aside(&mut self, until: Duration, effects: &mut Effects) {
+        if self.resigned {
+            return;
+        }
+        self.aside_until = Some(until);
+        match self.state {
+            // Without a session it does not campaign anyway.
+            State::Idle => {}
+            State::Leading(Leading { term, .. }) => {
+                self.step_down(StepDownReason::Requested, effects);
+                effects.push(Effect::Resign(term));
+                self.consider(effects);
+            }
+            // What a campaign under way wins is given back.
+            State::Considering | State::Aside { .. } | State::Campaigning | State::Waiting { .. } => {
+                self.consider(effects);
+            }
         }
     }
 
@@ -304,7 +421,7 @@ impl ElectionMachine {
             self.leading().and_then(|leading| leading.trusted_until).is_some_and(|until| until <= now);
         if expired {
             self.step_down(StepDownReason::TrustExpired, effects);
-            self.campaign(effects);
+            self.stand(effects);
         }
     }
 
@@ -313,6 +430,20 @@ impl ElectionMachine {
             effects.push(Effect::Lost(leading.term, why));
             self.state = State::Idle;
         }
+    }
+
+    /// Campaigns, at once or after it has considered it.
+    fn stand(&mut self, effects: &mut Effects) {
+        if self.considers || self.aside_until.is_some() {
+            self.consider(effects);
+        } else {
+            self.campaign(effects);
+        }
+    }
+
+    fn consider(&mut self, effects: &mut Effects) {
+        self.state = State::Considering;
+        effects.push(Effect::Consider);
     }
 
     fn campaign(&mut self, effects: &mut Effects) {
@@ -358,7 +489,7 @@ mod tests {
     }
 
     fn leader() -> ElectionMachine {
-        let mut machine = ElectionMachine::default();
+        let mut machine = ElectionMachine::new(LEASE.duration);
         assert_eq!(machine.step(s(0), Input::SessionOpened)[..], [Effect::Campaign]);
         assert_eq!(machine.step(s(0), won(s(0)))[..], [Effect::Gained(TERM, None)]);
         machine
@@ -366,7 +497,7 @@ mod tests {
 
     #[test]
     fn trust_is_counted_from_the_start_of_the_attempt() {
-        let mut machine = ElectionMachine::default();
+        let mut machine = ElectionMachine::new(LEASE.duration);
         machine.step(s(10), Input::SessionOpened);
 
         let effects = machine.step(s(13), won(s(10)));
@@ -378,7 +509,7 @@ mod tests {
 
     #[test]
     fn a_grant_that_comes_after_its_trust_is_given_back() {
-        let mut machine = ElectionMachine::default();
+        let mut machine = ElectionMachine::new(LEASE.duration);
         machine.step(s(10), Input::SessionOpened);
 
         let effects = machine.step(s(15), won(s(10)));
@@ -401,6 +532,92 @@ mod tests {
         assert_eq!(machine.wake_in(s(4)), Some(pause - s(1)));
     }
 
+    const ALLOWED: Outlook = Outlook { refused: false, led: false, yields: None };
+
+    fn considers() -> ElectionMachine {
+        let mut machine = ElectionMachine::new(LEASE.duration);
+        machine.set_considers(true);
+        assert_eq!(machine.step(s(0), Input::SessionOpened)[..], [Effect::Consider]);
+        machine
+    }
+
+    #[test]
+    fn a_node_that_may_not_lead_looks_again_and_campaigns_when_it_may() {
+        let mut machine = considers();
+
+        assert_eq!(machine.step(s(0), Input::Considered(Outlook { refused: true, ..ALLOWED }))[..], []);
+        assert_eq!(machine.wake_in(s(0)), Some(LOOK_EVERY));
+        assert_eq!(machine.step(s(1), Input::WakeUp)[..], [Effect::Consider]);
+        assert_eq!(machine.step(s(1), Input::Considered(ALLOWED))[..], [Effect::Campaign]);
+    }
+
+    #[test]
+    fn a_leader_that_may_not_lead_resigns() {
+        let mut machine = leader();
+
+        assert_eq!(machine.step(s(1), Input::Considered(ALLOWED))[..], []);
+        let effects = machine.step(s(1), Input::Considered(Outlook { refused: true, ..ALLOWED }));
+
+        let lost = Effect::Lost(TERM, StepDownReason::Refused);
+        assert_eq!(effects[..], [lost, Effect::Resign(TERM), Effect::Consider]);
+        assert_eq!(machine.term(s(1)), None);
+    }
+
+    #[test]
+    fn a_node_that_was_asked_to_resign_campaigns_after_the_pause() {
+        let mut machine = leader();
+
+        let effects = machine.step(s(1), Input::StandAside { until: s(3) });
+
+        let lost = Effect::Lost(TERM, StepDownReason::Requested);
+        assert_eq!(effects[..], [lost, Effect::Resign(TERM), Effect::Consider]);
+        assert_eq!(machine.step(s(1), Input::Considered(ALLOWED))[..], []);
+        assert_eq!(machine.step(s(2), Input::WakeUp)[..], [Effect::Consider]);
+        assert_eq!(machine.step(s(2), Input::Considered(ALLOWED))[..], []);
+        assert_eq!(machine.step(s(3), Input::WakeUp)[..], [Effect::Consider]);
+        assert_eq!(machine.step(s(3), Input::Considered(ALLOWED))[..], [Effect::Campaign]);
+    }
+
+    #[test]
+    fn a_node_that_was_asked_to_resign_stands_again_once_another_one_leads() {
+        let mut machine = leader();
+        machine.step(s(1), Input::StandAside { until: s(30) });
+        let led = Outlook { led: true, ..ALLOWED };
+
+        assert_eq!(machine.step(s(2), Input::Considered(led))[..], [Effect::Consider], "others hear of it");
+        assert!(!machine.is_aside(s(2)));
+        assert_eq!(machine.step(s(2), Input::Considered(led))[..], [Effect::Campaign]);
+    }
+
+    #[test]
+    fn a_term_that_is_won_after_the_node_was_asked_to_resign_is_given_back() {
+        let mut machine = ElectionMachine::new(LEASE.duration);
+        machine.step(s(0), Input::SessionOpened);
+
+        assert_eq!(machine.step(s(1), Input::StandAside { until: s(30) })[..], [Effect::Consider]);
+        assert_eq!(machine.step(s(2), won(s(0)))[..], [Effect::Resign(TERM)]);
+        assert_eq!(machine.term(s(2)), None);
+    }
+
+    #[test]
+    fn a_node_yields_to_a_candidate_that_does_not_come_to_lead_for_a_lease() {
+        let mut machine = considers();
+        let yields = Outlook { yields: Some(StepDownReason::Yielded), ..ALLOWED };
+        let mut campaigned = None;
+
+        for second in 0..60 {
+            let effects = machine.step(s(second), Input::Considered(yields));
+            if effects[..] == [Effect::Campaign] {
+                campaigned = Some(second);
+                break;
+            }
+            assert_eq!(effects[..], []);
+            assert_eq!(machine.step(s(second + 1), Input::WakeUp)[..], [Effect::Consider]);
+        }
+
+        assert_eq!(campaigned, Some(7), "the lease is 6 s");
+    }
+
     #[test]
     fn a_short_lease_is_renewed_at_a_third_of_it() {
         // The lease, its margin, the pause.
@@ -413,7 +630,7 @@ mod tests {
 
     #[test]
     fn what_a_campaign_waited_before_it_asked_is_no_part_of_the_attempt() {
-        let mut machine = ElectionMachine::default();
+        let mut machine = ElectionMachine::new(LEASE.duration);
         machine.step(s(10), Input::SessionOpened);
         let grant = Grant { term: TERM, lease: Some(LEASE), waited: s(3), former_zone_data: None };
 
@@ -494,7 +711,7 @@ mod tests {
 
     #[test]
     fn a_leader_hears_by_which_time_zone_data_the_one_before_went() {
-        let mut machine = ElectionMachine::default();
+        let mut machine = ElectionMachine::new(LEASE.duration);
         machine.step(s(0), Input::SessionOpened);
         let grant = Grant {
             term: TERM,
@@ -532,7 +749,7 @@ mod tests {
 
     #[test]
     fn a_term_that_is_won_while_resigning_is_given_back() {
-        let mut machine = ElectionMachine::default();
+        let mut machine = ElectionMachine::new(LEASE.duration);
         machine.step(s(0), Input::SessionOpened);
         assert_eq!(machine.step(s(1), Input::Resign)[..], []);
 
@@ -541,7 +758,7 @@ mod tests {
 
     #[test]
     fn campaigns_without_an_answer_are_tried_again_with_growing_pauses() {
-        let mut machine = ElectionMachine::default();
+        let mut machine = ElectionMachine::new(LEASE.duration);
         machine.step(s(0), Input::SessionOpened);
         let mut now = s(0);
         let mut pauses = Vec::new();

@@ -13,6 +13,8 @@ pub enum Operation {
     Open,
     /// Keeping a session open.
     Session,
+    /// Looking who leads, and saying whether this node stands as a candidate.
+    Observe,
     /// Asking for a term.
     Campaign,
     /// Extending a term.
@@ -55,9 +57,10 @@ pub enum Operation {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Open,
         Self::Session,
+        Self::Observe,
         Self::Campaign,
         Self::Renew,
         Self::Resign,
@@ -84,6 +87,7 @@ impl Operation {
         match self {
             Self::Open => "open",
             Self::Session => "session",
+            Self::Observe => "observe",
             Self::Campaign => "campaign",
             Self::Renew => "renew",
             Self::Resign => "resign",
@@ -118,6 +122,7 @@ impl Operation {
             | Self::Hold => true,
             Self::Open
             | Self::Session
+            | Self::Observe
             | Self::Campaign
             | Self::Renew
             | Self::Prove

@@ -53,6 +53,15 @@ pub enum Renewal {
     Deposed,
 }
 
+/// What a node sees of the others that may lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Observation {
+    /// Who leads, if the store knows of somebody.
+    pub leader: Option<NodeId>,
+    /// Another node has a session that lives, and stands as a candidate.
+    pub candidate: bool,
+}
+
 /// Grants terms. At any instant at most one node holds the newest term of a store and scope.
 ///
 /// Leadership is an optimisation, the claim is the guarantee: a store may grant a new term while the old leader still
@@ -70,6 +79,18 @@ pub trait Elector: Send + Sync + 'static {
     ///
     /// Dropping the future has the same effect as an error.
     fn campaign(&self) -> BoxFuture<'_, Result<Campaign, ElectError>>;
+
+    /// Says whether this node stands as a candidate, to whom nodes leave the lead that would rather not have it; and looks at
+    /// the others. A node stands from the opening of its session on, until it says otherwise. It asks for no term, and does not wait.
+    ///
+    /// # Errors
+    ///
+    /// [`ElectError::Unavailable`]: it is unknown whether the others have heard of it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has the same effect as an error.
+    fn observe(&self, stands: bool) -> BoxFuture<'_, Result<Observation, ElectError>>;
 
     /// Extends `term` by another lease.
     ///

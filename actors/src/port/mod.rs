@@ -13,7 +13,7 @@ mod zone_data;
 pub use backend::{Backend, Role};
 pub use body::Body;
 pub use clock::{CLOCK_LOOK_EVERY, Clock, SystemClock};
-pub use elector::{Campaign, ElectError, Elector, Grant, Lease, Renewal};
+pub use elector::{Campaign, ElectError, Elector, Grant, Lease, Observation, Renewal};
 pub use locker::{
     AGES_AT_MOST, Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration,
     Enrolled, Enrolment, Forgotten, Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OwedRun,

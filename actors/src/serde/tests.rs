@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
-    ActiveRunStatus, Added, CancelReason, Event, EventName, FencingToken, FireTime, Fires, HealthReport,
-    HeldStatus, HowDrained, JobName, JobPage, JobState, JobStatus, LastRunStatus, LockKey, Misfire, NodeId,
-    OnLost, Operation, Outcome, Overlap, Part, Pause, Policies, PolicyConfig, Problem, ProblemJobs, Retry,
-    RunId, RunIds, RunPhase, Scheduled, ShutdownReport, SkipReason, StepDownReason, Tag, Term, Triggered,
-    event_log::tests::sample, port::Role,
+    ActiveRunStatus, Added, CancelReason, Candidacy, Event, EventName, FencingToken, FireTime, Fires,
+    HealthReport, HeldStatus, HowDrained, JobName, JobPage, JobState, JobStatus, LastRunStatus, LockKey,
+    Misfire, NodeId, OnLost, Operation, Outcome, Overlap, Part, Pause, Policies, PolicyConfig, Problem,
+    ProblemJobs, Retry, RunId, RunIds, RunPhase, Scheduled, ShutdownReport, SkipReason, StepDownReason, Tag,
+    Term, Triggered, event_log::tests::sample, port::Role,
 };
 
 /// One value of each variant. A variant that is not in the list does not compile.
@@ -216,6 +216,7 @@ fn problems() -> Vec<Problem> {
         Problem::Broken { .. } => Problem::Broken { jobs: jobs() },
         Problem::Parked { .. } => Problem::Parked { jobs: jobs() },
         Problem::Conflicting { .. } => Problem::Conflicting { jobs: jobs() },
+        Problem::BodiesBlocked { .. } => Problem::BodiesBlocked { since },
     ]
 }
 
@@ -313,6 +314,10 @@ fn every_event_is_read_back() {
         StepDownReason::SessionLost => StepDownReason::SessionLost,
         StepDownReason::ClockOffset => StepDownReason::ClockOffset,
         StepDownReason::Stalled => StepDownReason::Stalled,
+        StepDownReason::Refused => StepDownReason::Refused,
+        StepDownReason::Requested => StepDownReason::Requested,
+        StepDownReason::Yielded => StepDownReason::Yielded,
+        StepDownReason::BodiesBlocked => StepDownReason::BodiesBlocked,
         StepDownReason::Died => StepDownReason::Died,
     ]);
     all_round_trip(&outcomes());
@@ -340,13 +345,20 @@ fn every_problem_is_read_back() {
     }
     all_round_trip(&Operation::ALL);
     all_round_trip(&Part::ALL);
-    for role in roles() {
+    let candidacies = every![
+        Candidacy::Stands => Candidacy::Stands,
+        Candidacy::Reluctant => Candidacy::Reluctant,
+        Candidacy::Withdrawn { .. } =>
+            Candidacy::Withdrawn { why: StepDownReason::Requested, reason: "it was asked to".into(), since },
+    ];
+    for (role, candidacy) in roles().into_iter().zip(candidacies.into_iter().cycle()) {
         let report = HealthReport {
             node: NodeId::numbered(1),
             backend: "postgres".into(),
             role,
             term: Some(Term(u64::MAX)),
             leader: Some(NodeId::numbered(2)),
+            candidacy,
             zone_data: "2026f".into(),
             jobs: 3,
             live: true,

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::{ANSWER_DEADLINE, Entry, Phase, SupervisorActor};
 use crate::{
+    candidacy::Candidacy,
     core::operation::Operation,
     election::PingElection,
     health::{HealthReport, Part, Problem, ProblemJobs, STALL_MAX, before},
@@ -18,7 +19,7 @@ use crate::{
     port::Role,
 };
 
-/// A round trip to the store that takes longer makes the node unhealthy.
+/// A round trip to the store that takes longer, or a body that waits longer for a thread, makes the node unhealthy.
 const STALL: Duration = Duration::from_secs(2);
 
 impl SupervisorActor {
@@ -30,7 +31,8 @@ impl SupervisorActor {
         }
         let (node, lease) = (self.node(), self.parts.lease);
         let (wall, elapsed) = node.clock.read();
-        if !self.parts.single_node && node.leadership.term(elapsed).is_none() {
+        let may_follow = !self.parts.single_node || matches!(node.candidacy(), Candidacy::Withdrawn { .. });
+        if may_follow && node.leadership.term(elapsed).is_none() {
             let silent = elapsed.saturating_sub(node.leader.last().at);
             if silent > lease {
                 problems.push(Problem::NoLeader { since: before(wall, silent) });
@@ -38,6 +40,10 @@ impl SupervisorActor {
         }
         problems.extend(node.failures.problems(wall, lease));
         problems.extend(node.overdue.problem(elapsed, lease));
+        let blocked = node.bodies.silence(node);
+        if blocked > STALL {
+            problems.push(Problem::BodiesBlocked { since: before(wall, blocked) });
+        }
         let follows = node.leadership.term(elapsed).is_none();
         let said = node.overdue.leader_said().filter(|_| follows);
         problems.extend(said.map(|since| Problem::OverdueOnLeader { since }));
@@ -101,6 +107,7 @@ impl Handler<Health> for SupervisorActor {
             backend: self.parts.backend.to_owned(),
             role,
             term,
+            candidacy: node.candidacy(),
             leader: if term.is_some() { Some(node.id) } else { known },
             zone_data: node.zone_data.to_string(),
             jobs: self.jobs.len(),

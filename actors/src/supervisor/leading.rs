@@ -13,14 +13,14 @@ use crate::{
         suspects::Group,
     },
     definition::Definition,
-    election::{SessionChanged, TermRefused},
+    election::{SessionChanged, StandAside, TermRefused},
     event::{EventKind, Outcome, StepDownReason},
     job::Letter,
     lock::{
         AskDebts, BATCH_MAX, CloseLostRuns, EnrolJobs, InquireJobs, InquiryPurpose, always_locked,
         publish_lost,
     },
-    message::PAGE_MAX,
+    message::{PAGE_MAX, Resign},
     name::{JobName, RunId, Term},
     node::JobRef,
     port::{Authority, ClosedRuns, Debt, Enrolled, Enrolment, LockError, LostRun, Standing},
@@ -553,6 +553,19 @@ impl Handler<ElectionDied> for SupervisorActor {
         node.meters.leadership_changes.increment(1);
         node.publisher.publish(|| EventKind::LeadershipLost { term, why: StepDownReason::Died });
         self.handle(LeadershipChanged(None), ctx);
+    }
+}
+
+impl Handler<Resign> for SupervisorActor {
+    type Result = ResponseFuture<bool>;
+
+    fn handle(&mut self, _: Resign, _: &mut Self::Context) -> Self::Result {
+        if !matches!(self.phase, Phase::Running) {
+            return Box::pin(async { false });
+        }
+        // The change reaches this actor before the answer reaches whoever asks.
+        let led = self.parts.election.send(StandAside);
+        Box::pin(async move { led.await.unwrap_or(false) })
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     core::job::Input,
     deadline,
     drain::{Drain, ShutdownReport},
-    election::{Resign, StopElection},
+    election::{EndCandidacy, StopElection},
     engine::JOIN_MAX,
     event::{CancelReason, EventKind},
     job::{Content, Letter},
@@ -115,7 +115,7 @@ impl SupervisorActor {
             let closed_until = aborted_at + ABORT_WAIT + CLOSE_WAIT;
             let resigned_until = (aborted_at + ABORT_WAIT).min(Instant::now() + CALL_DEADLINE);
             // Given up now, so that another node can take over while this one drains. No answer: the term lapses.
-            let resigned = patience.wait(election.send(Resign), resigned_until, ABORT_WAIT);
+            let resigned = patience.wait(election.send(EndCandidacy), resigned_until, ABORT_WAIT);
             let drained = async {
                 for (until, then) in [(drained_until, Stage::Cancel), (aborted_at, Stage::Abort)] {
                     if patience.wait(&mut over, until, Duration::ZERO).await.is_some() {

@@ -28,8 +28,8 @@ use crate::{
     port::{
         Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorMove, Debt,
         Declaration, ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant, Inquiry, Lease, LockError,
-        Locker, Moved, News, OTHER_ZONE_DATA_MAX, OtherZoneData, Pause, Proof, Proved, Renewal, Session,
-        Standing, Verdict,
+        Locker, Moved, News, OTHER_ZONE_DATA_MAX, Observation, OtherZoneData, Pause, Proof, Proved, Renewal,
+        Session, Standing, Verdict,
     },
     testkit::VirtualClock,
 };
@@ -145,6 +145,8 @@ struct OwnSession {
     session: Session,
     expires_at: Instant,
     zone_data: Arc<str>,
+    /// It is a candidate, to whom others leave the lead that would rather not have it.
+    stands: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -548,6 +550,25 @@ impl Elector for StoreBackend {
         .boxed()
     }
 
+    fn observe(&self, stands: bool) -> BoxFuture<'_, Result<Observation, ElectError>> {
+        async move {
+            let node = self.node;
+            let observed = self.elect(Operation::Observe, move |state, own, now| {
+                own?;
+                state.sessions.entry(node).and_modify(|own| own.stands = stands);
+                let is_candidate = |(other, session): (&NodeId, &OwnSession)| {
+                    *other != node && session.stands && session.expires_at > now
+                };
+                let candidate = state.sessions.iter().any(is_candidate);
+                let leader = state.leader.filter(|leader| leader.expires_at > now).map(|leader| leader.node);
+                Some(Observation { leader, candidate })
+            });
+            let no_session = || ElectError::Unavailable { reason: "there is no session".to_owned() };
+            observed.await?.ok_or_else(no_session)
+        }
+        .boxed()
+    }
+
     fn renew(&self, term: Term) -> BoxFuture<'_, Result<Renewal, ElectError>> {
         async move {
             let node = self.node;
@@ -594,7 +615,7 @@ impl Locker for StoreBackend {
                 }
                 let session = state.ledger.open_session();
                 let expires_at = now + lease.duration;
-                state.sessions.insert(node, OwnSession { session, expires_at, zone_data });
+                state.sessions.insert(node, OwnSession { session, expires_at, zone_data, stands: true });
                 Ok((session, now))
             });
             match opened.await {

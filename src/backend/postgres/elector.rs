@@ -10,14 +10,14 @@ use std::{sync::Arc, time::Duration};
 
 use callsheet_actors::{
     NodeId, Term,
-    port::{Campaign, ElectError, Elector, Grant, Lease, Renewal},
+    port::{Campaign, ElectError, Elector, Grant, Lease, Observation, Renewal},
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::{Instant, timeout};
 use tokio_postgres::{Client, Error, Row, Statement, error::SqlState, types::ToSql};
 use uuid::Uuid;
 
-use super::{Shared, cure, failure, session::OpenSession, settings::Settings, sql};
+use super::{Shared, candidates, cure, failure, session::OpenSession, settings::Settings, sql};
 
 /// The bounds of the pause before a campaign against a living leader who lost the leadership lock.
 const RETRY_MIN: Duration = Duration::from_millis(50);
@@ -284,6 +284,14 @@ impl Elector for PostgresElector {
         async move {
             let session = self.session()?;
             self.campaign_on(&session).await
+        }
+        .boxed()
+    }
+
+    fn observe(&self, stands: bool) -> BoxFuture<'_, Result<Observation, ElectError>> {
+        async move {
+            let observed = candidates::observe(&self.session()?, stands).await;
+            observed.map_err(|error| unavailable(&error.to_string()))
         }
         .boxed()
     }

@@ -15,6 +15,7 @@
 //! * `proof`: whether a claim would be possible. `cure`: what would mend a refused statement.
 //! * `settings`, `failure`, `migrations`: what a node is told, what it says when it fails, the schema.
 
+mod candidates;
 mod clock;
 mod connection;
 mod credentials;

@@ -10,7 +10,7 @@ use futures_util::future::join;
 use super::Cluster;
 use crate::{
     name::Term,
-    port::{Backend, Campaign, Elector, Grant, Renewal},
+    port::{Backend, Campaign, Elector, Grant, Observation, Renewal},
 };
 
 /// How often two nodes want the term at once.
@@ -36,6 +36,7 @@ pub async fn elector(cluster: &mut impl Cluster) {
         second.locker().open().await.expect("a session opens");
         each_node_sees_the_time_zone_data_of_the_other(&first, &second).await;
         only_one_node_leads(&*second.elector()).await;
+        a_node_sees_who_leads_and_who_stands(&*first.elector(), &*second.elector()).await;
         let term = a_resigned_term_is_won_by_another_node(&first, &second, term).await;
         let term = of_two_that_campaign_at_once_one_wins(&first, &second, term).await;
         a_dead_leader_is_succeeded(cluster, &first, &second, term).await;
@@ -138,11 +139,26 @@ async fn a_dead_leader_is_succeeded(
     let Grant { term: next, former_zone_data, .. } = win(&*first.elector()).await;
     assert!(next > term, "the successor's term is greater: {next} after {term}");
     assert_eq!(former_zone_data.as_deref(), Some("2031b"), "it hears by which data the dead leader went");
+    let seen = first.elector().observe(true).await.expect("an answer");
+    assert!(!seen.candidate, "a dead node is no candidate");
     let others = first.locker().other_zone_data().await.expect("an answer");
     assert_eq!(others, [], "the data of a dead node is not compared");
     second.locker().open().await.expect("a session opens again");
     let renewed = second.elector().renew(term).await.expect("an answer");
     assert_eq!(renewed, Renewal::Deposed, "a leader that comes back finds its term over");
+}
+
+/// The first leads.
+async fn a_node_sees_who_leads_and_who_stands(first: &dyn Elector, second: &dyn Elector) {
+    let seen = async |elector: &dyn Elector, stands| elector.observe(stands).await.expect("an answer");
+    let of_second = seen(second, true).await;
+    let leader = of_second.leader.expect("somebody leads");
+    assert!(of_second.candidate, "a node stands from the opening of its session on");
+    assert_eq!(seen(first, false).await, Observation { leader: Some(leader), candidate: true });
+    assert_eq!(seen(second, false).await, Observation { leader: Some(leader), candidate: false });
+    assert_eq!(seen(first, true).await, Observation { leader: Some(leader), candidate: false });
+    let of_second = seen(second, true).await;
+    assert!(of_second.candidate, "a node that stands again is a candidate again");
 }
 
 /// Campaigns until the term is won.

@@ -38,6 +38,8 @@ CREATE TABLE sessions (
     lease interval NOT NULL,
     -- The version of the time zone data by which the node computes fire times.
     zone_data text NOT NULL,
+    -- Others that would rather not lead leave the lead to it.
+    candidate boolean NOT NULL DEFAULT true,
     since timestamptz NOT NULL,
     PRIMARY KEY (scope, beacon)
 );
