@@ -48,7 +48,7 @@ use crate::{
     node::{JobRef, Node, RefusedStep},
     port::{
         ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled, Enrolment,
-        Forgotten, Inquiry, LockError, Locker, LostRun, Moved, OtherZoneData, Pause, Proof, Proved,
+        Forgotten, Inquiry, LockError, Locker, LostRun, Moved, Obstacle, OtherZoneData, Pause, Proof, Proved,
         RoundAnswers, Session, Standing, TickClaim, Verdict,
     },
     supervisor::{RunsLost, SessionNews, TakenByLeader, UnknownToStore},
@@ -218,6 +218,8 @@ pub(crate) struct LockHealth {
     pub(crate) without_session: Option<Duration>,
     /// How long the round trip under way has been.
     pub(crate) waiting: Option<Duration>,
+    /// What somebody else holds in the store, and this node needs.
+    pub(crate) obstacles: Vec<Obstacle>,
 }
 
 /// Asks whose run it is, if the store granted it to this node and its end is not recorded.
@@ -1169,6 +1171,7 @@ impl Handler<AskLockHealth> for LockActor {
                 None => Some(now.saturating_sub(self.session_lost_at)),
             },
             waiting: self.round_started.map(|started| now.saturating_sub(started)),
+            obstacles: self.locker.obstacles(),
         })
     }
 }

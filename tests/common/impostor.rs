@@ -210,3 +210,55 @@ async fn answer(server: &mut OwnedReadHalf) -> Option<Vec<u8>> {
         }
     }
 }
+
+/// A way to a server that can keep back the ends of what clients ask: with the Sync message of a client whose application name has a
+/// text in it, all that comes after is kept back as well. What is between this and the server stays open when that client goes.
+pub(crate) struct Withholder {
+    pub(crate) port: u16,
+    withholds: Arc<Mutex<Option<&'static str>>>,
+}
+
+impl Withholder {
+    /// From now on, for clients with this text in their startup messages.
+    pub(crate) fn withhold(&self, text: &'static str) {
+        *self.withholds.lock().expect("nobody panicked") = Some(text);
+    }
+}
+
+pub(crate) async fn withholder(server: u16) -> Withholder {
+    const SYNC: u8 = b'S';
+    let (listener, port) = listen().await;
+    let withholds: Arc<Mutex<Option<&'static str>>> = Arc::default();
+    let held = withholds.clone();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let held = held.clone();
+            tokio::spawn(async move {
+                let asked = startup(&mut client).await?;
+                let (mut from_client, mut to_client) = client.into_split();
+                let server = TcpStream::connect(("127.0.0.1", server)).await.ok()?;
+                let (mut from_server, mut to_server) = server.into_split();
+                to_server.write_all(&asked).await.ok()?;
+                tokio::spawn(async move { copy(&mut from_server, &mut to_client).await });
+                let is_held = || {
+                    let text = *held.lock().expect("nobody panicked");
+                    text.is_some_and(|text| asked.windows(text.len()).any(|window| window == text.as_bytes()))
+                };
+                while let Ok(kind) = from_client.read_u8().await {
+                    let length = from_client.read_u32().await.ok()?;
+                    let mut message = vec![kind];
+                    message.extend(length.to_be_bytes());
+                    message.resize(usize::try_from(length).ok()? + 1, 0);
+                    from_client.read_exact(&mut message[5..]).await.ok()?;
+                    if kind == SYNC && is_held() {
+                        // For ever, whatever becomes of the client.
+                        std::future::pending::<()>().await;
+                    }
+                    to_server.write_all(&message).await.ok()?;
+                }
+                Some(())
+            });
+        }
+    });
+    Withholder { port, withholds }
+}

@@ -9,7 +9,7 @@ use futures_util::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{OtherZoneData, ScheduleIdentity};
+use super::{Obstacle, OtherZoneData, ScheduleIdentity};
 use crate::{
     core::{policy::Overlap, storable::storable, time::FireTime},
     event::Outcome,
@@ -620,6 +620,13 @@ pub trait Locker: Send + Sync + 'static {
     /// it. The engine decides by the store's time what is due. Default: not at all, for a store that uses the node's clock.
     fn clock_ahead(&self) -> TimeDelta {
         TimeDelta::zero()
+    }
+
+    /// What is in the way of the session at present, as the last round trips found it: at most
+    /// [`OBSTACLES_MAX`](super::OBSTACLES_MAX). Answers at once, without I/O. Default: nothing, for a store in which nobody can hold
+    /// anything for longer than a lease.
+    fn obstacles(&self) -> Vec<Obstacle> {
+        Vec::new()
     }
 
     /// Ends the session and frees what it holds.

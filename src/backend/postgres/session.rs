@@ -34,6 +34,7 @@ use super::{
     failure::{self, refusal},
     forget::Forgetting,
     heartbeat::{self, Heart, Pulse},
+    holders::{Holders, Obstacles},
     lost_runs::Search,
     migrations, news, proof, sessions,
     settings::{OPEN_TIMEOUT, Purpose, Settings},
@@ -45,6 +46,9 @@ const STATEMENTS_PER_TRUST: u32 = 4;
 /// How long one statement of a search may take at most, whatever the lease: what is asked after it waits for it, and is given up after
 /// [`CALL_DEADLINE`](callsheet_actors::CALL_DEADLINE).
 pub(super) const LONG_STATEMENT_MAX: Duration = Duration::from_secs(2);
+
+/// What a session holds that does not end although it is silent.
+const OTHER_SESSION: &str = "the beacon of a session that is silent beyond its lease, and with it its keys,";
 
 /// Why a session is lost, once it is.
 pub(super) type Loss = Option<String>;
@@ -68,6 +72,8 @@ pub(super) struct OpenSession {
     /// Nothing is asked any more.
     closing: AtomicBool,
     pub(super) pulse: Arc<Pulse>,
+    /// What others hold, and this session needs.
+    pub(super) obstacles: Arc<Obstacles>,
 }
 
 /// The statements of a session, prepared once.
@@ -148,6 +154,7 @@ impl OpenSession {
         let sent = Instant::now();
         sessions::open(&client, &settings, beacon, pid).await?;
         let pulse = Arc::new(Pulse::new(&settings, pid, clocks.clone(), sent));
+        let obstacles: Arc<Obstacles> = Arc::default();
         let heart = Heart {
             client: client.clone(),
             heartbeat: statements.heartbeat.clone(),
@@ -155,6 +162,8 @@ impl OpenSession {
             scope: settings.scope.clone(),
             beacon,
             pulse: pulse.clone(),
+            obstacles: obstacles.clone(),
+            others: Holders::new(OTHER_SESSION, false),
         };
         let loss = ends.disarm();
         tokio::spawn(heart.run(loss.clone()));
@@ -173,6 +182,7 @@ impl OpenSession {
             client,
             loss,
             pulse,
+            obstacles,
         }))
     }
 
@@ -193,14 +203,14 @@ impl OpenSession {
         self.hearing.clone()
     }
 
-    /// Connects the second connection, which ends with this session.
-    pub(super) async fn connect_leadership(&self) -> Result<Client, LockError> {
+    /// Connects the second connection, which ends with this session. Answers the process of the server that serves it as well.
+    pub(super) async fn connect_leadership(&self) -> Result<(Client, i32), LockError> {
         let connected = async {
             let (client, _) = connect(&self.settings, Purpose::Leadership, &self.loss).await?;
-            inspect(&client, &self.settings, &self.clocks).await?;
+            let pid = inspect(&client, &self.settings, &self.clocks).await?;
             let seen = client.query_one(sql::SEES_BEACON, &[&self.beacon]).await;
             if seen.and_then(|row| row.try_get("seen")).map_err(|error| refusal(&error))? {
-                Ok(client)
+                Ok((client, pid))
             } else {
                 Err(failure::refused(ELSEWHERE))
             }

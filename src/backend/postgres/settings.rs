@@ -133,7 +133,8 @@ impl Settings {
         self.trust().saturating_sub(BEAT_ANSWER).clamp(of_lease(BEAT_MIN), of_lease(BEAT_MAX))
     }
 
-    fn campaign_slice(&self) -> Duration {
+    /// How long a campaign waits with one snapshot.
+    pub(super) fn campaign_slice(&self) -> Duration {
         CAMPAIGN_SLICE.min(self.trust() / 4)
     }
 
