@@ -40,13 +40,14 @@ const LOOK_BEATS: u32 = 2;
 const WATCHED_MAX: i64 = 16;
 
 /// Keeps the lease while nothing else does, notices a pooler that changes the server process between transactions, notices tables
-/// that do not know the session (scope $1, beacon $2), reads the clock, and looks at $3 other sessions: one row for each whose process is
+/// that do not know the session (scope $1, beacon $2, channel $4), reads the clock, and looks at $3 other sessions: one row for each whose process is
 /// there, or one without any.
 ///
 /// When a session last did something is only shown to its own role and those that may read all statistics. Others see which
 /// transaction it is in, if any: a session that is not in one is idle, and ended by the server.
 pub(super) const HEARTBEAT: &str = "
-SELECT pg_backend_pid() AS pid, clock_timestamp() AS now, EXISTS (SELECT FROM sessions WHERE scope = $1 AND beacon = $2) AS stands,
+SELECT pg_backend_pid() AS pid, clock_timestamp() AS now,
+       EXISTS (SELECT FROM sessions WHERE scope = $1 AND beacon = $2) AND EXISTS (SELECT FROM scopes WHERE scope = $1 AND channel = $4) AS stands,
        w.*
 FROM (SELECT 1) AS one
 LEFT JOIN LATERAL (
@@ -180,6 +181,7 @@ pub(super) struct Heart {
     pub(super) pulse_alone: Statement,
     pub(super) scope: String,
     pub(super) beacon: i64,
+    pub(super) channel: String,
     pub(super) pulse: Arc<Pulse>,
     pub(super) obstacles: Arc<Obstacles>,
     /// The other sessions that it watches.
@@ -216,7 +218,10 @@ impl Heart {
 
     async fn beat(&mut self) -> Result<Result<(), Stranger>, Error> {
         let (mut sent, mut clocks) = (Instant::now(), self.pulse.clocks());
-        let rows = match self.client.query(&self.heartbeat, &[&self.scope, &self.beacon, &WATCHED_MAX]).await
+        let rows = match self
+            .client
+            .query(&self.heartbeat, &[&self.scope, &self.beacon, &WATCHED_MAX, &self.channel])
+            .await
         {
             Ok(rows) => rows,
             Err(error) if is_undefined(&error) => return Ok(Err(Stranger::Anew)),

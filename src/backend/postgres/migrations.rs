@@ -15,7 +15,7 @@ use super::{
 const STEPS: [(&str, &str); 1] = [("V1__coordination", include_str!("migrations/V1__coordination.sql"))];
 
 /// What the steps make and a node uses.
-pub(super) const TABLES: [&str; 5] = ["leader", "sessions", "names", "debts", "runs"];
+pub(super) const TABLES: [&str; 6] = ["leader", "scopes", "sessions", "names", "debts", "runs"];
 
 /// From which of them it deletes.
 pub(super) const EMPTIED: [&str; 3] = ["debts", "names", "sessions"];
@@ -33,7 +33,7 @@ pub(super) fn ddl(schema: &str) -> String {
          --   GRANT USAGE ON SCHEMA {name} TO <role>;\n\
          --   GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA {name} TO <role>;\n\
          --   GRANT DELETE ON {emptied} TO <role>;\n\
-         --   GRANT EXECUTE ON PROCEDURE {name}.wait_for_leadership TO <role>; -- unless everybody may\n\
+         --   GRANT EXECUTE ON ROUTINE {name}.wait_for_leadership, {name}.is_over TO <role>; -- unless everybody may\n\
          BEGIN;\n\
          CREATE SCHEMA IF NOT EXISTS {name};\n\
          SET LOCAL search_path = {name};\n\n\

@@ -4,6 +4,7 @@
 //! leadership. Both end together: whatever makes the session doubtful makes it lost, and what is lost is never used again.
 
 use std::{
+    collections::VecDeque,
     future::pending,
     sync::{
         Arc,
@@ -19,7 +20,10 @@ use callsheet_actors::{
 use futures_util::future::{join4, try_join};
 use tokio::{
     sync::{
-        broadcast::{self, error::RecvError},
+        broadcast::{
+            self,
+            error::{RecvError, TryRecvError},
+        },
         watch,
     },
     time::{Instant, timeout, timeout_at},
@@ -110,6 +114,8 @@ pub(super) struct Statements {
     pub(super) prove: Statement,
     heartbeat: Statement,
     pulse_alone: Statement,
+    pauses: Statement,
+    owed: Statement,
 }
 
 impl OpenSession {
@@ -161,13 +167,20 @@ impl OpenSession {
             pulse_alone: statements.pulse_alone.clone(),
             scope: settings.scope.clone(),
             beacon,
+            channel: channel.clone(),
             pulse: pulse.clone(),
             obstacles: obstacles.clone(),
             others: Holders::new(OTHER_SESSION, false),
         };
         let loss = ends.disarm();
         tokio::spawn(heart.run(loss.clone()));
-        let hearing = Arc::new(Hearing::new(beacon, notifications));
+        let witness = news::Witness {
+            scope: settings.scope.clone(),
+            pauses: statements.pauses.clone(),
+            owed: statements.owed.clone(),
+        };
+        let hearing =
+            Arc::new(Hearing::new(beacon, notifications, client.clone(), witness, settings.trust()));
         Ok(Arc::new(Self {
             settings,
             clocks,
@@ -327,12 +340,19 @@ impl Drop for OpenSession {
 /// Hears what other nodes tell the session of a beacon.
 pub(super) struct Hearing {
     beacon: i64,
+    client: Arc<Client>,
+    witness: news::Witness,
+    /// How long the store may take to answer.
+    deadline: Duration,
     notifications: tokio::sync::Mutex<Notifications>,
 }
 
 struct Notifications {
     received: broadcast::Receiver<String>,
-    /// Any role of the database can send some, and as many as it likes.
+    /// The store is to be asked about these.
+    heard: Vec<News>,
+    confirmed: VecDeque<News>,
+    /// Whoever knows the channel can send some, and as many as he likes.
     log: LogBudget<()>,
     since: Instant,
 }
@@ -347,33 +367,69 @@ impl Notifications {
             tracing::warn!(target: "callsheet", "{kind}: {detail}");
         }
     }
+
+    fn hear(&mut self, payload: &str, beacon: i64) {
+        match news::read(payload, beacon) {
+            Ok(Some(news)) => self.heard.push(news),
+            // To another node.
+            Ok(None) => {}
+            Err(reason) => self.warn("ignored a notification that no node sent", &reason),
+        }
+    }
+
+    fn miss(&mut self, count: u64) {
+        self.warn("dropped the oldest notifications, unread", &count);
+        self.heard.push(News::Missed);
+    }
 }
 
 impl Hearing {
-    fn new(beacon: i64, received: broadcast::Receiver<String>) -> Self {
-        let notifications = Notifications { received, log: LogBudget::default(), since: Instant::now() };
-        Self { beacon, notifications: tokio::sync::Mutex::new(notifications) }
+    fn new(
+        beacon: i64,
+        received: broadcast::Receiver<String>,
+        client: Arc<Client>,
+        witness: news::Witness,
+        deadline: Duration,
+    ) -> Self {
+        let notifications = Notifications {
+            received,
+            heard: Vec::new(),
+            confirmed: VecDeque::new(),
+            log: LogBudget::default(),
+            since: Instant::now(),
+        };
+        Self { beacon, client, witness, deadline, notifications: tokio::sync::Mutex::new(notifications) }
     }
 
-    /// The next news; none any more once the connection has ended.
+    /// The next news that the store confirms; none any more once the connection has ended.
     pub(super) async fn next(&self) -> News {
         let mut notifications = self.notifications.lock().await;
         loop {
-            match notifications.received.recv().await {
-                Ok(payload) => match news::read(&payload, self.beacon) {
-                    Ok(Some(news)) => return news,
-                    // To another node.
-                    Ok(None) => {}
-                    Err(reason) => {
-                        notifications.warn("ignored a notification that no node sent", &reason);
-                    }
-                },
-                Err(RecvError::Lagged(count)) => {
-                    notifications.warn("dropped the oldest notifications, unread", &count);
-                    return News::Missed;
-                }
-                Err(RecvError::Closed) => return pending().await,
+            if let Some(news) = notifications.confirmed.pop_front() {
+                return news;
             }
+            if notifications.heard.is_empty() {
+                match notifications.received.recv().await {
+                    Ok(payload) => notifications.hear(&payload, self.beacon),
+                    Err(RecvError::Lagged(count)) => notifications.miss(count),
+                    Err(RecvError::Closed) => return pending().await,
+                }
+            }
+            while notifications.heard.len() < news::ASKED_MAX {
+                match notifications.received.try_recv() {
+                    Ok(payload) => notifications.hear(&payload, self.beacon),
+                    Err(TryRecvError::Lagged(count)) => notifications.miss(count),
+                    Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+                }
+            }
+            // They stay until the store has answered: this future may be dropped.
+            let heard = notifications.heard.clone();
+            let confirmed = timeout(self.deadline, self.witness.confirm(&self.client, heard)).await;
+            // Without an answer the jobs ask for themselves.
+            let confirmed =
+                confirmed.map_or_else(|_| vec![News::Missed], |it| it.unwrap_or_else(|_| vec![News::Missed]));
+            notifications.heard.clear();
+            notifications.confirmed.extend(confirmed);
         }
     }
 }
@@ -445,6 +501,8 @@ impl Statements {
             prove,
             heartbeat,
             pulse_alone,
+            pauses,
+            owed,
         ) = tokio::try_join!(
             client.prepare(sql::DECLARE),
             client.prepare(sql::ENROL),
@@ -478,6 +536,8 @@ impl Statements {
             client.prepare(proof::PROVE),
             client.prepare(heartbeat::HEARTBEAT),
             client.prepare(heartbeat::PULSE),
+            client.prepare(news::PAUSES),
+            client.prepare(news::OWED),
         )?;
         Ok(Self {
             release,
@@ -512,6 +572,8 @@ impl Statements {
             prove,
             heartbeat,
             pulse_alone,
+            pauses,
+            owed,
         })
     }
 }

@@ -11,7 +11,8 @@
 //! What concerns a key locks its row `FOR UPDATE`, what concerns only a job's cursor `FOR NO KEY UPDATE`: so an application
 //! that guards its writes with the key (`FOR KEY SHARE`) keeps others from the key, and nobody from the cursor.
 //!
-//! Liveness of an owner: dead if nobody holds the advisory lock of its beacon. One's own beacon is never probed: the lock is
+//! Liveness of an owner: dead if nobody holds the advisory lock of its beacon, or somebody who did not register it: the function
+//! `is_over` of the schema. One's own beacon is never probed: the lock is
 //! re-entrant, so a session would take itself for dead and steal from itself. The probe is *shared*, or two probers would
 //! each take the other's probe for the owner. A key is free while its row has no run; the beacon of its last owner stays, so that a
 //! claim and an end change no column of an index: then a new version of the row costs no entry in any (a "HOT" update).
@@ -98,7 +99,7 @@ SET epoch = greatest(l.epoch + 1, excluded.epoch),
     expires_at = clock_timestamp() + $4::float8 * interval '1 millisecond',
     zone_data = excluded.zone_data
 WHERE l.expires_at <= clock_timestamp()
-   OR CASE WHEN l.beacon = $2 THEN true ELSE pg_try_advisory_xact_lock_shared(l.beacon) END
+   OR CASE WHEN l.beacon = $2 THEN true ELSE is_over($1, l.beacon) END
 RETURNING l.epoch, pg_is_in_recovery() AS standby,
     -- As it was when the statement began: the leadership lock keeps others from it.
     (SELECT former.zone_data FROM leader former WHERE former.scope = $1) AS former_zone_data";
@@ -222,7 +223,7 @@ macro_rules! judged {
     (found: $found:literal, own: $own:literal) => {
         concat!(
             "declarers AS MATERIALIZED (
-    SELECT beacon, pg_try_advisory_xact_lock_shared(beacon) AS dead
+    SELECT beacon, is_over($1, beacon) AS dead
     FROM (SELECT DISTINCT unnest(declared_by) AS beacon FROM ",
             $found,
             ") AS d WHERE beacon <> ",
@@ -621,7 +622,7 @@ pub(super) const LOOK_UP: &str = "
 SELECT a.ord, n.name IS NOT NULL AS found, n.cursor,
        CASE
            WHEN n.run IS NULL THEN NULL
-           WHEN n.beacon = $2 OR NOT pg_try_advisory_xact_lock_shared(n.beacon) THEN n.run
+           WHEN n.beacon = $2 OR NOT is_over($1, n.beacon) THEN n.run
        END AS holder
 FROM unnest($3::text[]) WITH ORDINALITY AS a (name, ord) LEFT JOIN names n ON n.scope = $1 AND n.name = a.name";
 
@@ -746,7 +747,7 @@ WITH term AS MATERIALIZED (
 ), ",
             $found,
             ", owners AS MATERIALIZED (
-    SELECT beacon, pg_try_advisory_xact_lock_shared(beacon) AS dead
+    SELECT beacon, is_over($1, beacon) AS dead
     FROM (SELECT DISTINCT beacon FROM found WHERE holder IS NOT NULL AND beacon <> $2) AS others
 ), decided AS MATERIALIZED (
     -- One instant for a run that is lost and the one that takes its key: they do not overlap.
