@@ -118,6 +118,24 @@ pub(crate) async fn gate(server: u16, text: &'static str) -> Gate {
     Gate { port, reached, open }
 }
 
+/// What stands between and asks for another setting than the client: `to` instead of `from`, which is as long.
+pub(crate) async fn meddler(server: u16, from: &'static str, to: &'static str) -> u16 {
+    let (listener, port) = listen().await;
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut asked = startup(&mut client).await?;
+                let at = asked.windows(from.len()).position(|window| window == from.as_bytes())?;
+                asked[at..at + from.len()].copy_from_slice(to.as_bytes());
+                let mut server = TcpStream::connect(("127.0.0.1", server)).await.ok()?;
+                server.write_all(&asked).await.ok()?;
+                copy_bidirectional(&mut client, &mut server).await.ok()
+            });
+        }
+    });
+    port
+}
+
 /// A pooler that does not hand on the settings that a client asks for.
 pub(crate) async fn careless_pooler(server: u16) -> u16 {
     let (listener, port) = listen().await;

@@ -33,7 +33,7 @@ use uuid::Uuid;
 
 use super::{
     clock::Clocks,
-    connection::{Rights, check_rights, connect, inspect, silent},
+    connection::{Connected, Rights, check_rights, connect, inspect, silent},
     elector::Leadership,
     failure::{self, refusal},
     forget::Forgetting,
@@ -138,8 +138,9 @@ impl OpenSession {
             Self::migrate(&settings, &clocks).await?;
         }
         let mut ends = EndOnDrop::new();
-        let (client, notifications) = connect(&settings, Purpose::Session, &ends.loss).await?;
-        let pid = inspect(&client, &settings, &clocks).await?;
+        let connected = connect(&settings, Purpose::Session, &ends.loss).await?;
+        let pid = inspect(&connected, &settings, &clocks).await?;
+        let Connected { client, notifications, .. } = connected;
         if check_rights(&client, &settings).await? == Rights::NoTables {
             // Made anew since this node migrated them.
             if !settings.migrate || migrate {
@@ -201,9 +202,9 @@ impl OpenSession {
 
     async fn migrate(settings: &Settings, clocks: &Clocks) -> Result<(), LockError> {
         let ends = EndOnDrop::new();
-        let (mut client, _) = connect(settings, Purpose::Migration, &ends.loss).await?;
-        inspect(&client, settings, clocks).await?;
-        migrations::migrate(&mut client, &settings.schema).await
+        let mut connected = connect(settings, Purpose::Migration, &ends.loss).await?;
+        inspect(&connected, settings, clocks).await?;
+        migrations::migrate(&mut connected.client, &settings.schema).await
     }
 
     /// The session's id: its beacon, which no other session ever has.
@@ -219,8 +220,9 @@ impl OpenSession {
     /// Connects the second connection, which ends with this session. Answers the process of the server that serves it as well.
     pub(super) async fn connect_leadership(&self) -> Result<(Client, i32), LockError> {
         let connected = async {
-            let (client, _) = connect(&self.settings, Purpose::Leadership, &self.loss).await?;
-            let pid = inspect(&client, &self.settings, &self.clocks).await?;
+            let connected = connect(&self.settings, Purpose::Leadership, &self.loss).await?;
+            let pid = inspect(&connected, &self.settings, &self.clocks).await?;
+            let client = connected.client;
             let seen = client.query_one(sql::SEES_BEACON, &[&self.beacon]).await;
             if seen.and_then(|row| row.try_get("seen")).map_err(|error| refusal(&error))? {
                 Ok((client, pid))

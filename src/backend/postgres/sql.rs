@@ -28,13 +28,18 @@
 //! granted or recorded but what the change itself returns, and such a row is missing in the answer as one that is locked.
 
 /// Whether this server can coordinate: its version, whether it is a standby, whether it is read-only, whether it took the
-/// settings of the connection (its schema, $1), how texts are encoded in the database and on the way there, its process; and its
-/// clock.
+/// settings of the connection (by one that only this connection has, $1 with the value $2, and its schema $3), which of some ($4) have other
+/// values than these ($5), how texts are encoded in the database and on the way there, its process; and its clock. Sets how many
+/// milliseconds ($6) a transaction may take, if the server knows that.
 pub(super) const INSPECT: &str = "
 SELECT current_setting('server_version_num')::int4 AS version,
        pg_is_in_recovery() AS standby,
        current_setting('transaction_read_only') = 'on' AS read_only,
-       current_setting('search_path') = $1 AS configured,
+       coalesce(current_setting($1, true) = $2, false) AND current_setting('search_path') = $3 AS configured,
+       ARRAY(SELECT s.name FROM unnest($4::text[], $5::text[]) AS asked (name, value) JOIN pg_settings s USING (name)
+             WHERE s.setting <> asked.value ORDER BY s.name) AS overridden,
+       CASE WHEN current_setting('server_version_num')::int4 >= 170000
+            THEN set_config('transaction_timeout', $6, false) ELSE $6 END AS transaction_timeout,
        getdatabaseencoding()::text AS encoding,
        pg_client_encoding()::text AS client_encoding,
        pg_backend_pid() AS pid,
