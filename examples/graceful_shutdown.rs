@@ -14,14 +14,14 @@ use tokio::signal::unix::{SignalKind, signal};
 /// How long runs may go on: an orchestrator kills a process that takes longer than it allows, often 30 s.
 const DEADLINE: Duration = Duration::from_secs(4);
 /// How long runs that were told to stop may take to do so.
-const GRACE: Duration = Duration::from_millis(500);
+const ABORT_AFTER: Duration = Duration::from_millis(500);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let midnight = || cron("0 0 * * *").timezone("Europe/Lisbon");
     let jobs = Callsheet::builder()
-        .shutdown_grace(GRACE)
+        .shutdown_abort_after(ABORT_AFTER)
         .job(Job::new("patient", midnight()).run(patient))
         .job(Job::new("polite", midnight()).run(polite))
         .job(Job::new("stubborn", midnight()).run(stubborn))

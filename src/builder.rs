@@ -183,8 +183,8 @@ impl Builder {
     }
 
     /// The time between cancelling and aborting the runs that did not drain at shutdown, at most a day. Default: 5 s.
-    pub fn shutdown_grace(mut self, grace: Duration) -> Self {
-        self.options.shutdown_grace = grace;
+    pub fn shutdown_abort_after(mut self, time: Duration) -> Self {
+        self.options.shutdown_abort_after = time;
         self
     }
 

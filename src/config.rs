@@ -13,7 +13,7 @@ use crate::schedule::Definition;
 /// | `policies.misfire` | `"auto"`, `{"latest": {"within": "1h"}}`, `{"all": {"max": 10, "within": "1h"}}`, `"skip"`: [`Misfire`](crate::Misfire) |
 /// | `policies.on_lost` | `"record"`, `"retry"`: [`OnLost`](crate::OnLost) |
 /// | `policies.retry` | `{"attempts": 3, "initial": "1s", "factor": 2.0, "max": "5m", "jitter": 0.2}`, of which all may be left out: [`Retry`](crate::Retry) |
-/// | `policies.grace`, `policies.timeout`, `policies.abort_grace` | a duration: `"1m 30s"` |
+/// | `policies.misfire_after`, `policies.timeout`, `policies.abort_after` | a duration: `"1m 30s"` |
 /// | `policies.limit`, `policies.pause_after`, `policies.priority` | a number |
 ///
 /// The same in JSON, TOML and what else serde reads. A key that is none of these is refused, and so is a value of another

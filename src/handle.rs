@@ -383,14 +383,17 @@ impl Callsheet {
         self.ask(Health).await
     }
 
-    /// Stops: no tick is armed any more, leadership is given up, runs may end until `deadline` (at most a day) has passed,
-    /// are then cancelled, and aborted after a grace (5 s by default). Returns when every thread of the engine has ended. The
-    /// report says what became of each run, and which fire times are left to other nodes.
+    /// Stops: no tick is armed any more, leadership is given up, runs may end until `deadline` (at most a
+    /// day) has passed, are then cancelled, and aborted
+    /// [`shutdown_abort_after`](crate::Builder::shutdown_abort_after) later (5 s by default). Returns when
+    /// every thread of the engine has ended. The report says what became of each run, and which fire times
+    /// are left to other nodes.
     ///
     /// Idempotent: whoever asks again waits for the same end and gets the same report.
     ///
-    /// A body that waits for it waits for its own end: it is one of the runs that drain, so it is cancelled when the deadline has
-    /// passed and aborted after the grace. To stop the scheduler from a body, leave the waiting to a task of its own.
+    /// A body that waits for it waits for its own end: it is one of the runs that drain, so it is cancelled
+    /// when the deadline has passed, and aborted `shutdown_abort_after` later. To stop the scheduler from a
+    /// body, leave the waiting to a task of its own.
     ///
     /// # Cancel safety
     ///

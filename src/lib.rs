@@ -38,7 +38,7 @@
 //! * [`guide::hooks`]: code before and after runs. [`Callsheet::events`]: what happens, as a stream.
 //! * [`Builder`]: threads, backend, listeners. [`guide::embedding`]: in which runtime what runs.
 //! * [`Callsheet::health`]: live, ready, healthy, and what is wrong. [`guide::health`]: which probe asks what.
-//! * [`metrics`]: what a scraper sees.
+//! * [`metrics`]: what a scraper sees. [`guide::tracing`]: what is logged, and the span of a run.
 //! * [`port`]: what can be replaced. `testkit` (feature): tests in virtual time, and the suites that adapters pass.
 //!
 //! # What it does not do
@@ -70,6 +70,7 @@
 //! | `metrics-exporter-prometheus` | 0.18 | `metrics::Prometheus::with_handle` | `metrics::PrometheusHandle` |
 //! | `tokio-postgres` | 0.7 | `postgres::Guard` | `callsheet::tokio_postgres` |
 //! | `tokio-util` | 0.7 | [`Run::cancellation`], [`Run::cancelled`] | [`CancellationToken`] |
+//! | `tracing` | 0.1 | [`Run::span`] | [`callsheet::tracing`](tracing) |
 //! | `uuid` | 1 | [`RunId`], [`NodeId`] | [`callsheet::uuid`](uuid) |
 //!
 //! Three that are not re-exported are met all the same: `serde` 1; `tokio` 1, on whose runtimes everything runs; and
@@ -112,13 +113,13 @@ pub use callsheet_actors::{
     OnLost, Operation, Origin, Outcome, Over, Overlap, PAGE_MAX, PAUSE_NOTE_MAX, PROBLEM_JOBS_MAX, Part,
     Pause, PauseError, PauseJobs, Policies, PolicyConfig, Problem, ProblemJobs, QUEUE_MAX, REPORTED_RUNS_MAX,
     RESTART_PERIOD, RESTARTS_MAX, RemoveJobs, RescheduleJob, ResumeJobs, Retry, Run, RunError, RunId,
-    RunResult, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_END_MAX, SHUTDOWN_GRACE_DEFAULT, STALL_MAX,
+    RunPhase, RunResult, SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_END_MAX, STALL_MAX,
     SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError, Selector, Shutdown, ShutdownNow, ShutdownReport,
     SkipReason, SkippedTicks, StartError, StepDownReason, SupervisorActor, Tag, Term, TriggerError,
     TriggerJob, Triggered, TriggeredRun, UnknownRun, UpdateError, UpdateJob, WhenFull, port,
 };
 pub use callsheet_actors::{
-    BoxFuture, CancellationToken, WaitForCancellationFuture, actix, chrono, serde, uuid,
+    BoxFuture, CancellationToken, WaitForCancellationFuture, actix, chrono, serde, tracing, uuid,
 };
 
 pub use chrono_tz;

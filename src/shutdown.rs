@@ -40,7 +40,7 @@ const SERVER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3);
 /// |---|---|---|
 /// | the node is not ready, everything goes on | 0 s | [`readiness_delay`](Self::readiness_delay) |
 /// | runs, and the hooks after them, drain | **the rest**, at least 1 s | |
-/// | runs that were cancelled end | 5 s | [`Builder::shutdown_grace`](crate::Builder::shutdown_grace) |
+/// | runs that were cancelled end | 5 s | [`Builder::shutdown_abort_after`](crate::Builder::shutdown_abort_after) |
 /// | runs are aborted, the store is told, threads end | 5 s | [`SHUTDOWN_END_MAX`] |
 /// | requests that are in progress end | 3 s | [`server_timeout`](Self::server_timeout) |
 /// | the server stops | 2 s | [`SERVER_STOP_MAX`] |
@@ -85,7 +85,7 @@ impl ShutdownBudget {
     }
 
     /// The shares, if they fit.
-    fn shares(self, grace: Duration) -> Result<Shares, Faults> {
+    fn shares(self, abort_after: Duration) -> Result<Shares, Faults> {
         let Self { total, readiness_delay, server_timeout } = self;
         let fault = |value: Duration, rule: String, cure: &str| {
             Faults::from(Fault::new("shutdown budget", format!("{value:?}"), rule, cure))
@@ -95,14 +95,13 @@ impl ShutdownBudget {
             return Err(fault(total, rule, "choose a shorter time"));
         }
         let server = server_timeout.saturating_add(SERVER_STOP_MAX);
-        let others = [readiness_delay, grace, SHUTDOWN_END_MAX, server];
+        let others = [readiness_delay, abort_after, SHUTDOWN_END_MAX, server];
         let others = others.into_iter().fold(Duration::ZERO, Duration::saturating_add);
         let drain = total.saturating_sub(others);
-        let shares = Shares { total, readiness_delay, drain: drain.max(DRAIN_MIN), grace, server };
+        let shares = Shares { total, readiness_delay, drain: drain.max(DRAIN_MIN), abort_after, server };
         if drain < DRAIN_MIN {
             let rule = format!("it is at least the sum of its shares: {shares}");
-            let cure =
-                "raise it, or lower `readiness_delay`, `server_timeout` or the builder's `shutdown_grace`";
+            let cure = "raise it, or lower `readiness_delay`, `server_timeout` or the builder's `shutdown_abort_after`";
             return Err(fault(total, rule, cure));
         }
         Ok(shares)
@@ -115,7 +114,7 @@ struct Shares {
     total: Duration,
     readiness_delay: Duration,
     drain: Duration,
-    grace: Duration,
+    abort_after: Duration,
     server: Duration,
 }
 
@@ -128,10 +127,10 @@ impl Shares {
 
 impl fmt::Display for Shares {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { readiness_delay, drain, grace, server, .. } = self;
+        let Self { readiness_delay, drain, abort_after, server, .. } = self;
         write!(
             f,
-            "{readiness_delay:?} not ready + {drain:?} to drain + {grace:?} from cancel to abort + \
+            "{readiness_delay:?} not ready + {drain:?} to drain + {abort_after:?} from cancel to abort + \
              {SHUTDOWN_END_MAX:?} to end + {server:?} for the server"
         )
     }
@@ -208,7 +207,7 @@ impl Callsheet {
         S: Stream + Send + 'static,
         S::Item: Send,
     {
-        let shares = budget.shares(self.engine.shutdown_grace())?;
+        let shares = budget.shares(self.engine.shutdown_abort_after())?;
         tracing::info!(
             target: "callsheet",
             "a shutdown takes at most {:?}: {shares}; whoever kills this process must wait for longer",
@@ -285,7 +284,7 @@ impl Stream for ShutdownSignals {
 mod tests {
     use super::*;
 
-    const GRACE: Duration = Duration::from_secs(5);
+    const ABORT_AFTER: Duration = Duration::from_secs(5);
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -294,7 +293,7 @@ mod tests {
     #[test]
     fn runs_drain_for_what_the_other_shares_leave() {
         let budget = ShutdownBudget::within(seconds(28)).readiness_delay(seconds(2));
-        let shares = budget.server_timeout(seconds(4)).shares(GRACE).unwrap();
+        let shares = budget.server_timeout(seconds(4)).shares(ABORT_AFTER).unwrap();
 
         assert_eq!(shares.drain, seconds(28 - 2 - 5 - 5 - 4 - 2));
         assert_eq!(shares.jobs(), seconds(28 - 4 - 2));
@@ -302,13 +301,13 @@ mod tests {
 
     #[test]
     fn the_least_budget_leaves_a_second_to_the_runs() {
-        let least = |total| ShutdownBudget::within(total).server_timeout(seconds(1)).shares(GRACE);
+        let least = |total| ShutdownBudget::within(total).server_timeout(seconds(1)).shares(ABORT_AFTER);
 
         assert_eq!(least(seconds(14)).unwrap().drain, DRAIN_MIN);
         let refused = least(Duration::from_millis(13_999)).unwrap_err().to_string();
         let sum = "0ns not ready + 1s to drain + 5s from cancel to abort + 5s to end + 3s for the server";
         assert!(refused.contains("13.999s") && refused.contains(sum), "{refused}");
-        assert!(refused.contains("shutdown_grace"), "{refused}");
+        assert!(refused.contains("shutdown_abort_after"), "{refused}");
     }
 
     #[test]
@@ -317,11 +316,11 @@ mod tests {
             [Duration::ZERO, Duration::from_nanos(1), seconds(60), SHUTDOWN_DEADLINE_MAX, Duration::MAX];
         for total in lengths {
             for share in lengths {
-                for grace in lengths {
+                for abort_after in lengths {
                     let budget = ShutdownBudget::within(total).readiness_delay(share).server_timeout(share);
-                    let Ok(shares) = budget.shares(grace) else { continue };
-                    let Shares { readiness_delay, drain, grace, server, .. } = shares;
-                    assert_eq!(readiness_delay + drain + grace + SHUTDOWN_END_MAX + server, total);
+                    let Ok(shares) = budget.shares(abort_after) else { continue };
+                    let Shares { readiness_delay, drain, abort_after, server, .. } = shares;
+                    assert_eq!(readiness_delay + drain + abort_after + SHUTDOWN_END_MAX + server, total);
                     assert!(drain >= DRAIN_MIN && total <= SHUTDOWN_DEADLINE_MAX);
                 }
             }
@@ -330,7 +329,8 @@ mod tests {
 
     #[test]
     fn a_part_of_a_second_of_the_server_counts_as_one() {
-        let timeout = |timeout| ShutdownBudget::within(GRACE).server_timeout(timeout).server_timeout_secs();
+        let timeout =
+            |timeout| ShutdownBudget::within(ABORT_AFTER).server_timeout(timeout).server_timeout_secs();
 
         assert_eq!(timeout(Duration::ZERO), 0);
         assert_eq!(timeout(Duration::from_millis(1_001)), 2);

@@ -81,7 +81,7 @@ async fn a_blocking_body_delays_no_other_body() {
 #[tokio::test]
 async fn a_blocking_body_keeps_its_run_until_it_returns_though_it_is_aborted() {
     let timeout =
-        |job: Job<callsheet::Bodiless>| job.timeout(Duration::from_millis(1)).abort_grace(Duration::ZERO);
+        |job: Job<callsheet::Bodiless>| job.timeout(Duration::from_millis(1)).abort_after(Duration::ZERO);
     let Blocks { job, mut begun, release } = blocks("blocks", timeout);
     let jobs = start(Callsheet::builder().job(job)).await;
     let blocked = jobs.trigger("blocks").await.expect("it starts");
@@ -126,7 +126,7 @@ async fn no_more_bodies_block_at_once_than_there_are_threads() {
 #[tokio::test]
 async fn a_body_that_has_no_thread_yet_when_it_is_aborted_never_begins() {
     let Blocks { job: first, begun: mut first_begun, release } = blocks("first", |job| job);
-    let soon = |job: Job<callsheet::Bodiless>| job.abort_grace(Duration::ZERO);
+    let soon = |job: Job<callsheet::Bodiless>| job.abort_after(Duration::ZERO);
     let Blocks { job: second, begun: mut second_begun, .. } = blocks("second", soon);
     let jobs = start(Callsheet::builder().blocking_threads(1).jobs([first, second])).await;
     let first = jobs.trigger("first").await.expect("it starts");

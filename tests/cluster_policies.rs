@@ -983,7 +983,7 @@ async fn what_was_missed_while_nobody_led_is_decided_by_policy_on_the_next_leade
             // A job whose ticks are all over could not be added.
             let [one, two, three] = ticks;
             let ticks = [one, two, three, three + FAR_OFF];
-            Job::new(name, at(ticks)).misfire(misfire).grace(PERIOD).run(async |_| {})
+            Job::new(name, at(ticks)).misfire(misfire).misfire_after(PERIOD).run(async |_| {})
         })
     };
     leader.jobs.add_all(jobs()).await.expect("they are right");
@@ -994,7 +994,7 @@ async fn what_was_missed_while_nobody_led_is_decided_by_policy_on_the_next_leade
     leader.stop().await;
     assert!(cluster.now().await < first, "nothing is due yet");
 
-    // All of them are later than the grace.
+    // All of them are later than `misfire_after`.
     let missed_at = ticks[2] + period() * 2;
     while let Ok(wait) = (missed_at - cluster.now().await).to_std() {
         sleep(wait + LOOK_AGAIN).await;

@@ -13,7 +13,7 @@ use std::{
 
 use callsheet::{
     Builder, CancelReason, CancelRuns, EventKind, Fires, Job, JobDetails, ListJobs, Overlap, RemoveJobs,
-    Retry, Selector, TriggerError, UpdateJob, WhenFull,
+    Retry, RunPhase, Selector, TriggerError, UpdateJob, WhenFull,
     schedule::{Schedule, at, every},
     testkit::{
         Rig,
@@ -310,7 +310,7 @@ fn bodies_that_panic_or_are_aborted_give_their_slots_back() {
             .run(async |_| -> () { panic!("out of paper") });
         let stubborn = Job::new("stubborn", at(instant(5)))
             .timeout(secs(2))
-            .abort_grace(secs(2))
+            .abort_after(secs(2))
             .run(async |_| std::future::pending::<()>().await);
         let vetoed = once("vetoed", 15).before(async |_| Err::<(), _>("not today"));
         let node = rig.node(bounded(2, [panicking, stubborn, vetoed])).await;
@@ -503,7 +503,7 @@ fn a_local_job_does_not_starve_behind_a_claim_without_an_answer() {
             rig.reconnect(node);
             until(rig, 29).await;
             let status = details(rig, node, "led").await;
-            assert!(status.active_runs[0].between_attempts, "it is granted, and waits for the slot");
+            assert_eq!(status.active_runs[0].phase, RunPhase::WaitingForSlot, "it is granted");
             assert_eq!((rig.store().held(), rig.started("led")), (1, 0));
             until(rig, 32).await;
 

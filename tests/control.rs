@@ -117,7 +117,7 @@ fn a_timeout_cancels_then_aborts() {
             Job::new("obedient", every(secs(60))).timeout(secs(2)).run(async |run| run.cancelled().await);
         let stubborn = Job::new("stubborn", every(secs(60)))
             .timeout(secs(2))
-            .abort_grace(secs(3))
+            .abort_after(secs(3))
             .run(async |_| std::future::pending::<()>().await);
         rig.node(node_with([obedient, stubborn])).await;
 
@@ -449,12 +449,12 @@ fn a_job_that_is_changed_while_its_actor_dies_goes_on_by_the_new_definition() {
 
 /// Behaviours 34 and 35 of gocron's tests.
 #[test]
-fn runs_are_cancelled_on_request_and_aborted_after_their_grace() {
+fn runs_are_cancelled_on_request_and_aborted_later() {
     simulate(START, async |rig| {
         let polite = Job::new("polite", every(secs(10))).tag("t").run(async |run| run.cancelled().await);
         let stubborn = Job::new("stubborn", every(secs(10)))
             .tag("t")
-            .abort_grace(secs(3))
+            .abort_after(secs(3))
             .run(async |_| tokio::time::sleep(hours(1)).await);
         let idle = Job::new("idle", every(hours(1))).tag("t").run(async |_| {});
         let node = rig.node(node_with([polite, stubborn, idle])).await;

@@ -535,7 +535,7 @@ fn suicidal(body: fn(&Callsheet)) {
             },
         );
         let (listener, mut events) = ear();
-        let builder = Callsheet::builder().shutdown_grace(Duration::ZERO).listen(listener).job(job);
+        let builder = Callsheet::builder().shutdown_abort_after(Duration::ZERO).listen(listener).job(job);
         let jobs = futures_executor::block_on(builder.start()).expect("it starts");
         assert!(handle.0.set(jobs.clone()).is_ok());
 
@@ -612,14 +612,15 @@ fn child(test: &str) -> Process {
     Process::start(command.args(["--exact", test, "--nocapture"]).env(ROLE, test))
 }
 
-/// The least that fits if there is no grace: 6 s for the jobs.
+/// The least that fits if runs are aborted at once: 6 s for the jobs.
 const LEAST: ShutdownBudget = ShutdownBudget::within(Duration::from_secs(8)).server_timeout(Duration::ZERO);
 
 #[test]
 fn a_stream_of_signals_that_ends_counts_as_a_signal() {
     #[tokio::main]
     async fn main() {
-        let jobs = Callsheet::builder().shutdown_grace(Duration::ZERO).start().await.expect("it starts");
+        let jobs =
+            Callsheet::builder().shutdown_abort_after(Duration::ZERO).start().await.expect("it starts");
 
         jobs.shutdown_on(futures_util::stream::empty::<()>(), LEAST).expect("it fits").await;
 
@@ -633,7 +634,8 @@ fn a_stream_of_signals_that_ends_counts_as_a_signal() {
 fn a_stream_of_signals_is_not_polled_after_its_end() {
     #[tokio::main]
     async fn main() {
-        let jobs = Callsheet::builder().shutdown_grace(Duration::ZERO).start().await.expect("it starts");
+        let jobs =
+            Callsheet::builder().shutdown_abort_after(Duration::ZERO).start().await.expect("it starts");
         // Panics if it is polled after its end.
         let ended = futures_util::stream::unfold((), async |()| None::<((), ())>);
 
@@ -649,8 +651,11 @@ fn a_stream_of_signals_is_not_polled_after_its_end() {
 fn a_budget_that_is_too_small_is_refused_before_anything_stops() {
     #[tokio::main]
     async fn main() {
-        let jobs =
-            Callsheet::builder().shutdown_grace(Duration::from_millis(1)).start().await.expect("it starts");
+        let jobs = Callsheet::builder()
+            .shutdown_abort_after(Duration::from_millis(1))
+            .start()
+            .await
+            .expect("it starts");
 
         let refused =
             jobs.shutdown_on(futures_util::stream::empty::<()>(), LEAST).err().expect("it does not fit");
@@ -690,7 +695,8 @@ impl Schedule for Stuck {
 fn a_server_may_stop_in_time_though_the_engine_does_not() {
     #[tokio::main]
     async fn main() {
-        let jobs = Callsheet::builder().shutdown_grace(Duration::ZERO).start().await.expect("it starts");
+        let jobs =
+            Callsheet::builder().shutdown_abort_after(Duration::ZERO).start().await.expect("it starts");
         let (go, wait) = mpsc::channel();
         // The supervisor asks the schedule, and hears nothing more.
         let stuck = Job::new("stuck", Stuck(Mutex::new(wait))).run(async |_| {});

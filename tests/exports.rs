@@ -13,7 +13,7 @@ fn the_docs_name_the_versions_that_must_match() {
     };
     let rows = include_str!("../src/lib.rs").lines().filter_map(|line| line.strip_prefix("//! | `"));
     let rows: Vec<_> = rows.filter_map(|row| row.split_once("` | ")).collect();
-    assert_eq!(rows.len(), 9, "{rows:?}");
+    assert_eq!(rows.len(), 10, "{rows:?}");
 
     for (name, rest) in rows {
         let (version, _) = rest.split_once(" |").expect("a version");
@@ -32,6 +32,9 @@ fn signatures_are_named_through_the_crate_alone() {
     fn token(run: &Run) -> callsheet::CancellationToken {
         run.cancellation()
     }
+    fn span(run: &Run) -> &callsheet::tracing::Span {
+        run.span()
+    }
     fn id(run: &Run) -> callsheet::uuid::Uuid {
         run.id().as_uuid()
     }
@@ -47,7 +50,7 @@ fn signatures_are_named_through_the_crate_alone() {
     }
     #[cfg(feature = "prometheus")]
     let _ = shown;
-    let _ = (recipient, token, id);
+    let _ = (recipient, token, span, id);
     let zone = callsheet::chrono_tz::Europe::Lisbon;
     let job = Job::new("nothing", cron("0 9 * * *").timezone(zone)).body(std::sync::Arc::new(Nothing));
 

@@ -143,7 +143,8 @@ async fn a_run_that_a_shutdown_leaves_behind_is_lost_to_who_waits() {
         // Until the sender is gone.
         let _ = released.recv();
     });
-    let jobs = Callsheet::builder().shutdown_grace(Duration::ZERO).job(job).start().await.expect("it starts");
+    let jobs =
+        Callsheet::builder().shutdown_abort_after(Duration::ZERO).job(job).start().await.expect("it starts");
     let run = jobs.trigger("job").await.expect("it starts");
     begun.recv().await.expect("it begins");
 

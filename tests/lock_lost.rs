@@ -57,10 +57,10 @@ fn a_lost_session_cancels_the_run_and_the_job_goes_on_in_the_next_one() {
 }
 
 #[test]
-fn a_body_that_ignores_the_loss_is_aborted_after_the_grace() {
+fn a_body_that_ignores_the_loss_is_aborted_later() {
     simulate(START, async |rig| {
         let job = Job::new("stubborn", every(secs(3600)))
-            .abort_grace(secs(3))
+            .abort_after(secs(3))
             .run(async |_| tokio::time::sleep(secs(3000)).await);
         let node = rig.node(node_with([job])).await;
         rig.advance(secs(3601)).await;

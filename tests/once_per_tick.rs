@@ -175,7 +175,7 @@ fn clocks_that_are_wrong_double_nothing_and_fire_nothing_early() {
         rig.advance(secs(10)).await;
 
         // A clock that is ahead makes its node ask too early, and be told to wait: it fires on time. One that is
-        // behind fires late, and what it is late for beyond the grace are misfires.
+        // behind fires late, and what it is late for by more than `misfire_after` are misfires.
         let fired_early = rig.store().records().into_iter().filter(|record| {
             matches!(record, callsheet::testkit::Record::Moved { run: Some(_), to, .. } if to.instant() > rig.now())
         });

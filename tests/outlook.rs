@@ -94,7 +94,8 @@ fn of_a_batch_with_jobs_that_are_over_none_is_added_and_each_is_named() {
     });
 }
 
-/// A job owes ticks from the instant on at which it is added. The grace is for ticks of jobs that are there.
+/// A job owes ticks from the instant on at which it is added. `misfire_after` is for ticks of jobs that are
+/// there.
 #[test]
 fn a_fire_time_a_second_ago_is_over_as_well_and_one_in_a_moment_is_not() {
     for fires in [Fires::Leader, Fires::Local] {

@@ -170,7 +170,7 @@ fn a_run_that_does_not_stop_is_aborted_before_it_is_replaced() {
     simulate(START, async |rig| {
         let stubborn = Job::new("report", at(five()))
             .overlap(Overlap::Replace)
-            .abort_grace(secs(3))
+            .abort_after(secs(3))
             .run(async |_| std::future::pending::<()>().await);
         let node = rig.node(node_with([stubborn])).await;
         rig.advance(secs(11)).await;
@@ -180,10 +180,10 @@ fn a_run_that_does_not_stop_is_aborted_before_it_is_replaced() {
 
         assert_eq!((answer_in_short(&queued), answer_in_short(&refused)), ("queued", "overlap"));
         rig.advance(secs(2)).await;
-        assert_eq!(rig.started("report"), 1, "it is still within its grace");
+        assert_eq!(rig.started("report"), 1, "it is not aborted yet");
         rig.advance(secs(2)).await;
         assert_eq!(rig.started("report"), 2);
-        // Each of the other ticks stops the run before, and the grace passes.
+        // Each of the other ticks stops the run before, and it is aborted.
         rig.advance(secs(60)).await;
         assert_eq!((rig.started("report"), rig.count(cancelled(CancelReason::Replaced))), (6, 5));
         assert_eq!(rig.count(|kind| matches!(kind, EventKind::TickSkipped { .. })), 0);

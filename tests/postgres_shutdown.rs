@@ -64,9 +64,9 @@ async fn blocking(_: Run) {
     std::thread::sleep(HOUR);
 }
 
-async fn jobs(grace: Duration, shared: &Shared) -> Callsheet {
+async fn jobs(abort_after: Duration, shared: &Shared) -> Callsheet {
     let never = || cron("0 0 29 2 *");
-    let builder = Callsheet::builder().shutdown_grace(grace).jobs([
+    let builder = Callsheet::builder().shutdown_abort_after(abort_after).jobs([
         Job::new("patient", never()).run_with(shared.clone(), patient),
         Job::new("stubborn", never()).run(stubborn),
         Job::new("blocking", never()).run(blocking),
@@ -83,10 +83,10 @@ async fn jobs(grace: Duration, shared: &Shared) -> Callsheet {
 }
 
 /// Serves until a signal comes, and says how it ended.
-async fn serve(grace: Duration, budget: ShutdownBudget) {
+async fn serve(abort_after: Duration, budget: ShutdownBudget) {
     let shared = Shared::default();
     let signals = ShutdownSignals::new().expect("signals");
-    let jobs = jobs(grace, &shared).await;
+    let jobs = jobs(abort_after, &shared).await;
     let handle = Data::new(jobs.clone());
     let app = move || {
         App::new()
@@ -210,10 +210,10 @@ impl Service {
 }
 
 /// In a child process the service, else nothing.
-fn is_service(grace: Duration, budget: ShutdownBudget) -> bool {
+fn is_service(abort_after: Duration, budget: ShutdownBudget) -> bool {
     let child = env::var_os(ROLE).is_some();
     if child {
-        actix_web::rt::System::new().block_on(serve(grace, budget));
+        actix_web::rt::System::new().block_on(serve(abort_after, budget));
     }
     child
 }
@@ -263,7 +263,7 @@ fn a_request_while_jobs_drain_is_told_so() {
 
 #[test]
 fn a_second_signal_stops_the_jobs_at_once() {
-    // Neither the deadline nor the grace is waited for.
+    // Neither the deadline nor the time to abort is waited for.
     if is_service(HOUR / 2, PATIENT) {
         return;
     }

@@ -222,10 +222,10 @@ fn a_shutdown_without_a_deadline_drains() {
 }
 
 #[test]
-fn a_shutdown_with_an_endless_grace_drains() {
+fn a_shutdown_that_never_aborts_drains() {
     simulate(START, async |rig| {
         let long = Job::new("long", every(secs(10))).run(async |_| tokio::time::sleep(secs(5)).await);
-        let node = rig.node(node_with([long]).shutdown_grace(Duration::MAX)).await;
+        let node = rig.node(node_with([long]).shutdown_abort_after(Duration::MAX)).await;
         rig.advance(ms(10_500)).await;
 
         let asked = rig.supervisor(node).send(Shutdown { deadline: secs(1) });

@@ -52,8 +52,8 @@ fn a_run_succeeds_in_its_third_attempt() {
     });
 }
 
-/// An attempt that is over its time is cancelled, and aborted after the grace if it does not obey; the next one has a time of
-/// its own.
+/// An attempt that is over its time is cancelled, and aborted `abort_after` later if it does not obey; the
+/// next one has a time of its own.
 #[test]
 fn the_story_of_a_run_whose_attempts_take_too_long() {
     simulate(START, async |rig| {
@@ -67,7 +67,7 @@ fn the_story_of_a_run_whose_attempts_take_too_long() {
         let job = |name: &str, attempts| {
             Job::new(name, every(hours(1)))
                 .timeout(secs(60))
-                .abort_grace(secs(5))
+                .abort_after(secs(5))
                 .retry(retry(attempts))
                 .run(slow)
         };

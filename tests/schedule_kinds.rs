@@ -246,7 +246,8 @@ fn a_window_includes_its_start_and_excludes_its_end() {
     assert_eq!(schedule.previous_before(time("2026-01-02T09:00:00Z")), None);
 }
 
-/// Behaviours 25 and 55 of gocron's tests: a start in the past needs no grace, as nothing counts from now.
+/// Behaviours 25 and 55 of gocron's tests: a start in the past needs no tolerance, as nothing counts from
+/// now.
 #[test]
 fn a_start_is_what_periods_are_counted_from() {
     assert_eq!(

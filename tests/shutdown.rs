@@ -39,7 +39,7 @@ fn a_shutdown_drains_then_cancels_then_aborts_and_reports_each() {
         let quick = Job::new("quick", hourly()).run(async |_| tokio::time::sleep(secs(3)).await);
         let obedient = Job::new("obedient", hourly()).run(async |run| run.cancelled().await);
         let stubborn = Job::new("stubborn", hourly()).run(async |_| std::future::pending::<()>().await);
-        let node = rig.node(node_with([quick, obedient, stubborn]).shutdown_grace(secs(2))).await;
+        let node = rig.node(node_with([quick, obedient, stubborn]).shutdown_abort_after(secs(2))).await;
         at_the_hour(rig).await;
 
         let report = rig.shutdown(node, secs(10)).await;
@@ -210,7 +210,7 @@ async fn stopped_from_within(rig: &mut Rig, obedient: bool) -> ShutdownReport {
         let _ = stopped.await;
         panic!("it waits for its own end");
     });
-    let node = rig.node(node_with([job]).shutdown_grace(secs(2))).await;
+    let node = rig.node(node_with([job]).shutdown_abort_after(secs(2))).await;
     assert!(supervisor.set(rig.supervisor(node)).is_ok());
     at_the_hour(rig).await;
 
@@ -233,7 +233,7 @@ fn a_body_that_waits_for_the_shutdown_is_cancelled_at_the_deadline_and_then_abor
         let report = stopped_from_within(rig, false).await;
 
         assert_eq!((report.drained, report.cancelled, report.aborted), (0, 0, 1));
-        assert_eq!(cancelled_after(rig), Some(secs(12)), "the deadline and the grace");
+        assert_eq!(cancelled_after(rig), Some(secs(12)), "the deadline and `shutdown_abort_after`");
     });
 }
 
@@ -256,7 +256,7 @@ fn obedient_and_stubborn() -> [Job; 2] {
 #[test]
 fn a_shutdown_that_is_under_way_can_be_told_to_end_at_once() {
     simulate(START, async |rig| {
-        let node = rig.node(node_with(obedient_and_stubborn()).shutdown_grace(secs(1_000))).await;
+        let node = rig.node(node_with(obedient_and_stubborn()).shutdown_abort_after(secs(1_000))).await;
         at_the_hour(rig).await;
         let supervisor = rig.supervisor(node);
         let before = rig.now();
@@ -276,7 +276,7 @@ fn a_shutdown_that_is_under_way_can_be_told_to_end_at_once() {
         assert_eq!(report, at_once.expect("an answer"));
         assert_eq!(report.aborted + report.cancelled, 2);
         assert_eq!(report.still_running, 0);
-        assert!((rig.now() - before).num_seconds() < 10, "neither the deadline nor the grace passed");
+        assert!((rig.now() - before).num_seconds() < 10, "neither the deadline nor the time to abort passed");
         assert_eq!(rig.store().held(), 0, "the store was told");
     });
 }
@@ -284,7 +284,7 @@ fn a_shutdown_that_is_under_way_can_be_told_to_end_at_once() {
 #[test]
 fn a_node_can_be_told_to_stop_at_once() {
     simulate(START, async |rig| {
-        let node = rig.node(node_with(obedient_and_stubborn()).shutdown_grace(secs(1_000))).await;
+        let node = rig.node(node_with(obedient_and_stubborn()).shutdown_abort_after(secs(1_000))).await;
         at_the_hour(rig).await;
         let before = rig.now();
 
@@ -292,7 +292,7 @@ fn a_node_can_be_told_to_stop_at_once() {
         let report = rig.drive(async move { supervisor.send(ShutdownNow).await }).await.expect("an answer");
 
         assert_eq!(report.aborted + report.cancelled, 2);
-        assert!((rig.now() - before).num_seconds() < 5, "the grace did not pass");
+        assert!((rig.now() - before).num_seconds() < 5, "the time to abort did not pass");
         assert_eq!(rig.store().held(), 0, "the store was told");
     });
 }
@@ -332,7 +332,7 @@ async fn stopped_without_a_store(
             std::future::pending::<()>().await;
         },
     );
-    let node = rig.node(node_with([stubborn]).shutdown_grace(secs(5))).await;
+    let node = rig.node(node_with([stubborn]).shutdown_abort_after(secs(5))).await;
     at_the_hour(rig).await;
     rig.cut_off(node);
     let supervisor = rig.supervisor(node);
@@ -361,7 +361,7 @@ fn a_node_stops_at_once_although_its_store_does_not_answer() {
 }
 
 #[test]
-fn a_silent_store_does_not_shorten_the_grace_of_the_runs() {
+fn a_silent_store_does_not_make_runs_be_aborted_earlier() {
     simulate(START, async |rig| {
         let stop = async |supervisor: Addr<SupervisorActor>| {
             supervisor.send(Shutdown { deadline: Duration::ZERO }).await.expect("an answer")

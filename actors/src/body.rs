@@ -21,6 +21,7 @@ use futures_util::{
     stream::{AbortRegistration, Abortable},
 };
 use tokio::{runtime, sync::oneshot};
+use tracing::Instrument;
 
 use crate::{
     port::Body,
@@ -64,7 +65,12 @@ where
         async move {
             let abort = run.take_abort();
             let threads = run.own_threads().clone();
-            let work = move || function(run).map(IntoRunResult::into_run_result).boxed_local();
+            let span = run.span().clone();
+            let work = move || {
+                // The call as well: a function may do something before it answers its future.
+                let body = span.in_scope(|| function(run));
+                body.map(IntoRunResult::into_run_result).instrument(span).boxed_local()
+            };
             threads.run_local(work, abort).await.into_result()
         }
         .boxed()
@@ -101,7 +107,7 @@ where
         let function = self.function.clone();
         async move {
             let (threads, abort) = (run.own_threads().clone(), run.take_abort());
-            let span = tracing::Span::current();
+            let span = run.span().clone();
             let work = move || {
                 let body = || function(run).into_run_result();
                 match catch_unwind(AssertUnwindSafe(|| span.in_scope(body))) {

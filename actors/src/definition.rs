@@ -240,10 +240,11 @@ impl<B> Job<B> {
         self
     }
 
-    /// The lateness up to which a tick is on time. Default: 1 s.
+    /// The lateness up to which a tick is on time; what becomes of one that is later,
+    /// [`misfire`](Self::misfire) says. Default: 1 s.
     #[must_use]
-    pub fn grace(mut self, grace: Duration) -> Self {
-        self.policies.grace = grace;
+    pub fn misfire_after(mut self, lateness: Duration) -> Self {
+        self.policies.misfire_after = lateness;
         self
     }
 
@@ -254,8 +255,8 @@ impl<B> Job<B> {
         self
     }
 
-    /// How long an attempt of a run may take, at least 1 ms. It is then cancelled, and after the abort grace aborted. Default:
-    /// no limit.
+    /// How long an attempt of a run may take, at least 1 ms. It is then cancelled, and aborted `abort_after`
+    /// later. Default: no limit.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.policies.timeout = Some(timeout);
@@ -264,8 +265,8 @@ impl<B> Job<B> {
 
     /// The time between cancelling a run and aborting it. Default: 5 s.
     #[must_use]
-    pub fn abort_grace(mut self, grace: Duration) -> Self {
-        self.policies.abort_grace = grace;
+    pub fn abort_after(mut self, time: Duration) -> Self {
+        self.policies.abort_after = time;
         self
     }
 

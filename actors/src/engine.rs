@@ -40,7 +40,9 @@ use crate::{
     permits::{Permits, WhenFull},
     placement::Placement,
     port::{Backend, Clock, LockError, RuntimeSpawner, Spawner, SystemClock},
-    supervisor::{AddFirstJobs, SHUTDOWN_GRACE_DEFAULT, Supervised, SupervisorActor, conflicts, define_all},
+    supervisor::{
+        AddFirstJobs, SHUTDOWN_ABORT_AFTER_DEFAULT, Supervised, SupervisorActor, conflicts, define_all,
+    },
 };
 
 /// How long a start waits for the store unless told otherwise.
@@ -86,7 +88,7 @@ pub struct EngineOptions {
     /// The greatest number of job names in metric labels. Default: 1,000.
     pub job_labels_max: usize,
     /// The time between cancelling and aborting the runs that did not drain at shutdown. Default: 5 s.
-    pub shutdown_grace: Duration,
+    pub shutdown_abort_after: Duration,
     /// How long the start may wait for the store; `None` is for ever. Default: [`CONNECT_TIMEOUT_DEFAULT`].
     pub connect_timeout: Option<Duration>,
     /// How many runs may be in progress on the node at once, at least 1; `None` is no bound. Default: none.
@@ -121,7 +123,7 @@ impl EngineOptions {
             local_body_threads: 1,
             blocking_threads: BLOCKING_THREADS_DEFAULT,
             job_labels_max: JOB_LABELS_DEFAULT,
-            shutdown_grace: SHUTDOWN_GRACE_DEFAULT,
+            shutdown_abort_after: SHUTDOWN_ABORT_AFTER_DEFAULT,
             connect_timeout: Some(CONNECT_TIMEOUT_DEFAULT),
             max_concurrent_runs: None,
             when_full: WhenFull::default(),
@@ -178,7 +180,7 @@ impl EngineOptions {
 pub struct Engine {
     supervisor: Addr<SupervisorActor>,
     publisher: Publisher,
-    shutdown_grace: Duration,
+    shutdown_abort_after: Duration,
     /// The report, when every thread has ended.
     stopped: watch::Receiver<Option<ShutdownReport>>,
 }
@@ -215,8 +217,8 @@ impl Engine {
     }
 
     /// The time between cancelling and aborting the runs that did not drain.
-    pub fn shutdown_grace(&self) -> Duration {
-        self.shutdown_grace
+    pub fn shutdown_abort_after(&self) -> Duration {
+        self.shutdown_abort_after
     }
 
     /// Resolves when the engine has stopped and its threads have ended, or are left behind because they are blocked.
@@ -233,7 +235,7 @@ impl Engine {
     }
 
     async fn start_here(options: EngineOptions) -> Result<Self, StartError> {
-        let shutdown_grace = options.shutdown_grace;
+        let shutdown_abort_after = options.shutdown_abort_after;
         // There is no way to ask for a local set but to use it.
         let in_local_set = runtime::Handle::try_current().is_ok()
             && catch_unwind(AssertUnwindSafe(|| drop(tokio::task::spawn_local(async {})))).is_ok();
@@ -255,11 +257,11 @@ impl Engine {
         actix_rt::spawn(async move {
             sender.send_replace(Some(over.await.unwrap_or_default()));
         });
-        Ok(Self { supervisor, publisher, shutdown_grace, stopped })
+        Ok(Self { supervisor, publisher, shutdown_abort_after, stopped })
     }
 
     async fn start_threads(options: EngineOptions) -> Result<Self, StartError> {
-        let shutdown_grace = options.shutdown_grace;
+        let shutdown_abort_after = options.shutdown_abort_after;
         let (ready, started) = oneshot::channel();
         let (sender, stopped) = watch::channel(None);
         thread::Builder::new()
@@ -270,7 +272,7 @@ impl Engine {
             })
             .map_err(StartError::Threads)?;
         let (armed, publisher) = started.await.unwrap_or(Err(StartError::Died))?;
-        Ok(Self { supervisor: armed.disarm(), publisher, shutdown_grace, stopped })
+        Ok(Self { supervisor: armed.disarm(), publisher, shutdown_abort_after, stopped })
     }
 }
 
@@ -414,8 +416,9 @@ async fn start_actors(
     threads: Threads,
     abandoned: impl Future<Output = ()>,
 ) -> Result<(Started, oneshot::Receiver<ShutdownReport>), StartError> {
-    let EngineOptions { backend, jobs, listeners, hooks, clock, job_labels_max, shutdown_grace, .. } =
-        options;
+    let EngineOptions {
+        backend, jobs, listeners, hooks, clock, job_labels_max, shutdown_abort_after, ..
+    } = options;
     let EngineOptions {
         forget_after,
         connect_timeout,
@@ -479,7 +482,7 @@ async fn start_actors(
         lease: backend.lease(),
         listener,
         election: election.clone(),
-        shutdown_grace,
+        shutdown_abort_after,
         stopped: Some(stopped),
     })
     .start();

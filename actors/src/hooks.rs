@@ -20,6 +20,7 @@ use futures_util::{
     future::{BoxFuture, Either, select},
 };
 use tokio::sync::{oneshot, watch};
+use tracing::Instrument;
 
 use crate::{
     core::text::{TEXT_MAX, bounded},
@@ -258,8 +259,9 @@ pub(crate) async fn admit(job: &Arc<JobRef>, run: &Run) -> Result<(), Refused> {
     }
     // The task of this run is on the thread of the job's timer, where nothing of the application must run.
     let (reply, answer) = oneshot::channel();
+    let span = run.span().clone();
     // Nobody waits for it if the run's task is gone.
-    job.node.spawner.spawn(async move { drop(reply.send(admitted.await)) }.boxed());
+    job.node.spawner.spawn(async move { drop(reply.send(admitted.await)) }.instrument(span).boxed());
     answer.await.unwrap_or(Err(None))
 }
 
@@ -340,10 +342,10 @@ impl Call {
         let name = self.hook();
         let Self { job, told } = self;
         match told {
-            Told::Ended(ended) if ended.outcome == Outcome::Succeeded => {
-                tell(&job, name, |hooks| &hooks.after_success, *ended).await;
+            Told::Ended(ended) => {
+                let span = ended.run.span().clone();
+                tell(&job, name, after(ended.outcome), *ended).instrument(span).await;
             }
-            Told::Ended(ended) => tell(&job, name, |hooks| &hooks.after_failure, *ended).await,
             Told::Skipped(ticks) => tell(&job, name, |hooks| &hooks.on_skip, ticks).await,
         }
     }
@@ -368,15 +370,19 @@ async fn tell<T: Clone + 'static>(
     }
 }
 
-/// A run ended.
-pub(crate) fn ended(job: &Arc<JobRef>, ended: EndedRun) {
-    let which: fn(&Hooks) -> &[Hook<EndedRun>] = match ended.outcome {
+/// The hooks that hear of a run that ended so.
+fn after(outcome: Outcome) -> fn(&Hooks) -> &[Hook<EndedRun>] {
+    match outcome {
         Outcome::Succeeded => |hooks| &hooks.after_success,
         Outcome::Failed | Outcome::Panicked | Outcome::TimedOut | Outcome::Cancelled | Outcome::Lost => {
             |hooks| &hooks.after_failure
         }
-    };
-    if job.hooks(which).next().is_some() {
+    }
+}
+
+/// A run ended.
+pub(crate) fn ended(job: &Arc<JobRef>, ended: EndedRun) {
+    if job.hooks(after(ended.outcome)).next().is_some() {
         enqueue(job, Told::Ended(Box::new(ended)));
     }
 }

@@ -47,6 +47,7 @@ use crate::{
     overdue::Mark,
     port::{Pause, Session, SkipReason, Verdict},
     run::{Origin, Parts, Run},
+    run_span,
     run_task::{self, RunTask},
     supervisor::{JobDied, JobDone, JobRetired, ScheduleBroken, StopJob, Undelivered},
 };
@@ -192,10 +193,9 @@ impl Remains {
     }
 }
 
-/// The handles of the body in progress.
+/// A body in progress, and what drops it.
 struct Running {
-    run: RunId,
-    cancellation: CancellationToken,
+    run: Run,
     abort: AbortHandle,
 }
 
@@ -460,7 +460,6 @@ impl JobActor {
     }
 
     fn start(&mut self, start: Start) {
-        let cancellation = CancellationToken::new();
         let (abort, registration) = AbortHandle::new_pair();
         let body = self.job.definition.body.get();
         let (abortable, elsewhere) = (body.abortable(), body.elsewhere());
@@ -468,14 +467,14 @@ impl JobActor {
             // As the machine does: a vector would make room for four.
             self.running.reserve_exact(1);
         }
-        self.running.push(Running { run: start.run, cancellation: cancellation.clone(), abort });
         if let Some(drain) = &self.drain {
             drain.expect(&self.job.definition.name, start.run);
         }
         self.node().meters.runs_in_progress.increment(1);
-        let (abort, abort_inside) =
+        let (outside, inside) =
             if abortable { (Some(registration), None) } else { (None, Some(registration)) };
-        let run = self.run(&start, cancellation, abort_inside);
+        let run = self.run(&start, inside);
+        self.running.push(Running { run: run.clone(), abort });
         if self.job.has_after_hooks() {
             // Of the last attempt only.
             self.after.retain(|former| former.id() != start.run);
@@ -483,7 +482,7 @@ impl JobActor {
         }
         // A job without claims has no token, and asks no session.
         let session = start.token.and(self.session);
-        let work = run_task::future(RunTask { job: self.job.clone(), start, session, run, abort });
+        let work = run_task::future(RunTask { job: self.job.clone(), start, session, run, abort: outside });
         if elsewhere {
             // Not behind bodies that block every thread for bodies, of which it needs none.
             actix_rt::spawn(work);
@@ -492,7 +491,7 @@ impl JobActor {
         }
     }
 
-    fn run(&self, start: &Start, cancellation: CancellationToken, abort: Option<AbortRegistration>) -> Run {
+    fn run(&self, start: &Start, abort: Option<AbortRegistration>) -> Run {
         let (node, definition) = (self.node(), &self.job.definition);
         Run::new(Parts {
             id: start.run,
@@ -504,7 +503,8 @@ impl JobActor {
             token: start.token,
             deadline: start.deadline,
             clock: node.clock.clone(),
-            cancellation,
+            cancellation: CancellationToken::new(),
+            span: run_span::of(&definition.name, start, node.id),
             abort: abort.into(),
             own_threads: node.own_threads.clone(),
             extension: node.run_extension.clone(),
@@ -541,27 +541,27 @@ impl JobActor {
         if why == CancelReason::LockLost {
             self.publish(|job| EventKind::LockLost { job, run });
         }
-        if let Some(running) = self.running.iter().find(|running| running.run == run) {
-            running.cancellation.cancel();
+        if let Some(running) = self.running.iter().find(|running| running.run.id() == run) {
+            running.run.cancel();
         }
     }
 
     fn abort(&self, run: RunId) {
-        if let Some(running) = self.running.iter().find(|running| running.run == run) {
+        if let Some(running) = self.running.iter().find(|running| running.run.id() == run) {
             running.abort.abort();
         }
     }
 
-    fn body_ended(&mut self, run: RunId) {
-        if let Some(at) = self.running.iter().position(|running| running.run == run) {
-            self.running.remove(at);
+    fn body_ended(&mut self, run: RunId, outcome: Outcome) {
+        if let Some(at) = self.running.iter().position(|running| running.run.id() == run) {
+            run_span::ended(self.running.remove(at).run.span(), outcome);
             self.node().meters.runs_in_progress.decrement(1);
         }
     }
 
     fn retried(&mut self, retried: Retried) {
         let Retried { run, attempt, outcome, pause, end, took } = retried;
-        self.body_ended(run);
+        self.body_ended(run, outcome);
         self.job.meters.run_duration.record(took.as_secs_f64());
         self.job.meters.run_retries.increment(1);
         let error = match end {
@@ -573,13 +573,14 @@ impl JobActor {
     }
 
     fn ended(&mut self, ended: Ended) {
-        self.body_ended(ended.run);
+        // Whose end is not recorded here is closed as lost by whoever takes over; what was never claimed is cancelled.
+        let lost = !ended.recorded && ended.cancelled == Some(CancelReason::LockLost);
+        let outcome = if lost { Outcome::Lost } else { ended.outcome };
+        self.body_ended(ended.run, outcome);
         if let Some(at) = self.ends.iter().position(|(run, _)| *run == ended.run) {
             let (_, end) = self.ends.swap_remove(at);
-            // Whose end is not recorded here is closed as lost by whoever takes over; what was never claimed is cancelled.
-            let lost = !ended.recorded && ended.cancelled == Some(CancelReason::LockLost);
             // Perhaps nobody waits.
-            let _ = end.send(if lost { Outcome::Lost } else { ended.outcome });
+            let _ = end.send(outcome);
         }
         if let Some(drain) = &self.drain {
             drain.record(&self.job.definition.name, ended.run, HowDrained::of(&ended));
@@ -651,17 +652,18 @@ impl JobActor {
 
     fn status(&self, asks_schedule: AsksSchedule) -> JobStatus {
         let definition = &self.job.definition;
+        let now = self.job.now();
         let next = match (self.machine.next_fire_time(), asks_schedule) {
             (Some(next), _) => Ok(Some(next)),
             (None, AsksSchedule::No) => Ok(None),
             (None, AsksSchedule::Yes) => {
-                let after = self.node().clock.now().max(self.machine.cursor());
+                let after = now.wall.max(self.machine.cursor());
                 next_after(&*definition.schedule, after)
             }
         };
         let next = match next {
             Ok(next) => next,
-            Err(breach) => return JobStatus::of(definition, &self.machine).broken(breach_of(breach)),
+            Err(breach) => return JobStatus::of(definition, &self.machine, now).broken(breach_of(breach)),
         };
         let next = next.filter(|_| !self.machine.is_exhausted());
         let runs = self.machine.active_runs();
@@ -680,7 +682,7 @@ impl JobActor {
                 (None, Some(_)) => JobState::Standby,
             }
         };
-        JobStatus { next_fire_time: next, state, ..JobStatus::of(definition, &self.machine) }
+        JobStatus { next_fire_time: next, state, ..JobStatus::of(definition, &self.machine, now) }
     }
 }
 

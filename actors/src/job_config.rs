@@ -50,18 +50,18 @@ pub struct PolicyConfig {
     /// [`Policies::on_lost`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_lost: Option<OnLost>,
-    /// [`Policies::grace`].
+    /// [`Policies::misfire_after`].
     #[serde(with = "crate::serde::duration", skip_serializing_if = "Option::is_none")]
-    pub grace: Option<Duration>,
+    pub misfire_after: Option<Duration>,
     /// [`Policies::retry`], as a whole: what it does not name has the default of [`Retry`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
     /// [`Policies::timeout`].
     #[serde(with = "crate::serde::duration", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
-    /// [`Policies::abort_grace`].
+    /// [`Policies::abort_after`].
     #[serde(with = "crate::serde::duration", skip_serializing_if = "Option::is_none")]
-    pub abort_grace: Option<Duration>,
+    pub abort_after: Option<Duration>,
     /// [`Policies::limit`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
@@ -85,10 +85,10 @@ impl PolicyConfig {
             overlap,
             misfire,
             on_lost,
-            grace,
+            misfire_after,
             retry,
             timeout,
-            abort_grace,
+            abort_after,
             limit,
             pause_after,
             priority,
@@ -98,10 +98,10 @@ impl PolicyConfig {
             overlap: overlap.unwrap_or(policies.overlap),
             misfire: misfire.unwrap_or(policies.misfire),
             on_lost: on_lost.unwrap_or(policies.on_lost),
-            grace: grace.unwrap_or(policies.grace),
+            misfire_after: misfire_after.unwrap_or(policies.misfire_after),
             retry: retry.unwrap_or(policies.retry),
             timeout: timeout.or(policies.timeout),
-            abort_grace: abort_grace.unwrap_or(policies.abort_grace),
+            abort_after: abort_after.unwrap_or(policies.abort_after),
             limit: limit.or(policies.limit),
             pause_after: pause_after.or(policies.pause_after),
             priority: priority.unwrap_or(policies.priority),

@@ -48,6 +48,7 @@ mod permits;
 mod placement;
 pub mod port;
 mod run;
+mod run_span;
 mod run_task;
 pub mod serde;
 mod supervisor;
@@ -60,12 +61,13 @@ pub use crate::port::{PAUSE_NOTE_MAX, Pause, SkipReason};
 // What the signatures of this crate name.
 pub use futures_util::future::BoxFuture;
 pub use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
-pub use {actix, chrono, uuid};
+pub use {actix, chrono, tracing, uuid};
 
 pub use crate::{
     body::ActorGone,
     core::{
         duration::{DurationText, parse_duration},
+        job::RunPhase,
         log_budget::{JOB_LINES_MAX, JOBS_LOGGED_MAX},
         operation::Operation,
         policy::{
@@ -103,7 +105,7 @@ pub use crate::{
     permits::WhenFull,
     run::{IntoRunResult, Origin, Run, RunError, RunResult},
     supervisor::{
-        RESTART_PERIOD, RESTARTS_MAX, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_END_MAX, SHUTDOWN_GRACE_DEFAULT,
+        RESTART_PERIOD, RESTARTS_MAX, SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_END_MAX,
         SupervisorActor,
     },
 };

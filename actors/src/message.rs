@@ -308,11 +308,11 @@ impl Triggered {
     }
 }
 
-/// Asks the runs of the selected jobs that are in progress on this node to stop, and answers which they are; those of jobs that were
-/// removed are among them. What ignores it
-/// is aborted after its job's abort grace. A run that waits for its next attempt ends at once. Triggers that are queued are
-/// dropped: [`RunCancelled`](crate::EventKind::RunCancelled) says so of each. Lost runs that wait here to go on end as cancelled
-/// when their turn comes.
+/// Asks the runs of the selected jobs that are in progress on this node to stop, and answers which they are;
+/// those of jobs that were removed are among them. What ignores it is aborted
+/// [`abort_after`](crate::Job::abort_after) later. A run that waits for its next attempt ends at once.
+/// Triggers that are queued are dropped: [`RunCancelled`](crate::EventKind::RunCancelled) says so of each.
+/// Lost runs that wait here to go on end as cancelled when their turn comes.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<(JobName, RunId)>, SelectError>")]
 pub struct CancelRuns(pub Selector);
@@ -412,9 +412,11 @@ pub struct JobDetails(pub String);
 #[rtype(result = "HealthReport")]
 pub struct Health;
 
-/// Stops the engine: no tick is armed any more, the term is given up, runs may end until `deadline` has passed, are then
-/// cancelled, and aborted after a grace. Answers when it is over. Asking twice is harmless; the first deadline holds. A body that
-/// waits for the answer is itself a run that drains: it is cancelled when the deadline has passed.
+/// Stops the engine: no tick is armed any more, the term is given up, runs may end until `deadline` has
+/// passed, are then cancelled, and aborted
+/// [`shutdown_abort_after`](crate::EngineOptions::shutdown_abort_after) later. Answers when it is over.
+/// Asking twice is harmless; the first deadline holds. A body that waits for the answer is itself a run that
+/// drains: it is cancelled when the deadline has passed.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "ShutdownReport")]
 pub struct Shutdown {

@@ -12,6 +12,7 @@ use actix::Message;
 use chrono::{DateTime, Utc};
 use futures_util::stream::AbortRegistration;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+use tracing::Span;
 
 use crate::{
     body::OwnThreads,
@@ -180,6 +181,7 @@ pub(crate) struct Parts {
     pub(crate) deadline: Option<Duration>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cancellation: CancellationToken,
+    pub(crate) span: Span,
     /// Ends the body, for the one who runs it.
     pub(crate) abort: Mutex<Option<AbortRegistration>>,
     /// Where bodies run that are not `Send`, or that block.
@@ -243,7 +245,7 @@ impl Run {
     }
 
     /// Resolves when the run is to stop: its time is over, its lock is lost, or the engine shuts down. A body that
-    /// ignores it is dropped at its next `.await` after the job's abort grace.
+    /// ignores it is dropped at its first `.await` [`abort_after`](crate::Job::abort_after) later.
     ///
     /// # Cancel safety
     ///
@@ -262,9 +264,61 @@ impl Run {
         self.0.cancellation.child_token()
     }
 
+    /// The span of this attempt, by which the lines of a log tell the run that they belong to; disabled if no subscriber
+    /// wants it, which costs nothing. Its target is `callsheet::run`, its name `run`, its level INFO, and it has no parent.
+    ///
+    /// | field | type | |
+    /// |---|---|---|
+    /// | `job` | text | the job |
+    /// | `run` | text | the [id](Self::id) of the run |
+    /// | `attempt` | `u64` | the [attempt](Self::attempt) |
+    /// | `fire_time` | text, RFC 3339 | the [fire time](Self::fire_time); absent for a manual trigger |
+    /// | `node` | text | the id of the node |
+    /// | `term` | `u64` | the [term](Self::term), if there is one |
+    /// | `token` | `u64` | the [fencing token](Self::token), if there is one |
+    /// | `outcome` | text | recorded when the attempt has ended: an [`Outcome`](crate::Outcome), as [`as_str`](crate::Outcome::as_str) says it |
+    ///
+    /// Bodies and hooks run inside it, those that block and those that are not `Send` as well. An actor that does the
+    /// work, a thread and a task that a body starts enter it themselves:
+    ///
+    /// ```
+    /// use actix::prelude::*;
+    /// use callsheet_actors::{Run, RunResult};
+    /// use tracing::Instrument;
+    ///
+    /// struct Mailer;
+    ///
+    /// impl Actor for Mailer {
+    ///     type Context = Context<Self>;
+    /// }
+    ///
+    /// impl Handler<Run> for Mailer {
+    ///     type Result = ResponseFuture<RunResult>;
+    ///
+    ///     fn handle(&mut self, run: Run, _: &mut Self::Context) -> Self::Result {
+    ///         let span = run.span().clone();
+    ///         let work = async move {
+    ///             tracing::info!("sending");
+    ///             Ok(())
+    ///         };
+    ///         Box::pin(work.instrument(span))
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// It closes when the last clone of this `Run` is dropped.
+    pub fn span(&self) -> &Span {
+        &self.0.span
+    }
+
     /// What the store gives to runs, if it is of this type; for traits that extend runs with what only one store can do.
     pub fn extension<T: Any>(&self) -> Option<&T> {
         self.0.extension.as_ref()?.downcast_ref()
+    }
+
+    /// The run is to stop.
+    pub(crate) fn cancel(&self) {
+        self.0.cancellation.cancel();
     }
 
     pub(crate) fn take_abort(&self) -> Option<AbortRegistration> {

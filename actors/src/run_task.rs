@@ -37,12 +37,7 @@ pub(crate) struct RunTask {
 /// The task. Whatever happens to it (it ends, panics, is aborted, or is dropped by its runtime), the job hears of the
 /// end exactly once, when nothing of the body is left.
 pub(crate) fn future(task: RunTask) -> BoxFuture<'static, ()> {
-    let span = tracing::info_span!(
-        target: "callsheet",
-        "run",
-        job = %task.job.definition.name,
-        run = %task.start.run,
-    );
+    let span = task.run.span().clone();
     let report = Report { job: task.job.clone(), run: task.start.run, started: None, sent: false };
     let work = run(task, report);
     if span.is_disabled() { work.boxed() } else { work.instrument(span).boxed() }

@@ -41,7 +41,9 @@ pub(crate) use self::{
     clock::StoreClockMoved,
     dying::{JobDied, JobDone, JobRetired, ScheduleBroken, Undelivered},
     keys::conflicts,
-    leading::{DebtsFound, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, UnknownToStore},
+    leading::{
+        DebtsFound, ElectionDied, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, UnknownToStore,
+    },
     parking::{JobRefusedForData, JobTaken},
     pausing::{NewsMissed, PauseNews, StopJob},
 };
@@ -57,7 +59,7 @@ use self::{
 };
 pub use self::{
     dying::{RESTART_PERIOD, RESTARTS_MAX},
-    shutdown::{SHUTDOWN_DEADLINE_MAX, SHUTDOWN_END_MAX, SHUTDOWN_GRACE_DEFAULT},
+    shutdown::{SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_END_MAX},
 };
 use crate::{
     CALL_DEADLINE,
@@ -128,7 +130,7 @@ pub(crate) struct Supervised {
     pub(crate) lease: Duration,
     pub(crate) listener: Addr<ListenerActor>,
     pub(crate) election: Addr<ElectionActor>,
-    pub(crate) shutdown_grace: Duration,
+    pub(crate) shutdown_abort_after: Duration,
     /// Gets the report when the engine has stopped.
     pub(crate) stopped: Option<oneshot::Sender<ShutdownReport>>,
 }

@@ -12,6 +12,9 @@ pub mod embedding {}
 #[doc = include_str!("health.md")]
 pub mod health {}
 
+#[doc = include_str!("tracing.md")]
+pub mod tracing {}
+
 #[cfg(feature = "postgres")]
 #[doc = include_str!("cluster.md")]
 pub mod cluster {}

@@ -31,7 +31,7 @@ use self::{
 pub use self::{
     history::{HISTORY_MAX, LastRun},
     pauses::PAUSE_CHECK,
-    runs::ActiveRun,
+    runs::{ActiveRun, RunPhase},
     ticks::FLUSH_AFTER,
     verdicts::{ASK_AGAIN_MAX, ASK_AGAIN_MIN, HOLD_MAX, KEY_AGAIN},
     words::{

@@ -141,7 +141,8 @@ fn known(schedule: &dyn Schedule, tick: FireTime) -> Result<(), Breach> {
 }
 
 impl Misfire {
-    /// The greatest lateness at which a tick may run, beside the grace. `following` is the tick after it.
+    /// The greatest lateness at which a tick may run, beside `misfire_after`. `following` is the tick after
+    /// it.
     pub fn window(self, tick: FireTime, following: Option<FireTime>) -> Duration {
         match self {
             Self::Auto => following.map_or(MISFIRE_WITHIN_MAX, |following| {

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::RunId;
 
-/// The default of [`Policies::grace`].
-pub const GRACE_DEFAULT: Duration = Duration::from_secs(1);
-/// The default of [`Policies::abort_grace`].
-pub const ABORT_GRACE_DEFAULT: Duration = Duration::from_secs(5);
+/// The default of [`Policies::misfire_after`].
+pub const MISFIRE_AFTER_DEFAULT: Duration = Duration::from_secs(1);
+/// The default of [`Policies::abort_after`].
+pub const ABORT_AFTER_DEFAULT: Duration = Duration::from_secs(5);
 /// The shortest time within which [`Misfire::Auto`] makes up for a tick.
 pub const MISFIRE_WITHIN_MIN: Duration = Duration::from_mins(5);
 /// The longest time within which [`Misfire::Auto`] makes up for a tick.
@@ -130,13 +130,13 @@ impl Overlap {
 /// What happens to ticks whose time passed without a run: the process was down, nobody led, the node stalled, the job was
 /// paused, the clock jumped.
 ///
-/// A tick that is late by at most [`Policies::grace`] is on time. When several ticks are due at once, `Auto`, `Latest`
-/// and `Skip` let only the newest run, and the older ones are skipped with the reason `misfire` (`paused` if the job
-/// was), whatever their lateness.
+/// A tick that is late by at most [`Policies::misfire_after`] is on time. When several ticks are due at once,
+/// `Auto`, `Latest` and `Skip` let only the newest run, and the older ones are skipped with the reason
+/// `misfire` (`paused` if the job was), whatever their lateness.
 ///
 /// | a due tick is late by | `Auto` | `Latest { within }` | `All { max, within }` | `Skip` |
 /// |---|---|---|---|---|
-/// | at most the grace | the newest runs | the newest runs | runs | the newest runs |
+/// | at most `misfire_after` | the newest runs | the newest runs | runs | the newest runs |
 /// | more, at most its window | the newest runs | the newest runs | the newest `max` run | |
 /// | more than its window | skipped | skipped | skipped | skipped |
 ///
@@ -383,7 +383,7 @@ impl Retry {
 /// let policies: Policies = serde_json::from_str(text).unwrap();
 /// assert_eq!(policies.overlap, Overlap::Queue(3));
 /// assert_eq!(policies.misfire, Misfire::Latest { within: std::time::Duration::from_hours(1) });
-/// assert_eq!(policies.grace, std::time::Duration::from_secs(1));
+/// assert_eq!(policies.misfire_after, std::time::Duration::from_secs(1));
 ///
 /// let error = serde_json::from_str::<Policies>(r#"{"tiemout": "10m"}"#).unwrap_err();
 /// assert!(error.to_string().starts_with("unknown field `tiemout`, expected one of `fires`, `overlap`"));
@@ -400,9 +400,9 @@ pub struct Policies {
     pub misfire: Misfire,
     /// What happens to a run whose node died.
     pub on_lost: OnLost,
-    /// The lateness up to which a tick is on time. Default: 1 s.
+    /// The lateness up to which a tick is on time; one that is later is a misfire. Default: 1 s.
     #[serde(with = "crate::serde::duration")]
-    pub grace: Duration,
+    pub misfire_after: Duration,
     /// What happens when an attempt fails. Default: it is not tried again.
     pub retry: Retry,
     /// How long an attempt may take before it is cancelled. Default: no limit.
@@ -410,7 +410,7 @@ pub struct Policies {
     pub timeout: Option<Duration>,
     /// The time between cancelling a run and aborting it. Default: 5 s.
     #[serde(with = "crate::serde::duration")]
-    pub abort_grace: Duration,
+    pub abort_after: Duration,
     /// How many ticks run in all, counted cluster-wide from the day the job was first known to the store; manual triggers and
     /// skipped ticks do not count. The job is then exhausted. Default: no limit.
     pub limit: Option<u64>,
@@ -427,10 +427,10 @@ impl Default for Policies {
             overlap: Overlap::default(),
             misfire: Misfire::default(),
             on_lost: OnLost::default(),
-            grace: GRACE_DEFAULT,
+            misfire_after: MISFIRE_AFTER_DEFAULT,
             retry: Retry::default(),
             timeout: None,
-            abort_grace: ABORT_GRACE_DEFAULT,
+            abort_after: ABORT_AFTER_DEFAULT,
             limit: None,
             pause_after: None,
             priority: 0,

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     core::{
-        job::{ActiveRun, JobMachine, LastRun},
+        job::{ActiveRun, JobMachine, LastRun, RunPhase},
         policy::Policies,
-        time::FireTime,
+        time::{FireTime, Now},
     },
     definition::Definition,
     event::{CancelReason, Outcome},
@@ -153,15 +153,13 @@ pub struct ActiveRunStatus {
     pub fire_time: Option<FireTime>,
     /// When it was started.
     pub started_at: DateTime<Utc>,
-    /// The number of the try within the run, from 1.
+    /// The number of the attempt that is in progress, from 1; while none is, of the next one.
     pub attempt: u32,
-    /// No attempt is in progress: the last one failed and the next one has not started yet, or the store granted the run so
-    /// late that its slot of the node was taken meanwhile, and it waits for another one.
-    pub between_attempts: bool,
-    /// Why it was asked to stop, if it was.
+    /// What it does.
+    pub phase: RunPhase,
+    /// Why it was asked to stop; `Some` while it is [stopping](RunPhase::Stopping) or
+    /// [still running](RunPhase::StillRunning).
     pub cancelled: Option<CancelReason>,
-    /// It was aborted and has not ended yet.
-    pub still_running: bool,
 }
 
 /// A run that ended.
@@ -180,10 +178,10 @@ pub struct LastRunStatus {
 }
 
 impl JobStatus {
-    pub(super) fn of(definition: &Definition, machine: &JobMachine) -> Self {
+    pub(super) fn of(definition: &Definition, machine: &JobMachine, now: Now) -> Self {
         Self {
             pause: machine.pause().cloned(),
-            active_runs: machine.active_runs().map(ActiveRunStatus::from).collect(),
+            active_runs: machine.active_runs().map(|run| ActiveRunStatus::of(run, now)).collect(),
             waiting: machine.waiting(),
             last_runs: machine.last_runs().map(LastRunStatus::from).collect(),
             failures: machine.failures(),
@@ -246,16 +244,15 @@ impl JobStatus {
     }
 }
 
-impl From<&ActiveRun> for ActiveRunStatus {
-    fn from(run: &ActiveRun) -> Self {
+impl ActiveRunStatus {
+    fn of(run: &ActiveRun, now: Now) -> Self {
         Self {
             run: run.run,
             fire_time: run.tick,
             started_at: run.started_at,
-            attempt: run.attempt,
-            between_attempts: run.is_between_attempts(),
+            attempt: run.current_attempt(),
+            phase: run.phase(now),
             cancelled: run.cancelled(),
-            still_running: run.aborted,
         }
     }
 }

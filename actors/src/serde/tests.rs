@@ -10,7 +10,7 @@ use crate::{
     ActiveRunStatus, Added, CancelReason, Event, EventName, FencingToken, FireTime, Fires, HealthReport,
     HeldStatus, HowDrained, JobName, JobPage, JobState, JobStatus, LastRunStatus, LockKey, Misfire, NodeId,
     OnLost, Operation, Outcome, Overlap, Part, Pause, Policies, PolicyConfig, Problem, ProblemJobs, Retry,
-    RunId, RunIds, Scheduled, ShutdownReport, SkipReason, StepDownReason, Tag, Term, Triggered,
+    RunId, RunIds, RunPhase, Scheduled, ShutdownReport, SkipReason, StepDownReason, Tag, Term, Triggered,
     event_log::tests::sample, port::Role,
 };
 
@@ -164,6 +164,16 @@ fn outcomes() -> Vec<Outcome> {
     ]
 }
 
+fn phases() -> Vec<RunPhase> {
+    every![
+        RunPhase::WaitingForSlot => RunPhase::WaitingForSlot,
+        RunPhase::Attempting => RunPhase::Attempting,
+        RunPhase::WaitingForRetry => RunPhase::WaitingForRetry,
+        RunPhase::Stopping => RunPhase::Stopping,
+        RunPhase::StillRunning => RunPhase::StillRunning,
+    ]
+}
+
 fn states() -> Vec<JobState> {
     every![
         JobState::Scheduled => JobState::Scheduled,
@@ -216,7 +226,7 @@ fn policies() -> Policies {
         overlap: Overlap::Queue(3),
         misfire: Misfire::All { max: 10, within: Duration::from_hours(1) },
         on_lost: OnLost::Retry,
-        grace: Duration::from_millis(1_500),
+        misfire_after: Duration::from_millis(1_500),
         retry: Retry {
             attempts: 3,
             initial: Duration::from_secs(2),
@@ -225,7 +235,7 @@ fn policies() -> Policies {
             jitter: 0.5,
         },
         timeout: Some(Duration::from_mins(90)),
-        abort_grace: Duration::ZERO,
+        abort_after: Duration::ZERO,
         limit: Some(1_000),
         pause_after: Some(5),
         priority: -1,
@@ -238,9 +248,8 @@ fn active_run() -> ActiveRunStatus {
         fire_time: None,
         started_at: at("2026-01-01T00:00:00.123456789Z"),
         attempt: 2,
-        between_attempts: true,
+        phase: RunPhase::Stopping,
         cancelled: Some(CancelReason::Requested),
-        still_running: false,
     }
 }
 
@@ -257,7 +266,7 @@ fn status(state: JobState) -> JobStatus {
         next_fire_time: Some(FireTime::new(at("2026-01-01T00:05:00Z"))),
         pause: Some(Pause { until: Some(at("2026-01-02T00:00:00Z")), note: Some("maintenance".into()) }),
         active_runs: vec![active_run()],
-        former_runs: vec![ActiveRunStatus { cancelled: None, ..active_run() }],
+        former_runs: vec![ActiveRunStatus { phase: RunPhase::Attempting, cancelled: None, ..active_run() }],
         waiting: 4,
         last_runs: vec![LastRunStatus {
             run: run(),
@@ -305,6 +314,7 @@ fn every_event_is_read_back() {
         StepDownReason::SessionLost => StepDownReason::SessionLost,
         StepDownReason::ClockOffset => StepDownReason::ClockOffset,
         StepDownReason::Stalled => StepDownReason::Stalled,
+        StepDownReason::Died => StepDownReason::Died,
     ]);
     all_round_trip(&outcomes());
     all_round_trip(&skip_reasons());
@@ -365,10 +375,10 @@ fn every_policy_is_read_back() {
             "overlap": {"queue": 3},
             "misfire": {"all": {"max": 10, "within": "1h"}},
             "on_lost": "retry",
-            "grace": "1s500ms",
+            "misfire_after": "1s500ms",
             "retry": {"attempts": 3, "initial": "2s", "factor": 1.5, "max": "1m", "jitter": 0.5},
             "timeout": "1h30m",
-            "abort_grace": "0s",
+            "abort_after": "0s",
             "limit": 1_000,
             "pause_after": 5,
             "priority": -1,
@@ -383,6 +393,7 @@ fn every_policy_is_read_back() {
 
 #[test]
 fn every_answer_is_read_back() {
+    all_round_trip(&phases());
     let pages = JobPage { jobs: states().into_iter().map(status).collect(), next: Some("mail".into()) };
     round_trip(&pages);
     round_trip(&JobStatus {

@@ -28,18 +28,19 @@ use crate::{
     node::JobRef,
 };
 
-/// The longest time that a shutdown waits for runs to drain, and the longest grace: a day. More is taken as this.
+/// The longest time that a shutdown waits for runs to drain, and the longest time from cancelling to aborting
+/// them: a day.
 pub const SHUTDOWN_DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// How long aborted bodies get to end before a shutdown leaves them behind.
 const ABORT_WAIT: Duration = Duration::from_secs(1);
 /// How long the store and the listeners get at the end of a shutdown that has used up all of its time, or that is to end at once.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
-/// How long a shutdown may take after its deadline and its grace: 5 s. If nothing is blocked, it is
+/// How long a shutdown may take after it has aborted the runs: 5 s. If nothing is blocked, it is
 /// milliseconds.
 pub const SHUTDOWN_END_MAX: Duration = ABORT_WAIT.saturating_add(CLOSE_WAIT).saturating_add(JOIN_MAX);
 /// The default time between cancelling and aborting the runs that did not drain.
-pub const SHUTDOWN_GRACE_DEFAULT: Duration = Duration::from_secs(5);
+pub const SHUTDOWN_ABORT_AFTER_DEFAULT: Duration = Duration::from_secs(5);
 
 /// How long a shutdown waits: it may be told, at whatever point, to end at once.
 struct Patience(watch::Receiver<Option<Instant>>);
@@ -108,13 +109,13 @@ impl SupervisorActor {
         let lock = self.node().lock().clone();
         let listener = self.parts.listener.clone();
         let deadline = deadline.min(SHUTDOWN_DEADLINE_MAX);
-        let grace = self.parts.shutdown_grace.min(SHUTDOWN_DEADLINE_MAX);
+        let abort_after = self.parts.shutdown_abort_after.min(SHUTDOWN_DEADLINE_MAX);
         let own = ctx.address();
         let node = self.node().clone();
         let patience = Patience(self.at_once.subscribe());
         let shutdown = async move {
             let drained_until = Instant::now() + deadline;
-            let aborted_at = drained_until + grace;
+            let aborted_at = drained_until + abort_after;
             let closed_until = aborted_at + ABORT_WAIT + CLOSE_WAIT;
             let resigned_until = (aborted_at + ABORT_WAIT).min(Instant::now() + CALL_DEADLINE);
             // Given up now, so that another node can take over while this one drains. No answer: the term lapses.

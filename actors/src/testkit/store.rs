@@ -8,7 +8,10 @@ use std::{
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, pending},
+};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout_at},
@@ -103,6 +106,8 @@ struct State {
     silent: bool,
     /// What it refuses, and why.
     refused: HashMap<Operation, String>,
+    /// What it does not answer, so that it is given up; that panics.
+    panics_when_given_up: HashSet<Operation>,
     /// What the leader of a term said last: since when a tick is due and not decided.
     said: Option<(Term, Option<DateTime<Utc>>)>,
     calls: u64,
@@ -159,6 +164,7 @@ impl SharedStore {
             bad: HashSet::new(),
             silent: false,
             refused: HashMap::new(),
+            panics_when_given_up: HashSet::new(),
             said: None,
             calls: 0,
         };
@@ -237,6 +243,12 @@ impl SharedStore {
     /// Refuses nothing any more.
     pub fn refuse_nothing(&self) {
         self.lock().refused.clear();
+    }
+
+    /// Answers no campaign, renewal or resignation of these operations from now on, and panics when one is given up: neither
+    /// deadlines nor `catch_unwind` around the call contain that.
+    pub fn panic_when_given_up(&self, operations: impl IntoIterator<Item = Operation>) {
+        self.lock().panics_when_given_up.extend(operations);
     }
 
     /// The next calls of a node go wrong like this, one fault each.
@@ -412,6 +424,10 @@ impl StoreBackend {
         operation: Operation,
         work: impl FnOnce(&mut State, Option<OwnSession>, Instant) -> T,
     ) -> Result<T, ElectError> {
+        if self.store.lock().panics_when_given_up.contains(&operation) {
+            let _panics = PanicsWhenDropped;
+            return pending().await;
+        }
         let node = self.node;
         let reply = self.call(move |state, now, _| {
             let own = state.sessions.get(&node).cloned();
@@ -424,6 +440,15 @@ impl StoreBackend {
             Reply::Answer(answer) => answer,
             Reply::Lost => Err(ElectError::Unavailable { reason: "no answer".to_owned() }),
         }
+    }
+}
+
+/// What an adapter does that is wrong when it cleans up.
+struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        resume_unwind(Box::new("the adapter panics over a call that is given up"));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::{
     Effect, Effects, End, Ended, JobMachine, LastRun, Refusal, Retried, RunEnd, Severity, Start,
@@ -18,6 +19,34 @@ use crate::{
     port::Pause,
 };
 
+/// What a run in progress does on its node.
+///
+/// | phase | the body | what it waits for | what ends it |
+/// |---|---|---|---|
+/// | `waiting_for_slot` | does not run | one of the node's slots, for an attempt that is due | a slot, cancelling |
+/// | `attempting` | runs | | its end, cancelling |
+/// | `waiting_for_retry` | does not run: an attempt failed | the end of the [pause](crate::Retry) | time, cancelling |
+/// | `stopping` | runs, and was told to stop | the body, for [`abort_after`](crate::Job::abort_after) | its end, aborting |
+/// | `still_running` | was aborted, and has not ended | the body: it blocks, or cannot be aborted | its end |
+///
+/// A node has as many slots as it may have [concurrent runs](crate::EngineOptions::max_concurrent_runs). In
+/// each phase the run holds its lock key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RunPhase {
+    /// No attempt is in progress: the node has no slot for the one that is due.
+    WaitingForSlot,
+    /// An attempt is in progress.
+    Attempting,
+    /// No attempt is in progress: one failed, and the pause before the next one is not over.
+    WaitingForRetry,
+    /// An attempt is in progress that was asked to stop.
+    Stopping,
+    /// An attempt was aborted and has not ended yet.
+    StillRunning,
+}
+
 /// A run in progress.
 #[derive(Debug, Clone, Copy)]
 pub struct ActiveRun {
@@ -31,8 +60,10 @@ pub struct ActiveRun {
     pub attempt: u32,
     /// Which of the key's slots it holds, from 0.
     pub(super) slot: u32,
-    /// `Some` while no attempt is in progress: when the next one starts.
+    /// `Some` while no attempt is in progress: when the next one starts, or asks for the node's slot again.
     retry_at: Option<Duration>,
+    /// Its next attempt was due, and the node had no slot for it.
+    put_off: bool,
     /// Its first attempt on this node has started.
     pub(super) begun: bool,
     /// When the first attempt started, by its own reading of the clock.
@@ -57,9 +88,21 @@ impl ActiveRun {
         [self.deadline, self.abort_at, retry_at].into_iter().flatten().min()
     }
 
-    /// It waits for its next attempt, or for the node's slot for its first one.
-    pub fn is_between_attempts(&self) -> bool {
-        self.retry_at.is_some()
+    /// What it does.
+    pub fn phase(&self, now: Now) -> RunPhase {
+        match self.retry_at {
+            Some(due) if self.begun && !self.put_off && due > now.elapsed => RunPhase::WaitingForRetry,
+            Some(_) => RunPhase::WaitingForSlot,
+            None if self.aborted => RunPhase::StillRunning,
+            None if self.cancelled.is_some() => RunPhase::Stopping,
+            None => RunPhase::Attempting,
+        }
+    }
+
+    /// The number of the attempt that is in progress, or of the next one if none is.
+    pub fn current_attempt(&self) -> u32 {
+        let failed = self.begun && self.retry_at.is_some();
+        self.attempt + u32::from(failed)
     }
 
     /// Why it was asked to stop, if it was.
@@ -119,6 +162,7 @@ impl JobMachine {
             attempt: start.attempt,
             slot: start.slot,
             retry_at: (!begun).then_some(now.elapsed),
+            put_off: false,
             begun,
             first_started_at: None,
             term: start.term,
@@ -201,6 +245,7 @@ impl JobMachine {
             let deadline = self.policies.timeout.map(|timeout| now.elapsed.saturating_add(timeout));
             let active = &mut self.runs[at];
             active.retry_at = None;
+            active.put_off = false;
             let begins = !std::mem::replace(&mut active.begun, true);
             if begins {
                 active.started_at = now.wall;
@@ -218,6 +263,7 @@ impl JobMachine {
         for run in &mut self.runs {
             if run.retry_at.is_some_and(|due| due <= now.elapsed) {
                 run.retry_at = Some(later);
+                run.put_off = true;
             }
         }
     }
@@ -319,16 +365,16 @@ impl JobMachine {
         }
     }
 
-    /// Asks a run to stop. It is aborted after the job's grace, unless the engine shuts down: that keeps a clock of its own for
-    /// all runs of the node.
+    /// Asks a run to stop. It is aborted `abort_after` later, unless the engine shuts down: that keeps a
+    /// clock of its own for all runs of the node.
     pub(super) fn cancel(&mut self, run: RunId, now: Now, why: CancelReason, effects: &mut Effects) {
-        let grace = self.policies.abort_grace;
+        let abort_after = self.policies.abort_after;
         let Some(run) = self.runs.iter_mut().find(|active| active.run == run) else { return };
         run.deadline = None;
         // Of an attempt that is over its time already, too.
         run.last_attempt |= why != CancelReason::TimedOut;
         if why != CancelReason::Shutdown && !run.aborted {
-            run.abort_at.get_or_insert(now.elapsed.saturating_add(grace));
+            run.abort_at.get_or_insert(now.elapsed.saturating_add(abort_after));
         }
         if run.cancelled.is_none() {
             run.cancelled = Some(why);

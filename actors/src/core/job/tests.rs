@@ -457,9 +457,9 @@ fn a_claim_that_is_granted_too_late_is_closed_not_run() {
 }
 
 #[test]
-fn a_timeout_cancels_then_aborts_after_the_grace() {
+fn a_timeout_cancels_then_aborts() {
     let policies =
-        Policies { timeout: minutes(10), abort_grace: Duration::from_secs(60), ..Policies::default() };
+        Policies { timeout: minutes(10), abort_after: Duration::from_secs(60), ..Policies::default() };
     let mut job = Rehearsal::new(Period::hours(1), policies);
     let run = job.run_tick("01:00");
     assert_eq!(job.wake_in("01:00"), minutes(10));

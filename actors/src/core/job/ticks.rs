@@ -191,7 +191,7 @@ impl JobMachine {
         let misfire = self.policies.misfire;
         let due = if self.schedule.counts_from_completion() {
             let admits = |tick: FireTime, following| {
-                tick.lateness(now.wall) <= misfire.window(tick, following).max(self.policies.grace)
+                tick.lateness(now.wall) <= misfire.window(tick, following).max(self.policies.misfire_after)
             };
             Due::first_admitted(&*self.schedule, next, until, admits)?
         } else {
@@ -233,7 +233,7 @@ impl JobMachine {
 
     /// The greatest lateness at which a tick may run.
     fn window(&self, tick: FireTime, following: Option<FireTime>) -> Duration {
-        self.policies.misfire.window(tick, following).max(self.policies.grace)
+        self.policies.misfire.window(tick, following).max(self.policies.misfire_after)
     }
 
     /// One due tick: answers it if it may run, now or later.
@@ -297,7 +297,7 @@ impl JobMachine {
     /// A run is in progress that makes up for a missed tick, and is not the only one that may.
     pub(super) fn catches_up(&self) -> bool {
         let late = |run: &ActiveRun| {
-            run.tick.is_some_and(|tick| tick.lateness(run.started_at) > self.policies.grace)
+            run.tick.is_some_and(|tick| tick.lateness(run.started_at) > self.policies.misfire_after)
         };
         matches!(self.policies.misfire, Misfire::All { .. }) && self.active_runs().any(late)
     }
@@ -337,7 +337,7 @@ impl JobMachine {
     /// What is to be done with the tick that waits first.
     pub(super) fn may_start(&self, now: Now, waiting: &Waiting) -> May {
         let later = |at: Option<Duration>| at.filter(|at| *at > now.elapsed);
-        let late = waiting.tick.lateness(now.wall) > self.policies.grace;
+        let late = waiting.tick.lateness(now.wall) > self.policies.misfire_after;
         // A tick asks whether the pause is over only where it would run at once if it is.
         if self.pause.is_some() && !(self.checks_pause(now) && self.runs.is_empty()) {
             return later(self.pause_check_at).map_or(May::Wait, May::WaitUntil);
@@ -423,7 +423,7 @@ impl JobMachine {
     ) {
         let slot = self.free_slot(0).unwrap_or_default();
         let late_by = waiting.tick.lateness(now.wall);
-        if late_by > self.policies.grace {
+        if late_by > self.policies.misfire_after {
             self.pace_until = Some(now.elapsed + CATCH_UP_PACE);
         }
         let Some(authority) = authority else {

@@ -221,7 +221,7 @@ impl JobMachine {
             self.adopt(self.stored);
             return;
         }
-        let catches_up = waiting.tick.lateness(now.wall) > self.policies.grace
+        let catches_up = waiting.tick.lateness(now.wall) > self.policies.misfire_after
             && matches!(self.policies.misfire, Misfire::All { .. });
         if let Some(slot) = self.free_slot(slot + 1) {
             if !self.is_permitted() {

@@ -191,7 +191,10 @@ fn a_run_that_is_granted_late_waits_for_a_permit_and_keeps_its_time_until_it_sta
 
         assert_eq!(job.step("01:00:06", granted(run)), [Effect::AskPermit { priority: 0 }]);
         let active: Vec<_> = job.machine.active_runs().copied().collect();
-        assert!(active[0].is_between_attempts() && !job.machine.is_drained(), "it holds its key");
+        assert!(
+            active[0].phase(job.now("01:00:06")) == RunPhase::WaitingForSlot && !job.machine.is_drained(),
+            "it holds its key"
+        );
         // Where the node is to skip, too: it has its claim.
         for second in 0..refusals {
             assert_eq!(job.permit(&format!("01:00:0{}", 6 + second), PermitAnswer::Refused), []);
@@ -314,7 +317,7 @@ fn a_full_node_skips_no_tick_that_waits_for_the_end_of_a_pause() {
 
 #[test]
 fn a_run_that_is_to_be_replaced_and_does_not_end_is_aborted_once() {
-    let policies = Policies { overlap: Overlap::Replace, abort_grace: Duration::ZERO, ..Policies::default() };
+    let policies = Policies { overlap: Overlap::Replace, abort_after: Duration::ZERO, ..Policies::default() };
     let mut job = Rehearsal::new(Period::hours(1), policies);
     let run = job.run_tick("01:00");
     assert_eq!(job.step("02:00", Input::WakeUp), [Effect::Cancel { run, why: CancelReason::Replaced }]);

@@ -100,7 +100,14 @@ fn policies(right: Right) -> impl Strategy<Value = Policies> {
     let ends = (1u32..4, proptest::option::of(millis(1..5_000)), millis(0..2_000));
     let counts = (proptest::option::of(1u64..10), proptest::option::of(1u32..4));
     (overlap, misfire, on_lost, millis(0..1_000), ends, counts).prop_map(
-        move |(overlap, misfire, on_lost, grace, (attempts, timeout, abort_grace), (limit, pause_after))| {
+        move |(
+            overlap,
+            misfire,
+            on_lost,
+            misfire_after,
+            (attempts, timeout, abort_after),
+            (limit, pause_after),
+        )| {
             let retry = Retry { attempts, initial: Duration::from_millis(100), ..Retry::default() };
             let fires = match right {
                 Right::Leader | Right::Unled => Fires::Leader,
@@ -112,10 +119,10 @@ fn policies(right: Right) -> impl Strategy<Value = Policies> {
                 overlap,
                 misfire,
                 on_lost,
-                grace,
+                misfire_after,
                 retry,
                 timeout,
-                abort_grace,
+                abort_after,
                 limit,
                 pause_after,
                 priority: 0,
