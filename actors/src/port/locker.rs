@@ -467,7 +467,7 @@ pub enum News {
     Pause {
         /// The job.
         job: JobName,
-        /// `None`: it was resumed.
+        /// As the store says when this is handed on; `None`: it is not paused.
         pause: Option<Pause>,
     },
     /// A run was closed as lost, and its job owes it.
@@ -714,6 +714,8 @@ pub trait Locker: Send + Sync + 'static {
     /// The next thing that another node, or this one, did and that concerns this session; pending for ever once the session is
     /// lost. News are hints: one may be lost, and whatever it says stands in the store, where a claim meets it. If so many wait
     /// that the oldest are dropped, [`News::Missed`] comes in their place.
+    ///
+    /// Where anybody else could forge what nodes are told, the store is asked before it is believed.
     ///
     /// # Cancel safety
     ///
