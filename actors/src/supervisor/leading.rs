@@ -569,6 +569,9 @@ impl Handler<LeadershipChanged> for SupervisorActor {
         self.node().failures.dropped(Operation::Inquire);
         self.node().failures.dropped(Operation::Enrol);
         self.node().failures.dropped(Operation::CloseLost);
+        // What it claimed and moved as the leader is the next one's; what it still asks fails anew.
+        self.node().failures.dropped(Operation::Claim);
+        self.node().failures.dropped(Operation::Advance);
         self.enrolments_locked = 0;
         let by_leader =
             |entry: &&Entry| entry.job.definition.policies.fires == Fires::Leader && entry.broken.is_none();
