@@ -14,7 +14,7 @@ mod rig;
 mod store;
 
 pub use self::{
-    clock::VirtualClock,
+    clock::{VIRTUAL_TIME_MAX, VirtualClock},
     recorder::{Recorded, Recorder},
     rig::{Node, Rig, simulate},
     store::{BadData, Fault, SharedStore, StoreBackend},
