@@ -100,7 +100,7 @@ struct JobRow {
     /// The term under which it was last enrolled, if it was under one.
     term: Option<Term>,
     withdrawn: bool,
-    /// How many of its ticks were granted, since it was enrolled for the first time or after it was withdrawn.
+    /// How many of its ticks were granted, since it was enrolled for the first time, or added again after it was withdrawn.
     runs: u64,
     pause: Option<Pause>,
     /// How many of its last runs in a row failed.
@@ -303,7 +303,8 @@ impl Ledger {
         }
         let schedule = Some(job.schedule);
         // A job that was forgotten owes no tick again.
-        let since = before(now, job.held_for).max(self.cursor_bound.unwrap_or(NEVER));
+        let held_since = before(now, job.held_for);
+        let since = held_since.max(self.cursor_bound.unwrap_or(NEVER));
         let age = self.age;
         let row = self.jobs.get_mut(&job.job);
         let (cursor, kept) = match row {
@@ -326,8 +327,12 @@ impl Ledger {
                 let mut anew = JobRow::new(row.cursor.max(since), schedule, term);
                 anew.held = age;
                 anew.pause = row.pause.take();
+                // A copy that was held before the last tick is the same job; one that was added later begins anew.
+                if !row.withdrawn || held_since <= row.cursor {
+                    anew.runs = row.runs;
+                }
                 if !row.withdrawn {
-                    (anew.runs, anew.failures) = (row.runs, row.failures);
+                    anew.failures = row.failures;
                     if job.retry_lost {
                         anew.debts = std::mem::take(&mut row.debts);
                     }
