@@ -108,7 +108,8 @@ impl JobMachine {
     pub(super) fn pass_parked(&mut self, now: Now, effects: &mut Effects) -> Result<(), Breach> {
         let stored = self.stored;
         self.parked.list_mut().retain(|span| span.to > stored);
-        for span in self.parked.to_vec() {
+        let parked = self.parked.to_vec();
+        for span in parked {
             if span.after >= now.wall {
                 break;
             }
