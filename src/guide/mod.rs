@@ -15,6 +15,9 @@ pub mod health {}
 #[doc = include_str!("tracing.md")]
 pub mod tracing {}
 
+#[doc = include_str!("guarantees.md")]
+pub mod guarantees {}
+
 #[cfg(feature = "postgres")]
 #[doc = include_str!("cluster.md")]
 pub mod cluster {}

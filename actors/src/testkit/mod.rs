@@ -15,7 +15,7 @@ mod sizes;
 mod store;
 
 pub use self::{
-    clock::VirtualClock,
+    clock::{VIRTUAL_TIME_MAX, VirtualClock},
     recorder::{Recorded, Recorder},
     rig::{Node, Rig, simulate},
     sizes::sizes,
