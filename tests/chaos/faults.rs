@@ -192,7 +192,7 @@ impl Fault {
             // The next leader is there at once.
             Self::HandOver => machine,
             Self::KillLeader | Self::EndBackend | Self::Reset | Self::ResetAll | Self::Delay => machine * 2,
-            // Nobody can do anything until it is over.
+            // Nobody can do anything until it is over; then sessions are opened, and a leader is found.
             Self::CrashBackend
             | Self::FreezeServer
             | Self::Restart
@@ -206,7 +206,7 @@ impl Fault {
             | Self::SlowClaim
             | Self::StandbyLost
             | Self::Promotion
-            | Self::LatePromotion => lasted + lease + machine,
+            | Self::LatePromotion => lasted + lease * 2 + machine,
             // The next leader is there within a lease.
             Self::FreezeLeader
             | Self::FreezeBriefly

@@ -11,12 +11,14 @@ pub mod conformance;
 pub mod fakes;
 mod recorder;
 mod rig;
+mod sizes;
 mod store;
 
 pub use self::{
     clock::{VIRTUAL_TIME_MAX, VirtualClock},
     recorder::{Recorded, Recorder},
     rig::{Node, Rig, simulate},
+    sizes::sizes,
     store::{BadData, Fault, SharedStore, StoreBackend},
 };
 pub use crate::{
