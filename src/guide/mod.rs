@@ -15,6 +15,10 @@ pub mod health {}
 #[doc = include_str!("tracing.md")]
 pub mod tracing {}
 
+#[cfg(feature = "testkit")]
+#[doc = include_str!("testing.md")]
+pub mod testing {}
+
 #[cfg(feature = "postgres")]
 #[doc = include_str!("cluster.md")]
 pub mod cluster {}

@@ -8,15 +8,17 @@
 
 mod clock;
 pub mod conformance;
+mod definitions;
 pub mod fakes;
 mod recorder;
 mod rig;
 mod store;
 
+pub(crate) use self::definitions::Definitions;
 pub use self::{
     clock::VirtualClock,
     recorder::{Recorded, Recorder},
-    rig::{Node, Rig, simulate},
+    rig::{Awaited, MakeOptions, Node, Rig, simulate},
     store::{BadData, Fault, SharedStore, StoreBackend},
 };
 pub use crate::{
