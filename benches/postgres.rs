@@ -1,8 +1,8 @@
 //! How fast coordination through PostgreSQL is, beside the barest statements that could do the same, in the same run.
 //!
 //! ```text
-//! cargo bench --bench postgres --features postgres                all of it, some five minutes
-//! cargo bench --bench postgres --features postgres -- adapter     one part: adapter, ticks, latency, idle, stale
+//! cargo bench --bench postgres --features postgres                all of it, some seven minutes
+//! cargo bench --bench postgres --features postgres -- adapter     one part: adapter, ticks, latency, idle, stale, reopen
 //! cargo bench --bench postgres --features postgres -- --quick     a smoke test
 //! ```
 //!
@@ -40,6 +40,8 @@ use callsheet::{
     schedule::every,
 };
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
+use harness::{Server, Stop};
 use hdrhistogram::Histogram;
 use metrics::{Counter, CounterFn, Gauge, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use tokio::{
@@ -65,7 +67,7 @@ fn main() -> ExitCode {
     }
 }
 
-const PARTS: [&str; 5] = ["adapter", "ticks", "latency", "idle", "stale"];
+const PARTS: [&str; 6] = ["adapter", "ticks", "latency", "idle", "stale", "reopen"];
 /// The jobs whose ticks are claimed.
 const JOBS: usize = 10_000;
 
@@ -79,6 +81,9 @@ struct Plan {
     idle: Duration,
     /// How many names are long gone.
     stale: u32,
+    /// How long the server is away, and how often it is away so long.
+    outages: &'static [u64],
+    restarts: u32,
 }
 
 impl Plan {
@@ -90,6 +95,8 @@ impl Plan {
             window: Duration::from_secs(6),
             idle: Duration::from_secs(60),
             stale: 3_000_000,
+            outages: &[2, 15],
+            restarts: 3,
         };
         for argument in arguments {
             match argument.as_str() {
@@ -98,6 +105,7 @@ impl Plan {
                         (Duration::from_millis(200), 1, Duration::from_secs(1));
                     plan.idle = Duration::from_secs(1);
                     plan.stale = 100_000;
+                    (plan.outages, plan.restarts) = (&[1], 1);
                 }
                 part if PARTS.contains(&part) => plan.parts.push(argument.clone()),
                 other => bail!("{other}: not one of {}, --quick", PARTS.join(", ")),
@@ -129,6 +137,9 @@ impl Plan {
         }
         if wanted("stale") {
             runtime.block_on(self.stale())?;
+        }
+        if wanted("reopen") {
+            self.reopen()?;
         }
         Ok(())
     }
@@ -360,6 +371,97 @@ impl Plan {
             println!();
             anyhow::Ok(())
         })
+    }
+
+    /// How long nodes are without a session after their server was away: from its first answer to a client that asks each
+    /// millisecond.
+    fn reopen(&self) -> anyhow::Result<()> {
+        const NODES: usize = 5;
+        println!(
+            "reopen: {NODES} nodes, {} restarts a line; from the server's first answer to each node's session, in ms; \
+             spread = from the first node to the last",
+            self.restarts
+        );
+        println!(
+            "{:<10} {:>7} {:>8} {:>8} {:>8} {:>12} {:>12} {:>12}",
+            "stopped", "away s", "min", "median", "max", "min spread", "med. spread", "max spread"
+        );
+        let server = Arc::new(Server::start());
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        runtime.block_on(async {
+            let mut nodes = Vec::new();
+            for _ in 0..NODES {
+                let backend = Postgres::new("reopen", server.url());
+                nodes.push(Callsheet::builder().backend(backend).start().await?);
+            }
+            for how in [Stop::Fast, Stop::Immediate] {
+                for away in self.outages {
+                    let (mut took, mut spreads) = (Vec::new(), Vec::new());
+                    for _ in 0..self.restarts {
+                        let mut each = restart(&server, how, Duration::from_secs(*away), &nodes).await?;
+                        each.sort_unstable();
+                        spreads.push(each[NODES - 1] - each[0]);
+                        took.append(&mut each);
+                    }
+                    let millis = |sorted: &mut Vec<Duration>| {
+                        sorted.sort_unstable();
+                        [sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1]]
+                            .map(|one| one.as_secs_f64() * 1e3)
+                    };
+                    let ([min, median, max], spreads) = (millis(&mut took), millis(&mut spreads));
+                    println!(
+                        "{:<10} {away:>7} {min:>8.0} {median:>8.0} {max:>8.0} {:>12.0} {:>12.0} {:>12.0}",
+                        format!("{how:?}").to_lowercase(),
+                        spreads[0],
+                        spreads[1],
+                        spreads[2]
+                    );
+                }
+            }
+            println!();
+            anyhow::Ok(())
+        })
+    }
+}
+
+/// How long each node is without a session once its server, which was away, answers again.
+async fn restart(
+    server: &Arc<Server>,
+    how: Stop,
+    away: Duration,
+    nodes: &[Callsheet],
+) -> anyhow::Result<Vec<Duration>> {
+    let order = |order: fn(&Server, Stop)| {
+        let server = server.clone();
+        tokio::task::spawn_blocking(move || order(&server, how))
+    };
+    order(Server::stop).await?;
+    join_all(nodes.iter().map(|node| until_ready(node, false))).await;
+    tokio::time::sleep(away).await;
+    let started = order(|server, _| server.start_again());
+    let url = server.url();
+    let answers = async {
+        loop {
+            if let Ok((_client, connection)) = tokio_postgres::connect(&url, NoTls).await {
+                drop(connection);
+                return Instant::now();
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let (answered_at, ready_at) =
+        tokio::join!(answers, join_all(nodes.iter().map(|node| until_ready(node, true))));
+    started.await?;
+    Ok(ready_at.into_iter().map(|ready_at| ready_at.saturating_duration_since(answered_at)).collect())
+}
+
+/// Waits until a node has a session, or has none, and answers when.
+async fn until_ready(node: &Callsheet, ready: bool) -> Instant {
+    loop {
+        if node.health().await.is_ok_and(|health| health.ready == ready) {
+            return Instant::now();
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 

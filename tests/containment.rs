@@ -11,8 +11,10 @@ use std::{
 
 use actix::Actor;
 use callsheet::{
-    EventKind, Fires, Health, Job, JobDetails, JobState, NextFireTimes, NextFireTimesError, PauseError,
-    RESTARTS_MAX, ResumeJobs, Run, RunResult, SelectError, Selector, TriggerError, TriggerJob,
+    EventKind, Fires, Health, Job, JobDetails, JobState, NextFireTimes, NextFireTimesError, Operation,
+    PauseError, RESTARTS_MAX, ResumeJobs, Run, RunResult, SelectError, Selector, StepDownReason,
+    TriggerError, TriggerJob,
+    port::Role,
     schedule::{Schedule, custom, every},
     testkit::{
         Rig,
@@ -24,7 +26,7 @@ use callsheet::{
 use chrono::{DateTime, Utc};
 
 mod common;
-use common::{node_with, secs};
+use common::{node_with, secs, started_on};
 
 const START: &str = "2026-01-05T00:00:00Z";
 
@@ -456,5 +458,31 @@ fn a_store_that_is_down_for_a_minute_is_unhealthy_then_recovered_from() {
         let due = rig.counter("callsheet_ticks_due_total", "name=bystander");
         assert_eq!(due, 100, "every tick of the outage is accounted for");
         assert!(rig.counter("callsheet_ticks_total", "outcome=misfire") > 50);
+    });
+}
+
+#[test]
+fn a_leader_whose_election_actor_dies_says_so_and_another_node_leads() {
+    simulate(START, async |rig| {
+        // Longer than a call may take, so that the call is given up while the node leads.
+        rig.set_lease(secs(30));
+        let first = rig.node(node_with([bystander()])).await;
+        rig.advance(secs(5)).await;
+        assert_eq!(rig.leader(), Some(first));
+
+        rig.store().panic_when_given_up([Operation::Renew]);
+        rig.advance(secs(15)).await;
+
+        let died =
+            |kind: &EventKind| matches!(kind, EventKind::LeadershipLost { why: StepDownReason::Died, .. });
+        assert_eq!(rig.count(died), 1);
+        assert_eq!(rig.gauge("callsheet_leader", ""), 0.0);
+        let health = rig.send(first, Health).await;
+        assert_eq!((health.live, health.role, health.term), (false, Role::Follower, None));
+
+        let second = rig.node(node_with([bystander()])).await;
+        rig.advance(secs(30)).await;
+        assert_eq!(rig.leader(), Some(second));
+        assert!(started_on(rig, "n2") > 0);
     });
 }

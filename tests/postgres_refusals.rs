@@ -95,12 +95,16 @@ async fn every_refusal_has_its_cause_and_its_cure_and_never_the_password() {
          CREATE ROLE plain LOGIN PASSWORD '{PASSWORD}';
          CREATE ROLE reader LOGIN SUPERUSER PASSWORD '{PASSWORD}';
          ALTER ROLE reader SET default_transaction_read_only = on;
-         CREATE SCHEMA closed; CREATE SCHEMA empty; CREATE SCHEMA shut;
-         GRANT USAGE ON SCHEMA empty, shut TO plain;",
+         CREATE SCHEMA closed; CREATE SCHEMA empty; CREATE SCHEMA shut; CREATE SCHEMA mute;
+         GRANT USAGE ON SCHEMA empty, shut, mute TO plain;",
     );
     admin.batch_execute(&roles).await.expect("roles");
     admin.batch_execute(&Postgres::new("any", "").schema("shut").ddl()).await.expect("tables");
     admin.batch_execute("GRANT SELECT, INSERT, UPDATE ON shut.names TO plain").await.expect("rights");
+    admin.batch_execute(&Postgres::new("any", "").schema("mute").ddl()).await.expect("tables");
+    let mute = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA mute TO plain;
+                REVOKE EXECUTE ON PROCEDURE mute.wait_for_leadership FROM PUBLIC";
+    admin.batch_execute(mute).await.expect("rights");
 
     let by = |user: &str, at: &str| format!("postgres://{user}:{PASSWORD}@127.0.0.1:{at}");
     let here = format!("{port}/postgres");
@@ -210,6 +214,13 @@ async fn every_refusal_has_its_cause_and_its_cure_and_never_the_password() {
             ("shut", false),
             Refused("this role may not use the tables debts, leader, names, runs, sessions of the schema \"shut\": GRANT SELECT, \
                      INSERT, UPDATE ON ALL TABLES IN SCHEMA \"shut\", and DELETE ON \"shut\".debts, \"shut\".names, \"shut\".sessions, TO it".to_owned()),
+        ),
+        (
+            "a procedure that the role may not call",
+            by("plain", &here),
+            ("mute", false),
+            Refused("this role may not call the procedure wait_for_leadership of the schema \"mute\": GRANT EXECUTE ON PROCEDURE \
+                     \"mute\".wait_for_leadership TO it".to_owned()),
         ),
         (
             "a role whose sessions are read-only",

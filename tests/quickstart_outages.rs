@@ -12,7 +12,6 @@ mod process;
 use std::{
     fs,
     io::{self, BufRead, BufReader},
-    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     process::{Command, Stdio},
     sync::{
         Arc, Mutex,
@@ -23,7 +22,7 @@ use std::{
 };
 
 use example::example;
-use harness::{PASSWORD, Server, USER, server};
+use harness::{PASSWORD, Server, Stop, USER, server};
 use process::{DEADLINE, Process};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -56,18 +55,18 @@ impl<'a> Database<'a> {
         run(&server.url(), &format!("CREATE DATABASE {name} OWNER {name} {options}"));
     }
 
-    fn url_of(&self, role: &str, port: u16) -> String {
-        format!("postgres://{role}:{PASSWORD}@127.0.0.1:{port}/{}", self.name)
+    fn url_of(&self, role: &str) -> String {
+        format!("postgres://{role}:{PASSWORD}@127.0.0.1:{}/{}", self.server.port(), self.name)
     }
 
     /// As its nodes connect.
     fn url(&self) -> String {
-        self.url_of(self.name, self.server.port())
+        self.url_of(self.name)
     }
 
     /// Runs statements as the superuser. `$ROLE` is the role of the nodes.
     fn run(&self, statements: &str) {
-        let url = self.url_of(USER, self.server.port());
+        let url = self.url_of(USER);
         run(&url, &statements.replace("$ROLE", self.name));
     }
 }
@@ -362,7 +361,7 @@ fn a_server_whose_clock_is_ahead_is_seen_and_its_return_as_well() {
 fn a_row_that_somebody_holds_is_seen_and_its_release_as_well() {
     let database = Database::new(server(), "held");
     let mut node = Node::start(&database.url());
-    let url = database.url_of(USER, database.server.port());
+    let url = database.url_of(USER);
     let release = Arc::new(AtomicBool::new(false));
     let holder = {
         let release = release.clone();
@@ -419,18 +418,13 @@ fn a_database_that_is_made_anew_is_used_again() {
 
 #[test]
 fn a_server_that_is_away_leaves_the_node_alive_and_is_found_again() {
-    let database = Database::new(server(), "away");
-    let proxy = Proxy::to(database.server.port());
-    let mut node = Node::start(&database.url_of(database.name, proxy.port));
+    let server = Server::start();
+    let database = Database::new(&server, "away");
+    let mut node = Node::start(&database.url());
 
-    outage(
-        &mut node,
-        || {
-            proxy.stop();
-        },
-        "session",
-        || proxy.go_on(),
-    );
+    for how in [Stop::Fast, Stop::Immediate] {
+        outage(&mut node, || server.stop(how), "session", || server.start_again());
+    }
     node.until_warned("the session is lost: ");
 
     node.stop();
@@ -450,56 +444,4 @@ fn a_database_that_cannot_store_every_text_is_refused_at_the_start() {
     for part in ["quickstart did not run", "LATIN1", "UTF8"] {
         assert!(last.contains(part), "{part:?} is not in {errors}");
     }
-}
-
-/// Stands between a node and its server, which seems to be away when it is told to stop.
-struct Proxy {
-    port: u16,
-    stopped: Arc<AtomicBool>,
-    connections: Arc<Mutex<Vec<TcpStream>>>,
-}
-
-impl Proxy {
-    fn to(server: u16) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        let (stopped, connections) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<TcpStream>>>::default());
-        let proxy = Self { port, stopped: stopped.clone(), connections: connections.clone() };
-        thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                if stopped.load(Ordering::SeqCst) {
-                    continue;
-                }
-                let server = SocketAddr::from((Ipv4Addr::LOCALHOST, server));
-                let server = TcpStream::connect(server).expect("the server runs");
-                let both = [&client, &server].map(|one| one.try_clone().expect("a handle"));
-                connections.lock().expect("nobody panicked").extend(both);
-                copy(&client, &server);
-                copy(&server, &client);
-            }
-        });
-        proxy
-    }
-
-    fn stop(&self) {
-        self.stopped.store(true, Ordering::SeqCst);
-        for connection in self.connections.lock().expect("nobody panicked").drain(..) {
-            // An error: it has ended.
-            let _ = connection.shutdown(Shutdown::Both);
-        }
-    }
-
-    fn go_on(&self) {
-        self.stopped.store(false, Ordering::SeqCst);
-    }
-}
-
-/// Hands on what one says to the other until one of them ends.
-fn copy(from: &TcpStream, to: &TcpStream) {
-    let [mut from, mut to] = [from, to].map(|one| one.try_clone().expect("a handle"));
-    thread::spawn(move || {
-        let _ = io::copy(&mut from, &mut to);
-        let _ = to.shutdown(Shutdown::Both);
-        let _ = from.shutdown(Shutdown::Both);
-    });
 }

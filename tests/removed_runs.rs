@@ -15,7 +15,7 @@ use callsheet::{
 };
 
 mod common;
-use common::{hours, node_with, secs, trigger};
+use common::{hours, mins, node_with, secs, trigger};
 
 const START: &str = "2026-01-05T00:00:00Z";
 
@@ -280,5 +280,30 @@ fn a_run_of_a_broken_job_is_shown_and_can_be_cancelled() {
         rig.advance(secs(1)).await;
         assert_eq!(cancelled(rig, run), Some(CancelReason::Requested));
         assert!(rig.send(node, TriggerJob("bad".to_owned())).await.is_err());
+    });
+}
+
+#[test]
+fn a_run_that_another_node_lost_of_a_removed_job_counts_under_its_label() {
+    simulate(START, async |rig| {
+        let job = || {
+            Job::new("report 17", every(hours(12)))
+                .metrics_label("report")
+                .overlap(Overlap::Allow(2))
+                .run(async |run| common::obedient(run, hours(1)).await)
+        };
+        let [first, second] = [rig.node(node_with([job()])).await, rig.node(node_with([job()])).await];
+        rig.advance(secs(1)).await;
+        trigger(rig, second, "report 17").await.expect("there is room");
+        removed(rig, first, "report 17").await;
+
+        rig.kill(second);
+        rig.advance(mins(2)).await;
+
+        let lost = rig.count(|kind| matches!(kind, EventKind::RunLost { .. }));
+        let counted = |rig: &mut Rig, name: &str| {
+            rig.counter("callsheet_runs_total", &format!("name={name},outcome=lost"))
+        };
+        assert_eq!((lost, counted(rig, "report"), counted(rig, "_other")), (1, 1, 0));
     });
 }

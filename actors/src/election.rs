@@ -2,7 +2,8 @@
 //!
 //! It campaigns, renews and resigns through the elector port, and tells the supervisor when this node starts or stops
 //! to lead. Its answer to "does this node lead?" stands in [`Leadership`](crate::node::Leadership), so that nobody has to
-//! ask it. The supervisor tells it about sessions, the lock actor about refused terms. Nothing survives a restart.
+//! ask it. The supervisor tells it about sessions, the lock actor about refused terms. It is not started again when it dies:
+//! its node leads no more, and is not live.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +21,7 @@ use crate::{
     name::Term,
     node::Node,
     port::{Campaign, Elector},
-    supervisor::LeadershipChanged,
+    supervisor::{ElectionDied, LeadershipChanged},
 };
 
 /// The session with the store was opened or lost.
@@ -247,6 +248,15 @@ async fn answer_of<T, E: std::error::Error>(call: impl Future<Output = Result<T,
 
 impl Actor for ElectionActor {
     type Context = Context<Self>;
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        // It was told to, and has given the term up before. Or it dies of a panic, and nobody renews the term any more:
+        // during the unwinding nothing here may panic again, as clocks and metrics of others may.
+        if let Some(term) = self.machine.abandon() {
+            self.node.leadership.set(None, None);
+            self.node.supervisor().do_send(ElectionDied(term));
+        }
+    }
 }
 
 impl Handler<SessionChanged> for ElectionActor {

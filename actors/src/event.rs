@@ -96,6 +96,8 @@ pub enum StepDownReason {
     ClockOffset,
     /// A thread of its job actors does not answer.
     Stalled,
+    /// The actor that owns the term died: the node is not live any more.
+    Died,
 }
 
 /// Something that happened, where and when.

@@ -194,7 +194,7 @@ impl Leadership {
     }
 }
 
-/// Which node leads, as this one has heard last. Only the election actor writes it.
+/// Which node leads, as this one has heard last. Only the election actor writes it, and whoever hears of its death.
 #[derive(Debug)]
 pub(crate) struct KnownLeader(Mutex<Heard>);
 

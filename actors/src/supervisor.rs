@@ -41,7 +41,9 @@ pub(crate) use self::{
     clock::StoreClockMoved,
     dying::{JobDied, JobDone, JobRetired, ScheduleBroken, Undelivered},
     keys::conflicts,
-    leading::{DebtsFound, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, UnknownToStore},
+    leading::{
+        DebtsFound, ElectionDied, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, UnknownToStore,
+    },
     parking::{JobRefusedForData, JobTaken},
     pausing::{NewsMissed, PauseNews, StopJob},
 };

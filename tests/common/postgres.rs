@@ -1,41 +1,39 @@
 //! A PostgreSQL server for the tests of one binary: its own, from the installed programs.
 //!
-//! It lives in a temporary directory, listens on a free port and on a socket in that directory, runs as an
-//! unprivileged user, and writes as durably as in production. A watchdog process stops and removes it when the test
-//! process ends in whatever way, SIGKILL included: it waits for the end of a pipe that only the test process holds.
+//! It lives in a temporary directory, listens on a port of its own and on a socket in that directory, runs as an
+//! unprivileged user, and writes as durably as in production. It can be stopped and started again, on the same port and
+//! data. A watchdog process starts and stops it, and removes it when the test process ends in whatever way, SIGKILL
+//! included: it takes its orders from a pipe that only the test process holds.
 
 // Each test binary uses its own part of it.
 #![allow(dead_code)]
 
 use std::{
     fs,
-    io::Write,
-    net::TcpListener,
+    io::{BufRead, BufReader, Write},
+    net::Ipv4Addr,
     os::unix::{
         fs::{PermissionsExt, chown},
         process::CommandExt,
     },
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{
-        OnceLock,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    thread,
-    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 /// The superuser of the test servers.
 pub(crate) const USER: &str = "callsheet";
 /// Its password: a text that must never show in an error or a log.
 pub(crate) const PASSWORD: &str = "never-to-be-seen";
 
-/// A net under every wait for the server.
-const DEADLINE: Duration = Duration::from_secs(60);
-/// How often another port is tried: somebody else may take one between the look and the start.
-const STARTS_MAX: usize = 5;
+/// How long the server may take to start or to stop, in seconds.
+const DEADLINE: u32 = 60;
 
 /// The server of this test binary, started by the first test that asks.
 pub(crate) fn server() -> &'static Server {
@@ -49,16 +47,32 @@ pub(crate) fn scope(test: &str) -> String {
     format!("{test}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A running server, stopped and removed when it is dropped or when the process ends.
+/// How a server is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// It ends its sessions, and writes down all that it knows.
+    Fast,
+    /// It ends at once, as in a crash: its next start recovers what was committed.
+    Immediate,
+}
+
+impl Stop {
+    /// As `pg_ctl` calls it.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Immediate => "immediate",
+        }
+    }
+}
+
+/// A server, stopped and removed when it is dropped or when the process ends.
 pub(crate) struct Server {
-    programs: PathBuf,
     port: u16,
     directory: PathBuf,
-    /// The postmaster's process.
-    pub(crate) pid: i32,
-    /// Its end tells the watchdog to stop the server.
-    lifeline: Option<ChildStdin>,
-    watchdog: Child,
+    watchdog: Mutex<Watchdog>,
+    /// Keeps the port from everybody but the server, also while it is stopped.
+    _reserved: TcpSocket,
 }
 
 impl Server {
@@ -76,7 +90,7 @@ impl Server {
     /// # Panics
     ///
     /// As [`start`](Self::start).
-    pub(crate) fn start_with(prepare: impl Fn(&DataDirectory<'_>)) -> Self {
+    pub(crate) fn start_with(prepare: impl FnOnce(&DataDirectory<'_>)) -> Self {
         Self::start_on(|programs, owner, directory| {
             initialise(programs, owner, directory);
             prepare(&DataDirectory { path: directory.join("data"), owner });
@@ -91,8 +105,6 @@ impl Server {
     pub(crate) fn standby_of(primary: &Self) -> Self {
         Self::start_on(|programs, owner, directory| {
             let data = directory.join("data");
-            // Left over from a start on a port that somebody else took.
-            let _ = fs::remove_dir_all(&data);
             let copied = owner
                 .command(programs.join("pg_basebackup"))
                 .args(["--no-sync", "--checkpoint=fast", "--write-recovery-conf", "-d", &primary.url()])
@@ -109,36 +121,47 @@ impl Server {
     }
 
     /// Starts a server on what `make` puts into a directory.
-    fn start_on(make: impl Fn(&Path, &Owner, &Path)) -> Self {
+    fn start_on(make: impl FnOnce(&Path, &Owner, &Path)) -> Self {
         let programs = programs();
         let owner = Owner::find();
         let directory = TempDir::with_prefix("callsheet-postgres-").expect("a temporary directory");
         owner.give(directory.path());
         make(&programs, &owner, directory.path());
-        for _ in 0..STARTS_MAX {
-            let port = free_port();
-            let (watchdog, lifeline) = launch(&programs, &owner, directory.path(), port);
-            let mut server = Self {
-                programs: programs.clone(),
-                port,
-                directory: directory.path().to_owned(),
-                pid: 0,
-                lifeline: Some(lifeline),
-                watchdog,
-            };
-            if server.wait_until_ready() {
-                // From here on the watchdog removes it.
-                drop(directory.keep());
-                return server;
-            }
-            server.lifeline = None;
-            let _ = server.watchdog.wait();
-            fs::create_dir_all(directory.path()).expect("a directory");
-            owner.give(directory.path());
-            make(&programs, &owner, directory.path());
+        let (reserved, port) = reserve_port();
+        let watchdog = Watchdog::launch(&programs, &owner, directory.path(), port);
+        // From here on the watchdog removes it.
+        let server =
+            Self { port, directory: directory.keep(), watchdog: Mutex::new(watchdog), _reserved: reserved };
+        server.start_again();
+        server
+    }
+
+    /// Stops the server, and answers when it has ended. Blocks. Its port stays its own, and refuses connections.
+    ///
+    /// # Panics
+    ///
+    /// If it is stopped already, or does not end.
+    pub(crate) fn stop(&self, how: Stop) {
+        self.order(&format!("stop {}", how.as_str()));
+    }
+
+    /// Starts a server that was stopped, on its port and its data, and answers when it accepts connections. Blocks.
+    ///
+    /// # Panics
+    ///
+    /// If it runs already, or does not start.
+    pub(crate) fn start_again(&self) {
+        self.order("start");
+    }
+
+    fn order(&self, order: &str) {
+        // A test that panicked over an order leaves the next one in its place.
+        let mut watchdog = self.watchdog.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = watchdog.order(order);
+        if answer != "0" {
+            let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+            panic!("{order}: pg_ctl answers {answer:?}:\n{log}");
         }
-        let log = fs::read_to_string(directory.path().join("log")).unwrap_or_default();
-        panic!("PostgreSQL did not start in {STARTS_MAX} attempts:\n{log}");
     }
 
     /// The URL of the server's database, with the password.
@@ -159,40 +182,6 @@ impl Server {
     /// The directory of the server's Unix socket.
     pub(crate) fn socket_directory(&self) -> &Path {
         &self.directory
-    }
-
-    fn wait_until_ready(&mut self) -> bool {
-        let until = Instant::now() + DEADLINE;
-        while Instant::now() < until {
-            let ready = Command::new(self.programs.join("pg_isready"))
-                .args(["-q", "-h"])
-                .arg(&self.directory)
-                .args(["-p", &self.port.to_string()])
-                .status();
-            if ready.is_ok_and(|status| status.success()) {
-                let file = fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap_or_default();
-                let pid = file.lines().next().and_then(|line| line.parse().ok());
-                self.pid = pid.expect("a running server has written its process id");
-                return true;
-            }
-            if matches!(self.watchdog.try_wait(), Ok(Some(_)) | Err(_)) || self.has_failed() {
-                return false;
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        false
-    }
-
-    fn has_failed(&self) -> bool {
-        self.directory.join("failed").exists()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.lifeline = None;
-        // An error: it has ended already.
-        let _ = self.watchdog.wait();
     }
 }
 
@@ -287,34 +276,71 @@ fn initialise(programs: &Path, owner: &Owner, directory: &Path) {
     assert!(made.status.success(), "initdb failed: {}", String::from_utf8_lossy(&made.stderr));
 }
 
-/// Starts the server as the child of a watchdog, which ends both with its standard input.
-fn launch(programs: &Path, owner: &Owner, directory: &Path, port: u16) -> (Child, ChildStdin) {
-    // The server is stopped at once (SIGQUIT): nothing of it is kept.
-    const WATCHDOG: &str = r#"
-        "$1" -D "$2/data" -p "$3" -k "$2" -h 127.0.0.1 -c max_connections=200 >"$2/log" 2>&1 </dev/null &
-        server=$!
-        (while kill -0 $server 2>/dev/null; do sleep 0.1; done; touch "$2/failed") </dev/null >/dev/null 2>&1 &
-        cat >/dev/null
-        kill -QUIT $server 2>/dev/null
-        wait
-        rm -rf "$2"
-    "#;
-    let mut watchdog = owner
-        .command("/bin/sh")
-        .args(["-c", WATCHDOG, "watchdog"])
-        .arg(programs.join("postgres"))
-        .arg(directory)
-        .arg(port.to_string())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("a shell");
-    let lifeline = watchdog.stdin.take().expect("a pipe");
-    (watchdog, lifeline)
+/// The process that starts and stops the server, and removes it in the end.
+struct Watchdog {
+    process: Child,
+    /// Its end tells the watchdog to end as well.
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
+impl Watchdog {
+    fn launch(programs: &Path, owner: &Owner, directory: &Path, port: u16) -> Self {
+        // One order after the other, so that nothing is half done when the last one is over. In the end the server is
+        // stopped at once: nothing of it is kept.
+        const WATCHDOG: &str = r#"
+            trap '' PIPE
+            server() {
+                "$1" --silent --wait --timeout="$4" --pgdata="$2/data" --log="$2/log" \
+                    --options="-p $3 -k '$2' -h 127.0.0.1 -c max_connections=200" "$5" $6 >>"$2/log" 2>&1 </dev/null
+            }
+            while read -r order mode; do
+                server "$@" "$order" ${mode:+--mode=$mode}
+                echo $?
+            done
+            server "$@" stop --mode=immediate
+            rm -rf "$2"
+        "#;
+        let mut process = owner
+            .command("/bin/sh")
+            .args(["-c", WATCHDOG, "watchdog"])
+            .arg(programs.join("pg_ctl"))
+            .arg(directory)
+            .args([port.to_string(), DEADLINE.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a shell");
+        let orders = process.stdin.take();
+        let answers = BufReader::new(process.stdout.take().expect("a pipe"));
+        Self { process, orders, answers }
+    }
+
+    /// What `pg_ctl` answers to an order.
+    fn order(&mut self, order: &str) -> String {
+        let orders = self.orders.as_mut().expect("it takes orders until it is dropped");
+        writeln!(orders, "{order}").expect("the watchdog lives");
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).expect("a line");
+        answer.trim_end().to_owned()
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.orders = None;
+        // An error: it has ended already.
+        let _ = self.process.wait();
+    }
+}
+
+/// A free port on the loopback interface that nobody else is given. Who binds it as PostgreSQL does, with `SO_REUSEADDR`,
+/// may listen on it.
+fn reserve_port() -> (TcpSocket, u16) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).expect("it is allowed");
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+    let port = socket.local_addr().expect("an address").port();
+    (socket, port)
 }

@@ -181,6 +181,13 @@ impl ElectionMachine {
         self.leading().and_then(|leading| leading.lease)
     }
 
+    /// Nobody feeds the machine any more: lets go of its term, and answers which it was.
+    pub fn abandon(&mut self) -> Option<Term> {
+        let term = self.leading().map(|leading| leading.term);
+        self.state = State::Idle;
+        term
+    }
+
     fn leading(&self) -> Option<&Leading> {
         match &self.state {
             State::Leading(leading) => Some(leading),

@@ -313,6 +313,7 @@ fn every_event_is_read_back() {
         StepDownReason::SessionLost => StepDownReason::SessionLost,
         StepDownReason::ClockOffset => StepDownReason::ClockOffset,
         StepDownReason::Stalled => StepDownReason::Stalled,
+        StepDownReason::Died => StepDownReason::Died,
     ]);
     all_round_trip(&outcomes());
     all_round_trip(&skip_reasons());

@@ -14,7 +14,7 @@ use crate::{
     },
     definition::Definition,
     election::{SessionChanged, TermRefused},
-    event::{EventKind, Outcome},
+    event::{EventKind, Outcome, StepDownReason},
     job::Letter,
     lock::{
         AskDebts, BATCH_MAX, CloseLostRuns, EnrolJobs, InquireJobs, InquiryPurpose, always_locked,
@@ -94,6 +94,11 @@ pub(crate) enum SessionNews {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct LeadershipChanged(pub(crate) Option<Term>);
+
+/// The election actor died while this node led, in this term.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct ElectionDied(pub(crate) Term);
 
 impl SupervisorActor {
     /// Enrols the next page of jobs, if this node leads and no page is under way.
@@ -437,8 +442,9 @@ impl SupervisorActor {
     /// jobs.
     fn on_runs_lost(&self, lost: &[LostRun]) {
         for LostRun { job, .. } in lost {
-            match self.jobs.get(job) {
-                Some(entry) => entry.job.meters.ended(Outcome::Lost),
+            let held = self.jobs.get(job).map(|entry| &entry.job).or_else(|| self.removed(job).last());
+            match held {
+                Some(held) => held.meters.ended(Outcome::Lost),
                 None => self.node().meters.of_stranger(job).ended(Outcome::Lost),
             }
         }
@@ -534,6 +540,19 @@ impl Handler<SessionNews> for SupervisorActor {
             SessionNews::Opened => SessionChanged::Opened,
             SessionNews::Lost => SessionChanged::Lost,
         });
+    }
+}
+
+impl Handler<ElectionDied> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, ElectionDied(term): ElectionDied, ctx: &mut Self::Context) {
+        let node = self.node();
+        node.leader.heard(node.id, node.clock.elapsed());
+        node.meters.leader.set(0);
+        node.meters.leadership_changes.increment(1);
+        node.publisher.publish(|| EventKind::LeadershipLost { term, why: StepDownReason::Died });
+        self.handle(LeadershipChanged(None), ctx);
     }
 }
 

@@ -410,8 +410,8 @@ impl Rig {
         self.events().iter().filter(|recorded| condition(&recorded.event.kind)).count()
     }
 
-    /// The sum of a counter over all nodes, for the label set that holds `label` (as in `name=hourly`), or over all
-    /// label sets if it is empty.
+    /// The sum of a counter over all nodes, for the label sets that hold `label` (as in `name=hourly`, or
+    /// `name=hourly,outcome=lost`), or over all label sets if it is empty.
     pub fn counter(&mut self, name: &str, label: &str) -> u64 {
         self.read_metrics();
         matching(&self.counters, name, label).sum()
@@ -557,14 +557,16 @@ impl Rig {
     }
 }
 
-/// The values of the series of one name whose labels hold `label`, as in `name=hourly`; of all if it is empty.
+/// The values of the series of one name whose labels hold each one of `label`, as in `name=hourly,outcome=lost`; of all
+/// if it is empty.
 fn matching<V: Copy>(
     series: &HashMap<(String, String), V>,
     name: &str,
     label: &str,
 ) -> impl Iterator<Item = V> {
     series.iter().filter_map(move |((metric, labels), value)| {
-        let selected = label.is_empty() || labels.split(',').any(|own| own == label);
+        let has = |label: &str| labels.split(',').any(|own| own == label);
+        let selected = label.is_empty() || label.split(',').all(has);
         (metric == name && selected).then_some(*value)
     })
 }

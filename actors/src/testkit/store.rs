@@ -8,7 +8,10 @@ use std::{
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, pending},
+};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout_at},
@@ -105,6 +108,8 @@ struct State {
     delayed: Option<HashMap<NodeId, usize>>,
     /// What it refuses, and why.
     refused: HashMap<Operation, String>,
+    /// What it does not answer, so that it is given up; that panics.
+    panics_when_given_up: HashSet<Operation>,
     /// What the leader of a term said last: since when a tick is due and not decided.
     said: Option<(Term, Option<DateTime<Utc>>)>,
     calls: u64,
@@ -162,6 +167,7 @@ impl SharedStore {
             silent: false,
             delayed: None,
             refused: HashMap::new(),
+            panics_when_given_up: HashSet::new(),
             said: None,
             calls: 0,
         };
@@ -247,6 +253,12 @@ impl SharedStore {
     /// Refuses nothing any more.
     pub fn refuse_nothing(&self) {
         self.lock().refused.clear();
+    }
+
+    /// Answers no campaign, renewal or resignation of these operations from now on, and panics when one is given up: neither
+    /// deadlines nor `catch_unwind` around the call contain that.
+    pub fn panic_when_given_up(&self, operations: impl IntoIterator<Item = Operation>) {
+        self.lock().panics_when_given_up.extend(operations);
     }
 
     /// The next calls of a node go wrong like this, one fault each.
@@ -439,6 +451,10 @@ impl StoreBackend {
         operation: Operation,
         work: impl FnOnce(&mut State, Option<OwnSession>, Instant) -> T,
     ) -> Result<T, ElectError> {
+        if self.store.lock().panics_when_given_up.contains(&operation) {
+            let _panics = PanicsWhenDropped;
+            return pending().await;
+        }
         let node = self.node;
         let reply = self.call(move |state, now, _| {
             let own = state.sessions.get(&node).cloned();
@@ -451,6 +467,15 @@ impl StoreBackend {
             Reply::Answer(answer) => answer,
             Reply::Lost => Err(ElectError::Unavailable { reason: "no answer".to_owned() }),
         }
+    }
+}
+
+/// What an adapter does that is wrong when it cleans up.
+struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        resume_unwind(Box::new("the adapter panics over a call that is given up"));
     }
 }
 

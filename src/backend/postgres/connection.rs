@@ -91,16 +91,17 @@ pub(super) async fn inspect(client: &Client, settings: &Settings, clocks: &Clock
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rights {
     Enough,
-    /// There is no schema, or some of its tables are not there.
+    /// There is no schema, or some of its tables or procedures are not there.
     NoTables,
 }
 
-/// Refuses a schema whose tables this role cannot use: the server checks that only when they are used.
+/// Refuses a schema whose tables or procedures this role cannot use: the server checks that only when they are used.
 pub(super) async fn check_rights(client: &Client, settings: &Settings) -> Result<Rights, LockError> {
     let schema = &settings.schema;
     let (tables, emptied) = (migrations::TABLES.as_slice(), migrations::EMPTIED.as_slice());
-    let row =
-        client.query_opt(sql::RIGHTS, &[schema, &tables, &emptied]).await.map_err(|error| refusal(&error))?;
+    let procedures = migrations::PROCEDURES.as_slice();
+    let asked = client.query_opt(sql::RIGHTS, &[schema, &tables, &emptied, &procedures]).await;
+    let row = asked.map_err(|error| refusal(&error))?;
     let Some(row) = row else { return Ok(Rights::NoTables) };
     let texts = |column: &str| row.try_get::<_, Vec<String>>(column).map_err(|error| refusal(&error));
     if !row.try_get("usable").map_err(|error| refusal(&error))? {
@@ -120,6 +121,14 @@ pub(super) async fn check_rights(client: &Client, settings: &Settings) -> Result
             lacking.join(", "),
             sql::quoted(schema),
             migrations::emptied(schema)
+        )));
+    }
+    let uncallable = texts("uncallable")?;
+    if !uncallable.is_empty() {
+        return Err(refused(format!(
+            "this role may not call the procedure {} of the schema {schema:?}: GRANT EXECUTE ON PROCEDURE {} TO it",
+            uncallable.join(", "),
+            migrations::called(schema)
         )));
     }
     Ok(Rights::Enough)

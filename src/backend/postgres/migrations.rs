@@ -20,20 +20,23 @@ pub(super) const TABLES: [&str; 5] = ["leader", "sessions", "names", "debts", "r
 /// From which of them it deletes.
 pub(super) const EMPTIED: [&str; 3] = ["debts", "names", "sessions"];
 
+/// What a node calls.
+pub(super) const PROCEDURES: [&str; 1] = ["wait_for_leadership"];
+
 /// The table, in the schema itself, of the steps that were taken.
 const TABLE: &str = "migrations";
 
 /// What [`migrate`] does, for a role that may create: run it with `psql`, then use `migrate(false)`.
 pub(super) fn ddl(schema: &str) -> String {
     let name = sql::quoted(schema);
-    let emptied = emptied(schema);
+    let (emptied, called) = (emptied(schema), called(schema));
     let bookkeeping = Client::assert_migrations_table_query(TABLE);
     let mut ddl = format!(
         "-- The role of the nodes then needs:\n\
          --   GRANT USAGE ON SCHEMA {name} TO <role>;\n\
          --   GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA {name} TO <role>;\n\
          --   GRANT DELETE ON {emptied} TO <role>;\n\
-         --   GRANT EXECUTE ON PROCEDURE {name}.wait_for_leadership TO <role>; -- unless everybody may\n\
+         --   GRANT EXECUTE ON PROCEDURE {called} TO <role>; -- unless everybody may\n\
          BEGIN;\n\
          CREATE SCHEMA IF NOT EXISTS {name};\n\
          SET LOCAL search_path = {name};\n\n\
@@ -58,6 +61,12 @@ pub(super) fn ddl(schema: &str) -> String {
 pub(super) fn emptied(schema: &str) -> String {
     let name = sql::quoted(schema);
     EMPTIED.map(|table| format!("{name}.{table}")).join(", ")
+}
+
+/// The procedures that a node calls, as they stand in a `GRANT`.
+pub(super) fn called(schema: &str) -> String {
+    let name = sql::quoted(schema);
+    PROCEDURES.map(|procedure| format!("{name}.{procedure}")).join(", ")
 }
 
 fn steps() -> Vec<Migration> {

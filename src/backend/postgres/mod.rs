@@ -244,8 +244,9 @@ impl Postgres {
 
     /// Whether to make and update the schema when the first session is opened. Default: `true`, which needs the right to
     /// create a schema in the database. Otherwise another role must have done it, or have run [`ddl`](Self::ddl); then
-    /// `USAGE` of the schema, `SELECT`, `INSERT` and `UPDATE` on its tables, and `DELETE` on `debts`, `names` and
-    /// `sessions` are enough.
+    /// `USAGE` of the schema, `SELECT`, `INSERT` and `UPDATE` on its tables, `DELETE` on `debts`, `names` and
+    /// `sessions`, and `EXECUTE` of the procedure `wait_for_leadership`, which everybody has unless it was revoked, are
+    /// enough.
     ///
     /// Nodes may migrate at once. A schema of a newer version is left alone: it works for this one.
     #[must_use]

@@ -39,18 +39,24 @@ SELECT current_setting('server_version_num')::int4 AS version,
        pg_backend_pid() AS pid,
        clock_timestamp() AS now";
 
-/// What this role may do with the tables ($2) of a schema ($1); from some of them ($3) it deletes. No row: there is no such
-/// schema.
+/// What this role may do with the tables ($2) and procedures ($4) of a schema ($1); from some tables ($3) it deletes. No
+/// row: there is no such schema.
 pub(super) const RIGHTS: &str = "
 SELECT has_schema_privilege(n.oid, 'USAGE') AS usable,
        ARRAY(SELECT name FROM unnest($2::text[]) AS asked (name)
-             WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = name)) AS missing,
+             WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = name)
+             UNION ALL
+             SELECT name FROM unnest($4::text[]) AS asked (name)
+             WHERE NOT EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = n.oid AND p.proname = name)) AS missing,
        ARRAY(SELECT c.relname::text FROM pg_class c
              WHERE c.relnamespace = n.oid AND c.relname = ANY ($2)
                AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
                         AND has_table_privilege(c.oid, 'UPDATE')
                         AND (c.relname <> ALL ($3) OR has_table_privilege(c.oid, 'DELETE')))
-             ORDER BY c.relname) AS lacking
+             ORDER BY c.relname) AS lacking,
+       ARRAY(SELECT p.proname::text FROM pg_proc p
+             WHERE p.pronamespace = n.oid AND p.proname = ANY ($4) AND NOT has_function_privilege(p.oid, 'EXECUTE')
+             ORDER BY p.proname) AS uncallable
 FROM pg_namespace n WHERE n.nspname = $1";
 
 /// Hears the news of a channel.
