@@ -1,7 +1,7 @@
 //! Any number of nodes on one paused runtime.
 
 use std::{
-    cell::{RefCell, RefMut},
+    cell::{Cell, RefCell, RefMut},
     collections::{BTreeMap, HashMap, HashSet},
     future::poll_fn,
     marker::PhantomData,
@@ -74,7 +74,12 @@ where
                 let mut story = pin!(story(&mut rig));
                 poll_fn(|task| {
                     nodes.poll(task);
-                    story.as_mut().poll(task)
+                    let told = story.as_mut().poll(task);
+                    if nodes.thawed.take() {
+                        // What woke it while it was frozen came to nothing.
+                        nodes.poll(task);
+                    }
+                    told
                 })
                 .await;
             }
@@ -111,15 +116,19 @@ struct RigNode {
 
 /// The nodes. The story deals with them, and they are polled beside it.
 #[derive(Clone, Default)]
-struct Nodes(Rc<RefCell<Vec<RigNode>>>);
+struct Nodes {
+    all: Rc<RefCell<Vec<RigNode>>>,
+    /// A frozen one goes on.
+    thawed: Rc<Cell<bool>>,
+}
 
 impl Nodes {
     fn of(&self, node: Node) -> RefMut<'_, RigNode> {
-        RefMut::map(self.0.borrow_mut(), |nodes| &mut nodes[node])
+        RefMut::map(self.all.borrow_mut(), |nodes| &mut nodes[node])
     }
 
     fn poll(&self, task: &mut Context<'_>) {
-        for node in self.0.borrow_mut().iter_mut().filter(|node| !node.frozen) {
+        for node in self.all.borrow_mut().iter_mut().filter(|node| !node.frozen) {
             if let Some(tasks) = &mut node.tasks {
                 // Its tasks end only when the node does.
                 let _ = Pin::new(tasks).poll(task);
@@ -210,7 +219,7 @@ impl Rig {
     ///
     /// If it does not start.
     pub async fn drive_node<Kind>(&mut self, options: impl MakeOptions<Kind>) -> Node {
-        let nth = self.nodes.0.borrow().len();
+        let nth = self.nodes.all.borrow().len();
         let id = NodeId::numbered(nth as u128 + 1);
         let clock = self.clock.another();
         let node_clock = clock.clone();
@@ -241,7 +250,7 @@ impl Rig {
         let engine = engine.expect("the start of a node does not panic");
         let engine = engine.unwrap_or_else(|error| panic!("the node does not start: {error}"));
         let node = RigNode { id, clock, engine, tasks: Some(starting), frozen: false };
-        self.nodes.0.borrow_mut().push(node);
+        self.nodes.all.borrow_mut().push(node);
         nth
     }
 
@@ -329,6 +338,7 @@ impl Rig {
     /// Lets a frozen node go on.
     pub fn thaw(&mut self, node: Node) {
         self.nodes.of(node).frozen = false;
+        self.nodes.thawed.set(true);
     }
 
     /// Cuts a node off from the store.
@@ -387,7 +397,7 @@ impl Rig {
     /// The node that leads, as the store sees it.
     pub fn leader(&self) -> Option<Node> {
         let leader = self.store.leader()?;
-        self.nodes.0.borrow().iter().position(|node| node.id == leader)
+        self.nodes.all.borrow().iter().position(|node| node.id == leader)
     }
 
     /// Every event so far.
