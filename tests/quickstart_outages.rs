@@ -3,6 +3,8 @@
 //!
 //! `cargo test` builds the example; `cargo test --test quickstart_outages` runs it as it was built last.
 
+#[path = "chaos/clock.rs"]
+mod clock;
 #[path = "common/example.rs"]
 mod example;
 #[path = "common/postgres.rs"]
@@ -10,7 +12,6 @@ mod harness;
 mod process;
 
 use std::{
-    fs,
     io::{self, BufRead, BufReader},
     process::{Command, Stdio},
     sync::{
@@ -21,12 +22,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clock::WallClock;
 use example::example;
 use harness::{PASSWORD, Server, Stop, USER, server};
 use process::{DEADLINE, Process};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tempfile::NamedTempFile;
 use tokio_postgres::NoTls;
 
 /// The most lines that a node logs in a minute whatever goes wrong, besides those of its start and its end.
@@ -195,38 +196,6 @@ fn quickstart(url: &str) -> Command {
     let mut command = example("quickstart");
     command.env("CALLSHEET_BIND", "127.0.0.1:0").env("CALLSHEET_DATABASE_URL", url).stderr(Stdio::piped());
     command
-}
-
-/// The wall clock of one process, which can be set. Its monotonic clock stays as it is.
-struct WallClock {
-    offset: NamedTempFile,
-}
-
-impl WallClock {
-    fn new() -> Self {
-        let clock = Self { offset: NamedTempFile::new().expect("a file") };
-        clock.set("+0");
-        clock
-    }
-
-    /// How far it is from the machine's, in seconds.
-    fn set(&self, offset: &str) {
-        fs::write(self.offset.path(), offset).expect("it is written");
-    }
-
-    fn of(&self, mut command: Command) -> Command {
-        let libraries = fs::read_dir("/usr/lib").expect("a directory").filter_map(Result::ok);
-        let library = libraries
-            .map(|entry| entry.path().join("faketime/libfaketimeMT.so.1"))
-            .find(|path| path.exists());
-        let library = library.expect("libfaketime is missing: apt-get install faketime");
-        command
-            .env("LD_PRELOAD", library)
-            .env("FAKETIME_TIMESTAMP_FILE", self.offset.path())
-            .env("FAKETIME_CACHE_DURATION", "1")
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-        command
-    }
 }
 
 /// A fault of the database under a node: what is done, what it looks like, and what mends it.

@@ -1,19 +1,17 @@
-//! The books: what became of every tick. Three sources that know nothing of each other are held against each other:
+//! What became of every tick. Three sources that know nothing of each other are held against each other:
 //!
 //! * the instants at which the jobs are due, computed here from their periods;
-//! * the database: the rows that the bodies wrote, the runs that were claimed, and every move of every cursor, which a
-//!   trigger of this program's own writes down in the transaction that makes it;
+//! * the books: the rows that the bodies wrote, the runs that were claimed, and every move of every cursor;
 //! * what the nodes said before they ended or died: why ticks were skipped, and which runs were lost.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use tokio_postgres::Client;
 
-use super::{cluster::Said, node::JobPlan};
-
-/// A tick: a job's name, and its fire time in microseconds since 1970.
-type Tick = (String, i64);
+use super::{
+    history::{BodyMark, Books, Claimed, Said, Tick},
+    node::JobPlan,
+};
 
 /// What became of the ticks.
 #[derive(Debug, Default)]
@@ -28,53 +26,14 @@ pub(crate) struct Audit {
     pub(crate) unsaid: usize,
     /// Runs that are recorded as lost with their node.
     pub(crate) lost: usize,
+    /// Those of which nobody said so: whoever closed them died, or lost its session, before it could.
+    pub(crate) lost_unsaid: Vec<String>,
     /// Runs and rows of bodies that a tick has beyond one.
     pub(crate) doubled: usize,
     /// Every promise that was broken, in words.
     pub(crate) broken: Vec<String>,
-}
-
-/// Makes the tables of the scheduler (`ddl`) and of the audit.
-pub(crate) async fn prepare(client: &Client, ddl: &str, schema: &str) -> anyhow::Result<()> {
-    client.batch_execute(ddl).await?;
-    let own = format!(
-        "
-CREATE TABLE {schema}.bodies (
-    job text NOT NULL,
-    fire_time timestamptz,
-    run text NOT NULL,
-    at timestamptz NOT NULL DEFAULT clock_timestamp()
-);
-CREATE TABLE {schema}.moves (
-    nth bigserial PRIMARY KEY,
-    job text NOT NULL,
-    moved_from timestamptz,
-    moved_to timestamptz NOT NULL,
-    run uuid,
-    term bigint
-);
-CREATE FUNCTION {schema}.note() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO {schema}.moves (job, moved_from, moved_to, run, term)
-    SELECT NEW.name, OLD.cursor, NEW.cursor, NEW.cursor_run, epoch FROM {schema}.leader;
-    RETURN NULL;
-END $$;
-CREATE TRIGGER created AFTER INSERT ON {schema}.names FOR EACH ROW
-WHEN (NEW.cursor IS NOT NULL) EXECUTE FUNCTION {schema}.note();
-CREATE TRIGGER moved AFTER UPDATE ON {schema}.names FOR EACH ROW
-WHEN (OLD.cursor IS DISTINCT FROM NEW.cursor) EXECUTE FUNCTION {schema}.note();"
-    );
-    Ok(client.batch_execute(&own).await?)
-}
-
-/// A run as the store has it.
-struct Claimed {
-    tick: Option<Tick>,
-    key: String,
-    term: Option<i64>,
-    claimed_at: DateTime<Utc>,
-    ended_at: Option<DateTime<Utc>>,
-    outcome: Option<String>,
+    /// What became of each tick: `started`, `lost` (claimed, without a row), `unsaid`, or the reason of a skip.
+    pub(crate) ticks: BTreeMap<Tick, String>,
 }
 
 /// How a tick was decided: by a claim of itself, or with one of a later tick, or by a move of the cursor alone.
@@ -84,42 +43,22 @@ enum Decision {
 }
 
 /// Holds everything against everything else, once all nodes have ended. Every tick up to `until` must be decided.
-pub(crate) async fn audit(
-    client: &Client,
-    schema: &str,
+pub(crate) fn audit(
     jobs: &[JobPlan],
+    books: &Books,
+    bodies: &[BodyMark],
     heard: &[(usize, Said)],
     until: DateTime<Utc>,
-) -> anyhow::Result<Audit> {
+) -> Audit {
     let mut audit = Audit::default();
-    let runs = runs(client, schema).await?;
-    let decisions = audit.decisions(client, schema, jobs, until).await?;
+    let runs: BTreeMap<&str, &Claimed> = books.runs.iter().map(|run| (run.run.as_str(), run)).collect();
+    let decisions = audit.decisions(jobs, books, &runs, until);
     audit.due = decisions.len();
-    audit.check_runs(&runs, &decisions);
-    audit.check_bodies(client, schema, &runs).await?;
+    audit.check_runs(&books.runs, &decisions);
+    audit.check_bodies(bodies, &runs);
     audit.check_skips(&runs, &decisions, heard);
     audit.check_lost(&runs, heard);
-    Ok(audit)
-}
-
-async fn runs(client: &Client, schema: &str) -> anyhow::Result<BTreeMap<String, Claimed>> {
-    let runs = format!(
-        "SELECT run::text, job, key, term, fire_time, claimed_at, ended_at, outcome FROM {schema}.all_runs"
-    );
-    let run = |row: &tokio_postgres::Row| -> Result<_, tokio_postgres::Error> {
-        let job: String = row.try_get("job")?;
-        let fire_time: Option<DateTime<Utc>> = row.try_get("fire_time")?;
-        let claimed = Claimed {
-            tick: fire_time.map(|fire_time| (job, fire_time.timestamp_micros())),
-            key: row.try_get("key")?,
-            term: row.try_get("term")?,
-            claimed_at: row.try_get("claimed_at")?,
-            ended_at: row.try_get("ended_at")?,
-            outcome: row.try_get("outcome")?,
-        };
-        Ok((row.try_get("run")?, claimed))
-    };
-    Ok(client.query(&runs, &[]).await?.iter().map(run).collect::<Result<_, _>>()?)
+    audit
 }
 
 impl Audit {
@@ -128,45 +67,45 @@ impl Audit {
     }
 
     /// Follows every cursor from the creation of its job on.
-    async fn decisions(
+    fn decisions(
         &mut self,
-        client: &Client,
-        schema: &str,
         jobs: &[JobPlan],
+        books: &Books,
+        runs: &BTreeMap<&str, &Claimed>,
         until: DateTime<Utc>,
-    ) -> anyhow::Result<BTreeMap<Tick, Decision>> {
-        let moves =
-            format!("SELECT job, moved_from, moved_to, run::text, term FROM {schema}.moves ORDER BY nth");
-        let mut cursors: HashMap<String, i64> = HashMap::new();
+    ) -> BTreeMap<Tick, Decision> {
+        let mut cursors: HashMap<&str, i64> = HashMap::new();
         let mut decisions = BTreeMap::new();
-        for row in client.query(&moves, &[]).await? {
-            let job: String = row.try_get(0)?;
-            let from: Option<DateTime<Utc>> = row.try_get(1)?;
-            let to = row.try_get::<_, DateTime<Utc>>(2)?.timestamp_micros();
-            let (run, term): (Option<String>, Option<i64>) = (row.try_get(3)?, row.try_get(4)?);
-            let from = from.map(|from| from.timestamp_micros());
-            let cursor = cursors.insert(job.clone(), to);
+        for one in &books.moves {
+            let job = &one.job;
+            let (from, to) = (one.from.map(|from| from.timestamp_micros()), one.to.timestamp_micros());
+            let cursor = cursors.insert(job, to);
             if from != cursor || from.is_some_and(|from| to <= from) {
                 self.broken(format!("the cursor of {job} jumped: {cursor:?}, then {from:?} to {to}"));
             }
-            let (Some(from), Some(plan)) = (from, jobs.iter().find(|plan| plan.name == job)) else {
+            let claimed_in = one.run.as_deref().and_then(|run| runs.get(run)?.term);
+            if claimed_in.is_some() && claimed_in != one.term {
+                self.broken(format!("{job} was claimed in term {claimed_in:?} during term {:?}", one.term));
+            }
+            let (Some(from), Some(plan)) = (from, jobs.iter().find(|plan| plan.name == *job)) else {
                 continue;
             };
             let mut ticks: Vec<_> = due(plan, from, to).collect();
             if ticks.pop_if(|tick| *tick == to).is_none() {
                 self.broken(format!("the cursor of {job} moved to {to}, which is no tick"));
             } else {
-                let newest = match &run {
+                let newest = match &one.run {
                     Some(run) => Decision::Claimed { run: run.clone() },
-                    None => Decision::Skipped { with: None, term },
+                    None => Decision::Skipped { with: None, term: one.term },
                 };
                 decisions.insert((job.clone(), to), newest);
             }
-            let skipped = |tick| ((job.clone(), tick), Decision::Skipped { with: run.clone(), term });
+            let skipped =
+                |tick| ((job.clone(), tick), Decision::Skipped { with: one.run.clone(), term: one.term });
             decisions.extend(ticks.into_iter().map(skipped));
         }
         for plan in jobs {
-            let Some(cursor) = cursors.get(&plan.name) else {
+            let Some(cursor) = cursors.get(plan.name.as_str()) else {
                 self.broken(format!("{} was never scheduled", plan.name));
                 continue;
             };
@@ -175,76 +114,83 @@ impl Audit {
                 self.broken(format!("{open} ticks of {} are not decided", plan.name));
             }
         }
-        Ok(decisions)
+        decisions
     }
 
-    /// One run per tick, each by a claim; terms one after the other; keys one run at a time.
-    fn check_runs(&mut self, runs: &BTreeMap<String, Claimed>, decisions: &BTreeMap<Tick, Decision>) {
+    /// One run per tick, each by a claim; terms one after the other; keys one run at a time, each with a greater token.
+    fn check_runs(&mut self, runs: &[Claimed], decisions: &BTreeMap<Tick, Decision>) {
         let mut ticks = HashSet::new();
         let mut in_order: Vec<_> = runs.iter().collect();
-        in_order.sort_by_key(|(_, run)| run.claimed_at);
+        in_order.sort_by_key(|run| run.claimed_at);
         let mut newest_term = None;
         let mut free_at: HashMap<&str, DateTime<Utc>> = HashMap::new();
-        for (id, run) in in_order {
-            if let Some(tick) = &run.tick {
-                if !ticks.insert(tick) {
-                    self.doubled += 1;
-                    self.broken(format!("{tick:?} has two runs"));
-                }
-                if !matches!(decisions.get(tick), Some(Decision::Claimed { run }) if run == id) {
+        let mut tokens: HashMap<&str, i64> = HashMap::new();
+        for run in in_order {
+            let id = &run.run;
+            if let Some(tick) = run.tick() {
+                if !matches!(decisions.get(&tick), Some(Decision::Claimed { run }) if run == id) {
                     self.broken(format!("run {id} of {tick:?} did not move the cursor"));
                 }
-                if run.term < newest_term {
+                if run.term.is_some() && run.term < newest_term {
                     self.broken(format!(
                         "run {id} was claimed in term {:?}, after {newest_term:?}",
                         run.term
                     ));
                 }
                 newest_term = run.term.max(newest_term);
+                if !ticks.insert(tick.clone()) {
+                    self.doubled += 1;
+                    self.broken(format!("{tick:?} has two runs"));
+                }
             }
             if free_at.get(&*run.key).is_some_and(|free_at| run.claimed_at < *free_at) {
                 self.broken(format!("run {id} was claimed while another one held the key {}", run.key));
             }
+            if let Some(former) = tokens.insert(&run.key, run.token).filter(|former| *former >= run.token) {
+                let (key, token) = (&run.key, run.token);
+                self.broken(format!("the key {key} had the token {former}, then {token}"));
+            }
             match run.ended_at {
                 Some(ended_at) => drop(free_at.insert(&run.key, ended_at)),
-                None => self.broken(format!("run {id} of {:?} never ended", run.tick)),
+                None => self.broken(format!("run {id} of {:?} never ended", run.tick())),
             }
         }
     }
 
     /// One row per run, not before its time; only runs that are lost may lack theirs.
-    async fn check_bodies(
-        &mut self,
-        client: &Client,
-        schema: &str,
-        runs: &BTreeMap<String, Claimed>,
-    ) -> anyhow::Result<()> {
-        let bodies =
-            format!("SELECT job, fire_time, run, coalesce(at < fire_time, false) FROM {schema}.bodies");
+    fn check_bodies(&mut self, bodies: &[BodyMark], runs: &BTreeMap<&str, &Claimed>) {
         let mut ticks = HashSet::new();
         let mut written = HashSet::new();
-        for row in client.query(&bodies, &[]).await? {
-            let (job, run): (String, String) = (row.try_get(0)?, row.try_get(2)?);
-            let fire_time: Option<DateTime<Utc>> = row.try_get(1)?;
-            let tick = fire_time.map(|fire_time| (job, fire_time.timestamp_micros()));
+        for body in bodies {
+            let run = body.run.as_str();
+            let tick = body.fire_time.map(|fire_time| (body.job.clone(), fire_time.timestamp_micros()));
             self.started += 1;
-            if row.try_get(3)? {
+            if body.fire_time.is_some_and(|fire_time| body.started_at < fire_time) {
                 self.broken(format!("{tick:?} ran early"));
             }
-            if runs.get(&run).is_none_or(|claimed| claimed.tick != tick) {
+            let claimed = runs.get(run);
+            if claimed.is_none_or(|claimed| claimed.tick() != tick) {
                 self.broken(format!("{tick:?} ran as {run}, which was not claimed for it"));
             }
-            if !written.insert(run) || tick.is_some_and(|tick| !ticks.insert(tick)) {
+            if claimed.is_some_and(|claimed| (&claimed.key, claimed.token) != (&body.key, body.token)) {
+                self.broken(format!("{tick:?} ran with another key or token than was claimed"));
+            }
+            let succeeded = claimed.is_some_and(|claimed| claimed.outcome.as_deref() == Some("succeeded"));
+            if succeeded && body.ended_at.is_none() {
+                self.broken(format!("run {run} succeeded before its body ended"));
+            }
+            self.ticks.extend(tick.clone().map(|tick| (tick, "started".to_owned())));
+            if !written.insert(run) || tick.clone().is_some_and(|tick| !ticks.insert(tick)) {
                 self.doubled += 1;
-                self.broken("a tick ran twice".to_owned());
+                self.broken(format!("a tick ran twice: {tick:?} on node {}", body.node));
             }
         }
         for (id, run) in runs.iter().filter(|(id, _)| !written.contains(*id)) {
-            if run.outcome.as_deref() != Some("lost") {
-                self.broken(format!("run {id} of {:?} left no row and is {:?}", run.tick, run.outcome));
+            self.ticks.extend(run.tick().map(|tick| (tick, "lost".to_owned())));
+            if !run.is_lost() {
+                self.broken(format!("run {id} of {:?} left no row and is {:?}", run.tick(), run.outcome));
             }
         }
-        Ok(())
     }
 
     /// Each skipped tick was given a reason. Two cases are counted apart, where nobody was left to say it: the last ticks
@@ -252,7 +198,7 @@ impl Audit {
     /// with a claim whose answer was never read: the claimed run is lost, and nobody said that it started.
     fn check_skips(
         &mut self,
-        runs: &BTreeMap<String, Claimed>,
+        runs: &BTreeMap<&str, &Claimed>,
         decisions: &BTreeMap<Tick, Decision>,
         heard: &[(usize, Said)],
     ) {
@@ -272,37 +218,47 @@ impl Audit {
             reasons.extend(skipped.map(|((job, tick), _)| ((job.as_str(), *tick), reason.as_str())));
         }
         let died = leaders_that_died(heard);
-        for ((job, tick), decision) in decisions {
+        for (at, decision) in decisions {
+            let (job, tick) = at;
             let Decision::Skipped { with, term } = decision else { continue };
             let unread = with.as_ref().is_some_and(|run| {
-                let lost = runs.get(run).is_some_and(|run| run.outcome.as_deref() == Some("lost"));
-                lost && !said_to_start.contains(run.as_str())
+                runs.get(run.as_str()).is_some_and(|run| run.is_lost())
+                    && !said_to_start.contains(run.as_str())
             });
             let silenced = term.and_then(|term| died.get(&term)).is_some_and(|node| {
                 last_words.get(&(*node, job.as_str())).is_none_or(|last_words| last_words < tick)
             });
             match reasons.get(&(job.as_str(), *tick)) {
-                Some(reason) => *self.skipped.entry((*reason).to_owned()).or_default() += 1,
-                None if unread || silenced => self.unsaid += 1,
+                Some(reason) => {
+                    *self.skipped.entry((*reason).to_owned()).or_default() += 1;
+                    self.ticks.insert(at.clone(), (*reason).to_owned());
+                }
+                None if unread || silenced => {
+                    self.unsaid += 1;
+                    self.ticks.insert(at.clone(), "unsaid".to_owned());
+                }
                 None => self.broken(format!("the tick {tick} of {job} was skipped, and nobody said why")),
             }
         }
     }
 
-    /// Each lost run was said to be lost, once.
-    fn check_lost(&mut self, runs: &BTreeMap<String, Claimed>, heard: &[(usize, Said)]) {
-        let lost: Vec<_> =
-            runs.iter().filter(|(_, run)| run.outcome.as_deref() == Some("lost")).map(|(id, _)| id).collect();
-        let mut said: Vec<_> = heard
+    /// Each lost run was said to be lost, once; of some nobody was left to say it.
+    fn check_lost(&mut self, runs: &BTreeMap<&str, &Claimed>, heard: &[(usize, Said)]) {
+        let lost: HashSet<_> =
+            runs.values().filter(|run| run.is_lost()).map(|run| run.run.as_str()).collect();
+        let said: Vec<_> = heard
             .iter()
             .filter(|(_, said)| said.event == "run_lost")
-            .filter_map(|(_, said)| said.run.as_ref())
+            .filter_map(|(_, said)| said.run.as_deref())
             .collect();
-        said.sort_unstable();
-        if lost != said {
-            self.broken(format!("{lost:?} are lost, {said:?} were said to be"));
+        let mut once = HashSet::new();
+        for run in said {
+            if !lost.contains(run) || !once.insert(run) {
+                self.broken(format!("run {run} was said to be lost, and is not, or twice"));
+            }
         }
         self.lost = lost.len();
+        self.lost_unsaid = lost.difference(&once).map(|run| (*run).to_owned()).collect();
     }
 }
 

@@ -9,26 +9,23 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use callsheet::Term;
 use chrono::{DateTime, Utc};
 use rustix::process::{Pid, Signal, kill_process};
-use serde::Deserialize;
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout, timeout_at},
 };
 
-use super::node::{PLAN, Plan};
+use super::{
+    history::{ENDED, Said},
+    node::{PLAN, Plan},
+};
 
 /// A net under every wait. Nothing takes this long unless it is broken.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// What is heard last of a node.
-const ENDED: &str = "ended";
 
 /// Nodes, by number. Whatever is left of them is killed when it is dropped.
 pub(crate) struct Cluster {
-    plan: String,
-    program: fn() -> Command,
     nodes: Vec<Child>,
     sender: mpsc::UnboundedSender<(usize, Said)>,
     receiver: mpsc::UnboundedReceiver<(usize, Said)>,
@@ -36,49 +33,19 @@ pub(crate) struct Cluster {
     pub(crate) heard: Vec<(usize, Said)>,
 }
 
-/// A line of a node: an event.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct Said {
-    pub(crate) at: DateTime<Utc>,
-    pub(crate) event: String,
-    pub(crate) job: Option<String>,
-    pub(crate) run: Option<String>,
-    pub(crate) fire_time: Option<DateTime<Utc>>,
-    pub(crate) reason: Option<String>,
-    pub(crate) count: Option<u64>,
-    pub(crate) term: Option<Term>,
-}
-
-impl Said {
-    fn ended() -> Self {
-        let event = ENDED.to_owned();
-        Self {
-            at: Utc::now(),
-            event,
-            job: None,
-            run: None,
-            fire_time: None,
-            reason: None,
-            count: None,
-            term: None,
-        }
-    }
-}
-
 impl Cluster {
-    /// A cluster without nodes. `program` starts one, once it is given its plan.
-    pub(crate) fn new(plan: &Plan, program: fn() -> Command) -> anyhow::Result<Self> {
+    /// A cluster without nodes.
+    pub(crate) fn new() -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let plan = serde_json::to_string(plan)?;
-        Ok(Self { plan, program, nodes: Vec::new(), sender, receiver, heard: Vec::new() })
+        Self { nodes: Vec::new(), sender, receiver, heard: Vec::new() }
     }
 
-    /// Starts another node and waits until it is one.
-    pub(crate) async fn start(&mut self) -> anyhow::Result<usize> {
+    /// Starts another node and waits until it is one. The command makes a process a node once it is given a plan.
+    pub(crate) async fn start(&mut self, mut command: Command, plan: Plan) -> anyhow::Result<usize> {
         let node = self.nodes.len();
-        let mut command = (self.program)();
+        let plan = serde_json::to_string(&Plan { node, ..plan })?;
         // Its own process group: an interrupt at the terminal is for this process, which ends the others in order.
-        command.env(PLAN, &self.plan).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+        command.env(PLAN, plan).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         let mut child = command.spawn().context("a node was not started")?;
         let output = child.stdout.take().context("a node has no output")?;
         self.nodes.push(child);
@@ -148,7 +115,8 @@ impl Cluster {
         Ok(())
     }
 
-    fn has_ended(&self, node: usize) -> bool {
+    /// Whether the end of a node was heard.
+    pub(crate) fn has_ended(&self, node: usize) -> bool {
         self.heard.iter().any(|(by, said)| *by == node && said.event == ENDED)
     }
 }

@@ -10,14 +10,17 @@
 //!
 //! * `node`: one process of the cluster; what an application would write.
 //! * `cluster`: starts the processes, hears their events, sends them signals.
+//! * `books`: what the database knows afterwards; `history`: that, and what the nodes said, as values.
 //! * `audit`: what became of every tick.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints what happens")]
 
 mod audit;
+mod books;
 mod cluster;
 #[path = "../../tests/common/postgres.rs"]
 mod harness;
+mod history;
 mod node;
 
 use std::{
@@ -35,11 +38,14 @@ use tokio_postgres::NoTls;
 
 use self::{
     audit::Audit,
-    cluster::{Cluster, Said},
+    cluster::Cluster,
+    history::Said,
     node::{JobPlan, PLAN, Plan},
 };
 
 const PERIOD_MS: u64 = 100;
+/// The default of `Postgres::lease`.
+const LEASE: Duration = Duration::from_secs(5);
 /// How long the last leader may take to write down what it decided.
 const DECIDED_WITHIN: Duration = Duration::from_secs(5);
 /// How long a leader leads before something is done to it.
@@ -49,7 +55,7 @@ const JUDGED_FROM: usize = 10;
 
 fn main() -> ExitCode {
     let done = match env::var(PLAN) {
-        Ok(plan) => node::main(&plan).map(|()| true),
+        Ok(plan) => node::main(&plan, |_| {}).map(|()| true),
         Err(_) => conduct(),
     };
     match done {
@@ -71,8 +77,9 @@ fn conduct() -> anyhow::Result<bool> {
     let url =
         server.as_ref().map_or_else(|| env::var("CALLSHEET_DATABASE_URL"), |server| Ok(server.url()))?;
     let schema = format!("callsheet_failover_{}", std::process::id());
-    let job = JobPlan { name: "tick".into(), key: "tick".into(), period_ms: PERIOD_MS, takes_ms: 5 };
-    let plan = Plan { url, schema, jobs: vec![job] };
+    let (name, key) = ("tick".to_owned(), "tick".to_owned());
+    let job = JobPlan { name, key, period_ms: PERIOD_MS, takes_ms: 5, any_node: false };
+    let plan = Plan { node: 0, bodies_url: url.clone(), url, schema, lease: LEASE, jobs: vec![job] };
     // Says what is wrong with a URL without showing it.
     Callsheet::builder().backend(plan.backend()).check()?;
     let runtime = tokio::runtime::Runtime::new()?;
@@ -90,8 +97,9 @@ fn conduct() -> anyhow::Result<bool> {
 }
 
 async fn story(client: &tokio_postgres::Client, plan: &Plan, rounds: NonZero<usize>) -> anyhow::Result<bool> {
-    audit::prepare(client, &plan.backend().ddl(), &plan.schema).await?;
-    let mut show = Show::new(Cluster::new(plan, this_program)?);
+    books::prepare(client, &plan.backend().ddl(), &plan.schema).await?;
+    books::prepare_bodies(client, &plan.schema).await?;
+    let mut show = Show::new(plan);
     for _ in 0..3 {
         show.join().await?;
     }
@@ -108,17 +116,17 @@ async fn story(client: &tokio_postgres::Client, plan: &Plan, rounds: NonZero<usi
     show.cluster.listen_for(REIGN).await;
     let until = Utc::now() - TimeDelta::milliseconds(i64::try_from(PERIOD_MS)?);
     // Ticks that nobody runs are written down at most once a second. If they never are, the audit says so.
-    let decided = format!("SELECT coalesce(min(cursor) > $1, false) FROM {}.names", plan.schema);
     let deadline = tokio::time::Instant::now() + DECIDED_WITHIN;
-    while !client.query_one(&decided, &[&until]).await?.try_get::<_, bool>(0)?
-        && tokio::time::Instant::now() < deadline
-    {
+    while !books::decided(client, &plan.schema, until).await? && tokio::time::Instant::now() < deadline {
         show.cluster.listen_for(Duration::from_millis(20)).await;
     }
     show.cluster.stop().await?;
     show.say(Utc::now(), "every node has stopped");
 
-    let mut audit = audit::audit(client, &plan.schema, &plan.jobs, &show.cluster.heard, until).await?;
+    let known = books::read(client, &plan.schema).await?;
+    let bodies = books::bodies(client, &plan.schema).await?;
+    let mut audit = audit::audit(&plan.jobs, &known, &bodies, &show.cluster.heard, until);
+    audit.broken.extend(audit.lost_unsaid.iter().map(|run| format!("nobody said that run {run} is lost")));
     audit.broken.extend(Deed::ALL.into_iter().filter_map(|deed| deed.broken(&handovers)));
     print_handovers(&handovers);
     print_audit(&audit);
@@ -194,14 +202,15 @@ struct HandOver {
 
 /// The cluster, and what is told of it.
 struct Show {
+    plan: Plan,
     cluster: Cluster,
     began: DateTime<Utc>,
     leader: usize,
 }
 
 impl Show {
-    fn new(cluster: Cluster) -> Self {
-        Self { cluster, began: Utc::now(), leader: 0 }
+    fn new(plan: &Plan) -> Self {
+        Self { plan: plan.clone(), cluster: Cluster::new(), began: Utc::now(), leader: 0 }
     }
 
     fn say(&self, at: DateTime<Utc>, what: &str) {
@@ -209,7 +218,7 @@ impl Show {
     }
 
     async fn join(&mut self) -> anyhow::Result<()> {
-        let node = self.cluster.start().await?;
+        let node = self.cluster.start(this_program(), self.plan.clone()).await?;
         self.say(Utc::now(), &format!("node {node} has joined"));
         Ok(())
     }
@@ -282,7 +291,7 @@ fn print_handovers(handovers: &[HandOver]) {
 }
 
 fn print_audit(audit: &Audit) {
-    let Audit { due, started, skipped, unsaid, lost, doubled, broken } = audit;
+    let Audit { due, started, skipped, unsaid, lost, doubled, broken, .. } = audit;
     let skipped: Vec<_> = skipped.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
     let skipped = if skipped.is_empty() { "0".to_owned() } else { skipped.join(", ") };
     println!("\nticks due    {due}\n     started {started}\n     skipped {skipped}\n     lost    {lost}");

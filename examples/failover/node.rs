@@ -25,8 +25,14 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// What a node is told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Plan {
+    /// Its number.
+    pub(crate) node: usize,
+    /// Where the nodes coordinate.
     pub(crate) url: String,
+    /// Where the bodies write.
+    pub(crate) bodies_url: String,
     pub(crate) schema: String,
+    pub(crate) lease: Duration,
     pub(crate) jobs: Vec<JobPlan>,
 }
 
@@ -37,28 +43,31 @@ pub(crate) struct JobPlan {
     pub(crate) key: String,
     pub(crate) period_ms: u64,
     pub(crate) takes_ms: u64,
+    /// Whether any node may fire it, without an election.
+    pub(crate) any_node: bool,
 }
 
 impl Plan {
     /// Where the nodes coordinate. The tables are there already.
     pub(crate) fn backend(&self) -> Postgres {
-        Postgres::new("failover", &self.url).schema(&self.schema).migrate(false)
+        Postgres::new("failover", &self.url).schema(&self.schema).lease(self.lease).migrate(false)
     }
 }
 
-/// Runs until SIGTERM, or until whoever started it is gone.
-pub(crate) fn main(plan: &str) -> anyhow::Result<()> {
-    actix::System::new().block_on(run(serde_json::from_str(plan)?))
+/// Runs until SIGTERM, or until whoever started it is gone. `started` gets the scheduler once it has started.
+pub(crate) fn main(plan: &str, started: impl FnOnce(&Callsheet)) -> anyhow::Result<()> {
+    actix::System::new().block_on(run(serde_json::from_str(plan)?, started))
 }
 
-async fn run(plan: Plan) -> anyhow::Result<()> {
+async fn run(plan: Plan, started: impl FnOnce(&Callsheet)) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let orphaned = end_of_input();
     let bodies = Arc::new(Bodies::connect(&plan).await?);
     let job = |job: &JobPlan| {
         let period = every(Duration::from_millis(job.period_ms));
         let takes = Duration::from_millis(job.takes_ms);
-        Job::new(&job.name, period).lock_key(&job.key).run_with((bodies.clone(), takes), body)
+        let fires = if job.any_node { Fires::AnyNode } else { Fires::Leader };
+        Job::new(&job.name, period).lock_key(&job.key).fires(fires).run_with((bodies.clone(), takes), body)
     };
     let jobs = Callsheet::builder()
         .backend(plan.backend())
@@ -67,7 +76,8 @@ async fn run(plan: Plan) -> anyhow::Result<()> {
         .listen(Printer.start())
         .start()
         .await?;
-    say(&json!({ "event": "ready", "at": chrono::Utc::now() }));
+    started(&jobs);
+    say(&json!({ "event": "ready", "at": chrono::Utc::now(), "pid": std::process::id() }));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = orphaned => {}
@@ -78,30 +88,41 @@ async fn run(plan: Plan) -> anyhow::Result<()> {
 
 /// What the bodies write with. A connection lives on the runtime that opened it, so it is not opened by a body.
 struct Bodies {
+    node: i32,
     client: Client,
-    insert: Statement,
+    begin: Statement,
+    end: Statement,
 }
 
 impl Bodies {
     async fn connect(plan: &Plan) -> anyhow::Result<Self> {
-        let (client, connection) = tokio_postgres::connect(&plan.url, NoTls).await?;
+        let (client, connection) = tokio_postgres::connect(&plan.bodies_url, NoTls).await?;
         // When it ends, the next body says so.
         actix_rt::spawn(connection);
-        // Nothing keeps a tick from being written twice: that is what is to be shown.
-        let insert = format!("INSERT INTO {}.bodies (job, fire_time, run) VALUES ($1, $2, $3)", plan.schema);
-        let insert = client.prepare(&insert).await?;
-        Ok(Self { client, insert })
+        // It is a node that is killed, not the server: no row is lost, and none waits for a disk.
+        client.batch_execute("SET synchronous_commit = off").await?;
+        let table = format!("{}.bodies", plan.schema);
+        let begin = format!(
+            "INSERT INTO {table} (node, job, key, run, token, fire_time) VALUES ($1, $2, $3, $4, $5, $6)"
+        );
+        let begin = client.prepare(&begin).await?;
+        let end = format!("UPDATE {table} SET ended_at = clock_timestamp() WHERE run = $1 AND token = $2");
+        let end = client.prepare(&end).await?;
+        Ok(Self { node: i32::try_from(plan.node)?, client, begin, end })
     }
 }
 
-/// What every job does: write a row, then be busy for a while.
+/// What every job does: write a row, be busy for a while, and write down that it ended.
 async fn body(run: Run, (bodies, takes): (Arc<Bodies>, Duration)) -> anyhow::Result<()> {
-    let run_id = run.id().to_string();
-    bodies.client.execute(&bodies.insert, &[&run.job().as_str(), &run.fire_time(), &run_id]).await?;
+    let Bodies { node, client, begin, end } = &*bodies;
+    let (job, key, id) = (run.job().as_str(), run.lock_key().as_str(), run.id().to_string());
+    let token = run.token().map_or(Ok(0), |token| i64::try_from(token.0))?;
+    client.execute(begin, &[node, &job, &key, &id, &token, &run.fire_time()]).await?;
     tokio::select! {
         () = tokio::time::sleep(takes) => {}
         () = run.cancelled() => {}
     }
+    client.execute(end, &[&id, &token]).await?;
     Ok(())
 }
 
@@ -131,7 +152,7 @@ impl Handler<Event> for Printer {
 }
 
 /// A line is in the pipe when this returns: what was said outlives the process.
-fn say(what: &impl Serialize) {
+pub(crate) fn say(what: &impl Serialize) {
     let line = serde_json::to_string(what).expect("invariant: events are JSON");
     // An error: nobody listens any more.
     let _ = writeln!(std::io::stdout(), "{line}");

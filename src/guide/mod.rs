@@ -19,6 +19,9 @@ pub mod tracing {}
 #[doc = include_str!("testing.md")]
 pub mod testing {}
 
+#[doc = include_str!("guarantees.md")]
+pub mod guarantees {}
+
 #[cfg(feature = "postgres")]
 #[doc = include_str!("cluster.md")]
 pub mod cluster {}

@@ -1,0 +1,327 @@
+//! Holds what is known of a cluster afterwards against what was promised: the books of every tick, as `audit` of the example
+//! does, and what is to be seen from outside at every instant.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{
+    audit::{Audit, audit},
+    history::{BodyMark, Books, Claimed, Said},
+    node::JobPlan,
+    stage::{Round, ended_at},
+    watch::Sample,
+};
+
+/// Connections that coordinate, and advisory locks, of a node.
+const CONNECTIONS_MAX: i64 = 2;
+const LOCKS_MAX: i64 = 2;
+/// The most connections at any instant: those of a session that is lost and not ended yet, those of the next one, and the one
+/// that only terminates.
+const CONNECTIONS_AT_ONCE_MAX: i64 = 5;
+/// How much more memory, and how many more descriptors, a node may have in its last samples than in its first ones.
+const MEMORY_GROWTH_MAX: u64 = 64 << 20;
+const DESCRIPTORS_GROWTH_MAX: usize = 32;
+/// A node is itself only some time after it has started.
+const SETTLED_AFTER: TimeDelta = TimeDelta::seconds(5);
+
+/// Everything that is known.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct History {
+    pub(crate) jobs: Vec<JobPlan>,
+    pub(crate) lease: TimeDelta,
+    pub(crate) books: Books,
+    pub(crate) bodies: Vec<BodyMark>,
+    pub(crate) heard: Vec<(usize, Said)>,
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) rounds: Vec<Round>,
+    /// Every tick up to here is decided.
+    pub(crate) until: DateTime<Utc>,
+    /// When the harness began to stop the nodes.
+    pub(crate) stopping_at: DateTime<Utc>,
+}
+
+/// What became of the ticks, and all that was broken.
+pub(crate) struct Verdict {
+    pub(crate) audit: Audit,
+    pub(crate) broken: Vec<Broken>,
+}
+
+/// A promise that was broken, and when, if it was at an instant.
+#[derive(Debug, Clone)]
+pub(crate) struct Broken {
+    pub(crate) at: Option<DateTime<Utc>>,
+    pub(crate) what: String,
+}
+
+impl History {
+    pub(crate) fn judge(&self) -> Verdict {
+        let audit = audit(&self.jobs, &self.books, &self.bodies, &self.heard, self.until);
+        let broken = audit.broken.iter().map(|what| Broken { at: None, what: what.clone() }).collect();
+        let mut verdict = Verdict { audit, broken };
+        verdict.check_health(self);
+        verdict.check_overlaps(self);
+        verdict.check_owners(self);
+        verdict.check_tokens(self);
+        verdict.check_silence(self);
+        verdict.check_holdings(self);
+        verdict.check_processes(self);
+        verdict.check_counters(self);
+        verdict.check_recovery(self);
+        verdict.check_lost(self);
+        verdict
+    }
+
+    /// The longest time without a run of a job that fires all the time, from when a fault struck until the next one did.
+    pub(crate) fn silence(&self, nth: usize) -> TimeDelta {
+        let round = &self.rounds[nth];
+        let until = round.recovered_at.unwrap_or(self.stopping_at);
+        let mut last = self.starts().take_while(|start| *start <= round.struck_at).last();
+        let mut longest = TimeDelta::zero();
+        for start in self.starts().filter(|start| *start > round.struck_at).chain([until]) {
+            longest = longest.max(start - last.unwrap_or(round.struck_at));
+            last = Some(start);
+            if start >= until {
+                break;
+            }
+        }
+        longest
+    }
+
+    /// When runs of the first job started, in order: it is under election, and fires more often than any other.
+    fn starts(&self) -> impl Iterator<Item = DateTime<Utc>> + '_ {
+        let first = self.jobs.first().map(|job| job.name.as_str());
+        self.bodies.iter().filter(move |body| Some(body.job.as_str()) == first).map(|body| body.started_at)
+    }
+
+    /// A node said that it is healthy only if something ran within that time: what it is owed to find out.
+    fn health_bound(&self) -> TimeDelta {
+        // A claim is proved once a lease, and refused operations count after another one. A call takes a lease at most.
+        self.lease * 3 + TimeDelta::seconds(1)
+    }
+
+    /// Whether a node was frozen at any time between two instants.
+    fn was_frozen(&self, node: usize, from: DateTime<Utc>, until: DateTime<Utc>) -> bool {
+        self.rounds.iter().any(|round| {
+            let frozen = round.node == Some(node) && round.fault.freezes();
+            frozen && round.struck_at <= until && round.healed_at >= from
+        })
+    }
+}
+
+impl Verdict {
+    fn broken(&mut self, at: impl Into<Option<DateTime<Utc>>>, what: String) {
+        self.broken.push(Broken { at: at.into(), what });
+    }
+
+    /// Nobody is healthy while nothing runs.
+    fn check_health(&mut self, history: &History) {
+        let starts: BTreeSet<_> = history.starts().collect();
+        let bound = history.health_bound();
+        let mut said: HashMap<usize, DateTime<Utc>> = HashMap::new();
+        for (node, report) in history.heard.iter().filter(|(_, said)| said.event == "health") {
+            let at = report.heard_at;
+            let last = starts.range(..=at).next_back();
+            let silent = last.is_some_and(|last| at - *last > bound);
+            if report.healthy == Some(true) && silent && at < history.stopping_at {
+                // Once for each time that it lasts.
+                let former = said.insert(*node, at);
+                if former.is_none_or(|former| at - former > TimeDelta::seconds(2)) {
+                    let silence = last.map_or(bound, |last| at - *last);
+                    self.broken(
+                        at,
+                        format!(
+                            "node {node} was healthy after {} ms without a run",
+                            silence.num_milliseconds()
+                        ),
+                    );
+                }
+            }
+        }
+    }
+
+    /// One body at a time per key; of a lost run and its successor for as long as a node may take to see that it lost it.
+    fn check_overlaps(&mut self, history: &History) {
+        let runs: HashMap<&str, &Claimed> =
+            history.books.runs.iter().map(|run| (run.run.as_str(), run)).collect();
+        let mut last: HashMap<&str, (&BodyMark, DateTime<Utc>)> = HashMap::new();
+        let mut bodies: Vec<_> = history.bodies.iter().collect();
+        bodies.sort_by_key(|body| body.started_at);
+        for body in bodies {
+            let ended = body.ended_at.or_else(|| ended_at(&history.heard, body.node));
+            let end = ended.unwrap_or(history.stopping_at);
+            if let Some((former, free_at)) = last.get(body.key.as_str()) {
+                let is_lost = runs.get(former.run.as_str()).is_some_and(|run| run.is_lost());
+                // A lost run may go on for a while after its key was given away.
+                let over = if is_lost { *free_at } else { *free_at.min(&end) };
+                let both = over - body.started_at;
+                let allowed = if is_lost { history.lease } else { TimeDelta::zero() };
+                let frozen = history.was_frozen(former.node, former.started_at, body.started_at);
+                if both > allowed && !(is_lost && frozen) {
+                    let (key, ms) = (&body.key, both.num_milliseconds());
+                    self.broken(body.started_at, format!("two bodies of the key {key} at once for {ms} ms"));
+                }
+            }
+            if last.get(body.key.as_str()).is_none_or(|(_, free_at)| *free_at < end) {
+                last.insert(&body.key, (body, end));
+            }
+        }
+    }
+
+    /// A run is lost while its body goes on only if its node hears of it: nobody takes a key from a session that lives.
+    fn check_owners(&mut self, history: &History) {
+        let told: BTreeSet<_> = history
+            .heard
+            .iter()
+            .filter(|(_, said)| said.event == "lock_lost")
+            .filter_map(|(node, said)| Some((*node, said.run.as_deref()?)))
+            .collect();
+        let bodies: HashMap<&str, &BodyMark> =
+            history.bodies.iter().map(|body| (body.run.as_str(), body)).collect();
+        for run in history.books.runs.iter().filter(|run| run.is_lost()) {
+            let (Some(body), Some(closed_at)) = (bodies.get(run.run.as_str()), run.ended_at) else {
+                continue;
+            };
+            let goes_on = body.ended_at.is_none_or(|ended_at| ended_at > closed_at);
+            let died = ended_at(&history.heard, body.node).is_some_and(|at| at <= closed_at);
+            if goes_on && !died && !told.contains(&(body.node, run.run.as_str())) {
+                let (node, key) = (body.node, &run.key);
+                self.broken(closed_at, format!("node {node} was not told that it lost the key {key}"));
+            }
+        }
+    }
+
+    /// Bodies begin in the order of their tokens, but for those of a node that was frozen between claim and body.
+    fn check_tokens(&mut self, history: &History) {
+        let mut newest: HashMap<&str, i64> = HashMap::new();
+        let mut bodies: Vec<_> = history.bodies.iter().collect();
+        bodies.sort_by_key(|body| body.started_at);
+        for body in bodies {
+            let newest = newest.entry(&body.key).or_insert(body.token);
+            let at = body.started_at;
+            if body.token < *newest && !history.was_frozen(body.node, at - SETTLED_AFTER, at) {
+                let (key, token) = (&body.key, body.token);
+                self.broken(
+                    at,
+                    format!("a body of the key {key} began with the token {token} after {newest}"),
+                );
+            }
+            *newest = body.token.max(*newest);
+        }
+    }
+
+    /// No fault stops everything for longer than it may.
+    fn check_silence(&mut self, history: &History) {
+        for (nth, round) in history.rounds.iter().enumerate().filter(|(_, round)| round.not_run.is_none()) {
+            let (silence, lasted) = (history.silence(nth), round.healed_at - round.struck_at);
+            let bound = round.fault.silence_max(history.lease, lasted);
+            if silence > bound {
+                let (ms, bound) = (silence.num_milliseconds(), bound.num_milliseconds());
+                self.broken(
+                    round.struck_at,
+                    format!("{}: nothing ran for {ms} ms, {bound} at most", round.fault),
+                );
+            }
+        }
+    }
+
+    /// Few connections and locks per node, whatever is done to it.
+    fn check_holdings(&mut self, history: &History) {
+        let mut since: BTreeMap<&str, DateTime<Utc>> = BTreeMap::new();
+        for sample in &history.samples {
+            let mut over = BTreeSet::new();
+            for holding in &sample.holdings {
+                let (node, connections, locks) = (&holding.node, holding.connections, holding.locks);
+                if connections > CONNECTIONS_AT_ONCE_MAX {
+                    self.broken(sample.at, format!("node {node} had {connections} connections"));
+                }
+                if connections > CONNECTIONS_MAX || locks > LOCKS_MAX {
+                    over.insert(node.as_str());
+                    let first = since.entry(node).or_insert(sample.at);
+                    if sample.at - *first > history.lease + TimeDelta::seconds(1) {
+                        let ms = (sample.at - *first).num_milliseconds();
+                        *first = sample.at;
+                        self.broken(
+                            sample.at,
+                            format!(
+                                "node {node} had {connections} connections and {locks} locks for {ms} ms"
+                            ),
+                        );
+                    }
+                }
+            }
+            since.retain(|node, _| over.contains(node));
+        }
+    }
+
+    /// What a process takes does not grow with the faults.
+    fn check_processes(&mut self, history: &History) {
+        let mut first_seen: BTreeMap<usize, DateTime<Utc>> = BTreeMap::new();
+        let mut seen: BTreeMap<usize, Vec<(u64, usize)>> = BTreeMap::new();
+        for sample in &history.samples {
+            for one in &sample.processes {
+                let first = first_seen.entry(one.node).or_insert(sample.at);
+                if sample.at - *first > SETTLED_AFTER {
+                    seen.entry(one.node).or_default().push((one.memory, one.descriptors));
+                }
+            }
+        }
+        for (node, all) in seen {
+            let (Some(first), Some(last)) = (all.first(), all.last()) else { continue };
+            let descriptors = last.1.saturating_sub(first.1);
+            if last.0 > first.0 + MEMORY_GROWTH_MAX || descriptors > DESCRIPTORS_GROWTH_MAX {
+                self.broken(
+                    None,
+                    format!("node {node} grew from {first:?} to {last:?} (bytes, descriptors)"),
+                );
+            }
+        }
+    }
+
+    /// What a node has counted, once it has ended in order, is what became of its ticks, and what its bodies wrote.
+    fn check_counters(&mut self, history: &History) {
+        for (node, said) in history.heard.iter().filter(|(_, said)| said.event == "counted") {
+            let Some(counters) = &said.counters else { continue };
+            let sum = |prefix: &str| -> u64 {
+                let of_kind = counters.iter().filter(|(name, _)| name.starts_with(prefix));
+                of_kind.map(|(_, count)| count).sum()
+            };
+            let (due, ticks) = (sum("callsheet_ticks_due_total"), sum("callsheet_ticks_total"));
+            if due != ticks {
+                self.broken(
+                    said.heard_at,
+                    format!("node {node} counted {due} due ticks, and {ticks} decisions"),
+                );
+            }
+            let started = sum("callsheet_ticks_total started");
+            let wrote = history.bodies.iter().filter(|body| body.node == *node).count() as u64;
+            if started != wrote {
+                self.broken(
+                    said.heard_at,
+                    format!("node {node} counted {started} runs, and its bodies {wrote}"),
+                );
+            }
+        }
+    }
+
+    /// Each lost run was said to be lost, unless whoever closed it may have been struck at the same time.
+    fn check_lost(&mut self, history: &History) {
+        for run in self.audit.lost_unsaid.clone() {
+            let closed = history.books.runs.iter().find(|one| one.run == run).and_then(|run| run.ended_at);
+            let struck = history.rounds.iter().any(|round| {
+                let over = round.recovered_at.unwrap_or(history.stopping_at);
+                closed.is_some_and(|closed| round.struck_at <= closed && closed <= over)
+            });
+            if !struck {
+                self.broken(closed, format!("the run was lost in silence: {run}"));
+            }
+        }
+    }
+
+    /// Everything is as before once a fault is over.
+    fn check_recovery(&mut self, history: &History) {
+        for round in history.rounds.iter().filter(|round| round.recovered_at.is_none()) {
+            self.broken(round.healed_at, format!("{}: not all was well again", round.fault));
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Histories in which one thing is wrong: the auditor sees each kind of violation.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{
+    auditor::History,
+    faults::Fault,
+    history::{BodyMark, Books, Claimed, ENDED, Move, Said},
+    node::JobPlan,
+    stage::Round,
+    store::Holding,
+    watch::{Footprint, Sample},
+};
+
+const PERIOD: u64 = 1_000;
+const TICKS: i64 = 60;
+
+fn at(millis: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(1_700_000_000_000 + millis).expect("an instant")
+}
+
+fn run_of(tick: i64) -> String {
+    format!("run {tick}")
+}
+
+fn said(heard_at: DateTime<Utc>, event: &str) -> Said {
+    Said { at: heard_at, heard_at, event: event.to_owned(), ..Said::default() }
+}
+
+/// A minute of one job that runs each second on node 0, but for the tenth tick, which overlaps. Nothing is wrong with it.
+fn calm() -> History {
+    let fire_time = |tick: i64| at(tick * 1_000);
+    let mut books = Books::default();
+    let mut bodies = Vec::new();
+    let gained = Said { term: Some(callsheet::Term(1)), ..said(at(0), "leadership_gained") };
+    let mut heard = vec![(0, gained)];
+    books.moves.push(Move { job: "job".into(), from: None, to: at(500), run: None, term: Some(1) });
+    let mut from = at(500);
+    for tick in 1..=TICKS {
+        let (run, to) = (run_of(tick), fire_time(tick));
+        let skipped = tick == 10;
+        let term = Some(1);
+        let claimed = (!skipped).then(|| run.clone());
+        books.moves.push(Move { job: "job".into(), from: Some(from), to, run: claimed, term });
+        from = to;
+        let event = if skipped { "tick_skipped" } else { "run_started" };
+        heard.push((
+            0,
+            Said {
+                job: Some("job".into()),
+                run: (!skipped).then(|| run.clone()),
+                fire_time: Some(to),
+                reason: skipped.then(|| "overlap".into()),
+                count: skipped.then_some(1),
+                ..said(to, event)
+            },
+        ));
+        heard.push((0, Said { healthy: Some(true), ..said(to + TimeDelta::milliseconds(500), "health") }));
+        if skipped {
+            continue;
+        }
+        let ended_at = Some(to + TimeDelta::milliseconds(100));
+        books.runs.push(Claimed {
+            run: run.clone(),
+            job: "job".into(),
+            key: "key".into(),
+            token: tick,
+            term,
+            fire_time: Some(to),
+            claimed_at: to + TimeDelta::milliseconds(1),
+            ended_at,
+            outcome: Some("succeeded".into()),
+        });
+        bodies.push(BodyMark {
+            node: 0,
+            job: "job".into(),
+            key: "key".into(),
+            run,
+            token: tick,
+            fire_time: Some(to),
+            started_at: to + TimeDelta::milliseconds(2),
+            ended_at,
+        });
+    }
+    let counters = [
+        ("callsheet_ticks_due_total", 60),
+        ("callsheet_ticks_total started", 59),
+        ("callsheet_ticks_total overlap", 1),
+    ];
+    let counters = counters.map(|(name, count)| (name.to_owned(), count)).into();
+    let end = at(61_000);
+    heard.push((0, said(end, "shutdown_finished")));
+    heard.push((0, Said { counters: Some(counters), ..said(end, "counted") }));
+    heard.push((0, said(end, ENDED)));
+    let sample = |nth: i64| Sample {
+        at: at(nth * 250),
+        holdings: vec![Holding { node: "0".into(), connections: 2, locks: 2 }],
+        processes: vec![Footprint { node: 0, memory: 20 << 20, descriptors: 30 }],
+    };
+    History {
+        jobs: vec![JobPlan {
+            name: "job".into(),
+            key: "key".into(),
+            period_ms: PERIOD,
+            takes_ms: 100,
+            any_node: false,
+        }],
+        lease: TimeDelta::seconds(2),
+        books,
+        bodies,
+        heard,
+        samples: (0..240).map(sample).collect(),
+        rounds: Vec::new(),
+        until: fire_time(TICKS),
+        stopping_at: at(60_500),
+    }
+}
+
+fn round(fault: Fault, struck: i64, healed: i64) -> Round {
+    Round {
+        fault,
+        node: Some(0),
+        struck_at: at(struck),
+        healed_at: at(healed),
+        recovered_at: Some(at(healed + 1_000)),
+        unwell: None,
+        not_run: None,
+    }
+}
+
+/// What is wrong with a calm history once something of it was changed.
+fn broken(doctor: impl FnOnce(&mut History)) -> Vec<String> {
+    let mut history = calm();
+    doctor(&mut history);
+    history.judge().broken.into_iter().map(|broken| broken.what).collect()
+}
+
+/// Takes everything out that ran between two ticks, as if the ticks had been misfired, and said so.
+fn silence(history: &mut History, from: i64, to: i64) {
+    let gone = |run: &str| (from..to).any(|tick| run == run_of(tick));
+    history.bodies.retain(|body| !gone(&body.run));
+    history.books.runs.retain(|run| !gone(&run.run));
+    for one in &mut history.books.moves {
+        one.run.take_if(|run| gone(run));
+    }
+    for (_, said) in &mut history.heard {
+        if said.run.take_if(|run| gone(run)).is_some() {
+            (said.reason, said.count) = (Some("misfire".into()), Some(1));
+        }
+    }
+    history.heard.retain(|(_, said)| said.event != "counted");
+}
+
+#[test]
+fn nothing_is_wrong_with_a_calm_history() {
+    let verdict = calm().judge();
+
+    assert_eq!(verdict.broken.iter().map(|broken| &broken.what).collect::<Vec<_>>(), [""; 0]);
+    let audit = verdict.audit;
+    assert_eq!((audit.due, audit.started, audit.skipped["overlap"]), (60, 59, 1));
+}
+
+#[test]
+fn each_kind_of_violation_is_seen() {
+    type Doctor = fn(&mut History);
+    let frauds: &[(Doctor, &str)] = &[
+        // The books of ticks.
+        (|it| it.bodies.push(it.bodies[5].clone()), "a tick ran twice"),
+        (
+            |it| {
+                let again = Claimed { run: "another".into(), token: 70, ..it.books.runs[5].clone() };
+                it.books.runs.push(again);
+            },
+            "has two runs",
+        ),
+        (|it| it.bodies[5].run = "another".into(), "was not claimed for it"),
+        (|it| it.bodies[5].started_at = at(0), "ran early"),
+        (|it| drop(it.bodies.remove(5)), "left no row"),
+        (|it| it.books.runs[5].term = Some(0), "was claimed in term Some(0) during term Some(1)"),
+        (|it| it.books.runs[5].term = Some(0), "was claimed in term Some(0), after"),
+        (|it| it.books.runs[5].ended_at = None, "never ended"),
+        (|it| it.books.runs[5].ended_at = Some(at(30_000)), "while another one held the key"),
+        (|it| it.books.runs[5].outcome = Some("lost".into()), "the run was lost in silence"),
+        (|it| drop(it.books.runs.remove(5)), "was not claimed for it"),
+        (|it| it.books.moves[5].run = None, "was skipped, and nobody said why"),
+        (|it| drop(it.books.moves.remove(5)), "the cursor of job jumped"),
+        (|it| it.books.moves.truncate(30), "ticks of job are not decided"),
+        (|it| it.books.moves.clear(), "job was never scheduled"),
+        (|it| it.books.moves[5].to += TimeDelta::microseconds(1), "which is no tick"),
+        (|it| it.bodies[5].ended_at = None, "succeeded before its body ended"),
+        // Tokens.
+        (|it| it.books.runs[5].token = 1, "the key key had the token"),
+        (|it| it.bodies[5].token = 1, "began with the token 1 after 5"),
+        (|it| it.bodies[5].token = 1, "another key or token than was claimed"),
+        // Overlaps among live sessions.
+        (|it| it.bodies[5].ended_at = Some(at(7_500)), "two bodies of the key key at once for 98 ms"),
+        (
+            |it| {
+                it.books.runs[5].outcome = Some("lost".into());
+                it.bodies[5].ended_at = Some(at(6_500));
+            },
+            "node 0 was not told that it lost the key key",
+        ),
+        // Health against reality.
+        (|it| silence(it, 20, 30), "node 0 was healthy after"),
+        // Gaps.
+        (
+            |it| {
+                silence(it, 20, 24);
+                it.rounds.push(round(Fault::KillLeader, 19_500, 19_500));
+                it.rounds[0].recovered_at = Some(at(25_000));
+            },
+            "leader killed: nothing ran for 5000 ms, 2000 at most",
+        ),
+        (
+            |it| {
+                it.rounds.push(round(Fault::Reset, 19_500, 19_500));
+                it.rounds[0].recovered_at = None;
+            },
+            "connections reset: not all was well again",
+        ),
+        // Connections and locks.
+        (
+            |it| it.samples[50..70].iter_mut().for_each(|sample| sample.holdings[0].connections = 3),
+            "had 3 connections",
+        ),
+        (|it| it.samples[50..70].iter_mut().for_each(|sample| sample.holdings[0].locks = 3), "3 locks"),
+        (|it| it.samples[50].holdings[0].connections = 6, "had 6 connections"),
+        // Memory and descriptors.
+        (
+            |it| it.samples[100..].iter_mut().for_each(|sample| sample.processes[0].memory = 200 << 20),
+            "node 0 grew",
+        ),
+        (
+            |it| it.samples[100..].iter_mut().for_each(|sample| sample.processes[0].descriptors = 80),
+            "node 0 grew",
+        ),
+        // Counters.
+        (
+            |it| {
+                let counted = it.heard.iter_mut().find_map(|(_, said)| said.counters.as_mut());
+                counted.expect("it counted").insert("callsheet_ticks_total misfire".into(), 1);
+            },
+            "counted 60 due ticks, and 61 decisions",
+        ),
+        (
+            |it| {
+                let counted = it.heard.iter_mut().find_map(|(_, said)| said.counters.as_mut());
+                counted.expect("it counted").insert("callsheet_ticks_total started".into(), 58);
+            },
+            "counted 58 runs, and its bodies 59",
+        ),
+        (
+            |it| {
+                let lost = Said { run: Some(run_of(3)), ..said(at(9_000), "run_lost") };
+                it.heard.insert(20, (0, lost));
+            },
+            "was said to be lost, and is not",
+        ),
+    ];
+
+    for (nth, (fraud, seen)) in frauds.iter().enumerate() {
+        let broken = broken(fraud);
+        assert!(broken.iter().any(|broken| broken.contains(seen)), "{nth}: no {seen:?} in {broken:#?}");
+    }
+}
+
+#[test]
+fn a_frozen_node_may_end_its_body_late() {
+    let late = |it: &mut History| {
+        // The node of tick 5 was frozen in its body, and goes on while tick 10 to 15 run on another one.
+        it.books.runs[4].outcome = Some("lost".into());
+        it.bodies[4].ended_at = Some(at(15_500));
+        it.heard.push((1, Said { run: Some(run_of(5)), ..said(at(8_000), "run_lost") }));
+        it.bodies[5..].iter_mut().for_each(|body| body.node = 1);
+        it.heard.retain(|(_, said)| said.event != "counted");
+    };
+
+    let without = broken(late);
+    let frozen = broken(|it| {
+        late(it);
+        it.rounds.push(round(Fault::FreezeLeader, 5_010, 15_400));
+        it.rounds[0].recovered_at = Some(at(15_500));
+    });
+
+    assert!(without.iter().any(|broken| broken.contains("two bodies")), "{without:#?}");
+    assert!(!frozen.iter().any(|broken| broken.contains("two bodies")), "{frozen:#?}");
+}

@@ -1,0 +1,236 @@
+//! Everything that is done to the cluster, by name.
+
+mod network;
+mod processes;
+mod servers;
+mod strangers;
+
+use std::{fmt, time::Duration};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::stage::{LEASE, Stage};
+
+/// A fault that outlasts the lease, so that whatever is trusted for a lease is over.
+pub(crate) const LONG: Duration = Duration::from_millis(2 * LEASE.as_millis() as u64);
+/// One that does not.
+pub(crate) const SHORT: Duration = Duration::from_millis(LEASE.as_millis() as u64 / 2);
+
+/// What a fault has done.
+#[derive(Debug, Default)]
+pub(crate) struct Wound {
+    pub(crate) node: Option<usize>,
+    /// When it began, if that was not at once.
+    pub(crate) struck_at: Option<DateTime<Utc>>,
+    /// When it was over, if that was not when it returned.
+    pub(crate) healed_at: Option<DateTime<Utc>>,
+    /// Why it was not done.
+    pub(crate) not_run: Option<String>,
+}
+
+impl Wound {
+    pub(crate) fn of(node: usize) -> Self {
+        Self { node: Some(node), ..Self::default() }
+    }
+
+    /// One that was over at an instant.
+    pub(crate) fn healed(self, healed_at: DateTime<Utc>) -> Self {
+        Self { healed_at: Some(healed_at), ..self }
+    }
+}
+
+macro_rules! faults {
+    ($($(#[doc = $doc:literal])* $variant:ident $name:literal => $strike:path,)*) => {
+        /// A fault.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Fault {
+            $($(#[doc = $doc])* $variant,)*
+        }
+
+        impl Fault {
+            /// All of them, in the order of a short round.
+            pub(crate) const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            pub(crate) fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+
+            /// Does it, and mends it again.
+            pub(crate) async fn strike(self, stage: &mut Stage) -> anyhow::Result<Wound> {
+                match self {
+                    $(Self::$variant => $strike(stage).await,)*
+                }
+            }
+        }
+    };
+}
+
+faults! {
+    /// SIGKILL to the leader.
+    KillLeader "leader killed" => processes::kill_leader,
+    /// SIGKILL to a follower.
+    KillFollower "follower killed" => processes::kill_follower,
+    /// SIGTERM to the leader.
+    HandOver "leader told to stop" => processes::hand_over,
+    /// SIGSTOP to the leader for longer than its lease.
+    FreezeLeader "leader frozen" => processes::freeze_leader,
+    /// SIGSTOP to the leader for less than its lease.
+    FreezeBriefly "leader frozen briefly" => processes::freeze_briefly,
+    /// SIGSTOP to a follower.
+    FreezeFollower "follower frozen" => processes::freeze_follower,
+    /// The leader's wall clock is ten minutes ahead for a while.
+    ClockAhead "leader's clock ahead" => processes::clock_ahead,
+    /// The leader's wall clock is ten minutes behind for a while.
+    ClockBehind "leader's clock behind" => processes::clock_behind,
+    /// Nothing passes between the leader and the server.
+    Stall "leader cut off" => network::stall,
+    /// The leader's requests do not arrive.
+    StallRequests "leader's requests held back" => network::stall_requests,
+    /// The server's replies to the leader do not arrive.
+    StallReplies "replies to the leader held back" => network::stall_replies,
+    /// Nothing passes between a follower and the server.
+    StallFollower "follower cut off" => network::stall_follower,
+    /// Messages of all nodes take a while each way.
+    Delay "messages delayed" => network::delay,
+    /// Messages of the leader pass a few bytes at a time.
+    Trickle "messages trickle" => network::trickle,
+    /// The leader's connections are reset.
+    Reset "connections reset" => network::reset,
+    /// The connections of all nodes are reset.
+    ResetAll "all connections reset" => network::reset_all,
+    /// The leader hears of the end of its connections, the server does not.
+    HalfCloseClient "half-closed, the server unaware" => network::half_close_client,
+    /// The server hears of the end of the leader's connections, the leader does not.
+    HalfCloseServer "half-closed, the leader unaware" => network::half_close_server,
+    /// A claim is committed, its reply is lost.
+    LostClaimReply "reply of a claim lost" => network::lost_claim_reply,
+    /// The end of a run is committed, its reply is lost.
+    LostEndReply "reply of an end lost" => network::lost_end_reply,
+    /// The leader dies while the end of its claim has not reached the server, which does not hear of its death.
+    HalfSentClaim "claim half sent by a leader that dies" => network::half_sent_claim,
+    /// The same for the proof of a follower.
+    HalfSentProof "proof half sent by a follower that dies" => network::half_sent_proof,
+    /// The server process of the leader's session is ended.
+    EndBackend "leader's session terminated" => servers::end_backend,
+    /// The server process of the leader's session is frozen.
+    FreezeBackend "leader's backend frozen" => servers::freeze_backend,
+    /// A server process is killed: the server recovers as from a crash.
+    CrashBackend "server crash" => servers::crash_backend,
+    /// The server is stopped in order, and started again.
+    Restart "server restarted" => servers::restart,
+    /// The server ends as in a crash, is away for longer than a lease, and is started again.
+    Outage "server away" => servers::outage,
+    /// Every process of the server is frozen.
+    FreezeServer "server frozen" => servers::freeze_server,
+    /// A claim takes longer than the lease, and its node is frozen meanwhile.
+    SlowClaim "leader frozen in a claim" => servers::slow_claim,
+    /// A foreign transaction holds the leader row for update.
+    HoldLeaderRow "leader row held for update" => servers::hold_leader_row,
+    /// A foreign transaction holds the leader row for share.
+    ShareLeaderRow "leader row held for share" => servers::share_leader_row,
+    /// A foreign transaction holds the rows of all jobs.
+    HoldJobRows "rows of jobs held" => servers::hold_job_rows,
+    /// The role gets a short statement_timeout, and all nodes connect anew.
+    StatementTimeout "statement_timeout of the role" => servers::statement_timeout,
+    /// The role may connect no more, and its connections are ended.
+    NoConnections "role without connections" => servers::no_connections,
+    /// The nodes may not write the leader row any more.
+    Rights "rights taken away" => servers::rights,
+    /// The database is read-only.
+    ReadOnly "server read-only" => servers::read_only,
+    /// Every write fails as on a full disk.
+    FullDisk "disk full (emulated)" => servers::full_disk,
+    /// A snapshot is held for long.
+    LongSnapshot "long snapshot" => servers::long_snapshot,
+    /// The synchronous standby does not answer for a while.
+    StandbyLost "synchronous standby lost" => servers::standby_lost,
+    /// The primary dies, its synchronous standby is promoted.
+    Promotion "standby promoted" => servers::promotion,
+    /// A stranger holds the leadership lock when the leader dies.
+    StolenLeadership "leadership lock held by a stranger" => strangers::stolen_leadership,
+    /// A stranger tells all nodes that the jobs are paused.
+    ForgedPause "pause forged by a stranger" => strangers::forged_pause,
+}
+
+/// What the nodes do not survive as they should, as far as is known, and why. It is done only if it is asked for by name.
+pub(crate) const OPEN: &[(Fault, &str)] = &[
+    (
+        Fault::HalfSentProof,
+        "a half-sent statement holds the leader row for as long as its connection looks open",
+    ),
+    (Fault::FreezeBackend, "a backend that is frozen keeps its locks for longer than a lease"),
+    (Fault::ShareLeaderRow, "whoever holds the leader row for share keeps its term from being renewed"),
+    (Fault::StandbyLost, "backends that wait for a standby do not notice that their clients are gone"),
+    (Fault::StolenLeadership, "any role can hold the lock of the leadership"),
+    (Fault::ForgedPause, "any role can notify the channel of the nodes, which believe what they hear"),
+];
+
+impl Fault {
+    /// Those of [`ALL`](Self::ALL) that are survived.
+    pub(crate) fn survived() -> Vec<Self> {
+        let open = |fault: &&Self| OPEN.iter().any(|(open, _)| open == *fault);
+        Self::ALL.iter().filter(|fault| !open(fault)).copied().collect()
+    }
+
+    /// Whether it stops a node, or something without which the node does nothing, and lets it go on later.
+    pub(crate) fn freezes(self) -> bool {
+        matches!(self, Self::FreezeLeader | Self::FreezeBriefly | Self::FreezeFollower | Self::SlowClaim)
+    }
+
+    /// For how long nothing may run, if the fault lasts that long. The machine may take a second of its own: these are no
+    /// percentiles on a quiet one, but what is wrong on any.
+    pub(crate) fn silence_max(self, lease: TimeDelta, lasted: TimeDelta) -> TimeDelta {
+        let machine = TimeDelta::seconds(1);
+        match self {
+            // Nobody who leads is touched.
+            Self::KillFollower
+            | Self::ForgedPause
+            | Self::FreezeFollower
+            | Self::StallFollower
+            | Self::HalfSentProof => machine,
+            Self::LongSnapshot | Self::ShareLeaderRow => machine + lease,
+            // The next leader is there at once.
+            Self::HandOver => machine,
+            Self::KillLeader | Self::EndBackend | Self::Reset | Self::ResetAll | Self::Delay => machine * 2,
+            // Nobody can do anything until it is over.
+            Self::CrashBackend
+            | Self::FreezeServer
+            | Self::Restart
+            | Self::Outage
+            | Self::HoldLeaderRow
+            | Self::HoldJobRows
+            | Self::NoConnections
+            | Self::Rights
+            | Self::ReadOnly
+            | Self::FullDisk
+            | Self::SlowClaim
+            | Self::StandbyLost
+            | Self::Promotion => lasted + lease + machine,
+            // The next leader is there within a lease.
+            Self::FreezeLeader
+            | Self::FreezeBriefly
+            | Self::ClockAhead
+            | Self::ClockBehind
+            | Self::Stall
+            | Self::StallRequests
+            | Self::StallReplies
+            | Self::Trickle
+            | Self::HalfCloseClient
+            | Self::HalfCloseServer
+            | Self::LostClaimReply
+            | Self::LostEndReply
+            | Self::HalfSentClaim
+            | Self::FreezeBackend
+            | Self::StatementTimeout
+            | Self::StolenLeadership => lease + machine,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}

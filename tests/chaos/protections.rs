@@ -1,0 +1,93 @@
+//! What protects a cluster, taken out of the statements and settings of its nodes one by one, on their way to the server: the
+//! product knows nothing of it. Each is missed within a stated time.
+
+use std::time::{Duration, Instant};
+
+use super::{alone, faults::Fault, proxy::Rewrite, stage::Stage};
+
+/// A protection, and what shows that it is missing.
+struct Protection {
+    name: &'static str,
+    /// Texts of statements and settings, and what they become without it.
+    without: &'static [Rewrite],
+    /// What is done to the cluster until somebody misses it.
+    faults: &'static [Fault],
+    /// Part of what the auditor says.
+    missed: &'static str,
+    within: Duration,
+}
+
+const PROTECTIONS: &[Protection] = &[
+    Protection {
+        name: "a cursor is moved only from where it was",
+        without: &[("f.cursor <> f.expected", "false")],
+        // What the leader asks comes later than what the others ask.
+        faults: &[Fault::Trickle],
+        missed: "has two runs",
+        within: Duration::from_secs(60),
+    },
+    Protection {
+        name: "a key is taken only from a session that is dead",
+        without: &[("WHEN (SELECT o.dead FROM owners o WHERE o.beacon = f.beacon) THEN", "WHEN true THEN")],
+        faults: &[],
+        missed: "was not told that it lost the key any",
+        within: Duration::from_secs(60),
+    },
+    Protection {
+        name: "each run gets a greater token",
+        without: &[("d.token + 1", "1"), ("(date_part('epoch', d.decided_at) * 1e6)::int8", "1")],
+        faults: &[],
+        missed: "had the token 1, then 1",
+        within: Duration::from_secs(60),
+    },
+    Protection {
+        name: "a claim locks the leader row",
+        without: &[(" FOR SHARE", "")],
+        faults: &[Fault::SlowClaim],
+        missed: "was claimed in term",
+        within: Duration::from_secs(60),
+    },
+    Protection {
+        name: "the server ends a session that it does not hear of, or a candidate does",
+        without: &[
+            ("-c idle_session_timeout=2000", "-c idle_session_timeout=0"),
+            ("pg_terminate_backend(pid) AS ended", "false AS ended"),
+        ],
+        faults: &[Fault::FreezeLeader],
+        missed: "leader frozen: nothing ran for",
+        within: Duration::from_secs(60),
+    },
+    Protection {
+        name: "a commit is durable before it is acknowledged",
+        without: &[("-c synchronous_commit=on", "-c synchronous_commit=off")],
+        faults: &[Fault::CrashBackend],
+        missed: "was not claimed for it",
+        within: Duration::from_secs(60),
+    },
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_protection_is_missed_when_it_is_taken_away() {
+    let _alone = alone().await;
+    for (nth, protection) in PROTECTIONS.iter().enumerate() {
+        let Protection { name, without, faults, missed, within } = protection;
+        let began = Instant::now();
+        let mut stage = Stage::start(&format!("without_{nth}"), without).await.expect("a cluster");
+        for fault in *faults {
+            stage.inflict(*fault).await.expect("it is done");
+        }
+        stage.hold(Duration::from_secs(2)).await;
+        let mut unseen = stage.proxies[0].unseen();
+        for proxy in &stage.proxies[1..] {
+            unseen.retain(|text| proxy.unseen().contains(text));
+        }
+
+        let verdict = stage.close().await.expect("its books").judge();
+
+        assert_eq!(unseen, [""; 0], "{name}: the nodes do not say this any more");
+        println!("without: {name}: seen after {:?}", began.elapsed());
+        let broken: Vec<_> = verdict.broken.into_iter().map(|broken| broken.what).collect();
+        assert!(broken.iter().any(|broken| broken.contains(missed)), "{name}: no {missed:?} in {broken:#?}");
+        assert!(began.elapsed() < *within, "{name}: {:?}", began.elapsed());
+    }
+}
