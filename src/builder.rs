@@ -8,6 +8,8 @@ use callsheet_actors::{
     port::{Backend, Clock, RuntimeSpawner, Spawner, SystemClock},
 };
 
+use tokio::task::LocalSet;
+
 use crate::{backend::Local, handle::Callsheet, schedule::zone_data_version};
 
 /// Collects jobs and options. Nothing here fails; [`start`](Self::start) and [`check`](Self::check) report every
@@ -121,11 +123,8 @@ impl Builder {
         self
     }
 
-    /// The threads of the job actors, whose timers they keep; at most 256. Default: the number of processors, at
-    /// most 4.
-    ///
-    /// 0 puts every actor on the caller's `LocalSet`: [`start`](Self::start) must then be called inside one, and the
-    /// jobs fire only while it runs.
+    /// The threads of the job actors, whose timers they keep; 1 to 256. Default: the number of processors, at
+    /// most 4. [`start_on`](Self::start_on) uses none.
     pub fn arbiters(mut self, threads: usize) -> Self {
         self.options.arbiters = threads;
         self
@@ -143,8 +142,9 @@ impl Builder {
         self
     }
 
-    /// The most threads for bodies that [block](crate::Job::run_blocking), 1 to 256. They are started when they are needed, and end after
-    /// 10 s without work. Default: [`BLOCKING_THREADS_DEFAULT`](crate::BLOCKING_THREADS_DEFAULT). With [`arbiters`](Self::arbiters) of 0 they
+    /// The most threads for bodies that [block](crate::Job::run_blocking), 1 to 256. They are started when
+    /// they are needed, and end after 10 s without work. Default:
+    /// [`BLOCKING_THREADS_DEFAULT`](crate::BLOCKING_THREADS_DEFAULT). After [`start_on`](Self::start_on) they
     /// are those of the caller's runtime, and this bounds nothing.
     pub fn blocking_threads(mut self, threads: usize) -> Self {
         self.options.blocking_threads = threads;
@@ -182,7 +182,8 @@ impl Builder {
         self
     }
 
-    /// The time between cancelling and aborting the runs that did not drain at shutdown, at most a day. Default: 5 s.
+    /// The time between cancelling and aborting the runs that did not drain at shutdown. 0 aborts them
+    /// at once; [`Duration::MAX`] never does. Default: 5 s.
     pub fn shutdown_abort_after(mut self, time: Duration) -> Self {
         self.options.shutdown_abort_after = time;
         self
@@ -202,13 +203,14 @@ impl Builder {
         self
     }
 
-    /// How long [`start`](Self::start) waits for the store, at most. Default: 10 s.
+    /// How long [`start`](Self::start) waits for the store, at most; at least 1 ms. Default: 10 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.options.connect_timeout = Some(timeout);
         self
     }
 
-    /// How far this node's wall clock may be from the store's if it is to lead. Default: 5 min.
+    /// How far this node's wall clock may be from the store's if it is to lead; at least 1 ms. Default: 5
+    /// min.
     ///
     /// Ticks are decided in the store's time, whatever this node's clock says. One that is further off is broken, and bodies
     /// that read it would be as well: the node then leaves the lead to others, and says so. More than 1 s is worth a
@@ -257,6 +259,42 @@ impl Builder {
         Engine::start(self.into()).await.map(Callsheet::new)
     }
 
+    /// Starts every actor on a `LocalSet` of the caller, and no thread. Jobs fire only while the local set
+    /// runs: by [`run_until`](LocalSet::run_until), [`block_on`](LocalSet::block_on), or by awaiting it.
+    /// Bodies run on the runtime of the caller, unless there is a [spawner](Self::spawner); the options that
+    /// say how many threads there are mean nothing.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use callsheet::prelude::*;
+    /// use tokio::task::LocalSet;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let local = LocalSet::new();
+    /// let hello = Job::new("hello", every(Duration::from_millis(10))).run(async |_| println!("hello"));
+    /// let jobs = Callsheet::builder().job(hello).start_on(&local).await?;
+    /// let stopped = async {
+    ///     tokio::time::sleep(Duration::from_millis(25)).await;
+    ///     jobs.shutdown(Duration::from_secs(1)).await
+    /// };
+    /// println!("{}", local.run_until(stopped).await);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`start`](Self::start); [`StartError::NoRuntime`] outside a tokio runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops what was started, without waiting for it.
+    pub async fn start_on(self, local: &LocalSet) -> Result<Callsheet, StartError> {
+        Engine::start_on(local, self.into()).await.map(Callsheet::new)
+    }
+
     /// As [`start`](Self::start), but keeps trying for as long as the store cannot be reached or refuses this node. Each
     /// attempt that fails is logged as a warning with its reason, with pauses of up to 5 s between.
     ///
@@ -270,6 +308,22 @@ impl Builder {
     pub async fn start_when_reachable(mut self) -> Result<Callsheet, StartError> {
         self.options.connect_timeout = None;
         self.start().await
+    }
+
+    /// As [`start_on`](Self::start_on), but keeps trying as
+    /// [`start_when_reachable`](Self::start_when_reachable) does.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`], but never [`Unreachable`](StartError::Unreachable) or
+    /// [`Refused`](StartError::Refused).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops what was started, without waiting for it.
+    pub async fn start_on_when_reachable(mut self, local: &LocalSet) -> Result<Callsheet, StartError> {
+        self.options.connect_timeout = None;
+        self.start_on(local).await
     }
 }
 

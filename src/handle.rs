@@ -277,11 +277,12 @@ impl Callsheet {
         Ok(self.ask(CancelRun(run)).await??)
     }
 
-    /// The next `count` fire times of a job, at most 1,000; fewer if its schedule is exhausted.
+    /// The next `count` fire times of a job; fewer if its schedule is exhausted.
     ///
     /// # Errors
     ///
-    /// [`Error::NextFireTimes`], [`Error::Stopped`].
+    /// [`Error::NextFireTimes`]: there is no such job, or `count` is more than
+    /// [`FIRE_TIMES_MAX`](crate::FIRE_TIMES_MAX). [`Error::Stopped`].
     ///
     /// # Cancel safety
     ///
@@ -394,8 +395,8 @@ impl Callsheet {
         self.ask(Health).await
     }
 
-    /// Stops: no tick is armed any more, leadership is given up, runs may end until `deadline` (at most a
-    /// day) has passed, are then cancelled, and aborted
+    /// Stops: no tick is armed any more, leadership is given up, runs may end until `deadline` has passed
+    /// ([`Duration::MAX`]: as long as they take), are then cancelled, and aborted
     /// [`shutdown_abort_after`](crate::Builder::shutdown_abort_after) later (5 s by default). Returns when
     /// every thread of the engine has ended. The report says what became of each run, and which fire times
     /// are left to other nodes.

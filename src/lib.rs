@@ -114,10 +114,10 @@ pub use callsheet_actors::{
     OnLost, Operation, Origin, Outcome, Over, Overlap, PAGE_MAX, PAUSE_NOTE_MAX, PROBLEM_JOBS_MAX, Part,
     Pause, PauseError, PauseJobs, Policies, PolicyConfig, Problem, ProblemJobs, QUEUE_MAX, REPORTED_RUNS_MAX,
     RESTART_PERIOD, RESTARTS_MAX, RemoveJobs, RescheduleJob, ResumeJobs, Retry, Run, RunError, RunId,
-    RunPhase, RunResult, SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_END_MAX, STALL_MAX,
-    SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError, Selector, Shutdown, ShutdownNow, ShutdownReport,
-    SkipReason, SkippedTicks, StartError, StepDownReason, SupervisorActor, Tag, Term, TriggerError,
-    TriggerJob, Triggered, TriggeredRun, UnknownRun, UpdateError, UpdateJob, WhenFull, port,
+    RunPhase, RunResult, SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX, STALL_MAX, SUBSCRIBER_EVENTS_MAX,
+    Scheduled, SelectError, Selector, Shutdown, ShutdownNow, ShutdownReport, SkipReason, SkippedTicks,
+    StartError, StepDownReason, SupervisorActor, Tag, Term, TriggerError, TriggerJob, Triggered,
+    TriggeredRun, UnknownRun, UpdateError, UpdateJob, WhenFull, port,
 };
 pub use callsheet_actors::{
     BoxFuture, CancellationToken, WaitForCancellationFuture, actix, chrono, serde, tracing, uuid,

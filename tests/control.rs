@@ -391,7 +391,7 @@ fn the_next_fire_times_of_a_job_can_be_asked() {
         let ask = |job: &str, count| NextFireTimes { job: job.to_owned(), count };
 
         let five = rig.send(node, ask("c", 5)).await.expect("it is there");
-        let most = rig.send(node, ask("c", usize::MAX)).await.expect("it is there");
+        let most = rig.send(node, ask("c", FIRE_TIMES_MAX)).await.expect("it is there");
         let few = rig.send(node, ask("ends", 5)).await.expect("it is there");
         let unknown = rig.send(node, ask("d", 5)).await;
 
@@ -413,7 +413,7 @@ fn a_schedule_that_panics_when_it_is_asked_ahead_harms_its_own_job_only() {
         let node = rig.node(node_with([job("c"), Job::new("bad", panics).run(async |_| {})])).await;
         rig.advance(Duration::from_millis(500)).await;
 
-        let ahead = rig.send(node, NextFireTimes { job: "bad".to_owned(), count: 4_000 }).await;
+        let ahead = rig.send(node, NextFireTimes { job: "bad".to_owned(), count: 1_000 }).await;
         assert!(ahead.is_ok(), "not so far: {ahead:?}");
         rig.advance(hours(1) - secs(600)).await;
         let ahead = rig.send(node, NextFireTimes { job: "bad".to_owned(), count: 1_000 }).await;

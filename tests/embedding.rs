@@ -113,7 +113,7 @@ fn it_starts_from_a_plain_main() {
 
 #[test]
 fn it_starts_on_the_callers_local_set_and_stays_on_its_thread() {
-    async fn main() {
+    async fn main(local: &LocalSet) {
         let (ran, mut runs) = channel::unbounded_channel();
         let job = Job::new("here", every(OFTEN)).run_with(ran, async |_, ran| {
             // An error: the test has seen enough.
@@ -121,7 +121,7 @@ fn it_starts_on_the_callers_local_set_and_stays_on_its_thread() {
         });
         let before = threads();
 
-        let jobs = Callsheet::builder().arbiters(0).job(job).start().await.expect("it starts");
+        let jobs = Callsheet::builder().job(job).start_on(local).await.expect("it starts");
 
         assert_eq!(runs.recv().await, Some(thread::current().id()));
         assert_eq!(threads(), before, "it started threads");
@@ -131,26 +131,29 @@ fn it_starts_on_the_callers_local_set_and_stays_on_its_thread() {
     // Alone in a process: other tests start threads.
     in_a_child("it_starts_on_the_callers_local_set_and_stays_on_its_thread", || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        LocalSet::new().block_on(&runtime, main());
-        actix_web::rt::System::new().block_on(main());
+        let local = LocalSet::new();
+        local.block_on(&runtime, main(&local));
+        let local = LocalSet::new();
+        actix_web::rt::System::new().block_on(local.run_until(main(&local)));
     });
 }
 
 #[test]
-fn without_a_local_set_arbiters_0_is_refused_with_the_cure() {
-    async fn main() {
-        let refused = Callsheet::builder().arbiters(0).start().await;
+fn a_local_set_outside_a_runtime_is_refused_without_a_panic() {
+    // Alone in a process: the hook is everybody's.
+    in_a_child("a_local_set_outside_a_runtime_is_refused_without_a_panic", || {
+        std::panic::set_hook(Box::new(|panic| {
+            eprintln!("{panic}");
+            std::process::abort();
+        }));
 
-        let Err(error @ StartError::NoLocalSet) = refused else {
+        let local = LocalSet::new();
+        let refused = futures_executor::block_on(Callsheet::builder().start_on(&local));
+
+        let Err(error @ StartError::NoRuntime) = refused else {
             panic!("it started, or {:?}", refused.err())
         };
-        assert!(error.to_string().contains("use arbiters(1) or more"), "{error}");
-    }
-
-    promptly(|| {
-        futures_executor::block_on(main());
-        tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(main());
-        tokio::runtime::Runtime::new().expect("a runtime").block_on(main());
+        assert!(error.to_string().contains("call it inside one, or call start"), "{error}");
     });
 }
 

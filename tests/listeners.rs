@@ -261,14 +261,18 @@ fn the_life_of_a_node_is_heard_in_order() {
 #[actix::test]
 async fn an_engine_that_is_refused_says_nothing() {
     let recorder = Recorder::default();
-    let builder = Callsheet::builder().jobs([job("a"), job("a")]).arbiters(0).listen(recorder.listen("n1"));
+    let builder = Callsheet::builder().jobs([job("a"), job("a")]).listen(recorder.listen("n1"));
 
-    let refused = builder.start().await.err().expect("two jobs of one name");
+    let local = tokio::task::LocalSet::new();
+    let refused = builder.start_on(&local).await.err().expect("two jobs of one name");
 
     assert!(matches!(refused, StartError::Invalid(_)), "{refused}");
-    for _ in 0..100 {
-        // Whatever there was to hear would have been heard after so many turns of this one thread.
-        tokio::task::yield_now().await;
-    }
+    let turns = async {
+        for _ in 0..100 {
+            // Whatever there was to hear would have been heard after so many turns of this one thread.
+            tokio::task::yield_now().await;
+        }
+    };
+    local.run_until(turns).await;
     assert_eq!(recorder.transcript(), "");
 }

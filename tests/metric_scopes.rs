@@ -63,7 +63,7 @@ impl Process {
     fn start(&self, builder: Builder) -> Callsheet {
         self.run(async {
             let job = Job::new("hourly", every(Duration::from_hours(1))).run(async |_| {});
-            let jobs = builder.arbiters(0).job(job).start().await.expect("it starts");
+            let jobs = builder.job(job).start_on(&self.local_set).await.expect("it starts");
             let mut events =
                 jobs.events(callsheet::EventFilter::new().kinds([callsheet::EventName::RunSucceeded]));
             while jobs.health().await.expect("it runs").leader.is_none() {

@@ -555,7 +555,7 @@ async fn faults_of_the_settings_are_told_all_at_once_before_anything_is_opened()
         ),
         (
             Postgres::new("billing", &here).lease(Duration::MAX),
-            "postgres: lease \"18446744073709551615.999999999s\": a lease is at least 1 s and at most 1 h; choose another \
+            "postgres: lease \"213503982334601d7h15s999ms999us999ns\": a lease is at least 1 s and at most 1 h; choose another \
              one; 5 s is the default"
                 .to_owned(),
         ),

@@ -819,7 +819,7 @@ fn bad_values_are_refused_with_path_rule_and_cure() {
              `2026-12-24T18:00:00Z`\n\
              until \"2026-01-01\": this is not an RFC 3339 time; write date, time and offset, for example \
              `2026-12-24T18:00:00Z`\n\
-             jitter \"0ns\": jitter is not zero; write a period of at least 1 ms",
+             jitter \"0s\": jitter is not zero; write a period of at least 1 ms",
         ),
         (
             every("1h").starting_at("2026-01-01T00:00:00Z").until("2026-01-01T00:00:00Z").into(),

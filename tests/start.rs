@@ -119,15 +119,16 @@ fn refused() -> Option<LockError> {
 /// A node whose every actor follows the paused clock of the test.
 fn node(backend: &Shy) -> Builder {
     let job = Job::new("job", every(Duration::from_secs(1))).run(async |_| {});
-    Callsheet::builder().arbiters(0).backend(backend.clone()).job(job)
+    Callsheet::builder().backend(backend.clone()).job(job)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_comes_up_within_the_connect_timeout_is_waited_for() {
     let backend = Shy::new([unreachable(), unreachable()]);
-    LocalSet::new()
+    let local = LocalSet::new();
+    local
         .run_until(async {
-            let jobs = node(&backend).start().await.expect("it starts");
+            let jobs = node(&backend).start_on(&local).await.expect("it starts");
 
             assert_eq!(backend.asked.load(Ordering::Relaxed), 3);
             assert_eq!(jobs.health().await.expect("it runs").jobs, 1);
@@ -141,11 +142,12 @@ async fn a_start_gives_up_after_the_connect_timeout_and_says_why() {
     for answer in [unreachable(), None] {
         let silent = answer.is_none();
         let backend = Shy::new(std::iter::repeat_n(answer, 1_000));
-        LocalSet::new()
+        let local = LocalSet::new();
+        local
             .run_until(async {
                 let started = Instant::now();
 
-                let error = node(&backend).connect_timeout(Duration::from_secs(7)).start().await;
+                let error = node(&backend).connect_timeout(Duration::from_secs(7)).start_on(&local).await;
 
                 let error = error.err().expect("it does not start");
                 assert!(matches!(error, StartError::Unreachable { backend: "shy", .. }), "{error}");
@@ -160,9 +162,10 @@ async fn a_start_gives_up_after_the_connect_timeout_and_says_why() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_that_waiting_does_not_cure_is_told_at_once() {
     let backend = Shy::new([refused()]);
-    LocalSet::new()
+    let local = LocalSet::new();
+    local
         .run_until(async {
-            let error = node(&backend).start().await.err().expect("it does not start");
+            let error = node(&backend).start_on(&local).await.err().expect("it does not start");
 
             assert_eq!(error.to_string(), "the shy store refuses this node: wrong password; check it");
             assert_eq!(backend.asked.load(Ordering::Relaxed), 1);
@@ -174,9 +177,10 @@ async fn a_refusal_that_waiting_does_not_cure_is_told_at_once() {
 async fn start_when_reachable_outlasts_everything() {
     let an_hour_of_trouble = std::iter::repeat_n([unreachable(), refused(), None], 60).flatten();
     let backend = Shy::new(an_hour_of_trouble);
-    LocalSet::new()
+    let local = LocalSet::new();
+    local
         .run_until(async {
-            let jobs = node(&backend).start_when_reachable().await.expect("it starts");
+            let jobs = node(&backend).start_on_when_reachable(&local).await.expect("it starts");
 
             assert_eq!(backend.asked.load(Ordering::Relaxed), 181);
             jobs.shutdown(Duration::ZERO).await;
@@ -187,9 +191,10 @@ async fn start_when_reachable_outlasts_everything() {
 #[tokio::test(start_paused = true)]
 async fn a_start_that_is_given_up_stops_asking() {
     let backend = Shy::new(std::iter::repeat_n(unreachable(), 1_000));
-    LocalSet::new()
+    let local = LocalSet::new();
+    local
         .run_until(async {
-            let start = node(&backend).start_when_reachable();
+            let start = node(&backend).start_on_when_reachable(&local);
             assert!(tokio::time::timeout(Duration::from_secs(60), start).await.is_err());
 
             tokio::time::sleep(Duration::from_secs(10)).await;
@@ -204,7 +209,7 @@ async fn a_start_that_is_given_up_stops_asking() {
 #[tokio::test]
 async fn a_start_on_threads_that_is_given_up_stops_asking() {
     let backend = Shy::new(std::iter::repeat_n(unreachable(), 1_000));
-    let start = node(&backend).arbiters(1).start_when_reachable();
+    let start = node(&backend).start_when_reachable();
     assert!(tokio::time::timeout(Duration::from_millis(100), start).await.is_err());
 
     // It holds the backend for as long as it has threads.

@@ -12,6 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::{
     body::{ActorBody, BlockingBody, FunctionBody, LocalBody},
     core::{
+        duration::DurationText,
         policy::{Fires, Misfire, OnLost, Overlap, Policies, Retry},
         storable::storable,
     },
@@ -425,7 +426,7 @@ impl Job {
         if let Some(timeout) = self.policies.timeout.filter(|timeout| *timeout < TIMEOUT_MIN) {
             let rule = "a timeout is at least 1 ms";
             let cure = "raise it, or leave it out for no limit";
-            note(Fault::new("timeout", format!("{timeout:?}"), rule, cure), &mut faults);
+            note(Fault::new("timeout", DurationText(timeout).to_string(), rule, cure), &mut faults);
         }
         if let Some(fault) = self.hooks.as_ref().and_then(|hooks| hooks.fault()) {
             note(fault, &mut faults);

@@ -2,7 +2,6 @@
 
 use std::{
     future::pending,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{Arc, Mutex, OnceLock, mpsc},
     thread,
@@ -15,12 +14,15 @@ use futures_util::future::{Either, select};
 use tokio::{
     runtime,
     sync::{oneshot, watch},
-    time::{Instant, timeout_at},
+    task::LocalSet,
+    time::timeout_at,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     body::{EngineBodies, OwnThreads},
+    core::duration::DurationText,
+    deadline,
     definition::Job,
     drain::ShutdownReport,
     election::ElectionActor,
@@ -52,6 +54,10 @@ use crate::testkit::Definitions;
 pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// How far a leader's wall clock may be from the store's unless told otherwise.
 pub const CLOCK_OFFSET_MAX_DEFAULT: Duration = Duration::from_mins(5);
+/// The shortest time that a start may wait for the store.
+const CONNECT_TIMEOUT_MIN: Duration = Duration::from_millis(1);
+/// The smallest bound of a clock's offset, which is measured in milliseconds.
+const CLOCK_OFFSET_MIN: Duration = Duration::from_millis(1);
 /// How long a name must have been out of use before it is forgotten, unless told otherwise.
 pub const FORGET_AFTER_DEFAULT: Duration = Duration::from_hours(7 * 24);
 /// The shortest such time.
@@ -79,8 +85,7 @@ pub struct EngineOptions {
     pub clock: Arc<dyn Clock>,
     /// Who runs the bodies. Default: a multi-threaded runtime of the engine's own.
     pub spawner: Option<Arc<dyn Spawner>>,
-    /// The threads of the job actors. 0 puts every actor on the caller's `LocalSet`. Default: the number of processors,
-    /// at most 4.
+    /// The threads of the job actors, 1 to [`THREADS_MAX`]. Default: the number of processors, at most 4.
     pub arbiters: usize,
     /// The threads of the engine's own body runtime. Default: the number of processors.
     pub body_threads: usize,
@@ -153,14 +158,14 @@ impl EngineOptions {
         faults.extend(self.backend.faults());
         faults.extend(self.hooks.fault());
         let threads = [
-            ("arbiters", self.arbiters, 0),
-            ("body_threads", self.body_threads, 1),
-            ("local_body_threads", self.local_body_threads, 1),
-            ("blocking_threads", self.blocking_threads, 1),
+            ("arbiters", self.arbiters),
+            ("body_threads", self.body_threads),
+            ("local_body_threads", self.local_body_threads),
+            ("blocking_threads", self.blocking_threads),
         ];
-        for (option, value, min) in threads {
-            if value < min || value > THREADS_MAX {
-                let rule = format!("it is at least {min} and at most {THREADS_MAX}");
+        for (option, value) in threads {
+            if !(1..=THREADS_MAX).contains(&value) {
+                let rule = format!("it is at least 1 and at most {THREADS_MAX}");
                 faults.push(Fault::new(option, value.to_string(), rule, "choose a number in this range"));
             }
         }
@@ -168,14 +173,17 @@ impl EngineOptions {
             let cure = "raise it, or leave it out for no bound";
             faults.push(Fault::new("max_concurrent_runs", "0", "it is at least 1", cure));
         }
-        if self.forget_after < FORGET_AFTER_MIN {
-            let (value, rule) = (format!("{:?}", self.forget_after), "it is at least 1 h");
-            faults.push(Fault::new(
-                "forget_after",
-                value,
-                rule,
-                "choose a longer time; 7 days is the default",
-            ));
+        let spans = [
+            ("connect_timeout", self.connect_timeout, CONNECT_TIMEOUT_MIN, "10s"),
+            ("clock_offset_max", Some(self.clock_offset_max), CLOCK_OFFSET_MIN, "5m"),
+            ("forget_after", Some(self.forget_after), FORGET_AFTER_MIN, "7d"),
+        ];
+        for (option, value, min, default) in spans {
+            if let Some(value) = value.filter(|value| *value < min) {
+                let rule = format!("it is at least {}", DurationText(min));
+                let cure = format!("choose a longer time; {default} is the default");
+                faults.push(Fault::new(option, DurationText(value).to_string(), rule, cure));
+            }
         }
         Faults::check(faults)
     }
@@ -194,7 +202,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts the actors: on threads of their own, or with `arbiters` of 0 on the caller's `LocalSet`.
+    /// Starts the actors on threads of their own.
     ///
     /// Returns when the store has opened a session and every job is added.
     ///
@@ -207,11 +215,36 @@ impl Engine {
     /// Dropping the future stops what was started, without waiting for it.
     pub async fn start(options: EngineOptions) -> Result<Self, StartError> {
         options.check().map_err(StartError::Invalid)?;
-        if options.arbiters == 0 {
-            Self::start_here(options).await
-        } else {
-            Self::start_threads(options).await
-        }
+        let shutdown_abort_after = options.shutdown_abort_after;
+        let (ready, started) = oneshot::channel();
+        let (sender, stopped) = watch::channel(None);
+        thread::Builder::new()
+            .name("callsheet".to_owned())
+            .spawn(move || {
+                let report = run_threads(options, ready);
+                sender.send_replace(Some(report));
+            })
+            .map_err(StartError::Threads)?;
+        let (armed, publisher) = started.await.unwrap_or(Err(StartError::Died))?;
+        Ok(Self { supervisor: armed.disarm(), publisher, shutdown_abort_after, stopped })
+    }
+
+    /// Starts every actor on a `LocalSet` of the caller, and no thread: jobs fire only while the local set
+    /// runs. Bodies run on the runtime that it is called in, or where the [spawner](EngineOptions::spawner)
+    /// says. The options that say how many threads there are mean nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`], [`NoRuntime`](StartError::NoRuntime) outside a tokio runtime; nothing is left running.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops what was started, without waiting for it.
+    pub async fn start_on(local: &LocalSet, options: EngineOptions) -> Result<Self, StartError> {
+        options.check().map_err(StartError::Invalid)?;
+        // Without one, nothing could be spawned.
+        runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        local.run_until(Self::start_here(options)).await
     }
 
     /// The one address that an application talks to.
@@ -242,18 +275,11 @@ impl Engine {
         }
     }
 
-    async fn start_here(options: EngineOptions) -> Result<Self, StartError> {
+    /// On the `LocalSet` that it is called in, with options that were checked.
+    pub(crate) async fn start_here(options: EngineOptions) -> Result<Self, StartError> {
         let shutdown_abort_after = options.shutdown_abort_after;
-        // There is no way to ask for a local set but to use it.
-        let in_local_set = runtime::Handle::try_current().is_ok()
-            && catch_unwind(AssertUnwindSafe(|| drop(tokio::task::spawn_local(async {})))).is_ok();
-        if !in_local_set {
-            return Err(StartError::NoLocalSet);
-        }
-        let spawner = options
-            .spawner
-            .clone()
-            .unwrap_or_else(|| Arc::new(RuntimeSpawner::new(runtime::Handle::current())));
+        let of_caller = || -> Arc<dyn Spawner> { Arc::new(RuntimeSpawner::new(runtime::Handle::current())) };
+        let spawner = options.spawner.clone().unwrap_or_else(of_caller);
         let threads = Threads {
             placement: Placement::Here,
             coordination: None,
@@ -266,21 +292,6 @@ impl Engine {
             sender.send_replace(Some(over.await.unwrap_or_default()));
         });
         Ok(Self { supervisor, publisher, shutdown_abort_after, stopped })
-    }
-
-    async fn start_threads(options: EngineOptions) -> Result<Self, StartError> {
-        let shutdown_abort_after = options.shutdown_abort_after;
-        let (ready, started) = oneshot::channel();
-        let (sender, stopped) = watch::channel(None);
-        thread::Builder::new()
-            .name("callsheet".to_owned())
-            .spawn(move || {
-                let report = run_threads(options, ready);
-                sender.send_replace(Some(report));
-            })
-            .map_err(StartError::Threads)?;
-        let (armed, publisher) = started.await.unwrap_or(Err(StartError::Died))?;
-        Ok(Self { supervisor: armed.disarm(), publisher, shutdown_abort_after, stopped })
     }
 }
 
@@ -564,7 +575,7 @@ async fn first_session(
     connect_timeout: Option<Duration>,
     backend: &'static str,
 ) -> Result<(), StartError> {
-    let until = connect_timeout.map(|timeout| Instant::now() + timeout);
+    let until = connect_timeout.map(deadline::from_now);
     let mut reason = "it did not answer within the deadline".to_owned();
     loop {
         let opened = lock.send(AwaitSession);

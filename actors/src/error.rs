@@ -7,6 +7,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 pub use crate::fault::{Fault, Faults};
 use crate::{
     core::text::{Grouped, bounded},
+    message::FIRE_TIMES_MAX,
     name::{JobName, NAME_MAX, RunId},
 };
 
@@ -277,6 +278,15 @@ impl PauseError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NextFireTimesError {
+    /// More were asked for than [`FIRE_TIMES_MAX`].
+    #[error(
+        "{} fire times are more than the {} of one answer; ask for fewer, or preview the schedule from an instant on",
+        Grouped(*count as u64), Grouped(FIRE_TIMES_MAX as u64)
+    )]
+    TooMany {
+        /// How many were asked for.
+        count: usize,
+    },
     /// There is no job of this name.
     #[error("there is no job {name:?} on this node; list the jobs to see their names")]
     UnknownJob {
@@ -295,6 +305,7 @@ impl NextFireTimesError {
     /// What kind of error it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::TooMany { .. } => ErrorKind::Invalid,
             Self::UnknownJob { .. } => ErrorKind::NotFound,
             Self::Unresponsive { .. } => ErrorKind::Unavailable,
         }
@@ -409,9 +420,12 @@ pub enum StartError {
         /// What happened.
         reason: String,
     },
-    /// `arbiters(0)` puts the actors on the caller's `LocalSet`, and there is none.
-    #[error("arbiters(0) needs to be started inside a tokio LocalSet; use arbiters(1) or more elsewhere")]
-    NoLocalSet,
+    /// [`Engine::start_on`](crate::Engine::start_on) runs everything where it is called, and there is no
+    /// tokio runtime there.
+    #[error(
+        "start_on needs a tokio runtime; call it inside one, or call start, which brings its own threads"
+    )]
+    NoRuntime,
     /// A thread or a runtime could not be made.
     #[error("the engine's threads could not be started")]
     Threads(#[source] std::io::Error),

@@ -23,7 +23,10 @@ use tokio::sync::{oneshot, watch};
 use tracing::Instrument;
 
 use crate::{
-    core::text::{TEXT_MAX, bounded},
+    core::{
+        duration::DurationText,
+        text::{TEXT_MAX, bounded},
+    },
     error::Fault,
     event::{CancelReason, Outcome},
     event_log::Level,
@@ -138,7 +141,7 @@ impl Hooks {
         let rule = "a hook may take from 1 ms to 1 h";
         Some(Fault::new(
             "hook_timeout",
-            format!("{timeout:?}"),
+            DurationText(timeout).to_string(),
             rule,
             "choose a duration in this range, or leave it out for 10 s",
         ))
@@ -188,7 +191,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Panic(message) => write!(f, "panicked: {message}"),
-            Self::Timeout(timeout) => write!(f, "did not return within {timeout:?}"),
+            Self::Timeout(timeout) => write!(f, "did not return within {}", DurationText(*timeout)),
         }
     }
 }

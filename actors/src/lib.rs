@@ -21,6 +21,7 @@
 mod body;
 mod contained;
 pub mod core;
+mod deadline;
 mod definition;
 mod drain;
 mod election;
@@ -105,8 +106,7 @@ pub use crate::{
     permits::WhenFull,
     run::{IntoRunResult, Origin, Run, RunError, RunResult},
     supervisor::{
-        RESTART_PERIOD, RESTARTS_MAX, SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_END_MAX,
-        SupervisorActor,
+        RESTART_PERIOD, RESTARTS_MAX, SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX, SupervisorActor,
     },
 };
 

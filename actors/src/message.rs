@@ -323,7 +323,7 @@ pub struct CancelRuns(pub Selector);
 #[rtype(result = "Result<JobName, UnknownRun>")]
 pub struct CancelRun(pub RunId);
 
-/// Asks for the next fire times of a job, at most [`FIRE_TIMES_MAX`]: the first that is not decided yet, and those after it.
+/// Asks for the next fire times of a job: the first that is not decided yet, and those after it.
 /// Fewer mean that the schedule is exhausted.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<DateTime<Utc>>, NextFireTimesError>")]

@@ -23,6 +23,7 @@ use crate::{
     body::OwnThreads,
     core::{
         clock::{ClockWatch, origin},
+        duration::DurationText,
         policy::Fires,
         time::Now,
     },
@@ -279,14 +280,15 @@ impl ClockOffset {
         let ahead = self.ahead();
         let (offset, max) = (in_words(ahead), self.max);
         (ahead.abs().to_std().unwrap_or_default() > max).then(|| {
-            format!("this node's clock is {offset} the store's, by more than {max:?}; synchronise the clocks")
+            let max = DurationText(max);
+            format!("this node's clock is {offset} the store's, by more than {max}; synchronise the clocks")
         })
     }
 }
 
 fn in_words(ahead: TimeDelta) -> String {
-    let off = ahead.abs().to_std().unwrap_or_default();
-    if ahead < TimeDelta::zero() { format!("{off:?} behind") } else { format!("{off:?} ahead of") }
+    let off = DurationText(ahead.abs().to_std().unwrap_or_default());
+    if ahead < TimeDelta::zero() { format!("{off} behind") } else { format!("{off} ahead of") }
 }
 
 /// How often a clock was seen to move, so that whoever reads one can tell later whether it still is what it was.

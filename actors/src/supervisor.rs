@@ -59,7 +59,7 @@ use self::{
 };
 pub use self::{
     dying::{RESTART_PERIOD, RESTARTS_MAX},
-    shutdown::{SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_DEADLINE_MAX, SHUTDOWN_END_MAX},
+    shutdown::{SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX},
 };
 use crate::{
     CALL_DEADLINE,

@@ -1,6 +1,6 @@
 //! Cron expressions, read.
 
-use callsheet_actors::Fault;
+use callsheet_actors::{Fault, parse_duration};
 
 use super::{
     duration::shortened,
@@ -262,6 +262,14 @@ fn read_fields(fields: &[Field], words: &[Word<'_>]) -> Result<(Pattern, bool), 
 fn wrong_field_count(source: Source<'_>, words: &[Word<'_>]) -> Fault {
     let end = source.0.trim_end().len();
     let count = words.len();
+    if let Some(period) = words.first().map(|first| &source.0[first.start..end])
+        && let Ok(length) = parse_duration(period)
+    {
+        let rule = format!("`{period}` is a duration, not a cron expression");
+        let period = if length.is_zero() { "5m" } else { period };
+        let cure = format!("write `@every {period}`, or `every(\"{period}\")` in code");
+        return source.fault(0..end, Complaint::new(rule, "five fields", cure));
+    }
     let five = Field::of(5).expect("invariant: there are expressions of five fields");
     if let Some(missing) = five.get(count) {
         let plural = if count == 1 { "" } else { "s" };
@@ -292,6 +300,20 @@ mod tests {
         let columns: Vec<_> = expression.faults.iter().map(|fault| fault.rule.split(':').next()).collect();
 
         assert_eq!(columns, [Some("column 4"), Some("column 14"), Some("column 17"), Some("column 22")]);
+    }
+
+    #[test]
+    fn a_period_is_told_how_to_write_it() {
+        for (text, period) in [("5m", "5m"), (" 1h 30m ", "1h 30m"), ("TZ=UTC 90s", "90s")] {
+            let fault = Expression::read(Source(text)).faults.pop().expect("a fault");
+            assert!(
+                fault.rule.contains(&format!("`{period}` is a duration, not a cron expression")),
+                "{fault}"
+            );
+            assert_eq!(fault.cure, format!("write `@every {period}`, or `every(\"{period}\")` in code"));
+        }
+        let zero = Expression::read(Source("0s")).faults.pop().expect("a fault");
+        assert_eq!(zero.cure, "write `@every 5m`, or `every(\"5m\")` in code", "zero is no period");
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl<T: Readable> Given<T> {
     /// As a fault quotes it: a value may be one that cannot be written.
     pub(super) fn shown(&self) -> String {
         match &self.0 {
-            Form::Value(value) => format!("{value:?}"),
+            Form::Value(value) => value.shown(),
             Form::Text(text) => shortened(text.trim()),
         }
     }
@@ -67,6 +67,12 @@ pub trait Readable: Clone + fmt::Debug {
     /// The text that is read back as the value.
     #[doc(hidden)]
     fn written(&self) -> String;
+
+    /// What a fault quotes: a value may be one that cannot be written.
+    #[doc(hidden)]
+    fn shown(&self) -> String {
+        format!("{self:?}")
+    }
 }
 
 impl Readable for Duration {
@@ -76,6 +82,10 @@ impl Readable for Duration {
 
     fn written(&self) -> String {
         DurationText(*self).to_string()
+    }
+
+    fn shown(&self) -> String {
+        self.written()
     }
 }
 

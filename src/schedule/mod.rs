@@ -194,6 +194,7 @@ mod zone;
 mod zone_data;
 mod zone_dir;
 mod zone_name;
+mod zone_posix;
 
 pub use callsheet_actors::{
     parse_duration,

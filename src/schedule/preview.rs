@@ -25,15 +25,15 @@ impl<K> Definition<K>
 where
     Self: Into<Definition> + Clone,
 {
-    /// The first `count` fire times after `after`, at most 10,000, on the clocks of the schedule's own time zone, or of
-    /// UTC if it has none; with a note where the clocks shifted, skipped or doubled one.
+    /// The first `count` fire times after `after`, on the clocks of the schedule's own time zone, or of UTC
+    /// if it has none; with a note where the clocks shifted, skipped or doubled one.
     ///
     /// Random intervals and jitter are those of a job without a name. Of a period that counts
     /// [from completion](Definition::from_completion) they are those of a job whose runs take no time.
     ///
     /// # Errors
     ///
-    /// Every fault of the definition, as [`check`](Self::check).
+    /// Every fault of the definition, as [`check`](Self::check); a `count` above [`PREVIEW_MAX`].
     ///
     /// ```
     /// use callsheet::schedule::daily;
@@ -53,6 +53,7 @@ where
     /// # }
     /// ```
     pub fn preview(&self, after: DateTime<Utc>, count: usize) -> Result<Preview, Faults> {
+        check_count(count)?;
         let compiled = self.compile()?;
         let own = self.options.timezone.as_deref();
         let zone = own.or(compiled.tree.timezone()).and_then(|name| zone_data::current().zone(name));
@@ -64,13 +65,14 @@ where
     ///
     /// # Errors
     ///
-    /// Every fault of the definition, and a zone that is not one.
+    /// Every fault of the definition, and a zone that is not one; a `count` above [`PREVIEW_MAX`].
     pub fn preview_in(
         &self,
         zone: impl Into<ZoneName>,
         after: DateTime<Utc>,
         count: usize,
     ) -> Result<Preview, Faults> {
+        check_count(count)?;
         let compiled = self.compile()?;
         let name = String::from(zone.into());
         let refused =
@@ -78,6 +80,15 @@ where
         let zone = zone_named(&name).map_err(refused)?;
         Ok(Preview::of(&compiled.tree, zone, after, count))
     }
+}
+
+fn check_count(count: usize) -> Result<(), Faults> {
+    if count <= PREVIEW_MAX {
+        return Ok(());
+    }
+    let rule = "a preview has at most 10,000 fire times";
+    Err(Fault::new("preview", count.to_string(), rule, "ask for fewer, and go on after the last of them")
+        .into())
 }
 
 /// Some fire times in a row; made by [`Definition::preview`]. Its text has one line for each.
@@ -126,7 +137,7 @@ impl Preview {
     fn of(tree: &Tree, zone: &Zone, after: DateTime<Utc>, count: usize) -> Self {
         let mut lines = Vec::new();
         let mut before = instant::following(after) - 1;
-        while lines.len() < count.min(PREVIEW_MAX) {
+        while lines.len() < count {
             let next = tree.first_from(before + 1, &mut Budget::default());
             let Some((millis, time)) = next.and_then(|next| Some((next, instant::from_millis(next)?))) else {
                 break;

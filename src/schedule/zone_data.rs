@@ -106,6 +106,13 @@ impl ZoneData {
         }))
     }
 
+    /// The rule by which the clocks of a zone go on, as POSIX writes it: the last line of its file.
+    pub(super) fn posix_rule(&self, name: &str) -> Option<&str> {
+        let lines = self.zones.get(name)?.file.strip_suffix(b"\n")?;
+        let start = lines.iter().rposition(|byte| *byte == b'\n')? + 1;
+        str::from_utf8(&lines[start..]).ok()
+    }
+
     /// UTC, which all data has.
     pub(super) fn utc(&self) -> &Zone {
         self.zone("UTC").expect("invariant: data without UTC is refused")

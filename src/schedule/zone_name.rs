@@ -9,6 +9,7 @@ use super::{
     source::Complaint,
     zone::Zone,
     zone_data::{self, ZoneData},
+    zone_posix::{is_posix, zone_of},
 };
 
 /// The name of a time zone: text, or a `chrono_tz::Tz`. Whether there is such a zone shows when the definition is
@@ -79,6 +80,12 @@ fn complaint(name: &str, data: &ZoneData) -> Complaint {
     if let Some(offset) = Offset::read(name) {
         let rule = format!("`{shown}` is an offset from UTC, not the IANA name of a time zone");
         return Complaint::new(rule, EXPECTED, offset.cure(data));
+    }
+    if is_posix(name.trim()) {
+        let rule = format!("`{shown}` is a POSIX rule of the clocks, not the IANA name of a time zone");
+        let cure = zone_of(name.trim(), data)
+            .map_or_else(example, |city| format!("write `{city}`, which goes by it"));
+        return Complaint::new(rule, EXPECTED, cure);
     }
     if is_abbreviation(name) {
         let rule = format!("`{shown}` is an abbreviation, which several time zones may share");
@@ -270,9 +277,15 @@ mod tests {
             assert_eq!(rule, format!("`{name}` is an abbreviation, which several time zones may share"));
             assert_eq!(cure, example(), "{name}");
         }
-        for name in ["EST6EDT", "CST5CDT", "MST8", "UTC2", "GMT3", "EST+5", "CET-1CEST", "<-03>3"] {
-            assert_eq!(refused(name).1, example(), "{name}");
+        for name in ["EST6EDT", "MST8", "UTC2", "GMT3"] {
+            let (rule, cure) = refused(name);
+            assert_eq!(
+                rule,
+                format!("`{name}` is a POSIX rule of the clocks, not the IANA name of a time zone")
+            );
+            assert_eq!(cure, example(), "{name}");
         }
+        assert_eq!(refused("EST5").1, "write `America/Panama`, which goes by it");
     }
 
     #[test]

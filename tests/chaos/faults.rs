@@ -90,6 +90,10 @@ faults! {
     StallRequests "leader's requests held back" => network::stall_requests,
     /// The server's replies to the leader do not arrive.
     StallReplies "replies to the leader held back" => network::stall_replies,
+    /// Nothing passes on the connection by which the leader leads.
+    StallLeadership "leader's leadership cut off" => network::stall_leadership,
+    /// Nothing passes on the connection by which the leader claims.
+    StallSession "leader's session cut off" => network::stall_session,
     /// Nothing passes between a follower and the server.
     StallFollower "follower cut off" => network::stall_follower,
     /// Messages of all nodes take a while each way.
@@ -148,6 +152,8 @@ faults! {
     StandbyLost "synchronous standby lost" => servers::standby_lost,
     /// The primary dies, its synchronous standby is promoted.
     Promotion "standby promoted" => servers::promotion,
+    /// The synchronous standby does not answer for a while; then the primary dies, and it is promoted.
+    LatePromotion "standby lost, then promoted" => servers::late_promotion,
     /// A stranger holds the leadership lock when the leader dies.
     StolenLeadership "leadership lock held by a stranger" => strangers::stolen_leadership,
     /// A stranger tells all nodes that the jobs are paused.
@@ -185,12 +191,8 @@ impl Fault {
         let machine = TimeDelta::seconds(1);
         match self {
             // Nobody who leads is touched.
-            Self::KillFollower
-            | Self::ForgedPause
-            | Self::FreezeFollower
-            | Self::StallFollower
-            | Self::HalfSentProof => machine,
-            Self::LongSnapshot | Self::ShareLeaderRow => machine + lease,
+            Self::KillFollower | Self::ForgedPause | Self::FreezeFollower | Self::StallFollower => machine,
+            Self::LongSnapshot | Self::ShareLeaderRow | Self::HalfSentProof => machine + lease,
             // The next leader is there at once.
             Self::HandOver => machine,
             Self::KillLeader | Self::EndBackend | Self::Reset | Self::ResetAll | Self::Delay => machine * 2,
@@ -207,7 +209,8 @@ impl Fault {
             | Self::FullDisk
             | Self::SlowClaim
             | Self::StandbyLost
-            | Self::Promotion => lasted + lease + machine,
+            | Self::Promotion
+            | Self::LatePromotion => lasted + lease + machine,
             // The next leader is there within a lease.
             Self::FreezeLeader
             | Self::FreezeBriefly
@@ -215,6 +218,8 @@ impl Fault {
             | Self::ClockBehind
             | Self::Stall
             | Self::StallRequests
+            | Self::StallLeadership
+            | Self::StallSession
             | Self::StallReplies
             | Self::Trickle
             | Self::HalfCloseClient

@@ -49,7 +49,7 @@ use self::{
 
 /// The variable of `tests/soak`: for how many minutes, and with which seed.
 const SOAK: &str = "CALLSHEET_SOAK";
-/// The variable that names faults, with commas between, and how often each is to be done.
+/// The variable that names faults, with semicolons between, and how often each is to be done.
 const ONLY: &str = "CALLSHEET_FAULTS";
 
 /// The clusters of this file share two processors: one at a time.
@@ -95,7 +95,7 @@ async fn campaign(name: &str, mut faults: impl FnMut() -> Option<(Fault, Duratio
 fn asked() -> Vec<Fault> {
     let Ok(asked) = env::var(ONLY) else { return Fault::survived() };
     let mut faults = Vec::new();
-    for one in asked.split(',') {
+    for one in asked.split(';') {
         let (name, times) = one.split_once('*').unwrap_or((one, "1"));
         let named: Vec<_> = Fault::ALL.iter().filter(|fault| fault.name() == name.trim()).collect();
         let names = Fault::ALL.iter().map(|fault| fault.name()).collect::<Vec<_>>().join("\n");

@@ -6,7 +6,7 @@ use std::{
     future::pending,
     mem,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU16, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -45,6 +45,8 @@ pub(crate) enum Flow {
 pub(crate) struct Flows {
     pub(crate) requests: Flow,
     pub(crate) replies: Flow,
+    /// Holds for connections that say this when they begin; `None`: for all.
+    pub(crate) only: Option<&'static str>,
 }
 
 /// How the two ends of a connection hear that it is over.
@@ -168,8 +170,26 @@ impl Shared {
     }
 }
 
-/// What the two directions of a connection know of each other: for each reply that the client waits for, whether it is lost.
-type Awaited = Arc<Mutex<VecDeque<bool>>>;
+/// What the two directions of a connection know of each other.
+#[derive(Default)]
+struct Connection {
+    /// How the client began.
+    startup: OnceLock<Message>,
+    /// For each reply that the client waits for, whether it is lost.
+    awaited: Mutex<VecDeque<bool>>,
+}
+
+impl Connection {
+    /// How messages pass, in the direction that `of` reads.
+    fn flow(&self, flows: &Flows, of: fn(&Flows) -> Flow) -> Flow {
+        let begins = |text: &str| self.startup.get().is_some_and(|startup| wire::contains(startup, text));
+        if flows.only.is_none_or(begins) { of(flows) } else { Flow::Pass }
+    }
+
+    fn awaited(&self) -> MutexGuard<'_, VecDeque<bool>> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 async fn serve(client: TcpStream, shared: Arc<Shared>) {
     let mut cuts = shared.cuts.subscribe();
@@ -183,14 +203,14 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) {
     }
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    let awaited = Awaited::default();
+    let connection = Connection::default();
     // The server answers what it was asked, and ends after its client.
     let asked = async {
-        requests(&mut from_client, &mut to_server, &shared, &awaited).await;
+        requests(&mut from_client, &mut to_server, &shared, &connection).await;
         pending().await
     };
     let cut = tokio::select! {
-        lost = replies(&mut from_server, &mut to_client, &shared, &awaited) => lost.map(|()| Cut::Reset),
+        lost = replies(&mut from_server, &mut to_client, &shared, &connection) => lost.map(|()| Cut::Reset),
         () = asked => None,
         cut = next_cut(&mut cuts) => cut,
     };
@@ -239,11 +259,18 @@ async fn keep_open(stream: &mut OwnedReadHalf, cuts: &mut watch::Receiver<(u64, 
     }
 }
 
-async fn requests(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, shared: &Shared, awaited: &Awaited) {
+async fn requests(
+    from: &mut OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
+    shared: &Shared,
+    connection: &Connection,
+) {
     let (sender, received) = mpsc::unbounded_channel();
     let read = async move {
         let mut startup = wire::startup(from).await?;
         shared.rewrite(&mut startup, 0);
+        // It begins once.
+        let _ = connection.startup.set(startup.clone());
         sender.send((Instant::now(), startup)).ok()?;
         let mut asked = Asked::default();
         loop {
@@ -271,12 +298,12 @@ async fn requests(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, shared: &Sh
                     Trap::DropReply(part) => Some(part),
                     Trap::WithholdSync(_) => None,
                 });
-                awaited.lock().unwrap_or_else(PoisonError::into_inner).push_back(lost);
+                connection.awaited().push_back(lost);
             }
             sender.send((Instant::now(), message)).ok()?;
         }
     };
-    let flow = |flows: &Flows| flows.requests;
+    let flow = |flows: &Flows| connection.flow(flows, |flows| flows.requests);
     let written = forward(received, to, shared, flow);
     let (_, ()): (Option<()>, ()) = tokio::join!(read, written);
 }
@@ -286,14 +313,14 @@ async fn replies(
     from: &mut OwnedReadHalf,
     to: &mut OwnedWriteHalf,
     shared: &Shared,
-    awaited: &Awaited,
+    connection: &Connection,
 ) -> Option<()> {
     let (sender, received) = mpsc::unbounded_channel();
     let read = async move {
         let mut started = false;
         loop {
             let message = wire::message(from).await?;
-            let mut awaited = awaited.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut awaited = connection.awaited();
             let is_end = message[0] == READY_FOR_QUERY;
             if awaited.front() == Some(&true) {
                 if is_end {
@@ -309,7 +336,7 @@ async fn replies(
             sender.send((Instant::now(), message)).ok()?;
         }
     };
-    let flow = |flows: &Flows| flows.replies;
+    let flow = |flows: &Flows| connection.flow(flows, |flows| flows.replies);
     let written = forward(received, to, shared, flow);
     tokio::pin!(written);
     tokio::select! {

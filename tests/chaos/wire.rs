@@ -57,6 +57,11 @@ pub(crate) fn rewrite(message: &mut Message, before_length: usize, (from, to): (
     changed
 }
 
+/// Whether a text stands in a message.
+pub(crate) fn contains(message: &Message, text: &str) -> bool {
+    find(message, text.as_bytes()).is_some()
+}
+
 fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
     bytes.windows(text.len()).position(|window| window == text)
 }

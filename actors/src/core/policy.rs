@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::RunId;
+use crate::{core::duration::DurationText, name::RunId};
 
 /// The default of [`Policies::misfire_after`].
 pub const MISFIRE_AFTER_DEFAULT: Duration = Duration::from_secs(1);
@@ -359,9 +359,14 @@ impl Retry {
         let Self { attempts, initial, factor, max, jitter } = *self;
         let checks = [
             ((1..=ATTEMPTS_MAX).contains(&attempts), "retry attempts", attempts.to_string(), "1 to 1,000"),
-            (initial >= Duration::from_millis(1), "retry initial", format!("{initial:?}"), "at least 1 ms"),
+            (
+                initial >= Duration::from_millis(1),
+                "retry initial",
+                DurationText(initial).to_string(),
+                "at least 1 ms",
+            ),
             ((1.0..=RETRY_FACTOR_MAX).contains(&factor), "retry factor", factor.to_string(), "1 to 1,000"),
-            (max >= initial, "retry max", format!("{max:?}"), "at least the initial pause"),
+            (max >= initial, "retry max", DurationText(max).to_string(), "at least the initial pause"),
             ((0.0..=1.0).contains(&jitter), "retry jitter", jitter.to_string(), "0 to 1"),
         ];
         checks

@@ -68,7 +68,8 @@ impl Skips {
 
     /// Adds `count` ticks that were skipped for `reason`.
     pub fn add(&mut self, reason: SkipReason, count: u64) {
-        self.counts[reason as usize] += count;
+        let own = &mut self.counts[reason as usize];
+        *own = own.saturating_add(count);
     }
 
     /// How many were skipped for `reason`.
@@ -86,14 +87,14 @@ impl Skips {
     /// Adds all that `other` counts.
     pub fn extend(&mut self, other: &Self) {
         for (count, more) in self.counts.iter_mut().zip(other.counts) {
-            *count += more;
+            *count = count.saturating_add(more);
         }
         self.at_least |= other.at_least;
     }
 
     /// How many were skipped in all.
     pub fn total(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts.iter().fold(0, |total, count| total.saturating_add(*count))
     }
 }
 

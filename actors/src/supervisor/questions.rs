@@ -223,13 +223,15 @@ impl Handler<NextFireTimes> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<Vec<DateTime<Utc>>, NextFireTimesError>>;
 
     fn handle(&mut self, NextFireTimes { job, count }: NextFireTimes, _: &mut Self::Context) -> Self::Result {
+        if count > FIRE_TIMES_MAX {
+            return Box::pin(ready(Err(NextFireTimesError::TooMany { count })).into_actor(self));
+        }
         let unknown = NextFireTimesError::UnknownJob { name: given_name(&job) };
         let Ok(name) = JobName::new(&job) else {
             return Box::pin(ready(Err(unknown)).into_actor(self));
         };
         let names = [name.clone()];
         self.ask_enrolled(&names, move |actor: &Self| {
-            let count = count.min(FIRE_TIMES_MAX);
             let entry = actor.jobs.get(&name);
             let asked =
                 entry.map(|entry| Letter::ask(&entry.job, |reply| Content::Upcoming { count, reply }));

@@ -17,6 +17,7 @@ use super::{ANSWER_DEADLINE, Phase, SupervisorActor};
 use crate::{
     CALL_DEADLINE,
     core::job::Input,
+    deadline,
     drain::{Drain, ShutdownReport},
     election::{Resign, StopElection},
     engine::JOIN_MAX,
@@ -27,10 +28,6 @@ use crate::{
     message::{AnnounceShutdown, Shutdown, ShutdownNow},
     node::JobRef,
 };
-
-/// The longest time that a shutdown waits for runs to drain, and the longest time from cancelling to aborting
-/// them: a day.
-pub const SHUTDOWN_DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// How long aborted bodies get to end before a shutdown leaves them behind.
 const ABORT_WAIT: Duration = Duration::from_secs(1);
@@ -108,14 +105,13 @@ impl SupervisorActor {
         let election = self.parts.election.clone();
         let lock = self.node().lock().clone();
         let listener = self.parts.listener.clone();
-        let deadline = deadline.min(SHUTDOWN_DEADLINE_MAX);
-        let abort_after = self.parts.shutdown_abort_after.min(SHUTDOWN_DEADLINE_MAX);
+        let abort_after = self.parts.shutdown_abort_after;
         let own = ctx.address();
         let node = self.node().clone();
         let patience = Patience(self.at_once.subscribe());
         let shutdown = async move {
-            let drained_until = Instant::now() + deadline;
-            let aborted_at = drained_until + abort_after;
+            let drained_until = deadline::from_now(deadline);
+            let aborted_at = deadline::after(drained_until, abort_after);
             let closed_until = aborted_at + ABORT_WAIT + CLOSE_WAIT;
             let resigned_until = (aborted_at + ABORT_WAIT).min(Instant::now() + CALL_DEADLINE);
             // Given up now, so that another node can take over while this one drains. No answer: the term lapses.

@@ -14,10 +14,23 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::port::Clock;
+use crate::{core::duration::DurationText, port::Clock};
 
 /// How often an engine looks at a virtual clock that drifts: seldom enough that a virtual day of it is cheap.
 const DRIFT_LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The longest time by which a virtual clock moves at once, by itself, by a skew or by a suspension: a
+/// hundred years.
+pub const VIRTUAL_TIME_MAX: Duration = Duration::from_secs(36_525 * 24 * 3600);
+
+/// Refuses a move that may take the clock beyond what a date can say.
+pub(super) fn check_move(by: Duration) {
+    assert!(
+        by <= VIRTUAL_TIME_MAX,
+        "a virtual clock moves by at most a hundred years (36525d) at once, not by {}; choose less",
+        DurationText(by)
+    );
+}
 
 /// A wall clock that starts at a given instant and moves with tokio's time, plus a skew that can be changed: the wall
 /// clock then steps, or drifts, and the monotonic one does not.
@@ -78,7 +91,12 @@ impl VirtualClock {
     }
 
     /// Makes the wall clock read this much more (or less) than the true time, from now on.
+    ///
+    /// # Panics
+    ///
+    /// If it is further than [`VIRTUAL_TIME_MAX`].
     pub fn set_skew(&self, skew: TimeDelta) {
+        check_move(skew.abs().to_std().unwrap_or(Duration::MAX));
         let mut own = self.skew();
         *own = Skew { by: skew, since: Instant::now(), ..*own };
         drop(own);
@@ -95,7 +113,12 @@ impl VirtualClock {
 
     /// Suspends the machine: the wall clocks of all that are one [another](Self::another)'s go on, the monotonic ones and
     /// the timers stand still, as those of Linux do.
+    ///
+    /// # Panics
+    ///
+    /// If it is longer than [`VIRTUAL_TIME_MAX`].
     pub fn suspend(&self, time: TimeDelta) {
+        check_move(time.abs().to_std().unwrap_or(Duration::MAX));
         *self.world.slept.lock().unwrap_or_else(PoisonError::into_inner) += time;
         self.world.changed.send_replace(());
     }

@@ -20,18 +20,35 @@ pub struct Period(
 
 impl Period {
     /// Every so many hours.
+    ///
+    /// # Panics
+    ///
+    /// If it is not positive, or longer than a `TimeDelta` may be.
     pub fn hours(hours: i64) -> Self {
-        Self(TimeDelta::hours(hours))
+        Self::positive(TimeDelta::try_hours(hours))
     }
 
     /// Every so many seconds.
+    ///
+    /// # Panics
+    ///
+    /// If it is not positive, or longer than a `TimeDelta` may be.
     pub fn seconds(seconds: i64) -> Self {
-        Self(TimeDelta::seconds(seconds))
+        Self::positive(TimeDelta::try_seconds(seconds))
     }
 
     /// Every so many milliseconds.
+    ///
+    /// # Panics
+    ///
+    /// If it is not positive.
     pub fn millis(millis: i64) -> Self {
-        Self(TimeDelta::milliseconds(millis))
+        Self::positive(TimeDelta::try_milliseconds(millis))
+    }
+
+    fn positive(period: Option<TimeDelta>) -> Self {
+        let period = period.filter(|period| *period > TimeDelta::zero());
+        Self(period.expect("a period is positive, and below 2⁶³ ms; choose another number"))
     }
 
     fn nth(self, n: i64) -> Option<DateTime<Utc>> {

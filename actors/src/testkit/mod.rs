@@ -16,7 +16,7 @@ mod store;
 
 pub(crate) use self::definitions::Definitions;
 pub use self::{
-    clock::VirtualClock,
+    clock::{VIRTUAL_TIME_MAX, VirtualClock},
     recorder::{Recorded, Recorder},
     rig::{Awaited, MakeOptions, Node, Rig, simulate},
     store::{BadData, Fault, SharedStore, StoreBackend},

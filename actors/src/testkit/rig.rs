@@ -23,14 +23,14 @@ use crate::{
     definition::Job,
     drain::ShutdownReport,
     engine::{Engine, EngineOptions},
-    error::{AddError, UpdateError},
+    error::{AddError, StartError, UpdateError},
     event::EventKind,
     event_filter::EventFilter,
     message::{AddJob, Added, RescheduleJob, Shutdown, UpdateJob},
     name::{JobName, NodeId, RunId},
     port::{Clock, IntoSchedule, Schedule, SkipReason, Spawner},
     supervisor::SupervisorActor,
-    testkit::{Definitions, Recorded, Recorder, SharedStore, VirtualClock, store::SCOPE},
+    testkit::{Definitions, Recorded, Recorder, SharedStore, VirtualClock, clock::check_move, store::SCOPE},
 };
 
 /// Runs a story in virtual time, from `start` (RFC 3339) on: the runtime is paused, so that time passes only when nothing
@@ -196,8 +196,8 @@ impl Rig {
         }
     }
 
-    /// The lease of terms and sessions of the nodes that start from now on. Default: 60 s, so that a virtual month is
-    /// cheap; a backend's own default is shorter.
+    /// The lease of terms and sessions of the nodes that start from now on, 1 s to a day. Default: 60 s, so
+    /// that a virtual month is cheap; a backend's own default is shorter.
     pub fn set_lease(&mut self, lease: Duration) {
         self.store = self.store.clone().with_lease(lease);
     }
@@ -232,10 +232,12 @@ impl Rig {
             options.backend = backend;
             options.clock = Arc::new(node_clock);
             options.spawner.get_or_insert_with(|| Arc::new(OnLocalSet));
-            options.arbiters = 0;
             options.listeners.push((EventFilter::new(), recorder.listen(&node_name(nth))));
             options.definitions = Some(definitions);
-            Engine::start(options).await
+            match options.check() {
+                Ok(()) => Engine::start_here(options).await,
+                Err(faults) => Err(StartError::Invalid(faults)),
+            }
         });
         let mut starting = tasks;
         let engine = {
@@ -255,7 +257,12 @@ impl Rig {
     }
 
     /// Lets virtual time pass: timer by timer, every node in turn.
+    ///
+    /// # Panics
+    ///
+    /// If it is longer than [`VIRTUAL_TIME_MAX`](crate::testkit::VIRTUAL_TIME_MAX).
     pub async fn advance(&mut self, time: Duration) {
+        check_move(time);
         sleep(time).await;
     }
 
@@ -359,6 +366,10 @@ impl Rig {
     }
 
     /// Makes a node's wall clock read this much more than the true time.
+    ///
+    /// # Panics
+    ///
+    /// If it is further than [`VIRTUAL_TIME_MAX`](crate::testkit::VIRTUAL_TIME_MAX).
     pub fn set_skew(&mut self, node: Node, skew: TimeDelta) {
         self.nodes.of(node).clock.set_skew(skew);
     }
@@ -369,12 +380,20 @@ impl Rig {
     }
 
     /// Makes the store's clock read this much more than the true time.
+    ///
+    /// # Panics
+    ///
+    /// If it is further than [`VIRTUAL_TIME_MAX`](crate::testkit::VIRTUAL_TIME_MAX).
     pub fn set_store_skew(&mut self, skew: TimeDelta) {
         self.store.set_skew(skew);
     }
 
     /// Suspends the machine of all nodes and of the store, as a laptop that is shut: every wall clock goes on, the monotonic ones and the timers
     /// stand still. Leases are not touched; for a node that alone is frozen there is [`freeze`](Self::freeze).
+    ///
+    /// # Panics
+    ///
+    /// If it is longer than [`VIRTUAL_TIME_MAX`](crate::testkit::VIRTUAL_TIME_MAX).
     pub fn suspend(&mut self, time: TimeDelta) {
         self.clock.suspend(time);
     }

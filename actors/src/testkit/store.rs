@@ -19,9 +19,11 @@ use tokio::{
 
 use crate::{
     core::{
+        duration::DurationText,
         ledger::{Ledger, Record},
         operation::Operation,
     },
+    error,
     name::{JobName, LockKey, NodeId, RunId, Term},
     port::{
         Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorMove, Debt,
@@ -36,6 +38,9 @@ use crate::{
 pub(super) const SCOPE: &str = "shared";
 /// The lease of terms and sessions unless set otherwise: long, so that a virtual month has few renewals.
 const LEASE_DEFAULT: Duration = Duration::from_secs(60);
+/// The shortest and the longest lease.
+const LEASE_MIN: Duration = Duration::from_secs(1);
+const LEASE_MAX: Duration = Duration::from_hours(24);
 /// The margin of a lease is this part of it.
 const MARGIN_PART: u32 = 5;
 /// How long one call to the store takes.
@@ -180,7 +185,8 @@ impl SharedStore {
         }
     }
 
-    /// The same store with another lease (60 s by default) for terms and sessions from now on; a fifth of it is the margin.
+    /// The same store with another lease (60 s by default) for terms and sessions from now on, 1 s to a day;
+    /// a fifth of it is the margin. Nodes with another one do not start.
     #[must_use]
     pub fn with_lease(self, duration: Duration) -> Self {
         Self { lease: lease(duration), ..self }
@@ -495,6 +501,20 @@ impl Backend for StoreBackend {
 
     fn lease(&self) -> Duration {
         self.store.lease.duration
+    }
+
+    fn faults(&self) -> Vec<error::Fault> {
+        let lease = self.store.lease.duration;
+        if (LEASE_MIN..=LEASE_MAX).contains(&lease) {
+            return Vec::new();
+        }
+        let rule = "a lease is at least 1 s and at most a day";
+        vec![error::Fault::new(
+            "lease",
+            DurationText(lease).to_string(),
+            rule,
+            "choose another one; 60 s is the default",
+        )]
     }
 
     fn elector(&self) -> Arc<dyn Elector> {

@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, time::Duration};
 
-use callsheet_actors::port::LockError;
+use callsheet_actors::{DurationText, port::LockError};
 use tokio::{
     sync::{broadcast, watch},
     time::timeout,
@@ -69,8 +69,9 @@ pub(super) async fn connect(
 /// The error of a server that has not answered within a deadline.
 pub(super) fn silent(deadline: Duration) -> LockError {
     unavailable(format!(
-        "the server did not answer within {deadline:?}; check the host and the port, whether a firewall drops packets, and \
-         how the server is"
+        "the server did not answer within {}; check the host and the port, whether a firewall drops packets, and \
+         how the server is",
+        DurationText(deadline)
     ))
 }
 

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use callsheet_actors::{CALL_DEADLINE, Fault, NodeId, metrics::SCOPE_LABEL_LOCAL, port::LockError};
+use callsheet_actors::{
+    CALL_DEADLINE, DurationText, Fault, NodeId, metrics::SCOPE_LABEL_LOCAL, port::LockError,
+};
 use tokio_postgres::Config;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -189,7 +191,7 @@ impl Settings {
             fault("schema", &self.schema, rule, "choose another name");
         }
         if self.lease < LEASE_MIN || self.lease > LEASE_MAX {
-            let value = format!("{:?}", self.lease);
+            let value = DurationText(self.lease).to_string();
             fault(
                 "lease",
                 &value,

@@ -21,7 +21,7 @@ const CLAIM: &str = "'granted' AS verdict";
 const END: &str = "true AS recorded";
 const PROOF: &str = "AS overdue_since,";
 
-const STALLED: Flows = Flows { requests: Flow::Stall, replies: Flow::Stall };
+const STALLED: Flows = Flows { requests: Flow::Stall, replies: Flow::Stall, only: None };
 
 async fn flow(stage: &mut Stage, node: usize, flows: Flows) -> anyhow::Result<Wound> {
     stage.proxies[node].set(flows);
@@ -37,12 +37,22 @@ pub(crate) async fn stall(stage: &mut Stage) -> anyhow::Result<Wound> {
 
 pub(crate) async fn stall_requests(stage: &mut Stage) -> anyhow::Result<Wound> {
     let leader = stage.a_leader().await?;
-    flow(stage, leader, Flows { requests: Flow::Stall, replies: Flow::Pass }).await
+    flow(stage, leader, Flows { replies: Flow::Pass, ..STALLED }).await
 }
 
 pub(crate) async fn stall_replies(stage: &mut Stage) -> anyhow::Result<Wound> {
     let leader = stage.a_leader().await?;
-    flow(stage, leader, Flows { requests: Flow::Pass, replies: Flow::Stall }).await
+    flow(stage, leader, Flows { requests: Flow::Pass, ..STALLED }).await
+}
+
+pub(crate) async fn stall_leadership(stage: &mut Stage) -> anyhow::Result<Wound> {
+    let leader = stage.a_leader().await?;
+    flow(stage, leader, Flows { only: Some(" leadership "), ..STALLED }).await
+}
+
+pub(crate) async fn stall_session(stage: &mut Stage) -> anyhow::Result<Wound> {
+    let leader = stage.a_leader().await?;
+    flow(stage, leader, Flows { only: Some(" session "), ..STALLED }).await
 }
 
 pub(crate) async fn stall_follower(stage: &mut Stage) -> anyhow::Result<Wound> {
@@ -53,7 +63,11 @@ pub(crate) async fn stall_follower(stage: &mut Stage) -> anyhow::Result<Wound> {
 pub(crate) async fn delay(stage: &mut Stage) -> anyhow::Result<Wound> {
     let nodes: Vec<_> = stage.living().collect();
     for node in &nodes {
-        stage.proxies[*node].set(Flows { requests: Flow::Delay(DELAY), replies: Flow::Delay(DELAY) });
+        stage.proxies[*node].set(Flows {
+            requests: Flow::Delay(DELAY),
+            replies: Flow::Delay(DELAY),
+            only: None,
+        });
     }
     stage.hold(LONG).await;
     for node in nodes {
@@ -64,7 +78,12 @@ pub(crate) async fn delay(stage: &mut Stage) -> anyhow::Result<Wound> {
 
 pub(crate) async fn trickle(stage: &mut Stage) -> anyhow::Result<Wound> {
     let leader = stage.a_leader().await?;
-    flow(stage, leader, Flows { requests: Flow::Trickle(TRICKLE), replies: Flow::Trickle(TRICKLE) }).await
+    flow(
+        stage,
+        leader,
+        Flows { requests: Flow::Trickle(TRICKLE), replies: Flow::Trickle(TRICKLE), only: None },
+    )
+    .await
 }
 
 pub(crate) async fn reset(stage: &mut Stage) -> anyhow::Result<Wound> {

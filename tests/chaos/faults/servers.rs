@@ -241,6 +241,25 @@ pub(crate) async fn promotion(stage: &mut Stage) -> anyhow::Result<Wound> {
     synchronous_standby(stage).await?;
     stage.hold(SHORT).await;
     let struck_at = Utc::now();
+    promote(stage).await?;
+    Ok(Wound { struck_at: Some(struck_at), ..Wound::default() })
+}
+
+/// What is committed while the standby is away is on the primary alone: whoever had its wait for the standby cut short must not
+/// rely on it.
+pub(crate) async fn late_promotion(stage: &mut Stage) -> anyhow::Result<Wound> {
+    synchronous_standby(stage).await?;
+    stage.hold(SHORT).await;
+    let struck_at = Utc::now();
+    let pid = stage.store.number("SELECT pid::int8 FROM pg_stat_replication LIMIT 1").await?;
+    store::signal(pid, Signal::STOP)?;
+    stage.hold(LONG).await;
+    promote(stage).await?;
+    Ok(Wound { struck_at: Some(struck_at), ..Wound::default() })
+}
+
+/// Ends the primary at once, and goes on with its standby.
+async fn promote(stage: &mut Stage) -> anyhow::Result<()> {
     let standby = stage.store.standby.take().context("a standby")?;
     // The primary is gone at once, with all that its standby has not got.
     let primary = std::mem::replace(&mut stage.store.server, standby);
@@ -257,5 +276,5 @@ pub(crate) async fn promotion(stage: &mut Stage) -> anyhow::Result<Wound> {
         anyhow::ensure!(std::time::Instant::now() < until, "the standby was not promoted");
         stage.hold(SHORT / 10).await;
     }
-    Ok(Wound { struck_at: Some(struck_at), ..Wound::default() })
+    Ok(())
 }
