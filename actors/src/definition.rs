@@ -280,6 +280,11 @@ impl<B> Job<B> {
     /// itself only, in its process, and only while it fires the job. Another node that holds the job keeps it until
     /// it comes to fire it.
     ///
+    /// A job with a limit that is done is done on every node: the copies that nodes held before its last tick go on with its
+    /// count, find that it is reached, and are removed as well. A job that is added later begins a new count, unless such
+    /// a copy, or [`Fires::AnyNode`], keeps the former one in the store: until it is forgotten
+    /// ([`forget_after`](crate::EngineOptions::forget_after)).
+    ///
     /// With [`OnLost::Retry`] only the node on which the last run ended removes the job. Every
     /// other node keeps it, as exhausted, so that the run goes on there if it is lost. Nor is the job removed where
     /// its node cannot know that no run is in progress elsewhere: if it skipped the last tick and ran nothing of the

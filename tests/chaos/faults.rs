@@ -163,6 +163,10 @@ faults! {
 /// What the nodes do not survive as they should, as far as is known, and why. It is done only if it is asked for by name.
 pub(crate) const OPEN: &[(Fault, &str)] = &[
     (
+        Fault::HalfSentClaim,
+        "a half-sent statement holds the leader row for as long as its connection looks open",
+    ),
+    (
         Fault::HalfSentProof,
         "a half-sent statement holds the leader row for as long as its connection looks open",
     ),
@@ -196,7 +200,7 @@ impl Fault {
             // The next leader is there at once.
             Self::HandOver => machine,
             Self::KillLeader | Self::EndBackend | Self::Reset | Self::ResetAll | Self::Delay => machine * 2,
-            // Nobody can do anything until it is over.
+            // Nobody can do anything until it is over; then sessions are opened, and a leader is found.
             Self::CrashBackend
             | Self::FreezeServer
             | Self::Restart
@@ -210,7 +214,7 @@ impl Fault {
             | Self::SlowClaim
             | Self::StandbyLost
             | Self::Promotion
-            | Self::LatePromotion => lasted + lease + machine,
+            | Self::LatePromotion => lasted + lease * 2 + machine,
             // The next leader is there within a lease.
             Self::FreezeLeader
             | Self::FreezeBriefly

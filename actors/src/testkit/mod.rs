@@ -12,6 +12,7 @@ mod definitions;
 pub mod fakes;
 mod recorder;
 mod rig;
+mod sizes;
 mod store;
 
 pub(crate) use self::definitions::Definitions;
@@ -19,6 +20,7 @@ pub use self::{
     clock::{VIRTUAL_TIME_MAX, VirtualClock},
     recorder::{Recorded, Recorder},
     rig::{Awaited, MakeOptions, Node, Rig, simulate},
+    sizes::sizes,
     store::{BadData, Fault, SharedStore, StoreBackend},
 };
 pub use crate::{

@@ -204,6 +204,16 @@ impl Suite {
             let same = ClaimRequest { key: self::key(lock_key), limit: Some(3), ..tick };
             assert_eq!(self.claim(&same).await, Verdict::Exhausted, "a changed schedule keeps the count");
             self.locker.withdraw(self.term, &[name(job)]).await.expect("an answer");
+            let held = self.enrol_held_for(job, "another schedule", Duration::from_secs(3600)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let tick = self.tick_by(Authority::Any, job, held);
+            let of_copy = ClaimRequest { key: self::key(lock_key), limit: Some(3), ..tick };
+            assert_eq!(
+                self.claim(&of_copy).await,
+                Verdict::Exhausted,
+                "who held it before goes on with the count"
+            );
+            self.locker.withdraw(self.term, &[name(job)]).await.expect("an answer");
             let again = self.due_job(job).await;
             let tick = self.tick_by(Authority::Term(self.term), job, again);
             let anew = ClaimRequest { key: self::key(lock_key), limit: Some(1), ..tick };
