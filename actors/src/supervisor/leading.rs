@@ -328,6 +328,9 @@ impl SupervisorActor {
         self.hold_later(ctx);
         if !std::mem::replace(&mut self.inquiring, true) {
             self.inquire_later(INQUIRE_FIRST, ctx);
+        } else if self.node().failures.reason(Operation::Inquire).is_some() {
+            // What failed with the last session would be said to fail until the next question, half a minute later.
+            ctx.run_later(INQUIRE_FIRST, |actor, ctx| actor.inquire(ctx));
         }
     }
 
