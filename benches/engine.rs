@@ -7,6 +7,7 @@
 //! cargo bench --bench engine -- --million         1 M jobs as well
 //! cargo bench --bench engine -- clock             only this: the clock is set, with 1 M idle jobs, about five minutes
 //! cargo bench --bench engine -- clock 100k        the same with fewer jobs
+//! cargo bench --bench engine -- sizes             only this: what a job that is idle takes, and of which types
 //! cargo bench --bench engine -- --arbiters 2      other threads than the default
 //! ```
 //!
@@ -33,7 +34,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use callsheet::{Callsheet, Fires, Job, JobState, Run, schedule::every};
+use callsheet::{Callsheet, Fires, Job, JobState, Run, schedule::every, testkit::sizes};
 use chrono::{DateTime, TimeDelta, Utc};
 use hdrhistogram::Histogram;
 use metrics::{Counter, CounterFn, Gauge, Key, KeyName, Metadata, Recorder, SharedString, Unit};
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
 struct Plan {
     sizes: Vec<u64>,
     clock: bool,
+    types: bool,
     repetitions: usize,
     window: Duration,
     arbiters: u64,
@@ -73,6 +75,7 @@ impl Plan {
         let mut plan = Self {
             sizes: Vec::new(),
             clock: false,
+            types: false,
             repetitions: 3,
             window: Duration::from_millis(1_200),
             arbiters: 0,
@@ -91,11 +94,12 @@ impl Plan {
                 "--arbiters" => plan.arbiters = number()?,
                 "--body-threads" => plan.body_threads = number()?,
                 "clock" => plan.clock = true,
+                "sizes" => plan.types = true,
                 "1k" => plan.sizes.push(1_000),
                 "100k" => plan.sizes.push(100_000),
                 other => {
                     bail!(
-                        "{other}: not one of 1k, 100k, clock, --quick, --million, --arbiters N, --body-threads N"
+                        "{other}: not one of 1k, 100k, clock, sizes, --quick, --million, --arbiters N, --body-threads N"
                     )
                 }
             }
@@ -119,8 +123,18 @@ impl Plan {
         if self.clock {
             return self.sizes.iter().try_for_each(|&jobs| self.clock(jobs));
         }
+        if self.types {
+            println!("bytes of the types of which every job has a value");
+            for (what, bytes) in sizes() {
+                println!("{bytes:>9}  {what}");
+            }
+            println!();
+        }
         for &jobs in &self.sizes {
             self.idle(jobs)?;
+        }
+        if self.types {
+            return Ok(());
         }
         self.burst()?;
         println!(
@@ -524,7 +538,7 @@ impl Timers {
 
 fn await_armed(engine: &Callsheet, runtime: &runtime::Runtime, last: &str) -> anyhow::Result<()> {
     loop {
-        let status = runtime.block_on(engine.details(last))?.context("the last job is there")?;
+        let status = runtime.block_on(engine.details(last))?;
         if status.state != JobState::Standby {
             return Ok(());
         }

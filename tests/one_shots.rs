@@ -76,6 +76,42 @@ fn a_job_with_a_limit_is_removed_after_its_last_run() {
     });
 }
 
+/// The leader lets go of a job that is done. The copies of other nodes do not begin a count of their own.
+#[test]
+fn a_job_with_a_limit_is_done_on_every_node_that_holds_it() {
+    for fires in [Fires::Leader, Fires::AnyNode] {
+        simulate(START, async move |rig| {
+            let limited = || Job::new("job", every(secs(10))).fires(fires).limit(2).remove_when_done();
+            for _ in 0..3 {
+                rig.node(node_with([limited().run(async |_| {})])).await;
+            }
+
+            rig.advance(mins(10)).await;
+
+            assert_eq!(rig.started("job"), 2, "{fires:?}: {}", rig.transcript());
+            for node in 0..3 {
+                assert_eq!(state(rig, node, "job").await, None, "{fires:?}, node {node}");
+            }
+            assert_eq!(removed(rig), 3, "{fires:?}");
+        });
+    }
+}
+
+#[test]
+fn a_name_that_one_node_used_up_begins_a_new_count_when_it_is_added_again() {
+    for fires in [Fires::Leader, Fires::Local] {
+        simulate(START, async move |rig| {
+            let node = rig.node(node_with([])).await;
+            for round in 1..=3 {
+                let limited = Job::new("job", every(secs(10))).fires(fires).limit(2).remove_when_done();
+                rig.add(node, limited.run(async |_| {})).await.expect("its name is free");
+                rig.advance(mins(1)).await;
+                assert_eq!((rig.started("job"), removed(rig)), (2 * round, round), "{fires:?}");
+            }
+        });
+    }
+}
+
 #[test]
 fn a_one_shot_that_is_held_by_a_pause_stays_until_it_has_run() {
     simulate(START, async |rig| {

@@ -182,27 +182,6 @@ impl Drop for SharedBody {
     }
 }
 
-/// A job whose ticks a rig audits.
-#[cfg(any(test, feature = "testkit"))]
-pub(crate) struct Audited {
-    pub(crate) job: JobName,
-    pub(crate) schedule: Arc<dyn Schedule>,
-    pub(crate) identity: ScheduleIdentity,
-    pub(crate) fires: Fires,
-}
-
-#[cfg(any(test, feature = "testkit"))]
-impl Job {
-    /// What a rig needs to audit what became of the job's ticks, if it is a job that can be added.
-    pub(crate) fn audited(&self) -> Option<Audited> {
-        let schedule = self.schedule.clone().ok()?;
-        // Code of the application, which is refused if it panics.
-        let identity = catch_unwind(AssertUnwindSafe(|| schedule.identity())).ok()?;
-        let fires = self.policies.fires;
-        Some(Audited { job: JobName::new(&self.name).ok()?, schedule, identity, fires })
-    }
-}
-
 impl<B> Job<B> {
     pub(crate) fn set_schedule(&mut self, schedule: impl IntoSchedule) {
         self.schedule = schedule_of(&self.name, schedule);
@@ -300,6 +279,11 @@ impl<B> Job<B> {
     /// For jobs that are added at runtime and fire once: their names are free again. A node removes the job from
     /// itself only, in its process, and only while it fires the job. Another node that holds the job keeps it until
     /// it comes to fire it.
+    ///
+    /// A job with a limit that is done is done on every node: the copies that nodes held before its last tick go on with its
+    /// count, find that it is reached, and are removed as well. A job that is added later begins a new count, unless such
+    /// a copy, or [`Fires::AnyNode`], keeps the former one in the store: until it is forgotten
+    /// ([`forget_after`](crate::EngineOptions::forget_after)).
     ///
     /// With [`OnLost::Retry`] only the node on which the last run ended removes the job. Every
     /// other node keeps it, as exhausted, so that the run goes on there if it is lost. Nor is the job removed where

@@ -32,6 +32,7 @@ use crate::{
             Triggered as HowTriggered,
         },
         policy::Fires,
+        seldom::Seldom,
         time::FireTime,
     },
     definition::Definition,
@@ -163,9 +164,9 @@ pub(crate) struct Remains {
     /// By which the machine decides.
     definition: Arc<Definition>,
     running: Vec<Running>,
-    former_keys: Vec<(RunId, LockKey)>,
-    after: Vec<Run>,
-    ends: Vec<(RunId, oneshot::Sender<Outcome>)>,
+    former_keys: Seldom<(RunId, LockKey)>,
+    after: Seldom<Run>,
+    ends: Seldom<(RunId, oneshot::Sender<Outcome>)>,
     drain: Option<Arc<Drain>>,
     /// The job was removed.
     pub(crate) retiring: bool,
@@ -182,9 +183,9 @@ impl Remains {
             machine,
             definition,
             running: Vec::new(),
-            former_keys: Vec::new(),
-            after: Vec::new(),
-            ends: Vec::new(),
+            former_keys: Seldom::default(),
+            after: Seldom::default(),
+            ends: Seldom::default(),
             drain: None,
             retiring: false,
             held: None,
@@ -205,13 +206,13 @@ pub(crate) struct JobActor {
     machine: JobMachine,
     running: Vec<Running>,
     /// The lock keys of the runs in progress, and of those that are being asked for, that began so under another definition.
-    former_keys: Vec<(RunId, LockKey)>,
+    former_keys: Seldom<(RunId, LockKey)>,
     /// The runs in progress of whose ends hooks want to hear.
-    after: Vec<Run>,
+    after: Seldom<Run>,
     /// Who waits to hear what became of a trigger.
-    triggers: Vec<(RunId, oneshot::Sender<Result<TriggeredRun, TriggerError>>)>,
+    triggers: Seldom<(RunId, oneshot::Sender<Result<TriggeredRun, TriggerError>>)>,
     /// Who may wait to hear how a triggered run ended.
-    ends: Vec<(RunId, oneshot::Sender<Outcome>)>,
+    ends: Seldom<(RunId, oneshot::Sender<Outcome>)>,
     /// It is known to wait for the store to decide a due tick.
     overdue: Option<Box<Mark>>,
     /// When the machine wants to be woken up; the alarm follows.
@@ -250,7 +251,7 @@ impl JobActor {
             running,
             former_keys,
             after,
-            triggers: Vec::new(),
+            triggers: Seldom::default(),
             ends,
             overdue: None,
             wake_at: None,
@@ -477,8 +478,9 @@ impl JobActor {
         self.running.push(Running { run: run.clone(), abort });
         if self.job.has_after_hooks() {
             // Of the last attempt only.
-            self.after.retain(|former| former.id() != start.run);
-            self.after.push(run.clone());
+            let after = self.after.list_mut();
+            after.retain(|former| former.id() != start.run);
+            after.push(run.clone());
         }
         // A job without claims has no token, and asks no session.
         let session = start.token.and(self.session);
@@ -524,7 +526,7 @@ impl JobActor {
         }
         for run in self.machine.open_runs() {
             if self.former_keys.iter().all(|(known, _)| *known != run) {
-                self.former_keys.push((run, former.clone()));
+                self.former_keys.list_mut().push((run, former.clone()));
             }
         }
     }
@@ -533,7 +535,7 @@ impl JobActor {
     fn forget_former_keys(&mut self) {
         if !self.former_keys.is_empty() {
             let machine = &self.machine;
-            self.former_keys.retain(|(former, _)| machine.open_runs().any(|run| run == *former));
+            self.former_keys.list_mut().retain(|(former, _)| machine.open_runs().any(|run| run == *former));
         }
     }
 
@@ -578,7 +580,7 @@ impl JobActor {
         let outcome = if lost { Outcome::Lost } else { ended.outcome };
         self.body_ended(ended.run, outcome);
         if let Some(at) = self.ends.iter().position(|(run, _)| *run == ended.run) {
-            let (_, end) = self.ends.swap_remove(at);
+            let (_, end) = self.ends.list_mut().swap_remove(at);
             // Perhaps nobody waits.
             let _ = end.send(outcome);
         }
@@ -586,7 +588,7 @@ impl JobActor {
             drain.record(&self.job.definition.name, ended.run, HowDrained::of(&ended));
         }
         let at = self.after.iter().position(|run| run.id() == ended.run);
-        let run = at.map(|at| self.after.swap_remove(at));
+        let run = at.map(|at| self.after.list_mut().swap_remove(at));
         conclude(&self.job, ended, run);
     }
 
@@ -594,7 +596,7 @@ impl JobActor {
     fn answer_lost_ends(&mut self) {
         if !self.ends.is_empty() {
             let machine = &self.machine;
-            for (_, end) in self.ends.extract_if(.., |(run, _)| !machine.knows(*run)) {
+            for (_, end) in self.ends.list_mut().extract_if(.., |(run, _)| !machine.knows(*run)) {
                 let _ = end.send(Outcome::Lost);
             }
         }
@@ -613,10 +615,10 @@ impl JobActor {
             Err(Refusal::Parked { reason }) => Err(TriggerError::Parked { job, reason }),
         };
         if let Some(at) = self.triggers.iter().position(|(asked, _)| *asked == run) {
-            let (_, reply) = self.triggers.swap_remove(at);
+            let (_, reply) = self.triggers.list_mut().swap_remove(at);
             let answer = answer.map(|triggered| {
                 let (ended, end) = oneshot::channel();
-                self.ends.push((run, ended));
+                self.ends.list_mut().push((run, ended));
                 TriggeredRun::new(triggered, end, self.node().over.clone())
             });
             // Whoever triggered may have given up; the run is recorded all the same.
@@ -792,7 +794,7 @@ impl Handler<Letter> for JobActor {
             Some(Content::Redefine(job)) => self.redefine(job, ctx),
             Some(Content::Trigger { reply }) => {
                 let reading = self.job.read();
-                self.triggers.push((reading.now.spare, reply));
+                self.triggers.list_mut().push((reading.now.spare, reply));
                 self.step_at(reading, Input::Trigger, ctx);
             }
             Some(Content::CancelAll { reply }) => {

@@ -96,7 +96,8 @@ struct Entry {
     held_since: Duration,
     /// As its definition says: at hand for those who look at very many.
     fires: Fires,
-    restarts: Restarts,
+    /// `None` for one that has not died.
+    restarts: Option<Box<Restarts>>,
     /// Why it does not fire until it is resumed or updated.
     broken: Option<Arc<str>>,
     /// The leader does not hold the job, so this node claims its ticks.
@@ -106,10 +107,14 @@ struct Entry {
     /// Why this node may not fire it: others declare another policy for its key.
     refused: Option<Arc<str>>,
     /// The store refuses it for its data: it is neither enrolled nor started, unless it is on trial.
-    parked: Option<Parked>,
+    parked: Option<Box<Parked>>,
     /// It is to be enrolled, and the store has not answered yet.
     awaits_enrolment: bool,
 }
+
+/// How many bytes a supervisor takes for a job, besides its name and what others share.
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) const ENTRY_BYTES: usize = size_of::<Entry>();
 
 /// How often a job's actor was started again.
 #[derive(Default)]
@@ -451,7 +456,7 @@ impl Handler<TriggerJob> for SupervisorActor {
             return refused(TriggerError::Refused { job, reason });
         }
         if let Some(Parked { reason, .. }) =
-            entry.parked.as_ref().filter(|parked| !parked.is_tried_by_claims())
+            entry.parked.as_deref().filter(|parked| !parked.is_tried_by_claims())
         {
             return refused(TriggerError::Parked { job, reason: reason.clone() });
         }

@@ -83,6 +83,8 @@ pub(crate) struct Said {
     pub(crate) run: Option<String>,
     pub(crate) fire_time: Option<DateTime<Utc>>,
     pub(crate) reason: Option<String>,
+    /// Why a run was cancelled.
+    pub(crate) why: Option<String>,
     pub(crate) count: Option<u64>,
     pub(crate) term: Option<Term>,
     /// The process of the node, once it is ready.

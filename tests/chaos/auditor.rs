@@ -118,16 +118,21 @@ impl Verdict {
     fn check_health(&mut self, history: &History) {
         let starts: BTreeSet<_> = history.starts().collect();
         let bound = history.health_bound();
+        let mut unwell: HashMap<usize, DateTime<Utc>> = HashMap::new();
         let mut said: HashMap<usize, DateTime<Utc>> = HashMap::new();
         for (node, report) in history.heard.iter().filter(|(_, said)| said.event == "health") {
             let at = report.heard_at;
-            let last = starts.range(..=at).next_back();
-            let silent = last.is_some_and(|last| at - *last > bound);
+            if report.healthy == Some(false) {
+                unwell.insert(*node, at);
+            }
+            // What it said of one cause of the silence need not hold for the next one.
+            let last = starts.range(..=at).next_back().copied().max(unwell.get(node).copied());
+            let silent = last.is_some_and(|last| at - last > bound);
             if report.healthy == Some(true) && silent && at < history.stopping_at {
                 // Once for each time that it lasts.
                 let former = said.insert(*node, at);
                 if former.is_none_or(|former| at - former > TimeDelta::seconds(2)) {
-                    let silence = last.map_or(bound, |last| at - *last);
+                    let silence = last.map_or(bound, |last| at - last);
                     self.broken(
                         at,
                         format!(
@@ -186,7 +191,18 @@ impl Verdict {
             let died = ended_at(&history.heard, body.node).is_some_and(|at| at <= closed_at);
             if goes_on && !died && !told.contains(&(body.node, run.run.as_str())) {
                 let (node, key) = (body.node, &run.key);
-                self.broken(closed_at, format!("node {node} was not told that it lost the key {key}"));
+                let ms = |at: DateTime<Utc>| (at - body.started_at).num_milliseconds();
+                let (closed, ended) = (ms(closed_at), body.ended_at.map(ms));
+                let heard = history.heard.iter().filter(|(_, said)| said.run.as_ref() == Some(&run.run));
+                let heard: Vec<_> = heard
+                    .map(|(by, said)| format!("{} by {by} after {} ms", said.event, ms(said.heard_at)))
+                    .collect();
+                self.broken(
+                    closed_at,
+                    format!(
+                        "node {node} was not told that it lost the key {key}: closed after {closed} ms, ended after {ended:?} ms; {heard:?}"
+                    ),
+                );
             }
         }
     }
@@ -293,7 +309,10 @@ impl Verdict {
                     format!("node {node} counted {due} due ticks, and {ticks} decisions"),
                 );
             }
-            let started = sum("callsheet_ticks_total started");
+            let not_started =
+                |(by, said): &&(usize, Said)| by == node && said.why.as_deref() == Some("not_started");
+            let not_started = history.heard.iter().filter(not_started).count() as u64;
+            let started = sum("callsheet_ticks_total started").saturating_sub(not_started);
             let wrote = history.bodies.iter().filter(|body| body.node == *node).count() as u64;
             if started != wrote {
                 self.broken(

@@ -178,10 +178,13 @@ GROUP BY 1";
     client.query(HOLDINGS, &[]).await?.iter().map(holding).collect()
 }
 
+/// The test that is a node.
+pub(crate) const NODE_TEST: &str = "a_node";
+
 /// This program as a node.
 pub(crate) fn this_program() -> Command {
     let mut command = Command::new(std::env::current_exe().expect("a path"));
     // More than one thread: with one, the name of the test is printed before the first event, on its line.
-    command.args(["--exact", "a_node", "--nocapture", "--test-threads=2"]);
+    command.args(["--exact", NODE_TEST, "--nocapture", "--test-threads=2"]);
     command
 }

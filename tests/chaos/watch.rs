@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_postgres::Client;
 
-use super::store::{self, Holding};
+use super::store::{self, Holding, NODE_TEST};
 
 const PERIOD: Duration = Duration::from_millis(250);
 const ANSWER: Duration = Duration::from_secs(1);
@@ -109,8 +109,12 @@ async fn look(shared: Arc<Shared>) {
     }
 }
 
-/// `None` once the process is gone.
+/// `None` once the process is gone. Its number may be another one's by then.
 fn footprint(node: usize, pid: u32) -> Option<Footprint> {
+    let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+    if !command.contains(NODE_TEST) {
+        return None;
+    }
     let pages = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let resident: u64 = pages.split(' ').nth(1)?.parse().ok()?;
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();

@@ -43,6 +43,7 @@ use crate::{
     core::{
         contract::{Breach, next_after},
         policy::{Fires, Policies},
+        seldom::Seldom,
         time::{FireTime, Now, since},
     },
     name::RunId,
@@ -86,7 +87,7 @@ pub struct JobMachine {
     skips: Skips,
     flush_at: Option<Duration>,
     /// The ticks that were skipped as parked and of which the store does not know yet, in their order.
-    parked: Vec<Span>,
+    parked: Seldom<Span>,
     /// Nothing is asked before this reading: the store's clock is behind, or somebody else has the key.
     hold_until: Option<Duration>,
     /// No late tick starts before this reading.
@@ -96,7 +97,7 @@ pub struct JobMachine {
     manuals: VecDeque<Manual>,
     /// Lost runs that are to go on, in their order, while this node fires the job; what was owed when it last did, otherwise.
     /// One at a time goes to `manuals`.
-    debts: VecDeque<DebtOfJob>,
+    debts: Seldom<DebtOfJob>,
     unanswered: u32,
     permit: Permit,
     /// Something would start, were it not for the node's bound.
@@ -150,12 +151,12 @@ impl JobMachine {
             backlog: VecDeque::new(),
             skips: Skips::default(),
             flush_at: None,
-            parked: Vec::new(),
+            parked: Seldom::default(),
             hold_until: None,
             pace_until: None,
             asked: Asked::Nothing,
             manuals: VecDeque::new(),
-            debts: VecDeque::new(),
+            debts: Seldom::default(),
             unanswered: 0,
             permit: Permit::None,
             wants_permit: false,
@@ -430,7 +431,7 @@ impl JobMachine {
                 self.see(cursor);
             } else {
                 // There is no store to tell.
-                self.parked = Vec::new();
+                self.parked = Seldom::default();
             }
             // Nobody but this machine keeps the cursor of a local job, and its clock may have been set back.
             let kept_here = if authority.is_none() { self.stored } else { cursor };

@@ -100,9 +100,9 @@ struct JobRow {
     /// The term under which it was last enrolled, if it was under one.
     term: Option<Term>,
     withdrawn: bool,
-    /// How many of its ticks were granted, since it was enrolled for the first time or after it was withdrawn.
+    /// How many of its ticks were granted, since it was enrolled for the first time, or added again after it was withdrawn.
     runs: u64,
-    pause: Option<Pause>,
+    pause: Option<Box<Pause>>,
     /// How many of its last runs in a row failed.
     failures: u32,
     /// A run that is lost is owed another attempt.
@@ -114,6 +114,10 @@ struct JobRow {
     /// The runs that it owes, in their order.
     debts: VecDeque<OwedRun>,
 }
+
+/// How many bytes a ledger takes for a job, besides its name.
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) const ROW_BYTES: usize = size_of::<JobRow>();
 
 impl JobRow {
     fn new(cursor: DateTime<Utc>, schedule: Option<ScheduleIdentity>, term: Option<Term>) -> Self {
@@ -149,7 +153,7 @@ impl JobRow {
 
     /// The pause that is not over.
     fn pause(&self, now: DateTime<Utc>) -> Option<&Pause> {
-        self.pause.as_ref().filter(|pause| lasts(pause, now))
+        self.pause.as_deref().filter(|pause| lasts(pause, now))
     }
 
     fn kept(&self, now: DateTime<Utc>) -> Box<Kept> {
@@ -303,7 +307,8 @@ impl Ledger {
         }
         let schedule = Some(job.schedule);
         // A job that was forgotten owes no tick again.
-        let since = before(now, job.held_for).max(self.cursor_bound.unwrap_or(NEVER));
+        let held_since = before(now, job.held_for);
+        let since = held_since.max(self.cursor_bound.unwrap_or(NEVER));
         let age = self.age;
         let row = self.jobs.get_mut(&job.job);
         let (cursor, kept) = match row {
@@ -326,8 +331,12 @@ impl Ledger {
                 let mut anew = JobRow::new(row.cursor.max(since), schedule, term);
                 anew.held = age;
                 anew.pause = row.pause.take();
+                // A copy that was held before the last tick is the same job; one that was added later begins anew.
+                if !row.withdrawn || held_since <= row.cursor {
+                    anew.runs = row.runs;
+                }
                 if !row.withdrawn {
-                    (anew.runs, anew.failures) = (row.runs, row.failures);
+                    anew.failures = row.failures;
                     if job.retry_lost {
                         anew.debts = std::mem::take(&mut row.debts);
                     }
@@ -492,7 +501,7 @@ impl Ledger {
         match self.jobs.get_mut(job) {
             Some(row) if row.pause(now) == pause => return false,
             Some(row) => {
-                row.pause = pause.cloned();
+                row.pause = pause.cloned().map(Box::new);
                 if pause.is_none() {
                     row.failures = 0;
                 }
@@ -502,7 +511,7 @@ impl Ledger {
                 // Until it is enrolled; its cursor bounds nothing.
                 let mut row = JobRow::new(NEVER, None, None);
                 row.withdrawn = true;
-                row.pause = pause.cloned();
+                row.pause = pause.cloned().map(Box::new);
                 self.jobs.insert(job.clone(), row);
                 self.keep_withdrawn(job);
             }
@@ -514,6 +523,11 @@ impl Ledger {
     fn tell_all(&mut self, news: &News) {
         self.told = true;
         self.live.values_mut().for_each(|told| tell(told, news.clone()));
+    }
+
+    /// How many news wait for a session.
+    pub fn news(&self, session: Session) -> usize {
+        self.live.get(&session).map_or(0, VecDeque::len)
     }
 
     /// The next news of a session.
@@ -690,7 +704,7 @@ impl Ledger {
             return None;
         }
         let pause = Pause { until: None, note: Some(format!("runs that failed in a row: {}", row.failures)) };
-        row.pause = Some(pause.clone());
+        row.pause = Some(Box::new(pause.clone()));
         self.tell_all(&News::Pause { job: end.job.clone(), pause: Some(pause.clone()) });
         Some(pause)
     }
@@ -711,7 +725,8 @@ impl Ledger {
         let row = self.jobs.get(&end.job);
         let cursor = row.filter(|_| end.from_completion).map(|row| row.cursor);
         let failed = row.filter(|row| end.pause_after.is_some_and(|most| row.failures >= most));
-        let pause = failed.and_then(|row| row.pause.clone()).filter(|pause| pause.until.is_none());
+        let pause =
+            failed.and_then(|row| row.pause.as_deref().cloned()).filter(|pause| pause.until.is_none());
         Completed::Recorded { cursor, pause }
     }
 

@@ -9,7 +9,7 @@ use futures_util::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{OtherZoneData, ScheduleIdentity};
+use super::{Obstacle, OtherZoneData, ScheduleIdentity};
 use crate::{
     core::{policy::Overlap, storable::storable, time::FireTime},
     event::Outcome,
@@ -53,7 +53,7 @@ impl SkipReason {
 /// How many ticks were skipped, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Skips {
-    counts: [u64; SkipReason::ALL.len()],
+    counts: [u32; SkipReason::ALL.len()],
     /// There may have been more: counting stopped at its bound.
     pub at_least: bool,
 }
@@ -68,13 +68,12 @@ impl Skips {
 
     /// Adds `count` ticks that were skipped for `reason`.
     pub fn add(&mut self, reason: SkipReason, count: u64) {
-        let own = &mut self.counts[reason as usize];
-        *own = own.saturating_add(count);
+        self.add_to(reason as usize, count);
     }
 
     /// How many were skipped for `reason`.
     pub fn of(&self, reason: SkipReason) -> u64 {
-        self.counts[reason as usize]
+        self.counts[reason as usize].into()
     }
 
     /// The same without those that were skipped for `reason`.
@@ -86,15 +85,22 @@ impl Skips {
 
     /// Adds all that `other` counts.
     pub fn extend(&mut self, other: &Self) {
-        for (count, more) in self.counts.iter_mut().zip(other.counts) {
-            *count = count.saturating_add(more);
+        for (nth, more) in other.counts.into_iter().enumerate() {
+            self.add_to(nth, more.into());
         }
         self.at_least |= other.at_least;
     }
 
     /// How many were skipped in all.
     pub fn total(&self) -> u64 {
-        self.counts.iter().fold(0, |total, count| total.saturating_add(*count))
+        self.counts.iter().map(|count| u64::from(*count)).sum()
+    }
+
+    /// A count that is full stays as it is, and is too small.
+    fn add_to(&mut self, nth: usize, more: u64) {
+        let sum = u64::from(self.counts[nth]).saturating_add(more);
+        self.at_least |= sum > u64::from(u32::MAX);
+        self.counts[nth] = u32::try_from(sum).unwrap_or(u32::MAX);
     }
 }
 
@@ -468,7 +474,7 @@ pub enum News {
     Pause {
         /// The job.
         job: JobName,
-        /// `None`: it was resumed.
+        /// As the store says when this is handed on; `None`: it is not paused.
         pause: Option<Pause>,
     },
     /// A run was closed as lost, and its job owes it.
@@ -623,6 +629,13 @@ pub trait Locker: Send + Sync + 'static {
         TimeDelta::zero()
     }
 
+    /// What is in the way of the session at present, as the last round trips found it: at most
+    /// [`OBSTACLES_MAX`](super::OBSTACLES_MAX). Answers at once, without I/O. Default: nothing, for a store in which nobody can hold
+    /// anything for longer than a lease.
+    fn obstacles(&self) -> Vec<Obstacle> {
+        Vec::new()
+    }
+
     /// Ends the session and frees what it holds.
     ///
     /// # Cancel safety
@@ -708,6 +721,8 @@ pub trait Locker: Send + Sync + 'static {
     /// The next thing that another node, or this one, did and that concerns this session; pending for ever once the session is
     /// lost. News are hints: one may be lost, and whatever it says stands in the store, where a claim meets it. If so many wait
     /// that the oldest are dropped, [`News::Missed`] comes in their place.
+    ///
+    /// Where anybody else could forge what nodes are told, the store is asked before it is believed.
     ///
     /// # Cancel safety
     ///

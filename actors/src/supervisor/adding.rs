@@ -10,7 +10,7 @@ use futures_util::{
 };
 use tokio::time::timeout;
 
-use super::{Entry, Phase, Restarts, SupervisorActor, keys::conflicts, outlook::Hopeless};
+use super::{Entry, Phase, SupervisorActor, keys::conflicts, outlook::Hopeless};
 use crate::{
     CALL_DEADLINE,
     core::policy::Fires,
@@ -58,18 +58,19 @@ impl SupervisorActor {
         let mut added = Vec::with_capacity(definitions.len());
         for definition in definitions {
             let name = definition.name.clone();
+            #[cfg(any(test, feature = "testkit"))]
+            self.node().note(&definition);
             self.keys.add(&definition);
             self.tags.add(&definition);
             let job = self.start_actor(Arc::new(definition), None, move |job| Remains::none(job, now));
             self.node().publisher.publish_routine(|| EventKind::JobAdded { job: name.clone() });
             added.push(job.clone());
             let fires = job.definition.policies.fires;
-            let restarts = Restarts::default();
             let entry = Entry {
                 job: job.clone(),
                 fires,
                 held_since,
-                restarts,
+                restarts: None,
                 broken: None,
                 unled: false,
                 declares: false,
@@ -171,11 +172,19 @@ pub(super) fn inquiry(job: &JobRef) -> Inquiry {
 
 /// Checks all jobs, and that no name is given twice.
 pub(crate) fn define_all(jobs: Vec<Job>, now: DateTime<Utc>) -> (Vec<Definition>, Vec<Fault>) {
-    let mut definitions = Vec::with_capacity(jobs.len());
+    let mut definitions = Vec::<Definition>::with_capacity(jobs.len());
     let mut faults = Vec::new();
     for job in jobs {
         match job.define(now) {
-            Ok(definition) => definitions.push(definition),
+            Ok(mut definition) => {
+                // Many jobs have the policies of the one before.
+                if let Some(before) =
+                    definitions.last().filter(|before| before.policies == definition.policies)
+                {
+                    definition.policies = before.policies.clone();
+                }
+                definitions.push(definition);
+            }
             Err(found) => faults.extend(found.into_vec()),
         }
     }

@@ -84,12 +84,13 @@ impl SupervisorActor {
             return;
         };
         let cursor = remains.machine.cursor();
-        if now.saturating_sub(entry.restarts.since) > RESTART_PERIOD {
-            entry.restarts = Restarts { since: now, ..Restarts::default() };
+        let restarts = entry.restarts.get_or_insert_default();
+        if now.saturating_sub(restarts.since) > RESTART_PERIOD {
+            **restarts = Restarts { since: now, ..Restarts::default() };
         }
-        entry.restarts.count += 1;
-        entry.restarts.cursor = cursor;
-        let restarts = entry.restarts.count;
+        restarts.count += 1;
+        restarts.cursor = cursor;
+        let restarts = restarts.count;
         let was_broken = entry.broken.is_some();
         let definition = entry.job.definition.clone();
         let successor = self.start_actor(definition, Some(job), move |_| remains);
@@ -128,7 +129,7 @@ impl SupervisorActor {
             return;
         };
         if entry.broken.is_none() {
-            entry.restarts.cursor = *cursor;
+            entry.restarts.get_or_insert_default().cursor = *cursor;
             self.break_job(name, breach_of(*breach), ctx);
         }
     }
@@ -156,7 +157,7 @@ impl SupervisorActor {
             return false;
         };
         let broken = entry.broken.take().is_some();
-        let Restarts { cursor, .. } = std::mem::take(&mut entry.restarts);
+        let Restarts { cursor, .. } = *entry.restarts.take().unwrap_or_default();
         let job = entry.job.clone();
         let cursor = if broken { cursor } else { self.node().clock.now() };
         if broken {

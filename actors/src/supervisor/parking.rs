@@ -113,7 +113,7 @@ impl SupervisorActor {
     }
 
     fn parked(&mut self, name: &JobName) -> Option<&mut Parked> {
-        self.jobs.get_mut(name)?.parked.as_mut()
+        self.jobs.get_mut(name)?.parked.as_deref_mut()
     }
 
     fn look_again_later(&mut self, name: &JobName, now: Duration) {
@@ -133,7 +133,7 @@ impl SupervisorActor {
     /// The store answered the enrolment of a job on trial.
     pub(super) fn on_trial_enrolled(&mut self, name: &JobName, answer: &Enrolled) {
         let Some(entry) = self.jobs.get(name) else { return };
-        let Some(Parked { step, .. }) = entry.parked else { return };
+        let Some(step) = entry.parked.as_ref().map(|parked| parked.step) else { return };
         match (answer, step) {
             (Enrolled::Done { .. }, RefusedStep::Claim | RefusedStep::Move | RefusedStep::End) => {
                 entry.job.on_trial.set(Some(step));
@@ -222,7 +222,8 @@ impl SupervisorActor {
             _ => step,
         };
         let was_enrolled = was_parked.is_none() || step != RefusedStep::Enrolment;
-        entry.parked = Some(Parked { reason: reason.clone(), step, is_on_trial: false, look_at });
+        let parked = Parked { reason: reason.clone(), step, is_on_trial: false, look_at };
+        entry.parked = Some(Box::new(parked));
         entry.job.on_trial.set(None);
         entry.refused = None;
         entry.declares = false;

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     core::{
         policy::{DEBTS_MAX, Fires, LOSSES_MAX, OnLost, Overlap},
+        seldom::Seldom,
         time::Now,
     },
     event::{CancelReason, Outcome},
@@ -200,10 +201,10 @@ impl JobMachine {
         match self.debts.binary_search_by_key(&debt.owed.run, |debt| debt.owed.run) {
             Ok(at) if self.debts[at].owed.losses < debt.owed.losses => self.debts[at].owed = debt.owed,
             Ok(_) => {}
-            Err(at) => self.debts.insert(at, debt),
+            Err(at) => self.debts.list_mut().insert(at, debt),
         }
         if self.debts.len() > DEBTS_MAX {
-            self.debts.pop_front();
+            self.debts.list_mut().remove(0);
         }
     }
 
@@ -212,7 +213,7 @@ impl JobMachine {
         self.put_debts_back();
         let former = std::mem::take(&mut self.debts);
         owed.into_iter().for_each(|owed| self.on_owed(owed));
-        for debt in &mut self.debts {
+        for debt in self.debts.iter_mut() {
             let known = former.binary_search_by_key(&debt.owed.run, |former| former.owed.run);
             debt.dropped = known.is_ok_and(|at| former[at].dropped);
         }
@@ -220,7 +221,7 @@ impl JobMachine {
 
     /// Nothing that was lost goes on.
     pub(super) fn forget_debts(&mut self) {
-        self.debts = VecDeque::new();
+        self.debts = Seldom::default();
         self.manuals.retain(|manual| manual.owed.is_none() || !manual.is_waiting());
     }
 
@@ -251,7 +252,7 @@ impl JobMachine {
         // The lost one may still go on here, and must not keep the others waiting.
         let is_free = |run| !self.goes_on(run) && self.manuals.iter().all(|manual| manual.run != run);
         let Some(at) = self.debts.iter().position(|debt| is_free(debt.owed.run)) else { return };
-        let Some(DebtOfJob { owed, dropped }) = self.debts.remove(at) else { return };
+        let DebtOfJob { owed, dropped } = self.debts.list_mut().remove(at);
         self.manuals.push_front(Manual {
             run: owed.run,
             owed: Some(owed),

@@ -107,8 +107,9 @@ impl JobMachine {
     /// is decided as any tick.
     pub(super) fn pass_parked(&mut self, now: Now, effects: &mut Effects) -> Result<(), Breach> {
         let stored = self.stored;
-        self.parked.retain(|span| span.to > stored);
-        for span in self.parked.clone() {
+        self.parked.list_mut().retain(|span| span.to > stored);
+        let parked = self.parked.to_vec();
+        for span in parked {
             if span.after >= now.wall {
                 break;
             }
@@ -134,15 +135,16 @@ impl JobMachine {
 
     /// Ticks were skipped from the first one after an instant.
     fn remember_parked(&mut self, after: DateTime<Utc>, to: DateTime<Utc>) {
-        if let Some(before) = self.parked.iter_mut().find(|span| span.to == after) {
+        let parked = self.parked.list_mut();
+        if let Some(before) = parked.iter_mut().find(|span| span.to == after) {
             before.to = to;
             return;
         }
-        if self.parked.len() >= SPANS_MAX {
-            self.parked.remove(0);
+        if parked.len() >= SPANS_MAX {
+            parked.remove(0);
         }
-        let place = self.parked.partition_point(|span| span.after < after);
-        self.parked.insert(place, Span { after, to });
+        let place = parked.partition_point(|span| span.after < after);
+        parked.insert(place, Span { after, to });
     }
 
     /// Takes the ticks from the `first` one that is undecided. Answers the newest of them, and their number.

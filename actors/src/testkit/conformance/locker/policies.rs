@@ -204,6 +204,16 @@ impl Suite {
             let same = ClaimRequest { key: self::key(lock_key), limit: Some(3), ..tick };
             assert_eq!(self.claim(&same).await, Verdict::Exhausted, "a changed schedule keeps the count");
             self.locker.withdraw(self.term, &[name(job)]).await.expect("an answer");
+            let held = self.enrol_held_for(job, "another schedule", Duration::from_secs(3600)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let tick = self.tick_by(Authority::Any, job, held);
+            let of_copy = ClaimRequest { key: self::key(lock_key), limit: Some(3), ..tick };
+            assert_eq!(
+                self.claim(&of_copy).await,
+                Verdict::Exhausted,
+                "who held it before goes on with the count"
+            );
+            self.locker.withdraw(self.term, &[name(job)]).await.expect("an answer");
             let again = self.due_job(job).await;
             let tick = self.tick_by(Authority::Term(self.term), job, again);
             let anew = ClaimRequest { key: self::key(lock_key), limit: Some(1), ..tick };
@@ -312,14 +322,15 @@ impl Suite {
         let until = just_after(self.now + TimeDelta::hours(1)).instant();
         let pause = Pause { until: Some(until), note: Some("\"why\" and\nwhen".to_owned()) };
         self.pause("told", Some(&pause)).await;
+        let paused = self.news(is_of("told")).await;
         self.pause("told", Some(&pause)).await;
         self.pause("told", None).await;
-
-        let paused = self.news(is_of("told")).await;
         let resumed = self.news(is_of("told")).await;
 
         assert_eq!(paused, News::Pause { job: name("told"), pause: Some(pause) });
-        assert_eq!(resumed, News::Pause { job: name("told"), pause: None }, "no change is told once more");
+        assert_eq!(resumed, News::Pause { job: name("told"), pause: None });
+        let again = tokio::time::timeout(Duration::from_millis(50), self.news(is_of("told"))).await;
+        assert!(again.is_err(), "no change is told once more: {again:?}");
         let former = self.locker.news(Session(self.session.0.wrapping_add(1)));
         assert!(tokio::time::timeout(Duration::from_millis(50), former).await.is_err(), "another session's");
     }
