@@ -538,7 +538,7 @@ impl Timers {
 
 fn await_armed(engine: &Callsheet, runtime: &runtime::Runtime, last: &str) -> anyhow::Result<()> {
     loop {
-        let status = runtime.block_on(engine.details(last))?.context("the last job is there")?;
+        let status = runtime.block_on(engine.details(last))?;
         if status.state != JobState::Standby {
             return Ok(());
         }

@@ -36,8 +36,7 @@ use actix_web::{
     web::{self, Bytes, Data, Json, Path},
 };
 use callsheet::{
-    Builder, Error, Fault, Faults, HealthReport, JobStatus, SelectError, ShutdownBudget, ShutdownReport,
-    ShutdownSignals,
+    Builder, Error, Fault, Faults, HealthReport, JobStatus, ShutdownBudget, ShutdownReport, ShutdownSignals,
     backend::Postgres,
     metrics::Prometheus,
     prelude::*,
@@ -195,7 +194,7 @@ async fn add(jobs: Data<Callsheet>, body: Bytes) -> actix_web::Result<HttpRespon
     let new: NewJob = serde_json::from_slice(&body).map_err(unreadable)?;
     let Added { job: name, scheduled, .. } = jobs.add(Job::new(new.name.clone(), new).run(work)).await?;
     let location = format!("/jobs/{}", utf8_percent_encode(name.as_str(), NON_ALPHANUMERIC));
-    let mut job = jobs.details(name.as_str()).await?.as_ref().map(shown).unwrap_or_default();
+    let mut job = shown(&jobs.details(name.as_str()).await?);
     // On a follower: whether the leader fires it, or why not.
     job["scheduled"] = json!(scheduled.to_string());
     Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(job))
@@ -225,9 +224,7 @@ async fn list(jobs: Data<Callsheet>) -> Result<Json<Vec<Value>>, Error> {
 }
 
 async fn details(jobs: Data<Callsheet>, name: Path<String>) -> Result<Json<Value>, Error> {
-    let name = name.into_inner();
-    let job = jobs.details(&*name).await?.ok_or(Error::Select(SelectError::UnknownJob { name }))?;
-    Ok(Json(shown(&job)))
+    Ok(Json(shown(&jobs.details(name.into_inner()).await?)))
 }
 
 async fn health(jobs: Data<Callsheet>) -> Result<HttpResponse, Error> {

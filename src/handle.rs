@@ -6,10 +6,10 @@ use actix::{Addr, Handler, Message, dev::ToEnvelope};
 use callsheet_actors::{
     AddError, AddJob, AddJobs, Added, CancelRun, CancelRuns, Engine, ErrorKind, Event, EventFilter,
     EventStream, Health, HealthReport, IntoRecipient, Job, JobDetails, JobName, JobPage, JobStatus, ListJobs,
-    Listen, ListenTo, NextFireTimes, NextFireTimesError, Pause, PauseError, PauseJobs, RemoveJobs,
+    Listen, ListenTo, NAME_MAX, NextFireTimes, NextFireTimesError, Pause, PauseError, PauseJobs, RemoveJobs,
     RescheduleJob, ResumeJobs, RunId, SelectError, Selector, Shutdown, ShutdownNow, ShutdownReport,
     SupervisorActor, TriggerError, TriggerJob, TriggeredRun, UnknownRun, UpdateError, UpdateJob,
-    port::IntoSchedule,
+    core::text::bounded, port::IntoSchedule,
 };
 
 use chrono::{DateTime, Utc};
@@ -33,6 +33,15 @@ impl Callsheet {
 
     pub(crate) fn new(engine: Engine) -> Self {
         Self { engine }
+    }
+
+    /// The handle of a node of a rig, for functions of an application that take one: everything works as it does outside, on
+    /// virtual time. The guide to [tests](crate::guide::testing) has an example.
+    ///
+    /// A frozen node answers when it goes on; one that was killed, [`Error::Stopped`].
+    #[cfg(feature = "testkit")]
+    pub fn of_rig(rig: &crate::testkit::Rig, node: crate::testkit::Node) -> Self {
+        Self::new(rig.engine(node))
     }
 
     /// The actor behind this handle, for messages.
@@ -112,7 +121,7 @@ impl Callsheet {
     ///
     /// jobs.reschedule("sweep", every(Duration::from_mins(1))).await?;
     ///
-    /// let sweep = jobs.details("sweep").await?.expect("it is there");
+    /// let sweep = jobs.details("sweep").await?;
     /// assert_eq!(sweep.policies.timeout, Some(Duration::from_secs(20)), "it is kept");
     /// # jobs.shutdown(Duration::from_secs(5)).await;
     /// # Ok(())
@@ -163,7 +172,7 @@ impl Callsheet {
     /// let in_an_hour = chrono::Utc::now() + chrono::TimeDelta::hours(1);
     /// jobs.pause_with("sweep", Pause::until(in_an_hour).note("the disk is full")).await?;
     ///
-    /// let pause = jobs.details("sweep").await?.expect("it is there").pause.expect("it is paused");
+    /// let pause = jobs.details("sweep").await?.pause.expect("it is paused");
     /// assert_eq!(pause.note.as_deref(), Some("the disk is full"));
     /// # jobs.shutdown(std::time::Duration::from_secs(5)).await;
     /// # Ok(())
@@ -249,7 +258,7 @@ impl Callsheet {
     /// let jobs = Callsheet::builder().job(job).start().await?;
     /// let run = jobs.trigger("long").await?.run();
     /// jobs.remove("long").await?;
-    /// assert_eq!(jobs.details("long").await?.map(|job| job.state), Some(JobState::Removed), "its run goes on");
+    /// assert_eq!(jobs.details("long").await?.state, JobState::Removed, "its run goes on");
     ///
     /// assert_eq!(jobs.cancel_run(run).await?.as_str(), "long");
     /// # jobs.shutdown(std::time::Duration::from_secs(5)).await;
@@ -299,20 +308,22 @@ impl Callsheet {
         self.ask(list).await
     }
 
-    /// One job; `None` if there is none of this name. One that was removed is told of until its last run has ended.
+    /// One job. One that was removed is told of until its last run has ended.
     ///
     /// It shows what this caller was told before: that a job was paused, changed or removed, say, and that a run was started or
     /// cancelled. So do the other questions.
     ///
     /// # Errors
     ///
-    /// [`Error::Stopped`].
+    /// [`Error::Select`] if there is no job of this name, [`Error::Stopped`].
     ///
     /// # Cancel safety
     ///
     /// Safe.
-    pub async fn details(&self, job: impl Into<String>) -> Result<Option<JobStatus>, Error> {
-        self.ask(JobDetails(job.into())).await
+    pub async fn details(&self, job: impl Into<String>) -> Result<JobStatus, Error> {
+        let name = job.into();
+        let status = self.ask(JobDetails(name.clone())).await?;
+        Ok(status.ok_or_else(|| SelectError::UnknownJob { name: bounded(&name, NAME_MAX) })?)
     }
 
     /// An actor that hears every event from now on.

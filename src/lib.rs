@@ -39,7 +39,8 @@
 //! * [`Builder`]: threads, backend, listeners. [`guide::embedding`]: in which runtime what runs.
 //! * [`Callsheet::health`]: live, ready, healthy, and what is wrong. [`guide::health`]: which probe asks what.
 //! * [`metrics`]: what a scraper sees. [`guide::tracing`]: what is logged, and the span of a run.
-//! * [`port`]: what can be replaced. `testkit` (feature): tests in virtual time, and the suites that adapters pass.
+//! * `guide::testing` (feature `testkit`): how an application tests its jobs in virtual time.
+//! * [`port`]: what can be replaced. `testkit` has the suites that adapters pass.
 //!
 //! # What it does not do
 //!

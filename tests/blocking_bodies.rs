@@ -88,9 +88,7 @@ async fn a_blocking_body_keeps_its_run_until_it_returns_though_it_is_aborted() {
     begun.recv().await.expect("it begins");
 
     let still_running = async {
-        while jobs.details("blocks").await.expect("it runs").expect("it is there").state
-            != JobState::StillRunning
-        {
+        while jobs.details("blocks").await.expect("it is there").state != JobState::StillRunning {
             tokio::task::yield_now().await;
         }
     };

@@ -349,8 +349,8 @@ async fn on_the_embedded_backend_a_step_is_noticed_at_once_by_every_job() {
         .expect("it starts");
     // A job owes ticks from its enrolment on, of which no event tells.
     let enrolled = async {
-        let state = async || jobs.details("led").await.expect("it runs").map(|led| led.state);
-        while state().await != Some(JobState::Scheduled) {
+        let state = async || jobs.details("led").await.expect("it is there").state;
+        while state().await != JobState::Scheduled {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -461,7 +461,7 @@ async fn a_timer_that_is_armed_just_when_the_clock_is_set_is_right() {
     };
     happened(&mut events, stepped).await;
     // It answers when it has looked at all timers.
-    assert!(jobs.details("nobody").await.expect("it runs").is_none());
+    jobs.details("nobody").await.expect_err("there is none");
     go_on.send(()).expect("the job waits");
 
     happened(&mut events, |kind| matches!(kind, EventKind::RunStarted { .. })).await;

@@ -284,7 +284,7 @@ impl Node {
     }
 
     async fn status(&self) -> JobStatus {
-        self.jobs.details(JOB).await.expect("it runs").expect("it holds the job")
+        self.jobs.details(JOB).await.expect("it holds the job")
     }
 
     /// Until the job's status is as wanted: nothing is said of it on this node.

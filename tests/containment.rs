@@ -412,7 +412,7 @@ fn a_slow_listener_loses_only_its_own_events_and_they_are_counted() {
     simulate(START, async |rig| {
         let fast = Job::new("fast", every(Duration::from_millis(1))).run(async |_| {});
         let builder = node_with([fast]);
-        rig.drive_node(async move || builder.listen(SlowListener(secs(3600)).start())).await;
+        rig.drive_node(move || builder.listen(SlowListener(secs(3600)).start())).await;
 
         rig.advance(secs(20)).await;
 
@@ -429,7 +429,7 @@ fn a_slow_listener_loses_only_its_own_events_and_they_are_counted() {
 fn a_panicking_listener_is_forgotten_and_harms_nothing() {
     simulate(START, async |rig| {
         let builder = node_with([bystander()]);
-        rig.drive_node(async move || builder.listen(PanickingListener.start())).await;
+        rig.drive_node(move || builder.listen(PanickingListener.start())).await;
 
         rig.advance(Duration::from_millis(10_500)).await;
 

@@ -12,7 +12,7 @@ use common::secs;
 async fn details(job: Job) -> callsheet::JobStatus {
     let name = "mail";
     let jobs = Callsheet::builder().job(job).start().await.expect("it starts");
-    let status = jobs.details(name).await.expect("it runs").expect("it is there");
+    let status = jobs.details(name).await.expect("it is there");
     jobs.shutdown(Duration::ZERO).await;
     status
 }

@@ -62,7 +62,7 @@ fn a_triggered_run_says_how_it_ended() {
             let run = trigger(rig, node, name).await;
             assert!(matches!(run.triggered(), Triggered::Started(id) if id == run.run()));
 
-            assert_eq!(rig.drive(run.finished()).await, expected, "{name}");
+            assert_eq!(run.finished().await, expected, "{name}");
         }
     });
 }
@@ -84,8 +84,8 @@ fn a_run_that_is_queued_and_dropped_was_cancelled() {
                 _ => drop(rig.shutdown(node, secs(100)).await),
             }
 
-            assert_eq!(rig.drive(queued.finished()).await, Outcome::Cancelled, "{how}");
-            assert_eq!(rig.drive(first.finished()).await, Outcome::Succeeded, "{how}: it goes on");
+            assert_eq!(queued.finished().await, Outcome::Cancelled, "{how}");
+            assert_eq!(first.finished().await, Outcome::Succeeded, "{how}: it goes on");
         });
     }
 }
@@ -99,7 +99,7 @@ fn a_queued_run_that_gets_its_turn_says_how_it_ended() {
         let _first = trigger(rig, node, "job").await;
         let queued = trigger(rig, node, "job").await;
 
-        assert_eq!(rig.drive(queued.finished()).await, Outcome::Succeeded);
+        assert_eq!(queued.finished().await, Outcome::Succeeded);
         assert_eq!(rig.started("job"), 2);
     });
 }
@@ -113,7 +113,7 @@ fn a_run_whose_session_is_lost_is_lost_to_who_waits() {
 
         rig.end_session(node);
 
-        assert_eq!(rig.drive(run.finished()).await, Outcome::Lost);
+        assert_eq!(run.finished().await, Outcome::Lost);
     });
 }
 
@@ -126,7 +126,7 @@ fn who_waits_gets_the_answer_though_the_actor_of_the_job_dies() {
         rig.advance(secs(1)).await;
         let run = trigger(rig, node, "job").await;
 
-        assert_eq!(rig.drive(run.finished()).await, Outcome::Succeeded);
+        assert_eq!(run.finished().await, Outcome::Succeeded);
         assert!(rig.count(|kind| matches!(kind, callsheet::EventKind::JobRestarted { .. })) > 0);
     });
 }

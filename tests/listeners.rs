@@ -86,7 +86,7 @@ fn an_actor_hears_what_its_filter_admits() {
         let jobs = node_with([job("works"), fails("a"), fails("b")]);
         let (sender, mut addresses) = tokio::sync::mpsc::unbounded_channel();
         let node = rig
-            .drive_node(async move || {
+            .drive_node(move || {
                 sender.send(late.listen("late")).expect("the test goes on");
                 jobs.listen_to(failed(), early.listen("early"))
             })
@@ -239,7 +239,7 @@ fn the_life_of_a_node_is_heard_in_order() {
 
         let supervisor = rig.supervisor(node);
         let ask = || supervisor.send(Shutdown { deadline: secs(2) });
-        let (one, two) = rig.drive(async { tokio::join!(ask(), ask()) }).await;
+        let (one, two) = async { tokio::join!(ask(), ask()) }.await;
 
         assert_eq!(one.expect("an answer"), two.expect("an answer"));
         assert_transcript(

@@ -86,7 +86,7 @@ fn a_trigger_waits_half_a_second_for_a_locked_key() {
             tokio::time::sleep(ms(200)).await;
             store.set_locked("held", false);
         };
-        let (started, ()) = rig.drive(async { tokio::join!(trigger, freed) }).await;
+        let (started, ()) = async { tokio::join!(trigger, freed) }.await;
         started.expect("it answers").expect("it started");
 
         rig.store().set_locked("held", true);

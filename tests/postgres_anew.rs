@@ -172,7 +172,7 @@ async fn a_node_goes_on_after_all_tables_were_emptied() {
 #[tokio::test]
 async fn what_ran_since_a_state_that_was_restored_does_not_run_again() {
     runs_again_after("restored", async |admin, _| {
-        let dump = ["leader", "sessions", "names", "debts", "runs"];
+        let dump = ["leader", "scopes", "sessions", "names", "debts", "runs"];
         for table in dump {
             execute(admin, &format!("CREATE TEMPORARY TABLE old_{table} AS SELECT * FROM {table}")).await;
         }

@@ -1,4 +1,5 @@
-//! A frozen leader whose connections outlive its term is succeeded all the same; nobody else's connections are touched.
+//! A frozen leader whose connections outlive its term is succeeded all the same, and they are ended; nobody else's connections are
+//! touched.
 
 #[path = "common/postgres.rs"]
 mod harness;
@@ -10,9 +11,9 @@ mod log;
 use std::time::{Duration, Instant};
 
 use callsheet::{
-    JobName, LockKey, NodeId, RunId,
+    JobName, LockKey, NodeId, RunId, Term,
     backend::Postgres,
-    port::{Backend, Campaign, ClaimRequest, Verdict},
+    port::{Backend, Campaign, ClaimRequest, Renewal, Verdict},
 };
 use tokio::time::{sleep, timeout};
 use tokio_postgres::{Client, NoTls};
@@ -73,18 +74,58 @@ async fn light(client: &Client, beacon: i64) {
     client.query("SELECT pg_advisory_lock($1)", &[&beacon]).await.expect("nobody else has it");
 }
 
-async fn leads(node: &Postgres) {
+/// Opens a session of a scope, with this lease, on a connection.
+async fn open_session(client: &Client, scope: &str, beacon: i64, lease: Duration) {
+    light(client, beacon).await;
+    let register = "INSERT INTO callsheet.sessions (scope, beacon, pid, role, node, name, version, lease, zone_data, since)
+                    VALUES ($1, $2, pg_backend_pid(), session_user, gen_random_uuid(), '', '', $3 * interval '1 second', '', now())";
+    client.execute(register, &[&scope, &beacon, &lease.as_secs_f64()]).await.expect("a row");
+}
+
+async fn leads(node: &Postgres) -> Term {
     let elector = node.elector();
     let won = async {
         loop {
             match elector.campaign().await.expect("an answer") {
-                Campaign::Won(grant) => return grant.term.0,
+                Campaign::Won(grant) => return grant.term,
                 Campaign::Lost { retry_in, .. } => sleep(retry_in).await,
             }
         }
     };
     let term = timeout(DEADLINE, won).await.expect("a frozen leader is succeeded");
-    assert!(term > 7, "it follows the frozen one: {term}");
+    assert!(term.0 > 7, "it follows the frozen one: {term}");
+    term
+}
+
+/// Goes on to lead until something has happened.
+async fn leads_until(node: &Postgres, term: Term, happens: impl Future<Output = ()>) {
+    let elector = node.elector();
+    let renews = async {
+        loop {
+            assert_eq!(elector.renew(term).await.expect("an answer"), Renewal::Renewed);
+            sleep(LEASE / 10).await;
+        }
+    };
+    let happened = async {
+        tokio::select! {
+            () = happens => {}
+            () = renews => {}
+        }
+    };
+    timeout(DEADLINE, happened).await.expect("it happens");
+}
+
+/// Until a process is gone. It is not asked itself: then it would say something.
+async fn ends(pids: &[i32]) {
+    let admin = admin().await;
+    let there = "SELECT FROM pg_stat_activity WHERE pid = ANY ($1)";
+    while !admin.query(there, &[&pids]).await.expect("an answer").is_empty() {
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn pid(client: &Client) -> i32 {
+    client.query_one("SELECT pg_backend_pid()", &[]).await.expect("an answer").get(0)
 }
 
 async fn is_ended(client: &Client) -> bool {
@@ -92,44 +133,44 @@ async fn is_ended(client: &Client) -> bool {
 }
 
 #[tokio::test]
-async fn a_frozen_leaders_connections_are_ended_when_its_term_is_over() {
+async fn a_frozen_leaders_connections_are_ended_after_its_lease() {
     let beacon = beacon();
     let scope = scope("frozen");
     let node = node(&scope).await;
     let (session, leadership) = (admin().await, admin().await);
-    light(&session, beacon).await;
+    let pids = [pid(&session).await, pid(&leadership).await];
+    open_session(&session, &scope, beacon, LEASE).await;
     take_leadership(&leadership, &scope).await;
     plant_term(&scope, beacon, true).await;
 
-    leads(&node).await;
+    // Whoever holds the lock does not keep others from leading.
+    let term = leads(&node).await;
 
-    assert!(is_ended(&leadership).await && is_ended(&session).await);
+    leads_until(&node, term, ends(&pids)).await;
 }
 
 #[tokio::test]
-async fn the_keys_of_a_frozen_leader_are_free_once_another_leads() {
+async fn the_keys_of_a_frozen_leader_are_free_after_its_lease() {
     let beacon = beacon();
     let scope = scope("keys");
     let node = node(&scope).await;
     // Its leadership connection has ended with its lease, this one has not.
     let session = admin().await;
-    light(&session, beacon).await;
+    open_session(&session, &scope, beacon, LEASE).await;
     plant_term(&scope, beacon, true).await;
     let held = "INSERT INTO callsheet.names (scope, name, token, run, beacon, claimed_at, run_node, run_job)
                 VALUES ($1, 'key', 3, gen_random_uuid(), $2, now(), gen_random_uuid(), 'job')";
     admin().await.execute(held, &[&scope, &beacon]).await.expect("a key that is held");
-    // As long as a lease: from then on it has said nothing for too long.
-    sleep(LEASE).await;
 
-    leads(&node).await;
+    let term = leads(&node).await;
 
-    assert!(is_ended(&session).await);
+    assert!(matches!(claim(&node).await, Verdict::Busy { .. }), "its lease is not over");
     let freed = async {
         while !matches!(claim(&node).await, Verdict::Granted { lost: Some(_), .. }) {
-            sleep(Duration::from_millis(5)).await;
+            sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(DEADLINE, freed).await.expect("the key can be taken over");
+    leads_until(&node, term, freed).await;
 }
 
 async fn claim(node: &Postgres) -> Verdict {
@@ -140,7 +181,7 @@ async fn claim(node: &Postgres) -> Verdict {
 }
 
 #[tokio::test]
-async fn who_lets_go_of_a_dead_terms_lock_before_it_is_ended_is_left_alone() {
+async fn who_lets_go_of_the_leadership_lock_before_it_is_ended_is_left_alone() {
     let beacon = beacon();
     let scope = scope("let-go");
     let Gate { port, reached, open } = gate(server().port(), "pg_terminate_backend").await;
@@ -151,13 +192,20 @@ async fn who_lets_go_of_a_dead_terms_lock_before_it_is_ended_is_left_alone() {
     // By then the process may serve somebody else, who has other locks.
     light(&leadership, beacon ^ 1).await;
     plant_term(&scope, beacon, true).await;
+    let term = leads(&node).await;
 
     let lets_go = async {
-        timeout(DEADLINE, reached).await.expect("it is to be ended").expect("the way to the server is there");
+        reached.await.expect("the way to the server is there");
         give_leadership_up(&leadership, &scope).await;
         open.send(()).expect("the message waits");
+        let has_it = "SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                      WHERE l.locktype = 'advisory' AND l.granted AND a.application_name LIKE $1";
+        let (admin, like) = (admin().await, format!("% leadership {scope}"));
+        while admin.query(has_it, &[&like]).await.expect("an answer").is_empty() {
+            sleep(Duration::from_millis(20)).await;
+        }
     };
-    tokio::join!(leads(&node), lets_go);
+    leads_until(&node, term, lets_go).await;
 
     assert!(!is_ended(&leadership).await);
 }
@@ -168,7 +216,8 @@ async fn a_leader_whose_term_is_not_over_is_left_alone() {
     let scope = scope("alive");
     let node = node(&scope).await;
     let (session, leadership) = (admin().await, admin().await);
-    light(&session, beacon).await;
+    // With a lease that goes on.
+    open_session(&session, &scope, beacon, Duration::from_secs(600)).await;
     take_leadership(&leadership, &scope).await;
     plant_term(&scope, beacon, false).await;
     let loses = async || {
@@ -194,19 +243,21 @@ async fn a_node_that_lost_only_its_term_keeps_its_session() {
     let scope = scope("deposed");
     let node = node(&scope).await;
     let session = admin().await;
-    light(&session, beacon).await;
+    open_session(&session, &scope, beacon, LEASE).await;
     plant_term(&scope, beacon, true).await;
-    sleep(LEASE).await;
-    // A heartbeat.
-    session.simple_query("SELECT").await.expect("an answer");
+    let term = leads(&node).await;
 
-    leads(&node).await;
-
-    assert!(!is_ended(&session).await);
+    let beats = async {
+        for _ in 0..5 {
+            sleep(LEASE / 2).await;
+            session.simple_query("SELECT").await.expect("it is not ended");
+        }
+    };
+    leads_until(&node, term, beats).await;
 }
 
 #[tokio::test]
-async fn who_may_not_end_a_frozen_leader_says_which_right_is_missing() {
+async fn who_may_not_end_a_silent_holder_says_which_right_is_missing() {
     let beacon = beacon();
     let log = Log::keep();
     let scope = scope("no-right");
@@ -223,16 +274,23 @@ async fn who_may_not_end_a_frozen_leader_says_which_right_is_missing() {
     let url = server().url().replace("callsheet:", "powerless:");
     let node = Postgres::new(&scope, url).migrate(false);
     node.locker().open().await.expect("a session opens");
-    light(&leader, beacon).await;
+    open_session(&leader, &scope, beacon, LEASE).await;
     take_leadership(&leader, &scope).await;
     plant_term(&scope, beacon, true).await;
+    let holder = pid(&leader).await;
 
-    let planted_at = Instant::now();
-    while planted_at.elapsed() < LEASE * 2 {
-        let campaign = node.elector().campaign().await.expect("an answer");
-        assert!(matches!(campaign, Campaign::Lost { leader: None, .. }), "{campaign:?}");
-    }
+    let term = leads(&node).await;
+    let said = format!(
+        "role \"callsheet\", application \"\"); grant pg_signal_backend to this role, or end it: SELECT pg_terminate_backend({holder})"
+    );
+    let is_said = async {
+        while !log.text().contains(&said) {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    leads_until(&node, term, is_said).await;
 
+    leads_until(&node, term, sleep(LEASE * 2)).await;
     assert!(!is_ended(&leader).await);
-    assert_eq!(log.text().matches("grant pg_signal_backend to this role").count(), 1, "{}", log.text());
+    assert_eq!(log.text().matches(&said).count(), 1, "{}", log.text());
 }

@@ -130,7 +130,7 @@ impl Case {
     }
 
     async fn state(&self, job: &str) -> JobState {
-        self.node.details(job).await.expect("it runs").expect("it is there").state
+        self.node.details(job).await.expect("it is there").state
     }
 
     /// The next job that is parked, or no longer.

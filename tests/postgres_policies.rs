@@ -613,11 +613,10 @@ async fn a_job_that_never_rests_can_be_paused_and_resumed() {
     assert!(busy.try_join_next().is_none(), "they were busy all the time");
 }
 
-/// Sends notifications to the nodes of a scope, as anybody may.
+/// Sends notifications to the nodes of a scope, as anybody may who knows the channel.
 async fn notify(nodes: &Nodes, payloads: &str) {
     let notify = format!(
-        "SELECT pg_notify('callsheet_' || to_hex(hashtextextended('callsheet news callsheet/' || $1, 0)), payload)
-         FROM ({payloads}) AS p (payload)"
+        "SELECT pg_notify((SELECT channel FROM callsheet.scopes WHERE scope = $1), payload) FROM ({payloads}) AS p (payload)"
     );
     nodes.admin.query(&notify, &[&nodes.scope]).await.expect("an answer");
 }
@@ -629,15 +628,19 @@ async fn what_anybody_else_notifies_the_nodes_of_does_them_no_harm() {
     let [session, of_stranger] = [node.session, stranger.session];
     let garbage = r#"VALUES ('garbage'), (''), ('{"stop": {}}'), ('{"pause": {"job": "", "pause": null}}')"#;
 
+    node.locker.pause(&[name("held")], Some(&FOR_GOOD)).await.expect("an answer");
     notify(&nodes, garbage).await;
-    notify(&nodes, r#"VALUES ('{"pause": {"job": "by-hand", "pause": null}}')"#).await;
+    notify(&nodes, r#"VALUES ('{"pause": {"job": "held", "pause": null}}')"#).await;
+    notify(&nodes, r#"VALUES ('{"pause": {"job": "unknown", "pause": null}}')"#).await;
     node.locker.pause(&[name("job")], Some(&FOR_GOOD)).await.expect("an answer");
 
-    let heard = async { [node.locker.news(session).await, node.locker.news(session).await] };
+    let heard = async {
+        [node.locker.news(session).await, node.locker.news(session).await, node.locker.news(session).await]
+    };
     let heard = timeout(DEADLINE, heard).await.expect("it hears what can be read");
-    let by_hand = News::Pause { job: name("by-hand"), pause: None };
+    let held = News::Pause { job: name("held"), pause: Some(FOR_GOOD) };
     let paused = News::Pause { job: name("job"), pause: Some(FOR_GOOD) };
-    assert_eq!(heard, [by_hand, paused]);
+    assert_eq!(heard, [held.clone(), held, paused], "as the store says");
     stranger.locker.pause(&[name("strange")], Some(&FOR_GOOD)).await.expect("an answer");
     let heard = timeout(DEADLINE, stranger.locker.news(of_stranger)).await.expect("its own");
     let own = News::Pause { job: name("strange"), pause: Some(FOR_GOOD) };
@@ -649,6 +652,9 @@ async fn of_too_much_news_the_oldest_is_dropped() {
     const SENT: usize = 3_000;
     let nodes = Nodes::of("flood").await;
     let node = nodes.open().await;
+    let jobs =
+        "INSERT INTO callsheet.names (scope, name) SELECT $1, n::text FROM generate_series(1, 3000) AS n";
+    nodes.admin.execute(jobs, &[&nodes.scope]).await.expect("an answer");
 
     let flood =
         r#"SELECT '{"pause": {"job": "' || n || '", "pause": null}}' FROM generate_series(1, 3000) AS n"#;

@@ -95,6 +95,8 @@ async fn every_refusal_has_its_cause_and_its_cure_and_never_the_password() {
          CREATE ROLE plain LOGIN PASSWORD '{PASSWORD}';
          CREATE ROLE reader LOGIN SUPERUSER PASSWORD '{PASSWORD}';
          ALTER ROLE reader SET default_transaction_read_only = on;
+         CREATE ROLE settled LOGIN SUPERUSER PASSWORD '{PASSWORD}';
+         ALTER ROLE settled SET search_path = new;
          CREATE SCHEMA closed; CREATE SCHEMA empty; CREATE SCHEMA shut; CREATE SCHEMA mute;
          GRANT USAGE ON SCHEMA empty, shut, mute TO plain;",
     );
@@ -115,6 +117,7 @@ async fn every_refusal_has_its_cause_and_its_cure_and_never_the_password() {
     let strict = impostor::refusing(false, "08P01", "unsupported startup parameter: options").await;
     let forgetful = impostor::refusing(true, "26000", "prepared statement \"s0\" does not exist").await;
     let careless = impostor::careless_pooler(port).await;
+    let meddler = impostor::meddler(port, "statement_timeout=0", "statement_timeout=9").await;
     let pooler = "a pooler stands between, which may hand each transaction to another process; connect to the server itself";
     let cases: Vec<(&str, String, (&str, bool), Expected)> = vec![
         (
@@ -212,15 +215,15 @@ async fn every_refusal_has_its_cause_and_its_cure_and_never_the_password() {
             "tables that the role may not use",
             by("plain", &here),
             ("shut", false),
-            Refused("this role may not use the tables debts, leader, names, runs, sessions of the schema \"shut\": GRANT SELECT, \
+            Refused("this role may not use the tables debts, leader, names, runs, scopes, sessions of the schema \"shut\": GRANT SELECT, \
                      INSERT, UPDATE ON ALL TABLES IN SCHEMA \"shut\", and DELETE ON \"shut\".debts, \"shut\".names, \"shut\".sessions, TO it".to_owned()),
         ),
         (
-            "a procedure that the role may not call",
+            "a routine that the role may not call",
             by("plain", &here),
             ("mute", false),
-            Refused("this role may not call the procedure wait_for_leadership of the schema \"mute\": GRANT EXECUTE ON PROCEDURE \
-                     \"mute\".wait_for_leadership TO it".to_owned()),
+            Refused("this role may not call wait_for_leadership of the schema \"mute\": GRANT EXECUTE ON ROUTINE \
+                     \"mute\".is_over, \"mute\".wait_for_leadership TO it".to_owned()),
         ),
         (
             "a role whose sessions are read-only",
@@ -252,6 +255,19 @@ async fn every_refusal_has_its_cause_and_its_cure_and_never_the_password() {
             by("callsheet", &format!("{careless}/postgres")),
             ("new", true),
             Refused(format!("the settings of the connection did not reach the server: {pooler}")),
+        ),
+        (
+            "a pooler that forgets settings, and a role that has some of them by itself",
+            by("settled", &format!("{careless}/postgres")),
+            ("new", true),
+            Refused(format!("the settings of the connection did not reach the server: {pooler}")),
+        ),
+        (
+            "something between that sets a timeout",
+            by("callsheet", &format!("{meddler}/postgres")),
+            ("new", true),
+            Refused("the server has other values of statement_timeout than this node asked for: find what sets them after the \
+                     connection is made (a trigger ON login, or what stands between), and let it leave this role alone".to_owned()),
         ),
     ];
     for (what, url, (schema, migrate), expected) in cases {

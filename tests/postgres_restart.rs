@@ -6,8 +6,9 @@ mod harness;
 
 use std::{
     collections::{HashMap, HashSet},
-    io,
+    fs, io,
     sync::{Arc, Mutex, MutexGuard},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -15,6 +16,7 @@ use callsheet::{FencingToken, Problem, backend::Postgres, prelude::*};
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use harness::{PASSWORD, Server, Stop};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A net under every wait.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -131,6 +133,26 @@ impl Node {
 async fn blocking(server: &Arc<Server>, order: impl FnOnce(&Server) + Send + 'static) {
     let server = server.clone();
     tokio::task::spawn_blocking(move || order(&server)).await.expect("it is carried out");
+}
+
+#[test]
+fn a_server_that_was_frozen_leaves_nothing_behind() {
+    let server = Server::start();
+    let directory = server.socket_directory().to_owned();
+    let file = fs::read_to_string(directory.join("data/postmaster.pid")).expect("it runs");
+    let pid = file.lines().next().expect("the id of its process").to_owned();
+    let process = pid.parse().ok().and_then(Pid::from_raw).expect("a number");
+    kill_process(process, Signal::STOP).expect("it runs");
+
+    drop(server);
+
+    assert!(!directory.exists());
+    // One that has ended has no command, whether somebody has asked how it ended or not.
+    let until = Instant::now() + DEADLINE;
+    while fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|command| !command.is_empty()) {
+        assert!(Instant::now() < until, "it runs still");
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[tokio::test]

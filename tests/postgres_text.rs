@@ -77,7 +77,7 @@ async fn until(what: &str, is: impl AsyncFn() -> bool) {
 }
 
 async fn state(node: &Callsheet, job: &str) -> JobState {
-    node.details(job).await.expect("it runs").expect("it is there").state
+    node.details(job).await.expect("it is there").state
 }
 
 async fn is_true(client: &Client, query: &str, parameters: &[&(dyn ToSql + Sync)]) -> bool {
@@ -159,7 +159,7 @@ async fn a_schedule_whose_words_hold_nul_keeps_no_job_from_running() {
     runs(&mut ran, "plain", 3).await;
     runs(&mut ran, "odd", 3).await;
 
-    let shown = node.details("odd").await.expect("it runs").expect("it is there");
+    let shown = node.details("odd").await.expect("it is there");
     assert_eq!(&*shown.schedule, "every\u{fffd}tenth");
     assert_ne!(shown.state, JobState::Parked);
     node.shutdown(DEADLINE).await;
@@ -236,7 +236,7 @@ async fn the_note_of_a_pause_may_hold_nul_and_is_as_long_as_it_is_stored() {
     assert_eq!(paused.len(), 1);
     let note = |status: Option<Pause>| status.and_then(|pause| pause.note);
     until("the other node heard the same", async || {
-        let status = second.details("job").await.expect("it runs").expect("it is there");
+        let status = second.details("job").await.expect("it is there");
         note(status.pause).as_deref() == Some("do\u{fffd}not")
     })
     .await;
@@ -311,7 +311,7 @@ async fn an_end_that_cannot_be_recorded_frees_its_key() {
     runs(&mut ran, "good", 5).await;
     let free = "SELECT run IS NULL FROM ends.names WHERE name = 'bad'";
     assert!(is_true(&admin, free, &[]).await, "its key is free");
-    let status = node.details("bad").await.expect("it runs").expect("it is there");
+    let status = node.details("bad").await.expect("it is there");
     let reason = status.parked.expect("a reason");
     assert!(reason.contains("the end of its run") && reason.contains("23514"), "{reason}");
     node.shutdown(DEADLINE).await;

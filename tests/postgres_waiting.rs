@@ -118,12 +118,15 @@ async fn a_follower_that_waits_is_woken_by_the_end_of_the_term_and_hears_of_anot
     assert!(matches!(lost, Campaign::Lost { leader: led, .. } if led == follower.node()), "{lost:?}");
 }
 
-/// A campaign is one statement of up to 3 s.
+/// A campaign is one statement of up to 3 s, and a session is idle for as long.
 #[tokio::test]
-async fn a_follower_waits_for_longer_than_the_statement_timeout_of_its_role() {
+async fn no_timeout_of_a_role_ends_what_a_node_waits_for() {
     let (scope, admin) = (scope("hurried"), admin().await);
     let role = "CREATE ROLE hurried LOGIN PASSWORD 'hurried'; GRANT CREATE ON DATABASE postgres TO hurried;
-                ALTER ROLE hurried SET statement_timeout = '2s'";
+                ALTER ROLE hurried SET statement_timeout = '2s';
+                ALTER ROLE hurried SET lock_timeout = '1ms';
+                ALTER ROLE hurried SET idle_session_timeout = '300ms';
+                ALTER ROLE hurried SET idle_in_transaction_session_timeout = '1ms'";
     admin.batch_execute(role).await.expect("a role");
     let url = format!("postgres://hurried:hurried@127.0.0.1:{}/postgres", server().port());
     let node = || open(Postgres::new(&scope, &url).schema("hurried"));

@@ -212,7 +212,7 @@ fn a_shutdown_without_a_deadline_drains() {
         rig.advance(ms(10_500)).await;
 
         let asked = rig.supervisor(node).send(Shutdown { deadline: Duration::MAX });
-        let report = rig.drive(asked).await;
+        let report = asked.await;
 
         assert_eq!(
             report.expect("the supervisor lives").to_string(),
@@ -229,7 +229,7 @@ fn a_shutdown_that_never_aborts_drains() {
         rig.advance(ms(10_500)).await;
 
         let asked = rig.supervisor(node).send(Shutdown { deadline: secs(1) });
-        let report = rig.drive(asked).await;
+        let report = asked.await;
 
         assert_eq!(report.expect("the supervisor lives").cancelled, 1);
     });
@@ -352,7 +352,8 @@ fn a_job_that_is_removed_while_its_actor_dies_leaves_nothing_behind() {
         let node = rig.node(node_with([])).await;
         supervisor.set(rig.supervisor(node)).expect("once");
         let supervisor = rig.supervisor(node);
-        rig.drive(supervisor.send(AddJob(Job::new("bad", schedule).fires(Fires::Local).run(async |_| {}))))
+        supervisor
+            .send(AddJob(Job::new("bad", schedule).fires(Fires::Local).run(async |_| {})))
             .await
             .expect("an answer")
             .expect("it is right");
@@ -373,7 +374,7 @@ fn a_job_that_is_removed_leaves_nothing_behind() {
         let node = rig.node(node_with([])).await;
         let supervisor = rig.supervisor(node);
         let job = Job::new("good", schedule).fires(Fires::Local).run(async |_| {});
-        rig.drive(supervisor.send(AddJob(job))).await.expect("an answer").expect("it is right");
+        supervisor.send(AddJob(job)).await.expect("an answer").expect("it is right");
         rig.advance(secs(10)).await;
         rig.send(node, RemoveJobs("good".into())).await.expect("it is there");
 
@@ -412,7 +413,7 @@ fn a_refused_job_whose_state_panics_on_drop_does_not_stop_the_engine() {
 
         let supervisor = rig.supervisor(node);
         let refused = supervisor.send(AddJob(job_with(PanicsOnDrop, "same")));
-        let _ = rig.drive(refused).await;
+        let _ = refused.await;
         rig.advance(ms(5_500)).await;
 
         assert!(supervisor.connected(), "the supervisor is dead, and the whole engine with it");

@@ -70,8 +70,7 @@ fn a_body_that_cannot_be_aborted_is_reported_as_still_running() {
             }
         }
 
-        let node =
-            rig.drive_node(async || node_with([Job::new("deaf", hourly()).run_actor(Deaf.start())])).await;
+        let node = rig.drive_node(|| node_with([Job::new("deaf", hourly()).run_actor(Deaf.start())])).await;
         at_the_hour(rig).await;
 
         let report = rig.shutdown(node, secs(1)).await;
@@ -92,21 +91,20 @@ fn nothing_fires_and_nothing_is_added_after_a_shutdown_started() {
         let before = rig.started("ticker");
 
         let supervisor = rig.supervisor(node);
-        let (report, added, triggered) = rig
-            .drive(async move {
-                let report = supervisor.send(callsheet::Shutdown { deadline: secs(60) });
-                let later = async {
-                    tokio::time::sleep(secs(5)).await;
-                    let job = Job::new("new", every(secs(1))).run(async |_| {});
-                    let added = supervisor.send(callsheet::AddJob(job)).await.expect("it still answers");
-                    let triggered =
-                        supervisor.send(TriggerJob("ticker".to_owned())).await.expect("it still answers");
-                    (added, triggered)
-                };
-                let (report, (added, triggered)) = tokio::join!(report, later);
-                (report.expect("it answers"), added, triggered)
-            })
-            .await;
+        let (report, added, triggered) = async move {
+            let report = supervisor.send(callsheet::Shutdown { deadline: secs(60) });
+            let later = async {
+                tokio::time::sleep(secs(5)).await;
+                let job = Job::new("new", every(secs(1))).run(async |_| {});
+                let added = supervisor.send(callsheet::AddJob(job)).await.expect("it still answers");
+                let triggered =
+                    supervisor.send(TriggerJob("ticker".to_owned())).await.expect("it still answers");
+                (added, triggered)
+            };
+            let (report, (added, triggered)) = tokio::join!(report, later);
+            (report.expect("it answers"), added, triggered)
+        }
+        .await;
 
         assert_eq!(report.to_string(), "drained 1, cancelled 0, aborted 0, left 2 fire times");
         assert_eq!(added, Err(AddError::ShuttingDown));
@@ -125,12 +123,11 @@ fn asking_twice_for_a_shutdown_gives_one_report_to_both() {
         rig.advance(Duration::from_millis(10_500)).await;
         let supervisor = rig.supervisor(node);
 
-        let (one, two) = rig
-            .drive(async move {
-                let ask = || supervisor.send(callsheet::Shutdown { deadline: secs(60) });
-                tokio::join!(ask(), ask())
-            })
-            .await;
+        let (one, two) = async move {
+            let ask = || supervisor.send(callsheet::Shutdown { deadline: secs(60) });
+            tokio::join!(ask(), ask())
+        }
+        .await;
 
         assert_eq!(one.expect("an answer"), two.expect("an answer"));
         assert_eq!(rig.count(|kind| matches!(kind, EventKind::ShutdownFinished { .. })), 1);
@@ -261,16 +258,15 @@ fn a_shutdown_that_is_under_way_can_be_told_to_end_at_once() {
         let supervisor = rig.supervisor(node);
         let before = rig.now();
 
-        let (patient, at_once) = rig
-            .drive(async move {
-                let patient = supervisor.send(Shutdown { deadline: secs(1_000) });
-                let at_once = async {
-                    tokio::time::sleep(secs(5)).await;
-                    supervisor.send(ShutdownNow).await
-                };
-                tokio::join!(patient, at_once)
-            })
-            .await;
+        let (patient, at_once) = async move {
+            let patient = supervisor.send(Shutdown { deadline: secs(1_000) });
+            let at_once = async {
+                tokio::time::sleep(secs(5)).await;
+                supervisor.send(ShutdownNow).await
+            };
+            tokio::join!(patient, at_once)
+        }
+        .await;
 
         let report = patient.expect("an answer");
         assert_eq!(report, at_once.expect("an answer"));
@@ -289,7 +285,7 @@ fn a_node_can_be_told_to_stop_at_once() {
         let before = rig.now();
 
         let supervisor = rig.supervisor(node);
-        let report = rig.drive(async move { supervisor.send(ShutdownNow).await }).await.expect("an answer");
+        let report = async move { supervisor.send(ShutdownNow).await }.await.expect("an answer");
 
         assert_eq!(report.aborted + report.cancelled, 2);
         assert!((rig.now() - before).num_seconds() < 5, "the time to abort did not pass");
@@ -338,7 +334,7 @@ async fn stopped_without_a_store(
     let supervisor = rig.supervisor(node);
     let before = Instant::now();
 
-    rig.drive(stop(supervisor)).await;
+    stop(supervisor).await;
 
     let after = |moment: &Moment| moment.get().map(|at| *at - before);
     Stopped {

@@ -194,6 +194,29 @@ fn who_looks_at_jobs_of_a_store_that_refuses_adds_no_failure() {
 }
 
 #[test]
+fn a_question_that_failed_is_asked_again_with_the_next_session() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        rig.node(node_with([nightly()])).await;
+        rig.advance(secs(1)).await;
+        let follower = rig.node(node_with([nightly()])).await;
+        rig.advance(secs(10)).await;
+        rig.store().refuse([Operation::Inquire], "no right to inquire");
+        rig.advance(secs(30)).await;
+        let health = rig.send(follower, Health).await;
+        let inquires = |problem: &Problem| problem.operation() == Some(Operation::Inquire);
+        assert!(health.problems.iter().any(inquires), "{health:?}");
+
+        rig.store().refuse_nothing();
+        rig.end_session(follower);
+        rig.advance(secs(5)).await;
+
+        let health = rig.send(follower, Health).await;
+        assert!(health.healthy, "{health:?}");
+    });
+}
+
+#[test]
 fn jobs_whose_due_ticks_are_not_decided_are_named() {
     simulate(START, async |rig| {
         rig.set_lease(secs(LEASE));

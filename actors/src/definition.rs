@@ -182,27 +182,6 @@ impl Drop for SharedBody {
     }
 }
 
-/// A job whose ticks a rig audits.
-#[cfg(any(test, feature = "testkit"))]
-pub(crate) struct Audited {
-    pub(crate) job: JobName,
-    pub(crate) schedule: Arc<dyn Schedule>,
-    pub(crate) identity: ScheduleIdentity,
-    pub(crate) fires: Fires,
-}
-
-#[cfg(any(test, feature = "testkit"))]
-impl Job {
-    /// What a rig needs to audit what became of the job's ticks, if it is a job that can be added.
-    pub(crate) fn audited(&self) -> Option<Audited> {
-        let schedule = self.schedule.clone().ok()?;
-        // Code of the application, which is refused if it panics.
-        let identity = catch_unwind(AssertUnwindSafe(|| schedule.identity())).ok()?;
-        let fires = self.policies.fires;
-        Some(Audited { job: JobName::new(&self.name).ok()?, schedule, identity, fires })
-    }
-}
-
 impl<B> Job<B> {
     pub(crate) fn set_schedule(&mut self, schedule: impl IntoSchedule) {
         self.schedule = schedule_of(&self.name, schedule);

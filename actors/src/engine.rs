@@ -47,6 +47,9 @@ use crate::{
     },
 };
 
+#[cfg(any(test, feature = "testkit"))]
+use crate::testkit::Definitions;
+
 /// How long a start waits for the store unless told otherwise.
 pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// How far a leader's wall clock may be from the store's unless told otherwise.
@@ -110,6 +113,9 @@ pub struct EngineOptions {
     pub zone_data: Arc<str>,
     /// The node's id, unless the backend has one for it. Default: random.
     pub node: NodeId,
+    /// Hears of every definition, for the audit of a rig.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) definitions: Option<Definitions>,
 }
 
 impl EngineOptions {
@@ -136,6 +142,8 @@ impl EngineOptions {
             forget_after: FORGET_AFTER_DEFAULT,
             zone_data: "".into(),
             node: NodeId::random(),
+            #[cfg(any(test, feature = "testkit"))]
+            definitions: None,
         }
     }
 
@@ -440,6 +448,8 @@ async fn start_actors(
         zone_data,
         ..
     } = options;
+    #[cfg(any(test, feature = "testkit"))]
+    let definitions = options.definitions;
     backend.set_clock(clock.clone());
     backend.set_zone_data(zone_data.clone());
     let id = backend.node().unwrap_or(node);
@@ -469,6 +479,8 @@ async fn start_actors(
         locker: backend.locker(),
         timers: runtime::Handle::current(),
         run_extension: backend.run_extension(),
+        #[cfg(any(test, feature = "testkit"))]
+        definitions,
         lock: OnceLock::new(),
         supervisor: OnceLock::new(),
     });

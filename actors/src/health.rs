@@ -145,6 +145,15 @@ pub enum Problem {
         /// When it was asked.
         since: DateTime<Utc>,
     },
+    /// Somebody else holds in the store what this node needs, and is not ended, or not yet.
+    Obstructed {
+        /// What is held, and by whom.
+        reason: String,
+        /// What would help.
+        cure: String,
+        /// Since when this node knows of it.
+        since: DateTime<Utc>,
+    },
     /// No node is known to lead for longer than a lease.
     NoLeader {
         /// When one was known to lead last, or this node was started.
@@ -202,6 +211,7 @@ impl Problem {
             Self::ShuttingDown => "shutting_down",
             Self::NoSession { .. } => "no_session",
             Self::StoreSilent { .. } => "store_silent",
+            Self::Obstructed { .. } => "obstructed",
             Self::NoLeader { .. } => "no_leader",
             Self::Failing { .. } => "failing",
             Self::Overdue { .. } => "overdue",
@@ -220,6 +230,7 @@ impl Problem {
             Self::Stalled { .. }
             | Self::NoLeader { .. }
             | Self::StoreSilent { .. }
+            | Self::Obstructed { .. }
             | Self::ShuttingDown
             | Self::Overdue { .. }
             | Self::OverdueOnLeader { .. }
@@ -237,6 +248,7 @@ impl Problem {
             Self::NoSession { reason: None, .. } => NO_SESSION.into(),
             Self::NoSession { reason: Some(reason), .. } => format!("{NO_SESSION}: {reason}").into(),
             Self::StoreSilent { .. } => "the store does not answer".into(),
+            Self::Obstructed { reason, .. } => reason.into(),
             Self::NoLeader { .. } => "no node leads".into(),
             Self::Failing { operation, reason, .. } => {
                 format!("the store refuses or fails the operation {operation}: {reason}").into()
@@ -268,7 +280,7 @@ impl Problem {
             Self::NoLeader { .. } => {
                 "look at the other problems of all nodes; each campaigns and leads as soon as it can"
             }
-            Self::Failing { cure: Some(cure), .. } => cure,
+            Self::Failing { cure: Some(cure), .. } | Self::Obstructed { cure, .. } => cure,
             Self::Failing { cure: None, .. } => FAILING_CURE,
             Self::OverdueOnLeader { .. } => "look at the leader's health",
             Self::Overdue { .. } => "look at the other problems, and at what holds locks in the store",
@@ -288,6 +300,7 @@ impl Problem {
             Self::Stalled { since, .. }
             | Self::NoSession { since, .. }
             | Self::StoreSilent { since }
+            | Self::Obstructed { since, .. }
             | Self::NoLeader { since }
             | Self::Failing { since, .. }
             | Self::OverdueOnLeader { since }
@@ -388,6 +401,11 @@ impl<'de> Deserialize<'de> for Problem {
                 Self::NoSession { reason: told.map(str::to_owned), since: since()? }
             }
             "store_silent" => Self::StoreSilent { since: since()? },
+            "obstructed" => Self::Obstructed {
+                reason: shown.reason.into_owned(),
+                cure: shown.cure.into_owned(),
+                since: since()?,
+            },
             "no_leader" => Self::NoLeader { since: since()? },
             "failing" => Self::Failing {
                 operation: there(shown.operation, "operation")?,

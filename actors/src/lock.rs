@@ -47,9 +47,9 @@ use crate::{
     name::{FencingToken, JobName, LockKey, RunId, Term},
     node::{JobRef, Node, RefusedStep},
     port::{
-        ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled, Enrolment,
-        Forgotten, Inquiry, LockError, Locker, LostRun, Moved, OtherZoneData, Pause, Proof, Proved,
-        RoundAnswers, Session, Standing, TickClaim, Verdict,
+        Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled,
+        Enrolment, Forgotten, Inquiry, LockError, Locker, LostRun, Moved, Obstacle, OtherZoneData, Pause,
+        Proof, Proved, RoundAnswers, Session, Standing, TickClaim, Verdict,
     },
     supervisor::{RunsLost, SessionNews, TakenByLeader, UnknownToStore},
 };
@@ -218,6 +218,8 @@ pub(crate) struct LockHealth {
     pub(crate) without_session: Option<Duration>,
     /// How long the round trip under way has been.
     pub(crate) waiting: Option<Duration>,
+    /// What somebody else holds in the store, and this node needs.
+    pub(crate) obstacles: Vec<Obstacle>,
 }
 
 /// Asks whose run it is, if the store granted it to this node and its end is not recorded.
@@ -422,6 +424,12 @@ impl LockActor {
 
     fn failed(&self, operation: Operation, error: &dyn std::fmt::Display) {
         self.node.failures.failed(operation, error);
+    }
+
+    /// Whether this node goes on to ask by what it asked by: the next leader asks for a former one, who would be said to fail for long.
+    fn still_decides(&self, authority: Option<Authority>) -> bool {
+        let term = authority.and_then(Authority::term);
+        term.is_none() || term == self.node.leadership.term(self.node.clock.elapsed())
     }
 
     /// Keeps whether something that was asked in a round was refused.
@@ -642,7 +650,9 @@ impl LockActor {
                     refused.get_or_insert_with(|| reason.clone());
                 }
                 Verdict::Locked { holder: None } => {
-                    refused.get_or_insert_with(|| always_locked(&job.definition.name));
+                    if self.still_decides(tick.map(|tick| tick.authority)) {
+                        refused.get_or_insert_with(|| always_locked(&job.definition.name));
+                    }
                 }
                 Verdict::Granted { token, lost } => {
                     granted = true;
@@ -754,13 +764,13 @@ impl LockActor {
                 Moved::Unknown => {
                     self.node.supervisor().do_send(UnknownToStore(job.definition.name.clone()));
                 }
-                Moved::Locked => {
+                Moved::Locked if self.still_decides(Some(advance.authority)) => {
                     refused.get_or_insert_with(|| always_locked(&job.definition.name));
                 }
                 Moved::Unavailable { ref reason } => {
                     refused.get_or_insert_with(|| reason.clone());
                 }
-                Moved::Elsewhere { .. } | Moved::BadData { .. } => {}
+                Moved::Elsewhere { .. } | Moved::BadData { .. } | Moved::Locked => {}
             }
             Letter::send(&job, Input::Advanced(answer));
         }
@@ -1169,6 +1179,7 @@ impl Handler<AskLockHealth> for LockActor {
                 None => Some(now.saturating_sub(self.session_lost_at)),
             },
             waiting: self.round_started.map(|started| now.saturating_sub(started)),
+            obstacles: self.locker.obstacles(),
         })
     }
 }

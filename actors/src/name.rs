@@ -117,6 +117,18 @@ name! {
     Tag, "tag"
 }
 
+impl From<JobName> for String {
+    fn from(name: JobName) -> Self {
+        name.as_str().to_owned()
+    }
+}
+
+impl From<&JobName> for String {
+    fn from(name: &JobName) -> Self {
+        name.as_str().to_owned()
+    }
+}
+
 impl From<&JobName> for LockKey {
     fn from(job: &JobName) -> Self {
         Self(job.0.clone())

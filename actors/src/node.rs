@@ -43,6 +43,9 @@ use crate::{
     supervisor::{StoreClockMoved, SupervisorActor},
 };
 
+#[cfg(any(test, feature = "testkit"))]
+use crate::testkit::Definitions;
+
 /// What the actors of one node share. Addresses are set once, before any job exists.
 pub(crate) struct Node {
     pub(crate) id: NodeId,
@@ -78,6 +81,8 @@ pub(crate) struct Node {
     pub(crate) run_extension: Option<Arc<dyn Any + Send + Sync>>,
     pub(crate) lock: OnceLock<Addr<LockActor>>,
     pub(crate) supervisor: OnceLock<Addr<SupervisorActor>>,
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) definitions: Option<Definitions>,
 }
 
 impl Node {
@@ -137,6 +142,12 @@ impl Node {
     pub(crate) fn take_asks(&self) -> Vec<Ask> {
         let mut open = self.asks.lock().unwrap_or_else(PoisonError::into_inner);
         open.as_mut().map(mem::take).unwrap_or_default()
+    }
+
+    /// A job has this definition from now on.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) fn note(&self, definition: &Definition) {
+        self.definitions.iter().for_each(|definitions| definitions.note(definition));
     }
 
     /// Takes no more asks.

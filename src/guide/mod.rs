@@ -15,6 +15,10 @@ pub mod health {}
 #[doc = include_str!("tracing.md")]
 pub mod tracing {}
 
+#[cfg(feature = "testkit")]
+#[doc = include_str!("testing.md")]
+pub mod testing {}
+
 #[doc = include_str!("guarantees.md")]
 pub mod guarantees {}
 

@@ -163,18 +163,10 @@ faults! {
 /// What the nodes do not survive as they should, as far as is known, and why. It is done only if it is asked for by name.
 pub(crate) const OPEN: &[(Fault, &str)] = &[
     (
-        Fault::HalfSentClaim,
-        "a half-sent statement holds the leader row for as long as its connection looks open",
+        Fault::FreezeBackend,
+        "no server can end a process that stands still: it is named, and keeps its connection and its keys",
     ),
-    (
-        Fault::HalfSentProof,
-        "a half-sent statement holds the leader row for as long as its connection looks open",
-    ),
-    (Fault::FreezeBackend, "a backend that is frozen keeps its locks for longer than a lease"),
-    (Fault::ShareLeaderRow, "whoever holds the leader row for share keeps its term from being renewed"),
     (Fault::StandbyLost, "backends that wait for a standby do not notice that their clients are gone"),
-    (Fault::StolenLeadership, "any role can hold the lock of the leadership"),
-    (Fault::ForgedPause, "any role can notify the channel of the nodes, which believe what they hear"),
 ];
 
 impl Fault {

@@ -42,24 +42,29 @@ const PROTECTIONS: &[Protection] = &[
     },
     Protection {
         name: "a claim locks the leader row",
-        without: &[(" FOR SHARE", "")],
+        without: &[
+            (" FOR SHARE", ""),
+            // Or the claim would be ended before it is committed.
+            ("pg_terminate_backend(pid) AS ended", "false AS ended"),
+        ],
         faults: &[Fault::SlowClaim],
         missed: "was claimed in term",
         within: Duration::from_secs(60),
     },
     Protection {
-        name: "the server ends a session that it does not hear of, or a candidate does",
-        without: &[
-            ("-c idle_session_timeout=2000", "-c idle_session_timeout=0"),
-            ("pg_terminate_backend(pid) AS ended", "false AS ended"),
-        ],
-        faults: &[Fault::FreezeLeader],
-        missed: "leader frozen: nothing ran for",
+        name: "whoever waits for a silent session ends it",
+        without: &[("pg_terminate_backend(pid) AS ended", "false AS ended")],
+        faults: &[Fault::HalfSentProof],
+        missed: "nothing ran for",
         within: Duration::from_secs(60),
     },
     Protection {
         name: "a commit is durable before it is acknowledged",
-        without: &[("-c synchronous_commit=on", "-c synchronous_commit=off")],
+        without: &[
+            ("-c synchronous_commit=on", "-c synchronous_commit=off"),
+            // It is looked at when a connection is made.
+            ("s.setting <> asked.value", "false"),
+        ],
         faults: &[Fault::CrashBackend],
         missed: "was not claimed for it",
         within: Duration::from_secs(60),

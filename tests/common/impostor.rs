@@ -118,6 +118,24 @@ pub(crate) async fn gate(server: u16, text: &'static str) -> Gate {
     Gate { port, reached, open }
 }
 
+/// What stands between and asks for another setting than the client: `to` instead of `from`, which is as long.
+pub(crate) async fn meddler(server: u16, from: &'static str, to: &'static str) -> u16 {
+    let (listener, port) = listen().await;
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut asked = startup(&mut client).await?;
+                let at = asked.windows(from.len()).position(|window| window == from.as_bytes())?;
+                asked[at..at + from.len()].copy_from_slice(to.as_bytes());
+                let mut server = TcpStream::connect(("127.0.0.1", server)).await.ok()?;
+                server.write_all(&asked).await.ok()?;
+                copy_bidirectional(&mut client, &mut server).await.ok()
+            });
+        }
+    });
+    port
+}
+
 /// A pooler that does not hand on the settings that a client asks for.
 pub(crate) async fn careless_pooler(server: u16) -> u16 {
     let (listener, port) = listen().await;
@@ -209,4 +227,56 @@ async fn answer(server: &mut OwnedReadHalf) -> Option<Vec<u8>> {
             return Some(answer);
         }
     }
+}
+
+/// A way to a server that can keep back the ends of what clients ask: with the Sync message of a client whose application name has a
+/// text in it, all that comes after is kept back as well. What is between this and the server stays open when that client goes.
+pub(crate) struct Withholder {
+    pub(crate) port: u16,
+    withholds: Arc<Mutex<Option<&'static str>>>,
+}
+
+impl Withholder {
+    /// From now on, for clients with this text in their startup messages.
+    pub(crate) fn withhold(&self, text: &'static str) {
+        *self.withholds.lock().expect("nobody panicked") = Some(text);
+    }
+}
+
+pub(crate) async fn withholder(server: u16) -> Withholder {
+    const SYNC: u8 = b'S';
+    let (listener, port) = listen().await;
+    let withholds: Arc<Mutex<Option<&'static str>>> = Arc::default();
+    let held = withholds.clone();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let held = held.clone();
+            tokio::spawn(async move {
+                let asked = startup(&mut client).await?;
+                let (mut from_client, mut to_client) = client.into_split();
+                let server = TcpStream::connect(("127.0.0.1", server)).await.ok()?;
+                let (mut from_server, mut to_server) = server.into_split();
+                to_server.write_all(&asked).await.ok()?;
+                tokio::spawn(async move { copy(&mut from_server, &mut to_client).await });
+                let is_held = || {
+                    let text = *held.lock().expect("nobody panicked");
+                    text.is_some_and(|text| asked.windows(text.len()).any(|window| window == text.as_bytes()))
+                };
+                while let Ok(kind) = from_client.read_u8().await {
+                    let length = from_client.read_u32().await.ok()?;
+                    let mut message = vec![kind];
+                    message.extend(length.to_be_bytes());
+                    message.resize(usize::try_from(length).ok()? + 1, 0);
+                    from_client.read_exact(&mut message[5..]).await.ok()?;
+                    if kind == SYNC && is_held() {
+                        // For ever, whatever becomes of the client.
+                        std::future::pending::<()>().await;
+                    }
+                    to_server.write_all(&message).await.ok()?;
+                }
+                Some(())
+            });
+        }
+    });
+    Withholder { port, withholds }
 }

@@ -525,6 +525,11 @@ impl Ledger {
         self.live.values_mut().for_each(|told| tell(told, news.clone()));
     }
 
+    /// How many news wait for a session.
+    pub fn news(&self, session: Session) -> usize {
+        self.live.get(&session).map_or(0, VecDeque::len)
+    }
+
     /// The next news of a session.
     pub fn take_news(&mut self, session: Session) -> Option<News> {
         self.live.get_mut(&session)?.pop_front()

@@ -9,7 +9,7 @@ use futures_util::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{OtherZoneData, ScheduleIdentity};
+use super::{Obstacle, OtherZoneData, ScheduleIdentity};
 use crate::{
     core::{policy::Overlap, storable::storable, time::FireTime},
     event::Outcome,
@@ -474,7 +474,7 @@ pub enum News {
     Pause {
         /// The job.
         job: JobName,
-        /// `None`: it was resumed.
+        /// As the store says when this is handed on; `None`: it is not paused.
         pause: Option<Pause>,
     },
     /// A run was closed as lost, and its job owes it.
@@ -629,6 +629,13 @@ pub trait Locker: Send + Sync + 'static {
         TimeDelta::zero()
     }
 
+    /// What is in the way of the session at present, as the last round trips found it: at most
+    /// [`OBSTACLES_MAX`](super::OBSTACLES_MAX). Answers at once, without I/O. Default: nothing, for a store in which nobody can hold
+    /// anything for longer than a lease.
+    fn obstacles(&self) -> Vec<Obstacle> {
+        Vec::new()
+    }
+
     /// Ends the session and frees what it holds.
     ///
     /// # Cancel safety
@@ -714,6 +721,8 @@ pub trait Locker: Send + Sync + 'static {
     /// The next thing that another node, or this one, did and that concerns this session; pending for ever once the session is
     /// lost. News are hints: one may be lost, and whatever it says stands in the store, where a claim meets it. If so many wait
     /// that the oldest are dropped, [`News::Missed`] comes in their place.
+    ///
+    /// Where anybody else could forge what nodes are told, the store is asked before it is believed.
     ///
     /// # Cancel safety
     ///

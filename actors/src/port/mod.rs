@@ -5,6 +5,7 @@ mod body;
 mod clock;
 mod elector;
 mod locker;
+mod obstacle;
 mod schedule;
 mod schedule_identity;
 mod spawner;
@@ -20,6 +21,7 @@ pub use locker::{
     PAUSE_NOTE_MAX, Pause, Proof, Proved, RoundAnswers, Session, SkipReason, Skips, Standing, TickClaim,
     Verdict,
 };
+pub use obstacle::{OBSTACLES_MAX, Obstacle};
 pub use schedule::{IntoSchedule, Schedule};
 pub use schedule_identity::ScheduleIdentity;
 pub use spawner::{RuntimeSpawner, Spawner};

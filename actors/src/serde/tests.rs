@@ -202,6 +202,7 @@ fn problems() -> Vec<Problem> {
         Problem::ShuttingDown => Problem::ShuttingDown,
         Problem::NoSession { .. } => Problem::NoSession { reason: Some("connection refused".into()), since },
         Problem::StoreSilent { .. } => Problem::StoreSilent { since },
+        Problem::Obstructed { .. } => Problem::Obstructed { reason: "it is held".into(), cure: "end it".into(), since },
         Problem::NoLeader { .. } => Problem::NoLeader { since },
         Problem::Failing { .. } => Problem::Failing {
             operation: Operation::Claim,

@@ -58,6 +58,8 @@ impl SupervisorActor {
         let mut added = Vec::with_capacity(definitions.len());
         for definition in definitions {
             let name = definition.name.clone();
+            #[cfg(any(test, feature = "testkit"))]
+            self.node().note(&definition);
             self.keys.add(&definition);
             self.tags.add(&definition);
             let job = self.start_actor(Arc::new(definition), None, move |job| Remains::none(job, now));

@@ -15,7 +15,7 @@ use crate::{
     message::Health,
     name::JobName,
     node::Node,
-    port::Role,
+    port::{Obstacle, Role},
 };
 
 /// A round trip to the store that takes longer makes the node unhealthy.
@@ -164,6 +164,9 @@ fn add_store(problems: &mut Vec<Problem>, node: &Node, lock: LockHealth) {
     if let Some(waiting) = lock.waiting.filter(|waiting| *waiting > STALL) {
         problems.push(Problem::StoreSilent { since: before(wall, waiting) });
     }
+    problems.extend(lock.obstacles.into_iter().map(|Obstacle { reason, cure, held_for }| {
+        Problem::Obstructed { reason, cure, since: before(wall, held_for) }
+    }));
 }
 
 #[cfg(test)]

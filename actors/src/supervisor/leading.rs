@@ -328,6 +328,9 @@ impl SupervisorActor {
         self.hold_later(ctx);
         if !std::mem::replace(&mut self.inquiring, true) {
             self.inquire_later(INQUIRE_FIRST, ctx);
+        } else if self.node().failures.reason(Operation::Inquire).is_some() {
+            // What failed with the last session would be said to fail until the next question, half a minute later.
+            ctx.run_later(INQUIRE_FIRST, |actor, ctx| actor.inquire(ctx));
         }
     }
 
@@ -569,6 +572,9 @@ impl Handler<LeadershipChanged> for SupervisorActor {
         self.node().failures.dropped(Operation::Inquire);
         self.node().failures.dropped(Operation::Enrol);
         self.node().failures.dropped(Operation::CloseLost);
+        // What it claimed and moved as the leader is the next one's; what it still asks fails anew.
+        self.node().failures.dropped(Operation::Claim);
+        self.node().failures.dropped(Operation::Advance);
         self.enrolments_locked = 0;
         let by_leader =
             |entry: &&Entry| entry.job.definition.policies.fires == Fires::Leader && entry.broken.is_none();

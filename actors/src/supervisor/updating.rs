@@ -53,6 +53,8 @@ impl SupervisorActor {
         let Some(entry) = self.jobs.get_mut(&name) else {
             return Err(UpdateError::UnknownJob { name: name.as_str().to_owned() });
         };
+        #[cfg(any(test, feature = "testkit"))]
+        entry.job.node.note(&definition);
         let JobRef { generation, lineage, addr, hook_calls, node, .. } = &*entry.job;
         let job = Arc::new(JobRef {
             definition,

@@ -8,16 +8,18 @@
 
 mod clock;
 pub mod conformance;
+mod definitions;
 pub mod fakes;
 mod recorder;
 mod rig;
 mod sizes;
 mod store;
 
+pub(crate) use self::definitions::Definitions;
 pub use self::{
     clock::{VIRTUAL_TIME_MAX, VirtualClock},
     recorder::{Recorded, Recorder},
-    rig::{Node, Rig, simulate},
+    rig::{Awaited, MakeOptions, Node, Rig, simulate},
     sizes::sizes,
     store::{BadData, Fault, SharedStore, StoreBackend},
 };

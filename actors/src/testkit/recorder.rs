@@ -1,9 +1,11 @@
 //! What the nodes of a rig said, in order.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use actix::prelude::*;
-use chrono::SecondsFormat;
 
 use crate::event::Event;
 
@@ -26,13 +28,23 @@ impl Recorder {
         self.lock().clone()
     }
 
-    /// One line per event: `01:00:00.000 n1 RunStarted …`.
+    /// One line per event: `01:00:00.000 n1 RunStarted …`. If they are of more than one day, a line with the date stands
+    /// before the first one, and wherever it changes.
     pub fn transcript(&self) -> String {
-        let line = |Recorded { node, event }: &Recorded| {
-            let at = event.at.to_rfc3339_opts(SecondsFormat::Millis, true);
-            format!("{} {node} {}\n", &at[11..23], event.kind)
-        };
-        self.lock().iter().map(line).collect()
+        let recorded = self.lock();
+        let day = |Recorded { event, .. }: &Recorded| event.at.date_naive();
+        let is_of_one_day = recorded.iter().map(day).collect::<HashSet<_>>().len() <= 1;
+        let days = recorded.chunk_by(|one, next| is_of_one_day || day(one) == day(next));
+        let mut transcript = String::new();
+        for events in days {
+            if let (Some(first), false) = (events.first(), is_of_one_day) {
+                transcript += &format!("{}\n", day(first));
+            }
+            for Recorded { node, event } in events {
+                transcript += &format!("{} {node} {}\n", event.at.format("%T%.3f"), event.kind);
+            }
+        }
+        transcript
     }
 
     /// An actor on the current arbiter or local set that records what the node of this name says.

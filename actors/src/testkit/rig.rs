@@ -1,10 +1,14 @@
 //! Any number of nodes on one paused runtime.
 
 use std::{
+    cell::{Cell, RefCell, RefMut},
     collections::{BTreeMap, HashMap, HashSet},
     future::poll_fn,
+    marker::PhantomData,
     pin::{Pin, pin},
+    rc::Rc,
     sync::Arc,
+    task::Context,
     time::Duration,
 };
 
@@ -15,8 +19,8 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use tokio::{task::LocalSet, time::sleep};
 
 use crate::{
-    core::{ledger::Record, policy::Fires},
-    definition::{Audited, Job},
+    core::ledger::Record,
+    definition::Job,
     drain::ShutdownReport,
     engine::{Engine, EngineOptions},
     error::{AddError, StartError, UpdateError},
@@ -24,13 +28,28 @@ use crate::{
     event_filter::EventFilter,
     message::{AddJob, Added, RescheduleJob, Shutdown, UpdateJob},
     name::{JobName, NodeId, RunId},
-    port::{Clock, IntoSchedule, Schedule, ScheduleIdentity, SkipReason, Spawner},
+    port::{Clock, IntoSchedule, Schedule, SkipReason, Spawner},
     supervisor::SupervisorActor,
-    testkit::{Recorded, Recorder, SharedStore, VirtualClock, clock::check_move, store::SCOPE},
+    testkit::{Definitions, Recorded, Recorder, SharedStore, VirtualClock, clock::check_move, store::SCOPE},
 };
 
 /// Runs a story in virtual time, from `start` (RFC 3339) on: the runtime is paused, so that time passes only when nothing
-/// else can happen, and a year takes as long as its events. At the end the promises are [verified](Rig::verify).
+/// else can happen, and a year takes as long as its events. The nodes work whenever the story awaits something. At the end the
+/// promises are [verified](Rig::verify).
+///
+/// # Bodies that do real I/O
+///
+/// Virtual time passes when every task waits, and it cannot see what a task waits for outside of the runtime:
+///
+/// | a body | what happens |
+/// |---|---|
+/// | blocks its thread, as `std::net` and `std::fs` do | time stands still meanwhile, and so does every node |
+/// | blocks in [`run_blocking`](Job::run_blocking), `tokio::task::spawn_blocking` or `tokio::fs` | time stands still until it returns |
+/// | uses sockets or processes of tokio | it panics: the runtime of a story has no I/O |
+/// | awaits another runtime, or a thread | time does not wait: it jumps to the next timer, and a timeout of the job is over at once |
+///
+/// So give the body a fake of what it talks to, or let it do real I/O where it may block; an async client needs a runtime of
+/// its own there. The guide to tests of the package `callsheet` (`guide::testing`) shows it.
 ///
 /// # Panics
 ///
@@ -50,7 +69,20 @@ where
     metrics::with_local_recorder(&recorder, || {
         runtime.block_on(async {
             let mut rig = Rig::new(start, snapshotter);
-            story(&mut rig).await;
+            let nodes = rig.nodes.clone();
+            {
+                let mut story = pin!(story(&mut rig));
+                poll_fn(|task| {
+                    nodes.poll(task);
+                    let told = story.as_mut().poll(task);
+                    if nodes.thawed.take() {
+                        // What woke it while it was frozen came to nothing.
+                        nodes.poll(task);
+                    }
+                    told
+                })
+                .await;
+            }
             rig.verify();
         });
     });
@@ -63,16 +95,12 @@ pub type Node = usize;
 pub struct Rig {
     clock: VirtualClock,
     store: SharedStore,
-    nodes: Vec<RigNode>,
+    nodes: Nodes,
     recorder: Recorder,
     snapshotter: Snapshotter,
     counters: HashMap<(String, String), u64>,
     gauges: HashMap<(String, String), f64>,
-    /// The schedules that each job has had on whichever node, by their identities. The same one means other
-    /// instants on nodes whose time zone data differs.
-    schedules: HashMap<(JobName, ScheduleIdentity), Vec<Arc<dyn Schedule>>>,
-    /// The jobs that were local at some time: of those ticks the store knows nothing.
-    locals: HashSet<JobName>,
+    definitions: Definitions,
     /// A node lost its session, so that it may have missed the reply to a move that was made.
     sessions_lost: bool,
 }
@@ -85,6 +113,63 @@ struct RigNode {
     tasks: Option<LocalSet>,
     frozen: bool,
 }
+
+/// The nodes. The story deals with them, and they are polled beside it.
+#[derive(Clone, Default)]
+struct Nodes {
+    all: Rc<RefCell<Vec<RigNode>>>,
+    /// A frozen one goes on.
+    thawed: Rc<Cell<bool>>,
+}
+
+impl Nodes {
+    fn of(&self, node: Node) -> RefMut<'_, RigNode> {
+        RefMut::map(self.all.borrow_mut(), |nodes| &mut nodes[node])
+    }
+
+    fn poll(&self, task: &mut Context<'_>) {
+        for node in self.all.borrow_mut().iter_mut().filter(|node| !node.frozen) {
+            if let Some(tasks) = &mut node.tasks {
+                // Its tasks end only when the node does.
+                let _ = Pin::new(tasks).poll(task);
+            }
+        }
+    }
+}
+
+/// What makes the options of a node, on the node: a closure, or an async one. `Kind` tells the compiler which.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not make the options of a node",
+    note = "a closure, or an async one, without arguments does, if it answers a builder or `EngineOptions`"
+)]
+pub trait MakeOptions<Kind>: 'static {
+    /// The options.
+    fn make(self) -> impl Future<Output = EngineOptions>;
+}
+
+impl<F, O> MakeOptions<fn() -> O> for F
+where
+    F: FnOnce() -> O + 'static,
+    O: Into<EngineOptions>,
+{
+    async fn make(self) -> EngineOptions {
+        self().into()
+    }
+}
+
+impl<F, O> MakeOptions<Awaited<O>> for F
+where
+    F: AsyncFnOnce() -> O + 'static,
+    O: Into<EngineOptions>,
+{
+    async fn make(self) -> EngineOptions {
+        self().await.into()
+    }
+}
+
+/// Tells that an async closure answers an `O`.
+#[derive(Debug)]
+pub struct Awaited<O>(PhantomData<O>);
 
 /// Bodies run on the local set of their node.
 struct OnLocalSet;
@@ -101,13 +186,12 @@ impl Rig {
         Self {
             store: SharedStore::new(clock.another()),
             clock,
-            nodes: Vec::new(),
+            nodes: Nodes::default(),
             recorder: Recorder::default(),
             snapshotter,
             counters: HashMap::new(),
             gauges: HashMap::new(),
-            schedules: HashMap::new(),
-            locals: HashSet::new(),
+            definitions: Definitions::default(),
             sessions_lost: false,
         }
     }
@@ -125,56 +209,50 @@ impl Rig {
     /// If it does not start.
     pub async fn node(&mut self, options: impl Into<EngineOptions>) -> Node {
         let options = options.into();
-        self.drive_node(async move || options).await
+        self.drive_node(move || options).await
     }
 
-    /// Starts a node like [`node`](Self::node); `options` runs on the node itself, so that it can start actors there.
-    /// Bodies run there as well, unless the options name a [spawner](EngineOptions::spawner).
+    /// Starts a node like [`node`](Self::node); `options`, a closure or an async one, runs on the node itself, so that it
+    /// can start actors there. Bodies run there as well, unless the options name a [spawner](EngineOptions::spawner).
     ///
     /// # Panics
     ///
     /// If it does not start.
-    pub async fn drive_node<O: Into<EngineOptions> + 'static>(
-        &mut self,
-        options: impl AsyncFnOnce() -> O + 'static,
-    ) -> Node {
-        let nth = self.nodes.len();
+    pub async fn drive_node<Kind>(&mut self, options: impl MakeOptions<Kind>) -> Node {
+        let nth = self.nodes.all.borrow().len();
         let id = NodeId::numbered(nth as u128 + 1);
         let clock = self.clock.another();
         let node_clock = clock.clone();
         let backend = Arc::new(self.store.backend(id, clock.clone()));
-        let recorder = self.recorder.clone();
+        let (recorder, definitions) = (self.recorder.clone(), self.definitions.clone());
         let tasks = LocalSet::new();
         let started = tasks.spawn_local(async move {
-            let mut options: EngineOptions = options().await.into();
+            let mut options = options.make().await;
             options.node = id;
             options.backend = backend;
             options.clock = Arc::new(node_clock);
             options.spawner.get_or_insert_with(|| Arc::new(OnLocalSet));
             options.listeners.push((EventFilter::new(), recorder.listen(&node_name(nth))));
-            let audited: Vec<_> = options.jobs.iter().filter_map(Job::audited).collect();
-            let started = match options.check() {
+            options.definitions = Some(definitions);
+            match options.check() {
                 Ok(()) => Engine::start_here(options).await,
                 Err(faults) => Err(StartError::Invalid(faults)),
-            };
-            (audited, started)
+            }
         });
         let mut starting = tasks;
         let engine = {
             let mut started = pin!(started);
-            let nodes = &mut self.nodes;
             poll_fn(|task| {
-                poll_nodes(nodes, task);
                 // A local set is never "done" as long as anything in it may wake up.
                 let _ = Pin::new(&mut starting).poll(task);
                 started.as_mut().poll(task)
             })
             .await
         };
-        let (audited, engine) = engine.expect("the start of a node does not panic");
+        let engine = engine.expect("the start of a node does not panic");
         let engine = engine.unwrap_or_else(|error| panic!("the node does not start: {error}"));
-        audited.into_iter().for_each(|audited| self.audit(audited));
-        self.nodes.push(RigNode { id, clock, engine, tasks: Some(starting), frozen: false });
+        let node = RigNode { id, clock, engine, tasks: Some(starting), frozen: false };
+        self.nodes.all.borrow_mut().push(node);
         nth
     }
 
@@ -185,18 +263,7 @@ impl Rig {
     /// If it is longer than [`VIRTUAL_TIME_MAX`](crate::testkit::VIRTUAL_TIME_MAX).
     pub async fn advance(&mut self, time: Duration) {
         check_move(time);
-        self.drive(sleep(time)).await;
-    }
-
-    /// Lets the nodes work until `future` is done.
-    pub async fn drive<F: Future>(&mut self, future: F) -> F::Output {
-        let mut future = pin!(future);
-        let nodes = &mut self.nodes;
-        poll_fn(|task| {
-            poll_nodes(nodes, task);
-            future.as_mut().poll(task)
-        })
-        .await
+        sleep(time).await;
     }
 
     /// Sends a message to a node's supervisor and waits for the answer.
@@ -211,8 +278,7 @@ impl Rig {
         SupervisorActor: Handler<M>,
         <SupervisorActor as actix::Actor>::Context: ToEnvelope<SupervisorActor, M>,
     {
-        let answer = self.supervisor(node).send(message);
-        self.drive(answer).await.expect("the node runs")
+        self.supervisor(node).send(message).await.expect("the node runs")
     }
 
     /// Adds a job on a node.
@@ -221,7 +287,6 @@ impl Rig {
     ///
     /// As for [`AddJob`].
     pub async fn add(&mut self, node: Node, job: Job) -> Result<Added, AddError> {
-        job.audited().into_iter().for_each(|audited| self.audit(audited));
         self.send(node, AddJob(job)).await
     }
 
@@ -231,11 +296,10 @@ impl Rig {
     ///
     /// As for [`UpdateJob`].
     pub async fn update(&mut self, node: Node, job: Job) -> Result<Added, UpdateError> {
-        job.audited().into_iter().for_each(|audited| self.audit(audited));
         self.send(node, UpdateJob(job)).await
     }
 
-    /// Gives a job of a node another schedule. One that it fires without claims is not audited.
+    /// Gives a job of a node another schedule.
     ///
     /// # Errors
     ///
@@ -246,21 +310,7 @@ impl Rig {
         job: &str,
         schedule: impl IntoSchedule,
     ) -> Result<Added, UpdateError> {
-        let asked = RescheduleJob::new(job, schedule);
-        let audited = asked
-            .schedule
-            .clone()
-            .ok()
-            .and_then(|schedule| Job::new(job, schedule).run(async |_| {}).audited());
-        audited.into_iter().for_each(|audited| self.audit(audited));
-        self.send(node, asked).await
-    }
-
-    fn audit(&mut self, Audited { job, schedule, identity, fires }: Audited) {
-        if fires == Fires::Local {
-            self.locals.insert(job.clone());
-        }
-        self.schedules.entry((job, identity)).or_default().push(schedule);
+        self.send(node, RescheduleJob::new(job, schedule)).await
     }
 
     /// Shuts a node down.
@@ -270,42 +320,49 @@ impl Rig {
 
     /// The supervisor of a node.
     pub fn supervisor(&self, node: Node) -> Addr<SupervisorActor> {
-        self.nodes[node].engine.supervisor().clone()
+        self.engine(node).supervisor().clone()
+    }
+
+    /// The engine of a node. The package `callsheet` makes a handle of it: `Callsheet::of_rig`.
+    pub fn engine(&self, node: Node) -> Engine {
+        self.nodes.of(node).engine.clone()
     }
 
     /// Kills a node: nothing of it runs any more, and the store sees its connections close.
     pub fn kill(&mut self, node: Node) {
         self.sessions_lost = true;
-        self.nodes[node].tasks = None;
-        self.store.end_session(self.nodes[node].id);
+        let killed = self.nodes.of(node).tasks.take();
+        drop(killed);
+        self.store.end_session(self.id(node));
     }
 
     /// Freezes a node, as SIGSTOP does: nothing of it runs, its connections stay open.
     pub fn freeze(&mut self, node: Node) {
         self.sessions_lost = true;
-        self.nodes[node].frozen = true;
+        self.nodes.of(node).frozen = true;
     }
 
     /// Lets a frozen node go on.
     pub fn thaw(&mut self, node: Node) {
-        self.nodes[node].frozen = false;
+        self.nodes.of(node).frozen = false;
+        self.nodes.thawed.set(true);
     }
 
     /// Cuts a node off from the store.
     pub fn cut_off(&mut self, node: Node) {
         self.sessions_lost = true;
-        self.store.set_partitioned(self.nodes[node].id, true);
+        self.store.set_partitioned(self.id(node), true);
     }
 
     /// Connects a node with the store again.
     pub fn reconnect(&mut self, node: Node) {
-        self.store.set_partitioned(self.nodes[node].id, false);
+        self.store.set_partitioned(self.id(node), false);
     }
 
     /// Ends the session of a node, as a server does that throws its client out.
     pub fn end_session(&mut self, node: Node) {
         self.sessions_lost = true;
-        self.store.end_session(self.nodes[node].id);
+        self.store.end_session(self.id(node));
     }
 
     /// Makes a node's wall clock read this much more than the true time.
@@ -314,12 +371,12 @@ impl Rig {
     ///
     /// If it is further than [`VIRTUAL_TIME_MAX`](crate::testkit::VIRTUAL_TIME_MAX).
     pub fn set_skew(&mut self, node: Node, skew: TimeDelta) {
-        self.nodes[node].clock.set_skew(skew);
+        self.nodes.of(node).clock.set_skew(skew);
     }
 
     /// Makes a node's wall clock gain (or lose) so many microseconds a second.
     pub fn set_drift(&mut self, node: Node, ppm: i32) {
-        self.nodes[node].clock.set_drift(ppm);
+        self.nodes.of(node).clock.set_drift(ppm);
     }
 
     /// Makes the store's clock read this much more than the true time.
@@ -343,7 +400,7 @@ impl Rig {
 
     /// The id of a node.
     pub fn id(&self, node: Node) -> NodeId {
-        self.nodes[node].id
+        self.nodes.of(node).id
     }
 
     /// The store.
@@ -359,7 +416,7 @@ impl Rig {
     /// The node that leads, as the store sees it.
     pub fn leader(&self) -> Option<Node> {
         let leader = self.store.leader()?;
-        self.nodes.iter().position(|node| node.id == leader)
+        self.nodes.all.borrow().iter().position(|node| node.id == leader)
     }
 
     /// Every event so far.
@@ -367,7 +424,7 @@ impl Rig {
         self.recorder.events()
     }
 
-    /// One line per event: `01:00:00.000 n1 RunStarted …`.
+    /// One line per event: `01:00:00.000 n1 RunStarted …`; with the dates, if the story crosses days.
     pub fn transcript(&self) -> String {
         self.recorder.transcript()
     }
@@ -427,7 +484,8 @@ impl Rig {
                 *committed.entry(job).or_default() += counted + u64::from(run.is_some());
             }
         }
-        for (job, committed) in committed.into_iter().filter(|(job, _)| !self.locals.contains(job)) {
+        let known = self.definitions.lock();
+        for (job, committed) in committed.into_iter().filter(|(job, _)| !known.locals.contains(job)) {
             let label = ("callsheet_ticks_due_total".to_owned(), format!("scope={SCOPE},name={job}"));
             // A job beyond the bound of the label has no counter of its own.
             if let Some(due) = self.counters.get(&label) {
@@ -445,12 +503,13 @@ impl Rig {
     }
 
     fn verify_cursors(&self) {
+        let known = self.definitions.lock();
         let mut cursors: HashMap<JobName, DateTime<Utc>> = HashMap::new();
         let mut in_force: HashMap<JobName, &[Arc<dyn Schedule>]> = HashMap::new();
         for record in self.store.records() {
             match record {
                 Record::Enrolled { job, cursor, schedule } => {
-                    in_force.insert(job.clone(), &self.schedules[&(job.clone(), schedule)]);
+                    in_force.insert(job.clone(), &known.schedules[&(job.clone(), schedule)]);
                     let before = cursors.insert(job.clone(), cursor);
                     assert!(before.is_none_or(|before| before <= cursor), "the cursor of {job} went back");
                 }
@@ -553,13 +612,4 @@ fn ticks_between(schedule: &dyn Schedule, from: DateTime<Utc>, to: DateTime<Utc>
 
 fn node_name(nth: Node) -> String {
     format!("n{}", nth + 1)
-}
-
-fn poll_nodes(nodes: &mut [RigNode], task: &mut std::task::Context<'_>) {
-    for node in nodes.iter_mut().filter(|node| !node.frozen) {
-        if let Some(tasks) = &mut node.tasks {
-            // Its tasks end only when the node does.
-            let _ = Pin::new(tasks).poll(task);
-        }
-    }
 }

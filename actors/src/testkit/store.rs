@@ -109,6 +109,8 @@ struct State {
     bad: HashSet<(String, BadData)>,
     /// News are lost.
     silent: bool,
+    /// How many news each node may hear of, if they are delayed.
+    delayed: Option<HashMap<NodeId, usize>>,
     /// What it refuses, and why.
     refused: HashMap<Operation, String>,
     /// What it does not answer, so that it is given up; that panics.
@@ -168,6 +170,7 @@ impl SharedStore {
             locked: HashSet::new(),
             bad: HashSet::new(),
             silent: false,
+            delayed: None,
             refused: HashMap::new(),
             panics_when_given_up: HashSet::new(),
             said: None,
@@ -239,6 +242,13 @@ impl SharedStore {
         self.lock().silent = silent;
     }
 
+    /// Delays all news from now on, or no more: a node hears of them with the next answer that it gets, and of those that its
+    /// question caused with a later one. A store whose notifications come on the connection of the answers may do so.
+    pub fn set_delayed(&self, delayed: bool) {
+        self.lock().delayed = delayed.then(HashMap::new);
+        self.told.notify_waiters();
+    }
+
     /// Refuses operations of all nodes from now on, for a reason; nothing of them is done. [`Operation::Prove`] is one of them.
     /// [`Operation::Notification`], which cannot fail, panics over news and loses them.
     pub fn refuse(&self, operations: impl IntoIterator<Item = Operation>, reason: &str) {
@@ -299,6 +309,20 @@ fn lease(duration: Duration) -> Lease {
 }
 
 impl State {
+    /// How many news wait for a node.
+    fn news_of(&self, node: NodeId) -> usize {
+        self.sessions.get(&node).map_or(0, |own| self.ledger.news(own.session))
+    }
+
+    /// The next news that a node may hear of.
+    fn take_news(&mut self, node: NodeId, session: Session) -> Option<News> {
+        if let Some(heard) = &mut self.delayed {
+            let left = heard.get_mut(&node)?;
+            *left = left.checked_sub(1)?;
+        }
+        self.ledger.take_news(session)
+    }
+
     /// Ends sessions and terms whose lease ran out, or whose owner is gone.
     fn expire(&mut self, now: Instant) {
         let expired: Vec<_> =
@@ -361,8 +385,11 @@ impl StoreBackend {
         let mut state = self.store.lock();
         state.calls += 1;
         state.expire(now);
+        let before = state.news_of(self.node);
         let answer = work(&mut state, now, self.store.clock.now());
-        if state.ledger.take_told() {
+        let heard =
+            state.delayed.as_mut().is_some_and(|heard| heard.insert(self.node, before) != Some(before));
+        if state.ledger.take_told() || heard {
             self.store.told.notify_waiters();
         }
         match fault {
@@ -853,7 +880,7 @@ impl Locker for StoreBackend {
                 let (news, silent, refused) = {
                     let mut state = self.store.lock();
                     let refused = state.refused.get(&Operation::Notification).cloned();
-                    (state.ledger.take_news(session), state.silent, refused)
+                    (state.take_news(self.node, session), state.silent, refused)
                 };
                 if let (Some(_), Some(reason)) = (&news, refused) {
                     resume_unwind(Box::new(reason));

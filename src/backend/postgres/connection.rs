@@ -7,7 +7,7 @@ use tokio::{
     sync::{broadcast, watch},
     time::timeout,
 };
-use tokio_postgres::{AsyncMessage, Client, Row};
+use tokio_postgres::{AsyncMessage, Client, Row, types::ToSql};
 
 use super::{
     clock::Clocks,
@@ -15,7 +15,7 @@ use super::{
     migrations,
     news::NEWS_MAX,
     session::{Loss, end},
-    settings::{Endpoint, Purpose, Settings},
+    settings::{Endpoint, MARK, Purpose, Settings},
     sql,
 };
 
@@ -23,13 +23,22 @@ const VERSION_MIN: i32 = 140_000;
 /// As the server calls it. SQL_ASCII is none: it takes any bytes, and compares and cuts them as such.
 const ENCODING: &str = "UTF8";
 
-/// Opens a connection that ends with, and ends, what `loss` stands for. What the server notifies it of can be received.
+/// A connection of which it is not known yet whether its server is of use.
+pub(super) struct Connected {
+    pub(super) client: Client,
+    /// What the server notifies it of.
+    pub(super) notifications: broadcast::Receiver<String>,
+    purpose: Purpose,
+    mark: String,
+}
+
+/// Opens a connection that ends with, and ends, what `loss` stands for.
 pub(super) async fn connect(
     settings: &Settings,
     purpose: Purpose,
     loss: &watch::Sender<Loss>,
-) -> Result<(Client, broadcast::Receiver<String>), LockError> {
-    let Endpoint { config, tls, deadline } = settings.endpoint(purpose).await?;
+) -> Result<Connected, LockError> {
+    let Endpoint { config, tls, deadline, mark } = settings.endpoint(purpose).await?;
     let (client, mut connection) = timeout(deadline, config.connect(tls))
         .await
         .map_err(|_| silent(deadline))?
@@ -63,7 +72,7 @@ pub(super) async fn connect(
             end(&loss, &reason);
         }
     });
-    Ok((client, received))
+    Ok(Connected { client, notifications: received, purpose, mark })
 }
 
 /// The error of a server that has not answered within a deadline.
@@ -76,9 +85,18 @@ pub(super) fn silent(deadline: Duration) -> LockError {
 }
 
 /// Refuses a server that cannot coordinate, and measures its clock. Answers the id of its process.
-pub(super) async fn inspect(client: &Client, settings: &Settings, clocks: &Clocks) -> Result<i32, LockError> {
+pub(super) async fn inspect(
+    connected: &Connected,
+    settings: &Settings,
+    clocks: &Clocks,
+) -> Result<i32, LockError> {
+    let Connected { client, purpose, mark, .. } = connected;
+    let (names, values): (Vec<_>, Vec<_>) = settings.required(*purpose).into_iter().unzip();
+    let transaction_timeout = settings.transaction_timeout(*purpose).as_millis().to_string();
+    let parameters: [&(dyn ToSql + Sync); 6] =
+        [&MARK, mark, &settings.schema, &names, &values, &transaction_timeout];
     let read = clocks.read();
-    let row = client.query_one(sql::INSPECT, &[&settings.schema]).await.map_err(|error| refusal(&error))?;
+    let row = client.query_one(sql::INSPECT, &parameters).await.map_err(|error| refusal(&error))?;
     let server = Server::of(&row).map_err(|error| refusal(&error))?;
     if let Some(reason) = server.unfit() {
         return Err(refused(reason));
@@ -92,16 +110,16 @@ pub(super) async fn inspect(client: &Client, settings: &Settings, clocks: &Clock
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rights {
     Enough,
-    /// There is no schema, or some of its tables or procedures are not there.
+    /// There is no schema, or some of its tables or routines are not there.
     NoTables,
 }
 
-/// Refuses a schema whose tables or procedures this role cannot use: the server checks that only when they are used.
+/// Refuses a schema whose tables or routines this role cannot use: the server checks that only when they are used.
 pub(super) async fn check_rights(client: &Client, settings: &Settings) -> Result<Rights, LockError> {
     let schema = &settings.schema;
     let (tables, emptied) = (migrations::TABLES.as_slice(), migrations::EMPTIED.as_slice());
-    let procedures = migrations::PROCEDURES.as_slice();
-    let asked = client.query_opt(sql::RIGHTS, &[schema, &tables, &emptied, &procedures]).await;
+    let routines = migrations::ROUTINES.as_slice();
+    let asked = client.query_opt(sql::RIGHTS, &[schema, &tables, &emptied, &routines]).await;
     let row = asked.map_err(|error| refusal(&error))?;
     let Some(row) = row else { return Ok(Rights::NoTables) };
     let texts = |column: &str| row.try_get::<_, Vec<String>>(column).map_err(|error| refusal(&error));
@@ -127,7 +145,7 @@ pub(super) async fn check_rights(client: &Client, settings: &Settings) -> Result
     let uncallable = texts("uncallable")?;
     if !uncallable.is_empty() {
         return Err(refused(format!(
-            "this role may not call the procedure {} of the schema {schema:?}: GRANT EXECUTE ON PROCEDURE {} TO it",
+            "this role may not call {} of the schema {schema:?}: GRANT EXECUTE ON ROUTINE {} TO it",
             uncallable.join(", "),
             migrations::called(schema)
         )));
@@ -142,6 +160,8 @@ struct Server {
     read_only: bool,
     /// The settings that this node asked for when it connected are in force.
     configured: bool,
+    /// Those of them that have another value all the same.
+    overridden: Vec<String>,
     /// How the database encodes texts, and how they are encoded on the way there.
     encoding: String,
     client_encoding: String,
@@ -155,6 +175,7 @@ impl Server {
             standby: row.try_get("standby")?,
             read_only: row.try_get("read_only")?,
             configured: row.try_get("configured")?,
+            overridden: row.try_get("overridden")?,
             encoding: row.try_get("encoding")?,
             client_encoding: row.try_get("client_encoding")?,
             pid: row.try_get("pid")?,
@@ -169,6 +190,13 @@ impl Server {
         }
         if !self.configured {
             return Some(format!("the settings of the connection did not reach the server: {POOLED}"));
+        }
+        if !self.overridden.is_empty() {
+            let overridden = self.overridden.join(", ");
+            return Some(format!(
+                "the server has other values of {overridden} than this node asked for: find what sets them after the connection is \
+                 made (a trigger ON login, or what stands between), and let it leave this role alone"
+            ));
         }
         if self.encoding != ENCODING {
             let encoding = &self.encoding;
@@ -203,6 +231,7 @@ mod tests {
             standby: false,
             read_only: false,
             configured: true,
+            overridden: Vec::new(),
             encoding: ENCODING.to_owned(),
             client_encoding: ENCODING.to_owned(),
             pid: 1,
@@ -215,6 +244,10 @@ mod tests {
             (Server { version: 139_999, ..fit() }, "PostgreSQL 13; it must be 14 or newer"),
             (Server { version: 90_624, ..fit() }, "PostgreSQL 9; it must be 14 or newer"),
             (Server { configured: false, ..fit() }, "pooler"),
+            (
+                Server { overridden: vec!["lock_timeout".to_owned()], ..fit() },
+                "other values of lock_timeout than",
+            ),
             (Server { standby: true, ..fit() }, "standby"),
             (Server { read_only: true, ..fit() }, "read-only"),
             (

@@ -3,21 +3,32 @@
 //! A term is a row whose epoch is raised only under the leadership lock, when the row's term is over or its session dead. The
 //! lock makes hand-over quick, the row makes it safe: claims check the epoch, whoever holds the lock.
 //!
-//! A frozen leader's connections end with its lease, as the server does not hear of them. Where that fails its successor
-//! ends them: the leadership lock would keep the scope without a leader, the beacon would keep its keys taken.
+//! Anybody who may connect can take that lock, so it only orders candidates: a candidate that finds nobody leading and does not get the
+//! lock within a slice asks for a term without it, and a leader without it goes on to ask for it.
+//!
+//! A frozen leader's connections end with its lease, as the server does not hear of them. Where that fails whoever finds them ends them;
+//! what keeps the leader row locked is ended by who waits for it.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use callsheet_actors::{
     NodeId, Term,
-    port::{Campaign, ElectError, Elector, Grant, Lease, Renewal},
+    port::{Campaign, ElectError, Elector, Grant, Lease, Obstacle, Renewal},
 };
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, join},
+};
 use tokio::time::{Instant, timeout};
-use tokio_postgres::{Client, Error, Row, Statement, error::SqlState, types::ToSql};
+use tokio_postgres::{Client, Error, Row, Statement, types::ToSql};
 use uuid::Uuid;
 
-use super::{Shared, cure, failure, session::OpenSession, settings::Settings, sql};
+use super::{
+    Shared, cure, failure,
+    holders::{Holder, Holders, Noticed, Through},
+    session::OpenSession,
+    sql,
+};
 
 /// The bounds of the pause before a campaign against a living leader who lost the leadership lock.
 const RETRY_MIN: Duration = Duration::from_millis(50);
@@ -28,6 +39,12 @@ const GRANTS_MAX: usize = 2;
 
 /// So many campaigns in a row that are granted no term although nobody leads are refused.
 const UNGRANTED_MAX: u32 = 3;
+
+/// What two kinds of holders have.
+const LEADER_ROW: &str = "the locked row of the leader";
+const LEADERSHIP_LOCK: &str = "the leadership lock, which orders the candidates of the scope,";
+/// Who has locked the leader row is looked at after this part of a slice, while the statement still waits.
+const LOOK_PART: u32 = 4;
 
 const HIDDEN: &str =
     "the row of the leader is not to be seen; it was deleted, or row security hides it: find out which";
@@ -41,15 +58,24 @@ pub(super) struct PostgresElector {
 pub(super) struct Leadership {
     client: Client,
     wait: Statement,
+    /// The process of the server that serves it.
+    pid: i32,
     /// It holds the leadership lock.
     locked: bool,
+    /// It was granted a term, which it has not given up.
+    leads: bool,
     /// The term of the leader whom it waits for; `None` if that is not known.
     awaited: Option<i64>,
-    /// The process of a frozen leader that this role may not end, once that was said.
-    out_of_reach: Option<i32>,
+    /// Those who keep the leader row locked.
+    of_row: Holders,
+    /// Those who have the leadership lock while they do not lead.
+    of_lock: Holders,
     /// How many campaigns in a row were granted no term although nobody led.
     ungranted: u32,
 }
+
+/// Somebody has locked the leader row: who, and what would help.
+struct Blocked(String);
 
 /// What the row of the leader says.
 struct Standing {
@@ -66,65 +92,89 @@ impl PostgresElector {
         session.ok_or_else(|| unavailable("there is no session with the server"))
     }
 
-    async fn campaign_on(&self, session: &OpenSession) -> Result<Campaign, ElectError> {
+    async fn campaign_on(&self, session: &Arc<OpenSession>) -> Result<Campaign, ElectError> {
         let began = Instant::now();
         let mut kept = session.leadership.lock().await;
         // Taken out: if this future is dropped or fails the connection ends, and with it a lock that it may have got.
         let mut leadership = match kept.take() {
             Some(leadership) if !leadership.client.is_closed() => leadership,
             _ => {
-                let client = session.connect_leadership().await;
-                Leadership::new(client.map_err(|error| unavailable(&error.to_string()))?).await?
+                let (client, pid) =
+                    session.connect_leadership().await.map_err(|error| unavailable(&error.to_string()))?;
+                Leadership::new(client, pid).await?
             }
         };
         let answer = leadership.campaign(session, began).await?;
         let dropped = leadership.ungranted >= UNGRANTED_MAX;
         *kept = Some(leadership);
-        if dropped {
-            Err(unavailable(&cure::dropped("grant a term, since nobody leads")))
-        } else {
-            Ok(answer)
+        match answer {
+            Err(Blocked(reason)) => Err(unavailable(&reason)),
+            Ok(_) if dropped => Err(unavailable(&cure::dropped("grant a term, since nobody leads"))),
+            Ok(answer) => Ok(answer),
         }
     }
 }
 
-/// The connection that holds the leadership lock, taken out of its place: `None` if there is none. If the future that took
+/// The connection that was granted a term, taken out of its place: `None` if there is none. If the future that took
 /// it is dropped or fails the connection ends, and with it the lock.
 fn take_leader(kept: &mut Option<Leadership>) -> Option<Leadership> {
-    kept.take_if(|leadership| leadership.locked || leadership.client.is_closed())
+    kept.take_if(|leadership| leadership.leads || leadership.client.is_closed())
         .filter(|leadership| !leadership.client.is_closed())
 }
 
 impl Leadership {
-    async fn new(client: Client) -> Result<Self, ElectError> {
+    async fn new(client: Client, pid: i32) -> Result<Self, ElectError> {
         let wait = client.prepare(sql::WAIT_FOR_LEADERSHIP).await.map_err(|error| refused(&error))?;
-        Ok(Self { client, wait, locked: false, awaited: None, out_of_reach: None, ungranted: 0 })
+        Ok(Self {
+            client,
+            wait,
+            pid,
+            locked: false,
+            leads: false,
+            awaited: None,
+            of_row: Holders::new(LEADER_ROW, true),
+            of_lock: Holders::new(LEADERSHIP_LOCK, true),
+            ungranted: 0,
+        })
     }
 
     /// A campaign that began at `began`.
-    async fn campaign(&mut self, session: &OpenSession, began: Instant) -> Result<Campaign, ElectError> {
+    async fn campaign(
+        &mut self,
+        session: &Arc<OpenSession>,
+        began: Instant,
+    ) -> Result<Result<Campaign, Blocked>, ElectError> {
         let settings = &session.settings;
         let holder: [&(dyn ToSql + Sync); 2] = [&settings.scope, &session.beacon];
+        self.leads = false;
         for _ in 0..GRANTS_MAX {
             if !self.locked
                 && let Some(leader) = self.wait(session).await?
             {
-                if leader.is_none() {
-                    self.evict_frozen(session).await?;
+                if leader.is_some() {
+                    session.obstacles.set(Noticed::OnLeaderRow, Vec::new());
+                    return Ok(Ok(Campaign::Lost { leader, retry_in: Duration::ZERO }));
                 }
-                return Ok(Campaign::Lost { leader, retry_in: Duration::ZERO });
+                // Nobody leads, not even whoever has the lock: the row decides alone.
+                self.look_at_lock(session).await?;
             }
-            // Before the row names another beacon.
-            self.evict_frozen(session).await?;
-            if let Some(grant) = self.grant(session, began).await? {
-                self.ungranted = 0;
-                return Ok(Campaign::Won(grant));
+            match self.grant(session, began).await? {
+                Ok(Some(grant)) => {
+                    self.ungranted = 0;
+                    self.leads = true;
+                    return Ok(Ok(Campaign::Won(grant)));
+                }
+                Ok(None) => {}
+                Err(blocked) => return Ok(Err(blocked)),
+            }
+            if !self.locked {
+                break;
             }
             // The leader's session lives, but not its second connection: it dies, and the server has not noticed the end of
             // both yet; or it will be back for the lock soon. Either must find the way free.
             self.free(session).await?;
             if !self.wait_for_holder(session, &holder).await? {
-                return self.lost(session, |_| Duration::ZERO).await;
+                return self.lost(session, |_| Duration::ZERO).await.map(Ok);
             }
         }
         let answer = self.lost(session, |remaining| remaining.clamp(RETRY_MIN, RETRY_MAX)).await?;
@@ -133,7 +183,7 @@ impl Leadership {
             Campaign::Lost { leader: None, .. } => self.ungranted = self.ungranted.saturating_add(1),
             Campaign::Lost { leader: Some(_), .. } | Campaign::Won(_) => self.ungranted = 0,
         }
-        Ok(answer)
+        Ok(Ok(answer))
     }
 
     /// What the row of the leader says, if there is one.
@@ -180,25 +230,40 @@ impl Leadership {
     }
 
     /// Begins a term, unless that of a live session is not over, in a campaign that began at `began`.
-    async fn grant(&self, session: &OpenSession, began: Instant) -> Result<Option<Grant>, ElectError> {
+    async fn grant(
+        &mut self,
+        session: &Arc<OpenSession>,
+        began: Instant,
+    ) -> Result<Result<Option<Grant>, Blocked>, ElectError> {
         let settings = &session.settings;
-        let waited = began.elapsed();
         let node = settings.node.as_uuid();
         let lease = millis(settings.lease);
         let parameters: [&(dyn ToSql + Sync); 5] =
             [&settings.scope, &session.beacon, &node, &lease, &&*settings.zone_data];
-        let row = self.ask(session, sql::GRANT, &parameters).await?;
-        let Some(row) = row else { return Ok(None) };
+        let (waited, answer) = loop {
+            let waited = began.elapsed();
+            match self.ask_on_row(session, sql::GRANT, &parameters).await? {
+                // Whoever has locked the row may be ended meanwhile.
+                Err(Blocked(_))
+                    if began.elapsed() + settings.campaign_slice() < settings.campaign_deadline() => {}
+                answer => break (waited, answer),
+            }
+        };
+        let row = match answer {
+            Ok(Some(row)) => row,
+            Ok(None) => return Ok(Ok(None)),
+            Err(blocked) => return Ok(Err(blocked)),
+        };
         writable(&row)?;
         let epoch: i64 = row.try_get("epoch").map_err(|error| refused(&error))?;
         let former: Option<String> = row.try_get("former_zone_data").map_err(|error| refused(&error))?;
         let lease = Lease { duration: settings.lease, margin: settings.margin() };
-        Ok(Some(Grant {
+        Ok(Ok(Some(Grant {
             term: Term(epoch.unsigned_abs()),
             lease: Some(lease),
             waited,
             former_zone_data: former.map(Into::into),
-        }))
+        })))
     }
 
     /// Says who leads, and when to ask again: by how long the term goes on.
@@ -213,33 +278,63 @@ impl Leadership {
         Ok(Campaign::Lost { leader, retry_in: retry_in(remaining) })
     }
 
-    /// Ends the connections that a frozen leader's term is kept alive by, if there are any and this role may.
-    async fn evict_frozen(&mut self, session: &OpenSession) -> Result<(), ElectError> {
-        let Settings { schema, scope, lease, .. } = &session.settings;
-        let parameters: [&(dyn ToSql + Sync); 4] = [schema, scope, &session.beacon, &millis(*lease)];
-        let frozen = timeout(session.settings.trust(), self.client.query(sql::FROZEN, &parameters)).await;
-        for row in frozen.map_err(|_| unavailable(NO_ANSWER))?.map_err(|error| refused(&error))? {
-            let pid: i32 = row.try_get("pid").map_err(|error| refused(&error))?;
-            let key: i64 = row.try_get("key").map_err(|error| refused(&error))?;
-            match self.answer(session, sql::EVICT, &[&pid, &key]).await? {
-                Ok(Some(_)) => {
-                    tracing::warn!(target: "callsheet", scope, pid, "ended a connection of a frozen leader whose term is over");
-                }
-                // It ended by itself.
-                Ok(None) => {}
-                Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
-                    if self.out_of_reach.replace(pid) != Some(pid) {
-                        tracing::warn!(
-                            target: "callsheet", scope, pid,
-                            "a frozen leader whose term is over keeps its locks, and this role may not end its connection: \
-                             grant pg_signal_backend to this role, or end the process with pg_terminate_backend"
-                        );
-                    }
-                }
-                Err(error) => return Err(refused(&error)),
+    /// Asks a statement that locks the leader row. While it waits, finds out who has locked it, and ends who is silent beyond a lease.
+    async fn ask_on_row(
+        &mut self,
+        session: &Arc<OpenSession>,
+        statement: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Result<Option<Row>, Blocked>, ElectError> {
+        let Self { client, pid, of_row, .. } = self;
+        let asked = Instant::now();
+        let mut answer = pin!(timeout(session.settings.trust(), client.query_opt(statement, parameters)));
+        let patience = session.settings.campaign_slice() / LOOK_PART;
+        let mut blockers = Vec::new();
+        let answer = match timeout(patience, &mut answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let (answer, found) = join(answer, look_at_row(session, of_row, *pid)).await;
+                blockers = found;
+                answer
             }
+        };
+        let is_blocked = matches!(&answer, Ok(Err(error)) if failure::is_lock_timeout(error));
+        if !is_blocked {
+            // Nobody has it locked any more.
+            of_row.none(asked);
+            blockers.clear();
         }
-        Ok(())
+        let named = blockers.first().map(|Obstacle { reason, cure, .. }| format!("{reason}; {cure}"));
+        session.obstacles.set(Noticed::OnLeaderRow, blockers);
+        match answer.map_err(|_| unavailable(NO_ANSWER))? {
+            Ok(row) => Ok(Ok(row)),
+            Err(error) if is_blocked => Ok(Err(Blocked(named.unwrap_or_else(|| cure::denial(&error))))),
+            Err(error) => Err(refused(&error)),
+        }
+    }
+
+    /// Ends who has the leadership lock and was silent beyond a lease, and names who cannot be ended.
+    async fn look_at_lock(&mut self, session: &OpenSession) -> Result<(), ElectError> {
+        let settings = &session.settings;
+        let (asked, lease) = (Instant::now(), millis(settings.lease));
+        let parameters: [&(dyn ToSql + Sync); 3] = [&settings.schema, &settings.scope, &lease];
+        let rows = timeout(settings.trust(), self.client.query(sql::LOCK_HOLDERS, &parameters)).await;
+        let rows = rows.map_err(|_| unavailable(NO_ANSWER))?.map_err(|error| refused(&error))?;
+        let looked = self.of_lock.look(asked, read_holders(&rows)?, Through::Lock(&self.client)).await;
+        // It is said in the log; it is in nobody's way.
+        looked.map(drop).map_err(|error| refused(&error))
+    }
+
+    /// Takes the leadership lock, if somebody else had it when this node was granted its term, and has let it go.
+    async fn take_lock(&mut self, session: &OpenSession) -> Result<(), ElectError> {
+        if self.locked {
+            return Ok(());
+        }
+        let settings = &session.settings;
+        let row = self.ask(session, sql::TRY_LEADERSHIP, &[&settings.schema, &settings.scope]).await?;
+        let acquired = row.map(|row| row.try_get("acquired")).transpose().map_err(|error| refused(&error))?;
+        self.locked = acquired == Some(true);
+        if self.locked { Ok(()) } else { self.look_at_lock(session).await }
     }
 
     async fn ask(
@@ -279,6 +374,22 @@ impl Leadership {
     }
 }
 
+/// Looks at who keeps a process of the server waiting for the leader row. It asks on the session, whose connection is free.
+async fn look_at_row(session: &Arc<OpenSession>, of_row: &mut Holders, waiting: i32) -> Vec<Obstacle> {
+    let settings = &session.settings;
+    let (asked, lease) = (Instant::now(), millis(settings.lease));
+    let parameters: [&(dyn ToSql + Sync); 4] = [&waiting, &settings.schema, &settings.scope, &lease];
+    // What goes wrong is told by what waits.
+    let Ok(rows) = session.ask(sql::BLOCKERS, &parameters).await else { return Vec::new() };
+    let Ok(holders) = read_holders(&rows) else { return Vec::new() };
+    of_row.look(asked, holders, Through::Transaction(session)).await.unwrap_or_default()
+}
+
+fn read_holders(rows: &[Row]) -> Result<Vec<Holder>, ElectError> {
+    let read = rows.iter().filter_map(|row| Holder::of(row).transpose()).collect::<Result<_, _>>();
+    read.map_err(|error| refused(&error))
+}
+
 impl Elector for PostgresElector {
     fn campaign(&self) -> BoxFuture<'_, Result<Campaign, ElectError>> {
         async move {
@@ -293,11 +404,21 @@ impl Elector for PostgresElector {
             let session = self.session()?;
             let mut kept = session.leadership.lock().await;
             // Without the lock the term cannot be held: another campaign of this node raises the epoch at once.
-            let Some(leadership) = take_leader(&mut kept) else { return Ok(Renewal::Deposed) };
+            let Some(mut leadership) = take_leader(&mut kept) else { return Ok(Renewal::Deposed) };
             let settings = &session.settings;
             let (term, lease) = (number(term), millis(settings.lease));
             let parameters: [&(dyn ToSql + Sync); 4] = [&settings.scope, &session.beacon, &term, &lease];
-            if let Some(row) = leadership.ask(&session, sql::RENEW, &parameters).await? {
+            let answer = leadership.ask_on_row(&session, sql::RENEW, &parameters).await?;
+            let row = match answer {
+                Ok(row) => row,
+                // The connection is as it was.
+                Err(Blocked(reason)) => {
+                    *kept = Some(leadership);
+                    return Err(unavailable(&reason));
+                }
+            };
+            if let Some(row) = row {
+                leadership.take_lock(&session).await?;
                 *kept = Some(leadership);
                 return writable(&row).map(|()| Renewal::Renewed);
             }
@@ -324,6 +445,7 @@ impl Elector for PostgresElector {
             let parameters: [&(dyn ToSql + Sync); 3] = [&session.settings.scope, &session.beacon, &term];
             let resigned = leadership.ask(&session, sql::RESIGN, &parameters).await?;
             if resigned.is_some() {
+                leadership.leads = false;
                 leadership.free(&session).await?;
                 *kept = Some(leadership);
                 return Ok(());

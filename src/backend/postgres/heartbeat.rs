@@ -27,6 +27,7 @@ use tokio_postgres::{
 use super::{
     clock::{Clocks, Sent},
     failure::{self, POOLED, SWITCHED},
+    holders::{Holder, Holders, Noticed, Obstacles, Through},
     session::{Loss, end},
     settings::Settings,
 };
@@ -34,13 +35,42 @@ use super::{
 /// After so many of these times a heartbeat looks at the process of the server and at the table of sessions, whatever else is answered.
 const LOOK_BEATS: u32 = 2;
 
+/// How many other sessions one session watches: those whose beacons come next to its own, round and round. So what a heartbeat costs
+/// does not grow with the number of nodes, and each session is watched by as many.
+const WATCHED_MAX: i64 = 16;
+
 /// Keeps the lease while nothing else does, notices a pooler that changes the server process between transactions, notices tables
-/// that do not know the session (scope $1, beacon $2), and reads the clock.
+/// that do not know the session (scope $1, beacon $2, channel $4), reads the clock, and looks at $3 other sessions: one row for each whose process is
+/// there, or one without any.
+///
+/// When a session last did something is only shown to its own role and those that may read all statistics. Others see which
+/// transaction it is in, if any: a session that is not in one is idle, and ended by the server.
 pub(super) const HEARTBEAT: &str = "
-SELECT pg_backend_pid() AS pid, clock_timestamp() AS now, EXISTS (SELECT FROM sessions WHERE scope = $1 AND beacon = $2) AS stands";
+SELECT pg_backend_pid() AS pid, clock_timestamp() AS now,
+       EXISTS (SELECT FROM sessions WHERE scope = $1 AND beacon = $2) AND EXISTS (SELECT FROM scopes WHERE scope = $1 AND channel = $4) AS stands,
+       w.*
+FROM (SELECT 1) AS one
+LEFT JOIN LATERAL (
+    SELECT s.pid AS holder, s.beacon, s.role, a.application_name AS application, true AS may_end,
+           (extract(epoch FROM s.lease) * 1e3)::float8 AS lease,
+           (extract(epoch FROM clock_timestamp() - a.state_change) * 1e3)::float8 AS quiet,
+           CASE WHEN a.state_change IS NULL THEN (
+               SELECT l.virtualtransaction FROM pg_locks l
+               WHERE l.locktype = 'virtualxid' AND l.pid = s.pid AND l.granted LIMIT 1
+           ) ELSE a.state_change::text END AS mark
+    FROM (
+        (SELECT * FROM sessions WHERE scope = $1 AND beacon > $2 ORDER BY beacon LIMIT $3)
+        UNION ALL
+        (SELECT * FROM sessions WHERE scope = $1 AND beacon < $2 ORDER BY beacon LIMIT $3)
+        LIMIT $3
+    ) AS s
+    CROSS JOIN LATERAL pg_stat_get_activity(s.pid) AS a
+    WHERE pg_get_userbyid(a.usesysid) = s.role
+) AS w ON w.mark IS NOT NULL";
 
 /// The same without the table of sessions, of which this role may have lost the rights.
-pub(super) const PULSE: &str = "SELECT pg_backend_pid() AS pid, clock_timestamp() AS now, true AS stands";
+pub(super) const PULSE: &str =
+    "SELECT pg_backend_pid() AS pid, clock_timestamp() AS now, true AS stands, NULL::int4 AS holder";
 
 const ANEW: &str =
     "the tables do not know this session: they were dropped, emptied, made anew, or restored from before";
@@ -127,10 +157,11 @@ impl Pulse {
         self.clocks.read()
     }
 
-    /// When the next heartbeat is due, as it stands.
-    fn due(&self) -> Instant {
+    /// When the next heartbeat is due, as it stands: at the latest so long after the last look at other sessions.
+    fn due(&self, look_in: Option<Duration>) -> Instant {
         let Heard { last, looked } = self.read();
-        (last + self.beat).min(looked + self.beat * LOOK_BEATS)
+        let look_in = look_in.map_or(self.beat * LOOK_BEATS, |sooner| sooner.min(self.beat * LOOK_BEATS));
+        (last + self.beat).min(looked + look_in)
     }
 
     fn read(&self) -> Heard {
@@ -150,22 +181,27 @@ pub(super) struct Heart {
     pub(super) pulse_alone: Statement,
     pub(super) scope: String,
     pub(super) beacon: i64,
+    pub(super) channel: String,
     pub(super) pulse: Arc<Pulse>,
+    pub(super) obstacles: Arc<Obstacles>,
+    /// The other sessions that it watches.
+    pub(super) others: Holders,
 }
 
 impl Heart {
     /// Beats until the session is lost, or by ending it.
-    pub(super) async fn run(self, loss: watch::Sender<Loss>) {
+    pub(super) async fn run(mut self, loss: watch::Sender<Loss>) {
         let mut lost = loss.subscribe();
         let beats = async {
             loop {
-                let due = self.pulse.due();
+                let due = self.pulse.due(self.others.next());
                 if Instant::now() < due {
                     sleep_until(due).await;
                     // Something else may have been answered meanwhile.
                     continue;
                 }
-                match timeout_at(self.pulse.trusted_until(), self.beat()).await {
+                let until = self.pulse.trusted_until();
+                match timeout_at(until, self.beat()).await {
                     Ok(Ok(Ok(()))) => {}
                     Ok(Ok(Err(stranger))) => return stranger.reason(),
                     Ok(Err(error)) => return failure::explain(&error),
@@ -180,27 +216,33 @@ impl Heart {
         }
     }
 
-    async fn beat(&self) -> Result<Result<(), Stranger>, Error> {
+    async fn beat(&mut self) -> Result<Result<(), Stranger>, Error> {
         let (mut sent, mut clocks) = (Instant::now(), self.pulse.clocks());
-        let row = match self.client.query_one(&self.heartbeat, &[&self.scope, &self.beacon]).await {
-            Ok(row) => row,
+        let rows = match self
+            .client
+            .query(&self.heartbeat, &[&self.scope, &self.beacon, &WATCHED_MAX, &self.channel])
+            .await
+        {
+            Ok(rows) => rows,
             Err(error) if is_undefined(&error) => return Ok(Err(Stranger::Anew)),
             // Without rights, or while somebody keeps the table locked: whether the session stands in it is not known, but the
             // process of the server answers.
             Err(error) if of_living(&error) => {
                 (sent, clocks) = (Instant::now(), self.pulse.clocks());
-                self.client.query_one(&self.pulse_alone, &[]).await?
+                self.client.query(&self.pulse_alone, &[]).await?
             }
             Err(error) => return Err(error),
         };
-        Ok(match self.pulse.recognise(&clocks, &row)? {
-            Err(stranger) => Err(stranger),
-            Ok(()) if !row.try_get("stands")? => Err(Stranger::Anew),
-            Ok(()) => {
-                self.pulse.beaten(sent);
-                Ok(())
-            }
-        })
+        let Some(row) = rows.first() else { return Ok(Err(Stranger::Anew)) };
+        match self.pulse.recognise(&clocks, row)? {
+            Err(stranger) => return Ok(Err(stranger)),
+            Ok(()) if !row.try_get("stands")? => return Ok(Err(Stranger::Anew)),
+            Ok(()) => self.pulse.beaten(sent),
+        }
+        let others = rows.iter().filter_map(|row| Holder::of(row).transpose()).collect::<Result<_, _>>()?;
+        let obstacles = self.others.look(sent, others, Through::Lock(&self.client)).await?;
+        self.obstacles.set(Noticed::OnSessions, obstacles);
+        Ok(Ok(()))
     }
 }
 

@@ -12,8 +12,8 @@ use callsheet_actors::{
     core::storable::storable,
     port::{
         Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled,
-        Enrolment, Forgotten, Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OtherZoneData, OwedRun,
-        Pause, Proof, Proved, RoundAnswers, Session, Standing, Verdict,
+        Enrolment, Forgotten, Inquiry, Kept, LockError, Locker, LostRun, Moved, News, Obstacle,
+        OtherZoneData, OwedRun, Pause, Proof, Proved, RoundAnswers, Session, Standing, Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -123,6 +123,10 @@ impl Locker for PostgresLocker {
 
     fn trusts(&self, session: Session) -> bool {
         self.shared.session().is_some_and(|open| open.id() == session && open.lost_reason().is_none())
+    }
+
+    fn obstacles(&self) -> Vec<Obstacle> {
+        self.shared.session().map_or_else(Vec::new, |session| session.obstacles.all())
     }
 
     fn clock_ahead(&self) -> TimeDelta {

@@ -15,13 +15,13 @@ use super::{
 const STEPS: [(&str, &str); 1] = [("V1__coordination", include_str!("migrations/V1__coordination.sql"))];
 
 /// What the steps make and a node uses.
-pub(super) const TABLES: [&str; 5] = ["leader", "sessions", "names", "debts", "runs"];
+pub(super) const TABLES: [&str; 6] = ["leader", "scopes", "sessions", "names", "debts", "runs"];
 
 /// From which of them it deletes.
 pub(super) const EMPTIED: [&str; 3] = ["debts", "names", "sessions"];
 
 /// What a node calls.
-pub(super) const PROCEDURES: [&str; 1] = ["wait_for_leadership"];
+pub(super) const ROUTINES: [&str; 2] = ["is_over", "wait_for_leadership"];
 
 /// The table, in the schema itself, of the steps that were taken.
 const TABLE: &str = "migrations";
@@ -36,7 +36,7 @@ pub(super) fn ddl(schema: &str) -> String {
          --   GRANT USAGE ON SCHEMA {name} TO <role>;\n\
          --   GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA {name} TO <role>;\n\
          --   GRANT DELETE ON {emptied} TO <role>;\n\
-         --   GRANT EXECUTE ON PROCEDURE {called} TO <role>; -- unless everybody may\n\
+         --   GRANT EXECUTE ON ROUTINE {called} TO <role>; -- unless everybody may\n\
          BEGIN;\n\
          CREATE SCHEMA IF NOT EXISTS {name};\n\
          SET LOCAL search_path = {name};\n\n\
@@ -63,10 +63,10 @@ pub(super) fn emptied(schema: &str) -> String {
     EMPTIED.map(|table| format!("{name}.{table}")).join(", ")
 }
 
-/// The procedures that a node calls, as they stand in a `GRANT`.
+/// The functions and procedures that a node calls, as they stand in a `GRANT`.
 pub(super) fn called(schema: &str) -> String {
     let name = sql::quoted(schema);
-    PROCEDURES.map(|procedure| format!("{name}.{procedure}")).join(", ")
+    ROUTINES.map(|routine| format!("{name}.{routine}")).join(", ")
 }
 
 fn steps() -> Vec<Migration> {

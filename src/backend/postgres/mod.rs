@@ -8,6 +8,7 @@
 //! * `connection`: one connection, and whether the server at its end is of use; `tls`: whether it is encrypted.
 //! * `credentials`: what the application is asked for each time that a connection is made.
 //! * `session`: beacon and statements; what makes them lost. `heartbeat`: what keeps them. `sessions`: the table of them.
+//! * `silence`: whether a connection is silent beyond its lease. `holders`: what is done about one that is, and holds something.
 //! * `locker`, `elector`: the two ports. `lost_runs`: the search for runs of dead sessions. `forget`: names that are
 //!   out of use. `guard`: what runs get.
 //! * `news`: what nodes tell each other. `text`: whatever somebody wrote, on its way to the server.
@@ -24,6 +25,7 @@ mod failure;
 mod forget;
 mod guard;
 mod heartbeat;
+mod holders;
 mod locker;
 mod lost_runs;
 mod migrations;
@@ -32,6 +34,7 @@ mod proof;
 mod session;
 mod sessions;
 mod settings;
+mod silence;
 mod sql;
 mod text;
 mod tls;
@@ -246,7 +249,7 @@ impl Postgres {
     /// Whether to make and update the schema when the first session is opened. Default: `true`, which needs the right to
     /// create a schema in the database. Otherwise another role must have done it, or have run [`ddl`](Self::ddl); then
     /// `USAGE` of the schema, `SELECT`, `INSERT` and `UPDATE` on its tables, `DELETE` on `debts`, `names` and
-    /// `sessions`, and `EXECUTE` of the procedure `wait_for_leadership`, which everybody has unless it was revoked, are
+    /// `sessions`, and `EXECUTE` of the routines `is_over` and `wait_for_leadership`, which everybody has unless it was revoked, are
     /// enough.
     ///
     /// Nodes may migrate at once. A schema of a newer version is left alone: it works for this one.

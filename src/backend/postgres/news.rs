@@ -1,7 +1,9 @@
 //! What nodes of one scope tell each other: notifications of the server, as JSON.
 //!
 //! They are sent by the statements that change something, so they arrive once that is committed. They are hints: anybody who
-//! may connect may send one, and one may be lost.
+//! knows the channel may send one, and one may be lost. So the store is asked before one is believed, and what it says is handed on.
+
+use std::collections::HashMap;
 
 use callsheet_actors::{
     FireTime, JobName, RunId,
@@ -9,10 +11,69 @@ use callsheet_actors::{
 };
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use tokio_postgres::{Client, Error, Statement};
 use uuid::Uuid;
 
 /// The most notifications that wait to be read; beyond it the oldest are dropped, and the node is told so.
 pub(super) const NEWS_MAX: usize = 1_024;
+
+/// The most notifications of which the store is asked at once.
+pub(super) const ASKED_MAX: usize = 256;
+
+/// How jobs ($2) of a scope ($1) are paused. Locks nothing.
+pub(super) const PAUSES: &str = "
+SELECT name AS job, paused AND coalesce(paused_until > clock_timestamp(), true) AS paused, paused_until, pause_note
+FROM unnest($2::text[]) AS a (job) CROSS JOIN LATERAL (SELECT * FROM names WHERE scope = $1 AND name = a.job LIMIT 1) AS n";
+
+/// Which of these runs ($2) of a scope ($1) are owed. Locks nothing.
+pub(super) const OWED: &str = "
+SELECT run FROM unnest($2::uuid[]) AS a (asked)
+CROSS JOIN LATERAL (SELECT run FROM debts WHERE scope = $1 AND run = a.asked LIMIT 1) AS d";
+
+/// What asks the store about notifications of a scope.
+pub(super) struct Witness {
+    pub(super) scope: String,
+    pub(super) pauses: Statement,
+    pub(super) owed: Statement,
+}
+
+impl Witness {
+    /// Hands on what the store says of what was heard, in the same order. A stop names a run that only the tables tell of.
+    pub(super) async fn confirm(&self, client: &Client, heard: Vec<News>) -> Result<Vec<News>, Error> {
+        let jobs = heard.iter().filter_map(|news| match news {
+            News::Pause { job, .. } => Some(job.as_str()),
+            _ => None,
+        });
+        let runs = heard.iter().filter_map(|news| match news {
+            News::Owed(debt) => Some(debt.owed.run.as_uuid()),
+            _ => None,
+        });
+        let (jobs, runs): (Vec<_>, Vec<_>) = (jobs.collect(), runs.collect());
+        let mut pauses: HashMap<String, Option<Pause>> = HashMap::new();
+        if !jobs.is_empty() {
+            for row in client.query(&self.pauses, &[&self.scope, &jobs]).await? {
+                let pause = Pause { until: row.try_get("paused_until")?, note: row.try_get("pause_note")? };
+                let is_paused: bool = row.try_get("paused")?;
+                pauses.insert(row.try_get("job")?, is_paused.then_some(pause));
+            }
+        }
+        let mut owed: Vec<Uuid> = Vec::new();
+        if !runs.is_empty() {
+            for row in client.query(&self.owed, &[&self.scope, &runs]).await? {
+                owed.push(row.try_get("run")?);
+            }
+        }
+        let confirm = |news| match news {
+            News::Pause { job, .. } => {
+                let pause = pauses.get(job.as_str())?.clone();
+                Some(News::Pause { job, pause })
+            }
+            News::Owed(debt) => owed.contains(&debt.owed.run.as_uuid()).then_some(News::Owed(debt)),
+            other => Some(other),
+        };
+        Ok(heard.into_iter().filter_map(confirm).collect())
+    }
+}
 
 /// As the statements write it.
 #[derive(Deserialize)]

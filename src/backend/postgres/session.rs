@@ -4,6 +4,7 @@
 //! leadership. Both end together: whatever makes the session doubtful makes it lost, and what is lost is never used again.
 
 use std::{
+    collections::VecDeque,
     future::pending,
     sync::{
         Arc,
@@ -19,7 +20,10 @@ use callsheet_actors::{
 use futures_util::future::{join4, try_join};
 use tokio::{
     sync::{
-        broadcast::{self, error::RecvError},
+        broadcast::{
+            self,
+            error::{RecvError, TryRecvError},
+        },
         watch,
     },
     time::{Instant, timeout, timeout_at},
@@ -29,11 +33,12 @@ use uuid::Uuid;
 
 use super::{
     clock::Clocks,
-    connection::{Rights, check_rights, connect, inspect, silent},
+    connection::{Connected, Rights, check_rights, connect, inspect, silent},
     elector::Leadership,
     failure::{self, refusal},
     forget::Forgetting,
     heartbeat::{self, Heart, Pulse},
+    holders::{Holders, Obstacles},
     lost_runs::Search,
     migrations, news, proof, sessions,
     settings::{OPEN_TIMEOUT, Purpose, Settings},
@@ -45,6 +50,9 @@ const STATEMENTS_PER_TRUST: u32 = 4;
 /// How long one statement of a search may take at most, whatever the lease: what is asked after it waits for it, and is given up after
 /// [`CALL_DEADLINE`](callsheet_actors::CALL_DEADLINE).
 pub(super) const LONG_STATEMENT_MAX: Duration = Duration::from_secs(2);
+
+/// What a session holds that does not end although it is silent.
+const OTHER_SESSION: &str = "the beacon of a session that is silent beyond its lease, and with it its keys,";
 
 /// Why a session is lost, once it is.
 pub(super) type Loss = Option<String>;
@@ -68,6 +76,8 @@ pub(super) struct OpenSession {
     /// Nothing is asked any more.
     closing: AtomicBool,
     pub(super) pulse: Arc<Pulse>,
+    /// What others hold, and this session needs.
+    pub(super) obstacles: Arc<Obstacles>,
 }
 
 /// The statements of a session, prepared once.
@@ -104,6 +114,8 @@ pub(super) struct Statements {
     pub(super) prove: Statement,
     heartbeat: Statement,
     pulse_alone: Statement,
+    pauses: Statement,
+    owed: Statement,
 }
 
 impl OpenSession {
@@ -126,8 +138,9 @@ impl OpenSession {
             Self::migrate(&settings, &clocks).await?;
         }
         let mut ends = EndOnDrop::new();
-        let (client, notifications) = connect(&settings, Purpose::Session, &ends.loss).await?;
-        let pid = inspect(&client, &settings, &clocks).await?;
+        let connected = connect(&settings, Purpose::Session, &ends.loss).await?;
+        let pid = inspect(&connected, &settings, &clocks).await?;
+        let Connected { client, notifications, .. } = connected;
         if check_rights(&client, &settings).await? == Rights::NoTables {
             // Made anew since this node migrated them.
             if !settings.migrate || migrate {
@@ -148,17 +161,27 @@ impl OpenSession {
         let sent = Instant::now();
         sessions::open(&client, &settings, beacon, pid).await?;
         let pulse = Arc::new(Pulse::new(&settings, pid, clocks.clone(), sent));
+        let obstacles: Arc<Obstacles> = Arc::default();
         let heart = Heart {
             client: client.clone(),
             heartbeat: statements.heartbeat.clone(),
             pulse_alone: statements.pulse_alone.clone(),
             scope: settings.scope.clone(),
             beacon,
+            channel: channel.clone(),
             pulse: pulse.clone(),
+            obstacles: obstacles.clone(),
+            others: Holders::new(OTHER_SESSION, false),
         };
         let loss = ends.disarm();
         tokio::spawn(heart.run(loss.clone()));
-        let hearing = Arc::new(Hearing::new(beacon, notifications));
+        let witness = news::Witness {
+            scope: settings.scope.clone(),
+            pauses: statements.pauses.clone(),
+            owed: statements.owed.clone(),
+        };
+        let hearing =
+            Arc::new(Hearing::new(beacon, notifications, client.clone(), witness, settings.trust()));
         Ok(Arc::new(Self {
             settings,
             clocks,
@@ -173,14 +196,15 @@ impl OpenSession {
             client,
             loss,
             pulse,
+            obstacles,
         }))
     }
 
     async fn migrate(settings: &Settings, clocks: &Clocks) -> Result<(), LockError> {
         let ends = EndOnDrop::new();
-        let (mut client, _) = connect(settings, Purpose::Migration, &ends.loss).await?;
-        inspect(&client, settings, clocks).await?;
-        migrations::migrate(&mut client, &settings.schema).await
+        let mut connected = connect(settings, Purpose::Migration, &ends.loss).await?;
+        inspect(&connected, settings, clocks).await?;
+        migrations::migrate(&mut connected.client, &settings.schema).await
     }
 
     /// The session's id: its beacon, which no other session ever has.
@@ -193,14 +217,15 @@ impl OpenSession {
         self.hearing.clone()
     }
 
-    /// Connects the second connection, which ends with this session.
-    pub(super) async fn connect_leadership(&self) -> Result<Client, LockError> {
+    /// Connects the second connection, which ends with this session. Answers the process of the server that serves it as well.
+    pub(super) async fn connect_leadership(&self) -> Result<(Client, i32), LockError> {
         let connected = async {
-            let (client, _) = connect(&self.settings, Purpose::Leadership, &self.loss).await?;
-            inspect(&client, &self.settings, &self.clocks).await?;
+            let connected = connect(&self.settings, Purpose::Leadership, &self.loss).await?;
+            let pid = inspect(&connected, &self.settings, &self.clocks).await?;
+            let client = connected.client;
             let seen = client.query_one(sql::SEES_BEACON, &[&self.beacon]).await;
             if seen.and_then(|row| row.try_get("seen")).map_err(|error| refusal(&error))? {
-                Ok(client)
+                Ok((client, pid))
             } else {
                 Err(failure::refused(ELSEWHERE))
             }
@@ -317,12 +342,19 @@ impl Drop for OpenSession {
 /// Hears what other nodes tell the session of a beacon.
 pub(super) struct Hearing {
     beacon: i64,
+    client: Arc<Client>,
+    witness: news::Witness,
+    /// How long the store may take to answer.
+    deadline: Duration,
     notifications: tokio::sync::Mutex<Notifications>,
 }
 
 struct Notifications {
     received: broadcast::Receiver<String>,
-    /// Any role of the database can send some, and as many as it likes.
+    /// The store is to be asked about these.
+    heard: Vec<News>,
+    confirmed: VecDeque<News>,
+    /// Whoever knows the channel can send some, and as many as he likes.
     log: LogBudget<()>,
     since: Instant,
 }
@@ -337,33 +369,69 @@ impl Notifications {
             tracing::warn!(target: "callsheet", "{kind}: {detail}");
         }
     }
+
+    fn hear(&mut self, payload: &str, beacon: i64) {
+        match news::read(payload, beacon) {
+            Ok(Some(news)) => self.heard.push(news),
+            // To another node.
+            Ok(None) => {}
+            Err(reason) => self.warn("ignored a notification that no node sent", &reason),
+        }
+    }
+
+    fn miss(&mut self, count: u64) {
+        self.warn("dropped the oldest notifications, unread", &count);
+        self.heard.push(News::Missed);
+    }
 }
 
 impl Hearing {
-    fn new(beacon: i64, received: broadcast::Receiver<String>) -> Self {
-        let notifications = Notifications { received, log: LogBudget::default(), since: Instant::now() };
-        Self { beacon, notifications: tokio::sync::Mutex::new(notifications) }
+    fn new(
+        beacon: i64,
+        received: broadcast::Receiver<String>,
+        client: Arc<Client>,
+        witness: news::Witness,
+        deadline: Duration,
+    ) -> Self {
+        let notifications = Notifications {
+            received,
+            heard: Vec::new(),
+            confirmed: VecDeque::new(),
+            log: LogBudget::default(),
+            since: Instant::now(),
+        };
+        Self { beacon, client, witness, deadline, notifications: tokio::sync::Mutex::new(notifications) }
     }
 
-    /// The next news; none any more once the connection has ended.
+    /// The next news that the store confirms; none any more once the connection has ended.
     pub(super) async fn next(&self) -> News {
         let mut notifications = self.notifications.lock().await;
         loop {
-            match notifications.received.recv().await {
-                Ok(payload) => match news::read(&payload, self.beacon) {
-                    Ok(Some(news)) => return news,
-                    // To another node.
-                    Ok(None) => {}
-                    Err(reason) => {
-                        notifications.warn("ignored a notification that no node sent", &reason);
-                    }
-                },
-                Err(RecvError::Lagged(count)) => {
-                    notifications.warn("dropped the oldest notifications, unread", &count);
-                    return News::Missed;
-                }
-                Err(RecvError::Closed) => return pending().await,
+            if let Some(news) = notifications.confirmed.pop_front() {
+                return news;
             }
+            if notifications.heard.is_empty() {
+                match notifications.received.recv().await {
+                    Ok(payload) => notifications.hear(&payload, self.beacon),
+                    Err(RecvError::Lagged(count)) => notifications.miss(count),
+                    Err(RecvError::Closed) => return pending().await,
+                }
+            }
+            while notifications.heard.len() < news::ASKED_MAX {
+                match notifications.received.try_recv() {
+                    Ok(payload) => notifications.hear(&payload, self.beacon),
+                    Err(TryRecvError::Lagged(count)) => notifications.miss(count),
+                    Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+                }
+            }
+            // They stay until the store has answered: this future may be dropped.
+            let heard = notifications.heard.clone();
+            let confirmed = timeout(self.deadline, self.witness.confirm(&self.client, heard)).await;
+            // Without an answer the jobs ask for themselves.
+            let confirmed =
+                confirmed.map_or_else(|_| vec![News::Missed], |it| it.unwrap_or_else(|_| vec![News::Missed]));
+            notifications.heard.clear();
+            notifications.confirmed.extend(confirmed);
         }
     }
 }
@@ -435,6 +503,8 @@ impl Statements {
             prove,
             heartbeat,
             pulse_alone,
+            pauses,
+            owed,
         ) = tokio::try_join!(
             client.prepare(sql::DECLARE),
             client.prepare(sql::ENROL),
@@ -468,6 +538,8 @@ impl Statements {
             client.prepare(proof::PROVE),
             client.prepare(heartbeat::HEARTBEAT),
             client.prepare(heartbeat::PULSE),
+            client.prepare(news::PAUSES),
+            client.prepare(news::OWED),
         )?;
         Ok(Self {
             release,
@@ -502,6 +574,8 @@ impl Statements {
             prove,
             heartbeat,
             pulse_alone,
+            pauses,
+            owed,
         })
     }
 }

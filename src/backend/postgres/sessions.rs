@@ -18,9 +18,12 @@ use super::{
     settings::Settings,
 };
 
-/// The channel of the notifications of a schema ($1) and scope ($2); names of channels have at most 63 bytes.
-const CHANNEL: &str =
-    "SELECT 'callsheet_' || to_hex(hashtextextended('callsheet news ' || $1 || '/' || $2, 0)) AS channel";
+/// The channel of the notifications of a scope ($1).
+const CHANNEL: &str = "SELECT channel FROM scopes WHERE scope = $1";
+
+/// Makes the channel of a scope ($1), unless there is one: nobody can guess its name. Names of channels have at most 63 bytes.
+const MAKE_CHANNEL: &str = "
+INSERT INTO scopes (scope, channel) VALUES ($1, 'callsheet_' || replace(gen_random_uuid()::text, '-', '')) ON CONFLICT DO NOTHING";
 
 /// Acquires the beacon ($1) of a session and registers it, unless the server process is another one than $2: then it answers NULL. The key
 /// is random and never used again, so there is nobody to wait for. The lock is held before the row can be seen.
@@ -55,7 +58,7 @@ SELECT DISTINCT ON (s.zone_data) s.zone_data, s.node
 FROM sessions s
 WHERE s.scope = $1 AND s.beacon <> $2 AND s.zone_data <> $3 AND s.zone_data <> '' AND EXISTS (
     SELECT FROM pg_locks l
-    WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted AND l.pid = s.pid
+    WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted AND l.pid = s.pid AND l.mode = 'ExclusiveLock'
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND l.classid::int8 << 32 | l.objid::int8 = s.beacon
 )
@@ -66,7 +69,12 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The channel of the scope.
 pub(super) async fn channel(client: &Client, settings: &Settings) -> Result<String, Error> {
-    client.query_one(CHANNEL, &[&settings.schema, &settings.scope]).await?.try_get("channel")
+    let scope = &settings.scope;
+    if let Some(row) = client.query_opt(CHANNEL, &[scope]).await? {
+        return row.try_get("channel");
+    }
+    client.execute(MAKE_CHANNEL, &[scope]).await?;
+    client.query_one(CHANNEL, &[scope]).await?.try_get("channel")
 }
 
 /// Acquires and registers a beacon: the last step of an opening, so that one that fails leaves no row behind.

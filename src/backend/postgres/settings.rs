@@ -11,6 +11,7 @@ use callsheet_actors::{
 };
 use tokio_postgres::Config;
 use tokio_postgres_rustls::MakeRustlsConnect;
+use uuid::Uuid;
 
 use super::{
     credentials::Callback,
@@ -18,6 +19,9 @@ use super::{
     tls::{Connector, Tls},
     url::{self, NOT_SHOWN},
 };
+
+/// The setting that holds the mark of a connection. No role and no database has it.
+pub(super) const MARK: &str = "callsheet.session";
 
 /// The lease unless given.
 pub(super) const LEASE_DEFAULT: Duration = Duration::from_secs(5);
@@ -89,6 +93,8 @@ enum Url {
 /// What a connection is made with.
 pub(super) struct Endpoint {
     pub(super) config: Config,
+    /// What only this connection sets: where it is not found, the settings did not reach the server.
+    pub(super) mark: String,
     pub(super) tls: MakeRustlsConnect,
     /// How long to wait for the server's first answers.
     pub(super) deadline: Duration,
@@ -135,7 +141,8 @@ impl Settings {
         self.trust().saturating_sub(BEAT_ANSWER).clamp(of_lease(BEAT_MIN), of_lease(BEAT_MAX))
     }
 
-    fn campaign_slice(&self) -> Duration {
+    /// How long a campaign waits with one snapshot.
+    pub(super) fn campaign_slice(&self) -> Duration {
         CAMPAIGN_SLICE.min(self.trust() / 4)
     }
 
@@ -250,7 +257,8 @@ impl Settings {
             None => refused(fault.to_string()),
         });
         let (mut config, connector) = address?;
-        let options = self.options(purpose, config.get_options());
+        let mark = Uuid::new_v4().simple().to_string();
+        let options = self.options(purpose, &mark, config.get_options());
         let keepalive = Duration::from_secs(2);
         config
             .application_name(self.application_name(purpose))
@@ -263,7 +271,7 @@ impl Settings {
         let of_one = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
         config.connect_timeout(of_one);
         let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(u32::MAX);
-        Ok(Endpoint { tls: connector.tls, deadline: of_one.saturating_mul(hosts), config })
+        Ok(Endpoint { tls: connector.tls, deadline: of_one.saturating_mul(hosts), config, mark })
     }
 
     /// What the URL calls this node; empty if nothing.
@@ -288,30 +296,53 @@ impl Settings {
         format!("callsheet {} {purpose} {}", &node[..12], self.scope)
     }
 
+    /// The settings that must be in force, in the units of the server's view pg_settings.
+    pub(super) fn required(&self, purpose: Purpose) -> [(&'static str, String); 7] {
+        let lease = self.lease.as_millis().to_string();
+        let lock_timeout = match purpose {
+            // A migration may wait for that of another node.
+            Purpose::Migration => Duration::ZERO,
+            Purpose::Session => LOCK_TIMEOUT,
+            Purpose::Leadership => self.campaign_slice(),
+        };
+        [
+            ("synchronous_commit", "on".to_owned()),
+            ("default_transaction_isolation", "read committed".to_owned()),
+            // The deadlines are this node's own. One of the role or the database would end a campaign, which waits in one statement.
+            ("statement_timeout", "0".to_owned()),
+            ("lock_timeout", lock_timeout.as_millis().to_string()),
+            ("client_connection_check_interval", CONNECTION_CHECK.as_millis().to_string()),
+            ("idle_in_transaction_session_timeout", lease.clone()),
+            // Makes the locks of this connection a lease: the server ends it when it is not heard of.
+            ("idle_session_timeout", lease),
+        ]
+    }
+
+    /// How long one transaction may take, as the setting of PostgreSQL 17: the server ends one that was cut off half-way. Each slice of
+    /// a campaign is a transaction. Not among the options, since older servers refuse what they do not know.
+    pub(super) fn transaction_timeout(&self, purpose: Purpose) -> Duration {
+        match purpose {
+            Purpose::Migration => Duration::ZERO,
+            Purpose::Session | Purpose::Leadership => self.lease,
+        }
+    }
+
     /// What the server is told when the connection starts, after what the URL says.
-    fn options(&self, purpose: Purpose, given: Option<&str>) -> String {
+    fn options(&self, purpose: Purpose, mark: &str, given: Option<&str>) -> String {
         let lease = self.lease.as_millis();
         let mut options = given.map(|given| format!("{given} ")).unwrap_or_default();
         let mut set = |name: &str, value: &dyn fmt::Display| options.push_str(&format!("-c {name}={value} "));
         set("search_path", &self.schema);
-        set("synchronous_commit", &"on");
-        set("default_transaction_isolation", &r"read\ committed");
-        // The deadlines are this node's own. One of the role or the database would end a campaign, which waits in one statement. Not so
-        // transaction_timeout: each slice of a campaign is a transaction, and servers before 17 refuse what they do not know.
-        set("statement_timeout", &0);
-        set("client_connection_check_interval", &CONNECTION_CHECK.as_millis());
+        set(MARK, &mark);
+        for (name, value) in self.required(purpose) {
+            set(name, &value.replace(' ', r"\ "));
+        }
         set("tcp_keepalives_idle", &2);
         set("tcp_keepalives_interval", &1);
         set("tcp_keepalives_count", &3);
         set("tcp_user_timeout", &lease);
-        set("idle_in_transaction_session_timeout", &lease);
-        // Makes the locks of this connection a lease: the server ends it when it is not heard of.
-        set("idle_session_timeout", &lease);
-        match purpose {
-            // A migration may wait for that of another node.
-            Purpose::Migration => return options,
-            Purpose::Session => set("lock_timeout", &LOCK_TIMEOUT.as_millis()),
-            Purpose::Leadership => set("lock_timeout", &self.campaign_slice().as_millis()),
+        if purpose == Purpose::Migration {
+            return options;
         }
         // Every statement is planned once, while the tables may still be empty: only plans that stay good are allowed.
         set("plan_cache_mode", &"force_generic_plan");

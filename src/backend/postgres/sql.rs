@@ -11,7 +11,8 @@
 //! What concerns a key locks its row `FOR UPDATE`, what concerns only a job's cursor `FOR NO KEY UPDATE`: so an application
 //! that guards its writes with the key (`FOR KEY SHARE`) keeps others from the key, and nobody from the cursor.
 //!
-//! Liveness of an owner: dead if nobody holds the advisory lock of its beacon. One's own beacon is never probed: the lock is
+//! Liveness of an owner: dead if nobody holds the advisory lock of its beacon, or somebody who did not register it: the function
+//! `is_over` of the schema. One's own beacon is never probed: the lock is
 //! re-entrant, so a session would take itself for dead and steal from itself. The probe is *shared*, or two probers would
 //! each take the other's probe for the owner. A key is free while its row has no run; the beacon of its last owner stays, so that a
 //! claim and an end change no column of an index: then a new version of the row costs no entry in any (a "HOT" update).
@@ -27,19 +28,24 @@
 //! granted or recorded but what the change itself returns, and such a row is missing in the answer as one that is locked.
 
 /// Whether this server can coordinate: its version, whether it is a standby, whether it is read-only, whether it took the
-/// settings of the connection (its schema, $1), how texts are encoded in the database and on the way there, its process; and its
-/// clock.
+/// settings of the connection (by one that only this connection has, $1 with the value $2, and its schema $3), which of some ($4) have other
+/// values than these ($5), how texts are encoded in the database and on the way there, its process; and its clock. Sets how many
+/// milliseconds ($6) a transaction may take, if the server knows that.
 pub(super) const INSPECT: &str = "
 SELECT current_setting('server_version_num')::int4 AS version,
        pg_is_in_recovery() AS standby,
        current_setting('transaction_read_only') = 'on' AS read_only,
-       current_setting('search_path') = $1 AS configured,
+       coalesce(current_setting($1, true) = $2, false) AND current_setting('search_path') = $3 AS configured,
+       ARRAY(SELECT s.name FROM unnest($4::text[], $5::text[]) AS asked (name, value) JOIN pg_settings s USING (name)
+             WHERE s.setting <> asked.value ORDER BY s.name) AS overridden,
+       CASE WHEN current_setting('server_version_num')::int4 >= 170000
+            THEN set_config('transaction_timeout', $6, false) ELSE $6 END AS transaction_timeout,
        getdatabaseencoding()::text AS encoding,
        pg_client_encoding()::text AS client_encoding,
        pg_backend_pid() AS pid,
        clock_timestamp() AS now";
 
-/// What this role may do with the tables ($2) and procedures ($4) of a schema ($1); from some tables ($3) it deletes. No
+/// What this role may do with the tables ($2) and routines ($4) of a schema ($1); from some tables ($3) it deletes. No
 /// row: there is no such schema.
 pub(super) const RIGHTS: &str = "
 SELECT has_schema_privilege(n.oid, 'USAGE') AS usable,
@@ -104,7 +110,7 @@ SET epoch = greatest(l.epoch + 1, excluded.epoch),
     expires_at = clock_timestamp() + $4::float8 * interval '1 millisecond',
     zone_data = excluded.zone_data
 WHERE l.expires_at <= clock_timestamp()
-   OR CASE WHEN l.beacon = $2 THEN true ELSE pg_try_advisory_xact_lock_shared(l.beacon) END
+   OR CASE WHEN l.beacon = $2 THEN true ELSE is_over($1, l.beacon) END
 RETURNING l.epoch, pg_is_in_recovery() AS standby,
     -- As it was when the statement began: the leadership lock keeps others from it.
     (SELECT former.zone_data FROM leader former WHERE former.scope = $1) AS former_zone_data";
@@ -129,26 +135,59 @@ pub(super) const LEADER: &str = "
 SELECT node, greatest(0, extract(epoch FROM expires_at - clock_timestamp()) * 1000)::float8 AS remaining
 FROM leader WHERE scope = $1 AND expires_at > clock_timestamp()";
 
-/// Connections that keep a dead term's locks: the leadership lock, whoever holds it, and the beacon of a leader who did not
-/// resign. They have said nothing for a lease, so they are not a candidate who has just got the lock, nor a node that lost
-/// only its term. None while a term lives. Of another role's connection it may not be known when it last said something:
-/// such a one is named for the leadership lock alone.
-///
-/// $1 schema, $2 scope, $3 own beacon, $4 lease in milliseconds.
-pub(super) const FROZEN: &str = "
-SELECT l.pid, l.classid::int8 << 32 | l.objid::int8 AS key
-FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-CROSS JOIN LATERAL (
-    SELECT a.state_change <= clock_timestamp() - $4::float8 * interval '1 millisecond' AS silent
-) AS said
+/// Takes the leadership lock of a schema ($1) and scope ($2) if nobody has it.
+pub(super) const TRY_LEADERSHIP: &str = "
+SELECT pg_try_advisory_lock(hashtextextended('callsheet leader ' || $1 || '/' || $2, 0)) AS acquired";
+
+/// Who has the leadership lock of a schema ($1) and scope ($2) in the way of this connection. Of another role's connection it may not be
+/// known when it last did something: then it is how long it has had the lock that counts. $3 own lease in milliseconds.
+pub(super) const LOCK_HOLDERS: &str = "
+SELECT l.pid AS holder, l.classid::int8 << 32 | l.objid::int8 AS beacon, pg_get_userbyid(a.usesysid)::text AS role,
+       a.application_name AS application, true AS may_end, $3::float8 AS lease, coalesce(a.state_change::text, '') AS mark,
+       (extract(epoch FROM clock_timestamp() - a.state_change) * 1e3)::float8 AS quiet
+FROM pg_locks l CROSS JOIN LATERAL pg_stat_get_activity(l.pid) AS a
 WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.mode = 'ExclusiveLock' AND l.granted
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND l.pid <> pg_backend_pid()
-  AND NOT EXISTS (SELECT FROM leader WHERE scope = $2 AND expires_at > clock_timestamp())
-  AND CASE l.classid::int8 << 32 | l.objid::int8
-      WHEN hashtextextended('callsheet leader ' || $1 || '/' || $2, 0) THEN coalesce(said.silent, true)
-      WHEN (SELECT beacon FROM leader WHERE scope = $2 AND expires_at > '-infinity' AND beacon <> $3) THEN said.silent
-      END";
+  AND l.classid::int8 << 32 | l.objid::int8 = hashtextextended('callsheet leader ' || $1 || '/' || $2, 0)
+  AND l.pid <> pg_backend_pid()";
+
+/// The transactions that keep another process ($1) waiting, and wait for nobody themselves; a prepared one has no process.
+///
+/// One of a node may be silent for the lease of its session; a leader's second connection is told by its lock ($2 schema, $3 scope). Any
+/// other one may be silent for $4 milliseconds, and is not ended while it works.
+pub(super) const BLOCKERS: &str = "
+WITH RECURSIVE chain (pid) AS (
+    SELECT unnest(pg_blocking_pids($1)) UNION SELECT unnest(pg_blocking_pids(c.pid)) FROM chain c WHERE c.pid <> 0
+)
+SELECT c.pid AS holder, NULL::int8 AS beacon, pg_get_userbyid(a.usesysid)::text AS role, a.application_name AS application,
+       -- Of what it does, the state is shown or nothing.
+       CASE WHEN s.pid IS NOT NULL OR o.lease IS NOT NULL THEN true
+            WHEN a.state IS NOT NULL THEN a.state LIKE 'idle in transaction%' OR coalesce(a.wait_event_type = 'Client', false)
+       END AS may_end,
+       coalesce((extract(epoch FROM coalesce(s.lease, o.lease)) * 1e3)::float8, $4::float8) AS lease,
+       coalesce(t.virtualtransaction, '') AS mark,
+       (extract(epoch FROM clock_timestamp() - a.state_change) * 1e3)::float8 AS quiet
+FROM chain c
+LEFT JOIN LATERAL (SELECT * FROM pg_stat_get_activity(nullif(c.pid, 0)) WHERE pid = c.pid) AS a ON true
+LEFT JOIN LATERAL (
+    SELECT virtualtransaction FROM pg_locks WHERE locktype = 'virtualxid' AND pid = c.pid AND granted LIMIT 1
+) AS t ON true
+LEFT JOIN sessions s ON s.scope = $3 AND s.pid = c.pid AND s.role = pg_get_userbyid(a.usesysid)
+LEFT JOIN LATERAL (
+    SELECT n.lease
+    FROM leader l JOIN sessions n ON n.scope = l.scope AND n.beacon = l.beacon AND n.role = pg_get_userbyid(a.usesysid)
+    WHERE l.scope = $3 AND EXISTS (
+        SELECT FROM pg_locks k
+        WHERE k.pid = c.pid AND k.locktype = 'advisory' AND k.objsubid = 1 AND k.granted
+          AND k.classid::int8 << 32 | k.objid::int8 = hashtextextended('callsheet leader ' || $2 || '/' || $3, 0)
+    )
+) AS o ON true
+WHERE NOT EXISTS (SELECT FROM unnest(pg_blocking_pids(nullif(c.pid, 0))))";
+
+/// Ends the connection of a process ($1) that is still in a transaction ($2).
+pub(super) const EVICT_TRANSACTION: &str = "
+SELECT pg_terminate_backend(pid) AS ended FROM pg_locks
+WHERE pid = $1 AND locktype = 'virtualxid' AND granted AND virtualtransaction = $2";
 
 /// Ends the connection of a process ($1) that still holds a lock ($2): the id may have been given to another one since.
 pub(super) const EVICT: &str = "
@@ -195,7 +234,7 @@ macro_rules! judged {
     (found: $found:literal, own: $own:literal) => {
         concat!(
             "declarers AS MATERIALIZED (
-    SELECT beacon, pg_try_advisory_xact_lock_shared(beacon) AS dead
+    SELECT beacon, is_over($1, beacon) AS dead
     FROM (SELECT DISTINCT unnest(declared_by) AS beacon FROM ",
             $found,
             ") AS d WHERE beacon <> ",
@@ -595,7 +634,7 @@ pub(super) const LOOK_UP: &str = "
 SELECT a.ord, n.name IS NOT NULL AS found, n.cursor,
        CASE
            WHEN n.run IS NULL THEN NULL
-           WHEN n.beacon = $2 OR NOT pg_try_advisory_xact_lock_shared(n.beacon) THEN n.run
+           WHEN n.beacon = $2 OR NOT is_over($1, n.beacon) THEN n.run
        END AS holder
 FROM unnest($3::text[]) WITH ORDINALITY AS a (name, ord) LEFT JOIN names n ON n.scope = $1 AND n.name = a.name";
 
@@ -720,7 +759,7 @@ WITH term AS MATERIALIZED (
 ), ",
             $found,
             ", owners AS MATERIALIZED (
-    SELECT beacon, pg_try_advisory_xact_lock_shared(beacon) AS dead
+    SELECT beacon, is_over($1, beacon) AS dead
     FROM (SELECT DISTINCT beacon FROM found WHERE holder IS NOT NULL AND beacon <> $2) AS others
 ), decided AS MATERIALIZED (
     -- One instant for a run that is lost and the one that takes its key: they do not overlap.

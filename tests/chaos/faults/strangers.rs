@@ -26,12 +26,14 @@ pub(crate) async fn stolen_leadership(stage: &mut Stage) -> anyhow::Result<Wound
 
 pub(crate) async fn forged_pause(stage: &mut Stage) -> anyhow::Result<Wound> {
     let stranger = stage.store.stranger().await?;
+    // As one who has found it out.
+    let channel = format!("SELECT channel FROM {}.scopes", stage.plan.schema);
+    let channel: String = stage.store.client().await?.query_one(&channel, &[]).await?.get(0);
     for job in &stage.plan.jobs {
         let forged = format!(
-            "SELECT pg_notify('callsheet_' || to_hex(hashtextextended('callsheet news ' || '{}' || '/failover', 0)),
-             json_build_object('pause', json_build_object('job', '{}', 'pause', json_build_object(
+            "SELECT pg_notify('{channel}', json_build_object('pause', json_build_object('job', '{}', 'pause', json_build_object(
                  'until', NULL::text, 'note', 'forged')))::text)",
-            stage.plan.schema, job.name
+            job.name
         );
         stranger.batch_execute(&forged).await?;
     }

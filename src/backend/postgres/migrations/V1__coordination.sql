@@ -21,7 +21,14 @@ CREATE TABLE leader (
     zone_data text NOT NULL DEFAULT ''
 );
 
--- Who has a session. Only the advisory lock of its beacon says whether it lives. A row is written once, when the session opens.
+-- What the nodes of a scope share and nobody else may know: the channel of their notifications. Anybody who may connect can notify any
+-- channel, if he knows its name.
+CREATE TABLE scopes (
+    scope text COLLATE "C" PRIMARY KEY,
+    channel text NOT NULL
+);
+
+-- Who has a session. Only the advisory lock of its beacon, held by its process, says whether it lives. A row is written once, when the session opens.
 -- It goes when the session is closed or, if the session died, once the runs that it left open are closed.
 CREATE TABLE sessions (
     scope text COLLATE "C" NOT NULL,
@@ -146,6 +153,29 @@ SELECT run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key,
 UNION ALL
 SELECT run, token, claimed_at, NULL, fire_time, run_term, run_node, scope, run_job, name, NULL
 FROM names WHERE run IS NOT NULL;
+
+-- Whether the session of a beacon is over, as it stands now: nobody holds the lock of the beacon, or somebody does who is not the process
+-- and the role that registered it. Anybody who may connect can hold any advisory lock, as soon as it is free.
+--
+-- A session has its lock before its row can be seen, and never gets it back: what is over stays over. The table is read as it is
+-- now, not as the statement that asks sees it, which may be older than the session.
+CREATE FUNCTION is_over(session_scope text, session_beacon bigint) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+    -- Shared: those who probe at the same time would take each other for the owner.
+    IF pg_try_advisory_xact_lock_shared(session_beacon) THEN
+        RETURN true;
+    END IF;
+    RETURN NOT EXISTS (
+        SELECT FROM sessions s
+        CROSS JOIN LATERAL pg_stat_get_activity(s.pid) AS a
+        JOIN pg_locks l ON l.pid = s.pid
+        WHERE s.scope = session_scope AND s.beacon = session_beacon AND pg_get_userbyid(a.usesysid) = s.role
+          AND l.locktype = 'advisory' AND l.objsubid = 1 AND l.mode = 'ExclusiveLock' AND l.granted
+          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND l.classid::int8 << 32 | l.objid::int8 = s.beacon
+    );
+END $$;
 
 -- Waits for the leadership of a scope, an advisory lock, for a number of slices of lock_timeout, while the scope is led in a term that
 -- the caller knows. Answers whether the lock was had and, if not, the term and the node that lead, if any do.

@@ -6,12 +6,12 @@
 /// The first session of a scope ($1) after a beacon ($3) that is registered, but dead; not the own one (beacon $2).
 pub(in super::super) const NEXT_DEAD: &str = "
 SELECT beacon FROM sessions
-WHERE scope = $1 AND beacon > $3 AND beacon <> $2 AND pg_try_advisory_xact_lock_shared(beacon)
+WHERE scope = $1 AND beacon > $3 AND beacon <> $2 AND is_over($1, beacon)
 ORDER BY beacon LIMIT 1";
 
 /// Takes a session (beacon $2) out of the table of a scope ($1), if it is dead.
 pub(in super::super) const FORGET_SESSION: &str = "
-DELETE FROM sessions WHERE scope = $1 AND beacon = $2 AND pg_try_advisory_xact_lock_shared(beacon)";
+DELETE FROM sessions WHERE scope = $1 AND beacon = $2 AND is_over($1, beacon)";
 
 /// Closes runs of a dead session: of up to $3 names whose last owner it was, from the first one after $8 on, up to $7 that have a run.
 /// Locks the rows of the keys in their order, skipping those that are locked, and reads the owner again once a row is locked: the

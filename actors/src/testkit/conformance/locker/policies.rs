@@ -322,14 +322,15 @@ impl Suite {
         let until = just_after(self.now + TimeDelta::hours(1)).instant();
         let pause = Pause { until: Some(until), note: Some("\"why\" and\nwhen".to_owned()) };
         self.pause("told", Some(&pause)).await;
+        let paused = self.news(is_of("told")).await;
         self.pause("told", Some(&pause)).await;
         self.pause("told", None).await;
-
-        let paused = self.news(is_of("told")).await;
         let resumed = self.news(is_of("told")).await;
 
         assert_eq!(paused, News::Pause { job: name("told"), pause: Some(pause) });
-        assert_eq!(resumed, News::Pause { job: name("told"), pause: None }, "no change is told once more");
+        assert_eq!(resumed, News::Pause { job: name("told"), pause: None });
+        let again = tokio::time::timeout(Duration::from_millis(50), self.news(is_of("told"))).await;
+        assert!(again.is_err(), "no change is told once more: {again:?}");
         let former = self.locker.news(Session(self.session.0.wrapping_add(1)));
         assert!(tokio::time::timeout(Duration::from_millis(50), former).await.is_err(), "another session's");
     }

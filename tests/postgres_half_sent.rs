@@ -1,0 +1,382 @@
+//! Whatever a connection holds on a real PostgreSQL server, and whatever became of its client: it is ended, or named, within its lease.
+
+#[path = "common/postgres.rs"]
+mod harness;
+#[path = "common/impostor.rs"]
+mod impostor;
+#[path = "common/log.rs"]
+mod log;
+
+use std::{
+    process::Command,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use callsheet::{
+    Callsheet, HealthReport, Job, JobName, LockKey, NodeId, Outcome, Problem, RunId,
+    backend::Postgres,
+    port::{Authority, Backend, ClaimRequest, Completion, Enrolment, ScheduleIdentity, Verdict},
+    schedule::every,
+};
+use tokio::time::{sleep, timeout};
+use tokio_postgres::{Client, NoTls};
+
+use self::{
+    harness::{PASSWORD, Server, scope, server},
+    impostor::{Withholder, withholder},
+    log::Log,
+};
+
+const LEASE: Duration = Duration::from_secs(2);
+/// What a busy machine may add to a lease.
+const SLACK: Duration = Duration::from_secs(3);
+/// A net under every wait.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
+    tokio::spawn(connection);
+    client
+}
+
+async fn admin() -> Client {
+    connect(&server().url()).await
+}
+
+/// The URL of the server by another way.
+fn through(way: &Withholder) -> String {
+    server().url().replace(&format!(":{}/", server().port()), &format!(":{}/", way.port))
+}
+
+fn name(name: &str) -> JobName {
+    JobName::new(name).expect("a name")
+}
+
+/// When a job ran.
+#[derive(Clone, Default)]
+struct Runs(Arc<Mutex<Vec<Instant>>>);
+
+impl Runs {
+    fn job(&self) -> Job {
+        Job::new("job", every(Duration::from_millis(100))).run_with(self.clone(), async |_, runs| {
+            runs.0.lock().expect("nobody panicked").push(Instant::now());
+        })
+    }
+
+    fn count(&self) -> usize {
+        self.0.lock().expect("nobody panicked").len()
+    }
+
+    /// Until it has run some more times.
+    async fn go_on(&self) {
+        let before = self.count();
+        until("run", async || self.count() >= before + 3).await;
+    }
+
+    /// The longest time without a run since an instant.
+    fn longest_gap(&self, since: Instant) -> Duration {
+        let runs = self.0.lock().expect("nobody panicked");
+        let runs: Vec<_> = runs.iter().copied().filter(|run| *run > since).collect();
+        let ends = runs.iter().copied().chain([Instant::now()]);
+        [since].into_iter().chain(runs.iter().copied()).zip(ends).map(|(a, b)| b - a).max().expect("a gap")
+    }
+}
+
+async fn until(what: &str, is: impl AsyncFn() -> bool) {
+    let until = Instant::now() + DEADLINE;
+    while !is().await {
+        assert!(Instant::now() < until, "not {what}\n{}", Log::keep().text());
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A node with a job that runs ten times a second.
+async fn node(backend: Postgres, runs: &Runs) -> Callsheet {
+    let node = Callsheet::builder().backend(backend).job(runs.job()).start().await.expect("it starts");
+    runs.go_on().await;
+    node
+}
+
+fn plain(scope: &str) -> Postgres {
+    Postgres::new(scope, server().url()).lease(LEASE)
+}
+
+/// The process that serves a connection of a node.
+async fn pid(admin: &Client, node: &Postgres, purpose: &str) -> Option<i32> {
+    let id = node.node().expect("an id").as_uuid().simple().to_string();
+    let find = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE $1";
+    let row = admin.query_opt(find, &[&format!("callsheet {} {purpose} %", &id[..12])]).await;
+    row.expect("at most one").map(|row| row.get(0))
+}
+
+async fn is_there(admin: &Client, pid: i32) -> bool {
+    admin
+        .query_opt("SELECT FROM pg_stat_activity WHERE pid = $1", &[&pid])
+        .await
+        .expect("an answer")
+        .is_some()
+}
+
+/// Until a process waits for the rest of what its client asks.
+async fn is_half_asked(admin: &Client, pid: i32) {
+    let half =
+        "SELECT FROM pg_stat_activity WHERE pid = $1 AND state = 'active' AND wait_event = 'ClientRead'";
+    until("half asked", async || admin.query_opt(half, &[&pid]).await.expect("an answer").is_some()).await;
+}
+
+#[tokio::test]
+async fn a_half_sent_statement_that_locks_the_leader_row_costs_a_lease() {
+    let (scope, admin, runs) = (scope("half-sent"), admin().await, Runs::default());
+    let leader = node(plain(&scope), &runs).await;
+    let way = withholder(server().port()).await;
+    let victim = Postgres::new(&scope, through(&way)).lease(LEASE);
+    victim.locker().open().await.expect("a session opens");
+    let victims = pid(&admin, &victim, "session").await.expect("its process");
+
+    way.withhold("session");
+    let locker = victim.locker();
+    let asks = tokio::spawn(async move {
+        let enrolment = Enrolment::new(name("other"), ScheduleIdentity::of_text("text"), Authority::Unled);
+        let _ = locker.enrol(&[enrolment]).await;
+    });
+    is_half_asked(&admin, victims).await;
+    let cut_at = Instant::now();
+    asks.abort();
+    drop(victim);
+
+    until("ended", async || !is_there(&admin, victims).await).await;
+    runs.go_on().await;
+    let gap = runs.longest_gap(cut_at);
+    assert!(gap < LEASE + SLACK, "{gap:?}");
+    leader.shutdown(Duration::from_secs(1)).await;
+}
+
+fn manual(key: &str) -> ClaimRequest {
+    let run = RunId::from(NodeId::random().as_uuid());
+    ClaimRequest::new(name("manual"), LockKey::new(key).expect("a key"), run)
+}
+
+#[tokio::test]
+async fn the_keys_of_a_node_whose_end_was_half_sent_are_free_after_its_lease() {
+    let (scope, admin) = (scope("half-ended"), admin().await);
+    let way = withholder(server().port()).await;
+    let victim = Postgres::new(&scope, through(&way)).lease(LEASE);
+    victim.locker().open().await.expect("a session opens");
+    let victims = pid(&admin, &victim, "session").await.expect("its process");
+    let claim = manual("key");
+    let verdicts = victim.locker().claim(std::slice::from_ref(&claim)).await.expect("an answer");
+    let [Verdict::Granted { token, .. }] = verdicts[..] else { panic!("{verdicts:?}") };
+    // It neither leads nor campaigns.
+    let heir = plain(&scope);
+    heir.locker().open().await.expect("a session opens");
+
+    way.withhold("session");
+    let (locker, run) = (victim.locker(), claim.run);
+    let asks = tokio::spawn(async move {
+        let key = LockKey::new("key").expect("a key");
+        let end = Completion::new(name("manual"), key, run, token, Outcome::Succeeded);
+        let _ = locker.complete(&[end]).await;
+    });
+    is_half_asked(&admin, victims).await;
+    let cut_at = Instant::now();
+    asks.abort();
+    drop(victim);
+
+    let heirs = heir.locker();
+    until("taken over", async || {
+        let verdicts = heirs.claim(&[manual("key")]).await.expect("an answer");
+        matches!(verdicts[..], [Verdict::Granted { lost: Some(_), .. }])
+    })
+    .await;
+    // A heartbeat may have come just before.
+    assert!(cut_at.elapsed() < LEASE * 2 + SLACK, "{:?}", cut_at.elapsed());
+}
+
+#[tokio::test]
+async fn a_stranger_who_keeps_the_leader_row_locked_and_says_nothing_is_ended() {
+    let (scope, runs) = (scope("locked"), Runs::default());
+    let leader = node(plain(&scope), &runs).await;
+    let stranger = admin().await;
+    stranger.batch_execute("BEGIN").await.expect("an answer");
+    let lock = "SELECT FROM callsheet.leader WHERE scope = $1 FOR SHARE";
+
+    stranger.query(lock, &[&scope]).await.expect("an answer");
+    let locked_at = Instant::now();
+
+    until("ended", async || stranger.simple_query("SELECT").await.is_err()).await;
+    runs.go_on().await;
+    let gap = runs.longest_gap(locked_at);
+    assert!(gap < LEASE + SLACK, "{gap:?}");
+    leader.shutdown(Duration::from_secs(1)).await;
+}
+
+fn obstructed(health: &HealthReport) -> Option<String> {
+    health.problems.iter().find(|it| matches!(it, Problem::Obstructed { .. })).map(ToString::to_string)
+}
+
+#[tokio::test]
+async fn who_keeps_the_leader_row_locked_and_may_not_be_ended_is_named() {
+    let (log, admin, runs) = (Log::keep(), admin().await, Runs::default());
+    let role =
+        format!("CREATE ROLE weak LOGIN PASSWORD '{PASSWORD}'; GRANT CREATE ON DATABASE postgres TO weak");
+    admin.batch_execute(&role).await.expect("a role");
+    let scope = scope("named");
+    let backend =
+        Postgres::new(&scope, server().url().replace("callsheet:", "weak:")).schema("weak").lease(LEASE);
+    let leader = node(backend, &runs).await;
+    let stranger = connect(&format!("{}?application_name=report", server().url())).await;
+    stranger.batch_execute("BEGIN").await.expect("an answer");
+    let of_stranger: i32 =
+        stranger.query_one("SELECT pg_backend_pid()", &[]).await.expect("an answer").get(0);
+
+    stranger.query("SELECT FROM weak.leader WHERE scope = $1 FOR SHARE", &[&scope]).await.expect("an answer");
+    let locked_at = Instant::now();
+
+    let who = format!("process {of_stranger} of the server (role \"callsheet\", application \"report\")");
+    let named = Mutex::new(String::new());
+    until("named", async || {
+        let found = obstructed(&leader.health().await.expect("it runs"));
+        found.is_some_and(|found| {
+            let is_named = found.contains(&who) && found.contains("; grant pg_signal_backend and");
+            *named.lock().expect("nobody panicked") = found;
+            is_named
+        })
+    })
+    .await;
+    assert!(locked_at.elapsed() < LEASE + SLACK, "{:?} {named:?}", locked_at.elapsed());
+    assert!(log.text().contains(&who), "{}", log.text());
+    // Nobody is granted a term, and nothing is claimed without one.
+    until("over", async || leader.health().await.expect("it runs").term.is_none()).await;
+    let before = runs.count();
+    sleep(LEASE).await;
+    assert_eq!(runs.count(), before);
+
+    stranger.batch_execute("ROLLBACK").await.expect("it was not ended");
+    runs.go_on().await;
+    until("free", async || obstructed(&leader.health().await.expect("it runs")).is_none()).await;
+    leader.shutdown(Duration::from_secs(1)).await;
+}
+
+/// Stops or continues a process.
+fn signal(signal: &str, pid: i32) {
+    let sent = Command::new("kill").args([signal, &pid.to_string()]).status().expect("a program kill");
+    assert!(sent.success(), "kill {signal} {pid}");
+}
+
+/// A process of the server that stands still until this is dropped.
+struct Stopped(Vec<i32>);
+
+impl Stopped {
+    fn new(pids: Vec<i32>) -> Self {
+        pids.iter().for_each(|pid| signal("-STOP", *pid));
+        Self(pids)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|pid| signal("-CONT", *pid));
+    }
+}
+
+#[tokio::test]
+async fn a_leader_whose_second_backend_stands_still_is_succeeded() {
+    let (scope, admin, runs) = (scope("stopped"), admin().await, Runs::default());
+    let backend = plain(&scope);
+    let leaders = backend.node();
+    let leading = Postgres::new(&scope, server().url()).lease(LEASE);
+    let leader = Callsheet::builder().backend(backend).job(runs.job()).start().await.expect("it starts");
+    runs.go_on().await;
+    drop(leading);
+    let follower =
+        Callsheet::builder().backend(plain(&scope)).job(runs.job()).start().await.expect("it starts");
+    until("led", async || leader.health().await.expect("it runs").term.is_some()).await;
+    let id = leaders.expect("an id").as_uuid().simple().to_string();
+    let find = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE $1";
+    let like = format!("callsheet {} leadership %", &id[..12]);
+    let pid: i32 = admin.query_one(find, &[&like]).await.expect("its process").get(0);
+
+    let stopped_at = Instant::now();
+    let _stopped = Stopped::new(vec![pid]);
+
+    until("succeeded", async || follower.health().await.expect("it runs").term.is_some()).await;
+    assert!(stopped_at.elapsed() < LEASE + SLACK, "{:?}", stopped_at.elapsed());
+    runs.go_on().await;
+    let gap = runs.longest_gap(stopped_at);
+    assert!(gap < LEASE + SLACK, "{gap:?}");
+    drop(_stopped);
+    leader.shutdown(Duration::from_secs(1)).await;
+    follower.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test]
+async fn a_backend_that_stands_still_with_a_beacon_is_named() {
+    let (scope, admin, runs) = (scope("beacon"), admin().await, Runs::default());
+    let victim = plain(&scope);
+    victim.locker().open().await.expect("a session opens");
+    let leader = node(plain(&scope), &runs).await;
+    let victims = pid(&admin, &victim, "session").await.expect("its process");
+
+    let stopped = Stopped::new(vec![victims]);
+
+    until("named", async || {
+        let found = obstructed(&leader.health().await.expect("it runs"));
+        found.is_some_and(|found| {
+            found.contains(&format!("process {victims} of")) && found.contains("stands still")
+        })
+    })
+    .await;
+    drop(stopped);
+    until("gone", async || !is_there(&admin, victims).await).await;
+    until("free", async || obstructed(&leader.health().await.expect("it runs")).is_none()).await;
+    leader.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test]
+async fn a_node_with_a_short_lease_ends_no_living_one_with_a_long_lease() {
+    let (scope, admin, runs) = (scope("leases"), admin().await, Runs::default());
+    let long = Postgres::new(&scope, server().url()).lease(Duration::from_secs(15));
+    long.locker().open().await.expect("a session opens");
+    let its = pid(&admin, &long, "session").await.expect("its process");
+    let short = node(plain(&scope), &runs).await;
+
+    // It beats every 7 s.
+    let lost = timeout(Duration::from_secs(9), async {
+        until("ended", async || !is_there(&admin, its).await).await;
+    });
+    assert!(lost.await.is_err(), "it was ended");
+    short.shutdown(Duration::from_secs(1)).await;
+}
+
+/// All processes of a server that serve a connection.
+async fn backends(admin: &Client) -> Vec<i32> {
+    let all = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'callsheet %'";
+    admin.query(all, &[]).await.expect("an answer").iter().map(|row| row.get(0)).collect()
+}
+
+#[tokio::test]
+async fn a_server_that_stands_still_for_everybody_ends_nobody_when_it_goes_on() {
+    let server = Server::start();
+    let admin = connect(&server.url()).await;
+    let open = async |lease| {
+        let node = Postgres::new("still", server.url()).lease(Duration::from_secs(lease));
+        node.locker().open().await.expect("a session opens");
+        node
+    };
+    // The first one's heartbeats look at all; the others survive what stands still.
+    let nodes = [open(20).await, open(20).await, open(60).await];
+    let mut before = backends(&admin).await;
+    before.sort_unstable();
+
+    let stopped = Stopped::new(before.clone());
+    sleep(Duration::from_secs(12)).await;
+    drop(stopped);
+
+    // Each of the short ones beats twice.
+    sleep(Duration::from_secs(20)).await;
+    let mut after = backends(&admin).await;
+    after.sort_unstable();
+    assert_eq!(before, after);
+    drop(nodes);
+}
