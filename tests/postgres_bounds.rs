@@ -34,7 +34,7 @@ async fn in_time<T>(what: &str, awaited: impl Future<Output = T>) -> T {
 async fn once(node: &Callsheet, state: JobState) -> JobStatus {
     let looked = async {
         loop {
-            let status = node.details("job").await.expect("it lives").expect("there is one");
+            let status = node.details("job").await.expect("there is one");
             if status.state == state {
                 return status;
             }
