@@ -82,11 +82,14 @@ async fn the_lead_goes_over_when_a_node_resigns_or_may_not_lead() {
     leads(&first).await;
     let second = node(&scope).may_lead(check).start().await.expect("it starts");
     let (mut of_first, mut of_second) = (changes(&first), changes(&second));
+    let mut stands_again = first.events(EventFilter::new().kinds([EventName::CandidacyRestored]));
 
     assert!(first.resign().await.expect("it runs"));
     assert_eq!(first.health().await.expect("it runs").term, None, "when it answers it does not lead");
     lost(&mut of_first, StepDownReason::Requested).await;
     gained(&mut of_second).await;
+    let stands = timeout(DEADLINE, stands_again.next()).await.expect("in time");
+    assert!(stands.is_some(), "it has seen that another node leads");
 
     may.store(false, Ordering::Relaxed);
     lost(&mut of_second, StepDownReason::Refused).await;
