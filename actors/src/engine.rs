@@ -711,36 +711,3 @@ fn start_on<A: Actor<Context = Context<A>>>(
         None => make().start(),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Another shutdown may be under way, which takes longer.
-    #[tokio::test(start_paused = true)]
-    async fn a_supervisor_that_answers_is_waited_for() {
-        let (say, asked) = oneshot::channel::<()>();
-        let mut questions = 0;
-        let mut say = Some(say);
-        let answers = || {
-            questions += 1;
-            if questions == 3 {
-                drop(say.take());
-            }
-            std::future::ready(true)
-        };
-
-        assert!(ends(asked, Duration::ZERO, answers).await);
-        assert_eq!(questions, 3);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_supervisor_that_does_not_answer_is_given_up_in_time() {
-        for (aborted_after, all) in [(Duration::ZERO, 5), (Duration::from_secs(60), 65)] {
-            let begin = tokio::time::Instant::now();
-            let answers = || tokio::time::sleep(ANSWER_DEADLINE).map(|()| false);
-            assert!(!ends(pin!(pending::<()>()), aborted_after, answers).await);
-            assert_eq!(begin.elapsed().as_secs(), all);
-        }
-    }
-}
