@@ -172,10 +172,10 @@ LEFT JOIN LATERAL (SELECT * FROM pg_stat_get_activity(nullif(c.pid, 0)) WHERE pi
 LEFT JOIN LATERAL (
     SELECT virtualtransaction FROM pg_locks WHERE locktype = 'virtualxid' AND pid = c.pid AND granted LIMIT 1
 ) AS t ON true
-LEFT JOIN sessions s ON s.scope = $3 AND s.pid = c.pid AND s.role = pg_get_userbyid(a.usesysid)
+LEFT JOIN sessions s ON s.scope = $3 AND s.pid = c.pid AND s.role = a.usesysid
 LEFT JOIN LATERAL (
     SELECT n.lease
-    FROM leader l JOIN sessions n ON n.scope = l.scope AND n.beacon = l.beacon AND n.role = pg_get_userbyid(a.usesysid)
+    FROM leader l JOIN sessions n ON n.scope = l.scope AND n.beacon = l.beacon AND n.role = a.usesysid
     WHERE l.scope = $3 AND EXISTS (
         SELECT FROM pg_locks k
         WHERE k.pid = c.pid AND k.locktype = 'advisory' AND k.objsubid = 1 AND k.granted
