@@ -167,17 +167,22 @@ BEGIN
     IF pg_try_advisory_xact_lock_shared(session_beacon) THEN
         RETURN true;
     END IF;
-    -- What is said of processes is copied once in a transaction, and the session may be younger than the copy.
-    PERFORM pg_stat_clear_snapshot();
-    RETURN NOT EXISTS (
-        SELECT FROM sessions s
-        CROSS JOIN LATERAL pg_stat_get_activity(s.pid) AS a
-        JOIN pg_locks l ON l.pid = s.pid
-        WHERE s.scope = session_scope AND s.beacon = session_beacon AND a.usesysid = s.role
-          AND l.locktype = 'advisory' AND l.objsubid = 1 AND l.mode = 'ExclusiveLock' AND l.granted
-          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-          AND l.classid::int8 << 32 | l.objid::int8 = s.beacon
-    );
+    FOR look IN 1..2 LOOP
+        IF EXISTS (
+            SELECT FROM sessions s
+            CROSS JOIN LATERAL pg_stat_get_activity(s.pid) AS a
+            JOIN pg_locks l ON l.pid = s.pid
+            WHERE s.scope = session_scope AND s.beacon = session_beacon AND a.usesysid = s.role
+              AND l.locktype = 'advisory' AND l.objsubid = 1 AND l.mode = 'ExclusiveLock' AND l.granted
+              AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+              AND l.classid::int8 << 32 | l.objid::int8 = s.beacon
+        ) THEN
+            RETURN false;
+        END IF;
+        -- What is said of processes is copied once in a transaction: the session may be younger than the copy.
+        PERFORM pg_stat_clear_snapshot();
+    END LOOP;
+    RETURN true;
 END $$;
 
 -- Waits for the leadership of a scope, an advisory lock, for a number of slices of lock_timeout, while the scope is led in a term that
