@@ -100,6 +100,13 @@ impl History {
         self.lease * 3 + TimeDelta::seconds(1)
     }
 
+    /// Whether something was done to the cluster at an instant, and not all was well again.
+    fn was_struck(&self, at: DateTime<Utc>) -> bool {
+        self.rounds
+            .iter()
+            .any(|round| round.struck_at <= at && at <= round.recovered_at.unwrap_or(self.stopping_at))
+    }
+
     /// Whether a node was frozen at any time between two instants.
     fn was_frozen(&self, node: usize, from: DateTime<Utc>, until: DateTime<Utc>) -> bool {
         self.rounds.iter().any(|round| {
@@ -187,7 +194,9 @@ impl Verdict {
             let (Some(body), Some(closed_at)) = (bodies.get(run.run.as_str()), run.ended_at) else {
                 continue;
             };
-            let goes_on = body.ended_at.is_none_or(|ended_at| ended_at > closed_at);
+            // A node whose session is gone hears of it within a lease.
+            let hears_within = if history.was_struck(closed_at) { history.lease } else { TimeDelta::zero() };
+            let goes_on = body.ended_at.is_none_or(|ended_at| ended_at - closed_at > hears_within);
             let died = ended_at(&history.heard, body.node).is_some_and(|at| at <= closed_at);
             if goes_on && !died && !told.contains(&(body.node, run.run.as_str())) {
                 let (node, key) = (body.node, &run.key);
@@ -327,11 +336,7 @@ impl Verdict {
     fn check_lost(&mut self, history: &History) {
         for run in self.audit.lost_unsaid.clone() {
             let closed = history.books.runs.iter().find(|one| one.run == run).and_then(|run| run.ended_at);
-            let struck = history.rounds.iter().any(|round| {
-                let over = round.recovered_at.unwrap_or(history.stopping_at);
-                closed.is_some_and(|closed| round.struck_at <= closed && closed <= over)
-            });
-            if !struck {
+            if !closed.is_some_and(|closed| history.was_struck(closed)) {
                 self.broken(closed, format!("the run was lost in silence: {run}"));
             }
         }
