@@ -42,8 +42,8 @@ impl Handler<Run> for Ear {
     }
 }
 
-/// Starts a scheduler with every kind of body and stops it while they run; `arbiters` of 0 are those of the caller.
-async fn start_and_stop(arbiters: usize, deadline: Duration, probe: &Arc<()>) {
+/// Starts a scheduler with every kind of body and stops it while they run; without arbiters, on the caller's thread.
+async fn start_and_stop(local: &LocalSet, arbiters: usize, deadline: Duration, probe: &Arc<()>) {
     let (sender, mut events) = mpsc::unbounded_channel();
     let ear = Ear { events: sender, _probe: probe.clone() }.start();
     let often = || every(Duration::from_millis(1));
@@ -57,8 +57,12 @@ async fn start_and_stop(arbiters: usize, deadline: Duration, probe: &Arc<()>) {
         Job::new("actor", often()).run_actor(ear.clone()),
         Job::new("stays", often()).run_with(probe.clone(), async |run: Run, _| run.cancelled().await),
     ];
-    let jobs = Callsheet::builder().arbiters(arbiters).listen(ear.clone()).jobs(jobs);
-    let jobs = jobs.start().await.expect("it starts");
+    let jobs = Callsheet::builder().listen(ear.clone()).jobs(jobs);
+    let started = match arbiters {
+        0 => jobs.start_on(local).await,
+        _ => jobs.arbiters(arbiters).start().await,
+    };
+    let jobs = started.expect("it starts");
 
     let mut missing = vec!["actor", "local", "send", "stays"];
     while !missing.is_empty() {
@@ -93,7 +97,7 @@ fn fifty_starts_and_stops_leave_no_thread_task_actor_or_file_behind() {
     let cycle = |arbiters, deadline| {
         let local = LocalSet::new();
         let story = async {
-            tokio::time::timeout(DEADLINE, start_and_stop(arbiters, deadline, &probe))
+            tokio::time::timeout(DEADLINE, start_and_stop(&local, arbiters, deadline, &probe))
                 .await
                 .expect("it ends");
         };

@@ -191,7 +191,7 @@ impl Fault {
             Self::LongSnapshot | Self::ShareLeaderRow | Self::HalfSentProof => machine + lease,
             // The next leader is there at once.
             Self::HandOver => machine,
-            Self::KillLeader | Self::EndBackend | Self::Reset | Self::ResetAll | Self::Delay => machine * 2,
+            Self::KillLeader | Self::EndBackend | Self::Reset | Self::ResetAll => machine * 2,
             // Nobody can do anything until it is over; then sessions are opened, and a leader is found.
             Self::CrashBackend
             | Self::FreezeServer
@@ -217,6 +217,8 @@ impl Fault {
             | Self::StallLeadership
             | Self::StallSession
             | Self::StallReplies
+            // A round trip takes a tenth of the lease: a leader may lose its term by it.
+            | Self::Delay
             | Self::Trickle
             | Self::HalfCloseClient
             | Self::HalfCloseServer

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::{alone, faults::Fault, proxy::Rewrite, stage::Stage};
 
+/// How long a protection may be missing: after this time no further round begins.
+const WITHIN: Duration = Duration::from_secs(60);
+
 /// A protection, and what shows that it is missing.
 struct Protection {
     name: &'static str,
@@ -14,7 +17,6 @@ struct Protection {
     faults: &'static [Fault],
     /// Part of what the auditor says.
     missed: &'static str,
-    within: Duration,
 }
 
 const PROTECTIONS: &[Protection] = &[
@@ -24,21 +26,18 @@ const PROTECTIONS: &[Protection] = &[
         // What the leader asks comes later than what the others ask.
         faults: &[Fault::Trickle],
         missed: "has two runs",
-        within: Duration::from_secs(60),
     },
     Protection {
         name: "a key is taken only from a session that is dead",
         without: &[("WHEN (SELECT o.dead FROM owners o WHERE o.beacon = f.beacon) THEN", "WHEN true THEN")],
         faults: &[],
         missed: "was not told that it lost the key any",
-        within: Duration::from_secs(60),
     },
     Protection {
         name: "each run gets a greater token",
         without: &[("d.token + 1", "1"), ("(date_part('epoch', d.decided_at) * 1e6)::int8", "1")],
         faults: &[],
         missed: "had the token 1, then 1",
-        within: Duration::from_secs(60),
     },
     Protection {
         name: "a claim locks the leader row",
@@ -49,14 +48,12 @@ const PROTECTIONS: &[Protection] = &[
         ],
         faults: &[Fault::SlowClaim],
         missed: "was claimed in term",
-        within: Duration::from_secs(60),
     },
     Protection {
         name: "whoever waits for a silent session ends it",
         without: &[("pg_terminate_backend(pid) AS ended", "false AS ended")],
         faults: &[Fault::HalfSentProof],
         missed: "nothing ran for",
-        within: Duration::from_secs(60),
     },
     Protection {
         name: "a commit is durable before it is acknowledged",
@@ -67,32 +64,39 @@ const PROTECTIONS: &[Protection] = &[
         ],
         faults: &[Fault::CrashBackend],
         missed: "was not claimed for it",
-        within: Duration::from_secs(60),
     },
 ];
+
+/// Does what is to be done to a cluster without the protection, once, and says all that the auditor then finds.
+async fn found_without(protection: &Protection, cluster: &str) -> Vec<String> {
+    let mut stage = Stage::start(cluster, protection.without).await.expect("a cluster");
+    for fault in protection.faults {
+        stage.inflict(*fault).await.expect("it is done");
+    }
+    stage.hold(Duration::from_secs(2)).await;
+    let mut unseen = stage.proxies[0].unseen();
+    for proxy in &stage.proxies[1..] {
+        unseen.retain(|text| proxy.unseen().contains(text));
+    }
+    let verdict = stage.close().await.expect("its books").judge();
+    assert_eq!(unseen, [""; 0], "{}: the nodes do not say this any more", protection.name);
+    verdict.broken.into_iter().map(|broken| broken.what).collect()
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_protection_is_missed_when_it_is_taken_away() {
     let _alone = alone().await;
     for (nth, protection) in PROTECTIONS.iter().enumerate() {
-        let Protection { name, without, faults, missed, within } = protection;
+        let Protection { name, missed, .. } = protection;
         let began = Instant::now();
-        let mut stage = Stage::start(&format!("without_{nth}"), without).await.expect("a cluster");
-        for fault in *faults {
-            stage.inflict(*fault).await.expect("it is done");
+        // Not every fault meets the gap that it leaves: a crash, for one, only what was just acknowledged.
+        for round in 0.. {
+            let broken = found_without(protection, &format!("without_{nth}_{round}")).await;
+            if broken.iter().any(|broken| broken.contains(missed)) {
+                break;
+            }
+            assert!(began.elapsed() < WITHIN, "{name}: no {missed:?} in {broken:#?}");
         }
-        stage.hold(Duration::from_secs(2)).await;
-        let mut unseen = stage.proxies[0].unseen();
-        for proxy in &stage.proxies[1..] {
-            unseen.retain(|text| proxy.unseen().contains(text));
-        }
-
-        let verdict = stage.close().await.expect("its books").judge();
-
-        assert_eq!(unseen, [""; 0], "{name}: the nodes do not say this any more");
         println!("without: {name}: seen after {:?}", began.elapsed());
-        let broken: Vec<_> = verdict.broken.into_iter().map(|broken| broken.what).collect();
-        assert!(broken.iter().any(|broken| broken.contains(missed)), "{name}: no {missed:?} in {broken:#?}");
-        assert!(began.elapsed() < *within, "{name}: {:?}", began.elapsed());
     }
 }

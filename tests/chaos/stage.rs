@@ -30,7 +30,7 @@ pub(crate) const NODES: usize = 3;
 /// The lease of the nodes.
 pub(crate) const LEASE: Duration = Duration::from_secs(2);
 /// How long a node rests between two faults.
-const CALM: Duration = Duration::from_secs(1);
+const CALM: Duration = Duration::from_millis(500);
 /// How long the cluster may take to be as before once a fault is over.
 pub(crate) const RECOVERY_MAX: Duration = Duration::from_secs(30);
 /// A recovery that takes longer is explained.

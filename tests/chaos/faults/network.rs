@@ -144,7 +144,7 @@ async fn half_send(stage: &mut Stage, node: usize, part: &'static str) -> anyhow
     // What comes after its death is held back as well.
     stage.proxies[node].set(STALLED);
     stage.end(node, Signal::KILL).await?;
-    stage.hold(LONG + LONG).await;
+    stage.hold(LONG).await;
     stage.proxies[node].heal();
     Ok(Wound { struck_at: Some(struck_at), ..Wound::of(node) })
 }
