@@ -19,7 +19,7 @@ use tokio_postgres::{Client, Error, Row, error::SqlState};
 
 use super::{
     session::{OpenSession, Refusal},
-    silence::{Judged, Seen, Silences},
+    silence::{Judged, Seen, Silences, Who},
     sql,
 };
 
@@ -32,18 +32,19 @@ const NAMED_PART: u32 = 4;
 /// A connection that holds something.
 pub(super) struct Holder {
     pub(super) seen: Seen,
-    /// Whether it may be ended once it was silent for its lease: not while it works for a client who is none of ours; `None` if this role
-    /// is not shown what it does.
+    /// Whether it may be ended once it was silent for its lease: not while it works for a client who is none of ours;
+    /// `None` if this role is not shown what it does.
     may_end: Option<bool>,
     role: String,
     application: String,
-    /// What it must still hold when it is ended: its process may serve somebody else by then.
-    pub(super) beacon: Option<i64>,
+    /// The transaction that it is in, if it is looked at for that: it must still be in it when it is ended.
+    transaction: Option<String>,
 }
 
 impl Holder {
-    /// Reads a row with `holder`, `mark`, `quiet` and `lease` (in milliseconds), `role`, `application`, `may_end`, and `beacon`, if it
-    /// holds one. `None`: the row has no holder.
+    /// Reads a row with `holder`, `mark`, `quiet` and `lease` (in milliseconds), `role`, `application`, `may_end`, and
+    /// what it must still hold when it is ended, since its process may serve somebody else by then: `beacon` or
+    /// `transaction`. `None`: the row has no holder.
     pub(super) fn of(row: &Row) -> Result<Option<Self>, Error> {
         let Some(pid) = row.try_get("holder")? else { return Ok(None) };
         let millis = |column: &str| {
@@ -52,22 +53,23 @@ impl Holder {
         };
         let text =
             |column: &str| Ok::<_, Error>(row.try_get::<_, Option<String>>(column)?.unwrap_or_default());
-        let seen = Seen { pid, mark: text("mark")?, quiet: millis("quiet")?, lease: millis("lease")? };
+        let who = Who { pid, beacon: row.try_get("beacon")? };
+        let seen = Seen { who, mark: text("mark")?, quiet: millis("quiet")?, lease: millis("lease")? };
         Ok(Some(Self {
             seen,
             may_end: row.try_get("may_end")?,
             role: text("role")?,
             application: text("application")?,
-            beacon: row.try_get("beacon")?,
+            transaction: row.try_get("transaction")?,
         }))
     }
 
     fn who(&self) -> String {
-        if self.seen.pid == 0 {
+        if self.seen.who.pid == 0 {
             return "a prepared transaction".to_owned();
         }
         let [role, application] = [&self.role, &self.application].map(|name| one_line(name, NAME_MAX));
-        format!("process {} of the server (role {role:?}, application {application:?})", self.seen.pid)
+        format!("process {} of the server (role {role:?}, application {application:?})", self.seen.who.pid)
     }
 }
 
@@ -94,14 +96,16 @@ pub(super) enum Through<'a> {
 impl Through<'_> {
     /// Whether it still held what it is ended for.
     async fn end(self, holder: &Holder) -> Result<bool, Error> {
-        let Seen { pid, mark, .. } = &holder.seen;
+        let Who { pid, beacon } = &holder.seen.who;
         match self {
-            Self::Lock(client) => Ok(client.query_opt(sql::EVICT, &[pid, &holder.beacon]).await?.is_some()),
-            Self::Transaction(session) => match session.ask(sql::EVICT_TRANSACTION, &[pid, mark]).await {
-                Ok(rows) => Ok(!rows.is_empty()),
-                Err(Refusal::Statement(error)) => Err(error),
-                Err(Refusal::Lock(_)) => Ok(false),
-            },
+            Self::Lock(client) => Ok(client.query_opt(sql::EVICT, &[pid, beacon]).await?.is_some()),
+            Self::Transaction(session) => {
+                match session.ask(sql::EVICT_TRANSACTION, &[pid, &holder.transaction]).await {
+                    Ok(rows) => Ok(!rows.is_empty()),
+                    Err(Refusal::Statement(error)) => Err(error),
+                    Err(Refusal::Lock(_)) => Ok(false),
+                }
+            }
         }
     }
 }
@@ -113,7 +117,7 @@ pub(super) struct Holders {
     /// Whether it is in the way of others all the time, or only once it was silent for too long.
     in_the_way: bool,
     silences: Silences,
-    known: HashMap<i32, Known>,
+    known: HashMap<Who, Known>,
 }
 
 struct Known {
@@ -152,7 +156,7 @@ impl Holders {
         let mut known = std::mem::take(&mut self.known);
         let mut obstacles = Vec::new();
         for (holder, judged) in holders.iter().zip(judged) {
-            let mut it = known.remove(&holder.seen.pid).unwrap_or_else(|| Known {
+            let mut it = known.remove(&holder.seen.who).unwrap_or_else(|| Known {
                 outcome: Outcome::None,
                 since: now,
                 said: String::new(),
@@ -181,14 +185,14 @@ impl Holders {
                 }
                 obstacles.push(Obstacle { reason, cure, held_for });
             }
-            self.known.insert(holder.seen.pid, it);
+            self.known.insert(holder.seen.who, it);
         }
         Ok(obstacles)
     }
 
     /// What would help against one that is in the way.
     fn cure(&self, holder: &Holder, judged: Judged, outcome: Outcome, held_for: Duration) -> Option<String> {
-        let Seen { pid, lease, .. } = holder.seen;
+        let Seen { who: Who { pid, .. }, lease, .. } = holder.seen;
         let end_it = format!("end it: SELECT pg_terminate_backend({pid})");
         match (outcome, judged) {
             _ if pid == 0 => Some("find it in pg_prepared_xacts; commit it or roll it back".to_owned()),
@@ -201,8 +205,8 @@ impl Holders {
             // Everybody waits for a moment now and then.
             (Outcome::None, _) if !self.in_the_way || held_for < lease / NAMED_PART => None,
             (Outcome::None, _) => Some(match holder.may_end {
-                Some(true) => format!("it is ended once it was silent for {lease:?}"),
-                Some(false) => end_it,
+                // The same whether it works at this moment: it is said once.
+                Some(_) => format!("once its client says nothing for {lease:?} it is ended; if it works, {end_it}"),
                 None => format!("grant pg_signal_backend and pg_read_all_stats to this role, or {end_it}"),
             }),
         }
