@@ -7,9 +7,8 @@ use callsheet_actors::{
     AddError, AddJob, AddJobs, Added, CancelRun, CancelRuns, Engine, ErrorKind, Event, EventFilter,
     EventStream, Health, HealthReport, IntoRecipient, Job, JobDetails, JobName, JobPage, JobStatus, ListJobs,
     Listen, ListenTo, NAME_MAX, NextFireTimes, NextFireTimesError, Pause, PauseError, PauseJobs, RemoveJobs,
-    RescheduleJob, ResumeJobs, RunId, SelectError, Selector, Shutdown, ShutdownNow, ShutdownReport,
-    SupervisorActor, TriggerError, TriggerJob, TriggeredRun, UnknownRun, UpdateError, UpdateJob,
-    core::text::bounded, port::IntoSchedule,
+    RescheduleJob, ResumeJobs, RunId, SelectError, Selector, ShutdownReport, SupervisorActor, TriggerError,
+    TriggerJob, TriggeredRun, UnknownRun, UpdateError, UpdateJob, core::text::bounded, port::IntoSchedule,
 };
 
 use chrono::{DateTime, Utc};
@@ -401,6 +400,11 @@ impl Callsheet {
     /// every thread of the engine has ended. The report says what became of each run, and which fire times
     /// are left to other nodes.
     ///
+    /// A schedule, or other code of the application, that blocks the scheduler's thread does not block this call: it ends
+    /// [`SHUTDOWN_END_MAX`](crate::SHUTDOWN_END_MAX) after the runs were to be aborted, with a report that is
+    /// [unanswered](ShutdownReport::unanswered). The scheduler stops when that code returns. Not so on a `LocalSet` of the
+    /// caller ([`start_on`](crate::Builder::start_on)), whose thread is the scheduler's.
+    ///
     /// Idempotent: whoever asks again waits for the same end and gets the same report.
     ///
     /// A body that waits for it waits for its own end: it is one of the runs that drain, so it is cancelled
@@ -411,9 +415,7 @@ impl Callsheet {
     ///
     /// Dropping the future does not stop the shutdown.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
-        // The only error is that there is nothing to stop any more. The report comes from the engine's end.
-        let _ = self.ask(Shutdown { deadline }).await;
-        self.engine.stopped().await
+        self.engine.shutdown(deadline).await
     }
 
     /// Stops at once: what runs is cancelled and aborted without a wait, also in a
@@ -425,9 +427,7 @@ impl Callsheet {
     ///
     /// Dropping the future does not stop the shutdown.
     pub async fn shutdown_now(&self) -> ShutdownReport {
-        // As above.
-        let _ = self.ask(ShutdownNow).await;
-        self.engine.stopped().await
+        self.engine.shutdown_now().await
     }
 
     pub(crate) async fn ask<M>(&self, message: M) -> Result<M::Result, Error>

@@ -623,6 +623,55 @@ fn a_preview_tells_of_a_shifted_time_that_meets_another() {
     );
 }
 
+/// Months are counted from the anchor: some lists of days are never cut short.
+#[test]
+fn the_lint_warns_of_days_that_a_counted_month_lacks() {
+    let now = time("2026-01-01T00:00:00Z");
+    let from = |anchor: &str, every, on: &[i32]| {
+        let anchor = time(&format!("{anchor}-01T00:00:00Z"));
+        monthly().on(on.iter().copied()).every(every).anchored_at(anchor)
+    };
+    for (anchor, every, on, missing) in [
+        // December alone.
+        ("2025-12", 12, &[31, -31][..], &[][..]),
+        // February alone; -31 and 31 never fire, but the others do.
+        ("2026-02", 12, &[28, 29, 30, -28, -31], &[29, 30, -31]),
+        // The leap years; 2100 is none.
+        ("2024-02", 48, &[29], &[29]),
+        // January and July.
+        ("2026-01", 6, &[31], &[]),
+        // May and November.
+        ("2026-05", 6, &[30, 31], &[31]),
+        // January, May, September.
+        ("2026-01", 4, &[30, 31, -30], &[31]),
+        // March, June, September, December.
+        ("2026-03", 3, &[-31, 31, 30], &[31, -31]),
+        // February is one of the even months.
+        ("2025-12", 2, &[28, 29, 30], &[29, 30]),
+        // The odd ones: all but September and November have 31.
+        ("2025-11", 2, &[30, 31], &[31]),
+        // Each month in turn.
+        ("2026-01", 5, &[28, 29], &[29]),
+        ("2026-01", 1, &[28, 29, 31], &[29, 31]),
+        // Before the year 0.
+        ("-0001-12", 1_200, &[31], &[]),
+    ] {
+        let expected: Vec<_> = missing.iter().map(|day| Warning::MissingDay { day: *day }).collect();
+        let definition = from(anchor, every, on);
+        let found = |definition: Definition| {
+            let mut warnings =
+                definition.lint(now).unwrap_or_else(|faults| panic!("{anchor} {every}: {faults}"));
+            // Of a hundred years, and of Februaries with 29 days.
+            warnings.retain(|warning| !matches!(warning, Warning::Far { .. }));
+            warnings
+        };
+        assert_eq!(found(definition.clone().into()), expected, "{anchor} {every} {on:?}");
+        // Wherever it stands.
+        let within = any([definition.starting_at(now).jitter("1m").into()]).until("2400-01-01T00:00:00Z");
+        assert_eq!(found(within.into()), expected, "{anchor} {every} {on:?}, within");
+    }
+}
+
 #[test]
 fn the_lint_warns_of_what_is_probably_not_meant() {
     let now = time("2026-01-01T00:00:00Z");
@@ -642,6 +691,7 @@ fn the_lint_warns_of_what_is_probably_not_meant() {
         every("7m").jitter("1m").into(),
         daily().at("03:30").timezone("Europe/Lisbon").into(),
         monthly().on([-1, 28]).into(),
+        monthly().on([31]).every(12).anchored_at("2025-12-01T00:00:00Z").into(),
         at("2026-12-24T18:00:00Z").into(),
     ] {
         let quiet: Definition = quiet;

@@ -81,11 +81,18 @@ pub struct ShutdownReport {
     pub left_to_others: u64,
     /// The jobs of these and the fire time of each that comes next, the soonest first; at most [`REPORTED_RUNS_MAX`].
     pub left: Vec<(JobName, FireTime)>,
+    /// The scheduler's thread did not answer: code of the application, such as a schedule, blocks it. Nothing is known
+    /// of any run, so nothing is counted, and the threads are left behind; they stop when that code returns.
+    pub unanswered: bool,
 }
 
 impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { drained, cancelled, aborted, still_running, left_to_others, .. } = self;
+        let Self { drained, cancelled, aborted, still_running, left_to_others, unanswered, .. } = self;
+        if *unanswered {
+            return f
+                .write_str("the scheduler's thread did not answer, so that nothing is known of the runs");
+        }
         write!(f, "drained {drained}, cancelled {cancelled}, aborted {aborted}")?;
         if *still_running > 0 {
             write!(f, ", still running {still_running}")?;
@@ -100,7 +107,17 @@ impl fmt::Display for ShutdownReport {
 
 impl fmt::Debug for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { drained, cancelled, aborted, still_running, stopped, stuck, left_to_others, left } = self;
+        let Self {
+            drained,
+            cancelled,
+            aborted,
+            still_running,
+            stopped,
+            stuck,
+            left_to_others,
+            left,
+            unanswered,
+        } = self;
         f.debug_struct("ShutdownReport")
             .field("drained", drained)
             .field("cancelled", cancelled)
@@ -110,6 +127,7 @@ impl fmt::Debug for ShutdownReport {
             .field("stuck", &FirstOf(stuck, SHOWN_MAX))
             .field("left_to_others", left_to_others)
             .field("left", &FirstOf(left, SHOWN_MAX))
+            .field("unanswered", unanswered)
             .finish()
     }
 }

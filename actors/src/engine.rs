@@ -10,12 +10,15 @@ use std::{
 
 use actix::prelude::*;
 use actix_rt::{Arbiter, ArbiterHandle, System};
-use futures_util::future::{Either, select};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Either, select},
+};
 use tokio::{
     runtime,
     sync::{oneshot, watch},
     task::LocalSet,
-    time::timeout_at,
+    time::{timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -34,7 +37,7 @@ use crate::{
     hooks::Hooks,
     listener::{ListenTo, ListenerActor, Publisher},
     lock::{AwaitSession, LockActor},
-    message::Shutdown,
+    message::{AnnounceShutdown, Shutdown, ShutdownNow},
     metrics::{JOB_LABELS_DEFAULT, Meters},
     name::{NodeId, RunIds},
     node::{ClockMoves, ClockOffset, KnownLeader, Leadership, Node},
@@ -43,7 +46,8 @@ use crate::{
     placement::Placement,
     port::{Backend, Clock, LockError, RuntimeSpawner, Spawner, SystemClock},
     supervisor::{
-        AddFirstJobs, SHUTDOWN_ABORT_AFTER_DEFAULT, Supervised, SupervisorActor, conflicts, define_all,
+        ANSWER_DEADLINE, AddFirstJobs, SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX, Supervised,
+        SupervisorActor, conflicts, define_all,
     },
 };
 
@@ -197,6 +201,8 @@ pub struct Engine {
     supervisor: Addr<SupervisorActor>,
     publisher: Publisher,
     shutdown_abort_after: Duration,
+    /// Where somebody sees to it that a shutdown ends; `None` on threads of the caller.
+    coordination: Option<ArbiterHandle>,
     /// The report, when every thread has ended.
     stopped: watch::Receiver<Option<ShutdownReport>>,
 }
@@ -225,8 +231,9 @@ impl Engine {
                 sender.send_replace(Some(report));
             })
             .map_err(StartError::Threads)?;
-        let (armed, publisher) = started.await.unwrap_or(Err(StartError::Died))?;
-        Ok(Self { supervisor: armed.disarm(), publisher, shutdown_abort_after, stopped })
+        let Ready { supervisor, publisher, coordination } = started.await.unwrap_or(Err(StartError::Died))?;
+        let supervisor = supervisor.disarm();
+        Ok(Self { supervisor, publisher, shutdown_abort_after, coordination, stopped })
     }
 
     /// Starts every actor on a `LocalSet` of the caller, and no thread: jobs fire only while the local set
@@ -262,6 +269,60 @@ impl Engine {
         self.shutdown_abort_after
     }
 
+    /// Stops the engine, and answers when every thread has ended or is left behind: see [`Shutdown`].
+    ///
+    /// An engine on threads of its own whose supervisor does not answer, because code of the application blocks its
+    /// thread, is left behind [`SHUTDOWN_END_MAX`] after the runs were to be aborted; the report is
+    /// [unanswered](ShutdownReport::unanswered). It stops when it can.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop the shutdown.
+    pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
+        let aborted_after = deadline.saturating_add(self.shutdown_abort_after);
+        self.end(self.supervisor.send(Shutdown { deadline }).boxed(), aborted_after).await
+    }
+
+    /// Stops at once: see [`ShutdownNow`]. Otherwise as [`shutdown`](Self::shutdown).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop the shutdown.
+    pub async fn shutdown_now(&self) -> ShutdownReport {
+        self.end(self.supervisor.send(ShutdownNow).boxed(), Duration::ZERO).await
+    }
+
+    async fn end(&self, mut asked: Asked, aborted_after: Duration) -> ShutdownReport {
+        let Some(coordination) = &self.coordination else {
+            // The only error is that there is nothing to stop any more. The report comes from the engine's end.
+            let _ = asked.await;
+            return self.stopped().await;
+        };
+        let (say, silent) = oneshot::channel();
+        let supervisor = self.supervisor.clone();
+        // False: the engine's threads end.
+        coordination.spawn(async move {
+            // It is what was asked for.
+            let answers = || timeout(ANSWER_DEADLINE, supervisor.send(AnnounceShutdown)).map(|answer| answer.is_ok());
+            if !ends(&mut asked, aborted_after, answers).await {
+                tracing::warn!(
+                    target: "callsheet",
+                    "a shutdown leaves the scheduler's thread behind: it does not answer; code of the application, \
+                     such as a schedule, blocks it"
+                );
+                // Whoever asked may have given up.
+                let _ = say.send(());
+                // A question that is dropped before it is read means nothing.
+                let _ = asked.await;
+            }
+        });
+        match select(pin!(self.stopped()), silent).await {
+            Either::Left((report, _)) => report,
+            Either::Right((Ok(()), _)) => ShutdownReport { unanswered: true, ..ShutdownReport::default() },
+            Either::Right((Err(_), stopped)) => stopped.await,
+        }
+    }
+
     /// Resolves when the engine has stopped and its threads have ended, or are left behind because they are blocked.
     ///
     /// # Cancel safety
@@ -291,14 +352,24 @@ impl Engine {
         actix_rt::spawn(async move {
             sender.send_replace(Some(over.await.unwrap_or_default()));
         });
-        Ok(Self { supervisor, publisher, shutdown_abort_after, stopped })
+        Ok(Self { supervisor, publisher, shutdown_abort_after, coordination: None, stopped })
     }
+}
+
+/// A shutdown that was asked for.
+type Asked = BoxFuture<'static, Result<ShutdownReport, MailboxError>>;
+
+/// What the engine's own thread answers when it has started.
+struct Ready {
+    supervisor: StopOnDrop,
+    publisher: Publisher,
+    coordination: Option<ArbiterHandle>,
 }
 
 /// The engine's own thread, from start to end.
 fn run_threads(
     options: EngineOptions,
-    mut ready: oneshot::Sender<Result<(StopOnDrop, Publisher), StartError>>,
+    mut ready: oneshot::Sender<Result<Ready, StartError>>,
 ) -> ShutdownReport {
     let system = System::new();
     // Outside async code, where a runtime can be dropped if another one cannot be made.
@@ -310,11 +381,13 @@ fn run_threads(
             return ShutdownReport::default();
         }
     };
+    let coordination = threads.coordination.clone();
     let report = system.block_on(async {
         match start_actors(options, threads, ready.closed()).await {
             Ok((Started { supervisor, publisher }, over)) => {
                 // If nobody waits for it, or gives up before he has read it, nobody could ever stop the engine.
-                let _ = ready.send(Ok((StopOnDrop(Some(supervisor)), publisher)));
+                let supervisor = StopOnDrop(Some(supervisor));
+                let _ = ready.send(Ok(Ready { supervisor, publisher, coordination }));
                 let report = over.await.unwrap_or_default();
                 for _ in 0..LAST_TURNS {
                     // Tasks of this thread still answer those who asked for the shutdown by message.
@@ -331,6 +404,29 @@ fn run_threads(
     });
     engine.stop();
     report
+}
+
+/// Waits for the answer to a shutdown; not for ever if the supervisor `answers` nothing else. While it does, another
+/// shutdown may be under way, which takes longer than this one would.
+async fn ends<A>(
+    mut asked: impl Future + Unpin,
+    aborted_after: Duration,
+    mut answers: impl FnMut() -> A,
+) -> bool
+where
+    A: Future<Output = bool>,
+{
+    let mut wait = aborted_after;
+    loop {
+        wait = wait.saturating_add(SHUTDOWN_END_MAX - ANSWER_DEADLINE);
+        if timeout_at(deadline::from_now(wait), &mut asked).await.is_ok() {
+            return true;
+        }
+        if !answers().await {
+            return false;
+        }
+        wait = Duration::ZERO;
+    }
 }
 
 /// How often the tasks of the engine's thread get another turn at its end.

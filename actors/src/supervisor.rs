@@ -88,7 +88,7 @@ use crate::{
 };
 
 /// How long the supervisor waits for another actor's answer.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
+pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
 
 struct Entry {
     job: Arc<JobRef>,

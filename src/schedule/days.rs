@@ -126,14 +126,19 @@ pub(super) fn month_of(date: NaiveDate) -> i64 {
     i64::from(date.year()) * 12 + i64::from(date.month0())
 }
 
+/// The number of a month in its year, from 1 on.
+pub(super) fn month_in_year(month: i64) -> u32 {
+    // No loss: the remainder is below 12.
+    month.rem_euclid(12) as u32 + 1
+}
+
 fn date(number: i64) -> Option<NaiveDate> {
     NaiveDate::from_num_days_from_ce_opt(number.try_into().ok()?)
 }
 
 fn date_in(month: i64, day: u32) -> Option<NaiveDate> {
     let year = month.div_euclid(12).try_into().ok()?;
-    // No loss: the remainder is below 12.
-    NaiveDate::from_ymd_opt(year, month.rem_euclid(12) as u32 + 1, day)
+    NaiveDate::from_ymd_opt(year, month_in_year(month), day)
 }
 
 /// Some times, on some days.
@@ -150,6 +155,10 @@ impl DaysAt {
         times.sort_unstable();
         times.dedup();
         Self { days, times: times.into() }
+    }
+
+    pub(super) fn days(&self) -> &Days {
+        &self.days
     }
 
     pub(super) fn times(&self) -> &[NaiveTime] {

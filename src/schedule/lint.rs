@@ -8,12 +8,13 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use super::{
     any::Any,
     cron::Cron,
+    days::{Days, month_in_year},
     definition::{Definition, Kind},
     dst::Gap,
     expression::{Expression, Rule, expanded},
     instant,
     source::Source,
-    tree::{Budget, Civil, Compiled, Tree},
+    tree::{Budget, Civil, Compiled, Times, Tree},
 };
 
 /// How far the next fire time may be away without a warning.
@@ -61,8 +62,9 @@ where
 }
 
 impl Compiled {
-    /// What the clocks and the coming fire times tell.
+    /// What the months, the clocks and the coming fire times tell.
     pub(super) fn lint(&self, now: DateTime<Utc>, warnings: &mut Vec<Warning>) {
+        self.tree.lint_days(warnings);
         self.tree.lint_changes((instant::following(now), i64::MAX), warnings);
         lint_next(&self.tree, now, warnings);
     }
@@ -198,16 +200,12 @@ impl Definition {
     fn add_lints_of_words(&self, warnings: &mut Vec<Warning>) {
         match &self.kind {
             Kind::Cron(cron) => cron.lint(warnings),
-            Kind::Monthly(monthly) => {
-                for day in monthly.on.iter().filter(|day| day.abs() > 28) {
-                    add(warnings, Warning::MissingDay { day: *day });
-                }
-            }
             Kind::Any(Any { of }) => of.iter().for_each(|member| member.add_lints_of_words(warnings)),
             Kind::Every(_)
             | Kind::Random(_)
             | Kind::Daily(_)
             | Kind::Weekly(_)
+            | Kind::Monthly(_)
             | Kind::At(_)
             | Kind::Custom(_) => {}
         }
@@ -268,6 +266,22 @@ fn days_always_in(month: u32) -> i32 {
 }
 
 impl Tree {
+    /// Days that not every month has.
+    fn lint_days(&self, warnings: &mut Vec<Warning>) {
+        match self {
+            Self::Civil(civil) => match &civil.rule {
+                Times::Days(days_at) => days_at.days().lint(warnings),
+                // The words of the expression tell.
+                Times::Pattern(_) => {}
+            },
+            Self::Interval(_) | Self::Pause(_) | Self::Random(_) | Self::At(_) | Self::Custom(_) => {}
+            Self::Any(members) => members.iter().for_each(|member| member.lint_days(warnings)),
+            Self::Except(except) => except.of.lint_days(warnings),
+            Self::Window(window) => window.of.lint_days(warnings),
+            Self::Jitter(jitter) => jitter.of.lint_days(warnings),
+        }
+    }
+
     /// What the clocks do to it between two instants.
     fn lint_changes(&self, (from, to): (i64, i64), warnings: &mut Vec<Warning>) {
         match self {
@@ -279,6 +293,20 @@ impl Tree {
                 window.of.lint_changes((from.max(window.from), to.min(window.until)), warnings);
             }
             Self::Jitter(jitter) => jitter.of.lint_changes((from, to), warnings),
+        }
+    }
+}
+
+impl Days {
+    /// The days that a month lacks in some year, of those that are counted from the anchor.
+    fn lint(&self, warnings: &mut Vec<Warning>) {
+        let Self::Monthly { step, anchor, days, days_from_end } = *self else { return };
+        let shortest =
+            (0..12).map(|nth| days_always_in(month_in_year(anchor + nth * step))).min().unwrap_or(31);
+        for (days, sign) in [(days, 1), (days_from_end, -1)] {
+            for day in (shortest + 1..=31).filter(|day| days >> day & 1 == 1) {
+                add(warnings, Warning::MissingDay { day: sign * day });
+            }
         }
     }
 }

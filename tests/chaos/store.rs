@@ -104,6 +104,11 @@ impl PostgresStore {
         connect(&super_url(self.address())).await
     }
 
+    /// A connection of the nodes' role: what it holds may be ended by them.
+    pub(crate) async fn colleague(&self) -> anyhow::Result<Client> {
+        connect(&format!("postgres://{NODES}:{PASSWORD}@127.0.0.1:{}/postgres", self.address())).await
+    }
+
     /// A connection of a role that may do nothing but connect.
     pub(crate) async fn stranger(&self) -> anyhow::Result<Client> {
         connect(&format!("postgres://{STRANGER}:{PASSWORD}@127.0.0.1:{}/postgres", self.address())).await

@@ -434,6 +434,7 @@ fn every_answer_is_read_back() {
         stuck: vec![job("mail")],
         left_to_others: 5,
         left: vec![(job("mail"), FireTime::new(at("2026-01-01T00:00:00Z")))],
+        unanswered: true,
     });
 }
 

@@ -15,10 +15,7 @@ use callsheet_actors::{
     NodeId, Term,
     port::{Campaign, ElectError, Elector, Grant, Lease, Obstacle, Renewal},
 };
-use futures_util::{
-    FutureExt,
-    future::{BoxFuture, join},
-};
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::{Instant, timeout};
 use tokio_postgres::{Client, Error, Row, Statement, types::ToSql};
 use uuid::Uuid;
@@ -290,12 +287,11 @@ impl Leadership {
         let mut answer = pin!(timeout(session.settings.trust(), client.query_opt(statement, parameters)));
         let patience = session.settings.campaign_slice() / LOOK_PART;
         let mut blockers = Vec::new();
-        let answer = match timeout(patience, &mut answer).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                let (answer, found) = join(answer, look_at_row(session, of_row, *pid)).await;
-                blockers = found;
-                answer
+        let answer = loop {
+            match timeout(patience, &mut answer).await {
+                Ok(answer) => break answer,
+                // Again and again: whoever is silent is ended as soon as its lease is over.
+                Err(_) => blockers = look_at_row(session, of_row, *pid, blockers).await,
             }
         };
         let is_blocked = matches!(&answer, Ok(Err(error)) if failure::is_lock_timeout(error));
@@ -374,14 +370,23 @@ impl Leadership {
     }
 }
 
-/// Looks at who keeps a process of the server waiting for the leader row. It asks on the session, whose connection is free.
-async fn look_at_row(session: &Arc<OpenSession>, of_row: &mut Holders, waiting: i32) -> Vec<Obstacle> {
+/// Looks at who keeps a process of the server waiting for the leader row. It asks on the session, whose connection is free. Answers those
+/// that were `known` if nobody does at this moment: the statement gave up a moment ago, or goes on.
+async fn look_at_row(
+    session: &Arc<OpenSession>,
+    of_row: &mut Holders,
+    waiting: i32,
+    known: Vec<Obstacle>,
+) -> Vec<Obstacle> {
     let settings = &session.settings;
     let (asked, lease) = (Instant::now(), millis(settings.lease));
     let parameters: [&(dyn ToSql + Sync); 4] = [&waiting, &settings.schema, &settings.scope, &lease];
     // What goes wrong is told by what waits.
-    let Ok(rows) = session.ask(sql::BLOCKERS, &parameters).await else { return Vec::new() };
-    let Ok(holders) = read_holders(&rows) else { return Vec::new() };
+    let Ok(rows) = session.ask(sql::BLOCKERS, &parameters).await else { return known };
+    let Ok(holders) = read_holders(&rows) else { return known };
+    if holders.is_empty() {
+        return known;
+    }
     of_row.look(asked, holders, Through::Transaction(session)).await.unwrap_or_default()
 }
 

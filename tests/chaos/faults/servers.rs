@@ -123,7 +123,12 @@ pub(crate) async fn hold_leader_row(stage: &mut Stage) -> anyhow::Result<Wound> 
 }
 
 pub(crate) async fn share_leader_row(stage: &mut Stage) -> anyhow::Result<Wound> {
-    lock(stage, "SELECT FROM {}.leader FOR SHARE").await
+    let client = stage.store.colleague().await?;
+    let lock = format!("BEGIN; SELECT FROM {}.leader FOR SHARE", stage.plan.schema);
+    client.batch_execute(&lock).await?;
+    stage.hold(LONG).await;
+    anyhow::ensure!(client.batch_execute("ROLLBACK").await.is_err(), "nobody ended it");
+    Ok(Wound::default())
 }
 
 pub(crate) async fn hold_job_rows(stage: &mut Stage) -> anyhow::Result<Wound> {
