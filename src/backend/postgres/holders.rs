@@ -18,7 +18,6 @@ use tokio::time::Instant;
 use tokio_postgres::{Client, Error, Row, error::SqlState};
 
 use super::{
-    session::{OpenSession, Refusal},
     silence::{Judged, Seen, Silences, Who},
     sql,
 };
@@ -89,24 +88,21 @@ enum Outcome {
 pub(super) enum Through<'a> {
     /// By its advisory lock, on this connection.
     Lock(&'a Client),
-    /// By its transaction, on the connection of this session.
-    Transaction(&'a Arc<OpenSession>),
+    /// By its transaction, on this connection.
+    Transaction(&'a Client),
 }
 
 impl Through<'_> {
     /// Whether it still held what it is ended for.
     async fn end(self, holder: &Holder) -> Result<bool, Error> {
         let Who { pid, beacon } = &holder.seen.who;
-        match self {
-            Self::Lock(client) => Ok(client.query_opt(sql::EVICT, &[pid, beacon]).await?.is_some()),
-            Self::Transaction(session) => {
-                match session.ask(sql::EVICT_TRANSACTION, &[pid, &holder.transaction]).await {
-                    Ok(rows) => Ok(!rows.is_empty()),
-                    Err(Refusal::Statement(error)) => Err(error),
-                    Err(Refusal::Lock(_)) => Ok(false),
-                }
+        let ended = match self {
+            Self::Lock(client) => client.query_opt(sql::EVICT, &[pid, beacon]).await?,
+            Self::Transaction(client) => {
+                client.query_opt(sql::EVICT_TRANSACTION, &[pid, &holder.transaction]).await?
             }
-        }
+        };
+        Ok(ended.is_some())
     }
 }
 
@@ -198,7 +194,8 @@ impl Holders {
             _ if pid == 0 => Some("find it in pg_prepared_xacts; commit it or roll it back".to_owned()),
             (Outcome::NotPermitted, _) => Some(format!("grant pg_signal_backend to this role, or {end_it}")),
             (Outcome::Told, Judged::Stuck) => Some(
-                "it does not react to pg_terminate_backend, so its process stands still: continue it, or kill it, on the server's machine"
+                "it does not react to pg_terminate_backend, so its process stands still: continue it, or kill it, on the \
+                 server's machine"
                     .to_owned(),
             ),
             (Outcome::Told, _) => None,
@@ -213,9 +210,9 @@ impl Holders {
     }
 }
 
-/// What is in the way of a session, by who noticed it.
+/// What is in the way of a session, by who noticed it, and when.
 #[derive(Default)]
-pub(super) struct Obstacles(Mutex<[Vec<Obstacle>; 2]>);
+pub(super) struct Obstacles(Mutex<[Option<(Instant, Vec<Obstacle>)>; 2]>);
 
 /// Who noticed an obstacle.
 #[derive(Debug, Clone, Copy)]
@@ -226,16 +223,36 @@ pub(super) enum Noticed {
     OnLeaderRow,
 }
 
+/// Says what keeps the second connection of a session from the leader row, while that connection is there.
+pub(super) struct OnRow(pub(super) Arc<Obstacles>);
+
+impl OnRow {
+    pub(super) fn show(&self, obstacles: Vec<Obstacle>) {
+        self.0.set(Noticed::OnLeaderRow, obstacles);
+    }
+}
+
+impl Drop for OnRow {
+    fn drop(&mut self) {
+        self.show(Vec::new());
+    }
+}
+
 impl Obstacles {
     pub(super) fn set(&self, noticed: Noticed, obstacles: Vec<Obstacle>) {
-        self.read()[noticed as usize] = obstacles;
+        self.read()[noticed as usize] = Some((Instant::now(), obstacles));
     }
 
     pub(super) fn all(&self) -> Vec<Obstacle> {
-        self.read().iter().flatten().take(OBSTACLES_MAX).cloned().collect()
+        let read = self.read();
+        let all = read.iter().flatten().flat_map(|(noticed_at, obstacles)| {
+            let since = noticed_at.elapsed();
+            obstacles.iter().cloned().map(move |it| Obstacle { held_for: it.held_for + since, ..it })
+        });
+        all.take(OBSTACLES_MAX).collect()
     }
 
-    fn read(&self) -> MutexGuard<'_, [Vec<Obstacle>; 2]> {
+    fn read(&self) -> MutexGuard<'_, [Option<(Instant, Vec<Obstacle>)>; 2]> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
