@@ -506,7 +506,8 @@ SELECT 'stale', 'reminder-' || n, n, now(), now(), true, 1, 'v1:' || md5(n::text
 const DIES: &str = "
 WITH dead AS (
     INSERT INTO callsheet.sessions (scope, beacon, pid, role, node, name, version, lease, zone_data, since)
-    SELECT 'stale', (random() * 1e15)::int8, 0, session_user, gen_random_uuid(), '', '', interval '5 s', '', clock_timestamp()
+    SELECT 'stale', (random() * 1e15)::int8, 0, usesysid, gen_random_uuid(), '', '', interval '5 s', '', clock_timestamp()
+    FROM pg_stat_get_activity(pg_backend_pid())
     RETURNING beacon, node
 )
 UPDATE callsheet.names

@@ -78,7 +78,8 @@ async fn light(client: &Client, beacon: i64) {
 async fn open_session(client: &Client, scope: &str, beacon: i64, lease: Duration) {
     light(client, beacon).await;
     let register = "INSERT INTO callsheet.sessions (scope, beacon, pid, role, node, name, version, lease, zone_data, since)
-                    VALUES ($1, $2, pg_backend_pid(), session_user, gen_random_uuid(), '', '', $3 * interval '1 second', '', now())";
+                    SELECT $1, $2, a.pid, a.usesysid, gen_random_uuid(), '', '', $3 * interval '1 second', '', now()
+                    FROM pg_stat_get_activity(pg_backend_pid()) AS a";
     client.execute(register, &[&scope, &beacon, &lease.as_secs_f64()]).await.expect("a row");
 }
 

@@ -8,7 +8,7 @@ use std::{pin::pin, time::Duration};
 use callsheet::{
     Callsheet, Job,
     backend::Postgres,
-    port::{Backend, Campaign},
+    port::{Backend, Campaign, LockError},
     schedule::every,
 };
 use tokio::{
@@ -83,8 +83,7 @@ async fn the_printed_statements_make_what_a_node_makes_and_make_it_once() {
 async fn a_node_waits_for_the_migration_of_another_one() {
     let scope = scope("waiting");
     let other = admin().await;
-    let lock = "SELECT pg_advisory_lock(hashtextextended('callsheet migration waited_for', 0))";
-    other.batch_execute(lock).await.expect("nobody else has it");
+    other.query(TAKE, &[&"waited_for"]).await.expect("nobody else has it");
     let node = Postgres::new(&scope, server().url()).schema("waited_for");
 
     let mut opened = pin!(opens(&node));
@@ -107,6 +106,57 @@ async fn a_node_waits_for_the_migration_of_another_one() {
     other.batch_execute("SELECT pg_advisory_unlock_all()").await.expect("an answer");
 
     opened.await;
+}
+
+const TAKE: &str = "SELECT pg_advisory_lock(hashtextextended('callsheet migration ' || $1, 0))";
+
+#[tokio::test]
+async fn who_holds_the_lock_of_migrations_keeps_no_node_from_restarting() {
+    let scope = scope("restarted");
+    let node = || Postgres::new(&scope, server().url()).schema("restarted");
+    opens(&node()).await;
+    let stranger = admin().await;
+    stranger.query(TAKE, &[&"restarted"]).await.expect("nobody else has it");
+
+    opens(&node()).await;
+}
+
+#[tokio::test]
+async fn who_keeps_a_node_from_migrating_is_named() {
+    let (scope, admin) = (scope("unmade"), admin().await);
+    let role = format!("CREATE ROLE blocker LOGIN PASSWORD '{PASSWORD}'");
+    admin.batch_execute(&role).await.expect("it is made");
+    let stranger = connect(&url_of("blocker")).await;
+    let pid: i32 = stranger.query_one("SELECT pg_backend_pid()", &[]).await.expect("an answer").get(0);
+    let node = Postgres::new(&scope, server().url()).schema("unmade");
+
+    // Shared or not.
+    for take in [TAKE.to_owned(), TAKE.replace("lock(", "lock_shared(")] {
+        stranger.query(&take, &[&"unmade"]).await.expect("nobody else has it");
+        let refused = node.locker().open().await.expect_err("it must make the schema");
+
+        let LockError::Unavailable { reason } = &refused else { panic!("{refused:?}") };
+        let named = format!("process {pid} of the server (role \"blocker\"");
+        let cure = format!("SELECT pg_terminate_backend({pid})");
+        assert!(reason.contains(&named) && reason.contains(&cure), "{reason}");
+        stranger.batch_execute("SELECT pg_advisory_unlock_all()").await.expect("an answer");
+    }
+    opens(&node).await;
+}
+
+#[tokio::test]
+async fn the_schema_of_another_build_is_refused_with_the_cure() {
+    let scope = scope("divergent");
+    let node = || Postgres::new(&scope, server().url()).schema("divergent");
+    opens(&node()).await;
+    let other = "UPDATE divergent.migrations SET checksum = '1'";
+    admin().await.batch_execute(other).await.expect("it is changed");
+
+    let refused = node().locker().open().await.expect_err("nobody knows what is in it");
+
+    let LockError::Refused { reason } = &refused else { panic!("{refused:?}") };
+    assert!(reason.contains("another build of Callsheet"), "{reason}");
+    assert!(reason.contains("DROP SCHEMA \"divergent\" CASCADE"), "{reason}");
 }
 
 #[tokio::test]

@@ -8,13 +8,13 @@ use std::time::Duration;
 use callsheet::{
     CALL_DEADLINE, JobName, LockKey, NodeId, RunId,
     backend::Postgres,
-    port::{Backend, ClaimRequest, LockError, Locker, LostRun, Verdict},
+    port::{Backend, ClaimRequest, LockError, Locker, LostRun, Session, Verdict},
 };
 use tokio::time::timeout;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, GenericClient, NoTls};
 use uuid::Uuid;
 
-use self::harness::{scope, server};
+use self::harness::{PASSWORD, scope, server};
 
 async fn admin() -> Client {
     let (client, connection) = tokio_postgres::connect(&server().url(), NoTls).await.expect("a connection");
@@ -29,7 +29,7 @@ SELECT s.node, s.name, s.version, extract(epoch FROM s.lease)::float8 AS lease, 
 FROM callsheet.sessions s
 JOIN pg_locks l ON l.locktype = 'advisory' AND l.granted AND l.mode = 'ExclusiveLock' AND l.pid = s.pid
                AND (l.classid::int8 << 32 | l.objid::int8) = s.beacon
-JOIN pg_stat_activity a ON a.pid = s.pid AND a.usename = s.role
+JOIN pg_stat_activity a ON a.pid = s.pid AND a.usesysid = s.role
 WHERE s.scope = $1";
 
 #[tokio::test]
@@ -55,6 +55,48 @@ async fn an_open_session_stands_in_the_table_and_goes_with_its_close() {
 async fn registered(admin: &Client, scope: &str) -> bool {
     let rows = admin.query("SELECT FROM callsheet.sessions WHERE scope = $1", &[&scope]).await;
     !rows.expect("an answer").is_empty()
+}
+
+async fn is_over(client: &impl GenericClient, scope: &str, session: Session) -> bool {
+    let over = client.query_one("SELECT is_over($1, $2)", &[&scope, &session.0.cast_signed()]).await;
+    over.expect("an answer").get(0)
+}
+
+#[tokio::test]
+async fn a_session_that_opens_while_a_transaction_goes_on_lives_for_it() {
+    let (scope, mut asking) = (scope("since"), admin().await);
+    let [first, second] = [(); 2].map(|()| Postgres::new(&scope, server().url()));
+    let first = first.locker().open().await.expect("a session opens");
+    asking.batch_execute("SET search_path = callsheet").await.expect("it is set");
+
+    // The server copies what it says of its processes once in a transaction.
+    let transaction = asking.transaction().await.expect("a transaction");
+    assert!(!is_over(&transaction, &scope, first).await, "it lives");
+    let second_session = second.locker().open().await.expect("a session opens");
+    assert!(!is_over(&transaction, &scope, second_session).await, "it lives");
+    assert!(!is_over(&transaction, &scope, first).await, "it lives");
+}
+
+#[tokio::test]
+async fn a_session_whose_role_is_renamed_lives() {
+    let (scope, admin) = (scope("renamed"), admin().await);
+    let (node, other) = (Postgres::new(&scope, server().url()), Postgres::new(&scope, server().url()));
+    other.locker().open().await.expect("a session opens");
+    let role = format!("CREATE ROLE before SUPERUSER LOGIN PASSWORD '{PASSWORD}'");
+    admin.batch_execute(&role).await.expect("it is made");
+    let renamed = Postgres::new(&scope, server().url().replace("callsheet:", "before:"));
+    let session = renamed.locker().open().await.expect("a session opens");
+    held(&*renamed.locker(), &["key"]).await;
+
+    admin
+        .batch_execute("ALTER ROLE before RENAME TO after; SET search_path = callsheet")
+        .await
+        .expect("it is");
+
+    assert!(!is_over(&admin, &scope, session).await, "its process holds its beacon");
+    node.locker().open().await.expect("a session opens");
+    let closed = node.locker().close_lost(10).await.expect("an answer");
+    assert_eq!(closed.lost.len(), 0, "{closed:?}");
 }
 
 /// A run on each of these keys, granted to a session.

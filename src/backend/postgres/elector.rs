@@ -1,10 +1,10 @@
 //! Who leads, on PostgreSQL.
 //!
-//! A term is a row whose epoch is raised only under the leadership lock, when the row's term is over or its session dead. The
-//! lock makes hand-over quick, the row makes it safe: claims check the epoch, whoever holds the lock.
+//! A term is a row whose epoch is raised only when the row's term is over or its session dead. An advisory lock, the
+//! leadership lock, makes hand-over quick, the row makes it safe: claims check the epoch, whoever holds the lock.
 //!
-//! Anybody who may connect can take that lock, so it only orders candidates: a candidate that finds nobody leading and does not get the
-//! lock within a slice asks for a term without it, and a leader without it goes on to ask for it.
+//! Anybody who may connect can take that lock, so it only orders candidates: a candidate that finds nobody leading and
+//! does not get the lock within a slice asks for a term without it, and a leader without it goes on to ask for it.
 //!
 //! A frozen leader's connections end with its lease, as the server does not hear of them. Where that fails whoever finds them ends them;
 //! what keeps the leader row locked is ended by who waits for it.
@@ -412,7 +412,7 @@ impl Elector for PostgresElector {
         async move {
             let session = self.session()?;
             let mut kept = session.leadership.lock().await;
-            // Without the lock the term cannot be held: another campaign of this node raises the epoch at once.
+            // A node that has campaigned since, or whose connection is gone, renews no term: a grant ends its former one.
             let Some(mut leadership) = take_leader(&mut kept) else { return Ok(Renewal::Deposed) };
             let settings = &session.settings;
             let (term, lease) = (number(term), millis(settings.lease));

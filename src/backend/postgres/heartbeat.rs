@@ -52,7 +52,8 @@ SELECT pg_backend_pid() AS pid, clock_timestamp() AS now,
        w.*
 FROM (SELECT 1) AS one
 LEFT JOIN LATERAL (
-    SELECT s.pid AS holder, s.beacon, NULL::text AS transaction, s.role, a.application_name AS application, true AS may_end,
+    SELECT s.pid AS holder, s.beacon, NULL::text AS transaction, pg_get_userbyid(s.role)::text AS role,
+           a.application_name AS application, true AS may_end,
            (extract(epoch FROM s.lease) * 1e3)::float8 AS lease,
            (extract(epoch FROM clock_timestamp() - a.state_change) * 1e3)::float8 AS quiet,
            CASE WHEN a.state_change IS NULL THEN (
@@ -66,7 +67,7 @@ LEFT JOIN LATERAL (
         LIMIT $3
     ) AS s
     CROSS JOIN LATERAL pg_stat_get_activity(s.pid) AS a
-    WHERE pg_get_userbyid(a.usesysid) = s.role
+    WHERE a.usesysid = s.role
 ) AS w ON w.mark IS NOT NULL";
 
 /// The same without the table of sessions, of which this role may have lost the rights.

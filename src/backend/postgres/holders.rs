@@ -64,11 +64,24 @@ impl Holder {
     }
 
     fn who(&self) -> String {
-        if self.seen.who.pid == 0 {
-            return "a prepared transaction".to_owned();
-        }
-        let [role, application] = [&self.role, &self.application].map(|name| one_line(name, NAME_MAX));
-        format!("process {} of the server (role {role:?}, application {application:?})", self.seen.who.pid)
+        process(self.seen.who.pid, &self.role, &self.application)
+    }
+}
+
+/// A process of the server, in words.
+pub(super) fn process(pid: i32, role: &str, application: &str) -> String {
+    if pid == 0 {
+        return "a prepared transaction".to_owned();
+    }
+    let [role, application] = [role, application].map(|name| one_line(name, NAME_MAX));
+    format!("process {pid} of the server (role {role:?}, application {application:?})")
+}
+
+/// How to end it.
+pub(super) fn end_of(pid: i32) -> String {
+    match pid {
+        0 => "find it in pg_prepared_xacts; commit it or roll it back".to_owned(),
+        _ => format!("end it: SELECT pg_terminate_backend({pid})"),
     }
 }
 
@@ -189,9 +202,9 @@ impl Holders {
     /// What would help against one that is in the way.
     fn cure(&self, holder: &Holder, judged: Judged, outcome: Outcome, held_for: Duration) -> Option<String> {
         let Seen { who: Who { pid, .. }, lease, .. } = holder.seen;
-        let end_it = format!("end it: SELECT pg_terminate_backend({pid})");
+        let end_it = end_of(pid);
         match (outcome, judged) {
-            _ if pid == 0 => Some("find it in pg_prepared_xacts; commit it or roll it back".to_owned()),
+            _ if pid == 0 => Some(end_it),
             (Outcome::NotPermitted, _) => Some(format!("grant pg_signal_backend to this role, or {end_it}")),
             (Outcome::Told, Judged::Stuck) => Some(
                 "it does not react to pg_terminate_backend, so its process stands still: continue it, or kill it, on the \

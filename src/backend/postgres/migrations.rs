@@ -2,12 +2,14 @@
 
 use std::error::Error;
 
-use callsheet_actors::port::LockError;
-use refinery_core::{Migration, Runner, traits::r#async::AsyncMigrate};
-use tokio_postgres::Client;
+use callsheet_actors::{DurationText, port::LockError};
+use refinery_core::{Migration, Runner, error::Kind, traits::r#async::AsyncMigrate};
+use tokio_postgres::{Client, Row};
 
 use super::{
-    failure::{self, refusal},
+    failure::{self, refusal, refused, unavailable},
+    holders::{end_of, process},
+    settings::MIGRATION_LOCK_TIMEOUT,
     sql,
 };
 
@@ -82,22 +84,66 @@ fn steps() -> Vec<Migration> {
 ///
 /// Steps that a newer version has taken are left alone: it may run beside this one.
 pub(super) async fn migrate(client: &mut Client, schema: &str) -> Result<(), LockError> {
-    let refused = |error| refusal(&error);
-    // Freed with the connection, which serves nothing else.
-    client.query(sql::MIGRATION_LOCK, &[&schema]).await.map_err(refused)?;
-    // Not a plain "if not exists", which needs the right to create even if there is nothing to do.
-    let exists = client.query_opt(sql::SCHEMA_EXISTS, &[&schema]).await.map_err(refused)?.is_some();
-    if !exists {
-        client.batch_execute(&format!("CREATE SCHEMA {}", sql::quoted(schema))).await.map_err(refused)?;
-    }
     let mut runner = Runner::new(&steps()).set_abort_missing(false);
     runner.set_migration_table_name(TABLE);
+    // Anybody who may connect can hold the lock, and most nodes have nothing to do under it.
+    if is_up_to_date(client, &runner, schema).await? {
+        return Ok(());
+    }
+    lock(client, schema).await?;
+    // Not a plain "if not exists", which needs the right to create even if there is nothing to do.
+    let exists = client.query_opt(sql::SCHEMA_EXISTS, &[&schema]).await.map_err(|error| refusal(&error))?;
+    if exists.is_none() {
+        let create = format!("CREATE SCHEMA {}", sql::quoted(schema));
+        client.batch_execute(&create).await.map_err(|error| refusal(&error))?;
+    }
     let migrated = runner.run_async(client).await;
-    migrated.map(drop).map_err(|error| {
-        let of_server = error.source().and_then(|cause| cause.downcast_ref::<tokio_postgres::Error>());
-        of_server.map_or_else(
-            || failure::refused(format!("the schema {schema:?} could not be migrated: {error}")),
-            refusal,
-        )
-    })
+    migrated.map(drop).map_err(|error| failed(schema, &error))
+}
+
+/// Whether every step was taken, as far as this role can see.
+async fn is_up_to_date(client: &mut Client, runner: &Runner, schema: &str) -> Result<bool, LockError> {
+    let readable = client.query_opt(sql::READABLE, &[&schema, &TABLE]).await;
+    if readable.map_err(|error| refusal(&error))?.is_none() {
+        return Ok(false);
+    }
+    let taken = runner.get_applied_migrations_async(client).await.map_err(|error| failed(schema, &error))?;
+    Ok(steps().iter().all(|step| taken.contains(step)))
+}
+
+/// Takes the lock of migrations, which is freed with the connection: it serves nothing else.
+async fn lock(client: &Client, schema: &str) -> Result<(), LockError> {
+    let Err(error) = client.query(sql::MIGRATION_LOCK, &[&schema]).await else { return Ok(()) };
+    if !failure::is_lock_timeout(&error) {
+        return Err(refusal(&error));
+    }
+    let holder = client.query_opt(sql::MIGRATION_LOCK_HOLDER, &[&schema]).await;
+    let holder = holder.and_then(|row| row.as_ref().map(who_and_cure).transpose());
+    Err(unavailable(match holder.map_err(|error| refusal(&error))? {
+        Some((who, cure)) => format!(
+            "the schema {schema:?} is not up to date, and for {} its migration waited for an advisory lock that is \
+             held by {who}; if that is no node that migrates, {cure}",
+            DurationText(MIGRATION_LOCK_TIMEOUT)
+        ),
+        None => format!("another node migrated the schema {schema:?} until just now; try again"),
+    }))
+}
+
+fn who_and_cure(row: &Row) -> Result<(String, String), tokio_postgres::Error> {
+    let pid = row.try_get("pid")?;
+    Ok((process(pid, row.try_get("role")?, row.try_get("application")?), end_of(pid)))
+}
+
+fn failed(schema: &str, error: &refinery_core::Error) -> LockError {
+    if let Kind::DivergentVersion(taken, step) = error.kind() {
+        return refused(format!(
+            "the schema {schema:?} was made by another build of Callsheet: its step {taken} is not the step {step} of \
+             this one; use another schema, or stop all nodes and drop it with all \
+             that they know of their jobs: DROP SCHEMA {} CASCADE",
+            sql::quoted(schema)
+        ));
+    }
+    let of_server = error.source().and_then(|cause| cause.downcast_ref::<tokio_postgres::Error>());
+    of_server
+        .map_or_else(|| refused(format!("the schema {schema:?} could not be migrated: {error}")), refusal)
 }

@@ -247,12 +247,14 @@ impl Postgres {
     }
 
     /// Whether to make and update the schema when the first session is opened. Default: `true`, which needs the right to
-    /// create a schema in the database. Otherwise another role must have done it, or have run [`ddl`](Self::ddl); then
-    /// `USAGE` of the schema, `SELECT`, `INSERT` and `UPDATE` on its tables, `DELETE` on `debts`, `names` and
-    /// `sessions`, and `EXECUTE` of the routines `is_over` and `wait_for_leadership`, which everybody has unless it was revoked, are
-    /// enough.
+    /// create a schema in the database, unless there is nothing to do. Otherwise another role must have done it, or have
+    /// run [`ddl`](Self::ddl); then `USAGE` of the schema, `SELECT`, `INSERT` and `UPDATE` on its tables, `DELETE` on
+    /// `debts`, `names` and `sessions`, and `EXECUTE` of the routines `is_over` and `wait_for_leadership`, which everybody
+    /// has unless it was revoked, are enough.
     ///
-    /// Nodes may migrate at once. A schema of a newer version is left alone: it works for this one.
+    /// Nodes may migrate at once: one at a time, under an advisory lock. Anybody who may connect to the database can hold
+    /// it. After 2 s the error names whoever does. A schema that is up to date needs no lock. One of a newer version is
+    /// left alone: it works for this one.
     #[must_use]
     pub fn migrate(self, migrate: bool) -> Self {
         self.set(|settings| settings.migrate = migrate)

@@ -34,8 +34,8 @@ WITH acquired AS MATERIALIZED (
     SELECT CASE WHEN pg_backend_pid() = $2 THEN pg_try_advisory_lock($1) END AS acquired
 ), opened AS (
     INSERT INTO sessions (scope, beacon, pid, role, node, name, version, lease, zone_data, since)
-    SELECT $3, $1, pg_backend_pid(), session_user, $4, $5, $6, $7::float8 * interval '1 millisecond', $8, clock_timestamp()
-    FROM acquired WHERE acquired
+    SELECT $3, $1, a.pid, a.usesysid, $4, $5, $6, $7::float8 * interval '1 millisecond', $8, clock_timestamp()
+    FROM acquired CROSS JOIN LATERAL pg_stat_get_activity(pg_backend_pid()) AS a WHERE acquired
 )
 SELECT acquired FROM acquired";
 

@@ -47,6 +47,9 @@ pub(super) const OPEN_TIMEOUT: Duration = CALL_DEADLINE.saturating_sub(Duration:
 const CONNECTION_CHECK: Duration = Duration::from_millis(500);
 /// How long a claim waits for the leader row, and a pause for the row of its job.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_millis(250);
+/// How long a migration waits for that of another node, or a step of it for a table: less than a session may
+/// take to open, so that it is told who holds the lock.
+pub(super) const MIGRATION_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a campaign waits for the leadership with one snapshot. Not longer: the snapshot of a waiting statement stops pruning. It is
 /// less than the server's default of `deadlock_timeout`, so that `log_lock_waits` does not tell of candidates.
 const CAMPAIGN_SLICE: Duration = Duration::from_millis(500);
@@ -300,15 +303,15 @@ impl Settings {
     pub(super) fn required(&self, purpose: Purpose) -> [(&'static str, String); 7] {
         let lease = self.lease.as_millis().to_string();
         let lock_timeout = match purpose {
-            // A migration may wait for that of another node.
-            Purpose::Migration => Duration::ZERO,
+            Purpose::Migration => MIGRATION_LOCK_TIMEOUT,
             Purpose::Session => LOCK_TIMEOUT,
             Purpose::Leadership => self.campaign_slice(),
         };
         [
             ("synchronous_commit", "on".to_owned()),
             ("default_transaction_isolation", "read committed".to_owned()),
-            // The deadlines are this node's own. One of the role or the database would end a campaign, which waits in one statement.
+            // The deadlines are this node's own. One of the role or the database would end a campaign, which waits in
+            // one statement.
             ("statement_timeout", "0".to_owned()),
             ("lock_timeout", lock_timeout.as_millis().to_string()),
             ("client_connection_check_interval", CONNECTION_CHECK.as_millis().to_string()),
@@ -318,8 +321,8 @@ impl Settings {
         ]
     }
 
-    /// How long one transaction may take, as the setting of PostgreSQL 17: the server ends one that was cut off half-way. Each slice of
-    /// a campaign is a transaction. Not among the options, since older servers refuse what they do not know.
+    /// How long one transaction may take, as the setting of PostgreSQL 17: the server ends one that was cut off half-way.
+    /// Each slice of a campaign is a transaction. Not among the options, since older servers refuse what they do not know.
     pub(super) fn transaction_timeout(&self, purpose: Purpose) -> Duration {
         match purpose {
             Purpose::Migration => Duration::ZERO,

@@ -74,9 +74,24 @@ pub(super) fn listen(channel: &str) -> String {
 /// servers.
 pub(super) const SEES_BEACON: &str = "SELECT NOT pg_try_advisory_xact_lock_shared($1) AS seen";
 
-/// The lock that serialises migrations of one schema ($1).
+/// Whether there is a table ($2) in a schema ($1) that this role may read.
+pub(super) const READABLE: &str = "
+SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname = $2 AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')";
+
+/// The lock that serialises migrations of one schema ($1), for which `lock_timeout` is waited.
 pub(super) const MIGRATION_LOCK: &str =
     "SELECT pg_advisory_lock(hashtextextended('callsheet migration ' || $1, 0))";
+
+/// Who holds the lock of migrations of a schema ($1); a prepared transaction has no process.
+pub(super) const MIGRATION_LOCK_HOLDER: &str = "
+SELECT coalesce(l.pid, 0) AS pid, coalesce(pg_get_userbyid(a.usesysid)::text, '') AS role,
+       coalesce(a.application_name, '') AS application
+FROM pg_locks l LEFT JOIN LATERAL pg_stat_get_activity(coalesce(l.pid, 0)) AS a ON true
+WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND l.classid::int8 << 32 | l.objid::int8 = hashtextextended('callsheet migration ' || $1, 0)
+LIMIT 1";
 
 /// Waits for the leadership of a schema ($1) and scope ($2) while the term is $3, at most $4 times `lock_timeout`. Answers whether the
 /// lock was had and, if not, who leads. One statement for a procedure of many transactions: each has a snapshot of its own, which is
@@ -92,7 +107,7 @@ pub(super) const WAIT_FOR_HOLDER: &str = "
 SELECT pg_advisory_xact_lock_shared(beacon) FROM leader
 WHERE scope = $1 AND beacon <> $2 AND expires_at > clock_timestamp()";
 
-/// Raises the epoch; only while the leadership lock is held. Locks the leader row for update: claims of the old term, which
+/// Raises the epoch, whoever has the leadership lock. Locks the leader row for update: claims of the old term, which
 /// hold it for share, are committed before, or wait and then read the new epoch.
 ///
 /// An epoch is at least the time in milliseconds: greater than any that was granted before the table was made anew, or
@@ -112,7 +127,7 @@ SET epoch = greatest(l.epoch + 1, excluded.epoch),
 WHERE l.expires_at <= clock_timestamp()
    OR CASE WHEN l.beacon = $2 THEN true ELSE is_over($1, l.beacon) END
 RETURNING l.epoch, pg_is_in_recovery() AS standby,
-    -- As it was when the statement began: the leadership lock keeps others from it.
+    -- As it was when the statement began. Who led in between, without the leadership lock, is passed over.
     (SELECT former.zone_data FROM leader former WHERE former.scope = $1) AS former_zone_data";
 
 /// Extends a term that is not over. $1 scope, $2 own beacon, $3 term, $4 lease in milliseconds.
@@ -179,7 +194,7 @@ CROSS JOIN LATERAL (
 LEFT JOIN pg_stat_progress_copy p ON p.pid = c.pid
 LEFT JOIN LATERAL (
     SELECT n.lease FROM sessions n
-    WHERE n.scope = $3 AND n.pid = c.pid AND n.role = pg_get_userbyid(a.usesysid) AND EXISTS (
+    WHERE n.scope = $3 AND n.pid = c.pid AND n.role = a.usesysid AND EXISTS (
         SELECT FROM pg_locks k
         WHERE k.pid = c.pid AND k.locktype = 'advisory' AND k.objsubid = 1 AND k.granted
           AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -189,7 +204,7 @@ LEFT JOIN LATERAL (
 ) AS s ON true
 LEFT JOIN LATERAL (
     SELECT n.lease
-    FROM leader l JOIN sessions n ON n.scope = l.scope AND n.beacon = l.beacon AND n.role = pg_get_userbyid(a.usesysid)
+    FROM leader l JOIN sessions n ON n.scope = l.scope AND n.beacon = l.beacon AND n.role = a.usesysid
     WHERE l.scope = $3 AND EXISTS (
         SELECT FROM pg_locks k
         WHERE k.pid = c.pid AND k.locktype = 'advisory' AND k.objsubid = 1 AND k.granted

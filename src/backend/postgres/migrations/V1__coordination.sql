@@ -21,22 +21,22 @@ CREATE TABLE leader (
     zone_data text NOT NULL DEFAULT ''
 );
 
--- What the nodes of a scope share and nobody else may know: the channel of their notifications. Anybody who may connect can notify any
--- channel, if he knows its name.
+-- What the nodes of a scope share and nobody else may know: the channel of their notifications. Anybody who may
+-- connect can notify any channel, if he knows its name.
 CREATE TABLE scopes (
     scope text COLLATE "C" PRIMARY KEY,
     channel text NOT NULL
 );
 
--- Who has a session. Only the advisory lock of its beacon, held by its process, says whether it lives. A row is written once, when the session opens.
--- It goes when the session is closed or, if the session died, once the runs that it left open are closed.
+-- Who has a session. Only the advisory lock of its beacon, held by its process, says whether it lives. A row is written
+-- once, when the session opens. It goes when the session is closed or, if the session died, once the runs that it left open are closed.
 CREATE TABLE sessions (
     scope text COLLATE "C" NOT NULL,
     -- The key of the advisory lock that the session holds while it lives.
     beacon bigint NOT NULL,
-    -- The process of the server that serves it, and the role that connected.
+    -- The process of the server that serves it, and the role that connected, which may be renamed.
     pid integer NOT NULL,
-    role text NOT NULL,
+    role oid NOT NULL,
     node uuid NOT NULL,
     -- What the node's URL calls it, as its application_name; empty if nothing.
     name text NOT NULL,
@@ -154,11 +154,12 @@ UNION ALL
 SELECT run, token, claimed_at, NULL, fire_time, run_term, run_node, scope, run_job, name, NULL
 FROM names WHERE run IS NOT NULL;
 
--- Whether the session of a beacon is over, as it stands now: nobody holds the lock of the beacon, or somebody does who is not the process
--- and the role that registered it. Anybody who may connect can hold any advisory lock, as soon as it is free.
+-- Whether the session of a beacon is over, as it stands now: nobody holds the lock of the beacon, or somebody does who
+-- is not the process and the role that registered it. Anybody who may connect can hold any advisory lock, as soon as it
+-- is free.
 --
--- A session has its lock before its row can be seen, and never gets it back: what is over stays over. The table is read as it is
--- now, not as the statement that asks sees it, which may be older than the session.
+-- A session has its lock before its row can be seen, and never gets it back: what is over stays over. The table is read
+-- as it is now, not as the statement that asks sees it, which may be older than the session.
 CREATE FUNCTION is_over(session_scope text, session_beacon bigint) RETURNS boolean
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -166,15 +167,22 @@ BEGIN
     IF pg_try_advisory_xact_lock_shared(session_beacon) THEN
         RETURN true;
     END IF;
-    RETURN NOT EXISTS (
-        SELECT FROM sessions s
-        CROSS JOIN LATERAL pg_stat_get_activity(s.pid) AS a
-        JOIN pg_locks l ON l.pid = s.pid
-        WHERE s.scope = session_scope AND s.beacon = session_beacon AND pg_get_userbyid(a.usesysid) = s.role
-          AND l.locktype = 'advisory' AND l.objsubid = 1 AND l.mode = 'ExclusiveLock' AND l.granted
-          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-          AND l.classid::int8 << 32 | l.objid::int8 = s.beacon
-    );
+    FOR look IN 1..2 LOOP
+        IF EXISTS (
+            SELECT FROM sessions s
+            CROSS JOIN LATERAL pg_stat_get_activity(s.pid) AS a
+            JOIN pg_locks l ON l.pid = s.pid
+            WHERE s.scope = session_scope AND s.beacon = session_beacon AND a.usesysid = s.role
+              AND l.locktype = 'advisory' AND l.objsubid = 1 AND l.mode = 'ExclusiveLock' AND l.granted
+              AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+              AND l.classid::int8 << 32 | l.objid::int8 = s.beacon
+        ) THEN
+            RETURN false;
+        END IF;
+        -- What is said of processes is copied once in a transaction: the session may be younger than the copy.
+        PERFORM pg_stat_clear_snapshot();
+    END LOOP;
+    RETURN true;
 END $$;
 
 -- Waits for the leadership of a scope, an advisory lock, for a number of slices of lock_timeout, while the scope is led in a term that
