@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::{
     Shared, candidates, cure, failure,
-    holders::{Holder, Holders, Noticed, Through},
+    holders::{Holder, Holders, OnRow, Through},
     session::OpenSession,
     sql,
 };
@@ -65,6 +65,7 @@ pub(super) struct Leadership {
     awaited: Option<i64>,
     /// Those who keep the leader row locked.
     of_row: Holders,
+    on_row: OnRow,
     /// Those who have the leadership lock while they do not lead.
     of_lock: Holders,
     /// How many campaigns in a row were granted no term although nobody led.
@@ -98,7 +99,7 @@ impl PostgresElector {
             _ => {
                 let (client, pid) =
                     session.connect_leadership().await.map_err(|error| unavailable(&error.to_string()))?;
-                Leadership::new(client, pid).await?
+                Leadership::new(client, pid, OnRow(session.obstacles.clone())).await?
             }
         };
         let answer = leadership.campaign(session, began).await?;
@@ -120,7 +121,7 @@ fn take_leader(kept: &mut Option<Leadership>) -> Option<Leadership> {
 }
 
 impl Leadership {
-    async fn new(client: Client, pid: i32) -> Result<Self, ElectError> {
+    async fn new(client: Client, pid: i32, on_row: OnRow) -> Result<Self, ElectError> {
         let wait = client.prepare(sql::WAIT_FOR_LEADERSHIP).await.map_err(|error| refused(&error))?;
         Ok(Self {
             client,
@@ -130,6 +131,7 @@ impl Leadership {
             leads: false,
             awaited: None,
             of_row: Holders::new(LEADER_ROW, true),
+            on_row,
             of_lock: Holders::new(LEADERSHIP_LOCK, true),
             ungranted: 0,
         })
@@ -149,7 +151,7 @@ impl Leadership {
                 && let Some(leader) = self.wait(session).await?
             {
                 if leader.is_some() {
-                    session.obstacles.set(Noticed::OnLeaderRow, Vec::new());
+                    self.on_row.show(Vec::new());
                     return Ok(Ok(Campaign::Lost { leader, retry_in: Duration::ZERO }));
                 }
                 // Nobody leads, not even whoever has the lock: the row decides alone.
@@ -275,14 +277,15 @@ impl Leadership {
         Ok(Campaign::Lost { leader, retry_in: retry_in(remaining) })
     }
 
-    /// Asks a statement that locks the leader row. While it waits, finds out who has locked it, and ends who is silent beyond a lease.
+    /// Asks a statement that locks the leader row. While it waits, finds out who has locked it, and ends who is silent
+    /// beyond a lease.
     async fn ask_on_row(
         &mut self,
         session: &Arc<OpenSession>,
         statement: &str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Result<Option<Row>, Blocked>, ElectError> {
-        let Self { client, pid, of_row, .. } = self;
+        let Self { client, pid, of_row, on_row, .. } = self;
         let asked = Instant::now();
         let mut answer = pin!(timeout(session.settings.trust(), client.query_opt(statement, parameters)));
         let patience = session.settings.campaign_slice() / LOOK_PART;
@@ -301,7 +304,7 @@ impl Leadership {
             blockers.clear();
         }
         let named = blockers.first().map(|Obstacle { reason, cure, .. }| format!("{reason}; {cure}"));
-        session.obstacles.set(Noticed::OnLeaderRow, blockers);
+        on_row.show(blockers);
         match answer.map_err(|_| unavailable(NO_ANSWER))? {
             Ok(row) => Ok(Ok(row)),
             Err(error) if is_blocked => Ok(Err(Blocked(named.unwrap_or_else(|| cure::denial(&error))))),
@@ -370,24 +373,25 @@ impl Leadership {
     }
 }
 
-/// Looks at who keeps a process of the server waiting for the leader row. It asks on the session, whose connection is free. Answers those
-/// that were `known` if nobody does at this moment: the statement gave up a moment ago, or goes on.
+/// Looks at who keeps a process of the server waiting for the leader row. It asks on the session's connection, which is
+/// free; a look that takes too long or is given up costs nothing but itself. Answers those that were `known` if nobody
+/// does at this moment: the statement gave up a moment ago, or goes on.
 async fn look_at_row(
-    session: &Arc<OpenSession>,
+    session: &OpenSession,
     of_row: &mut Holders,
     waiting: i32,
     known: Vec<Obstacle>,
 ) -> Vec<Obstacle> {
-    let settings = &session.settings;
+    let (settings, client) = (&session.settings, session.observer());
     let (asked, lease) = (Instant::now(), millis(settings.lease));
     let parameters: [&(dyn ToSql + Sync); 4] = [&waiting, &settings.schema, &settings.scope, &lease];
-    // What goes wrong is told by what waits.
-    let Ok(rows) = session.ask(sql::BLOCKERS, &parameters).await else { return known };
-    let Ok(holders) = read_holders(&rows) else { return known };
-    if holders.is_empty() {
-        return known;
-    }
-    of_row.look(asked, holders, Through::Transaction(session)).await.unwrap_or_default()
+    let look = async {
+        // What goes wrong is told by what waits.
+        let rows = client.query(sql::BLOCKERS, &parameters).await.ok()?;
+        let holders = read_holders(&rows).ok().filter(|holders| !holders.is_empty())?;
+        Some(of_row.look(asked, holders, Through::Transaction(client)).await.unwrap_or_default())
+    };
+    timeout(settings.campaign_slice(), look).await.ok().flatten().unwrap_or(known)
 }
 
 fn read_holders(rows: &[Row]) -> Result<Vec<Holder>, ElectError> {
@@ -431,7 +435,10 @@ impl Elector for PostgresElector {
                 }
             };
             if let Some(row) = row {
-                leadership.take_lock(&session).await?;
+                // The term is extended whatever comes of the lock: it is asked for again with the next renewal.
+                if let Err(error) = leadership.take_lock(&session).await {
+                    tracing::debug!(target: "callsheet", "the leadership lock was not asked for: {error}");
+                }
                 *kept = Some(leadership);
                 return writable(&row).map(|()| Renewal::Renewed);
             }
@@ -459,6 +466,7 @@ impl Elector for PostgresElector {
             let resigned = leadership.ask(&session, sql::RESIGN, &parameters).await?;
             if resigned.is_some() {
                 leadership.leads = false;
+                leadership.on_row.show(Vec::new());
                 leadership.free(&session).await?;
                 *kept = Some(leadership);
                 return Ok(());

@@ -40,18 +40,20 @@ const LOOK_BEATS: u32 = 2;
 const WATCHED_MAX: i64 = 16;
 
 /// Keeps the lease while nothing else does, notices a pooler that changes the server process between transactions, notices tables
-/// that do not know the session (scope $1, beacon $2, channel $4), reads the clock, and looks at $3 other sessions: one row for each whose process is
-/// there, or one without any.
+/// that do not know the session (scope $1, beacon $2, channel $4), reads the clock, and looks at $3 other sessions: one
+/// row for each whose process is there, or one without any.
 ///
 /// When a session last did something is only shown to its own role and those that may read all statistics. Others see which
 /// transaction it is in, if any: a session that is not in one is idle, and ended by the server.
 pub(super) const HEARTBEAT: &str = "
 SELECT pg_backend_pid() AS pid, clock_timestamp() AS now,
-       EXISTS (SELECT FROM sessions WHERE scope = $1 AND beacon = $2) AND EXISTS (SELECT FROM scopes WHERE scope = $1 AND channel = $4) AS stands,
+       EXISTS (SELECT FROM sessions WHERE scope = $1 AND beacon = $2)
+           AND EXISTS (SELECT FROM scopes WHERE scope = $1 AND channel = $4) AS stands,
        w.*
 FROM (SELECT 1) AS one
 LEFT JOIN LATERAL (
-    SELECT s.pid AS holder, s.beacon, pg_get_userbyid(s.role)::text AS role, a.application_name AS application, true AS may_end,
+    SELECT s.pid AS holder, s.beacon, NULL::text AS transaction, pg_get_userbyid(s.role)::text AS role,
+           a.application_name AS application, true AS may_end,
            (extract(epoch FROM s.lease) * 1e3)::float8 AS lease,
            (extract(epoch FROM clock_timestamp() - a.state_change) * 1e3)::float8 AS quiet,
            CASE WHEN a.state_change IS NULL THEN (

@@ -18,8 +18,7 @@ use tokio::time::Instant;
 use tokio_postgres::{Client, Error, Row, error::SqlState};
 
 use super::{
-    session::{OpenSession, Refusal},
-    silence::{Judged, Seen, Silences},
+    silence::{Judged, Seen, Silences, Who},
     sql,
 };
 
@@ -32,18 +31,19 @@ const NAMED_PART: u32 = 4;
 /// A connection that holds something.
 pub(super) struct Holder {
     pub(super) seen: Seen,
-    /// Whether it may be ended once it was silent for its lease: not while it works for a client who is none of ours; `None` if this role
-    /// is not shown what it does.
+    /// Whether it may be ended once it was silent for its lease: not while it works for a client who is none of ours;
+    /// `None` if this role is not shown what it does.
     may_end: Option<bool>,
     role: String,
     application: String,
-    /// What it must still hold when it is ended: its process may serve somebody else by then.
-    pub(super) beacon: Option<i64>,
+    /// The transaction that it is in, if it is looked at for that: it must still be in it when it is ended.
+    transaction: Option<String>,
 }
 
 impl Holder {
-    /// Reads a row with `holder`, `mark`, `quiet` and `lease` (in milliseconds), `role`, `application`, `may_end`, and `beacon`, if it
-    /// holds one. `None`: the row has no holder.
+    /// Reads a row with `holder`, `mark`, `quiet` and `lease` (in milliseconds), `role`, `application`, `may_end`, and
+    /// what it must still hold when it is ended, since its process may serve somebody else by then: `beacon` or
+    /// `transaction`. `None`: the row has no holder.
     pub(super) fn of(row: &Row) -> Result<Option<Self>, Error> {
         let Some(pid) = row.try_get("holder")? else { return Ok(None) };
         let millis = |column: &str| {
@@ -52,18 +52,19 @@ impl Holder {
         };
         let text =
             |column: &str| Ok::<_, Error>(row.try_get::<_, Option<String>>(column)?.unwrap_or_default());
-        let seen = Seen { pid, mark: text("mark")?, quiet: millis("quiet")?, lease: millis("lease")? };
+        let who = Who { pid, beacon: row.try_get("beacon")? };
+        let seen = Seen { who, mark: text("mark")?, quiet: millis("quiet")?, lease: millis("lease")? };
         Ok(Some(Self {
             seen,
             may_end: row.try_get("may_end")?,
             role: text("role")?,
             application: text("application")?,
-            beacon: row.try_get("beacon")?,
+            transaction: row.try_get("transaction")?,
         }))
     }
 
     fn who(&self) -> String {
-        process(self.seen.pid, &self.role, &self.application)
+        process(self.seen.who.pid, &self.role, &self.application)
     }
 }
 
@@ -100,22 +101,21 @@ enum Outcome {
 pub(super) enum Through<'a> {
     /// By its advisory lock, on this connection.
     Lock(&'a Client),
-    /// By its transaction, on the connection of this session.
-    Transaction(&'a Arc<OpenSession>),
+    /// By its transaction, on this connection.
+    Transaction(&'a Client),
 }
 
 impl Through<'_> {
     /// Whether it still held what it is ended for.
     async fn end(self, holder: &Holder) -> Result<bool, Error> {
-        let Seen { pid, mark, .. } = &holder.seen;
-        match self {
-            Self::Lock(client) => Ok(client.query_opt(sql::EVICT, &[pid, &holder.beacon]).await?.is_some()),
-            Self::Transaction(session) => match session.ask(sql::EVICT_TRANSACTION, &[pid, mark]).await {
-                Ok(rows) => Ok(!rows.is_empty()),
-                Err(Refusal::Statement(error)) => Err(error),
-                Err(Refusal::Lock(_)) => Ok(false),
-            },
-        }
+        let Who { pid, beacon } = &holder.seen.who;
+        let ended = match self {
+            Self::Lock(client) => client.query_opt(sql::EVICT, &[pid, beacon]).await?,
+            Self::Transaction(client) => {
+                client.query_opt(sql::EVICT_TRANSACTION, &[pid, &holder.transaction]).await?
+            }
+        };
+        Ok(ended.is_some())
     }
 }
 
@@ -126,7 +126,7 @@ pub(super) struct Holders {
     /// Whether it is in the way of others all the time, or only once it was silent for too long.
     in_the_way: bool,
     silences: Silences,
-    known: HashMap<i32, Known>,
+    known: HashMap<Who, Known>,
 }
 
 struct Known {
@@ -165,7 +165,7 @@ impl Holders {
         let mut known = std::mem::take(&mut self.known);
         let mut obstacles = Vec::new();
         for (holder, judged) in holders.iter().zip(judged) {
-            let mut it = known.remove(&holder.seen.pid).unwrap_or_else(|| Known {
+            let mut it = known.remove(&holder.seen.who).unwrap_or_else(|| Known {
                 outcome: Outcome::None,
                 since: now,
                 said: String::new(),
@@ -194,37 +194,38 @@ impl Holders {
                 }
                 obstacles.push(Obstacle { reason, cure, held_for });
             }
-            self.known.insert(holder.seen.pid, it);
+            self.known.insert(holder.seen.who, it);
         }
         Ok(obstacles)
     }
 
     /// What would help against one that is in the way.
     fn cure(&self, holder: &Holder, judged: Judged, outcome: Outcome, held_for: Duration) -> Option<String> {
-        let Seen { pid, lease, .. } = holder.seen;
+        let Seen { who: Who { pid, .. }, lease, .. } = holder.seen;
         let end_it = end_of(pid);
         match (outcome, judged) {
             _ if pid == 0 => Some(end_it),
             (Outcome::NotPermitted, _) => Some(format!("grant pg_signal_backend to this role, or {end_it}")),
             (Outcome::Told, Judged::Stuck) => Some(
-                "it does not react to pg_terminate_backend, so its process stands still: continue it, or kill it, on the server's machine"
+                "it does not react to pg_terminate_backend, so its process stands still: continue it, or kill it, on the \
+                 server's machine"
                     .to_owned(),
             ),
             (Outcome::Told, _) => None,
             // Everybody waits for a moment now and then.
             (Outcome::None, _) if !self.in_the_way || held_for < lease / NAMED_PART => None,
             (Outcome::None, _) => Some(match holder.may_end {
-                Some(true) => format!("it is ended once it was silent for {lease:?}"),
-                Some(false) => end_it,
+                // The same whether it works at this moment: it is said once.
+                Some(_) => format!("once its client says nothing for {lease:?} it is ended; if it works, {end_it}"),
                 None => format!("grant pg_signal_backend and pg_read_all_stats to this role, or {end_it}"),
             }),
         }
     }
 }
 
-/// What is in the way of a session, by who noticed it.
+/// What is in the way of a session, by who noticed it, and when.
 #[derive(Default)]
-pub(super) struct Obstacles(Mutex<[Vec<Obstacle>; 2]>);
+pub(super) struct Obstacles(Mutex<[Option<(Instant, Vec<Obstacle>)>; 2]>);
 
 /// Who noticed an obstacle.
 #[derive(Debug, Clone, Copy)]
@@ -235,16 +236,36 @@ pub(super) enum Noticed {
     OnLeaderRow,
 }
 
+/// Says what keeps the second connection of a session from the leader row, while that connection is there.
+pub(super) struct OnRow(pub(super) Arc<Obstacles>);
+
+impl OnRow {
+    pub(super) fn show(&self, obstacles: Vec<Obstacle>) {
+        self.0.set(Noticed::OnLeaderRow, obstacles);
+    }
+}
+
+impl Drop for OnRow {
+    fn drop(&mut self) {
+        self.show(Vec::new());
+    }
+}
+
 impl Obstacles {
     pub(super) fn set(&self, noticed: Noticed, obstacles: Vec<Obstacle>) {
-        self.read()[noticed as usize] = obstacles;
+        self.read()[noticed as usize] = Some((Instant::now(), obstacles));
     }
 
     pub(super) fn all(&self) -> Vec<Obstacle> {
-        self.read().iter().flatten().take(OBSTACLES_MAX).cloned().collect()
+        let read = self.read();
+        let all = read.iter().flatten().flat_map(|(noticed_at, obstacles)| {
+            let since = noticed_at.elapsed();
+            obstacles.iter().cloned().map(move |it| Obstacle { held_for: it.held_for + since, ..it })
+        });
+        all.take(OBSTACLES_MAX).collect()
     }
 
-    fn read(&self) -> MutexGuard<'_, [Vec<Obstacle>; 2]> {
+    fn read(&self) -> MutexGuard<'_, [Option<(Instant, Vec<Obstacle>)>; 2]> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -75,6 +75,13 @@ impl Witness {
     }
 }
 
+/// What is handed on when the store did not answer: what needs no word of it, and that something was missed, so that the
+/// jobs ask for themselves.
+pub(super) fn unconfirmed(heard: Vec<News>) -> Vec<News> {
+    let stops = heard.into_iter().filter(|news| matches!(news, News::Stop { .. }));
+    stops.chain([News::Missed]).collect()
+}
+
 /// As the statements write it.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -139,6 +146,13 @@ mod tests {
         let run = RunId::from(RUN.parse::<Uuid>().unwrap());
         assert_eq!(read(&payload, -7), Ok(Some(News::Stop { run })));
         assert_eq!(read(&payload, 7), Ok(None));
+    }
+
+    #[test]
+    fn a_stop_is_handed_on_without_the_store() {
+        let stop = News::Stop { run: RunId::from(RUN.parse::<Uuid>().unwrap()) };
+        let pause = News::Pause { job: JobName::new("job").unwrap(), pause: None };
+        assert_eq!(unconfirmed(vec![pause.clone(), stop.clone(), pause]), [stop, News::Missed]);
     }
 
     #[test]

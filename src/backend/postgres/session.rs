@@ -238,6 +238,11 @@ impl OpenSession {
         end(&self.loss, reason);
     }
 
+    /// The connection, for what nothing depends on: an answer that does not come is nobody's loss.
+    pub(super) fn observer(&self) -> &Client {
+        &self.client
+    }
+
     /// A handle that hears of the loss.
     pub(super) fn loss(&self) -> watch::Receiver<Loss> {
         self.loss.subscribe()
@@ -427,10 +432,8 @@ impl Hearing {
             // They stay until the store has answered: this future may be dropped.
             let heard = notifications.heard.clone();
             let confirmed = timeout(self.deadline, self.witness.confirm(&self.client, heard)).await;
-            // Without an answer the jobs ask for themselves.
-            let confirmed =
-                confirmed.map_or_else(|_| vec![News::Missed], |it| it.unwrap_or_else(|_| vec![News::Missed]));
-            notifications.heard.clear();
+            let heard = std::mem::take(&mut notifications.heard);
+            let confirmed = confirmed.ok().and_then(Result::ok).unwrap_or_else(|| news::unconfirmed(heard));
             notifications.confirmed.extend(confirmed);
         }
     }

@@ -1,12 +1,13 @@
 //! Which connections are silent beyond their lease: decided by what an observer sees of them, look by look.
 //!
-//! A connection shows a mark that changes with everything it does. How long it stands still is counted by the observer's monotonic
-//! clock, in steps between its own looks; of one step never more than half of the lease counts, and nothing of a look that the
-//! server was slow to answer. So a connection is looked at three times before it is taken for silent, and neither a server that stood
-//! still for everybody nor an observer that did makes a living one look silent.
+//! A connection shows a mark that changes with everything it does. How long it stands still is counted by the
+//! observer's monotonic clock, in steps between its own looks; of one step never more than half of the lease counts,
+//! and nothing of a look that the server was slow to answer. So nobody is taken for silent before the third look, and
+//! neither a server that stood still for everybody nor an observer that did makes a living one look silent.
 //!
-//! The server's clock is asked for one thing only: how far back, between two looks, a mark changed. A clock that was stepped is wrong
-//! by no more than the time between them.
+//! The server's clock is asked for one thing only: how far back, between two looks, a mark changed. What lies before
+//! the last look cannot be, so it counts for nothing: the clock was set. A smaller step of the clock shortens one
+//! silence by no more than it was stepped, nor by more than half of the lease.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -22,11 +23,18 @@ const CLOSER_MIN: Duration = Duration::from_millis(50);
 /// How long a connection that was to be ended may take to go, before it is said that it does not.
 const END_TAKES: Duration = Duration::from_millis(500);
 
+/// A connection: its process, and the beacon that it is looked at for, if any. A server that is started anew gives the
+/// numbers of its processes again, so two sessions in the table may name one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Who {
+    pub(super) pid: i32,
+    pub(super) beacon: Option<i64>,
+}
+
 /// What one look shows of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// The process of the server that serves it.
-    pub(super) pid: i32,
+    pub(super) who: Who,
     /// Changes with whatever it does.
     pub(super) mark: String,
     /// Since when the mark stands, by the server's clock; zero if that is not known.
@@ -51,7 +59,7 @@ pub(super) enum Judged {
 /// The connections that one observer looks at.
 #[derive(Debug, Default)]
 pub(super) struct Silences {
-    followed: HashMap<i32, Followed>,
+    followed: HashMap<Who, Followed>,
     /// When the last look was answered.
     looked: Option<Instant>,
 }
@@ -76,15 +84,14 @@ impl Silences {
                 Some(since) if took <= seen.lease / PROMPT_PART => since.min(seen.lease / STEPS_MIN),
                 _ => Duration::ZERO,
             };
-            let mut followed = match before.remove(&seen.pid).filter(|before| before.mark == seen.mark) {
+            let mut followed = match before.remove(&seen.who).filter(|before| before.mark == seen.mark) {
                 Some(before) => Followed { silent: before.silent + step, lease: seen.lease, ..before },
-                // It stands since some instant after the last look.
-                None => Followed {
-                    mark: seen.mark.clone(),
-                    lease: seen.lease,
-                    silent: step.min(seen.quiet),
-                    ended_at: None,
-                },
+                None => {
+                    // It stands since some instant after the last look; if not, the server's clock was set, or it is new.
+                    let is_possible = since.is_some_and(|since| seen.quiet <= since + took);
+                    let silent = if is_possible { step.min(seen.quiet) } else { Duration::ZERO };
+                    Followed { mark: seen.mark.clone(), lease: seen.lease, silent, ended_at: None }
+                }
             };
             let is_silent = followed.silent >= followed.lease;
             let judged = match followed.ended_at {
@@ -98,7 +105,7 @@ impl Silences {
                 }
                 _ => Judged::Watched,
             };
-            self.followed.insert(seen.pid, followed);
+            self.followed.insert(seen.who, followed);
             judged
         };
         seen.iter().map(&mut judge).collect()
@@ -132,7 +139,8 @@ mod tests {
     const PROMPT: Duration = Duration::from_millis(1);
 
     fn seen(mark: &str, quiet: u64, lease: Duration) -> Seen {
-        Seen { pid: 7, mark: mark.to_owned(), quiet: Duration::from_millis(quiet), lease }
+        let who = Who { pid: 7, beacon: None };
+        Seen { who, mark: mark.to_owned(), quiet: Duration::from_millis(quiet), lease }
     }
 
     /// Looks at one connection at these milliseconds, each answered at once.
@@ -178,18 +186,36 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_stepped_makes_nobody_silent() {
-        // It beats every 960 ms; the server's clock is set ten minutes ahead after the second look.
-        let ten_minutes = 600_000;
-        let looks = [
-            (0, seen("a", 0, LEASE)),
-            (900, seen("a", 900, LEASE)),
-            (1_800, seen("b", ten_minutes, LEASE)),
-            (2_700, seen("b", ten_minutes, LEASE)),
-            (2_800, seen("c", 0, LEASE)),
-        ];
+    fn a_clock_that_is_stepped_halves_no_lease() {
+        // It does something just before the second look, and then nothing. When is it silent?
+        for (step, quiet, silent_at) in [
+            ("none", 10, 2_896),
+            ("back", 0, 2_906),
+            ("beyond the last look", 902, 2_906),
+            ("ten minutes", 600_000, 2_906),
+        ] {
+            let looks =
+                [900, 1_800, 2_700, silent_at - 10, silent_at].map(|at| (at, seen("b", quiet, LEASE)));
+            let judged = judge(&[&[(0, seen("a", 0, LEASE))], &looks[..]].concat());
+            use Judged::{Silent, Watched};
+            assert_eq!(judged, [Watched, Watched, Watched, Watched, Watched, Silent], "{step}");
+        }
+    }
 
-        assert_eq!(judge(&looks), [Judged::Watched; 5]);
+    #[test]
+    fn two_sessions_that_name_one_process_are_told_apart() {
+        let (start, mut silences) = (Instant::now(), Silences::default());
+        let of = |beacon, mark: &str| {
+            let who = Who { pid: 7, beacon: Some(beacon) };
+            Seen { who, ..seen(mark, 0, LEASE) }
+        };
+
+        let judged = [0, 900, 1_800, 2_700].map(|at: u64| {
+            let asked = start + Duration::from_millis(at);
+            silences.look(asked, asked + PROMPT, &[of(1, "a"), of(2, &at.to_string())])
+        });
+
+        assert_eq!(judged[3], [Judged::Silent, Judged::Watched]);
     }
 
     #[test]
