@@ -202,7 +202,8 @@ fn options_out_of_range_are_refused_together() {
         .hook_timeout(Duration::ZERO)
         .connect_timeout(NANO)
         .clock_offset_max(Duration::ZERO)
-        .forget_after(Duration::ZERO);
+        .forget_after(Duration::ZERO)
+        .resign_pause(Duration::ZERO);
     let range = "it is at least 1 and at most 256; choose a number in this range";
     assert_eq!(
         refused(nothing),
@@ -215,7 +216,8 @@ fn options_out_of_range_are_refused_together() {
              max_concurrent_runs \"0\": it is at least 1; raise it, or leave it out for no bound\n\
              connect_timeout \"1ns\": it is at least 1ms; choose a longer time; 10s is the default\n\
              clock_offset_max \"0s\": it is at least 1ms; choose a longer time; 5m is the default\n\
-             forget_after \"0s\": it is at least 1h; choose a longer time; 7d is the default"
+             forget_after \"0s\": it is at least 1h; choose a longer time; 7d is the default\n\
+             resign_pause \"0s\": it is at least 1s; choose a longer time; 30s is the default"
         )
     );
     let too_much = Callsheet::builder()
@@ -237,6 +239,7 @@ fn options_at_their_ends_work() {
             .connect_timeout(mins(1))
             .clock_offset_max(MILLI)
             .forget_after(hours(1))
+            .resign_pause(secs(1))
             .shutdown_abort_after(Duration::ZERO)
     };
     let most = || {
@@ -248,6 +251,7 @@ fn options_at_their_ends_work() {
             .connect_timeout(Duration::MAX)
             .clock_offset_max(Duration::MAX)
             .forget_after(Duration::MAX)
+            .resign_pause(Duration::MAX)
             .shutdown_abort_after(Duration::MAX)
     };
     for (options, label) in [(least as fn() -> Builder, "_other"), (most, "job")] {

@@ -24,6 +24,7 @@ const TAKES: &[(&str, &str)] = &[
     ("builder.rs: hook_timeout", "options_at_their_ends_work"),
     ("builder.rs: job_labels_max", "options_at_their_ends_work"),
     ("builder.rs: max_concurrent_runs", "options_at_their_ends_work"),
+    ("builder.rs: resign_pause", "options_at_their_ends_work"),
     ("builder.rs: shutdown_abort_after", "a_shutdown_waits_for_as_long_as_it_is_told"),
     ("definition.rs: abort_after", "policies_at_their_ends_work"),
     ("definition.rs: hook_timeout", "policies_out_of_range_are_refused_together"),
@@ -41,6 +42,7 @@ const TAKES: &[(&str, &str)] = &[
     ("engine.rs: job_labels_max", "options_at_their_ends_work"),
     ("engine.rs: local_body_threads", "options_out_of_range_are_refused_together"),
     ("engine.rs: max_concurrent_runs", "options_at_their_ends_work"),
+    ("engine.rs: resign_pause", "options_at_their_ends_work"),
     ("engine.rs: shutdown_abort_after", "a_shutdown_waits_for_as_long_as_it_is_told"),
     ("event_filter.rs: buffer", "a_buffer_of_any_length_holds_what_the_docs_say"),
     ("every.rs: every", "periods_are_a_millisecond_to_a_hundred_years"),
@@ -134,6 +136,7 @@ const GIVES: &[&str] = &[
     "locker.rs: new",
     "locker.rs: add",
     "locker.rs: after_failures",
+    "obstacle.rs: held_for",
     "schedule_identity.rs: with_version",
 ];
 

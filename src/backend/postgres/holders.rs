@@ -225,7 +225,12 @@ impl Holders {
 
 /// What is in the way of a session, by who noticed it, and when.
 #[derive(Default)]
-pub(super) struct Obstacles(Mutex<[Option<(Instant, Vec<Obstacle>)>; 2]>);
+pub(super) struct Obstacles(Mutex<[Option<Found>; 2]>);
+
+struct Found {
+    at: Instant,
+    obstacles: Vec<Obstacle>,
+}
 
 /// Who noticed an obstacle.
 #[derive(Debug, Clone, Copy)]
@@ -253,19 +258,19 @@ impl Drop for OnRow {
 
 impl Obstacles {
     pub(super) fn set(&self, noticed: Noticed, obstacles: Vec<Obstacle>) {
-        self.read()[noticed as usize] = Some((Instant::now(), obstacles));
+        self.read()[noticed as usize] = Some(Found { at: Instant::now(), obstacles });
     }
 
     pub(super) fn all(&self) -> Vec<Obstacle> {
         let read = self.read();
-        let all = read.iter().flatten().flat_map(|(noticed_at, obstacles)| {
-            let since = noticed_at.elapsed();
+        let all = read.iter().flatten().flat_map(|Found { at, obstacles }| {
+            let since = at.elapsed();
             obstacles.iter().cloned().map(move |it| Obstacle { held_for: it.held_for + since, ..it })
         });
         all.take(OBSTACLES_MAX).collect()
     }
 
-    fn read(&self) -> MutexGuard<'_, [Option<(Instant, Vec<Obstacle>)>; 2]> {
+    fn read(&self) -> MutexGuard<'_, [Option<Found>; 2]> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
