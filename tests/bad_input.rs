@@ -62,7 +62,7 @@ fn every_fault_of_every_job_is_reported_together() {
         r#"job "policies": metrics label "_other": labels that begin with `_` are reserved: _other, _once; begin it with another character"#,
         r#"job "policies": timeout "0s": a timeout is at least 1 ms; raise it, or leave it out for no limit"#,
         r#"job name "twice": a job of this name exists; choose another name, or remove that job first"#,
-        r#"arbiters "1000": it is at least 0 and at most 256; choose a number in this range"#,
+        r#"arbiters "1000": it is at least 1 and at most 256; choose a number in this range"#,
         r#"body_threads "0": it is at least 1 and at most 256; choose a number in this range"#,
     ];
     for (said, expected) in said.iter().zip(expected) {

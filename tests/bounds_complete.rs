@@ -43,6 +43,7 @@ const TAKES: &[(&str, &str)] = &[
     ("engine.rs: local_body_threads", "options_out_of_range_are_refused_together"),
     ("engine.rs: max_concurrent_runs", "options_at_their_ends_work"),
     ("engine.rs: resign_pause", "options_at_their_ends_work"),
+    ("engine.rs: shutdown", "a_shutdown_waits_for_as_long_as_it_is_told"),
     ("engine.rs: shutdown_abort_after", "a_shutdown_waits_for_as_long_as_it_is_told"),
     ("event_filter.rs: buffer", "a_buffer_of_any_length_holds_what_the_docs_say"),
     ("every.rs: every", "periods_are_a_millisecond_to_a_hundred_years"),

@@ -159,7 +159,7 @@ fn wait_on_thread(blocking: &Blocking) {
 }
 
 #[actix_rt::test]
-async fn a_leader_whose_bodies_are_blocked_leaves_the_lead_to_a_node_that_can_start_them() {
+async fn a_leader_whose_bodies_are_blocked_yields_to_a_node_that_is_free() {
     let clock = VirtualClock::starting_at(Utc::now());
     let store = SharedStore::new(clock.clone()).with_lease(secs(1));
     let node = |blocking: &Arc<Blocking>| {

@@ -98,7 +98,7 @@ fn a_job_with_a_limit_is_done_on_every_node_that_holds_it() {
 }
 
 #[test]
-fn a_name_that_one_node_used_up_begins_a_new_count_when_it_is_added_again() {
+fn a_name_that_was_used_up_begins_a_new_count_when_added_again() {
     for fires in [Fires::Leader, Fires::Local] {
         simulate(START, async move |rig| {
             let node = rig.node(node_with([])).await;
@@ -239,7 +239,7 @@ fn a_node_that_lost_its_session_keeps_a_one_shot_whose_run_it_owes() {
 }
 
 #[test]
-fn a_node_that_cannot_tell_whether_more_of_a_retried_one_shot_runs_keeps_it() {
+fn a_retried_one_shot_that_may_still_run_elsewhere_is_kept() {
     simulate(START, async |rig| {
         let job = |name| Job::new(name, at(SOON)).on_lost(OnLost::Retry).remove_when_done();
         let skipped = job("skipped").misfire(Misfire::Skip).run(async |_| {});

@@ -54,7 +54,7 @@ async fn leads(node: &Callsheet) {
 }
 
 #[tokio::test]
-async fn a_node_that_prefers_not_to_lead_yields_and_takes_over_when_it_is_alone() {
+async fn a_node_that_prefers_not_to_lead_yields_and_leads_alone() {
     let scope = scope("prefers");
     let reluctant = node(&scope).prefer_not_to_lead().start().await.expect("it starts");
     leads(&reluctant).await;

@@ -186,7 +186,7 @@ async fn claim(node: &Postgres) -> Verdict {
 }
 
 #[tokio::test]
-async fn a_stranger_who_has_the_leadership_lock_keeps_nobody_from_leading_and_is_named() {
+async fn a_stranger_with_the_leadership_lock_is_led_past_and_named() {
     let log = Log::keep();
     let scope = scope("lock");
     let stranger = stranger().await;
@@ -268,7 +268,7 @@ async fn a_dead_runs_beacon_in_a_strangers_hands_keeps_no_key() {
 }
 
 #[tokio::test]
-async fn the_channel_is_shown_to_no_stranger_and_the_store_is_asked_about_what_comes_on_it() {
+async fn no_stranger_sees_the_channel_and_news_is_checked_in_the_store() {
     let scope = scope("channel");
     let node = open(&scope).await;
     let locker = node.locker();
