@@ -318,10 +318,19 @@ impl Verdict {
                     format!("node {node} counted {due} due ticks, and {ticks} decisions"),
                 );
             }
-            let not_started =
-                |(by, said): &&(usize, Said)| by == node && said.why.as_deref() == Some("not_started");
-            let not_started = history.heard.iter().filter(not_started).count() as u64;
-            let started = sum("callsheet_ticks_total started").saturating_sub(not_started);
+            // What it was granted, and lost before the body began, is a tick that was started: it said so.
+            let said_so = |run: &&Claimed| {
+                let of_run = history
+                    .heard
+                    .iter()
+                    .filter(|(by, said)| by == node && said.run.as_ref() == Some(&run.run));
+                let mut of_run = of_run.map(|(_, said)| said);
+                of_run.any(|said| said.event == "lock_lost" || said.why.as_deref() == Some("not_started"))
+            };
+            let bodies: BTreeSet<_> = history.bodies.iter().map(|body| body.run.as_str()).collect();
+            let runs = history.books.runs.iter().filter(|run| !bodies.contains(run.run.as_str()));
+            let without = runs.filter(said_so).count() as u64;
+            let started = sum("callsheet_ticks_total started").saturating_sub(without);
             let wrote = history.bodies.iter().filter(|body| body.node == *node).count() as u64;
             if started != wrote {
                 self.broken(

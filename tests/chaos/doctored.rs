@@ -252,6 +252,13 @@ fn each_kind_of_violation_is_seen() {
         ),
         (
             |it| {
+                let counted = it.heard.iter_mut().find_map(|(_, said)| said.counters.as_mut());
+                counted.expect("it counted").insert("callsheet_ticks_total started".into(), 60);
+            },
+            "counted 60 runs, and its bodies 59",
+        ),
+        (
+            |it| {
                 let lost = Said { run: Some(run_of(3)), ..said(at(9_000), "run_lost") };
                 it.heard.insert(20, (0, lost));
             },
