@@ -341,7 +341,8 @@ fn health_says_who_the_node_is() {
     assert!(node.as_str().is_some_and(|node| node.len() == 36), "{node}");
     assert_eq!(health["leader"].take(), node);
     let expected = json!({
-        "node": null, "backend": "local", "role": "local", "term": "1", "leader": null, "jobs": 3, "live": true, "ready": true,
+        "node": null, "backend": "local", "role": "local", "term": "1", "leader": null,
+        "candidacy": "stands", "jobs": 3, "live": true, "ready": true,
         "healthy": true, "problems": [], "zone_data": callsheet::schedule::zone_data_version(),
     });
     assert_eq!(health, expected);
