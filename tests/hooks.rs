@@ -707,15 +707,15 @@ fn hooks_are_bounded_in_time_on_a_runtime_that_has_no_timer() {
     });
 }
 
-/// Refuses its first task.
+/// Refuses one task when it is told to.
 struct Refusing {
-    refused: AtomicBool,
+    refuses: Arc<AtomicBool>,
     runtime: tokio::runtime::Handle,
 }
 
 impl Spawner for Refusing {
     fn spawn(&self, task: BoxFuture<'static, ()>) {
-        if self.refused.swap(true, Ordering::Relaxed) {
+        if !self.refuses.swap(false, Ordering::Relaxed) {
             self.runtime.spawn(task);
         }
     }
@@ -730,11 +730,17 @@ async fn a_runtime_that_drops_a_call_of_a_hook_does_not_end_the_calls() {
     };
     let printer = Printer(std::rc::Rc::default()).start();
     let job = hourly("print").after_success(after.clone()).after_failure(after).run_actor(printer);
-    let refusing = Refusing { refused: AtomicBool::new(false), runtime: tokio::runtime::Handle::current() };
+    let refuses = Arc::new(AtomicBool::new(false));
+    let refusing = Refusing { refuses: refuses.clone(), runtime: tokio::runtime::Handle::current() };
     let jobs = node_with([job]).spawner(refusing).start().await.expect("it starts");
     let mut ends =
         jobs.events(EventFilter::new().kinds([EventName::RunSucceeded, EventName::RunFailed]).job("print"));
 
+    // Before it leads it asks by a task whether bodies start.
+    while jobs.health().await.expect("it runs").term.is_none() {
+        tokio::task::yield_now().await;
+    }
+    refuses.store(true, Ordering::Relaxed);
     jobs.trigger("print").await.expect("nothing runs");
     ends.next().await.expect("the first run ends");
     let second = jobs.trigger("print").await.expect("nothing runs");
