@@ -88,6 +88,7 @@ impl History {
         verdict.check_counters(self);
         verdict.check_recovery(self);
         verdict.check_lost(self);
+        verdict.check_unasked(self);
         verdict
     }
 
@@ -161,8 +162,24 @@ impl History {
         until - from - asleep.sum::<TimeDelta>() - self.kept_waiting(from, until)
     }
 
+    /// What it cost that the machine kept everybody waiting between two instants. Whoever waits for longer
+    /// than the margin of a lease may lose its term or its session, and begins anew: that costs another
+    /// lease.
+    fn cost_of_waiting(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> TimeDelta {
+        let mut cost = self.kept_waiting(from, until);
+        let mut since = from;
+        while since < until {
+            let lease = self.kept_waiting(since, since + self.lease);
+            if lease > self.lease / 5 {
+                cost += self.lease;
+            }
+            since += self.lease;
+        }
+        cost
+    }
+
     /// For how long the machine kept everybody waiting between two instants.
-    fn kept_waiting(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> TimeDelta {
+    pub(crate) fn kept_waiting(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> TimeDelta {
         // They are in order, and do not overlap.
         let first = self.waits.partition_point(|wait| wait.until <= from);
         self.waits[first..]
@@ -313,7 +330,7 @@ impl Verdict {
         for (nth, round) in history.rounds.iter().enumerate().filter(|(_, round)| round.not_run.is_none()) {
             let ((since, silence), lasted) = (history.silence(nth), round.healed_at - round.struck_at);
             let bound = round.fault.silence_max(history.lease, lasted);
-            let waited = history.kept_waiting(since, since + silence);
+            let waited = history.cost_of_waiting(since, since + silence);
             if silence - waited > bound {
                 let [ms, bound, waited] =
                     [silence, bound, waited].map(|time| TimeDelta::num_milliseconds(&time));
@@ -428,6 +445,19 @@ impl Verdict {
             let closed = history.books.runs.iter().find(|one| one.run == run).and_then(|run| run.ended_at);
             if !closed.is_some_and(|closed| history.was_struck(closed)) {
                 self.broken(closed, format!("the run was lost in silence: {run}"));
+            }
+        }
+    }
+
+    /// Nobody pauses a job, nor cancels a run: whoever says so believed a stranger.
+    fn check_unasked(&mut self, history: &History) {
+        for (node, said) in &history.heard {
+            let cancelled = matches!(said.why.as_deref(), Some("requested" | "replaced"));
+            if matches!(&*said.event, "job_paused" | "job_resumed")
+                || (said.event == "run_cancelled" && cancelled)
+            {
+                let event = &said.event;
+                self.broken(said.heard_at, format!("node {node} said {event}, and nobody asked for it"));
             }
         }
     }

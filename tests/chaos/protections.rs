@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{CLUSTERS_MAX, faults::Fault, proxy::Rewrite, stage::Stage, turn};
+use super::{SHARED_BY, faults::Fault, proxy::Rewrite, stage::Stage, turn};
 
 /// How long a protection may be missing: after this time no further round begins.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -54,6 +54,25 @@ const PROTECTIONS: &[Protection] = &[
         ],
         faults: &[Fault::SlowClaim],
         missed: "was claimed in term",
+    },
+    Protection {
+        name: "a claim of a term that is over is refused",
+        without: &[(
+            "(SELECT t.epoch = f.term AND t.expires_at > clock_timestamp() FROM term t) IS NOT TRUE",
+            "false",
+        )],
+        faults: &[Fault::EndTerm],
+        missed: "was claimed in term",
+    },
+    Protection {
+        name: "the server looks whether the client of a statement is still there",
+        without: &[
+            ("-c client_connection_check_interval=500", "-c client_connection_check_interval=0"),
+            // It is looked at when a connection is made.
+            ("s.setting <> asked.value", "false"),
+        ],
+        faults: &[Fault::KillInClaim],
+        missed: "leader killed in a claim: nothing ran for",
     },
     Protection {
         name: "whoever waits for a silent session ends it",
@@ -109,7 +128,7 @@ async fn miss(nth: usize, protection: &Protection) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn each_protection_is_missed_when_it_is_taken_away() {
     let next = Arc::new(AtomicUsize::new(0));
-    let all = (0..CLUSTERS_MAX).map(|_| {
+    let all = (0..SHARED_BY).map(|_| {
         let next = next.clone();
         tokio::spawn(async move {
             loop {
