@@ -16,6 +16,7 @@ use crate::{
     message::Scheduled,
     name::{JobName, LockKey, RunId, Tag},
     port::{Pause, SkipReason},
+    word::words,
 };
 
 /// The state of a job on one node. Where several apply, the first of this table is shown:
@@ -73,6 +74,20 @@ pub enum JobState {
     /// It was removed from this node, and runs of it are still in progress here. It is not listed.
     Removed,
 }
+
+words!(JobState {
+    Scheduled: "scheduled",
+    Standby: "standby",
+    Paused: "paused",
+    Running: "running",
+    StillRunning: "still_running",
+    Exhausted: "exhausted",
+    Refused: "refused",
+    Parked: "parked",
+    Broken: "broken",
+    Unresponsive: "unresponsive",
+    Removed: "removed",
+});
 
 /// A job, as its node sees it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
