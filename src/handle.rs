@@ -30,15 +30,15 @@ use crate::builder::Builder;
 /// | see how the node is, and leave the lead | [`health`](Self::health), [`resign`](Self::resign) | [`Health`], [`Resign`] |
 /// | stop | [`shutdown`](Self::shutdown), [`shutdown_now`](Self::shutdown_now), [`shutdown_on`](Self::shutdown_on) | [`Shutdown`](crate::Shutdown), [`ShutdownNow`](crate::ShutdownNow) |
 ///
-/// Jobs are selected by name, by tag, or all of them: [`Selector`]. Dropping the handle stops nothing: jobs go on until
-/// [`shutdown`](Self::shutdown) or the end of the process.
+/// Jobs are selected by name, by tag, or all of them: [`Selector`]. Dropping the handle stops nothing: jobs
+/// go on until [`shutdown`](Self::shutdown) or the end of the process.
 #[derive(Clone)]
 pub struct Callsheet {
     pub(crate) engine: Engine,
 }
 
 impl Callsheet {
-    /// Starts to define a scheduler.
+    /// Begins the definition of a scheduler, with every option at its default.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -56,7 +56,7 @@ impl Callsheet {
         Self::new(rig.engine(node))
     }
 
-    /// The actor behind this handle, for messages.
+    /// Returns the actor behind this handle, for messages.
     pub fn supervisor(&self) -> &Addr<SupervisorActor> {
         self.engine.supervisor()
     }
@@ -289,7 +289,7 @@ impl Callsheet {
         Ok(self.ask(CancelRun(run)).await??)
     }
 
-    /// The next `count` fire times of a job; fewer if its schedule is exhausted.
+    /// Answers the next `count` fire times of a job, 1,000 at most; fewer if its schedule is exhausted.
     ///
     /// # Errors
     ///
@@ -307,7 +307,8 @@ impl Callsheet {
         Ok(self.ask(NextFireTimes { job: job.into(), count }).await??)
     }
 
-    /// One page of the jobs, in the order of their names: `ListJobs::default()` is the first page of all.
+    /// Answers one page of the jobs, in the order of their names: `ListJobs::default()` is the first page of
+    /// all.
     ///
     /// # Errors
     ///
@@ -320,7 +321,7 @@ impl Callsheet {
         self.ask(list).await
     }
 
-    /// One job. One that was removed is told of until its last run has ended.
+    /// Answers the status of one job. A job that was removed has one until its last run has ended.
     ///
     /// It shows what this caller was told before: that a job was paused, changed or removed, say, and that a
     /// run was started or cancelled. So do the other questions.
@@ -338,7 +339,7 @@ impl Callsheet {
         Ok(status.ok_or_else(|| SelectError::UnknownJob { name: bounded(&name, NAME_MAX) })?)
     }
 
-    /// An actor that hears every event from now on.
+    /// Adds an actor that hears every event from now on.
     ///
     /// # Errors
     ///
@@ -351,7 +352,7 @@ impl Callsheet {
         self.ask(Listen(listener.into_recipient())).await
     }
 
-    /// An actor that hears the events that pass a filter, from now on.
+    /// Adds an actor that hears the events that pass a filter, from now on.
     ///
     /// # Errors
     ///
@@ -409,7 +410,7 @@ impl Callsheet {
         self.ask(Resign).await
     }
 
-    /// How this node is.
+    /// Answers how this node is: live, ready, healthy, and what is wrong.
     ///
     /// # Errors
     ///
@@ -501,7 +502,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What kind of error it is: what to do about it, whichever call it was.
+    /// Answers what kind of error it is: what to do about it, whichever call it was.
     ///
     /// ```
     /// use callsheet::{ErrorKind, prelude::*};

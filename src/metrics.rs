@@ -67,12 +67,12 @@ mod prometheus {
             Self { handle, _upkeep: None }
         }
 
-        /// The metrics in Prometheus' text format.
+        /// Renders the metrics in Prometheus' text format.
         pub fn render(&self) -> String {
             self.handle.render()
         }
 
-        /// An actix-web resource that answers `GET path` with the metrics.
+        /// Makes an actix-web resource that answers `GET path` with the metrics.
         ///
         /// ```
         /// # fn app(prometheus: callsheet::metrics::Prometheus) {
