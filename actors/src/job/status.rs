@@ -63,7 +63,7 @@ pub enum JobState {
     /// when it is [updated](crate::UpdateJob) or [resumed](crate::ResumeJobs): it is enrolled. If it was
     /// refused later than that, it is then *on trial*: it is still shown as parked, its next tick or trigger
     /// is claimed, and it is parked no more when the store takes what it had refused. What refuses the data
-    /// of everybody, or of the only job of a node, parks nothing: see the guide `cluster`.
+    /// of everybody, or of the only job of a node, parks nothing: see the guide `database`.
     Parked,
     /// Its actor died too often, or its schedule broke its contract. It does not fire until it is
     /// [resumed](crate::ResumeJobs) or
