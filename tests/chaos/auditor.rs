@@ -148,9 +148,12 @@ impl History {
         self.books.runs.iter().map(|run| (run.run.as_str(), run)).collect()
     }
 
-    /// When a body ended, at the latest: with its node, if it did not say so.
+    /// When a body ended, at the latest: with its node, if it did not say so. A body that is dropped when its
+    /// run is cancelled says nothing, and its end is recorded afterwards.
     fn end_of(&self, body: &BodyMark) -> DateTime<Utc> {
-        let ended = body.ended_at.or_else(|| ended_at(&self.heard, body.node));
+        let run = || self.books.runs.iter().find(|run| run.run == body.run);
+        let dropped = || run().filter(|run| run.outcome.as_deref() == Some("cancelled"))?.ended_at;
+        let ended = body.ended_at.or_else(dropped).or_else(|| ended_at(&self.heard, body.node));
         ended.unwrap_or(self.stopping_at)
     }
 
@@ -197,7 +200,10 @@ impl Verdict {
 
     /// Nobody is healthy while nothing runs.
     fn check_health(&mut self, history: &History) {
-        let starts: BTreeSet<_> = history.starts().collect();
+        // A node that leads since then is owed the time as well: the others hear of what is due from their
+        // leader.
+        let gains = history.heard.iter().filter(|(_, said)| said.event == "leadership_gained");
+        let starts: BTreeSet<_> = history.starts().chain(gains.map(|(_, said)| said.heard_at)).collect();
         let bound = history.health_bound();
         let mut unwell: HashMap<usize, DateTime<Utc>> = HashMap::new();
         let mut said: HashMap<usize, DateTime<Utc>> = HashMap::new();
@@ -254,7 +260,17 @@ impl Verdict {
                 let awake = if is_lost { history.awake(former.node, body.started_at, over) } else { both };
                 if awake > allowed {
                     let (key, ms) = (&body.key, both.num_milliseconds());
-                    self.broken(body.started_at, format!("two bodies of the key {key} at once for {ms} ms"));
+                    let outcome = runs.get(former.run.as_str()).and_then(|run| run.outcome.as_deref());
+                    let (first, second) = (former.node, body.node);
+                    let [began, ended] = [Some(former.started_at), former.ended_at]
+                        .map(|at| at.map(|at| (at - body.started_at).num_milliseconds()));
+                    self.broken(
+                        body.started_at,
+                        format!(
+                            "two bodies of the key {key} at once for {ms} ms: of node {first}, {outcome:?}, from {began:?} to \
+                             {ended:?} ms; of node {second}"
+                        ),
+                    );
                 }
             }
             if last.get(body.key.as_str()).is_none_or(|(_, free_at)| *free_at < end) {

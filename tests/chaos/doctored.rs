@@ -431,6 +431,34 @@ fn what_a_node_found_out_before_it_stood_still_is_not_held_against_it() {
 }
 
 #[test]
+fn a_body_that_was_dropped_ended_before_its_run_was_recorded_as_cancelled() {
+    for (outcome, recorded, wrong) in
+        [("cancelled", 6_900, false), ("cancelled", 7_100, true), ("failed", 6_900, true)]
+    {
+        let broken = broken(|it| {
+            it.bodies[5].ended_at = None;
+            it.books.runs[5].outcome = Some(outcome.into());
+            it.books.runs[5].ended_at = Some(at(recorded));
+        });
+
+        assert_eq!(has(&broken, "two bodies"), wrong, "{outcome} {recorded}: {broken:#?}");
+    }
+}
+
+#[test]
+fn a_new_leader_is_owed_the_time_to_find_out_that_nothing_runs() {
+    for (gained_at, wrong) in [(25_000, false), (23_000, true)] {
+        let broken = broken(|it| {
+            silence(it, 20, 30);
+            let gained = Said { term: Some(callsheet::Term(2)), ..said(at(gained_at), "leadership_gained") };
+            it.heard.insert(1, (1, gained));
+        });
+
+        assert_eq!(has(&broken, "was healthy after"), wrong, "{gained_at}: {broken:#?}");
+    }
+}
+
+#[test]
 fn what_the_machine_kept_everybody_waiting_for_is_not_held_against_a_fault() {
     let what = "leader killed: nothing ran for";
     let of_waits = |waits: &'static [(i64, i64)]| {
