@@ -9,7 +9,7 @@ use super::{
     audit::{Audit, audit},
     history::{BodyMark, Books, Claimed, Said},
     node::JobPlan,
-    pace::Wait,
+    pace::{Load, Wait, slowness},
     stage::{Round, ended_at},
     watch::Sample,
 };
@@ -44,6 +44,8 @@ pub(crate) struct History {
     pub(crate) standstills: Vec<Standstill>,
     /// What the machine kept everybody waiting for.
     pub(crate) waits: Vec<Wait>,
+    /// How busy the machine was.
+    pub(crate) loads: Vec<Load>,
     /// Every tick up to here is decided.
     pub(crate) until: DateTime<Utc>,
     /// When the harness began to stop the nodes.
@@ -345,7 +347,8 @@ impl Verdict {
     fn check_silence(&mut self, history: &History) {
         for (nth, round) in history.rounds.iter().enumerate().filter(|(_, round)| round.not_run.is_none()) {
             let ((since, silence), lasted) = (history.silence(nth), round.healed_at - round.struck_at);
-            let bound = round.fault.silence_max(history.lease, lasted);
+            let slowness = slowness(&history.loads, since, since + silence);
+            let bound = round.fault.silence_max(history.lease, lasted, slowness);
             let waited = history.cost_of_waiting(since, since + silence);
             if silence - waited > bound {
                 let [ms, bound, waited] =

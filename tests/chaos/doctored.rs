@@ -116,6 +116,7 @@ fn calm() -> History {
         rounds: Vec::new(),
         standstills: Vec::new(),
         waits: Vec::new(),
+        loads: Vec::new(),
         until: fire_time(TICKS),
         stopping_at: at(60_500),
     }

@@ -193,9 +193,9 @@ impl Fault {
 
     /// For how long nothing may run, if the fault lasts that long. These are no percentiles on a quiet
     /// machine, but what is wrong on any: each bound has a second for the steps that have no bound of their
-    /// own.
-    pub(crate) fn silence_max(self, lease: TimeDelta, lasted: TimeDelta) -> TimeDelta {
-        let steps = TimeDelta::seconds(1);
+    /// own, as many times as the machine is slower than alone.
+    pub(crate) fn silence_max(self, lease: TimeDelta, lasted: TimeDelta, slowness: f64) -> TimeDelta {
+        let steps = TimeDelta::milliseconds((1_000.0 * slowness) as i64);
         match self {
             // Nobody who leads is touched.
             Self::KillFollower

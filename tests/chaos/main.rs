@@ -64,10 +64,11 @@ const CLUSTERS_MAX: usize = 3;
 /// The clusters that share the faults of a short round.
 const SHARED_BY: usize = 2;
 
-/// The turn of a cluster.
-async fn turn() -> SemaphorePermit<'static> {
+/// The turn of so many clusters.
+async fn turns(clusters: usize) -> SemaphorePermit<'static> {
     static TURNS: Semaphore = Semaphore::const_new(CLUSTERS_MAX);
-    TURNS.acquire().await.expect("it is never closed")
+    let clusters = u32::try_from(clusters).expect("a few");
+    TURNS.acquire_many(clusters).await.expect("it is never closed")
 }
 
 /// A node of a cluster, if this process was started as one.
@@ -91,7 +92,7 @@ struct Campaign {
 
 /// Does faults to a cluster until there are no more, and judges.
 async fn campaign(cluster: String, began: DateTime<Utc>, faults: Queue) -> Campaign {
-    let _turn = turn().await;
+    let _turn = turns(1).await;
     let mut stage = Stage::start(&cluster, &[]).await.expect("a cluster");
     let mut failed = None;
     loop {

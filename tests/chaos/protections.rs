@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{SHARED_BY, faults::Fault, proxy::Rewrite, stage::Stage, turn};
+use super::{SHARED_BY, faults::Fault, proxy::Rewrite, stage::Stage, turns};
 
 /// How long a protection may be missing: after this time no further round begins.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -112,7 +112,7 @@ async fn found_without(protection: &Protection, cluster: &str) -> Vec<String> {
 /// Does what is to be done without the protection until somebody misses it.
 async fn miss(nth: usize, protection: &Protection) {
     let Protection { name, missed, .. } = protection;
-    let _turn = turn().await;
+    let _turn = turns(1).await;
     let began = Instant::now();
     // Not every fault meets the gap that it leaves: a crash, for one, only what was just acknowledged.
     for round in 0.. {

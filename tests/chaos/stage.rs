@@ -318,6 +318,7 @@ impl Stage {
             rounds: std::mem::take(rounds),
             standstills: std::mem::take(standstills),
             waits: pace::lost(),
+            loads: pace::loads(),
             until,
             stopping_at,
         })
