@@ -30,6 +30,7 @@ use super::{
     holders::{Holder, Holders, Noticed, Obstacles, Through},
     session::{Loss, end},
     settings::Settings,
+    snapshots::Snapshots,
 };
 
 /// After so many of these times a heartbeat looks at the process of the server and at the table of sessions, whatever else is answered.
@@ -188,6 +189,7 @@ pub(super) struct Heart {
     pub(super) obstacles: Arc<Obstacles>,
     /// The other sessions that it watches.
     pub(super) others: Holders,
+    pub(super) snapshots: Snapshots,
 }
 
 impl Heart {
@@ -244,6 +246,7 @@ impl Heart {
         let others = rows.iter().filter_map(|row| Holder::of(row).transpose()).collect::<Result<_, _>>()?;
         let obstacles = self.others.look(sent, others, Through::Lock(&self.client)).await?;
         self.obstacles.set(Noticed::OnSessions, obstacles);
+        self.snapshots.look_in_time(&self.client).await;
         Ok(Ok(()))
     }
 }
