@@ -695,8 +695,9 @@ impl Adapter {
     fn requests(&mut self, batch: usize) -> Vec<ClaimRequest> {
         (0..batch)
             .map(|_| {
+                let jobs = self.jobs.len();
                 let (job, cursor) = &mut self.jobs[self.next];
-                self.next = (self.next + 1) % self.jobs.len();
+                self.next = (self.next + 1) % jobs;
                 let fire_time = FireTime::new(*cursor + TimeDelta::milliseconds(1));
                 let tick = TickClaim {
                     fire_time,

@@ -629,8 +629,9 @@ pub trait Locker: Send + Sync + 'static {
         TimeDelta::zero()
     }
 
-    /// For how long one snapshot of another one has made the store keep dead versions of rows, as this session has seen it; zero while
-    /// none has. Answers at once, without I/O. Default: zero, for a store whose claims cost the same however old a snapshot is.
+    /// For how long one snapshot, of anybody, has made the store keep dead versions of rows, as this session has seen
+    /// it; zero while none has. Answers at once, without I/O. Default: zero, for a store whose claims cost the same
+    /// however old a snapshot is.
     fn snapshot_age(&self) -> Duration {
         Duration::ZERO
     }

@@ -1,7 +1,7 @@
 //! The oldest snapshot in the database, which keeps the server from dropping dead versions of rows.
 //!
-//! Each claim and each end writes a new version of the row of its name. While a snapshot may still need the old ones, every look for
-//! that row passes them all.
+//! Each claim and each end writes a new version of the row of its name. While a snapshot may still need the old ones,
+//! every look for that row passes them all.
 
 use std::{
     fmt,
@@ -22,8 +22,8 @@ const LOOK_PART: u32 = 4;
 /// The longest name of a replication slot or a prepared transaction that is shown, in bytes.
 const NAME_MAX: usize = 64;
 
-/// Who keeps the oldest dead versions of rows of this database, if anybody does: a process of the server (a transaction, or a standby
-/// that gives feedback), a replication slot, or a prepared transaction. A vacuum keeps none.
+/// Who keeps the oldest dead versions of rows of this database, if anybody does: a process of the server (a
+/// transaction, or a standby that gives feedback), a replication slot, or a prepared transaction. A vacuum keeps none.
 ///
 /// Every role is shown which transactions a process needs; since when, and what it does, only some are.
 pub(super) const OLDEST_SNAPSHOT: &str = "
@@ -98,7 +98,8 @@ impl Snapshots {
         Self { oldest_snapshot, lease, looked: None, oldest: None, age }
     }
 
-    /// Looks, if the last look was a lease ago. What is not answered in time, or refused, is not known: it is nobody's loss.
+    /// Looks, if the last look was a lease ago. What is not answered in time, or refused, is not known, and no session
+    /// is lost for it.
     pub(super) async fn look_in_time(&mut self, client: &Client) {
         let now = Instant::now();
         if self.looked.is_some_and(|looked| now < looked + self.lease) {
@@ -136,8 +137,8 @@ impl Snapshots {
             let (who, cure) = (&oldest.snapshot.who, oldest.snapshot.who.cure());
             tracing::warn!(
                 target: "callsheet",
-                "{who} has had a snapshot for {} or longer: no version of a row that was written since can be dropped, so that \
-                 claims of jobs that run often become slower; {cure}",
+                "{who} has had a snapshot for {} or longer: no version of a row that was written since can be \
+                 dropped, so that claims of jobs that run often become slower; {cure}",
                 DurationText(age)
             );
         }
@@ -146,7 +147,8 @@ impl Snapshots {
 
     fn say_ended(&self, before: Option<Oldest>) {
         if let Some(Oldest { snapshot: Snapshot { who, .. }, since, named: true }) = before {
-            tracing::info!(target: "callsheet", "the snapshot of {who} is over after {}", DurationText(since.elapsed()));
+            let lasted = DurationText(since.elapsed());
+            tracing::info!(target: "callsheet", "the snapshot of {who} is over after {lasted}");
         }
     }
 }
@@ -174,9 +176,11 @@ impl Who {
                 "let it end, or {}; if it serves a standby, set hot_standby_feedback = off there",
                 end_of(*pid)
             ),
-            Self::Slot(_) => "set hot_standby_feedback = off on its standby, or, if that is gone for good, drop the slot with \
-                              pg_drop_replication_slot"
-                .to_owned(),
+            Self::Slot(_) => {
+                "set hot_standby_feedback = off on its standby, or, if that is gone for good, drop the \
+                              slot with pg_drop_replication_slot"
+                    .to_owned()
+            }
             Self::Prepared(_) => "commit it or roll it back (COMMIT PREPARED, ROLLBACK PREPARED)".to_owned(),
         }
     }
