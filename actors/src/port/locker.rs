@@ -14,6 +14,7 @@ use crate::{
     core::{policy::Overlap, storable::storable, time::FireTime},
     event::Outcome,
     name::{FencingToken, JobName, LockKey, RunId, Term},
+    word::words,
 };
 
 /// Why a tick did not run.
@@ -37,18 +38,15 @@ pub enum SkipReason {
 impl SkipReason {
     /// Every reason.
     pub const ALL: [Self; 5] = [Self::Misfire, Self::Overlap, Self::Paused, Self::Concurrency, Self::Parked];
-
-    /// The reason as it stands in metrics and stores.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Misfire => "misfire",
-            Self::Overlap => "overlap",
-            Self::Paused => "paused",
-            Self::Concurrency => "concurrency",
-            Self::Parked => "parked",
-        }
-    }
 }
+
+words!(SkipReason {
+    Misfire: "misfire",
+    Overlap: "overlap",
+    Paused: "paused",
+    Concurrency: "concurrency",
+    Parked: "parked",
+});
 
 /// How many ticks were skipped, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
