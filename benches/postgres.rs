@@ -262,6 +262,27 @@ impl Plan {
             }
             owner.finish().await?;
         }
+        let client = connect().await?;
+        client.batch_execute("SET search_path = callsheet").await?;
+        let server = client.query_one("SELECT pg_backend_pid()", &[]).await?.try_get(0)?;
+        let beacon = "SELECT beacon FROM sessions WHERE scope = 'contended' AND pid = $1";
+        let beacon: i64 = client.query_one(beacon, &[&owner.server]).await?.try_get(0)?;
+        println!("the probe alone");
+        for (what, probe) in [
+            ("whether the beacon is held", "SELECT NOT pg_try_advisory_xact_lock_shared($1)"),
+            ("whether its session lives", "SELECT NOT is_over('contended', $1)"),
+        ] {
+            let probe = client.prepare(probe).await?;
+            let (mut took, before) = (histogram(), processor_time_of(server)?);
+            let until = Instant::now() + self.slice * 2;
+            while Instant::now() < until {
+                let started = Instant::now();
+                ensure!(client.query_one(&probe, &[&beacon]).await?.try_get::<_, bool>(0)?, "it lives");
+                took.saturating_record(u64::try_from(started.elapsed().as_micros())?);
+            }
+            let used = (processor_time_of(server)? - before).as_secs_f64() * 1e6 / took.len() as f64;
+            println!("{what:>26} {:>11} {used:>22.1}", took.value_at_quantile(0.5));
+        }
         println!();
         Ok(())
     }
