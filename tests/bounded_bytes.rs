@@ -1,4 +1,5 @@
-//! Errors of ten megabytes by the hundred: texts are cut where they enter, and what waits is bounded in bytes as well.
+//! Errors of ten megabytes by the hundred: texts are cut where they enter, and what waits is bounded in bytes
+//! as well.
 
 use std::{fmt, sync::Arc};
 

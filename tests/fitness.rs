@@ -158,7 +158,8 @@ fn wait_on_thread(blocking: &Blocking) {
     drop(blocking.changed.wait_while(blocked, |blocked| *blocked).expect("nobody panicked"));
 }
 
-/// A node of the store, with jobs that wait on their threads while they are told to, on one thread of each kind.
+/// A node of the store, with jobs that wait on their threads while they are told to, on one thread of each
+/// kind.
 fn node_of(
     (store, clock): (&SharedStore, &VirtualClock),
     jobs: impl IntoIterator<Item = Job>,

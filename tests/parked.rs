@@ -83,7 +83,8 @@ fn a_job_that_is_added_as_all_suspects_are_removed_is_enrolled() {
         let jobs = bad.iter().map(|name| job(name, 10).tag("bad")).collect();
         rig.send(node, AddJobs(jobs)).await.expect("they are new");
 
-        // The page is refused, and one half of it. What is left waits for its turn, and all of it is gone before that comes.
+        // The page is refused, and one half of it. What is left waits for its turn, and all of it is gone
+        // before that comes.
         rig.advance(Duration::from_millis(50)).await;
         let asked = rig.counter(ERRORS, "operation=enrol");
         rig.send(node, RemoveJobs(Selector::Tag("bad".to_owned()))).await.expect("they are there");

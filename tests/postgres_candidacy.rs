@@ -189,7 +189,8 @@ impl Node {
         let [veto, resign] = ["veto", "resign"].map(|name| files.path().join(name));
         let plan = Plan { scope: scope.to_owned(), url: server().url(), prefers_not_to_lead, veto, resign };
         let mut command = Command::new(env::current_exe().expect("a path"));
-        // More than one thread: with one, the name of the test is printed before the first event, on its line.
+        // More than one thread: with one, the name of the test is printed before the first event, on its
+        // line.
         command.args(["--exact", test, "--nocapture", "--test-threads=2"]);
         let told = serde_json::to_string(&plan).expect("it can be written");
         let mut process = Process::start(command.env(PLAN, told));
@@ -207,7 +208,7 @@ impl Node {
     /// Waits until it gives the lead up, for a reason.
     fn gives_up(&mut self, reason: StepDownReason) {
         let line = self.process.wait_for("LeadershipLost");
-        assert!(line.ends_with(&format!(": {reason:?}")), "{line}");
+        assert!(line.ends_with(&format!(": {reason}")), "{line}");
     }
 
     /// Waits until it leads, in a later term than everybody before, and fires its job.

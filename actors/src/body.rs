@@ -167,7 +167,8 @@ pub struct ActorGone;
 pub(crate) enum OwnThreads {
     /// Of the engine.
     OfEngine(Arc<EngineBodies>),
-    /// The thread, and the local set, of the run's own task, and the blocking threads of its runtime, for which bodies wait.
+    /// The thread, and the local set, of the run's own task, and the blocking threads of its runtime, for
+    /// which bodies wait.
     Here(Starts),
 }
 

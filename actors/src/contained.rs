@@ -40,8 +40,8 @@ pub(crate) async fn contained_within<T>(
     timeout(deadline, caught(call)).await.unwrap_or(Err(NoAnswer::Deadline))
 }
 
-/// A call into an adapter that takes its time. Its panics harm nobody, neither when it is made nor when it is dropped: whoever
-/// gives it up, or cancels it, is an actor that would die of them.
+/// A call into an adapter that takes its time. Its panics harm nobody, neither when it is made nor when it is
+/// dropped: whoever gives it up, or cancels it, is an actor that would die of them.
 pub(crate) fn caught<F: Future>(call: F) -> Caught<F> {
     Caught(Some(Box::pin(call)))
 }

@@ -127,8 +127,8 @@ pub struct EngineOptions {
     /// The node leads only while no other node stands as a candidate. Default: `false`.
     pub prefer_not_to_lead: bool,
     /// How long the node does not campaign after it was asked to resign, unless another node leads before; at least
-    /// [`RESIGN_PAUSE_MIN`]. A node that led only between two of its questions, a second apart, may go unseen: then the whole
-    /// pause passes. Default: [`RESIGN_PAUSE_DEFAULT`].
+    /// [`RESIGN_PAUSE_MIN`]. A node that led only between two of its questions, a second apart, may go
+    /// unseen: then the whole pause passes. Default: [`RESIGN_PAUSE_DEFAULT`].
     pub resign_pause: Duration,
     /// The node's id, unless the backend has one for it. Default: random.
     pub node: NodeId,

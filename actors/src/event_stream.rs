@@ -17,9 +17,11 @@ use crate::{event::Event, listener::Publisher, subscriber::Waiting};
 
 /// The events that a subscriber wants, one by one, from the moment on at which it subscribed.
 ///
-/// A bounded number of them waits for whoever reads the stream ([`EventFilter::buffer`](crate::EventFilter::buffer)), with at
-/// most [`SUBSCRIBER_EVENT_BYTES_MAX`](crate::SUBSCRIBER_EVENT_BYTES_MAX) bytes of texts. When they are that many the newest is
-/// dropped, and counted: by [`dropped`](Self::dropped), and in `callsheet_events_dropped_total`. A reader that is slow, or does not read at all, delays nobody.
+/// A bounded number of them waits for whoever reads the stream
+/// ([`EventFilter::buffer`](crate::EventFilter::buffer)), with at most
+/// [`SUBSCRIBER_EVENT_BYTES_MAX`](crate::SUBSCRIBER_EVENT_BYTES_MAX) bytes of texts. When they are that many
+/// the newest is dropped, and counted: by [`dropped`](Self::dropped), and in
+/// `callsheet_events_dropped_total`. A reader that is slow, or does not read at all, delays nobody.
 ///
 /// The stream ends when the engine has stopped, after the last event. Dropping it ends the subscription.
 #[must_use = "a stream that is dropped ends the subscription"]

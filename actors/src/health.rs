@@ -123,8 +123,9 @@ impl fmt::Display for ProblemJobs {
 
 /// Something that keeps a node from its work.
 ///
-/// Its JSON has the same fields for all: `problem` (which one), `reason`, `cure`, and where they apply `part`, `threads`, `operation`,
-/// `since`, `last`, `count`, `jobs`. [`Display`](fmt::Display) writes the reason and the cure.
+/// Its JSON has the same fields for all: `problem` (which one), `reason`, `cure`, and where they apply
+/// `part`, `threads`, `operation`, `since`, `last`, `count`, `jobs`. [`Display`](fmt::Display) writes the
+/// reason and the cure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Problem {
@@ -205,8 +206,8 @@ pub enum Problem {
         /// Which jobs.
         jobs: ProblemJobs,
     },
-    /// No body has started for more than two seconds, as those that run block all threads. Of threads for bodies that block, or
-    /// that are not `Send`, it counts that a body waits for one.
+    /// No body has started for more than two seconds, as those that run block all threads. Of threads for
+    /// bodies that block, or that are not `Send`, it counts that a body waits for one.
     BodiesBlocked {
         /// Which threads.
         threads: BodyThreads,

@@ -30,9 +30,9 @@ use crate::{
 
 /// Events that may wait for the listener actor itself.
 pub const EVENTS_MAX: usize = 65_536;
-/// The most bytes of texts (errors with their causes, messages of panics, reasons, notes) in the events that wait for the
-/// listener actor itself. When they are that many it is as with [`EVENTS_MAX`]: the newest event is dropped, and counted.
-/// Events without texts still find room.
+/// The most bytes of texts (errors with their causes, messages of panics, reasons, notes) in the events that
+/// wait for the listener actor itself. When they are that many it is as with [`EVENTS_MAX`]: the newest event
+/// is dropped, and counted. Events without texts still find room.
 pub const EVENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// An actor of the application that handles a message, as an address or a recipient: a listener of events, or the body of a job.
@@ -93,7 +93,7 @@ pub(crate) struct StopListening;
 #[rtype(result = "()")]
 struct SettleLog(Duration);
 
-/// Where actors publish events. What nobody wants costs next to nothing.
+/// Where actors publish events. Events without a subscriber are not built.
 #[derive(Clone)]
 pub(crate) struct Publisher(Arc<Outbox>);
 

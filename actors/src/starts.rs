@@ -1,8 +1,9 @@
 //! Whether the bodies that wait for a thread get one.
 //!
-//! The threads of ordinary bodies are asked by a task of nobody's ([`BodyWatch`](crate::candidacy::BodyWatch)). Those of bodies
-//! that block, or that are not `Send`, are not asked, since there may be none yet, and since they may all be taken for good
-//! reasons: it counts that a body waits, and that none starts.
+//! The threads of ordinary bodies are asked by a task of nobody's
+//! ([`BodyWatch`](crate::candidacy::BodyWatch)). Those of bodies that block, or that are not `Send`, are not
+//! asked, since there may be none yet, and since they may all be taken for good reasons: it counts that a
+//! body waits, and that none starts.
 
 use std::{
     fmt,
@@ -25,6 +26,16 @@ pub enum BodyThreads {
     Blocking,
     /// Those of bodies that are not `Send`: [`run_local`](crate::Job::run_local).
     Local,
+}
+
+impl fmt::Display for BodyThreads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Body => "body",
+            Self::Blocking => "blocking",
+            Self::Local => "local",
+        })
+    }
 }
 
 /// The bodies that wait for some threads.

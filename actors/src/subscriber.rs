@@ -17,13 +17,14 @@ use crate::{
     metrics::Meters,
 };
 
-/// The most events that may wait for one subscriber; so many may wait for an actor, unless its filter says otherwise.
+/// The most events that may wait for one subscriber; so many may wait for an actor, unless its filter says
+/// otherwise.
 pub const SUBSCRIBER_EVENTS_MAX: usize = 16_384;
 /// Events that may wait in a stream, unless its filter says otherwise.
 pub const EVENT_BUFFER_DEFAULT: usize = 1_024;
-/// The most bytes of texts (errors with their causes, messages of panics, reasons, notes) in the events that wait for one
-/// subscriber, an actor or a stream. When they are that many it is as with [`SUBSCRIBER_EVENTS_MAX`]: the newest event is
-/// dropped, and counted. Events without texts still find room.
+/// The most bytes of texts (errors with their causes, messages of panics, reasons, notes) in the events that
+/// wait for one subscriber, an actor or a stream. When they are that many it is as with
+/// [`SUBSCRIBER_EVENTS_MAX`]: the newest event is dropped, and counted. Events without texts still find room.
 pub const SUBSCRIBER_EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A number of events that may wait.

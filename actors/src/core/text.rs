@@ -2,17 +2,18 @@
 
 use std::fmt::{self, Write};
 
-/// The longest text of an application or a store that an event, an answer or a hook quotes, in bytes: an error of a body with
-/// its causes (some hundred of them), the message of a panic, the veto of a hook, the reason of a store. A longer one is cut
-/// between two characters, and `… (cut at 16,384 bytes)` behind it says so. The whole text is never built.
+/// The longest text of an application or a store that an event, an answer or a hook quotes, in bytes: an
+/// error of a body with its causes (some hundred of them), the message of a panic, the veto of a hook, the
+/// reason of a store. A longer one is cut between two characters, and `… (cut at 16,384 bytes)` behind it
+/// says so. The whole text is never built.
 pub const TEXT_MAX: usize = 16 * 1024;
 /// The most bytes of a mark that says where a text was cut.
 pub const MARK_MAX: usize = "… (cut at 18,446,744,073,709,551,615 bytes)".len();
 /// The longest value that a message quotes, in bytes.
 const QUOTED_MAX: usize = 256;
 
-/// At most `max` bytes of what `text` shows, cut between two characters. Where something was left out, a mark says so:
-/// `… (cut at 16,384 bytes)`.
+/// At most `max` bytes of what `text` shows, cut between two characters. Where something was left out, a mark
+/// says so: `… (cut at 16,384 bytes)`.
 ///
 /// The text is never held in full. One whose causes are a circle, or that is a gigabyte, costs no more than what is kept.
 /// What it shows behind the cut is not asked for, so the full length is not known.

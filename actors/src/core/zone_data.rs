@@ -10,7 +10,8 @@ use crate::{
 /// The same difference is said this often at most.
 pub const SAID_EVERY_MIN: Duration = Duration::from_secs(60);
 
-/// The most bytes of the version of time zone data; of a longer one that the store hands out, the start is shown.
+/// The most bytes of the version of time zone data; of a longer one that the store hands out, the start is
+/// shown.
 pub const ZONE_DATA_VERSION_MAX: usize = 200;
 
 /// Decides which differences are news.

@@ -263,8 +263,8 @@ impl SharedStore {
         self.lock().refused.clear();
     }
 
-    /// Answers no campaign, renewal or resignation of these operations from now on, and panics when one is given up. With an
-    /// empty list it answers again.
+    /// Answers no campaign, renewal or resignation of these operations from now on, and panics when one is
+    /// given up. With an empty list it answers again.
     pub fn panic_when_given_up(&self, operations: impl IntoIterator<Item = Operation>) {
         self.lock().panics_when_given_up = operations.into_iter().collect();
     }

@@ -46,8 +46,8 @@ impl History {
         self.runs.iter_mut().for_each(|run| run.ended = None);
     }
 
-    /// Takes what the store says, which may not have heard of the last ends when it said so: an answer is no older than
-    /// [`CALL_DEADLINE`].
+    /// Takes what the store says, which may not have heard of the last ends when it said so: an answer is no
+    /// older than [`CALL_DEADLINE`].
     pub(super) fn hear_failures(&mut self, now: Duration, failures: u32) {
         let is_fresh = |ended: Duration| now.saturating_sub(ended) <= CALL_DEADLINE;
         let fresh = self.runs.iter().take_while(|run| run.ended.is_some_and(is_fresh));
