@@ -93,15 +93,15 @@ async fn until_answers(stage: &mut Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets every claim of a job sleep, and waits until the leader's does.
-async fn let_claims_sleep(stage: &mut Stage) -> anyhow::Result<()> {
+/// Lets every claim of a job sleep for so long, and waits until the leader's does.
+async fn let_claims_sleep(stage: &mut Stage, time: Duration) -> anyhow::Result<()> {
     // Before the triggers that write moves down, which see what is so by then.
     let slow = format!(
         "CREATE FUNCTION {{}}.slow() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN PERFORM pg_sleep({}); RETURN NULL; END $$;
 CREATE TRIGGER a_slow AFTER UPDATE ON {{}}.names FOR EACH ROW
 WHEN (NEW.name = 'often' AND OLD.run IS NULL AND NEW.run IS NOT NULL) EXECUTE FUNCTION {{}}.slow()",
-        LONG.as_secs_f64()
+        time.as_secs_f64()
     );
     stage.store.run_all(&slow.replace("{}", &stage.plan.schema)).await?;
     let asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
@@ -119,7 +119,7 @@ async fn let_claims_pass(stage: &Stage) -> anyhow::Result<()> {
 
 pub(crate) async fn slow_claim(stage: &mut Stage) -> anyhow::Result<Wound> {
     let leader = stage.a_leader().await?;
-    let_claims_sleep(stage).await?;
+    let_claims_sleep(stage, LONG).await?;
     stage.freeze(leader)?;
     let struck_at = Utc::now();
     stage.hold(LONG).await;
@@ -131,7 +131,7 @@ pub(crate) async fn slow_claim(stage: &mut Stage) -> anyhow::Result<Wound> {
 
 pub(crate) async fn kill_in_claim(stage: &mut Stage) -> anyhow::Result<Wound> {
     let leader = stage.a_leader().await?;
-    let_claims_sleep(stage).await?;
+    let_claims_sleep(stage, LONG * 2).await?;
     let struck_at = Utc::now();
     stage.cluster.signal(leader, Signal::KILL)?;
     // It waits for the claim, and everybody who claims waits for it.
