@@ -1157,6 +1157,7 @@ impl Handler<ReadClock> for LockActor {
 
     fn handle(&mut self, _: ReadClock, _: &mut Self::Context) {
         self.node.set_clock_ahead(self.locker.clock_ahead());
+        self.node.meters.snapshot_age.set(self.locker.snapshot_age().as_secs_f64());
     }
 }
 

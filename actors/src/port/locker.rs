@@ -627,6 +627,13 @@ pub trait Locker: Send + Sync + 'static {
         TimeDelta::zero()
     }
 
+    /// For how long one snapshot, of anybody, has made the store keep dead versions of rows, as this session has seen
+    /// it; zero while none has. Answers at once, without I/O. Default: zero, for a store whose claims cost the same
+    /// however old a snapshot is.
+    fn snapshot_age(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// What is in the way of the session at present, as the last round trips found it: at most
     /// [`OBSTACLES_MAX`](super::OBSTACLES_MAX). Answers at once, without I/O. Default: nothing, for a store in which nobody can hold
     /// anything for longer than a lease.

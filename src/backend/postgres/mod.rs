@@ -40,6 +40,7 @@ mod session;
 mod sessions;
 mod settings;
 mod silence;
+mod snapshots;
 mod sql;
 mod text;
 mod tls;

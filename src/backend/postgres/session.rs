@@ -42,6 +42,7 @@ use super::{
     lost_runs::Search,
     migrations, news, proof, sessions,
     settings::{OPEN_TIMEOUT, Purpose, Settings},
+    snapshots::{self, SnapshotAge, Snapshots},
     sql,
 };
 
@@ -78,6 +79,7 @@ pub(super) struct OpenSession {
     pub(super) pulse: Arc<Pulse>,
     /// What others hold, and this session needs.
     pub(super) obstacles: Arc<Obstacles>,
+    pub(super) snapshot_age: Arc<SnapshotAge>,
 }
 
 /// The statements of a session, prepared once.
@@ -114,6 +116,7 @@ pub(super) struct Statements {
     pub(super) prove: Statement,
     heartbeat: Statement,
     pulse_alone: Statement,
+    oldest_snapshot: Statement,
     pauses: Statement,
     owed: Statement,
 }
@@ -162,6 +165,8 @@ impl OpenSession {
         sessions::open(&client, &settings, beacon, pid).await?;
         let pulse = Arc::new(Pulse::new(&settings, pid, clocks.clone(), sent));
         let obstacles: Arc<Obstacles> = Arc::default();
+        let snapshot_age: Arc<SnapshotAge> = Arc::default();
+        let oldest_snapshot = statements.oldest_snapshot.clone();
         let heart = Heart {
             client: client.clone(),
             heartbeat: statements.heartbeat.clone(),
@@ -172,6 +177,7 @@ impl OpenSession {
             pulse: pulse.clone(),
             obstacles: obstacles.clone(),
             others: Holders::new(OTHER_SESSION, false),
+            snapshots: Snapshots::new(oldest_snapshot, settings.lease, snapshot_age.clone()),
         };
         let loss = ends.disarm();
         tokio::spawn(heart.run(loss.clone()));
@@ -197,6 +203,7 @@ impl OpenSession {
             loss,
             pulse,
             obstacles,
+            snapshot_age,
         }))
     }
 
@@ -506,6 +513,7 @@ impl Statements {
             prove,
             heartbeat,
             pulse_alone,
+            oldest_snapshot,
             pauses,
             owed,
         ) = tokio::try_join!(
@@ -541,6 +549,7 @@ impl Statements {
             client.prepare(proof::PROVE),
             client.prepare(heartbeat::HEARTBEAT),
             client.prepare(heartbeat::PULSE),
+            client.prepare(snapshots::OLDEST_SNAPSHOT),
             client.prepare(news::PAUSES),
             client.prepare(news::OWED),
         )?;
@@ -577,6 +586,7 @@ impl Statements {
             prove,
             heartbeat,
             pulse_alone,
+            oldest_snapshot,
             pauses,
             owed,
         })
