@@ -1,7 +1,7 @@
 //! The processes of the cluster, and everything they say.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     os::unix::process::CommandExt,
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -18,11 +18,14 @@ use tokio::{
 
 use super::{
     history::{ENDED, Said},
-    node::{PLAN, Plan},
+    node::{FROM_INPUT, PLAN, Plan},
 };
 
 /// A net under every wait. Nothing takes this long unless it is broken.
 const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The longest plan that fits into a variable, in bytes.
+const VARIABLE_MAX: usize = 100_000;
 
 /// Nodes, by number. Whatever is left of them is killed when it is dropped.
 pub(crate) struct Cluster {
@@ -45,8 +48,13 @@ impl Cluster {
         let node = self.nodes.len();
         let plan = serde_json::to_string(&Plan { node, ..plan })?;
         // Its own process group: an interrupt at the terminal is for this process, which ends the others in order.
-        command.env(PLAN, plan).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+        let is_long = plan.len() > VARIABLE_MAX;
+        command.env(PLAN, if is_long { FROM_INPUT } else { &plan });
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         let mut child = command.spawn().context("a node was not started")?;
+        if is_long {
+            writeln!(child.stdin.as_ref().context("a node has no input")?, "{plan}")?;
+        }
         let output = child.stdout.take().context("a node has no output")?;
         self.nodes.push(child);
         let sender = self.sender.clone();

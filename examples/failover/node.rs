@@ -17,8 +17,10 @@ use tokio::{
 };
 use tokio_postgres::{Client, NoTls, Statement};
 
-/// The variable that makes a process a node. Its value is a [`Plan`].
+/// The variable that makes a process a node. Its value is a [`Plan`], or [`FROM_INPUT`].
 pub(crate) const PLAN: &str = "CALLSHEET_FAILOVER_NODE";
+/// The plan is the first line of the input.
+pub(crate) const FROM_INPUT: &str = "from input";
 /// How long a node that is told to stop lets its runs drain.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -56,6 +58,11 @@ impl Plan {
 
 /// Runs until SIGTERM, or until whoever started it is gone. `started` gets the scheduler once it has started.
 pub(crate) fn main(plan: &str, started: impl FnOnce(&Callsheet)) -> anyhow::Result<()> {
+    let mut line = String::new();
+    if plan == FROM_INPUT {
+        std::io::stdin().read_line(&mut line)?;
+    }
+    let plan = if plan == FROM_INPUT { &line } else { plan };
     actix::System::new().block_on(run(serde_json::from_str(plan)?, started))
 }
 

@@ -18,18 +18,20 @@ struct Crowd {
     time: Duration,
 }
 
-/// The variable that asks for the large one.
-const LARGE: &str = "CALLSHEET_LARGE";
+/// The variable that asks for another size: nodes, keys, busy jobs, and seconds.
+const CROWD: &str = "CALLSHEET_CROWD";
 /// The period of the jobs whose keys are held at once, and for how long they are.
 const TOGETHER: Duration = Duration::from_secs(5);
 const HELD: Duration = Duration::from_secs(1);
 
 impl Crowd {
     fn asked() -> Self {
-        if std::env::var_os(LARGE).is_some() {
-            return Self { nodes: 20, keys: 12_000, busy: 400, time: Duration::from_secs(45) };
-        }
-        Self { nodes: 5, keys: 300, busy: 20, time: Duration::from_secs(4) }
+        let Ok(asked) = std::env::var(CROWD) else {
+            return Self { nodes: 5, keys: 300, busy: 20, time: Duration::from_secs(4) };
+        };
+        let sizes: Vec<usize> = asked.split(' ').map(|size| size.parse().expect("a number")).collect();
+        let [nodes, keys, busy, seconds] = sizes[..] else { panic!("{CROWD}: four numbers") };
+        Self { nodes, keys, busy, time: Duration::from_secs(seconds as u64) }
     }
 
     fn jobs(&self) -> Vec<JobPlan> {
