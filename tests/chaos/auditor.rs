@@ -242,16 +242,20 @@ impl Verdict {
     }
 
     /// One body at a time per key; of a lost run and its successor for as long as a node may take to see that
-    /// it lost it.
+    /// it lost it. The lost one may be the later of the two: its node stood still between the grant and the
+    /// body.
     fn check_overlaps(&mut self, history: &History) {
         let runs = history.runs();
+        let lost_at = |body: &BodyMark| {
+            runs.get(body.run.as_str()).filter(|run| run.is_lost()).and_then(|run| run.ended_at)
+        };
         let mut last: HashMap<&str, (&BodyMark, DateTime<Utc>)> = HashMap::new();
         let mut bodies: Vec<_> = history.bodies.iter().collect();
         bodies.sort_by_key(|body| body.started_at);
         for body in bodies {
             let end = history.end_of(body);
             if let Some((former, free_at)) = last.get(body.key.as_str()) {
-                let is_lost = runs.get(former.run.as_str()).is_some_and(|run| run.is_lost());
+                let is_lost = lost_at(former).is_some();
                 // A lost run may go on for a while after its key was given away.
                 let (over, allowed) = if is_lost {
                     (*free_at, history.hears_within())
@@ -260,18 +264,20 @@ impl Verdict {
                 };
                 let both = over - body.started_at;
                 let awake = if is_lost { history.awake(former.node, body.started_at, over) } else { both };
-                if awake > allowed {
+                let came_late =
+                    lost_at(body).filter(|lost_at| *lost_at <= body.started_at).is_some_and(|lost_at| {
+                        history.awake(body.node, lost_at, over.min(end)) <= history.hears_within()
+                    });
+                if awake > allowed && !came_late {
                     let (key, ms) = (&body.key, both.num_milliseconds());
-                    let outcome = runs.get(former.run.as_str()).and_then(|run| run.outcome.as_deref());
-                    let (first, second) = (former.node, body.node);
-                    let [began, ended] = [Some(former.started_at), former.ended_at]
-                        .map(|at| at.map(|at| (at - body.started_at).num_milliseconds()));
+                    let of = |body: &BodyMark| {
+                        let outcome = runs.get(body.run.as_str()).and_then(|run| run.outcome.as_deref());
+                        format!("run {} of node {} ({outcome:?})", body.run, body.node)
+                    };
+                    let (first, second) = (of(former), of(body));
                     self.broken(
                         body.started_at,
-                        format!(
-                            "two bodies of the key {key} at once for {ms} ms: of node {first}, {outcome:?}, from {began:?} to \
-                             {ended:?} ms; of node {second}"
-                        ),
+                        format!("two bodies of the key {key} at once for {ms} ms: {first}, {second}"),
                     );
                 }
             }

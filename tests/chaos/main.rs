@@ -21,6 +21,7 @@ mod faults;
 mod harness;
 #[path = "../../examples/failover/history.rs"]
 mod history;
+mod latecomers;
 #[path = "../../examples/failover/node.rs"]
 mod node;
 mod pace;
