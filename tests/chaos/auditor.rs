@@ -9,7 +9,7 @@ use super::{
     audit::{Audit, audit},
     history::{BodyMark, Books, Claimed, Said},
     node::JobPlan,
-    pace::Wait,
+    pace::{Load, Wait, slowness},
     stage::{Round, ended_at},
     watch::Sample,
 };
@@ -44,6 +44,8 @@ pub(crate) struct History {
     pub(crate) standstills: Vec<Standstill>,
     /// What the machine kept everybody waiting for.
     pub(crate) waits: Vec<Wait>,
+    /// How busy the machine was.
+    pub(crate) loads: Vec<Load>,
     /// Every tick up to here is decided.
     pub(crate) until: DateTime<Utc>,
     /// When the harness began to stop the nodes.
@@ -88,6 +90,7 @@ impl History {
         verdict.check_counters(self);
         verdict.check_recovery(self);
         verdict.check_lost(self);
+        verdict.check_unasked(self);
         verdict
     }
 
@@ -147,9 +150,12 @@ impl History {
         self.books.runs.iter().map(|run| (run.run.as_str(), run)).collect()
     }
 
-    /// When a body ended, at the latest: with its node, if it did not say so.
+    /// When a body ended, at the latest: with its node, if it did not say so. A body that is dropped when its
+    /// run is cancelled says nothing, and its end is recorded afterwards.
     fn end_of(&self, body: &BodyMark) -> DateTime<Utc> {
-        let ended = body.ended_at.or_else(|| ended_at(&self.heard, body.node));
+        let run = || self.books.runs.iter().find(|run| run.run == body.run);
+        let dropped = || run().filter(|run| run.outcome.as_deref() == Some("cancelled"))?.ended_at;
+        let ended = body.ended_at.or_else(dropped).or_else(|| ended_at(&self.heard, body.node));
         ended.unwrap_or(self.stopping_at)
     }
 
@@ -161,8 +167,24 @@ impl History {
         until - from - asleep.sum::<TimeDelta>() - self.kept_waiting(from, until)
     }
 
+    /// What it cost that the machine kept everybody waiting between two instants. Whoever waits for longer
+    /// than the margin of a lease may lose its term or its session, and begins anew: that costs another
+    /// lease.
+    fn cost_of_waiting(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> TimeDelta {
+        let mut cost = self.kept_waiting(from, until);
+        let mut since = from;
+        while since < until {
+            let lease = self.kept_waiting(since, since + self.lease);
+            if lease > self.lease / 5 {
+                cost += self.lease;
+            }
+            since += self.lease;
+        }
+        cost
+    }
+
     /// For how long the machine kept everybody waiting between two instants.
-    fn kept_waiting(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> TimeDelta {
+    pub(crate) fn kept_waiting(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> TimeDelta {
         // They are in order, and do not overlap.
         let first = self.waits.partition_point(|wait| wait.until <= from);
         self.waits[first..]
@@ -180,7 +202,10 @@ impl Verdict {
 
     /// Nobody is healthy while nothing runs.
     fn check_health(&mut self, history: &History) {
-        let starts: BTreeSet<_> = history.starts().collect();
+        // A node that leads since then is owed the time as well: the others hear of what is due from their
+        // leader.
+        let gains = history.heard.iter().filter(|(_, said)| said.event == "leadership_gained");
+        let starts: BTreeSet<_> = history.starts().chain(gains.map(|(_, said)| said.heard_at)).collect();
         let bound = history.health_bound();
         let mut unwell: HashMap<usize, DateTime<Utc>> = HashMap::new();
         let mut said: HashMap<usize, DateTime<Utc>> = HashMap::new();
@@ -237,7 +262,17 @@ impl Verdict {
                 let awake = if is_lost { history.awake(former.node, body.started_at, over) } else { both };
                 if awake > allowed {
                     let (key, ms) = (&body.key, both.num_milliseconds());
-                    self.broken(body.started_at, format!("two bodies of the key {key} at once for {ms} ms"));
+                    let outcome = runs.get(former.run.as_str()).and_then(|run| run.outcome.as_deref());
+                    let (first, second) = (former.node, body.node);
+                    let [began, ended] = [Some(former.started_at), former.ended_at]
+                        .map(|at| at.map(|at| (at - body.started_at).num_milliseconds()));
+                    self.broken(
+                        body.started_at,
+                        format!(
+                            "two bodies of the key {key} at once for {ms} ms: of node {first}, {outcome:?}, from {began:?} to \
+                             {ended:?} ms; of node {second}"
+                        ),
+                    );
                 }
             }
             if last.get(body.key.as_str()).is_none_or(|(_, free_at)| *free_at < end) {
@@ -312,8 +347,9 @@ impl Verdict {
     fn check_silence(&mut self, history: &History) {
         for (nth, round) in history.rounds.iter().enumerate().filter(|(_, round)| round.not_run.is_none()) {
             let ((since, silence), lasted) = (history.silence(nth), round.healed_at - round.struck_at);
-            let bound = round.fault.silence_max(history.lease, lasted);
-            let waited = history.kept_waiting(since, since + silence);
+            let slowness = slowness(&history.loads, since, since + silence);
+            let bound = round.fault.silence_max(history.lease, lasted, slowness);
+            let waited = history.cost_of_waiting(since, since + silence);
             if silence - waited > bound {
                 let [ms, bound, waited] =
                     [silence, bound, waited].map(|time| TimeDelta::num_milliseconds(&time));
@@ -428,6 +464,19 @@ impl Verdict {
             let closed = history.books.runs.iter().find(|one| one.run == run).and_then(|run| run.ended_at);
             if !closed.is_some_and(|closed| history.was_struck(closed)) {
                 self.broken(closed, format!("the run was lost in silence: {run}"));
+            }
+        }
+    }
+
+    /// Nobody pauses a job, nor cancels a run: whoever says so believed a stranger.
+    fn check_unasked(&mut self, history: &History) {
+        for (node, said) in &history.heard {
+            let cancelled = matches!(said.why.as_deref(), Some("requested" | "replaced"));
+            if matches!(&*said.event, "job_paused" | "job_resumed")
+                || (said.event == "run_cancelled" && cancelled)
+            {
+                let event = &said.event;
+                self.broken(said.heard_at, format!("node {node} said {event}, and nobody asked for it"));
             }
         }
     }

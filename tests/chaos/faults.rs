@@ -1,6 +1,8 @@
 //! Everything that is done to the cluster, by name.
 
+mod disk;
 mod network;
+mod pooler;
 mod processes;
 mod servers;
 mod strangers;
@@ -131,6 +133,10 @@ faults! {
     FreezeServer "server frozen" => servers::freeze_server,
     /// A claim takes longer than the lease, and its node is frozen meanwhile.
     SlowClaim "leader frozen in a claim" => servers::slow_claim,
+    /// The leader dies while its claim is under way.
+    KillInClaim "leader killed in a claim" => servers::kill_in_claim,
+    /// Somebody ends the term of the leader in the table, which the leader does not know.
+    EndTerm "leader's term ended by hand" => servers::end_term,
     /// A foreign transaction holds the leader row for update.
     HoldLeaderRow "leader row held for update" => servers::hold_leader_row,
     /// A foreign transaction holds the leader row for share.
@@ -147,6 +153,8 @@ faults! {
     ReadOnly "server read-only" => servers::read_only,
     /// Every write fails as on a full disk.
     FullDisk "disk full (emulated)" => servers::full_disk,
+    /// The server's log cannot grow: its file system is full.
+    FullLogDisk "disk of the log full" => disk::full,
     /// A snapshot is held for long.
     LongSnapshot "long snapshot" => servers::long_snapshot,
     /// The synchronous standby does not answer for a while.
@@ -159,6 +167,11 @@ faults! {
     StolenLeadership "leadership lock held by a stranger" => strangers::stolen_leadership,
     /// A stranger tells all nodes that the jobs are paused.
     ForgedPause "pause forged by a stranger" => strangers::forged_pause,
+    /// A stranger tells all nodes to stop runs, and more than they can read.
+    ForgedStop "stops forged by a stranger" => strangers::forged_stop,
+    /// Two nodes reach the server through poolers only: one that gives each transaction another process, one
+    /// that does not.
+    Poolers "poolers between" => pooler::between,
 }
 
 /// What the nodes do not survive as they should, as far as is known, and why. It is done only if it is asked
@@ -178,34 +191,31 @@ impl Fault {
         Self::ALL.iter().filter(|fault| !open(fault)).copied().collect()
     }
 
-    /// For how long nothing may run, if the fault lasts that long. The machine may take a second of its own:
-    /// these are no percentiles on a quiet one, but what is wrong on any.
-    pub(crate) fn silence_max(self, lease: TimeDelta, lasted: TimeDelta) -> TimeDelta {
-        let machine = TimeDelta::seconds(1);
+    /// For how long nothing may run, if the fault lasts that long. These are no percentiles on a quiet
+    /// machine, but what is wrong on any: each bound has a second for the steps that have no bound of their
+    /// own, as many times as the machine is slower than alone.
+    pub(crate) fn silence_max(self, lease: TimeDelta, lasted: TimeDelta, slowness: f64) -> TimeDelta {
+        let steps = TimeDelta::milliseconds((1_000.0 * slowness) as i64);
         match self {
             // Nobody who leads is touched.
-            Self::KillFollower | Self::ForgedPause | Self::FreezeFollower | Self::StallFollower => machine,
-            Self::LongSnapshot | Self::ShareLeaderRow | Self::HalfSentProof => machine + lease,
+            Self::KillFollower
+            | Self::ForgedPause
+            | Self::ForgedStop
+            | Self::FreezeFollower
+            | Self::StallFollower => steps,
             // The next leader is there at once.
-            Self::HandOver => machine,
-            Self::KillLeader | Self::EndBackend | Self::Reset | Self::ResetAll => machine * 2,
-            // Nobody can do anything until it is over; then sessions are opened, and a leader is found.
-            Self::CrashBackend
-            | Self::FreezeServer
-            | Self::Restart
-            | Self::Outage
-            | Self::HoldLeaderRow
-            | Self::HoldJobRows
-            | Self::NoConnections
-            | Self::Rights
-            | Self::ReadOnly
-            | Self::FullDisk
-            | Self::SlowClaim
-            | Self::StandbyLost
-            | Self::Promotion
-            | Self::LatePromotion => lasted + lease * 2 + machine,
-            // The next leader is there within a lease.
-            Self::FreezeLeader
+            Self::HandOver => steps,
+            // Nobody waits for a lease: the server says that the session is over, and another one is opened.
+            Self::KillLeader | Self::EndBackend | Self::Reset | Self::ResetAll | Self::Poolers => steps * 2,
+            // The server looks twice a second whether the client of a statement is still there.
+            Self::KillInClaim => steps * 2 + TimeDelta::milliseconds(500),
+            // Who holds what others need, and is silent, is ended after its lease; a leader that is not heard
+            // of is succeeded after its lease. A round trip of a tenth of the lease may cost a leader its
+            // term.
+            Self::LongSnapshot
+            | Self::ShareLeaderRow
+            | Self::HalfSentProof
+            | Self::FreezeLeader
             | Self::FreezeBriefly
             | Self::ClockAhead
             | Self::ClockBehind
@@ -214,7 +224,6 @@ impl Fault {
             | Self::StallLeadership
             | Self::StallSession
             | Self::StallReplies
-            // A round trip takes a tenth of the lease: a leader may lose its term by it.
             | Self::Delay
             | Self::Trickle
             | Self::HalfCloseClient
@@ -224,7 +233,28 @@ impl Fault {
             | Self::HalfSentClaim
             | Self::FreezeBackend
             | Self::StatementTimeout
-            | Self::StolenLeadership => lease + machine,
+            | Self::EndTerm
+            | Self::StolenLeadership => lease + steps,
+            // Whoever waits for a row that somebody keeps locked asks again within a lease.
+            Self::HoldLeaderRow | Self::HoldJobRows => lasted + lease + steps,
+            // What the server refuses is asked again: after a pause that doubles, so after no more than it
+            // was refused for, and at most 5 s.
+            Self::Rights | Self::ReadOnly | Self::FullDisk => {
+                lasted + lasted.min(TimeDelta::seconds(5)) + steps
+            }
+            // A session is opened again: within 2 s, if the server refused it. The term of a leader whose
+            // session may be alive goes on for a lease.
+            Self::CrashBackend
+            | Self::FreezeServer
+            | Self::Restart
+            | Self::Outage
+            | Self::NoConnections
+            | Self::FullLogDisk
+            | Self::StandbyLost
+            | Self::Promotion
+            | Self::LatePromotion => lasted + TimeDelta::seconds(2) + lease + steps,
+            // The claim of whoever takes over may sleep as well.
+            Self::SlowClaim => lasted + TimeDelta::seconds(LONG.as_secs().cast_signed()) + steps,
         }
     }
 }

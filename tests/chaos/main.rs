@@ -14,6 +14,7 @@ mod books;
 mod clock;
 #[path = "../../examples/failover/cluster.rs"]
 mod cluster;
+mod crowd;
 mod doctored;
 mod faults;
 #[path = "../common/postgres.rs"]
@@ -54,13 +55,20 @@ use self::{
 const SOAK: &str = "CALLSHEET_SOAK";
 /// The variable that names faults, with semicolons between, and how often each is to be done.
 const ONLY: &str = "CALLSHEET_FAULTS";
+/// The variable that says how many clusters share them; one, if it is not there.
+const CLUSTERS: &str = "CALLSHEET_CLUSTERS";
+/// What [`ONLY`] calls all faults that it does not name, and that are survived.
+const REST: &str = "rest";
 /// The most clusters at once: they wait most of the time, and share two processors.
-const CLUSTERS_MAX: usize = 2;
+const CLUSTERS_MAX: usize = 3;
+/// The clusters that share the faults of a short round.
+const SHARED_BY: usize = 2;
 
-/// The turn of a cluster.
-async fn turn() -> SemaphorePermit<'static> {
+/// The turn of so many clusters.
+async fn turns(clusters: usize) -> SemaphorePermit<'static> {
     static TURNS: Semaphore = Semaphore::const_new(CLUSTERS_MAX);
-    TURNS.acquire().await.expect("it is never closed")
+    let clusters = u32::try_from(clusters).expect("a few");
+    TURNS.acquire_many(clusters).await.expect("it is never closed")
 }
 
 /// A node of a cluster, if this process was started as one.
@@ -84,7 +92,7 @@ struct Campaign {
 
 /// Does faults to a cluster until there are no more, and judges.
 async fn campaign(cluster: String, began: DateTime<Utc>, faults: Queue) -> Campaign {
-    let _turn = turn().await;
+    let _turn = turns(1).await;
     let mut stage = Stage::start(&cluster, &[]).await.expect("a cluster");
     let mut failed = None;
     loop {
@@ -120,8 +128,8 @@ async fn campaigns(
     }
     let told: Vec<_> = all.iter().map(|it| (&it.history, &it.verdict)).collect();
     println!("\n{}", report::table(&told));
-    for (_, verdict) in &told {
-        println!("{}", report::verdict(began, verdict));
+    for (history, verdict) in &told {
+        println!("{}", report::verdict(began, history, verdict));
     }
     let failed = all.iter().filter_map(|it| it.failed.clone());
     failed.chain(told.iter().flat_map(|(_, it)| it.broken.iter().map(|broken| broken.what.clone()))).collect()
@@ -129,16 +137,35 @@ async fn campaigns(
 
 /// The faults that the environment asks for.
 fn asked(asked: &str) -> Vec<Fault> {
-    let mut faults = Vec::new();
+    let names = Fault::ALL.iter().map(|fault| fault.name()).collect::<Vec<_>>().join("\n");
+    let of = |name: &str| Fault::ALL.iter().copied().find(|fault| fault.name() == name);
+    let mut wanted = Vec::new();
     for one in asked.split(';') {
         let (name, times) = one.split_once('*').unwrap_or((one, "1"));
-        let named: Vec<_> = Fault::ALL.iter().filter(|fault| fault.name() == name.trim()).collect();
-        let names = Fault::ALL.iter().map(|fault| fault.name()).collect::<Vec<_>>().join("\n");
-        assert_eq!(named.len(), 1, "{ONLY}: no fault {name:?}; there are\n{names}");
-        let times = times.trim().parse::<usize>().expect("a number after the asterisk");
-        faults.extend(named.into_iter().copied().cycle().take(times));
+        let (name, times) =
+            (name.trim(), times.trim().parse::<usize>().expect("a number after the asterisk"));
+        let fault = of(name);
+        assert!(fault.is_some() || name == REST, "{ONLY}: no fault {name:?}; there are\n{names}");
+        wanted.push((fault, times));
     }
-    faults
+    let mut all = Vec::new();
+    for (fault, times) in &wanted {
+        let is_named = |fault: &Fault| wanted.iter().any(|(named, _)| *named == Some(*fault));
+        let rest = || Fault::survived().into_iter().filter(|fault| !is_named(fault)).collect();
+        let faults: Vec<_> = fault.map_or_else(rest, |fault| vec![fault]);
+        all.extend(faults.into_iter().flat_map(|fault| std::iter::repeat_n(fault, *times)));
+    }
+    all
+}
+
+#[test]
+fn the_rest_is_what_is_not_named() {
+    let all = asked("leader killed*2; rest*3");
+
+    let survived = Fault::survived();
+    assert_eq!(all.len(), 2 + 3 * (survived.len() - 1));
+    assert!(survived.iter().all(|fault| all.contains(fault)));
+    assert_eq!(&all[..2], [Fault::KillLeader; 2]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -156,9 +183,11 @@ async fn every_fault_is_survived() {
             // One alone: what happens to it follows from the seed.
             campaigns("soak", 1, move || (Instant::now() < until).then(|| faults.next())).await
         }
-        // One alone: what it takes is measured.
-        (_, Ok(only)) => campaigns("asked", 1, each(asked(&only))).await,
-        _ => campaigns("each", CLUSTERS_MAX, each(Fault::survived())).await,
+        (_, Ok(only)) => {
+            let clusters = env::var(CLUSTERS).map_or(1, |clusters| clusters.parse().expect("a number"));
+            campaigns("asked", clusters, each(asked(&only))).await
+        }
+        _ => campaigns("each", SHARED_BY, each(Fault::survived())).await,
     };
 
     assert!(broken.is_empty(), "{broken:#?}");

@@ -2,7 +2,7 @@
 //! file durable now and then: what either takes longer than it should is time that no node and no server had.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{Seek, Write},
     sync::{Mutex, MutexGuard, Once, PoisonError},
     thread,
@@ -32,6 +32,40 @@ impl Wait {
     }
 }
 
+/// How many threads wanted a processor at an instant, for each that there is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Load {
+    pub(crate) at: DateTime<Utc>,
+    pub(crate) per_processor: f64,
+}
+
+/// How many times as long as alone what computes took between two instants, on the average: one, if nothing
+/// is known.
+pub(crate) fn slowness(loads: &[Load], from: DateTime<Utc>, until: DateTime<Utc>) -> f64 {
+    let within = loads.iter().filter(|load| from <= load.at && load.at <= until);
+    let (sum, count) =
+        within.fold((0.0, 0_u32), |(sum, count), load| (sum + load.per_processor.max(1.0), count + 1));
+    if count == 0 { 1.0 } else { sum / f64::from(count) }
+}
+
+static LOADS: Mutex<Vec<Load>> = Mutex::new(Vec::new());
+
+/// All loads that were seen so far.
+pub(crate) fn loads() -> Vec<Load> {
+    LOADS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// The threads that want a processor but this one, for each processor; nothing, if this system does not say
+/// it.
+fn load() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    let is_processor = |line: &&str| line.starts_with("cpu") && !line.starts_with("cpu ");
+    let processors = u32::try_from(stat.lines().filter(is_processor).count()).ok()?;
+    let running: u32 =
+        stat.lines().find_map(|line| line.strip_prefix("procs_running "))?.trim().parse().ok()?;
+    (processors > 0).then(|| f64::from(running.saturating_sub(1)) / f64::from(processors))
+}
+
 static WAITS: Mutex<Vec<Wait>> = Mutex::new(Vec::new());
 
 fn waits() -> MutexGuard<'static, Vec<Wait>> {
@@ -57,6 +91,10 @@ fn measure() {
         thread::sleep(NAP);
         note(began.elapsed().saturating_sub(NAP));
         if nth % NAPS == 0 {
+            if let Some(per_processor) = load() {
+                let load = Load { at: Utc::now(), per_processor };
+                LOADS.lock().unwrap_or_else(PoisonError::into_inner).push(load);
+            }
             let began = Instant::now();
             write(&mut file).expect("it is written");
             note(began.elapsed());
@@ -75,4 +113,15 @@ fn note(late: Duration) {
     if late > USUAL {
         waits().push(Wait { from: until - late, until });
     }
+}
+
+#[test]
+fn what_computes_takes_as_many_times_as_long_as_there_are_threads_for_a_processor() {
+    let at = |seconds| DateTime::from_timestamp(seconds, 0).expect("an instant");
+    let loads = [(0, 9.0), (1, 0.5), (2, 3.0), (3, 5.0), (4, 9.0)];
+    let loads = loads.map(|(second, per_processor)| Load { at: at(second), per_processor });
+
+    assert_eq!(slowness(&loads, at(1), at(3)), 3.0);
+    assert_eq!(slowness(&loads, at(5), at(9)), 1.0);
+    assert!(load().is_some_and(|load| load >= 0.0));
 }

@@ -130,7 +130,7 @@ fn add(rows: &mut [Row], history: &History, verdict: &Verdict) {
 }
 
 /// The sums, and everything that was broken.
-pub(crate) fn verdict(began: DateTime<Utc>, verdict: &Verdict) -> String {
+pub(crate) fn verdict(began: DateTime<Utc>, history: &History, verdict: &Verdict) -> String {
     let audit = &verdict.audit;
     let skipped: Vec<_> = audit.skipped.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
     let mut text = format!(
@@ -147,6 +147,12 @@ pub(crate) fn verdict(began: DateTime<Utc>, verdict: &Verdict) -> String {
         let (ms, at) = (silence.num_milliseconds(), seconds(at - began));
         let _ = writeln!(text, "healthy after {ms} ms without a run, at most: node {node} at {at:.3} s");
     }
+    let lost = seconds(history.kept_waiting(began, history.stopping_at));
+    let _ = writeln!(
+        text,
+        "the machine kept everybody waiting for {lost:.1} s of {:.1} s",
+        seconds(history.stopping_at - began)
+    );
     for broken in &verdict.broken {
         let at = broken.at.map_or(String::new(), |at| format!("{:.3} s: ", seconds(at - began)));
         let _ = writeln!(text, "BROKEN: {at}{}", broken.what);

@@ -26,8 +26,8 @@ use super::{
     watch::Watch,
 };
 
-/// How many nodes there are between two faults.
-pub(crate) const NODES: usize = 3;
+/// How many nodes there are between two faults, unless told otherwise.
+const NODES: usize = 3;
 /// The lease of the nodes.
 pub(crate) const LEASE: Duration = Duration::from_secs(2);
 /// How long a node rests between two faults.
@@ -63,6 +63,7 @@ pub(crate) struct Stage {
     pub(crate) plan: Plan,
     pub(crate) watch: Watch,
     witness: Client,
+    nodes: usize,
     rewrites: Vec<Rewrite>,
     rounds: Vec<Round>,
     standstills: Vec<Standstill>,
@@ -96,6 +97,16 @@ impl Stage {
     /// Starts everything, and waits until jobs run. Protections are taken out of the statements of the nodes
     /// by `rewrites`.
     pub(crate) async fn start(name: &str, rewrites: &[Rewrite]) -> anyhow::Result<Self> {
+        Self::start_with(name, jobs(), NODES, rewrites).await
+    }
+
+    /// The same with other jobs on so many nodes.
+    pub(crate) async fn start_with(
+        name: &str,
+        jobs: Vec<JobPlan>,
+        nodes: usize,
+        rewrites: &[Rewrite],
+    ) -> anyhow::Result<Self> {
         pace::watch();
         let store = PostgresStore::start();
         // The first test that asks starts it; its data is never touched by a fault.
@@ -106,7 +117,7 @@ impl Stage {
             bodies_url: witness_server.url(),
             schema: name.to_owned(),
             lease: LEASE,
-            jobs: jobs(),
+            jobs,
         };
         store.prepare(&plan).await?;
         let witness = connect(&witness_server.url()).await?;
@@ -119,6 +130,7 @@ impl Stage {
             clocks: Vec::new(),
             plan,
             witness,
+            nodes,
             rewrites: rewrites.to_vec(),
             rounds: Vec::new(),
             standstills: Vec::new(),
@@ -130,7 +142,7 @@ impl Stage {
 
     /// Starts nodes until there are as many as there should be.
     pub(crate) async fn fill_up(&mut self) -> anyhow::Result<()> {
-        while self.living().count() < NODES {
+        while self.living().count() < self.nodes {
             let node = self.proxies.len();
             let proxy = Proxy::start(self.store.address(), &self.rewrites).await;
             let clock = WallClock::new();
@@ -306,6 +318,7 @@ impl Stage {
             rounds: std::mem::take(rounds),
             standstills: std::mem::take(standstills),
             waits: pace::lost(),
+            loads: pace::loads(),
             until,
             stopping_at,
         })

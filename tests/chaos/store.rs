@@ -18,7 +18,7 @@ use super::{
 /// How long the harness waits for an answer of its own.
 const ANSWER: Duration = Duration::from_secs(10);
 /// The role of the nodes: an ordinary one, which owns its tables.
-const NODES: &str = "nodes";
+pub(crate) const NODES: &str = "nodes";
 /// A role that may do nothing but connect.
 const STRANGER: &str = "stranger";
 
@@ -122,6 +122,13 @@ impl PostgresStore {
             done.context("no answer")?.with_context(|| statement.to_owned())?;
         }
         Ok(())
+    }
+
+    /// The same with several that hold together.
+    pub(crate) async fn run_all(&self, statements: &str) -> anyhow::Result<()> {
+        let client = self.client().await?;
+        let done = timeout(ANSWER, client.batch_execute(statements)).await;
+        done.context("no answer")?.with_context(|| statements.to_owned())
     }
 
     /// The number that a query answers.

@@ -208,6 +208,16 @@ impl DataDirectory<'_> {
     }
 }
 
+/// A command that runs as the ordinary user to whom the servers belong, if this process is root.
+pub(crate) fn unprivileged(program: &str) -> Command {
+    Owner::find().command(program)
+}
+
+/// Gives a file or a directory to that user.
+pub(crate) fn give(path: &Path) {
+    Owner::find().give(path);
+}
+
 /// The newest installed programs.
 fn programs() -> PathBuf {
     let version = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();

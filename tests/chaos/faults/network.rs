@@ -6,7 +6,7 @@ use anyhow::Context;
 use rustix::process::Signal;
 use tokio::time::timeout;
 
-use super::{LONG, Wound};
+use super::{LONG, SHORT, Wound};
 use crate::{
     proxy::{Cut, Flow, Flows, Trap},
     stage::{RECOVERY_MAX, Stage},
@@ -145,7 +145,9 @@ async fn half_send(stage: &mut Stage, node: usize, part: &'static str) -> anyhow
     // What comes after its death is held back as well.
     stage.proxies[node].set(STALLED);
     stage.end(node, Signal::KILL).await?;
-    stage.hold(LONG).await;
+    // A leader claims for most of a lease before it misses its renewal: without an end nothing runs for the
+    // rest.
+    stage.hold(LONG + SHORT).await;
     stage.proxies[node].heal();
     Ok(Wound { struck_at: Some(struck_at), ..Wound::of(node) })
 }

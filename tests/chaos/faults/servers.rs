@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How long a server may take to recover, to be copied, or to be promoted.
-const SERVER_MAX: Duration = Duration::from_secs(30);
+pub(super) const SERVER_MAX: Duration = Duration::from_secs(30);
 
 pub(crate) async fn end_backend(stage: &mut Stage) -> anyhow::Result<Wound> {
     let leader = stage.a_leader().await?;
@@ -93,29 +93,61 @@ async fn until_answers(stage: &mut Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) async fn slow_claim(stage: &mut Stage) -> anyhow::Result<Wound> {
-    let leader = stage.a_leader().await?;
+/// Lets every claim of a job sleep for so long, and waits until the leader's does.
+async fn let_claims_sleep(stage: &mut Stage, time: Duration) -> anyhow::Result<()> {
     // Before the triggers that write moves down, which see what is so by then.
     let slow = format!(
-        "CREATE FUNCTION {{}}.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep({}); RETURN NULL; END $$;
+        "CREATE FUNCTION {{}}.slow() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM pg_sleep({}); RETURN NULL; END $$;
 CREATE TRIGGER a_slow AFTER UPDATE ON {{}}.names FOR EACH ROW
 WHEN (NEW.name = 'often' AND OLD.run IS NULL AND NEW.run IS NOT NULL) EXECUTE FUNCTION {{}}.slow()",
-        LONG.as_secs_f64()
+        time.as_secs_f64()
     );
-    stage.store.run(&slow.replace("{}", &stage.plan.schema)).await?;
+    stage.store.run_all(&slow.replace("{}", &stage.plan.schema)).await?;
     let asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
     let until = std::time::Instant::now() + SERVER_MAX;
     while stage.store.number(asleep).await? == 0 {
         anyhow::ensure!(std::time::Instant::now() < until, "nobody claims");
         stage.hold(SHORT / 50).await;
     }
+    Ok(())
+}
+
+async fn let_claims_pass(stage: &Stage) -> anyhow::Result<()> {
+    stage.store.run(&format!("DROP FUNCTION {}.slow() CASCADE", stage.plan.schema)).await
+}
+
+pub(crate) async fn slow_claim(stage: &mut Stage) -> anyhow::Result<Wound> {
+    let leader = stage.a_leader().await?;
+    let_claims_sleep(stage, LONG).await?;
     stage.freeze(leader)?;
     let struck_at = Utc::now();
     stage.hold(LONG).await;
-    stage.store.run(&format!("DROP FUNCTION {}.slow() CASCADE", stage.plan.schema)).await?;
+    let_claims_pass(stage).await?;
     stage.hold(SHORT).await;
     stage.thaw(leader)?;
     Ok(Wound { struck_at: Some(struck_at), ..Wound::of(leader) })
+}
+
+pub(crate) async fn kill_in_claim(stage: &mut Stage) -> anyhow::Result<Wound> {
+    let leader = stage.a_leader().await?;
+    let_claims_sleep(stage, LONG * 2).await?;
+    let struck_at = Utc::now();
+    stage.cluster.signal(leader, Signal::KILL)?;
+    // It waits for the claim, and everybody who claims waits for it.
+    let_claims_pass(stage).await?;
+    stage.cluster.end(leader).await?;
+    stage.succeeded(leader).await?;
+    Ok(Wound { struck_at: Some(struck_at), ..Wound::of(leader) }.healed(struck_at))
+}
+
+/// The leader goes on with its term until it hears that another one was granted.
+pub(crate) async fn end_term(stage: &mut Stage) -> anyhow::Result<Wound> {
+    let leader = stage.a_leader().await?;
+    let ended = format!("UPDATE {}.leader SET expires_at = clock_timestamp()", stage.plan.schema);
+    stage.store.run(&ended).await?;
+    stage.hold(LONG / 2).await;
+    Ok(Wound::of(leader))
 }
 
 pub(crate) async fn hold_leader_row(stage: &mut Stage) -> anyhow::Result<Wound> {
@@ -126,8 +158,11 @@ pub(crate) async fn share_leader_row(stage: &mut Stage) -> anyhow::Result<Wound>
     let client = stage.store.colleague().await?;
     let lock = format!("BEGIN; SELECT FROM {}.leader FOR SHARE", stage.plan.schema);
     client.batch_execute(&lock).await?;
-    stage.hold(LONG).await;
-    anyhow::ensure!(client.batch_execute("ROLLBACK").await.is_err(), "nobody ended it");
+    let until = std::time::Instant::now() + SERVER_MAX;
+    while !client.is_closed() {
+        anyhow::ensure!(std::time::Instant::now() < until, "nobody ended it");
+        stage.hold(SHORT / 10).await;
+    }
     Ok(Wound::default())
 }
 

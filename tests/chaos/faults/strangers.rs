@@ -2,9 +2,14 @@
 
 use chrono::Utc;
 use rustix::process::Signal;
+use serde_json::json;
+use uuid::Uuid;
 
-use super::{LONG, Wound};
+use super::{LONG, SHORT, Wound};
 use crate::stage::{RECOVERY_MAX, Stage};
+
+/// How many stops are forged for each beacon.
+const STOPS: usize = 1_000;
 
 pub(crate) async fn stolen_leadership(stage: &mut Stage) -> anyhow::Result<Wound> {
     let leader = stage.a_leader().await?;
@@ -25,18 +30,34 @@ pub(crate) async fn stolen_leadership(stage: &mut Stage) -> anyhow::Result<Wound
 }
 
 pub(crate) async fn forged_pause(stage: &mut Stage) -> anyhow::Result<Wound> {
-    let stranger = stage.store.stranger().await?;
-    // As one who has found it out.
-    let channel = format!("SELECT channel FROM {}.scopes", stage.plan.schema);
-    let channel: String = stage.store.client().await?.query_one(&channel, &[]).await?.get(0);
+    let (stranger, channel) = (stage.store.stranger().await?, channel(stage).await?);
     for job in &stage.plan.jobs {
-        let forged = format!(
-            "SELECT pg_notify('{channel}', json_build_object('pause', json_build_object('job', '{}', 'pause', json_build_object(
-                 'until', NULL::text, 'note', 'forged')))::text)",
-            job.name
-        );
-        stranger.batch_execute(&forged).await?;
+        let pause = json!({ "pause": { "job": job.name, "pause": { "until": null, "note": "forged" } } });
+        stranger.execute("SELECT pg_notify($1, $2)", &[&channel, &pause.to_string()]).await?;
     }
     stage.hold(LONG).await;
     Ok(Wound::default())
+}
+
+pub(crate) async fn forged_stop(stage: &mut Stage) -> anyhow::Result<Wound> {
+    let (stranger, channel) = (stage.store.stranger().await?, channel(stage).await?);
+    // Everybody sees the beacons. Of runs only the tables tell: it has to guess.
+    let beacons = "SELECT classid::int8 << 32 | objid::int8 FROM pg_locks WHERE locktype = 'advisory'";
+    let mut stops = Vec::new();
+    for row in stranger.query(beacons, &[]).await? {
+        let beacon: i64 = row.try_get(0)?;
+        let stop = |_| json!({ "stop": { "beacon": beacon, "run": Uuid::now_v7().to_string() } }).to_string();
+        stops.extend((0..STOPS).map(stop));
+    }
+    // In one transaction: they are there at once.
+    let notify = "SELECT count(pg_notify($1, stop)) FROM unnest($2::text[]) AS s (stop)";
+    stranger.execute(notify, &[&channel, &stops]).await?;
+    stage.hold(SHORT).await;
+    Ok(Wound::default())
+}
+
+/// The channel of the nodes, as one who has found it out.
+async fn channel(stage: &Stage) -> anyhow::Result<String> {
+    let channel = format!("SELECT channel FROM {}.scopes", stage.plan.schema);
+    Ok(stage.store.client().await?.query_one(&channel, &[]).await?.try_get(0)?)
 }
