@@ -160,6 +160,26 @@ async fn the_schema_of_another_build_is_refused_with_the_cure() {
 }
 
 #[tokio::test]
+async fn a_history_of_migrations_that_cannot_be_read_is_an_error_with_the_cure() {
+    let changes = ["applied_on = 'yesterday'", "checksum = 'none'", "applied_on = NULL"];
+    for (nth, change) in changes.into_iter().enumerate() {
+        let (scope, schema) = (scope("unreadable"), format!("unreadable_{nth}"));
+        let node = || Postgres::new(&scope, server().url()).schema(&schema);
+        opens(&node()).await;
+        let changed = format!("UPDATE {schema}.migrations SET {change}");
+        admin().await.batch_execute(&changed).await.expect("it is changed");
+
+        // The library panics over it.
+        let refused = node().locker().open().await.expect_err("nobody knows what is in it");
+
+        let LockError::Refused { reason } = &refused else { panic!("{refused:?}") };
+        let named = format!("the migration library panicked over the schema \"{schema}\"");
+        assert!(reason.contains(&named), "{change}: {reason}");
+        assert!(reason.contains(&format!("look at \"{schema}\".migrations")), "{change}: {reason}");
+    }
+}
+
+#[tokio::test]
 async fn a_role_with_rights_on_the_tables_alone_works_on_what_another_role_made_and_goes_on_migrating() {
     let roles = format!(
         "CREATE ROLE keeper LOGIN PASSWORD '{PASSWORD}';
@@ -200,7 +220,7 @@ async fn an_older_node_beside_a_newer_one_leaves_its_schema_alone() {
     opens(&Postgres::new(&scope, server().url()).schema("newer")).await;
     let newer = "ALTER TABLE newer.names ADD COLUMN note text;
                  CREATE TABLE newer.notes (note text);
-                 INSERT INTO newer.migrations VALUES (999, 'notes', '2030-01-01T00:00:00Z', '1')";
+                 INSERT INTO newer.migrations VALUES (2, 'notes', '2030-01-01T00:00:00Z', '1')";
     admin().await.batch_execute(newer).await.expect("it is changed");
     let before = contents("newer").await;
 

@@ -40,7 +40,7 @@ use crate::{
     error::TriggerError,
     event::{CancelReason, EventKind, Outcome},
     hooks::{self, EndedRun, SkippedTicks},
-    lock::{AdvanceCursor, Ask, ClaimRun, CompleteRun},
+    lock::{AdvanceCursor, Ask, ClaimRun, CompleteRun, Conclusion},
     message::{Triggered, TriggeredRun},
     metrics::HeldTicks,
     name::{JobName, LockKey, RunId},
@@ -50,7 +50,7 @@ use crate::{
     run::{Origin, Parts, Run},
     run_span,
     run_task::{self, RunTask},
-    supervisor::{JobDied, JobDone, JobRetired, ScheduleBroken, StopJob, Undelivered},
+    supervisor::{JobDied, JobDone, JobLeft, JobRetired, ScheduleBroken, StopJob, Undelivered},
 };
 
 /// The longest time a timer is armed for; waking up early is harmless, and once a day costs nothing.
@@ -222,6 +222,8 @@ pub(crate) struct JobActor {
     retiring: bool,
     /// It said that it is done, and is to be removed.
     done_said: bool,
+    /// It is removed, or has another schedule, and the store does not know yet what became of the ticks before.
+    leaves: bool,
     /// It was told to stop: whatever else ends it is a death.
     stopped_on_purpose: bool,
     /// How many ticks the pause holds, as the metrics show it; `None` if it holds none.
@@ -258,6 +260,7 @@ impl JobActor {
             drain,
             retiring,
             done_said: false,
+            leaves: false,
             stopped_on_purpose: false,
             held,
             session,
@@ -353,7 +356,11 @@ impl JobActor {
         if self.machine.is_drained() {
             self.drain = None;
         }
-        if self.retiring && self.machine.is_idle() {
+        if self.leaves && self.machine.has_left() {
+            self.leaves = false;
+            self.say_left();
+        }
+        if self.retiring && !self.leaves && self.machine.is_idle() {
             self.stopped_on_purpose = true;
             if self.machine.waits_for_permit() {
                 self.node().permits.leave(&self.job);
@@ -362,9 +369,25 @@ impl JobActor {
         }
     }
 
+    /// What is due by now is decided before the job is removed, or goes by another schedule.
+    fn leave(&mut self, is_removed: bool, ctx: &mut Context<Self>) {
+        let fires = self.machine.firing().flatten().is_some();
+        self.step(Input::Leave { is_removed }, ctx);
+        if fires && !self.machine.has_left() {
+            self.leaves = true;
+        } else {
+            self.leaves = false;
+            self.say_left();
+        }
+    }
+
+    fn say_left(&self) {
+        self.node().supervisor().do_send(JobLeft { job: self.job.clone() });
+    }
+
     /// Answers the priority by which a permit is to be asked for, if one is.
     fn perform(&mut self, mut effects: Effects) -> Option<i8> {
-        let mut wanted = None;
+        let (mut wanted, mut completes) = (None, false);
         // Drained, not consumed: that would move all of it first.
         for effect in effects.drain(..) {
             match effect {
@@ -380,13 +403,10 @@ impl JobActor {
                 Effect::Start(start) => self.start(start),
                 Effect::Cancel { run, why } => self.cancel(run, why),
                 Effect::Abort { run } => self.abort(run),
-                Effect::Complete { run, outcome, .. } => {
-                    // By the definition by which the machine goes on, which may not be that of the run.
-                    let from_completion = self.job.definition.schedule.counts_from_completion();
-                    self.node().ask(Ask::Complete(CompleteRun { run, outcome, from_completion }));
-                }
+                // It comes right before what is to be said of the end.
+                Effect::Complete { .. } => completes = true,
                 Effect::Retried(retried) => self.retried(retried),
-                Effect::Ended(ended) => self.ended(ended),
+                Effect::Ended(ended) => self.ended(ended, std::mem::take(&mut completes)),
                 Effect::Skipped { newest, reason, count, at_least } => {
                     let kind =
                         |job| EventKind::TickSkipped { job, fire_time: newest, reason, count, at_least };
@@ -395,7 +415,8 @@ impl JobActor {
                         SkipReason::Overlap
                         | SkipReason::Paused
                         | SkipReason::Concurrency
-                        | SkipReason::Parked => self.publish_routine(kind),
+                        | SkipReason::Parked
+                        | SkipReason::Removed => self.publish_routine(kind),
                     }
                     let fire_time = newest.instant();
                     hooks::skipped(&self.job, |job| SkippedTicks { job, fire_time, reason, count, at_least });
@@ -574,22 +595,28 @@ impl JobActor {
         self.publish(|job| EventKind::RunRetried { job, run, attempt, outcome, took, pause, error });
     }
 
-    fn ended(&mut self, ended: Ended) {
+    /// A run is over; the store is to record it, or is not.
+    fn ended(&mut self, ended: Ended, completes: bool) {
         // Whose end is not recorded here is closed as lost by whoever takes over; what was never claimed is cancelled.
         let lost = !ended.recorded && ended.cancelled == Some(CancelReason::LockLost);
         let outcome = if lost { Outcome::Lost } else { ended.outcome };
         self.body_ended(ended.run, outcome);
-        if let Some(at) = self.ends.iter().position(|(run, _)| *run == ended.run) {
-            let (_, end) = self.ends.list_mut().swap_remove(at);
-            // Perhaps nobody waits.
-            let _ = end.send(outcome);
-        }
+        let at = self.ends.iter().position(|(run, _)| *run == ended.run);
+        let waiting = at.map(|at| self.ends.list_mut().swap_remove(at).1);
         if let Some(drain) = &self.drain {
             drain.record(&self.job.definition.name, ended.run, HowDrained::of(&ended));
         }
         let at = self.after.iter().position(|run| run.id() == ended.run);
         let run = at.map(|at| self.after.list_mut().swap_remove(at));
-        conclude(&self.job, ended, run);
+        if completes {
+            // By the definition by which the machine goes on, which may not be that of the run.
+            let from_completion = self.job.definition.schedule.counts_from_completion();
+            let conclusion = Conclusion::new(self.job.clone(), ended, run, waiting);
+            return self.node().ask(Ask::Complete(CompleteRun { conclusion, from_completion }));
+        }
+        // Perhaps nobody waits.
+        let _ = waiting.map(|waiting| waiting.send(outcome));
+        conclude(&self.job, ended, run, self.node().clock.now());
     }
 
     /// What this job knows nothing of any more is lost to those who wait for its end: it goes on elsewhere, perhaps.
@@ -627,6 +654,9 @@ impl JobActor {
     }
 
     fn redefine(&mut self, job: Arc<JobRef>, ctx: &mut Context<Self>) {
+        if self.job.definition.identity.differs_from(job.definition.identity) {
+            self.leave(false, ctx);
+        }
         let Definition { schedule, policies, .. } = &*job.definition;
         self.machine.redefine(schedule.clone(), policies.clone());
         let former = std::mem::replace(&mut self.job, job);
@@ -696,8 +726,8 @@ pub(crate) fn breach_of(breach: Breach) -> Arc<str> {
     .into()
 }
 
-/// Counts a run that ended, and says so: to whoever listens, and to the hooks if the run is at hand.
-pub(crate) fn conclude(job: &Arc<JobRef>, ended: Ended, run_at_hand: Option<Run>) {
+/// Counts a run that ended at an instant, and says so: to whoever listens, and to the hooks if the run is at hand.
+pub(crate) fn conclude(job: &Arc<JobRef>, ended: Ended, run_at_hand: Option<Run>, at: DateTime<Utc>) {
     let Ended { run, outcome, cancelled, end, started_at, took, recorded, .. } = ended;
     if recorded {
         job.meters.ended(outcome);
@@ -715,9 +745,13 @@ pub(crate) fn conclude(job: &Arc<JobRef>, ended: Ended, run_at_hand: Option<Run>
     }
     let name = || job.definition.name.clone();
     if outcome == Outcome::Succeeded {
-        return job.node.publisher.publish_routine(|| EventKind::RunSucceeded { job: name(), run, took });
+        return job.node.publisher.publish_routine_at(at, || EventKind::RunSucceeded {
+            job: name(),
+            run,
+            took,
+        });
     }
-    job.node.publisher.publish(|| {
+    job.node.publisher.publish_at(at, || {
         let name = name();
         match (outcome, end) {
             (Outcome::Failed, End::Failed { error, .. }) => {
@@ -814,6 +848,7 @@ impl Handler<Letter> for JobActor {
             Some(Content::Upcoming { count, reply }) => drop(reply.send(self.upcoming(count))),
             Some(Content::Status { asks_schedule, reply }) => drop(reply.send(self.status(asks_schedule))),
             Some(Content::Retire) => {
+                self.leave(true, ctx);
                 self.retiring = true;
                 self.step(Input::Drain, ctx);
             }

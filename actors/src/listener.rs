@@ -14,6 +14,7 @@ use std::{
 };
 
 use actix::prelude::*;
+use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -115,6 +116,15 @@ struct Outbox {
     bytes: Arc<ByteBudget>,
 }
 
+/// What is logged at DEBUG.
+fn routine(kind: impl FnOnce() -> EventKind) -> impl FnOnce() -> EventKind {
+    || {
+        let kind = kind();
+        debug_assert_eq!(kind.level(), Level::Debug, "{kind}");
+        kind
+    }
+}
+
 /// Shared, so that nothing is locked while events are handed on.
 type Subscribers = Arc<[Arc<Subscriber>]>;
 
@@ -136,16 +146,22 @@ impl Publisher {
 
     /// Publishes what `kind` makes, if anybody wants to know.
     pub(crate) fn publish(&self, kind: impl FnOnce() -> EventKind) {
-        self.publish_if(EventLog::is_enabled(), kind);
+        self.publish_if(EventLog::is_enabled(), None, kind);
+    }
+
+    /// As [`publish`](Self::publish), of what happened before, at an instant.
+    pub(crate) fn publish_at(&self, at: DateTime<Utc>, kind: impl FnOnce() -> EventKind) {
+        self.publish_if(EventLog::is_enabled(), Some(at), kind);
     }
 
     /// As [`publish`](Self::publish), for what a healthy node does all the time: events that are logged at DEBUG.
     pub(crate) fn publish_routine(&self, kind: impl FnOnce() -> EventKind) {
-        self.publish_if(EventLog::is_enabled_for_routine(), || {
-            let kind = kind();
-            debug_assert_eq!(kind.level(), Level::Debug, "{kind}");
-            kind
-        });
+        self.publish_if(EventLog::is_enabled_for_routine(), None, routine(kind));
+    }
+
+    /// As [`publish_routine`](Self::publish_routine), of what happened before, at an instant.
+    pub(crate) fn publish_routine_at(&self, at: DateTime<Utc>, kind: impl FnOnce() -> EventKind) {
+        self.publish_if(EventLog::is_enabled_for_routine(), Some(at), routine(kind));
     }
 
     /// Logs something else about a job, so many lines of a kind a minute.
@@ -155,7 +171,7 @@ impl Publisher {
         outbox.settle_log_in(left_out);
     }
 
-    fn publish_if(&self, logged: bool, kind: impl FnOnce() -> EventKind) {
+    fn publish_if(&self, logged: bool, at: Option<DateTime<Utc>>, kind: impl FnOnce() -> EventKind) {
         let outbox = &*self.0;
         let of_every_job = Kinds(outbox.of_every_job.load(Ordering::Acquire));
         let of_some_jobs = Kinds(outbox.of_some_jobs.load(Ordering::Acquire));
@@ -170,7 +186,8 @@ impl Publisher {
         if !logged && !heard {
             return;
         }
-        let event = Event { at: outbox.clock.now(), node: outbox.node, kind };
+        let at = at.unwrap_or_else(|| outbox.clock.now());
+        let event = Event { at, node: outbox.node, kind };
         if logged {
             outbox.settle_log_in(outbox.log.event(outbox.clock.elapsed(), &event.kind));
         }

@@ -5,6 +5,7 @@
 //! claim goes out at once. Ends go before claims, in the order of the locker's contract. When the session is lost it fails
 //! what is pending, tells the jobs whose keys are gone, and opens another session. Nothing survives a restart.
 
+mod ends;
 mod halves;
 mod hearing;
 mod suspects;
@@ -22,6 +23,7 @@ use foldhash::HashMap;
 use futures_util::future::{BoxFuture, ready};
 use tokio::sync::oneshot;
 
+pub(crate) use self::ends::Conclusion;
 use self::{
     halves::in_halves,
     hearing::{HeardFirst, Hearing},
@@ -38,7 +40,7 @@ use crate::{
     },
     definition::Definition,
     election::{ElectionActor, TermRefused},
-    event::{EventKind, Outcome},
+    event::EventKind,
     health::NO_SESSION,
     job::{Content, Letter},
     name::{FencingToken, JobName, LockKey, RunId, Term},
@@ -46,7 +48,7 @@ use crate::{
     port::{
         Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled,
         Enrolment, Forgotten, Inquiry, LockError, Locker, LostRun, Moved, Obstacle, OtherZoneData, Pause,
-        Proof, Proved, RoundAnswers, Session, Standing, TickClaim, Verdict,
+        Proof, Proved, RoundAnswers, Session, Standing, Verdict,
     },
     supervisor::{RunsLost, SessionNews, TakenByLeader, UnknownToStore},
 };
@@ -97,8 +99,7 @@ pub(crate) struct AdvanceCursor {
 
 /// A run is over: record it, and free its key.
 pub(crate) struct CompleteRun {
-    pub(crate) run: RunId,
-    pub(crate) outcome: Outcome,
+    pub(crate) conclusion: Conclusion,
     /// The job's next tick counts from this end.
     pub(crate) from_completion: bool,
 }
@@ -236,6 +237,8 @@ struct Held {
     token: FencingToken,
     /// How often its end was found locked.
     tries: u32,
+    /// Its body is over; whether the job's next tick counts from there.
+    ended: Option<Box<(Conclusion, bool)>>,
 }
 
 /// Batches what the jobs ask, and keeps what they hold.
@@ -261,6 +264,8 @@ pub(crate) struct LockActor {
     /// How many batches wait to be asked again.
     delayed: u32,
     held: HashMap<RunId, Held>,
+    /// What former sessions held, and whose ends got no answer before they were lost.
+    unanswered: HashMap<RunId, Held>,
     hearing: Option<Hearing>,
     /// The lease within which to prove that a claim would be possible, unless the leader made one; `None`: never.
     prove_every: Option<Duration>,
@@ -289,6 +294,7 @@ impl LockActor {
             ends: VecDeque::new(),
             delayed: 0,
             held: HashMap::default(),
+            unanswered: HashMap::default(),
             hearing: None,
             prove_every,
             claimed_at: Duration::ZERO,
@@ -331,6 +337,7 @@ impl LockActor {
                 }));
                 self.listen(session, ctx);
                 self.prove_later(session, ctx);
+                self.ask_unanswered(ctx);
                 self.node.supervisor().do_send(SessionNews::Opened);
             }
             Err(error) => {
@@ -391,10 +398,12 @@ impl LockActor {
         self.ends.clear();
         self.ends_backoff.succeeded();
         self.ends_not_before = Duration::ZERO;
-        let held = std::mem::take(&mut self.held);
+        let held = std::mem::take(&mut self.held).into_iter();
+        let (ended, mut held): (Vec<_>, Vec<_>) = held.partition(|(_, held)| held.ended.is_some());
+        // The next session tells whether their ends are recorded.
+        self.unanswered.extend(ended);
         self.node.meters.locks_lost.increment(held.len() as u64);
         self.node.meters.locks_held.set(0);
-        let mut held: Vec<_> = held.into_iter().collect();
         held.sort_unstable_by_key(|(run, _)| *run);
         for (run, Held { job, .. }) in held {
             Letter::send(&job, Input::LockLost { run });
@@ -531,7 +540,7 @@ impl LockActor {
                 let mut refused = None;
                 for (end, answer) in ends.into_iter().zip(answers) {
                     if answer == Completed::Locked {
-                        if let Some(held) = self.held.get_mut(&end.run) {
+                        if let Some(held) = self.held(end.run) {
                             held.tries = held.tries.saturating_add(1);
                             if held.tries > LOCKED_TRIES_MAX {
                                 refused.get_or_insert_with(|| always_locked(&end.job));
@@ -540,13 +549,13 @@ impl LockActor {
                         }
                         continue;
                     }
-                    let held = self.held.remove(&end.run);
+                    let held = self.let_go(end.run);
                     if matches!(answer, Completed::Recorded { .. }) {
                         self.suspects.ended.took(&end.job);
                         held.iter().for_each(|held| self.tell_taken(&held.job, RefusedStep::End));
                     }
-                    if let Some(Held { job, .. }) = &held {
-                        self.on_recorded(job, end.from_completion, &answer);
+                    if let Some(held) = held {
+                        self.on_recorded(held, end.from_completion, &answer);
                     }
                     if answer == Completed::Unknown {
                         self.node.supervisor().do_send(UnknownToStore(end.job.clone()));
@@ -571,20 +580,24 @@ impl LockActor {
         }
     }
 
-    /// What the end of a run did to its job.
-    fn on_recorded(&self, job: &Arc<JobRef>, from_completion: bool, answer: &Completed) {
+    /// What became of the end of a run, and what it did to its job.
+    fn on_recorded(&self, held: Held, from_completion: bool, answer: &Completed) {
+        let Held { job, ended, .. } = held;
+        if let Some(ended) = ended {
+            ended.0.on_answered(answer);
+        }
         let (cursor, pause) = match answer {
             Completed::Recorded { cursor, pause } => (*cursor, pause.as_ref()),
             Completed::Stale | Completed::Unknown | Completed::Locked => (None, None),
         };
         if from_completion {
             // Whatever the answer is: the job waits for it.
-            Letter::send(job, Input::Anchored { cursor });
+            Letter::send(&job, Input::Anchored { cursor });
         }
         if let Some(pause) = pause {
             let (name, pause) = (job.definition.name.clone(), pause.clone().cut());
             self.node.publisher.publish(|| EventKind::JobPaused { job: name, pause: pause.clone() });
-            Letter::send(job, Input::Pause(Some(pause)));
+            Letter::send(&job, Input::Pause(Some(pause)));
         }
     }
 
@@ -670,13 +683,20 @@ impl LockActor {
                     if self.session != Some(session) {
                         // Granted to a session that died before the answer was read: whoever takes over closes the run.
                         self.node.meters.locks_lost.increment(1);
-                        Letter::send(&job, Input::Claimed { run, verdict: lost_with_its_session(tick) });
+                        Letter::send(&job, Input::Claimed { run, verdict: Verdict::GrantedBefore });
                         continue;
                     }
                     let key = key.slot(slot);
-                    self.held.insert(run, Held { job: job.clone(), key, token: *token, tries: 0 });
+                    self.held
+                        .insert(run, Held { job: job.clone(), key, token: *token, tries: 0, ended: None });
                     Letter::post(&job, Content::Granted { session, run, verdict });
                     continue;
+                }
+                Verdict::GrantedBefore => {
+                    // Nobody else knows what was skipped with it.
+                    if let Some(tick) = &tick {
+                        job.meters.committed(1, &tick.skips);
+                    }
                 }
                 Verdict::Deposed { .. } => {
                     if let Some(term) = tick.and_then(|tick| tick.authority.term()) {
@@ -797,6 +817,8 @@ impl LockActor {
             // The store frees what it held when it notices that the session is gone.
             let _ = contained(async { locker.close().await }).await;
         };
+        // Nobody asks any more what became of these ends.
+        self.unanswered.clear();
         ctx.spawn(closed.into_actor(self).map(|(), _, ctx| {
             drop(done);
             ctx.stop();
@@ -852,13 +874,6 @@ pub(crate) fn always_locked(job: &JobName) -> String {
         "the row of {job:?} cannot be changed; somebody else keeps it locked, or a trigger or row security of the store drops the \
          change: find out who"
     )
-}
-
-fn lost_with_its_session(tick: Option<TickClaim>) -> Verdict {
-    match tick {
-        Some(tick) => Verdict::Moved { cursor: tick.fire_time.instant() },
-        None => Verdict::Unavailable { reason: "the session with the store is lost".to_owned() },
-    }
 }
 
 fn take_batch<T>(pending: &mut VecDeque<T>) -> Vec<T> {
@@ -963,15 +978,7 @@ impl Handler<TakeAsks> for LockActor {
             match ask {
                 Ask::Claim(claim) => self.take_claim(claim),
                 Ask::Advance(advance) => self.take_move(advance),
-                Ask::Complete(CompleteRun { run, outcome, from_completion }) => {
-                    // Not held: the session that granted it is lost, and with it the right to complete.
-                    if let Some(Held { job, key, token, .. }) = self.held.get(&run) {
-                        let Definition { name, policies, .. } = &*job.definition;
-                        let end = Completion::new(name.clone(), key.clone(), run, *token, outcome);
-                        let pause_after = policies.pause_after;
-                        self.take_end(Completion { pause_after, from_completion, ..end });
-                    }
-                }
+                Ask::Complete(end) => self.take_conclusion(end),
             }
         }
         self.wake_for_suspects(ctx);

@@ -266,7 +266,7 @@ impl TriggeredRun {
     ///
     /// | what happens | the answer |
     /// |---|---|
-    /// | its body ends, after its last attempt | that of its last attempt |
+    /// | its body ends, after its last attempt, and the store has recorded it | that of its last attempt |
     /// | it waits for its turn and is dropped: it is cancelled, its job is removed, the node shuts down | [`Cancelled`](Outcome::Cancelled) |
     /// | a `before` hook vetoes it | [`Cancelled`](Outcome::Cancelled) |
     /// | the node's session with the store is lost | [`Lost`](Outcome::Lost); it may [go on](crate::OnLost::Retry), on any node |

@@ -270,7 +270,8 @@ impl ClockOffset {
         TimeDelta::milliseconds(self.ahead.load(Ordering::Relaxed))
     }
 
-    fn store_time(&self, elapsed: Duration) -> DateTime<Utc> {
+    /// What the store's clock read when the monotonic one read this.
+    pub(crate) fn store_time(&self, elapsed: Duration) -> DateTime<Utc> {
         let origin = self.origin.load(Ordering::Relaxed);
         let elapsed = i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX);
         DateTime::from_timestamp_micros(origin.saturating_add(elapsed)).unwrap_or(DateTime::<Utc>::MAX_UTC)

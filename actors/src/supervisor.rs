@@ -17,6 +17,7 @@ mod outlook;
 mod parking;
 mod pausing;
 mod questions;
+mod removing;
 mod shutdown;
 mod tags;
 mod updating;
@@ -41,7 +42,7 @@ pub(crate) use self::leading::KillElection;
 pub(crate) use self::{
     adding::{AddFirstJobs, define_all},
     clock::StoreClockMoved,
-    dying::{JobDied, JobDone, JobRetired, ScheduleBroken, Undelivered},
+    dying::{JobDied, JobDone, JobLeft, JobRetired, ScheduleBroken, Undelivered},
     keys::conflicts,
     leading::{
         DebtsFound, ElectionDied, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, UnknownToStore,
@@ -57,6 +58,7 @@ use self::{
     parking::Parked,
     pausing::Telling,
     questions::WaitingQuestions,
+    removing::Leaving,
     tags::Tags,
 };
 pub use self::{
@@ -81,8 +83,7 @@ use crate::{
     job::{Content, JobActor, Letter, Remains},
     labels::{JOB_LABEL_OTHER, Labelled},
     listener::{Events, Listen, ListenTo, ListenerActor},
-    lock::WithdrawJobs,
-    message::{PAGE_MAX, RemoveJobs, Selector, TriggerJob, TriggeredRun},
+    message::{PAGE_MAX, Selector, TriggerJob, TriggeredRun},
     metrics::JobMeters,
     name::{JobName, Term},
     node::{JobRef, Node, OnTrial, WakeTime},
@@ -188,6 +189,9 @@ pub struct SupervisorActor {
     inquired: Option<JobName>,
     /// It asks now and then what its jobs owe.
     asking_debts: bool,
+    /// What is still to account for the ticks before it was removed, or got another schedule; what is to be withdrawn once it has.
+    leaving: BTreeMap<JobName, Leaving>,
+    to_withdraw: Vec<JobName>,
     /// How many withdrawals are under way.
     withdrawing: usize,
     /// What it knows of the time zone data of other nodes, and the timer of its next look.
@@ -249,6 +253,8 @@ impl SupervisorActor {
             asking_refused: false,
             inquired: None,
             asking_debts: false,
+            leaving: BTreeMap::new(),
+            to_withdraw: Vec::new(),
             withdrawing: 0,
             zone_data: ZoneDataWatch::default(),
             looking_at_zone_data: None,
@@ -359,51 +365,6 @@ impl SupervisorActor {
             Selector::All => Ok(self.jobs.keys().cloned().collect()),
         }
     }
-
-    fn remove(&mut self, selector: &Selector, ctx: &mut Context<Self>) -> Result<Vec<JobName>, SelectError> {
-        let names = self.select(selector)?;
-        let (mut withdrawn, mut keys) = (Vec::new(), Vec::new());
-        for name in &names {
-            let fired = self.jobs.get(name).is_some_and(|entry| self.authority(entry).is_some());
-            let Some(entry) = self.jobs.remove(name) else { continue };
-            self.over.remove(name);
-            self.troubled.remove(name);
-            if fired || entry.declares {
-                keys.push(entry.job.definition.key.clone());
-            }
-            self.keys.remove(&entry.job.definition);
-            self.tags.remove(&entry.job.definition);
-            if entry.job.definition.policies.fires == Fires::Leader {
-                withdrawn.push(name.clone());
-            }
-            self.retiring.insert((name.clone(), entry.job.generation), entry.job.clone());
-            Letter::post(&entry.job, Content::Retire);
-            self.node().publisher.publish_routine(|| EventKind::JobRemoved { job: name.clone() });
-        }
-        self.node().meters.jobs.set(self.jobs.len() as f64);
-        self.withdraw(&withdrawn, ctx);
-        self.retract(keys, ctx);
-        Ok(names)
-    }
-
-    /// Says that the leader does not schedule these jobs any more. On a follower only this node lets go of them: the leader goes
-    /// on.
-    fn withdraw(&mut self, jobs: &[JobName], ctx: &mut Context<Self>) {
-        let Some(term) = self.term else { return };
-        for page in jobs.chunks(PAGE_MAX) {
-            let withdrawn = self.node().lock().send(WithdrawJobs { term, jobs: page.to_vec() });
-            self.hold_enrolments_for(withdrawn, ctx);
-        }
-    }
-
-    /// Enrols nothing until the store has answered.
-    fn hold_enrolments_for(&mut self, answer: impl Future + 'static, ctx: &mut Context<Self>) {
-        self.withdrawing += 1;
-        ctx.spawn(answer.into_actor(self).map(|_, actor, ctx| {
-            actor.withdrawing -= 1;
-            actor.enrol(ctx);
-        }));
-    }
 }
 
 /// A job's mailbox takes its messages without waiting whatever its capacity; this bounds those who do wait.
@@ -428,14 +389,6 @@ impl Actor for SupervisorActor {
             // The engine waits for it, unless it is gone as well.
             let _ = stopped.send(report);
         }
-    }
-}
-
-impl Handler<RemoveJobs> for SupervisorActor {
-    type Result = Result<Vec<JobName>, SelectError>;
-
-    fn handle(&mut self, RemoveJobs(selector): RemoveJobs, ctx: &mut Self::Context) -> Self::Result {
-        self.remove(&selector, ctx)
     }
 }
 

@@ -8,6 +8,7 @@
 //! to catch up, for one of the node's slots. What waits is undecided as far as the store knows: the cursor stays before it.
 
 mod history;
+mod leaving;
 mod manual;
 mod parked;
 mod pauses;
@@ -23,6 +24,7 @@ use chrono::{DateTime, Utc};
 
 use self::{
     history::History,
+    leaving::Leaving,
     manual::{DebtOfJob, Manual},
     parked::Span,
     permit::Permit,
@@ -83,6 +85,8 @@ pub struct JobMachine {
     anew: Option<DateTime<Utc>>,
     /// Due ticks that may still run, in their order.
     backlog: VecDeque<Waiting>,
+    /// The job is removed, or has another schedule: what it is still to account for.
+    leaving: Option<Box<Leaving>>,
     /// The ticks skipped after the last one that waits, or after `stored` if none does.
     skips: Skips,
     flush_at: Option<Duration>,
@@ -149,6 +153,7 @@ impl JobMachine {
             unread: true,
             anew: None,
             backlog: VecDeque::new(),
+            leaving: None,
             skips: Skips::default(),
             flush_at: None,
             parked: Seldom::default(),
@@ -213,7 +218,11 @@ impl JobMachine {
                 self.on_resume(now, cursor, authority, *kept, &mut effects);
             }
             Input::Park { since, authority } => self.on_park(since, authority),
-            Input::Suspend => self.suspend(),
+            Input::Suspend => {
+                self.leaving = None;
+                self.suspend();
+            }
+            Input::Leave { is_removed } => self.on_leave(now, is_removed, &mut effects),
             Input::Drain => {
                 self.draining = true;
                 self.suspend();

@@ -36,6 +36,9 @@ pub const CLOSED_MAX: usize = 4_096;
 /// The most news that wait for a session; beyond it the oldest are dropped, and the session is told so.
 pub const NEWS_MAX: usize = 1_024;
 
+/// How long an enrolment takes to the store at most.
+const WAY_MAX: Duration = Duration::from_secs(5);
+
 /// The cursor of a job that was never enrolled.
 const NEVER: DateTime<Utc> = DateTime::<Utc>::MIN_UTC;
 
@@ -307,7 +310,8 @@ impl Ledger {
         }
         let schedule = Some(job.schedule);
         // A job that was forgotten owes no tick again.
-        let held_since = before(now, job.held_for);
+        let way = job.asked_at.and_then(|asked_at| (now - asked_at).to_std().ok()).unwrap_or_default();
+        let held_since = before(now, job.held_for.saturating_add(way.min(WAY_MAX)));
         let since = held_since.max(self.cursor_bound.unwrap_or(NEVER));
         let age = self.age;
         let row = self.jobs.get_mut(&job.job);
@@ -546,11 +550,19 @@ impl Ledger {
             Some(open) if open.session == session && open.key == request.key => {
                 return Verdict::Granted { token: open.token, lost: None };
             }
-            // Granted to a session that died, whoever takes over closes it; or under a key that was not asked for.
-            Some(_) => return Verdict::NotGranted,
+            // Under a key that was not asked for; or somebody else has taken it up.
+            Some(open) if open.session == session || request.retake => return Verdict::NotGranted,
+            // Whoever takes over closes it.
+            Some(_) => return Verdict::GrantedBefore,
+            None if request.settle && self.has_ended(request.run) => return Verdict::GrantedBefore,
             None if request.settle => return Verdict::NotGranted,
-            None if request.tick.is_none() && !request.retake && self.has_ended(request.run) => {
-                return Verdict::NotGranted;
+            // One node alone is not left without an answer.
+            None if self.shared
+                && request.tick.is_none()
+                && !request.retake
+                && self.has_ended(request.run) =>
+            {
+                return Verdict::GrantedBefore;
             }
             None => {}
         }
@@ -609,8 +621,7 @@ impl Ledger {
 
     /// It was granted before, and closed: only a debt says whether it goes on.
     fn has_ended(&self, run: RunId) -> bool {
-        // One node alone is not left without an answer.
-        self.shared && (self.lost.contains(&run) || self.closed.iter().any(|(closed, _)| *closed == run))
+        self.lost.contains(&run) || self.closed.iter().any(|(closed, _)| *closed == run)
     }
 
     /// The debt that a claim takes up.

@@ -144,9 +144,9 @@ impl LockActor {
                 "the store refuses the end of a run for its data, and keeps nothing of it: {}",
                 one_line(reason, TEXT_MAX)
             );
-            if let Some(held) = self.held.get(&end.run) {
+            if let Some(job) = self.held(end.run).map(|held| held.job.clone()) {
                 let reason = format!("the end of its run {} cannot be recorded: {reason}", end.run);
-                self.park(&held.job, &reason, RefusedStep::End);
+                self.park(&job, &reason, RefusedStep::End);
             }
         }
         if bad.is_some() {
@@ -224,8 +224,8 @@ impl LockActor {
         match released.as_deref() {
             Ok([Completed::Locked]) => self.release_again(LOCKED_MAX, end, reason, ctx),
             Ok([answer]) => {
-                if let Some(held) = self.held.remove(&end.run) {
-                    self.on_recorded(&held.job, end.from_completion, answer);
+                if let Some(held) = self.let_go(end.run) {
+                    self.on_recorded(held, end.from_completion, answer);
                 }
             }
             // Somebody may mend the store.
@@ -245,8 +245,8 @@ impl LockActor {
         }
         let again = vec![(end, reason.to_owned())];
         self.later(pause, again, ctx, |actor, ends| {
-            let held = |(end, _): &(Completion, String)| actor.held.contains_key(&end.run);
-            let ends: Vec<_> = ends.into_iter().filter(held).collect();
+            let mut ends = ends;
+            ends.retain(|(end, _)| actor.held(end.run).is_some());
             actor.suspects.bad_ends.extend(ends);
         });
     }
@@ -288,7 +288,7 @@ impl LockActor {
     /// Unless the session is lost that granted the run.
     pub(super) fn take_end(&mut self, end: Completion) {
         self.suspects.ended.asks(|| self.node.clock.elapsed(), &end.job);
-        match self.held.get(&end.run).map(|held| held.job.on_trial.is_set()) {
+        match self.held(end.run).map(|held| held.job.on_trial.is_set()) {
             Some(true) => self.suspects.ends.add(self.node.clock.elapsed(), vec![end]),
             Some(false) => self.ends.push_back(end),
             None => {}

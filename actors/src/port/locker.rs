@@ -38,11 +38,14 @@ pub enum SkipReason {
     /// The store refuses the job for its data: [`JobState::Parked`](crate::JobState::Parked). It is counted by the node that would
     /// have fired it, when it is skipped.
     Parked,
+    /// Its job was removed by the leader, or got another schedule, while it was due and not decided.
+    Removed,
 }
 
 impl SkipReason {
     /// Every reason.
-    pub const ALL: [Self; 5] = [Self::Misfire, Self::Overlap, Self::Paused, Self::Concurrency, Self::Parked];
+    pub const ALL: [Self; 6] =
+        [Self::Misfire, Self::Overlap, Self::Paused, Self::Concurrency, Self::Parked, Self::Removed];
 }
 
 words!(SkipReason {
@@ -51,6 +54,7 @@ words!(SkipReason {
     Paused: "paused",
     Concurrency: "concurrency",
     Parked: "parked",
+    Removed: "removed",
 });
 
 /// How many ticks were skipped, by reason.
@@ -118,7 +122,8 @@ pub struct ClaimRequest {
     pub run: RunId,
     /// The tick to take; `None` for a manual trigger, which moves no cursor and needs no term.
     pub tick: Option<TickClaim>,
-    /// Takes nothing: only says whether this run was granted before, when there was no answer.
+    /// Takes nothing: only says whether this run was granted before, when there was no answer. [`NotGranted`](Verdict::NotGranted)
+    /// is final: it is not answered while a former session of the node may still be granted the run.
     pub settle: bool,
     /// This run was lost, and is to go on with its next attempt: it takes its key and the next token, but no tick, and the job
     /// does not owe it any more. Refused as [`NotGranted`](Verdict::NotGranted) if the job does not owe it (any more), or was
@@ -184,10 +189,13 @@ pub enum Verdict {
         /// The run whose session died while it held the key. It is closed as lost; whoever was granted says so.
         lost: Option<Box<LostRun>>,
     },
-    /// This session was not granted the run, and will not be: the answer to a claim that settles, to one that takes up a run that
-    /// is not owed, and to one without a tick whose run was granted before and closed, or is about to be closed as lost. Such a
-    /// run goes on only as a debt.
+    /// No session was granted the run, and none will be: the answer to a claim that settles, and to one that takes up a run
+    /// that is not owed.
     NotGranted,
+    /// A session that is over was granted the run, so a former one of this node, which made its id: the reply was lost. Its tick is taken
+    /// and its cursor was moved. Whoever takes over closes the run as lost, or has closed it. Nothing changed now. The engine
+    /// counts the tick, and those that were skipped with it. The run goes on only as a debt.
+    GrantedBefore,
     /// The tick has a run already.
     AlreadyRun {
         /// That run.
@@ -362,6 +370,9 @@ pub struct Enrolment {
     /// How long this node has held the job with this schedule, by its monotonic clock: a new or changed job, or one that was
     /// withdrawn, owes ticks from then on, in the store's time. Zero: from now on.
     pub held_for: Duration,
+    /// What the store's clock read when that was measured, as far as the node knows: what passed since, up to 5 s, counts as well. So the
+    /// way to the store takes no tick from the job. `None`: nothing passed.
+    pub asked_at: Option<DateTime<Utc>>,
     /// A run of it that is lost is owed another attempt: see [`OwedRun`]. Otherwise none is from now on.
     pub retry_lost: bool,
     /// Its cursor moves to the end of a run that is lost as well: see [`Completion::from_completion`]. A run that is lost to
@@ -379,6 +390,7 @@ impl Enrolment {
             authority,
             overlap: Overlap::default(),
             held_for: Duration::ZERO,
+            asked_at: None,
             retry_lost: false,
             from_completion: false,
         }
@@ -765,8 +777,10 @@ pub trait Locker: Send + Sync + 'static {
     /// Claims each run in `requests`, in one round trip, without waiting for other holders.
     ///
     /// A claim that this session was granted already and has not completed is granted again, with the same token.
-    /// One that only settles is [`NotGranted`](Verdict::NotGranted) otherwise, and nothing changes. So is one without a tick whose
-    /// run has ended or was lost, unless it [retakes](ClaimRequest::retake) it.
+    /// One that only settles is [`GrantedBefore`](Verdict::GrantedBefore) or [`NotGranted`](Verdict::NotGranted) otherwise, and
+    /// nothing changes. One without a tick whose run has ended or was lost is `GrantedBefore`, unless it
+    /// [retakes](ClaimRequest::retake) it. A claim of a tick may be refused for another reason although its run was granted
+    /// before: then the engine settles it.
     /// At most one claim per job and one per key is granted in a batch; the second is `Busy`.
     ///
     /// # Errors
@@ -780,7 +794,8 @@ pub trait Locker: Send + Sync + 'static {
     /// Dropping the future has the same effect as [`LockError::Timeout`].
     fn claim<'a>(&'a self, requests: &'a [ClaimRequest]) -> BoxFuture<'a, Result<Vec<Verdict>, LockError>>;
 
-    /// Records the ends of runs and frees their keys. An end that was recorded already is recorded.
+    /// Records the ends of runs and frees their keys. An end that was recorded already is recorded, by whichever session.
+    /// [`Stale`](Completed::Stale) is final: it is not answered while a former session of the node may still record the end.
     ///
     /// # Errors
     ///

@@ -150,6 +150,7 @@ fn skip_reasons() -> Vec<SkipReason> {
         SkipReason::Paused => SkipReason::Paused,
         SkipReason::Concurrency => SkipReason::Concurrency,
         SkipReason::Parked => SkipReason::Parked,
+        SkipReason::Removed => SkipReason::Removed,
     ]
 }
 

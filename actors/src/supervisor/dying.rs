@@ -13,10 +13,10 @@ use crate::{
     },
     event::{CancelReason, EventKind, Outcome},
     event_log::Level,
-    job::{Content, Letter, Remains, breach_of, conclude},
-    lock::{Ask, CompleteRun},
+    job::{Content, Letter, Remains, breach_of},
+    lock::{Ask, CompleteRun, Conclusion},
     message::Selector,
-    name::JobName,
+    name::{JobName, RunId},
     node::JobRef,
     port::Verdict,
 };
@@ -38,6 +38,13 @@ pub(crate) struct JobDied {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct JobRetired {
+    pub(crate) job: Arc<JobRef>,
+}
+
+/// A job that was removed, or got another schedule, has accounted for the ticks before.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct JobLeft {
     pub(crate) job: Arc<JobRef>,
 }
 
@@ -70,6 +77,7 @@ impl SupervisorActor {
     fn on_died(&mut self, job: &Arc<JobRef>, mut remains: Remains, ctx: &mut Context<Self>) {
         let name = &job.definition.name;
         let now = self.node().clock.elapsed();
+        self.on_left(name, job.generation, ctx);
         if self.retiring.remove(&(name.clone(), job.generation)).is_some() {
             let line = format_args!("the actor of {name}, which is removed, died and was started again");
             self.node().publisher.log("JobRestarted", Level::Error, name, &line);
@@ -179,7 +187,12 @@ impl SupervisorActor {
             match content {
                 // Whoever starts an actor again also resumes it.
                 Content::Input(
-                    Input::Resume { .. } | Input::Park { .. } | Input::Suspend | Input::WakeUp | Input::Trigger,
+                    Input::Resume { .. }
+                    | Input::Park { .. }
+                    | Input::Suspend
+                    | Input::Leave { .. }
+                    | Input::WakeUp
+                    | Input::Trigger,
                 )
                 // It was started with the newest definition, and knows whether it was removed.
                 | Content::Redefine(_)
@@ -226,47 +239,20 @@ impl SupervisorActor {
         };
         match input {
             Input::Claimed { run, verdict: Verdict::Granted { .. } } => {
-                let from_completion = job.definition.schedule.counts_from_completion();
-                let outcome = Outcome::Cancelled;
-                self.node().ask(Ask::Complete(CompleteRun { run, outcome, from_completion }));
-                job.meters.ended(Outcome::Cancelled);
-                self.publish(|| EventKind::RunCancelled {
-                    job: job.definition.name.clone(),
-                    run,
-                    took: Duration::ZERO,
-                    why: CancelReason::NotStarted,
-                    reason: None,
-                });
+                let why = Some(CancelReason::NotStarted);
+                self.end_undelivered(job, ended(run, Outcome::Cancelled, why, End::Aborted));
             }
-            Input::RunEnded(ended) => {
-                let outcome = match &ended.end {
+            Input::RunEnded(RunEnd { run, end, started_at, took }) => {
+                let outcome = match &end {
                     End::Returned => Outcome::Succeeded,
                     End::Failed { .. } => Outcome::Failed,
                     End::Panicked(_) => Outcome::Panicked,
                     End::Aborted | End::BetweenAttempts | End::NotStarted { .. } => Outcome::Cancelled,
                 };
-                let from_completion = job.definition.schedule.counts_from_completion();
-                self.node().ask(Ask::Complete(CompleteRun { run: ended.run, outcome, from_completion }));
                 self.node().meters.runs_in_progress.decrement(1);
                 self.node().permits.release();
-                let RunEnd { run, end, started_at, took } = ended;
-                conclude(
-                    job,
-                    Ended {
-                        run,
-                        tick: None,
-                        outcome,
-                        cancelled: None,
-                        aborted: false,
-                        recorded: true,
-                        attempt: 1,
-                        end,
-                        started_at,
-                        took,
-                    },
-                    // Its handle died with the actor.
-                    None,
-                );
+                let ended = Ended { started_at, took, ..ended(run, outcome, None, end) };
+                self.end_undelivered(job, ended);
             }
             Input::Permit(PermitAnswer::Granted) => self.node().permits.release(),
             Input::Claimed { .. }
@@ -280,6 +266,7 @@ impl SupervisorActor {
             | Input::Resume { .. }
             | Input::Park { .. }
             | Input::Suspend
+            | Input::Leave { .. }
             | Input::WakeUp
             | Input::Trigger
             | Input::Advanced(_)
@@ -287,6 +274,30 @@ impl SupervisorActor {
             | Input::Cancel { .. }
             | Input::Abort => {}
         }
+    }
+}
+
+impl SupervisorActor {
+    /// Has the end of a run recorded of which no actor is left; its handle died with the actor.
+    fn end_undelivered(&self, job: &Arc<JobRef>, ended: Ended) {
+        let from_completion = job.definition.schedule.counts_from_completion();
+        let conclusion = Conclusion::new(job.clone(), ended, None, None);
+        self.node().ask(Ask::Complete(CompleteRun { conclusion, from_completion }));
+    }
+}
+
+fn ended(run: RunId, outcome: Outcome, cancelled: Option<CancelReason>, end: End) -> Ended {
+    Ended {
+        run,
+        tick: None,
+        outcome,
+        cancelled,
+        aborted: false,
+        recorded: true,
+        attempt: 1,
+        end,
+        started_at: None,
+        took: Duration::ZERO,
     }
 }
 
@@ -327,6 +338,14 @@ impl Handler<JobRetired> for SupervisorActor {
 
     fn handle(&mut self, JobRetired { job }: JobRetired, _: &mut Self::Context) {
         self.retiring.remove(&(job.definition.name.clone(), job.generation));
+    }
+}
+
+impl Handler<JobLeft> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, JobLeft { job }: JobLeft, ctx: &mut Self::Context) {
+        self.on_left(&job.definition.name, job.generation, ctx);
     }
 }
 

@@ -179,6 +179,7 @@ impl SupervisorActor {
     /// The next jobs to be enrolled, of a group or of all.
     fn next_page(&mut self, group: Option<&Group>) -> (Vec<Enrolment>, Vec<(Arc<JobRef>, Authority)>) {
         let elapsed = self.node().clock.elapsed();
+        let asked_at = self.node().clock_offset.store_time(elapsed);
         let (mut page, mut jobs) = (Vec::new(), Vec::new());
         let mut by_itself = group.map(Group::jobs);
         while page.len() < PAGE_MAX
@@ -187,6 +188,10 @@ impl SupervisorActor {
                 None => self.to_enrol.pop_front(),
             }
         {
+            if self.leaving.contains_key(&name) {
+                // It comes back once what was due before is decided.
+                continue;
+            }
             let asked = self.jobs.get(&name).and_then(|entry| Some((entry, self.authority(entry)?)));
             let Some((entry, authority)) = asked else {
                 self.suspects.drop_suspect(&name);
@@ -201,6 +206,7 @@ impl SupervisorActor {
                 key: key.clone(),
                 overlap: policies.overlap,
                 held_for: elapsed.saturating_sub(entry.held_since),
+                asked_at: Some(asked_at),
                 retry_lost: policies.on_lost == OnLost::Retry,
                 from_completion: schedule.counts_from_completion(),
                 ..Enrolment::new(name, *identity, authority)

@@ -45,6 +45,7 @@ impl SupervisorActor {
         let definition = Arc::new(definition);
         let name = definition.name.clone();
         let former = self.jobs.get(&name).map(|entry| entry.job.definition.identity);
+        let fires_here = self.jobs.get(&name).is_some_and(|entry| self.authority(entry).is_some());
         let differs = former.is_some_and(|former| former.differs_from(definition.identity));
         if differs {
             self.over.remove(&name);
@@ -67,6 +68,12 @@ impl SupervisorActor {
             wake_time: WakeTime::default(),
             on_trial: OnTrial::default(),
         });
+        if differs && fires_here {
+            self.await_leave(&name, job.generation, false);
+        }
+        let Some(entry) = self.jobs.get_mut(&name) else {
+            return Err(UpdateError::UnknownJob { name: name.as_str().to_owned() });
+        };
         let was_local = entry.job.definition.policies.fires == Fires::Local;
         let becomes_local = !was_local && job.definition.policies.fires == Fires::Local;
         if was_local || differs {

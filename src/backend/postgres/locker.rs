@@ -32,6 +32,7 @@ use super::{
     session::{OpenSession, Refusal, Statements},
     sessions,
     settings::LOCK_TIMEOUT,
+    sql,
     text::Text,
 };
 
@@ -48,6 +49,9 @@ const SKIPS_MAX: usize = 5;
 /// The pause before a job that somebody else has locked is asked again to be paused; it doubles up to [`LOCKED_MAX`].
 const LOCKED_MIN: Duration = Duration::from_millis(2);
 const LOCKED_MAX: Duration = Duration::from_millis(100);
+/// Why it is not known what became of a claim.
+const FORMER_SESSION: &str = "a former session of this node is not over on the server, which may still do what it was asked; its \
+                              lease ends it";
 
 pub(super) struct PostgresLocker {
     pub(super) shared: Arc<Shared>,
@@ -403,7 +407,10 @@ impl OpenSession {
             Some(job.key.as_str()).filter(|key| *key != job.job.as_str()).map(str::to_owned)
         };
         let keys = unless_none(jobs.iter().map(other_key));
-        let parameters: [&(dyn ToSql + Sync); 12] = [
+        // They are of one page. What is not known takes nothing.
+        let asked_at = jobs.iter().find_map(|job| job.asked_at).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        let asked_at = asked_at.min(Utc::now() + TimeDelta::days(1));
+        let parameters: [&(dyn ToSql + Sync); 13] = [
             &self.settings.scope,
             &names,
             &schedules,
@@ -416,6 +423,7 @@ impl OpenSession {
             &overlaps,
             &keys,
             &DEBTS_BOUND,
+            &asked_at,
         ];
         let keyed: Vec<_> = jobs.iter().copied().filter(|job| other_key(job).is_some()).collect();
         // Sent together: nothing of this node comes between.
@@ -568,6 +576,7 @@ impl OpenSession {
         requests: &[&ClaimRequest],
         mut answers: Vec<Answer<Verdict>>,
     ) -> Result<Vec<Verdict>, LockError> {
+        self.settle_for_good(requests, &mut answers).await?;
         let robbing: Vec<_> = positions(&answers, |answer| matches!(answer, Answer::Robs));
         if !robbing.is_empty() {
             let asked: Vec<_> = robbing.iter().map(|at| requests[*at]).collect();
@@ -681,13 +690,45 @@ impl OpenSession {
         let keys: Vec<_> = requests.iter().map(|request| request.key.as_str()).collect();
         let parameters: [&(dyn ToSql + Sync); 4] = [&self.settings.scope, &self.beacon, &runs, &keys];
         let rows = self.ask(&self.statements.settle, &parameters).await?;
-        let granted = read(&rows, |row| Ok((row.try_get("run")?, token(row)?))).map_err(Refusal::Lock)?;
-        let granted: HashMap<Uuid, FencingToken> = granted.into_iter().collect();
-        let answer = |run| match granted.get(run) {
-            Some(token) => Verdict::Granted { token: *token, lost: None },
-            None => Verdict::NotGranted,
-        };
-        Ok(runs.iter().map(|run| Answer::Is(answer(run))).collect())
+        let granted = read(&rows, |row| {
+            let (run, own, token) = (row.try_get("run")?, row.try_get("own")?, token(row)?);
+            Ok((run, if own { Verdict::Granted { token, lost: None } } else { Verdict::GrantedBefore }))
+        });
+        let mut granted: HashMap<Uuid, Verdict> = granted.map_err(Refusal::Lock)?.into_iter().collect();
+        Ok(runs.iter().map(|run| Answer::Is(granted.remove(run).unwrap_or(Verdict::NotGranted))).collect())
+    }
+
+    /// The answers to claims that settle, none of which can change any more.
+    async fn settle_for_good(
+        self: &Arc<Self>,
+        requests: &[&ClaimRequest],
+        answers: &mut [Answer<Verdict>],
+    ) -> Result<(), LockError> {
+        let not_granted = |answer: &Answer<Verdict>| matches!(answer, Answer::Is(Verdict::NotGranted));
+        let open = positions(answers, not_granted).into_iter().filter(|at| requests[*at].settle);
+        let open: Vec<_> = open.collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        if self.former_session_lives().await? {
+            let unknown = || Answer::Is(Verdict::Unavailable { reason: FORMER_SESSION.to_owned() });
+            open.into_iter().for_each(|at| answers[at] = unknown());
+            return Ok(());
+        }
+        // It was over before this question, so nothing is granted after it.
+        let asked: Vec<_> = open.iter().map(|at| requests[*at]).collect();
+        let settled = self.settle(&asked).await.map_err(Refusal::into_lock_error)?;
+        open.into_iter().zip(settled).for_each(|(at, answer)| answers[at] = answer);
+        Ok(())
+    }
+
+    /// Whether the server may still do what a former session of this node asked.
+    async fn former_session_lives(self: &Arc<Self>) -> Result<bool, LockError> {
+        let node = self.settings.node.as_uuid();
+        let parameters: [&(dyn ToSql + Sync); 3] = [&self.settings.scope, &self.beacon, &node];
+        let rows = self.ask(sql::FORMER_SESSION_LIVES, &parameters).await;
+        let lives = read(&rows.map_err(Refusal::into_lock_error)?, |row| row.try_get("lives"))?;
+        Ok(lives.into_iter().any(|lives| lives))
     }
 
     /// Why claims have no answer.
@@ -800,10 +841,28 @@ impl OpenSession {
         let parameters: [&(dyn ToSql + Sync); 5] =
             [&self.settings.scope, &self.beacon, &keys, &runs, &tokens];
         let rows = self.ask(&self.statements.release, &parameters).await.map_err(Refusal::into_lock_error)?;
-        self.finish_ends(ends, in_order(ends.len(), &rows, completed)?).await
+        self.or_missing_ends(ends, in_order(ends.len(), &rows, completed)?).await
     }
 
     async fn finish_ends(
+        self: &Arc<Self>,
+        ends: &[&Completion],
+        mut answers: Vec<Answer<Completed>>,
+    ) -> Result<Vec<Completed>, LockError> {
+        let stale = positions(&answers, |answer| matches!(answer, Answer::Is(Completed::Stale)));
+        if !stale.is_empty() {
+            let asked: Vec<_> = stale.iter().map(|at| ends[*at]).collect();
+            // Of another session, which may still record it: what is asked once it is over cannot change any more.
+            let settled = match self.former_session_lives().await? {
+                true => asked.iter().map(|_| Answer::Is(Completed::Locked)).collect(),
+                false => self.complete_once(&asked).await.map_err(Refusal::into_lock_error)?,
+            };
+            stale.into_iter().zip(settled).for_each(|(at, answer)| answers[at] = answer);
+        }
+        self.or_missing_ends(ends, answers).await
+    }
+
+    async fn or_missing_ends(
         self: &Arc<Self>,
         ends: &[&Completion],
         answers: Vec<Answer<Completed>>,
@@ -1034,6 +1093,7 @@ fn verdict(row: &Row) -> Result<Verdict, Error> {
         }
         "again" => Verdict::Granted { token: token(row)?, lost: None },
         "not granted" => Verdict::NotGranted,
+        "granted before" => Verdict::GrantedBefore,
         "already run" => {
             let run: Uuid = row.try_get("run")?;
             Verdict::AlreadyRun { run: RunId::from(run), cursor: row.try_get("cursor")? }

@@ -1,13 +1,14 @@
 //! The schema, and how it comes to the server.
 
-use std::error::Error;
+use std::{any::Any, error::Error, panic::AssertUnwindSafe};
 
-use callsheet_actors::{DurationText, port::LockError};
+use callsheet_actors::{DurationText, core::text::bounded, port::LockError};
+use futures_util::FutureExt;
 use refinery_core::{Migration, Runner, error::Kind, traits::r#async::AsyncMigrate};
 use tokio_postgres::{Client, Row};
 
 use super::{
-    failure::{self, refusal, refused, unavailable},
+    failure::{self, MESSAGE_MAX, refusal, refused, unavailable},
     holders::{end_of, process},
     settings::MIGRATION_LOCK_TIMEOUT,
     sql,
@@ -15,6 +16,10 @@ use super::{
 
 /// Every step, in order. A step that was released never changes.
 const STEPS: [(&str, &str); 1] = [("V1__coordination", include_str!("migrations/V1__coordination.sql"))];
+
+/// How many steps a newer version may have taken that this one still works on. What this one sends is kept when the next
+/// step is made, and tried on the tables that it makes (`tests/postgres_upgrade.rs`).
+const NEWER_STEPS_MAX: i32 = 1;
 
 /// What the steps make and a node uses.
 pub(super) const TABLES: [&str; 6] = ["leader", "scopes", "sessions", "names", "debts", "runs"];
@@ -80,10 +85,33 @@ fn steps() -> Vec<Migration> {
         .expect("invariant: the names of the steps are well-formed")
 }
 
+/// Refuses a schema to which a newer version has done more than this one can work on. Where the steps cannot be read it is not
+/// known.
+pub(super) async fn check_version(client: &Client, schema: &str) -> Result<(), LockError> {
+    if !is_readable(client, schema).await? {
+        return Ok(());
+    }
+    let newest = client.query_opt(sql::NEWEST_STEP, &[]).await.map_err(|error| refusal(&error))?;
+    let Some(row) = newest else { return Ok(()) };
+    let read = || Ok((row.try_get("version")?, row.try_get("name")?));
+    let (newest, name): (i32, String) = read().map_err(|error| refusal(&error))?;
+    let own = steps().iter().map(Migration::version).max().unwrap_or_default();
+    let most = own + NEWER_STEPS_MAX;
+    if newest <= most {
+        return Ok(());
+    }
+    let (build, name) = (env!("CARGO_PKG_VERSION"), bounded(&name, MESSAGE_MAX));
+    Err(refused(format!(
+        "the schema {schema:?} is at version V{newest} ({name:?}), and Callsheet {build}, which made V{own}, works on V{most} at \
+         most; update this node to the version of the others, or let it use another schema"
+    )))
+}
+
 /// Brings the schema up to date, one node at a time.
 ///
 /// Steps that a newer version has taken are left alone: it may run beside this one.
 pub(super) async fn migrate(client: &mut Client, schema: &str) -> Result<(), LockError> {
+    check_version(client, schema).await?;
     let mut runner = Runner::new(&steps()).set_abort_missing(false);
     runner.set_migration_table_name(TABLE);
     // Anybody who may connect can hold the lock, and most nodes have nothing to do under it.
@@ -97,18 +125,43 @@ pub(super) async fn migrate(client: &mut Client, schema: &str) -> Result<(), Loc
         let create = format!("CREATE SCHEMA {}", sql::quoted(schema));
         client.batch_execute(&create).await.map_err(|error| refusal(&error))?;
     }
-    let migrated = runner.run_async(client).await;
-    migrated.map(drop).map_err(|error| failed(schema, &error))
+    contained(schema, runner.run_async(client)).await.map(drop)
+}
+
+/// Answers what the library does, if only that it panics: it does so over rows of its table that it did not write.
+async fn contained<T>(
+    schema: &str,
+    call: impl Future<Output = Result<T, refinery_core::Error>>,
+) -> Result<T, LockError> {
+    match AssertUnwindSafe(call).catch_unwind().await {
+        Ok(answer) => answer.map_err(|error| failed(schema, &error)),
+        Err(panic) => Err(panicked(schema, &*panic)),
+    }
+}
+
+fn panicked(schema: &str, panic: &(dyn Any + Send)) -> LockError {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    let name = sql::quoted(schema);
+    refused(format!(
+        "the migration library panicked over the schema {schema:?}: {}; look at {name}.{TABLE}, which nobody else may write: \
+         each row has a number as its version, a time like 2026-01-31T12:00:00Z as applied_on, and a whole number as its checksum",
+        bounded(text, MESSAGE_MAX)
+    ))
 }
 
 /// Whether every step was taken, as far as this role can see.
 async fn is_up_to_date(client: &mut Client, runner: &Runner, schema: &str) -> Result<bool, LockError> {
-    let readable = client.query_opt(sql::READABLE, &[&schema, &TABLE]).await;
-    if readable.map_err(|error| refusal(&error))?.is_none() {
+    if !is_readable(client, schema).await? {
         return Ok(false);
     }
-    let taken = runner.get_applied_migrations_async(client).await.map_err(|error| failed(schema, &error))?;
+    let taken = contained(schema, runner.get_applied_migrations_async(client)).await?;
     Ok(steps().iter().all(|step| taken.contains(step)))
+}
+
+async fn is_readable(client: &Client, schema: &str) -> Result<bool, LockError> {
+    let readable = client.query_opt(sql::READABLE, &[&schema, &TABLE]).await;
+    readable.map(|row| row.is_some()).map_err(|error| refusal(&error))
 }
 
 /// Takes the lock of migrations, which is freed with the connection: it serves nothing else.

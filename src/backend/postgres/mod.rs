@@ -268,7 +268,8 @@ impl Postgres {
     ///
     /// Nodes may migrate at once: one at a time, under an advisory lock. Anybody who may connect to the
     /// database can hold it. After 2 s the error names whoever does. A schema that is up to date needs no
-    /// lock. One of a newer version is left alone: it works for this one.
+    /// lock. One of the next version is left alone: it works for this one, so that nodes can be replaced one by
+    /// one. One that is newer still is refused.
     #[must_use]
     pub fn migrate(self, migrate: bool) -> Self {
         self.set(|settings| settings.migrate = migrate)

@@ -144,6 +144,7 @@ impl OpenSession {
         let connected = connect(&settings, Purpose::Session, &ends.loss).await?;
         let pid = inspect(&connected, &settings, &clocks).await?;
         let Connected { client, notifications, .. } = connected;
+        migrations::check_version(&client, &settings.schema).await?;
         if check_rights(&client, &settings).await? == Rights::NoTables {
             // Made anew since this node migrated them.
             if !settings.migrate || migrate {

@@ -79,6 +79,10 @@ pub(super) const READABLE: &str = "
 SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2 AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')";
 
+/// The newest step that was taken.
+pub(super) const NEWEST_STEP: &str =
+    "SELECT version, coalesce(name, '') AS name FROM migrations ORDER BY version DESC LIMIT 1";
+
 /// The lock that serialises migrations of one schema ($1), for which `lock_timeout` is waited.
 pub(super) const MIGRATION_LOCK: &str =
     "SELECT pg_advisory_lock(hashtextextended('callsheet migration ' || $1, 0))";
@@ -430,7 +434,7 @@ macro_rules! differs {
 /// leader schedules it, $6 whether lost runs are owed, $7 whether the cursor moves to their ends, $8 for how
 /// many milliseconds they have been held, $9 own beacon, $10 the policies of their keys, $11 the keys that
 /// are not their names: their policies were declared by [`DECLARE`] just before, $12 the most that a job
-/// owes. Of what few jobs have, the arrays may be shorter. The policy that contradicts stands in the place of
+/// owes, $13 what the node believes that this server's clock read when it was asked. Of what few jobs have, the arrays may be shorter. The policy that contradicts stands in the place of
 /// the note.
 pub(super) const ENROL: &str = concat!(
     "
@@ -439,7 +443,10 @@ WITH ",
     ", asked AS MATERIALIZED (
     SELECT a.job, a.schedule, a.term, a.unled, l.epoch,
            coalesce(a.retry_lost, false) AS retry_lost, coalesce(a.from_completion, false) AS from_completion,
-           a.held_for * interval '1 millisecond' AS held_for, a.overlap, a.key,
+           a.held_for * interval '1 millisecond'
+               -- What the way here took.
+               + least(greatest(statement_timestamp() - $13::timestamptz, interval '0'), interval '5 s') AS held_for,
+           a.overlap, a.key,
            coalesce(l.expires_at > clock_timestamp(), false) AS led
     FROM unnest($2::text[], $3::text[], $4::int8[], $5::bool[], $6::bool[], $7::bool[], $8::float8[],
                 $10::text[], $11::text[])
@@ -767,8 +774,8 @@ macro_rules! token {
 
 /// Who gets what, by the rows that are locked.
 macro_rules! decided {
-    (arrays: $arrays:literal, columns: $columns:literal, found: $found:literal, plainly: $plainly:literal, retaken: $retaken:literal,
-     robs: $robs:literal) => {
+    (arrays: $arrays:literal, columns: $columns:literal, found: $found:literal, taken_up: $taken_up:literal, plainly: $plainly:literal,
+     retaken: $retaken:literal, robs: $robs:literal) => {
         concat!(
             "
 WITH term AS MATERIALIZED (
@@ -797,15 +804,17 @@ WITH term AS MATERIALIZED (
         CASE
             -- Asked again after a reply was lost.
             WHEN f.run = f.holder AND f.beacon = $2 THEN 'again'
-            -- Granted to a session that is over: whoever takes over closes it.
-            WHEN f.run = f.holder THEN 'not granted'
+",
+            $taken_up,
+            "            -- Granted to a session that is over: whoever takes over closes it.
+            WHEN f.run = f.holder THEN 'granted before'
             -- It was granted before, and closed: only the debt says whether it goes on. Not EXISTS, which a plan made while the
             -- table was empty might answer from a hash of all of it.
             WHEN f.fire_time IS NULL",
             $plainly,
             " AND (
                 SELECT true FROM runs r WHERE r.run = f.run LIMIT 1
-            ) THEN 'not granted'
+            ) THEN 'granted before'
 ",
             $retaken,
             "            WHEN f.term IS NOT NULL
@@ -840,6 +849,8 @@ macro_rules! claim {
                 arrays: ", $12::bool[], $13::bool[]",
                 columns: ", replace, retake",
                 found: $found,
+                taken_up: "            -- Somebody else has taken it up, or it is not closed yet.
+            WHEN f.run = f.holder AND f.retake THEN 'not granted'\n",
                 plainly: " AND f.retake IS NOT TRUE",
                 retaken: "            WHEN f.retake AND (f.debt IS NULL OR f.withdrawn OR NOT f.retry_lost) THEN 'not granted'\n",
                 robs: "granted"
@@ -944,6 +955,7 @@ pub(super) const CLAIM: &str = concat!(
         SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR UPDATE SKIP LOCKED
     ) AS n
 )",
+        taken_up: "",
         plainly: "",
         retaken: "",
         robs: "robs"
@@ -1035,12 +1047,21 @@ pub(super) const CLAIM_WITH_KEY: &str = claim!(
     at: "n.scope = $1 AND n.name = d.key"
 );
 
-/// Which runs ($3) the session of a beacon ($2) was granted under their keys ($4) and has not completed. Locks nothing: what
-/// an abandoned statement of another session may still take belongs to that session. $1 scope.
+/// Which runs ($3) were granted: to the session of a beacon ($2), under their keys ($4), and not completed, or to a session that is
+/// over. Locks nothing: while a former session of the node lives, an abandoned statement of it may still be granted one
+/// ([`FORMER_SESSION_LIVES`]). $1 scope.
 pub(super) const SETTLE: &str = "
-SELECT a.run, n.token
-FROM unnest($3::uuid[], $4::text[]) AS a (run, key) JOIN names n ON n.scope = $1 AND n.name = a.key
-WHERE n.run = a.run AND n.beacon = $2";
+SELECT a.run, n.beacon IS NOT DISTINCT FROM $2 AS own, coalesce(n.token, 0) AS token
+FROM unnest($3::uuid[], $4::text[]) AS a (run, key)
+LEFT JOIN LATERAL (
+    SELECT beacon, token FROM names WHERE scope = $1 AND name = a.key AND run = a.run LIMIT 1
+) AS n ON true
+WHERE n.token IS NOT NULL OR (SELECT true FROM runs r WHERE r.run = a.run LIMIT 1)";
+
+/// Whether a session of a node ($3) of a scope ($1), besides the own one ($2), lives: what it was asked may still be done.
+pub(super) const FORMER_SESSION_LIVES: &str = "
+SELECT coalesce(bool_or(NOT is_over($1, beacon)), false) AS lives
+FROM sessions WHERE scope = $1 AND node = $3 AND beacon <> $2";
 
 /// What the end of a run changes on the row of its job.
 macro_rules! job_end {

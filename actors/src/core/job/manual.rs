@@ -453,8 +453,14 @@ impl JobMachine {
             Verdict::NotGranted if self.passes_on_to_debt(&manual) => {
                 self.answer(&manual, Ok(Triggered::Queued), effects);
             }
-            // It was granted before and lost: who closes it says so, and it may go on elsewhere.
-            Verdict::NotGranted if manual.caller == Caller::Knows => {}
+            // Who closes it says that it is lost, and it may go on elsewhere.
+            Verdict::GrantedBefore if self.passes_on_to_debt(&manual) => {
+                self.answer(&manual, Ok(Triggered::Queued), effects);
+            }
+            Verdict::GrantedBefore => {
+                let reason = "the session with the store was lost before it answered".to_owned();
+                self.answer(&manual, Err(Refusal::Unavailable { reason }), effects);
+            }
             // It was given up, or is owed no more.
             Verdict::NotGranted => self.refuse(&manual, Refusal::Overlap { holder: None }, effects),
             Verdict::Locked { .. } if wanted && (manual.owed.is_some() || manual.caller == Caller::Knows) => {

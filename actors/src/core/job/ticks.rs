@@ -113,6 +113,7 @@ pub(super) struct TickAsked {
 impl JobMachine {
     pub(super) fn decide_due(&mut self, now: Now, effects: &mut Effects) {
         let decided = match self.mode {
+            _ if self.leaving.is_some() => self.go_on_leaving(now, effects),
             Mode::Dormant => return,
             Mode::Parked { authority: Authority::Term(term), .. } if now.term != Some(term) => {
                 return self.suspend();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use super::{
     Claim, Effect, Effects, End, Ended, JobMachine, Mode, Refusal, Start,
     manual::locked_key,
@@ -129,8 +131,35 @@ impl JobMachine {
             Verdict::Unavailable { reason } => {
                 self.ask_tick_again(now, TickAsked { doubtful: true, ..asked }, reason, effects);
             }
+            Verdict::GrantedBefore => {
+                self.take_permit_back(Claimant::Tick);
+                announce(waiting.missed, effects);
+                // Whoever takes over closes the run as lost, and says so.
+                self.decided_up_to(claim.fire_time.instant());
+            }
+            Verdict::NotGranted if asked.settles => {
+                self.take_permit_back(Claimant::Tick);
+                self.leave_tick(&waiting, effects);
+                self.put_back(waiting);
+            }
+            _ if asked.doubtful => {
+                // The claim that got no answer may have been granted, and closed since. What this answer says is asked
+                // for once more when that is known.
+                self.take_permit_back(Claimant::Tick);
+                let asked = TickAsked { settles: true, again_at: None, ..asked };
+                effects.push(Effect::Claim(Claim { settle: true, ..self.claim_of(run, claim, slot) }));
+                self.asked = Asked::Claim(Box::new(asked));
+            }
             refused => {
                 self.take_permit_back(Claimant::Tick);
+                match &refused {
+                    // Somebody else decides, here as well as what comes after it.
+                    Verdict::AlreadyRun { .. }
+                    | Verdict::Moved { .. }
+                    | Verdict::Deposed { .. }
+                    | Verdict::Led => self.leaving = None,
+                    _ => self.leave_tick(&waiting, effects),
+                }
                 self.on_tick_refused(now, asked, refused, effects);
             }
         }
@@ -150,11 +179,10 @@ impl JobMachine {
                 if matches!(claim.authority, Authority::Any | Authority::Unled) {
                     effects.push(Effect::Elsewhere { fire_time: claim.fire_time });
                 }
-                self.see(cursor);
-                if cursor == claim.fire_time.instant() && self.decides_on() {
-                    // What waits behind it is still to be decided.
-                    self.stored = cursor;
+                if cursor == claim.fire_time.instant() {
+                    self.decided_up_to(cursor);
                 } else {
+                    self.see(cursor);
                     self.adopt(cursor);
                 }
             }
@@ -202,7 +230,21 @@ impl JobMachine {
             }
             Verdict::NotGranted => self.put_back(waiting),
             // No refusals.
-            Verdict::Granted { .. } | Verdict::Locked { .. } | Verdict::Unavailable { .. } => {}
+            Verdict::Granted { .. }
+            | Verdict::GrantedBefore
+            | Verdict::Locked { .. }
+            | Verdict::Unavailable { .. } => {}
+        }
+    }
+
+    /// The tick that was asked for is decided, and nothing of it is to be done here.
+    fn decided_up_to(&mut self, tick: DateTime<Utc>) {
+        self.see(tick);
+        if self.decides_on() {
+            // What waits behind it is still to be decided.
+            self.stored = tick;
+        } else {
+            self.adopt(tick);
         }
     }
 

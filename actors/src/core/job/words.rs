@@ -34,6 +34,12 @@ pub enum Input {
     },
     /// The job may not fire any more. Its runs go on.
     Suspend,
+    /// The job is removed, or goes by another schedule from now on: what is due by now is skipped, unless it is being claimed. Its runs
+    /// go on.
+    Leave {
+        /// It is removed.
+        is_removed: bool,
+    },
     /// As `Suspend`, and what waits to be started by hand does not start any more.
     Drain,
     /// A timer fired, or something may have changed.

@@ -572,7 +572,7 @@ impl Suite {
         let settled = ClaimRequest { settle: true, ..held };
         assert_eq!(
             self.claim(&settled).await,
-            Verdict::NotGranted,
+            Verdict::GrantedBefore,
             "what a former session held is not this one's"
         );
     }

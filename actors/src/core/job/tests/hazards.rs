@@ -257,12 +257,19 @@ fn a_claim_without_a_permit_that_finds_its_slot_taken_waits_for_a_permit_to_try_
     let (mut job, run) = asked_again(Policies { overlap: Overlap::Allow(2), ..Policies::default() });
 
     let effects = job.step("01:00:06", busy(run));
-    assert_eq!(effects, [Effect::Contended { holder: None }, Effect::AskPermit { priority: 0 }]);
+    assert!(
+        matches!(effects[..], [Effect::Claim(Claim { settle: true, .. })]),
+        "it may hold the slot itself"
+    );
+    let effects = job.step("01:00:06", Input::Claimed { run, verdict: Verdict::NotGranted });
+    assert_eq!(effects, [Effect::AskPermit { priority: 0 }]);
     let (run, claim) = claim_of(&job.permit("01:00:07", PermitAnswer::Granted));
     assert_eq!(claim.fire_time.instant(), at("01:00"));
     let effects = job.step("01:00:08", busy(run));
 
-    assert!(matches!(effects[..], [Effect::Claim(Claim { slot: 1, .. })]), "{effects:?}");
+    let (contended, other) =
+        (Effect::Contended { holder: None }, Claim { slot: 1, tick: Some(claim), ..Claim::new(run) });
+    assert_eq!(effects, [contended, Effect::Claim(other)]);
 }
 
 #[test]
@@ -655,7 +662,7 @@ fn a_trigger_that_was_granted_and_lost_goes_on_as_a_debt_and_nobody_is_told_that
     let owed = OwedRun { run, fire_time: None, losses: 1 };
     assert_eq!(job.step("01:02:01", Input::Owed(owed)), [], "it may be granted without it");
 
-    let effects = job.step("01:02:02", Input::Claimed { run, verdict: Verdict::NotGranted });
+    let effects = job.step("01:02:02", Input::Claimed { run, verdict: Verdict::GrantedBefore });
 
     assert_eq!(effects, [retake(run, 0)]);
     let effects = job.step("01:02:02", granted(run));
@@ -668,7 +675,7 @@ fn a_trigger_that_was_granted_and_lost_and_is_not_wanted_any_more_is_taken_up_to
     job.step("01:02:01", cancel(CancelReason::Requested));
     job.step("01:02:01", Input::Owed(OwedRun { run, fire_time: None, losses: 1 }));
 
-    let effects = job.step("01:02:02", Input::Claimed { run, verdict: Verdict::NotGranted });
+    let effects = job.step("01:02:02", Input::Claimed { run, verdict: Verdict::GrantedBefore });
 
     assert_eq!(effects, [retake(run, 0)]);
     let effects = job.step("01:02:02", granted(run));
@@ -679,7 +686,7 @@ fn a_trigger_that_was_granted_and_lost_and_is_not_wanted_any_more_is_taken_up_to
 fn of_a_trigger_that_was_granted_and_lost_who_closed_it_says_what_became_of_it() {
     let (mut job, run) = asked_again_for_trigger();
 
-    assert_eq!(job.step("01:02:02", Input::Claimed { run, verdict: Verdict::NotGranted }), []);
+    assert_eq!(job.step("01:02:02", Input::Claimed { run, verdict: Verdict::GrantedBefore }), []);
 
     assert!(job.machine.is_idle(), "it may go on elsewhere");
 }
@@ -806,7 +813,7 @@ fn a_run_that_was_lost_before_its_claim_was_answered_is_tried_again_when_that_is
     let settle = Claim { tick: Some(claim), settle: true, ..Claim::new(run) };
     assert_eq!(effects, [Effect::Claim(settle)], "one question about a run at a time");
 
-    let effects = job.step("01:00:10", Input::Claimed { run, verdict: Verdict::NotGranted });
+    let effects = job.step("01:00:10", Input::Claimed { run, verdict: Verdict::GrantedBefore });
     assert_eq!(effects, [Effect::Claim(Claim { retake: true, ..Claim::new(run) })]);
 }
 

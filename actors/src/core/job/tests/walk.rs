@@ -239,7 +239,7 @@ impl Store {
         }
         // Whatever was closed goes on only as a debt.
         if claim.tick.is_none() && !claim.retake && self.closed.contains(&claim.run) {
-            return Verdict::NotGranted;
+            return Verdict::GrantedBefore;
         }
         let owed = self.debts.get(&claim.run).copied().filter(|_| claim.retake);
         if claim.retake && owed.is_none() {

@@ -720,10 +720,10 @@ impl Suite {
             let slot = ClaimRequest { key: key(&format!("{lock_key}-slot")), ..lost.clone() };
             let by_force = ClaimRequest { replace: true, ..lost.clone() };
             let plain = [lost.clone(), slot, by_force];
-            assert_eq!(self.claim(&lost).await, Verdict::NotGranted, "nobody has closed it yet");
+            assert_eq!(self.claim(&lost).await, Verdict::GrantedBefore, "nobody has closed it yet");
             assert_eq!(self.closed().await.len(), 1);
             for request in &plain {
-                assert_eq!(self.claim(request).await, Verdict::NotGranted, "it is owed: {request:?}");
+                assert_eq!(self.claim(request).await, Verdict::GrantedBefore, "it is owed: {request:?}");
             }
 
             let (_, other) = another(cluster).await;
@@ -731,11 +731,11 @@ impl Suite {
                 panic!("it is owed")
             };
             for request in &plain {
-                assert_eq!(self.claim(request).await, Verdict::NotGranted, "it goes on: {request:?}");
+                assert_eq!(self.claim(request).await, Verdict::GrantedBefore, "it goes on: {request:?}");
             }
             assert_eq!(complete_on(&*other, &lost, token).await, Completed::RECORDED);
             for request in &plain {
-                assert_eq!(self.claim(request).await, Verdict::NotGranted, "it has ended: {request:?}");
+                assert_eq!(self.claim(request).await, Verdict::GrantedBefore, "it has ended: {request:?}");
             }
         }
     }

@@ -1,0 +1,136 @@
+//! The ends of runs on their way to the store. What a run came to is said and counted once the store has answered: it may have
+//! been closed as lost meanwhile, which whoever closed it says and counts.
+//!
+//! | the store answers | the run |
+//! |---|---|
+//! | recorded, now or before | came to what its body made of it |
+//! | stale: it was closed by somebody else, or will be | is lost; this node says only that its body is over |
+//! | that it does not know the key: its tables were made anew | came to what its body made of it, as nobody else knows |
+//! | nothing, and the session is lost | is asked about in the next session |
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use chrono::{DateTime, Utc};
+use tokio::sync::oneshot;
+
+use super::{CompleteRun, Held, LockActor, TakeAsks};
+use crate::{
+    core::job::{End, Ended},
+    definition::Definition,
+    event::{CancelReason, Outcome},
+    job::conclude,
+    name::RunId,
+    node::JobRef,
+    port::{Completed, Completion},
+    run::Run,
+};
+
+/// What is to be said of a run whose body is over. Dropped, it says that the run is lost.
+pub(crate) struct Conclusion {
+    job: Arc<JobRef>,
+    at: DateTime<Utc>,
+    unsaid: Option<Unsaid>,
+}
+
+struct Unsaid {
+    ended: Ended,
+    /// If hooks want to hear of its end.
+    run: Option<Run>,
+    /// Who waits for it.
+    waiting: Option<oneshot::Sender<Outcome>>,
+}
+
+impl Conclusion {
+    /// Of a run that ends now.
+    pub(crate) fn new(
+        job: Arc<JobRef>,
+        ended: Ended,
+        run: Option<Run>,
+        waiting: Option<oneshot::Sender<Outcome>>,
+    ) -> Self {
+        let at = job.node.clock.now();
+        Self { job, at, unsaid: Some(Unsaid { ended, run, waiting }) }
+    }
+
+    fn run(&self) -> Option<(RunId, Outcome)> {
+        self.unsaid.as_ref().map(|unsaid| (unsaid.ended.run, unsaid.ended.outcome))
+    }
+
+    /// The run came to what its body made of it.
+    fn say(mut self) {
+        if let Some(Unsaid { ended, run, waiting }) = self.unsaid.take() {
+            // Perhaps nobody waits.
+            let _ = waiting.map(|waiting| waiting.send(ended.outcome));
+            conclude(&self.job, ended, run, self.at);
+        }
+    }
+
+    /// What the store says became of its end.
+    pub(super) fn on_answered(self, answer: &Completed) {
+        match answer {
+            Completed::Recorded { .. } | Completed::Unknown => self.say(),
+            Completed::Stale | Completed::Locked => drop(self),
+        }
+    }
+}
+
+impl Drop for Conclusion {
+    fn drop(&mut self) {
+        if let Some(Unsaid { ended, run, waiting }) = self.unsaid.take() {
+            let _ = waiting.map(|waiting| waiting.send(Outcome::Lost));
+            let cancelled = Some(CancelReason::LockLost);
+            let end = End::Aborted;
+            let ended = Ended { outcome: Outcome::Cancelled, cancelled, recorded: false, end, ..ended };
+            conclude(&self.job, ended, run, self.at);
+        }
+    }
+}
+
+impl LockActor {
+    /// Takes an end in, unless the session that granted the run is lost, and with it the right to complete: then it is lost.
+    pub(super) fn take_conclusion(&mut self, CompleteRun { conclusion, from_completion }: CompleteRun) {
+        let Some((run, outcome)) = conclusion.run() else { return };
+        if let Some(held) = self.held.get_mut(&run) {
+            held.ended = Some(Box::new((conclusion, from_completion)));
+            let completion = held.completion(run, outcome, from_completion);
+            self.take_end(completion);
+        }
+    }
+
+    /// What the store has granted, in this session, or in a former one in which the end of the run got no answer.
+    pub(super) fn held(&mut self, run: RunId) -> Option<&mut Held> {
+        match self.held.contains_key(&run) {
+            true => self.held.get_mut(&run),
+            false => self.unanswered.get_mut(&run),
+        }
+    }
+
+    /// The same, for the last time.
+    pub(super) fn let_go(&mut self, run: RunId) -> Option<Held> {
+        self.held.remove(&run).or_else(|| self.unanswered.remove(&run))
+    }
+
+    /// Asks once more for the ends that got no answer in former sessions.
+    pub(super) fn ask_unanswered(&mut self, ctx: &mut Context<Self>) {
+        let unanswered = self.unanswered.iter().filter_map(|(run, held)| {
+            let (conclusion, from_completion) = held.ended.as_deref()?;
+            Some(held.completion(*run, conclusion.run()?.1, *from_completion))
+        });
+        let mut unanswered: Vec<_> = unanswered.collect();
+        if unanswered.is_empty() {
+            return;
+        }
+        unanswered.sort_unstable_by_key(|end| end.run);
+        self.ends.extend(unanswered);
+        ctx.notify(TakeAsks);
+    }
+}
+
+impl Held {
+    fn completion(&self, run: RunId, outcome: Outcome, from_completion: bool) -> Completion {
+        let Definition { name, policies, .. } = &*self.job.definition;
+        let end = Completion::new(name.clone(), self.key.clone(), run, self.token, outcome);
+        Completion { pause_after: policies.pause_after, from_completion, ..end }
+    }
+}

@@ -1,0 +1,123 @@
+//! How jobs are removed. The store hears that the leader does not schedule a job any more once what was due before is decided;
+//! until then, nothing of its name is enrolled anew.
+
+use std::collections::BTreeSet;
+
+use actix::prelude::*;
+
+use super::SupervisorActor;
+use crate::{
+    core::policy::Fires,
+    error::SelectError,
+    event::EventKind,
+    job::{Content, Letter},
+    lock::WithdrawJobs,
+    message::{PAGE_MAX, RemoveJobs, Selector},
+    name::JobName,
+};
+
+/// Actors of one name are still to account for the ticks before their job was removed, or got another schedule.
+#[derive(Default)]
+pub(super) struct Leaving {
+    generations: BTreeSet<u64>,
+    withdraws: bool,
+}
+
+impl SupervisorActor {
+    pub(super) fn remove(
+        &mut self,
+        selector: &Selector,
+        ctx: &mut Context<Self>,
+    ) -> Result<Vec<JobName>, SelectError> {
+        let names = self.select(selector)?;
+        let (mut withdrawn, mut keys) = (Vec::new(), Vec::new());
+        for name in &names {
+            let fired = self.jobs.get(name).is_some_and(|entry| self.authority(entry).is_some());
+            let Some(entry) = self.jobs.remove(name) else { continue };
+            self.over.remove(name);
+            self.troubled.remove(name);
+            if fired || entry.declares {
+                keys.push(entry.job.definition.key.clone());
+            }
+            self.keys.remove(&entry.job.definition);
+            self.tags.remove(&entry.job.definition);
+            let generation = entry.job.generation;
+            if entry.job.definition.policies.fires == Fires::Leader {
+                if fired && self.term.is_some() {
+                    self.await_leave(name, generation, true);
+                } else {
+                    withdrawn.push(name.clone());
+                }
+            }
+            self.retiring.insert((name.clone(), generation), entry.job.clone());
+            Letter::post(&entry.job, Content::Retire);
+            self.node().publisher.publish_routine(|| EventKind::JobRemoved { job: name.clone() });
+        }
+        self.node().meters.jobs.set(self.jobs.len() as f64);
+        self.withdraw(&withdrawn, ctx);
+        self.retract(keys, ctx);
+        Ok(names)
+    }
+
+    /// Enrols nothing of this name until its actor has accounted for what was due.
+    pub(super) fn await_leave(&mut self, name: &JobName, generation: u64, withdraws: bool) {
+        let leaving = self.leaving.entry(name.clone()).or_default();
+        leaving.generations.insert(generation);
+        leaving.withdraws |= withdraws;
+    }
+
+    pub(super) fn on_left(&mut self, name: &JobName, generation: u64, ctx: &mut Context<Self>) {
+        let Some(leaving) = self.leaving.get_mut(name) else { return };
+        leaving.generations.remove(&generation);
+        if !leaving.generations.is_empty() {
+            return;
+        }
+        let withdraws = leaving.withdraws;
+        self.leaving.remove(name);
+        if withdraws {
+            self.to_withdraw.push(name.clone());
+            self.withdraw_next(ctx);
+        }
+        if self.jobs.contains_key(name) {
+            self.to_enrol.push_back(name.clone());
+            self.enrol(ctx);
+        }
+    }
+
+    /// The next page of jobs of which nothing is to be decided any more.
+    fn withdraw_next(&mut self, ctx: &mut Context<Self>) {
+        if self.withdrawing == 0 && !self.to_withdraw.is_empty() {
+            let rest = self.to_withdraw.split_off(self.to_withdraw.len().min(PAGE_MAX));
+            let page = std::mem::replace(&mut self.to_withdraw, rest);
+            self.withdraw(&page, ctx);
+        }
+    }
+
+    /// Says that the leader does not schedule these jobs any more. On a follower only this node lets go of them: the leader goes
+    /// on.
+    pub(super) fn withdraw(&mut self, jobs: &[JobName], ctx: &mut Context<Self>) {
+        let Some(term) = self.term else { return };
+        for page in jobs.chunks(PAGE_MAX) {
+            let withdrawn = self.node().lock().send(WithdrawJobs { term, jobs: page.to_vec() });
+            self.hold_enrolments_for(withdrawn, ctx);
+        }
+    }
+
+    /// Enrols nothing until the store has answered.
+    pub(super) fn hold_enrolments_for(&mut self, answer: impl Future + 'static, ctx: &mut Context<Self>) {
+        self.withdrawing += 1;
+        ctx.spawn(answer.into_actor(self).map(|_, actor, ctx| {
+            actor.withdrawing -= 1;
+            actor.withdraw_next(ctx);
+            actor.enrol(ctx);
+        }));
+    }
+}
+
+impl Handler<RemoveJobs> for SupervisorActor {
+    type Result = Result<Vec<JobName>, SelectError>;
+
+    fn handle(&mut self, RemoveJobs(selector): RemoveJobs, ctx: &mut Self::Context) -> Self::Result {
+        self.remove(&selector, ctx)
+    }
+}
