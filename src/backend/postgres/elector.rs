@@ -23,7 +23,7 @@ use uuid::Uuid;
 use super::{
     Shared, candidates, cure, failure,
     holders::{Holder, Holders, OnRow, Through},
-    session::OpenSession,
+    session::{OpenSession, SecondConnection},
     sql,
 };
 
@@ -53,10 +53,8 @@ pub(super) struct PostgresElector {
 
 /// The second connection of a session.
 pub(super) struct Leadership {
-    client: Client,
+    connection: SecondConnection,
     wait: Statement,
-    /// The process of the server that serves it.
-    pid: i32,
     /// It holds the leadership lock.
     locked: bool,
     /// It was granted a term, which it has not given up.
@@ -95,11 +93,11 @@ impl PostgresElector {
         let mut kept = session.leadership.lock().await;
         // Taken out: if this future is dropped or fails the connection ends, and with it a lock that it may have got.
         let mut leadership = match kept.take() {
-            Some(leadership) if !leadership.client.is_closed() => leadership,
+            Some(leadership) if !leadership.is_closed() => leadership,
             _ => {
-                let (client, pid) =
+                let connection =
                     session.connect_leadership().await.map_err(|error| unavailable(&error.to_string()))?;
-                Leadership::new(client, pid, OnRow(session.obstacles.clone())).await?
+                Leadership::new(connection, OnRow(session.obstacles.clone())).await?
             }
         };
         let answer = leadership.campaign(session, began).await?;
@@ -116,17 +114,17 @@ impl PostgresElector {
 /// The connection that was granted a term, taken out of its place: `None` if there is none. If the future that took
 /// it is dropped or fails the connection ends, and with it the lock.
 fn take_leader(kept: &mut Option<Leadership>) -> Option<Leadership> {
-    kept.take_if(|leadership| leadership.leads || leadership.client.is_closed())
-        .filter(|leadership| !leadership.client.is_closed())
+    kept.take_if(|leadership| leadership.leads || leadership.is_closed())
+        .filter(|leadership| !leadership.is_closed())
 }
 
 impl Leadership {
-    async fn new(client: Client, pid: i32, on_row: OnRow) -> Result<Self, ElectError> {
-        let wait = client.prepare(sql::WAIT_FOR_LEADERSHIP).await.map_err(|error| refused(&error))?;
+    async fn new(connection: SecondConnection, on_row: OnRow) -> Result<Self, ElectError> {
+        let wait = connection.client.prepare(sql::WAIT_FOR_LEADERSHIP).await;
+        let wait = wait.map_err(|error| refused(&error))?;
         Ok(Self {
-            client,
+            connection,
             wait,
-            pid,
             locked: false,
             leads: false,
             awaited: None,
@@ -135,6 +133,14 @@ impl Leadership {
             of_lock: Holders::new(LEADERSHIP_LOCK, true),
             ungranted: 0,
         })
+    }
+
+    fn client(&self) -> &Client {
+        &self.connection.client
+    }
+
+    fn is_closed(&self) -> bool {
+        self.client().is_closed()
     }
 
     /// A campaign that began at `began`.
@@ -203,7 +209,7 @@ impl Leadership {
         // What is not known is over after one slice.
         let awaited = self.awaited.take();
         let parameters: [&(dyn ToSql + Sync); 4] = [&settings.schema, &settings.scope, &awaited, &slices];
-        let answer = timeout(deadline, self.client.query_one(&self.wait, &parameters)).await;
+        let answer = timeout(deadline, self.client().query_one(&self.wait, &parameters)).await;
         let row = answer.map_err(|_| unavailable(NO_ANSWER))?.map_err(|error| refused(&error))?;
         let read = || Ok((row.try_get("acquired")?, row.try_get("term")?, row.try_get("leader_node")?));
         let (acquired, term, node): (bool, _, Option<Uuid>) = read().map_err(|error| refused(&error))?;
@@ -285,7 +291,7 @@ impl Leadership {
         statement: &str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Result<Option<Row>, Blocked>, ElectError> {
-        let Self { client, pid, of_row, on_row, .. } = self;
+        let Self { connection: SecondConnection { client, pid, .. }, of_row, on_row, .. } = self;
         let asked = Instant::now();
         let mut answer = pin!(timeout(session.settings.trust(), client.query_opt(statement, parameters)));
         let patience = session.settings.campaign_slice() / LOOK_PART;
@@ -317,9 +323,9 @@ impl Leadership {
         let settings = &session.settings;
         let (asked, lease) = (Instant::now(), millis(settings.lease));
         let parameters: [&(dyn ToSql + Sync); 3] = [&settings.schema, &settings.scope, &lease];
-        let rows = timeout(settings.trust(), self.client.query(sql::LOCK_HOLDERS, &parameters)).await;
+        let rows = timeout(settings.trust(), self.client().query(sql::LOCK_HOLDERS, &parameters)).await;
         let rows = rows.map_err(|_| unavailable(NO_ANSWER))?.map_err(|error| refused(&error))?;
-        let looked = self.of_lock.look(asked, read_holders(&rows)?, Through::Lock(&self.client)).await;
+        let looked = self.of_lock.look(asked, read_holders(&rows)?, Through::Lock(&self.connection.client)).await;
         // It is said in the log; it is in nobody's way.
         looked.map(drop).map_err(|error| refused(&error))
     }
@@ -352,7 +358,7 @@ impl Leadership {
         statement: &str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Result<Option<Row>, Error>, ElectError> {
-        let answer = timeout(session.settings.trust(), self.client.query_opt(statement, parameters)).await;
+        let answer = timeout(session.settings.trust(), self.client().query_opt(statement, parameters)).await;
         answer.map_err(|_| unavailable(NO_ANSWER))
     }
 

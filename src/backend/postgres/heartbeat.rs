@@ -28,7 +28,7 @@ use super::{
     clock::{Clocks, Sent},
     failure::{self, POOLED, SWITCHED},
     holders::{Holder, Holders, Noticed, Obstacles, Through},
-    session::{Loss, end},
+    session::{Ended, Loss, end},
     settings::Settings,
 };
 
@@ -212,7 +212,7 @@ impl Heart {
             }
         };
         tokio::select! {
-            reason = beats => end(&loss, &reason),
+            reason = beats => end(&loss, Ended::lost(&reason)),
             // Ended otherwise; an error cannot be, since this task has a sender.
             _ = lost.wait_for(Option::is_some) => {}
         }

@@ -116,7 +116,8 @@ impl Locker for PostgresLocker {
             };
             let lost = loss.wait_for(Option::is_some).await;
             // An error: the session was dropped.
-            lost.ok().and_then(|reason| reason.clone()).unwrap_or_else(|| "it was dropped".to_owned())
+            let ended = lost.ok().and_then(|ended| ended.clone());
+            ended.map_or_else(|| "it was dropped".to_owned(), |ended| ended.reason)
         }
         .boxed()
     }
@@ -135,10 +136,7 @@ impl Locker for PostgresLocker {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         async move {
-            let open = self.shared.current().take();
-            if let Some(open) = open {
-                open.close().await;
-            }
+            self.shared.close().await;
         }
         .boxed()
     }

@@ -8,6 +8,7 @@
 //! * `connection`: one connection, and whether the server at its end is of use; `tls`: whether it is encrypted.
 //! * `credentials`: what the application is asked for each time that a connection is made.
 //! * `session`: beacon and statements; what makes them lost. `heartbeat`: what keeps them. `sessions`: the table of them.
+//! * `former`: connections that were given up, and what is left of them on the server.
 //! * `silence`: whether a connection is silent beyond its lease. `holders`: what is done about one that is, and holds something.
 //! * `locker`, `elector`: the two ports. `lost_runs`: the search for runs of dead sessions. `forget`: names that are
 //!   out of use. `guard`: what runs get.
@@ -24,6 +25,7 @@ mod cure;
 mod elector;
 mod failure;
 mod forget;
+mod former;
 mod guard;
 mod heartbeat;
 mod holders;
@@ -57,8 +59,17 @@ use callsheet_actors::{
     port::{Backend, Clock, Elector, LockError, Locker, Session},
 };
 
+use tokio::sync::watch;
+
 pub use self::guard::{Guard, GuardError};
-use self::{clock::Clocks, credentials::Callback, guard::RunStore, session::OpenSession, settings::Settings};
+use self::{
+    clock::Clocks,
+    credentials::Callback,
+    former::{FAREWELL_MAX, Former},
+    guard::RunStore,
+    session::OpenSession,
+    settings::Settings,
+};
 /// The TLS of a connection: that of the crate tokio-postgres-rustls, version 0.14.
 pub use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -204,8 +215,10 @@ impl Postgres {
         let shared = Shared {
             settings,
             clocks: Arc::default(),
+            former: Arc::default(),
             zone_data: OnceLock::new(),
             current: Mutex::default(),
+            closes: watch::Sender::default(),
             migrated: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared) }
@@ -339,9 +352,12 @@ impl fmt::Debug for Connector {
 struct Shared {
     settings: Settings,
     clocks: Arc<Clocks>,
+    former: Arc<Former>,
     /// The version of the time zone data by which the node goes.
     zone_data: OnceLock<Arc<str>>,
     current: Mutex<Option<Arc<OpenSession>>>,
+    /// How often it was closed: that ends what is being opened.
+    closes: watch::Sender<u64>,
     migrated: AtomicBool,
 }
 
@@ -362,10 +378,26 @@ impl Shared {
         let migrate = self.settings.migrate && !self.migrated.load(Ordering::Relaxed);
         let mut settings = self.settings.clone();
         settings.zone_data = self.zone_data.get().cloned().unwrap_or_default();
-        let opened = OpenSession::open(settings, self.clocks.clone(), migrate).await?;
+        let mut closes = self.closes.subscribe();
+        let open = OpenSession::open(settings, self.clocks.clone(), self.former.clone(), migrate);
+        let opened = tokio::select! {
+            opened = open => opened?,
+            // An error cannot be, since this has the sender.
+            _ = closes.changed() => return Err(failure::unavailable("it was closed")),
+        };
         self.migrated.store(true, Ordering::Relaxed);
         let session = opened.id();
         *self.current() = Some(opened);
         Ok(session)
+    }
+
+    /// Ends the session, or the attempt to open one, and leaves nothing behind on the server, as far as it hears.
+    async fn close(&self) {
+        self.closes.send_modify(|closes| *closes += 1);
+        let open = self.current().take();
+        if let Some(open) = open {
+            open.close().await;
+        }
+        self.former.farewell(FAREWELL_MAX).await;
     }
 }

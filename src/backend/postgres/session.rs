@@ -37,6 +37,7 @@ use super::{
     elector::Leadership,
     failure::{self, refusal},
     forget::Forgetting,
+    former::Former,
     heartbeat::{self, Heart, Pulse},
     holders::{Holders, Obstacles},
     lost_runs::Search,
@@ -54,8 +55,26 @@ pub(super) const LONG_STATEMENT_MAX: Duration = Duration::from_secs(2);
 /// What a session holds that does not end although it is silent.
 const OTHER_SESSION: &str = "the beacon of a session that is silent beyond its lease, and with it its keys,";
 
-/// Why a session is lost, once it is.
-pub(super) type Loss = Option<String>;
+/// How long the server may take to close a session: then what it waits for is cancelled.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
+
+/// Why a session, or one of its connections, is lost, once it is.
+pub(super) type Loss = Option<Ended>;
+
+/// Why something ended.
+#[derive(Debug, Clone)]
+pub(super) struct Ended {
+    pub(super) reason: String,
+    /// Whatever was asked before was answered.
+    pub(super) answered: bool,
+}
+
+impl Ended {
+    /// It may have been asked something that was not answered.
+    pub(super) fn lost(reason: &str) -> Self {
+        Self { reason: reason.to_owned(), answered: false }
+    }
+}
 
 /// A session that was opened. Dropping it ends it.
 pub(super) struct OpenSession {
@@ -71,6 +90,7 @@ pub(super) struct OpenSession {
     /// How far it has searched for runs of dead sessions.
     pub(super) search: tokio::sync::Mutex<Search>,
     clocks: Arc<Clocks>,
+    former: Arc<Former>,
     client: Arc<Client>,
     loss: watch::Sender<Loss>,
     /// Nothing is asked any more.
@@ -123,22 +143,25 @@ impl OpenSession {
     pub(super) async fn open(
         settings: Settings,
         clocks: Arc<Clocks>,
+        former: Arc<Former>,
         migrate: bool,
     ) -> Result<Arc<Self>, LockError> {
-        let opened = timeout(OPEN_TIMEOUT, Self::open_in_time(settings, clocks, migrate)).await;
+        let opened = timeout(OPEN_TIMEOUT, Self::open_in_time(settings, clocks, former, migrate)).await;
         opened.unwrap_or_else(|_| Err(silent(OPEN_TIMEOUT)))
     }
 
     async fn open_in_time(
         settings: Settings,
         clocks: Arc<Clocks>,
+        former: Arc<Former>,
         migrate: bool,
     ) -> Result<Arc<Self>, LockError> {
+        former.make_room().await?;
         if migrate {
-            Self::migrate(&settings, &clocks).await?;
+            Self::migrate(&settings, &clocks, &former).await?;
         }
         let mut ends = EndOnDrop::new();
-        let connected = connect(&settings, Purpose::Session, &ends.loss).await?;
+        let connected = connect(&settings, &former, Purpose::Session, &ends.loss, None).await?;
         let pid = inspect(&connected, &settings, &clocks).await?;
         let Connected { client, notifications, .. } = connected;
         if check_rights(&client, &settings).await? == Rights::NoTables {
@@ -146,7 +169,7 @@ impl OpenSession {
             if !settings.migrate || migrate {
                 return Err(failure::no_tables(&settings));
             }
-            Self::migrate(&settings, &clocks).await?;
+            Self::migrate(&settings, &clocks, &former).await?;
             if check_rights(&client, &settings).await? == Rights::NoTables {
                 return Err(failure::no_tables(&settings));
             }
@@ -185,6 +208,7 @@ impl OpenSession {
         Ok(Arc::new(Self {
             settings,
             clocks,
+            former,
             beacon,
             statements,
             leadership: tokio::sync::Mutex::default(),
@@ -200,9 +224,9 @@ impl OpenSession {
         }))
     }
 
-    async fn migrate(settings: &Settings, clocks: &Clocks) -> Result<(), LockError> {
+    async fn migrate(settings: &Settings, clocks: &Clocks, former: &Arc<Former>) -> Result<(), LockError> {
         let ends = EndOnDrop::new();
-        let mut connected = connect(settings, Purpose::Migration, &ends.loss).await?;
+        let mut connected = connect(settings, former, Purpose::Migration, &ends.loss, None).await?;
         inspect(&connected, settings, clocks).await?;
         migrations::migrate(&mut connected.client, &settings.schema).await
     }
@@ -217,15 +241,17 @@ impl OpenSession {
         self.hearing.clone()
     }
 
-    /// Connects the second connection, which ends with this session. Answers the process of the server that serves it as well.
-    pub(super) async fn connect_leadership(&self) -> Result<(Client, i32), LockError> {
+    /// Connects the second connection, which ends with this session, or when it is dropped.
+    pub(super) async fn connect_leadership(&self) -> Result<SecondConnection, LockError> {
         let connected = async {
-            let connected = connect(&self.settings, Purpose::Leadership, &self.loss).await?;
+            let ends = EndOnDrop::new();
+            let (purpose, also) = (Purpose::Leadership, Some(self.loss()));
+            let connected = connect(&self.settings, &self.former, purpose, &ends.loss, also).await?;
             let pid = inspect(&connected, &self.settings, &self.clocks).await?;
             let client = connected.client;
             let seen = client.query_one(sql::SEES_BEACON, &[&self.beacon]).await;
             if seen.and_then(|row| row.try_get("seen")).map_err(|error| refusal(&error))? {
-                Ok((client, pid))
+                Ok(SecondConnection { client, pid, _ends: ends })
             } else {
                 Err(failure::refused(ELSEWHERE))
             }
@@ -235,7 +261,7 @@ impl OpenSession {
 
     /// Takes the session for lost: closes its connections, so that nothing that was asked can be answered any more.
     pub(super) fn discard(&self, reason: &str) {
-        end(&self.loss, reason);
+        end(&self.loss, Ended::lost(reason));
     }
 
     /// The connection, for what nothing depends on: an answer that does not come is nobody's loss.
@@ -257,7 +283,7 @@ impl OpenSession {
         if self.closing.load(Ordering::Relaxed) {
             return Some("it was closed".to_owned());
         }
-        self.loss.borrow().clone()
+        self.loss.borrow().as_ref().map(|ended| ended.reason.clone())
     }
 
     /// Asks one statement. It is sent when the future is first polled, so that statements of futures that are polled in
@@ -332,10 +358,23 @@ impl OpenSession {
         // Freed by the server, at the latest, when it notices that the connection is gone.
         // What was asked before is answered before: nothing is held that the close does not know of.
         self.closing.store(true, Ordering::Relaxed);
+        if let Ok(mut leadership) = self.leadership.try_lock() {
+            // It ends in order. One that waits for something is given up with the session.
+            drop(leadership.take());
+        }
         let closed = sessions::close(&self.client, &self.settings, self.beacon);
-        let _ = timeout(self.settings.margin(), closed).await;
-        self.discard("it was closed");
+        let closed = timeout(self.settings.margin().min(CLOSE_MAX), closed).await;
+        end(&self.loss, Ended { reason: "it was closed".to_owned(), answered: matches!(closed, Ok(Ok(()))) });
     }
+}
+
+/// The connection that holds the leadership or waits for it.
+pub(super) struct SecondConnection {
+    // Dropped before what ends it: then it ends in order, if it waits for nothing.
+    pub(super) client: Client,
+    /// The process of the server that serves it.
+    pub(super) pid: i32,
+    _ends: EndOnDrop,
 }
 
 impl Drop for OpenSession {
@@ -586,13 +625,13 @@ impl Statements {
 const ELSEWHERE: &str = "the session and the leadership of this node reached different servers; name one server in the URL (several \
                          hosts: target_session_attrs=read-write, load_balance_hosts=disable)";
 /// Ends a connection whose future is dropped, or fails, so that nothing of it is left behind on the server.
-struct EndOnDrop {
-    loss: watch::Sender<Loss>,
+pub(super) struct EndOnDrop {
+    pub(super) loss: watch::Sender<Loss>,
     armed: bool,
 }
 
 impl EndOnDrop {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { loss: watch::channel(None).0, armed: true }
     }
 
@@ -605,16 +644,16 @@ impl EndOnDrop {
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
         if self.armed {
-            end(&self.loss, "it was given up");
+            end(&self.loss, Ended::lost("it was given up"));
         }
     }
 }
 
-pub(super) fn end(loss: &watch::Sender<Loss>, reason: &str) {
+pub(super) fn end(loss: &watch::Sender<Loss>, ended: Ended) {
     loss.send_if_modified(|loss| {
         let first = loss.is_none();
         if first {
-            *loss = Some(reason.to_owned());
+            *loss = Some(ended);
         }
         first
     });

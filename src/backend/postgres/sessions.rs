@@ -9,7 +9,11 @@ use callsheet_actors::{
     NodeId,
     port::{LockError, OTHER_ZONE_DATA_MAX, OtherZoneData},
 };
-use tokio_postgres::{Client, Error, Row, types::ToSql};
+use futures_util::future::join;
+use tokio_postgres::{
+    Client, Error, Row,
+    types::{ToSql, Type},
+};
 use uuid::Uuid;
 
 use super::{
@@ -119,12 +123,16 @@ fn read_zone_data(row: &Row) -> Result<OtherZoneData, Error> {
     Ok(OtherZoneData { version: version.into(), node: NodeId::numbered(node.as_u128()) })
 }
 
-/// Closes a session: its row goes before its lock does.
+/// Closes a session: its row goes before its lock does. Both are sent together.
 pub(super) async fn close(
     client: &Client,
     settings: &Settings,
     beacon: i64,
 ) -> Result<(), tokio_postgres::Error> {
-    client.execute(CLOSE, &[&settings.scope, &beacon, &CLOSE_MAX]).await?;
-    client.batch_execute("SELECT pg_advisory_unlock_all()").await
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&settings.scope, Type::TEXT), (&beacon, Type::INT8), (&CLOSE_MAX, Type::INT8)];
+    let closed = client.query_typed(CLOSE, &parameters);
+    let unlocked = client.batch_execute("SELECT pg_advisory_unlock_all()");
+    let (closed, unlocked) = join(closed, unlocked).await;
+    closed.and(unlocked)
 }

@@ -64,6 +64,8 @@ pub(super) enum Purpose {
     Session,
     Leadership,
     Migration,
+    /// It ends former processes of this node, and does nothing else.
+    Cleanup,
 }
 
 #[derive(Clone)]
@@ -294,21 +296,29 @@ impl Settings {
             Purpose::Session => "session",
             Purpose::Leadership => "leadership",
             Purpose::Migration => "migration",
+            Purpose::Cleanup => "cleanup",
         };
+        format!("{}{purpose} {}", self.name_prefix(), self.scope)
+    }
+
+    /// How the names of this node's connections begin, and those of no other node.
+    pub(super) fn name_prefix(&self) -> String {
         let node = self.node.as_uuid().simple().to_string();
-        format!("callsheet {} {purpose} {}", &node[..12], self.scope)
+        format!("callsheet {} ", &node[..12])
     }
 
     /// The settings that must be in force, in the units of the server's view pg_settings.
-    pub(super) fn required(&self, purpose: Purpose) -> [(&'static str, String); 7] {
+    pub(super) fn required(&self, purpose: Purpose) -> [(&'static str, String); 8] {
         let lease = self.lease.as_millis().to_string();
         let lock_timeout = match purpose {
             Purpose::Migration => MIGRATION_LOCK_TIMEOUT,
-            Purpose::Session => LOCK_TIMEOUT,
+            Purpose::Session | Purpose::Cleanup => LOCK_TIMEOUT,
             Purpose::Leadership => self.campaign_slice(),
         };
         [
             ("synchronous_commit", "on".to_owned()),
+            // A commit without the synchronous standby is told by a warning alone.
+            ("client_min_messages", "warning".to_owned()),
             ("default_transaction_isolation", "read committed".to_owned()),
             // The deadlines are this node's own. One of the role or the database would end a campaign, which waits in
             // one statement.
@@ -326,7 +336,7 @@ impl Settings {
     pub(super) fn transaction_timeout(&self, purpose: Purpose) -> Duration {
         match purpose {
             Purpose::Migration => Duration::ZERO,
-            Purpose::Session | Purpose::Leadership => self.lease,
+            Purpose::Session | Purpose::Leadership | Purpose::Cleanup => self.lease,
         }
     }
 
@@ -344,7 +354,7 @@ impl Settings {
         set("tcp_keepalives_interval", &1);
         set("tcp_keepalives_count", &3);
         set("tcp_user_timeout", &lease);
-        if purpose == Purpose::Migration {
+        if matches!(purpose, Purpose::Migration | Purpose::Cleanup) {
             return options;
         }
         // Every statement is planned once, while the tables may still be empty: only plans that stay good are allowed.

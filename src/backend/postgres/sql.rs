@@ -43,6 +43,7 @@ SELECT current_setting('server_version_num')::int4 AS version,
        getdatabaseencoding()::text AS encoding,
        pg_client_encoding()::text AS client_encoding,
        pg_backend_pid() AS pid,
+       (SELECT backend_start FROM pg_stat_get_activity(pg_backend_pid())) AS started,
        clock_timestamp() AS now";
 
 /// What this role may do with the tables ($2) and routines ($4) of a schema ($1); from some tables ($3) it deletes. No
