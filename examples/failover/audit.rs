@@ -55,7 +55,7 @@ pub(crate) fn audit(
     let decisions = audit.decisions(jobs, books, &runs, until);
     audit.due = decisions.len();
     audit.check_runs(&books.runs, &decisions);
-    audit.check_bodies(bodies, &runs);
+    audit.check_bodies(bodies, &runs, heard);
     audit.check_skips(&runs, &decisions, heard);
     audit.check_lost(&runs, heard);
     audit
@@ -157,8 +157,14 @@ impl Audit {
         }
     }
 
-    /// One row per run, not before its time; only runs that are lost may lack theirs.
-    fn check_bodies(&mut self, bodies: &[BodyMark], runs: &BTreeMap<&str, &Claimed>) {
+    /// One row per run, not before its time; only runs that are lost may lack theirs, and those that were cancelled before their bodies
+    /// began, as their nodes say.
+    fn check_bodies(
+        &mut self,
+        bodies: &[BodyMark],
+        runs: &BTreeMap<&str, &Claimed>,
+        heard: &[(usize, Said)],
+    ) {
         let mut ticks = HashSet::new();
         let mut written = HashSet::new();
         for body in bodies {
@@ -185,9 +191,13 @@ impl Audit {
                 self.broken(format!("a tick ran twice: {tick:?} on node {}", body.node));
             }
         }
+        let of_run = |said: &Said, id: &str| said.run.as_deref() == Some(id);
         for (id, run) in runs.iter().filter(|(id, _)| !written.contains(*id)) {
             self.ticks.extend(run.tick().map(|tick| (tick, "lost".to_owned())));
-            if !run.is_lost() {
+            let mut of_run = heard.iter().filter(|(_, said)| of_run(said, id));
+            let is_cancelled = run.outcome.as_deref() == Some("cancelled")
+                && of_run.any(|(_, said)| said.why.as_deref() == Some("not_started"));
+            if !run.is_lost() && !is_cancelled {
                 self.broken(format!("run {id} of {:?} left no row and is {:?}", run.tick(), run.outcome));
             }
         }

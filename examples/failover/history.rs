@@ -91,6 +91,8 @@ pub(crate) struct Said {
     pub(crate) pid: Option<u32>,
     /// What its health says, of a report.
     pub(crate) healthy: Option<bool>,
+    /// How long ago its health was asked for, of a report, in milliseconds.
+    pub(crate) waited_ms: Option<i64>,
     /// The problems that it has, of a report.
     pub(crate) problems: Option<Vec<String>>,
     /// Its counters, of a report.

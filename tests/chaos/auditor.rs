@@ -1,5 +1,5 @@
-//! Holds what is known of a cluster afterwards against what was promised: the books of every tick, as `audit` of the example
-//! does, and what is to be seen from outside at every instant.
+//! Holds what is known of a cluster afterwards against what was promised: the books of every tick, as `audit`
+//! of the example does, and what is to be seen from outside at every instant.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -9,6 +9,7 @@ use super::{
     audit::{Audit, audit},
     history::{BodyMark, Books, Claimed, Said},
     node::JobPlan,
+    pace::Wait,
     stage::{Round, ended_at},
     watch::Sample,
 };
@@ -16,12 +17,16 @@ use super::{
 /// Connections that coordinate, and advisory locks, of a node.
 const CONNECTIONS_MAX: i64 = 2;
 const LOCKS_MAX: i64 = 2;
-/// The most connections at any instant: those of a session that is lost and not ended yet, those of the next one, and the one
-/// that only terminates.
+/// The most connections at any instant: those of a session that is lost and not ended yet, those of the next
+/// one, and the one that only terminates.
 const CONNECTIONS_AT_ONCE_MAX: i64 = 5;
-/// How much more memory, and how many more descriptors, a node may have in its last samples than in its first ones.
+/// How much more memory, and how many more descriptors, a node may have in its last samples than in its first
+/// ones.
 const MEMORY_GROWTH_MAX: u64 = 64 << 20;
 const DESCRIPTORS_GROWTH_MAX: usize = 32;
+/// The server ends a session a lease after it heard of it last. It is looked at four times a second, and the
+/// look takes its time.
+const LOOKED_LATE: TimeDelta = TimeDelta::milliseconds(500);
 /// A node is itself only some time after it has started.
 const SETTLED_AFTER: TimeDelta = TimeDelta::seconds(5);
 
@@ -35,16 +40,30 @@ pub(crate) struct History {
     pub(crate) heard: Vec<(usize, Said)>,
     pub(crate) samples: Vec<Sample>,
     pub(crate) rounds: Vec<Round>,
+    /// When nodes were stopped, and went on.
+    pub(crate) standstills: Vec<Standstill>,
+    /// What the machine kept everybody waiting for.
+    pub(crate) waits: Vec<Wait>,
     /// Every tick up to here is decided.
     pub(crate) until: DateTime<Utc>,
     /// When the harness began to stop the nodes.
     pub(crate) stopping_at: DateTime<Utc>,
 }
 
+/// A time in which a node did nothing, and heard nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standstill {
+    pub(crate) node: usize,
+    pub(crate) from: DateTime<Utc>,
+    pub(crate) until: DateTime<Utc>,
+}
+
 /// What became of the ticks, and all that was broken.
 pub(crate) struct Verdict {
     pub(crate) audit: Audit,
     pub(crate) broken: Vec<Broken>,
+    /// The longest time without a run after which a node said that it is healthy, which one, and when.
+    pub(crate) healthy_silence: Option<(TimeDelta, usize, DateTime<Utc>)>,
 }
 
 /// A promise that was broken, and when, if it was at an instant.
@@ -58,7 +77,7 @@ impl History {
     pub(crate) fn judge(&self) -> Verdict {
         let audit = audit(&self.jobs, &self.books, &self.bodies, &self.heard, self.until);
         let broken = audit.broken.iter().map(|what| Broken { at: None, what: what.clone() }).collect();
-        let mut verdict = Verdict { audit, broken };
+        let mut verdict = Verdict { audit, broken, healthy_silence: None };
         verdict.check_health(self);
         verdict.check_overlaps(self);
         verdict.check_owners(self);
@@ -72,14 +91,18 @@ impl History {
         verdict
     }
 
-    /// The longest time without a run of a job that fires all the time, from when a fault struck until the next one did.
-    pub(crate) fn silence(&self, nth: usize) -> TimeDelta {
+    /// The longest time without a run of a job that fires all the time, from when a fault struck until the
+    /// next one did: when it began, and how long it was.
+    pub(crate) fn silence(&self, nth: usize) -> (DateTime<Utc>, TimeDelta) {
         let round = &self.rounds[nth];
         let until = round.recovered_at.unwrap_or(self.stopping_at);
         let mut last = self.starts().take_while(|start| *start <= round.struck_at).last();
-        let mut longest = TimeDelta::zero();
+        let mut longest = (round.struck_at, TimeDelta::zero());
         for start in self.starts().filter(|start| *start > round.struck_at).chain([until]) {
-            longest = longest.max(start - last.unwrap_or(round.struck_at));
+            let since = last.unwrap_or(round.struck_at);
+            if start - since > longest.1 {
+                longest = (since, start - since);
+            }
             last = Some(start);
             if start >= until {
                 break;
@@ -88,16 +111,23 @@ impl History {
         longest
     }
 
-    /// When runs of the first job started, in order: it is under election, and fires more often than any other.
+    /// When runs of the first job started, in order: it is under election, and fires more often than any
+    /// other.
     fn starts(&self) -> impl Iterator<Item = DateTime<Utc>> + '_ {
         let first = self.jobs.first().map(|job| job.name.as_str());
         self.bodies.iter().filter(move |body| Some(body.job.as_str()) == first).map(|body| body.started_at)
     }
 
-    /// A node said that it is healthy only if something ran within that time: what it is owed to find out.
+    /// For how long a node may say that it is healthy while nothing runs: what it is promised to find out
+    /// within, two leases and the time of a call.
+    ///
+    /// A follower proves that it could claim nine tenths of a lease after the last proof was answered. The
+    /// next one fails within the time of a call, which is eight tenths of a lease. What fails for longer than
+    /// a lease makes it unhealthy: 2.7 leases after the last proof, at the latest. The last run may have been
+    /// a period before, and it is asked on the next turn.
     fn health_bound(&self) -> TimeDelta {
-        // A claim is proved once a lease, and refused operations count after another one. A call takes a lease at most.
-        self.lease * 3 + TimeDelta::seconds(1)
+        let call = self.lease * 4 / 5;
+        self.lease * 2 + call + TimeDelta::milliseconds(250)
     }
 
     /// Whether something was done to the cluster at an instant, and not all was well again.
@@ -107,12 +137,39 @@ impl History {
             .any(|round| round.struck_at <= at && at <= round.recovered_at.unwrap_or(self.stopping_at))
     }
 
-    /// Whether a node was frozen at any time between two instants.
-    fn was_frozen(&self, node: usize, from: DateTime<Utc>, until: DateTime<Utc>) -> bool {
-        self.rounds.iter().any(|round| {
-            let frozen = round.node == Some(node) && round.fault.freezes();
-            frozen && round.struck_at <= until && round.healed_at >= from
-        })
+    /// How long a node may take to hear that its session is gone. Its own trust ends after eight tenths of a
+    /// lease; the rest is for what it does then.
+    fn hears_within(&self) -> TimeDelta {
+        self.lease
+    }
+
+    fn runs(&self) -> HashMap<&str, &Claimed> {
+        self.books.runs.iter().map(|run| (run.run.as_str(), run)).collect()
+    }
+
+    /// When a body ended, at the latest: with its node, if it did not say so.
+    fn end_of(&self, body: &BodyMark) -> DateTime<Utc> {
+        let ended = body.ended_at.or_else(|| ended_at(&self.heard, body.node));
+        ended.unwrap_or(self.stopping_at)
+    }
+
+    /// How much of the time between two instants a node had: not what it stood still, nor what the machine
+    /// kept it waiting.
+    fn awake(&self, node: usize, from: DateTime<Utc>, until: DateTime<Utc>) -> TimeDelta {
+        let of_node = self.standstills.iter().filter(|standstill| standstill.node == node);
+        let asleep = of_node.map(|it| Wait { from: it.from, until: it.until }.within(from, until));
+        until - from - asleep.sum::<TimeDelta>() - self.kept_waiting(from, until)
+    }
+
+    /// For how long the machine kept everybody waiting between two instants.
+    fn kept_waiting(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> TimeDelta {
+        // They are in order, and do not overlap.
+        let first = self.waits.partition_point(|wait| wait.until <= from);
+        self.waits[first..]
+            .iter()
+            .take_while(|wait| wait.from < until)
+            .map(|wait| wait.within(from, until))
+            .sum()
     }
 }
 
@@ -127,49 +184,58 @@ impl Verdict {
         let bound = history.health_bound();
         let mut unwell: HashMap<usize, DateTime<Utc>> = HashMap::new();
         let mut said: HashMap<usize, DateTime<Utc>> = HashMap::new();
+        let mut heard: HashMap<usize, DateTime<Utc>> = HashMap::new();
         for (node, report) in history.heard.iter().filter(|(_, said)| said.event == "health") {
-            let at = report.heard_at;
+            // It is about the instant of the question.
+            let at = report.heard_at - TimeDelta::milliseconds(report.waited_ms.unwrap_or(0));
+            let former = heard.insert(*node, report.heard_at);
+            // What a node found out before it stood still it says when it goes on.
+            let is_old = history.standstills.iter().any(|it| {
+                it.node == *node
+                    && it.until <= report.heard_at
+                    && former.is_none_or(|former| former < it.until)
+            });
             if report.healthy == Some(false) {
                 unwell.insert(*node, at);
             }
             // What it said of one cause of the silence need not hold for the next one.
             let last = starts.range(..=at).next_back().copied().max(unwell.get(node).copied());
-            let silent = last.is_some_and(|last| at - last > bound);
-            if report.healthy == Some(true) && silent && at < history.stopping_at {
-                // Once for each time that it lasts.
-                let former = said.insert(*node, at);
-                if former.is_none_or(|former| at - former > TimeDelta::seconds(2)) {
-                    let silence = last.map_or(bound, |last| at - last);
-                    self.broken(
-                        at,
-                        format!(
-                            "node {node} was healthy after {} ms without a run",
-                            silence.num_milliseconds()
-                        ),
-                    );
-                }
+            let Some(last) = last.filter(|_| report.healthy == Some(true) && !is_old) else { continue };
+            if at >= history.stopping_at {
+                continue;
+            }
+            let silence = history.awake(*node, last, at);
+            self.healthy_silence = self.healthy_silence.max(Some((silence, *node, at)));
+            // Once for each time that it lasts.
+            if silence > bound
+                && said.insert(*node, at).is_none_or(|former| at - former > TimeDelta::seconds(2))
+            {
+                let ms = silence.num_milliseconds();
+                self.broken(at, format!("node {node} was healthy after {ms} ms without a run"));
             }
         }
     }
 
-    /// One body at a time per key; of a lost run and its successor for as long as a node may take to see that it lost it.
+    /// One body at a time per key; of a lost run and its successor for as long as a node may take to see that
+    /// it lost it.
     fn check_overlaps(&mut self, history: &History) {
-        let runs: HashMap<&str, &Claimed> =
-            history.books.runs.iter().map(|run| (run.run.as_str(), run)).collect();
+        let runs = history.runs();
         let mut last: HashMap<&str, (&BodyMark, DateTime<Utc>)> = HashMap::new();
         let mut bodies: Vec<_> = history.bodies.iter().collect();
         bodies.sort_by_key(|body| body.started_at);
         for body in bodies {
-            let ended = body.ended_at.or_else(|| ended_at(&history.heard, body.node));
-            let end = ended.unwrap_or(history.stopping_at);
+            let end = history.end_of(body);
             if let Some((former, free_at)) = last.get(body.key.as_str()) {
                 let is_lost = runs.get(former.run.as_str()).is_some_and(|run| run.is_lost());
                 // A lost run may go on for a while after its key was given away.
-                let over = if is_lost { *free_at } else { *free_at.min(&end) };
+                let (over, allowed) = if is_lost {
+                    (*free_at, history.hears_within())
+                } else {
+                    (*free_at.min(&end), TimeDelta::zero())
+                };
                 let both = over - body.started_at;
-                let allowed = if is_lost { history.lease } else { TimeDelta::zero() };
-                let frozen = history.was_frozen(former.node, former.started_at, body.started_at);
-                if both > allowed && !(is_lost && frozen) {
+                let awake = if is_lost { history.awake(former.node, body.started_at, over) } else { both };
+                if awake > allowed {
                     let (key, ms) = (&body.key, both.num_milliseconds());
                     self.broken(body.started_at, format!("two bodies of the key {key} at once for {ms} ms"));
                 }
@@ -180,7 +246,9 @@ impl Verdict {
         }
     }
 
-    /// A run is lost while its body goes on only if its node hears of it: nobody takes a key from a session that lives.
+    /// A run is lost while its body goes on only if its node hears of it: nobody takes a key from a session
+    /// that lives. Who stands still cannot be told, and may end a body that is due in the moment in which it
+    /// goes on.
     fn check_owners(&mut self, history: &History) {
         let told: BTreeSet<_> = history
             .heard
@@ -194,11 +262,11 @@ impl Verdict {
             let (Some(body), Some(closed_at)) = (bodies.get(run.run.as_str()), run.ended_at) else {
                 continue;
             };
-            // A node whose session is gone hears of it within a lease.
-            let hears_within = if history.was_struck(closed_at) { history.lease } else { TimeDelta::zero() };
-            let goes_on = body.ended_at.is_none_or(|ended_at| ended_at - closed_at > hears_within);
-            let died = ended_at(&history.heard, body.node).is_some_and(|at| at <= closed_at);
-            if goes_on && !died && !told.contains(&(body.node, run.run.as_str())) {
+            // Of a node that died, its end is known from outside, a moment later.
+            let allowed =
+                if history.was_struck(closed_at) { history.hears_within() } else { TimeDelta::zero() };
+            let goes_on = history.awake(body.node, closed_at, history.end_of(body)) > allowed;
+            if goes_on && !told.contains(&(body.node, run.run.as_str())) {
                 let (node, key) = (body.node, &run.key);
                 let ms = |at: DateTime<Utc>| (at - body.started_at).num_milliseconds();
                 let (closed, ended) = (ms(closed_at), body.ended_at.map(ms));
@@ -216,15 +284,20 @@ impl Verdict {
         }
     }
 
-    /// Bodies begin in the order of their tokens, but for those of a node that was frozen between claim and body.
+    /// Bodies begin in the order of their tokens, but for those of runs that were closed as lost before they
+    /// began: their nodes were granted them, and had not heard of it yet.
     fn check_tokens(&mut self, history: &History) {
+        let runs = history.runs();
         let mut newest: HashMap<&str, i64> = HashMap::new();
         let mut bodies: Vec<_> = history.bodies.iter().collect();
         bodies.sort_by_key(|body| body.started_at);
         for body in bodies {
             let newest = newest.entry(&body.key).or_insert(body.token);
             let at = body.started_at;
-            if body.token < *newest && !history.was_frozen(body.node, at - SETTLED_AFTER, at) {
+            let closed_at =
+                runs.get(body.run.as_str()).filter(|run| run.is_lost()).and_then(|run| run.ended_at);
+            let late = closed_at.map(|closed_at| history.awake(body.node, closed_at, at));
+            if body.token < *newest && late.is_none_or(|late| late > history.hears_within()) {
                 let (key, token) = (&body.key, body.token);
                 self.broken(
                     at,
@@ -238,13 +311,18 @@ impl Verdict {
     /// No fault stops everything for longer than it may.
     fn check_silence(&mut self, history: &History) {
         for (nth, round) in history.rounds.iter().enumerate().filter(|(_, round)| round.not_run.is_none()) {
-            let (silence, lasted) = (history.silence(nth), round.healed_at - round.struck_at);
+            let ((since, silence), lasted) = (history.silence(nth), round.healed_at - round.struck_at);
             let bound = round.fault.silence_max(history.lease, lasted);
-            if silence > bound {
-                let (ms, bound) = (silence.num_milliseconds(), bound.num_milliseconds());
+            let waited = history.kept_waiting(since, since + silence);
+            if silence - waited > bound {
+                let [ms, bound, waited] =
+                    [silence, bound, waited].map(|time| TimeDelta::num_milliseconds(&time));
                 self.broken(
                     round.struck_at,
-                    format!("{}: nothing ran for {ms} ms, {bound} at most", round.fault),
+                    format!(
+                        "{}: nothing ran for {ms} ms, {bound} at most, {waited} of them the machine's",
+                        round.fault
+                    ),
                 );
             }
         }
@@ -252,6 +330,7 @@ impl Verdict {
 
     /// Few connections and locks per node, whatever is done to it.
     fn check_holdings(&mut self, history: &History) {
+        let held = history.lease + LOOKED_LATE;
         let mut since: BTreeMap<&str, DateTime<Utc>> = BTreeMap::new();
         for sample in &history.samples {
             let mut over = BTreeSet::new();
@@ -263,8 +342,9 @@ impl Verdict {
                 if connections > CONNECTIONS_MAX || locks > LOCKS_MAX {
                     over.insert(node.as_str());
                     let first = since.entry(node).or_insert(sample.at);
-                    if sample.at - *first > history.lease + TimeDelta::seconds(1) {
-                        let ms = (sample.at - *first).num_milliseconds();
+                    let lasts = sample.at - *first;
+                    if lasts - history.kept_waiting(*first, sample.at) > held {
+                        let ms = lasts.num_milliseconds();
                         *first = sample.at;
                         self.broken(
                             sample.at,
@@ -303,7 +383,8 @@ impl Verdict {
         }
     }
 
-    /// What a node has counted, once it has ended in order, is what became of its ticks, and what its bodies wrote.
+    /// What a node has counted, once it has ended in order, is what became of its ticks, and what its bodies
+    /// wrote.
     fn check_counters(&mut self, history: &History) {
         for (node, said) in history.heard.iter().filter(|(_, said)| said.event == "counted") {
             let Some(counters) = &said.counters else { continue };

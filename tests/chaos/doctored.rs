@@ -3,10 +3,12 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    auditor::History,
+    auditor::{History, Standstill},
     faults::Fault,
     history::{BodyMark, Books, Claimed, ENDED, Move, Said},
     node::JobPlan,
+    pace::Wait,
+    report,
     stage::Round,
     store::Holding,
     watch::{Footprint, Sample},
@@ -27,7 +29,8 @@ fn said(heard_at: DateTime<Utc>, event: &str) -> Said {
     Said { at: heard_at, heard_at, event: event.to_owned(), ..Said::default() }
 }
 
-/// A minute of one job that runs each second on node 0, but for the tenth tick, which overlaps. Nothing is wrong with it.
+/// A minute of one job that runs each second on node 0, but for the tenth tick, which overlaps. Nothing is
+/// wrong with it.
 fn calm() -> History {
     let fire_time = |tick: i64| at(tick * 1_000);
     let mut books = Books::default();
@@ -111,6 +114,8 @@ fn calm() -> History {
         heard,
         samples: (0..240).map(sample).collect(),
         rounds: Vec::new(),
+        standstills: Vec::new(),
+        waits: Vec::new(),
         until: fire_time(TICKS),
         stopping_at: at(60_500),
     }
@@ -272,24 +277,183 @@ fn each_kind_of_violation_is_seen() {
     }
 }
 
+/// Node 0 loses the run of tick 5 to node 1, which closes it at 8 s, and runs the ticks from the tenth on. It
+/// is not told.
+fn lost_to_another(it: &mut History, body_ended: i64) {
+    it.books.runs[4].outcome = Some("lost".into());
+    it.books.runs[4].ended_at = Some(at(8_000));
+    it.bodies[4].ended_at = Some(at(body_ended));
+    it.heard.push((1, Said { run: Some(run_of(5)), ..said(at(8_001), "run_lost") }));
+    // Its ticks until then are misfired.
+    silence(it, 6, 10);
+    it.bodies.iter_mut().filter(|body| body.token > 5).for_each(|body| body.node = 1);
+}
+
+fn frozen(it: &mut History, from: i64, until: i64) {
+    it.rounds.push(round(Fault::FreezeLeader, from, until));
+    it.standstills.push(Standstill { node: 0, from: at(from), until: at(until) });
+}
+
+fn has(broken: &[String], what: &str) -> bool {
+    broken.iter().any(|broken| broken.contains(what))
+}
+
 #[test]
-fn a_frozen_node_may_end_its_body_late() {
-    let late = |it: &mut History| {
-        // The node of tick 5 was frozen in its body, and goes on while tick 10 to 15 run on another one.
-        it.books.runs[4].outcome = Some("lost".into());
-        it.bodies[4].ended_at = Some(at(15_500));
-        it.heard.push((1, Said { run: Some(run_of(5)), ..said(at(8_000), "run_lost") }));
-        it.bodies[5..].iter_mut().for_each(|body| body.node = 1);
-        it.heard.retain(|(_, said)| said.event != "counted");
+fn a_run_without_a_row_was_cancelled_before_its_body_began_only_if_its_node_says_so() {
+    let what = "left no row";
+    let cancelled = |it: &mut History| {
+        it.bodies.remove(5);
+        it.books.runs[5].outcome = Some("cancelled".into());
     };
 
-    let without = broken(late);
-    let frozen = broken(|it| {
-        late(it);
-        it.rounds.push(round(Fault::FreezeLeader, 5_010, 15_400));
-        it.rounds[0].recovered_at = Some(at(15_500));
+    let unsaid = broken(cancelled);
+    let told = broken(|it| {
+        cancelled(it);
+        let why = Some("not_started".into());
+        it.heard.push((0, Said { run: Some(run_of(6)), why, ..said(at(6_002), "run_cancelled") }));
     });
 
-    assert!(without.iter().any(|broken| broken.contains("two bodies")), "{without:#?}");
-    assert!(!frozen.iter().any(|broken| broken.contains("two bodies")), "{frozen:#?}");
+    assert!(has(&unsaid, what), "{unsaid:#?}");
+    assert_eq!(told, [""; 0]);
+}
+
+#[test]
+fn who_stands_still_may_go_on_for_a_lease_afterwards() {
+    let (told, two) = ("was not told that it lost", "two bodies");
+    // It stands still until 15.4 s, or not at all.
+    for (thawed, body_ended, untold, overlap) in [
+        (None, 15_500, true, true),
+        (Some(15_400), 15_500, false, false),
+        (Some(15_400), 17_300, false, false),
+        // That is time enough to hear of it.
+        (Some(15_400), 17_500, true, true),
+        // It ended before another one had the key, and was not told in its time.
+        (None, 9_900, false, false),
+        (None, 10_001, true, false),
+    ] {
+        let broken = broken(|it| {
+            lost_to_another(it, body_ended);
+            match thawed {
+                Some(thawed) => frozen(it, 5_010, thawed),
+                None => it.rounds.push(round(Fault::Stall, 5_010, 15_400)),
+            }
+        });
+
+        let case = format!("{thawed:?} {body_ended}: {broken:#?}");
+        assert_eq!((has(&broken, told), has(&broken, two)), (untold, overlap), "{case}");
+    }
+}
+
+#[test]
+fn a_body_that_goes_on_is_no_fault_once_its_node_was_told() {
+    let broken = broken(|it| {
+        lost_to_another(it, 9_950);
+        it.heard.push((0, Said { run: Some(run_of(5)), ..said(at(9_940), "lock_lost") }));
+    });
+
+    assert!(!has(&broken, "was not told"), "{broken:#?}");
+}
+
+#[test]
+fn the_end_of_a_node_that_was_killed_may_be_heard_late() {
+    for (heard_at, untold) in [(9_900, false), (10_001, true)] {
+        let broken = broken(|it| {
+            lost_to_another(it, 0);
+            it.bodies[4].ended_at = None;
+            it.rounds.push(round(Fault::KillLeader, 7_990, 7_990));
+            it.heard.retain(|(node, said)| *node == 1 || said.heard_at < at(8_000));
+            it.heard.push((0, said(at(heard_at), ENDED)));
+        });
+
+        assert_eq!(has(&broken, "was not told"), untold, "{heard_at}: {broken:#?}");
+    }
+}
+
+#[test]
+fn a_lost_run_may_begin_late_but_not_for_longer_than_a_lease() {
+    let what = "began with the token 5 after";
+    for (began, is_lost, frozen_until, wrong) in [
+        (9_900, true, None, false),
+        (10_100, true, None, true),
+        (20_500, true, Some(20_400), false),
+        (23_500, true, Some(20_400), true),
+        (9_900, false, None, true),
+    ] {
+        let broken = broken(|it| {
+            lost_to_another(it, began + 10);
+            // Its key is taken over at once.
+            it.bodies.push(BodyMark { token: 6, started_at: at(8_001), ..it.bodies[10].clone() });
+            it.bodies[4].started_at = at(began);
+            if !is_lost {
+                it.books.runs[4].outcome = Some("succeeded".into());
+            }
+            if let Some(until) = frozen_until {
+                frozen(it, 5_010, until);
+            }
+        });
+
+        assert_eq!(has(&broken, what), wrong, "{began} {is_lost} {frozen_until:?}: {broken:#?}");
+    }
+}
+
+#[test]
+fn what_a_node_found_out_before_it_stood_still_is_not_held_against_it() {
+    let what = "was healthy after";
+    let of_reports = |reports: &'static [(i64, i64)]| {
+        broken(|it| {
+            silence(it, 20, 30);
+            it.heard.retain(|(_, said)| said.event != "health");
+            // What came before.
+            it.heard.push((0, Said { healthy: Some(true), ..said(at(20_000), "health") }));
+            for (heard_at, waited) in reports {
+                let report =
+                    Said { healthy: Some(true), waited_ms: Some(*waited), ..said(at(*heard_at), "health") };
+                it.heard.push((0, report));
+            }
+            frozen(it, 27_000, 28_000);
+        })
+    };
+
+    // The first after it goes on, and the next one.
+    assert!(!has(&of_reports(&[(28_010, 1)]), what));
+    assert!(has(&of_reports(&[(28_010, 1), (28_510, 1)]), what));
+    // A report is about the instant at which it was asked for.
+    assert!(!has(&of_reports(&[(28_010, 1), (28_510, 4_000)]), what));
+}
+
+#[test]
+fn what_the_machine_kept_everybody_waiting_for_is_not_held_against_a_fault() {
+    let what = "leader killed: nothing ran for";
+    let of_waits = |waits: &'static [(i64, i64)]| {
+        broken(|it| {
+            // From 19.002 to 22.002 s.
+            silence(it, 20, 22);
+            it.rounds.push(round(Fault::KillLeader, 19_500, 19_500));
+            it.rounds[0].recovered_at = Some(at(25_000));
+            it.waits =
+                waits.iter().map(|(from, until)| Wait { from: at(*from), until: at(*until) }).collect();
+        })
+    };
+
+    assert!(has(&of_waits(&[]), what));
+    assert!(has(&of_waits(&[(20_000, 20_500)]), what));
+    assert!(!has(&of_waits(&[(20_000, 20_500), (21_000, 21_600)]), what));
+    // Not in the silence.
+    assert!(has(&of_waits(&[(15_000, 18_000), (23_000, 24_000)]), what));
+}
+
+#[test]
+fn a_tick_that_ran_twice_stands_in_the_table() {
+    let mut history = calm();
+    history.rounds.push(round(Fault::Reset, 4_000, 4_000));
+    let row = |history: &History| {
+        let table = report::table(&[(history, &history.judge())]);
+        let row = table.lines().find(|row| row.starts_with("| connections reset |")).map(str::to_owned);
+        row.expect("a row")
+    };
+    assert!(row(&history).contains("| 57 | 56 | overlap 1 | 0 |"), "{}", row(&history));
+
+    history.bodies.push(history.bodies[5].clone());
+
+    assert!(row(&history).contains("| 57 | 56 | overlap 1 | 1 |"), "{}", row(&history));
 }

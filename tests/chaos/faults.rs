@@ -112,7 +112,8 @@ faults! {
     LostClaimReply "reply of a claim lost" => network::lost_claim_reply,
     /// The end of a run is committed, its reply is lost.
     LostEndReply "reply of an end lost" => network::lost_end_reply,
-    /// The leader dies while the end of its claim has not reached the server, which does not hear of its death.
+    /// The leader dies while the end of its claim has not reached the server, which does not hear of its
+    /// death.
     HalfSentClaim "claim half sent by a leader that dies" => network::half_sent_claim,
     /// The same for the proof of a follower.
     HalfSentProof "proof half sent by a follower that dies" => network::half_sent_proof,
@@ -160,7 +161,8 @@ faults! {
     ForgedPause "pause forged by a stranger" => strangers::forged_pause,
 }
 
-/// What the nodes do not survive as they should, as far as is known, and why. It is done only if it is asked for by name.
+/// What the nodes do not survive as they should, as far as is known, and why. It is done only if it is asked
+/// for by name.
 pub(crate) const OPEN: &[(Fault, &str)] = &[
     (
         Fault::FreezeBackend,
@@ -176,13 +178,8 @@ impl Fault {
         Self::ALL.iter().filter(|fault| !open(fault)).copied().collect()
     }
 
-    /// Whether it stops a node, or something without which the node does nothing, and lets it go on later.
-    pub(crate) fn freezes(self) -> bool {
-        matches!(self, Self::FreezeLeader | Self::FreezeBriefly | Self::FreezeFollower | Self::SlowClaim)
-    }
-
-    /// For how long nothing may run, if the fault lasts that long. The machine may take a second of its own: these are no
-    /// percentiles on a quiet one, but what is wrong on any.
+    /// For how long nothing may run, if the fault lasts that long. The machine may take a second of its own:
+    /// these are no percentiles on a quiet one, but what is wrong on any.
     pub(crate) fn silence_max(self, lease: TimeDelta, lasted: TimeDelta) -> TimeDelta {
         let machine = TimeDelta::seconds(1);
         match self {

@@ -1,6 +1,6 @@
-//! A cluster of processes on a real PostgreSQL server, and everything that can be done to it: to the processes, to their clocks,
-//! to the messages between them and the server, to the server, and on it. Afterwards what was promised is held against what is
-//! known from outside.
+//! A cluster of processes on a real PostgreSQL server, and everything that can be done to it: to the
+//! processes, to their clocks, to the messages between them and the server, to the server, and on it.
+//! Afterwards what was promised is held against what is known from outside.
 //!
 //! `cargo test --test chaos` does each fault once. `tests/soak [minutes] [seed]` mixes them.
 
@@ -22,6 +22,7 @@ mod harness;
 mod history;
 #[path = "../../examples/failover/node.rs"]
 mod node;
+mod pace;
 mod plan;
 mod protections;
 mod proxy;
@@ -34,14 +35,16 @@ mod wire;
 
 use std::{
     env,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use chrono::Utc;
-use tokio::sync::{Mutex, MutexGuard};
+use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::{
-    auditor::Verdict,
+    auditor::{History, Verdict},
     faults::{Fault, OPEN},
     plan::Faults,
     stage::Stage,
@@ -51,11 +54,13 @@ use self::{
 const SOAK: &str = "CALLSHEET_SOAK";
 /// The variable that names faults, with semicolons between, and how often each is to be done.
 const ONLY: &str = "CALLSHEET_FAULTS";
+/// The most clusters at once: they wait most of the time, and share two processors.
+const CLUSTERS_MAX: usize = 2;
 
-/// The clusters of this file share two processors: one at a time.
-async fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::const_new(());
-    ALONE.lock().await
+/// The turn of a cluster.
+async fn turn() -> SemaphorePermit<'static> {
+    static TURNS: Semaphore = Semaphore::const_new(CLUSTERS_MAX);
+    TURNS.acquire().await.expect("it is never closed")
 }
 
 /// A node of a cluster, if this process was started as one.
@@ -66,34 +71,64 @@ fn a_node() {
     }
 }
 
+/// The faults that are still to be done, and how long to wait before each.
+type Queue = Arc<Mutex<dyn FnMut() -> Option<(Fault, Duration)> + Send>>;
+
+/// What became of one cluster.
+struct Campaign {
+    history: History,
+    verdict: Verdict,
+    /// Why it ended before there were no more faults.
+    failed: Option<String>,
+}
+
 /// Does faults to a cluster until there are no more, and judges.
-async fn campaign(name: &str, mut faults: impl FnMut() -> Option<(Fault, Duration)>) -> Verdict {
-    let mut stage = Stage::start(name, &[]).await.expect("a cluster");
-    let began = Utc::now();
+async fn campaign(cluster: String, began: DateTime<Utc>, faults: Queue) -> Campaign {
+    let _turn = turn().await;
+    let mut stage = Stage::start(&cluster, &[]).await.expect("a cluster");
     let mut failed = None;
-    while let Some((fault, pause)) = faults() {
+    loop {
+        let next = faults.lock().unwrap_or_else(PoisonError::into_inner)();
+        let Some((fault, pause)) = next else { break };
         stage.hold(pause).await;
         match stage.inflict(fault).await {
-            Ok(round) => println!("{}", report::line(began, round)),
+            Ok(round) => println!("{cluster} {}", report::line(began, round)),
             Err(error) => {
-                failed = Some(format!("{error:#}"));
+                failed = Some(format!("{cluster}: {error:#}"));
                 break;
             }
         }
     }
     let history = stage.close().await.expect("its books");
     let verdict = history.judge();
+    Campaign { history, verdict, failed }
+}
+
+/// Does faults to so many clusters at once, until there are no more, and tells what became of them. Answers
+/// what was broken.
+async fn campaigns(
+    name: &str,
+    clusters: usize,
+    faults: impl FnMut() -> Option<(Fault, Duration)> + Send + 'static,
+) -> Vec<String> {
+    let began = Utc::now();
+    let faults: Queue = Arc::new(Mutex::new(faults));
+    let all = (0..clusters).map(|nth| tokio::spawn(campaign(format!("{name}_{nth}"), began, faults.clone())));
+    let all: Vec<_> = join_all(all).await.into_iter().map(|done| done.expect("a campaign")).collect();
     for (fault, reason) in OPEN {
         println!("{fault}: not done unless asked for: {reason}");
     }
-    println!("\n{}\n{}", report::table(&history, &verdict), report::verdict(began, &verdict));
-    assert_eq!(failed, None);
-    verdict
+    let told: Vec<_> = all.iter().map(|it| (&it.history, &it.verdict)).collect();
+    println!("\n{}", report::table(&told));
+    for (_, verdict) in &told {
+        println!("{}", report::verdict(began, verdict));
+    }
+    let failed = all.iter().filter_map(|it| it.failed.clone());
+    failed.chain(told.iter().flat_map(|(_, it)| it.broken.iter().map(|broken| broken.what.clone()))).collect()
 }
 
-/// The faults that the environment asks for, or each that is survived once.
-fn asked() -> Vec<Fault> {
-    let Ok(asked) = env::var(ONLY) else { return Fault::survived() };
+/// The faults that the environment asks for.
+fn asked(asked: &str) -> Vec<Fault> {
     let mut faults = Vec::new();
     for one in asked.split(';') {
         let (name, times) = one.split_once('*').unwrap_or((one, "1"));
@@ -106,23 +141,25 @@ fn asked() -> Vec<Fault> {
     faults
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_fault_is_survived() {
-    let _alone = alone().await;
-    let verdict = match env::var(SOAK) {
-        Ok(soak) => {
+    let each = |faults: Vec<Fault>| {
+        let mut faults = faults.into_iter();
+        move || faults.next().map(|fault| (fault, Duration::ZERO))
+    };
+    let broken = match (env::var(SOAK), env::var(ONLY)) {
+        (Ok(soak), _) => {
             let (minutes, seed) = soak.split_once(' ').expect("minutes and a seed");
             let minutes: u64 = minutes.parse().expect("a number of minutes");
             let mut faults = Faults::of(seed.parse().expect("a seed"));
             let until = Instant::now() + Duration::from_secs(minutes * 60);
-            campaign("soak", || (Instant::now() < until).then(|| faults.next())).await
+            // One alone: what happens to it follows from the seed.
+            campaigns("soak", 1, move || (Instant::now() < until).then(|| faults.next())).await
         }
-        Err(_) => {
-            let mut faults = asked().into_iter();
-            campaign("each", || faults.next().map(|fault| (fault, Duration::ZERO))).await
-        }
+        // One alone: what it takes is measured.
+        (_, Ok(only)) => campaigns("asked", 1, each(asked(&only))).await,
+        _ => campaigns("each", CLUSTERS_MAX, each(Fault::survived())).await,
     };
 
-    let broken: Vec<_> = verdict.broken.iter().map(|broken| &broken.what).collect();
     assert!(broken.is_empty(), "{broken:#?}");
 }

@@ -1,9 +1,15 @@
-//! What protects a cluster, taken out of the statements and settings of its nodes one by one, on their way to the server: the
-//! product knows nothing of it. Each is missed within a stated time.
+//! What protects a cluster, taken out of the statements and settings of its nodes one by one, on their way to
+//! the server: the product knows nothing of it. Each is missed within a stated time.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
-use super::{alone, faults::Fault, proxy::Rewrite, stage::Stage};
+use super::{CLUSTERS_MAX, faults::Fault, proxy::Rewrite, stage::Stage, turn};
 
 /// How long a protection may be missing: after this time no further round begins.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -67,7 +73,8 @@ const PROTECTIONS: &[Protection] = &[
     },
 ];
 
-/// Does what is to be done to a cluster without the protection, once, and says all that the auditor then finds.
+/// Does what is to be done to a cluster without the protection, once, and says all that the auditor then
+/// finds.
 async fn found_without(protection: &Protection, cluster: &str) -> Vec<String> {
     let mut stage = Stage::start(cluster, protection.without).await.expect("a cluster");
     for fault in protection.faults {
@@ -83,20 +90,36 @@ async fn found_without(protection: &Protection, cluster: &str) -> Vec<String> {
     verdict.broken.into_iter().map(|broken| broken.what).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_protection_is_missed_when_it_is_taken_away() {
-    let _alone = alone().await;
-    for (nth, protection) in PROTECTIONS.iter().enumerate() {
-        let Protection { name, missed, .. } = protection;
-        let began = Instant::now();
-        // Not every fault meets the gap that it leaves: a crash, for one, only what was just acknowledged.
-        for round in 0.. {
-            let broken = found_without(protection, &format!("without_{nth}_{round}")).await;
-            if broken.iter().any(|broken| broken.contains(missed)) {
-                break;
-            }
-            assert!(began.elapsed() < WITHIN, "{name}: no {missed:?} in {broken:#?}");
+/// Does what is to be done without the protection until somebody misses it.
+async fn miss(nth: usize, protection: &Protection) {
+    let Protection { name, missed, .. } = protection;
+    let _turn = turn().await;
+    let began = Instant::now();
+    // Not every fault meets the gap that it leaves: a crash, for one, only what was just acknowledged.
+    for round in 0.. {
+        let broken = found_without(protection, &format!("without_{nth}_{round}")).await;
+        if broken.iter().any(|broken| broken.contains(missed)) {
+            break;
         }
-        println!("without: {name}: seen after {:?}", began.elapsed());
+        assert!(began.elapsed() < WITHIN, "{name}: no {missed:?} in {broken:#?}");
+    }
+    println!("without: {name}: seen after {:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn each_protection_is_missed_when_it_is_taken_away() {
+    let next = Arc::new(AtomicUsize::new(0));
+    let all = (0..CLUSTERS_MAX).map(|_| {
+        let next = next.clone();
+        tokio::spawn(async move {
+            loop {
+                let nth = next.fetch_add(1, Ordering::Relaxed);
+                let Some(protection) = PROTECTIONS.get(nth) else { break };
+                miss(nth, protection).await;
+            }
+        })
+    });
+    for done in all.collect::<Vec<_>>() {
+        done.await.expect("each of them is missed");
     }
 }

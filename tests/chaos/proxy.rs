@@ -1,5 +1,6 @@
-//! Stands between one node and its server, and knows where messages begin and end. It holds them back, each way by itself,
-//! cuts connections, swallows what belongs to a statement, and changes the texts of statements.
+//! Stands between one node and its server, and knows where messages begin and end. It holds them back, each
+//! way by itself, cuts connections, swallows what belongs to a statement, and changes the texts of
+//! statements.
 
 use std::{
     collections::VecDeque,
@@ -287,7 +288,8 @@ async fn requests(
                 if withheld {
                     // Once what came before has been written.
                     sender.send((Instant::now(), Message::new())).ok()?;
-                    // The client goes on, or dies; the server hears nothing more, not even an end, until that is mended.
+                    // The client goes on, or dies; the server hears nothing more, not even an end, until that
+                    // is mended.
                     let mut mended = shared.cuts.subscribe();
                     mended.mark_unchanged();
                     let mut nobody = sink();
@@ -351,7 +353,8 @@ async fn replies(
     }
 }
 
-/// Hands on what was read, as it may pass, and ends the other side when it is over. An empty message says that a trap was sprung.
+/// Hands on what was read, as it may pass, and ends the other side when it is over. An empty message says
+/// that a trap was sprung.
 async fn forward(
     mut received: mpsc::UnboundedReceiver<(Instant, Message)>,
     to: &mut OwnedWriteHalf,

@@ -1,12 +1,16 @@
 //! What is told of a campaign: a line for each fault as it happens, a table of them, and what was broken.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     auditor::{History, Verdict},
     faults::Fault,
+    history::Tick,
     stage::Round,
 };
 
@@ -44,34 +48,10 @@ struct Row {
 }
 
 /// A table in Markdown: what each fault did, in the order of [`Fault::ALL`].
-pub(crate) fn table(history: &History, verdict: &Verdict) -> String {
+pub(crate) fn table(campaigns: &[(&History, &Verdict)]) -> String {
     let mut rows: Vec<Row> = Fault::ALL.iter().map(|_| Row::default()).collect();
-    let place = |fault: Fault| Fault::ALL.iter().position(|one| *one == fault).unwrap_or(0);
-    for (nth, round) in history.rounds.iter().enumerate() {
-        let row = &mut rows[place(round.fault)];
-        if let Some(reason) = &round.not_run {
-            row.not_run = Some(reason.clone());
-            continue;
-        }
-        row.repetitions += 1;
-        row.silences.push(history.silence(nth));
-        row.recoveries.extend(round.recovered_at.map(|at| at - round.healed_at));
-    }
-    // A tick belongs to the fault that struck last before it was due.
-    for ((_, tick), what) in &verdict.audit.ticks {
-        let before = history.rounds.iter().rev().find(|round| round.struck_at.timestamp_micros() <= *tick);
-        let Some(round) = before else { continue };
-        let row = &mut rows[place(round.fault)];
-        row.due += 1;
-        match what.as_str() {
-            "started" => row.started += 1,
-            "lost" => row.never_started += 1,
-            reason => *row.skipped.entry(reason.to_owned()).or_default() += 1,
-        }
-    }
-    for run in history.books.runs.iter().filter(|run| run.is_lost()) {
-        let before = history.rounds.iter().rev().find(|round| round.struck_at <= run.claimed_at + SECOND);
-        rows[before.map_or(0, |round| place(round.fault))].lost += 1;
+    for (history, verdict) in campaigns {
+        add(&mut rows, history, verdict);
     }
     let mut table = String::from(
         "| fault | times | gap min/median/max, ms | due | started | skipped | doubled | lost (never started) | \
@@ -112,6 +92,43 @@ pub(crate) fn table(history: &History, verdict: &Verdict) -> String {
     table
 }
 
+/// Adds what became of the ticks of a campaign.
+fn add(rows: &mut [Row], history: &History, verdict: &Verdict) {
+    let place = |fault: Fault| Fault::ALL.iter().position(|one| *one == fault).unwrap_or(0);
+    for (nth, round) in history.rounds.iter().enumerate() {
+        let row = &mut rows[place(round.fault)];
+        if let Some(reason) = &round.not_run {
+            row.not_run = Some(reason.clone());
+            continue;
+        }
+        row.repetitions += 1;
+        row.silences.push(history.silence(nth).1);
+        row.recoveries.extend(round.recovered_at.map(|at| at - round.healed_at));
+    }
+    let mut ran: HashMap<Tick, usize> = HashMap::new();
+    for body in &history.bodies {
+        let tick = body.fire_time.map(|fire_time| (body.job.clone(), fire_time.timestamp_micros()));
+        tick.into_iter().for_each(|tick| *ran.entry(tick).or_default() += 1);
+    }
+    // A tick belongs to the fault that struck last before it was due.
+    for (tick, what) in &verdict.audit.ticks {
+        let before = history.rounds.iter().rev().find(|round| round.struck_at.timestamp_micros() <= tick.1);
+        let Some(round) = before else { continue };
+        let row = &mut rows[place(round.fault)];
+        row.due += 1;
+        row.doubled += ran.get(tick).map_or(0, |times| times - 1);
+        match what.as_str() {
+            "started" => row.started += 1,
+            "lost" => row.never_started += 1,
+            reason => *row.skipped.entry(reason.to_owned()).or_default() += 1,
+        }
+    }
+    for run in history.books.runs.iter().filter(|run| run.is_lost()) {
+        let before = history.rounds.iter().rev().find(|round| round.struck_at <= run.claimed_at + SECOND);
+        rows[before.map_or(0, |round| place(round.fault))].lost += 1;
+    }
+}
+
 /// The sums, and everything that was broken.
 pub(crate) fn verdict(began: DateTime<Utc>, verdict: &Verdict) -> String {
     let audit = &verdict.audit;
@@ -126,6 +143,10 @@ pub(crate) fn verdict(began: DateTime<Utc>, verdict: &Verdict) -> String {
         audit.lost_unsaid.len(),
         audit.doubled
     );
+    if let Some((silence, node, at)) = verdict.healthy_silence {
+        let (ms, at) = (silence.num_milliseconds(), seconds(at - began));
+        let _ = writeln!(text, "healthy after {ms} ms without a run, at most: node {node} at {at:.3} s");
+    }
     for broken in &verdict.broken {
         let at = broken.at.map_or(String::new(), |at| format!("{:.3} s: ", seconds(at - began)));
         let _ = writeln!(text, "BROKEN: {at}{}", broken.what);

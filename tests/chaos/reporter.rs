@@ -1,10 +1,11 @@
-//! A node of the harness: one of the example, which says several times a second how it is and what it has counted.
+//! A node of the harness: one of the example, which says several times a second how it is and what it has
+//! counted.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use callsheet::{Callsheet, metrics::Prometheus};
 use serde_json::json;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::node;
 
@@ -24,28 +25,32 @@ pub(crate) fn main(plan: &str) -> anyhow::Result<()> {
     let prometheus = Prometheus::install()?;
     let reported = prometheus.clone();
     node::main(plan, |jobs| drop(actix_rt::spawn(report(jobs.clone(), reported))))?;
-    say("counted", true, Vec::new(), &prometheus);
+    say("counted", None, Vec::new(), &prometheus);
     Ok(())
 }
 
 async fn report(jobs: Callsheet, prometheus: Prometheus) {
     loop {
+        let asked = Instant::now();
         let (healthy, problems) = match timeout(ANSWER, jobs.health()).await {
             Ok(Ok(report)) => (report.healthy, report.problems.iter().map(ToString::to_string).collect()),
             Ok(Err(error)) => (false, vec![error.to_string()]),
             Err(_) => (false, vec![format!("no answer in {ANSWER:?}")]),
         };
-        say("health", healthy, problems, &prometheus);
+        say("health", Some((healthy, asked)), problems, &prometheus);
         sleep(PERIOD).await;
     }
 }
 
-fn say(event: &str, healthy: bool, problems: Vec<String>, prometheus: &Prometheus) {
+/// `health`: whether it is healthy, and when it was asked.
+fn say(event: &str, health: Option<(bool, Instant)>, problems: Vec<String>, prometheus: &Prometheus) {
+    let waited = |asked: Instant| u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let (healthy, waited_ms) = health.map(|(healthy, asked)| (healthy, waited(asked))).unzip();
     let counters = counters(&prometheus.render());
     let at = chrono::Utc::now();
-    node::say(
-        &json!({ "event": event, "at": at, "healthy": healthy, "problems": problems, "counters": counters }),
-    );
+    node::say(&json!({
+        "event": event, "at": at, "healthy": healthy, "waited_ms": waited_ms, "problems": problems, "counters": counters
+    }));
 }
 
 /// The sums over all jobs.

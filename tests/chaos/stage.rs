@@ -1,5 +1,5 @@
-//! A cluster of three nodes on a store, each behind a proxy and with a clock of its own, and a second server, which is
-//! never faulted, on which their bodies write.
+//! A cluster of three nodes on a store, each behind a proxy and with a clock of its own, and a second server,
+//! which is never faulted, on which their bodies write.
 
 use std::{
     future::Future,
@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use tokio_postgres::Client;
 
 use super::{
-    auditor::History,
+    auditor::{History, Standstill},
     books,
     clock::WallClock,
     cluster::Cluster,
@@ -20,6 +20,7 @@ use super::{
     harness::{Server, server},
     history::{ENDED, Said},
     node::{JobPlan, Plan},
+    pace,
     proxy::{Proxy, Rewrite},
     store::{PostgresStore, Store, connect, this_program},
     watch::Watch,
@@ -64,9 +65,11 @@ pub(crate) struct Stage {
     witness: Client,
     rewrites: Vec<Rewrite>,
     rounds: Vec<Round>,
+    standstills: Vec<Standstill>,
 }
 
-/// Jobs that fire often and seldom, alone and together, shorter and longer than their periods, under election and without.
+/// Jobs that fire often and seldom, alone and together, shorter and longer than their periods, under election
+/// and without.
 fn jobs() -> Vec<JobPlan> {
     let job = |name: &str, key: &str, period_ms, takes_ms| JobPlan {
         name: name.to_owned(),
@@ -90,8 +93,10 @@ fn jobs() -> Vec<JobPlan> {
 }
 
 impl Stage {
-    /// Starts everything, and waits until jobs run. Protections are taken out of the statements of the nodes by `rewrites`.
+    /// Starts everything, and waits until jobs run. Protections are taken out of the statements of the nodes
+    /// by `rewrites`.
     pub(crate) async fn start(name: &str, rewrites: &[Rewrite]) -> anyhow::Result<Self> {
+        pace::watch();
         let store = PostgresStore::start();
         // The first test that asks starts it; its data is never touched by a fault.
         let witness_server: &Server = tokio::task::block_in_place(server);
@@ -116,6 +121,7 @@ impl Stage {
             witness,
             rewrites: rewrites.to_vec(),
             rounds: Vec::new(),
+            standstills: Vec::new(),
         };
         stage.fill_up().await?;
         stage.until("a run", RECOVERY_MAX, |stage| stage.leader().is_some()).await?;
@@ -221,6 +227,21 @@ impl Stage {
         self.cluster.end(node).await.map(drop)
     }
 
+    /// Lets a node stand still.
+    pub(crate) fn freeze(&mut self, node: usize) -> anyhow::Result<()> {
+        let from = self.cluster.signal(node, Signal::STOP)?;
+        self.standstills.push(Standstill { node, from, until: DateTime::<Utc>::MAX_UTC });
+        Ok(())
+    }
+
+    /// Lets a node go on that stands still.
+    pub(crate) fn thaw(&mut self, node: usize) -> anyhow::Result<()> {
+        self.cluster.signal(node, Signal::CONT)?;
+        let last = self.standstills.iter_mut().rfind(|standstill| standstill.node == node);
+        last.context("it stands still")?.until = Utc::now();
+        Ok(())
+    }
+
     /// Does something to the cluster, lets it recover, and writes down when that was.
     pub(crate) async fn inflict(&mut self, fault: Fault) -> anyhow::Result<&Round> {
         self.fill_up().await?;
@@ -274,7 +295,7 @@ impl Stage {
         }
         let stopping_at = Utc::now();
         self.cluster.stop().await?;
-        let Self { store, cluster, plan, watch, witness, rounds, .. } = &mut self;
+        let Self { store, cluster, plan, watch, witness, rounds, standstills, .. } = &mut self;
         Ok(History {
             jobs: plan.jobs.clone(),
             lease: TimeDelta::from_std(plan.lease)?,
@@ -283,6 +304,8 @@ impl Stage {
             heard: std::mem::take(&mut cluster.heard),
             samples: watch.samples(),
             rounds: std::mem::take(rounds),
+            standstills: std::mem::take(standstills),
+            waits: pace::lost(),
             until,
             stopping_at,
         })

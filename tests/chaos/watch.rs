@@ -1,5 +1,5 @@
-//! What is seen of the nodes from outside, several times a second: connections and locks on the server, memory and
-//! descriptors of the processes.
+//! What is seen of the nodes from outside, several times a second: connections and locks on the server,
+//! memory and descriptors of the processes.
 
 use std::{
     collections::BTreeMap,

@@ -1,5 +1,5 @@
-//! The messages of PostgreSQL's protocol, version 3: where they begin and end, and as much of their content as a fault
-//! has to know.
+//! The messages of PostgreSQL's protocol, version 3: where they begin and end, and as much of their content
+//! as a fault has to know.
 
 use std::collections::HashMap;
 
@@ -41,8 +41,8 @@ async fn rest(from: &mut (impl AsyncRead + Unpin), mut message: Message) -> Opti
     Some(message)
 }
 
-/// Puts another text in the place of one, wherever it stands in a message whose header has this many bytes before its length.
-/// Answers whether it stood there.
+/// Puts another text in the place of one, wherever it stands in a message whose header has this many bytes
+/// before its length. Answers whether it stood there.
 pub(crate) fn rewrite(message: &mut Message, before_length: usize, (from, to): (&str, &str)) -> bool {
     let mut at = before_length + 4;
     let mut changed = false;

@@ -137,7 +137,8 @@ pub(crate) async fn half_sent_proof(stage: &mut Stage) -> anyhow::Result<Wound> 
     half_send(stage, follower, PROOF).await
 }
 
-/// The server waits for the end of a statement that has locked its rows, and nobody tells it that its client is gone.
+/// The server waits for the end of a statement that has locked its rows, and nobody tells it that its client
+/// is gone.
 async fn half_send(stage: &mut Stage, node: usize, part: &'static str) -> anyhow::Result<Wound> {
     spring(stage, node, Trap::WithholdSync(part)).await?;
     let struck_at = chrono::Utc::now();

@@ -49,9 +49,9 @@ pub(crate) async fn freeze_follower(stage: &mut Stage) -> anyhow::Result<Wound> 
 }
 
 async fn freeze(stage: &mut Stage, node: usize, time: Duration) -> anyhow::Result<Wound> {
-    stage.cluster.signal(node, Signal::STOP)?;
+    stage.freeze(node)?;
     stage.hold(time).await;
-    stage.cluster.signal(node, Signal::CONT)?;
+    stage.thaw(node)?;
     Ok(Wound::of(node))
 }
 

@@ -109,12 +109,12 @@ WHEN (NEW.name = 'often' AND OLD.run IS NULL AND NEW.run IS NOT NULL) EXECUTE FU
         anyhow::ensure!(std::time::Instant::now() < until, "nobody claims");
         stage.hold(SHORT / 50).await;
     }
-    stage.cluster.signal(leader, Signal::STOP)?;
+    stage.freeze(leader)?;
     let struck_at = Utc::now();
     stage.hold(LONG).await;
     stage.store.run(&format!("DROP FUNCTION {}.slow() CASCADE", stage.plan.schema)).await?;
     stage.hold(SHORT).await;
-    stage.cluster.signal(leader, Signal::CONT)?;
+    stage.thaw(leader)?;
     Ok(Wound { struck_at: Some(struck_at), ..Wound::of(leader) })
 }
 
@@ -251,8 +251,8 @@ pub(crate) async fn promotion(stage: &mut Stage) -> anyhow::Result<Wound> {
     Ok(Wound { struck_at: Some(struck_at), ..Wound::default() })
 }
 
-/// What is committed while the standby is away is on the primary alone: whoever had its wait for the standby cut short must not
-/// rely on it.
+/// What is committed while the standby is away is on the primary alone: whoever had its wait for the standby
+/// cut short must not rely on it.
 pub(crate) async fn late_promotion(stage: &mut Stage) -> anyhow::Result<Wound> {
     synchronous_standby(stage).await?;
     stage.hold(SHORT).await;
