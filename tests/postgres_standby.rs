@@ -257,7 +257,8 @@ async fn what_was_cut_short_and_lost_with_the_server_runs_once_all_the_same() {
     let standby = Server::standby_of(&store.server);
     store.set("ALTER SYSTEM SET synchronous_standby_names = '*'").await;
     let followed = "SELECT FROM pg_stat_replication WHERE sync_state = 'sync'";
-    until("followed", async || store.admin.query_opt(followed, &[]).await.expect("an answer").is_some()).await;
+    until("followed", async || store.admin.query_opt(followed, &[]).await.expect("an answer").is_some())
+        .await;
     let url = format!(
         "postgres://nodes:{PASSWORD}@127.0.0.1:{},127.0.0.1:{}/postgres?target_session_attrs=read-write&connect_timeout=2",
         store.server.port(),
@@ -318,7 +319,8 @@ async fn what_waits_is_cancelled_over_tls_by_a_role_without_a_place_for_more() {
     let backend = Postgres::new("tls", url).root_certificates(&authority).lease(LEASE);
     let locker = backend.locker();
     locker.open().await.expect("a session opens");
-    let encrypted = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'nodes'";
+    let encrypted =
+        "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'nodes'";
     assert!(store.admin.query_one(encrypted, &[]).await.expect("an answer").get::<_, bool>(0));
 
     store.admin.batch_execute("ALTER ROLE nodes CONNECTION LIMIT 0").await.expect("an answer");

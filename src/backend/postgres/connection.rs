@@ -41,7 +41,8 @@ pub(super) struct Connected {
 }
 
 /// The server committed something without its synchronous standby: what it answers may be lost with it.
-const CUT_SHORT: &str = "somebody cut short the server's wait for its synchronous standby, so what it committed is not believed";
+const CUT_SHORT: &str =
+    "somebody cut short the server's wait for its synchronous standby, so what it committed is not believed";
 
 /// Opens a connection that ends with, and ends, what `loss` stands for, and ends with `also`.
 pub(super) async fn connect(

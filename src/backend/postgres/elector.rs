@@ -325,7 +325,8 @@ impl Leadership {
         let parameters: [&(dyn ToSql + Sync); 3] = [&settings.schema, &settings.scope, &lease];
         let rows = timeout(settings.trust(), self.client().query(sql::LOCK_HOLDERS, &parameters)).await;
         let rows = rows.map_err(|_| unavailable(NO_ANSWER))?.map_err(|error| refused(&error))?;
-        let looked = self.of_lock.look(asked, read_holders(&rows)?, Through::Lock(&self.connection.client)).await;
+        let looked =
+            self.of_lock.look(asked, read_holders(&rows)?, Through::Lock(&self.connection.client)).await;
         // It is said in the log; it is in nobody's way.
         looked.map(drop).map_err(|error| refused(&error))
     }

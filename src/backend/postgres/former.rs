@@ -207,16 +207,14 @@ impl Former {
     /// Looks after those that are left until there are none.
     async fn tend(self: Arc<Self>, settings: Settings) {
         let mut backoff = Backoff::new(AGAIN_MIN, AGAIN_MAX, settings.node.as_uuid().as_u64_pair().1);
-        let mut pause = if self.lock().left.iter().any(|left| left.given_up) {
-            CANCELLED_PAUSE
-        } else {
-            CLOSED_PAUSE
-        };
+        let mut pause =
+            if self.lock().left.iter().any(|left| left.given_up) { CANCELLED_PAUSE } else { CLOSED_PAUSE };
         loop {
             // Whoever is in a hurry waits for what an attempt brings.
             let _ = timeout(pause, self.hurry.notified()).await;
             let ends = EndOnDrop::new();
-            match timeout(ANSWER_MAX * 3, connect(&settings, &self, Purpose::Cleanup, &ends.loss, None)).await {
+            match timeout(ANSWER_MAX * 3, connect(&settings, &self, Purpose::Cleanup, &ends.loss, None)).await
+            {
                 Ok(Ok(Connected { client, .. })) => self.end(&settings, &client).await,
                 // It has no place for another connection, perhaps because of those that are left.
                 _ => self.cancel().await,
