@@ -6,8 +6,9 @@
 //! another one since.
 //!
 //! ```text
-//! given up   cancel request   100 ms   connect, end what is left, look until it is gone   again after 0.25 s … 5 s
-//! closed by the other side     1 s     the same: mostly there is nothing left
+//! given up                     cancel request   100 ms   connect, end it, look until it is gone   again after 0.5 s … 5 s
+//! closed by the other side     the next session's connection ends it, if it is there
+//! the server does not hear     nothing more is tried until it does: nobody crowds a server that is away
 //! ```
 
 use std::{
@@ -20,7 +21,7 @@ use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use tokio::{
     sync::{Notify, watch},
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, sleep, timeout},
 };
 use tokio_postgres::{
     CancelToken, Client, Error, Row,
@@ -43,17 +44,17 @@ const ROOM_WAIT: Duration = Duration::from_secs(2);
 pub(super) const FAREWELL_MAX: Duration = Duration::from_secs(1);
 /// How long the server may take to take a cancel request.
 const CANCEL_MAX: Duration = Duration::from_secs(1);
+/// How long it may take to let in the connection that ends others.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// How long the server may take to end processes, or to answer which are left.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// After which pause it is looked whether a process is left that was sent a cancel request.
 const CANCELLED_PAUSE: Duration = Duration::from_millis(100);
-/// The same for one whose connection was closed by the other side: the server has mostly ended it.
-const CLOSED_PAUSE: Duration = Duration::from_secs(1);
 /// How often, and for how long, one connection looks whether those that it ended are gone.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 const LOOK_MAX: Duration = Duration::from_millis(500);
 /// The bounds of the pause before the next attempt.
-const AGAIN_MIN: Duration = Duration::from_millis(250);
+const AGAIN_MIN: Duration = Duration::from_millis(500);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
 
 /// Ends those of these processes ($1 numbers, $2 starts) that are this node's ($3 how the names of its connections begin). Answers which are
@@ -124,6 +125,8 @@ struct Counts {
     open: usize,
     /// Processes that may be left.
     left: usize,
+    /// The server did not hear the last cancel request.
+    away: bool,
 }
 
 /// Counts a connection for as long as it is open.
@@ -157,15 +160,18 @@ impl Former {
         };
         let Some(process) = process else { return };
         let mut state = self.lock();
-        state.left.push(Left { process, cancel: cancel.clone(), given_up });
+        state.left.push(Left { process, cancel, given_up });
         self.tell(&state);
-        let tended = std::mem::replace(&mut state.tended, true);
         drop(state);
         if given_up {
-            tokio::spawn(async move { cancel.send().await });
+            self.tend(settings);
         }
-        if !tended {
-            tokio::spawn(self.clone().tend(settings.clone()));
+    }
+
+    /// Ends what is left, if anything is, by a session's own connection before it becomes one.
+    pub(super) async fn end_by(&self, client: &Client, settings: &Settings) {
+        if !self.lock().left.is_empty() {
+            self.end(settings, client, Duration::ZERO).await;
         }
     }
 
@@ -174,12 +180,12 @@ impl Former {
     /// # Errors
     ///
     /// [`LockError::Unavailable`]: there are too many; it names them and the cure.
-    pub(super) async fn make_room(&self) -> Result<(), LockError> {
+    pub(super) async fn make_room(self: &Arc<Self>, settings: &Settings) -> Result<(), LockError> {
         let mut counts = self.counts.subscribe();
         if counts.borrow().left < FORMER_MAX {
             return Ok(());
         }
-        self.hurry.notify_one();
+        self.give_up(settings);
         let room = timeout(ROOM_WAIT, counts.wait_for(|counts| counts.left < FORMER_MAX)).await;
         if room.is_ok() { Ok(()) } else { Err(unavailable(self.too_many())) }
     }
@@ -196,49 +202,79 @@ impl Former {
         )
     }
 
-    /// Waits until no connection is open and no process is left, or no longer than this.
-    pub(super) async fn farewell(&self, deadline: Duration) {
+    /// Waits until no connection is open and no process is left, or the server does not hear of it, or no longer than this.
+    pub(super) async fn farewell(self: &Arc<Self>, settings: &Settings, deadline: Duration) {
         let mut counts = self.counts.subscribe();
-        self.hurry.notify_one();
+        self.give_up(settings);
         // What is left then the server ends when it notices, or somebody else.
-        let _ = timeout(deadline, counts.wait_for(|counts| counts.open == 0 && counts.left == 0)).await;
+        let _ = timeout(deadline, counts.wait_for(|counts| {
+            counts.open == 0 && (counts.left == 0 || counts.away)
+        }))
+        .await;
     }
 
-    /// Looks after those that are left until there are none.
-    async fn tend(self: Arc<Self>, settings: Settings) {
-        let mut backoff = Backoff::new(AGAIN_MIN, AGAIN_MAX, settings.node.as_uuid().as_u64_pair().1);
-        let mut pause =
-            if self.lock().left.iter().any(|left| left.given_up) { CANCELLED_PAUSE } else { CLOSED_PAUSE };
-        loop {
-            // Whoever is in a hurry waits for what an attempt brings.
-            let _ = timeout(pause, self.hurry.notified()).await;
-            let ends = EndOnDrop::new();
-            match timeout(ANSWER_MAX * 3, connect(&settings, &self, Purpose::Cleanup, &ends.loss, None)).await
-            {
-                Ok(Ok(Connected { client, .. })) => self.end(&settings, &client).await,
-                // It has no place for another connection, perhaps because of those that are left.
-                _ => self.cancel().await,
-            }
-            drop(ends);
-            let mut state = self.lock();
-            if state.left.is_empty() {
-                state.tended = false;
-                return;
-            }
-            pause = backoff.failed();
+    /// No session's connection comes to look at those that were closed by the other side.
+    fn give_up(self: &Arc<Self>, settings: &Settings) {
+        let mut state = self.lock();
+        state.left.iter_mut().for_each(|left| left.given_up = true);
+        let any = !state.left.is_empty();
+        drop(state);
+        self.counts.send_modify(|counts| counts.away = false);
+        if any {
+            self.tend(settings);
         }
     }
 
-    async fn cancel(&self) {
-        let cancels: Vec<_> = self.lock().left.iter().map(|left| left.cancel.clone()).collect();
-        join_all(cancels.iter().map(Cancel::send)).await;
+    /// Sees that somebody looks after those that were given up, now.
+    fn tend(self: &Arc<Self>, settings: &Settings) {
+        self.hurry.notify_one();
+        if !std::mem::replace(&mut self.lock().tended, true) {
+            tokio::spawn(self.clone().end_all(settings.clone()));
+        }
+    }
+
+    /// Looks after those that were given up until there are none.
+    async fn end_all(self: Arc<Self>, settings: Settings) {
+        let mut backoff = Backoff::new(AGAIN_MIN, AGAIN_MAX, settings.node.as_uuid().as_u64_pair().1);
+        loop {
+            let is_heard = self.cancel().await;
+            self.counts.send_modify(|counts| counts.away = !is_heard);
+            if is_heard {
+                sleep(CANCELLED_PAUSE).await;
+                let ends = EndOnDrop::new();
+                let connects = connect(&settings, &self, Purpose::Cleanup, &ends.loss, None);
+                // Without an answer it has no place for another connection, perhaps because of those that are left.
+                if let Ok(Ok(Connected { client, .. })) = timeout(CONNECT_MAX, connects).await {
+                    self.end(&settings, &client, LOOK_MAX).await;
+                }
+            }
+            if self.is_done() {
+                return;
+            }
+            // Whoever is in a hurry waits for what an attempt brings.
+            let _ = timeout(backoff.failed(), self.hurry.notified()).await;
+        }
+    }
+
+    /// Whether nobody is left to look after. If so, whoever is given up later has a task of its own.
+    fn is_done(&self) -> bool {
+        let mut state = self.lock();
+        state.tended = state.left.iter().any(|left| left.given_up);
+        !state.tended
+    }
+
+    /// Sends cancel requests to those that were given up. Answers whether the server has heard one, or somebody in its place.
+    async fn cancel(&self) -> bool {
+        let given_up = |left: &&Left| left.given_up;
+        let cancels: Vec<_> = self.lock().left.iter().filter(given_up).map(|left| left.cancel.clone()).collect();
+        join_all(cancels.iter().map(Cancel::send)).await.contains(&true)
     }
 
     /// Ends those that are left, and looks for a moment whether they are gone.
-    async fn end(&self, settings: &Settings, client: &Client) {
-        let until = Instant::now() + LOOK_MAX;
+    async fn end(&self, settings: &Settings, client: &Client, time: Duration) {
+        let until = Instant::now() + time;
         let name = settings.name_prefix();
-        while Instant::now() < until {
+        loop {
             let asked: Vec<_> = self.lock().left.iter().map(|left| left.process).collect();
             let (pids, starts): (Vec<_>, Vec<_>) =
                 asked.iter().map(|process| (process.pid, process.started)).unzip();
@@ -248,7 +284,8 @@ impl Former {
             let there = ended.map(|rows| rows.and_then(|rows| rows.iter().map(Process::of).collect()));
             let Ok(Ok(there)) = there else { return };
             let there: Vec<_> = there;
-            if self.forget(|process| asked.contains(process) && !there.contains(process)) == 0 {
+            let left = self.forget(|process| asked.contains(process) && !there.contains(process));
+            if left == 0 || Instant::now() >= until {
                 return;
             }
             sleep(LOOK_PAUSE).await;
@@ -273,10 +310,8 @@ impl Former {
 }
 
 impl Cancel {
-    /// Asks the server to cancel what the connection waits for. The server does not say whether it did.
-    async fn send(&self) {
-        let sent = self.token.cancel_query(self.tls.clone());
-        // An error: it is asked again.
-        let _ = timeout_at(Instant::now() + CANCEL_MAX, sent).await;
+    /// Asks the server to cancel what the connection waits for. Answers whether it has heard that; it does not say what came of it.
+    async fn send(&self) -> bool {
+        timeout(CANCEL_MAX, self.token.cancel_query(self.tls.clone())).await.is_ok_and(|sent| sent.is_ok())
     }
 }

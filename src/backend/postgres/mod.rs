@@ -398,6 +398,6 @@ impl Shared {
         if let Some(open) = open {
             open.close().await;
         }
-        self.former.farewell(FAREWELL_MAX).await;
+        self.former.farewell(&self.settings, FAREWELL_MAX).await;
     }
 }

@@ -156,13 +156,15 @@ impl OpenSession {
         former: Arc<Former>,
         migrate: bool,
     ) -> Result<Arc<Self>, LockError> {
-        former.make_room().await?;
+        former.make_room(&settings).await?;
         if migrate {
             Self::migrate(&settings, &clocks, &former).await?;
         }
         let mut ends = EndOnDrop::new();
         let connected = connect(&settings, &former, Purpose::Session, &ends.loss, None).await?;
         let pid = inspect(&connected, &settings, &clocks).await?;
+        // Before anything that might wait as those do.
+        former.end_by(&connected.client, &settings).await;
         let Connected { client, notifications, .. } = connected;
         if check_rights(&client, &settings).await? == Rights::NoTables {
             // Made anew since this node migrated them.
