@@ -629,6 +629,12 @@ pub trait Locker: Send + Sync + 'static {
         TimeDelta::zero()
     }
 
+    /// How long a round trip to the store takes at present: what the shortest of the last few took. Answers at once, without I/O.
+    /// Default: it is not known, as for a store in the same process.
+    fn round_trip(&self) -> Option<Duration> {
+        None
+    }
+
     /// What is in the way of the session at present, as the last round trips found it: at most
     /// [`OBSTACLES_MAX`](super::OBSTACLES_MAX). Answers at once, without I/O. Default: nothing, for a store in which nobody can hold
     /// anything for longer than a lease.

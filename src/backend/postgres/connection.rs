@@ -6,18 +6,27 @@ use std::{
     time::Duration,
 };
 
-use callsheet_actors::{DurationText, port::LockError};
+use callsheet_actors::{
+    DurationText,
+    core::round_trip::{LeaseFit, lease_min},
+    port::LockError,
+};
 use chrono::{DateTime, Utc};
 use tokio::{
     sync::{broadcast, watch},
     time::timeout,
 };
-use tokio_postgres::{AsyncMessage, Client, Row, error::DbError, types::ToSql};
+use tokio_postgres::{
+    AsyncMessage, Client, Row,
+    error::DbError,
+    types::{ToSql, Type},
+};
 
 use super::{
     clock::Clocks,
     failure::{self, POOLED, READ_ONLY_CURE, refusal, refusal_with, refused, unavailable},
     former::{Cancel, Ending, Former, Process},
+    heartbeat::PULSE,
     migrations,
     news::NEWS_MAX,
     session::{Ended, Loss, end},
@@ -26,6 +35,8 @@ use super::{
 };
 
 const VERSION_MIN: i32 = 140_000;
+/// How often a way to the server is measured that is too long, before it is refused.
+const ROUND_TRIPS_MAX: usize = 2;
 /// As the server calls it. SQL_ASCII is none: it takes any bytes, and compares and cuts them as such.
 const ENCODING: &str = "UTF8";
 
@@ -88,20 +99,23 @@ pub(super) async fn connect(
                 }
             }
         };
-        let is_answered =
-            |lost: &Loss| purpose == Purpose::Session && lost.as_ref().is_some_and(|ended| ended.answered);
+        let ending_of = |lost: &Loss| lost.as_ref().map_or(Ending::GivenUp, |ended| ended.ending);
         let ending = tokio::select! {
             // First: a connection whose client was dropped ends in order, unless it waits for an answer.
             biased;
             (ending, reason) = driven => {
-                end(&loss, Ended::lost(&reason));
+                // If the server ends one of a node's connections, it mostly ends the other one as well.
+                let of_others = if ending == Ending::GivenUp { ending } else { Ending::Closed };
+                end(&loss, Ended { reason, ending: of_others });
                 ending
             }
-            lost = lost.wait_for(Option::is_some) => match lost.is_ok_and(|lost| is_answered(&lost)) {
-                true => Ending::Clean,
-                false => Ending::GivenUp,
+            lost = lost.wait_for(Option::is_some) => lost.map_or(Ending::GivenUp, |lost| ending_of(&lost)),
+            lost = also_lost.wait_for(Option::is_some) => match lost.map(|lost| ending_of(&lost)) {
+                // So is this one, or will be.
+                Ok(Ending::Closed) => Ending::Closed,
+                // The other one was answered; this one may wait for something.
+                _ => Ending::GivenUp,
             },
-            _ = also_lost.wait_for(Option::is_some) => Ending::GivenUp,
         };
         // With it, whatever was not answered.
         drop(connection);
@@ -138,10 +152,16 @@ pub(super) async fn inspect(
     let Connected { client, purpose, mark, process, .. } = connected;
     let (names, values): (Vec<_>, Vec<_>) = settings.required(*purpose).into_iter().unzip();
     let transaction_timeout = settings.transaction_timeout(*purpose).as_millis().to_string();
-    let parameters: [&(dyn ToSql + Sync); 6] =
-        [&MARK, mark, &settings.schema, &names, &values, &transaction_timeout];
+    let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
+        (&MARK, Type::TEXT),
+        (mark, Type::TEXT),
+        (&settings.schema, Type::TEXT),
+        (&names, Type::TEXT_ARRAY),
+        (&values, Type::TEXT_ARRAY),
+        (&transaction_timeout, Type::TEXT),
+    ];
     let read = clocks.read();
-    let row = client.query_one(sql::INSPECT, &parameters).await.map_err(|error| refusal(&error))?;
+    let row = client.query_typed_one(sql::INSPECT, &parameters).await.map_err(|error| refusal(&error))?;
     let server = Server::of(&row).map_err(|error| refusal(&error))?;
     // Told once.
     let _ = process.set(Process { pid: server.pid, started: server.started });
@@ -151,6 +171,33 @@ pub(super) async fn inspect(
     let now = row.try_get("now").map_err(|error| refusal(&error))?;
     clocks.measure(&read, now);
     Ok(server.pid)
+}
+
+/// Refuses a lease that no renewal would keep over this network.
+pub(super) async fn check_lease(
+    client: &Client,
+    settings: &Settings,
+    clocks: &Clocks,
+) -> Result<(), LockError> {
+    for _ in 0..ROUND_TRIPS_MAX {
+        let Some(round_trip) = clocks.round_trip() else { return Ok(()) };
+        if LeaseFit::of(settings.lease, round_trip) != LeaseFit::Impossible {
+            return Ok(());
+        }
+        // It may have been slow for once.
+        let read = clocks.read();
+        let row = client.query_typed_one(PULSE, &[]).await.map_err(|error| refusal(&error))?;
+        clocks.measure(&read, row.try_get("now").map_err(|error| refusal(&error))?);
+    }
+    let round_trip = clocks.round_trip().unwrap_or_default();
+    let millis = u64::try_from(round_trip.as_millis()).unwrap_or(u64::MAX);
+    Err(unavailable(format!(
+        "a round trip to the server takes {}, too long for a lease of {}: give all nodes a lease of at least {}, or bring them nearer \
+         to the server",
+        DurationText(Duration::from_millis(millis)),
+        DurationText(settings.lease),
+        DurationText(lease_min(round_trip))
+    )))
 }
 
 /// Whether this role can use the tables.
@@ -166,7 +213,13 @@ pub(super) async fn check_rights(client: &Client, settings: &Settings) -> Result
     let schema = &settings.schema;
     let (tables, emptied) = (migrations::TABLES.as_slice(), migrations::EMPTIED.as_slice());
     let routines = migrations::ROUTINES.as_slice();
-    let asked = client.query_opt(sql::RIGHTS, &[schema, &tables, &emptied, &routines]).await;
+    let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+        (schema, Type::TEXT),
+        (&tables, Type::TEXT_ARRAY),
+        (&emptied, Type::TEXT_ARRAY),
+        (&routines, Type::TEXT_ARRAY),
+    ];
+    let asked = client.query_typed_opt(sql::RIGHTS, &parameters).await;
     let row = asked.map_err(|error| refusal(&error))?;
     let Some(row) = row else { return Ok(Rights::NoTables) };
     let texts = |column: &str| row.try_get::<_, Vec<String>>(column).map_err(|error| refusal(&error));

@@ -207,9 +207,10 @@ impl Former {
         let mut counts = self.counts.subscribe();
         self.give_up(settings);
         // What is left then the server ends when it notices, or somebody else.
-        let _ = timeout(deadline, counts.wait_for(|counts| {
-            counts.open == 0 && (counts.left == 0 || counts.away)
-        }))
+        let _ = timeout(
+            deadline,
+            counts.wait_for(|counts| counts.open == 0 && (counts.left == 0 || counts.away)),
+        )
         .await;
     }
 
@@ -266,7 +267,8 @@ impl Former {
     /// Sends cancel requests to those that were given up. Answers whether the server has heard one, or somebody in its place.
     async fn cancel(&self) -> bool {
         let given_up = |left: &&Left| left.given_up;
-        let cancels: Vec<_> = self.lock().left.iter().filter(given_up).map(|left| left.cancel.clone()).collect();
+        let cancels: Vec<_> =
+            self.lock().left.iter().filter(given_up).map(|left| left.cancel.clone()).collect();
         join_all(cancels.iter().map(Cancel::send)).await.contains(&true)
     }
 

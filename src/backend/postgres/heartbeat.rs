@@ -56,6 +56,7 @@ LEFT JOIN LATERAL (
            a.application_name AS application, true AS may_end,
            (extract(epoch FROM s.lease) * 1e3)::float8 AS lease,
            (extract(epoch FROM clock_timestamp() - a.state_change) * 1e3)::float8 AS quiet,
+           a.state_change::text AS changed,
            CASE WHEN a.state_change IS NULL THEN (
                SELECT l.virtualtransaction FROM pg_locks l
                WHERE l.locktype = 'virtualxid' AND l.pid = s.pid AND l.granted LIMIT 1

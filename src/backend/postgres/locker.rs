@@ -134,6 +134,10 @@ impl Locker for PostgresLocker {
         self.shared.clocks.ahead()
     }
 
+    fn round_trip(&self) -> Option<Duration> {
+        self.shared.clocks.round_trip()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         async move {
             self.shared.close().await;

@@ -4,7 +4,10 @@ use std::error::Error;
 
 use callsheet_actors::{DurationText, port::LockError};
 use refinery_core::{Migration, Runner, error::Kind, traits::r#async::AsyncMigrate};
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{
+    Client, Row,
+    types::{ToSql, Type},
+};
 
 use super::{
     failure::{self, refusal, refused, unavailable},
@@ -86,8 +89,8 @@ fn steps() -> Vec<Migration> {
 pub(super) async fn migrate(client: &mut Client, schema: &str) -> Result<(), LockError> {
     let mut runner = Runner::new(&steps()).set_abort_missing(false);
     runner.set_migration_table_name(TABLE);
-    // Anybody who may connect can hold the lock, and most nodes have nothing to do under it.
-    if is_up_to_date(client, &runner, schema).await? {
+    // Another node may have done it meanwhile. Anybody who may connect can hold the lock.
+    if is_readable(client, schema).await? && is_up_to_date(client).await? {
         return Ok(());
     }
     lock(client, schema).await?;
@@ -101,14 +104,42 @@ pub(super) async fn migrate(client: &mut Client, schema: &str) -> Result<(), Loc
     migrated.map(drop).map_err(|error| failed(schema, &error))
 }
 
-/// Whether every step was taken, as far as this role can see.
-async fn is_up_to_date(client: &mut Client, runner: &Runner, schema: &str) -> Result<bool, LockError> {
-    let readable = client.query_opt(sql::READABLE, &[&schema, &TABLE]).await;
-    if readable.map_err(|error| refusal(&error))?.is_none() {
-        return Ok(false);
+/// Whether this role can read which steps were taken.
+pub(super) async fn is_readable(client: &Client, schema: &str) -> Result<bool, LockError> {
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&schema, Type::TEXT), (&TABLE, Type::TEXT)];
+    let readable = client.query_typed_opt(sql::READABLE, &parameters).await;
+    readable.map(|row| row.is_some()).map_err(|error| refusal(&error))
+}
+
+/// Whether every step was taken. In one round trip, as the library does not: each start of a node asks.
+pub(super) async fn is_up_to_date(client: &Client) -> Result<bool, LockError> {
+    let asked = client.query_typed(&Client::get_applied_migrations_query(TABLE), &[]).await;
+    let taken = asked.and_then(|rows| rows.iter().map(Taken::of).collect::<Result<Vec<_>, _>>());
+    let taken = taken.map_err(|error| refusal(&error))?;
+    Ok(steps().iter().all(|step| taken.iter().any(|taken| taken.is(step))))
+}
+
+/// A step that was taken, as the library writes it down.
+struct Taken {
+    version: i32,
+    name: String,
+    checksum: String,
+}
+
+impl Taken {
+    fn of(row: &Row) -> Result<Self, tokio_postgres::Error> {
+        Ok(Self {
+            version: row.try_get("version")?,
+            name: row.try_get("name")?,
+            checksum: row.try_get("checksum")?,
+        })
     }
-    let taken = runner.get_applied_migrations_async(client).await.map_err(|error| failed(schema, &error))?;
-    Ok(steps().iter().all(|step| taken.contains(step)))
+
+    fn is(&self, step: &Migration) -> bool {
+        self.version == step.version()
+            && self.name == step.name()
+            && self.checksum == step.checksum().to_string()
+    }
 }
 
 /// Takes the lock of migrations, which is freed with the connection: it serves nothing else.

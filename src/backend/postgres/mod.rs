@@ -378,6 +378,8 @@ impl Shared {
         let migrate = self.settings.migrate && !self.migrated.load(Ordering::Relaxed);
         let mut settings = self.settings.clone();
         settings.zone_data = self.zone_data.get().cloned().unwrap_or_default();
+        // It may lead to another server, or by another way.
+        self.clocks.forget_round_trips();
         let mut closes = self.closes.subscribe();
         let open = OpenSession::open(settings, self.clocks.clone(), self.former.clone(), migrate);
         let opened = tokio::select! {

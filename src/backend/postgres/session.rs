@@ -17,7 +17,7 @@ use callsheet_actors::{
     core::log_budget::{Asked, LogBudget},
     port::{LockError, News, Session},
 };
-use futures_util::future::{join4, try_join};
+use futures_util::future::{join, join3, join4, try_join};
 use tokio::{
     sync::{
         broadcast::{
@@ -28,16 +28,19 @@ use tokio::{
     },
     time::{Instant, timeout, timeout_at},
 };
-use tokio_postgres::{Client, Error, Row, Statement, ToStatement, types::ToSql};
+use tokio_postgres::{
+    Client, Error, Row, Statement, ToStatement,
+    types::{ToSql, Type},
+};
 use uuid::Uuid;
 
 use super::{
     clock::Clocks,
-    connection::{Connected, Rights, check_rights, connect, inspect, silent},
+    connection::{Connected, Rights, check_lease, check_rights, connect, inspect, silent},
     elector::Leadership,
     failure::{self, refusal},
     forget::Forgetting,
-    former::Former,
+    former::{Ending, Former},
     heartbeat::{self, Heart, Pulse},
     holders::{Holders, Obstacles},
     lost_runs::Search,
@@ -65,14 +68,13 @@ pub(super) type Loss = Option<Ended>;
 #[derive(Debug, Clone)]
 pub(super) struct Ended {
     pub(super) reason: String,
-    /// Whatever was asked before was answered.
-    pub(super) answered: bool,
+    pub(super) ending: Ending,
 }
 
 impl Ended {
-    /// It may have been asked something that was not answered.
+    /// This node gave it up: it may have been asked something that was not answered.
     pub(super) fn lost(reason: &str) -> Self {
-        Self { reason: reason.to_owned(), answered: false }
+        Self { reason: reason.to_owned(), ending: Ending::GivenUp }
     }
 }
 
@@ -157,35 +159,61 @@ impl OpenSession {
         migrate: bool,
     ) -> Result<Arc<Self>, LockError> {
         former.make_room(&settings).await?;
-        if migrate {
-            Self::migrate(&settings, &clocks, &former).await?;
+        let parts = (settings, clocks, former);
+        if let Some(open) = Self::open_on_schema(&parts, migrate, parts.0.migrate).await? {
+            return Ok(open);
         }
+        let (settings, clocks, former) = &parts;
+        Self::migrate(settings, clocks, former).await?;
+        let open = Self::open_on_schema(&parts, false, false).await?;
+        open.ok_or_else(|| failure::no_tables(settings))
+    }
+
+    /// Opens a session, unless the schema is to be made or changed first: if a step is missing that `must_be_new` asks for, or, if
+    /// it `may_migrate`, one of the tables.
+    async fn open_on_schema(
+        (settings, clocks, former): &(Settings, Arc<Clocks>, Arc<Former>),
+        must_be_new: bool,
+        may_migrate: bool,
+    ) -> Result<Option<Arc<Self>>, LockError> {
         let mut ends = EndOnDrop::new();
-        let connected = connect(&settings, &former, Purpose::Session, &ends.loss, None).await?;
-        let pid = inspect(&connected, &settings, &clocks).await?;
+        let connected = connect(settings, former, Purpose::Session, &ends.loss, None).await?;
+        // In one round trip, as what follows.
+        let (pid, rights, readable) = join3(
+            inspect(&connected, settings, clocks),
+            check_rights(&connected.client, settings),
+            migrations::is_readable(&connected.client, &settings.schema),
+        )
+        .await;
+        let pid = pid?;
         // Before anything that might wait as those do.
-        former.end_by(&connected.client, &settings).await;
-        let Connected { client, notifications, .. } = connected;
-        if check_rights(&client, &settings).await? == Rights::NoTables {
-            // Made anew since this node migrated them.
-            if !settings.migrate || migrate {
-                return Err(failure::no_tables(&settings));
-            }
-            Self::migrate(&settings, &clocks, &former).await?;
-            if check_rights(&client, &settings).await? == Rights::NoTables {
-                return Err(failure::no_tables(&settings));
-            }
+        former.end_by(&connected.client, settings).await;
+        check_lease(&connected.client, settings, clocks).await?;
+        if must_be_new && !readable? {
+            return Ok(None);
         }
+        if rights? == Rights::NoTables {
+            return if may_migrate { Ok(None) } else { Err(failure::no_tables(settings)) };
+        }
+        let Connected { client, notifications, .. } = connected;
+        let is_new = async { if must_be_new { migrations::is_up_to_date(&client).await } else { Ok(true) } };
+        let prepared = try_join(sessions::channel(&client, settings), Statements::prepare(&client));
+        let (is_new, prepared) = join(is_new, prepared).await;
+        if !is_new? {
+            return Ok(None);
+        }
+        let (channel, statements) = prepared.map_err(|error| refusal(&error))?;
         // The low half of a random UUID: 62 random bits.
         let beacon = Uuid::new_v4().as_u64_pair().1.cast_signed();
-        let prepared = try_join(sessions::channel(&client, &settings), Statements::prepare(&client));
-        let (channel, statements) = prepared.await.map_err(|error| refusal(&error))?;
-        client.batch_execute(&sql::listen(&channel)).await.map_err(|error| refusal(&error))?;
         let client = Arc::new(client);
         // As good as a heartbeat: it looks at the server process, too.
         let sent = Instant::now();
-        sessions::open(&client, &settings, beacon, pid).await?;
-        let pulse = Arc::new(Pulse::new(&settings, pid, clocks.clone(), sent));
+        let listen = sql::listen(&channel);
+        let opened = sessions::open(&client, settings, beacon, pid);
+        let (listens, opened) = join(client.batch_execute(&listen), opened).await;
+        listens.map_err(|error| refusal(&error))?;
+        opened?;
+        let pulse = Arc::new(Pulse::new(settings, pid, clocks.clone(), sent));
         let obstacles: Arc<Obstacles> = Arc::default();
         let heart = Heart {
             client: client.clone(),
@@ -207,10 +235,10 @@ impl OpenSession {
         };
         let hearing =
             Arc::new(Hearing::new(beacon, notifications, client.clone(), witness, settings.trust()));
-        Ok(Arc::new(Self {
-            settings,
-            clocks,
-            former,
+        Ok(Some(Arc::new(Self {
+            settings: settings.clone(),
+            clocks: clocks.clone(),
+            former: former.clone(),
             beacon,
             statements,
             leadership: tokio::sync::Mutex::default(),
@@ -223,7 +251,7 @@ impl OpenSession {
             loss,
             pulse,
             obstacles,
-        }))
+        })))
     }
 
     async fn migrate(settings: &Settings, clocks: &Clocks, former: &Arc<Former>) -> Result<(), LockError> {
@@ -249,11 +277,19 @@ impl OpenSession {
             let ends = EndOnDrop::new();
             let (purpose, also) = (Purpose::Leadership, Some(self.loss()));
             let connected = connect(&self.settings, &self.former, purpose, &ends.loss, also).await?;
-            let pid = inspect(&connected, &self.settings, &self.clocks).await?;
-            let client = connected.client;
-            let seen = client.query_one(sql::SEES_BEACON, &[&self.beacon]).await;
+            let client = &connected.client;
+            let beacon: [(&(dyn ToSql + Sync), Type); 1] = [(&self.beacon, Type::INT8)];
+            // In one round trip.
+            let (pid, seen, wait) = join3(
+                inspect(&connected, &self.settings, &self.clocks),
+                client.query_typed_one(sql::SEES_BEACON, &beacon),
+                client.prepare(sql::WAIT_FOR_LEADERSHIP),
+            )
+            .await;
+            let pid = pid?;
             if seen.and_then(|row| row.try_get("seen")).map_err(|error| refusal(&error))? {
-                Ok(SecondConnection { client, pid, _ends: ends })
+                let wait = wait.map_err(|error| refusal(&error))?;
+                Ok(SecondConnection { client: connected.client, wait, pid, _ends: ends })
             } else {
                 Err(failure::refused(ELSEWHERE))
             }
@@ -269,6 +305,11 @@ impl OpenSession {
     /// The connection, for what nothing depends on: an answer that does not come is nobody's loss.
     pub(super) fn observer(&self) -> &Client {
         &self.client
+    }
+
+    /// How long a round trip takes at present.
+    pub(super) fn round_trip(&self) -> Duration {
+        self.clocks.round_trip().unwrap_or_default()
     }
 
     /// A handle that hears of the loss.
@@ -366,7 +407,8 @@ impl OpenSession {
         }
         let closed = sessions::close(&self.client, &self.settings, self.beacon);
         let closed = timeout(self.settings.margin().min(CLOSE_MAX), closed).await;
-        end(&self.loss, Ended { reason: "it was closed".to_owned(), answered: matches!(closed, Ok(Ok(()))) });
+        let ending = if matches!(closed, Ok(Ok(()))) { Ending::Clean } else { Ending::GivenUp };
+        end(&self.loss, Ended { reason: "it was closed".to_owned(), ending });
     }
 }
 
@@ -374,6 +416,8 @@ impl OpenSession {
 pub(super) struct SecondConnection {
     // Dropped before what ends it: then it ends in order, if it waits for nothing.
     pub(super) client: Client,
+    /// It waits for the leadership.
+    pub(super) wait: Statement,
     /// The process of the server that serves it.
     pub(super) pid: i32,
     _ends: EndOnDrop,

@@ -381,3 +381,22 @@ impl fmt::Debug for Settings {
         shown.field("lease", &self.lease).field("migrate", &self.migrate).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_is_bounded_by_the_lease_where_the_server_can() {
+        let settings = Settings { lease: Duration::from_secs(7), ..Settings::new("scope".to_owned(), "") };
+
+        let bounds = [Purpose::Session, Purpose::Leadership, Purpose::Cleanup, Purpose::Migration]
+            .map(|purpose| settings.transaction_timeout(purpose).as_secs());
+        assert_eq!(bounds, [7, 7, 7, 0]);
+        // Servers before PostgreSQL 17 refuse a setting that they do not know, so it is no option of the connection.
+        assert!(!settings.options(Purpose::Session, "mark", None).contains("-c transaction_timeout="));
+        let set = "CASE WHEN current_setting('server_version_num')::int4 >= 170000
+            THEN set_config('transaction_timeout', $6, false)";
+        assert!(super::super::sql::INSPECT.contains(set));
+    }
+}
