@@ -1,8 +1,9 @@
 //! How fast coordination through PostgreSQL is, beside the barest statements that could do the same, in the same run.
 //!
 //! ```text
-//! cargo bench --bench postgres --features postgres                all of it, some seven minutes
-//! cargo bench --bench postgres --features postgres -- adapter     one part: adapter, ticks, latency, idle, stale, reopen
+//! cargo bench --bench postgres --features postgres                all of it, some ten minutes
+//! cargo bench --bench postgres --features postgres -- adapter     one part: adapter, contended, sessions, snapshot, ticks, latency,
+//!                                                                 idle, stale, reopen
 //! cargo bench --bench postgres --features postgres -- --quick     a smoke test
 //! ```
 //!
@@ -67,7 +68,8 @@ fn main() -> ExitCode {
     }
 }
 
-const PARTS: [&str; 6] = ["adapter", "ticks", "latency", "idle", "stale", "reopen"];
+const PARTS: [&str; 9] =
+    ["adapter", "contended", "sessions", "snapshot", "ticks", "latency", "idle", "stale", "reopen"];
 /// The jobs whose ticks are claimed.
 const JOBS: usize = 10_000;
 
@@ -79,6 +81,8 @@ struct Plan {
     window: Duration,
     /// How long idle nodes are watched.
     idle: Duration,
+    /// For how long a snapshot stays open.
+    snapshot: Duration,
     /// How many names are long gone.
     stale: u32,
     /// How long the server is away, and how often it is away so long.
@@ -94,6 +98,7 @@ impl Plan {
             slices: 4,
             window: Duration::from_secs(6),
             idle: Duration::from_secs(60),
+            snapshot: Duration::from_secs(60),
             stale: 3_000_000,
             outages: &[2, 15],
             restarts: 3,
@@ -103,7 +108,7 @@ impl Plan {
                 "--quick" => {
                     (plan.slice, plan.slices, plan.window) =
                         (Duration::from_millis(200), 1, Duration::from_secs(1));
-                    plan.idle = Duration::from_secs(1);
+                    (plan.idle, plan.snapshot) = (Duration::from_secs(1), Duration::from_secs(2));
                     plan.stale = 100_000;
                     (plan.outages, plan.restarts) = (&[1], 1);
                 }
@@ -125,6 +130,15 @@ impl Plan {
         println!("PostgreSQL {version}, durable, {processors} processors for it and for everything else\n");
         if wanted("adapter") {
             runtime.block_on(self.adapter())?;
+        }
+        if wanted("contended") {
+            runtime.block_on(self.contended())?;
+        }
+        if wanted("sessions") {
+            runtime.block_on(self.sessions())?;
+        }
+        if wanted("snapshot") {
+            runtime.block_on(self.snapshot())?;
         }
         if wanted("ticks") {
             self.ticks(&runtime)?;
@@ -201,6 +215,150 @@ impl Plan {
                 bare.server_micros(),
                 rounds.server_micros() / bare.server_micros(),
             );
+        }
+        println!();
+        Ok(())
+    }
+
+    /// Claims of keys that are held: by the session that asks, which it knows, and by another one, which it must find alive.
+    async fn contended(&self) -> anyhow::Result<()> {
+        println!(
+            "contended: claims of keys that are held, one connection; the difference is the probe of the owner"
+        );
+        println!("{:>6} {:<18} {:>12} {:>22}", "batch", "held by", "p50 µs", "server CPU µs a claim");
+        let mut owner = Adapter::open("contended").await?;
+        let other = Postgres::new("contended", harness::server().url()).lease(Duration::from_secs(600));
+        other.locker().open().await?;
+        for batch in [1, 64] {
+            owner.claim(batch).await?;
+            let held: Vec<_> = owner.open.iter().map(|end| (end.job.clone(), end.key.clone())).collect();
+            let sides = [
+                ("itself", owner.locker.clone(), owner.server),
+                ("another session", other.locker(), process_of(&other).await?),
+            ];
+            let mut found = sides.iter().map(|_| (histogram(), Duration::ZERO)).collect::<Vec<_>>();
+            for _ in 0..self.slices {
+                for ((_, locker, server), (took, used)) in sides.iter().zip(&mut found) {
+                    let before = processor_time_of(*server)?;
+                    let until = Instant::now() + self.slice;
+                    while Instant::now() < until {
+                        let asked = |(job, key): &(JobName, LockKey)| {
+                            ClaimRequest::new(job.clone(), key.clone(), RunId::from(Uuid::now_v7()))
+                        };
+                        let asked: Vec<_> = held.iter().map(asked).collect();
+                        let started = Instant::now();
+                        let verdicts = locker.claim(&asked).await?;
+                        took.saturating_record(u64::try_from(started.elapsed().as_micros())?);
+                        let busy = verdicts.iter().all(|verdict| matches!(verdict, Verdict::Busy { .. }));
+                        ensure!(busy, "not busy: {verdicts:?}");
+                    }
+                    *used += processor_time_of(*server)? - before;
+                }
+            }
+            for ((who, ..), (took, used)) in sides.iter().zip(&found) {
+                let claims = took.len() as f64 * batch as f64;
+                let used = used.as_secs_f64() * 1e6 / claims;
+                println!("{batch:>6} {who:<18} {:>12} {used:>22.1}", took.value_at_quantile(0.5));
+            }
+            owner.finish().await?;
+        }
+        let client = connect().await?;
+        client.batch_execute("SET search_path = callsheet").await?;
+        let server = client.query_one("SELECT pg_backend_pid()", &[]).await?.try_get(0)?;
+        let beacon = "SELECT beacon FROM sessions WHERE scope = 'contended' AND pid = $1";
+        let beacon: i64 = client.query_one(beacon, &[&owner.server]).await?.try_get(0)?;
+        println!("the probe alone");
+        for (what, probe) in [
+            ("whether the beacon is held", "SELECT NOT pg_try_advisory_xact_lock_shared($1)"),
+            ("whether its session lives", "SELECT NOT is_over('contended', $1)"),
+        ] {
+            let probe = client.prepare(probe).await?;
+            let (mut took, before) = (histogram(), processor_time_of(server)?);
+            let until = Instant::now() + self.slice * 2;
+            while Instant::now() < until {
+                let started = Instant::now();
+                ensure!(client.query_one(&probe, &[&beacon]).await?.try_get::<_, bool>(0)?, "it lives");
+                took.saturating_record(u64::try_from(started.elapsed().as_micros())?);
+            }
+            let used = (processor_time_of(server)? - before).as_secs_f64() * 1e6 / took.len() as f64;
+            println!("{what:>26} {:>11} {used:>22.1}", took.value_at_quantile(0.5));
+        }
+        println!();
+        Ok(())
+    }
+
+    /// What an idle session costs the server beside others: it beats, and watches some of them.
+    async fn sessions(&self) -> anyhow::Result<()> {
+        const LEASE: Duration = Duration::from_secs(1);
+        println!("sessions: an idle one with a lease of {LEASE:?} beside others");
+        println!("{:>8} {:>24}", "others", "server CPU µs a second");
+        let mut others = Vec::new();
+        let one = Postgres::new("sessions", harness::server().url()).lease(LEASE);
+        one.locker().open().await?;
+        let server = process_of(&one).await?;
+        for count in [0, 4, 16, 48] {
+            while others.len() < count {
+                let other =
+                    Postgres::new("sessions", harness::server().url()).lease(Duration::from_secs(600));
+                other.locker().open().await?;
+                others.push(other);
+            }
+            let mut used = Vec::new();
+            for _ in 0..self.slices * 2 {
+                let before = processor_time_of(server)?;
+                tokio::time::sleep(self.slice * 2).await;
+                used.push(
+                    (processor_time_of(server)? - before).as_secs_f64() * 1e6
+                        / (self.slice * 2).as_secs_f64(),
+                );
+            }
+            used.sort_unstable_by(f64::total_cmp);
+            println!("{count:>8} {:>24.0}", used[used.len() / 2]);
+        }
+        println!();
+        Ok(())
+    }
+
+    /// What claims cost while somebody keeps a snapshot: 300 jobs that run ten times a second.
+    async fn snapshot(&self) -> anyhow::Result<()> {
+        const FEW: usize = 300;
+        const PERIOD: Duration = Duration::from_millis(100);
+        println!(
+            "snapshot: {FEW} jobs, each ten times a second, rounds of {FEW}; a round that takes longer delays the next"
+        );
+        println!(
+            "{:<18} {:>8} {:>12} {:>20} {:>10}",
+            "", "second", "round p50 ms", "server CPU µs a tick", "ticks/s"
+        );
+        let reader = connect().await?;
+        for (side, open) in [("no snapshot", false), ("a snapshot", true)] {
+            let mut adapter = Adapter::open_with(if open { "snapshot" } else { "no snapshot" }, FEW).await?;
+            if open {
+                let snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM callsheet.names";
+                reader.batch_execute(snapshot).await?;
+            }
+            let parts = 6;
+            let mut due = Instant::now();
+            for part in 0..parts {
+                let (mut took, mut ticks) = (histogram(), 0_u32);
+                let (used, started) = (processor_time_of(adapter.server)?, Instant::now());
+                while started.elapsed() < self.snapshot / parts {
+                    tokio::time::sleep_until(due.into()).await;
+                    due = (due + PERIOD).max(Instant::now());
+                    let round = adapter.round(FEW).await?;
+                    took.saturating_record(u64::try_from(round.claims.as_micros())?);
+                    ticks += round.ticks;
+                }
+                let used = (processor_time_of(adapter.server)? - used).as_secs_f64() * 1e6 / f64::from(ticks);
+                println!(
+                    "{side:<18} {:>8.0} {:>12.1} {used:>20.1} {:>10.0}",
+                    (self.snapshot * (part + 1) / parts).as_secs_f64(),
+                    took.value_at_quantile(0.5) as f64 / 1e3,
+                    f64::from(ticks) / started.elapsed().as_secs_f64(),
+                );
+            }
+            adapter.finish().await?;
+            reader.batch_execute("COMMIT").await?;
         }
         println!();
         Ok(())
@@ -528,6 +686,10 @@ struct Adapter {
 
 impl Adapter {
     async fn open(scope: &str) -> anyhow::Result<Self> {
+        Self::open_with(scope, JOBS).await
+    }
+
+    async fn open_with(scope: &str, jobs: usize) -> anyhow::Result<Self> {
         // Nobody renews the term.
         let backend = Postgres::new(scope, harness::server().url()).lease(Duration::from_secs(600));
         let locker = backend.locker();
@@ -535,7 +697,7 @@ impl Adapter {
         let Campaign::Won(grant) = backend.elector().campaign().await? else { bail!("nobody else leads") };
         let term = grant.term;
         let names: Vec<_> =
-            (0..JOBS).map(|nth| JobName::new(format!("job-{nth}")).expect("a name")).collect();
+            (0..jobs).map(|nth| JobName::new(format!("job-{nth}")).expect("a name")).collect();
         let mut jobs = Vec::new();
         for page in names.chunks(1_024) {
             let schedule = ScheduleIdentity::of_text("every 1 ms");
@@ -546,9 +708,7 @@ impl Adapter {
                 jobs.push((enrolment.job.clone(), cursor));
             }
         }
-        let server =
-            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'callsheet % session ' || $1";
-        let server = connect().await?.query_one(server, &[&scope]).await?.get(0);
+        let server = process_of(&backend).await?;
         // Every tick that is claimed is due: they are 1 ms apart, and claimed more slowly.
         Ok(Self { locker, term, jobs, next: 0, open: Vec::new(), server })
     }
@@ -556,8 +716,9 @@ impl Adapter {
     fn requests(&mut self, batch: usize) -> Vec<ClaimRequest> {
         (0..batch)
             .map(|_| {
+                let jobs = self.jobs.len();
                 let (job, cursor) = &mut self.jobs[self.next];
-                self.next = (self.next + 1) % JOBS;
+                self.next = (self.next + 1) % jobs;
                 let fire_time = FireTime::new(*cursor + TimeDelta::milliseconds(1));
                 let tick = TickClaim {
                     fire_time,
@@ -573,12 +734,18 @@ impl Adapter {
             .collect()
     }
 
-    async fn claim_and_complete(&mut self, batch: usize) -> anyhow::Result<Took> {
+    /// Claims, and leaves it open.
+    async fn claim(&mut self, batch: usize) -> anyhow::Result<Duration> {
         let requests = self.requests(batch);
         let started = Instant::now();
         let verdicts = self.locker.claim(&requests).await?;
         let claims = started.elapsed();
         self.open = ends(requests, verdicts)?;
+        Ok(claims)
+    }
+
+    async fn claim_and_complete(&mut self, batch: usize) -> anyhow::Result<Took> {
+        let claims = self.claim(batch).await?;
         let started = Instant::now();
         self.finish().await?;
         Ok(Took { ticks: u32::try_from(batch)?, claims, ends: started.elapsed(), ..Took::default() })
@@ -686,6 +853,14 @@ impl Bare {
         ensure!(ended.len() == batch, "{} of {batch} ended", ended.len());
         Ok(Took { ticks: u32::try_from(batch)?, claims, ends: started.elapsed(), ..Took::default() })
     }
+}
+
+/// The process of the server that serves the session of a node.
+async fn process_of(backend: &Postgres) -> anyhow::Result<i32> {
+    let node = backend.node().context("it has an id")?.as_uuid().simple().to_string();
+    let process =
+        "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'callsheet ' || $1 || '% session %'";
+    Ok(connect().await?.query_one(process, &[&&node[..12]]).await?.try_get(0)?)
 }
 
 async fn connect() -> anyhow::Result<Client> {

@@ -37,7 +37,7 @@ async fn main() -> anyhow::Result<()> {
 
     println!("stopped: {report}");
     for (job, run, how) in &report.stopped {
-        println!("{job} was {how:?}: run {run}");
+        println!("{job} was {how}: run {run}");
     }
     Ok(())
 }

@@ -12,7 +12,7 @@
 //! curl localhost:8080/jobs -d '{"name": "fast", "every": "500ms"}'
 //! curl -X POST localhost:8080/jobs/hello/run      # now
 //! curl -X DELETE localhost:8080/jobs/fast
-//! curl localhost:8080/health                      # or /livez, /readyz, /healthz: see callsheet::guide::health
+//! curl localhost:8080/health                      # or /livez, /readyz, /healthz: see callsheet::guide::deploying
 //! curl localhost:8080/metrics
 //! # The log is on standard error, the events are on standard output.
 //! ```

@@ -12,8 +12,8 @@ use tokio::task::LocalSet;
 
 use crate::{backend::Local, handle::Callsheet, schedule::zone_data_version};
 
-/// Collects jobs and options. Nothing here fails; [`start`](Self::start) and [`check`](Self::check) report every
-/// fault of every definition together.
+/// Collects jobs and options. Nothing here fails; [`start`](Self::start) and [`check`](Self::check) report
+/// every fault of every definition together.
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
     options: EngineOptions,
@@ -41,31 +41,34 @@ impl Builder {
         self
     }
 
-    /// Where nodes coordinate. Default: [`Local`], this process alone.
+    /// Sets where nodes coordinate. Default: [`Local`], this process alone.
     pub fn backend(mut self, backend: impl Backend) -> Self {
         self.backend = Some(Arc::new(backend));
         self
     }
 
-    /// An actor that hears every event, from the first on. One that does not keep up loses events, and they are
-    /// counted; see [`SUBSCRIBER_EVENTS_MAX`](crate::SUBSCRIBER_EVENTS_MAX).
+    /// Adds an actor that hears every event, from the first on. One that does not keep up loses events, and
+    /// they are counted; see [`SUBSCRIBER_EVENTS_MAX`](crate::SUBSCRIBER_EVENTS_MAX). Default: none.
     pub fn listen(self, listener: impl IntoRecipient<Event>) -> Self {
         self.listen_to(EventFilter::new(), listener)
     }
 
-    /// An actor that hears the events that pass a filter, from the first on.
+    /// Adds an actor that hears the events that pass a filter, from the first on. Default: none.
     pub fn listen_to(mut self, filter: EventFilter, listener: impl IntoRecipient<Event>) -> Self {
         self.options.listeners.push((filter, listener.into_recipient()));
         self
     }
 
-    /// Adds a hook that is called once before the body of each run of every job, in the task of the run, where bodies run. It may
-    /// return nothing, or a `Result`: an error vetoes the run. So does a hook that panics, or that takes longer than the
-    /// [hook timeout](Self::hook_timeout): it is there to protect something, so it fails closed. Its time counts as the
-    /// run's: the timeout of the job is running.
+    /// Adds a hook that is called once before the body of each run of every job. The hooks of the job itself
+    /// come after it.
     ///
-    /// A run that is vetoed ends as cancelled, with the reason in [`RunCancelled`](crate::EventKind::RunCancelled): its tick is
-    /// claimed and done. Those of the job itself come after.
+    /// It runs in the task of the run, where bodies run, and returns nothing or a `Result`. An error vetoes
+    /// the run. So does a hook that panics, or that takes longer than the [hook timeout](Self::hook_timeout):
+    /// it is there to protect something, so it fails closed. Its time counts as the run's: the timeout of the
+    /// job is running.
+    ///
+    /// A run that is vetoed ends as cancelled, with the reason in
+    /// [`RunCancelled`](crate::EventKind::RunCancelled). Its tick is claimed and done.
     pub fn before<F, Fut>(mut self, hook: F) -> Self
     where
         F: Fn(Run) -> Fut + Send + Sync + 'static,
@@ -76,12 +79,14 @@ impl Builder {
         self
     }
 
-    /// Adds a hook that is called after each run of every job that succeeded; its lock key is free by then. It delays nothing, and
-    /// changes nothing. An error that it returns, a panic, and taking longer than the
+    /// Adds a hook that is called after each run of every job that succeeded. The lock key of the run is free
+    /// by then.
+    ///
+    /// It delays nothing, and changes nothing. An error that it returns, a panic, and taking longer than the
     /// [hook timeout](Self::hook_timeout) are logged, and counted in `callsheet_hooks_failed_total`.
     ///
-    /// The calls of one job are made one after the other. Up to [`HOOK_CALLS_MAX`](crate::HOOK_CALLS_MAX) wait; the others are
-    /// dropped, and counted. A shutdown waits for them until its deadline.
+    /// The calls of one job are made one after the other. Up to [`HOOK_CALLS_MAX`](crate::HOOK_CALLS_MAX)
+    /// wait; the others are dropped, and counted. A shutdown waits for them until its deadline.
     pub fn after_success<F, Fut>(mut self, hook: F) -> Self
     where
         F: Fn(EndedRun) -> Fut + Send + Sync + 'static,
@@ -92,8 +97,10 @@ impl Builder {
         self
     }
 
-    /// Adds a hook that is called after each run of every job that started and did not succeed: it failed, panicked, timed out or was
-    /// cancelled. Not for an attempt that is followed by another one. Otherwise as
+    /// Adds a hook that is called after each run of every job that started and failed, panicked, timed out or
+    /// was cancelled.
+    ///
+    /// It is not called for an attempt that is followed by another one. Otherwise it is as
     /// [`after_success`](Self::after_success).
     pub fn after_failure<F, Fut>(mut self, hook: F) -> Self
     where
@@ -105,7 +112,7 @@ impl Builder {
         self
     }
 
-    /// Adds a hook that is called when ticks of any job were skipped on this node. Otherwise as
+    /// Adds a hook that is called when ticks of any job were skipped on this node. Otherwise it is as
     /// [`after_success`](Self::after_success).
     pub fn on_skip<F, Fut>(mut self, hook: F) -> Self
     where
@@ -117,112 +124,118 @@ impl Builder {
         self
     }
 
-    /// How long each hook of all jobs, and of jobs that do not say otherwise, may take, 1 ms to 1 h. Default: 10 s. What blocks its thread is noticed when it returns.
+    /// Sets how long each hook may take, unless its job says otherwise; 1 ms to 1 h. Default: 10 s. A hook
+    /// that blocks its thread is noticed when it returns.
     pub fn hook_timeout(mut self, timeout: Duration) -> Self {
         self.options.hooks.set_timeout(timeout);
         self
     }
 
-    /// The threads of the job actors, whose timers they keep; 1 to 256. Default: the number of processors, at
-    /// most 4. [`start_on`](Self::start_on) uses none.
+    /// Sets the number of threads for job actors and their timers, 1 to 256. Default: the number of
+    /// processors, at most 4. [`start_on`](Self::start_on) uses none.
     pub fn arbiters(mut self, threads: usize) -> Self {
         self.options.arbiters = threads;
         self
     }
 
-    /// The threads of the engine's own runtime for bodies, 1 to 256. Default: the number of processors.
+    /// Sets the number of threads of the engine's own runtime for bodies, 1 to 256. Default: the number of
+    /// processors.
     pub fn body_threads(mut self, threads: usize) -> Self {
         self.options.body_threads = threads;
         self
     }
 
-    /// The threads for bodies that are not `Send`, 1 to 256. Default: 1.
+    /// Sets the number of threads for bodies that are not `Send`, 1 to 256. Default: 1.
     pub fn local_body_threads(mut self, threads: usize) -> Self {
         self.options.local_body_threads = threads;
         self
     }
 
-    /// The most threads for bodies that [block](crate::Job::run_blocking), 1 to 256. They are started when
-    /// they are needed, and end after 10 s without work. Default:
-    /// [`BLOCKING_THREADS_DEFAULT`](crate::BLOCKING_THREADS_DEFAULT). After [`start_on`](Self::start_on) they
-    /// are those of the caller's runtime, and this bounds nothing.
+    /// Sets the greatest number of threads for bodies that [block](crate::Job::run_blocking), 1 to 256.
+    /// Default: 64 ([`BLOCKING_THREADS_DEFAULT`](crate::BLOCKING_THREADS_DEFAULT)).
+    ///
+    /// They are started when they are needed, and end after 10 s without work. After
+    /// [`start_on`](Self::start_on) they are those of the caller's runtime, and this bounds nothing.
     pub fn blocking_threads(mut self, threads: usize) -> Self {
         self.options.blocking_threads = threads;
         self
     }
 
-    /// Bodies run on this runtime instead of the engine's own. Connections that a body opens die with the runtime
-    /// that they were opened on.
+    /// Runs bodies on this runtime. Default: one of the engine's own. Connections that a body opens die with
+    /// the runtime that they were opened on.
     pub fn bodies_on(self, runtime: tokio::runtime::Handle) -> Self {
         self.spawner(RuntimeSpawner::new(runtime))
     }
 
-    /// Bodies run where this spawner says.
+    /// Runs bodies where this spawner says. Default: a runtime of the engine's own.
     pub fn spawner(mut self, spawner: impl Spawner) -> Self {
         self.options.spawner = Some(Arc::new(spawner));
         self
     }
 
-    /// The clocks. Default: the operating system's. They are compared four times a second, to notice when one was set:
-    /// see [`Clock::next_look`].
+    /// Sets the clocks. Default: the operating system's. They are compared four times a second, to notice
+    /// when one was set: see [`Clock::next_look`].
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.options.clock = Arc::new(clock);
         self
     }
 
-    /// The greatest number of `name` labels in metrics that are in use at once; whoever finds none free shares the label
-    /// `_other`. Default: 1,000.
+    /// Sets the greatest number of `name` labels in metrics that are in use at once. Default: 1,000. Jobs
+    /// that find none free share the label `_other`.
     ///
-    /// The jobs that the scheduler starts with take theirs first and keep them. Others take what is free when they are added, and
-    /// free it when they are removed. Series stay in a recorder for ever, so there are at most four times as many labels in the
-    /// life of a process; a job that is added again goes on with its series. Jobs that fire once share `_once`.
-    /// [`Job::metrics_label`] groups jobs under one label.
+    /// The jobs that the scheduler starts with take theirs first and keep them. Others take what is free when
+    /// they are added, and free it when they are removed. Series stay in a recorder for ever, so there are at
+    /// most four times as many labels in the life of a process; a job that is added again goes on with its
+    /// series. Jobs that fire once share `_once`. [`Job::metrics_label`] groups jobs under one label.
     pub fn job_labels_max(mut self, names: usize) -> Self {
         self.options.job_labels_max = names;
         self
     }
 
-    /// The time between cancelling and aborting the runs that did not drain at shutdown. 0 aborts them
-    /// at once; [`Duration::MAX`] never does. Default: 5 s.
+    /// Sets the time between cancelling and aborting the runs that did not drain at shutdown. Default: 5 s. 0
+    /// aborts them at once; [`Duration::MAX`] never does.
     pub fn shutdown_abort_after(mut self, time: Duration) -> Self {
         self.options.shutdown_abort_after = time;
         self
     }
 
-    /// How many runs may be in progress on this node at once, at least 1; others [wait](Self::when_full). The pauses between the
-    /// attempts of a run do not count. Default: no bound.
+    /// Sets how many runs may be in progress on this node at once, at least 1. Default: no bound. Others
+    /// [wait](Self::when_full). The pauses between the attempts of a run do not count.
     pub fn max_concurrent_runs(mut self, runs: usize) -> Self {
         self.options.max_concurrent_runs = Some(runs);
         self
     }
 
-    /// What happens to a tick or a trigger that finds [as many runs in progress](Self::max_concurrent_runs) as may be.
-    /// Default: it waits.
+    /// Sets what happens to a tick or a trigger that finds
+    /// [as many runs in progress](Self::max_concurrent_runs) as may be. Default: it waits.
     pub fn when_full(mut self, when_full: WhenFull) -> Self {
         self.options.when_full = when_full;
         self
     }
 
-    /// How long [`start`](Self::start) waits for the store, at most; at least 1 ms. Default: 10 s.
+    /// Sets how long [`start`](Self::start) waits for the store, at least 1 ms. Default: 10 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.options.connect_timeout = Some(timeout);
         self
     }
 
-    /// How far this node's wall clock may be from the store's if it is to lead; at least 1 ms. Default: 5
-    /// min.
+    /// Sets how far this node's wall clock may be from the store's if it is to lead, at least 1 ms. Default:
+    /// 5 min.
     ///
-    /// Ticks are decided in the store's time, whatever this node's clock says. One that is further off is broken, and bodies
-    /// that read it would be as well: the node then leaves the lead to others, and says so. More than 1 s is worth a
-    /// warning. The metric is `callsheet_clock_offset_seconds`.
+    /// Ticks are decided in the store's time, whatever this node's clock says. A clock that is further off is
+    /// broken, and bodies read it as well: the node then leaves the lead to others, and says so. More than 1
+    /// s is logged as a warning. The metric is `callsheet_clock_offset_seconds`.
     pub fn clock_offset_max(mut self, offset: Duration) -> Self {
         self.options.clock_offset_max = offset;
         self
     }
 
-    /// A check of the application's own whether this node may lead: asked before it campaigns, and again with each renewal of its
-    /// term. A leader that hears a no resigns at once, and no tick is lost. A check that panics, or takes longer than
-    /// [`MAY_LEAD_TIMEOUT`](crate::MAY_LEAD_TIMEOUT), says no. It runs where bodies run, and delays nothing. Default: none.
+    /// Adds a check of the application's own whether this node may lead. Default: none.
+    ///
+    /// It is asked before the node campaigns, and again with each renewal of its term. A leader that hears a
+    /// no resigns at once, and no tick is lost. A check that panics, or takes longer than 2 s
+    /// ([`MAY_LEAD_TIMEOUT`](crate::MAY_LEAD_TIMEOUT)), says no. It runs where bodies run, and delays
+    /// nothing.
     ///
     /// ```
     /// use std::sync::atomic::{AtomicBool, Ordering};
@@ -243,26 +256,29 @@ impl Builder {
         self
     }
 
-    /// This node leads only while no other node stands as a candidate. If one does, this one does not campaign, and resigns if
-    /// it leads. A preference, not a refusal: alone, or among others that prefer the same, it leads.
+    /// Lets this node lead only while no other node stands as a candidate. Default: off.
+    ///
+    /// If another one stands, this one does not campaign, and resigns if it leads. It is a preference, not a
+    /// refusal: alone, or among others that prefer the same, it leads.
     pub fn prefer_not_to_lead(mut self) -> Self {
         self.options.prefer_not_to_lead = true;
         self
     }
 
-    /// How long this node does not campaign after it was asked to [resign](Callsheet::resign), unless another node leads before; at
-    /// least 1 s. Default: 30 s.
+    /// Sets how long this node does not campaign after it was asked to [resign](Callsheet::resign), at least
+    /// 1 s. Default: 30 s. It campaigns earlier if another node leads before.
     pub fn resign_pause(mut self, pause: Duration) -> Self {
         self.options.resign_pause = pause;
         self
     }
 
-    /// How long a name of a job or a lock key stays in the store once nobody uses it: because it was removed, or
-    /// because no node has held it while somebody led; at least 1 h. Default: 7 days.
+    /// Sets how long the name of a job or a lock key stays in the store once nobody uses it, at least 1 h.
+    /// Default: 7 days.
     ///
-    /// Time counts only while somebody leads, so a cluster that is off forgets nothing. What has an open run, a pending
-    /// retry or a pause is kept. Forgetting opens no tick again and lowers no token; a job that comes back later owes
-    /// ticks from then on. Nodes of one scope should be told the same.
+    /// A name is out of use when it was removed, or when no node has held it while somebody led. Time counts
+    /// only while somebody leads, so a cluster that is off forgets nothing. What has an open run, a pending
+    /// retry or a pause is kept. Forgetting opens no tick again and lowers no token; a job that comes back
+    /// later owes ticks from then on. Nodes of one scope should be told the same.
     pub fn forget_after(mut self, after: Duration) -> Self {
         self.options.forget_after = after;
         self
@@ -281,13 +297,13 @@ impl Builder {
 
     /// Starts the engine. Works in any runtime and in none: the engine has threads of its own.
     ///
-    /// Returns when the store has opened a session and every job is added. A store that cannot be reached is tried again
-    /// until the [connect timeout](Self::connect_timeout) is over.
+    /// Returns when the store has opened a session and every job is added. A store that cannot be reached is
+    /// tried again until the [connect timeout](Self::connect_timeout) is over.
     ///
     /// # Errors
     ///
-    /// [`StartError`]: everything that is wrong with the definitions at once, or why the engine could not start.
-    /// [`StartError::Refused`] comes at once: waiting would not help.
+    /// [`StartError`]: everything that is wrong with the definitions at once, or why the engine could not
+    /// start. [`StartError::Refused`] comes at once: waiting would not help.
     ///
     /// # Cancel safety
     ///
@@ -332,12 +348,14 @@ impl Builder {
         Engine::start_on(local, self.into()).await.map(Callsheet::new)
     }
 
-    /// As [`start`](Self::start), but keeps trying for as long as the store cannot be reached or refuses this node. Each
-    /// attempt that fails is logged as a warning with its reason, with pauses of up to 5 s between.
+    /// As [`start`](Self::start), but keeps trying for as long as the store cannot be reached or refuses this
+    /// node. Each attempt that fails is logged as a warning with its reason, with pauses of up to 5 s
+    /// between.
     ///
     /// # Errors
     ///
-    /// [`StartError`], but never [`Unreachable`](StartError::Unreachable) or [`Refused`](StartError::Refused).
+    /// [`StartError`], but never [`Unreachable`](StartError::Unreachable) or
+    /// [`Refused`](StartError::Refused).
     ///
     /// # Cancel safety
     ///

@@ -2,8 +2,9 @@
 
 use crate::schedule::Definition;
 
-/// What a file says of a job that the code defines: when it is due, and its policies. [`Job::apply`](crate::Job::apply) puts
-/// it in the place of what the code says; what the file does not say stays.
+/// What a file says of a job that the code defines: when it is due, and its policies.
+/// [`Job::apply`](crate::Job::apply) puts it in the place of what the code says; what the file does not say
+/// stays.
 ///
 /// | key | value |
 /// |---|---|
@@ -16,8 +17,9 @@ use crate::schedule::Definition;
 /// | `policies.misfire_after`, `policies.timeout`, `policies.abort_after` | a duration: `"1m 30s"` |
 /// | `policies.limit`, `policies.pause_after`, `policies.priority` | a number |
 ///
-/// The same in JSON, TOML and what else serde reads. A key that is none of these is refused, and so is a value of another
-/// type, with the path in the message. What is wrong with the values themselves is told when the job is added.
+/// The same in JSON, TOML and what else serde reads. A key that is none of these is refused, and so is a
+/// value of another type, with the path in the message. What is wrong with the values themselves is told when
+/// the job is added.
 ///
 /// ```
 /// use std::collections::HashMap;

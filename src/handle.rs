@@ -18,7 +18,19 @@ use crate::builder::Builder;
 
 /// A running scheduler. Cheap to clone; works in any runtime.
 ///
-/// Its methods send the messages of the same names to the [supervisor](Self::supervisor). Dropping it stops nothing: jobs
+/// Its methods send messages to the [supervisor](Self::supervisor), which an actor may send itself:
+///
+/// | to | method | message |
+/// |---|---|---|
+/// | add, change and remove jobs | [`add`](Self::add), [`add_all`](Self::add_all), [`update`](Self::update), [`reschedule`](Self::reschedule), [`remove`](Self::remove) | [`AddJob`], [`AddJobs`], [`UpdateJob`], [`RescheduleJob`], [`RemoveJobs`] |
+/// | pause and resume them, on all nodes | [`pause`](Self::pause), [`pause_with`](Self::pause_with), [`resume`](Self::resume) | [`PauseJobs`], [`ResumeJobs`] |
+/// | run a job now; stop runs | [`trigger`](Self::trigger), [`cancel_runs`](Self::cancel_runs), [`cancel_run`](Self::cancel_run) | [`TriggerJob`], [`CancelRuns`], [`CancelRun`] |
+/// | see what jobs do | [`details`](Self::details), [`list`](Self::list), [`next_fire_times`](Self::next_fire_times) | [`JobDetails`], [`ListJobs`], [`NextFireTimes`] |
+/// | hear what happens | [`events`](Self::events), [`listen`](Self::listen), [`listen_to`](Self::listen_to) | [`Events`](crate::Events), [`Listen`], [`ListenTo`] |
+/// | see how the node is, and leave the lead | [`health`](Self::health), [`resign`](Self::resign) | [`Health`], [`Resign`] |
+/// | stop | [`shutdown`](Self::shutdown), [`shutdown_now`](Self::shutdown_now), [`shutdown_on`](Self::shutdown_on) | [`Shutdown`](crate::Shutdown), [`ShutdownNow`](crate::ShutdownNow) |
+///
+/// Jobs are selected by name, by tag, or all of them: [`Selector`]. Dropping the handle stops nothing: jobs
 /// go on until [`shutdown`](Self::shutdown) or the end of the process.
 #[derive(Clone)]
 pub struct Callsheet {
@@ -26,7 +38,7 @@ pub struct Callsheet {
 }
 
 impl Callsheet {
-    /// Starts to define a scheduler.
+    /// Begins the definition of a scheduler, with every option at its default.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -35,8 +47,8 @@ impl Callsheet {
         Self { engine }
     }
 
-    /// The handle of a node of a rig, for functions of an application that take one: everything works as it does outside, on
-    /// virtual time. The guide to [tests](crate::guide::testing) has an example.
+    /// The handle of a node of a rig, for functions of an application that take one: everything works as it
+    /// does outside, on virtual time. The guide to [tests](crate::guide::testing) has an example.
     ///
     /// A frozen node answers when it goes on; one that was killed, [`Error::Stopped`].
     #[cfg(feature = "testkit")]
@@ -44,7 +56,7 @@ impl Callsheet {
         Self::new(rig.engine(node))
     }
 
-    /// The actor behind this handle, for messages.
+    /// Returns the actor behind this handle, for messages.
     pub fn supervisor(&self) -> &Addr<SupervisorActor> {
         self.engine.supervisor()
     }
@@ -68,8 +80,8 @@ impl Callsheet {
     ///
     /// # Errors
     ///
-    /// [`Error::Add`] with everything that is wrong with any of them, or with those whose last fire time has passed;
-    /// [`Error::Stopped`].
+    /// [`Error::Add`] with everything that is wrong with any of them, or with those whose last fire time has
+    /// passed; [`Error::Stopped`].
     ///
     /// # Cancel safety
     ///
@@ -78,8 +90,8 @@ impl Callsheet {
         Ok(self.ask(AddJobs(jobs.into_iter().collect())).await??)
     }
 
-    /// Removes the selected jobs from this node and answers their names. A run in progress goes on to its end. See
-    /// [`RemoveJobs`] for what that means on a follower.
+    /// Removes the selected jobs from this node and answers their names. A run in progress goes on to its
+    /// end. See [`RemoveJobs`] for what that means on a follower.
     ///
     /// # Errors
     ///
@@ -96,9 +108,8 @@ impl Callsheet {
     ///
     /// # Errors
     ///
-    /// [`Error::Update`] with everything that is wrong with the definition, or if there is no job of this name, or if
-    /// the last fire time of its new schedule has passed;
-    /// [`Error::Stopped`].
+    /// [`Error::Update`] with everything that is wrong with the definition, or if there is no job of this
+    /// name, or if the last fire time of its new schedule has passed; [`Error::Stopped`].
     ///
     /// # Cancel safety
     ///
@@ -130,8 +141,8 @@ impl Callsheet {
     ///
     /// # Errors
     ///
-    /// [`Error::Update`] if the schedule is wrong, if there is no job of this name, or if the last fire time of the schedule has
-    /// passed; [`Error::Stopped`].
+    /// [`Error::Update`] if the schedule is wrong, if there is no job of this name, or if the last fire time
+    /// of the schedule has passed; [`Error::Stopped`].
     ///
     /// # Cancel safety
     ///
@@ -144,12 +155,13 @@ impl Callsheet {
         Ok(self.ask(RescheduleJob::new(job, schedule)).await??)
     }
 
-    /// Pauses the selected jobs on all nodes until they are resumed, and answers those that were not paused before: see
-    /// [`PauseJobs`], which also takes an end and a note.
+    /// Pauses the selected jobs on all nodes until they are resumed, and answers those that were not paused
+    /// before: see [`PauseJobs`], which also takes an end and a note.
     ///
     /// # Errors
     ///
-    /// [`Error::Pause`] if it was a name and no job has it, or if the store did not answer; [`Error::Stopped`].
+    /// [`Error::Pause`] if it was a name and no job has it, or if the store did not answer;
+    /// [`Error::Stopped`].
     ///
     /// # Cancel safety
     ///
@@ -158,8 +170,8 @@ impl Callsheet {
         Ok(self.ask(PauseJobs::new(jobs)).await??)
     }
 
-    /// Pauses the selected jobs on all nodes, perhaps until an instant, perhaps with a note, and answers those that were not paused so
-    /// before: see [`PauseJobs`].
+    /// Pauses the selected jobs on all nodes, perhaps until an instant, perhaps with a note, and answers
+    /// those that were not paused so before: see [`PauseJobs`].
     ///
     /// ```
     /// use callsheet::{prelude::*, schedule::every};
@@ -203,9 +215,9 @@ impl Callsheet {
         Ok(self.ask(ResumeJobs(jobs.into())).await??)
     }
 
-    /// Starts a run now, on this node, under the job's lock key, without moving its schedule. Answers what really happened, once
-    /// it is decided: started, or queued. A `before` hook may still veto it. Its end can be waited for:
-    /// [`finished`](TriggeredRun::finished).
+    /// Starts a run now, on this node, under the job's lock key, without moving its schedule. Answers what
+    /// really happened, once it is decided: started, or queued. A `before` hook may still veto it. Its end
+    /// can be waited for: [`finished`](TriggeredRun::finished).
     ///
     /// ```
     /// use callsheet::{Outcome, prelude::*, schedule::every};
@@ -232,8 +244,8 @@ impl Callsheet {
         Ok(self.ask(TriggerJob(job.into())).await??)
     }
 
-    /// Asks the runs of the selected jobs that are in progress on this node to stop, and answers which they are: see
-    /// [`CancelRuns`].
+    /// Asks the runs of the selected jobs that are in progress on this node to stop, and answers which they
+    /// are: see [`CancelRuns`].
     ///
     /// # Errors
     ///
@@ -246,8 +258,8 @@ impl Callsheet {
         Ok(self.ask(CancelRuns(jobs.into())).await??)
     }
 
-    /// Asks one run to stop that is in progress on this node, or waits here for its turn, also if its job was removed. Answers whose
-    /// run it is: see [`CancelRun`].
+    /// Asks one run to stop that is in progress on this node, or waits here for its turn, also if its job was
+    /// removed. Answers whose run it is: see [`CancelRun`].
     ///
     /// ```
     /// use callsheet::{JobState, prelude::*, schedule::every};
@@ -277,7 +289,7 @@ impl Callsheet {
         Ok(self.ask(CancelRun(run)).await??)
     }
 
-    /// The next `count` fire times of a job; fewer if its schedule is exhausted.
+    /// Answers the next `count` fire times of a job, 1,000 at most; fewer if its schedule is exhausted.
     ///
     /// # Errors
     ///
@@ -295,7 +307,8 @@ impl Callsheet {
         Ok(self.ask(NextFireTimes { job: job.into(), count }).await??)
     }
 
-    /// One page of the jobs, in the order of their names: `ListJobs::default()` is the first page of all.
+    /// Answers one page of the jobs, in the order of their names: `ListJobs::default()` is the first page of
+    /// all.
     ///
     /// # Errors
     ///
@@ -308,10 +321,10 @@ impl Callsheet {
         self.ask(list).await
     }
 
-    /// One job. One that was removed is told of until its last run has ended.
+    /// Answers the status of one job. A job that was removed has one until its last run has ended.
     ///
-    /// It shows what this caller was told before: that a job was paused, changed or removed, say, and that a run was started or
-    /// cancelled. So do the other questions.
+    /// It shows what this caller was told before: that a job was paused, changed or removed, say, and that a
+    /// run was started or cancelled. So do the other questions.
     ///
     /// # Errors
     ///
@@ -326,7 +339,7 @@ impl Callsheet {
         Ok(status.ok_or_else(|| SelectError::UnknownJob { name: bounded(&name, NAME_MAX) })?)
     }
 
-    /// An actor that hears every event from now on.
+    /// Adds an actor that hears every event from now on.
     ///
     /// # Errors
     ///
@@ -339,7 +352,7 @@ impl Callsheet {
         self.ask(Listen(listener.into_recipient())).await
     }
 
-    /// An actor that hears the events that pass a filter, from now on.
+    /// Adds an actor that hears the events that pass a filter, from now on.
     ///
     /// # Errors
     ///
@@ -356,9 +369,9 @@ impl Callsheet {
         self.ask(ListenTo { filter, listener: listener.into_recipient() }).await
     }
 
-    /// A stream of the events that pass a filter: every one that is published after this returns, and perhaps some that
-    /// are on their way. What is published while the scheduler starts is for [`Builder::listen`]. It ends when the
-    /// scheduler has stopped, after the last event; at once, if it has stopped already.
+    /// A stream of the events that pass a filter: every one that is published after this returns, and perhaps
+    /// some that are on their way. What is published while the scheduler starts is for [`Builder::listen`].
+    /// It ends when the scheduler has stopped, after the last event; at once, if it has stopped already.
     ///
     /// ```
     /// use callsheet::{EventFilter, EventName, prelude::*, schedule::every};
@@ -382,8 +395,9 @@ impl Callsheet {
         self.engine.events(filter)
     }
 
-    /// Leaves the lead to another node, and answers whether this one led: see [`Resign`]. When it returns, this node does not
-    /// lead. It does not campaign again before another node leads, or the [pause](Builder::resign_pause) is over.
+    /// Leaves the lead to another node, and answers whether this one led: see [`Resign`]. When it returns,
+    /// this node does not lead. It does not campaign again before another node leads, or the
+    /// [pause](Builder::resign_pause) is over.
     ///
     /// # Errors
     ///
@@ -396,7 +410,7 @@ impl Callsheet {
         self.ask(Resign).await
     }
 
-    /// How this node is.
+    /// Answers how this node is: live, ready, healthy, and what is wrong.
     ///
     /// # Errors
     ///
@@ -415,10 +429,11 @@ impl Callsheet {
     /// every thread of the engine has ended. The report says what became of each run, and which fire times
     /// are left to other nodes.
     ///
-    /// A schedule, or other code of the application, that blocks the scheduler's thread does not block this call: it ends
-    /// [`SHUTDOWN_END_MAX`](crate::SHUTDOWN_END_MAX) after the runs were to be aborted, with a report that is
-    /// [unanswered](ShutdownReport::unanswered). The scheduler stops when that code returns. Not so on a `LocalSet` of the
-    /// caller ([`start_on`](crate::Builder::start_on)), whose thread is the scheduler's.
+    /// A schedule, or other code of the application, that blocks the scheduler's thread does not block this
+    /// call: it ends [`SHUTDOWN_END_MAX`](crate::SHUTDOWN_END_MAX) after the runs were to be aborted, with a
+    /// report that is [unanswered](ShutdownReport::unanswered). The scheduler stops when that code returns.
+    /// Not so on a `LocalSet` of the caller ([`start_on`](crate::Builder::start_on)), whose thread is the
+    /// scheduler's.
     ///
     /// Idempotent: whoever asks again waits for the same end and gets the same report.
     ///
@@ -435,8 +450,8 @@ impl Callsheet {
 
     /// Stops at once: what runs is cancelled and aborted without a wait, also in a
     /// [`shutdown`](Self::shutdown) that is under way. The store is told all the same, so that other nodes
-    /// take over; one that does not answer is waited for 3 s at most. Returns when every thread of the engine has
-    /// ended, with the same report.
+    /// take over; one that does not answer is waited for 3 s at most. Returns when every thread of the engine
+    /// has ended, with the same report.
     ///
     /// # Cancel safety
     ///
@@ -487,7 +502,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What kind of error it is: what to do about it, whichever call it was.
+    /// Answers what kind of error it is: what to do about it, whichever call it was.
     ///
     /// ```
     /// use callsheet::{ErrorKind, prelude::*};
@@ -516,7 +531,8 @@ impl Error {
     }
 }
 
-/// So that a handler of actix-web answers an error by `?`, with the status of its [kind](Error::kind) and the error's text:
+/// So that a handler of actix-web answers an error by `?`, with the status of its [kind](Error::kind) and the
+/// error's text:
 ///
 /// | kind | status |
 /// |---|---|

@@ -1,8 +1,9 @@
-//! A job scheduler for applications built on actix.
+//! A job scheduler inside a service, built on actix: one process, or many on one PostgreSQL database.
 //!
-//! A supervisor actor owns one actor per job; each job actor computes its own next fire time, asks an election and a lock
-//! before it runs, and publishes its life as [events](Event) and [metrics]. Jobs are added and removed at runtime, through
-//! the [`Callsheet`] handle or by [message](SupervisorActor).
+//! A supervisor actor owns one actor per job. Each job has a timer for its next fire time. A tick that is due
+//! is claimed in the store, where the nodes coordinate, and the node that is granted the claim runs the body.
+//! Jobs are added, paused, triggered and removed at runtime, through the [`Callsheet`] handle or by
+//! [message](SupervisorActor).
 //!
 //! ```
 //! use std::time::Duration;
@@ -22,44 +23,49 @@
 //! ```
 //!
 //! ```text
-//! application ──AddJob, RemoveJobs, TriggerJob…──▶ SupervisorActor ──owns──▶ JobActor (one per job)
-//!                                                      ▲    │                  │ compute next fire time, arm timer
-//!                                    LeadershipChanged │    │ starts           │ 1. may this node fire?  ──▶ ElectionActor ──▶ Elector port
-//!                                                 ElectionActor                │ 2. claim this tick      ──▶ LockActor ──▶ Locker port
-//!                                                                              │ 3. run the body (own task, own runtime)
-//!  every actor ──Event──▶ ListenerActor ──▶ subscribers
+//!  application ── AddJob, TriggerJob … ──▶ SupervisorActor ◀── the term ── ElectionActor ──▶ port Elector
+//!                                                │ resume, suspend
+//!                                                ▼
+//!                                   JobActor, one per job ── claims ──▶ LockActor ──▶ port Locker
+//!                                                │        ◀─ verdicts ──
+//!                                                ▼
+//!                                   the body, on threads of its own
+//!  every actor ── events ──▶ ListenerActor ──▶ subscribers
 //! ```
 //!
 //! # Where to go on
 //!
 //! * [`schedule`]: when jobs are due; time zones and daylight saving time.
-//! * [`Job`]: bodies and policies ([`Fires`], [`Overlap`], [`Misfire`], [`OnLost`]), each with its truth table.
-//! * [`Run`]: what a body gets. [`guide::bodies`]: which kind of body to choose.
-//! * [`guide::hooks`]: code before and after runs. [`Callsheet::events`]: what happens, as a stream.
-//! * [`Builder`]: threads, backend, listeners. [`guide::embedding`]: in which runtime what runs.
-//! * [`Callsheet::health`]: live, ready, healthy, and what is wrong. [`guide::health`]: which probe asks what.
-//! * [`metrics`]: what a scraper sees. [`guide::tracing`]: what is logged, and the span of a run.
-//! * `guide::testing` (feature `testkit`): how an application tests its jobs in virtual time.
-//! * [`port`]: what can be replaced. `testkit` has the suites that adapters pass.
+//! * [`Job`]: bodies and policies ([`Fires`], [`Overlap`], [`Misfire`], [`OnLost`], [`Retry`]), each with its
+//!   truth table.
+//! * [`Run`]: what a body gets. [`Callsheet`]: what a service can ask and tell.
+//! * [`Builder`]: backend, threads, hooks, listeners. [`metrics`]: a recorder. [`port`]: what can be
+//!   replaced.
+//! * [`guide`]: longer prose. To use it: [`guide::bodies`], `guide::policies`, [`guide::hooks`],
+//!   [`guide::configuration`], `guide::testing`, [`guide::coming_from`]. To run it: [`guide::deploying`],
+//!   [`guide::observability`], [`guide::health`], `guide::cluster`, `guide::database`. To know it:
+//!   [`guide::limits`], [`guide::guarantees`], [`guide::architecture`], `guide::extending`,
+//!   [`guide::glossary`].
 //!
 //! # What it does not do
 //!
-//! It does not make effects exactly-once: a run whose node dies has done part of its work. It does not run on time on a
-//! machine without processor time. [`backend::Local`] is one process; for several there is `backend::Postgres`, and what it
-//! promises and does not is told in `guide::cluster`.
+//! It does not make effects exactly-once: a run whose node dies has done part of its work. It does not run on
+//! time on a machine without processor time. [`backend::Local`] is one process; for several there is
+//! `backend::Postgres`, and what it promises and does not is told in [`guide::limits`].
 //!
 //! # Data
 //!
 //! Everything that an administrator's page or a client needs reads and writes itself with serde: [`JobPage`],
-//! [`JobStatus`], [`HealthReport`], [`Event`], [`ShutdownReport`], and the schedules and policies of a [`JobConfig`].
-//! Durations are texts, `"1m30s"` ([`serde::duration`] does the same for fields of the application), instants are RFC 3339,
-//! [terms](Term) and [fencing tokens](FencingToken) are texts of digits. A client reads what nodes of its own version
-//! write, or of an older one; a kind of event or of problem that it does not know is an error.
+//! [`JobStatus`], [`HealthReport`], [`Event`], [`ShutdownReport`], and the schedules and policies of a
+//! [`JobConfig`]. Durations are texts, `"1m30s"` ([`serde::duration`] does the same for fields of the
+//! application), instants are RFC 3339, [terms](Term) and [fencing tokens](FencingToken) are texts of digits.
+//! A client reads what nodes of its own version write, or of an older one; a kind of event or of problem that
+//! it does not know is an error.
 //!
 //! # Versions that must match
 //!
-//! Signatures name types of other crates. An application that uses one of these crates itself needs the same version, or
-//! takes it from here:
+//! Signatures name types of other crates. An application that uses one of these crates itself needs the same
+//! version, or takes it from here:
 //!
 //! | crate | version | where | re-exported as |
 //! |---|---|---|---|
@@ -74,8 +80,8 @@
 //! | `tracing` | 0.1 | [`Run::span`] | [`callsheet::tracing`](tracing) |
 //! | `uuid` | 1 | [`RunId`], [`NodeId`] | [`callsheet::uuid`](uuid) |
 //!
-//! Three that are not re-exported are met all the same: `serde` 1; `tokio` 1, on whose runtimes everything runs; and
-//! `metrics` 0.24, whose recorder has to be the one that the application installs.
+//! Three that are not re-exported are met all the same: `serde` 1; `tokio` 1, on whose runtimes everything
+//! runs; and `metrics` 0.24, whose recorder has to be the one that the application installs.
 //!
 //! # Features
 //!

@@ -1,8 +1,8 @@
 //! What a scraper sees.
 //!
 //! The engine speaks to the `metrics` facade only, so any recorder works; install it before
-//! [`start`](crate::Builder::start). [`HISTOGRAMS`] holds the recommended buckets. With the feature `prometheus`,
-//! `Prometheus` is a recorder with these buckets and its `/metrics` resource for actix-web.
+//! [`start`](crate::Builder::start). [`HISTOGRAMS`] holds the recommended buckets. With the feature
+//! `prometheus`, `Prometheus` is a recorder with these buckets and its `/metrics` resource for actix-web.
 
 pub use callsheet_actors::metrics::{
     CLAIM_DURATION_BUCKETS, HISTOGRAMS, JOB_LABEL_ONCE, JOB_LABEL_OTHER, JOB_LABELS_DEFAULT,
@@ -39,13 +39,13 @@ mod prometheus {
     }
 
     impl Prometheus {
-        /// Installs a recorder of its own, with the recommended buckets and with upkeep every 5 s on a thread of its
-        /// own. To be called once, before the scheduler starts.
+        /// Installs a recorder of its own, with the recommended buckets and with upkeep every 5 s on a thread
+        /// of its own. To be called once, before the scheduler starts.
         ///
         /// # Errors
         ///
-        /// [`InstallError`]: the process has a recorder already (use [`with_handle`](Self::with_handle)), or the
-        /// thread could not be started.
+        /// [`InstallError`]: the process has a recorder already (use [`with_handle`](Self::with_handle)), or
+        /// the thread could not be started.
         pub fn install() -> Result<Self, InstallError> {
             let mut builder = PrometheusBuilder::new();
             for (name, buckets) in HISTOGRAMS {
@@ -67,12 +67,12 @@ mod prometheus {
             Self { handle, _upkeep: None }
         }
 
-        /// The metrics in Prometheus' text format.
+        /// Renders the metrics in Prometheus' text format.
         pub fn render(&self) -> String {
             self.handle.render()
         }
 
-        /// An actix-web resource that answers `GET path` with the metrics.
+        /// Makes an actix-web resource that answers `GET path` with the metrics.
         ///
         /// ```
         /// # fn app(prometheus: callsheet::metrics::Prometheus) {

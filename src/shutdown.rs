@@ -54,21 +54,21 @@ pub struct ShutdownBudget {
 }
 
 impl ShutdownBudget {
-    /// A budget of so much in all, at least the sum of its shares.
+    /// Makes a budget of so much in all, at least the sum of its shares.
     pub const fn within(total: Duration) -> Self {
         Self { total, readiness_delay: Duration::ZERO, server_timeout: SERVER_TIMEOUT_DEFAULT }
     }
 
-    /// How long the node goes on as before after it has said that it is not ready: as long as load balancers
-    /// take to notice, so that no request meets a server that has stopped. Default: 0.
+    /// Sets how long the node goes on as before after it has said that it is not ready: as long as load
+    /// balancers take to notice, so that no request meets a server that has stopped. Default: 0.
     #[must_use]
     pub const fn readiness_delay(mut self, delay: Duration) -> Self {
         self.readiness_delay = delay;
         self
     }
 
-    /// How long the server waits for requests in progress before it cuts them off, in whole seconds: a part
-    /// of a second counts as one. Give the server the same:
+    /// Sets how long the server waits for requests in progress before it cuts them off, in whole seconds: a
+    /// part of a second counts as one. Give the server the same:
     /// [`server_timeout_secs`](Self::server_timeout_secs). Default: 3 s.
     #[must_use]
     pub const fn server_timeout(mut self, timeout: Duration) -> Self {
@@ -78,8 +78,8 @@ impl ShutdownBudget {
         self
     }
 
-    /// The share of the server, for `HttpServer::shutdown_timeout`. A server that is not told takes its
-    /// default of 30 s, which is not part of the sum.
+    /// Returns the share of the server, in seconds, for `HttpServer::shutdown_timeout`. A server that is not
+    /// told takes its default of 30 s, which is not part of the sum.
     pub const fn server_timeout_secs(&self) -> u64 {
         self.server_timeout.as_secs()
     }
@@ -135,9 +135,9 @@ impl fmt::Display for Shares {
 }
 
 impl Callsheet {
-    /// A shutdown for `HttpServer::shutdown_signal`: it begins with a signal, and the server stops when it is
-    /// over, so that whatever a body uses still works while it drains. A connection that was opened by a
-    /// request, for example, lives on the worker of the server that opened it.
+    /// Makes a shutdown for `HttpServer::shutdown_signal`: it begins with a signal, and the server stops when
+    /// it is over, so that whatever a body uses still works while it drains. A connection that was opened by
+    /// a request, for example, lives on the worker of the server that opened it.
     ///
     /// 1. With the first item of `signals` the node is not [ready](crate::HealthReport::ready) any more.
     ///    Everything goes on for the [delay](ShutdownBudget::readiness_delay).

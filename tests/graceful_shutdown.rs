@@ -33,8 +33,8 @@ fn it_drains_cancels_aborts_and_reports_on_either_signal() {
         let (summary, details) = report.split_first().expect("it was found");
         let rest = summary.strip_prefix("stopped: drained 1, cancelled 1, aborted 1");
         let [polite, stubborn] = details else { panic!("{signal:?}: {lines:?}") };
-        assert!(polite.starts_with("polite was Cancelled: run "), "{signal:?}: {lines:?}");
-        assert!(stubborn.starts_with("stubborn was Aborted: run "), "{signal:?}: {lines:?}");
+        assert!(polite.starts_with("polite was cancelled: run "), "{signal:?}: {lines:?}");
+        assert!(stubborn.starts_with("stubborn was aborted: run "), "{signal:?}: {lines:?}");
         // A store of one node: nobody takes its fire times over.
         assert_eq!(rest, Some(""), "{signal:?}: {lines:?}");
     }

@@ -154,7 +154,7 @@ fn a_veto_ends_the_claimed_run_with_its_reason_and_nothing_else() {
             rig,
             "00:00:00.001 n1 JobAdded report\n\
              00:00:00.002 n1 LeadershipGained term 1\n\
-             01:00:00.001 n1 RunCancelled report took 0.0ns: Vetoed: maintenance until two\n\
+             01:00:00.001 n1 RunCancelled report took 0.0ns: vetoed: maintenance until two\n\
              02:00:00.001 n1 RunStarted report 2026-01-05T02:00:00Z late 1.0ms\n\
              02:00:00.001 n1 RunSucceeded report took 0.0ns\n",
         );
@@ -702,7 +702,7 @@ fn hooks_are_bounded_in_time_on_a_runtime_that_has_no_timer() {
         jobs.trigger("report").await.expect("nothing runs");
 
         let event = tokio::time::timeout(secs(60), events.next()).await.expect("it ends").expect("an event");
-        assert!(event.to_string().ends_with("Vetoed: a before hook did not return within 10ms"), "{event}");
+        assert!(event.to_string().ends_with("vetoed: a before hook did not return within 10ms"), "{event}");
         jobs.shutdown(secs(60)).await;
     });
 }

@@ -252,7 +252,7 @@ fn the_life_of_a_node_is_heard_in_order() {
              00:00:01.002 n1 RunStarted c triggered\n\
              00:00:01.002 n1 RunFailed c took 0.0ns: no\n\
              00:00:02.002 n1 ShutdownStarted deadline 2.0s\n\
-             00:00:02.002 n1 LeadershipLost term 1: Resigned\n\
+             00:00:02.002 n1 LeadershipLost term 1: resigned\n\
              00:00:02.004 n1 ShutdownFinished drained 0, cancelled 0, aborted 0\n",
         );
     });

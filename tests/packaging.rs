@@ -1,7 +1,7 @@
 //! What the two packages ship and say, as cargo sees them. `.ci/run` also compiles them out of what they ship.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -53,6 +53,11 @@ fn files(base: &Path, directory: &str) -> Vec<String> {
         }
     }
     found
+}
+
+/// Where the links that are defined below the text of a README lead, by their titles in small letters.
+fn definitions(readme: &str) -> BTreeMap<&str, &str> {
+    readme.lines().filter_map(|line| line.strip_prefix('[')?.split_once("]: ")).collect()
 }
 
 /// "1.91" and "1.91.0" alike.
@@ -109,6 +114,7 @@ fn packages_say_what_a_registry_shows() {
         assert!(readme.starts_with(&format!("# {}", if name == "callsheet" { "Callsheet" } else { name })));
         // A link to a file leads nowhere on a registry's page.
         let links = readme.match_indices("](").map(|(at, _)| &readme[at + 2..]);
+        let links = links.chain(definitions(&readme).into_values());
         assert_eq!(links.filter(|to| !to.starts_with("https://")).collect::<Vec<_>>(), [""; 0], "{name}");
         for license in ["LICENSE-MIT", "LICENSE-APACHE"] {
             let own = fs::read(root().join(directory).join(license)).expect("a license");
@@ -137,6 +143,20 @@ fn no_dependency_needs_a_newer_compiler_than_the_packages_say() {
         .filter(|(_, needs)| compiler(needs) > compiler(&oldest))
         .collect();
     assert_eq!(too_new, [], "newer than {oldest}");
+}
+
+#[test]
+fn every_link_of_the_readme_is_defined_and_used() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("a README");
+    let text: Vec<_> = readme.split("```").step_by(2).collect();
+    let named = text.iter().flat_map(|part| part.split('[').skip(1)).filter_map(|rest| {
+        let (title, rest) = rest.split_once(']')?;
+        (!rest.starts_with('(') && !rest.starts_with(": https://"))
+            .then(|| title.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase())
+    });
+
+    let defined: BTreeSet<_> = definitions(&readme).into_keys().map(str::to_owned).collect();
+    assert_eq!(named.collect::<BTreeSet<_>>(), defined);
 }
 
 #[test]

@@ -42,6 +42,8 @@ const GARBAGE: &str = "sesame";
 
 /// The lease of the tests that take locks.
 const LEASE: Duration = Duration::from_secs(2);
+/// For how long a connection remembers, at most, which sessions it has seen alive.
+const REMEMBERED: Duration = Duration::from_millis(100);
 
 async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
@@ -256,6 +258,7 @@ async fn a_dead_runs_beacon_in_a_strangers_hands_keeps_no_key() {
 
     drop(victim);
     takes(&stranger, &[beacon]).await;
+    sleep(REMEMBERED).await;
 
     // A claim takes the key over, and what a search finds is closed.
     assert!(matches!(claim(&heir).await, Verdict::Granted { lost: Some(_), .. }));

@@ -1,4 +1,5 @@
-//! Whether a node stands as a candidate for the lead: what the application says to it, and whether bodies start.
+//! Whether a node stands as a candidate for the lead: what the application says to it, and whether bodies
+//! start.
 
 use std::{
     fmt,
@@ -34,7 +35,8 @@ pub const RESIGN_PAUSE_MIN: Duration = Duration::from_secs(1);
 pub enum Candidacy {
     /// It leads, or leads as soon as nobody else does.
     Stands,
-    /// It [prefers not to lead](crate::EngineOptions::prefer_not_to_lead), and does so only while nobody else stands.
+    /// It [prefers not to lead](crate::EngineOptions::prefer_not_to_lead), and does so only while nobody else
+    /// stands.
     Reluctant,
     /// It does not campaign at present.
     Withdrawn {

@@ -34,8 +34,8 @@ pub struct Bodiless;
 
 /// The definition of a job. `Job::new` starts one, a `run…` method gives it its body.
 ///
-/// Nothing here fails: what is wrong with the definition is said, all at once, by [`check`](Job::check) and by whoever
-/// the job is added to.
+/// Nothing here fails: what is wrong with the definition is said, all at once, by [`check`](Job::check) and
+/// by whoever the job is added to.
 ///
 /// ```
 /// # use callsheet_actors::{Job, port::{IntoSchedule, Schedule}};
@@ -78,8 +78,7 @@ impl Job<Bodiless> {
         }
     }
 
-    /// The body is an async closure or function. It runs on the engine's body threads and may return nothing or a
-    /// `Result`.
+    /// Runs an async closure or function, on the threads for bodies. It returns nothing or a `Result`.
     ///
     /// A closure that captures state is not `Fn` when it is `async move`: use [`run_with`](Self::run_with).
     pub fn run<F, Fut>(self, body: F) -> Job
@@ -92,7 +91,7 @@ impl Job<Bodiless> {
         self.body(Arc::new(FunctionBody(body)))
     }
 
-    /// The body is an async function with a state, which is cloned for each run.
+    /// Runs an async function with a state, which is cloned for each run.
     pub fn run_with<S, F, Fut>(self, state: S, body: F) -> Job
     where
         S: Clone + Send + Sync + 'static,
@@ -103,8 +102,8 @@ impl Job<Bodiless> {
         self.run(move |run| body(run, state.clone()))
     }
 
-    /// The body is an async closure or function whose futures are not `Send`. They are made and polled on arbiters of
-    /// their own, each a single thread: a body that blocks delays the other local bodies.
+    /// Runs an async closure or function whose futures are not `Send`. They are made and polled on arbiters
+    /// of their own, each a single thread: a body that blocks delays the other local bodies.
     pub fn run_local<F, Fut>(self, body: F) -> Job
     where
         F: Fn(Run) -> Fut + Send + Sync + 'static,
@@ -114,13 +113,15 @@ impl Job<Bodiless> {
         self.body(Arc::new(LocalBody::new(body)))
     }
 
-    /// The body is a function that blocks: it computes, or waits for files, for processes, for a synchronous client. It runs on
-    /// threads of their own, a bounded number, and delays no other body; while all of these
+    /// Runs a function that blocks: it computes, or waits for files, for processes, for a synchronous client.
+    ///
+    /// It runs on a bounded number of threads of its own kind, and delays no other body. While all of them
     /// are busy, its run waits for one, and its [timeout](Self::timeout) is running.
     ///
-    /// It cannot be aborted: nobody can take a function off its thread. It may look at [`Run::is_cancelled`] now and then. After an abort
-    /// the run keeps its lock key and is shown as [still running](crate::JobState::StillRunning) until the function returns; one whose
-    /// function has not begun by then ends at once. A shutdown leaves behind what does not return.
+    /// It cannot be aborted, since nobody can take a function off its thread. It may look at
+    /// [`Run::is_cancelled`] now and then. After an abort the run keeps its lock key and is shown as
+    /// [still running](crate::JobState::StillRunning) until the function returns; one whose function has not
+    /// begun by then ends at once. A shutdown leaves behind what does not return.
     pub fn run_blocking<F, R>(self, body: F) -> Job
     where
         F: Fn(Run) -> R + Send + Sync + 'static,
@@ -129,15 +130,16 @@ impl Job<Bodiless> {
         self.body(Arc::new(BlockingBody::new(body)))
     }
 
-    /// The body is an actor of the application, which gets each [`Run`] as a message and answers when it is done.
+    /// Sends each [`Run`] to an actor of the application, which answers when it is done.
     ///
-    /// It cannot be aborted: after an abort the run keeps its lock key until the actor answers. An actor that stopped
-    /// or panicked has a closed mailbox for good; each run then fails with [`ActorGone`](crate::ActorGone).
+    /// It cannot be aborted: after an abort the run keeps its lock key until the actor answers. An actor that
+    /// stopped or panicked has a closed mailbox for good; each run then fails with
+    /// [`ActorGone`](crate::ActorGone).
     pub fn run_actor(self, actor: impl IntoRecipient<Run>) -> Job {
         self.body(Arc::new(ActorBody(actor.into_recipient())))
     }
 
-    /// The body is anything that implements the port.
+    /// Runs anything that implements the port [`Body`].
     pub fn body(self, body: Arc<dyn Body>) -> Job {
         let Self {
             name,
@@ -162,8 +164,8 @@ fn schedule_of(name: &str, schedule: impl IntoSchedule) -> Result<Arc<dyn Schedu
 
 /// A body that is shared by the definition and the runs of a job.
 ///
-/// What an application's body captured is dropped with it, on whatever thread holds the last share. A panic there (a
-/// runtime that is dropped in async code, say) is contained, so that it takes no actor along.
+/// What an application's body captured is dropped with it, on whatever thread holds the last share. A panic
+/// there (a runtime that is dropped in async code, say) is contained, so that it takes no actor along.
 #[derive(Clone)]
 pub struct SharedBody(Option<Arc<dyn Body>>);
 
@@ -191,105 +193,110 @@ impl<B> Job<B> {
         &mut self.policies
     }
 
-    /// Which nodes fire the job. Default: [`Fires::Leader`].
+    /// Sets which nodes fire the job. Default: [`Fires::Leader`].
     #[must_use]
     pub fn fires(mut self, fires: Fires) -> Self {
         self.policies.fires = fires;
         self
     }
 
-    /// What happens to a tick during a run of the same lock key. Default: [`Overlap::Skip`].
+    /// Sets what happens to a tick during a run of the same lock key. Default: [`Overlap::Skip`].
     #[must_use]
     pub fn overlap(mut self, overlap: Overlap) -> Self {
         self.policies.overlap = overlap;
         self
     }
 
-    /// What happens to ticks whose time passed without a run. Default: [`Misfire::Auto`], one catch-up run within half the time to
-    /// the tick after it.
+    /// Sets what happens to ticks whose time passed without a run. Default: [`Misfire::Auto`], one catch-up
+    /// run within half the time to the tick after it.
     #[must_use]
     pub fn misfire(mut self, misfire: Misfire) -> Self {
         self.policies.misfire = misfire;
         self
     }
 
-    /// What happens to a run whose node died. Default: [`OnLost::Record`].
+    /// Sets what happens to a run whose node died. Default: [`OnLost::Record`].
     #[must_use]
     pub fn on_lost(mut self, on_lost: OnLost) -> Self {
         self.policies.on_lost = on_lost;
         self
     }
 
-    /// The lateness up to which a tick is on time; what becomes of one that is later,
-    /// [`misfire`](Self::misfire) says. Default: 1 s.
+    /// Sets the lateness up to which a tick is on time. Default: 1 s. The policy [`misfire`](Self::misfire)
+    /// decides what becomes of a tick that is later.
     #[must_use]
     pub fn misfire_after(mut self, lateness: Duration) -> Self {
         self.policies.misfire_after = lateness;
         self
     }
 
-    /// What happens when an attempt of a run fails. Default: it is not tried again.
+    /// Sets what happens when an attempt of a run fails. Default: it is not tried again.
     #[must_use]
     pub fn retry(mut self, retry: Retry) -> Self {
         self.policies.retry = retry;
         self
     }
 
-    /// How long an attempt of a run may take, at least 1 ms. It is then cancelled, and aborted `abort_after`
-    /// later. Default: no limit.
+    /// Sets how long an attempt of a run may take, at least 1 ms. Default: no limit. It is then cancelled,
+    /// and aborted [`abort_after`](Self::abort_after) later.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.policies.timeout = Some(timeout);
         self
     }
 
-    /// The time between cancelling a run and aborting it. Default: 5 s.
+    /// Sets the time between cancelling a run and aborting it. Default: 5 s. 0 aborts it at once;
+    /// [`Duration::MAX`] never does.
     #[must_use]
     pub fn abort_after(mut self, time: Duration) -> Self {
         self.policies.abort_after = time;
         self
     }
 
-    /// How many ticks run in all, counted cluster-wide, at least 1: the job is then exhausted. Skipped ticks and manual triggers
-    /// do not count. Default: no limit.
+    /// Sets how many ticks run in all, counted in the whole cluster, at least 1. Default: no limit. The job
+    /// is then exhausted. Skipped ticks and manual triggers do not count.
     #[must_use]
     pub fn limit(mut self, runs: u64) -> Self {
         self.policies.limit = Some(runs);
         self
     }
 
-    /// Pauses the job after so many runs in a row that failed, panicked or timed out, at least 1. Default: never.
+    /// Pauses the job after so many runs in a row that failed, panicked or timed out, at least 1. Default:
+    /// never. Cancelled and lost runs are passed over.
     #[must_use]
     pub fn pause_after(mut self, failures: u32) -> Self {
         self.policies.pause_after = Some(failures);
         self
     }
 
-    /// Who goes first when more runs want to start than their node may run at once: the greater. Default: 0.
+    /// Sets who goes first when more runs want to start than their node may run at once: the greater.
+    /// Default: 0.
     #[must_use]
     pub fn priority(mut self, priority: i8) -> Self {
         self.policies.priority = priority;
         self
     }
 
-    /// The job is removed once it is done: no fire time is left (its schedule is exhausted, or its [limit](Self::limit) of runs is
-    /// reached), every due tick is decided, and its last run has ended, however it did, after all of its attempts.
-    /// [`JobRemoved`](crate::EventKind::JobRemoved) says so. Default: it stays, as [exhausted](crate::JobState::Exhausted).
+    /// Removes the job once it is done. Default: it stays, as [exhausted](crate::JobState::Exhausted).
     ///
-    /// For jobs that are added at runtime and fire once: their names are free again. A node removes the job from
-    /// itself only, in its process, and only while it fires the job. Another node that holds the job keeps it until
-    /// it comes to fire it.
+    /// It is done when no fire time is left (its schedule is exhausted, or its [limit](Self::limit) of runs
+    /// is reached), every due tick is decided, and its last run has ended, however it did, after all of its
+    /// attempts. [`JobRemoved`](crate::EventKind::JobRemoved) says so.
     ///
-    /// A job with a limit that is done is done on every node: the copies that nodes held before its last tick go on with its
-    /// count, find that it is reached, and are removed as well. A job that is added later begins a new count, unless such
-    /// a copy, or [`Fires::AnyNode`], keeps the former one in the store: until it is forgotten
-    /// ([`forget_after`](crate::EngineOptions::forget_after)).
+    /// For jobs that are added at runtime and fire once: their names are free again. A node removes the job
+    /// from itself only, in its process, and only while it fires the job. Another node that holds the job
+    /// keeps it until it comes to fire it.
     ///
-    /// With [`OnLost::Retry`] only the node on which the last run ended removes the job. Every
-    /// other node keeps it, as exhausted, so that the run goes on there if it is lost. Nor is the job removed where
-    /// its node cannot know that no run is in progress elsewhere: if it skipped the last tick and ran nothing of the
-    /// job since it began to fire it, or under [`Overlap::Allow`] with more than one slot.
-    /// What is kept so stays until [`RemoveJobs`](crate::RemoveJobs) removes it or its process ends.
+    /// A job with a limit that is done is done on every node: the copies that nodes held before its last tick
+    /// go on with its count, find that it is reached, and are removed as well. A job that is added later
+    /// begins a new count, unless such a copy, or [`Fires::AnyNode`], keeps the former one in the store:
+    /// until it is forgotten ([`forget_after`](crate::EngineOptions::forget_after)).
+    ///
+    /// With [`OnLost::Retry`] only the node on which the last run ended removes the job. Every other node
+    /// keeps it, as exhausted, so that the run goes on there if it is lost. Nor is the job removed where its
+    /// node cannot know that no run is in progress elsewhere: if it skipped the last tick and ran nothing of
+    /// the job since it began to fire it, or under [`Overlap::Allow`] with more than one slot. What is kept
+    /// so stays until [`RemoveJobs`](crate::RemoveJobs) removes it or its process ends.
     ///
     /// ```
     /// # use callsheet_actors::{Job, port::IntoSchedule};
@@ -303,39 +310,41 @@ impl<B> Job<B> {
         self
     }
 
-    /// What a run excludes: jobs with the same key do not overlap, on any node. Default: the job's name. They share one overlap
-    /// policy, on all nodes: see [`Overlap`].
+    /// Sets the lock key, by which runs exclude each other. Default: the job's name. Jobs with the same key
+    /// do not overlap, on any node, and share one overlap policy: see [`Overlap`].
     #[must_use]
     pub fn lock_key(mut self, key: impl Into<String>) -> Self {
         self.lock_key = Some(key.into());
         self
     }
 
-    /// Adds a label by which jobs are selected together; at most [`TAGS_MAX`].
+    /// Adds a label by which jobs are selected together, at most 32 ([`TAGS_MAX`]). Default: none.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(tag.into());
         self
     }
 
-    /// The `name` label of its metrics: 1 to 200 bytes as a name has, not beginning with `_`. Jobs of one label share their series, so
-    /// thousands that come and go need one: `reminder`.
+    /// Sets the label `name` of its metrics: 1 to 200 bytes as a name has, not beginning with `_`. Jobs of
+    /// one label share their series, so thousands that come and go need one: `reminder`.
     ///
-    /// Default: the job's name; of a job that fires once (at one instant, or with a [limit](Self::limit) of 1) `_once`, which all
-    /// of these share. Where no label is free, it is `_other`.
+    /// Default: the job's name; of a job that fires once (at one instant, or with a [limit](Self::limit) of
+    /// 1) `_once`, which all of these share. Where no label is free, it is `_other`.
     #[must_use]
     pub fn metrics_label(mut self, label: impl Into<String>) -> Self {
         self.metrics_label = Some(label.into());
         self
     }
 
-    /// Adds a hook that is called once before the body of each run, in the task of the run, where bodies run. It may
-    /// return nothing, or a `Result`: an error vetoes the run. So does a hook that panics, or that takes longer than the
-    /// [hook timeout](Self::hook_timeout): it is there to protect something, so it fails closed. Its time counts as the
-    /// run's: the timeout of the job is running.
+    /// Adds a hook that is called once before the body of each run. The hooks of all jobs come first.
     ///
-    /// A run that is vetoed ends as cancelled, with the reason in [`RunCancelled`](crate::EventKind::RunCancelled): its tick is
-    /// claimed and done. The hooks of all jobs come first.
+    /// It runs in the task of the run, where bodies run, and returns nothing or a `Result`. An error vetoes
+    /// the run. So does a hook that panics, or that takes longer than the [hook timeout](Self::hook_timeout):
+    /// it is there to protect something, so it fails closed. Its time counts as the run's: the timeout of the
+    /// job is running.
+    ///
+    /// A run that is vetoed ends as cancelled, with the reason in
+    /// [`RunCancelled`](crate::EventKind::RunCancelled). Its tick is claimed and done.
     #[must_use]
     pub fn before<F, Fut>(mut self, hook: F) -> Self
     where
@@ -347,12 +356,13 @@ impl<B> Job<B> {
         self
     }
 
-    /// Adds a hook that is called after each run that succeeded; its lock key is free by then. It delays nothing, and
-    /// changes nothing. An error that it returns, a panic, and taking longer than the
+    /// Adds a hook that is called after each run that succeeded. Its lock key is free by then.
+    ///
+    /// It delays nothing, and changes nothing. An error that it returns, a panic, and taking longer than the
     /// [hook timeout](Self::hook_timeout) are logged, and counted in `callsheet_hooks_failed_total`.
     ///
-    /// The calls of one job are made one after the other. Up to [`HOOK_CALLS_MAX`](crate::HOOK_CALLS_MAX) wait; the others are
-    /// dropped, and counted. A shutdown waits for them until its deadline.
+    /// The calls of one job are made one after the other. Up to [`HOOK_CALLS_MAX`](crate::HOOK_CALLS_MAX)
+    /// wait; the others are dropped, and counted. A shutdown waits for them until its deadline.
     #[must_use]
     pub fn after_success<F, Fut>(mut self, hook: F) -> Self
     where
@@ -364,8 +374,10 @@ impl<B> Job<B> {
         self
     }
 
-    /// Adds a hook that is called after each run that started and did not succeed: it failed, panicked, timed out or was
-    /// cancelled. Not for an attempt that is followed by another one. Otherwise as
+    /// Adds a hook that is called after each run that started and failed, panicked, timed out or was
+    /// cancelled.
+    ///
+    /// It is not called for an attempt that is followed by another one. Otherwise it is as
     /// [`after_success`](Self::after_success).
     #[must_use]
     pub fn after_failure<F, Fut>(mut self, hook: F) -> Self
@@ -378,7 +390,7 @@ impl<B> Job<B> {
         self
     }
 
-    /// Adds a hook that is called when ticks were skipped on this node. Otherwise as
+    /// Adds a hook that is called when ticks were skipped on this node. Otherwise it is as
     /// [`after_success`](Self::after_success).
     #[must_use]
     pub fn on_skip<F, Fut>(mut self, hook: F) -> Self
@@ -391,7 +403,8 @@ impl<B> Job<B> {
         self
     }
 
-    /// How long each hook of this job may take, 1 ms to 1 h. Default: that of the scheduler, 10 s. What blocks its thread is noticed when it returns.
+    /// Sets how long each hook of this job may take, 1 ms to 1 h. Default: that of the scheduler, 10 s. A
+    /// hook that blocks its thread is noticed when it returns.
     #[must_use]
     pub fn hook_timeout(mut self, timeout: Duration) -> Self {
         self.hooks.get_or_insert_default().set_timeout(timeout);
@@ -400,7 +413,7 @@ impl<B> Job<B> {
 }
 
 impl Job {
-    /// Checks the definition.
+    /// Checks the definition, as adding it does.
     ///
     /// # Errors
     ///

@@ -16,6 +16,7 @@ use crate::{
         time::FireTime,
     },
     name::{JobName, RunId},
+    word::words,
 };
 
 /// The most runs, and the most fire times, that a report names one by one.
@@ -36,6 +37,8 @@ pub enum HowDrained {
     /// It was dropped.
     Aborted,
 }
+
+words!(HowDrained { Drained: "drained", Cancelled: "cancelled", Aborted: "aborted" });
 
 impl HowDrained {
     pub(crate) fn of(ended: &Ended) -> Self {

@@ -10,6 +10,7 @@ use crate::{
     core::time::FireTime,
     name::{FencingToken, JobName, NodeId, RunId, Term},
     port::{Pause, SkipReason},
+    word::words,
 };
 
 /// How a run ended.
@@ -35,25 +36,16 @@ impl Outcome {
     /// Every outcome.
     pub const ALL: [Self; 6] =
         [Self::Succeeded, Self::Failed, Self::Panicked, Self::TimedOut, Self::Cancelled, Self::Lost];
-
-    /// The outcome as it stands in metrics and stores.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Panicked => "panicked",
-            Self::TimedOut => "timed_out",
-            Self::Cancelled => "cancelled",
-            Self::Lost => "lost",
-        }
-    }
 }
 
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
+words!(Outcome {
+    Succeeded: "succeeded",
+    Failed: "failed",
+    Panicked: "panicked",
+    TimedOut: "timed_out",
+    Cancelled: "cancelled",
+    Lost: "lost",
+});
 
 /// Why a run was cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +70,17 @@ pub enum CancelReason {
     /// A `before` hook vetoed it; the body never started.
     Vetoed,
 }
+
+words!(CancelReason {
+    TimedOut: "timed_out",
+    LockLost: "lock_lost",
+    Requested: "requested",
+    Replaced: "replaced",
+    Shutdown: "shutdown",
+    Dropped: "dropped",
+    NotStarted: "not_started",
+    Vetoed: "vetoed",
+});
 
 /// Why a node does not lead any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +110,20 @@ pub enum StepDownReason {
     /// The actor that owns the term died: the node is not live any more.
     Died,
 }
+
+words!(StepDownReason {
+    Resigned: "resigned",
+    Deposed: "deposed",
+    TrustExpired: "trust_expired",
+    SessionLost: "session_lost",
+    ClockOffset: "clock_offset",
+    Stalled: "stalled",
+    Refused: "refused",
+    Requested: "requested",
+    Yielded: "yielded",
+    BodiesBlocked: "bodies_blocked",
+    Died: "died",
+});
 
 /// Something that happened, where and when.
 ///
@@ -391,13 +408,16 @@ pub enum EventKind {
     /// once, until [`LeaseLongEnough`](Self::LeaseLongEnough).
     LeaseTooShort {
         /// What a round trip takes.
+        #[serde(with = "crate::serde::duration")]
         round_trip: Duration,
         /// The shortest lease that works.
+        #[serde(with = "crate::serde::duration")]
         lease_min: Duration,
     },
     /// Round trips to the store are short enough for the lease again.
     LeaseLongEnough {
         /// What a round trip takes.
+        #[serde(with = "crate::serde::duration")]
         round_trip: Duration,
     },
     /// The node's wall clock was set, or the machine slept, or the clock has drifted away: it has moved against the monotonic
@@ -589,7 +609,7 @@ impl fmt::Display for EventKind {
                 pause.note.as_ref().map_or(Ok(()), |note| write!(f, ": {note}"))
             }
             Self::JobRefused { reason, .. } | Self::JobBroken { reason, .. } => write!(f, ": {reason}"),
-            Self::TickHeld { fire_time, reason, .. } => write!(f, " {fire_time} {}", reason.as_str()),
+            Self::TickHeld { fire_time, reason, .. } => write!(f, " {fire_time} {reason}"),
             Self::JobParked { reason, .. } => {
                 write!(
                     f,
@@ -599,7 +619,7 @@ impl fmt::Display for EventKind {
             Self::JobRestarted { restarts, .. } => write!(f, " restarts {restarts}"),
             Self::TickSkipped { fire_time, reason, count, at_least, .. } => {
                 let at_least = if *at_least { "at least " } else { "" };
-                write!(f, " {fire_time} {} {at_least}{count}", reason.as_str())
+                write!(f, " {fire_time} {reason} {at_least}{count}")
             }
             Self::RunStarted { fire_time, lateness, attempt, .. } => {
                 match fire_time {
@@ -615,9 +635,9 @@ impl fmt::Display for EventKind {
             Self::RunFailed { took, error: text, .. } | Self::RunPanicked { took, message: text, .. } => {
                 write!(f, " took {took:.1?}: {text}")
             }
-            Self::RunCancelled { took, why, reason: None, .. } => write!(f, " took {took:.1?}: {why:?}"),
+            Self::RunCancelled { took, why, reason: None, .. } => write!(f, " took {took:.1?}: {why}"),
             Self::RunCancelled { took, why, reason: Some(reason), .. } => {
-                write!(f, " took {took:.1?}: {why:?}: {reason}")
+                write!(f, " took {took:.1?}: {why}: {reason}")
             }
             Self::RunLost { fire_time: Some(fire_time), .. } => write!(f, " {fire_time}"),
             Self::RunLost { fire_time: None, .. } => f.write_str(" triggered"),
@@ -627,7 +647,7 @@ impl fmt::Display for EventKind {
                 write!(f, ": {reason}")
             }
             Self::LeadershipGained { term } => write!(f, " term {term}"),
-            Self::LeadershipLost { term, why } => write!(f, " term {term}: {why:?}"),
+            Self::LeadershipLost { term, why } => write!(f, " term {term}: {why}"),
             Self::CandidacyWithdrawn { reason, .. } => write!(f, ": {reason}"),
             Self::LeaseTooShort { round_trip, lease_min } => {
                 write!(

@@ -6,8 +6,8 @@ use crate::event::{EventKind, EventName};
 
 /// Which events a subscriber hears, and how many of them may wait for it. Unless told otherwise: every event.
 ///
-/// It is looked at before an event is queued for anybody, so that what nobody wants costs next to nothing. The kinds and
-/// the jobs both have to match; several calls of the same sort add up.
+/// It is looked at before an event is queued for anybody: events without a subscriber are not built.
+/// The kinds and the jobs both have to match; several calls of the same sort add up.
 ///
 /// ```
 /// use callsheet_actors::{EventFilter, EventName};
@@ -61,9 +61,10 @@ impl EventFilter {
         self
     }
 
-    /// How many events may wait for the subscriber: 1 to [`SUBSCRIBER_EVENTS_MAX`](crate::SUBSCRIBER_EVENTS_MAX), the
-    /// nearest of which is taken for any other number. When they are that many, the newest is dropped, and counted.
-    /// Default: [`EVENT_BUFFER_DEFAULT`](crate::EVENT_BUFFER_DEFAULT) for a stream,
+    /// How many events may wait for the subscriber: 1 to
+    /// [`SUBSCRIBER_EVENTS_MAX`](crate::SUBSCRIBER_EVENTS_MAX), the nearest of which is taken for any other
+    /// number. When they are that many, the newest is dropped, and counted. Default:
+    /// [`EVENT_BUFFER_DEFAULT`](crate::EVENT_BUFFER_DEFAULT) for a stream,
     /// [`SUBSCRIBER_EVENTS_MAX`](crate::SUBSCRIBER_EVENTS_MAX) for an actor.
     pub fn buffer(mut self, events: usize) -> Self {
         self.buffer = Some(events);

@@ -1,8 +1,8 @@
 //! Code of the application around the runs of a job, and at its skipped ticks.
 //!
-//! `before` hooks belong to the task of their run. The others are called by a task of their job, one after the other in
-//! the order of what they are told, so that nothing waits for them; a bounded number of calls waits. All of them run where
-//! bodies run. What they do wrong is contained and counted.
+//! `before` hooks belong to the task of their run. The others are called by a task of their job, one after
+//! the other in the order of what they are told, so that nothing waits for them; a bounded number of calls
+//! waits. All of them run where bodies run. What they do wrong is contained and counted.
 
 use std::{
     collections::VecDeque,
@@ -42,8 +42,8 @@ pub const HOOK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// The longest time that a hook may be given.
 pub const HOOK_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 const HOOK_TIMEOUT_MIN: Duration = Duration::from_millis(1);
-/// The most calls of `after_success`, `after_failure` and `on_skip` hooks that may wait for the hooks of one job. When they
-/// are that many, the newest is dropped, and counted.
+/// The most calls of `after_success`, `after_failure` and `on_skip` hooks that may wait for the hooks of one
+/// job. When they are that many, the newest is dropped, and counted.
 pub const HOOK_CALLS_MAX: usize = 256;
 
 /// A run that ended, for the `after_success` and `after_failure` hooks.
@@ -149,7 +149,8 @@ impl Hooks {
 }
 
 impl Drop for Hooks {
-    /// As with bodies: what an application's code captured may panic when it is dropped, on whatever thread that is.
+    /// As with bodies: what an application's code captured may panic when it is dropped, on whatever thread
+    /// that is.
     fn drop(&mut self) {
         let hooks = (
             take(&mut self.before),
@@ -293,8 +294,8 @@ async fn ask_before(job: Arc<JobRef>, run: Run) -> Result<(), Refused> {
     }
 }
 
-/// What waits for the hooks of one job; made when something does. All incarnations of the job share it, so that no two hooks
-/// run at once when it was changed or its actor was started again.
+/// What waits for the hooks of one job; made when something does. All incarnations of the job share it, so
+/// that no two hooks run at once when it was changed or its actor was started again.
 #[derive(Default)]
 pub(crate) struct HookCalls(OnceLock<Arc<Mutex<Calls>>>);
 

@@ -138,9 +138,10 @@ impl<'de, S: Deserialize<'de>> Deserialize<'de> for JobConfig<S> {
 }
 
 impl<B> Job<B> {
-    /// Puts what a file says in the place of what the code says: the schedule, if it names one, and each policy that it
-    /// names. A timeout, a limit and [`pause_after`](Self::pause_after) can be changed so, but not taken away. What is
-    /// wrong with them is reported as of every other job, when it is added, or by [`check`](Job::check).
+    /// Puts what a file says in the place of what the code says: the schedule, if it names one, and each
+    /// policy that it names. A timeout, a limit and [`pause_after`](Self::pause_after) can be changed so, but
+    /// not taken away. What is wrong with them is reported as of every other job, when it is added, or by
+    /// [`check`](Job::check).
     #[must_use]
     pub fn apply<S: IntoSchedule>(mut self, config: JobConfig<S>) -> Self {
         let JobConfig { schedule, policies } = config;

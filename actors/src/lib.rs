@@ -5,13 +5,18 @@
 //! suites of `testkit` (feature `testkit`).
 //!
 //! ```text
-//! application ──AddJob, RemoveJobs, TriggerJob…──▶ SupervisorActor ──owns──▶ JobActor (one per job)
-//!                                                      ▲    │                  │ compute next fire time, arm timer
-//!                                    LeadershipChanged │    │ starts           │ 1. may this node fire?  ◀── ElectionActor ──▶ Elector port
-//!                                                 ElectionActor                │ 2. claim this tick      ──▶ LockActor ──▶ Locker port
-//!                                                                              │ 3. run the body (own task, own runtime)
-//!  every actor ──Event──▶ ListenerActor ──▶ subscribers; metrics are counted where things are decided
+//!  application ── AddJob, TriggerJob … ──▶ SupervisorActor ◀── the term ── ElectionActor ──▶ port Elector
+//!                                                │ resume, suspend
+//!                                                ▼
+//!                                   JobActor, one per job ── claims ──▶ LockActor ──▶ port Locker
+//!                                                │        ◀─ verdicts ──
+//!                                                ▼
+//!                                   the body, on threads of its own
+//!  every actor ── events ──▶ ListenerActor ──▶ subscribers; metrics are counted where things are decided
 //! ```
+//!
+//! A job asks nobody whether its node leads: the supervisor resumes it with the term. The guide `guide::architecture` of the
+//! package `callsheet` tells the life of a tick, an election and a claim.
 //!
 //! [`core`] decides and does nothing; the actors do and decide nothing.
 
@@ -56,6 +61,7 @@ pub mod serde;
 mod supervisor;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+mod word;
 
 use std::time::Duration;
 

@@ -94,7 +94,7 @@ pub(crate) struct StopListening;
 #[rtype(result = "()")]
 struct SettleLog(Duration);
 
-/// Where actors publish events. What nobody wants costs next to nothing.
+/// Where actors publish events. Events without a subscriber are not built.
 #[derive(Clone)]
 pub(crate) struct Publisher(Arc<Outbox>);
 

@@ -1181,6 +1181,7 @@ impl Handler<ReadClock> for LockActor {
 
     fn handle(&mut self, _: ReadClock, _: &mut Self::Context) {
         self.read_measured();
+        self.node.meters.snapshot_age.set(self.locker.snapshot_age().as_secs_f64());
     }
 }
 

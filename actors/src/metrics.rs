@@ -55,6 +55,7 @@ const LEADERSHIP_CHANGES: &str = "callsheet_leadership_changes_total";
 const CLOCK_OFFSET: &str = "callsheet_clock_offset_seconds";
 const STORE_ROUND_TRIP: &str = "callsheet_store_round_trip_seconds";
 const CLOCK_STEPS: &str = "callsheet_clock_steps_total";
+const SNAPSHOT_AGE: &str = "callsheet_store_snapshot_age_seconds";
 const CLAIM_DURATION: &str = "callsheet_claim_duration_seconds";
 const LOCKS_HELD: &str = "callsheet_locks_held";
 const LOCKS_LOST: &str = "callsheet_locks_lost_total";
@@ -99,6 +100,11 @@ fn describe() {
         Unit::Count,
         "How often this node's clock was seen to be set, or to have drifted away"
     );
+    gauge!(
+        SNAPSHOT_AGE,
+        Unit::Seconds,
+        "For how long one snapshot has kept the store from dropping dead versions of rows"
+    );
     histogram!(CLAIM_DURATION, Unit::Seconds, "One round trip of claims to the store");
     gauge!(LOCKS_HELD, Unit::Count, "Lock keys that runs of this node hold");
     counter!(LOCKS_LOST, Unit::Count, "Lock keys whose session was lost during the run");
@@ -124,6 +130,7 @@ pub(crate) struct Meters {
     pub(crate) clock_offset: Gauge,
     pub(crate) store_round_trip: Gauge,
     pub(crate) clock_steps: Counter,
+    pub(crate) snapshot_age: Gauge,
     pub(crate) claim_duration: Histogram,
     pub(crate) locks_held: Gauge,
     pub(crate) locks_lost: Counter,
@@ -157,6 +164,7 @@ impl Meters {
             clock_offset: gauge(CLOCK_OFFSET),
             store_round_trip: gauge(STORE_ROUND_TRIP),
             clock_steps: counter(CLOCK_STEPS),
+            snapshot_age: gauge(SNAPSHOT_AGE),
             claim_duration: histogram!(CLAIM_DURATION, "scope" => scope.clone()),
             locks_held: gauge(LOCKS_HELD),
             locks_lost: counter(LOCKS_LOST),

@@ -77,26 +77,28 @@ impl RunError {
         Self { error: error.into(), severity: Severity::Permanent, resigns: false }
     }
 
-    /// An error that every later run would meet again: the run fails at once, whatever its retry policy, and the job
-    /// takes no more ticks.
+    /// An error that every later run would meet again: the run fails at once, whatever its retry policy, and
+    /// the job takes no more ticks.
     pub fn stop(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { error: error.into(), severity: Severity::Stop, resigns: false }
     }
 
-    /// An error after which this node should not lead: the run fails at once, whatever its retry policy, and the node
-    /// [resigns](crate::Resign), so that the ticks that follow run elsewhere. It does so whether it leads or not, and if it is
-    /// alone, it leads again when [`resign_pause`](crate::EngineOptions::resign_pause) is over.
+    /// An error after which this node should not lead: the run fails at once, whatever its retry policy, and
+    /// the node [resigns](crate::Resign), so that the ticks that follow run elsewhere. It does so whether it
+    /// leads or not, and if it is alone, it leads again when
+    /// [`resign_pause`](crate::EngineOptions::resign_pause) is over.
     pub fn resign(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { error: error.into(), severity: Severity::Permanent, resigns: true }
     }
 
-    /// The error itself, to be downcast. What came from `anyhow` is wrapped in a type of its own: look for the cause that
-    /// is meant along its [`source`](Error::source)s.
+    /// The error itself, to be downcast. What came from `anyhow` is wrapped in a type of its own: look for
+    /// the cause that is meant along its [`source`](Error::source)s.
     pub fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
         &*self.error
     }
 
-    /// Whether another attempt is in vain: it is [`permanent`](Self::permanent), or [stops](Self::stop) the job.
+    /// Whether another attempt is in vain: it is [`permanent`](Self::permanent), or [stops](Self::stop) the
+    /// job.
     pub fn is_permanent(&self) -> bool {
         self.severity >= Severity::Permanent
     }
@@ -247,8 +249,8 @@ impl Run {
         self.0.term
     }
 
-    /// The fencing token: greater than that of every run granted before for the same lock key. `None` for a job
-    /// without claims.
+    /// The fencing token: greater than that of every run granted before for the same lock key. `None` for a
+    /// job without claims.
     pub fn token(&self) -> Option<FencingToken> {
         self.0.token
     }
@@ -258,8 +260,8 @@ impl Run {
         self.0.deadline.map(|deadline| deadline.saturating_sub(self.0.clock.elapsed()))
     }
 
-    /// Resolves when the run is to stop: its time is over, its lock is lost, or the engine shuts down. A body that
-    /// ignores it is dropped at its first `.await` [`abort_after`](crate::Job::abort_after) later.
+    /// Resolves when the run is to stop: its time is over, its lock is lost, or the engine shuts down. A body
+    /// that ignores it is dropped at its first `.await` [`abort_after`](crate::Job::abort_after) later.
     ///
     /// # Cancel safety
     ///
@@ -273,13 +275,15 @@ impl Run {
         self.0.cancellation.is_cancelled()
     }
 
-    /// The token behind [`cancelled`](Self::cancelled), to hand on. Cancelling it by oneself does not end the run.
+    /// The token behind [`cancelled`](Self::cancelled), to hand on. Cancelling it by oneself does not end the
+    /// run.
     pub fn cancellation(&self) -> CancellationToken {
         self.0.cancellation.child_token()
     }
 
-    /// The span of this attempt, by which the lines of a log tell the run that they belong to; disabled if no subscriber
-    /// wants it, which costs nothing. Its target is `callsheet::run`, its name `run`, its level INFO, and it has no parent.
+    /// The span of this attempt, by which the lines of a log tell the run that they belong to; disabled if no
+    /// subscriber wants it, which costs nothing. Its target is `callsheet::run`, its name `run`, its level
+    /// INFO, and it has no parent.
     ///
     /// | field | type | |
     /// |---|---|---|
@@ -292,8 +296,8 @@ impl Run {
     /// | `token` | `u64` | the [fencing token](Self::token), if there is one |
     /// | `outcome` | text | recorded when the attempt has ended: an [`Outcome`](crate::Outcome), as [`as_str`](crate::Outcome::as_str) says it |
     ///
-    /// Bodies and hooks run inside it, those that block and those that are not `Send` as well. An actor that does the
-    /// work, a thread and a task that a body starts enter it themselves:
+    /// Bodies and hooks run inside it, those that block and those that are not `Send` as well. An actor that
+    /// does the work, a thread and a task that a body starts enter it themselves:
     ///
     /// ```
     /// use actix::prelude::*;
@@ -325,7 +329,8 @@ impl Run {
         &self.0.span
     }
 
-    /// What the store gives to runs, if it is of this type; for traits that extend runs with what only one store can do.
+    /// What the store gives to runs, if it is of this type; for traits that extend runs with what only one
+    /// store can do.
     pub fn extension<T: Any>(&self) -> Option<&T> {
         self.0.extension.as_ref()?.downcast_ref()
     }

@@ -24,8 +24,9 @@ use tokio::sync::Notify;
 
 /// The embedded backend: always leader, locks in memory, no server. The default of the builder.
 ///
-/// It obeys the same rules as a shared store, and passes the same conformance suites; its promises end with the process:
-/// cursors and open runs are forgotten, so ticks that pass while the process is down are not made up for.
+/// It obeys the same rules as a shared store, and passes the same conformance suites; its promises end with
+/// the process: cursors and open runs are forgotten, so ticks that pass while the process is down are not
+/// made up for.
 ///
 /// The label `scope` of its metrics is `_local`, in every process: each of them has a leader of its own.
 #[derive(Debug, Clone)]
@@ -43,7 +44,7 @@ struct State {
 }
 
 impl Local {
-    /// An empty store whose time is the time of `clock`.
+    /// Makes an empty store whose time is the time of `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { state: Arc::default(), clock, told: Arc::default() }
     }

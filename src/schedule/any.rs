@@ -13,7 +13,8 @@ const MEMBERS_MAX: usize = 1_000;
 /// Fires when any of its members does; times that coincide are one tick.
 ///
 /// Takes 1 to 1,000 members. The time zone of the union is that of the members that have none of their own.
-/// [`Definition::or`] joins two schedules; `any([daily().into(), cron("0 12 * * *").into()])` takes any number.
+/// [`Definition::or`] joins two schedules; `any([daily().into(), cron("0 12 * * *").into()])` takes any
+/// number.
 ///
 /// Source: RFC 5545, section 3.8.5.2: instants of several rules form one set, without duplicates.
 ///

@@ -19,10 +19,10 @@ pub(super) const INSTANTS_MAX: usize = 100_000;
 
 /// Fires at one instant, or at each of a list.
 ///
-/// Takes a [`DateTime`] of any zone, an RFC 3339 text with its offset (`2026-12-24T18:00:00Z`), or a list of them, at
-/// most 100,000 and in any order; an instant given twice is one tick. An instant between two milliseconds counts as the
-/// later one, so that nothing is early. Instants in the past are allowed: whether they are still run is the job's
-/// misfire policy.
+/// Takes a [`DateTime`] of any zone, an RFC 3339 text with its offset (`2026-12-24T18:00:00Z`), or a list of
+/// them, at most 100,000 and in any order; an instant given twice is one tick. An instant between two
+/// milliseconds counts as the later one, so that nothing is early. Instants in the past are allowed: whether
+/// they are still run is the job's misfire policy.
 ///
 /// Source: RFC 3339 for the texts; RFC 5545, section 3.8.5.2 (`RDATE`), for a list of instants as a set.
 ///

@@ -26,11 +26,12 @@ const NAME_MAX: usize = 200;
 
 /// A calendar: times at which a schedule does not fire, given to [`Definition::except`].
 ///
-/// The name is for people: descriptions and faults show it. A calendar is cheap to clone, so that one, made once, can be
-/// shared by all the schedules of an application. It is part of each of them: another calendar is another schedule.
+/// The name is for people: descriptions and faults show it. A calendar is cheap to clone, so that one, made
+/// once, can be shared by all the schedules of an application. It is part of each of them: another calendar
+/// is another schedule.
 ///
-/// What a calendar leaves out are civil dates and times in its own [`timezone`](Calendar::timezone), or else in that of the
-/// schedule. Several entries, and several calendars, leave out what any of them does.
+/// What a calendar leaves out are civil dates and times in its own [`timezone`](Calendar::timezone), or else
+/// in that of the schedule. Several entries, and several calendars, leave out what any of them does.
 ///
 /// | entry | leaves out |
 /// |---|---|
@@ -40,8 +41,9 @@ const NAME_MAX: usize = 200;
 /// | [`times`](Calendar::times) | a time of every day, the end exclusive; it may run over midnight |
 /// | [`fire_times`](Calendar::fire_times) | the fire times of another schedule, to the millisecond |
 ///
-/// Source: RFC 5545, section 3.8.5.1 (`EXDATE`), for what is left out as a set that goes before what fires; its calendars of days
-/// and of times of day are those of Quartz (`HolidayCalendar`, `WeeklyCalendar`, `DailyCalendar`).
+/// Source: RFC 5545, section 3.8.5.1 (`EXDATE`), for what is left out as a set that goes before what fires;
+/// its calendars of days and of times of day are those of Quartz (`HolidayCalendar`, `WeeklyCalendar`,
+/// `DailyCalendar`).
 ///
 /// | surprising case | what happens |
 /// |---|---|
@@ -103,8 +105,8 @@ impl Calendar {
         self
     }
 
-    /// Leaves out a time of every day, from `from` inclusive to `to` exclusive. If `to` is not later, it is that of the
-    /// following day; `00:00` is then the end of the day.
+    /// Leaves out a time of every day, from `from` inclusive to `to` exclusive. If `to` is not later, it is
+    /// that of the following day; `00:00` is then the end of the day.
     pub fn times(mut self, from: impl Into<Given<NaiveTime>>, to: impl Into<Given<NaiveTime>>) -> Self {
         self.entries().times.push((from.into(), to.into()));
         self
@@ -116,7 +118,7 @@ impl Calendar {
         self
     }
 
-    /// The time zone of the dates and times: an IANA name. Default: that of the schedule.
+    /// Sets the time zone of the dates and times: an IANA name. Default: that of the schedule.
     pub fn timezone(mut self, name: impl Into<ZoneName>) -> Self {
         self.entries().timezone = Some(name.into().into());
         self

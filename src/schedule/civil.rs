@@ -18,10 +18,11 @@ pub(super) trait CivilRule {
 
 /// Maps the civil times of a rule to instants, under a zone and a policy for the changes of its clocks.
 ///
-/// Time is walked span by span, a span being a time of one offset. Within a span civil time runs like elapsed time,
-/// so the rule is asked for the part of civil time that the span shows ([`natural`](Self::natural)), and for the part
-/// that was jumped over at its start ([`Self::shifted`]). The earlier one is the answer. This is exact for gaps and
-/// folds of any length; the spans between two civil times of a rare rule are passed over.
+/// Time is walked span by span, a span being a time of one offset. Within a span civil time runs like elapsed
+/// time, so the rule is asked for the part of civil time that the span shows ([`natural`](Self::natural)),
+/// and for the part that was jumped over at its start ([`Self::shifted`]). The earlier one is the answer.
+/// This is exact for gaps and folds of any length; the spans between two civil times of a rare rule are
+/// passed over.
 #[derive(Debug, Clone)]
 pub(super) struct Resolver {
     zone: &'static Zone,
@@ -62,8 +63,8 @@ impl Resolver {
             if span.end == i64::MAX {
                 return None;
             }
-            // From the end of this span on the clocks show nothing earlier than this: if the rule has nothing there, it
-            // has nothing for ever, and otherwise the spans before its answer can be passed over.
+            // From the end of this span on the clocks show nothing earlier than this: if the rule has nothing
+            // there, it has nothing for ever, and otherwise the spans before its answer can be passed over.
             let answer = ahead.first_from(span.end - OFFSET_MAX)?;
             nth = self.zone.index_at(answer - OFFSET_MAX).max(nth + 1);
         }
@@ -107,7 +108,8 @@ impl Resolver {
         window
     }
 
-    /// The civil times that the clocks jumped over when the span began, if they did and the policy keeps them.
+    /// The civil times that the clocks jumped over when the span began, if they did and the policy keeps
+    /// them.
     fn shifted(&self, span: &Span) -> Option<Window> {
         if span.offset <= span.offset_before {
             return None;
@@ -178,7 +180,8 @@ impl Becomes {
 
 /// Asks a rule for later and later civil times, and no more often than needed.
 ///
-/// A rare rule is asked once for all the spans that it passes over: from the question to the answer there is nothing.
+/// A rare rule is asked once for all the spans that it passes over: from the question to the answer there is
+/// nothing.
 struct Ahead<'a, R> {
     rule: &'a R,
     known: Option<(i64, Option<i64>)>,

@@ -14,7 +14,8 @@ use super::{
 
 /// Fires at the times of a cron expression, by default in UTC.
 ///
-/// Five fields, separated by blanks; six with the seconds before them; seven with the years after them as well:
+/// Five fields, separated by blanks; six with the seconds before them; seven with the years after them as
+/// well:
 ///
 /// | field | values | names | besides |
 /// |---|---|---|---|
@@ -26,26 +27,30 @@ use super::{
 /// | day of the week | 0–7, 0 and 7 are Sunday | SUN–SAT | `FRIL`, `MON#2` |
 /// | (year) | 1970–2099 | | |
 ///
-/// A field is `*` (every value), a value, a range `9-17`, a step `*/15`, `10-40/15` or `5/20` (from 5 to the end), or a
-/// list of these with commas. Names may be in small letters. Hours, months and days of the week may run over the end:
-/// `22-2`, `NOV-FEB`, `FRI-MON`; the others may not. `?` in a day field is `*`.
+/// A field is `*` (every value), a value, a range `9-17`, a step `*/15`, `10-40/15` or `5/20` (from 5 to the
+/// end), or a list of these with commas. Names may be in small letters. Hours, months and days of the week
+/// may run over the end: `22-2`, `NOV-FEB`, `FRI-MON`; the others may not. `?` in a day field is `*`.
 ///
-/// * `L` is the last day of the month, `LW` its last weekday (Monday to Friday), `15W` the weekday nearest to the 15th
-///   within the month. `FRIL` is the last Friday of the month, `MON#2` its second Monday, up to `#5`.
-/// * If both day fields are restricted, a day matches that matches **either** of them; a field that starts with `*`
-///   is not restricted, and then both have to match. Days that a month does not have are skipped, not moved.
-/// * `@hourly`, `@daily`, `@midnight`, `@weekly` (Sunday), `@monthly`, `@yearly` and `@annually` stand for five
-///   fields. `@every 5m` is elapsed time, the same as [`every`](super::every()): no zone and no policy affect it.
-/// * A prefix `CRON_TZ=Europe/Lisbon` or `TZ=Europe/Lisbon` names the zone as [`timezone`](Definition::timezone) does.
+/// * `L` is the last day of the month, `LW` its last weekday (Monday to Friday), `15W` the weekday nearest to
+///   the 15th within the month. `FRIL` is the last Friday of the month, `MON#2` its second Monday, up to
+///   `#5`.
+/// * If both day fields are restricted, a day matches that matches **either** of them; a field that starts
+///   with `*` is not restricted, and then both have to match. Days that a month does not have are skipped,
+///   not moved.
+/// * `@hourly`, `@daily`, `@midnight`, `@weekly` (Sunday), `@monthly`, `@yearly` and `@annually` stand for
+///   five fields. `@every 5m` is elapsed time, the same as [`every`](super::every()): no zone and no policy
+///   affect it.
+/// * A prefix `CRON_TZ=Europe/Lisbon` or `TZ=Europe/Lisbon` names the zone as
+///   [`timezone`](Definition::timezone) does.
 /// * What the clocks skip or repeat is treated as [`Gap`] and [`Fold`] say.
 ///
-/// `H` and `@reboot` are refused. So is an expression that can never fire, such as `0 0 30 2 *`. Faults are reported when
-/// the schedule is used, all at once, each with its place in the expression; [`Definition::check`] asks early. An
-/// expression has at most 256 bytes.
+/// `H` and `@reboot` are refused. So is an expression that can never fire, such as `0 0 30 2 *`. Faults are
+/// reported when the schedule is used, all at once, each with its place in the expression;
+/// [`Definition::check`] asks early. An expression has at most 256 bytes.
 ///
-/// Source: POSIX `crontab`; Vixie cron (`crontab(5)`) for names, steps, macros, the rule of the two day fields and the
-/// treatment of daylight saving time for `*`; Quartz for seconds, years, `L`, `W` and `#`; RFC 5545, section 3.3.5, for
-/// fixed times that the clocks skip or repeat. Ranges over the end are an extension.
+/// Source: POSIX `crontab`; Vixie cron (`crontab(5)`) for names, steps, macros, the rule of the two day
+/// fields and the treatment of daylight saving time for `*`; Quartz for seconds, years, `L`, `W` and `#`; RFC
+/// 5545, section 3.3.5, for fixed times that the clocks skip or repeat. Ranges over the end are an extension.
 ///
 /// | surprising case | what happens |
 /// |---|---|

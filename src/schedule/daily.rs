@@ -16,12 +16,12 @@ const EVERY_MAX: u32 = 36_525;
 
 /// Fires every day, or every nth day, at some times of the day; at midnight unless times are given.
 ///
-/// Times are those of the clock on the wall in the schedule's time zone. With [`every`](Definition::every) above 1, days
-/// are counted from the civil date of [`anchored_at`](Definition::anchored_at), or of
+/// Times are those of the clock on the wall in the schedule's time zone. With [`every`](Definition::every)
+/// above 1, days are counted from the civil date of [`anchored_at`](Definition::anchored_at), or of
 /// [`starting_at`](Definition::starting_at), or from 1970-01-01.
 ///
-/// Source: RFC 5545, section 3.3.10, `FREQ=DAILY` with `INTERVAL`; section 3.3.5 for times that the clocks skip or
-/// repeat.
+/// Source: RFC 5545, section 3.3.10, `FREQ=DAILY` with `INTERVAL`; section 3.3.5 for times that the clocks
+/// skip or repeat.
 ///
 /// | surprising case | what happens |
 /// |---|---|
@@ -62,7 +62,7 @@ impl Civil for Daily {}
 impl Anchored for Daily {}
 
 impl Definition<Daily> {
-    /// Only every nth day, 1 to 36,525. Default: 1.
+    /// Fires only every nth day, 1 to 36,525. Default: 1.
     pub fn every(mut self, days: u32) -> Self {
         self.kind.recurrence.every = days;
         self

@@ -4,8 +4,8 @@ use chrono::{Datelike, NaiveDate, NaiveDateTime, NaiveTime};
 
 use super::civil::CivilRule;
 
-/// How many steps of some months are searched: the Gregorian calendar repeats after 400 years, which is a whole number
-/// of weeks.
+/// How many steps of some months are searched: the Gregorian calendar repeats after 400 years, which is a
+/// whole number of weeks.
 const MONTHS_MAX: usize = 400 * 12;
 
 /// Every nth day, week or month. Days are counted from the first day of the year 1, months from its January.
@@ -13,10 +13,11 @@ const MONTHS_MAX: usize = 400 * 12;
 pub(super) enum Days {
     /// Every `step` days, of which `anchor` is one.
     Daily { step: i64, anchor: i64 },
-    /// In every `step`th week, of which the one that starts with the day `anchor` is one; bit n of `days` is the day n
-    /// days after the week's first.
+    /// In every `step`th week, of which the one that starts with the day `anchor` is one; bit n of `days` is
+    /// the day n days after the week's first.
     Weekly { step: i64, anchor: i64, days: u8 },
-    /// In every `step`th month, of which `anchor` is one; bits 1 to 31 count from the month's start, and from its end.
+    /// In every `step`th month, of which `anchor` is one; bits 1 to 31 count from the month's start, and from
+    /// its end.
     Monthly { step: i64, anchor: i64, days: u32, days_from_end: u32 },
 }
 

@@ -43,10 +43,10 @@ pub(super) const CALENDARS_MAX: usize = 100;
 
 /// The definition of a schedule: its kind, and what holds for every kind.
 ///
-/// The constructors of this [module](super) make one. Nothing here fails: what is wrong is reported, all at once, when a
-/// job with it is added, or by [`check`](Self::check), or when it is read from text. `Definition` alone, without a
-/// parameter, is a definition of any kind: `into()` makes it of the others, and it can be stored, see
-/// [the form as data](super#as-data).
+/// The constructors of this [module](super) make one. Nothing here fails: what is wrong is reported, all at
+/// once, when a job with it is added, or by [`check`](Self::check), or when it is read from text.
+/// `Definition` alone, without a parameter, is a definition of any kind: `into()` makes it of the others, and
+/// it can be stored, see [the form as data](super#as-data).
 ///
 /// The options apply in this order, whatever the order of the calls:
 ///
@@ -134,8 +134,8 @@ impl<K> Definition<K> {
         Self { kind, options: Options::default() }
     }
 
-    /// The time zone of civil times: an IANA name such as `Europe/Lisbon`. Default: UTC, or the zone of the schedule
-    /// around this one.
+    /// The time zone of civil times: an IANA name such as `Europe/Lisbon`. Default: UTC, or the zone of the
+    /// schedule around this one.
     ///
     /// For kinds without civil times it is the zone of the calendars, and of previews.
     ///
@@ -146,7 +146,8 @@ impl<K> Definition<K> {
         self
     }
 
-    /// Leaves out the fire times that lie in a calendar. Several calendars leave out what any of them does; at most 100.
+    /// Leaves out the fire times that lie in a calendar. Several calendars leave out what any of them does;
+    /// at most 100.
     pub fn except(mut self, calendar: impl Into<Calendar>) -> Self {
         self.options.except.push(calendar.into());
         self
@@ -154,10 +155,10 @@ impl<K> Definition<K> {
 
     /// Never fires before `instant`, which may be past or future.
     ///
-    /// It also is what periods are counted from, unless [`anchored_at`](Definition::anchored_at) says otherwise: for
-    /// [`every`](super::every()) it is itself the first fire time. Use a constant, not the time at which the process
-    /// starts: that differs from node to node, and so would the fire times. An instant between two milliseconds counts
-    /// as the later one.
+    /// It also is what periods are counted from, unless [`anchored_at`](Definition::anchored_at) says
+    /// otherwise: for [`every`](super::every()) it is itself the first fire time. Use a constant, not the
+    /// time at which the process starts: that differs from node to node, and so would the fire times. An
+    /// instant between two milliseconds counts as the later one.
     pub fn starting_at(mut self, instant: impl Into<Given<DateTime<Utc>>>) -> Self {
         self.options.starting_at = Some(instant.into());
         self
@@ -171,10 +172,11 @@ impl<K> Definition<K> {
 
     /// Delays each fire time by a time from zero to `max`, both inclusive, in whole milliseconds.
     ///
-    /// The delay is a hash of the job's name and the planned time, so that it is the same on every node and after every
-    /// restart, and differs between jobs: they spread. It is cut where it would reach the next planned time, or the end
-    /// of the window: the order and the number of fire times stay the same. The hash is SipHash-2-4, and does not change
-    /// between versions and platforms. At most a hundred years; zero is refused, and so is a fourth layer of jitter around others.
+    /// The delay is a hash of the job's name and the planned time, so that it is the same on every node and
+    /// after every restart, and differs between jobs: they spread. It is cut where it would reach the next
+    /// planned time, or the end of the window: the order and the number of fire times stay the same. The hash
+    /// is SipHash-2-4, and does not change between versions and platforms. At most a hundred years; zero is
+    /// refused, and so is a fourth layer of jitter around others.
     ///
     /// ```
     /// use callsheet::schedule::{IntoSchedule, cron};
@@ -198,7 +200,7 @@ impl<K> Definition<K> {
 }
 
 impl<K: Civil> Definition<K> {
-    /// What becomes of times that the clocks skip.
+    /// Sets what becomes of times that the clocks skip.
     ///
     /// The default is [`Gap::Shift`]; for a cron expression whose minute or hour field starts with `*` it is
     /// [`Gap::Skip`].
@@ -207,7 +209,7 @@ impl<K: Civil> Definition<K> {
         self
     }
 
-    /// What becomes of times that the clocks repeat.
+    /// Sets what becomes of times that the clocks repeat.
     ///
     /// The default is [`Fold::First`]; for a cron expression whose minute or hour field starts with `*` it is
     /// [`Fold::Both`].
@@ -220,10 +222,10 @@ impl<K: Civil> Definition<K> {
 impl<K: Anchored> Definition<K> {
     /// Counts periods from `instant`, and fires before it, too.
     ///
-    /// For [`every`](super::every()), fire times lie whole periods before and after it; for days, weeks and months, the
-    /// civil day, week or month in which it lies is one of those that fire. The default is
-    /// [`starting_at`](Definition::starting_at), or else the Unix epoch. An instant between two milliseconds counts as
-    /// the later one.
+    /// For [`every`](super::every()), fire times lie whole periods before and after it; for days, weeks and
+    /// months, the civil day, week or month in which it lies is one of those that fire. The default is
+    /// [`starting_at`](Definition::starting_at), or else the Unix epoch. An instant between two milliseconds
+    /// counts as the later one.
     pub fn anchored_at(mut self, instant: impl Into<Given<DateTime<Utc>>>) -> Self {
         self.options.anchored_at = Some(instant.into());
         self
@@ -243,7 +245,7 @@ where
         self.compile().map(drop)
     }
 
-    /// This schedule, or another one: a union.
+    /// Fires when this schedule or another one does: a union.
     pub fn or(self, other: impl Into<Definition>) -> Definition<Any> {
         super::any([self.into(), other.into()])
     }
@@ -475,7 +477,8 @@ impl Definition {
 
     /// Refuses what never fires. The kinds do so themselves; this is for what calendars and windows leave.
     fn check_fires(&self, compiled: Compiled) -> Result<Compiled, Vec<Fault>> {
-        /// Some instants of our time, to ask from: a search may end at an end of time without having seen it all.
+        /// Some instants of our time, to ask from: a search may end at an end of time without having seen it
+        /// all.
         const PROBES: [i64; 3] = [0, 1_767_225_600_000, 4_070_908_800_000];
         /// How many excluded fire times each of these questions passes over.
         const EXCLUDED: u32 = EXCLUDED_MAX / 10;
@@ -503,7 +506,8 @@ impl Kind {
         zone_named(zone_prefix(cron.expression.split_whitespace().next()?)?).ok()
     }
 
-    /// Compiles the kind alone. `is_start` says that the anchor is the start of the window, which listings show anyway.
+    /// Compiles the kind alone. `is_start` says that the anchor is the start of the window, which listings
+    /// show anyway.
     fn compile(&self, settings: &Settings, is_start: bool) -> Result<Compiled, Vec<Fault>> {
         Ok(match self {
             Self::Cron(cron) => cron.compile(settings)?,
@@ -546,8 +550,8 @@ impl Kind {
     }
 }
 
-/// A schedule of the application, as a [`Definition`]: so that it can be part of a union, and have exceptions, a window
-/// and jitter. It cannot be stored as data.
+/// A schedule of the application, as a [`Definition`]: so that it can be part of a union, and have
+/// exceptions, a window and jitter. It cannot be stored as data.
 ///
 /// ```
 /// use callsheet::schedule::{IntoSchedule, Schedule, custom};
@@ -583,7 +587,8 @@ pub fn custom(schedule: impl IntoSchedule) -> Definition<CustomKind> {
 pub struct CustomKind(pub(super) Result<Arc<dyn Schedule>, Faults>);
 
 impl Definition {
-    /// A definition of any kind, made of one of a known kind: what `into()` does, where the type is not written down.
+    /// A definition of any kind, made of one of a known kind: what `into()` does, where the type is not
+    /// written down.
     ///
     /// ```
     /// use callsheet::schedule::{Definition, cron, every};

@@ -42,7 +42,7 @@ impl<K> Definition<K>
 where
     Self: Into<Definition> + Clone,
 {
-    /// The schedule in English, such as `at 09:00 on Monday to Friday (Europe/Lisbon)`.
+    /// Describes the schedule in English, such as `at 09:00 on Monday to Friday (Europe/Lisbon)`.
     ///
     /// For people: the wording may change between versions.
     ///

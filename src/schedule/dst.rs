@@ -2,8 +2,8 @@
 
 /// What a civil time becomes that does not exist, because the clocks went forward over it.
 ///
-/// The default depends on the schedule. Fixed times shift ([`Gap::Shift`]). A cron expression whose minute or hour
-/// field starts with `*` skips ([`Gap::Skip`]): its pattern already fires on each side of the gap.
+/// The default depends on the schedule. Fixed times shift ([`Gap::Shift`]). A cron expression whose minute or
+/// hour field starts with `*` skips ([`Gap::Skip`]): its pattern already fires on each side of the gap.
 ///
 /// In New York on 2026-03-08 the clocks go from 02:00 to 03:00. A job at 02:30:
 ///
@@ -23,8 +23,8 @@
 /// | `AfterGap` | 01:59 EST | 03:00 EDT | 03:00 EDT | 03:00 EDT | are one tick |
 /// | `Skip` | 01:59 EST | – | – | 03:00 EDT | – |
 ///
-/// Source: RFC 5545, section 3.3.5, interprets a time in a gap with the offset before it (`Shift`, also known as
-/// "compatible"); Debian's cron runs such a job right after the gap (`AfterGap`).
+/// Source: RFC 5545, section 3.3.5, interprets a time in a gap with the offset before it (`Shift`, also known
+/// as "compatible"); Debian's cron runs such a job right after the gap (`AfterGap`).
 ///
 /// ```
 /// use callsheet::schedule::{Gap, IntoSchedule, cron};
@@ -69,9 +69,9 @@ impl Gap {
 
 /// What a civil time becomes that exists twice, because the clocks went back over it.
 ///
-/// The default depends on the schedule. Fixed times happen once ([`Fold::First`]). A cron expression whose minute or
-/// hour field starts with `*` fires both times ([`Fold::Both`]): "every ten minutes" goes on for all of the longer
-/// day.
+/// The default depends on the schedule. Fixed times happen once ([`Fold::First`]). A cron expression whose
+/// minute or hour field starts with `*` fires both times ([`Fold::Both`]): "every ten minutes" goes on for
+/// all of the longer day.
 ///
 /// In New York on 2026-11-01 the clocks go from 02:00 back to 01:00. A job at 01:30:
 ///

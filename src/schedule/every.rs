@@ -17,13 +17,14 @@ pub(super) const PERIOD_MAX: Duration = Duration::from_secs(36_525 * 86_400);
 
 /// Fires once in every `period`.
 ///
-/// The fire times are the multiples of the period counted from an anchor: [`anchored_at`](Definition::anchored_at), or
-/// [`starting_at`](Definition::starting_at), or else the Unix epoch (1970-01-01T00:00:00Z). They do not depend on the
-/// start of the process, so they are the same on every node and after every restart: `every` hour is on the hour in
-/// UTC. The period is a whole number of milliseconds, from 1 ms to a hundred years; it is elapsed time, which no change
-/// of the clocks affects.
+/// The fire times are the multiples of the period counted from an anchor:
+/// [`anchored_at`](Definition::anchored_at), or [`starting_at`](Definition::starting_at), or else the Unix
+/// epoch (1970-01-01T00:00:00Z). They do not depend on the start of the process, so they are the same on
+/// every node and after every restart: `every` hour is on the hour in UTC. The period is a whole number of
+/// milliseconds, from 1 ms to a hundred years; it is elapsed time, which no change of the clocks affects.
 ///
-/// Source: ISO 8601-1, section 5.6, a repeating interval (`R/start/duration`) whose start is the anchor, without a last one.
+/// Source: ISO 8601-1, section 5.6, a repeating interval (`R/start/duration`) whose start is the anchor,
+/// without a last one.
 ///
 /// | surprising case | what happens |
 /// |---|---|
@@ -68,17 +69,19 @@ pub struct Every {
 impl Anchored for Every {}
 
 impl Definition<Every> {
-    /// Counts the period from the end of the job's last run, however it ended and on whichever node; the first one from the
-    /// moment at which the job is first known. So there is always a full period between two runs, and no tick during a run.
+    /// Counts the period from the end of the job's last run, however it ended and on whichever node; the
+    /// first one from the moment at which the job is first known. So there is always a full period between
+    /// two runs, and no tick during a run.
     ///
-    /// The end is kept with the job's cursor, in the store's time, so that it survives the node; of a run whose node died, it
-    /// is the moment at which that was found out. A manual run counts as well. A tick that is missed (the job is paused, or no
-    /// node fires it) and that the misfire policy does not make up for counts as a run that took no time: the next one is a
-    /// period later. So after downtime one run starts, not many. [`starting_at`](Definition::starting_at) is the first fire
-    /// time at the earliest. An end between two milliseconds counts as the later one.
+    /// The end is kept with the job's cursor, in the store's time, so that it survives the node; of a run
+    /// whose node died, it is the moment at which that was found out. A manual run counts as well. A tick
+    /// that is missed (the job is paused, or no node fires it) and that the misfire policy does not make up
+    /// for counts as a run that took no time: the next one is a period later. So after downtime one run
+    /// starts, not many. [`starting_at`](Definition::starting_at) is the first fire time at the earliest. An
+    /// end between two milliseconds counts as the later one.
     ///
-    /// No fire time but the next one is known ahead. So `anchored_at`, `except` and `jitter` are refused beside it, and so is
-    /// being part of a union or of a calendar.
+    /// No fire time but the next one is known ahead. So `anchored_at`, `except` and `jitter` are refused
+    /// beside it, and so is being part of a union or of a calendar.
     ///
     /// ```
     /// use callsheet::schedule::{IntoSchedule, every};

@@ -45,7 +45,8 @@ pub(super) enum Rule {
     /// Civil times.
     Pattern {
         pattern: Pattern,
-        /// Whether the minute or the hour field starts with `*`: Vixie's sign of a job that runs all day long.
+        /// Whether the minute or the hour field starts with `*`: Vixie's sign of a job that runs all day
+        /// long.
         all_day: bool,
     },
     /// `@every`: elapsed time.

@@ -27,12 +27,12 @@ use super::{
 
 /// A JSON Schema (draft 2020-12) of [the form as data](super#as-data), for editors and for other languages.
 ///
-/// It checks names, types and which keys may stand together, but not what the texts say: that is checked when a
-/// definition is read.
+/// It checks names, types and which keys may stand together, but not what the texts say: that is checked when
+/// a definition is read.
 pub const JSON_SCHEMA: &str = include_str!("schedule.schema.json");
 
-/// When a job is due: a cron expression as text; or an object with exactly one kind (cron, every, random, daily, weekly,
-/// monthly, at or any), and options beside it.
+/// When a job is due: a cron expression as text; or an object with exactly one kind (cron, every, random,
+/// daily, weekly, monthly, at or any), and options beside it.
 // The trait's functions are written by hand, those that are derived have the same names.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(remote = "Self", deny_unknown_fields)]
@@ -42,8 +42,8 @@ pub const JSON_SCHEMA: &str = include_str!("schedule.schema.json");
     schemars(rename = "Schedule", extend("type" = ["string", "object"], "oneOf" = tests::text_or_one_kind()))
 )]
 pub(super) struct ScheduleForm {
-    /// A cron expression: five fields, six with seconds, seven with years; a macro; `@every 5m`. May start with
-    /// `CRON_TZ=Zone`.
+    /// A cron expression: five fields, six with seconds, seven with years; a macro; `@every 5m`. May start
+    /// with `CRON_TZ=Zone`.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "String"))]
     cron: Option<String>,
@@ -537,8 +537,8 @@ impl Serialize for Definition {
 ///
 /// # Errors
 ///
-/// The first key or type that is wrong, with its path; or else every fault of the definition, each with its path, the
-/// value, the rule and the cure.
+/// The first key or type that is wrong, with its path; or else every fault of the definition, each with its
+/// path, the value, the rule and the cure.
 impl<'de> Deserialize<'de> for Definition {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let form: ScheduleForm =

@@ -9,8 +9,8 @@ use super::{duration::shortened, instant};
 
 /// A value, or its text: a duration, an instant, a time of day, a date or a weekday.
 ///
-/// The constructors of this module take either; a wrong text is reported together with the other faults of the
-/// definition when it is checked.
+/// The constructors of this module take either; a wrong text is reported together with the other faults of
+/// the definition when it is checked.
 ///
 /// | value | text |
 /// |---|---|
@@ -91,7 +91,8 @@ impl Readable for Duration {
 
 impl Readable for DateTime<Utc> {
     fn read(text: &str) -> Result<Self, (String, String)> {
-        // RFC 3339 ends with the year 9999; ISO 8601 goes on with a sign, and that is how chrono writes such years.
+        // RFC 3339 ends with the year 9999; ISO 8601 goes on with a sign, and that is how chrono writes such
+        // years.
         let has_signed_year = text.starts_with(['+', '-']);
         let read = if has_signed_year {
             text.parse()

@@ -4,9 +4,9 @@ use siphasher::sip::SipHasher24;
 
 /// Where random intervals and jitter come from: the name of the job, unless another text is given.
 ///
-/// SipHash-2-4 with the key (0, 0) of the text's UTF-8 bytes. A number of the seed is SipHash-2-4 of a 64-bit integer
-/// (its eight bytes, little endian) with the key (seed, domain): the domain is 1 for random intervals and 2 for jitter.
-/// Neither changes between versions or platforms.
+/// SipHash-2-4 with the key (0, 0) of the text's UTF-8 bytes. A number of the seed is SipHash-2-4 of a 64-bit
+/// integer (its eight bytes, little endian) with the key (seed, domain): the domain is 1 for random intervals
+/// and 2 for jitter. Neither changes between versions or platforms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seed(u64);
 

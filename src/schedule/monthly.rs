@@ -14,13 +14,14 @@ use super::{
 /// The most months of one period: a hundred years.
 const EVERY_MAX: u32 = 1_200;
 
-/// Fires on some days of every month, or of every nth month, at some times of the day; at midnight unless times are
-/// given.
+/// Fires on some days of every month, or of every nth month, at some times of the day; at midnight unless
+/// times are given.
 ///
-/// Days are 1 to 31, or -1 to -31 counted from the month's end: -1 is the last day. A day that a month does not have is
-/// left out, and not moved. Times are those of the clock on the wall in the schedule's time zone. With
-/// [`every`](Definition::every) above 1, months are counted from the one in which
-/// [`anchored_at`](Definition::anchored_at) lies, or [`starting_at`](Definition::starting_at), or from January 1970.
+/// Days are 1 to 31, or -1 to -31 counted from the month's end: -1 is the last day. A day that a month does
+/// not have is left out, and not moved. Times are those of the clock on the wall in the schedule's time zone.
+/// With [`every`](Definition::every) above 1, months are counted from the one in which
+/// [`anchored_at`](Definition::anchored_at) lies, or [`starting_at`](Definition::starting_at), or from
+/// January 1970.
 ///
 /// Source: RFC 5545, section 3.3.10, `FREQ=MONTHLY` with `INTERVAL` and `BYMONTHDAY`.
 ///
@@ -72,7 +73,7 @@ impl Definition<Monthly> {
         self
     }
 
-    /// Only every nth month, 1 to 1,200. Default: 1.
+    /// Fires only every nth month, 1 to 1,200. Default: 1.
     pub fn every(mut self, months: u32) -> Self {
         self.kind.recurrence.every = months;
         self

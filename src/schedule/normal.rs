@@ -30,8 +30,8 @@ impl Normal {
         normal
     }
 
-    /// Adds one element of the list, which starts at `at`. What it does not understand, it copies: `cron-parser`
-    /// says what is wrong with it.
+    /// Adds one element of the list, which starts at `at`. What it does not understand, it copies:
+    /// `cron-parser` says what is wrong with it.
     fn item(&mut self, field: Field, item: &str, at: usize) {
         let base = item.split('/').next().unwrap_or_default();
         let step = &item[base.len()..];

@@ -25,8 +25,8 @@ impl<K> Definition<K>
 where
     Self: Into<Definition> + Clone,
 {
-    /// The first `count` fire times after `after`, on the clocks of the schedule's own time zone, or of UTC
-    /// if it has none; with a note where the clocks shifted, skipped or doubled one.
+    /// Answers the first `count` fire times after `after`, on the clocks of the schedule's own time zone, or
+    /// of UTC if it has none; with a note where the clocks shifted, skipped or doubled one.
     ///
     /// Random intervals and jitter are those of a job without a name. Of a period that counts
     /// [from completion](Definition::from_completion) they are those of a job whose runs take no time.
@@ -150,12 +150,12 @@ impl Preview {
         Self { lines }
     }
 
-    /// The lines in order.
+    /// Returns the lines in order.
     pub fn lines(&self) -> &[PreviewLine] {
         &self.lines
     }
 
-    /// The fire times in order.
+    /// Returns the fire times in order.
     pub fn fire_times(&self) -> impl Iterator<Item = DateTime<Utc>> {
         self.lines.iter().map(|line| line.fire_time.to_utc())
     }
@@ -220,7 +220,8 @@ fn clock(time: &NaiveDateTime) -> String {
 }
 
 impl Tree {
-    /// What the clocks did to the fire time `millis`, and to those that would have been between it and `before`.
+    /// What the clocks did to the fire time `millis`, and to those that would have been between it and
+    /// `before`.
     fn note(&self, before: i64, millis: i64, notes: &mut Vec<Note>) {
         match self {
             Self::Civil(civil) => civil.note(before, millis, notes),
@@ -284,7 +285,8 @@ impl Civil {
         });
     }
 
-    /// The first civil time of the rule in a piece of civil time, the end exclusive; there is none in an empty one.
+    /// The first civil time of the rule in a piece of civil time, the end exclusive; there is none in an
+    /// empty one.
     pub(super) fn meant_in(&self, from: i64, to: i64) -> Option<NaiveDateTime> {
         let from = instant::from_millis(from).filter(|_| from < to)?.naive_utc();
         let first = self.rule.first_from(from)?;

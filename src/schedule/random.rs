@@ -14,17 +14,17 @@ use super::{
 
 /// Fires at random, with at least `min` and at most `max` between two fire times.
 ///
-/// Time is cut into slots of the mean period, counted from the Unix epoch, and each slot has one fire time, at a place
-/// that is a hash of the slot's number and a seed: the name of the job, or [`seed`](Definition::seed). So the fire
-/// times are the same on every node and after every restart, and any of them is known without those before. The place
-/// is equally likely anywhere in a part of `(max - min) / 2` of the slot; that keeps each spacing within the bounds
-/// (spacings near the mean are the most likely).
+/// Time is cut into slots of the mean period, counted from the Unix epoch, and each slot has one fire time,
+/// at a place that is a hash of the slot's number and a seed: the name of the job, or
+/// [`seed`](Definition::seed). So the fire times are the same on every node and after every restart, and any
+/// of them is known without those before. The place is equally likely anywhere in a part of `(max - min) / 2`
+/// of the slot; that keeps each spacing within the bounds (spacings near the mean are the most likely).
 ///
-/// Both are whole milliseconds, from 1 ms to a hundred years. The hash is SipHash-2-4, and does not change between
-/// versions and platforms.
+/// Both are whole milliseconds, from 1 ms to a hundred years. The hash is SipHash-2-4, and does not change
+/// between versions and platforms.
 ///
-/// Source: the rule is this library's own: an exact bound on each spacing, answered without walking the past. SipHash: Aumasson
-/// and Bernstein, 2012.
+/// Source: the rule is this library's own: an exact bound on each spacing, answered without walking the past.
+/// SipHash: Aumasson and Bernstein, 2012.
 ///
 /// | surprising case | what happens |
 /// |---|---|
@@ -63,7 +63,7 @@ pub struct Random {
 }
 
 impl Definition<Random> {
-    /// What decides the fire times, instead of the job's name. Any text.
+    /// Sets the text that decides the fire times. Default: the job's name.
     pub fn seed(mut self, seed: impl Into<String>) -> Self {
         self.kind.seed = Some(seed.into());
         self
@@ -92,8 +92,9 @@ impl Random {
     }
 }
 
-/// The compiled rule. Slot k starts at k times the mean period, and its fire time is at most `width` later; the mean
-/// period is `min + width`, so that two neighbours are at least `min`, and at most `min + 2 * width`, apart.
+/// The compiled rule. Slot k starts at k times the mean period, and its fire time is at most `width` later;
+/// the mean period is `min + width`, so that two neighbours are at least `min`, and at most
+/// `min + 2 * width`, apart.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spread {
     min: i64,

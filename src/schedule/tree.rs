@@ -17,10 +17,11 @@ use super::{
     random::Spread,
 };
 
-/// How many fire times in a row may be excluded by calendars, for one answer. More than these, and the schedule
-/// answers that there is none: a search that never ends would be worse.
+/// How many fire times in a row may be excluded by calendars, for one answer. More than these, and the
+/// schedule answers that there is none: a search that never ends would be worse.
 ///
-/// A fire time that many schedules were asked about counts for more: once, and once more for every sixteen of them.
+/// A fire time that many schedules were asked about counts for more: once, and once more for every sixteen of
+/// them.
 pub const EXCLUDED_MAX: u32 = 100_000;
 /// So many schedules of calendars are asked for the price of one excluded fire time.
 const ASKED_PER_COUNT: u32 = 16;
@@ -41,7 +42,8 @@ impl Compiled {
         };
         let mut budget = Budget::default();
         let first = self.tree.first_from(earliest, &mut budget).and_then(instant::from_millis);
-        // What a schedule of the application inside of this one breaks, this one breaks as well: its job says so.
+        // What a schedule of the application inside of this one breaks, this one breaks as well: its job says
+        // so.
         if budget.contract_broken { Some(after) } else { first }
     }
 
@@ -89,8 +91,8 @@ impl Budget {
         Some(())
     }
 
-    /// Asks the members of a union. One that gives up leaves half of what it was given to those after it, so that it
-    /// takes no fire time from them, and the sum stays bounded.
+    /// Asks the members of a union. One that gives up leaves half of what it was given to those after it, so
+    /// that it takes no fire time from them, and the sum stays bounded.
     fn of_each(
         &mut self,
         members: &[Tree],
@@ -255,8 +257,8 @@ impl Tree {
         }
     }
 
-    /// Whether fire times count from the end of the last run. What can look at several fire times of a schedule in a row
-    /// refuses such ones.
+    /// Whether fire times count from the end of the last run. What can look at several fire times of a
+    /// schedule in a row refuses such ones.
     pub(super) fn counts_from_completion(&self) -> bool {
         match self {
             Self::Pause(_) => true,
@@ -353,8 +355,9 @@ impl CivilRule for Times {
     }
 }
 
-// A schedule of the application may break the contract: what it answers is rounded to milliseconds, and an answer that
-// lies on the wrong side counts as none, so that no search here runs in circles. The budget tells whoever asked.
+// A schedule of the application may break the contract: what it answers is rounded to milliseconds, and an
+// answer that lies on the wrong side counts as none, so that no search here runs in circles. The budget tells
+// whoever asked.
 impl Custom {
     fn first_from(&self, earliest: i64, budget: &mut Budget) -> Option<i64> {
         let before = instant::from_millis(earliest - 1).unwrap_or(DateTime::<Utc>::MIN_UTC);
@@ -400,8 +403,8 @@ impl Except {
 }
 
 impl Jitter {
-    // A fire time stays before the one that follows, so the order is that of the planned ones, and the answer to any
-    // question is one of two neighbours.
+    // A fire time stays before the one that follows, so the order is that of the planned ones, and the answer
+    // to any question is one of two neighbours.
 
     fn first_from(&self, earliest: i64, budget: &mut Budget) -> Option<i64> {
         let started = self.of.last_until(earliest.saturating_sub(1), budget);

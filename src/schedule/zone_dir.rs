@@ -11,8 +11,8 @@ use super::{tzif, zone_data::ZoneData};
 
 /// The largest file that is read as a zone, in bytes; real ones have up to 4 KiB.
 const FILE_MAX: u64 = 65_536;
-/// The most files and directories that are looked at; a complete directory has about 700, and three times as many with
-/// `posix` and `right`.
+/// The most files and directories that are looked at; a complete directory has about 700, and three times as
+/// many with `posix` and `right`.
 const ENTRIES_MAX: usize = 8_192;
 /// How deep directories may lie within each other: `America/Argentina/Ushuaia` is in the third.
 const DEPTH_MAX: usize = 4;
@@ -25,7 +25,8 @@ const VERSION_MAX: usize = 32;
 
 /// Other copies of the same zones: without, and with, leap seconds. Skipped.
 const COPIES: [&str; 2] = ["posix", "right"];
-/// What is no zone of a name, but may look like one: links to the machine's own zone, and a template. Skipped.
+/// What is no zone of a name, but may look like one: links to the machine's own zone, and a template.
+/// Skipped.
 const NO_ZONES: [&str; 2] = ["localtime", "posixrules"];
 
 /// Why a directory cannot be used as time zone data.
@@ -128,8 +129,8 @@ impl Reading {
     }
 }
 
-/// The version that the directory says it has: `+VERSION` as on macOS and the BSDs, the first line of `tzdata.zi` as on
-/// Linux, or `version` as in IANA's own release.
+/// The version that the directory says it has: `+VERSION` as on macOS and the BSDs, the first line of
+/// `tzdata.zi` as on Linux, or `version` as in IANA's own release.
 fn version_of(dir: &Path) -> Result<String, ZoneDataError> {
     for (name, prefix) in [("+VERSION", ""), ("tzdata.zi", "# version "), ("version", "")] {
         let path = dir.join(name);

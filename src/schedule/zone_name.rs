@@ -12,8 +12,8 @@ use super::{
     zone_posix::{is_posix, zone_of},
 };
 
-/// The name of a time zone: text, or a `chrono_tz::Tz`. Whether there is such a zone shows when the definition is
-/// checked.
+/// The name of a time zone: text, or a `chrono_tz::Tz`. Whether there is such a zone shows when the
+/// definition is checked.
 ///
 /// ```
 /// use callsheet::schedule::cron;
@@ -128,7 +128,8 @@ impl Offset {
         }
         let (sign, digits) = match digits.strip_prefix(['-', '\u{2212}']) {
             Some(digits) => (-1, digits),
-            // A number without a sign after a name is read as POSIX does by some, and as a positive one by others.
+            // A number without a sign after a name is read as POSIX does by some, and as a positive one by
+            // others.
             None => (1, digits.strip_prefix('+')?),
         };
         let (hours, minutes) = match digits.split_once(':') {
@@ -164,8 +165,8 @@ impl Offset {
     }
 }
 
-/// A few capitals that end with the T of "time": `CEST`, `AEST`, `PDT`. A name that is a few letters away from it would
-/// be the zone of somebody else.
+/// A few capitals that end with the T of "time": `CEST`, `AEST`, `PDT`. A name that is a few letters away
+/// from it would be the zone of somebody else.
 fn is_abbreviation(name: &str) -> bool {
     let name = name.trim();
     matches!(name.len(), 3..=5) && name.ends_with('T') && name.bytes().all(|byte| byte.is_ascii_uppercase())

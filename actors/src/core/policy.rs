@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{core::duration::DurationText, name::RunId};
+use crate::{core::duration::DurationText, name::RunId, word::words};
 
 /// The default of [`Policies::misfire_after`].
 pub const MISFIRE_AFTER_DEFAULT: Duration = Duration::from_secs(1);
@@ -27,8 +27,8 @@ pub const MISFIRE_WITHIN_MAX: Duration = Duration::from_hours(12);
 /// | `AnyNode` | no | yes | starts at most once, on whichever node claims it first |
 /// | `Local` | no | no | starts on every node that holds the job: n times |
 ///
-/// A `Leader` job that the leader does not hold is claimed by the nodes that hold it, as an `AnyNode` job is, until a leader
-/// holds it.
+/// A `Leader` job that the leader does not hold is claimed by the nodes that hold it, as an `AnyNode` job is,
+/// until a leader holds it.
 ///
 /// ```text
 /// tick            |        |        |
@@ -39,6 +39,8 @@ pub const MISFIRE_WITHIN_MAX: Duration = Duration::from_hours(12);
 /// Local   node 1  run      run      (dies)
 ///         node 2  run      run      run
 /// ```
+///
+/// The guide `policies` of the package `callsheet` asserts the surprising line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
@@ -46,21 +48,25 @@ pub enum Fires {
     /// The leader only, and only with a claim that the store granted.
     #[default]
     Leader,
-    /// Every node that holds the job holds its timer, and the first claim wins: no election, so that no tick waits for one,
-    /// but each tick costs a claim on every node. Those that come second count the tick as `elsewhere`.
+    /// Every node that holds the job holds its timer, and the first claim wins: no election, so that no tick
+    /// waits for one, but each tick costs a claim on every node. Those that come second count the tick as
+    /// `elsewhere`.
     AnyNode,
     /// Every node for itself: no coordination, no claim, no fencing token.
     Local,
 }
 
+words!(Fires { Leader: "leader", AnyNode: "any_node", Local: "local" });
+
 /// What happens to a tick during a run of the same lock key, on this or on another node.
 ///
-/// Jobs that share a lock key share one policy, on all nodes. A node that fires a job declares the policy of its key to the store; a
-/// leader does so until its term is over, other nodes until their session is. Another policy is refused for as long: adding such
-/// a job fails, or the job stays added and is [`Refused`](crate::JobState::Refused) until nobody declares the other one. Then it fires, and its
-/// misfire policy decides what it missed. A new leader decides anew, so that another policy comes in with a rolling deployment.
-/// A [`Local`](Fires::Local) job shares its key with nobody. A manual trigger on a node that does not fire the job follows that
-/// node's own policy, which nobody compares.
+/// Jobs that share a lock key share one policy, on all nodes. A node that fires a job declares the policy of
+/// its key to the store; a leader does so until its term is over, other nodes until their session is. Another
+/// policy is refused for as long: adding such a job fails, or the job stays added and is
+/// [`Refused`](crate::JobState::Refused) until nobody declares the other one. Then it fires, and its misfire
+/// policy decides what it missed. A new leader decides anew, so that another policy comes in with a rolling
+/// deployment. A [`Local`](Fires::Local) job shares its key with nobody. A manual trigger on a node that does
+/// not fire the job follows that node's own policy, which nobody compares.
 ///
 /// | the key is | `Skip` | `Queue(max)` | `Replace` | `Allow(max)` |
 /// |---|---|---|---|---|
@@ -79,12 +85,14 @@ pub enum Fires {
 ///                 [2=============]  [5=============]  3 is skipped: two were running
 /// ```
 ///
-/// A queue keeps the freshest ticks, since the cursor of a job only moves forward. What waits is kept in memory: when the
-/// node dies it is decided again by the misfire policy of the next one.
+/// A queue keeps the freshest ticks, since the cursor of a job only moves forward. What waits is kept in
+/// memory: when the node dies it is decided again by the misfire policy of the next one.
 ///
-/// A manual trigger follows the same policy: with `Skip` and `Allow` it is refused, with `Queue` and `Replace` it waits.
-/// The slots of `Allow` are lock keys of their own: their fencing tokens are ordered each for itself, and runs that go on
-/// beside each other are not ordered at all.
+/// A manual trigger follows the same policy: with `Skip` and `Allow` it is refused, with `Queue` and
+/// `Replace` it waits. The slots of `Allow` are lock keys of their own: their fencing tokens are ordered each
+/// for itself, and runs that go on beside each other are not ordered at all.
+///
+/// The guide `policies` of the package `callsheet` asserts the surprising line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
@@ -127,8 +135,8 @@ impl Overlap {
     }
 }
 
-/// What happens to ticks whose time passed without a run: the process was down, nobody led, the node stalled, the job was
-/// paused, the clock jumped.
+/// What happens to ticks whose time passed without a run: the process was down, nobody led, the node stalled,
+/// the job was paused, the clock jumped.
 ///
 /// A tick that is late by at most [`Policies::misfire_after`] is on time. When several ticks are due at once,
 /// `Auto`, `Latest` and `Skip` let only the newest run, and the older ones are skipped with the reason
@@ -158,13 +166,14 @@ impl Overlap {
 /// Skip         run               2, 3 and 4 are skipped, then 5 runs
 /// ```
 ///
-/// The runs that catch up are paced, so that they never flood: one after the other, whatever the overlap policy allows, and
-/// [`CATCH_UP_PACE`] from start to start at least. Ticks that come due meanwhile wait behind them.
+/// The runs that catch up are paced, so that they never flood: one after the other, whatever the overlap
+/// policy allows, and [`CATCH_UP_PACE`] from start to start at least. Ticks that come due meanwhile wait
+/// behind them.
 ///
-/// A tick that comes due while its job is paused is *held*: it runs if the job is resumed within its window. It is
-/// skipped, with the reason `paused`, once its window is over or more ticks wait than may, whichever is first. `Auto`
-/// and `Latest` let one wait, unless
-/// [`Overlap::Queue`] lets more: it is skipped when the next one comes. With `Skip` it is skipped at once.
+/// A tick that comes due while its job is paused is *held*: it runs if the job is resumed within its window.
+/// It is skipped, with the reason `paused`, once its window is over or more ticks wait than may, whichever is
+/// first. `Auto` and `Latest` let one wait, unless [`Overlap::Queue`] lets more: it is skipped when the next
+/// one comes. With `Skip` it is skipped at once.
 ///
 /// ```text
 /// tick, hourly   1     2     3     4
@@ -173,13 +182,15 @@ impl Overlap {
 /// All(2, 3 h)    run   held; 3 is held, too; with 4 the oldest, 2, is skipped; 3 and 4 run at the end
 /// Skip           run   2, 3 and 4 are skipped at once
 /// ```
+///
+/// The guide `policies` of the package `callsheet` asserts the surprising line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Misfire {
-    /// One catch-up run for the newest missed tick, unless the next one is nearer: within half the time from the missed
-    /// tick to the tick after it, at least 5 minutes and at most 12 hours. For the last tick of a schedule: within 12
-    /// hours.
+    /// One catch-up run for the newest missed tick, unless the next one is nearer: within half the time from
+    /// the missed tick to the tick after it, at least 5 minutes and at most 12 hours. For the last tick of a
+    /// schedule: within 12 hours.
     #[default]
     Auto,
     /// One catch-up run for the newest missed tick, unless it is later than `within`.
@@ -190,7 +201,8 @@ pub enum Misfire {
     },
     /// Catch-up runs for the newest missed ticks, one after the other.
     All {
-        /// How many ticks may wait to be made up for, 1 to [`MISFIRE_ALL_MAX`]; the oldest beyond are skipped.
+        /// How many ticks may wait to be made up for, 1 to [`MISFIRE_ALL_MAX`]; the oldest beyond are
+        /// skipped.
         max: u32,
         /// The greatest lateness of a tick that is made up for.
         #[serde(with = "crate::serde::duration")]
@@ -232,8 +244,11 @@ pub const CATCH_UP_PACE: Duration = Duration::from_millis(100);
 /// | the job was removed in another way: by nodes that do not lead, or any node fires it | goes on once the job is added again |
 /// | it waits to go on, and its node is told [`CancelRuns`](crate::CancelRuns) | ends as `cancelled` when its turn comes |
 ///
-/// Whoever closes a lost run tells all nodes, which is a matter of milliseconds; a node that was not told finds it out within
-/// about a minute. `Retry` may repeat effects of the run that was lost: use the fencing token.
+/// Whoever closes a lost run tells all nodes, which is a matter of milliseconds; a node that was not told
+/// finds it out within about a minute. `Retry` may repeat effects of the run that was lost: use the fencing
+/// token.
+///
+/// The guide `policies` of the package `callsheet` asserts the surprising line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
@@ -245,15 +260,19 @@ pub enum OnLost {
     Retry,
 }
 
+words!(OnLost { Record: "record", Retry: "retry" });
+
 /// A run that was lost so often is not tried again.
 pub const LOSSES_MAX: u32 = 5;
 /// The most lost runs that one job owes another attempt: as many as [`Overlap::Allow`] may lose at once.
 pub const DEBTS_MAX: usize = ALLOW_MAX as usize;
 
-/// What happens when an attempt of a run fails: it returns an error, panics, or takes longer than the timeout.
+/// What happens when an attempt of a run fails: it returns an error, panics, or takes longer than the
+/// timeout.
 ///
-/// The lock key stays held from the first attempt to the last, and the run ends as its last attempt did. An error that the body
-/// calls [`permanent`](crate::RunError::permanent) is not tried again, nor is a run that was cancelled.
+/// The lock key stays held from the first attempt to the last, and the run ends as its last attempt did. An
+/// error that the body calls [`permanent`](crate::RunError::permanent) is not tried again, nor is a run that
+/// was cancelled.
 ///
 /// | attempt | fails | the run |
 /// |---|---|---|
@@ -261,8 +280,9 @@ pub const DEBTS_MAX: usize = ALLOW_MAX as usize;
 /// | not the last | with a permanent error | ends as `failed` |
 /// | the last | in any way | ends so |
 ///
-/// The pause before attempt *n* + 1 is `initial` × `factor`ⁿ⁻¹, at most `max`, less a part of it: between nothing and `jitter`,
-/// by a hash of run and attempt, so that runs that failed together do not try again together.
+/// The pause before attempt *n* + 1 is `initial` × `factor`ⁿ⁻¹, at most `max`, less a part of it: between
+/// nothing and `jitter`, by a hash of run and attempt, so that runs that failed together do not try again
+/// together.
 ///
 /// ```text
 /// tick      |                                 |
@@ -278,6 +298,8 @@ pub const DEBTS_MAX: usize = ALLOW_MAX as usize;
 /// let retry = Retry::attempts(3).initial(Duration::from_secs(10)).jitter(0.0);
 /// assert_eq!((retry.attempts, retry.factor), (3, 2.0));
 /// ```
+///
+/// The guide `policies` of the package `callsheet` asserts the surprising line.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a retry policy, such as {\"attempts\": 3}")]
 #[non_exhaustive]
@@ -416,8 +438,8 @@ pub struct Policies {
     /// The time between cancelling a run and aborting it. Default: 5 s.
     #[serde(with = "crate::serde::duration")]
     pub abort_after: Duration,
-    /// How many ticks run in all, counted cluster-wide from the day the job was first known to the store; manual triggers and
-    /// skipped ticks do not count. The job is then exhausted. Default: no limit.
+    /// How many ticks run in all, counted cluster-wide from the day the job was first known to the store;
+    /// manual triggers and skipped ticks do not count. The job is then exhausted. Default: no limit.
     pub limit: Option<u64>,
     /// The job is paused after so many runs in a row that failed, panicked or timed out. Default: never.
     pub pause_after: Option<u32>,

@@ -16,6 +16,7 @@ use crate::{
     message::Scheduled,
     name::{JobName, LockKey, RunId, Tag},
     port::{Pause, SkipReason},
+    word::words,
 };
 
 /// The state of a job on one node. Where several apply, the first of this table is shown:
@@ -62,7 +63,7 @@ pub enum JobState {
     /// when it is [updated](crate::UpdateJob) or [resumed](crate::ResumeJobs): it is enrolled. If it was
     /// refused later than that, it is then *on trial*: it is still shown as parked, its next tick or trigger
     /// is claimed, and it is parked no more when the store takes what it had refused. What refuses the data
-    /// of everybody, or of the only job of a node, parks nothing: see the guide `cluster`.
+    /// of everybody, or of the only job of a node, parks nothing: see the guide `database`.
     Parked,
     /// Its actor died too often, or its schedule broke its contract. It does not fire until it is
     /// [resumed](crate::ResumeJobs) or
@@ -73,6 +74,20 @@ pub enum JobState {
     /// It was removed from this node, and runs of it are still in progress here. It is not listed.
     Removed,
 }
+
+words!(JobState {
+    Scheduled: "scheduled",
+    Standby: "standby",
+    Paused: "paused",
+    Running: "running",
+    StillRunning: "still_running",
+    Exhausted: "exhausted",
+    Refused: "refused",
+    Parked: "parked",
+    Broken: "broken",
+    Unresponsive: "unresponsive",
+    Removed: "removed",
+});
 
 /// A job, as its node sees it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

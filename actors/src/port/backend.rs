@@ -5,7 +5,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{Clock, Elector, Locker};
-use crate::{error::Fault, name::NodeId};
+use crate::{error::Fault, name::NodeId, word::words};
 
 /// An elector and a locker on one store: a term means something only in the store that granted it.
 ///
@@ -78,3 +78,5 @@ pub enum Role {
     /// A node that waits.
     Follower,
 }
+
+words!(Role { Local: "local", Leader: "leader", Follower: "follower" });

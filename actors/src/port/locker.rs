@@ -14,6 +14,7 @@ use crate::{
     core::{policy::Overlap, storable::storable, time::FireTime},
     event::Outcome,
     name::{FencingToken, JobName, LockKey, RunId, Term},
+    word::words,
 };
 
 /// Why a tick did not run.
@@ -37,18 +38,15 @@ pub enum SkipReason {
 impl SkipReason {
     /// Every reason.
     pub const ALL: [Self; 5] = [Self::Misfire, Self::Overlap, Self::Paused, Self::Concurrency, Self::Parked];
-
-    /// The reason as it stands in metrics and stores.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Misfire => "misfire",
-            Self::Overlap => "overlap",
-            Self::Paused => "paused",
-            Self::Concurrency => "concurrency",
-            Self::Parked => "parked",
-        }
-    }
 }
+
+words!(SkipReason {
+    Misfire: "misfire",
+    Overlap: "overlap",
+    Paused: "paused",
+    Concurrency: "concurrency",
+    Parked: "parked",
+});
 
 /// How many ticks were skipped, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -633,6 +631,13 @@ pub trait Locker: Send + Sync + 'static {
     /// Default: it is not known, as for a store in the same process.
     fn round_trip(&self) -> Option<Duration> {
         None
+    }
+
+    /// For how long one snapshot, of anybody, has made the store keep dead versions of rows, as this session has seen
+    /// it; zero while none has. Answers at once, without I/O. Default: zero, for a store whose claims cost the same
+    /// however old a snapshot is.
+    fn snapshot_age(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// What is in the way of the session at present, as the last round trips found it: at most

@@ -7,11 +7,12 @@ use tokio_postgres::{Error, Transaction, types::Type};
 
 use super::sql;
 
-/// Extends [`Run`] on [`Postgres`](super::Postgres): [`guard`](Self::guard) ties a transaction of the application to the run's
-/// fencing token.
+/// Extends [`Run`] on [`Postgres`](super::Postgres): [`guard`](Self::guard) ties a transaction of the
+/// application to the run's fencing token.
 ///
-/// A run whose session was lost goes on for a while, and somebody else may have its key by then. What such a run writes
-/// under a guard is refused, as long as the application's data is in the same database as the schema of the scheduler.
+/// A run whose session was lost goes on for a while, and somebody else may have its key by then. What such a
+/// run writes under a guard is refused, as long as the application's data is in the same database as the
+/// schema of the scheduler.
 ///
 /// ```no_run
 /// # async fn connect() -> tokio_postgres::Client { unimplemented!() }
@@ -26,14 +27,17 @@ use super::sql;
 /// }
 /// ```
 pub trait Guard {
-    /// Proves that the run still holds its key, and keeps it until the transaction ends: nobody takes the key over in
-    /// between. So call it before, or after, the writes, but in their transaction, and keep that one short.
+    /// Proves that the run still holds its key, and keeps it until the transaction ends: nobody takes the key
+    /// over in between. So call it before, or after, the writes, but in their transaction, and keep that one
+    /// short.
     ///
-    /// The transaction is one of tokio-postgres, or what derefs to it, as that of a pool does. Its role needs `USAGE` of the
-    /// schema, and `SELECT` and `UPDATE` on `names`. The answer takes one round trip, and a few
-    /// milliseconds more while a claim of the key is under way; other bounds are those of the application's connection.
+    /// The transaction is one of tokio-postgres, or what derefs to it, as that of a pool does. Its role needs
+    /// `USAGE` of the schema, and `SELECT` and `UPDATE` on `names`. The answer takes one round trip, and a
+    /// few milliseconds more while a claim of the key is under way; other bounds are those of the
+    /// application's connection.
     ///
-    /// It is **not** a guard for effects outside of the database, nor against what a run did before it lost its key.
+    /// It is **not** a guard for effects outside of the database, nor against what a run did before it lost
+    /// its key.
     ///
     /// # Errors
     ///

@@ -30,6 +30,7 @@ use super::{
     holders::{Holder, Holders, Noticed, Obstacles, Through},
     session::{Ended, Loss, end},
     settings::Settings,
+    snapshots::Snapshots,
 };
 
 /// After so many of these times a heartbeat looks at the process of the server and at the table of sessions, whatever else is answered.
@@ -43,9 +44,16 @@ const WATCHED_MAX: i64 = 16;
 /// that do not know the session (scope $1, beacon $2, channel $4), reads the clock, and looks at $3 other sessions: one
 /// row for each whose process is there, or one without any.
 ///
-/// When a session last did something is only shown to its own role and those that may read all statistics. Others see which
-/// transaction it is in, if any: a session that is not in one is idle, and ended by the server.
+/// When a session was last asked something is only shown to its own role and those that may read all statistics. Others
+/// see which transaction it is in, if any: a session that is not in one is idle, and ended by the server.
+///
+/// Processes are looked at one column at a time: a row of `pg_stat_activity` for each session takes twice as long. What
+/// only a message says is read once a session seems to be silent.
 pub(super) const HEARTBEAT: &str = "
+WITH transactions AS MATERIALIZED (
+    -- Read once, and only if it is needed.
+    SELECT pid, virtualtransaction FROM pg_locks WHERE locktype = 'virtualxid' AND granted
+)
 SELECT pg_backend_pid() AS pid, clock_timestamp() AS now,
        EXISTS (SELECT FROM sessions WHERE scope = $1 AND beacon = $2)
            AND EXISTS (SELECT FROM scopes WHERE scope = $1 AND channel = $4) AS stands,
@@ -53,22 +61,26 @@ SELECT pg_backend_pid() AS pid, clock_timestamp() AS now,
 FROM (SELECT 1) AS one
 LEFT JOIN LATERAL (
     SELECT s.pid AS holder, s.beacon, NULL::text AS transaction, pg_get_userbyid(s.role)::text AS role,
-           a.application_name AS application, true AS may_end,
-           (extract(epoch FROM s.lease) * 1e3)::float8 AS lease,
-           (extract(epoch FROM clock_timestamp() - a.state_change) * 1e3)::float8 AS quiet,
-           a.state_change::text AS changed,
-           CASE WHEN a.state_change IS NULL THEN (
-               SELECT l.virtualtransaction FROM pg_locks l
-               WHERE l.locktype = 'virtualxid' AND l.pid = s.pid AND l.granted LIMIT 1
-           ) ELSE a.state_change::text END AS mark
+           true AS may_end, (extract(epoch FROM s.lease) * 1e3)::float8 AS lease,
+           (extract(epoch FROM clock_timestamp() - p.asked_at) * 1e3)::float8 AS quiet,
+           CASE WHEN clock_timestamp() - p.asked_at BETWEEN interval '0' AND s.lease * 0.75 THEN '' ELSE (
+               SELECT a.application_name FROM pg_stat_get_activity(s.pid) AS a
+           ) END AS application,
+           p.asked_at::text AS changed,
+           CASE WHEN p.asked_at IS NULL THEN (
+               SELECT t.virtualtransaction FROM transactions t WHERE t.pid = s.pid LIMIT 1
+           ) ELSE p.asked_at::text END AS mark
     FROM (
         (SELECT * FROM sessions WHERE scope = $1 AND beacon > $2 ORDER BY beacon LIMIT $3)
         UNION ALL
         (SELECT * FROM sessions WHERE scope = $1 AND beacon < $2 ORDER BY beacon LIMIT $3)
         LIMIT $3
     ) AS s
-    CROSS JOIN LATERAL pg_stat_get_activity(s.pid) AS a
-    WHERE a.usesysid = s.role
+    JOIN (
+        SELECT pg_stat_get_backend_pid(id) AS pid, pg_stat_get_backend_userid(id) AS role,
+               pg_stat_get_backend_activity_start(id) AS asked_at
+        FROM pg_stat_get_backend_idset() AS id
+    ) AS p ON p.pid = s.pid AND p.role = s.role
 ) AS w ON w.mark IS NOT NULL";
 
 /// The same without the table of sessions, of which this role may have lost the rights.
@@ -189,6 +201,7 @@ pub(super) struct Heart {
     pub(super) obstacles: Arc<Obstacles>,
     /// The other sessions that it watches.
     pub(super) others: Holders,
+    pub(super) snapshots: Snapshots,
 }
 
 impl Heart {
@@ -245,6 +258,7 @@ impl Heart {
         let others = rows.iter().filter_map(|row| Holder::of(row).transpose()).collect::<Result<_, _>>()?;
         let obstacles = self.others.look(sent, others, Through::Lock(&self.client)).await?;
         self.obstacles.set(Noticed::OnSessions, obstacles);
+        self.snapshots.look_in_time(&self.client).await;
         Ok(Ok(()))
     }
 }

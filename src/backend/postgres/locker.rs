@@ -130,6 +130,10 @@ impl Locker for PostgresLocker {
         self.shared.session().map_or_else(Vec::new, |session| session.obstacles.all())
     }
 
+    fn snapshot_age(&self) -> Duration {
+        self.shared.session().map_or(Duration::ZERO, |session| session.snapshot_age.read())
+    }
+
     fn clock_ahead(&self) -> TimeDelta {
         self.shared.clocks.ahead()
     }

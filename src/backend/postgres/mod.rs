@@ -1,17 +1,21 @@
 //! Coordination on PostgreSQL.
 //!
-//! Each node holds at most two connections of its own, never from the application's pool, and one advisory lock on each: the
-//! *session* carries the beacon, a lock by which others see that the node lives, and every claim; the *leadership* is held or
-//! waited for. What a node holds is rows that name its beacon, so that any number of jobs and keys costs no more locks.
+//! Each node holds at most two connections of its own, never from the application's pool, and one advisory
+//! lock on each: the *session* carries the beacon, a lock by which others see that the node lives, and every
+//! claim; the *leadership* is held or waited for. What a node holds is rows that name its beacon, so that any
+//! number of jobs and keys costs no more locks.
 //!
 //! * `clock`: how far the node's clock is from the server's.
-//! * `connection`: one connection, and whether the server at its end is of use; `tls`: whether it is encrypted.
+//! * `connection`: one connection, and whether the server at its end is of use; `tls`: whether it is
+//!   encrypted.
 //! * `credentials`: what the application is asked for each time that a connection is made.
-//! * `session`: beacon and statements; what makes them lost. `heartbeat`: what keeps them. `sessions`: the table of them.
+//! * `session`: beacon and statements; what makes them lost. `heartbeat`: what keeps them. `sessions`: the
+//!   table of them.
 //! * `former`: connections that were given up, and what is left of them on the server.
-//! * `silence`: whether a connection is silent beyond its lease. `holders`: what is done about one that is, and holds something.
-//! * `locker`, `elector`: the two ports. `lost_runs`: the search for runs of dead sessions. `forget`: names that are
-//!   out of use. `guard`: what runs get.
+//! * `silence`: whether a connection is silent beyond its lease. `holders`: what is done about one that is,
+//!   and holds something.
+//! * `locker`, `elector`: the two ports. `lost_runs`: the search for runs of dead sessions. `forget`: names
+//!   that are out of use. `guard`: what runs get.
 //! * `news`: what nodes tell each other. `text`: whatever somebody wrote, on its way to the server.
 //! * `sql`: every statement, what it locks, and why.
 //! * `proof`: whether a claim would be possible. `cure`: what would mend a refused statement.
@@ -38,6 +42,7 @@ mod session;
 mod sessions;
 mod settings;
 mod silence;
+mod snapshots;
 mod sql;
 mod text;
 mod tls;
@@ -75,15 +80,16 @@ pub use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Many nodes on one PostgreSQL database, version 14 or newer: each tick runs once, whoever dies.
 ///
-/// Nodes of one *scope* share a leader, jobs and keys; another application on the same database needs another scope. It must
-/// talk to the primary itself, not to a standby, nor through a pooler. What is wrong with the server, the
-/// role or the URL is told when a session is opened, with its cure, and without the password.
+/// Nodes of one *scope* share a leader, jobs and keys; another application on the same database needs another
+/// scope. It must talk to the primary itself, not to a standby, nor through a pooler. What is wrong with the
+/// server, the role or the URL is told when a session is opened, with its cure, and without the password.
 ///
 /// # Encryption
 ///
-/// An encrypted connection always verifies the server's certificate, and that it is for the host that the URL names. No
-/// connection falls back to plain text: libpq's default, `prefer`, hands the password to whoever answers that he does
-/// not encrypt, so to another machine it is refused, and one has to say which it shall be.
+/// An encrypted connection always verifies the server's certificate, and that it is for the host that the URL
+/// names. No connection falls back to plain text: libpq's default, `prefer`, hands the password to whoever
+/// answers that he does not encrypt, so to another machine it is refused, and one has to say which it shall
+/// be.
 ///
 /// | `sslmode` | no authority given | an authority given |
 /// |---|---|---|
@@ -91,26 +97,27 @@ pub use tokio_postgres_rustls::MakeRustlsConnect;
 /// | `require`, `verify-ca`, `verify-full` | refused | encrypted |
 /// | `disable` | plain text | refused, as a contradiction |
 ///
-/// The authority is a file in PEM format that the URL names (`sslrootcert=/path/to/authority.pem`), those that this machine
-/// trusts (`sslrootcert=system`), or [`root_certificates`](Self::root_certificates). A file is read once, when the node
-/// starts. A Unix socket is never encrypted. A node shows a certificate of its own, if it is given one: `sslcert` and `sslkey`,
-/// or [`client_certificate`](Self::client_certificate); then, too, the connection is encrypted.
+/// The authority is a file in PEM format that the URL names (`sslrootcert=/path/to/authority.pem`), those
+/// that this machine trusts (`sslrootcert=system`), or [`root_certificates`](Self::root_certificates). A file
+/// is read once, when the node starts. A Unix socket is never encrypted. A node shows a certificate of its
+/// own, if it is given one: `sslcert` and `sslkey`, or [`client_certificate`](Self::client_certificate);
+/// then, too, the connection is encrypted.
 ///
 /// # Connecting
 ///
-/// A host of the URL has 3 s to answer, or its `connect_timeout` in whole seconds, if that is at least 1; a session must be
-/// open within 4.5 s in all, whatever the URL says. Of several hosts the first that answers is taken: with standbys among
-/// them say `target_session_attrs=read-write`.
+/// A host of the URL has 3 s to answer, or its `connect_timeout` in whole seconds, if that is at least 1; a
+/// session must be open within 4.5 s in all, whatever the URL says. Of several hosts the first that answers
+/// is taken: with standbys among them say `target_session_attrs=read-write`.
 ///
 /// # Credentials that change
 ///
 /// A password that is rotated, or a token that expires, is asked for: [`password_from`](Self::password_from)
-/// and [`url_from`](Self::url_from) take a callback that is asked each time that a connection is made;
-/// those that are made at the same time share an answer. A connection that is open stays open; when the server ends it, the next one is made with what the callback
-/// answers then, and the node goes on without a restart. The callback has 1.5 s, and may block; a line break
-/// at the end of its answer is left out. While it fails, panics, or answers what the server does not take,
-/// the node is without a session: its health says so, with the reason and without the secret, and it asks
-/// again within a second.
+/// and [`url_from`](Self::url_from) take a callback that is asked each time that a connection is made; those
+/// that are made at the same time share an answer. A connection that is open stays open; when the server ends
+/// it, the next one is made with what the callback answers then, and the node goes on without a restart. The
+/// callback has 1.5 s, and may block; a line break at the end of its answer is left out. While it fails,
+/// panics, or answers what the server does not take, the node is without a session: its health says so, with
+/// the reason and without the secret, and it asks again within a second.
 ///
 /// # What fails over
 ///
@@ -129,19 +136,20 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// A node of a scope. Nothing is checked or opened before [`start`](crate::Builder::start).
+    /// Makes a node of a scope. Nothing is checked or opened before [`start`](crate::Builder::start).
     ///
-    /// The scope has 1 to 100 bytes. The URL is one of libpq, `postgres://user:password@host:5432/database?sslmode=…`, or its
-    /// keys and values, `host=… user=…`; it is never shown. Its `application_name` is the name of this node in the table
-    /// `sessions`. Of libpq's parameters those of
-    /// [`tokio_postgres::Config`](https://docs.rs/tokio-postgres/latest/tokio_postgres/config/struct.Config.html) are known,
-    /// and those of [encryption](Self#encryption).
+    /// The scope has 1 to 100 bytes. The URL is one of libpq,
+    /// `postgres://user:password@host:5432/database?sslmode=…`, or its keys and values, `host=… user=…`; it
+    /// is never shown. Its `application_name` is the name of this node in the table `sessions`. Of libpq's
+    /// parameters those of
+    /// [`tokio_postgres::Config`](https://docs.rs/tokio-postgres/latest/tokio_postgres/config/struct.Config.html)
+    /// are known, and those of [encryption](Self#encryption).
     pub fn new(scope: impl Into<String>, url: impl AsRef<str>) -> Self {
         Self::with(Settings::new(scope.into(), url.as_ref()))
     }
 
-    /// A node of a scope that asks for the URL of each connection, because user, password or host may change:
-    /// see [credentials that change](Self#credentials-that-change).
+    /// Makes a node of a scope that asks for the URL of each connection, since user, password or host may
+    /// change: see [credentials that change](Self#credentials-that-change).
     ///
     /// What the URL says of [encryption](Self#encryption) is decided anew each time, and its files are read
     /// anew. Errors of the callback are shown: they must not hold the secret.
@@ -181,9 +189,9 @@ impl Postgres {
         self.set(|settings| settings.password_from = Some(Callback::new("password_from", callback)))
     }
 
-    /// What this node connects with, for the application's own connections: the same host, user, password and
-    /// encryption, without what belongs to coordination. Callbacks are asked, so call it within a tokio
-    /// runtime, and again when the password has changed.
+    /// Answers what this node connects with, for the application's own connections: the same host, user,
+    /// password and encryption, without what belongs to coordination. Callbacks are asked, so call it within
+    /// a tokio runtime, and again when the password has changed.
     ///
     /// ```no_run
     /// use callsheet::backend::Postgres;
@@ -230,52 +238,57 @@ impl Postgres {
         Self::with(settings)
     }
 
-    /// The schema that the tables are in. Default: `callsheet`. Nodes of one scope must name the same one.
+    /// Sets the schema that the tables are in, 1 to 63 bytes. Default: `callsheet`. Nodes of one scope must
+    /// name the same one.
     #[must_use]
     pub fn schema(self, schema: impl Into<String>) -> Self {
         self.set(|settings| settings.schema = schema.into())
     }
 
-    /// How long the server keeps what a node holds that it does not hear of; 1 s to 1 h. Default: 5 s.
+    /// Sets how long the server keeps what a silent node holds, 1 s to 1 h. Default: 5 s.
     ///
-    /// A leader that is frozen or cut off is succeeded, and its keys can be taken over, after this time at the latest; the
-    /// node itself gives everything up a fifth of it earlier.
+    /// A leader that is frozen or cut off is succeeded, and its keys can be taken over, after this time at
+    /// the latest; the node itself gives everything up a fifth of it earlier.
     #[must_use]
     pub fn lease(self, lease: Duration) -> Self {
         self.set(|settings| settings.lease = lease)
     }
 
-    /// The certificates, in PEM format, of the authorities that may sign the server's; instead of the URL's `sslrootcert`.
-    /// Connections are then encrypted, unless the URL says `sslmode=disable`, which is refused.
+    /// Sets the certificates, in PEM format, of the authorities that may sign the server's. Default: the
+    /// URL's `sslrootcert`. Connections are then encrypted, unless the URL says `sslmode=disable`, which is
+    /// refused.
     #[must_use]
     pub fn root_certificates(self, pem: impl AsRef<[u8]>) -> Self {
         self.set(|settings| settings.tls.trust(pem.as_ref()))
     }
 
-    /// The certificate by which the server knows this node, followed by those that lead up to its authority, and its key,
-    /// without a password; both in PEM format. Instead of the URL's `sslcert` and `sslkey`. Default: none, which is right
-    /// unless the server asks for one.
+    /// Sets the certificate by which the server knows this node, and its key. Default: the URL's `sslcert`
+    /// and `sslkey`, or none, which is right unless the server asks for one.
+    ///
+    /// Both are in PEM format. The certificates that lead up to the authority follow the node's own. The key
+    /// has no password.
     #[must_use]
     pub fn client_certificate(self, pem: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
         self.set(|settings| settings.tls.identify(pem.as_ref(), key.as_ref()))
     }
 
-    /// Whether to make and update the schema when the first session is opened. Default: `true`, which needs the right to
-    /// create a schema in the database, unless there is nothing to do. Otherwise another role must have done it, or have
-    /// run [`ddl`](Self::ddl); then `USAGE` of the schema, `SELECT`, `INSERT` and `UPDATE` on its tables, `DELETE` on
-    /// `debts`, `names` and `sessions`, and `EXECUTE` of the routines `is_over` and `wait_for_leadership`, which everybody
-    /// has unless it was revoked, are enough.
+    /// Sets whether to make and update the schema when the first session is opened. Default: `true`.
     ///
-    /// Nodes may migrate at once: one at a time, under an advisory lock. Anybody who may connect to the database can hold
-    /// it. After 2 s the error names whoever does. A schema that is up to date needs no lock. One of a newer version is
-    /// left alone: it works for this one.
+    /// That needs the right to create a schema in the database, unless there is nothing to do. Otherwise
+    /// another role must have done it, or have run [`ddl`](Self::ddl); then `USAGE` of the schema, `SELECT`,
+    /// `INSERT` and `UPDATE` on its tables, `DELETE` on `debts`, `names` and `sessions`, and `EXECUTE` of the
+    /// routines `is_over` and `wait_for_leadership`, which everybody has unless it was revoked, are enough.
+    ///
+    /// Nodes may migrate at once: one at a time, under an advisory lock. Anybody who may connect to the
+    /// database can hold it. After 2 s the error names whoever does. A schema that is up to date needs no
+    /// lock. One of a newer version is left alone: it works for this one.
     #[must_use]
     pub fn migrate(self, migrate: bool) -> Self {
         self.set(|settings| settings.migrate = migrate)
     }
 
-    /// The statements that make the schema, for a role that may create; they fail, and change nothing, if it is there
-    /// already. A later [`migrate(true)`](Self::migrate) goes on from what they made.
+    /// Answers the statements that make the schema, for a role that may create. They fail, and change
+    /// nothing, if it is there already. A later [`migrate(true)`](Self::migrate) goes on from what they made.
     pub fn ddl(&self) -> String {
         migrations::ddl(&self.shared.settings.schema)
     }

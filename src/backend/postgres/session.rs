@@ -46,6 +46,7 @@ use super::{
     lost_runs::Search,
     migrations, news, proof, sessions,
     settings::{OPEN_TIMEOUT, Purpose, Settings},
+    snapshots::{self, SnapshotAge, Snapshots},
     sql,
 };
 
@@ -100,6 +101,7 @@ pub(super) struct OpenSession {
     pub(super) pulse: Arc<Pulse>,
     /// What others hold, and this session needs.
     pub(super) obstacles: Arc<Obstacles>,
+    pub(super) snapshot_age: Arc<SnapshotAge>,
 }
 
 /// The statements of a session, prepared once.
@@ -136,6 +138,7 @@ pub(super) struct Statements {
     pub(super) prove: Statement,
     heartbeat: Statement,
     pulse_alone: Statement,
+    oldest_snapshot: Statement,
     pauses: Statement,
     owed: Statement,
 }
@@ -148,24 +151,14 @@ impl OpenSession {
         former: Arc<Former>,
         migrate: bool,
     ) -> Result<Arc<Self>, LockError> {
-        let opened = timeout(OPEN_TIMEOUT, Self::open_in_time(settings, clocks, former, migrate)).await;
-        opened.unwrap_or_else(|_| Err(silent(OPEN_TIMEOUT)))
-    }
-
-    async fn open_in_time(
-        settings: Settings,
-        clocks: Arc<Clocks>,
-        former: Arc<Former>,
-        migrate: bool,
-    ) -> Result<Arc<Self>, LockError> {
         former.make_room(&settings).await?;
         let parts = (settings, clocks, former);
-        if let Some(open) = Self::open_on_schema(&parts, migrate, parts.0.migrate).await? {
+        if let Some(open) = in_time(Self::open_on_schema(&parts, migrate, parts.0.migrate)).await? {
             return Ok(open);
         }
         let (settings, clocks, former) = &parts;
-        Self::migrate(settings, clocks, former).await?;
-        let open = Self::open_on_schema(&parts, false, false).await?;
+        in_time(Self::migrate(settings, clocks, former)).await?;
+        let open = in_time(Self::open_on_schema(&parts, false, false)).await?;
         open.ok_or_else(|| failure::no_tables(settings))
     }
 
@@ -215,6 +208,8 @@ impl OpenSession {
         opened?;
         let pulse = Arc::new(Pulse::new(settings, pid, clocks.clone(), sent));
         let obstacles: Arc<Obstacles> = Arc::default();
+        let snapshot_age: Arc<SnapshotAge> = Arc::default();
+        let oldest_snapshot = statements.oldest_snapshot.clone();
         let heart = Heart {
             client: client.clone(),
             heartbeat: statements.heartbeat.clone(),
@@ -225,6 +220,7 @@ impl OpenSession {
             pulse: pulse.clone(),
             obstacles: obstacles.clone(),
             others: Holders::new(OTHER_SESSION, false),
+            snapshots: Snapshots::new(oldest_snapshot, settings.lease, snapshot_age.clone()),
         };
         let loss = ends.disarm();
         tokio::spawn(heart.run(loss.clone()));
@@ -251,6 +247,7 @@ impl OpenSession {
             loss,
             pulse,
             obstacles,
+            snapshot_age,
         })))
     }
 
@@ -294,7 +291,7 @@ impl OpenSession {
                 Err(failure::refused(ELSEWHERE))
             }
         };
-        timeout(OPEN_TIMEOUT, connected).await.unwrap_or_else(|_| Err(silent(OPEN_TIMEOUT)))
+        in_time(connected).await
     }
 
     /// Takes the session for lost: closes its connections, so that nothing that was asked can be answered any more.
@@ -591,6 +588,7 @@ impl Statements {
             prove,
             heartbeat,
             pulse_alone,
+            oldest_snapshot,
             pauses,
             owed,
         ) = tokio::try_join!(
@@ -626,6 +624,7 @@ impl Statements {
             client.prepare(proof::PROVE),
             client.prepare(heartbeat::HEARTBEAT),
             client.prepare(heartbeat::PULSE),
+            client.prepare(snapshots::OLDEST_SNAPSHOT),
             client.prepare(news::PAUSES),
             client.prepare(news::OWED),
         )?;
@@ -662,10 +661,16 @@ impl Statements {
             prove,
             heartbeat,
             pulse_alone,
+            oldest_snapshot,
             pauses,
             owed,
         })
     }
+}
+
+/// Waits no longer for a connection, or for what is done on it first.
+async fn in_time<T>(opened: impl Future<Output = Result<T, LockError>>) -> Result<T, LockError> {
+    timeout(OPEN_TIMEOUT, opened).await.unwrap_or_else(|_| Err(silent(OPEN_TIMEOUT)))
 }
 
 const ELSEWHERE: &str = "the session and the leadership of this node reached different servers; name one server in the URL (several \

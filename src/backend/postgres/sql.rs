@@ -161,7 +161,7 @@ pub(super) const LOCK_HOLDERS: &str = "
 SELECT l.pid AS holder, l.classid::int8 << 32 | l.objid::int8 AS beacon, NULL::text AS transaction,
        pg_get_userbyid(a.usesysid)::text AS role,
        a.application_name AS application, true AS may_end, $3::float8 AS lease, coalesce(a.state_change::text, '') AS mark,
-       a.state_change::text AS changed,
+       a.query_start::text AS changed,
        (extract(epoch FROM clock_timestamp() - a.state_change) * 1e3)::float8 AS quiet
 FROM pg_locks l CROSS JOIN LATERAL pg_stat_get_activity(l.pid) AS a
 WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.mode = 'ExclusiveLock' AND l.granted
@@ -223,14 +223,14 @@ SELECT pg_terminate_backend(pid) AS ended FROM pg_locks
 WHERE pid = $1 AND locktype = 'virtualxid' AND granted AND virtualtransaction = $2
   AND EXISTS (SELECT FROM pg_stat_get_activity($1) AS a WHERE a.state_change::text IS NOT DISTINCT FROM $3)";
 
-/// Ends the connection of a process ($1) that still holds a lock ($2), and has done nothing since ($3) it was looked at: the id may have
+/// Ends the connection of a process ($1) that still holds a lock ($2), and was asked nothing since ($3) it was looked at: the id may have
 /// been given to another one.
 pub(super) const EVICT: &str = "
 SELECT pg_terminate_backend(pid) AS ended FROM pg_locks
 WHERE pid = $1 AND classid::int8 << 32 | objid::int8 = $2
   AND locktype = 'advisory' AND objsubid = 1 AND mode = 'ExclusiveLock' AND granted
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND EXISTS (SELECT FROM pg_stat_get_activity($1) AS a WHERE a.state_change::text IS NOT DISTINCT FROM $3)";
+  AND EXISTS (SELECT FROM pg_stat_get_activity($1) AS a WHERE a.query_start::text IS NOT DISTINCT FROM $3)";
 
 /// Who leads, to tell whether a declaration of a policy stands. Whoever decides by it locks the row for share: a renewal under way may
 /// keep a term that seems to be over.

@@ -17,6 +17,7 @@ use crate::{
     event::{CancelReason, Outcome},
     name::{FencingToken, RunId, Term},
     port::Pause,
+    word::words,
 };
 
 /// What a run in progress does on its node.
@@ -46,6 +47,14 @@ pub enum RunPhase {
     /// An attempt was aborted and has not ended yet.
     StillRunning,
 }
+
+words!(RunPhase {
+    WaitingForSlot: "waiting_for_slot",
+    Attempting: "attempting",
+    WaitingForRetry: "waiting_for_retry",
+    Stopping: "stopping",
+    StillRunning: "still_running",
+});
 
 /// A run in progress.
 #[derive(Debug, Clone, Copy)]

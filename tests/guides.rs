@@ -1,0 +1,231 @@
+//! README and guides say what is so: they are held against the sources, and against each other.
+
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+
+use callsheet::{
+    BLOCKING_THREADS_DEFAULT, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, FORGET_AFTER_DEFAULT,
+    HOOK_TIMEOUT_DEFAULT, Operation, Policies, RESIGN_PAUSE_DEFAULT, SHUTDOWN_ABORT_AFTER_DEFAULT,
+    metrics::JOB_LABELS_DEFAULT, schedule::parse_duration,
+};
+
+const README: &str = include_str!("../README.md");
+const CONFIGURATION: &str = include_str!("../src/guide/configuration.md");
+const HEALTH: &str = include_str!("../src/guide/health.md");
+const LIMITS: &str = include_str!("../src/guide/limits.md");
+const OBSERVABILITY: &str = include_str!("../src/guide/observability.md");
+const GUIDES_ON_DOCS_RS: &str = "https://docs.rs/callsheet/latest/callsheet/guide/";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The names of the guides, as their files have them.
+fn guides() -> BTreeSet<String> {
+    let files = fs::read_dir(root().join("src/guide")).expect("a directory");
+    let names = files.map(|file| file.expect("an entry").file_name().into_string().expect("UTF-8"));
+    names.filter_map(|name| name.strip_suffix(".md").map(str::to_owned)).collect()
+}
+
+/// The part of a guide below a heading, up to the next one.
+fn section<'a>(guide: &'a str, heading: &str) -> &'a str {
+    let (_, rest) = guide.split_once(&format!("\n# {heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
+    rest.split("\n# ").next().unwrap_or_default()
+}
+
+/// What stands between two texts, each time.
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Vec<&'a str> {
+    text.split(before).skip(1).filter_map(|rest| rest.split(after).next()).collect()
+}
+
+/// As a heading is linked to.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || *c == ' ');
+    kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
+}
+
+/// The public methods of some sources that hand on what they are called on: the options.
+fn options(sources: &[&str], of: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for source in sources {
+        let code = read(source);
+        let code = code.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        for (name, rest) in code.match_indices("    pub fn ").map(|(at, start)| {
+            let item = &code[at + start.len()..];
+            item.split_at(item.find(['(', '<']).expect("parameters"))
+        }) {
+            let signature = rest.split([';', '{']).next().unwrap_or_default();
+            let takes_self = ["(self", "(mut self"].iter().any(|start| signature.contains(start));
+            let signature = signature.split("where").next().unwrap_or_default();
+            let (_, gives) = signature.rsplit_once("->").unwrap_or_default();
+            if takes_self && ["Self", of].contains(&gives.trim()) {
+                found.insert(name.to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// The items of a type that a table links to.
+fn linked(table: &str, of: &str) -> BTreeSet<String> {
+    between(table, &format!("](crate::{of}::"), ")").into_iter().map(str::to_owned).collect()
+}
+
+/// The cell after the one that links to an item, without its marks.
+fn default_of<'a>(table: &'a str, item: &str) -> &'a str {
+    let row = table.lines().find(|line| line.starts_with('|') && line.contains(&format!("(crate::{item})")));
+    let cells: Vec<_> = row.unwrap_or_else(|| panic!("no row of {item}")).split('|').collect();
+    let at = cells.iter().position(|cell| cell.contains(&format!("(crate::{item})"))).expect("a cell");
+    cells[at + 1].trim().trim_matches('`')
+}
+
+#[test]
+fn the_readme_is_readable_in_two_minutes() {
+    let words = README.split_whitespace().count();
+
+    assert!(words < 900, "{words} words");
+}
+
+#[test]
+fn the_readme_has_thirteen_guarantees_each_with_a_test_and_its_limits() {
+    let table = README.split_once("## What is guaranteed").expect("a heading").1;
+    let table = table.split("\n## ").next().unwrap_or_default();
+    let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| [")).collect();
+    assert_eq!(rows.len(), 13);
+
+    let limits: BTreeSet<_> = between(LIMITS, "\n# ", "\n").into_iter().map(anchor).collect();
+    for row in rows {
+        let [_, guarantee, tests, _] = row.split('|').collect::<Vec<_>>()[..] else { panic!("{row}") };
+        let title = between(guarantee, "[", "]")[0].to_lowercase();
+        let limit = between(README, &format!("\n[{title}]: {GUIDES_ON_DOCS_RS}limits/index.html#"), "\n");
+        assert!(limit.len() == 1 && limits.contains(limit[0]), "{row}");
+        let tests: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "{row}");
+        for test in tests {
+            assert!(root().join(format!("tests/{test}.rs")).is_file(), "{test}");
+        }
+    }
+}
+
+#[test]
+fn the_limits_name_tests_that_there_are() {
+    let lists: Vec<_> = LIMITS.split("\nTests: ").skip(1).map(|rest| rest.split("\n\n").next()).collect();
+    assert_eq!(lists.len(), 13);
+
+    for tests in lists.into_iter().flatten() {
+        for test in tests.split('`').skip(1).step_by(2).filter(|test| !test.contains([':', ' '])) {
+            assert!(root().join(format!("tests/{test}.rs")).is_file(), "{test}");
+        }
+    }
+}
+
+#[test]
+fn every_guide_is_shown_listed_and_linked_by_its_name() {
+    let index = read("src/guide/mod.rs");
+    let linked = between(README, GUIDES_ON_DOCS_RS, "/index.html");
+
+    for guide in guides() {
+        assert!(index.contains(&format!("include_str!(\"{guide}.md\")")), "{guide} is not shown");
+        assert!(index.contains(&format!("//! | [`{guide}`] |")), "{guide} is not listed");
+    }
+    assert!(!linked.is_empty());
+    for guide in linked.into_iter().filter(|guide| !guide.contains('\n')) {
+        assert!(guides().contains(guide), "{guide}");
+    }
+}
+
+#[test]
+fn the_configuration_names_every_option_and_no_other() {
+    let scheduler = [section(CONFIGURATION, "The scheduler"), section(CONFIGURATION, "Threads")].concat();
+    let of_start = BTreeSet::from(["start_on".to_owned(), "start".to_owned()]);
+    let builder = &options(&["src/builder.rs"], "Builder") | &of_start;
+    assert_eq!(linked(&scheduler, "Builder"), builder);
+
+    let postgres = options(&["src/backend/postgres/mod.rs"], "Postgres");
+    let made = BTreeSet::from(["new".to_owned(), "url_from".to_owned()]);
+    assert_eq!(linked(section(CONFIGURATION, "PostgreSQL"), "backend::Postgres"), &postgres | &made);
+
+    let job = options(&["actors/src/definition.rs", "actors/src/job_config.rs"], "Job");
+    // Of another type in the same file.
+    let job = &job - &BTreeSet::from(["over".to_owned()]);
+    let made = BTreeSet::from(["new".to_owned()]);
+    assert_eq!(linked(section(CONFIGURATION, "A job"), "Job"), &job | &made);
+
+    let retry = options(&["actors/src/core/policy.rs"], "Retry");
+    let made = BTreeSet::from(["attempts".to_owned()]);
+    assert_eq!(linked(section(CONFIGURATION, "A job"), "Retry"), &retry | &made);
+}
+
+#[test]
+fn the_configuration_names_the_defaults_that_are_in_force() {
+    let Policies { misfire_after, abort_after, priority, retry, .. } = Policies::default();
+    let durations = [
+        ("Builder::hook_timeout", HOOK_TIMEOUT_DEFAULT),
+        ("Builder::shutdown_abort_after", SHUTDOWN_ABORT_AFTER_DEFAULT),
+        ("Builder::connect_timeout", CONNECT_TIMEOUT_DEFAULT),
+        ("Builder::clock_offset_max", CLOCK_OFFSET_MAX_DEFAULT),
+        ("Builder::forget_after", FORGET_AFTER_DEFAULT),
+        ("Builder::resign_pause", RESIGN_PAUSE_DEFAULT),
+        ("Job::misfire_after", misfire_after),
+        ("Job::abort_after", abort_after),
+        ("Retry::initial", retry.initial),
+        ("Retry::max", retry.max),
+    ];
+    for (option, default) in durations {
+        let told: Duration = parse_duration(default_of(CONFIGURATION, option)).expect(option);
+        assert_eq!(told, default, "{option}");
+    }
+
+    let numbers = [
+        ("Builder::job_labels_max", JOB_LABELS_DEFAULT.to_string()),
+        ("Builder::blocking_threads", format!("at most {BLOCKING_THREADS_DEFAULT}")),
+        ("Job::priority", priority.to_string()),
+        ("Retry::attempts", retry.attempts.to_string()),
+        ("Retry::factor", retry.factor.to_string()),
+        ("Retry::jitter", retry.jitter.to_string()),
+    ];
+    for (option, default) in numbers {
+        assert_eq!(default_of(CONFIGURATION, option).replace(',', ""), default, "{option}");
+    }
+}
+
+#[test]
+fn the_observability_names_every_metric_and_no_other() {
+    let code = read("actors/src/metrics.rs");
+    let metrics: BTreeSet<_> = between(&code, ": &str = \"callsheet_", "\"").into_iter().collect();
+    assert!(metrics.len() > 20, "{metrics:?}");
+
+    let table = section(OBSERVABILITY, "Metrics");
+    let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| `callsheet_")).collect();
+    let told =
+        rows.iter().map(|row| between(row, "`callsheet_", "`")[0].split('{').next().unwrap_or_default());
+    assert_eq!(told.collect::<BTreeSet<_>>(), metrics);
+
+    for rule in section(OBSERVABILITY, "Alerts").lines().filter(|line| line.contains("expr: ")) {
+        for name in between(rule, "callsheet_", "!").iter().map(|rest| {
+            rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default()
+        }) {
+            assert!(metrics.contains(name), "{rule}");
+        }
+    }
+}
+
+#[test]
+fn the_health_names_every_operation_and_every_problem() {
+    let noticed = section(HEALTH, "What is noticed, and how soon");
+    for operation in Operation::ALL {
+        assert!(noticed.contains(&format!("`{operation}`")), "{operation}");
+    }
+
+    let code = read("actors/src/health.rs");
+    let names = code.split_once("pub fn name(&self)").expect("a method").1;
+    let names = names.split("    }\n\n").next().unwrap_or_default();
+    let problems = between(names, "=> \"", "\"");
+    assert!(problems.len() > 10, "{problems:?}");
+    for problem in problems {
+        assert!(HEALTH.contains(&format!("`{problem}`")), "{problem}");
+    }
+}
