@@ -106,7 +106,7 @@ pub use tokio_postgres_rustls::MakeRustlsConnect;
 /// # Connecting
 ///
 /// A host of the URL has 3 s to answer, or its `connect_timeout` in whole seconds, if that is at least 1; a
-/// session must be open within 4.5 s in all, whatever the URL says. Of several hosts the first that answers
+/// session must be open within 4.5 s, whatever the URL says, as must the schema be made first. Of several hosts the first that answers
 /// is taken: with standbys among them say `target_session_attrs=read-write`.
 ///
 /// # Credentials that change
