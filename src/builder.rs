@@ -86,7 +86,8 @@ impl Builder {
     /// [hook timeout](Self::hook_timeout) are logged, and counted in `callsheet_hooks_failed_total`.
     ///
     /// The calls of one job are made one after the other. Up to [`HOOK_CALLS_MAX`](crate::HOOK_CALLS_MAX)
-    /// wait; the others are dropped, and counted. A shutdown waits for them until its deadline.
+    /// wait, with errors of up to [`HOOK_CALL_BYTES_MAX`](crate::HOOK_CALL_BYTES_MAX) bytes; the others are
+    /// dropped, and counted. A shutdown waits for them until its deadline.
     pub fn after_success<F, Fut>(mut self, hook: F) -> Self
     where
         F: Fn(EndedRun) -> Fut + Send + Sync + 'static,

@@ -462,15 +462,36 @@ fn a_store_that_is_down_for_a_minute_is_unhealthy_then_recovered_from() {
 }
 
 #[test]
-fn a_leader_whose_election_actor_dies_says_so_and_another_node_leads() {
+fn a_call_of_the_elector_that_panics_when_it_is_given_up_harms_nothing() {
     simulate(START, async |rig| {
         // Longer than a call may take, so that the call is given up while the node leads.
+        rig.set_lease(secs(30));
+        let node = rig.node(node_with([bystander()])).await;
+        rig.advance(secs(5)).await;
+        assert_eq!(rig.leader(), Some(node));
+
+        rig.store().panic_when_given_up([Operation::Renew]);
+        rig.advance(secs(35)).await;
+
+        let lost = |why: StepDownReason| move |kind: &EventKind| matches!(kind, EventKind::LeadershipLost { why: said, .. } if *said == why);
+        assert_eq!(rig.count(lost(StepDownReason::Died)), 0);
+        assert_eq!(rig.count(lost(StepDownReason::TrustExpired)), 1, "no renewal was answered");
+        rig.store().panic_when_given_up([]);
+        rig.advance(secs(60)).await;
+        let health = rig.send(node, Health).await;
+        assert!(health.healthy && rig.leader() == Some(node), "{health:?}");
+    });
+}
+
+#[test]
+fn a_leader_whose_election_actor_dies_says_so_and_another_node_leads() {
+    simulate(START, async |rig| {
         rig.set_lease(secs(30));
         let first = rig.node(node_with([bystander()])).await;
         rig.advance(secs(5)).await;
         assert_eq!(rig.leader(), Some(first));
 
-        rig.store().panic_when_given_up([Operation::Renew]);
+        rig.kill_election(first);
         rig.advance(secs(15)).await;
 
         let died =

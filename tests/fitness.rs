@@ -11,7 +11,7 @@ use std::{
 
 use actix::{Actor, Context, Handler};
 use callsheet::{
-    Builder, Callsheet, Event, EventKind, HealthReport, Job, NodeId, Problem, StepDownReason,
+    BodyThreads, Builder, Callsheet, Event, EventKind, HealthReport, Job, NodeId, Problem, StepDownReason,
     schedule::{Schedule, every},
     testkit::{SharedStore, VirtualClock, fakes::Period, simulate},
 };
@@ -158,21 +158,55 @@ fn wait_on_thread(blocking: &Blocking) {
     drop(blocking.changed.wait_while(blocked, |blocked| *blocked).expect("nobody panicked"));
 }
 
-#[actix_rt::test]
-async fn a_leader_whose_bodies_are_blocked_yields_to_a_node_that_is_free() {
-    let clock = VirtualClock::starting_at(Utc::now());
-    let store = SharedStore::new(clock.clone()).with_lease(secs(1));
-    let node = |blocking: &Arc<Blocking>| {
-        let (sender, events) = mpsc::unbounded_channel();
-        let backend = store.backend(NodeId::random(), clock.clone());
-        let builder = Callsheet::builder().body_threads(1).clock(clock.clone()).backend(backend);
+/// A node of the store, with jobs that wait on their threads while they are told to, on one thread of each
+/// kind.
+fn node_of(
+    (store, clock): (&SharedStore, &VirtualClock),
+    jobs: impl IntoIterator<Item = Job>,
+) -> (Builder, mpsc::UnboundedReceiver<EventKind>) {
+    let (sender, events) = mpsc::unbounded_channel();
+    let backend = store.backend(NodeId::random(), clock.clone());
+    let builder = Callsheet::builder().body_threads(1).local_body_threads(1).blocking_threads(1);
+    (builder.clock(clock.clone()).backend(backend).jobs(jobs).listen(Told(sender).start()), events)
+}
+
+/// How a job waits on a thread of a kind.
+type Waits = fn(&str, &Arc<Blocking>) -> Job;
+
+const KINDS: [(BodyThreads, Waits); 3] = [
+    (BodyThreads::Body, |name, blocking| {
         let blocking = blocking.clone();
-        let job = Job::new("blocks", PERIOD).run(move |_| {
+        Job::new(name, PERIOD).run(move |_| {
             let blocking = blocking.clone();
             async move { wait_on_thread(&blocking) }
-        });
-        let tick = Job::new("tick", PERIOD).run(async |_| {});
-        (builder.jobs([job, tick]).listen(Told(sender).start()), events)
+        })
+    }),
+    (BodyThreads::Blocking, |name, blocking| {
+        let blocking = blocking.clone();
+        Job::new(name, PERIOD).run_blocking(move |_| wait_on_thread(&blocking))
+    }),
+    (BodyThreads::Local, |name, blocking| {
+        let blocking = blocking.clone();
+        Job::new(name, PERIOD).run_local(move |_| {
+            let blocking = blocking.clone();
+            async move { wait_on_thread(&blocking) }
+        })
+    }),
+];
+
+#[actix_rt::test]
+async fn a_leader_whose_bodies_are_blocked_yields_to_a_node_that_is_free() {
+    for (threads, waits) in KINDS {
+        yields_while_blocked(threads, waits).await;
+    }
+}
+
+async fn yields_while_blocked(threads: BodyThreads, waits: Waits) {
+    let clock = VirtualClock::starting_at(Utc::now());
+    let store = SharedStore::new(clock.clone()).with_lease(secs(1));
+    // Two jobs that need the same thread: one has it, the other waits for it.
+    let node = |blocking: &Arc<Blocking>| {
+        node_of((&store, &clock), [waits("blocks", blocking), waits("tick", blocking)])
     };
     let ticked =
         |kind: &EventKind| matches!(kind, EventKind::RunSucceeded { job, .. } if job.as_str() == "tick");
@@ -185,11 +219,11 @@ async fn a_leader_whose_bodies_are_blocked_yields_to_a_node_that_is_free() {
     stuck.set(true);
     // Alone it keeps the lead, and says what is wrong.
     let deadline = tokio::time::timeout(secs(60), async {
-        while !blocked(&first.health().await.expect("it runs")) {
+        while blocked(&first.health().await.expect("it runs")) != [threads] {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     });
-    deadline.await.expect("it shows");
+    deadline.await.unwrap_or_else(|_| panic!("it shows: {threads:?}"));
     assert!(first.health().await.expect("it runs").term.is_some(), "there is nobody else");
 
     let (second, mut of_second) = node(&free);
@@ -201,16 +235,42 @@ async fn a_leader_whose_bodies_are_blocked_yields_to_a_node_that_is_free() {
     told(&mut of_first, gave_up).await;
     // Runs that the first claimed, and that wait for its thread, keep their keys.
     told(&mut of_second, |kind| matches!(kind, EventKind::LeadershipGained { .. })).await;
-    assert!(!blocked(&second.health().await.expect("it runs")));
+    assert_eq!(blocked(&second.health().await.expect("it runs")), []);
 
     stuck.set(false);
     second.shutdown(Duration::ZERO).await;
     told(&mut of_first, |kind| matches!(kind, EventKind::LeadershipGained { .. })).await;
     told(&mut of_first, ticked).await;
-    assert!(!blocked(&first.health().await.expect("it runs")));
+    assert_eq!(blocked(&first.health().await.expect("it runs")), []);
     first.shutdown(Duration::ZERO).await;
 }
 
-fn blocked(report: &HealthReport) -> bool {
-    report.problems.iter().any(|problem| matches!(problem, Problem::BodiesBlocked { .. }))
+#[actix_rt::test]
+async fn threads_that_are_all_taken_are_no_problem_while_no_body_waits() {
+    let clock = VirtualClock::starting_at(Utc::now());
+    let store = SharedStore::new(clock.clone()).with_lease(secs(1));
+    let stuck = Arc::new(Blocking {
+        blocked: Mutex::new(true),
+        changed: Condvar::new(),
+        asked: AtomicBool::new(false),
+    });
+    let (_, waits) = KINDS[1];
+    let (node, mut events) = node_of((&store, &clock), [waits("long", &stuck)]);
+    let node = node.start().await.expect("it starts");
+    told(&mut events, |kind| matches!(kind, EventKind::RunStarted { .. })).await;
+
+    tokio::time::sleep(secs(3)).await;
+
+    assert_eq!(blocked(&node.health().await.expect("it runs")), [], "it may take as long as it wants");
+    stuck.set(false);
+    node.shutdown(Duration::ZERO).await;
+}
+
+/// The threads on which no body starts.
+fn blocked(report: &HealthReport) -> Vec<BodyThreads> {
+    let threads = |problem: &Problem| match problem {
+        Problem::BodiesBlocked { threads, .. } => Some(*threads),
+        _ => None,
+    };
+    report.problems.iter().filter_map(threads).collect()
 }

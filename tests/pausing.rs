@@ -155,6 +155,25 @@ fn a_follower_pauses_a_job_for_the_leader_and_the_leader_for_a_follower() {
 }
 
 #[test]
+fn a_node_that_starts_while_a_job_is_paused_shows_it_and_says_nothing() {
+    simulate(START, async |rig| {
+        let first = rig.node(node_with([job("job")])).await;
+        rig.send(first, pause("job").note("repair")).await.expect("it is there");
+        rig.advance(secs(10)).await;
+        rig.kill(first);
+
+        let second = rig.node(node_with([job("job")])).await;
+        rig.advance(secs(300)).await;
+
+        assert_eq!(rig.leader(), Some(second));
+        let status = details(rig, second, "job").await;
+        let note = status.pause.and_then(|pause| pause.note);
+        assert_eq!((status.state, note.as_deref()), (JobState::Paused, Some("repair")));
+        assert_eq!(said(rig), (1, 0), "by the node that was told");
+    });
+}
+
+#[test]
 fn a_pause_outlasts_the_leader_and_every_node() {
     simulate(START, async |rig| {
         two_nodes(rig).await;

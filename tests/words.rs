@@ -3,8 +3,8 @@
 use std::fmt::{Debug, Display};
 
 use callsheet::{
-    CancelReason, Fires, HowDrained, JobState, OnLost, Outcome, RunPhase, SkipReason, StepDownReason,
-    port::Role,
+    BodyThreads, CancelReason, Fires, HowDrained, JobState, OnLost, Outcome, RunPhase, SkipReason,
+    StepDownReason, port::Role,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -26,6 +26,7 @@ fn is_shown_as_in_json<T: Serialize + DeserializeOwned + Display + Debug>(at_lea
 
 #[test]
 fn a_value_of_one_word_is_shown_as_in_json() {
+    is_shown_as_in_json::<BodyThreads>(3);
     is_shown_as_in_json::<CancelReason>(8);
     is_shown_as_in_json::<Fires>(3);
     is_shown_as_in_json::<HowDrained>(3);

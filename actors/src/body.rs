@@ -24,8 +24,9 @@ use tokio::{runtime, sync::oneshot};
 use tracing::Instrument;
 
 use crate::{
-    port::Body,
+    port::{Body, Clock},
     run::{IntoRunResult, Run, RunResult},
+    starts::{BodyThreads, Starts},
 };
 
 /// A body made of an async closure or function.
@@ -64,14 +65,14 @@ where
         let function = self.function.clone();
         async move {
             let abort = run.take_abort();
-            let threads = run.own_threads().clone();
+            let (threads, clock) = (run.own_threads().clone(), run.clock().clone());
             let span = run.span().clone();
             let work = move || {
                 // The call as well: a function may do something before it answers its future.
                 let body = span.in_scope(|| function(run));
                 body.map(IntoRunResult::into_run_result).instrument(span).boxed_local()
             };
-            threads.run_local(work, abort).await.into_result()
+            threads.run_local(work, abort, clock).await.into_result()
         }
         .boxed()
     }
@@ -107,6 +108,7 @@ where
         let function = self.function.clone();
         async move {
             let (threads, abort) = (run.own_threads().clone(), run.take_abort());
+            let clock = run.clock().clone();
             let span = run.span().clone();
             let work = move || {
                 let body = || function(run).into_run_result();
@@ -115,7 +117,7 @@ where
                     Err(payload) => BodyEnd::Panicked(payload),
                 }
             };
-            threads.run_blocking(work, abort).await.into_result()
+            threads.run_blocking(work, abort, clock).await.into_result()
         }
         .boxed()
     }
@@ -165,14 +167,15 @@ pub struct ActorGone;
 pub(crate) enum OwnThreads {
     /// Of the engine.
     OfEngine(Arc<EngineBodies>),
-    /// The thread, and the local set, of the run's own task, and the blocking threads of its runtime.
-    Here,
+    /// The thread, and the local set, of the run's own task, and the blocking threads of its runtime, for
+    /// which bodies wait.
+    Here(Starts),
 }
 
 /// What the engine has of them.
 pub(crate) struct EngineBodies {
-    /// For futures that are not `Send`, in turn.
-    arbiters: Vec<ArbiterHandle>,
+    /// For futures that are not `Send`, in turn, and the bodies that wait for each.
+    arbiters: Vec<(ArbiterHandle, Starts)>,
     turn: AtomicUsize,
     blocking: Blocking,
 }
@@ -181,7 +184,8 @@ impl EngineBodies {
     /// At most `blocking_threads` are started for bodies that block, when the first of them runs.
     pub(crate) fn new(arbiters: Vec<ArbiterHandle>, blocking_threads: usize) -> Self {
         let pool = Mutex::new(Pool::NotNeeded);
-        let blocking = Blocking { threads: blocking_threads, pool };
+        let blocking = Blocking { threads: blocking_threads, pool, starts: Starts::default() };
+        let arbiters = arbiters.into_iter().map(|arbiter| (arbiter, Starts::default())).collect();
         Self { arbiters, turn: AtomicUsize::new(0), blocking }
     }
 
@@ -199,6 +203,8 @@ impl EngineBodies {
 struct Blocking {
     threads: usize,
     pool: Mutex<Pool>,
+    /// The bodies that wait for one of them.
+    starts: Starts,
 }
 
 enum Pool {
@@ -240,7 +246,20 @@ impl BodyEnd {
 }
 
 impl OwnThreads {
-    async fn run_local<W>(&self, work: W, abort: Option<AbortRegistration>) -> BodyEnd
+    /// For how long no body has started on threads of a kind although one waits for them.
+    pub(crate) fn silences(&self, now: Duration) -> [(BodyThreads, Duration); 2] {
+        let (blocking, local) = match self {
+            Self::OfEngine(bodies) => {
+                let each = bodies.arbiters.iter().map(|(_, starts)| starts.silence(now));
+                (&bodies.blocking.starts, each.max().unwrap_or_default())
+            }
+            // On one thread, nobody who looks waits for another.
+            Self::Here(starts) => (starts, Duration::ZERO),
+        };
+        [(BodyThreads::Blocking, blocking.silence(now)), (BodyThreads::Local, local)]
+    }
+
+    async fn run_local<W>(&self, work: W, abort: Option<AbortRegistration>, clock: Arc<dyn Clock>) -> BodyEnd
     where
         W: FnOnce() -> LocalBoxFuture<'static, RunResult> + Send + 'static,
     {
@@ -263,13 +282,18 @@ impl OwnThreads {
         match self {
             Self::OfEngine(bodies) => {
                 let nth = bodies.turn.fetch_add(1, Ordering::Relaxed) % bodies.arbiters.len().max(1);
-                if let Some(arbiter) = bodies.arbiters.get(nth) {
+                if let Some((arbiter, starts)) = bodies.arbiters.get(nth) {
+                    let place = starts.wait(clock);
                     arbiter.spawn_fn(move || {
-                        actix_rt::spawn(task());
+                        // It starts when it is polled: what is spawned may stand behind a body that blocks.
+                        actix_rt::spawn(async move {
+                            drop(place);
+                            task().await;
+                        });
                     });
                 }
             }
-            Self::Here => {
+            Self::Here(_) => {
                 actix_rt::spawn(task());
             }
         }
@@ -277,7 +301,12 @@ impl OwnThreads {
     }
 
     /// An abort drops work that has not begun. What has begun is waited for.
-    async fn run_blocking<W>(&self, work: W, abort: Option<AbortRegistration>) -> BodyEnd
+    async fn run_blocking<W>(
+        &self,
+        work: W,
+        abort: Option<AbortRegistration>,
+        clock: Arc<dyn Clock>,
+    ) -> BodyEnd
     where
         W: FnOnce() -> BodyEnd + Send + 'static,
     {
@@ -287,7 +316,13 @@ impl OwnThreads {
         let work = Arc::new(Mutex::new(Some(work)));
         let take = |work: &Mutex<Option<W>>| work.lock().unwrap_or_else(PoisonError::into_inner).take();
         let waiting = work.clone();
+        let place = match self {
+            Self::OfEngine(bodies) => bodies.blocking.starts.wait(clock),
+            Self::Here(starts) => starts.wait(clock),
+        };
         let task = move || {
+            // A thread took it, if only to find that it was given up.
+            drop(place);
             if let Some(work) = take(&waiting) {
                 drop(begins);
                 // The run's task is gone only if its runtime is: nobody is left to tell.
@@ -300,7 +335,7 @@ impl OwnThreads {
                     return BodyEnd::Returned(Err(error.into()));
                 }
             }
-            Self::Here => drop(tokio::task::spawn_blocking(task)),
+            Self::Here(_) => drop(tokio::task::spawn_blocking(task)),
         }
         if let Some(abort) = abort
             && Abortable::new(begun, abort).await.is_err()

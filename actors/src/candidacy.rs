@@ -19,7 +19,7 @@ use futures_util::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::{event::StepDownReason, node::Node};
+use crate::{event::StepDownReason, node::Node, starts::BodyThreads};
 
 /// How long the application's own check may take. What takes longer counts as a no.
 pub const MAY_LEAD_TIMEOUT: Duration = Duration::from_secs(2);
@@ -143,8 +143,8 @@ impl Drop for Started {
 }
 
 impl BodyWatch {
-    /// For how long no body has started, as far as was asked. Asks, if nobody has.
-    pub(crate) fn silence(&self, node: &Node) -> Duration {
+    /// For how long no ordinary body has started, as far as was asked. Asks, if nobody has.
+    fn silence(&self, node: &Node) -> Duration {
         let now = node.clock.elapsed();
         let mut asked_at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(asked_at) = *asked_at {
@@ -155,5 +155,16 @@ impl BodyWatch {
         let started = Started(self.0.clone());
         node.spawner.spawn(async move { drop(started) }.boxed());
         Duration::ZERO
+    }
+
+    /// For how long no body has started, on threads of each kind.
+    pub(crate) fn silences(&self, node: &Node) -> [(BodyThreads, Duration); 3] {
+        let [blocking, local] = node.own_threads.silences(node.clock.elapsed());
+        [(BodyThreads::Body, self.silence(node)), blocking, local]
+    }
+
+    /// The longest of them.
+    pub(crate) fn longest_silence(&self, node: &Node) -> Duration {
+        self.silences(node).map(|(_, silence)| silence).into_iter().max().unwrap_or_default()
     }
 }

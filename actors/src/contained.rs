@@ -1,8 +1,12 @@
 //! Calls into adapters: bounded in time, and contained.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use futures_util::FutureExt;
 use tokio::time::timeout;
 
 use crate::CALL_DEADLINE;
@@ -33,9 +37,100 @@ pub(crate) async fn contained_within<T>(
     deadline: Duration,
     call: impl Future<Output = T>,
 ) -> Result<T, NoAnswer> {
-    match timeout(deadline, AssertUnwindSafe(call).catch_unwind()).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(_)) => Err(NoAnswer::Panic),
-        Err(_) => Err(NoAnswer::Deadline),
+    timeout(deadline, caught(call)).await.unwrap_or(Err(NoAnswer::Deadline))
+}
+
+/// A call into an adapter that takes its time. Its panics harm nobody, neither when it is made nor when it is
+/// dropped: whoever gives it up, or cancels it, is an actor that would die of them.
+pub(crate) fn caught<F: Future>(call: F) -> Caught<F> {
+    Caught(Some(Box::pin(call)))
+}
+
+/// See [`caught`].
+pub(crate) struct Caught<F>(Option<Pin<Box<F>>>);
+
+impl<F> Caught<F> {
+    fn give_up(&mut self) {
+        let Some(call) = self.0.take() else { return };
+        if catch_unwind(AssertUnwindSafe(|| drop(call))).is_err() {
+            tracing::error!(target: "callsheet", "the store's adapter panicked over a call that was dropped");
+        }
+    }
+}
+
+impl<F: Future> Future for Caught<F> {
+    type Output = Result<F::Output, NoAnswer>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        // It has answered, and nobody may ask again.
+        let Some(call) = &mut self.0 else { return Poll::Pending };
+        let answer = match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(task))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(answer)) => Ok(answer),
+            Err(_) => Err(NoAnswer::Panic),
+        };
+        self.give_up();
+        Poll::Ready(answer)
+    }
+}
+
+impl<F> Drop for Caught<F> {
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, panic::resume_unwind};
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    struct PanicsWhenDropped;
+
+    impl Drop for PanicsWhenDropped {
+        fn drop(&mut self) {
+            resume_unwind(Box::new("dropped"));
+        }
+    }
+
+    /// Answers at once, and panics when it is dropped.
+    struct Answers(PanicsWhenDropped);
+
+    impl Future for Answers {
+        type Output = u8;
+
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<u8> {
+            Poll::Ready(7)
+        }
+    }
+
+    #[test]
+    fn a_panic_over_what_is_left_of_a_call_takes_no_answer_away() {
+        assert_eq!(caught(Answers(PanicsWhenDropped)).now_or_never(), Some(Ok(7)));
+    }
+
+    #[test]
+    fn a_call_that_is_dropped_panics_on_nobody() {
+        let call = || async {
+            let _panics = PanicsWhenDropped;
+            pending::<()>().await;
+        };
+
+        assert_eq!(caught(call()).now_or_never(), None);
+        drop(caught(call()));
+    }
+
+    #[test]
+    fn a_call_that_panics_has_no_answer() {
+        let call = async {
+            if true {
+                resume_unwind(Box::new("called"));
+            }
+        };
+
+        assert_eq!(caught(call).now_or_never(), Some(Err(NoAnswer::Panic)));
     }
 }

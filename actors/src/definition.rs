@@ -15,6 +15,7 @@ use crate::{
         duration::DurationText,
         policy::{Fires, Misfire, OnLost, Overlap, Policies, Retry},
         storable::storable,
+        text::{TEXT_MAX, bounded},
     },
     error::{Fault, Faults},
     hooks::{EndedRun, Hooks, SkippedTicks},
@@ -362,7 +363,8 @@ impl<B> Job<B> {
     /// [hook timeout](Self::hook_timeout) are logged, and counted in `callsheet_hooks_failed_total`.
     ///
     /// The calls of one job are made one after the other. Up to [`HOOK_CALLS_MAX`](crate::HOOK_CALLS_MAX)
-    /// wait; the others are dropped, and counted. A shutdown waits for them until its deadline.
+    /// wait, with errors of up to [`HOOK_CALL_BYTES_MAX`](crate::HOOK_CALL_BYTES_MAX) bytes; the others are
+    /// dropped, and counted. A shutdown waits for them until its deadline.
     #[must_use]
     pub fn after_success<F, Fut>(mut self, hook: F) -> Self
     where
@@ -512,7 +514,7 @@ fn check_schedule(schedule: Arc<dyn Schedule>, now: DateTime<Utc>) -> Result<Che
         // A fire time at this very instant is neither before it nor after it.
         let after_now = now.checked_add_signed(TimeDelta::milliseconds(1)).unwrap_or(now);
         let fires = schedule.next_after(now).is_some() || schedule.previous_before(after_now).is_some();
-        let description: Arc<str> = storable(&schedule.to_string()).into();
+        let description: Arc<str> = storable(&bounded(&schedule, TEXT_MAX)).into();
         (description, fires, schedule.identity(), schedule.fires_once())
     }));
     match asked {

@@ -18,6 +18,7 @@ use crate::{
     core::{
         election::{Effect, Effects, ElectionMachine, Input, Outlook},
         operation::Operation,
+        text::{TEXT_MAX, bounded},
         zone_data::changed,
     },
     event::{EventKind, StepDownReason},
@@ -35,6 +36,12 @@ pub(crate) enum SessionChanged {
     Opened,
     Lost,
 }
+
+/// Kills the actor, for a rig.
+#[cfg(any(test, feature = "testkit"))]
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Die;
 
 /// The store refused a claim of this node's term.
 #[derive(Message)]
@@ -179,7 +186,7 @@ impl ElectionActor {
 
     /// Why this node would rather not lead, if it would not.
     fn reluctance(&self) -> Option<StepDownReason> {
-        if self.node.bodies.silence(&self.node) > self.stall_max {
+        if self.node.bodies.longest_silence(&self.node) > self.stall_max {
             return Some(StepDownReason::BodiesBlocked);
         }
         self.prefers_not.then_some(StepDownReason::Yielded)
@@ -410,7 +417,7 @@ const TIMER_MIN: Duration = Duration::from_millis(1);
 /// The answer of the elector, or why there is none.
 async fn answer_of<T, E: std::error::Error>(call: impl Future<Output = Result<T, E>>) -> Result<T, String> {
     match contained(call).await {
-        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Ok(answer) => answer.map_err(|error| bounded(error, TEXT_MAX)),
         Err(none) => Err(none.as_str().to_owned()),
     }
 }
@@ -425,6 +432,15 @@ impl Actor for ElectionActor {
             self.node.leadership.set(None, None);
             self.node.supervisor().do_send(ElectionDied(term));
         }
+    }
+}
+
+#[cfg(any(test, feature = "testkit"))]
+impl Handler<Die> for ElectionActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Die, _: &mut Self::Context) {
+        std::panic::resume_unwind(Box::new("the rig killed the election actor"));
     }
 }
 

@@ -24,8 +24,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     body::{EngineBodies, OwnThreads},
+    byte_budget::ByteBudget,
     candidacy::{BodyWatch, Candidacy, MayLead, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN},
-    core::duration::DurationText,
+    core::{
+        duration::DurationText,
+        text::{TEXT_MAX, bounded},
+        zone_data::ZONE_DATA_VERSION_MAX,
+    },
     deadline,
     definition::Job,
     drain::ShutdownReport,
@@ -35,7 +40,7 @@ use crate::{
     event_filter::EventFilter,
     event_stream::EventStream,
     failure_log::FailureLog,
-    hooks::Hooks,
+    hooks::{Hooks, NODE_HOOK_CALL_BYTES_MAX},
     listener::{ListenTo, ListenerActor, Publisher},
     lock::{AwaitSession, LockActor},
     message::{AnnounceShutdown, Shutdown, ShutdownNow},
@@ -46,6 +51,7 @@ use crate::{
     permits::{Permits, WhenFull},
     placement::Placement,
     port::{Backend, Clock, LockError, RuntimeSpawner, Spawner, SystemClock},
+    starts::Starts,
     supervisor::{
         ANSWER_DEADLINE, AddFirstJobs, SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX, Supervised,
         SupervisorActor, conflicts, define_all,
@@ -114,14 +120,15 @@ pub struct EngineOptions {
     /// forgets its name; at least [`FORGET_AFTER_MIN`]. Default: [`FORGET_AFTER_DEFAULT`].
     pub forget_after: Duration,
     /// The version of the time zone data by which the schedules of this node go, to be shown and compared with that of other
-    /// nodes. Default: empty, which means that it is not known.
+    /// nodes; at most 200 bytes. Default: empty, which means that it is not known.
     pub zone_data: Arc<str>,
     /// The application's own check whether this node may lead: see [`MayLead`]. Default: none.
     pub may_lead: Option<MayLead>,
     /// The node leads only while no other node stands as a candidate. Default: `false`.
     pub prefer_not_to_lead: bool,
     /// How long the node does not campaign after it was asked to resign, unless another node leads before; at least
-    /// [`RESIGN_PAUSE_MIN`]. Default: [`RESIGN_PAUSE_DEFAULT`].
+    /// [`RESIGN_PAUSE_MIN`]. A node that led only between two of its questions, a second apart, may go
+    /// unseen: then the whole pause passes. Default: [`RESIGN_PAUSE_DEFAULT`].
     pub resign_pause: Duration,
     /// The node's id, unless the backend has one for it. Default: random.
     pub node: NodeId,
@@ -183,6 +190,10 @@ impl EngineOptions {
                 let rule = format!("it is at least 1 and at most {THREADS_MAX}");
                 faults.push(Fault::new(option, value.to_string(), rule, "choose a number in this range"));
             }
+        }
+        if self.zone_data.len() > ZONE_DATA_VERSION_MAX {
+            let rule = format!("the version of time zone data has at most {ZONE_DATA_VERSION_MAX} bytes");
+            faults.push(Fault::new("zone_data", &*self.zone_data, rule, "shorten it, such as `2026f`"));
         }
         if self.max_concurrent_runs == Some(0) {
             let cure = "raise it, or leave it out for no bound";
@@ -356,7 +367,7 @@ impl Engine {
         let threads = Threads {
             placement: Placement::Here,
             coordination: None,
-            own_threads: OwnThreads::Here,
+            own_threads: OwnThreads::Here(Starts::default()),
             spawner,
         };
         let (Started { supervisor, publisher }, over) = start_actors(options, threads, pending()).await?;
@@ -588,6 +599,7 @@ async fn start_actors(
         own_threads: threads.own_threads,
         over: CancellationToken::new(),
         hooks,
+        hook_call_bytes: ByteBudget::new(NODE_HOOK_CALL_BYTES_MAX),
         hooking: watch::Sender::new(()),
         locker: backend.locker(),
         timers: runtime::Handle::current(),
@@ -702,7 +714,7 @@ async fn first_session(
             Ok(Ok(Err(LockError::Refused { reason }))) if until.is_some() => {
                 return Err(StartError::Refused { backend, reason });
             }
-            Ok(Ok(Err(error))) => reason = error.to_string(),
+            Ok(Ok(Err(error))) => reason = bounded(error, TEXT_MAX),
             Ok(Err(_)) => return Err(StartError::Died),
             Err(_) => return Err(StartError::Unreachable { backend, reason }),
         }
@@ -727,5 +739,50 @@ fn start_on<A: Actor<Context = Context<A>>>(
     match arbiter {
         Some(arbiter) => A::start_in_arbiter(arbiter, |_| make()),
         None => make().start(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, future::ready};
+
+    use super::*;
+
+    /// Runs on a clock that jumps from timer to timer.
+    fn on_virtual_time(story: impl Future<Output = ()>) {
+        let runtime = runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime").block_on(story);
+    }
+
+    #[test]
+    fn a_shutdown_waits_on_while_the_supervisor_answers() {
+        on_virtual_time(async {
+            let asked_it = Cell::new(0);
+            // As a shutdown that was asked for before, with more time.
+            let ended = pin!(tokio::time::sleep(SHUTDOWN_END_MAX * 5));
+            let answers = || {
+                asked_it.set(asked_it.get() + 1);
+                ready(true)
+            };
+
+            assert!(ends(ended, Duration::ZERO, answers).await);
+
+            assert!(asked_it.get() >= 4, "{}", asked_it.get());
+        });
+    }
+
+    #[test]
+    fn a_shutdown_is_given_up_when_the_supervisor_does_not_answer() {
+        on_virtual_time(async {
+            let asked_it = Cell::new(0);
+            let answers = || {
+                asked_it.set(asked_it.get() + 1);
+                ready(asked_it.get() < 3)
+            };
+
+            assert!(!ends(pin!(pending::<()>()), Duration::ZERO, answers).await);
+
+            assert_eq!(asked_it.get(), 3);
+        });
     }
 }

@@ -175,7 +175,9 @@ pub enum EventKind {
         /// The job.
         job: JobName,
     },
-    /// A job does not fire, on any node. Said by the node that was told to pause it, or on which it failed too often.
+    /// A job does not fire, on any node. Said by the node that was told to pause it, or on which it failed
+    /// too often. A node that starts later says nothing, since nothing happened: its
+    /// [`JobStatus`](crate::JobStatus) has the pause.
     JobPaused {
         /// The job.
         job: JobName,
@@ -582,6 +584,47 @@ impl EventKind {
             | Self::ZoneDataDiffers { .. }
             | Self::ShutdownStarted { .. }
             | Self::ShutdownFinished { .. } => None,
+        }
+    }
+}
+
+impl EventKind {
+    /// How many bytes its texts take, but for the name of the job, which it shares with the job.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::JobPaused { pause, .. } => pause.note.as_ref().map_or(0, String::len),
+            Self::JobBroken { reason: text, .. }
+            | Self::JobRefused { reason: text, .. }
+            | Self::JobParked { reason: text, .. }
+            | Self::RunRetried { error: text, .. }
+            | Self::RunFailed { error: text, .. }
+            | Self::RunPanicked { message: text, .. }
+            | Self::CandidacyWithdrawn { reason: text, .. } => text.len(),
+            Self::RunCancelled { reason, .. } => reason.as_ref().map_or(0, |text| text.len()),
+            Self::LockUnavailable { reason, .. } | Self::LeadershipUnavailable { reason } => reason.len(),
+            Self::ZoneDataChanged { from, to } => from.len() + to.len(),
+            Self::ZoneDataDiffers { own, other, .. } => own.len() + other.len(),
+            Self::JobAdded { .. }
+            | Self::JobRemoved { .. }
+            | Self::JobUpdated { .. }
+            | Self::JobResumed { .. }
+            | Self::JobRestarted { .. }
+            | Self::JobRevived { .. }
+            | Self::JobUnparked { .. }
+            | Self::TickHeld { .. }
+            | Self::TickSkipped { .. }
+            | Self::RunStarted { .. }
+            | Self::RunSucceeded { .. }
+            | Self::RunTimedOut { .. }
+            | Self::RunLost { .. }
+            | Self::LockContended { .. }
+            | Self::LockLost { .. }
+            | Self::LeadershipGained { .. }
+            | Self::LeadershipLost { .. }
+            | Self::CandidacyRestored
+            | Self::ClockStepped { .. }
+            | Self::ShutdownStarted { .. }
+            | Self::ShutdownFinished { .. } => 0,
         }
     }
 }

@@ -63,7 +63,9 @@ impl EventFilter {
 
     /// How many events may wait for the subscriber: 1 to
     /// [`SUBSCRIBER_EVENTS_MAX`](crate::SUBSCRIBER_EVENTS_MAX), the nearest of which is taken for any other
-    /// number. When they are that many, the newest is dropped, and counted. Default:
+    /// number. When they are that many, or their texts are
+    /// [`SUBSCRIBER_EVENT_BYTES_MAX`](crate::SUBSCRIBER_EVENT_BYTES_MAX) bytes, the newest is dropped, and
+    /// counted. Default:
     /// [`EVENT_BUFFER_DEFAULT`](crate::EVENT_BUFFER_DEFAULT) for a stream,
     /// [`SUBSCRIBER_EVENTS_MAX`](crate::SUBSCRIBER_EVENTS_MAX) for an actor.
     pub fn buffer(mut self, events: usize) -> Self {

@@ -1,6 +1,7 @@
 //! Events as a stream.
 
 use std::{
+    fmt,
     pin::Pin,
     sync::{
         Arc,
@@ -12,25 +13,30 @@ use std::{
 use futures_util::{Stream, future::poll_fn};
 use tokio::sync::mpsc;
 
-use crate::{event::Event, listener::Publisher};
+use crate::{event::Event, listener::Publisher, subscriber::Waiting};
 
 /// The events that a subscriber wants, one by one, from the moment on at which it subscribed.
 ///
-/// A bounded number of them waits for whoever reads the stream ([`EventFilter::buffer`](crate::EventFilter::buffer)). When
-/// they are that many the newest is dropped, and counted: by [`dropped`](Self::dropped), and in
+/// A bounded number of them waits for whoever reads the stream
+/// ([`EventFilter::buffer`](crate::EventFilter::buffer)), with at most
+/// [`SUBSCRIBER_EVENT_BYTES_MAX`](crate::SUBSCRIBER_EVENT_BYTES_MAX) bytes of texts. When they are that many
+/// the newest is dropped, and counted: by [`dropped`](Self::dropped), and in
 /// `callsheet_events_dropped_total`. A reader that is slow, or does not read at all, delays nobody.
 ///
 /// The stream ends when the engine has stopped, after the last event. Dropping it ends the subscription.
-#[derive(Debug)]
 #[must_use = "a stream that is dropped ends the subscription"]
 pub struct EventStream {
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<Waiting>,
     dropped: Arc<AtomicU64>,
     publisher: Publisher,
 }
 
 impl EventStream {
-    pub(crate) fn new(events: mpsc::Receiver<Event>, dropped: Arc<AtomicU64>, publisher: Publisher) -> Self {
+    pub(crate) fn new(
+        events: mpsc::Receiver<Waiting>,
+        dropped: Arc<AtomicU64>,
+        publisher: Publisher,
+    ) -> Self {
         Self { events, dropped, publisher }
     }
 
@@ -41,10 +47,14 @@ impl EventStream {
     ///
     /// Safe: no event is lost.
     pub async fn next(&mut self) -> Option<Event> {
-        poll_fn(|task| self.events.poll_recv(task)).await
+        poll_fn(|task| self.poll_event(task)).await
     }
 
-    /// How many events this stream has missed so far because its buffer was full.
+    fn poll_event(&mut self, task: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.events.poll_recv(task).map(|waiting| waiting.map(|waiting| waiting.event))
+    }
+
+    /// How many events this stream has missed so far because its buffer was full, by count or by bytes.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -54,7 +64,13 @@ impl Stream for EventStream {
     type Item = Event;
 
     fn poll_next(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Event>> {
-        self.events.poll_recv(task)
+        self.poll_event(task)
+    }
+}
+
+impl fmt::Debug for EventStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventStream").field("dropped", &self.dropped()).finish_non_exhaustive()
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     core::operation::Operation,
     name::{JobName, NodeId, Term},
     port::Role,
+    starts::BodyThreads,
 };
 
 /// The most jobs that a problem names; it counts all of them.
@@ -122,8 +123,9 @@ impl fmt::Display for ProblemJobs {
 
 /// Something that keeps a node from its work.
 ///
-/// Its JSON has the same fields for all: `problem` (which one), `reason`, `cure`, and where they apply `part`, `operation`,
-/// `since`, `last`, `count`, `jobs`. [`Display`](fmt::Display) writes the reason and the cure.
+/// Its JSON has the same fields for all: `problem` (which one), `reason`, `cure`, and where they apply
+/// `part`, `threads`, `operation`, `since`, `last`, `count`, `jobs`. [`Display`](fmt::Display) writes the
+/// reason and the cure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Problem {
@@ -211,9 +213,12 @@ pub enum Problem {
         /// Which jobs.
         jobs: ProblemJobs,
     },
-    /// No body has started for more than two seconds, as those that run block all threads.
+    /// No body has started for more than two seconds, as those that run block all threads. Of threads for
+    /// bodies that block, or that are not `Send`, it counts that a body waits for one.
     BodiesBlocked {
-        /// Since when the threads of bodies were asked without an answer.
+        /// Which threads.
+        threads: BodyThreads,
+        /// Since when they were asked, or a body waits for one, and none has started.
         since: DateTime<Utc>,
     },
 }
@@ -283,7 +288,12 @@ impl Problem {
             Self::Conflicting { jobs } => {
                 format!("other nodes declare another overlap policy for the lock keys of {jobs}").into()
             }
-            Self::BodiesBlocked { .. } => "no body starts: those that run block all threads".into(),
+            Self::BodiesBlocked { threads, .. } => match threads {
+                BodyThreads::Body => "no body starts: those that run block all threads",
+                BodyThreads::Blocking => "no body of run_blocking starts: those that run hold all threads",
+                BodyThreads::Local => "no body of run_local starts: one that runs blocks its thread",
+            }
+            .into(),
         }
     }
 
@@ -312,7 +322,11 @@ impl Problem {
                 "look at the reasons in the details of the jobs; update the jobs, or mend the store: they are tried again about once a minute"
             }
             Self::Conflicting { .. } => "give the jobs of one key one policy on all nodes",
-            Self::BodiesBlocked { .. } => "give bodies that block to run_blocking, or raise body_threads",
+            Self::BodiesBlocked { threads, .. } => match threads {
+                BodyThreads::Body => "give bodies that block to run_blocking, or raise body_threads",
+                BodyThreads::Blocking => "find the bodies that do not return, or raise blocking_threads",
+                BodyThreads::Local => "give bodies that block to run_blocking, or raise local_body_threads",
+            },
         }
     }
 
@@ -327,7 +341,7 @@ impl Problem {
             | Self::NoLeader { since }
             | Self::Failing { since, .. }
             | Self::OverdueOnLeader { since }
-            | Self::BodiesBlocked { since }
+            | Self::BodiesBlocked { since, .. }
             | Self::Overdue { since, .. } => Some(*since),
             Self::ShuttingDown | Self::Broken { .. } | Self::Parked { .. } | Self::Conflicting { .. } => None,
         }
@@ -354,6 +368,8 @@ struct Shown<'a> {
     problem: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     part: Option<Part>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    threads: Option<BodyThreads>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     operation: Option<Operation>,
     reason: Cow<'a, str>,
@@ -389,9 +405,14 @@ impl Serialize for Problem {
             Self::Stalled { part, .. } => Some(*part),
             _ => None,
         };
+        let threads = match self {
+            Self::BodiesBlocked { threads, .. } => Some(*threads),
+            _ => None,
+        };
         let shown = Shown {
             problem: self.name().into(),
             part,
+            threads,
             operation: self.operation(),
             reason,
             cure: self.cure().into(),
@@ -445,7 +466,9 @@ impl<'de> Deserialize<'de> for Problem {
             "broken" => Self::Broken { jobs: jobs()? },
             "parked" => Self::Parked { jobs: jobs()? },
             "conflicting" => Self::Conflicting { jobs: jobs()? },
-            "bodies_blocked" => Self::BodiesBlocked { since: since()? },
+            "bodies_blocked" => {
+                Self::BodiesBlocked { threads: there(shown.threads, "threads")?, since: since()? }
+            }
             other => {
                 let other = de::Unexpected::Str(other);
                 return Err(de::Error::invalid_value(other, &"the name of a problem"));

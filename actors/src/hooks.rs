@@ -23,6 +23,7 @@ use tokio::sync::{oneshot, watch};
 use tracing::Instrument;
 
 use crate::{
+    byte_budget::{ByteBudget, Charge},
     core::{
         duration::DurationText,
         text::{TEXT_MAX, bounded},
@@ -45,6 +46,11 @@ const HOOK_TIMEOUT_MIN: Duration = Duration::from_millis(1);
 /// The most calls of `after_success`, `after_failure` and `on_skip` hooks that may wait for the hooks of one
 /// job. When they are that many, the newest is dropped, and counted.
 pub const HOOK_CALLS_MAX: usize = 256;
+/// The most bytes of errors in the calls that wait for the hooks of one job, and are under way. When they are
+/// that many, the newest call that has an error is dropped, and counted.
+pub const HOOK_CALL_BYTES_MAX: usize = 1024 * 1024;
+/// The same for the hooks of all jobs of a node.
+pub const NODE_HOOK_CALL_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// A run that ended, for the `after_success` and `after_failure` hooks.
 #[derive(Debug, Clone)]
@@ -315,22 +321,41 @@ impl HookCalls {
 }
 
 /// What waits for the hooks of one job.
-#[derive(Default)]
 pub(crate) struct Calls {
     waiting: VecDeque<Call>,
     /// There is a task that makes them.
     working: bool,
+    /// The bytes of those that wait, and of the one that is made.
+    bytes: Arc<ByteBudget>,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self { waiting: VecDeque::new(), working: false, bytes: ByteBudget::new(HOOK_CALL_BYTES_MAX) }
+    }
 }
 
 /// One call of the hooks that the job had when it happened.
 struct Call {
     job: Arc<JobRef>,
     told: Told,
+    /// Of the job, and of the node.
+    charges: Option<[Charge; 2]>,
 }
 
 enum Told {
     Ended(Box<EndedRun>),
     Skipped(SkippedTicks),
+}
+
+impl Told {
+    /// How many bytes its texts take.
+    fn text_bytes(&self) -> usize {
+        match self {
+            Self::Ended(ended) => ended.error.as_ref().map_or(0, |error| error.len()),
+            Self::Skipped(_) => 0,
+        }
+    }
 }
 
 impl Call {
@@ -344,7 +369,7 @@ impl Call {
 
     async fn make(self) {
         let name = self.hook();
-        let Self { job, told } = self;
+        let Self { job, told, charges: _charges } = self;
         match told {
             Told::Ended(ended) => {
                 let span = ended.run.span().clone();
@@ -399,12 +424,19 @@ pub(crate) fn skipped(job: &Arc<JobRef>, ticks: impl FnOnce(JobName) -> SkippedT
 }
 
 fn enqueue(job: &Arc<JobRef>, told: Told) {
-    let call = Call { job: job.clone(), told };
+    let mut call = Call { job: job.clone(), told, charges: None };
     let mut calls = job.hook_calls.lock();
-    if calls.waiting.len() >= HOOK_CALLS_MAX {
+    let refused = if calls.waiting.len() >= HOOK_CALLS_MAX {
+        Some("too many calls wait for the hooks of this job")
+    } else {
+        let bytes = call.told.text_bytes();
+        let charges = calls.bytes.charge(bytes).zip(job.node.hook_call_bytes.charge(bytes));
+        call.charges = charges.map(|(of_job, of_node)| [of_job, of_node]);
+        call.charges.is_none().then_some("the errors of the calls that wait for hooks take too many bytes")
+    };
+    if let Some(why) = refused {
         drop(calls);
-        call.dropped(&"too many calls wait for the hooks of this job");
-        return;
+        return call.dropped(&why);
     }
     calls.waiting.push_back(call);
     if take_over(&mut calls) {

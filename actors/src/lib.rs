@@ -24,6 +24,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
+mod byte_budget;
 mod candidacy;
 mod contained;
 pub mod core;
@@ -58,6 +59,8 @@ mod run;
 mod run_span;
 mod run_task;
 pub mod serde;
+mod starts;
+mod subscriber;
 mod supervisor;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
@@ -83,6 +86,7 @@ pub use crate::{
             ALLOW_MAX, CATCH_UP_PACE, DEBTS_MAX, Fires, LOSSES_MAX, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX,
             MISFIRE_WITHIN_MIN, Misfire, OnLost, Overlap, Policies, QUEUE_MAX, Retry,
         },
+        text::TEXT_MAX,
         time::FireTime,
     },
     definition::{Bodiless, Job, SharedBody, TAGS_MAX},
@@ -99,12 +103,13 @@ pub use crate::{
     event_filter::EventFilter,
     event_stream::EventStream,
     health::{HealthReport, PROBLEM_JOBS_MAX, Part, Problem, ProblemJobs, STALL_MAX},
-    hooks::{EndedRun, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Hooks, SkippedTicks},
+    hooks::{
+        EndedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Hooks,
+        NODE_HOOK_CALL_BYTES_MAX, SkippedTicks,
+    },
     job::{ActiveRunStatus, HeldStatus, JobState, JobStatus, LastRunStatus},
     job_config::{JobConfig, PolicyConfig},
-    listener::{
-        EVENT_BUFFER_DEFAULT, EVENTS_MAX, Events, IntoRecipient, Listen, ListenTo, SUBSCRIBER_EVENTS_MAX,
-    },
+    listener::{EVENT_BYTES_MAX, EVENTS_MAX, Events, IntoRecipient, Listen, ListenTo},
     message::{
         AddJob, AddJobs, Added, AnnounceShutdown, CancelRun, CancelRuns, FIRE_TIMES_MAX, Health, JobDetails,
         JobPage, ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, RescheduleJob, Resign, ResumeJobs,
@@ -113,6 +118,8 @@ pub use crate::{
     name::{FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
     permits::WhenFull,
     run::{IntoRunResult, Origin, Run, RunError, RunResult},
+    starts::BodyThreads,
+    subscriber::{EVENT_BUFFER_DEFAULT, SUBSCRIBER_EVENT_BYTES_MAX, SUBSCRIBER_EVENTS_MAX},
     supervisor::{
         RESTART_PERIOD, RESTARTS_MAX, SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX, SupervisorActor,
     },

@@ -14,12 +14,10 @@ use std::{
 };
 
 use actix::prelude::*;
-use tokio::sync::{
-    mpsc::{self, error::TrySendError},
-    oneshot,
-};
+use tokio::sync::oneshot;
 
 use crate::{
+    byte_budget::{ByteBudget, Charge},
     event::{Event, EventKind},
     event_filter::{EventFilter, Kinds},
     event_log::{EventLog, Level},
@@ -27,14 +25,15 @@ use crate::{
     metrics::Meters,
     name::{JobName, NodeId},
     port::Clock,
+    subscriber::{Delivery, Subscriber, Waiting},
 };
 
 /// Events that may wait for the listener actor itself.
 pub const EVENTS_MAX: usize = 65_536;
-/// The most events that may wait for one subscriber; so many may wait for an actor, unless its filter says otherwise.
-pub const SUBSCRIBER_EVENTS_MAX: usize = 16_384;
-/// Events that may wait in a stream, unless its filter says otherwise.
-pub const EVENT_BUFFER_DEFAULT: usize = 1_024;
+/// The most bytes of texts (errors with their causes, messages of panics, reasons, notes) in the events that
+/// wait for the listener actor itself. When they are that many it is as with [`EVENTS_MAX`]: the newest event
+/// is dropped, and counted. Events without texts still find room.
+pub const EVENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// An actor of the application that handles a message, as an address or a recipient: a listener of events, or the body of a job.
 #[diagnostic::on_unimplemented(
@@ -83,7 +82,7 @@ pub(crate) struct Flush;
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Publish(Event);
+struct Publish(Event, Charge);
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -112,6 +111,8 @@ struct Outbox {
     of_some_jobs: AtomicU64,
     /// Published, not yet fanned out.
     waiting: AtomicUsize,
+    /// The bytes of those.
+    bytes: Arc<ByteBudget>,
 }
 
 /// Shared, so that nothing is locked while events are handed on.
@@ -129,6 +130,7 @@ impl Publisher {
             of_every_job: AtomicU64::new(0),
             of_some_jobs: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
+            bytes: ByteBudget::new(EVENT_BYTES_MAX),
         }))
     }
 
@@ -173,8 +175,10 @@ impl Publisher {
             outbox.settle_log_in(outbox.log.event(outbox.clock.elapsed(), &event.kind));
         }
         let Some(listener) = outbox.listener.get().filter(|_| heard) else { return };
-        if outbox.waiting.fetch_add(1, Ordering::AcqRel) < EVENTS_MAX {
-            listener.do_send(Publish(event));
+        let charge = outbox.bytes.charge(event.kind.text_bytes());
+        let room = outbox.waiting.fetch_add(1, Ordering::AcqRel) < EVENTS_MAX;
+        if let (true, Some(charge)) = (room, charge) {
+            listener.do_send(Publish(event, charge));
         } else {
             outbox.waiting.fetch_sub(1, Ordering::AcqRel);
             outbox.drop_for(&event.kind);
@@ -183,9 +187,9 @@ impl Publisher {
 
     /// A stream of what passes the filter; one that has ended if the engine has.
     pub(crate) fn stream(&self, filter: EventFilter) -> EventStream {
-        let (queue, events) = mpsc::channel(bounded(filter.buffer_or(EVENT_BUFFER_DEFAULT)));
         let dropped = Arc::<AtomicU64>::default();
-        self.0.add(Subscriber { filter, queue: Queue::Stream { queue, dropped: dropped.clone() } });
+        let (subscriber, events) = Subscriber::stream(filter, dropped.clone());
+        self.0.add(subscriber);
         EventStream::new(events, dropped, self.clone())
     }
 
@@ -198,11 +202,6 @@ impl fmt::Debug for Publisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Publisher").field(&self.0.node).finish()
     }
-}
-
-/// A number of events that may wait.
-fn bounded(events: usize) -> usize {
-    events.clamp(1, SUBSCRIBER_EVENTS_MAX)
 }
 
 impl Outbox {
@@ -259,59 +258,6 @@ impl Outbox {
     }
 }
 
-struct Subscriber {
-    filter: EventFilter,
-    queue: Queue,
-}
-
-enum Queue {
-    Actor(mpsc::Sender<Delivery>),
-    Stream { queue: mpsc::Sender<Event>, dropped: Arc<AtomicU64> },
-}
-
-enum Delivery {
-    Event(Event),
-    Flush(oneshot::Sender<()>),
-}
-
-impl Subscriber {
-    /// Hands an event on; an error means that nobody is there any more.
-    fn offer(&self, event: Event, meters: &Meters) -> Result<(), Gone> {
-        let full = match &self.queue {
-            Queue::Actor(queue) => match queue.try_send(Delivery::Event(event)) {
-                Ok(()) => false,
-                Err(TrySendError::Full(_)) => true,
-                Err(TrySendError::Closed(_)) => return Err(Gone),
-            },
-            Queue::Stream { queue, .. } => match queue.try_send(event) {
-                Ok(()) => false,
-                Err(TrySendError::Full(_)) => true,
-                Err(TrySendError::Closed(_)) => return Err(Gone),
-            },
-        };
-        if full {
-            self.miss(meters);
-        }
-        Ok(())
-    }
-
-    fn miss(&self, meters: &Meters) {
-        meters.events_dropped.increment(1);
-        if let Queue::Stream { dropped, .. } = &self.queue {
-            dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn is_gone(&self) -> bool {
-        match &self.queue {
-            Queue::Actor(queue) => queue.is_closed(),
-            Queue::Stream { queue, .. } => queue.is_closed(),
-        }
-    }
-}
-
-struct Gone;
-
 /// Fans events out.
 pub(crate) struct ListenerActor {
     outbox: Arc<Outbox>,
@@ -345,13 +291,14 @@ impl Handler<ListenTo> for ListenerActor {
     type Result = ();
 
     fn handle(&mut self, ListenTo { filter, listener }: ListenTo, _: &mut Self::Context) {
-        let (queue, mut deliveries) = mpsc::channel(bounded(filter.buffer_or(SUBSCRIBER_EVENTS_MAX)));
+        let (subscriber, mut deliveries) = Subscriber::actor(filter);
         // A task of its own that waits for each event to be handled, so that a slow subscriber is seen as slow: a
         // mailbox takes any number of messages that are sent without waiting.
         actix_rt::spawn(async move {
             while let Some(delivery) = deliveries.recv().await {
                 match delivery {
-                    Delivery::Event(event) => {
+                    // It waits until it is handled, and so do its bytes.
+                    Delivery::Event(Waiting { event, _charge }) => {
                         if listener.send(event).await.is_err() && !listener.connected() {
                             tracing::warn!(target: "callsheet", "a listener stopped or panicked and hears no more");
                             return;
@@ -362,15 +309,16 @@ impl Handler<ListenTo> for ListenerActor {
                 }
             }
         });
-        self.outbox.add(Subscriber { filter, queue: Queue::Actor(queue) });
+        self.outbox.add(subscriber);
     }
 }
 
 impl Handler<Publish> for ListenerActor {
     type Result = ();
 
-    fn handle(&mut self, Publish(event): Publish, _: &mut Self::Context) {
+    fn handle(&mut self, Publish(event, charge): Publish, _: &mut Self::Context) {
         self.outbox.waiting.fetch_sub(1, Ordering::AcqRel);
+        drop(charge);
         let subscribers = self.outbox.subscribers();
         let those = subscribers.iter().flat_map(|those| those.iter());
         let mut gone = false;
@@ -397,11 +345,8 @@ impl Handler<Flush> for ListenerActor {
     fn handle(&mut self, _: Flush, _: &mut Self::Context) -> Self::Result {
         let subscribers = self.outbox.subscribers();
         // Streams have it in their buffers; nobody waits for those who read them.
-        let queue = |one: &Arc<Subscriber>| match &one.queue {
-            Queue::Actor(queue) => Some(queue.clone()),
-            Queue::Stream { .. } => None,
-        };
-        let queues: Vec<_> = subscribers.iter().flat_map(|those| those.iter().filter_map(queue)).collect();
+        let those = subscribers.iter().flat_map(|those| those.iter());
+        let queues: Vec<_> = those.filter_map(|one| one.deliveries()).collect();
         Box::pin(async move {
             for queue in queues {
                 let (done, flushed) = oneshot::channel();
@@ -471,6 +416,32 @@ mod tests {
 
         drop(of_a);
         publisher.publish(unheard);
+    }
+
+    #[actix::test]
+    async fn what_the_listener_actor_has_not_looked_at_is_bounded_in_bytes() {
+        let publisher = publisher();
+        let listener = ListenerActor::new(&publisher).start();
+        listener.send(Flush).await.unwrap();
+        let failed =
+            publisher.stream(EventFilter::new().kinds([EventName::LockUnavailable, EventName::JobAdded]));
+        let reason = "a".repeat(1024 * 1024);
+
+        for _ in 0..100 {
+            let job = JobName::new("a").unwrap();
+            publisher.publish(|| EventKind::LockUnavailable { job, reason: reason.clone() });
+        }
+        publisher.publish(|| added("a"));
+
+        assert_eq!(publisher.0.bytes.used(), EVENT_BYTES_MAX);
+        assert_eq!((waiting(&publisher), failed.dropped()), (33, 68), "32 MiB, and one without a text");
+        listener.send(Flush).await.unwrap();
+        assert_eq!(
+            (publisher.0.bytes.used(), waiting(&publisher)),
+            (0, 0),
+            "it hands on what it has looked at"
+        );
+        assert_eq!(failed.dropped(), 68 + 16, "16 MiB wait in the stream");
     }
 
     #[actix::test]

@@ -11,7 +11,6 @@ mod suspects;
 
 use std::{
     collections::VecDeque,
-    panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll},
@@ -20,10 +19,7 @@ use std::{
 
 use actix::prelude::*;
 use foldhash::HashMap;
-use futures_util::{
-    FutureExt,
-    future::{BoxFuture, ready},
-};
+use futures_util::future::{BoxFuture, ready};
 use tokio::sync::oneshot;
 
 use self::{
@@ -33,12 +29,13 @@ use self::{
 };
 use crate::{
     CALL_DEADLINE,
-    contained::{NoAnswer, contained, contained_within},
+    contained::{NoAnswer, caught, contained, contained_within},
     core::{
         backoff::Backoff,
         job::{Advance, Claim, Input},
         operation::Operation,
         round_trip::{LeaseChange, LeaseTooShort, LeaseWatch},
+        text::{TEXT_MAX, bounded, cut, one_line},
     },
     definition::Definition,
     election::{ElectionActor, TermRefused},
@@ -332,7 +329,7 @@ impl LockActor {
                 self.refused_backoff.succeeded();
                 let locker = self.locker.clone();
                 // A panic in there leaves the session in doubt, which is as good as lost.
-                let lost = AssertUnwindSafe(async move { locker.lost(session).await }).catch_unwind();
+                let lost = caught(async move { locker.lost(session).await });
                 ctx.spawn(lost.into_actor(self).map(move |reason, actor, ctx| {
                     let reason = reason.unwrap_or_else(|_| "the adapter panicked".to_owned());
                     actor.on_lost(session, &reason, ctx);
@@ -609,7 +606,7 @@ impl LockActor {
             Letter::send(job, Input::Anchored { cursor });
         }
         if let Some(pause) = pause {
-            let (name, pause) = (job.definition.name.clone(), pause.clone());
+            let (name, pause) = (job.definition.name.clone(), pause.clone().cut());
             self.node.publisher.publish(|| EventKind::JobPaused { job: name, pause: pause.clone() });
             Letter::send(job, Input::Pause(Some(pause)));
         }
@@ -652,11 +649,11 @@ impl LockActor {
         if let Err(LockError::BadData { reason }) = &claimed {
             return self.suspect_claims(claims, reason);
         }
-        let verdicts = claimed
-            .unwrap_or_else(|error| vec![Verdict::Unavailable { reason: error.to_string() }; claims.len()]);
+        let none = |error| Verdict::Unavailable { reason: bounded(error, TEXT_MAX) };
+        let verdicts = claimed.unwrap_or_else(|error| vec![none(error); claims.len()]);
         let mut locked = Locked::default();
         let (mut granted, mut refused) = (false, None);
-        for (mut asked, verdict) in claims.into_iter().zip(verdicts) {
+        for (mut asked, mut verdict) in claims.into_iter().zip(verdicts) {
             if matches!(verdict, Verdict::Locked { .. }) && asked.tries < LOCKED_TRIES_MAX {
                 asked.tries += 1;
                 locked.add(asked.tries, asked);
@@ -669,8 +666,9 @@ impl LockActor {
                 continue;
             }
             let ClaimRun { job, claim: Claim { run, tick, slot, .. }, key, .. } = asked;
-            match &verdict {
+            match &mut verdict {
                 Verdict::Unavailable { reason } => {
+                    cut(reason, TEXT_MAX);
                     refused.get_or_insert_with(|| reason.clone());
                 }
                 Verdict::Locked { holder: None } => {
@@ -747,8 +745,8 @@ impl LockActor {
         if let Err(LockError::BadData { reason }) = &moved {
             return self.suspect_moves(moves, reason);
         }
-        let answers =
-            moved.unwrap_or_else(|error| vec![Moved::Unavailable { reason: error.to_string() }; moves.len()]);
+        let none = |error| Moved::Unavailable { reason: bounded(error, TEXT_MAX) };
+        let answers = moved.unwrap_or_else(|error| vec![none(error); moves.len()]);
         let mut locked = Locked::default();
         let mut refused = None;
         for (mut asked, answer) in moves.into_iter().zip(answers) {
@@ -767,11 +765,11 @@ impl LockActor {
             // Only the leader of a term moves cursors: one that stands where it was to be moved was moved by the call
             // whose answer was lost.
             let led = advance.authority.term().is_some();
-            let answer = match answer {
+            let mut answer = match answer {
                 Moved::Elsewhere { cursor } if led && cursor == advance.to.instant() => Moved::Done,
                 other => other,
             };
-            match answer {
+            match &mut answer {
                 Moved::Done => {
                     self.suspects.claimed.took(&job.definition.name);
                     self.tell_taken(&job, RefusedStep::Move);
@@ -791,7 +789,8 @@ impl LockActor {
                 Moved::Locked if self.still_decides(Some(advance.authority)) => {
                     refused.get_or_insert_with(|| always_locked(&job.definition.name));
                 }
-                Moved::Unavailable { ref reason } => {
+                Moved::Unavailable { reason } => {
+                    cut(reason, TEXT_MAX);
                     refused.get_or_insert_with(|| reason.clone());
                 }
                 Moved::Elsewhere { .. } | Moved::BadData { .. } | Moved::Locked => {}
@@ -907,6 +906,7 @@ fn warn_refused(operation: Operation, answers: Vec<Result<(), String>>) {
     let mut refused = answers.into_iter().filter_map(Result::err);
     if let Some(reason) = refused.next() {
         let more = refused.count();
+        let reason = one_line(reason, TEXT_MAX);
         tracing::warn!(target: "callsheet", %operation, more, "the store refuses something for its data: {reason}");
     }
 }

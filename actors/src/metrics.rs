@@ -183,7 +183,9 @@ impl Meters {
         (meters, labels.are_exceeded() && !exceeded)
     }
 
-    /// The metrics of a job that this node does not hold.
+    /// The metrics of a job that this node does not hold: those of its label if some job of this process had
+    /// it, else those of `_other`. Which names a store holds is not for this node to say, so that they take
+    /// no label of their own.
     pub(crate) fn of_stranger(&self, job: &JobName) -> Arc<JobMeters> {
         self.labels().known(job.as_str(), |name| JobMeters::new(&self.scope, name))
     }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     body::OwnThreads,
+    byte_budget::ByteBudget,
     candidacy::{BodyWatch, Candidacy},
     core::{
         clock::{ClockWatch, origin},
@@ -79,6 +80,8 @@ pub(crate) struct Node {
     pub(crate) over: CancellationToken,
     /// The hooks of all jobs.
     pub(crate) hooks: Hooks,
+    /// The bytes of the calls that wait for the hooks of all jobs.
+    pub(crate) hook_call_bytes: Arc<ByteBudget>,
     /// Closed while no hook is called after a run or for a skip.
     pub(crate) hooking: watch::Sender<()>,
     /// The runtime of the supervisor, whose timer bounds what runs on threads that may have none.

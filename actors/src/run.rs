@@ -344,6 +344,10 @@ impl Run {
         self.0.abort.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
     pub(crate) fn own_threads(&self) -> &OwnThreads {
         &self.0.own_threads
     }

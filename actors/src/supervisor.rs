@@ -36,6 +36,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) use self::leading::KillElection;
 pub(crate) use self::{
     adding::{AddFirstJobs, define_all},
     clock::StoreClockMoved,

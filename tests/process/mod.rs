@@ -63,6 +63,7 @@ impl Process {
     }
 
     /// Waits for its end: the exit code, and the lines that were not read before.
+    #[allow(dead_code, reason = "some processes are killed")]
     pub(crate) fn end(&mut self) -> (Option<i32>, Vec<String>) {
         let from = self.seen.len();
         let until = Instant::now() + DEADLINE;

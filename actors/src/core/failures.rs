@@ -8,13 +8,13 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::core::operation::Operation;
+use crate::core::{operation::Operation, text::bounded};
 
 /// A reason that was logged is not logged again for this long.
 pub const AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// The most reasons of one operation that are logged within [`AGAIN_AFTER`].
 pub const REASONS_MAX: usize = 4;
-/// The most bytes of a reason that are kept.
+/// The most bytes of a reason that are kept; where it was longer, a mark behind them says so.
 pub const REASON_BYTES_MAX: usize = 512;
 /// An operation that has not been asked for so long is taken to work again once a claim would be possible.
 pub const QUIET_MAX: Duration = Duration::from_secs(120);
@@ -24,7 +24,7 @@ pub const QUIET_MAX: Duration = Duration::from_secs(120);
 pub struct Failing {
     /// What fails.
     pub operation: Operation,
-    /// Why it failed last, in at most [`REASON_BYTES_MAX`] bytes.
+    /// Why it failed last: at most [`REASON_BYTES_MAX`] bytes of it.
     pub reason: Box<str>,
     /// When it failed first after it had succeeded.
     pub since: Duration,
@@ -108,7 +108,7 @@ pub struct Failures {
 impl Failures {
     /// An operation failed, or was refused.
     pub fn failed(&mut self, now: Duration, operation: Operation, reason: &str) -> Option<Note> {
-        let reason = bounded(reason);
+        let reason = &*bounded(reason, REASON_BYTES_MAX);
         let failing = self.failing[operation as usize].get_or_insert_with(|| Failing {
             operation,
             reason: Box::default(),
@@ -166,11 +166,6 @@ impl Failures {
     pub fn longer_than(&self, now: Duration, bound: Duration) -> impl Iterator<Item = &Failing> {
         self.all().filter(move |failing| failing.lasts(now) > bound)
     }
-}
-
-/// The start of a text, in at most [`REASON_BYTES_MAX`] bytes.
-pub(crate) fn bounded(text: &str) -> &str {
-    &text[..text.floor_char_boundary(REASON_BYTES_MAX)]
 }
 
 #[cfg(test)]
@@ -275,6 +270,6 @@ mod tests {
         failures.failed(s(0), CLAIM, &format!("a{}", "é".repeat(400)));
 
         let reason = &failures.all().next().unwrap().reason;
-        assert_eq!(reason.len(), REASON_BYTES_MAX - 1);
+        assert_eq!(**reason, *format!("a{}… (cut at 512 bytes)", "é".repeat(255)));
     }
 }

@@ -423,10 +423,10 @@ impl JobMachine {
             self.mode = Mode::Firing(authority);
             if authority.is_some() {
                 let Kept { pause, failures, owed } = kept;
-                self.pause = pause.map(Box::new).or_else(|| self.stop.clone());
+                self.pause = pause.map(Pause::cut).map(Box::new).or_else(|| self.stop.clone());
                 self.outdate_claim();
                 self.check_pause_later(now);
-                self.history.set_failures(failures);
+                self.history.hear_failures(now.elapsed, failures);
                 self.replace_debts(owed);
                 self.see(cursor);
             } else {

@@ -2,24 +2,38 @@
 
 use std::fmt::{self, Write};
 
-/// The longest text of an application or a store that an event or an answer quotes, in bytes: some hundred causes of an error.
+/// The longest text of an application or a store that an event, an answer or a hook quotes, in bytes: an
+/// error of a body with its causes (some hundred of them), the message of a panic, the veto of a hook, the
+/// reason of a store. A longer one is cut between two characters, and `… (cut at 16,384 bytes)` behind it
+/// says so. The whole text is never built.
 pub const TEXT_MAX: usize = 16 * 1024;
+/// The most bytes of a mark that says where a text was cut.
+pub const MARK_MAX: usize = "… (cut at 18,446,744,073,709,551,615 bytes)".len();
 /// The longest value that a message quotes, in bytes.
 const QUOTED_MAX: usize = 256;
 
-/// At most so many bytes of what `text` shows, with a mark and the full length where something was left out.
+/// At most `max` bytes of what `text` shows, cut between two characters. Where something was left out, a mark
+/// says so: `… (cut at 16,384 bytes)`.
 ///
 /// The text is never held in full. One whose causes are a circle, or that is a gigabyte, costs no more than what is kept.
+/// What it shows behind the cut is not asked for, so the full length is not known.
 pub fn bounded(text: impl fmt::Display, max: usize) -> String {
     let mut start = Start { text: String::new(), left_out: false, max };
     // An error means that it is full, or that the text could not be shown: what there is, is kept.
     let shown = write!(start, "{text}");
     if start.left_out {
-        start.text.push('…');
+        start.text.push_str(&format!("… (cut at {} bytes)", Grouped(max as u64)));
     } else if shown.is_err() {
         start.text.push_str("(cannot be shown)");
     }
     start.text
+}
+
+/// Cuts a text that somebody handed in, as [`bounded`] does.
+pub fn cut(text: &mut String, max: usize) {
+    if text.len() > max {
+        *text = bounded(&*text, max);
+    }
 }
 
 /// As [`bounded`], on one line: control characters are shown as they are written in code, so that no text of others can look
@@ -143,7 +157,13 @@ mod tests {
 
     #[test]
     fn a_text_is_cut_between_two_characters() {
-        let table = [("", 0, ""), ("abc", 3, "abc"), ("abcd", 3, "abc…"), ("aéa", 2, "a…"), ("é", 0, "…")];
+        let table = [
+            ("", 0, ""),
+            ("abc", 3, "abc"),
+            ("abcd", 3, "abc… (cut at 3 bytes)"),
+            ("aéa", 2, "a… (cut at 2 bytes)"),
+            ("é", 0, "… (cut at 0 bytes)"),
+        ];
 
         for (text, max, shown) in table {
             assert_eq!(bounded(text, max), shown, "{text:?} in {max}");
@@ -153,7 +173,7 @@ mod tests {
     #[test]
     fn a_line_has_no_line_breaks() {
         assert_eq!(one_line("é\n\u{1b}[31mERROR", 100), "é\\n\\u{1b}[31mERROR");
-        assert_eq!(one_line("a\nb", 2), "a\\n…");
+        assert_eq!(one_line("a\nb", 2), "a\\n… (cut at 2 bytes)");
     }
 
     #[test]
@@ -167,7 +187,7 @@ mod tests {
             }
         }
 
-        assert_eq!(bounded(Endless, 8), "again ag…");
+        assert_eq!(bounded(Endless, 8), "again ag… (cut at 8 bytes)");
     }
 
     #[test]

@@ -2,10 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::port::{OTHER_ZONE_DATA_MAX, OtherZoneData};
+use crate::{
+    core::text::bounded,
+    port::{OTHER_ZONE_DATA_MAX, OtherZoneData},
+};
 
 /// The same difference is said this often at most.
 pub const SAID_EVERY_MIN: Duration = Duration::from_secs(60);
+
+/// The most bytes of the version of time zone data; of a longer one that the store hands out, the start is
+/// shown.
+pub const ZONE_DATA_VERSION_MAX: usize = 200;
 
 /// Decides which differences are news.
 #[derive(Debug, Default)]
@@ -23,7 +30,10 @@ struct Known {
 impl ZoneDataWatch {
     /// Which of those that are there now are to be said: each version once, and again only if it was gone in between.
     /// `now` is a reading of the monotonic clock.
-    pub fn news(&mut self, now: Duration, others: Vec<OtherZoneData>) -> Vec<OtherZoneData> {
+    pub fn news(&mut self, now: Duration, mut others: Vec<OtherZoneData>) -> Vec<OtherZoneData> {
+        for other in others.iter_mut().filter(|other| other.version.len() > ZONE_DATA_VERSION_MAX) {
+            other.version = bounded(&*other.version, ZONE_DATA_VERSION_MAX).into();
+        }
         self.known.retain(|known| {
             let is_there = others.iter().any(|other| other.version == known.version);
             is_there || now.saturating_sub(known.said_at) < SAID_EVERY_MIN
@@ -44,7 +54,7 @@ impl ZoneDataWatch {
 /// which counts as the same.
 pub fn changed(former: Option<Arc<str>>, own: &Arc<str>) -> Option<(Arc<str>, Arc<str>)> {
     let former = former.filter(|former| !former.is_empty() && former != own)?;
-    Some((former, own.clone()))
+    Some((bounded(former, ZONE_DATA_VERSION_MAX).into(), own.clone()))
 }
 
 #[cfg(test)]
@@ -60,6 +70,20 @@ mod tests {
         let others = versions.iter().map(|version| other(version)).collect();
         let news = watch.news(Duration::from_secs(now), others);
         news.iter().map(|news| news.version.to_string()).collect()
+    }
+
+    #[test]
+    fn a_version_that_the_store_hands_out_is_cut() {
+        let long = "é".repeat(5_000_000);
+
+        let news = ZoneDataWatch::default().news(Duration::ZERO, vec![other(&long)]);
+        let changed = changed(Some((*long).into()), &"2026f".into());
+
+        assert_eq!(*news[0].version, *format!("{}… (cut at 200 bytes)", "é".repeat(100)));
+        assert_eq!(changed.map(|(former, _)| former), Some(news[0].version.clone()));
+        let mut watch = ZoneDataWatch::default();
+        let said = [0, 60, 120].map(|now| watch.news(Duration::from_secs(now), vec![other(&long)]).len());
+        assert_eq!(said, [1, 0, 0], "said once");
     }
 
     #[test]

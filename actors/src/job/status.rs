@@ -274,7 +274,7 @@ impl ActiveRunStatus {
 
 impl From<&LastRun> for LastRunStatus {
     fn from(last: &LastRun) -> Self {
-        let LastRun { run, outcome, started_at, took } = *last;
+        let LastRun { run, outcome, started_at, took, .. } = *last;
         Self { run, outcome, started_at, took }
     }
 }

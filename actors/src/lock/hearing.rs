@@ -1,19 +1,17 @@
 //! How the lock actor hears what its session is told, and in which order it hands it on.
 
 use std::{
-    panic::AssertUnwindSafe,
     pin::Pin,
     task::{Context as TaskContext, Poll, ready},
-    thread,
     time::Duration,
 };
 
 use actix::prelude::*;
-use futures_util::FutureExt;
 use tokio::task::unconstrained;
 
 use super::{Held, LockActor};
 use crate::{
+    contained::{NoAnswer, caught},
     core::{job::Input, operation::Operation},
     event::CancelReason,
     job::Letter,
@@ -28,7 +26,7 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 const HEARD_MAX: usize = 10_000;
 
 /// A notification, or the panic of the adapter over one.
-type Heard = thread::Result<News>;
+type Heard = Result<News, NoAnswer>;
 
 /// The next notification of a session.
 type NextNews = Pin<Box<dyn Future<Output = Heard>>>;
@@ -92,7 +90,7 @@ impl LockActor {
 
     fn next_news(&self, session: Session) -> NextNews {
         let locker = self.locker.clone();
-        let news = AssertUnwindSafe(async move { locker.news(session).await }).catch_unwind();
+        let news = caught(async move { locker.news(session).await });
         // Whoever hands on what there is must come to the end of it.
         Box::pin(unconstrained(news))
     }

@@ -11,7 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Obstacle, OtherZoneData, ScheduleIdentity};
 use crate::{
-    core::{policy::Overlap, storable::storable, time::FireTime},
+    core::{
+        policy::Overlap,
+        storable::storable,
+        text::{MARK_MAX, bounded, cut},
+        time::FireTime,
+    },
     event::Outcome,
     name::{FencingToken, JobName, LockKey, RunId, Term},
     word::words,
@@ -425,9 +430,16 @@ impl Pause {
 
     /// Of a job whose body said that it is to stop for good.
     pub fn stopped_by(error: &str) -> Self {
-        let mut note = storable(&format!("stopped by its body: {error}")).into_owned();
-        note.truncate(note.floor_char_boundary(PAUSE_NOTE_MAX));
-        Self { until: None, note: Some(note) }
+        let note = bounded(format_args!("stopped by its body: {error}"), PAUSE_NOTE_MAX - MARK_MAX);
+        Self { until: None, note: Some(storable(&note).into_owned()) }
+    }
+
+    /// As it is kept, whoever wrote it into the store: of a note that is too long, the start.
+    pub(crate) fn cut(mut self) -> Self {
+        if let Some(note) = self.note.as_mut().filter(|note| note.len() > PAUSE_NOTE_MAX) {
+            cut(note, PAUSE_NOTE_MAX - MARK_MAX);
+        }
+        self
     }
 }
 

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
-    ActiveRunStatus, Added, CancelReason, Candidacy, Event, EventName, FencingToken, FireTime, Fires,
-    HealthReport, HeldStatus, HowDrained, JobName, JobPage, JobState, JobStatus, LastRunStatus, LockKey,
-    Misfire, NodeId, OnLost, Operation, Outcome, Overlap, Part, Pause, Policies, PolicyConfig, Problem,
-    ProblemJobs, Retry, RunId, RunIds, RunPhase, Scheduled, ShutdownReport, SkipReason, StepDownReason, Tag,
-    Term, Triggered, event_log::tests::sample, port::Role,
+    ActiveRunStatus, Added, BodyThreads, CancelReason, Candidacy, Event, EventName, FencingToken, FireTime,
+    Fires, HealthReport, HeldStatus, HowDrained, JobName, JobPage, JobState, JobStatus, LastRunStatus,
+    LockKey, Misfire, NodeId, OnLost, Operation, Outcome, Overlap, Part, Pause, Policies, PolicyConfig,
+    Problem, ProblemJobs, Retry, RunId, RunIds, RunPhase, Scheduled, ShutdownReport, SkipReason,
+    StepDownReason, Tag, Term, Triggered, event_log::tests::sample, port::Role,
 };
 
 /// One value of each variant. A variant that is not in the list does not compile.
@@ -218,7 +218,7 @@ fn problems() -> Vec<Problem> {
         Problem::Broken { .. } => Problem::Broken { jobs: jobs() },
         Problem::Parked { .. } => Problem::Parked { jobs: jobs() },
         Problem::Conflicting { .. } => Problem::Conflicting { jobs: jobs() },
-        Problem::BodiesBlocked { .. } => Problem::BodiesBlocked { since },
+        Problem::BodiesBlocked { .. } => Problem::BodiesBlocked { threads: BodyThreads::Local, since },
     ]
 }
 

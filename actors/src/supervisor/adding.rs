@@ -13,7 +13,10 @@ use tokio::time::timeout;
 use super::{Entry, Phase, SupervisorActor, keys::conflicts, outlook::Hopeless};
 use crate::{
     CALL_DEADLINE,
-    core::policy::Fires,
+    core::{
+        policy::Fires,
+        text::{TEXT_MAX, bounded},
+    },
     definition::{Definition, Job},
     error::{AddError, Fault, Faults},
     event::EventKind,
@@ -144,7 +147,7 @@ impl SupervisorActor {
                     let standings = lock.send(InquireJobs { jobs: page.to_vec(), purpose }).await;
                     let standings = standings.map_err(|_| "the lock actor died".to_owned())?;
                     answers.extend(
-                        standings.map_err(|error| error.to_string())?.into_iter().map(Scheduled::from),
+                        standings.map_err(|error| bounded(error, TEXT_MAX))?.into_iter().map(Scheduled::from),
                     );
                 }
                 Ok(())

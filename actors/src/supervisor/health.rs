@@ -9,7 +9,12 @@ use tokio::time::timeout;
 use super::{ANSWER_DEADLINE, Entry, Phase, SupervisorActor};
 use crate::{
     candidacy::Candidacy,
-    core::{duration::DurationText, operation::Operation, round_trip::LeaseTooShort},
+    core::{
+        duration::DurationText,
+        operation::Operation,
+        round_trip::LeaseTooShort,
+        text::{TEXT_MAX, bounded},
+    },
     election::PingElection,
     health::{HealthReport, Part, Problem, ProblemJobs, STALL_MAX, before},
     lock::{AskLockHealth, LockHealth},
@@ -40,10 +45,11 @@ impl SupervisorActor {
         }
         problems.extend(node.failures.problems(wall, lease));
         problems.extend(node.overdue.problem(elapsed, lease));
-        let blocked = node.bodies.silence(node);
-        if blocked > STALL {
-            problems.push(Problem::BodiesBlocked { since: before(wall, blocked) });
-        }
+        let blocked = node.bodies.silences(node).into_iter().filter(|(_, silence)| *silence > STALL);
+        problems.extend(
+            blocked
+                .map(|(threads, silence)| Problem::BodiesBlocked { threads, since: before(wall, silence) }),
+        );
         let follows = node.leadership.term(elapsed).is_none();
         let said = node.overdue.leader_said().filter(|_| follows);
         problems.extend(said.map(|since| Problem::OverdueOnLeader { since }));
@@ -180,6 +186,7 @@ fn add_store(problems: &mut Vec<Problem>, node: &Node, lock: LockHealth) {
         Problem::LeaseTooShort { reason, since: before(wall, lasts) }
     }));
     problems.extend(lock.obstacles.into_iter().map(|Obstacle { reason, cure, held_for }| {
+        let [reason, cure] = [reason, cure].map(|text| bounded(text, TEXT_MAX));
         Problem::Obstructed { reason, cure, since: before(wall, held_for) }
     }));
 }

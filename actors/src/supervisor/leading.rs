@@ -559,6 +559,21 @@ impl Handler<ElectionDied> for SupervisorActor {
     }
 }
 
+/// Kills the election actor, for a rig.
+#[cfg(any(test, feature = "testkit"))]
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct KillElection;
+
+#[cfg(any(test, feature = "testkit"))]
+impl Handler<KillElection> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: KillElection, _: &mut Self::Context) {
+        self.parts.election.do_send(crate::election::Die);
+    }
+}
+
 impl Handler<Resign> for SupervisorActor {
     type Result = ResponseFuture<bool>;
 

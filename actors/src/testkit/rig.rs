@@ -29,7 +29,7 @@ use crate::{
     message::{AddJob, Added, RescheduleJob, Shutdown, UpdateJob},
     name::{JobName, NodeId, RunId},
     port::{Clock, IntoSchedule, Schedule, SkipReason, Spawner},
-    supervisor::SupervisorActor,
+    supervisor::{KillElection, SupervisorActor},
     testkit::{Definitions, Recorded, Recorder, SharedStore, VirtualClock, clock::check_move, store::SCOPE},
 };
 
@@ -334,6 +334,11 @@ impl Rig {
         let killed = self.nodes.of(node).tasks.take();
         drop(killed);
         self.store.end_session(self.id(node));
+    }
+
+    /// Kills the actor of a node that owns the term, as a panic in it would. The node is not live any more.
+    pub fn kill_election(&mut self, node: Node) {
+        self.supervisor(node).do_send(KillElection);
     }
 
     /// Freezes a node, as SIGSTOP does: nothing of it runs, its connections stay open.

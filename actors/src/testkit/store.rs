@@ -271,10 +271,10 @@ impl SharedStore {
         self.lock().refused.clear();
     }
 
-    /// Answers no campaign, renewal or resignation of these operations from now on, and panics when one is given up: neither
-    /// deadlines nor `catch_unwind` around the call contain that.
+    /// Answers no campaign, renewal or resignation of these operations from now on, and panics when one is
+    /// given up. With an empty list it answers again.
     pub fn panic_when_given_up(&self, operations: impl IntoIterator<Item = Operation>) {
-        self.lock().panics_when_given_up.extend(operations);
+        self.lock().panics_when_given_up = operations.into_iter().collect();
     }
 
     /// The next calls of a node go wrong like this, one fault each.

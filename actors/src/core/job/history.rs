@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-use crate::{event::Outcome, name::RunId};
+use crate::{CALL_DEADLINE, event::Outcome, name::RunId};
 
 /// How many ended runs a job remembers.
 pub const HISTORY_MAX: usize = 10;
@@ -20,6 +20,8 @@ pub struct LastRun {
     pub started_at: DateTime<Utc>,
     /// How long its last attempt took.
     pub took: Duration,
+    /// When it ended, by the monotonic clock; `None` once failures are counted anew.
+    pub ended: Option<Duration>,
 }
 
 /// The last runs of a job, and how many of them failed in a row.
@@ -38,8 +40,26 @@ impl History {
         self.failures
     }
 
-    pub(super) fn set_failures(&mut self, failures: u32) {
-        self.failures = failures;
+    /// Failures are counted anew from now on.
+    pub(super) fn forgive(&mut self) {
+        self.failures = 0;
+        self.runs.iter_mut().for_each(|run| run.ended = None);
+    }
+
+    /// Takes what the store says, which may not have heard of the last ends when it said so: an answer is no
+    /// older than [`CALL_DEADLINE`].
+    pub(super) fn hear_failures(&mut self, now: Duration, failures: u32) {
+        let is_fresh = |ended: Duration| now.saturating_sub(ended) <= CALL_DEADLINE;
+        let fresh = self.runs.iter().take_while(|run| run.ended.is_some_and(is_fresh));
+        let mut unheard = 0;
+        for run in fresh {
+            match run.outcome {
+                Outcome::Succeeded => break,
+                Outcome::Failed | Outcome::Panicked | Outcome::TimedOut => unheard += 1,
+                Outcome::Cancelled | Outcome::Lost => {}
+            }
+        }
+        self.failures = failures.max(unheard);
     }
 
     pub(super) fn add(&mut self, last: LastRun) {

@@ -26,9 +26,9 @@ impl JobMachine {
         if pause.is_none() && self.pause.is_some() {
             self.resume_backlog(now, effects);
             // As the store does of jobs that it knows.
-            self.history.set_failures(0);
+            self.history.forgive();
         }
-        self.pause = pause.map(Box::new);
+        self.pause = pause.map(Pause::cut).map(Box::new);
         self.stop = None;
         self.outdate_claim();
         self.check_pause_later(now);

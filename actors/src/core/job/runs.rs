@@ -290,7 +290,7 @@ impl JobMachine {
         }
         self.history.count(outcome);
         if let Some(started_at) = run.first_started_at {
-            self.history.add(LastRun { run: run.run, outcome, started_at, took });
+            self.history.add(LastRun { run: run.run, outcome, started_at, took, ended: Some(now.elapsed) });
         }
         let stop = match &end {
             End::Failed { error, severity: Severity::Stop } => Some(Pause::stopped_by(error)),

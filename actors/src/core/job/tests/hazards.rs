@@ -853,3 +853,31 @@ fn an_error_that_is_permanent_is_so_when_the_time_was_over_as_well() {
         assert!(!effects.iter().any(|effect| matches!(effect, Effect::Retried(_))), "{effects:?}");
     }
 }
+
+#[test]
+fn what_the_store_had_not_heard_of_is_not_forgotten() {
+    let kept = |failures| Box::new(Kept { failures, ..Kept::default() });
+    let authority = Some(Authority::Term(TERM));
+    let resumed = |failures| Input::Resume { cursor: at("00:30"), authority, kept: kept(failures) };
+    let failed = || End::Failed { error: "no".into(), severity: Severity::Transient };
+    let mut job = Rehearsal::dormant(Period::hours(1), Policies::default());
+    let (run, _) = job.trigger("00:30");
+    job.step("00:30", granted(run));
+    job.step("00:30", ended(run, failed()));
+
+    // It was asked before the run ended.
+    job.step("00:30", resumed(0));
+    assert_eq!(job.machine.failures(), 1);
+    job.step("00:30", resumed(3));
+    assert_eq!(job.machine.failures(), 3, "it knows of other nodes");
+    job.step("00:31", resumed(0));
+    assert_eq!(job.machine.failures(), 0, "it has heard of it, and of a success elsewhere");
+
+    let (run, _) = job.trigger("00:40");
+    job.step("00:40", granted(run));
+    job.step("00:40", ended(run, failed()));
+    job.step("00:40", Input::Pause(Some(Pause::until_resumed())));
+    job.step("00:40", Input::Pause(None));
+    job.step("00:40", resumed(0));
+    assert_eq!(job.machine.failures(), 0, "failures are counted anew after a pause");
+}
