@@ -622,6 +622,8 @@ impl EventKind {
             | Self::LeadershipGained { .. }
             | Self::LeadershipLost { .. }
             | Self::CandidacyRestored
+            | Self::LeaseTooShort { .. }
+            | Self::LeaseLongEnough { .. }
             | Self::ClockStepped { .. }
             | Self::ShutdownStarted { .. }
             | Self::ShutdownFinished { .. } => 0,
