@@ -77,7 +77,8 @@ async fn a_snapshot_that_stays_open_is_named_and_its_age_falls_at_its_end() {
 
     // What another database needs keeps nothing here.
     takes_snapshot(&admin).await;
-    sleep(LEASE * 4).await;
+    // For longer than from one look to the next but one.
+    sleep(LEASE * 8).await;
     assert!(age(&metrics, &scope) < 1.0, "{}", age(&metrics, &scope));
 
     let superuser = format!("postgres://{USER}:{PASSWORD}@{at}");
@@ -105,5 +106,33 @@ async fn a_snapshot_that_stays_open_is_named_and_its_age_falls_at_its_end() {
         .await;
     dump.batch_execute("ROLLBACK PREPARED 'forgotten'").await.expect("it may");
     until("over", || age(&metrics, &scope) < 2.0).await;
+    node.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_standby_that_gives_feedback_is_named_and_so_is_its_slot() {
+    let log = Log::keep();
+    let primary = Server::start();
+    let admin = connect(&primary.url()).await;
+    admin.batch_execute("SELECT pg_create_physical_replication_slot('kept')").await.expect("it is made");
+    let standby = Server::standby_of(&primary);
+    let reader = connect(&standby.url()).await;
+    for setting in ["hot_standby_feedback = on", "wal_receiver_status_interval = 1"] {
+        reader.batch_execute(&format!("ALTER SYSTEM SET {setting}")).await.expect("it is set");
+    }
+    reader.batch_execute("SELECT pg_reload_conf()").await.expect("it reloads");
+    let backend = Postgres::new(scope("standby"), primary.url()).lease(LEASE);
+    let job = Job::new("job", every(Duration::from_millis(200))).run(async |_| {});
+    let node = Callsheet::builder().backend(backend).job(job).start().await.expect("it starts");
+
+    takes_snapshot(&reader).await;
+    until("named", || log.text().contains("application \"walreceiver\") has had a snapshot for")).await;
+    assert!(log.text().contains("set hot_standby_feedback = off there"), "{}", log.text());
+
+    reader.batch_execute("COMMIT").await.expect("it may");
+    reader.batch_execute("ALTER SYSTEM SET primary_slot_name = 'kept'").await.expect("it is set");
+    reader.batch_execute("SELECT pg_reload_conf()").await.expect("it reloads");
+    takes_snapshot(&reader).await;
+    until("named", || log.text().contains("the replication slot \"kept\" has had a snapshot for")).await;
     node.shutdown(Duration::from_secs(5)).await;
 }

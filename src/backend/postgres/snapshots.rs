@@ -15,6 +15,8 @@ use tokio_postgres::{Client, Error, Row, Statement};
 
 use super::holders::{end_of, process};
 
+/// A session looks once in this many leases: what it asks while it is idle is bounded.
+const LOOK_LEASES: u32 = 3;
 /// A snapshot that is seen for this many leases is named in the log.
 const NAMED_LEASES: u32 = 12;
 /// A look may take the lease divided by this. It is worth no session.
@@ -44,7 +46,7 @@ FROM (
 ) AS s
 WHERE xid IS NOT NULL ORDER BY age(xid) DESC LIMIT 1";
 
-/// Looks at the oldest snapshot once a lease.
+/// Looks at the oldest snapshot once in three leases.
 pub(super) struct Snapshots {
     oldest_snapshot: Statement,
     lease: Duration,
@@ -98,11 +100,11 @@ impl Snapshots {
         Self { oldest_snapshot, lease, looked: None, oldest: None, age }
     }
 
-    /// Looks, if the last look was a lease ago. What is not answered in time, or refused, is not known, and no session
+    /// Looks, if the last look was three leases ago. What is not answered in time, or refused, is not known, and no session
     /// is lost for it.
     pub(super) async fn look_in_time(&mut self, client: &Client) {
         let now = Instant::now();
-        if self.looked.is_some_and(|looked| now < looked + self.lease) {
+        if self.looked.is_some_and(|looked| now < looked + self.lease * LOOK_LEASES) {
             return;
         }
         self.looked = Some(now);
