@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use callsheet::{
-    Fires, Health, HealthReport, Job, JobName, JobState, Operation, PauseJobs, Problem, ResumeJobs,
-    Scheduled,
+    EventKind, Fires, Health, HealthReport, Job, JobName, JobState, Operation, PauseJobs, Problem,
+    ResumeJobs, Scheduled,
     schedule::{cron, every},
     testkit::{Rig, simulate},
 };
@@ -41,6 +41,39 @@ fn warnings(reason: &str) -> usize {
 
 fn errors(rig: &mut Rig, operation: Operation) -> u64 {
     rig.counter("callsheet_coordination_errors_total", &format!("operation={operation}"))
+}
+
+#[test]
+fn a_network_too_slow_for_the_lease_is_said_once_until_it_is_good() {
+    Log::keep();
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        let nodes = [rig.node(node_with([nightly()])).await, rig.node(node_with([nightly()])).await];
+        rig.advance(secs(60)).await;
+
+        // Four of them do not fit, though renewals come in time.
+        rig.store().set_latency(Duration::from_millis(1_700));
+        rig.advance(secs(30)).await;
+        for node in nodes {
+            let health = rig.send(node, Health).await;
+            let problem = health.problems.iter().find(|it| matches!(it, Problem::LeaseTooShort { .. }));
+            let text = problem.map(ToString::to_string).unwrap_or_default();
+            assert!(text.contains("takes 1s700ms, and the lease is shorter than the 6s800ms"), "{health:?}");
+        }
+        assert_eq!(rig.count(|kind| matches!(kind, EventKind::LeaseTooShort { .. })), nodes.len());
+        assert_eq!(rig.gauge("callsheet_store_round_trip_seconds", ""), 1.7);
+
+        rig.store().set_latency(secs(1));
+        rig.advance(secs(30)).await;
+        for node in nodes {
+            let health = rig.send(node, Health).await;
+            assert!(
+                !health.problems.iter().any(|it| matches!(it, Problem::LeaseTooShort { .. })),
+                "{health:?}"
+            );
+        }
+        assert_eq!(rig.count(|kind| matches!(kind, EventKind::LeaseLongEnough { .. })), nodes.len());
+    });
 }
 
 #[test]

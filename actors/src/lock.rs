@@ -36,6 +36,7 @@ use crate::{
         backoff::Backoff,
         job::{Advance, Claim, Input},
         operation::Operation,
+        round_trip::{LeaseChange, LeaseTooShort, LeaseWatch},
         text::{TEXT_MAX, bounded, cut, one_line},
     },
     definition::Definition,
@@ -201,7 +202,7 @@ pub(crate) struct AskOtherZoneData;
 #[rtype(result = "Result<(), LockError>")]
 pub(crate) struct AwaitSession;
 
-/// Reads how far the node's clock is from the store's, as the session measured it last.
+/// Reads what the session measured last: how far the node's clock is from the store's, and what a round trip takes.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct ReadClock;
@@ -218,6 +219,7 @@ pub(crate) struct LockHealth {
     pub(crate) waiting: Option<Duration>,
     /// What somebody else holds in the store, and this node needs.
     pub(crate) obstacles: Vec<Obstacle>,
+    pub(crate) lease_too_short: Option<LeaseTooShort>,
 }
 
 /// Asks whose run it is, if the store granted it to this node and its end is not recorded.
@@ -269,6 +271,8 @@ pub(crate) struct LockActor {
     hearing: Option<Hearing>,
     /// The lease within which to prove that a claim would be possible, unless the leader made one; `None`: never.
     prove_every: Option<Duration>,
+    /// Whether that lease is long enough for the network.
+    lease: Option<LeaseWatch>,
     /// When a claim was granted last.
     claimed_at: Duration,
     round_started: Option<Duration>,
@@ -297,6 +301,7 @@ impl LockActor {
             unanswered: HashMap::default(),
             hearing: None,
             prove_every,
+            lease: prove_every.map(LeaseWatch::new),
             claimed_at: Duration::ZERO,
             round_started: None,
             closing: None,
@@ -325,7 +330,7 @@ impl LockActor {
                 // What there was to record ended with the session before.
                 self.node.failures.dropped(Operation::Complete);
                 // Before anybody campaigns on it.
-                self.node.set_clock_ahead(self.locker.clock_ahead());
+                self.read_measured();
                 self.away_backoff.succeeded();
                 self.refused_backoff.succeeded();
                 let locker = self.locker.clone();
@@ -381,6 +386,23 @@ impl LockActor {
         });
     }
 
+    /// Reads what the session measured last.
+    fn read_measured(&mut self) {
+        self.node.set_clock_ahead(self.locker.clock_ahead());
+        let Some(round_trip) = self.locker.round_trip() else { return };
+        self.node.meters.store_round_trip.set(round_trip.as_secs_f64());
+        let change = self.lease.as_mut().and_then(|lease| lease.look(self.node.clock.elapsed(), round_trip));
+        match change {
+            Some(LeaseChange::TooShort(LeaseTooShort { round_trip, lease_min, .. })) => {
+                self.node.publisher.publish(|| EventKind::LeaseTooShort { round_trip, lease_min });
+            }
+            Some(LeaseChange::Enough) => {
+                self.node.publisher.publish(|| EventKind::LeaseLongEnough { round_trip })
+            }
+            None => {}
+        }
+    }
+
     fn reopen_later(&mut self, refused: bool, ctx: &mut Context<Self>) {
         let pause = if refused { self.refused_backoff.failed() } else { self.away_backoff.failed() };
         ctx.run_later(pause, |actor, ctx| actor.open_session(ctx));
@@ -392,6 +414,8 @@ impl LockActor {
             return;
         }
         self.session = None;
+        // What keeps the next one from being opened is said by that attempt.
+        self.lease.iter_mut().for_each(LeaseWatch::forget);
         self.session_lost_at = self.node.clock.elapsed();
         self.failed(Operation::Session, &format_args!("the session is lost: {reason}"));
         self.node.supervisor().do_send(SessionNews::Lost);
@@ -496,7 +520,7 @@ impl LockActor {
     }
 
     fn on_round(&mut self, round: Round, ctx: &mut Context<Self>) {
-        self.node.set_clock_ahead(self.locker.clock_ahead());
+        self.read_measured();
         let started = self.round_started.take();
         let Round { session, ended: (ends, ended), claimed: (claims, claimed), moved: (moves, moved), tried } =
             round;
@@ -994,7 +1018,7 @@ impl Handler<EnrolJobs> for LockActor {
             async move { call(async { locker.enrol(&jobs).await }).await.and_then(one_each(jobs.len())) };
         Box::pin(enrolled.into_actor(self).map(|enrolled, actor, _| {
             // Before any of the jobs is resumed by the store's time.
-            actor.node.set_clock_ahead(actor.locker.clock_ahead());
+            actor.read_measured();
             if let Err(error) = &enrolled {
                 // Whether it succeeded, whoever asked finds out: all of it may be locked.
                 actor.failed(Operation::Enrol, error);
@@ -1163,7 +1187,7 @@ impl Handler<ReadClock> for LockActor {
     type Result = ();
 
     fn handle(&mut self, _: ReadClock, _: &mut Self::Context) {
-        self.node.set_clock_ahead(self.locker.clock_ahead());
+        self.read_measured();
         self.node.meters.snapshot_age.set(self.locker.snapshot_age().as_secs_f64());
     }
 }
@@ -1180,6 +1204,7 @@ impl Handler<AskLockHealth> for LockActor {
     type Result = MessageResult<AskLockHealth>;
 
     fn handle(&mut self, _: AskLockHealth, _: &mut Self::Context) -> Self::Result {
+        self.read_measured();
         let now = self.node.clock.elapsed();
         MessageResult(LockHealth {
             without_session: match self.session {
@@ -1188,6 +1213,7 @@ impl Handler<AskLockHealth> for LockActor {
             },
             waiting: self.round_started.map(|started| now.saturating_sub(started)),
             obstacles: self.locker.obstacles(),
+            lease_too_short: self.lease.as_ref().and_then(LeaseWatch::short),
         })
     }
 }

@@ -651,6 +651,12 @@ pub trait Locker: Send + Sync + 'static {
         TimeDelta::zero()
     }
 
+    /// How long a round trip to the store takes at present: what the shortest of the last few took. Answers at once, without I/O.
+    /// Default: it is not known, as for a store in the same process.
+    fn round_trip(&self) -> Option<Duration> {
+        None
+    }
+
     /// For how long one snapshot, of anybody, has made the store keep dead versions of rows, as this session has seen
     /// it; zero while none has. Answers at once, without I/O. Default: zero, for a store whose claims cost the same
     /// however old a snapshot is.

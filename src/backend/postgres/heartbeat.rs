@@ -28,7 +28,7 @@ use super::{
     clock::{Clocks, Sent},
     failure::{self, POOLED, SWITCHED},
     holders::{Holder, Holders, Noticed, Obstacles, Through},
-    session::{Loss, end},
+    session::{Ended, Loss, end},
     settings::Settings,
     snapshots::Snapshots,
 };
@@ -66,6 +66,7 @@ LEFT JOIN LATERAL (
            CASE WHEN clock_timestamp() - p.asked_at BETWEEN interval '0' AND s.lease * 0.75 THEN '' ELSE (
                SELECT a.application_name FROM pg_stat_get_activity(s.pid) AS a
            ) END AS application,
+           p.asked_at::text AS changed,
            CASE WHEN p.asked_at IS NULL THEN (
                SELECT t.virtualtransaction FROM transactions t WHERE t.pid = s.pid LIMIT 1
            ) ELSE p.asked_at::text END AS mark
@@ -225,7 +226,7 @@ impl Heart {
             }
         };
         tokio::select! {
-            reason = beats => end(&loss, &reason),
+            reason = beats => end(&loss, Ended::lost(&reason)),
             // Ended otherwise; an error cannot be, since this task has a sender.
             _ = lost.wait_for(Option::is_some) => {}
         }

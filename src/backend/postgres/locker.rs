@@ -120,7 +120,8 @@ impl Locker for PostgresLocker {
             };
             let lost = loss.wait_for(Option::is_some).await;
             // An error: the session was dropped.
-            lost.ok().and_then(|reason| reason.clone()).unwrap_or_else(|| "it was dropped".to_owned())
+            let ended = lost.ok().and_then(|ended| ended.clone());
+            ended.map_or_else(|| "it was dropped".to_owned(), |ended| ended.reason)
         }
         .boxed()
     }
@@ -141,12 +142,13 @@ impl Locker for PostgresLocker {
         self.shared.clocks.ahead()
     }
 
+    fn round_trip(&self) -> Option<Duration> {
+        self.shared.clocks.round_trip()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         async move {
-            let open = self.shared.current().take();
-            if let Some(open) = open {
-                open.close().await;
-            }
+            self.shared.close().await;
         }
         .boxed()
     }
