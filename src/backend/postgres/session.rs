@@ -220,10 +220,10 @@ impl OpenSession {
             pulse: pulse.clone(),
             obstacles: obstacles.clone(),
             others: Holders::new(OTHER_SESSION, false),
-            snapshots: Snapshots::new(oldest_snapshot, settings.lease, snapshot_age.clone()),
         };
+        let snapshots = Snapshots::new(oldest_snapshot, settings.lease, snapshot_age.clone());
         let loss = ends.disarm();
-        tokio::spawn(heart.run(loss.clone()));
+        tokio::spawn(heart.run(snapshots, loss.clone()));
         let witness = news::Witness {
             scope: settings.scope.clone(),
             pauses: statements.pauses.clone(),
