@@ -180,7 +180,7 @@ impl OpenSession {
         .await;
         let pid = pid?;
         // Before anything that might wait as those do.
-        former.end_by(&connected.client, settings).await;
+        former.end_by(&connected.client, settings).await?;
         check_lease(&connected.client, settings, clocks).await?;
         if must_be_new && !readable? {
             return Ok(None);
@@ -270,6 +270,7 @@ impl OpenSession {
 
     /// Connects the second connection, which ends with this session, or when it is dropped.
     pub(super) async fn connect_leadership(&self) -> Result<SecondConnection, LockError> {
+        self.former.make_room(&self.settings).await?;
         let connected = async {
             let ends = EndOnDrop::new();
             let (purpose, also) = (Purpose::Leadership, Some(self.loss()));
@@ -284,6 +285,7 @@ impl OpenSession {
             )
             .await;
             let pid = pid?;
+            self.former.end_by(client, &self.settings).await?;
             if seen.and_then(|row| row.try_get("seen")).map_err(|error| refusal(&error))? {
                 let wait = wait.map_err(|error| refusal(&error))?;
                 Ok(SecondConnection { client: connected.client, wait, pid, _ends: ends })
