@@ -83,6 +83,42 @@ async fn a_lease_of_five_round_trips_is_kept() {
 }
 
 #[tokio::test]
+async fn an_idle_session_outlives_its_looks_at_snapshots_on_a_slow_way() {
+    Log::keep();
+    make_tables().await;
+    let (way, lease) = (slow(server().port(), Duration::ZERO).await, ms(2_000));
+    let backend = backend(&scope("idle"), &way, lease);
+    let locker = backend.locker();
+
+    let session = locker.open().await.expect("a session opens");
+    // A heartbeat that is sent after a third of the lease, two round trips of more than a quarter, and the trust is over.
+    way.set_delay(ms(280));
+    let lost = timeout(lease * 5, locker.lost(session)).await;
+
+    assert!(lost.is_err(), "{lost:?}");
+    locker.close().await;
+}
+
+#[tokio::test]
+async fn a_way_that_is_slow_only_at_first_is_not_refused() {
+    Log::keep();
+    make_tables().await;
+    let way = slow(server().port(), ms(245)).await;
+    let backend = backend(&scope("at-first"), &way, ms(1_000));
+    let locker = backend.locker();
+
+    let quickens = async {
+        // The handshake, what the server is, a second look, and the third, of which the answer is quick.
+        until("asked", async || way.turns(false) >= 6).await;
+        way.set_delay(Duration::ZERO);
+    };
+    let (opened, ()) = tokio::join!(locker.open(), quickens);
+
+    assert!(opened.is_ok(), "{opened:?}");
+    locker.close().await;
+}
+
+#[tokio::test]
 async fn a_lease_that_the_network_cannot_keep_is_refused_and_the_one_named_works() {
     Log::keep();
     make_tables().await;

@@ -7,7 +7,10 @@ mod log;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -89,6 +92,18 @@ impl Waiting {
     /// From now on whatever is committed waits.
     async fn lose_standby(&self) {
         self.set("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await;
+        // The server answers before it hears of it.
+        let commits = connect(&self.server.url()).await;
+        let pid: i32 = commits.query_one("SELECT pg_backend_pid()", &[]).await.expect("an answer").get(0);
+        let commit = "SELECT pg_logical_emit_message(true, 'commit', '')";
+        let waits = "SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'SyncRep'";
+        tokio::select! {
+            () = async { while commits.batch_execute(commit).await.is_ok() {} } => panic!("it was ended"),
+            () = until("heard", async || {
+                self.admin.query_opt(waits, &[&pid]).await.expect("an answer").is_some()
+            }) => {}
+        }
+        self.cut_short(pid).await;
     }
 
     async fn find_standby(&self) {
@@ -331,18 +346,14 @@ async fn what_waits_is_cancelled_over_tls_by_a_role_without_a_place_for_more() {
     until("cancelled", async || store.backends().await.is_empty()).await;
 }
 
+/// Stops a process, lets it go on, or kills it.
 fn stop_or_go(pid: i32, signal: Signal) {
     // An error: it has just ended.
     let _ = kill_process(Pid::from_raw(pid).expect("a process"), signal);
 }
 
-#[tokio::test]
-async fn a_node_whose_former_connections_cannot_be_ended_opens_no_more() {
-    let (log, store, runs) = (Log::keep(), Waiting::start().await, Runs::default());
-    let jobs = node(store.backend("stuck"), &runs).await;
-    runs.go_on().await;
-
-    // Whatever serves it stands still.
+/// Whatever serves a node stands still, until the node says that it opens no more. Answers the processes, and what it says.
+async fn stand_still(store: &Waiting, jobs: &Callsheet) -> (BTreeSet<i32>, String) {
     let mut stopped = BTreeSet::new();
     let reason = |health: &HealthReport| {
         let problem = health.problems.iter().find(|it| matches!(it, Problem::NoSession { .. }));
@@ -358,19 +369,106 @@ async fn a_node_whose_former_connections_cannot_be_ended_opens_no_more() {
         if let Some(said) = reason(&jobs.health().await.expect("it runs")) {
             break said;
         }
-        assert!(Instant::now() < until, "it is not said: {stopped:?}\n{}", log.text());
+        assert!(Instant::now() < until, "it is not said: {stopped:?}\n{}", Log::keep().text());
         sleep(Duration::from_millis(100)).await;
     };
-
     let opened = stopped.len();
     assert!((4..=5).contains(&opened), "{opened} connections");
+    (stopped, said)
+}
+
+#[tokio::test]
+async fn a_node_whose_former_connections_cannot_be_ended_opens_no_more() {
+    let (log, store, runs) = (Log::keep(), Waiting::start().await, Runs::default());
+    let jobs = node(store.backend("stuck"), &runs).await;
+    runs.go_on().await;
+
+    let (stopped, said) = stand_still(&store, &jobs).await;
+
     assert!(said.contains("pg_stat_activity"), "{said}");
+    let named = stopped.iter().map(ToString::to_string).find(|pid| said.contains(pid.as_str()));
+    let named = named.expect("it names them");
     sleep(LEASE * 2).await;
     let left = store.backends().await;
-    assert!(left.iter().filter(|(_, purpose, _)| purpose != "cleanup").count() == opened, "{left:?}");
-    assert_eq!(log.text().matches("no further one is opened").count(), 1, "{}", log.text());
+    assert!(left.iter().filter(|(_, purpose, _)| purpose != "cleanup").count() == stopped.len(), "{left:?}");
+    // Other tests say it of other processes.
+    let says = |line: &&str| line.contains("no further one is opened") && line.contains(&named);
+    assert_eq!(log.text().lines().filter(says).count(), 1, "{}", log.text());
 
     stopped.iter().for_each(|pid| stop_or_go(*pid, Signal::CONT));
     runs.go_on().await;
     jobs.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test]
+async fn a_role_that_acts_as_another_one_takes_no_former_process_for_gone() {
+    Log::keep();
+    let (store, runs) = (Waiting::start().await, Runs::default());
+    for statement in [
+        "CREATE ROLE owner",
+        "GRANT owner TO nodes",
+        "GRANT CREATE ON DATABASE postgres TO owner",
+        "ALTER ROLE nodes SET role = 'owner'",
+    ] {
+        store.admin.batch_execute(statement).await.expect("an answer");
+    }
+    let jobs = node(store.backend("acting"), &runs).await;
+    runs.go_on().await;
+
+    let (stopped, _) = stand_still(&store, &jobs).await;
+    stopped.iter().for_each(|pid| stop_or_go(*pid, Signal::CONT));
+
+    runs.go_on().await;
+    until("gone", async || store.backends().await.iter().all(|(.., pid)| !stopped.contains(pid))).await;
+    jobs.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test]
+async fn a_user_that_was_changed_takes_no_process_of_the_former_one_for_gone() {
+    Log::keep();
+    let (store, runs) = (Waiting::start().await, Runs::default());
+    let (rotated, url) = (Arc::new(AtomicBool::new(false)), store.url());
+    let asked = rotated.clone();
+    let backend = Postgres::url_from("rotated", move || {
+        let user = if asked.load(Ordering::SeqCst) { "//rotated:" } else { "//nodes:" };
+        let url = url.replace("//nodes:", user);
+        async move { Ok::<_, std::io::Error>(url) }
+    });
+    let jobs = node(backend.lease(LEASE), &runs).await;
+    runs.go_on().await;
+    for statement in [
+        &format!("CREATE ROLE rotated LOGIN PASSWORD '{PASSWORD}'"),
+        "GRANT USAGE ON SCHEMA callsheet TO rotated",
+        "GRANT ALL ON ALL TABLES IN SCHEMA callsheet TO rotated",
+    ] {
+        store.admin.batch_execute(statement).await.expect("an answer");
+    }
+    rotated.store(true, Ordering::SeqCst);
+
+    let (stopped, _) = stand_still(&store, &jobs).await;
+    stopped.iter().for_each(|pid| stop_or_go(*pid, Signal::CONT));
+
+    runs.go_on().await;
+    jobs.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test]
+async fn a_node_goes_on_with_another_server_once_that_of_its_former_connections_is_gone() {
+    Log::keep();
+    let (store, next, runs) = (Waiting::start().await, Waiting::start().await, Runs::default());
+    let hosts = format!("127.0.0.1:{},127.0.0.1:{}", store.server.port(), next.server.port());
+    let backend = Postgres::new("fenced", format!("postgres://nodes:{PASSWORD}@{hosts}/postgres"));
+    let jobs = node(backend.lease(LEASE), &runs).await;
+    runs.go_on().await;
+
+    let (stopped, _) = stand_still(&store, &jobs).await;
+    let of_server = store.server.socket_directory().join("data/postmaster.pid");
+    let of_server = std::fs::read_to_string(of_server).expect("it runs");
+    let of_server = of_server.lines().next().and_then(|pid| pid.parse().ok()).expect("a number");
+    // At once, as by a fence: nothing hears a cancel request any more.
+    stop_or_go(of_server, Signal::KILL);
+
+    runs.go_on().await;
+    jobs.shutdown(Duration::from_secs(1)).await;
+    stopped.iter().for_each(|pid| stop_or_go(*pid, Signal::CONT));
 }

@@ -77,6 +77,38 @@ fn a_network_too_slow_for_the_lease_is_said_once_until_it_is_good() {
 }
 
 #[test]
+fn nothing_is_said_of_the_lease_while_there_is_no_session() {
+    Log::keep();
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        let node = rig.node(node_with([nightly()])).await;
+        rig.advance(secs(60)).await;
+        let said = |rig: &Rig| rig.count(|kind| matches!(kind, EventKind::LeaseTooShort { .. }));
+
+        rig.store().set_latency(Duration::from_millis(1_700));
+        rig.advance(secs(30)).await;
+        assert_eq!(said(rig), 1);
+        rig.cut_off(node);
+        for _ in 0..10 {
+            rig.advance(secs(LEASE)).await;
+            let health = rig.send(node, Health).await;
+            let is_short = |it: &Problem| matches!(it, Problem::LeaseTooShort { .. });
+            assert!(!without_session(&health) || !health.problems.iter().any(is_short), "{health:?}");
+        }
+
+        assert!(without_session(&rig.send(node, Health).await));
+        assert_eq!(said(rig), 1);
+        rig.reconnect(node);
+        rig.advance(secs(30)).await;
+        assert_eq!(said(rig), 2, "the next session measures anew");
+    });
+}
+
+fn without_session(health: &HealthReport) -> bool {
+    health.problems.iter().any(|problem| matches!(problem, Problem::NoSession { .. }))
+}
+
+#[test]
 fn a_node_whose_claims_would_be_refused_is_unhealthy_before_one_is_due() {
     Log::keep();
     simulate(START, async |rig| {

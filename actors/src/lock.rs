@@ -391,6 +391,10 @@ impl LockActor {
         self.node.set_clock_ahead(self.locker.clock_ahead());
         let Some(round_trip) = self.locker.round_trip() else { return };
         self.node.meters.store_round_trip.set(round_trip.as_secs_f64());
+        if self.session.is_none() {
+            // They are those of a session that is lost.
+            return;
+        }
         let change = self.lease.as_mut().and_then(|lease| lease.look(self.node.clock.elapsed(), round_trip));
         match change {
             Some(LeaseChange::TooShort(LeaseTooShort { round_trip, lease_min, .. })) => {

@@ -442,8 +442,8 @@ impl Pause {
 
     /// Of a job whose body said that it is to stop for good.
     pub fn stopped_by(error: &str) -> Self {
-        let note = bounded(format_args!("stopped by its body: {error}"), PAUSE_NOTE_MAX - MARK_MAX);
-        Self { until: None, note: Some(storable(&note).into_owned()) }
+        let note = format_args!("stopped by its body: {}", storable(error));
+        Self { until: None, note: Some(bounded(note, PAUSE_NOTE_MAX - MARK_MAX)) }
     }
 
     /// As it is kept, whoever wrote it into the store: of a note that is too long, the start.

@@ -11,7 +11,6 @@ use callsheet_actors::{
     core::round_trip::{LeaseFit, lease_min},
     port::LockError,
 };
-use chrono::{DateTime, Utc};
 use tokio::{
     sync::{broadcast, watch},
     time::timeout,
@@ -35,7 +34,7 @@ use super::{
 };
 
 const VERSION_MIN: i32 = 140_000;
-/// How often a way to the server is measured that is too long, before it is refused.
+/// How often a way to the server that is too long is measured again, before it is refused.
 const ROUND_TRIPS_MAX: usize = 2;
 /// As the server calls it. SQL_ASCII is none: it takes any bytes, and compares and cuts them as such.
 const ENCODING: &str = "UTF8";
@@ -120,7 +119,7 @@ pub(super) async fn connect(
         // With it, whatever was not answered.
         drop(connection);
         if purpose != Purpose::Cleanup {
-            former.ended(&settings, ending, served_by.get().copied(), cancel);
+            former.ended(&settings, ending, served_by.get().cloned(), cancel);
         }
         drop(counted);
     });
@@ -164,13 +163,13 @@ pub(super) async fn inspect(
     let row = client.query_typed_one(sql::INSPECT, &parameters).await.map_err(|error| refusal(&error))?;
     let server = Server::of(&row).map_err(|error| refusal(&error))?;
     // Told once.
-    let _ = process.set(Process { pid: server.pid, started: server.started });
+    let _ = process.set(server.process.clone());
     if let Some(reason) = server.unfit() {
         return Err(refused(reason));
     }
     let now = row.try_get("now").map_err(|error| refusal(&error))?;
     clocks.measure(&read, now);
-    Ok(server.pid)
+    Ok(server.process.pid)
 }
 
 /// Refuses a lease that no renewal would keep over this network.
@@ -179,17 +178,21 @@ pub(super) async fn check_lease(
     settings: &Settings,
     clocks: &Clocks,
 ) -> Result<(), LockError> {
-    for _ in 0..ROUND_TRIPS_MAX {
+    let mut measured = 0;
+    let round_trip = loop {
         let Some(round_trip) = clocks.round_trip() else { return Ok(()) };
         if LeaseFit::of(settings.lease, round_trip) != LeaseFit::Impossible {
             return Ok(());
         }
+        if measured == ROUND_TRIPS_MAX {
+            break round_trip;
+        }
+        measured += 1;
         // It may have been slow for once.
         let read = clocks.read();
         let row = client.query_typed_one(PULSE, &[]).await.map_err(|error| refusal(&error))?;
         clocks.measure(&read, row.try_get("now").map_err(|error| refusal(&error))?);
-    }
-    let round_trip = clocks.round_trip().unwrap_or_default();
+    };
     let millis = u64::try_from(round_trip.as_millis()).unwrap_or(u64::MAX);
     Err(unavailable(format!(
         "a round trip to the server takes {}, too long for a lease of {}: give all nodes a lease of at least {}, or bring them nearer \
@@ -265,9 +268,7 @@ struct Server {
     /// How the database encodes texts, and how they are encoded on the way there.
     encoding: String,
     client_encoding: String,
-    pid: i32,
-    /// When its process was started.
-    started: DateTime<Utc>,
+    process: Process,
 }
 
 impl Server {
@@ -280,8 +281,11 @@ impl Server {
             overridden: row.try_get("overridden")?,
             encoding: row.try_get("encoding")?,
             client_encoding: row.try_get("client_encoding")?,
-            pid: row.try_get("pid")?,
-            started: row.try_get("started")?,
+            process: Process {
+                pid: row.try_get("pid")?,
+                name: row.try_get("name")?,
+                started: row.try_get("started")?,
+            },
         })
     }
 
@@ -337,8 +341,7 @@ mod tests {
             overridden: Vec::new(),
             encoding: ENCODING.to_owned(),
             client_encoding: ENCODING.to_owned(),
-            pid: 1,
-            started: DateTime::UNIX_EPOCH,
+            process: Process { pid: 1, name: String::new(), started: None },
         }
     }
 

@@ -2,13 +2,13 @@
 //!
 //! A process that waits for its synchronous standby does not notice that its client is gone. It keeps its locks and its place among the
 //! server's connections. So it is sent the protocol's cancel request, which needs no such place, and then ended by one connection that
-//! does nothing else. A process is known by its number, its start, its role and the name that this node gave it: the number may have been given to
-//! another one since.
+//! does nothing else. A process is known by its number, the name of its connection, and, where this role is shown that, its start: the
+//! number may have been given to another one since.
 //!
 //! ```text
 //! given up                     cancel request   100 ms   connect, end it, look until it is gone   again after 0.5 s … 5 s
-//! closed by the other side     the next session's connection ends it, if it is there
-//! the server does not hear     nothing more is tried until it does: nobody crowds a server that is away
+//! closed by the other side     the node's next connection ends it, if it is there
+//! the server does not hear     no connection to end them is tried: the next session may find another server, where they are not
 //! ```
 
 use std::{
@@ -57,26 +57,29 @@ const LOOK_MAX: Duration = Duration::from_millis(500);
 const AGAIN_MIN: Duration = Duration::from_millis(500);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
 
-/// Ends those of these processes ($1 numbers, $2 starts) that are this node's ($3 how the names of its connections begin). Answers which are
-/// still there. It commits nothing, so it waits for no standby.
+/// Ends those of these processes ($1 numbers, $2 names of their connections, $3 starts, as far as they are known) that this role may end.
+/// Answers the places of all that are still there. It commits nothing, so it waits for no standby.
+///
+/// Whose number and name every role is shown; the start only some are, so one that is not shown differs from none.
 const END_FORMER: &str = "
-SELECT f.pid, f.started, pg_terminate_backend(f.pid) AS ended
-FROM unnest($1::int4[], $2::timestamptz[]) AS f (pid, started)
+SELECT f.place,
+       CASE WHEN (pg_has_role(a.usesysid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE'))
+                 AND (SELECT NOT its.rolsuper OR own.rolsuper FROM pg_roles its, pg_roles own
+                      WHERE its.oid = a.usesysid AND own.rolname = current_user)
+            THEN pg_terminate_backend(f.pid) END AS ended
+FROM unnest($1::int4[], $2::text[], $3::timestamptz[]) WITH ORDINALITY AS f (pid, name, started, place)
 CROSS JOIN LATERAL pg_stat_get_activity(f.pid) AS a
-WHERE a.pid = f.pid AND a.backend_start = f.started AND pg_get_userbyid(a.usesysid) = session_user
-  AND starts_with(a.application_name, $3)";
+WHERE a.pid = f.pid AND coalesce(a.application_name, '') = f.name
+  AND coalesce(a.backend_start = f.started, true)";
 
 /// A process of the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Process {
     pub(super) pid: i32,
-    pub(super) started: DateTime<Utc>,
-}
-
-impl Process {
-    fn of(row: &Row) -> Result<Self, Error> {
-        Ok(Self { pid: row.try_get("pid")?, started: row.try_get("started")? })
-    }
+    /// What the server calls its connection.
+    pub(super) name: String,
+    /// When it was started; `None` if this role is not shown that.
+    pub(super) started: Option<DateTime<Utc>>,
 }
 
 /// How a connection ended.
@@ -168,14 +171,26 @@ impl Former {
         }
     }
 
-    /// Ends what is left, if anything is, by a session's own connection before it becomes one.
-    pub(super) async fn end_by(&self, client: &Client, settings: &Settings) {
-        if !self.lock().left.is_empty() {
-            self.end(settings, client, Duration::ZERO).await;
+    /// Ends what is left, if anything is, by a connection that was just made, before it is used: only now it is known to which server.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Unavailable`]: too many are left; it names them and the cure.
+    pub(super) async fn end_by(
+        self: &Arc<Self>,
+        client: &Client,
+        settings: &Settings,
+    ) -> Result<(), LockError> {
+        if self.lock().left.is_empty() {
+            return Ok(());
         }
+        self.end(client, LOOK_MAX).await;
+        self.give_up(settings);
+        if self.counts.borrow().left < FORMER_MAX { Ok(()) } else { Err(unavailable(self.too_many())) }
     }
 
-    /// Waits for a moment until so few are left that another session may be opened.
+    /// Waits for a moment until so few are left that another connection may be made, or their server turns out to be away: the
+    /// connection may lead to another one.
     ///
     /// # Errors
     ///
@@ -186,7 +201,8 @@ impl Former {
             return Ok(());
         }
         self.give_up(settings);
-        let room = timeout(ROOM_WAIT, counts.wait_for(|counts| counts.left < FORMER_MAX)).await;
+        let has_room = |counts: &Counts| counts.left < FORMER_MAX || counts.away;
+        let room = timeout(ROOM_WAIT, counts.wait_for(has_room)).await;
         if room.is_ok() { Ok(()) } else { Err(unavailable(self.too_many())) }
     }
 
@@ -214,7 +230,7 @@ impl Former {
         .await;
     }
 
-    /// No session's connection comes to look at those that were closed by the other side.
+    /// No other connection comes to look at those that were closed by the other side.
     fn give_up(self: &Arc<Self>, settings: &Settings) {
         let mut state = self.lock();
         state.left.iter_mut().for_each(|left| left.given_up = true);
@@ -246,7 +262,7 @@ impl Former {
                 let connects = connect(&settings, &self, Purpose::Cleanup, &ends.loss, None);
                 // Without an answer it has no place for another connection, perhaps because of those that are left.
                 if let Ok(Ok(Connected { client, .. })) = timeout(CONNECT_MAX, connects).await {
-                    self.end(&settings, &client, LOOK_MAX).await;
+                    self.end(&client, LOOK_MAX).await;
                 }
             }
             if self.is_done() {
@@ -273,20 +289,22 @@ impl Former {
     }
 
     /// Ends those that are left, and looks for a moment whether they are gone.
-    async fn end(&self, settings: &Settings, client: &Client, time: Duration) {
+    async fn end(&self, client: &Client, time: Duration) {
         let until = Instant::now() + time;
-        let name = settings.name_prefix();
         loop {
-            let asked: Vec<_> = self.lock().left.iter().map(|left| left.process).collect();
-            let (pids, starts): (Vec<_>, Vec<_>) =
-                asked.iter().map(|process| (process.pid, process.started)).unzip();
+            let asked: Vec<_> = self.lock().left.iter().map(|left| left.process.clone()).collect();
+            let pids: Vec<_> = asked.iter().map(|process| process.pid).collect();
+            let names: Vec<_> = asked.iter().map(|process| &process.name).collect();
+            let starts: Vec<_> = asked.iter().map(|process| process.started).collect();
             let parameters: [(&(dyn ToSql + Sync), Type); 3] =
-                [(&pids, Type::INT4_ARRAY), (&starts, Type::TIMESTAMPTZ_ARRAY), (&name, Type::TEXT)];
+                [(&pids, Type::INT4_ARRAY), (&names, Type::TEXT_ARRAY), (&starts, Type::TIMESTAMPTZ_ARRAY)];
             let ended = timeout(ANSWER_MAX, client.query_typed(END_FORMER, &parameters)).await;
-            let there = ended.map(|rows| rows.and_then(|rows| rows.iter().map(Process::of).collect()));
-            let Ok(Ok(there)) = there else { return };
-            let there: Vec<_> = there;
-            let left = self.forget(|process| asked.contains(process) && !there.contains(process));
+            let places = ended.map(|rows| rows.and_then(|rows| rows.iter().map(place).collect()));
+            let Ok(Ok(there)) = places else { return };
+            let there: Vec<i64> = there;
+            let gone = (1..).zip(&asked).filter(|(place, _)| !there.contains(place));
+            let gone: Vec<_> = gone.map(|(_, process)| process).collect();
+            let left = self.forget(|process| gone.contains(&process));
             if left == 0 || Instant::now() >= until {
                 return;
             }
@@ -309,6 +327,11 @@ impl Former {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Of a process that is still there, among those that were asked for.
+fn place(row: &Row) -> Result<i64, Error> {
+    row.try_get("place")
 }
 
 impl Cancel {

@@ -180,7 +180,7 @@ impl OpenSession {
         .await;
         let pid = pid?;
         // Before anything that might wait as those do.
-        former.end_by(&connected.client, settings).await;
+        former.end_by(&connected.client, settings).await?;
         check_lease(&connected.client, settings, clocks).await?;
         let readable = readable?;
         if must_be_new && !readable {
@@ -225,10 +225,10 @@ impl OpenSession {
             pulse: pulse.clone(),
             obstacles: obstacles.clone(),
             others: Holders::new(OTHER_SESSION, false),
-            snapshots: Snapshots::new(oldest_snapshot, settings.lease, snapshot_age.clone()),
         };
+        let snapshots = Snapshots::new(oldest_snapshot, settings.lease, snapshot_age.clone());
         let loss = ends.disarm();
-        tokio::spawn(heart.run(loss.clone()));
+        tokio::spawn(heart.run(snapshots, loss.clone()));
         let witness = news::Witness {
             scope: settings.scope.clone(),
             pauses: statements.pauses.clone(),
@@ -275,6 +275,7 @@ impl OpenSession {
 
     /// Connects the second connection, which ends with this session, or when it is dropped.
     pub(super) async fn connect_leadership(&self) -> Result<SecondConnection, LockError> {
+        self.former.make_room(&self.settings).await?;
         let connected = async {
             let ends = EndOnDrop::new();
             let (purpose, also) = (Purpose::Leadership, Some(self.loss()));
@@ -289,6 +290,7 @@ impl OpenSession {
             )
             .await;
             let pid = pid?;
+            self.former.end_by(client, &self.settings).await?;
             if seen.and_then(|row| row.try_get("seen")).map_err(|error| refusal(&error))? {
                 let wait = wait.map_err(|error| refusal(&error))?;
                 Ok(SecondConnection { client: connected.client, wait, pid, _ends: ends })

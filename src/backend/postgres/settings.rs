@@ -298,13 +298,8 @@ impl Settings {
             Purpose::Migration => "migration",
             Purpose::Cleanup => "cleanup",
         };
-        format!("{}{purpose} {}", self.name_prefix(), self.scope)
-    }
-
-    /// How the names of this node's connections begin, and those of no other node.
-    pub(super) fn name_prefix(&self) -> String {
         let node = self.node.as_uuid().simple().to_string();
-        format!("callsheet {} ", &node[..12])
+        format!("callsheet {} {purpose} {}", &node[..12], self.scope)
     }
 
     /// The settings that must be in force, in the units of the server's view pg_settings.
@@ -354,6 +349,10 @@ impl Settings {
         set("tcp_keepalives_interval", &1);
         set("tcp_keepalives_count", &3);
         set("tcp_user_timeout", &lease);
+        if purpose == Purpose::Cleanup {
+            // A process is that of the role that logged in, whichever role it acts as since.
+            set("role", &"none");
+        }
         if matches!(purpose, Purpose::Migration | Purpose::Cleanup) {
             return options;
         }

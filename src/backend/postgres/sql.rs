@@ -43,8 +43,9 @@ SELECT current_setting('server_version_num')::int4 AS version,
        getdatabaseencoding()::text AS encoding,
        pg_client_encoding()::text AS client_encoding,
        pg_backend_pid() AS pid,
-       (SELECT backend_start FROM pg_stat_get_activity(pg_backend_pid())) AS started,
-       clock_timestamp() AS now";
+       coalesce(a.application_name, '') AS name, a.backend_start AS started,
+       clock_timestamp() AS now
+FROM pg_stat_get_activity(pg_backend_pid()) AS a";
 
 /// What this role may do with the tables ($2) and routines ($4) of a schema ($1); from some tables ($3) it deletes. No
 /// row: there is no such schema.
