@@ -64,14 +64,6 @@ fn assert_all_that_was_said_is_counted(rig: &mut Rig) {
     assert_eq!(rig.counter("callsheet_ticks_due_total", ""), started + skipped, "{}", rig.transcript());
 }
 
-/// How many ticks were said to be skipped because their job was removed, or changed.
-fn removed(rig: &Rig) -> u64 {
-    rig.events().into_iter().fold(0, |removed, recorded| match recorded.event.kind {
-        EventKind::TickSkipped { reason: SkipReason::Removed, count, .. } => removed + count,
-        _ => removed,
-    })
-}
-
 /// Whatever is decided is counted once, by what became of it, and was said once.
 fn assert_ticks_are_accounted_for(rig: &mut Rig, claims_lost: u64) {
     let last = rig.store().records().into_iter().filter_map(|record| match record {
