@@ -4,7 +4,9 @@ use std::{collections::VecDeque, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-use super::{ActiveRun, Advance, Claim, Effect, Effects, JobMachine, Mode, Start, permit::Claimant, verdicts::HOLD_MAX,};
+use super::{
+    ActiveRun, Advance, Claim, Effect, Effects, JobMachine, Mode, Start, permit::Claimant, verdicts::HOLD_MAX,
+};
 use crate::{
     core::{
         contract::Breach,

@@ -335,8 +335,14 @@ impl Suite {
 
         let skips = Skips::new(SkipReason::Overlap, 1, false);
         let to = just_after(cursor);
-        let asked =
-            CursorMove { id: Uuid::new_v4(), job: name("deposed"), expected: cursor, to, skips, authority: Authority::Term(old) };
+        let asked = CursorMove {
+            id: Uuid::new_v4(),
+            job: name("deposed"),
+            expected: cursor,
+            to,
+            skips,
+            authority: Authority::Term(old),
+        };
         let moved = self.locker.advance(&[asked]).await.expect("an answer");
         assert_eq!(moved, [Moved::Deposed { term: self.term }]);
 
@@ -436,7 +442,14 @@ impl Suite {
         let to = just_after(skipped);
         let skips = Skips::new(SkipReason::Overlap, 1, false);
         let job = name("skipped-in-a-round");
-        let asked = CursorMove { id: Uuid::new_v4(), job, expected: skipped, to, skips, authority: Authority::Term(self.term) };
+        let asked = CursorMove {
+            id: Uuid::new_v4(),
+            job,
+            expected: skipped,
+            to,
+            skips,
+            authority: Authority::Term(self.term),
+        };
 
         let answers = self.locker.round(&[end], std::slice::from_ref(&next), &[asked]).await;
 
