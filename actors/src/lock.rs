@@ -430,6 +430,7 @@ impl LockActor {
         let (ended, mut held): (Vec<_>, Vec<_>) = held.partition(|(_, held)| held.ended.is_some());
         // The next session tells whether their ends are recorded.
         self.unanswered.extend(ended);
+        self.unanswered.values_mut().for_each(|held| held.tries = 0);
         self.node.meters.locks_lost.increment(held.len() as u64);
         self.node.meters.locks_held.set(0);
         held.sort_unstable_by_key(|(run, _)| *run);
@@ -529,7 +530,7 @@ impl LockActor {
         let Round { session, ended: (ends, ended), claimed: (claims, claimed), moved: (moves, moved), tried } =
             round;
         if !ends.is_empty() {
-            self.on_ended(ends, ended, ctx);
+            self.on_ended(session, ends, ended, ctx);
         }
         if !claims.is_empty() {
             let took = started.map(|started| self.node.clock.elapsed().saturating_sub(started));
@@ -540,7 +541,7 @@ impl LockActor {
             self.on_moved(moves, moved, ctx);
         }
         match tried {
-            Some(Answered::Ends(ends, ended)) => self.on_ended(ends, ended, ctx),
+            Some(Answered::Ends(ends, ended)) => self.on_ended(session, ends, ended, ctx),
             Some(Answered::Claims(claims, claimed)) => self.on_claimed(session, claims, claimed, ctx),
             Some(Answered::Moves(moves, moved)) => self.on_moved(moves, moved, ctx),
             Some(Answered::Released { end, released, reason }) => {
@@ -555,22 +556,27 @@ impl LockActor {
         self.node.meters.locks_held.set(self.held.len() as f64);
     }
 
+    /// What a session that is lost was asked in vain is asked in the next one, by [`ask_unanswered`](Self::ask_unanswered).
     fn on_ended(
         &mut self,
+        session: Session,
         ends: Vec<Completion>,
         ended: Result<Vec<Completed>, LockError>,
         ctx: &mut Context<Self>,
     ) {
+        let is_lost = self.session != Some(session);
         match ended {
             Ok(answers) => {
                 self.ends_backoff.succeeded();
                 let mut locked = Locked::default();
                 let mut refused = None;
                 for (end, answer) in ends.into_iter().zip(answers) {
-                    if answer == Completed::Locked {
-                        if let Some(held) = self.held(end.run) {
+                    if let Completed::Locked | Completed::Unavailable { .. } = answer {
+                        if let Some(held) = self.held(end.run).filter(|_| !is_lost) {
                             held.tries = held.tries.saturating_add(1);
-                            if held.tries > LOCKED_TRIES_MAX {
+                            if let Completed::Unavailable { reason } = answer {
+                                refused.get_or_insert(bounded(reason, TEXT_MAX));
+                            } else if held.tries > LOCKED_TRIES_MAX {
                                 refused.get_or_insert_with(|| always_locked(&end.job));
                             }
                             locked.add(held.tries, end);
@@ -578,6 +584,9 @@ impl LockActor {
                         continue;
                     }
                     let held = self.let_go(end.run);
+                    if is_lost {
+                        self.ends.retain(|again| again.run != end.run);
+                    }
                     if matches!(answer, Completed::Recorded { .. }) {
                         self.suspects.ended.took(&end.job);
                         held.iter().for_each(|held| self.tell_taken(&held.job, RefusedStep::End));
@@ -597,6 +606,7 @@ impl LockActor {
                 let pause = locked.pause();
                 self.complete_later(pause, locked.items, ctx);
             }
+            Err(error) if is_lost => self.failed(Operation::Complete, &error),
             Err(LockError::BadData { reason }) => self.suspect_ends(ends, &reason, ctx),
             Err(error) => {
                 self.failed(Operation::Complete, &error);
@@ -616,7 +626,9 @@ impl LockActor {
         }
         let (cursor, pause) = match answer {
             Completed::Recorded { cursor, pause } => (*cursor, pause.as_ref()),
-            Completed::Stale | Completed::Unknown | Completed::Locked => (None, None),
+            Completed::Stale | Completed::Unknown | Completed::Locked | Completed::Unavailable { .. } => {
+                (None, None)
+            }
         };
         if from_completion {
             // Whatever the answer is: the job waits for it.
@@ -631,8 +643,11 @@ impl LockActor {
 
     /// Again, until it is recorded or the session is lost; the number is bounded by what is held.
     fn complete_later(&mut self, pause: Duration, ends: Vec<Completion>, ctx: &mut Context<Self>) {
-        self.later(pause, ends, ctx, |actor, ends| {
-            ends.into_iter().for_each(|end| actor.take_end(end));
+        let session = self.session;
+        self.later(pause, ends, ctx, move |actor, ends| {
+            if actor.session == session {
+                ends.into_iter().for_each(|end| actor.take_end(end));
+            }
         });
     }
 
@@ -773,7 +788,7 @@ impl LockActor {
         let answers = moved.unwrap_or_else(|error| vec![none(error); moves.len()]);
         let mut locked = Locked::default();
         let mut refused = None;
-        for (mut asked, answer) in moves.into_iter().zip(answers) {
+        for (mut asked, mut answer) in moves.into_iter().zip(answers) {
             if answer == Moved::Locked && asked.tries < LOCKED_TRIES_MAX {
                 asked.tries += 1;
                 locked.add(asked.tries, asked);
@@ -786,13 +801,6 @@ impl LockActor {
                 continue;
             }
             let AdvanceCursor { job, advance, .. } = asked;
-            // Only the leader of a term moves cursors: one that stands where it was to be moved was moved by the call
-            // whose answer was lost.
-            let led = advance.authority.term().is_some();
-            let mut answer = match answer {
-                Moved::Elsewhere { cursor } if led && cursor == advance.to.instant() => Moved::Done,
-                other => other,
-            };
             match &mut answer {
                 Moved::Done => {
                     self.suspects.claimed.took(&job.definition.name);
@@ -916,8 +924,8 @@ fn request(ClaimRun { job, claim, key, .. }: &ClaimRun) -> ClaimRequest {
 }
 
 fn cursor_move(AdvanceCursor { job, advance, .. }: &AdvanceCursor) -> CursorMove {
-    let Advance { expected, to, skips, authority } = *advance;
-    CursorMove { job: job.definition.name.clone(), expected, to, skips, authority }
+    let Advance { id, expected, to, skips, authority } = *advance;
+    CursorMove { id, job: job.definition.name.clone(), expected, to, skips, authority }
 }
 
 /// Says which items of a page the store refuses for their data. Nothing more can be done for them.

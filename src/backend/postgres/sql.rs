@@ -1259,16 +1259,16 @@ pub(super) fn quoted(name: &str) -> String {
 /// the jobs in their order, skipping those that are locked.
 ///
 /// $1 scope, then the moves, at most one per job: $2 jobs, $3 expected cursors, $4 new cursors, $5 terms, $6 whether only
-/// unless the leader schedules the job.
+/// unless the leader schedules the job, $7 the ids of the moves.
 pub(super) const ADVANCE: &str = "
 WITH term AS MATERIALIZED (
     SELECT epoch, expires_at FROM leader
     WHERE scope = $1 AND (array_remove($5::int8[], NULL) <> '{}' OR true = ANY ($6::bool[])) FOR SHARE
 ), found AS MATERIALIZED (
-    SELECT a.*, n.cursor, n.withdrawn, n.term AS job_term
+    SELECT a.*, n.cursor, n.cursor_move, n.withdrawn, n.term AS job_term
     FROM (
-        SELECT * FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::int8[], $6::bool[])
-        WITH ORDINALITY AS a (job, expected, until, term, unled, ord)
+        SELECT * FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::int8[], $6::bool[], $7::uuid[])
+        WITH ORDINALITY AS a (job, expected, until, term, unled, id, ord)
         WHERE (SELECT count(*) FROM term) >= 0
         ORDER BY job COLLATE \"C\"
     ) AS a
@@ -1278,6 +1278,8 @@ WITH term AS MATERIALIZED (
 ), decided AS MATERIALIZED (
     SELECT f.*,
         CASE
+            -- The same call before, whose answer was lost.
+            WHEN f.cursor_move = f.id THEN 'done before'
             WHEN f.term IS NOT NULL
                  AND (SELECT t.epoch = f.term AND t.expires_at > clock_timestamp() FROM term t) IS NOT TRUE
                 THEN 'deposed'
@@ -1291,7 +1293,7 @@ WITH term AS MATERIALIZED (
         END AS verdict
     FROM found f
 ), moved AS (
-    UPDATE names n SET cursor = d.until, cursor_run = NULL
+    UPDATE names n SET cursor = d.until, cursor_run = NULL, cursor_move = d.id
     FROM decided d WHERE d.verdict = 'done' AND n.scope = $1 AND n.name = d.job
     RETURNING d.ord
 )
