@@ -536,7 +536,8 @@ impl JobMachine {
     /// progress.
     fn may_follow(&self) -> bool {
         let is_open = !self.runs.is_empty() || self.anchoring;
-        !self.exhausted && !(is_open && self.schedule.counts_from_completion())
+        let must_end = is_open && self.schedule.counts_from_completion();
+        !(self.exhausted || must_end)
     }
 
     /// An id for a run: one in each step.
