@@ -36,7 +36,7 @@ fn a_run_starts_a_period_after_the_end_of_the_one_before() {
             .filter(|recorded| matches!(&recorded.event.kind, EventKind::RunStarted { job, .. } if job.as_str() == "job"))
             .map(|recorded| recorded.event.at.format("%T%.3f").to_string())
             .collect();
-        assert_eq!(starts_at, ["00:01:00.003", "00:03:30.005", "00:06:00.007"]);
+        assert_eq!(starts_at, ["00:01:00.002", "00:03:30.004", "00:06:00.006"]);
         assert_eq!(starts(rig, "usual"), ["n1 00:01:00", "n1 00:03:00", "n1 00:05:00", "n1 00:07:00"]);
         assert_eq!(rig.counter("callsheet_ticks_total", "name=job"), 3, "no tick is due during a run");
     });

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use callsheet::{
-    AddJobs, EventKind, Fires, Health, Job, JobState, OnLost, Operation, Overlap, PauseError, PauseJobs,
-    Problem, RemoveJobs, ResumeJobs, RunError, Selector, SkipReason, TriggerError,
+    EventKind, Fires, Health, Job, JobState, OnLost, Operation, Overlap, PauseError, PauseJobs, Problem,
+    RemoveJobs, ResumeJobs, RunError, SkipReason, TriggerError,
     schedule::every,
     testkit::{
         BadData::{self, Claim, End, Enrolment, Move, Other, Pause},
@@ -70,29 +70,6 @@ fn one_bad_job_of_three_thousand_keeps_the_others_for_less_than_three_seconds() 
         // The page of a thousand, and two calls for each halving.
         assert!((2..=21).contains(&rig.counter(ERRORS, "operation=enrol")));
         assert_eq!(skipped(rig, "job 1234"), 1);
-    });
-}
-
-#[test]
-fn a_job_that_is_added_as_all_suspects_are_removed_is_enrolled() {
-    simulate(START, async |rig| {
-        let node = rig.node(node_with([job("witness", 10)])).await;
-        rig.advance(secs(1)).await;
-        let bad: Vec<_> = (0..4).map(|nth| format!("bad {nth}")).collect();
-        bad.iter().for_each(|name| rig.store().set_bad(name, &[Enrolment]));
-        let jobs = bad.iter().map(|name| job(name, 10).tag("bad")).collect();
-        rig.send(node, AddJobs(jobs)).await.expect("they are new");
-
-        // The page is refused, and one half of it. What is left waits for its turn, and all of it is gone
-        // before that comes.
-        rig.advance(Duration::from_millis(50)).await;
-        let asked = rig.counter(ERRORS, "operation=enrol");
-        rig.send(node, RemoveJobs(Selector::Tag("bad".to_owned()))).await.expect("they are there");
-        rig.add(node, job("new", 1)).await.expect("it is new");
-        rig.advance(secs(5)).await;
-
-        assert_eq!(asked, 2, "the page, and one half");
-        assert!(rig.started("new") >= 4, "{}", rig.started("new"));
     });
 }
 

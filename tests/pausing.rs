@@ -423,3 +423,12 @@ fn a_pause_of_many_jobs_does_not_overtake_those_that_are_resumed_meanwhile() {
         assert_eq!(shown_as_paused(rig, 0).await, names.len() - 2);
     });
 }
+
+#[test]
+fn the_note_of_a_body_that_stops_its_job_is_bounded_as_it_is_kept() {
+    // What stands for a NUL is three times as long.
+    let note = Pause::stopped_by(&"\0".repeat(PAUSE_NOTE_MAX)).note.expect("it says so");
+
+    assert!(note.len() <= PAUSE_NOTE_MAX, "{} bytes", note.len());
+    assert!(note.starts_with("stopped by its body: \u{fffd}") && note.contains("(cut at "), "{note}");
+}

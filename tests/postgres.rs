@@ -198,7 +198,7 @@ fn end_of(request: &ClaimRequest, verdict: &Verdict) -> Completion {
 /// A move of the cursor over the tick of a claim.
 fn move_of(claim: &ClaimRequest) -> CursorMove {
     let TickClaim { fire_time: to, expected, skips, authority } = claim.tick.expect("a tick");
-    CursorMove { job: claim.job.clone(), expected, to, skips, authority }
+    CursorMove { id: claim.run.as_uuid(), job: claim.job.clone(), expected, to, skips, authority }
 }
 
 fn manual(key: &str) -> ClaimRequest {

@@ -27,7 +27,7 @@ use tokio_postgres::{Client, NoTls};
 
 use self::{
     harness::{PASSWORD, Server, scope, server},
-    impostor::{Withholder, withholder},
+    impostor::{Gate, Withholder, gate, withholder},
     log::Log,
 };
 
@@ -215,6 +215,36 @@ async fn a_stranger_who_keeps_the_leader_row_locked_and_says_nothing_is_ended() 
     let gap = runs.longest_gap(locked_at);
     assert!(gap < LEASE + SLACK, "{gap:?}");
     leader.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test]
+async fn a_stranger_who_goes_on_just_before_its_end_is_not_ended() {
+    let (scope, runs) = (scope("goes-on"), Runs::default());
+    // What ends it comes late.
+    let Gate { port, reached, open } = gate(server().port(), "pg_terminate_backend(pid) AS ended").await;
+    let url = server().url().replace(&format!(":{}/", server().port()), &format!(":{port}/"));
+    let leader = node(Postgres::new(&scope, url).lease(LEASE), &runs).await;
+    let stranger = connect(&server().url()).await;
+    stranger.batch_execute("BEGIN").await.expect("an answer");
+    let lock = "SELECT FROM callsheet.leader WHERE scope = $1 FOR SHARE";
+    stranger.query(lock, &[&scope]).await.expect("an answer");
+
+    reached.await.expect("it is to be ended");
+    stranger.simple_query("SELECT").await.expect("it is not ended yet");
+    open.send(()).expect("the gate is there");
+    runs_after(&stranger).await;
+
+    stranger.batch_execute("COMMIT").await.expect("it was not ended");
+    runs.go_on().await;
+    leader.shutdown(Duration::from_secs(1)).await;
+}
+
+/// Goes on for as long as a statement that was held back takes at most.
+async fn runs_after(stranger: &Client) {
+    for _ in 0..STEPS / 4 {
+        sleep(STEP).await;
+        stranger.simple_query("SELECT").await.expect("it is not ended");
+    }
 }
 
 fn obstructed(health: &HealthReport) -> Option<String> {

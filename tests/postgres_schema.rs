@@ -161,7 +161,12 @@ async fn the_schema_of_another_build_is_refused_with_the_cure() {
 
 #[tokio::test]
 async fn a_history_of_migrations_that_cannot_be_read_is_an_error_with_the_cure() {
-    let changes = ["applied_on = 'yesterday'", "checksum = 'none'", "applied_on = NULL"];
+    // A step that is not this one's as well: the library reads a history only if it may have something to do.
+    let changes = [
+        "applied_on = 'yesterday', name = 'other'",
+        "checksum = 'none'",
+        "applied_on = NULL, name = 'other'",
+    ];
     for (nth, change) in changes.into_iter().enumerate() {
         let (scope, schema) = (scope("unreadable"), format!("unreadable_{nth}"));
         let node = || Postgres::new(&scope, server().url()).schema(&schema);

@@ -371,6 +371,7 @@ async fn no_statement_that_changed_nothing_says_that_it_is_done() {
     let [Verdict::Granted { token, .. }] = granted[..] else { panic!("{granted:?}") };
     let to = FireTime::new(cursor + TimeDelta::milliseconds(1));
     let moved = CursorMove {
+        id: NodeId::numbered(1).as_uuid(),
         job: name("job"),
         expected: cursor,
         to: FireTime::new(to.instant().trunc_subsecs(3)),

@@ -230,7 +230,8 @@ async fn live(url: &str, schema: &str, node: &Node, dies: &Node, tag: &str) {
     let moved = node.due(enrolment("moved", led)).await.tick.expect("a tick");
     let skips = Skips::new(SkipReason::Paused, 1, false);
     let TickClaim { expected, fire_time: to, authority, .. } = moved;
-    let step = CursorMove { job: name("moved"), expected, to, skips, authority };
+    let step =
+        CursorMove { id: NodeId::random().as_uuid(), job: name("moved"), expected, to, skips, authority };
     node.locker.advance(&[step]).await.expect("an answer");
     let pause = Pause { until: None, note: None };
     node.locker.pause(&[name("plain"), name("unknown")], Some(&pause)).await.expect("an answer");

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use callsheet::{
-    Fires, Health, HealthReport, Job, JobName, JobState, Operation, PauseJobs, Problem, ResumeJobs,
-    Scheduled,
+    EventKind, Fires, Health, HealthReport, Job, JobName, JobState, Operation, PauseJobs, Problem,
+    ResumeJobs, Scheduled,
     schedule::{cron, every},
     testkit::{Rig, simulate},
 };
@@ -41,6 +41,71 @@ fn warnings(reason: &str) -> usize {
 
 fn errors(rig: &mut Rig, operation: Operation) -> u64 {
     rig.counter("callsheet_coordination_errors_total", &format!("operation={operation}"))
+}
+
+#[test]
+fn a_network_too_slow_for_the_lease_is_said_once_until_it_is_good() {
+    Log::keep();
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        let nodes = [rig.node(node_with([nightly()])).await, rig.node(node_with([nightly()])).await];
+        rig.advance(secs(60)).await;
+
+        // Four of them do not fit, though renewals come in time.
+        rig.store().set_latency(Duration::from_millis(1_700));
+        rig.advance(secs(30)).await;
+        for node in nodes {
+            let health = rig.send(node, Health).await;
+            let problem = health.problems.iter().find(|it| matches!(it, Problem::LeaseTooShort { .. }));
+            let text = problem.map(ToString::to_string).unwrap_or_default();
+            assert!(text.contains("takes 1s700ms, and the lease is shorter than the 6s800ms"), "{health:?}");
+        }
+        assert_eq!(rig.count(|kind| matches!(kind, EventKind::LeaseTooShort { .. })), nodes.len());
+        assert_eq!(rig.gauge("callsheet_store_round_trip_seconds", ""), 1.7);
+
+        rig.store().set_latency(secs(1));
+        rig.advance(secs(30)).await;
+        for node in nodes {
+            let health = rig.send(node, Health).await;
+            assert!(
+                !health.problems.iter().any(|it| matches!(it, Problem::LeaseTooShort { .. })),
+                "{health:?}"
+            );
+        }
+        assert_eq!(rig.count(|kind| matches!(kind, EventKind::LeaseLongEnough { .. })), nodes.len());
+    });
+}
+
+#[test]
+fn nothing_is_said_of_the_lease_while_there_is_no_session() {
+    Log::keep();
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        let node = rig.node(node_with([nightly()])).await;
+        rig.advance(secs(60)).await;
+        let said = |rig: &Rig| rig.count(|kind| matches!(kind, EventKind::LeaseTooShort { .. }));
+
+        rig.store().set_latency(Duration::from_millis(1_700));
+        rig.advance(secs(30)).await;
+        assert_eq!(said(rig), 1);
+        rig.cut_off(node);
+        for _ in 0..10 {
+            rig.advance(secs(LEASE)).await;
+            let health = rig.send(node, Health).await;
+            let is_short = |it: &Problem| matches!(it, Problem::LeaseTooShort { .. });
+            assert!(!without_session(&health) || !health.problems.iter().any(is_short), "{health:?}");
+        }
+
+        assert!(without_session(&rig.send(node, Health).await));
+        assert_eq!(said(rig), 1);
+        rig.reconnect(node);
+        rig.advance(secs(30)).await;
+        assert_eq!(said(rig), 2, "the next session measures anew");
+    });
+}
+
+fn without_session(health: &HealthReport) -> bool {
+    health.problems.iter().any(|problem| matches!(problem, Problem::NoSession { .. }))
 }
 
 #[test]

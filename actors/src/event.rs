@@ -149,8 +149,8 @@ pub struct Event {
 /// | level | events |
 /// |---|---|
 /// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken` |
-/// | WARN | `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobRefused`, `JobParked`, `ClockStepped`, `ZoneDataChanged`, `ZoneDataDiffers`, `TickSkipped` by `Misfire` |
-/// | INFO | `LeadershipGained`, `LeadershipLost`, `CandidacyWithdrawn`, `CandidacyRestored`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobUpdated`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
+/// | WARN | `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobRefused`, `JobParked`, `ClockStepped`, `LeaseTooShort`, `ZoneDataChanged`, `ZoneDataDiffers`, `TickSkipped` by `Misfire` |
+/// | INFO | `LeadershipGained`, `LeadershipLost`, `LeaseLongEnough`, `CandidacyWithdrawn`, `CandidacyRestored`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobUpdated`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
 /// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped`, `RunStarted`, `RunSucceeded`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
 ///
 /// At INFO, WARN and ERROR, at most [`JOB_LINES_MAX`](crate::JOB_LINES_MAX) events of a kind are logged of a job in a
@@ -406,6 +406,22 @@ pub enum EventKind {
         /// What happened.
         reason: String,
     },
+    /// Round trips to the store take too long for the lease: terms and sessions may be lost although nothing is wrong. It is said
+    /// once, until [`LeaseLongEnough`](Self::LeaseLongEnough).
+    LeaseTooShort {
+        /// What a round trip takes.
+        #[serde(with = "crate::serde::duration")]
+        round_trip: Duration,
+        /// The shortest lease that works.
+        #[serde(with = "crate::serde::duration")]
+        lease_min: Duration,
+    },
+    /// Round trips to the store are short enough for the lease again.
+    LeaseLongEnough {
+        /// What a round trip takes.
+        #[serde(with = "crate::serde::duration")]
+        round_trip: Duration,
+    },
     /// The node's wall clock was set, or the machine slept, or the clock has drifted away: it has moved against the monotonic
     /// one. Every timer that follows it is armed anew.
     ClockStepped {
@@ -513,6 +529,8 @@ event_names! {
     CandidacyWithdrawn,
     CandidacyRestored,
     LeadershipUnavailable,
+    LeaseTooShort,
+    LeaseLongEnough,
     ClockStepped,
     ZoneDataChanged,
     ZoneDataDiffers,
@@ -559,6 +577,8 @@ impl EventKind {
             | Self::CandidacyWithdrawn { .. }
             | Self::CandidacyRestored
             | Self::LeadershipUnavailable { .. }
+            | Self::LeaseTooShort { .. }
+            | Self::LeaseLongEnough { .. }
             | Self::ClockStepped { .. }
             | Self::ZoneDataChanged { .. }
             | Self::ZoneDataDiffers { .. }
@@ -602,6 +622,8 @@ impl EventKind {
             | Self::LeadershipGained { .. }
             | Self::LeadershipLost { .. }
             | Self::CandidacyRestored
+            | Self::LeaseTooShort { .. }
+            | Self::LeaseLongEnough { .. }
             | Self::ClockStepped { .. }
             | Self::ShutdownStarted { .. }
             | Self::ShutdownFinished { .. } => 0,
@@ -672,6 +694,15 @@ impl fmt::Display for EventKind {
             Self::LeadershipGained { term } => write!(f, " term {term}"),
             Self::LeadershipLost { term, why } => write!(f, " term {term}: {why}"),
             Self::CandidacyWithdrawn { reason, .. } => write!(f, ": {reason}"),
+            Self::LeaseTooShort { round_trip, lease_min } => {
+                write!(
+                    f,
+                    ": a round trip to the store takes {round_trip:.1?}; give all nodes a lease of at least {lease_min:?}"
+                )
+            }
+            Self::LeaseLongEnough { round_trip } => {
+                write!(f, ": a round trip to the store takes {round_trip:.1?}")
+            }
             Self::ClockStepped { by } => {
                 let direction = if *by < TimeDelta::zero() { "back" } else { "ahead" };
                 write!(f, " {:.1?} {direction}", by.abs().to_std().unwrap_or_default())

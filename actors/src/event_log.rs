@@ -63,11 +63,13 @@ impl EventKind {
             | Self::JobRefused { .. }
             | Self::JobParked { .. }
             | Self::ClockStepped { .. }
+            | Self::LeaseTooShort { .. }
             | Self::ZoneDataChanged { .. }
             | Self::ZoneDataDiffers { .. }
             | Self::TickSkipped { reason: SkipReason::Misfire, .. } => Level::Warn,
             Self::LeadershipGained { .. }
             | Self::LeadershipLost { .. }
+            | Self::LeaseLongEnough { .. }
             | Self::CandidacyWithdrawn { .. }
             | Self::CandidacyRestored
             | Self::JobPaused { .. }
@@ -243,6 +245,8 @@ pub(crate) mod tests {
             }
             EventName::CandidacyRestored => EventKind::CandidacyRestored,
             EventName::LeadershipUnavailable => EventKind::LeadershipUnavailable { reason: reason() },
+            EventName::LeaseTooShort => EventKind::LeaseTooShort { round_trip: took, lease_min: took },
+            EventName::LeaseLongEnough => EventKind::LeaseLongEnough { round_trip: took },
             EventName::ClockStepped => EventKind::ClockStepped { by: -TimeDelta::milliseconds(1_500) },
             EventName::ZoneDataChanged => EventKind::ZoneDataChanged { from: reason(), to: reason() },
             EventName::ZoneDataDiffers => {

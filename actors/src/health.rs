@@ -159,6 +159,13 @@ pub enum Problem {
         /// Since when this node knows of it.
         since: DateTime<Utc>,
     },
+    /// Round trips to the store take too long for the lease: terms and sessions may be lost although nothing is wrong.
+    LeaseTooShort {
+        /// What they take, and the shortest lease that works.
+        reason: String,
+        /// Since when.
+        since: DateTime<Utc>,
+    },
     /// No node is known to lead for longer than a lease.
     NoLeader {
         /// When one was known to lead last, or this node was started.
@@ -225,6 +232,7 @@ impl Problem {
             Self::NoSession { .. } => "no_session",
             Self::StoreSilent { .. } => "store_silent",
             Self::Obstructed { .. } => "obstructed",
+            Self::LeaseTooShort { .. } => "lease_too_short",
             Self::NoLeader { .. } => "no_leader",
             Self::Failing { .. } => "failing",
             Self::Overdue { .. } => "overdue",
@@ -245,6 +253,7 @@ impl Problem {
             | Self::NoLeader { .. }
             | Self::StoreSilent { .. }
             | Self::Obstructed { .. }
+            | Self::LeaseTooShort { .. }
             | Self::ShuttingDown
             | Self::Overdue { .. }
             | Self::OverdueOnLeader { .. }
@@ -263,7 +272,7 @@ impl Problem {
             Self::NoSession { reason: None, .. } => NO_SESSION.into(),
             Self::NoSession { reason: Some(reason), .. } => format!("{NO_SESSION}: {reason}").into(),
             Self::StoreSilent { .. } => "the store does not answer".into(),
-            Self::Obstructed { reason, .. } => reason.into(),
+            Self::Obstructed { reason, .. } | Self::LeaseTooShort { reason, .. } => reason.into(),
             Self::NoLeader { .. } => "no node leads".into(),
             Self::Failing { operation, reason, .. } => {
                 format!("the store refuses or fails the operation {operation}: {reason}").into()
@@ -298,6 +307,7 @@ impl Problem {
             Self::ShuttingDown => "start another process",
             Self::NoSession { .. } => "look at the store: the node opens a session as soon as it can",
             Self::StoreSilent { .. } => "look at the store's load, locks and network",
+            Self::LeaseTooShort { .. } => "give all nodes a longer lease, or bring them nearer to the store",
             Self::NoLeader { .. } => {
                 "look at the other problems of all nodes; each campaigns and leads as soon as it can"
             }
@@ -327,6 +337,7 @@ impl Problem {
             | Self::NoSession { since, .. }
             | Self::StoreSilent { since }
             | Self::Obstructed { since, .. }
+            | Self::LeaseTooShort { since, .. }
             | Self::NoLeader { since }
             | Self::Failing { since, .. }
             | Self::OverdueOnLeader { since }
@@ -440,6 +451,7 @@ impl<'de> Deserialize<'de> for Problem {
                 cure: shown.cure.into_owned(),
                 since: since()?,
             },
+            "lease_too_short" => Self::LeaseTooShort { reason: shown.reason.into_owned(), since: since()? },
             "no_leader" => Self::NoLeader { since: since()? },
             "failing" => Self::Failing {
                 operation: there(shown.operation, "operation")?,

@@ -96,8 +96,17 @@ pub(crate) enum Content {
     Upcoming { count: usize, reply: oneshot::Sender<Vec<FireTime>> },
     /// Asks what the job is doing.
     Status { asks_schedule: AsksSchedule, reply: oneshot::Sender<JobStatus> },
-    /// The job was removed: no tick is armed any more, and the actor stops when nothing runs.
-    Retire,
+    /// The job was removed, or the engine is over: no tick is armed any more, and the actor stops when nothing runs.
+    Retire { why: Retirement },
+}
+
+/// Why an actor stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retirement {
+    /// Its job was removed.
+    Removed,
+    /// Nobody answers any more what it asks.
+    EngineOver,
 }
 
 /// Whether the schedule, which is code of the application, is asked for an answer.
@@ -358,7 +367,7 @@ impl JobActor {
         }
         if self.leaves && self.machine.has_left() {
             self.leaves = false;
-            self.say_left();
+            self.node().supervisor().do_send(JobLeft { job: self.job.clone() });
         }
         if self.retiring && !self.leaves && self.machine.is_idle() {
             self.stopped_on_purpose = true;
@@ -369,20 +378,11 @@ impl JobActor {
         }
     }
 
-    /// What is due by now is decided before the job is removed, or goes by another schedule.
+    /// What is due by now is decided before the job is removed, or goes by another schedule; so is what it was to decide when it
+    /// changed before.
     fn leave(&mut self, is_removed: bool, ctx: &mut Context<Self>) {
-        let fires = self.machine.firing().flatten().is_some();
+        self.leaves = true;
         self.step(Input::Leave { is_removed }, ctx);
-        if fires && !self.machine.has_left() {
-            self.leaves = true;
-        } else {
-            self.leaves = false;
-            self.say_left();
-        }
-    }
-
-    fn say_left(&self) {
-        self.node().supervisor().do_send(JobLeft { job: self.job.clone() });
     }
 
     /// Answers the priority by which a permit is to be asked for, if one is.
@@ -847,8 +847,11 @@ impl Handler<Letter> for JobActor {
             }
             Some(Content::Upcoming { count, reply }) => drop(reply.send(self.upcoming(count))),
             Some(Content::Status { asks_schedule, reply }) => drop(reply.send(self.status(asks_schedule))),
-            Some(Content::Retire) => {
-                self.leave(true, ctx);
+            Some(Content::Retire { why }) => {
+                match why {
+                    Retirement::Removed => self.leave(true, ctx),
+                    Retirement::EngineOver => self.leaves = false,
+                }
                 self.retiring = true;
                 self.step(Input::Drain, ctx);
             }

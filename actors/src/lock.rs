@@ -36,6 +36,7 @@ use crate::{
         backoff::Backoff,
         job::{Advance, Claim, Input},
         operation::Operation,
+        round_trip::{LeaseChange, LeaseTooShort, LeaseWatch},
         text::{TEXT_MAX, bounded, cut, one_line},
     },
     definition::Definition,
@@ -201,7 +202,7 @@ pub(crate) struct AskOtherZoneData;
 #[rtype(result = "Result<(), LockError>")]
 pub(crate) struct AwaitSession;
 
-/// Reads how far the node's clock is from the store's, as the session measured it last.
+/// Reads what the session measured last: how far the node's clock is from the store's, and what a round trip takes.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct ReadClock;
@@ -218,6 +219,7 @@ pub(crate) struct LockHealth {
     pub(crate) waiting: Option<Duration>,
     /// What somebody else holds in the store, and this node needs.
     pub(crate) obstacles: Vec<Obstacle>,
+    pub(crate) lease_too_short: Option<LeaseTooShort>,
 }
 
 /// Asks whose run it is, if the store granted it to this node and its end is not recorded.
@@ -269,6 +271,8 @@ pub(crate) struct LockActor {
     hearing: Option<Hearing>,
     /// The lease within which to prove that a claim would be possible, unless the leader made one; `None`: never.
     prove_every: Option<Duration>,
+    /// Whether that lease is long enough for the network.
+    lease: Option<LeaseWatch>,
     /// When a claim was granted last.
     claimed_at: Duration,
     round_started: Option<Duration>,
@@ -297,6 +301,7 @@ impl LockActor {
             unanswered: HashMap::default(),
             hearing: None,
             prove_every,
+            lease: prove_every.map(LeaseWatch::new),
             claimed_at: Duration::ZERO,
             round_started: None,
             closing: None,
@@ -325,7 +330,7 @@ impl LockActor {
                 // What there was to record ended with the session before.
                 self.node.failures.dropped(Operation::Complete);
                 // Before anybody campaigns on it.
-                self.node.set_clock_ahead(self.locker.clock_ahead());
+                self.read_measured();
                 self.away_backoff.succeeded();
                 self.refused_backoff.succeeded();
                 let locker = self.locker.clone();
@@ -381,6 +386,27 @@ impl LockActor {
         });
     }
 
+    /// Reads what the session measured last.
+    fn read_measured(&mut self) {
+        self.node.set_clock_ahead(self.locker.clock_ahead());
+        let Some(round_trip) = self.locker.round_trip() else { return };
+        self.node.meters.store_round_trip.set(round_trip.as_secs_f64());
+        if self.session.is_none() {
+            // They are those of a session that is lost.
+            return;
+        }
+        let change = self.lease.as_mut().and_then(|lease| lease.look(self.node.clock.elapsed(), round_trip));
+        match change {
+            Some(LeaseChange::TooShort(LeaseTooShort { round_trip, lease_min, .. })) => {
+                self.node.publisher.publish(|| EventKind::LeaseTooShort { round_trip, lease_min });
+            }
+            Some(LeaseChange::Enough) => {
+                self.node.publisher.publish(|| EventKind::LeaseLongEnough { round_trip })
+            }
+            None => {}
+        }
+    }
+
     fn reopen_later(&mut self, refused: bool, ctx: &mut Context<Self>) {
         let pause = if refused { self.refused_backoff.failed() } else { self.away_backoff.failed() };
         ctx.run_later(pause, |actor, ctx| actor.open_session(ctx));
@@ -392,6 +418,8 @@ impl LockActor {
             return;
         }
         self.session = None;
+        // What keeps the next one from being opened is said by that attempt.
+        self.lease.iter_mut().for_each(LeaseWatch::forget);
         self.session_lost_at = self.node.clock.elapsed();
         self.failed(Operation::Session, &format_args!("the session is lost: {reason}"));
         self.node.supervisor().do_send(SessionNews::Lost);
@@ -402,6 +430,7 @@ impl LockActor {
         let (ended, mut held): (Vec<_>, Vec<_>) = held.partition(|(_, held)| held.ended.is_some());
         // The next session tells whether their ends are recorded.
         self.unanswered.extend(ended);
+        self.unanswered.values_mut().for_each(|held| held.tries = 0);
         self.node.meters.locks_lost.increment(held.len() as u64);
         self.node.meters.locks_held.set(0);
         held.sort_unstable_by_key(|(run, _)| *run);
@@ -496,12 +525,12 @@ impl LockActor {
     }
 
     fn on_round(&mut self, round: Round, ctx: &mut Context<Self>) {
-        self.node.set_clock_ahead(self.locker.clock_ahead());
+        self.read_measured();
         let started = self.round_started.take();
         let Round { session, ended: (ends, ended), claimed: (claims, claimed), moved: (moves, moved), tried } =
             round;
         if !ends.is_empty() {
-            self.on_ended(ends, ended, ctx);
+            self.on_ended(session, ends, ended, ctx);
         }
         if !claims.is_empty() {
             let took = started.map(|started| self.node.clock.elapsed().saturating_sub(started));
@@ -512,7 +541,7 @@ impl LockActor {
             self.on_moved(moves, moved, ctx);
         }
         match tried {
-            Some(Answered::Ends(ends, ended)) => self.on_ended(ends, ended, ctx),
+            Some(Answered::Ends(ends, ended)) => self.on_ended(session, ends, ended, ctx),
             Some(Answered::Claims(claims, claimed)) => self.on_claimed(session, claims, claimed, ctx),
             Some(Answered::Moves(moves, moved)) => self.on_moved(moves, moved, ctx),
             Some(Answered::Released { end, released, reason }) => {
@@ -527,22 +556,27 @@ impl LockActor {
         self.node.meters.locks_held.set(self.held.len() as f64);
     }
 
+    /// What a session that is lost was asked in vain is asked in the next one, by [`ask_unanswered`](Self::ask_unanswered).
     fn on_ended(
         &mut self,
+        session: Session,
         ends: Vec<Completion>,
         ended: Result<Vec<Completed>, LockError>,
         ctx: &mut Context<Self>,
     ) {
+        let is_lost = self.session != Some(session);
         match ended {
             Ok(answers) => {
                 self.ends_backoff.succeeded();
                 let mut locked = Locked::default();
                 let mut refused = None;
                 for (end, answer) in ends.into_iter().zip(answers) {
-                    if answer == Completed::Locked {
-                        if let Some(held) = self.held(end.run) {
+                    if let Completed::Locked | Completed::Unavailable { .. } = answer {
+                        if let Some(held) = self.held(end.run).filter(|_| !is_lost) {
                             held.tries = held.tries.saturating_add(1);
-                            if held.tries > LOCKED_TRIES_MAX {
+                            if let Completed::Unavailable { reason } = answer {
+                                refused.get_or_insert(bounded(reason, TEXT_MAX));
+                            } else if held.tries > LOCKED_TRIES_MAX {
                                 refused.get_or_insert_with(|| always_locked(&end.job));
                             }
                             locked.add(held.tries, end);
@@ -550,6 +584,9 @@ impl LockActor {
                         continue;
                     }
                     let held = self.let_go(end.run);
+                    if is_lost {
+                        self.ends.retain(|again| again.run != end.run);
+                    }
                     if matches!(answer, Completed::Recorded { .. }) {
                         self.suspects.ended.took(&end.job);
                         held.iter().for_each(|held| self.tell_taken(&held.job, RefusedStep::End));
@@ -569,6 +606,7 @@ impl LockActor {
                 let pause = locked.pause();
                 self.complete_later(pause, locked.items, ctx);
             }
+            Err(error) if is_lost => self.failed(Operation::Complete, &error),
             Err(LockError::BadData { reason }) => self.suspect_ends(ends, &reason, ctx),
             Err(error) => {
                 self.failed(Operation::Complete, &error);
@@ -588,7 +626,9 @@ impl LockActor {
         }
         let (cursor, pause) = match answer {
             Completed::Recorded { cursor, pause } => (*cursor, pause.as_ref()),
-            Completed::Stale | Completed::Unknown | Completed::Locked => (None, None),
+            Completed::Stale | Completed::Unknown | Completed::Locked | Completed::Unavailable { .. } => {
+                (None, None)
+            }
         };
         if from_completion {
             // Whatever the answer is: the job waits for it.
@@ -603,8 +643,11 @@ impl LockActor {
 
     /// Again, until it is recorded or the session is lost; the number is bounded by what is held.
     fn complete_later(&mut self, pause: Duration, ends: Vec<Completion>, ctx: &mut Context<Self>) {
-        self.later(pause, ends, ctx, |actor, ends| {
-            ends.into_iter().for_each(|end| actor.take_end(end));
+        let session = self.session;
+        self.later(pause, ends, ctx, move |actor, ends| {
+            if actor.session == session {
+                ends.into_iter().for_each(|end| actor.take_end(end));
+            }
         });
     }
 
@@ -745,7 +788,7 @@ impl LockActor {
         let answers = moved.unwrap_or_else(|error| vec![none(error); moves.len()]);
         let mut locked = Locked::default();
         let mut refused = None;
-        for (mut asked, answer) in moves.into_iter().zip(answers) {
+        for (mut asked, mut answer) in moves.into_iter().zip(answers) {
             if answer == Moved::Locked && asked.tries < LOCKED_TRIES_MAX {
                 asked.tries += 1;
                 locked.add(asked.tries, asked);
@@ -758,13 +801,6 @@ impl LockActor {
                 continue;
             }
             let AdvanceCursor { job, advance, .. } = asked;
-            // Only the leader of a term moves cursors: one that stands where it was to be moved was moved by the call
-            // whose answer was lost.
-            let led = advance.authority.term().is_some();
-            let mut answer = match answer {
-                Moved::Elsewhere { cursor } if led && cursor == advance.to.instant() => Moved::Done,
-                other => other,
-            };
             match &mut answer {
                 Moved::Done => {
                     self.suspects.claimed.took(&job.definition.name);
@@ -888,8 +924,8 @@ fn request(ClaimRun { job, claim, key, .. }: &ClaimRun) -> ClaimRequest {
 }
 
 fn cursor_move(AdvanceCursor { job, advance, .. }: &AdvanceCursor) -> CursorMove {
-    let Advance { expected, to, skips, authority } = *advance;
-    CursorMove { job: job.definition.name.clone(), expected, to, skips, authority }
+    let Advance { id, expected, to, skips, authority } = *advance;
+    CursorMove { id, job: job.definition.name.clone(), expected, to, skips, authority }
 }
 
 /// Says which items of a page the store refuses for their data. Nothing more can be done for them.
@@ -994,7 +1030,7 @@ impl Handler<EnrolJobs> for LockActor {
             async move { call(async { locker.enrol(&jobs).await }).await.and_then(one_each(jobs.len())) };
         Box::pin(enrolled.into_actor(self).map(|enrolled, actor, _| {
             // Before any of the jobs is resumed by the store's time.
-            actor.node.set_clock_ahead(actor.locker.clock_ahead());
+            actor.read_measured();
             if let Err(error) = &enrolled {
                 // Whether it succeeded, whoever asked finds out: all of it may be locked.
                 actor.failed(Operation::Enrol, error);
@@ -1163,7 +1199,7 @@ impl Handler<ReadClock> for LockActor {
     type Result = ();
 
     fn handle(&mut self, _: ReadClock, _: &mut Self::Context) {
-        self.node.set_clock_ahead(self.locker.clock_ahead());
+        self.read_measured();
         self.node.meters.snapshot_age.set(self.locker.snapshot_age().as_secs_f64());
     }
 }
@@ -1180,6 +1216,7 @@ impl Handler<AskLockHealth> for LockActor {
     type Result = MessageResult<AskLockHealth>;
 
     fn handle(&mut self, _: AskLockHealth, _: &mut Self::Context) -> Self::Result {
+        self.read_measured();
         let now = self.node.clock.elapsed();
         MessageResult(LockHealth {
             without_session: match self.session {
@@ -1188,6 +1225,7 @@ impl Handler<AskLockHealth> for LockActor {
             },
             waiting: self.round_started.map(|started| now.saturating_sub(started)),
             obstacles: self.locker.obstacles(),
+            lease_too_short: self.lease.as_ref().and_then(LeaseWatch::short),
         })
     }
 }

@@ -53,6 +53,7 @@ const CANDIDATE: &str = "callsheet_candidate";
 const TERM: &str = "callsheet_term";
 const LEADERSHIP_CHANGES: &str = "callsheet_leadership_changes_total";
 const CLOCK_OFFSET: &str = "callsheet_clock_offset_seconds";
+const STORE_ROUND_TRIP: &str = "callsheet_store_round_trip_seconds";
 const CLOCK_STEPS: &str = "callsheet_clock_steps_total";
 const SNAPSHOT_AGE: &str = "callsheet_store_snapshot_age_seconds";
 const CLAIM_DURATION: &str = "callsheet_claim_duration_seconds";
@@ -89,6 +90,11 @@ fn describe() {
         Unit::Seconds,
         "How much this node's clock is ahead of the store's; negative: behind"
     );
+    gauge!(
+        STORE_ROUND_TRIP,
+        Unit::Seconds,
+        "What the shortest of the last three round trips to the store took"
+    );
     counter!(
         CLOCK_STEPS,
         Unit::Count,
@@ -122,6 +128,7 @@ pub(crate) struct Meters {
     pub(crate) term: Gauge,
     pub(crate) leadership_changes: Counter,
     pub(crate) clock_offset: Gauge,
+    pub(crate) store_round_trip: Gauge,
     pub(crate) clock_steps: Counter,
     pub(crate) snapshot_age: Gauge,
     pub(crate) claim_duration: Histogram,
@@ -155,6 +162,7 @@ impl Meters {
             term: gauge(TERM),
             leadership_changes: counter(LEADERSHIP_CHANGES),
             clock_offset: gauge(CLOCK_OFFSET),
+            store_round_trip: gauge(STORE_ROUND_TRIP),
             clock_steps: counter(CLOCK_STEPS),
             snapshot_age: gauge(SNAPSHOT_AGE),
             claim_duration: histogram!(CLAIM_DURATION, "scope" => scope.clone()),

@@ -176,13 +176,10 @@ faults! {
 
 /// What the nodes do not survive as they should, as far as is known, and why. It is done only if it is asked
 /// for by name.
-pub(crate) const OPEN: &[(Fault, &str)] = &[
-    (
-        Fault::FreezeBackend,
-        "no server can end a process that stands still: it is named, and keeps its connection and its keys",
-    ),
-    (Fault::StandbyLost, "backends that wait for a standby do not notice that their clients are gone"),
-];
+pub(crate) const OPEN: &[(Fault, &str)] = &[(
+    Fault::FreezeBackend,
+    "no server can end a process that stands still: it is named, and keeps its connection and its keys",
+)];
 
 impl Fault {
     /// Those of [`ALL`](Self::ALL) that are survived.

@@ -3,15 +3,22 @@
 // Each test binary uses its own part of it.
 #![allow(dead_code)]
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy, copy_bidirectional},
-    net::{TcpListener, TcpStream, tcp::OwnedReadHalf},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     sync::{mpsc, oneshot},
+    time::{Instant, sleep_until},
 };
 
 /// The type of the message that ends a turn of the server, and the offset of a startup message's parameters.
@@ -279,4 +286,86 @@ pub(crate) async fn withholder(server: u16) -> Withholder {
         }
     });
     Withholder { port, withholds }
+}
+
+/// A way to a server on which every byte is late, and turns are counted.
+pub(crate) struct Slow {
+    pub(crate) port: u16,
+    delay: Arc<AtomicU64>,
+    /// Of the connections that lead or wait for it, and of all others.
+    turns: Arc<[AtomicUsize; 2]>,
+}
+
+impl Slow {
+    /// How much later each byte comes, each way, from now on.
+    pub(crate) fn set_delay(&self, delay: Duration) {
+        self.delay.store(u64::try_from(delay.as_millis()).expect("it is short"), Ordering::SeqCst);
+    }
+
+    /// How often a client has said something after it had an answer, that is, the round trips; on connections that lead or wait for
+    /// it, or on all others.
+    pub(crate) fn turns(&self, leadership: bool) -> usize {
+        self.turns[usize::from(leadership)].load(Ordering::SeqCst)
+    }
+}
+
+pub(crate) async fn slow(server: u16, delay: Duration) -> Slow {
+    let (listener, port) = listen().await;
+    let way = Slow { port, delay: Arc::default(), turns: Arc::default() };
+    way.set_delay(delay);
+    let (delay, turns) = (way.delay.clone(), way.turns.clone());
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (delay, turns) = (delay.clone(), turns.clone());
+            tokio::spawn(async move {
+                let server = TcpStream::connect(("127.0.0.1", server)).await.ok()?;
+                for stream in [&client, &server] {
+                    stream.set_nodelay(true).ok()?;
+                }
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = server.into_split();
+                let (answered, leads) = (AtomicBool::new(true), AtomicBool::new(false));
+                let asked = |bytes: &[u8]| {
+                    let leadership = b" leadership ";
+                    if bytes.windows(leadership.len()).any(|window| window == leadership) {
+                        // It says so when it begins.
+                        leads.store(true, Ordering::SeqCst);
+                    }
+                    if answered.swap(false, Ordering::SeqCst) {
+                        turns[usize::from(leads.load(Ordering::SeqCst))].fetch_add(1, Ordering::SeqCst);
+                    }
+                };
+                let answers = |_: &[u8]| answered.store(true, Ordering::SeqCst);
+                // The end of either is the end of both.
+                tokio::select! {
+                    () = late(&mut from_client, &mut to_server, &delay, asked) => {}
+                    () = late(&mut from_server, &mut to_client, &delay, answers) => {}
+                }
+                Some(())
+            });
+        }
+    });
+    way
+}
+
+async fn late(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, delay: &AtomicU64, heard: impl Fn(&[u8])) {
+    let (sender, mut received) = mpsc::unbounded_channel();
+    let read = async move {
+        let mut buffer = [0; 8_192];
+        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            heard(&buffer[..length]);
+            let due = Instant::now() + Duration::from_millis(delay.load(Ordering::SeqCst));
+            // An error: the other side is gone.
+            let _ = sender.send((due, buffer[..length].to_vec()));
+        }
+    };
+    let written = async move {
+        while let Some((due, bytes)) = received.recv().await {
+            sleep_until(due).await;
+            if to.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::join!(read, written);
 }

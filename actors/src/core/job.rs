@@ -222,7 +222,7 @@ impl JobMachine {
                 self.leaving = None;
                 self.suspend();
             }
-            Input::Leave { is_removed } => self.on_leave(now, is_removed, &mut effects),
+            Input::Leave { is_removed } => self.on_leave(now, is_removed),
             Input::Drain => {
                 self.draining = true;
                 self.suspend();
@@ -267,7 +267,8 @@ impl JobMachine {
         };
         let manual = self.manuals.front().and_then(|manual| manual.wake_at(self, now));
         let runs = self.runs.iter().filter_map(|run| run.changes_at(now, self.is_permitted())).min();
-        let always = [manual, again, runs].into_iter().flatten().min();
+        let leaves = self.can_leave().then_some(now.elapsed);
+        let always = [manual, again, runs, leaves].into_iter().flatten().min();
         let always = always.map(|at| at.saturating_sub(now.elapsed));
 
         // What only a node that decides the ticks does, and only after an answer.
@@ -520,17 +521,23 @@ impl JobMachine {
     /// Asks the schedule where to go on from.
     fn read_schedule(&mut self) -> Result<(), Breach> {
         if self.unread {
-            self.next = if self.exhausted { None } else { self.following(self.decided)? };
+            self.next = self.following(self.decided)?;
             self.unread = false;
         }
         Ok(())
     }
 
-    /// The first tick after `instant`. While a run is in progress none follows if it counts from the end of that run.
+    /// The first tick after `instant`, if one may follow.
     fn following(&self, instant: DateTime<Utc>) -> Result<Option<FireTime>, Breach> {
+        if self.may_follow() { next_after(&*self.schedule, instant) } else { Ok(None) }
+    }
+
+    /// The schedule knows which tick follows: as many have not run as may, and it does not count from the end of a run in
+    /// progress.
+    fn may_follow(&self) -> bool {
         let is_open = !self.runs.is_empty() || self.anchoring;
-        let must_end = self.schedule.counts_from_completion() && is_open;
-        if must_end { Ok(None) } else { next_after(&*self.schedule, instant) }
+        let must_end = is_open && self.schedule.counts_from_completion();
+        !(self.exhausted || must_end)
     }
 
     /// An id for a run: one in each step.

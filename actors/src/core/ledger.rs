@@ -12,6 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 // A claim and its end look a dozen times into a map. The hash of the standard library would be a tenth of
 // their cost.
 use foldhash::HashMap;
+use uuid::Uuid;
 
 use crate::{
     core::{
@@ -100,6 +101,8 @@ struct JobRow {
     schedule: Option<ScheduleIdentity>,
     /// The run of the tick at the cursor.
     run: Option<RunId>,
+    /// The newest move of the cursor over ticks that nobody ran.
+    moved: Option<Uuid>,
     /// The term under which it was last enrolled, if it was under one.
     term: Option<Term>,
     withdrawn: bool,
@@ -128,6 +131,7 @@ impl JobRow {
             cursor,
             schedule,
             run: None,
+            moved: None,
             term,
             withdrawn: false,
             runs: 0,
@@ -334,6 +338,7 @@ impl Ledger {
                 // A new or changed job owes ticks only since it is so, and its cursor never goes back.
                 let mut anew = JobRow::new(row.cursor.max(since), schedule, term);
                 anew.held = age;
+                anew.moved = row.moved;
                 anew.pause = row.pause.take();
                 // A copy that was held before the last tick is the same job; one that was added later begins anew.
                 if !row.withdrawn || held_since <= row.cursor {
@@ -743,6 +748,9 @@ impl Ledger {
 
     /// Moves a cursor over ticks that nobody runs.
     pub fn advance(&mut self, session: Session, asked: &CursorMove, now: DateTime<Utc>) -> Moved {
+        if self.jobs.get(&asked.job).is_some_and(|row| row.moved == Some(asked.id)) {
+            return Moved::Done;
+        }
         match self.check_authority(&asked.job, asked.authority) {
             Ok(()) => {}
             Err(Barred::Deposed(term)) => return Moved::Deposed { term },
@@ -754,6 +762,7 @@ impl Ledger {
             Some(row) if due && row.cursor == asked.expected => {
                 row.cursor = asked.to.instant();
                 row.run = None;
+                row.moved = Some(asked.id);
                 let CursorMove { job, expected: from, to, skips, .. } = asked.clone();
                 self.record(|| Record::Moved { job, from, to, skips, run: None, session });
                 Moved::Done

@@ -15,6 +15,7 @@ pub mod log_budget;
 pub mod misfire;
 pub mod operation;
 pub mod policy;
+pub mod round_trip;
 pub mod seldom;
 pub mod storable;
 pub mod suspects;

@@ -70,7 +70,7 @@ impl Conclusion {
     pub(super) fn on_answered(self, answer: &Completed) {
         match answer {
             Completed::Recorded { .. } | Completed::Unknown => self.say(),
-            Completed::Stale | Completed::Locked => drop(self),
+            Completed::Stale | Completed::Locked | Completed::Unavailable { .. } => drop(self),
         }
     }
 }

@@ -222,7 +222,9 @@ impl LockActor {
         ctx: &mut Context<Self>,
     ) {
         match released.as_deref() {
-            Ok([Completed::Locked]) => self.release_again(LOCKED_MAX, end, reason, ctx),
+            Ok([Completed::Locked | Completed::Unavailable { .. }]) => {
+                self.release_again(LOCKED_MAX, end, reason, ctx)
+            }
             Ok([answer]) => {
                 if let Some(held) = self.let_go(end.run) {
                     self.on_recorded(held, end.from_completion, answer);

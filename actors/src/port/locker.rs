@@ -8,6 +8,7 @@ use futures_util::{
     future::{BoxFuture, join3, ready},
 };
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{Obstacle, OtherZoneData, ScheduleIdentity};
 use crate::{
@@ -299,11 +300,18 @@ pub enum Completed {
     Unknown,
     /// Somebody else has locked the key, or the job, at this moment. Nothing changed: ask again.
     Locked,
+    /// It is not known yet what became of this end alone: ask again.
+    Unavailable {
+        /// Why, without passwords or connection strings.
+        reason: String,
+    },
 }
 
 /// A move of a job's cursor over ticks that nobody runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CursorMove {
+    /// Its own id. A move that is asked again, as its answer was lost, has the same one.
+    pub id: Uuid,
     /// The job.
     pub job: JobName,
     /// The cursor before.
@@ -320,7 +328,8 @@ pub struct CursorMove {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Moved {
-    /// The cursor moved.
+    /// The cursor moved, now or when the same move was asked before. The store keeps the id of a job's newest move, and looks
+    /// at it before it looks at who asks: a node whose term is over asks once more what became of its move.
     Done,
     /// The cursor is not the expected one, or the ticks are not due by the store's clock. Nothing changed.
     Elsewhere {
@@ -442,8 +451,8 @@ impl Pause {
 
     /// Of a job whose body said that it is to stop for good.
     pub fn stopped_by(error: &str) -> Self {
-        let note = bounded(format_args!("stopped by its body: {error}"), PAUSE_NOTE_MAX - MARK_MAX);
-        Self { until: None, note: Some(storable(&note).into_owned()) }
+        let note = format_args!("stopped by its body: {}", storable(error));
+        Self { until: None, note: Some(bounded(note, PAUSE_NOTE_MAX - MARK_MAX)) }
     }
 
     /// As it is kept, whoever wrote it into the store: of a note that is too long, the start.
@@ -649,6 +658,12 @@ pub trait Locker: Send + Sync + 'static {
     /// it. The engine decides by the store's time what is due. Default: not at all, for a store that uses the node's clock.
     fn clock_ahead(&self) -> TimeDelta {
         TimeDelta::zero()
+    }
+
+    /// How long a round trip to the store takes at present: what the shortest of the last few took. Answers at once, without I/O.
+    /// Default: it is not known, as for a store in the same process.
+    fn round_trip(&self) -> Option<Duration> {
+        None
     }
 
     /// For how long one snapshot, of anybody, has made the store keep dead versions of rows, as this session has seen

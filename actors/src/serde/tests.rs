@@ -204,6 +204,7 @@ fn problems() -> Vec<Problem> {
         Problem::NoSession { .. } => Problem::NoSession { reason: Some("connection refused".into()), since },
         Problem::StoreSilent { .. } => Problem::StoreSilent { since },
         Problem::Obstructed { .. } => Problem::Obstructed { reason: "it is held".into(), cure: "end it".into(), since },
+        Problem::LeaseTooShort { .. } => Problem::LeaseTooShort { reason: "a round trip takes 1s".into(), since },
         Problem::NoLeader { .. } => Problem::NoLeader { since },
         Problem::Failing { .. } => Problem::Failing {
             operation: Operation::Claim,

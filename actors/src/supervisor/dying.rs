@@ -196,7 +196,7 @@ impl SupervisorActor {
                 )
                 // It was started with the newest definition, and knows whether it was removed.
                 | Content::Redefine(_)
-                | Content::Retire => {}
+                | Content::Retire { .. } => {}
                 Content::Input(
                     Input::Claimed { .. }
                     | Input::ClaimRefused { .. }
@@ -229,7 +229,7 @@ impl SupervisorActor {
             Content::Granted { run, verdict, .. } => Input::Claimed { run, verdict },
             Content::Drain { .. }
             | Content::Redefine(_)
-            | Content::Retire
+            | Content::Retire { .. }
             | Content::Trigger { .. }
             | Content::CancelAll { .. }
             | Content::CancelRun { .. }

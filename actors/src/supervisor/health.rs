@@ -10,7 +10,9 @@ use super::{ANSWER_DEADLINE, Entry, Phase, SupervisorActor};
 use crate::{
     candidacy::Candidacy,
     core::{
+        duration::DurationText,
         operation::Operation,
+        round_trip::LeaseTooShort,
         text::{TEXT_MAX, bounded},
     },
     election::PingElection,
@@ -175,10 +177,23 @@ fn add_store(problems: &mut Vec<Problem>, node: &Node, lock: LockHealth) {
     if let Some(waiting) = lock.waiting.filter(|waiting| *waiting > STALL) {
         problems.push(Problem::StoreSilent { since: before(wall, waiting) });
     }
+    problems.extend(lock.lease_too_short.map(|LeaseTooShort { round_trip, lease_min, since }| {
+        let (round_trip, lease_min) = (DurationText(rounded(round_trip)), DurationText(lease_min));
+        let reason = format!(
+            "a round trip to the store takes {round_trip}, and the lease is shorter than the {lease_min} that this needs"
+        );
+        let lasts = node.clock.elapsed().saturating_sub(since);
+        Problem::LeaseTooShort { reason, since: before(wall, lasts) }
+    }));
     problems.extend(lock.obstacles.into_iter().map(|Obstacle { reason, cure, held_for }| {
         let [reason, cure] = [reason, cure].map(|text| bounded(text, TEXT_MAX));
         Problem::Obstructed { reason, cure, since: before(wall, held_for) }
     }));
+}
+
+/// In whole milliseconds.
+fn rounded(duration: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::{
     core::policy::Fires,
     error::SelectError,
     event::EventKind,
-    job::{Content, Letter},
+    job::{Content, Letter, Retirement},
     lock::WithdrawJobs,
     message::{PAGE_MAX, RemoveJobs, Selector},
     name::JobName,
@@ -50,7 +50,7 @@ impl SupervisorActor {
                 }
             }
             self.retiring.insert((name.clone(), generation), entry.job.clone());
-            Letter::post(&entry.job, Content::Retire);
+            Letter::post(&entry.job, Content::Retire { why: Retirement::Removed });
             self.node().publisher.publish_routine(|| EventKind::JobRemoved { job: name.clone() });
         }
         self.node().meters.jobs.set(self.jobs.len() as f64);
@@ -64,6 +64,11 @@ impl SupervisorActor {
         let leaving = self.leaving.entry(name.clone()).or_default();
         leaving.generations.insert(generation);
         leaving.withdraws |= withdraws;
+    }
+
+    /// Whether actors of this name are still to account for something: then it is withdrawn after that.
+    pub(super) fn withdraws_once_left(&mut self, name: &JobName) -> bool {
+        self.leaving.get_mut(name).map(|leaving| leaving.withdraws = true).is_some()
     }
 
     pub(super) fn on_left(&mut self, name: &JobName, generation: u64, ctx: &mut Context<Self>) {

@@ -22,7 +22,7 @@ use crate::{
     election::{EndCandidacy, StopElection},
     engine::JOIN_MAX,
     event::{CancelReason, EventKind},
-    job::{Content, Letter},
+    job::{Content, Letter, Retirement},
     listener::{Flush, StopListening},
     lock::CloseSession,
     message::{AnnounceShutdown, Shutdown, ShutdownNow},
@@ -147,7 +147,7 @@ impl SupervisorActor {
 
     fn finish_shutdown(&mut self, report: ShutdownReport, ctx: &mut Context<Self>) {
         self.node().permits.close();
-        self.everybody().for_each(|job| Letter::post(job, Content::Retire));
+        self.everybody().for_each(|job| Letter::post(job, Content::Retire { why: Retirement::EngineOver }));
         self.parts.election.do_send(StopElection);
         self.parts.listener.do_send(StopListening);
         let phase = std::mem::replace(&mut self.phase, Phase::Stopped(report.clone()));

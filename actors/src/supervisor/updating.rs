@@ -7,7 +7,7 @@ use futures_util::future::ready;
 
 use super::{Phase, SupervisorActor, keys::conflicts, outlook::Hopeless};
 use crate::{
-    core::{job::Input, policy::Fires},
+    core::policy::Fires,
     definition::Definition,
     error::{Fault, Faults, UpdateError, given_name},
     event::EventKind,
@@ -88,14 +88,9 @@ impl SupervisorActor {
         self.keys.add(&job.definition);
         self.tags.remove(&former);
         self.tags.add(&job.definition);
-        let of_key = |definition: &Definition| (definition.key.clone(), definition.policies.overlap);
-        if !was_local && !becomes_local && of_key(&former) != of_key(&job.definition) {
-            // Until the store has compared the new policy with those of other nodes.
-            Letter::send(&job, Input::Suspend);
-        }
         Letter::post(&job, Content::Redefine(job.clone()));
         self.publish(|| EventKind::JobUpdated { job: name.clone() });
-        if becomes_local {
+        if becomes_local && !self.withdraws_once_left(&name) {
             // What this node fires on its own from now on is not owed when it comes back. A node that still shares it enrols it
             // again, and goes on from its cursor.
             self.withdraw(std::slice::from_ref(&name), ctx);

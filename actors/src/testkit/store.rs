@@ -118,6 +118,8 @@ struct State {
     /// What the leader of a term said last: since when a tick is due and not decided.
     said: Option<(Term, Option<DateTime<Utc>>)>,
     calls: u64,
+    /// How long each call takes.
+    latency: Duration,
 }
 
 impl State {
@@ -177,6 +179,7 @@ impl SharedStore {
             panics_when_given_up: HashSet::new(),
             said: None,
             calls: 0,
+            latency: LATENCY,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -197,6 +200,11 @@ impl SharedStore {
     /// The store as `node`, whose clock is `clock`, sees it.
     pub fn backend(&self, node: NodeId, clock: VirtualClock) -> StoreBackend {
         StoreBackend { store: self.clone(), node, clock, zone_data: Arc::default(), trusted: Arc::default() }
+    }
+
+    /// How long each call takes from now on, at least; 1 ms by default.
+    pub fn set_latency(&self, latency: Duration) {
+        self.lock().latency = latency;
     }
 
     /// Ends the session of a node, as a server does whose client died or was thrown out.
@@ -375,7 +383,8 @@ impl StoreBackend {
 
     /// One call: waits for its latency and faults, then applies `work` to the state.
     async fn call<T>(&self, work: impl FnOnce(&mut State, Instant, DateTime<Utc>) -> T) -> Reply<T> {
-        sleep(LATENCY).await;
+        let latency = self.store.lock().latency;
+        sleep(latency).await;
         let fault = self.store.lock().faults.get_mut(&self.node).and_then(VecDeque::pop_front);
         match fault {
             Some(Fault::RequestLost) => return Reply::Lost,
@@ -699,6 +708,11 @@ impl Locker for StoreBackend {
             }
         }
         .boxed()
+    }
+
+    /// As the next call will take.
+    fn round_trip(&self) -> Option<Duration> {
+        Some(self.store.lock().latency)
     }
 
     fn clock_ahead(&self) -> TimeDelta {

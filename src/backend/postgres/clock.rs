@@ -1,12 +1,12 @@
 //! How far the node's clocks are from the server's.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use callsheet_actors::{
-    core::clock::origin,
+    core::{clock::origin, round_trip::RoundTrips},
     port::{Clock, SystemClock},
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -18,6 +18,8 @@ pub(super) struct Clocks {
     node: Mutex<Arc<dyn Clock>>,
     /// What the server's clock read when the node's monotonic one read zero; `None` before it was measured.
     origin: Mutex<Option<DateTime<Utc>>>,
+    /// What the last questions took that had an answer in one round trip.
+    round_trips: Mutex<RoundTrips>,
 }
 
 /// The node's clocks when something was asked.
@@ -29,7 +31,11 @@ pub(super) struct Sent {
 
 impl Default for Clocks {
     fn default() -> Self {
-        Self { node: Mutex::new(Arc::new(SystemClock::default())), origin: Mutex::default() }
+        Self {
+            node: Mutex::new(Arc::new(SystemClock::default())),
+            origin: Mutex::default(),
+            round_trips: Mutex::default(),
+        }
     }
 }
 
@@ -56,10 +62,25 @@ impl Clocks {
     /// Takes the server's answer, at once.
     pub(super) fn measure(&self, sent: &Sent, server: DateTime<Utc>) {
         let received = sent.clock.elapsed();
+        self.round_trips().add(received.saturating_sub(sent.elapsed));
         let mut server_origin = self.origin.lock().unwrap_or_else(PoisonError::into_inner);
         // Until it is known better, the clocks agree.
         let estimate = server_origin.unwrap_or_else(|| origin(sent.wall, sent.elapsed));
         *server_origin = Some(nearest(estimate, server, sent.elapsed, received));
+    }
+
+    /// How long a round trip takes at present, as far as it is known.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.round_trips().shortest()
+    }
+
+    /// Nothing is known of the way to the server any more.
+    pub(super) fn forget_round_trips(&self) {
+        *self.round_trips() = RoundTrips::default();
+    }
+
+    fn round_trips(&self) -> MutexGuard<'_, RoundTrips> {
+        self.round_trips.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn clock(&self) -> Arc<dyn Clock> {

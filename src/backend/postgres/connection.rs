@@ -1,25 +1,41 @@
 //! One connection to the server, and whether that server is of use.
 
-use std::{future::poll_fn, time::Duration};
+use std::{
+    future::poll_fn,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use callsheet_actors::{DurationText, port::LockError};
+use callsheet_actors::{
+    DurationText,
+    core::round_trip::{LeaseFit, lease_min},
+    port::LockError,
+};
 use tokio::{
     sync::{broadcast, watch},
     time::timeout,
 };
-use tokio_postgres::{AsyncMessage, Client, Row, types::ToSql};
+use tokio_postgres::{
+    AsyncMessage, Client, Row,
+    error::DbError,
+    types::{ToSql, Type},
+};
 
 use super::{
     clock::Clocks,
     failure::{self, POOLED, READ_ONLY_CURE, refusal, refusal_with, refused, unavailable},
+    former::{Cancel, Ending, Former, Process},
+    heartbeat::PULSE,
     migrations,
     news::NEWS_MAX,
-    session::{Loss, end},
+    session::{Ended, Loss, end},
     settings::{Endpoint, MARK, Purpose, Settings},
     sql,
 };
 
 const VERSION_MIN: i32 = 140_000;
+/// How often a way to the server that is too long is measured again, before it is refused.
+const ROUND_TRIPS_MAX: usize = 2;
 /// As the server calls it. SQL_ASCII is none: it takes any bytes, and compares and cuts them as such.
 const ENCODING: &str = "UTF8";
 
@@ -30,23 +46,35 @@ pub(super) struct Connected {
     pub(super) notifications: broadcast::Receiver<String>,
     purpose: Purpose,
     mark: String,
+    /// The process at its other end, once it is known.
+    process: Arc<OnceLock<Process>>,
 }
 
-/// Opens a connection that ends with, and ends, what `loss` stands for.
+/// The server committed something without its synchronous standby: what it answers may be lost with it.
+const CUT_SHORT: &str =
+    "somebody cut short the server's wait for its synchronous standby, so what it committed is not believed";
+
+/// Opens a connection that ends with, and ends, what `loss` stands for, and ends with `also`.
 pub(super) async fn connect(
     settings: &Settings,
+    former: &Arc<Former>,
     purpose: Purpose,
     loss: &watch::Sender<Loss>,
+    also: Option<watch::Receiver<Loss>>,
 ) -> Result<Connected, LockError> {
     let Endpoint { config, tls, deadline, mark } = settings.endpoint(purpose).await?;
-    let (client, mut connection) = timeout(deadline, config.connect(tls))
+    let (client, mut connection) = timeout(deadline, config.connect(tls.clone()))
         .await
         .map_err(|_| silent(deadline))?
         .map_err(|error| refusal_with(&error, settings.callback()))?;
     let loss = loss.clone();
-    let mut lost = loss.subscribe();
+    let (mut lost, mut also_lost) = (loss.subscribe(), also.unwrap_or_else(|| loss.subscribe()));
     // It drops the oldest when it is full, and says how many.
     let (notifications, received) = broadcast::channel(NEWS_MAX);
+    let process: Arc<OnceLock<Process>> = Arc::default();
+    let (served_by, cancel) = (process.clone(), Cancel { token: client.cancel_token(), tls });
+    let (settings, former) = (settings.clone(), former.clone());
+    let counted = former.count();
     tokio::spawn(async move {
         let driven = async {
             loop {
@@ -55,24 +83,53 @@ pub(super) async fn connect(
                         // An error: nobody listens on this connection.
                         let _ = notifications.send(notification.payload().to_owned());
                     }
-                    // Notices are for people.
+                    // It comes before the end of the answer, which is not read any more.
+                    Some(Ok(AsyncMessage::Notice(notice))) if is_cut_short(&notice) => {
+                        return (Ending::GivenUp, CUT_SHORT.to_owned());
+                    }
+                    // The others are for people.
                     Some(Ok(_)) => {}
-                    Some(Err(error)) => return failure::explain(&error),
-                    None => return "the connection was closed".to_owned(),
+                    Some(Err(error)) => {
+                        let says_so = error.as_db_error().is_some();
+                        let ending = if says_so { Ending::Clean } else { Ending::Closed };
+                        return (ending, failure::explain(&error));
+                    }
+                    None => return (Ending::Clean, "the connection was closed".to_owned()),
                 }
             }
         };
-        let reason = tokio::select! {
-            reason = driven => reason,
-            // Drops the connection, and with it whatever was not answered.
-            _ = lost.wait_for(Option::is_some) => return,
+        let ending_of = |lost: &Loss| lost.as_ref().map_or(Ending::GivenUp, |ended| ended.ending);
+        let ending = tokio::select! {
+            // First: a connection whose client was dropped ends in order, unless it waits for an answer.
+            biased;
+            (ending, reason) = driven => {
+                // If the server ends one of a node's connections, it mostly ends the other one as well.
+                let of_others = if ending == Ending::GivenUp { ending } else { Ending::Closed };
+                end(&loss, Ended { reason, ending: of_others });
+                ending
+            }
+            lost = lost.wait_for(Option::is_some) => lost.map_or(Ending::GivenUp, |lost| ending_of(&lost)),
+            lost = also_lost.wait_for(Option::is_some) => match lost.map(|lost| ending_of(&lost)) {
+                // So is this one, or will be.
+                Ok(Ending::Closed) => Ending::Closed,
+                // The other one was answered; this one may wait for something.
+                _ => Ending::GivenUp,
+            },
         };
-        // The node that loses its leadership alone goes on with its runs: the next campaign connects again.
-        if purpose == Purpose::Session {
-            end(&loss, &reason);
+        // With it, whatever was not answered.
+        drop(connection);
+        if purpose != Purpose::Cleanup {
+            former.ended(&settings, ending, served_by.get().cloned(), cancel);
         }
+        drop(counted);
     });
-    Ok(Connected { client, notifications: received, purpose, mark })
+    Ok(Connected { client, notifications: received, purpose, mark, process })
+}
+
+/// Whether the server says that it has committed something without its synchronous standby. Its texts may be in any language, the name
+/// of its function is not.
+fn is_cut_short(notice: &DbError) -> bool {
+    notice.routine() == Some("SyncRepWaitForLSN")
 }
 
 /// The error of a server that has not answered within a deadline.
@@ -84,26 +141,66 @@ pub(super) fn silent(deadline: Duration) -> LockError {
     ))
 }
 
-/// Refuses a server that cannot coordinate, and measures its clock. Answers the id of its process.
+/// Refuses a server that cannot coordinate, and measures its clock. Answers the id of its process, which is known to the connection
+/// from then on.
 pub(super) async fn inspect(
     connected: &Connected,
     settings: &Settings,
     clocks: &Clocks,
 ) -> Result<i32, LockError> {
-    let Connected { client, purpose, mark, .. } = connected;
+    let Connected { client, purpose, mark, process, .. } = connected;
     let (names, values): (Vec<_>, Vec<_>) = settings.required(*purpose).into_iter().unzip();
     let transaction_timeout = settings.transaction_timeout(*purpose).as_millis().to_string();
-    let parameters: [&(dyn ToSql + Sync); 6] =
-        [&MARK, mark, &settings.schema, &names, &values, &transaction_timeout];
+    let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
+        (&MARK, Type::TEXT),
+        (mark, Type::TEXT),
+        (&settings.schema, Type::TEXT),
+        (&names, Type::TEXT_ARRAY),
+        (&values, Type::TEXT_ARRAY),
+        (&transaction_timeout, Type::TEXT),
+    ];
     let read = clocks.read();
-    let row = client.query_one(sql::INSPECT, &parameters).await.map_err(|error| refusal(&error))?;
+    let row = client.query_typed_one(sql::INSPECT, &parameters).await.map_err(|error| refusal(&error))?;
     let server = Server::of(&row).map_err(|error| refusal(&error))?;
+    // Told once.
+    let _ = process.set(server.process.clone());
     if let Some(reason) = server.unfit() {
         return Err(refused(reason));
     }
     let now = row.try_get("now").map_err(|error| refusal(&error))?;
     clocks.measure(&read, now);
-    Ok(server.pid)
+    Ok(server.process.pid)
+}
+
+/// Refuses a lease that no renewal would keep over this network.
+pub(super) async fn check_lease(
+    client: &Client,
+    settings: &Settings,
+    clocks: &Clocks,
+) -> Result<(), LockError> {
+    let mut measured = 0;
+    let round_trip = loop {
+        let Some(round_trip) = clocks.round_trip() else { return Ok(()) };
+        if LeaseFit::of(settings.lease, round_trip) != LeaseFit::Impossible {
+            return Ok(());
+        }
+        if measured == ROUND_TRIPS_MAX {
+            break round_trip;
+        }
+        measured += 1;
+        // It may have been slow for once.
+        let read = clocks.read();
+        let row = client.query_typed_one(PULSE, &[]).await.map_err(|error| refusal(&error))?;
+        clocks.measure(&read, row.try_get("now").map_err(|error| refusal(&error))?);
+    };
+    let millis = u64::try_from(round_trip.as_millis()).unwrap_or(u64::MAX);
+    Err(unavailable(format!(
+        "a round trip to the server takes {}, too long for a lease of {}: give all nodes a lease of at least {}, or bring them nearer \
+         to the server",
+        DurationText(Duration::from_millis(millis)),
+        DurationText(settings.lease),
+        DurationText(lease_min(round_trip))
+    )))
 }
 
 /// Whether this role can use the tables.
@@ -119,7 +216,13 @@ pub(super) async fn check_rights(client: &Client, settings: &Settings) -> Result
     let schema = &settings.schema;
     let (tables, emptied) = (migrations::TABLES.as_slice(), migrations::EMPTIED.as_slice());
     let routines = migrations::ROUTINES.as_slice();
-    let asked = client.query_opt(sql::RIGHTS, &[schema, &tables, &emptied, &routines]).await;
+    let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+        (schema, Type::TEXT),
+        (&tables, Type::TEXT_ARRAY),
+        (&emptied, Type::TEXT_ARRAY),
+        (&routines, Type::TEXT_ARRAY),
+    ];
+    let asked = client.query_typed_opt(sql::RIGHTS, &parameters).await;
     let row = asked.map_err(|error| refusal(&error))?;
     let Some(row) = row else { return Ok(Rights::NoTables) };
     let texts = |column: &str| row.try_get::<_, Vec<String>>(column).map_err(|error| refusal(&error));
@@ -165,7 +268,7 @@ struct Server {
     /// How the database encodes texts, and how they are encoded on the way there.
     encoding: String,
     client_encoding: String,
-    pid: i32,
+    process: Process,
 }
 
 impl Server {
@@ -178,7 +281,11 @@ impl Server {
             overridden: row.try_get("overridden")?,
             encoding: row.try_get("encoding")?,
             client_encoding: row.try_get("client_encoding")?,
-            pid: row.try_get("pid")?,
+            process: Process {
+                pid: row.try_get("pid")?,
+                name: row.try_get("name")?,
+                started: row.try_get("started")?,
+            },
         })
     }
 
@@ -234,7 +341,7 @@ mod tests {
             overridden: Vec::new(),
             encoding: ENCODING.to_owned(),
             client_encoding: ENCODING.to_owned(),
-            pid: 1,
+            process: Process { pid: 1, name: String::new(), started: None },
         }
     }
 

@@ -15,15 +15,21 @@ use callsheet_actors::{
     NodeId, Term,
     port::{Campaign, ElectError, Elector, Grant, Lease, Observation, Obstacle, Renewal},
 };
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, join},
+};
 use tokio::time::{Instant, timeout};
-use tokio_postgres::{Client, Error, Row, Statement, types::ToSql};
+use tokio_postgres::{
+    Client, Error, Row,
+    types::{ToSql, Type},
+};
 use uuid::Uuid;
 
 use super::{
     Shared, candidates, cure, failure,
     holders::{Holder, Holders, OnRow, Through},
-    session::OpenSession,
+    session::{OpenSession, SecondConnection},
     sql,
 };
 
@@ -53,10 +59,7 @@ pub(super) struct PostgresElector {
 
 /// The second connection of a session.
 pub(super) struct Leadership {
-    client: Client,
-    wait: Statement,
-    /// The process of the server that serves it.
-    pid: i32,
+    connection: SecondConnection,
     /// It holds the leadership lock.
     locked: bool,
     /// It was granted a term, which it has not given up.
@@ -95,11 +98,11 @@ impl PostgresElector {
         let mut kept = session.leadership.lock().await;
         // Taken out: if this future is dropped or fails the connection ends, and with it a lock that it may have got.
         let mut leadership = match kept.take() {
-            Some(leadership) if !leadership.client.is_closed() => leadership,
+            Some(leadership) if !leadership.is_closed() => leadership,
             _ => {
-                let (client, pid) =
+                let connection =
                     session.connect_leadership().await.map_err(|error| unavailable(&error.to_string()))?;
-                Leadership::new(client, pid, OnRow(session.obstacles.clone())).await?
+                Leadership::new(connection, OnRow(session.obstacles.clone()))
             }
         };
         let answer = leadership.campaign(session, began).await?;
@@ -116,17 +119,14 @@ impl PostgresElector {
 /// The connection that was granted a term, taken out of its place: `None` if there is none. If the future that took
 /// it is dropped or fails the connection ends, and with it the lock.
 fn take_leader(kept: &mut Option<Leadership>) -> Option<Leadership> {
-    kept.take_if(|leadership| leadership.leads || leadership.client.is_closed())
-        .filter(|leadership| !leadership.client.is_closed())
+    kept.take_if(|leadership| leadership.leads || leadership.is_closed())
+        .filter(|leadership| !leadership.is_closed())
 }
 
 impl Leadership {
-    async fn new(client: Client, pid: i32, on_row: OnRow) -> Result<Self, ElectError> {
-        let wait = client.prepare(sql::WAIT_FOR_LEADERSHIP).await.map_err(|error| refused(&error))?;
-        Ok(Self {
-            client,
-            wait,
-            pid,
+    fn new(connection: SecondConnection, on_row: OnRow) -> Self {
+        Self {
+            connection,
             locked: false,
             leads: false,
             awaited: None,
@@ -134,7 +134,15 @@ impl Leadership {
             on_row,
             of_lock: Holders::new(LEADERSHIP_LOCK, true),
             ungranted: 0,
-        })
+        }
+    }
+
+    fn client(&self) -> &Client {
+        &self.connection.client
+    }
+
+    fn is_closed(&self) -> bool {
+        self.client().is_closed()
     }
 
     /// A campaign that began at `began`.
@@ -144,7 +152,7 @@ impl Leadership {
         began: Instant,
     ) -> Result<Result<Campaign, Blocked>, ElectError> {
         let settings = &session.settings;
-        let holder: [&(dyn ToSql + Sync); 2] = [&settings.scope, &session.beacon];
+        let holder = [typed(&settings.scope, Type::TEXT), typed(&session.beacon, Type::INT8)];
         self.leads = false;
         for _ in 0..GRANTS_MAX {
             if !self.locked
@@ -187,7 +195,8 @@ impl Leadership {
 
     /// What the row of the leader says, if there is one.
     async fn standing(&self, session: &OpenSession) -> Result<Option<Standing>, ElectError> {
-        let row = self.ask(session, sql::STANDING, &[&session.settings.scope, &session.beacon]).await?;
+        let of_scope = [typed(&session.settings.scope, Type::TEXT), typed(&session.beacon, Type::INT8)];
+        let row = self.ask(session, sql::STANDING, &of_scope).await?;
         let Some(row) = row else { return Ok(None) };
         let read = || {
             let (epoch, own, lasts) = (row.try_get("epoch")?, row.try_get("own")?, row.try_get("lasts")?);
@@ -203,7 +212,7 @@ impl Leadership {
         // What is not known is over after one slice.
         let awaited = self.awaited.take();
         let parameters: [&(dyn ToSql + Sync); 4] = [&settings.schema, &settings.scope, &awaited, &slices];
-        let answer = timeout(deadline, self.client.query_one(&self.wait, &parameters)).await;
+        let answer = timeout(deadline, self.client().query_one(&self.connection.wait, &parameters)).await;
         let row = answer.map_err(|_| unavailable(NO_ANSWER))?.map_err(|error| refused(&error))?;
         let read = || Ok((row.try_get("acquired")?, row.try_get("term")?, row.try_get("leader_node")?));
         let (acquired, term, node): (bool, _, Option<Uuid>) = read().map_err(|error| refused(&error))?;
@@ -216,11 +225,7 @@ impl Leadership {
     }
 
     /// Waits, for one slice, until the session of the leader ends: whether it did.
-    async fn wait_for_holder(
-        &self,
-        session: &OpenSession,
-        holder: &[&(dyn ToSql + Sync)],
-    ) -> Result<bool, ElectError> {
+    async fn wait_for_holder(&self, session: &OpenSession, holder: &[Typed<'_>]) -> Result<bool, ElectError> {
         match self.answer(session, sql::WAIT_FOR_HOLDER, holder).await? {
             Ok(_) => Ok(true),
             Err(error) if failure::is_lock_timeout(&error) => Ok(false),
@@ -237,8 +242,14 @@ impl Leadership {
         let settings = &session.settings;
         let node = settings.node.as_uuid();
         let lease = millis(settings.lease);
-        let parameters: [&(dyn ToSql + Sync); 5] =
-            [&settings.scope, &session.beacon, &node, &lease, &&*settings.zone_data];
+        let zone_data = &*settings.zone_data;
+        let parameters = [
+            typed(&settings.scope, Type::TEXT),
+            typed(&session.beacon, Type::INT8),
+            typed(&node, Type::UUID),
+            typed(&lease, Type::FLOAT8),
+            typed(&zone_data, Type::TEXT),
+        ];
         let (waited, answer) = loop {
             let waited = began.elapsed();
             match self.ask_on_row(session, sql::GRANT, &parameters).await? {
@@ -283,18 +294,25 @@ impl Leadership {
         &mut self,
         session: &Arc<OpenSession>,
         statement: &str,
-        parameters: &[&(dyn ToSql + Sync)],
+        parameters: &[Typed<'_>],
     ) -> Result<Result<Option<Row>, Blocked>, ElectError> {
-        let Self { client, pid, of_row, on_row, .. } = self;
+        let Self { connection: SecondConnection { client, pid, .. }, of_row, on_row, .. } = self;
         let asked = Instant::now();
-        let mut answer = pin!(timeout(session.settings.trust(), client.query_opt(statement, parameters)));
-        let patience = session.settings.campaign_slice() / LOOK_PART;
+        let mut answer =
+            pin!(timeout(session.settings.trust(), client.query_typed_opt(statement, parameters)));
+        // An answer that is on its way is no wait for a lock.
+        let patience = (session.settings.campaign_slice() / LOOK_PART).max(session.round_trip() * 2);
         let mut blockers = Vec::new();
         let answer = loop {
-            match timeout(patience, &mut answer).await {
-                Ok(answer) => break answer,
-                // Again and again: whoever is silent is ended as soon as its lease is over.
-                Err(_) => blockers = look_at_row(session, of_row, *pid, blockers).await,
+            if let Ok(answer) = timeout(patience, &mut answer).await {
+                break answer;
+            }
+            // Again and again: whoever is silent is ended as soon as its lease is over.
+            let look = look_at_row(session, of_row, *pid, blockers.clone());
+            tokio::select! {
+                biased;
+                answer = &mut answer => break answer,
+                found = look => blockers = found,
             }
         };
         let is_blocked = matches!(&answer, Ok(Err(error)) if failure::is_lock_timeout(error));
@@ -316,10 +334,15 @@ impl Leadership {
     async fn look_at_lock(&mut self, session: &OpenSession) -> Result<(), ElectError> {
         let settings = &session.settings;
         let (asked, lease) = (Instant::now(), millis(settings.lease));
-        let parameters: [&(dyn ToSql + Sync); 3] = [&settings.schema, &settings.scope, &lease];
-        let rows = timeout(settings.trust(), self.client.query(sql::LOCK_HOLDERS, &parameters)).await;
+        let parameters = [
+            typed(&settings.schema, Type::TEXT),
+            typed(&settings.scope, Type::TEXT),
+            typed(&lease, Type::FLOAT8),
+        ];
+        let rows = timeout(settings.trust(), self.client().query_typed(sql::LOCK_HOLDERS, &parameters)).await;
         let rows = rows.map_err(|_| unavailable(NO_ANSWER))?.map_err(|error| refused(&error))?;
-        let looked = self.of_lock.look(asked, read_holders(&rows)?, Through::Lock(&self.client)).await;
+        let looked =
+            self.of_lock.look(asked, read_holders(&rows)?, Through::Lock(&self.connection.client)).await;
         // It is said in the log; it is in nobody's way.
         looked.map(drop).map_err(|error| refused(&error))
     }
@@ -330,7 +353,8 @@ impl Leadership {
             return Ok(());
         }
         let settings = &session.settings;
-        let row = self.ask(session, sql::TRY_LEADERSHIP, &[&settings.schema, &settings.scope]).await?;
+        let lock = [typed(&settings.schema, Type::TEXT), typed(&settings.scope, Type::TEXT)];
+        let row = self.ask(session, sql::TRY_LEADERSHIP, &lock).await?;
         let acquired = row.map(|row| row.try_get("acquired")).transpose().map_err(|error| refused(&error))?;
         self.locked = acquired == Some(true);
         if self.locked { Ok(()) } else { self.look_at_lock(session).await }
@@ -340,7 +364,7 @@ impl Leadership {
         &self,
         session: &OpenSession,
         statement: &str,
-        parameters: &[&(dyn ToSql + Sync)],
+        parameters: &[Typed<'_>],
     ) -> Result<Option<Row>, ElectError> {
         self.answer(session, statement, parameters).await?.map_err(|error| refused(&error))
     }
@@ -350,9 +374,10 @@ impl Leadership {
         &self,
         session: &OpenSession,
         statement: &str,
-        parameters: &[&(dyn ToSql + Sync)],
+        parameters: &[Typed<'_>],
     ) -> Result<Result<Option<Row>, Error>, ElectError> {
-        let answer = timeout(session.settings.trust(), self.client.query_opt(statement, parameters)).await;
+        let answer =
+            timeout(session.settings.trust(), self.client().query_typed_opt(statement, parameters)).await;
         answer.map_err(|_| unavailable(NO_ANSWER))
     }
 
@@ -364,7 +389,7 @@ impl Leadership {
 
     /// Who leads, and for how long as it stands.
     async fn leader(&self, session: &OpenSession) -> Result<Option<(NodeId, Duration)>, ElectError> {
-        let row = self.ask(session, sql::LEADER, &[&session.settings.scope]).await?;
+        let row = self.ask(session, sql::LEADER, &[typed(&session.settings.scope, Type::TEXT)]).await?;
         let Some(row) = row else { return Ok(None) };
         let node: Uuid = row.try_get("node").map_err(|error| refused(&error))?;
         let remaining: f64 = row.try_get("remaining").map_err(|error| refused(&error))?;
@@ -384,10 +409,15 @@ async fn look_at_row(
 ) -> Vec<Obstacle> {
     let (settings, client) = (&session.settings, session.observer());
     let (asked, lease) = (Instant::now(), millis(settings.lease));
-    let parameters: [&(dyn ToSql + Sync); 4] = [&waiting, &settings.schema, &settings.scope, &lease];
+    let parameters = [
+        typed(&waiting, Type::INT4),
+        typed(&settings.schema, Type::TEXT),
+        typed(&settings.scope, Type::TEXT),
+        typed(&lease, Type::FLOAT8),
+    ];
     let look = async {
         // What goes wrong is told by what waits.
-        let rows = client.query(sql::BLOCKERS, &parameters).await.ok()?;
+        let rows = client.query_typed(sql::BLOCKERS, &parameters).await.ok()?;
         let holders = read_holders(&rows).ok().filter(|holders| !holders.is_empty())?;
         Some(of_row.look(asked, holders, Through::Transaction(client)).await.unwrap_or_default())
     };
@@ -424,7 +454,12 @@ impl Elector for PostgresElector {
             let Some(mut leadership) = take_leader(&mut kept) else { return Ok(Renewal::Deposed) };
             let settings = &session.settings;
             let (term, lease) = (number(term), millis(settings.lease));
-            let parameters: [&(dyn ToSql + Sync); 4] = [&settings.scope, &session.beacon, &term, &lease];
+            let parameters = [
+                typed(&settings.scope, Type::TEXT),
+                typed(&session.beacon, Type::INT8),
+                typed(&term, Type::INT8),
+                typed(&lease, Type::FLOAT8),
+            ];
             let answer = leadership.ask_on_row(&session, sql::RENEW, &parameters).await?;
             let row = match answer {
                 Ok(row) => row,
@@ -462,12 +497,21 @@ impl Elector for PostgresElector {
             let Some(mut leadership) = take_leader(&mut kept) else { return Ok(()) };
             // The row first: whoever gets the lock finds the term over.
             let term = number(term);
-            let parameters: [&(dyn ToSql + Sync); 3] = [&session.settings.scope, &session.beacon, &term];
-            let resigned = leadership.ask(&session, sql::RESIGN, &parameters).await?;
+            let parameters = [
+                typed(&session.settings.scope, Type::TEXT),
+                typed(&session.beacon, Type::INT8),
+                typed(&term, Type::INT8),
+            ];
+            // Sent together, done one after the other.
+            let resigns = leadership.ask(&session, sql::RESIGN, &parameters);
+            let (resigned, freed) = join(resigns, leadership.ask(&session, sql::FREE_LEADERSHIP, &[])).await;
+            let resigned = resigned?;
+            freed?;
+            // It only orders the candidates: a leader without it asks for it again.
+            leadership.locked = false;
             if resigned.is_some() {
                 leadership.leads = false;
                 leadership.on_row.show(Vec::new());
-                leadership.free(&session).await?;
                 *kept = Some(leadership);
                 return Ok(());
             }
@@ -483,6 +527,13 @@ impl Elector for PostgresElector {
         }
         .boxed()
     }
+}
+
+/// A parameter whose type is given, so that a statement takes one round trip without being prepared.
+type Typed<'a> = (&'a (dyn ToSql + Sync), Type);
+
+fn typed(value: &(dyn ToSql + Sync), of: Type) -> Typed<'_> {
+    (value, of)
 }
 
 /// Proves that the server was a primary when it answered.

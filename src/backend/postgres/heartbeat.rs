@@ -28,7 +28,7 @@ use super::{
     clock::{Clocks, Sent},
     failure::{self, POOLED, SWITCHED},
     holders::{Holder, Holders, Noticed, Obstacles, Through},
-    session::{Loss, end},
+    session::{Ended, Loss, end},
     settings::Settings,
     snapshots::Snapshots,
 };
@@ -66,6 +66,7 @@ LEFT JOIN LATERAL (
            CASE WHEN clock_timestamp() - p.asked_at BETWEEN interval '0' AND s.lease * 0.75 THEN '' ELSE (
                SELECT a.application_name FROM pg_stat_get_activity(s.pid) AS a
            ) END AS application,
+           p.asked_at::text AS changed,
            CASE WHEN p.asked_at IS NULL THEN (
                SELECT t.virtualtransaction FROM transactions t WHERE t.pid = s.pid LIMIT 1
            ) ELSE p.asked_at::text END AS mark
@@ -200,13 +201,13 @@ pub(super) struct Heart {
     pub(super) obstacles: Arc<Obstacles>,
     /// The other sessions that it watches.
     pub(super) others: Holders,
-    pub(super) snapshots: Snapshots,
 }
 
 impl Heart {
-    /// Beats until the session is lost, or by ending it.
-    pub(super) async fn run(mut self, loss: watch::Sender<Loss>) {
+    /// Beats until the session is lost, or by ending it. Beside that it looks at snapshots: no heartbeat waits for that.
+    pub(super) async fn run(mut self, snapshots: Snapshots, loss: watch::Sender<Loss>) {
         let mut lost = loss.subscribe();
+        let client = self.client.clone();
         let beats = async {
             loop {
                 let due = self.pulse.due(self.others.next());
@@ -215,23 +216,31 @@ impl Heart {
                     // Something else may have been answered meanwhile.
                     continue;
                 }
-                let until = self.pulse.trusted_until();
-                match timeout_at(until, self.beat()).await {
-                    Ok(Ok(Ok(()))) => {}
+                let (asked, until) = (Instant::now(), self.pulse.trusted_until());
+                let others = match timeout_at(until, self.beat()).await {
+                    Ok(Ok(Ok(others))) => others,
                     Ok(Ok(Err(stranger))) => return stranger.reason(),
                     Ok(Err(error)) => return failure::explain(&error),
                     Err(_) => return "the server did not answer a heartbeat in time".to_owned(),
+                };
+                // It has answered, so there is time until the trust in that answer ends.
+                match timeout_at(self.pulse.trusted_until(), self.look(asked, others)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return failure::explain(&error),
+                    Err(_) => return "the server did not end a silent session in time".to_owned(),
                 }
             }
         };
         tokio::select! {
-            reason = beats => end(&loss, &reason),
+            reason = beats => end(&loss, Ended::lost(&reason)),
+            never = snapshots.run(&client) => match never {},
             // Ended otherwise; an error cannot be, since this task has a sender.
             _ = lost.wait_for(Option::is_some) => {}
         }
     }
 
-    async fn beat(&mut self) -> Result<Result<(), Stranger>, Error> {
+    /// Answers the other sessions that it watches.
+    async fn beat(&self) -> Result<Result<Vec<Holder>, Stranger>, Error> {
         let (mut sent, mut clocks) = (Instant::now(), self.pulse.clocks());
         let rows = match self
             .client
@@ -254,11 +263,14 @@ impl Heart {
             Ok(()) if !row.try_get("stands")? => return Ok(Err(Stranger::Anew)),
             Ok(()) => self.pulse.beaten(sent),
         }
-        let others = rows.iter().filter_map(|row| Holder::of(row).transpose()).collect::<Result<_, _>>()?;
-        let obstacles = self.others.look(sent, others, Through::Lock(&self.client)).await?;
+        rows.iter().filter_map(|row| Holder::of(row).transpose()).collect::<Result<_, _>>().map(Ok)
+    }
+
+    /// Looks at the other sessions, as they were when that was asked: ends those that are silent.
+    async fn look(&mut self, asked: Instant, others: Vec<Holder>) -> Result<(), Error> {
+        let obstacles = self.others.look(asked, others, Through::Lock(&self.client)).await?;
         self.obstacles.set(Noticed::OnSessions, obstacles);
-        self.snapshots.look_in_time(&self.client).await;
-        Ok(Ok(()))
+        Ok(())
     }
 }
 

@@ -15,7 +15,7 @@ use callsheet_actors::{
     port::{OBSTACLES_MAX, Obstacle},
 };
 use tokio::time::Instant;
-use tokio_postgres::{Client, Error, Row, error::SqlState};
+use tokio_postgres::{Client, Error, Row, error::SqlState, types::ToSql};
 
 use super::{
     silence::{Judged, Seen, Silences, Who},
@@ -38,10 +38,12 @@ pub(super) struct Holder {
     application: String,
     /// The transaction that it is in, if it is looked at for that: it must still be in it when it is ended.
     transaction: Option<String>,
+    /// When it did something last, by the server's clock, if that is shown: it must have done nothing since when it is ended.
+    changed: Option<String>,
 }
 
 impl Holder {
-    /// Reads a row with `holder`, `mark`, `quiet` and `lease` (in milliseconds), `role`, `application`, `may_end`, and
+    /// Reads a row with `holder`, `mark`, `quiet` and `lease` (in milliseconds), `role`, `application`, `may_end`, `changed`, and
     /// what it must still hold when it is ended, since its process may serve somebody else by then: `beacon` or
     /// `transaction`. `None`: the row has no holder.
     pub(super) fn of(row: &Row) -> Result<Option<Self>, Error> {
@@ -60,6 +62,7 @@ impl Holder {
             role: text("role")?,
             application: text("application")?,
             transaction: row.try_get("transaction")?,
+            changed: row.try_get("changed")?,
         }))
     }
 
@@ -110,9 +113,10 @@ impl Through<'_> {
     async fn end(self, holder: &Holder) -> Result<bool, Error> {
         let Who { pid, beacon } = &holder.seen.who;
         let ended = match self {
-            Self::Lock(client) => client.query_opt(sql::EVICT, &[pid, beacon]).await?,
+            Self::Lock(client) => client.query_opt(sql::EVICT, &[pid, beacon, &holder.changed]).await?,
             Self::Transaction(client) => {
-                client.query_opt(sql::EVICT_TRANSACTION, &[pid, &holder.transaction]).await?
+                let still: [&(dyn ToSql + Sync); 3] = [pid, &holder.transaction, &holder.changed];
+                client.query_opt(sql::EVICT_TRANSACTION, &still).await?
             }
         };
         Ok(ended.is_some())

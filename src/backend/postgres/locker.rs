@@ -49,7 +49,7 @@ const SKIPS_MAX: usize = 5;
 /// The pause before a job that somebody else has locked is asked again to be paused; it doubles up to [`LOCKED_MAX`].
 const LOCKED_MIN: Duration = Duration::from_millis(2);
 const LOCKED_MAX: Duration = Duration::from_millis(100);
-/// Why it is not known what became of a claim.
+/// Why it is not known what became of a claim, or of an end.
 const FORMER_SESSION: &str = "a former session of this node is not over on the server, which may still do what it was asked; its \
                               lease ends it";
 
@@ -120,7 +120,8 @@ impl Locker for PostgresLocker {
             };
             let lost = loss.wait_for(Option::is_some).await;
             // An error: the session was dropped.
-            lost.ok().and_then(|reason| reason.clone()).unwrap_or_else(|| "it was dropped".to_owned())
+            let ended = lost.ok().and_then(|ended| ended.clone());
+            ended.map_or_else(|| "it was dropped".to_owned(), |ended| ended.reason)
         }
         .boxed()
     }
@@ -141,12 +142,13 @@ impl Locker for PostgresLocker {
         self.shared.clocks.ahead()
     }
 
+    fn round_trip(&self) -> Option<Duration> {
+        self.shared.clocks.round_trip()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         async move {
-            let open = self.shared.current().take();
-            if let Some(open) = open {
-                open.close().await;
-            }
+            self.shared.close().await;
         }
         .boxed()
     }
@@ -852,9 +854,10 @@ impl OpenSession {
         let stale = positions(&answers, |answer| matches!(answer, Answer::Is(Completed::Stale)));
         if !stale.is_empty() {
             let asked: Vec<_> = stale.iter().map(|at| ends[*at]).collect();
+            let unknown = || Completed::Unavailable { reason: FORMER_SESSION.to_owned() };
             // Of another session, which may still record it: what is asked once it is over cannot change any more.
             let settled = match self.former_session_lives().await? {
-                true => asked.iter().map(|_| Answer::Is(Completed::Locked)).collect(),
+                true => asked.iter().map(|_| Answer::Is(unknown())).collect(),
                 false => self.complete_once(&asked).await.map_err(Refusal::into_lock_error)?,
             };
             stale.into_iter().zip(settled).for_each(|(at, answer)| answers[at] = answer);
@@ -884,11 +887,12 @@ impl OpenSession {
         let expected: Vec<_> = moves.iter().map(|asked| asked.expected).collect();
         let until: Vec<_> = moves.iter().map(|asked| asked.to.instant()).collect();
         let (terms, unled) = authorities(moves.iter().map(|asked| Some(asked.authority)));
+        let ids: Vec<_> = moves.iter().map(|asked| asked.id).collect();
         let (scope, statement) = (&self.settings.scope, &self.statements.advance);
-        let rows = self.ask(statement, &[scope, &jobs, &expected, &until, &terms, &unled]).await?;
+        let rows = self.ask(statement, &[scope, &jobs, &expected, &until, &terms, &unled, &ids]).await?;
         in_order(moves.len(), &rows, |row| {
             Ok(Answer::Is(match row.try_get("verdict")? {
-                "done" => Moved::Done,
+                "done" | "done before" => Moved::Done,
                 "deposed" => Moved::Deposed { term: term(row)? },
                 "led" => Moved::Led,
                 "unknown" => Moved::Unknown,

@@ -5,7 +5,10 @@ use std::{any::Any, error::Error, panic::AssertUnwindSafe};
 use callsheet_actors::{DurationText, core::text::bounded, port::LockError};
 use futures_util::FutureExt;
 use refinery_core::{Migration, Runner, error::Kind, traits::r#async::AsyncMigrate};
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{
+    Client, Row,
+    types::{ToSql, Type},
+};
 
 use super::{
     failure::{self, MESSAGE_MAX, refusal, refused, unavailable},
@@ -85,13 +88,10 @@ fn steps() -> Vec<Migration> {
         .expect("invariant: the names of the steps are well-formed")
 }
 
-/// Refuses a schema to which a newer version has done more than this one can work on. Where the steps cannot be read it is not
-/// known.
+/// Refuses a schema to which a newer version has done more than this one can work on. This role can read which
+/// steps were taken.
 pub(super) async fn check_version(client: &Client, schema: &str) -> Result<(), LockError> {
-    if !is_readable(client, schema).await? {
-        return Ok(());
-    }
-    let newest = client.query_opt(sql::NEWEST_STEP, &[]).await.map_err(|error| refusal(&error))?;
+    let newest = client.query_typed_opt(sql::NEWEST_STEP, &[]).await.map_err(|error| refusal(&error))?;
     let Some(row) = newest else { return Ok(()) };
     let read = || Ok((row.try_get("version")?, row.try_get("name")?));
     let (newest, name): (i32, String) = read().map_err(|error| refusal(&error))?;
@@ -111,12 +111,14 @@ pub(super) async fn check_version(client: &Client, schema: &str) -> Result<(), L
 ///
 /// Steps that a newer version has taken are left alone: it may run beside this one.
 pub(super) async fn migrate(client: &mut Client, schema: &str) -> Result<(), LockError> {
-    check_version(client, schema).await?;
     let mut runner = Runner::new(&steps()).set_abort_missing(false);
     runner.set_migration_table_name(TABLE);
-    // Anybody who may connect can hold the lock, and most nodes have nothing to do under it.
-    if is_up_to_date(client, &runner, schema).await? {
-        return Ok(());
+    if is_readable(client, schema).await? {
+        check_version(client, schema).await?;
+        // Another node may have done it meanwhile. Anybody who may connect can hold the lock.
+        if is_up_to_date(client).await? {
+            return Ok(());
+        }
     }
     lock(client, schema).await?;
     // Not a plain "if not exists", which needs the right to create even if there is nothing to do.
@@ -150,18 +152,42 @@ fn panicked(schema: &str, panic: &(dyn Any + Send)) -> LockError {
     ))
 }
 
-/// Whether every step was taken, as far as this role can see.
-async fn is_up_to_date(client: &mut Client, runner: &Runner, schema: &str) -> Result<bool, LockError> {
-    if !is_readable(client, schema).await? {
-        return Ok(false);
-    }
-    let taken = contained(schema, runner.get_applied_migrations_async(client)).await?;
-    Ok(steps().iter().all(|step| taken.contains(step)))
+/// Whether this role can read which steps were taken.
+pub(super) async fn is_readable(client: &Client, schema: &str) -> Result<bool, LockError> {
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&schema, Type::TEXT), (&TABLE, Type::TEXT)];
+    let readable = client.query_typed_opt(sql::READABLE, &parameters).await;
+    readable.map(|row| row.is_some()).map_err(|error| refusal(&error))
 }
 
-async fn is_readable(client: &Client, schema: &str) -> Result<bool, LockError> {
-    let readable = client.query_opt(sql::READABLE, &[&schema, &TABLE]).await;
-    readable.map(|row| row.is_some()).map_err(|error| refusal(&error))
+/// Whether every step was taken. In one round trip, as the library does not: each start of a node asks.
+pub(super) async fn is_up_to_date(client: &Client) -> Result<bool, LockError> {
+    let asked = client.query_typed(&Client::get_applied_migrations_query(TABLE), &[]).await;
+    let taken = asked.and_then(|rows| rows.iter().map(Taken::of).collect::<Result<Vec<_>, _>>());
+    let taken = taken.map_err(|error| refusal(&error))?;
+    Ok(steps().iter().all(|step| taken.iter().any(|taken| taken.is(step))))
+}
+
+/// A step that was taken, as the library writes it down.
+struct Taken {
+    version: i32,
+    name: String,
+    checksum: String,
+}
+
+impl Taken {
+    fn of(row: &Row) -> Result<Self, tokio_postgres::Error> {
+        Ok(Self {
+            version: row.try_get("version")?,
+            name: row.try_get("name")?,
+            checksum: row.try_get("checksum")?,
+        })
+    }
+
+    fn is(&self, step: &Migration) -> bool {
+        self.version == step.version()
+            && self.name == step.name()
+            && self.checksum == step.checksum().to_string()
+    }
 }
 
 /// Takes the lock of migrations, which is freed with the connection: it serves nothing else.

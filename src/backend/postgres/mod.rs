@@ -11,6 +11,7 @@
 //! * `credentials`: what the application is asked for each time that a connection is made.
 //! * `session`: beacon and statements; what makes them lost. `heartbeat`: what keeps them. `sessions`: the
 //!   table of them.
+//! * `former`: connections that were given up, and what is left of them on the server.
 //! * `silence`: whether a connection is silent beyond its lease. `holders`: what is done about one that is,
 //!   and holds something.
 //! * `locker`, `elector`: the two ports. `lost_runs`: the search for runs of dead sessions. `forget`: names
@@ -28,6 +29,7 @@ mod cure;
 mod elector;
 mod failure;
 mod forget;
+mod former;
 mod guard;
 mod heartbeat;
 mod holders;
@@ -62,8 +64,17 @@ use callsheet_actors::{
     port::{Backend, Clock, Elector, LockError, Locker, Session},
 };
 
+use tokio::sync::watch;
+
 pub use self::guard::{Guard, GuardError};
-use self::{clock::Clocks, credentials::Callback, guard::RunStore, session::OpenSession, settings::Settings};
+use self::{
+    clock::Clocks,
+    credentials::Callback,
+    former::{FAREWELL_MAX, Former},
+    guard::RunStore,
+    session::OpenSession,
+    settings::Settings,
+};
 /// The TLS of a connection: that of the crate tokio-postgres-rustls, version 0.14.
 pub use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -95,7 +106,7 @@ pub use tokio_postgres_rustls::MakeRustlsConnect;
 /// # Connecting
 ///
 /// A host of the URL has 3 s to answer, or its `connect_timeout` in whole seconds, if that is at least 1; a
-/// session must be open within 4.5 s in all, whatever the URL says. Of several hosts the first that answers
+/// session must be open within 4.5 s, whatever the URL says, as must the schema be made first. Of several hosts the first that answers
 /// is taken: with standbys among them say `target_session_attrs=read-write`.
 ///
 /// # Credentials that change
@@ -212,8 +223,10 @@ impl Postgres {
         let shared = Shared {
             settings,
             clocks: Arc::default(),
+            former: Arc::default(),
             zone_data: OnceLock::new(),
             current: Mutex::default(),
+            closes: watch::Sender::default(),
             migrated: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared) }
@@ -353,9 +366,12 @@ impl fmt::Debug for Connector {
 struct Shared {
     settings: Settings,
     clocks: Arc<Clocks>,
+    former: Arc<Former>,
     /// The version of the time zone data by which the node goes.
     zone_data: OnceLock<Arc<str>>,
     current: Mutex<Option<Arc<OpenSession>>>,
+    /// How often it was closed: that ends what is being opened.
+    closes: watch::Sender<u64>,
     migrated: AtomicBool,
 }
 
@@ -376,10 +392,28 @@ impl Shared {
         let migrate = self.settings.migrate && !self.migrated.load(Ordering::Relaxed);
         let mut settings = self.settings.clone();
         settings.zone_data = self.zone_data.get().cloned().unwrap_or_default();
-        let opened = OpenSession::open(settings, self.clocks.clone(), migrate).await?;
+        // It may lead to another server, or by another way.
+        self.clocks.forget_round_trips();
+        let mut closes = self.closes.subscribe();
+        let open = OpenSession::open(settings, self.clocks.clone(), self.former.clone(), migrate);
+        let opened = tokio::select! {
+            opened = open => opened?,
+            // An error cannot be, since this has the sender.
+            _ = closes.changed() => return Err(failure::unavailable("it was closed")),
+        };
         self.migrated.store(true, Ordering::Relaxed);
         let session = opened.id();
         *self.current() = Some(opened);
         Ok(session)
+    }
+
+    /// Ends the session, or the attempt to open one, and leaves nothing behind on the server, as far as it hears.
+    async fn close(&self) {
+        self.closes.send_modify(|closes| *closes += 1);
+        let open = self.current().take();
+        if let Some(open) = open {
+            open.close().await;
+        }
+        self.former.farewell(&self.settings, FAREWELL_MAX).await;
     }
 }

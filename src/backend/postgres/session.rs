@@ -17,7 +17,7 @@ use callsheet_actors::{
     core::log_budget::{Asked, LogBudget},
     port::{LockError, News, Session},
 };
-use futures_util::future::{join4, try_join};
+use futures_util::future::{join, join3, join4, try_join};
 use tokio::{
     sync::{
         broadcast::{
@@ -28,15 +28,19 @@ use tokio::{
     },
     time::{Instant, timeout, timeout_at},
 };
-use tokio_postgres::{Client, Error, Row, Statement, ToStatement, types::ToSql};
+use tokio_postgres::{
+    Client, Error, Row, Statement, ToStatement,
+    types::{ToSql, Type},
+};
 use uuid::Uuid;
 
 use super::{
     clock::Clocks,
-    connection::{Connected, Rights, check_rights, connect, inspect, silent},
+    connection::{Connected, Rights, check_lease, check_rights, connect, inspect, silent},
     elector::Leadership,
     failure::{self, refusal},
     forget::Forgetting,
+    former::{Ending, Former},
     heartbeat::{self, Heart, Pulse},
     holders::{Holders, Obstacles},
     lost_runs::Search,
@@ -55,8 +59,25 @@ pub(super) const LONG_STATEMENT_MAX: Duration = Duration::from_secs(2);
 /// What a session holds that does not end although it is silent.
 const OTHER_SESSION: &str = "the beacon of a session that is silent beyond its lease, and with it its keys,";
 
-/// Why a session is lost, once it is.
-pub(super) type Loss = Option<String>;
+/// How long the server may take to close a session: then what it waits for is cancelled.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
+
+/// Why a session, or one of its connections, is lost, once it is.
+pub(super) type Loss = Option<Ended>;
+
+/// Why something ended.
+#[derive(Debug, Clone)]
+pub(super) struct Ended {
+    pub(super) reason: String,
+    pub(super) ending: Ending,
+}
+
+impl Ended {
+    /// This node gave it up: it may have been asked something that was not answered.
+    pub(super) fn lost(reason: &str) -> Self {
+        Self { reason: reason.to_owned(), ending: Ending::GivenUp }
+    }
+}
 
 /// A session that was opened. Dropping it ends it.
 pub(super) struct OpenSession {
@@ -72,6 +93,7 @@ pub(super) struct OpenSession {
     /// How far it has searched for runs of dead sessions.
     pub(super) search: tokio::sync::Mutex<Search>,
     clocks: Arc<Clocks>,
+    former: Arc<Former>,
     client: Arc<Client>,
     loss: watch::Sender<Loss>,
     /// Nothing is asked any more.
@@ -126,45 +148,70 @@ impl OpenSession {
     pub(super) async fn open(
         settings: Settings,
         clocks: Arc<Clocks>,
+        former: Arc<Former>,
         migrate: bool,
     ) -> Result<Arc<Self>, LockError> {
-        let opened = timeout(OPEN_TIMEOUT, Self::open_in_time(settings, clocks, migrate)).await;
-        opened.unwrap_or_else(|_| Err(silent(OPEN_TIMEOUT)))
+        former.make_room(&settings).await?;
+        let parts = (settings, clocks, former);
+        if let Some(open) = in_time(Self::open_on_schema(&parts, migrate, parts.0.migrate)).await? {
+            return Ok(open);
+        }
+        let (settings, clocks, former) = &parts;
+        in_time(Self::migrate(settings, clocks, former)).await?;
+        let open = in_time(Self::open_on_schema(&parts, false, false)).await?;
+        open.ok_or_else(|| failure::no_tables(settings))
     }
 
-    async fn open_in_time(
-        settings: Settings,
-        clocks: Arc<Clocks>,
-        migrate: bool,
-    ) -> Result<Arc<Self>, LockError> {
-        if migrate {
-            Self::migrate(&settings, &clocks).await?;
-        }
+    /// Opens a session, unless the schema is to be made or changed first: if a step is missing that `must_be_new` asks for, or, if
+    /// it `may_migrate`, one of the tables.
+    async fn open_on_schema(
+        (settings, clocks, former): &(Settings, Arc<Clocks>, Arc<Former>),
+        must_be_new: bool,
+        may_migrate: bool,
+    ) -> Result<Option<Arc<Self>>, LockError> {
         let mut ends = EndOnDrop::new();
-        let connected = connect(&settings, Purpose::Session, &ends.loss).await?;
-        let pid = inspect(&connected, &settings, &clocks).await?;
-        let Connected { client, notifications, .. } = connected;
-        migrations::check_version(&client, &settings.schema).await?;
-        if check_rights(&client, &settings).await? == Rights::NoTables {
-            // Made anew since this node migrated them.
-            if !settings.migrate || migrate {
-                return Err(failure::no_tables(&settings));
-            }
-            Self::migrate(&settings, &clocks).await?;
-            if check_rights(&client, &settings).await? == Rights::NoTables {
-                return Err(failure::no_tables(&settings));
-            }
+        let connected = connect(settings, former, Purpose::Session, &ends.loss, None).await?;
+        // In one round trip, as what follows.
+        let (pid, rights, readable) = join3(
+            inspect(&connected, settings, clocks),
+            check_rights(&connected.client, settings),
+            migrations::is_readable(&connected.client, &settings.schema),
+        )
+        .await;
+        let pid = pid?;
+        // Before anything that might wait as those do.
+        former.end_by(&connected.client, settings).await?;
+        check_lease(&connected.client, settings, clocks).await?;
+        let readable = readable?;
+        if must_be_new && !readable {
+            return Ok(None);
         }
+        if rights? == Rights::NoTables {
+            return if may_migrate { Ok(None) } else { Err(failure::no_tables(settings)) };
+        }
+        let Connected { client, notifications, .. } = connected;
+        let is_new = async { if must_be_new { migrations::is_up_to_date(&client).await } else { Ok(true) } };
+        let is_known = async {
+            if readable { migrations::check_version(&client, &settings.schema).await } else { Ok(()) }
+        };
+        let prepared = try_join(sessions::channel(&client, settings), Statements::prepare(&client));
+        let (is_known, is_new, prepared) = join3(is_known, is_new, prepared).await;
+        is_known?;
+        if !is_new? {
+            return Ok(None);
+        }
+        let (channel, statements) = prepared.map_err(|error| refusal(&error))?;
         // The low half of a random UUID: 62 random bits.
         let beacon = Uuid::new_v4().as_u64_pair().1.cast_signed();
-        let prepared = try_join(sessions::channel(&client, &settings), Statements::prepare(&client));
-        let (channel, statements) = prepared.await.map_err(|error| refusal(&error))?;
-        client.batch_execute(&sql::listen(&channel)).await.map_err(|error| refusal(&error))?;
         let client = Arc::new(client);
         // As good as a heartbeat: it looks at the server process, too.
         let sent = Instant::now();
-        sessions::open(&client, &settings, beacon, pid).await?;
-        let pulse = Arc::new(Pulse::new(&settings, pid, clocks.clone(), sent));
+        let listen = sql::listen(&channel);
+        let opened = sessions::open(&client, settings, beacon, pid);
+        let (listens, opened) = join(client.batch_execute(&listen), opened).await;
+        listens.map_err(|error| refusal(&error))?;
+        opened?;
+        let pulse = Arc::new(Pulse::new(settings, pid, clocks.clone(), sent));
         let obstacles: Arc<Obstacles> = Arc::default();
         let snapshot_age: Arc<SnapshotAge> = Arc::default();
         let oldest_snapshot = statements.oldest_snapshot.clone();
@@ -178,10 +225,10 @@ impl OpenSession {
             pulse: pulse.clone(),
             obstacles: obstacles.clone(),
             others: Holders::new(OTHER_SESSION, false),
-            snapshots: Snapshots::new(oldest_snapshot, settings.lease, snapshot_age.clone()),
         };
+        let snapshots = Snapshots::new(oldest_snapshot, settings.lease, snapshot_age.clone());
         let loss = ends.disarm();
-        tokio::spawn(heart.run(loss.clone()));
+        tokio::spawn(heart.run(snapshots, loss.clone()));
         let witness = news::Witness {
             scope: settings.scope.clone(),
             pauses: statements.pauses.clone(),
@@ -189,9 +236,10 @@ impl OpenSession {
         };
         let hearing =
             Arc::new(Hearing::new(beacon, notifications, client.clone(), witness, settings.trust()));
-        Ok(Arc::new(Self {
-            settings,
-            clocks,
+        Ok(Some(Arc::new(Self {
+            settings: settings.clone(),
+            clocks: clocks.clone(),
+            former: former.clone(),
             beacon,
             statements,
             leadership: tokio::sync::Mutex::default(),
@@ -205,12 +253,12 @@ impl OpenSession {
             pulse,
             obstacles,
             snapshot_age,
-        }))
+        })))
     }
 
-    async fn migrate(settings: &Settings, clocks: &Clocks) -> Result<(), LockError> {
+    async fn migrate(settings: &Settings, clocks: &Clocks, former: &Arc<Former>) -> Result<(), LockError> {
         let ends = EndOnDrop::new();
-        let mut connected = connect(settings, Purpose::Migration, &ends.loss).await?;
+        let mut connected = connect(settings, former, Purpose::Migration, &ends.loss, None).await?;
         inspect(&connected, settings, clocks).await?;
         migrations::migrate(&mut connected.client, &settings.schema).await
     }
@@ -225,30 +273,47 @@ impl OpenSession {
         self.hearing.clone()
     }
 
-    /// Connects the second connection, which ends with this session. Answers the process of the server that serves it as well.
-    pub(super) async fn connect_leadership(&self) -> Result<(Client, i32), LockError> {
+    /// Connects the second connection, which ends with this session, or when it is dropped.
+    pub(super) async fn connect_leadership(&self) -> Result<SecondConnection, LockError> {
+        self.former.make_room(&self.settings).await?;
         let connected = async {
-            let connected = connect(&self.settings, Purpose::Leadership, &self.loss).await?;
-            let pid = inspect(&connected, &self.settings, &self.clocks).await?;
-            let client = connected.client;
-            let seen = client.query_one(sql::SEES_BEACON, &[&self.beacon]).await;
+            let ends = EndOnDrop::new();
+            let (purpose, also) = (Purpose::Leadership, Some(self.loss()));
+            let connected = connect(&self.settings, &self.former, purpose, &ends.loss, also).await?;
+            let client = &connected.client;
+            let beacon: [(&(dyn ToSql + Sync), Type); 1] = [(&self.beacon, Type::INT8)];
+            // In one round trip.
+            let (pid, seen, wait) = join3(
+                inspect(&connected, &self.settings, &self.clocks),
+                client.query_typed_one(sql::SEES_BEACON, &beacon),
+                client.prepare(sql::WAIT_FOR_LEADERSHIP),
+            )
+            .await;
+            let pid = pid?;
+            self.former.end_by(client, &self.settings).await?;
             if seen.and_then(|row| row.try_get("seen")).map_err(|error| refusal(&error))? {
-                Ok((client, pid))
+                let wait = wait.map_err(|error| refusal(&error))?;
+                Ok(SecondConnection { client: connected.client, wait, pid, _ends: ends })
             } else {
                 Err(failure::refused(ELSEWHERE))
             }
         };
-        timeout(OPEN_TIMEOUT, connected).await.unwrap_or_else(|_| Err(silent(OPEN_TIMEOUT)))
+        in_time(connected).await
     }
 
     /// Takes the session for lost: closes its connections, so that nothing that was asked can be answered any more.
     pub(super) fn discard(&self, reason: &str) {
-        end(&self.loss, reason);
+        end(&self.loss, Ended::lost(reason));
     }
 
     /// The connection, for what nothing depends on: an answer that does not come is nobody's loss.
     pub(super) fn observer(&self) -> &Client {
         &self.client
+    }
+
+    /// How long a round trip takes at present.
+    pub(super) fn round_trip(&self) -> Duration {
+        self.clocks.round_trip().unwrap_or_default()
     }
 
     /// A handle that hears of the loss.
@@ -265,7 +330,7 @@ impl OpenSession {
         if self.closing.load(Ordering::Relaxed) {
             return Some("it was closed".to_owned());
         }
-        self.loss.borrow().clone()
+        self.loss.borrow().as_ref().map(|ended| ended.reason.clone())
     }
 
     /// Asks one statement. It is sent when the future is first polled, so that statements of futures that are polled in
@@ -340,10 +405,26 @@ impl OpenSession {
         // Freed by the server, at the latest, when it notices that the connection is gone.
         // What was asked before is answered before: nothing is held that the close does not know of.
         self.closing.store(true, Ordering::Relaxed);
+        if let Ok(mut leadership) = self.leadership.try_lock() {
+            // It ends in order. One that waits for something is given up with the session.
+            drop(leadership.take());
+        }
         let closed = sessions::close(&self.client, &self.settings, self.beacon);
-        let _ = timeout(self.settings.margin(), closed).await;
-        self.discard("it was closed");
+        let closed = timeout(self.settings.margin().min(CLOSE_MAX), closed).await;
+        let ending = if matches!(closed, Ok(Ok(()))) { Ending::Clean } else { Ending::GivenUp };
+        end(&self.loss, Ended { reason: "it was closed".to_owned(), ending });
     }
+}
+
+/// The connection that holds the leadership or waits for it.
+pub(super) struct SecondConnection {
+    // Dropped before what ends it: then it ends in order, if it waits for nothing.
+    pub(super) client: Client,
+    /// It waits for the leadership.
+    pub(super) wait: Statement,
+    /// The process of the server that serves it.
+    pub(super) pid: i32,
+    _ends: EndOnDrop,
 }
 
 impl Drop for OpenSession {
@@ -594,16 +675,21 @@ impl Statements {
     }
 }
 
+/// Waits no longer for a connection, or for what is done on it first.
+async fn in_time<T>(opened: impl Future<Output = Result<T, LockError>>) -> Result<T, LockError> {
+    timeout(OPEN_TIMEOUT, opened).await.unwrap_or_else(|_| Err(silent(OPEN_TIMEOUT)))
+}
+
 const ELSEWHERE: &str = "the session and the leadership of this node reached different servers; name one server in the URL (several \
                          hosts: target_session_attrs=read-write, load_balance_hosts=disable)";
 /// Ends a connection whose future is dropped, or fails, so that nothing of it is left behind on the server.
-struct EndOnDrop {
-    loss: watch::Sender<Loss>,
+pub(super) struct EndOnDrop {
+    pub(super) loss: watch::Sender<Loss>,
     armed: bool,
 }
 
 impl EndOnDrop {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { loss: watch::channel(None).0, armed: true }
     }
 
@@ -616,16 +702,16 @@ impl EndOnDrop {
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
         if self.armed {
-            end(&self.loss, "it was given up");
+            end(&self.loss, Ended::lost("it was given up"));
         }
     }
 }
 
-pub(super) fn end(loss: &watch::Sender<Loss>, reason: &str) {
+pub(super) fn end(loss: &watch::Sender<Loss>, ended: Ended) {
     loss.send_if_modified(|loss| {
         let first = loss.is_none();
         if first {
-            *loss = Some(reason.to_owned());
+            *loss = Some(ended);
         }
         first
     });

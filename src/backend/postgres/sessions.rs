@@ -9,7 +9,11 @@ use callsheet_actors::{
     NodeId,
     port::{LockError, OTHER_ZONE_DATA_MAX, OtherZoneData},
 };
-use tokio_postgres::{Client, Error, Row, types::ToSql};
+use futures_util::future::join;
+use tokio_postgres::{
+    Client, Error, Row,
+    types::{ToSql, Type},
+};
 use uuid::Uuid;
 
 use super::{
@@ -18,12 +22,17 @@ use super::{
     settings::Settings,
 };
 
-/// The channel of the notifications of a scope ($1).
-const CHANNEL: &str = "SELECT channel FROM scopes WHERE scope = $1";
-
-/// Makes the channel of a scope ($1), unless there is one: nobody can guess its name. Names of channels have at most 63 bytes.
-const MAKE_CHANNEL: &str = "
-INSERT INTO scopes (scope, channel) VALUES ($1, 'callsheet_' || replace(gen_random_uuid()::text, '-', '')) ON CONFLICT DO NOTHING";
+/// The channel of the notifications of a scope ($1), made unless there is one: nobody can guess its name. Names of channels have at most
+/// 63 bytes. No row: somebody else is just making it.
+const CHANNEL: &str = "
+WITH made AS (
+    INSERT INTO scopes (scope, channel)
+    SELECT $1, 'callsheet_' || replace(gen_random_uuid()::text, '-', '')
+    WHERE NOT EXISTS (SELECT FROM scopes WHERE scope = $1)
+    ON CONFLICT DO NOTHING
+    RETURNING channel
+)
+SELECT channel FROM made UNION ALL SELECT channel FROM scopes WHERE scope = $1";
 
 /// Acquires the beacon ($1) of a session and registers it, unless the server process is another one than $2: then it answers NULL. The key
 /// is random and never used again, so there is nobody to wait for. The lock is held before the row can be seen.
@@ -69,12 +78,13 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The channel of the scope.
 pub(super) async fn channel(client: &Client, settings: &Settings) -> Result<String, Error> {
-    let scope = &settings.scope;
-    if let Some(row) = client.query_opt(CHANNEL, &[scope]).await? {
-        return row.try_get("channel");
-    }
-    client.execute(MAKE_CHANNEL, &[scope]).await?;
-    client.query_one(CHANNEL, &[scope]).await?.try_get("channel")
+    let scope: [(&(dyn ToSql + Sync), Type); 1] = [(&settings.scope, Type::TEXT)];
+    let row = match client.query_typed_opt(CHANNEL, &scope).await? {
+        Some(row) => row,
+        // It was waited for, and is there by now.
+        None => client.query_typed_one(CHANNEL, &scope).await?,
+    };
+    row.try_get("channel")
 }
 
 /// Acquires and registers a beacon: the last step of an opening, so that one that fails leaves no row behind.
@@ -86,17 +96,18 @@ pub(super) async fn open(
 ) -> Result<(), LockError> {
     let node = settings.node.as_uuid();
     let lease = settings.lease.as_secs_f64() * 1e3;
-    let parameters: [&(dyn ToSql + Sync); 8] = [
-        &beacon,
-        &pid,
-        &settings.scope,
-        &node,
-        &settings.node_name(),
-        &VERSION,
-        &lease,
-        &&*settings.zone_data,
+    let (name, zone_data) = (settings.node_name(), &*settings.zone_data);
+    let parameters: [(&(dyn ToSql + Sync), Type); 8] = [
+        (&beacon, Type::INT8),
+        (&pid, Type::INT4),
+        (&settings.scope, Type::TEXT),
+        (&node, Type::UUID),
+        (&name, Type::TEXT),
+        (&VERSION, Type::TEXT),
+        (&lease, Type::FLOAT8),
+        (&zone_data, Type::TEXT),
     ];
-    let opened = client.query_one(OPEN, &parameters).await.map_err(|error| refusal(&error))?;
+    let opened = client.query_typed_one(OPEN, &parameters).await.map_err(|error| refusal(&error))?;
     match opened.try_get("acquired").map_err(|error| refusal(&error))? {
         Some(true) => Ok(()),
         Some(false) => Err(unavailable("the key of the session's advisory lock is taken; try again")),
@@ -119,12 +130,16 @@ fn read_zone_data(row: &Row) -> Result<OtherZoneData, Error> {
     Ok(OtherZoneData { version: version.into(), node: NodeId::numbered(node.as_u128()) })
 }
 
-/// Closes a session: its row goes before its lock does.
+/// Closes a session: its row goes before its lock does. Both are sent together.
 pub(super) async fn close(
     client: &Client,
     settings: &Settings,
     beacon: i64,
 ) -> Result<(), tokio_postgres::Error> {
-    client.execute(CLOSE, &[&settings.scope, &beacon, &CLOSE_MAX]).await?;
-    client.batch_execute("SELECT pg_advisory_unlock_all()").await
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&settings.scope, Type::TEXT), (&beacon, Type::INT8), (&CLOSE_MAX, Type::INT8)];
+    let closed = client.query_typed(CLOSE, &parameters);
+    let unlocked = client.batch_execute("SELECT pg_advisory_unlock_all()");
+    let (closed, unlocked) = join(closed, unlocked).await;
+    closed.and(unlocked)
 }

@@ -64,6 +64,8 @@ pub(super) enum Purpose {
     Session,
     Leadership,
     Migration,
+    /// It ends former processes of this node, and does nothing else.
+    Cleanup,
 }
 
 #[derive(Clone)]
@@ -294,21 +296,24 @@ impl Settings {
             Purpose::Session => "session",
             Purpose::Leadership => "leadership",
             Purpose::Migration => "migration",
+            Purpose::Cleanup => "cleanup",
         };
         let node = self.node.as_uuid().simple().to_string();
         format!("callsheet {} {purpose} {}", &node[..12], self.scope)
     }
 
     /// The settings that must be in force, in the units of the server's view pg_settings.
-    pub(super) fn required(&self, purpose: Purpose) -> [(&'static str, String); 7] {
+    pub(super) fn required(&self, purpose: Purpose) -> [(&'static str, String); 8] {
         let lease = self.lease.as_millis().to_string();
         let lock_timeout = match purpose {
             Purpose::Migration => MIGRATION_LOCK_TIMEOUT,
-            Purpose::Session => LOCK_TIMEOUT,
+            Purpose::Session | Purpose::Cleanup => LOCK_TIMEOUT,
             Purpose::Leadership => self.campaign_slice(),
         };
         [
             ("synchronous_commit", "on".to_owned()),
+            // A commit without the synchronous standby is told by a warning alone.
+            ("client_min_messages", "warning".to_owned()),
             ("default_transaction_isolation", "read committed".to_owned()),
             // The deadlines are this node's own. One of the role or the database would end a campaign, which waits in
             // one statement.
@@ -326,7 +331,7 @@ impl Settings {
     pub(super) fn transaction_timeout(&self, purpose: Purpose) -> Duration {
         match purpose {
             Purpose::Migration => Duration::ZERO,
-            Purpose::Session | Purpose::Leadership => self.lease,
+            Purpose::Session | Purpose::Leadership | Purpose::Cleanup => self.lease,
         }
     }
 
@@ -344,7 +349,11 @@ impl Settings {
         set("tcp_keepalives_interval", &1);
         set("tcp_keepalives_count", &3);
         set("tcp_user_timeout", &lease);
-        if purpose == Purpose::Migration {
+        if purpose == Purpose::Cleanup {
+            // A process is that of the role that logged in, whichever role it acts as since.
+            set("role", &"none");
+        }
+        if matches!(purpose, Purpose::Migration | Purpose::Cleanup) {
             return options;
         }
         // Every statement is planned once, while the tables may still be empty: only plans that stay good are allowed.
@@ -369,5 +378,24 @@ impl fmt::Debug for Settings {
         let mut shown = f.debug_struct("Settings");
         shown.field("scope", &self.scope).field("schema", &self.schema).field("node", &self.node);
         shown.field("lease", &self.lease).field("migrate", &self.migrate).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_is_bounded_by_the_lease_where_the_server_can() {
+        let settings = Settings { lease: Duration::from_secs(7), ..Settings::new("scope".to_owned(), "") };
+
+        let bounds = [Purpose::Session, Purpose::Leadership, Purpose::Cleanup, Purpose::Migration]
+            .map(|purpose| settings.transaction_timeout(purpose).as_secs());
+        assert_eq!(bounds, [7, 7, 7, 0]);
+        // Servers before PostgreSQL 17 refuse a setting that they do not know, so it is no option of the connection.
+        assert!(!settings.options(Purpose::Session, "mark", None).contains("-c transaction_timeout="));
+        let set = "CASE WHEN current_setting('server_version_num')::int4 >= 170000
+            THEN set_config('transaction_timeout', $6, false)";
+        assert!(super::super::sql::INSPECT.contains(set));
     }
 }

@@ -4,13 +4,14 @@
 //! every look for that row passes them all.
 
 use std::{
+    convert::Infallible,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use callsheet_actors::{DurationText, core::text::one_line};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::{Client, Error, Row, Statement};
 
 use super::holders::{end_of, process};
@@ -50,7 +51,6 @@ WHERE xid IS NOT NULL ORDER BY age(xid) DESC LIMIT 1";
 pub(super) struct Snapshots {
     oldest_snapshot: Statement,
     lease: Duration,
-    looked: Option<Instant>,
     oldest: Option<Oldest>,
     age: Arc<SnapshotAge>,
 }
@@ -97,17 +97,22 @@ impl SnapshotAge {
 
 impl Snapshots {
     pub(super) fn new(oldest_snapshot: Statement, lease: Duration, age: Arc<SnapshotAge>) -> Self {
-        Self { oldest_snapshot, lease, looked: None, oldest: None, age }
+        Self { oldest_snapshot, lease, oldest: None, age }
     }
 
-    /// Looks, if the last look was three leases ago. What is not answered in time, or refused, is not known, and no session
-    /// is lost for it.
-    pub(super) async fn look_in_time(&mut self, client: &Client) {
-        let now = Instant::now();
-        if self.looked.is_some_and(|looked| now < looked + self.lease * LOOK_LEASES) {
-            return;
+    /// Looks for the first time after a lease, and then once in three leases.
+    pub(super) async fn run(mut self, client: &Client) -> Infallible {
+        let mut pause = self.lease;
+        loop {
+            sleep(pause).await;
+            self.look_in_time(client).await;
+            pause = self.lease * LOOK_LEASES;
         }
-        self.looked = Some(now);
+    }
+
+    /// What is not answered in time, or refused, is not known, and no session is lost for it.
+    async fn look_in_time(&mut self, client: &Client) {
+        let now = Instant::now();
         let asked = timeout(self.lease / LOOK_PART, client.query_opt(&self.oldest_snapshot, &[])).await;
         let Ok(Ok(row)) = asked else { return };
         match row.as_ref().map(Snapshot::of).transpose() {

@@ -43,7 +43,9 @@ SELECT current_setting('server_version_num')::int4 AS version,
        getdatabaseencoding()::text AS encoding,
        pg_client_encoding()::text AS client_encoding,
        pg_backend_pid() AS pid,
-       clock_timestamp() AS now";
+       coalesce(a.application_name, '') AS name, a.backend_start AS started,
+       clock_timestamp() AS now
+FROM pg_stat_get_activity(pg_backend_pid()) AS a";
 
 /// What this role may do with the tables ($2) and routines ($4) of a schema ($1); from some tables ($3) it deletes. No
 /// row: there is no such schema.
@@ -164,6 +166,7 @@ pub(super) const LOCK_HOLDERS: &str = "
 SELECT l.pid AS holder, l.classid::int8 << 32 | l.objid::int8 AS beacon, NULL::text AS transaction,
        pg_get_userbyid(a.usesysid)::text AS role,
        a.application_name AS application, true AS may_end, $3::float8 AS lease, coalesce(a.state_change::text, '') AS mark,
+       a.query_start::text AS changed,
        (extract(epoch FROM clock_timestamp() - a.state_change) * 1e3)::float8 AS quiet
 FROM pg_locks l CROSS JOIN LATERAL pg_stat_get_activity(l.pid) AS a
 WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.mode = 'ExclusiveLock' AND l.granted
@@ -186,6 +189,7 @@ SELECT c.pid AS holder, NULL::int8 AS beacon, t.virtualtransaction AS transactio
        CASE WHEN s.lease IS NOT NULL OR o.lease IS NOT NULL THEN true WHEN a.state IS NOT NULL THEN w.waits END AS may_end,
        coalesce((extract(epoch FROM coalesce(s.lease, o.lease)) * 1e3)::float8, $4::float8) AS lease,
        concat_ws(' ', t.virtualtransaction, a.state_change, w.waits, p.bytes_processed, p.tuples_processed) AS mark,
+       a.state_change::text AS changed,
        (extract(epoch FROM clock_timestamp() - a.state_change) * 1e3)::float8 AS quiet
 FROM chain c
 LEFT JOIN LATERAL (SELECT * FROM pg_stat_get_activity(nullif(c.pid, 0)) WHERE pid = c.pid) AS a ON true
@@ -218,17 +222,20 @@ LEFT JOIN LATERAL (
 ) AS o ON true
 WHERE NOT EXISTS (SELECT FROM unnest(pg_blocking_pids(nullif(c.pid, 0))))";
 
-/// Ends the connection of a process ($1) that is still in a transaction ($2).
+/// Ends the connection of a process ($1) that is still in a transaction ($2), and has done nothing since ($3) it was looked at.
 pub(super) const EVICT_TRANSACTION: &str = "
 SELECT pg_terminate_backend(pid) AS ended FROM pg_locks
-WHERE pid = $1 AND locktype = 'virtualxid' AND granted AND virtualtransaction = $2";
+WHERE pid = $1 AND locktype = 'virtualxid' AND granted AND virtualtransaction = $2
+  AND EXISTS (SELECT FROM pg_stat_get_activity($1) AS a WHERE a.state_change::text IS NOT DISTINCT FROM $3)";
 
-/// Ends the connection of a process ($1) that still holds a lock ($2): the id may have been given to another one since.
+/// Ends the connection of a process ($1) that still holds a lock ($2), and was asked nothing since ($3) it was looked at: the id may have
+/// been given to another one.
 pub(super) const EVICT: &str = "
 SELECT pg_terminate_backend(pid) AS ended FROM pg_locks
 WHERE pid = $1 AND classid::int8 << 32 | objid::int8 = $2
   AND locktype = 'advisory' AND objsubid = 1 AND mode = 'ExclusiveLock' AND granted
-  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND EXISTS (SELECT FROM pg_stat_get_activity($1) AS a WHERE a.query_start::text IS NOT DISTINCT FROM $3)";
 
 /// Who leads, to tell whether a declaration of a policy stands. Whoever decides by it locks the row for share: a renewal under way may
 /// keep a term that seems to be over.
@@ -1252,16 +1259,16 @@ pub(super) fn quoted(name: &str) -> String {
 /// the jobs in their order, skipping those that are locked.
 ///
 /// $1 scope, then the moves, at most one per job: $2 jobs, $3 expected cursors, $4 new cursors, $5 terms, $6 whether only
-/// unless the leader schedules the job.
+/// unless the leader schedules the job, $7 the ids of the moves.
 pub(super) const ADVANCE: &str = "
 WITH term AS MATERIALIZED (
     SELECT epoch, expires_at FROM leader
     WHERE scope = $1 AND (array_remove($5::int8[], NULL) <> '{}' OR true = ANY ($6::bool[])) FOR SHARE
 ), found AS MATERIALIZED (
-    SELECT a.*, n.cursor, n.withdrawn, n.term AS job_term
+    SELECT a.*, n.cursor, n.cursor_move, n.withdrawn, n.term AS job_term
     FROM (
-        SELECT * FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::int8[], $6::bool[])
-        WITH ORDINALITY AS a (job, expected, until, term, unled, ord)
+        SELECT * FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::int8[], $6::bool[], $7::uuid[])
+        WITH ORDINALITY AS a (job, expected, until, term, unled, id, ord)
         WHERE (SELECT count(*) FROM term) >= 0
         ORDER BY job COLLATE \"C\"
     ) AS a
@@ -1271,6 +1278,8 @@ WITH term AS MATERIALIZED (
 ), decided AS MATERIALIZED (
     SELECT f.*,
         CASE
+            -- The same call before, whose answer was lost.
+            WHEN f.cursor_move = f.id THEN 'done before'
             WHEN f.term IS NOT NULL
                  AND (SELECT t.epoch = f.term AND t.expires_at > clock_timestamp() FROM term t) IS NOT TRUE
                 THEN 'deposed'
@@ -1284,7 +1293,7 @@ WITH term AS MATERIALIZED (
         END AS verdict
     FROM found f
 ), moved AS (
-    UPDATE names n SET cursor = d.until, cursor_run = NULL
+    UPDATE names n SET cursor = d.until, cursor_run = NULL, cursor_move = d.id
     FROM decided d WHERE d.verdict = 'done' AND n.scope = $1 AND n.name = d.job
     RETURNING d.ord
 )

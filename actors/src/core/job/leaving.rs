@@ -10,13 +10,13 @@
 //! A tick that is being claimed at that moment runs if it is granted. What is due after R, and before the job was added anew, is
 //! owed by nobody.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use chrono::{DateTime, Utc};
 
 use super::{
-    Advance, Effect, Effects, JobMachine, Mode,
-    ticks::{AdvanceAsked, Asked, Waiting, announce},
+    Effect, Effects, JobMachine, Mode,
+    ticks::{Asked, Waiting, announce},
 };
 use crate::{
     core::{
@@ -27,15 +27,19 @@ use crate::{
     port::{Authority, Schedule, SkipReason, Skips},
 };
 
-/// What this node is still to account for.
+/// What this node is still to account for. Nothing of it is said while the store is asked something else, whose answer may be
+/// that somebody else decides.
 #[derive(Debug)]
 pub(super) struct Leaving {
     authority: Authority,
-    /// What is not collected yet. It is taken out before the schedule is asked, which may panic.
+    /// What waited, the oldest first.
+    waiting: VecDeque<Waiting>,
+    /// What became due after that. It is taken out before the schedule is asked, which may panic.
     due: Option<NotCollected>,
+    /// What was skipped before, and said to be, besides what the ticks that waited bring along.
     skips: Skips,
     /// The newest of these.
-    to: Option<FireTime>,
+    skipped_to: Option<FireTime>,
 }
 
 /// The ticks after an instant, up to and including another one.
@@ -48,7 +52,7 @@ struct NotCollected {
 
 impl JobMachine {
     /// The job is removed here, or goes by another schedule from now on.
-    pub(super) fn on_leave(&mut self, now: Now, is_removed: bool, effects: &mut Effects) {
+    pub(super) fn on_leave(&mut self, now: Now, is_removed: bool) {
         let authority = match self.mode {
             // Whoever else holds the job goes on without this node, but a leader takes it from all.
             Mode::Firing(Some(authority)) if authority.term().is_some() || !is_removed => authority,
@@ -57,17 +61,15 @@ impl JobMachine {
         if authority.term().is_some_and(|term| now.term != Some(term)) || self.leaving.is_some() {
             return;
         }
-        let due =
-            Some(NotCollected { schedule: self.schedule.clone(), after: self.decided, until: now.wall });
-        let mut leaving = Box::new(Leaving { authority, due, skips: Skips::default(), to: None });
-        for waiting in std::mem::take(&mut self.backlog) {
-            leaving.take(&waiting, effects);
-        }
-        if self.skips.total() > 0 {
-            leaving.skips.extend(&std::mem::take(&mut self.skips));
-            leaving.to = Some(FireTime::new(self.decided));
-        }
-        self.leaving = Some(leaving);
+        let skips = std::mem::take(&mut self.skips);
+        let skipped_to = (skips.total() > 0).then(|| FireTime::new(self.decided));
+        let waiting = std::mem::take(&mut self.backlog);
+        let due = self.may_follow().then(|| NotCollected {
+            schedule: self.schedule.clone(),
+            after: self.decided,
+            until: now.wall,
+        });
+        self.leaving = Some(Box::new(Leaving { authority, waiting, due, skips, skipped_to }));
         self.suspend();
     }
 
@@ -77,13 +79,25 @@ impl JobMachine {
     }
 
     /// The claim of a tick came to nothing, and nobody is to decide the tick any more.
-    pub(super) fn leave_tick(&mut self, waiting: &Waiting, effects: &mut Effects) {
+    pub(super) fn leave_tick(&mut self, waiting: &Waiting) {
         if let Some(leaving) = &mut self.leaving {
-            leaving.take(waiting, effects);
+            leaving.waiting.push_front(*waiting);
         }
     }
 
-    /// Has the store move the cursor over all of it, once it has answered what it was asked before.
+    /// The claim of a tick was granted: what counts from the end of its run is not due.
+    pub(super) fn leave_run(&mut self) {
+        if let Some(leaving) = &mut self.leaving {
+            leaving.due.take_if(|due| due.schedule.counts_from_completion());
+        }
+    }
+
+    /// There is something to say, and nothing to wait for.
+    pub(super) fn can_leave(&self) -> bool {
+        self.leaving.is_some() && matches!(self.asked, Asked::Nothing)
+    }
+
+    /// Says what is skipped, and has the store move the cursor over all of it, once it has answered what it was asked before.
     pub(super) fn go_on_leaving(&mut self, now: Now, effects: &mut Effects) -> Result<(), Breach> {
         let Some(leaving) = &mut self.leaving else { return Ok(()) };
         if leaving.authority.term().is_some_and(|term| now.term != Some(term)) {
@@ -91,34 +105,32 @@ impl JobMachine {
             self.leaving = None;
             return Ok(());
         }
-        leaving.collect(effects)?;
         if !matches!(self.asked, Asked::Nothing) {
             return Ok(());
         }
-        let (skips, authority) = (leaving.skips, leaving.authority);
-        let to = leaving.to.filter(|to| to.instant() > self.stored);
-        self.leaving = None;
-        if let Some(to) = to {
-            let advance = Advance { expected: self.stored, to, skips, authority };
-            self.asked = Asked::Advance(Box::new(AdvanceAsked { advance, again_at: None }));
-            effects.push(Effect::Advance(advance));
+        let due = leaving.due.take().map_or(Ok(None), NotCollected::collect)?;
+        let Some(mut leaving) = self.leaving.take() else { return Ok(()) };
+        for waiting in std::mem::take(&mut leaving.waiting) {
+            announce(waiting.missed, effects);
+            leaving.skips.extend(&waiting.skips);
+            leaving.skip(waiting.tick, 1, false, effects);
+        }
+        if let Some((newest, count, at_least)) = due {
+            leaving.skip(newest, count, at_least, effects);
+        }
+        if let Some(to) = leaving.skipped_to.filter(|to| to.instant() > self.stored) {
+            self.advance(now, to, leaving.skips, leaving.authority, effects);
         }
         Ok(())
     }
 }
 
-impl Leaving {
-    /// A tick that waited, with those that were skipped before it.
-    fn take(&mut self, waiting: &Waiting, effects: &mut Effects) {
-        announce(waiting.missed, effects);
-        self.skips.extend(&waiting.skips);
-        self.skip(waiting.tick, 1, false, effects);
-    }
-
-    fn collect(&mut self, effects: &mut Effects) -> Result<(), Breach> {
-        let Some(NotCollected { schedule, after, until }) = self.due.take() else { return Ok(()) };
+impl NotCollected {
+    /// The newest tick, how many there are, and whether there may be more.
+    fn collect(self) -> Result<Option<(FireTime, u64, bool)>, Breach> {
+        let Self { schedule, after, until } = self;
         let Some(first) = next_after(&*schedule, after)?.filter(|first| first.instant() <= until) else {
-            return Ok(());
+            return Ok(None);
         };
         // Of one that counts from the end of runs, nobody knows the newest tick without those before it.
         let due = if schedule.counts_from_completion() {
@@ -127,14 +139,15 @@ impl Leaving {
             Due::collect(&*schedule, first, until, 1)?
         };
         let newest = due.newest.last().copied().unwrap_or(first);
-        self.skip(newest, due.older + 1, due.at_least, effects);
-        Ok(())
+        Ok(Some((newest, due.older + 1, due.at_least)))
     }
+}
 
+impl Leaving {
     fn skip(&mut self, newest: FireTime, count: u64, at_least: bool, effects: &mut Effects) {
         let reason = SkipReason::Removed;
         effects.push(Effect::Skipped { newest, reason, count, at_least });
         self.skips.extend(&Skips::new(reason, count, at_least));
-        self.to = self.to.max(Some(newest));
+        self.skipped_to = self.skipped_to.max(Some(newest));
     }
 }

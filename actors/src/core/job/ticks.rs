@@ -4,13 +4,15 @@ use std::{collections::VecDeque, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-use super::{ActiveRun, Advance, Claim, Effect, Effects, JobMachine, Mode, Start, permit::Claimant};
+use super::{
+    ActiveRun, Advance, Claim, Effect, Effects, JobMachine, Mode, Start, permit::Claimant, verdicts::HOLD_MAX,
+};
 use crate::{
     core::{
         contract::Breach,
         misfire::Due,
         policy::{CATCH_UP_PACE, Fires, Misfire, Overlap},
-        time::{FireTime, Now},
+        time::{FireTime, Now, since},
     },
     event::CancelReason,
     name::RunId,
@@ -162,7 +164,7 @@ impl JobMachine {
 
     /// A schedule that counts from the end of runs goes on from a tick that was skipped, too.
     pub(super) fn follow_completion(&mut self) -> Result<(), Breach> {
-        if self.schedule.counts_from_completion() && !self.exhausted {
+        if self.schedule.counts_from_completion() {
             self.next = self.following(self.decided)?;
         }
         Ok(())
@@ -491,6 +493,14 @@ impl JobMachine {
                 self.move_on(asked.to.instant());
                 self.see(self.stored);
             }
+            // The store's clock is a little behind this node's reading of it.
+            Moved::Elsewhere { cursor }
+                if cursor == asked.expected && since(now.wall, asked.to.instant()) <= HOLD_MAX =>
+            {
+                let again_at = Some(self.again_at(now));
+                self.asked = Asked::Advance(Box::new(AdvanceAsked { advance: asked, again_at }));
+                return;
+            }
             Moved::Elsewhere { cursor } => {
                 self.see(cursor);
                 self.adopt(cursor);
@@ -607,13 +617,25 @@ impl JobMachine {
         let (Some(authority), true, Asked::Nothing) = (authority, due, &self.asked) else { return };
         self.flush_at = None;
         if let (skips, Some(to)) = self.first_skips() {
-            let advance = Advance { expected: self.stored, to, skips, authority };
-            self.asked = Asked::Advance(Box::new(AdvanceAsked { advance, again_at: None }));
-            effects.push(Effect::Advance(advance));
+            self.advance(now, to, skips, authority, effects);
         }
         if self.backlog.iter().skip(1).any(|waiting| waiting.skipped_to.is_some()) || self.skips.total() > 0 {
             self.flush_at = Some(now.elapsed + FLUSH_AFTER);
         }
+    }
+
+    /// Has the store move the cursor over skipped ticks.
+    pub(super) fn advance(
+        &mut self,
+        now: Now,
+        to: FireTime,
+        skips: Skips,
+        authority: Authority,
+        effects: &mut Effects,
+    ) {
+        let advance = Advance { id: now.spare.as_uuid(), expected: self.stored, to, skips, authority };
+        self.asked = Asked::Advance(Box::new(AdvanceAsked { advance, again_at: None }));
+        effects.push(Effect::Advance(advance));
     }
 }
 

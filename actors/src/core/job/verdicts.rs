@@ -94,6 +94,7 @@ impl JobMachine {
         self.asked = Asked::Nothing;
         match verdict {
             Verdict::Granted { token, .. } => {
+                self.leave_run();
                 if ends_pause && self.stop.is_none() {
                     // Resumed, unheard.
                     self.pause = None;
@@ -132,6 +133,7 @@ impl JobMachine {
                 self.ask_tick_again(now, TickAsked { doubtful: true, ..asked }, reason, effects);
             }
             Verdict::GrantedBefore => {
+                self.leave_run();
                 self.take_permit_back(Claimant::Tick);
                 announce(waiting.missed, effects);
                 // Whoever takes over closes the run as lost, and says so.
@@ -139,7 +141,7 @@ impl JobMachine {
             }
             Verdict::NotGranted if asked.settles => {
                 self.take_permit_back(Claimant::Tick);
-                self.leave_tick(&waiting, effects);
+                self.leave_tick(&waiting);
                 self.put_back(waiting);
             }
             _ if asked.doubtful => {
@@ -153,12 +155,14 @@ impl JobMachine {
             refused => {
                 self.take_permit_back(Claimant::Tick);
                 match &refused {
-                    // Somebody else decides, here as well as what comes after it.
+                    // Somebody else decides, here as well as what comes after it; or none of it is due.
                     Verdict::AlreadyRun { .. }
                     | Verdict::Moved { .. }
                     | Verdict::Deposed { .. }
-                    | Verdict::Led => self.leaving = None,
-                    _ => self.leave_tick(&waiting, effects),
+                    | Verdict::Led
+                    | Verdict::Exhausted => self.leaving = None,
+                    Verdict::NotYet { wait } if *wait > HOLD_MAX => self.leaving = None,
+                    _ => self.leave_tick(&waiting),
                 }
                 self.on_tick_refused(now, asked, refused, effects);
             }

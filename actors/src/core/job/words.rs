@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use smallvec::SmallVec;
+use uuid::Uuid;
 
 use crate::{
     core::{contract::Breach, time::FireTime},
@@ -289,6 +290,8 @@ pub enum Triggered {
 /// A move of the cursor over skipped ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Advance {
+    /// Its own id, the same however often it is asked.
+    pub id: Uuid,
     /// The cursor before.
     pub expected: DateTime<Utc>,
     /// The cursor after.

@@ -8,6 +8,7 @@ mod policies;
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
 
 use super::Cluster;
 use crate::{
@@ -175,7 +176,7 @@ impl Suite {
     async fn skip(&self, job: &str, expected: DateTime<Utc>) -> Moved {
         let skips = Skips::new(SkipReason::Overlap, 1, false);
         let (job, to, authority) = (name(job), just_after(expected), Authority::Term(self.term));
-        let asked = CursorMove { job, expected, to, skips, authority };
+        let asked = CursorMove { id: Uuid::new_v4(), job, expected, to, skips, authority };
         let moved = self.locker.advance(&[asked]).await.expect("an answer");
         moved.into_iter().next().expect("one answer per move")
     }
@@ -334,8 +335,14 @@ impl Suite {
 
         let skips = Skips::new(SkipReason::Overlap, 1, false);
         let to = just_after(cursor);
-        let asked =
-            CursorMove { job: name("deposed"), expected: cursor, to, skips, authority: Authority::Term(old) };
+        let asked = CursorMove {
+            id: Uuid::new_v4(),
+            job: name("deposed"),
+            expected: cursor,
+            to,
+            skips,
+            authority: Authority::Term(old),
+        };
         let moved = self.locker.advance(&[asked]).await.expect("an answer");
         assert_eq!(moved, [Moved::Deposed { term: self.term }]);
 
@@ -435,7 +442,14 @@ impl Suite {
         let to = just_after(skipped);
         let skips = Skips::new(SkipReason::Overlap, 1, false);
         let job = name("skipped-in-a-round");
-        let asked = CursorMove { job, expected: skipped, to, skips, authority: Authority::Term(self.term) };
+        let asked = CursorMove {
+            id: Uuid::new_v4(),
+            job,
+            expected: skipped,
+            to,
+            skips,
+            authority: Authority::Term(self.term),
+        };
 
         let answers = self.locker.round(&[end], std::slice::from_ref(&next), &[asked]).await;
 
@@ -506,6 +520,7 @@ impl Suite {
         let to = just_after(cursor);
         let skips = Skips::new(SkipReason::Overlap, 1, false);
         let asked = CursorMove {
+            id: Uuid::new_v4(),
             job: name("skips"),
             expected: cursor,
             to,
@@ -514,7 +529,14 @@ impl Suite {
         };
         let moved = self.locker.advance(std::slice::from_ref(&asked)).await.expect("an answer");
         assert_eq!(moved, [Moved::Done]);
-        let moved = self.locker.advance(&[asked]).await.expect("an answer");
+        let moved = self.locker.advance(std::slice::from_ref(&asked)).await.expect("an answer");
+        assert_eq!(moved, [Moved::Done], "it is the same move, whose answer was lost");
+        let authority = Authority::Term(Term(self.term.0 - 1));
+        let late = CursorMove { authority, ..asked.clone() };
+        let moved = self.locker.advance(&[late]).await.expect("an answer");
+        assert_eq!(moved, [Moved::Done], "by whatever right it is asked again");
+        let other = CursorMove { id: Uuid::new_v4(), ..asked };
+        let moved = self.locker.advance(&[other]).await.expect("an answer");
         assert_eq!(moved, [Moved::Elsewhere { cursor: to.instant() }]);
     }
 
@@ -534,7 +556,7 @@ impl Suite {
         let to = FireTime::new(cursor + TimeDelta::hours(1));
         let skips = Skips::new(SkipReason::Misfire, 1, false);
         let authority = Authority::Term(self.term);
-        let asked = CursorMove { job, expected: cursor, to, skips, authority };
+        let asked = CursorMove { id: Uuid::new_v4(), job, expected: cursor, to, skips, authority };
 
         let moved = self.locker.advance(&[asked]).await.expect("an answer");
 
@@ -549,6 +571,7 @@ impl Suite {
         self.complete(&request, token).await;
         let skips = Skips::new(SkipReason::Misfire, 1, false);
         let asked = CursorMove {
+            id: Uuid::new_v4(),
             job: name("no-way-back"),
             expected: cursor,
             to: fire_time,

@@ -85,6 +85,8 @@ CREATE TABLE names (
     cursor timestamptz,
     -- The run of the tick at the cursor.
     cursor_run uuid,
+    -- The newest move of the cursor over ticks that nobody ran.
+    cursor_move uuid,
     -- The term under which the job was last marked as scheduled, if it was under one.
     term bigint,
     withdrawn boolean NOT NULL DEFAULT false,

@@ -91,7 +91,8 @@ fn a_held_tick_is_skipped_when_its_window_is_over_and_the_cursor_moves_on() {
     assert_eq!(job.wake_in("01:30:00.001"), Some(FLUSH_AFTER));
     let effects = job.step("01:30:01.001", Input::WakeUp);
     let (expected, to) = (at("00:30"), FireTime::new(at("01:00")));
-    let advance = Advance { expected, to, skips: one, authority: Authority::Term(TERM) };
+    let [Effect::Advance(Advance { id, .. })] = effects[..] else { panic!("{effects:?}") };
+    let advance = Advance { id, expected, to, skips: one, authority: Authority::Term(TERM) };
     assert_eq!(effects, [Effect::Advance(advance)]);
 }
 

@@ -11,6 +11,7 @@ use std::{
 };
 
 use proptest::prelude::*;
+use uuid::Uuid;
 
 use super::{
     super::{permit::Claimant, ticks::May},
@@ -201,6 +202,8 @@ struct Store {
     /// Ticks are counted from here on.
     base: DateTime<Utc>,
     cursor: DateTime<Utc>,
+    /// The newest move.
+    moved: Option<Uuid>,
     accounted: u64,
     /// How many ticks were claimed since the job was known.
     claimed: u64,
@@ -284,6 +287,9 @@ impl Store {
     }
 
     fn advance(&mut self, advance: &Advance) -> Moved {
+        if self.moved == Some(advance.id) {
+            return Moved::Done;
+        }
         match self.refused(advance.authority) {
             Some(Ok(term)) => return Moved::Deposed { term },
             Some(Err(())) => return Moved::Led,
@@ -291,10 +297,10 @@ impl Store {
         }
         if advance.expected == self.cursor {
             self.account(advance.to, 0, &advance.skips);
+            self.moved = Some(advance.id);
             return Moved::Done;
         }
-        let done = self.cursor == advance.to.instant() && advance.authority.term().is_some();
-        if done { Moved::Done } else { Moved::Elsewhere { cursor: self.cursor } }
+        Moved::Elsewhere { cursor: self.cursor }
     }
 
     /// Every tick up to the cursor is claimed or skipped, once.
@@ -413,6 +419,7 @@ impl World {
             policies,
             base: start,
             cursor: start,
+            moved: None,
             accounted: 0,
             claimed: 0,
             term: 1,

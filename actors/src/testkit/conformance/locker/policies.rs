@@ -61,7 +61,7 @@ impl Suite {
 
     async fn advance_by(&self, authority: Authority, job: &str, expected: DateTime<Utc>) -> Moved {
         let (to, skips) = (just_after(expected), Skips::new(SkipReason::Overlap, 1, false));
-        let asked = CursorMove { job: name(job), expected, to, skips, authority };
+        let asked = CursorMove { id: Uuid::new_v4(), job: name(job), expected, to, skips, authority };
         let mut moved = self.locker.advance(&[asked]).await.expect("an answer");
         moved.pop().expect("one answer per move")
     }
