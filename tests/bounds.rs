@@ -573,6 +573,7 @@ fn a_rig_refuses_what_it_cannot_simulate() {
         panic_of(async |rig| rig.advance(Duration::MAX).await),
         panic_of(async |rig| rig.suspend(TimeDelta::MAX)),
         panic_of(async |rig| rig.set_store_skew(TimeDelta::MIN)),
+        panic_of(async |rig| rig.store().set_latency(Duration::MAX)),
         panic_of(async |rig| {
             let node = rig.node(node_with([])).await;
             rig.set_skew(node, TimeDelta::MAX);
@@ -596,6 +597,7 @@ fn a_rig_refuses_what_it_cannot_simulate() {
         rig.advance(NANO).await;
         rig.advance(secs(36_525 * 86_400)).await;
         rig.set_lease(secs(1));
+        rig.store().set_latency(Duration::ZERO);
         let node = rig.node(node_with([job().run(async |_| {})])).await;
         rig.set_skew(node, TimeDelta::nanoseconds(1));
         rig.suspend(TimeDelta::zero());

@@ -95,6 +95,7 @@ const TAKES: &[(&str, &str)] = &[
     ("clock.rs: set_drift", "a_clock_drifts_by_any_number"),
     ("store.rs: with_lease", "a_rig_refuses_what_it_cannot_simulate"),
     ("store.rs: set_skew", "a_rig_refuses_what_it_cannot_simulate"),
+    ("store.rs: set_latency", "a_rig_refuses_what_it_cannot_simulate"),
     ("fakes.rs: hours", "a_fake_period_is_positive"),
     ("fakes.rs: seconds", "a_fake_period_is_positive"),
     ("fakes.rs: millis", "a_fake_period_is_positive"),

@@ -31,7 +31,7 @@ use crate::{
         Locker, Moved, News, OTHER_ZONE_DATA_MAX, Observation, OtherZoneData, Pause, Proof, Proved, Renewal,
         Session, Standing, Verdict,
     },
-    testkit::VirtualClock,
+    testkit::{VirtualClock, clock::check_move},
 };
 
 /// The scope of all nodes.
@@ -203,7 +203,12 @@ impl SharedStore {
     }
 
     /// How long each call takes from now on, at least; 1 ms by default.
+    ///
+    /// # Panics
+    ///
+    /// If it is longer than [`VIRTUAL_TIME_MAX`](crate::testkit::VIRTUAL_TIME_MAX).
     pub fn set_latency(&self, latency: Duration) {
+        check_move(latency);
         self.lock().latency = latency;
     }
 
