@@ -11,7 +11,8 @@ use std::{
 
 use actix::{Actor, Context, Handler};
 use callsheet::{
-    BodyThreads, Builder, Callsheet, Event, EventKind, HealthReport, Job, NodeId, Problem, StepDownReason,
+    BodyThreads, Builder, Callsheet, Event, EventKind, HealthReport, Job, NodeId, Outcome, Problem,
+    StepDownReason,
     schedule::{Schedule, every},
     testkit::{SharedStore, VirtualClock, fakes::Period, simulate},
 };
@@ -262,6 +263,31 @@ async fn threads_that_are_all_taken_are_no_problem_while_no_body_waits() {
     tokio::time::sleep(secs(3)).await;
 
     assert_eq!(blocked(&node.health().await.expect("it runs")), [], "it may take as long as it wants");
+    stuck.set(false);
+    node.shutdown(Duration::ZERO).await;
+}
+
+#[actix_rt::test]
+async fn a_body_that_is_given_up_while_it_waits_for_a_thread_waits_no_more() {
+    let clock = VirtualClock::starting_at(Utc::now());
+    let store = SharedStore::new(clock.clone()).with_lease(secs(1));
+    let stuck = Arc::new(Blocking {
+        blocked: Mutex::new(true),
+        changed: Condvar::new(),
+        asked: AtomicBool::new(false),
+    });
+    let (_, waits) = KINDS[1];
+    let queued = Job::new("queued", every(secs(3_600))).abort_after(Duration::ZERO).run_blocking(|_| {});
+    let (node, mut events) = node_of((&store, &clock), [waits("long", &stuck), queued]);
+    let node = node.start().await.expect("it starts");
+    told(&mut events, |kind| matches!(kind, EventKind::RunStarted { .. })).await;
+
+    let queued = node.trigger("queued").await.expect("it starts");
+    node.cancel_run(queued.run()).await.expect("it is in progress");
+    assert_eq!(queued.finished().await, Outcome::Cancelled);
+    tokio::time::sleep(secs(3)).await;
+
+    assert_eq!(blocked(&node.health().await.expect("it runs")), [], "nobody waits");
     stuck.set(false);
     node.shutdown(Duration::ZERO).await;
 }

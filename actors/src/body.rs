@@ -26,7 +26,7 @@ use tracing::Instrument;
 use crate::{
     port::{Body, Clock},
     run::{IntoRunResult, Run, RunResult},
-    starts::{BodyThreads, Starts},
+    starts::{BodyThreads, Place, Starts},
 };
 
 /// A body made of an async closure or function.
@@ -287,7 +287,7 @@ impl OwnThreads {
                     arbiter.spawn_fn(move || {
                         // It starts when it is polled: what is spawned may stand behind a body that blocks.
                         actix_rt::spawn(async move {
-                            drop(place);
+                            place.take();
                             task().await;
                         });
                     });
@@ -312,18 +312,18 @@ impl OwnThreads {
     {
         let (done, end) = oneshot::channel();
         let (begins, begun) = oneshot::channel::<()>();
-        // Whoever takes it decides what becomes of it.
-        let work = Arc::new(Mutex::new(Some(work)));
-        let take = |work: &Mutex<Option<W>>| work.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let waiting = work.clone();
         let place = match self {
             Self::OfEngine(bodies) => bodies.blocking.starts.wait(clock),
             Self::Here(starts) => starts.wait(clock),
         };
+        // Whoever takes it decides what becomes of it.
+        let work = Arc::new(Mutex::new(Some((work, place))));
+        let take =
+            |work: &Mutex<Option<(W, Place)>>| work.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let waiting = work.clone();
         let task = move || {
-            // A thread took it, if only to find that it was given up.
-            drop(place);
-            if let Some(work) = take(&waiting) {
+            if let Some((work, place)) = take(&waiting) {
+                place.take();
                 drop(begins);
                 // The run's task is gone only if its runtime is: nobody is left to tell.
                 let _ = done.send(work());

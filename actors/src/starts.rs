@@ -49,7 +49,7 @@ struct Waiting {
     since: Duration,
 }
 
-/// A body that waits for its thread. Dropped by the thread that takes it, or by whoever gives it up.
+/// A body that waits for its thread, until that [takes](Self::take) it. Dropped, it was given up: nothing started.
 pub(crate) struct Place {
     starts: Starts,
     clock: Arc<dyn Clock>,
@@ -79,12 +79,18 @@ impl Starts {
     }
 }
 
+impl Place {
+    /// Its thread has come to it.
+    pub(crate) fn take(self) {
+        let now = self.clock.elapsed();
+        self.starts.lock().since = now;
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
-        let now = self.clock.elapsed();
         let mut waiting = self.starts.lock();
         waiting.count = waiting.count.saturating_sub(1);
-        waiting.since = now;
     }
 }
 
@@ -130,9 +136,11 @@ mod tests {
         assert_eq!(silence_at(2), 1);
         let next = starts.wait(clock.clone());
         assert_eq!(silence_at(3), 2, "since the first of them waits");
-        drop(first);
+        first.take();
         assert_eq!(silence_at(4), 1, "one started");
+        drop(starts.wait(clock.clone()));
+        assert_eq!(silence_at(5), 2, "one was given up, and none started");
         drop(next);
-        assert_eq!(silence_at(5), 0);
+        assert_eq!(silence_at(6), 0, "nobody waits any more");
     }
 }
