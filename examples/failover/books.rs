@@ -73,9 +73,10 @@ pub(crate) async fn read(client: &Client, schema: &str) -> anyhow::Result<Books>
     };
     let moves = client.query(&moves, &[]).await?.iter().map(read_move).collect::<Result<_, _>>()?;
     let runs = format!(
-        "SELECT run::text, job, key, token, term, fire_time, claimed_at, ended_at, outcome FROM {schema}.runs
+        "SELECT run::text, job, key, token, term, fire_time, claimed_at, ended_at, outcome, node::text
+         FROM {schema}.runs
          UNION ALL
-         SELECT run::text, run_job, name, token, run_term, fire_time, claimed_at, NULL, NULL
+         SELECT run::text, run_job, name, token, run_term, fire_time, claimed_at, NULL, NULL, run_node::text
          FROM {schema}.names WHERE run IS NOT NULL"
     );
     let read_run = |row: &Row| -> Result<_, Error> {
@@ -89,6 +90,7 @@ pub(crate) async fn read(client: &Client, schema: &str) -> anyhow::Result<Books>
             claimed_at: row.try_get(6)?,
             ended_at: row.try_get(7)?,
             outcome: row.try_get(8)?,
+            node: row.try_get(9)?,
         })
     };
     let runs = client.query(&runs, &[]).await?.iter().map(read_run).collect::<Result<_, _>>()?;

@@ -44,6 +44,8 @@ pub(crate) struct Claimed {
     pub(crate) claimed_at: DateTime<Utc>,
     pub(crate) ended_at: Option<DateTime<Utc>>,
     pub(crate) outcome: Option<String>,
+    /// The id of the node that claimed it.
+    pub(crate) node: Option<String>,
 }
 
 impl Claimed {

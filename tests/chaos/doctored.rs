@@ -16,6 +16,8 @@ use super::{
 
 const PERIOD: u64 = 1_000;
 const TICKS: i64 = 60;
+/// The id of node 0.
+const NODE: &str = "00000000-0000-0000-0000-000000000001";
 
 pub(crate) fn at(millis: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(1_700_000_000_000 + millis).expect("an instant")
@@ -35,7 +37,8 @@ fn calm() -> History {
     let fire_time = |tick: i64| at(tick * 1_000);
     let mut books = Books::default();
     let mut bodies = Vec::new();
-    let gained = Said { term: Some(callsheet::Term(1)), ..said(at(0), "leadership_gained") };
+    let node = Some(NODE.to_owned());
+    let gained = Said { node, term: Some(callsheet::Term(1)), ..said(at(0), "leadership_gained") };
     let mut heard = vec![(0, gained)];
     books.moves.push(Move { job: "job".into(), from: None, to: at(500), run: None, term: Some(1) });
     let mut from = at(500);
@@ -73,6 +76,7 @@ fn calm() -> History {
             claimed_at: to + TimeDelta::milliseconds(1),
             ended_at,
             outcome: Some("succeeded".into()),
+            node: Some(NODE.into()),
         });
         bodies.push(BodyMark {
             node: 0,
@@ -263,14 +267,14 @@ fn each_kind_of_violation_is_seen() {
                 let counted = it.heard.iter_mut().find_map(|(_, said)| said.counters.as_mut());
                 counted.expect("it counted").insert("callsheet_ticks_total started".into(), 58);
             },
-            "counted 58 runs, and its bodies 59",
+            "counted 58 runs, its bodies wrote 59",
         ),
         (
             |it| {
                 let counted = it.heard.iter_mut().find_map(|(_, said)| said.counters.as_mut());
                 counted.expect("it counted").insert("callsheet_ticks_total started".into(), 60);
             },
-            "counted 60 runs, and its bodies 59",
+            "counted 60 runs, its bodies wrote 59",
         ),
         (
             |it| {
@@ -325,6 +329,28 @@ fn a_run_without_a_row_was_cancelled_before_its_body_began_only_if_its_node_says
 
     assert!(has(&unsaid, what), "{unsaid:#?}");
     assert_eq!(told, [""; 0]);
+}
+
+#[test]
+fn a_grant_whose_reply_was_lost_is_counted_once_or_not_at_all() {
+    // Another node closes the run of tick 6 as lost; no body of it began.
+    let counted = |started| {
+        broken(|it| {
+            it.bodies.remove(5);
+            it.books.runs[5].outcome = Some("lost".into());
+            it.heard.push((1, Said { run: Some(run_of(6)), ..said(at(9_000), "run_lost") }));
+            let counted = it.heard.iter_mut().find_map(|(_, said)| said.counters.as_mut());
+            let counted = counted.expect("it counted");
+            counted.insert("callsheet_ticks_total started".into(), started);
+            counted.insert("callsheet_ticks_due_total".into(), started + 1);
+        })
+    };
+
+    assert_eq!([counted(58), counted(59)].concat(), [""; 0]);
+    for started in [57, 60] {
+        let broken = counted(started);
+        assert!(has(&broken, &format!("counted {started} runs, its bodies wrote 58")), "{broken:#?}");
+    }
 }
 
 #[test]
