@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use chrono::{DateTime, Utc};
 
 use super::{
-    history::{BodyMark, Books, Claimed, Said, Tick},
+    history::{BodyMark, Books, Claimed, Said, Tick, id_of},
     node::JobPlan,
 };
 
@@ -180,6 +180,10 @@ impl Audit {
             }
             if claimed.is_some_and(|claimed| (&claimed.key, claimed.token) != (&body.key, body.token)) {
                 self.broken(format!("{tick:?} ran with another key or token than was claimed"));
+            }
+            let (by, id) = (claimed.and_then(|claimed| claimed.node.as_deref()), id_of(heard, body.node));
+            if by.is_some() && id.is_some() && by != id {
+                self.broken(format!("{tick:?} ran on node {}, and was claimed by {by:?}", body.node));
             }
             let succeeded = claimed.is_some_and(|claimed| claimed.outcome.as_deref() == Some("succeeded"));
             if succeeded && body.ended_at.is_none() {

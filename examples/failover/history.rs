@@ -106,3 +106,8 @@ impl Said {
         Self { at: Utc::now(), heard_at: Utc::now(), event: ENDED.to_owned(), ..Self::default() }
     }
 }
+
+/// The id of a node, as it said it.
+pub(crate) fn id_of(heard: &[(usize, Said)], node: usize) -> Option<&str> {
+    heard.iter().filter(|(by, _)| *by == node).find_map(|(_, said)| said.node.as_deref())
+}

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     audit::{Audit, audit},
-    history::{BodyMark, Books, Claimed, Said},
+    history::{BodyMark, Books, Claimed, Said, id_of},
     node::JobPlan,
     pace::{Load, Wait, slowness},
     stage::{Round, ended_at},
@@ -144,12 +144,6 @@ impl History {
     /// lease; the rest is for what it does then.
     fn hears_within(&self) -> TimeDelta {
         self.lease
-    }
-
-    /// The id of a node, as it said it when it started.
-    fn id_of(&self, node: usize) -> Option<&str> {
-        let of_node = self.heard.iter().filter(|(by, _)| *by == node);
-        of_node.into_iter().find_map(|(_, said)| said.node.as_deref())
     }
 
     fn runs(&self) -> HashMap<&str, &Claimed> {
@@ -448,7 +442,7 @@ impl Verdict {
                 );
             }
             let bodies: BTreeSet<_> = history.bodies.iter().map(|body| body.run.as_str()).collect();
-            let id = history.id_of(*node);
+            let id = id_of(&history.heard, *node);
             let own = |run: &&Claimed| {
                 !bodies.contains(run.run.as_str()) && run.node.as_deref() == id && run.fire_time.is_some()
             };

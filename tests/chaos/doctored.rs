@@ -276,6 +276,7 @@ fn each_kind_of_violation_is_seen() {
             },
             "counted 60 runs, its bodies wrote 59",
         ),
+        (|it| it.books.runs[4].node = Some("another".into()), "ran on node 0, and was claimed by"),
         (
             |it| {
                 let lost = Said { run: Some(run_of(3)), ..said(at(9_000), "run_lost") };
