@@ -36,7 +36,7 @@ use uuid::Uuid;
 #[path = "common/postgres.rs"]
 mod harness;
 #[path = "chaos/wire.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the tests of chaos use the rest")]
 mod wire;
 
 use self::harness::{scope, server};
