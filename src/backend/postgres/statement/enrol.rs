@@ -241,7 +241,7 @@ parameters! {
 }
 
 /// The key of a job, if it is not its name.
-pub(in super::super) fn other_key<'a>(job: &'a Enrolment) -> Option<&'a str> {
+pub(in super::super) fn other_key(job: &Enrolment) -> Option<&str> {
     Some(job.key.as_str()).filter(|key| *key != job.job.as_str())
 }
 
