@@ -536,7 +536,7 @@ fn every_so_many_days_weeks_and_months() {
 #[cfg(feature = "postgres")]
 #[test]
 fn the_lease_of_postgres_is_a_second_to_an_hour() {
-    use callsheet::postgres::Postgres;
+    use callsheet::backend::Postgres;
 
     let refused = |lease| {
         let postgres = Postgres::new("bounds", "postgres://localhost/x").lease(lease);
