@@ -9,6 +9,8 @@ use callsheet_actors::{Fault, Faults, port::Schedule};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 pub(super) use self::canonical::identity_of;
+#[cfg(test)]
+use super::dst::{Fold, Gap};
 use super::{cron::cron, definition::Definition, duration::shortened};
 
 /// A JSON Schema (draft 2020-12) of [the form as data](super#as-data), for editors and for other languages.
