@@ -775,8 +775,8 @@ pub trait Locker: Send + Sync + 'static {
 
     /// Proves that this node could claim, by doing what a claim does without claiming anything: whatever would refuse a claim
     /// (missing tables or rights, a read-only store, a full disk) is to refuse this as well. The store must know the term of a
-    /// leader. It keeps what the leader says, and answers what the leader of the present term said last. Asked about once a lease,
-    /// while nothing is claimed or a leader has something to say. Default: nothing, for a store of one node.
+    /// leader. It keeps what the leader says, and answers what leaders said last. Asked about once a lease, and four times a lease
+    /// while no leader says that what is due is decided. Default: nothing, for a store of one node.
     ///
     /// # Errors
     ///
@@ -786,7 +786,7 @@ pub trait Locker: Send + Sync + 'static {
     ///
     /// Dropping the future has the same effect as [`LockError::Timeout`].
     fn prove(&self, proof: Proof) -> BoxFuture<'_, Result<Proved, LockError>> {
-        ready(Ok(Proved::new(proof.overdue_since))).boxed()
+        ready(Ok(Proved::new(proof.overdue_since, Some(Duration::ZERO)))).boxed()
     }
 
     /// Claims each run in `requests`, in one round trip, without waiting for other holders.
@@ -910,24 +910,30 @@ pub trait Locker: Send + Sync + 'static {
 /// What a node says when it proves that it could claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Proof {
-    /// The term in which it leads; `None` for a follower, which says nothing.
+    /// The term in which it leads, once it knows of all its jobs whether something is due. `None` for a follower, and for a leader
+    /// that does not know yet: they say nothing.
     pub term: Option<Term>,
-    /// Since when a tick of a job that it leads is due and not decided, if there is one.
+    /// Since when a tick of a job that it leads is due and not decided, if one has been for longer than a lease.
     pub overdue_since: Option<DateTime<Utc>>,
+    /// Since when the first tick is due that is not decided, however short that is. `None`: all that is due is decided.
+    pub undecided_since: Option<DateTime<Utc>>,
 }
 
-/// What the leader of the present term said last.
+/// What leaders said last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Proved {
-    /// Since when a tick is due and not decided, if there is one.
+    /// Since when a tick is due and not decided, as the leader of the present term said, if there is one.
     pub overdue_since: Option<DateTime<Utc>>,
+    /// How long ago, by the store's clock, all was decided that was due: when the leader of any term said so last, or since when
+    /// the tick is due that it [said](Proof::undecided_since) is not. A term that begins changes nothing. `None`: none said it yet.
+    pub decided_ago: Option<Duration>,
 }
 
 impl Proved {
-    /// What the leader said.
-    pub fn new(overdue_since: Option<DateTime<Utc>>) -> Self {
-        Self { overdue_since }
+    /// What leaders said.
+    pub fn new(overdue_since: Option<DateTime<Utc>>, decided_ago: Option<Duration>) -> Self {
+        Self { overdue_since, decided_ago }
     }
 }
 
