@@ -362,7 +362,8 @@ fn leaders_that_come_and_go_hide_no_tick_that_is_not_decided() {
             let healthy = change_leaders(rig, &nodes).await;
 
             assert_eq!(healthy, [0; 0]);
-            let follower = nodes.iter().copied().find(|node| Some(*node) != rig.leader()).expect("one of three");
+            let follower =
+                nodes.iter().copied().find(|node| Some(*node) != rig.leader()).expect("one of three");
             let health = rig.send(follower, Health).await;
             assert!(
                 health.problems.iter().any(|it| matches!(

@@ -8,6 +8,7 @@
 mod ends;
 mod halves;
 mod hearing;
+mod history;
 mod proofs;
 mod suspects;
 
@@ -28,6 +29,7 @@ pub(crate) use self::{ends::Conclusion, proofs::AllEnrolled};
 use self::{
     halves::in_halves,
     hearing::{HeardFirst, Hearing},
+    history::History,
     proofs::Proofs,
     suspects::{Answered, Suspects},
 };
@@ -50,8 +52,8 @@ use crate::{
     node::{JobRef, Node, RefusedStep},
     port::{
         Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled,
-        Enrolment, Forgotten, Inquiry, LockError, Locker, LostRun, Moved, Obstacle, OtherZoneData, Pause,
-        RoundAnswers, Session, Standing, Verdict,
+        Enrolment, Forgotten, GrantedRun, Inquiry, LockError, Locker, LostRun, Moved, Obstacle,
+        OtherZoneData, Pause, RoundAnswers, Session, Standing, Verdict,
     },
     supervisor::{RunsLost, SessionNews, TakenByLeader, UnknownToStore},
 };
@@ -270,6 +272,8 @@ pub(crate) struct LockActor {
     hearing: Option<Hearing>,
     /// `None`: nothing has to be proved.
     proofs: Option<Proofs>,
+    /// What this node was granted; `None` if the store has one node.
+    history: Option<History>,
     /// Whether that lease is long enough for the network.
     lease: Option<LeaseWatch>,
     /// When a claim was granted last.
@@ -301,6 +305,7 @@ impl LockActor {
             unanswered: HashMap::default(),
             hearing: None,
             proofs: lease.map(Proofs::new),
+            history: lease.map(|_| History::default()),
             lease: lease.map(LeaseWatch::new),
             claimed_at: Duration::ZERO,
             round_started: None,
@@ -343,6 +348,7 @@ impl LockActor {
                 self.listen(session, ctx);
                 self.prove_later(ctx);
                 self.ask_unanswered(ctx);
+                self.compare_history(ctx);
                 self.node.supervisor().do_send(SessionNews::Opened);
             }
             Err(error) => {
@@ -696,6 +702,11 @@ impl LockActor {
                         continue;
                     }
                     let key = key.slot(slot);
+                    if let Some(history) = &mut self.history {
+                        let (job, key) = (job.definition.name.clone(), key.clone());
+                        let fire_time = tick.map(|tick| tick.fire_time);
+                        history.add(GrantedRun { job, key, run, fire_time, token: *token });
+                    }
                     self.held
                         .insert(run, Held { job: job.clone(), key, token: *token, tries: 0, ended: None });
                     Letter::post(&job, Content::Granted { session, run, verdict });

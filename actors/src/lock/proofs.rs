@@ -126,6 +126,7 @@ impl Handler<AllEnrolled> for LockActor {
         let Some(proofs) = &mut self.proofs else { return };
         if proofs.enrolled.is_none_or(|(enrolled, _)| enrolled != term) {
             proofs.enrolled = Some((term, now));
+            self.history.iter_mut().for_each(|history| history.lead(term));
             if self.session.is_some() {
                 self.prove_later(ctx);
             }

@@ -10,7 +10,7 @@ use futures_util::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Obstacle, OtherZoneData, ScheduleIdentity};
+use super::{Divergence, KnownHistory, Obstacle, OtherZoneData, ScheduleIdentity};
 use crate::{
     core::{
         policy::Overlap,
@@ -296,7 +296,7 @@ pub enum Completed {
     },
     /// The run was closed by somebody else, or the key has a newer token. Nothing changed.
     Stale,
-    /// The store does not know the key any more, and the end is not recorded: enrol the job.
+    /// The store knows neither the key nor the run any more, so that nobody else says what became of it: enrol the job.
     Unknown,
     /// Somebody else has locked the key, or the job, at this moment. Nothing changed: ask again.
     Locked,
@@ -730,6 +730,17 @@ pub trait Locker: Send + Sync + 'static {
         ready(Ok(Vec::new())).boxed()
     }
 
+    /// What of a node's own history the store does not know: it is another store than the one that granted it, or one that was put
+    /// in its place without its last commits. Asked once in each session but the first one, and again of the runs that were answered.
+    /// Changes nothing. Default: nothing, for a store that ends with the process.
+    ///
+    /// # Errors
+    ///
+    /// Any: it is not known.
+    fn compare<'a>(&'a self, _: &'a KnownHistory) -> BoxFuture<'a, Result<Divergence, LockError>> {
+        ready(Ok(Divergence::default())).boxed()
+    }
+
     /// Answers what the leader, whoever it is, does with `jobs`, as it stands now. Changes nothing.
     ///
     /// # Errors
@@ -823,7 +834,8 @@ pub trait Locker: Send + Sync + 'static {
     fn complete<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>>;
 
     /// Frees the keys of runs whose ends the store refuses for their data, one by one: nothing else of these ends is kept, and a run
-    /// of which its store keeps no end is in none of its lists. Otherwise as [`complete`](Self::complete), which is the default,
+    /// of which its store keeps no end is in none of its lists. A key that was freed before, also if it has been claimed since, is
+    /// [`Recorded`](Completed::Recorded), unless the run was closed as lost. Otherwise as [`complete`](Self::complete), which is the default,
     /// for a store that refuses no end.
     fn release<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
         self.complete(ends)

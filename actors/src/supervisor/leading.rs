@@ -17,8 +17,8 @@ use crate::{
     event::{EventKind, Outcome, StepDownReason},
     job::Letter,
     lock::{
-        AllEnrolled, AskDebts, BATCH_MAX, CloseLostRuns, EnrolJobs, InquireJobs, InquiryPurpose, always_locked,
-        publish_lost,
+        AllEnrolled, AskDebts, BATCH_MAX, CloseLostRuns, EnrolJobs, InquireJobs, InquiryPurpose,
+        always_locked, publish_lost,
     },
     message::{PAGE_MAX, Resign},
     name::{JobName, RunId, Term},

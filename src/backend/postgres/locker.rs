@@ -11,9 +11,10 @@ use callsheet_actors::{
     CALL_DEADLINE, FencingToken, FireTime, JobName, LockKey, RunId, Term,
     core::storable::storable,
     port::{
-        Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled,
-        Enrolment, Forgotten, Inquiry, Kept, LockError, Locker, LostRun, Moved, News, Obstacle,
-        OtherZoneData, OwedRun, Pause, Proof, Proved, RoundAnswers, Session, Standing, Verdict,
+        Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration,
+        Divergence, Enrolled, Enrolment, Forgotten, Inquiry, Kept, KnownHistory, LockError, Locker, LostRun,
+        Moved, News, Obstacle, OtherZoneData, OwedRun, Pause, Proof, Proved, RoundAnswers, Session, Standing,
+        Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -224,6 +225,10 @@ impl Locker for PostgresLocker {
             withdrawn.map(|_| ()).map_err(Refusal::into_lock_error)
         }
         .boxed()
+    }
+
+    fn compare<'a>(&'a self, known: &'a KnownHistory) -> BoxFuture<'a, Result<Divergence, LockError>> {
+        async move { self.session()?.compare(known).await }.boxed()
     }
 
     fn prove(&self, proof: Proof) -> BoxFuture<'_, Result<Proved, LockError>> {
@@ -778,7 +783,7 @@ impl OpenSession {
 
     async fn complete(self: &Arc<Self>, ends: &[&Completion]) -> Result<Vec<Completed>, LockError> {
         let answers = self.complete_once(ends).await.map_err(Refusal::into_lock_error)?;
-        self.finish_ends(ends, answers).await
+        self.finish_ends(ends, answers, EndBy::Complete).await
     }
 
     async fn complete_once(
@@ -837,28 +842,40 @@ impl OpenSession {
     }
 
     async fn release(self: &Arc<Self>, ends: &[&Completion]) -> Result<Vec<Completed>, LockError> {
+        let answers = self.release_once(ends).await?;
+        self.finish_ends(ends, answers, EndBy::Release).await
+    }
+
+    async fn release_once(
+        self: &Arc<Self>,
+        ends: &[&Completion],
+    ) -> Result<Vec<Answer<Completed>>, LockError> {
         let keys: Vec<_> = ends.iter().map(|end| end.key.as_str()).collect();
         let runs: Vec<_> = ends.iter().map(|end| end.run.as_uuid()).collect();
         let tokens: Vec<_> = ends.iter().map(|end| i64::try_from(end.token.0).unwrap_or(-1)).collect();
         let parameters: [&(dyn ToSql + Sync); 5] =
             [&self.settings.scope, &self.beacon, &keys, &runs, &tokens];
         let rows = self.ask(&self.statements.release, &parameters).await.map_err(Refusal::into_lock_error)?;
-        self.or_missing_ends(ends, in_order(ends.len(), &rows, completed)?).await
+        in_order(ends.len(), &rows, completed)
     }
 
     async fn finish_ends(
         self: &Arc<Self>,
         ends: &[&Completion],
         mut answers: Vec<Answer<Completed>>,
+        by: EndBy,
     ) -> Result<Vec<Completed>, LockError> {
         let stale = positions(&answers, |answer| matches!(answer, Answer::Is(Completed::Stale)));
         if !stale.is_empty() {
             let asked: Vec<_> = stale.iter().map(|at| ends[*at]).collect();
             let unknown = || Completed::Unavailable { reason: FORMER_SESSION.to_owned() };
             // Of another session, which may still record it: what is asked once it is over cannot change any more.
-            let settled = match self.former_session_lives().await? {
-                true => asked.iter().map(|_| Answer::Is(unknown())).collect(),
-                false => self.complete_once(&asked).await.map_err(Refusal::into_lock_error)?,
+            let settled = match (self.former_session_lives().await?, by) {
+                (true, _) => asked.iter().map(|_| Answer::Is(unknown())).collect(),
+                (false, EndBy::Complete) => {
+                    self.complete_once(&asked).await.map_err(Refusal::into_lock_error)?
+                }
+                (false, EndBy::Release) => self.release_once(&asked).await?,
             };
             stale.into_iter().zip(settled).for_each(|(at, answer)| answers[at] = answer);
         }
@@ -871,7 +888,9 @@ impl OpenSession {
         answers: Vec<Answer<Completed>>,
     ) -> Result<Vec<Completed>, LockError> {
         let missing = |found: &Found| if found.row { Completed::Locked } else { Completed::Unknown };
-        self.or_missing(answers, |at| ends[at].key.as_str(), missing).await
+        let mut answers = self.or_missing(answers, |at| ends[at].key.as_str(), missing).await?;
+        self.ends_of_forgotten_keys(ends, &mut answers).await?;
+        Ok(answers)
     }
 
     async fn advance(self: &Arc<Self>, moves: &[&CursorMove]) -> Result<Vec<Moved>, LockError> {
@@ -940,7 +959,7 @@ impl OpenSession {
         match round.await {
             Ok((ended, claimed, moved)) => {
                 let (ended, claimed, moved) = join3(
-                    self.finish_ends(ends, ended),
+                    self.finish_ends(ends, ended, EndBy::Complete),
                     self.finish_claims(claims, claimed),
                     self.finish_moves(moves, moved),
                 )
@@ -972,6 +991,13 @@ impl OpenSession {
         };
         answers.into_iter().map(answer).collect::<Option<_>>().ok_or(LockError::Timeout)
     }
+}
+
+/// What an end is asked by.
+#[derive(Debug, Clone, Copy)]
+enum EndBy {
+    Complete,
+    Release,
 }
 
 /// An answer of a statement that this version does not know.

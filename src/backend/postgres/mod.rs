@@ -15,9 +15,10 @@
 //! * `silence`: whether a connection is silent beyond its lease. `holders`: what is done about one that is,
 //!   and holds something.
 //! * `locker`, `elector`: the two ports. `lost_runs`: the search for runs of dead sessions. `forget`: names
-//!   that are out of use. `guard`: what runs get.
+//!   that are out of use. `forgotten_ends`: ends that come later. `guard`: what runs get.
 //! * `news`: what nodes tell each other. `text`: whatever somebody wrote, on its way to the server.
 //! * `sql`: every statement, what it locks, and why.
+//! * `histories`: whether this server knows what the node was granted before.
 //! * `proof`: whether a claim would be possible. `cure`: what would mend a refused statement.
 //! * `settings`, `failure`, `migrations`: what a node is told, what it says when it fails, the schema.
 
@@ -29,9 +30,11 @@ mod cure;
 mod elector;
 mod failure;
 mod forget;
+mod forgotten_ends;
 mod former;
 mod guard;
 mod heartbeat;
+mod histories;
 mod holders;
 mod locker;
 mod lost_runs;

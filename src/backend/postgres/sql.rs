@@ -1218,12 +1218,16 @@ pub(super) const COMPLETE_WITH_KEY: &str = complete!(
     ended: concat!("counted AS (\n    UPDATE names n SET ", job_end!(), "\n    FROM freed d\n    WHERE n.scope = $1 AND n.name = d.job AND (d.failed <> d.failures OR d.pauses OR d.anchor > d.cursor)\n), ")
 );
 
-/// Frees keys of runs of whose ends nothing can be kept. Locks the rows in their order, skipping those that are locked.
+/// Frees keys of runs of whose ends nothing can be kept. Locks the rows in their order, skipping those that are locked. A key that
+/// the run does not hold any more was freed by an earlier call, unless the run was closed as lost.
 ///
 /// $1 scope, $2 own beacon, then the ends, at most one per key: $3 keys, $4 runs, $5 tokens.
 pub(super) const RELEASE: &str = "
 WITH found AS MATERIALIZED (
-    SELECT a.ord, n.place, n.run = a.run AND n.token = a.token AND n.beacon = $2 AS now
+    SELECT a.ord, n.place, n.run = a.run AND n.token = a.token AND n.beacon = $2 AS now,
+           n.token >= a.token AND n.run IS DISTINCT FROM a.run AND NOT EXISTS (
+               SELECT FROM runs r WHERE r.run = a.run AND r.token = a.token AND r.outcome = 'lost'
+           ) AS before
     FROM (
         SELECT * FROM unnest($3::text[], $4::uuid[], $5::int8[]) WITH ORDINALITY AS a (key, run, token, ord)
         ORDER BY key COLLATE \"C\"
@@ -1235,7 +1239,7 @@ WITH found AS MATERIALIZED (
     UPDATE names n SET run = NULL, beacon = NULL FROM found f WHERE f.now AND n.ctid = f.place RETURNING f.ord
 )
 SELECT ord, true AS recorded, NULL::timestamptz AS cursor, false AS pauses, NULL AS pause_note FROM freed
-UNION ALL SELECT ord, false, NULL, false, NULL FROM found WHERE now IS NOT TRUE";
+UNION ALL SELECT ord, before, NULL, false, NULL FROM found WHERE now IS NOT TRUE";
 
 /// Whether a run ($3) of a scope ($1) holds its key ($2) under a token ($4): one row, or none. For a connection of the
 /// application, so names are qualified.

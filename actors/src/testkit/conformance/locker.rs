@@ -489,8 +489,9 @@ impl Suite {
         assert_eq!(stale, [Completed::Stale], "an end with another token");
         assert_eq!(release(token).await, [Completed::RECORDED]);
 
+        assert_eq!(release(token).await, [Completed::RECORDED], "it was freed before");
         self.granted(&self.manual("release", "release")).await;
-        release(token).await;
+        assert_eq!(release(token).await, [Completed::RECORDED], "and claimed since");
         let busy = self.claim(&self.manual("release", "release")).await;
         assert!(matches!(busy, Verdict::Busy { .. }), "the next run keeps its key: {busy:?}");
     }
