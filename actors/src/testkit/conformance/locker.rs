@@ -61,6 +61,7 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.a_claim_from_the_wrong_cursor_is_told_the_right_one().await;
     suite.a_tick_that_is_not_due_must_wait().await;
     suite.an_old_term_decides_nothing().await;
+    suite.what_passes_on_the_way_takes_no_tick_from_a_new_job().await;
     suite.the_same_run_is_granted_again().await;
     suite.settling_takes_nothing().await;
     suite.a_held_key_is_busy_until_the_completion().await;
@@ -375,6 +376,7 @@ impl Suite {
         assert_eq!(self.claim(&settled).await, Verdict::NotGranted);
         let token = self.granted(&request).await;
         self.complete(&request, token).await;
+        assert_eq!(self.claim(&settled).await, Verdict::GrantedBefore, "its run has ended");
     }
 
     async fn a_held_key_is_busy_until_the_completion(&self) {
@@ -476,6 +478,40 @@ impl Suite {
             matches!(repeated, Completed::Recorded { .. }),
             "an end that was recorded already is recorded"
         );
+        let next = self.manual("completed", "completed");
+        let token_of_next = self.granted(&next).await;
+        let repeated = self.complete(&request, token).await;
+        assert!(
+            matches!(repeated, Completed::Recorded { .. }),
+            "also after the next run began: {repeated:?}"
+        );
+        let busy = self.claim(&self.manual("completed", "completed")).await;
+        assert!(matches!(busy, Verdict::Busy { .. }), "the next run keeps its key: {busy:?}");
+        self.complete(&next, token_of_next).await;
+    }
+
+    async fn what_passes_on_the_way_takes_no_tick_from_a_new_job(&self) {
+        let now = self.enrol("asked_now", "a").await;
+        let enrol = async |job: &str, asked_at| {
+            let identity = ScheduleIdentity::of_text("a");
+            let enrolment = Enrolment::new(name(job), identity, Authority::Term(self.term));
+            let enrolment = Enrolment { asked_at: Some(asked_at), ..enrolment };
+            match self.locker.enrol(&[enrolment]).await.expect("an answer")[..] {
+                [Enrolled::Done { cursor, .. }] => cursor,
+                ref other => panic!("enrolling {job} was answered with {other:?}"),
+            }
+        };
+
+        let asked_at = now - TimeDelta::seconds(2);
+        let off = enrol("asked_before", asked_at).await - asked_at;
+        assert!(
+            off.abs() <= TimeDelta::milliseconds(1),
+            "it owes ticks from when it was asked, not {off} later"
+        );
+        let cursor = enrol("asked_long_before", now - TimeDelta::seconds(60)).await;
+        assert!(cursor >= now - TimeDelta::milliseconds(5_001), "of five seconds at most");
+        let cursor = enrol("asked_after", now + TimeDelta::seconds(60)).await;
+        assert!(cursor >= now, "a clock that is ahead takes nothing");
     }
 
     async fn a_released_end_frees_its_key_and_can_be_told_again(&mut self) {
