@@ -5,7 +5,10 @@ mod harness;
 
 use std::{
     collections::BTreeSet,
-    sync::Arc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -16,7 +19,7 @@ use callsheet::{
     port::{Backend, ClaimRequest, Completion, Divergence, GrantedRun, KnownHistory, Locker, Verdict},
     schedule::{at, every},
 };
-use chrono::{SubsecRound, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::{Client, NoTls};
 
@@ -70,13 +73,41 @@ async fn ended(ends: &mut EventStream, job: &str, count: usize) -> BTreeSet<RunI
     ended
 }
 
-/// A node on a primary, or on its standby once that is promoted.
-async fn node(servers: [&Server; 2]) -> Callsheet {
-    let [primary, standby] = servers.map(Server::port);
-    let hosts = format!("127.0.0.1:{primary},127.0.0.1:{standby}");
+/// The runs of a job on one node.
+type Ran = Arc<Mutex<Vec<RunId>>>;
+
+/// A node that leads as long as it may.
+async fn node(hosts: &str, jobs: impl IntoIterator<Item = Job>, may_lead: &Arc<AtomicBool>) -> Callsheet {
     let backend = Postgres::new("histories", format!("postgres://callsheet:{PASSWORD}@{hosts}/postgres"));
     let backend = backend.lease(Duration::from_secs(2));
-    Callsheet::builder().backend(backend).job(often()).start().await.expect("it starts")
+    let may_lead = may_lead.clone();
+    let check = move || {
+        let may_lead = may_lead.load(Ordering::SeqCst);
+        async move { may_lead }
+    };
+    Callsheet::builder().backend(backend).jobs(jobs).may_lead(check).start().await.expect("it starts")
+}
+
+fn once(tick: DateTime<Utc>, ran: &Ran) -> Job {
+    Job::new("once", at([tick])).run_with(ran.clone(), async |run, ran| {
+        ran.lock().expect("nobody panicked").push(run.id());
+    })
+}
+
+fn succeeded(jobs: &Callsheet) -> EventStream {
+    jobs.events(EventFilter::new().kinds([EventName::RunSucceeded]))
+}
+
+/// Makes a standby go its own way.
+async fn cut_off(standby: &Client) {
+    for statement in ["ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()"] {
+        standby.batch_execute(statement).await.expect("an answer");
+    }
+    until("cut off", async || {
+        let receives = "SELECT FROM pg_stat_wal_receiver";
+        standby.query(receives, &[]).await.expect("an answer").is_empty()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -85,12 +116,14 @@ async fn the_runs_that_a_promoted_standby_does_not_know_are_named() {
     let of_primary = primary.clone();
     let copied = tokio::task::spawn_blocking(move || Server::standby_of(&of_primary));
     let standby = copied.await.expect("it is made");
-    let jobs = node([&primary, &standby]).await;
-    let mut ends = jobs.events(EventFilter::new().kinds([EventName::RunSucceeded]));
-    let mut events = jobs.events(EventFilter::new().kinds([EventName::HistoryDiverged]));
+    let hosts = [&primary, &standby].map(|server| format!("127.0.0.1:{}", server.port()));
+    let may_lead = Arc::new(AtomicBool::new(true));
+    let first = node(&hosts.join(","), [often()], &may_lead).await;
+    let mut ends = succeeded(&first);
+    let mut events = first.events(EventFilter::new().kinds([EventName::HistoryDiverged]));
     ended(&mut ends, "often", 2).await;
     let tick = (Utc::now() + SOON).trunc_subsecs(3);
-    jobs.add(Job::new("once", at([tick])).run(async |_| {})).await.expect("a good job");
+    first.add(once(tick, &Ran::default())).await.expect("a good job");
     let on_standby = connect(&standby.url()).await;
     until("replicated", async || {
         let find = "SELECT FROM callsheet.names WHERE name = 'once' AND cursor IS NOT NULL";
@@ -98,34 +131,34 @@ async fn the_runs_that_a_promoted_standby_does_not_know_are_named() {
     })
     .await;
 
-    for statement in ["ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()"] {
-        on_standby.batch_execute(statement).await.expect("an answer");
-    }
-    until("cut off", async || {
-        let receives = "SELECT FROM pg_stat_wal_receiver";
-        on_standby.query(receives, &[]).await.expect("an answer").is_empty()
-    })
-    .await;
+    cut_off(&on_standby).await;
     assert!(Utc::now() < tick, "the tick is due only now");
-    let once = ended(&mut ends, "once", 1).await;
-    let unknown = ended(&mut ends, "often", 3).await;
+    let unknown = ended(&mut ends, "once", 1).await;
+    let more = ended(&mut ends, "often", 3).await;
+    may_lead.store(false, Ordering::SeqCst);
     on_standby.batch_execute("SELECT pg_promote()").await.expect("it is promoted");
     tokio::task::spawn_blocking(move || primary.stop(Stop::Immediate)).await.expect("it is carried out");
 
     let (count, runs) = diverged(&mut events).await;
     let named: BTreeSet<_> = runs.iter().map(|run| run.run).collect();
-    assert!(unknown.is_subset(&named) && once.is_subset(&named), "{unknown:?} {once:?} of {runs:?}");
-    assert!(count >= runs.len() as u64 && runs.len() >= 4, "{count}: {runs:?}");
+    assert!(unknown.is_subset(&named) && more.is_subset(&named), "{unknown:?} {more:?} of {runs:?}");
+    assert!(
+        count >= runs.len() as u64 && runs.iter().all(|run| run.tick_also.is_none()),
+        "{count}: {runs:?}"
+    );
 
-    // Its tick is due on the other server as well, and nothing there says that it ran.
-    let again = ended(&mut ends, "once", 1).await;
-    let (_, twice) = diverged(&mut events).await;
+    // Its tick is due on the other server as well, and a node that knows only that one runs it.
+    let again = Ran::default();
+    let second = node(&hosts[1], [often(), once(tick, &again)], &Arc::new(AtomicBool::new(true))).await;
+    let (count, twice) = diverged(&mut events).await;
     let [DivergedRun { run, fire_time: Some(fire_time), tick_also: Some(other), .. }] = &twice[..] else {
         panic!("{twice:?}")
     };
-    assert_eq!((once.contains(run), again.contains(other)), (true, true), "{twice:?}");
+    assert!(unknown.contains(run) && count == 1, "{twice:?}");
+    assert_eq!(again.lock().expect("nobody panicked")[..], [*other]);
     assert_eq!(fire_time.instant(), tick);
-    jobs.shutdown(Duration::from_secs(1)).await;
+    second.shutdown(Duration::from_secs(1)).await;
+    first.shutdown(Duration::from_secs(1)).await;
 }
 
 async fn granted(locker: &dyn Locker, key: &str) -> GrantedRun {
@@ -167,10 +200,19 @@ async fn a_server_knows_what_it_granted_whatever_became_of_it() {
     let [open, ended, ..] = &runs[..] else { panic!("{runs:?}") };
     let greater = GrantedRun { token: callsheet::FencingToken(ended.token.0 + 1), ..ended.clone() };
     let other = GrantedRun { run: RunId::from(NodeId::random().as_uuid()), ..open.clone() };
-    let known = KnownHistory { term: Some(callsheet::Term(2)), runs: vec![greater.clone(), other.clone()] };
+    // It might have been deleted.
+    let token = callsheet::FencingToken(runs[2].token.0 - 1);
+    let missing = GrantedRun { run: RunId::from(NodeId::random().as_uuid()), token, ..runs[2].clone() };
+    let known = KnownHistory { term: None, runs: vec![missing.clone()] };
+    assert_eq!(locker.compare(&known).await.expect("an answer"), Divergence::default());
+    let known = KnownHistory {
+        term: Some(callsheet::Term(2)),
+        runs: vec![greater.clone(), other.clone(), runs[4].clone(), missing.clone()],
+    };
     let divergence = locker.compare(&known).await.expect("an answer");
     assert_eq!(divergence.term, Some(callsheet::Term(1)));
-    let [first, second] = &divergence.runs[..] else { panic!("{divergence:?}") };
+    let [first, second, third] = &divergence.runs[..] else { panic!("{divergence:?}") };
     assert_eq!((first.run, first.token_also), (greater.run, None));
     assert_eq!((second.run, second.token_also), (other.run, Some(open.run)));
+    assert_eq!((third.run, third.token_also), (missing.run, None));
 }

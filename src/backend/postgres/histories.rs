@@ -23,7 +23,8 @@ const NEWER_MAX: i64 = 20_000;
 /// Locks nothing, and is asked once by a session that is opened anew.
 ///
 /// Tokens of a key only grow, also when it is forgotten: a greater one than the newest was granted elsewhere. So was one that another
-/// run has, and a tick that another run has. Of runs that ended only some are looked at, the oldest first: their ids grow with time.
+/// run has, and a tick that another run has. If there is any of these, so was a run that is neither open nor ended; by itself that shows
+/// nothing, since rows of runs may be deleted. Of runs that ended only some are looked at, the oldest first: their ids grow with time.
 ///
 /// $1 scope, $2 the newest term, then the runs: $3 jobs, $4 keys, $5 runs, $6 tokens, $7 fire times; $8 how many that ended.
 const COMPARE: &str = "
@@ -38,6 +39,7 @@ WITH lead AS MATERIALIZED (
     ORDER BY run LIMIT $8
 ), compared AS (
     SELECT a.ord, coalesce(n.token, (SELECT token_bound FROM lead), 0) < a.token AS unknown,
+           n.run IS DISTINCT FROM a.run AND NOT EXISTS (SELECT FROM runs r WHERE r.run = a.run) AS missing,
            coalesce(
                CASE WHEN n.token = a.token AND n.run <> a.run THEN n.run END,
                (SELECT r.run FROM newer r WHERE r.key = a.key AND r.token = a.token AND r.run <> a.run LIMIT 1)
@@ -49,9 +51,11 @@ WITH lead AS MATERIALIZED (
     FROM asked a
     LEFT JOIN names n ON n.scope = $1 AND n.name = a.key
     LEFT JOIN names j ON j.scope = $1 AND j.name = a.job
+), shown AS (
+    SELECT *, unknown OR token_also IS NOT NULL OR tick_also IS NOT NULL AS elsewhere FROM compared
 )
-SELECT ord, token_also, tick_also, NULL::int8 AS epoch FROM compared
-WHERE unknown OR token_also IS NOT NULL OR tick_also IS NOT NULL
+SELECT ord, token_also, tick_also, NULL::int8 AS epoch FROM shown
+WHERE elsewhere OR (missing AND (SELECT bool_or(elsewhere) FROM shown))
 UNION ALL
 SELECT NULL, NULL, NULL, coalesce((SELECT epoch FROM lead), 0) WHERE coalesce((SELECT epoch FROM lead), 0) < $2
 ORDER BY ord";
