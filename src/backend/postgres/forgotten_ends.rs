@@ -6,10 +6,7 @@ use callsheet_actors::port::{Completed, Completion, LockError};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::{
-    locker::read,
-    session::{OpenSession, Refusal},
-};
+use super::{session::OpenSession, statement::answer::read};
 
 /// What became of runs ($1), under their tokens ($2), as far as the table says. Locks nothing.
 const OUTCOMES: &str = "
@@ -32,7 +29,7 @@ impl OpenSession {
         }
         let tokens: Vec<_> = unknown().map(|(end, _)| i64::try_from(end.token.0).unwrap_or(-1)).collect();
         let parameters: [&(dyn ToSql + Sync); 2] = [&runs, &tokens];
-        let rows = self.ask(OUTCOMES, &parameters).await.map_err(Refusal::into_lock_error)?;
+        let rows = self.ask(OUTCOMES, &parameters).await?;
         let closed =
             read(&rows, |row| Ok((row.try_get::<_, Uuid>("run")?, row.try_get::<_, bool>("lost")?)))?;
         let closed: HashMap<_, _> = closed.into_iter().collect();

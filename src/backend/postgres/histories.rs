@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::{
     failure,
-    locker::{self, read},
-    session::{OpenSession, Refusal},
+    session::OpenSession,
+    statement::{answer::read, number},
 };
 
 /// How many runs that ended since the oldest of the node's own are looked at.
@@ -69,10 +69,10 @@ impl OpenSession {
         let ids: Vec<_> = runs.iter().map(|run| run.run.as_uuid()).collect();
         let tokens: Vec<_> = runs.iter().map(|run| i64::try_from(run.token.0).unwrap_or(-1)).collect();
         let fire_times: Vec<_> = runs.iter().map(|run| run.fire_time.map(|at| at.instant())).collect();
-        let (scope, term) = (&self.settings.scope, term.map(locker::number));
+        let (scope, term) = (&self.settings.scope, term.map(number));
         let parameters: [&(dyn ToSql + Sync); 8] =
             [scope, &term, &jobs, &keys, &ids, &tokens, &fire_times, &NEWER_MAX];
-        let rows = self.ask_in_time(&statement, &parameters).await.map_err(Refusal::into_lock_error)?;
+        let rows = self.ask_in_time(&statement, &parameters).await?;
         let run = |row: &Row, column| row.try_get::<_, Option<Uuid>>(column).map(|run| run.map(RunId::from));
         let found = read(&rows, |row| {
             let ord: Option<i64> = row.try_get("ord")?;

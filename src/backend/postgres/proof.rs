@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use callsheet_actors::port::{LockError, Proof, Proved};
 use chrono::{DateTime, Utc};
-use tokio_postgres::{Row, types::ToSql};
+use tokio_postgres::types::ToSql;
 
 use super::{
-    cure, locker,
-    session::{OpenSession, Refusal},
+    cure,
+    session::OpenSession,
+    statement::{answer::read, number},
 };
 
 /// Locks and writes what a claim and an end lock and write, on a row that no job and no key can have: its name is empty. One row
@@ -54,30 +55,23 @@ impl OpenSession {
     pub(super) async fn prove(self: &Arc<Self>, proof: Proof) -> Result<Proved, LockError> {
         let Proof { term, overdue_since, undecided_since } = proof;
         let parameters: [&(dyn ToSql + Sync); 4] =
-            [&self.settings.scope, &term.map(locker::number), &overdue_since, &undecided_since];
+            [&self.settings.scope, &term.map(number), &overdue_since, &undecided_since];
         let clocks = self.pulse.clocks();
-        let rows = self.ask(&self.statements.prove, &parameters).await.map_err(Refusal::into_lock_error)?;
-        match rows.first().map(|row| self.pulse.recognise(&clocks, row)) {
-            Some(Ok(Err(stranger))) => {
-                let reason = stranger.reason();
-                self.discard(&reason);
-                return Err(LockError::SessionLost { reason });
-            }
-            Some(Err(error)) => return Err(Refusal::Statement(error).into_lock_error()),
-            Some(Ok(Ok(()))) | None => {}
+        let rows = self.ask(&self.statements.prove, &parameters).await?;
+        let recognised = read(&rows, |row| self.pulse.recognise(&clocks, row))?;
+        if let Some(Err(stranger)) = recognised.into_iter().next() {
+            let reason = stranger.reason();
+            self.discard(&reason);
+            return Err(LockError::SessionLost { reason });
         }
-        let read = |row: &Row| {
+        let answers = read(&rows, |row| {
             let epoch: Option<i64> = row.try_get("epoch")?;
             let decided_at: Option<DateTime<Utc>> = row.try_get("decided_at")?;
             let now: DateTime<Utc> = row.try_get("now")?;
             let decided_ago = decided_at.map(|decided_at| (now - decided_at).to_std().unwrap_or_default());
             Ok((epoch, row.try_get("written")?, Proved::new(row.try_get("overdue_since")?, decided_ago)))
-        };
-        let (epoch, written, proved) = match rows.first().map(read) {
-            Some(Ok(read)) => read,
-            Some(Err(error)) => return Err(Refusal::Statement(error).into_lock_error()),
-            None => (None, false, Proved::default()),
-        };
+        })?;
+        let (epoch, written, proved) = answers.into_iter().next().unwrap_or((None, false, Proved::default()));
         let denied = |reason| Err(LockError::NotDone { reason });
         if !written {
             denied(cure::dropped("write the row of a name"))
