@@ -123,7 +123,9 @@ async fn an_end_that_comes_after_its_key_was_forgotten_is_what_the_runs_say() {
     let (leader, user) = (open(), open());
     leader.locker().open().await.expect("a session opens");
     user.locker().open().await.expect("a session opens");
-    let Ok(Campaign::Won(grant)) = leader.elector().campaign().await else { panic!("nobody else leads") };
+    let Ok(Campaign::Won(grant)) = leader.elector().campaign(Duration::MAX).await else {
+        panic!("nobody else leads")
+    };
     let mut ends = Vec::new();
     for key in ["lost", "ended"] {
         let run = RunId::from(NodeId::random().as_uuid());
