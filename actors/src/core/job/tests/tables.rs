@@ -182,7 +182,7 @@ fn a_pause_that_a_claim_meets_keeps_the_tick_until_it_is_over() {
 }
 
 #[test]
-fn a_resume_of_which_no_news_comes_is_found_by_the_next_tick_a_minute_later() {
+fn a_resume_without_a_notification_is_found_by_a_tick_a_minute_later() {
     for misfire in [Misfire::default(), Misfire::Skip] {
         let mut job = Rehearsal::new(Period::hours(1), Policies { misfire, ..Policies::default() });
         let pause = Pause { until: None, note: None };
@@ -204,7 +204,7 @@ fn a_resume_of_which_no_news_comes_is_found_by_the_next_tick_a_minute_later() {
 }
 
 #[test]
-fn after_news_was_missed_the_tick_that_waits_asks_at_once_and_a_paused_one_waits_on() {
+fn after_lagged_notifications_a_waiting_tick_asks_at_once() {
     let mut job = hourly();
     let pause = Pause { until: None, note: None };
     job.step("00:59:59", Input::Pause(Some(pause.clone())));
@@ -220,7 +220,7 @@ fn after_news_was_missed_the_tick_that_waits_asks_at_once_and_a_paused_one_waits
 }
 
 #[test]
-fn after_news_was_missed_a_node_that_does_not_fire_the_job_does_not_know_of_a_pause() {
+fn after_lagged_notifications_a_node_that_does_not_fire_forgets_the_pause() {
     let mut job = Rehearsal::dormant(Period::hours(1), Policies::default());
     job.step("00:30", Input::Pause(Some(Pause { until: None, note: None })));
     assert!(job.machine.pause().is_some());
@@ -239,6 +239,24 @@ fn a_job_that_has_run_as_often_as_it_may_arms_nothing() {
 
     assert!(job.machine.is_exhausted());
     assert_eq!((job.wake_in("01:00"), job.machine.next_fire_time()), (None, None));
+}
+
+#[test]
+fn what_was_skipped_before_the_limit_was_found_reached_is_decided() {
+    let mut job = Rehearsal::new(Period(TimeDelta::milliseconds(500)), Policies::default());
+    let run = job.run_tick("00:30:00.500");
+    let skipped = job.step("00:30:01", Input::WakeUp);
+    assert!(matches!(skipped[..], [Effect::Skipped { reason: SkipReason::Overlap, .. }]), "{skipped:?}");
+    job.step("00:30:01", ended(run, End::Returned));
+    let (run, claim) = claim_of(&job.step("00:30:01.500", Input::WakeUp));
+
+    let effects = job.step("00:30:01.500", refused(run, Verdict::Exhausted));
+
+    let [Effect::Advance(advance)] = effects[..] else { panic!("{effects:?}") };
+    assert_eq!((advance.expected, advance.to.instant()), (at("00:30:00.500"), at("00:30:01")));
+    assert_eq!((advance.skips, advance.authority), (claim.skips, claim.authority));
+    assert_eq!(job.step("00:30:01.500", Input::Advanced(Moved::Done)), []);
+    assert_eq!((job.wake_in("00:30:01.500"), job.machine.next_fire_time()), (None, None));
 }
 
 #[test]
