@@ -396,6 +396,6 @@ mod tests {
         assert!(!settings.options(Purpose::Session, "mark", None).contains("-c transaction_timeout="));
         let set = "CASE WHEN current_setting('server_version_num')::int4 >= 170000
             THEN set_config('transaction_timeout', $6, false)";
-        assert!(super::super::sql::INSPECT.contains(set));
+        assert!(super::super::statement::server::INSPECT.contains(set));
     }
 }

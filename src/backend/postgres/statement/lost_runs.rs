@@ -3,6 +3,15 @@
 //! The table of sessions says which there were, and an index finds the names whose last owner each was. So a search reads what that
 //! session held last, in pages, and nothing of names that are long gone.
 
+use callsheet_actors::port::LostRun;
+use tokio_postgres::{Error, Row};
+
+use super::{
+    Asker,
+    claim::of_job,
+    pending_retries::{DEBTS_BOUND, LOSSES_BOUND, debt, lost_run, owing},
+};
+
 /// The first session of a scope ($1) after a beacon ($3) that is registered, but dead; not the own one (beacon $2).
 pub(in super::super) const NEXT_DEAD: &str = "
 SELECT beacon FROM sessions
@@ -88,3 +97,91 @@ SELECT NULL, NULL, NULL, NULL, NULL,
     o.count > (SELECT count(*) FROM freed)
 FROM (SELECT count(*) FROM open) AS o"
 );
+
+parameters! {
+    /// What [`NEXT_DEAD`] is asked.
+    struct NextDead<'a> {
+        scope: &'a str,
+        beacon: i64,
+        after: i64,
+    }
+}
+
+parameters! {
+    /// What [`FORGET_SESSION`] is asked.
+    struct Session<'a> {
+        scope: &'a str,
+        dead: i64,
+    }
+}
+
+parameters! {
+    /// What [`CLOSE_LOST`] is asked.
+    struct Names<'a> {
+        scope: &'a str,
+        dead: i64,
+        looked_at: i64,
+        channel: &'a str,
+        losses_max: i32,
+        debts_max: i64,
+        closed_max: i64,
+        after: &'a str,
+    }
+}
+
+impl<'a> NextDead<'a> {
+    pub(in super::super) fn of(asker: Asker<'a>, after: i64) -> Self {
+        Self { scope: asker.scope, beacon: asker.beacon, after }
+    }
+}
+
+impl<'a> Session<'a> {
+    pub(in super::super) fn of(asker: Asker<'a>, dead: i64) -> Self {
+        Self { scope: asker.scope, dead }
+    }
+}
+
+impl<'a> Names<'a> {
+    /// Of a session (beacon `dead`), after a name: up to `looked_at` names, of which up to `closed_max` are closed.
+    pub(in super::super) fn of(
+        asker: Asker<'a>,
+        dead: i64,
+        after: &'a str,
+        looked_at: i64,
+        closed_max: usize,
+    ) -> Self {
+        Self {
+            scope: asker.scope,
+            dead,
+            looked_at,
+            channel: asker.channel,
+            losses_max: LOSSES_BOUND,
+            debts_max: DEBTS_BOUND,
+            closed_max: i64::try_from(closed_max).unwrap_or(i64::MAX),
+            after,
+        }
+    }
+}
+
+/// What a row of [`CLOSE_LOST`] says.
+pub(in super::super) enum Closed {
+    /// A run that was closed; `None`: its job has a name that no claim can have checked.
+    Run(Option<LostRun>),
+    /// How far it looked, whether that was all, and whether a run was left over.
+    Summary { last: Option<String>, complete: bool, left_over: bool },
+}
+
+/// Reads a row of [`CLOSE_LOST`].
+pub(in super::super) fn closed(row: &Row) -> Result<Closed, Error> {
+    let complete: Option<bool> = row.try_get("complete")?;
+    let left_over: Option<bool> = row.try_get("left_over")?;
+    Ok(match complete.zip(left_over) {
+        Some((complete, left_over)) => Closed::Summary { last: row.try_get("last")?, complete, left_over },
+        None => Closed::Run(lost_run(row)?),
+    })
+}
+
+/// Reads the row of [`NEXT_DEAD`].
+pub(in super::super) fn next_dead(row: &Row) -> Result<i64, Error> {
+    row.try_get("beacon")
+}

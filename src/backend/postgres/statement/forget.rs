@@ -4,6 +4,13 @@
 //! was when it was last held, and an index finds the names that were not for longest. That column changes neither by
 //! claims nor by ends.
 
+use std::time::Duration;
+
+use callsheet_actors::{JobName, Term, port::AGES_AT_MOST};
+use tokio_postgres::{Error, Row};
+
+use super::{Asker, number};
+
 /// Lets a scope ($1) grow older, up to $4 milliseconds, as the leader of a term ($3; own beacon $2) that is not over.
 pub(in super::super) const AGE: &str = "
 UPDATE leader
@@ -73,3 +80,109 @@ WITH found AS MATERIALIZED (
     WHERE l.scope = $1
 )
 UPDATE names n SET held_age = f.age FROM found f WHERE n.ctid = f.place";
+
+parameters! {
+    /// What [`AGE`] is asked.
+    struct Ages<'a> {
+        scope: &'a str,
+        beacon: i64,
+        term: i64,
+        millis_max: i64,
+    }
+}
+
+parameters! {
+    /// What [`FORGET`] is asked.
+    struct Page<'a> {
+        scope: &'a str,
+        beacon: i64,
+        term: i64,
+        unused_millis: i64,
+        names_max: i64,
+        after_age: i64,
+        after_name: &'a str,
+    }
+}
+
+parameters! {
+    /// What [`HOLD`] is asked.
+    struct Held<'a> {
+        scope: &'a str,
+        jobs: Vec<&'a str>,
+        fresh_millis: i64,
+    }
+}
+
+impl<'a> Ages<'a> {
+    pub(in super::super) fn of(asker: Asker<'a>, term: Term) -> Self {
+        Self {
+            scope: asker.scope,
+            beacon: asker.beacon,
+            term: number(term),
+            millis_max: millis(AGES_AT_MOST),
+        }
+    }
+}
+
+impl<'a> Page<'a> {
+    /// The names that come after one, by their ages; without one, from the first on.
+    pub(in super::super) fn of(
+        asker: Asker<'a>,
+        term: Term,
+        unused: Duration,
+        names_max: i64,
+        after: Option<&'a (i64, String)>,
+    ) -> Self {
+        let (after_age, after_name) = after.map_or((-1, ""), |(age, name)| (*age, name.as_str()));
+        Self {
+            scope: asker.scope,
+            beacon: asker.beacon,
+            term: number(term),
+            unused_millis: millis(unused),
+            names_max,
+            after_age,
+            after_name,
+        }
+    }
+}
+
+impl<'a> Held<'a> {
+    pub(in super::super) fn of(asker: Asker<'a>, jobs: &'a [JobName], fresh: Duration) -> Self {
+        Self {
+            scope: asker.scope,
+            jobs: jobs.iter().map(JobName::as_str).collect(),
+            fresh_millis: millis(fresh),
+        }
+    }
+}
+
+/// What [`FORGET`] answers.
+#[derive(Debug, Default)]
+pub(in super::super) struct Looked {
+    pub(in super::super) looked_at: i64,
+    pub(in super::super) gone: i64,
+    /// The last name, and its age.
+    pub(in super::super) last: Option<(i64, String)>,
+    /// The age of the next name, if there are no more that are old enough.
+    pub(in super::super) next_age: Option<i64>,
+}
+
+/// Reads the row of [`FORGET`].
+pub(in super::super) fn looked(row: &Row) -> Result<Looked, Error> {
+    let held_age: Option<i64> = row.try_get("held_age")?;
+    Ok(Looked {
+        looked_at: row.try_get("looked")?,
+        gone: row.try_get("gone")?,
+        last: held_age.zip(row.try_get::<_, Option<String>>("name")?),
+        next_age: row.try_get("oldest")?,
+    })
+}
+
+/// Reads the row of [`AGE`].
+pub(in super::super) fn age(row: &Row) -> Result<i64, Error> {
+    row.try_get("age")
+}
+
+pub(in super::super) fn millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}
