@@ -122,10 +122,9 @@ impl Waiting {
         rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
     }
 
-    /// Those of them that a node knows by their numbers: it has asked something since it was told.
-    async fn known(&self) -> Vec<i32> {
-        let find =
-            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'callsheet %' AND query <> ''
+    /// Those of them that were asked something, but for the ones that only end others.
+    async fn asked(&self) -> Vec<i32> {
+        let find = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'callsheet %' AND query <> ''
                     AND split_part(application_name, ' ', 3) <> 'cleanup'";
         self.admin.query(find, &[]).await.expect("an answer").iter().map(|row| row.get(0)).collect()
     }
@@ -361,24 +360,30 @@ async fn what_waits_is_cancelled_over_tls_by_a_role_without_a_place_for_more() {
 /// Whatever serves a node stands still, until the node says that it opens no more. Answers the processes, and what it says.
 async fn stand_still(store: &Waiting, jobs: &Callsheet) -> (Frozen, String) {
     let mut stopped = Frozen::default();
+    let said = stand_still_too(&mut stopped, store, jobs).await;
+    (stopped, said)
+}
+
+/// The same if some stand still already.
+async fn stand_still_too(stopped: &mut Frozen, store: &Waiting, jobs: &Callsheet) -> String {
     let reason = |health: &HealthReport| {
         let problem = health.problems.iter().find(|it| matches!(it, Problem::NoSession { .. }));
         problem.map(ToString::to_string).filter(|text| text.contains("former connections"))
     };
     let until = Instant::now() + DEADLINE;
     let said = loop {
-        for pid in store.known().await {
+        for pid in store.asked().await {
             stopped.freeze(pid, &store.admin).await;
         }
         if let Some(said) = reason(&jobs.health().await.expect("it runs")) {
             break said;
         }
         assert!(Instant::now() < until, "it is not said: {:?}\n{}", stopped.pids(), Log::keep().text());
-        sleep(Duration::from_millis(100)).await;
+        sleep(Duration::from_millis(1)).await;
     };
     let opened = stopped.pids().len();
     assert!((4..=5).contains(&opened), "{opened} connections");
-    (stopped, said)
+    said
 }
 
 #[tokio::test]
@@ -402,6 +407,29 @@ async fn a_node_whose_former_connections_cannot_be_ended_opens_no_more() {
     let says = |line: &&str| line.contains("no further one is opened") && line.contains(&named);
     assert_eq!(log.text().lines().filter(says).count(), 1, "{}", log.text());
 
+    drop(stopped);
+    runs.go_on().await;
+    jobs.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test]
+async fn connections_that_never_answered_count_among_those_that_are_left() {
+    Log::keep();
+    let (store, runs) = (Waiting::start().await, Runs::default());
+    let jobs = node(store.backend("mute"), &runs).await;
+    runs.go_on().await;
+
+    let mut stopped = Frozen::default();
+    for pid in store.asked().await {
+        stopped.freeze(pid, &store.admin).await;
+    }
+    // From now on no connection gets an answer to its first question.
+    let hold = connect(&store.server.url()).await;
+    hold.batch_execute("BEGIN; LOCK TABLE pg_proc IN ACCESS EXCLUSIVE MODE").await.expect("it is locked");
+    let said = stand_still_too(&mut stopped, &store, &jobs).await;
+
+    assert!(said.contains(" session "), "{said}");
+    hold.batch_execute("ROLLBACK").await.expect("an answer");
     drop(stopped);
     runs.go_on().await;
     jobs.shutdown(Duration::from_secs(1)).await;
