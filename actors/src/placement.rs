@@ -106,6 +106,11 @@ impl Placement {
         }
     }
 
+    /// Whether job actors live on threads of their own.
+    pub(crate) fn has_threads(&self) -> bool {
+        matches!(self, Self::Arbiters(_))
+    }
+
     /// Whether every thread turns.
     pub(crate) fn ping(&self) -> impl Future<Output = bool> + use<> {
         let homes = match self {

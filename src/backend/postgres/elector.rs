@@ -73,7 +73,11 @@ impl PostgresElector {
         session.ok_or_else(|| unavailable("there is no session with the server"))
     }
 
-    async fn campaign_on(&self, session: &Arc<OpenSession>) -> Result<Campaign, ElectError> {
+    async fn campaign_on(
+        &self,
+        session: &Arc<OpenSession>,
+        patience: Duration,
+    ) -> Result<Campaign, ElectError> {
         let began = Instant::now();
         let mut kept = session.leadership.lock().await;
         // Taken out: if this future is dropped or fails the connection ends, and with it a lock that it may have got.
@@ -85,7 +89,7 @@ impl PostgresElector {
                 Leadership::new(connection, OnRow(session.obstacles.clone()))
             }
         };
-        let answer = leadership.campaign(session, began).await?;
+        let answer = leadership.campaign(session, began, patience).await?;
         let dropped = leadership.ungranted >= UNGRANTED_MAX;
         *kept = Some(leadership);
         match answer {
@@ -102,13 +106,14 @@ impl Leadership {
         &mut self,
         session: &Arc<OpenSession>,
         began: Instant,
+        patience: Duration,
     ) -> Result<Result<Campaign, Blocked>, ElectError> {
         let settings = &session.settings;
         let holder = [typed(&settings.scope, Type::TEXT), typed(&session.beacon, Type::INT8)];
         self.leads = false;
         for _ in 0..GRANTS_MAX {
             if !self.locked
-                && let Some(leader) = self.wait(session).await?
+                && let Some(leader) = self.wait(session, patience).await?
             {
                 if leader.is_some() {
                     self.on_row.show(Vec::new());
@@ -158,9 +163,13 @@ impl Leadership {
     }
 
     /// Waits for the leadership lock while the leader is the one that it knows. Answers who leads, if the lock was not had.
-    async fn wait(&mut self, session: &OpenSession) -> Result<Option<Option<NodeId>>, ElectError> {
+    async fn wait(
+        &mut self,
+        session: &OpenSession,
+        patience: Duration,
+    ) -> Result<Option<Option<NodeId>>, ElectError> {
         let settings = &session.settings;
-        let (slices, deadline) = (settings.campaign_slices(), settings.campaign_deadline());
+        let (slices, deadline) = (settings.campaign_slices(patience), settings.campaign_deadline());
         // What is not known is over after one slice.
         let awaited = self.awaited.take();
         let parameters: [&(dyn ToSql + Sync); 4] = [&settings.schema, &settings.scope, &awaited, &slices];
@@ -383,10 +392,10 @@ fn read_holders(rows: &[Row]) -> Result<Vec<Holder>, ElectError> {
 }
 
 impl Elector for PostgresElector {
-    fn campaign(&self) -> BoxFuture<'_, Result<Campaign, ElectError>> {
+    fn campaign(&self, patience: Duration) -> BoxFuture<'_, Result<Campaign, ElectError>> {
         async move {
             let session = self.session()?;
-            self.campaign_on(&session).await
+            self.campaign_on(&session, patience).await
         }
         .boxed()
     }
