@@ -122,9 +122,16 @@ impl Waiting {
         rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
     }
 
+    /// Those of sessions, whether anything was asked on them or not.
+    async fn served(&self) -> BTreeSet<i32> {
+        let backends = self.backends().await;
+        backends.into_iter().filter(|(_, purpose, _)| purpose != "cleanup").map(|(.., pid)| pid).collect()
+    }
+
     /// Those of them that were asked something, but for the ones that only end others.
     async fn asked(&self) -> Vec<i32> {
-        let find = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'callsheet %' AND query <> ''
+        let find =
+            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'callsheet %' AND query <> ''
                     AND split_part(application_name, ' ', 3) <> 'cleanup'";
         self.admin.query(find, &[]).await.expect("an answer").iter().map(|row| row.get(0)).collect()
     }
@@ -381,8 +388,8 @@ async fn stand_still_too(stopped: &mut Frozen, store: &Waiting, jobs: &Callsheet
         assert!(Instant::now() < until, "it is not said: {:?}\n{}", stopped.pids(), Log::keep().text());
         sleep(Duration::from_millis(1)).await;
     };
-    let opened = stopped.pids().len();
-    assert!((4..=5).contains(&opened), "{opened} connections");
+    let there = store.served().await;
+    assert!((4..=5).contains(&there.len()), "{there:?}");
     said
 }
 
@@ -394,15 +401,12 @@ async fn a_node_whose_former_connections_cannot_be_ended_opens_no_more() {
 
     let (stopped, said) = stand_still(&store, &jobs).await;
 
+    let there = store.served().await;
     assert!(said.contains("pg_stat_activity"), "{said}");
     let named = stopped.pids().iter().map(ToString::to_string).find(|pid| said.contains(pid.as_str()));
     let named = named.expect("it names them");
     sleep(LEASE * 2).await;
-    let left = store.backends().await;
-    assert!(
-        left.iter().filter(|(_, purpose, _)| purpose != "cleanup").count() == stopped.pids().len(),
-        "{left:?}"
-    );
+    assert_eq!(store.served().await, there);
     // Other tests say it of other processes.
     let says = |line: &&str| line.contains("no further one is opened") && line.contains(&named);
     assert_eq!(log.text().lines().filter(says).count(), 1, "{}", log.text());
