@@ -96,9 +96,12 @@
 pub mod backend;
 mod builder;
 mod config;
+mod error;
 pub mod guide;
 mod handle;
 pub mod metrics;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod prelude;
 pub mod schedule;
 mod shutdown;
@@ -110,22 +113,22 @@ pub use callsheet_actors::testkit;
 pub use callsheet_actors::{
     ALLOW_MAX, ActiveRunStatus, ActorGone, AddError, AddJob, AddJobs, Added, AnnounceShutdown,
     BLOCKING_THREADS_DEFAULT, Bodiless, BodyThreads, CALL_DEADLINE, CATCH_UP_PACE, CLOCK_OFFSET_MAX_DEFAULT,
-    CONNECT_TIMEOUT_DEFAULT, CancelReason, CancelRun, CancelRuns, Candidacy, DEBTS_MAX, EVENT_BUFFER_DEFAULT,
-    EVENT_BYTES_MAX, EVENTS_MAX, EndedRun, ErrorKind, Event, EventFilter, EventKind, EventName, EventStream,
-    Events, FIRE_TIMES_MAX, FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, Fault, Faults, FencingToken, FireTime,
-    Fires, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Health, HealthReport,
-    HeldStatus, HowDrained, IntoRecipient, IntoRunResult, JOB_LINES_MAX, JOBS_LOGGED_MAX, Job, JobDetails,
-    JobName, JobPage, JobState, JobStatus, LOSSES_MAX, LastRunStatus, ListJobs, Listen, ListenTo, LockKey,
-    MAY_LEAD_TIMEOUT, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX, MISFIRE_WITHIN_MIN, Misfire, NAME_MAX,
-    NODE_HOOK_CALL_BYTES_MAX, NextFireTimes, NextFireTimesError, NodeId, OnLost, Operation, Origin, Outcome,
-    Over, Overlap, PAGE_MAX, PAUSE_NOTE_MAX, PROBLEM_JOBS_MAX, Part, Pause, PauseError, PauseJobs, Policies,
-    PolicyConfig, Problem, ProblemJobs, QUEUE_MAX, REPORTED_RUNS_MAX, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN,
-    RESTART_PERIOD, RESTARTS_MAX, RemoveJobs, RescheduleJob, Resign, ResumeJobs, Retry, Run, RunError, RunId,
-    RunPhase, RunResult, SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX, STALL_MAX,
-    SUBSCRIBER_EVENT_BYTES_MAX, SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError, Selector, Shutdown,
-    ShutdownNow, ShutdownReport, SkipReason, SkippedTicks, StartError, StepDownReason, SupervisorActor,
-    TEXT_MAX, Tag, Term, TriggerError, TriggerJob, Triggered, TriggeredRun, UnknownRun, UpdateError,
-    UpdateJob, WhenFull, port,
+    CONNECT_TIMEOUT_DEFAULT, CancelReason, CancelRun, CancelRuns, Candidacy, DEBTS_MAX, DIVERGED_RUNS_MAX,
+    DivergedRun, EVENT_BUFFER_DEFAULT, EVENT_BYTES_MAX, EVENTS_MAX, EndedRun, ErrorKind, Event, EventFilter,
+    EventKind, EventName, EventStream, Events, FIRE_TIMES_MAX, FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, Fault,
+    Faults, FencingToken, FireTime, Fires, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT,
+    HOOK_TIMEOUT_MAX, Health, HealthReport, HeldStatus, HowDrained, IntoRecipient, IntoRunResult,
+    JOB_LINES_MAX, JOBS_LOGGED_MAX, Job, JobDetails, JobName, JobPage, JobState, JobStatus, LOSSES_MAX,
+    LastRunStatus, ListJobs, Listen, ListenTo, LockKey, MAY_LEAD_TIMEOUT, MISFIRE_ALL_MAX,
+    MISFIRE_WITHIN_MAX, MISFIRE_WITHIN_MIN, Misfire, NAME_MAX, NODE_HOOK_CALL_BYTES_MAX, NextFireTimes,
+    NextFireTimesError, NodeId, OnLost, Operation, Origin, Outcome, Over, Overlap, PAGE_MAX, PAUSE_NOTE_MAX,
+    PROBLEM_JOBS_MAX, Part, Pause, PauseError, PauseJobs, Policies, PolicyConfig, Problem, ProblemJobs,
+    QUEUE_MAX, REPORTED_RUNS_MAX, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN, RESTART_PERIOD, RESTARTS_MAX,
+    RemoveJobs, RescheduleJob, Resign, ResumeJobs, Retry, Run, RunError, RunId, RunPhase, RunResult,
+    SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX, STALL_MAX, SUBSCRIBER_EVENT_BYTES_MAX,
+    SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError, Selector, Shutdown, ShutdownNow, ShutdownReport,
+    SkipReason, SkippedTicks, StartError, StepDownReason, SupervisorActor, TEXT_MAX, Tag, Term, TriggerError,
+    TriggerJob, Triggered, TriggeredRun, UnknownRun, UpdateError, UpdateJob, WhenFull, port,
 };
 pub use callsheet_actors::{
     BoxFuture, CancellationToken, WaitForCancellationFuture, actix, chrono, serde, tracing, uuid,
@@ -135,14 +138,13 @@ pub use chrono_tz;
 #[cfg(feature = "postgres")]
 pub use tokio_postgres;
 
-#[cfg(feature = "postgres")]
-pub use crate::backend::postgres;
 #[cfg(unix)]
 pub use crate::shutdown::ShutdownSignals;
 pub use crate::{
     builder::Builder,
     config::JobConfig,
-    handle::{Callsheet, Error},
+    error::Error,
+    handle::Callsheet,
     shutdown::{SERVER_STOP_MAX, ShutdownBudget},
 };
 

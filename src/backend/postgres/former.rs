@@ -1,12 +1,16 @@
 //! Connections that this node has given up, and whose server processes may still be there.
 //!
-//! A process that waits for its synchronous standby does not notice that its client is gone. It keeps its locks and its place among the
-//! server's connections. So it is sent the protocol's cancel request, which needs no such place, and then ended by one connection that
-//! does nothing else. A process is known by the name of its connection, by its number, once it has answered something, and, where this
-//! role is shown that, by its start: the number may have been given to another one since.
+//! A process that waits for its synchronous standby does not notice that its client is gone. It keeps its
+//! locks and its place among the server's connections. So it is sent the protocol's cancel request, which
+//! needs no such place, and then ended by the next connection that the node makes, or, if it makes none, by
+//! one that does nothing else. A process is known by the name of its connection, by its number, once it has
+//! answered something, and, where this role is shown that, by its start: the number may have been given to
+//! another one since.
 //!
 //! ```text
-//! given up                     cancel request   100 ms   connect, end it, look until it is gone   again after 0.5 s … 5 s
+//! given up                     cancel request   100 ms   the node's next connection ends it, if it is there
+//! no such within 1 s, or
+//! somebody waits for it        connect, end it, look until it is gone   again after 0.5 s … 5 s
 //! closed by the other side     the node's next connection ends it, if it is there
 //! the server does not hear     no connection to end them is tried: the next session may find another server, where they are not
 //! ```
@@ -36,7 +40,8 @@ use super::{
     settings::{Purpose, Settings},
 };
 
-/// How many former processes of a node may be left when it opens a session: those of two sessions. Each has two connections.
+/// How many former processes of a node may be left when it opens a session: those of two sessions. Each has
+/// two connections.
 pub(super) const FORMER_MAX: usize = 4;
 /// How long a session that is to be opened waits for one of them to go.
 const ROOM_WAIT: Duration = Duration::from_secs(2);
@@ -50,6 +55,9 @@ const CONNECT_MAX: Duration = Duration::from_secs(3);
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// After which pause it is looked whether a process is left that was sent a cancel request.
 const CANCELLED_PAUSE: Duration = Duration::from_millis(100);
+/// How long the node's next connection is waited for: longer than the pauses between its attempts to open a
+/// session.
+const NEXT_MAX: Duration = Duration::from_secs(1);
 /// How often, and for how long, one connection looks whether those that it ended are gone.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 const LOOK_MAX: Duration = Duration::from_millis(500);
@@ -57,12 +65,12 @@ const LOOK_MAX: Duration = Duration::from_millis(500);
 const AGAIN_MIN: Duration = Duration::from_millis(500);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
 
-/// Ends those of these processes ($1 numbers and $3 starts, as far as they are known, $2 beginnings of the names of their connections)
-/// that this role may end.
-/// Answers the places of all that are still there. It commits nothing, so it waits for no standby.
+/// Ends those of these processes ($1 numbers and $3 starts, as far as they are known, $2 beginnings of the
+/// names of their connections) that this role may end. Answers the places of all that are still there. It
+/// commits nothing, so it waits for no standby.
 ///
-/// Whose number and name every role is shown; the start only some are, so one that is not shown differs from none. Anybody may take any
-/// name: without a number only a process of this user's own counts.
+/// Whose number and name every role is shown; the start only some are, so one that is not shown differs from
+/// none. Anybody may take any name: without a number only a process of this user's own counts.
 const END_FORMER: &str = "
 SELECT f.place,
        CASE WHEN (pg_has_role(a.usesysid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE'))
@@ -131,6 +139,19 @@ struct Counts {
     left: usize,
     /// The server did not hear the last cancel request.
     away: bool,
+    /// How many connections the node has tried to make that end what is left.
+    tried: u64,
+    /// How many wait for them to go.
+    waiting: usize,
+}
+
+/// Somebody waits for former processes to go, and makes no connection meanwhile.
+struct Waiting<'a>(&'a Former);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.counts.send_modify(|counts| counts.waiting -= 1);
+    }
 }
 
 /// Counts a connection for as long as it is open.
@@ -147,6 +168,16 @@ impl Former {
     pub(super) fn count(self: &Arc<Self>) -> Counted {
         self.counts.send_modify(|counts| counts.open += 1);
         Counted(self.clone())
+    }
+
+    /// The node tries to make a connection, by which it ends what is left.
+    pub(super) fn tries(&self) {
+        self.counts.send_modify(|counts| counts.tried += 1);
+    }
+
+    fn wait(&self) -> Waiting<'_> {
+        self.counts.send_modify(|counts| counts.waiting += 1);
+        Waiting(self)
     }
 
     /// A connection has ended like this.
@@ -166,7 +197,8 @@ impl Former {
         }
     }
 
-    /// Ends what is left, if anything is, by a connection that was just made, before it is used: only now it is known to which server.
+    /// Ends what is left, if anything is, by a connection that was just made, before it is used: only now it
+    /// is known to which server.
     ///
     /// # Errors
     ///
@@ -184,8 +216,8 @@ impl Former {
         if self.counts.borrow().left < FORMER_MAX { Ok(()) } else { Err(unavailable(self.too_many())) }
     }
 
-    /// Waits for a moment until so few are left that another connection may be made, or their server turns out to be away: the
-    /// connection may lead to another one.
+    /// Waits for a moment until so few are left that another connection may be made, or their server turns
+    /// out to be away: the connection may lead to another one.
     ///
     /// # Errors
     ///
@@ -195,6 +227,7 @@ impl Former {
         if counts.borrow().left < FORMER_MAX {
             return Ok(());
         }
+        let _waiting = self.wait();
         self.give_up(settings);
         let has_room = |counts: &Counts| counts.left < FORMER_MAX || counts.away;
         let room = timeout(ROOM_WAIT, counts.wait_for(has_room)).await;
@@ -214,9 +247,11 @@ impl Former {
         )
     }
 
-    /// Waits until no connection is open and no process is left, or the server does not hear of it, or no longer than this.
+    /// Waits until no connection is open and no process is left, or the server does not hear of it, or no
+    /// longer than this.
     pub(super) async fn farewell(self: &Arc<Self>, settings: &Settings, deadline: Duration) {
         let mut counts = self.counts.subscribe();
+        let _waiting = self.wait();
         self.give_up(settings);
         // What is left then the server ends when it notices, or somebody else.
         let _ = timeout(
@@ -250,13 +285,17 @@ impl Former {
     async fn end_all(self: Arc<Self>, settings: Settings) {
         let mut backoff = Backoff::new(AGAIN_MIN, AGAIN_MAX, settings.node.as_uuid().as_u64_pair().1);
         loop {
+            let tried = self.counts.borrow().tried;
             let is_heard = self.cancel().await;
             self.counts.send_modify(|counts| counts.away = !is_heard);
             if is_heard {
                 sleep(CANCELLED_PAUSE).await;
+            }
+            if is_heard && self.is_alone(tried).await {
                 let ends = EndOnDrop::new();
                 let connects = connect(&settings, &self, Purpose::Cleanup, &ends.loss, None);
-                // Without an answer it has no place for another connection, perhaps because of those that are left.
+                // Without an answer it has no place for another connection, perhaps because of those that are
+                // left.
                 if let Ok(Ok(Connected { client, .. })) = timeout(CONNECT_MAX, connects).await {
                     self.end(&client, LOOK_MAX).await;
                 }
@@ -269,6 +308,17 @@ impl Former {
         }
     }
 
+    /// Whether the node makes no connection by which it ends them, after those that it had tried, or somebody
+    /// waits for that.
+    async fn is_alone(&self, tried: u64) -> bool {
+        let mut counts = self.counts.subscribe();
+        let known = counts.wait_for(|counts| counts.waiting > 0 || counts.tried != tried || counts.left == 0);
+        match timeout(NEXT_MAX, known).await {
+            Ok(Ok(counts)) => counts.waiting > 0,
+            Ok(Err(_)) | Err(_) => true,
+        }
+    }
+
     /// Whether nobody is left to look after. If so, whoever is given up later has a task of its own.
     fn is_done(&self) -> bool {
         let mut state = self.lock();
@@ -276,7 +326,8 @@ impl Former {
         !state.tended
     }
 
-    /// Sends cancel requests to those that were given up. Answers whether the server has heard one, or somebody in its place.
+    /// Sends cancel requests to those that were given up. Answers whether the server has heard one, or
+    /// somebody in its place.
     async fn cancel(&self) -> bool {
         let given_up = |left: &&Left| left.given_up;
         let cancels: Vec<_> =
@@ -331,7 +382,8 @@ fn place(row: &Row) -> Result<i64, Error> {
 }
 
 impl Cancel {
-    /// Asks the server to cancel what the connection waits for. Answers whether it has heard that; it does not say what came of it.
+    /// Asks the server to cancel what the connection waits for. Answers whether it has heard that; it does
+    /// not say what came of it.
     async fn send(&self) -> bool {
         timeout(CANCEL_MAX, self.token.cancel_query(self.tls.clone())).await.is_ok_and(|sent| sent.is_ok())
     }

@@ -5,9 +5,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use callsheet_actors::{
     JobName, LockKey, RunId, Term,
     port::{
-        ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled, Enrolment,
-        Forgotten, Inquiry, LockError, Locker, Moved, News, Obstacle, OtherZoneData, Pause, Proof, Proved,
-        RoundAnswers, Session, Standing, Verdict,
+        ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Divergence, Enrolled,
+        Enrolment, Forgotten, Inquiry, KnownHistory, LockError, Locker, Moved, News, Obstacle, OtherZoneData,
+        Pause, Proof, Proved, RoundAnswers, Session, Standing, Verdict,
     },
 };
 use chrono::TimeDelta;
@@ -139,6 +139,10 @@ impl Locker for PostgresLocker {
         .boxed()
     }
 
+    fn compare<'a>(&'a self, known: &'a KnownHistory) -> BoxFuture<'a, Result<Divergence, LockError>> {
+        async move { self.session()?.compare(known).await }.boxed()
+    }
+
     fn prove(&self, proof: Proof) -> BoxFuture<'_, Result<Proved, LockError>> {
         async move { self.session()?.prove(proof).await }.boxed()
     }
@@ -160,7 +164,8 @@ impl Locker for PostgresLocker {
                 let known = |later: &ClaimRequest| {
                     of_keys.get(&later.key).and_then(|(asked, verdict)| same_for(later, asked, verdict))
                 };
-                // Not one by one: each round trip of very many claims of one key would add to the deadline of all.
+                // Not one by one: each round trip of very many claims of one key would add to the deadline of
+                // all.
                 waiting = Vec::new();
                 for at in later {
                     answers[at] = known(&requests[at]);
