@@ -31,6 +31,7 @@ use crate::{
     error::Fault,
     event::{CancelReason, Outcome},
     event_log::Level,
+    metrics::{HookFault, HookKind},
     name::JobName,
     node::{JobRef, Node},
     port::SkipReason,
@@ -186,10 +187,10 @@ enum Failure {
 }
 
 impl Failure {
-    fn as_str(&self) -> &'static str {
+    fn fault(&self) -> HookFault {
         match self {
-            Self::Panic(_) => "panic",
-            Self::Timeout(_) => "timeout",
+            Self::Panic(_) => HookFault::Panic,
+            Self::Timeout(_) => HookFault::Timeout,
         }
     }
 }
@@ -202,16 +203,6 @@ impl fmt::Display for Failure {
         }
     }
 }
-
-const BEFORE: &str = "before";
-const AFTER_SUCCESS: &str = "after_success";
-const AFTER_FAILURE: &str = "after_failure";
-const ON_SKIP: &str = "on_skip";
-/// The values of the `hook` label.
-pub(crate) const HOOKS: [&str; 4] = [BEFORE, AFTER_SUCCESS, AFTER_FAILURE, ON_SKIP];
-/// The values of the `reason` label.
-pub(crate) const REASONS: [&str; 4] = ["error", "panic", "timeout", DROPPED];
-const DROPPED: &str = "dropped";
 
 /// Calls a hook, contained and bounded in time.
 async fn call<T>(node: &Node, hook: &Hook<T>, timeout: Duration, told: T) -> Result<RunResult, Failure> {
@@ -250,7 +241,7 @@ impl JobRef {
         any(|hooks| &hooks.after_success) || any(|hooks| &hooks.after_failure)
     }
 
-    fn hook_failed(&self, hook: &'static str, reason: &'static str, failure: &dyn fmt::Display) {
+    fn hook_failed(&self, hook: HookKind, reason: HookFault, failure: &dyn fmt::Display) {
         self.node.meters.hook_failed(hook, reason);
         let job = &self.definition.name;
         let line = format_args!("a hook of {job} failed: {hook}: {failure}");
@@ -282,7 +273,7 @@ async fn ask_before(job: Arc<JobRef>, run: Run) -> Result<(), Refused> {
                 Ok(Ok(())) => {}
                 Ok(Err(veto)) => return Err(Some(bounded(veto, TEXT_MAX).into())),
                 Err(failure) => {
-                    job.hook_failed(BEFORE, failure.as_str(), &failure);
+                    job.hook_failed(HookKind::Before, failure.fault(), &failure);
                     return Err(Some(format!("a before hook {failure}").into()));
                 }
             }
@@ -359,42 +350,42 @@ impl Told {
 }
 
 impl Call {
-    fn hook(&self) -> &'static str {
+    fn hook(&self) -> HookKind {
         match &self.told {
-            Told::Ended(ended) if ended.outcome == Outcome::Succeeded => AFTER_SUCCESS,
-            Told::Ended(_) => AFTER_FAILURE,
-            Told::Skipped(_) => ON_SKIP,
+            Told::Ended(ended) if ended.outcome == Outcome::Succeeded => HookKind::AfterSuccess,
+            Told::Ended(_) => HookKind::AfterFailure,
+            Told::Skipped(_) => HookKind::OnSkip,
         }
     }
 
     async fn make(self) {
-        let name = self.hook();
+        let kind = self.hook();
         let Self { job, told, charges: _charges } = self;
         match told {
             Told::Ended(ended) => {
                 let span = ended.run.span().clone();
-                tell(&job, name, after(ended.outcome), *ended).instrument(span).await;
+                tell(&job, kind, after(ended.outcome), *ended).instrument(span).await;
             }
-            Told::Skipped(ticks) => tell(&job, name, |hooks| &hooks.on_skip, ticks).await,
+            Told::Skipped(ticks) => tell(&job, kind, |hooks| &hooks.on_skip, ticks).await,
         }
     }
 
     fn dropped(&self, why: &dyn fmt::Display) {
-        self.job.hook_failed(self.hook(), DROPPED, why);
+        self.job.hook_failed(self.hook(), HookFault::Dropped, why);
     }
 }
 
 async fn tell<T: Clone + 'static>(
     job: &JobRef,
-    name: &'static str,
+    kind: HookKind,
     which: fn(&Hooks) -> &[Hook<T>],
     told: T,
 ) {
     for (hook, timeout) in job.hooks(which) {
         match call(&job.node, hook, timeout, told.clone()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => job.hook_failed(name, "error", &error),
-            Err(failure) => job.hook_failed(name, failure.as_str(), &failure),
+            Ok(Err(error)) => job.hook_failed(kind, HookFault::Error, &error),
+            Err(failure) => job.hook_failed(kind, failure.fault(), &failure),
         }
     }
 }
@@ -456,7 +447,7 @@ fn take_over(calls: &mut Calls) -> bool {
 struct Worker {
     job: Arc<JobRef>,
     /// The hook that is being called.
-    making: Option<&'static str>,
+    making: Option<HookKind>,
     done: bool,
     /// A shutdown waits for it.
     _alive: watch::Receiver<()>,
@@ -491,7 +482,7 @@ impl Drop for Worker {
         drop(calls);
         let why = &"the runtime of the bodies dropped it";
         if let Some(hook) = self.making {
-            self.job.hook_failed(hook, DROPPED, why);
+            self.job.hook_failed(hook, HookFault::Dropped, why);
         }
         lost.iter().for_each(|call| call.dropped(why));
     }

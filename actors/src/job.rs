@@ -432,7 +432,7 @@ impl JobActor {
                 Effect::Unavailable { reason } => {
                     self.publish_routine(|job| EventKind::LockUnavailable { job, reason });
                 }
-                Effect::Elsewhere { .. } => self.job.meters.ticks_elsewhere.increment(1),
+                Effect::Elsewhere => self.job.meters.ticks_elsewhere.increment(1),
                 Effect::Stop(pause) => {
                     let job = self.job.definition.name.clone();
                     let stop = StopJob::new(job, pause, self.node().seed());

@@ -117,16 +117,19 @@ impl SupervisorActor {
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Result<Vec<Added>, AddError>> {
         let added = self.add(definitions, ctx);
-        self.find_unled_among(&added, ctx);
-        Box::pin(self.scheduled(added).map(Ok).into_actor(self))
+        Box::pin(self.scheduled(added).map(|added, _, _| Ok(added)))
     }
 
-    /// Finds out who fires jobs that were added or changed.
-    pub(super) fn scheduled(&self, added: Vec<Arc<JobRef>>) -> BoxFuture<'static, Vec<Added>> {
-        let names: Vec<_> = added.iter().map(|job| job.definition.name.clone()).collect();
-        let scheduled = self.who_fires(added, CALL_DEADLINE, InquiryPurpose::Firing);
-        let added = |(job, scheduled)| Added { job, scheduled };
-        Box::pin(async move { names.into_iter().zip(scheduled.await).map(added).collect() })
+    /// Finds out who fires jobs that were added or changed, and fires at once those that the leader does not hold.
+    pub(super) fn scheduled(&self, added: Vec<Arc<JobRef>>) -> ResponseActFuture<Self, Vec<Added>> {
+        let scheduled = self.who_fires(added.clone(), CALL_DEADLINE, InquiryPurpose::Firing);
+        Box::pin(scheduled.into_actor(self).map(|scheduled, actor, ctx| {
+            let answers = added.iter().zip(&scheduled);
+            let unheld = answers.filter(|(_, scheduled)| **scheduled == Scheduled::ByHolders);
+            actor.fire_unheld(unheld.map(|(job, _)| job), ctx);
+            let answer = |(job, scheduled): (&Arc<JobRef>, _)| Added { job: job.definition.name.clone(), scheduled };
+            added.iter().zip(scheduled).map(answer).collect()
+        }))
     }
 
     /// Finds out who fires each of these jobs, of a store that answers in time.

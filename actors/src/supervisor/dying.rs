@@ -289,12 +289,10 @@ impl SupervisorActor {
 fn ended(run: RunId, outcome: Outcome, cancelled: Option<CancelReason>, end: End) -> Ended {
     Ended {
         run,
-        tick: None,
         outcome,
         cancelled,
         aborted: false,
         recorded: true,
-        attempt: 1,
         end,
         started_at: None,
         took: Duration::ZERO,

@@ -386,15 +386,6 @@ impl SupervisorActor {
         }
     }
 
-    /// Fires at once those of the jobs, which are new to this node, that the leader does not hold.
-    pub(super) fn find_unled_among(&mut self, jobs: &[Arc<JobRef>], ctx: &mut Context<Self>) {
-        let led = jobs.iter().filter(|job| job.definition.policies.fires == Fires::Leader);
-        let led: Vec<_> = led.cloned().collect();
-        if self.term.is_none() && self.connected && !led.is_empty() {
-            self.find_unled(led, ctx);
-        }
-    }
-
     /// Fires those of the jobs that the leader does not hold.
     fn find_unled(&mut self, jobs: Vec<Arc<JobRef>>, ctx: &mut Context<Self>) {
         let asked = jobs.iter().map(|job| inquiry(job)).collect();
@@ -403,21 +394,28 @@ impl SupervisorActor {
         ctx.spawn(standings.into_actor(self).map(move |standings, actor, ctx| {
             // No answer: the next inquiry asks again.
             let Ok(Ok(standings)) = standings else { return };
-            if actor.term.is_some() || !actor.connected {
-                return;
-            }
-            for (job, standing) in jobs.iter().zip(standings) {
-                let name = &job.definition.name;
-                if standing == Standing::NotHeld
-                    && let Some(entry) = actor.jobs.get_mut(name)
-                    && entry.job.generation == job.generation
-                {
-                    entry.unled = true;
-                    actor.to_enrol.push_back(name.clone());
-                }
-            }
-            actor.enrol(ctx);
+            let unheld = jobs.iter().zip(standings).filter(|(_, standing)| *standing == Standing::NotHeld);
+            actor.fire_unheld(unheld.map(|(job, _)| job), ctx);
         }));
+    }
+
+    /// Fires these jobs, since the leader does not hold them.
+    pub(super) fn fire_unheld<'a>(
+        &mut self,
+        jobs: impl Iterator<Item = &'a Arc<JobRef>>,
+        ctx: &mut Context<Self>,
+    ) {
+        if self.term.is_some() || !self.connected {
+            return;
+        }
+        for job in jobs {
+            let name = &job.definition.name;
+            if let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.job.generation == job.generation) {
+                entry.unled = true;
+                self.to_enrol.push_back(name.clone());
+            }
+        }
+        self.enrol(ctx);
     }
 
     /// Closes the runs of dead sessions, page by page, and looks again for as long as the term lasts: sessions die later, too.

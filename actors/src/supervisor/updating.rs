@@ -102,7 +102,6 @@ impl SupervisorActor {
             self.resume(&job, now);
             self.enrol(ctx);
         }
-        self.find_unled_among(slice::from_ref(&job), ctx);
         Ok(job)
     }
 }
@@ -118,8 +117,7 @@ impl SupervisorActor {
             Err(error) => return Box::pin(ready(Err(error)).into_actor(self)),
         };
         let scheduled = self.scheduled(vec![job]);
-        let answer = async move { Ok(scheduled.await.pop().expect("invariant: one job, one answer")) };
-        Box::pin(answer.into_actor(self))
+        Box::pin(scheduled.map(|mut added, _, _| Ok(added.pop().expect("invariant: one job, one answer"))))
     }
 }
 

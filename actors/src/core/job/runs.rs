@@ -282,8 +282,8 @@ impl JobMachine {
         let run = self.runs.remove(at);
         let RunEnd { end, took, .. } = end;
         let outcome = run.outcome(&end);
-        if let (Some(token), false) = (run.token, run.lost) {
-            effects.push(Effect::Complete { run: run.run, token, outcome });
+        if run.token.is_some() && !run.lost {
+            effects.push(Effect::Complete { run: run.run, outcome });
             self.anchoring = self.schedule.counts_from_completion();
             // It had the only slot of the key.
             self.all_ended = (self.policies.overlap.slots() == 1).then_some(self.stored);
@@ -296,15 +296,13 @@ impl JobMachine {
             End::Failed { error, severity: Severity::Stop } => Some(Pause::stopped_by(error)),
             _ => None,
         };
-        let ActiveRun { run, tick, cancelled, aborted, lost, attempt, first_started_at, .. } = run;
+        let ActiveRun { run, cancelled, aborted, lost, first_started_at, .. } = run;
         effects.push(Effect::Ended(Ended {
             run,
-            tick,
             outcome,
             cancelled,
             aborted,
             recorded: !lost,
-            attempt,
             end,
             started_at: first_started_at,
             took,

@@ -180,8 +180,6 @@ pub enum Effect {
     Complete {
         /// The run.
         run: RunId,
-        /// Its token.
-        token: FencingToken,
         /// How it ended.
         outcome: Outcome,
     },
@@ -217,10 +215,7 @@ pub enum Effect {
         skips: Skips,
     },
     /// Count a tick that another node has decided.
-    Elsewhere {
-        /// The tick.
-        fire_time: FireTime,
-    },
+    Elsewhere,
     /// Say that the job has paused itself after too many failures. Only a job without claims does: of others the store decides.
     Paused(Pause),
     /// Pause the job on all nodes: its body said that it is to stop for good.
@@ -345,8 +340,6 @@ pub struct Retried {
 pub struct Ended {
     /// The run.
     pub run: RunId,
-    /// The tick, or `None` for a manual trigger.
-    pub tick: Option<FireTime>,
     /// How it ended.
     pub outcome: Outcome,
     /// Why it was cancelled, if it was.
@@ -355,9 +348,7 @@ pub struct Ended {
     pub aborted: bool,
     /// This node says how it ended. If its session was lost, whoever takes over does: as lost.
     pub recorded: bool,
-    /// Its last attempt, from 1.
-    pub attempt: u32,
-    /// What the body did in it.
+    /// What the body did in its last attempt.
     pub end: End,
     /// When it started; `None` if the body never did.
     pub started_at: Option<DateTime<Utc>>,
