@@ -226,7 +226,7 @@ impl HookKind {
     const ALL: [Self; 4] = [Self::Before, Self::AfterSuccess, Self::AfterFailure, Self::OnSkip];
 }
 
-words!(HookKind {
+words!(pub(crate) HookKind {
     Before: "before",
     AfterSuccess: "after_success",
     AfterFailure: "after_failure",
@@ -248,7 +248,7 @@ impl HookFault {
     const ALL: [Self; 4] = [Self::Error, Self::Panic, Self::Timeout, Self::Dropped];
 }
 
-words!(HookFault { Error: "error", Panic: "panic", Timeout: "timeout", Dropped: "dropped" });
+words!(pub(crate) HookFault { Error: "error", Panic: "panic", Timeout: "timeout", Dropped: "dropped" });
 
 /// The label `outcome` of a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -284,9 +284,7 @@ impl JobMeters {
         let label = SharedString::from(Arc::<str>::from(name));
         let counter =
             |metric: &'static str| counter!(metric, "scope" => scope.clone(), "name" => label.clone());
-        let by = |metric: &'static str, outcome: &'static str| {
-            counter!(metric, "scope" => scope.clone(), "name" => label.clone(), "outcome" => outcome)
-        };
+        let by = |metric: &'static str, outcome: &'static str| counter!(metric, "scope" => scope.clone(), "name" => label.clone(), "outcome" => outcome);
         let histogram =
             |metric: &'static str| histogram!(metric, "scope" => scope.clone(), "name" => label.clone());
         Self {

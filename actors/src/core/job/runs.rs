@@ -119,17 +119,8 @@ impl ActiveRun {
         self.cancelled
     }
 
-    /// A run that was cancelled counts as such whatever its body made of it, unless it panicked: nobody can tell an
-    /// answer that was given in time from one that was given up.
     fn outcome(&self, end: &End) -> Outcome {
-        match (end, self.cancelled) {
-            (End::Panicked(_), _) => Outcome::Panicked,
-            (End::NotStarted { .. }, _) => Outcome::Cancelled,
-            (_, Some(CancelReason::TimedOut)) => Outcome::TimedOut,
-            (_, Some(_)) | (End::Aborted | End::BetweenAttempts, None) => Outcome::Cancelled,
-            (End::Returned, None) => Outcome::Succeeded,
-            (End::Failed { .. }, None) => Outcome::Failed,
-        }
+        end.outcome(self.cancelled)
     }
 }
 

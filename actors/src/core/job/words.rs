@@ -144,6 +144,23 @@ pub enum End {
     },
 }
 
+impl End {
+    /// What a run came to that was `cancelled`, or was not.
+    ///
+    /// One that was cancelled counts as such whatever its body made of it, unless it panicked: nobody can tell an answer that was
+    /// given in time from one that was given up.
+    pub fn outcome(&self, cancelled: Option<CancelReason>) -> Outcome {
+        match (self, cancelled) {
+            (Self::Panicked(_), _) => Outcome::Panicked,
+            (Self::NotStarted { .. }, _) => Outcome::Cancelled,
+            (_, Some(CancelReason::TimedOut)) => Outcome::TimedOut,
+            (_, Some(_)) | (Self::Aborted | Self::BetweenAttempts, None) => Outcome::Cancelled,
+            (Self::Returned, None) => Outcome::Succeeded,
+            (Self::Failed { .. }, None) => Outcome::Failed,
+        }
+    }
+}
+
 /// What follows from an error, besides the failure of its attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
