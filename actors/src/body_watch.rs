@@ -8,7 +8,7 @@ use std::{
 use futures_util::FutureExt;
 
 use crate::{
-    body::OwnThreads,
+    own_threads::OwnThreads,
     port::{Clock, Spawner},
     starts::BodyThreads,
 };

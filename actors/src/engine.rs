@@ -28,13 +28,13 @@ use self::{
     wiring::{Started, StopOnDrop, start_actors},
 };
 use crate::{
-    body::OwnThreads,
     deadline,
     drain::ShutdownReport,
     error::StartError,
     event_filter::EventFilter,
     listener::{EventStream, Publisher},
     message::{AnnounceShutdown, Shutdown, ShutdownNow},
+    own_threads::OwnThreads,
     placement::JobThreads,
     port::{RuntimeSpawner, Spawner},
     starts::Starts,

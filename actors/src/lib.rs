@@ -53,6 +53,7 @@ pub mod metrics;
 mod name;
 mod node;
 mod overdue;
+mod own_threads;
 mod permits;
 mod placement;
 pub mod port;
@@ -65,9 +66,6 @@ mod supervisor;
 pub mod testkit;
 mod word;
 
-use std::time::Duration;
-
-pub use crate::port::{PAUSE_NOTE_MAX, Pause, SkipReason};
 // What the signatures of this crate name.
 pub use futures_util::future::BoxFuture;
 pub use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
@@ -81,13 +79,16 @@ pub use crate::{
         job::RunPhase,
         log_budget::{JOB_LINES_MAX, JOBS_LOGGED_MAX},
         operation::Operation,
+        pause::{PAUSE_NOTE_MAX, Pause},
         policy::{
             ALLOW_MAX, CATCH_UP_PACE, DEBTS_MAX, Fires, LOSSES_MAX, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX,
             MISFIRE_WITHIN_MIN, Misfire, OnLost, Overlap, Policies, QUEUE_MAX, Retry,
         },
+        skip::SkipReason,
         text::TEXT_MAX,
         time::FireTime,
     },
+    deadline::CALL_DEADLINE,
     definition::{Bodiless, Job, SharedBody, TAGS_MAX},
     drain::{HowDrained, REPORTED_RUNS_MAX, ShutdownReport},
     engine::{
@@ -127,6 +128,3 @@ pub use crate::{
         RESTART_PERIOD, RESTARTS_MAX, SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX, SupervisorActor,
     },
 };
-
-/// The deadline of every call to a store.
-pub const CALL_DEADLINE: Duration = Duration::from_secs(5);

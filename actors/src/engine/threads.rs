@@ -10,7 +10,7 @@ use tokio::runtime;
 
 use super::options::EngineOptions;
 use crate::{
-    body::{EngineBodies, OwnThreads},
+    own_threads::{EngineBodies, OwnThreads},
     placement::JobThreads,
     port::{RuntimeSpawner, Spawner},
     supervisor::JOIN_MAX,

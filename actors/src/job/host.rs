@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::{ask::Asks, handle::JobHandle, message::Envelope, report::JobReport};
 use crate::{
-    body::OwnThreads, byte_budget::ByteBudget, hooks::Hooks, node::Node, permits::Permits,
+    byte_budget::ByteBudget, hooks::Hooks, node::Node, own_threads::OwnThreads, permits::Permits,
     placement::Placement,
 };
 
