@@ -98,7 +98,8 @@ struct Unresolved {
 
 impl Graph {
     pub(crate) fn of(packages: &[Package]) -> Self {
-        let mut reader = Reader { packages, modules: BTreeMap::new(), unresolved: Vec::new(), files: Vec::new() };
+        let mut reader =
+            Reader { packages, modules: BTreeMap::new(), unresolved: Vec::new(), files: Vec::new() };
         for package in packages {
             reader.read_file(package, vec![package.krate.to_owned()], "lib.rs");
         }
@@ -172,7 +173,14 @@ impl Reader<'_> {
         self.modules.entry(module.to_vec()).or_default().names.entry(name.to_owned()).or_insert(None);
     }
 
-    fn read_use(&mut self, module: &[String], file: &str, line: usize, tree: &UseTree, before: &mut Vec<String>) {
+    fn read_use(
+        &mut self,
+        module: &[String],
+        file: &str,
+        line: usize,
+        tree: &UseTree,
+        before: &mut Vec<String>,
+    ) {
         let mut found = |alias: Option<String>, path: Vec<String>| {
             let entry = self.modules.entry(module.to_vec()).or_default();
             match alias {
@@ -262,9 +270,13 @@ impl Reader<'_> {
             Some(None) => Some(here.file.clone()),
             None => {
                 let globs = here.globs.iter().filter_map(|glob| self.absolute(module, glob));
-                let defines = |glob: &Vec<String>| self.modules.get(glob).is_some_and(|it| it.names.contains_key(name));
+                let defines =
+                    |glob: &Vec<String>| self.modules.get(glob).is_some_and(|it| it.names.contains_key(name));
                 let from = globs.into_iter().find(defines);
-                from.map_or_else(|| Some(here.file.clone()), |glob| self.file_of(&[&glob, rest].concat(), reexports - 1))
+                from.map_or_else(
+                    || Some(here.file.clone()),
+                    |glob| self.file_of(&[&glob, rest].concat(), reexports - 1),
+                )
             }
         }
     }
@@ -272,7 +284,8 @@ impl Reader<'_> {
 
 /// The crates whose names count: the others are values and types as good as our own.
 fn is_foreign(name: &str) -> bool {
-    ["std", "tokio", "tokio_util", "actix", "actix_rt", "actix_web", "metrics", "tokio_postgres"].contains(&name)
+    ["std", "tokio", "tokio_util", "actix", "actix_rt", "actix_web", "metrics", "tokio_postgres"]
+        .contains(&name)
 }
 
 /// Where the file of a child module is.
@@ -324,8 +337,12 @@ impl<'ast> Visit<'ast> for Paths {
                     open.push(([before, vec![path.ident.to_string()]].concat(), &path.tree));
                 }
                 UseTree::Group(group) => open.extend(group.items.iter().map(|tree| (before.clone(), tree))),
-                UseTree::Name(name) => self.found.push((line, [before, vec![name.ident.to_string()]].concat())),
-                UseTree::Rename(name) => self.found.push((line, [before, vec![name.ident.to_string()]].concat())),
+                UseTree::Name(name) => {
+                    self.found.push((line, [before, vec![name.ident.to_string()]].concat()))
+                }
+                UseTree::Rename(name) => {
+                    self.found.push((line, [before, vec![name.ident.to_string()]].concat()))
+                }
                 UseTree::Glob(_) => self.found.push((line, before)),
             }
         }

@@ -4,6 +4,7 @@ mod claim;
 mod completion;
 mod cursor_move;
 mod enrolment;
+mod forgetting;
 mod notification;
 mod pending_retry;
 mod session;
@@ -21,6 +22,7 @@ pub use self::{
     completion::{Completed, Completion},
     cursor_move::{CursorMove, Moved},
     enrolment::{Declaration, Enrolled, Enrolment, Inquiry, Kept, Standing},
+    forgetting::{AGES_AT_MOST, Forgotten},
     notification::News,
     pending_retry::{ClosedRuns, Debt, LostRun, OwedRun},
     session::{Proof, Proved, Session},
@@ -30,19 +32,6 @@ use crate::{
     core::pause::Pause,
     name::{JobName, LockKey, RunId, Term},
 };
-
-/// How much was forgotten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Forgotten {
-    /// How many names.
-    pub names: usize,
-    /// There may be more: ask again soon.
-    pub more: bool,
-}
-
-/// The longest time between two calls of [`Locker::forget`] that a store ages by: what is longer counts as a time
-/// without a leader.
-pub const AGES_AT_MOST: Duration = Duration::from_secs(180);
 
 /// Hands out claims, in order and in batches.
 ///
