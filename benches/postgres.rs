@@ -694,7 +694,9 @@ impl Adapter {
         let backend = Postgres::new(scope, harness::server().url()).lease(Duration::from_secs(600));
         let locker = backend.locker();
         locker.open().await?;
-        let Campaign::Won(grant) = backend.elector().campaign().await? else { bail!("nobody else leads") };
+        let Campaign::Won(grant) = backend.elector().campaign(Duration::MAX).await? else {
+            bail!("nobody else leads")
+        };
         let term = grant.term;
         let names: Vec<_> =
             (0..jobs).map(|nth| JobName::new(format!("job-{nth}")).expect("a name")).collect();

@@ -52,7 +52,7 @@ impl Callsheet {
     ///
     /// A frozen node answers when it goes on; one that was killed, [`Error::Stopped`].
     #[cfg(feature = "testkit")]
-    pub fn of_rig(rig: &crate::testkit::Rig, node: crate::testkit::Node) -> Self {
+    pub fn of_rig(rig: &crate::testkit::Rig, node: crate::testkit::NodeIndex) -> Self {
         Self::new(rig.engine(node))
     }
 

@@ -23,7 +23,6 @@ fn first_lines(faults: &[Fault]) -> Vec<String> {
     faults.iter().map(|fault| fault.to_string().lines().next().unwrap_or_default().to_owned()).collect()
 }
 
-/// Behaviour 1 of gocron's tests.
 #[test]
 fn every_fault_of_every_job_is_reported_together() {
     let builder = Callsheet::builder()
@@ -103,7 +102,6 @@ fn a_batch_is_added_whole_or_not_at_all() {
     });
 }
 
-/// Behaviour 44 of gocron's tests.
 #[test]
 fn unknown_jobs_are_said_to_be_unknown() {
     simulate(START, async |rig| {
@@ -139,7 +137,7 @@ async fn after_a_shutdown_every_call_says_so() {
 }
 
 #[test]
-fn a_schedule_of_the_application_that_is_broken_is_refused_when_it_is_added() {
+fn a_broken_schedule_of_the_application_is_refused_when_it_is_added() {
     #[derive(Debug)]
     struct Broken(&'static str);
     impl std::fmt::Display for Broken {

@@ -15,7 +15,8 @@ use common::{hours, node_with, secs};
 
 const START: &str = "2026-01-05T00:00:00Z";
 
-/// A job whose body says that it has begun, and blocks until it is told to return, or nobody is left to tell it.
+/// A job whose body says that it has begun, and blocks until it is told to return, or nobody is left to tell
+/// it.
 struct Blocks {
     job: Job,
     begun: tokio::sync::mpsc::UnboundedReceiver<()>,

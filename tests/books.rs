@@ -1,4 +1,5 @@
-//! P3: each tick and each run is accounted for once, in the events, in the metrics and in the store, though replies are lost.
+//! Nothing is lost silently: each tick and each run is accounted for once, in the events, in the metrics and
+//! in the store, though replies are lost.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,7 +14,7 @@ use std::{
 use callsheet::{
     CancelReason, EventKind, Fires, Job, Outcome, Overlap, RemoveJobs, RunId, SkipReason, TriggerJob,
     schedule::{Schedule, every},
-    testkit::{Fault, Node, Record, Rig, fakes::Period, simulate},
+    testkit::{CallFault, NodeIndex, Record, Rig, fakes::Period, simulate},
 };
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use tokio::time::timeout;
@@ -39,7 +40,7 @@ fn hourly() -> Job {
 }
 
 /// The next call of a node goes wrong, then the server ends its session.
-async fn loses(rig: &mut Rig, node: Node, fault: Fault) {
+async fn loses(rig: &mut Rig, node: NodeIndex, fault: CallFault) {
     let id = rig.id(node);
     rig.store().script(id, [fault]);
     rig.advance(ms(3)).await;
@@ -55,7 +56,8 @@ fn said_of_ticks(rig: &Rig) -> (u64, u64) {
     })
 }
 
-/// Whatever was said is counted, and nothing else. For stories in which everything that was said is decided at the end.
+/// Whatever was said is counted, and nothing else. For stories in which everything that was said is decided
+/// at the end.
 fn assert_all_that_was_said_is_counted(rig: &mut Rig) {
     let (started, skipped) = said_of_ticks(rig);
     assert_eq!(rig.counter("callsheet_ticks_total", "outcome=started"), started, "{}", rig.transcript());
@@ -100,10 +102,11 @@ fn assert_ticks_are_accounted_for(rig: &mut Rig, claims_lost: u64) {
 fn ticks_of_a_claim_whose_reply_is_lost_are_counted_once() {
     simulate(START, async |rig| {
         let node = rig.node(node_with([overlapping()])).await;
-        // Between the body that ends at 4.9 s and the tick at 5.0 s, which is claimed with two that were skipped.
+        // Between the body that ends at 4.9 s and the tick at 5.0 s, which is claimed with two that were
+        // skipped.
         rig.advance(ms(4_999)).await;
 
-        loses(rig, node, Fault::ReplyLost).await;
+        loses(rig, node, CallFault::ReplyLost).await;
         rig.advance(secs(10)).await;
         rig.shutdown(node, secs(1)).await;
 
@@ -118,7 +121,7 @@ fn ticks_of_a_claim_that_never_arrived_are_counted_once() {
         let node = rig.node(node_with([overlapping()])).await;
         rig.advance(ms(4_999)).await;
 
-        loses(rig, node, Fault::RequestLost).await;
+        loses(rig, node, CallFault::RequestLost).await;
         rig.advance(secs(10)).await;
         rig.shutdown(node, secs(1)).await;
 
@@ -142,8 +145,8 @@ fn decided(rig: &Rig) -> u64 {
     since.num_milliseconds().unsigned_abs() / 200
 }
 
-/// A job that is due every 200 ms and takes so long that all ticks but the first overlap: the cursor is moved over them each
-/// second.
+/// A job that is due every 200 ms and takes so long that all ticks but the first overlap: the cursor is moved
+/// over them each second.
 fn endless() -> Job {
     due_often(secs(30), 0)
 }
@@ -155,7 +158,7 @@ fn ticks_of_a_move_whose_reply_is_lost_are_counted_once() {
         // The tick at 0.4 s is the first that is skipped.
         rig.advance(ms(1_399)).await;
 
-        loses(rig, node, Fault::ReplyLost).await;
+        loses(rig, node, CallFault::ReplyLost).await;
         rig.advance(secs(10)).await;
         rig.shutdown(node, secs(1)).await;
 
@@ -169,7 +172,7 @@ fn ticks_of_a_move_that_never_arrived_are_counted_once() {
         let node = rig.node(node_with([endless()])).await;
         rig.advance(ms(1_399)).await;
 
-        loses(rig, node, Fault::RequestLost).await;
+        loses(rig, node, CallFault::RequestLost).await;
         rig.advance(secs(10)).await;
         rig.shutdown(node, secs(1)).await;
 
@@ -222,7 +225,7 @@ fn nothing_is_due_before_the_end_of_a_run_that_is_being_claimed() {
         let node = rig.node(node_with([rests])).await;
         rig.advance(ms(999)).await;
         let id = rig.id(node);
-        rig.store().script(id, [Fault::Stall(secs(3))]);
+        rig.store().script(id, [CallFault::Stall(secs(3))]);
         rig.advance(ms(2_500)).await;
 
         rig.reschedule(node, "job", every(mins(60))).await.expect("it is there");
@@ -249,7 +252,7 @@ fn what_is_changed_twice_is_accounted_for_once_the_store_answers() {
             let node = rig.node(node_with([endless()])).await;
             rig.advance(ms(3_250)).await;
             let id = rig.id(node);
-            rig.store().script(id, [Fault::Stall(ms(700))]);
+            rig.store().script(id, [CallFault::Stall(ms(700))]);
 
             // The first one moves the cursor, which takes long.
             rig.update(node, due_often(secs(30), 1)).await.expect("it is there");
@@ -381,7 +384,9 @@ fn assert_ends_are_accounted_for(rig: &mut Rig) {
 
 #[test]
 fn an_end_that_got_no_answer_is_one_end() {
-    for (fault, outcome) in [(Fault::ReplyLost, Outcome::Succeeded), (Fault::RequestLost, Outcome::Lost)] {
+    for (fault, outcome) in
+        [(CallFault::ReplyLost, Outcome::Succeeded), (CallFault::RequestLost, Outcome::Lost)]
+    {
         simulate(START, async |rig| {
             let node = rig.node(node_with([hourly()])).await;
             rig.advance(secs(1)).await;
@@ -420,8 +425,8 @@ fn a_body_that_ends_when_its_frozen_node_goes_on_is_no_end_of_a_lost_run() {
     });
 }
 
-/// Each tick before `end` has started once, or was said to be skipped once; and is counted once. For stories at whose end the
-/// job is removed, so that no skip waits to be counted.
+/// Each tick before `end` has started once, or was said to be skipped once; and is counted once. For stories
+/// at whose end the job is removed, so that no skip waits to be counted.
 fn assert_ticks_are_in_somebodys_hands(rig: &mut Rig, end: DateTime<Utc>, story: &str) {
     let start: DateTime<Utc> = START.parse().expect("an instant");
     let mut hands: BTreeMap<DateTime<Utc>, Vec<String>> = BTreeMap::new();
@@ -518,5 +523,37 @@ fn a_tick_while_a_job_was_removed_is_owed_by_nobody() {
 
         assert_eq!(rig.started("job"), 5 + 2, "not at 1.2 s, 1.4 s and 1.6 s: {}", rig.transcript());
         assert_eq!(rig.counter("callsheet_ticks_due_total", ""), 7);
+    });
+}
+
+/// Ticks that the store's ledger says were decided: what the counters must say as well.
+fn committed(rig: &Rig) -> u64 {
+    let decided = rig.store().records().into_iter().map(|record| match record {
+        Record::Moved { skips, run, .. } => skips.total() + u64::from(run.is_some()),
+        Record::Enrolled { .. }
+        | Record::Anchored { .. }
+        | Record::Retaken { .. }
+        | Record::Closed { .. } => 0,
+    });
+    decided.sum()
+}
+
+#[test]
+fn skips_whose_reply_was_lost_are_counted_once() {
+    simulate(START, async |rig| {
+        let long = Job::new("long", every(secs(10))).run(async |_| tokio::time::sleep(secs(25)).await);
+        let node = rig.node(node_with([long])).await;
+        // The tick at 20 s is skipped, and the cursor moved at 21 s.
+        rig.advance(ms(20_500)).await;
+        let id = rig.id(node);
+        rig.store().script(id, [CallFault::ReplyLost]);
+        rig.advance(secs(30)).await;
+
+        assert_eq!(
+            rig.counter("callsheet_coordination_errors_total", "operation=advance"),
+            1,
+            "the fault hit the move"
+        );
+        assert_eq!(rig.counter("callsheet_ticks_due_total", ""), committed(rig));
     });
 }

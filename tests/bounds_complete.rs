@@ -1,4 +1,4 @@
-//! No public duration or count is without a story in `tests/bounds.rs`.
+//! No public duration or count is without a story in `tests/bounds`.
 //!
 //! The public functions and fields are read off the sources: what this finds and the list does not name is
 //! new, and needs its line, and a test at its ends. It does not see what a macro writes, what a generic
@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What takes a duration or a count, and the test of `bounds.rs` (or the file that is named) that tries its
+/// What takes a duration or a count, and the test in `tests/bounds` that tries its
 /// ends.
 const TAKES: &[(&str, &str)] = &[
     ("builder.rs: arbiters", "options_out_of_range_are_refused_together"),
@@ -231,7 +231,7 @@ fn every_public_duration_and_count_has_a_story() {
     let new: Vec<_> = found.difference(&listed).collect();
     assert!(
         new.is_empty(),
-        "what of these at 0 and at MAX? Try it in tests/bounds.rs, and list it here: {new:#?}"
+        "what of these at 0 and at MAX? Try it in tests/bounds, and list it here: {new:#?}"
     );
     let gone: Vec<_> = listed.difference(&found).collect();
     assert!(gone.is_empty(), "these are no more: {gone:#?}");
@@ -239,7 +239,10 @@ fn every_public_duration_and_count_has_a_story() {
 
 #[test]
 fn the_stories_are_there() {
-    let stories = include_str!("bounds.rs");
+    let files =
+        fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bounds")).expect("a directory");
+    let stories: String =
+        files.map(|file| fs::read_to_string(file.expect("an entry").path()).expect("a source")).collect();
     let policies = include_str!("../actors/src/core/policy.rs");
 
     for (item, story) in TAKES.iter().chain(VARIANTS) {

@@ -1,5 +1,5 @@
-//! A clock that is set, or that drifts, and a machine that sleeps: every timer is right again at once, and no tick is lost or
-//! doubled.
+//! A clock that is set, or that drifts, and a machine that sleeps: every timer is right again at once, and no
+//! tick is lost or doubled.
 
 use std::{
     fmt,
@@ -27,6 +27,10 @@ use common::{hours, mins, node_with, secs};
 
 const START: &str = "2026-01-05T00:00:00Z";
 
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
 /// A job that the leader fires by the store's clock, and one that each node fires by its own.
 fn led_and_local(period: Duration) -> [Job; 2] {
     let led = Job::new("led", every(period)).run(async |_| {});
@@ -46,7 +50,7 @@ fn lateness(rig: &Rig, name: &str) -> Vec<Duration> {
     rig.events().into_iter().filter_map(|recorded| late(recorded.event.kind)).collect()
 }
 
-/// Behaviour 72 of gocron's tests: what is planned is compared by the wall clock, what is measured by the monotonic
+/// What is planned is compared by the wall clock, what is measured by the monotonic
 /// one.
 #[test]
 fn the_story_of_a_clock_that_is_set_and_of_a_machine_that_sleeps() {
@@ -185,7 +189,8 @@ fn after_a_step_those_who_are_due_start_in_the_order_of_their_fire_times() {
 #[test]
 fn after_a_step_very_many_timers_are_right_before_their_jobs_are_due() {
     simulate(START, async |rig| {
-        // Sooner than the last of the others are woken up, as soon as the last of them are, and after all of them.
+        // Sooner than the last of the others are woken up, as soon as the last of them are, and after all of
+        // them.
         let probes = [
             ("z-1", "00:00:00.100"),
             ("z-2", "00:00:15"),
@@ -435,7 +440,8 @@ impl Schedule for Slow {
     }
 }
 
-/// In real time: the supervisor looks for wrong timers while the job has read its clock and not armed its timer yet.
+/// In real time: the supervisor looks for wrong timers while the job has read its clock and not armed its
+/// timer yet.
 #[actix_rt::test]
 async fn a_timer_that_is_armed_just_when_the_clock_is_set_is_right() {
     let (clock, at) = half_past_ten();
@@ -466,4 +472,48 @@ async fn a_timer_that_is_armed_just_when_the_clock_is_set_is_right() {
 
     happened(&mut events, |kind| matches!(kind, EventKind::RunStarted { .. })).await;
     jobs.shutdown(Duration::ZERO).await;
+}
+
+#[test]
+fn a_clock_that_is_ahead_does_not_starve_a_job_with_a_shorter_period() {
+    simulate(START, async |rig| {
+        let node = rig.node(node_with([Job::new("tick", every(secs(1))).run(async |_| {})])).await;
+        rig.set_skew(node, TimeDelta::milliseconds(1_500));
+
+        rig.advance(ms(30_500)).await;
+
+        assert!(rig.started("tick") >= 25, "{} of 30 ticks started", rig.started("tick"));
+    });
+}
+
+#[test]
+fn a_clock_that_is_ahead_skips_no_tick_before_it_is_due() {
+    simulate(START, async |rig| {
+        let job = Job::new("long", every(secs(10))).run(async |_| tokio::time::sleep(secs(7)).await);
+        let node = rig.node(node_with([job])).await;
+        rig.set_skew(node, TimeDelta::seconds(5));
+
+        rig.advance(secs(99)).await;
+
+        assert_eq!(
+            rig.counter("callsheet_ticks_total", "outcome=overlap"),
+            0,
+            "no run is longer than the period"
+        );
+        assert_eq!(rig.started("long"), 9);
+    });
+}
+
+#[test]
+fn a_clock_that_stepped_forward_is_noticed_before_the_old_timer_ends() {
+    simulate(START, async |rig| {
+        let daily = Job::new("daily", every(hours(24))).fires(Fires::Local).run(async |_| {});
+        let node = rig.node(node_with([daily])).await;
+        rig.advance(secs(10)).await;
+
+        rig.set_skew(node, TimeDelta::hours(23));
+        rig.advance(hours(1) + secs(60)).await;
+
+        assert_eq!(rig.started("daily"), 1, "its time came a minute ago by the wall clock");
+    });
 }

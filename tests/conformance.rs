@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use callsheet::{
-    NodeId,
+    FencingToken, NodeId,
     backend::Local,
-    port::{Backend, Clock},
+    port::{Backend, ClaimRequest, Clock, SystemClock, Verdict},
     schedule::{
         Definition, Fold, Gap, Schedule,
         Weekday::{Mon, Sun, Thu},
@@ -17,10 +17,12 @@ use callsheet::{
         fakes::Period,
     },
 };
+use callsheet_actors::RunIds;
 use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 
-/// One of each kind, of each option, and of each default of what becomes of the hours that clocks skip and repeat.
+/// One of each kind, of each option, and of each default of what becomes of the hours that clocks skip and
+/// repeat.
 fn every_kind_of_schedule() -> Vec<Definition> {
     let holidays = || calendar("holidays").dates("2026-01-01").weekdays([Sun]).fire_times(cron("0 9 1 * *"));
     let lisbon = "Europe/Lisbon";
@@ -177,4 +179,24 @@ async fn the_shared_store_is_an_elector() {
 #[tokio::test(start_paused = true)]
 async fn the_shared_store_is_a_locker() {
     conformance::locker(&mut shared()).await;
+}
+
+#[tokio::test]
+async fn closing_the_embedded_store_frees_what_is_held() {
+    let local = Local::new(Arc::new(SystemClock::default()));
+    let locker = local.locker();
+    locker.open().await.unwrap();
+    let ids = RunIds::of(NodeId::random());
+    let (job, key) = (callsheet::JobName::new("job").unwrap(), callsheet::LockKey::new("job").unwrap());
+    let claim = || ClaimRequest::new(job.clone(), key.clone(), ids.next(Utc::now()));
+    assert!(matches!(
+        locker.claim(&[claim()]).await.unwrap()[0],
+        Verdict::Granted { token: FencingToken(_), .. }
+    ));
+    locker.close().await;
+    locker.open().await.unwrap();
+
+    let again = locker.claim(&[claim()]).await.unwrap();
+
+    assert!(matches!(again[0], Verdict::Granted { .. }), "{again:?}");
 }

@@ -74,7 +74,6 @@ fn jobs_are_removed_by_tag_and_all_together() {
     });
 }
 
-/// Behaviour 48 of gocron's tests.
 #[test]
 fn a_trigger_answers_what_really_happened_on_leader_and_follower() {
     simulate(START, async |rig| {
@@ -109,7 +108,7 @@ fn a_trigger_right_after_the_start_works() {
     });
 }
 
-/// Behaviour 79 of gocron's tests: times are those of the engine's clock.
+/// Times are those of the engine's clock.
 #[test]
 fn a_timeout_cancels_then_aborts() {
     simulate(START, async |rig| {
@@ -149,7 +148,7 @@ fn an_overlap_is_skipped_and_the_schedule_is_not_delayed() {
     });
 }
 
-/// Behaviour 73 of gocron's tests: a delay is attributed to the newest tick.
+/// A delay is attributed to the newest tick.
 #[test]
 fn misfires_after_a_freeze_are_decided_by_policy() {
     simulate(START, async |rig| {
@@ -182,7 +181,6 @@ fn misfires_after_a_freeze_are_decided_by_policy() {
     });
 }
 
-/// Behaviours 19, 29 and 53 of gocron's tests.
 #[test]
 fn a_job_that_is_exhausted_says_so_and_stays() {
     simulate(START, async |rig| {
@@ -198,7 +196,6 @@ fn a_job_that_is_exhausted_says_so_and_stays() {
     });
 }
 
-/// Behaviour 60 of gocron's tests.
 #[test]
 fn a_listing_is_paged_in_the_order_of_names() {
     simulate(START, async |rig| {
@@ -340,7 +337,7 @@ fn a_listing_can_be_narrowed_to_a_prefix_and_a_tag() {
 }
 
 #[test]
-fn a_listing_can_be_narrowed_to_a_state_and_no_page_looks_at_more_jobs_than_a_page_holds() {
+fn a_listing_of_one_state_looks_at_no_more_jobs_than_a_page_holds() {
     simulate(START, async |rig| {
         // Sorted: three that are exhausted, a page of scheduled ones, two that run.
         let once = |n: usize| Job::new(format!("a{n}"), at("2026-01-05T00:00:05Z")).run(async |_| {});
@@ -381,7 +378,6 @@ fn a_listing_can_be_narrowed_to_a_state_and_no_page_looks_at_more_jobs_than_a_pa
     });
 }
 
-/// Behaviour 63 of gocron's tests.
 #[test]
 fn the_next_fire_times_of_a_job_can_be_asked() {
     simulate(START, async |rig| {
@@ -425,7 +421,7 @@ fn a_schedule_that_panics_when_it_is_asked_ahead_harms_its_own_job_only() {
 }
 
 #[test]
-fn a_job_that_is_changed_while_its_actor_dies_goes_on_by_the_new_definition() {
+fn a_job_changed_while_its_actor_dies_goes_on_by_the_new_definition() {
     for fires in [Fires::Leader, Fires::Local] {
         simulate(START, async move |rig| {
             let in_an_hour = "2026-01-05T01:00:00Z".parse().expect("an instant");
@@ -447,7 +443,6 @@ fn a_job_that_is_changed_while_its_actor_dies_goes_on_by_the_new_definition() {
     }
 }
 
-/// Behaviours 34 and 35 of gocron's tests.
 #[test]
 fn runs_are_cancelled_on_request_and_aborted_later() {
     simulate(START, async |rig| {

@@ -1,7 +1,8 @@
-//! What the compiler says to somebody who meets a trait of ours for the first time: our words, and nothing of the test kit.
+//! What the compiler says to somebody who meets a trait of ours for the first time: our words, and nothing of
+//! the test kit.
 //!
-//! Each case is compiled against the library that this test is linked with. Its whole output is the compiler's own and
-//! changes with it, so only our words are asserted.
+//! Each case is compiled against the library that this test is linked with. Its whole output is the
+//! compiler's own and changes with it, so only our words are asserted.
 
 #![allow(clippy::print_stderr, reason = "it shows what the compiler said")]
 
@@ -13,7 +14,8 @@ use std::{
 
 use tempfile::TempDir;
 
-/// What compiles, and needs the feature `testkit`: by it the right one of several builds of the library is found.
+/// What compiles, and needs the feature `testkit`: by it the right one of several builds of the library is
+/// found.
 const RIGHT: &str = r#"
     let _ = callsheet::testkit::fakes::Period::hours(1);
     let _ = Job::new("right", every("5s")).run(async |run| println!("{run:?}"));

@@ -13,7 +13,7 @@ use callsheet::{
     Callsheet, CancelRun, Job, Outcome, Overlap, RemoveJobs, Retry, Run, TriggerJob, Triggered, TriggeredRun,
     schedule::every,
     testkit::{
-        Node, Rig,
+        NodeIndex, Rig,
         fakes::{PanickingSchedule, Period},
         simulate,
     },
@@ -24,7 +24,7 @@ use common::{hours, node_with, obedient, secs};
 
 const START: &str = "2026-01-05T00:00:00Z";
 
-async fn trigger(rig: &mut Rig, node: Node, job: &str) -> TriggeredRun {
+async fn trigger(rig: &mut Rig, node: NodeIndex, job: &str) -> TriggeredRun {
     rig.send(node, TriggerJob(job.to_owned())).await.expect("it may start")
 }
 

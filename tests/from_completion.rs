@@ -19,7 +19,7 @@ fn job(takes: Duration) -> Job {
         .run_with(takes, |_, takes| async move { tokio::time::sleep(takes).await })
 }
 
-/// Behaviours 80, 82, 83 and 85 of gocron's tests: the first run a period after the job is first known, the others a period
+/// The first run a period after the job is first known, the others a period
 /// after the end of the one before, however long they take; beside it, what the default does.
 #[test]
 fn a_run_starts_a_period_after_the_end_of_the_one_before() {
@@ -42,7 +42,6 @@ fn a_run_starts_a_period_after_the_end_of_the_one_before() {
     });
 }
 
-/// Behaviour 81 of gocron's tests.
 #[test]
 fn the_end_counts_whatever_it_is_and_a_retry_is_no_end() {
     simulate(START, async |rig| {

@@ -23,6 +23,13 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// Whether there is a file of tests, or a directory of them, of this name.
+fn is_test(name: &str) -> bool {
+    ["tests/{name}.rs", "tests/{name}/main.rs"]
+        .iter()
+        .any(|path| root().join(path.replace("{name}", name)).is_file())
+}
+
 /// The names of the guides, as their files have them.
 fn guides() -> BTreeSet<String> {
     let files = fs::read_dir(root().join("src/guide")).expect("a directory");
@@ -105,7 +112,7 @@ fn the_readme_has_thirteen_guarantees_each_with_a_test_and_its_limits() {
         let tests: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
         assert!(!tests.is_empty(), "{row}");
         for test in tests {
-            assert!(root().join(format!("tests/{test}.rs")).is_file(), "{test}");
+            assert!(is_test(test), "{test}");
         }
     }
 }
@@ -117,8 +124,44 @@ fn the_limits_name_tests_that_there_are() {
 
     for tests in lists.into_iter().flatten() {
         for test in tests.split('`').skip(1).step_by(2).filter(|test| !test.contains([':', ' '])) {
-            assert!(root().join(format!("tests/{test}.rs")).is_file(), "{test}");
+            assert!(is_test(test), "{test}");
         }
+    }
+}
+
+/// The first sentence of what the documentation of a file says, on one line.
+fn first_sentence(source: &str) -> String {
+    let lines = source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
+    let text = lines.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    let end = text.find(". ").map_or(text.len(), |end| end + 1);
+    text[..end].to_owned()
+}
+
+#[test]
+fn the_list_of_tests_has_each_of_them_once_under_a_guarantee_or_a_subject() {
+    let list = read("tests/README.md");
+    let mut missing = String::new();
+    for entry in fs::read_dir(root().join("tests")).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_stem().expect("a name").to_str().expect("UTF-8");
+        if !is_test(name) {
+            continue;
+        }
+        let source = [path.join("main.rs"), path.clone()].into_iter().find(|path| path.is_file());
+        let source = fs::read_to_string(source.expect("a source")).expect("a source");
+        let row = format!("| `{name}` | {} |\n", first_sentence(&source));
+        let times = list.matches(&format!("| `{name}` |")).count();
+        if times != 1 || !list.contains(&row) {
+            missing += &row;
+        }
+    }
+    assert!(missing.is_empty(), "tests/README.md is to have these rows, each once:\n{missing}");
+
+    for row in between(&list, "\n| `", "`") {
+        assert!(is_test(row), "{row}: there is no such test");
+    }
+    for guarantee in between(LIMITS, "\n# ", "\n").into_iter().filter(|title| *title != "Not promised") {
+        assert!(list.contains(&format!("\n## {guarantee}\n")), "{guarantee} has no tests");
     }
 }
 

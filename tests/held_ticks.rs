@@ -97,7 +97,7 @@ fn in_the_morning_a_nightly_job_that_is_paused_says_that_its_tick_is_held() {
 }
 
 #[test]
-fn a_tick_that_is_held_runs_if_the_job_is_resumed_or_its_pause_expires_in_time() {
+fn a_held_tick_runs_if_its_pause_ends_in_time() {
     for (expires, fires) in
         [(false, Fires::Leader), (true, Fires::Leader), (false, Fires::Local), (true, Fires::AnyNode)]
     {
@@ -123,7 +123,7 @@ fn a_tick_that_is_held_runs_if_the_job_is_resumed_or_its_pause_expires_in_time()
 }
 
 #[test]
-fn the_node_that_decides_holds_the_tick_and_who_leads_after_it_holds_it_then() {
+fn the_node_that_decides_holds_the_tick_and_so_does_the_next_leader() {
     for die in [false, true] {
         simulate(START, async |rig| {
             rig.set_lease(mins(10));
@@ -157,7 +157,7 @@ fn the_node_that_decides_holds_the_tick_and_who_leads_after_it_holds_it_then() {
 }
 
 #[test]
-fn a_tick_is_held_until_its_window_is_over_whichever_node_was_down_meanwhile() {
+fn a_tick_is_held_until_its_window_is_over_whichever_node_is_down() {
     simulate(START, async |rig| {
         rig.set_lease(mins(10));
         rig.node(node_with([nightly()])).await;

@@ -6,7 +6,7 @@ use callsheet::{
     EventKind, Health, Job, JobDetails, JobState, JobStatus, ListJobs, NextFireTimes, Outcome, RemoveJobs,
     Scheduled, SelectError, Selector, TriggerJob,
     schedule::{IntoSchedule, at, cron, every, monthly, random, weekly},
-    testkit::{Node, Rig, simulate},
+    testkit::{NodeIndex, Rig, simulate},
 };
 use chrono::{DateTime, TimeDelta, Utc, Weekday};
 
@@ -20,15 +20,14 @@ fn time(text: &str) -> DateTime<Utc> {
     text.parse().expect("an instant")
 }
 
-async fn status(rig: &mut Rig, node: Node, job: &str) -> JobStatus {
+async fn status(rig: &mut Rig, node: NodeIndex, job: &str) -> JobStatus {
     rig.send(node, JobDetails(job.to_owned())).await.expect("it is there")
 }
 
-async fn next(rig: &mut Rig, node: Node, job: &str, count: usize) -> Vec<DateTime<Utc>> {
+async fn next(rig: &mut Rig, node: NodeIndex, job: &str, count: usize) -> Vec<DateTime<Utc>> {
     rig.send(node, NextFireTimes { job: job.to_owned(), count }).await.expect("it is there")
 }
 
-/// Behaviours 61, 62, 68, 69 and 79 of gocron's tests.
 #[test]
 fn a_status_tells_the_next_fire_time_the_run_in_progress_and_the_last_one() {
     simulate(START, async |rig| {
@@ -61,7 +60,6 @@ fn a_status_tells_the_next_fire_time_the_run_in_progress_and_the_last_one() {
     });
 }
 
-/// Behaviours 63, 64 and 65 of gocron's tests.
 #[test]
 fn fire_times_ahead_ascend_and_end_where_the_window_does() {
     simulate(START, async |rig| {
@@ -82,7 +80,6 @@ fn fire_times_ahead_ascend_and_end_where_the_window_does() {
     });
 }
 
-/// Behaviours 66 and 67 of gocron's tests.
 #[test]
 fn a_hundred_jobs_that_fire_at_once_each_know_their_next_fire_time() {
     simulate(START, async |rig| {
@@ -102,7 +99,6 @@ fn a_hundred_jobs_that_fire_at_once_each_know_their_next_fire_time() {
     });
 }
 
-/// Behaviour 48 of gocron's tests.
 #[test]
 fn a_trigger_does_not_move_the_schedule() {
     simulate(START, async |rig| {
@@ -119,7 +115,7 @@ fn a_trigger_does_not_move_the_schedule() {
     });
 }
 
-/// Behaviours 51 to 54 of gocron's tests, and 19: one that is over when it is added is exhausted, not refused.
+/// One that is over when it is added is exhausted, not refused.
 #[test]
 fn single_instants_fire_once_each_if_they_are_to_come_and_nothing_spins() {
     simulate(START, async |rig| {
@@ -147,7 +143,7 @@ fn single_instants_fire_once_each_if_they_are_to_come_and_nothing_spins() {
     });
 }
 
-/// Behaviours 29 and 59 of gocron's tests, which removes such a job: ours stays, exhausted, until somebody removes it.
+/// gocron removes such a job. Ours stays, exhausted, until somebody removes it.
 #[test]
 fn a_job_whose_window_is_over_stays_until_it_is_removed() {
     simulate(START, async |rig| {
@@ -167,7 +163,7 @@ fn a_job_whose_window_is_over_stays_until_it_is_removed() {
     });
 }
 
-/// Behaviours 7, 9 and 12 of gocron's tests: a definition is a value.
+/// A definition is a value.
 #[test]
 fn a_definition_can_be_used_again_and_says_each_day_once() {
     let definition = cron("CRON_TZ=Europe/Lisbon */7 9-17 * * MON-FRI");
@@ -187,7 +183,6 @@ fn a_definition_can_be_used_again_and_says_each_day_once() {
     assert_eq!(months(&[1, 15, 1, 15, 1]), months(&[1, 15]));
 }
 
-/// Behaviour 45 of gocron's tests.
 #[test]
 fn a_thousand_jobs_are_removed_together() {
     simulate(START, async |rig| {
@@ -203,7 +198,7 @@ fn a_thousand_jobs_are_removed_together() {
     });
 }
 
-/// Behaviour 47 of gocron's tests: between 9,900 and 11,000 there, exactly so many here.
+/// Between 9,900 and 11,000 there, exactly so many here.
 #[test]
 fn a_thousand_jobs_run_ten_times_a_second() {
     simulate(START, async |rig| {
@@ -216,7 +211,7 @@ fn a_thousand_jobs_run_ten_times_a_second() {
     });
 }
 
-/// Behaviours 18 and 70 of gocron's tests: whoever asks, and however often, gets the same fire times, within the bounds.
+/// Whoever asks, and however often, gets the same fire times, within the bounds.
 #[test]
 fn random_fire_times_are_the_same_for_all_who_ask() {
     simulate(START, async |rig| {

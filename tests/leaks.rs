@@ -1,4 +1,5 @@
-//! What an engine leaves behind when it has stopped: nothing. One test, so that nothing else of the process comes and goes.
+//! What an engine leaves behind when it has stopped: nothing. One test, so that nothing else of the process
+//! comes and goes.
 
 use std::{
     fs,
@@ -42,7 +43,8 @@ impl Handler<Run> for Ear {
     }
 }
 
-/// Starts a scheduler with every kind of body and stops it while they run; without arbiters, on the caller's thread.
+/// Starts a scheduler with every kind of body and stops it while they run; without arbiters, on the caller's
+/// thread.
 async fn start_and_stop(local: &LocalSet, arbiters: usize, deadline: Duration, probe: &Arc<()>) {
     let (sender, mut events) = mpsc::unbounded_channel();
     let ear = Ear { events: sender, _probe: probe.clone() }.start();
@@ -89,7 +91,7 @@ fn census() -> (Vec<String>, usize) {
     (threads, fs::read_dir("/proc/self/fd").expect("Linux: /proc is mounted").count())
 }
 
-/// Behaviour 99 of gocron's tests: rapid cycles of start and stop.
+/// Rapid cycles of start and stop.
 #[test]
 fn fifty_starts_and_stops_leave_no_thread_task_actor_or_file_behind() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -28,7 +28,6 @@ fn paused(rig: &Rig) -> usize {
     rig.count(|kind| matches!(kind, EventKind::JobPaused { .. }))
 }
 
-/// Behaviours 56 and 57 of gocron's tests.
 #[test]
 fn a_job_runs_as_often_as_it_may_and_its_last_run_goes_to_its_end() {
     simulate(START, async |rig| {
@@ -47,9 +46,9 @@ fn a_job_runs_as_often_as_it_may_and_its_last_run_goes_to_its_end() {
     });
 }
 
-/// Behaviour 58 of gocron's tests. Mistake of a peer: limits are per process but read as cluster-wide.
+/// Mistake of a peer: limits are per process but read as cluster-wide.
 #[test]
-fn the_budget_is_that_of_the_cluster_and_skipped_ticks_and_triggers_cost_nothing() {
+fn the_limit_of_runs_is_the_clusters_and_skips_cost_nothing() {
     simulate(START, async |rig| {
         let job =
             || Job::new("job", every(secs(10))).limit(4).run(async |_| tokio::time::sleep(secs(12)).await);
@@ -72,7 +71,7 @@ fn the_budget_is_that_of_the_cluster_and_skipped_ticks_and_triggers_cost_nothing
 }
 
 #[test]
-fn a_job_that_any_node_fires_has_one_budget_and_a_local_one_has_one_on_each_node() {
+fn a_limit_of_runs_is_one_for_any_node_and_one_on_each_node_for_local() {
     simulate(START, async |rig| {
         for _ in 0..2 {
             let local = Job::new("local", every(secs(10))).fires(Fires::Local).limit(3).run(async |_| {});

@@ -173,7 +173,8 @@ async fn the_handle_gives_streams_that_end_with_the_engine() {
     assert_eq!(jobs.events(EventFilter::new()).next().await, None, "nothing happens any more");
 }
 
-/// Row 75 of what the best peer's tests pin down; there, "no answer" and "held by somebody else" are one and the same.
+/// Row 75 of what the best peer's tests pin down; there, "no answer" and "held by somebody else" are one and
+/// the same.
 #[test]
 fn a_lock_that_does_not_answer_and_one_that_is_held_are_heard_of() {
     simulate(START, async |rig| {
@@ -223,8 +224,8 @@ fn the_events_of_runs_are_as_many_as_the_metrics_say() {
     });
 }
 
-/// Row 78: what a listener hears of the life of a node, in order. A shutdown removes no job, and a listener that is not
-/// there cannot be given.
+/// Row 78: what a listener hears of the life of a node, in order. A shutdown removes no job, and a listener
+/// that is not there cannot be given.
 #[test]
 fn the_life_of_a_node_is_heard_in_order() {
     simulate(START, async |rig| {

@@ -1,4 +1,4 @@
-//! P6: a run whose lock is lost is cancelled, and its end is not recorded.
+//! Lock lost, run cancelled: a run whose lock is lost is cancelled, and its end is not recorded.
 
 use std::{
     sync::{
@@ -9,14 +9,21 @@ use std::{
 };
 
 use callsheet::{
-    BoxFuture, CancelReason, EventKind, Job, Outcome, Run, port::Spawner, schedule::every, testkit::simulate,
+    BoxFuture, CancelReason, EventKind, Job, Outcome, Run, TriggerJob,
+    port::Spawner,
+    schedule::every,
+    testkit::{CallFault, simulate},
 };
 use futures_util::future;
 
 mod common;
-use common::{node_with, secs};
+use common::{hours, node_with, secs};
 
 const START: &str = "2026-01-05T00:00:00Z";
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
 
 #[test]
 fn a_lost_session_cancels_the_run_and_the_job_goes_on_in_the_next_one() {
@@ -147,5 +154,55 @@ fn a_run_that_was_granted_before_its_node_froze_does_not_start_after_it() {
             )
         };
         assert_eq!(rig.count(not_started), 1, "{}", rig.transcript());
+    });
+}
+
+#[test]
+fn a_claim_that_outlived_its_session_leaves_no_key_behind() {
+    simulate(START, async |rig| {
+        let node = rig.node(node_with([Job::new("manual", every(hours(24))).run(async |_| {})])).await;
+        rig.advance(secs(1)).await;
+        let id = rig.id(node);
+        rig.store().script(id, [CallFault::Stall(secs(2))]);
+        let triggered = rig.supervisor(node).send(TriggerJob("manual".to_owned()));
+        let triggered = kept(triggered);
+        rig.advance(ms(10)).await;
+
+        rig.end_session(node);
+        rig.advance(secs(60)).await;
+
+        drop(triggered);
+        assert_eq!(rig.store().held(), 0, "the key is held by a live session for ever\n{}", rig.transcript());
+    });
+}
+
+/// Sends a request now, and keeps it from being cancelled.
+fn kept<F: Future + 'static>(request: F) -> std::pin::Pin<Box<dyn Future<Output = F::Output>>> {
+    let mut request = Box::pin(request);
+    let waker = futures_util::task::noop_waker();
+    let _ = request.as_mut().poll(&mut std::task::Context::from_waker(&waker));
+    request
+}
+
+#[test]
+fn a_run_whose_lock_was_lost_is_counted_once() {
+    simulate(START, async |rig| {
+        let long = || Job::new("long", every(secs(3600))).run(async |run| run.cancelled().await);
+        rig.node(node_with([long()])).await;
+        rig.node(node_with([long()])).await;
+        rig.advance(secs(3601)).await;
+        assert_eq!(rig.started("long"), 1);
+
+        rig.end_session(0);
+        rig.advance(secs(120)).await;
+
+        assert_eq!(rig.counter("callsheet_ticks_total", "outcome=started"), 1);
+        let ended = rig.counter("callsheet_runs_total", "");
+        assert_eq!(
+            ended,
+            1,
+            "one run was started, so many ended; lost: {}",
+            rig.counter("callsheet_runs_total", "outcome=lost")
+        );
     });
 }

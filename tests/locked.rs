@@ -1,4 +1,5 @@
-//! P11: what somebody else has locked in the store fails alone, is asked for again, and is no overlap.
+//! Containment: what somebody else has locked in the store fails alone, is asked for again, and is no
+//! overlap.
 
 use std::time::Duration;
 
@@ -120,7 +121,7 @@ fn the_end_of_a_run_is_recorded_once_its_key_is_free() {
 }
 
 #[test]
-fn a_job_that_is_locked_when_it_is_enrolled_starts_later_and_the_others_do_not_wait() {
+fn a_job_that_is_locked_at_its_enrolment_keeps_no_other_waiting() {
     simulate(START, async |rig| {
         rig.store().set_locked("held", true);
         let node = rig.node(node_with([quick("held", secs(1)), quick("free", secs(1))])).await;

@@ -152,7 +152,7 @@ fn a_frozen_holder_is_cancelled_when_it_wakes_up_and_its_run_has_gone_on() {
 }
 
 #[test]
-fn a_job_that_its_leader_removed_meanwhile_owes_nothing_even_if_it_is_added_again() {
+fn a_job_that_its_leader_removed_retries_nothing_when_added_again() {
     simulate(START, async |rig| {
         nodes_in_a_run(rig, 2).await;
 
@@ -173,7 +173,7 @@ fn a_job_that_its_leader_removed_meanwhile_owes_nothing_even_if_it_is_added_agai
 }
 
 #[test]
-fn a_job_that_only_other_nodes_removed_meanwhile_goes_on_with_its_lost_run_once_it_is_added_again() {
+fn a_job_that_other_nodes_removed_retries_its_lost_run_when_added_again() {
     simulate(START, async |rig| {
         nodes_in_a_run(rig, 2).await;
 
@@ -320,8 +320,8 @@ fn each_of_several_runs_that_a_node_took_along_goes_on() {
     });
 }
 
-/// A leader that does not hold the job, the node that is killed a minute later, and one that holds the job as well, on which
-/// a run by hand takes a second.
+/// A leader that does not hold the job, the node that is killed a minute later, and one that holds the job as
+/// well, on which a run by hand takes a second.
 async fn led_by_another(rig: &mut Rig, fires: Fires) {
     rig.node(node_with([])).await;
     rig.advance(secs(1)).await;
@@ -342,7 +342,7 @@ async fn until_it_is_closed(rig: &mut Rig) {
 }
 
 #[test]
-fn where_the_leader_does_not_hold_the_job_a_lost_run_goes_on_as_soon_as_the_leader_has_closed_it() {
+fn a_lost_run_is_retried_elsewhere_if_the_leader_does_not_hold_its_job() {
     for fires in [Fires::AnyNode, Fires::Leader] {
         simulate(START, async |rig| {
             led_by_another(rig, fires).await;
@@ -357,7 +357,7 @@ fn where_the_leader_does_not_hold_the_job_a_lost_run_goes_on_as_soon_as_the_lead
 }
 
 #[test]
-fn a_lost_run_of_which_the_news_is_lost_goes_on_within_a_minute_whatever_else_of_the_job_ends_meanwhile() {
+fn a_lost_run_is_retried_within_a_minute_without_its_notification() {
     for fires in [Fires::AnyNode, Fires::Leader] {
         simulate(START, async |rig| {
             led_by_another(rig, fires).await;
@@ -381,7 +381,7 @@ fn a_lost_run_of_which_the_news_is_lost_goes_on_within_a_minute_whatever_else_of
 }
 
 #[test]
-fn a_lost_run_that_was_cancelled_before_it_went_on_is_closed_and_owed_no_more() {
+fn a_lost_run_that_is_cancelled_before_its_retry_is_closed() {
     simulate(START, async |rig| {
         rig.node(node_with([job()])).await;
         let blocker = Job::new("blocker", every(hours(1))).run(async |_| tokio::time::sleep(mins(5)).await);

@@ -1,4 +1,5 @@
-//! However many jobs come and go, what a scraper reads is bounded, and the job with an alert keeps its series.
+//! However many jobs come and go, what a scraper reads is bounded, and the job with an alert keeps its
+//! series.
 
 use std::time::Duration;
 

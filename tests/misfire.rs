@@ -1,5 +1,5 @@
-//! What becomes of ticks whose time passed without a run: while the process was down, while the job was paused, while the
-//! node stalled, while the machine slept.
+//! What becomes of ticks whose time passed without a run: while the process was down, while the job was
+//! paused, while the node stalled, while the machine slept.
 
 use std::{
     sync::{
@@ -33,8 +33,8 @@ fn pause_all() -> PauseJobs {
     PauseJobs::new(Selector::All)
 }
 
-/// Tells one story three times, each with another policy: it lasts from 00:01:30 to 00:06:20, so that five ticks are missed,
-/// the last of them by 20 s, and the first by more than a catch-up may be late.
+/// Tells one story three times, each with another policy: it lasts from 00:01:30 to 00:06:20, so that five
+/// ticks are missed, the last of them by 20 s, and the first by more than a catch-up may be late.
 fn with_each_policy(situation: &str, story: impl AsyncFn(&mut Rig, &dyn Fn() -> Job)) {
     let policies =
         [("latest", Misfire::Latest { within: mins(4) }), ("all", all(4, mins(4))), ("skip", Misfire::Skip)];
@@ -95,7 +95,7 @@ fn after_a_step_of_the_clock() {
 
 /// The report of a peer's users: nobody had looked at the job, and the report was gone.
 #[test]
-fn by_default_a_nightly_job_runs_in_the_morning_after_a_night_without_a_cluster() {
+fn by_default_a_nightly_job_is_caught_up_in_the_morning() {
     simulate(START, async |rig| {
         let job = || Job::new("report", daily().at("02:00")).run(async |_| {});
         rig.node(node_with([job()])).await;
@@ -110,7 +110,8 @@ fn by_default_a_nightly_job_runs_in_the_morning_after_a_night_without_a_cluster(
     });
 }
 
-/// Down from `start` on; up again shortly before, and shortly after, the window of the newest missed tick is over.
+/// Down from `start` on; up again shortly before, and shortly after, the window of the newest missed tick is
+/// over.
 #[test]
 fn by_default_a_tick_is_made_up_for_within_half_the_distance_to_the_next() {
     let lisbon = || daily().at("02:00").timezone("Europe/Lisbon");
@@ -199,7 +200,7 @@ impl Crowd {
 
 /// Mistake of a peer: a replay flood of stale ticks after a fail-over.
 #[test]
-fn a_catch_up_is_paced_and_one_after_the_other_whatever_the_overlap_policy_allows() {
+fn a_catch_up_is_paced_and_one_at_a_time_whatever_overlap_allows() {
     for (overlap, stay) in [
         (Overlap::Skip, Duration::from_millis(10)),
         (Overlap::Allow(5), Duration::from_millis(300)),

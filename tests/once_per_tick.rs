@@ -1,12 +1,12 @@
-//! P1, P2, P8 and P3 on the rig: whoever dies, freezes, is cut off or has a wrong clock, each tick runs at most once,
-//! and every tick is accounted for. `simulate` checks the latter after every story, see `Rig::verify`.
+//! Once per tick, on the rig: whoever dies, freezes, is cut off or has a wrong clock, each tick runs at most
+//! once, and every tick is accounted for. `simulate` checks the latter after every story, see `Rig::verify`.
 
 use std::time::Duration;
 
 use callsheet::{
     EventKind, Fires, Job, Outcome,
     schedule::{every, weekly},
-    testkit::{Fault, Rig, simulate},
+    testkit::{CallFault, Rig, simulate},
 };
 use chrono::{TimeDelta, Weekday};
 
@@ -14,6 +14,10 @@ mod common;
 use common::{hours, node_with, secs, started_on};
 
 const START: &str = "2026-01-05T00:00:00Z";
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
 
 /// A job that fires every second and takes 10 ms.
 fn ticker() -> Job {
@@ -45,7 +49,8 @@ fn a_virtual_week_of_an_hourly_job() {
     });
 }
 
-/// Mistake of a peer: when a job is due next is known to the leader's memory only, and each deploy forgets it.
+/// Mistake of a peer: when a job is due next is known to the leader's memory only, and each deploy forgets
+/// it.
 #[test]
 fn a_weekly_job_runs_every_week_though_its_node_is_replaced_every_day() {
     simulate(START, async |rig| {
@@ -174,8 +179,8 @@ fn clocks_that_are_wrong_double_nothing_and_fire_nothing_early() {
         rig.shutdown(1, secs(1)).await;
         rig.advance(secs(10)).await;
 
-        // A clock that is ahead makes its node ask too early, and be told to wait: it fires on time. One that is
-        // behind fires late, and what it is late for by more than `misfire_after` are misfires.
+        // A clock that is ahead makes its node ask too early, and be told to wait: it fires on time. One that
+        // is behind fires late, and what it is late for by more than `misfire_after` are misfires.
         let fired_early = rig.store().records().into_iter().filter(|record| {
             matches!(record, callsheet::testkit::Record::Moved { run: Some(_), to, .. } if to.instant() > rig.now())
         });
@@ -191,7 +196,7 @@ fn a_reply_that_is_lost_after_the_commit_starts_the_run_once() {
         rig.advance(Duration::from_millis(5_500)).await;
         let id = rig.id(0);
 
-        rig.store().script(id, [Fault::ReplyLost, Fault::RequestLost]);
+        rig.store().script(id, [CallFault::ReplyLost, CallFault::RequestLost]);
         rig.advance(secs(10)).await;
 
         assert_eq!(rig.started("tick"), 15);
@@ -206,7 +211,7 @@ fn a_store_that_stalls_costs_lateness_not_ticks() {
         rig.advance(Duration::from_millis(5_500)).await;
         let id = rig.id(0);
 
-        rig.store().script(id, [Fault::Stall(secs(3))]);
+        rig.store().script(id, [CallFault::Stall(secs(3))]);
         rig.advance(secs(20)).await;
 
         let due = rig.counter("callsheet_ticks_due_total", "name=tick");
@@ -276,7 +281,7 @@ fn jobs_that_share_a_lock_key_do_not_overlap_on_any_node() {
 }
 
 #[test]
-fn a_manual_run_of_a_follower_that_dies_is_closed_while_the_leader_goes_on() {
+fn a_manual_run_of_a_dead_follower_is_closed_while_the_leader_goes_on() {
     simulate(START, async |rig| {
         let job = || Job::new("long", every(secs(36_000))).run(async |run| run.cancelled().await);
         rig.node(node_with([job()])).await;
@@ -290,5 +295,57 @@ fn a_manual_run_of_a_follower_that_dies_is_closed_while_the_leader_goes_on() {
 
         assert_eq!(rig.count(|kind| matches!(kind, EventKind::RunLost { .. })), 1);
         assert_eq!(rig.store().held(), 0);
+    });
+}
+
+#[test]
+fn a_job_that_saw_the_trust_run_out_fires_again_after_a_late_renewal() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(6));
+        // Lease 6 s, margin 1.2 s: renewals and beats at 2 s, trust until 4.8 s.
+        let node = rig.node(node_with([Job::new("tick", every(secs(3))).run(async |_| {})])).await;
+        rig.advance(ms(1_900)).await;
+        let id = rig.id(node);
+        // The beat is answered, the renewal's answer is under way when the process is stopped.
+        rig.store().script(id, [CallFault::Stall(ms(0)), CallFault::Stall(ms(1_500))]);
+        rig.advance(ms(600)).await;
+
+        rig.freeze(node);
+        rig.advance(ms(2_600)).await;
+        rig.thaw(node);
+        rig.advance(secs(30)).await;
+
+        let gained = rig.count(|kind| matches!(kind, EventKind::LeadershipGained { .. }));
+        let lost = rig.count(|kind| matches!(kind, EventKind::LeadershipLost { .. }));
+        assert!(
+            rig.started("tick") >= 9,
+            "{} runs, {gained} gained, {lost} lost\n{}",
+            rig.started("tick"),
+            rig.transcript()
+        );
+    });
+}
+
+#[test]
+fn an_answer_about_a_former_term_does_not_depose_the_new_one() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(6));
+        let node = rig.node(node_with([])).await;
+        rig.advance(ms(1_900)).await;
+        let id = rig.id(node);
+        // The renewal of term 1 at 2 s reaches the store at 6.5 s: after the trust (4.8 s) and the lease (6
+        // s).
+        rig.store().script(id, [CallFault::Stall(ms(0)), CallFault::Stall(ms(4_500))]);
+        rig.advance(secs(30)).await;
+
+        let lost: Vec<_> = rig
+            .events()
+            .into_iter()
+            .filter_map(|recorded| match recorded.event.kind {
+                EventKind::LeadershipLost { term, why } => Some((term.0, why)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(lost.len(), 1, "{lost:?}\n{}", rig.transcript());
     });
 }

@@ -4,7 +4,7 @@ use callsheet::{
     EventKind, Fires, Job, JobDetails, JobState, Misfire, OnLost, Overlap, PauseJobs, ResumeJobs, Retry,
     Shutdown, UpdateJob,
     schedule::{at, every},
-    testkit::{Node, Rig, simulate},
+    testkit::{NodeIndex, Rig, simulate},
 };
 
 mod common;
@@ -13,7 +13,7 @@ use common::{mins, node_with, obedient, secs, starts};
 const START: &str = "2026-01-05T00:00:00Z";
 const SOON: &str = "2026-01-05T00:00:10Z";
 
-async fn state(rig: &mut Rig, node: Node, job: &str) -> Option<JobState> {
+async fn state(rig: &mut Rig, node: NodeIndex, job: &str) -> Option<JobState> {
     rig.send(node, JobDetails(job.to_owned())).await.map(|job| job.state)
 }
 

@@ -49,7 +49,7 @@ fn over() -> Vec<(&'static str, Definition, &'static str)> {
 }
 
 #[test]
-fn a_job_whose_time_is_over_is_not_added_and_the_error_names_both_instants() {
+fn a_job_whose_time_is_over_is_refused_with_both_instants_named() {
     simulate(START, async |rig| {
         for _ in 0..2 {
             rig.node(node_with([])).await;
@@ -120,7 +120,7 @@ fn a_fire_time_a_second_ago_is_over_as_well_and_one_in_a_moment_is_not() {
 }
 
 #[test]
-fn an_update_to_a_schedule_that_is_over_is_refused_and_one_that_keeps_it_is_not() {
+fn an_update_to_a_schedule_that_is_over_is_refused_unless_it_is_kept() {
     simulate(START, async |rig| {
         let once = || job("once", at("2026-01-05T01:00:00Z"));
         rig.node(node_with([once(), job("other", every("1h"))])).await;
@@ -142,7 +142,7 @@ fn an_update_to_a_schedule_that_is_over_is_refused_and_one_that_keeps_it_is_not(
 }
 
 #[test]
-fn a_start_does_not_fail_because_time_has_passed_and_warns_once_of_what_never_ran() {
+fn a_start_does_not_fail_because_time_has_passed_and_warns_once() {
     Log::keep();
     for fires in [Fires::Leader, Fires::AnyNode, Fires::Local] {
         simulate(START, async |rig| {
@@ -173,7 +173,7 @@ fn a_start_does_not_fail_because_time_has_passed_and_warns_once_of_what_never_ra
 }
 
 #[test]
-fn a_job_that_ran_before_the_start_is_done_without_a_word_and_one_that_is_owed_runs() {
+fn a_job_that_ran_before_the_start_is_done_and_one_that_is_owed_runs() {
     Log::keep();
     simulate(START, async |rig| {
         let jobs = || [job("done", at("2026-01-05T01:00:00Z")), job("owed", at("2026-01-05T03:00:00Z"))];
@@ -195,7 +195,7 @@ fn a_job_that_ran_before_the_start_is_done_without_a_word_and_one_that_is_owed_r
 }
 
 #[test]
-fn ten_thousand_reminders_that_are_over_are_told_in_a_few_lines_at_the_start() {
+fn ten_thousand_reminders_that_are_over_are_told_in_a_few_lines() {
     Log::keep();
     simulate(START, async |rig| {
         let jobs = (0..10_000).map(|nth| job(&format!("reminder {nth:05}"), at("2026-01-04T23:00:00Z")));
@@ -234,7 +234,7 @@ impl Schedule for Doubtful {
 }
 
 #[test]
-fn what_is_probably_not_meant_is_logged_once_when_it_is_added_changed_or_started_with() {
+fn what_is_probably_not_meant_is_logged_once() {
     Log::keep();
     simulate(START, async |rig| {
         let node =

@@ -1,4 +1,5 @@
-//! P4: what happens to a tick, and to a manual trigger, during a run of the same lock key, on one node and on two.
+//! No overlap: what happens to a tick, and to a manual trigger, during a run of the same lock key, on one
+//! node and on two.
 
 use std::time::Duration;
 
@@ -41,13 +42,13 @@ fn timeline(overlap: Overlap, expected: &str) {
     });
 }
 
-/// Behaviour 40 of gocron's tests, its `reschedule` mode.
+/// The mode `reschedule` of gocron.
 #[test]
 fn skip_runs_the_ticks_that_find_the_key_free() {
     timeline(Overlap::Skip, include_str!("transcripts/overlap_skip.txt"));
 }
 
-/// Behaviours 31 and 40 of gocron's tests, the `wait` mode; the queue is bounded.
+/// The mode `wait` of gocron; the queue is bounded.
 #[test]
 fn queue_lets_the_freshest_tick_wait_for_the_end_of_the_run() {
     timeline(Overlap::Queue(1), include_str!("transcripts/overlap_queue.txt"));
@@ -58,14 +59,14 @@ fn replace_asks_the_run_in_progress_to_stop() {
     timeline(Overlap::Replace, include_str!("transcripts/overlap_replace.txt"));
 }
 
-/// Behaviour 31 of gocron's tests; the number of runs beside each other is bounded.
+/// The number of runs beside each other is bounded.
 #[test]
 fn allow_lets_so_many_runs_go_on_beside_each_other() {
     timeline(Overlap::Allow(2), include_str!("transcripts/overlap_allow.txt"));
 }
 
-/// A manual run on the follower holds the key when a tick of the leader is due, twice: the first time it goes on, the second
-/// time its node is killed before that tick.
+/// A manual run on the follower holds the key when a tick of the leader is due, twice: the first time it goes
+/// on, the second time its node is killed before that tick.
 fn between_nodes(overlap: Overlap, expected: &str) {
     simulate(START, async |rig| {
         let job = || {
@@ -91,7 +92,6 @@ fn between_nodes(overlap: Overlap, expected: &str) {
     });
 }
 
-/// Behaviour 88 of gocron's tests.
 #[test]
 fn skip_holds_between_nodes() {
     between_nodes(Overlap::Skip, include_str!("transcripts/overlap_cluster_skip.txt"));
@@ -136,7 +136,6 @@ fn triggers(overlap: Overlap, answers: [&str; 5], expected: &str) {
     });
 }
 
-/// Behaviour 48 of gocron's tests.
 #[test]
 fn triggers_under_skip_are_refused_while_the_key_is_held() {
     let answers = ["started", "overlap", "overlap", "overlap", "overlap"];
@@ -190,7 +189,6 @@ fn a_run_that_does_not_stop_is_aborted_before_it_is_replaced() {
     });
 }
 
-/// Behaviour 50 of gocron's tests.
 #[test]
 fn a_queue_keeps_its_bound_and_its_order() {
     simulate(START, async |rig| {
@@ -266,7 +264,8 @@ fn cancelling_the_runs_drops_queued_triggers_with_an_event() {
     });
 }
 
-/// A trigger that waits for a key on another node is asked for again and again: whenever it is dropped, it stays dropped.
+/// A trigger that waits for a key on another node is asked for again and again: whenever it is dropped, it
+/// stays dropped.
 #[test]
 fn a_trigger_that_waits_for_another_node_is_dropped_at_whatever_instant() {
     for millis in 0..10 {
@@ -293,7 +292,7 @@ fn a_trigger_that_waits_for_another_node_is_dropped_at_whatever_instant() {
     }
 }
 
-/// Behaviour 89 of gocron's tests: a lock of a job's own, or of several jobs.
+/// A lock of a job's own, or of several jobs.
 #[test]
 fn jobs_that_share_a_key_wait_for_each_other() {
     simulate(START, async |rig| {

@@ -1,4 +1,5 @@
-//! Whoever was answered sees what it did: on the engine's own threads, in real time, with several callers at once.
+//! Whoever was answered sees what it did: on the engine's own threads, in real time, with several callers at
+//! once.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! What the two packages ship and say, as cargo sees them. `.ci/run` also compiles them out of what they ship.
+//! What the two packages ship and say, as cargo sees them. `.ci/run` also compiles them out of what they
+//! ship.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

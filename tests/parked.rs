@@ -1,5 +1,5 @@
-//! A job that the store refuses for its data is parked: it stands in nobody's way, its ticks are skipped as such, and
-//! it is tried again when somebody changes something.
+//! A job that the store refuses for its data is parked: it stands in nobody's way, its ticks are skipped as
+//! such, and it is tried again when somebody changes something.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ const START: &str = "2026-01-05T00:00:00Z";
 const DUE: &str = "callsheet_ticks_due_total";
 const TICKS: &str = "callsheet_ticks_total";
 const ERRORS: &str = "callsheet_coordination_errors_total";
-/// A page of a thousand is halved ten times, at ten calls a second: the last one that is not to blame waits for less
-/// than this.
+/// A page of a thousand is halved ten times, at ten calls a second: the last one that is not to blame waits
+/// for less than this.
 const HALVING_MAX: Duration = Duration::from_secs(3);
 
 fn job(name: &str, seconds: u64) -> Job {
@@ -51,7 +51,7 @@ fn skipped(rig: &Rig, job: &str) -> u64 {
 }
 
 #[test]
-fn one_bad_job_of_three_thousand_keeps_the_others_for_less_than_three_seconds() {
+fn one_bad_job_of_3000_delays_the_others_for_less_than_three_seconds() {
     simulate(START, async |rig| {
         rig.store().set_bad("job 1234", &[Enrolment]);
         let jobs: Vec<_> = (0..3_000).map(|nth| job(&format!("job {nth:04}"), 10)).collect();
@@ -240,7 +240,7 @@ fn an_end_that_is_refused_frees_its_key_and_parks_its_job() {
 }
 
 #[test]
-fn what_is_refused_of_everybody_parks_nobody_and_is_done_once_it_is_mended() {
+fn what_is_refused_of_everybody_parks_nobody() {
     for (names, bad) in
         [(&["a", "b", "c"][..], End), (&["a"], End), (&["a", "b", "c"], Claim), (&["a"], Claim)]
     {
@@ -300,7 +300,7 @@ fn a_pause_that_is_refused_for_one_job_pauses_the_others_and_says_so() {
 }
 
 #[test]
-fn a_body_that_stops_its_job_does_so_on_its_node_if_the_store_refuses_the_pause() {
+fn a_body_stops_its_job_on_its_node_if_the_store_refuses_the_pause() {
     simulate(START, async |rig| {
         rig.store().set_bad("bad", &[Pause]);
         let stops = Job::new("bad", every(secs(10))).run(async |_| Err::<(), _>(RunError::stop("no more")));

@@ -6,7 +6,7 @@ use callsheet::{
     EventKind, Fires, Job, JobDetails, JobState, ListJobs, Misfire, PAGE_MAX, PAUSE_NOTE_MAX, Pause,
     PauseError, PauseJobs, ResumeJobs, SelectError, Selector, TriggerJob,
     schedule::every,
-    testkit::{Fault, NEWS_MAX, Rig, fakes::Period, simulate},
+    testkit::{CallFault, NEWS_MAX, Rig, fakes::Period, simulate},
 };
 use chrono::{DateTime, Utc};
 
@@ -70,7 +70,7 @@ async fn two_nodes(rig: &mut Rig) {
 }
 
 #[test]
-fn jobs_are_selected_by_name_by_tag_and_all_together_and_asking_twice_changes_nothing() {
+fn jobs_are_selected_by_name_by_tag_and_all_together() {
     simulate(START, async |rig| {
         let local = job("local").fires(Fires::Local).tag("t");
         let any = job("any").fires(Fires::AnyNode);
@@ -217,7 +217,7 @@ fn a_node_that_was_cut_off_finds_out() {
 
 /// More jobs than news are kept for a node.
 #[test]
-fn of_so_many_jobs_that_are_resumed_that_news_is_dropped_each_fires_again_at_its_next_tick() {
+fn each_of_many_resumed_jobs_fires_though_notifications_are_dropped() {
     simulate(START, async |rig| {
         rig.set_lease(secs(5));
         let names: Vec<_> = (0..NEWS_MAX + 100).map(|nth| format!("job {nth}")).collect();
@@ -364,7 +364,7 @@ fn a_store_that_does_not_answer_is_said_so_and_asking_again_does_no_harm() {
         rig.advance(secs(15)).await;
         let id = rig.id(node);
 
-        rig.store().script(id, [Fault::ReplyLost]);
+        rig.store().script(id, [CallFault::ReplyLost]);
         let unknown = rig.send(node, pause("job")).await;
         assert!(matches!(unknown, Err(PauseError::Unavailable { .. })), "{unknown:?}");
         assert_eq!(paused(rig, pause("job")).await, [""; 0], "it was paused all the same");
@@ -396,7 +396,7 @@ fn a_pause_is_a_value_with_an_end_and_a_note() {
 }
 
 #[test]
-fn a_pause_of_many_jobs_does_not_overtake_those_that_are_resumed_meanwhile() {
+fn a_pause_of_many_jobs_does_not_overtake_a_resume_of_some() {
     simulate(START, async |rig| {
         let names: Vec<_> = (0..PAGE_MAX + 100).map(|nth| format!("job {nth}")).collect();
         let rare = |name: &String| Job::new(name.as_str(), Period::hours(1)).run(async |_| {});
@@ -410,7 +410,7 @@ fn a_pause_of_many_jobs_does_not_overtake_those_that_are_resumed_meanwhile() {
         // The first page is answered, and the second one is on its way.
         let latency = Duration::from_millis(1);
         rig.advance(latency).await;
-        rig.store().script(leader, [Fault::Stall(secs(1))]);
+        rig.store().script(leader, [CallFault::Stall(secs(1))]);
         rig.advance(latency).await;
         assert_eq!(resumed(rig, "job 0").await, ["job 0"]);
         rig.send(1, ResumeJobs("job 1".into())).await.expect("it is there");

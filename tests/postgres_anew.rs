@@ -1,5 +1,5 @@
-//! What becomes of nodes whose tables are made anew, emptied, or restored from before, under their feet, on a real
-//! PostgreSQL server.
+//! What becomes of nodes whose tables are made anew, emptied, or restored from before, under their feet, on a
+//! real PostgreSQL server.
 
 #[path = "common/postgres.rs"]
 mod harness;
@@ -23,8 +23,8 @@ use self::harness::{scope, server};
 /// A net under every wait.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// How long the promise is, beside what a node takes to start on this machine at this time: to go on it opens a
-/// session, makes tables and enrols jobs, as at its start.
+/// How long the promise is, beside what a node takes to start on this machine at this time: to go on it opens
+/// a session, makes tables and enrols jobs, as at its start.
 const AGAIN_MAX: Duration = Duration::from_secs(8);
 
 async fn admin() -> Client {

@@ -1,5 +1,5 @@
-//! Durations, counts and instants at their ends, as a PostgreSQL server is told of them: each works, or is refused early
-//! with a named fault. Nothing hangs, and nothing overflows in SQL.
+//! Durations, counts and instants at their ends, as a PostgreSQL server is told of them: each works, or is
+//! refused early with a named fault. Nothing hangs, and nothing overflows in SQL.
 
 #[path = "common/postgres.rs"]
 mod harness;
@@ -54,7 +54,8 @@ async fn works(what: &str, backend: Postgres, options: impl FnOnce(Builder) -> B
     in_time(what, node.shutdown(Duration::ZERO)).await;
 }
 
-/// Each run is counted by the store as long as its job has a limit, and each failure as long as it has a pause.
+/// Each run is counted by the store as long as its job has a limit, and each failure as long as it has a
+/// pause.
 #[tokio::test]
 async fn the_greatest_counts_are_never_reached() {
     let fails = async |_| Err::<(), _>("no connection");
@@ -104,7 +105,9 @@ async fn names_are_forgotten_at_once_or_never() {
     let backend = Postgres::new(scope("forget"), server().url());
     let locker = backend.locker();
     locker.open().await.expect("a session opens");
-    let Ok(Campaign::Won(grant)) = backend.elector().campaign().await else { panic!("nobody else leads") };
+    let Ok(Campaign::Won(grant)) = backend.elector().campaign(Duration::MAX).await else {
+        panic!("nobody else leads")
+    };
     let job = JobName::new("job").expect("a name");
     let enrolment = Enrolment::new(job.clone(), ScheduleIdentity::of_text("a schedule"), Authority::Any);
     let enrolled = locker.enrol(&[enrolment]).await.expect("an answer");

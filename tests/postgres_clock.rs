@@ -63,7 +63,7 @@ fn is_about(ahead: TimeDelta, secs: i64) -> bool {
 }
 
 #[tokio::test]
-async fn a_session_measures_how_far_the_clock_is_and_heartbeats_measure_it_again() {
+async fn a_session_and_its_heartbeats_measure_how_far_the_clock_is() {
     let clock = Wrong::by(600);
     let backend = Postgres::new(scope("clock"), server().url());
     backend.set_clock(Arc::new(clock.clone()));

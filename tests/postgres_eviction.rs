@@ -1,5 +1,5 @@
-//! A frozen leader whose connections outlive its term is succeeded all the same, and they are ended; nobody else's connections are
-//! touched.
+//! A frozen leader whose connections outlive its term is succeeded all the same, and they are ended; nobody
+//! else's connections are touched.
 
 #[path = "common/postgres.rs"]
 mod harness;
@@ -91,7 +91,7 @@ async fn leads(node: &Postgres) -> Term {
     let elector = node.elector();
     let won = async {
         loop {
-            match elector.campaign().await.expect("an answer") {
+            match elector.campaign(Duration::MAX).await.expect("an answer") {
                 Campaign::Won(grant) => return grant.term,
                 Campaign::Lost { retry_in, .. } => sleep(retry_in).await,
             }
@@ -226,7 +226,7 @@ async fn a_leader_whose_term_is_not_over_is_left_alone() {
     take_leadership(&leadership, &scope).await;
     plant_term(&scope, beacon, false).await;
     let loses = async || {
-        let campaign = node.elector().campaign().await.expect("an answer");
+        let campaign = node.elector().campaign(Duration::MAX).await.expect("an answer");
         assert!(matches!(campaign, Campaign::Lost { leader: Some(_), .. }), "{campaign:?}");
     };
 

@@ -25,16 +25,18 @@ fn name(name: &str) -> JobName {
     JobName::new(name).expect("a name")
 }
 
-/// The leader forgets everything that is not in use at this very moment, again and again, while another node enrols a
-/// job, claims its ticks, pauses and resumes it.
+/// The leader forgets everything that is not in use at this very moment, again and again, while another node
+/// enrols a job, claims its ticks, pauses and resumes it.
 #[tokio::test]
-async fn a_name_that_is_forgotten_while_it_is_used_runs_no_tick_twice_and_lowers_no_token() {
+async fn forgetting_a_used_name_runs_no_tick_twice_and_lowers_no_token() {
     let scope = scope("race");
     let open = || Postgres::new(&scope, server().url());
     let (leader, user) = (open(), open());
     leader.locker().open().await.expect("a session opens");
     user.locker().open().await.expect("a session opens");
-    let Ok(Campaign::Won(grant)) = leader.elector().campaign().await else { panic!("nobody else leads") };
+    let Ok(Campaign::Won(grant)) = leader.elector().campaign(Duration::MAX).await else {
+        panic!("nobody else leads")
+    };
     let until = Instant::now() + RACE;
     let forgets = async {
         let (locker, elector) = (leader.locker(), leader.elector());
@@ -102,7 +104,9 @@ async fn a_pause_is_never_forgotten_with_its_name() {
     let (leader, user) = (open(), open());
     leader.locker().open().await.expect("a session opens");
     user.locker().open().await.expect("a session opens");
-    let Ok(Campaign::Won(grant)) = leader.elector().campaign().await else { panic!("nobody else leads") };
+    let Ok(Campaign::Won(grant)) = leader.elector().campaign(Duration::MAX).await else {
+        panic!("nobody else leads")
+    };
     let until = Instant::now() + RACE;
     let forgets = async {
         let (locker, elector) = (leader.locker(), leader.elector());

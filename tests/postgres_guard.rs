@@ -1,4 +1,5 @@
-//! What a run writes under a guard is refused once the run has lost its key, and the key waits for what is under way.
+//! What a run writes under a guard is refused once the run has lost its key, and the key waits for what is
+//! under way.
 
 #[path = "common/postgres.rs"]
 mod harness;

@@ -1,4 +1,5 @@
-//! Whatever a connection holds on a real PostgreSQL server, and whatever became of its client: it is ended, or named, within its lease.
+//! Whatever a connection holds on a real PostgreSQL server, and whatever became of its client: it is ended,
+//! or named, within its lease.
 
 #[path = "common/postgres.rs"]
 mod harness;

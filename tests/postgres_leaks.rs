@@ -1,5 +1,5 @@
-//! What nodes leave behind on their server when they have stopped: nothing. One test, so that nothing else of the process
-//! comes and goes.
+//! What nodes leave behind on their server when they have stopped: nothing. One test, so that nothing else of
+//! the process comes and goes.
 
 #[path = "common/postgres.rs"]
 mod harness;
@@ -59,7 +59,7 @@ fn census() -> (Vec<String>, usize) {
 }
 
 #[tokio::test]
-async fn nodes_that_start_and_stop_leave_no_connection_lock_thread_or_file_behind() {
+async fn nodes_leave_no_connection_lock_thread_or_file_behind() {
     let scope = scope("leaks");
     let admin = connect().await;
     let settled = async |before: Option<&(Vec<String>, usize)>| {

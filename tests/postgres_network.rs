@@ -91,7 +91,8 @@ async fn an_idle_session_outlives_its_looks_at_snapshots_on_a_slow_way() {
     let locker = backend.locker();
 
     let session = locker.open().await.expect("a session opens");
-    // A heartbeat that is sent after a third of the lease, two round trips of more than a quarter, and the trust is over.
+    // A heartbeat that is sent after a third of the lease, two round trips of more than a quarter, and the
+    // trust is over.
     way.set_delay(ms(280));
     let lost = timeout(lease * 5, locker.lost(session)).await;
 
@@ -119,7 +120,7 @@ async fn a_way_that_is_slow_only_at_first_is_not_refused() {
 }
 
 #[tokio::test]
-async fn a_lease_that_the_network_cannot_keep_is_refused_and_the_one_named_works() {
+async fn a_lease_that_the_network_cannot_keep_is_refused_with_one_that_works() {
     Log::keep();
     make_tables().await;
     let (way, runs) = (slow(server().port(), ms(240)).await, Arc::default());
@@ -148,7 +149,7 @@ async fn a_lease_that_the_network_cannot_keep_is_refused_and_the_one_named_works
 }
 
 #[tokio::test]
-async fn a_network_that_gets_too_slow_for_the_lease_is_said_once_until_it_is_good() {
+async fn a_network_too_slow_for_the_lease_is_reported_once_until_it_is_good() {
     Log::keep();
     make_tables().await;
     let (way, runs) = (slow(server().port(), Duration::ZERO).await, Arc::default());
@@ -188,17 +189,19 @@ async fn a_session_and_a_term_take_few_round_trips() {
     // The scope is known, as after the first start of any node.
     let first = Postgres::new(&scope, server().url()).lease(lease);
     first.locker().open().await.expect("a session opens");
-    let Ok(Campaign::Won(grant)) = first.elector().campaign().await else { panic!("nobody else leads") };
+    let Ok(Campaign::Won(grant)) = first.elector().campaign(Duration::MAX).await else {
+        panic!("nobody else leads")
+    };
     let second = backend(&scope, &way, lease);
 
     second.locker().open().await.expect("a session opens");
     let opened = way.turns(false);
     let turns = || way.turns(true);
-    let lost = second.elector().campaign().await;
+    let lost = second.elector().campaign(Duration::MAX).await;
     assert!(matches!(lost, Ok(Campaign::Lost { .. })), "{lost:?}");
     let connected = turns();
     let (elector, resigns) = (second.elector(), first.elector());
-    let waits = tokio::spawn(async move { elector.campaign().await });
+    let waits = tokio::spawn(async move { elector.campaign(Duration::MAX).await });
     sleep(ms(200)).await;
     resigns.resign(grant.term).await.expect("it resigns");
     let won = waits.await.expect("it does not panic");

@@ -1,5 +1,5 @@
-//! The server goes away under its nodes, and comes back on the same port and data: they wait for it without crowding it,
-//! and go on where they were.
+//! The server goes away under its nodes, and comes back on the same port and data: they wait for it without
+//! crowding it, and go on where they were.
 
 #[path = "common/postgres.rs"]
 mod harness;
@@ -21,7 +21,8 @@ use rustix::process::{Pid, Signal, kill_process};
 /// A net under every wait.
 const DEADLINE: Duration = Duration::from_secs(60);
 const NODES: usize = 3;
-/// What a node waits at least before it tries to connect again, once it has failed so often: the guide says so.
+/// What a node waits at least before it tries to connect again, once it has failed so often: the guide says
+/// so.
 const PAUSES: [Duration; 3] =
     [Duration::from_micros(187_500), Duration::from_millis(375), Duration::from_micros(562_500)];
 /// How often each node tries while the server is away.
@@ -110,7 +111,8 @@ impl Node {
         health.problems.iter().any(|problem| matches!(problem, Problem::NoSession { .. }))
     }
 
-    /// Waits until it knows that it has no session, and has tried to connect as often as it may without a success.
+    /// Waits until it knows that it has no session, and has tried to connect as often as it may without a
+    /// success.
     async fn tries_in_vain(&self) -> Vec<Instant> {
         let until = Instant::now() + DEADLINE;
         while !self.is_without_session().await {

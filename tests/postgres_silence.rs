@@ -1,5 +1,5 @@
-//! What an operator can do to a database under a running node is noticed: in the health, the metrics and the log, and is over when it
-//! is mended.
+//! What an operator can do to a database under a running node is noticed: in the health, the metrics and the
+//! log, and is over when it is mended.
 
 #[path = "common/postgres.rs"]
 mod harness;
@@ -140,14 +140,16 @@ fn errors() -> u64 {
 /// A fault, what it looks like, and its mending.
 struct Fault {
     name: &'static str,
-    /// Statements, of which each element is one transaction. `$.` is the schema, `$ROLE` the role of the nodes.
+    /// Statements, of which each element is one transaction. `$.` is the schema, `$ROLE` the role of the
+    /// nodes.
     breaks: &'static [&'static str],
     mends: &'static [&'static str],
     /// A part of the reason of at least one problem.
     reason: &'static str,
 }
 
-/// Breaks a store under a leader with a job that is due every second, or with none that is due, and under a follower.
+/// Breaks a store under a leader with a job that is due every second, or with none that is due, and under a
+/// follower.
 async fn assert_noticed(fault: &Fault, busy: bool) {
     let log = Log::keep();
     errors();

@@ -1,5 +1,6 @@
-//! What the size of the tables costs on a real PostgreSQL server: no statement reads more because there are names, runs and debts that
-//! are long gone. The server itself writes down each plan and how many buffers it read, while nodes do what nodes do.
+//! What the size of the tables costs on a real PostgreSQL server: no statement reads more because there are
+//! names, runs and debts that are long gone. The server itself writes down each plan and how many buffers it
+//! read, while nodes do what nodes do.
 
 #[path = "common/postgres.rs"]
 mod harness;
@@ -43,14 +44,15 @@ const STATEMENTS_MIN: usize = 30;
 /// How many more buffers a statement may read because an index of the large tables has more levels.
 const DEEPER: u64 = 16;
 
-/// Each connection of a node writes its plans, with what they read, into the server's log; and it uses plans that know no values.
+/// Each connection of a node writes its plans, with what they read, into the server's log; and it uses plans
+/// that know no values.
 const EXPLAINED: &str = "?options=-c%20session_preload_libraries%3Dauto_explain%20-c%20auto_explain.log_min_duration%3D0%20\
                          -c%20auto_explain.log_analyze%3Don%20-c%20auto_explain.log_timing%3Doff%20\
                          -c%20auto_explain.log_buffers%3Don%20-c%20auto_explain.log_format%3Djson%20\
                          -c%20plan_cache_mode%3Dforce_generic_plan";
 
-/// What nobody has touched for long: names that were claimed once by sessions of which nothing is left, or withdrawn, or only paused for a
-/// while; the runs of all of them, and debts that nobody takes up.
+/// What nobody has touched for long: names that were claimed once by sessions of which nothing is left, or
+/// withdrawn, or only paused for a while; the runs of all of them, and debts that nobody takes up.
 const STALE: &str = "
 INSERT INTO names (scope, name, token, beacon, claimed_at, run_node, run_job, run_term, fire_time, cursor, cursor_run, term, withdrawn, runs)
 SELECT $1, 'stale-' || lpad(n::text, 7, '0'), n, CASE WHEN n % 3 > 0 THEN n % 7 + 1 END, now() - interval '1 month', gen_random_uuid(),
@@ -133,7 +135,7 @@ impl Node {
     }
 
     async fn leads(&self) -> Term {
-        match self.elector.campaign().await.expect("an answer") {
+        match self.elector.campaign(Duration::MAX).await.expect("an answer") {
             Campaign::Won(grant) => grant.term,
             other => panic!("nobody else leads: {other:?}"),
         }
@@ -183,7 +185,10 @@ async fn live(url: &str, schema: &str, node: &Node, dies: &Node, tag: &str) {
     let key = |key: &str| LockKey::new(format!("{tag}-{key}")).expect("a key");
     let term = node.leads().await;
     node.elector.renew(term).await.expect("an answer");
-    assert!(matches!(dies.elector.campaign().await, Ok(Campaign::Lost { .. })), "somebody leads");
+    assert!(
+        matches!(dies.elector.campaign(Duration::MAX).await, Ok(Campaign::Lost { .. })),
+        "somebody leads"
+    );
 
     let enrolment =
         |job: &str, authority| Enrolment::new(name(job), ScheduleIdentity::of_text("a schedule"), authority);

@@ -1,5 +1,5 @@
-//! A snapshot that stays open keeps dead versions of rows, and claims slow down: a node says for how long it has been
-//! open, and whose it is.
+//! A snapshot that stays open keeps dead versions of rows, and claims slow down: a node says for how long it
+//! has been open, and whose it is.
 
 #[path = "common/postgres.rs"]
 mod harness;

@@ -223,7 +223,7 @@ async fn what_was_committed_without_the_standby_is_not_believed() {
     };
     let led = async || {
         open().await;
-        let answer = elector.campaign().await.expect("an answer");
+        let answer = elector.campaign(Duration::MAX).await.expect("an answer");
         let Campaign::Won(grant) = answer else { panic!("{answer:?}") };
         grant.term
     };
@@ -257,7 +257,7 @@ async fn what_was_committed_without_the_standby_is_not_believed() {
 
     open().await;
     store.lose_standby().await;
-    let (granted, ()) = tokio::join!(elector.campaign(), async {
+    let (granted, ()) = tokio::join!(elector.campaign(Duration::MAX), async {
         store.cut_short(store.waiting("leadership").await).await;
     });
     assert!(granted.is_err(), "a grant: {granted:?}");
@@ -453,7 +453,7 @@ async fn a_user_that_was_changed_takes_no_process_of_the_former_one_for_gone() {
 }
 
 #[tokio::test]
-async fn a_node_goes_on_with_another_server_once_that_of_its_former_connections_is_gone() {
+async fn a_node_goes_on_with_another_server_once_its_former_one_is_gone() {
     Log::keep();
     let (store, next, runs) = (Waiting::start().await, Waiting::start().await, Runs::default());
     let hosts = format!("127.0.0.1:{},127.0.0.1:{}", store.server.port(), next.server.port());

@@ -1,5 +1,5 @@
-//! Whoever may connect to the database can take any advisory lock that is free, and notify any channel whose name is known, as often as
-//! they like. It does the nodes no harm.
+//! Whoever may connect to the database can take any advisory lock that is free, and notify any channel whose
+//! name is known, as often as they like. It does the nodes no harm.
 
 #[path = "common/postgres.rs"]
 mod harness;
@@ -35,7 +35,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// How many transactions of so many notifications each.
 const TRANSACTIONS: usize = 10;
 const NOTIFICATIONS: usize = 5_000;
-/// Of two kinds, five a minute each, of which it is said how many were left out; and a net for a busy machine.
+/// Of two kinds, five a minute each, of which it is said how many were left out; and a net for a busy
+/// machine.
 const LINES_MAX: usize = 60;
 /// What the log must not show.
 const GARBAGE: &str = "sesame";
@@ -171,7 +172,7 @@ async fn wins(node: &Postgres) {
     let until = Instant::now() + DEADLINE;
     loop {
         assert!(Instant::now() < until, "nobody leads");
-        match node.elector().campaign().await.expect("an answer") {
+        match node.elector().campaign(Duration::MAX).await.expect("an answer") {
             Campaign::Won(_) => return,
             Campaign::Lost { retry_in, .. } => sleep(retry_in).await,
         }

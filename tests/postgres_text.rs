@@ -1,5 +1,5 @@
-//! Whatever somebody writes reaches the tables, or is refused alone: no text, and no rule of the database, keeps a job
-//! from running that it does not concern.
+//! Whatever somebody writes reaches the tables, or is refused alone: no text, and no rule of the database,
+//! keeps a job from running that it does not concern.
 
 #[path = "common/postgres.rs"]
 mod harness;
@@ -434,7 +434,9 @@ async fn numbers_and_instants_at_their_bounds_are_answered_or_refused_alone() {
     let backend = backend("bounds");
     let locker = backend.locker();
     locker.open().await.expect("a session");
-    let Ok(Campaign::Won(grant)) = backend.elector().campaign().await else { panic!("nobody else leads") };
+    let Ok(Campaign::Won(grant)) = backend.elector().campaign(Duration::MAX).await else {
+        panic!("nobody else leads")
+    };
     let name = |name: &str| JobName::new(name).expect("a name");
     let manual = |job: &str| {
         let run = RunId::from(NodeId::random().as_uuid());

@@ -1,15 +1,17 @@
-//! Nodes of two versions on one schema, as they are while nodes are replaced one by one: what the version before sends is kept
-//! in `tests/statements`, and works on the tables of this version beside a node of this version.
+//! Nodes of two versions on one schema, as they are while nodes are replaced one by one: what the version
+//! before sends is kept in `tests/statements`, and works on the tables of this version beside a node of this
+//! version.
 //!
-//! When a migration is added, the statements of the version before it are written down first, at the commit before:
+//! When a migration is added, the statements of the version before it are written down first, at the commit
+//! before:
 //!
 //! ```sh
 //! CALLSHEET_KEEP_STATEMENTS=tests/statements/v2.txt cargo test --all-features --test postgres_upgrade
 //! ```
 //!
-//! Then [`KEPT`] names that file, the former one goes, and whatever of the tests fails shows what the migration would do to
-//! nodes that run. A step on which they cannot work takes two releases: one that works with both shapes of the tables, and a later
-//! one that takes the old shape away.
+//! Then [`KEPT`] names that file, the former one goes, and whatever of the tests fails shows what the
+//! migration would do to nodes that run. A step on which they cannot work takes two releases: one that works
+//! with both shapes of the tables, and a later one that takes the old shape away.
 
 use std::{
     collections::BTreeSet,
@@ -143,12 +145,12 @@ async fn the_statements_of_this_version_can_be_kept() {
         node.elector().observe(true).await.expect("an answer");
         node.locker().other_zone_data().await.expect("an answer");
     }
-    let Campaign::Won(grant) = leader.elector().campaign().await.expect("an answer") else {
+    let Campaign::Won(grant) = leader.elector().campaign(Duration::MAX).await.expect("an answer") else {
         panic!("nobody led")
     };
     assert_eq!(leader.elector().renew(grant.term).await.expect("an answer"), Renewal::Renewed);
     assert_eq!(leader.elector().renew(Term(1)).await.expect("an answer"), Renewal::Deposed);
-    let lost = other.elector().campaign().await.expect("an answer");
+    let lost = other.elector().campaign(Duration::MAX).await.expect("an answer");
     assert!(matches!(lost, Campaign::Lost { .. }), "{lost:?}");
     leader.elector().resign(grant.term).await.expect("an answer");
     for node in [&leader, &other] {

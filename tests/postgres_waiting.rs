@@ -1,4 +1,5 @@
-//! A follower waits for the leadership by one statement that keeps no old snapshot, which would stop pruning in the whole database.
+//! A follower waits for the leadership by one statement that keeps no old snapshot, which would stop pruning
+//! in the whole database.
 
 #[path = "common/postgres.rs"]
 mod harness;
@@ -38,7 +39,7 @@ fn wait_for_the_leader(node: &Postgres) -> tokio::task::JoinHandle<Campaign> {
     let elector = node.elector();
     tokio::spawn(async move {
         loop {
-            let campaign = elector.campaign().await.expect("an answer");
+            let campaign = elector.campaign(Duration::MAX).await.expect("an answer");
             if matches!(campaign, Campaign::Won(_)) {
                 return campaign;
             }
@@ -46,7 +47,8 @@ fn wait_for_the_leader(node: &Postgres) -> tokio::task::JoinHandle<Campaign> {
     })
 }
 
-/// A statement that waits for the leadership: when it began, and the oldest transaction that its snapshot does not see the end of.
+/// A statement that waits for the leadership: when it began, and the oldest transaction that its snapshot
+/// does not see the end of.
 async fn waiting(admin: &Client, scope: &str) -> Option<(String, Option<String>)> {
     let waits = "SELECT query_start::text, backend_xmin::text FROM pg_stat_activity
                  WHERE application_name LIKE '% leadership ' || $1 AND wait_event_type = 'Lock' AND wait_event = 'advisory'";
@@ -57,7 +59,7 @@ async fn waiting(admin: &Client, scope: &str) -> Option<(String, Option<String>)
 async fn a_follower_waits_with_one_statement_and_ever_new_snapshots() {
     let (scope, admin) = (scope("snapshots"), admin().await);
     let leader = node(&scope).await;
-    assert!(matches!(leader.elector().campaign().await, Ok(Campaign::Won(_))));
+    assert!(matches!(leader.elector().campaign(Duration::MAX).await, Ok(Campaign::Won(_))));
     let follower = node(&scope).await;
     let waits = wait_for_the_leader(&follower);
 
@@ -82,12 +84,12 @@ async fn a_follower_waits_with_one_statement_and_ever_new_snapshots() {
 async fn the_servers_log_has_no_error_for_a_follower_that_waits() {
     let (scope, admin) = (scope("quiet"), admin().await);
     let leader = node(&scope).await;
-    assert!(matches!(leader.elector().campaign().await, Ok(Campaign::Won(_))));
+    assert!(matches!(leader.elector().campaign(Duration::MAX).await, Ok(Campaign::Won(_))));
     let follower = node(&scope).await;
 
     // The first tells who leads, the second waits for that one.
     for _ in 0..2 {
-        let lost = follower.elector().campaign().await.expect("an answer");
+        let lost = follower.elector().campaign(Duration::MAX).await.expect("an answer");
         assert!(matches!(lost, Campaign::Lost { leader: led, .. } if led == leader.node()), "{lost:?}");
     }
 
@@ -97,10 +99,12 @@ async fn the_servers_log_has_no_error_for_a_follower_that_waits() {
 }
 
 #[tokio::test]
-async fn a_follower_that_waits_is_woken_by_the_end_of_the_term_and_hears_of_another_leader() {
+async fn a_waiting_follower_is_woken_by_the_end_of_the_term() {
     let scope = scope("woken");
     let (leader, follower, next) = (node(&scope).await, node(&scope).await, node(&scope).await);
-    let Ok(Campaign::Won(grant)) = leader.elector().campaign().await else { panic!("nobody else leads") };
+    let Ok(Campaign::Won(grant)) = leader.elector().campaign(Duration::MAX).await else {
+        panic!("nobody else leads")
+    };
     let waits = wait_for_the_leader(&follower);
     let admin = admin().await;
     let until = Instant::now() + DEADLINE;
@@ -114,7 +118,7 @@ async fn a_follower_that_waits_is_woken_by_the_end_of_the_term_and_hears_of_anot
     let won = tokio::time::timeout(DEADLINE, waits).await.expect("it is woken").expect("it does not panic");
     let Campaign::Won(second) = won else { panic!("{won:?}") };
     assert!(second.term > grant.term);
-    let lost = next.elector().campaign().await.expect("an answer");
+    let lost = next.elector().campaign(Duration::MAX).await.expect("an answer");
     assert!(matches!(lost, Campaign::Lost { leader: led, .. } if led == follower.node()), "{lost:?}");
 }
 
@@ -131,12 +135,14 @@ async fn no_timeout_of_a_role_ends_what_a_node_waits_for() {
     let url = format!("postgres://hurried:hurried@127.0.0.1:{}/postgres", server().port());
     let node = || open(Postgres::new(&scope, &url).schema("hurried"));
     let leader = node().await;
-    let Ok(Campaign::Won(grant)) = leader.elector().campaign().await else { panic!("nobody else leads") };
+    let Ok(Campaign::Won(grant)) = leader.elector().campaign(Duration::MAX).await else {
+        panic!("nobody else leads")
+    };
     let follower = node().await;
 
     // The first tells who leads, the second waits for that one in all of its slices.
     for _ in 0..2 {
-        let lost = follower.elector().campaign().await.expect("an answer");
+        let lost = follower.elector().campaign(Duration::MAX).await.expect("an answer");
         assert!(matches!(lost, Campaign::Lost { leader: led, .. } if led == leader.node()), "{lost:?}");
     }
 

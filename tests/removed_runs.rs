@@ -1,5 +1,5 @@
-//! Runs whose jobs were removed, and runs that are told by their ids: they can be seen and cancelled, and what comes after them
-//! knows of them.
+//! Runs whose jobs were removed, and runs that are told by their ids: they can be seen and cancelled, and
+//! what comes after them knows of them.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use callsheet::{
     Overlap, RemoveJobs, RunId, SelectError, Selector, TriggerError, TriggerJob, UnknownRun,
     schedule::every,
     testkit::{
-        Node, Rig,
+        NodeIndex, Rig,
         fakes::{PanickingSchedule, Period},
         simulate,
     },
@@ -27,11 +27,11 @@ fn minute(overlap: Overlap) -> Job {
         .run(async |run| common::obedient(run, secs(60)).await)
 }
 
-async fn details(rig: &mut Rig, node: Node, job: &str) -> Option<JobStatus> {
+async fn details(rig: &mut Rig, node: NodeIndex, job: &str) -> Option<JobStatus> {
     rig.send(node, JobDetails(job.to_owned())).await
 }
 
-async fn listed(rig: &mut Rig, node: Node, list: ListJobs) -> Vec<String> {
+async fn listed(rig: &mut Rig, node: NodeIndex, list: ListJobs) -> Vec<String> {
     let page = rig.send(node, list).await;
     page.jobs.into_iter().map(|job| job.name.as_str().to_owned()).collect()
 }
@@ -41,7 +41,7 @@ fn in_state(state: JobState) -> ListJobs {
 }
 
 /// Starts a run, and removes its job.
-async fn removed(rig: &mut Rig, node: Node, job: &str) -> RunId {
+async fn removed(rig: &mut Rig, node: NodeIndex, job: &str) -> RunId {
     let run = trigger(rig, node, job).await.expect("nothing runs").run();
     rig.send(node, RemoveJobs(job.into())).await.expect("it is there");
     run
@@ -125,7 +125,8 @@ fn a_run_of_a_removed_job_is_cancelled_by_id_by_name_by_tag_and_with_all() {
     }
 }
 
-/// What comes while a run of a former job of the name goes on is decided by the overlap policy of the new one, and told.
+/// What comes while a run of a former job of the name goes on is decided by the overlap policy of the new
+/// one, and told.
 #[test]
 fn a_new_job_of_the_name_overlaps_with_the_run_of_the_former_one() {
     simulate(START, async |rig| {
@@ -179,7 +180,7 @@ fn a_new_job_that_queues_or_replaces_waits_for_the_run_of_the_former_one() {
 }
 
 #[test]
-fn jobs_that_were_removed_one_after_the_other_are_shown_with_all_their_runs() {
+fn jobs_that_were_removed_are_shown_with_all_their_runs() {
     simulate(START, async |rig| {
         let job = || minute(Overlap::Allow(3));
         let node = rig.node(node_with([job()])).await;

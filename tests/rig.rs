@@ -1,4 +1,5 @@
-//! The test kit, as an application uses it: a handle on virtual time, transcripts, and bodies that do real I/O.
+//! The test kit, as an application uses it: a handle on virtual time, transcripts, and bodies that do real
+//! I/O.
 
 use std::{
     io::{Read, Write},
@@ -198,7 +199,8 @@ async fn fetch_async(address: SocketAddr) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Triggers the job, whose timeout is a second of virtual time. Answers how it ended, and how long that took in virtual time.
+/// Triggers the job, whose timeout is a second of virtual time. Answers how it ended, and how long that took
+/// in virtual time.
 fn outcome_of(job: Job) -> (Outcome, Duration) {
     let mut ended = None;
     simulate(START, async |rig| {

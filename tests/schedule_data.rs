@@ -113,7 +113,6 @@ fn fire_times(definition: &Definition) -> Vec<DateTime<Utc>> {
     times
 }
 
-/// Behaviours 8 and 13 of gocron's tests.
 #[test]
 fn each_kind_and_option_is_read_as_it_is_written_in_rust_and_round_trips() {
     for (json, in_rust) in table() {

@@ -1,8 +1,9 @@
-//! Five-field cron beside two others: a scan of every minute with the manual pages in hand, and croner. When the clocks
-//! change both know from vectors of a second source, and not from the data that they judge.
+//! Five-field cron beside two others: a scan of every minute with the manual pages in hand, and croner. When
+//! the clocks change both know from vectors of a second source, and not from the data that they judge.
 //!
-//! By default each zone is looked at around the changes of its clocks in two years. `CALLSHEET_ORACLE=full` takes all
-//! changes of 1970 to 2037, and whole runs from 1970 to 2037 in every zone: some minutes with `--release`.
+//! By default each zone is looked at around the changes of its clocks in two years. `CALLSHEET_ORACLE=full`
+//! takes all changes of 1970 to 2037, and whole runs from 1970 to 2037 in every zone: some minutes with
+//! `--release`.
 
 use std::{collections::BTreeSet, env};
 
@@ -193,8 +194,8 @@ fn offset_at(tz: Zone, instant: DateTime<Utc>) -> i64 {
     tz.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc().into()
 }
 
-/// Days on which the clocks of the zone change: all from 1970 to 2037 in a full run, or those of two random years; and
-/// a day on which they may not.
+/// Days on which the clocks of the zone change: all from 1970 to 2037 in a full run, or those of two random
+/// years; and a day on which they may not.
 fn days_to_look_at(tz: Zone, random: &mut Random) -> Vec<DateTime<Utc>> {
     let first = time("1970-01-02T00:00:00Z");
     let (start, count) = if is_full() { (0, 68 * 365 + 16) } else { (random.below(66 * 365) as i64, 730) };
@@ -355,8 +356,8 @@ fn croner_agrees_on_what_both_know() {
     assert!(ticks > 10_000, "{ticks} fire times only");
 }
 
-/// The lost day of Samoa, the half hour of Lord Howe, midnight gaps, a gap of two hours, a change of standard time
-/// without daylight saving time, and the two changes of Ramadan.
+/// The lost day of Samoa, the half hour of Lord Howe, midnight gaps, a gap of two hours, a change of standard
+/// time without daylight saving time, and the two changes of Ramadan.
 #[test]
 fn a_scan_of_every_minute_agrees_at_odd_changes_of_the_clocks() {
     const SEED: u64 = 7;

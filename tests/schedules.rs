@@ -1,5 +1,5 @@
-//! Schedules answer what the standards and an independent model say, in every time zone, and refuse what is wrong with
-//! a message that says where and what to do.
+//! Schedules answer what the standards and an independent model say, in every time zone, and refuse what is
+//! wrong with a message that says where and what to do.
 
 use std::{
     fmt,
@@ -46,7 +46,7 @@ fn between(schedule: &dyn Schedule, from: DateTime<Utc>, to: DateTime<Utc>) -> V
 
 /// All rows of `tests/vectors/fire_times.json`, forwards and backwards.
 ///
-/// Behaviours 8, 10, 11, 14 to 17 and 20 to 25 of gocron's tests, where it is right.
+/// What gocron's tests expect, where they are right.
 #[test]
 fn the_vectors_are_met() {
     let rows: Vec<Value> =
@@ -129,7 +129,6 @@ fn of_row(row: &Value) -> Definition {
     }
 }
 
-/// Behaviours 1 and 2 of gocron's tests.
 #[test]
 fn bad_definitions_are_refused_with_the_place_and_the_cure() {
     const FIVE: &str =

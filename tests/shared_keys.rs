@@ -1,11 +1,11 @@
-//! Jobs that share a lock key share one overlap policy, on all nodes: another one is refused for as long as somebody declares the
-//! first, and no tick of the job that is refused is lost silently.
+//! Jobs that share a lock key share one overlap policy, on all nodes: another one is refused for as long as
+//! somebody declares the first, and no tick of the job that is refused is lost silently.
 
 use callsheet::{
     AddError, AddJobs, EventKind, Fires, Job, JobState, Overlap, RemoveJobs, TriggerError, UpdateError,
     schedule::every,
     testkit::{
-        Fault, Rig,
+        CallFault, Rig,
         fakes::{PanickingSchedule, Period},
         simulate,
     },
@@ -42,7 +42,7 @@ fn refused(rig: &Rig) -> Vec<String> {
 }
 
 #[test]
-fn a_policy_that_another_node_contradicts_is_refused_until_that_node_stops() {
+fn a_policy_that_contradicts_another_node_is_refused_until_that_stops() {
     simulate(START, async |rig| {
         let first = rig.node(node_with([any("one", Overlap::Skip)])).await;
         rig.advance(secs(1)).await;
@@ -102,7 +102,7 @@ fn a_job_whose_key_has_another_policy_elsewhere_is_not_added() {
 }
 
 #[test]
-fn a_job_that_only_a_follower_holds_obeys_the_policy_that_the_leader_declares() {
+fn a_job_that_only_a_follower_holds_obeys_the_leaders_policy() {
     simulate(START, async |rig| {
         let leader = rig.node(node_with([keyed("led", Overlap::Skip)])).await;
         rig.advance(secs(1)).await;
@@ -211,7 +211,7 @@ fn a_new_leader_brings_another_policy_in() {
 
 /// A clock that is wrong makes a leader step down, and keep its session.
 #[test]
-fn a_node_that_fired_a_job_before_it_led_declares_nothing_any_more_once_it_steps_down() {
+fn a_node_declares_nothing_once_it_steps_down() {
     simulate(START, async |rig| {
         let first = rig.node(node_with([])).await;
         rig.advance(secs(1)).await;
@@ -238,7 +238,7 @@ fn a_node_that_fired_a_job_before_it_led_declares_nothing_any_more_once_it_steps
 }
 
 #[test]
-fn a_follower_that_leaves_a_job_of_any_node_to_the_leader_declares_nothing_any_more() {
+fn a_follower_that_leaves_a_job_to_the_leader_declares_nothing() {
     simulate(START, async |rig| {
         let leader = rig.node(node_with([any("job", Overlap::Skip)])).await;
         rig.advance(secs(1)).await;
@@ -258,7 +258,7 @@ fn a_follower_that_leaves_a_job_of_any_node_to_the_leader_declares_nothing_any_m
 
 /// The leader holds the job by the time that its other holder changes it.
 #[test]
-fn a_job_that_is_changed_where_it_was_fired_without_a_leader_is_declared_there_no_more() {
+fn a_changed_job_that_was_fired_without_a_leader_is_not_declared_there() {
     simulate(START, async |rig| {
         let leader = rig.node(node_with([])).await;
         rig.advance(secs(1)).await;
@@ -304,7 +304,7 @@ fn a_key_that_could_not_be_given_up_at_once_is_given_up_later() {
         let second = rig.node(node_with([])).await;
         rig.advance(secs(1)).await;
 
-        rig.store().script(rig.id(first), [Fault::RequestLost]);
+        rig.store().script(rig.id(first), [CallFault::RequestLost]);
         rig.send(first, RemoveJobs("one".into())).await.expect("it is there");
         rig.advance(secs(1)).await;
         rig.add(second, any("two", Overlap::Replace)).await.expect_err("the store was not told");
@@ -315,14 +315,14 @@ fn a_key_that_could_not_be_given_up_at_once_is_given_up_later() {
 }
 
 #[test]
-fn a_job_that_comes_back_while_its_key_is_being_given_up_declares_its_policy_after_that() {
+fn a_job_that_comes_back_during_a_retraction_declares_its_policy_after_it() {
     simulate(START, async |rig| {
         let first = rig.node(node_with([any("one", Overlap::Skip)])).await;
         rig.advance(secs(1)).await;
         let second = rig.node(node_with([])).await;
         rig.advance(secs(1)).await;
 
-        rig.store().script(rig.id(first), [Fault::Stall(secs(2))]);
+        rig.store().script(rig.id(first), [CallFault::Stall(secs(2))]);
         rig.send(first, RemoveJobs("one".into())).await.expect("it is there");
         rig.add(first, any("one", Overlap::Skip)).await.expect("it is gone");
         rig.advance(secs(10)).await;

@@ -1,7 +1,10 @@
 //! Shutdown drains, then cancels, then aborts, and reports each.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,12 +20,17 @@ use callsheet::{
         simulate,
     },
 };
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 
 mod common;
-use common::{node_with, secs};
+use common::{hours, node_with, secs};
 
 const START: &str = "2026-01-05T00:00:00Z";
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
 
 fn hourly() -> Period {
     Period::hours(1)
@@ -32,7 +40,6 @@ async fn at_the_hour(rig: &mut Rig) {
     rig.advance(secs(3600) + Duration::from_millis(100)).await;
 }
 
-/// Behaviours 33, 34 and 38 of gocron's tests.
 #[test]
 fn a_shutdown_drains_then_cancels_then_aborts_and_reports_each() {
     simulate(START, async |rig| {
@@ -53,7 +60,6 @@ fn a_shutdown_drains_then_cancels_then_aborts_and_reports_each() {
     });
 }
 
-/// Behaviour 37 of gocron's tests.
 #[test]
 fn a_body_that_cannot_be_aborted_is_reported_as_still_running() {
     simulate(START, async |rig| {
@@ -80,7 +86,6 @@ fn a_body_that_cannot_be_aborted_is_reported_as_still_running() {
     });
 }
 
-/// Behaviours 30 and 49 of gocron's tests.
 #[test]
 fn nothing_fires_and_nothing_is_added_after_a_shutdown_started() {
     simulate(START, async |rig| {
@@ -114,7 +119,6 @@ fn nothing_fires_and_nothing_is_added_after_a_shutdown_started() {
     });
 }
 
-/// Behaviour 36 of gocron's tests.
 #[test]
 fn asking_twice_for_a_shutdown_gives_one_report_to_both() {
     simulate(START, async |rig| {
@@ -157,9 +161,10 @@ fn a_shutdown_names_the_fire_times_that_it_leaves_to_others() {
     });
 }
 
-/// So it is where the term is given up before the actor hears of the drain: what it is asked for then finds the machine dormant.
+/// So it is where the term is given up before the actor hears of the drain: what it is asked for then finds
+/// the machine dormant.
 #[test]
-fn a_shutdown_names_the_fire_time_of_a_job_whose_actor_died_before_it_heard_of_it() {
+fn a_shutdown_names_the_fire_time_of_a_job_whose_actor_has_died() {
     simulate(START, async |rig| {
         let dies_if_asked = PanickingSchedule::new(hourly(), "2026-01-05T01:00:00Z".parse().unwrap(), 1);
         let node = rig.node(node_with([Job::new("dies", dies_if_asked).run(async |_| {})])).await;
@@ -225,7 +230,7 @@ fn cancelled_after(rig: &Rig) -> Option<Duration> {
 }
 
 #[test]
-fn a_body_that_waits_for_the_shutdown_is_cancelled_at_the_deadline_and_then_aborted() {
+fn a_body_that_waits_for_the_shutdown_is_cancelled_and_then_aborted() {
     simulate(START, async |rig| {
         let report = stopped_from_within(rig, false).await;
 
@@ -235,7 +240,7 @@ fn a_body_that_waits_for_the_shutdown_is_cancelled_at_the_deadline_and_then_abor
 }
 
 #[test]
-fn a_body_that_asks_for_the_shutdown_and_heeds_its_cancellation_ends_in_order() {
+fn a_body_that_asks_for_the_shutdown_and_heeds_it_ends_in_order() {
     simulate(START, async |rig| {
         let report = stopped_from_within(rig, true).await;
 
@@ -404,5 +409,118 @@ fn an_announced_shutdown_makes_the_node_not_ready_and_stops_nothing() {
         assert_eq!(health.problems, [Problem::ShuttingDown]);
         at_the_hour(rig).await;
         assert_eq!(rig.started("quick"), 1);
+    });
+}
+
+#[test]
+fn a_shutdown_without_a_deadline_drains() {
+    simulate(START, async |rig| {
+        let long = Job::new("long", every(secs(10))).run(async |_| tokio::time::sleep(secs(5)).await);
+        let node = rig.node(node_with([long])).await;
+        rig.advance(ms(10_500)).await;
+
+        let asked = rig.supervisor(node).send(Shutdown { deadline: Duration::MAX });
+        let report = asked.await;
+
+        assert_eq!(
+            report.expect("the supervisor lives").to_string(),
+            "drained 1, cancelled 0, aborted 0, left 1 fire time"
+        );
+    });
+}
+
+#[test]
+fn a_shutdown_that_never_aborts_drains() {
+    simulate(START, async |rig| {
+        let long = Job::new("long", every(secs(10))).run(async |_| tokio::time::sleep(secs(5)).await);
+        let node = rig.node(node_with([long]).shutdown_abort_after(Duration::MAX)).await;
+        rig.advance(ms(10_500)).await;
+
+        let asked = rig.supervisor(node).send(Shutdown { deadline: secs(1) });
+        let report = asked.await;
+
+        assert_eq!(report.expect("the supervisor lives").cancelled, 1);
+    });
+}
+
+#[test]
+fn a_local_body_that_had_to_be_aborted_is_reported_as_aborted() {
+    simulate(START, async |rig| {
+        let stubborn =
+            Job::new("stubborn", every(secs(10))).run_local(async |_| std::future::pending::<()>().await);
+        let node = rig.node(node_with([stubborn])).await;
+        rig.advance(ms(10_500)).await;
+
+        let report = rig.shutdown(node, secs(1)).await;
+
+        let how: Vec<_> = report.stopped.iter().map(|(_, _, how)| *how).collect();
+        assert_eq!(how, [HowDrained::Aborted]);
+    });
+}
+
+#[test]
+fn a_shutdown_with_nothing_running_does_not_wait_for_an_unanswered_claim() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(5));
+        let node = rig.node(node_with([Job::new("tick", every(secs(1))).run(async |_| {})])).await;
+        rig.advance(ms(5_500)).await;
+        rig.cut_off(node);
+        rig.advance(secs(20)).await;
+        let before = rig.now();
+
+        let report = rig.shutdown(node, hours(1)).await;
+
+        let took = rig.now() - before;
+        assert!(took < TimeDelta::seconds(60), "took {took}, {report:?}");
+    });
+}
+
+#[derive(Debug)]
+struct ShutsDownAndPanics {
+    period: Period,
+    after: DateTime<Utc>,
+    done: AtomicBool,
+    supervisor: Arc<OnceLock<Addr<SupervisorActor>>>,
+}
+
+impl std::fmt::Display for ShutsDownAndPanics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("shuts down and panics")
+    }
+}
+
+impl Schedule for ShutsDownAndPanics {
+    fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        if after >= self.after && !self.done.swap(true, Ordering::Relaxed) {
+            self.supervisor.get().expect("set").do_send(Shutdown { deadline: secs(60) });
+            panic!("on purpose");
+        }
+        self.period.next_after(after)
+    }
+
+    fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.period.previous_before(before)
+    }
+}
+
+#[test]
+fn a_shutdown_waits_for_the_run_of_an_actor_that_has_just_died() {
+    simulate(START, async |rig| {
+        let supervisor = Arc::new(OnceLock::new());
+        let schedule = ShutsDownAndPanics {
+            period: Period::seconds(10),
+            after: rig.now() + secs(20),
+            done: AtomicBool::new(false),
+            supervisor: supervisor.clone(),
+        };
+        let job = Job::new("bad", schedule).run(async |_| tokio::time::sleep(secs(15)).await);
+        let node = rig.node(node_with([job])).await;
+        supervisor.set(rig.supervisor(node)).expect("once");
+
+        rig.advance(secs(60)).await;
+
+        let transcript = rig.transcript();
+        let finished = rig.count(|kind| matches!(kind, EventKind::ShutdownFinished { drained: 1, .. }));
+        assert_eq!(finished, 1, "{transcript}");
     });
 }

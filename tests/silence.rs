@@ -1,4 +1,5 @@
-//! Whatever a store refuses is noticed: in the health, in the metrics, and in the log, which it does not flood.
+//! Whatever a store refuses is noticed: in the health, in the metrics, and in the log, which it does not
+//! flood.
 
 use std::time::Duration;
 

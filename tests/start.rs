@@ -17,8 +17,12 @@ use callsheet::{
     },
     schedule::every,
 };
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{task::LocalSet, time::Instant};
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
 
 /// A store that refuses to open sessions in ways that are given, and then is the local one.
 #[derive(Clone)]
@@ -219,4 +223,30 @@ async fn a_start_on_threads_that_is_given_up_stops_asking() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), stopped).await.expect("it stops");
+}
+
+#[test]
+fn a_start_that_was_given_up_leaves_no_engine_behind() {
+    let runs = Arc::new(AtomicU32::new(0));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let counted = runs.clone();
+    runtime.block_on(async {
+        let job = Job::new("zombie", every(ms(20))).run_with(counted, async |_, runs: Arc<AtomicU32>| {
+            runs.fetch_add(1, Ordering::Relaxed);
+        });
+        let start = Callsheet::builder().job(job).start();
+        // Not a timeout of zero: that one waits for a millisecond, and the engine may have started by then.
+        assert!(start.now_or_never().is_none(), "threads cannot have started yet");
+        // The body, and what it captured, goes with the engine.
+        until("the engine is gone", || Arc::strong_count(&runs) == 1).await;
+    });
+}
+
+/// Waits for something in real time, for at most half a minute.
+async fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while !happened() {
+        assert!(std::time::Instant::now() < deadline, "in vain: {what}");
+        tokio::time::sleep(ms(5)).await;
+    }
 }

@@ -47,7 +47,7 @@ async fn assert_orderly_end(jobs: &Callsheet) {
     assert_eq!((report.aborted, report.still_running), (0, 0), "{report:?}");
 }
 
-/// Behaviour 95 of gocron's tests: jobs are added and removed by 10 and by 50 workers at once.
+/// Jobs are added and removed by 10 and by 50 workers at once.
 #[test]
 fn jobs_are_added_and_removed_by_many_at_once() {
     for count in [10, 50] {
@@ -94,7 +94,7 @@ fn of_many_who_add_the_same_name_one_succeeds() {
     });
 }
 
-/// Behaviour 96 of gocron's tests: 10 and 50 jobs are removed while they run. Each run goes on to its end.
+/// 10 and 50 jobs are removed while they run. Each run goes on to its end.
 #[test]
 fn jobs_are_removed_while_they_run() {
     for count in [10, 50] {
@@ -130,7 +130,7 @@ fn jobs_are_removed_while_they_run() {
     }
 }
 
-/// Behaviour 97 of gocron's tests: triggers that meet the shutdown start, or are refused; what starts, ends.
+/// Triggers that meet the shutdown start, or are refused; what starts, ends.
 #[test]
 fn triggers_that_meet_a_shutdown_start_or_are_refused() {
     on_threads(async {
@@ -168,7 +168,7 @@ fn triggers_that_meet_a_shutdown_start_or_are_refused() {
     });
 }
 
-/// Behaviours 98 and 100 of gocron's tests: everything that can be asked is asked while jobs run, come and go; those of a tag
+/// Everything that can be asked is asked while jobs run, come and go; those of a tag
 /// are removed in the midst of it.
 #[test]
 fn everything_is_asked_while_jobs_run_and_a_tag_is_removed() {
@@ -210,7 +210,7 @@ fn everything_is_asked_while_jobs_run_and_a_tag_is_removed() {
     });
 }
 
-/// Behaviour 70 of gocron's tests, on threads: 8 ask 200 times each.
+/// On threads: 8 ask 200 times each.
 #[test]
 fn random_fire_times_can_be_asked_by_many_at_once() {
     on_threads(async {
@@ -263,7 +263,7 @@ impl Schedule for Blocking {
     }
 }
 
-/// Behaviour 71 of gocron's tests: who asks a job that does not answer is told so, and does not wait for ever.
+/// Who asks a job that does not answer is told so, and does not wait for ever.
 #[test]
 fn a_job_whose_thread_is_blocked_is_said_not_to_answer() {
     on_threads(async {

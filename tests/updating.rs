@@ -15,7 +15,7 @@ use callsheet::{
     RescheduleJob, Retry, Run, RunResult, Scheduled, TriggerJob, UpdateError,
     schedule::{Schedule, ScheduleIdentity, at, cron, every},
     testkit::{
-        Fault,
+        CallFault,
         fakes::{PanickingSchedule, Period},
         simulate,
     },
@@ -44,7 +44,8 @@ fn the_story_of_an_update_during_a_run() {
         let node = rig.node(node_with([with(mins(1), "the old body")])).await;
         rig.advance(secs(70)).await;
 
-        // The attempt in progress ends as it would have. The next one, and the next tick, are those of the new definition.
+        // The attempt in progress ends as it would have. The next one, and the next tick, are those of the
+        // new definition.
         rig.update(node, with(secs(100), "the new body")).await.expect("it is right");
         rig.advance(secs(180)).await;
 
@@ -52,7 +53,6 @@ fn the_story_of_an_update_during_a_run() {
     });
 }
 
-/// Behaviour 32 of gocron's tests.
 #[test]
 fn a_changed_schedule_owes_ticks_from_the_change_on() {
     simulate(START, async |rig| {
@@ -78,7 +78,7 @@ fn an_update_without_another_schedule_loses_no_tick_and_no_history() {
         rig.advance(secs(150)).await;
         let id = rig.id(node);
         // The tick at 00:03 is missed before the update is answered.
-        rig.store().script(id, [callsheet::testkit::Fault::Stall(secs(40))]);
+        rig.store().script(id, [callsheet::testkit::CallFault::Stall(secs(40))]);
 
         rig.update(node, job(mins(1)).misfire(Misfire::Latest { within: mins(2) }))
             .await
@@ -125,7 +125,8 @@ impl Schedule for Liar {
     }
 }
 
-/// The rig audits each tick by the schedule that was in force when it was decided, not by any that the job has had.
+/// The rig audits each tick by the schedule that was in force when it was decided, not by any that the job
+/// has had.
 #[test]
 #[should_panic(
     expected = "job: 1 ticks are accounted for in (2026-01-05 00:02:00 UTC, 2026-01-05T00:03:00Z]"
@@ -236,7 +237,7 @@ fn a_run_keeps_the_lock_key_that_it_started_with() {
 /// The store takes a while to answer, or its answer is lost and it is asked again.
 #[test]
 fn a_run_that_was_asked_for_under_another_lock_key_has_that_one() {
-    for fault in [Fault::Stall(secs(1)), Fault::ReplyLost] {
+    for fault in [CallFault::Stall(secs(1)), CallFault::ReplyLost] {
         simulate(START, async |rig| {
             let (sender, keys) = mpsc::channel();
             let with = |key| {
@@ -323,7 +324,7 @@ fn a_node_that_shares_a_job_goes_on_when_another_one_makes_it_its_own() {
 }
 
 #[test]
-fn an_interval_from_completion_that_comes_in_during_a_run_counts_from_the_end_of_it() {
+fn an_interval_from_completion_set_during_a_run_counts_from_its_end() {
     simulate(START, async |rig| {
         let takes = |schedule| Job::new("job", schedule).run(async |_| tokio::time::sleep(secs(30)).await);
         let node = rig.node(node_with([takes(every(mins(1)))])).await;

@@ -1,5 +1,6 @@
-//! Who fires a job: the leader, any node, or the nodes that hold what the leader does not hold. Definitions in code are each
-//! node's own. That no tick runs twice, and that each is accounted for, is checked after every story: see `Rig::verify`.
+//! Who fires a job: the leader, any node, or the nodes that hold what the leader does not hold. Definitions
+//! in code are each node's own. That no tick runs twice, and that each is accounted for, is checked after
+//! every story: see `Rig::verify`.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -14,6 +15,10 @@ mod common;
 use common::{hours, mins, node_with, obedient, secs, started_on, starts};
 
 const START: &str = "2026-01-05T00:00:00Z";
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
 
 fn job(name: &str, period: u64) -> Job {
     Job::new(name, every(secs(period))).run(async |_| {})
@@ -46,7 +51,7 @@ fn whoever_adds_a_job_is_told_who_fires_it() {
 }
 
 #[test]
-fn a_store_that_does_not_answer_leaves_the_job_added_and_the_question_open() {
+fn a_store_without_an_answer_leaves_the_job_added_and_who_fires_open() {
     simulate(START, async |rig| {
         rig.node(node_with([job("both", 10)])).await;
         rig.advance(secs(1)).await;
@@ -107,7 +112,7 @@ const DUE: &str = "callsheet_ticks_due_total";
 const ELSEWHERE: &str = "callsheet_ticks_elsewhere_total";
 const TICKS: &str = "callsheet_ticks_total";
 
-/// Behaviours 88, 91 and 92 of gocron's tests: the claim decides, and those that come second say so. No key is left behind that
+/// The claim decides, and those that come second say so. No key is left behind that
 /// would have to expire (behaviour 93).
 #[test]
 fn any_node_runs_each_tick_once_whatever_the_clocks_say() {
@@ -174,7 +179,7 @@ fn any_node_makes_up_for_an_outage_of_the_store_once() {
 
 /// The leader is the old version, the two others are the new one, with a job more.
 #[test]
-fn a_rolling_deploy_fires_the_new_job_once_per_tick_before_and_after_the_old_leader_has_gone() {
+fn a_rolling_deploy_fires_the_new_job_once_per_tick() {
     simulate(START, async |rig| {
         let old = rig.node(node_with([job("old", 10)])).await;
         rig.advance(secs(1)).await;
@@ -227,7 +232,7 @@ fn a_job_that_the_leader_gets_later_is_the_leader_s() {
 }
 
 #[test]
-fn a_job_of_a_follower_goes_on_when_the_next_leader_does_not_hold_it_either() {
+fn a_job_of_a_follower_goes_on_if_the_next_leader_does_not_hold_it() {
     simulate(START, async |rig| {
         let first = rig.node(node_with([])).await;
         rig.advance(secs(1)).await;
@@ -247,7 +252,7 @@ fn a_job_of_a_follower_goes_on_when_the_next_leader_does_not_hold_it_either() {
 
 /// It is found out within half a minute, and what was missed meanwhile is decided by the misfire policy.
 #[test]
-fn a_job_whose_leader_died_is_taken_by_its_holders_when_the_next_leader_does_not_hold_it() {
+fn holders_fire_a_job_that_the_next_leader_does_not_hold() {
     simulate(START, async |rig| {
         let first = rig.node(node_with([job("held", 10)])).await;
         rig.advance(secs(1)).await;
@@ -267,8 +272,8 @@ fn a_job_whose_leader_died_is_taken_by_its_holders_when_the_next_leader_does_not
     });
 }
 
-/// Definitions in code are each node's own. It is found out within half a minute; the ticks in between are decided by the
-/// misfire policy, and none is lost silently.
+/// Definitions in code are each node's own. It is found out within half a minute; the ticks in between are
+/// decided by the misfire policy, and none is lost silently.
 #[test]
 fn a_job_that_is_removed_on_the_leader_goes_on_where_it_is_held() {
     let within = mins(5);
@@ -358,7 +363,8 @@ fn a_job_that_is_added_while_the_store_is_away_owes_ticks_from_then_on() {
     });
 }
 
-/// Its holders meet the mark of the leader only where they claim a tick, and the leader may be gone again by then.
+/// Its holders meet the mark of the leader only where they claim a tick, and the leader may be gone again by
+/// then.
 #[test]
 fn a_job_that_the_leader_holds_between_two_ticks_goes_on_where_it_is_held() {
     simulate(START, async |rig| {
@@ -399,7 +405,7 @@ fn an_updated_job_that_the_leader_does_not_hold_goes_on_at_once() {
     });
 }
 
-/// Behaviour 87 of gocron's tests: of three nodes one runs, and the others do not even ask.
+/// Of three nodes one runs, and the others do not even ask.
 #[test]
 fn of_three_nodes_the_leader_runs_and_the_followers_cost_nothing() {
     simulate(START, async |rig| {
@@ -435,7 +441,7 @@ fn nodes_that_start_at_odd_times_agree_on_every_tick() {
     });
 }
 
-/// Behaviour 90 of gocron's tests: a job that is to be coordinated by nobody runs on every node.
+/// A job that is to be coordinated by nobody runs on every node.
 #[test]
 fn a_local_job_runs_on_each_of_three_nodes_and_asks_nobody() {
     simulate(START, async |rig| {
@@ -448,5 +454,23 @@ fn a_local_job_runs_on_each_of_three_nodes_and_asks_nobody() {
         assert_eq!(["n1", "n2", "n3"].map(|node| started_on(rig, node)), [1, 1, 1]);
         let claimed = rig.store().records().len();
         assert_eq!(claimed, 0, "no cursor, no claim");
+    });
+}
+
+#[test]
+fn a_job_that_is_removed_on_a_follower_goes_on_on_the_leader() {
+    simulate(START, async |rig| {
+        let job = || Job::new("tick", every(secs(1))).run(async |_| {});
+        let leader = rig.node(node_with([job()])).await;
+        let follower = rig.node(node_with([job()])).await;
+        rig.advance(ms(5_500)).await;
+        assert_eq!((rig.leader(), rig.started("tick")), (Some(leader), 5));
+
+        rig.send(follower, RemoveJobs("tick".into())).await.expect("it is there");
+        let calls = rig.store().calls();
+        rig.advance(secs(10)).await;
+
+        let calls = rig.store().calls() - calls;
+        assert_eq!((rig.started("tick"), calls < 100), (15, true), "{calls} calls in 10 s");
     });
 }

@@ -1,7 +1,8 @@
-//! What a change of time zone data does to one occurrence: the table in the documentation of `callsheet::schedule`.
+//! What a change of time zone data does to one occurrence: the table in the documentation of
+//! `callsheet::schedule`.
 //!
-//! The job fires at 09:00 in a zone whose rules have changed: on the second of November, and from then on, 09:00 is
-//! another instant by the newer data than by the older.
+//! The job fires at 09:00 in a zone whose rules have changed: on the second of November, and from then on,
+//! 09:00 is another instant by the newer data than by the older.
 
 use std::fmt;
 
@@ -80,7 +81,8 @@ async fn until(rig: &mut Rig, clock: &str) {
     rig.advance((to - rig.now()).to_std().expect("later")).await;
 }
 
-/// Goes on until a minute before. Two nodes for a day would be much work, as one of them campaigns all the time.
+/// Goes on until a minute before. Two nodes for a day would be much work, as one of them campaigns all the
+/// time.
 async fn until_just_before(rig: &mut Rig, clock: &str) {
     let to = time(&format!("2026-11-02T{clock}:00Z")) - TimeDelta::minutes(1);
     rig.advance((to - rig.now()).to_std().expect("later")).await;
@@ -112,8 +114,8 @@ fn changes(rig: &Rig) -> Vec<(String, String)> {
     rig.events().into_iter().filter_map(change).collect()
 }
 
-/// A leader hands over to a node of the other data, at an instant of the second of November. What ran on the second, and
-/// how many ticks were skipped.
+/// A leader hands over to a node of the other data, at an instant of the second of November. What ran on the
+/// second, and how many ticks were skipped.
 fn handed_over(from: i64, to: i64, clock: &str, misfire: Misfire) -> (Vec<String>, u64) {
     let mut seen = (Vec::new(), 0);
     simulate(START, async |rig| {
@@ -134,8 +136,8 @@ fn handed_over(from: i64, to: i64, clock: &str, misfire: Misfire) -> (Vec<String
     seen
 }
 
-/// The hour of 09:00 before and after, when the nodes change over, the misfire policy; what ran, and how many were
-/// skipped.
+/// The hour of 09:00 before and after, when the nodes change over, the misfire policy; what ran, and how many
+/// were skipped.
 type Line = (i64, i64, &'static str, Misfire, &'static [&'static str], u64);
 
 /// Every line of the table.
@@ -168,7 +170,7 @@ fn one_change_makes_at_most_one_extra_or_one_skipped_run() {
 
 /// To and fro between two nodes: each hand-over obeys the table.
 #[test]
-fn nodes_of_different_data_that_hand_over_run_an_occurrence_once_more_each() {
+fn nodes_of_different_zone_data_run_an_occurrence_once_more_each() {
     let latest = Misfire::Latest { within: hours(1) };
     simulate(START, async |rig| {
         rig.set_lease(hours(1));

@@ -19,8 +19,9 @@ use actix::prelude::*;
 use self::check::Check;
 pub(crate) use self::report::Report;
 use crate::{
+    CALL_DEADLINE,
     candidacy::{Candidacy, MayLead},
-    contained::contained,
+    contained::contained_within,
     core::{
         election::{Effect, Effects, ElectionMachine, Input, Outlook},
         operation::Operation,
@@ -138,8 +139,7 @@ impl ElectionActor {
     }
 
     fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
-        let considers = self.check.is_some() || !self.announced || self.reluctance().is_some();
-        self.machine.set_considers(considers);
+        self.machine.set_considers(self.considers());
         let effects = self.machine.step(self.node.clock.elapsed(), input);
         self.show();
         self.perform(effects, ctx);
@@ -193,6 +193,11 @@ impl ElectionActor {
                 }
             }
         }
+    }
+
+    /// Whether there is anything to find out before this node campaigns.
+    fn considers(&self) -> bool {
+        self.check.is_some() || !self.announced || self.reluctance().is_some()
     }
 
     /// Why this node would rather not lead, if it would not.
@@ -258,8 +263,7 @@ impl ElectionActor {
 
     /// Considers it while this node leads, unless it still does: nothing is given up for being slow.
     fn consider_leading(&mut self, ctx: &mut Context<Self>) {
-        let reasons = self.check.is_some() || !self.announced || self.reluctance().is_some();
-        if reasons && self.considering.is_none() {
+        if self.considers() && self.considering.is_none() {
             self.consider(ctx);
         }
     }
@@ -303,6 +307,7 @@ impl ElectionActor {
     fn campaign(&mut self, ctx: &mut Context<Self>) {
         let elector = self.elector.clone();
         let started = self.node.clock.elapsed();
+        let patience = self.patience();
         let unfit = self.examine(ctx);
         let withdraws = unfit.is_some() && self.announced;
         // Who would rather not lead must not wait for this node.
@@ -315,10 +320,14 @@ impl ElectionActor {
                     Err(reason)
                 }
                 Some((_, reason)) => Err(reason),
-                None => answer_of(async { elector.campaign().await }).await,
+                None => {
+                    let campaign = async { elector.campaign(patience).await };
+                    answer_within(CALL_DEADLINE.saturating_add(patience), campaign).await
+                }
             }
         };
         let answered = call.into_actor(self).map(move |answer, actor, ctx| {
+            let answer = actor.unless_unfit(answer, ctx);
             let answer = actor.heard(Operation::Campaign, answer);
             if let Some(Campaign::Lost { leader: Some(leader), .. }) = answer {
                 actor.node.leader.heard(leader, actor.node.clock.elapsed());
@@ -330,6 +339,28 @@ impl ElectionActor {
         if let Some(former) = self.call.replace(ctx.spawn(answered)) {
             ctx.cancel_future(former);
         }
+    }
+
+    /// How long a campaign may wait for the present leader. What may speak against this node, except its clock, is
+    /// looked at between two campaigns only; and who leads is to be known again well within the lease.
+    fn patience(&self) -> Duration {
+        let of_lease = self.lease * 3 / 5;
+        match self.considers() || self.node.job_threads.exist() {
+            true => of_lease.min(PATIENCE_MAX),
+            false => of_lease,
+        }
+    }
+
+    /// Gives a term back that was won after this node became unfit to lead: no answer, and the reason.
+    fn unless_unfit(
+        &mut self,
+        answer: Result<Campaign, String>,
+        ctx: &mut Context<Self>,
+    ) -> Result<Campaign, String> {
+        let Ok(Campaign::Won(grant)) = &answer else { return answer };
+        let Some((_, reason)) = self.examine(ctx) else { return answer };
+        self.perform(Effects::from_iter([Effect::Resign(grant.term)]), ctx);
+        Err(reason)
     }
 
     fn renew(&mut self, term: Term, ctx: &mut Context<Self>) {
@@ -427,9 +458,19 @@ const STALL_MAX: Duration = Duration::from_secs(10);
 /// The shortest timer: a reading just before an instant must not make the actor spin.
 const TIMER_MIN: Duration = Duration::from_millis(1);
 
+/// A node that looks at more than its clock before it campaigns looks again after so long.
+const PATIENCE_MAX: Duration = Duration::from_secs(3);
+
 /// The answer of the elector, or why there is none.
 async fn answer_of<T, E: std::error::Error>(call: impl Future<Output = Result<T, E>>) -> Result<T, String> {
-    match contained(call).await {
+    answer_within(CALL_DEADLINE, call).await
+}
+
+async fn answer_within<T, E: std::error::Error>(
+    deadline: Duration,
+    call: impl Future<Output = Result<T, E>>,
+) -> Result<T, String> {
+    match contained_within(deadline, call).await {
         Ok(answer) => answer.map_err(|error| bounded(error, TEXT_MAX)),
         Err(none) => Err(none.as_str().to_owned()),
     }

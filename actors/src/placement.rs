@@ -17,6 +17,11 @@ impl JobThreads {
         Self(arbiters.into())
     }
 
+    /// Whether job actors live on threads of their own.
+    pub(crate) fn exist(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// Whether every thread turns.
     pub(crate) fn ping(&self) -> impl Future<Output = bool> + use<> {
         let asked = |arbiter: &ArbiterHandle| {

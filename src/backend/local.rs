@@ -96,7 +96,7 @@ impl Backend for Local {
 }
 
 impl Elector for Local {
-    fn campaign(&self) -> BoxFuture<'_, Result<Campaign, ElectError>> {
+    fn campaign(&self, _: Duration) -> BoxFuture<'_, Result<Campaign, ElectError>> {
         let term = self.state().ledger.grant_term();
         ready(Ok(Campaign::Won(Grant { term, lease: None, waited: Duration::ZERO, former_zone_data: None })))
             .boxed()

@@ -314,7 +314,7 @@ pub(crate) fn has(broken: &[String], what: &str) -> bool {
 }
 
 #[test]
-fn a_run_without_a_row_was_cancelled_before_its_body_began_only_if_its_node_says_so() {
+fn a_run_without_a_row_was_cancelled_only_if_its_node_says_so() {
     let what = "left no row";
     let cancelled = |it: &mut History| {
         it.bodies.remove(5);
@@ -460,7 +460,7 @@ fn a_new_leader_is_owed_the_time_to_find_out_that_nothing_runs() {
 }
 
 #[test]
-fn what_the_machine_kept_everybody_waiting_for_is_not_held_against_a_fault() {
+fn what_the_machine_delayed_for_all_is_not_held_against_a_fault() {
     let what = "leader killed: nothing ran for";
     let of_waits = |waits: &'static [(i64, i64)]| {
         broken(|it| {

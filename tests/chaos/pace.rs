@@ -116,7 +116,7 @@ fn note(late: Duration) {
 }
 
 #[test]
-fn what_computes_takes_as_many_times_as_long_as_there_are_threads_for_a_processor() {
+fn computing_takes_longer_by_the_number_of_threads_per_processor() {
     let at = |seconds| DateTime::from_timestamp(seconds, 0).expect("an instant");
     let loads = [(0, 9.0), (1, 0.5), (2, 3.0), (3, 5.0), (4, 9.0)];
     let loads = loads.map(|(second, per_processor)| Load { at: at(second), per_processor });

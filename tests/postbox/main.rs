@@ -1,4 +1,5 @@
-//! Postbox, a small service, and what its users and its operator see. It is written as an application would be.
+//! Postbox, a small service, and what its users and its operator see. It is written as an application would
+//! be.
 
 use std::{
     io::{BufRead, BufReader},

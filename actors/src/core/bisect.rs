@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn single_items_go_in_the_order_in_which_they_came_at_ten_a_second_at_most() {
+    fn single_items_go_in_their_order_at_ten_a_second_at_most() {
         let mut bisect = Bisect::default();
         let mut now = Duration::from_secs(7);
         (0..1_000).for_each(|item| bisect.add(now, vec![item]));

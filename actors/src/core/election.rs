@@ -642,7 +642,7 @@ mod tests {
     }
 
     #[test]
-    fn a_renewal_without_an_answer_is_tried_again_and_does_not_stretch_the_trust() {
+    fn a_renewal_without_an_answer_does_not_stretch_the_trust() {
         let mut machine = leader();
         machine.step(s(2), Input::WakeUp);
 

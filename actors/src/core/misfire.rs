@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_schedule_that_counts_from_the_end_of_runs_the_first_admitted_tick_is_the_only_one() {
+    fn a_schedule_from_completion_has_one_admitted_tick_at_a_time() {
         let first = FireTime::new(at("01:00"));
         let collect = |now: &str, since: &str| {
             let since = FireTime::new(at(since));
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_window_is_half_the_distance_to_the_following_tick_within_bounds() {
+    fn the_default_window_is_half_the_distance_to_the_next_tick() {
         let window = |from: &str, to: &str| {
             let instant = |text: &str| FireTime::new(text.parse().unwrap());
             Misfire::default().window(instant(from), Some(instant(to))).as_secs()

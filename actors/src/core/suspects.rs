@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_are_bad_by_themselves_are_blamed_after_a_rule_for_all_is_gone() {
+    fn items_that_are_bad_alone_are_blamed_after_a_rule_for_all_is_gone() {
         let mut node = Node::new(&[]);
         node.ask(None, &["a", "bad", "c", "worse"], |_| true);
         node.run_for(Duration::from_secs(30), |_| true);

@@ -2,6 +2,8 @@
 
 mod term;
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 
 pub use self::term::{Campaign, Grant, Lease, Observation, Renewal};
@@ -12,8 +14,8 @@ use crate::name::Term;
 /// Leadership is an optimisation, the claim is the guarantee: a store may grant a new term while the old leader still
 /// thinks that it leads, as long as the old term's claims are refused from then on.
 pub trait Elector: Send + Sync + 'static {
-    /// Asks for a term. May wait for the present leader, well within
-    /// [`CALL_DEADLINE`](crate::CALL_DEADLINE).
+    /// Asks for a term. If another node leads, waits at most `patience` for that to change. A store may answer
+    /// earlier; the engine allows `patience` and [`CALL_DEADLINE`](crate::CALL_DEADLINE) for the whole call.
     ///
     /// # Errors
     ///
@@ -23,7 +25,7 @@ pub trait Elector: Send + Sync + 'static {
     /// # Cancel safety
     ///
     /// Dropping the future has the same effect as an error.
-    fn campaign(&self) -> BoxFuture<'_, Result<Campaign, ElectError>>;
+    fn campaign(&self, patience: Duration) -> BoxFuture<'_, Result<Campaign, ElectError>>;
 
     /// Says whether this node stands as a candidate, to whom nodes leave the lead that would rather not have it; and looks at
     /// the others. A node stands from the opening of its session on, until it says otherwise. It asks for no term, and does not wait.

@@ -32,10 +32,11 @@ pub(super) fn check_move(by: Duration) {
     );
 }
 
-/// A wall clock that starts at a given instant and moves with tokio's time, plus a skew that can be changed: the wall
-/// clock then steps, or drifts, and the monotonic one does not.
+/// A wall clock that starts at a given instant and moves with tokio's time, plus a skew that can be changed:
+/// the wall clock then steps, or drifts, and the monotonic one does not.
 ///
-/// An engine on it looks at it when it was changed, and every second only while it drifts: a virtual year costs nothing.
+/// An engine on it looks at it when it was changed, and every second only while it drifts: a virtual year
+/// costs nothing.
 #[derive(Clone)]
 pub struct VirtualClock {
     start: DateTime<Utc>,
@@ -111,8 +112,8 @@ impl VirtualClock {
         self.world.changed.send_replace(());
     }
 
-    /// Suspends the machine: the wall clocks of all that are one [another](Self::another)'s go on, the monotonic ones and
-    /// the timers stand still, as those of Linux do.
+    /// Suspends the machine: the wall clocks of all that are one [another](Self::another)'s go on, the
+    /// monotonic ones and the timers stand still, as those of Linux do.
     ///
     /// # Panics
     ///

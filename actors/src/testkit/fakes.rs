@@ -74,8 +74,8 @@ impl Schedule for Period {
     }
 }
 
-/// Behaves like a [`Period`], but panics when it is asked for the fire time after one of the first `panics` questions
-/// that follow `after`.
+/// Behaves like a [`Period`], but panics when it is asked for the fire time after one of the first `panics`
+/// questions that follow `after`.
 #[derive(Debug)]
 pub struct PanickingSchedule {
     period: Period,

@@ -1,11 +1,12 @@
 //! Tests of schedulers in virtual time: a year of a three-node cluster in seconds.
 //!
-//! * [`simulate`] runs a [`Rig`]: any number of nodes on one paused runtime, over one [`SharedStore`] with terms, cursors,
-//!   tokens, sessions that die, and faults. Nothing in it waits in real time.
+//! * [`simulate`] runs a [`Rig`]: any number of nodes on one paused runtime, over one [`SharedStore`] with
+//!   terms, cursors, tokens, sessions that die, and faults. Nothing in it waits in real time.
 //! * [`fakes`] are schedules and bodies that misbehave on purpose.
 //! * [`conformance`] checks every implementation of the [`Elector`](crate::port::Elector),
 //!   [`Locker`](crate::port::Locker) and [`Schedule`](crate::port::Schedule) ports.
 
+mod audit;
 mod clock;
 pub mod conformance;
 mod definitions;
@@ -19,9 +20,9 @@ pub(crate) use self::definitions::Definitions;
 pub use self::{
     clock::{VIRTUAL_TIME_MAX, VirtualClock},
     recorder::{Recorded, Recorder},
-    rig::{Awaited, MakeOptions, Node, Rig, simulate},
+    rig::{Awaited, MakeOptions, NodeIndex, Rig, simulate},
     sizes::sizes,
-    store::{BadData, Fault, SharedStore, StoreBackend},
+    store::{BadData, CallFault, SharedStore, StoreBackend},
 };
 pub use crate::{
     core::ledger::{NEWS_MAX, Record},

@@ -28,8 +28,8 @@ impl Recorder {
         self.lock().clone()
     }
 
-    /// One line per event: `01:00:00.000 n1 RunStarted …`. If they are of more than one day, a line with the date stands
-    /// before the first one, and wherever it changes.
+    /// One line per event: `01:00:00.000 n1 RunStarted …`. If they are of more than one day, a line with the
+    /// date stands before the first one, and wherever it changes.
     pub fn transcript(&self) -> String {
         let recorded = self.lock();
         let day = |Recorded { event, .. }: &Recorded| event.at.date_naive();

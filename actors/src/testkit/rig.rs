@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell, RefMut},
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::HashMap,
     future::poll_fn,
     marker::PhantomData,
     pin::{Pin, pin},
@@ -19,7 +19,6 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use tokio::{task::LocalSet, time::sleep};
 
 use crate::{
-    core::ledger::Record,
     definition::Job,
     drain::ShutdownReport,
     engine::{Engine, EngineOptions},
@@ -27,15 +26,15 @@ use crate::{
     event::EventKind,
     event_filter::EventFilter,
     message::{AddJob, Added, RescheduleJob, Shutdown, UpdateJob},
-    name::{JobName, NodeId, RunId},
-    port::{Clock, IntoSchedule, Schedule, SkipReason, Spawner},
+    name::NodeId,
+    port::{Clock, IntoSchedule, Spawner},
     supervisor::{KillElection, SupervisorActor},
-    testkit::{Definitions, Recorded, Recorder, SharedStore, VirtualClock, clock::check_move, store::SCOPE},
+    testkit::{Definitions, Recorded, Recorder, SharedStore, VirtualClock, clock::check_move},
 };
 
-/// Runs a story in virtual time, from `start` (RFC 3339) on: the runtime is paused, so that time passes only when nothing
-/// else can happen, and a year takes as long as its events. The nodes work whenever the story awaits something. At the end the
-/// promises are [verified](Rig::verify).
+/// Runs a story in virtual time, from `start` (RFC 3339) on: the runtime is paused, so that time passes only
+/// when nothing else can happen, and a year takes as long as its events. The nodes work whenever the story
+/// awaits something. At the end the promises are [verified](Rig::verify).
 ///
 /// # Bodies that do real I/O
 ///
@@ -48,8 +47,9 @@ use crate::{
 /// | uses sockets or processes of tokio | it panics: the runtime of a story has no I/O |
 /// | awaits another runtime, or a thread | time does not wait: it jumps to the next timer, and a timeout of the job is over at once |
 ///
-/// So give the body a fake of what it talks to, or let it do real I/O where it may block; an async client needs a runtime of
-/// its own there. The guide to tests of the package `callsheet` (`guide::testing`) shows it.
+/// So give the body a fake of what it talks to, or let it do real I/O where it may block; an async client
+/// needs a runtime of its own there. The guide to tests of the package `callsheet` (`guide::testing`) shows
+/// it.
 ///
 /// # Panics
 ///
@@ -89,7 +89,7 @@ where
 }
 
 /// The number of a node of a rig, from 0; it is called `n1`, `n2` … in transcripts.
-pub type Node = usize;
+pub type NodeIndex = usize;
 
 /// Any number of nodes on one paused runtime, over one [`SharedStore`].
 pub struct Rig {
@@ -98,11 +98,11 @@ pub struct Rig {
     nodes: Nodes,
     recorder: Recorder,
     snapshotter: Snapshotter,
-    counters: HashMap<(String, String), u64>,
+    pub(super) counters: HashMap<(String, String), u64>,
     gauges: HashMap<(String, String), f64>,
-    definitions: Definitions,
+    pub(super) definitions: Definitions,
     /// A node lost its session, so that it may have missed the reply to a move that was made.
-    sessions_lost: bool,
+    pub(super) sessions_lost: bool,
 }
 
 struct RigNode {
@@ -123,7 +123,7 @@ struct Nodes {
 }
 
 impl Nodes {
-    fn of(&self, node: Node) -> RefMut<'_, RigNode> {
+    fn of(&self, node: NodeIndex) -> RefMut<'_, RigNode> {
         RefMut::map(self.all.borrow_mut(), |nodes| &mut nodes[node])
     }
 
@@ -137,7 +137,8 @@ impl Nodes {
     }
 }
 
-/// What makes the options of a node, on the node: a closure, or an async one. `Kind` tells the compiler which.
+/// What makes the options of a node, on the node: a closure, or an async one. `Kind` tells the compiler
+/// which.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not make the options of a node",
     note = "a closure, or an async one, without arguments does, if it answers a builder or `EngineOptions`"
@@ -207,18 +208,19 @@ impl Rig {
     /// # Panics
     ///
     /// If it does not start.
-    pub async fn node(&mut self, options: impl Into<EngineOptions>) -> Node {
+    pub async fn node(&mut self, options: impl Into<EngineOptions>) -> NodeIndex {
         let options = options.into();
         self.drive_node(move || options).await
     }
 
-    /// Starts a node like [`node`](Self::node); `options`, a closure or an async one, runs on the node itself, so that it
-    /// can start actors there. Bodies run there as well, unless the options name a [spawner](EngineOptions::spawner).
+    /// Starts a node like [`node`](Self::node); `options`, a closure or an async one, runs on the node
+    /// itself, so that it can start actors there. Bodies run there as well, unless the options name a
+    /// [spawner](EngineOptions::spawner).
     ///
     /// # Panics
     ///
     /// If it does not start.
-    pub async fn drive_node<Kind>(&mut self, options: impl MakeOptions<Kind>) -> Node {
+    pub async fn drive_node<Kind>(&mut self, options: impl MakeOptions<Kind>) -> NodeIndex {
         let nth = self.nodes.all.borrow().len();
         let id = NodeId::numbered(nth as u128 + 1);
         let clock = self.clock.another();
@@ -271,7 +273,7 @@ impl Rig {
     /// # Panics
     ///
     /// If the node has stopped.
-    pub async fn send<M>(&mut self, node: Node, message: M) -> M::Result
+    pub async fn send<M>(&mut self, node: NodeIndex, message: M) -> M::Result
     where
         M: Message + Send + 'static,
         M::Result: Send,
@@ -286,7 +288,7 @@ impl Rig {
     /// # Errors
     ///
     /// As for [`AddJob`].
-    pub async fn add(&mut self, node: Node, job: Job) -> Result<Added, AddError> {
+    pub async fn add(&mut self, node: NodeIndex, job: Job) -> Result<Added, AddError> {
         self.send(node, AddJob(job)).await
     }
 
@@ -295,7 +297,7 @@ impl Rig {
     /// # Errors
     ///
     /// As for [`UpdateJob`].
-    pub async fn update(&mut self, node: Node, job: Job) -> Result<Added, UpdateError> {
+    pub async fn update(&mut self, node: NodeIndex, job: Job) -> Result<Added, UpdateError> {
         self.send(node, UpdateJob(job)).await
     }
 
@@ -306,7 +308,7 @@ impl Rig {
     /// As for [`RescheduleJob`].
     pub async fn reschedule(
         &mut self,
-        node: Node,
+        node: NodeIndex,
         job: &str,
         schedule: impl IntoSchedule,
     ) -> Result<Added, UpdateError> {
@@ -314,22 +316,22 @@ impl Rig {
     }
 
     /// Shuts a node down.
-    pub async fn shutdown(&mut self, node: Node, deadline: Duration) -> ShutdownReport {
+    pub async fn shutdown(&mut self, node: NodeIndex, deadline: Duration) -> ShutdownReport {
         self.send(node, Shutdown { deadline }).await
     }
 
     /// The supervisor of a node.
-    pub fn supervisor(&self, node: Node) -> Addr<SupervisorActor> {
+    pub fn supervisor(&self, node: NodeIndex) -> Addr<SupervisorActor> {
         self.engine(node).supervisor().clone()
     }
 
     /// The engine of a node. The package `callsheet` makes a handle of it: `Callsheet::of_rig`.
-    pub fn engine(&self, node: Node) -> Engine {
+    pub fn engine(&self, node: NodeIndex) -> Engine {
         self.nodes.of(node).engine.clone()
     }
 
     /// Kills a node: nothing of it runs any more, and the store sees its connections close.
-    pub fn kill(&mut self, node: Node) {
+    pub fn kill(&mut self, node: NodeIndex) {
         self.sessions_lost = true;
         let killed = self.nodes.of(node).tasks.take();
         drop(killed);
@@ -337,35 +339,35 @@ impl Rig {
     }
 
     /// Kills the actor of a node that owns the term, as a panic in it would. The node is not live any more.
-    pub fn kill_election(&mut self, node: Node) {
+    pub fn kill_election(&mut self, node: NodeIndex) {
         self.supervisor(node).do_send(KillElection);
     }
 
     /// Freezes a node, as SIGSTOP does: nothing of it runs, its connections stay open.
-    pub fn freeze(&mut self, node: Node) {
+    pub fn freeze(&mut self, node: NodeIndex) {
         self.sessions_lost = true;
         self.nodes.of(node).frozen = true;
     }
 
     /// Lets a frozen node go on.
-    pub fn thaw(&mut self, node: Node) {
+    pub fn thaw(&mut self, node: NodeIndex) {
         self.nodes.of(node).frozen = false;
         self.nodes.thawed.set(true);
     }
 
     /// Cuts a node off from the store.
-    pub fn cut_off(&mut self, node: Node) {
+    pub fn cut_off(&mut self, node: NodeIndex) {
         self.sessions_lost = true;
         self.store.set_partitioned(self.id(node), true);
     }
 
     /// Connects a node with the store again.
-    pub fn reconnect(&mut self, node: Node) {
+    pub fn reconnect(&mut self, node: NodeIndex) {
         self.store.set_partitioned(self.id(node), false);
     }
 
     /// Ends the session of a node, as a server does that throws its client out.
-    pub fn end_session(&mut self, node: Node) {
+    pub fn end_session(&mut self, node: NodeIndex) {
         self.sessions_lost = true;
         self.store.end_session(self.id(node));
     }
@@ -375,12 +377,12 @@ impl Rig {
     /// # Panics
     ///
     /// If it is further than [`VIRTUAL_TIME_MAX`](crate::testkit::VIRTUAL_TIME_MAX).
-    pub fn set_skew(&mut self, node: Node, skew: TimeDelta) {
+    pub fn set_skew(&mut self, node: NodeIndex, skew: TimeDelta) {
         self.nodes.of(node).clock.set_skew(skew);
     }
 
     /// Makes a node's wall clock gain (or lose) so many microseconds a second.
-    pub fn set_drift(&mut self, node: Node, ppm: i32) {
+    pub fn set_drift(&mut self, node: NodeIndex, ppm: i32) {
         self.nodes.of(node).clock.set_drift(ppm);
     }
 
@@ -393,8 +395,9 @@ impl Rig {
         self.store.set_skew(skew);
     }
 
-    /// Suspends the machine of all nodes and of the store, as a laptop that is shut: every wall clock goes on, the monotonic ones and the timers
-    /// stand still. Leases are not touched; for a node that alone is frozen there is [`freeze`](Self::freeze).
+    /// Suspends the machine of all nodes and of the store, as a laptop that is shut: every wall clock goes
+    /// on, the monotonic ones and the timers stand still. Leases are not touched; for a node that alone is
+    /// frozen there is [`freeze`](Self::freeze).
     ///
     /// # Panics
     ///
@@ -404,7 +407,7 @@ impl Rig {
     }
 
     /// The id of a node.
-    pub fn id(&self, node: Node) -> NodeId {
+    pub fn id(&self, node: NodeIndex) -> NodeId {
         self.nodes.of(node).id
     }
 
@@ -419,7 +422,7 @@ impl Rig {
     }
 
     /// The node that leads, as the store sees it.
-    pub fn leader(&self) -> Option<Node> {
+    pub fn leader(&self) -> Option<NodeIndex> {
         let leader = self.store.leader()?;
         self.nodes.all.borrow().iter().position(|node| node.id == leader)
     }
@@ -451,129 +454,11 @@ impl Rig {
         matching(&self.counters, name, label).sum()
     }
 
-    /// The sum over all nodes of a gauge that is counted up and down, such as `callsheet_ticks_held`, otherwise as
-    /// [`counter`](Self::counter).
+    /// The sum over all nodes of a gauge that is counted up and down, such as `callsheet_ticks_held`,
+    /// otherwise as [`counter`](Self::counter).
     pub fn gauge(&mut self, name: &str, label: &str) -> f64 {
         self.read_metrics();
         matching(&self.gauges, name, label).sum()
-    }
-
-    /// Checks the promises that hold at every instant.
-    ///
-    /// * Every move of a cursor starts where the one before ended, and accounts for every tick between by the schedule that was
-    ///   in force: at most one claimed, the others skipped with a reason. Moves to the end of a run only go forward: what is
-    ///   between is not owed.
-    /// * No tick is claimed twice, no run starts twice, unless it was lost and taken up again, and none without a claim.
-    /// * `due = started + skipped` in the metrics; and unless a node lost its session, what they say of a job is what the
-    ///   store says.
-    ///
-    /// # Panics
-    ///
-    /// If one is broken.
-    pub fn verify(&mut self) {
-        self.verify_cursors();
-        self.verify_runs();
-        let due = self.counter("callsheet_ticks_due_total", "");
-        let decided = self.counter("callsheet_ticks_total", "");
-        assert_eq!(due, decided, "due = started + skipped");
-        if !self.sessions_lost {
-            self.verify_counts();
-        }
-    }
-
-    fn verify_counts(&mut self) {
-        let mut committed: BTreeMap<JobName, u64> = BTreeMap::new();
-        for record in self.store.records() {
-            if let Record::Moved { job, skips, run, .. } = record {
-                let counted = skips.without(SkipReason::Parked).total();
-                *committed.entry(job).or_default() += counted + u64::from(run.is_some());
-            }
-        }
-        let known = self.definitions.lock();
-        for (job, committed) in committed.into_iter().filter(|(job, _)| !known.locals.contains(job)) {
-            let label = ("callsheet_ticks_due_total".to_owned(), format!("scope={SCOPE},name={job}"));
-            // A job beyond the bound of the label has no counter of its own.
-            if let Some(due) = self.counters.get(&label) {
-                // Those of a parked job are counted before the store hears of them, if it ever does.
-                let parked =
-                    ("callsheet_ticks_total".to_owned(), format!("scope={SCOPE},name={job},outcome=parked"));
-                let parked = self.counters.get(&parked).copied().unwrap_or_default();
-                assert_eq!(
-                    *due - parked,
-                    committed,
-                    "what is counted as due of {job} is what the store has committed"
-                );
-            }
-        }
-    }
-
-    fn verify_cursors(&self) {
-        let known = self.definitions.lock();
-        let mut cursors: HashMap<JobName, DateTime<Utc>> = HashMap::new();
-        let mut in_force: HashMap<JobName, &[Arc<dyn Schedule>]> = HashMap::new();
-        for record in self.store.records() {
-            match record {
-                Record::Enrolled { job, cursor, schedule } => {
-                    in_force.insert(job.clone(), &known.schedules[&(job.clone(), schedule)]);
-                    let before = cursors.insert(job.clone(), cursor);
-                    assert!(before.is_none_or(|before| before <= cursor), "the cursor of {job} went back");
-                }
-                Record::Moved { job, from, to, skips, run, .. } => {
-                    let before = cursors.insert(job.clone(), to.instant());
-                    assert_eq!(before, Some(from), "a move of {job} starts where the one before ended");
-                    let accounted = skips.total() + u64::from(run.is_some());
-                    // Not by one that the job had before, or has later.
-                    let is_accounted = |schedule: &Arc<dyn Schedule>| {
-                        let ticks = ticks_between(&**schedule, from, to.instant());
-                        accounted == ticks || (skips.at_least && accounted < ticks)
-                    };
-                    assert!(
-                        in_force[&job].iter().any(is_accounted),
-                        "{job}: {accounted} ticks are accounted for in ({from}, {to}], which are not those that there are"
-                    );
-                }
-                Record::Anchored { job, from, to } => {
-                    let before = cursors.insert(job.clone(), to);
-                    assert_eq!(before, Some(from), "a move of {job} starts where the one before ended");
-                    assert!(from < to, "the cursor of {job} went back");
-                }
-                Record::Retaken { .. } | Record::Closed { .. } => {}
-            }
-        }
-    }
-
-    fn verify_runs(&self) {
-        let mut claimed: HashSet<RunId> = HashSet::new();
-        let mut ticks = HashSet::new();
-        let mut retaken: HashMap<RunId, usize> = HashMap::new();
-        for record in self.store.records() {
-            match record {
-                Record::Moved { job, to, run: Some(run), .. } => {
-                    assert!(ticks.insert((job.clone(), to)), "tick {to} of {job} was claimed twice");
-                    claimed.insert(run);
-                }
-                Record::Retaken { run } => *retaken.entry(run).or_default() += 1,
-                Record::Moved { .. }
-                | Record::Enrolled { .. }
-                | Record::Anchored { .. }
-                | Record::Closed { .. } => {}
-            }
-        }
-        let mut started: HashMap<RunId, usize> = HashMap::new();
-        let mut attempts = HashSet::new();
-        for Recorded { node, event } in self.events() {
-            let EventKind::RunStarted { job, run, fire_time, token, attempt, .. } = event.kind else {
-                continue;
-            };
-            let once = attempts.insert((run, attempt));
-            assert!(once, "attempt {attempt} of run {run} of {job} started twice, the second time on {node}");
-            let starts = started.entry(run).or_default();
-            *starts += 1;
-            let most = 1 + retaken.get(&run).copied().unwrap_or_default();
-            assert!(*starts <= most, "run {run} of {job} started {starts} times, the last time on {node}");
-            let unclaimed = fire_time.is_some() && token.is_some() && !claimed.contains(&run);
-            assert!(!unclaimed, "run {run} of {job} started on {node} without a claim");
-        }
     }
 
     /// A snapshot takes the values away, so they are added up here.
@@ -591,8 +476,8 @@ impl Rig {
     }
 }
 
-/// The values of the series of one name whose labels hold each one of `label`, as in `name=hourly,outcome=lost`; of all
-/// if it is empty.
+/// The values of the series of one name whose labels hold each one of `label`, as in
+/// `name=hourly,outcome=lost`; of all if it is empty.
 fn matching<V: Copy>(
     series: &HashMap<(String, String), V>,
     name: &str,
@@ -605,16 +490,6 @@ fn matching<V: Copy>(
     })
 }
 
-fn ticks_between(schedule: &dyn Schedule, from: DateTime<Utc>, to: DateTime<Utc>) -> u64 {
-    let mut tick = schedule.next_after(from);
-    let mut count = 0;
-    while let Some(at) = tick.filter(|at| *at <= to) {
-        count += 1;
-        tick = schedule.next_after(at);
-    }
-    count
-}
-
-fn node_name(nth: Node) -> String {
+fn node_name(nth: NodeIndex) -> String {
     format!("n{}", nth + 1)
 }

@@ -11,8 +11,8 @@ use crate::{
 
 /// The types of which there is at least one value a job, and how many bytes a value takes.
 ///
-/// Tokio adds about 100 bytes to a task, and makes a multiple of 128 of it. Policies are shared by jobs that are added
-/// together and have equal ones.
+/// Tokio adds about 100 bytes to a task, and makes a multiple of 128 of it. Policies are shared by jobs that
+/// are added together and have equal ones.
 pub fn sizes() -> [(&'static str, usize); 8] {
     [
         ("task of a JobActor", task()),

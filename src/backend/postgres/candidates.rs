@@ -11,10 +11,7 @@ use callsheet_actors::{
 use tokio_postgres::{Error, Row, types::ToSql};
 use uuid::Uuid;
 
-use super::{
-    failure::refusal,
-    session::{OpenSession, Refusal},
-};
+use super::{session::OpenSession, statement::answer::read};
 
 /// Says whether a session ($2) of a scope ($1) stands as a candidate ($3), if that is news; answers who leads, and whether another
 /// session stands that lives. It locks its own row alone, which nobody else changes while the session lives.
@@ -33,12 +30,11 @@ SELECT (SELECT l.node FROM leader l WHERE l.scope = $1 AND l.expires_at > clock_
 pub(super) async fn observe(session: &Arc<OpenSession>, stands: bool) -> Result<Observation, LockError> {
     let parameters: [&(dyn ToSql + Sync); 3] = [&session.settings.scope, &session.beacon, &stands];
     // Once a second, and by nodes alone that do not campaign or would rather not lead: it need not be prepared.
-    let rows = session.ask(OBSERVE, &parameters).await.map_err(Refusal::into_lock_error)?;
-    let observed = rows.first().map(read).transpose().map_err(|error| refusal(&error))?;
-    Ok(observed.unwrap_or_default())
+    let rows = session.ask(OBSERVE, &parameters).await?;
+    Ok(read(&rows, observation)?.into_iter().next().unwrap_or_default())
 }
 
-fn read(row: &Row) -> Result<Observation, Error> {
+fn observation(row: &Row) -> Result<Observation, Error> {
     let leader: Option<Uuid> = row.try_get("leader")?;
     Ok(Observation {
         leader: leader.map(|node| NodeId::numbered(node.as_u128())),

@@ -24,13 +24,13 @@ use tokio_postgres::{
 use super::{
     clock::Clocks,
     failure::{self, POOLED, READ_ONLY_CURE, refusal, refusal_with, refused, unavailable},
-    former::{Cancel, Ending, Former, Process},
+    former::{Cancel, Former, Process},
     heartbeat::PULSE,
+    loss::{Ended, Ending, Loss, end},
     migrations,
     news::NEWS_MAX,
-    session::{Ended, Loss, end},
     settings::{Endpoint, MARK, Purpose, Settings},
-    sql,
+    statement::{schema::quoted, server},
 };
 
 const VERSION_MIN: i32 = 140_000;
@@ -160,7 +160,7 @@ pub(super) async fn inspect(
         (&transaction_timeout, Type::TEXT),
     ];
     let read = clocks.read();
-    let row = client.query_typed_one(sql::INSPECT, &parameters).await.map_err(|error| refusal(&error))?;
+    let row = client.query_typed_one(server::INSPECT, &parameters).await.map_err(|error| refusal(&error))?;
     let server = Server::of(&row).map_err(|error| refusal(&error))?;
     // Told once.
     let _ = process.set(server.process.clone());
@@ -222,14 +222,14 @@ pub(super) async fn check_rights(client: &Client, settings: &Settings) -> Result
         (&emptied, Type::TEXT_ARRAY),
         (&routines, Type::TEXT_ARRAY),
     ];
-    let asked = client.query_typed_opt(sql::RIGHTS, &parameters).await;
+    let asked = client.query_typed_opt(server::RIGHTS, &parameters).await;
     let row = asked.map_err(|error| refusal(&error))?;
     let Some(row) = row else { return Ok(Rights::NoTables) };
     let texts = |column: &str| row.try_get::<_, Vec<String>>(column).map_err(|error| refusal(&error));
     if !row.try_get("usable").map_err(|error| refusal(&error))? {
         return Err(refused(format!(
             "this role may not use the schema {schema:?}: GRANT USAGE ON SCHEMA {} TO it",
-            sql::quoted(schema)
+            quoted(schema)
         )));
     }
     if !texts("missing")?.is_empty() {
@@ -241,7 +241,7 @@ pub(super) async fn check_rights(client: &Client, settings: &Settings) -> Result
             "this role may not use the tables {} of the schema {schema:?}: GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN \
              SCHEMA {}, and DELETE ON {}, TO it",
             lacking.join(", "),
-            sql::quoted(schema),
+            quoted(schema),
             migrations::emptied(schema)
         )));
     }

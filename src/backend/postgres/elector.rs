@@ -21,7 +21,7 @@ use futures_util::{
 };
 use tokio::time::{Instant, timeout};
 use tokio_postgres::{
-    Client, Error, Row,
+    Error, Row,
     types::{ToSql, Type},
 };
 use uuid::Uuid;
@@ -29,8 +29,9 @@ use uuid::Uuid;
 use super::{
     Shared, candidates, cure, failure,
     holders::{Holder, Holders, OnRow, Through},
-    session::{OpenSession, SecondConnection},
-    sql,
+    leadership::{Leadership, SecondConnection, take_leader},
+    session::OpenSession,
+    statement::{eviction, leader, number},
 };
 
 /// The bounds of the pause before a campaign against a living leader who lost the leadership lock.
@@ -43,9 +44,6 @@ const GRANTS_MAX: usize = 2;
 /// So many campaigns in a row that are granted no term although nobody leads are refused.
 const UNGRANTED_MAX: u32 = 3;
 
-/// What two kinds of holders have.
-const LEADER_ROW: &str = "the locked row of the leader";
-const LEADERSHIP_LOCK: &str = "the leadership lock, which orders the candidates of the scope,";
 /// Who has locked the leader row is looked at after this part of a slice, while the statement still waits.
 const LOOK_PART: u32 = 4;
 
@@ -55,24 +53,6 @@ const NO_ANSWER: &str = "the server did not answer within the deadline";
 
 pub(super) struct PostgresElector {
     pub(super) shared: Arc<Shared>,
-}
-
-/// The second connection of a session.
-pub(super) struct Leadership {
-    connection: SecondConnection,
-    /// It holds the leadership lock.
-    locked: bool,
-    /// It was granted a term, which it has not given up.
-    leads: bool,
-    /// The term of the leader whom it waits for; `None` if that is not known.
-    awaited: Option<i64>,
-    /// Those who keep the leader row locked.
-    of_row: Holders,
-    on_row: OnRow,
-    /// Those who have the leadership lock while they do not lead.
-    of_lock: Holders,
-    /// How many campaigns in a row were granted no term although nobody led.
-    ungranted: u32,
 }
 
 /// Somebody has locked the leader row: who, and what would help.
@@ -93,7 +73,11 @@ impl PostgresElector {
         session.ok_or_else(|| unavailable("there is no session with the server"))
     }
 
-    async fn campaign_on(&self, session: &Arc<OpenSession>) -> Result<Campaign, ElectError> {
+    async fn campaign_on(
+        &self,
+        session: &Arc<OpenSession>,
+        patience: Duration,
+    ) -> Result<Campaign, ElectError> {
         let began = Instant::now();
         let mut kept = session.leadership.lock().await;
         // Taken out: if this future is dropped or fails the connection ends, and with it a lock that it may have got.
@@ -105,7 +89,7 @@ impl PostgresElector {
                 Leadership::new(connection, OnRow(session.obstacles.clone()))
             }
         };
-        let answer = leadership.campaign(session, began).await?;
+        let answer = leadership.campaign(session, began, patience).await?;
         let dropped = leadership.ungranted >= UNGRANTED_MAX;
         *kept = Some(leadership);
         match answer {
@@ -116,47 +100,20 @@ impl PostgresElector {
     }
 }
 
-/// The connection that was granted a term, taken out of its place: `None` if there is none. If the future that took
-/// it is dropped or fails the connection ends, and with it the lock.
-fn take_leader(kept: &mut Option<Leadership>) -> Option<Leadership> {
-    kept.take_if(|leadership| leadership.leads || leadership.is_closed())
-        .filter(|leadership| !leadership.is_closed())
-}
-
 impl Leadership {
-    fn new(connection: SecondConnection, on_row: OnRow) -> Self {
-        Self {
-            connection,
-            locked: false,
-            leads: false,
-            awaited: None,
-            of_row: Holders::new(LEADER_ROW, true),
-            on_row,
-            of_lock: Holders::new(LEADERSHIP_LOCK, true),
-            ungranted: 0,
-        }
-    }
-
-    fn client(&self) -> &Client {
-        &self.connection.client
-    }
-
-    fn is_closed(&self) -> bool {
-        self.client().is_closed()
-    }
-
     /// A campaign that began at `began`.
     async fn campaign(
         &mut self,
         session: &Arc<OpenSession>,
         began: Instant,
+        patience: Duration,
     ) -> Result<Result<Campaign, Blocked>, ElectError> {
         let settings = &session.settings;
         let holder = [typed(&settings.scope, Type::TEXT), typed(&session.beacon, Type::INT8)];
         self.leads = false;
         for _ in 0..GRANTS_MAX {
             if !self.locked
-                && let Some(leader) = self.wait(session).await?
+                && let Some(leader) = self.wait(session, patience).await?
             {
                 if leader.is_some() {
                     self.on_row.show(Vec::new());
@@ -196,7 +153,7 @@ impl Leadership {
     /// What the row of the leader says, if there is one.
     async fn standing(&self, session: &OpenSession) -> Result<Option<Standing>, ElectError> {
         let of_scope = [typed(&session.settings.scope, Type::TEXT), typed(&session.beacon, Type::INT8)];
-        let row = self.ask(session, sql::STANDING, &of_scope).await?;
+        let row = self.ask(session, leader::STANDING, &of_scope).await?;
         let Some(row) = row else { return Ok(None) };
         let read = || {
             let (epoch, own, lasts) = (row.try_get("epoch")?, row.try_get("own")?, row.try_get("lasts")?);
@@ -206,9 +163,13 @@ impl Leadership {
     }
 
     /// Waits for the leadership lock while the leader is the one that it knows. Answers who leads, if the lock was not had.
-    async fn wait(&mut self, session: &OpenSession) -> Result<Option<Option<NodeId>>, ElectError> {
+    async fn wait(
+        &mut self,
+        session: &OpenSession,
+        patience: Duration,
+    ) -> Result<Option<Option<NodeId>>, ElectError> {
         let settings = &session.settings;
-        let (slices, deadline) = (settings.campaign_slices(), settings.campaign_deadline());
+        let (slices, deadline) = (settings.campaign_slices(patience), settings.campaign_deadline());
         // What is not known is over after one slice.
         let awaited = self.awaited.take();
         let parameters: [&(dyn ToSql + Sync); 4] = [&settings.schema, &settings.scope, &awaited, &slices];
@@ -226,7 +187,7 @@ impl Leadership {
 
     /// Waits, for one slice, until the session of the leader ends: whether it did.
     async fn wait_for_holder(&self, session: &OpenSession, holder: &[Typed<'_>]) -> Result<bool, ElectError> {
-        match self.answer(session, sql::WAIT_FOR_HOLDER, holder).await? {
+        match self.answer(session, leader::WAIT_FOR_HOLDER, holder).await? {
             Ok(_) => Ok(true),
             Err(error) if failure::is_lock_timeout(&error) => Ok(false),
             Err(error) => Err(refused(&error)),
@@ -252,7 +213,7 @@ impl Leadership {
         ];
         let (waited, answer) = loop {
             let waited = began.elapsed();
-            match self.ask_on_row(session, sql::GRANT, &parameters).await? {
+            match self.ask_on_row(session, leader::GRANT, &parameters).await? {
                 // Whoever has locked the row may be ended meanwhile.
                 Err(Blocked(_))
                     if began.elapsed() + settings.campaign_slice() < settings.campaign_deadline() => {}
@@ -339,7 +300,8 @@ impl Leadership {
             typed(&settings.scope, Type::TEXT),
             typed(&lease, Type::FLOAT8),
         ];
-        let rows = timeout(settings.trust(), self.client().query_typed(sql::LOCK_HOLDERS, &parameters)).await;
+        let rows =
+            timeout(settings.trust(), self.client().query_typed(eviction::LOCK_HOLDERS, &parameters)).await;
         let rows = rows.map_err(|_| unavailable(NO_ANSWER))?.map_err(|error| refused(&error))?;
         let looked =
             self.of_lock.look(asked, read_holders(&rows)?, Through::Lock(&self.connection.client)).await;
@@ -354,7 +316,7 @@ impl Leadership {
         }
         let settings = &session.settings;
         let lock = [typed(&settings.schema, Type::TEXT), typed(&settings.scope, Type::TEXT)];
-        let row = self.ask(session, sql::TRY_LEADERSHIP, &lock).await?;
+        let row = self.ask(session, leader::TRY_LEADERSHIP, &lock).await?;
         let acquired = row.map(|row| row.try_get("acquired")).transpose().map_err(|error| refused(&error))?;
         self.locked = acquired == Some(true);
         if self.locked { Ok(()) } else { self.look_at_lock(session).await }
@@ -382,14 +344,14 @@ impl Leadership {
     }
 
     async fn free(&mut self, session: &OpenSession) -> Result<(), ElectError> {
-        self.ask(session, sql::FREE_LEADERSHIP, &[]).await?;
+        self.ask(session, leader::FREE_LEADERSHIP, &[]).await?;
         self.locked = false;
         Ok(())
     }
 
     /// Who leads, and for how long as it stands.
     async fn leader(&self, session: &OpenSession) -> Result<Option<(NodeId, Duration)>, ElectError> {
-        let row = self.ask(session, sql::LEADER, &[typed(&session.settings.scope, Type::TEXT)]).await?;
+        let row = self.ask(session, leader::LEADER, &[typed(&session.settings.scope, Type::TEXT)]).await?;
         let Some(row) = row else { return Ok(None) };
         let node: Uuid = row.try_get("node").map_err(|error| refused(&error))?;
         let remaining: f64 = row.try_get("remaining").map_err(|error| refused(&error))?;
@@ -417,7 +379,7 @@ async fn look_at_row(
     ];
     let look = async {
         // What goes wrong is told by what waits.
-        let rows = client.query_typed(sql::BLOCKERS, &parameters).await.ok()?;
+        let rows = client.query_typed(eviction::BLOCKERS, &parameters).await.ok()?;
         let holders = read_holders(&rows).ok().filter(|holders| !holders.is_empty())?;
         Some(of_row.look(asked, holders, Through::Transaction(client)).await.unwrap_or_default())
     };
@@ -430,10 +392,10 @@ fn read_holders(rows: &[Row]) -> Result<Vec<Holder>, ElectError> {
 }
 
 impl Elector for PostgresElector {
-    fn campaign(&self) -> BoxFuture<'_, Result<Campaign, ElectError>> {
+    fn campaign(&self, patience: Duration) -> BoxFuture<'_, Result<Campaign, ElectError>> {
         async move {
             let session = self.session()?;
-            self.campaign_on(&session).await
+            self.campaign_on(&session, patience).await
         }
         .boxed()
     }
@@ -460,7 +422,7 @@ impl Elector for PostgresElector {
                 typed(&term, Type::INT8),
                 typed(&lease, Type::FLOAT8),
             ];
-            let answer = leadership.ask_on_row(&session, sql::RENEW, &parameters).await?;
+            let answer = leadership.ask_on_row(&session, leader::RENEW, &parameters).await?;
             let row = match answer {
                 Ok(row) => row,
                 // The connection is as it was.
@@ -503,8 +465,9 @@ impl Elector for PostgresElector {
                 typed(&term, Type::INT8),
             ];
             // Sent together, done one after the other.
-            let resigns = leadership.ask(&session, sql::RESIGN, &parameters);
-            let (resigned, freed) = join(resigns, leadership.ask(&session, sql::FREE_LEADERSHIP, &[])).await;
+            let resigns = leadership.ask(&session, leader::RESIGN, &parameters);
+            let (resigned, freed) =
+                join(resigns, leadership.ask(&session, leader::FREE_LEADERSHIP, &[])).await;
             let resigned = resigned?;
             freed?;
             // It only orders the candidates: a leader without it asks for it again.
@@ -555,9 +518,4 @@ fn refused(error: &Error) -> ElectError {
 
 fn millis(span: Duration) -> f64 {
     span.as_secs_f64() * 1e3
-}
-
-/// A term that is too large for the server is none that it granted.
-fn number(term: Term) -> i64 {
-    i64::try_from(term.0).unwrap_or(-1)
 }

@@ -32,7 +32,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::{
     connection::{Connected, connect},
     failure::unavailable,
-    session::EndOnDrop,
+    loss::{EndOnDrop, Ending},
     settings::{Purpose, Settings},
 };
 
@@ -80,17 +80,6 @@ pub(super) struct Process {
     pub(super) name: String,
     /// When it was started; `None` if this role is not shown that.
     pub(super) started: Option<DateTime<Utc>>,
-}
-
-/// How a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// Everything was answered, or the server said that it ends it.
-    Clean,
-    /// It was closed by the other side, which need not be the server.
-    Closed,
-    /// This node gave it up.
-    GivenUp,
 }
 
 /// What cancels the statement of a connection, wherever that is.

@@ -5,7 +5,7 @@ use std::future::Future;
 use callsheet_actors::{Run, RunId};
 use tokio_postgres::{Error, Transaction, types::Type};
 
-use super::sql;
+use super::statement::schema::quoted;
 
 /// Extends [`Run`] on [`Postgres`](super::Postgres): [`guard`](Self::guard) ties a transaction of the
 /// application to the run's fencing token.
@@ -72,6 +72,19 @@ pub enum GuardError {
     Server(#[source] Error),
 }
 
+/// Whether a run ($3) of a scope ($1) holds its key ($2) under a token ($4): one row, or none. For a connection of the
+/// application, so names are qualified.
+///
+/// Locks the key's row for key share until the application's transaction ends: claims and ends, which lock it for update
+/// before they change it, skip it, so the key changes hands before or after that transaction, never in between; its job's
+/// cursor moves on. Waits for a claim or an end that has the row locked.
+fn statement(schema: &str) -> String {
+    let schema = quoted(schema);
+    format!(
+        "SELECT FROM {schema}.names WHERE scope = $1 AND name = $2 AND run = $3 AND token = $4 FOR KEY SHARE"
+    )
+}
+
 /// What a run needs to know to ask.
 pub(super) struct RunStore {
     scope: String,
@@ -80,7 +93,7 @@ pub(super) struct RunStore {
 
 impl RunStore {
     pub(super) fn new(scope: &str, schema: &str) -> Self {
-        Self { scope: scope.to_owned(), statement: sql::guard(schema) }
+        Self { scope: scope.to_owned(), statement: statement(schema) }
     }
 }
 

@@ -28,7 +28,7 @@ use super::{
     clock::{Clocks, Sent},
     failure::{self, POOLED, SWITCHED},
     holders::{Holder, Holders, Noticed, Obstacles, Through},
-    session::{Ended, Loss, end},
+    loss::{Ended, Loss, end},
     settings::Settings,
     snapshots::Snapshots,
 };

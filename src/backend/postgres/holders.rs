@@ -19,7 +19,7 @@ use tokio_postgres::{Client, Error, Row, error::SqlState, types::ToSql};
 
 use super::{
     silence::{Judged, Seen, Silences, Who},
-    sql,
+    statement::eviction,
 };
 
 /// The longest name of an application or a role that is shown, in bytes.
@@ -113,10 +113,10 @@ impl Through<'_> {
     async fn end(self, holder: &Holder) -> Result<bool, Error> {
         let Who { pid, beacon } = &holder.seen.who;
         let ended = match self {
-            Self::Lock(client) => client.query_opt(sql::EVICT, &[pid, beacon, &holder.changed]).await?,
+            Self::Lock(client) => client.query_opt(eviction::EVICT, &[pid, beacon, &holder.changed]).await?,
             Self::Transaction(client) => {
                 let still: [&(dyn ToSql + Sync); 3] = [pid, &holder.transaction, &holder.changed];
-                client.query_opt(sql::EVICT_TRANSACTION, &still).await?
+                client.query_opt(eviction::EVICT_TRANSACTION, &still).await?
             }
         };
         Ok(ended.is_some())

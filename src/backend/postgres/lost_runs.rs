@@ -3,16 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use callsheet_actors::{
-    CALL_DEADLINE, DEBTS_MAX, LOSSES_MAX,
+    CALL_DEADLINE,
     port::{ClosedRuns, LockError, LostRun},
 };
 use tokio::time::Instant;
-use tokio_postgres::{Error, error::SqlState, types::ToSql};
+use tokio_postgres::{Error, error::SqlState};
 
 use super::{
     failure,
-    locker::{lost_run, read},
-    session::{LONG_STATEMENT_MAX, OpenSession, Refusal},
+    session::{LONG_STATEMENT_MAX, OpenSession, StatementError},
+    statement::{
+        answer::read,
+        lost_runs::{Closed, Names as Asked, NextDead, Session, closed, next_dead},
+    },
 };
 
 /// The bounds of how many names are looked at by one statement. The number is halved for a server that is too slow, and doubled again.
@@ -24,10 +27,6 @@ const SEARCH_MAX: Duration =
     CALL_DEADLINE.saturating_sub(LONG_STATEMENT_MAX).saturating_sub(Duration::from_millis(500));
 /// How many dead sessions one call passes over because the store refused something of theirs.
 const REFUSALS_MAX: usize = 8;
-/// [`LOSSES_MAX`] and [`DEBTS_MAX`], as the statements take them.
-pub(super) const LOSSES_BOUND: i32 = LOSSES_MAX.cast_signed();
-pub(super) const DEBTS_BOUND: i64 = DEBTS_MAX as i64;
-
 /// How far a session has searched.
 #[derive(Debug)]
 pub(super) struct Search {
@@ -114,16 +113,16 @@ impl Search {
             return Err(failure::not_done(&error));
         }
         let beacon = at.beacon;
-        self.after_all(beacon, Err(Refusal::Statement(error)))
+        self.after_all(beacon, Err(StatementError::Undone(error)))
     }
 
     /// Goes on after a dead session, whatever became of it: the others do not wait for what the server refuses.
-    fn after_all(&mut self, beacon: i64, done: Result<(), Refusal>) -> Result<Step, LockError> {
+    fn after_all(&mut self, beacon: i64, done: Result<(), StatementError>) -> Result<Step, LockError> {
         self.place = Place::After(beacon);
         match done {
             Ok(()) => Ok(Step::Onward),
-            Err(Refusal::Statement(error)) => Ok(Step::PassedOver(failure::not_done(&error))),
-            Err(Refusal::Lock(error)) => Err(error),
+            Err(StatementError::Undone(error)) => Ok(Step::PassedOver(failure::not_done(&error))),
+            Err(StatementError::Lock(error)) => Err(error),
         }
     }
 }
@@ -187,8 +186,8 @@ impl OpenSession {
         };
         let page = match asked {
             Ok(page) => page,
-            Err(Refusal::Statement(error)) => return search.on_refused(error),
-            Err(Refusal::Lock(error)) => return Err(error),
+            Err(StatementError::Undone(error)) => return search.on_refused(error),
+            Err(StatementError::Lock(error)) => return Err(error),
         };
         search.page = (search.page * 2).min(PAGE_MAX);
         // One statement changes a row once: another one closes what is left.
@@ -206,45 +205,38 @@ impl OpenSession {
         Ok(Step::Onward)
     }
 
-    async fn close_page(self: &Arc<Self>, at: &Names, looked_at: i64, limit: usize) -> Result<Page, Refusal> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let parameters: [&(dyn ToSql + Sync); 8] = [
-            &self.settings.scope,
-            &at.beacon,
-            &looked_at,
-            &self.channel,
-            &LOSSES_BOUND,
-            &DEBTS_BOUND,
-            &limit,
-            &at.after,
-        ];
-        let rows = self.ask_in_time(&self.statements.close_lost, &parameters).await?;
+    async fn close_page(
+        self: &Arc<Self>,
+        at: &Names,
+        looked_at: i64,
+        limit: usize,
+    ) -> Result<Page, StatementError> {
+        let asked = Asked::of(self.asker(), at.beacon, &at.after, looked_at, limit);
+        let rows = self.ask_in_time(&self.statements.close_lost, &asked.list()).await?;
         let mut page = Page { lost: Vec::new(), last: None, complete: false, left_over: false };
-        let summary = |row: &tokio_postgres::Row| {
-            let complete: Option<bool> = row.try_get("complete")?;
-            let left_over: Option<bool> = row.try_get("left_over")?;
-            Ok(complete.zip(left_over).map(|said| (row.try_get("last"), said)))
-        };
-        for found in read(&rows, summary).map_err(Refusal::Lock)?.into_iter().flatten() {
-            let (last, (complete, left_over)) = found;
-            page.last = last.map_err(Refusal::Statement)?;
-            (page.complete, page.left_over) = (complete, left_over);
+        for row in read(&rows, closed)? {
+            match row {
+                Closed::Run(lost) => page.lost.extend(lost),
+                Closed::Summary { last, complete, left_over } => {
+                    page = Page { lost: page.lost, last, complete, left_over };
+                }
+            }
         }
-        page.lost = read(&rows, lost_run).map_err(Refusal::Lock)?.into_iter().flatten().collect();
         Ok(page)
     }
 
     /// The next dead session after one.
     async fn next_dead(self: &Arc<Self>, after: i64) -> Result<Option<i64>, LockError> {
-        let parameters: [&(dyn ToSql + Sync); 3] = [&self.settings.scope, &self.beacon, &after];
+        let asked = NextDead::of(self.asker(), after);
         // It reads the rows of sessions that live, up to the first dead one: as many as there are nodes.
-        let rows = self.ask(&self.statements.next_dead, &parameters).await;
-        let rows = rows.map_err(Refusal::into_lock_error)?;
-        Ok(read(&rows, |row| row.try_get("beacon"))?.into_iter().next())
+        let rows = self.ask(&self.statements.next_dead, &asked.list()).await?;
+        Ok(read(&rows, next_dead)?.into_iter().next())
     }
 
     /// No run of a dead session is open any more.
-    async fn forget_session(self: &Arc<Self>, beacon: i64) -> Result<(), Refusal> {
-        self.ask_in_time(&self.statements.forget_session, &[&self.settings.scope, &beacon]).await.map(drop)
+    async fn forget_session(self: &Arc<Self>, beacon: i64) -> Result<(), StatementError> {
+        self.ask_in_time(&self.statements.forget_session, &Session::of(self.asker(), beacon).list())
+            .await
+            .map(drop)
     }
 }

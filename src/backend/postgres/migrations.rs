@@ -14,7 +14,7 @@ use super::{
     failure::{self, MESSAGE_MAX, refusal, refused, unavailable},
     holders::{end_of, process},
     settings::MIGRATION_LOCK_TIMEOUT,
-    sql,
+    statement::schema::{self, quoted},
 };
 
 /// Every step, in order. A step that was released never changes.
@@ -38,7 +38,7 @@ const TABLE: &str = "migrations";
 
 /// What [`migrate`] does, for a role that may create: run it with `psql`, then use `migrate(false)`.
 pub(super) fn ddl(schema: &str) -> String {
-    let name = sql::quoted(schema);
+    let name = quoted(schema);
     let (emptied, called) = (emptied(schema), called(schema));
     let bookkeeping = Client::assert_migrations_table_query(TABLE);
     let mut ddl = format!(
@@ -69,13 +69,13 @@ pub(super) fn ddl(schema: &str) -> String {
 
 /// The tables from which a node deletes, as they stand in a `GRANT`.
 pub(super) fn emptied(schema: &str) -> String {
-    let name = sql::quoted(schema);
+    let name = quoted(schema);
     EMPTIED.map(|table| format!("{name}.{table}")).join(", ")
 }
 
 /// The functions and procedures that a node calls, as they stand in a `GRANT`.
 pub(super) fn called(schema: &str) -> String {
-    let name = sql::quoted(schema);
+    let name = quoted(schema);
     ROUTINES.map(|routine| format!("{name}.{routine}")).join(", ")
 }
 
@@ -91,7 +91,7 @@ fn steps() -> Vec<Migration> {
 /// Refuses a schema to which a newer version has done more than this one can work on. This role can read which
 /// steps were taken.
 pub(super) async fn check_version(client: &Client, schema: &str) -> Result<(), LockError> {
-    let newest = client.query_typed_opt(sql::NEWEST_STEP, &[]).await.map_err(|error| refusal(&error))?;
+    let newest = client.query_typed_opt(schema::NEWEST_STEP, &[]).await.map_err(|error| refusal(&error))?;
     let Some(row) = newest else { return Ok(()) };
     let read = || Ok((row.try_get("version")?, row.try_get("name")?));
     let (newest, name): (i32, String) = read().map_err(|error| refusal(&error))?;
@@ -122,9 +122,10 @@ pub(super) async fn migrate(client: &mut Client, schema: &str) -> Result<(), Loc
     }
     lock(client, schema).await?;
     // Not a plain "if not exists", which needs the right to create even if there is nothing to do.
-    let exists = client.query_opt(sql::SCHEMA_EXISTS, &[&schema]).await.map_err(|error| refusal(&error))?;
+    let exists =
+        client.query_opt(schema::SCHEMA_EXISTS, &[&schema]).await.map_err(|error| refusal(&error))?;
     if exists.is_none() {
-        let create = format!("CREATE SCHEMA {}", sql::quoted(schema));
+        let create = format!("CREATE SCHEMA {}", quoted(schema));
         client.batch_execute(&create).await.map_err(|error| refusal(&error))?;
     }
     contained(schema, runner.run_async(client)).await.map(drop)
@@ -144,7 +145,7 @@ async fn contained<T>(
 fn panicked(schema: &str, panic: &(dyn Any + Send)) -> LockError {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
-    let name = sql::quoted(schema);
+    let name = quoted(schema);
     refused(format!(
         "the migration library panicked over the schema {schema:?}: {}; look at {name}.{TABLE}, which nobody else may write: \
          each row has a number as its version, a time like 2026-01-31T12:00:00Z as applied_on, and a whole number as its checksum",
@@ -155,7 +156,7 @@ fn panicked(schema: &str, panic: &(dyn Any + Send)) -> LockError {
 /// Whether this role can read which steps were taken.
 pub(super) async fn is_readable(client: &Client, schema: &str) -> Result<bool, LockError> {
     let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&schema, Type::TEXT), (&TABLE, Type::TEXT)];
-    let readable = client.query_typed_opt(sql::READABLE, &parameters).await;
+    let readable = client.query_typed_opt(schema::READABLE, &parameters).await;
     readable.map(|row| row.is_some()).map_err(|error| refusal(&error))
 }
 
@@ -192,11 +193,11 @@ impl Taken {
 
 /// Takes the lock of migrations, which is freed with the connection: it serves nothing else.
 async fn lock(client: &Client, schema: &str) -> Result<(), LockError> {
-    let Err(error) = client.query(sql::MIGRATION_LOCK, &[&schema]).await else { return Ok(()) };
+    let Err(error) = client.query(schema::MIGRATION_LOCK, &[&schema]).await else { return Ok(()) };
     if !failure::is_lock_timeout(&error) {
         return Err(refusal(&error));
     }
-    let holder = client.query_opt(sql::MIGRATION_LOCK_HOLDER, &[&schema]).await;
+    let holder = client.query_opt(schema::MIGRATION_LOCK_HOLDER, &[&schema]).await;
     let holder = holder.and_then(|row| row.as_ref().map(who_and_cure).transpose());
     Err(unavailable(match holder.map_err(|error| refusal(&error))? {
         Some((who, cure)) => format!(
@@ -219,7 +220,7 @@ fn failed(schema: &str, error: &refinery_core::Error) -> LockError {
             "the schema {schema:?} was made by another build of Callsheet: its step {taken} is not the step {step} of \
              this one; use another schema, or stop all nodes and drop it with all \
              that they know of their jobs: DROP SCHEMA {} CASCADE",
-            sql::quoted(schema)
+            quoted(schema)
         ));
     }
     let of_server = error.source().and_then(|cause| cause.downcast_ref::<tokio_postgres::Error>());

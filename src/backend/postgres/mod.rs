@@ -7,43 +7,54 @@
 //!
 //! * `clock`: how far the node's clock is from the server's.
 //! * `connection`: one connection, and whether the server at its end is of use; `tls`: whether it is
-//!   encrypted.
+//!   encrypted. `loss`: why it ended.
 //! * `credentials`: what the application is asked for each time that a connection is made.
 //! * `session`: beacon and statements; what makes them lost. `heartbeat`: what keeps them. `sessions`: the
-//!   table of them.
+//!   table of them. `hearing`, `news`: what nodes tell each other.
 //! * `former`: connections that were given up, and what is left of them on the server.
 //! * `silence`: whether a connection is silent beyond its lease. `holders`: what is done about one that is,
 //!   and holds something.
-//! * `locker`, `elector`: the two ports. `lost_runs`: the search for runs of dead sessions. `forget`: names
-//!   that are out of use. `guard`: what runs get.
-//! * `news`: what nodes tell each other. `text`: whatever somebody wrote, on its way to the server.
-//! * `sql`: every statement, what it locks, and why.
+//! * `elector`: one of the two ports; `leadership`: the second connection. `candidates`: who stands.
+//! * `locker`: the other port, one call a method. `batch`: rounds; `claims`, `completions`, `moves`,
+//!   `enrolments`, `pauses`: what is asked in them. `lost_runs`: the search for runs of dead sessions.
+//!   `forget`: names that are out of use. `guard`: what runs get.
+//! * `statement`: every statement with its parameters and its answer, what it locks, and why. `text`:
+//!   whatever somebody wrote, on its way to the server.
 //! * `proof`: whether a claim would be possible. `cure`: what would mend a refused statement.
 //! * `settings`, `failure`, `migrations`: what a node is told, what it says when it fails, the schema.
 
+mod batch;
 mod candidates;
+mod claims;
 mod clock;
+mod completions;
 mod connection;
 mod credentials;
 mod cure;
 mod elector;
+mod enrolments;
 mod failure;
 mod forget;
 mod former;
 mod guard;
+mod hearing;
 mod heartbeat;
 mod holders;
+mod leadership;
 mod locker;
+mod loss;
 mod lost_runs;
 mod migrations;
+mod moves;
 mod news;
+mod pauses;
 mod proof;
 mod session;
 mod sessions;
 mod settings;
 mod silence;
 mod snapshots;
-mod sql;
+mod statement;
 mod text;
 mod tls;
 mod url;

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use callsheet_actors::port::{LockError, Proof, Proved};
-use tokio_postgres::{Row, types::ToSql};
+use tokio_postgres::types::ToSql;
 
 use super::{
-    cure, locker,
-    session::{OpenSession, Refusal},
+    cure,
+    session::OpenSession,
+    statement::{answer::read, number},
 };
 
 /// Locks and writes what a claim and an end lock and write, on a row that no job and no key can have: its name is empty. One row
@@ -49,28 +50,20 @@ impl OpenSession {
     /// Fails as a claim would.
     pub(super) async fn prove(self: &Arc<Self>, proof: Proof) -> Result<Proved, LockError> {
         let Proof { term, overdue_since } = proof;
-        let parameters: [&(dyn ToSql + Sync); 3] =
-            [&self.settings.scope, &term.map(locker::number), &overdue_since];
+        let parameters: [&(dyn ToSql + Sync); 3] = [&self.settings.scope, &term.map(number), &overdue_since];
         let clocks = self.pulse.clocks();
-        let rows = self.ask(&self.statements.prove, &parameters).await.map_err(Refusal::into_lock_error)?;
-        match rows.first().map(|row| self.pulse.recognise(&clocks, row)) {
-            Some(Ok(Err(stranger))) => {
-                let reason = stranger.reason();
-                self.discard(&reason);
-                return Err(LockError::SessionLost { reason });
-            }
-            Some(Err(error)) => return Err(Refusal::Statement(error).into_lock_error()),
-            Some(Ok(Ok(()))) | None => {}
+        let rows = self.ask(&self.statements.prove, &parameters).await?;
+        let recognised = read(&rows, |row| self.pulse.recognise(&clocks, row))?;
+        if let Some(Err(stranger)) = recognised.into_iter().next() {
+            let reason = stranger.reason();
+            self.discard(&reason);
+            return Err(LockError::SessionLost { reason });
         }
-        let read = |row: &Row| {
+        let answers = read(&rows, |row| {
             let epoch: Option<i64> = row.try_get("epoch")?;
             Ok((epoch, row.try_get("written")?, row.try_get("overdue_since")?))
-        };
-        let (epoch, written, overdue_since) = match rows.first().map(read) {
-            Some(Ok(read)) => read,
-            Some(Err(error)) => return Err(Refusal::Statement(error).into_lock_error()),
-            None => (None, false, None),
-        };
+        })?;
+        let (epoch, written, overdue_since) = answers.into_iter().next().unwrap_or((None, false, None));
         let denied = |reason| Err(LockError::NotDone { reason });
         if !written {
             denied(cure::dropped("write the row of a name"))

@@ -4,8 +4,6 @@
 //! leadership. Both end together: whatever makes the session doubtful makes it lost, and what is lost is never used again.
 
 use std::{
-    collections::VecDeque,
-    future::pending,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,19 +11,10 @@ use std::{
     time::Duration,
 };
 
-use callsheet_actors::{
-    core::log_budget::{Asked, LogBudget},
-    port::{LockError, News, Session},
-};
+use callsheet_actors::port::{LockError, Session};
 use futures_util::future::{join, join3, join4, try_join};
 use tokio::{
-    sync::{
-        broadcast::{
-            self,
-            error::{RecvError, TryRecvError},
-        },
-        watch,
-    },
+    sync::watch,
     time::{Instant, timeout, timeout_at},
 };
 use tokio_postgres::{
@@ -37,17 +26,19 @@ use uuid::Uuid;
 use super::{
     clock::Clocks,
     connection::{Connected, Rights, check_lease, check_rights, connect, inspect, silent},
-    elector::Leadership,
     failure::{self, refusal},
     forget::Forgetting,
-    former::{Ending, Former},
-    heartbeat::{self, Heart, Pulse},
+    former::Former,
+    hearing::Hearing,
+    heartbeat::{Heart, Pulse},
     holders::{Holders, Obstacles},
+    leadership::{Leadership, SecondConnection},
+    loss::{EndOnDrop, Ended, Ending, Loss, end},
     lost_runs::Search,
-    migrations, news, proof, sessions,
+    migrations, news, sessions,
     settings::{OPEN_TIMEOUT, Purpose, Settings},
-    snapshots::{self, SnapshotAge, Snapshots},
-    sql,
+    snapshots::{SnapshotAge, Snapshots},
+    statement::{Asker, Statements, leader, server},
 };
 
 /// How many statements of a search, each of which takes as long as it may, fit into the deadline of one.
@@ -62,22 +53,8 @@ const OTHER_SESSION: &str = "the beacon of a session that is silent beyond its l
 /// How long the server may take to close a session: then what it waits for is cancelled.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
-/// Why a session, or one of its connections, is lost, once it is.
-pub(super) type Loss = Option<Ended>;
-
-/// Why something ended.
-#[derive(Debug, Clone)]
-pub(super) struct Ended {
-    pub(super) reason: String,
-    pub(super) ending: Ending,
-}
-
-impl Ended {
-    /// This node gave it up: it may have been asked something that was not answered.
-    pub(super) fn lost(reason: &str) -> Self {
-        Self { reason: reason.to_owned(), ending: Ending::GivenUp }
-    }
-}
+const ELSEWHERE: &str = "the session and the leadership of this node reached different servers; name one server in the URL (several \
+                         hosts: target_session_attrs=read-write, load_balance_hosts=disable)";
 
 /// A session that was opened. Dropping it ends it.
 pub(super) struct OpenSession {
@@ -104,47 +81,8 @@ pub(super) struct OpenSession {
     pub(super) snapshot_age: Arc<SnapshotAge>,
 }
 
-/// The statements of a session, prepared once.
-pub(super) struct Statements {
-    pub(super) declare: Statement,
-    pub(super) enrol: Statement,
-    pub(super) conflicts: Statement,
-    pub(super) retract: Statement,
-    pub(super) inquire: Statement,
-    pub(super) withdraw: Statement,
-    pub(super) pause: Statement,
-    pub(super) pause_in_turn: Statement,
-    pub(super) make_keys: Statement,
-    pub(super) claim: Statement,
-    pub(super) claim_fully: Statement,
-    pub(super) claim_with_key: Statement,
-    pub(super) settle: Statement,
-    pub(super) begin: Statement,
-    pub(super) commit: Statement,
-    pub(super) complete: Statement,
-    pub(super) complete_fully: Statement,
-    pub(super) complete_with_key: Statement,
-    pub(super) release: Statement,
-    pub(super) look_up: Statement,
-    pub(super) advance: Statement,
-    pub(super) close_lost: Statement,
-    pub(super) next_dead: Statement,
-    pub(super) forget_session: Statement,
-    limit_time: Statement,
-    pub(super) age: Statement,
-    pub(super) forget: Statement,
-    pub(super) hold: Statement,
-    pub(super) debts: Statement,
-    pub(super) prove: Statement,
-    heartbeat: Statement,
-    pulse_alone: Statement,
-    oldest_snapshot: Statement,
-    pauses: Statement,
-    owed: Statement,
-}
-
 impl OpenSession {
-    /// Connects, migrates if need be, and lights a beacon.
+    /// Connects, migrates if need be, and acquires a beacon.
     pub(super) async fn open(
         settings: Settings,
         clocks: Arc<Clocks>,
@@ -206,7 +144,7 @@ impl OpenSession {
         let client = Arc::new(client);
         // As good as a heartbeat: it looks at the server process, too.
         let sent = Instant::now();
-        let listen = sql::listen(&channel);
+        let listen = server::listen(&channel);
         let opened = sessions::open(&client, settings, beacon, pid);
         let (listens, opened) = join(client.batch_execute(&listen), opened).await;
         listens.map_err(|error| refusal(&error))?;
@@ -268,6 +206,12 @@ impl OpenSession {
         Session(self.beacon.cast_unsigned())
     }
 
+    /// As whom it asks its statements.
+    pub(super) fn asker(&self) -> Asker<'_> {
+        let Settings { scope, node, .. } = &self.settings;
+        Asker { scope, node: node.as_uuid(), beacon: self.beacon, channel: &self.channel }
+    }
+
     /// What hears the news of this session; it does not keep the session open.
     pub(super) fn hearing(&self) -> Arc<Hearing> {
         self.hearing.clone()
@@ -285,8 +229,8 @@ impl OpenSession {
             // In one round trip.
             let (pid, seen, wait) = join3(
                 inspect(&connected, &self.settings, &self.clocks),
-                client.query_typed_one(sql::SEES_BEACON, &beacon),
-                client.prepare(sql::WAIT_FOR_LEADERSHIP),
+                client.query_typed_one(server::SEES_BEACON, &beacon),
+                client.prepare(leader::WAIT_FOR_LEADERSHIP),
             )
             .await;
             let pid = pid?;
@@ -342,9 +286,9 @@ impl OpenSession {
         self: &Arc<Self>,
         statement: &(impl ToStatement + ?Sized),
         parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, Refusal> {
+    ) -> Result<Vec<Row>, StatementError> {
         if let Some(reason) = self.lost_reason() {
-            return Err(Refusal::Lock(LockError::SessionLost { reason }));
+            return Err(StatementError::Lock(LockError::SessionLost { reason }));
         }
         let mut abandoned = Abandoned { session: self, armed: true };
         let sent = Instant::now();
@@ -366,14 +310,14 @@ impl OpenSession {
                 if (error.as_db_error().is_some() || failure::is_unsent(&error))
                     && !self.client.is_closed() =>
             {
-                Err(Refusal::Statement(error))
+                Err(StatementError::Undone(error))
             }
             Some(Err(error)) => {
                 let reason = failure::explain(&error);
                 self.discard(&reason);
-                Err(Refusal::Lock(LockError::SessionLost { reason }))
+                Err(StatementError::Lock(LockError::SessionLost { reason }))
             }
-            None => Err(Refusal::Lock(LockError::Timeout)),
+            None => Err(StatementError::Lock(LockError::Timeout)),
         }
     }
 
@@ -382,7 +326,7 @@ impl OpenSession {
         self: &Arc<Self>,
         statement: &Statement,
         parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, Refusal> {
+    ) -> Result<Vec<Row>, StatementError> {
         let Statements { begin, limit_time, commit, .. } = &self.statements;
         let limit = LONG_STATEMENT_MAX.min(self.settings.trust() / STATEMENTS_PER_TRUST);
         let limit = limit.as_millis().to_string();
@@ -416,132 +360,39 @@ impl OpenSession {
     }
 }
 
-/// The connection that holds the leadership or waits for it.
-pub(super) struct SecondConnection {
-    // Dropped before what ends it: then it ends in order, if it waits for nothing.
-    pub(super) client: Client,
-    /// It waits for the leadership.
-    pub(super) wait: Statement,
-    /// The process of the server that serves it.
-    pub(super) pid: i32,
-    _ends: EndOnDrop,
-}
-
 impl Drop for OpenSession {
     fn drop(&mut self) {
         self.discard("it was dropped");
     }
 }
 
-/// Hears what other nodes tell the session of a beacon.
-pub(super) struct Hearing {
-    beacon: i64,
-    client: Arc<Client>,
-    witness: news::Witness,
-    /// How long the store may take to answer.
-    deadline: Duration,
-    notifications: tokio::sync::Mutex<Notifications>,
-}
-
-struct Notifications {
-    received: broadcast::Receiver<String>,
-    /// The store is to be asked about these.
-    heard: Vec<News>,
-    confirmed: VecDeque<News>,
-    /// Whoever knows the channel can send some, and as many as he likes.
-    log: LogBudget<()>,
-    since: Instant,
-}
-
-impl Notifications {
-    fn warn(&mut self, kind: &'static str, detail: &dyn std::fmt::Display) {
-        let Asked { logged, over, .. } = self.log.ask(self.since.elapsed(), kind, (), None);
-        for left_out in over {
-            tracing::warn!(target: "callsheet", "{left_out}");
-        }
-        if logged {
-            tracing::warn!(target: "callsheet", "{kind}: {detail}");
-        }
-    }
-
-    fn hear(&mut self, payload: &str, beacon: i64) {
-        match news::read(payload, beacon) {
-            Ok(Some(news)) => self.heard.push(news),
-            // To another node.
-            Ok(None) => {}
-            Err(reason) => self.warn("ignored a notification that no node sent", &reason),
-        }
-    }
-
-    fn miss(&mut self, count: u64) {
-        self.warn("dropped the oldest notifications, unread", &count);
-        self.heard.push(News::Missed);
-    }
-}
-
-impl Hearing {
-    fn new(
-        beacon: i64,
-        received: broadcast::Receiver<String>,
-        client: Arc<Client>,
-        witness: news::Witness,
-        deadline: Duration,
-    ) -> Self {
-        let notifications = Notifications {
-            received,
-            heard: Vec::new(),
-            confirmed: VecDeque::new(),
-            log: LogBudget::default(),
-            since: Instant::now(),
-        };
-        Self { beacon, client, witness, deadline, notifications: tokio::sync::Mutex::new(notifications) }
-    }
-
-    /// The next news that the store confirms; none any more once the connection has ended.
-    pub(super) async fn next(&self) -> News {
-        let mut notifications = self.notifications.lock().await;
-        loop {
-            if let Some(news) = notifications.confirmed.pop_front() {
-                return news;
-            }
-            if notifications.heard.is_empty() {
-                match notifications.received.recv().await {
-                    Ok(payload) => notifications.hear(&payload, self.beacon),
-                    Err(RecvError::Lagged(count)) => notifications.miss(count),
-                    Err(RecvError::Closed) => return pending().await,
-                }
-            }
-            while notifications.heard.len() < news::ASKED_MAX {
-                match notifications.received.try_recv() {
-                    Ok(payload) => notifications.hear(&payload, self.beacon),
-                    Err(TryRecvError::Lagged(count)) => notifications.miss(count),
-                    Err(TryRecvError::Empty | TryRecvError::Closed) => break,
-                }
-            }
-            // They stay until the store has answered: this future may be dropped.
-            let heard = notifications.heard.clone();
-            let confirmed = timeout(self.deadline, self.witness.confirm(&self.client, heard)).await;
-            let heard = std::mem::take(&mut notifications.heard);
-            let confirmed = confirmed.ok().and_then(Result::ok).unwrap_or_else(|| news::unconfirmed(heard));
-            notifications.confirmed.extend(confirmed);
-        }
-    }
-}
-
 /// Why a statement has no answer.
-pub(super) enum Refusal {
-    /// Nothing was changed.
-    Statement(Error),
+pub(super) enum StatementError {
+    /// The server refused it: nothing was changed.
+    Undone(Error),
     /// It is unknown what was changed, or the session is gone.
     Lock(LockError),
 }
 
-impl Refusal {
-    /// For calls whose answers cannot say that they failed alone.
-    pub(super) fn into_lock_error(self) -> LockError {
-        match self {
-            Self::Statement(error) => failure::not_done(&error),
-            Self::Lock(error) => error,
+impl StatementError {
+    /// The server gave up waiting for a lock. Nothing was changed.
+    pub(super) fn is_lock_timeout(&self) -> bool {
+        matches!(self, Self::Undone(error) if failure::is_lock_timeout(error))
+    }
+}
+
+impl From<LockError> for StatementError {
+    fn from(error: LockError) -> Self {
+        Self::Lock(error)
+    }
+}
+
+/// For calls whose answers cannot say that they failed alone.
+impl From<StatementError> for LockError {
+    fn from(error: StatementError) -> Self {
+        match error {
+            StatementError::Undone(error) => failure::not_done(&error),
+            StatementError::Lock(error) => error,
         }
     }
 }
@@ -560,159 +411,7 @@ impl Drop for Abandoned<'_> {
     }
 }
 
-impl Statements {
-    async fn prepare(client: &Client) -> Result<Self, Error> {
-        let (
-            declare,
-            enrol,
-            conflicts,
-            retract,
-            inquire,
-            withdraw,
-            pause,
-            pause_in_turn,
-            make_keys,
-            claim,
-            claim_fully,
-            claim_with_key,
-            settle,
-            begin,
-            commit,
-            complete,
-            complete_fully,
-            complete_with_key,
-            release,
-            look_up,
-            advance,
-            close_lost,
-            next_dead,
-            forget_session,
-            limit_time,
-            age,
-            forget,
-            hold,
-            debts,
-            prove,
-            heartbeat,
-            pulse_alone,
-            oldest_snapshot,
-            pauses,
-            owed,
-        ) = tokio::try_join!(
-            client.prepare(sql::DECLARE),
-            client.prepare(sql::ENROL),
-            client.prepare(sql::CONFLICTS),
-            client.prepare(sql::RETRACT),
-            client.prepare(sql::INQUIRE),
-            client.prepare(sql::WITHDRAW),
-            client.prepare(sql::PAUSE),
-            client.prepare(sql::PAUSE_IN_TURN),
-            client.prepare(sql::MAKE_KEYS),
-            client.prepare(sql::CLAIM),
-            client.prepare(sql::CLAIM_FULLY),
-            client.prepare(sql::CLAIM_WITH_KEY),
-            client.prepare(sql::SETTLE),
-            client.prepare(sql::BEGIN),
-            client.prepare(sql::COMMIT),
-            client.prepare(sql::COMPLETE),
-            client.prepare(sql::COMPLETE_FULLY),
-            client.prepare(sql::COMPLETE_WITH_KEY),
-            client.prepare(sql::RELEASE),
-            client.prepare(sql::LOOK_UP),
-            client.prepare(sql::ADVANCE),
-            client.prepare(sql::CLOSE_LOST),
-            client.prepare(sql::NEXT_DEAD),
-            client.prepare(sql::FORGET_SESSION),
-            client.prepare(sql::LIMIT_TIME),
-            client.prepare(sql::AGE),
-            client.prepare(sql::FORGET),
-            client.prepare(sql::HOLD),
-            client.prepare(sql::DEBTS),
-            client.prepare(proof::PROVE),
-            client.prepare(heartbeat::HEARTBEAT),
-            client.prepare(heartbeat::PULSE),
-            client.prepare(snapshots::OLDEST_SNAPSHOT),
-            client.prepare(news::PAUSES),
-            client.prepare(news::OWED),
-        )?;
-        Ok(Self {
-            release,
-            declare,
-            enrol,
-            conflicts,
-            retract,
-            inquire,
-            withdraw,
-            pause,
-            pause_in_turn,
-            make_keys,
-            claim,
-            claim_fully,
-            claim_with_key,
-            settle,
-            begin,
-            commit,
-            complete,
-            complete_fully,
-            complete_with_key,
-            look_up,
-            advance,
-            close_lost,
-            next_dead,
-            forget_session,
-            limit_time,
-            age,
-            forget,
-            hold,
-            debts,
-            prove,
-            heartbeat,
-            pulse_alone,
-            oldest_snapshot,
-            pauses,
-            owed,
-        })
-    }
-}
-
 /// Waits no longer for a connection, or for what is done on it first.
 async fn in_time<T>(opened: impl Future<Output = Result<T, LockError>>) -> Result<T, LockError> {
     timeout(OPEN_TIMEOUT, opened).await.unwrap_or_else(|_| Err(silent(OPEN_TIMEOUT)))
-}
-
-const ELSEWHERE: &str = "the session and the leadership of this node reached different servers; name one server in the URL (several \
-                         hosts: target_session_attrs=read-write, load_balance_hosts=disable)";
-/// Ends a connection whose future is dropped, or fails, so that nothing of it is left behind on the server.
-pub(super) struct EndOnDrop {
-    pub(super) loss: watch::Sender<Loss>,
-    armed: bool,
-}
-
-impl EndOnDrop {
-    pub(super) fn new() -> Self {
-        Self { loss: watch::channel(None).0, armed: true }
-    }
-
-    fn disarm(&mut self) -> watch::Sender<Loss> {
-        self.armed = false;
-        self.loss.clone()
-    }
-}
-
-impl Drop for EndOnDrop {
-    fn drop(&mut self) {
-        if self.armed {
-            end(&self.loss, Ended::lost("it was given up"));
-        }
-    }
-}
-
-pub(super) fn end(loss: &watch::Sender<Loss>, ended: Ended) {
-    loss.send_if_modified(|loss| {
-        let first = loss.is_none();
-        if first {
-            *loss = Some(ended);
-        }
-        first
-    });
 }

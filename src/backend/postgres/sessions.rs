@@ -18,8 +18,9 @@ use uuid::Uuid;
 
 use super::{
     failure::{refusal, switched, unavailable},
-    session::{OpenSession, Refusal},
+    session::OpenSession,
     settings::Settings,
+    statement::answer::read,
 };
 
 /// The channel of the notifications of a scope ($1), made unless there is one: nobody can guess its name. Names of channels have at most
@@ -121,11 +122,11 @@ pub(super) async fn other_zone_data(session: &Arc<OpenSession>) -> Result<Vec<Ot
     let most = i64::try_from(OTHER_ZONE_DATA_MAX).unwrap_or(i64::MAX);
     let parameters: [&(dyn ToSql + Sync); 4] = [scope, &session.beacon, &&**zone_data, &most];
     // Once a minute: it need not be prepared.
-    let rows = session.ask(OTHER_ZONE_DATA, &parameters).await.map_err(Refusal::into_lock_error)?;
-    rows.iter().map(read_zone_data).collect::<Result<_, _>>().map_err(|error| refusal(&error))
+    let rows = session.ask(OTHER_ZONE_DATA, &parameters).await?;
+    read(&rows, zone_data_of)
 }
 
-fn read_zone_data(row: &Row) -> Result<OtherZoneData, Error> {
+fn zone_data_of(row: &Row) -> Result<OtherZoneData, Error> {
     let (version, node): (String, Uuid) = (row.try_get("zone_data")?, row.try_get("node")?);
     Ok(OtherZoneData { version: version.into(), node: NodeId::numbered(node.as_u128()) })
 }

@@ -152,15 +152,16 @@ impl Settings {
     }
 
     /// For how many slices a campaign waits for a leader whom it knows: it says who leads again well within the lease.
-    pub(super) fn campaign_slices(&self) -> i32 {
-        let slices = (self.trust() * 3 / 4).as_millis() / self.campaign_slice().as_millis().max(1);
+    pub(super) fn campaign_slices(&self, patience: Duration) -> i32 {
+        let slices =
+            patience.min(self.trust() * 3 / 4).as_millis() / self.campaign_slice().as_millis().max(1);
         let slices = u32::try_from(slices).unwrap_or(u32::MAX).clamp(1, CAMPAIGN_SLICES_MAX);
         slices.cast_signed()
     }
 
     /// The deadline of such a wait. Nothing is trusted for its answer, so it may be later than the trust.
     pub(super) fn campaign_deadline(&self) -> Duration {
-        let waits = self.campaign_slice() * self.campaign_slices().unsigned_abs();
+        let waits = self.campaign_slice() * self.campaign_slices(Duration::MAX).unsigned_abs();
         (waits + self.trust() / 2).min(CAMPAIGN_TIMEOUT)
     }
 
@@ -396,6 +397,6 @@ mod tests {
         assert!(!settings.options(Purpose::Session, "mark", None).contains("-c transaction_timeout="));
         let set = "CASE WHEN current_setting('server_version_num')::int4 >= 170000
             THEN set_config('transaction_timeout', $6, false)";
-        assert!(super::super::sql::INSPECT.contains(set));
+        assert!(super::super::statement::server::INSPECT.contains(set));
     }
 }

@@ -5,6 +5,7 @@ mod hazards;
 mod held;
 mod parked;
 mod tables;
+mod timers;
 mod walk;
 
 use std::{
@@ -355,7 +356,7 @@ fn a_deposed_node_decides_nothing_until_it_is_resumed() {
 }
 
 #[test]
-fn a_refusal_of_an_old_term_does_not_stop_a_job_that_was_resumed_under_a_newer_one() {
+fn a_refused_old_term_does_not_stop_a_job_of_a_newer_one() {
     let mut job = hourly();
     let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
     job.term = Some(Term(5));
@@ -377,7 +378,7 @@ fn a_leader_without_trust_claims_nothing() {
 }
 
 #[test]
-fn a_store_whose_clock_is_behind_is_asked_again_when_the_tick_is_due_there() {
+fn a_store_whose_clock_is_behind_is_asked_when_the_tick_is_due_there() {
     let mut job = hourly();
     let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
     let wait = Duration::from_millis(250);
@@ -626,7 +627,7 @@ fn an_exhausted_schedule_arms_nothing() {
 }
 
 #[test]
-fn a_revived_machine_keeps_its_run_and_closes_a_grant_that_it_does_not_know() {
+fn a_revived_machine_keeps_its_run_and_closes_an_unknown_grant() {
     let mut job = hourly();
     let run = job.run_tick("01:00");
     let mut job = Rehearsal { machine: job.machine.revive(), ..job };
@@ -653,7 +654,7 @@ fn failure(severity: Severity) -> End {
 }
 
 #[test]
-fn a_failed_attempt_is_followed_by_another_one_under_the_same_key_and_the_run_ends_once() {
+fn a_failed_attempt_is_followed_by_another_one_under_the_same_key() {
     let mut job = retried(three_attempts());
     let run = job.run_tick("01:00");
 
@@ -738,7 +739,7 @@ fn a_run_that_waits_for_its_next_attempt_ends_at_once_when_it_is_told_to() {
 }
 
 #[test]
-fn a_run_that_is_told_to_end_after_its_attempt_took_too_long_is_not_tried_again() {
+fn a_run_cancelled_after_its_attempt_timed_out_is_not_tried_again() {
     for why in [CancelReason::Requested, CancelReason::Shutdown] {
         let timeout = Some(Duration::from_secs(600));
         let mut job = retried(Policies { timeout, ..three_attempts() });
@@ -756,7 +757,7 @@ fn a_run_that_is_told_to_end_after_its_attempt_took_too_long_is_not_tried_again(
 }
 
 #[test]
-fn what_is_granted_after_the_shutdown_has_cancelled_all_runs_does_not_start() {
+fn what_is_granted_after_a_shutdown_cancelled_all_does_not_start() {
     let mut job = hourly();
     let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
     job.step("01:00", Input::Suspend);

@@ -15,6 +15,8 @@ use crate::{
 
 /// How often two nodes want the term at once.
 const RACES: usize = 3;
+/// How long each waits for the present leader.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// The most campaigns until a term that is free must be won.
 const CAMPAIGNS_MAX: usize = 60;
 
@@ -74,7 +76,7 @@ async fn a_term_that_was_resigned_is_over(elector: &dyn Elector, term: Term) -> 
 }
 
 async fn only_one_node_leads(second: &dyn Elector) {
-    let answer = second.campaign().await.expect("an answer");
+    let answer = second.campaign(PATIENCE).await.expect("an answer");
     assert!(matches!(answer, Campaign::Lost { .. }), "while one node leads, another one does not win");
 }
 
@@ -109,7 +111,7 @@ async fn of_two_that_campaign_at_once_one_wins(
     let mut races = 0;
     for _ in 0..CAMPAIGNS_MAX {
         leader.resign(term).await.expect("an answer");
-        let answers = join(first.campaign(), second.campaign()).await;
+        let answers = join(first.campaign(PATIENCE), second.campaign(PATIENCE)).await;
         let (grant, winner) = match (answers.0.expect("an answer"), answers.1.expect("an answer")) {
             (Campaign::Won(grant), Campaign::Lost { .. }) => (grant, &first),
             (Campaign::Lost { .. }, Campaign::Won(grant)) => (grant, &second),
@@ -165,7 +167,7 @@ async fn a_node_sees_who_leads_and_who_stands(first: &dyn Elector, second: &dyn 
 async fn win(elector: &dyn Elector) -> Grant {
     for _ in 0..CAMPAIGNS_MAX {
         let began = Instant::now();
-        match elector.campaign().await.expect("an answer") {
+        match elector.campaign(PATIENCE).await.expect("an answer") {
             Campaign::Won(grant) => {
                 assert!(
                     grant.waited <= began.elapsed(),

@@ -1,7 +1,8 @@
 //! Suites that every implementation of a port passes.
 //!
-//! An adapter's tests implement [`Cluster`] for a fresh, empty store and run [`elector()`] and [`locker()`] on it. Each check
-//! uses jobs and keys of its own, so one store serves a whole suite. A check that fails panics and names itself.
+//! An adapter's tests implement [`Cluster`] for a fresh, empty store and run [`elector()`] and [`locker()`]
+//! on it. Each check uses jobs and keys of its own, so one store serves a whole suite. A check that fails
+//! panics and names itself.
 //!
 //! The tests of a [`Schedule`](crate::port::Schedule) run [`schedule()`] on it.
 

@@ -28,7 +28,7 @@ fn breach() -> Breach {
 }
 
 #[test]
-fn a_schedule_that_does_not_move_forward_breaks_its_job_once_and_the_cursor_stays() {
+fn a_schedule_that_does_not_move_forward_breaks_its_job_once() {
     let mut job = Rehearsal::new(StuckAtThree, Policies::default());
     let run = job.run_tick("01:00");
     job.step("01:01", ended(run, End::Returned));
@@ -61,7 +61,7 @@ fn a_job_that_is_resumed_before_its_schedule_is_mended_breaks_again() {
 }
 
 #[test]
-fn a_tick_that_waited_when_its_schedule_broke_is_decided_from_the_stored_cursor() {
+fn a_tick_that_waited_when_its_schedule_broke_is_decided_later() {
     let mut job = Rehearsal::new(StuckAtThree, Policies::default());
     let pause = Pause { until: None, note: None };
     job.step("01:59:59", Input::Pause(Some(pause)));

@@ -63,7 +63,7 @@ fn a_job_that_died_while_it_claimed_fires_on() {
 }
 
 #[test]
-fn what_a_node_leaves_to_others_is_known_where_it_decides_nothing_any_more() {
+fn a_node_that_decides_nothing_knows_what_it_leaves_to_others() {
     let mut job = hourly();
     let run = job.run_tick("01:00");
     job.term = None;
@@ -87,7 +87,7 @@ fn what_a_node_leaves_to_others_is_known_where_it_decides_nothing_any_more() {
 }
 
 #[test]
-fn a_tick_that_a_pause_skips_is_said_once_where_the_job_was_resumed_meanwhile() {
+fn a_tick_that_a_pause_skips_is_reported_once_after_a_resume() {
     let policies = Policies { misfire: Misfire::Skip, ..Policies::default() };
     let mut job = Rehearsal::new(Period::hours(1), policies);
     let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
@@ -108,7 +108,7 @@ fn a_tick_that_a_pause_skips_is_said_once_where_the_job_was_resumed_meanwhile() 
 }
 
 #[test]
-fn a_changed_schedule_counts_from_the_change_whatever_a_claim_that_is_under_way_is_answered() {
+fn a_changed_schedule_counts_from_the_change_even_during_a_claim() {
     let answers =
         [Verdict::Granted { token: TOKEN, lost: None }, Verdict::Moved { cursor: at("01:10") }, NOT_YET];
     for verdict in answers {
@@ -184,7 +184,7 @@ fn asked_again(policies: Policies) -> (Rehearsal, RunId) {
 }
 
 #[test]
-fn a_run_that_is_granted_late_waits_for_a_permit_and_keeps_its_time_until_it_starts() {
+fn a_run_that_is_granted_late_waits_for_a_permit_and_keeps_its_timeout() {
     for refusals in [0, 3] {
         let timeout = Some(Duration::from_secs(600));
         let (mut job, run) = asked_again(Policies { timeout, ..Policies::default() });
@@ -252,7 +252,7 @@ fn a_pause_does_not_keep_a_granted_run_from_beginning() {
 }
 
 #[test]
-fn a_claim_without_a_permit_that_finds_its_slot_taken_waits_for_a_permit_to_try_the_others() {
+fn a_claim_whose_slot_is_taken_waits_for_a_permit_to_try_the_others() {
     let busy = |run| Input::Claimed { run, verdict: Verdict::Busy { holder: None } };
     let (mut job, run) = asked_again(Policies { overlap: Overlap::Allow(2), ..Policies::default() });
 
@@ -334,7 +334,7 @@ fn a_run_that_is_to_be_replaced_and_does_not_end_is_aborted_once() {
 }
 
 #[test]
-fn a_tick_that_replaces_a_run_between_two_attempts_takes_its_turn_at_once_on_a_limited_node() {
+fn a_tick_that_replaces_a_waiting_attempt_takes_its_slot_at_once() {
     let mut job = limited(Policies { overlap: Overlap::Replace, ..three_attempts() });
     let run = job.run_permitted_tick("01:00");
     job.step("01:59:59.900", ended(run, failure(Severity::Transient)));
@@ -412,7 +412,7 @@ fn fewer_slots_than_runs_in_progress_leave_none() {
 }
 
 #[test]
-fn a_trigger_that_was_given_up_is_settled_even_if_its_key_is_locked_at_that_moment() {
+fn a_trigger_that_was_given_up_is_rechecked_though_its_key_is_locked() {
     let mut job = hourly();
     let (run, _) = job.trigger("00:40");
     job.unanswered("00:40", run);
@@ -456,7 +456,7 @@ fn retake(run: RunId, slot: u32) -> Effect {
 }
 
 #[test]
-fn lost_runs_go_on_one_after_the_other_from_the_oldest_whenever_each_was_told() {
+fn lost_runs_are_retried_one_at_a_time_from_the_oldest() {
     let mut job = retrying(Overlap::Skip);
     let running = job.run_tick("01:00");
     let [older, newer] = ["00:10", "00:20"].map(|time| job.ids.next(at(time)));
@@ -493,7 +493,7 @@ fn lost_runs_go_on_at_once_as_far_as_the_policy_allows() {
 }
 
 #[test]
-fn a_lost_run_that_goes_on_here_without_end_keeps_neither_another_one_nor_a_trigger_waiting() {
+fn an_endless_retry_keeps_neither_another_retry_nor_a_trigger_waiting() {
     let mut job = retrying(Overlap::Allow(3));
     let stuck = job.run_tick("01:00");
     job.step("01:10", Input::LockLost { run: stuck });
@@ -527,7 +527,7 @@ fn a_lost_run_waits_for_the_right_to_fire_and_is_asked_for_once() {
 }
 
 #[test]
-fn what_was_settled_elsewhere_while_this_node_did_not_fire_the_job_keeps_no_trigger_waiting() {
+fn a_retry_that_another_node_finished_keeps_no_trigger_waiting() {
     let mut job = retrying(Overlap::Skip);
     let running = job.run_tick("01:00");
     let [before, after] = ["00:10", "00:20"].map(|time| job.ids.next(at(time)));
@@ -545,7 +545,7 @@ fn what_was_settled_elsewhere_while_this_node_did_not_fire_the_job_keeps_no_trig
 }
 
 #[test]
-fn what_was_to_be_closed_when_it_was_taken_up_is_so_after_the_job_was_resumed() {
+fn a_retry_that_was_to_be_closed_is_closed_after_the_job_was_resumed() {
     let mut job = retrying(Overlap::Skip);
     let running = job.run_tick("01:00");
     let [dropped, wanted] = ["00:10", "00:20"].map(|time| job.ids.next(at(time)));
@@ -592,7 +592,7 @@ fn a_job_that_does_not_retry_any_more_forgets_what_it_owes() {
 }
 
 #[test]
-fn a_lost_run_that_somebody_cancels_before_it_goes_on_is_taken_up_and_closed() {
+fn a_lost_run_that_is_cancelled_before_its_retry_is_resumed_and_closed() {
     let mut job = retrying(Overlap::Skip);
     let running = job.run_tick("01:00");
     let lost = job.ids.next(at("00:10"));
@@ -628,7 +628,7 @@ fn of_too_many_lost_runs_the_newest_go_on() {
 }
 
 #[test]
-fn a_trigger_whose_claim_got_no_answer_and_that_was_lost_is_taken_up_not_started_anew() {
+fn a_trigger_without_an_answer_that_was_lost_is_resumed_not_started_again() {
     let mut job = retrying(Overlap::Skip);
     let (run, _) = job.trigger("00:40");
     job.unanswered("00:40", run);
@@ -657,7 +657,7 @@ fn asked_again_for_trigger() -> (Rehearsal, RunId) {
 }
 
 #[test]
-fn a_trigger_that_was_granted_and_lost_goes_on_as_a_debt_and_nobody_is_told_that_it_does_not() {
+fn a_granted_trigger_that_was_lost_is_retried_and_not_reported_as_over() {
     let (mut job, run) = asked_again_for_trigger();
     let owed = OwedRun { run, fire_time: None, losses: 1 };
     assert_eq!(job.step("01:02:01", Input::Owed(owed)), [], "it may be granted without it");
@@ -670,7 +670,7 @@ fn a_trigger_that_was_granted_and_lost_goes_on_as_a_debt_and_nobody_is_told_that
 }
 
 #[test]
-fn a_trigger_that_was_granted_and_lost_and_is_not_wanted_any_more_is_taken_up_to_be_closed() {
+fn a_granted_trigger_that_was_lost_and_is_not_wanted_is_closed() {
     let (mut job, run) = asked_again_for_trigger();
     job.step("01:02:01", cancel(CancelReason::Requested));
     job.step("01:02:01", Input::Owed(OwedRun { run, fire_time: None, losses: 1 }));
@@ -683,7 +683,7 @@ fn a_trigger_that_was_granted_and_lost_and_is_not_wanted_any_more_is_taken_up_to
 }
 
 #[test]
-fn of_a_trigger_that_was_granted_and_lost_who_closed_it_says_what_became_of_it() {
+fn who_closes_a_granted_trigger_that_was_lost_reports_its_end() {
     let (mut job, run) = asked_again_for_trigger();
 
     assert_eq!(job.step("01:02:02", Input::Claimed { run, verdict: Verdict::GrantedBefore }), []);
@@ -704,7 +704,7 @@ fn a_trigger_that_waits_when_its_actor_dies_does_not_start() {
 }
 
 #[test]
-fn a_local_job_that_has_run_as_often_as_it_may_stays_exhausted_when_it_is_changed() {
+fn a_local_job_at_its_limit_of_runs_stays_exhausted_when_it_is_changed() {
     let policies = Policies { fires: Fires::Local, limit: Some(2), ..Policies::default() };
     for (limit, next) in [(Some(1), None), (Some(2), None), (Some(3), minutes(30)), (None, minutes(30))] {
         let mut job = Rehearsal::new(Period::hours(1), policies);
@@ -723,7 +723,7 @@ fn a_local_job_that_has_run_as_often_as_it_may_stays_exhausted_when_it_is_change
 }
 
 #[test]
-fn a_local_job_that_is_resumed_when_the_clock_was_set_back_repeats_no_tick() {
+fn a_local_job_resumed_after_the_clock_was_set_back_repeats_no_tick() {
     let policies = Policies { fires: Fires::Local, ..Policies::default() };
     let mut job = Rehearsal::new(Period::hours(1), policies);
     job.step("02:00", Input::WakeUp);
@@ -758,7 +758,7 @@ fn a_claim_that_was_granted_before_a_pause_does_not_end_it() {
 }
 
 #[test]
-fn a_claim_that_is_granted_to_a_paused_job_ends_that_pause_and_no_newer_one() {
+fn a_claim_granted_to_a_paused_job_ends_that_pause_and_no_newer_one() {
     for newer in [false, true] {
         let mut job = hourly();
         job.step("00:59:30", Input::Pause(Some(Pause { until: None, note: None })));
@@ -776,7 +776,7 @@ fn a_claim_that_is_granted_to_a_paused_job_ends_that_pause_and_no_newer_one() {
 }
 
 #[test]
-fn a_store_that_pauses_a_job_until_an_instant_that_is_over_here_is_not_asked_at_once() {
+fn a_pause_that_is_over_here_and_not_in_the_store_is_not_asked_at_once() {
     let mut job = hourly();
     let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
     let pause = Pause { until: Some(at("01:00")), note: None };
@@ -801,7 +801,7 @@ fn a_run_that_was_lost_too_often_is_not_tried_again() {
 }
 
 #[test]
-fn a_run_that_was_lost_before_its_claim_was_answered_is_tried_again_when_that_is_settled() {
+fn a_run_lost_before_its_claim_was_answered_is_retried_after_the_answer() {
     let policies = Policies { on_lost: OnLost::Retry, ..Policies::default() };
     let mut job = Rehearsal::new(Period::hours(1), policies);
     let (run, claim) = claim_of(&job.step("01:00", Input::WakeUp));

@@ -127,7 +127,7 @@ fn several_held_ticks_are_said_one_by_one_and_skipped_the_oldest_first() {
 }
 
 #[test]
-fn what_comes_due_at_once_during_a_pause_is_held_as_far_as_it_may_still_run() {
+fn ticks_that_come_due_during_a_pause_are_held_if_they_may_still_run() {
     let mut job = paused(all(5));
 
     let effects = job.step("04:10", Input::WakeUp);
@@ -159,7 +159,7 @@ fn the_end_of_a_pause_ends_what_it_holds_however_it_comes() {
 }
 
 #[test]
-fn a_tick_that_waits_while_its_job_is_paused_again_is_held_without_another_word() {
+fn a_tick_that_waits_through_a_second_pause_is_reported_as_held_once() {
     let mut job = paused(Policies { overlap: Overlap::Queue(1), ..Policies::default() });
     job.step("01:00", Input::WakeUp);
     let (run, _) = claim_of(&job.step("01:10", Input::Pause(None)));
@@ -183,7 +183,7 @@ fn a_pause_during_the_claim_of_a_tick_holds_it_once_the_claim_is_refused() {
 }
 
 #[test]
-fn a_node_that_does_not_decide_a_tick_holds_none_and_says_it_once_when_it_decides_again() {
+fn a_node_that_does_not_decide_ticks_holds_none() {
     for suspend in [Input::Suspend, Input::Drain] {
         let mut job = paused(Policies::default());
         job.step("01:00", Input::WakeUp);
@@ -228,7 +228,7 @@ fn a_job_that_makes_up_for_nothing_holds_nothing() {
 }
 
 #[test]
-fn a_tick_that_was_held_by_a_clock_that_is_set_back_is_held_again_when_it_is_due() {
+fn a_tick_held_before_a_clock_is_set_back_is_held_again_when_it_is_due() {
     let mut job = paused(Policies { fires: Fires::Local, ..Policies::default() });
     assert_eq!(job.step("05:00", Input::WakeUp).last(), Some(&held("05:00")));
 

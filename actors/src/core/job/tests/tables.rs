@@ -182,7 +182,7 @@ fn a_pause_that_a_claim_meets_keeps_the_tick_until_it_is_over() {
 }
 
 #[test]
-fn a_resume_of_which_no_news_comes_is_found_by_the_next_tick_a_minute_later() {
+fn a_resume_without_a_notification_is_found_by_a_tick_a_minute_later() {
     for misfire in [Misfire::default(), Misfire::Skip] {
         let mut job = Rehearsal::new(Period::hours(1), Policies { misfire, ..Policies::default() });
         let pause = Pause { until: None, note: None };
@@ -204,7 +204,7 @@ fn a_resume_of_which_no_news_comes_is_found_by_the_next_tick_a_minute_later() {
 }
 
 #[test]
-fn after_news_was_missed_the_tick_that_waits_asks_at_once_and_a_paused_one_waits_on() {
+fn after_lagged_notifications_a_waiting_tick_asks_at_once() {
     let mut job = hourly();
     let pause = Pause { until: None, note: None };
     job.step("00:59:59", Input::Pause(Some(pause.clone())));
@@ -220,7 +220,7 @@ fn after_news_was_missed_the_tick_that_waits_asks_at_once_and_a_paused_one_waits
 }
 
 #[test]
-fn after_news_was_missed_a_node_that_does_not_fire_the_job_does_not_know_of_a_pause() {
+fn after_lagged_notifications_a_node_that_does_not_fire_forgets_the_pause() {
     let mut job = Rehearsal::dormant(Period::hours(1), Policies::default());
     job.step("00:30", Input::Pause(Some(Pause { until: None, note: None })));
     assert!(job.machine.pause().is_some());

@@ -1,0 +1,147 @@
+//! What must hold after each story, and at every instant of it.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    core::ledger::Record,
+    event::EventKind,
+    name::{JobName, RunId},
+    port::{Schedule, SkipReason},
+    testkit::{Recorded, Rig, store::SCOPE},
+};
+
+impl Rig {
+    /// Checks the promises that hold at every instant.
+    ///
+    /// * Every move of a cursor starts where the one before ended, and accounts for every tick between by the
+    ///   schedule that was in force: at most one claimed, the others skipped with a reason. Moves to the end
+    ///   of a run only go forward: what is between is not owed.
+    /// * No tick is claimed twice, no run starts twice, unless it was lost and taken up again, and none
+    ///   without a claim.
+    /// * `due = started + skipped` in the metrics; and unless a node lost its session, what they say of a job
+    ///   is what the store says.
+    ///
+    /// # Panics
+    ///
+    /// If one is broken.
+    pub fn verify(&mut self) {
+        self.verify_cursors();
+        self.verify_runs();
+        let due = self.counter("callsheet_ticks_due_total", "");
+        let decided = self.counter("callsheet_ticks_total", "");
+        assert_eq!(due, decided, "due = started + skipped");
+        if !self.sessions_lost {
+            self.verify_counts();
+        }
+    }
+
+    fn verify_counts(&mut self) {
+        let mut committed: BTreeMap<JobName, u64> = BTreeMap::new();
+        for record in self.store().records() {
+            if let Record::Moved { job, skips, run, .. } = record {
+                let counted = skips.without(SkipReason::Parked).total();
+                *committed.entry(job).or_default() += counted + u64::from(run.is_some());
+            }
+        }
+        let known = self.definitions.lock();
+        for (job, committed) in committed.into_iter().filter(|(job, _)| !known.locals.contains(job)) {
+            let label = ("callsheet_ticks_due_total".to_owned(), format!("scope={SCOPE},name={job}"));
+            // A job beyond the bound of the label has no counter of its own.
+            if let Some(due) = self.counters.get(&label) {
+                // Those of a parked job are counted before the store hears of them, if it ever does.
+                let parked =
+                    ("callsheet_ticks_total".to_owned(), format!("scope={SCOPE},name={job},outcome=parked"));
+                let parked = self.counters.get(&parked).copied().unwrap_or_default();
+                assert_eq!(
+                    *due - parked,
+                    committed,
+                    "what is counted as due of {job} is what the store has committed"
+                );
+            }
+        }
+    }
+
+    fn verify_cursors(&self) {
+        let known = self.definitions.lock();
+        let mut cursors: HashMap<JobName, DateTime<Utc>> = HashMap::new();
+        let mut in_force: HashMap<JobName, &[Arc<dyn Schedule>]> = HashMap::new();
+        for record in self.store().records() {
+            match record {
+                Record::Enrolled { job, cursor, schedule } => {
+                    in_force.insert(job.clone(), &known.schedules[&(job.clone(), schedule)]);
+                    let before = cursors.insert(job.clone(), cursor);
+                    assert!(before.is_none_or(|before| before <= cursor), "the cursor of {job} went back");
+                }
+                Record::Moved { job, from, to, skips, run, .. } => {
+                    let before = cursors.insert(job.clone(), to.instant());
+                    assert_eq!(before, Some(from), "a move of {job} starts where the one before ended");
+                    let accounted = skips.total() + u64::from(run.is_some());
+                    // Not by one that the job had before, or has later.
+                    let is_accounted = |schedule: &Arc<dyn Schedule>| {
+                        let ticks = ticks_between(&**schedule, from, to.instant());
+                        accounted == ticks || (skips.at_least && accounted < ticks)
+                    };
+                    assert!(
+                        in_force[&job].iter().any(is_accounted),
+                        "{job}: {accounted} ticks are accounted for in ({from}, {to}], which are not those that there are"
+                    );
+                }
+                Record::Anchored { job, from, to } => {
+                    let before = cursors.insert(job.clone(), to);
+                    assert_eq!(before, Some(from), "a move of {job} starts where the one before ended");
+                    assert!(from < to, "the cursor of {job} went back");
+                }
+                Record::Retaken { .. } | Record::Closed { .. } => {}
+            }
+        }
+    }
+
+    fn verify_runs(&self) {
+        let mut claimed: HashSet<RunId> = HashSet::new();
+        let mut ticks = HashSet::new();
+        let mut retaken: HashMap<RunId, usize> = HashMap::new();
+        for record in self.store().records() {
+            match record {
+                Record::Moved { job, to, run: Some(run), .. } => {
+                    assert!(ticks.insert((job.clone(), to)), "tick {to} of {job} was claimed twice");
+                    claimed.insert(run);
+                }
+                Record::Retaken { run } => *retaken.entry(run).or_default() += 1,
+                Record::Moved { .. }
+                | Record::Enrolled { .. }
+                | Record::Anchored { .. }
+                | Record::Closed { .. } => {}
+            }
+        }
+        let mut started: HashMap<RunId, usize> = HashMap::new();
+        let mut attempts = HashSet::new();
+        for Recorded { node, event } in self.events() {
+            let EventKind::RunStarted { job, run, fire_time, token, attempt, .. } = event.kind else {
+                continue;
+            };
+            let once = attempts.insert((run, attempt));
+            assert!(once, "attempt {attempt} of run {run} of {job} started twice, the second time on {node}");
+            let starts = started.entry(run).or_default();
+            *starts += 1;
+            let most = 1 + retaken.get(&run).copied().unwrap_or_default();
+            assert!(*starts <= most, "run {run} of {job} started {starts} times, the last time on {node}");
+            let unclaimed = fire_time.is_some() && token.is_some() && !claimed.contains(&run);
+            assert!(!unclaimed, "run {run} of {job} started on {node} without a claim");
+        }
+    }
+}
+
+fn ticks_between(schedule: &dyn Schedule, from: DateTime<Utc>, to: DateTime<Utc>) -> u64 {
+    let mut tick = schedule.next_after(from);
+    let mut count = 0;
+    while let Some(at) = tick.filter(|at| *at <= to) {
+        count += 1;
+        tick = schedule.next_after(at);
+    }
+    count
+}

@@ -1,0 +1,150 @@
+//! Rounds of a batch: what one statement can be asked, and what is asked of several in one transaction.
+
+use std::{collections::HashSet, hash::Hash, sync::Arc};
+
+use callsheet_actors::port::{ClaimRequest, Completion, CursorMove, LockError, RoundAnswers};
+use futures_util::future::{join3, join5};
+
+use super::{
+    session::{OpenSession, StatementError},
+    statement::{
+        Statements,
+        answer::{Answer, read},
+        names::{self, Found},
+    },
+};
+
+/// The most statements, one after the other, for the items of one batch that need one name: more would take longer than the
+/// deadline of them all. What is left is to be asked again.
+const ROUNDS_MAX: usize = 32;
+
+impl OpenSession {
+    /// Asks all of it in one transaction, which costs one wait for the disk instead of three. `None`: it was undone.
+    ///
+    /// Everything is sent in one turn of one thread, as all statements of a session are: nothing comes between.
+    pub(super) async fn round_at_once(
+        self: &Arc<Self>,
+        ends: &[&Completion],
+        claims: &[&ClaimRequest],
+        moves: &[&CursorMove],
+    ) -> Option<RoundAnswers> {
+        let Statements { begin, commit, .. } = &self.statements;
+        let (begun, ended, claimed, moved, committed) = join5(
+            self.ask(begin, &[]),
+            self.complete_once(ends),
+            self.claim_once(claims),
+            self.advance_once(moves),
+            self.ask(commit, &[]),
+        )
+        .await;
+        let round = async {
+            begun?;
+            let answers = (ended?, claimed?, moved?);
+            // Only now are they more than promises.
+            committed?;
+            Ok(answers)
+        };
+        match round.await {
+            Ok((ended, claimed, moved)) => {
+                let (ended, claimed, moved) = join3(
+                    self.finish_ends(ends, ended),
+                    self.finish_claims(claims, claimed),
+                    self.finish_moves(moves, moved),
+                )
+                .await;
+                Some(RoundAnswers { ended, claimed, moved })
+            }
+            Err(StatementError::Undone(_)) => None,
+            Err(StatementError::Lock(error)) => Some(RoundAnswers::failed(&error)),
+        }
+    }
+
+    /// The answers, those that are missing by what is found under their names.
+    pub(super) async fn or_missing<'a, A>(
+        self: &Arc<Self>,
+        answers: Vec<Answer<A>>,
+        name: impl Fn(usize) -> &'a str,
+        missing: impl Fn(&Found) -> A,
+    ) -> Result<Vec<A>, LockError> {
+        let skipped = positions(&answers, |answer| !matches!(answer, Answer::Is(_)));
+        let found = if skipped.is_empty() {
+            Vec::new()
+        } else {
+            self.look_up(skipped.iter().map(|at| name(*at))).await?
+        };
+        let mut found = found.iter();
+        let answer = |answer| match answer {
+            Answer::Is(answer) => Some(answer),
+            Answer::Missing | Answer::NoKey | Answer::NeedsTakeover => found.next().map(&missing),
+        };
+        answers.into_iter().map(answer).collect::<Option<_>>().ok_or(LockError::Timeout)
+    }
+
+    /// What is found under names, in their order.
+    pub(super) async fn look_up<'a>(
+        self: &Arc<Self>,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Result<Vec<Found>, LockError> {
+        let asked = names::Names::of(self.asker(), names.collect());
+        let rows = self.ask(&self.statements.look_up, &asked.list()).await?;
+        let found = read(&rows, names::found)?;
+        if found.len() == asked.count() { Ok(found) } else { Err(LockError::Timeout) }
+    }
+}
+
+/// Where in a batch something is.
+pub(super) fn positions<T>(items: &[T], is: impl Fn(&T) -> bool) -> Vec<usize> {
+    items.iter().enumerate().filter(|(_, item)| is(item)).map(|(at, _)| at).collect()
+}
+
+/// Asks for a batch in rounds: each holds an item only if nothing that it excludes is excluded by an earlier one of
+/// the round, so that a statement never sees two claims of one name. After [`ROUNDS_MAX`] rounds the rest is `not_asked`.
+pub(super) async fn in_rounds<'a, T, K: Hash + Eq + 'a, A: Clone, F, const N: usize>(
+    items: &'a [T],
+    not_asked: A,
+    excluded: impl Fn(&'a T) -> [Option<K>; N],
+    ask: impl Fn(Vec<&'a T>) -> F,
+) -> Result<Vec<A>, LockError>
+where
+    F: Future<Output = Result<Vec<A>, LockError>>,
+{
+    let mut answers: Vec<Option<A>> = items.iter().map(|_| None).collect();
+    let mut waiting: Vec<usize> = (0..items.len()).collect();
+    for _ in 0..ROUNDS_MAX {
+        if waiting.is_empty() {
+            break;
+        }
+        let (round, later) = first_round(waiting, |at| excluded(&items[*at]));
+        let answered = ask(round.iter().map(|at| &items[*at]).collect()).await?;
+        round.into_iter().zip(answered).for_each(|(at, answer)| answers[at] = Some(answer));
+        waiting = later;
+    }
+    // Each was asked once, or is to be asked again.
+    Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(|| not_asked.clone())).collect())
+}
+
+/// What can be asked in one statement, and what must wait for another.
+pub(super) fn first_round<T, K: Hash + Eq, const N: usize>(
+    items: impl IntoIterator<Item = T>,
+    excluded: impl Fn(&T) -> [Option<K>; N],
+) -> (Vec<T>, Vec<T>) {
+    let mut taken = HashSet::new();
+    items.into_iter().partition(|item| {
+        let excludes = excluded(item);
+        let free = excludes.iter().flatten().all(|key| !taken.contains(key));
+        taken.extend(excludes.into_iter().flatten());
+        free
+    })
+}
+
+/// The names whose rows a claim needs.
+pub(super) fn names_of(request: &ClaimRequest) -> [Option<&str>; 2] {
+    let (job, key) = (request.job.as_str(), request.key.as_str());
+    [Some(job), Some(key).filter(|key| *key != job)]
+}
+
+/// The names whose rows an end needs.
+pub(super) fn names_of_end(end: &Completion) -> [Option<&str>; 2] {
+    let (job, key) = (end.job.as_str(), end.key.as_str());
+    [Some(key), Some(job).filter(|job| *job != key)]
+}

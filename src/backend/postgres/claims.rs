@@ -1,0 +1,206 @@
+//! Claims of a batch: each by the statement that does the least of what it needs, and by others if that was not enough.
+
+use std::{collections::HashMap, sync::Arc};
+
+use callsheet_actors::port::{ClaimRequest, LockError, Verdict};
+use futures_util::future::join4;
+use uuid::Uuid;
+
+use super::{
+    batch::positions,
+    session::{OpenSession, StatementError},
+    statement::{
+        answer::{Answer, in_order, read},
+        claim::{self, Kind},
+        names,
+    },
+};
+
+/// Why it is not known what became of a claim, or of an end.
+pub(super) const FORMER_SESSION: &str = "a former session of this node is not over on the server, which may still do what it was asked; its \
+                              lease ends it";
+
+impl OpenSession {
+    pub(super) async fn claim(
+        self: &Arc<Self>,
+        requests: &[&ClaimRequest],
+    ) -> Result<Vec<Verdict>, LockError> {
+        let answers = self.claim_once(requests).await?;
+        self.finish_claims(requests, answers).await
+    }
+
+    /// Answers as well the claims whose rows were missing.
+    pub(super) async fn finish_claims(
+        self: &Arc<Self>,
+        requests: &[&ClaimRequest],
+        mut answers: Vec<Answer<Verdict>>,
+    ) -> Result<Vec<Verdict>, LockError> {
+        self.recheck(requests, &mut answers).await?;
+        let taken_over: Vec<_> = positions(&answers, |answer| matches!(answer, Answer::NeedsTakeover));
+        if !taken_over.is_empty() {
+            let asked: Vec<_> = taken_over.iter().map(|at| requests[*at]).collect();
+            let claimed = self.claim_runs(Kind::Full, &asked).await?;
+            taken_over.into_iter().zip(claimed).for_each(|(at, answer)| answers[at] = answer);
+        }
+        let missing: Vec<_> = positions(&answers, |answer| matches!(answer, Answer::Missing));
+        if !missing.is_empty() {
+            self.explain_missing(requests, &missing, &mut answers).await?;
+        }
+        let new: Vec<_> = positions(&answers, |answer| matches!(answer, Answer::NoKey));
+        if !new.is_empty() {
+            let asked: Vec<_> = new.iter().map(|at| requests[*at]).collect();
+            self.make_keys(&asked).await?;
+            let claimed = self.claim_once(&asked).await?;
+            new.into_iter().zip(claimed).for_each(|(at, answer)| answers[at] = answer);
+        }
+        let verdict = |answer| match answer {
+            Answer::Is(verdict) => verdict,
+            // Made a moment ago, and taken by somebody else since.
+            Answer::Missing | Answer::NoKey | Answer::NeedsTakeover => Verdict::Locked { holder: None },
+        };
+        Ok(answers.into_iter().map(verdict).collect())
+    }
+
+    /// Asks once for each claim, and answers those whose rows are there and not locked.
+    pub(super) async fn claim_once(
+        self: &Arc<Self>,
+        requests: &[&ClaimRequest],
+    ) -> Result<Vec<Answer<Verdict>>, StatementError> {
+        let mut answers: Vec<_> = requests.iter().map(|_| Answer::Missing).collect();
+        let [mut rechecked, mut plain, mut full, mut keyed] = [const { Vec::new() }; 4];
+        for (at, request) in requests.iter().enumerate() {
+            match Kind::of(request) {
+                _ if request.settle => rechecked.push(at),
+                Kind::Plain => plain.push(at),
+                Kind::Full => full.push(at),
+                Kind::WithKey => keyed.push(at),
+            }
+        }
+        let group = |group: &[usize]| group.iter().map(|at| requests[*at]).collect::<Vec<_>>();
+        let groups = [&plain, &full, &keyed, &rechecked].map(|positions| group(positions));
+        // Sent together.
+        let (plainly, fully, with_key, found) = join4(
+            self.claim_runs(Kind::Plain, &groups[0]),
+            self.claim_runs(Kind::Full, &groups[1]),
+            self.claim_runs(Kind::WithKey, &groups[2]),
+            self.claim_status(&groups[3]),
+        )
+        .await;
+        for (positions, group) in [(plain, plainly?), (full, fully?), (keyed, with_key?), (rechecked, found?)]
+        {
+            positions.into_iter().zip(group).for_each(|(at, answer)| answers[at] = answer);
+        }
+        Ok(answers)
+    }
+
+    async fn claim_runs(
+        self: &Arc<Self>,
+        kind: Kind,
+        requests: &[&ClaimRequest],
+    ) -> Result<Vec<Answer<Verdict>>, StatementError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asked = claim::Claims::of(self.asker(), requests);
+        let rows = self.ask(kind.statement(&self.statements), kind.takes(&asked.list())).await?;
+        Ok(in_order(requests.len(), &rows, claim::claimed)?)
+    }
+
+    /// What became of claims whose replies were lost, as it stands.
+    async fn claim_status(
+        self: &Arc<Self>,
+        requests: &[&ClaimRequest],
+    ) -> Result<Vec<Answer<Verdict>>, StatementError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asked = claim::Granted::of(self.asker(), requests);
+        let rows = self.ask(&self.statements.claim_status, &asked.list()).await?;
+        let mut granted: HashMap<Uuid, Verdict> = read(&rows, claim::granted)?.into_iter().collect();
+        let verdict = |run: Uuid| granted.remove(&run).unwrap_or(Verdict::NotGranted);
+        Ok(requests.iter().map(|request| request.run.as_uuid()).map(verdict).map(Answer::Is).collect())
+    }
+
+    /// The answers to claims whose replies were lost, none of which can change any more.
+    async fn recheck(
+        self: &Arc<Self>,
+        requests: &[&ClaimRequest],
+        answers: &mut [Answer<Verdict>],
+    ) -> Result<(), LockError> {
+        let not_granted = |answer: &Answer<Verdict>| matches!(answer, Answer::Is(Verdict::NotGranted));
+        let open = positions(answers, not_granted).into_iter().filter(|at| requests[*at].settle);
+        let open: Vec<_> = open.collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        if self.former_session_lives().await? {
+            let unknown = || Answer::Is(Verdict::Unavailable { reason: FORMER_SESSION.to_owned() });
+            open.into_iter().for_each(|at| answers[at] = unknown());
+            return Ok(());
+        }
+        // It was over before this question, so nothing is granted after it.
+        let asked: Vec<_> = open.iter().map(|at| requests[*at]).collect();
+        let checked = self.claim_status(&asked).await?;
+        open.into_iter().zip(checked).for_each(|(at, answer)| answers[at] = answer);
+        Ok(())
+    }
+
+    /// Whether the server may still do what a former session of this node asked.
+    pub(super) async fn former_session_lives(self: &Arc<Self>) -> Result<bool, LockError> {
+        let asked = claim::FormerSession::of(self.asker());
+        let rows = self.ask(claim::FORMER_SESSION_LIVES, &asked.list()).await?;
+        Ok(read(&rows, claim::lives)?.into_iter().any(|lives| lives))
+    }
+
+    /// Why claims have no answer.
+    async fn explain_missing(
+        self: &Arc<Self>,
+        requests: &[&ClaimRequest],
+        missing: &[usize],
+        answers: &mut [Answer<Verdict>],
+    ) -> Result<(), LockError> {
+        let names = missing.iter().flat_map(|at| [requests[*at].job.as_str(), requests[*at].key.as_str()]);
+        let found = self.look_up(names).await?;
+        for (at, names) in missing.iter().zip(found.chunks_exact(2)) {
+            let [job, key] = names else { continue };
+            answers[*at] = match (requests[*at].tick, job.cursor) {
+                // It was never enrolled.
+                (Some(_), None) => Answer::Is(Verdict::Unknown),
+                _ if requests[*at].retake && !job.row => Answer::Is(Verdict::NotGranted),
+                _ if !key.row => Answer::NoKey,
+                _ => Answer::Is(Verdict::Locked { holder: key.holder }),
+            };
+        }
+        Ok(())
+    }
+
+    async fn make_keys(self: &Arc<Self>, requests: &[&ClaimRequest]) -> Result<(), LockError> {
+        let keys = requests.iter().map(|request| request.key.as_str()).collect();
+        let asked = names::Keys::of(self.asker(), keys);
+        self.ask(&self.statements.make_keys, &asked.list()).await?;
+        Ok(())
+    }
+}
+
+/// What the verdict on a claim says of a later claim of the same key, if anything.
+pub(super) fn same_for(later: &ClaimRequest, asked: &ClaimRequest, verdict: &Verdict) -> Option<Verdict> {
+    if later.settle {
+        return None;
+    }
+    let (tick, of_asked) = (later.tick.as_ref(), asked.tick.as_ref());
+    // Its holder is to be told.
+    if later.replace && !asked.replace {
+        return None;
+    }
+    let same = match verdict {
+        Verdict::Granted { .. } if later.replace => return None,
+        Verdict::Granted { .. } => return Some(Verdict::Busy { holder: Some(asked.run) }),
+        // Unless it is that very run, asked for again.
+        Verdict::Busy { holder } => *holder != Some(later.run),
+        Verdict::Locked { .. } | Verdict::Unavailable { .. } => true,
+        Verdict::Deposed { .. } => tick.map(|tick| tick.authority) == of_asked.map(|tick| tick.authority),
+        Verdict::NotYet { .. } => tick.map(|tick| tick.fire_time) == of_asked.map(|tick| tick.fire_time),
+        _ => false,
+    };
+    same.then(|| verdict.clone())
+}

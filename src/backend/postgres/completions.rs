@@ -1,0 +1,102 @@
+//! Ends of a batch, as claims are.
+
+use std::sync::Arc;
+
+use callsheet_actors::port::{Completed, Completion, LockError};
+use futures_util::future::join3;
+
+use super::{
+    batch::positions,
+    claims::FORMER_SESSION,
+    session::{OpenSession, StatementError},
+    statement::{
+        answer::{Answer, in_order},
+        complete::{self, Kind},
+        names::Found,
+    },
+};
+
+impl OpenSession {
+    pub(super) async fn complete(
+        self: &Arc<Self>,
+        ends: &[&Completion],
+    ) -> Result<Vec<Completed>, LockError> {
+        let answers = self.complete_once(ends).await?;
+        self.finish_ends(ends, answers).await
+    }
+
+    pub(super) async fn complete_once(
+        self: &Arc<Self>,
+        ends: &[&Completion],
+    ) -> Result<Vec<Answer<Completed>>, StatementError> {
+        let mut answers: Vec<_> = ends.iter().map(|_| Answer::Missing).collect();
+        let [mut plain, mut full, mut keyed] = [const { Vec::new() }; 3];
+        for (at, end) in ends.iter().enumerate() {
+            match Kind::of(end) {
+                Kind::Plain => plain.push(at),
+                Kind::Full => full.push(at),
+                Kind::WithKey => keyed.push(at),
+            }
+        }
+        let group = |group: &[usize]| group.iter().map(|at| ends[*at]).collect::<Vec<_>>();
+        let groups = [&plain, &full, &keyed].map(|positions| group(positions));
+        // Sent together.
+        let (plainly, fully, with_key) = join3(
+            self.end_runs(Kind::Plain, &groups[0]),
+            self.end_runs(Kind::Full, &groups[1]),
+            self.end_runs(Kind::WithKey, &groups[2]),
+        )
+        .await;
+        for (positions, group) in [(plain, plainly?), (full, fully?), (keyed, with_key?)] {
+            positions.into_iter().zip(group).for_each(|(at, answer)| answers[at] = answer);
+        }
+        Ok(answers)
+    }
+
+    async fn end_runs(
+        self: &Arc<Self>,
+        kind: Kind,
+        ends: &[&Completion],
+    ) -> Result<Vec<Answer<Completed>>, StatementError> {
+        if ends.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asked = complete::Ends::of(self.asker(), ends);
+        let rows = self.ask(kind.statement(&self.statements), kind.takes(&asked.list())).await?;
+        Ok(in_order(ends.len(), &rows, complete::completed)?)
+    }
+
+    pub(super) async fn release(self: &Arc<Self>, ends: &[&Completion]) -> Result<Vec<Completed>, LockError> {
+        let asked = complete::Released::of(self.asker(), ends);
+        let rows = self.ask(&self.statements.release, &asked.list()).await?;
+        self.or_missing_ends(ends, in_order(ends.len(), &rows, complete::completed)?).await
+    }
+
+    pub(super) async fn finish_ends(
+        self: &Arc<Self>,
+        ends: &[&Completion],
+        mut answers: Vec<Answer<Completed>>,
+    ) -> Result<Vec<Completed>, LockError> {
+        let stale = positions(&answers, |answer| matches!(answer, Answer::Is(Completed::Stale)));
+        if !stale.is_empty() {
+            let asked: Vec<_> = stale.iter().map(|at| ends[*at]).collect();
+            let unknown = || Completed::Unavailable { reason: FORMER_SESSION.to_owned() };
+            // Of another session, which may still record it: what is asked once it is over cannot change any more.
+            let checked = match self.former_session_lives().await? {
+                true => asked.iter().map(|_| Answer::Is(unknown())).collect(),
+                false => self.complete_once(&asked).await?,
+            };
+            stale.into_iter().zip(checked).for_each(|(at, answer)| answers[at] = answer);
+        }
+        self.or_missing_ends(ends, answers).await
+    }
+
+    async fn or_missing_ends(
+        self: &Arc<Self>,
+        ends: &[&Completion],
+        answers: Vec<Answer<Completed>>,
+    ) -> Result<Vec<Completed>, LockError> {
+        let missing = |found: &Found| if found.row { Completed::Locked } else { Completed::Unknown };
+        self.or_missing(answers, |at| ends[at].key.as_str(), missing).await
+    }
+}

@@ -1,0 +1,536 @@
+//! Claims: who may run what.
+
+use std::time::Duration;
+
+use callsheet_actors::{
+    RunId,
+    port::{ClaimRequest, Verdict},
+};
+use chrono::{DateTime, Utc};
+use tokio_postgres::{Error, Row, Statement, types::ToSql};
+use uuid::Uuid;
+
+use super::{
+    Asker, Statements,
+    answer::{Answer, term, token},
+    authorities,
+    pause::paused,
+    pending_retries::{DEBTS_BOUND, LOSSES_BOUND, debt, lost_run, owing},
+    unless_none,
+};
+
+/// What a claim changes on a row (`n`): of its job (`d.job`), and of the job of a run that is lost by it (`d.run_job`), which may
+/// be the same.
+macro_rules! of_job {
+    () => {
+        "cursor = CASE
+            WHEN n.name = d.job AND d.fire_time IS NOT NULL THEN d.fire_time
+            WHEN n.name = d.run_job AND d.holder IS NOT NULL AND n.from_completion
+                -- Rounded up: it is not before the end.
+                THEN greatest(n.cursor, date_trunc('milliseconds', d.decided_at + interval '999 microseconds'))
+            ELSE n.cursor
+        END,
+        cursor_run = CASE
+            WHEN n.name = d.job AND d.fire_time IS NOT NULL THEN d.run
+            WHEN n.name = d.run_job AND d.holder IS NOT NULL AND n.from_completion THEN NULL
+            ELSE n.cursor_run
+        END,
+        runs = CASE WHEN n.name = d.job AND d.fire_time IS NOT NULL THEN n.runs + 1 ELSE n.runs END"
+    };
+}
+
+/// The least token of a run that is granted: the time in microseconds, which is greater than any token that was granted
+/// before by tables that were made anew, or restored from before, since.
+macro_rules! token {
+    () => {
+        "(date_part('epoch', d.decided_at) * 1e6)::int8"
+    };
+}
+
+/// Who gets what, by the rows that are locked.
+macro_rules! decided {
+    (arrays: $arrays:literal, columns: $columns:literal, found: $found:literal, taken_up: $taken_up:literal, plainly: $plainly:literal,
+     retaken: $retaken:literal, robs: $robs:literal) => {
+        concat!(
+            "
+WITH term AS MATERIALIZED (
+    SELECT epoch, expires_at FROM leader
+    -- Who does not care who leads must not keep a renewal waiting.
+    WHERE scope = $1 AND (array_remove($9::int8[], NULL) <> '{}' OR true = ANY ($10::bool[])) FOR SHARE
+), asked AS (
+    SELECT *
+    FROM unnest($4::text[], $5::text[], $6::uuid[], $7::timestamptz[], $8::timestamptz[], $9::int8[], $10::bool[],
+                $11::int8[]",
+            $arrays,
+            ")
+    WITH ORDINALITY AS a (job, key, run, fire_time, expected, term, unled, runs_max",
+            $columns,
+            ", ord)
+    -- The leader row is locked before any other.
+    WHERE (SELECT count(*) FROM term) >= 0
+), ",
+            $found,
+            ", owners AS MATERIALIZED (
+    SELECT beacon, is_over($1, beacon) AS dead
+    FROM (SELECT DISTINCT beacon FROM found WHERE holder IS NOT NULL AND beacon <> $2) AS others
+), decided AS MATERIALIZED (
+    -- One instant for a run that is lost and the one that takes its key: they do not overlap.
+    SELECT f.*, clock_timestamp() AS decided_at,
+        CASE
+            -- Asked again after a reply was lost.
+            WHEN f.run = f.holder AND f.beacon = $2 THEN 'again'
+",
+            $taken_up,
+            "            -- Granted to a session that is over: whoever takes over closes it.
+            WHEN f.run = f.holder THEN 'granted before'
+            -- It was granted before, and closed: only the debt says whether it goes on. Not EXISTS, which a plan made while the
+            -- table was empty might answer from a hash of all of it.
+            WHEN f.fire_time IS NULL",
+            $plainly,
+            " AND (
+                SELECT true FROM runs r WHERE r.run = f.run LIMIT 1
+            ) THEN 'granted before'
+",
+            $retaken,
+            "            WHEN f.term IS NOT NULL
+                 AND (SELECT t.epoch = f.term AND t.expires_at > clock_timestamp() FROM term t) IS NOT TRUE
+                THEN 'deposed'
+            WHEN f.unled AND NOT f.withdrawn
+                 AND (SELECT t.epoch = f.job_term AND t.expires_at > clock_timestamp() FROM term t)
+                THEN 'led'
+            WHEN f.fire_time > clock_timestamp() THEN 'not yet'
+            WHEN f.fire_time IS NOT NULL AND (f.withdrawn OR f.cursor IS NULL) THEN 'unknown'
+            WHEN f.cursor = f.fire_time AND f.cursor_run IS NOT NULL AND f.cursor <> f.expected THEN 'already run'
+            WHEN f.cursor <> f.expected THEN 'moved'
+            WHEN f.fire_time IS NOT NULL AND f.paused AND coalesce(f.paused_until > clock_timestamp(), true) THEN 'paused'
+            WHEN f.fire_time IS NOT NULL AND f.runs >= f.runs_max THEN 'exhausted'
+            WHEN f.holder IS NULL THEN 'granted'
+            WHEN (SELECT o.dead FROM owners o WHERE o.beacon = f.beacon) THEN '",
+            $robs,
+            "'
+            ELSE 'busy'
+        END AS verdict
+    FROM found f
+)"
+        )
+    };
+}
+
+macro_rules! claim {
+    (found: $found:literal, own: $own:literal, others: $others:literal, moved: $moved:expr, set: $set:expr,
+     at: $at:literal) => {
+        concat!(
+            decided!(
+                arrays: ", $12::bool[], $13::bool[]",
+                columns: ", replace, retake",
+                found: $found,
+                taken_up: "            -- Somebody else has taken it up, or it is not closed yet.
+            WHEN f.run = f.holder AND f.retake THEN 'not granted'\n",
+                plainly: " AND f.retake IS NOT TRUE",
+                retaken: "            WHEN f.retake AND (f.debt IS NULL OR f.withdrawn OR NOT f.retry_lost) THEN 'not granted'\n",
+                robs: "granted"
+            ),
+            ", losing AS MATERIALIZED (
+    -- Runs that are lost, whose jobs have rows of their own that move to their ends. One statement changes a row once.
+    SELECT ord, run_job,
+           row_number() OVER (PARTITION BY run_job ORDER BY ord) = 1 AND NOT run_job = ANY ($5::text[])",
+            $others,
+            " AS alone
+    FROM decided d
+    WHERE verdict = 'granted' AND holder IS NOT NULL AND run_job <> key",
+            $own,
+            "
+      AND EXISTS (SELECT FROM names n WHERE n.scope = $1 AND n.name = d.run_job AND n.from_completion)
+), elsewhere AS MATERIALIZED (
+    SELECT l.ord, n.name
+    FROM (SELECT * FROM losing WHERE alone ORDER BY run_job COLLATE \"C\") AS l
+    CROSS JOIN LATERAL (
+        SELECT name FROM names WHERE scope = $1 AND name = l.run_job FOR NO KEY UPDATE SKIP LOCKED
+    ) AS n
+), barred AS MATERIALIZED (
+    SELECT ord FROM losing EXCEPT SELECT ord FROM elsewhere
+)",
+            $moved,
+            ", taken AS (
+    UPDATE names n
+    SET token = greatest(d.token + 1, d.owed_token + 1, ",
+            token!(),
+            "), run = d.run, beacon = $2, claimed_at = d.decided_at, run_node = $3,
+        run_job = d.job, run_term = d.term, losses = coalesce(d.owed_losses, 0),
+        fire_time = CASE WHEN d.retake THEN d.owed_fire_time ELSE d.fire_time END, ",
+            $set,
+            "
+    FROM decided d
+    WHERE d.verdict = 'granted' AND d.ord NOT IN (SELECT ord FROM barred) AND ",
+            $at,
+            "
+    RETURNING d.*, n.token AS granted
+), kept AS (
+    UPDATE names n
+    SET ",
+            of_job!(),
+            "
+    FROM taken d JOIN elsewhere e ON e.ord = d.ord
+    WHERE n.scope = $1 AND n.name = e.name
+), settled AS (
+    DELETE FROM debts o USING taken t WHERE o.ctid = t.debt
+), lost AS (
+    INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
+    SELECT holder, token, claimed_at, decided_at, run_fire_time, run_term, run_node, $1, run_job, key, 'lost'
+    FROM taken WHERE holder IS NOT NULL
+)",
+            owing!(
+                from: "taken",
+                numbers: "ord, granted",
+                taken_up: "SELECT run FROM taken WHERE retake",
+                losses_max: "$15",
+                debts_max: "$16"
+            ),
+            "
+SELECT ord, 'granted' AS verdict, granted AS token, holder AS run, NULL::timestamptz AS cursor, NULL::int8 AS epoch,
+    NULL::float8 AS wait, run_job AS lost_job, run_fire_time AS lost_fire_time,
+    NULL::timestamptz AS paused_until, NULL AS pause_note, ",
+            debt!(channel: "$14", debts_max: "$16"),
+            "
+FROM ranked WHERE NOT former
+UNION ALL
+SELECT ord, verdict, token, CASE verdict WHEN 'already run' THEN cursor_run ELSE holder END,
+    coalesce(cursor, clock_timestamp()), (SELECT epoch FROM term),
+    (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8, NULL, NULL, paused_until, pause_note, NULL,
+    CASE WHEN verdict = 'busy' AND replace THEN pg_notify($14::text, json_build_object('stop', json_build_object(
+        'beacon', beacon, 'run', holder))::text)::text END
+FROM decided WHERE verdict <> 'granted'"
+        )
+    };
+}
+
+/// Claims runs: each takes its tick, its key and the next token, or nothing. For claims whose rows are the ones of their keys:
+/// ticks of jobs that have no other key, and manual triggers. Most claims are of this kind, and one alone costs what is to be
+/// set up for it, so what is rarely needed is left to [`CLAIM_FULLY`]: a key of a dead owner is not taken, but answered as
+/// one to rob.
+///
+/// Locks the leader row for share until the commit (without it an old term's claim was committed after the takeover), unless
+/// no claim cares who leads; then the rows of the keys in their order, skipping those that are locked. Whoever holds the lock
+/// of a key's row decides alone about its owner: probing without it granted keys that were held. A claim that is refused
+/// while the leader schedules the job looks for the mark in the row that it has locked, where the leader's enrolment puts it,
+/// and for the term in the leader row that it has locked, so that no renewal comes in between.
+///
+/// $1 scope, $2 own beacon, $3 node, then the claims, at most one per name: $4 jobs, $5 keys, $6 runs, $7 fire times (none for
+/// a manual trigger), $8 expected cursors, $9 terms, $10 whether only unless the leader schedules the job, $11 how
+/// many ticks of the job may run in all (none: any number). Of what few claims have, the arrays may be shorter.
+pub(in super::super) const CLAIM: &str = concat!(
+    decided!(
+        arrays: "",
+        columns: "",
+        found: "found AS MATERIALIZED (
+    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until, n.pause_note,
+           n.token, n.run AS holder, n.beacon, n.ctid AS place
+    FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
+    CROSS JOIN LATERAL (
+        SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR UPDATE SKIP LOCKED
+    ) AS n
+)",
+        taken_up: "",
+        plainly: "",
+        retaken: "",
+        robs: "robs"
+    ),
+    ", taken AS (
+    UPDATE names n
+    SET token = greatest(d.token + 1, ",
+    token!(),
+    "), run = d.run, beacon = $2, claimed_at = d.decided_at, run_node = $3,
+        run_job = d.job, run_term = d.term, fire_time = d.fire_time, losses = 0,
+        cursor = coalesce(d.fire_time, n.cursor),
+        cursor_run = CASE WHEN d.fire_time IS NULL THEN n.cursor_run ELSE d.run END,
+        runs = CASE WHEN d.fire_time IS NULL THEN n.runs ELSE n.runs + 1 END
+    FROM decided d WHERE d.verdict = 'granted' AND n.ctid = d.place
+    RETURNING d.ord, n.token
+)
+SELECT ord, 'granted' AS verdict, token, NULL::uuid AS run, NULL::timestamptz AS cursor, NULL::int8 AS epoch,
+    NULL::float8 AS wait, NULL AS lost_job, NULL::timestamptz AS paused_until, NULL AS pause_note
+FROM taken
+UNION ALL
+SELECT ord, verdict, token, CASE verdict WHEN 'already run' THEN cursor_run ELSE holder END,
+    coalesce(cursor, clock_timestamp()), (SELECT epoch FROM term),
+    (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8, NULL, paused_until, pause_note
+FROM decided WHERE verdict <> 'granted'"
+);
+
+/// The same with all that is rarely needed: keys are taken from dead owners, whose runs are closed as lost; runs that are
+/// owed are taken up; holders are told to stop. Where a run of another job is lost, and the cursor of that job moves to its end,
+/// its row is locked last; a claim is not granted without it.
+///
+/// A debt is locked after the row of its job, and goes with the grant. The lock is what decides: this statement may see a debt
+/// that was settled before it got the row of the job, but it cannot lock it.
+///
+/// As for [`CLAIM`], and $12 whether a live holder of the key is told to stop, $13 whether it takes up a run that the job owes;
+/// $14 the channel of the scope, $15 how often a run is lost that is owed no more, $16 the most that a job owes.
+pub(in super::super) const CLAIM_FULLY: &str = claim!(
+    found: "found AS MATERIALIZED (
+    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until,
+           n.pause_note, n.retry_lost, o.place AS debt, o.fire_time AS owed_fire_time, o.losses AS owed_losses, o.token AS owed_token,
+           n.token, n.run AS holder, n.beacon, n.claimed_at, n.run_node, n.run_job, n.run_term,
+           n.fire_time AS run_fire_time, n.losses AS run_losses, n.ctid AS place
+    FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
+    CROSS JOIN LATERAL (
+        SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR UPDATE SKIP LOCKED
+    ) AS n
+    LEFT JOIN LATERAL (
+        SELECT ctid AS place, fire_time, losses, token FROM debts
+        WHERE a.retake AND scope = $1 AND run = a.run AND job = n.name FOR UPDATE SKIP LOCKED
+    ) AS o ON true
+)",
+    own: "",
+    others: "",
+    moved: "",
+    set: of_job!(),
+    at: "n.ctid = d.place"
+);
+
+/// The same as [`CLAIM_FULLY`] for ticks and owed runs of jobs that have another key than their name. Locks the rows of the jobs, then those of the keys; it
+/// waits for neither, so that their order does not matter.
+pub(in super::super) const CLAIM_WITH_KEY: &str = claim!(
+    found: "job_rows AS MATERIALIZED (
+    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until,
+           n.pause_note, n.retry_lost, o.place AS debt, o.fire_time AS owed_fire_time, o.losses AS owed_losses, o.token AS owed_token
+    FROM (SELECT * FROM asked ORDER BY job COLLATE \"C\") AS a
+    CROSS JOIN LATERAL (SELECT * FROM names WHERE scope = $1 AND name = a.job FOR UPDATE SKIP LOCKED) AS n
+    LEFT JOIN LATERAL (
+        SELECT ctid AS place, fire_time, losses, token FROM debts
+        WHERE a.retake AND scope = $1 AND run = a.run AND job = n.name FOR UPDATE SKIP LOCKED
+    ) AS o ON true
+), found AS MATERIALIZED (
+    SELECT j.*, n.token, n.run AS holder, n.beacon, n.claimed_at,
+           n.run_node, n.run_job, n.run_term, n.fire_time AS run_fire_time, n.losses AS run_losses
+    FROM (SELECT * FROM job_rows ORDER BY key COLLATE \"C\") AS j
+    CROSS JOIN LATERAL (SELECT * FROM names WHERE scope = $1 AND name = j.key FOR UPDATE SKIP LOCKED) AS n
+)",
+    own: " AND run_job <> job",
+    others: " AND NOT run_job = ANY ($4::text[])",
+    moved: concat!(
+        ", moved AS (
+    UPDATE names n
+    SET ",
+        of_job!(),
+        "
+    FROM decided d
+    WHERE d.verdict = 'granted' AND d.ord NOT IN (SELECT ord FROM barred) AND n.scope = $1 AND n.name = d.job
+)"
+    ),
+    set: of_job!(),
+    at: "n.scope = $1 AND n.name = d.key"
+);
+
+/// Which runs ($3) were granted: to the session of a beacon ($2), under their keys ($4), and not completed, or to a session that is
+/// over. Locks nothing: while a former session of the node lives, an abandoned statement of it may still be granted one
+/// ([`FORMER_SESSION_LIVES`]). $1 scope.
+pub(in super::super) const CLAIM_STATUS: &str = "
+SELECT a.run, n.beacon IS NOT DISTINCT FROM $2 AS own, coalesce(n.token, 0) AS token
+FROM unnest($3::uuid[], $4::text[]) AS a (run, key)
+LEFT JOIN LATERAL (
+    SELECT beacon, token FROM names WHERE scope = $1 AND name = a.key AND run = a.run LIMIT 1
+) AS n ON true
+WHERE n.token IS NOT NULL OR (SELECT true FROM runs r WHERE r.run = a.run LIMIT 1)";
+
+/// Whether a session of a node ($3) of a scope ($1), besides the own one ($2), lives: what it was asked may still be done.
+pub(in super::super) const FORMER_SESSION_LIVES: &str = "
+SELECT coalesce(bool_or(NOT is_over($1, beacon)), false) AS lives
+FROM sessions WHERE scope = $1 AND node = $3 AND beacon <> $2";
+
+pub(super) use of_job;
+
+/// Which of the three statements.
+#[derive(Clone, Copy)]
+pub(in super::super) enum Kind {
+    Plain,
+    Full,
+    WithKey,
+}
+
+impl Kind {
+    /// The least that a claim needs.
+    pub(in super::super) fn of(request: &ClaimRequest) -> Self {
+        let of_key_alone = request.tick.is_none() && !request.retake;
+        let own_key = of_key_alone || request.job.as_str() == request.key.as_str();
+        match own_key {
+            true if request.retake || request.replace => Self::Full,
+            true => Self::Plain,
+            false => Self::WithKey,
+        }
+    }
+
+    pub(in super::super) fn statement(self, statements: &Statements) -> &Statement {
+        match self {
+            Self::Plain => &statements.claim,
+            Self::Full => &statements.claim_fully,
+            Self::WithKey => &statements.claim_with_key,
+        }
+    }
+
+    /// Those that it takes are the first ones.
+    pub(in super::super) fn takes<'a, 'b>(
+        self,
+        all: &'b [&'a (dyn ToSql + Sync)],
+    ) -> &'b [&'a (dyn ToSql + Sync)] {
+        match self {
+            Self::Plain => &all[..11],
+            Self::Full | Self::WithKey => all,
+        }
+    }
+}
+
+parameters! {
+    /// What [`CLAIM_FULLY`] and [`CLAIM_WITH_KEY`] are asked, and [`CLAIM`] of it: see [`Kind::takes`].
+    struct Claims<'a> {
+        scope: &'a str,
+        beacon: i64,
+        node: Uuid,
+        jobs: Vec<&'a str>,
+        keys: Vec<&'a str>,
+        runs: Vec<Uuid>,
+        fire_times: Vec<Option<DateTime<Utc>>>,
+        expected: Vec<Option<DateTime<Utc>>>,
+        terms: Vec<Option<i64>>,
+        leaderless: Vec<bool>,
+        runs_max: Vec<Option<i64>>,
+        replace: Vec<Option<bool>>,
+        resume_lost: Vec<Option<bool>>,
+        channel: &'a str,
+        losses_max: i32,
+        debts_max: i64,
+    }
+}
+
+parameters! {
+    /// What [`CLAIM_STATUS`] is asked.
+    struct Granted<'a> {
+        scope: &'a str,
+        beacon: i64,
+        runs: Vec<Uuid>,
+        keys: Vec<&'a str>,
+    }
+}
+
+parameters! {
+    /// What [`FORMER_SESSION_LIVES`] is asked.
+    struct FormerSession<'a> {
+        scope: &'a str,
+        beacon: i64,
+        node: Uuid,
+    }
+}
+
+impl<'a> Claims<'a> {
+    pub(in super::super) fn of(asker: Asker<'a>, requests: &[&'a ClaimRequest]) -> Self {
+        let ticks = || requests.iter().map(|request| request.tick);
+        let (terms, leaderless) = authorities(ticks().map(|tick| tick.map(|tick| tick.authority)));
+        let limit = |limit: u64| i64::try_from(limit).unwrap_or(i64::MAX);
+        Self {
+            scope: asker.scope,
+            beacon: asker.beacon,
+            node: asker.node,
+            jobs: requests.iter().map(|request| request.job.as_str()).collect(),
+            keys: requests.iter().map(|request| request.key.as_str()).collect(),
+            runs: requests.iter().map(|request| request.run.as_uuid()).collect(),
+            fire_times: ticks().map(|tick| tick.map(|tick| tick.fire_time.instant())).collect(),
+            expected: ticks().map(|tick| tick.map(|tick| tick.expected)).collect(),
+            terms,
+            leaderless,
+            runs_max: unless_none(requests.iter().map(|request| request.limit.map(limit))),
+            replace: unless_none(requests.iter().map(|request| request.replace.then_some(true))),
+            resume_lost: unless_none(requests.iter().map(|request| request.retake.then_some(true))),
+            channel: asker.channel,
+            losses_max: LOSSES_BOUND,
+            debts_max: DEBTS_BOUND,
+        }
+    }
+}
+
+impl<'a> Granted<'a> {
+    pub(in super::super) fn of(asker: Asker<'a>, requests: &[&'a ClaimRequest]) -> Self {
+        Self {
+            scope: asker.scope,
+            beacon: asker.beacon,
+            runs: requests.iter().map(|request| request.run.as_uuid()).collect(),
+            keys: requests.iter().map(|request| request.key.as_str()).collect(),
+        }
+    }
+}
+
+impl<'a> FormerSession<'a> {
+    pub(in super::super) fn of(asker: Asker<'a>) -> Self {
+        Self { scope: asker.scope, beacon: asker.beacon, node: asker.node }
+    }
+}
+
+words! {
+    /// What became of a claim.
+    Word {
+        Granted = "granted",
+        Again = "again",
+        NotGranted = "not granted",
+        GrantedBefore = "granted before",
+        AlreadyRun = "already run",
+        Unknown = "unknown",
+        Moved = "moved",
+        Busy = "busy",
+        Deposed = "deposed",
+        Led = "led",
+        Paused = "paused",
+        Exhausted = "exhausted",
+        NotYet = "not yet",
+        NeedsTakeover = "robs",
+    }
+}
+
+/// Reads a row of any of the three.
+pub(in super::super) fn claimed(row: &Row) -> Result<Answer<Verdict>, Error> {
+    Ok(Answer::Is(match row.try_get("verdict")? {
+        Word::NeedsTakeover => return Ok(Answer::NeedsTakeover),
+        Word::Granted => {
+            let lost = lost_run(row)?.map(Box::new);
+            Verdict::Granted { token: token(row)?, lost }
+        }
+        Word::Again => Verdict::Granted { token: token(row)?, lost: None },
+        Word::NotGranted => Verdict::NotGranted,
+        Word::GrantedBefore => Verdict::GrantedBefore,
+        Word::AlreadyRun => {
+            let run: Uuid = row.try_get("run")?;
+            Verdict::AlreadyRun { run: RunId::from(run), cursor: row.try_get("cursor")? }
+        }
+        Word::Unknown => Verdict::Unknown,
+        Word::Moved => Verdict::Moved { cursor: row.try_get("cursor")? },
+        Word::Busy => Verdict::Busy { holder: row.try_get::<_, Option<Uuid>>("run")?.map(RunId::from) },
+        Word::Deposed => Verdict::Deposed { term: term(row)? },
+        Word::Led => Verdict::Led,
+        Word::Paused => Verdict::Paused(paused(row)?),
+        Word::Exhausted => Verdict::Exhausted,
+        Word::NotYet => {
+            let micros: f64 = row.try_get("wait")?;
+            Verdict::NotYet { wait: Duration::try_from_secs_f64(micros / 1e6).unwrap_or_default() }
+        }
+    }))
+}
+
+/// Reads a row of [`CLAIM_STATUS`]: a run that was granted, and to whom.
+pub(in super::super) fn granted(row: &Row) -> Result<(Uuid, Verdict), Error> {
+    let (run, own, token) = (row.try_get("run")?, row.try_get("own")?, token(row)?);
+    Ok((run, if own { Verdict::Granted { token, lost: None } } else { Verdict::GrantedBefore }))
+}
+
+/// Reads the row of [`FORMER_SESSION_LIVES`].
+pub(in super::super) fn lives(row: &Row) -> Result<bool, Error> {
+    row.try_get("lives")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_of_a_claim_is_known() {
+        let texts = [CLAIM, CLAIM_FULLY, CLAIM_WITH_KEY];
+        super::super::answer::assert_words(&texts, "verdict", Word::WORDS);
+    }
+}

@@ -1,0 +1,78 @@
+//! Rows of names: whether they are there, and those that are made.
+
+use callsheet_actors::RunId;
+use chrono::{DateTime, Utc};
+use tokio_postgres::{Error, Row};
+use uuid::Uuid;
+
+use super::Asker;
+
+/// Makes the rows of keys ($2) that were never claimed before, or were forgotten, in their order.
+pub(in super::super) const MAKE_KEYS: &str = "
+INSERT INTO names (scope, name, token, held_age)
+SELECT $1, key, coalesce(l.token_bound, 0), coalesce(l.age, 0)
+FROM unnest($2::text[]) AS a (key) LEFT JOIN leader l ON l.scope = $1
+WHERE NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.key) ORDER BY key
+ON CONFLICT DO NOTHING";
+
+/// Why a row was missing in an answer: whether there is one, whether a job has it, and which run of a live session holds
+/// the key, as committed last. Locks nothing.
+///
+/// $1 scope, $2 own beacon, $3 names.
+pub(in super::super) const LOOK_UP: &str = "
+SELECT a.ord, n.name IS NOT NULL AS found, n.cursor,
+       CASE
+           WHEN n.run IS NULL THEN NULL
+           WHEN n.beacon = $2 OR NOT is_over($1, n.beacon) THEN n.run
+       END AS holder
+FROM unnest($3::text[]) WITH ORDINALITY AS a (name, ord) LEFT JOIN names n ON n.scope = $1 AND n.name = a.name";
+
+parameters! {
+    /// What [`MAKE_KEYS`] is asked.
+    struct Keys<'a> {
+        scope: &'a str,
+        keys: Vec<&'a str>,
+    }
+}
+
+parameters! {
+    /// What [`LOOK_UP`] is asked.
+    struct Names<'a> {
+        scope: &'a str,
+        beacon: i64,
+        names: Vec<&'a str>,
+    }
+}
+
+impl<'a> Keys<'a> {
+    pub(in super::super) fn of(asker: Asker<'a>, keys: Vec<&'a str>) -> Self {
+        Self { scope: asker.scope, keys }
+    }
+}
+
+impl<'a> Names<'a> {
+    pub(in super::super) fn of(asker: Asker<'a>, names: Vec<&'a str>) -> Self {
+        Self { scope: asker.scope, beacon: asker.beacon, names }
+    }
+}
+
+impl Names<'_> {
+    pub(in super::super) fn count(&self) -> usize {
+        self.names.len()
+    }
+}
+
+/// What is known of a name whose row was missing in an answer.
+pub(in super::super) struct Found {
+    pub(in super::super) row: bool,
+    /// Up to here the job's ticks are decided; `None` if no job has the name.
+    pub(in super::super) cursor: Option<DateTime<Utc>>,
+    /// The run that holds the key, if its session lives.
+    pub(in super::super) holder: Option<RunId>,
+}
+
+/// Reads a row of [`LOOK_UP`].
+pub(in super::super) fn found(row: &Row) -> Result<Found, Error> {
+    let holder: Option<Uuid> = row.try_get("holder")?;
+    Ok(Found { row: row.try_get("found")?, cursor: row.try_get("cursor")?, holder: holder.map(RunId::from) })
+}

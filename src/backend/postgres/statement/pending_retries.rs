@@ -1,0 +1,156 @@
+//! Lost runs that go on: the table `debts`, whose rows are made when a run is closed as lost, and go when a claim takes it up.
+
+use callsheet_actors::{
+    DEBTS_MAX, FireTime, JobName, LOSSES_MAX, RunId,
+    port::{Debt, LostRun, OwedRun},
+};
+use chrono::{DateTime, Utc};
+use tokio_postgres::{Error, Row};
+use uuid::Uuid;
+
+use super::Asker;
+
+/// [`LOSSES_MAX`] and [`DEBTS_MAX`], as the statements take them.
+pub(super) const LOSSES_BOUND: i32 = LOSSES_MAX.cast_signed();
+pub(super) const DEBTS_BOUND: i64 = DEBTS_MAX as i64;
+
+/// Forgives what jobs owe ($jobs: by their names), whose rows are locked. What somebody else has locked is dropped just now.
+macro_rules! forgive {
+    ($jobs:literal) => {
+        concat!(
+            "
+    DELETE FROM debts WHERE ctid = ANY (ARRAY(
+        SELECT d.place
+        FROM (",
+            $jobs,
+            ") AS f (job)
+        CROSS JOIN LATERAL (
+            SELECT ctid AS place FROM debts WHERE scope = $1 AND job = f.job FOR UPDATE SKIP LOCKED
+        ) AS d
+    ))"
+        )
+    };
+}
+
+/// What is owed because of runs that were closed as lost ($from). Of all that a job owes then, the oldest runs beyond the bound
+/// are dropped; one that somebody else is just taking up is left to them. The rows of the jobs are read without a lock: one
+/// that is withdrawn, or enrolled to record its losses, at this very moment may be left with a debt, which no claim takes up
+/// for as long as it stays so.
+macro_rules! owing {
+    (from: $from:literal, numbers: $numbers:literal, taken_up: $taken_up:literal, losses_max: $losses_max:literal, debts_max: $debts_max:literal) => {
+        concat!(
+            ", owing AS MATERIALIZED (
+    SELECT l.*, l.holder IS NOT NULL AND l.run_losses + 1 < ",
+            $losses_max,
+            " AND EXISTS (
+               SELECT FROM names n WHERE n.scope = $1 AND n.name = l.run_job AND n.retry_lost AND NOT n.withdrawn
+           ) AS owes
+    FROM ",
+            $from,
+            " l
+), ranked AS MATERIALIZED (
+    SELECT *, row_number() OVER (PARTITION BY owes, run_job ORDER BY holder DESC) AS nth
+    FROM (
+        SELECT ",
+            $numbers,
+            ", token, holder, run_job, run_fire_time, run_losses + 1 AS losses, owes, false AS former FROM owing
+        UNION ALL
+        SELECT NULL, NULL, NULL, d.run, d.job, NULL, NULL, true, true
+        FROM (SELECT DISTINCT run_job FROM owing WHERE owes) AS o
+        CROSS JOIN LATERAL (SELECT run, job FROM debts WHERE scope = $1 AND job = o.run_job) AS d
+        WHERE d.run NOT IN (",
+            $taken_up,
+            ")
+    ) AS r
+), dropped AS (
+    DELETE FROM debts WHERE ctid = ANY (ARRAY(
+        SELECT d.place
+        FROM (SELECT holder FROM ranked WHERE former AND nth > ",
+            $debts_max,
+            ") AS r
+        CROSS JOIN LATERAL (
+            SELECT ctid AS place FROM debts WHERE scope = $1 AND run = r.holder FOR UPDATE SKIP LOCKED
+        ) AS d
+    ))
+), owed AS (
+    INSERT INTO debts (scope, run, job, fire_time, losses, token)
+    SELECT $1, holder, run_job, run_fire_time, losses, token FROM ranked
+    WHERE owes AND NOT former AND nth <= ",
+            $debts_max,
+            "
+    ON CONFLICT DO NOTHING
+)"
+        )
+    };
+}
+
+/// What the answer says of a run that was closed as lost, and the news of it on a channel.
+macro_rules! debt {
+    (channel: $channel:literal, debts_max: $debts_max:literal) => {
+        concat!(
+            "CASE WHEN owes AND nth <= ",
+            $debts_max,
+            " THEN losses END AS losses,
+    CASE WHEN owes AND nth <= ",
+            $debts_max,
+            " THEN pg_notify(",
+            $channel,
+            "::text, json_build_object('owed', json_build_object('job', run_job, 'owed', json_build_object(
+        'run', holder, 'fire_time', run_fire_time, 'losses', losses)))::text)::text END AS told"
+        )
+    };
+}
+
+/// What jobs owe that take it up, in the order of the runs. Locks nothing. $1 scope, $2 the run after which to begin, $3 the most
+/// to answer.
+pub(in super::super) const DEBTS: &str = "
+SELECT d.job, d.run, d.fire_time, d.losses FROM debts d
+WHERE d.scope = $1 AND d.run > $2
+  AND EXISTS (SELECT FROM names n WHERE n.scope = $1 AND n.name = d.job AND n.retry_lost AND NOT n.withdrawn)
+ORDER BY d.run LIMIT $3";
+
+pub(super) use {debt, forgive, owing};
+
+parameters! {
+    /// What [`DEBTS`] is asked.
+    struct Page<'a> {
+        scope: &'a str,
+        after: Uuid,
+        limit: i64,
+    }
+}
+
+impl<'a> Page<'a> {
+    pub(in super::super) fn of(asker: Asker<'a>, after: Option<RunId>, limit: usize) -> Self {
+        Self {
+            scope: asker.scope,
+            after: after.map_or(Uuid::nil(), |after| after.as_uuid()),
+            limit: i64::try_from(limit).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+/// Reads a row of [`DEBTS`]. Its name was checked when the job was claimed: `None` cannot be.
+pub(in super::super) fn pending(row: &Row) -> Result<Option<Debt>, Error> {
+    let run: Uuid = row.try_get("run")?;
+    let fire_time: Option<DateTime<Utc>> = row.try_get("fire_time")?;
+    let losses: i32 = row.try_get("losses")?;
+    let (run, fire_time) = (RunId::from(run), fire_time.map(FireTime::new));
+    let owed = OwedRun { run, fire_time, losses: losses.unsigned_abs() };
+    Ok(JobName::new(row.try_get::<_, String>("job")?).ok().map(|job| Debt { job, owed }))
+}
+
+/// Reads a run that was closed as lost, if the row holds one.
+pub(in super::super) fn lost_run(row: &Row) -> Result<Option<LostRun>, Error> {
+    let (Some(job), Some(run)) =
+        (row.try_get::<_, Option<String>>("lost_job")?, row.try_get::<_, Option<Uuid>>("run")?)
+    else {
+        return Ok(None);
+    };
+    let fire_time: Option<DateTime<Utc>> = row.try_get("lost_fire_time")?;
+    let (run, fire_time) = (RunId::from(run), fire_time.map(FireTime::new));
+    let losses: Option<i32> = row.try_get("losses")?;
+    let owed = losses.map(|losses| OwedRun { run, fire_time, losses: losses.unsigned_abs() });
+    // Its name was checked when the job was claimed.
+    Ok(JobName::new(job).ok().map(|job| LostRun { job, run, fire_time, owed }))
+}

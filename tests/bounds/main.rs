@@ -1,0 +1,43 @@
+//! Durations and counts at 0, at 1 and at their greatest: each works and does what it says, or is refused
+//! with its value, the rule and the cure. Nothing panics, hangs, or takes another value in silence.
+//!
+//! `bounds_complete.rs` knows what there is; those of a PostgreSQL server are in `postgres_bounds.rs`.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use callsheet::{
+    Builder, Callsheet, Error, EventFilter, EventKind, FIRE_TIMES_MAX, Job, JobConfig, JobState, ListJobs,
+    Misfire, NextFireTimes, NextFireTimesError, Overlap, PAGE_MAX, PauseJobs, Policies, Retry, RunId,
+    RunPhase, SUBSCRIBER_EVENTS_MAX, ShutdownBudget, WhenFull,
+    schedule::{self, Definition, PREVIEW_MAX, at, daily, every, monthly, random, weekly},
+    testkit::{
+        Rig, VirtualClock,
+        fakes::{PanickingSchedule, Period},
+        simulate,
+    },
+    uuid::Uuid,
+};
+use chrono::{DateTime, TimeDelta, Utc, Weekday};
+
+#[path = "../common/mod.rs"]
+mod common;
+use common::{details, hours, mins, node_with, secs};
+
+mod options;
+mod policies;
+mod schedules;
+mod testkit;
+
+const START: &str = "2026-01-05T00:00:00Z";
+
+const NANO: Duration = Duration::from_nanos(1);
+
+const MILLI: Duration = Duration::from_millis(1);
+
+fn job() -> Job<callsheet::Bodiless> {
+    Job::new("job", every(secs(10)))
+}

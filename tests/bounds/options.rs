@@ -1,0 +1,279 @@
+//! The options of the scheduler, and what its methods are given.
+
+use super::*;
+
+#[test]
+fn options_out_of_range_are_refused_together() {
+    let refused =
+        |builder: Builder| builder.check().err().map(|faults| faults.to_string()).unwrap_or_default();
+    let nothing = Callsheet::builder()
+        .arbiters(0)
+        .body_threads(0)
+        .local_body_threads(0)
+        .blocking_threads(0)
+        .max_concurrent_runs(0)
+        .hook_timeout(Duration::ZERO)
+        .connect_timeout(NANO)
+        .clock_offset_max(Duration::ZERO)
+        .forget_after(Duration::ZERO)
+        .resign_pause(Duration::ZERO);
+    let range = "it is at least 1 and at most 256; choose a number in this range";
+    assert_eq!(
+        refused(nothing),
+        format!(
+            "hook_timeout \"0s\": a hook may take from 1 ms to 1 h; choose a duration in this range, or leave it out for 10 s\n\
+             arbiters \"0\": {range}\n\
+             body_threads \"0\": {range}\n\
+             local_body_threads \"0\": {range}\n\
+             blocking_threads \"0\": {range}\n\
+             max_concurrent_runs \"0\": it is at least 1; raise it, or leave it out for no bound\n\
+             connect_timeout \"1ns\": it is at least 1ms; choose a longer time; 10s is the default\n\
+             clock_offset_max \"0s\": it is at least 1ms; choose a longer time; 5m is the default\n\
+             forget_after \"0s\": it is at least 1h; choose a longer time; 7d is the default\n\
+             resign_pause \"0s\": it is at least 1s; choose a longer time; 30s is the default"
+        )
+    );
+    let too_much = Callsheet::builder()
+        .arbiters(usize::MAX)
+        .body_threads(usize::MAX)
+        .local_body_threads(257)
+        .blocking_threads(usize::MAX)
+        .hook_timeout(Duration::MAX);
+    assert_eq!(refused(too_much).matches("it is at least 1 and at most 256").count(), 4);
+}
+
+#[test]
+fn options_at_their_ends_work() {
+    let least = || {
+        Callsheet::builder()
+            .hook_timeout(MILLI)
+            .job_labels_max(0)
+            .max_concurrent_runs(1)
+            .connect_timeout(mins(1))
+            .clock_offset_max(MILLI)
+            .forget_after(hours(1))
+            .resign_pause(secs(1))
+            .shutdown_abort_after(Duration::ZERO)
+    };
+    let most = || {
+        Callsheet::builder()
+            .hook_timeout(hours(1))
+            .job_labels_max(usize::MAX)
+            .max_concurrent_runs(usize::MAX)
+            .when_full(WhenFull::Skip)
+            .connect_timeout(Duration::MAX)
+            .clock_offset_max(Duration::MAX)
+            .forget_after(Duration::MAX)
+            .resign_pause(Duration::MAX)
+            .shutdown_abort_after(Duration::MAX)
+    };
+    for (options, label) in [(least as fn() -> Builder, "_other"), (most, "job")] {
+        simulate(START, async |rig| {
+            let node = rig.node(options().job(job().run(async |_| {}))).await;
+            // Long enough for the store to look for what it may forget.
+            rig.advance(hours(2) + MILLI).await;
+
+            assert_eq!(rig.started("job"), 720);
+            assert_eq!(rig.counter("callsheet_runs_total", &format!("name={label}")), 720);
+            assert_eq!(rig.shutdown(node, Duration::ZERO).await.aborted, 0);
+        });
+    }
+}
+
+/// On threads of its own, in real time: this is what panicked the engine's thread.
+#[tokio::test]
+async fn a_start_waits_for_a_millisecond_or_for_ever() {
+    let ran = Arc::new(Mutex::new(0));
+    let count = async |_, ran: Arc<Mutex<u32>>| *ran.lock().expect("no panic") += 1;
+    let jobs = Callsheet::builder()
+        .job(job().run_with(ran.clone(), count))
+        .connect_timeout(Duration::MAX)
+        .shutdown_abort_after(Duration::MAX)
+        .start()
+        .await
+        .expect("it starts");
+
+    jobs.trigger("job").await.expect("it starts").finished().await;
+    let report = jobs.shutdown(Duration::MAX).await;
+
+    assert_eq!((report.aborted, *ran.lock().expect("no panic")), (0, 1));
+    // What takes longer than that says so; it is no panic, whoever is faster.
+    match Callsheet::builder().connect_timeout(MILLI).start().await {
+        Ok(jobs) => drop(jobs.shutdown(Duration::ZERO).await),
+        Err(error) => assert!(error.to_string().contains("could not be reached"), "{error}"),
+    }
+}
+
+#[test]
+fn a_shutdown_waits_for_as_long_as_it_is_told() {
+    // The deadline, the time to abort, and when the body sees its cancellation and its end, in seconds.
+    for (deadline, abort_after, expected) in [
+        (Duration::ZERO, Duration::ZERO, (0, 0, 1)),
+        (NANO, NANO, (0, 0, 1)),
+        (secs(3), Duration::MAX, (0, 1, 0)),
+        (Duration::MAX, Duration::ZERO, (1, 0, 0)),
+        (Duration::MAX, Duration::MAX, (1, 0, 0)),
+    ] {
+        simulate(START, async |rig| {
+            let long = job().limit(1).run(async |_| tokio::time::sleep(hours(48)).await);
+            let node = rig.node(node_with([long]).shutdown_abort_after(abort_after)).await;
+            rig.advance(secs(11)).await;
+            let before = rig.now();
+
+            let report = rig.shutdown(node, deadline).await;
+
+            assert_eq!(
+                (report.drained, report.cancelled, report.aborted),
+                expected,
+                "{deadline:?} {abort_after:?}"
+            );
+            let took = (rig.now() - before).num_hours();
+            assert_eq!(took, if expected.2 == 1 { 0 } else { 47 }, "{deadline:?} {abort_after:?}");
+        });
+    }
+}
+
+#[test]
+fn a_shutdown_budget_of_any_length_fits_or_says_why_not() {
+    let lengths = [Duration::ZERO, NANO, secs(60), hours(48), Duration::MAX];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        let jobs = Callsheet::builder().start_on(&local).await.expect("it starts");
+        for total in lengths {
+            for share in lengths {
+                let budget = ShutdownBudget::within(total).readiness_delay(share).server_timeout(share);
+                let shutdown = jobs.shutdown_on(futures_util::stream::pending::<()>(), budget);
+                let fits = total > share.saturating_add(share) && total >= secs(60);
+                match shutdown {
+                    Ok(_) => assert!(fits, "{total:?} {share:?}"),
+                    Err(refused) => {
+                        let refused = refused.to_string();
+                        assert!(
+                            !fits && refused.contains("it is at least the sum of its shares"),
+                            "{refused}"
+                        );
+                        assert!(refused.contains("raise it, or lower"), "{refused}");
+                    }
+                }
+            }
+        }
+        // It begins, and ends, though there is for ever.
+        let budget = ShutdownBudget::within(Duration::MAX);
+        let now = futures_util::stream::once(std::future::ready(()));
+        jobs.shutdown_on(now, budget).expect("it fits").await;
+    });
+}
+
+#[test]
+fn more_fire_times_than_may_be_are_refused() {
+    simulate(START, async |rig| {
+        let node = rig.node(node_with([job().run(async |_| {})])).await;
+        let ask = |count| NextFireTimes { job: "job".to_owned(), count };
+        for count in [0, 1, FIRE_TIMES_MAX] {
+            assert_eq!(rig.send(node, ask(count)).await.map(|times| times.len()), Ok(count));
+        }
+        for count in [FIRE_TIMES_MAX + 1, 1_000_000_000, usize::MAX] {
+            let refused = rig.send(node, ask(count)).await;
+            assert_eq!(refused, Err(NextFireTimesError::TooMany { count }));
+        }
+        let error = Error::from(NextFireTimesError::TooMany { count: 1_000_000_000 });
+        let said = "1,000,000,000 fire times are more than the 1,000 of one answer; ask for fewer";
+        assert!(error.to_string().contains(said), "{error}");
+        assert_eq!(error.kind(), callsheet::ErrorKind::Invalid);
+    });
+    let now: DateTime<Utc> = START.parse().expect("an instant");
+    for count in [0, 1, PREVIEW_MAX] {
+        assert_eq!(every(secs(10)).preview(now, count).expect("it is right").lines().len(), count);
+    }
+    for count in [PREVIEW_MAX + 1, usize::MAX] {
+        let refused = every(secs(10)).preview(now, count).expect_err("so many").to_string();
+        let said = format!("preview \"{count}\": a preview has at most 10,000 fire times; ask for fewer");
+        assert!(refused.contains(&said), "{refused}");
+        assert!(every(secs(10)).preview_in("Europe/Lisbon", now, count).is_err());
+    }
+}
+
+#[test]
+fn a_page_of_any_length_says_whether_there_is_more() {
+    simulate(START, async |rig| {
+        let jobs =
+            (0..PAGE_MAX + 1).map(|nth| Job::new(format!("job {nth:04}"), every(hours(1))).run(async |_| {}));
+        let node = rig.node(node_with(jobs)).await;
+        for (limit, on_page) in [(0, PAGE_MAX), (1, 1), (PAGE_MAX, PAGE_MAX), (usize::MAX, PAGE_MAX)] {
+            let page = rig.send(node, ListJobs::default().limit(limit)).await;
+            assert_eq!(page.jobs.len(), on_page);
+            assert_eq!(page.next, Some(format!("job {:04}", on_page - 1)), "there is more");
+        }
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_buffer_of_any_length_holds_what_the_docs_say() {
+    let local = tokio::task::LocalSet::new();
+    let story = async {
+        let often = Job::new("job", every(MILLI)).run(async |_| {});
+        let clock = VirtualClock::starting_at(START.parse().expect("an instant"));
+        let jobs = Callsheet::builder().clock(clock).job(often).start_on(&local).await.expect("it starts");
+        let ends = [0, 1, 7, usize::MAX];
+        let streams = ends.map(|buffer| jobs.events(EventFilter::new().prefix("job").buffer(buffer)));
+        // Two events of each run, one each millisecond.
+        tokio::time::sleep(secs(9)).await;
+        jobs.shutdown(Duration::ZERO).await;
+
+        for (mut events, held) in streams.into_iter().zip([1, 1, 7, SUBSCRIBER_EVENTS_MAX]) {
+            assert!(events.dropped() > 0, "{held}");
+            let mut read = 0;
+            while events.next().await.is_some() {
+                read += 1;
+            }
+            assert_eq!(read, held);
+        }
+    };
+    local.run_until(story).await;
+}
+
+#[test]
+fn a_pause_until_any_instant_is_one_or_is_refused() {
+    simulate(START, async |rig| {
+        let node = rig.node(node_with([job().run(async |_| {})])).await;
+        let now = rig.now();
+        for over in [DateTime::<Utc>::MIN_UTC, now - TimeDelta::nanoseconds(1), now] {
+            let refused = rig.send(node, PauseJobs::new("job").until(over)).await;
+            let refused = refused.expect_err("it is over").to_string();
+            assert!(refused.contains("in the future"), "{refused}");
+        }
+        rig.send(node, PauseJobs::new("job").until(DateTime::<Utc>::MAX_UTC)).await.expect("it is to come");
+        rig.advance(hours(24)).await;
+        let status = details(rig, node, "job").await;
+        assert_eq!((status.state, rig.started("job")), (JobState::Paused, 0));
+        assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobPaused { .. })), 1);
+    });
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn the_lease_of_postgres_is_a_second_to_an_hour() {
+    use callsheet::postgres::Postgres;
+
+    let refused = |lease| {
+        let postgres = Postgres::new("bounds", "postgres://localhost/x").lease(lease);
+        let checked = Callsheet::builder().backend(postgres).check();
+        checked.err().map(|faults| faults.to_string()).unwrap_or_default()
+    };
+    for lease in [secs(1), hours(1)] {
+        assert_eq!(refused(lease), "");
+    }
+    for (lease, text) in [
+        (Duration::ZERO, "0s"),
+        (NANO, "1ns"),
+        (Duration::from_millis(999), "999ms"),
+        (hours(1) + NANO, "1h1ns"),
+        (Duration::MAX, "213503982334601d7h15s999ms999us999ns"),
+    ] {
+        let expected = format!(
+            "postgres: lease \"{text}\": a lease is at least 1 s and at most 1 h; choose another one; 5 s is the default"
+        );
+        assert_eq!(refused(lease), expected);
+    }
+}
