@@ -135,7 +135,7 @@ impl Reader<'_> {
             match item {
                 Item::Mod(child) => {
                     let child_name = child.ident.to_string();
-                    let child_module = [module, &[child_name.clone()]].concat();
+                    let child_module = [module, std::slice::from_ref(&child_name)].concat();
                     self.define(module, &child_name);
                     self.modules.entry(module.to_vec()).or_default().children.push(child_name.clone());
                     match &child.content {
