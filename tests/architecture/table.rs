@@ -86,7 +86,10 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer {
         name: "test kit",
         files: &["actors/src/testkit/**"],
-        chapters: &[&["actors/src/testkit/conformance/*.rs"], &["actors/src/testkit/*.rs"]],
+        chapters: &[
+            &["actors/src/testkit/conformance/*.rs"],
+            &["actors/src/testkit/store.rs", "actors/src/testkit/store/*.rs"],
+        ],
         never: &[],
     },
     layer("surface", &["actors/src/lib.rs"]),
