@@ -135,6 +135,7 @@ const GIVES: &[&str] = &[
     "enrolment.rs: failures",
     "pending_retry.rs: losses",
     "forgetting.rs: names",
+    "session.rs: decided_ago",
     "skip.rs: new",
     "skip.rs: add",
     "pause.rs: after_failures",

@@ -121,6 +121,7 @@ pub use crate::{
     },
     name::{FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
     permits::WhenFull,
+    port::{DIVERGED_RUNS_MAX, DivergedRun},
     recipient::IntoRecipient,
     run::{IntoRunResult, Origin, Run, RunError, RunResult},
     starts::BodyThreads,

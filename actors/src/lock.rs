@@ -13,7 +13,9 @@ mod calls;
 mod commands;
 mod ends;
 mod halves;
+mod history;
 mod notifications;
+mod proofs;
 mod report;
 mod rounds;
 mod suspects;
@@ -25,5 +27,6 @@ pub(crate) use self::{
         FindConflicts, FindHolder, ForgetNames, HoldJobs, InquireJobs, InquiryPurpose, LockHealth,
         PauseInStore, ReadClock, RetractKeys, WithdrawJobs,
     },
+    proofs::AllEnrolled,
     report::Report,
 };

@@ -149,10 +149,10 @@ pub(super) async fn start_actors(
     };
     start_on(None, supervisor_mailbox, move || SupervisorActor::new(supervised));
     // The lock actor comes last: its first session sets everything going.
-    let prove_every = (!backend.single_node()).then(|| backend.lease());
+    let lease = (!backend.single_node()).then(|| backend.lease());
     {
         let (node, reports) = (node.clone(), supervisor.clone().recipient());
-        start_on(coordination, lock_mailbox, move || LockActor::new(node, asks, reports, prove_every));
+        start_on(coordination, lock_mailbox, move || LockActor::new(node, asks, reports, lease));
     }
 
     let given_up = StopOnDrop(Some(supervisor.clone()));

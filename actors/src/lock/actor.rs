@@ -7,11 +7,8 @@ use foldhash::HashMap;
 use tokio::sync::oneshot;
 
 use super::{
-    calls::{call, call_within},
-    notifications::Hearing,
-    report::Report,
-    rounds::Rounds,
-    suspects::Suspects,
+    calls::call_within, history::History, notifications::Hearing, proofs::Proofs, report::Report,
+    rounds::Rounds, suspects::Suspects,
 };
 use crate::{
     contained::{caught, contained},
@@ -26,7 +23,7 @@ use crate::{
     job::{AdvanceCursor, Ask, Asks, AsksWait, ClaimRun, Conclusion, JobHandle},
     name::{FencingToken, JobName, LockKey, RunId},
     node::Node,
-    port::{Authority, Completion, LockError, Locker, LostRun, Moved, Proof, Proved, Session, Verdict},
+    port::{Authority, Completion, LockError, Locker, LostRun, Moved, Session, Verdict},
 };
 
 /// The most claims, ends or cursor moves in one round trip.
@@ -44,9 +41,6 @@ pub(crate) const OPEN_DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) const ENDS_AGAIN_MIN: Duration = Duration::from_millis(250);
 /// The longest pause before ends that the store did not record are asked again.
 pub(crate) const ENDS_AGAIN_MAX: Duration = Duration::from_secs(5);
-
-/// After which part of a lease, in tenths, a node proves again that a claim would be possible: before the lease is over.
-const PROVE_TENTHS: u32 = 9;
 
 /// A claim that was granted and whose end is not recorded.
 pub(super) struct Held {
@@ -87,9 +81,11 @@ pub(crate) struct LockActor {
     /// What former sessions held, and whose ends got no answer before they were lost.
     pub(super) unanswered: HashMap<RunId, Held>,
     pub(super) hearing: Option<Hearing>,
-    /// The lease within which to prove that a claim would be possible, unless the leader made one; `None`: never.
-    pub(super) prove_every: Option<Duration>,
-    /// Whether that lease is long enough for the network.
+    /// `None`: nothing has to be proved.
+    pub(super) proofs: Option<Proofs>,
+    /// What this node was granted; `None` if the store has one node.
+    pub(super) history: Option<History>,
+    /// Whether the lease is long enough for the network.
     pub(super) lease: Option<LeaseWatch>,
     /// When a claim was granted last.
     pub(super) claimed_at: Duration,
@@ -98,11 +94,12 @@ pub(crate) struct LockActor {
 }
 
 impl LockActor {
+    /// `lease`: `None` if the store has one node.
     pub(crate) fn new(
         node: Arc<Node>,
         asks: Arc<Asks>,
         reports: Recipient<Report>,
-        prove_every: Option<Duration>,
+        lease: Option<Duration>,
     ) -> Self {
         Self {
             away_backoff: Backoff::new(REOPEN_MIN, AWAY_MAX, node.seed()),
@@ -124,8 +121,9 @@ impl LockActor {
             held: HashMap::default(),
             unanswered: HashMap::default(),
             hearing: None,
-            prove_every,
-            lease: prove_every.map(LeaseWatch::new),
+            proofs: lease.map(Proofs::new),
+            history: lease.map(|_| History::default()),
+            lease: lease.map(LeaseWatch::new),
             claimed_at: Duration::ZERO,
             round_started: None,
             closing: None,
@@ -165,8 +163,9 @@ impl LockActor {
                     actor.on_lost(session, &reason, ctx);
                 }));
                 self.listen(session, ctx);
-                self.prove_later(session, ctx);
+                self.prove_later(ctx);
                 self.ask_unanswered(ctx);
+                self.compare_history(ctx);
                 self.report(Report::SessionOpened);
             }
             Err(error) => {
@@ -174,40 +173,6 @@ impl LockActor {
                 self.reopen_later(matches!(error, LockError::Refused { .. }), ctx);
             }
         }
-    }
-
-    /// Proves now and then, for as long as the session lives, that a claim would be possible.
-    pub(super) fn prove_later(&self, session: Session, ctx: &mut Context<Self>) {
-        let Some(every) = self.prove_every else { return };
-        let since = self.node.clock.elapsed();
-        ctx.run_later(every * PROVE_TENTHS / 10, move |actor, ctx| {
-            if actor.session != Some(session) || actor.closing.is_some() {
-                return;
-            }
-            let now = actor.node.clock.elapsed();
-            let term = actor.node.leadership.term(now);
-            let overdue_since = actor.node.overdue.since(now, every).filter(|_| term.is_some());
-            // What the other nodes were told is to be told once more when it is over.
-            let tells = overdue_since.is_some() || actor.node.overdue.leader_said().is_some();
-            // A claim proves as much, but no follower hears by it what the leader says.
-            if actor.claimed_at > since && term.is_some() && !tells {
-                return actor.prove_later(session, ctx);
-            }
-            let (locker, proof) = (actor.locker.clone(), Proof { term, overdue_since });
-            let proved = async move { call(async { locker.prove(proof).await }).await };
-            ctx.spawn(proved.into_actor(actor).map(move |proved, actor, ctx| {
-                match proved {
-                    Ok(Proved { overdue_since }) => {
-                        actor.node.overdue.set_leader_said(overdue_since);
-                        actor.node.failures.proved();
-                    }
-                    Err(error) => actor.failed(Operation::Prove, &error),
-                }
-                if actor.session == Some(session) {
-                    actor.prove_later(session, ctx);
-                }
-            }));
-        });
     }
 
     /// Reads what the session measured last.

@@ -16,7 +16,7 @@ use crate::{
     },
     event::EventKind,
     job::{AdvanceCursor, ClaimRun, JobMessage, RefusedStep},
-    port::{Completed, Completion, LockError, Moved, Session, Verdict},
+    port::{Completed, Completion, GrantedRun, LockError, Moved, Session, Verdict},
 };
 
 /// The pause before what somebody else has locked is asked again; it doubles up to [`LOCKED_MAX`].
@@ -181,6 +181,11 @@ impl LockActor {
                         continue;
                     }
                     let key = key.slot(slot);
+                    if let Some(history) = &mut self.history {
+                        let (job, key) = (job.definition.name.clone(), key.clone());
+                        let fire_time = tick.map(|tick| tick.fire_time);
+                        history.add(GrantedRun { job, key, run, fire_time, token: *token });
+                    }
                     self.held
                         .insert(run, Held { job: job.clone(), key, token: *token, tries: 0, ended: None });
                     job.post(JobMessage::Granted { session, run, verdict });

@@ -27,7 +27,7 @@ pub use self::{
     pending_retry::{ClosedRuns, Debt, LostRun, OwedRun},
     session::{Proof, Proved, Session},
 };
-use super::{Obstacle, OtherZoneData};
+use super::{Divergence, KnownHistory, Obstacle, OtherZoneData};
 use crate::{
     core::pause::Pause,
     name::{JobName, LockKey, RunId, Term},
@@ -147,6 +147,17 @@ pub trait Locker: Send + Sync + 'static {
         ready(Ok(Vec::new())).boxed()
     }
 
+    /// What of a node's own history the store does not know: it is another store than the one that granted it, or one that was put
+    /// in its place without its last commits. Asked once in each session but the first one, and again of the runs that were answered.
+    /// Changes nothing. Default: nothing, for a store that ends with the process.
+    ///
+    /// # Errors
+    ///
+    /// Any: it is not known.
+    fn compare<'a>(&'a self, _: &'a KnownHistory) -> BoxFuture<'a, Result<Divergence, LockError>> {
+        ready(Ok(Divergence::default())).boxed()
+    }
+
     /// Answers what the leader, whoever it is, does with `jobs`, as it stands now. Changes nothing.
     ///
     /// # Errors
@@ -192,8 +203,8 @@ pub trait Locker: Send + Sync + 'static {
 
     /// Proves that this node could claim, by doing what a claim does without claiming anything: whatever would refuse a claim
     /// (missing tables or rights, a read-only store, a full disk) is to refuse this as well. The store must know the term of a
-    /// leader. It keeps what the leader says, and answers what the leader of the present term said last. Asked about once a lease,
-    /// while nothing is claimed or a leader has something to say. Default: nothing, for a store of one node.
+    /// leader. It keeps what the leader says, and answers what leaders said last. Asked about once a lease, and four times a lease
+    /// while no leader says that what is due is decided. Default: nothing, for a store of one node.
     ///
     /// # Errors
     ///
@@ -203,7 +214,7 @@ pub trait Locker: Send + Sync + 'static {
     ///
     /// Dropping the future has the same effect as [`LockError::Timeout`].
     fn prove(&self, proof: Proof) -> BoxFuture<'_, Result<Proved, LockError>> {
-        ready(Ok(Proved::new(proof.overdue_since))).boxed()
+        ready(Ok(Proved::new(proof.overdue_since, Some(Duration::ZERO)))).boxed()
     }
 
     /// Claims each run in `requests`, in one round trip, without waiting for other holders.
@@ -240,8 +251,9 @@ pub trait Locker: Send + Sync + 'static {
     fn complete<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>>;
 
     /// Frees the keys of runs whose ends the store refuses for their data, one by one: nothing else of these ends is kept, and a run
-    /// of which its store keeps no end is in none of its lists. Otherwise as [`complete`](Self::complete), which is the default,
-    /// for a store that refuses no end.
+    /// of which its store keeps no end is in none of its lists. A key that was freed before, also if it has been claimed since, is
+    /// [`Recorded`](Completed::Recorded), unless the run was closed as lost. Otherwise as [`complete`](Self::complete), which is the
+    /// default, for a store that refuses no end.
     fn release<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
         self.complete(ends)
     }

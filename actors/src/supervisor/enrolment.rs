@@ -12,7 +12,7 @@ use crate::{
     election::TermRefused,
     event::EventKind,
     job::JobHandle,
-    lock::{EnrolJobs, always_locked},
+    lock::{AllEnrolled, EnrolJobs, always_locked},
     message::PAGE_MAX,
     name::JobName,
     port::{Authority, Enrolled, Enrolment, LockError},
@@ -51,6 +51,9 @@ impl SupervisorActor {
             }
         };
         if page.is_empty() {
+            if let Some(term) = self.term.filter(|_| self.pages_locked == 0) {
+                self.parts.lock.do_send(AllEnrolled(term));
+            }
             return self.enrol_suspects_later(ctx);
         }
         let retries = page.iter().any(|enrolment| enrolment.retry_lost);
@@ -76,16 +79,18 @@ impl SupervisorActor {
                     let locked = actor.on_enrolled(is_witness, jobs, answers, ctx);
                     actor.note_locked(locked.first());
                     actor.retract_next(ctx);
-                    actor.enrol(ctx);
                     if locked.is_empty() {
                         actor.locked_backoff.succeeded();
                     } else if !is_witness {
                         let pause = actor.locked_backoff.failed();
+                        actor.pages_locked += 1;
                         ctx.run_later(pause, move |actor, ctx| {
+                            actor.pages_locked -= 1;
                             actor.to_enrol.extend(locked);
                             actor.enrol(ctx);
                         });
                     }
+                    actor.enrol(ctx);
                 }
                 Ok(Err(LockError::BadData { reason })) => {
                     actor.suspect(group.as_ref(), &jobs, &reason, ctx);

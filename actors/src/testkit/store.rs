@@ -72,6 +72,7 @@ impl SharedStore {
             refused: HashMap::new(),
             panics_when_given_up: HashSet::new(),
             said: None,
+            decided: None,
             calls: 0,
             latency: LATENCY,
         };

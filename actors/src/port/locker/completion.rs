@@ -52,7 +52,7 @@ pub enum Completed {
     },
     /// The run was closed by somebody else, or the key has a newer token. Nothing changed.
     Stale,
-    /// The store does not know the key any more, and the end is not recorded: enrol the job.
+    /// The store knows neither the key nor the run any more, so that nobody else says what became of it: enrol the job.
     Unknown,
     /// Somebody else has locked the key, or the job, at this moment. Nothing changed: ask again.
     Locked,
