@@ -136,6 +136,7 @@ const GIVES: &[&str] = &[
     "pending_retry.rs: losses",
     "forgetting.rs: names",
     "session.rs: decided_ago",
+    "session.rs: new",
     "skip.rs: new",
     "skip.rs: add",
     "pause.rs: after_failures",
