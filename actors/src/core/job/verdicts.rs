@@ -31,7 +31,7 @@ pub const KEY_AGAIN: Duration = Duration::from_millis(250);
 
 impl JobMachine {
     pub(super) fn on_claimed(&mut self, now: Now, run: RunId, verdict: Verdict, effects: &mut Effects) {
-        // That an earlier claim was not granted says nothing of the next one: a store that refuses every claim answers that.
+        // `NotGranted` only settles an earlier claim. A store that refuses every claim can say it, so the back-off goes on.
         if !matches!(verdict, Verdict::Unavailable { .. } | Verdict::Locked { .. } | Verdict::NotGranted) {
             self.unanswered = 0;
         }
@@ -96,7 +96,7 @@ impl JobMachine {
             Verdict::Granted { token, .. } => {
                 self.leave_run();
                 if ends_pause && self.stop.is_none() {
-                    // Resumed, unheard.
+                    // The grant proves that the pause ended; its notification was missed.
                     self.pause = None;
                     self.pause_check_at = None;
                 }
