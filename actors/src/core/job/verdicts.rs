@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     core::{
+        backoff::doubled,
         policy::{Misfire, Overlap},
         time::Now,
     },
@@ -339,7 +340,7 @@ impl JobMachine {
     }
 
     pub(super) fn again_at(&mut self, now: Now) -> Duration {
-        let pause = ASK_AGAIN_MIN.saturating_mul(1 << self.unanswered.min(16)).min(ASK_AGAIN_MAX);
+        let pause = doubled(ASK_AGAIN_MIN, self.unanswered, ASK_AGAIN_MAX);
         self.unanswered = self.unanswered.saturating_add(1);
         now.elapsed + pause
     }
