@@ -333,7 +333,7 @@ impl SupervisorActor {
         self.enrol(ctx);
         self.hold_later(ctx);
         if !std::mem::replace(&mut self.inquiring, true) {
-            self.inquire_later(INQUIRE_FIRST, ctx);
+            ctx.run_later(INQUIRE_FIRST, Self::inquire_and_go_on);
         } else if self.node().failures.reason(Operation::Inquire).is_some() {
             // What failed with the last session would be said to fail until the next question, half a minute later.
             ctx.run_later(INQUIRE_FIRST, |actor, ctx| actor.inquire(ctx));
@@ -355,15 +355,15 @@ impl SupervisorActor {
     }
 
     /// Asks, for one page of jobs after the other, whether the leader holds them, for as long as the engine runs.
-    fn inquire_later(&mut self, pause: Duration, ctx: &mut Context<Self>) {
-        ctx.run_later(pause, |actor, ctx| {
-            if !matches!(actor.phase, Phase::Running) {
-                return;
-            }
-            actor.inquire(ctx);
-            let pause = if actor.inquired.is_some() { INQUIRE_NEXT } else { INQUIRE_EVERY };
-            actor.inquire_later(pause, ctx);
-        });
+    fn inquire_and_go_on(&mut self, ctx: &mut Context<Self>) {
+        if !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        self.inquire(ctx);
+        match self.inquired.is_some() {
+            true => ctx.run_later(INQUIRE_NEXT, Self::inquire_and_go_on),
+            false => self.look_again(INQUIRE_EVERY, ctx, Self::inquire_and_go_on),
+        };
     }
 
     fn inquire(&mut self, ctx: &mut Context<Self>) {
@@ -428,20 +428,25 @@ impl SupervisorActor {
             if actor.term != term {
                 actor.node().failures.dropped(Operation::CloseLost);
             }
-            let pause = match answer {
+            let close = move |actor: &mut Self, ctx: &mut Context<Self>| {
+                if term.is_some() && actor.term == term {
+                    actor.close_lost_runs(ctx);
+                }
+            };
+            match answer {
                 Ok(Ok(ClosedRuns { lost, more })) => {
                     actor.close_lost_backoff.succeeded();
                     lost.iter().for_each(|lost| publish_lost(actor.node(), lost));
                     actor.on_runs_lost(&lost);
-                    if more { Duration::ZERO } else { LOST_RUNS_EVERY }
+                    match more {
+                        true => ctx.run_later(Duration::ZERO, close),
+                        false => actor.look_again(LOST_RUNS_EVERY, ctx, close),
+                    };
                 }
-                Ok(Err(_)) | Err(_) => actor.close_lost_backoff.failed(),
-            };
-            ctx.run_later(pause, move |actor, ctx| {
-                if term.is_some() && actor.term == term {
-                    actor.close_lost_runs(ctx);
+                Ok(Err(_)) | Err(_) => {
+                    ctx.run_later(actor.close_lost_backoff.failed(), close);
                 }
-            });
+            }
         }));
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct State {
     /// What the leader of a term said last: since when a tick is due and not decided.
     pub(super) said: Option<(Term, Option<DateTime<Utc>>)>,
     pub(super) calls: u64,
+    /// When something changed last that a node may want to know.
+    pub(super) changed_at: Instant,
     /// How long each call takes.
     pub(super) latency: Duration,
 }
@@ -117,6 +119,7 @@ impl State {
         for node in expired {
             if let Some(own) = self.sessions.remove(&node) {
                 self.ledger.end_session(own.session);
+                self.changed_at = now;
             }
         }
         if let Some(leader) = self.leader
@@ -124,6 +127,7 @@ impl State {
         {
             self.ledger.end_term(leader.term);
             self.leader = None;
+            self.changed_at = now;
         }
     }
 }
