@@ -135,6 +135,7 @@ const GIVES: &[&str] = &[
     "locker.rs: failures",
     "locker.rs: losses",
     "locker.rs: names",
+    "locker.rs: decided_ago",
     "locker.rs: new",
     "locker.rs: add",
     "locker.rs: after_failures",

@@ -26,6 +26,7 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::time::timeout;
+use tokio_postgres::{Client, NoTls};
 
 use self::{
     harness::{scope, server},
@@ -264,4 +265,63 @@ fn the_lead_goes_over_between_processes_that_are_not_to_have_it() {
     let mut third = start(false);
     reluctant.gives_up(StepDownReason::Yielded);
     third.leads(&mut term);
+}
+
+/// The process that waits for the lead, once it has waited for longer than the role lets a statement last.
+async fn waits(admin: &Client, scope: &str) -> i32 {
+    let find = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE '% leadership ' || $1
+                AND wait_event = 'advisory' AND clock_timestamp() - query_start > interval '600 ms'";
+    let found = async {
+        loop {
+            if let Some(row) = admin.query_opt(find, &[&scope]).await.expect("an answer") {
+                return row.get(0);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(DEADLINE, found).await.expect("a follower waits")
+}
+
+/// A statement that the server cuts short is begun anew by a follower only after a pause, on another connection.
+#[tokio::test]
+async fn who_waits_for_the_lead_gets_it_whatever_statement_timeout_its_role_has() {
+    let (scope, url) =
+        (scope("timeout"), format!("postgres://timed:timed@127.0.0.1:{}/postgres", server().port()));
+    let (admin, connection) = tokio_postgres::connect(&server().url(), NoTls).await.expect("a connection");
+    tokio::spawn(connection);
+    let role = "CREATE ROLE timed LOGIN PASSWORD 'timed'; GRANT CREATE ON DATABASE postgres TO timed;
+                ALTER ROLE timed SET statement_timeout = '300ms'";
+    admin.batch_execute(role).await.expect("a role");
+    let start = || async {
+        let backend = Postgres::new(&scope, &url).schema("timed").lease(Duration::from_secs(5));
+        let tick = Job::new("tick", every(Duration::from_millis(100))).run(async |_| {});
+        Callsheet::builder().backend(backend).job(tick).start().await.expect("it starts")
+    };
+    let first = start().await;
+    leads(&first).await;
+    let second = start().await;
+    let unavailable = EventFilter::new().kinds([EventName::LeadershipUnavailable]);
+    let mut unavailable = [first.events(unavailable.clone()), second.events(unavailable)];
+    let (mut leader, mut follower) = (&first, &second);
+
+    for _ in 0..3 {
+        let waits = waits(&admin, &scope).await;
+        let (mut of_leader, mut of_follower) = (changes(leader), changes(follower));
+        assert!(leader.resign().await.expect("it runs"));
+        lost(&mut of_leader, StepDownReason::Requested).await;
+        gained(&mut of_follower).await;
+
+        let holds = "SELECT l.pid FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+                     WHERE l.locktype = 'advisory' AND l.granted AND a.application_name LIKE '% leadership ' || $1";
+        let holds: Vec<i32> =
+            admin.query(holds, &[&scope]).await.expect("an answer").iter().map(|row| row.get(0)).collect();
+        assert!(holds.contains(&waits), "it led by another connection: {holds:?}, not {waits}");
+        (leader, follower) = (follower, leader);
+    }
+
+    for events in &mut unavailable {
+        assert!(timeout(Duration::ZERO, events.next()).await.is_err(), "a campaign or a renewal failed");
+    }
+    second.shutdown(Duration::ZERO).await;
+    first.shutdown(Duration::ZERO).await;
 }

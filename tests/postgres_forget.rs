@@ -6,7 +6,7 @@ mod harness;
 use std::{collections::HashSet, time::Duration};
 
 use callsheet::{
-    FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, RunId,
+    FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, RunId, Term,
     backend::Postgres,
     port::{
         Authority, Backend, Campaign, ClaimRequest, Completed, Completion, Enrolled, Enrolment,
@@ -15,11 +15,18 @@ use callsheet::{
 };
 use chrono::TimeDelta;
 use tokio::time::{Instant, sleep};
+use tokio_postgres::{Client, NoTls};
 
 use self::harness::{scope, server};
 
 /// How long the race goes on.
 const RACE: Duration = Duration::from_secs(4);
+
+async fn admin() -> Client {
+    let (client, connection) = tokio_postgres::connect(&server().url(), NoTls).await.expect("a connection");
+    tokio::spawn(connection);
+    client
+}
 
 fn name(name: &str) -> JobName {
     JobName::new(name).expect("a name")
@@ -94,6 +101,55 @@ async fn forgetting_a_used_name_runs_no_tick_twice_and_lowers_no_token() {
     assert!(names > 10, "{names} were forgotten");
     assert!(ticks > 10, "{ticks} ran");
     assert!(unknown > 0, "no claim met a name that was forgotten");
+}
+
+/// Forgets until a name is gone.
+async fn forgets(leader: &Postgres, term: Term, name: &str) {
+    let admin = admin().await;
+    let find = "SELECT FROM callsheet.names WHERE scope = $1 AND name = $2";
+    let until = Instant::now() + RACE;
+    while !admin.query(find, &[&&*leader.scope(), &name]).await.expect("an answer").is_empty() {
+        assert!(Instant::now() < until, "{name} is kept");
+        leader.elector().renew(term).await.expect("an answer");
+        leader.locker().forget(term, Duration::ZERO).await.expect("an answer");
+    }
+}
+
+/// Only whoever closed a run as lost says what became of it.
+#[tokio::test]
+async fn an_end_that_comes_after_its_key_was_forgotten_is_what_the_runs_say() {
+    let scope = scope("late");
+    let open = || Postgres::new(&scope, server().url());
+    let (leader, user) = (open(), open());
+    leader.locker().open().await.expect("a session opens");
+    user.locker().open().await.expect("a session opens");
+    let Ok(Campaign::Won(grant)) = leader.elector().campaign(Duration::MAX).await else {
+        panic!("nobody else leads")
+    };
+    let mut ends = Vec::new();
+    for key in ["lost", "ended"] {
+        let run = RunId::from(NodeId::random().as_uuid());
+        let claim = ClaimRequest::new(name(key), LockKey::from(&name(key)), run);
+        let claimed = user.locker().claim(&[claim]).await.expect("an answer");
+        let [Verdict::Granted { token, .. }] = claimed[..] else { panic!("{claimed:?}") };
+        ends.push(Completion::new(name(key), LockKey::from(&name(key)), run, token, Outcome::Succeeded));
+    }
+    let [lost, ended] = [&ends[..1], &ends[1..]];
+    assert_eq!(user.locker().complete(ended).await.expect("an answer"), [Completed::RECORDED]);
+    user.locker().close().await;
+    while leader.locker().close_lost(10).await.expect("an answer").lost.is_empty() {}
+    forgets(&leader, grant.term, "lost").await;
+    forgets(&leader, grant.term, "ended").await;
+
+    user.locker().open().await.expect("the same node opens a session");
+
+    assert_eq!(user.locker().complete(lost).await.expect("an answer"), [Completed::Stale]);
+    assert_eq!(user.locker().complete(ended).await.expect("an answer"), [Completed::RECORDED]);
+    assert_eq!(user.locker().release(lost).await.expect("an answer"), [Completed::Stale]);
+    let admin = admin().await;
+    let prune = "DELETE FROM callsheet.runs WHERE scope = $1";
+    admin.execute(prune, &[&scope]).await.expect("an answer");
+    assert_eq!(user.locker().complete(lost).await.expect("an answer"), [Completed::Unknown]);
 }
 
 /// A pause decides that a name is kept, whichever comes first.

@@ -6,9 +6,9 @@ mod harness;
 use std::time::Duration;
 
 use callsheet::{
-    CALL_DEADLINE, JobName, LockKey, NodeId, RunId,
+    CALL_DEADLINE, JobName, LockKey, NodeId, Outcome, RunId,
     backend::Postgres,
-    port::{Backend, ClaimRequest, LockError, Locker, LostRun, Session, Verdict},
+    port::{Backend, ClaimRequest, Completed, Completion, LockError, Locker, LostRun, Session, Verdict},
 };
 use tokio::time::timeout;
 use tokio_postgres::{Client, GenericClient, NoTls};
@@ -312,4 +312,36 @@ async fn a_session_that_cannot_be_opened_leaves_no_row() {
     }
     let left = "SELECT FROM unopened.sessions";
     assert!(admin.query(left, &[]).await.expect("an answer").is_empty());
+}
+
+/// What a former session of a node was asked may still be done, for as long as that session lives.
+#[tokio::test]
+async fn nothing_is_final_while_a_former_session_of_the_node_lives() {
+    let (scope, admin) = (scope("former"), admin().await);
+    let [node, former] = [(); 2].map(|()| Postgres::new(&scope, server().url()));
+    let of = |node: &Postgres| node.node().expect("the store knows its nodes").as_uuid();
+    node.locker().open().await.expect("a session opens");
+    former.locker().open().await.expect("a session opens");
+    let (job, key) = (JobName::new("job").expect("a name"), LockKey::new("job").expect("a name"));
+    let claim = |run| ClaimRequest::new(job.clone(), key.clone(), run);
+    let run = RunId::from(NodeId::random().as_uuid());
+    let claimed = former.locker().claim(&[claim(run)]).await.expect("an answer");
+    let [Verdict::Granted { token, .. }] = claimed[..] else { panic!("{claimed:?}") };
+    // As if they were one node.
+    let same = "UPDATE callsheet.sessions SET node = $2 WHERE scope = $1 AND node = $3";
+    admin.execute(same, &[&scope, &of(&node), &of(&former)]).await.expect("an answer");
+
+    let end = [Completion::new(job.clone(), key.clone(), run, token, Outcome::Succeeded)];
+    let unheard = ClaimRequest { settle: true, ..claim(RunId::from(NodeId::random().as_uuid())) };
+    let ended = node.locker().complete(&end).await.expect("an answer");
+    assert!(matches!(&ended[..], [Completed::Unavailable { .. }]), "{ended:?}");
+    let released = node.locker().release(&end).await.expect("an answer");
+    assert!(matches!(&released[..], [Completed::Unavailable { .. }]), "{released:?}");
+    let settled = node.locker().claim(std::slice::from_ref(&unheard)).await.expect("an answer");
+    assert!(matches!(&settled[..], [Verdict::Unavailable { .. }]), "{settled:?}");
+
+    former.locker().close().await;
+    assert_eq!(node.locker().complete(&end).await.expect("an answer"), [Completed::Stale]);
+    assert_eq!(node.locker().release(&end).await.expect("an answer"), [Completed::Stale]);
+    assert_eq!(node.locker().claim(&[unheard]).await.expect("an answer"), [Verdict::NotGranted]);
 }

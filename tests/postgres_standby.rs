@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -471,4 +471,37 @@ async fn a_node_goes_on_with_another_server_once_its_former_one_is_gone() {
     runs.go_on().await;
     jobs.shutdown(Duration::from_secs(1)).await;
     stopped.iter().for_each(|pid| stop_or_go(*pid, Signal::CONT));
+}
+
+/// How often a node has asked for its password, which it does for each connection.
+#[tokio::test]
+async fn a_session_that_is_opened_anew_ends_the_former_one_without_another_connection() {
+    Log::keep();
+    let (store, runs, tries) = (Waiting::start().await, Runs::default(), Arc::new(AtomicUsize::new(0)));
+    let counted = tries.clone();
+    let backend = store.backend("frugal").password_from(move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { Ok::<_, std::io::Error>(PASSWORD.to_owned()) }
+    });
+    let jobs = node(backend, &runs).await;
+    runs.go_on().await;
+    let former = store.backends().await;
+    let before = tries.load(Ordering::SeqCst);
+
+    let (.., pid) = former.iter().find(|(_, purpose, _)| purpose == "session").expect("it has a session");
+    stop_or_go(*pid, Signal::STOP);
+    let (of_former, former_pid) = (former.len(), *pid);
+    until("open", async || {
+        let backends = store.backends().await;
+        let is_new = |purpose: &str| {
+            backends.iter().any(|(_, of, pid)| of == purpose && !former.iter().any(|(.., old)| old == pid))
+        };
+        is_new("session") && is_new("leadership")
+    })
+    .await;
+
+    assert_eq!((of_former, tries.load(Ordering::SeqCst) - before), (2, 2), "two connections for two");
+    stop_or_go(former_pid, Signal::CONT);
+    until("gone", async || store.backends().await.iter().all(|(.., pid)| *pid != former_pid)).await;
+    jobs.shutdown(Duration::from_secs(1)).await;
 }

@@ -318,6 +318,102 @@ fn jobs_whose_due_ticks_are_not_decided_are_named() {
     });
 }
 
+/// How long a node may say that it is healthy while nothing runs: two leases, and what a call may take.
+const HEALTHY_MAX: u64 = 3 * LEASE;
+
+/// Lets each leader lead for four fifths of a lease, and answers which nodes were healthy at some look after the
+/// bound.
+async fn change_leaders(rig: &mut Rig, nodes: &[usize]) -> Vec<usize> {
+    let mut healthy = Vec::new();
+    let began = rig.now();
+    for _ in 0..10 {
+        rig.advance(secs(LEASE - 1)).await;
+        let leader = rig.leader().expect("there is always one");
+        rig.end_session(leader);
+        for node in nodes.iter().filter(|node| **node != leader) {
+            if (rig.now() - began).num_seconds().unsigned_abs() > HEALTHY_MAX
+                && rig.send(*node, Health).await.healthy
+            {
+                healthy.push(*node);
+            }
+        }
+    }
+    healthy
+}
+
+#[test]
+fn leaders_that_come_and_go_hide_no_tick_that_is_not_decided() {
+    type Break = fn(&Rig);
+    let breaks: [Break; 3] = [
+        |rig| rig.store().set_locked("ledger", true),
+        |rig| rig.store().refuse([Operation::Claim], "no right to claim"),
+        |rig| rig.store().refuse([Operation::Enrol], "no right to enrol"),
+    ];
+    for break_it in breaks {
+        simulate(START, async |rig| {
+            rig.set_lease(secs(LEASE));
+            let ledger = || Job::new("ledger", every(secs(1))).run(async |_| {});
+            let mut nodes = Vec::new();
+            for _ in 0..3 {
+                nodes.push(rig.node(node_with([ledger()])).await);
+            }
+            rig.advance(secs(30)).await;
+
+            break_it(rig);
+            let healthy = change_leaders(rig, &nodes).await;
+
+            assert_eq!(healthy, [0; 0]);
+            let follower =
+                nodes.iter().copied().find(|node| Some(*node) != rig.leader()).expect("one of three");
+            let health = rig.send(follower, Health).await;
+            assert!(
+                health.problems.iter().any(|it| matches!(
+                    it,
+                    Problem::Undecided { .. } | Problem::OverdueOnLeader { .. } | Problem::NoSession { .. }
+                )),
+                "{health:?}"
+            );
+            rig.store().set_locked("ledger", false);
+            rig.store().refuse_nothing();
+            rig.advance(secs(2 * LEASE)).await;
+            for node in nodes {
+                let health = rig.send(node, Health).await;
+                assert!(health.healthy, "{health:?}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_leader_that_is_killed_makes_nobody_unhealthy() {
+    for busy in [true, false] {
+        simulate(START, async |rig| {
+            rig.set_lease(secs(LEASE));
+            let jobs = || {
+                let often = busy.then(|| Job::new("ledger", every(secs(1))).run(async |_| {}));
+                [nightly()].into_iter().chain(often)
+            };
+            let mut nodes = Vec::new();
+            for _ in 0..3 {
+                nodes.push(rig.node(node_with(jobs())).await);
+            }
+            rig.advance(secs(60)).await;
+
+            let leader = rig.leader().expect("one leads");
+            rig.kill(leader);
+            nodes.retain(|node| *node != leader);
+
+            for _ in 0..40 {
+                rig.advance(Duration::from_millis(500)).await;
+                for node in &nodes {
+                    let health = rig.send(*node, Health).await;
+                    assert!(health.healthy, "{health:?}");
+                }
+            }
+        });
+    }
+}
+
 #[test]
 fn a_node_whose_adapter_panicked_over_news_hears_the_next() {
     simulate(START, async |rig| {

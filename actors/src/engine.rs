@@ -635,7 +635,7 @@ async fn start_actors(
         stopped: Some(stopped),
     })
     .start();
-    let prove_every = (!backend.single_node()).then(|| backend.lease());
+    let lease = (!backend.single_node()).then(|| backend.lease());
     // The lock actor comes last: its first session sets everything going.
     let known = node.supervisor.set(supervisor.clone()).is_ok();
     let lock = {
@@ -646,7 +646,7 @@ async fn start_actors(
         let known = node.lock.set(lock.clone()).is_ok() && known;
         debug_assert!(known, "addresses are set once");
         let start = move || {
-            let actor = LockActor::new(node, lock_election, prove_every);
+            let actor = LockActor::new(node, lock_election, lease);
             actix_rt::spawn(Context::with_receiver(receiver).into_future(actor));
         };
         match &on_coordination {

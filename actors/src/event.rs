@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     core::time::FireTime,
     name::{FencingToken, JobName, NodeId, RunId, Term},
-    port::{Pause, SkipReason},
+    port::{DivergedRun, Pause, SkipReason},
     word::words,
 };
 
@@ -148,7 +148,7 @@ pub struct Event {
 ///
 /// | level | events |
 /// |---|---|
-/// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken` |
+/// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken`, `HistoryDiverged` |
 /// | WARN | `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobRefused`, `JobParked`, `ClockStepped`, `LeaseTooShort`, `ZoneDataChanged`, `ZoneDataDiffers`, `TickSkipped` by `Misfire` |
 /// | INFO | `LeadershipGained`, `LeadershipLost`, `LeaseLongEnough`, `CandidacyWithdrawn`, `CandidacyRestored`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobUpdated`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
 /// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped`, `RunStarted`, `RunSucceeded`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
@@ -446,6 +446,17 @@ pub enum EventKind {
         /// That node; there may be more.
         other_node: NodeId,
     },
+    /// The store does not know what it granted to this node before: a database that was promoted without the last commits, or put back
+    /// from a backup. What it does not know may run once more. Said when a session is opened anew, and again of ticks that have then
+    /// run twice. See the [guide](https://docs.rs/callsheet/latest/callsheet/guide/database/#two-histories).
+    HistoryDiverged {
+        /// The newest term that this node was granted, if the store knows no term so new.
+        term: Option<Term>,
+        /// How many runs: of the newest [`GRANTED_RUNS_MAX`](crate::port::GRANTED_RUNS_MAX) of this node.
+        count: u64,
+        /// The newest of them, at most [`DIVERGED_RUNS_MAX`](crate::DIVERGED_RUNS_MAX).
+        runs: Vec<DivergedRun>,
+    },
     /// The engine stops: no tick is armed any more.
     ShutdownStarted {
         /// How long runs may drain.
@@ -534,6 +545,7 @@ event_names! {
     ClockStepped,
     ZoneDataChanged,
     ZoneDataDiffers,
+    HistoryDiverged,
     ShutdownStarted,
     ShutdownFinished,
 }
@@ -582,6 +594,7 @@ impl EventKind {
             | Self::ClockStepped { .. }
             | Self::ZoneDataChanged { .. }
             | Self::ZoneDataDiffers { .. }
+            | Self::HistoryDiverged { .. }
             | Self::ShutdownStarted { .. }
             | Self::ShutdownFinished { .. } => None,
         }
@@ -604,6 +617,9 @@ impl EventKind {
             Self::LockUnavailable { reason, .. } | Self::LeadershipUnavailable { reason } => reason.len(),
             Self::ZoneDataChanged { from, to } => from.len() + to.len(),
             Self::ZoneDataDiffers { own, other, .. } => own.len() + other.len(),
+            Self::HistoryDiverged { runs, .. } => {
+                runs.iter().map(|run| size_of::<DivergedRun>() + run.job.as_str().len()).sum()
+            }
             Self::JobAdded { .. }
             | Self::JobRemoved { .. }
             | Self::JobUpdated { .. }
@@ -714,12 +730,38 @@ impl fmt::Display for EventKind {
             Self::ZoneDataDiffers { own, other, other_node } => {
                 write!(f, " {own} here, {other} on node {other_node}: give all nodes the same")
             }
+            Self::HistoryDiverged { term, count, runs } => write_diverged(f, *term, *count, runs),
             Self::ShutdownStarted { deadline } => write!(f, " deadline {deadline:.1?}"),
             Self::ShutdownFinished { drained, cancelled, aborted } => {
                 write!(f, " drained {drained}, cancelled {cancelled}, aborted {aborted}")
             }
         }
     }
+}
+
+/// How many runs a line names.
+const DIVERGED_RUNS_SHOWN: usize = 5;
+
+fn write_diverged(
+    f: &mut fmt::Formatter<'_>,
+    term: Option<Term>,
+    count: u64,
+    runs: &[DivergedRun],
+) -> fmt::Result {
+    f.write_str(": the store does not know what it granted to this node:")?;
+    if let Some(term) = term {
+        write!(f, " term {term};")?;
+    }
+    write!(f, " {count} runs")?;
+    for (nth, run) in runs.iter().rev().take(DIVERGED_RUNS_SHOWN).enumerate() {
+        let DivergedRun { job, run, fire_time, token, token_also, tick_also } = run;
+        write!(f, "{} {job}", if nth == 0 { ":" } else { "," })?;
+        fire_time.map_or(Ok(()), |fire_time| write!(f, " {fire_time}"))?;
+        write!(f, " run {run} token {token}")?;
+        token_also.map_or(Ok(()), |other| write!(f, ", which run {other} has as well"))?;
+        tick_also.map_or(Ok(()), |other| write!(f, ", whose tick ran as run {other} as well"))?;
+    }
+    f.write_str("; see that no node can reach the former database, and check what these runs did")
 }
 
 /// One readable line with the instant: `2026-01-01T00:00:00.000Z RunSucceeded hello took 1.2ms`.

@@ -55,7 +55,10 @@ impl EventKind {
     /// What it is logged at. The table in the docs of [`EventKind`] is this.
     pub(crate) fn level(&self) -> Level {
         match self {
-            Self::RunPanicked { .. } | Self::JobRestarted { .. } | Self::JobBroken { .. } => Level::Error,
+            Self::RunPanicked { .. }
+            | Self::JobRestarted { .. }
+            | Self::JobBroken { .. }
+            | Self::HistoryDiverged { .. } => Level::Error,
             Self::RunFailed { .. }
             | Self::RunTimedOut { .. }
             | Self::RunLost { .. }
@@ -181,8 +184,9 @@ pub(crate) mod tests {
     use crate::{
         core::time::FireTime,
         event::{CancelReason, EventName, Outcome, StepDownReason},
-        name::{FencingToken, RunId, RunIds, Term},
+        name::{FencingToken, LockKey, RunId, RunIds, Term},
         port::Pause,
+        port::{DivergedRun, GrantedRun},
     };
 
     fn run() -> RunId {
@@ -251,6 +255,17 @@ pub(crate) mod tests {
             EventName::ZoneDataChanged => EventKind::ZoneDataChanged { from: reason(), to: reason() },
             EventName::ZoneDataDiffers => {
                 EventKind::ZoneDataDiffers { own: reason(), other: reason(), other_node: NodeId::numbered(1) }
+            }
+            EventName::HistoryDiverged => {
+                let granted = GrantedRun {
+                    job,
+                    key: LockKey::new("key").expect("a good name"),
+                    run,
+                    fire_time: None,
+                    token: FencingToken(7),
+                };
+                let runs = vec![DivergedRun::new(&granted)];
+                EventKind::HistoryDiverged { term: Some(term), count: 1, runs }
             }
             EventName::ShutdownStarted => EventKind::ShutdownStarted { deadline: took },
             EventName::ShutdownFinished => {

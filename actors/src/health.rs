@@ -198,6 +198,11 @@ pub enum Problem {
         /// Since when the first of them is due.
         since: DateTime<Utc>,
     },
+    /// No leader has said for two leases that what is due is decided, whoever led meanwhile, and nothing else tells why.
+    Undecided {
+        /// When one said so last, or since when the tick is due that was not decided then.
+        since: DateTime<Utc>,
+    },
     /// Jobs broke, and do not fire any more: their actors died too often, or their schedules are wrong.
     Broken {
         /// Which jobs.
@@ -237,6 +242,7 @@ impl Problem {
             Self::Failing { .. } => "failing",
             Self::Overdue { .. } => "overdue",
             Self::OverdueOnLeader { .. } => "overdue_on_leader",
+            Self::Undecided { .. } => "undecided",
             Self::Broken { .. } => "broken",
             Self::Parked { .. } => "parked",
             Self::Conflicting { .. } => "conflicting",
@@ -257,6 +263,7 @@ impl Problem {
             | Self::ShuttingDown
             | Self::Overdue { .. }
             | Self::OverdueOnLeader { .. }
+            | Self::Undecided { .. }
             | Self::Broken { .. }
             | Self::Parked { .. }
             | Self::Conflicting { .. }
@@ -283,6 +290,7 @@ impl Problem {
             Self::OverdueOnLeader { .. } => {
                 "ticks are due and neither run nor skipped, as the leader says".into()
             }
+            Self::Undecided { .. } => "no leader says that the ticks which are due are decided".into(),
             Self::Broken { jobs } => format!("jobs broke, and do not fire any more: {jobs}").into(),
             Self::Parked { jobs } => format!("the store refuses the data of {jobs}").into(),
             Self::Conflicting { jobs } => {
@@ -314,6 +322,9 @@ impl Problem {
             Self::Failing { cure: Some(cure), .. } | Self::Obstructed { cure, .. } => cure,
             Self::Failing { cure: None, .. } => FAILING_CURE,
             Self::OverdueOnLeader { .. } => "look at the leader's health",
+            Self::Undecided { .. } => {
+                "look at the other problems of all nodes, and at what holds locks in the store"
+            }
             Self::Overdue { .. } => "look at the other problems, and at what holds locks in the store",
             Self::Broken { .. } => {
                 "look at the reasons in the details of the jobs, and update or resume them"
@@ -341,6 +352,7 @@ impl Problem {
             | Self::NoLeader { since }
             | Self::Failing { since, .. }
             | Self::OverdueOnLeader { since }
+            | Self::Undecided { since }
             | Self::BodiesBlocked { since, .. }
             | Self::Overdue { since, .. } => Some(*since),
             Self::ShuttingDown | Self::Broken { .. } | Self::Parked { .. } | Self::Conflicting { .. } => None,
@@ -463,6 +475,7 @@ impl<'de> Deserialize<'de> for Problem {
             },
             "overdue" => Self::Overdue { jobs: jobs()?, since: since()? },
             "overdue_on_leader" => Self::OverdueOnLeader { since: since()? },
+            "undecided" => Self::Undecided { since: since()? },
             "broken" => Self::Broken { jobs: jobs()? },
             "parked" => Self::Parked { jobs: jobs()? },
             "conflicting" => Self::Conflicting { jobs: jobs()? },

@@ -68,7 +68,7 @@ mod word;
 
 use std::time::Duration;
 
-pub use crate::port::{PAUSE_NOTE_MAX, Pause, SkipReason};
+pub use crate::port::{DIVERGED_RUNS_MAX, DivergedRun, PAUSE_NOTE_MAX, Pause, SkipReason};
 // What the signatures of this crate name.
 pub use futures_util::future::BoxFuture;
 pub use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};

@@ -8,6 +8,8 @@
 mod ends;
 mod halves;
 mod hearing;
+mod history;
+mod proofs;
 mod suspects;
 
 use std::{
@@ -23,10 +25,12 @@ use foldhash::HashMap;
 use futures_util::future::{BoxFuture, ready};
 use tokio::sync::oneshot;
 
-pub(crate) use self::ends::Conclusion;
+pub(crate) use self::{ends::Conclusion, proofs::AllEnrolled};
 use self::{
     halves::in_halves,
     hearing::{HeardFirst, Hearing},
+    history::History,
+    proofs::Proofs,
     suspects::{Answered, Suspects},
 };
 use crate::{
@@ -48,8 +52,8 @@ use crate::{
     node::{JobRef, Node, RefusedStep},
     port::{
         Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled,
-        Enrolment, Forgotten, Inquiry, LockError, Locker, LostRun, Moved, Obstacle, OtherZoneData, Pause,
-        Proof, Proved, RoundAnswers, Session, Standing, Verdict,
+        Enrolment, Forgotten, GrantedRun, Inquiry, LockError, Locker, LostRun, Moved, Obstacle,
+        OtherZoneData, Pause, RoundAnswers, Session, Standing, Verdict,
     },
     supervisor::{RunsLost, SessionNews, TakenByLeader, UnknownToStore},
 };
@@ -73,9 +77,6 @@ pub(crate) const LOCKED_MAX: Duration = Duration::from_millis(250);
 pub(crate) const ENDS_AGAIN_MIN: Duration = Duration::from_millis(250);
 /// The longest pause before ends that the store did not record are asked again.
 pub(crate) const ENDS_AGAIN_MAX: Duration = Duration::from_secs(5);
-
-/// After which part of a lease, in tenths, a node proves again that a claim would be possible: before the lease is over.
-const PROVE_TENTHS: u32 = 9;
 
 /// How often a claim or a move may be found locked before the job is told, half a second after the first time.
 pub(crate) const LOCKED_TRIES_MAX: u32 = 8;
@@ -269,8 +270,10 @@ pub(crate) struct LockActor {
     /// What former sessions held, and whose ends got no answer before they were lost.
     unanswered: HashMap<RunId, Held>,
     hearing: Option<Hearing>,
-    /// The lease within which to prove that a claim would be possible, unless the leader made one; `None`: never.
-    prove_every: Option<Duration>,
+    /// `None`: nothing has to be proved.
+    proofs: Option<Proofs>,
+    /// What this node was granted; `None` if the store has one node.
+    history: Option<History>,
     /// Whether that lease is long enough for the network.
     lease: Option<LeaseWatch>,
     /// When a claim was granted last.
@@ -280,7 +283,8 @@ pub(crate) struct LockActor {
 }
 
 impl LockActor {
-    pub(crate) fn new(node: Arc<Node>, election: Addr<ElectionActor>, prove_every: Option<Duration>) -> Self {
+    /// `lease`: `None` if the store has one node.
+    pub(crate) fn new(node: Arc<Node>, election: Addr<ElectionActor>, lease: Option<Duration>) -> Self {
         Self {
             away_backoff: Backoff::new(REOPEN_MIN, AWAY_MAX, node.seed()),
             refused_backoff: Backoff::new(REOPEN_MIN, REFUSED_MAX, node.seed()),
@@ -300,8 +304,9 @@ impl LockActor {
             held: HashMap::default(),
             unanswered: HashMap::default(),
             hearing: None,
-            prove_every,
-            lease: prove_every.map(LeaseWatch::new),
+            proofs: lease.map(Proofs::new),
+            history: lease.map(|_| History::default()),
+            lease: lease.map(LeaseWatch::new),
             claimed_at: Duration::ZERO,
             round_started: None,
             closing: None,
@@ -341,8 +346,9 @@ impl LockActor {
                     actor.on_lost(session, &reason, ctx);
                 }));
                 self.listen(session, ctx);
-                self.prove_later(session, ctx);
+                self.prove_later(ctx);
                 self.ask_unanswered(ctx);
+                self.compare_history(ctx);
                 self.node.supervisor().do_send(SessionNews::Opened);
             }
             Err(error) => {
@@ -350,40 +356,6 @@ impl LockActor {
                 self.reopen_later(matches!(error, LockError::Refused { .. }), ctx);
             }
         }
-    }
-
-    /// Proves now and then, for as long as the session lives, that a claim would be possible.
-    fn prove_later(&self, session: Session, ctx: &mut Context<Self>) {
-        let Some(every) = self.prove_every else { return };
-        let since = self.node.clock.elapsed();
-        ctx.run_later(every * PROVE_TENTHS / 10, move |actor, ctx| {
-            if actor.session != Some(session) || actor.closing.is_some() {
-                return;
-            }
-            let now = actor.node.clock.elapsed();
-            let term = actor.node.leadership.term(now);
-            let overdue_since = actor.node.overdue.since(now, every).filter(|_| term.is_some());
-            // What the other nodes were told is to be told once more when it is over.
-            let tells = overdue_since.is_some() || actor.node.overdue.leader_said().is_some();
-            // A claim proves as much, but no follower hears by it what the leader says.
-            if actor.claimed_at > since && term.is_some() && !tells {
-                return actor.prove_later(session, ctx);
-            }
-            let (locker, proof) = (actor.locker.clone(), Proof { term, overdue_since });
-            let proved = async move { call(async { locker.prove(proof).await }).await };
-            ctx.spawn(proved.into_actor(actor).map(move |proved, actor, ctx| {
-                match proved {
-                    Ok(Proved { overdue_since }) => {
-                        actor.node.overdue.set_leader_said(overdue_since);
-                        actor.node.failures.proved();
-                    }
-                    Err(error) => actor.failed(Operation::Prove, &error),
-                }
-                if actor.session == Some(session) {
-                    actor.prove_later(session, ctx);
-                }
-            }));
-        });
     }
 
     /// Reads what the session measured last.
@@ -730,6 +702,11 @@ impl LockActor {
                         continue;
                     }
                     let key = key.slot(slot);
+                    if let Some(history) = &mut self.history {
+                        let (job, key) = (job.definition.name.clone(), key.clone());
+                        let fire_time = tick.map(|tick| tick.fire_time);
+                        history.add(GrantedRun { job, key, run, fire_time, token: *token });
+                    }
                     self.held
                         .insert(run, Held { job: job.clone(), key, token: *token, tries: 0, ended: None });
                     Letter::post(&job, Content::Granted { session, run, verdict });

@@ -59,6 +59,7 @@ const SNAPSHOT_AGE: &str = "callsheet_store_snapshot_age_seconds";
 const CLAIM_DURATION: &str = "callsheet_claim_duration_seconds";
 const LOCKS_HELD: &str = "callsheet_locks_held";
 const LOCKS_LOST: &str = "callsheet_locks_lost_total";
+const HISTORIES_DIVERGED: &str = "callsheet_histories_diverged_total";
 const COORDINATION_ERRORS: &str = "callsheet_coordination_errors_total";
 const EVENTS_DROPPED: &str = "callsheet_events_dropped_total";
 const HOOKS_FAILED: &str = "callsheet_hooks_failed_total";
@@ -109,6 +110,11 @@ fn describe() {
     gauge!(LOCKS_HELD, Unit::Count, "Lock keys that runs of this node hold");
     counter!(LOCKS_LOST, Unit::Count, "Lock keys whose session was lost during the run");
     counter!(
+        HISTORIES_DIVERGED,
+        Unit::Count,
+        "How often the store was found not to know what it had granted to this node"
+    );
+    counter!(
         COORDINATION_ERRORS,
         Unit::Count,
         "Calls to the store that failed or got no answer, by operation"
@@ -134,6 +140,7 @@ pub(crate) struct Meters {
     pub(crate) claim_duration: Histogram,
     pub(crate) locks_held: Gauge,
     pub(crate) locks_lost: Counter,
+    pub(crate) histories_diverged: Counter,
     pub(crate) events_dropped: Counter,
     pub(crate) job_actor_restarts: Counter,
     labels: Mutex<Labels<JobMeters>>,
@@ -168,6 +175,7 @@ impl Meters {
             claim_duration: histogram!(CLAIM_DURATION, "scope" => scope.clone()),
             locks_held: gauge(LOCKS_HELD),
             locks_lost: counter(LOCKS_LOST),
+            histories_diverged: counter(HISTORIES_DIVERGED),
             events_dropped: counter(EVENTS_DROPPED),
             job_actor_restarts: counter(JOB_ACTOR_RESTARTS),
             labels: Mutex::new(Labels::new(job_labels_max)),

@@ -15,6 +15,7 @@ use crate::{
     core::time::FireTime,
     health::{PROBLEM_JOBS_MAX, Problem, ProblemJobs},
     name::JobName,
+    port::Proved,
 };
 
 /// The most jobs that are known by name; the others are counted.
@@ -22,12 +23,24 @@ const NAMED_MAX: usize = 10_000;
 /// In how many different seconds jobs may have been marked that are counted. Beyond it they count from the newest of these.
 const SECONDS_MAX: usize = 1_000;
 
-/// The jobs of a node whose due ticks the store does not decide.
+/// For how many leases nobody may have said that what is due is decided. Each node says or hears so once a lease.
+pub(crate) const UNDECIDED_LEASES: u32 = 2;
+
+/// The jobs of a node whose due ticks the store does not decide, and what leaders say of all jobs.
 #[derive(Debug, Default)]
 pub(crate) struct Overdue {
     marks: Arc<Mutex<Marks>>,
-    /// Since when, as the leader says, a tick is due and not decided.
-    leader_said: Mutex<Option<DateTime<Utc>>>,
+    said: Mutex<Said>,
+}
+
+/// What leaders have said.
+#[derive(Debug, Default, Clone, Copy)]
+struct Said {
+    /// Since when, as the present one says, a tick is due and not decided.
+    overdue_since: Option<DateTime<Utc>>,
+    /// Up to when, by the monotonic clock, everything that was due was decided. It stays when the leader changes: the next one has to
+    /// say it anew. What was before this process counts as its start; `None` until the store has told it.
+    decided_at: Option<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -123,11 +136,40 @@ impl Overdue {
 
     /// What the leader says: since when a tick is due and not decided, if there is one.
     pub(crate) fn leader_said(&self) -> Option<DateTime<Utc>> {
-        *self.leader_said.lock().unwrap_or_else(PoisonError::into_inner)
+        self.said().overdue_since
     }
 
-    pub(crate) fn set_leader_said(&self, overdue_since: Option<DateTime<Utc>>) {
-        *self.leader_said.lock().unwrap_or_else(PoisonError::into_inner) = overdue_since;
+    /// Up to when, by the monotonic clock, everything that was due was decided, as far as this node knows.
+    pub(crate) fn decided_at(&self) -> Option<Duration> {
+        self.said().decided_at
+    }
+
+    /// For how long nobody has said that what is due is decided, if that is too long.
+    pub(crate) fn undecided_for(&self, now: Duration, lease: Duration) -> Option<Duration> {
+        let undecided = now.saturating_sub(self.decided_at()?);
+        (undecided > lease * UNDECIDED_LEASES).then_some(undecided)
+    }
+
+    /// Keeps what the store was asked for at a reading of the monotonic clock.
+    pub(crate) fn hear(&self, Proved { overdue_since, decided_ago }: Proved, asked_at: Duration) {
+        let mut said = self.said();
+        said.overdue_since = overdue_since;
+        said.decided_at = match decided_ago {
+            Some(ago) => Some(asked_at.saturating_sub(ago)),
+            None => said.decided_at.or(Some(asked_at)),
+        };
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first tick that was asked for in vain and is not decided, of any job.
+    pub(crate) fn first_tick(&self) -> Option<DateTime<Utc>> {
+        let marks = lock(&self.marks);
+        let named = marks.named.values().map(|since| since.tick);
+        let unnamed = marks.unnamed.values().map(|unnamed| unnamed.tick);
+        named.chain(unnamed).min().map(FireTime::instant)
     }
 
     /// The jobs that have been marked for longer than `bound`.

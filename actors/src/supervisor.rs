@@ -176,6 +176,8 @@ pub struct SupervisorActor {
     enrolling: bool,
     /// Of how many enrolments in a row something was locked.
     enrolments_locked: u32,
+    /// How many pages have jobs that were locked, and are to be enrolled after a pause.
+    pages_locked: u32,
     /// Enrolments that were not made are tried again after these pauses, and so are those whose rows others have locked.
     enrol_backoff: Backoff,
     locked_backoff: Backoff,
@@ -246,6 +248,7 @@ impl SupervisorActor {
             last_witness: None,
             enrolling: false,
             enrolments_locked: 0,
+            pages_locked: 0,
             enrol_backoff: backoff,
             locked_backoff: Backoff::new(ENROL_AGAIN_MIN, LOCKED_AGAIN_MAX, seed),
             close_lost_backoff: backoff,

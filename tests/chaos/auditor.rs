@@ -124,10 +124,11 @@ impl History {
     /// For how long a node may say that it is healthy while nothing runs: what it is promised to find out
     /// within, two leases and the time of a call.
     ///
-    /// A follower proves that it could claim nine tenths of a lease after the last proof was answered. The
-    /// next one fails within the time of a call, which is eight tenths of a lease. What fails for longer than
-    /// a lease makes it unhealthy: 2.7 leases after the last proof, at the latest. The last run may have been
-    /// a period before, and it is asked on the next turn.
+    /// A leader says that all is decided while what it asks was not answered yet, for the time of a call at
+    /// most: eight tenths of a lease. Two leases after somebody said so last nobody is healthy, whoever leads
+    /// then. The same for a node whose proofs fail: the next one begins nine tenths of a lease after the last
+    /// one that was answered, fails within the time of a call, and what fails for longer than a lease makes
+    /// it unhealthy. The last run may have been a period before, and it is asked on the next turn.
     fn health_bound(&self) -> TimeDelta {
         let call = self.lease * 4 / 5;
         self.lease * 2 + call + TimeDelta::milliseconds(250)
@@ -202,10 +203,7 @@ impl Verdict {
 
     /// Nobody is healthy while nothing runs.
     fn check_health(&mut self, history: &History) {
-        // A node that leads since then is owed the time as well: the others hear of what is due from their
-        // leader.
-        let gains = history.heard.iter().filter(|(_, said)| said.event == "leadership_gained");
-        let starts: BTreeSet<_> = history.starts().chain(gains.map(|(_, said)| said.heard_at)).collect();
+        let starts: BTreeSet<_> = history.starts().collect();
         let bound = history.health_bound();
         let mut unwell: HashMap<usize, DateTime<Utc>> = HashMap::new();
         let mut said: HashMap<usize, DateTime<Utc>> = HashMap::new();

@@ -10,7 +10,7 @@ use futures_util::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Obstacle, OtherZoneData, ScheduleIdentity};
+use super::{Divergence, KnownHistory, Obstacle, OtherZoneData, ScheduleIdentity};
 use crate::{
     core::{
         policy::Overlap,
@@ -296,7 +296,7 @@ pub enum Completed {
     },
     /// The run was closed by somebody else, or the key has a newer token. Nothing changed.
     Stale,
-    /// The store does not know the key any more, and the end is not recorded: enrol the job.
+    /// The store knows neither the key nor the run any more, so that nobody else says what became of it: enrol the job.
     Unknown,
     /// Somebody else has locked the key, or the job, at this moment. Nothing changed: ask again.
     Locked,
@@ -739,6 +739,17 @@ pub trait Locker: Send + Sync + 'static {
         ready(Ok(Vec::new())).boxed()
     }
 
+    /// What of a node's own history the store does not know: it is another store than the one that granted it, or one that was put
+    /// in its place without its last commits. Asked once in each session but the first one, and again of the runs that were answered.
+    /// Changes nothing. Default: nothing, for a store that ends with the process.
+    ///
+    /// # Errors
+    ///
+    /// Any: it is not known.
+    fn compare<'a>(&'a self, _: &'a KnownHistory) -> BoxFuture<'a, Result<Divergence, LockError>> {
+        ready(Ok(Divergence::default())).boxed()
+    }
+
     /// Answers what the leader, whoever it is, does with `jobs`, as it stands now. Changes nothing.
     ///
     /// # Errors
@@ -784,8 +795,8 @@ pub trait Locker: Send + Sync + 'static {
 
     /// Proves that this node could claim, by doing what a claim does without claiming anything: whatever would refuse a claim
     /// (missing tables or rights, a read-only store, a full disk) is to refuse this as well. The store must know the term of a
-    /// leader. It keeps what the leader says, and answers what the leader of the present term said last. Asked about once a lease,
-    /// while nothing is claimed or a leader has something to say. Default: nothing, for a store of one node.
+    /// leader. It keeps what the leader says, and answers what leaders said last. Asked about once a lease, and four times a lease
+    /// while no leader says that what is due is decided. Default: nothing, for a store of one node.
     ///
     /// # Errors
     ///
@@ -795,7 +806,7 @@ pub trait Locker: Send + Sync + 'static {
     ///
     /// Dropping the future has the same effect as [`LockError::Timeout`].
     fn prove(&self, proof: Proof) -> BoxFuture<'_, Result<Proved, LockError>> {
-        ready(Ok(Proved::new(proof.overdue_since))).boxed()
+        ready(Ok(Proved::new(proof.overdue_since, Some(Duration::ZERO)))).boxed()
     }
 
     /// Claims each run in `requests`, in one round trip, without waiting for other holders.
@@ -832,7 +843,8 @@ pub trait Locker: Send + Sync + 'static {
     fn complete<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>>;
 
     /// Frees the keys of runs whose ends the store refuses for their data, one by one: nothing else of these ends is kept, and a run
-    /// of which its store keeps no end is in none of its lists. Otherwise as [`complete`](Self::complete), which is the default,
+    /// of which its store keeps no end is in none of its lists. A key that was freed before, also if it has been claimed since, is
+    /// [`Recorded`](Completed::Recorded), unless the run was closed as lost. Otherwise as [`complete`](Self::complete), which is the default,
     /// for a store that refuses no end.
     fn release<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
         self.complete(ends)
@@ -919,24 +931,30 @@ pub trait Locker: Send + Sync + 'static {
 /// What a node says when it proves that it could claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Proof {
-    /// The term in which it leads; `None` for a follower, which says nothing.
+    /// The term in which it leads, once it knows of all its jobs whether something is due. `None` for a follower, and for a leader
+    /// that does not know yet: they say nothing.
     pub term: Option<Term>,
-    /// Since when a tick of a job that it leads is due and not decided, if there is one.
+    /// Since when a tick of a job that it leads is due and not decided, if one has been for longer than a lease.
     pub overdue_since: Option<DateTime<Utc>>,
+    /// Since when the first tick is due that is not decided, however short that is. `None`: all that is due is decided.
+    pub undecided_since: Option<DateTime<Utc>>,
 }
 
-/// What the leader of the present term said last.
+/// What leaders said last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Proved {
-    /// Since when a tick is due and not decided, if there is one.
+    /// Since when a tick is due and not decided, as the leader of the present term said, if there is one.
     pub overdue_since: Option<DateTime<Utc>>,
+    /// How long ago, by the store's clock, all was decided that was due: when the leader of any term said so last, or since when
+    /// the tick is due that it [said](Proof::undecided_since) is not. A term that begins changes nothing. `None`: none said it yet.
+    pub decided_ago: Option<Duration>,
 }
 
 impl Proved {
-    /// What the leader said.
-    pub fn new(overdue_since: Option<DateTime<Utc>>) -> Self {
-        Self { overdue_since }
+    /// What leaders said.
+    pub fn new(overdue_since: Option<DateTime<Utc>>, decided_ago: Option<Duration>) -> Self {
+        Self { overdue_since, decided_ago }
     }
 }
 

@@ -4,6 +4,7 @@ mod backend;
 mod body;
 mod clock;
 mod elector;
+mod history;
 mod locker;
 mod obstacle;
 mod schedule;
@@ -15,6 +16,7 @@ pub use backend::{Backend, Role};
 pub use body::Body;
 pub use clock::{CLOCK_LOOK_EVERY, Clock, SystemClock};
 pub use elector::{Campaign, ElectError, Elector, Grant, Lease, Observation, Renewal};
+pub use history::{DIVERGED_RUNS_MAX, DivergedRun, Divergence, GRANTED_RUNS_MAX, GrantedRun, KnownHistory};
 pub use locker::{
     AGES_AT_MOST, Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration,
     Enrolled, Enrolment, Forgotten, Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OwedRun,

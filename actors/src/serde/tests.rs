@@ -216,6 +216,7 @@ fn problems() -> Vec<Problem> {
         },
         Problem::Overdue { .. } => Problem::Overdue { jobs: jobs(), since },
         Problem::OverdueOnLeader { .. } => Problem::OverdueOnLeader { since },
+        Problem::Undecided { .. } => Problem::Undecided { since },
         Problem::Broken { .. } => Problem::Broken { jobs: jobs() },
         Problem::Parked { .. } => Problem::Parked { jobs: jobs() },
         Problem::Conflicting { .. } => Problem::Conflicting { jobs: jobs() },

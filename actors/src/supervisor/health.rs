@@ -123,6 +123,7 @@ impl Handler<Health> for SupervisorActor {
             problems,
         };
         let running = matches!(self.phase, Phase::Running);
+        let lease = self.parts.lease;
         let asked_at = Part::ALL.map(|part| self.ask_part(part, ctx));
         let lock = node.lock().send(AskLockHealth);
         let election = self.parts.election.send(PingElection);
@@ -156,6 +157,7 @@ impl Handler<Health> for SupervisorActor {
             if let Ok(Ok(lock)) = lock {
                 add_store(&mut report.problems, &node, lock);
             }
+            add_undecided(&mut report.problems, &node, lease);
             report.judge(live);
             report
         })
@@ -189,6 +191,28 @@ fn add_store(problems: &mut Vec<Problem>, node: &Node, lock: LockHealth) {
         let [reason, cure] = [reason, cure].map(|text| bounded(text, TEXT_MAX));
         Problem::Obstructed { reason, cure, since: before(wall, held_for) }
     }));
+}
+
+/// Adds that nobody says that what is due is decided, unless another problem tells why.
+fn add_undecided(problems: &mut Vec<Problem>, node: &Node, lease: Duration) {
+    let (wall, elapsed) = node.clock.read();
+    let Some(undecided) = node.overdue.undecided_for(elapsed, lease) else { return };
+    let tells_why = |problem: &Problem| {
+        matches!(
+            problem,
+            Problem::ShuttingDown
+                | Problem::NoSession { .. }
+                | Problem::StoreSilent { .. }
+                | Problem::Obstructed { .. }
+                | Problem::NoLeader { .. }
+                | Problem::Failing { .. }
+                | Problem::Overdue { .. }
+                | Problem::OverdueOnLeader { .. }
+        )
+    };
+    if !problems.iter().any(tells_why) {
+        problems.push(Problem::Undecided { since: before(wall, undecided) });
+    }
 }
 
 /// In whole milliseconds.

@@ -17,8 +17,8 @@ use crate::{
     event::{EventKind, Outcome, StepDownReason},
     job::Letter,
     lock::{
-        AskDebts, BATCH_MAX, CloseLostRuns, EnrolJobs, InquireJobs, InquiryPurpose, always_locked,
-        publish_lost,
+        AllEnrolled, AskDebts, BATCH_MAX, CloseLostRuns, EnrolJobs, InquireJobs, InquiryPurpose,
+        always_locked, publish_lost,
     },
     message::{PAGE_MAX, Resign},
     name::{JobName, RunId, Term},
@@ -117,6 +117,9 @@ impl SupervisorActor {
             }
         };
         if page.is_empty() {
+            if let Some(term) = self.term.filter(|_| self.pages_locked == 0) {
+                self.node().lock().do_send(AllEnrolled(term));
+            }
             return self.enrol_suspects_later(ctx);
         }
         let retries = page.iter().any(|enrolment| enrolment.retry_lost);
@@ -142,16 +145,18 @@ impl SupervisorActor {
                     let locked = actor.on_enrolled(is_witness, jobs, answers, ctx);
                     actor.note_locked(locked.first());
                     actor.retract_next(ctx);
-                    actor.enrol(ctx);
                     if locked.is_empty() {
                         actor.locked_backoff.succeeded();
                     } else if !is_witness {
                         let pause = actor.locked_backoff.failed();
+                        actor.pages_locked += 1;
                         ctx.run_later(pause, move |actor, ctx| {
+                            actor.pages_locked -= 1;
                             actor.to_enrol.extend(locked);
                             actor.enrol(ctx);
                         });
                     }
+                    actor.enrol(ctx);
                 }
                 Ok(Err(LockError::BadData { reason })) => {
                     actor.suspect(group.as_ref(), &jobs, &reason, ctx);

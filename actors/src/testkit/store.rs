@@ -74,6 +74,7 @@ impl SharedStore {
             refused: HashMap::new(),
             panics_when_given_up: HashSet::new(),
             said: None,
+            decided: None,
             calls: 0,
             changed_at: Instant::now(),
             latency: LATENCY,

@@ -6,6 +6,7 @@ use callsheet_actors::port::{ClaimRequest, Completion, CursorMove, LockError, Ro
 use futures_util::future::{join3, join5};
 
 use super::{
+    completions::EndBy,
     session::{OpenSession, StatementError},
     statement::{
         Statements,
@@ -47,7 +48,7 @@ impl OpenSession {
         match round.await {
             Ok((ended, claimed, moved)) => {
                 let (ended, claimed, moved) = join3(
-                    self.finish_ends(ends, ended),
+                    self.finish_ends(ends, ended, EndBy::Complete),
                     self.finish_claims(claims, claimed),
                     self.finish_moves(moves, moved),
                 )

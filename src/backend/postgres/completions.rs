@@ -16,13 +16,20 @@ use super::{
     },
 };
 
+/// What an end is asked by.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum EndBy {
+    Complete,
+    Release,
+}
+
 impl OpenSession {
     pub(super) async fn complete(
         self: &Arc<Self>,
         ends: &[&Completion],
     ) -> Result<Vec<Completed>, LockError> {
         let answers = self.complete_once(ends).await?;
-        self.finish_ends(ends, answers).await
+        self.finish_ends(ends, answers, EndBy::Complete).await
     }
 
     pub(super) async fn complete_once(
@@ -67,24 +74,34 @@ impl OpenSession {
     }
 
     pub(super) async fn release(self: &Arc<Self>, ends: &[&Completion]) -> Result<Vec<Completed>, LockError> {
+        let answers = self.release_once(ends).await?;
+        self.finish_ends(ends, answers, EndBy::Release).await
+    }
+
+    async fn release_once(
+        self: &Arc<Self>,
+        ends: &[&Completion],
+    ) -> Result<Vec<Answer<Completed>>, StatementError> {
         let asked = complete::Released::of(self.asker(), ends);
         let rows = self.ask(&self.statements.release, &asked.list()).await?;
-        self.or_missing_ends(ends, in_order(ends.len(), &rows, complete::completed)?).await
+        Ok(in_order(ends.len(), &rows, complete::completed)?)
     }
 
     pub(super) async fn finish_ends(
         self: &Arc<Self>,
         ends: &[&Completion],
         mut answers: Vec<Answer<Completed>>,
+        by: EndBy,
     ) -> Result<Vec<Completed>, LockError> {
         let stale = positions(&answers, |answer| matches!(answer, Answer::Is(Completed::Stale)));
         if !stale.is_empty() {
             let asked: Vec<_> = stale.iter().map(|at| ends[*at]).collect();
             let unknown = || Completed::Unavailable { reason: FORMER_SESSION.to_owned() };
             // Of another session, which may still record it: what is asked once it is over cannot change any more.
-            let checked = match self.former_session_lives().await? {
-                true => asked.iter().map(|_| Answer::Is(unknown())).collect(),
-                false => self.complete_once(&asked).await?,
+            let checked = match (self.former_session_lives().await?, by) {
+                (true, _) => asked.iter().map(|_| Answer::Is(unknown())).collect(),
+                (false, EndBy::Complete) => self.complete_once(&asked).await?,
+                (false, EndBy::Release) => self.release_once(&asked).await?,
             };
             stale.into_iter().zip(checked).for_each(|(at, answer)| answers[at] = answer);
         }
@@ -97,6 +114,8 @@ impl OpenSession {
         answers: Vec<Answer<Completed>>,
     ) -> Result<Vec<Completed>, LockError> {
         let missing = |found: &Found| if found.row { Completed::Locked } else { Completed::Unknown };
-        self.or_missing(answers, |at| ends[at].key.as_str(), missing).await
+        let mut answers = self.or_missing(answers, |at| ends[at].key.as_str(), missing).await?;
+        self.ends_of_forgotten_keys(ends, &mut answers).await?;
+        Ok(answers)
     }
 }

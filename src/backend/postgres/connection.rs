@@ -62,6 +62,9 @@ pub(super) async fn connect(
     loss: &watch::Sender<Loss>,
     also: Option<watch::Receiver<Loss>>,
 ) -> Result<Connected, LockError> {
+    if purpose != Purpose::Cleanup {
+        former.tries();
+    }
     let Endpoint { config, tls, deadline, mark } = settings.endpoint(purpose).await?;
     let (client, mut connection) = timeout(deadline, config.connect(tls.clone()))
         .await

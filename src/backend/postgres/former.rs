@@ -1,12 +1,14 @@
 //! Connections that this node has given up, and whose server processes may still be there.
 //!
 //! A process that waits for its synchronous standby does not notice that its client is gone. It keeps its locks and its place among the
-//! server's connections. So it is sent the protocol's cancel request, which needs no such place, and then ended by one connection that
-//! does nothing else. A process is known by its number, the name of its connection, and, where this role is shown that, its start: the
+//! server's connections. So it is sent the protocol's cancel request, which needs no such place, and then ended by the next connection
+//! that the node makes, or, if it makes none, by one that does nothing else. A process is known by its number, the name of its connection, and, where this role is shown that, its start: the
 //! number may have been given to another one since.
 //!
 //! ```text
-//! given up                     cancel request   100 ms   connect, end it, look until it is gone   again after 0.5 s … 5 s
+//! given up                     cancel request   100 ms   the node's next connection ends it, if it is there
+//! no such within 1 s, or
+//! somebody waits for it        connect, end it, look until it is gone   again after 0.5 s … 5 s
 //! closed by the other side     the node's next connection ends it, if it is there
 //! the server does not hear     no connection to end them is tried: the next session may find another server, where they are not
 //! ```
@@ -50,6 +52,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(3);
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// After which pause it is looked whether a process is left that was sent a cancel request.
 const CANCELLED_PAUSE: Duration = Duration::from_millis(100);
+/// How long the node's next connection is waited for: longer than the pauses between its attempts to open a session.
+const NEXT_MAX: Duration = Duration::from_secs(1);
 /// How often, and for how long, one connection looks whether those that it ended are gone.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 const LOOK_MAX: Duration = Duration::from_millis(500);
@@ -119,6 +123,19 @@ struct Counts {
     left: usize,
     /// The server did not hear the last cancel request.
     away: bool,
+    /// How many connections the node has tried to make that end what is left.
+    tried: u64,
+    /// How many wait for them to go.
+    waiting: usize,
+}
+
+/// Somebody waits for former processes to go, and makes no connection meanwhile.
+struct Waiting<'a>(&'a Former);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.counts.send_modify(|counts| counts.waiting -= 1);
+    }
 }
 
 /// Counts a connection for as long as it is open.
@@ -135,6 +152,16 @@ impl Former {
     pub(super) fn count(self: &Arc<Self>) -> Counted {
         self.counts.send_modify(|counts| counts.open += 1);
         Counted(self.clone())
+    }
+
+    /// The node tries to make a connection, by which it ends what is left.
+    pub(super) fn tries(&self) {
+        self.counts.send_modify(|counts| counts.tried += 1);
+    }
+
+    fn wait(&self) -> Waiting<'_> {
+        self.counts.send_modify(|counts| counts.waiting += 1);
+        Waiting(self)
     }
 
     /// A connection has ended like this. Without its process nothing was asked on it that could last.
@@ -189,6 +216,7 @@ impl Former {
         if counts.borrow().left < FORMER_MAX {
             return Ok(());
         }
+        let _waiting = self.wait();
         self.give_up(settings);
         let has_room = |counts: &Counts| counts.left < FORMER_MAX || counts.away;
         let room = timeout(ROOM_WAIT, counts.wait_for(has_room)).await;
@@ -210,6 +238,7 @@ impl Former {
     /// Waits until no connection is open and no process is left, or the server does not hear of it, or no longer than this.
     pub(super) async fn farewell(self: &Arc<Self>, settings: &Settings, deadline: Duration) {
         let mut counts = self.counts.subscribe();
+        let _waiting = self.wait();
         self.give_up(settings);
         // What is left then the server ends when it notices, or somebody else.
         let _ = timeout(
@@ -243,10 +272,13 @@ impl Former {
     async fn end_all(self: Arc<Self>, settings: Settings) {
         let mut backoff = Backoff::new(AGAIN_MIN, AGAIN_MAX, settings.node.as_uuid().as_u64_pair().1);
         loop {
+            let tried = self.counts.borrow().tried;
             let is_heard = self.cancel().await;
             self.counts.send_modify(|counts| counts.away = !is_heard);
             if is_heard {
                 sleep(CANCELLED_PAUSE).await;
+            }
+            if is_heard && self.is_alone(tried).await {
                 let ends = EndOnDrop::new();
                 let connects = connect(&settings, &self, Purpose::Cleanup, &ends.loss, None);
                 // Without an answer it has no place for another connection, perhaps because of those that are left.
@@ -259,6 +291,16 @@ impl Former {
             }
             // Whoever is in a hurry waits for what an attempt brings.
             let _ = timeout(backoff.failed(), self.hurry.notified()).await;
+        }
+    }
+
+    /// Whether the node makes no connection by which it ends them, after those that it had tried, or somebody waits for that.
+    async fn is_alone(&self, tried: u64) -> bool {
+        let mut counts = self.counts.subscribe();
+        let known = counts.wait_for(|counts| counts.waiting > 0 || counts.tried != tried || counts.left == 0);
+        match timeout(NEXT_MAX, known).await {
+            Ok(Ok(counts)) => counts.waiting > 0,
+            Ok(Err(_)) | Err(_) => true,
         }
     }
 

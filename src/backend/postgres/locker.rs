@@ -5,9 +5,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use callsheet_actors::{
     JobName, LockKey, RunId, Term,
     port::{
-        ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Enrolled, Enrolment,
-        Forgotten, Inquiry, LockError, Locker, Moved, News, Obstacle, OtherZoneData, Pause, Proof, Proved,
-        RoundAnswers, Session, Standing, Verdict,
+        ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Divergence, Enrolled,
+        Enrolment, Forgotten, Inquiry, KnownHistory, LockError, Locker, Moved, News, Obstacle, OtherZoneData,
+        Pause, Proof, Proved, RoundAnswers, Session, Standing, Verdict,
     },
 };
 use chrono::TimeDelta;
@@ -137,6 +137,10 @@ impl Locker for PostgresLocker {
             Ok(())
         }
         .boxed()
+    }
+
+    fn compare<'a>(&'a self, known: &'a KnownHistory) -> BoxFuture<'a, Result<Divergence, LockError>> {
+        async move { self.session()?.compare(known).await }.boxed()
     }
 
     fn prove(&self, proof: Proof) -> BoxFuture<'_, Result<Proved, LockError>> {

@@ -17,9 +17,10 @@
 //! * `elector`: one of the two ports; `leadership`: the second connection. `candidates`: who stands.
 //! * `locker`: the other port, one call a method. `batch`: rounds; `claims`, `completions`, `moves`,
 //!   `enrolments`, `pauses`: what is asked in them. `lost_runs`: the search for runs of dead sessions.
-//!   `forget`: names that are out of use. `guard`: what runs get.
+//!   `forget`: names that are out of use. `forgotten_ends`: ends that come later. `guard`: what runs get.
 //! * `statement`: every statement with its parameters and its answer, what it locks, and why. `text`:
 //!   whatever somebody wrote, on its way to the server.
+//! * `histories`: whether this server knows what the node was granted before.
 //! * `proof`: whether a claim would be possible. `cure`: what would mend a refused statement.
 //! * `settings`, `failure`, `migrations`: what a node is told, what it says when it fails, the schema.
 
@@ -35,10 +36,12 @@ mod elector;
 mod enrolments;
 mod failure;
 mod forget;
+mod forgotten_ends;
 mod former;
 mod guard;
 mod hearing;
 mod heartbeat;
+mod histories;
 mod holders;
 mod leadership;
 mod locker;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use callsheet_actors::port::{LockError, Proof, Proved};
+use chrono::{DateTime, Utc};
 use tokio_postgres::types::ToSql;
 
 use super::{
@@ -17,22 +18,24 @@ use super::{
 /// What changes no row asks for the rights that its change would need, and for the table. Order of locks as everywhere: the leader
 /// row, then the row of the name; whoever waits for that one holds nothing that its holder waits for.
 ///
-/// A leader leaves there since when a tick is due and not decided; it holds for the present term only.
+/// A leader leaves there since when a tick is due and not decided, which holds for the present term only, and up to when all
+/// that was due was decided, which holds until a leader says something else.
 ///
 /// It stands in for a heartbeat: so it looks at the server process, and reads the clock.
 ///
-/// $1 scope, $2 the term of a leader, $3 since when.
+/// $1 scope, $2 the term of a leader, $3 since when a tick is overdue, $4 since when one is not decided.
 pub(super) const PROVE: &str = "
 WITH lead AS MATERIALIZED (
     SELECT epoch FROM leader WHERE scope = $1 FOR SHARE
 ), proved AS (
     INSERT INTO names AS n (scope, name, claimed_at, run_term, fire_time)
-    SELECT $1, '', clock_timestamp(), $2, $3 WHERE (SELECT count(*) FROM lead) >= 0
+    SELECT $1, '', CASE WHEN (SELECT epoch FROM lead) = $2 THEN coalesce($4, clock_timestamp()) END, $2, $3
+    WHERE (SELECT count(*) FROM lead) >= 0
     ON CONFLICT (scope, name) DO UPDATE
-    SET claimed_at = excluded.claimed_at,
+    SET claimed_at = coalesce(excluded.claimed_at, n.claimed_at),
         run_term = coalesce(excluded.run_term, n.run_term),
         fire_time = CASE WHEN excluded.run_term IS NULL THEN n.fire_time ELSE excluded.fire_time END
-    RETURNING run_term, fire_time
+    RETURNING run_term, fire_time, claimed_at
 ), ended AS (
     INSERT INTO runs (run, token, claimed_at, ended_at, node, scope, job, key, outcome)
     SELECT run, token, claimed_at, claimed_at, run_node, scope, name, name, name FROM names WHERE false
@@ -43,14 +46,16 @@ WITH lead AS MATERIALIZED (
 )
 SELECT epoch, EXISTS (SELECT FROM proved) AS written,
        (SELECT fire_time FROM proved WHERE run_term = epoch) AS overdue_since,
+       (SELECT claimed_at FROM proved) AS decided_at,
        pg_backend_pid() AS pid, clock_timestamp() AS now
 FROM (SELECT (SELECT epoch FROM lead) AS epoch) AS l";
 
 impl OpenSession {
     /// Fails as a claim would.
     pub(super) async fn prove(self: &Arc<Self>, proof: Proof) -> Result<Proved, LockError> {
-        let Proof { term, overdue_since } = proof;
-        let parameters: [&(dyn ToSql + Sync); 3] = [&self.settings.scope, &term.map(number), &overdue_since];
+        let Proof { term, overdue_since, undecided_since } = proof;
+        let parameters: [&(dyn ToSql + Sync); 4] =
+            [&self.settings.scope, &term.map(number), &overdue_since, &undecided_since];
         let clocks = self.pulse.clocks();
         let rows = self.ask(&self.statements.prove, &parameters).await?;
         let recognised = read(&rows, |row| self.pulse.recognise(&clocks, row))?;
@@ -61,16 +66,19 @@ impl OpenSession {
         }
         let answers = read(&rows, |row| {
             let epoch: Option<i64> = row.try_get("epoch")?;
-            Ok((epoch, row.try_get("written")?, row.try_get("overdue_since")?))
+            let decided_at: Option<DateTime<Utc>> = row.try_get("decided_at")?;
+            let now: DateTime<Utc> = row.try_get("now")?;
+            let decided_ago = decided_at.map(|decided_at| (now - decided_at).to_std().unwrap_or_default());
+            Ok((epoch, row.try_get("written")?, Proved::new(row.try_get("overdue_since")?, decided_ago)))
         })?;
-        let (epoch, written, overdue_since) = answers.into_iter().next().unwrap_or((None, false, None));
+        let (epoch, written, proved) = answers.into_iter().next().unwrap_or((None, false, Proved::default()));
         let denied = |reason| Err(LockError::NotDone { reason });
         if !written {
             denied(cure::dropped("write the row of a name"))
         } else if term.is_some() && epoch.is_none() {
             denied("the row of the leader is not to be seen; it was deleted, or row security hides it: find out which".to_owned())
         } else {
-            Ok(Proved::new(overdue_since))
+            Ok(proved)
         }
     }
 }

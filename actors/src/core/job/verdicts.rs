@@ -220,7 +220,13 @@ impl JobMachine {
                     self.hold_until = Some(now.elapsed.saturating_add(KEY_AGAIN));
                 }
             }
-            Verdict::Exhausted => self.exhaust(),
+            Verdict::Exhausted => {
+                // What was skipped and said before this tick is decided. What was only missed is not: the job was over.
+                if let (Some(to), None) = (waiting.skipped_to, waiting.missed) {
+                    self.advance(now, to, waiting.skips, claim.authority, effects);
+                }
+                self.exhaust();
+            }
             Verdict::BadData { reason } => self.on_bad_data(&reason, effects),
             // The clock was wrong by long, and was corrected meanwhile: nothing that was decided by it holds.
             Verdict::NotYet { .. } if claim.fire_time.instant() > now.wall => self.adopt(self.stored),

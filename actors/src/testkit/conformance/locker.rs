@@ -71,6 +71,7 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.a_claim_from_the_wrong_cursor_is_told_the_right_one().await;
     suite.a_tick_that_is_not_due_must_wait().await;
     suite.an_old_term_decides_nothing().await;
+    suite.what_passes_on_the_way_takes_no_tick_from_a_new_job().await;
     suite.the_same_run_is_granted_again().await;
     suite.settling_takes_nothing().await;
     suite.a_held_key_is_busy_until_the_completion().await;

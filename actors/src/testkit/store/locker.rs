@@ -216,13 +216,19 @@ impl Locker for StoreBackend {
         withdrawn.boxed()
     }
 
-    fn prove(&self, Proof { term, overdue_since }: Proof) -> BoxFuture<'_, Result<Proved, LockError>> {
-        let proved = self.with_session(Operation::Prove, move |state, _, _| {
+    fn prove(&self, proof: Proof) -> BoxFuture<'_, Result<Proved, LockError>> {
+        let Proof { term, overdue_since, undecided_since } = proof;
+        let proved = self.with_session(Operation::Prove, move |state, _, now| {
+            let leads = state.leader.map(|leader| leader.term);
             if let Some(term) = term {
                 state.said = Some((term, overdue_since));
             }
-            let leads = state.leader.map(|leader| leader.term);
-            Proved::new(state.said.filter(|(term, _)| Some(*term) == leads).and_then(|(_, since)| since))
+            if term.is_some() && term == leads {
+                state.decided = Some(undecided_since.unwrap_or(now));
+            }
+            let said = state.said.filter(|(term, _)| Some(*term) == leads);
+            let decided_ago = state.decided.map(|decided| (now - decided).to_std().unwrap_or_default());
+            Proved::new(said.and_then(|(_, since)| since), decided_ago)
         });
         proved.boxed()
     }

@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) panics_when_given_up: HashSet<Operation>,
     /// What the leader of a term said last: since when a tick is due and not decided.
     pub(super) said: Option<(Term, Option<DateTime<Utc>>)>,
+    /// Up to when all that was due was decided, as leaders said last.
+    pub(super) decided: Option<DateTime<Utc>>,
     pub(super) calls: u64,
     /// When something changed last that a node may want to know.
     pub(super) changed_at: Instant,

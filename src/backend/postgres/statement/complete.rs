@@ -155,11 +155,15 @@ pub(in super::super) const COMPLETE_WITH_KEY: &str = complete!(
 );
 
 /// Frees keys of runs of whose ends nothing can be kept. Locks the rows in their order, skipping those that are locked.
+/// A key that the run does not hold any more was freed by an earlier call, unless the run was closed as lost.
 ///
 /// $1 scope, $2 own beacon, then the ends, at most one per key: $3 keys, $4 runs, $5 tokens.
 pub(in super::super) const RELEASE: &str = "
 WITH found AS MATERIALIZED (
-    SELECT a.ord, n.place, n.run = a.run AND n.token = a.token AND n.beacon = $2 AS now
+    SELECT a.ord, n.place, n.run = a.run AND n.token = a.token AND n.beacon = $2 AS now,
+           n.token >= a.token AND n.run IS DISTINCT FROM a.run AND NOT EXISTS (
+               SELECT FROM runs r WHERE r.run = a.run AND r.token = a.token AND r.outcome = 'lost'
+           ) AS before
     FROM (
         SELECT * FROM unnest($3::text[], $4::uuid[], $5::int8[]) WITH ORDINALITY AS a (key, run, token, ord)
         ORDER BY key COLLATE \"C\"
@@ -171,7 +175,7 @@ WITH found AS MATERIALIZED (
     UPDATE names n SET run = NULL, beacon = NULL FROM found f WHERE f.now AND n.ctid = f.place RETURNING f.ord
 )
 SELECT ord, true AS recorded, NULL::timestamptz AS cursor, false AS pauses, NULL AS pause_note FROM freed
-UNION ALL SELECT ord, false, NULL, false, NULL FROM found WHERE now IS NOT TRUE";
+UNION ALL SELECT ord, before, NULL, false, NULL FROM found WHERE now IS NOT TRUE";
 
 /// Which of the three statements.
 #[derive(Clone, Copy)]

@@ -242,6 +242,24 @@ fn a_job_that_has_run_as_often_as_it_may_arms_nothing() {
 }
 
 #[test]
+fn what_was_skipped_before_the_limit_was_found_reached_is_decided() {
+    let mut job = Rehearsal::new(Period(TimeDelta::milliseconds(500)), Policies::default());
+    let run = job.run_tick("00:30:00.500");
+    let skipped = job.step("00:30:01", Input::WakeUp);
+    assert!(matches!(skipped[..], [Effect::Skipped { reason: SkipReason::Overlap, .. }]), "{skipped:?}");
+    job.step("00:30:01", ended(run, End::Returned));
+    let (run, claim) = claim_of(&job.step("00:30:01.500", Input::WakeUp));
+
+    let effects = job.step("00:30:01.500", refused(run, Verdict::Exhausted));
+
+    let [Effect::Advance(advance)] = effects[..] else { panic!("{effects:?}") };
+    assert_eq!((advance.expected, advance.to.instant()), (at("00:30:00.500"), at("00:30:01")));
+    assert_eq!((advance.skips, advance.authority), (claim.skips, claim.authority));
+    assert_eq!(job.step("00:30:01.500", Input::Advanced(Moved::Done)), []);
+    assert_eq!((job.wake_in("00:30:01.500"), job.machine.next_fire_time()), (None, None));
+}
+
+#[test]
 fn the_truth_table_of_lost_runs() {
     for (on_lost, again) in [(OnLost::Record, false), (OnLost::Retry, true)] {
         let mut job = by(Policies { on_lost, ..Policies::default() });

@@ -86,6 +86,7 @@ impl Suite {
         assert_eq!(self.claim(&settled).await, Verdict::NotGranted);
         let token = self.granted(&request).await;
         self.complete(&request, token).await;
+        assert_eq!(self.claim(&settled).await, Verdict::GrantedBefore, "its run has ended");
     }
 
     pub(super) async fn a_held_key_is_busy_until_the_completion(&self) {
@@ -187,6 +188,16 @@ impl Suite {
             matches!(repeated, Completed::Recorded { .. }),
             "an end that was recorded already is recorded"
         );
+        let next = self.manual("completed", "completed");
+        let token_of_next = self.granted(&next).await;
+        let repeated = self.complete(&request, token).await;
+        assert!(
+            matches!(repeated, Completed::Recorded { .. }),
+            "also after the next run began: {repeated:?}"
+        );
+        let busy = self.claim(&self.manual("completed", "completed")).await;
+        assert!(matches!(busy, Verdict::Busy { .. }), "the next run keeps its key: {busy:?}");
+        self.complete(&next, token_of_next).await;
     }
 
     pub(super) async fn a_released_end_frees_its_key_and_can_be_told_again(&mut self) {
@@ -200,8 +211,9 @@ impl Suite {
         assert_eq!(stale, [Completed::Stale], "an end with another token");
         assert_eq!(release(token).await, [Completed::RECORDED]);
 
+        assert_eq!(release(token).await, [Completed::RECORDED], "it was freed before");
         self.granted(&self.manual("release", "release")).await;
-        release(token).await;
+        assert_eq!(release(token).await, [Completed::RECORDED], "and claimed since");
         let busy = self.claim(&self.manual("release", "release")).await;
         assert!(matches!(busy, Verdict::Busy { .. }), "the next run keeps its key: {busy:?}");
     }

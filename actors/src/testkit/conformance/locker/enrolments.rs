@@ -19,6 +19,30 @@ impl Suite {
         assert_eq!(self.enrol("new", "a").await, cursor, "enrolling again changes nothing");
     }
 
+    pub(super) async fn what_passes_on_the_way_takes_no_tick_from_a_new_job(&self) {
+        let now = self.enrol("asked_now", "a").await;
+        let enrol = async |job: &str, asked_at| {
+            let identity = ScheduleIdentity::of_text("a");
+            let enrolment = Enrolment::new(name(job), identity, Authority::Term(self.term));
+            let enrolment = Enrolment { asked_at: Some(asked_at), ..enrolment };
+            match self.locker.enrol(&[enrolment]).await.expect("an answer")[..] {
+                [Enrolled::Done { cursor, .. }] => cursor,
+                ref other => panic!("enrolling {job} was answered with {other:?}"),
+            }
+        };
+
+        let asked_at = now - TimeDelta::seconds(2);
+        let off = enrol("asked_before", asked_at).await - asked_at;
+        assert!(
+            off.abs() <= TimeDelta::milliseconds(1),
+            "it owes ticks from when it was asked, not {off} later"
+        );
+        let cursor = enrol("asked_long_before", now - TimeDelta::seconds(60)).await;
+        assert!(cursor >= now - TimeDelta::milliseconds(5_001), "of five seconds at most");
+        let cursor = enrol("asked_after", now + TimeDelta::seconds(60)).await;
+        assert!(cursor >= now, "a clock that is ahead takes nothing");
+    }
+
     pub(super) async fn a_changed_schedule_owes_ticks_from_the_change_on(&self) {
         let before = self.enrol("changed", "a").await;
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -1,0 +1,135 @@
+//! How a node proves that it could claim, says what it knows of due ticks, and hears what is known of them.
+//!
+//! ```text
+//! nothing is wrong           once in nine tenths of a lease
+//! it has become the leader   four times a lease, until it knows of all its jobs, and has said so
+//! nobody has said for two leases that what is due is decided: four times a lease, until somebody says so
+//! ```
+
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::{LockActor, call};
+use crate::{
+    CALL_DEADLINE,
+    core::operation::Operation,
+    name::Term,
+    overdue::UNDECIDED_LEASES,
+    port::{Proof, Proved},
+};
+
+/// After which part of a lease, in tenths, a node proves again that a claim would be possible: before the lease is over.
+const TURN_TENTHS: u32 = 9;
+/// How often in a lease it does while something is not known that should be.
+const LOOKS: u32 = 4;
+/// By which part of a lease it looks before what it knows is too old.
+const MARGIN: u32 = 10;
+
+/// All jobs of this node are enrolled under a term, so that each asks for what is due.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct AllEnrolled(pub(crate) Term);
+
+/// When this node proves that it could claim.
+pub(super) struct Proofs {
+    lease: Duration,
+    /// While none is under way.
+    timer: Option<SpawnHandle>,
+    /// The term under which all its jobs are enrolled, and since when.
+    enrolled: Option<(Term, Duration)>,
+    /// The term in which this node said something last.
+    said_in: Option<Term>,
+}
+
+impl Proofs {
+    pub(super) fn new(lease: Duration) -> Self {
+        Self { lease, timer: None, enrolled: None, said_in: None }
+    }
+}
+
+impl LockActor {
+    /// Proves now and then, for as long as the session lives, that a claim would be possible.
+    pub(super) fn prove_later(&mut self, ctx: &mut Context<Self>) {
+        let Some(pause) = self.proof_pause() else { return };
+        let timer = ctx.run_later(pause, |actor, ctx| actor.prove(ctx));
+        let former = self.proofs.as_mut().and_then(|proofs| proofs.timer.replace(timer));
+        former.map(|former| ctx.cancel_future(former));
+    }
+
+    fn proof_pause(&self) -> Option<Duration> {
+        let Proofs { lease, said_in, .. } = *self.proofs.as_ref()?;
+        let now = self.node.clock.elapsed();
+        let (soon, turn) = (lease / LOOKS, lease * TURN_TENTHS / 10);
+        let term = self.node.leadership.term(now);
+        if term.is_some() && said_in != term {
+            return Some(soon);
+        }
+        let too_old_in = |at: Duration| (at + lease * UNDECIDED_LEASES).saturating_sub(now + lease / MARGIN);
+        let decided_at = self.node.overdue.decided_at();
+        Some(decided_at.map_or(turn, |at| too_old_in(at).clamp(soon, turn)))
+    }
+
+    fn prove(&mut self, ctx: &mut Context<Self>) {
+        let Some(proofs) = &mut self.proofs else { return };
+        let lease = proofs.lease;
+        proofs.timer = None;
+        let Some(session) = self.session.filter(|_| self.closing.is_none()) else { return };
+        let asked_at = self.node.clock.elapsed();
+        let term = self.knowing_term(asked_at);
+        let overdue = &self.node.overdue;
+        let proof = Proof {
+            term,
+            overdue_since: overdue.since(asked_at, lease).filter(|_| term.is_some()),
+            undecided_since: overdue.first_tick().filter(|_| term.is_some()),
+        };
+        let locker = self.locker.clone();
+        let proved = async move { call(async { locker.prove(proof).await }).await };
+        ctx.spawn(proved.into_actor(self).map(move |proved, actor, ctx| {
+            match proved {
+                Ok(proved) => actor.on_proved(term, proved, asked_at),
+                Err(error) => actor.failed(Operation::Prove, &error),
+            }
+            if actor.session == Some(session) {
+                actor.prove_later(ctx);
+            }
+        }));
+    }
+
+    fn on_proved(&mut self, term: Option<Term>, proved: Proved, asked_at: Duration) {
+        if let Some(proofs) = self.proofs.as_mut().filter(|_| term.is_some()) {
+            proofs.said_in = term;
+        }
+        self.node.overdue.hear(proved, asked_at);
+        self.node.failures.proved();
+    }
+
+    /// The term in which this node leads, once it knows of all its jobs whether something is due: each has asked, and what is not
+    /// decided has been refused, or not answered in time.
+    fn knowing_term(&self, now: Duration) -> Option<Term> {
+        let term = self.node.leadership.term(now)?;
+        let Proofs { lease, enrolled, .. } = self.proofs.as_ref()?;
+        let (_, since) = enrolled.filter(|(enrolled, _)| *enrolled == term)?;
+        let asks = !self.claims.is_empty() || !self.moves.is_empty() || self.delayed > 0;
+        let answered = self.claimed_at > since
+            || (!asks && self.round_started.is_none())
+            || now.saturating_sub(since) > CALL_DEADLINE.min(*lease);
+        answered.then_some(term)
+    }
+}
+
+impl Handler<AllEnrolled> for LockActor {
+    type Result = ();
+
+    fn handle(&mut self, AllEnrolled(term): AllEnrolled, ctx: &mut Self::Context) {
+        let now = self.node.clock.elapsed();
+        let Some(proofs) = &mut self.proofs else { return };
+        if proofs.enrolled.is_none_or(|(enrolled, _)| enrolled != term) {
+            proofs.enrolled = Some((term, now));
+            self.history.iter_mut().for_each(|history| history.lead(term));
+            if self.session.is_some() {
+                self.prove_later(ctx);
+            }
+        }
+    }
+}
