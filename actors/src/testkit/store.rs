@@ -32,7 +32,7 @@ mod state;
 
 /// The scope of all nodes.
 pub(super) const SCOPE: &str = "shared";
-/// The lease of terms and sessions unless set otherwise: long, so that a virtual month has few renewals.
+/// The lease of terms and sessions unless set otherwise: long, so that a virtual month has few renewals and heartbeats.
 const LEASE_DEFAULT: Duration = Duration::from_hours(1);
 /// The shortest and the longest lease.
 const LEASE_MIN: Duration = Duration::from_secs(1);
@@ -89,7 +89,7 @@ impl SharedStore {
         }
     }
 
-    /// The same store with another lease (60 s by default) for terms and sessions from now on, 1 s to a day;
+    /// The same store with another lease (an hour by default) for terms and sessions from now on, 1 s to a day;
     /// a fifth of it is the margin. Nodes with another one do not start.
     #[must_use]
     pub fn with_lease(self, duration: Duration) -> Self {

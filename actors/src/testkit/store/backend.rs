@@ -240,7 +240,7 @@ impl Backend for StoreBackend {
             "lease",
             DurationText(lease).to_string(),
             rule,
-            "choose another one; 60 s is the default",
+            "choose another one; an hour is the default",
         )]
     }
 
