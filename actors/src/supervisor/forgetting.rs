@@ -16,7 +16,7 @@ use crate::{
 /// How often the leader forgets what is out of use.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
-/// And so often at most within the time after which a name is forgotten.
+/// It looks at most so often within the time after which a name is forgotten.
 const FORGETS: u32 = 100;
 
 /// The pause before it goes on, if there is more.
