@@ -41,6 +41,8 @@ pub(super) struct State {
     /// Up to when all that was due was decided, as leaders said last.
     pub(super) decided: Option<DateTime<Utc>>,
     pub(super) calls: u64,
+    /// When something changed last that a node may want to know.
+    pub(super) changed_at: Instant,
     /// How long each call takes.
     pub(super) latency: Duration,
 }
@@ -119,6 +121,7 @@ impl State {
         for node in expired {
             if let Some(own) = self.sessions.remove(&node) {
                 self.ledger.end_session(own.session);
+                self.changed_at = now;
             }
         }
         if let Some(leader) = self.leader
@@ -126,6 +129,7 @@ impl State {
         {
             self.ledger.end_term(leader.term);
             self.leader = None;
+            self.changed_at = now;
         }
     }
 }
