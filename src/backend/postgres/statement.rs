@@ -37,7 +37,7 @@
 //!
 //! A file for each noun: the text of its statements, their parameters as a struct, and what their rows say,
 //! in the words of the port. What one part of the backend alone asks stands there: `candidates`, `former`,
-//! `heartbeat`, `news`, `proof`, `sessions`, `snapshots`.
+//! `heartbeat`, `histories`, `news`, `proof`, `sessions`, `snapshots`.
 
 /// A struct of parameters: its fields stand in the order of the numbers ($1, $2, …) in the text of the
 /// statement.
@@ -110,7 +110,7 @@ use callsheet_actors::{Term, port::Authority};
 use tokio_postgres::{Client, Error, Statement};
 use uuid::Uuid;
 
-use super::{heartbeat, news, proof, snapshots};
+use super::{heartbeat, histories, news, proof, snapshots};
 
 /// Who asks: a session of a node.
 #[derive(Clone, Copy)]
@@ -173,6 +173,7 @@ prepared! {
     oldest_snapshot: snapshots::OLDEST_SNAPSHOT,
     pauses: news::PAUSES,
     owed: news::OWED,
+    compare: histories::COMPARE,
 }
 
 /// An array for a statement of something that few items have: empty, which costs nothing, if none has it.
