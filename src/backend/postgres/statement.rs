@@ -37,7 +37,7 @@
 //!
 //! A file for each noun: the text of its statements, their parameters as a struct, and what their rows say,
 //! in the words of the port. What one part of the backend alone asks stands there: `candidates`, `former`,
-//! `heartbeat`, `histories`, `news`, `sessions`, `snapshots`.
+//! `heartbeat`, `news`, `sessions`, `snapshots`.
 
 /// A struct of parameters: its fields stand in the order of the numbers ($1, $2, …) in the text of the
 /// statement.
@@ -97,6 +97,7 @@ pub(super) mod declare;
 pub(super) mod enrol;
 pub(super) mod eviction;
 pub(super) mod forget;
+pub(super) mod histories;
 pub(super) mod leader;
 pub(super) mod lost_runs;
 pub(super) mod names;
@@ -111,7 +112,7 @@ use callsheet_actors::{Term, port::Authority};
 use tokio_postgres::{Client, Error, Statement};
 use uuid::Uuid;
 
-use super::{heartbeat, histories, news, snapshots};
+use super::{heartbeat, news, snapshots};
 
 /// Who asks: a session of a node.
 #[derive(Clone, Copy)]
