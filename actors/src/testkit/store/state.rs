@@ -13,7 +13,7 @@ use super::faults::{BadData, CallFault};
 use crate::{
     core::{ledger::Ledger, operation::Operation},
     name::{NodeId, Term},
-    port::{LockError, News, Session},
+    port::{Divergence, KnownHistory, LockError, News, Session},
 };
 
 pub(super) struct State {
@@ -40,12 +40,17 @@ pub(super) struct State {
     pub(super) said: Option<(Term, Option<DateTime<Utc>>)>,
     /// Up to when all that was due was decided, as leaders said last.
     pub(super) decided: Option<DateTime<Utc>>,
+    /// What it does not know any more of what a node was granted.
+    pub(super) forgets: Option<Forgets>,
     pub(super) calls: u64,
     /// When something changed last that a node may want to know.
     pub(super) changed_at: Instant,
     /// How long each call takes.
     pub(super) latency: Duration,
 }
+
+/// Says what of the history of a node is not known.
+pub(super) type Forgets = Box<dyn Fn(&KnownHistory) -> Divergence + Send>;
 
 #[derive(Clone)]
 pub(super) struct OwnSession {
