@@ -96,9 +96,12 @@
 pub mod backend;
 mod builder;
 mod config;
+mod error;
 pub mod guide;
 mod handle;
 pub mod metrics;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod prelude;
 pub mod schedule;
 mod shutdown;
@@ -135,14 +138,13 @@ pub use chrono_tz;
 #[cfg(feature = "postgres")]
 pub use tokio_postgres;
 
-#[cfg(feature = "postgres")]
-pub use crate::backend::postgres;
 #[cfg(unix)]
 pub use crate::shutdown::ShutdownSignals;
 pub use crate::{
     builder::Builder,
     config::JobConfig,
-    handle::{Callsheet, Error},
+    error::Error,
+    handle::Callsheet,
     shutdown::{SERVER_STOP_MAX, ShutdownBudget},
 };
 

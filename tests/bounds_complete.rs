@@ -33,18 +33,18 @@ const TAKES: &[(&str, &str)] = &[
     ("definition.rs: pause_after", "policies_at_their_ends_work"),
     ("definition.rs: priority", "policies_at_their_ends_work"),
     ("definition.rs: timeout", "policies_at_their_ends_work"),
-    ("engine.rs: arbiters", "options_out_of_range_are_refused_together"),
-    ("engine.rs: blocking_threads", "options_out_of_range_are_refused_together"),
-    ("engine.rs: body_threads", "options_out_of_range_are_refused_together"),
-    ("engine.rs: clock_offset_max", "options_at_their_ends_work"),
-    ("engine.rs: connect_timeout", "options_at_their_ends_work"),
-    ("engine.rs: forget_after", "options_at_their_ends_work"),
-    ("engine.rs: job_labels_max", "options_at_their_ends_work"),
-    ("engine.rs: local_body_threads", "options_out_of_range_are_refused_together"),
-    ("engine.rs: max_concurrent_runs", "options_at_their_ends_work"),
-    ("engine.rs: resign_pause", "options_at_their_ends_work"),
+    ("options.rs: arbiters", "options_out_of_range_are_refused_together"),
+    ("options.rs: blocking_threads", "options_out_of_range_are_refused_together"),
+    ("options.rs: body_threads", "options_out_of_range_are_refused_together"),
+    ("options.rs: clock_offset_max", "options_at_their_ends_work"),
+    ("options.rs: connect_timeout", "options_at_their_ends_work"),
+    ("options.rs: forget_after", "options_at_their_ends_work"),
+    ("options.rs: job_labels_max", "options_at_their_ends_work"),
+    ("options.rs: local_body_threads", "options_out_of_range_are_refused_together"),
+    ("options.rs: max_concurrent_runs", "options_at_their_ends_work"),
+    ("options.rs: resign_pause", "options_at_their_ends_work"),
     ("engine.rs: shutdown", "a_shutdown_waits_for_as_long_as_it_is_told"),
-    ("engine.rs: shutdown_abort_after", "a_shutdown_waits_for_as_long_as_it_is_told"),
+    ("options.rs: shutdown_abort_after", "a_shutdown_waits_for_as_long_as_it_is_told"),
     ("event_filter.rs: buffer", "a_buffer_of_any_length_holds_what_the_docs_say"),
     ("every.rs: every", "periods_are_a_millisecond_to_a_hundred_years"),
     ("definition.rs: jitter", "periods_are_a_millisecond_to_a_hundred_years"),
@@ -126,19 +126,20 @@ const GIVES: &[&str] = &[
     "status.rs: count",
     "status.rs: attempt",
     "status.rs: took",
-    "elector.rs: duration",
-    "elector.rs: margin",
-    "elector.rs: waited",
-    "locker.rs: limit",
-    "locker.rs: pause_after",
-    "locker.rs: held_for",
-    "locker.rs: failures",
-    "locker.rs: losses",
-    "locker.rs: names",
-    "locker.rs: decided_ago",
-    "locker.rs: new",
-    "locker.rs: add",
-    "locker.rs: after_failures",
+    "term.rs: duration",
+    "term.rs: margin",
+    "term.rs: waited",
+    "claim.rs: limit",
+    "completion.rs: pause_after",
+    "enrolment.rs: held_for",
+    "enrolment.rs: failures",
+    "pending_retry.rs: losses",
+    "forgetting.rs: names",
+    "session.rs: decided_ago",
+    "session.rs: new",
+    "skip.rs: new",
+    "skip.rs: add",
+    "pause.rs: after_failures",
     "obstacle.rs: held_for",
     "schedule_identity.rs: with_version",
 ];
@@ -152,7 +153,7 @@ fn has_number(text: &str) -> bool {
     words.any(|word| NUMBERS.contains(&word))
 }
 
-/// The sources of what is public: all of both packages but the engine's core, of which the policies are.
+/// The sources of what is public: all of both packages but the engine's core, of which the policies, skips and pauses are.
 fn sources() -> Vec<PathBuf> {
     fn collect(dir: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).expect("a directory") {
@@ -170,7 +171,8 @@ fn sources() -> Vec<PathBuf> {
     collect(&root.join("actors/src"), &mut found);
     found.retain(|path| {
         let text = path.to_string_lossy();
-        let is_core = text.contains("/actors/src/core/") && !text.ends_with("/core/policy.rs");
+        let public = ["/core/policy.rs", "/core/skip.rs", "/core/pause.rs"];
+        let is_core = text.contains("/actors/src/core/") && !public.iter().any(|path| text.ends_with(path));
         !is_core && !text.ends_with("/tests.rs") && !text.contains("/tests/")
     });
     found

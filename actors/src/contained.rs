@@ -1,6 +1,7 @@
 //! Calls into adapters: bounded in time, and contained.
 
 use std::{
+    any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll},
@@ -9,7 +10,10 @@ use std::{
 
 use tokio::time::timeout;
 
-use crate::CALL_DEADLINE;
+use crate::{
+    CALL_DEADLINE,
+    core::text::{TEXT_MAX, bounded},
+};
 
 /// Why a call brought no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +82,13 @@ impl<F> Drop for Caught<F> {
     fn drop(&mut self) {
         self.give_up();
     }
+}
+
+/// The message of a panic, at most [`TEXT_MAX`] bytes of it.
+pub(crate) fn message_of(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    bounded(text.unwrap_or("a panic without a message"), TEXT_MAX)
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// The deadline of every call to a store.
+pub const CALL_DEADLINE: Duration = Duration::from_secs(5);
+
 /// Nobody waits for longer: the clock has no instant for every duration.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 

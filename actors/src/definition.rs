@@ -20,9 +20,9 @@ use crate::{
     error::{Fault, Faults},
     hooks::{EndedRun, Hooks, SkippedTicks},
     labels::{JOB_LABEL_ONCE, JOB_LABEL_OTHER, Label},
-    listener::IntoRecipient,
     name::{JobName, LockKey, Tag, check_name},
     port::{Body, IntoSchedule, Schedule, ScheduleIdentity},
+    recipient::IntoRecipient,
     run::{IntoRunResult, Run},
 };
 

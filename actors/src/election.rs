@@ -1,9 +1,13 @@
 //! The election actor owns the term.
 //!
-//! It campaigns, renews and resigns through the elector port, and tells the supervisor when this node starts or stops
-//! to lead. Its answer to "does this node lead?" stands in [`Leadership`](crate::node::Leadership), so that nobody has to
-//! ask it. The supervisor tells it about sessions, the lock actor about refused terms. It is not started again when it dies:
+//! It campaigns, renews and resigns through the elector port, and says when this node starts or stops
+//! to lead: by its [reports](Report), since it knows no other actor. Its answer to "does this node lead?" stands in
+//! [`Leadership`](crate::node::Leadership), so that nobody has to ask it. The supervisor tells it about sessions and refused
+//! terms. It is not started again when it dies:
 //! its node leads no more, and is not live.
+
+mod check;
+mod report;
 
 use std::{
     sync::{Arc, PoisonError},
@@ -12,9 +16,11 @@ use std::{
 
 use actix::prelude::*;
 
+use self::check::Check;
+pub(crate) use self::report::Report;
 use crate::{
     CALL_DEADLINE,
-    candidacy::{Candidacy, Check, MayLead},
+    candidacy::{Candidacy, MayLead},
     contained::contained_within,
     core::{
         election::{Effect, Effects, ElectionMachine, Input, Outlook},
@@ -23,11 +29,9 @@ use crate::{
         zone_data::changed,
     },
     event::{EventKind, StepDownReason},
-    lock::ReadClock,
     name::Term,
     node::Node,
     port::{Campaign, Elector, Observation},
-    supervisor::{ElectionDied, LeadershipChanged},
 };
 
 /// The session with the store was opened or lost.
@@ -85,6 +89,7 @@ pub(crate) struct Candidature {
 /// Performs the effects of one [`ElectionMachine`].
 pub(crate) struct ElectionActor {
     node: Arc<Node>,
+    reports: Recipient<Report>,
     elector: Arc<dyn Elector>,
     machine: ElectionMachine,
     timer: Option<SpawnHandle>,
@@ -106,11 +111,17 @@ pub(crate) struct ElectionActor {
 }
 
 impl ElectionActor {
-    pub(crate) fn new(node: Arc<Node>, elector: Arc<dyn Elector>, candidature: Candidature) -> Self {
+    pub(crate) fn new(
+        node: Arc<Node>,
+        elector: Arc<dyn Elector>,
+        reports: Recipient<Report>,
+        candidature: Candidature,
+    ) -> Self {
         let Candidature { may_lead, prefer_not_to_lead, resign_pause, lease } = candidature;
         node.meters.candidate.set(1);
         Self {
             node,
+            reports,
             elector,
             machine: ElectionMachine::new(lease),
             timer: None,
@@ -168,7 +179,7 @@ impl ElectionActor {
                         let (from, to) = (from.to_string(), to.to_string());
                         node.publisher.publish(|| EventKind::ZoneDataChanged { from, to });
                     }
-                    node.supervisor().do_send(LeadershipChanged(Some(term)));
+                    self.reports.do_send(Report::LeadershipChanged(Some(term)));
                 }
                 Effect::Lost(term, why) => {
                     if let Some(timer) = self.reconsider.take() {
@@ -178,7 +189,7 @@ impl ElectionActor {
                     meters.leader.set(0);
                     meters.leadership_changes.increment(1);
                     node.publisher.publish(|| EventKind::LeadershipLost { term, why });
-                    node.supervisor().do_send(LeadershipChanged(None));
+                    self.reports.do_send(Report::LeadershipChanged(None));
                 }
             }
         }
@@ -191,7 +202,7 @@ impl ElectionActor {
 
     /// Why this node would rather not lead, if it would not.
     fn reluctance(&self) -> Option<StepDownReason> {
-        if self.node.bodies.longest_silence(&self.node) > self.stall_max {
+        if self.node.bodies.longest_silence() > self.stall_max {
             return Some(StepDownReason::BodiesBlocked);
         }
         self.prefers_not.then_some(StepDownReason::Yielded)
@@ -334,7 +345,7 @@ impl ElectionActor {
     /// looked at between two campaigns only; and who leads is to be known again well within the lease.
     fn patience(&self) -> Duration {
         let of_lease = self.lease * 3 / 5;
-        match self.considers() || self.node.placement.has_threads() {
+        match self.considers() || self.node.job_threads.exist() {
             true => of_lease.min(PATIENCE_MAX),
             false => of_lease,
         }
@@ -373,12 +384,14 @@ impl ElectionActor {
 
     /// Why this node must not lead at present, if it must not.
     fn examine(&mut self, ctx: &mut Context<Self>) -> Option<(StepDownReason, String)> {
-        self.node.lock().do_send(ReadClock);
+        if self.node.measure_store_clock() {
+            self.reports.do_send(Report::StoreClockMoved);
+        }
         let now = self.node.clock.elapsed();
         let asked_at = match self.asked_arbiters_at {
             Some(asked_at) => asked_at,
             None => {
-                let turned = self.node.placement.ping();
+                let turned = self.node.job_threads.ping();
                 ctx.spawn(turned.into_actor(self).map(|_, actor, _| actor.asked_arbiters_at = None));
                 *self.asked_arbiters_at.insert(now)
             }
@@ -471,7 +484,7 @@ impl Actor for ElectionActor {
         // during the unwinding nothing here may panic again, as clocks and metrics of others may.
         if let Some(term) = self.machine.abandon() {
             self.node.leadership.set(None, None);
-            self.node.supervisor().do_send(ElectionDied(term));
+            self.reports.do_send(Report::Died(term));
         }
     }
 }

@@ -7,9 +7,11 @@ use chrono::{DateTime, SecondsFormat, Utc};
 pub use crate::fault::{Fault, Faults};
 use crate::{
     core::text::{Grouped, bounded},
-    message::FIRE_TIMES_MAX,
     name::{JobName, NAME_MAX, RunId},
 };
+
+/// The most fire times in one answer.
+pub const FIRE_TIMES_MAX: usize = 1_000;
 
 /// What kind of error it is: what a caller does about it, whichever call it was.
 ///

@@ -6,124 +6,15 @@ use actix::Message;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    core::time::FireTime,
-    name::{FencingToken, JobName, NodeId, RunId, Term},
-    port::{DivergedRun, Pause, SkipReason},
-    word::words,
+pub use crate::core::{
+    outcome::{CancelReason, Outcome},
+    step_down::StepDownReason,
 };
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Outcome {
-    /// The body returned without an error.
-    Succeeded,
-    /// The body returned an error.
-    Failed,
-    /// The body panicked.
-    Panicked,
-    /// Its time was over; the body was cancelled, and perhaps aborted.
-    TimedOut,
-    /// It was cancelled or aborted before it ended, whatever the body then returned.
-    Cancelled,
-    /// Its node died.
-    Lost,
-}
-
-impl Outcome {
-    /// Every outcome.
-    pub const ALL: [Self; 6] =
-        [Self::Succeeded, Self::Failed, Self::Panicked, Self::TimedOut, Self::Cancelled, Self::Lost];
-}
-
-words!(Outcome {
-    Succeeded: "succeeded",
-    Failed: "failed",
-    Panicked: "panicked",
-    TimedOut: "timed_out",
-    Cancelled: "cancelled",
-    Lost: "lost",
-});
-
-/// Why a run was cancelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum CancelReason {
-    /// Its timeout passed.
-    TimedOut,
-    /// The session that held its lock key is gone.
-    LockLost,
-    /// Somebody asked for it.
-    Requested,
-    /// A newer run of its lock key takes its place: [`Overlap::Replace`](crate::Overlap::Replace).
-    Replaced,
-    /// The engine shuts down and the deadline for draining passed.
-    Shutdown,
-    /// The body was dropped by its runtime.
-    Dropped,
-    /// The run was not wanted any more before its body started: the claim was granted too late, or what was queued was dropped.
-    /// Or its node was frozen after the grant, until its session was trusted no more.
-    NotStarted,
-    /// A `before` hook vetoed it; the body never started.
-    Vetoed,
-}
-
-words!(CancelReason {
-    TimedOut: "timed_out",
-    LockLost: "lock_lost",
-    Requested: "requested",
-    Replaced: "replaced",
-    Shutdown: "shutdown",
-    Dropped: "dropped",
-    NotStarted: "not_started",
-    Vetoed: "vetoed",
-});
-
-/// Why a node does not lead any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum StepDownReason {
-    /// It shuts down.
-    Resigned,
-    /// The store granted a newer term, or says that this one is over.
-    Deposed,
-    /// No renewal was acknowledged in time.
-    TrustExpired,
-    /// The session with the store is gone.
-    SessionLost,
-    /// Its wall clock is too far from the store's.
-    ClockOffset,
-    /// A thread of its job actors does not answer.
-    Stalled,
-    /// The application's own check says that it may not lead, or does not answer.
-    Refused,
-    /// Somebody asked it to [resign](crate::Resign), or a body [did](crate::RunError::resign).
-    Requested,
-    /// It [prefers not to lead](crate::EngineOptions::prefer_not_to_lead), and another node stands as a candidate.
-    Yielded,
-    /// The threads of its bodies are blocked, and another node stands as a candidate.
-    BodiesBlocked,
-    /// The actor that owns the term died: the node is not live any more.
-    Died,
-}
-
-words!(StepDownReason {
-    Resigned: "resigned",
-    Deposed: "deposed",
-    TrustExpired: "trust_expired",
-    SessionLost: "session_lost",
-    ClockOffset: "clock_offset",
-    Stalled: "stalled",
-    Refused: "refused",
-    Requested: "requested",
-    Yielded: "yielded",
-    BodiesBlocked: "bodies_blocked",
-    Died: "died",
-});
+use crate::{
+    core::{pause::Pause, skip::SkipReason, time::FireTime},
+    name::{FencingToken, JobName, NodeId, RunId, Term},
+    port::DivergedRun,
+};
 
 /// Something that happened, where and when.
 ///

@@ -1,41 +1,22 @@
 //! Code of the application around the runs of a job, and at its skipped ticks.
-//!
-//! `before` hooks belong to the task of their run. The others are called by a task of their job, one after
-//! the other in the order of what they are told, so that nothing waits for them; a bounded number of calls
-//! waits. All of them run where bodies run. What they do wrong is contained and counted.
 
 use std::{
-    collections::VecDeque,
-    fmt,
     mem::take,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use chrono::{DateTime, Utc};
-use futures_util::{
-    FutureExt,
-    future::{BoxFuture, Either, select},
-};
-use tokio::sync::{oneshot, watch};
-use tracing::Instrument;
+use futures_util::{FutureExt, future::BoxFuture};
 
 use crate::{
-    byte_budget::{ByteBudget, Charge},
-    core::{
-        duration::DurationText,
-        text::{TEXT_MAX, bounded},
-    },
-    error::Fault,
+    core::duration::DurationText,
     event::{CancelReason, Outcome},
-    event_log::Level,
+    fault::Fault,
     name::JobName,
-    node::{JobRef, Node},
     port::SkipReason,
     run::{IntoRunResult, Run, RunResult},
-    run_task::message_of,
 };
 
 /// How long a hook may take unless told otherwise.
@@ -84,16 +65,17 @@ pub struct SkippedTicks {
     pub at_least: bool,
 }
 
-type Hook<T> = Arc<dyn Fn(T) -> BoxFuture<'static, RunResult> + Send + Sync>;
+/// One hook.
+pub(crate) type Hook<T> = Arc<dyn Fn(T) -> BoxFuture<'static, RunResult> + Send + Sync>;
 
 /// Hooks in the order in which they were added.
 #[derive(Clone, Default)]
 pub struct Hooks {
-    before: Vec<Hook<Run>>,
-    after_success: Vec<Hook<EndedRun>>,
-    after_failure: Vec<Hook<EndedRun>>,
-    on_skip: Vec<Hook<SkippedTicks>>,
-    timeout: Option<Duration>,
+    pub(crate) before: Vec<Hook<Run>>,
+    pub(crate) after_success: Vec<Hook<EndedRun>>,
+    pub(crate) after_failure: Vec<Hook<EndedRun>>,
+    pub(crate) on_skip: Vec<Hook<SkippedTicks>>,
+    pub(crate) timeout: Option<Duration>,
 }
 
 impl Hooks {
@@ -177,322 +159,4 @@ where
     Fut::Output: IntoRunResult,
 {
     Arc::new(move |told| hook(told).map(IntoRunResult::into_run_result).boxed())
-}
-
-/// What is wrong with a call of a hook, besides an error of its own.
-enum Failure {
-    Panic(String),
-    Timeout(Duration),
-}
-
-impl Failure {
-    fn as_str(&self) -> &'static str {
-        match self {
-            Self::Panic(_) => "panic",
-            Self::Timeout(_) => "timeout",
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Panic(message) => write!(f, "panicked: {message}"),
-            Self::Timeout(timeout) => write!(f, "did not return within {}", DurationText(*timeout)),
-        }
-    }
-}
-
-const BEFORE: &str = "before";
-const AFTER_SUCCESS: &str = "after_success";
-const AFTER_FAILURE: &str = "after_failure";
-const ON_SKIP: &str = "on_skip";
-/// The values of the `hook` label.
-pub(crate) const HOOKS: [&str; 4] = [BEFORE, AFTER_SUCCESS, AFTER_FAILURE, ON_SKIP];
-/// The values of the `reason` label.
-pub(crate) const REASONS: [&str; 4] = ["error", "panic", "timeout", DROPPED];
-const DROPPED: &str = "dropped";
-
-/// Calls a hook, contained and bounded in time.
-async fn call<T>(node: &Node, hook: &Hook<T>, timeout: Duration, told: T) -> Result<RunResult, Failure> {
-    let hook = hook.clone();
-    // It is called inside, so that one that panics before its first await is contained as well.
-    let work = AssertUnwindSafe(async move { hook(told).await }).catch_unwind();
-    match select(pin!(work), pin!(node.sleep(timeout))).await {
-        Either::Left((Ok(result), _)) => Ok(result),
-        Either::Left((Err(payload), _)) => Err(Failure::Panic(message_of(&*payload))),
-        Either::Right(((), _)) => Err(Failure::Timeout(timeout)),
-    }
-}
-
-impl JobRef {
-    /// The hooks of all jobs, then those of this one, each with the time that it may take.
-    fn hooks<T: 'static>(
-        &self,
-        which: fn(&Hooks) -> &[Hook<T>],
-    ) -> impl Iterator<Item = (&Hook<T>, Duration)> {
-        let of_all = &self.node.hooks;
-        let timeout = of_all.timeout.unwrap_or(HOOK_TIMEOUT_DEFAULT);
-        let own = self.definition.hooks.as_deref();
-        let own = own.map(|own| (own, own.timeout.unwrap_or(timeout)));
-        let each = move |(hooks, timeout)| which(hooks).iter().map(move |hook| (hook, timeout));
-        [Some((of_all, timeout)), own].into_iter().flatten().flat_map(each)
-    }
-
-    /// Whether anybody is asked before its runs.
-    pub(crate) fn has_before_hooks(&self) -> bool {
-        self.hooks(|hooks| &hooks.before).next().is_some()
-    }
-
-    /// Whether anybody wants to hear how its runs end.
-    pub(crate) fn has_after_hooks(&self) -> bool {
-        let any = |which| self.hooks::<EndedRun>(which).next().is_some();
-        any(|hooks| &hooks.after_success) || any(|hooks| &hooks.after_failure)
-    }
-
-    fn hook_failed(&self, hook: &'static str, reason: &'static str, failure: &dyn fmt::Display) {
-        self.node.meters.hook_failed(hook, reason);
-        let job = &self.definition.name;
-        let line = format_args!("a hook of {job} failed: {hook}: {failure}");
-        self.node.publisher.log("hook failed", Level::Warn, job, &line);
-    }
-}
-
-/// Why the body of a run does not start: a veto and its reason, or that the run was told to stop.
-pub(crate) type Refused = Option<Arc<str>>;
-
-/// Calls the `before` hooks of a run, up to the first one that vetoes.
-pub(crate) async fn admit(job: &Arc<JobRef>, run: &Run) -> Result<(), Refused> {
-    let admitted = ask_before(job.clone(), run.clone());
-    if !job.definition.body.get().elsewhere() {
-        return admitted.await;
-    }
-    // The task of this run is on the thread of the job's timer, where nothing of the application must run.
-    let (reply, answer) = oneshot::channel();
-    let span = run.span().clone();
-    // Nobody waits for it if the run's task is gone.
-    job.node.spawner.spawn(async move { drop(reply.send(admitted.await)) }.instrument(span).boxed());
-    answer.await.unwrap_or(Err(None))
-}
-
-async fn ask_before(job: Arc<JobRef>, run: Run) -> Result<(), Refused> {
-    let all = async {
-        for (hook, timeout) in job.hooks(|hooks| &hooks.before) {
-            match call(&job.node, hook, timeout, run.clone()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(veto)) => return Err(Some(bounded(veto, TEXT_MAX).into())),
-                Err(failure) => {
-                    job.hook_failed(BEFORE, failure.as_str(), &failure);
-                    return Err(Some(format!("a before hook {failure}").into()));
-                }
-            }
-        }
-        Ok(())
-    };
-    match select(pin!(all), pin!(run.cancelled())).await {
-        Either::Left((Err(veto), _)) => Err(veto),
-        Either::Left((Ok(()), _)) if !run.is_cancelled() => Ok(()),
-        // A timeout is tried again, and hooks are called once: it must not get past them in this way.
-        Either::Left(_) | Either::Right(_) if run.time_left() == Some(Duration::ZERO) => {
-            Err(Some("the before hooks did not return before the timeout of the run".into()))
-        }
-        Either::Left(_) | Either::Right(_) => Err(None),
-    }
-}
-
-/// What waits for the hooks of one job; made when something does. All incarnations of the job share it, so
-/// that no two hooks run at once when it was changed or its actor was started again.
-#[derive(Default)]
-pub(crate) struct HookCalls(OnceLock<Arc<Mutex<Calls>>>);
-
-impl HookCalls {
-    /// The same queue, for what takes the job over.
-    pub(crate) fn share(&self) -> Self {
-        Self(OnceLock::from(self.queue().clone()))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Calls> {
-        self.queue().lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn queue(&self) -> &Arc<Mutex<Calls>> {
-        self.0.get_or_init(Arc::default)
-    }
-}
-
-/// What waits for the hooks of one job.
-pub(crate) struct Calls {
-    waiting: VecDeque<Call>,
-    /// There is a task that makes them.
-    working: bool,
-    /// The bytes of those that wait, and of the one that is made.
-    bytes: Arc<ByteBudget>,
-}
-
-impl Default for Calls {
-    fn default() -> Self {
-        Self { waiting: VecDeque::new(), working: false, bytes: ByteBudget::new(HOOK_CALL_BYTES_MAX) }
-    }
-}
-
-/// One call of the hooks that the job had when it happened.
-struct Call {
-    job: Arc<JobRef>,
-    told: Told,
-    /// Of the job, and of the node.
-    charges: Option<[Charge; 2]>,
-}
-
-enum Told {
-    Ended(Box<EndedRun>),
-    Skipped(SkippedTicks),
-}
-
-impl Told {
-    /// How many bytes its texts take.
-    fn text_bytes(&self) -> usize {
-        match self {
-            Self::Ended(ended) => ended.error.as_ref().map_or(0, |error| error.len()),
-            Self::Skipped(_) => 0,
-        }
-    }
-}
-
-impl Call {
-    fn hook(&self) -> &'static str {
-        match &self.told {
-            Told::Ended(ended) if ended.outcome == Outcome::Succeeded => AFTER_SUCCESS,
-            Told::Ended(_) => AFTER_FAILURE,
-            Told::Skipped(_) => ON_SKIP,
-        }
-    }
-
-    async fn make(self) {
-        let name = self.hook();
-        let Self { job, told, charges: _charges } = self;
-        match told {
-            Told::Ended(ended) => {
-                let span = ended.run.span().clone();
-                tell(&job, name, after(ended.outcome), *ended).instrument(span).await;
-            }
-            Told::Skipped(ticks) => tell(&job, name, |hooks| &hooks.on_skip, ticks).await,
-        }
-    }
-
-    fn dropped(&self, why: &dyn fmt::Display) {
-        self.job.hook_failed(self.hook(), DROPPED, why);
-    }
-}
-
-async fn tell<T: Clone + 'static>(
-    job: &JobRef,
-    name: &'static str,
-    which: fn(&Hooks) -> &[Hook<T>],
-    told: T,
-) {
-    for (hook, timeout) in job.hooks(which) {
-        match call(&job.node, hook, timeout, told.clone()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => job.hook_failed(name, "error", &error),
-            Err(failure) => job.hook_failed(name, failure.as_str(), &failure),
-        }
-    }
-}
-
-/// The hooks that hear of a run that ended so.
-fn after(outcome: Outcome) -> fn(&Hooks) -> &[Hook<EndedRun>] {
-    match outcome {
-        Outcome::Succeeded => |hooks| &hooks.after_success,
-        Outcome::Failed | Outcome::Panicked | Outcome::TimedOut | Outcome::Cancelled | Outcome::Lost => {
-            |hooks| &hooks.after_failure
-        }
-    }
-}
-
-/// A run ended.
-pub(crate) fn ended(job: &Arc<JobRef>, ended: EndedRun) {
-    if job.hooks(after(ended.outcome)).next().is_some() {
-        enqueue(job, Told::Ended(Box::new(ended)));
-    }
-}
-
-/// Ticks were skipped.
-pub(crate) fn skipped(job: &Arc<JobRef>, ticks: impl FnOnce(JobName) -> SkippedTicks) {
-    if job.hooks(|hooks| &hooks.on_skip).next().is_some() {
-        enqueue(job, Told::Skipped(ticks(job.definition.name.clone())));
-    }
-}
-
-fn enqueue(job: &Arc<JobRef>, told: Told) {
-    let mut call = Call { job: job.clone(), told, charges: None };
-    let mut calls = job.hook_calls.lock();
-    let refused = if calls.waiting.len() >= HOOK_CALLS_MAX {
-        Some("too many calls wait for the hooks of this job")
-    } else {
-        let bytes = call.told.text_bytes();
-        let charges = calls.bytes.charge(bytes).zip(job.node.hook_call_bytes.charge(bytes));
-        call.charges = charges.map(|(of_job, of_node)| [of_job, of_node]);
-        call.charges.is_none().then_some("the errors of the calls that wait for hooks take too many bytes")
-    };
-    if let Some(why) = refused {
-        drop(calls);
-        return call.dropped(&why);
-    }
-    calls.waiting.push_back(call);
-    if take_over(&mut calls) {
-        drop(calls);
-        let worker =
-            Worker { job: job.clone(), making: None, done: false, _alive: job.node.hooking.subscribe() };
-        job.node.spawner.spawn(worker.work().boxed());
-    }
-}
-
-/// Whether nobody makes the calls yet.
-fn take_over(calls: &mut Calls) -> bool {
-    !std::mem::replace(&mut calls.working, true)
-}
-
-/// Makes the calls of one job, until there are none.
-struct Worker {
-    job: Arc<JobRef>,
-    /// The hook that is being called.
-    making: Option<&'static str>,
-    done: bool,
-    /// A shutdown waits for it.
-    _alive: watch::Receiver<()>,
-}
-
-impl Worker {
-    async fn work(mut self) {
-        while let Some(call) = self.next() {
-            call.make().await;
-        }
-    }
-
-    fn next(&mut self) -> Option<Call> {
-        let mut calls = self.job.hook_calls.lock();
-        let next = calls.waiting.pop_front();
-        calls.working = next.is_some();
-        self.done = next.is_none();
-        self.making = next.as_ref().map(Call::hook);
-        next
-    }
-}
-
-impl Drop for Worker {
-    /// If its runtime refused or dropped it, what waits is lost, and whoever comes next starts anew.
-    fn drop(&mut self) {
-        if self.done {
-            return;
-        }
-        let mut calls = self.job.hook_calls.lock();
-        calls.working = false;
-        let lost = take(&mut calls.waiting);
-        drop(calls);
-        let why = &"the runtime of the bodies dropped it";
-        if let Some(hook) = self.making {
-            self.job.hook_failed(hook, DROPPED, why);
-        }
-        lost.iter().for_each(|call| call.dropped(why));
-    }
 }

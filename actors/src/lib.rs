@@ -24,8 +24,10 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
+mod body_watch;
 mod byte_budget;
 mod candidacy;
+mod coalesced;
 mod contained;
 pub mod core;
 mod deadline;
@@ -37,7 +39,6 @@ mod error;
 mod event;
 mod event_filter;
 mod event_log;
-mod event_stream;
 mod failure_log;
 mod fault;
 mod health;
@@ -52,23 +53,19 @@ pub mod metrics;
 mod name;
 mod node;
 mod overdue;
+mod own_threads;
 mod permits;
 mod placement;
 pub mod port;
+mod recipient;
 mod run;
-mod run_span;
-mod run_task;
 pub mod serde;
 mod starts;
-mod subscriber;
 mod supervisor;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 mod word;
 
-use std::time::Duration;
-
-pub use crate::port::{DIVERGED_RUNS_MAX, DivergedRun, PAUSE_NOTE_MAX, Pause, SkipReason};
 // What the signatures of this crate name.
 pub use futures_util::future::BoxFuture;
 pub use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
@@ -82,13 +79,16 @@ pub use crate::{
         job::RunPhase,
         log_budget::{JOB_LINES_MAX, JOBS_LOGGED_MAX},
         operation::Operation,
+        pause::{PAUSE_NOTE_MAX, Pause},
         policy::{
             ALLOW_MAX, CATCH_UP_PACE, DEBTS_MAX, Fires, LOSSES_MAX, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX,
             MISFIRE_WITHIN_MIN, Misfire, OnLost, Overlap, Policies, QUEUE_MAX, Retry,
         },
+        skip::SkipReason,
         text::TEXT_MAX,
         time::FireTime,
     },
+    deadline::CALL_DEADLINE,
     definition::{Bodiless, Job, SharedBody, TAGS_MAX},
     drain::{HowDrained, REPORTED_RUNS_MAX, ShutdownReport},
     engine::{
@@ -96,34 +96,36 @@ pub use crate::{
         FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, THREADS_MAX,
     },
     error::{
-        AddError, ErrorKind, Fault, Faults, NextFireTimesError, Over, PauseError, SelectError, StartError,
-        TriggerError, UnknownRun, UpdateError,
+        AddError, ErrorKind, FIRE_TIMES_MAX, Fault, Faults, NextFireTimesError, Over, PauseError,
+        SelectError, StartError, TriggerError, UnknownRun, UpdateError,
     },
     event::{CancelReason, Event, EventKind, EventName, Outcome, StepDownReason},
     event_filter::EventFilter,
-    event_stream::EventStream,
     health::{HealthReport, PROBLEM_JOBS_MAX, Part, Problem, ProblemJobs, STALL_MAX},
     hooks::{
         EndedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Hooks,
         NODE_HOOK_CALL_BYTES_MAX, SkippedTicks,
     },
-    job::{ActiveRunStatus, HeldStatus, JobState, JobStatus, LastRunStatus},
+    job::{
+        ActiveRunStatus, HeldStatus, JobState, JobStatus, LastRunStatus, Scheduled, Triggered, TriggeredRun,
+    },
     job_config::{JobConfig, PolicyConfig},
-    listener::{EVENT_BYTES_MAX, EVENTS_MAX, Events, IntoRecipient, Listen, ListenTo},
+    listener::{
+        EVENT_BUFFER_DEFAULT, EVENT_BYTES_MAX, EVENTS_MAX, EventStream, Events, Listen, ListenTo,
+        SUBSCRIBER_EVENT_BYTES_MAX, SUBSCRIBER_EVENTS_MAX,
+    },
     message::{
-        AddJob, AddJobs, Added, AnnounceShutdown, CancelRun, CancelRuns, FIRE_TIMES_MAX, Health, JobDetails,
-        JobPage, ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, RescheduleJob, Resign, ResumeJobs,
-        Scheduled, Selector, Shutdown, ShutdownNow, TriggerJob, Triggered, TriggeredRun, UpdateJob,
+        AddJob, AddJobs, Added, AnnounceShutdown, CancelRun, CancelRuns, Health, JobDetails, JobPage,
+        ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, RescheduleJob, Resign, ResumeJobs,
+        Selector, Shutdown, ShutdownNow, TriggerJob, UpdateJob,
     },
     name::{FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
     permits::WhenFull,
+    port::{DIVERGED_RUNS_MAX, DivergedRun},
+    recipient::IntoRecipient,
     run::{IntoRunResult, Origin, Run, RunError, RunResult},
     starts::BodyThreads,
-    subscriber::{EVENT_BUFFER_DEFAULT, SUBSCRIBER_EVENT_BYTES_MAX, SUBSCRIBER_EVENTS_MAX},
     supervisor::{
         RESTART_PERIOD, RESTARTS_MAX, SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX, SupervisorActor,
     },
 };
-
-/// The deadline of every call to a store.
-pub const CALL_DEADLINE: Duration = Duration::from_secs(5);

@@ -4,57 +4,26 @@
 //! in vain; the supervisor passes [`ListenTo`] on. A subscriber that is slow loses its own events, which are counted, and
 //! one that is gone is forgotten; nobody else notices. Nothing of it survives a restart of the engine.
 
-use std::{
-    fmt,
-    sync::{
-        Arc, OnceLock, PoisonError, RwLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+mod publisher;
+mod stream;
+mod subscriber;
+
+use std::sync::atomic::Ordering;
 
 use actix::prelude::*;
-use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 
-use crate::{
-    byte_budget::{ByteBudget, Charge},
-    event::{Event, EventKind},
-    event_filter::{EventFilter, Kinds},
-    event_log::{EventLog, Level},
-    event_stream::EventStream,
-    metrics::Meters,
-    name::{JobName, NodeId},
-    port::Clock,
+pub(crate) use self::publisher::Publisher;
+pub use self::{
+    publisher::{EVENT_BYTES_MAX, EVENTS_MAX},
+    stream::EventStream,
+    subscriber::{EVENT_BUFFER_DEFAULT, SUBSCRIBER_EVENT_BYTES_MAX, SUBSCRIBER_EVENTS_MAX},
+};
+use self::{
+    publisher::{Publish, SettleLog},
     subscriber::{Delivery, Subscriber, Waiting},
 };
-
-/// Events that may wait for the listener actor itself.
-pub const EVENTS_MAX: usize = 65_536;
-/// The most bytes of texts (errors with their causes, messages of panics, reasons, notes) in the events that
-/// wait for the listener actor itself. When they are that many it is as with [`EVENTS_MAX`]: the newest event
-/// is dropped, and counted. Events without texts still find room.
-pub const EVENT_BYTES_MAX: usize = 32 * 1024 * 1024;
-
-/// An actor of the application that handles a message, as an address or a recipient: a listener of events, or the body of a job.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not an actor that handles `{M}`",
-    label = "the address of an actor is expected here",
-    note = "start an actor that implements `Handler<{M}>`, and give its address: `MyActor.start()`",
-    note = "without an actor: `Callsheet::events` is a stream of events, and `Job::run` takes a function as the body"
-)]
-pub trait IntoRecipient<M: Message<Result: Send> + Send> {
-    /// Who gets the messages.
-    fn into_recipient(self) -> Recipient<M>;
-}
-
-// Without the attribute, an error would list what converts into what in the standard library.
-#[diagnostic::do_not_recommend]
-impl<M: Message<Result: Send> + Send, T: Into<Recipient<M>>> IntoRecipient<M> for T {
-    fn into_recipient(self) -> Recipient<M> {
-        self.into()
-    }
-}
+use crate::{event::Event, event_filter::EventFilter};
 
 /// Adds a subscriber: every event from now on.
 #[derive(Message)]
@@ -83,214 +52,24 @@ pub(crate) struct Flush;
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Publish(Event, Charge);
-
-#[derive(Message)]
-#[rtype(result = "()")]
 pub(crate) struct StopListening;
-
-/// Lines of the log were left out: to say how many, when the minute is over.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct SettleLog(Duration);
-
-/// Where actors publish events. Events without a subscriber are not built.
-#[derive(Clone)]
-pub(crate) struct Publisher(Arc<Outbox>);
-
-struct Outbox {
-    node: NodeId,
-    clock: Arc<dyn Clock>,
-    meters: Arc<Meters>,
-    log: EventLog,
-    listener: OnceLock<Addr<ListenerActor>>,
-    /// `None` once the engine has stopped.
-    subscribers: RwLock<Option<Subscribers>>,
-    /// The kinds that somebody wants whatever the job, as bits.
-    of_every_job: AtomicU64,
-    /// The kinds that somebody wants of some jobs, as bits.
-    of_some_jobs: AtomicU64,
-    /// Published, not yet fanned out.
-    waiting: AtomicUsize,
-    /// The bytes of those.
-    bytes: Arc<ByteBudget>,
-}
-
-/// What is logged at DEBUG.
-fn routine(kind: impl FnOnce() -> EventKind) -> impl FnOnce() -> EventKind {
-    || {
-        let kind = kind();
-        debug_assert_eq!(kind.level(), Level::Debug, "{kind}");
-        kind
-    }
-}
-
-/// Shared, so that nothing is locked while events are handed on.
-type Subscribers = Arc<[Arc<Subscriber>]>;
-
-impl Publisher {
-    pub(crate) fn new(node: NodeId, clock: Arc<dyn Clock>, meters: Arc<Meters>) -> Self {
-        Self(Arc::new(Outbox {
-            node,
-            clock,
-            meters,
-            log: EventLog::new(node),
-            listener: OnceLock::new(),
-            subscribers: RwLock::new(Some(Arc::new([]))),
-            of_every_job: AtomicU64::new(0),
-            of_some_jobs: AtomicU64::new(0),
-            waiting: AtomicUsize::new(0),
-            bytes: ByteBudget::new(EVENT_BYTES_MAX),
-        }))
-    }
-
-    /// Publishes what `kind` makes, if anybody wants to know.
-    pub(crate) fn publish(&self, kind: impl FnOnce() -> EventKind) {
-        self.publish_if(EventLog::is_enabled(), None, kind);
-    }
-
-    /// As [`publish`](Self::publish), of what happened before, at an instant.
-    pub(crate) fn publish_at(&self, at: DateTime<Utc>, kind: impl FnOnce() -> EventKind) {
-        self.publish_if(EventLog::is_enabled(), Some(at), kind);
-    }
-
-    /// As [`publish`](Self::publish), for what a healthy node does all the time: events that are logged at DEBUG.
-    pub(crate) fn publish_routine(&self, kind: impl FnOnce() -> EventKind) {
-        self.publish_if(EventLog::is_enabled_for_routine(), None, routine(kind));
-    }
-
-    /// As [`publish_routine`](Self::publish_routine), of what happened before, at an instant.
-    pub(crate) fn publish_routine_at(&self, at: DateTime<Utc>, kind: impl FnOnce() -> EventKind) {
-        self.publish_if(EventLog::is_enabled_for_routine(), Some(at), routine(kind));
-    }
-
-    /// Logs something else about a job, so many lines of a kind a minute.
-    pub(crate) fn log(&self, kind: &'static str, level: Level, job: &JobName, line: &dyn fmt::Display) {
-        let outbox = &*self.0;
-        let left_out = outbox.log.log(outbox.clock.elapsed(), kind, level, Some(job), line);
-        outbox.settle_log_in(left_out);
-    }
-
-    fn publish_if(&self, logged: bool, at: Option<DateTime<Utc>>, kind: impl FnOnce() -> EventKind) {
-        let outbox = &*self.0;
-        let of_every_job = Kinds(outbox.of_every_job.load(Ordering::Acquire));
-        let of_some_jobs = Kinds(outbox.of_some_jobs.load(Ordering::Acquire));
-        if !logged && of_every_job == Kinds::NONE && of_some_jobs == Kinds::NONE {
-            return;
-        }
-        let kind = kind();
-        let name = kind.name();
-        let heard = of_every_job.contain(name) || of_some_jobs.contain(name) && outbox.is_wanted(&kind);
-        // Only now its level is known.
-        let logged = logged && EventLog::logs(&kind);
-        if !logged && !heard {
-            return;
-        }
-        let at = at.unwrap_or_else(|| outbox.clock.now());
-        let event = Event { at, node: outbox.node, kind };
-        if logged {
-            outbox.settle_log_in(outbox.log.event(outbox.clock.elapsed(), &event.kind));
-        }
-        let Some(listener) = outbox.listener.get().filter(|_| heard) else { return };
-        let charge = outbox.bytes.charge(event.kind.text_bytes());
-        let room = outbox.waiting.fetch_add(1, Ordering::AcqRel) < EVENTS_MAX;
-        if let (true, Some(charge)) = (room, charge) {
-            listener.do_send(Publish(event, charge));
-        } else {
-            outbox.waiting.fetch_sub(1, Ordering::AcqRel);
-            outbox.drop_for(&event.kind);
-        }
-    }
-
-    /// A stream of what passes the filter; one that has ended if the engine has.
-    pub(crate) fn stream(&self, filter: EventFilter) -> EventStream {
-        let dropped = Arc::<AtomicU64>::default();
-        let (subscriber, events) = Subscriber::stream(filter, dropped.clone());
-        self.0.add(subscriber);
-        EventStream::new(events, dropped, self.clone())
-    }
-
-    pub(crate) fn forget_the_gone(&self) {
-        self.0.forget_the_gone();
-    }
-}
-
-impl fmt::Debug for Publisher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Publisher").field(&self.0.node).finish()
-    }
-}
-
-impl Outbox {
-    fn add(&self, subscriber: Subscriber) {
-        self.change(|subscribers| {
-            subscribers.map(|those| those.iter().cloned().chain([Arc::new(subscriber)]).collect())
-        });
-    }
-
-    fn forget_the_gone(&self) {
-        self.change(|subscribers| {
-            subscribers.map(|those| those.iter().filter(|one| !one.is_gone()).cloned().collect())
-        });
-    }
-
-    /// Lines were left out, and this time is left until their minute is over.
-    fn settle_log_in(&self, time: Option<Duration>) {
-        if let (Some(time), Some(listener)) = (time, self.listener.get()) {
-            listener.do_send(SettleLog(time));
-        }
-    }
-
-    /// Nobody hears of anything any more. What waits in a stream can still be read.
-    fn close(&self) {
-        self.change(|_| None);
-    }
-
-    fn change(&self, change: impl FnOnce(Option<Subscribers>) -> Option<Subscribers>) {
-        let mut subscribers = self.subscribers.write().unwrap_or_else(PoisonError::into_inner);
-        let changed = change(subscribers.clone());
-        let wanted = |of_every_job: bool| {
-            let those = changed.iter().flat_map(|those| those.iter().map(|one| &one.filter));
-            let those = those.filter(|filter| filter.is_for_every_job() == of_every_job);
-            those.fold(0, |kinds, filter| kinds | filter.wanted_kinds().0)
-        };
-        self.of_every_job.store(wanted(true), Ordering::Release);
-        self.of_some_jobs.store(wanted(false), Ordering::Release);
-        *subscribers = changed;
-    }
-
-    fn subscribers(&self) -> Option<Subscribers> {
-        self.subscribers.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn is_wanted(&self, kind: &EventKind) -> bool {
-        self.subscribers().is_some_and(|those| those.iter().any(|one| one.filter.admits(kind)))
-    }
-
-    /// Counts an event that did not get as far as the listener actor.
-    fn drop_for(&self, kind: &EventKind) {
-        let those = self.subscribers();
-        let missed = those.iter().flat_map(|those| those.iter()).filter(|one| one.filter.admits(kind));
-        missed.for_each(|one| one.miss(&self.meters));
-    }
-}
 
 /// Fans events out.
 pub(crate) struct ListenerActor {
-    outbox: Arc<Outbox>,
+    publisher: Publisher,
 }
 
 impl ListenerActor {
     pub(crate) fn new(publisher: &Publisher) -> Self {
-        Self { outbox: publisher.0.clone() }
+        Self { publisher: publisher.clone() }
     }
 }
 
 impl Drop for ListenerActor {
     /// However it came to its end: a stream must not wait for ever.
     fn drop(&mut self) {
-        self.outbox.log.close();
-        self.outbox.close();
+        self.publisher.0.log.close();
+        self.publisher.0.close();
     }
 }
 
@@ -299,8 +78,7 @@ impl Actor for ListenerActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(EVENTS_MAX);
-        // Set once; a second engine has an outbox of its own.
-        let _ = self.outbox.listener.set(ctx.address());
+        self.publisher.set_listener(ctx.address().recipient(), ctx.address().recipient());
     }
 }
 
@@ -326,7 +104,7 @@ impl Handler<ListenTo> for ListenerActor {
                 }
             }
         });
-        self.outbox.add(subscriber);
+        self.publisher.subscribe(subscriber);
     }
 }
 
@@ -334,16 +112,16 @@ impl Handler<Publish> for ListenerActor {
     type Result = ();
 
     fn handle(&mut self, Publish(event, charge): Publish, _: &mut Self::Context) {
-        self.outbox.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.publisher.0.waiting.fetch_sub(1, Ordering::AcqRel);
         drop(charge);
-        let subscribers = self.outbox.subscribers();
+        let subscribers = self.publisher.0.subscribers();
         let those = subscribers.iter().flat_map(|those| those.iter());
         let mut gone = false;
         for subscriber in those.filter(|one| one.filter.admits(&event.kind)) {
-            gone |= subscriber.offer(event.clone(), &self.outbox.meters).is_err();
+            gone |= subscriber.offer(event.clone(), &self.publisher.0.meters).is_err();
         }
         if gone {
-            self.outbox.forget_the_gone();
+            self.publisher.forget_the_gone();
         }
     }
 }
@@ -352,7 +130,7 @@ impl Handler<SettleLog> for ListenerActor {
     type Result = ();
 
     fn handle(&mut self, SettleLog(time): SettleLog, ctx: &mut Self::Context) {
-        ctx.run_later(time, |actor, _| actor.outbox.log.settle(actor.outbox.clock.elapsed()));
+        ctx.run_later(time, |actor, _| actor.publisher.0.log.settle(actor.publisher.0.clock.elapsed()));
     }
 }
 
@@ -360,7 +138,7 @@ impl Handler<Flush> for ListenerActor {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _: Flush, _: &mut Self::Context) -> Self::Result {
-        let subscribers = self.outbox.subscribers();
+        let subscribers = self.publisher.0.subscribers();
         // Streams have it in their buffers; nobody waits for those who read them.
         let those = subscribers.iter().flat_map(|those| those.iter());
         let queues: Vec<_> = those.filter_map(|one| one.deliveries()).collect();
@@ -386,8 +164,16 @@ impl Handler<StopListening> for ListenerActor {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Arc, time::Duration};
+
     use super::*;
-    use crate::{event::EventName, testkit::VirtualClock};
+    use crate::{
+        event::{EventKind, EventName},
+        metrics::Meters,
+        name::{JobName, NodeId},
+        port::Clock,
+        testkit::VirtualClock,
+    };
 
     /// Nobody is to ask it.
     #[derive(Debug)]
@@ -424,7 +210,8 @@ mod tests {
         let unheard = || -> EventKind { panic!("nobody wants it") };
         publisher.publish(unheard);
 
-        let of_a = publisher.stream(EventFilter::new().kinds([EventName::JobAdded]).job("a"));
+        let of_a =
+            EventStream::subscribe(&publisher, EventFilter::new().kinds([EventName::JobAdded]).job("a"));
         publisher.publish(|| EventKind::JobRemoved { job: JobName::new("a").unwrap() });
         publisher.publish(|| added("b"));
         assert_eq!(waiting(&publisher), 0);
@@ -440,8 +227,10 @@ mod tests {
         let publisher = publisher();
         let listener = ListenerActor::new(&publisher).start();
         listener.send(Flush).await.unwrap();
-        let failed =
-            publisher.stream(EventFilter::new().kinds([EventName::LockUnavailable, EventName::JobAdded]));
+        let failed = EventStream::subscribe(
+            &publisher,
+            EventFilter::new().kinds([EventName::LockUnavailable, EventName::JobAdded]),
+        );
         let reason = "a".repeat(1024 * 1024);
 
         for _ in 0..100 {
@@ -484,8 +273,8 @@ mod tests {
         let publisher = publisher();
         let listener = ListenerActor::new(&publisher).start();
         listener.send(Flush).await.unwrap();
-        let mut kept = publisher.stream(EventFilter::new());
-        drop(publisher.stream(EventFilter::new().job("a")));
+        let mut kept = EventStream::subscribe(&publisher, EventFilter::new());
+        drop(EventStream::subscribe(&publisher, EventFilter::new().job("a")));
 
         publisher.publish(|| added("b"));
 
@@ -497,11 +286,11 @@ mod tests {
     async fn a_stream_that_is_asked_for_too_late_has_ended() {
         let publisher = publisher();
         let listener = ListenerActor::new(&publisher).start();
-        let mut early = publisher.stream(EventFilter::new());
+        let mut early = EventStream::subscribe(&publisher, EventFilter::new());
 
         listener.send(StopListening).await.unwrap();
 
         assert_eq!(early.next().await, None);
-        assert_eq!(publisher.stream(EventFilter::new()).next().await, None);
+        assert_eq!(EventStream::subscribe(&publisher, EventFilter::new()).next().await, None);
     }
 }

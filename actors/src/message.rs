@@ -1,13 +1,10 @@
 //! What an application says to the supervisor.
 
-use std::{fmt, pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use actix::Message;
 use chrono::{DateTime, Utc};
-use futures_util::future::{Either, select};
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     definition::Job,
@@ -15,11 +12,10 @@ use crate::{
     error::{
         AddError, Faults, NextFireTimesError, PauseError, SelectError, TriggerError, UnknownRun, UpdateError,
     },
-    event::Outcome,
     health::HealthReport,
-    job::{JobState, JobStatus},
+    job::{JobState, JobStatus, Scheduled, TriggeredRun},
     name::{JobName, RunId},
-    port::{IntoSchedule, Pause, Schedule, Standing},
+    port::{IntoSchedule, Pause, Schedule},
 };
 
 /// The most jobs in one page of a listing, or of an enrolment.
@@ -53,53 +49,6 @@ pub struct Added {
     /// Who fires it.
     #[serde(flatten)]
     pub scheduled: Scheduled,
-}
-
-/// Who fires a job that was added, as it stood then.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "scheduled", rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Scheduled {
-    /// This node: it leads, or the job is [`Local`](crate::Fires::Local), or [any node](crate::Fires::AnyNode) may fire it.
-    Here,
-    /// The leader, another node, which holds it as well.
-    ByLeader,
-    /// Nobody yet: no node leads. The next leader does if it holds the job.
-    NoLeader,
-    /// The nodes that hold it, this one among them: the leader, another node, does not. Each tick runs on the one that claims it
-    /// first, until the job is added on the leader.
-    ByHolders,
-    /// The leader, another node, fires a job of this name by another schedule.
-    OtherSchedule,
-    /// It is not known: the store did not answer.
-    Unknown {
-        /// What happened, without passwords or connection strings.
-        reason: String,
-    },
-}
-
-impl From<Standing> for Scheduled {
-    fn from(standing: Standing) -> Self {
-        match standing {
-            Standing::Scheduled => Self::ByLeader,
-            Standing::OtherSchedule => Self::OtherSchedule,
-            Standing::NotHeld => Self::ByHolders,
-            Standing::NoLeader => Self::NoLeader,
-        }
-    }
-}
-
-impl fmt::Display for Scheduled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Here => f.write_str("scheduled by this node"),
-            Self::ByLeader => f.write_str("scheduled by the leader"),
-            Self::NoLeader => f.write_str("not scheduled yet: no node leads"),
-            Self::ByHolders => f.write_str("scheduled by the nodes that hold it, since the leader does not"),
-            Self::OtherSchedule => f.write_str("scheduled by the leader, but by another schedule"),
-            Self::Unknown { reason } => write!(f, "not known to be scheduled: {reason}"),
-        }
-    }
 }
 
 /// Which jobs are meant.
@@ -230,84 +179,6 @@ pub struct ResumeJobs(pub Selector);
 #[rtype(result = "Result<TriggeredRun, TriggerError>")]
 pub struct TriggerJob(pub String);
 
-/// A run that was triggered, whose end can be waited for.
-#[derive(Debug, Serialize)]
-#[serde(transparent)]
-pub struct TriggeredRun {
-    triggered: Triggered,
-    /// Dropped with the job's actor, unless the run ends before.
-    #[serde(skip)]
-    end: oneshot::Receiver<Outcome>,
-    /// The engine has stopped.
-    #[serde(skip)]
-    over: CancellationToken,
-}
-
-impl TriggeredRun {
-    pub(crate) fn new(
-        triggered: Triggered,
-        end: oneshot::Receiver<Outcome>,
-        over: CancellationToken,
-    ) -> Self {
-        Self { triggered, end, over }
-    }
-
-    /// The run.
-    pub fn run(&self) -> RunId {
-        self.triggered.run()
-    }
-
-    /// Whether it has started, or waits for its turn.
-    pub fn triggered(&self) -> Triggered {
-        self.triggered
-    }
-
-    /// Waits until the run has ended, and answers how. There is always an answer:
-    ///
-    /// | what happens | the answer |
-    /// |---|---|
-    /// | its body ends, after its last attempt, and the store has recorded it | that of its last attempt |
-    /// | it waits for its turn and is dropped: it is cancelled, its job is removed, the node shuts down | [`Cancelled`](Outcome::Cancelled) |
-    /// | a `before` hook vetoes it | [`Cancelled`](Outcome::Cancelled) |
-    /// | the node's session with the store is lost | [`Lost`](Outcome::Lost); it may [go on](crate::OnLost::Retry), on any node |
-    /// | a shutdown leaves it behind, since it does not end | [`Lost`](Outcome::Lost) |
-    ///
-    /// A body that waits for a run of its own job, or of its own lock key, waits for itself.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future ends no run.
-    pub async fn finished(self) -> Outcome {
-        let Self { end, over, .. } = self;
-        let over = pin!(over.cancelled());
-        match select(end, over).await {
-            Either::Left((outcome, _)) => outcome.unwrap_or(Outcome::Lost),
-            // It may have ended just before.
-            Either::Right(((), mut end)) => end.try_recv().unwrap_or(Outcome::Lost),
-        }
-    }
-}
-
-/// What became of a manual trigger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "state", content = "run", rename_all = "snake_case")]
-pub enum Triggered {
-    /// The run has started.
-    Started(RunId),
-    /// The run starts when its turn comes, unless the node dies before. If it is dropped (the node shuts down, the job is removed
-    /// from it, the runs are cancelled), [`RunCancelled`](crate::EventKind::RunCancelled) says so.
-    Queued(RunId),
-}
-
-impl Triggered {
-    /// The run.
-    pub fn run(self) -> RunId {
-        match self {
-            Self::Started(run) | Self::Queued(run) => run,
-        }
-    }
-}
-
 /// Asks the runs of the selected jobs that are in progress on this node to stop, and answers which they are;
 /// those of jobs that were removed are among them. What ignores it is aborted
 /// [`abort_after`](crate::Job::abort_after) later. A run that waits for its next attempt ends at once.
@@ -333,9 +204,6 @@ pub struct NextFireTimes {
     /// How many.
     pub count: usize,
 }
-
-/// The most fire times in one answer.
-pub const FIRE_TIMES_MAX: usize = 1_000;
 
 /// Lists jobs in the order of their names. A page costs one question to the actor of each of its jobs, however many jobs
 /// there are and whatever the filter.

@@ -10,10 +10,10 @@ use metrics::{Counter, Gauge, Histogram, SharedString, Unit, counter, gauge, his
 use crate::{
     core::operation::Operation,
     event::Outcome,
-    hooks::{HOOKS, REASONS},
     labels::{Label, Labelled, Labels},
     name::JobName,
     port::{SkipReason, Skips},
+    word::words,
 };
 
 pub use crate::labels::{JOB_LABEL_ONCE, JOB_LABEL_OTHER, JOB_LABELS_EVER_FACTOR};
@@ -156,8 +156,8 @@ impl Meters {
         Operation::ALL.iter().for_each(|operation| {
             coordination_errors(&scope, *operation).increment(0);
         });
-        for hook in HOOKS {
-            for reason in REASONS {
+        for hook in HookKind::ALL {
+            for reason in HookFault::ALL {
                 hooks_failed(&scope, hook, reason).increment(0);
             }
         }
@@ -208,11 +208,7 @@ impl Meters {
     }
 
     /// Counts a call of a hook that failed, or was not made.
-    pub(crate) fn hook_failed(&self, hook: &'static str, reason: &'static str) {
-        debug_assert!(
-            HOOKS.contains(&hook) && REASONS.contains(&reason),
-            "{hook} {reason} is counted from zero"
-        );
+    pub(crate) fn hook_failed(&self, hook: HookKind, reason: HookFault) {
         hooks_failed(&self.scope, hook, reason).increment(1);
     }
 }
@@ -221,8 +217,61 @@ fn coordination_errors(scope: &SharedString, operation: Operation) -> Counter {
     counter!(COORDINATION_ERRORS, "scope" => scope.clone(), "operation" => operation.as_str())
 }
 
-fn hooks_failed(scope: &SharedString, hook: &'static str, reason: &'static str) -> Counter {
-    counter!(HOOKS_FAILED, "scope" => scope.clone(), "hook" => hook, "reason" => reason)
+fn hooks_failed(scope: &SharedString, hook: HookKind, reason: HookFault) -> Counter {
+    counter!(HOOKS_FAILED, "scope" => scope.clone(), "hook" => hook.as_str(), "reason" => reason.as_str())
+}
+
+/// The label `hook`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HookKind {
+    Before,
+    AfterSuccess,
+    AfterFailure,
+    OnSkip,
+}
+
+impl HookKind {
+    const ALL: [Self; 4] = [Self::Before, Self::AfterSuccess, Self::AfterFailure, Self::OnSkip];
+}
+
+words!(pub(crate) HookKind {
+    Before: "before",
+    AfterSuccess: "after_success",
+    AfterFailure: "after_failure",
+    OnSkip: "on_skip"
+});
+
+/// The label `reason` of a call of a hook that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HookFault {
+    /// It answered an error.
+    Error,
+    Panic,
+    Timeout,
+    /// It was not called.
+    Dropped,
+}
+
+impl HookFault {
+    const ALL: [Self; 4] = [Self::Error, Self::Panic, Self::Timeout, Self::Dropped];
+}
+
+words!(pub(crate) HookFault { Error: "error", Panic: "panic", Timeout: "timeout", Dropped: "dropped" });
+
+/// The label `outcome` of a tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TickOutcome {
+    Started,
+    Skipped(SkipReason),
+}
+
+impl TickOutcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Skipped(reason) => reason.as_str(),
+        }
+    }
 }
 
 /// The metrics of one label.
@@ -243,16 +292,16 @@ impl JobMeters {
         let label = SharedString::from(Arc::<str>::from(name));
         let counter =
             |metric: &'static str| counter!(metric, "scope" => scope.clone(), "name" => label.clone());
-        let by_outcome = |metric: &'static str, outcome: &'static str| counter!(metric, "scope" => scope.clone(), "name" => label.clone(), "outcome" => outcome);
+        let by = |metric: &'static str, outcome: &'static str| counter!(metric, "scope" => scope.clone(), "name" => label.clone(), "outcome" => outcome);
         let histogram =
             |metric: &'static str| histogram!(metric, "scope" => scope.clone(), "name" => label.clone());
         Self {
             ticks_due: counter(TICKS_DUE),
-            ticks_started: by_outcome(TICKS, "started"),
-            ticks_skipped: SkipReason::ALL.map(|reason| by_outcome(TICKS, reason.as_str())),
+            ticks_started: by(TICKS, TickOutcome::Started.as_str()),
+            ticks_skipped: SkipReason::ALL.map(|reason| by(TICKS, TickOutcome::Skipped(reason).as_str())),
             ticks_held: gauge!(TICKS_HELD, "scope" => scope.clone(), "name" => label.clone()),
             ticks_elsewhere: counter(TICKS_ELSEWHERE),
-            runs: Outcome::ALL.map(|outcome| by_outcome(RUNS, outcome.as_str())),
+            runs: Outcome::ALL.map(|outcome| by(RUNS, outcome.as_str())),
             run_retries: counter(RUN_RETRIES),
             run_duration: histogram(RUN_DURATION),
             tick_lateness: histogram(TICK_LATENESS),

@@ -3,14 +3,10 @@
 use std::{
     cmp::Reverse,
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{
-    core::job::{Input, PermitAnswer},
-    job::Letter,
-    node::JobRef,
-};
+use crate::core::job::PermitAnswer;
 
 /// What happens to a run that finds as many others in progress on its node as may be.
 ///
@@ -27,20 +23,20 @@ pub enum WhenFull {
     Skip,
 }
 
-/// The slots of one node.
-pub(crate) struct Permits {
-    slots: Option<Mutex<Slots>>,
+/// The slots of one node, and who waits for one.
+pub(crate) struct Permits<W> {
+    slots: Option<Mutex<Slots<W>>>,
     when_full: WhenFull,
 }
 
-struct Slots {
+struct Slots<W> {
     free: usize,
     asked: u64,
     /// One entry per job at most: a job asks once and waits for the answer.
-    waiting: BTreeMap<(Reverse<i8>, u64), Arc<JobRef>>,
+    waiting: BTreeMap<(Reverse<i8>, u64), W>,
 }
 
-impl Permits {
+impl<W> Permits<W> {
     pub(crate) fn new(max: Option<usize>, when_full: WhenFull) -> Self {
         let slots = |free| Mutex::new(Slots { free, asked: 0, waiting: BTreeMap::new() });
         Self { slots: max.map(slots), when_full }
@@ -51,8 +47,8 @@ impl Permits {
         self.slots.is_some()
     }
 
-    /// Takes a slot for a job, or keeps it in mind.
-    pub(crate) fn ask(&self, job: &Arc<JobRef>, priority: i8) -> PermitAnswer {
+    /// Takes a slot, or keeps in mind who waits for one.
+    pub(crate) fn ask(&self, priority: i8, waits: impl FnOnce() -> W) -> PermitAnswer {
         let Some(mut slots) = self.slots() else { return PermitAnswer::Granted };
         if slots.free > 0 {
             slots.free -= 1;
@@ -63,42 +59,77 @@ impl Permits {
             WhenFull::Wait => {
                 let nth = slots.asked;
                 slots.asked += 1;
-                slots.waiting.insert((Reverse(priority), nth), job.clone());
+                slots.waiting.insert((Reverse(priority), nth), waits());
                 PermitAnswer::Wait
             }
         }
     }
 
-    /// Gives a slot to whoever waits, or back.
-    pub(crate) fn release(&self) {
-        let Some(mut slots) = self.slots() else { return };
-        match slots.waiting.pop_first() {
-            Some((_, job)) => {
-                drop(slots);
-                // If the job is gone, the letter comes back to the supervisor, who releases it again.
-                Letter::send(&job, Input::Permit(PermitAnswer::Granted));
-            }
-            None => slots.free += 1,
+    /// Gives a slot back. Answers who has it from now on, if anybody waits.
+    #[must_use]
+    pub(crate) fn release(&self) -> Option<W> {
+        let mut slots = self.slots()?;
+        let next = slots.waiting.pop_first().map(|(_, next)| next);
+        if next.is_none() {
+            slots.free += 1;
         }
+        next
     }
 
-    /// A job that waits is gone.
-    pub(crate) fn leave(&self, job: &JobRef) {
+    /// Somebody who waits is gone.
+    pub(crate) fn leave(&self, is_gone: impl Fn(&W) -> bool) {
         let left = self.slots().map(|mut slots| {
-            let ours = slots.waiting.iter().find(|(_, waiting)| waiting.lineage == job.lineage);
-            let place = ours.map(|(place, _)| *place);
+            let place = slots.waiting.iter().find(|(_, waits)| is_gone(waits)).map(|(place, _)| *place);
             place.and_then(|place| slots.waiting.remove(&place))
         });
         drop(left);
     }
 
-    /// Nobody waits any more: what waits holds its job, and the job holds this node.
+    /// Nobody waits any more: who waits may hold what holds the permits.
     pub(crate) fn close(&self) {
         let waiting = self.slots().map(|mut slots| std::mem::take(&mut slots.waiting));
         drop(waiting);
     }
 
-    fn slots(&self) -> Option<MutexGuard<'_, Slots>> {
+    fn slots(&self) -> Option<MutexGuard<'_, Slots<W>>> {
         self.slots.as_ref().map(|slots| slots.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_is_served_by_priority_and_then_in_order() {
+        let permits = Permits::new(Some(1), WhenFull::Wait);
+        assert_eq!(permits.ask(0, || "first"), PermitAnswer::Granted);
+        for (priority, who) in [(0, "a"), (5, "b"), (0, "c"), (5, "d")] {
+            assert_eq!(permits.ask(priority, || who), PermitAnswer::Wait);
+        }
+
+        permits.leave(|who| *who == "d");
+
+        let served: Vec<_> = std::iter::from_fn(|| permits.release()).collect();
+        assert_eq!(served, ["b", "a", "c"]);
+        assert_eq!(permits.ask(0, || "e"), PermitAnswer::Granted, "the slot is free again");
+    }
+
+    #[test]
+    fn nobody_waits_where_runs_are_skipped() {
+        let permits = Permits::new(Some(1), WhenFull::Skip);
+        assert_eq!(permits.ask(0, || "first"), PermitAnswer::Granted);
+
+        assert_eq!(permits.ask(9, || "second"), PermitAnswer::Refused);
+
+        assert_eq!(permits.release(), None);
+        assert_eq!(permits.ask(9, || "second"), PermitAnswer::Granted);
+    }
+
+    #[test]
+    fn without_a_bound_everybody_may() {
+        let permits = Permits::<()>::new(None, WhenFull::Skip);
+
+        assert!((0..100).all(|_| permits.ask(0, || ()) == PermitAnswer::Granted));
     }
 }

@@ -15,9 +15,9 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tracing::Span;
 
 use crate::{
-    body::OwnThreads,
     core::{job::Severity, time::FireTime},
     name::{FencingToken, JobName, LockKey, RunId, Term},
+    own_threads::OwnThreads,
     port::Clock,
 };
 

@@ -1,7 +1,7 @@
 //! Whether the bodies that wait for a thread get one.
 //!
 //! The threads of ordinary bodies are asked by a task of nobody's
-//! ([`BodyWatch`](crate::candidacy::BodyWatch)). Those of bodies that block, or that are not `Send`, are not
+//! ([`BodyWatch`](crate::body_watch::BodyWatch)). Those of bodies that block, or that are not `Send`, are not
 //! asked, since there may be none yet, and since they may all be taken for good reasons: it counts that a
 //! body waits, and that none starts.
 

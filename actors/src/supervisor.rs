@@ -1,23 +1,27 @@
 //! The supervisor actor owns the jobs, by name, and is the one address that an application talks to.
 //!
 //! It validates definitions, starts a job actor for each, and keeps definition and generation. When a job actor dies it
-//! gets its remains and starts another one within a restart budget. When this node starts to lead, it enrols its jobs
+//! gets a snapshot of it and starts another one within a restart budget. When this node starts to lead, it enrols its jobs
 //! with the store page by page and resumes each from its cursor. It shuts the node down in order. Nothing of it
 //! survives a restart of the engine but what the store keeps.
 
 mod adding;
 mod cancelling;
 mod clock;
-mod dying;
+mod enrolment;
 mod forgetting;
 mod health;
-mod keys;
+mod key_policies;
+mod leaderless;
 mod leading;
+mod lost_runs;
 mod outlook;
 mod parking;
 mod pausing;
 mod questions;
 mod removing;
+mod reports;
+mod restarts;
 mod shutdown;
 mod tags;
 mod updating;
@@ -39,32 +43,25 @@ use tokio::{
 
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use self::leading::KillElection;
+pub(crate) use self::shutdown::JOIN_MAX;
+pub use self::shutdown::{SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX};
 pub(crate) use self::{
     adding::{AddFirstJobs, define_all},
-    clock::StoreClockMoved,
-    dying::{JobDied, JobDone, JobLeft, JobRetired, ScheduleBroken, Undelivered},
-    keys::conflicts,
-    leading::{
-        DebtsFound, ElectionDied, LeadershipChanged, RunsLost, SessionNews, TakenByLeader, UnknownToStore,
-    },
-    parking::{JobRefusedForData, JobTaken},
-    pausing::{NewsMissed, PauseNews, StopJob},
+    key_policies::conflicts,
 };
 use self::{
     clock::Rearming,
-    keys::Keys,
-    leading::{ENROL_AGAIN_MAX, ENROL_AGAIN_MIN, LOCKED_AGAIN_MAX},
+    enrolment::{ENROL_AGAIN_MAX, ENROL_AGAIN_MIN, LOCKED_AGAIN_MAX},
+    key_policies::Keys,
     outlook::LintLog,
     parking::Parked,
     pausing::Telling,
     questions::WaitingQuestions,
     removing::Leaving,
+    restarts::Deaths,
     tags::Tags,
 };
-pub use self::{
-    dying::{RESTART_PERIOD, RESTARTS_MAX},
-    shutdown::{SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX},
-};
+pub use crate::core::restarts::{RESTART_PERIOD, RESTARTS_MAX};
 use crate::{
     CALL_DEADLINE,
     core::{
@@ -79,14 +76,16 @@ use crate::{
     event_filter::EventFilter,
     event_log::Level,
     health::Part,
-    hooks::HookCalls,
-    job::{Content, JobActor, Letter, Remains},
+    job::{
+        HookCalls, JobActor, JobHandle, JobHost, JobMessage, JobSnapshot, OnTrial, TriggeredRun, WakeTime,
+    },
     labels::{JOB_LABEL_OTHER, Labelled},
-    listener::{Events, Listen, ListenTo, ListenerActor},
-    message::{PAGE_MAX, Selector, TriggerJob, TriggeredRun},
+    listener::{EventStream, Events, Listen, ListenTo, ListenerActor},
+    lock::LockActor,
+    message::{PAGE_MAX, Selector, TriggerJob},
     metrics::JobMeters,
     name::{JobName, Term},
-    node::{JobRef, Node, OnTrial, WakeTime},
+    node::Node,
     port::Authority,
 };
 
@@ -94,13 +93,13 @@ use crate::{
 pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
 
 struct Entry {
-    job: Arc<JobRef>,
+    job: Arc<JobHandle>,
     /// Since when, by the monotonic clock, this node has held the job with its schedule.
     held_since: Duration,
     /// As its definition says: at hand for those who look at very many.
     fires: Fires,
-    /// `None` for one that has not died.
-    restarts: Option<Box<Restarts>>,
+    /// `None` if its actor has not died.
+    deaths: Option<Box<Deaths>>,
     /// Why it does not fire until it is resumed or updated.
     broken: Option<Arc<str>>,
     /// The leader does not hold the job, so this node claims its ticks.
@@ -119,18 +118,10 @@ struct Entry {
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) const ENTRY_BYTES: usize = size_of::<Entry>();
 
-/// How often a job's actor was started again.
-#[derive(Default)]
-struct Restarts {
-    since: Duration,
-    count: u32,
-    /// Where the job stood when its actor died last.
-    cursor: DateTime<Utc>,
-}
-
 /// What a supervisor is made of.
 pub(crate) struct Supervised {
-    pub(crate) node: Arc<Node>,
+    /// What its jobs share, the node among it.
+    pub(crate) jobs: Arc<JobHost>,
     pub(crate) backend: &'static str,
     pub(crate) single_node: bool,
     pub(crate) forget_after: Duration,
@@ -138,6 +129,7 @@ pub(crate) struct Supervised {
     pub(crate) lease: Duration,
     pub(crate) listener: Addr<ListenerActor>,
     pub(crate) election: Addr<ElectionActor>,
+    pub(crate) lock: Addr<LockActor>,
     pub(crate) shutdown_abort_after: Duration,
     /// Gets the report when the engine has stopped.
     pub(crate) stopped: Option<oneshot::Sender<ShutdownReport>>,
@@ -150,7 +142,7 @@ pub struct SupervisorActor {
     keys: Keys,
     tags: Tags,
     /// Removed, or replaced after their death, with a run still in progress.
-    retiring: BTreeMap<(JobName, u64), Arc<JobRef>>,
+    retiring: BTreeMap<(JobName, u64), Arc<JobHandle>>,
     generations: u64,
     term: Option<Term>,
     /// When the term began, by the monotonic clock.
@@ -223,8 +215,8 @@ enum Phase {
 
 impl SupervisorActor {
     pub(crate) fn new(parts: Supervised) -> Self {
-        let (wall, elapsed) = parts.node.clock.read();
-        let seed = parts.node.seed();
+        let (wall, elapsed) = parts.jobs.node.clock.read();
+        let seed = parts.jobs.node.seed();
         let backoff = Backoff::new(ENROL_AGAIN_MIN, ENROL_AGAIN_MAX, seed);
         Self {
             wall_clock: ClockWatch::new(wall, elapsed),
@@ -273,7 +265,7 @@ impl SupervisorActor {
     }
 
     fn node(&self) -> &Arc<Node> {
-        &self.parts.node
+        &self.parts.jobs.node
     }
 
     fn publish(&self, kind: impl FnOnce() -> EventKind) {
@@ -284,33 +276,33 @@ impl SupervisorActor {
     fn start_actor<R>(
         &mut self,
         definition: Arc<Definition>,
-        former: Option<&JobRef>,
-        remains: R,
-    ) -> Arc<JobRef>
+        former: Option<&JobHandle>,
+        snapshot: R,
+    ) -> Arc<JobHandle>
     where
-        R: FnOnce(&JobRef) -> Remains + Send + 'static,
+        R: FnOnce(&JobHandle) -> JobSnapshot + Send + 'static,
     {
         self.generations += 1;
         let (sender, receiver) = channel(JOB_MAILBOX);
-        let job = Arc::new(JobRef {
+        let job = Arc::new(JobHandle {
             meters: former.map_or_else(|| self.meters_of(&definition, false), |former| former.meters.clone()),
             definition,
             generation: self.generations,
-            lineage: former.map_or(self.generations, |former| former.lineage),
+            instance: former.map_or(self.generations, |former| former.instance),
             addr: Addr::new(sender),
             hook_calls: former.map_or_else(HookCalls::default, |former| former.hook_calls.share()),
             wake_time: WakeTime::default(),
             on_trial: former.map_or_else(OnTrial::default, |former| former.on_trial.share()),
-            node: self.node().clone(),
+            host: self.parts.jobs.clone(),
         });
-        let make = {
+        let start = {
             let job = job.clone();
             move || {
-                let remains = remains(&job);
-                JobActor::new(job, remains)
+                let snapshot = snapshot(&job);
+                actix_rt::spawn(Context::with_receiver(receiver).into_future(JobActor::new(job, snapshot)));
             }
         };
-        self.node().placement.start(self.generations, make, receiver);
+        self.parts.jobs.placement.start(self.generations, start);
         job
     }
 
@@ -328,10 +320,10 @@ impl SupervisorActor {
     }
 
     /// Lets a job fire: at once if it is local, else after it is enrolled.
-    fn resume(&mut self, job: &Arc<JobRef>, cursor: DateTime<Utc>) {
+    fn resume(&mut self, job: &Arc<JobHandle>, cursor: DateTime<Utc>) {
         let name = &job.definition.name;
         if job.definition.policies.fires == Fires::Local {
-            Letter::send(job, Input::Resume { cursor, authority: None, kept: Box::default() });
+            job.send(Input::Resume { cursor, authority: None, kept: Box::default() });
         } else {
             self.to_enrol.push_back(name.clone());
             if let Some(entry) = self.jobs.get_mut(name) {
@@ -418,7 +410,7 @@ impl Handler<TriggerJob> for SupervisorActor {
         {
             return refused(TriggerError::Parked { job, reason: reason.clone() });
         }
-        let answer = Letter::ask(&entry.job, |reply| Content::Trigger { reply });
+        let answer = entry.job.ask(|reply| JobMessage::Trigger { reply });
         Box::pin(async move {
             match timeout(CALL_DEADLINE * 2, answer).await {
                 Ok(Ok(answer)) => answer,
@@ -455,6 +447,6 @@ impl Handler<Events> for SupervisorActor {
     type Result = MessageResult<Events>;
 
     fn handle(&mut self, Events(filter): Events, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.node().publisher.stream(filter))
+        MessageResult(EventStream::subscribe(&self.node().publisher, filter))
     }
 }

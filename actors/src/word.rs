@@ -4,9 +4,12 @@
 /// The word of each variant, and [`Display`](std::fmt::Display) by it.
 macro_rules! words {
     ($type:ident { $($variant:ident: $word:literal),+ $(,)? }) => {
+        $crate::word::words!(pub $type { $($variant: $word),+ });
+    };
+    ($vis:vis $type:ident { $($variant:ident: $word:literal),+ $(,)? }) => {
         impl $type {
             /// Its word in texts and in JSON.
-            pub fn as_str(self) -> &'static str {
+            $vis fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word,)+
                 }

@@ -2,7 +2,7 @@
 
 mod local;
 #[cfg(feature = "postgres")]
-pub mod postgres;
+pub(crate) mod postgres;
 
 pub use local::Local;
 #[cfg(feature = "postgres")]

@@ -3,7 +3,8 @@
 use callsheet_actors::Fault;
 
 use super::{
-    definition::{Definition, Outer, under},
+    compile::{Outer, under},
+    definition::Definition,
     tree::{Compiled, Tree},
 };
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     definition::Definition,
-    given::{Given, IntoGiven, read_all},
+    input::{Given, IntoGiven, read_all},
     instant,
 };
 

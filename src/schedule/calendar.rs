@@ -6,10 +6,11 @@ use callsheet_actors::Fault;
 use chrono::{NaiveDate, NaiveTime, Timelike, Weekday};
 
 use super::{
+    compile::{Outer, under},
     days,
-    definition::{Definition, Outer, under},
+    definition::Definition,
     duration::shortened,
-    given::{Given, IntoGiven, Readable, read_all},
+    input::{Given, IntoGiven, Readable, read_all},
     tree::{Budget, Tree},
     zone::{Span, Zone},
     zone_data,

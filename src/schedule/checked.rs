@@ -77,7 +77,8 @@ impl Tree {
             Self::Except(except) => except.of.add_lints_of_customs(now, lints),
             Self::Window(window) => window.of.add_lints_of_customs(now, lints),
             Self::Jitter(jitter) => jitter.of.add_lints_of_customs(now, lints),
-            Self::Civil(_) | Self::Interval(_) | Self::Pause(_) | Self::Random(_) | Self::At(_) => {}
+            Self::Civil(_) | Self::Interval(_) | Self::AfterCompletion(_) | Self::Random(_) | Self::At(_) => {
+            }
         }
     }
 }

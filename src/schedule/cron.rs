@@ -4,7 +4,8 @@ use callsheet_actors::Fault;
 
 use super::{
     civil::Resolver,
-    definition::{Civil, Definition, Settings},
+    compile::CompileContext,
+    definition::{Civil, Definition},
     dst::{Fold, Gap},
     expression::{Expression, Rule},
     recurring::in_zone,
@@ -113,17 +114,17 @@ pub struct Cron {
 impl Civil for Cron {}
 
 impl Cron {
-    pub(super) fn compile(&self, settings: &Settings) -> Result<Compiled, Vec<Fault>> {
+    pub(super) fn compile(&self, context: &CompileContext) -> Result<Compiled, Vec<Fault>> {
         let mut expression = Expression::read(Source(&self.expression));
         let mut faults = std::mem::take(&mut expression.faults);
-        if let (Some(prefix), Some(own)) = (expression.zone, settings.own_zone)
+        if let (Some(prefix), Some(own)) = (expression.zone, context.own_zone)
             && prefix != own
         {
             let rule = format!("the expression itself names another zone, `{}`", prefix.name());
             faults.push(Fault::new("timezone", own.name(), rule, "keep one of the two"));
         }
         if let Some(Rule::Interval(_)) = expression.rule {
-            let given = [("gap", settings.gap.map(Gap::name)), ("fold", settings.fold.map(Fold::name))];
+            let given = [("gap", context.gap.map(Gap::name)), ("fold", context.fold.map(Fold::name))];
             for (key, name) in given.into_iter().filter_map(|(key, name)| Some((key, name?))) {
                 let rule = format!("`@every` has no civil times, so that `{key}` means nothing");
                 faults.push(Fault::new(key, name, rule, "remove it"));
@@ -138,16 +139,13 @@ impl Cron {
             }
             Rule::Pattern { pattern, all_day } => {
                 let (gap, fold) = if all_day { (Gap::Skip, Fold::Both) } else { (Gap::Shift, Fold::First) };
-                let resolver = Resolver::new(
-                    settings.zone(),
-                    settings.gap.unwrap_or(gap),
-                    settings.fold.unwrap_or(fold),
-                );
-                let text = format!("cron {} ({})", expression.text, in_zone(settings));
+                let resolver =
+                    Resolver::new(context.zone(), context.gap.unwrap_or(gap), context.fold.unwrap_or(fold));
+                let text = format!("cron {} ({})", expression.text, in_zone(context));
                 let is_every_hour = pattern.hours.count_ones() == 24;
                 let rule = Times::Pattern(pattern);
                 Ok(Compiled {
-                    tree: Tree::Civil(Box::new(tree::Civil { rule, resolver, is_every_hour })),
+                    tree: Tree::Civil(Box::new(tree::CivilTimes { rule, resolver, is_every_hour })),
                     text: text.into(),
                 })
             }

@@ -4,9 +4,10 @@ use callsheet_actors::Fault;
 use chrono::NaiveTime;
 
 use super::{
+    compile::CompileContext,
     days::{Days, number_of},
-    definition::{Anchored, Civil, Definition, Settings},
-    given::IntoGiven,
+    definition::{Anchored, Civil, Definition},
+    input::IntoGiven,
     recurring::{self, Recurrence},
     tree::Compiled,
 };
@@ -76,13 +77,13 @@ impl Definition<Daily> {
 }
 
 impl Daily {
-    pub(super) fn compile(&self, settings: &Settings) -> Result<Compiled, Vec<Fault>> {
+    pub(super) fn compile(&self, context: &CompileContext) -> Result<Compiled, Vec<Fault>> {
         let mut faults = Vec::new();
         let (step, times) = self.recurrence.read("daily", EVERY_MAX, &mut faults);
         if !faults.is_empty() {
             return Err(faults);
         }
-        let days = Days::Daily { step, anchor: number_of(recurring::anchor_date(settings)) };
-        Ok(recurring::compiled(settings, days, times, &recurring::step_text(step, "daily", "days")))
+        let days = Days::Daily { step, anchor: number_of(recurring::anchor_date(context)) };
+        Ok(recurring::compiled(context, days, times, &recurring::step_text(step, "daily", "days")))
     }
 }

@@ -11,7 +11,7 @@ use super::{
     cron::Cron,
     definition::{Definition, Kind},
     expression::{Expression, Rule},
-    given::{Given, Readable, read_all},
+    input::{Given, Readable, read_all},
     instant,
     source::Source,
 };

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::{
     definition::{Anchored, Definition},
     duration::Written,
-    given::Given,
+    input::Given,
     instant,
 };
 
@@ -111,13 +111,13 @@ impl Every {
 
 /// A pause after the end of the last run, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pause {
+pub(super) struct AfterCompletion {
     period: i64,
     /// What no fire time is before; `i64::MIN` if there is none.
     from: i64,
 }
 
-impl Pause {
+impl AfterCompletion {
     pub(super) fn new(period: i64, from: Option<i64>) -> Self {
         Self { period, from: from.unwrap_or(i64::MIN) }
     }

@@ -8,7 +8,9 @@ use std::{
 use cron_parser::{ParseError, ParseErrorKind};
 use croner::{Cron, parser::CronParser};
 
-use super::{duration::shortened, month::DayField, normal::Normal, pattern::Years, source::Complaint};
+use super::{
+    cron_dialect::DialectField, duration::shortened, month::DayField, pattern::Years, source::Complaint,
+};
 
 const MONTHS: [&str; 12] =
     ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
@@ -70,7 +72,7 @@ impl Field {
         if let Some(unsupported) = self.unsupported_in(text) {
             return Err(unsupported);
         }
-        let normal = Normal::of(self, text);
+        let normal = DialectField::of(self, text);
         let values = self.values();
         cron_parser::parse_field(&normal.text, *values.start(), *values.end()).map_err(|error| {
             let place = normal.origin_of(error.span(), text.len());

@@ -14,7 +14,7 @@ use super::{
     expression::{Expression, Rule, expanded},
     instant,
     source::Source,
-    tree::{Budget, Civil, Compiled, Times, Tree},
+    tree::{Budget, CivilTimes, Compiled, Times, Tree},
 };
 
 /// How far the next fire time may be away without a warning.
@@ -274,7 +274,11 @@ impl Tree {
                 // The words of the expression tell.
                 Times::Pattern(_) => {}
             },
-            Self::Interval(_) | Self::Pause(_) | Self::Random(_) | Self::At(_) | Self::Custom(_) => {}
+            Self::Interval(_)
+            | Self::AfterCompletion(_)
+            | Self::Random(_)
+            | Self::At(_)
+            | Self::Custom(_) => {}
             Self::Any(members) => members.iter().for_each(|member| member.lint_days(warnings)),
             Self::Except(except) => except.of.lint_days(warnings),
             Self::Window(window) => window.of.lint_days(warnings),
@@ -286,7 +290,11 @@ impl Tree {
     fn lint_changes(&self, (from, to): (i64, i64), warnings: &mut Vec<Warning>) {
         match self {
             Self::Civil(civil) => civil.lint_changes((from, to), warnings),
-            Self::Interval(_) | Self::Pause(_) | Self::Random(_) | Self::At(_) | Self::Custom(_) => {}
+            Self::Interval(_)
+            | Self::AfterCompletion(_)
+            | Self::Random(_)
+            | Self::At(_)
+            | Self::Custom(_) => {}
             Self::Any(members) => members.iter().for_each(|member| member.lint_changes((from, to), warnings)),
             Self::Except(except) => except.of.lint_changes((from, to), warnings),
             Self::Window(window) => {
@@ -311,7 +319,7 @@ impl Days {
     }
 }
 
-impl Civil {
+impl CivilTimes {
     /// The next fixed time that does not exist. A pattern that fires on both sides of a gap has none.
     fn lint_changes(&self, (from, to): (i64, i64), warnings: &mut Vec<Warning>) {
         if self.is_every_hour {

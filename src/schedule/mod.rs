@@ -166,7 +166,9 @@ mod at;
 mod calendar;
 mod checked;
 mod civil;
+mod compile;
 mod cron;
+mod cron_dialect;
 mod daily;
 mod days;
 mod definition;
@@ -177,13 +179,12 @@ mod every;
 mod expression;
 mod field;
 mod form;
-mod given;
 mod hash;
+mod input;
 mod instant;
 mod lint;
 mod month;
 mod monthly;
-mod normal;
 mod pattern;
 mod preview;
 mod random;
@@ -214,7 +215,7 @@ pub use self::{
     dst::{Fold, Gap},
     every::{Every, every},
     form::JSON_SCHEMA,
-    given::{Given, IntoGiven, Readable},
+    input::{Given, IntoGiven, Readable},
     lint::Warning,
     monthly::{Monthly, monthly},
     preview::{Note, PREVIEW_MAX, Preview, PreviewLine},

@@ -4,9 +4,10 @@ use callsheet_actors::Fault;
 use chrono::NaiveTime;
 
 use super::{
+    compile::CompileContext,
     days::{Days, month_of},
-    definition::{Anchored, Civil, Definition, Settings},
-    given::IntoGiven,
+    definition::{Anchored, Civil, Definition},
+    input::IntoGiven,
     recurring::{self, Recurrence},
     tree::Compiled,
 };
@@ -87,7 +88,7 @@ impl Definition<Monthly> {
 }
 
 impl Monthly {
-    pub(super) fn compile(&self, settings: &Settings) -> Result<Compiled, Vec<Fault>> {
+    pub(super) fn compile(&self, context: &CompileContext) -> Result<Compiled, Vec<Fault>> {
         let mut faults = Vec::new();
         let (step, times) = self.recurrence.read("monthly", EVERY_MAX, &mut faults);
         let (mut days, mut days_from_end) = (0_u32, 0_u32);
@@ -109,7 +110,7 @@ impl Monthly {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let anchor = month_of(recurring::anchor_date(settings));
+        let anchor = month_of(recurring::anchor_date(context));
         let rule = Days::Monthly { step, anchor, days, days_from_end };
         let mut on = self.on.clone();
         // The month's order, as far as there is one: those that count from the end come last.
@@ -123,6 +124,6 @@ impl Monthly {
             return Err(vec![Fault::new("monthly.on", on, broken, cure)]);
         }
         let text = format!("{} on {on}", recurring::step_text(step, "monthly", "months"));
-        Ok(recurring::compiled(settings, rule, times, &text))
+        Ok(recurring::compiled(context, rule, times, &text))
     }
 }

@@ -12,7 +12,7 @@ use super::{
     duration::{Written, shortened},
     instant,
     source::Complaint,
-    tree::{Budget, Civil, Tree},
+    tree::{Budget, CivilTimes, Tree},
     zone::Zone,
     zone_data,
     zone_name::{ZoneName, zone_named},
@@ -225,7 +225,11 @@ impl Tree {
     fn note(&self, before: i64, millis: i64, notes: &mut Vec<Note>) {
         match self {
             Self::Civil(civil) => civil.note(before, millis, notes),
-            Self::Interval(_) | Self::Pause(_) | Self::Random(_) | Self::At(_) | Self::Custom(_) => {}
+            Self::Interval(_)
+            | Self::AfterCompletion(_)
+            | Self::Random(_)
+            | Self::At(_)
+            | Self::Custom(_) => {}
             Self::Any(members) => {
                 for member in members.iter().filter(|member| member.contains(millis, &mut Budget::default()))
                 {
@@ -246,7 +250,7 @@ impl Tree {
     }
 }
 
-impl Civil {
+impl CivilTimes {
     fn note(&self, before: i64, millis: i64, notes: &mut Vec<Note>) {
         let zone = self.resolver.zone();
         if self.resolver.gap() == Gap::Skip {

@@ -8,8 +8,8 @@ use super::{
     definition::Definition,
     duration::Written,
     every::millis_of,
-    given::Given,
     hash::{Domain, Seed},
+    input::Given,
 };
 
 /// Fires at random, with at least `min` and at most `max` between two fire times.

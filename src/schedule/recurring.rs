@@ -7,12 +7,12 @@ use chrono::{NaiveDate, NaiveTime};
 
 use super::{
     civil::Resolver,
+    compile::CompileContext,
     days::{Days, DaysAt},
-    definition::Settings,
     dst::{Fold, Gap},
-    given::{Given, Readable, read_all},
+    input::{Given, Readable, read_all},
     instant,
-    tree::{Civil, Compiled, Times, Tree},
+    tree::{CivilTimes, Compiled, Times, Tree},
 };
 
 /// The most times of a day.
@@ -63,38 +63,38 @@ impl Recurrence {
 }
 
 /// The civil date of the anchor.
-pub(super) fn anchor_date(settings: &Settings) -> NaiveDate {
-    let Some(anchor) = settings.anchor else {
+pub(super) fn anchor_date(context: &CompileContext) -> NaiveDate {
+    let Some(anchor) = context.anchor else {
         return NaiveDate::from_ymd_opt(1970, 1, 1).expect("invariant: this date exists");
     };
-    let civil = anchor + settings.zone().span_at(anchor).offset;
+    let civil = anchor + context.zone().span_at(anchor).offset;
     let limit = if civil < 0 { NaiveDate::MIN } else { NaiveDate::MAX };
     instant::from_millis(civil).map_or(limit, |civil| civil.date_naive())
 }
 
 /// Puts the parts together; `text` is what listings show before the times.
-pub(super) fn compiled(settings: &Settings, days: Days, times: Vec<NaiveTime>, text: &str) -> Compiled {
-    let (gap, fold) = (settings.gap.unwrap_or(Gap::Shift), settings.fold.unwrap_or(Fold::First));
-    let resolver = Resolver::new(settings.zone(), gap, fold);
+pub(super) fn compiled(context: &CompileContext, days: Days, times: Vec<NaiveTime>, text: &str) -> Compiled {
+    let (gap, fold) = (context.gap.unwrap_or(Gap::Shift), context.fold.unwrap_or(Fold::First));
+    let resolver = Resolver::new(context.zone(), gap, fold);
     let rule = DaysAt::new(days, times);
     let times: Vec<String> = rule.times().iter().map(Readable::written).collect();
-    let mut text = format!("{text} at {} ({})", times.join(", "), in_zone(settings));
-    if settings.anchor.is_some() && days.is_counted() {
-        let _ = write!(text, " counted from {}", anchor_date(settings));
+    let mut text = format!("{text} at {} ({})", times.join(", "), in_zone(context));
+    if context.anchor.is_some() && days.is_counted() {
+        let _ = write!(text, " counted from {}", anchor_date(context));
     }
     Compiled {
-        tree: Tree::Civil(Box::new(Civil { rule: Times::Days(rule), resolver, is_every_hour: false })),
+        tree: Tree::Civil(Box::new(CivilTimes { rule: Times::Days(rule), resolver, is_every_hour: false })),
         text: text.into(),
     }
 }
 
 /// The zone and what was chosen for its changes, as listings show them.
-pub(super) fn in_zone(settings: &Settings) -> String {
-    let mut text = settings.zone().name().to_owned();
-    if let Some(gap) = settings.gap {
+pub(super) fn in_zone(context: &CompileContext) -> String {
+    let mut text = context.zone().name().to_owned();
+    if let Some(gap) = context.gap {
         let _ = write!(text, ", gap {}", gap.name());
     }
-    if let Some(fold) = settings.fold {
+    if let Some(fold) = context.fold {
         let _ = write!(text, ", fold {}", fold.name());
     }
     text

@@ -10,7 +10,7 @@ use super::{
     calendar::Exclusion,
     civil::{CivilRule, Resolver},
     days::DaysAt,
-    every::{Interval, Pause},
+    every::{AfterCompletion, Interval},
     hash::{Domain, Seed},
     instant,
     pattern::Pattern,
@@ -112,10 +112,10 @@ impl Budget {
 /// A rule. All numbers are milliseconds since the Unix epoch.
 #[derive(Debug, Clone)]
 pub(super) enum Tree {
-    Civil(Box<Civil>),
+    Civil(Box<CivilTimes>),
     Interval(Interval),
     /// Counted from the end of the last run.
-    Pause(Pause),
+    AfterCompletion(AfterCompletion),
     Random(Spread),
     At(Instants),
     Any(Box<[Tree]>),
@@ -127,7 +127,7 @@ pub(super) enum Tree {
 
 /// Civil times in a zone.
 #[derive(Debug, Clone)]
-pub(super) struct Civil {
+pub(super) struct CivilTimes {
     pub(super) rule: Times,
     pub(super) resolver: Resolver,
     /// Whether it fires in every hour, and so on both sides of what the clocks skip.
@@ -182,7 +182,7 @@ impl Tree {
         match self {
             Self::Civil(civil) => civil.resolver.first_from(&civil.rule, earliest),
             Self::Interval(interval) => interval.first_from(earliest),
-            Self::Pause(pause) => pause.first_from(earliest),
+            Self::AfterCompletion(pause) => pause.first_from(earliest),
             Self::Random(spread) => spread.first_from(earliest),
             Self::At(instants) => instants.first_from(earliest),
             Self::Any(members) => {
@@ -208,7 +208,7 @@ impl Tree {
             Self::Civil(civil) => civil.resolver.last_until(&civil.rule, latest),
             Self::Interval(interval) => interval.last_until(latest),
             // It depends on runs that nobody here knows.
-            Self::Pause(_) => None,
+            Self::AfterCompletion(_) => None,
             Self::Random(spread) => spread.last_until(latest),
             Self::At(instants) => instants.last_until(latest),
             Self::Any(members) => {
@@ -233,7 +233,7 @@ impl Tree {
     pub(super) fn timezone(&self) -> Option<&str> {
         match self {
             Self::Civil(civil) => Some(civil.resolver.zone().name()),
-            Self::Interval(_) | Self::Pause(_) | Self::Random(_) | Self::At(_) => None,
+            Self::Interval(_) | Self::AfterCompletion(_) | Self::Random(_) | Self::At(_) => None,
             Self::Any(members) => {
                 let first = members.first()?.timezone();
                 first.filter(|_| members.iter().all(|member| member.timezone() == first))
@@ -253,7 +253,11 @@ impl Tree {
             Self::Except(except) => except.of.fires_once(),
             Self::Jitter(jitter) => jitter.of.fires_once(),
             Self::Custom(custom) => custom.0.fires_once(),
-            Self::Civil(_) | Self::Interval(_) | Self::Pause(_) | Self::Random(_) | Self::Any(_) => false,
+            Self::Civil(_)
+            | Self::Interval(_)
+            | Self::AfterCompletion(_)
+            | Self::Random(_)
+            | Self::Any(_) => false,
         }
     }
 
@@ -261,7 +265,7 @@ impl Tree {
     /// schedule in a row refuses such ones.
     pub(super) fn counts_from_completion(&self) -> bool {
         match self {
-            Self::Pause(_) => true,
+            Self::AfterCompletion(_) => true,
             Self::Window(window) => window.of.counts_from_completion(),
             Self::Custom(custom) => custom.0.counts_from_completion(),
             Self::Civil(_)
@@ -279,7 +283,7 @@ impl Tree {
         match self {
             Self::Civil(_)
             | Self::Interval(_)
-            | Self::Pause(_)
+            | Self::AfterCompletion(_)
             | Self::Random(_)
             | Self::At(_)
             | Self::Custom(_) => 0,
@@ -298,7 +302,7 @@ impl Tree {
         match self {
             Self::Civil(_)
             | Self::Interval(_)
-            | Self::Pause(_)
+            | Self::AfterCompletion(_)
             | Self::Random(_)
             | Self::At(_)
             | Self::Custom(_) => 1,
@@ -315,7 +319,7 @@ impl Tree {
     /// Takes the job's name as the seed of what looks random; says whether there is such a thing.
     fn seed(&mut self, job: &str) -> bool {
         match self {
-            Self::Civil(_) | Self::Interval(_) | Self::Pause(_) | Self::At(_) => false,
+            Self::Civil(_) | Self::Interval(_) | Self::AfterCompletion(_) | Self::At(_) => false,
             Self::Random(spread) => spread.seed(job),
             Self::Any(members) => members.iter_mut().fold(false, |any, member| member.seed(job) | any),
             Self::Custom(custom) => match custom.0.for_job(job) {

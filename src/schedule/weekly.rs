@@ -4,9 +4,10 @@ use callsheet_actors::Fault;
 use chrono::{Datelike, NaiveTime, Weekday};
 
 use super::{
+    compile::CompileContext,
     days::{Days, number_of},
-    definition::{Anchored, Civil, Definition, Settings},
-    given::{Given, IntoGiven, Readable, read_all},
+    definition::{Anchored, Civil, Definition},
+    input::{Given, IntoGiven, Readable, read_all},
     recurring::{self, Recurrence},
     tree::Compiled,
 };
@@ -90,7 +91,7 @@ impl Definition<Weekly> {
 }
 
 impl Weekly {
-    pub(super) fn compile(&self, settings: &Settings) -> Result<Compiled, Vec<Fault>> {
+    pub(super) fn compile(&self, context: &CompileContext) -> Result<Compiled, Vec<Fault>> {
         let mut faults = Vec::new();
         let (step, times) = self.recurrence.read("weekly", EVERY_MAX, &mut faults);
         let weekdays = read_all(&self.on, "weekly.on", &mut faults);
@@ -107,7 +108,7 @@ impl Weekly {
             return Err(faults);
         }
         let start = start.unwrap_or(Weekday::Mon);
-        let date = recurring::anchor_date(settings);
+        let date = recurring::anchor_date(context);
         let anchor = number_of(date) - i64::from(date.weekday().days_since(start));
         let mask = weekdays.iter().fold(0, |mask, day| mask | 1 << day.days_since(start));
         let days = Days::Weekly { step, anchor, days: mask };
@@ -121,6 +122,6 @@ impl Weekly {
         if days.is_counted() && start != Weekday::Mon {
             text.push_str(&format!(" of weeks from {}", start.written()));
         }
-        Ok(recurring::compiled(settings, days, times, &text))
+        Ok(recurring::compiled(context, days, times, &text))
     }
 }

@@ -254,7 +254,7 @@ fn a_pause_until_any_instant_is_one_or_is_refused() {
 #[cfg(feature = "postgres")]
 #[test]
 fn the_lease_of_postgres_is_a_second_to_an_hour() {
-    use callsheet::postgres::Postgres;
+    use callsheet::backend::Postgres;
 
     let refused = |lease| {
         let postgres = Postgres::new("bounds", "postgres://localhost/x").lease(lease);

@@ -5,15 +5,16 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::scheduled::Scheduled;
 use crate::{
     core::{
+        contract::Breach,
         job::{ActiveRun, JobMachine, LastRun, RunPhase},
         policy::Policies,
         time::{FireTime, Now},
     },
     definition::Definition,
     event::{CancelReason, Outcome},
-    message::Scheduled,
     name::{JobName, LockKey, RunId, Tag},
     port::{Pause, SkipReason},
     word::words,
@@ -277,4 +278,12 @@ impl From<&LastRun> for LastRunStatus {
         let LastRun { run, outcome, started_at, took, .. } = *last;
         Self { run, outcome, started_at, took }
     }
+}
+
+/// Why a job is broken whose schedule answered so, and the cure.
+pub(crate) fn breach_of(breach: Breach) -> Arc<str> {
+    format!(
+        "its schedule breaks the contract of `Schedule`: {breach}; mend it, then update the job or resume it"
+    )
+    .into()
 }

@@ -8,84 +8,16 @@
 //! | that it knows neither the key nor the run: its tables were made anew | came to what its body made of it, as nobody else knows |
 //! | nothing, and the session is lost | is asked about in the next session |
 
-use std::sync::Arc;
-
 use actix::prelude::*;
-use chrono::{DateTime, Utc};
-use tokio::sync::oneshot;
 
-use super::{CompleteRun, Held, LockActor, TakeAsks};
+use super::actor::{Held, LockActor};
 use crate::{
-    core::job::{End, Ended},
     definition::Definition,
-    event::{CancelReason, Outcome},
-    job::conclude,
+    event::Outcome,
+    job::{AsksWait, CompleteRun},
     name::RunId,
-    node::JobRef,
-    port::{Completed, Completion},
-    run::Run,
+    port::Completion,
 };
-
-/// What is to be said of a run whose body is over. Dropped, it says that the run is lost.
-pub(crate) struct Conclusion {
-    job: Arc<JobRef>,
-    at: DateTime<Utc>,
-    unsaid: Option<Unsaid>,
-}
-
-struct Unsaid {
-    ended: Ended,
-    /// If hooks want to hear of its end.
-    run: Option<Run>,
-    /// Who waits for it.
-    waiting: Option<oneshot::Sender<Outcome>>,
-}
-
-impl Conclusion {
-    /// Of a run that ends now.
-    pub(crate) fn new(
-        job: Arc<JobRef>,
-        ended: Ended,
-        run: Option<Run>,
-        waiting: Option<oneshot::Sender<Outcome>>,
-    ) -> Self {
-        let at = job.node.clock.now();
-        Self { job, at, unsaid: Some(Unsaid { ended, run, waiting }) }
-    }
-
-    fn run(&self) -> Option<(RunId, Outcome)> {
-        self.unsaid.as_ref().map(|unsaid| (unsaid.ended.run, unsaid.ended.outcome))
-    }
-
-    /// The run came to what its body made of it.
-    fn say(mut self) {
-        if let Some(Unsaid { ended, run, waiting }) = self.unsaid.take() {
-            // Perhaps nobody waits.
-            let _ = waiting.map(|waiting| waiting.send(ended.outcome));
-            conclude(&self.job, ended, run, self.at);
-        }
-    }
-
-    /// What the store says became of its end.
-    pub(super) fn on_answered(self, answer: &Completed) {
-        match answer {
-            Completed::Recorded { .. } | Completed::Unknown => self.say(),
-            Completed::Stale | Completed::Locked | Completed::Unavailable { .. } => drop(self),
-        }
-    }
-}
-
-impl Drop for Conclusion {
-    fn drop(&mut self) {
-        if let Some(Unsaid { ended, run, waiting }) = self.unsaid.take() {
-            let _ = waiting.map(|waiting| waiting.send(Outcome::Lost));
-            let cancelled = Some(CancelReason::LockLost);
-            let end = End::Aborted;
-            let ended = Ended { outcome: Outcome::Cancelled, cancelled, recorded: false, end, ..ended };
-            conclude(&self.job, ended, run, self.at);
-        }
-    }
-}
 
 impl LockActor {
     /// Takes an end in, unless the session that granted the run is lost, and with it the right to complete: then it is lost.
@@ -123,7 +55,7 @@ impl LockActor {
         }
         unanswered.sort_unstable_by_key(|end| end.run);
         self.ends.extend(unanswered);
-        ctx.notify(TakeAsks);
+        ctx.notify(AsksWait);
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use actix::prelude::*;
 
-use super::{LockActor, call};
+use super::{actor::LockActor, calls::call};
 use crate::{
     event::EventKind,
     name::{RunId, Term},

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::{LockActor, call};
+use super::{actor::LockActor, calls::call};
 use crate::{
     CALL_DEADLINE,
     core::operation::Operation,

@@ -15,7 +15,13 @@ use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 
-use super::{AdvanceCursor, ClaimRun, LOCKED_MAX, LockActor, TakeAsks, call, cursor_move, one_each, request};
+use super::{
+    actor::LockActor,
+    answers::LOCKED_MAX,
+    calls::{call, one_each},
+    report::Report,
+    rounds::{cursor_move, request},
+};
 use crate::{
     core::{
         bisect::Bisect,
@@ -24,10 +30,8 @@ use crate::{
         text::{TEXT_MAX, bounded, one_line},
         witnesses::Witnesses,
     },
-    job::Letter,
-    node::{JobRef, RefusedStep},
+    job::{AdvanceCursor, AsksWait, ClaimRun, JobHandle, RefusedStep},
     port::{Completed, Completion, LockError, Locker, Moved, Verdict},
-    supervisor::{JobRefusedForData, JobTaken},
 };
 
 /// The items of refused batches.
@@ -181,7 +185,7 @@ impl LockActor {
         } else {
             Input::ClaimRefused { run, reason }
         };
-        Letter::send(&job, answer);
+        job.send(answer);
         is_blamed
     }
 
@@ -196,7 +200,7 @@ impl LockActor {
 
     /// The store refuses to move the cursor of this job for its data, alone. Answers whether the job is to
     /// blame.
-    pub(super) fn refuse_move(&mut self, job: &Arc<JobRef>, reason: &str) -> bool {
+    pub(super) fn refuse_move(&mut self, job: &Arc<JobHandle>, reason: &str) -> bool {
         self.failed(Operation::Advance, &reason);
         let reason = bounded(reason, TEXT_MAX);
         let now = self.node.clock.elapsed();
@@ -208,7 +212,7 @@ impl LockActor {
         } else {
             Moved::Unavailable { reason }
         };
-        Letter::send(job, Input::Advanced(moved));
+        job.send(Input::Advanced(moved));
         is_blamed
     }
 
@@ -259,15 +263,15 @@ impl LockActor {
     }
 
     /// Tells the supervisor: it keeps why.
-    fn park(&self, job: &Arc<JobRef>, reason: &str, step: RefusedStep) {
+    fn park(&self, job: &Arc<JobHandle>, reason: &str, step: RefusedStep) {
         let reason = bounded(reason, TEXT_MAX).into();
-        self.node.supervisor().do_send(JobRefusedForData { job: job.clone(), reason, step });
+        self.report(Report::Refused { job: job.clone(), reason, step });
     }
 
     /// Tells the supervisor, if the job was parked until the store takes this of it.
-    pub(super) fn tell_taken(&self, job: &Arc<JobRef>, step: RefusedStep) {
+    pub(super) fn tell_taken(&self, job: &Arc<JobHandle>, step: RefusedStep) {
         if job.on_trial.is_for(step) {
-            self.node.supervisor().do_send(JobTaken { job: job.clone() });
+            self.report(Report::Taken(job.clone()));
         }
     }
 
@@ -306,7 +310,7 @@ impl LockActor {
         ctx.run_later(at.saturating_sub(self.node.clock.elapsed()), |actor, ctx| {
             actor.suspects.waking = false;
             // The rounds were polled before this timer was; nothing else may wake them for long.
-            ctx.notify(TakeAsks);
+            ctx.notify(AsksWait);
         });
     }
 }

@@ -12,6 +12,10 @@ mod schedule_identity;
 mod spawner;
 mod zone_data;
 
+pub use crate::core::{
+    pause::{PAUSE_NOTE_MAX, Pause},
+    skip::{SkipReason, Skips},
+};
 pub use backend::{Backend, Role};
 pub use body::Body;
 pub use clock::{CLOCK_LOOK_EVERY, Clock, SystemClock};
@@ -19,9 +23,8 @@ pub use elector::{Campaign, ElectError, Elector, Grant, Lease, Observation, Rene
 pub use history::{DIVERGED_RUNS_MAX, DivergedRun, Divergence, GRANTED_RUNS_MAX, GrantedRun, KnownHistory};
 pub use locker::{
     AGES_AT_MOST, Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration,
-    Enrolled, Enrolment, Forgotten, Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OwedRun,
-    PAUSE_NOTE_MAX, Pause, Proof, Proved, RoundAnswers, Session, SkipReason, Skips, Standing, TickClaim,
-    Verdict,
+    Enrolled, Enrolment, Forgotten, Inquiry, Kept, LockError, Locker, LostRun, Moved, News, OwedRun, Proof,
+    Proved, RoundAnswers, Session, Standing, TickClaim, Verdict,
 };
 pub use obstacle::{OBSTACLES_MAX, Obstacle};
 pub use schedule::{IntoSchedule, Schedule};

@@ -259,7 +259,7 @@ fn active_run() -> ActiveRunStatus {
 
 fn status(state: JobState) -> JobStatus {
     JobStatus {
-        scheduled: Some(crate::message::Scheduled::OtherSchedule),
+        scheduled: Some(crate::Scheduled::OtherSchedule),
         name: job("mail"),
         schedule: "every 5m".into(),
         timezone: Some("Europe/Lisbon".into()),

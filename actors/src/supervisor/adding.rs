@@ -4,13 +4,10 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use chrono::{DateTime, Utc};
-use futures_util::{
-    FutureExt,
-    future::{BoxFuture, ready},
-};
+use futures_util::future::{BoxFuture, ready};
 use tokio::time::timeout;
 
-use super::{Entry, Phase, SupervisorActor, keys::conflicts, outlook::Hopeless};
+use super::{Entry, Phase, SupervisorActor, key_policies::conflicts, outlook::Hopeless};
 use crate::{
     CALL_DEADLINE,
     core::{
@@ -20,11 +17,10 @@ use crate::{
     definition::{Definition, Job},
     error::{AddError, Fault, Faults},
     event::EventKind,
-    job::Remains,
+    job::{JobHandle, JobSnapshot, Scheduled},
     lock::{InquireJobs, InquiryPurpose},
-    message::{AddJob, AddJobs, Added, PAGE_MAX, Scheduled},
+    message::{AddJob, AddJobs, Added, PAGE_MAX},
     name::JobName,
-    node::JobRef,
     port::Inquiry,
 };
 
@@ -55,17 +51,17 @@ impl SupervisorActor {
             .map_err(|faults| if invalid { AddError::Invalid(faults) } else { AddError::Exists(faults) })
     }
 
-    fn add(&mut self, definitions: Vec<Definition>, ctx: &mut Context<Self>) -> Vec<Arc<JobRef>> {
+    fn add(&mut self, definitions: Vec<Definition>, ctx: &mut Context<Self>) -> Vec<Arc<JobHandle>> {
         self.log_lints(&definitions);
         let (now, held_since) = self.node().clock.read();
         let mut added = Vec::with_capacity(definitions.len());
         for definition in definitions {
             let name = definition.name.clone();
             #[cfg(any(test, feature = "testkit"))]
-            self.node().note(&definition);
+            self.parts.jobs.note(&definition);
             self.keys.add(&definition);
             self.tags.add(&definition);
-            let job = self.start_actor(Arc::new(definition), None, move |job| Remains::none(job, now));
+            let job = self.start_actor(Arc::new(definition), None, move |job| JobSnapshot::fresh(job, now));
             self.node().publisher.publish_routine(|| EventKind::JobAdded { job: name.clone() });
             added.push(job.clone());
             let fires = job.definition.policies.fires;
@@ -73,7 +69,7 @@ impl SupervisorActor {
                 job: job.clone(),
                 fires,
                 held_since,
-                restarts: None,
+                deaths: None,
                 broken: None,
                 unled: false,
                 declares: false,
@@ -117,29 +113,35 @@ impl SupervisorActor {
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Result<Vec<Added>, AddError>> {
         let added = self.add(definitions, ctx);
-        self.find_unled_among(&added, ctx);
-        Box::pin(self.scheduled(added).map(Ok).into_actor(self))
+        Box::pin(self.scheduled(added).map(|added, _, _| Ok(added)))
     }
 
-    /// Finds out who fires jobs that were added or changed.
-    pub(super) fn scheduled(&self, added: Vec<Arc<JobRef>>) -> BoxFuture<'static, Vec<Added>> {
-        let names: Vec<_> = added.iter().map(|job| job.definition.name.clone()).collect();
-        let scheduled = self.who_fires(added, CALL_DEADLINE, InquiryPurpose::Firing);
-        let added = |(job, scheduled)| Added { job, scheduled };
-        Box::pin(async move { names.into_iter().zip(scheduled.await).map(added).collect() })
+    /// Finds out who fires jobs that were added or changed, and fires at once those that the leader does not hold.
+    pub(super) fn scheduled(&self, added: Vec<Arc<JobHandle>>) -> ResponseActFuture<Self, Vec<Added>> {
+        let scheduled = self.who_fires(added.clone(), CALL_DEADLINE, InquiryPurpose::Firing);
+        Box::pin(scheduled.into_actor(self).map(move |scheduled, actor, ctx| {
+            let answers = added.iter().zip(&scheduled);
+            let unheld = answers.filter(|(_, scheduled)| **scheduled == Scheduled::ByHolders);
+            actor.fire_unheld(unheld.map(|(job, _)| job), ctx);
+            let answer = |(job, scheduled): (&Arc<JobHandle>, _)| Added {
+                job: job.definition.name.clone(),
+                scheduled,
+            };
+            added.iter().zip(scheduled).map(answer).collect()
+        }))
     }
 
     /// Finds out who fires each of these jobs, of a store that answers in time.
     pub(super) fn who_fires(
         &self,
-        jobs: Vec<Arc<JobRef>>,
+        jobs: Vec<Arc<JobHandle>>,
         deadline: Duration,
         purpose: InquiryPurpose,
     ) -> BoxFuture<'static, Vec<Scheduled>> {
         let leads = self.term.is_some();
-        let lock = self.node().lock().clone();
+        let lock = self.parts.lock.clone();
         Box::pin(async move {
-            let here = |job: &Arc<JobRef>| leads || job.definition.policies.fires != Fires::Leader;
+            let here = |job: &Arc<JobHandle>| leads || job.definition.policies.fires != Fires::Leader;
             let elsewhere: Vec<_> = jobs.iter().filter(|job| !here(job)).map(|job| inquiry(job)).collect();
             let mut answers = Vec::with_capacity(elsewhere.len());
             let asked = async {
@@ -160,7 +162,7 @@ impl SupervisorActor {
                 Err(reason) => reason,
             };
             let mut answers = answers.into_iter();
-            let scheduled = |job: &Arc<JobRef>| match here(job) {
+            let scheduled = |job: &Arc<JobHandle>| match here(job) {
                 true => Scheduled::Here,
                 false => answers.next().unwrap_or_else(|| Scheduled::Unknown { reason: why.clone() }),
             };
@@ -169,7 +171,7 @@ impl SupervisorActor {
     }
 }
 
-pub(super) fn inquiry(job: &JobRef) -> Inquiry {
+pub(super) fn inquiry(job: &JobHandle) -> Inquiry {
     Inquiry { job: job.definition.name.clone(), schedule: job.definition.identity }
 }
 

@@ -9,11 +9,10 @@ use tokio::time::timeout;
 use super::{ANSWER_DEADLINE, SupervisorActor};
 use crate::{
     error::{SelectError, UnknownRun, given_name},
-    job::{Content, FirstReply, Letter},
+    job::{FirstReply, JobHandle, JobMessage},
     lock::FindHolder,
     message::{CancelRun, CancelRuns, Selector},
     name::{JobName, RunId},
-    node::JobRef,
 };
 
 /// How many jobs at a time are asked whether a run is one of theirs.
@@ -21,8 +20,8 @@ const ASK_PAGE: usize = 1_000;
 
 impl SupervisorActor {
     /// The jobs that the selector means, and those that were removed while runs of them were in progress.
-    fn select_with_removed(&self, selector: &Selector) -> Result<Vec<Arc<JobRef>>, SelectError> {
-        let is_meant = |job: &&Arc<JobRef>| match selector {
+    fn select_with_removed(&self, selector: &Selector) -> Result<Vec<Arc<JobHandle>>, SelectError> {
+        let is_meant = |job: &&Arc<JobHandle>| match selector {
             Selector::Name(name) => job.definition.name.as_str() == name,
             Selector::Tag(tag) => job.definition.tags.iter().any(|other| other.as_str() == tag),
             Selector::All => true,
@@ -40,12 +39,12 @@ impl SupervisorActor {
     fn cancel_run(
         &self,
         run: RunId,
-        page: Vec<Arc<JobRef>>,
+        page: Vec<Arc<JobHandle>>,
         after: Bound<JobName>,
     ) -> ResponseActFuture<Self, Result<JobName, UnknownRun>> {
         let (reply, answer) = FirstReply::new();
         for job in &page {
-            Letter::post(job, Content::CancelRun { run, reply: reply.clone() });
+            job.post(JobMessage::CancelRun { run, reply: reply.clone() });
         }
         drop(reply);
         // Whoever does not answer in time has been told all the same.
@@ -75,9 +74,9 @@ impl Handler<CancelRuns> for SupervisorActor {
         let selected = self.select_with_removed(&selector);
         let held: BTreeSet<_> = self.select(&selector).unwrap_or_default().into_iter().collect();
         let asked = selected.map(|jobs| {
-            let ask = |job: &Arc<JobRef>| {
+            let ask = |job: &Arc<JobHandle>| {
                 let name = job.definition.name.clone();
-                let answer = Letter::ask(job, |reply| Content::CancelAll { reply });
+                let answer = job.ask(|reply| JobMessage::CancelAll { reply });
                 // An actor that does not answer in time has been told all the same.
                 async move {
                     let runs = timeout(ANSWER_DEADLINE, answer).await.ok()?.ok()?;
@@ -105,7 +104,7 @@ impl Handler<CancelRun> for SupervisorActor {
     /// The lock actor knows whose run it is if the store granted it. Others are looked for: those of local jobs, and what waits for
     /// its turn.
     fn handle(&mut self, CancelRun(run): CancelRun, _: &mut Self::Context) -> Self::Result {
-        let holder = self.node().lock().send(FindHolder(run));
+        let holder = self.parts.lock.send(FindHolder(run));
         let holder = timeout(ANSWER_DEADLINE, holder);
         Box::pin(holder.into_actor(self).then(move |holder, actor, _| {
             let holder = holder.ok().and_then(Result::ok).flatten();

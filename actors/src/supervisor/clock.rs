@@ -22,10 +22,9 @@ use super::{Entry, SupervisorActor};
 use crate::{
     core::{job::Input, policy::Fires},
     event::EventKind,
-    job::Letter,
+    job::JobHandle,
     lock::ReadClock,
     name::JobName,
-    node::JobRef,
 };
 
 /// The shortest time between two looks, whatever the clock wants.
@@ -46,11 +45,6 @@ const REARM_PAGE_MIN: usize = 1_000;
 /// The most that are woken up at a time, of those who are due soon.
 const SOON_PAGE: usize = 10_000;
 
-/// The store's time, as this node knows it, has moved against the monotonic clock.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct StoreClockMoved;
-
 /// The next of those whose timers may be wrong are to be woken up.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -67,7 +61,7 @@ struct Moved {
 pub(super) struct Rearming {
     moved: Moved,
     /// Due soon, the soonest first.
-    soon: vec::IntoIter<(i64, Arc<JobRef>)>,
+    soon: vec::IntoIter<(i64, Arc<JobHandle>)>,
     /// Everybody up to this name has been woken up.
     after: Option<JobName>,
     /// How many these are.
@@ -98,14 +92,19 @@ impl SupervisorActor {
     }
 
     fn look_at_clocks(&mut self, ctx: &mut Context<Self>) {
-        // The store's clock is told by how far the node's is from it. If it has moved, too, `StoreClockMoved` comes back.
-        self.node().lock().do_send(ReadClock);
+        // The store's clock is told by how far the node's is from it. If it has moved, too, the lock actor reports it.
+        self.parts.lock.do_send(ReadClock);
         let (wall, elapsed) = self.node().clock.read();
         if let Some(by) = self.wall_clock.look(wall, elapsed) {
             self.node().meters.clock_steps.increment(1);
             self.publish(|| EventKind::ClockStepped { by });
             self.rearm(Moved { wall: true, store: false }, ctx);
         }
+    }
+
+    /// The store's time, as this node knows it, has moved against the monotonic clock.
+    pub(super) fn on_store_clock_moved(&mut self, ctx: &mut Context<Self>) {
+        self.rearm(Moved { wall: false, store: true }, ctx);
     }
 
     /// Makes every timer right that follows a clock which has moved, before its job is due.
@@ -132,7 +131,7 @@ impl SupervisorActor {
     }
 
     /// The jobs whose timers are wrong already or will be soon, the soonest first.
-    fn due_soon(&self, moved: Moved) -> Vec<(i64, Arc<JobRef>)> {
+    fn due_soon(&self, moved: Moved) -> Vec<(i64, Arc<JobHandle>)> {
         let [wall, store] = [self.node().now(), self.node().now_in_store()]
             .map(|now| now.wall.checked_add_signed(SOON).unwrap_or(now.wall).timestamp_micros());
         let soon = |Entry { job, fires, .. }: &Entry| {
@@ -150,7 +149,7 @@ impl SupervisorActor {
     fn rearm_next(&mut self, ctx: &mut Context<Self>) {
         let Some(mut rearming) = self.rearming.take() else { return };
         for (_, job) in rearming.soon.by_ref().take(SOON_PAGE) {
-            Letter::send(&job, Input::WakeUp);
+            job.send(Input::WakeUp);
         }
         let pause = if rearming.soon.len() > 0 {
             // As soon as the supervisor has handled what came meanwhile.
@@ -176,7 +175,7 @@ impl SupervisorActor {
             self.jobs.range::<str, _>((after, Bound::Unbounded)).take(page)
         {
             if rearming.moved.concerns(*fires) && job.wake_time.micros().is_some() {
-                Letter::send(job, Input::WakeUp);
+                job.send(Input::WakeUp);
             }
             met += 1;
             last = Some(name);
@@ -191,14 +190,6 @@ impl SupervisorActor {
 fn page_len(left: usize, time_left: Duration) -> usize {
     let pages = time_left.as_millis() / REARM_PAUSE.as_millis();
     left.div_ceil(usize::try_from(pages).unwrap_or(usize::MAX).max(1)).max(REARM_PAGE_MIN)
-}
-
-impl Handler<StoreClockMoved> for SupervisorActor {
-    type Result = ();
-
-    fn handle(&mut self, _: StoreClockMoved, ctx: &mut Self::Context) {
-        self.rearm(Moved { wall: false, store: true }, ctx);
-    }
 }
 
 impl Handler<RearmNext> for SupervisorActor {

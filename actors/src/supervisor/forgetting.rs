@@ -44,7 +44,7 @@ impl SupervisorActor {
                 return;
             }
             let after = actor.parts.forget_after;
-            let forgotten = actor.node().lock().send(ForgetNames { term, after });
+            let forgotten = actor.parts.lock.send(ForgetNames { term, after });
             ctx.spawn(forgotten.into_actor(actor).map(move |answer, actor, ctx| {
                 let pause = match answer {
                     Ok(Ok(Forgotten { more: true, .. })) => FORGET_NEXT,
@@ -91,7 +91,7 @@ impl SupervisorActor {
         let held = page.into_iter().filter(|(_, entry)| entry.job.definition.policies.fires != Fires::Local);
         let jobs: Vec<_> = held.map(|(job, _)| job.clone()).collect();
         if !jobs.is_empty() {
-            self.node().lock().do_send(HoldJobs { jobs, fresh: self.hold_every() });
+            self.parts.lock.do_send(HoldJobs { jobs, fresh: self.hold_every() });
         }
         last
     }

@@ -45,7 +45,7 @@ impl SupervisorActor {
         }
         problems.extend(node.failures.problems(wall, lease));
         problems.extend(node.overdue.problem(elapsed, lease));
-        let blocked = node.bodies.silences(node).into_iter().filter(|(_, silence)| *silence > STALL);
+        let blocked = node.bodies.silences().into_iter().filter(|(_, silence)| *silence > STALL);
         problems.extend(
             blocked
                 .map(|(threads, silence)| Problem::BodiesBlocked { threads, since: before(wall, silence) }),
@@ -80,8 +80,8 @@ impl SupervisorActor {
         let node = self.node().clone();
         let answer: BoxFuture<'static, bool> = match part {
             Part::Election => self.parts.election.send(PingElection).map(|answer| answer.is_ok()).boxed(),
-            Part::Lock => node.lock().send(AskLockHealth).map(|answer| answer.is_ok()).boxed(),
-            Part::Jobs => node.placement.ping().boxed(),
+            Part::Lock => self.parts.lock.send(AskLockHealth).map(|answer| answer.is_ok()).boxed(),
+            Part::Jobs => node.job_threads.ping().boxed(),
         };
         // It is asked until it answers, however long whoever asks for the health waits.
         ctx.spawn(answer.into_actor(self).map(move |answered, actor, _| {
@@ -125,9 +125,9 @@ impl Handler<Health> for SupervisorActor {
         let running = matches!(self.phase, Phase::Running);
         let lease = self.parts.lease;
         let asked_at = Part::ALL.map(|part| self.ask_part(part, ctx));
-        let lock = node.lock().send(AskLockHealth);
+        let lock = self.parts.lock.send(AskLockHealth);
         let election = self.parts.election.send(PingElection);
-        let arbiters = node.placement.ping();
+        let arbiters = node.job_threads.ping();
         Box::pin(async move {
             let asked = futures_util::future::join3(
                 timeout(ANSWER_DEADLINE, election),

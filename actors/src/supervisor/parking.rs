@@ -28,27 +28,10 @@ use crate::{
         text::{TEXT_MAX, bounded},
     },
     event::EventKind,
-    job::Letter,
+    job::{JobHandle, RefusedStep},
     name::JobName,
-    node::{JobRef, RefusedStep},
     port::{Authority, Enrolled},
 };
-
-/// The store refuses something of a job for its data, alone.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct JobRefusedForData {
-    pub(crate) job: Arc<JobRef>,
-    pub(crate) reason: Arc<str>,
-    pub(crate) step: RefusedStep,
-}
-
-/// The store took of a job on trial what it had refused.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct JobTaken {
-    pub(crate) job: Arc<JobRef>,
-}
 
 /// The next of those that may be enrolled are to be.
 #[derive(Message)]
@@ -138,7 +121,7 @@ impl SupervisorActor {
             (Enrolled::Done { .. }, RefusedStep::Claim | RefusedStep::Move | RefusedStep::End) => {
                 entry.job.on_trial.set(Some(step));
                 // What is due from now on is not skipped: it waits for the answer.
-                Letter::send(&entry.job, Input::Suspend);
+                entry.job.send(Input::Suspend);
             }
             // The store took it, or said why not: it is not its data.
             (Enrolled::Done { .. } | Enrolled::Conflict { .. }, _) => {
@@ -168,7 +151,7 @@ impl SupervisorActor {
     pub(super) fn suspect(
         &mut self,
         group: Option<&Group>,
-        jobs: &[(Arc<JobRef>, Authority)],
+        jobs: &[(Arc<JobHandle>, Authority)],
         reason: &str,
         ctx: &mut Context<Self>,
     ) {
@@ -203,7 +186,14 @@ impl SupervisorActor {
         self.next_group = Some((wake_at, timer));
     }
 
-    fn park(&mut self, job: &Arc<JobRef>, reason: Arc<str>, step: RefusedStep, ctx: &mut Context<Self>) {
+    /// The store refuses something of a job for its data, alone.
+    pub(super) fn park(
+        &mut self,
+        job: &Arc<JobHandle>,
+        reason: Arc<str>,
+        step: RefusedStep,
+        ctx: &mut Context<Self>,
+    ) {
         let name = &job.definition.name;
         let now = self.node().clock.elapsed();
         let Some(entry) = self.jobs.get_mut(name) else { return };
@@ -246,13 +236,13 @@ impl SupervisorActor {
         let (since, authority) = match self.right(entry) {
             Some(authority @ Authority::Term(_)) => (self.term_since, authority),
             Some(authority @ Authority::Any) => (self.connected_since, authority),
-            Some(Authority::Unled) | None => return Letter::send(&entry.job, Input::Suspend),
+            Some(Authority::Unled) | None => return entry.job.send(Input::Suspend),
         };
         let held = self.node().clock.elapsed().saturating_sub(since.max(entry.held_since));
         let held = TimeDelta::from_std(held).unwrap_or(TimeDelta::MAX);
         let now = self.node().now_in_store().wall;
         let since = now.checked_sub_signed(held).unwrap_or(now);
-        Letter::send(&entry.job, Input::Park { since, authority });
+        entry.job.send(Input::Park { since, authority });
     }
 
     /// This node fires jobs from now on: of those that are parked it skips the ticks.
@@ -271,23 +261,17 @@ impl SupervisorActor {
         }
         entry.job.on_trial.set(None);
         // What is due from now on is not skipped: it waits for the answer.
-        Letter::send(&entry.job, Input::Suspend);
+        entry.job.send(Input::Suspend);
         self.publish(|| EventKind::JobUnparked { job: name.clone() });
         true
     }
 }
 
-/// It is parked, and what comes due is not claimed.
-fn is_shut(entry: &Entry) -> bool {
-    entry.parked.as_ref().is_some_and(|parked| !parked.is_tried_by_claims())
-}
-
-impl Handler<JobTaken> for SupervisorActor {
-    type Result = ();
-
-    fn handle(&mut self, JobTaken { job }: JobTaken, _: &mut Self::Context) {
+impl SupervisorActor {
+    /// The store took of a job on trial what it had refused.
+    pub(super) fn on_taken(&mut self, job: &Arc<JobHandle>) {
         let name = &job.definition.name;
-        let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.job.lineage == job.lineage) else {
+        let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.job.instance == job.instance) else {
             return;
         };
         // It may have been refused again since.
@@ -298,13 +282,9 @@ impl Handler<JobTaken> for SupervisorActor {
     }
 }
 
-impl Handler<JobRefusedForData> for SupervisorActor {
-    type Result = ();
-
-    fn handle(&mut self, refused: JobRefusedForData, ctx: &mut Self::Context) {
-        let JobRefusedForData { job, reason, step } = refused;
-        self.park(&job, reason, step, ctx);
-    }
+/// It is parked, and what comes due is not claimed.
+fn is_shut(entry: &Entry) -> bool {
+    entry.parked.as_ref().is_some_and(|parked| !parked.is_tried_by_claims())
 }
 
 impl Handler<EnrolNext> for SupervisorActor {

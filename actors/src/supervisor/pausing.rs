@@ -16,35 +16,21 @@ use crate::{
     },
     error::{Fault, Faults, PauseError},
     event::EventKind,
-    job::{Content, Letter},
+    job::{JobHandle, JobMessage},
     lock::PauseInStore,
     message::{PAGE_MAX, PauseJobs, ResumeJobs, Selector},
     name::JobName,
-    node::JobRef,
     port::{LockError, PAUSE_NOTE_MAX, Pause},
 };
-
-/// A job was paused or resumed, on this or another node.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct PauseNews {
-    pub(crate) job: JobName,
-    pub(crate) pause: Option<Pause>,
-}
 
 /// The store has paused, or resumed, these jobs for this node. They are told, after all that was sent to the
 /// supervisor before.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Told {
-    jobs: Vec<Arc<JobRef>>,
+    jobs: Vec<Arc<JobHandle>>,
     pause: Option<Pause>,
 }
-
-/// Too much was done at once for this node to hear all of it.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct NewsMissed;
 
 /// The next of those that may have missed news are to be told.
 #[derive(Message)]
@@ -54,15 +40,15 @@ struct TellNext;
 /// The body of a job said that it is to stop for good.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct StopJob {
-    pub(crate) job: JobName,
-    pub(crate) pause: Pause,
+pub(super) struct StopJob {
+    job: JobName,
+    pause: Pause,
     /// How long to wait before the store is told once more, if it does not answer.
     again: Backoff,
 }
 
 impl StopJob {
-    pub(crate) fn new(job: JobName, pause: Pause, seed: u64) -> Self {
+    pub(super) fn new(job: JobName, pause: Pause, seed: u64) -> Self {
         Self { job, pause, again: Backoff::new(STOP_AGAIN_MIN, STOP_AGAIN_MAX, seed) }
     }
 }
@@ -107,7 +93,7 @@ impl SupervisorActor {
             self.jobs.range::<str, _>((after, Bound::Unbounded)).take(TELL_PAGE).enumerate()
         {
             if *fires != Fires::Local {
-                Letter::send(job, Input::NewsMissed);
+                job.send(Input::NewsMissed);
             }
             last = (nth + 1 == TELL_PAGE).then(|| name.clone());
         }
@@ -122,6 +108,7 @@ impl SupervisorActor {
         &mut self,
         selector: &Selector,
         pause: Option<Pause>,
+        ctx: &Context<Self>,
     ) -> ResponseActFuture<Self, Result<Vec<JobName>, PauseError>> {
         let names = match self.select(selector) {
             Ok(names) => names,
@@ -130,15 +117,15 @@ impl SupervisorActor {
         let jobs = names.iter().filter_map(|name| Some(self.jobs.get(name)?.job.clone()));
         let (local, shared): (Vec<_>, Vec<_>) =
             jobs.partition(|job| job.definition.policies.fires == Fires::Local);
-        let lock = self.node().lock().clone();
-        let own = self.node().supervisor().clone();
+        let lock = self.parts.lock.clone();
+        let own = ctx.address();
         let asked = pause.clone();
         let stored = async move {
             let (mut changed, mut bad) = (Vec::new(), Vec::new());
             for job in local {
                 // One that does not answer in time is told all the same.
                 let pause = asked.clone();
-                let answer = Letter::ask(&job, |reply| Content::PauseLocal { pause, reply });
+                let answer = job.ask(|reply| JobMessage::PauseLocal { pause, reply });
                 if matches!(timeout(ANSWER_DEADLINE, answer).await, Ok(Ok(true))) {
                     changed.push(job);
                 }
@@ -191,7 +178,7 @@ impl SupervisorActor {
 impl Handler<PauseJobs> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<Vec<JobName>, PauseError>>;
 
-    fn handle(&mut self, asked: PauseJobs, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, asked: PauseJobs, ctx: &mut Self::Context) -> Self::Result {
         let PauseJobs { jobs, until, note } = asked;
         let note = note.map(|note| storable(&note).into_owned());
         let mut faults = Vec::new();
@@ -207,7 +194,7 @@ impl Handler<PauseJobs> for SupervisorActor {
         if let Err(faults) = Faults::check(faults) {
             return Box::pin(async move { Err(PauseError::Invalid(faults)) }.into_actor(self));
         }
-        self.pause(&jobs, Some(Pause { until, note }))
+        self.pause(&jobs, Some(Pause { until, note }), ctx)
     }
 }
 
@@ -217,7 +204,7 @@ impl Handler<ResumeJobs> for SupervisorActor {
     fn handle(&mut self, ResumeJobs(jobs): ResumeJobs, ctx: &mut Self::Context) -> Self::Result {
         let mut revived = self.select(&jobs).unwrap_or_default();
         revived.retain(|name| self.revive(name, ctx));
-        let resumed = self.pause(&jobs, None);
+        let resumed = self.pause(&jobs, None, ctx);
         Box::pin(resumed.map(move |resumed, _, _| {
             let mut names = resumed?;
             names.extend(revived);
@@ -234,7 +221,7 @@ impl Handler<StopJob> for SupervisorActor {
     /// Until the store knows, this node's machine keeps the job from firing. If the store refuses it for its data, that is all that
     /// does: it is not told once more.
     fn handle(&mut self, StopJob { job, pause, mut again }: StopJob, ctx: &mut Self::Context) {
-        let paused = self.pause(&Selector::from(&job), Some(pause.clone()));
+        let paused = self.pause(&Selector::from(&job), Some(pause.clone()), ctx);
         ctx.spawn(paused.map(move |paused, actor, ctx| {
             if let Err(PauseError::BadData { reason, .. }) = &paused {
                 tracing::error!(target: "callsheet", job = %job, "only this node knows that a job is to stop: {reason}");
@@ -253,27 +240,23 @@ impl Handler<Told> for SupervisorActor {
 
     fn handle(&mut self, Told { jobs, pause }: Told, _: &mut Self::Context) {
         for job in &jobs {
-            Letter::send(job, Input::Pause(pause.clone()));
+            job.send(Input::Pause(pause.clone()));
         }
     }
 }
 
-impl Handler<PauseNews> for SupervisorActor {
-    type Result = ();
-
-    fn handle(&mut self, PauseNews { job, pause }: PauseNews, _: &mut Self::Context) {
-        let shared = |job: &&Arc<JobRef>| job.definition.policies.fires != Fires::Local;
-        if let Some(job) = self.jobs.get(&job).map(|entry| &entry.job).filter(shared) {
-            Letter::send(job, Input::Pause(pause));
+impl SupervisorActor {
+    /// A job was paused or resumed, on this or another node.
+    pub(super) fn on_pause_changed(&self, job: &JobName, pause: Option<Pause>) {
+        let shared = |job: &&Arc<JobHandle>| job.definition.policies.fires != Fires::Local;
+        if let Some(job) = self.jobs.get(job).map(|entry| &entry.job).filter(shared) {
+            job.send(Input::Pause(pause));
         }
     }
-}
 
-impl Handler<NewsMissed> for SupervisorActor {
-    type Result = ();
-
-    /// Page by page, and one pass at a time: a change of very many jobs on one node may be missed over and over on this one.
-    fn handle(&mut self, _: NewsMissed, ctx: &mut Self::Context) {
+    /// Too much was done at once for this node to hear all of it: each job is told, page by page, and one pass at a time. A change of
+    /// very many jobs on one node may be missed over and over on this one.
+    pub(super) fn on_notifications_missed(&mut self, ctx: &mut Context<Self>) {
         match &mut self.telling {
             Some(telling) => telling.again = true,
             None => {

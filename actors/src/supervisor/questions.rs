@@ -13,12 +13,11 @@ use tokio::{sync::oneshot, time::timeout};
 use super::{ANSWER_DEADLINE, Entry, SupervisorActor};
 use crate::{
     core::time::FireTime,
-    error::{NextFireTimesError, given_name},
-    job::{AsksSchedule, Content, JobState, JobStatus, Letter},
+    error::{FIRE_TIMES_MAX, NextFireTimesError, given_name},
+    job::{AsksSchedule, JobHandle, JobMessage, JobState, JobStatus},
     lock::InquiryPurpose,
-    message::{FIRE_TIMES_MAX, JobDetails, JobPage, ListJobs, NextFireTimes, PAGE_MAX},
+    message::{JobDetails, JobPage, ListJobs, NextFireTimes, PAGE_MAX},
     name::JobName,
-    node::JobRef,
 };
 
 /// Questions that wait until jobs are enrolled, by job. Each shares a sender with all the jobs that it waits for: it goes on when the
@@ -100,7 +99,7 @@ impl SupervisorActor {
         let job = entry.job.clone();
         // The schedule of a broken one has perhaps brought its actor down.
         let asks_schedule = if broken.is_some() { AsksSchedule::No } else { AsksSchedule::Yes };
-        let status = Letter::ask(&job, |reply| Content::Status { asks_schedule, reply });
+        let status = job.ask(|reply| JobMessage::Status { asks_schedule, reply });
         let former = self.statuses_of_removed(&job.definition.name);
         async move {
             let status = match timeout(ANSWER_DEADLINE, status).await {
@@ -121,17 +120,16 @@ impl SupervisorActor {
     }
 
     /// The jobs of this name that were removed and have not ended yet, the oldest first.
-    pub(super) fn removed(&self, name: &JobName) -> impl Iterator<Item = &Arc<JobRef>> + use<'_> {
+    pub(super) fn removed(&self, name: &JobName) -> impl Iterator<Item = &Arc<JobHandle>> + use<'_> {
         let of_name = (name.clone(), u64::MIN)..=(name.clone(), u64::MAX);
         self.retiring.range(of_name).map(|(_, job)| job)
     }
 
     /// The status of each job of this name that was removed while runs of it were in progress, the oldest first.
     fn statuses_of_removed(&self, name: &JobName) -> impl Future<Output = Vec<JobStatus>> + use<> {
-        let asked = |job: &Arc<JobRef>| {
+        let asked = |job: &Arc<JobHandle>| {
             let job = job.clone();
-            let status =
-                Letter::ask(&job, |reply| Content::Status { asks_schedule: AsksSchedule::No, reply });
+            let status = job.ask(|reply| JobMessage::Status { asks_schedule: AsksSchedule::No, reply });
             async move {
                 match timeout(ANSWER_DEADLINE, status).await {
                     Ok(Ok(status)) => Some(status.removed()).filter(|status| !status.active_runs.is_empty()),
@@ -209,7 +207,7 @@ impl SupervisorActor {
             Bound::Excluded(start) => name > start,
             Bound::Unbounded => true,
         };
-        let has_tag = move |job: &JobRef| {
+        let has_tag = move |job: &JobHandle| {
             tag.is_none_or(|tag| job.definition.tags.iter().any(|other| other.as_str() == tag))
         };
         let mut last = None;
@@ -233,8 +231,7 @@ impl Handler<NextFireTimes> for SupervisorActor {
         let names = [name.clone()];
         self.ask_enrolled(&names, move |actor: &Self| {
             let entry = actor.jobs.get(&name);
-            let asked =
-                entry.map(|entry| Letter::ask(&entry.job, |reply| Content::Upcoming { count, reply }));
+            let asked = entry.map(|entry| entry.job.ask(|reply| JobMessage::Upcoming { count, reply }));
             async move {
                 match timeout(ANSWER_DEADLINE, asked.ok_or(unknown)?).await {
                     Ok(Ok(fire_times)) => Ok(fire_times.into_iter().map(FireTime::instant).collect()),

@@ -10,7 +10,7 @@ use crate::{
     core::policy::Fires,
     error::SelectError,
     event::EventKind,
-    job::{Content, Letter, Retirement},
+    job::{JobMessage, Retirement},
     lock::WithdrawJobs,
     message::{PAGE_MAX, RemoveJobs, Selector},
     name::JobName,
@@ -50,7 +50,7 @@ impl SupervisorActor {
                 }
             }
             self.retiring.insert((name.clone(), generation), entry.job.clone());
-            Letter::post(&entry.job, Content::Retire { why: Retirement::Removed });
+            entry.job.post(JobMessage::Retire { why: Retirement::Removed });
             self.node().publisher.publish_routine(|| EventKind::JobRemoved { job: name.clone() });
         }
         self.node().meters.jobs.set(self.jobs.len() as f64);
@@ -103,7 +103,7 @@ impl SupervisorActor {
     pub(super) fn withdraw(&mut self, jobs: &[JobName], ctx: &mut Context<Self>) {
         let Some(term) = self.term else { return };
         for page in jobs.chunks(PAGE_MAX) {
-            let withdrawn = self.node().lock().send(WithdrawJobs { term, jobs: page.to_vec() });
+            let withdrawn = self.parts.lock.send(WithdrawJobs { term, jobs: page.to_vec() });
             self.hold_enrolments_for(withdrawn, ctx);
         }
     }

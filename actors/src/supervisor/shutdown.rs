@@ -20,15 +20,16 @@ use crate::{
     deadline,
     drain::{Drain, ShutdownReport},
     election::{EndCandidacy, StopElection},
-    engine::JOIN_MAX,
     event::{CancelReason, EventKind},
-    job::{Content, Letter, Retirement},
+    job::{JobHandle, JobMessage, Retirement},
     listener::{Flush, StopListening},
     lock::CloseSession,
     message::{AnnounceShutdown, Shutdown, ShutdownNow},
-    node::JobRef,
 };
 
+/// How long the threads of an engine that were told to stop may take, all together, before they are left
+/// behind.
+pub(crate) const JOIN_MAX: Duration = Duration::from_secs(2);
 /// How long aborted bodies get to end before a shutdown leaves them behind.
 const ABORT_WAIT: Duration = Duration::from_secs(1);
 /// How long the store and the listeners get at the end of a shutdown that has used up all of its time, or that is to end at once.
@@ -70,12 +71,12 @@ enum Stage {
 }
 
 impl SupervisorActor {
-    fn everybody(&self) -> impl Iterator<Item = &Arc<JobRef>> {
+    fn everybody(&self) -> impl Iterator<Item = &Arc<JobHandle>> {
         self.jobs.values().map(|entry| &entry.job).chain(self.retiring.values())
     }
 
     fn tell_everybody(&self, input: impl Fn() -> Input) {
-        self.everybody().for_each(|job| Letter::send(job, input()));
+        self.everybody().for_each(|job| job.send(input()));
     }
 
     fn start_shutdown(
@@ -91,10 +92,10 @@ impl SupervisorActor {
         // it hears of the drain.
         for entry in self.jobs.values() {
             let fires = self.authority(entry).is_some() && entry.refused.is_none();
-            Letter::post(&entry.job, Content::Drain { drain: drain.clone(), fires });
+            entry.job.post(JobMessage::Drain { drain: drain.clone(), fires });
         }
         for job in self.retiring.values() {
-            Letter::post(job, Content::Drain { drain: drain.clone(), fires: false });
+            job.post(JobMessage::Drain { drain: drain.clone(), fires: false });
         }
         drop(drain);
         self.phase = Phase::ShuttingDown(vec![reply]);
@@ -103,11 +104,11 @@ impl SupervisorActor {
 
         let report = move || tally.lock().unwrap_or_else(PoisonError::into_inner).report();
         let election = self.parts.election.clone();
-        let lock = self.node().lock().clone();
+        let lock = self.parts.lock.clone();
         let listener = self.parts.listener.clone();
         let abort_after = self.parts.shutdown_abort_after;
         let own = ctx.address();
-        let node = self.node().clone();
+        let (node, jobs) = (self.node().clone(), self.parts.jobs.clone());
         let patience = Patience(self.at_once.subscribe());
         let shutdown = async move {
             let drained_until = deadline::from_now(deadline);
@@ -135,7 +136,7 @@ impl SupervisorActor {
             patience.wait(lock.send(CloseSession), close_until, end).await;
             let ShutdownReport { drained, cancelled, aborted, .. } = report;
             // Nothing ends any more, so no hook is added. Those that take longer are dropped with their runtime.
-            patience.wait(node.hooking.closed(), drained_until, Duration::ZERO).await;
+            patience.wait(jobs.hooking.closed(), drained_until, Duration::ZERO).await;
             node.publisher.publish(|| EventKind::ShutdownFinished { drained, cancelled, aborted });
             // A listener that does not keep up misses the end.
             let flush_until = closed_until.min(Instant::now() + ANSWER_DEADLINE);
@@ -146,8 +147,8 @@ impl SupervisorActor {
     }
 
     fn finish_shutdown(&mut self, report: ShutdownReport, ctx: &mut Context<Self>) {
-        self.node().permits.close();
-        self.everybody().for_each(|job| Letter::post(job, Content::Retire { why: Retirement::EngineOver }));
+        self.parts.jobs.permits.close();
+        self.everybody().for_each(|job| job.post(JobMessage::Retire { why: Retirement::EngineOver }));
         self.parts.election.do_send(StopElection);
         self.parts.listener.do_send(StopListening);
         let phase = std::mem::replace(&mut self.phase, Phase::Stopped(report.clone()));

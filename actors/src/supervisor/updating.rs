@@ -5,15 +5,14 @@ use std::{slice, sync::Arc};
 use actix::prelude::*;
 use futures_util::future::ready;
 
-use super::{Phase, SupervisorActor, keys::conflicts, outlook::Hopeless};
+use super::{Phase, SupervisorActor, key_policies::conflicts, outlook::Hopeless};
 use crate::{
     core::policy::Fires,
     definition::Definition,
     error::{Fault, Faults, UpdateError, given_name},
     event::EventKind,
-    job::{Content, Letter},
+    job::{JobHandle, JobMessage, OnTrial, WakeTime},
     message::{Added, RescheduleJob, UpdateJob},
-    node::{JobRef, OnTrial, WakeTime},
 };
 
 impl SupervisorActor {
@@ -39,7 +38,7 @@ impl SupervisorActor {
         &mut self,
         definition: Definition,
         ctx: &mut Context<Self>,
-    ) -> Result<Arc<JobRef>, UpdateError> {
+    ) -> Result<Arc<JobHandle>, UpdateError> {
         let (now, elapsed) = self.node().clock.read();
         let meters = self.meters_of(&definition, false);
         let definition = Arc::new(definition);
@@ -55,15 +54,15 @@ impl SupervisorActor {
             return Err(UpdateError::UnknownJob { name: name.as_str().to_owned() });
         };
         #[cfg(any(test, feature = "testkit"))]
-        entry.job.node.note(&definition);
-        let JobRef { generation, lineage, addr, hook_calls, node, .. } = &*entry.job;
-        let job = Arc::new(JobRef {
+        entry.job.host.note(&definition);
+        let JobHandle { generation, instance, addr, hook_calls, host, .. } = &*entry.job;
+        let job = Arc::new(JobHandle {
             definition,
             generation: *generation,
-            lineage: *lineage,
+            instance: *instance,
             addr: addr.clone(),
             meters,
-            node: node.clone(),
+            host: host.clone(),
             hook_calls: hook_calls.share(),
             wake_time: WakeTime::default(),
             on_trial: OnTrial::default(),
@@ -88,7 +87,7 @@ impl SupervisorActor {
         self.keys.add(&job.definition);
         self.tags.remove(&former);
         self.tags.add(&job.definition);
-        Letter::post(&job, Content::Redefine(job.clone()));
+        job.post(JobMessage::Redefine(job.clone()));
         self.publish(|| EventKind::JobUpdated { job: name.clone() });
         if becomes_local && !self.withdraws_once_left(&name) {
             // What this node fires on its own from now on is not owed when it comes back. A node that still shares it enrols it
@@ -102,7 +101,6 @@ impl SupervisorActor {
             self.resume(&job, now);
             self.enrol(ctx);
         }
-        self.find_unled_among(slice::from_ref(&job), ctx);
         Ok(job)
     }
 }
@@ -118,8 +116,7 @@ impl SupervisorActor {
             Err(error) => return Box::pin(ready(Err(error)).into_actor(self)),
         };
         let scheduled = self.scheduled(vec![job]);
-        let answer = async move { Ok(scheduled.await.pop().expect("invariant: one job, one answer")) };
-        Box::pin(answer.into_actor(self))
+        Box::pin(scheduled.map(|mut added, _, _| Ok(added.pop().expect("invariant: one job, one answer"))))
     }
 }
 

@@ -28,7 +28,7 @@ impl SupervisorActor {
         if !matches!(self.phase, Phase::Running) {
             return;
         }
-        let asked = self.node().lock().send(AskOtherZoneData);
+        let asked = self.parts.lock.send(AskOtherZoneData);
         ctx.spawn(asked.into_actor(self).map(|answer, actor, _| {
             // Without an answer it is asked again in a minute.
             let Ok(Ok(others)) = answer else { return };

@@ -5,8 +5,7 @@ use actix::prelude::*;
 use crate::{
     core::{job::JobMachine, ledger, policy::Policies},
     definition::Definition,
-    job::JobActor,
-    node::JobRef,
+    job::{JobActor, JobHandle},
     supervisor,
 };
 
@@ -19,7 +18,7 @@ pub fn sizes() -> [(&'static str, usize); 8] {
         ("task of a JobActor", task()),
         ("JobActor, in it", size_of::<JobActor>()),
         ("JobMachine, in that", size_of::<JobMachine>()),
-        ("JobRef", size_of::<JobRef>()),
+        ("JobHandle", size_of::<JobHandle>()),
         ("Definition", size_of::<Definition>()),
         ("Policies", size_of::<Policies>()),
         ("entry of the supervisor", supervisor::ENTRY_BYTES),

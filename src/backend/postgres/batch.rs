@@ -15,14 +15,16 @@ use super::{
     },
 };
 
-/// The most statements, one after the other, for the items of one batch that need one name: more would take longer than the
-/// deadline of them all. What is left is to be asked again.
+/// The most statements, one after the other, for the items of one batch that need one name: more would take
+/// longer than the deadline of them all. What is left is to be asked again.
 const ROUNDS_MAX: usize = 32;
 
 impl OpenSession {
-    /// Asks all of it in one transaction, which costs one wait for the disk instead of three. `None`: it was undone.
+    /// Asks all of it in one transaction, which costs one wait for the disk instead of three. `None`: it was
+    /// undone.
     ///
-    /// Everything is sent in one turn of one thread, as all statements of a session are: nothing comes between.
+    /// Everything is sent in one turn of one thread, as all statements of a session are: nothing comes
+    /// between.
     pub(super) async fn round_at_once(
         self: &Arc<Self>,
         ends: &[&Completion],
@@ -98,8 +100,9 @@ pub(super) fn positions<T>(items: &[T], is: impl Fn(&T) -> bool) -> Vec<usize> {
     items.iter().enumerate().filter(|(_, item)| is(item)).map(|(at, _)| at).collect()
 }
 
-/// Asks for a batch in rounds: each holds an item only if nothing that it excludes is excluded by an earlier one of
-/// the round, so that a statement never sees two claims of one name. After [`ROUNDS_MAX`] rounds the rest is `not_asked`.
+/// Asks for a batch in rounds: each holds an item only if nothing that it excludes is excluded by an earlier
+/// one of the round, so that a statement never sees two claims of one name. After [`ROUNDS_MAX`] rounds the
+/// rest is `not_asked`.
 pub(super) async fn in_rounds<'a, T, K: Hash + Eq + 'a, A: Clone, F, const N: usize>(
     items: &'a [T],
     not_asked: A,

@@ -13,8 +13,9 @@ use uuid::Uuid;
 
 use super::{session::OpenSession, statement::answer::read};
 
-/// Says whether a session ($2) of a scope ($1) stands as a candidate ($3), if that is news; answers who leads, and whether another
-/// session stands that lives. It locks its own row alone, which nobody else changes while the session lives.
+/// Says whether a session ($2) of a scope ($1) stands as a candidate ($3), if that is news; answers who
+/// leads, and whether another session stands that lives. It locks its own row alone, which nobody else
+/// changes while the session lives.
 const OBSERVE: &str = "
 WITH said AS (
     UPDATE sessions SET candidate = $3 WHERE scope = $1 AND beacon = $2 AND candidate <> $3
@@ -29,7 +30,8 @@ SELECT (SELECT l.node FROM leader l WHERE l.scope = $1 AND l.expires_at > clock_
 
 pub(super) async fn observe(session: &Arc<OpenSession>, stands: bool) -> Result<Observation, LockError> {
     let parameters: [&(dyn ToSql + Sync); 3] = [&session.settings.scope, &session.beacon, &stands];
-    // Once a second, and by nodes alone that do not campaign or would rather not lead: it need not be prepared.
+    // Once a second, and by nodes alone that do not campaign or would rather not lead: it need not be
+    // prepared.
     let rows = session.ask(OBSERVE, &parameters).await?;
     Ok(read(&rows, observation)?.into_iter().next().unwrap_or_default())
 }

@@ -1,4 +1,5 @@
-//! Claims of a batch: each by the statement that does the least of what it needs, and by others if that was not enough.
+//! Claims of a batch: each by the statement that does the least of what it needs, and by others if that was
+//! not enough.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,6 +13,7 @@ use super::{
     statement::{
         answer::{Answer, in_order, read},
         claim::{self, Kind},
+        claim_status::{self, FORMER_SESSION_LIVES, FormerSession, Granted},
         names,
     },
 };
@@ -114,9 +116,9 @@ impl OpenSession {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
-        let asked = claim::Granted::of(self.asker(), requests);
+        let asked = Granted::of(self.asker(), requests);
         let rows = self.ask(&self.statements.claim_status, &asked.list()).await?;
-        let mut granted: HashMap<Uuid, Verdict> = read(&rows, claim::granted)?.into_iter().collect();
+        let mut granted: HashMap<Uuid, Verdict> = read(&rows, claim_status::granted)?.into_iter().collect();
         let verdict = |run: Uuid| granted.remove(&run).unwrap_or(Verdict::NotGranted);
         Ok(requests.iter().map(|request| request.run.as_uuid()).map(verdict).map(Answer::Is).collect())
     }
@@ -147,9 +149,9 @@ impl OpenSession {
 
     /// Whether the server may still do what a former session of this node asked.
     pub(super) async fn former_session_lives(self: &Arc<Self>) -> Result<bool, LockError> {
-        let asked = claim::FormerSession::of(self.asker());
-        let rows = self.ask(claim::FORMER_SESSION_LIVES, &asked.list()).await?;
-        Ok(read(&rows, claim::lives)?.into_iter().any(|lives| lives))
+        let asked = FormerSession::of(self.asker());
+        let rows = self.ask(FORMER_SESSION_LIVES, &asked.list()).await?;
+        Ok(read(&rows, claim_status::lives)?.into_iter().any(|lives| lives))
     }
 
     /// Why claims have no answer.

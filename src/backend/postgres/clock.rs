@@ -88,8 +88,8 @@ impl Clocks {
     }
 }
 
-/// The estimate that moves least. The server read its clock somewhere between the request and the answer, so its origin is
-/// somewhere between what these two say: a slow round trip says little, and moves little.
+/// The estimate that moves least. The server read its clock somewhere between the request and the answer, so
+/// its origin is somewhere between what these two say: a slow round trip says little, and moves little.
 fn nearest(
     estimate: DateTime<Utc>,
     server: DateTime<Utc>,

@@ -97,7 +97,8 @@ impl OpenSession {
         if !stale.is_empty() {
             let asked: Vec<_> = stale.iter().map(|at| ends[*at]).collect();
             let unknown = || Completed::Unavailable { reason: FORMER_SESSION.to_owned() };
-            // Of another session, which may still record it: what is asked once it is over cannot change any more.
+            // Of another session, which may still record it: what is asked once it is over cannot change any
+            // more.
             let checked = match (self.former_session_lives().await?, by) {
                 (true, _) => asked.iter().map(|_| Answer::Is(unknown())).collect(),
                 (false, EndBy::Complete) => self.complete_once(&asked).await?,

@@ -129,8 +129,8 @@ pub(super) async fn connect(
     Ok(Connected { client, notifications: received, purpose, mark, process })
 }
 
-/// Whether the server says that it has committed something without its synchronous standby. Its texts may be in any language, the name
-/// of its function is not.
+/// Whether the server says that it has committed something without its synchronous standby. Its texts may be
+/// in any language, the name of its function is not.
 fn is_cut_short(notice: &DbError) -> bool {
     notice.routine() == Some("SyncRepWaitForLSN")
 }
@@ -144,8 +144,8 @@ pub(super) fn silent(deadline: Duration) -> LockError {
     ))
 }
 
-/// Refuses a server that cannot coordinate, and measures its clock. Answers the id of its process, which is known to the connection
-/// from then on.
+/// Refuses a server that cannot coordinate, and measures its clock. Answers the id of its process, which is
+/// known to the connection from then on.
 pub(super) async fn inspect(
     connected: &Connected,
     settings: &Settings,
@@ -214,7 +214,8 @@ pub(super) enum Rights {
     NoTables,
 }
 
-/// Refuses a schema whose tables or routines this role cannot use: the server checks that only when they are used.
+/// Refuses a schema whose tables or routines this role cannot use: the server checks that only when they are
+/// used.
 pub(super) async fn check_rights(client: &Client, settings: &Settings) -> Result<Rights, LockError> {
     let schema = &settings.schema;
     let (tables, emptied) = (migrations::TABLES.as_slice(), migrations::EMPTIED.as_slice());

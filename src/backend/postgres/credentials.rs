@@ -61,8 +61,9 @@ impl Callback {
         Self { option, ask: Arc::new(ask), under_way: Arc::default() }
     }
 
-    /// What the callback answers, or why it does not. Those who ask while a question is under way share its answer: nobody waits for
-    /// the questions of others, and a callback that blocks holds one thread, however often it is asked.
+    /// What the callback answers, or why it does not. Those who ask while a question is under way share its
+    /// answer: nobody waits for the questions of others, and a callback that blocks holds one thread, however
+    /// often it is asked.
     pub(super) async fn ask(&self) -> Answer {
         match timeout(ASK_TIMEOUT, self.question()).await {
             Ok(Ok(answer)) => answer,

@@ -1,13 +1,15 @@
 //! Who leads, on PostgreSQL.
 //!
-//! A term is a row whose epoch is raised only when the row's term is over or its session dead. An advisory lock, the
-//! leadership lock, makes hand-over quick, the row makes it safe: claims check the epoch, whoever holds the lock.
+//! A term is a row whose epoch is raised only when the row's term is over or its session dead. An advisory
+//! lock, the leadership lock, makes hand-over quick, the row makes it safe: claims check the epoch, whoever
+//! holds the lock.
 //!
-//! Anybody who may connect can take that lock, so it only orders candidates: a candidate that finds nobody leading and
-//! does not get the lock within a slice asks for a term without it, and a leader without it goes on to ask for it.
+//! Anybody who may connect can take that lock, so it only orders candidates: a candidate that finds nobody
+//! leading and does not get the lock within a slice asks for a term without it, and a leader without it goes
+//! on to ask for it.
 //!
-//! A frozen leader's connections end with its lease, as the server does not hear of them. Where that fails whoever finds them ends them;
-//! what keeps the leader row locked is ended by who waits for it.
+//! A frozen leader's connections end with its lease, as the server does not hear of them. Where that fails
+//! whoever finds them ends them; what keeps the leader row locked is ended by who waits for it.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -80,7 +82,8 @@ impl PostgresElector {
     ) -> Result<Campaign, ElectError> {
         let began = Instant::now();
         let mut kept = session.leadership.lock().await;
-        // Taken out: if this future is dropped or fails the connection ends, and with it a lock that it may have got.
+        // Taken out: if this future is dropped or fails the connection ends, and with it a lock that it may
+        // have got.
         let mut leadership = match kept.take() {
             Some(leadership) if !leadership.is_closed() => leadership,
             _ => {
@@ -134,8 +137,9 @@ impl Leadership {
             if !self.locked {
                 break;
             }
-            // The leader's session lives, but not its second connection: it dies, and the server has not noticed the end of
-            // both yet; or it will be back for the lock soon. Either must find the way free.
+            // The leader's session lives, but not its second connection: it dies, and the server has not
+            // noticed the end of both yet; or it will be back for the lock soon. Either must find the way
+            // free.
             self.free(session).await?;
             if !self.wait_for_holder(session, &holder).await? {
                 return self.lost(session, |_| Duration::ZERO).await.map(Ok);
@@ -162,7 +166,8 @@ impl Leadership {
         read().map(Some).map_err(|error| refused(&error))
     }
 
-    /// Waits for the leadership lock while the leader is the one that it knows. Answers who leads, if the lock was not had.
+    /// Waits for the leadership lock while the leader is the one that it knows. Answers who leads, if the
+    /// lock was not had.
     async fn wait(
         &mut self,
         session: &OpenSession,
@@ -249,8 +254,8 @@ impl Leadership {
         Ok(Campaign::Lost { leader, retry_in: retry_in(remaining) })
     }
 
-    /// Asks a statement that locks the leader row. While it waits, finds out who has locked it, and ends who is silent
-    /// beyond a lease.
+    /// Asks a statement that locks the leader row. While it waits, finds out who has locked it, and ends who
+    /// is silent beyond a lease.
     async fn ask_on_row(
         &mut self,
         session: &Arc<OpenSession>,
@@ -309,7 +314,8 @@ impl Leadership {
         looked.map(drop).map_err(|error| refused(&error))
     }
 
-    /// Takes the leadership lock, if somebody else had it when this node was granted its term, and has let it go.
+    /// Takes the leadership lock, if somebody else had it when this node was granted its term, and has let it
+    /// go.
     async fn take_lock(&mut self, session: &OpenSession) -> Result<(), ElectError> {
         if self.locked {
             return Ok(());
@@ -360,9 +366,9 @@ impl Leadership {
     }
 }
 
-/// Looks at who keeps a process of the server waiting for the leader row. It asks on the session's connection, which is
-/// free; a look that takes too long or is given up costs nothing but itself. Answers those that were `known` if nobody
-/// does at this moment: the statement gave up a moment ago, or goes on.
+/// Looks at who keeps a process of the server waiting for the leader row. It asks on the session's
+/// connection, which is free; a look that takes too long or is given up costs nothing but itself. Answers
+/// those that were `known` if nobody does at this moment: the statement gave up a moment ago, or goes on.
 async fn look_at_row(
     session: &OpenSession,
     of_row: &mut Holders,
@@ -412,7 +418,8 @@ impl Elector for PostgresElector {
         async move {
             let session = self.session()?;
             let mut kept = session.leadership.lock().await;
-            // A node that has campaigned since, or whose connection is gone, renews no term: a grant ends its former one.
+            // A node that has campaigned since, or whose connection is gone, renews no term: a grant ends its
+            // former one.
             let Some(mut leadership) = take_leader(&mut kept) else { return Ok(Renewal::Deposed) };
             let settings = &session.settings;
             let (term, lease) = (number(term), millis(settings.lease));
@@ -432,7 +439,8 @@ impl Elector for PostgresElector {
                 }
             };
             if let Some(row) = row {
-                // The term is extended whatever comes of the lock: it is asked for again with the next renewal.
+                // The term is extended whatever comes of the lock: it is asked for again with the next
+                // renewal.
                 if let Err(error) = leadership.take_lock(&session).await {
                     tracing::debug!(target: "callsheet", "the leadership lock was not asked for: {error}");
                 }

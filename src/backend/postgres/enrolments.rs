@@ -43,7 +43,8 @@ impl OpenSession {
         Ok(jobs.iter().map(answer).collect())
     }
 
-    /// Declares the policies of keys that are not the names of their jobs. Answers those that contradict, by key.
+    /// Declares the policies of keys that are not the names of their jobs. Answers those that contradict, by
+    /// key.
     async fn declare(
         self: &Arc<Self>,
         jobs: &[&Enrolment],
@@ -61,7 +62,8 @@ impl OpenSession {
         )
         .await;
         match made {
-            // Somebody else is making one of them, and was waited for in vain: those that are missing are asked again.
+            // Somebody else is making one of them, and was waited for in vain: those that are missing are
+            // asked again.
             Err(error) if error.is_lock_timeout() => {}
             made => drop(made?),
         }

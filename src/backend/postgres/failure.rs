@@ -153,7 +153,8 @@ pub(super) fn causes<'a>(
 /// What a statement was refused for: who is to blame decides what is done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// Something that stands in the statement, or in a row that it concerns: without that item the others go through.
+    /// Something that stands in the statement, or in a row that it concerns: without that item the others go
+    /// through.
     ///
     /// | SQLSTATE | what |
     /// |---|---|
@@ -162,11 +163,11 @@ pub(super) enum Cause {
     /// | 54 | a limit: an index row that is too long |
     /// | XX001, XX002 | a page that cannot be read: a row, or the rows beside it, are lost |
     Data,
-    /// The server as a whole, or this role: rights, a full disk, a read-only session, a shutdown, a table that is not
-    /// there. The same statement goes through once somebody has changed that.
+    /// The server as a whole, or this role: rights, a full disk, a read-only session, a shutdown, a table
+    /// that is not there. The same statement goes through once somebody has changed that.
     ///
-    /// So is what a trigger raises (P0001), unless it says which of the above it is (`RAISE … USING ERRCODE`): who
-    /// writes no code mostly wants to keep everybody out.
+    /// So is what a trigger raises (P0001), unless it says which of the above it is
+    /// (`RAISE … USING ERRCODE`): who writes no code mostly wants to keep everybody out.
     Server,
     /// Somebody else, at this moment: locks, deadlocks, cancelled statements. Asking again is enough.
     Contention,

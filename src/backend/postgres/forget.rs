@@ -16,7 +16,8 @@ use super::{
     },
 };
 
-/// How many names are looked at by one statement, which keeps claims waiting for the leader row as a renewal does.
+/// How many names are looked at by one statement, which keeps claims waiting for the leader row as a renewal
+/// does.
 const PAGE: i64 = 256;
 /// The pause between two of them.
 const PAGE_PAUSE: Duration = Duration::from_millis(20);
@@ -60,7 +61,8 @@ impl OpenSession {
             forgotten.names += usize::try_from(page.gone).unwrap_or_default();
             *last = page.last.filter(|_| page.looked_at == PAGE);
             if last.is_none() {
-                // Those that were looked at are gone, or as good as new. Without any other, the scope is as good as new.
+                // Those that were looked at are gone, or as good as new. Without any other, the scope is as
+                // good as new.
                 *oldest = Some(page.next_age.unwrap_or(age));
                 return Ok(forgotten);
             }

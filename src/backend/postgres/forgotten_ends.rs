@@ -1,4 +1,5 @@
-//! Ends of runs whose keys are forgotten: a key is forgotten only while no run holds it, so each of these runs was closed.
+//! Ends of runs whose keys are forgotten: a key is forgotten only while no run holds it, so each of these
+//! runs was closed.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -15,8 +16,8 @@ FROM unnest($1::uuid[], $2::int8[]) AS a (run, token)
 JOIN runs r ON r.run = a.run AND r.token = a.token";
 
 impl OpenSession {
-    /// Answers ends whose keys are not known, by what the table of runs says of them. Of what it does not say anything, nothing is
-    /// known.
+    /// Answers ends whose keys are not known, by what the table of runs says of them. Of what it does not say
+    /// anything, nothing is known.
     pub(super) async fn ends_of_forgotten_keys(
         self: &Arc<Self>,
         ends: &[&Completion],

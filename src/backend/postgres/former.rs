@@ -1,9 +1,10 @@
 //! Connections that this node has given up, and whose server processes may still be there.
 //!
-//! A process that waits for its synchronous standby does not notice that its client is gone. It keeps its locks and its place among the
-//! server's connections. So it is sent the protocol's cancel request, which needs no such place, and then ended by the next connection
-//! that the node makes, or, if it makes none, by one that does nothing else. A process is known by its number, the name of its connection, and, where this role is shown that, its start: the
-//! number may have been given to another one since.
+//! A process that waits for its synchronous standby does not notice that its client is gone. It keeps its
+//! locks and its place among the server's connections. So it is sent the protocol's cancel request, which
+//! needs no such place, and then ended by the next connection that the node makes, or, if it makes none, by
+//! one that does nothing else. A process is known by its number, the name of its connection, and, where this
+//! role is shown that, its start: the number may have been given to another one since.
 //!
 //! ```text
 //! given up                     cancel request   100 ms   the node's next connection ends it, if it is there
@@ -38,7 +39,8 @@ use super::{
     settings::{Purpose, Settings},
 };
 
-/// How many former processes of a node may be left when it opens a session: those of two sessions. Each has two connections.
+/// How many former processes of a node may be left when it opens a session: those of two sessions. Each has
+/// two connections.
 pub(super) const FORMER_MAX: usize = 4;
 /// How long a session that is to be opened waits for one of them to go.
 const ROOM_WAIT: Duration = Duration::from_secs(2);
@@ -52,7 +54,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(3);
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// After which pause it is looked whether a process is left that was sent a cancel request.
 const CANCELLED_PAUSE: Duration = Duration::from_millis(100);
-/// How long the node's next connection is waited for: longer than the pauses between its attempts to open a session.
+/// How long the node's next connection is waited for: longer than the pauses between its attempts to open a
+/// session.
 const NEXT_MAX: Duration = Duration::from_secs(1);
 /// How often, and for how long, one connection looks whether those that it ended are gone.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
@@ -61,10 +64,12 @@ const LOOK_MAX: Duration = Duration::from_millis(500);
 const AGAIN_MIN: Duration = Duration::from_millis(500);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
 
-/// Ends those of these processes ($1 numbers, $2 names of their connections, $3 starts, as far as they are known) that this role may end.
-/// Answers the places of all that are still there. It commits nothing, so it waits for no standby.
+/// Ends those of these processes ($1 numbers, $2 names of their connections, $3 starts, as far as they are
+/// known) that this role may end. Answers the places of all that are still there. It commits nothing, so it
+/// waits for no standby.
 ///
-/// Whose number and name every role is shown; the start only some are, so one that is not shown differs from none.
+/// Whose number and name every role is shown; the start only some are, so one that is not shown differs from
+/// none.
 const END_FORMER: &str = "
 SELECT f.place,
        CASE WHEN (pg_has_role(a.usesysid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE'))
@@ -187,7 +192,8 @@ impl Former {
         }
     }
 
-    /// Ends what is left, if anything is, by a connection that was just made, before it is used: only now it is known to which server.
+    /// Ends what is left, if anything is, by a connection that was just made, before it is used: only now it
+    /// is known to which server.
     ///
     /// # Errors
     ///
@@ -205,8 +211,8 @@ impl Former {
         if self.counts.borrow().left < FORMER_MAX { Ok(()) } else { Err(unavailable(self.too_many())) }
     }
 
-    /// Waits for a moment until so few are left that another connection may be made, or their server turns out to be away: the
-    /// connection may lead to another one.
+    /// Waits for a moment until so few are left that another connection may be made, or their server turns
+    /// out to be away: the connection may lead to another one.
     ///
     /// # Errors
     ///
@@ -235,7 +241,8 @@ impl Former {
         )
     }
 
-    /// Waits until no connection is open and no process is left, or the server does not hear of it, or no longer than this.
+    /// Waits until no connection is open and no process is left, or the server does not hear of it, or no
+    /// longer than this.
     pub(super) async fn farewell(self: &Arc<Self>, settings: &Settings, deadline: Duration) {
         let mut counts = self.counts.subscribe();
         let _waiting = self.wait();
@@ -281,7 +288,8 @@ impl Former {
             if is_heard && self.is_alone(tried).await {
                 let ends = EndOnDrop::new();
                 let connects = connect(&settings, &self, Purpose::Cleanup, &ends.loss, None);
-                // Without an answer it has no place for another connection, perhaps because of those that are left.
+                // Without an answer it has no place for another connection, perhaps because of those that are
+                // left.
                 if let Ok(Ok(Connected { client, .. })) = timeout(CONNECT_MAX, connects).await {
                     self.end(&client, LOOK_MAX).await;
                 }
@@ -294,7 +302,8 @@ impl Former {
         }
     }
 
-    /// Whether the node makes no connection by which it ends them, after those that it had tried, or somebody waits for that.
+    /// Whether the node makes no connection by which it ends them, after those that it had tried, or somebody
+    /// waits for that.
     async fn is_alone(&self, tried: u64) -> bool {
         let mut counts = self.counts.subscribe();
         let known = counts.wait_for(|counts| counts.waiting > 0 || counts.tried != tried || counts.left == 0);
@@ -311,7 +320,8 @@ impl Former {
         !state.tended
     }
 
-    /// Sends cancel requests to those that were given up. Answers whether the server has heard one, or somebody in its place.
+    /// Sends cancel requests to those that were given up. Answers whether the server has heard one, or
+    /// somebody in its place.
     async fn cancel(&self) -> bool {
         let given_up = |left: &&Left| left.given_up;
         let cancels: Vec<_> =
@@ -366,7 +376,8 @@ fn place(row: &Row) -> Result<i64, Error> {
 }
 
 impl Cancel {
-    /// Asks the server to cancel what the connection waits for. Answers whether it has heard that; it does not say what came of it.
+    /// Asks the server to cancel what the connection waits for. Answers whether it has heard that; it does
+    /// not say what came of it.
     async fn send(&self) -> bool {
         timeout(CANCEL_MAX, self.token.cancel_query(self.tls.clone())).await.is_ok_and(|sent| sent.is_ok())
     }

@@ -72,12 +72,12 @@ pub enum GuardError {
     Server(#[source] Error),
 }
 
-/// Whether a run ($3) of a scope ($1) holds its key ($2) under a token ($4): one row, or none. For a connection of the
-/// application, so names are qualified.
+/// Whether a run ($3) of a scope ($1) holds its key ($2) under a token ($4): one row, or none. For a
+/// connection of the application, so names are qualified.
 ///
-/// Locks the key's row for key share until the application's transaction ends: claims and ends, which lock it for update
-/// before they change it, skip it, so the key changes hands before or after that transaction, never in between; its job's
-/// cursor moves on. Waits for a claim or an end that has the row locked.
+/// Locks the key's row for key share until the application's transaction ends: claims and ends, which lock it
+/// for update before they change it, skip it, so the key changes hands before or after that transaction,
+/// never in between; its job's cursor moves on. Waits for a claim or an end that has the row locked.
 fn statement(schema: &str) -> String {
     let schema = quoted(schema);
     format!(

@@ -1,7 +1,7 @@
 //! What keeps a session's lease on the server, and the node's trust in it.
 //!
-//! The server ends a session that it has not heard of for a lease. So whatever it answers keeps the session, and a heartbeat is sent
-//! only when nothing else was for a while.
+//! The server ends a session that it has not heard of for a lease. So whatever it answers keeps the session,
+//! and a heartbeat is sent only when nothing else was for a while.
 //!
 //! ```text
 //! proof       P                       P                       P      every nine tenths of a lease, unless something is claimed
@@ -33,22 +33,24 @@ use super::{
     snapshots::Snapshots,
 };
 
-/// After so many of these times a heartbeat looks at the process of the server and at the table of sessions, whatever else is answered.
+/// After so many of these times a heartbeat looks at the process of the server and at the table of sessions,
+/// whatever else is answered.
 const LOOK_BEATS: u32 = 2;
 
-/// How many other sessions one session watches: those whose beacons come next to its own, round and round. So what a heartbeat costs
-/// does not grow with the number of nodes, and each session is watched by as many.
+/// How many other sessions one session watches: those whose beacons come next to its own, round and round. So
+/// what a heartbeat costs does not grow with the number of nodes, and each session is watched by as many.
 const WATCHED_MAX: i64 = 16;
 
-/// Keeps the lease while nothing else does, notices a pooler that changes the server process between transactions, notices tables
-/// that do not know the session (scope $1, beacon $2, channel $4), reads the clock, and looks at $3 other sessions: one
-/// row for each whose process is there, or one without any.
+/// Keeps the lease while nothing else does, notices a pooler that changes the server process between
+/// transactions, notices tables that do not know the session (scope $1, beacon $2, channel $4), reads the
+/// clock, and looks at $3 other sessions: one row for each whose process is there, or one without any.
 ///
-/// When a session was last asked something is only shown to its own role and those that may read all statistics. Others
-/// see which transaction it is in, if any: a session that is not in one is idle, and ended by the server.
+/// When a session was last asked something is only shown to its own role and those that may read all
+/// statistics. Others see which transaction it is in, if any: a session that is not in one is idle, and ended
+/// by the server.
 ///
-/// Processes are looked at one column at a time: a row of `pg_stat_activity` for each session takes twice as long. What
-/// only a message says is read once a session seems to be silent.
+/// Processes are looked at one column at a time: a row of `pg_stat_activity` for each session takes twice as
+/// long. What only a message says is read once a session seems to be silent.
 pub(super) const HEARTBEAT: &str = "
 WITH transactions AS MATERIALIZED (
     -- Read once, and only if it is needed.
@@ -131,7 +133,8 @@ impl Pulse {
         Self { beat: settings.beat(), trust: settings.trust(), pid, clocks, heard }
     }
 
-    /// Up to here the server has certainly not ended the session for its silence: it counts the lease from a later instant.
+    /// Up to here the server has certainly not ended the session for its silence: it counts the lease from a
+    /// later instant.
     pub(super) fn trusted_until(&self) -> Instant {
         self.read().last + self.trust
     }
@@ -167,12 +170,14 @@ impl Pulse {
         heard.looked = heard.looked.max(sent);
     }
 
-    /// Reads the node's clocks, before something is asked whose answer is to be [recognised](Self::recognise).
+    /// Reads the node's clocks, before something is asked whose answer is to be
+    /// [recognised](Self::recognise).
     pub(super) fn clocks(&self) -> Sent {
         self.clocks.read()
     }
 
-    /// When the next heartbeat is due, as it stands: at the latest so long after the last look at other sessions.
+    /// When the next heartbeat is due, as it stands: at the latest so long after the last look at other
+    /// sessions.
     fn due(&self, look_in: Option<Duration>) -> Instant {
         let Heard { last, looked } = self.read();
         let look_in = look_in.map_or(self.beat * LOOK_BEATS, |sooner| sooner.min(self.beat * LOOK_BEATS));
@@ -204,7 +209,8 @@ pub(super) struct Heart {
 }
 
 impl Heart {
-    /// Beats until the session is lost, or by ending it. Beside that it looks at snapshots: no heartbeat waits for that.
+    /// Beats until the session is lost, or by ending it. Beside that it looks at snapshots: no heartbeat
+    /// waits for that.
     pub(super) async fn run(mut self, snapshots: Snapshots, loss: watch::Sender<Loss>) {
         let mut lost = loss.subscribe();
         let client = self.client.clone();
@@ -249,8 +255,8 @@ impl Heart {
         {
             Ok(rows) => rows,
             Err(error) if is_undefined(&error) => return Ok(Err(Stranger::Anew)),
-            // Without rights, or while somebody keeps the table locked: whether the session stands in it is not known, but the
-            // process of the server answers.
+            // Without rights, or while somebody keeps the table locked: whether the session stands in it is
+            // not known, but the process of the server answers.
             Err(error) if of_living(&error) => {
                 (sent, clocks) = (Instant::now(), self.pulse.clocks());
                 self.client.query(&self.pulse_alone, &[]).await?

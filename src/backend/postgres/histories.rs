@@ -1,5 +1,6 @@
-//! Whether this server knows what a node was granted before, perhaps by another one: a standby that is promoted may lack the last
-//! commits of its primary, and goes on with another history of the same terms and tokens.
+//! Whether this server knows what a node was granted before, perhaps by another one: a standby that is
+//! promoted may lack the last commits of its primary, and goes on with another history of the same terms and
+//! tokens.
 
 use std::sync::Arc;
 
@@ -19,14 +20,16 @@ use super::{
 /// How many runs that ended since the oldest of the node's own are looked at.
 const NEWER_MAX: i64 = 20_000;
 
-/// Which of the runs of a node this server does not know, and its epoch if that is lower than a term that the node was granted.
-/// Locks nothing, and is asked once by a session that is opened anew.
+/// Which of the runs of a node this server does not know, and its epoch if that is lower than a term that the
+/// node was granted. Locks nothing, and is asked once by a session that is opened anew.
 ///
-/// Tokens of a key only grow, also when it is forgotten: a greater one than the newest was granted elsewhere. So was one that another
-/// run has, and a tick that another run has. If there is any of these, so was a run that is neither open nor ended; by itself that shows
-/// nothing, since rows of runs may be deleted. Of runs that ended only some are looked at, the oldest first: their ids grow with time.
+/// Tokens of a key only grow, also when it is forgotten: a greater one than the newest was granted elsewhere.
+/// So was one that another run has, and a tick that another run has. If there is any of these, so was a run
+/// that is neither open nor ended; by itself that shows nothing, since rows of runs may be deleted. Of runs
+/// that ended only some are looked at, the oldest first: their ids grow with time.
 ///
-/// $1 scope, $2 the newest term, then the runs: $3 jobs, $4 keys, $5 runs, $6 tokens, $7 fire times; $8 how many that ended.
+/// $1 scope, $2 the newest term, then the runs: $3 jobs, $4 keys, $5 runs, $6 tokens, $7 fire times; $8 how
+/// many that ended.
 const COMPARE: &str = "
 WITH lead AS MATERIALIZED (
     SELECT epoch, token_bound FROM leader WHERE scope = $1

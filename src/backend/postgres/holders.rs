@@ -1,8 +1,9 @@
 //! Connections that keep what others need, and say nothing: who they are, and their end.
 //!
-//! A client cannot promise that its bytes arrive together. The server ends a connection that is idle for too long, but one that was cut
-//! off in the middle of a statement waits for the rest of it, and keeps its beacon and its locks for as long as its network
-//! connection looks open. So whoever meets a silent one ends it, if it may, and else says who it is and what would help.
+//! A client cannot promise that its bytes arrive together. The server ends a connection that is idle for too
+//! long, but one that was cut off in the middle of a statement waits for the rest of it, and keeps its beacon
+//! and its locks for as long as its network connection looks open. So whoever meets a silent one ends it, if
+//! it may, and else says who it is and what would help.
 
 use std::{
     collections::HashMap,
@@ -31,21 +32,22 @@ const NAMED_PART: u32 = 4;
 /// A connection that holds something.
 pub(super) struct Holder {
     pub(super) seen: Seen,
-    /// Whether it may be ended once it was silent for its lease: not while it works for a client who is none of ours;
-    /// `None` if this role is not shown what it does.
+    /// Whether it may be ended once it was silent for its lease: not while it works for a client who is none
+    /// of ours; `None` if this role is not shown what it does.
     may_end: Option<bool>,
     role: String,
     application: String,
     /// The transaction that it is in, if it is looked at for that: it must still be in it when it is ended.
     transaction: Option<String>,
-    /// When it did something last, by the server's clock, if that is shown: it must have done nothing since when it is ended.
+    /// When it did something last, by the server's clock, if that is shown: it must have done nothing since
+    /// when it is ended.
     changed: Option<String>,
 }
 
 impl Holder {
-    /// Reads a row with `holder`, `mark`, `quiet` and `lease` (in milliseconds), `role`, `application`, `may_end`, `changed`, and
-    /// what it must still hold when it is ended, since its process may serve somebody else by then: `beacon` or
-    /// `transaction`. `None`: the row has no holder.
+    /// Reads a row with `holder`, `mark`, `quiet` and `lease` (in milliseconds), `role`, `application`,
+    /// `may_end`, `changed`, and what it must still hold when it is ended, since its process may serve
+    /// somebody else by then: `beacon` or `transaction`. `None`: the row has no holder.
     pub(super) fn of(row: &Row) -> Result<Option<Self>, Error> {
         let Some(pid) = row.try_get("holder")? else { return Ok(None) };
         let millis = |column: &str| {

@@ -1,4 +1,5 @@
-//! The second connection of a session, which holds the leadership or waits for it, and what it knows of others that want it.
+//! The second connection of a session, which holds the leadership or waits for it, and what it knows of
+//! others that want it.
 
 use tokio_postgres::{Client, Statement};
 
@@ -40,8 +41,8 @@ pub(super) struct Leadership {
     pub(super) ungranted: u32,
 }
 
-/// The connection that was granted a term, taken out of its place: `None` if there is none. If the future that took
-/// it is dropped or fails the connection ends, and with it the lock.
+/// The connection that was granted a term, taken out of its place: `None` if there is none. If the future
+/// that took it is dropped or fails the connection ends, and with it the lock.
 pub(super) fn take_leader(kept: &mut Option<Leadership>) -> Option<Leadership> {
     kept.take_if(|leadership| leadership.leads || leadership.is_closed())
         .filter(|leadership| !leadership.is_closed())

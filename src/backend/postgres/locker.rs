@@ -164,7 +164,8 @@ impl Locker for PostgresLocker {
                 let known = |later: &ClaimRequest| {
                     of_keys.get(&later.key).and_then(|(asked, verdict)| same_for(later, asked, verdict))
                 };
-                // Not one by one: each round trip of very many claims of one key would add to the deadline of all.
+                // Not one by one: each round trip of very many claims of one key would add to the deadline of
+                // all.
                 waiting = Vec::new();
                 for at in later {
                     answers[at] = known(&requests[at]);

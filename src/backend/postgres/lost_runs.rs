@@ -18,11 +18,12 @@ use super::{
     },
 };
 
-/// The bounds of how many names are looked at by one statement. The number is halved for a server that is too slow, and doubled again.
+/// The bounds of how many names are looked at by one statement. The number is halved for a server that is too
+/// slow, and doubled again.
 const PAGE_MAX: i64 = 2_048;
 const PAGE_MIN: i64 = 32;
-/// How long one call begins statements, whatever the lease: what is left is searched by the next call. The last statement ends well
-/// before the call is given up, which would cost the session.
+/// How long one call begins statements, whatever the lease: what is left is searched by the next call. The
+/// last statement ends well before the call is given up, which would cost the session.
 const SEARCH_MAX: Duration =
     CALL_DEADLINE.saturating_sub(LONG_STATEMENT_MAX).saturating_sub(Duration::from_millis(500));
 /// How many dead sessions one call passes over because the store refused something of theirs.
@@ -116,7 +117,8 @@ impl Search {
         self.after_all(beacon, Err(StatementError::Undone(error)))
     }
 
-    /// Goes on after a dead session, whatever became of it: the others do not wait for what the server refuses.
+    /// Goes on after a dead session, whatever became of it: the others do not wait for what the server
+    /// refuses.
     fn after_all(&mut self, beacon: i64, done: Result<(), StatementError>) -> Result<Step, LockError> {
         self.place = Place::After(beacon);
         match done {
@@ -160,7 +162,8 @@ impl OpenSession {
         }
     }
 
-    /// One statement of a search. After an error the next one is asked the same again, perhaps of fewer names.
+    /// One statement of a search. After an error the next one is asked the same again, perhaps of fewer
+    /// names.
     async fn search_on(
         self: &Arc<Self>,
         search: &mut Search,

@@ -20,8 +20,8 @@ use super::{
 /// Every step, in order. A step that was released never changes.
 const STEPS: [(&str, &str); 1] = [("V1__coordination", include_str!("migrations/V1__coordination.sql"))];
 
-/// How many steps a newer version may have taken that this one still works on. What this one sends is kept when the next
-/// step is made, and tried on the tables that it makes (`tests/postgres_upgrade.rs`).
+/// How many steps a newer version may have taken that this one still works on. What this one sends is kept
+/// when the next step is made, and tried on the tables that it makes (`tests/postgres_upgrade.rs`).
 const NEWER_STEPS_MAX: i32 = 1;
 
 /// What the steps make and a node uses.
@@ -88,8 +88,8 @@ fn steps() -> Vec<Migration> {
         .expect("invariant: the names of the steps are well-formed")
 }
 
-/// Refuses a schema to which a newer version has done more than this one can work on. This role can read which
-/// steps were taken.
+/// Refuses a schema to which a newer version has done more than this one can work on. This role can read
+/// which steps were taken.
 pub(super) async fn check_version(client: &Client, schema: &str) -> Result<(), LockError> {
     let newest = client.query_typed_opt(schema::NEWEST_STEP, &[]).await.map_err(|error| refusal(&error))?;
     let Some(row) = newest else { return Ok(()) };
@@ -131,7 +131,8 @@ pub(super) async fn migrate(client: &mut Client, schema: &str) -> Result<(), Loc
     contained(schema, runner.run_async(client)).await.map(drop)
 }
 
-/// Answers what the library does, if only that it panics: it does so over rows of its table that it did not write.
+/// Answers what the library does, if only that it panics: it does so over rows of its table that it did not
+/// write.
 async fn contained<T>(
     schema: &str,
     call: impl Future<Output = Result<T, refinery_core::Error>>,

@@ -120,8 +120,8 @@ pub use tokio_postgres_rustls::MakeRustlsConnect;
 /// # Connecting
 ///
 /// A host of the URL has 3 s to answer, or its `connect_timeout` in whole seconds, if that is at least 1; a
-/// session must be open within 4.5 s, whatever the URL says, as must the schema be made first. Of several hosts the first that answers
-/// is taken: with standbys among them say `target_session_attrs=read-write`.
+/// session must be open within 4.5 s, whatever the URL says, as must the schema be made first. Of several
+/// hosts the first that answers is taken: with standbys among them say `target_session_attrs=read-write`.
 ///
 /// # Credentials that change
 ///
@@ -295,8 +295,8 @@ impl Postgres {
     ///
     /// Nodes may migrate at once: one at a time, under an advisory lock. Anybody who may connect to the
     /// database can hold it. After 2 s the error names whoever does. A schema that is up to date needs no
-    /// lock. One of the next version is left alone: it works for this one, so that nodes can be replaced one by
-    /// one. One that is newer still is refused.
+    /// lock. One of the next version is left alone: it works for this one, so that nodes can be replaced one
+    /// by one. One that is newer still is refused.
     #[must_use]
     pub fn migrate(self, migrate: bool) -> Self {
         self.set(|settings| settings.migrate = migrate)
@@ -421,7 +421,8 @@ impl Shared {
         Ok(session)
     }
 
-    /// Ends the session, or the attempt to open one, and leaves nothing behind on the server, as far as it hears.
+    /// Ends the session, or the attempt to open one, and leaves nothing behind on the server, as far as it
+    /// hears.
     async fn close(&self) {
         self.closes.send_modify(|closes| *closes += 1);
         let open = self.current().take();

@@ -1,7 +1,8 @@
 //! What nodes of one scope tell each other: notifications of the server, as JSON.
 //!
-//! They are sent by the statements that change something, so they arrive once that is committed. They are hints: anybody who
-//! knows the channel may send one, and one may be lost. So the store is asked before one is believed, and what it says is handed on.
+//! They are sent by the statements that change something, so they arrive once that is committed. They are
+//! hints: anybody who knows the channel may send one, and one may be lost. So the store is asked before one
+//! is believed, and what it says is handed on.
 
 use std::collections::HashMap;
 
@@ -11,6 +12,7 @@ use callsheet_actors::{
 };
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use serde_json::error::Category;
 use tokio_postgres::{Client, Error, Statement};
 use uuid::Uuid;
 
@@ -38,7 +40,8 @@ pub(super) struct Witness {
 }
 
 impl Witness {
-    /// Hands on what the store says of what was heard, in the same order. A stop names a run that only the tables tell of.
+    /// Hands on what the store says of what was heard, in the same order. A stop names a run that only the
+    /// tables tell of.
     pub(super) async fn confirm(&self, client: &Client, heard: Vec<News>) -> Result<Vec<News>, Error> {
         let jobs = heard.iter().filter_map(|news| match news {
             News::Pause { job, .. } => Some(job.as_str()),
@@ -75,8 +78,8 @@ impl Witness {
     }
 }
 
-/// What is handed on when the store did not answer: what needs no word of it, and that something was missed, so that the
-/// jobs ask for themselves.
+/// What is handed on when the store did not answer: what needs no word of it, and that something was missed,
+/// so that the jobs ask for themselves.
 pub(super) fn unconfirmed(heard: Vec<News>) -> Vec<News> {
     let stops = heard.into_iter().filter(|news| matches!(news, News::Stop { .. }));
     stops.chain([News::Missed]).collect()
@@ -119,7 +122,12 @@ pub(super) fn read_debts(written: &str) -> serde_json::Result<Vec<OwedRun>> {
 pub(super) fn read(payload: &str, own_beacon: i64) -> Result<Option<News>, String> {
     let notification = serde_json::from_str(payload).map_err(|error| {
         // The text of an error may quote what somebody else wrote.
-        format!("{:?} error in column {}", error.classify(), error.column())
+        let what = match error.classify() {
+            Category::Syntax => "no JSON",
+            Category::Eof => "cut off",
+            Category::Data | Category::Io => "of another form",
+        };
+        format!("it is {what}, from column {} on", error.column())
     })?;
     match notification {
         Notification::Stop { beacon, run } => {

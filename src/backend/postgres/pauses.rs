@@ -19,8 +19,8 @@ use super::{
     statement::{answer::read, pause},
 };
 
-/// How long a change may take in all that waits for rows which others have locked: a little less than the engine waits, whatever the
-/// lease, so that no statement is given up on, and the session with it.
+/// How long a change may take in all that waits for rows which others have locked: a little less than the
+/// engine waits, whatever the lease, so that no statement is given up on, and the session with it.
 pub(super) const CHANGE_TIMEOUT: Duration = CALL_DEADLINE.saturating_sub(Duration::from_millis(500));
 /// How often a job that is to be paused may be found locked before its row is waited for.
 const SKIPS_MAX: usize = 5;

@@ -12,14 +12,16 @@ use super::{
     statement::{answer::read, number},
 };
 
-/// Locks and writes what a claim and an end lock and write, on a row that no job and no key can have: its name is empty. One row
-/// of the scope, of which each version takes the place of the one before: no index is touched.
+/// Locks and writes what a claim and an end lock and write, on a row that no job and no key can have: its
+/// name is empty. One row of the scope, of which each version takes the place of the one before: no index is
+/// touched.
 ///
-/// What changes no row asks for the rights that its change would need, and for the table. Order of locks as everywhere: the leader
-/// row, then the row of the name; whoever waits for that one holds nothing that its holder waits for.
+/// What changes no row asks for the rights that its change would need, and for the table. Order of locks as
+/// everywhere: the leader row, then the row of the name; whoever waits for that one holds nothing that its
+/// holder waits for.
 ///
-/// A leader leaves there since when a tick is due and not decided, which holds for the present term only, and up to when all
-/// that was due was decided, which holds until a leader says something else.
+/// A leader leaves there since when a tick is due and not decided, which holds for the present term only, and
+/// up to when all that was due was decided, which holds until a leader says something else.
 ///
 /// It stands in for a heartbeat: so it looks at the server process, and reads the clock.
 ///

@@ -1,7 +1,8 @@
 //! One life of a node's connection to the server.
 //!
-//! A session owns a connection that holds the beacon, and, once the node campaigns, a second one that holds or waits for the
-//! leadership. Both end together: whatever makes the session doubtful makes it lost, and what is lost is never used again.
+//! A session owns a connection that holds the beacon, and, once the node campaigns, a second one that holds
+//! or waits for the leadership. Both end together: whatever makes the session doubtful makes it lost, and
+//! what is lost is never used again.
 
 use std::{
     sync::{
@@ -43,8 +44,8 @@ use super::{
 
 /// How many statements of a search, each of which takes as long as it may, fit into the deadline of one.
 const STATEMENTS_PER_TRUST: u32 = 4;
-/// How long one statement of a search may take at most, whatever the lease: what is asked after it waits for it, and is given up after
-/// [`CALL_DEADLINE`](callsheet_actors::CALL_DEADLINE).
+/// How long one statement of a search may take at most, whatever the lease: what is asked after it waits for
+/// it, and is given up after [`CALL_DEADLINE`](callsheet_actors::CALL_DEADLINE).
 pub(super) const LONG_STATEMENT_MAX: Duration = Duration::from_secs(2);
 
 /// What a session holds that does not end although it is silent.
@@ -100,8 +101,8 @@ impl OpenSession {
         open.ok_or_else(|| failure::no_tables(settings))
     }
 
-    /// Opens a session, unless the schema is to be made or changed first: if a step is missing that `must_be_new` asks for, or, if
-    /// it `may_migrate`, one of the tables.
+    /// Opens a session, unless the schema is to be made or changed first: if a step is missing that
+    /// `must_be_new` asks for, or, if it `may_migrate`, one of the tables.
     async fn open_on_schema(
         (settings, clocks, former): &(Settings, Arc<Clocks>, Arc<Former>),
         must_be_new: bool,
@@ -245,7 +246,8 @@ impl OpenSession {
         in_time(connected).await
     }
 
-    /// Takes the session for lost: closes its connections, so that nothing that was asked can be answered any more.
+    /// Takes the session for lost: closes its connections, so that nothing that was asked can be answered any
+    /// more.
     pub(super) fn discard(&self, reason: &str) {
         end(&self.loss, Ended::lost(reason));
     }
@@ -277,11 +279,11 @@ impl OpenSession {
         self.loss.borrow().as_ref().map(|ended| ended.reason.clone())
     }
 
-    /// Asks one statement. It is sent when the future is first polled, so that statements of futures that are polled in
-    /// one turn travel together, in this order.
+    /// Asks one statement. It is sent when the future is first polled, so that statements of futures that are
+    /// polled in one turn travel together, in this order.
     ///
-    /// Without an answer the session is lost: the server may still do what was asked, and that must not be mistaken for
-    /// something that this node holds.
+    /// Without an answer the session is lost: the server may still do what was asked, and that must not be
+    /// mistaken for something that this node holds.
     pub(super) async fn ask(
         self: &Arc<Self>,
         statement: &(impl ToStatement + ?Sized),
@@ -294,7 +296,8 @@ impl OpenSession {
         let sent = Instant::now();
         let until = sent + self.settings.trust();
         let answer = timeout_at(until, self.client.query(statement, parameters)).await;
-        // A process that was frozen finds the answer and the end of its lease at once: the answer is too old by then.
+        // A process that was frozen finds the answer and the end of its lease at once: the answer is too old
+        // by then.
         let answer = answer.ok().filter(|_| Instant::now() < until);
         abandoned.armed = answer.is_none();
         drop(abandoned);
@@ -321,7 +324,8 @@ impl OpenSession {
         }
     }
 
-    /// Asks a statement that may take long, and that the server undoes, as nobody's loss, when it takes too long for this session.
+    /// Asks a statement that may take long, and that the server undoes, as nobody's loss, when it takes too
+    /// long for this session.
     pub(super) async fn ask_in_time(
         self: &Arc<Self>,
         statement: &Statement,

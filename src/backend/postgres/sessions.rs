@@ -1,7 +1,7 @@
 //! The table of sessions: who has a session in a scope, written once when it opens.
 //!
-//! A row says whom a beacon belongs to. Only the beacon's lock says whether that session lives. The row of a session that was closed goes
-//! with it; the row of one that died stays until its lost runs are closed.
+//! A row says whom a beacon belongs to. Only the beacon's lock says whether that session lives. The row of a
+//! session that was closed goes with it; the row of one that died stays until its lost runs are closed.
 
 use std::sync::Arc;
 
@@ -23,8 +23,8 @@ use super::{
     statement::answer::read,
 };
 
-/// The channel of the notifications of a scope ($1), made unless there is one: nobody can guess its name. Names of channels have at most
-/// 63 bytes. No row: somebody else is just making it.
+/// The channel of the notifications of a scope ($1), made unless there is one: nobody can guess its name.
+/// Names of channels have at most 63 bytes. No row: somebody else is just making it.
 const CHANNEL: &str = "
 WITH made AS (
     INSERT INTO scopes (scope, channel)
@@ -35,10 +35,12 @@ WITH made AS (
 )
 SELECT channel FROM made UNION ALL SELECT channel FROM scopes WHERE scope = $1";
 
-/// Acquires the beacon ($1) of a session and registers it, unless the server process is another one than $2: then it answers NULL. The key
-/// is random and never used again, so there is nobody to wait for. The lock is held before the row can be seen.
+/// Acquires the beacon ($1) of a session and registers it, unless the server process is another one than $2:
+/// then it answers NULL. The key is random and never used again, so there is nobody to wait for. The lock is
+/// held before the row can be seen.
 ///
-/// $3 scope, $4 node, $5 its name, $6 its version, $7 lease in milliseconds, $8 the version of its time zone data.
+/// $3 scope, $4 node, $5 its name, $6 its version, $7 lease in milliseconds, $8 the version of its time zone
+/// data.
 const OPEN: &str = "
 WITH acquired AS MATERIALIZED (
     SELECT CASE WHEN pg_backend_pid() = $2 THEN pg_try_advisory_lock($1) END AS acquired
@@ -49,8 +51,9 @@ WITH acquired AS MATERIALIZED (
 )
 SELECT acquired FROM acquired";
 
-/// Takes the session of a beacon ($2) out of the table of a scope ($1), unless it leaves runs open: then, or if it held more than $3
-/// names, which would take long to look at, whoever searches for runs of dead sessions does it.
+/// Takes the session of a beacon ($2) out of the table of a scope ($1), unless it leaves runs open: then, or
+/// if it held more than $3 names, which would take long to look at, whoever searches for runs of dead
+/// sessions does it.
 const CLOSE: &str = "
 DELETE FROM sessions
 WHERE scope = $1 AND beacon = $2 AND (
@@ -61,8 +64,8 @@ WHERE scope = $1 AND beacon = $2 AND (
 /// How many names of a session are looked at when it is closed.
 const CLOSE_MAX: i64 = 2_048;
 
-/// The time zone data of other sessions that live, where it is not that of this one and known: each version once, with
-/// a node. $1 scope, $2 own beacon, $3 own version, $4 how many at most.
+/// The time zone data of other sessions that live, where it is not that of this one and known: each version
+/// once, with a node. $1 scope, $2 own beacon, $3 own version, $4 how many at most.
 const OTHER_ZONE_DATA: &str = "
 SELECT DISTINCT ON (s.zone_data) s.zone_data, s.node
 FROM sessions s

@@ -34,24 +34,26 @@ const SCOPE_MAX: usize = 100;
 const SCHEMA_MAX: usize = 63;
 /// How long a heartbeat may at least wait for its answer, if the lease is long enough.
 const BEAT_ANSWER: Duration = Duration::from_millis(1_600);
-/// The bounds of the pause before a heartbeat, in hundredths of the lease. The upper one is more than half of the time between two
-/// proofs that a claim would be possible, so that one heartbeat is enough between them even if the second is late.
+/// The bounds of the pause before a heartbeat, in hundredths of the lease. The upper one is more than half of
+/// the time between two proofs that a claim would be possible, so that one heartbeat is enough between them
+/// even if the second is late.
 const BEAT_MIN: u32 = 33;
 const BEAT_MAX: u32 = 48;
 /// How long one host may take to answer, unless the URL says something else.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a session may take to open: a little less than the engine waits, so that the reason is known.
 pub(super) const OPEN_TIMEOUT: Duration = CALL_DEADLINE.saturating_sub(Duration::from_millis(500));
-/// How often the server looks whether the client of a running statement is still there: without it a waiting session of a
-/// killed process kept its locks for 7.5 s.
+/// How often the server looks whether the client of a running statement is still there: without it a waiting
+/// session of a killed process kept its locks for 7.5 s.
 const CONNECTION_CHECK: Duration = Duration::from_millis(500);
 /// How long a claim waits for the leader row, and a pause for the row of its job.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long a migration waits for that of another node, or a step of it for a table: less than a session may
 /// take to open, so that it is told who holds the lock.
 pub(super) const MIGRATION_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a campaign waits for the leadership with one snapshot. Not longer: the snapshot of a waiting statement stops pruning. It is
-/// less than the server's default of `deadlock_timeout`, so that `log_lock_waits` does not tell of candidates.
+/// How long a campaign waits for the leadership with one snapshot. Not longer: the snapshot of a waiting
+/// statement stops pruning. It is less than the server's default of `deadlock_timeout`, so that
+/// `log_lock_waits` does not tell of candidates.
 const CAMPAIGN_SLICE: Duration = Duration::from_millis(500);
 /// The most slices of one campaign.
 const CAMPAIGN_SLICES_MAX: u32 = 6;
@@ -151,7 +153,8 @@ impl Settings {
         CAMPAIGN_SLICE.min(self.trust() / 4)
     }
 
-    /// For how many slices a campaign waits for a leader whom it knows: it says who leads again well within the lease.
+    /// For how many slices a campaign waits for a leader whom it knows: it says who leads again well within
+    /// the lease.
     pub(super) fn campaign_slices(&self, patience: Duration) -> i32 {
         let slices =
             patience.min(self.trust() * 3 / 4).as_millis() / self.campaign_slice().as_millis().max(1);
@@ -316,8 +319,8 @@ impl Settings {
             // A commit without the synchronous standby is told by a warning alone.
             ("client_min_messages", "warning".to_owned()),
             ("default_transaction_isolation", "read committed".to_owned()),
-            // The deadlines are this node's own. One of the role or the database would end a campaign, which waits in
-            // one statement.
+            // The deadlines are this node's own. One of the role or the database would end a campaign, which
+            // waits in one statement.
             ("statement_timeout", "0".to_owned()),
             ("lock_timeout", lock_timeout.as_millis().to_string()),
             ("client_connection_check_interval", CONNECTION_CHECK.as_millis().to_string()),
@@ -327,8 +330,9 @@ impl Settings {
         ]
     }
 
-    /// How long one transaction may take, as the setting of PostgreSQL 17: the server ends one that was cut off half-way.
-    /// Each slice of a campaign is a transaction. Not among the options, since older servers refuse what they do not know.
+    /// How long one transaction may take, as the setting of PostgreSQL 17: the server ends one that was cut
+    /// off half-way. Each slice of a campaign is a transaction. Not among the options, since older servers
+    /// refuse what they do not know.
     pub(super) fn transaction_timeout(&self, purpose: Purpose) -> Duration {
         match purpose {
             Purpose::Migration => Duration::ZERO,
@@ -357,7 +361,8 @@ impl Settings {
         if matches!(purpose, Purpose::Migration | Purpose::Cleanup) {
             return options;
         }
-        // Every statement is planned once, while the tables may still be empty: only plans that stay good are allowed.
+        // Every statement is planned once, while the tables may still be empty: only plans that stay good are
+        // allowed.
         set("plan_cache_mode", &"force_generic_plan");
         set("enable_seqscan", &"off");
         set("enable_bitmapscan", &"off");
@@ -393,7 +398,8 @@ mod tests {
         let bounds = [Purpose::Session, Purpose::Leadership, Purpose::Cleanup, Purpose::Migration]
             .map(|purpose| settings.transaction_timeout(purpose).as_secs());
         assert_eq!(bounds, [7, 7, 7, 0]);
-        // Servers before PostgreSQL 17 refuse a setting that they do not know, so it is no option of the connection.
+        // Servers before PostgreSQL 17 refuse a setting that they do not know, so it is no option of the
+        // connection.
         assert!(!settings.options(Purpose::Session, "mark", None).contains("-c transaction_timeout="));
         let set = "CASE WHEN current_setting('server_version_num')::int4 >= 170000
             THEN set_config('transaction_timeout', $6, false)";

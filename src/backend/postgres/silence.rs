@@ -1,13 +1,14 @@
 //! Which connections are silent beyond their lease: decided by what an observer sees of them, look by look.
 //!
 //! A connection shows a mark that changes with everything it does. How long it stands still is counted by the
-//! observer's monotonic clock, in steps between its own looks; of one step never more than half of the lease counts,
-//! and nothing of a look that the server was slow to answer. So nobody is taken for silent before the third look, and
-//! neither a server that stood still for everybody nor an observer that did makes a living one look silent.
+//! observer's monotonic clock, in steps between its own looks; of one step never more than half of the lease
+//! counts, and nothing of a look that the server was slow to answer. So nobody is taken for silent before the
+//! third look, and neither a server that stood still for everybody nor an observer that did makes a living
+//! one look silent.
 //!
-//! The server's clock is asked for one thing only: how far back, between two looks, a mark changed. What lies before
-//! the last look cannot be, so it counts for nothing: the clock was set. A smaller step of the clock shortens one
-//! silence by no more than it was stepped, nor by more than half of the lease.
+//! The server's clock is asked for one thing only: how far back, between two looks, a mark changed. What lies
+//! before the last look cannot be, so it counts for nothing: the clock was set. A smaller step of the clock
+//! shortens one silence by no more than it was stepped, nor by more than half of the lease.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -15,7 +16,8 @@ use tokio::time::Instant;
 
 /// Of one step, what counts is at most the lease divided by this.
 const STEPS_MIN: u32 = 2;
-/// A look whose answer took more than the lease divided by this proves nothing: the server may have stood still.
+/// A look whose answer took more than the lease divided by this proves nothing: the server may have stood
+/// still.
 const PROMPT_PART: u32 = 4;
 /// After which part of its lease a silent connection is looked at more closely, and how closely.
 const SUSPECT_PART: u32 = 2;
@@ -23,8 +25,8 @@ const CLOSER_MIN: Duration = Duration::from_millis(50);
 /// How long a connection that was to be ended may take to go, before it is said that it does not.
 const END_TAKES: Duration = Duration::from_millis(500);
 
-/// A connection: its process, and the beacon that it is looked at for, if any. A server that is started anew gives the
-/// numbers of its processes again, so two sessions in the table may name one process.
+/// A connection: its process, and the beacon that it is looked at for, if any. A server that is started anew
+/// gives the numbers of its processes again, so two sessions in the table may name one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Who {
     pub(super) pid: i32,
@@ -74,7 +76,8 @@ struct Followed {
 }
 
 impl Silences {
-    /// Takes in a look that was asked at `asked` and answered at `answered`: one answer for each connection that was seen.
+    /// Takes in a look that was asked at `asked` and answered at `answered`: one answer for each connection
+    /// that was seen.
     pub(super) fn look(&mut self, asked: Instant, answered: Instant, seen: &[Seen]) -> Vec<Judged> {
         let since = self.looked.replace(answered).map(|looked| asked.saturating_duration_since(looked));
         let took = answered.saturating_duration_since(asked);
@@ -87,7 +90,8 @@ impl Silences {
             let mut followed = match before.remove(&seen.who).filter(|before| before.mark == seen.mark) {
                 Some(before) => Followed { silent: before.silent + step, lease: seen.lease, ..before },
                 None => {
-                    // It stands since some instant after the last look; if not, the server's clock was set, or it is new.
+                    // It stands since some instant after the last look; if not, the server's clock was set,
+                    // or it is new.
                     let is_possible = since.is_some_and(|since| seen.quiet <= since + took);
                     let silent = if is_possible { step.min(seen.quiet) } else { Duration::ZERO };
                     Followed { mark: seen.mark.clone(), lease: seen.lease, silent, ended_at: None }

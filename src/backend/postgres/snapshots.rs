@@ -1,7 +1,7 @@
 //! The oldest snapshot in the database, which keeps the server from dropping dead versions of rows.
 //!
-//! Each claim and each end writes a new version of the row of its name. While a snapshot may still need the old ones,
-//! every look for that row passes them all.
+//! Each claim and each end writes a new version of the row of its name. While a snapshot may still need the
+//! old ones, every look for that row passes them all.
 
 use std::{
     convert::Infallible,
@@ -26,7 +26,8 @@ const LOOK_PART: u32 = 4;
 const NAME_MAX: usize = 64;
 
 /// Who keeps the oldest dead versions of rows of this database, if anybody does: a process of the server (a
-/// transaction, or a standby that gives feedback), a replication slot, or a prepared transaction. A vacuum keeps none.
+/// transaction, or a standby that gives feedback), a replication slot, or a prepared transaction. A vacuum
+/// keeps none.
 ///
 /// Every role is shown which transactions a process needs; since when, and what it does, only some are.
 pub(super) const OLDEST_SNAPSHOT: &str = "

@@ -1,39 +1,46 @@
 //! Every statement, what it locks, and why.
 //!
-//! Order of locks, the same everywhere: the leader row, then rows of names in their order, then debts. Only the leader row is
-//! waited for, for `lock_timeout`, and a name that somebody else is just making; a row of a name that somebody else has locked
-//! is skipped and asked for again, because overlapping batches of three nodes deadlocked otherwise. A skipped row is missing
-//! in the answer: [`names::LOOK_UP`] says whether it is there at all. A debt that somebody else has locked is as good as settled. So
-//! only names that are not there are inserted: `ON CONFLICT` waits for whoever is changing the row that is there, however many
-//! rows this statement has locked already. One exception: the row of a job that is to be paused, and was skipped several
-//! times, is waited for by a statement that locks no other ([`pause::IN_TURN`]), so that nobody can wait for what it holds.
+//! Order of locks, the same everywhere: the leader row, then rows of names in their order, then debts. Only
+//! the leader row is waited for, for `lock_timeout`, and a name that somebody else is just making; a row of a
+//! name that somebody else has locked is skipped and asked for again, because overlapping batches of three
+//! nodes deadlocked otherwise. A skipped row is missing in the answer: [`names::LOOK_UP`] says whether it is
+//! there at all. A debt that somebody else has locked is as good as settled. So only names that are not there
+//! are inserted: `ON CONFLICT` waits for whoever is changing the row that is there, however many rows this
+//! statement has locked already. One exception: the row of a job that is to be paused, and was skipped
+//! several times, is waited for by a statement that locks no other ([`pause::IN_TURN`]), so that nobody can
+//! wait for what it holds.
 //!
-//! What concerns a key locks its row `FOR UPDATE`, what concerns only a job's cursor `FOR NO KEY UPDATE`: so an application
-//! that guards its writes with the key (`FOR KEY SHARE`) keeps others from the key, and nobody from the cursor.
+//! What concerns a key locks its row `FOR UPDATE`, what concerns only a job's cursor `FOR NO KEY UPDATE`: so
+//! an application that guards its writes with the key (`FOR KEY SHARE`) keeps others from the key, and nobody
+//! from the cursor.
 //!
-//! Liveness of an owner: dead if nobody holds the advisory lock of its beacon, or somebody who did not register it: the function
-//! `is_over` of the schema. One's own beacon is never probed: the lock is
-//! re-entrant, so a session would take itself for dead and steal from itself. The probe is *shared*, or two probers would
-//! each take the other's probe for the owner. A key is free while its row has no run; the beacon of its last owner stays, so that a
-//! claim and an end change no column of an index: then a new version of the row costs no entry in any (a "HOT" update).
+//! Liveness of an owner: dead if nobody holds the advisory lock of its beacon, or somebody who did not
+//! register it: the function `is_over` of the schema. One's own beacon is never probed: the lock is
+//! re-entrant, so a session would take itself for dead and steal from itself. The probe is *shared*, or two
+//! probers would each take the other's probe for the owner. A key is free while its row has no run; the
+//! beacon of its last owner stays, so that a claim and an end change no column of an index: then a new
+//! version of the row costs no entry in any (a "HOT" update).
 //!
-//! Plans are made once, perhaps while the tables are empty, and must stay good. So rows are looked up one by one in the order
-//! of their names, by `LATERAL` queries that lock and therefore cannot be turned round: a plain join read every name of the
-//! scope for each batch. And nothing is joined but what is asked with rows that an index or a place finds: a join of two
-//! parts of a statement would become a nested loop (60 ms for a batch of 512).
+//! Plans are made once, perhaps while the tables are empty, and must stay good. So rows are looked up one by
+//! one in the order of their names, by `LATERAL` queries that lock and therefore cannot be turned round: a
+//! plain join read every name of the scope for each batch. And nothing is joined but what is asked with rows
+//! that an index or a place finds: a join of two parts of a statement would become a nested loop (60 ms for a
+//! batch of 512).
 //!
-//! `READ COMMITTED` is taken for granted: a row that was locked is read again as it is then. What changes one row only finds
-//! it again by its place (`ctid`), not by a second look into the index. If somebody changed the row after this statement
-//! began and before it was locked, the statement does not see what is at that place and changes nothing. So nothing is
-//! granted or recorded but what the change itself returns, and such a row is missing in the answer as one that is locked.
+//! `READ COMMITTED` is taken for granted: a row that was locked is read again as it is then. What changes one
+//! row only finds it again by its place (`ctid`), not by a second look into the index. If somebody changed
+//! the row after this statement began and before it was locked, the statement does not see what is at that
+//! place and changes nothing. So nothing is granted or recorded but what the change itself returns, and such
+//! a row is missing in the answer as one that is locked.
 //!
 //! # Where a statement stands
 //!
-//! A file for each noun: the text of its statements, their parameters as a struct, and what their rows say, in the words of
-//! the port. What one part of the backend alone asks stands there: `candidates`, `former`, `heartbeat`, `news`, `proof`,
-//! `sessions`, `snapshots`.
+//! A file for each noun: the text of its statements, their parameters as a struct, and what their rows say,
+//! in the words of the port. What one part of the backend alone asks stands there: `candidates`, `former`,
+//! `heartbeat`, `news`, `proof`, `sessions`, `snapshots`.
 
-/// A struct of parameters: its fields stand in the order of the numbers ($1, $2, …) in the text of the statement.
+/// A struct of parameters: its fields stand in the order of the numbers ($1, $2, …) in the text of the
+/// statement.
 macro_rules! parameters {
     ($(#[$doc:meta])* struct $name:ident<$life:lifetime> { $($(#[$of_field:meta])* $field:ident: $kind:ty,)+ }) => {
         $(#[$doc])*
@@ -50,7 +57,8 @@ macro_rules! parameters {
     };
 }
 
-/// The words by which a statement answers. A word that is none of them is an error, as is any column that cannot be read.
+/// The words by which a statement answers. A word that is none of them is an error, as is any column that
+/// cannot be read.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
@@ -83,6 +91,7 @@ macro_rules! words {
 pub(super) mod advance;
 pub(super) mod answer;
 pub(super) mod claim;
+pub(super) mod claim_status;
 pub(super) mod complete;
 pub(super) mod declare;
 pub(super) mod enrol;
@@ -141,7 +150,7 @@ prepared! {
     claim: claim::CLAIM,
     claim_fully: claim::CLAIM_FULLY,
     claim_with_key: claim::CLAIM_WITH_KEY,
-    claim_status: claim::CLAIM_STATUS,
+    claim_status: claim_status::CLAIM_STATUS,
     begin: transaction::BEGIN,
     commit: transaction::COMMIT,
     complete: complete::COMPLETE,
@@ -172,7 +181,8 @@ fn unless_none<T>(values: impl Iterator<Item = Option<T>>) -> Vec<Option<T>> {
     if values.iter().all(Option::is_none) { Vec::new() } else { values }
 }
 
-/// What the statements are told of authorities: the terms, and whether only unless the leader schedules the job.
+/// What the statements are told of authorities: the terms, and whether only unless the leader schedules the
+/// job.
 fn authorities(authorities: impl Iterator<Item = Option<Authority>>) -> (Vec<Option<i64>>, Vec<bool>) {
     let told = |authority: Option<Authority>| {
         (authority.and_then(Authority::term).map(number), authority == Some(Authority::Unled))

@@ -6,11 +6,11 @@ use bytes::BytesMut;
 use callsheet_actors::core::storable::storable;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-/// A text that somebody wrote as he liked: every one of them is a parameter by this type. Names are checked when they
-/// are made, and need it not.
+/// A text that somebody wrote as he liked: every one of them is a parameter by this type. Names are checked
+/// when they are made, and need it not.
 ///
-/// The server takes every character but NUL, for which it would refuse the statement. So each node writes the same, and
-/// a digest that the server makes of it is the same.
+/// The server takes every character but NUL, for which it would refuse the statement. So each node writes the
+/// same, and a digest that the server makes of it is the same.
 #[derive(Debug)]
 pub(super) struct Text<'a>(Cow<'a, str>);
 

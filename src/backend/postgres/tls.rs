@@ -1,6 +1,7 @@
 //! Whether connections are encrypted, and whom they trust.
 //!
-//! The driver knows neither certificates nor the modes of libpq that verify them: both are taken out of the URL here.
+//! The driver knows neither certificates nor the modes of libpq that verify them: both are taken out of the
+//! URL here.
 
 use std::{
     fs,
@@ -318,7 +319,8 @@ fn take_from_query(url: &str, mut take: impl FnMut(&str, &str) -> bool) -> Strin
     format!("{}{separator}{}", &url[..query], kept.join("&"))
 }
 
-/// Keys and values as the driver reads them: values may be quoted, a backslash takes the next character as it is.
+/// Keys and values as the driver reads them: values may be quoted, a backslash takes the next character as it
+/// is.
 fn take_from_pairs(text: &str, mut take: impl FnMut(&str, &str) -> bool) -> String {
     let mut kept = String::new();
     let mut rest = text;

@@ -3,8 +3,6 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use chrono::{DateTime, Utc};
-
 use super::{
     Claim, Effect, Effects, End, Ended, JobMachine, KEY_AGAIN, Mode, Refusal, Start, Triggered,
     permit::Claimant, verdicts::close_unstarted,
@@ -600,17 +598,14 @@ pub(super) fn locked_key() -> Refusal {
 
 /// A trigger that was queued, and came to nothing. It was never claimed.
 fn never_started(manual: &Manual) -> Ended {
-    let started_at: Option<DateTime<Utc>> = None;
     Ended {
         run: manual.run,
-        tick: None,
         outcome: Outcome::Cancelled,
         cancelled: Some(CancelReason::NotStarted),
         aborted: false,
         recorded: false,
-        attempt: 1,
         end: End::Aborted,
-        started_at,
+        started_at: None,
         took: Duration::ZERO,
     }
 }

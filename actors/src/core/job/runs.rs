@@ -119,17 +119,8 @@ impl ActiveRun {
         self.cancelled
     }
 
-    /// A run that was cancelled counts as such whatever its body made of it, unless it panicked: nobody can tell an
-    /// answer that was given in time from one that was given up.
     fn outcome(&self, end: &End) -> Outcome {
-        match (end, self.cancelled) {
-            (End::Panicked(_), _) => Outcome::Panicked,
-            (End::NotStarted { .. }, _) => Outcome::Cancelled,
-            (_, Some(CancelReason::TimedOut)) => Outcome::TimedOut,
-            (_, Some(_)) | (End::Aborted | End::BetweenAttempts, None) => Outcome::Cancelled,
-            (End::Returned, None) => Outcome::Succeeded,
-            (End::Failed { .. }, None) => Outcome::Failed,
-        }
+        end.outcome(self.cancelled)
     }
 }
 
@@ -282,8 +273,8 @@ impl JobMachine {
         let run = self.runs.remove(at);
         let RunEnd { end, took, .. } = end;
         let outcome = run.outcome(&end);
-        if let (Some(token), false) = (run.token, run.lost) {
-            effects.push(Effect::Complete { run: run.run, token, outcome });
+        if run.token.is_some() && !run.lost {
+            effects.push(Effect::Complete { run: run.run, outcome });
             self.anchoring = self.schedule.counts_from_completion();
             // It had the only slot of the key.
             self.all_ended = (self.policies.overlap.slots() == 1).then_some(self.stored);
@@ -296,15 +287,13 @@ impl JobMachine {
             End::Failed { error, severity: Severity::Stop } => Some(Pause::stopped_by(error)),
             _ => None,
         };
-        let ActiveRun { run, tick, cancelled, aborted, lost, attempt, first_started_at, .. } = run;
+        let ActiveRun { run, cancelled, aborted, lost, first_started_at, .. } = run;
         effects.push(Effect::Ended(Ended {
             run,
-            tick,
             outcome,
             cancelled,
             aborted,
             recorded: !lost,
-            attempt,
             end,
             started_at: first_started_at,
             took,

@@ -231,7 +231,7 @@ fn a_due_tick_is_claimed_run_and_completed() {
     assert_eq!(job.wake_in("01:00"), minutes(60));
 
     let effects = job.step("01:01", ended(run, End::Returned));
-    assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome: Outcome::Succeeded });
+    assert_eq!(effects[0], Effect::Complete { run, outcome: Outcome::Succeeded });
     assert!(matches!(&effects[1], Effect::Ended(ended) if ended.outcome == Outcome::Succeeded));
     assert_eq!(job.machine.last_runs().next().unwrap().outcome, Outcome::Succeeded);
 }
@@ -451,7 +451,7 @@ fn a_claim_that_is_granted_too_late_is_closed_not_run() {
 
     let effects = job.step("01:30:00.001", granted(run));
 
-    assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome: Outcome::Cancelled });
+    assert_eq!(effects[0], Effect::Complete { run, outcome: Outcome::Cancelled });
     let Effect::Ended(ended) = &effects[1] else { panic!("{effects:?}") };
     assert_eq!(ended.cancelled, Some(CancelReason::NotStarted));
     assert!(job.machine.is_idle());
@@ -472,7 +472,7 @@ fn a_timeout_cancels_then_aborts() {
     assert_eq!(job.step("01:12", Input::WakeUp), []);
 
     let effects = job.step("01:13", ended(run, End::Aborted));
-    assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome: Outcome::TimedOut });
+    assert_eq!(effects[0], Effect::Complete { run, outcome: Outcome::TimedOut });
 }
 
 #[test]
@@ -510,7 +510,7 @@ fn the_truth_table_of_outcomes() {
 
         let effects = job.step("01:02", ended(run, end.clone()));
 
-        assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome }, "{cancelled:?} {end:?}");
+        assert_eq!(effects[0], Effect::Complete { run, outcome }, "{cancelled:?} {end:?}");
     }
 }
 
@@ -564,7 +564,7 @@ fn a_trigger_without_an_answer_is_refused_and_closed_if_it_was_granted() {
     );
     let effects = job.step("00:41", granted(run));
 
-    assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome: Outcome::Cancelled });
+    assert_eq!(effects[0], Effect::Complete { run, outcome: Outcome::Cancelled });
     assert!(job.machine.is_idle());
 }
 
@@ -599,7 +599,7 @@ fn a_suspended_job_lets_its_run_end_and_arms_nothing() {
     assert_eq!(job.wake_in("01:10"), None);
     assert_eq!(job.step("02:00", Input::WakeUp), []);
     let effects = job.step("02:10", ended(run, End::Returned));
-    assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome: Outcome::Succeeded });
+    assert_eq!(effects[0], Effect::Complete { run, outcome: Outcome::Succeeded });
 }
 
 #[test]
@@ -634,10 +634,10 @@ fn a_revived_machine_keeps_its_run_and_closes_an_unknown_grant() {
     let stray = job.ids.next(at("01:05"));
 
     let effects = job.step("01:05", granted(stray));
-    assert_eq!(effects[0], Effect::Complete { run: stray, token: TOKEN, outcome: Outcome::Cancelled });
+    assert_eq!(effects[0], Effect::Complete { run: stray, outcome: Outcome::Cancelled });
 
     let effects = job.step("01:10", ended(run, End::Returned));
-    assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome: Outcome::Succeeded });
+    assert_eq!(effects[0], Effect::Complete { run, outcome: Outcome::Succeeded });
 }
 
 fn retried(policies: Policies) -> Rehearsal {
@@ -678,7 +678,7 @@ fn a_failed_attempt_is_followed_by_another_one_under_the_same_key() {
     let [Effect::Complete { outcome: Outcome::Failed, .. }, Effect::Ended(ref end)] = effects[..] else {
         panic!("{effects:?}")
     };
-    assert_eq!((end.attempt, end.started_at), (3, Some(at("00:00"))), "it started with its first attempt");
+    assert_eq!(end.started_at, Some(at("00:00")), "it started with its first attempt");
     assert!(job.machine.is_idle());
 }
 
@@ -765,7 +765,7 @@ fn what_is_granted_after_a_shutdown_cancelled_all_does_not_start() {
 
     let effects = job.step("01:00:01", granted(run));
 
-    assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome: Outcome::Cancelled });
+    assert_eq!(effects[0], Effect::Complete { run, outcome: Outcome::Cancelled });
     assert!(job.machine.is_drained());
 
     let mut job = Rehearsal::dormant(Period::hours(1), Policies::default());
@@ -776,7 +776,7 @@ fn what_is_granted_after_a_shutdown_cancelled_all_does_not_start() {
     let effects = job.step("01:00:01", granted(run));
 
     assert!(matches!(effects[0], Effect::Answer { answer: Err(Refusal::ShuttingDown), .. }), "{effects:?}");
-    assert_eq!(effects[1], Effect::Complete { run, token: TOKEN, outcome: Outcome::Cancelled });
+    assert_eq!(effects[1], Effect::Complete { run, outcome: Outcome::Cancelled });
 }
 
 #[test]

@@ -181,7 +181,7 @@ impl JobMachine {
         match verdict {
             Verdict::AlreadyRun { cursor, .. } | Verdict::Moved { cursor } => {
                 if matches!(claim.authority, Authority::Any | Authority::Unled) {
-                    effects.push(Effect::Elsewhere { fire_time: claim.fire_time });
+                    effects.push(Effect::Elsewhere);
                 }
                 if cursor == claim.fire_time.instant() {
                     self.decided_up_to(cursor);
@@ -348,17 +348,15 @@ impl JobMachine {
 /// A granted run that must not start any more is closed, so that nothing is lost silently.
 pub(super) fn close_unstarted(start: Start, effects: &mut Effects) {
     let outcome = Outcome::Cancelled;
-    if let Some(token) = start.token {
-        effects.push(Effect::Complete { run: start.run, token, outcome });
+    if start.token.is_some() {
+        effects.push(Effect::Complete { run: start.run, outcome });
     }
     effects.push(Effect::Ended(Ended {
         run: start.run,
-        tick: start.tick,
         outcome,
         cancelled: Some(CancelReason::NotStarted),
         aborted: false,
         recorded: true,
-        attempt: start.attempt,
         end: End::Aborted,
         started_at: None,
         took: Duration::ZERO,

@@ -144,6 +144,23 @@ pub enum End {
     },
 }
 
+impl End {
+    /// What a run came to that was `cancelled`, or was not.
+    ///
+    /// One that was cancelled counts as such whatever its body made of it, unless it panicked: nobody can tell an answer that was
+    /// given in time from one that was given up.
+    pub fn outcome(&self, cancelled: Option<CancelReason>) -> Outcome {
+        match (self, cancelled) {
+            (Self::Panicked(_), _) => Outcome::Panicked,
+            (Self::NotStarted { .. }, _) => Outcome::Cancelled,
+            (_, Some(CancelReason::TimedOut)) => Outcome::TimedOut,
+            (_, Some(_)) | (Self::Aborted | Self::BetweenAttempts, None) => Outcome::Cancelled,
+            (Self::Returned, None) => Outcome::Succeeded,
+            (Self::Failed { .. }, None) => Outcome::Failed,
+        }
+    }
+}
+
 /// What follows from an error, besides the failure of its attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -180,8 +197,6 @@ pub enum Effect {
     Complete {
         /// The run.
         run: RunId,
-        /// Its token.
-        token: FencingToken,
         /// How it ended.
         outcome: Outcome,
     },
@@ -217,10 +232,7 @@ pub enum Effect {
         skips: Skips,
     },
     /// Count a tick that another node has decided.
-    Elsewhere {
-        /// The tick.
-        fire_time: FireTime,
-    },
+    Elsewhere,
     /// Say that the job has paused itself after too many failures. Only a job without claims does: of others the store decides.
     Paused(Pause),
     /// Pause the job on all nodes: its body said that it is to stop for good.
@@ -345,8 +357,6 @@ pub struct Retried {
 pub struct Ended {
     /// The run.
     pub run: RunId,
-    /// The tick, or `None` for a manual trigger.
-    pub tick: Option<FireTime>,
     /// How it ended.
     pub outcome: Outcome,
     /// Why it was cancelled, if it was.
@@ -355,9 +365,7 @@ pub struct Ended {
     pub aborted: bool,
     /// This node says how it ended. If its session was lost, whoever takes over does: as lost.
     pub recorded: bool,
-    /// Its last attempt, from 1.
-    pub attempt: u32,
-    /// What the body did in it.
+    /// What the body did in its last attempt.
     pub end: End,
     /// When it started; `None` if the body never did.
     pub started_at: Option<DateTime<Utc>>,

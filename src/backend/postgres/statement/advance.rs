@@ -11,11 +11,11 @@ use super::{
     authorities,
 };
 
-/// Moves cursors over ticks that nobody runs. Locks the leader row for share, unless no move cares who leads, then the rows of
-/// the jobs in their order, skipping those that are locked.
+/// Moves cursors over ticks that nobody runs. Locks the leader row for share, unless no move cares who leads,
+/// then the rows of the jobs in their order, skipping those that are locked.
 ///
-/// $1 scope, then the moves, at most one per job: $2 jobs, $3 expected cursors, $4 new cursors, $5 terms, $6 whether only
-/// unless the leader schedules the job, $7 the ids of the moves.
+/// $1 scope, then the moves, at most one per job: $2 jobs, $3 expected cursors, $4 new cursors, $5 terms, $6
+/// whether only unless the leader schedules the job, $7 the ids of the moves.
 pub(in super::super) const ADVANCE: &str = "
 WITH term AS MATERIALIZED (
     SELECT epoch, expires_at FROM leader

@@ -38,7 +38,8 @@ impl Unknown {
 ///
 /// # Errors
 ///
-/// [`LockError::NotDone`]: a row is not what the statement answers. What was asked may have been done, and may be asked again.
+/// [`LockError::NotDone`]: a row is not what the statement answers. What was asked may have been done, and
+/// may be asked again.
 pub(in super::super) fn read<T>(
     rows: &[Row],
     read: impl Fn(&Row) -> Result<T, Error>,

@@ -19,8 +19,8 @@ use super::{
     unless_none,
 };
 
-/// What a claim changes on a row (`n`): of its job (`d.job`), and of the job of a run that is lost by it (`d.run_job`), which may
-/// be the same.
+/// What a claim changes on a row (`n`): of its job (`d.job`), and of the job of a run that is lost by it
+/// (`d.run_job`), which may be the same.
 macro_rules! of_job {
     () => {
         "cursor = CASE
@@ -39,8 +39,8 @@ macro_rules! of_job {
     };
 }
 
-/// The least token of a run that is granted: the time in microseconds, which is greater than any token that was granted
-/// before by tables that were made anew, or restored from before, since.
+/// The least token of a run that is granted: the time in microseconds, which is greater than any token that
+/// was granted before by tables that were made anew, or restored from before, since.
 macro_rules! token {
     () => {
         "(date_part('epoch', d.decided_at) * 1e6)::int8"
@@ -50,7 +50,7 @@ macro_rules! token {
 /// Who gets what, by the rows that are locked.
 macro_rules! decided {
     (arrays: $arrays:literal, columns: $columns:literal, found: $found:literal, taken_up: $taken_up:literal, plainly: $plainly:literal,
-     retaken: $retaken:literal, robs: $robs:literal) => {
+     retaken: $retaken:literal, dead_owner: $dead_owner:literal) => {
         concat!(
             "
 WITH term AS MATERIALIZED (
@@ -106,7 +106,7 @@ WITH term AS MATERIALIZED (
             WHEN f.fire_time IS NOT NULL AND f.runs >= f.runs_max THEN 'exhausted'
             WHEN f.holder IS NULL THEN 'granted'
             WHEN (SELECT o.dead FROM owners o WHERE o.beacon = f.beacon) THEN '",
-            $robs,
+            $dead_owner,
             "'
             ELSE 'busy'
         END AS verdict
@@ -128,7 +128,7 @@ macro_rules! claim {
             WHEN f.run = f.holder AND f.retake THEN 'not granted'\n",
                 plainly: " AND f.retake IS NOT TRUE",
                 retaken: "            WHEN f.retake AND (f.debt IS NULL OR f.withdrawn OR NOT f.retry_lost) THEN 'not granted'\n",
-                robs: "granted"
+                dead_owner: "granted"
             ),
             ", losing AS MATERIALIZED (
     -- Runs that are lost, whose jobs have rows of their own that move to their ends. One statement changes a row once.
@@ -204,20 +204,22 @@ FROM decided WHERE verdict <> 'granted'"
     };
 }
 
-/// Claims runs: each takes its tick, its key and the next token, or nothing. For claims whose rows are the ones of their keys:
-/// ticks of jobs that have no other key, and manual triggers. Most claims are of this kind, and one alone costs what is to be
-/// set up for it, so what is rarely needed is left to [`CLAIM_FULLY`]: a key of a dead owner is not taken, but answered as
-/// one to rob.
+/// Claims runs: each takes its tick, its key and the next token, or nothing. For claims whose rows are the
+/// ones of their keys: ticks of jobs that have no other key, and manual triggers. Most claims are of this
+/// kind, and one alone costs what is to be set up for it, so what is rarely needed is left to
+/// [`CLAIM_FULLY`]: a key of a dead owner is not taken; the answer says that it needs a takeover.
 ///
-/// Locks the leader row for share until the commit (without it an old term's claim was committed after the takeover), unless
-/// no claim cares who leads; then the rows of the keys in their order, skipping those that are locked. Whoever holds the lock
-/// of a key's row decides alone about its owner: probing without it granted keys that were held. A claim that is refused
-/// while the leader schedules the job looks for the mark in the row that it has locked, where the leader's enrolment puts it,
-/// and for the term in the leader row that it has locked, so that no renewal comes in between.
+/// Locks the leader row for share until the commit (without it an old term's claim was committed after the
+/// takeover), unless no claim cares who leads; then the rows of the keys in their order, skipping those that
+/// are locked. Whoever holds the lock of a key's row decides alone about its owner: probing without it
+/// granted keys that were held. A claim that is refused while the leader schedules the job looks for the mark
+/// in the row that it has locked, where the leader's enrolment puts it, and for the term in the leader row
+/// that it has locked, so that no renewal comes in between.
 ///
-/// $1 scope, $2 own beacon, $3 node, then the claims, at most one per name: $4 jobs, $5 keys, $6 runs, $7 fire times (none for
-/// a manual trigger), $8 expected cursors, $9 terms, $10 whether only unless the leader schedules the job, $11 how
-/// many ticks of the job may run in all (none: any number). Of what few claims have, the arrays may be shorter.
+/// $1 scope, $2 own beacon, $3 node, then the claims, at most one per name: $4 jobs, $5 keys, $6 runs, $7
+/// fire times (none for a manual trigger), $8 expected cursors, $9 terms, $10 whether only unless the leader
+/// schedules the job, $11 how many ticks of the job may run in all (none: any number). Of what few claims
+/// have, the arrays may be shorter.
 pub(in super::super) const CLAIM: &str = concat!(
     decided!(
         arrays: "",
@@ -233,7 +235,7 @@ pub(in super::super) const CLAIM: &str = concat!(
         taken_up: "",
         plainly: "",
         retaken: "",
-        robs: "robs"
+        dead_owner: "robs"
     ),
     ", taken AS (
     UPDATE names n
@@ -257,15 +259,16 @@ SELECT ord, verdict, token, CASE verdict WHEN 'already run' THEN cursor_run ELSE
 FROM decided WHERE verdict <> 'granted'"
 );
 
-/// The same with all that is rarely needed: keys are taken from dead owners, whose runs are closed as lost; runs that are
-/// owed are taken up; holders are told to stop. Where a run of another job is lost, and the cursor of that job moves to its end,
-/// its row is locked last; a claim is not granted without it.
+/// The same with all that is rarely needed: keys are taken from dead owners, whose runs are closed as lost;
+/// runs that are owed are taken up; holders are told to stop. Where a run of another job is lost, and the
+/// cursor of that job moves to its end, its row is locked last; a claim is not granted without it.
 ///
-/// A debt is locked after the row of its job, and goes with the grant. The lock is what decides: this statement may see a debt
-/// that was settled before it got the row of the job, but it cannot lock it.
+/// A debt is locked after the row of its job, and goes with the grant. The lock is what decides: this
+/// statement may see a debt that was settled before it got the row of the job, but it cannot lock it.
 ///
-/// As for [`CLAIM`], and $12 whether a live holder of the key is told to stop, $13 whether it takes up a run that the job owes;
-/// $14 the channel of the scope, $15 how often a run is lost that is owed no more, $16 the most that a job owes.
+/// As for [`CLAIM`], and $12 whether a live holder of the key is told to stop, $13 whether it takes up a run
+/// that the job owes; $14 the channel of the scope, $15 how often a run is lost that is owed no more, $16 the
+/// most that a job owes.
 pub(in super::super) const CLAIM_FULLY: &str = claim!(
     found: "found AS MATERIALIZED (
     SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until,
@@ -288,8 +291,8 @@ pub(in super::super) const CLAIM_FULLY: &str = claim!(
     at: "n.ctid = d.place"
 );
 
-/// The same as [`CLAIM_FULLY`] for ticks and owed runs of jobs that have another key than their name. Locks the rows of the jobs, then those of the keys; it
-/// waits for neither, so that their order does not matter.
+/// The same as [`CLAIM_FULLY`] for ticks and owed runs of jobs that have another key than their name. Locks
+/// the rows of the jobs, then those of the keys; it waits for neither, so that their order does not matter.
 pub(in super::super) const CLAIM_WITH_KEY: &str = claim!(
     found: "job_rows AS MATERIALIZED (
     SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until,
@@ -321,22 +324,6 @@ pub(in super::super) const CLAIM_WITH_KEY: &str = claim!(
     set: of_job!(),
     at: "n.scope = $1 AND n.name = d.key"
 );
-
-/// Which runs ($3) were granted: to the session of a beacon ($2), under their keys ($4), and not completed, or to a session that is
-/// over. Locks nothing: while a former session of the node lives, an abandoned statement of it may still be granted one
-/// ([`FORMER_SESSION_LIVES`]). $1 scope.
-pub(in super::super) const CLAIM_STATUS: &str = "
-SELECT a.run, n.beacon IS NOT DISTINCT FROM $2 AS own, coalesce(n.token, 0) AS token
-FROM unnest($3::uuid[], $4::text[]) AS a (run, key)
-LEFT JOIN LATERAL (
-    SELECT beacon, token FROM names WHERE scope = $1 AND name = a.key AND run = a.run LIMIT 1
-) AS n ON true
-WHERE n.token IS NOT NULL OR (SELECT true FROM runs r WHERE r.run = a.run LIMIT 1)";
-
-/// Whether a session of a node ($3) of a scope ($1), besides the own one ($2), lives: what it was asked may still be done.
-pub(in super::super) const FORMER_SESSION_LIVES: &str = "
-SELECT coalesce(bool_or(NOT is_over($1, beacon)), false) AS lives
-FROM sessions WHERE scope = $1 AND node = $3 AND beacon <> $2";
 
 pub(super) use of_job;
 
@@ -402,25 +389,6 @@ parameters! {
     }
 }
 
-parameters! {
-    /// What [`CLAIM_STATUS`] is asked.
-    struct Granted<'a> {
-        scope: &'a str,
-        beacon: i64,
-        runs: Vec<Uuid>,
-        keys: Vec<&'a str>,
-    }
-}
-
-parameters! {
-    /// What [`FORMER_SESSION_LIVES`] is asked.
-    struct FormerSession<'a> {
-        scope: &'a str,
-        beacon: i64,
-        node: Uuid,
-    }
-}
-
 impl<'a> Claims<'a> {
     pub(in super::super) fn of(asker: Asker<'a>, requests: &[&'a ClaimRequest]) -> Self {
         let ticks = || requests.iter().map(|request| request.tick);
@@ -444,23 +412,6 @@ impl<'a> Claims<'a> {
             losses_max: LOSSES_BOUND,
             debts_max: DEBTS_BOUND,
         }
-    }
-}
-
-impl<'a> Granted<'a> {
-    pub(in super::super) fn of(asker: Asker<'a>, requests: &[&'a ClaimRequest]) -> Self {
-        Self {
-            scope: asker.scope,
-            beacon: asker.beacon,
-            runs: requests.iter().map(|request| request.run.as_uuid()).collect(),
-            keys: requests.iter().map(|request| request.key.as_str()).collect(),
-        }
-    }
-}
-
-impl<'a> FormerSession<'a> {
-    pub(in super::super) fn of(asker: Asker<'a>) -> Self {
-        Self { scope: asker.scope, beacon: asker.beacon, node: asker.node }
     }
 }
 
@@ -511,17 +462,6 @@ pub(in super::super) fn claimed(row: &Row) -> Result<Answer<Verdict>, Error> {
             Verdict::NotYet { wait: Duration::try_from_secs_f64(micros / 1e6).unwrap_or_default() }
         }
     }))
-}
-
-/// Reads a row of [`CLAIM_STATUS`]: a run that was granted, and to whom.
-pub(in super::super) fn granted(row: &Row) -> Result<(Uuid, Verdict), Error> {
-    let (run, own, token) = (row.try_get("run")?, row.try_get("own")?, token(row)?);
-    Ok((run, if own { Verdict::Granted { token, lost: None } } else { Verdict::GrantedBefore }))
-}
-
-/// Reads the row of [`FORMER_SESSION_LIVES`].
-pub(in super::super) fn lives(row: &Row) -> Result<bool, Error> {
-    row.try_get("lives")
 }
 
 #[cfg(test)]

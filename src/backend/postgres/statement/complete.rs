@@ -75,9 +75,9 @@ FROM decided d WHERE NOT now"
     };
 }
 
-/// Records ends, frees keys, and counts failures. For ends of runs whose key is the name of their job, that neither pause it nor
-/// move its cursor: as for claims, what most ends do not need is left to [`COMPLETE_FULLY`]. Locks the rows in their order,
-/// skipping those that are locked.
+/// Records ends, frees keys, and counts failures. For ends of runs whose key is the name of their job, that
+/// neither pause it nor move its cursor: as for claims, what most ends do not need is left to
+/// [`COMPLETE_FULLY`]. Locks the rows in their order, skipping those that are locked.
 ///
 /// $1 scope, $2 own beacon, then the ends, at most one per name: $3 keys, $4 runs, $5 tokens, $6 outcomes.
 pub(in super::super) const COMPLETE: &str = "
@@ -117,8 +117,8 @@ FROM decided d WHERE NOT now";
 
 /// The same with what follows for the job: too many failures pause it, and its cursor may move to the end.
 ///
-/// As for [`COMPLETE`], and $7 after how many failures to pause the job, $8 whether the cursor moves to the end; $9 the channel
-/// of the scope. Of what few ends have, the arrays may be shorter.
+/// As for [`COMPLETE`], and $7 after how many failures to pause the job, $8 whether the cursor moves to the
+/// end; $9 the channel of the scope. Of what few ends have, the arrays may be shorter.
 pub(in super::super) const COMPLETE_FULLY: &str = complete!(
     jobs: "", job: "",
     found: "found AS MATERIALIZED (
@@ -133,8 +133,8 @@ pub(in super::super) const COMPLETE_FULLY: &str = complete!(
     ended: ""
 );
 
-/// The same as [`COMPLETE_FULLY`] for runs with another key; $10 their jobs. Locks the rows of the jobs, those that there are, then those of the
-/// keys; it waits for neither, so that their order does not matter.
+/// The same as [`COMPLETE_FULLY`] for runs with another key; $10 their jobs. Locks the rows of the jobs,
+/// those that there are, then those of the keys; it waits for neither, so that their order does not matter.
 pub(in super::super) const COMPLETE_WITH_KEY: &str = complete!(
     jobs: ", $10::text[]", job: ", job",
     found: "job_rows AS MATERIALIZED (
@@ -154,8 +154,9 @@ pub(in super::super) const COMPLETE_WITH_KEY: &str = complete!(
     ended: concat!("counted AS (\n    UPDATE names n SET ", job_end!(), "\n    FROM freed d\n    WHERE n.scope = $1 AND n.name = d.job AND (d.failed <> d.failures OR d.pauses OR d.anchor > d.cursor)\n), ")
 );
 
-/// Frees keys of runs of whose ends nothing can be kept. Locks the rows in their order, skipping those that are locked.
-/// A key that the run does not hold any more was freed by an earlier call, unless the run was closed as lost.
+/// Frees keys of runs of whose ends nothing can be kept. Locks the rows in their order, skipping those that
+/// are locked. A key that the run does not hold any more was freed by an earlier call, unless the run was
+/// closed as lost.
 ///
 /// $1 scope, $2 own beacon, then the ends, at most one per key: $3 keys, $4 runs, $5 tokens.
 pub(in super::super) const RELEASE: &str = "

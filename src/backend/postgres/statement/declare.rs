@@ -5,8 +5,8 @@ use tokio_postgres::{Error, Row};
 
 use super::{Asker, authorities};
 
-/// Who leads, to tell whether a declaration of a policy stands. Whoever decides by it locks the row for share: a renewal under way may
-/// keep a term that seems to be over.
+/// Who leads, to tell whether a declaration of a policy stands. Whoever decides by it locks the row for
+/// share: a renewal under way may keep a term that seems to be over.
 macro_rules! lead {
     ($lock:literal) => {
         concat!(
@@ -19,8 +19,9 @@ macro_rules! lead {
     };
 }
 
-/// Whether the declarations of a key (`declared`, `declared_term`, `declared_by`, of rows `f` that are locked, by whoever asks with a policy
-/// `overlap`, perhaps under a `term`) contradict it, and which other sessions that live declare a policy. Each is probed once.
+/// Whether the declarations of a key (`declared`, `declared_term`, `declared_by`, of rows `f` that are
+/// locked, by whoever asks with a policy `overlap`, perhaps under a `term`) contradict it, and which other
+/// sessions that live declare a policy. Each is probed once.
 macro_rules! judged {
     (found: $found:literal, own: $own:literal) => {
         concat!(
@@ -56,8 +57,9 @@ macro_rules! judged {
     };
 }
 
-/// What an enrolment changes of the declarations of a key on its row (`n`), as it was judged (`j`). Who is contradicted declares
-/// nothing any more. Sessions that are dead are left out, so that there are never more than nodes.
+/// What an enrolment changes of the declarations of a key on its row (`n`), as it was judged (`j`). Who is
+/// contradicted declares nothing any more. Sessions that are dead are left out, so that there are never more
+/// than nodes.
 macro_rules! declares {
     (alone: $alone:literal, own: $own:literal) => {
         concat!(
@@ -80,12 +82,13 @@ macro_rules! declares {
     };
 }
 
-/// Declares the policies of keys that are not the names of their jobs, before these are enrolled. Locks the leader row for share and
-/// the rows of the keys in their order, skipping those that are locked: that is all that decides. A job that the leader schedules declares nothing. Answers
-/// what contradicts.
+/// Declares the policies of keys that are not the names of their jobs, before these are enrolled. Locks the
+/// leader row for share and the rows of the keys in their order, skipping those that are locked: that is all
+/// that decides. A job that the leader schedules declares nothing. Answers what contradicts.
 ///
-/// $1 scope, $2 own beacon, then the enrolments, whose rows there are: $3 jobs, $4 keys, $5 policies, $6 terms, $7 whether only unless
-/// the leader schedules the job. All are of one node, which sees to it that those with one key have one policy.
+/// $1 scope, $2 own beacon, then the enrolments, whose rows there are: $3 jobs, $4 keys, $5 policies, $6
+/// terms, $7 whether only unless the leader schedules the job. All are of one node, which sees to it that
+/// those with one key have one policy.
 pub(in super::super) const DECLARE: &str = concat!(
     "
 WITH ",
@@ -119,8 +122,9 @@ WITH ",
 SELECT key, declared FROM judged WHERE conflicts"
 );
 
-/// Which policies contradict those ($5) that jobs ($3) are to have for their keys ($4), in their order, as it stands now: of others than the
-/// own session ($2) of a scope ($1), unless one is the leader and schedules the job. Locks nothing.
+/// Which policies contradict those ($5) that jobs ($3) are to have for their keys ($4), in their order, as it
+/// stands now: of others than the own session ($2) of a scope ($1), unless one is the leader and schedules
+/// the job. Locks nothing.
 pub(in super::super) const CONFLICTS: &str = concat!(
     "
 WITH ",
@@ -140,7 +144,8 @@ WITH ",
 SELECT CASE WHEN conflicts AND led IS NOT TRUE THEN declared END AS declared FROM judged ORDER BY ord"
 );
 
-/// Takes back what a session ($2) of a scope ($1), or its term, declares of keys ($3). Those that are locked are missing in the answer.
+/// Takes back what a session ($2) of a scope ($1), or its term, declares of keys ($3). Those that are locked
+/// are missing in the answer.
 pub(in super::super) const RETRACT: &str = concat!(
     "
 WITH ",

@@ -21,7 +21,8 @@ use super::{
     unless_none,
 };
 
-/// A job that was held for longer owes ticks no further back: what is before has no place on the server's calendar.
+/// A job that was held for longer owes ticks no further back: what is before has no place on the server's
+/// calendar.
 const HELD_FOR_MAX: Duration = Duration::from_secs(1_000 * 365 * 24 * 3600);
 
 /// That a stored identity of a schedule and another one are known to be two rules: those of different
@@ -42,15 +43,17 @@ macro_rules! differs {
     };
 }
 
-/// Enrols jobs, and marks them with the term of those who have one. The leader row is locked for share: a newer term cannot begin,
-/// nor the present one be renewed, until this is committed. Jobs whose rows are locked are missing in the answer.
+/// Enrols jobs, and marks them with the term of those who have one. The leader row is locked for share: a
+/// newer term cannot begin, nor the present one be renewed, until this is committed. Jobs whose rows are
+/// locked are missing in the answer.
 ///
 /// $1 scope, $2 jobs (each once), $3 the identities of their schedules, $4 terms, $5 whether only unless the
 /// leader schedules it, $6 whether lost runs are owed, $7 whether the cursor moves to their ends, $8 for how
 /// many milliseconds they have been held, $9 own beacon, $10 the policies of their keys, $11 the keys that
-/// are not their names: their policies were declared by [`DECLARE`](super::declare::DECLARE) just before, $12 the most that a job
-/// owes, $13 what the node believes that this server's clock read when it was asked. Of what few jobs have, the arrays may be shorter. The policy that contradicts stands in the place of
-/// the note.
+/// are not their names: their policies were declared by [`DECLARE`](super::declare::DECLARE) just before, $12
+/// the most that a job owes, $13 what the node believes that this server's clock read when it was asked. Of
+/// what few jobs have, the arrays may be shorter. The policy that contradicts stands in the place of the
+/// note.
 pub(in super::super) const ENROL: &str = concat!(
     "
 WITH ",
@@ -181,8 +184,8 @@ LEFT JOIN names n ON n.scope = $1 AND n.name = a.job
 ORDER BY a.ord"
 );
 
-/// Says that jobs ($2) of a scope ($1) were removed by the leader of a term ($3) that is not over. Locks the leader row for share until the
-/// commit. Jobs whose rows are locked stay as they are.
+/// Says that jobs ($2) of a scope ($1) were removed by the leader of a term ($3) that is not over. Locks the
+/// leader row for share until the commit. Jobs whose rows are locked stay as they are.
 pub(in super::super) const WITHDRAW: &str = concat!(
     "
 WITH term AS MATERIALIZED (
@@ -308,8 +311,8 @@ words! {
     }
 }
 
-/// Reads a row of [`ENROL`]: the job, and what became of it. `None`: its key is contradicted, or somebody else has locked the row
-/// of the key; the job has no mark of this node's term any more.
+/// Reads a row of [`ENROL`]: the job, and what became of it. `None`: its key is contradicted, or somebody
+/// else has locked the row of the key; the job has no mark of this node's term any more.
 pub(in super::super) fn enrolled(row: &Row) -> Result<(String, Option<Enrolled>), Error> {
     let enrolled = match row.try_get("answer")? {
         Word::Deposed => Some(Enrolled::Deposed { term: term(row)? }),

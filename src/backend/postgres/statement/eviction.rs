@@ -1,7 +1,8 @@
 //! Connections that hold what others need: who they are, and their end.
 
-/// Who has the leadership lock of a schema ($1) and scope ($2) in the way of this connection. Of another role's connection it may not be
-/// known when it last did something: then it is how long it has had the lock that counts. $3 own lease in milliseconds.
+/// Who has the leadership lock of a schema ($1) and scope ($2) in the way of this connection. Of another
+/// role's connection it may not be known when it last did something: then it is how long it has had the lock
+/// that counts. $3 own lease in milliseconds.
 pub(in super::super) const LOCK_HOLDERS: &str = "
 SELECT l.pid AS holder, l.classid::int8 << 32 | l.objid::int8 AS beacon, NULL::text AS transaction,
        pg_get_userbyid(a.usesysid)::text AS role,
@@ -14,11 +15,13 @@ WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.mode = 'ExclusiveLock' AN
   AND l.classid::int8 << 32 | l.objid::int8 = hashtextextended('callsheet leader ' || $1 || '/' || $2, 0)
   AND l.pid <> pg_backend_pid()";
 
-/// The transactions that keep another process ($1) waiting, and wait for nobody themselves; a prepared one has no process.
+/// The transactions that keep another process ($1) waiting, and wait for nobody themselves; a prepared one
+/// has no process.
 ///
-/// One of a node may be silent for the lease of its session: it is told by its beacon, a leader's second connection by
-/// its lock ($2 schema, $3 scope). Any other one may be silent for $4 milliseconds, and is not ended while it works: it
-/// begins and ends statements, it copies, or what it waits for is not a word of its client.
+/// One of a node may be silent for the lease of its session: it is told by its beacon, a leader's second
+/// connection by its lock ($2 schema, $3 scope). Any other one may be silent for $4 milliseconds, and is not
+/// ended while it works: it begins and ends statements, it copies, or what it waits for is not a word of its
+/// client.
 pub(in super::super) const BLOCKERS: &str = "
 WITH RECURSIVE chain (pid) AS (
     SELECT unnest(pg_blocking_pids($1)) UNION SELECT unnest(pg_blocking_pids(c.pid)) FROM chain c WHERE c.pid <> 0
@@ -62,14 +65,15 @@ LEFT JOIN LATERAL (
 ) AS o ON true
 WHERE NOT EXISTS (SELECT FROM unnest(pg_blocking_pids(nullif(c.pid, 0))))";
 
-/// Ends the connection of a process ($1) that is still in a transaction ($2), and has done nothing since ($3) it was looked at.
+/// Ends the connection of a process ($1) that is still in a transaction ($2), and has done nothing since ($3)
+/// it was looked at.
 pub(in super::super) const EVICT_TRANSACTION: &str = "
 SELECT pg_terminate_backend(pid) AS ended FROM pg_locks
 WHERE pid = $1 AND locktype = 'virtualxid' AND granted AND virtualtransaction = $2
   AND EXISTS (SELECT FROM pg_stat_get_activity($1) AS a WHERE a.state_change::text IS NOT DISTINCT FROM $3)";
 
-/// Ends the connection of a process ($1) that still holds a lock ($2), and was asked nothing since ($3) it was looked at: the id may have
-/// been given to another one.
+/// Ends the connection of a process ($1) that still holds a lock ($2), and was asked nothing since ($3) it
+/// was looked at: the id may have been given to another one.
 pub(in super::super) const EVICT: &str = "
 SELECT pg_terminate_backend(pid) AS ended FROM pg_locks
 WHERE pid = $1 AND classid::int8 << 32 | objid::int8 = $2

@@ -1,8 +1,8 @@
 //! Names that are out of use, and how they are forgotten.
 //!
-//! A scope has an *age*, in milliseconds: for how long somebody has led, all told. Each name knows how old the scope
-//! was when it was last held, and an index finds the names that were not for longest. That column changes neither by
-//! claims nor by ends.
+//! A scope has an *age*, in milliseconds: for how long somebody has led, all told. Each name knows how old
+//! the scope was when it was last held, and an index finds the names that were not for longest. That column
+//! changes neither by claims nor by ends.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use tokio_postgres::{Error, Row};
 
 use super::{Asker, number};
 
-/// Lets a scope ($1) grow older, up to $4 milliseconds, as the leader of a term ($3; own beacon $2) that is not over.
+/// Lets a scope ($1) grow older, up to $4 milliseconds, as the leader of a term ($3; own beacon $2) that is
+/// not over.
 pub(in super::super) const AGE: &str = "
 UPDATE leader
 SET age = age + least(greatest(0, date_part('epoch', clock_timestamp() - aged_at) * 1e3), $4::int8)::int8,
@@ -19,12 +20,13 @@ SET age = age + least(greatest(0, date_part('epoch', clock_timestamp() - aged_at
 WHERE scope = $1 AND beacon = $2 AND epoch = $3 AND expires_at > clock_timestamp()
 RETURNING age";
 
-/// Forgets names of a scope ($1) that were out of use for $4 milliseconds of its age, as the leader of a term ($3; own
-/// beacon $2) that is not over. Looks at up to $5 names, those that were not held for longest, after one ($6 its age,
-/// $7 its name): what is before was deleted a moment ago, and would be read once more. Locks the leader row, so that
-/// nobody makes a name by former bounds, then rows of names, skipping those that are locked. A name that is in use
-/// after all is looked at again when it is as old once more. Answers how many were looked at, how many are gone, the
-/// last one and, if that is all, the age of the next: one that was skipped waits until that one is looked at.
+/// Forgets names of a scope ($1) that were out of use for $4 milliseconds of its age, as the leader of a term
+/// ($3; own beacon $2) that is not over. Looks at up to $5 names, those that were not held for longest, after
+/// one ($6 its age, $7 its name): what is before was deleted a moment ago, and would be read once more. Locks
+/// the leader row, so that nobody makes a name by former bounds, then rows of names, skipping those that are
+/// locked. A name that is in use after all is looked at again when it is as old once more. Answers how many
+/// were looked at, how many are gone, the last one and, if that is all, the age of the next: one that was
+/// skipped waits until that one is looked at.
 pub(in super::super) const FORGET: &str = "
 WITH lead AS MATERIALIZED (
     SELECT epoch, age FROM leader
@@ -66,8 +68,8 @@ SELECT (SELECT count(*) FROM looked) AS looked, count AS gone, o.held_age, o.nam
        ) END AS oldest
 FROM bounds LEFT JOIN (SELECT held_age, name FROM looked ORDER BY held_age DESC, name DESC LIMIT 1) AS o ON true";
 
-/// Says that jobs ($2) of a scope ($1) are held, unless it was said within the last $3 milliseconds of its age. Locks
-/// their rows in their order, skipping those that are locked.
+/// Says that jobs ($2) of a scope ($1) are held, unless it was said within the last $3 milliseconds of its
+/// age. Locks their rows in their order, skipping those that are locked.
 pub(in super::super) const HOLD: &str = "
 WITH found AS MATERIALIZED (
     SELECT n.place, l.age

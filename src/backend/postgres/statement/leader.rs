@@ -1,26 +1,30 @@
 //! The leader row and the leadership lock.
 
-/// Waits for the leadership of a schema ($1) and scope ($2) while the term is $3, at most $4 times `lock_timeout`. Answers whether the
-/// lock was had and, if not, who leads. One statement for a procedure of many transactions: each has a snapshot of its own, which is
-/// never older than `lock_timeout`, and the server's log holds no error for a lock that was not had.
+/// Waits for the leadership of a schema ($1) and scope ($2) while the term is $3, at most $4 times
+/// `lock_timeout`. Answers whether the lock was had and, if not, who leads. One statement for a procedure of
+/// many transactions: each has a snapshot of its own, which is never older than `lock_timeout`, and the
+/// server's log holds no error for a lock that was not had.
 pub(in super::super) const WAIT_FOR_LEADERSHIP: &str = "
 CALL wait_for_leadership(hashtextextended('callsheet leader ' || $1 || '/' || $2, 0), $2, $4, $3, NULL, NULL)";
 
-/// Gives the leadership up, however often the lock was had: a wait that times out while the lock is granted has it all the same.
+/// Gives the leadership up, however often the lock was had: a wait that times out while the lock is granted
+/// has it all the same.
 pub(in super::super) const FREE_LEADERSHIP: &str = "SELECT pg_advisory_unlock_all()";
 
-/// Waits, for `lock_timeout`, until the session that holds the term of a scope ($1) ends, unless it is the own one (beacon $2).
+/// Waits, for `lock_timeout`, until the session that holds the term of a scope ($1) ends, unless it is the
+/// own one (beacon $2).
 pub(in super::super) const WAIT_FOR_HOLDER: &str = "
 SELECT pg_advisory_xact_lock_shared(beacon) FROM leader
 WHERE scope = $1 AND beacon <> $2 AND expires_at > clock_timestamp()";
 
-/// Raises the epoch, whoever has the leadership lock. Locks the leader row for update: claims of the old term, which
-/// hold it for share, are committed before, or wait and then read the new epoch.
+/// Raises the epoch, whoever has the leadership lock. Locks the leader row for update: claims of the old
+/// term, which hold it for share, are committed before, or wait and then read the new epoch.
 ///
-/// An epoch is at least the time in milliseconds: greater than any that was granted before the table was made anew, or
-/// restored from before.
+/// An epoch is at least the time in milliseconds: greater than any that was granted before the table was made
+/// anew, or restored from before.
 ///
-/// $1 scope, $2 own beacon, $3 node, $4 lease in milliseconds, $5 the version of its time zone data. No row: a term that is not over belongs to a live session.
+/// $1 scope, $2 own beacon, $3 node, $4 lease in milliseconds, $5 the version of its time zone data. No row:
+/// a term that is not over belongs to a live session.
 pub(in super::super) const GRANT: &str = "
 INSERT INTO leader AS l (scope, epoch, node, beacon, granted_at, expires_at, zone_data)
 VALUES ($1, (date_part('epoch', clock_timestamp()) * 1e3)::int8, $3, $2, clock_timestamp(), clock_timestamp() + $4::float8 * interval '1 millisecond', $5)

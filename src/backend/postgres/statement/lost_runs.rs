@@ -1,7 +1,7 @@
 //! Runs that dead sessions left open.
 //!
-//! The table of sessions says which there were, and an index finds the names whose last owner each was. So a search reads what that
-//! session held last, in pages, and nothing of names that are long gone.
+//! The table of sessions says which there were, and an index finds the names whose last owner each was. So a
+//! search reads what that session held last, in pages, and nothing of names that are long gone.
 
 use callsheet_actors::port::LostRun;
 use tokio_postgres::{Error, Row};
@@ -12,7 +12,8 @@ use super::{
     pending_retries::{DEBTS_BOUND, LOSSES_BOUND, debt, lost_run, owing},
 };
 
-/// The first session of a scope ($1) after a beacon ($3) that is registered, but dead; not the own one (beacon $2).
+/// The first session of a scope ($1) after a beacon ($3) that is registered, but dead; not the own one
+/// (beacon $2).
 pub(in super::super) const NEXT_DEAD: &str = "
 SELECT beacon FROM sessions
 WHERE scope = $1 AND beacon > $3 AND beacon <> $2 AND is_over($1, beacon)
@@ -22,13 +23,15 @@ ORDER BY beacon LIMIT 1";
 pub(in super::super) const FORGET_SESSION: &str = "
 DELETE FROM sessions WHERE scope = $1 AND beacon = $2 AND is_over($1, beacon)";
 
-/// Closes runs of a dead session: of up to $3 names whose last owner it was, from the first one after $8 on, up to $7 that have a run.
-/// Locks the rows of the keys in their order, skipping those that are locked, and reads the owner again once a row is locked: the
-/// key may have been stolen since. Then the rows of their jobs, if they are other ones whose cursors move to the ends. One
-/// statement changes a row once: what would change one twice is left over.
+/// Closes runs of a dead session: of up to $3 names whose last owner it was, from the first one after $8 on,
+/// up to $7 that have a run. Locks the rows of the keys in their order, skipping those that are locked, and
+/// reads the owner again once a row is locked: somebody may have taken the key over since. Then the rows of
+/// their jobs, if they are other ones whose cursors move to the ends. One statement changes a row once: what
+/// would change one twice is left over.
 ///
-/// $1 scope, $2 the dead session's beacon, $4 the channel of the scope, $5 how often a run is lost that is owed no more,
-/// $6 the most that a job owes. With $7 zero it only looks. The row without a job says how far it looked, whether that was all, and whether a run was left over.
+/// $1 scope, $2 the dead session's beacon, $4 the channel of the scope, $5 how often a run is lost that is
+/// owed no more, $6 the most that a job owes. With $7 zero it only looks. The row without a job says how far
+/// it looked, whether that was all, and whether a run was left over.
 pub(in super::super) const CLOSE_LOST: &str = concat!(
     "
 WITH looked AS MATERIALIZED (
@@ -142,7 +145,8 @@ impl<'a> Session<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// Of a session (beacon `dead`), after a name: up to `looked_at` names, of which up to `closed_max` are closed.
+    /// Of a session (beacon `dead`), after a name: up to `looked_at` names, of which up to `closed_max` are
+    /// closed.
     pub(in super::super) fn of(
         asker: Asker<'a>,
         dead: i64,

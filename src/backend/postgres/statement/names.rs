@@ -15,8 +15,8 @@ FROM unnest($2::text[]) AS a (key) LEFT JOIN leader l ON l.scope = $1
 WHERE NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.key) ORDER BY key
 ON CONFLICT DO NOTHING";
 
-/// Why a row was missing in an answer: whether there is one, whether a job has it, and which run of a live session holds
-/// the key, as committed last. Locks nothing.
+/// Why a row was missing in an answer: whether there is one, whether a job has it, and which run of a live
+/// session holds the key, as committed last. Locks nothing.
 ///
 /// $1 scope, $2 own beacon, $3 names.
 pub(in super::super) const LOOK_UP: &str = "

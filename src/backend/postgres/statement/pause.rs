@@ -6,8 +6,8 @@ use tokio_postgres::{Error, Row};
 
 use super::{super::text::Text, Asker};
 
-/// Pauses or resumes jobs, and tells it. A claim of one of their ticks, which locks the row as well, is granted before or not at
-/// all.
+/// Pauses or resumes jobs, and tells it. A claim of one of their ticks, which locks the row as well, is
+/// granted before or not at all.
 macro_rules! pause {
     (locked: $locked:literal) => {
         concat!(
@@ -54,14 +54,16 @@ WHERE NOT pauses AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a
     };
 }
 
-/// Pauses or resumes jobs. Locks their rows in the order of their names; those that are locked are missing in the answer.
+/// Pauses or resumes jobs. Locks their rows in the order of their names; those that are locked are missing in
+/// the answer.
 ///
-/// $1 scope, $2 jobs (each once), $3 whether to pause, $4 until when (none: until resumed), $5 the note, $6 all that as JSON,
-/// $7 the channel of the scope.
+/// $1 scope, $2 jobs (each once), $3 whether to pause, $4 until when (none: until resumed), $5 the note, $6
+/// all that as JSON, $7 the channel of the scope.
 pub(in super::super) const SKIPPING: &str = pause!(locked: " SKIP LOCKED");
 
-/// The same for one job, whose row it waits for, for `lock_timeout`, holding no other: so a pause gets its turn among claims and
-/// ends that hardly ever leave the row alone. What its session asks meanwhile waits as well.
+/// The same for one job, whose row it waits for, for `lock_timeout`, holding no other: so a pause gets its
+/// turn among claims and ends that hardly ever leave the row alone. What its session asks meanwhile waits as
+/// well.
 pub(in super::super) const IN_TURN: &str = pause!(locked: "");
 
 parameters! {

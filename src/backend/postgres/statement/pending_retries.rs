@@ -1,4 +1,5 @@
-//! Lost runs that go on: the table `debts`, whose rows are made when a run is closed as lost, and go when a claim takes it up.
+//! Lost runs that go on: the table `debts`, whose rows are made when a run is closed as lost, and go when a
+//! claim takes it up.
 
 use callsheet_actors::{
     DEBTS_MAX, FireTime, JobName, LOSSES_MAX, RunId,
@@ -14,7 +15,8 @@ use super::Asker;
 pub(super) const LOSSES_BOUND: i32 = LOSSES_MAX.cast_signed();
 pub(super) const DEBTS_BOUND: i64 = DEBTS_MAX as i64;
 
-/// Forgives what jobs owe ($jobs: by their names), whose rows are locked. What somebody else has locked is dropped just now.
+/// Forgives what jobs owe ($jobs: by their names), whose rows are locked. What somebody else has locked is
+/// dropped just now.
 macro_rules! forgive {
     ($jobs:literal) => {
         concat!(
@@ -32,10 +34,10 @@ macro_rules! forgive {
     };
 }
 
-/// What is owed because of runs that were closed as lost ($from). Of all that a job owes then, the oldest runs beyond the bound
-/// are dropped; one that somebody else is just taking up is left to them. The rows of the jobs are read without a lock: one
-/// that is withdrawn, or enrolled to record its losses, at this very moment may be left with a debt, which no claim takes up
-/// for as long as it stays so.
+/// What is owed because of runs that were closed as lost ($from). Of all that a job owes then, the oldest
+/// runs beyond the bound are dropped; one that somebody else is just taking up is left to them. The rows of
+/// the jobs are read without a lock: one that is withdrawn, or enrolled to record its losses, at this very
+/// moment may be left with a debt, which no claim takes up for as long as it stays so.
 macro_rules! owing {
     (from: $from:literal, numbers: $numbers:literal, taken_up: $taken_up:literal, losses_max: $losses_max:literal, debts_max: $debts_max:literal) => {
         concat!(
@@ -101,8 +103,8 @@ macro_rules! debt {
     };
 }
 
-/// What jobs owe that take it up, in the order of the runs. Locks nothing. $1 scope, $2 the run after which to begin, $3 the most
-/// to answer.
+/// What jobs owe that take it up, in the order of the runs. Locks nothing. $1 scope, $2 the run after which
+/// to begin, $3 the most to answer.
 pub(in super::super) const DEBTS: &str = "
 SELECT d.job, d.run, d.fire_time, d.losses FROM debts d
 WHERE d.scope = $1 AND d.run > $2

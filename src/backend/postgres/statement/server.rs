@@ -2,10 +2,11 @@
 
 use super::schema::quoted;
 
-/// Whether this server can coordinate: its version, whether it is a standby, whether it is read-only, whether it took the
-/// settings of the connection (by one that only this connection has, $1 with the value $2, and its schema $3), which of some ($4) have other
-/// values than these ($5), how texts are encoded in the database and on the way there, its process; and its clock. Sets how many
-/// milliseconds ($6) a transaction may take, if the server knows that.
+/// Whether this server can coordinate: its version, whether it is a standby, whether it is read-only, whether
+/// it took the settings of the connection (by one that only this connection has, $1 with the value $2, and
+/// its schema $3), which of some ($4) have other values than these ($5), how texts are encoded in the
+/// database and on the way there, its process; and its clock. Sets how many milliseconds ($6) a transaction
+/// may take, if the server knows that.
 pub(in super::super) const INSPECT: &str = "
 SELECT current_setting('server_version_num')::int4 AS version,
        pg_is_in_recovery() AS standby,
@@ -22,8 +23,8 @@ SELECT current_setting('server_version_num')::int4 AS version,
        clock_timestamp() AS now
 FROM pg_stat_get_activity(pg_backend_pid()) AS a";
 
-/// What this role may do with the tables ($2) and routines ($4) of a schema ($1); from some tables ($3) it deletes. No
-/// row: there is no such schema.
+/// What this role may do with the tables ($2) and routines ($4) of a schema ($1); from some tables ($3) it
+/// deletes. No row: there is no such schema.
 pub(in super::super) const RIGHTS: &str = "
 SELECT has_schema_privilege(n.oid, 'USAGE') AS usable,
        ARRAY(SELECT name FROM unnest($2::text[]) AS asked (name)
@@ -47,6 +48,6 @@ pub(in super::super) fn listen(channel: &str) -> String {
     format!("LISTEN {}", quoted(channel))
 }
 
-/// Whether the beacon ($1) of the node's session burns on this server as well: two connections to one name may reach two
-/// servers.
+/// Whether the beacon ($1) of the node's session is held on this server as well: two connections to one name
+/// may reach two servers.
 pub(in super::super) const SEES_BEACON: &str = "SELECT NOT pg_try_advisory_xact_lock_shared($1) AS seen";

@@ -211,7 +211,7 @@ fn a_run_that_is_granted_late_waits_for_a_permit_and_keeps_its_timeout() {
         let effects = job.step("01:30", ended(run, End::Returned));
         assert_eq!(
             effects[..2],
-            [Effect::ReleasePermit, Effect::Complete { run, token: TOKEN, outcome: Outcome::Succeeded }]
+            [Effect::ReleasePermit, Effect::Complete { run, outcome: Outcome::Succeeded }]
         );
     }
 }
@@ -388,7 +388,7 @@ fn a_claim_that_only_a_drained_job_learns_to_be_granted_is_closed() {
 
     let effects = job.step("01:00:00.200", granted(run));
 
-    assert_eq!(effects[0], Effect::Complete { run, token: TOKEN, outcome: Outcome::Cancelled });
+    assert_eq!(effects[0], Effect::Complete { run, outcome: Outcome::Cancelled });
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn the_truth_table_of_who_fires() {
             let (run, claim) = claim_of(&effects);
             assert_eq!(claim.authority, authority);
             let effects = job.step("01:00", refused(run, Verdict::Moved { cursor: at("01:00") }));
-            assert_eq!(effects, [Effect::Elsewhere { fire_time: FireTime::new(at("01:00")) }]);
+            assert_eq!(effects, [Effect::Elsewhere]);
             assert_eq!(job.wake_in("01:00"), minutes(60));
         } else {
             assert_eq!(effects, [], "a doubt is not a term");

@@ -10,7 +10,7 @@ use actix::prelude::*;
 use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 
-use super::{Entry, SupervisorActor, leading::REFUSED_AGAIN};
+use super::{Entry, SupervisorActor, enrolment::REFUSED_AGAIN};
 use crate::{
     CALL_DEADLINE,
     core::policy::Fires,
@@ -104,7 +104,7 @@ impl SupervisorActor {
             return;
         }
         let page = self.keys.retracting.iter().cloned().collect();
-        let retracted = self.node().lock().send(RetractKeys(page));
+        let retracted = self.parts.lock.send(RetractKeys(page));
         ctx.spawn(retracted.into_actor(self).map(|answer, actor, ctx| {
             let page = mem::take(&mut actor.keys.retracting);
             actor.to_enrol.extend(mem::take(&mut actor.keys.held));
@@ -124,7 +124,7 @@ impl SupervisorActor {
         if asked.is_empty() || !self.connected || self.parts.single_node {
             return None;
         }
-        let lock = self.node().lock().clone();
+        let lock = self.parts.lock.clone();
         let found = async move {
             let mut faults = Vec::new();
             for page in asked.chunks(PAGE_MAX) {

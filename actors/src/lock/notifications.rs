@@ -9,14 +9,15 @@ use std::{
 use actix::prelude::*;
 use tokio::task::unconstrained;
 
-use super::{Held, LockActor};
+use super::{
+    actor::{Held, LockActor},
+    report::Report,
+};
 use crate::{
     contained::{NoAnswer, caught},
     core::{job::Input, operation::Operation},
     event::CancelReason,
-    job::Letter,
     port::{News, Session},
-    supervisor::{DebtsFound, NewsMissed, PauseNews},
 };
 
 /// The pause before news are listened for again after the adapter panicked over some.
@@ -116,12 +117,12 @@ impl LockActor {
             Ok(News::Stop { run }) => {
                 if let Some(Held { job, .. }) = self.held.get(&run) {
                     let why = CancelReason::Replaced;
-                    Letter::send(job, Input::Cancel { run: Some(run), why });
+                    job.send(Input::Cancel { run: Some(run), why });
                 }
             }
-            Ok(News::Pause { job, pause }) => self.node.supervisor().do_send(PauseNews { job, pause }),
-            Ok(News::Missed) => self.node.supervisor().do_send(NewsMissed),
-            Ok(News::Owed(debt)) => self.node.supervisor().do_send(DebtsFound(vec![debt])),
+            Ok(News::Pause { job, pause }) => self.report(Report::PauseChanged { job, pause }),
+            Ok(News::Missed) => self.report(Report::NotificationsMissed),
+            Ok(News::Owed(debt)) => self.report(Report::PendingRetry(debt)),
             // News are hints: claims meet whatever they would have said, those of a paused job after a minute; what is
             // owed is asked for.
             Err(_) => {
@@ -136,7 +137,7 @@ impl LockActor {
     fn listen_again(&self, session: Session, ctx: &mut Context<Self>) {
         ctx.run_later(LISTEN_AGAIN, move |actor, ctx| {
             if actor.session == Some(session) {
-                actor.node.supervisor().do_send(NewsMissed);
+                actor.report(Report::NotificationsMissed);
                 actor.listen(session, ctx);
             }
         });

@@ -10,23 +10,22 @@ use futures_util::{
 };
 use tracing::Instrument;
 
+use super::{handle::JobHandle, hook_calls, report::Report};
 use crate::{
+    contained::message_of,
     core::{
         job::{End, Input, RunEnd, Start},
         text::{TEXT_MAX, bounded},
     },
     event::EventKind,
-    hooks,
-    job::Letter,
-    message::Resign,
-    node::JobRef,
+    name::RunId,
     port::Session,
     run::{Run, RunResult},
 };
 
 /// What the task of a run is made of.
 pub(crate) struct RunTask {
-    pub(crate) job: Arc<JobRef>,
+    pub(crate) job: Arc<JobHandle>,
     pub(crate) start: Start,
     /// To which it was granted, if it was claimed.
     pub(crate) session: Option<Session>,
@@ -39,14 +38,14 @@ pub(crate) struct RunTask {
 /// end exactly once, when nothing of the body is left.
 pub(crate) fn future(task: RunTask) -> BoxFuture<'static, ()> {
     let span = task.run.span().clone();
-    let report = Report { job: task.job.clone(), run: task.start.run, started: None, sent: false };
+    let report = EndReport { job: task.job.clone(), run: task.start.run, started: None, sent: false };
     let work = run(task, report);
     if span.is_disabled() { work.boxed() } else { work.instrument(span).boxed() }
 }
 
-async fn run(task: RunTask, mut report: Report) {
+async fn run(task: RunTask, mut report: EndReport) {
     let RunTask { job, start, session, run, abort } = task;
-    let node = &job.node;
+    let node = job.node();
     // A process that was frozen since the grant may go on right here, before anybody told the job that its lock is lost.
     let trusted = || session.is_none_or(|session| node.locker.trusts(session));
     if !trusted() {
@@ -55,7 +54,7 @@ async fn run(task: RunTask, mut report: Report) {
     }
     // Once per run on this node, and not in what follows a timeout or a failure.
     if start.begins && job.has_before_hooks() {
-        if let Err(veto) = hooks::admit(&job, &run).await {
+        if let Err(veto) = hook_calls::admit(&job, &run).await {
             report.send(End::NotStarted { veto });
             return;
         }
@@ -94,20 +93,20 @@ async fn run(task: RunTask, mut report: Report) {
 }
 
 /// Tells the job that its run ended; if nobody says how, that it was aborted.
-struct Report {
-    job: Arc<JobRef>,
-    run: crate::name::RunId,
+struct EndReport {
+    job: Arc<JobHandle>,
+    run: RunId,
     started: Option<(DateTime<Utc>, Duration)>,
     sent: bool,
 }
 
-impl Report {
+impl EndReport {
     fn end(mut self, end: Result<Result<RunResult, Box<dyn Any + Send>>, Aborted>) {
         let end = match end {
             Ok(Ok(Ok(()))) => End::Returned,
             Ok(Ok(Err(error))) => {
                 if error.resigns() {
-                    self.job.node.supervisor().do_send(Resign);
+                    self.job.report(Report::ResignWanted);
                 }
                 End::Failed { error: bounded(&error, TEXT_MAX).into(), severity: error.severity() }
             }
@@ -121,23 +120,16 @@ impl Report {
         if std::mem::replace(&mut self.sent, true) {
             return;
         }
-        let elapsed = self.job.node.clock.elapsed();
+        let elapsed = self.job.node().clock.elapsed();
         let took = self.started.map(|(_, began)| elapsed.saturating_sub(began)).unwrap_or_default();
         let started_at = self.started.map(|(at, _)| at);
-        Letter::send(&self.job, Input::RunEnded(RunEnd { run: self.run, end, started_at, took }));
+        self.job.send(Input::RunEnded(RunEnd { run: self.run, end, started_at, took }));
     }
 }
 
-impl Drop for Report {
+impl Drop for EndReport {
     fn drop(&mut self) {
         let end = if self.started.is_some() { End::Aborted } else { End::NotStarted { veto: None } };
         self.send(end);
     }
-}
-
-/// The message of a panic, at most [`TEXT_MAX`] bytes of it.
-pub(crate) fn message_of(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    bounded(text.unwrap_or("a panic without a message"), TEXT_MAX)
 }

@@ -5,13 +5,13 @@ use std::ops::Range;
 use super::field::{Field, number};
 
 /// A field as `cron-parser` takes it, with the way back to what the user wrote.
-pub(super) struct Normal {
+pub(super) struct DialectField {
     pub(super) text: String,
     /// For each byte of the text, the bytes of the user's text that it came from.
     origins: Vec<Range<usize>>,
 }
 
-impl Normal {
+impl DialectField {
     pub(super) fn of(field: Field, text: &str) -> Self {
         let mut normal = Self { text: String::new(), origins: Vec::new() };
         let is_day = matches!(field, Field::DayOfMonth | Field::DayOfWeek);

@@ -13,7 +13,11 @@ use std::{
 use futures_util::{Stream, future::poll_fn};
 use tokio::sync::mpsc;
 
-use crate::{event::Event, listener::Publisher, subscriber::Waiting};
+use super::{
+    publisher::Publisher,
+    subscriber::{Subscriber, Waiting},
+};
+use crate::{event::Event, event_filter::EventFilter};
 
 /// The events that a subscriber wants, one by one, from the moment on at which it subscribed.
 ///
@@ -32,12 +36,12 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    pub(crate) fn new(
-        events: mpsc::Receiver<Waiting>,
-        dropped: Arc<AtomicU64>,
-        publisher: Publisher,
-    ) -> Self {
-        Self { events, dropped, publisher }
+    /// What passes the filter from now on; one that has ended if the engine has.
+    pub(crate) fn subscribe(publisher: &Publisher, filter: EventFilter) -> Self {
+        let dropped = Arc::<AtomicU64>::default();
+        let (subscriber, events) = Subscriber::stream(filter, dropped.clone());
+        publisher.subscribe(subscriber);
+        Self { events, dropped, publisher: publisher.clone() }
     }
 
     /// The next event; `None` when the engine has stopped and every event was read. The same as that of `StreamExt`, for

@@ -1,0 +1,62 @@
+//! Whether bodies start.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+
+use crate::{
+    own_threads::OwnThreads,
+    port::{Clock, Spawner},
+    starts::BodyThreads,
+};
+
+/// Since when the threads of bodies have been asked without an answer, by the monotonic clock.
+pub(crate) struct BodyWatch {
+    asked_at: Arc<Mutex<Option<Duration>>>,
+    clock: Arc<dyn Clock>,
+    spawner: Arc<dyn Spawner>,
+    own_threads: OwnThreads,
+}
+
+/// A task that says, when it is polled or dropped, that tasks start.
+struct Started(Arc<Mutex<Option<Duration>>>);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl BodyWatch {
+    pub(crate) fn new(clock: Arc<dyn Clock>, spawner: Arc<dyn Spawner>, own_threads: OwnThreads) -> Self {
+        Self { asked_at: Arc::default(), clock, spawner, own_threads }
+    }
+
+    /// For how long no ordinary body has started, as far as was asked. Asks, if nobody has.
+    fn silence(&self) -> Duration {
+        let now = self.clock.elapsed();
+        let mut asked_at = self.asked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(asked_at) = *asked_at {
+            return now.saturating_sub(asked_at);
+        }
+        *asked_at = Some(now);
+        drop(asked_at);
+        let started = Started(self.asked_at.clone());
+        self.spawner.spawn(async move { drop(started) }.boxed());
+        Duration::ZERO
+    }
+
+    /// For how long no body has started, on threads of each kind.
+    pub(crate) fn silences(&self) -> [(BodyThreads, Duration); 3] {
+        let [blocking, local] = self.own_threads.silences(self.clock.elapsed());
+        [(BodyThreads::Body, self.silence()), blocking, local]
+    }
+
+    /// The longest of them.
+    pub(crate) fn longest_silence(&self) -> Duration {
+        self.silences().map(|(_, silence)| silence).into_iter().max().unwrap_or_default()
+    }
+}

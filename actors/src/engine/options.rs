@@ -1,0 +1,174 @@
+//! What an engine is made of.
+
+use std::{sync::Arc, thread, time::Duration};
+
+use actix::prelude::*;
+
+use crate::{
+    candidacy::{MayLead, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN},
+    core::{duration::DurationText, zone_data::ZONE_DATA_VERSION_MAX},
+    definition::Job,
+    event::Event,
+    event_filter::EventFilter,
+    fault::{Fault, Faults},
+    hooks::Hooks,
+    metrics::JOB_LABELS_DEFAULT,
+    name::NodeId,
+    permits::WhenFull,
+    port::{Backend, Clock, Spawner, SystemClock},
+    supervisor::{SHUTDOWN_ABORT_AFTER_DEFAULT, conflicts, define_all},
+};
+
+#[cfg(any(test, feature = "testkit"))]
+use crate::testkit::Definitions;
+
+/// How long a start waits for the store unless told otherwise.
+pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// How far a leader's wall clock may be from the store's unless told otherwise.
+pub const CLOCK_OFFSET_MAX_DEFAULT: Duration = Duration::from_mins(5);
+/// The shortest time that a start may wait for the store.
+const CONNECT_TIMEOUT_MIN: Duration = Duration::from_millis(1);
+/// The smallest bound of a clock's offset, which is measured in milliseconds.
+const CLOCK_OFFSET_MIN: Duration = Duration::from_millis(1);
+/// How long a name must have been out of use before it is forgotten, unless told otherwise.
+pub const FORGET_AFTER_DEFAULT: Duration = Duration::from_hours(7 * 24);
+/// The shortest such time.
+pub const FORGET_AFTER_MIN: Duration = Duration::from_hours(1);
+/// The most threads of each kind.
+pub const THREADS_MAX: usize = 256;
+
+/// The most threads for bodies that block, unless the application says otherwise.
+pub const BLOCKING_THREADS_DEFAULT: usize = 64;
+/// What an engine is made of.
+pub struct EngineOptions {
+    /// Where nodes coordinate.
+    pub backend: Arc<dyn Backend>,
+    /// The jobs to start with.
+    pub jobs: Vec<Job>,
+    /// Who hears events from the first on, and which.
+    pub listeners: Vec<(EventFilter, Recipient<Event>)>,
+    /// The hooks of all jobs, called before those of each job.
+    pub hooks: Hooks,
+    /// The clocks. Default: the operating system's.
+    pub clock: Arc<dyn Clock>,
+    /// Who runs the bodies. Default: a multi-threaded runtime of the engine's own.
+    pub spawner: Option<Arc<dyn Spawner>>,
+    /// The threads of the job actors, 1 to [`THREADS_MAX`]. Default: the number of processors, at most 4.
+    pub arbiters: usize,
+    /// The threads of the engine's own body runtime. Default: the number of processors.
+    pub body_threads: usize,
+    /// The threads of bodies that are not `Send`. Default: 1.
+    pub local_body_threads: usize,
+    /// The most threads of bodies that block; they are started when they are needed. Default: [`BLOCKING_THREADS_DEFAULT`].
+    pub blocking_threads: usize,
+    /// The greatest number of job names in metric labels. Default: 1,000.
+    pub job_labels_max: usize,
+    /// The time between cancelling and aborting the runs that did not drain at shutdown. Default: 5 s.
+    pub shutdown_abort_after: Duration,
+    /// How long the start may wait for the store; `None` is for ever. Default: [`CONNECT_TIMEOUT_DEFAULT`].
+    pub connect_timeout: Option<Duration>,
+    /// How many runs may be in progress on the node at once, at least 1; `None` is no bound. Default: none.
+    pub max_concurrent_runs: Option<usize>,
+    /// What happens to a run beyond. Default: it waits.
+    pub when_full: WhenFull,
+    /// How far the node's wall clock may be from the store's if it is to lead. Default: [`CLOCK_OFFSET_MAX_DEFAULT`].
+    pub clock_offset_max: Duration,
+    /// How long a job or a lock key must have been withdrawn, or held by no node while somebody led, before the store
+    /// forgets its name; at least [`FORGET_AFTER_MIN`]. Default: [`FORGET_AFTER_DEFAULT`].
+    pub forget_after: Duration,
+    /// The version of the time zone data by which the schedules of this node go, to be shown and compared with that of other
+    /// nodes; at most 200 bytes. Default: empty, which means that it is not known.
+    pub zone_data: Arc<str>,
+    /// The application's own check whether this node may lead: see [`MayLead`]. Default: none.
+    pub may_lead: Option<MayLead>,
+    /// The node leads only while no other node stands as a candidate. Default: `false`.
+    pub prefer_not_to_lead: bool,
+    /// How long the node does not campaign after it was asked to resign, unless another node leads before; at least
+    /// [`RESIGN_PAUSE_MIN`]. A node that led only between two of its questions, a second apart, may go
+    /// unseen: then the whole pause passes. Default: [`RESIGN_PAUSE_DEFAULT`].
+    pub resign_pause: Duration,
+    /// The node's id, unless the backend has one for it. Default: random.
+    pub node: NodeId,
+    /// Hears of every definition, for the audit of a rig.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) definitions: Option<Definitions>,
+}
+
+impl EngineOptions {
+    /// The defaults on `backend`, without jobs.
+    pub fn new(backend: Arc<dyn Backend>) -> Self {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            backend,
+            jobs: Vec::new(),
+            listeners: Vec::new(),
+            hooks: Hooks::default(),
+            clock: Arc::new(SystemClock::default()),
+            spawner: None,
+            arbiters: processors.clamp(1, 4),
+            body_threads: processors.min(THREADS_MAX),
+            local_body_threads: 1,
+            blocking_threads: BLOCKING_THREADS_DEFAULT,
+            job_labels_max: JOB_LABELS_DEFAULT,
+            shutdown_abort_after: SHUTDOWN_ABORT_AFTER_DEFAULT,
+            connect_timeout: Some(CONNECT_TIMEOUT_DEFAULT),
+            max_concurrent_runs: None,
+            when_full: WhenFull::default(),
+            clock_offset_max: CLOCK_OFFSET_MAX_DEFAULT,
+            forget_after: FORGET_AFTER_DEFAULT,
+            zone_data: "".into(),
+            may_lead: None,
+            prefer_not_to_lead: false,
+            resign_pause: RESIGN_PAUSE_DEFAULT,
+            node: NodeId::random(),
+            #[cfg(any(test, feature = "testkit"))]
+            definitions: None,
+        }
+    }
+
+    /// Checks the options and the jobs.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, at once.
+    pub fn check(&self) -> Result<(), Faults> {
+        let (definitions, mut faults) = define_all(self.jobs.clone(), self.clock.now());
+        faults.extend(conflicts(&definitions, |_| None));
+        faults.extend(self.backend.faults());
+        faults.extend(self.hooks.fault());
+        let threads = [
+            ("arbiters", self.arbiters),
+            ("body_threads", self.body_threads),
+            ("local_body_threads", self.local_body_threads),
+            ("blocking_threads", self.blocking_threads),
+        ];
+        for (option, value) in threads {
+            if !(1..=THREADS_MAX).contains(&value) {
+                let rule = format!("it is at least 1 and at most {THREADS_MAX}");
+                faults.push(Fault::new(option, value.to_string(), rule, "choose a number in this range"));
+            }
+        }
+        if self.zone_data.len() > ZONE_DATA_VERSION_MAX {
+            let rule = format!("the version of time zone data has at most {ZONE_DATA_VERSION_MAX} bytes");
+            faults.push(Fault::new("zone_data", &*self.zone_data, rule, "shorten it, such as `2026f`"));
+        }
+        if self.max_concurrent_runs == Some(0) {
+            let cure = "raise it, or leave it out for no bound";
+            faults.push(Fault::new("max_concurrent_runs", "0", "it is at least 1", cure));
+        }
+        let spans = [
+            ("connect_timeout", self.connect_timeout, CONNECT_TIMEOUT_MIN, "10s"),
+            ("clock_offset_max", Some(self.clock_offset_max), CLOCK_OFFSET_MIN, "5m"),
+            ("forget_after", Some(self.forget_after), FORGET_AFTER_MIN, "7d"),
+            ("resign_pause", Some(self.resign_pause), RESIGN_PAUSE_MIN, "30s"),
+        ];
+        for (option, value, min, default) in spans {
+            if let Some(value) = value.filter(|value| *value < min) {
+                let rule = format!("it is at least {}", DurationText(min));
+                let cure = format!("choose a longer time; {default} is the default");
+                faults.push(Fault::new(option, DurationText(value).to_string(), rule, cure));
+            }
+        }
+        Faults::check(faults)
+    }
+}

@@ -1,0 +1,104 @@
+//! The threads of an engine.
+
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use actix_rt::{Arbiter, ArbiterHandle};
+use tokio::runtime;
+
+use super::options::EngineOptions;
+use crate::{
+    own_threads::{EngineBodies, OwnThreads},
+    placement::JobThreads,
+    port::{RuntimeSpawner, Spawner},
+    supervisor::JOIN_MAX,
+};
+
+/// The threads that the engine owns.
+pub(super) struct EngineThreads {
+    arbiters: Vec<Arbiter>,
+    bodies: Option<runtime::Runtime>,
+    own_threads: Option<Arc<EngineBodies>>,
+}
+
+impl EngineThreads {
+    pub(super) fn make(options: &EngineOptions) -> std::io::Result<(Self, Threads)> {
+        let mut made = Self { arbiters: Vec::new(), bodies: None, own_threads: None };
+        match made.fill(options) {
+            Ok(threads) => Ok((made, threads)),
+            Err(error) => {
+                made.stop();
+                Err(error)
+            }
+        }
+    }
+
+    fn fill(&mut self, options: &EngineOptions) -> std::io::Result<Threads> {
+        let spawner = match &options.spawner {
+            Some(spawner) => spawner.clone(),
+            None => {
+                let bodies = runtime::Builder::new_multi_thread()
+                    .worker_threads(options.body_threads)
+                    .thread_name("callsheet-body")
+                    .enable_all()
+                    .build()?;
+                let handle = bodies.handle().clone();
+                self.bodies = Some(bodies);
+                Arc::new(RuntimeSpawner::new(handle))
+            }
+        };
+        let jobs = JobThreads::new(self.more(options.arbiters)?);
+        let coordination = self.more(1)?.pop();
+        let local = self.more(options.local_body_threads)?;
+        let own_threads = Arc::new(EngineBodies::new(local, options.blocking_threads));
+        self.own_threads = Some(own_threads.clone());
+        Ok(Threads { jobs, coordination, own_threads: OwnThreads::OfEngine(own_threads), spawner })
+    }
+
+    fn more(&mut self, count: usize) -> std::io::Result<Vec<ArbiterHandle>> {
+        let first = self.arbiters.len();
+        for _ in 0..count {
+            self.arbiters.push(Arbiter::try_new()?);
+        }
+        Ok(self.arbiters[first..].iter().map(Arbiter::handle).collect())
+    }
+
+    /// Stops the threads and waits for them, but not for ever: code of the application may block them.
+    pub(super) fn stop(self) {
+        let (done, ended) = mpsc::channel();
+        let count = self.arbiters.len();
+        for arbiter in self.arbiters {
+            arbiter.stop();
+            let done = done.clone();
+            thread::spawn(move || {
+                let joined = arbiter.join();
+                // Nobody waits any more if it took too long.
+                let _ = done.send(joined.is_ok());
+            });
+        }
+        let until = std::time::Instant::now() + JOIN_MAX;
+        for left in (1..=count).rev() {
+            let wait = until.saturating_duration_since(std::time::Instant::now());
+            if ended.recv_timeout(wait).is_err() {
+                tracing::warn!(target: "callsheet", left, "threads of the engine are blocked and left behind");
+                break;
+            }
+        }
+        if let Some(own_threads) = self.own_threads {
+            own_threads.stop(until.saturating_duration_since(std::time::Instant::now()));
+        }
+        if let Some(bodies) = self.bodies {
+            bodies.shutdown_timeout(until.saturating_duration_since(std::time::Instant::now()));
+        }
+    }
+}
+
+/// Where the parts of an engine run.
+pub(super) struct Threads {
+    pub(super) jobs: JobThreads,
+    pub(super) coordination: Option<ArbiterHandle>,
+    pub(super) own_threads: OwnThreads,
+    pub(super) spawner: Arc<dyn Spawner>,
+}

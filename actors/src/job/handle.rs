@@ -1,0 +1,203 @@
+//! The running instance of a job on this node: what everybody who deals with the job needs.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use actix::Addr;
+use chrono::{DateTime, Utc};
+use tokio::sync::oneshot;
+
+use super::{
+    actor::JobActor,
+    ask::{Ask, CompleteRun},
+    conclude::Conclusion,
+    hook_calls::HookCalls,
+    host::JobHost,
+    message::{Envelope, JobMessage},
+    report::{JobReport, Report},
+};
+use crate::{
+    core::{
+        job::{Ended, Input, PermitAnswer},
+        policy::Fires,
+        time::Now,
+    },
+    definition::Definition,
+    labels::Labelled,
+    metrics::JobMeters,
+    node::Node,
+};
+
+/// One actor of a job on this node, with the definition that it has at present.
+pub(crate) struct JobHandle {
+    pub(crate) definition: Arc<Definition>,
+    /// Grows with every actor that is started on this node.
+    pub(crate) generation: u64,
+    /// The generation of the job's first actor: the same for all that took it over after a death.
+    pub(crate) instance: u64,
+    pub(crate) addr: Addr<JobActor>,
+    pub(crate) meters: Arc<Labelled<JobMeters>>,
+    pub(crate) hook_calls: HookCalls,
+    pub(crate) wake_time: WakeTime,
+    pub(crate) on_trial: OnTrial,
+    pub(crate) host: Arc<JobHost>,
+}
+
+impl JobHandle {
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.host.node
+    }
+
+    /// Feeds an input to the job's machine.
+    pub(crate) fn send(self: &Arc<Self>, input: Input) {
+        self.post(JobMessage::Input(input));
+    }
+
+    /// Tells the job's actor something.
+    pub(crate) fn post(self: &Arc<Self>, message: JobMessage) {
+        self.host.placement.post(self.generation, Envelope::new(self.clone(), message));
+    }
+
+    /// Asks the job's actor. There is no answer if it died over the question.
+    pub(crate) fn ask<T>(
+        self: &Arc<Self>,
+        question: impl FnOnce(oneshot::Sender<T>) -> JobMessage,
+    ) -> oneshot::Receiver<T> {
+        let (reply, answer) = oneshot::channel();
+        self.post(question(reply));
+        answer
+    }
+
+    /// Asks whoever serves claims.
+    pub(super) fn ask_store(&self, ask: Ask) {
+        self.host.asks.ask(ask);
+    }
+
+    /// Tells whoever supervises the jobs.
+    pub(super) fn report(self: &Arc<Self>, report: Report) {
+        self.host.reports.do_send(JobReport { job: self.clone(), report });
+    }
+
+    /// Gives a permit back: to the job that waits for one, if there is one. If that job is gone, the message comes back to the
+    /// supervisor, which gives the permit back again.
+    pub(crate) fn release_permit(&self) {
+        if let Some(next) = self.host.permits.release() {
+            next.send(Input::Permit(PermitAnswer::Granted));
+        }
+    }
+
+    /// Has the end of a run recorded of which no actor is left; its handle died with the actor.
+    pub(crate) fn conclude_undelivered(self: &Arc<Self>, ended: Ended) {
+        let from_completion = self.definition.schedule.counts_from_completion();
+        let conclusion = Conclusion::new(self.clone(), ended, None, None);
+        self.ask_store(Ask::Complete(CompleteRun { conclusion, from_completion }));
+    }
+
+    /// The readings of this instant by the clock that decides the job's ticks: the store's, unless the job is local.
+    pub(crate) fn now(&self) -> Now {
+        match self.definition.policies.fires {
+            Fires::Leader | Fires::AnyNode => self.node().now_in_store(),
+            Fires::Local => self.node().now(),
+        }
+    }
+
+    /// What the clock that decides the job's ticks reads while the node's own clocks read this.
+    pub(crate) fn wall_at(&self, wall: DateTime<Utc>, elapsed: Duration) -> DateTime<Utc> {
+        match self.definition.policies.fires {
+            Fires::Leader | Fires::AnyNode => self.node().clock_offset.store_time(elapsed),
+            Fires::Local => wall,
+        }
+    }
+
+    /// [`now`](Self::now), for a timer that is to follow from it.
+    pub(super) fn read(&self) -> Reading {
+        // First of all: whoever counts a move sees the clock that has moved.
+        let clock_moves = self.node().clock_moves.counted();
+        Reading { now: self.now(), clock_moves }
+    }
+
+    /// Publishes for when a timer that follows from `reading` is armed. If that answers no, the clock has moved meanwhile, and the
+    /// timer may be wrong.
+    ///
+    /// A move is counted before the supervisor looks for wrong timers, and the wake time is published before the count is read
+    /// again: either the supervisor sees this wake time, or the actor sees the move. For this all four are sequentially
+    /// consistent.
+    pub(super) fn publish_wake_time(&self, reading: &Reading, wait: Option<Duration>) -> bool {
+        let wake_time = wait.map(|wait| {
+            let wait = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
+            reading.now.wall.timestamp_micros().saturating_add(wait)
+        });
+        self.wake_time.0.store(wake_time.unwrap_or(WakeTime::NEVER), Ordering::SeqCst);
+        self.node().clock_moves.counted() == reading.clock_moves
+    }
+}
+
+/// What an actor read when it began to decide.
+#[derive(Clone, Copy)]
+pub(super) struct Reading {
+    pub(super) now: Now,
+    clock_moves: u32,
+}
+
+/// The instant for which the timer of a job is armed, by the clock that decides the job's ticks.
+///
+/// Only the job's actor writes it. The supervisor reads it to find the timers that are wrong once a clock has moved.
+#[derive(Debug)]
+pub(crate) struct WakeTime(AtomicI64);
+
+impl WakeTime {
+    /// It is not armed.
+    const NEVER: i64 = i64::MAX;
+
+    /// In microseconds since the Unix epoch; `None` if no timer is armed.
+    pub(crate) fn micros(&self) -> Option<i64> {
+        Some(self.0.load(Ordering::SeqCst)).filter(|micros| *micros != Self::NEVER)
+    }
+}
+
+impl Default for WakeTime {
+    fn default() -> Self {
+        Self(AtomicI64::new(Self::NEVER))
+    }
+}
+
+/// What of a job the store refused for its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum RefusedStep {
+    Enrolment = 1,
+    Claim,
+    /// Of its cursor.
+    Move,
+    End,
+}
+
+/// What the store has to take of a job that was parked before it is no longer: the job is on trial. What it
+/// asks is asked by itself, so that it spoils nothing for others.
+#[derive(Debug, Default)]
+pub(crate) struct OnTrial(AtomicU8);
+
+impl OnTrial {
+    pub(crate) fn set(&self, step: Option<RefusedStep>) {
+        self.0.store(step.map_or(0, |step| step as u8), Ordering::Relaxed);
+    }
+
+    /// For any step.
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
+    pub(crate) fn is_for(&self, step: RefusedStep) -> bool {
+        self.0.load(Ordering::Relaxed) == step as u8
+    }
+
+    /// The same for another incarnation of the job.
+    pub(crate) fn share(&self) -> Self {
+        Self(AtomicU8::new(self.0.load(Ordering::Relaxed)))
+    }
+}

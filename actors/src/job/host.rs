@@ -1,0 +1,44 @@
+//! What all jobs of a node share, and their outlets: whom they ask, and to whom they report.
+
+use std::{any::Any, sync::Arc};
+
+use actix::prelude::*;
+use tokio::sync::watch;
+
+use super::{ask::Asks, handle::JobHandle, message::Envelope, report::JobReport};
+use crate::{
+    byte_budget::ByteBudget, hooks::Hooks, node::Node, own_threads::OwnThreads, permits::Permits,
+    placement::Placement,
+};
+
+#[cfg(any(test, feature = "testkit"))]
+use crate::{definition::Definition, testkit::Definitions};
+
+/// What all jobs of a node share.
+pub(crate) struct JobHost {
+    pub(crate) node: Arc<Node>,
+    /// What the jobs ask of whoever serves claims.
+    pub(crate) asks: Arc<Asks>,
+    /// Whoever supervises the jobs.
+    pub(crate) reports: Recipient<JobReport>,
+    pub(crate) placement: Placement<Envelope>,
+    pub(crate) permits: Permits<Arc<JobHandle>>,
+    pub(crate) own_threads: OwnThreads,
+    /// The hooks of all jobs.
+    pub(crate) hooks: Hooks,
+    /// The bytes of the calls that wait for the hooks of all jobs.
+    pub(crate) hook_call_bytes: Arc<ByteBudget>,
+    /// Closed while no hook is called after a run or for a skip.
+    pub(crate) hooking: watch::Sender<()>,
+    pub(crate) run_extension: Option<Arc<dyn Any + Send + Sync>>,
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) definitions: Option<Definitions>,
+}
+
+impl JobHost {
+    /// A job has this definition from now on.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) fn note(&self, definition: &Definition) {
+        self.definitions.iter().for_each(|definitions| definitions.note(definition));
+    }
+}

@@ -1,0 +1,116 @@
+//! What a job's actor is told and asked, and how it gets there.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+
+use super::{handle::JobHandle, report::Report, status::JobStatus, triggered::TriggeredRun};
+use crate::{
+    core::{job::Input, time::FireTime},
+    drain::Drain,
+    error::TriggerError,
+    name::{JobName, RunId},
+    placement::Deliver,
+    port::{Pause, Session, Verdict},
+};
+
+/// What a job's actor is told or asked.
+///
+/// Everything takes one way, in one order: a question that is asked after a command was answered is handled after that command.
+pub(crate) enum JobMessage {
+    /// An input for the machine.
+    Input(Input),
+    /// A claim was granted to a session.
+    Granted { session: Session, run: RunId, verdict: Verdict },
+    /// The engine shuts down: no tick is armed any more; the drain is kept until nothing runs.
+    Drain {
+        drain: Arc<Drain>,
+        /// This node fired the job until now.
+        fires: bool,
+    },
+    /// The job has another definition from now on.
+    Redefine(Arc<JobHandle>),
+    /// Somebody wants a run now.
+    Trigger { reply: oneshot::Sender<Result<TriggeredRun, TriggerError>> },
+    /// The runs in progress are to stop. Answers which they are.
+    CancelAll { reply: oneshot::Sender<Vec<RunId>> },
+    /// This run is to stop, if it is one of the job's: the job that has it answers.
+    CancelRun { run: RunId, reply: Arc<FirstReply<JobName>> },
+    /// A job without claims is paused, or resumed. Answers whether that changes anything.
+    PauseLocal { pause: Option<Pause>, reply: oneshot::Sender<bool> },
+    /// Asks for the next fire times, up to so many.
+    Upcoming { count: usize, reply: oneshot::Sender<Vec<FireTime>> },
+    /// Asks what the job is doing.
+    Status { asks_schedule: AsksSchedule, reply: oneshot::Sender<JobStatus> },
+    /// The job was removed, or the engine is over: no tick is armed any more, and the actor stops when nothing runs.
+    Retire { why: Retirement },
+}
+
+/// Why an actor stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retirement {
+    /// Its job was removed.
+    Removed,
+    /// Nobody answers any more what it asks.
+    EngineOver,
+}
+
+/// Whether the schedule, which is code of the application, is asked for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AsksSchedule {
+    Yes,
+    /// It has brought the job's actor down, or broke its contract.
+    No,
+}
+
+/// A question to many of whom one answers. Whoever asked is told that nobody does once the last of them has dropped it.
+pub(crate) struct FirstReply<T>(Mutex<Option<oneshot::Sender<T>>>);
+
+impl<T> FirstReply<T> {
+    pub(crate) fn new() -> (Arc<Self>, oneshot::Receiver<T>) {
+        let (reply, answer) = oneshot::channel();
+        (Arc::new(Self(Mutex::new(Some(reply)))), answer)
+    }
+
+    pub(super) fn send(&self, answer: T) {
+        let reply = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Whoever asked may have given up.
+        let _ = reply.map(|reply| reply.send(answer));
+    }
+}
+
+/// A message on its way to a job's actor. If the actor is dead by then, it is reported: neither the end of a run, nor a granted claim,
+/// nor a drain may get lost in a closed mailbox.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Envelope {
+    job: Arc<JobHandle>,
+    message: Option<JobMessage>,
+}
+
+impl Envelope {
+    pub(super) fn new(job: Arc<JobHandle>, message: JobMessage) -> Self {
+        Self { job, message: Some(message) }
+    }
+
+    /// Takes the message out: it has arrived.
+    pub(super) fn open(mut self) -> Option<JobMessage> {
+        self.message.take()
+    }
+}
+
+impl Deliver for Envelope {
+    fn deliver(self) {
+        let job = self.job.clone();
+        job.addr.do_send(self);
+    }
+}
+
+impl Drop for Envelope {
+    fn drop(&mut self) {
+        if let Some(message) = self.message.take() {
+            self.job.report(Report::Undelivered(message));
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What survives the death of a job's actor.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use futures_util::stream::AbortHandle;
+use tokio::sync::oneshot;
+
+use super::handle::JobHandle;
+use crate::{
+    core::{job::JobMachine, seldom::Seldom},
+    definition::Definition,
+    drain::Drain,
+    event::Outcome,
+    metrics::HeldTicks,
+    name::{LockKey, RunId},
+    port::Session,
+    run::Run,
+};
+
+/// What an actor of a job begins with: that of a new job, or what one that died has left.
+pub(crate) struct JobSnapshot {
+    pub(crate) machine: JobMachine,
+    /// By which the machine decides.
+    pub(super) definition: Arc<Definition>,
+    pub(super) running: Vec<Running>,
+    pub(super) former_keys: Seldom<(RunId, LockKey)>,
+    pub(super) after: Seldom<Run>,
+    pub(super) ends: Seldom<(RunId, oneshot::Sender<Outcome>)>,
+    pub(super) drain: Option<Arc<Drain>>,
+    /// The job was removed.
+    pub(crate) retiring: bool,
+    pub(super) held: Option<Box<HeldTicks>>,
+    pub(super) session: Option<Session>,
+}
+
+impl JobSnapshot {
+    pub(crate) fn fresh(job: &JobHandle, cursor: DateTime<Utc>) -> Self {
+        let definition = job.definition.clone();
+        let Definition { schedule, policies, .. } = &*definition;
+        let machine = JobMachine::new(schedule.clone(), policies.clone(), cursor, job.host.permits.limited());
+        Self {
+            machine,
+            definition,
+            running: Vec::new(),
+            former_keys: Seldom::default(),
+            after: Seldom::default(),
+            ends: Seldom::default(),
+            drain: None,
+            retiring: false,
+            held: None,
+            session: None,
+        }
+    }
+}
+
+/// A body in progress, and what drops it.
+pub(super) struct Running {
+    pub(super) run: Run,
+    pub(super) abort: AbortHandle,
+}

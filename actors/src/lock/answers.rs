@@ -1,0 +1,320 @@
+//! What follows from the answers of a round trip.
+
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::{
+    actor::{Held, LockActor, always_locked, publish_lost},
+    report::Report,
+};
+use crate::{
+    core::{
+        job::{Claim, Input},
+        operation::Operation,
+        text::{TEXT_MAX, bounded, cut},
+    },
+    event::EventKind,
+    job::{AdvanceCursor, ClaimRun, JobMessage, RefusedStep},
+    port::{Completed, Completion, GrantedRun, LockError, Moved, Session, Verdict},
+};
+
+/// The pause before what somebody else has locked is asked again; it doubles up to [`LOCKED_MAX`].
+pub(crate) const LOCKED_MIN: Duration = Duration::from_millis(2);
+/// The longest pause before what somebody else has locked is asked again.
+pub(crate) const LOCKED_MAX: Duration = Duration::from_millis(250);
+/// How often a claim or a move may be found locked before the job is told, half a second after the first time.
+pub(crate) const LOCKED_TRIES_MAX: u32 = 8;
+
+impl LockActor {
+    /// What a session that is lost was asked in vain is asked in the next one, by [`ask_unanswered`](Self::ask_unanswered).
+    pub(super) fn on_ended(
+        &mut self,
+        session: Session,
+        ends: Vec<Completion>,
+        ended: Result<Vec<Completed>, LockError>,
+        ctx: &mut Context<Self>,
+    ) {
+        let is_lost = self.session != Some(session);
+        match ended {
+            Ok(answers) => {
+                self.ends_backoff.succeeded();
+                let mut locked = Contended::default();
+                let mut refused = None;
+                for (end, answer) in ends.into_iter().zip(answers) {
+                    if let Completed::Locked | Completed::Unavailable { .. } = answer {
+                        if let Some(held) = self.held(end.run).filter(|_| !is_lost) {
+                            held.tries = held.tries.saturating_add(1);
+                            if let Completed::Unavailable { reason } = answer {
+                                refused.get_or_insert(bounded(reason, TEXT_MAX));
+                            } else if held.tries > LOCKED_TRIES_MAX {
+                                refused.get_or_insert_with(|| always_locked(&end.job));
+                            }
+                            locked.add(held.tries, end);
+                        }
+                        continue;
+                    }
+                    let held = self.let_go(end.run);
+                    if is_lost {
+                        self.ends.retain(|again| again.run != end.run);
+                    }
+                    if matches!(answer, Completed::Recorded { .. }) {
+                        self.suspects.ended.took(&end.job);
+                        held.iter().for_each(|held| self.tell_taken(&held.job, RefusedStep::End));
+                    }
+                    if let Some(held) = held {
+                        self.on_recorded(held, end.from_completion, &answer);
+                    }
+                    if answer == Completed::Unknown {
+                        self.report(Report::UnknownToStore(end.job.clone()));
+                    }
+                    if matches!(answer, Completed::Stale | Completed::Unknown) {
+                        self.node.meters.coordination_error(Operation::StaleCompletion);
+                        tracing::warn!(target: "callsheet", job = %end.job, run = %end.run, "a completion was refused");
+                    }
+                }
+                self.note_round(Operation::Complete, refused);
+                let pause = locked.pause();
+                self.complete_later(pause, locked.items, ctx);
+            }
+            Err(error) if is_lost => self.failed(Operation::Complete, &error),
+            Err(LockError::BadData { reason }) => self.suspect_ends(ends, &reason, ctx),
+            Err(error) => {
+                self.failed(Operation::Complete, &error);
+                // With those that come meanwhile: all of them in one call, and not one call for each that comes.
+                let pause = self.ends_backoff.failed();
+                self.ends_not_before = self.node.clock.elapsed().saturating_add(pause);
+                self.complete_later(pause, ends, ctx);
+            }
+        }
+    }
+
+    /// What became of the end of a run, and what it did to its job.
+    pub(super) fn on_recorded(&self, held: Held, from_completion: bool, answer: &Completed) {
+        let Held { job, ended, .. } = held;
+        if let Some(ended) = ended {
+            ended.0.on_answered(answer);
+        }
+        let (cursor, pause) = match answer {
+            Completed::Recorded { cursor, pause } => (*cursor, pause.as_ref()),
+            Completed::Stale | Completed::Unknown | Completed::Locked | Completed::Unavailable { .. } => {
+                (None, None)
+            }
+        };
+        if from_completion {
+            // Whatever the answer is: the job waits for it.
+            job.send(Input::Anchored { cursor });
+        }
+        if let Some(pause) = pause {
+            let (name, pause) = (job.definition.name.clone(), pause.clone().cut());
+            self.node.publisher.publish(|| EventKind::JobPaused { job: name, pause: pause.clone() });
+            job.send(Input::Pause(Some(pause)));
+        }
+    }
+
+    /// Again, until it is recorded or the session is lost; the number is bounded by what is held.
+    pub(super) fn complete_later(&mut self, pause: Duration, ends: Vec<Completion>, ctx: &mut Context<Self>) {
+        let session = self.session;
+        self.later(pause, ends, ctx, move |actor, ends| {
+            if actor.session == session {
+                ends.into_iter().for_each(|end| actor.take_end(end));
+            }
+        });
+    }
+
+    pub(super) fn on_claimed(
+        &mut self,
+        session: Session,
+        claims: Vec<ClaimRun>,
+        claimed: Result<Vec<Verdict>, LockError>,
+        ctx: &mut Context<Self>,
+    ) {
+        if let Err(LockError::BadData { reason }) = &claimed {
+            return self.suspect_claims(claims, reason);
+        }
+        let none = |error| Verdict::Unavailable { reason: bounded(error, TEXT_MAX) };
+        let verdicts = claimed.unwrap_or_else(|error| vec![none(error); claims.len()]);
+        let mut locked = Contended::default();
+        let (mut granted, mut refused) = (false, None);
+        for (mut asked, mut verdict) in claims.into_iter().zip(verdicts) {
+            if matches!(verdict, Verdict::Locked { .. }) && asked.tries < LOCKED_TRIES_MAX {
+                asked.tries += 1;
+                locked.add(asked.tries, asked);
+                continue;
+            }
+            if let Verdict::BadData { reason } = &verdict {
+                if !self.refuse_claim(asked, reason) {
+                    refused.get_or_insert_with(|| reason.clone());
+                }
+                continue;
+            }
+            let ClaimRun { job, claim: Claim { run, tick, slot, .. }, key, .. } = asked;
+            match &mut verdict {
+                Verdict::Unavailable { reason } => {
+                    cut(reason, TEXT_MAX);
+                    refused.get_or_insert_with(|| reason.clone());
+                }
+                Verdict::Locked { holder: None } => {
+                    if self.still_decides(tick.map(|tick| tick.authority)) {
+                        refused.get_or_insert_with(|| always_locked(&job.definition.name));
+                    }
+                }
+                Verdict::Granted { token, lost } => {
+                    granted = true;
+                    self.suspects.claimed.took(&job.definition.name);
+                    self.tell_taken(&job, RefusedStep::Claim);
+                    if tick.is_some_and(|tick| tick.skips.total() > 0) {
+                        // It moved the cursor over skipped ticks as well.
+                        self.tell_taken(&job, RefusedStep::Move);
+                    }
+                    if let Some(lost) = lost {
+                        publish_lost(&self.node, lost);
+                        self.report(Report::RunsLost(vec![(**lost).clone()]));
+                    }
+                    if let Some(tick) = &tick {
+                        job.meters.committed(1, &tick.skips);
+                    }
+                    if self.session != Some(session) {
+                        // Granted to a session that died before the answer was read: whoever takes over closes the run.
+                        self.node.meters.locks_lost.increment(1);
+                        job.send(Input::Claimed { run, verdict: Verdict::GrantedBefore });
+                        continue;
+                    }
+                    let key = key.slot(slot);
+                    if let Some(history) = &mut self.history {
+                        let (job, key) = (job.definition.name.clone(), key.clone());
+                        let fire_time = tick.map(|tick| tick.fire_time);
+                        history.add(GrantedRun { job, key, run, fire_time, token: *token });
+                    }
+                    self.held
+                        .insert(run, Held { job: job.clone(), key, token: *token, tries: 0, ended: None });
+                    job.post(JobMessage::Granted { session, run, verdict });
+                    continue;
+                }
+                Verdict::GrantedBefore => {
+                    // Nobody else knows what was skipped with it.
+                    if let Some(tick) = &tick {
+                        job.meters.committed(1, &tick.skips);
+                    }
+                }
+                Verdict::Deposed { .. } => {
+                    if let Some(term) = tick.and_then(|tick| tick.authority.term()) {
+                        self.report(Report::Deposed(term));
+                    }
+                }
+                Verdict::Led => {
+                    self.report(Report::TakenByLeader(job.definition.name.clone()));
+                }
+                Verdict::Unknown => {
+                    self.report(Report::UnknownToStore(job.definition.name.clone()));
+                }
+                Verdict::Moved { .. }
+                | Verdict::NotGranted
+                | Verdict::AlreadyRun { .. }
+                | Verdict::Busy { .. }
+                | Verdict::NotYet { .. }
+                | Verdict::Paused(_)
+                | Verdict::Exhausted
+                | Verdict::BadData { .. }
+                | Verdict::Locked { holder: Some(_) } => {}
+            }
+            job.send(Input::Claimed { run, verdict });
+        }
+        if granted {
+            self.claimed_at = self.node.clock.elapsed();
+            self.node.failures.proved();
+        }
+        self.note_round(Operation::Claim, refused);
+        let pause = locked.pause();
+        self.later(pause, locked.items, ctx, |actor, claims| {
+            claims.into_iter().for_each(|claim| actor.take_claim(claim));
+        });
+    }
+
+    pub(super) fn on_moved(
+        &mut self,
+        moves: Vec<AdvanceCursor>,
+        moved: Result<Vec<Moved>, LockError>,
+        ctx: &mut Context<Self>,
+    ) {
+        if let Err(LockError::BadData { reason }) = &moved {
+            return self.suspect_moves(moves, reason);
+        }
+        let none = |error| Moved::Unavailable { reason: bounded(error, TEXT_MAX) };
+        let answers = moved.unwrap_or_else(|error| vec![none(error); moves.len()]);
+        let mut locked = Contended::default();
+        let mut refused = None;
+        for (mut asked, mut answer) in moves.into_iter().zip(answers) {
+            if answer == Moved::Locked && asked.tries < LOCKED_TRIES_MAX {
+                asked.tries += 1;
+                locked.add(asked.tries, asked);
+                continue;
+            }
+            if let Moved::BadData { reason } = &answer {
+                if !self.refuse_move(&asked.job, reason) {
+                    refused.get_or_insert_with(|| reason.clone());
+                }
+                continue;
+            }
+            let AdvanceCursor { job, advance, .. } = asked;
+            match &mut answer {
+                Moved::Done => {
+                    self.suspects.claimed.took(&job.definition.name);
+                    self.tell_taken(&job, RefusedStep::Move);
+                    job.meters.committed(0, &advance.skips);
+                }
+                Moved::Deposed { .. } => {
+                    if let Some(term) = advance.authority.term() {
+                        self.report(Report::Deposed(term));
+                    }
+                }
+                Moved::Led => {
+                    self.report(Report::TakenByLeader(job.definition.name.clone()));
+                }
+                Moved::Unknown => {
+                    self.report(Report::UnknownToStore(job.definition.name.clone()));
+                }
+                Moved::Locked if self.still_decides(Some(advance.authority)) => {
+                    refused.get_or_insert_with(|| always_locked(&job.definition.name));
+                }
+                Moved::Unavailable { reason } => {
+                    cut(reason, TEXT_MAX);
+                    refused.get_or_insert_with(|| reason.clone());
+                }
+                Moved::Elsewhere { .. } | Moved::BadData { .. } | Moved::Locked => {}
+            }
+            job.send(Input::Advanced(answer));
+        }
+        self.note_round(Operation::Advance, refused);
+        let pause = locked.pause();
+        self.later(pause, locked.items, ctx, |actor, moves| {
+            moves.into_iter().for_each(|advance| actor.take_move(advance));
+        });
+    }
+}
+
+/// What of a batch somebody else has locked.
+struct Contended<T> {
+    items: Vec<T>,
+    /// How often the freshest of them was found locked.
+    tries: u32,
+}
+
+impl<T> Default for Contended<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), tries: u32::MAX }
+    }
+}
+
+impl<T> Contended<T> {
+    fn add(&mut self, tries: u32, item: T) {
+        self.tries = self.tries.min(tries);
+        self.items.push(item);
+    }
+
+    /// How long to wait: as the freshest of them wants it.
+    fn pause(&self) -> Duration {
+        let doublings = self.tries.saturating_sub(1).min(16);
+        LOCKED_MIN.saturating_mul(1 << doublings).min(LOCKED_MAX)
+    }
+}

@@ -1,0 +1,164 @@
+//! Round trips to the store, one after the other: what is asked in each.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    task::{Context as TaskContext, Poll},
+};
+
+use actix::prelude::*;
+use futures_util::future::BoxFuture;
+
+use super::{
+    actor::{BATCH_MAX, LockActor},
+    calls::one_each,
+    suspects::Answered,
+};
+use crate::{
+    contained::contained,
+    core::{
+        job::{Advance, Claim},
+        operation::Operation,
+    },
+    definition::Definition,
+    job::{AdvanceCursor, ClaimRun},
+    port::{
+        ClaimRequest, Completed, Completion, CursorMove, LockError, Moved, RoundAnswers, Session, Verdict,
+    },
+};
+
+/// What one round trip asked, and the answers.
+pub(super) struct Round {
+    pub(super) session: Session,
+    pub(super) ended: (Vec<Completion>, Result<Vec<Completed>, LockError>),
+    pub(super) claimed: (Vec<ClaimRun>, Result<Vec<Verdict>, LockError>),
+    pub(super) moved: (Vec<AdvanceCursor>, Result<Vec<Moved>, LockError>),
+    /// What was tried of the suspects.
+    pub(super) tried: Option<Answered>,
+}
+
+impl LockActor {
+    /// The next round trip, if there is anything to do.
+    pub(super) fn next_round(&mut self) -> Option<BoxFuture<'static, Round>> {
+        let now = self.node.clock.elapsed();
+        let ends_wait = self.ends.is_empty() || now < self.ends_not_before;
+        if self.claims.is_empty() && self.moves.is_empty() && ends_wait && !self.suspects.are_due(now) {
+            return None;
+        }
+        let Some(session) = self.session else {
+            self.refuse_pending();
+            return None;
+        };
+        self.round_started = Some(now);
+        let ends = if ends_wait { Vec::new() } else { take_batch(&mut self.ends) };
+        let claims = take_batch(&mut self.claims);
+        let moves = take_batch(&mut self.moves);
+        let requests: Vec<_> = claims.iter().map(request).collect();
+        let cursor_moves: Vec<_> = moves.iter().map(cursor_move).collect();
+        // On top of what is asked anyway, and after it.
+        let trial = self.suspects.take(now);
+        let locker = self.locker.clone();
+        Some(Box::pin(async move {
+            let round = match ends.is_empty() && requests.is_empty() && cursor_moves.is_empty() {
+                true => {
+                    Ok(RoundAnswers { ended: Ok(Vec::new()), claimed: Ok(Vec::new()), moved: Ok(Vec::new()) })
+                }
+                false => contained(async { locker.round(&ends, &requests, &cursor_moves).await }).await,
+            };
+            // Whatever it asked may have been done.
+            let round = round.unwrap_or_else(|_| RoundAnswers::failed(&LockError::Timeout));
+            let ended = round.ended.and_then(one_each(ends.len()));
+            let claimed = round.claimed.and_then(one_each(requests.len()));
+            let moved = round.moved.and_then(one_each(cursor_moves.len()));
+            let tried = match trial {
+                Some(trial) => Some(trial.ask(&*locker).await),
+                None => None,
+            };
+            Round { session, ended: (ends, ended), claimed: (claims, claimed), moved: (moves, moved), tried }
+        }))
+    }
+
+    pub(super) fn on_round(&mut self, round: Round, ctx: &mut Context<Self>) {
+        self.read_measured();
+        let started = self.round_started.take();
+        let Round { session, ended: (ends, ended), claimed: (claims, claimed), moved: (moves, moved), tried } =
+            round;
+        if !ends.is_empty() {
+            self.on_ended(session, ends, ended, ctx);
+        }
+        if !claims.is_empty() {
+            let took = started.map(|started| self.node.clock.elapsed().saturating_sub(started));
+            self.node.meters.claim_duration.record(took.unwrap_or_default().as_secs_f64());
+            self.on_claimed(session, claims, claimed, ctx);
+        }
+        if !moves.is_empty() {
+            self.on_moved(moves, moved, ctx);
+        }
+        match tried {
+            Some(Answered::Ends(ends, ended)) => self.on_ended(session, ends, ended, ctx),
+            Some(Answered::Claims(claims, claimed)) => self.on_claimed(session, claims, claimed, ctx),
+            Some(Answered::Moves(moves, moved)) => self.on_moved(moves, moved, ctx),
+            Some(Answered::Released { end, released, reason }) => {
+                self.on_released(end, released, &reason, ctx)
+            }
+            None => {}
+        }
+        if self.session != Some(session) {
+            self.node.failures.dropped(Operation::Complete);
+        }
+        self.wake_for_suspects(ctx);
+        self.node.meters.locks_held.set(self.held.len() as f64);
+    }
+}
+
+fn take_batch<T>(pending: &mut VecDeque<T>) -> Vec<T> {
+    pending.drain(..pending.len().min(BATCH_MAX)).collect()
+}
+
+pub(super) fn request(ClaimRun { job, claim, key, .. }: &ClaimRun) -> ClaimRequest {
+    let Definition { name, policies, .. } = &*job.definition;
+    let Claim { run, tick, settle, retake, replace, slot } = *claim;
+    let key = key.slot(slot);
+    ClaimRequest { job: name.clone(), key, run, tick, settle, retake, replace, limit: policies.limit }
+}
+
+pub(super) fn cursor_move(AdvanceCursor { job, advance, .. }: &AdvanceCursor) -> CursorMove {
+    let Advance { id, expected, to, skips, authority } = *advance;
+    CursorMove { id, job: job.definition.name.clone(), expected, to, skips, authority }
+}
+
+/// Makes round trips one after the other. One future for the life of the actor: it is polled after the mailbox was
+/// emptied, so that whatever came together goes out together.
+#[derive(Default)]
+pub(super) struct Rounds {
+    under_way: Option<BoxFuture<'static, Round>>,
+}
+
+impl ActorFuture<LockActor> for Rounds {
+    type Output = ();
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        actor: &mut LockActor,
+        ctx: &mut Context<LockActor>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        for _ in 0..ROUNDS_PER_TURN {
+            if self.under_way.is_none() {
+                self.under_way = actor.next_round();
+            }
+            let Some(round) = &mut self.under_way else {
+                actor.close_if_done(ctx);
+                return Poll::Pending;
+            };
+            let Poll::Ready(round) = round.as_mut().poll(task) else { return Poll::Pending };
+            self.under_way = None;
+            actor.on_round(round, ctx);
+        }
+        // A store that answers at once must not keep the thread from everything else.
+        task.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+const ROUNDS_PER_TURN: usize = 8;

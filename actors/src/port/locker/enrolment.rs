@@ -1,0 +1,132 @@
+//! Who fires a job: what nodes tell the store, and what it answers.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::{Authority, OwedRun};
+use crate::{
+    core::{pause::Pause, policy::Overlap},
+    name::{JobName, LockKey, Term},
+    port::ScheduleIdentity,
+};
+
+/// A job that a node schedules from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Enrolment {
+    /// The job.
+    pub job: JobName,
+    /// The identity of its schedule: one that [differs](ScheduleIdentity::differs_from) from the stored one
+    /// is a changed schedule. It takes the place of the stored one in any case: so one of another version
+    /// does, and the cursor stays.
+    pub schedule: ScheduleIdentity,
+    /// By what right. Only a term is marked on the job.
+    pub authority: Authority,
+    /// What its runs exclude.
+    pub key: LockKey,
+    /// The policy that jobs with this key share: it is declared for as long as the term lasts, or, without one, the session.
+    pub overlap: Overlap,
+    /// How long this node has held the job with this schedule, by its monotonic clock: a new or changed job, or one that was
+    /// withdrawn, owes ticks from then on, in the store's time. Zero: from now on.
+    pub held_for: Duration,
+    /// What the store's clock read when that was measured, as far as the node knows: what passed since, up to 5 s, counts as well. So the
+    /// way to the store takes no tick from the job. `None`: nothing passed.
+    pub asked_at: Option<DateTime<Utc>>,
+    /// A run of it that is lost is owed another attempt: see [`OwedRun`]. Otherwise none is from now on.
+    pub retry_lost: bool,
+    /// Its cursor moves to the end of a run that is lost as well: see [`Completion::from_completion`]. A run that is lost to
+    /// the job's own next tick moves it no further than that tick.
+    pub from_completion: bool,
+}
+
+impl Enrolment {
+    /// An enrolment of a job without further wishes.
+    pub fn new(job: JobName, schedule: ScheduleIdentity, authority: Authority) -> Self {
+        Self {
+            key: LockKey::from(&job),
+            job,
+            schedule,
+            authority,
+            overlap: Overlap::default(),
+            held_for: Duration::ZERO,
+            asked_at: None,
+            retry_lost: false,
+            from_completion: false,
+        }
+    }
+}
+
+/// What the store keeps of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Kept {
+    /// It is paused.
+    pub pause: Option<Pause>,
+    /// How many of its last runs in a row failed, panicked or timed out, since it was enrolled for the first time, withdrawn or
+    /// resumed. Cancelled and lost runs are passed over.
+    pub failures: u32,
+    /// The runs that were lost and are owed another attempt, the oldest first, at most [`DEBTS_MAX`](crate::DEBTS_MAX).
+    pub owed: Vec<OwedRun>,
+}
+
+/// The answer to an enrolment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Enrolled {
+    /// The job's row is marked with the term.
+    Done {
+        /// Every tick up to here is decided. For a new job its creation, for a changed schedule the change, as the node that
+        /// enrols it knows it and in the store's time; it never goes back.
+        cursor: DateTime<Utc>,
+        /// What else is kept of it.
+        kept: Box<Kept>,
+    },
+    /// A newer term was granted, or this one is over. Nothing changed.
+    Deposed {
+        /// The newest term.
+        term: Term,
+    },
+    /// The answer to an enrolment by [`Authority::Unled`]: the leader schedules the job. Nothing changed.
+    Led,
+    /// Somebody else, who lives, declares another overlap policy for the key. This session declares none for it any more, and
+    /// the job is not marked with its term.
+    Conflict {
+        /// That policy, as the store keeps it.
+        declared: String,
+    },
+    /// Somebody else has locked the job or the key at this moment. Nothing changed: ask again.
+    Locked,
+}
+
+/// The overlap policy that a job is to have for its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declaration {
+    /// The job.
+    pub job: JobName,
+    /// Its key.
+    pub key: LockKey,
+    /// The policy.
+    pub overlap: Overlap,
+}
+
+/// A job as a node holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inquiry {
+    /// The job.
+    pub job: JobName,
+    /// The identity of its schedule.
+    pub schedule: ScheduleIdentity,
+}
+
+/// What the leader does with a job that another node holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It schedules it, by the same schedule; or by one whose identity is of another version, which counts as
+    /// the same.
+    Scheduled,
+    /// It schedules a job of this name by a schedule that [differs](ScheduleIdentity::differs_from).
+    OtherSchedule,
+    /// It does not hold it.
+    NotHeld,
+    /// Nobody leads.
+    NoLeader,
+}

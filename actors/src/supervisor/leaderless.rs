@@ -1,0 +1,107 @@
+//! The jobs that the leader does not hold: the nodes that hold them find it out, and fire them without a leader.
+
+use std::{ops::Bound, sync::Arc, time::Duration};
+
+use actix::prelude::*;
+
+use super::{Entry, Phase, SupervisorActor, adding::inquiry};
+use crate::{
+    core::policy::Fires,
+    job::JobHandle,
+    lock::{InquireJobs, InquiryPurpose},
+    message::PAGE_MAX,
+    name::JobName,
+    port::Standing,
+};
+
+/// How long after it has connected a node asks so first: a leader that starts together with it should be done.
+pub(super) const INQUIRE_FIRST: Duration = Duration::from_secs(2);
+
+/// The pause between two pages of such questions.
+const INQUIRE_NEXT: Duration = Duration::from_millis(250);
+
+/// The most jobs of one such question: more than in other pages, since it changes nothing, and few questions are asked by nodes that
+/// have nothing to do.
+const INQUIRE_PAGE: usize = 2 * PAGE_MAX;
+
+/// How often a node that does not lead asks whether the leader holds its jobs.
+const INQUIRE_EVERY: Duration = Duration::from_secs(30);
+
+impl SupervisorActor {
+    /// Asks, for one page of jobs after the other, whether the leader holds them, for as long as the engine runs.
+    pub(super) fn inquire_later(&mut self, pause: Duration, ctx: &mut Context<Self>) {
+        ctx.run_later(pause, |actor, ctx| {
+            if !matches!(actor.phase, Phase::Running) {
+                return;
+            }
+            actor.inquire(ctx);
+            let pause = if actor.inquired.is_some() { INQUIRE_NEXT } else { INQUIRE_EVERY };
+            actor.inquire_later(pause, ctx);
+        });
+    }
+
+    pub(super) fn inquire(&mut self, ctx: &mut Context<Self>) {
+        if self.term.is_some() || !self.connected || self.parts.single_node {
+            return;
+        }
+        let after = match &self.inquired {
+            Some(last) => Bound::Excluded(last.clone()),
+            None => Bound::Unbounded,
+        };
+        let asked = |entry: &&Entry| {
+            entry.job.definition.policies.fires == Fires::Leader && entry.broken.is_none() && !entry.unled
+        };
+        let rest = self.jobs.range((after, Bound::Unbounded)).map(|(_, entry)| entry);
+        let page: Vec<_> = rest.filter(asked).take(INQUIRE_PAGE).map(|entry| entry.job.clone()).collect();
+        let last = page.last().map(|job| job.definition.name.clone());
+        self.inquired = last.filter(|_| page.len() == INQUIRE_PAGE);
+        if !page.is_empty() {
+            self.find_unled(page, ctx);
+        }
+    }
+
+    /// Fires those of the jobs that the leader does not hold.
+    fn find_unled(&mut self, jobs: Vec<Arc<JobHandle>>, ctx: &mut Context<Self>) {
+        let asked = jobs.iter().map(|job| inquiry(job)).collect();
+        let asked = InquireJobs { jobs: asked, purpose: InquiryPurpose::Firing };
+        let standings = self.parts.lock.send(asked);
+        ctx.spawn(standings.into_actor(self).map(move |standings, actor, ctx| {
+            // No answer: the next inquiry asks again.
+            let Ok(Ok(standings)) = standings else { return };
+            let unheld = jobs.iter().zip(standings).filter(|(_, standing)| *standing == Standing::NotHeld);
+            actor.fire_unheld(unheld.map(|(job, _)| job), ctx);
+        }));
+    }
+
+    /// Fires these jobs, since the leader does not hold them.
+    pub(super) fn fire_unheld<'a>(
+        &mut self,
+        jobs: impl Iterator<Item = &'a Arc<JobHandle>>,
+        ctx: &mut Context<Self>,
+    ) {
+        if self.term.is_some() || !self.connected {
+            return;
+        }
+        for job in jobs {
+            let name = &job.definition.name;
+            if let Some(entry) =
+                self.jobs.get_mut(name).filter(|entry| entry.job.generation == job.generation)
+            {
+                entry.unled = true;
+                self.to_enrol.push_back(name.clone());
+            }
+        }
+        self.enrol(ctx);
+    }
+
+    /// The leader schedules the job, and declares the policy of its key.
+    pub(super) fn leave_to_leader(&mut self, name: &JobName, ctx: &mut Context<Self>) {
+        let Some(entry) = self.jobs.get_mut(name) else { return };
+        entry.refused = None;
+        entry.unled = false;
+        if std::mem::take(&mut entry.declares) {
+            let key = entry.job.definition.key.clone();
+            self.retract([key], ctx);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Why a call to the scheduler did nothing, and what a web server answers then.
+
+use callsheet_actors::{
+    AddError, ErrorKind, NextFireTimesError, PauseError, SelectError, TriggerError, UnknownRun, UpdateError,
+};
+
+/// Why a call to the scheduler did nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Jobs were not added.
+    #[error(transparent)]
+    Add(#[from] AddError),
+    /// There is no such job.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// No run was cancelled.
+    #[error(transparent)]
+    CancelRun(#[from] UnknownRun),
+    /// A job was not changed.
+    #[error(transparent)]
+    Update(#[from] UpdateError),
+    /// Jobs were not paused or resumed.
+    #[error(transparent)]
+    Pause(#[from] PauseError),
+    /// There are no fire times.
+    #[error(transparent)]
+    NextFireTimes(#[from] NextFireTimesError),
+    /// A trigger started nothing.
+    #[error(transparent)]
+    Trigger(#[from] TriggerError),
+    /// The scheduler has stopped.
+    #[error("the scheduler has stopped; start another one")]
+    Stopped,
+}
+
+impl Error {
+    /// Answers what kind of error it is: what to do about it, whichever call it was.
+    ///
+    /// ```
+    /// use callsheet::{ErrorKind, prelude::*};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let jobs = Callsheet::builder().start().await?;
+    ///
+    /// let error = jobs.trigger("report").await.expect_err("there is no such job");
+    /// assert_eq!(error.kind(), ErrorKind::NotFound);
+    /// # jobs.shutdown(std::time::Duration::ZERO).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Add(error) => error.kind(),
+            Self::Select(error) => error.kind(),
+            Self::Update(error) => error.kind(),
+            Self::Pause(error) => error.kind(),
+            Self::NextFireTimes(error) => error.kind(),
+            Self::Trigger(error) => error.kind(),
+            Self::CancelRun(error) => error.kind(),
+            Self::Stopped => ErrorKind::Stopped,
+        }
+    }
+}
+
+/// So that a handler of actix-web answers an error by `?`, with the status of its [kind](Error::kind) and the
+/// error's text:
+///
+/// | kind | status |
+/// |---|---|
+/// | `NotFound` | 404 Not Found |
+/// | `Exists`, `Busy` | 409 Conflict |
+/// | `Invalid`, `Over` | 400 Bad Request |
+/// | `Unavailable`, `Stopped` | 503 Service Unavailable |
+///
+/// The texts name jobs and what is wrong with them, and no passwords or connection strings.
+///
+/// ```
+/// use actix_web::{HttpResponse, web};
+/// use callsheet::{Callsheet, Error};
+///
+/// /// `POST /jobs/{name}/run`
+/// async fn trigger(jobs: web::Data<Callsheet>, name: web::Path<String>) -> Result<HttpResponse, Error> {
+///     let run = jobs.trigger(name.into_inner()).await?.run();
+///     Ok(HttpResponse::Accepted().json(run))
+/// }
+/// ```
+#[cfg(feature = "actix-web")]
+impl actix_web::ResponseError for Error {
+    fn status_code(&self) -> actix_web::http::StatusCode {
+        status(self.kind())
+    }
+}
+
+/// The status of an answer to a request that met such an error.
+#[cfg(feature = "actix-web")]
+fn status(kind: ErrorKind) -> actix_web::http::StatusCode {
+    use actix_web::http::StatusCode;
+    match kind {
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::Exists | ErrorKind::Busy => StatusCode::CONFLICT,
+        ErrorKind::Invalid | ErrorKind::Over => StatusCode::BAD_REQUEST,
+        // Also what a later version of the engine adds.
+        ErrorKind::Unavailable | ErrorKind::Stopped | _ => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}

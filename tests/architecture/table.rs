@@ -1,0 +1,141 @@
+//! Who may know whom: the table of every file of both packages.
+
+/// Files that are of one kind. A file may name those of its own layer and of the layers before it.
+pub(crate) struct Layer {
+    pub(crate) name: &'static str,
+    /// Paths, in which a `*` stands for a name without slashes, and `**` for anything.
+    pub(crate) files: &'static [&'static str],
+    /// The files of the same layer that may name each other in a circle: one type, or one actor, in chapters.
+    pub(crate) chapters: &'static [&'static [&'static str]],
+    /// The layers before it that it may not name all the same.
+    pub(crate) never: &'static [&'static str],
+}
+
+const fn layer(name: &'static str, files: &'static [&'static str]) -> Layer {
+    Layer { name, files, chapters: &[], never: &[] }
+}
+
+/// From the bottom to the top. A file stands in the first layer that has it.
+pub(crate) const LAYERS: &[Layer] = &[
+    // What events, ports and machines have in common.
+    layer(
+        "words",
+        &[
+            "actors/src/{word,fault,name,deadline,serde}.rs",
+            "actors/src/serde/duration.rs",
+            "actors/src/core/{text,duration,storable,seldom,time,outcome,step_down,skip,pause,operation,policy}.rs",
+            "actors/src/port/{schedule,schedule_identity,zone_data,obstacle}.rs",
+            "actors/src/port/locker/*.rs",
+            "actors/src/port/elector/*.rs",
+        ],
+    ),
+    // Values and state machines: they decide, and do nothing.
+    Layer {
+        name: "core",
+        files: &["actors/src/core/*.rs", "actors/src/core/job/*.rs"],
+        chapters: &[&["actors/src/core/job.rs", "actors/src/core/job/*.rs"]],
+        never: &[],
+    },
+    // What others implement, and what that needs.
+    layer("ports", &["actors/src/{run,own_threads,starts,event}.rs", "actors/src/port/*.rs"]),
+    // What is no actor, and is used by several of them.
+    layer(
+        "shared",
+        &[
+            "actors/src/{event_filter,event_log,byte_budget,contained,coalesced,labels,metrics,hooks,body}.rs",
+            "actors/src/{recipient,definition,job_config,error,drain,candidacy,health,failure_log,overdue}.rs",
+            "actors/src/{permits,placement,body_watch,node}.rs",
+            "actors/src/listener/{publisher,stream,subscriber}.rs",
+            "actors/src/node/*.rs",
+        ],
+    ),
+    // Its handle has the address of its actor, which is typed: see `job.rs`.
+    Layer {
+        name: "job",
+        files: &["actors/src/job.rs", "actors/src/job/*.rs"],
+        chapters: &[&["actors/src/job.rs", "actors/src/job/*.rs"]],
+        never: &[],
+    },
+    Layer {
+        name: "lock",
+        files: &["actors/src/lock.rs", "actors/src/lock/*.rs"],
+        chapters: &[&["actors/src/lock.rs", "actors/src/lock/*.rs"]],
+        never: &[],
+    },
+    Layer {
+        name: "election",
+        files: &["actors/src/election.rs", "actors/src/election/*.rs"],
+        chapters: &[],
+        never: &["job", "lock"],
+    },
+    Layer {
+        name: "listener",
+        files: &["actors/src/listener.rs"],
+        chapters: &[],
+        never: &["job", "lock", "election"],
+    },
+    // Only the supervisor knows everybody.
+    Layer {
+        name: "supervisor",
+        files: &["actors/src/message.rs", "actors/src/supervisor.rs", "actors/src/supervisor/*.rs"],
+        chapters: &[&["actors/src/supervisor.rs", "actors/src/supervisor/*.rs"]],
+        never: &[],
+    },
+    // It makes the actors, and hands each its recipients.
+    layer("engine", &["actors/src/engine.rs", "actors/src/engine/*.rs"]),
+    Layer {
+        name: "test kit",
+        files: &["actors/src/testkit/**"],
+        chapters: &[
+            &["actors/src/testkit/conformance/*.rs"],
+            &["actors/src/testkit/store.rs", "actors/src/testkit/store/*.rs"],
+        ],
+        never: &[],
+    },
+    layer("surface", &["actors/src/lib.rs"]),
+    Layer {
+        name: "schedules",
+        files: &["src/schedule/**"],
+        chapters: &[&["src/schedule/**"]],
+        never: &["job", "lock", "election", "listener", "supervisor", "engine", "test kit"],
+    },
+    Layer {
+        name: "backends",
+        files: &["src/backend/**"],
+        chapters: &[&["src/backend/postgres/**"]],
+        never: &["job", "lock", "election", "listener", "supervisor", "engine", "schedules"],
+    },
+    Layer {
+        name: "facade",
+        files: &["src/*.rs", "src/guide/mod.rs"],
+        chapters: &[&["src/*.rs"]],
+        never: &[],
+    },
+];
+
+/// The modules of the engine that the facade may name. All other public items stand at the engine's root.
+pub(crate) const SURFACE: &[&str] =
+    &["port", "core", "metrics", "serde", "testkit", "actix", "chrono", "tracing", "uuid"];
+
+/// Files that only compute: the same answer for the same question, whenever and wherever it is asked.
+pub(crate) const PURE: &[&str] = &["actors/src/core/**", "actors/src/port/schedule.rs", "src/schedule/**"];
+
+/// Those of them that do read something: the time zone data of the machine, once, when it is asked for.
+pub(crate) const NOT_PURE: &[&str] = &["src/schedule/zone_dir.rs", "src/schedule/zone_data.rs"];
+
+/// What a file that only computes does not name.
+pub(crate) const EFFECTS: &[&str] = &[
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "std::time::Instant",
+    "std::time::SystemTime",
+    "tokio",
+    "tokio_util",
+    "actix",
+    "actix_rt",
+    "actix_web",
+    "metrics",
+];
