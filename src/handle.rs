@@ -65,7 +65,7 @@ impl Callsheet {
     ///
     /// [`Error::Add`] with everything that is wrong with it, or if other nodes are known to declare another
     /// [overlap policy](crate::Overlap) for its lock key, or if its last fire time has passed
-    /// ([`AddError::Over`]); [`Error::Stopped`].
+    /// ([`AddError::Over`](crate::AddError::Over)); [`Error::Stopped`].
     ///
     /// # Cancel safety
     ///

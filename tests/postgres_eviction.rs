@@ -205,7 +205,7 @@ async fn who_lets_go_of_the_leadership_lock_before_it_is_ended_is_left_alone() {
         open.send(()).expect("the message waits");
         let has_it = "SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid)
                       WHERE l.locktype = 'advisory' AND l.granted AND a.application_name LIKE $1";
-        let (admin, like) = (admin().await, format!("% leadership {scope}"));
+        let (admin, like) = (admin().await, format!("% leadership % {scope}"));
         while admin.query(has_it, &[&like]).await.expect("an answer").is_empty() {
             sleep(Duration::from_millis(20)).await;
         }

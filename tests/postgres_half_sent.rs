@@ -1,6 +1,8 @@
 //! Whatever a connection holds on a real PostgreSQL server, and whatever became of its client: it is ended,
 //! or named, within its lease.
 
+#[path = "common/freeze.rs"]
+mod freeze;
 #[path = "common/postgres.rs"]
 mod harness;
 #[path = "common/impostor.rs"]
@@ -10,7 +12,6 @@ mod log;
 
 use std::{
     pin::pin,
-    process::Command,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -27,6 +28,7 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::{Client, NoTls};
 
 use self::{
+    freeze::Frozen,
     harness::{PASSWORD, Server, scope, server},
     impostor::{Gate, Withholder, gate, withholder},
     log::Log,
@@ -359,28 +361,6 @@ async fn who_keeps_the_leader_row_locked_and_may_not_be_ended_is_named() {
     leader.shutdown(Duration::from_secs(1)).await;
 }
 
-/// Stops or continues a process.
-fn signal(signal: &str, pid: i32) {
-    let sent = Command::new("kill").args([signal, &pid.to_string()]).status().expect("a program kill");
-    assert!(sent.success(), "kill {signal} {pid}");
-}
-
-/// A process of the server that stands still until this is dropped.
-struct Stopped(Vec<i32>);
-
-impl Stopped {
-    fn new(pids: Vec<i32>) -> Self {
-        pids.iter().for_each(|pid| signal("-STOP", *pid));
-        Self(pids)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        self.0.iter().for_each(|pid| signal("-CONT", *pid));
-    }
-}
-
 #[tokio::test]
 async fn a_leader_whose_second_backend_stands_still_is_succeeded() {
     let (scope, admin, runs) = (scope("stopped"), admin().await, Runs::default());
@@ -398,8 +378,8 @@ async fn a_leader_whose_second_backend_stands_still_is_succeeded() {
     let like = format!("callsheet {} leadership %", &id[..12]);
     let pid: i32 = admin.query_one(find, &[&like]).await.expect("its process").get(0);
 
-    let stopped_at = Instant::now();
-    let stopped = Stopped::new(vec![pid]);
+    let mut stopped = Frozen::default();
+    let stopped_at = stopped.freeze(pid, &admin).await;
 
     // By the other node, or by itself on another connection.
     until("succeeded", async || term(&leader).await.max(term(&follower).await) > former).await;
@@ -420,7 +400,8 @@ async fn a_backend_that_stands_still_with_a_beacon_is_named() {
     let leader = node(plain(&scope), &runs).await;
     let victims = pid(&admin, &victim, "session").await.expect("its process");
 
-    let stopped = Stopped::new(vec![victims]);
+    let mut stopped = Frozen::default();
+    stopped.freeze(victims, &admin).await;
 
     until("named", async || {
         let found = obstructed(&leader.health().await.expect("it runs"));
@@ -471,7 +452,10 @@ async fn a_server_that_stands_still_for_everybody_ends_nobody_when_it_goes_on() 
     let mut before = backends(&admin).await;
     before.sort_unstable();
 
-    let stopped = Stopped::new(before.clone());
+    let mut stopped = Frozen::default();
+    for pid in &before {
+        stopped.freeze(*pid, &admin).await;
+    }
     sleep(Duration::from_secs(12)).await;
     drop(stopped);
 

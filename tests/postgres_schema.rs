@@ -90,9 +90,9 @@ async fn a_node_waits_for_the_migration_of_another_one() {
     let mut opened = pin!(opens(&node));
     let admin = admin().await;
     let waiting = "SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
-                   WHERE application_name = $1 AND locktype = 'advisory' AND NOT granted";
+                   WHERE application_name LIKE $1 AND locktype = 'advisory' AND NOT granted";
     let id = node.node().expect("the store knows its nodes").as_uuid().simple().to_string();
-    let migration = format!("callsheet {} migration {scope}", &id[..12]);
+    let migration = format!("callsheet {} migration % {scope}", &id[..12]);
     let waits = async {
         while admin.query_opt(waiting, &[&migration]).await.expect("an answer").is_none() {
             sleep(Duration::from_millis(1)).await;

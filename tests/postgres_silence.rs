@@ -412,7 +412,7 @@ async fn a_session_whose_row_cannot_be_looked_at_lives_on() {
     let case = Case::new(server(), "unseen_session").await;
     let backend = case.backend();
     backend.locker().open().await.expect("a session opens");
-    let asks = "SELECT pid, query_start FROM pg_stat_activity WHERE application_name LIKE '% session silence' AND usename = $1
+    let asks = "SELECT pid, query_start FROM pg_stat_activity WHERE application_name LIKE '% session % silence' AND usename = $1
                 AND query LIKE '%true AS stands,%'";
     let (until, role) = (Instant::now() + DEADLINE, case.schema.as_str());
 

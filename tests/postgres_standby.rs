@@ -1,5 +1,7 @@
 //! A server that waits for a synchronous standby which does not answer: its processes do not notice that their clients are gone.
 
+#[path = "common/freeze.rs"]
+mod freeze;
 #[path = "common/postgres.rs"]
 mod harness;
 #[path = "common/log.rs"]
@@ -26,6 +28,7 @@ use tokio::time::sleep;
 use tokio_postgres::{Client, NoTls};
 
 use self::{
+    freeze::Frozen,
     harness::{PASSWORD, Server, Stop},
     log::Log,
 };
@@ -68,7 +71,8 @@ impl Waiting {
     async fn on(server: Server) -> Self {
         let admin = connect(&server.url()).await;
         // It is to be served whatever the standby does.
-        admin.batch_execute("SET synchronous_commit = local").await.expect("an answer");
+        let served = "SET synchronous_commit = local; SET statement_timeout = '30s'";
+        admin.batch_execute(served).await.expect("an answer");
         let role = format!(
             "CREATE ROLE nodes LOGIN PASSWORD '{PASSWORD}'; GRANT CREATE ON DATABASE postgres TO nodes"
         );
@@ -116,6 +120,20 @@ impl Waiting {
                     FROM pg_stat_activity WHERE application_name LIKE 'callsheet %'";
         let rows = self.admin.query(find, &[]).await.expect("an answer");
         rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
+    }
+
+    /// Those of sessions, whether anything was asked on them or not.
+    async fn served(&self) -> BTreeSet<i32> {
+        let backends = self.backends().await;
+        backends.into_iter().filter(|(_, purpose, _)| purpose != "cleanup").map(|(.., pid)| pid).collect()
+    }
+
+    /// Those of them that were asked something, but for the ones that only end others.
+    async fn asked(&self) -> Vec<i32> {
+        let find =
+            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'callsheet %' AND query <> ''
+                    AND split_part(application_name, ' ', 3) <> 'cleanup'";
+        self.admin.query(find, &[]).await.expect("an answer").iter().map(|row| row.get(0)).collect()
     }
 
     /// The process of a node's connection, once it waits for the standby.
@@ -193,8 +211,8 @@ async fn connections_stay_few_while_the_standby_is_lost_and_none_is_left() {
     let last = nodes.pop().expect("a node");
     let id = last.health().await.expect("it runs").node.as_uuid().simple().to_string();
     last.shutdown(Duration::from_secs(1)).await;
-    let of_last = async || store.backends().await.iter().filter(|(node, ..)| id.starts_with(node)).count();
-    assert_eq!(of_last().await, 0, "{:?}", store.backends().await);
+    // The server lets a process go a moment after the node has closed its connection.
+    until("gone", async || store.backends().await.iter().all(|(node, ..)| !id.starts_with(node))).await;
 
     store.find_standby().await;
     runs.go_on().await;
@@ -346,35 +364,33 @@ async fn what_waits_is_cancelled_over_tls_by_a_role_without_a_place_for_more() {
     until("cancelled", async || store.backends().await.is_empty()).await;
 }
 
-/// Stops a process, lets it go on, or kills it.
-fn stop_or_go(pid: i32, signal: Signal) {
-    // An error: it has just ended.
-    let _ = kill_process(Pid::from_raw(pid).expect("a process"), signal);
+/// Whatever serves a node stands still, until the node says that it opens no more. Answers the processes, and what it says.
+async fn stand_still(store: &Waiting, jobs: &Callsheet) -> (Frozen, String) {
+    let mut stopped = Frozen::default();
+    let said = stand_still_too(&mut stopped, store, jobs).await;
+    (stopped, said)
 }
 
-/// Whatever serves a node stands still, until the node says that it opens no more. Answers the processes, and what it says.
-async fn stand_still(store: &Waiting, jobs: &Callsheet) -> (BTreeSet<i32>, String) {
-    let mut stopped = BTreeSet::new();
+/// The same if some stand still already.
+async fn stand_still_too(stopped: &mut Frozen, store: &Waiting, jobs: &Callsheet) -> String {
     let reason = |health: &HealthReport| {
         let problem = health.problems.iter().find(|it| matches!(it, Problem::NoSession { .. }));
         problem.map(ToString::to_string).filter(|text| text.contains("former connections"))
     };
     let until = Instant::now() + DEADLINE;
     let said = loop {
-        for (_, purpose, pid) in store.backends().await {
-            if purpose != "cleanup" && stopped.insert(pid) {
-                stop_or_go(pid, Signal::STOP);
-            }
+        for pid in store.asked().await {
+            stopped.freeze(pid, &store.admin).await;
         }
         if let Some(said) = reason(&jobs.health().await.expect("it runs")) {
             break said;
         }
-        assert!(Instant::now() < until, "it is not said: {stopped:?}\n{}", Log::keep().text());
-        sleep(Duration::from_millis(100)).await;
+        assert!(Instant::now() < until, "it is not said: {:?}\n{}", stopped.pids(), Log::keep().text());
+        sleep(Duration::from_millis(1)).await;
     };
-    let opened = stopped.len();
-    assert!((4..=5).contains(&opened), "{opened} connections");
-    (stopped, said)
+    let there = store.served().await;
+    assert!(there.len() <= 5, "{there:?}");
+    said
 }
 
 #[tokio::test]
@@ -385,17 +401,40 @@ async fn a_node_whose_former_connections_cannot_be_ended_opens_no_more() {
 
     let (stopped, said) = stand_still(&store, &jobs).await;
 
+    let there = store.served().await;
     assert!(said.contains("pg_stat_activity"), "{said}");
-    let named = stopped.iter().map(ToString::to_string).find(|pid| said.contains(pid.as_str()));
+    let named = stopped.pids().iter().map(ToString::to_string).find(|pid| said.contains(pid.as_str()));
     let named = named.expect("it names them");
     sleep(LEASE * 2).await;
-    let left = store.backends().await;
-    assert!(left.iter().filter(|(_, purpose, _)| purpose != "cleanup").count() == stopped.len(), "{left:?}");
+    assert_eq!(store.served().await, there);
     // Other tests say it of other processes.
     let says = |line: &&str| line.contains("no further one is opened") && line.contains(&named);
     assert_eq!(log.text().lines().filter(says).count(), 1, "{}", log.text());
 
-    stopped.iter().for_each(|pid| stop_or_go(*pid, Signal::CONT));
+    drop(stopped);
+    runs.go_on().await;
+    jobs.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test]
+async fn connections_that_never_answered_count_among_those_that_are_left() {
+    Log::keep();
+    let (store, runs) = (Waiting::start().await, Runs::default());
+    let jobs = node(store.backend("mute"), &runs).await;
+    runs.go_on().await;
+
+    let mut stopped = Frozen::default();
+    for pid in store.asked().await {
+        stopped.freeze(pid, &store.admin).await;
+    }
+    // From now on no connection gets an answer to its first question.
+    let hold = connect(&store.server.url()).await;
+    hold.batch_execute("BEGIN; LOCK TABLE pg_proc IN ACCESS EXCLUSIVE MODE").await.expect("it is locked");
+    let said = stand_still_too(&mut stopped, &store, &jobs).await;
+
+    assert!(said.contains(" session "), "{said}");
+    hold.batch_execute("ROLLBACK").await.expect("an answer");
+    drop(stopped);
     runs.go_on().await;
     jobs.shutdown(Duration::from_secs(1)).await;
 }
@@ -416,10 +455,11 @@ async fn a_role_that_acts_as_another_one_takes_no_former_process_for_gone() {
     runs.go_on().await;
 
     let (stopped, _) = stand_still(&store, &jobs).await;
-    stopped.iter().for_each(|pid| stop_or_go(*pid, Signal::CONT));
+    let pids = stopped.pids().clone();
+    drop(stopped);
 
     runs.go_on().await;
-    until("gone", async || store.backends().await.iter().all(|(.., pid)| !stopped.contains(pid))).await;
+    until("gone", async || store.backends().await.iter().all(|(.., pid)| !pids.contains(pid))).await;
     jobs.shutdown(Duration::from_secs(1)).await;
 }
 
@@ -446,7 +486,7 @@ async fn a_user_that_was_changed_takes_no_process_of_the_former_one_for_gone() {
     rotated.store(true, Ordering::SeqCst);
 
     let (stopped, _) = stand_still(&store, &jobs).await;
-    stopped.iter().for_each(|pid| stop_or_go(*pid, Signal::CONT));
+    drop(stopped);
 
     runs.go_on().await;
     jobs.shutdown(Duration::from_secs(1)).await;
@@ -464,16 +504,15 @@ async fn a_node_goes_on_with_another_server_once_its_former_one_is_gone() {
     let (stopped, _) = stand_still(&store, &jobs).await;
     let of_server = store.server.socket_directory().join("data/postmaster.pid");
     let of_server = std::fs::read_to_string(of_server).expect("it runs");
-    let of_server = of_server.lines().next().and_then(|pid| pid.parse().ok()).expect("a number");
+    let of_server = of_server.lines().next().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
     // At once, as by a fence: nothing hears a cancel request any more.
-    stop_or_go(of_server, Signal::KILL);
+    kill_process(of_server.expect("a number"), Signal::KILL).expect("it runs");
 
     runs.go_on().await;
     jobs.shutdown(Duration::from_secs(1)).await;
-    stopped.iter().for_each(|pid| stop_or_go(*pid, Signal::CONT));
+    drop(stopped);
 }
 
-/// How often a node has asked for its password, which it does for each connection.
 #[tokio::test]
 async fn a_session_that_is_opened_anew_ends_the_former_one_without_another_connection() {
     Log::keep();
@@ -489,8 +528,8 @@ async fn a_session_that_is_opened_anew_ends_the_former_one_without_another_conne
     let before = tries.load(Ordering::SeqCst);
 
     let (.., pid) = former.iter().find(|(_, purpose, _)| purpose == "session").expect("it has a session");
-    stop_or_go(*pid, Signal::STOP);
-    let (of_former, former_pid) = (former.len(), *pid);
+    let mut stopped = Frozen::default();
+    stopped.freeze(*pid, &store.admin).await;
     until("open", async || {
         let backends = store.backends().await;
         let is_new = |purpose: &str| {
@@ -500,8 +539,9 @@ async fn a_session_that_is_opened_anew_ends_the_former_one_without_another_conne
     })
     .await;
 
-    assert_eq!((of_former, tries.load(Ordering::SeqCst) - before), (2, 2), "two connections for two");
-    stop_or_go(former_pid, Signal::CONT);
-    until("gone", async || store.backends().await.iter().all(|(.., pid)| *pid != former_pid)).await;
+    let tried = tries.load(Ordering::SeqCst) - before;
+    assert_eq!((former.len(), tried), (2, 2), "two connections for two");
+    drop(stopped);
+    until("gone", async || store.backends().await.iter().all(|(.., there)| there != pid)).await;
     jobs.shutdown(Duration::from_secs(1)).await;
 }

@@ -51,7 +51,7 @@ fn wait_for_the_leader(node: &Postgres) -> tokio::task::JoinHandle<Campaign> {
 /// does not see the end of.
 async fn waiting(admin: &Client, scope: &str) -> Option<(String, Option<String>)> {
     let waits = "SELECT query_start::text, backend_xmin::text FROM pg_stat_activity
-                 WHERE application_name LIKE '% leadership ' || $1 AND wait_event_type = 'Lock' AND wait_event = 'advisory'";
+                 WHERE application_name LIKE '% leadership % ' || $1 AND wait_event_type = 'Lock' AND wait_event = 'advisory'";
     admin.query_opt(waits, &[&scope]).await.expect("an answer").map(|row| (row.get(0), row.get(1)))
 }
 

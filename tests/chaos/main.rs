@@ -17,6 +17,8 @@ mod cluster;
 mod crowd;
 mod doctored;
 mod faults;
+#[path = "../common/freeze.rs"]
+mod freeze;
 #[path = "../common/postgres.rs"]
 mod harness;
 #[path = "../../examples/failover/history.rs"]

@@ -10,6 +10,7 @@ use tokio_postgres::{Client, NoTls};
 
 use super::{
     books,
+    freeze::Frozen,
     harness::{PASSWORD, Server, Stop, USER},
     history::Books,
     node::Plan,
@@ -145,6 +146,13 @@ impl PostgresStore {
              ORDER BY backend_start DESC LIMIT 1"
         );
         self.number(&query).await
+    }
+
+    /// Stops one process of the server until the answer is dropped.
+    pub(crate) async fn freeze(&self, pid: i64) -> anyhow::Result<Frozen> {
+        let mut frozen = Frozen::default();
+        frozen.freeze(i32::try_from(pid)?, &self.client().await?).await;
+        Ok(frozen)
     }
 
     /// Ends every connection of the nodes.

@@ -24,7 +24,7 @@ use tokio_postgres::{
 use super::{
     clock::Clocks,
     failure::{self, POOLED, READ_ONLY_CURE, refusal, refusal_with, refused, unavailable},
-    former::{Cancel, Former, Process},
+    former::{Cancel, Former, Left, Process},
     heartbeat::PULSE,
     loss::{Ended, Ending, Loss, end},
     migrations,
@@ -46,7 +46,7 @@ pub(super) struct Connected {
     pub(super) notifications: broadcast::Receiver<String>,
     purpose: Purpose,
     mark: String,
-    /// The process at its other end, once it is known.
+    /// The process at its other end, once it has answered.
     process: Arc<OnceLock<Process>>,
 }
 
@@ -65,7 +65,7 @@ pub(super) async fn connect(
     if purpose != Purpose::Cleanup {
         former.tries();
     }
-    let Endpoint { config, tls, deadline, mark } = settings.endpoint(purpose).await?;
+    let Endpoint { config, tls, deadline, mark, name } = settings.endpoint(purpose).await?;
     let (client, mut connection) = timeout(deadline, config.connect(tls.clone()))
         .await
         .map_err(|_| silent(deadline))?
@@ -122,7 +122,7 @@ pub(super) async fn connect(
         // With it, whatever was not answered.
         drop(connection);
         if purpose != Purpose::Cleanup {
-            former.ended(&settings, ending, served_by.get().cloned(), cancel);
+            former.ended(&settings, ending, Left::new(name, served_by.get().copied(), cancel));
         }
         drop(counted);
     });
@@ -166,7 +166,7 @@ pub(super) async fn inspect(
     let row = client.query_typed_one(server::INSPECT, &parameters).await.map_err(|error| refusal(&error))?;
     let server = Server::of(&row).map_err(|error| refusal(&error))?;
     // Told once.
-    let _ = process.set(server.process.clone());
+    let _ = process.set(server.process);
     if let Some(reason) = server.unfit() {
         return Err(refused(reason));
     }
@@ -285,11 +285,7 @@ impl Server {
             overridden: row.try_get("overridden")?,
             encoding: row.try_get("encoding")?,
             client_encoding: row.try_get("client_encoding")?,
-            process: Process {
-                pid: row.try_get("pid")?,
-                name: row.try_get("name")?,
-                started: row.try_get("started")?,
-            },
+            process: Process { pid: row.try_get("pid")?, started: row.try_get("started")? },
         })
     }
 
@@ -345,7 +341,7 @@ mod tests {
             overridden: Vec::new(),
             encoding: ENCODING.to_owned(),
             client_encoding: ENCODING.to_owned(),
-            process: Process { pid: 1, name: String::new(), started: None },
+            process: Process { pid: 1, started: None },
         }
     }
 

@@ -3,8 +3,9 @@
 //! A process that waits for its synchronous standby does not notice that its client is gone. It keeps its
 //! locks and its place among the server's connections. So it is sent the protocol's cancel request, which
 //! needs no such place, and then ended by the next connection that the node makes, or, if it makes none, by
-//! one that does nothing else. A process is known by its number, the name of its connection, and, where this
-//! role is shown that, its start: the number may have been given to another one since.
+//! one that does nothing else. A process is known by the name of its connection, by its number, once it has
+//! answered something, and, where this role is shown that, by its start: the number may have been given to
+//! another one since.
 //!
 //! ```text
 //! given up                     cancel request   100 ms   the node's next connection ends it, if it is there
@@ -64,29 +65,28 @@ const LOOK_MAX: Duration = Duration::from_millis(500);
 const AGAIN_MIN: Duration = Duration::from_millis(500);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
 
-/// Ends those of these processes ($1 numbers, $2 names of their connections, $3 starts, as far as they are
-/// known) that this role may end. Answers the places of all that are still there. It commits nothing, so it
-/// waits for no standby.
+/// Ends those of these processes ($1 numbers and $3 starts, as far as they are known, $2 beginnings of the
+/// names of their connections) that this role may end. Answers the places of all that are still there. It
+/// commits nothing, so it waits for no standby.
 ///
 /// Whose number and name every role is shown; the start only some are, so one that is not shown differs from
-/// none.
+/// none. Anybody may take any name: without a number only a process of this user's own counts.
 const END_FORMER: &str = "
 SELECT f.place,
        CASE WHEN (pg_has_role(a.usesysid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE'))
                  AND (SELECT NOT its.rolsuper OR own.rolsuper FROM pg_roles its, pg_roles own
                       WHERE its.oid = a.usesysid AND own.rolname = current_user)
-            THEN pg_terminate_backend(f.pid) END AS ended
+            THEN pg_terminate_backend(a.pid) END AS ended
 FROM unnest($1::int4[], $2::text[], $3::timestamptz[]) WITH ORDINALITY AS f (pid, name, started, place)
 CROSS JOIN LATERAL pg_stat_get_activity(f.pid) AS a
-WHERE a.pid = f.pid AND coalesce(a.application_name, '') = f.name
+WHERE starts_with(a.application_name, f.name)
+  AND (a.pid = f.pid OR f.pid IS NULL AND a.usesysid = (SELECT oid FROM pg_roles WHERE rolname = session_user))
   AND coalesce(a.backend_start = f.started, true)";
 
 /// A process of the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Process {
     pub(super) pid: i32,
-    /// What the server calls its connection.
-    pub(super) name: String,
     /// When it was started; `None` if this role is not shown that.
     pub(super) started: Option<DateTime<Utc>>,
 }
@@ -114,10 +114,21 @@ struct State {
     tended: bool,
 }
 
-struct Left {
-    process: Process,
+/// A connection that has ended, and whose process may be left.
+#[derive(Clone)]
+pub(super) struct Left {
+    /// The beginning of the name under which the server lists it, and no other one.
+    name: String,
+    /// `None` if it has answered nothing.
+    process: Option<Process>,
     cancel: Cancel,
     given_up: bool,
+}
+
+impl Left {
+    pub(super) fn new(name: String, process: Option<Process>, cancel: Cancel) -> Self {
+        Self { name, process, cancel, given_up: false }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -169,22 +180,16 @@ impl Former {
         Waiting(self)
     }
 
-    /// A connection has ended like this. Without its process nothing was asked on it that could last.
-    pub(super) fn ended(
-        self: &Arc<Self>,
-        settings: &Settings,
-        ending: Ending,
-        process: Option<Process>,
-        cancel: Cancel,
-    ) {
+    /// A connection has ended like this.
+    pub(super) fn ended(self: &Arc<Self>, settings: &Settings, ending: Ending, mut left: Left) {
         let given_up = match ending {
             Ending::Clean => return,
             Ending::Closed => false,
             Ending::GivenUp => true,
         };
-        let Some(process) = process else { return };
+        left.given_up = given_up;
         let mut state = self.lock();
-        state.left.push(Left { process, cancel, given_up });
+        state.left.push(left);
         self.tell(&state);
         drop(state);
         if given_up {
@@ -230,7 +235,8 @@ impl Former {
     }
 
     fn too_many(&self) -> String {
-        let pids: Vec<_> = self.lock().left.iter().map(|left| left.process.pid.to_string()).collect();
+        let text = |left: &Left| left.process.map_or_else(|| left.name.clone(), |its| its.pid.to_string());
+        let pids: Vec<_> = self.lock().left.iter().map(text).collect();
         format!(
             "{} former connections of this node are still on the server, as its processes {}, though they were cancelled and ended; no \
              further one is opened until one of them is gone: look what they wait for in pg_stat_activity; for SyncRep, bring the \
@@ -333,19 +339,19 @@ impl Former {
     async fn end(&self, client: &Client, time: Duration) {
         let until = Instant::now() + time;
         loop {
-            let asked: Vec<_> = self.lock().left.iter().map(|left| left.process.clone()).collect();
-            let pids: Vec<_> = asked.iter().map(|process| process.pid).collect();
-            let names: Vec<_> = asked.iter().map(|process| &process.name).collect();
-            let starts: Vec<_> = asked.iter().map(|process| process.started).collect();
+            let asked = self.lock().left.clone();
+            let names: Vec<_> = asked.iter().map(|left| &left.name).collect();
+            let pids: Vec<_> = asked.iter().map(|left| left.process.map(|its| its.pid)).collect();
+            let starts: Vec<_> = asked.iter().map(|left| left.process.and_then(|its| its.started)).collect();
             let parameters: [(&(dyn ToSql + Sync), Type); 3] =
                 [(&pids, Type::INT4_ARRAY), (&names, Type::TEXT_ARRAY), (&starts, Type::TIMESTAMPTZ_ARRAY)];
             let ended = timeout(ANSWER_MAX, client.query_typed(END_FORMER, &parameters)).await;
             let places = ended.map(|rows| rows.and_then(|rows| rows.iter().map(place).collect()));
             let Ok(Ok(there)) = places else { return };
             let there: Vec<i64> = there;
-            let gone = (1..).zip(&asked).filter(|(place, _)| !there.contains(place));
-            let gone: Vec<_> = gone.map(|(_, process)| process).collect();
-            let left = self.forget(|process| gone.contains(&process));
+            let gone = (1..).zip(names).filter(|(place, _)| !there.contains(place));
+            let gone: Vec<_> = gone.map(|(_, name)| name).collect();
+            let left = self.forget(&gone);
             if left == 0 || Instant::now() >= until {
                 return;
             }
@@ -354,9 +360,9 @@ impl Former {
     }
 
     /// Forgets those that are gone. Answers how many are left.
-    fn forget(&self, is_gone: impl Fn(&Process) -> bool) -> usize {
+    fn forget(&self, gone: &[&String]) -> usize {
         let mut state = self.lock();
-        state.left.retain(|left| !is_gone(&left.process));
+        state.left.retain(|left| !gone.contains(&&left.name));
         self.tell(&state);
         state.left.len()
     }

@@ -102,6 +102,8 @@ pub(super) struct Endpoint {
     pub(super) config: Config,
     /// What only this connection sets: where it is not found, the settings did not reach the server.
     pub(super) mark: String,
+    /// The beginning of the name under which the server lists it, and no other one.
+    pub(super) name: String,
     pub(super) tls: MakeRustlsConnect,
     /// How long to wait for the server's first answers.
     pub(super) deadline: Duration,
@@ -267,10 +269,11 @@ impl Settings {
         });
         let (mut config, connector) = address?;
         let mark = Uuid::new_v4().simple().to_string();
+        let name = self.connection_name(purpose, &mark);
         let options = self.options(purpose, &mark, config.get_options());
         let keepalive = Duration::from_secs(2);
         config
-            .application_name(self.application_name(purpose))
+            .application_name(format!("{name} {}", self.scope))
             .options(options)
             .keepalives(true)
             .keepalives_idle(keepalive)
@@ -280,7 +283,7 @@ impl Settings {
         let of_one = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
         config.connect_timeout(of_one);
         let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(u32::MAX);
-        Ok(Endpoint { tls: connector.tls, deadline: of_one.saturating_mul(hosts), config, mark })
+        Ok(Endpoint { tls: connector.tls, deadline: of_one.saturating_mul(hosts), config, mark, name })
     }
 
     /// What the URL calls this node; empty if nothing.
@@ -294,8 +297,8 @@ impl Settings {
         }
     }
 
-    /// The server cuts it to 63 bytes: the scope comes last.
-    fn application_name(&self, purpose: Purpose) -> String {
+    /// The scope follows, for people: the server cuts the whole to 63 bytes, and replaces what is not ASCII.
+    fn connection_name(&self, purpose: Purpose, mark: &str) -> String {
         let purpose = match purpose {
             Purpose::Session => "session",
             Purpose::Leadership => "leadership",
@@ -303,7 +306,7 @@ impl Settings {
             Purpose::Cleanup => "cleanup",
         };
         let node = self.node.as_uuid().simple().to_string();
-        format!("callsheet {} {purpose} {}", &node[..12], self.scope)
+        format!("callsheet {} {purpose} {}", &node[..12], &mark[..8])
     }
 
     /// The settings that must be in force, in the units of the server's view pg_settings.

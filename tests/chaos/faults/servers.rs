@@ -27,9 +27,9 @@ pub(crate) async fn end_backend(stage: &mut Stage) -> anyhow::Result<Wound> {
 pub(crate) async fn freeze_backend(stage: &mut Stage) -> anyhow::Result<Wound> {
     let leader = stage.a_leader().await?;
     let pid = stage.store.backend_of(&stage.id(leader)?).await?;
-    store::signal(pid, Signal::STOP)?;
+    let frozen = stage.store.freeze(pid).await?;
     stage.hold(LONG + LONG).await;
-    store::signal(pid, Signal::CONT)?;
+    drop(frozen);
     Ok(Wound::of(leader))
 }
 
@@ -267,9 +267,9 @@ pub(crate) async fn standby_lost(stage: &mut Stage) -> anyhow::Result<Wound> {
     let struck_at = Utc::now();
     let sender = "SELECT pid::int8 FROM pg_stat_replication LIMIT 1";
     let pid = stage.store.number(sender).await?;
-    store::signal(pid, Signal::STOP)?;
+    let frozen = stage.store.freeze(pid).await?;
     stage.hold(LONG + LONG).await;
-    store::signal(pid, Signal::CONT)?;
+    drop(frozen);
     let healed_at = Utc::now();
     stage.hold(SHORT).await;
     without_standby(stage).await?;
@@ -293,9 +293,10 @@ pub(crate) async fn late_promotion(stage: &mut Stage) -> anyhow::Result<Wound> {
     stage.hold(SHORT).await;
     let struck_at = Utc::now();
     let pid = stage.store.number("SELECT pid::int8 FROM pg_stat_replication LIMIT 1").await?;
-    store::signal(pid, Signal::STOP)?;
+    let frozen = stage.store.freeze(pid).await?;
     stage.hold(LONG).await;
     promote(stage).await?;
+    drop(frozen);
     Ok(Wound { struck_at: Some(struck_at), ..Wound::default() })
 }
 

@@ -19,7 +19,7 @@ SELECT current_setting('server_version_num')::int4 AS version,
        getdatabaseencoding()::text AS encoding,
        pg_client_encoding()::text AS client_encoding,
        pg_backend_pid() AS pid,
-       coalesce(a.application_name, '') AS name, a.backend_start AS started,
+       a.backend_start AS started,
        clock_timestamp() AS now
 FROM pg_stat_get_activity(pg_backend_pid()) AS a";
 
