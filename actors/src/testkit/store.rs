@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta};
 use tokio::{sync::Notify, time::Instant};
 
 use self::state::State;
@@ -72,7 +72,7 @@ impl SharedStore {
             refused: HashMap::new(),
             panics_when_given_up: HashSet::new(),
             said: None,
-            decided: None,
+            decided: (0, DateTime::UNIX_EPOCH),
             calls: 0,
             latency: LATENCY,
         };
