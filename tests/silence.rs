@@ -432,7 +432,7 @@ fn a_leader_that_is_frozen_makes_nobody_undecided() {
             rig.advance(secs(4 * lease)).await;
 
             // Whenever it said last that all is decided.
-            for _ in 0..10 {
+            for nth in 1..=10 {
                 let leader = rig.leader().expect("one leads");
                 rig.freeze(leader);
                 for _ in 0..30 {
@@ -443,7 +443,7 @@ fn a_leader_that_is_frozen_makes_nobody_undecided() {
                     }
                 }
                 rig.thaw(leader);
-                rig.advance(secs(4 * lease) + secs(lease) / 10).await;
+                rig.advance(secs(4 * lease) + secs(lease) * nth / 10).await;
             }
         });
     }
@@ -485,9 +485,13 @@ fn a_leader_whose_only_job_is_suspected_does_not_say_that_all_is_decided() {
     simulate(START, async |rig| {
         rig.set_lease(secs(LEASE));
         let ledger = || Job::new("ledger", every(secs(1))).run(async |_| {});
-        for _ in 0..3 {
+        for _ in 0..2 {
             rig.node(node_with([ledger()])).await;
         }
+        // It enrols nothing, and knows only what it hears.
+        let mut idle = node_with([]);
+        idle.may_lead = Some(may_lead(|| false));
+        rig.node(idle).await;
         rig.advance(secs(30)).await;
         let former = rig.leader().expect("one leads");
 
