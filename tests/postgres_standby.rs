@@ -211,8 +211,18 @@ async fn connections_stay_few_while_the_standby_is_lost_and_none_is_left() {
     let last = nodes.pop().expect("a node");
     let id = last.health().await.expect("it runs").node.as_uuid().simple().to_string();
     last.shutdown(Duration::from_secs(1)).await;
-    // The server lets a process go a moment after the node has closed its connection.
-    until("gone", async || store.backends().await.iter().all(|(node, ..)| !id.starts_with(node))).await;
+    let of_last = async || {
+        let backends = store.backends().await;
+        backends
+            .into_iter()
+            .filter(|(node, ..)| id.starts_with(node))
+            .map(|(_, purpose, _)| purpose)
+            .collect()
+    };
+    // The server lets a process go a moment after the connection that ended the others was closed.
+    let left: Vec<_> = of_last().await;
+    assert!(left.iter().all(|purpose| purpose == "cleanup"), "{left:?}");
+    until("gone", async || of_last().await == Vec::<String>::new()).await;
 
     store.find_standby().await;
     runs.go_on().await;
@@ -544,4 +554,29 @@ async fn a_session_that_is_opened_anew_ends_the_former_one_without_another_conne
     drop(stopped);
     until("gone", async || store.backends().await.iter().all(|(.., there)| there != pid)).await;
     jobs.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test]
+async fn a_node_that_has_ended_connects_no_more_whatever_is_left_of_it() {
+    Log::keep();
+    let (store, runs, tries) = (Waiting::start().await, Runs::default(), Arc::new(AtomicUsize::new(0)));
+    let counted = tries.clone();
+    let backend = store.backend("ended").password_from(move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { Ok::<_, std::io::Error>(PASSWORD.to_owned()) }
+    });
+    let jobs = node(backend, &runs).await;
+    runs.go_on().await;
+    let mut stopped = Frozen::default();
+    for pid in store.asked().await {
+        stopped.freeze(pid, &store.admin).await;
+    }
+
+    jobs.shutdown(Duration::from_secs(1)).await;
+
+    // One attempt may be under way. The next one would begin after five seconds at most.
+    sleep(Duration::from_secs(4)).await;
+    let tried = tries.load(Ordering::SeqCst);
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(tries.load(Ordering::SeqCst), tried);
 }

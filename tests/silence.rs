@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use callsheet::{
-    EventKind, Fires, Health, HealthReport, Job, JobName, JobState, Operation, PauseJobs, Problem,
+    Callsheet, EventKind, Fires, Health, HealthReport, Job, JobName, JobState, Operation, PauseJobs, Problem,
     ResumeJobs, Scheduled,
     schedule::{cron, every},
     testkit::{BadData, Rig, simulate},
@@ -489,9 +489,7 @@ fn a_leader_whose_only_job_is_suspected_does_not_say_that_all_is_decided() {
             rig.node(node_with([ledger()])).await;
         }
         // It enrols nothing, and knows only what it hears.
-        let mut idle = node_with([]);
-        idle.may_lead = Some(may_lead(|| false));
-        rig.node(idle).await;
+        rig.node(Callsheet::builder().may_lead(async || false)).await;
         rig.advance(secs(30)).await;
         let former = rig.leader().expect("one leads");
 

@@ -10,8 +10,8 @@ use crate::core::job::PermitAnswer;
 
 /// What happens to a run that finds as many others in progress on its node as may be.
 ///
-/// A claim takes a slot before it goes out. While it has no answer the slot is free for others; a run that is granted after all
-/// waits for a slot with its key held, in either mode, as an attempt after a failure does.
+/// A claim takes a permit before it goes out. While it has no answer the permit is free for others; a run that is granted
+/// after all waits for a permit with its key held, in either mode, as an attempt after a failure does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum WhenFull {
@@ -23,13 +23,13 @@ pub enum WhenFull {
     Skip,
 }
 
-/// The slots of one node, and who waits for one.
+/// The permits of one node, and who waits for one.
 pub(crate) struct Permits<W> {
-    slots: Option<Mutex<Slots<W>>>,
+    bounded: Option<Mutex<Bounded<W>>>,
     when_full: WhenFull,
 }
 
-struct Slots<W> {
+struct Bounded<W> {
     free: usize,
     asked: u64,
     /// One entry per job at most: a job asks once and waits for the answer.
@@ -38,61 +38,61 @@ struct Slots<W> {
 
 impl<W> Permits<W> {
     pub(crate) fn new(max: Option<usize>, when_full: WhenFull) -> Self {
-        let slots = |free| Mutex::new(Slots { free, asked: 0, waiting: BTreeMap::new() });
-        Self { slots: max.map(slots), when_full }
+        let bounded = |free| Mutex::new(Bounded { free, asked: 0, waiting: BTreeMap::new() });
+        Self { bounded: max.map(bounded), when_full }
     }
 
     /// Jobs must ask.
     pub(crate) fn limited(&self) -> bool {
-        self.slots.is_some()
+        self.bounded.is_some()
     }
 
-    /// Takes a slot, or keeps in mind who waits for one.
+    /// Takes a permit, or keeps in mind who waits for one.
     pub(crate) fn ask(&self, priority: i8, waits: impl FnOnce() -> W) -> PermitAnswer {
-        let Some(mut slots) = self.slots() else { return PermitAnswer::Granted };
-        if slots.free > 0 {
-            slots.free -= 1;
+        let Some(mut permits) = self.lock() else { return PermitAnswer::Granted };
+        if permits.free > 0 {
+            permits.free -= 1;
             return PermitAnswer::Granted;
         }
         match self.when_full {
             WhenFull::Skip => PermitAnswer::Refused,
             WhenFull::Wait => {
-                let nth = slots.asked;
-                slots.asked += 1;
-                slots.waiting.insert((Reverse(priority), nth), waits());
+                let nth = permits.asked;
+                permits.asked += 1;
+                permits.waiting.insert((Reverse(priority), nth), waits());
                 PermitAnswer::Wait
             }
         }
     }
 
-    /// Gives a slot back. Answers who has it from now on, if anybody waits.
+    /// Gives a permit back. Answers who has it from now on, if anybody waits.
     #[must_use]
     pub(crate) fn release(&self) -> Option<W> {
-        let mut slots = self.slots()?;
-        let next = slots.waiting.pop_first().map(|(_, next)| next);
+        let mut permits = self.lock()?;
+        let next = permits.waiting.pop_first().map(|(_, next)| next);
         if next.is_none() {
-            slots.free += 1;
+            permits.free += 1;
         }
         next
     }
 
     /// Somebody who waits is gone.
     pub(crate) fn leave(&self, is_gone: impl Fn(&W) -> bool) {
-        let left = self.slots().map(|mut slots| {
-            let place = slots.waiting.iter().find(|(_, waits)| is_gone(waits)).map(|(place, _)| *place);
-            place.and_then(|place| slots.waiting.remove(&place))
+        let left = self.lock().map(|mut permits| {
+            let place = permits.waiting.iter().find(|(_, waits)| is_gone(waits)).map(|(place, _)| *place);
+            place.and_then(|place| permits.waiting.remove(&place))
         });
         drop(left);
     }
 
     /// Nobody waits any more: who waits may hold what holds the permits.
     pub(crate) fn close(&self) {
-        let waiting = self.slots().map(|mut slots| std::mem::take(&mut slots.waiting));
+        let waiting = self.lock().map(|mut permits| std::mem::take(&mut permits.waiting));
         drop(waiting);
     }
 
-    fn slots(&self) -> Option<MutexGuard<'_, Slots<W>>> {
-        self.slots.as_ref().map(|slots| slots.lock().unwrap_or_else(PoisonError::into_inner))
+    fn lock(&self) -> Option<MutexGuard<'_, Bounded<W>>> {
+        self.bounded.as_ref().map(|permits| permits.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -112,7 +112,7 @@ mod tests {
 
         let served: Vec<_> = std::iter::from_fn(|| permits.release()).collect();
         assert_eq!(served, ["b", "a", "c"]);
-        assert_eq!(permits.ask(0, || "e"), PermitAnswer::Granted, "the slot is free again");
+        assert_eq!(permits.ask(0, || "e"), PermitAnswer::Granted, "the permit is free again");
     }
 
     #[test]

@@ -55,7 +55,6 @@ use self::{
     key_policies::Keys,
     outlook::LintLog,
     parking::Parked,
-    pausing::Telling,
     questions::WaitingQuestions,
     removing::Leaving,
     restarts::Deaths,
@@ -65,8 +64,8 @@ pub use crate::core::restarts::{RESTART_PERIOD, RESTARTS_MAX};
 use crate::{
     CALL_DEADLINE,
     core::{
-        backoff::Backoff, clock::ClockWatch, job::Input, policy::Fires, suspects::Suspects, trials::Trials,
-        zone_data::ZoneDataWatch,
+        backoff::Backoff, clock::ClockWatch, job::Input, policy::Fires, suspects::Suspects, sweep::Sweep,
+        trials::Trials, zone_data::ZoneDataWatch,
     },
     definition::Definition,
     drain::ShutdownReport,
@@ -179,8 +178,8 @@ pub struct SupervisorActor {
     holding: bool,
     /// It asks now and then whether jobs that were refused still are.
     asking_refused: bool,
-    /// The last job of which was asked whether the leader holds it.
-    inquired: Option<JobName>,
+    /// Which jobs it asks about next: whether the leader holds them.
+    inquiry: Sweep<JobName>,
     /// It asks now and then what its jobs owe.
     asking_debts: bool,
     /// What is still to account for the ticks before it was removed, or got another schedule; what is to be withdrawn once it has.
@@ -194,8 +193,8 @@ pub struct SupervisorActor {
     wall_clock: ClockWatch,
     /// Timers are wrong.
     rearming: Option<Rearming>,
-    /// News was missed.
-    telling: Option<Telling>,
+    /// Notifications were missed: which jobs are told so next.
+    telling: Option<Sweep<JobName>>,
     /// The last fire times of the jobs that were over when the engine started, until they are enrolled.
     over: BTreeMap<JobName, DateTime<Utc>>,
     lint_log: LintLog,
@@ -246,7 +245,7 @@ impl SupervisorActor {
             inquiring: false,
             holding: false,
             asking_refused: false,
-            inquired: None,
+            inquiry: Sweep::default(),
             asking_debts: false,
             leaving: BTreeMap::new(),
             to_withdraw: Vec::new(),

@@ -1,13 +1,14 @@
 //! Reads which file of the two packages names what of which other file.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, fs,
     path::{Path, PathBuf},
 };
 
-use proc_macro2::{TokenStream, TokenTree};
-use syn::{Attribute, Item, Meta, UseTree, spanned::Spanned, visit::Visit};
+use syn::{Item, spanned::Spanned, visit::Visit};
+
+use crate::syntax::{Import, Paths, attributes, imports, is_of_testkit, is_of_tests, name_of};
 
 /// How many re-exports are followed from a name to its definition.
 const REEXPORTS_MAX: usize = 8;
@@ -17,8 +18,10 @@ const REEXPORTS_MAX: usize = 8;
 pub(crate) struct Reference {
     pub(crate) file: String,
     pub(crate) line: usize,
-    /// As it is written, with `use` lists taken apart.
+    /// As it is written, with `use` lists taken apart. The last name of a glob is `*`.
     pub(crate) path: String,
+    /// The same from its crate on, with every import on the way put in.
+    pub(crate) full: String,
     pub(crate) target: Target,
 }
 
@@ -33,10 +36,11 @@ pub(crate) enum Target {
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, line, path, target } = self;
+        let Self { file, line, path, full, target } = self;
         match target {
             Target::File(target) => write!(f, "{file}:{line} names `{path}` of {target}"),
-            Target::Foreign => write!(f, "{file}:{line} names `{path}`"),
+            Target::Foreign if path == full => write!(f, "{file}:{line} names `{path}`"),
+            Target::Foreign => write!(f, "{file}:{line} names `{path}`, which is `{full}`"),
         }
     }
 }
@@ -78,12 +82,33 @@ struct Module {
     /// Every name that it defines or imports, and what an import stands for.
     names: BTreeMap<String, Option<Vec<String>>>,
     globs: Vec<Vec<String>>,
-    children: Vec<String>,
+}
+
+/// Where a path leads to, from its crate on.
+enum Place {
+    Ours(Vec<String>),
+    Foreign(Vec<String>),
+}
+
+/// What a name stands for at the end of all re-exports.
+struct Definition {
+    /// The file that defines it, or that takes it from another crate.
+    file: String,
+    /// Its path there, if it is of another crate.
+    foreign: Option<Vec<String>>,
+}
+
+impl Definition {
+    fn of(file: &str) -> Self {
+        Self { file: file.to_owned(), foreign: None }
+    }
 }
 
 /// Every reference of the packages, but for those of their tests.
 pub(crate) struct Graph {
     pub(crate) references: Vec<Reference>,
+    /// The path of every module, from its crate on.
+    pub(crate) modules: BTreeSet<String>,
     /// Every file that is not only there for tests.
     pub(crate) files: Vec<String>,
 }
@@ -93,6 +118,8 @@ struct Unresolved {
     module: Vec<String>,
     file: String,
     line: usize,
+    written: Vec<String>,
+    /// With the imports of its function put in.
     path: Vec<String>,
 }
 
@@ -103,12 +130,13 @@ impl Graph {
         for package in packages {
             reader.read_file(package, vec![package.krate.to_owned()], "lib.rs");
         }
-        let mut references: Vec<_> = reader.unresolved.iter().filter_map(|one| reader.resolve(one)).collect();
+        let mut references: Vec<_> = reader.unresolved.iter().flat_map(|one| reader.resolve(one)).collect();
         references.sort();
         references.dedup();
         let mut files = reader.files.clone();
         files.sort();
-        Self { references, files }
+        let modules = reader.modules.keys().map(|module| module.join("::")).collect();
+        Self { references, modules, files }
     }
 }
 
@@ -137,7 +165,6 @@ impl Reader<'_> {
                     let child_name = child.ident.to_string();
                     let child_module = [module, std::slice::from_ref(&child_name)].concat();
                     self.define(module, &child_name);
-                    self.modules.entry(module.to_vec()).or_default().children.push(child_name.clone());
                     match &child.content {
                         Some((_, items)) => self.read_items(package, &child_module, name, file, items),
                         None => {
@@ -150,7 +177,14 @@ impl Reader<'_> {
                 _ if is_of_testkit(attributes(item)) => {}
                 Item::Use(item) => {
                     let line = item.span().start().line;
-                    self.read_use(module, name, line, &item.tree, &mut Vec::new());
+                    imports(&item.tree)
+                        .into_iter()
+                        .for_each(|import| self.import(module, name, line, import));
+                }
+                Item::ExternCrate(item) => {
+                    let alias = item.rename.as_ref().map_or(&item.ident, |(_, alias)| alias).to_string();
+                    let import = Import { alias: Some(alias), path: vec![item.ident.to_string()] };
+                    self.import(module, name, item.span().start().line, import);
                 }
                 _ => {
                     if let Some(defined) = name_of(item) {
@@ -158,12 +192,15 @@ impl Reader<'_> {
                     }
                     let mut paths = Paths::default();
                     paths.visit_item(item);
-                    self.unresolved.extend(paths.found.into_iter().map(|(line, path)| Unresolved {
-                        module: module.to_vec(),
-                        file: name.to_owned(),
-                        line,
-                        path,
-                    }));
+                    for (line, written) in &paths.found {
+                        self.unresolved.extend(paths.readings(written).into_iter().map(|path| Unresolved {
+                            module: module.to_vec(),
+                            file: name.to_owned(),
+                            line: *line,
+                            written: written.clone(),
+                            path,
+                        }));
+                    }
                 }
             }
         }
@@ -173,119 +210,109 @@ impl Reader<'_> {
         self.modules.entry(module.to_vec()).or_default().names.entry(name.to_owned()).or_insert(None);
     }
 
-    fn read_use(
-        &mut self,
-        module: &[String],
-        file: &str,
-        line: usize,
-        tree: &UseTree,
-        before: &mut Vec<String>,
-    ) {
-        let mut found = |alias: Option<String>, path: Vec<String>| {
-            let entry = self.modules.entry(module.to_vec()).or_default();
-            match alias {
-                Some(alias) => drop(entry.names.insert(alias, Some(path.clone()))),
-                None => entry.globs.push(path.clone()),
-            }
-            self.unresolved.push(Unresolved { module: module.to_vec(), file: file.to_owned(), line, path });
+    fn import(&mut self, module: &[String], file: &str, line: usize, import: Import) {
+        let written = import.written();
+        let entry = self.modules.entry(module.to_vec()).or_default();
+        match import.alias {
+            Some(alias) => drop(entry.names.insert(alias, Some(import.path))),
+            None => entry.globs.push(import.path),
+        }
+        let (module, file, path) = (module.to_vec(), file.to_owned(), written.clone());
+        self.unresolved.push(Unresolved { module, file, line, written, path });
+    }
+
+    fn resolve(&self, one: &Unresolved) -> Vec<Reference> {
+        let reference = |full: &[String], target| Reference {
+            file: one.file.clone(),
+            line: one.line,
+            path: one.written.join("::"),
+            full: full.join("::"),
+            target,
         };
-        let with = |last: &syn::Ident, before: &[String]| {
-            let mut path = before.to_vec();
-            if last != "self" || path.is_empty() {
-                path.push(last.to_string());
-            }
-            path
-        };
-        match tree {
-            UseTree::Name(name) => {
-                let path = with(&name.ident, before);
-                found(path.last().cloned(), path);
-            }
-            UseTree::Rename(rename) => found(Some(rename.rename.to_string()), with(&rename.ident, before)),
-            UseTree::Glob(_) => found(None, before.clone()),
-            UseTree::Path(path) => {
-                before.push(path.ident.to_string());
-                self.read_use(module, file, line, &path.tree, before);
-                before.pop();
-            }
-            UseTree::Group(group) => {
-                group.items.iter().for_each(|tree| self.read_use(module, file, line, tree, before));
+        match self.absolute(&one.module, &one.path) {
+            Place::Foreign(full) => vec![reference(&full, Target::Foreign)],
+            Place::Ours(full) => {
+                let Some(defined) = self.definition(&full, REEXPORTS_MAX) else { return Vec::new() };
+                let foreign = defined.foreign.iter().map(|foreign| reference(foreign, Target::Foreign));
+                let other_file = Some(defined.file.clone()).filter(|file| *file != one.file);
+                let ours = other_file.map(|file| reference(&full, Target::File(file)));
+                foreign.chain(ours).collect()
             }
         }
     }
 
-    fn resolve(&self, one: &Unresolved) -> Option<Reference> {
-        let Unresolved { module, file, line, path } = one;
-        let reference = |target| {
-            let path = path.join("::");
-            Some(Reference { file: file.clone(), line: *line, path, target })
-        };
-        match self.absolute(module, path) {
-            Some(absolute) => {
-                let target = self.file_of(&absolute, REEXPORTS_MAX)?;
-                if target == *file { None } else { reference(Target::File(target)) }
-            }
-            None if is_foreign(&path[0]) => reference(Target::Foreign),
-            // A name of this file, or of the prelude.
-            None => None,
+    /// The path from its crate on.
+    fn absolute(&self, module: &[String], path: &[String]) -> Place {
+        match self.expanded(module, path) {
+            Place::Foreign(full) => match self.glob_with(module, &full[0]) {
+                Some(glob) => Place::Ours([glob, full].concat()),
+                // A name of the prelude, or of a generic parameter, is as good as another crate.
+                None => Place::Foreign(full),
+            },
+            ours => ours,
         }
     }
 
-    /// The path from its crate on; `None` if it is none of ours.
-    fn absolute(&self, module: &[String], path: &[String]) -> Option<Vec<String>> {
-        let first = path.first()?;
+    /// The same, without a look at what globs import.
+    fn expanded(&self, module: &[String], path: &[String]) -> Place {
+        let (first, rest) = (&path[0], &path[1..]);
         if self.packages.iter().any(|package| package.krate == first) {
-            return Some(path.to_vec());
+            return Place::Ours(path.to_vec());
         }
-        let rest = &path[1..];
         match first.as_str() {
-            "crate" => Some([&module[..1], rest].concat()),
-            "self" => Some([module, rest].concat()),
+            "crate" => Place::Ours([&module[..1], rest].concat()),
+            "self" => Place::Ours([module, rest].concat()),
             "super" => {
                 let above = module.len() - 1;
                 let supers = rest.iter().take_while(|name| *name == "super").count();
-                Some([&module[..above - supers], &rest[supers..]].concat())
+                Place::Ours([&module[..above - supers], &rest[supers..]].concat())
             }
-            name => match self.modules.get(module)?.names.get(name)? {
-                None => Some([module, path].concat()),
-                // A name that stands for itself is of another crate.
-                Some(import) if import[0] == *name => None,
-                Some(import) => self.absolute(module, &[import, rest].concat()),
+            name => match self.modules.get(module).and_then(|module| module.names.get(name)) {
+                None => Place::Foreign(path.to_vec()),
+                Some(None) => Place::Ours([module, path].concat()),
+                Some(Some(import)) if import[0] == *name => {
+                    let is_child = self.modules.contains_key(&[module, std::slice::from_ref(first)].concat());
+                    let import = [import, rest].concat();
+                    // Else it stands for itself, and is of another crate.
+                    if is_child { Place::Ours([module, &import].concat()) } else { Place::Foreign(import) }
+                }
+                Some(Some(import)) => self.expanded(module, &[import, rest].concat()),
             },
         }
     }
 
-    /// The file that defines what an absolute path names.
-    fn file_of(&self, path: &[String], reexports: usize) -> Option<String> {
+    /// The module of ours that has the name, and gives it to this one by a glob.
+    fn glob_with(&self, module: &[String], name: &str) -> Option<Vec<String>> {
+        let globs = self.modules.get(module)?.globs.iter();
+        let ours = globs.filter_map(|glob| match self.expanded(module, glob) {
+            Place::Ours(glob) => Some(glob),
+            Place::Foreign(_) => None,
+        });
+        ours.into_iter().find(|glob| self.modules.get(glob).is_some_and(|it| it.names.contains_key(name)))
+    }
+
+    /// What an absolute path names.
+    fn definition(&self, path: &[String], reexports: usize) -> Option<Definition> {
         let known = (1..=path.len()).rev().find(|len| self.modules.contains_key(&path[..*len]))?;
         let (module, rest) = path.split_at(known);
         let here = self.modules.get(module)?;
-        let Some(name) = rest.first().filter(|_| reexports > 0) else { return Some(here.file.clone()) };
+        let Some(name) = rest.first().filter(|_| reexports > 0) else {
+            return Some(Definition::of(&here.file));
+        };
         match here.names.get(name) {
-            Some(Some(import)) => {
-                // Of another crate: this file is where it is named.
-                let Some(import) = self.absolute(module, import) else { return Some(here.file.clone()) };
-                self.file_of(&[&import, &rest[1..]].concat(), reexports - 1)
-            }
-            Some(None) => Some(here.file.clone()),
-            None => {
-                let globs = here.globs.iter().filter_map(|glob| self.absolute(module, glob));
-                let defines =
-                    |glob: &Vec<String>| self.modules.get(glob).is_some_and(|it| it.names.contains_key(name));
-                let from = globs.into_iter().find(defines);
-                from.map_or_else(
-                    || Some(here.file.clone()),
-                    |glob| self.file_of(&[&glob, rest].concat(), reexports - 1),
-                )
-            }
+            Some(Some(import)) => match self.absolute(module, &[import, &rest[1..]].concat()) {
+                Place::Ours(import) => self.definition(&import, reexports - 1),
+                Place::Foreign(foreign) => {
+                    Some(Definition { foreign: Some(foreign), ..Definition::of(&here.file) })
+                }
+            },
+            Some(None) => Some(Definition::of(&here.file)),
+            None => self.glob_with(module, name).map_or_else(
+                || Some(Definition::of(&here.file)),
+                |glob| self.definition(&[&glob, rest].concat(), reexports - 1),
+            ),
         }
     }
-}
-
-/// The crates whose names count: the others are values and types as good as our own.
-fn is_foreign(name: &str) -> bool {
-    ["std", "tokio", "tokio_util", "actix", "actix_rt", "actix_web", "metrics", "tokio_postgres"]
-        .contains(&name)
 }
 
 /// Where the file of a child module is.
@@ -298,141 +325,4 @@ fn path_of(package: &Package, file: &str, child: &str) -> String {
     let candidates = [format!("{dir}{child}.rs"), format!("{dir}{child}/mod.rs")];
     let found = candidates.iter().find(|path| package.files.contains_key(*path));
     found.unwrap_or_else(|| panic!("the file of module {child} of {file}")).clone()
-}
-
-/// The paths of an item that are no imports.
-#[derive(Default)]
-struct Paths {
-    found: Vec<(usize, Vec<String>)>,
-}
-
-impl<'ast> Visit<'ast> for Paths {
-    fn visit_path(&mut self, path: &'ast syn::Path) {
-        let names: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
-        if names.len() > 1 {
-            self.found.push((path.span().start().line, names));
-        }
-        syn::visit::visit_path(self, path);
-    }
-
-    fn visit_macro(&mut self, invoked: &'ast syn::Macro) {
-        self.visit_path(&invoked.path);
-        self.tokens(invoked.tokens.clone());
-    }
-
-    /// Docs name what they like.
-    fn visit_attribute(&mut self, attribute: &'ast Attribute) {
-        if !attribute.path().is_ident("doc") {
-            syn::visit::visit_attribute(self, attribute);
-        }
-    }
-
-    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
-        // One inside a function.
-        let mut open = vec![(Vec::new(), &item.tree)];
-        while let Some((before, tree)) = open.pop() {
-            let line = item.span().start().line;
-            match tree {
-                UseTree::Path(path) => {
-                    open.push(([before, vec![path.ident.to_string()]].concat(), &path.tree));
-                }
-                UseTree::Group(group) => open.extend(group.items.iter().map(|tree| (before.clone(), tree))),
-                UseTree::Name(name) => {
-                    self.found.push((line, [before, vec![name.ident.to_string()]].concat()))
-                }
-                UseTree::Rename(name) => {
-                    self.found.push((line, [before, vec![name.ident.to_string()]].concat()))
-                }
-                UseTree::Glob(_) => self.found.push((line, before)),
-            }
-        }
-    }
-}
-
-impl Paths {
-    /// What a macro is given is no syntax yet: names with `::` between them are a path.
-    fn tokens(&mut self, tokens: TokenStream) {
-        let (mut path, mut line, mut colons) = (Vec::new(), 0, 0);
-        for token in tokens {
-            match token {
-                TokenTree::Ident(name) if colons == 2 || path.is_empty() => {
-                    if path.is_empty() {
-                        line = name.span().start().line;
-                    }
-                    path.push(name.to_string());
-                    colons = 0;
-                }
-                TokenTree::Punct(punct) if punct.as_char() == ':' && !path.is_empty() => colons += 1,
-                other => {
-                    self.end_path(&mut path, line);
-                    colons = 0;
-                    match other {
-                        TokenTree::Group(group) => self.tokens(group.stream()),
-                        TokenTree::Ident(name) => {
-                            line = name.span().start().line;
-                            path.push(name.to_string());
-                        }
-                        TokenTree::Punct(_) | TokenTree::Literal(_) => {}
-                    }
-                }
-            }
-        }
-        self.end_path(&mut path, line);
-    }
-
-    fn end_path(&mut self, path: &mut Vec<String>, line: usize) {
-        let path = std::mem::take(path);
-        if path.len() > 1 {
-            self.found.push((line, path));
-        }
-    }
-}
-
-fn attributes(item: &Item) -> &[Attribute] {
-    match item {
-        Item::Const(item) => &item.attrs,
-        Item::Enum(item) => &item.attrs,
-        Item::Fn(item) => &item.attrs,
-        Item::Impl(item) => &item.attrs,
-        Item::Macro(item) => &item.attrs,
-        Item::Mod(item) => &item.attrs,
-        Item::Static(item) => &item.attrs,
-        Item::Struct(item) => &item.attrs,
-        Item::Trait(item) => &item.attrs,
-        Item::Type(item) => &item.attrs,
-        Item::Use(item) => &item.attrs,
-        _ => &[],
-    }
-}
-
-fn name_of(item: &Item) -> Option<String> {
-    let name = match item {
-        Item::Const(item) => &item.ident,
-        Item::Enum(item) => &item.ident,
-        Item::Fn(item) => &item.sig.ident,
-        Item::Macro(item) => item.ident.as_ref()?,
-        Item::Static(item) => &item.ident,
-        Item::Struct(item) => &item.ident,
-        Item::Trait(item) => &item.ident,
-        Item::Type(item) => &item.ident,
-        _ => return None,
-    };
-    Some(name.to_string())
-}
-
-/// `#[cfg(test)]`.
-fn is_of_tests(attributes: &[Attribute]) -> bool {
-    conditions(attributes).any(|condition| condition == "test")
-}
-
-/// `#[cfg(any(test, feature = "testkit"))]`, or with the feature alone.
-fn is_of_testkit(attributes: &[Attribute]) -> bool {
-    conditions(attributes).any(|condition| condition.contains("testkit") && !condition.contains("not"))
-}
-
-fn conditions(attributes: &[Attribute]) -> impl Iterator<Item = String> {
-    attributes.iter().filter_map(|attribute| match &attribute.meta {
-        Meta::List(list) if list.path.is_ident("cfg") => Some(list.tokens.to_string()),
-        _ => None,
-    })
 }

@@ -4,6 +4,7 @@
 //! or hand in what is needed. Only what is truly new moves a line of the table.
 
 mod graph;
+mod syntax;
 mod table;
 
 use std::{
@@ -29,7 +30,7 @@ fn faults(packages: &[Package]) -> Vec<String> {
     faults.extend(unused(&graph.files));
     faults.extend(graph.references.iter().filter_map(upward));
     faults.extend(circles(&graph.references));
-    faults.extend(graph.references.iter().filter_map(beyond_surface));
+    faults.extend(graph.references.iter().filter_map(|it| beyond_surface(&graph, it)));
     faults.extend(graph.references.iter().filter_map(impure));
     faults
 }
@@ -95,24 +96,31 @@ fn are_chapters(one: &str, other: &str) -> bool {
 }
 
 /// The facade names a module of the engine that is not part of its surface.
-fn beyond_surface(reference: &Reference) -> Option<String> {
-    let rest = reference.path.strip_prefix("callsheet_actors::")?;
-    let (module, _) = rest.split_once("::")?;
-    let is_module = module.chars().next().is_some_and(char::is_lowercase);
-    let beyond = is_module && !SURFACE.contains(&module);
-    beyond.then(|| format!("{reference}: `{module}` is no part of the engine's surface"))
+fn beyond_surface(graph: &Graph, reference: &Reference) -> Option<String> {
+    let rest = reference.full.strip_prefix("callsheet_actors::")?;
+    let (name, below) = rest.split_once("::").unwrap_or((rest, ""));
+    let is_lower = name.starts_with(char::is_lowercase);
+    let is_module =
+        graph.modules.contains(&format!("callsheet_actors::{name}")) || is_lower && !below.is_empty();
+    let beyond = is_module && reference.file.starts_with("src/") && !SURFACE.contains(&name);
+    beyond.then(|| format!("{reference}: `{name}` is no part of the engine's surface"))
 }
 
 /// A file that only computes names what does something.
 fn impure(reference: &Reference) -> Option<String> {
     let file = &*reference.file;
     let is_pure = PURE.iter().any(|glob| matches(glob, file)) && !NOT_PURE.contains(&file);
-    let begins = |effect: &&&str| {
-        let rest = reference.path.strip_prefix(**effect);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    let is_known = |effect: &&&str| match reference.full.strip_suffix("::*") {
+        Some(glob) => is_below(glob, effect) || is_below(effect, glob),
+        None => is_below(&reference.full, effect),
     };
-    let effect = EFFECTS.iter().find(begins).filter(|_| is_pure && reference.target == Target::Foreign)?;
+    let effect = EFFECTS.iter().find(is_known).filter(|_| is_pure && reference.target == Target::Foreign)?;
     Some(format!("{reference}: a file that only computes must not know {effect}"))
+}
+
+/// Whether a path begins with another one.
+fn is_below(path: &str, above: &str) -> bool {
+    path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 /// `{a,b}` in a path stands for either.
@@ -293,4 +301,148 @@ fn a_schedule_that_knows_the_engine_is_found() {
     let faults = faults_of(&ENGINE, &[("schedule/every.rs", "use callsheet_actors::Engine;")]);
 
     assert_found(&faults, "of actors/src/engine.rs: schedules must not know engine");
+}
+
+/// The faults of a schedule that says this.
+fn faults_of_schedule(text: &str) -> Vec<String> {
+    faults_of(&ENGINE, &[("schedule/every.rs", text)])
+}
+
+#[test]
+fn a_schedule_that_asks_a_crate_for_the_time_or_an_id_is_found() {
+    for (text, effect) in [
+        ("fn f() { chrono::Utc::now(); }", "chrono::Utc::now"),
+        ("use chrono::Utc;\nfn f() { Utc::now(); }", "chrono::Utc::now"),
+        ("use chrono::Utc;\nfn f() { <Utc>::now(); }", "chrono::Utc::now"),
+        ("use chrono::{DateTime, Local};", "chrono::Local"),
+        ("use jiff::Zoned;\nfn f() { Zoned::now(); }", "jiff::Zoned::now"),
+        ("fn f() { uuid::Uuid::now_v7(); }", "uuid::Uuid::now_v7"),
+        ("use uuid::Uuid;\nfn f() { Uuid::new_v4(); }", "uuid::Uuid::new_v4"),
+        ("fn f() { rand::random::<u64>(); }", "rand"),
+    ] {
+        let faults = faults_of_schedule(text);
+        assert_found(&faults, &format!("a file that only computes must not know {effect}"));
+    }
+}
+
+#[test]
+fn a_schedule_that_only_names_a_type_of_such_a_crate_is_not_found() {
+    let text = "use chrono::{DateTime, Utc};\nfn f(at: DateTime<Utc>, id: uuid::Uuid) { Utc::from(at); }";
+
+    let faults = faults_of_schedule(text);
+
+    assert!(!faults.iter().any(|fault| fault.contains("only computes")), "{faults:#?}");
+}
+
+#[test]
+fn an_effect_is_found_by_way_of_imports() {
+    for text in [
+        "use std::time;\nfn f() { time::Instant::now(); }",
+        "use std::{self as s};\nfn f() { s::time::Instant::now(); }",
+        "use std as s;\nuse s::time as t;\nfn f() { t::Instant::now(); }",
+        "extern crate std as s;\nfn f() { s::time::Instant::now(); }",
+        "use std::time::*;\nfn f() { Instant::now(); }",
+        "use std::*;\nfn f() { time::Instant::now(); }",
+        "fn f() { use std::{time as t}; t::Instant::now(); }",
+        "fn f() { use std as s; use s::time; time::Instant::now(); }",
+        "pub mod a { pub use std::time; }\nuse self::a::*;\nfn f() { time::Instant::now(); }",
+        "use crate::other;\nfn f() { other::time::Instant::now(); }",
+    ] {
+        let other = ("other.rs", "pub use std::time;");
+        let faults = faults_of(&ENGINE, &[("schedule/every.rs", text), other]);
+        assert_found(&faults, "a file that only computes must not know std::");
+    }
+}
+
+#[test]
+fn an_effect_is_named_as_it_is_written_and_as_it_is() {
+    let faults = faults_of_schedule("use std::time;\nfn f() { time::Instant::now(); }");
+
+    assert_found(&faults, ":2 names `time::Instant::now`, which is `std::time::Instant::now`: a file that");
+}
+
+#[test]
+fn a_path_in_an_attribute_is_found() {
+    for text in [
+        "struct S { #[serde(with = \"crate::lock::actor\")] field: u8 }",
+        "#[rtype(result = \"crate::lock::LockActor\")] struct S;",
+        "#[rtype(result = \"Result<(), crate::lock::LockActor>\")] struct S;",
+        "#[serde(bound = \"T: crate::lock::LockActor, T: Clone\")] struct S<T>(T);",
+        "#[derive(Clone, crate::lock::LockActor)] struct S;",
+        "#[cfg_attr(unix, derive(crate::lock::LockActor))] struct S;",
+    ] {
+        let faults = faults_with("core/clock.rs", text);
+        assert_found(&faults, "of actors/src/lock/actor.rs: core must not know lock");
+    }
+}
+
+#[test]
+fn prose_in_an_attribute_is_no_path() {
+    let text = "#[error(\"see crate::lock::LockActor for more\")] struct S;\n/// crate::lock::LockActor\nstruct D;\n\
+                #[cfg_attr(test, derive(crate::lock::LockActor))] struct T;";
+
+    let faults = faults_with("core/clock.rs", text);
+
+    assert!(!faults.iter().any(|fault| fault.contains("core/clock.rs:")), "{faults:#?}");
+}
+
+#[test]
+fn a_facade_that_looks_behind_the_surface_by_an_alias_is_found() {
+    for text in [
+        "use callsheet_actors::engine;\nfn f(_: engine::Engine) {}",
+        "pub use callsheet_actors::engine;",
+        "use callsheet_actors as a;\nfn f(_: a::engine::Engine) {}",
+        "use callsheet_actors::{self as a};\nuse a::engine::Engine;",
+        "use callsheet_actors::engine::*;",
+        "use callsheet_actors::*;\nfn f(_: engine::Engine) {}",
+        "extern crate callsheet_actors as a;\nfn f(_: a::engine::Engine) {}",
+    ] {
+        let faults = faults_of(&ENGINE, &[("handle.rs", text)]);
+        assert_found(&faults, "`engine` is no part of the engine's surface");
+    }
+}
+
+#[test]
+fn only_what_the_test_kit_adds_is_left_out() {
+    for condition in [
+        "any(unix, feature = \"testkit\")",
+        "any(feature = \"testkit\", unix)",
+        "all(unix, feature = \"testkit\")",
+        "not(feature = \"testkit\")",
+        "feature = \"testkits\"",
+    ] {
+        let faults = faults_with("core/text.rs", &format!("#[cfg({condition})] use crate::Engine;"));
+        assert_found(&faults, "of actors/src/engine.rs: words must not know engine");
+    }
+    let exact = "#[cfg(feature = \"testkit\")] use crate::Engine;";
+
+    let faults = faults_with("core/text.rs", exact);
+
+    assert!(!faults.iter().any(|fault| fault.contains("core/text.rs:")), "{faults:#?}");
+}
+
+#[test]
+fn a_connection_that_knows_the_session_is_found() {
+    let postgres = |from: &'static str, text: &'static str| {
+        let session =
+            ("backend/postgres/session.rs", "use super::connection::Connected; pub struct OpenSession;");
+        let connection = ("backend/postgres/connection.rs", "pub struct Connected;");
+        let elector = ("backend/postgres/elector.rs", "use super::session::OpenSession; pub struct Elector;");
+        faults_of(&ENGINE, &[session, connection, elector, (from, text)])
+    };
+
+    let connection = postgres("backend/postgres/connection.rs", "use super::session::OpenSession;");
+    let session = postgres("backend/postgres/session.rs", "use super::elector::Elector;");
+
+    assert_found(&connection, "src/backend/postgres/connection.rs leads back to it, in a circle");
+    assert_found(&session, "src/backend/postgres/session.rs leads back to it, in a circle");
+}
+
+#[test]
+fn who_may_see_an_item_is_not_known_by_it() {
+    let text = "pub(in crate::lock) struct S;\nm! { pub(in crate::lock) struct T; }";
+
+    let faults = faults_with("core/clock.rs", text);
+
+    assert!(!faults.iter().any(|fault| fault.contains("core/clock.rs:")), "{faults:#?}");
 }

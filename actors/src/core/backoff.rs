@@ -5,6 +5,11 @@ use std::time::Duration;
 /// The pause is shortened by up to this part of it, so that not all nodes come at once.
 const JITTER_PART: u32 = 4;
 
+/// The pause after `failures` in a row: `min` after none, then twice the one before, up to `max`.
+pub fn doubled(min: Duration, failures: u32, max: Duration) -> Duration {
+    min.saturating_mul(1 << failures.min(16)).min(max)
+}
+
 /// Pauses that double from a shortest to a longest one, each shortened a little by chance.
 ///
 /// ```text
@@ -27,7 +32,7 @@ impl Backoff {
 
     /// It failed once more: how long to wait.
     pub fn failed(&mut self) -> Duration {
-        let pause = self.min.saturating_mul(1 << self.failures.min(16)).min(self.max);
+        let pause = doubled(self.min, self.failures, self.max);
         self.failures = self.failures.saturating_add(1);
         let thousandths = u32::try_from(mixed(self.seed, self.failures) % 1_000).unwrap_or_default();
         pause - pause / JITTER_PART * thousandths / 1_000
@@ -55,6 +60,13 @@ mod tests {
 
     const MIN: Duration = Duration::from_millis(250);
     const MAX: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn each_pause_is_twice_the_one_before_up_to_the_longest() {
+        let pauses = [0, 1, 2, 4, 5, 40, u32::MAX].map(|failures| doubled(MIN, failures, MAX).as_millis());
+
+        assert_eq!(pauses, [250, 500, 1_000, 4_000, 5_000, 5_000, 5_000]);
+    }
 
     #[test]
     fn the_pauses_grow_up_to_the_longest_and_start_anew_after_a_success() {

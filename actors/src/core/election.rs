@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use smallvec::SmallVec;
 
 use crate::{
+    core::backoff::doubled,
     event::StepDownReason,
     name::Term,
     port::{Campaign, Grant, Lease, Renewal},
@@ -452,7 +453,7 @@ impl ElectionMachine {
     }
 
     fn wait(&mut self, now: Duration) {
-        let pause = RETRY_MIN.saturating_mul(1 << self.unanswered.min(16)).min(RETRY_MAX);
+        let pause = doubled(RETRY_MIN, self.unanswered, RETRY_MAX);
         self.unanswered = self.unanswered.saturating_add(1);
         self.state = State::Waiting { until: now.saturating_add(pause) };
     }

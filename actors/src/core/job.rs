@@ -80,8 +80,8 @@ pub struct JobMachine {
     next: Option<FireTime>,
     /// The schedule is to be asked for `next`: not while an input is taken in, since it may panic.
     unread: bool,
-    /// What the open question asks is decided by nobody any more: once it is answered, everything is decided anew, from here
-    /// or from where the answer puts the cursor.
+    /// The request in flight is obsolete. When its answer comes, the job restarts from this cursor, or from the one in the
+    /// answer.
     anew: Option<DateTime<Utc>>,
     /// Due ticks that may still run, in their order.
     backlog: VecDeque<Waiting>,

@@ -24,6 +24,7 @@ pub mod skip;
 pub mod step_down;
 pub mod storable;
 pub mod suspects;
+pub mod sweep;
 pub mod text;
 pub mod time;
 pub mod trials;

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     core::{
+        backoff::doubled,
         job::{Claim, Input},
         operation::Operation,
         text::{TEXT_MAX, bounded, cut},
@@ -314,7 +315,6 @@ impl<T> Contended<T> {
 
     /// How long to wait: as the freshest of them wants it.
     fn pause(&self) -> Duration {
-        let doublings = self.tries.saturating_sub(1).min(16);
-        LOCKED_MIN.saturating_mul(1 << doublings).min(LOCKED_MAX)
+        doubled(LOCKED_MIN, self.tries.saturating_sub(1), LOCKED_MAX)
     }
 }

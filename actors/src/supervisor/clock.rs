@@ -11,7 +11,7 @@
 //! armed anew           │ at once ······················ a page every 50 ms, all by 12:00:10
 //! ```
 
-use std::{ops::Bound, sync::Arc, time::Duration, vec};
+use std::{sync::Arc, time::Duration, vec};
 
 use actix::prelude::*;
 use chrono::TimeDelta;
@@ -20,7 +20,7 @@ use tokio::time::sleep;
 
 use super::{Entry, SupervisorActor};
 use crate::{
-    core::{job::Input, policy::Fires},
+    core::{job::Input, policy::Fires, sweep::Sweep},
     event::EventKind,
     job::JobHandle,
     lock::ReadClock,
@@ -62,9 +62,9 @@ pub(super) struct Rearming {
     moved: Moved,
     /// Due soon, the soonest first.
     soon: vec::IntoIter<(i64, Arc<JobHandle>)>,
-    /// Everybody up to this name has been woken up.
-    after: Option<JobName>,
-    /// How many these are.
+    /// All others, in the order of their names.
+    rest: Sweep<JobName>,
+    /// How many of these have been looked at.
     done: usize,
     /// By the monotonic clock.
     started_at: Duration,
@@ -122,7 +122,7 @@ impl SupervisorActor {
         self.rearming = Some(Rearming {
             moved,
             soon: self.due_soon(moved).into_iter(),
-            after: None,
+            rest: Sweep::default(),
             done: 0,
             started_at: self.node().clock.elapsed(),
             next: None,
@@ -168,21 +168,14 @@ impl SupervisorActor {
         let took = self.node().clock.elapsed().saturating_sub(rearming.started_at);
         let left = self.jobs.len().saturating_sub(rearming.done);
         let page = page_len(left, REARM_WITHIN.saturating_sub(took));
-        let after = rearming.after.as_ref().map_or(Bound::Unbounded, |name| Bound::Excluded(name.as_str()));
-        let mut met = 0;
-        let mut last = None;
-        for (name, Entry { job, fires, .. }) in
-            self.jobs.range::<str, _>((after, Bound::Unbounded)).take(page)
-        {
+        let page = rearming.rest.next_page(&self.jobs, page, |_| true);
+        rearming.done += page.len();
+        for (_, Entry { job, fires, .. }) in page {
             if rearming.moved.concerns(*fires) && job.wake_time.micros().is_some() {
                 job.send(Input::WakeUp);
             }
-            met += 1;
-            last = Some(name);
         }
-        rearming.done += met;
-        rearming.after = last.cloned();
-        met == page
+        rearming.rest.goes_on()
     }
 }
 

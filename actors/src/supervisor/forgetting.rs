@@ -1,12 +1,12 @@
 //! What becomes of names that nobody uses any more: the leader forgets them, and each node says which it uses.
 
-use std::{ops::Bound, time::Duration};
+use std::time::Duration;
 
 use actix::prelude::*;
 
 use super::{Phase, SupervisorActor};
 use crate::{
-    core::policy::Fires,
+    core::{policy::Fires, sweep::Sweep},
     lock::{ForgetNames, HoldJobs},
     message::PAGE_MAX,
     name::JobName,
@@ -61,7 +61,7 @@ impl SupervisorActor {
     /// Says which jobs this node holds, page by page, again and again for as long as the engine runs.
     pub(super) fn hold_later(&mut self, ctx: &mut Context<Self>) {
         if !self.parts.single_node && !std::mem::replace(&mut self.holding, true) {
-            self.hold_after(None, ctx);
+            self.hold_after(Sweep::default(), ctx);
         }
     }
 
@@ -70,29 +70,28 @@ impl SupervisorActor {
         (self.parts.forget_after / HOLDS).min(HOLD_EVERY_MAX)
     }
 
-    fn hold_after(&mut self, last: Option<JobName>, ctx: &mut Context<Self>) {
-        let pause = if last.is_some() { HOLD_NEXT } else { self.hold_every() };
+    fn hold_after(&mut self, mut jobs: Sweep<JobName>, ctx: &mut Context<Self>) {
+        let pause = if jobs.goes_on() { HOLD_NEXT } else { self.hold_every() };
         ctx.run_later(pause, move |actor, ctx| {
             if !matches!(actor.phase, Phase::Running) {
                 return;
             }
-            let next = if actor.connected { actor.hold(last) } else { None };
-            actor.hold_after(next, ctx);
+            match actor.connected {
+                true => actor.hold(&mut jobs),
+                false => jobs = Sweep::default(),
+            }
+            actor.hold_after(jobs, ctx);
         });
     }
 
-    /// Says it of one page of jobs. Answers the last of them, if there are more.
-    fn hold(&self, last: Option<JobName>) -> Option<JobName> {
-        let after = last.map_or(Bound::Unbounded, Bound::Excluded);
-        let rest = self.jobs.range((after, Bound::Unbounded));
-        let page: Vec<_> = rest.take(PAGE_MAX).collect();
-        let last = page.last().filter(|_| page.len() == PAGE_MAX).map(|(job, _)| (*job).clone());
+    /// Says it of the next page of jobs.
+    fn hold(&self, jobs: &mut Sweep<JobName>) {
+        let page = jobs.next_page(&self.jobs, PAGE_MAX, |_| true).into_iter();
         // Whoever fires them: they are to go on where they are, should this node come to do it.
-        let held = page.into_iter().filter(|(_, entry)| entry.job.definition.policies.fires != Fires::Local);
+        let held = page.filter(|(_, entry)| entry.job.definition.policies.fires != Fires::Local);
         let jobs: Vec<_> = held.map(|(job, _)| job.clone()).collect();
         if !jobs.is_empty() {
             self.parts.lock.do_send(HoldJobs { jobs, fresh: self.hold_every() });
         }
-        last
     }
 }

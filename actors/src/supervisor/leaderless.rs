@@ -1,6 +1,6 @@
 //! The jobs that the leader does not hold: the nodes that hold them find it out, and fire them without a leader.
 
-use std::{ops::Bound, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 
@@ -35,7 +35,7 @@ impl SupervisorActor {
                 return;
             }
             actor.inquire(ctx);
-            let pause = if actor.inquired.is_some() { INQUIRE_NEXT } else { INQUIRE_EVERY };
+            let pause = if actor.inquiry.goes_on() { INQUIRE_NEXT } else { INQUIRE_EVERY };
             actor.inquire_later(pause, ctx);
         });
     }
@@ -44,17 +44,11 @@ impl SupervisorActor {
         if self.term.is_some() || !self.connected || self.parts.single_node {
             return;
         }
-        let after = match &self.inquired {
-            Some(last) => Bound::Excluded(last.clone()),
-            None => Bound::Unbounded,
-        };
-        let asked = |entry: &&Entry| {
+        let is_asked = |entry: &Entry| {
             entry.job.definition.policies.fires == Fires::Leader && entry.broken.is_none() && !entry.unled
         };
-        let rest = self.jobs.range((after, Bound::Unbounded)).map(|(_, entry)| entry);
-        let page: Vec<_> = rest.filter(asked).take(INQUIRE_PAGE).map(|entry| entry.job.clone()).collect();
-        let last = page.last().map(|job| job.definition.name.clone());
-        self.inquired = last.filter(|_| page.len() == INQUIRE_PAGE);
+        let page = self.inquiry.next_page(&self.jobs, INQUIRE_PAGE, is_asked);
+        let page: Vec<_> = page.into_iter().map(|(_, entry)| entry.job.clone()).collect();
         if !page.is_empty() {
             self.find_unled(page, ctx);
         }

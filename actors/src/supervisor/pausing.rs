@@ -1,6 +1,6 @@
 //! How jobs are paused and resumed, on all nodes.
 
-use std::{ops::Bound, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use tokio::time::timeout;
@@ -12,6 +12,7 @@ use crate::{
         job::Input,
         policy::Fires,
         storable::storable,
+        sweep::Sweep,
         text::{TEXT_MAX, bounded},
     },
     error::{Fault, Faults, PauseError},
@@ -64,40 +65,16 @@ const TELL_PAGE: usize = 1_000;
 /// The pause between two pages of them, in which the supervisor and the jobs do what else there is to do.
 const TELL_PAUSE: Duration = Duration::from_millis(10);
 
-/// All jobs are being told that news was missed, in the order of their names.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Telling {
-    /// Everybody up to this name has been told.
-    after: Option<JobName>,
-    /// More was missed meanwhile, perhaps of those who have been told: one more pass follows, however often.
-    again: bool,
-}
-
-impl Telling {
-    /// What is left to do after a page that ended with this job; `None`: with the last one of all.
-    fn after_page(self, last: Option<JobName>) -> Option<Self> {
-        match last {
-            Some(last) => Some(Self { after: Some(last), ..self }),
-            None => self.again.then(Self::default),
-        }
-    }
-}
-
 impl SupervisorActor {
     /// Which jobs were resumed is not known: each finds out by itself, if it matters to it.
     fn tell_next(&mut self, ctx: &mut Context<Self>) {
-        let Some(telling) = self.telling.take() else { return };
-        let after = telling.after.as_ref().map_or(Bound::Unbounded, |name| Bound::Excluded(name.as_str()));
-        let mut last = None;
-        for (nth, (name, Entry { job, fires, .. })) in
-            self.jobs.range::<str, _>((after, Bound::Unbounded)).take(TELL_PAGE).enumerate()
-        {
+        let Some(mut telling) = self.telling.take() else { return };
+        for (_, Entry { job, fires, .. }) in telling.next_page(&self.jobs, TELL_PAGE, |_| true) {
             if *fires != Fires::Local {
                 job.send(Input::NewsMissed);
             }
-            last = (nth + 1 == TELL_PAGE).then(|| name.clone());
         }
-        self.telling = telling.after_page(last);
+        self.telling = telling.goes_on().then_some(telling);
         if self.telling.is_some() {
             ctx.notify_later(TellNext, TELL_PAUSE);
         }
@@ -258,9 +235,9 @@ impl SupervisorActor {
     /// very many jobs on one node may be missed over and over on this one.
     pub(super) fn on_notifications_missed(&mut self, ctx: &mut Context<Self>) {
         match &mut self.telling {
-            Some(telling) => telling.again = true,
+            Some(telling) => telling.once_more(),
             None => {
-                self.telling = Some(Telling::default());
+                self.telling = Some(Sweep::default());
                 self.tell_next(ctx);
             }
         }
@@ -272,25 +249,5 @@ impl Handler<TellNext> for SupervisorActor {
 
     fn handle(&mut self, _: TellNext, ctx: &mut Self::Context) {
         self.tell_next(ctx);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_missed_during_a_pass_over_all_jobs_makes_one_more() {
-        let job = |name: &str| JobName::new(name).unwrap();
-        let first = Telling::default();
-        assert_eq!(first.clone().after_page(None), None, "all are told");
-
-        let second = first.after_page(Some(job("b"))).unwrap();
-        assert_eq!(second, Telling { after: Some(job("b")), again: false });
-        let missed = Telling { again: true, ..second };
-        let third = missed.after_page(Some(job("d"))).unwrap();
-
-        assert_eq!(third, Telling { after: Some(job("d")), again: true }, "this pass goes on");
-        assert_eq!(third.after_page(None), Some(Telling::default()), "then from the start");
     }
 }

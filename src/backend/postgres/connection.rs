@@ -66,6 +66,7 @@ pub(super) async fn connect(
         former.tries();
     }
     let Endpoint { config, tls, deadline, mark, name } = settings.endpoint(purpose).await?;
+    let user = config.get_user().map(str::to_owned);
     let (client, mut connection) = timeout(deadline, config.connect(tls.clone()))
         .await
         .map_err(|_| silent(deadline))?
@@ -122,7 +123,7 @@ pub(super) async fn connect(
         // With it, whatever was not answered.
         drop(connection);
         if purpose != Purpose::Cleanup {
-            former.ended(&settings, ending, Left::new(name, served_by.get().copied(), cancel));
+            former.ended(&settings, ending, Left::new(name, user, served_by.get().copied(), cancel));
         }
         drop(counted);
     });

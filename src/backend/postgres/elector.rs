@@ -137,9 +137,8 @@ impl Leadership {
             if !self.locked {
                 break;
             }
-            // The leader's session lives, but not its second connection: it dies, and the server has not
-            // noticed the end of both yet; or it will be back for the lock soon. Either must find the way
-            // free.
+            // The leader's session lives, but not its second connection. Either the leader is dying, and the
+            // server has not noticed, or it will soon be back for the lock. Both need the lock free.
             self.free(session).await?;
             if !self.wait_for_holder(session, &holder).await? {
                 return self.lost(session, |_| Duration::ZERO).await.map(Ok);

@@ -12,6 +12,7 @@
 //! no such within 1 s, or
 //! somebody waits for it        connect, end it, look until it is gone   again after 0.5 s … 5 s
 //! closed by the other side     the node's next connection ends it, if it is there
+//! not let in yet               not counted: the server drops it after its authentication_timeout
 //! the server does not hear     no connection to end them is tried: the next session may find another server, where they are not
 //! ```
 
@@ -66,21 +67,23 @@ const AGAIN_MIN: Duration = Duration::from_millis(500);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
 
 /// Ends those of these processes ($1 numbers and $3 starts, as far as they are known, $2 beginnings of the
-/// names of their connections) that this role may end. Answers the places of all that are still there. It
-/// commits nothing, so it waits for no standby.
+/// names of their connections, $4 as whom they were made) that this role may end. Answers the places of all
+/// that are still there. It commits nothing, so it waits for no standby.
 ///
 /// Whose number and name every role is shown; the start only some are, so one that is not shown differs from
-/// none. Anybody may take any name: without a number only a process of this user's own counts.
+/// none. Anybody may take any name: without a number only a process of the same user counts.
 const END_FORMER: &str = "
 SELECT f.place,
        CASE WHEN (pg_has_role(a.usesysid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE'))
                  AND (SELECT NOT its.rolsuper OR own.rolsuper FROM pg_roles its, pg_roles own
                       WHERE its.oid = a.usesysid AND own.rolname = current_user)
             THEN pg_terminate_backend(a.pid) END AS ended
-FROM unnest($1::int4[], $2::text[], $3::timestamptz[]) WITH ORDINALITY AS f (pid, name, started, place)
+FROM unnest($1::int4[], $2::text[], $3::timestamptz[], $4::text[]) WITH ORDINALITY
+     AS f (pid, name, started, login, place)
 CROSS JOIN LATERAL pg_stat_get_activity(f.pid) AS a
 WHERE starts_with(a.application_name, f.name)
-  AND (a.pid = f.pid OR f.pid IS NULL AND a.usesysid = (SELECT oid FROM pg_roles WHERE rolname = session_user))
+  AND (a.pid = f.pid OR f.pid IS NULL
+       AND a.usesysid = (SELECT oid FROM pg_roles WHERE rolname = coalesce(f.login, session_user)))
   AND coalesce(a.backend_start = f.started, true)";
 
 /// A process of the server.
@@ -112,6 +115,8 @@ struct State {
     left: Vec<Left>,
     /// A task looks after them.
     tended: bool,
+    /// The node has ended, and made no connection since.
+    over: bool,
 }
 
 /// A connection that has ended, and whose process may be left.
@@ -119,6 +124,8 @@ struct State {
 pub(super) struct Left {
     /// The beginning of the name under which the server lists it, and no other one.
     name: String,
+    /// As whom it was made; `None`: as the user of this process of the operating system.
+    user: Option<String>,
     /// `None` if it has answered nothing.
     process: Option<Process>,
     cancel: Cancel,
@@ -126,8 +133,8 @@ pub(super) struct Left {
 }
 
 impl Left {
-    pub(super) fn new(name: String, process: Option<Process>, cancel: Cancel) -> Self {
-        Self { name, process, cancel, given_up: false }
+    pub(super) fn new(name: String, user: Option<String>, process: Option<Process>, cancel: Cancel) -> Self {
+        Self { name, user, process, cancel, given_up: false }
     }
 }
 
@@ -172,6 +179,7 @@ impl Former {
 
     /// The node tries to make a connection, by which it ends what is left.
     pub(super) fn tries(&self) {
+        self.lock().over = false;
         self.counts.send_modify(|counts| counts.tried += 1);
     }
 
@@ -253,12 +261,10 @@ impl Former {
         let mut counts = self.counts.subscribe();
         let _waiting = self.wait();
         self.give_up(settings);
+        let gone = counts.wait_for(|counts| counts.open == 0 && (counts.left == 0 || counts.away));
         // What is left then the server ends when it notices, or somebody else.
-        let _ = timeout(
-            deadline,
-            counts.wait_for(|counts| counts.open == 0 && (counts.left == 0 || counts.away)),
-        )
-        .await;
+        let _ = timeout(deadline, gone).await;
+        self.lock().over = true;
     }
 
     /// No other connection comes to look at those that were closed by the other side.
@@ -319,10 +325,11 @@ impl Former {
         }
     }
 
-    /// Whether nobody is left to look after. If so, whoever is given up later has a task of its own.
+    /// Whether nobody is left to look after, or the node has ended. If so, whoever is given up later has a task
+    /// of its own.
     fn is_done(&self) -> bool {
         let mut state = self.lock();
-        state.tended = state.left.iter().any(|left| left.given_up);
+        state.tended = !state.over && state.left.iter().any(|left| left.given_up);
         !state.tended
     }
 
@@ -343,8 +350,13 @@ impl Former {
             let names: Vec<_> = asked.iter().map(|left| &left.name).collect();
             let pids: Vec<_> = asked.iter().map(|left| left.process.map(|its| its.pid)).collect();
             let starts: Vec<_> = asked.iter().map(|left| left.process.and_then(|its| its.started)).collect();
-            let parameters: [(&(dyn ToSql + Sync), Type); 3] =
-                [(&pids, Type::INT4_ARRAY), (&names, Type::TEXT_ARRAY), (&starts, Type::TIMESTAMPTZ_ARRAY)];
+            let users: Vec<_> = asked.iter().map(|left| &left.user).collect();
+            let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+                (&pids, Type::INT4_ARRAY),
+                (&names, Type::TEXT_ARRAY),
+                (&starts, Type::TIMESTAMPTZ_ARRAY),
+                (&users, Type::TEXT_ARRAY),
+            ];
             let ended = timeout(ANSWER_MAX, client.query_typed(END_FORMER, &parameters)).await;
             let places = ended.map(|rows| rows.and_then(|rows| rows.iter().map(place).collect()));
             let Ok(Ok(there)) = places else { return };

@@ -37,7 +37,7 @@
 //!
 //! A file for each noun: the text of its statements, their parameters as a struct, and what their rows say,
 //! in the words of the port. What one part of the backend alone asks stands there: `candidates`, `former`,
-//! `heartbeat`, `news`, `proof`, `sessions`, `snapshots`.
+//! `heartbeat`, `news`, `sessions`, `snapshots`.
 
 /// A struct of parameters: its fields stand in the order of the numbers ($1, $2, …) in the text of the
 /// statement.
@@ -102,6 +102,7 @@ pub(super) mod lost_runs;
 pub(super) mod names;
 pub(super) mod pause;
 pub(super) mod pending_retries;
+pub(super) mod proof;
 pub(super) mod schema;
 pub(super) mod server;
 pub(super) mod transaction;
@@ -110,7 +111,7 @@ use callsheet_actors::{Term, port::Authority};
 use tokio_postgres::{Client, Error, Statement};
 use uuid::Uuid;
 
-use super::{heartbeat, news, proof, snapshots};
+use super::{heartbeat, news, snapshots};
 
 /// Who asks: a session of a node.
 #[derive(Clone, Copy)]

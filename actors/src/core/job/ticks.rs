@@ -71,7 +71,7 @@ pub(super) enum May {
     Wait,
     /// Until this reading.
     WaitUntil(Duration),
-    /// Until the node has a slot for it.
+    /// Until the node has a permit for it.
     WaitForPermit,
     /// Until the runs in progress have ended, which are asked to.
     Replace,
@@ -155,7 +155,7 @@ impl JobMachine {
         Ok(())
     }
 
-    /// While the store moves the cursor, what waits does not lose its turn for one of the node's slots.
+    /// While the store moves the cursor, what waits does not lose its turn for one of the node's permits.
     pub(super) fn keep_turn(&mut self, now: Now) {
         let first = self.backlog.front().map(|waiting| self.may_start(now, waiting));
         let may_start = matches!(first, Some(May::Start | May::WaitForPermit));
@@ -297,7 +297,7 @@ impl JobMachine {
         }
     }
 
-    /// A run is in progress that makes up for a missed tick, and is not the only one that may.
+    /// A run of [`Misfire::All`] that makes up for a missed tick is in progress.
     pub(super) fn catches_up(&self) -> bool {
         let late = |run: &ActiveRun| {
             run.tick.is_some_and(|tick| tick.lateness(run.started_at) > self.policies.misfire_after)
@@ -318,7 +318,7 @@ impl JobMachine {
         usize::try_from(queue.max(missed)).unwrap_or(usize::MAX)
     }
 
-    /// The freshest ticks wait.
+    /// Skips the oldest ticks that wait beyond the bound.
     pub(super) fn drop_beyond_the_bound(&mut self, now: Now, effects: &mut Effects) {
         while self.backlog.len() > self.room()
             && let Some(oldest) = self.backlog.pop_front()

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     core::{
+        backoff::doubled,
         policy::{Misfire, Overlap},
         time::Now,
     },
@@ -31,7 +32,7 @@ pub const KEY_AGAIN: Duration = Duration::from_millis(250);
 
 impl JobMachine {
     pub(super) fn on_claimed(&mut self, now: Now, run: RunId, verdict: Verdict, effects: &mut Effects) {
-        // That an earlier claim was not granted says nothing of the next one: a store that refuses every claim answers that.
+        // `NotGranted` only settles an earlier claim. A store that refuses every claim can say it, so the back-off goes on.
         if !matches!(verdict, Verdict::Unavailable { .. } | Verdict::Locked { .. } | Verdict::NotGranted) {
             self.unanswered = 0;
         }
@@ -96,7 +97,7 @@ impl JobMachine {
             Verdict::Granted { token, .. } => {
                 self.leave_run();
                 if ends_pause && self.stop.is_none() {
-                    // Resumed, unheard.
+                    // The grant proves that the pause ended; its notification was missed.
                     self.pause = None;
                     self.pause_check_at = None;
                 }
@@ -339,7 +340,7 @@ impl JobMachine {
     }
 
     pub(super) fn again_at(&mut self, now: Now) -> Duration {
-        let pause = ASK_AGAIN_MIN.saturating_mul(1 << self.unanswered.min(16)).min(ASK_AGAIN_MAX);
+        let pause = doubled(ASK_AGAIN_MIN, self.unanswered, ASK_AGAIN_MAX);
         self.unanswered = self.unanswered.saturating_add(1);
         now.elapsed + pause
     }

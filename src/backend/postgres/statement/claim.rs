@@ -235,7 +235,7 @@ pub(in super::super) const CLAIM: &str = concat!(
         taken_up: "",
         plainly: "",
         retaken: "",
-        dead_owner: "robs"
+        dead_owner: "needs takeover"
     ),
     ", taken AS (
     UPDATE names n
@@ -431,7 +431,7 @@ words! {
         Paused = "paused",
         Exhausted = "exhausted",
         NotYet = "not yet",
-        NeedsTakeover = "robs",
+        NeedsTakeover = "needs takeover",
     }
 }
 
