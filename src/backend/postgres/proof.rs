@@ -36,7 +36,7 @@ impl OpenSession {
             let tells: Option<bool> = row.try_get("tells")?;
             let decided_at: Option<DateTime<Utc>> = row.try_get("decided_at")?;
             let now: DateTime<Utc> = row.try_get("now")?;
-            // Before there was a leader there was nothing to say.
+            // By default: nobody has said it yet.
             let decided = (tells == Some(true))
                 .then(|| decided_at.map_or_else(Decided::default, |at| decided(at, now)));
             Ok((epoch, row.try_get("written")?, Proved::new(row.try_get("overdue_since")?, decided)))
