@@ -540,6 +540,9 @@ async fn a_session_that_is_opened_anew_ends_the_former_one_without_another_conne
     let (.., pid) = former.iter().find(|(_, purpose, _)| purpose == "session").expect("it has a session");
     let mut stopped = Frozen::default();
     stopped.freeze(*pid, &store.admin).await;
+    // It is given up. From now on it ends when it is ended.
+    until("tried", async || tries.load(Ordering::SeqCst) > before).await;
+    drop(stopped);
     until("open", async || {
         let backends = store.backends().await;
         let is_new = |purpose: &str| {
@@ -551,7 +554,6 @@ async fn a_session_that_is_opened_anew_ends_the_former_one_without_another_conne
 
     let tried = tries.load(Ordering::SeqCst) - before;
     assert_eq!((former.len(), tried), (2, 2), "two connections for two");
-    drop(stopped);
     until("gone", async || store.backends().await.iter().all(|(.., there)| there != pid)).await;
     jobs.shutdown(Duration::from_secs(1)).await;
 }

@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! given up                     cancel request   100 ms   the node's next connection ends it, if it is there
-//! no such within 1 s, or
+//! no such within 5 s, or
 //! somebody waits for it        connect, end it, look until it is gone   again after 0.5 s … 5 s
 //! closed by the other side     the node's next connection ends it, if it is there
 //! not let in yet               not counted: the server drops it after its authentication_timeout
@@ -58,7 +58,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(1);
 const CANCELLED_PAUSE: Duration = Duration::from_millis(100);
 /// How long the node's next connection is waited for: longer than the pauses between its attempts to open a
 /// session.
-const NEXT_MAX: Duration = Duration::from_secs(1);
+const NEXT_MAX: Duration = Duration::from_secs(5);
 /// How often, and for how long, one connection looks whether those that it ended are gone.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 const LOOK_MAX: Duration = Duration::from_millis(500);
