@@ -216,3 +216,36 @@ async fn a_server_knows_what_it_granted_whatever_became_of_it() {
     assert_eq!((second.run, second.token_also), (other.run, Some(open.run)));
     assert_eq!((third.run, third.token_also), (missing.run, None));
 }
+
+/// What a promoted server lacks is the end of the history: older rows of runs were deleted.
+#[tokio::test]
+async fn runs_that_were_deleted_are_not_named_with_those_that_are_lacking() {
+    let (scope, admin) = (scope("pruned"), connect(&server().url()).await);
+    let node = Postgres::new(&scope, server().url());
+    let locker = node.locker();
+    locker.open().await.expect("a session opens");
+    let mut runs = Vec::new();
+    for _ in 0..3 {
+        let run = granted(&*locker, "pruned").await;
+        let end = Completion::new(run.job.clone(), run.key.clone(), run.run, run.token, Outcome::Succeeded);
+        locker.complete(&[end]).await.expect("an answer");
+        runs.push(run);
+    }
+    let prune = "DELETE FROM callsheet.runs WHERE scope = $1";
+    assert_eq!(admin.execute(prune, &[&scope]).await.expect("an answer"), 3);
+    let newest = runs[2].clone();
+    let of = |added: u64| GrantedRun {
+        run: RunId::from(NodeId::random().as_uuid()),
+        token: callsheet::FencingToken(newest.token.0 + added),
+        ..newest.clone()
+    };
+    // The second of them was freed without a row, or is younger than the key on this server.
+    let (lost, also_lost) = (of(1), GrantedRun { token: newest.token, ..of(0) });
+    runs.extend([lost.clone(), also_lost.clone()]);
+    let known = KnownHistory { term: None, runs };
+
+    let divergence = locker.compare(&known).await.expect("an answer");
+
+    let named: Vec<_> = divergence.runs.iter().map(|run| run.run).collect();
+    assert_eq!(named, [lost.run, also_lost.run]);
+}

@@ -15,14 +15,15 @@ use std::{
 };
 
 use callsheet::{
-    FireTime, JobName, LockKey, NodeId, Outcome, RunId, SkipReason, Term,
+    FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, RunId, SkipReason, Term,
     backend::Postgres,
     port::{
         Authority, Backend, Campaign, ClaimRequest, Completion, CursorMove, Declaration, Elector, Enrolled,
-        Enrolment, Inquiry, Locker, Pause, ScheduleIdentity, Skips, TickClaim, Verdict,
+        Enrolment, GrantedRun, Inquiry, KnownHistory, Locker, Pause, ScheduleIdentity, Skips, TickClaim,
+        Verdict,
     },
 };
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::{Client, NoTls};
@@ -62,6 +63,19 @@ const STALE_RUNS: &str = "
 INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
 SELECT cursor_run, 1, claimed_at, claimed_at, fire_time, 1, run_node, scope, name, name, 'succeeded' FROM names
 WHERE scope = $1 AND name LIKE 'stale-%'";
+
+/// Runs that ended one after another, in the order of their ids: every fourth one of the scope, up to 300 jobs.
+const NEW_RUNS: &str = "
+INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
+SELECT ('00000000-0000-7000-8000-' || lpad(to_hex(2 * n), 12, '0'))::uuid, n, at, at, at, 1, gen_random_uuid(),
+       CASE WHEN n % 4 = 0 THEN 'size' ELSE 'other' END, 'job-' || n % 300, 'job-' || n % 300, 'succeeded'
+FROM (SELECT n, to_timestamp(n) AS at FROM generate_series(1, $1::int8) AS g (n)) AS runs";
+/// How many there are: more of the scope than are ever looked at.
+const NEW: u32 = 120_000;
+
+/// How many rows, and how many buffers, a comparison may read in all parts of its plan.
+const COMPARED_ROWS_MAX: u64 = 100_000;
+const COMPARED_BUFFERS_MAX: u64 = 20_000;
 
 async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
@@ -118,6 +132,20 @@ fn reads_all(plan: &Value, found: &mut Vec<String>) {
     }
     let parts = plan["Plans"].as_array();
     parts.into_iter().flatten().for_each(|part| reads_all(part, found));
+}
+
+/// How many rows all nodes of a plan looked at.
+fn rows_looked_at(plan: &Value) -> u64 {
+    let count = |name: &str| plan[name].as_f64().unwrap_or_default();
+    let names = [
+        "Actual Rows",
+        "Rows Removed by Filter",
+        "Rows Removed by Join Filter",
+        "Rows Removed by Index Recheck",
+    ];
+    let rows = names.into_iter().map(count).sum::<f64>() * count("Actual Loops");
+    let parts = plan["Plans"].as_array();
+    rows as u64 + parts.into_iter().flatten().map(rows_looked_at).sum::<u64>()
 }
 
 struct Node {
@@ -212,6 +240,15 @@ async fn live(url: &str, schema: &str, node: &Node, dies: &Node, tag: &str) {
 
     node.ends(&plain, |end| end).await;
     node.ends(&keyed, |end| Completion { pause_after: Some(2), ..end }).await;
+    // Of what the store knows.
+    let known = GrantedRun {
+        job: plain.job.clone(),
+        key: plain.key.clone(),
+        run: plain.run,
+        fire_time: plain.tick.as_ref().map(|tick| tick.fire_time),
+        token: FencingToken(1),
+    };
+    node.locker.compare(&KnownHistory { term: Some(term), runs: vec![known] }).await.expect("an answer");
     node.ends(&mine, |end| Completion { from_completion: true, pause_after: Some(1), ..end }).await;
     let manual = ClaimRequest::new(name("manual"), key("manual"), run());
     node.ends(&manual, |end| end).await;
@@ -313,4 +350,43 @@ async fn no_statement_reads_more_beside_names_that_are_long_gone() {
         }
     }
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n\n"));
+}
+
+/// A run that the store granted for the n-th second, and which it lacks.
+fn lacking(n: u32) -> GrantedRun {
+    let name = format!("job-{}", n % 300);
+    let run = RunId::from(uuid::Uuid::from_u128(0x7000_8000_0000_0000_0000 + u128::from(2 * n + 1)));
+    let fire_time = DateTime::from_timestamp(i64::from(n), 0).map(FireTime::new);
+    let (job, key) = (JobName::new(name.clone()).expect("a name"), LockKey::new(name).expect("a key"));
+    GrantedRun { job, key, run, fire_time, token: FencingToken(0) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_comparison_reads_the_newest_runs_only_whatever_else_there_is() {
+    let server = Server::start();
+    let url = server.url();
+    let mut log = Log { path: server.socket_directory().join("log"), read: 0 };
+    let node = Node::open(&url, "compared").await;
+    let admin = connect(&url).await;
+    admin.batch_execute("SET search_path = compared").await.expect("an answer");
+    admin.execute(NEW_RUNS, &[&i64::from(NEW)]).await.expect("new runs");
+    let granted: Vec<_> = (1..=1_024).map(|nth| lacking(117 * nth)).collect();
+    log.statements();
+
+    let known = KnownHistory { term: None, runs: granted.clone() };
+    let divergence = node.locker.compare(&known).await.expect("in time");
+
+    // Those of the scope, among the newest 10,000 of all: the first one is 117 * 944, which is more than 110,000.
+    let (first, runs) = (943, divergence.runs);
+    assert_eq!(runs.first().map(|run| run.run), Some(granted[first].run));
+    assert_eq!(runs.len(), granted.len() - first, "all since then are lacking");
+    assert_eq!(runs.iter().filter(|run| run.tick_also.is_some()).count(), 21);
+    let seen = log.statements();
+    let (_, seen) = seen.iter().find(|(text, _)| text.contains("tick_also")).expect("it was asked");
+    let mut whole = Vec::new();
+    reads_all(&seen.plan, &mut whole);
+    assert!(whole.is_empty(), "it reads all of a table: {whole:?}");
+    let rows = rows_looked_at(&seen.plan);
+    assert!(rows <= COMPARED_ROWS_MAX, "{rows} rows: {:#}", seen.plan);
+    assert!(seen.buffers <= COMPARED_BUFFERS_MAX, "{} buffers: {:#}", seen.buffers, seen.plan);
 }

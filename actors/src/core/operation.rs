@@ -53,11 +53,13 @@ pub enum Operation {
     Forget,
     /// Saying which jobs this node holds, so that they are not forgotten.
     Hold,
+    /// Asking whether the store knows what it granted to this node before.
+    Compare,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Open,
         Self::Session,
         Self::Observe,
@@ -80,6 +82,7 @@ impl Operation {
         Self::Debts,
         Self::Forget,
         Self::Hold,
+        Self::Compare,
     ];
 
     /// Its name in metrics, logs and JSON.
@@ -107,6 +110,7 @@ impl Operation {
             Self::Debts => "debts",
             Self::Forget => "forget",
             Self::Hold => "hold",
+            Self::Compare => "compare",
         }
     }
 
@@ -119,7 +123,8 @@ impl Operation {
             | Self::Withdraw
             | Self::StaleCompletion
             | Self::Pause
-            | Self::Hold => true,
+            | Self::Hold
+            | Self::Compare => true,
             Self::Open
             | Self::Session
             | Self::Observe

@@ -167,7 +167,7 @@ impl LockActor {
                 self.listen(session, ctx);
                 self.prove_later(ctx);
                 self.ask_unanswered(ctx);
-                self.compare_history(ctx);
+                self.compare_history(0, ctx);
                 self.report(Report::SessionOpened);
             }
             Err(error) => {

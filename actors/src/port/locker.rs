@@ -148,7 +148,8 @@ pub trait Locker: Send + Sync + 'static {
     }
 
     /// What of a node's own history the store does not know: it is another store than the one that granted it, or one that was put
-    /// in its place without its last commits. Asked once in each session but the first one, and again of the runs that were answered.
+    /// in its place without its last commits. Asked once in each session but the first one, and again of the runs that were answered; more
+    /// often after an error.
     /// Changes nothing. Default: nothing, for a store that ends with the process.
     ///
     /// # Errors

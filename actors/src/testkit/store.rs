@@ -20,7 +20,7 @@ use crate::{
         operation::Operation,
     },
     name::NodeId,
-    port::Lease,
+    port::{Divergence, KnownHistory, Lease},
     testkit::{VirtualClock, clock::check_move},
 };
 
@@ -73,6 +73,7 @@ impl SharedStore {
             panics_when_given_up: HashSet::new(),
             said: None,
             decided: (0, DateTime::UNIX_EPOCH),
+            forgets: None,
             calls: 0,
             latency: LATENCY,
         };
@@ -172,6 +173,11 @@ impl SharedStore {
     /// Refuses nothing any more.
     pub fn refuse_nothing(&self) {
         self.lock().refused.clear();
+    }
+
+    /// From now on it is another store, which does not know what `forgets` answers.
+    pub fn set_forgets(&self, forgets: impl Fn(&KnownHistory) -> Divergence + Send + 'static) {
+        self.lock().forgets = Some(Box::new(forgets));
     }
 
     /// Answers no campaign, renewal or resignation of these operations from now on, and panics when one is

@@ -331,8 +331,18 @@ impl OpenSession {
         statement: &Statement,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, StatementError> {
+        self.ask_within(LONG_STATEMENT_MAX, statement, parameters).await
+    }
+
+    /// Asks such a statement with a limit of its own.
+    pub(super) async fn ask_within(
+        self: &Arc<Self>,
+        limit: Duration,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, StatementError> {
         let Statements { begin, limit_time, commit, .. } = &self.statements;
-        let limit = LONG_STATEMENT_MAX.min(self.settings.trust() / STATEMENTS_PER_TRUST);
+        let limit = limit.min(self.settings.trust() / STATEMENTS_PER_TRUST);
         let limit = limit.as_millis().to_string();
         let (begun, limited, answer, committed) = join4(
             self.ask(begin, &[]),

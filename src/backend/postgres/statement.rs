@@ -97,6 +97,7 @@ pub(super) mod declare;
 pub(super) mod enrol;
 pub(super) mod eviction;
 pub(super) mod forget;
+pub(super) mod histories;
 pub(super) mod leader;
 pub(super) mod lost_runs;
 pub(super) mod names;
@@ -174,6 +175,7 @@ prepared! {
     oldest_snapshot: snapshots::OLDEST_SNAPSHOT,
     pauses: news::PAUSES,
     owed: news::OWED,
+    compare: histories::COMPARE,
 }
 
 /// An array for a statement of something that few items have: empty, which costs nothing, if none has it.

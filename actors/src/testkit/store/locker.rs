@@ -22,8 +22,8 @@ use crate::{
     name::{JobName, LockKey, NodeId, RunId, Term},
     port::{
         ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorMove, Debt, Decided, Declaration,
-        Enrolled, Enrolment, Forgotten, Inquiry, LockError, Locker, Moved, News, OTHER_ZONE_DATA_MAX,
-        OtherZoneData, Pause, Proof, Proved, Session, Standing, Verdict,
+        Divergence, Enrolled, Enrolment, Forgotten, Inquiry, KnownHistory, LockError, Locker, Moved, News,
+        OTHER_ZONE_DATA_MAX, OtherZoneData, Pause, Proof, Proved, Session, Standing, Verdict,
     },
 };
 
@@ -346,6 +346,20 @@ impl Locker for StoreBackend {
             }
             let others = others.into_iter().take(OTHER_ZONE_DATA_MAX);
             Ok(others.map(|(version, node)| OtherZoneData { version, node }).collect())
+        }
+        .boxed()
+    }
+
+    /// A call like any other only if it is another store.
+    fn compare<'a>(&'a self, known: &'a KnownHistory) -> BoxFuture<'a, Result<Divergence, LockError>> {
+        async move {
+            if self.store.lock().forgets.is_none() {
+                return Ok(Divergence::default());
+            }
+            let asked = self.with_session(Operation::Compare, |state, _, _| {
+                state.forgets.as_ref().map(|forgets| forgets(known)).unwrap_or_default()
+            });
+            asked.await
         }
         .boxed()
     }

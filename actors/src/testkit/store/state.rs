@@ -13,7 +13,7 @@ use super::faults::{BadData, CallFault};
 use crate::{
     core::{ledger::Ledger, operation::Operation},
     name::{NodeId, Term},
-    port::{LockError, News, Session},
+    port::{Divergence, KnownHistory, LockError, News, Session},
 };
 
 pub(super) struct State {
@@ -40,10 +40,15 @@ pub(super) struct State {
     pub(super) said: Option<(Term, Option<DateTime<Utc>>)>,
     /// How often leaders said that all is decided, and when they did last.
     pub(super) decided: (u64, DateTime<Utc>),
+    /// What it does not know any more of what a node was granted.
+    pub(super) forgets: Option<Forgets>,
     pub(super) calls: u64,
     /// How long each call takes.
     pub(super) latency: Duration,
 }
+
+/// Says what of the history of a node is not known.
+pub(super) type Forgets = Box<dyn Fn(&KnownHistory) -> Divergence + Send>;
 
 #[derive(Clone)]
 pub(super) struct OwnSession {
