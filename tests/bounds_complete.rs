@@ -137,7 +137,6 @@ const GIVES: &[&str] = &[
     "forgetting.rs: names",
     "session.rs: mark",
     "session.rs: ago",
-    "session.rs: new",
     "skip.rs: new",
     "skip.rs: add",
     "pause.rs: after_failures",
