@@ -23,7 +23,7 @@ use std::{
 use callsheet::{
     Callsheet, EventFilter, EventKind, EventName, Job, Term,
     backend::Postgres,
-    port::{Backend, Campaign, LockError, Renewal},
+    port::{Backend, Campaign, LockError, Proof, Renewal},
     schedule::every,
 };
 use chrono::{DateTime, Utc};
@@ -166,7 +166,8 @@ async fn the_statements_of_this_version_can_be_kept() {
     }
     let file = write(&statements);
     assert_eq!(read(&file), statements);
-    for part in [OPEN, WAIT, GRANT, RENEW, RESIGN, HEARTBEAT, ENROL, CLAIM, COMPLETE, CLOSE] {
+    for part in [OPEN, WAIT, GRANT, RENEW, RESIGN, HEARTBEAT, ENROL, "THEN 'needs takeover'", COMPLETE, CLOSE]
+    {
         assert_eq!(statements.iter().filter(|kept| kept.text.contains(part)).count(), 1, "{part}");
     }
     if let Some(path) = std::env::var_os("CALLSHEET_KEEP_STATEMENTS") {
@@ -185,6 +186,7 @@ const HEARTBEAT: &str = "EXISTS (SELECT FROM scopes WHERE scope = $1 AND channel
 const ENROL: &str = "'done' AS answer, cursor";
 const CLAIM: &str = "THEN 'robs'";
 const COMPLETE: &str = "AS cursor, false AS pauses, NULL AS pause_note FROM freed\nUNION ALL\n-- An end";
+const PROVE: &str = "), proved AS (";
 const CLOSE: &str = "SELECT count(*) < $3 AND count(run) = 0";
 
 /// A node of the version before: a connection that knows its statements, and nothing else.
@@ -336,6 +338,55 @@ async fn a_node_of_the_version_before_works_beside_one_of_this_version() {
     let left: i64 = old.client.query_one(rows, &[&scope, &old.node]).await.expect("an answer").get(0);
     assert_eq!(left, 0, "its session is taken out of the table");
     node.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn who_never_says_that_all_is_decided_neither_says_nor_unsays_it() {
+    const SCHEMA: &str = "proved_by_both";
+    let scope = scope("proved-by-both");
+    let new = Postgres::new(&scope, server().url()).schema(SCHEMA);
+    let locker = new.locker();
+    locker.open().await.expect("it is migrated");
+    let decided = async |proof| locker.prove(proof).await.expect("it could claim").decided;
+    let old = Old::open(SCHEMA, scope.clone()).await;
+    let no_tick = None::<DateTime<Utc>>;
+
+    // It leads, and proves as a leader and as a follower.
+    let term = old.lead(SCHEMA).await;
+    for term in [Some(term), None] {
+        old.ask(PROVE, &[&scope, &term, &no_tick]).await;
+        assert_eq!(decided(Proof::default()).await, None, "nothing is known");
+    }
+
+    // It follows.
+    assert_eq!(old.ask(RESIGN, &[&scope, &old.beacon, &term]).await.len(), 1);
+    old.client.batch_execute("SELECT pg_advisory_unlock_all()").await.expect("an answer");
+    let campaign = new.elector().campaign(Duration::ZERO).await.expect("an answer");
+    let Campaign::Won(grant) = campaign else { panic!("nobody leads: {campaign:?}") };
+    let nothing = decided(Proof::default()).await.expect("this leader will say it");
+    assert_eq!(nothing.mark, 0);
+    let says = Proof { term: Some(grant.term), overdue_since: None, all_decided: true };
+    let said = decided(says).await.expect("it says it");
+    assert!(said.mark > 0, "{said:?}");
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    old.ask(PROVE, &[&scope, &None::<i64>, &no_tick]).await;
+    for proof in [Proof::default(), Proof { all_decided: false, ..says }] {
+        let still = decided(proof).await.expect("it has said it");
+        assert!(
+            still.mark == said.mark && still.ago >= Duration::from_millis(20),
+            "{still:?} after {said:?}"
+        );
+    }
+
+    // It leads again: what the other one said before is over, and nothing is known.
+    new.elector().resign(grant.term).await.expect("an answer");
+    locker.close().await;
+    let follower = Postgres::new(&scope, server().url()).schema(SCHEMA);
+    let locker = follower.locker();
+    locker.open().await.expect("a session");
+    old.lead(SCHEMA).await;
+    let proved = locker.prove(Proof::default()).await.expect("it could claim");
+    assert_eq!(proved.decided, None);
 }
 
 #[tokio::test]

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use callsheet::{
-    EventKind, Fires, Health, HealthReport, Job, JobName, JobState, Operation, PauseJobs, Problem,
+    Callsheet, EventKind, Fires, Health, HealthReport, Job, JobName, JobState, Operation, PauseJobs, Problem,
     ResumeJobs, Scheduled,
     schedule::{cron, every},
-    testkit::{Rig, simulate},
+    testkit::{BadData, Rig, simulate},
 };
 
 mod common;
@@ -318,20 +318,26 @@ fn jobs_whose_due_ticks_are_not_decided_are_named() {
     });
 }
 
-/// How long a node may say that it is healthy while nothing runs: two leases, and what a call may take.
-const HEALTHY_MAX: u64 = 3 * LEASE;
+/// How long a node may say that it is healthy while nothing runs: two leases and the time of a call, 5 s.
+const HEALTHY_MAX: u64 = 2 * LEASE + 5;
 
 /// Lets each leader lead for four fifths of a lease, and answers which nodes were healthy at some look after the
-/// bound.
+/// bound, counted from the last run.
 async fn change_leaders(rig: &mut Rig, nodes: &[usize]) -> Vec<usize> {
     let mut healthy = Vec::new();
-    let began = rig.now();
+    let (mut ran_at, mut runs) = (rig.now(), rig.started("ledger"));
     for _ in 0..10 {
-        rig.advance(secs(LEASE - 1)).await;
+        for _ in 1..LEASE {
+            rig.advance(secs(1)).await;
+            let started = rig.started("ledger");
+            if std::mem::replace(&mut runs, started) < started {
+                ran_at = rig.now();
+            }
+        }
         let leader = rig.leader().expect("there is always one");
         rig.end_session(leader);
         for node in nodes.iter().filter(|node| **node != leader) {
-            if (rig.now() - began).num_seconds().unsigned_abs() > HEALTHY_MAX
+            if (rig.now() - ran_at).num_seconds().unsigned_abs() > HEALTHY_MAX
                 && rig.send(*node, Health).await.healthy
             {
                 healthy.push(*node);
@@ -412,6 +418,96 @@ fn a_leader_that_is_killed_makes_nobody_unhealthy() {
             }
         });
     }
+}
+
+#[test]
+fn a_leader_that_is_frozen_makes_nobody_undecided() {
+    for lease in [1, LEASE, 15] {
+        simulate(START, async |rig| {
+            rig.set_lease(secs(lease));
+            let jobs = || [nightly(), Job::new("ledger", every(secs(1))).run(async |_| {})];
+            for _ in 0..3 {
+                rig.node(node_with(jobs())).await;
+            }
+            rig.advance(secs(4 * lease)).await;
+
+            // Whenever it said last that all is decided.
+            for nth in 1..=10 {
+                let leader = rig.leader().expect("one leads");
+                rig.freeze(leader);
+                for _ in 0..30 {
+                    rig.advance(secs(lease) / 10).await;
+                    for node in (0..3).filter(|node| *node != leader) {
+                        let health = rig.send(node, Health).await;
+                        assert!(!is_undecided(&health), "{lease} s: {health:?}");
+                    }
+                }
+                rig.thaw(leader);
+                rig.advance(secs(4 * lease) + secs(lease) * nth / 10).await;
+            }
+        });
+    }
+}
+
+fn is_undecided(health: &HealthReport) -> bool {
+    health.problems.iter().any(|problem| matches!(problem, Problem::Undecided { .. }))
+}
+
+#[test]
+fn a_store_that_is_back_after_an_outage_makes_nobody_undecided() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        let mut nodes = Vec::new();
+        for _ in 0..3 {
+            nodes.push(rig.node(node_with([nightly()])).await);
+        }
+        rig.advance(secs(60)).await;
+        rig.store().refuse([Operation::Open], "the server is away");
+        nodes.iter().for_each(|node| rig.end_session(*node));
+        rig.advance(secs(600)).await;
+
+        rig.store().refuse_nothing();
+
+        for _ in 0..100 {
+            rig.advance(Duration::from_millis(100)).await;
+            for node in &nodes {
+                let health = rig.send(*node, Health).await;
+                assert!(!is_undecided(&health), "{health:?}");
+            }
+        }
+        let health = rig.send(nodes[0], Health).await;
+        assert!(health.healthy, "{health:?}");
+    });
+}
+
+#[test]
+fn a_leader_whose_only_job_is_suspected_does_not_say_that_all_is_decided() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        let ledger = || Job::new("ledger", every(secs(1))).run(async |_| {});
+        for _ in 0..2 {
+            rig.node(node_with([ledger()])).await;
+        }
+        // It enrols nothing, and knows only what it hears.
+        rig.node(Callsheet::builder().may_lead(async || false)).await;
+        rig.advance(secs(30)).await;
+        let former = rig.leader().expect("one leads");
+
+        rig.store().set_bad("ledger", &[BadData::Enrolment]);
+        rig.end_session(former);
+        rig.advance(secs(60)).await;
+
+        for node in 0..3 {
+            let health = rig.send(node, Health).await;
+            assert!(!health.healthy, "{health:?}");
+        }
+        rig.store().set_bad("ledger", &[]);
+        rig.advance(secs(30)).await;
+        for node in 0..3 {
+            let health = rig.send(node, Health).await;
+            assert!(health.healthy, "{health:?}");
+        }
+    });
 }
 
 #[test]

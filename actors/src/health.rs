@@ -198,9 +198,10 @@ pub enum Problem {
         /// Since when the first of them is due.
         since: DateTime<Utc>,
     },
-    /// No leader has said for two leases that what is due is decided, whoever led meanwhile, and nothing else tells why.
+    /// No leader has said for two leases and the [time of a call](crate::CALL_DEADLINE) that what is due is decided, whoever led
+    /// meanwhile, and nothing else tells why.
     Undecided {
-        /// When one said so last, or since when the tick is due that was not decided then.
+        /// When one said so last. Time without a session does not count.
         since: DateTime<Utc>,
     },
     /// Jobs broke, and do not fire any more: their actors died too often, or their schedules are wrong.

@@ -12,10 +12,11 @@ use std::{
 use chrono::{DateTime, Utc};
 
 use crate::{
+    CALL_DEADLINE,
     core::time::FireTime,
     health::{PROBLEM_JOBS_MAX, Problem, ProblemJobs},
     name::JobName,
-    port::Proved,
+    port::{Decided, Proved},
 };
 
 /// The most jobs that are known by name; the others are counted.
@@ -23,8 +24,13 @@ const NAMED_MAX: usize = 10_000;
 /// In how many different seconds jobs may have been marked that are counted. Beyond it they count from the newest of these.
 const SECONDS_MAX: usize = 1_000;
 
-/// For how many leases nobody may have said that what is due is decided. Each node says or hears so once a lease.
-pub(crate) const UNDECIDED_LEASES: u32 = 2;
+/// For how long nobody may have said that what is due is decided: two leases and the time of a call.
+///
+/// A leader says so nine tenths of a lease after it did last. If it dies just before, the next one leads a lease and a second later,
+/// enrols its jobs, has their claims answered and says it.
+pub(crate) fn undecided_max(lease: Duration) -> Duration {
+    lease * 2 + CALL_DEADLINE
+}
 
 /// The jobs of a node whose due ticks the store does not decide, and what leaders say of all jobs.
 #[derive(Debug, Default)]
@@ -38,9 +44,11 @@ pub(crate) struct Overdue {
 struct Said {
     /// Since when, as the present one says, a tick is due and not decided.
     overdue_since: Option<DateTime<Utc>>,
-    /// Up to when, by the monotonic clock, everything that was due was decided. It stays when the leader changes: the next one has to
-    /// say it anew. What was before this process counts as its start; `None` until the store has told it.
-    decided_at: Option<Duration>,
+    /// When a leader said last that all is decided, by the monotonic clock, and the mark of that. It stays when the leader changes: the
+    /// next one has to say it anew. What was before the session was opened counts from then. `None`: not known.
+    decided: Option<(u64, Duration)>,
+    /// When the store was asked last, or the session was opened.
+    asked_at: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -139,37 +147,46 @@ impl Overdue {
         self.said().overdue_since
     }
 
-    /// Up to when, by the monotonic clock, everything that was due was decided, as far as this node knows.
+    /// When, by the monotonic clock, a leader said last that all is decided, as far as this node knows.
     pub(crate) fn decided_at(&self) -> Option<Duration> {
-        self.said().decided_at
+        self.said().decided.map(|(_, at)| at)
     }
 
     /// For how long nobody has said that what is due is decided, if that is too long.
     pub(crate) fn undecided_for(&self, now: Duration, lease: Duration) -> Option<Duration> {
         let undecided = now.saturating_sub(self.decided_at()?);
-        (undecided > lease * UNDECIDED_LEASES).then_some(undecided)
+        (undecided > undecided_max(lease)).then_some(undecided)
     }
 
-    /// Keeps what the store was asked for at a reading of the monotonic clock.
-    pub(crate) fn hear(&self, Proved { overdue_since, decided_ago }: Proved, asked_at: Duration) {
+    /// Keeps what the store answered, which was asked at a reading of the monotonic clock.
+    ///
+    /// Whatever its clock says, a mark that is new was made after it was asked before.
+    pub(crate) fn hear(&self, Proved { overdue_since, decided }: Proved, asked_at: Duration) {
         let mut said = self.said();
         said.overdue_since = overdue_since;
-        said.decided_at = match decided_ago {
-            Some(ago) => Some(asked_at.saturating_sub(ago)),
-            None => said.decided_at.or(Some(asked_at)),
-        };
+        said.decided = decided.map(|Decided { mark, ago }| match said.decided {
+            Some((former, at)) if former == mark => (mark, at),
+            _ => (mark, asked_at.saturating_sub(ago).max(said.asked_at)),
+        });
+        said.asked_at = asked_at;
+    }
+
+    /// A session was opened, after a time without one. Nothing could be heard in it: it does not count, but what was before counts on, so
+    /// that sessions which come and go hide nothing.
+    pub(crate) fn on_opened(&self, now: Duration, away: Duration) {
+        let mut said = self.said();
+        said.decided = said.decided.map(|(mark, at)| (mark, (at + away).min(now)));
+        said.asked_at = now;
     }
 
     fn said(&self) -> MutexGuard<'_, Said> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first tick that was asked for in vain and is not decided, of any job.
-    pub(crate) fn first_tick(&self) -> Option<DateTime<Utc>> {
+    /// No tick of any job was asked for in vain and is not decided.
+    pub(crate) fn is_empty(&self) -> bool {
         let marks = lock(&self.marks);
-        let named = marks.named.values().map(|since| since.tick);
-        let unnamed = marks.unnamed.values().map(|unnamed| unnamed.tick);
-        named.chain(unnamed).min().map(FireTime::instant)
+        marks.named.is_empty() && marks.unnamed.is_empty()
     }
 
     /// The jobs that have been marked for longer than `bound`.
@@ -271,5 +288,56 @@ mod tests {
         assert_eq!((of(25), of(26)), (None, Some((1, at("03:00")))));
         drop(young);
         assert_eq!(of(60), None);
+    }
+
+    const LEASE: Duration = Duration::from_secs(5);
+
+    fn hear(overdue: &Overdue, mark: u64, ago: u64, asked_at: u64) {
+        let decided = Some(Decided { mark, ago: Duration::from_secs(ago) });
+        overdue.hear(Proved::new(None, decided), Duration::from_secs(asked_at));
+    }
+
+    fn undecided(overdue: &Overdue, now: u64) -> Option<u64> {
+        overdue.undecided_for(Duration::from_secs(now), LEASE).map(|undecided| undecided.as_secs())
+    }
+
+    #[test]
+    fn a_clock_of_the_store_that_jumps_tells_nothing_new() {
+        let overdue = Overdue::default();
+        hear(&overdue, 7, 1, 100);
+        // The server that was promoted is behind, then ahead: the mark is in its future, or long past.
+        hear(&overdue, 7, 0, 104);
+        hear(&overdue, 7, 3_600, 108);
+        assert_eq!((undecided(&overdue, 114), undecided(&overdue, 115)), (None, Some(16)));
+
+        hear(&overdue, 8, 3_600, 116);
+
+        assert_eq!((undecided(&overdue, 123), undecided(&overdue, 124)), (None, Some(16)));
+    }
+
+    #[test]
+    fn a_leader_that_never_says_so_is_not_silent() {
+        let overdue = Overdue::default();
+        hear(&overdue, 7, 0, 100);
+        overdue.hear(Proved::default(), Duration::from_secs(104));
+        assert_eq!(undecided(&overdue, 1_000), None);
+
+        overdue.hear(Proved::default(), Duration::from_secs(1_000));
+        hear(&overdue, 7, 900, 1_004);
+
+        assert_eq!((undecided(&overdue, 1_015), undecided(&overdue, 1_016)), (None, Some(16)));
+    }
+
+    #[test]
+    fn time_without_a_session_counts_as_no_silence() {
+        let overdue = Overdue::default();
+        overdue.on_opened(Duration::from_secs(60), Duration::from_secs(60));
+        hear(&overdue, 7, 3_600, 61);
+        assert_eq!((undecided(&overdue, 75), undecided(&overdue, 76)), (None, Some(16)));
+
+        overdue.on_opened(Duration::from_secs(170), Duration::from_secs(100));
+        hear(&overdue, 7, 3_600, 171);
+
+        assert_eq!((undecided(&overdue, 175), undecided(&overdue, 176)), (None, Some(16)));
     }
 }

@@ -27,6 +27,8 @@ const DESCRIPTORS_GROWTH_MAX: usize = 32;
 /// The server ends a session a lease after it heard of it last. It is looked at four times a second, and the
 /// look takes its time.
 const LOOKED_LATE: TimeDelta = TimeDelta::milliseconds(500);
+/// How long a node waits for an answer of the store.
+const CALL: TimeDelta = TimeDelta::seconds(callsheet::CALL_DEADLINE.as_secs().cast_signed());
 /// A node is itself only some time after it has started.
 const SETTLED_AFTER: TimeDelta = TimeDelta::seconds(5);
 
@@ -121,17 +123,17 @@ impl History {
         self.bodies.iter().filter(move |body| Some(body.job.as_str()) == first).map(|body| body.started_at)
     }
 
-    /// For how long a node may say that it is healthy while nothing runs: what it is promised to find out
-    /// within, two leases and the time of a call.
+    /// For how long a node may say that it is healthy while nothing runs.
     ///
-    /// A leader says that all is decided while what it asks was not answered yet, for the time of a call at
-    /// most: eight tenths of a lease. Two leases after somebody said so last nobody is healthy, whoever leads
-    /// then. The same for a node whose proofs fail: the next one begins nine tenths of a lease after the last
-    /// one that was answered, fails within the time of a call, and what fails for longer than a lease makes
-    /// it unhealthy. The last run may have been a period before, and it is asked on the next turn.
+    /// A leader says that all is decided while what it asks was not answered yet, for as long as its session
+    /// lives without an answer: eight tenths of a lease. Two leases and the time of a call after somebody said
+    /// so last nobody is healthy, whoever leads then. A node whose proofs fail is unhealthy before: the next
+    /// one begins nine tenths of a lease after the last one that was answered, fails within the time of a
+    /// call, and what fails for longer than a lease makes it unhealthy. The last run may have been a period
+    /// before, and it is asked on the next turn.
     fn health_bound(&self) -> TimeDelta {
-        let call = self.lease * 4 / 5;
-        self.lease * 2 + call + TimeDelta::milliseconds(250)
+        let unanswered = self.lease * 4 / 5;
+        self.lease * 2 + unanswered + CALL + TimeDelta::milliseconds(250)
     }
 
     /// Whether something was done to the cluster at an instant, and not all was well again.

@@ -221,7 +221,7 @@ fn each_kind_of_violation_is_seen() {
             "node 0 said run_cancelled, and nobody",
         ),
         // Health against reality.
-        (|it| silence(it, 20, 30), "node 0 was healthy after"),
+        (|it| silence(it, 20, 35), "node 0 was healthy after"),
         // Gaps.
         (
             |it| {
@@ -411,7 +411,7 @@ fn what_a_node_found_out_before_it_stood_still_is_not_held_against_it() {
     let what = "was healthy after";
     let of_reports = |reports: &'static [(i64, i64)]| {
         broken(|it| {
-            silence(it, 20, 30);
+            silence(it, 20, 35);
             it.heard.retain(|(_, said)| said.event != "health");
             // What came before.
             it.heard.push((0, Said { healthy: Some(true), ..said(at(20_000), "health") }));
@@ -420,15 +420,15 @@ fn what_a_node_found_out_before_it_stood_still_is_not_held_against_it() {
                     Said { healthy: Some(true), waited_ms: Some(*waited), ..said(at(*heard_at), "health") };
                 it.heard.push((0, report));
             }
-            frozen(it, 27_000, 28_000);
+            frozen(it, 32_000, 33_000);
         })
     };
 
     // The first after it goes on, and the next one.
-    assert!(!has(&of_reports(&[(28_010, 1)]), what));
-    assert!(has(&of_reports(&[(28_010, 1), (28_510, 1)]), what));
+    assert!(!has(&of_reports(&[(33_010, 1)]), what));
+    assert!(has(&of_reports(&[(33_010, 1), (33_510, 1)]), what));
     // A report is about the instant at which it was asked for.
-    assert!(!has(&of_reports(&[(28_010, 1), (28_510, 4_000)]), what));
+    assert!(!has(&of_reports(&[(33_010, 1), (33_510, 4_000)]), what));
 }
 
 #[test]
@@ -450,7 +450,7 @@ fn a_body_that_was_dropped_ended_before_its_run_was_recorded_as_cancelled() {
 fn leaders_that_come_and_go_are_no_excuse_for_silence() {
     for gained in [&[25_000][..], &[22_000, 24_000, 26_000, 28_000]] {
         let broken = broken(|it| {
-            silence(it, 20, 30);
+            silence(it, 20, 35);
             for (term, gained_at) in (2..).zip(gained) {
                 let term = Some(callsheet::Term(term));
                 let gained = Said { term, ..said(at(*gained_at), "leadership_gained") };

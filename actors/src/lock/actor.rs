@@ -147,6 +147,8 @@ impl LockActor {
         match opened {
             Ok(session) => {
                 self.session = Some(session);
+                let now = self.node.clock.elapsed();
+                self.node.overdue.on_opened(now, now.saturating_sub(self.session_lost_at));
                 self.node.failures.succeeded(Operation::Open);
                 self.node.failures.succeeded(Operation::Session);
                 // What there was to record ended with the session before.

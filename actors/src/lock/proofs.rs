@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! nothing is wrong           once in nine tenths of a lease
-//! it has become the leader   four times a lease, until it knows of all its jobs, and has said so
-//! nobody has said for two leases that what is due is decided: four times a lease, until somebody says so
+//! it leads, and has not said last that all is decided       four times a lease, or once a second
+//! nobody has said so for two leases and the time of a call  the same, until somebody says it
 //! ```
 
 use std::time::Duration;
@@ -15,14 +15,15 @@ use crate::{
     CALL_DEADLINE,
     core::operation::Operation,
     name::Term,
-    overdue::UNDECIDED_LEASES,
+    overdue::undecided_max,
     port::{Proof, Proved},
 };
 
 /// After which part of a lease, in tenths, a node proves again that a claim would be possible: before the lease is over.
 const TURN_TENTHS: u32 = 9;
-/// How often in a lease it does while something is not known that should be.
+/// How often in a lease it does while something is not known that should be, unless that is less often than after each [`LOOK_MAX`].
 const LOOKS: u32 = 4;
+const LOOK_MAX: Duration = Duration::from_secs(1);
 /// By which part of a lease it looks before what it knows is too old.
 const MARGIN: u32 = 10;
 
@@ -38,13 +39,13 @@ pub(super) struct Proofs {
     timer: Option<SpawnHandle>,
     /// The term under which all its jobs are enrolled, and since when.
     enrolled: Option<(Term, Duration)>,
-    /// The term in which this node said something last.
-    said_in: Option<Term>,
+    /// The term in which this node said that all is decided, if that is what it said last.
+    decided_in: Option<Term>,
 }
 
 impl Proofs {
     pub(super) fn new(lease: Duration) -> Self {
-        Self { lease, timer: None, enrolled: None, said_in: None }
+        Self { lease, timer: None, enrolled: None, decided_in: None }
     }
 }
 
@@ -58,14 +59,14 @@ impl LockActor {
     }
 
     fn proof_pause(&self) -> Option<Duration> {
-        let Proofs { lease, said_in, .. } = *self.proofs.as_ref()?;
+        let Proofs { lease, decided_in, .. } = *self.proofs.as_ref()?;
         let now = self.node.clock.elapsed();
-        let (soon, turn) = (lease / LOOKS, lease * TURN_TENTHS / 10);
+        let (soon, turn) = ((lease / LOOKS).min(LOOK_MAX), lease * TURN_TENTHS / 10);
         let term = self.node.leadership.term(now);
-        if term.is_some() && said_in != term {
+        if term.is_some() && decided_in != term {
             return Some(soon);
         }
-        let too_old_in = |at: Duration| (at + lease * UNDECIDED_LEASES).saturating_sub(now + lease / MARGIN);
+        let too_old_in = |at: Duration| (at + undecided_max(lease)).saturating_sub(now + lease / MARGIN);
         let decided_at = self.node.overdue.decided_at();
         Some(decided_at.map_or(turn, |at| too_old_in(at).clamp(soon, turn)))
     }
@@ -81,7 +82,7 @@ impl LockActor {
         let proof = Proof {
             term,
             overdue_since: overdue.since(asked_at, lease).filter(|_| term.is_some()),
-            undecided_since: overdue.first_tick().filter(|_| term.is_some()),
+            all_decided: term.is_some() && overdue.is_empty(),
         };
         let locker = self.locker.clone();
         let proved = async move { call(async { locker.prove(proof).await }).await };
@@ -89,7 +90,7 @@ impl LockActor {
             // Of a node that claims nothing, no round measures it.
             actor.read_measured();
             match proved {
-                Ok(proved) => actor.on_proved(term, proved, asked_at),
+                Ok(proved) => actor.on_proved(proof, proved, asked_at),
                 Err(error) => actor.failed(Operation::Prove, &error),
             }
             if actor.session == Some(session) {
@@ -98,16 +99,17 @@ impl LockActor {
         }));
     }
 
-    fn on_proved(&mut self, term: Option<Term>, proved: Proved, asked_at: Duration) {
-        if let Some(proofs) = self.proofs.as_mut().filter(|_| term.is_some()) {
-            proofs.said_in = term;
+    fn on_proved(&mut self, proof: Proof, proved: Proved, asked_at: Duration) {
+        if let Some(proofs) = &mut self.proofs {
+            proofs.decided_in = proof.term.filter(|_| proof.all_decided);
         }
         self.node.overdue.hear(proved, asked_at);
         self.node.failures.proved();
     }
 
-    /// The term in which this node leads, once it knows of all its jobs whether something is due: each has asked, and what is not
-    /// decided has been refused, or not answered in time.
+    /// The term in which this node leads, once it may say something of its jobs: all are enrolled, and since then the store has granted
+    /// a claim, or nothing is under way, or the time of a call has passed. What a job asked for in vain is marked by then, as a rule: a
+    /// job that has not asked yet, on a node that is slow, is marked when it has, and the next proof says so.
     fn knowing_term(&self, now: Duration) -> Option<Term> {
         let term = self.node.leadership.term(now)?;
         let Proofs { lease, enrolled, .. } = self.proofs.as_ref()?;

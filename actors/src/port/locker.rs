@@ -25,7 +25,7 @@ pub use self::{
     forgetting::{AGES_AT_MOST, Forgotten},
     notification::News,
     pending_retry::{ClosedRuns, Debt, LostRun, OwedRun},
-    session::{Proof, Proved, Session},
+    session::{Decided, Proof, Proved, Session},
 };
 use super::{Divergence, KnownHistory, Obstacle, OtherZoneData};
 use crate::{
@@ -213,8 +213,8 @@ pub trait Locker: Send + Sync + 'static {
 
     /// Proves that this node could claim, by doing what a claim does without claiming anything: whatever would refuse a claim
     /// (missing tables or rights, a read-only store, a full disk) is to refuse this as well. The store must know the term of a
-    /// leader. It keeps what the leader says, and answers what leaders said last. Asked about once a lease, and four times a lease
-    /// while no leader says that what is due is decided. Default: nothing, for a store of one node.
+    /// leader. It keeps what the leader says, and answers what leaders said last. Asked about once a lease, and four times a lease,
+    /// or once a second if that is more often, while no leader says that what is due is decided. Default: nothing, for a store of one node.
     ///
     /// # Errors
     ///
@@ -224,7 +224,7 @@ pub trait Locker: Send + Sync + 'static {
     ///
     /// Dropping the future has the same effect as [`LockError::Timeout`].
     fn prove(&self, proof: Proof) -> BoxFuture<'_, Result<Proved, LockError>> {
-        ready(Ok(Proved::new(proof.overdue_since, Some(Duration::ZERO)))).boxed()
+        ready(Ok(Proved::new(proof.overdue_since, None))).boxed()
     }
 
     /// Claims each run in `requests`, in one round trip, without waiting for other holders.

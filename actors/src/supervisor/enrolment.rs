@@ -51,7 +51,7 @@ impl SupervisorActor {
             }
         };
         if page.is_empty() {
-            if let Some(term) = self.term.filter(|_| self.pages_locked == 0) {
+            if let Some(term) = self.term.filter(|_| !self.enrolments_wait()) {
                 self.parts.lock.do_send(AllEnrolled(term));
             }
             return self.enrol_suspects_later(ctx);
@@ -113,6 +113,12 @@ impl SupervisorActor {
             }
             actor.enrol_suspects_later(ctx);
         }));
+    }
+
+    /// Jobs are to be enrolled later: somebody else has them locked, their keys are being taken back, or the store refused them and it is
+    /// not known yet who is to blame. Those that are parked are not waited for.
+    fn enrolments_wait(&self) -> bool {
+        self.pages_locked > 0 || self.keys.holds_jobs() || self.suspects.wake_at().is_some()
     }
 
     /// The next jobs to be enrolled, of a group or of all.

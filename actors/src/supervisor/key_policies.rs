@@ -65,6 +65,11 @@ impl Keys {
         holds
     }
 
+    /// Enrolments wait for keys that are being taken back.
+    pub(super) fn holds_jobs(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// What a session declared ends with it.
     pub(super) fn on_disconnected(&mut self) {
         self.to_retract.clear();

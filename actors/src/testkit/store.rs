@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta};
 use tokio::{sync::Notify, time::Instant};
 
 use self::state::State;
@@ -74,7 +74,7 @@ impl SharedStore {
             refused: HashMap::new(),
             panics_when_given_up: HashSet::new(),
             said: None,
-            decided: None,
+            decided: (0, DateTime::UNIX_EPOCH),
             forgets: None,
             calls: 0,
             changed_at: Instant::now(),

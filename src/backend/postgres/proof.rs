@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use callsheet_actors::port::{LockError, Proof, Proved};
+use callsheet_actors::port::{Decided, LockError, Proof, Proved};
 use chrono::{DateTime, Utc};
 use tokio_postgres::types::ToSql;
 
@@ -12,12 +12,17 @@ use super::{
     statement::{answer::read, number},
 };
 
+fn decided(at: DateTime<Utc>, now: DateTime<Utc>) -> Decided {
+    let mark = u64::try_from(at.timestamp_micros()).unwrap_or_default();
+    Decided { mark, ago: (now - at).to_std().unwrap_or_default() }
+}
+
 impl OpenSession {
     /// Fails as a claim would.
     pub(super) async fn prove(self: &Arc<Self>, proof: Proof) -> Result<Proved, LockError> {
-        let Proof { term, overdue_since, undecided_since } = proof;
+        let Proof { term, overdue_since, all_decided } = proof;
         let parameters: [&(dyn ToSql + Sync); 4] =
-            [&self.settings.scope, &term.map(number), &overdue_since, &undecided_since];
+            [&self.settings.scope, &term.map(number), &overdue_since, &all_decided];
         let clocks = self.pulse.clocks();
         let rows = self.ask(&self.statements.prove, &parameters).await?;
         let recognised = read(&rows, |row| self.pulse.recognise(&clocks, row))?;
@@ -28,10 +33,13 @@ impl OpenSession {
         }
         let answers = read(&rows, |row| {
             let epoch: Option<i64> = row.try_get("epoch")?;
+            let tells: Option<bool> = row.try_get("tells")?;
             let decided_at: Option<DateTime<Utc>> = row.try_get("decided_at")?;
             let now: DateTime<Utc> = row.try_get("now")?;
-            let decided_ago = decided_at.map(|decided_at| (now - decided_at).to_std().unwrap_or_default());
-            Ok((epoch, row.try_get("written")?, Proved::new(row.try_get("overdue_since")?, decided_ago)))
+            // By default: nobody has said it yet.
+            let decided = (tells == Some(true))
+                .then(|| decided_at.map_or_else(Decided::default, |at| decided(at, now)));
+            Ok((epoch, row.try_get("written")?, Proved::new(row.try_get("overdue_since")?, decided)))
         })?;
         let (epoch, written, proved) = answers.into_iter().next().unwrap_or((None, false, Proved::default()));
         let denied = |reason| Err(LockError::NotDone { reason });

@@ -18,8 +18,8 @@ pub struct Proof {
     pub term: Option<Term>,
     /// Since when a tick of a job that it leads is due and not decided, if one has been for longer than a lease.
     pub overdue_since: Option<DateTime<Utc>>,
-    /// Since when the first tick is due that is not decided, however short that is. `None`: all that is due is decided.
-    pub undecided_since: Option<DateTime<Utc>>,
+    /// The leader knows of no tick that is due and not decided, for however short a time.
+    pub all_decided: bool,
 }
 
 /// What leaders said last.
@@ -28,14 +28,23 @@ pub struct Proof {
 pub struct Proved {
     /// Since when a tick is due and not decided, as the leader of the present term said, if there is one.
     pub overdue_since: Option<DateTime<Utc>>,
-    /// How long ago, by the store's clock, all was decided that was due: when the leader of any term said so last, or since when
-    /// the tick is due that it [said](Proof::undecided_since) is not. A term that begins changes nothing. `None`: none said it yet.
-    pub decided_ago: Option<Duration>,
+    /// When a leader of any term said last that [all is decided](Proof::all_decided); a term that begins changes nothing. `None`:
+    /// the present leader never says so, as it is of a version before.
+    pub decided: Option<Decided>,
+}
+
+/// When a leader said last that all is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Decided {
+    /// Another one each time that a leader says so; 0: none did yet. Only this tells that somebody said something.
+    pub mark: u64,
+    /// How long ago, by the store's clock: the node believes it no further than back to its last proof.
+    pub ago: Duration,
 }
 
 impl Proved {
     /// What leaders said.
-    pub fn new(overdue_since: Option<DateTime<Utc>>, decided_ago: Option<Duration>) -> Self {
-        Self { overdue_since, decided_ago }
+    pub fn new(overdue_since: Option<DateTime<Utc>>, decided: Option<Decided>) -> Self {
+        Self { overdue_since, decided }
     }
 }

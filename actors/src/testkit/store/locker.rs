@@ -21,8 +21,8 @@ use crate::{
     core::operation::Operation,
     name::{JobName, LockKey, NodeId, RunId, Term},
     port::{
-        ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Divergence,
-        Enrolled, Enrolment, Forgotten, Inquiry, KnownHistory, LockError, Locker, Moved, News,
+        ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorMove, Debt, Decided, Declaration,
+        Divergence, Enrolled, Enrolment, Forgotten, Inquiry, KnownHistory, LockError, Locker, Moved, News,
         OTHER_ZONE_DATA_MAX, OtherZoneData, Pause, Proof, Proved, Session, Standing, Verdict,
     },
 };
@@ -217,18 +217,19 @@ impl Locker for StoreBackend {
     }
 
     fn prove(&self, proof: Proof) -> BoxFuture<'_, Result<Proved, LockError>> {
-        let Proof { term, overdue_since, undecided_since } = proof;
+        let Proof { term, overdue_since, all_decided } = proof;
         let proved = self.with_session(Operation::Prove, move |state, _, now| {
             let leads = state.leader.map(|leader| leader.term);
             if let Some(term) = term {
                 state.said = Some((term, overdue_since));
             }
-            if term.is_some() && term == leads {
-                state.decided = Some(undecided_since.unwrap_or(now));
+            if all_decided && term.is_some() && term == leads {
+                state.decided = (state.decided.0 + 1, now);
             }
             let said = state.said.filter(|(term, _)| Some(*term) == leads);
-            let decided_ago = state.decided.map(|decided| (now - decided).to_std().unwrap_or_default());
-            Proved::new(said.and_then(|(_, since)| since), decided_ago)
+            let (mark, said_at) = state.decided;
+            let decided = Decided { mark, ago: (now - said_at).to_std().unwrap_or_default() };
+            Proved::new(said.and_then(|(_, since)| since), Some(decided))
         });
         proved.boxed()
     }

@@ -38,8 +38,8 @@ pub(super) struct State {
     pub(super) panics_when_given_up: HashSet<Operation>,
     /// What the leader of a term said last: since when a tick is due and not decided.
     pub(super) said: Option<(Term, Option<DateTime<Utc>>)>,
-    /// Up to when all that was due was decided, as leaders said last.
-    pub(super) decided: Option<DateTime<Utc>>,
+    /// How often leaders said that all is decided, and when they did last.
+    pub(super) decided: (u64, DateTime<Utc>),
     /// What it does not know any more of what a node was granted.
     pub(super) forgets: Option<Forgets>,
     pub(super) calls: u64,

@@ -8,6 +8,8 @@ CREATE TABLE leader (
     node uuid NOT NULL,
     -- The key of the advisory lock that the leader's session holds while it lives.
     beacon bigint NOT NULL,
+    -- The same, if the leader is of a version that says when all that is due is decided.
+    tells bigint,
     granted_at timestamptz NOT NULL,
     -- '-infinity' once the term was given up.
     expires_at timestamptz NOT NULL,
@@ -74,6 +76,8 @@ CREATE TABLE names (
     fire_time timestamptz,
     -- How often it was lost before.
     losses integer NOT NULL DEFAULT 0,
+    -- Of the row without a name: when a leader said last that all that was due is decided.
+    decided_at timestamptz,
 
     -- The overlap policy of this lock key, in words; null if nobody ever declared one. Who declares it: the newest term under which
     -- it was, and the beacons of sessions that do so without a term. It stands for as long as the term, or one of them.

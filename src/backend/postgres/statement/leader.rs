@@ -26,12 +26,13 @@ WHERE scope = $1 AND beacon <> $2 AND expires_at > clock_timestamp()";
 /// $1 scope, $2 own beacon, $3 node, $4 lease in milliseconds, $5 the version of its time zone data. No row:
 /// a term that is not over belongs to a live session.
 pub(in super::super) const GRANT: &str = "
-INSERT INTO leader AS l (scope, epoch, node, beacon, granted_at, expires_at, zone_data)
-VALUES ($1, (date_part('epoch', clock_timestamp()) * 1e3)::int8, $3, $2, clock_timestamp(), clock_timestamp() + $4::float8 * interval '1 millisecond', $5)
+INSERT INTO leader AS l (scope, epoch, node, beacon, tells, granted_at, expires_at, zone_data)
+VALUES ($1, (date_part('epoch', clock_timestamp()) * 1e3)::int8, $3, $2, $2, clock_timestamp(), clock_timestamp() + $4::float8 * interval '1 millisecond', $5)
 ON CONFLICT (scope) DO UPDATE
 SET epoch = greatest(l.epoch + 1, excluded.epoch),
     node = excluded.node,
     beacon = excluded.beacon,
+    tells = excluded.tells,
     granted_at = clock_timestamp(),
     expires_at = clock_timestamp() + $4::float8 * interval '1 millisecond',
     zone_data = excluded.zone_data

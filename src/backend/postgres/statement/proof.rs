@@ -9,23 +9,26 @@
 /// holder waits for.
 ///
 /// A leader leaves there since when a tick is due and not decided, which holds for the present term only, and
-/// up to when all that was due was decided, which holds until a leader says something else.
+/// when it said last that all that was due is decided, which holds until a leader says so again. A leader of the
+/// version before never says the latter: its session is not the one that `tells`.
 ///
 /// It stands in for a heartbeat: so it looks at the server process, and reads the clock.
 ///
-/// $1 scope, $2 the term of a leader, $3 since when a tick is overdue, $4 since when one is not decided.
+/// $1 scope, $2 the term of a leader, $3 since when a tick is overdue, $4 whether all is decided.
 pub(in super::super) const PROVE: &str = "
 WITH lead AS MATERIALIZED (
-    SELECT epoch FROM leader WHERE scope = $1 FOR SHARE
+    SELECT epoch, tells = beacon AS tells FROM leader WHERE scope = $1 FOR SHARE
 ), proved AS (
-    INSERT INTO names AS n (scope, name, claimed_at, run_term, fire_time)
-    SELECT $1, '', CASE WHEN (SELECT epoch FROM lead) = $2 THEN coalesce($4, clock_timestamp()) END, $2, $3
+    INSERT INTO names AS n (scope, name, claimed_at, run_term, fire_time, decided_at)
+    SELECT $1, '', clock_timestamp(), $2, $3,
+           CASE WHEN $4 AND (SELECT epoch FROM lead) = $2 THEN clock_timestamp() END
     WHERE (SELECT count(*) FROM lead) >= 0
     ON CONFLICT (scope, name) DO UPDATE
-    SET claimed_at = coalesce(excluded.claimed_at, n.claimed_at),
+    SET claimed_at = excluded.claimed_at,
+        decided_at = coalesce(excluded.decided_at, n.decided_at),
         run_term = coalesce(excluded.run_term, n.run_term),
         fire_time = CASE WHEN excluded.run_term IS NULL THEN n.fire_time ELSE excluded.fire_time END
-    RETURNING run_term, fire_time, claimed_at
+    RETURNING run_term, fire_time, decided_at
 ), ended AS (
     INSERT INTO runs (run, token, claimed_at, ended_at, node, scope, job, key, outcome)
     SELECT run, token, claimed_at, claimed_at, run_node, scope, name, name, name FROM names WHERE false
@@ -36,6 +39,6 @@ WITH lead AS MATERIALIZED (
 )
 SELECT epoch, EXISTS (SELECT FROM proved) AS written,
        (SELECT fire_time FROM proved WHERE run_term = epoch) AS overdue_since,
-       (SELECT claimed_at FROM proved) AS decided_at,
+       (SELECT tells FROM lead) AS tells, (SELECT decided_at FROM proved) AS decided_at,
        pg_backend_pid() AS pid, clock_timestamp() AS now
 FROM (SELECT (SELECT epoch FROM lead) AS epoch) AS l";
