@@ -152,6 +152,7 @@ fn an_overlap_is_skipped_and_the_schedule_is_not_delayed() {
 #[test]
 fn misfires_after_a_freeze_are_decided_by_policy() {
     simulate(START, async |rig| {
+        rig.set_lease(secs(60));
         let with = |name: &str, misfire| Job::new(name, every(secs(10))).misfire(misfire).run(async |_| {});
         let jobs = [
             with("latest", Misfire::Latest { within: secs(60) }),

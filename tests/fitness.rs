@@ -27,6 +27,7 @@ const START: &str = "2026-01-05T00:00:00Z";
 #[test]
 fn a_leader_whose_clock_is_far_off_leaves_the_lead_to_another_node() {
     simulate(START, async |rig| {
+        rig.set_lease(secs(60));
         let tick = || Job::new("tick", every(secs(1))).run(async |_| {});
         let first = rig.node(node_with([tick()])).await;
         rig.advance(secs(10)).await;

@@ -242,6 +242,7 @@ fn random_fire_times_are_the_same_for_all_who_ask() {
 #[test]
 fn a_status_says_who_fires_the_job_and_whether_by_another_schedule() {
     simulate(START, async |rig| {
+        rig.set_lease(secs(60));
         let job = |name: &str, period: u64| Job::new(name, every(secs(period))).run(async |_| {});
         let leader = rig.node(node_with([job("same", 60), job("other", 60)])).await;
         rig.advance(secs(1)).await;

@@ -178,6 +178,7 @@ async fn the_handle_gives_streams_that_end_with_the_engine() {
 #[test]
 fn a_lock_that_does_not_answer_and_one_that_is_held_are_heard_of() {
     simulate(START, async |rig| {
+        rig.set_lease(secs(60));
         let slow = |name: &str| {
             let body = async |_| tokio::time::sleep(secs(15)).await;
             Job::new(name, every(secs(10))).lock_key("printer").run(body)

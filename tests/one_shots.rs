@@ -131,6 +131,7 @@ fn a_one_shot_that_is_held_by_a_pause_stays_until_it_has_run() {
 #[test]
 fn a_one_shot_whose_tick_is_skipped_is_removed_once_the_store_knows() {
     simulate(START, async |rig| {
+        rig.set_lease(secs(60));
         let skip = Job::new("job", at(SOON)).misfire(Misfire::Skip).remove_when_done().run(async |_| {});
         let node = rig.node(node_with([skip])).await;
         rig.advance(secs(1)).await;
@@ -241,6 +242,7 @@ fn a_node_that_lost_its_session_keeps_a_one_shot_whose_run_it_owes() {
 #[test]
 fn a_retried_one_shot_that_may_still_run_elsewhere_is_kept() {
     simulate(START, async |rig| {
+        rig.set_lease(secs(60));
         let job = |name| Job::new(name, at(SOON)).on_lost(OnLost::Retry).remove_when_done();
         let skipped = job("skipped").misfire(Misfire::Skip).run(async |_| {});
         let several = job("several").overlap(Overlap::Allow(2)).run(async |_| {});

@@ -196,6 +196,7 @@ fn a_pause_outlasts_the_leader_and_every_node() {
 #[test]
 fn a_node_that_was_cut_off_finds_out() {
     simulate(START, async |rig| {
+        rig.set_lease(secs(60));
         two_nodes(rig).await;
         rig.cut_off(0);
         rig.advance(secs(20)).await;

@@ -524,7 +524,7 @@ async fn a_node_goes_on_with_another_server_once_its_former_one_is_gone() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_opened_anew_ends_the_former_one_without_another_connection() {
+async fn a_session_opened_again_ends_the_former_one_without_a_connection() {
     Log::keep();
     let (store, runs, tries) = (Waiting::start().await, Runs::default(), Arc::new(AtomicUsize::new(0)));
     let counted = tries.clone();

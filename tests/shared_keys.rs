@@ -213,6 +213,7 @@ fn a_new_leader_brings_another_policy_in() {
 #[test]
 fn a_node_declares_nothing_once_it_steps_down() {
     simulate(START, async |rig| {
+        rig.set_lease(secs(60));
         let first = rig.node(node_with([])).await;
         rig.advance(secs(1)).await;
         let second = rig.node(node_with([keyed("job", Overlap::Skip)])).await;

@@ -53,6 +53,7 @@ fn whoever_adds_a_job_is_told_who_fires_it() {
 #[test]
 fn a_store_without_an_answer_leaves_the_job_added_and_who_fires_open() {
     simulate(START, async |rig| {
+        rig.set_lease(secs(60));
         rig.node(node_with([job("both", 10)])).await;
         rig.advance(secs(1)).await;
         let follower = rig.node(node_with([])).await;

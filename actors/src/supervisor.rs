@@ -38,7 +38,7 @@ use actix::{dev::channel::channel, prelude::*};
 use chrono::{DateTime, Utc};
 use tokio::{
     sync::{oneshot, watch},
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 #[cfg(any(test, feature = "testkit"))]
@@ -63,6 +63,7 @@ use self::{
 pub use crate::core::restarts::{RESTART_PERIOD, RESTARTS_MAX};
 use crate::{
     CALL_DEADLINE,
+    contained::caught,
     core::{
         backoff::Backoff, clock::ClockWatch, job::Input, policy::Fires, suspects::Suspects, sweep::Sweep,
         trials::Trials, zone_data::ZoneDataWatch,
@@ -423,6 +424,26 @@ impl Handler<TriggerJob> for SupervisorActor {
                 }
             }
         })
+    }
+}
+
+impl SupervisorActor {
+    /// Does something after `pause`, or later, once it may be worthwhile: it looks at what this node may not have been
+    /// told.
+    fn look_again(
+        &self,
+        pause: Duration,
+        ctx: &mut Context<Self>,
+        look: impl FnOnce(&mut Self, &mut Context<Self>) + 'static,
+    ) -> SpawnHandle {
+        let locker = self.node().locker.clone();
+        let worthwhile = async move {
+            if caught(async { locker.next_look(pause).await }).await.is_err() {
+                // The adapter panicked.
+                sleep(pause).await;
+            }
+        };
+        ctx.spawn(worthwhile.into_actor(self).map(|(), actor, ctx| look(actor, ctx)))
     }
 }
 

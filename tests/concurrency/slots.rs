@@ -211,6 +211,7 @@ fn a_claim_without_an_answer_loses_no_slot() {
 fn a_local_job_does_not_starve_behind_a_claim_without_an_answer() {
     for when_full in [WhenFull::Wait, WhenFull::Skip] {
         simulate(START, async |rig| {
+            rig.set_lease(secs(60));
             let led = once("led", 10).timeout(secs(15));
             let jobs = [led, once("local", 20).fires(Fires::Local)];
             let node = rig.node(bounded(1, jobs).when_full(when_full)).await;

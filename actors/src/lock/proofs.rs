@@ -87,6 +87,7 @@ impl LockActor {
         let locker = self.locker.clone();
         let proved = async move { call(async { locker.prove(proof).await }).await };
         ctx.spawn(proved.into_actor(self).map(move |proved, actor, ctx| {
+            // Of a node that claims nothing, no round measures it.
             actor.read_measured();
             match proved {
                 Ok(proved) => actor.on_proved(proof, proved, asked_at),

@@ -71,6 +71,15 @@ pub trait Locker: Send + Sync + 'static {
     /// or that was followed by another one.
     fn trusts(&self, session: Session) -> bool;
 
+    /// Waits until it may be worthwhile to ask again what a node asks now and then, because it may not have been
+    /// told: whether the leader holds its jobs, which runs are lost, by which time zone data others go.
+    ///
+    /// Default: `period` from now. A store that knows of every change may wait for one, and answer a whole number of
+    /// periods after the call.
+    fn next_look(&self, period: Duration) -> BoxFuture<'_, ()> {
+        async move { tokio::time::sleep(period).await }.boxed()
+    }
+
     /// How much the wall clock of this node is ahead of the store's (negative: behind), as the last round trip measured
     /// it. The engine decides by the store's time what is due. Default: not at all, for a store that uses the node's clock.
     fn clock_ahead(&self) -> TimeDelta {

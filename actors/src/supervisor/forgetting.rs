@@ -16,6 +16,9 @@ use crate::{
 /// How often the leader forgets what is out of use.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
+/// It looks at most so often within the time after which a name is forgotten.
+const FORGETS: u32 = 100;
+
 /// The pause before it goes on, if there is more.
 const FORGET_NEXT: Duration = Duration::from_millis(500);
 
@@ -48,7 +51,7 @@ impl SupervisorActor {
             ctx.spawn(forgotten.into_actor(actor).map(move |answer, actor, ctx| {
                 let pause = match answer {
                     Ok(Ok(Forgotten { more: true, .. })) => FORGET_NEXT,
-                    Ok(Ok(Forgotten { more: false, .. })) => FORGET_EVERY,
+                    Ok(Ok(Forgotten { more: false, .. })) => FORGET_EVERY.max(after / FORGETS),
                     Ok(Err(_)) | Err(_) => FORGET_AGAIN,
                 };
                 if actor.term == Some(term) {

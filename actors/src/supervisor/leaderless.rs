@@ -29,15 +29,15 @@ const INQUIRE_EVERY: Duration = Duration::from_secs(30);
 
 impl SupervisorActor {
     /// Asks, for one page of jobs after the other, whether the leader holds them, for as long as the engine runs.
-    pub(super) fn inquire_later(&mut self, pause: Duration, ctx: &mut Context<Self>) {
-        ctx.run_later(pause, |actor, ctx| {
-            if !matches!(actor.phase, Phase::Running) {
-                return;
-            }
-            actor.inquire(ctx);
-            let pause = if actor.inquiry.goes_on() { INQUIRE_NEXT } else { INQUIRE_EVERY };
-            actor.inquire_later(pause, ctx);
-        });
+    pub(super) fn inquire_and_go_on(&mut self, ctx: &mut Context<Self>) {
+        if !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        self.inquire(ctx);
+        match self.inquiry.goes_on() {
+            true => ctx.run_later(INQUIRE_NEXT, Self::inquire_and_go_on),
+            false => self.look_again(INQUIRE_EVERY, ctx, Self::inquire_and_go_on),
+        };
     }
 
     pub(super) fn inquire(&mut self, ctx: &mut Context<Self>) {

@@ -38,7 +38,7 @@ impl SupervisorActor {
         self.enrol(ctx);
         self.hold_later(ctx);
         if !std::mem::replace(&mut self.inquiring, true) {
-            self.inquire_later(INQUIRE_FIRST, ctx);
+            ctx.run_later(INQUIRE_FIRST, Self::inquire_and_go_on);
         } else if self.node().failures.reason(Operation::Inquire).is_some() {
             // What failed with the last session would be said to fail until the next question, half a minute later.
             ctx.run_later(INQUIRE_FIRST, |actor, ctx| actor.inquire(ctx));

@@ -31,20 +31,25 @@ impl SupervisorActor {
             if actor.term != term {
                 actor.node().failures.dropped(Operation::CloseLost);
             }
-            let pause = match answer {
+            let close = move |actor: &mut Self, ctx: &mut Context<Self>| {
+                if term.is_some() && actor.term == term {
+                    actor.close_lost_runs(ctx);
+                }
+            };
+            match answer {
                 Ok(Ok(ClosedRuns { lost, more })) => {
                     actor.close_lost_backoff.succeeded();
                     lost.iter().for_each(|lost| publish_lost(actor.node(), lost));
                     actor.on_runs_lost(&lost);
-                    if more { Duration::ZERO } else { LOST_RUNS_EVERY }
+                    match more {
+                        true => ctx.run_later(Duration::ZERO, close),
+                        false => actor.look_again(LOST_RUNS_EVERY, ctx, close),
+                    };
                 }
-                Ok(Err(_)) | Err(_) => actor.close_lost_backoff.failed(),
-            };
-            ctx.run_later(pause, move |actor, ctx| {
-                if term.is_some() && actor.term == term {
-                    actor.close_lost_runs(ctx);
+                Ok(Err(_)) | Err(_) => {
+                    ctx.run_later(actor.close_lost_backoff.failed(), close);
                 }
-            });
+            }
         }));
     }
 

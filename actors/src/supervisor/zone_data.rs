@@ -18,7 +18,14 @@ impl SupervisorActor {
             return;
         }
         self.look_at_zone_data(ctx);
-        let looking = ctx.run_interval(LOOK_EVERY, |actor, ctx| actor.look_at_zone_data(ctx));
+        self.look_at_zone_data_later(ctx);
+    }
+
+    fn look_at_zone_data_later(&mut self, ctx: &mut Context<Self>) {
+        let looking = self.look_again(LOOK_EVERY, ctx, |actor, ctx| {
+            actor.look_at_zone_data(ctx);
+            actor.look_at_zone_data_later(ctx);
+        });
         if let Some(former) = self.looking_at_zone_data.replace(looking) {
             ctx.cancel_future(former);
         }

@@ -32,8 +32,8 @@ mod state;
 
 /// The scope of all nodes.
 pub(super) const SCOPE: &str = "shared";
-/// The lease of terms and sessions unless set otherwise: long, so that a virtual month has few renewals.
-const LEASE_DEFAULT: Duration = Duration::from_secs(60);
+/// The lease of terms and sessions unless set otherwise: long, so that a virtual month has few renewals and heartbeats.
+const LEASE_DEFAULT: Duration = Duration::from_hours(1);
 /// The shortest and the longest lease.
 const LEASE_MIN: Duration = Duration::from_secs(1);
 const LEASE_MAX: Duration = Duration::from_hours(24);
@@ -51,6 +51,8 @@ pub struct SharedStore {
     lease: Lease,
     /// Somebody gave up, or lost, leadership or a session.
     changed: Arc<Notify>,
+    /// There may be something new to ask for.
+    news: Arc<Notify>,
     /// There may be news for somebody.
     told: Arc<Notify>,
 }
@@ -75,6 +77,7 @@ impl SharedStore {
             decided: (0, DateTime::UNIX_EPOCH),
             forgets: None,
             calls: 0,
+            changed_at: Instant::now(),
             latency: LATENCY,
         };
         Self {
@@ -82,11 +85,12 @@ impl SharedStore {
             clock,
             lease: lease(LEASE_DEFAULT),
             changed: Arc::default(),
+            news: Arc::default(),
             told: Arc::default(),
         }
     }
 
-    /// The same store with another lease (60 s by default) for terms and sessions from now on, 1 s to a day;
+    /// The same store with another lease (an hour by default) for terms and sessions from now on, 1 s to a day;
     /// a fifth of it is the margin. Nodes with another one do not start.
     #[must_use]
     pub fn with_lease(self, duration: Duration) -> Self {
@@ -110,7 +114,7 @@ impl SharedStore {
 
     /// Ends the session of a node, as a server does whose client died or was thrown out.
     pub fn end_session(&self, node: NodeId) {
-        let mut state = self.lock();
+        let mut state = self.change();
         if let Some(own) = state.sessions.remove(&node) {
             state.ledger.end_session(own.session);
         }
@@ -120,7 +124,7 @@ impl SharedStore {
 
     /// Cuts a node off, or connects it again. What it asks meanwhile gets no answer.
     pub fn set_partitioned(&self, node: NodeId, cut_off: bool) {
-        let mut state = self.lock();
+        let mut state = self.change();
         if cut_off {
             state.partitioned.insert(node);
         } else {
@@ -132,7 +136,7 @@ impl SharedStore {
 
     /// Locks the job and the key of a name, as an application's own transaction can, or frees them.
     pub fn set_locked(&self, name: &str, locked: bool) {
-        let mut state = self.lock();
+        let mut state = self.change();
         if locked {
             state.locked.insert(name.to_owned());
         } else {
@@ -143,21 +147,21 @@ impl SharedStore {
     /// Refuses, for its data, what concerns the job or key of a name, and every batch with it. With an empty
     /// list nothing of it is refused any more.
     pub fn set_bad(&self, name: &str, bad: &[BadData]) {
-        let mut state = self.lock();
+        let mut state = self.change();
         state.bad.retain(|(of, _)| of != name);
         state.bad.extend(bad.iter().map(|what| (name.to_owned(), *what)));
     }
 
     /// Loses all news from now on, or no more.
     pub fn set_silent(&self, silent: bool) {
-        self.lock().silent = silent;
+        self.change().silent = silent;
     }
 
     /// Delays all news from now on, or no more: a node hears of them with the next answer that it gets, and
     /// of those that its question caused with a later one. A store whose notifications come on the connection
     /// of the answers may do so.
     pub fn set_delayed(&self, delayed: bool) {
-        self.lock().delayed = delayed.then(HashMap::new);
+        self.change().delayed = delayed.then(HashMap::new);
         self.told.notify_waiters();
     }
 
@@ -166,13 +170,13 @@ impl SharedStore {
     /// and loses them.
     pub fn refuse(&self, operations: impl IntoIterator<Item = Operation>, reason: &str) {
         let refused = operations.into_iter().map(|operation| (operation, reason.to_owned()));
-        self.lock().refused.extend(refused);
+        self.change().refused.extend(refused);
         self.changed.notify_waiters();
     }
 
     /// Refuses nothing any more.
     pub fn refuse_nothing(&self) {
-        self.lock().refused.clear();
+        self.change().refused.clear();
     }
 
     /// From now on it is another store, which does not know what `forgets` answers.
@@ -183,13 +187,13 @@ impl SharedStore {
     /// Answers no campaign, renewal or resignation of these operations from now on, and panics when one is
     /// given up. With an empty list it answers again.
     pub fn panic_when_given_up(&self, operations: impl IntoIterator<Item = Operation>) {
-        self.lock().panics_when_given_up = operations.into_iter().collect();
+        self.change().panics_when_given_up = operations.into_iter().collect();
         self.changed.notify_waiters();
     }
 
     /// The next calls of a node go wrong like this, one fault each.
     pub fn script(&self, node: NodeId, faults: impl IntoIterator<Item = CallFault>) {
-        self.lock().faults.entry(node).or_default().extend(faults);
+        self.change().faults.entry(node).or_default().extend(faults);
     }
 
     /// Makes the store's clock read this much more (or less) than the true time, from now on.
@@ -214,9 +218,26 @@ impl SharedStore {
 
     /// The node that holds the newest term, unless it is over.
     pub fn leader(&self) -> Option<NodeId> {
+        self.at(Instant::now()).leader.map(|leader| leader.node)
+    }
+
+    /// For what is changed from outside: every node is to look again.
+    fn change(&self) -> MutexGuard<'_, State> {
         let mut state = self.lock();
-        state.expire(Instant::now());
-        state.leader.map(|leader| leader.node)
+        state.changed_at = Instant::now();
+        self.news.notify_waiters();
+        state
+    }
+
+    /// Without the sessions and terms that are over at `now`.
+    fn at(&self, now: Instant) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        let changed_at = state.changed_at;
+        state.expire(now);
+        if state.changed_at > changed_at {
+            self.news.notify_waiters();
+        }
+        state
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

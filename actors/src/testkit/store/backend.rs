@@ -69,11 +69,17 @@ impl StoreBackend {
         }
         self.connected().await;
         let now = Instant::now();
-        let mut state = self.store.lock();
+        let mut state = self.store.at(now);
         state.calls += 1;
-        state.expire(now);
         let before = state.news_of(self.node);
+        let (records, changed_at) = (state.ledger.records().len(), state.changed_at);
         let answer = work(&mut state, now, self.store.clock.now());
+        if fault.is_some() || state.ledger.records().len() > records {
+            state.changed_at = now;
+        }
+        if state.changed_at > changed_at {
+            self.store.news.notify_waiters();
+        }
         let heard =
             state.delayed.as_mut().is_some_and(|heard| heard.insert(self.node, before) != Some(before));
         if state.ledger.take_told() || heard {
@@ -109,7 +115,12 @@ impl StoreBackend {
             let own = state.sessions.get(&node).filter(|own| Some(own.session) == session).cloned();
             own.map(|own| match state.refused.get(&operation) {
                 Some(reason) => Err(LockError::NotDone { reason: reason.clone() }),
-                None => Ok(work(state, own.session, now)),
+                None => {
+                    if changes(operation) {
+                        state.changed_at = Instant::now();
+                    }
+                    Ok(work(state, own.session, now))
+                }
             })
         });
         match reply.await {
@@ -178,6 +189,20 @@ impl StoreBackend {
     }
 }
 
+/// Whether an operation may change what another one answers. Those that may not are what nodes ask now and then.
+fn changes(operation: Operation) -> bool {
+    !matches!(
+        operation,
+        Operation::CloseLost
+            | Operation::Conflicts
+            | Operation::Debts
+            | Operation::Forget
+            | Operation::Hold
+            | Operation::Inquire
+            | Operation::Prove
+    )
+}
+
 /// What an adapter does that is wrong when it cleans up.
 struct PanicsWhenDropped;
 
@@ -215,7 +240,7 @@ impl Backend for StoreBackend {
             "lease",
             DurationText(lease).to_string(),
             rule,
-            "choose another one; 60 s is the default",
+            "choose another one; an hour is the default",
         )]
     }
 

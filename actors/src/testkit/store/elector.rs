@@ -81,7 +81,8 @@ impl Elector for StoreBackend {
 
     fn resign(&self, term: Term) -> BoxFuture<'_, Result<(), ElectError>> {
         async move {
-            let resigned = self.elect(Operation::Resign, move |state, _, _| {
+            let resigned = self.elect(Operation::Resign, move |state, _, now| {
+                state.changed_at = now;
                 state.leader.take_if(|leader| leader.term == term);
                 state.ledger.end_term(term);
             });
@@ -105,6 +106,7 @@ impl StoreBackend {
             }
             let term = state.ledger.grant_term();
             let expires_at = now + lease.duration;
+            state.changed_at = now;
             state.leader = Some(Leader { node, session: own.session, term, expires_at });
             Some(Ok((term, state.led_by_zone_data.replace(own.zone_data))))
         });

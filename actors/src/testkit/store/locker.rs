@@ -9,7 +9,7 @@ use std::{
 
 use chrono::TimeDelta;
 use futures_util::{FutureExt, future::BoxFuture};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::{
     LATENCY,
@@ -27,6 +27,9 @@ use crate::{
     },
 };
 
+/// What changed so shortly before a question was asked may have changed after it was answered.
+const JUST_NOW: Duration = Duration::from_secs(1);
+
 impl Locker for StoreBackend {
     fn open(&self) -> BoxFuture<'_, Result<Session, LockError>> {
         async move {
@@ -41,6 +44,7 @@ impl Locker for StoreBackend {
                 if let Some(own) = state.sessions.remove(&node) {
                     state.ledger.end_session(own.session);
                 }
+                state.changed_at = now;
                 let session = state.ledger.open_session();
                 let expires_at = now + lease.duration;
                 state.sessions.insert(node, OwnSession { session, expires_at, zone_data, stands: true });
@@ -99,6 +103,23 @@ impl Locker for StoreBackend {
                     Ok(Reply::Lost) => {}
                 }
             }
+        }
+        .boxed()
+    }
+
+    fn next_look(&self, period: Duration) -> BoxFuture<'_, ()> {
+        async move {
+            let asked_at = Instant::now();
+            loop {
+                let news = self.store.news.notified();
+                if self.store.lock().changed_at + JUST_NOW >= asked_at {
+                    break;
+                }
+                news.await;
+            }
+            // When it would have looked, had it looked once a period.
+            let periods = asked_at.elapsed().as_nanos() / period.as_nanos().max(1) + 1;
+            sleep_until(asked_at + period * u32::try_from(periods).unwrap_or(u32::MAX)).await;
         }
         .boxed()
     }
@@ -335,8 +356,7 @@ impl Locker for StoreBackend {
         async move {
             self.connected().await;
             let own = self.zone_data();
-            let mut state = self.store.lock();
-            state.expire(Instant::now());
+            let state = self.store.at(Instant::now());
             let sessions: BTreeMap<_, _> = state.sessions.iter().collect();
             let mut others: BTreeMap<Arc<str>, NodeId> = BTreeMap::new();
             for (node, session) in sessions {

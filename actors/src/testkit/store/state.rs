@@ -43,6 +43,8 @@ pub(super) struct State {
     /// What it does not know any more of what a node was granted.
     pub(super) forgets: Option<Forgets>,
     pub(super) calls: u64,
+    /// When something changed last that a node may want to know.
+    pub(super) changed_at: Instant,
     /// How long each call takes.
     pub(super) latency: Duration,
 }
@@ -124,6 +126,7 @@ impl State {
         for node in expired {
             if let Some(own) = self.sessions.remove(&node) {
                 self.ledger.end_session(own.session);
+                self.changed_at = now;
             }
         }
         if let Some(leader) = self.leader
@@ -131,6 +134,7 @@ impl State {
         {
             self.ledger.end_term(leader.term);
             self.leader = None;
+            self.changed_at = now;
         }
     }
 }
