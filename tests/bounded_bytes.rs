@@ -176,6 +176,8 @@ fn calls_that_wait_for_the_hooks_of_all_jobs_are_bounded_in_bytes() {
 #[test]
 fn what_a_store_says_is_cut() {
     simulate(START, async |rig| {
+        // The term is to be renewed within the story.
+        rig.set_lease(secs(60));
         let tick = Job::new("tick", every(secs(1))).run(async |_| {});
         let node = rig.node(node_with([tick])).await;
         rig.advance(secs(2)).await;
