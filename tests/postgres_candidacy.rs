@@ -269,7 +269,7 @@ fn the_lead_goes_over_between_processes_that_are_not_to_have_it() {
 
 /// The process that waits for the lead, once it has waited for longer than the role lets a statement last.
 async fn waits(admin: &Client, scope: &str) -> i32 {
-    let find = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE '% leadership ' || $1
+    let find = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE '% leadership % ' || $1
                 AND wait_event = 'advisory' AND clock_timestamp() - query_start > interval '600 ms'";
     let found = async {
         loop {
@@ -312,7 +312,7 @@ async fn who_waits_for_the_lead_gets_it_whatever_statement_timeout_its_role_has(
         gained(&mut of_follower).await;
 
         let holds = "SELECT l.pid FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-                     WHERE l.locktype = 'advisory' AND l.granted AND a.application_name LIKE '% leadership ' || $1";
+                     WHERE l.locktype = 'advisory' AND l.granted AND a.application_name LIKE '% leadership % ' || $1";
         let holds: Vec<i32> =
             admin.query(holds, &[&scope]).await.expect("an answer").iter().map(|row| row.get(0)).collect();
         assert!(holds.contains(&waits), "it led by another connection: {holds:?}, not {waits}");

@@ -28,7 +28,7 @@ pub struct ClaimRequest {
     /// does not owe it any more. Refused as [`NotGranted`](Verdict::NotGranted) if the job does not owe it (any more), or was
     /// withdrawn. Needs no term: one node gets it.
     pub retake: bool,
-    /// If the key is busy, its holder is asked to stop, on whichever node: [`News::Stop`].
+    /// If the key is busy, its holder is asked to stop, on whichever node: [`News::Stop`](crate::port::News::Stop).
     pub replace: bool,
     /// How many ticks of the job may run in all, since it was first enrolled.
     pub limit: Option<u64>,
@@ -136,7 +136,7 @@ pub enum Verdict {
         /// The run that held the key when it was last looked at, if its session lives.
         holder: Option<RunId>,
     },
-    /// This claim is refused for its data: see [`LockError::BadData`]. Nothing changed. The job is
+    /// This claim is refused for its data: see [`LockError::BadData`](crate::port::LockError::BadData). Nothing changed. The job is
     /// parked once something of another job gets through.
     BadData {
         /// What the store says, without passwords or connection strings.

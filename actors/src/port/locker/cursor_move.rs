@@ -49,7 +49,7 @@ pub enum Moved {
     Led,
     /// Somebody else has locked the job's cursor at this moment. Nothing changed: ask again.
     Locked,
-    /// This move is refused for its data: see [`LockError::BadData`]. Nothing changed. The job is
+    /// This move is refused for its data: see [`LockError::BadData`](crate::port::LockError::BadData). Nothing changed. The job is
     /// parked once something of another job gets through.
     BadData {
         /// What the store says, without passwords or connection strings.

@@ -35,7 +35,7 @@ pub struct Enrolment {
     pub asked_at: Option<DateTime<Utc>>,
     /// A run of it that is lost is owed another attempt: see [`OwedRun`]. Otherwise none is from now on.
     pub retry_lost: bool,
-    /// Its cursor moves to the end of a run that is lost as well: see [`Completion::from_completion`]. A run that is lost to
+    /// Its cursor moves to the end of a run that is lost as well: see [`Completion::from_completion`](super::Completion::from_completion). A run that is lost to
     /// the job's own next tick moves it no further than that tick.
     pub from_completion: bool,
 }

@@ -6,8 +6,8 @@ use crate::{
 };
 
 /// A run that was lost and is to go on with its next attempt: a debt of its job. It is settled once the run is taken up, by a
-/// claim that [retakes](ClaimRequest::retake) it, and forgiven if the job is withdrawn, or is enrolled without
-/// [`retry_lost`](Enrolment::retry_lost). Nothing else ends it: not the end of another run of the job.
+/// claim that [retakes](crate::port::ClaimRequest::retake) it, and forgiven if the job is withdrawn, or is enrolled without
+/// [`retry_lost`](crate::port::Enrolment::retry_lost). Nothing else ends it: not the end of another run of the job.
 ///
 /// A job owes at most [`DEBTS_MAX`](crate::DEBTS_MAX) runs: of more, the oldest runs stay lost. A run that was lost
 /// [`LOSSES_MAX`](crate::LOSSES_MAX) times is owed no more.
