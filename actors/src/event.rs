@@ -39,8 +39,8 @@ pub struct Event {
 ///
 /// | level | events |
 /// |---|---|
-/// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken`, `HistoryDiverged` |
-/// | WARN | `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobRefused`, `JobParked`, `ClockStepped`, `LeaseTooShort`, `ZoneDataChanged`, `ZoneDataDiffers`, `TickSkipped` by `Misfire` |
+/// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken` |
+/// | WARN | `HistoryDiverged`, `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobRefused`, `JobParked`, `ClockStepped`, `LeaseTooShort`, `ZoneDataChanged`, `ZoneDataDiffers`, `TickSkipped` by `Misfire` |
 /// | INFO | `LeadershipGained`, `LeadershipLost`, `LeaseLongEnough`, `CandidacyWithdrawn`, `CandidacyRestored`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobUpdated`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
 /// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped`, `RunStarted`, `RunSucceeded`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
 ///

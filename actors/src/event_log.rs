@@ -55,11 +55,9 @@ impl EventKind {
     /// What it is logged at. The table in the docs of [`EventKind`] is this.
     pub(crate) fn level(&self) -> Level {
         match self {
-            Self::RunPanicked { .. }
-            | Self::JobRestarted { .. }
-            | Self::JobBroken { .. }
-            | Self::HistoryDiverged { .. } => Level::Error,
-            Self::RunFailed { .. }
+            Self::RunPanicked { .. } | Self::JobRestarted { .. } | Self::JobBroken { .. } => Level::Error,
+            Self::HistoryDiverged { .. }
+            | Self::RunFailed { .. }
             | Self::RunTimedOut { .. }
             | Self::RunLost { .. }
             | Self::LockLost { .. }

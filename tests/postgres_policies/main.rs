@@ -78,7 +78,8 @@ impl Nodes {
     async fn somebody_waits(&self) -> DateTime<Utc> {
         let waiting = "SELECT query_start FROM pg_stat_activity
                        WHERE wait_event_type = 'Lock' AND application_name LIKE $1";
-        let nodes = format!("callsheet % session % {}", self.scope);
+        // The server cuts names to 63 bytes.
+        let nodes = format!("callsheet % session % {:.20}%", self.scope);
         loop {
             if let [waits, ..] = &self.admin.query(waiting, &[&nodes]).await.expect("an answer")[..] {
                 return waits.get(0);
