@@ -311,6 +311,10 @@ impl Former {
             }
             // Whoever is in a hurry waits for what an attempt brings.
             let _ = timeout(backoff.failed(), self.hurry.notified()).await;
+            // Others may have ended them meanwhile, or the node has ended.
+            if self.is_done() {
+                return;
+            }
         }
     }
 
