@@ -3,7 +3,7 @@
 //! | who | does what |
 //! |---|---|
 //! | supervisor | starts, resumes, suspends and stops the actor, by [`JobMessage`] |
-//! | lock actor | answers what the job [asks](Ask) |
+//! | lock actor | answers what the job [asks](Ask), or leaves it to a store that [answers at once](AnswersAtOnce) |
 //! | task of a run | reports the end of its body |
 //!
 //! The job knows no other actor. It has two outlets: what it [asks](Ask) goes to whoever serves claims, what it
@@ -27,11 +27,12 @@ mod run_task;
 mod scheduled;
 mod snapshot;
 mod status;
+mod told;
 mod triggered;
 
 pub(crate) use self::{
     actor::JobActor,
-    ask::{AdvanceCursor, Ask, Asks, AsksWait, ClaimRun, CompleteRun},
+    ask::{AdvanceCursor, Answers, AnswersAtOnce, Ask, Asks, AsksWait, ClaimRun, CompleteRun},
     conclude::Conclusion,
     handle::{JobHandle, OnTrial, RefusedStep, WakeTime},
     hook_calls::HookCalls,

@@ -5,10 +5,14 @@
 //! claim goes out at once. Ends go before claims, in the order of the locker's contract. When the session is lost it fails
 //! what is pending, tells the jobs whose keys are gone, and opens another session. Nothing survives a restart.
 //!
+//! A store in the memory of this process answers the jobs on their own threads, [on the spot](OnTheSpot): the actor only
+//! keeps its session.
+//!
 //! It knows the jobs, which it answers, and no other actor: what it finds out it [reports](Report).
 
 mod actor;
 mod answers;
+mod at_once;
 mod calls;
 mod commands;
 mod ends;
@@ -22,6 +26,7 @@ mod suspects;
 
 pub(crate) use self::{
     actor::{BATCH_MAX, LockActor, always_locked, publish_lost},
+    at_once::OnTheSpot,
     commands::{
         AskDebts, AskLockHealth, AskOtherZoneData, AwaitSession, CloseLostRuns, CloseSession, EnrolJobs,
         FindConflicts, FindHolder, ForgetNames, HoldJobs, InquireJobs, InquiryPurpose, LockHealth,

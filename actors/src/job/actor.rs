@@ -19,13 +19,14 @@ use super::{
     run_task::{self, RunTask},
     snapshot::{JobSnapshot, Running},
     status::{JobState, JobStatus, breach_of},
+    told::Told,
     triggered::{Triggered, TriggeredRun},
 };
 use crate::{
     core::{
         contract::{Breach, next_after},
         job::{
-            Effect, Effects, End, Ended, Input, JobMachine, Refusal, Retried, Start,
+            Advance, Claim, Effect, Effects, End, Ended, Input, JobMachine, Refusal, Retried, Start,
             Triggered as HowTriggered,
         },
         policy::Fires,
@@ -135,14 +136,22 @@ impl JobActor {
     }
 
     fn step_at(&mut self, mut reading: Reading, mut input: Input, ctx: &mut Context<Self>) {
+        let mut told = Told::new(self.job.clone());
         loop {
             let effects = self.machine.feed(reading.now, input);
-            self.perform(effects);
+            self.perform(effects, &mut told);
             // Only now: the schedule is code of the application, and may panic.
             let effects = self.machine.decide(reading.now);
-            let Some(priority) = self.perform(effects) else { break };
+            self.perform(effects, &mut told);
             // In turn, not one inside the other: a full queue may ask for each of its ticks.
-            input = Input::Permit(self.job.host.permits.ask(priority, || self.job.clone()));
+            input = match told.next() {
+                Some(JobMessage::Input(input)) => input,
+                Some(JobMessage::Granted { session, run, verdict }) => {
+                    self.session = Some(session);
+                    Input::Claimed { run, verdict }
+                }
+                _ => break,
+            };
             reading = self.job.read();
         }
         self.forget_former_keys();
@@ -227,32 +236,26 @@ impl JobActor {
         self.step(Input::Leave { is_removed }, ctx);
     }
 
-    /// Answers the priority by which a permit is to be asked for, if one is.
-    fn perform(&mut self, mut effects: Effects) -> Option<i8> {
-        let (mut wanted, mut completes) = (None, false);
+    /// What is answered at once is in `told`.
+    fn perform(&mut self, mut effects: Effects, told: &mut Told) {
+        let mut completes = false;
         // Drained, not consumed: that would move all of it first.
         for effect in effects.drain(..) {
             match effect {
-                Effect::Claim(claim) => {
-                    let key = self.key_of(claim.run).clone();
-                    self.job.ask_store(Ask::Claim(ClaimRun { job: self.job.clone(), claim, key, tries: 0 }));
+                Effect::Claim(claim) => self.claim(claim, told),
+                Effect::AskPermit { priority } => {
+                    let answer = self.job.host.permits.ask(priority, || self.job.clone());
+                    told.push(JobMessage::Input(Input::Permit(answer)));
                 }
-                Effect::AskPermit { priority } => wanted = Some(priority),
                 Effect::ReleasePermit => self.job.release_permit(),
-                Effect::Advance(advance) => {
-                    self.job.ask_store(Ask::Advance(AdvanceCursor {
-                        job: self.job.clone(),
-                        advance,
-                        tries: 0,
-                    }));
-                }
+                Effect::Advance(advance) => self.advance(advance, told),
                 Effect::Start(start) => self.start(start),
                 Effect::Cancel { run, why } => self.cancel(run, why),
                 Effect::Abort { run } => self.abort(run),
                 // It comes right before what is to be said of the end.
                 Effect::Complete { .. } => completes = true,
                 Effect::Retried(retried) => self.retried(retried),
-                Effect::Ended(ended) => self.ended(ended, std::mem::take(&mut completes)),
+                Effect::Ended(ended) => self.ended(ended, std::mem::take(&mut completes), told),
                 Effect::Skipped { newest, reason, count, at_least } => {
                     let kind =
                         |job| EventKind::TickSkipped { job, fire_time: newest, reason, count, at_least };
@@ -290,7 +293,28 @@ impl JobActor {
                 Effect::Answer { run, answer } => self.answer(run, answer),
             }
         }
-        wanted
+    }
+
+    fn claim(&self, claim: Claim, told: &mut Told) {
+        let key = self.key_of(claim.run);
+        let at_once = told.at_once().and_then(|at_once| at_once.claim(&self.job, &claim, key));
+        match at_once {
+            Some(answer) => told.push(answer),
+            None => {
+                let (job, key) = (self.job.clone(), key.clone());
+                self.job.ask_store(Ask::Claim(ClaimRun { job, claim, key, tries: 0 }));
+            }
+        }
+    }
+
+    fn advance(&self, advance: Advance, told: &mut Told) {
+        match told.at_once().and_then(|at_once| at_once.advance(&self.job, &advance)) {
+            Some(answer) => told.push(answer),
+            None => {
+                let job = self.job.clone();
+                self.job.ask_store(Ask::Advance(AdvanceCursor { job, advance, tries: 0 }));
+            }
+        }
     }
 
     fn on_drain(&mut self, drain: Arc<Drain>, fires: bool, ctx: &mut Context<Self>) {
@@ -443,7 +467,7 @@ impl JobActor {
     }
 
     /// A run is over; the store is to record it, or is not.
-    fn ended(&mut self, ended: Ended, completes: bool) {
+    fn ended(&mut self, ended: Ended, completes: bool, told: &mut Told) {
         // Whose end is not recorded here is closed as lost by whoever takes over; what was never claimed is cancelled.
         let lost = !ended.recorded && ended.cancelled == Some(CancelReason::LockLost);
         let outcome = if lost { Outcome::Lost } else { ended.outcome };
@@ -459,7 +483,8 @@ impl JobActor {
             // By the definition by which the machine goes on, which may not be that of the run.
             let from_completion = self.job.definition.schedule.counts_from_completion();
             let conclusion = Conclusion::new(self.job.clone(), ended, run, waiting);
-            return self.job.ask_store(Ask::Complete(CompleteRun { conclusion, from_completion }));
+            let answers = self.job.host.asks.complete(CompleteRun { conclusion, from_completion });
+            return answers.into_iter().for_each(|input| told.push(JobMessage::Input(input)));
         }
         // Perhaps nobody waits.
         let _ = waiting.map(|waiting| waiting.send(outcome));

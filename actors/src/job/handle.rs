@@ -95,7 +95,10 @@ impl JobHandle {
     pub(crate) fn conclude_undelivered(self: &Arc<Self>, ended: Ended) {
         let from_completion = self.definition.schedule.counts_from_completion();
         let conclusion = Conclusion::new(self.clone(), ended, None, None);
-        self.ask_store(Ask::Complete(CompleteRun { conclusion, from_completion }));
+        // Of a job whose actor is gone: whoever follows is told.
+        for input in self.host.asks.complete(CompleteRun { conclusion, from_completion }) {
+            self.send(input);
+        }
     }
 
     /// The readings of this instant by the clock that decides the job's ticks: the store's, unless the job is local.

@@ -7,8 +7,8 @@ use foldhash::HashMap;
 use tokio::sync::oneshot;
 
 use super::{
-    calls::call_within, history::History, notifications::Hearing, proofs::Proofs, report::Report,
-    rounds::Rounds, suspects::Suspects,
+    at_once::OnTheSpot, calls::call_within, history::History, notifications::Hearing, proofs::Proofs,
+    report::Report, rounds::Rounds, suspects::Suspects,
 };
 use crate::{
     contained::{caught, contained},
@@ -58,6 +58,8 @@ pub(crate) struct LockActor {
     pub(super) node: Arc<Node>,
     /// What the jobs ask.
     pub(super) asks: Arc<Asks>,
+    /// Whoever answers at once, if anybody does.
+    pub(super) on_the_spot: Option<Arc<OnTheSpot>>,
     pub(super) reports: Recipient<Report>,
     pub(super) locker: Arc<dyn Locker>,
     pub(super) session: Option<Session>,
@@ -98,6 +100,7 @@ impl LockActor {
     pub(crate) fn new(
         node: Arc<Node>,
         asks: Arc<Asks>,
+        on_the_spot: Option<Arc<OnTheSpot>>,
         reports: Recipient<Report>,
         lease: Option<Duration>,
     ) -> Self {
@@ -111,6 +114,7 @@ impl LockActor {
             locker: node.locker.clone(),
             node,
             asks,
+            on_the_spot,
             reports,
             session: None,
             awaiting: Vec::new(),
@@ -203,6 +207,12 @@ impl LockActor {
     pub(super) fn reopen_later(&mut self, refused: bool, ctx: &mut Context<Self>) {
         let pause = if refused { self.refused_backoff.failed() } else { self.away_backoff.failed() };
         ctx.run_later(pause, |actor, ctx| actor.open_session(ctx));
+    }
+
+    /// Whose run it is, if the store granted it to this node and its end is not recorded.
+    pub(super) fn holder(&self, run: RunId) -> Option<Arc<JobHandle>> {
+        let held = self.held.get(&run).map(|held| held.job.clone());
+        held.or_else(|| self.on_the_spot.as_ref()?.holder(run))
     }
 
     /// Everything that this node held is gone.

@@ -1,6 +1,6 @@
 //! What follows from the answers of a round trip.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 
@@ -11,13 +11,14 @@ use super::{
 use crate::{
     core::{
         backoff::doubled,
-        job::{Claim, Input},
+        job::{Advance, Claim, Input},
         operation::Operation,
         text::{TEXT_MAX, bounded, cut},
     },
     event::EventKind,
-    job::{AdvanceCursor, ClaimRun, JobMessage, RefusedStep},
-    port::{Completed, Completion, GrantedRun, LockError, Moved, Session, Verdict},
+    job::{AdvanceCursor, Answers, ClaimRun, JobHandle, JobMessage, RefusedStep},
+    node::Node,
+    port::{Completed, Completion, GrantedRun, LockError, Moved, Session, TickClaim, Verdict},
 };
 
 /// The pause before what somebody else has locked is asked again; it doubles up to [`LOCKED_MAX`].
@@ -66,13 +67,7 @@ impl LockActor {
                     if let Some(held) = held {
                         self.on_recorded(held, end.from_completion, &answer);
                     }
-                    if answer == Completed::Unknown {
-                        self.report(Report::UnknownToStore(end.job.clone()));
-                    }
-                    if matches!(answer, Completed::Stale | Completed::Unknown) {
-                        self.node.meters.coordination_error(Operation::StaleCompletion);
-                        tracing::warn!(target: "callsheet", job = %end.job, run = %end.run, "a completion was refused");
-                    }
+                    note_end(&self.node, &end, &answer, &self.reports);
                 }
                 self.note_round(Operation::Complete, refused);
                 let pause = locked.pause();
@@ -96,20 +91,8 @@ impl LockActor {
         if let Some(ended) = ended {
             ended.0.on_answered(answer);
         }
-        let (cursor, pause) = match answer {
-            Completed::Recorded { cursor, pause } => (*cursor, pause.as_ref()),
-            Completed::Stale | Completed::Unknown | Completed::Locked | Completed::Unavailable { .. } => {
-                (None, None)
-            }
-        };
-        if from_completion {
-            // Whatever the answer is: the job waits for it.
-            job.send(Input::Anchored { cursor });
-        }
-        if let Some(pause) = pause {
-            let (name, pause) = (job.definition.name.clone(), pause.clone().cut());
-            self.node.publisher.publish(|| EventKind::JobPaused { job: name, pause: pause.clone() });
-            job.send(Input::Pause(Some(pause)));
+        for input in after_end(&job, from_completion, answer) {
+            job.send(input);
         }
     }
 
@@ -150,6 +133,7 @@ impl LockActor {
                 continue;
             }
             let ClaimRun { job, claim: Claim { run, tick, slot, .. }, key, .. } = asked;
+            after_claim(&job, tick.as_ref(), &verdict, &self.reports);
             match &mut verdict {
                 Verdict::Unavailable { reason } => {
                     cut(reason, TEXT_MAX);
@@ -160,20 +144,13 @@ impl LockActor {
                         refused.get_or_insert_with(|| always_locked(&job.definition.name));
                     }
                 }
-                Verdict::Granted { token, lost } => {
+                Verdict::Granted { token, .. } => {
                     granted = true;
                     self.suspects.claimed.took(&job.definition.name);
                     self.tell_taken(&job, RefusedStep::Claim);
                     if tick.is_some_and(|tick| tick.skips.total() > 0) {
                         // It moved the cursor over skipped ticks as well.
                         self.tell_taken(&job, RefusedStep::Move);
-                    }
-                    if let Some(lost) = lost {
-                        publish_lost(&self.node, lost);
-                        self.report(Report::RunsLost(vec![(**lost).clone()]));
-                    }
-                    if let Some(tick) = &tick {
-                        job.meters.committed(1, &tick.skips);
                     }
                     if self.session != Some(session) {
                         // Granted to a session that died before the answer was read: whoever takes over closes the run.
@@ -192,24 +169,11 @@ impl LockActor {
                     job.post(JobMessage::Granted { session, run, verdict });
                     continue;
                 }
-                Verdict::GrantedBefore => {
-                    // Nobody else knows what was skipped with it.
-                    if let Some(tick) = &tick {
-                        job.meters.committed(1, &tick.skips);
-                    }
-                }
-                Verdict::Deposed { .. } => {
-                    if let Some(term) = tick.and_then(|tick| tick.authority.term()) {
-                        self.report(Report::Deposed(term));
-                    }
-                }
-                Verdict::Led => {
-                    self.report(Report::TakenByLeader(job.definition.name.clone()));
-                }
-                Verdict::Unknown => {
-                    self.report(Report::UnknownToStore(job.definition.name.clone()));
-                }
-                Verdict::Moved { .. }
+                Verdict::GrantedBefore
+                | Verdict::Deposed { .. }
+                | Verdict::Led
+                | Verdict::Unknown
+                | Verdict::Moved { .. }
                 | Verdict::NotGranted
                 | Verdict::AlreadyRun { .. }
                 | Verdict::Busy { .. }
@@ -258,22 +222,11 @@ impl LockActor {
                 continue;
             }
             let AdvanceCursor { job, advance, .. } = asked;
+            after_move(&job, &advance, &answer, &self.reports);
             match &mut answer {
                 Moved::Done => {
                     self.suspects.claimed.took(&job.definition.name);
                     self.tell_taken(&job, RefusedStep::Move);
-                    job.meters.committed(0, &advance.skips);
-                }
-                Moved::Deposed { .. } => {
-                    if let Some(term) = advance.authority.term() {
-                        self.report(Report::Deposed(term));
-                    }
-                }
-                Moved::Led => {
-                    self.report(Report::TakenByLeader(job.definition.name.clone()));
-                }
-                Moved::Unknown => {
-                    self.report(Report::UnknownToStore(job.definition.name.clone()));
                 }
                 Moved::Locked if self.still_decides(Some(advance.authority)) => {
                     refused.get_or_insert_with(|| always_locked(&job.definition.name));
@@ -282,7 +235,12 @@ impl LockActor {
                     cut(reason, TEXT_MAX);
                     refused.get_or_insert_with(|| reason.clone());
                 }
-                Moved::Elsewhere { .. } | Moved::BadData { .. } | Moved::Locked => {}
+                Moved::Deposed { .. }
+                | Moved::Led
+                | Moved::Unknown
+                | Moved::Elsewhere { .. }
+                | Moved::BadData { .. }
+                | Moved::Locked => {}
             }
             job.send(Input::Advanced(answer));
         }
@@ -292,6 +250,96 @@ impl LockActor {
             moves.into_iter().for_each(|advance| actor.take_move(advance));
         });
     }
+}
+
+/// What follows from the answer to a claim, whichever way it was asked: what is counted, and what the supervisor has to
+/// know.
+pub(super) fn after_claim(
+    job: &Arc<JobHandle>,
+    tick: Option<&TickClaim>,
+    verdict: &Verdict,
+    reports: &Recipient<Report>,
+) {
+    let name = || job.definition.name.clone();
+    match verdict {
+        Verdict::Granted { lost, .. } => {
+            if let Some(lost) = lost {
+                publish_lost(job.node(), lost);
+                reports.do_send(Report::RunsLost(vec![(**lost).clone()]));
+            }
+            tick.iter().for_each(|tick| job.meters.committed(1, &tick.skips));
+        }
+        // Nobody else knows what was skipped with it.
+        Verdict::GrantedBefore => tick.iter().for_each(|tick| job.meters.committed(1, &tick.skips)),
+        Verdict::Deposed { .. } => {
+            let term = tick.and_then(|tick| tick.authority.term());
+            term.iter().for_each(|term| reports.do_send(Report::Deposed(*term)));
+        }
+        Verdict::Led => reports.do_send(Report::TakenByLeader(name())),
+        Verdict::Unknown => reports.do_send(Report::UnknownToStore(name())),
+        Verdict::Unavailable { .. }
+        | Verdict::Locked { .. }
+        | Verdict::Moved { .. }
+        | Verdict::NotGranted
+        | Verdict::AlreadyRun { .. }
+        | Verdict::Busy { .. }
+        | Verdict::NotYet { .. }
+        | Verdict::Paused(_)
+        | Verdict::Exhausted
+        | Verdict::BadData { .. } => {}
+    }
+}
+
+/// The same of a move of a cursor.
+pub(super) fn after_move(
+    job: &Arc<JobHandle>,
+    advance: &Advance,
+    answer: &Moved,
+    reports: &Recipient<Report>,
+) {
+    let name = || job.definition.name.clone();
+    match answer {
+        Moved::Done => job.meters.committed(0, &advance.skips),
+        Moved::Deposed { .. } => {
+            let term = advance.authority.term();
+            term.iter().for_each(|term| reports.do_send(Report::Deposed(*term)));
+        }
+        Moved::Led => reports.do_send(Report::TakenByLeader(name())),
+        Moved::Unknown => reports.do_send(Report::UnknownToStore(name())),
+        Moved::Unavailable { .. } | Moved::Elsewhere { .. } | Moved::BadData { .. } | Moved::Locked => {}
+    }
+}
+
+/// Says which end the store did not take.
+pub(super) fn note_end(node: &Node, end: &Completion, answer: &Completed, reports: &Recipient<Report>) {
+    if *answer == Completed::Unknown {
+        reports.do_send(Report::UnknownToStore(end.job.clone()));
+    }
+    if matches!(answer, Completed::Stale | Completed::Unknown) {
+        node.meters.coordination_error(Operation::StaleCompletion);
+        tracing::warn!(target: "callsheet", job = %end.job, run = %end.run, "a completion was refused");
+    }
+}
+
+/// What a job is told once it is known what became of the end of a run.
+pub(super) fn after_end(job: &JobHandle, from_completion: bool, answer: &Completed) -> Answers {
+    let (cursor, pause) = match answer {
+        Completed::Recorded { cursor, pause } => (*cursor, pause.as_ref()),
+        Completed::Stale | Completed::Unknown | Completed::Locked | Completed::Unavailable { .. } => {
+            (None, None)
+        }
+    };
+    let mut told = Answers::default();
+    if from_completion {
+        // Whatever the answer is: the job waits for it.
+        told.push(Input::Anchored { cursor });
+    }
+    if let Some(pause) = pause {
+        let (name, pause) = (job.definition.name.clone(), pause.clone().cut());
+        job.node().publisher.publish(|| EventKind::JobPaused { job: name, pause: pause.clone() });
+        told.push(Input::Pause(Some(pause)));
+    }
+    told
 }
 
 /// What of a batch somebody else has locked.

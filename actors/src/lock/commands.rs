@@ -329,7 +329,7 @@ impl Handler<FindHolder> for LockActor {
     type Result = MessageResult<FindHolder>;
 
     fn handle(&mut self, FindHolder(run): FindHolder, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.held.get(&run).map(|held| held.job.clone()))
+        MessageResult(self.holder(run))
     }
 }
 

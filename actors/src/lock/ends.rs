@@ -60,7 +60,7 @@ impl LockActor {
 }
 
 impl Held {
-    fn completion(&self, run: RunId, outcome: Outcome, from_completion: bool) -> Completion {
+    pub(super) fn completion(&self, run: RunId, outcome: Outcome, from_completion: bool) -> Completion {
         let Definition { name, policies, .. } = &*self.job.definition;
         let end = Completion::new(name.clone(), self.key.clone(), run, self.token, outcome);
         Completion { pause_after: policies.pause_after, from_completion, ..end }

@@ -9,10 +9,7 @@ use std::{
 use actix::prelude::*;
 use tokio::task::unconstrained;
 
-use super::{
-    actor::{Held, LockActor},
-    report::Report,
-};
+use super::{actor::LockActor, report::Report};
 use crate::{
     contained::{NoAnswer, caught},
     core::{job::Input, operation::Operation},
@@ -115,7 +112,7 @@ impl LockActor {
     fn on_news(&mut self, session: Session, news: Heard, ctx: &mut Context<Self>) {
         match news {
             Ok(News::Stop { run }) => {
-                if let Some(Held { job, .. }) = self.held.get(&run) {
+                if let Some(job) = self.holder(run) {
                     let why = CancelReason::Replaced;
                     job.send(Input::Cancel { run: Some(run), why });
                 }

@@ -21,7 +21,8 @@ use crate::{
         operation::Operation,
     },
     definition::Definition,
-    job::{AdvanceCursor, ClaimRun},
+    job::{AdvanceCursor, ClaimRun, JobHandle},
+    name::LockKey,
     port::{
         ClaimRequest, Completed, Completion, CursorMove, LockError, Moved, RoundAnswers, Session, Verdict,
     },
@@ -53,8 +54,10 @@ impl LockActor {
         let ends = if ends_wait { Vec::new() } else { take_batch(&mut self.ends) };
         let claims = take_batch(&mut self.claims);
         let moves = take_batch(&mut self.moves);
-        let requests: Vec<_> = claims.iter().map(request).collect();
-        let cursor_moves: Vec<_> = moves.iter().map(cursor_move).collect();
+        let requests: Vec<_> =
+            claims.iter().map(|asked| request(&asked.job, &asked.claim, &asked.key)).collect();
+        let cursor_moves: Vec<_> =
+            moves.iter().map(|asked| cursor_move(&asked.job, &asked.advance)).collect();
         // On top of what is asked anyway, and after it.
         let trial = self.suspects.take(now);
         let locker = self.locker.clone();
@@ -115,14 +118,14 @@ fn take_batch<T>(pending: &mut VecDeque<T>) -> Vec<T> {
     pending.drain(..pending.len().min(BATCH_MAX)).collect()
 }
 
-pub(super) fn request(ClaimRun { job, claim, key, .. }: &ClaimRun) -> ClaimRequest {
+pub(super) fn request(job: &JobHandle, claim: &Claim, key: &LockKey) -> ClaimRequest {
     let Definition { name, policies, .. } = &*job.definition;
     let Claim { run, tick, settle, retake, replace, slot } = *claim;
     let key = key.slot(slot);
     ClaimRequest { job: name.clone(), key, run, tick, settle, retake, replace, limit: policies.limit }
 }
 
-pub(super) fn cursor_move(AdvanceCursor { job, advance, .. }: &AdvanceCursor) -> CursorMove {
+pub(super) fn cursor_move(job: &JobHandle, advance: &Advance) -> CursorMove {
     let Advance { id, expected, to, skips, authority } = *advance;
     CursorMove { id, job: job.definition.name.clone(), expected, to, skips, authority }
 }

@@ -115,12 +115,14 @@ impl Trial {
                 Answered::Ends(ends, ended)
             }
             Self::Claims(claims) => {
-                let requests: Vec<_> = claims.iter().map(request).collect();
+                let requests: Vec<_> =
+                    claims.iter().map(|asked| request(&asked.job, &asked.claim, &asked.key)).collect();
                 let claimed = call(async { locker.claim(&requests).await }).await;
                 Answered::Claims(claims, claimed.and_then(one_each(requests.len())))
             }
             Self::Moves(moves) => {
-                let asked: Vec<_> = moves.iter().map(cursor_move).collect();
+                let asked: Vec<_> =
+                    moves.iter().map(|asked| cursor_move(&asked.job, &asked.advance)).collect();
                 let moved = call(async { locker.advance(&asked).await }).await;
                 Answered::Moves(moves, moved.and_then(one_each(asked.len())))
             }

@@ -1,5 +1,6 @@
 //! Who may run what.
 
+mod at_once;
 mod claim;
 mod completion;
 mod cursor_move;
@@ -18,6 +19,7 @@ use futures_util::{
 };
 
 pub use self::{
+    at_once::AtOnce,
     claim::{Authority, ClaimRequest, TickClaim, Verdict},
     completion::{Completed, Completion},
     cursor_move::{CursorMove, Moved},
@@ -266,6 +268,11 @@ pub trait Locker: Send + Sync + 'static {
     /// default, for a store that refuses no end.
     fn release<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
         self.complete(ends)
+    }
+
+    /// The way to ask without waiting, for a store in the memory of this process. Default: none.
+    fn at_once(&self) -> Option<&dyn AtOnce> {
+        None
     }
 
     /// Moves cursors over ticks that nobody runs.
