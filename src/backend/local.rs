@@ -13,9 +13,9 @@ use callsheet_actors::{
     core::ledger::Ledger,
     metrics::SCOPE_LABEL_LOCAL,
     port::{
-        AtOnce, Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorMove, Debt,
-        ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant, Inquiry, LockError, Locker, Moved, News,
-        Observation, Pause, Renewal, Session, Standing, Verdict,
+        Advanced, AtOnce, Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion,
+        CursorAdvance, ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant, Inquiry, LeaderView,
+        LockError, Locker, Notification, Observation, Pause, PendingRetryOfJob, Renewal, Session, Verdict,
     },
 };
 use chrono::{DateTime, Utc};
@@ -38,7 +38,7 @@ pub struct Local {
     /// The session that is open, 0 if none is. Only whoever has locked the state changes it.
     open: Arc<AtomicU64>,
     clock: Arc<dyn Clock>,
-    /// There may be news.
+    /// There may be a notification.
     told: Arc<Notify>,
 }
 
@@ -161,7 +161,7 @@ impl Locker for Local {
         self.call(|ledger, session, now| jobs.iter().map(|job| ledger.enrol(now, session, job)).collect())
     }
 
-    fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>> {
+    fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<LeaderView>, LockError>> {
         self.call(|ledger, _, _| jobs.iter().map(|job| ledger.standing(job)).collect())
     }
 
@@ -179,9 +179,12 @@ impl Locker for Local {
         self.call(|ledger, session, now| ends.iter().map(|end| ledger.complete(now, session, end)).collect())
     }
 
-    fn advance<'a>(&'a self, moves: &'a [CursorMove]) -> BoxFuture<'a, Result<Vec<Moved>, LockError>> {
+    fn advance<'a>(
+        &'a self,
+        advances: &'a [CursorAdvance],
+    ) -> BoxFuture<'a, Result<Vec<Advanced>, LockError>> {
         self.call(|ledger, session, now| {
-            moves.iter().map(|asked| ledger.advance(session, asked, now)).collect()
+            advances.iter().map(|asked| ledger.advance(session, asked, now)).collect()
         })
     }
 
@@ -197,14 +200,14 @@ impl Locker for Local {
         self.call(|ledger, _, now| jobs.iter().map(|job| ledger.pause(now, job, pause)).collect())
     }
 
-    fn news(&self, session: Session) -> BoxFuture<'_, News> {
+    fn next_notification(&self, session: Session) -> BoxFuture<'_, Notification> {
         async move {
             loop {
                 // Before the look: what comes in between wakes it.
                 let told = self.told.notified();
-                let news = self.state().ledger.take_news(session);
-                match news {
-                    Some(news) => return news,
+                let notification = self.state().ledger.take_notification(session);
+                match notification {
+                    Some(notification) => return notification,
                     None => told.await,
                 }
             }
@@ -220,8 +223,12 @@ impl Locker for Local {
         self.call(|ledger, _, now| ledger.forget(now, term, after))
     }
 
-    fn debts(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<Debt>, LockError>> {
-        self.call(|ledger, _, _| ledger.debts(after, limit))
+    fn pending_retries(
+        &self,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<PendingRetryOfJob>, LockError>> {
+        self.call(|ledger, _, _| ledger.pending_retries(after, limit))
     }
 }
 
@@ -234,7 +241,7 @@ impl AtOnce for Local {
         self.on_session(|ledger, session, now| ledger.complete(now, session, end))
     }
 
-    fn advance(&self, asked: &CursorMove) -> Option<Moved> {
+    fn advance(&self, asked: &CursorAdvance) -> Option<Advanced> {
         self.on_session(|ledger, session, now| ledger.advance(session, asked, now))
     }
 }

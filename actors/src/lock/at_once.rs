@@ -10,9 +10,9 @@ use foldhash::HashMap;
 
 use super::{
     actor::Held,
-    answers::{after_claim, after_end, after_move, note_end},
+    answers::{after_advance, after_claim, after_end, note_end},
     report::Report,
-    rounds::{cursor_move, request},
+    rounds::{cursor_advance, request},
 };
 use crate::{
     core::{
@@ -81,9 +81,9 @@ impl AnswersAtOnce for OnTheSpot {
     }
 
     fn advance(&self, job: &Arc<JobHandle>, advance: &Advance) -> Option<JobMessage> {
-        let answer = self.store()?.advance(&cursor_move(job, advance))?;
+        let answer = self.store()?.advance(&cursor_advance(job, advance))?;
         self.node.failures.succeeded(Operation::Advance);
-        after_move(job, advance, &answer, &self.reports);
+        after_advance(job, advance, &answer, &self.reports);
         Some(JobMessage::Input(Input::Advanced(answer)))
     }
 

@@ -1,6 +1,6 @@
 //! A store that answers without waiting.
 
-use super::{ClaimRequest, Completed, Completion, CursorMove, Moved, Session, Verdict};
+use super::{Advanced, ClaimRequest, Completed, Completion, CursorAdvance, Session, Verdict};
 
 /// The calls of a round trip, for a store in the memory of this process: each is made by itself, on the thread of the
 /// job that asks, and answered before it returns.
@@ -18,5 +18,5 @@ pub trait AtOnce: Send + Sync {
     fn complete(&self, end: &Completion) -> Option<Completed>;
 
     /// Moves one cursor over ticks that nobody runs.
-    fn advance(&self, asked: &CursorMove) -> Option<Moved>;
+    fn advance(&self, asked: &CursorAdvance) -> Option<Advanced>;
 }
