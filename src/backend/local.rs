@@ -233,15 +233,15 @@ impl Locker for Local {
 }
 
 impl AtOnce for Local {
-    fn claim(&self, request: &ClaimRequest) -> Option<(Session, Verdict)> {
+    fn claim_now(&self, request: &ClaimRequest) -> Option<(Session, Verdict)> {
         self.on_session(|ledger, session, now| (session, ledger.claim(now, session, request)))
     }
 
-    fn complete(&self, end: &Completion) -> Option<Completed> {
+    fn complete_now(&self, end: &Completion) -> Option<Completed> {
         self.on_session(|ledger, session, now| ledger.complete(now, session, end))
     }
 
-    fn advance(&self, asked: &CursorAdvance) -> Option<Advanced> {
+    fn advance_now(&self, asked: &CursorAdvance) -> Option<Advanced> {
         self.on_session(|ledger, session, now| ledger.advance(session, asked, now))
     }
 }

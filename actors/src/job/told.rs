@@ -14,18 +14,18 @@ const AT_ONCE_MAX: u32 = 64;
 pub(super) struct Told {
     job: Arc<JobHandle>,
     waiting: VecDeque<JobMessage>,
-    asked: u32,
+    turns: Turns,
 }
 
 impl Told {
     pub(super) fn new(job: Arc<JobHandle>) -> Self {
-        Self { job, waiting: VecDeque::new(), asked: 0 }
+        Self { job, waiting: VecDeque::new(), turns: Turns(AT_ONCE_MAX) }
     }
 
     /// Whoever answers at once, if anybody does, and this step may ask once more.
     pub(super) fn at_once(&mut self) -> Option<&dyn AnswersAtOnce> {
-        self.asked += 1;
-        self.job.host.asks.at_once().filter(|_| self.asked <= AT_ONCE_MAX)
+        let may = self.turns.take();
+        self.job.host.asks.at_once().filter(|_| may)
     }
 
     pub(super) fn push(&mut self, answer: JobMessage) {
@@ -42,5 +42,31 @@ impl Drop for Told {
         for answer in self.waiting.drain(..) {
             self.job.post(answer);
         }
+    }
+}
+
+/// How often a step may still ask at once.
+struct Turns(u32);
+
+impl Turns {
+    /// Takes one, if one is left.
+    fn take(&mut self) -> bool {
+        let left = self.0.checked_sub(1);
+        self.0 = left.unwrap_or_default();
+        left.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_asks_at_once_no_more_often_than_it_may() {
+        let mut turns = Turns(AT_ONCE_MAX);
+
+        let asked = (0..1_000).filter(|_| turns.take()).count();
+
+        assert_eq!(asked, 64);
     }
 }

@@ -62,7 +62,7 @@ impl AnswersAtOnce for OnTheSpot {
         // Locked until the run is held: nobody may look for it in between.
         let mut held = self.held();
         let open = held.as_mut()?;
-        let (session, verdict) = self.store()?.claim(&request)?;
+        let (session, verdict) = self.store()?.claim_now(&request)?;
         if let Verdict::Granted { token, .. } = verdict {
             let (job, key) = (job.clone(), request.key);
             open.insert(claim.run, Held { job, key, token, tries: 0, ended: None });
@@ -81,7 +81,7 @@ impl AnswersAtOnce for OnTheSpot {
     }
 
     fn advance(&self, job: &Arc<JobHandle>, advance: &Advance) -> Option<JobMessage> {
-        let answer = self.store()?.advance(&cursor_advance(job, advance))?;
+        let answer = self.store()?.advance_now(&cursor_advance(job, advance))?;
         self.node.failures.succeeded(Operation::Advance);
         after_advance(job, advance, &answer, &self.reports);
         Some(JobMessage::Input(Input::Advanced(answer)))
@@ -90,7 +90,7 @@ impl AnswersAtOnce for OnTheSpot {
     fn complete(&self, end: CompleteRun) -> Result<Answers, CompleteRun> {
         let asked = end.conclusion.run().and_then(|(run, outcome)| {
             let completion = self.held().as_ref()?.get(&run)?.completion(run, outcome, end.from_completion);
-            let answer = self.store()?.complete(&completion)?;
+            let answer = self.store()?.complete_now(&completion)?;
             self.node.failures.succeeded(Operation::Complete);
             note_end(&self.node, &completion, &answer, &self.reports);
             let mut held = self.held();

@@ -12,11 +12,11 @@ use super::{Advanced, ClaimRequest, Completed, Completion, CursorAdvance, Sessio
 /// was done; the engine asks the other way, which says so.
 pub trait AtOnce: Send + Sync {
     /// Claims one run. Answers the session that asked as well: it holds what is granted.
-    fn claim(&self, request: &ClaimRequest) -> Option<(Session, Verdict)>;
+    fn claim_now(&self, request: &ClaimRequest) -> Option<(Session, Verdict)>;
 
     /// Records the end of one run and frees its key.
-    fn complete(&self, end: &Completion) -> Option<Completed>;
+    fn complete_now(&self, end: &Completion) -> Option<Completed>;
 
     /// Moves one cursor over ticks that nobody runs.
-    fn advance(&self, asked: &CursorAdvance) -> Option<Advanced>;
+    fn advance_now(&self, asked: &CursorAdvance) -> Option<Advanced>;
 }
