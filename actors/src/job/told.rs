@@ -1,6 +1,8 @@
 //! What a job is told within a step, by whoever answers at once.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 use super::{ask::AnswersAtOnce, handle::JobHandle, message::JobMessage};
 
@@ -13,13 +15,14 @@ const AT_ONCE_MAX: u32 = 64;
 /// If the step panics they go the way of every message: to the actor that follows.
 pub(super) struct Told {
     job: Arc<JobHandle>,
-    waiting: VecDeque<JobMessage>,
+    /// In their order; nearly always one, which takes no memory of its own.
+    waiting: SmallVec<[JobMessage; 1]>,
     turns: Turns,
 }
 
 impl Told {
     pub(super) fn new(job: Arc<JobHandle>) -> Self {
-        Self { job, waiting: VecDeque::new(), turns: Turns(AT_ONCE_MAX) }
+        Self { job, waiting: SmallVec::new(), turns: Turns(AT_ONCE_MAX) }
     }
 
     /// Whoever answers at once, if anybody does, and this step may ask once more.
@@ -29,11 +32,11 @@ impl Told {
     }
 
     pub(super) fn push(&mut self, answer: JobMessage) {
-        self.waiting.push_back(answer);
+        self.waiting.push(answer);
     }
 
     pub(super) fn next(&mut self) -> Option<JobMessage> {
-        self.waiting.pop_front()
+        (!self.waiting.is_empty()).then(|| self.waiting.remove(0))
     }
 }
 
