@@ -12,21 +12,21 @@ use crate::{
 };
 
 /// The pause before a campaign or a resignation that got no answer is tried again, doubling up to [`RETRY_MAX`].
-pub const RETRY_MIN: Duration = Duration::from_millis(250);
+pub(crate) const RETRY_MIN: Duration = Duration::from_millis(250);
 /// The longest pause before a campaign that got no answer is tried again.
-pub const RETRY_MAX: Duration = Duration::from_secs(5);
+pub(crate) const RETRY_MAX: Duration = Duration::from_secs(5);
 /// How long a renewal may at least wait for its answer, if the lease is long enough.
-pub const RENEWAL_ANSWER: Duration = Duration::from_millis(1_750);
+pub(crate) const RENEWAL_ANSWER: Duration = Duration::from_millis(1_750);
 /// A node that does not campaign looks so often whether it should, and who leads.
-pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A term is renewed after this part of its lease at the earliest, in hundredths.
-pub const RENEW_MIN: u32 = 33;
+pub(crate) const RENEW_MIN: u32 = 33;
 /// A term is renewed after this part of its lease at the latest, in hundredths.
-pub const RENEW_MAX: u32 = 45;
+pub(crate) const RENEW_MAX: u32 = 45;
 
 /// What the machine is told. Instants are readings of the monotonic clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
+pub(crate) enum Input {
     /// A session with the store is open.
     SessionOpened,
     /// The session with the store is gone.
@@ -72,7 +72,7 @@ pub enum Input {
 
 /// What a node sees when it considers whether it is to lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Outlook {
+pub(crate) struct Outlook {
     /// The application says that this node must not lead.
     pub refused: bool,
     /// Another node leads.
@@ -83,7 +83,7 @@ pub struct Outlook {
 
 /// What the shell must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// Find out whether this node is to lead.
     Consider,
     /// Ask the store for a term.
@@ -99,7 +99,7 @@ pub enum Effect {
 }
 
 /// The effects of one step, in order.
-pub type Effects = SmallVec<[Effect; 2]>;
+pub(crate) type Effects = SmallVec<[Effect; 2]>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -136,7 +136,7 @@ struct Leading {
 /// renewals                 r
 /// ```
 #[derive(Debug)]
-pub struct ElectionMachine {
+pub(crate) struct ElectionMachine {
     state: State,
     resigned: bool,
     unanswered: u32,
@@ -152,7 +152,7 @@ pub struct ElectionMachine {
 
 impl ElectionMachine {
     /// A machine without a session. A node that would rather not lead waits at most `yields_max` for a candidate to lead.
-    pub fn new(yields_max: Duration) -> Self {
+    pub(crate) fn new(yields_max: Duration) -> Self {
         Self {
             state: State::Idle,
             resigned: false,
@@ -165,17 +165,17 @@ impl ElectionMachine {
     }
 
     /// Whether there is anything to consider before a campaign.
-    pub fn set_considers(&mut self, considers: bool) {
+    pub(crate) fn set_considers(&mut self, considers: bool) {
         self.considers = considers;
     }
 
     /// Whether the node was asked not to campaign at `now`.
-    pub fn is_aside(&self, now: Duration) -> bool {
+    pub(crate) fn is_aside(&self, now: Duration) -> bool {
         self.aside_until.is_some_and(|until| now < until)
     }
 
     /// Feeds one input; `now` is the monotonic clock's reading.
-    pub fn step(&mut self, now: Duration, input: Input) -> Effects {
+    pub(crate) fn step(&mut self, now: Duration, input: Input) -> Effects {
         let mut effects = Effects::new();
         match input {
             Input::SessionOpened => {
@@ -215,7 +215,7 @@ impl ElectionMachine {
     }
 
     /// How long until the machine has something to decide; `None` if only an input can change anything.
-    pub fn wake_in(&self, now: Duration) -> Option<Duration> {
+    pub(crate) fn wake_in(&self, now: Duration) -> Option<Duration> {
         let at = match self.state {
             State::Idle | State::Considering | State::Campaigning => None,
             State::Aside { until } | State::Waiting { until } => Some(until),
@@ -225,19 +225,19 @@ impl ElectionMachine {
     }
 
     /// The term in which this node leads, and up to when that may be trusted (`None`: for ever).
-    pub fn term(&self, now: Duration) -> Option<(Term, Option<Duration>)> {
+    pub(crate) fn term(&self, now: Duration) -> Option<(Term, Option<Duration>)> {
         let leading = self.leading()?;
         let trusted = leading.trusted_until.is_none_or(|until| now < until);
         trusted.then_some((leading.term, leading.trusted_until))
     }
 
     /// The lease of the term in which this node leads.
-    pub fn lease(&self) -> Option<Lease> {
+    pub(crate) fn lease(&self) -> Option<Lease> {
         self.leading().and_then(|leading| leading.lease)
     }
 
     /// Nobody feeds the machine any more: lets go of its term, and answers which it was.
-    pub fn abandon(&mut self) -> Option<Term> {
+    pub(crate) fn abandon(&mut self) -> Option<Term> {
         let term = self.leading().map(|leading| leading.term);
         self.state = State::Idle;
         term

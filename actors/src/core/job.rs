@@ -22,6 +22,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 
+pub use self::runs::RunPhase;
 use self::{
     history::History,
     leaving::Leaving,
@@ -30,16 +31,20 @@ use self::{
     permit::Permit,
     ticks::{Asked, May, Waiting},
 };
-pub use self::{
-    history::{HISTORY_MAX, LastRun},
-    pauses::PAUSE_CHECK,
-    runs::{ActiveRun, RunPhase},
+pub(crate) use self::{
+    history::LastRun,
+    runs::ActiveRun,
     ticks::FLUSH_AFTER,
-    verdicts::{ASK_AGAIN_MAX, ASK_AGAIN_MIN, HOLD_MAX, KEY_AGAIN},
+    verdicts::KEY_AGAIN,
     words::{
         Advance, Claim, Effect, Effects, End, Ended, Input, PermitAnswer, Refusal, Retried, RunEnd, Severity,
         Start, Triggered,
     },
+};
+#[cfg(test)]
+use self::{
+    pauses::PAUSE_CHECK,
+    verdicts::{ASK_AGAIN_MIN, HOLD_MAX},
 };
 use crate::{
     core::{
@@ -64,7 +69,7 @@ enum Mode {
 
 /// Decides the ticks and runs of one job.
 #[derive(Debug)]
-pub struct JobMachine {
+pub(crate) struct JobMachine {
     schedule: Arc<dyn Schedule>,
     policies: Arc<Policies>,
     /// The node bounds its runs in progress.
@@ -135,7 +140,7 @@ pub struct JobMachine {
 impl JobMachine {
     /// A dormant machine, for which everything up to `cursor` is decided. If `limited`, it asks for a permit before
     /// anything starts.
-    pub fn new(
+    pub(crate) fn new(
         schedule: Arc<dyn Schedule>,
         policies: impl Into<Arc<Policies>>,
         cursor: DateTime<Utc>,
@@ -183,7 +188,7 @@ impl JobMachine {
 
     /// The same job after its actor died. The runs in progress go on, and so does what the store was asked; whoever
     /// triggered the job waits no more.
-    pub fn revive(mut self) -> Self {
+    pub(crate) fn revive(mut self) -> Self {
         self.manuals.retain_mut(Manual::forget_caller);
         self.suspend();
         self
@@ -191,7 +196,7 @@ impl JobMachine {
 
     /// Another definition from now on. The attempts in progress go on under the former one. Dormant until it is resumed with
     /// the cursor that the store says.
-    pub fn redefine(&mut self, schedule: Arc<dyn Schedule>, policies: impl Into<Arc<Policies>>) {
+    pub(crate) fn redefine(&mut self, schedule: Arc<dyn Schedule>, policies: impl Into<Arc<Policies>>) {
         self.schedule = schedule;
         self.policies = policies.into();
         self.exhausted = self.policies.fires == Fires::Local && self.local_limit_is_reached();
@@ -202,7 +207,8 @@ impl JobMachine {
     }
 
     /// Feeds one input and answers what is to be done, in order: [`feed`](Self::feed), then [`decide`](Self::decide).
-    pub fn step(&mut self, now: Now, input: Input) -> Effects {
+    #[cfg(test)]
+    pub(crate) fn step(&mut self, now: Now, input: Input) -> Effects {
         let mut effects = self.feed(now, input);
         effects.extend(self.decide(now));
         effects
@@ -210,7 +216,7 @@ impl JobMachine {
 
     /// Takes one input in. What it says is to be done before [`decide`](Self::decide) is called: a schedule that
     /// panics there must not undo the end of a run.
-    pub fn feed(&mut self, now: Now, input: Input) -> Effects {
+    pub(crate) fn feed(&mut self, now: Now, input: Input) -> Effects {
         let mut effects = Effects::new();
         self.wants_permit = false;
         match input {
@@ -250,7 +256,7 @@ impl JobMachine {
     }
 
     /// Decides every tick that is due.
-    pub fn decide(&mut self, now: Now) -> Effects {
+    pub(crate) fn decide(&mut self, now: Now) -> Effects {
         let mut effects = Effects::new();
         self.decide_due(now, &mut effects);
         self.say_held(now, &mut effects);
@@ -259,7 +265,7 @@ impl JobMachine {
     }
 
     /// How long until the machine has something to decide; `None` if only an input can change anything.
-    pub fn wake_in(&self, now: Now) -> Option<Duration> {
+    pub(crate) fn wake_in(&self, now: Now) -> Option<Duration> {
         let (again, idle) = match &self.asked {
             Asked::Nothing => (None, true),
             Asked::Claim(asked) => (asked.again_at, false),
@@ -296,14 +302,14 @@ impl JobMachine {
     }
 
     /// The first tick that is not decided yet, while this node decides the ticks.
-    pub fn next_fire_time(&self) -> Option<FireTime> {
+    pub(crate) fn next_fire_time(&self) -> Option<FireTime> {
         let waiting = self.backlog.front().map(|waiting| waiting.tick);
         waiting.or(self.next).filter(|_| self.mode != Mode::Dormant)
     }
 
     /// The tick that the store is asked to decide, and whether it was in vain so far: the store refused, did not answer, or somebody
     /// else has the row locked.
-    pub fn asked_tick(&self) -> Option<(FireTime, bool)> {
+    pub(crate) fn asked_tick(&self) -> Option<(FireTime, bool)> {
         let tick = match &self.asked {
             Asked::Nothing => return None,
             Asked::Claim(asked) => asked.claim.fire_time,
@@ -313,13 +319,13 @@ impl JobMachine {
     }
 
     /// The store has not answered, or not decided, what it was asked last.
-    pub fn asks_in_vain(&self) -> bool {
+    pub(crate) fn asks_in_vain(&self) -> bool {
         self.unanswered > 0
     }
 
     /// The instant up to which every tick is decided, or asked about: whoever fires the job after this node goes on from there.
     /// `None` if what follows is known only at the end of a run.
-    pub fn left_after(&self) -> Option<DateTime<Utc>> {
+    pub(crate) fn left_after(&self) -> Option<DateTime<Utc>> {
         let asked = match &self.asked {
             Asked::Nothing => None,
             Asked::Claim(asked) => Some(asked.claim.fire_time),
@@ -334,12 +340,12 @@ impl JobMachine {
     }
 
     /// The runs in progress, in the order in which they started.
-    pub fn active_runs(&self) -> impl ExactSizeIterator<Item = &ActiveRun> {
+    pub(crate) fn active_runs(&self) -> impl ExactSizeIterator<Item = &ActiveRun> {
         self.runs.iter()
     }
 
     /// The runs in progress, and those that the store is being asked for.
-    pub fn open_runs(&self) -> impl Iterator<Item = RunId> {
+    pub(crate) fn open_runs(&self) -> impl Iterator<Item = RunId> {
         let tick = match &self.asked {
             Asked::Claim(asked) => Some(asked.run),
             Asked::Nothing | Asked::Advance(_) => None,
@@ -349,39 +355,39 @@ impl JobMachine {
     }
 
     /// Whether a run is in progress here, or is to start here.
-    pub fn knows(&self, run: RunId) -> bool {
+    pub(crate) fn knows(&self, run: RunId) -> bool {
         self.runs.iter().any(|active| active.run == run) || self.waits_as_manual(run)
     }
 
-    /// The last runs that ended on this node, the newest first, at most [`HISTORY_MAX`].
-    pub fn last_runs(&self) -> impl Iterator<Item = &LastRun> {
+    /// The last runs that ended on this node, the newest first, at most [`HISTORY_MAX`](history::HISTORY_MAX).
+    pub(crate) fn last_runs(&self) -> impl Iterator<Item = &LastRun> {
         self.history.runs()
     }
 
     /// How many of the last runs in a row failed, panicked or timed out.
-    pub fn failures(&self) -> u32 {
+    pub(crate) fn failures(&self) -> u32 {
         self.history.failures()
     }
 
     /// How many ticks and triggers wait for their turn.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.backlog.len() + self.manuals_waiting()
     }
 
     /// Why the job does not fire, if it is paused.
-    pub fn pause(&self) -> Option<&Pause> {
+    pub(crate) fn pause(&self) -> Option<&Pause> {
         self.pause.as_deref()
     }
 
     /// As many ticks have run as may.
-    pub fn is_exhausted(&self) -> bool {
+    pub(crate) fn is_exhausted(&self) -> bool {
         self.exhausted
     }
 
     /// This node decides the job's ticks, all of them are decided, and nothing of the job is in progress or waits
     /// here. If its lost runs are to go on, nor is anything elsewhere: whoever lets go of the job lets go of what it
     /// owes.
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         let has_tick = self.unread || self.next.is_some() && !self.exhausted;
         let decides = matches!(self.mode, Mode::Firing(_)) && matches!(self.asked, Asked::Nothing);
         // What was skipped is accounted for by the store first.
@@ -393,12 +399,12 @@ impl JobMachine {
     }
 
     /// The cursor as the store knows it.
-    pub fn cursor(&self) -> DateTime<Utc> {
+    pub(crate) fn cursor(&self) -> DateTime<Utc> {
         self.stored
     }
 
     /// By what right this node decides the ticks; `None` if it does not.
-    pub fn firing(&self) -> Option<Option<Authority>> {
+    pub(crate) fn firing(&self) -> Option<Option<Authority>> {
         match self.mode {
             Mode::Dormant | Mode::Parked { .. } => None,
             Mode::Firing(authority) => Some(authority),
@@ -406,13 +412,13 @@ impl JobMachine {
     }
 
     /// Nothing runs and no claim is open.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.runs.is_empty() && self.manuals.is_empty() && !matches!(self.asked, Asked::Claim(_))
     }
 
     /// Nothing runs, and nothing that the store is about to answer can make something run. A claim that got no answer
     /// does not count: the end of the session settles it.
-    pub fn is_drained(&self) -> bool {
+    pub(crate) fn is_drained(&self) -> bool {
         let manual = self.manuals.iter().any(Manual::is_asked);
         let tick = matches!(&self.asked, Asked::Claim(asked) if asked.again_at.is_none());
         self.runs.is_empty() && !manual && !tick

@@ -29,10 +29,10 @@ use crate::{
 };
 
 /// The most withdrawn jobs whose cursors are kept.
-pub const WITHDRAWN_MAX: usize = 10_000;
+pub(crate) const WITHDRAWN_MAX: usize = 10_000;
 
 /// The most ended runs, and as many lost ones, that are remembered, so that a repeated completion or claim is recognised.
-pub const CLOSED_MAX: usize = 4_096;
+pub(crate) const CLOSED_MAX: usize = 4_096;
 
 /// The most news that wait for a session; beyond it the oldest are dropped, and the session is told so.
 pub const NEWS_MAX: usize = 1_024;

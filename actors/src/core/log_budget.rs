@@ -6,7 +6,7 @@ use super::text::Grouped;
 use crate::name::JobName;
 
 /// The time for which lines are counted.
-pub const LOG_PERIOD: Duration = Duration::from_mins(1);
+pub(crate) const LOG_PERIOD: Duration = Duration::from_mins(1);
 /// The most lines of one kind about one job in a [`LOG_PERIOD`].
 pub const JOB_LINES_MAX: u32 = 5;
 /// The most jobs about which lines of one kind are logged in a [`LOG_PERIOD`].

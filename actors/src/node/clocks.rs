@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
     core::{
-        clock::{ClockWatch, origin},
+        clock::{ClockWatch, clock_origin},
         duration::DurationText,
     },
     port::Clock,
@@ -42,7 +42,7 @@ impl ClockOffset {
         let (wall, elapsed) = clock.read();
         Self {
             ahead: AtomicI64::new(0),
-            origin: AtomicI64::new(origin(wall, elapsed).timestamp_micros()),
+            origin: AtomicI64::new(clock_origin(wall, elapsed).timestamp_micros()),
             watch: Mutex::new(ClockWatch::new(wall, elapsed)),
             max,
             warned: AtomicBool::new(false),
@@ -63,7 +63,7 @@ impl ClockOffset {
     /// Whether the store's clock has moved against the monotonic one.
     pub(super) fn set(&self, ahead: TimeDelta, wall: DateTime<Utc>, elapsed: Duration) -> bool {
         let store = wall.checked_sub_signed(ahead).unwrap_or(wall);
-        self.origin.store(origin(store, elapsed).timestamp_micros(), Ordering::Relaxed);
+        self.origin.store(clock_origin(store, elapsed).timestamp_micros(), Ordering::Relaxed);
         self.ahead.store(ahead.num_milliseconds(), Ordering::Relaxed);
         let far = ahead.abs() > CLOCK_OFFSET_WARN;
         if self.warned.swap(far, Ordering::Relaxed) != far && far {

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use crate::{CALL_DEADLINE, event::Outcome, name::RunId};
 
 /// How many ended runs a job remembers.
-pub const HISTORY_MAX: usize = 10;
+pub(crate) const HISTORY_MAX: usize = 10;
 
 /// A run that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

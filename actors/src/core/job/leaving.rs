@@ -74,7 +74,7 @@ impl JobMachine {
     }
 
     /// Nothing is left for which this node accounts.
-    pub fn has_left(&self) -> bool {
+    pub(crate) fn has_left(&self) -> bool {
         self.leaving.is_none() && !matches!(self.asked, Asked::Advance(_))
     }
 

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long a pause is believed without asking the store once more, by a claim of the tick that waits.
-pub const PAUSE_CHECK: Duration = Duration::from_secs(60);
+pub(crate) const PAUSE_CHECK: Duration = Duration::from_secs(60);
 
 impl JobMachine {
     pub(super) fn on_pause(&mut self, now: Now, pause: Option<Pause>, effects: &mut Effects) {
@@ -115,7 +115,7 @@ impl JobMachine {
 
     /// The ticks of which it was said that the pause holds them, and that it still does, in their order. A claim of the
     /// first may be under way, to find out whether the pause is over.
-    pub fn held(&self) -> impl Iterator<Item = FireTime> {
+    pub(crate) fn held(&self) -> impl Iterator<Item = FireTime> {
         let asked = match &self.asked {
             Asked::Claim(asked) if asked.ends_pause => Some(asked.claim.fire_time),
             Asked::Claim(_) | Asked::Advance(_) | Asked::Nothing => None,

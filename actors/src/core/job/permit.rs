@@ -50,7 +50,7 @@ impl JobMachine {
     }
 
     /// The node knows that something is to start, and has no slot for it yet.
-    pub fn waits_for_permit(&self) -> bool {
+    pub(crate) fn waits_for_permit(&self) -> bool {
         self.permit == Permit::Asked
     }
 

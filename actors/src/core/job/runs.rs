@@ -58,7 +58,7 @@ words!(RunPhase {
 
 /// A run in progress.
 #[derive(Debug, Clone, Copy)]
-pub struct ActiveRun {
+pub(crate) struct ActiveRun {
     /// The run.
     pub run: RunId,
     /// The tick, or `None` for a manual trigger.
@@ -98,7 +98,7 @@ impl ActiveRun {
     }
 
     /// What it does.
-    pub fn phase(&self, now: Now) -> RunPhase {
+    pub(crate) fn phase(&self, now: Now) -> RunPhase {
         match self.retry_at {
             Some(due) if self.begun && !self.put_off && due > now.elapsed => RunPhase::WaitingForRetry,
             Some(_) => RunPhase::WaitingForSlot,
@@ -109,13 +109,13 @@ impl ActiveRun {
     }
 
     /// The number of the attempt that is in progress, or of the next one if none is.
-    pub fn current_attempt(&self) -> u32 {
+    pub(crate) fn current_attempt(&self) -> u32 {
         let failed = self.begun && self.retry_at.is_some();
         self.attempt + u32::from(failed)
     }
 
     /// Why it was asked to stop, if it was.
-    pub fn cancelled(&self) -> Option<CancelReason> {
+    pub(crate) fn cancelled(&self) -> Option<CancelReason> {
         self.cancelled
     }
 

@@ -21,7 +21,7 @@ use crate::{
 
 /// How long skipped ticks may wait before the cursor is moved over them, so that a job moves it at most once in this
 /// time for ticks that nobody runs.
-pub const FLUSH_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const FLUSH_AFTER: Duration = Duration::from_secs(1);
 
 /// A due tick that may still run.
 #[derive(Debug, Clone, Copy)]

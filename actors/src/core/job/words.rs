@@ -15,7 +15,7 @@ use crate::{
 
 /// What the machine is told.
 #[derive(Debug)]
-pub enum Input {
+pub(crate) enum Input {
     /// The job may fire from here on: everything up to `cursor` is decided.
     Resume {
         /// Everything up to here is decided.
@@ -97,7 +97,7 @@ pub enum Input {
 
 /// What the node says to a job that wants to start something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PermitAnswer {
+pub(crate) enum PermitAnswer {
     /// It may.
     Granted,
     /// Not yet: another answer follows.
@@ -108,7 +108,7 @@ pub enum PermitAnswer {
 
 /// The end of a body.
 #[derive(Debug, Clone)]
-pub struct RunEnd {
+pub(crate) struct RunEnd {
     /// The run.
     pub run: RunId,
     /// What the body did.
@@ -121,7 +121,7 @@ pub struct RunEnd {
 
 /// What a body did at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// It returned without an error.
     Returned,
     /// It returned an error.
@@ -149,7 +149,7 @@ impl End {
     ///
     /// One that was cancelled counts as such whatever its body made of it, unless it panicked: nobody can tell an answer that was
     /// given in time from one that was given up.
-    pub fn outcome(&self, cancelled: Option<CancelReason>) -> Outcome {
+    pub(crate) fn outcome(&self, cancelled: Option<CancelReason>) -> Outcome {
         match (self, cancelled) {
             (Self::Panicked(_), _) => Outcome::Panicked,
             (Self::NotStarted { .. }, _) => Outcome::Cancelled,
@@ -163,7 +163,7 @@ impl End {
 
 /// What follows from an error, besides the failure of its attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
+pub(crate) enum Severity {
     /// Nothing: another attempt may succeed.
     Transient,
     /// Another attempt would fail as well: the run fails.
@@ -174,7 +174,7 @@ pub enum Severity {
 
 /// What the shell must do.
 #[derive(Debug, PartialEq)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// Ask the store for this run.
     Claim(Claim),
     /// Ask the store to move the cursor over skipped ticks.
@@ -264,11 +264,11 @@ pub enum Effect {
 }
 
 /// The effects of one step, in order.
-pub type Effects = SmallVec<[Effect; 2]>;
+pub(crate) type Effects = SmallVec<[Effect; 2]>;
 
 /// A claim of one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
+pub(crate) struct Claim {
     /// The run's id.
     pub run: RunId,
     /// The tick, or `None` for a run without one of its own.
@@ -285,14 +285,14 @@ pub struct Claim {
 
 impl Claim {
     /// A claim without a tick.
-    pub fn new(run: RunId) -> Self {
+    pub(crate) fn new(run: RunId) -> Self {
         Self { run, tick: None, settle: false, retake: false, replace: false, slot: 0 }
     }
 }
 
 /// What became of a manual trigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Triggered {
+pub(crate) enum Triggered {
     /// The run has started.
     Started,
     /// It starts when its turn comes.
@@ -301,7 +301,7 @@ pub enum Triggered {
 
 /// A move of the cursor over skipped ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Advance {
+pub(crate) struct Advance {
     /// Its own id, the same however often it is asked.
     pub id: Uuid,
     /// The cursor before.
@@ -316,7 +316,7 @@ pub struct Advance {
 
 /// A run that may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Start {
+pub(crate) struct Start {
     /// The run.
     pub run: RunId,
     /// The tick, or `None` for a manual trigger.
@@ -337,7 +337,7 @@ pub struct Start {
 
 /// An attempt that failed and is followed by another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Retried {
+pub(crate) struct Retried {
     /// The run.
     pub run: RunId,
     /// The attempt that failed, from 1.
@@ -354,7 +354,7 @@ pub struct Retried {
 
 /// A run that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// The run.
     pub run: RunId,
     /// How it ended.
@@ -375,7 +375,7 @@ pub struct Ended {
 
 /// Why a manual trigger started nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// A run of the same lock key is in progress, or is being claimed.
     Overlap {
         /// That run, if known.

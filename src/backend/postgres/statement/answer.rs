@@ -1,6 +1,6 @@
 //! What a statement answers. All answers are read here: one that is not understood is an error.
 
-use callsheet_actors::{FencingToken, Term, core::text::one_line, port::LockError};
+use callsheet_actors::{FencingToken, Term, adapter::one_line, port::LockError};
 use tokio_postgres::{Error, Row};
 
 use super::super::failure;
