@@ -13,6 +13,7 @@ use crate::{
     body::{ActorBody, BlockingBody, FunctionBody, LocalBody},
     core::{
         duration::DurationText,
+        key_policies::Declares,
         policy::{Fires, Misfire, OnLost, Overlap, Policies, Retry},
         storable::storable,
         text::{TEXT_MAX, bounded},
@@ -576,6 +577,11 @@ impl Definition {
             remove_when_done: self.remove_when_done,
             body: self.body.clone(),
         })
+    }
+
+    /// The policy that it declares for its key.
+    pub(crate) fn declares(&self) -> Declares<'_> {
+        Declares { job: &self.name, key: &self.key, overlap: self.policies.overlap }
     }
 
     /// The label of its metrics.

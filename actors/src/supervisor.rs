@@ -45,14 +45,10 @@ use tokio::{
 pub(crate) use self::leading::KillElection;
 pub(crate) use self::shutdown::JOIN_MAX;
 pub use self::shutdown::{SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX};
-pub(crate) use self::{
-    adding::{AddFirstJobs, define_all},
-    key_policies::conflicts,
-};
+pub(crate) use self::adding::{AddFirstJobs, define_all};
 use self::{
     clock::Rearming,
     enrolment::{ENROL_AGAIN_MAX, ENROL_AGAIN_MIN, LOCKED_AGAIN_MAX},
-    key_policies::Keys,
     outlook::LintLog,
     parking::Parked,
     questions::WaitingQuestions,
@@ -65,7 +61,7 @@ use crate::{
     CALL_DEADLINE,
     contained::caught,
     core::{
-        backoff::Backoff, clock::ClockWatch, job::Input, policy::Fires, suspects::Suspects, sweep::Sweep,
+        backoff::Backoff, clock::ClockWatch, job::Input, key_policies::Keys, policy::Fires, suspects::Suspects, sweep::Sweep,
         trials::Trials, zone_data::ZoneDataWatch,
     },
     definition::Definition,

@@ -11,6 +11,7 @@ pub(crate) mod election;
 pub(crate) mod failures;
 pub(crate) mod job;
 pub(crate) mod ledger;
+pub(crate) mod key_policies;
 pub(crate) mod log_budget;
 pub(crate) mod misfire;
 pub(crate) mod operation;

@@ -6,8 +6,8 @@ use actix::prelude::*;
 
 use crate::{
     candidacy::{MayLead, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN},
-    core::{duration::DurationText, zone_data::ZONE_DATA_VERSION_MAX},
-    definition::Job,
+    core::{duration::DurationText, key_policies::conflicts, zone_data::ZONE_DATA_VERSION_MAX},
+    definition::{Definition, Job},
     event::Event,
     event_filter::EventFilter,
     fault::{Fault, Faults},
@@ -16,7 +16,7 @@ use crate::{
     name::NodeId,
     permits::WhenFull,
     port::{Backend, Clock, Spawner, SystemClock},
-    supervisor::{SHUTDOWN_ABORT_AFTER_DEFAULT, conflicts, define_all},
+    supervisor::{SHUTDOWN_ABORT_AFTER_DEFAULT, define_all},
 };
 
 #[cfg(any(test, feature = "testkit"))]
@@ -133,7 +133,7 @@ impl EngineOptions {
     /// Everything that is wrong, at once.
     pub fn check(&self) -> Result<(), Faults> {
         let (definitions, mut faults) = define_all(self.jobs.clone(), self.clock.now());
-        faults.extend(conflicts(&definitions, |_| None));
+        faults.extend(conflicts(definitions.iter().map(Definition::declares), |_| None));
         faults.extend(self.backend.faults());
         faults.extend(self.hooks.fault());
         let threads = [

@@ -7,10 +7,11 @@ use chrono::{DateTime, Utc};
 use futures_util::future::{BoxFuture, ready};
 use tokio::time::timeout;
 
-use super::{Entry, Phase, SupervisorActor, key_policies::conflicts, outlook::Hopeless};
+use super::{Entry, Phase, SupervisorActor, outlook::Hopeless};
 use crate::{
     CALL_DEADLINE,
     core::{
+        key_policies::conflicts,
         policy::Fires,
         text::{TEXT_MAX, bounded},
     },
@@ -43,7 +44,7 @@ impl SupervisorActor {
         if !matches!(self.phase, Phase::Running) {
             return Err(AddError::ShuttingDown);
         }
-        faults.extend(conflicts(definitions, |key| self.holder_of(key, None)));
+        faults.extend(conflicts(definitions.iter().map(Definition::declares), |key| self.holder_of(key, None)));
         let invalid = !faults.is_empty();
         let existing = definitions.iter().filter(|definition| self.jobs.contains_key(&definition.name));
         faults.extend(existing.map(|definition| duplicate(&definition.name)));
@@ -59,7 +60,7 @@ impl SupervisorActor {
             let name = definition.name.clone();
             #[cfg(any(test, feature = "testkit"))]
             self.parts.jobs.note(&definition);
-            self.keys.add(&definition);
+            self.keys.add(definition.declares());
             self.tags.add(&definition);
             let job = self.start_actor(Arc::new(definition), None, move |job| JobSnapshot::fresh(job, now));
             self.node().publisher.publish_routine(|| EventKind::JobAdded { job: name.clone() });

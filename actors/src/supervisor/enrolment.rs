@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 
-use super::{Entry, SupervisorActor, key_policies::refusal, outlook::warn_over};
+use super::{Entry, SupervisorActor, outlook::warn_over};
 use crate::{
     core::{job::Input, operation::Operation, policy::OnLost, suspects::Group},
     definition::Definition,
@@ -237,7 +237,7 @@ impl SupervisorActor {
 
     /// Others declare another policy for the job's key: this node does not fire it until they do not.
     fn on_conflict(&mut self, job: &Arc<JobHandle>, declared: &str, ctx: &mut Context<Self>) {
-        let reason = refusal(&job.definition, declared);
+        let reason = job.definition.declares().refusal(declared);
         let name = &job.definition.name;
         job.send(Input::Suspend);
         let Some(entry) = self.jobs.get_mut(name) else { return };

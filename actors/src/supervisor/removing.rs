@@ -39,7 +39,7 @@ impl SupervisorActor {
             if fired || entry.declares {
                 keys.push(entry.job.definition.key.clone());
             }
-            self.keys.remove(&entry.job.definition);
+            self.keys.remove(entry.job.definition.declares());
             self.tags.remove(&entry.job.definition);
             let generation = entry.job.generation;
             if entry.job.definition.policies.fires == Fires::Leader {

@@ -5,9 +5,9 @@ use std::{slice, sync::Arc};
 use actix::prelude::*;
 use futures_util::future::ready;
 
-use super::{Phase, SupervisorActor, key_policies::conflicts, outlook::Hopeless};
+use super::{Phase, SupervisorActor, outlook::Hopeless};
 use crate::{
-    core::policy::Fires,
+    core::{key_policies::conflicts, policy::Fires},
     definition::Definition,
     error::{Fault, Faults, UpdateError, given_name},
     event::EventKind,
@@ -27,7 +27,7 @@ impl SupervisorActor {
         };
         let Hopeless { broken, over } = self.hopeless([definition]);
         faults.extend(broken);
-        faults.extend(conflicts(slice::from_ref(definition), |key| self.holder_of(key, Some(name))));
+        faults.extend(conflicts([definition.declares()], |key| self.holder_of(key, Some(name))));
         Faults::check(faults).map_err(UpdateError::Invalid)?;
         // What it owes by the schedule that it has, it owes still.
         let differs = entry.job.definition.identity.differs_from(definition.identity);
@@ -83,8 +83,8 @@ impl SupervisorActor {
         entry.unled = false;
         let declares = std::mem::take(&mut entry.declares);
         entry.refused = None;
-        self.keys.remove(&former);
-        self.keys.add(&job.definition);
+        self.keys.remove(former.declares());
+        self.keys.add(job.definition.declares());
         self.tags.remove(&former);
         self.tags.add(&job.definition);
         job.post(JobMessage::Redefine(job.clone()));
