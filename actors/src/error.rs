@@ -362,9 +362,9 @@ pub enum TriggerError {
         /// What happened, and the cure.
         reason: Arc<str>,
     },
-    /// The node does not fire the job: see [`JobState::Refused`](crate::JobState::Refused).
+    /// The node does not fire the job: see [`JobState::Conflicting`](crate::JobState::Conflicting).
     #[error("job {job:?} was not started: {reason}")]
-    Refused {
+    Conflicting {
         /// The job.
         job: JobName,
         /// The key, both policies, and what would mend it.
@@ -391,9 +391,10 @@ impl TriggerError {
         match self {
             Self::UnknownJob { .. } => ErrorKind::NotFound,
             Self::Overlap { .. } | Self::Concurrency { .. } | Self::Cancelled { .. } => ErrorKind::Busy,
-            Self::Unavailable { .. } | Self::Broken { .. } | Self::Refused { .. } | Self::Parked { .. } => {
-                ErrorKind::Unavailable
-            }
+            Self::Unavailable { .. }
+            | Self::Broken { .. }
+            | Self::Conflicting { .. }
+            | Self::Parked { .. } => ErrorKind::Unavailable,
             Self::ShuttingDown => ErrorKind::Stopped,
         }
     }

@@ -83,8 +83,8 @@ pub use crate::{
         operation::Operation,
         pause::{PAUSE_NOTE_MAX, Pause},
         policy::{
-            ALLOW_MAX, CATCH_UP_PACE, DEBTS_MAX, Fires, LOSSES_MAX, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX,
-            MISFIRE_WITHIN_MIN, Misfire, OnLost, Overlap, Policies, QUEUE_MAX, Retry,
+            ALLOW_MAX, CATCH_UP_PACE, Fires, LOSSES_MAX, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX,
+            MISFIRE_WITHIN_MIN, Misfire, OnLost, Overlap, PENDING_RETRIES_MAX, Policies, QUEUE_MAX, Retry,
         },
         skip::SkipReason,
         text::TEXT_MAX,
@@ -105,7 +105,7 @@ pub use crate::{
     event_filter::EventFilter,
     health::{HealthReport, PROBLEM_JOBS_MAX, Part, Problem, ProblemJobs, STALL_MAX},
     hooks::{
-        EndedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Hooks,
+        FinishedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Hooks,
         NODE_HOOK_CALL_BYTES_MAX, SkippedTicks,
     },
     job::{

@@ -14,14 +14,14 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 pub(crate) use self::publisher::Publisher;
+use self::{
+    publisher::{CloseLogPeriod, Publish},
+    subscriber::{Delivery, Subscriber, Waiting},
+};
 pub use self::{
     publisher::{EVENT_BYTES_MAX, EVENTS_MAX},
     stream::EventStream,
     subscriber::{EVENT_BUFFER_DEFAULT, SUBSCRIBER_EVENT_BYTES_MAX, SUBSCRIBER_EVENTS_MAX},
-};
-use self::{
-    publisher::{Publish, SettleLog},
-    subscriber::{Delivery, Subscriber, Waiting},
 };
 use crate::{event::Event, event_filter::EventFilter};
 
@@ -126,11 +126,11 @@ impl Handler<Publish> for ListenerActor {
     }
 }
 
-impl Handler<SettleLog> for ListenerActor {
+impl Handler<CloseLogPeriod> for ListenerActor {
     type Result = ();
 
-    fn handle(&mut self, SettleLog(time): SettleLog, ctx: &mut Self::Context) {
-        ctx.run_later(time, |actor, _| actor.publisher.0.log.settle(actor.publisher.0.clock.elapsed()));
+    fn handle(&mut self, CloseLogPeriod(time): CloseLogPeriod, ctx: &mut Self::Context) {
+        ctx.run_later(time, |actor, _| actor.publisher.0.log.close_period(actor.publisher.0.clock.elapsed()));
     }
 }
 

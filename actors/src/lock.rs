@@ -16,15 +16,15 @@ mod halves;
 mod history;
 mod notifications;
 mod proofs;
+mod refused_batches;
 mod report;
 mod rounds;
-mod suspects;
 
 pub(crate) use self::{
     actor::{BATCH_MAX, LockActor, always_locked, publish_lost},
     commands::{
-        AskDebts, AskLockHealth, AskOtherZoneData, AwaitSession, CloseLostRuns, CloseSession, EnrolJobs,
-        FindConflicts, FindHolder, ForgetNames, HoldJobs, InquireJobs, InquiryPurpose, LockHealth,
+        AskLockHealth, AskOtherZoneData, AskPendingRetries, AwaitSession, CloseLostRuns, CloseSession,
+        EnrolJobs, FindConflicts, FindHolder, ForgetNames, HoldJobs, InquireJobs, InquiryPurpose, LockHealth,
         PauseInStore, ReadClock, RetractKeys, WithdrawJobs,
     },
     proofs::AllEnrolled,

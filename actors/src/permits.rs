@@ -55,7 +55,7 @@ impl<W> Permits<W> {
             return PermitAnswer::Granted;
         }
         match self.when_full {
-            WhenFull::Skip => PermitAnswer::Refused,
+            WhenFull::Skip => PermitAnswer::NotAdmitted,
             WhenFull::Wait => {
                 let nth = permits.asked;
                 permits.asked += 1;
@@ -120,7 +120,7 @@ mod tests {
         let permits = Permits::new(Some(1), WhenFull::Skip);
         assert_eq!(permits.ask(0, || "first"), PermitAnswer::Granted);
 
-        assert_eq!(permits.ask(9, || "second"), PermitAnswer::Refused);
+        assert_eq!(permits.ask(9, || "second"), PermitAnswer::NotAdmitted);
 
         assert_eq!(permits.release(), None);
         assert_eq!(permits.ask(9, || "second"), PermitAnswer::Granted);

@@ -9,7 +9,7 @@ use super::{handle::JobHandle, hook_calls};
 use crate::{
     core::job::{End, Ended},
     event::{CancelReason, EventKind, Outcome},
-    hooks::EndedRun,
+    hooks::FinishedRun,
     name::RunId,
     port::Completed,
     run::Run,
@@ -91,7 +91,7 @@ pub(super) fn conclude(job: &Arc<JobHandle>, ended: Ended, run_at_hand: Option<R
             End::Panicked(message) => Some(message.clone()),
             End::Returned | End::Aborted | End::BetweenAttempts | End::NotStarted { .. } => None,
         };
-        hook_calls::ended(job, EndedRun { run, outcome, error, cancelled, took });
+        hook_calls::ended(job, FinishedRun { run, outcome, error, cancelled, took });
     }
     let name = || job.definition.name.clone();
     if outcome == Outcome::Succeeded {

@@ -17,7 +17,7 @@ use crate::{
     },
     event::EventKind,
     job::{AdvanceCursor, ClaimRun, JobMessage, RefusedStep},
-    port::{Completed, Completion, GrantedRun, LockError, Moved, Session, Verdict},
+    port::{Advanced, Completed, Completion, GrantedRun, LockError, Session, Verdict},
 };
 
 /// The pause before what somebody else has locked is asked again; it doubles up to [`LOCKED_MAX`].
@@ -60,7 +60,7 @@ impl LockActor {
                         self.ends.retain(|again| again.run != end.run);
                     }
                     if matches!(answer, Completed::Recorded { .. }) {
-                        self.suspects.ended.took(&end.job);
+                        self.refused.ended.took(&end.job);
                         held.iter().for_each(|held| self.tell_taken(&held.job, RefusedStep::End));
                     }
                     if let Some(held) = held {
@@ -162,11 +162,11 @@ impl LockActor {
                 }
                 Verdict::Granted { token, lost } => {
                     granted = true;
-                    self.suspects.claimed.took(&job.definition.name);
+                    self.refused.claimed.took(&job.definition.name);
                     self.tell_taken(&job, RefusedStep::Claim);
                     if tick.is_some_and(|tick| tick.skips.total() > 0) {
                         // It moved the cursor over skipped ticks as well.
-                        self.tell_taken(&job, RefusedStep::Move);
+                        self.tell_taken(&job, RefusedStep::Advance);
                     }
                     if let Some(lost) = lost {
                         publish_lost(&self.node, lost);
@@ -203,13 +203,13 @@ impl LockActor {
                         self.report(Report::Deposed(term));
                     }
                 }
-                Verdict::Led => {
+                Verdict::HasLeader => {
                     self.report(Report::TakenByLeader(job.definition.name.clone()));
                 }
                 Verdict::Unknown => {
                     self.report(Report::UnknownToStore(job.definition.name.clone()));
                 }
-                Verdict::Moved { .. }
+                Verdict::Elsewhere { .. }
                 | Verdict::NotGranted
                 | Verdict::AlreadyRun { .. }
                 | Verdict::Busy { .. }
@@ -232,64 +232,64 @@ impl LockActor {
         });
     }
 
-    pub(super) fn on_moved(
+    pub(super) fn on_advanced(
         &mut self,
-        moves: Vec<AdvanceCursor>,
-        moved: Result<Vec<Moved>, LockError>,
+        advances: Vec<AdvanceCursor>,
+        advanced: Result<Vec<Advanced>, LockError>,
         ctx: &mut Context<Self>,
     ) {
-        if let Err(LockError::BadData { reason }) = &moved {
-            return self.suspect_moves(moves, reason);
+        if let Err(LockError::BadData { reason }) = &advanced {
+            return self.suspect_advances(advances, reason);
         }
-        let none = |error| Moved::Unavailable { reason: bounded(error, TEXT_MAX) };
-        let answers = moved.unwrap_or_else(|error| vec![none(error); moves.len()]);
+        let none = |error| Advanced::Unavailable { reason: bounded(error, TEXT_MAX) };
+        let answers = advanced.unwrap_or_else(|error| vec![none(error); advances.len()]);
         let mut locked = Contended::default();
         let mut refused = None;
-        for (mut asked, mut answer) in moves.into_iter().zip(answers) {
-            if answer == Moved::Locked && asked.tries < LOCKED_TRIES_MAX {
+        for (mut asked, mut answer) in advances.into_iter().zip(answers) {
+            if answer == Advanced::Locked && asked.tries < LOCKED_TRIES_MAX {
                 asked.tries += 1;
                 locked.add(asked.tries, asked);
                 continue;
             }
-            if let Moved::BadData { reason } = &answer {
-                if !self.refuse_move(&asked.job, reason) {
+            if let Advanced::BadData { reason } = &answer {
+                if !self.refuse_advance(&asked.job, reason) {
                     refused.get_or_insert_with(|| reason.clone());
                 }
                 continue;
             }
             let AdvanceCursor { job, advance, .. } = asked;
             match &mut answer {
-                Moved::Done => {
-                    self.suspects.claimed.took(&job.definition.name);
-                    self.tell_taken(&job, RefusedStep::Move);
+                Advanced::Done => {
+                    self.refused.claimed.took(&job.definition.name);
+                    self.tell_taken(&job, RefusedStep::Advance);
                     job.meters.committed(0, &advance.skips);
                 }
-                Moved::Deposed { .. } => {
+                Advanced::Deposed { .. } => {
                     if let Some(term) = advance.authority.term() {
                         self.report(Report::Deposed(term));
                     }
                 }
-                Moved::Led => {
+                Advanced::HasLeader => {
                     self.report(Report::TakenByLeader(job.definition.name.clone()));
                 }
-                Moved::Unknown => {
+                Advanced::Unknown => {
                     self.report(Report::UnknownToStore(job.definition.name.clone()));
                 }
-                Moved::Locked if self.still_decides(Some(advance.authority)) => {
+                Advanced::Locked if self.still_decides(Some(advance.authority)) => {
                     refused.get_or_insert_with(|| always_locked(&job.definition.name));
                 }
-                Moved::Unavailable { reason } => {
+                Advanced::Unavailable { reason } => {
                     cut(reason, TEXT_MAX);
                     refused.get_or_insert_with(|| reason.clone());
                 }
-                Moved::Elsewhere { .. } | Moved::BadData { .. } | Moved::Locked => {}
+                Advanced::Elsewhere { .. } | Advanced::BadData { .. } | Advanced::Locked => {}
             }
             job.send(Input::Advanced(answer));
         }
         self.note_round(Operation::Advance, refused);
         let pause = locked.pause();
-        self.later(pause, locked.items, ctx, |actor, moves| {
-            moves.into_iter().for_each(|advance| actor.take_move(advance));
+        self.later(pause, locked.items, ctx, |actor, advances| {
+            advances.into_iter().for_each(|advance| actor.take_advance(advance));
         });
     }
 }

@@ -22,8 +22,8 @@ use crate::{
     job::JobHandle,
     name::{JobName, LockKey, RunId, Term},
     port::{
-        ClosedRuns, Debt, Declaration, Enrolled, Enrolment, Forgotten, Inquiry, LockError, Obstacle,
-        OtherZoneData, Pause, Standing,
+        ClosedRuns, Declaration, Enrolled, Enrolment, Forgotten, Inquiry, LeaderView, LockError, Obstacle,
+        OtherZoneData, Pause, PendingRetryOfJob,
     },
 };
 
@@ -34,7 +34,7 @@ pub(crate) struct EnrolJobs(pub(crate) Vec<Enrolment>);
 
 /// Asks what the leader does with jobs. Refused without a wait while there is no session.
 #[derive(Message)]
-#[rtype(result = "Result<Vec<Standing>, LockError>")]
+#[rtype(result = "Result<Vec<LeaderView>, LockError>")]
 pub(crate) struct InquireJobs {
     pub(crate) jobs: Vec<Inquiry>,
     pub(crate) purpose: InquiryPurpose,
@@ -97,10 +97,10 @@ pub(crate) struct HoldJobs {
     pub(crate) fresh: Duration,
 }
 
-/// Asks for a page of what jobs owe, after a run.
+/// Asks for a page of pending retries, after a run.
 #[derive(Message)]
-#[rtype(result = "Result<Vec<Debt>, LockError>")]
-pub(crate) struct AskDebts(pub(crate) Option<RunId>);
+#[rtype(result = "Result<Vec<PendingRetryOfJob>, LockError>")]
+pub(crate) struct AskPendingRetries(pub(crate) Option<RunId>);
 
 /// Asks by which time zone data other nodes go, if not by that of this one.
 #[derive(Message)]
@@ -162,7 +162,7 @@ impl Handler<EnrolJobs> for LockActor {
 }
 
 impl Handler<InquireJobs> for LockActor {
-    type Result = ResponseActFuture<Self, Result<Vec<Standing>, LockError>>;
+    type Result = ResponseActFuture<Self, Result<Vec<LeaderView>, LockError>>;
 
     fn handle(&mut self, InquireJobs { jobs, purpose }: InquireJobs, _: &mut Self::Context) -> Self::Result {
         if self.session.is_none() {
@@ -176,7 +176,7 @@ impl Handler<InquireJobs> for LockActor {
                 call(async { locker.inquire(page).await }).await.and_then(one_each(page.len()))
             });
             // One that the store refuses is left to the leader: the next inquiry asks again.
-            let left = |answer: Result<_, _>| answer.unwrap_or(Standing::Scheduled);
+            let left = |answer: Result<_, _>| answer.unwrap_or(LeaderView::Scheduled);
             Ok(answers.await?.into_iter().map(left).collect())
         };
         Box::pin(asked.into_actor(self).map(move |answer, actor, _| match purpose {
@@ -283,13 +283,18 @@ impl Handler<HoldJobs> for LockActor {
     }
 }
 
-impl Handler<AskDebts> for LockActor {
-    type Result = ResponseActFuture<Self, Result<Vec<Debt>, LockError>>;
+impl Handler<AskPendingRetries> for LockActor {
+    type Result = ResponseActFuture<Self, Result<Vec<PendingRetryOfJob>, LockError>>;
 
-    fn handle(&mut self, AskDebts(after): AskDebts, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, AskPendingRetries(after): AskPendingRetries, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        let debts = async move { call(async { locker.debts(after, BATCH_MAX).await }).await };
-        Box::pin(debts.into_actor(self).map(|answer, actor, _| actor.noted(Operation::Debts, answer)))
+        let pending_retries =
+            async move { call(async { locker.pending_retries(after, BATCH_MAX).await }).await };
+        Box::pin(
+            pending_retries
+                .into_actor(self)
+                .map(|answer, actor, _| actor.noted(Operation::PendingRetries, answer)),
+        )
     }
 }
 

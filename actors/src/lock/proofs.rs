@@ -114,7 +114,7 @@ impl LockActor {
         let term = self.node.leadership.term(now)?;
         let Proofs { lease, enrolled, .. } = self.proofs.as_ref()?;
         let (_, since) = enrolled.filter(|(enrolled, _)| *enrolled == term)?;
-        let asks = !self.claims.is_empty() || !self.moves.is_empty() || self.delayed > 0;
+        let asks = !self.claims.is_empty() || !self.advances.is_empty() || self.delayed > 0;
         let answered = self.claimed_at > since
             || (!asks && self.round_started.is_none())
             || now.saturating_sub(since) > CALL_DEADLINE.min(*lease);

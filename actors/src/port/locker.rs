@@ -2,7 +2,7 @@
 
 mod claim;
 mod completion;
-mod cursor_move;
+mod cursor_advance;
 mod enrolment;
 mod forgetting;
 mod notification;
@@ -20,11 +20,11 @@ use futures_util::{
 pub use self::{
     claim::{Authority, ClaimRequest, TickClaim, Verdict},
     completion::{Completed, Completion},
-    cursor_move::{CursorMove, Moved},
-    enrolment::{Declaration, Enrolled, Enrolment, Inquiry, Kept, Standing},
+    cursor_advance::{Advanced, CursorAdvance},
+    enrolment::{Declaration, Enrolled, Enrolment, Inquiry, LeaderView, StoredState},
     forgetting::{AGES_AT_MOST, Forgotten},
-    notification::News,
-    pending_retry::{ClosedRuns, Debt, LostRun, OwedRun},
+    notification::Notification,
+    pending_retry::{ClosedRuns, LostRun, PendingRetry, PendingRetryOfJob},
     session::{Decided, Proof, Proved, Session},
 };
 use super::{Divergence, KnownHistory, Obstacle, OtherZoneData};
@@ -173,7 +173,7 @@ pub trait Locker: Send + Sync + 'static {
     /// # Errors
     ///
     /// [`LockError::Timeout`], [`LockError::SessionLost`]: it is not known.
-    fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>>;
+    fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<LeaderView>, LockError>>;
 
     /// Says, as the leader of `term`, that jobs were removed on purpose. Their cursors are kept as a lower bound for a job
     /// of the same name: a node that holds it all the time goes on from there. If the term is over, nothing changes: its successor decides which jobs there are. A job that
@@ -184,7 +184,7 @@ pub trait Locker: Send + Sync + 'static {
     /// [`LockError::Timeout`], [`LockError::SessionLost`]: the jobs may still stand as enrolled, which does no harm.
     fn withdraw<'a>(&'a self, term: Term, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>>;
 
-    /// Pauses jobs for all nodes, or resumes them, and tells every node: [`News::Pause`]. A job that the store does not know
+    /// Pauses jobs for all nodes, or resumes them, and tells every node: [`Notification::PauseChanged`]. A job that the store does not know
     /// can be paused: it is when it is enrolled. Once it is answered, no tick of a paused job is granted. Who resumes a job
     /// starts the count of its failures anew. A pause until an instant that is over by the store's clock resumes. Answers which jobs were changed by it: one that was paused alike, or
     /// was not paused when it is resumed, was not.
@@ -201,15 +201,15 @@ pub trait Locker: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Vec<bool>, LockError>>;
 
     /// The next thing that another node, or this one, did and that concerns this session; pending for ever once the session is
-    /// lost. News are hints: one may be lost, and whatever it says stands in the store, where a claim meets it. If so many wait
-    /// that the oldest are dropped, [`News::Missed`] comes in their place.
+    /// lost. Notifications are hints: one may be lost, and what it says is in the store, where a claim meets it. If so many wait
+    /// that the oldest are dropped, [`Notification::Lagged`] comes in their place.
     ///
     /// Where anybody else could forge what nodes are told, the store is asked before it is believed.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses nothing that a later call would have answered.
-    fn news(&self, session: Session) -> BoxFuture<'_, News>;
+    fn next_notification(&self, session: Session) -> BoxFuture<'_, Notification>;
 
     /// Proves that this node could claim, by doing what a claim does without claiming anything: whatever would refuse a claim
     /// (missing tables or rights, a read-only store, a full disk) is to refuse this as well. The store must know the term of a
@@ -230,10 +230,10 @@ pub trait Locker: Send + Sync + 'static {
     /// Claims each run in `requests`, in one round trip, without waiting for other holders.
     ///
     /// A claim that this session was granted already and has not completed is granted again, with the same token.
-    /// One that only settles is [`GrantedBefore`](Verdict::GrantedBefore) or [`NotGranted`](Verdict::NotGranted) otherwise, and
+    /// A [recheck](ClaimRequest::recheck) is [`GrantedBefore`](Verdict::GrantedBefore) or [`NotGranted`](Verdict::NotGranted) otherwise, and
     /// nothing changes. One without a tick whose run has ended or was lost is `GrantedBefore`, unless it
-    /// [retakes](ClaimRequest::retake) it. A claim of a tick may be refused for another reason although its run was granted
-    /// before: then the engine settles it.
+    /// [resumes](ClaimRequest::resume_lost) it. A claim of a tick may be refused for another reason although its run was granted
+    /// before: then the engine rechecks it.
     /// At most one claim per job and one per key is granted in a batch; the second is `Busy`.
     ///
     /// # Errors
@@ -273,7 +273,10 @@ pub trait Locker: Send + Sync + 'static {
     /// # Errors
     ///
     /// As for [`claim`](Self::claim).
-    fn advance<'a>(&'a self, moves: &'a [CursorMove]) -> BoxFuture<'a, Result<Vec<Moved>, LockError>>;
+    fn advance<'a>(
+        &'a self,
+        advances: &'a [CursorAdvance],
+    ) -> BoxFuture<'a, Result<Vec<Advanced>, LockError>>;
 
     /// Completes, claims and moves, as three calls do that are made one after the other in this order: a key that is
     /// freed can be claimed at once. What is empty is not asked. Default: these three calls, side by side; a store whose
@@ -286,23 +289,23 @@ pub trait Locker: Send + Sync + 'static {
         &'a self,
         ends: &'a [Completion],
         claims: &'a [ClaimRequest],
-        moves: &'a [CursorMove],
+        advances: &'a [CursorAdvance],
     ) -> BoxFuture<'a, RoundAnswers> {
         async move {
-            let (ended, claimed, moved) = join3(
+            let (ended, claimed, advanced) = join3(
                 unless_empty(ends, |ends| self.complete(ends)),
                 unless_empty(claims, |claims| self.claim(claims)),
-                unless_empty(moves, |moves| self.advance(moves)),
+                unless_empty(advances, |advances| self.advance(advances)),
             )
             .await;
-            RoundAnswers { ended, claimed, moved }
+            RoundAnswers { ended, claimed, advanced }
         }
         .boxed()
     }
 
     /// Closes, as lost, up to `limit` open runs of dead sessions, and frees their keys. It may search for a bounded time only, and says
-    /// whether there may be more. Any node may ask; each run is closed once. Every node is told what is owed from now on:
-    /// [`News::Owed`], as it is when a claim takes the key of a dead session.
+    /// whether there may be more. Any node may ask; each run is closed once. Every node is notified of what is to be retried:
+    /// [`Notification::PendingRetry`], as it is when a claim takes the key of a dead session.
     ///
     /// # Errors
     ///
@@ -337,13 +340,17 @@ pub trait Locker: Send + Sync + 'static {
         ready(Ok(Forgotten::default())).boxed()
     }
 
-    /// The runs that jobs owe, in the order of the runs: up to `limit` of those `after` a run, or the first ones. Fewer than
+    /// The pending retries of all jobs, in the order of their runs: up to `limit` of those `after` a run, or the first ones. Fewer than
     /// `limit` answers mean that there are no more. Changes nothing. This is how a node learns of what it was not told.
     ///
     /// # Errors
     ///
     /// [`LockError::Timeout`], [`LockError::SessionLost`]: it is not known.
-    fn debts(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<Debt>, LockError>>;
+    fn pending_retries(
+        &self,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<PendingRetryOfJob>, LockError>>;
 }
 
 /// The answers to what was asked in one round.
@@ -354,13 +361,13 @@ pub struct RoundAnswers {
     /// As [`Locker::claim`] answers.
     pub claimed: Result<Vec<Verdict>, LockError>,
     /// As [`Locker::advance`] answers.
-    pub moved: Result<Vec<Moved>, LockError>,
+    pub advanced: Result<Vec<Advanced>, LockError>,
 }
 
 impl RoundAnswers {
     /// The same error to all.
     pub fn failed(error: &LockError) -> Self {
-        Self { ended: Err(error.clone()), claimed: Err(error.clone()), moved: Err(error.clone()) }
+        Self { ended: Err(error.clone()), claimed: Err(error.clone()), advanced: Err(error.clone()) }
     }
 }
 

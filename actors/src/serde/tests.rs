@@ -183,7 +183,7 @@ fn states() -> Vec<JobState> {
         JobState::Running => JobState::Running,
         JobState::StillRunning => JobState::StillRunning,
         JobState::Exhausted => JobState::Exhausted,
-        JobState::Refused => JobState::Refused,
+        JobState::Conflicting => JobState::Conflicting,
         JobState::Parked => JobState::Parked,
         JobState::Broken => JobState::Broken,
         JobState::Unresponsive => JobState::Unresponsive,

@@ -23,12 +23,12 @@ pub struct ClaimRequest {
     pub tick: Option<TickClaim>,
     /// Takes nothing: only says whether this run was granted before, when there was no answer. [`NotGranted`](Verdict::NotGranted)
     /// is final: it is not answered while a former session of the node may still be granted the run.
-    pub settle: bool,
+    pub recheck: bool,
     /// This run was lost, and is to go on with its next attempt: it takes its key and the next token, but no tick, and the job
-    /// does not owe it any more. Refused as [`NotGranted`](Verdict::NotGranted) if the job does not owe it (any more), or was
+    /// has no pending retry of it any more. Refused as [`NotGranted`](Verdict::NotGranted) if there is no pending retry of it, or the job was
     /// withdrawn. Needs no term: one node gets it.
-    pub retake: bool,
-    /// If the key is busy, its holder is asked to stop, on whichever node: [`News::Stop`](crate::port::News::Stop).
+    pub resume_lost: bool,
+    /// If the key is busy, its holder is asked to stop, on whichever node: [`Notification::Stop`](crate::port::Notification::Stop).
     pub replace: bool,
     /// How many ticks of the job may run in all, since it was first enrolled.
     pub limit: Option<u64>,
@@ -37,11 +37,11 @@ pub struct ClaimRequest {
 impl ClaimRequest {
     /// A claim without a tick, as a manual trigger makes it.
     pub fn new(job: JobName, key: LockKey, run: RunId) -> Self {
-        Self { job, key, run, tick: None, settle: false, retake: false, replace: false, limit: None }
+        Self { job, key, run, tick: None, recheck: false, resume_lost: false, replace: false, limit: None }
     }
 }
 
-/// By what right a node decides the ticks of a job.
+/// On what basis a node decides the ticks of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Authority {
     /// It leads: refused as deposed unless this term is the newest one and is not over.
@@ -50,7 +50,7 @@ pub enum Authority {
     Any,
     /// As `Any`, for as long as the leader does not schedule the job: refused while it is marked with a term that is not
     /// over.
-    Unled,
+    Leaderless,
 }
 
 impl Authority {
@@ -58,7 +58,7 @@ impl Authority {
     pub fn term(self) -> Option<Term> {
         match self {
             Self::Term(term) => Some(term),
-            Self::Any | Self::Unled => None,
+            Self::Any | Self::Leaderless => None,
         }
     }
 }
@@ -72,7 +72,7 @@ pub struct TickClaim {
     pub expected: DateTime<Utc>,
     /// The ticks between `expected` and `fire_time`, none of which runs.
     pub skips: Skips,
-    /// By what right.
+    /// On what basis the node decides.
     pub authority: Authority,
 }
 
@@ -88,12 +88,12 @@ pub enum Verdict {
         /// The run whose session died while it held the key. It is closed as lost; whoever was granted says so.
         lost: Option<Box<LostRun>>,
     },
-    /// No session was granted the run, and none will be: the answer to a claim that settles, and to one that takes up a run
-    /// that is not owed.
+    /// No session was granted the run, and none will be: the answer to a recheck, and to a claim that resumes a run
+    /// without a pending retry.
     NotGranted,
     /// A session that is over was granted the run, so a former one of this node, which made its id: the reply was lost. Its tick is taken
     /// and its cursor was moved. Whoever takes over closes the run as lost, or has closed it. Nothing changed now. The engine
-    /// counts the tick, and those that were skipped with it. The run goes on only as a debt.
+    /// counts the tick, and those that were skipped with it. The run goes on only as a pending retry.
     GrantedBefore,
     /// The tick has a run already.
     AlreadyRun {
@@ -103,7 +103,7 @@ pub enum Verdict {
         cursor: DateTime<Utc>,
     },
     /// The tick was decided otherwise, or the job was changed: the cursor is not the expected one.
-    Moved {
+    Elsewhere {
         /// The job's cursor.
         cursor: DateTime<Utc>,
     },
@@ -119,8 +119,8 @@ pub enum Verdict {
         /// The newest term.
         term: Term,
     },
-    /// The answer to a claim by [`Authority::Unled`]: the leader schedules the job. Nothing changed.
-    Led,
+    /// The answer to a claim by [`Authority::Leaderless`]: the leader schedules the job. Nothing changed.
+    HasLeader,
     /// The job is paused. Nothing changed. Manual triggers run all the same.
     Paused(Pause),
     /// As many ticks of the job have run as may. Nothing changed.
