@@ -92,18 +92,10 @@ struct Entry {
     job: Arc<JobHandle>,
     /// Since when, by the monotonic clock, this node has held the job with its schedule.
     held_since: Duration,
-    /// As its definition says: at hand for those who look at very many.
-    fires: Fires,
+    /// On what basis this node fires it, and what it has declared for it.
+    firing: Firing,
     /// `None` if its actor has not died.
     deaths: Option<Box<Deaths>>,
-    /// Why it does not fire until it is resumed or updated.
-    broken: Option<Arc<str>>,
-    /// The leader does not hold the job, so this node claims its ticks.
-    fires_without_leader: bool,
-    /// This session may declare the policy of the job's key without a term.
-    declared_key_policy: bool,
-    /// Why this node may not fire it: others declare another policy for its key.
-    refused: Option<Arc<str>>,
     /// The store refuses it for its data: it is neither enrolled nor started, unless it is on trial.
     parked: Option<Box<Parked>>,
     /// It is to be enrolled, and the store has not answered yet.
@@ -330,20 +322,13 @@ impl SupervisorActor {
 
     /// On what basis this node decides the ticks of a job, if it does.
     fn authority(&self, entry: &Entry) -> Option<Authority> {
-        self.right(entry).filter(|_| entry.parked.as_ref().is_none_or(|parked| parked.is_on_trial))
+        self.basis(entry).filter(|_| entry.parked.as_ref().is_none_or(|parked| parked.is_on_trial))
     }
 
     /// The same, whether the store takes the job or not.
-    fn right(&self, entry: &Entry) -> Option<Authority> {
-        match entry.job.definition.policies.fires {
-            _ if entry.broken.is_some() || !self.connected || !matches!(self.phase, Phase::Running) => None,
-            Fires::Local => None,
-            Fires::AnyNode => Some(Authority::Any),
-            Fires::Leader => match self.term {
-                Some(term) => Some(Authority::Term(term)),
-                None => entry.fires_without_leader.then_some(Authority::Leaderless),
-            },
-        }
+    fn basis(&self, entry: &Entry) -> Option<Authority> {
+        let is_running = matches!(self.phase, Phase::Running);
+        entry.firing.basis(NodeState { term: self.term, is_connected: self.connected, is_running })
     }
 
     fn select(&self, selector: &Selector) -> Result<Vec<JobName>, SelectError> {
@@ -395,10 +380,10 @@ impl Handler<TriggerJob> for SupervisorActor {
             return refused(TriggerError::UnknownJob { name: given_name(&name) });
         };
         let job = job.clone();
-        if let Some(reason) = entry.broken.clone() {
+        if let Some(reason) = entry.firing.broken().cloned() {
             return refused(TriggerError::Broken { job, reason });
         }
-        if let Some(reason) = entry.refused.clone() {
+        if let Some(reason) = entry.firing.refused().cloned() {
             return refused(TriggerError::Conflicting { job, reason });
         }
         if let Some(Parked { reason, .. }) =

@@ -11,6 +11,7 @@ use super::{Entry, Phase, SupervisorActor, outlook::Hopeless};
 use crate::{
     CALL_DEADLINE,
     core::{
+        firing::Firing,
         key_policies::conflicts,
         policy::Fires,
         text::{TEXT_MAX, bounded},
@@ -65,16 +66,11 @@ impl SupervisorActor {
             let job = self.start_actor(Arc::new(definition), None, move |job| JobSnapshot::fresh(job, now));
             self.node().publisher.publish_routine(|| EventKind::JobAdded { job: name.clone() });
             added.push(job.clone());
-            let fires = job.definition.policies.fires;
             let entry = Entry {
                 job: job.clone(),
-                fires,
+                firing: Firing::new(job.definition.policies.fires),
                 held_since,
                 deaths: None,
-                broken: None,
-                fires_without_leader: false,
-                declared_key_policy: false,
-                refused: None,
                 parked: None,
                 awaits_enrolment: false,
             };

@@ -134,12 +134,12 @@ impl SupervisorActor {
     fn due_soon(&self, moved: MovedClocks) -> Vec<(i64, Arc<JobHandle>)> {
         let [wall, store] = [self.node().now(), self.node().now_in_store()]
             .map(|now| now.wall.checked_add_signed(SOON).unwrap_or(now.wall).timestamp_micros());
-        let soon = |Entry { job, fires, .. }: &Entry| {
-            let until = if *fires == Fires::Local { wall } else { store };
+        let soon = |Entry { job, firing, .. }: &Entry| {
+            let until = if firing.fires() == Fires::Local { wall } else { store };
             job.wake_time.micros().filter(|wake_time| *wake_time <= until)
         };
         // Nothing is read of the others: memory that is not at hand is most of what a look at a million jobs costs.
-        let entries = self.jobs.values().filter(|entry| moved.concerns(entry.fires));
+        let entries = self.jobs.values().filter(|entry| moved.concerns(entry.firing.fires()));
         let mut due: Vec<_> = entries.filter_map(|entry| Some((soon(entry)?, entry.job.clone()))).collect();
         due.sort_unstable_by_key(|(wake_time, _)| *wake_time);
         due
@@ -170,8 +170,8 @@ impl SupervisorActor {
         let page = page_len(left, REARM_WITHIN.saturating_sub(took));
         let page = rearming.rest.next_page(&self.jobs, page, |_| true);
         rearming.done += page.len();
-        for (_, Entry { job, fires, .. }) in page {
-            if rearming.moved.concerns(*fires) && job.wake_time.micros().is_some() {
+        for (_, Entry { job, firing, .. }) in page {
+            if rearming.moved.concerns(firing.fires()) && job.wake_time.micros().is_some() {
                 job.send(Input::WakeUp);
             }
         }

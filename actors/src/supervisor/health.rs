@@ -56,14 +56,14 @@ impl SupervisorActor {
         // The others are well again.
         let jobs = &self.jobs;
         let troubled =
-            |entry: &Entry| entry.broken.is_some() || entry.refused.is_some() || entry.parked.is_some();
+            |entry: &Entry| entry.firing.broken().is_some() || entry.firing.refused().is_some() || entry.parked.is_some();
         self.troubled.retain(|name| jobs.get(name).is_some_and(troubled));
         let are = |is: fn(&Entry) -> bool| -> Vec<&JobName> {
             self.troubled.iter().filter(|name| jobs.get(*name).is_some_and(is)).collect()
         };
-        let broken = are(|entry| entry.broken.is_some());
+        let broken = are(|entry| entry.firing.broken().is_some());
         problems.extend(ProblemJobs::of(broken.into_iter()).map(|jobs| Problem::Broken { jobs }));
-        let conflicting = are(|entry| entry.refused.is_some());
+        let conflicting = are(|entry| entry.firing.refused().is_some());
         problems.extend(ProblemJobs::of(conflicting.into_iter()).map(|jobs| Problem::Conflicting { jobs }));
         let parked = are(|entry| entry.parked.is_some());
         problems.extend(ProblemJobs::of(parked.into_iter()).map(|jobs| Problem::Parked { jobs }));

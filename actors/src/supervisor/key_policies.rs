@@ -59,7 +59,7 @@ impl SupervisorActor {
         let fired = self.with_key(keys, key).find(|entry| self.authority(entry).is_some());
         let fired = fired.map(|entry| entry.job.definition.name.clone());
         let fired = fired.and_then(|name| self.jobs.get_mut(&name));
-        fired.map(|entry| entry.declared_key_policy = true).is_some()
+        fired.map(|entry| entry.firing.declares()).is_some()
     }
 
     /// Which of the definitions other nodes contradict, as far as the store answers; its enrolment decides. Those whose key is their

@@ -6,7 +6,6 @@ use actix::prelude::*;
 
 use super::{Entry, Phase, SupervisorActor, adding::inquiry};
 use crate::{
-    core::policy::Fires,
     job::JobHandle,
     lock::{InquireJobs, InquiryPurpose},
     message::PAGE_MAX,
@@ -44,11 +43,7 @@ impl SupervisorActor {
         if self.term.is_some() || !self.connected || self.parts.single_node {
             return;
         }
-        let is_asked = |entry: &Entry| {
-            entry.job.definition.policies.fires == Fires::Leader
-                && entry.broken.is_none()
-                && !entry.fires_without_leader
-        };
+        let is_asked = |entry: &Entry| entry.firing.needs_leader();
         let page = self.inquiry.next_page(&self.jobs, INQUIRE_PAGE, is_asked);
         let page: Vec<_> = page.into_iter().map(|(_, entry)| entry.job.clone()).collect();
         if !page.is_empty() {
@@ -84,7 +79,7 @@ impl SupervisorActor {
             if let Some(entry) =
                 self.jobs.get_mut(name).filter(|entry| entry.job.generation == job.generation)
             {
-                entry.fires_without_leader = true;
+                entry.firing.not_held();
                 self.to_enrol.push_back(name.clone());
             }
         }
@@ -94,9 +89,7 @@ impl SupervisorActor {
     /// The leader schedules the job, and declares the policy of its key.
     pub(super) fn leave_to_leader(&mut self, name: &JobName, ctx: &mut Context<Self>) {
         let Some(entry) = self.jobs.get_mut(name) else { return };
-        entry.refused = None;
-        entry.fires_without_leader = false;
-        if std::mem::take(&mut entry.declared_key_policy) {
+        if entry.firing.left_to_leader() {
             let key = entry.job.definition.key.clone();
             self.retract([key], ctx);
         }

@@ -2,7 +2,7 @@
 
 use actix::prelude::*;
 
-use super::{Entry, Phase, SupervisorActor, leaderless::INQUIRE_FIRST};
+use super::{Phase, SupervisorActor, leaderless::INQUIRE_FIRST};
 use crate::{
     core::{job::Input, operation::Operation, policy::Fires},
     election::{SessionChanged, StandAside},
@@ -32,7 +32,7 @@ impl SupervisorActor {
         self.connected = true;
         self.connected_since = self.node().clock.elapsed();
         self.park_again(Fires::AnyNode);
-        let any = self.jobs.values().filter(|entry| entry.job.definition.policies.fires == Fires::AnyNode);
+        let any = self.jobs.values().filter(|entry| entry.firing.fires() == Fires::AnyNode);
         let any: Vec<_> = any.map(|entry| entry.job.definition.name.clone()).collect();
         self.to_enrol.extend(any);
         self.enrol(ctx);
@@ -50,10 +50,7 @@ impl SupervisorActor {
         self.suspects.forget_refusals();
         self.keys.on_disconnected();
         for entry in self.jobs.values_mut() {
-            entry.refused = None;
-            entry.declared_key_policy = false;
-            let fires = entry.job.definition.policies.fires;
-            if fires == Fires::AnyNode || std::mem::take(&mut entry.fires_without_leader) {
+            if entry.firing.session_lost() {
                 entry.job.send(Input::Suspend);
             }
         }
@@ -74,34 +71,26 @@ impl SupervisorActor {
         self.node().failures.dropped(Operation::Claim);
         self.node().failures.dropped(Operation::Advance);
         self.enrolments_locked = 0;
-        let by_leader =
-            |entry: &&Entry| entry.job.definition.policies.fires == Fires::Leader && entry.broken.is_none();
-        if led {
-            let ours = self.jobs.values_mut().filter(|entry| by_leader(&&**entry));
-            ours.for_each(|entry| {
-                entry.refused = None;
+        let leads = term.is_some();
+        let (mut to_enrol, mut to_retract) = (Vec::new(), Vec::new());
+        for entry in self.jobs.values_mut() {
+            let definition = &entry.job.definition;
+            let change = entry.firing.term_changed(led, leads);
+            if change.suspends {
                 entry.job.send(Input::Suspend);
-            });
+            }
+            to_enrol.extend(change.enrols.then(|| definition.name.clone()));
+            to_retract.extend(change.retracts.then(|| definition.key.clone()));
         }
-        if term.is_some() {
+        if leads {
             self.term_since = self.node().clock.elapsed();
             self.park_again(Fires::Leader);
-            self.jobs.values_mut().for_each(|entry| entry.fires_without_leader = false);
-            let ours = self.jobs.values().filter(by_leader);
-            self.to_enrol.extend(ours.map(|entry| entry.job.definition.name.clone()));
+            self.to_enrol.extend(to_enrol);
             self.close_lost_runs(ctx);
             self.forget_later(ctx);
             self.enrol(ctx);
         } else if led {
-            // What it fired before it led, it does not fire any more either.
-            let let_go = |entry: &mut Entry| {
-                let definition = &entry.job.definition;
-                let lets_go = entry.declared_key_policy && definition.policies.fires == Fires::Leader;
-                entry.declared_key_policy &= !lets_go;
-                lets_go.then(|| definition.key.clone())
-            };
-            let keys: Vec<_> = self.jobs.values_mut().filter_map(let_go).collect();
-            self.retract(keys, ctx);
+            self.retract(to_retract, ctx);
         }
     }
 

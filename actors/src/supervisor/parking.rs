@@ -76,8 +76,8 @@ impl SupervisorActor {
             let Some(entry) = self.jobs.get(&name) else { continue };
             // One that was parked anew since has a time of its own.
             let Some(parked) = entry.parked.as_ref().filter(|parked| parked.look_at == at) else { continue };
-            let may_fire = self.right(entry).is_some();
-            let may_know = self.connected && entry.broken.is_none() && matches!(self.phase, Phase::Running);
+            let may_fire = self.basis(entry).is_some();
+            let may_know = self.connected && entry.firing.broken().is_none() && matches!(self.phase, Phase::Running);
             if !may_fire && may_know {
                 self.unpark(&name);
                 continue;
@@ -137,7 +137,7 @@ impl SupervisorActor {
             self.authority(entry).is_some()
                 && !entry.awaits_enrolment
                 && !self.keys.is_retracting(&entry.job.definition.key)
-                && entry.refused.is_none()
+                && entry.firing.refused().is_none()
                 && entry.parked.is_none()
                 && !self.suspects.is_alone(name)
         };
@@ -215,9 +215,8 @@ impl SupervisorActor {
         let parked = Parked { reason: reason.clone(), step, is_on_trial: false, look_at };
         entry.parked = Some(Box::new(parked));
         entry.job.on_trial.set(None);
-        entry.refused = None;
-        entry.declared_key_policy = false;
-        let fires = entry.fires;
+        entry.firing.parked();
+        let fires = entry.firing.fires();
         if was_parked.is_none() {
             self.troubled.insert(name.clone());
             self.publish(|| EventKind::JobParked { job: name.clone(), reason });
@@ -233,7 +232,7 @@ impl SupervisorActor {
     /// be parked on many followers: none of them speaks for the others.
     pub(super) fn skip_parked(&self, name: &JobName) {
         let Some(entry) = self.jobs.get(name).filter(|entry| is_shut(entry)) else { return };
-        let (since, authority) = match self.right(entry) {
+        let (since, authority) = match self.basis(entry) {
             Some(authority @ Authority::Term(_)) => (self.term_since, authority),
             Some(authority @ Authority::Any) => (self.connected_since, authority),
             Some(Authority::Leaderless) | None => return entry.job.send(Input::Suspend),
@@ -247,7 +246,7 @@ impl SupervisorActor {
 
     /// This node fires jobs from now on: of those that are parked it skips the ticks.
     pub(super) fn park_again(&self, fires: Fires) {
-        let parked = |entry: &&Entry| is_shut(entry) && entry.fires == fires;
+        let parked = |entry: &&Entry| is_shut(entry) && entry.firing.fires() == fires;
         for entry in self.jobs.values().filter(parked) {
             self.skip_parked(&entry.job.definition.name);
         }

@@ -69,8 +69,8 @@ impl SupervisorActor {
     /// Which jobs were resumed is not known: each finds out by itself, if it matters to it.
     fn tell_next(&mut self, ctx: &mut Context<Self>) {
         let Some(mut telling) = self.telling.take() else { return };
-        for (_, Entry { job, fires, .. }) in telling.next_page(&self.jobs, TELL_PAGE, |_| true) {
-            if *fires != Fires::Local {
+        for (_, Entry { job, firing, .. }) in telling.next_page(&self.jobs, TELL_PAGE, |_| true) {
+            if firing.fires() != Fires::Local {
                 job.send(Input::NotificationsLagged);
             }
         }

@@ -94,7 +94,7 @@ impl SupervisorActor {
 
     /// The status of a job that this node holds, but for who fires it.
     fn status_of(&self, entry: &Entry) -> impl Future<Output = JobStatus> + use<> {
-        let (broken, refused) = (entry.broken.clone(), entry.refused.clone());
+        let (broken, refused) = (entry.firing.broken().cloned(), entry.firing.refused().cloned());
         let parked = entry.parked.as_ref().map(|parked| parked.reason.clone());
         let job = entry.job.clone();
         // The schedule of a broken one has perhaps brought its actor down.

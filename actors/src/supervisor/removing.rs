@@ -36,13 +36,13 @@ impl SupervisorActor {
             let Some(entry) = self.jobs.remove(name) else { continue };
             self.over.remove(name);
             self.troubled.remove(name);
-            if fired || entry.declared_key_policy {
+            if fired || entry.firing.is_declared() {
                 keys.push(entry.job.definition.key.clone());
             }
             self.keys.remove(entry.job.definition.declares());
             self.tags.remove(&entry.job.definition);
             let generation = entry.job.generation;
-            if entry.job.definition.policies.fires == Fires::Leader {
+            if entry.firing.fires() == Fires::Leader {
                 if fired && self.term.is_some() {
                     self.await_leave(name, generation, true);
                 } else {

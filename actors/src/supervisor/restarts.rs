@@ -55,7 +55,7 @@ impl SupervisorActor {
         let deaths = entry.deaths.get_or_insert_default();
         deaths.cursor = cursor;
         let after_death = deaths.restarts.died(now);
-        let was_broken = entry.broken.is_some();
+        let was_broken = entry.firing.broken().is_some();
         let definition = entry.job.definition.clone();
         let successor = self.start_actor(definition, Some(job), move |_| snapshot);
         if let Some(entry) = self.jobs.get_mut(name) {
@@ -99,7 +99,7 @@ impl SupervisorActor {
         }) else {
             return;
         };
-        if entry.broken.is_none() {
+        if entry.firing.broken().is_none() {
             entry.deaths.get_or_insert_default().cursor = cursor;
             self.break_job(name, breach_of(breach), ctx);
         }
@@ -108,8 +108,7 @@ impl SupervisorActor {
     /// The job does not fire until it is resumed or updated.
     fn break_job(&mut self, name: &JobName, reason: Arc<str>, ctx: &mut Context<Self>) {
         let Some(entry) = self.jobs.get_mut(name) else { return };
-        entry.broken = Some(reason.clone());
-        let declared_key_policy = std::mem::take(&mut entry.declared_key_policy);
+        let declared_key_policy = entry.firing.broke(reason.clone());
         let key = entry.job.definition.key.clone();
         self.troubled.insert(name.clone());
         self.publish(|| EventKind::JobBroken { job: name.clone(), reason });
@@ -124,10 +123,10 @@ impl SupervisorActor {
     /// Its actor is there: whenever it died, it was started again with its snapshot.
     pub(super) fn revive(&mut self, name: &JobName, ctx: &mut Context<Self>) -> bool {
         let parked = self.unpark(name);
-        let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.broken.is_some() || parked) else {
+        let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.firing.broken().is_some() || parked) else {
             return false;
         };
-        let broken = entry.broken.take().is_some();
+        let broken = entry.firing.mended();
         let Deaths { cursor, .. } = *entry.deaths.take().unwrap_or_default();
         let job = entry.job.clone();
         let cursor = if broken { cursor } else { self.node().clock.now() };

@@ -91,7 +91,7 @@ impl SupervisorActor {
         // Before the phase and the term change: in a moment this node fires nothing any more, and a job's actor may see so before
         // it hears of the drain.
         for entry in self.jobs.values() {
-            let fires = self.authority(entry).is_some() && entry.refused.is_none();
+            let fires = self.authority(entry).is_some() && entry.firing.refused().is_none();
             entry.job.post(JobMessage::Drain { drain: drain.clone(), fires });
         }
         for job in self.retiring.values() {

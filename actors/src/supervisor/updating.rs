@@ -73,16 +73,13 @@ impl SupervisorActor {
         let Some(entry) = self.jobs.get_mut(&name) else {
             return Err(UpdateError::UnknownJob { name: name.as_str().to_owned() });
         };
-        let was_local = entry.job.definition.policies.fires == Fires::Local;
+        let was_local = entry.firing.fires() == Fires::Local;
         let becomes_local = !was_local && job.definition.policies.fires == Fires::Local;
         if was_local || differs {
             entry.held_since = elapsed;
         }
         let former = std::mem::replace(&mut entry.job, job.clone()).definition.clone();
-        entry.fires = job.definition.policies.fires;
-        entry.fires_without_leader = false;
-        let declared_key_policy = std::mem::take(&mut entry.declared_key_policy);
-        entry.refused = None;
+        let declared_key_policy = entry.firing.redefined(job.definition.policies.fires);
         self.keys.remove(former.declares());
         self.keys.add(job.definition.declares());
         self.tags.remove(&former);
