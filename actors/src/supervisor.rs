@@ -28,7 +28,7 @@ mod updating;
 mod zone_data;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     ops::Bound,
     sync::Arc,
     time::Duration,
@@ -41,28 +41,31 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+pub(crate) use self::adding::{AddFirstJobs, define_all};
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use self::leading::KillElection;
 pub(crate) use self::shutdown::JOIN_MAX;
 pub use self::shutdown::{SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX};
-pub(crate) use self::adding::{AddFirstJobs, define_all};
 use self::{
-    clock::Rearming,
-    enrolment::{ENROL_AGAIN_MAX, ENROL_AGAIN_MIN, LOCKED_AGAIN_MAX},
-    outlook::LintLog,
-    parking::Parked,
-    questions::WaitingQuestions,
-    removing::Leaving,
-    restarts::Deaths,
-    tags::Tags,
+    clock::Rearming, outlook::LintLog, parking::Parked, questions::WaitingQuestions, removing::Leaving,
+    restarts::Deaths, tags::Tags,
 };
 pub use crate::core::restarts::{RESTART_PERIOD, RESTARTS_MAX};
 use crate::{
     CALL_DEADLINE,
     contained::caught,
     core::{
-        backoff::Backoff, clock::ClockWatch, job::Input, key_policies::Keys, policy::Fires, suspects::Suspects, sweep::Sweep,
-        trials::Trials, zone_data::ZoneDataWatch,
+        backoff::Backoff,
+        clock::ClockWatch,
+        enrolling::{ENROL_AGAIN_MAX, ENROL_AGAIN_MIN, Enrolling},
+        firing::{Firing, NodeState},
+        job::Input,
+        key_policies::Keys,
+        policy::Fires,
+        suspects::Suspects,
+        sweep::Sweep,
+        trials::Trials,
+        zone_data::ZoneDataWatch,
     },
     definition::Definition,
     drain::ShutdownReport,
@@ -143,7 +146,7 @@ pub struct SupervisorActor {
     asked_parts: [Option<Duration>; Part::ALL.len()],
     /// Jobs that may be broken or refused; whether they still are is to be seen at themselves.
     troubled: BTreeSet<JobName>,
-    to_enrol: VecDeque<JobName>,
+    enrolling: Enrolling,
     /// Of pages that the store refused for their data.
     suspects: Suspects,
     /// When the next group of them, or of parked jobs, is to be enrolled, and the timer for it.
@@ -152,14 +155,6 @@ pub struct SupervisorActor {
     trials: Trials,
     /// The job that was enrolled last as a witness.
     last_witness: Option<JobName>,
-    enrolling: bool,
-    /// Of how many enrolments in a row something was locked.
-    enrolments_locked: u32,
-    /// How many pages have jobs that were locked, and are to be enrolled after a pause.
-    pages_locked: u32,
-    /// Enrolments that were not made are tried again after these pauses, and so are those whose rows others have locked.
-    enrol_backoff: Backoff,
-    locked_backoff: Backoff,
     close_lost_backoff: Backoff,
     /// It asks now and then whether the leader holds its jobs.
     inquiring: bool,
@@ -174,8 +169,6 @@ pub struct SupervisorActor {
     /// What is still to account for the ticks before it was removed, or got another schedule; what is to be withdrawn once it has.
     leaving: BTreeMap<JobName, Leaving>,
     to_withdraw: Vec<JobName>,
-    /// How many withdrawals are under way.
-    withdrawing: usize,
     /// What it knows of the time zone data of other nodes, and the timer of its next look.
     zone_data: ZoneDataWatch,
     looking_at_zone_data: Option<SpawnHandle>,
@@ -220,16 +213,11 @@ impl SupervisorActor {
             connected_since: elapsed,
             asked_parts: [None; Part::ALL.len()],
             troubled: BTreeSet::new(),
-            to_enrol: VecDeque::new(),
+            enrolling: Enrolling::new(seed),
             suspects: Suspects::new(backoff, PAGE_MAX),
             next_group: None,
             trials: Trials::new(PAGE_MAX),
             last_witness: None,
-            enrolling: false,
-            enrolments_locked: 0,
-            pages_locked: 0,
-            enrol_backoff: backoff,
-            locked_backoff: Backoff::new(ENROL_AGAIN_MIN, LOCKED_AGAIN_MAX, seed),
             close_lost_backoff: backoff,
             inquiring: false,
             holding: false,
@@ -238,7 +226,6 @@ impl SupervisorActor {
             asks_pending_retries: false,
             leaving: BTreeMap::new(),
             to_withdraw: Vec::new(),
-            withdrawing: 0,
             zone_data: ZoneDataWatch::default(),
             looking_at_zone_data: None,
             rearming: None,
@@ -313,7 +300,7 @@ impl SupervisorActor {
         if job.definition.policies.fires == Fires::Local {
             job.send(Input::Resume { cursor, authority: None, stored: Box::default() });
         } else {
-            self.to_enrol.push_back(name.clone());
+            self.enrolling.push(name.clone());
             if let Some(entry) = self.jobs.get_mut(name) {
                 entry.awaits_enrolment = true;
             }

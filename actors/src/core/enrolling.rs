@@ -80,6 +80,11 @@ impl Enrolling {
         self.waiting.extend(jobs);
     }
 
+    /// Nothing is to be enrolled any more.
+    pub(crate) fn clear(&mut self) {
+        self.waiting.clear();
+    }
+
     /// The job that has waited longest.
     pub(crate) fn pop(&mut self) -> Option<JobName> {
         self.waiting.pop_front()
@@ -151,7 +156,11 @@ impl Enrolling {
 
     /// A page failed: after which pause the next one goes. Its jobs come back, and those that this node has no right to any more are left
     /// out then. What is asked by itself is not queued: a suspect stays one, and a trial ends.
-    pub(crate) fn failed(&mut self, group: Option<&Group>, jobs: impl IntoIterator<Item = JobName>) -> Duration {
+    pub(crate) fn failed(
+        &mut self,
+        group: Option<&Group>,
+        jobs: impl IntoIterator<Item = JobName>,
+    ) -> Duration {
         match group {
             None | Some(Group::Part(_)) => self.extend(jobs),
             Some(Group::Alone(_) | Group::Witness(_) | Group::Trial(_)) => {}

@@ -45,7 +45,8 @@ impl SupervisorActor {
         if !matches!(self.phase, Phase::Running) {
             return Err(AddError::ShuttingDown);
         }
-        faults.extend(conflicts(definitions.iter().map(Definition::declares), |key| self.holder_of(key, None)));
+        faults
+            .extend(conflicts(definitions.iter().map(Definition::declares), |key| self.holder_of(key, None)));
         let invalid = !faults.is_empty();
         let existing = definitions.iter().filter(|definition| self.jobs.contains_key(&definition.name));
         faults.extend(existing.map(|definition| duplicate(&definition.name)));

@@ -55,8 +55,9 @@ impl SupervisorActor {
         problems.extend(said.map(|since| Problem::OverdueOnLeader { since }));
         // The others are well again.
         let jobs = &self.jobs;
-        let troubled =
-            |entry: &Entry| entry.firing.broken().is_some() || entry.firing.refused().is_some() || entry.parked.is_some();
+        let troubled = |entry: &Entry| {
+            entry.firing.broken().is_some() || entry.firing.refused().is_some() || entry.parked.is_some()
+        };
         self.troubled.retain(|name| jobs.get(name).is_some_and(troubled));
         let are = |is: fn(&Entry) -> bool| -> Vec<&JobName> {
             self.troubled.iter().filter(|name| jobs.get(*name).is_some_and(is)).collect()

@@ -33,7 +33,7 @@ impl SupervisorActor {
 
     /// Takes the next page back. An enrolment under way may declare one of them: it goes first.
     pub(super) fn retract_next(&mut self, ctx: &mut Context<Self>) {
-        if self.enrolling {
+        if self.enrolling.is_under_way() {
             return;
         }
         let mut keys = std::mem::take(&mut self.keys);
@@ -45,7 +45,7 @@ impl SupervisorActor {
         let retracted = self.parts.lock.send(RetractKeys(page));
         ctx.spawn(retracted.into_actor(self).map(|answer, actor, ctx| {
             let (page, held) = actor.keys.retracted();
-            actor.to_enrol.extend(held);
+            actor.enrolling.extend(held);
             if !matches!(answer, Ok(Ok(()))) {
                 ctx.run_later(REFUSED_AGAIN, |actor, ctx| actor.retract(page, ctx));
             }
@@ -77,8 +77,7 @@ impl SupervisorActor {
             for page in asked.chunks(PAGE_MAX) {
                 let Ok(Ok(conflicts)) = lock.send(FindConflicts(page.to_vec())).await else { break };
                 let answers = page.iter().zip(conflicts);
-                faults
-                    .extend(answers.filter_map(|(asked, declared)| Some(contradicted(asked, &declared?))));
+                faults.extend(answers.filter_map(|(asked, declared)| Some(contradicted(asked, &declared?))));
             }
             faults
         };

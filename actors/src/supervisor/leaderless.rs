@@ -80,7 +80,7 @@ impl SupervisorActor {
                 self.jobs.get_mut(name).filter(|entry| entry.job.generation == job.generation)
             {
                 entry.firing.not_held();
-                self.to_enrol.push_back(name.clone());
+                self.enrolling.push(name.clone());
             }
         }
         self.enrol(ctx);

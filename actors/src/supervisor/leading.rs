@@ -34,7 +34,7 @@ impl SupervisorActor {
         self.park_again(Fires::AnyNode);
         let any = self.jobs.values().filter(|entry| entry.firing.fires() == Fires::AnyNode);
         let any: Vec<_> = any.map(|entry| entry.job.definition.name.clone()).collect();
-        self.to_enrol.extend(any);
+        self.enrolling.extend(any);
         self.enrol(ctx);
         self.hold_later(ctx);
         if !std::mem::replace(&mut self.inquiring, true) {
@@ -70,7 +70,7 @@ impl SupervisorActor {
         // What it claimed and moved as the leader is the next one's; what it still asks fails anew.
         self.node().failures.dropped(Operation::Claim);
         self.node().failures.dropped(Operation::Advance);
-        self.enrolments_locked = 0;
+        self.enrolling.forget_locks();
         let leads = term.is_some();
         let (mut to_enrol, mut to_retract) = (Vec::new(), Vec::new());
         for entry in self.jobs.values_mut() {
@@ -85,7 +85,7 @@ impl SupervisorActor {
         if leads {
             self.term_since = self.node().clock.elapsed();
             self.park_again(Fires::Leader);
-            self.to_enrol.extend(to_enrol);
+            self.enrolling.extend(to_enrol);
             self.close_lost_runs(ctx);
             self.forget_later(ctx);
             self.enrol(ctx);

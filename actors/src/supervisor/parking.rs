@@ -77,7 +77,8 @@ impl SupervisorActor {
             // One that was parked anew since has a time of its own.
             let Some(parked) = entry.parked.as_ref().filter(|parked| parked.look_at == at) else { continue };
             let may_fire = self.basis(entry).is_some();
-            let may_know = self.connected && entry.firing.broken().is_none() && matches!(self.phase, Phase::Running);
+            let may_know =
+                self.connected && entry.firing.broken().is_none() && matches!(self.phase, Phase::Running);
             if !may_fire && may_know {
                 self.unpark(&name);
                 continue;

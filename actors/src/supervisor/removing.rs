@@ -84,14 +84,14 @@ impl SupervisorActor {
             self.withdraw_next(ctx);
         }
         if self.jobs.contains_key(name) {
-            self.to_enrol.push_back(name.clone());
+            self.enrolling.push(name.clone());
             self.enrol(ctx);
         }
     }
 
     /// The next page of jobs of which nothing is to be decided any more.
     fn withdraw_next(&mut self, ctx: &mut Context<Self>) {
-        if self.withdrawing == 0 && !self.to_withdraw.is_empty() {
+        if self.enrolling.is_free_of_withdrawals() && !self.to_withdraw.is_empty() {
             let rest = self.to_withdraw.split_off(self.to_withdraw.len().min(PAGE_MAX));
             let page = std::mem::replace(&mut self.to_withdraw, rest);
             self.withdraw(&page, ctx);
@@ -110,9 +110,9 @@ impl SupervisorActor {
 
     /// Enrols nothing until the store has answered.
     pub(super) fn hold_enrolments_for(&mut self, answer: impl Future + 'static, ctx: &mut Context<Self>) {
-        self.withdrawing += 1;
+        self.enrolling.withdrawal_started();
         ctx.spawn(answer.into_actor(self).map(|_, actor, ctx| {
-            actor.withdrawing -= 1;
+            actor.enrolling.withdrawal_ended();
             actor.withdraw_next(ctx);
             actor.enrol(ctx);
         }));

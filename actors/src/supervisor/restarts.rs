@@ -123,7 +123,8 @@ impl SupervisorActor {
     /// Its actor is there: whenever it died, it was started again with its snapshot.
     pub(super) fn revive(&mut self, name: &JobName, ctx: &mut Context<Self>) -> bool {
         let parked = self.unpark(name);
-        let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.firing.broken().is_some() || parked) else {
+        let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.firing.broken().is_some() || parked)
+        else {
             return false;
         };
         let broken = entry.firing.mended();

@@ -100,7 +100,7 @@ impl SupervisorActor {
         drop(drain);
         self.phase = Phase::ShuttingDown(vec![reply]);
         self.term = None;
-        self.to_enrol.clear();
+        self.enrolling.clear();
 
         let report = move || tally.lock().unwrap_or_else(PoisonError::into_inner).report();
         let election = self.parts.election.clone();
