@@ -32,8 +32,11 @@ pub(crate) const LAYERS: &[Layer] = &[
     // Values and state machines: they decide, and do nothing.
     Layer {
         name: "core",
-        files: &["actors/src/core/*.rs", "actors/src/core/job/*.rs"],
-        chapters: &[&["actors/src/core/job.rs", "actors/src/core/job/*.rs"]],
+        files: &["actors/src/core/*.rs", "actors/src/core/{job,ledger}/*.rs"],
+        chapters: &[
+            &["actors/src/core/job.rs", "actors/src/core/job/*.rs"],
+            &["actors/src/core/ledger.rs", "actors/src/core/ledger/*.rs"],
+        ],
         never: &[],
     },
     // What others implement, and what that needs.
