@@ -1,13 +1,13 @@
 //! Holds what is known of a cluster afterwards against what was promised: the books of every tick, as `audit`
 //! of the example does, and what is to be seen from outside at every instant.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     audit::{Audit, audit},
-    history::{BodyMark, Books, Claimed, Said, id_of},
+    history::{BodyMark, Books, Claimed, Said},
     node::JobPlan,
     pace::{Load, Wait, slowness},
     stage::{Round, ended_at},

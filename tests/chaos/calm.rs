@@ -3,12 +3,10 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    auditor::{History, Standstill},
+    auditor::History,
     faults::Fault,
     history::{Advance, BodyMark, Books, Claimed, ENDED, Said},
     node::JobPlan,
-    pace::Wait,
-    report,
     stage::Round,
     store::Holding,
     watch::{Footprint, Sample},

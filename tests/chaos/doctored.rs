@@ -1,18 +1,14 @@
 //! Histories in which one thing is wrong: the auditor sees each kind of violation.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 
 use super::{
     auditor::{History, Standstill},
     calm::{at, broken, calm, round, run_of, said, silence},
     faults::Fault,
-    history::{Advance, BodyMark, Books, Claimed, ENDED, Said},
-    node::JobPlan,
+    history::{Claimed, ENDED, Said},
     pace::Wait,
     report,
-    stage::Round,
-    store::Holding,
-    watch::{Footprint, Sample},
 };
 
 #[test]

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::auditor::{History, Verdict};
+use super::{
+    auditor::{History, Verdict},
+    history::{Claimed, Said, id_of},
+};
 
 /// Connections that coordinate, and advisory locks, of a node.
 const CONNECTIONS_MAX: i64 = 2;

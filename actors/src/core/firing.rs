@@ -265,10 +265,10 @@ mod tests {
         assert_eq!(firing.basis(FOLLOWER), Some(Authority::Leaderless));
 
         let ends: [fn(&mut Firing); 4] = [
-            |firing| drop(firing.left_to_leader()),
-            |firing| drop(firing.redefined(Fires::Leader)),
+            |firing| _ = firing.left_to_leader(),
+            |firing| _ = firing.redefined(Fires::Leader),
             |firing| assert!(firing.session_lost(), "it fired, and has to stop"),
-            |firing| drop(firing.term_changed(false, true)),
+            |firing| _ = firing.term_changed(false, true),
         ];
         for end in ends {
             let mut firing = leaderless();

@@ -92,7 +92,7 @@ impl SupervisorActor {
     }
 
     /// The jobs of this node with this key.
-    fn with_key<'a>(&'a self, keys: &'a Keys, key: &'a LockKey) -> impl Iterator<Item = &'a Entry> {
+    fn with_key<'a>(&'a self, keys: &'a Keys, key: &LockKey) -> impl Iterator<Item = &'a Entry> {
         let called_alike = self.jobs.get(key.as_str());
         let keyed = keys.jobs_of(key).filter_map(|name| self.jobs.get(name));
         called_alike.into_iter().chain(keyed).filter(move |entry| entry.job.definition.key == *key)

@@ -159,7 +159,7 @@ impl Ledger {
     }
 
     /// Forgets the job that was withdrawn first once there are too many.
-    fn keep_withdrawn(&mut self, job: &JobName) {
+    pub(super) fn keep_withdrawn(&mut self, job: &JobName) {
         self.withdrawn.push_back(job.clone());
         if self.withdrawn.len() > WITHDRAWN_MAX
             && let Some(oldest) = self.withdrawn.pop_front()
