@@ -40,18 +40,24 @@ pub(crate) const LAYERS: &[Layer] = &[
         never: &[],
     },
     // What others implement, and what that needs.
-    layer("ports", &["actors/src/{run,own_threads,starts,event}.rs", "actors/src/port/*.rs"]),
-    // What is no actor, and is used by several of them.
     layer(
-        "shared",
-        &[
+        "ports",
+        &["actors/src/{run,own_threads,starts,event}.rs", "actors/src/event/*.rs", "actors/src/port/*.rs"],
+    ),
+    // What is no actor, and is used by several of them.
+    Layer {
+        name: "shared",
+        files: &[
             "actors/src/{event_filter,event_log,byte_budget,contained,coalesced,labels,metrics,hooks,body}.rs",
             "actors/src/{recipient,definition,job_config,error,drain,candidacy,health,failure_log,overdue}.rs",
             "actors/src/{permits,placement,body_watch,node}.rs",
             "actors/src/listener/{publisher,stream,subscriber}.rs",
-            "actors/src/node/*.rs",
+            "actors/src/{node,definition}/*.rs",
         ],
-    ),
+        // A job as it is written, and as it was checked.
+        chapters: &[&["actors/src/definition.rs", "actors/src/definition/*.rs"]],
+        never: &[],
+    },
     // Its handle has the address of its actor, which is typed: see `job.rs`.
     Layer {
         name: "job",
