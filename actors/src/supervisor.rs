@@ -1,9 +1,9 @@
 //! The supervisor actor owns the jobs, by name, and is the one address that an application talks to.
 //!
-//! It validates definitions, starts a job actor for each, and keeps definition and generation. When a job actor dies it
-//! gets a snapshot of it and starts another one within a restart budget. When this node starts to lead, it enrols its jobs
-//! with the store page by page and resumes each from its cursor. It shuts the node down in order. Nothing of it
-//! survives a restart of the engine but what the store keeps.
+//! It validates definitions, starts a job actor for each, and keeps definition and generation. When a job
+//! actor dies it gets a snapshot of it and starts another one within a restart budget. When this node starts
+//! to lead, it enrols its jobs with the store page by page and resumes each from its cursor. It shuts the
+//! node down in order. Nothing of it survives a restart of the engine but what the store keeps.
 
 mod adding;
 mod cancelling;
@@ -166,7 +166,8 @@ pub struct SupervisorActor {
     inquiry: Sweep<JobName>,
     /// It asks now and then for pending retries.
     asks_pending_retries: bool,
-    /// What is still to account for the ticks before it was removed, or got another schedule; what is to be withdrawn once it has.
+    /// What is still to account for the ticks before it was removed, or got another schedule; what is to be
+    /// withdrawn once it has.
     leaving: BTreeMap<JobName, Leaving>,
     to_withdraw: Vec<JobName>,
     /// What it knows of the time zone data of other nodes, and the timer of its next look.
@@ -396,8 +397,8 @@ impl Handler<TriggerJob> for SupervisorActor {
 }
 
 impl SupervisorActor {
-    /// Does something after `pause`, or later, once it may be worthwhile: it looks at what this node may not have been
-    /// told.
+    /// Does something after `pause`, or later, once it may be worthwhile: it looks at what this node may not
+    /// have been told.
     fn look_again(
         &self,
         pause: Duration,

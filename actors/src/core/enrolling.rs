@@ -1,7 +1,8 @@
 //! Which jobs a node enrols with the store next, and what follows from the answers.
 //!
-//! Jobs wait in a queue, and are enrolled page by page, one page at a time. What the store may refuse for its data is asked by
-//! itself, in a [`Group`], before the others. A withdrawal under way goes first: a job may have been removed and added again.
+//! Jobs wait in a queue, and are enrolled page by page, one page at a time. What the store may refuse for its
+//! data is asked by itself, in a [`Group`], before the others. A withdrawal under way goes first: a job may
+//! have been removed and added again.
 //!
 //! | the answer to a page | its jobs | the next page |
 //! |---|---|---|
@@ -19,8 +20,8 @@ use crate::{
     port::{Authority, Enrolled, StoredState},
 };
 
-/// The pause before an enrolment that failed is tried again, or the look for runs of dead sessions; it doubles up to
-/// [`ENROL_AGAIN_MAX`].
+/// The pause before an enrolment that failed is tried again, or the look for runs of dead sessions; it
+/// doubles up to [`ENROL_AGAIN_MAX`].
 pub(crate) const ENROL_AGAIN_MIN: Duration = Duration::from_millis(500);
 /// The longest pause before an enrolment that failed is tried again.
 pub(crate) const ENROL_AGAIN_MAX: Duration = Duration::from_secs(5);
@@ -115,8 +116,8 @@ impl Enrolling {
         self.under_way = false;
     }
 
-    /// The store took a page, of which these jobs were locked: after which pause they come back. A witness does not: it is enrolled
-    /// already.
+    /// The store took a page, of which these jobs were locked: after which pause they come back. A witness
+    /// does not: it is enrolled already.
     pub(crate) fn taken(&mut self, group: Option<&Group>, locked: &[JobName]) -> Option<Duration> {
         self.failed.succeeded();
         if locked.is_empty() {
@@ -154,8 +155,9 @@ impl Enrolling {
         self.locked_in_a_row = 0;
     }
 
-    /// A page failed: after which pause the next one goes. Its jobs come back, and those that this node has no right to any more are left
-    /// out then. What is asked by itself is not queued: a suspect stays one, and a trial ends.
+    /// A page failed: after which pause the next one goes. Its jobs come back, and those that this node has
+    /// no right to any more are left out then. What is asked by itself is not queued: a suspect stays one,
+    /// and a trial ends.
     pub(crate) fn failed(
         &mut self,
         group: Option<&Group>,
@@ -184,10 +186,11 @@ impl Enrolling {
     }
 }
 
-/// The next page, and the group that it is. Without a group it is of those that wait; an empty one says that there is nothing
-/// to enrol now.
+/// The next page, and the group that it is. Without a group it is of those that wait; an empty one says that
+/// there is nothing to enrol now.
 ///
-/// A job that `admit` does not let in is left out. Of a group all may be left out: then it is not the end, and others go.
+/// A job that `admit` does not let in is left out. Of a group all may be left out: then it is not the end,
+/// and others go.
 pub(crate) fn next_page<S, E>(
     shell: &mut S,
     max: usize,
@@ -223,21 +226,23 @@ pub(crate) enum AfterEnrolment {
         /// What else the store keeps of it.
         stored: Box<StoredState>,
     },
-    /// It was enrolled before, and goes on as it is: what waits in its queue, and what it skipped and did not write yet, would
-    /// be decided again.
+    /// It was enrolled before, and goes on as it is: what waits in its queue, and what it skipped and did not
+    /// write yet, would be decided again.
     GoesOn,
     /// Somebody else has it locked: it is asked again.
     Locked,
     /// Others declare this policy for its key: it does not fire.
     Refuse(String),
-    /// The store does not know this term any more: the election hears of it, and no other answer of the page matters.
+    /// The store does not know this term any more: the election hears of it, and no other answer of the page
+    /// matters.
     TermIsOver(Term),
     /// The leader schedules it.
     LeaveToLeader,
 }
 
 impl AfterEnrolment {
-    /// What follows from `answer` to a job that was enrolled on the basis of `authority`, perhaps as a witness.
+    /// What follows from `answer` to a job that was enrolled on the basis of `authority`, perhaps as a
+    /// witness.
     pub(crate) fn of(answer: Enrolled, authority: Authority, is_witness: bool) -> Self {
         match (answer, authority) {
             (Enrolled::Done { .. }, _) if is_witness => Self::GoesOn,

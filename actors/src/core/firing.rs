@@ -6,7 +6,8 @@
 //! | any node | without a term: the cursor decides between the nodes | the same |
 //! | this node only | without the store: it is never enrolled | the same |
 //!
-//! A node fires nothing of the first two without a session, and nothing of a job that is broken or once it shuts down.
+//! A node fires nothing of the first two without a session, and nothing of a job that is broken or once it
+//! shuts down.
 //!
 //! ```text
 //! the leader does not hold the job    [not held] ── this node fires it without a leader ── [the leader schedules it] ── not
@@ -66,7 +67,8 @@ impl Firing {
         self.fires
     }
 
-    /// On what basis this node decides the job's ticks, if it does. Whether the store takes the job's data is another question.
+    /// On what basis this node decides the job's ticks, if it does. Whether the store takes the job's data is
+    /// another question.
     pub(crate) fn basis(&self, node: NodeState) -> Option<Authority> {
         match self.fires {
             _ if self.broken.is_some() || !node.is_connected || !node.is_running => None,
@@ -106,7 +108,8 @@ impl Firing {
         self.declared_key_policy
     }
 
-    /// It has another definition. Answers whether this session had declared a policy for the key of the one before.
+    /// It has another definition. Answers whether this session had declared a policy for the key of the one
+    /// before.
     pub(crate) fn redefined(&mut self, fires: Fires) -> bool {
         self.fires = fires;
         self.fires_without_leader = false;
@@ -114,7 +117,8 @@ impl Firing {
         mem::take(&mut self.declared_key_policy)
     }
 
-    /// Others declare another policy for its key. Answers whether that is new, or they gave another reason before.
+    /// Others declare another policy for its key. Answers whether that is new, or they gave another reason
+    /// before.
     pub(crate) fn refuse(&mut self, reason: Arc<str>) -> bool {
         self.refused.replace(reason.clone()).is_none_or(|former| former != reason)
     }
@@ -124,7 +128,8 @@ impl Firing {
         self.refused = None;
     }
 
-    /// The store refuses it for its data: it fires nothing, and what it declared is taken back whatever that was.
+    /// The store refuses it for its data: it fires nothing, and what it declared is taken back whatever that
+    /// was.
     pub(crate) fn parked(&mut self) {
         self.refused = None;
         self.declared_key_policy = false;
@@ -135,7 +140,8 @@ impl Firing {
         self.refused.as_ref()
     }
 
-    /// It does not fire until it is resumed or updated. Answers whether this session declares the policy of its key.
+    /// It does not fire until it is resumed or updated. Answers whether this session declares the policy of
+    /// its key.
     pub(crate) fn broke(&mut self, reason: Arc<str>) -> bool {
         self.broken = Some(reason);
         mem::take(&mut self.declared_key_policy)

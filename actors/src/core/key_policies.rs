@@ -1,7 +1,7 @@
 //! Jobs that share a lock key share one overlap policy: on this node, and with other nodes.
 //!
-//! A node declares the policy of a key when it enrols a job that has it, and takes that back once it fires no job with the
-//! key any more.
+//! A node declares the policy of a key when it enrols a job that has it, and takes that back once it fires no
+//! job with the key any more.
 //!
 //! | a key is to be taken back | and then |
 //! |---|---|
@@ -62,8 +62,8 @@ pub(crate) fn contradicted(asked: &Declaration, declared: &str) -> Fault {
     Fault::new("overlap policy", overlap.to_string(), rule, cure).within(&format!("job {:?}", job.as_str()))
 }
 
-/// Those of the jobs whose policy is another one than that of the first job with their key: of the job that `held` finds, or
-/// of the first of them.
+/// Those of the jobs whose policy is another one than that of the first job with their key: of the job that
+/// `held` finds, or of the first of them.
 pub(crate) fn conflicts<'a>(
     jobs: impl IntoIterator<Item = Declares<'a>>,
     held: impl Fn(&LockKey) -> Option<Declares<'a>>,
@@ -127,8 +127,8 @@ impl Keys {
         self.to_retract.extend(keys);
     }
 
-    /// The next page to be taken back: at most `max` keys, none if one is under way. Of a key with which `is_fired` finds a job
-    /// nothing is taken back.
+    /// The next page to be taken back: at most `max` keys, none if one is under way. Of a key with which
+    /// `is_fired` finds a job nothing is taken back.
     pub(crate) fn next_page(
         &mut self,
         max: usize,
@@ -147,7 +147,8 @@ impl Keys {
         self.retracting.iter().cloned().collect()
     }
 
-    /// The store has answered, or it failed: the page, to be taken back again if it did, and the jobs that waited for it.
+    /// The store has answered, or it failed: the page, to be taken back again if it did, and the jobs that
+    /// waited for it.
     pub(crate) fn retracted(&mut self) -> (BTreeSet<LockKey>, Vec<JobName>) {
         (mem::take(&mut self.retracting), mem::take(&mut self.held))
     }
@@ -195,7 +196,8 @@ mod tests {
 
     const QUEUE: Overlap = Overlap::Queue(2);
 
-    /// The names of jobs that contradict the first with their key, or the one that is held: all have the key `shared`.
+    /// The names of jobs that contradict the first with their key, or the one that is held: all have the key
+    /// `shared`.
     fn contradicting(jobs: &[(&str, Overlap)], held: Option<Overlap>) -> Vec<String> {
         let named: Vec<_> = jobs.iter().map(|(name, overlap)| (job(name), *overlap)).collect();
         let (shared, holder) = (key("shared"), job("holder"));

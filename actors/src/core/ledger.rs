@@ -1,7 +1,7 @@
 //! The rules of claims, as a value in memory: cursors, keys, tokens and open runs.
 //!
-//! The embedded backend is this behind a mutex; the shared store of the test kit adds sessions that die, terms that
-//! change hands, and faults. An adapter to a database enforces the same rules in its statements.
+//! The embedded backend is this behind a mutex; the shared store of the test kit adds sessions that die,
+//! terms that change hands, and faults. An adapter to a database enforces the same rules in its statements.
 
 mod claims;
 mod ends;
@@ -29,7 +29,8 @@ use crate::{
     port::{Authority, Notification, Pause, Session},
 };
 
-/// The most notifications that wait for a session; beyond it the oldest are dropped, and the session is told so.
+/// The most notifications that wait for a session; beyond it the oldest are dropped, and the session is told
+/// so.
 pub const NOTIFICATIONS_MAX: usize = 1_024;
 
 /// The cursor of a job that was never enrolled.

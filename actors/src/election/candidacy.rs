@@ -1,6 +1,7 @@
 //! Whether this node is to lead: what the application, the store and the node itself have against it.
 //!
-//! The machine decides what follows from the [`Objections`]; here they are collected, and the node's [`Candidacy`] is shown.
+//! The machine decides what follows from the [`Objections`]; here they are collected, and the node's
+//! [`Candidacy`] is shown.
 
 use std::sync::PoisonError;
 
@@ -35,8 +36,8 @@ impl ElectionActor {
         self.prefers_not.then_some(StepDownReason::Yielded)
     }
 
-    /// Finds out whether this node is to lead: from the application, and from the store if there is anything to say to it or to
-    /// hear from it.
+    /// Finds out whether this node is to lead: from the application, and from the store if there is anything
+    /// to say to it or to hear from it.
     pub(super) fn consider(&mut self, ctx: &mut Context<Self>) {
         let now = self.node.clock.elapsed();
         let leads = self.machine.term(now).is_some();

@@ -25,11 +25,13 @@ use crate::{
 pub(crate) const LOCKED_MIN: Duration = Duration::from_millis(2);
 /// The longest pause before what somebody else has locked is asked again.
 pub(crate) const LOCKED_MAX: Duration = Duration::from_millis(250);
-/// How often a claim or a move may be found locked before the job is told, half a second after the first time.
+/// How often a claim or a move may be found locked before the job is told, half a second after the first
+/// time.
 pub(crate) const LOCKED_TRIES_MAX: u32 = 8;
 
 impl LockActor {
-    /// What a session that is lost was asked in vain is asked in the next one, by [`ask_unanswered`](Self::ask_unanswered).
+    /// What a session that is lost was asked in vain is asked in the next one, by
+    /// [`ask_unanswered`](Self::ask_unanswered).
     pub(super) fn on_ended(
         &mut self,
         session: Session,
@@ -83,7 +85,8 @@ impl LockActor {
             Err(LockError::BadData { reason }) => self.suspect_ends(ends, &reason, ctx),
             Err(error) => {
                 self.failed(Operation::Complete, &error);
-                // With those that come meanwhile: all of them in one call, and not one call for each that comes.
+                // With those that come meanwhile: all of them in one call, and not one call for each that
+                // comes.
                 let pause = self.ends_backoff.failed();
                 self.ends_not_before = self.node.clock.elapsed().saturating_add(pause);
                 self.complete_later(pause, ends, ctx);

@@ -1,4 +1,8 @@
 //! How jobs are added.
+//!
+//! Decided here: whether a definition may be added at this moment, and what is wrong with it if not. Who
+//! fires the job is not: that is a question to the store, asked after the job was added, and answered by
+//! [`Firing`](crate::core::firing::Firing). A job stays added whatever the store answers.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -114,7 +118,8 @@ impl SupervisorActor {
         Box::pin(self.scheduled(added).map(|added, _, _| Ok(added)))
     }
 
-    /// Finds out who fires jobs that were added or changed, and fires at once those that the leader does not hold.
+    /// Finds out who fires jobs that were added or changed, and fires at once those that the leader does not
+    /// hold.
     pub(super) fn scheduled(&self, added: Vec<Arc<JobHandle>>) -> ResponseActFuture<Self, Vec<Added>> {
         let scheduled = self.who_fires(added.clone(), CALL_DEADLINE, InquiryPurpose::Firing);
         Box::pin(scheduled.into_actor(self).map(move |scheduled, actor, ctx| {

@@ -1,8 +1,8 @@
 //! How the supervisor enrols the jobs of this node with the store, page by page.
 //!
 //! [`Enrolling`](crate::core::enrolling::Enrolling) decides which jobs go next and when,
-//! [`Suspects`](crate::core::suspects::Suspects) which are asked by themselves, and [`AfterEnrolment`] what follows from each
-//! answer. Here a page is put together and sent, and each job is told what became of it.
+//! [`Suspects`](crate::core::suspects::Suspects) which are asked by themselves, and [`AfterEnrolment`] what
+//! follows from each answer. Here a page is put together and sent, and each job is told what became of it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,7 +31,8 @@ use crate::{
 /// A job that is being enrolled, and on what basis.
 type Asked = (Arc<JobHandle>, Authority);
 
-/// How often a job that was refused because of its key is enrolled again, and the pause before a retraction that failed is tried again.
+/// How often a job that was refused because of its key is enrolled again, and the pause before a retraction
+/// that failed is tried again.
 pub(super) const REFUSED_AGAIN: Duration = Duration::from_secs(30);
 
 impl SupervisorActor {
@@ -100,8 +101,8 @@ impl SupervisorActor {
         self.enrol_suspects_later(ctx);
     }
 
-    /// Whoever waits for the answer to their enrolment has it. A witness is enrolled already; and one that was changed meanwhile is
-    /// enrolled once more.
+    /// Whoever waits for the answer to their enrolment has it. A witness is enrolled already; and one that
+    /// was changed meanwhile is enrolled once more.
     fn note_answered(&mut self, group: Option<&Group>, jobs: &[Asked]) {
         if matches!(group, Some(Group::Witness(_))) {
             return;
@@ -114,8 +115,8 @@ impl SupervisorActor {
         }
     }
 
-    /// Jobs are to be enrolled later: somebody else has them locked, their keys are being taken back, or the store refused them and it is
-    /// not known yet who is to blame. Those that are parked are not waited for.
+    /// Jobs are to be enrolled later: somebody else has them locked, their keys are being taken back, or the
+    /// store refused them and it is not known yet who is to blame. Those that are parked are not waited for.
     fn enrolments_wait(&self) -> bool {
         self.enrolling.waits_for_locks() || self.keys.holds_jobs() || self.suspects.wake_at().is_some()
     }
@@ -133,7 +134,8 @@ impl SupervisorActor {
         )
     }
 
-    /// What the store is asked about a job, unless this node does not fire it any more, or it comes back later.
+    /// What the store is asked about a job, unless this node does not fire it any more, or it comes back
+    /// later.
     fn admit(
         &mut self,
         name: JobName,
@@ -231,7 +233,8 @@ impl SupervisorActor {
         }
     }
 
-    /// Whether this node holds the very job, and fires it on the same basis. One that was added or changed since has its own answer.
+    /// Whether this node holds the very job, and fires it on the same basis. One that was added or changed
+    /// since has its own answer.
     fn still_fires(&self, job: &JobHandle, authority: Authority) -> bool {
         let same = |entry: &&Entry| {
             entry.job.generation == job.generation && Arc::ptr_eq(&entry.job.definition, &job.definition)

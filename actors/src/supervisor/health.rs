@@ -1,4 +1,8 @@
 //! How the supervisor finds out how the node is.
+//!
+//! [`HealthReport::judge`] decides what is live, ready and healthy. Here the facts are collected: what the
+//! node knows already, and what its parts answer within the deadline. A part that does not answer is a fact
+//! as well.
 
 use std::time::Duration;
 
@@ -24,7 +28,8 @@ use crate::{
     port::{Obstacle, Role},
 };
 
-/// A round trip to the store that takes longer, or a body that waits longer for a thread, makes the node unhealthy.
+/// A round trip to the store that takes longer, or a body that waits longer for a thread, makes the node
+/// unhealthy.
 const STALL: Duration = Duration::from_secs(2);
 
 impl SupervisorActor {
@@ -73,7 +78,8 @@ impl SupervisorActor {
 }
 
 impl SupervisorActor {
-    /// Since when a part of the engine has been asked without an answer: from now on, if it had answered before.
+    /// Since when a part of the engine has been asked without an answer: from now on, if it had answered
+    /// before.
     fn ask_part(&mut self, part: Part, ctx: &mut Context<Self>) -> Duration {
         if let Some(asked_at) = self.asked_parts[part as usize] {
             return asked_at;

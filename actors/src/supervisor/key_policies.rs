@@ -1,7 +1,8 @@
 //! How the supervisor asks and tells the store which policies this node declares for lock keys.
 //!
-//! [`Keys`] decides which keys are taken back, and when; [`conflicts`](crate::core::key_policies::conflicts), whether the jobs of
-//! this node contradict each other. Here the pages are sent, and what comes back is handed on.
+//! [`Keys`] decides which keys are taken back, and when; [`conflicts`](crate::core::key_policies::conflicts),
+//! whether the jobs of this node contradict each other. Here the pages are sent, and what comes back is
+//! handed on.
 
 use actix::prelude::*;
 use futures_util::future::BoxFuture;
@@ -22,8 +23,8 @@ use crate::{
 };
 
 impl SupervisorActor {
-    /// Says that this node declares no policy any more for keys of which it fires no job. A page that fails is asked again; meanwhile only
-    /// jobs with a key that is being taken back are not enrolled.
+    /// Says that this node declares no policy any more for keys of which it fires no job. A page that fails
+    /// is asked again; meanwhile only jobs with a key that is being taken back are not enrolled.
     pub(super) fn retract(&mut self, keys: impl IntoIterator<Item = LockKey>, ctx: &mut Context<Self>) {
         if self.connected && !self.parts.single_node {
             self.keys.retract(keys);
@@ -62,8 +63,8 @@ impl SupervisorActor {
         fired.map(|entry| entry.firing.declares()).is_some()
     }
 
-    /// Which of the definitions other nodes contradict, as far as the store answers; its enrolment decides. Those whose key is their
-    /// own name cost no question.
+    /// Which of the definitions other nodes contradict, as far as the store answers; its enrolment decides.
+    /// Those whose key is their own name cost no question.
     pub(super) fn contradicted(&self, definitions: &[Definition]) -> Option<BoxFuture<'static, Vec<Fault>>> {
         let claimed = definitions.iter().filter(|definition| definition.policies.fires != Fires::Local);
         let sharing = claimed.map(Definition::declares).filter(Declares::shares_a_key);

@@ -1,4 +1,9 @@
-//! The jobs that the leader does not hold: the nodes that hold them find it out, and fire them without a leader.
+//! The jobs that the leader does not hold: the nodes that hold them find it out, and fire them without a
+//! leader.
+//!
+//! [`Firing`](crate::core::firing::Firing) decides which jobs are asked about, and on what basis each is
+//! fired after the answer. Here the questions are asked, page by page, for as long as the engine runs; what
+//! is left to decide is how often.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,21 +18,23 @@ use crate::{
     port::LeaderView,
 };
 
-/// How long after it has connected a node asks so first: a leader that starts together with it should be done.
+/// How long after it has connected a node asks so first: a leader that starts together with it should be
+/// done.
 pub(super) const INQUIRE_FIRST: Duration = Duration::from_secs(2);
 
 /// The pause between two pages of such questions.
 const INQUIRE_NEXT: Duration = Duration::from_millis(250);
 
-/// The most jobs of one such question: more than in other pages, since it changes nothing, and few questions are asked by nodes that
-/// have nothing to do.
+/// The most jobs of one such question: more than in other pages, since it changes nothing, and few questions
+/// are asked by nodes that have nothing to do.
 const INQUIRE_PAGE: usize = 2 * PAGE_MAX;
 
 /// How often a node that does not lead asks whether the leader holds its jobs.
 const INQUIRE_EVERY: Duration = Duration::from_secs(30);
 
 impl SupervisorActor {
-    /// Asks, for one page of jobs after the other, whether the leader holds them, for as long as the engine runs.
+    /// Asks, for one page of jobs after the other, whether the leader holds them, for as long as the engine
+    /// runs.
     pub(super) fn inquire_and_go_on(&mut self, ctx: &mut Context<Self>) {
         if !matches!(self.phase, Phase::Running) {
             return;

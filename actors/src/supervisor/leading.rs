@@ -1,4 +1,8 @@
 //! What the supervisor does when this node connects to the store, and when it starts or stops to lead.
+//!
+//! [`Firing`](crate::core::firing::Firing) decides what each job is told: to stop, to be enrolled anew, to
+//! take back what was declared for its key. Here it is told so, and the tasks of a session and of a term are
+//! started.
 
 use actix::prelude::*;
 
@@ -40,7 +44,8 @@ impl SupervisorActor {
         if !std::mem::replace(&mut self.inquiring, true) {
             ctx.run_later(INQUIRE_FIRST, Self::inquire_and_go_on);
         } else if self.node().failures.reason(Operation::Inquire).is_some() {
-            // What failed with the last session would be said to fail until the next question, half a minute later.
+            // What failed with the last session would be said to fail until the next question, half a minute
+            // later.
             ctx.run_later(INQUIRE_FIRST, |actor, ctx| actor.inquire(ctx));
         }
     }
@@ -63,7 +68,8 @@ impl SupervisorActor {
             return;
         }
         self.term = term;
-        // A leader does not inquire, and who stops to lead neither enrols what it led nor closes what others lost.
+        // A leader does not inquire, and who stops to lead neither enrols what it led nor closes what others
+        // lost.
         self.node().failures.dropped(Operation::Inquire);
         self.node().failures.dropped(Operation::Enrol);
         self.node().failures.dropped(Operation::CloseLost);

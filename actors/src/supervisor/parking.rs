@@ -5,6 +5,10 @@
 //! itself about once a minute: it is enrolled, and if it was refused later than that it is *on trial* until
 //! the store takes what it refused.
 //!
+//! [`Suspects`](crate::core::suspects::Suspects) decides who is to blame for what is refused, and
+//! [`Trials`](crate::core::trials::Trials) when a parked job is tried again. Here the jobs are parked, tried
+//! and told.
+//!
 //! | refused was | a minute later its enrolment is | and then |
 //! |---|---|---|
 //! | its enrolment | refused | it stays parked for another minute |
@@ -229,8 +233,8 @@ impl SupervisorActor {
         self.enrol_suspects_later(ctx);
     }
 
-    /// Has a parked job skip its ticks, if this node would fire it otherwise. A job that the leader does not hold may
-    /// be parked on many followers: none of them speaks for the others.
+    /// Has a parked job skip its ticks, if this node would fire it otherwise. A job that the leader does not
+    /// hold may be parked on many followers: none of them speaks for the others.
     pub(super) fn skip_parked(&self, name: &JobName) {
         let Some(entry) = self.jobs.get(name).filter(|entry| is_shut(entry)) else { return };
         let (since, authority) = match self.basis(entry) {

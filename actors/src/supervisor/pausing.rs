@@ -1,4 +1,8 @@
 //! How jobs are paused and resumed, on all nodes.
+//!
+//! Decided here: whether a pause may be asked so, and that one which a body asked for is told to the store
+//! until that knows it. The store decides what holds on all nodes, and each job's machine what a pause means
+//! for its ticks.
 
 use std::{sync::Arc, time::Duration};
 
@@ -115,7 +119,8 @@ impl SupervisorActor {
                     answers.map_err(|error| PauseError::Unavailable { reason: bounded(error, TEXT_MAX) })?;
                 let mut told = Vec::with_capacity(page.len());
                 for (job, answer) in page.iter().zip(answers) {
-                    // Whatever the store answered of one, it stands as was asked: this node may not have heard of it.
+                    // Whatever the store answered of one, it stands as was asked: this node may not have
+                    // heard of it.
                     if answer.is_ok() || asked.is_none() {
                         told.push(job.clone());
                     }
@@ -125,8 +130,8 @@ impl SupervisorActor {
                         Err(reason) => bad.push((job.definition.name.clone(), bounded(reason, TEXT_MAX))),
                     }
                 }
-                // The lock actor has handed on all notifications of older changes: first those, then this one. Now, not
-                // after the last page: newer ones may come before. No answer: this actor stops.
+                // The lock actor has handed on all notifications of older changes: first those, then this
+                // one. Now, not after the last page: newer ones may come before. No answer: this actor stops.
                 let _ = own.send(Told { jobs: told, pause: asked.clone() }).await;
             }
             Ok::<_, PauseError>((changed, bad))
@@ -195,8 +200,8 @@ impl Handler<ResumeJobs> for SupervisorActor {
 impl Handler<StopJob> for SupervisorActor {
     type Result = ();
 
-    /// Until the store knows, this node's machine keeps the job from firing. If the store refuses it for its data, that is all that
-    /// does: it is not told once more.
+    /// Until the store knows, this node's machine keeps the job from firing. If the store refuses it for its
+    /// data, that is all that does: it is not told once more.
     fn handle(&mut self, StopJob { job, pause, mut again }: StopJob, ctx: &mut Self::Context) {
         let paused = self.pause(&Selector::from(&job), Some(pause.clone()), ctx);
         ctx.spawn(paused.map(move |paused, actor, ctx| {
@@ -231,8 +236,8 @@ impl SupervisorActor {
         }
     }
 
-    /// Too much was done at once for this node to hear all of it: each job is told, page by page, and one pass at a time. A change of
-    /// very many jobs on one node may be missed over and over on this one.
+    /// Too much was done at once for this node to hear all of it: each job is told, page by page, and one
+    /// pass at a time. A change of very many jobs on one node may be missed over and over on this one.
     pub(super) fn on_notifications_lagged(&mut self, ctx: &mut Context<Self>) {
         match &mut self.telling {
             Some(telling) => telling.once_more(),

@@ -1,7 +1,10 @@
 //! How the supervisor answers what is asked of jobs.
 //!
-//! A job that was added, changed or revived fires once the store has answered its enrolment. A question that comes before waits for
-//! that answer, so that whoever was told that something is done sees that it is.
+//! A job that was added, changed or revived fires once the store has answered its enrolment. A question that
+//! comes before waits for that answer, so that whoever was told that something is done sees that it is.
+//!
+//! That waiting is what is decided here. What is answered is what the job's actor says, and what the
+//! supervisor knows of the job beside it: that it is broken, conflicting or parked.
 
 use std::{collections::BTreeMap, convert::Infallible, ops::Bound, sync::Arc};
 
@@ -20,8 +23,8 @@ use crate::{
     name::JobName,
 };
 
-/// Questions that wait until jobs are enrolled, by job. Each shares a sender with all the jobs that it waits for: it goes on when the
-/// last of them lets go of it.
+/// Questions that wait until jobs are enrolled, by job. Each shares a sender with all the jobs that it waits
+/// for: it goes on when the last of them lets go of it.
 #[derive(Default)]
 pub(super) struct WaitingQuestions(BTreeMap<JobName, Vec<Arc<oneshot::Sender<Infallible>>>>);
 
@@ -54,8 +57,8 @@ impl SupervisorActor {
         self.questions.go_on(name);
     }
 
-    /// Asks about these jobs: at once, or when the enrolments that are under way are answered, at the latest after
-    /// [`ANSWER_DEADLINE`].
+    /// Asks about these jobs: at once, or when the enrolments that are under way are answered, at the latest
+    /// after [`ANSWER_DEADLINE`].
     fn ask_enrolled<T, F>(
         &mut self,
         names: &[JobName],
@@ -125,7 +128,8 @@ impl SupervisorActor {
         self.retiring.range(of_name).map(|(_, job)| job)
     }
 
-    /// The status of each job of this name that was removed while runs of it were in progress, the oldest first.
+    /// The status of each job of this name that was removed while runs of it were in progress, the oldest
+    /// first.
     fn statuses_of_removed(&self, name: &JobName) -> impl Future<Output = Vec<JobStatus>> + use<> {
         let asked = |job: &Arc<JobHandle>| {
             let job = job.clone();

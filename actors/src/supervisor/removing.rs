@@ -1,5 +1,9 @@
-//! How jobs are removed. The store hears that the leader does not schedule a job any more once what was due before is decided;
-//! until then, nothing of its name is enrolled anew.
+//! How jobs are removed. The store hears that the leader does not schedule a job any more once what was due
+//! before is decided; until then, nothing of its name is enrolled anew.
+//!
+//! Decided here: what has to be accounted for before a name is withdrawn.
+//! [`Enrolling`](crate::core::enrolling::Enrolling) keeps enrolments behind withdrawals, and each job's
+//! machine accounts for its ticks.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +20,8 @@ use crate::{
     name::JobName,
 };
 
-/// Actors of one name are still to account for the ticks before their job was removed, or got another schedule.
+/// Actors of one name are still to account for the ticks before their job was removed, or got another
+/// schedule.
 #[derive(Default)]
 pub(super) struct Leaving {
     generations: BTreeSet<u64>,
@@ -98,8 +103,8 @@ impl SupervisorActor {
         }
     }
 
-    /// Says that the leader does not schedule these jobs any more. On a follower only this node lets go of them: the leader goes
-    /// on.
+    /// Says that the leader does not schedule these jobs any more. On a follower only this node lets go of
+    /// them: the leader goes on.
     pub(super) fn withdraw(&mut self, jobs: &[JobName], ctx: &mut Context<Self>) {
         let Some(term) = self.term else { return };
         for page in jobs.chunks(PAGE_MAX) {

@@ -1,4 +1,8 @@
-//! What the supervisor does when a job actor dies, when a job breaks, and with what a dead actor did not handle.
+//! What the supervisor does when a job actor dies, when a job breaks, and with what a dead actor did not
+//! handle.
+//!
+//! [`Restarts`] decides whether another actor is started, and [`Fate`] what becomes of an undelivered input.
+//! Here the actor is started with what the dead one left behind, and each message goes where it belongs.
 
 use std::sync::Arc;
 
@@ -62,13 +66,15 @@ impl SupervisorActor {
             entry.job = successor.clone();
         }
         if was_broken {
-            // Somebody asked it for fire times. It is started for the run in progress, and dies again only if asked again.
+            // Somebody asked it for fire times. It is started for the run in progress, and dies again only if
+            // asked again.
             return;
         }
         let restarts = match after_death {
             AfterDeath::Restart(restarts) => restarts,
             AfterDeath::GiveUp(deaths) => {
-                // Its actor is not resumed, so it does not ask the schedule; it is there for the run in progress.
+                // Its actor is not resumed, so it does not ask the schedule; it is there for the run in
+                // progress.
                 let reason = format!(
                     "its actor died {deaths} times within {RESTART_PERIOD:?}; see the log for the panic, then update the \
                      job or resume it"
@@ -117,8 +123,8 @@ impl SupervisorActor {
         }
     }
 
-    /// Lets a broken or parked job fire again, from where it stood and with a new budget of restarts. Answers whether it was broken or
-    /// parked.
+    /// Lets a broken or parked job fire again, from where it stood and with a new budget of restarts. Answers
+    /// whether it was broken or parked.
     ///
     /// Its actor is there: whenever it died, it was started again with its snapshot.
     pub(super) fn revive(&mut self, name: &JobName, ctx: &mut Context<Self>) -> bool {
@@ -193,7 +199,8 @@ impl SupervisorActor {
         }
     }
 
-    /// Removes a job that is done, unless it was changed since: then it may have more to do, and says so itself.
+    /// Removes a job that is done, unless it was changed since: then it may have more to do, and says so
+    /// itself.
     pub(super) fn on_done(&mut self, job: &Arc<JobHandle>, ctx: &mut Context<Self>) {
         let same = |entry: &&Entry| {
             entry.job.instance == job.instance && Arc::ptr_eq(&entry.job.definition, &job.definition)

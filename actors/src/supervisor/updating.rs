@@ -1,4 +1,8 @@
 //! How a job gets another definition.
+//!
+//! Decided here: whether the definition may take the place of the present one, and what has to be accounted
+//! for before. What the change means for ticks and runs is decided by the job's machine, and on what basis it
+//! fires from then on by [`Firing`](crate::core::firing::Firing).
 
 use std::{slice, sync::Arc};
 
@@ -87,8 +91,8 @@ impl SupervisorActor {
         job.post(JobMessage::Redefine(job.clone()));
         self.publish(|| EventKind::JobUpdated { job: name.clone() });
         if becomes_local && !self.withdraws_once_left(&name) {
-            // What this node fires on its own from now on is not owed when it comes back. A node that still shares it enrols it
-            // again, and goes on from its cursor.
+            // What this node fires on its own from now on is not owed when it comes back. A node that still
+            // shares it enrols it again, and goes on from its cursor.
             self.withdraw(std::slice::from_ref(&name), ctx);
         }
         if becomes_local || declared_key_policy || former.key != job.definition.key {

@@ -340,16 +340,10 @@ impl Prepared {
         (settings, clocks, former): (&Settings, &Arc<Clocks>, &Arc<Former>),
         mut ends: EndOnDrop,
     ) -> Result<Arc<OpenSession>, LockError> {
-        let Self { client, notifications, pid, channel, statements } = self;
-        // The low half of a random UUID: 62 random bits.
-        let beacon = Uuid::new_v4().as_u64_pair().1.cast_signed();
         // As good as a heartbeat: it looks at the server process, too.
         let sent = Instant::now();
-        let listen = server::listen(&channel);
-        let opened = sessions::open(&client, settings, beacon, pid);
-        let (listens, opened) = join(client.batch_execute(&listen), opened).await;
-        listens.map_err(|error| refusal(&error))?;
-        opened?;
+        let beacon = self.take_beacon(settings).await?;
+        let Self { client, notifications, pid, channel, statements } = self;
         let pulse = Arc::new(Pulse::new(settings, pid, clocks.clone(), sent));
         let obstacles: Arc<Obstacles> = Arc::default();
         let snapshot_age: Arc<SnapshotAge> = Arc::default();
@@ -398,6 +392,18 @@ impl Prepared {
             obstacles,
             snapshot_age,
         }))
+    }
+
+    /// Registers the session under a beacon that no other one ever has, and listens.
+    async fn take_beacon(&self, settings: &Settings) -> Result<i64, LockError> {
+        // The low half of a random UUID: 62 random bits.
+        let beacon = Uuid::new_v4().as_u64_pair().1.cast_signed();
+        let listen = server::listen(&self.channel);
+        let opened = sessions::open(&self.client, settings, beacon, self.pid);
+        let (listens, opened) = join(self.client.batch_execute(&listen), opened).await;
+        listens.map_err(|error| refusal(&error))?;
+        opened?;
+        Ok(beacon)
     }
 }
 

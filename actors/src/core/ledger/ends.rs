@@ -13,7 +13,8 @@ use crate::{
     },
 };
 
-/// The most ended runs, and as many lost ones, that are remembered, so that a repeated completion or claim is recognised.
+/// The most ended runs, and as many lost ones, that are remembered, so that a repeated completion or claim is
+/// recognised.
 pub(crate) const CLOSED_MAX: usize = 4_096;
 
 impl Ledger {

@@ -88,7 +88,8 @@ impl Ledger {
         Enrolled::Done { cursor, stored }
     }
 
-    /// Declares the policy of a job's key, unless somebody else who lives declares another one: that is the error.
+    /// Declares the policy of a job's key, unless somebody else who lives declares another one: that is the
+    /// error.
     fn declare(&mut self, session: Session, job: &Enrolment) -> Result<(), Overlap> {
         if !self.shared {
             return Ok(());
@@ -117,7 +118,8 @@ impl Ledger {
             || declared.term.is_some_and(|(term, by)| by != session && self.is_led(term))
     }
 
-    /// The other policy that somebody else who lives declares for the key of a job that the leader does not schedule.
+    /// The other policy that somebody else who lives declares for the key of a job that the leader does not
+    /// schedule.
     pub fn conflict(&self, session: Session, asked: &Declaration) -> Option<Overlap> {
         let declared = self.declared.get(&asked.key).filter(|declared| declared.overlap != asked.overlap)?;
         let by_leader = declared.term.is_some_and(|(term, by)| by != session && self.is_led(term));
@@ -181,7 +183,8 @@ impl Ledger {
         }
     }
 
-    /// Forgets, as the leader of `term`, what was withdrawn or held by nobody for so long, while somebody led.
+    /// Forgets, as the leader of `term`, what was withdrawn or held by nobody for so long, while somebody
+    /// led.
     pub fn forget(&mut self, now: DateTime<Utc>, term: Term, after: Duration) -> Forgotten {
         if !self.is_led(term) {
             return Forgotten::default();

@@ -23,7 +23,8 @@ pub(super) struct JobRow {
     /// The term under which it was last enrolled, if it was under one.
     pub(super) term: Option<Term>,
     pub(super) withdrawn: bool,
-    /// How many of its ticks were granted, since it was enrolled for the first time, or added again after it was withdrawn.
+    /// How many of its ticks were granted, since it was enrolled for the first time, or added again after it
+    /// was withdrawn.
     pub(super) runs: u64,
     pub(super) pause: Option<Box<Pause>>,
     /// How many of its last runs in a row failed.
@@ -75,8 +76,8 @@ impl JobRow {
         at >= dropped
     }
 
-    /// It is another job from now on, or the same one with another schedule: it owes ticks only `since` then, and its cursor never
-    /// goes back. The node that enrols it has held it since `held_since`.
+    /// It is another job from now on, or the same one with another schedule: it owes ticks only `since` then,
+    /// and its cursor never goes back. The node that enrols it has held it since `held_since`.
     pub(super) fn restart(&mut self, since: DateTime<Utc>, held_since: DateTime<Utc>, job: &Enrolment) {
         let mut fresh = Self::new(self.cursor.max(since), Some(job.schedule), job.authority.term());
         fresh.newest_advance = self.newest_advance;
