@@ -95,8 +95,8 @@ pub enum AddError {
     /// The definitions are right, but jobs of these names exist.
     #[error("{0}")]
     Exists(Faults),
-    /// The definitions are right, but the last fire times of these jobs have passed: they would never run. At least
-    /// one.
+    /// The definitions are right, but the last fire times of these jobs have passed: they would never run. At
+    /// least one.
     #[error("{}", AllOver(.0))]
     Over(Vec<Over>),
     /// The engine shuts down or has stopped.
@@ -116,9 +116,9 @@ impl AddError {
     }
 }
 
-/// A job whose last fire time has passed, so that it would never run: a job owes ticks only from the instant on at
-/// which it was added, or got its schedule. A fire time at that very instant, and one a moment before, have passed as
-/// well.
+/// A job whose last fire time has passed, so that it would never run: a job owes ticks only from the instant
+/// on at which it was added, or got its schedule. A fire time at that very instant, and one a moment before,
+/// have passed as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Over {

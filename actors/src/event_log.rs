@@ -1,7 +1,7 @@
 //! What of the events is logged, and at which level.
 //!
-//! The log is independent of those who listen. Below WARN the lines tell what a healthy node does now and then; what it does
-//! all the time is at DEBUG, and not even looked at unless somebody wants it.
+//! The log is independent of those who listen. Below WARN the lines tell what a healthy node does now and
+//! then; what it does all the time is at DEBUG, and not even looked at unless somebody wants it.
 
 use std::{
     fmt,

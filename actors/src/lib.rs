@@ -1,8 +1,8 @@
 //! The engine and the ports of Callsheet, a job scheduler for actix applications.
 //!
-//! Applications use the package `callsheet`, which re-exports what they need. This one is for those who implement a
-//! port: a [`Schedule`](port::Schedule), a [`Body`](port::Body), a [`Backend`](port::Backend), and check it with the
-//! suites of `testkit` (feature `testkit`).
+//! Applications use the package `callsheet`, which re-exports what they need. This one is for those who
+//! implement a port: a [`Schedule`](port::Schedule), a [`Body`](port::Body), a [`Backend`](port::Backend),
+//! and check it with the suites of `testkit` (feature `testkit`).
 //!
 //! ```text
 //!  application ── AddJob, TriggerJob … ──▶ SupervisorActor ◀── the term ── ElectionActor ──▶ port Elector
@@ -15,8 +15,8 @@
 //!  every actor ── events ──▶ ListenerActor ──▶ subscribers; metrics are counted where things are decided
 //! ```
 //!
-//! A job asks nobody whether its node leads: the supervisor resumes it with the term. The guide `guide::architecture` of the
-//! package `callsheet` tells the life of a tick, an election and a claim.
+//! A job asks nobody whether its node leads: the supervisor resumes it with the term. The guide
+//! `guide::architecture` of the package `callsheet` tells the life of a tick, an election and a claim.
 //!
 //! The module `core` decides and does nothing; the actors do and decide nothing. What of it an adapter of a port needs is in
 //! [`adapter`].

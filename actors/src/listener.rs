@@ -1,8 +1,9 @@
 //! The listener actor fans events out.
 //!
-//! Every actor publishes to it through a [`Publisher`], which knows what the subscribers want, so that nothing is queued
-//! in vain; the supervisor passes [`ListenTo`] on. A subscriber that is slow loses its own events, which are counted, and
-//! one that is gone is forgotten; nobody else notices. Nothing of it survives a restart of the engine.
+//! Every actor publishes to it through a [`Publisher`], which knows what the subscribers want, so that
+//! nothing is queued in vain; the supervisor passes [`ListenTo`] on. A subscriber that is slow loses its own
+//! events, which are counted, and one that is gone is forgotten; nobody else notices. Nothing of it survives
+//! a restart of the engine.
 
 mod publisher;
 mod stream;
@@ -87,8 +88,8 @@ impl Handler<ListenTo> for ListenerActor {
 
     fn handle(&mut self, ListenTo { filter, listener }: ListenTo, _: &mut Self::Context) {
         let (subscriber, mut deliveries) = Subscriber::actor(filter);
-        // A task of its own that waits for each event to be handled, so that a slow subscriber is seen as slow: a
-        // mailbox takes any number of messages that are sent without waiting.
+        // A task of its own that waits for each event to be handled, so that a slow subscriber is seen as
+        // slow: a mailbox takes any number of messages that are sent without waiting.
         actix_rt::spawn(async move {
             while let Some(delivery) = deliveries.recv().await {
                 match delivery {

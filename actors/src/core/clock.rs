@@ -7,8 +7,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 /// A clock that moves further than this against the monotonic one is taken as set: 100 ms. Timers are off by no more.
 pub(crate) const CLOCK_STEP_MIN: TimeDelta = TimeDelta::milliseconds(100);
 
-/// Notices that a clock and the monotonic one move apart: at once, when somebody sets it or the machine sleeps, or little by
-/// little.
+/// Notices that a clock and the monotonic one move apart: at once, when somebody sets it or the machine
+/// sleeps, or little by little.
 ///
 /// ```text
 /// clock       0    1    2         9   10   11     it is set from 3 to 9, or the machine sleeps

@@ -17,8 +17,8 @@ const JOBS_COUNTED_MAX: usize = 10;
 /// Decides which lines are logged: at most [`JOB_LINES_MAX`] of a kind about a job in a minute, about at most
 /// [`JOBS_LOGGED_MAX`] jobs. The others are counted.
 ///
-/// `L` is what a kind of lines is logged at. The budget holds nothing of the minutes before, so its size is bounded by the
-/// number of kinds.
+/// `L` is what a kind of lines is logged at. The budget holds nothing of the minutes before, so its size is
+/// bounded by the number of kinds.
 ///
 /// ```text
 /// event    F  F  F  F  F  F  F  ·········  (minute over)         F
@@ -56,7 +56,8 @@ pub struct Asked<L> {
     pub logged: bool,
     /// What was left out of the former lines, if their time is over. To be said before this line.
     pub over: Vec<LeftOut<L>>,
-    /// This is the first line that is left out: [`close_period`](LogBudget::close_period) is to be called after this time.
+    /// This is the first line that is left out: [`close_period`](LogBudget::close_period) is to be called
+    /// after this time.
     pub close_in: Option<Duration>,
 }
 

@@ -62,7 +62,8 @@ impl Due {
             before = Some(tick.instant());
         }
         if newest.is_empty() {
-            // It may have given up its search. It knows a tick right before the instant that it is asked with, though.
+            // It may have given up its search. It knows a tick right before the instant that it is asked
+            // with, though.
             known(schedule, beyond)?;
             due.following = next_after(schedule, now)?;
         } else {

@@ -114,8 +114,8 @@ impl Operation {
         }
     }
 
-    /// The engine asks only when somebody wants it to, or once in hours, and does not ask again by itself until it
-    /// succeeds.
+    /// The engine asks only when somebody wants it to, or once in hours, and does not ask again by itself
+    /// until it succeeds.
     pub(crate) fn is_on_demand(self) -> bool {
         match self {
             Self::Resign

@@ -63,10 +63,10 @@ words!(Fires { Leader: "leader", AnyNode: "any_node", Local: "local" });
 /// Jobs that share a lock key share one policy, on all nodes. A node that fires a job declares the policy of
 /// its key to the store; a leader does so until its term is over, other nodes until their session is. Another
 /// policy is refused for as long: adding such a job fails, or the job stays added and is
-/// [`Refused`](crate::JobState::Conflicting) until nobody declares the other one. Then it fires, and its misfire
-/// policy decides what it missed. A new leader decides anew, so that another policy comes in with a rolling
-/// deployment. A [`Local`](Fires::Local) job shares its key with nobody. A manual trigger on a node that does
-/// not fire the job follows that node's own policy, which nobody compares.
+/// [`Conflicting`](crate::JobState::Conflicting) until nobody declares the other one. Then it fires, and its
+/// misfire policy decides what it missed. A new leader decides anew, so that another policy comes in with a
+/// rolling deployment. A [`Local`](Fires::Local) job shares its key with nobody. A manual trigger on a node
+/// that does not fire the job follows that node's own policy, which nobody compares.
 ///
 /// | the key is | `Skip` | `Queue(max)` | `Replace` | `Allow(max)` |
 /// |---|---|---|---|---|

@@ -106,7 +106,8 @@ impl Publisher {
         self.publish_if(EventLog::is_enabled(), Some(at), kind);
     }
 
-    /// As [`publish`](Self::publish), for what a healthy node does all the time: events that are logged at DEBUG.
+    /// As [`publish`](Self::publish), for what a healthy node does all the time: events that are logged at
+    /// DEBUG.
     pub(crate) fn publish_routine(&self, kind: impl FnOnce() -> EventKind) {
         self.publish_if(EventLog::is_enabled_for_routine(), None, routine(kind));
     }

@@ -30,11 +30,13 @@ use crate::{
 pub(crate) const BATCH_MAX: usize = 1_024;
 /// The first pause before another session is opened after one could not be.
 pub(crate) const REOPEN_MIN: Duration = Duration::from_millis(250);
-/// The longest pause while the store is away: when it is back, its nodes are back within a second, and not all at once.
+/// The longest pause while the store is away: when it is back, its nodes are back within a second, and not
+/// all at once.
 pub(crate) const AWAY_MAX: Duration = Duration::from_millis(750);
 /// The longest pause while the store refuses the node: somebody has to change something first.
 pub(crate) const REFUSED_MAX: Duration = Duration::from_secs(2);
-/// The deadline of opening a session, which may have to change the store's schema first, or wait for a node that does.
+/// The deadline of opening a session, which may have to change the store's schema first, or wait for a node
+/// that does.
 pub(crate) const OPEN_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The pause before ends that the store did not record are asked again; it doubles up to [`ENDS_AGAIN_MAX`].
@@ -259,7 +261,8 @@ impl LockActor {
         self.node.failures.failed(operation, error);
     }
 
-    /// Whether this node goes on to ask by what it asked by: the next leader asks for a former one, who would be said to fail for long.
+    /// Whether this node goes on to ask by what it asked by: the next leader asks for a former one, who would
+    /// be said to fail for long.
     pub(super) fn still_decides(&self, authority: Option<Authority>) -> bool {
         let term = authority.and_then(Authority::term);
         term.is_none() || term == self.node.leadership.term(self.node.clock.elapsed())
@@ -286,7 +289,8 @@ impl LockActor {
         answer
     }
 
-    /// Keeps a batch until it is asked again. One timer for all of it: each costs the actor something at every wake-up.
+    /// Keeps a batch until it is asked again. One timer for all of it: each costs the actor something at
+    /// every wake-up.
     pub(super) fn later<T: 'static>(
         &mut self,
         pause: Duration,

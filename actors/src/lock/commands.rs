@@ -45,7 +45,8 @@ pub(crate) struct InquireJobs {
 pub(crate) enum InquiryPurpose {
     /// They may have to be fired here: no answer is a failure of the node.
     Firing,
-    /// Somebody looks at them, and is told why there is no answer. How often somebody looks does not count as failures.
+    /// Somebody looks at them, and is told why there is no answer. How often somebody looks does not count as
+    /// failures.
     Status,
 }
 
@@ -67,7 +68,8 @@ pub(crate) struct WithdrawJobs {
     pub(crate) jobs: Vec<JobName>,
 }
 
-/// Pauses jobs for all nodes, or resumes them. Answers which were changed by it, and why others are refused for their data.
+/// Pauses jobs for all nodes, or resumes them. Answers which were changed by it, and why others are refused
+/// for their data.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<Result<bool, String>>, LockError>")]
 pub(crate) struct PauseInStore {
@@ -112,7 +114,8 @@ pub(crate) struct AskOtherZoneData;
 #[rtype(result = "Result<(), LockError>")]
 pub(crate) struct AwaitSession;
 
-/// Reads what the session measured last: how far the node's clock is from the store's, and what a round trip takes.
+/// Reads what the session measured last: how far the node's clock is from the store's, and what a round trip
+/// takes.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct ReadClock;

@@ -57,8 +57,8 @@ impl ActorFuture<LockActor> for Hear {
     }
 }
 
-/// An answer of the store that is handed on behind every notification that came before it: otherwise one of an older change would
-/// overtake it.
+/// An answer of the store that is handed on behind every notification that came before it: otherwise one of
+/// an older change would overtake it.
 pub(super) struct HeardFirst<T>(Pin<Box<dyn Future<Output = T>>>);
 
 impl<T> HeardFirst<T> {
@@ -123,8 +123,8 @@ impl LockActor {
             Ok(Notification::PauseChanged { job, pause }) => self.report(Report::PauseChanged { job, pause }),
             Ok(Notification::Lagged) => self.report(Report::NotificationsLagged),
             Ok(Notification::PendingRetry(pending)) => self.report(Report::PendingRetry(pending)),
-            // Notifications are hints: a claim meets what they would have said, that of a paused job after a minute;
-            // pending retries are asked for.
+            // Notifications are hints: a claim meets what they would have said, that of a paused job after a
+            // minute; pending retries are asked for.
             Err(_) => {
                 self.notifications = None;
                 self.failed(Operation::Notification, &"the adapter panicked");

@@ -1,7 +1,7 @@
 //! What the store refused for its data, until it is known which item is to blame.
 //!
-//! Nobody is to blame while everybody is refused: what stands alone is asked again until something of another job gets
-//! through.
+//! Nobody is to blame while everybody is refused: what stands alone is asked again until something of another
+//! job gets through.
 //!
 //! | refused alone | while nobody else gets through | refused again after another job got through |
 //! |---|---|---|
@@ -216,8 +216,8 @@ impl LockActor {
         is_blamed
     }
 
-    /// The key of a run whose end the store refuses was freed, or not: then it stays taken until it can be, or the
-    /// session ends.
+    /// The key of a run whose end the store refuses was freed, or not: then it stays taken until it can be,
+    /// or the session ends.
     pub(super) fn on_released(
         &mut self,
         end: Completion,

@@ -1,4 +1,5 @@
-//! What others implement for the engine. Each trait's documentation is its contract; `testkit::conformance` checks it.
+//! What others implement for the engine. Each trait's documentation is its contract; `testkit::conformance`
+//! checks it.
 
 mod backend;
 mod body;

@@ -32,7 +32,8 @@ mod state;
 
 /// The scope of all nodes.
 pub(super) const SCOPE: &str = "shared";
-/// The lease of terms and sessions unless set otherwise: long, so that a virtual month has few renewals and heartbeats.
+/// The lease of terms and sessions unless set otherwise: long, so that a virtual month has few renewals and
+/// heartbeats.
 const LEASE_DEFAULT: Duration = Duration::from_hours(1);
 /// The shortest and the longest lease.
 const LEASE_MIN: Duration = Duration::from_secs(1);
@@ -90,8 +91,8 @@ impl SharedStore {
         }
     }
 
-    /// The same store with another lease (an hour by default) for terms and sessions from now on, 1 s to a day;
-    /// a fifth of it is the margin. Nodes with another one do not start.
+    /// The same store with another lease (an hour by default) for terms and sessions from now on, 1 s to a
+    /// day; a fifth of it is the margin. Nodes with another one do not start.
     #[must_use]
     pub fn with_lease(self, duration: Duration) -> Self {
         Self { lease: lease(duration), ..self }
@@ -157,17 +158,17 @@ impl SharedStore {
         self.change().silent = silent;
     }
 
-    /// Delays all notifications from now on, or none any more: a node hears of them with the next answer that it gets, and
-    /// of those that its question caused with a later one. A store whose notifications come on the connection
-    /// of the answers may do so.
+    /// Delays all notifications from now on, or none any more: a node hears of them with the next answer that
+    /// it gets, and of those that its question caused with a later one. A store whose notifications come on
+    /// the connection of the answers may do so.
     pub fn set_delayed(&self, delayed: bool) {
         self.change().delayed = delayed.then(HashMap::new);
         self.told.notify_waiters();
     }
 
     /// Refuses operations of all nodes from now on, for a reason; nothing of them is done.
-    /// [`Operation::Prove`] is one of them. [`Operation::Notification`], which cannot fail, panics over notifications
-    /// and loses them.
+    /// [`Operation::Prove`] is one of them. [`Operation::Notification`], which cannot fail, panics over
+    /// notifications and loses them.
     pub fn refuse(&self, operations: impl IntoIterator<Item = Operation>, reason: &str) {
         let refused = operations.into_iter().map(|operation| (operation, reason.to_owned()));
         self.change().refused.extend(refused);

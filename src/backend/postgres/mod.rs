@@ -12,8 +12,8 @@
 //! * `session`: beacon and statements; what makes them lost. `heartbeat`: what keeps them. `sessions`: the
 //!   table of them. `notification_reader`, `notifications`: what nodes tell each other.
 //! * `former_connections`: connections that were given up, and what is left of them on the server.
-//! * `silent_connections`: whether a connection is silent beyond its lease. `lock_holders`: what is done about one that is,
-//!   and holds something.
+//! * `silent_connections`: whether a connection is silent beyond its lease. `lock_holders`: what is done
+//!   about one that is, and holds something.
 //! * `elector`: one of the two ports; `leadership`: the second connection. `candidates`: who stands.
 //! * `locker`: the other port, one call a method. `batch`: rounds; `claims`, `completions`, `advances`,
 //!   `enrolments`, `pauses`: what is asked in them. `lost_runs`: the search for runs of dead sessions.

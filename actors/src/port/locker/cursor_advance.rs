@@ -30,8 +30,9 @@ pub struct CursorAdvance {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Advanced {
-    /// The cursor was advanced, now or when the same advance was asked before. The store keeps the id of a job's newest
-    /// advance, and looks at it before it looks at who asks: a node whose term is over asks once more what became of it.
+    /// The cursor was advanced, now or when the same advance was asked before. The store keeps the id of a
+    /// job's newest advance, and looks at it before it looks at who asks: a node whose term is over asks once
+    /// more what became of it.
     Done,
     /// The cursor is not the expected one, or the ticks are not due by the store's clock. Nothing changed.
     Elsewhere {
@@ -49,8 +50,8 @@ pub enum Advanced {
     HasLeader,
     /// Somebody else has locked the job's cursor at this moment. Nothing changed: ask again.
     Locked,
-    /// This advance is refused for its data: see [`LockError::BadData`](crate::port::LockError::BadData). Nothing changed. The job is
-    /// parked once something of another job gets through.
+    /// This advance is refused for its data: see [`LockError::BadData`](crate::port::LockError::BadData).
+    /// Nothing changed. The job is parked once something of another job gets through.
     BadData {
         /// What the store says, without passwords or connection strings.
         reason: String,

@@ -25,18 +25,20 @@ pub struct Enrolment {
     pub authority: Authority,
     /// What its runs exclude.
     pub key: LockKey,
-    /// The policy that jobs with this key share: it is declared for as long as the term lasts, or, without one, the session.
+    /// The policy that jobs with this key share: it is declared for as long as the term lasts, or, without
+    /// one, the session.
     pub overlap: Overlap,
-    /// How long this node has held the job with this schedule, by its monotonic clock: a new or changed job, or one that was
-    /// withdrawn, owes ticks from then on, in the store's time. Zero: from now on.
+    /// How long this node has held the job with this schedule, by its monotonic clock: a new or changed job,
+    /// or one that was withdrawn, owes ticks from then on, in the store's time. Zero: from now on.
     pub held_for: Duration,
-    /// What the store's clock read when that was measured, as far as the node knows: what passed since, up to 5 s, counts as well. So the
-    /// way to the store takes no tick from the job. `None`: nothing passed.
+    /// What the store's clock read when that was measured, as far as the node knows: what passed since, up to
+    /// 5 s, counts as well. So the way to the store takes no tick from the job. `None`: nothing passed.
     pub asked_at: Option<DateTime<Utc>>,
     /// Its lost runs are retried: see [`PendingRetry`]. Otherwise none is from now on.
     pub retry_lost: bool,
-    /// Its cursor moves to the end of a run that is lost as well: see [`Completion::from_completion`](super::Completion::from_completion). A run that is lost to
-    /// the job's own next tick moves it no further than that tick.
+    /// Its cursor moves to the end of a run that is lost as well: see
+    /// [`Completion::from_completion`](super::Completion::from_completion). A run that is lost to the job's
+    /// own next tick moves it no further than that tick.
     pub from_completion: bool,
 }
 
@@ -62,10 +64,11 @@ impl Enrolment {
 pub struct StoredState {
     /// It is paused.
     pub pause: Option<Pause>,
-    /// How many of its last runs in a row failed, panicked or timed out, since it was enrolled for the first time, withdrawn or
-    /// resumed. Cancelled and lost runs are passed over.
+    /// How many of its last runs in a row failed, panicked or timed out, since it was enrolled for the first
+    /// time, withdrawn or resumed. Cancelled and lost runs are passed over.
     pub failures: u32,
-    /// The lost runs that are to be retried, the oldest first, at most [`PENDING_RETRIES_MAX`](crate::PENDING_RETRIES_MAX).
+    /// The lost runs that are to be retried, the oldest first, at most
+    /// [`PENDING_RETRIES_MAX`](crate::PENDING_RETRIES_MAX).
     pub pending_retries: Vec<PendingRetry>,
 }
 
@@ -74,8 +77,8 @@ pub struct StoredState {
 pub enum Enrolled {
     /// The job's row is marked with the term.
     Done {
-        /// Every tick up to here is decided. For a new job its creation, for a changed schedule the change, as the node that
-        /// enrols it knows it and in the store's time; it never goes back.
+        /// Every tick up to here is decided. For a new job its creation, for a changed schedule the change,
+        /// as the node that enrols it knows it and in the store's time; it never goes back.
         cursor: DateTime<Utc>,
         /// What else is kept of it.
         stored: Box<StoredState>,
@@ -85,10 +88,11 @@ pub enum Enrolled {
         /// The newest term.
         term: Term,
     },
-    /// The answer to an enrolment by [`Authority::Leaderless`]: the leader schedules the job. Nothing changed.
+    /// The answer to an enrolment by [`Authority::Leaderless`]: the leader schedules the job. Nothing
+    /// changed.
     HasLeader,
-    /// Somebody else, who lives, declares another overlap policy for the key. This session declares none for it any more, and
-    /// the job is not marked with its term.
+    /// Somebody else, who lives, declares another overlap policy for the key. This session declares none for
+    /// it any more, and the job is not marked with its term.
     Conflict {
         /// That policy, as the store keeps it.
         declared: String,

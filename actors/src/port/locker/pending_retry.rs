@@ -5,13 +5,13 @@ use crate::{
     name::{JobName, RunId},
 };
 
-/// A run that was lost and is to go on with its next attempt. The store keeps it until the run is resumed, by a
-/// claim that [resumes](crate::port::ClaimRequest::resume_lost) it. It drops it if the job is withdrawn, or is enrolled
-/// without [`retry_lost`](crate::port::Enrolment::retry_lost). Nothing else ends it: not the end of another run of the
-/// job.
+/// A run that was lost and is to go on with its next attempt. The store keeps it until the run is resumed, by
+/// a claim that [resumes](crate::port::ClaimRequest::resume_lost) it. It drops it if the job is withdrawn, or
+/// is enrolled without [`retry_lost`](crate::port::Enrolment::retry_lost). Nothing else ends it: not the end
+/// of another run of the job.
 ///
-/// A job has at most [`PENDING_RETRIES_MAX`](crate::PENDING_RETRIES_MAX) of them: of more, the oldest runs stay lost. A
-/// run that was lost [`LOSSES_MAX`](crate::LOSSES_MAX) times is not retried again.
+/// A job has at most [`PENDING_RETRIES_MAX`](crate::PENDING_RETRIES_MAX) of them: of more, the oldest runs
+/// stay lost. A run that was lost [`LOSSES_MAX`](crate::LOSSES_MAX) times is not retried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PendingRetry {
     /// The run.

@@ -189,7 +189,8 @@ impl StoreBackend {
     }
 }
 
-/// Whether an operation may change what another one answers. Those that may not are what nodes ask now and then.
+/// Whether an operation may change what another one answers. Those that may not are what nodes ask now and
+/// then.
 fn changes(operation: Operation) -> bool {
     !matches!(
         operation,

@@ -260,15 +260,16 @@ FROM decided WHERE verdict <> 'granted'"
 );
 
 /// The same with all that is rarely needed: keys are taken from dead owners, whose runs are closed as lost;
-/// runs with a pending retry are resumed; holders are told to stop. Where a run of another job is lost, and the
-/// cursor of that job moves to its end, its row is locked last; a claim is not granted without it.
+/// runs with a pending retry are resumed; holders are told to stop. Where a run of another job is lost, and
+/// the cursor of that job moves to its end, its row is locked last; a claim is not granted without it.
 ///
-/// A pending retry is locked after the row of its job, and goes with the grant. The lock is what decides: this
-/// statement may see a pending retry that was resumed before it got the row of the job, but it cannot lock it.
+/// A pending retry is locked after the row of its job, and goes with the grant. The lock is what decides:
+/// this statement may see a pending retry that was resumed before it got the row of the job, but it cannot
+/// lock it.
 ///
 /// As for [`CLAIM`], and $12 whether a live holder of the key is told to stop, $13 whether it takes up a run
-/// that the job owes; $14 the channel of the scope, $15 how often a run is lost that is retried no more, $16 the
-/// most pending retries of a job.
+/// that the job owes; $14 the channel of the scope, $15 how often a run is lost that is retried no more, $16
+/// the most pending retries of a job.
 pub(in super::super) const CLAIM_FULLY: &str = claim!(
     found: "found AS MATERIALIZED (
     SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until,
@@ -291,8 +292,9 @@ pub(in super::super) const CLAIM_FULLY: &str = claim!(
     at: "n.ctid = d.place"
 );
 
-/// The same as [`CLAIM_FULLY`] for ticks and pending retries of jobs that have another key than their name. Locks
-/// the rows of the jobs, then those of the keys; it waits for neither, so that their order does not matter.
+/// The same as [`CLAIM_FULLY`] for ticks and pending retries of jobs that have another key than their name.
+/// Locks the rows of the jobs, then those of the keys; it waits for neither, so that their order does not
+/// matter.
 pub(in super::super) const CLAIM_WITH_KEY: &str = claim!(
     found: "job_rows AS MATERIALIZED (
     SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until,

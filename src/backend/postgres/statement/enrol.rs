@@ -48,12 +48,12 @@ macro_rules! differs {
 /// locked are missing in the answer.
 ///
 /// $1 scope, $2 jobs (each once), $3 the identities of their schedules, $4 terms, $5 whether only unless the
-/// leader schedules it, $6 whether lost runs are retried, $7 whether the cursor moves to their ends, $8 for how
-/// many milliseconds they have been held, $9 own beacon, $10 the policies of their keys, $11 the keys that
-/// are not their names: their policies were declared by [`DECLARE`](super::declare::DECLARE) just before, $12
-/// the most pending retries of a job, $13 what the node believes that this server's clock read when it was asked. Of
-/// what few jobs have, the arrays may be shorter. The policy that contradicts stands in the place of the
-/// note.
+/// leader schedules it, $6 whether lost runs are retried, $7 whether the cursor moves to their ends, $8 for
+/// how many milliseconds they have been held, $9 own beacon, $10 the policies of their keys, $11 the keys
+/// that are not their names: their policies were declared by [`DECLARE`](super::declare::DECLARE) just
+/// before, $12 the most pending retries of a job, $13 what the node believes that this server's clock read
+/// when it was asked. Of what few jobs have, the arrays may be shorter. The policy that contradicts stands in
+/// the place of the note.
 pub(in super::super) const ENROL: &str = concat!(
     "
 WITH ",

@@ -30,8 +30,8 @@ DELETE FROM sessions WHERE scope = $1 AND beacon = $2 AND is_over($1, beacon)";
 /// would change one twice is left over.
 ///
 /// $1 scope, $2 the dead session's beacon, $4 the channel of the scope, $5 how often a run is lost that is
-/// retried no more, $6 the most pending retries of a job. With $7 zero it only looks. The row without a job says how far
-/// it looked, whether that was all, and whether a run was left over.
+/// retried no more, $6 the most pending retries of a job. With $7 zero it only looks. The row without a job
+/// says how far it looked, whether that was all, and whether a run was left over.
 pub(in super::super) const CLOSE_LOST: &str = concat!(
     "
 WITH looked AS MATERIALIZED (

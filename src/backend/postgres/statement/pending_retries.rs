@@ -15,8 +15,8 @@ use super::Asker;
 pub(super) const LOSSES_BOUND: i32 = LOSSES_MAX.cast_signed();
 pub(super) const PENDING_RETRIES_BOUND: i64 = PENDING_RETRIES_MAX as i64;
 
-/// Drops the pending retries of jobs ($jobs: by their names), whose rows are locked. What somebody else has locked is
-/// dropped just now.
+/// Drops the pending retries of jobs ($jobs: by their names), whose rows are locked. What somebody else has
+/// locked is dropped just now.
 macro_rules! forgive {
     ($jobs:literal) => {
         concat!(
@@ -103,8 +103,8 @@ macro_rules! debt {
     };
 }
 
-/// Pending retries of jobs that resume them, in the order of the runs. Locks nothing. $1 scope, $2 the run after which
-/// to begin, $3 the most to answer.
+/// Pending retries of jobs that resume them, in the order of the runs. Locks nothing. $1 scope, $2 the run
+/// after which to begin, $3 the most to answer.
 pub(in super::super) const PENDING_RETRIES: &str = "
 SELECT d.job, d.run, d.fire_time, d.losses FROM debts d
 WHERE d.scope = $1 AND d.run > $2
