@@ -1,10 +1,9 @@
 //! The election actor owns the term.
 //!
-//! It campaigns, renews and resigns through the elector port, and says when this node starts or stops
-//! to lead: by its [reports](Report), since it knows no other actor. Its answer to "does this node lead?" stands in
-//! [`Leadership`](crate::node::Leadership), so that nobody has to ask it. The supervisor tells it about sessions and refused
-//! terms. It is not started again when it dies:
-//! its node leads no more, and is not live.
+//! It campaigns, renews and resigns through the elector port, and says when this node starts or stops to
+//! lead: by its [reports](Report), since it knows no other actor. Its answer to "does this node lead?" stands
+//! in [`Leadership`](crate::node::Leadership), so that nobody has to ask it. The supervisor tells it about
+//! sessions and refused terms. It is not started again when it dies: its node leads no more, and is not live.
 
 mod candidacy;
 mod check;
@@ -56,8 +55,8 @@ pub(crate) struct TermRefused(pub(crate) Term);
 #[rtype(result = "()")]
 pub(crate) struct EndCandidacy;
 
-/// Gives the term up and does not campaign for a while. Answers whether this node led, when the store knows that it does not any
-/// more, or does not answer.
+/// Gives the term up and does not campaign for a while. Answers whether this node led, when the store knows
+/// that it does not any more, or does not answer.
 #[derive(Message)]
 #[rtype(result = "bool")]
 pub(crate) struct StandAside;
@@ -230,8 +229,9 @@ impl ElectionActor {
         }
     }
 
-    /// How long a campaign may wait for the present leader. What may speak against this node, except its clock, is
-    /// looked at between two campaigns only; and who leads is to be known again well within the lease.
+    /// How long a campaign may wait for the present leader. What may speak against this node, except its
+    /// clock, is looked at between two campaigns only; and who leads is to be known again well within the
+    /// lease.
     fn patience(&self) -> Duration {
         let of_lease = self.lease * 3 / 5;
         match self.considers() || self.node.job_threads.exist() {
@@ -365,8 +365,8 @@ impl Actor for ElectionActor {
     type Context = Context<Self>;
 
     fn stopped(&mut self, _: &mut Self::Context) {
-        // It was told to, and has given the term up before. Or it dies of a panic, and nobody renews the term any more:
-        // during the unwinding nothing here may panic again, as clocks and metrics of others may.
+        // It was told to, and has given the term up before. Or it dies of a panic, and nobody renews the term
+        // any more: during the unwinding nothing here may panic again, as clocks and metrics of others may.
         if let Some(term) = self.machine.abandon() {
             self.node.leadership.set(None, None);
             self.reports.do_send(Report::Died(term));
@@ -441,10 +441,12 @@ impl Handler<StandAside> for ElectionActor {
 }
 
 impl ElectionActor {
-    /// Gives the term up, if there is one. Answers whether there was, when the store knows, or does not answer.
+    /// Gives the term up, if there is one. Answers whether there was, when the store knows, or does not
+    /// answer.
     fn give_up(&mut self, input: Input, ctx: &mut Context<Self>) -> ResponseActFuture<Self, bool> {
-        // The call under way goes on: a renewal that is given up half-way may have been made, and an elector that gave up its
-        // connection with it could not end the term any more; a term that is won now is given back.
+        // The call under way goes on: a renewal that is given up half-way may have been made, and an elector
+        // that gave up its connection with it could not end the term any more; a term that is won now is
+        // given back.
         let term = self.machine.term(self.node.clock.elapsed()).map(|(term, _)| term);
         let effects = self.machine.step(self.node.clock.elapsed(), input);
         self.show();

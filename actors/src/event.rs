@@ -21,8 +21,8 @@ use crate::{
 
 /// Something that happened, where and when.
 ///
-/// Events are for people and for reactions that may miss some: a listener that does not keep up loses events, and they
-/// are counted. What must not be lost (the counts of ticks and runs) never depends on events.
+/// Events are for people and for reactions that may miss some: a listener that does not keep up loses events,
+/// and they are counted. What must not be lost (the counts of ticks and runs) never depends on events.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Message)]
 #[rtype(result = "()")]
 #[non_exhaustive]
@@ -38,7 +38,8 @@ pub struct Event {
 
 /// What happened.
 ///
-/// Each event is also a line of the log, through `tracing` with the target `callsheet`, whether or not anybody listens:
+/// Each event is also a line of the log, through `tracing` with the target `callsheet`, whether or not
+/// anybody listens:
 ///
 /// | level | events |
 /// |---|---|
@@ -47,9 +48,10 @@ pub struct Event {
 /// | INFO | `LeadershipGained`, `LeadershipLost`, `LeaseLongEnough`, `CandidacyWithdrawn`, `CandidacyRestored`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobUpdated`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
 /// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped`, `RunStarted`, `RunSucceeded`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
 ///
-/// At INFO, WARN and ERROR, at most [`JOB_LINES_MAX`](crate::JOB_LINES_MAX) events of a kind are logged of a job in a
-/// minute, and of at most [`JOBS_LOGGED_MAX`](crate::JOBS_LOGGED_MAX) jobs. DEBUG is not bounded. When the minute is over a line
-/// says how many were left out: `RunFailed mail: … 41 more in the last minute`.
+/// At INFO, WARN and ERROR, at most [`JOB_LINES_MAX`](crate::JOB_LINES_MAX) events of a kind are logged of a
+/// job in a minute, and of at most [`JOBS_LOGGED_MAX`](crate::JOBS_LOGGED_MAX) jobs. DEBUG is not bounded.
+/// When the minute is over a line says how many were left out: `RunFailed mail: … 41 more in the last
+/// minute`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -105,8 +107,8 @@ pub enum EventKind {
         /// The job.
         job: JobName,
     },
-    /// A node does not fire a job, because other nodes declare another [overlap policy](crate::Overlap) for its lock key. Said once, by
-    /// that node, until it does. It asks again about every half minute.
+    /// A node does not fire a job, because other nodes declare another [overlap policy](crate::Overlap) for
+    /// its lock key. Said once, by that node, until it does. It asks again about every half minute.
     JobConflicting {
         /// The job.
         job: JobName,
@@ -300,8 +302,8 @@ pub enum EventKind {
         /// What happened.
         reason: String,
     },
-    /// Round trips to the store take too long for the lease: terms and sessions may be lost although nothing is wrong. It is said
-    /// once, until [`LeaseLongEnough`](Self::LeaseLongEnough).
+    /// Round trips to the store take too long for the lease: terms and sessions may be lost although nothing
+    /// is wrong. It is said once, until [`LeaseLongEnough`](Self::LeaseLongEnough).
     LeaseTooShort {
         /// What a round trip takes.
         #[serde(with = "crate::serde::duration")]
@@ -316,8 +318,8 @@ pub enum EventKind {
         #[serde(with = "crate::serde::duration")]
         round_trip: Duration,
     },
-    /// The node's wall clock was set, or the machine slept, or the clock has drifted away: it has moved against the monotonic
-    /// one. Every timer that follows it is armed anew.
+    /// The node's wall clock was set, or the machine slept, or the clock has drifted away: it has moved
+    /// against the monotonic one. Every timer that follows it is armed anew.
     ClockStepped {
         /// How much more it reads than it would have; negative: less.
         #[serde(with = "crate::serde::duration")]
@@ -340,9 +342,10 @@ pub enum EventKind {
         /// That node; there may be more.
         other_node: NodeId,
     },
-    /// The store does not know what it granted to this node before: a database that was promoted without the last commits, or put back
-    /// from a backup. What it does not know may run once more. Said when a session is opened anew, and again of ticks that have then
-    /// run twice. See the [guide](https://docs.rs/callsheet/latest/callsheet/guide/database/#two-histories).
+    /// The store does not know what it granted to this node before: a database that was promoted without the
+    /// last commits, or put back from a backup. What it does not know may run once more. Said when a session
+    /// is opened anew, and again of ticks that have then run twice. See the
+    /// [guide](https://docs.rs/callsheet/latest/callsheet/guide/database/#two-histories).
     HistoryDiverged {
         /// The newest term that this node was granted, if the store knows no term so new.
         term: Option<Term>,

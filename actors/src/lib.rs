@@ -18,8 +18,8 @@
 //! A job asks nobody whether its node leads: the supervisor resumes it with the term. The guide
 //! `guide::architecture` of the package `callsheet` tells the life of a tick, an election and a claim.
 //!
-//! The module `core` decides and does nothing; the actors do and decide nothing. What of it an adapter of a port needs is in
-//! [`adapter`].
+//! The module `core` decides and does nothing; the actors do and decide nothing. What of it an adapter of a
+//! port needs is in [`adapter`].
 
 // docs.rs, which builds on nightly, marks what a feature brings.
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -54,7 +54,8 @@ impl Clock for Settable {
     }
 }
 
-/// Sets the clock of an engine that holds nothing but idle jobs. Prints what it found, a name and a number a line.
+/// Sets the clock of an engine that holds nothing but idle jobs. Prints what it found, a name and a number a
+/// line.
 pub(crate) fn measure(
     case: &Case,
     start: DateTime<Utc>,

@@ -11,10 +11,10 @@
 //! cargo bench --bench engine -- --arbiters 2      other threads than the default
 //! ```
 //!
-//! Every number comes from a process of its own (this program, started again), so that neither memory nor threads
-//! of one measurement touch another. What stands beside the engine is the least that could do the same work on
-//! tokio: one task per job that sleeps until its next anchored instant and then spawns a task that notes how late it is.
-//! Both sides note it with the same code.
+//! Every number comes from a process of its own (this program, started again), so that neither memory nor
+//! threads of one measurement touch another. What stands beside the engine is the least that could do the
+//! same work on tokio: one task per job that sleeps until its next anchored instant and then spawns a task
+//! that notes how late it is. Both sides note it with the same code.
 
 // A benchmark talks to a terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use crate::{JOBS, locker::Took, server::connect};
 
-/// The least that makes a tick run once and records its end: no terms, no sessions, no order, no other keys, and nobody
-/// else who may have locked a row.
+/// The least that makes a tick run once and records its end: no terms, no sessions, no order, no other keys,
+/// and nobody else who may have locked a row.
 pub(crate) struct Bare {
     client: Client,
     claim: Statement,

@@ -82,7 +82,8 @@ impl Plan {
         Ok(())
     }
 
-    /// Claims of keys that are held: by the session that asks, which it knows, and by another one, which it must find alive.
+    /// Claims of keys that are held: by the session that asks, which it knows, and by another one, which it
+    /// must find alive.
     pub(crate) async fn contended(&self) -> anyhow::Result<()> {
         println!(
             "contended: claims of keys that are held, one connection; the difference is the probe of the owner"

@@ -20,7 +20,8 @@ use crate::{JOBS, Plan, harness, instruments::locked, server::connect, ticks::bo
 const FAR: Duration = Duration::from_secs(30 * 86_400);
 
 impl Plan {
-    /// What nodes with nothing to do ask of the server. A proxy between counts the messages that make it execute something.
+    /// What nodes with nothing to do ask of the server. A proxy between counts the messages that make it
+    /// execute something.
     ///
     /// What is asked once a minute must be in it: a shorter window tells what happened to fall into it.
     pub(crate) fn idle(&self) -> anyhow::Result<()> {

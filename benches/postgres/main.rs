@@ -1,4 +1,5 @@
-//! How fast coordination through PostgreSQL is, beside the barest statements that could do the same, in the same run.
+//! How fast coordination through PostgreSQL is, beside the barest statements that could do the same, in the
+//! same run.
 //!
 //! ```text
 //! cargo bench --bench postgres --features postgres                all of it, some ten minutes
@@ -7,9 +8,9 @@
 //! cargo bench --bench postgres --features postgres -- --quick     a smoke test
 //! ```
 //!
-//! The server is one of its own on this machine, with the settings of a fresh installation: every commit waits for the
-//! disk. What a commit costs is measured as well, because little else matters at low load. The two sides of a comparison
-//! take turns, so that whatever else the machine does meets both.
+//! The server is one of its own on this machine, with the settings of a fresh installation: every commit
+//! waits for the disk. What a commit costs is measured as well, because little else matters at low load. The
+//! two sides of a comparison take turns, so that whatever else the machine does meets both.
 
 // A benchmark talks to a terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]

@@ -57,8 +57,8 @@ impl Plan {
         Ok(())
     }
 
-    /// What names cost that are long gone, beside none of them: a search for lost runs, as at an election and once a minute, and
-    /// claims and ends, with such a search every tenth round.
+    /// What names cost that are long gone, beside none of them: a search for lost runs, as at an election and
+    /// once a minute, and claims and ends, with such a search every tenth round.
     pub(crate) async fn stale(&self) -> anyhow::Result<()> {
         println!("stale: {JOBS} jobs, rounds of 512; each search finds one run of a dead session");
         println!("{:>12} {:>14} {:>14} {:>14}", "names gone", "search p50 ms", "search max ms", "ticks/s");

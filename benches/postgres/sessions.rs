@@ -48,8 +48,8 @@ impl Plan {
         Ok(())
     }
 
-    /// How long nodes are without a session after their server was away: from its first answer to a client that asks each
-    /// millisecond.
+    /// How long nodes are without a session after their server was away: from its first answer to a client
+    /// that asks each millisecond.
     pub(crate) fn reopen(&self) -> anyhow::Result<()> {
         const NODES: usize = 5;
         println!(

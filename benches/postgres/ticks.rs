@@ -151,8 +151,8 @@ impl Case {
         })
     }
 
-    /// Measures in another process and answers what it printed: started, recorded, overlap and misfire a second; lateness
-    /// p50, p99 and max in ms; the engine's processor time a tick in µs.
+    /// Measures in another process and answers what it printed: started, recorded, overlap and misfire a
+    /// second; lateness p50, p99 and max in ms; the engine's processor time a tick in µs.
     fn spawn(&self) -> anyhow::Result<Vec<f64>> {
         let numbers =
             [self.side as usize as u128, self.jobs as u128, self.period.as_millis(), self.window.as_millis()];

@@ -1,4 +1,5 @@
-//! What nodes take, and what they say: connections, locks, memory and counters, held against what is promised.
+//! What nodes take, and what they say: connections, locks, memory and counters, held against what is
+//! promised.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! A server that waits for a synchronous standby which does not answer: its processes do not notice that their clients are gone.
+//! A server that waits for a synchronous standby which does not answer: its processes do not notice that
+//! their clients are gone.
 
 use callsheet::{
     Callsheet, HealthReport, Job, JobName, LockKey, NodeId, Outcome, Problem, RunId,
@@ -40,8 +41,8 @@ const LEASE: Duration = Duration::from_secs(2);
 const DEADLINE: Duration = Duration::from_secs(60);
 const NODES: usize = 3;
 
-/// The connections of a node at any instant: two of a session that is lost and not ended yet, two of the next one, and the one that only
-/// terminates.
+/// The connections of a node at any instant: two of a session that is lost and not ended yet, two of the next
+/// one, and the one that only terminates.
 const CONNECTIONS_MAX: i64 = 5;
 
 /// For how long the standby is away: without a bound each node has more connections than that by then.
@@ -188,7 +189,8 @@ async fn node(backend: Postgres, runs: &Runs) -> Callsheet {
     Callsheet::builder().backend(backend).job(runs.job()).start().await.expect("it starts")
 }
 
-/// Whatever serves a node stands still, until the node says that it opens no more. Answers the processes, and what it says.
+/// Whatever serves a node stands still, until the node says that it opens no more. Answers the processes, and
+/// what it says.
 async fn stand_still(store: &Waiting, jobs: &Callsheet) -> (Frozen, String) {
     let mut stopped = Frozen::default();
     let said = stand_still_too(&mut stopped, store, jobs).await;

@@ -41,8 +41,8 @@ fn jobs_whose_due_ticks_are_not_decided_are_named() {
 /// How long a node may say that it is healthy while nothing runs: two leases and the time of a call, 5 s.
 const HEALTHY_MAX: u64 = 2 * LEASE + 5;
 
-/// Lets each leader lead for four fifths of a lease, and answers which nodes were healthy at some look after the
-/// bound, counted from the last run.
+/// Lets each leader lead for four fifths of a lease, and answers which nodes were healthy at some look after
+/// the bound, counted from the last run.
 async fn change_leaders(rig: &mut Rig, nodes: &[usize]) -> Vec<usize> {
     let mut healthy = Vec::new();
     let (mut ran_at, mut runs) = (rig.now(), rig.started("ledger"));

@@ -35,7 +35,8 @@ impl<T> Default for Bisect<T> {
 }
 
 impl<T> Bisect<T> {
-    /// A batch was refused, by the monotonic reading `now`. Answers its item, if it stood alone: that is the bad one.
+    /// A batch was refused, by the monotonic reading `now`. Answers its item, if it stood alone: that is the
+    /// bad one.
     pub(crate) fn refused(&mut self, now: Duration, mut batch: Vec<T>) -> Option<T> {
         if batch.len() < 2 {
             return batch.pop();

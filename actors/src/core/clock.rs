@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// A clock that moves further than this against the monotonic one is taken as set: 100 ms. Timers are off by no more.
+/// A clock that moves further than this against the monotonic one is taken as set: 100 ms. Timers are off by
+/// no more.
 pub(crate) const CLOCK_STEP_MIN: TimeDelta = TimeDelta::milliseconds(100);
 
 /// Notices that a clock and the monotonic one move apart: at once, when somebody sets it or the machine
@@ -27,8 +28,8 @@ impl ClockWatch {
         Self { origin: clock_origin(clock, elapsed) }
     }
 
-    /// By how much the clock has moved since it was seen to move last, if by more than [`CLOCK_STEP_MIN`]: every timer that
-    /// follows it has to be armed anew.
+    /// By how much the clock has moved since it was seen to move last, if by more than [`CLOCK_STEP_MIN`]:
+    /// every timer that follows it has to be armed anew.
     pub(crate) fn look(&mut self, clock: DateTime<Utc>, elapsed: Duration) -> Option<TimeDelta> {
         let origin = clock_origin(clock, elapsed);
         let by = origin - self.origin;

@@ -11,7 +11,8 @@ use crate::{
     port::{Campaign, Grant, Lease, Renewal},
 };
 
-/// The pause before a campaign or a resignation that got no answer is tried again, doubling up to [`RETRY_MAX`].
+/// The pause before a campaign or a resignation that got no answer is tried again, doubling up to
+/// [`RETRY_MAX`].
 pub(crate) const RETRY_MIN: Duration = Duration::from_millis(250);
 /// The longest pause before a campaign that got no answer is tried again.
 pub(crate) const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -151,7 +152,8 @@ pub(crate) struct ElectionMachine {
 }
 
 impl ElectionMachine {
-    /// A machine without a session. A node that would rather not lead waits at most `yields_max` for a candidate to lead.
+    /// A machine without a session. A node that would rather not lead waits at most `yields_max` for a
+    /// candidate to lead.
     pub(crate) fn new(yields_max: Duration) -> Self {
         Self {
             state: State::Idle,
@@ -313,7 +315,8 @@ impl ElectionMachine {
         answer: Option<Renewal>,
         effects: &mut Effects,
     ) {
-        // First: others may have seen the trust run out before this answer was read, and nothing brings it back.
+        // First: others may have seen the trust run out before this answer was read, and nothing brings it
+        // back.
         self.expire(now, effects);
         let State::Leading(leading) = &mut self.state else { return };
         let Some(lease) = leading.lease.filter(|_| leading.term == term) else { return };

@@ -81,8 +81,9 @@ impl Due {
         Ok(Self { at_least: true, ..due })
     }
 
-    /// As [`collect`](Self::collect), of a schedule that counts from the end of runs: the first tick that is admitted is the only
-    /// one. Each before it counts from the one before that. `admits` gets a tick and the one that would follow it.
+    /// As [`collect`](Self::collect), of a schedule that counts from the end of runs: the first tick that is
+    /// admitted is the only one. Each before it counts from the one before that. `admits` gets a tick and the
+    /// one that would follow it.
     pub(crate) fn first_admitted(
         schedule: &dyn Schedule,
         first: FireTime,

@@ -1,6 +1,7 @@
 //! Decides: values and state machines. No actix, no tokio, no clock, no I/O.
 //!
-//! What adapters of ports need of it is public in [`adapter`](crate::adapter); what applications name, at the root of this crate.
+//! What adapters of ports need of it is public in [`adapter`](crate::adapter); what applications name, at the
+//! root of this crate.
 
 pub(crate) mod backoff;
 pub(crate) mod bisect;

@@ -28,8 +28,8 @@ struct Known {
 }
 
 impl ZoneDataWatch {
-    /// Which of those that are there now are to be said: each version once, and again only if it was gone in between.
-    /// `now` is a reading of the monotonic clock.
+    /// Which of those that are there now are to be said: each version once, and again only if it was gone in
+    /// between. `now` is a reading of the monotonic clock.
     pub(crate) fn changes(&mut self, now: Duration, mut others: Vec<OtherZoneData>) -> Vec<OtherZoneData> {
         for other in others.iter_mut().filter(|other| other.version.len() > ZONE_DATA_VERSION_MAX) {
             other.version = bounded(&*other.version, ZONE_DATA_VERSION_MAX).into();
@@ -50,8 +50,8 @@ impl ZoneDataWatch {
     }
 }
 
-/// The versions before and after, if a leader goes by other data than the one before it. A leader that did not say by
-/// which counts as the same.
+/// The versions before and after, if a leader goes by other data than the one before it. A leader that did
+/// not say by which counts as the same.
 pub(crate) fn changed(former: Option<Arc<str>>, own: &Arc<str>) -> Option<(Arc<str>, Arc<str>)> {
     let former = former.filter(|former| !former.is_empty() && former != own)?;
     Some((bounded(former, ZONE_DATA_VERSION_MAX).into(), own.clone()))
