@@ -430,16 +430,6 @@ impl Handler<EndCandidacy> for ElectionActor {
     }
 }
 
-impl Handler<StandAside> for ElectionActor {
-    type Result = ResponseActFuture<Self, bool>;
-
-    fn handle(&mut self, _: StandAside, ctx: &mut Self::Context) -> Self::Result {
-        self.set_withdrawn(Some((StepDownReason::Requested, REQUESTED)));
-        let until = self.node.clock.elapsed().saturating_add(self.resign_pause);
-        self.give_up(Input::StandAside { until }, ctx)
-    }
-}
-
 impl ElectionActor {
     /// Gives the term up, if there is one. Answers whether there was, when the store knows, or does not
     /// answer.

@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 
 use actix::prelude::*;
 
-use super::{ElectionActor, answer_of};
+use super::{ElectionActor, StandAside, answer_of};
 use crate::{
     candidacy::Candidacy,
     core::{
@@ -130,5 +130,15 @@ impl ElectionActor {
             Some((why, reason)) => EventKind::CandidacyWithdrawn { why, reason: reason.into() },
             None => EventKind::CandidacyRestored,
         });
+    }
+}
+
+impl Handler<StandAside> for ElectionActor {
+    type Result = ResponseActFuture<Self, bool>;
+
+    fn handle(&mut self, _: StandAside, ctx: &mut Self::Context) -> Self::Result {
+        self.set_withdrawn(Some((StepDownReason::Requested, REQUESTED)));
+        let until = self.node.clock.elapsed().saturating_add(self.resign_pause);
+        self.give_up(Input::StandAside { until }, ctx)
     }
 }
