@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::time::sleep;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 mod commits;
 mod former;
@@ -31,8 +31,8 @@ mod log;
 
 use self::{
     freeze::Frozen,
-    harness::{PASSWORD, Server, Stop},
-    log::Log,
+    harness::{PASSWORD, Server, Stop, connect},
+    log::{Log, until},
 };
 
 const LEASE: Duration = Duration::from_secs(2);
@@ -47,20 +47,6 @@ const CONNECTIONS_MAX: i64 = 5;
 
 /// For how long the standby is away: without a bound each node has more connections than that by then.
 const AWAY: Duration = Duration::from_secs(26);
-
-async fn connect(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
-    tokio::spawn(connection);
-    client
-}
-
-async fn until(what: &str, is: impl AsyncFn() -> bool) {
-    let until = Instant::now() + DEADLINE;
-    while !is().await {
-        assert!(Instant::now() < until, "not {what}\n{}", Log::keep().text());
-        sleep(Duration::from_millis(20)).await;
-    }
-}
 
 /// A server of one test, since what is done to it concerns everybody.
 struct Waiting {

@@ -21,6 +21,10 @@ use crate::{
 /// How far the node's clocks are from the store's.
 ///
 /// The store's time is told from the monotonic clock, so that it is right when somebody sets the wall clock.
+///
+/// It has two writers, both by [`Node::measure_store_clock`](crate::node::Node::measure_store_clock): the lock
+/// actor after each round trip, and the election actor before it campaigns and while it leads. Each writes
+/// what the session measured last, so that it does not matter who writes later.
 #[derive(Debug)]
 pub(crate) struct ClockOffset {
     /// Milliseconds that the wall clock is ahead.
