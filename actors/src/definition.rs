@@ -347,7 +347,7 @@ impl<B> Job<B> {
         Fut: Future + Send + 'static,
         Fut::Output: IntoRunResult,
     {
-        self.hooks.get_or_insert_default().before(hook);
+        self.hooks.get_or_insert_default().before.add(hook);
         self
     }
 
@@ -366,7 +366,7 @@ impl<B> Job<B> {
         Fut: Future + Send + 'static,
         Fut::Output: IntoRunResult,
     {
-        self.hooks.get_or_insert_default().after_success(hook);
+        self.hooks.get_or_insert_default().after_success.add(hook);
         self
     }
 
@@ -382,7 +382,7 @@ impl<B> Job<B> {
         Fut: Future + Send + 'static,
         Fut::Output: IntoRunResult,
     {
-        self.hooks.get_or_insert_default().after_failure(hook);
+        self.hooks.get_or_insert_default().after_failure.add(hook);
         self
     }
 
@@ -395,7 +395,7 @@ impl<B> Job<B> {
         Fut: Future + Send + 'static,
         Fut::Output: IntoRunResult,
     {
-        self.hooks.get_or_insert_default().on_skip(hook);
+        self.hooks.get_or_insert_default().on_skip.add(hook);
         self
     }
 

@@ -105,8 +105,8 @@ pub use crate::{
     event_filter::EventFilter,
     health::{HealthReport, PROBLEM_JOBS_MAX, Part, Problem, ProblemJobs, STALL_MAX},
     hooks::{
-        FinishedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Hooks,
-        NODE_HOOK_CALL_BYTES_MAX, SkippedTicks,
+        FinishedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, HookList,
+        Hooks, NODE_HOOK_CALL_BYTES_MAX, SkippedTicks,
     },
     job::{
         ActiveRunStatus, HeldStatus, JobState, JobStatus, LastRunStatus, Scheduled, Triggered, TriggeredRun,
