@@ -101,8 +101,6 @@ struct Entry {
     deaths: Option<Box<Deaths>>,
     /// The store refuses it for its data: it is neither enrolled nor started, unless it is on trial.
     parked: Option<Box<Parked>>,
-    /// It is to be enrolled, and the store has not answered yet.
-    awaits_enrolment: bool,
 }
 
 /// How many bytes a supervisor takes for a job, besides its name and what others share.
@@ -303,7 +301,7 @@ impl SupervisorActor {
         } else {
             self.enrolling.push(name.clone());
             if let Some(entry) = self.jobs.get_mut(name) {
-                entry.awaits_enrolment = true;
+                entry.firing.await_enrolment();
             }
         }
     }

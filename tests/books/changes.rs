@@ -144,13 +144,6 @@ fn assert_ticks_are_in_somebodys_hands(rig: &mut Rig, end: DateTime<Utc>, story:
     assert_eq!(rig.counter("callsheet_ticks_total", ""), hands.len() as u64, "{story}");
 }
 
-/// A job that is due every 200 ms, and takes so long; one of the same ticks, but of another schedule.
-fn due_often(takes: Duration, variant: u64) -> Job {
-    let end = Utc.with_ymd_and_hms(2030, 1, 1, 0, 0, u32::try_from(variant % 2).expect("few")).unwrap();
-    Job::new("job", every(PERIOD).until(end))
-        .run_with(takes, async |_, takes| tokio::time::sleep(takes).await)
-}
-
 /// What is done to a job again and again.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Change {

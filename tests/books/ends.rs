@@ -39,24 +39,6 @@ fn nothing_is_due_before_the_end_of_a_run_that_is_being_claimed() {
     });
 }
 
-/// How each run ended, as is said: that a body of a run is over that is lost is not its end.
-fn ends(rig: &Rig) -> HashMap<RunId, Vec<Outcome>> {
-    let mut ends: HashMap<_, Vec<_>> = HashMap::new();
-    for recorded in rig.events() {
-        let (run, outcome) = match recorded.event.kind {
-            EventKind::RunSucceeded { run, .. } => (run, Outcome::Succeeded),
-            EventKind::RunFailed { run, .. } => (run, Outcome::Failed),
-            EventKind::RunLost { run, .. } => (run, Outcome::Lost),
-            EventKind::RunCancelled { run, why, .. } if why != CancelReason::LockLost => {
-                (run, Outcome::Cancelled)
-            }
-            _ => continue,
-        };
-        ends.entry(run).or_default().push(outcome);
-    }
-    ends
-}
-
 /// What is said, counted and kept of the ends of all runs is the same.
 fn assert_ends_are_accounted_for(rig: &mut Rig) {
     let said = ends(rig);

@@ -101,3 +101,34 @@ fn assert_ticks_are_accounted_for(rig: &mut Rig, claims_lost: u64) {
     let never_started = counted(rig, "outcome=started") - started_before;
     assert_eq!(never_started, claims_lost, "{}", rig.transcript());
 }
+
+/// A job that is due every 200 ms and takes so long that all ticks but the first overlap: the cursor is moved
+/// over them each second.
+fn endless() -> Job {
+    due_often(secs(30), 0)
+}
+
+/// A job that is due every 200 ms, and takes so long; one of the same ticks, but of another schedule.
+fn due_often(takes: Duration, variant: u64) -> Job {
+    let end = Utc.with_ymd_and_hms(2030, 1, 1, 0, 0, u32::try_from(variant % 2).expect("few")).unwrap();
+    Job::new("job", every(PERIOD).until(end))
+        .run_with(takes, async |_, takes| tokio::time::sleep(takes).await)
+}
+
+/// How each run ended, as is said: that a body of a run is over that is lost is not its end.
+fn ends(rig: &Rig) -> HashMap<RunId, Vec<Outcome>> {
+    let mut ends: HashMap<_, Vec<_>> = HashMap::new();
+    for recorded in rig.events() {
+        let (run, outcome) = match recorded.event.kind {
+            EventKind::RunSucceeded { run, .. } => (run, Outcome::Succeeded),
+            EventKind::RunFailed { run, .. } => (run, Outcome::Failed),
+            EventKind::RunLost { run, .. } => (run, Outcome::Lost),
+            EventKind::RunCancelled { run, why, .. } if why != CancelReason::LockLost => {
+                (run, Outcome::Cancelled)
+            }
+            _ => continue,
+        };
+        ends.entry(run).or_default().push(outcome);
+    }
+    ends
+}

@@ -49,12 +49,6 @@ fn decided(rig: &Rig) -> u64 {
     since.num_milliseconds().unsigned_abs() / 200
 }
 
-/// A job that is due every 200 ms and takes so long that all ticks but the first overlap: the cursor is moved
-/// over them each second.
-fn endless() -> Job {
-    due_often(secs(30), 0)
-}
-
 #[test]
 fn ticks_of_a_move_whose_reply_is_lost_are_counted_once() {
     simulate(START, async |rig| {

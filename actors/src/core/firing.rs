@@ -43,6 +43,8 @@ pub(crate) struct Firing {
     refused: Option<Arc<str>>,
     /// Why it does not fire until it is resumed or updated.
     broken: Option<Arc<str>>,
+    /// It is to be enrolled, and the store has not answered yet.
+    awaits_enrolment: bool,
 }
 
 /// What a job is told when this node starts or stops to lead.
@@ -121,6 +123,21 @@ impl Firing {
     /// before.
     pub(crate) fn refuse(&mut self, reason: Arc<str>) -> bool {
         self.refused.replace(reason.clone()).is_none_or(|former| former != reason)
+    }
+
+    /// It is to be enrolled.
+    pub(crate) fn await_enrolment(&mut self) {
+        self.awaits_enrolment = true;
+    }
+
+    /// Its enrolment was answered, or is not to be made any more.
+    pub(crate) fn enrolment_answered(&mut self) {
+        self.awaits_enrolment = false;
+    }
+
+    /// Whether it is to be enrolled, and the store has not answered yet.
+    pub(crate) fn awaits_enrolment(&self) -> bool {
+        self.awaits_enrolment
     }
 
     /// The store took its enrolment.

@@ -77,7 +77,6 @@ impl SupervisorActor {
                 held_since,
                 deaths: None,
                 parked: None,
-                awaits_enrolment: false,
             };
             self.jobs.insert(name, entry);
             self.resume(&job, now);

@@ -140,7 +140,7 @@ impl SupervisorActor {
     fn find_witness(&self) -> Option<JobName> {
         let may_witness = |(name, entry): &(&JobName, &Entry)| {
             self.authority(entry).is_some()
-                && !entry.awaits_enrolment
+                && !entry.firing.awaits_enrolment()
                 && !self.keys.is_retracting(&entry.job.definition.key)
                 && entry.firing.refused().is_none()
                 && entry.parked.is_none()

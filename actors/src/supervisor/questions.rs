@@ -52,7 +52,7 @@ impl SupervisorActor {
     /// The store has answered the enrolment of a job, whatever it said; or the job is not to be enrolled.
     pub(super) fn on_enrolment_answered(&mut self, name: &JobName) {
         if let Some(entry) = self.jobs.get_mut(name) {
-            entry.awaits_enrolment = false;
+            entry.firing.enrolment_answered();
         }
         self.questions.go_on(name);
     }
@@ -71,7 +71,7 @@ impl SupervisorActor {
         let jobs = &self.jobs;
         let awaited = |name: &&JobName| {
             // Who has lost the right to fire it meanwhile waits for nothing.
-            let entry = jobs.get(*name).filter(|entry| entry.awaits_enrolment);
+            let entry = jobs.get(*name).filter(|entry| entry.firing.awaits_enrolment());
             entry.is_some_and(|entry| self.authority(entry).is_some())
         };
         let awaited: Vec<_> = names.iter().filter(awaited).cloned().collect();
