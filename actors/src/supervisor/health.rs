@@ -98,14 +98,11 @@ impl SupervisorActor {
         }));
         *self.asked_parts[part as usize].insert(node.clock.elapsed())
     }
-}
 
-impl Handler<Health> for SupervisorActor {
-    type Result = ResponseFuture<HealthReport>;
-
-    fn handle(&mut self, _: Health, ctx: &mut Self::Context) -> Self::Result {
+    /// What is known without asking anybody; whether it is live, ready and healthy is not judged yet.
+    fn known_health(&self) -> HealthReport {
         let problems = self.known_problems();
-        let node = self.node().clone();
+        let node = self.node();
         let elapsed = node.clock.elapsed();
         let term = node.leadership.term(elapsed);
         let role = match (self.parts.single_node, term) {
@@ -115,7 +112,7 @@ impl Handler<Health> for SupervisorActor {
         };
         let known = node.leader.last();
         let known = known.node.filter(|_| elapsed.saturating_sub(known.at) <= self.parts.lease);
-        let mut report = HealthReport {
+        HealthReport {
             node: node.id,
             backend: self.parts.backend.to_owned(),
             role,
@@ -128,7 +125,16 @@ impl Handler<Health> for SupervisorActor {
             ready: false,
             healthy: false,
             problems,
-        };
+        }
+    }
+}
+
+impl Handler<Health> for SupervisorActor {
+    type Result = ResponseFuture<HealthReport>;
+
+    fn handle(&mut self, _: Health, ctx: &mut Self::Context) -> Self::Result {
+        let mut report = self.known_health();
+        let node = self.node().clone();
         let running = matches!(self.phase, Phase::Running);
         let lease = self.parts.lease;
         let asked_at = Part::ALL.map(|part| self.ask_part(part, ctx));

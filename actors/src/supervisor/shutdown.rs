@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{ANSWER_DEADLINE, Phase, SupervisorActor};
+use super::{ANSWER_DEADLINE, Phase, Supervised, SupervisorActor};
 use crate::{
     CALL_DEADLINE,
     core::job::Input,
@@ -83,6 +83,16 @@ impl SupervisorActor {
         self.everybody().for_each(|job| job.send(input()));
     }
 
+    fn drain_everybody(&self, drain: &Arc<Drain>) {
+        for entry in self.jobs.values() {
+            let fires = self.authority(entry).is_some() && entry.firing.refused().is_none();
+            entry.job.post(JobMessage::Drain { drain: drain.clone(), fires });
+        }
+        for job in self.retiring.values() {
+            job.post(JobMessage::Drain { drain: drain.clone(), fires: false });
+        }
+    }
+
     fn start_shutdown(
         &mut self,
         reply: oneshot::Sender<ShutdownReport>,
@@ -91,26 +101,17 @@ impl SupervisorActor {
     ) {
         self.publish(|| EventKind::ShutdownStarted { deadline });
         let (drain, tally, mut over) = Drain::new(!self.parts.single_node);
-        let drain = Arc::new(drain);
         // Before the phase and the term change: in a moment this node fires nothing any more, and a job's
         // actor may see so before it hears of the drain.
-        for entry in self.jobs.values() {
-            let fires = self.authority(entry).is_some() && entry.firing.refused().is_none();
-            entry.job.post(JobMessage::Drain { drain: drain.clone(), fires });
-        }
-        for job in self.retiring.values() {
-            job.post(JobMessage::Drain { drain: drain.clone(), fires: false });
-        }
-        drop(drain);
+        self.drain_everybody(&Arc::new(drain));
         self.phase = Phase::ShuttingDown(vec![reply]);
         self.term = None;
         self.enrolling.clear();
 
         let report = move || tally.lock().unwrap_or_else(PoisonError::into_inner).report();
-        let election = self.parts.election.clone();
-        let lock = self.parts.lock.clone();
-        let listener = self.parts.listener.clone();
-        let abort_after = self.parts.shutdown_abort_after;
+        let Supervised { election, lock, listener, shutdown_abort_after, .. } = &self.parts;
+        let (election, lock, listener) = (election.clone(), lock.clone(), listener.clone());
+        let abort_after = *shutdown_abort_after;
         let own = ctx.address();
         let (node, jobs) = (self.node().clone(), self.parts.jobs.clone());
         let patience = Patience(self.at_once.subscribe());

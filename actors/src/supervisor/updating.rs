@@ -16,7 +16,9 @@ use crate::{
     error::{Fault, Faults, UpdateError, given_name},
     event::EventKind,
     job::{JobHandle, JobMessage, OnTrial, WakeTime},
+    labels::Labelled,
     message::{Added, RescheduleJob, UpdateJob},
+    metrics::JobMeters,
 };
 
 impl SupervisorActor {
@@ -59,18 +61,7 @@ impl SupervisorActor {
         };
         #[cfg(any(test, feature = "testkit"))]
         entry.job.host.note(&definition);
-        let JobHandle { generation, instance, addr, hook_calls, host, .. } = &*entry.job;
-        let job = Arc::new(JobHandle {
-            definition,
-            generation: *generation,
-            instance: *instance,
-            addr: addr.clone(),
-            meters,
-            host: host.clone(),
-            hook_calls: hook_calls.share(),
-            wake_time: WakeTime::default(),
-            on_trial: OnTrial::default(),
-        });
+        let job = Arc::new(by_definition(&entry.job, definition, meters));
         if differs && fires_here {
             self.await_leave(&name, job.generation, false);
         }
@@ -103,6 +94,26 @@ impl SupervisorActor {
             self.enrol(ctx);
         }
         Ok(job)
+    }
+}
+
+/// The same instance of a job, by another definition.
+fn by_definition(
+    job: &JobHandle,
+    definition: Arc<Definition>,
+    meters: Arc<Labelled<JobMeters>>,
+) -> JobHandle {
+    let JobHandle { generation, instance, addr, hook_calls, host, .. } = job;
+    JobHandle {
+        definition,
+        generation: *generation,
+        instance: *instance,
+        addr: addr.clone(),
+        meters,
+        host: host.clone(),
+        hook_calls: hook_calls.share(),
+        wake_time: WakeTime::default(),
+        on_trial: OnTrial::default(),
     }
 }
 
