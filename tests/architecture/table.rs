@@ -52,7 +52,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "actors/src/{recipient,definition,job_config,error,drain,candidacy,health,failure_log,overdue}.rs",
             "actors/src/{permits,placement,body_watch,node}.rs",
             "actors/src/listener/{publisher,stream,subscriber}.rs",
-            "actors/src/{node,definition}/*.rs",
+            "actors/src/{node,definition,health}/*.rs",
         ],
         // A job as it is written, and as it was checked.
         chapters: &[&["actors/src/definition.rs", "actors/src/definition/*.rs"]],
