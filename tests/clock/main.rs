@@ -153,3 +153,30 @@ fn a_step_moves_the_end_of_a_pause_and_not_the_next_attempt() {
         assert_eq!(retried(rig), 1, "five minutes after it failed");
     });
 }
+
+fn at_day(day: i64, time: &str) -> DateTime<Utc> {
+    let midnight: DateTime<Utc> = START.parse().expect("an instant");
+    midnight
+        + TimeDelta::days(day)
+        + time.parse::<NaiveTime>().expect("a time").signed_duration_since(NaiveTime::MIN)
+}
+
+/// The jobs whose runs started, in that order, and the longest lateness of one.
+fn started(rig: &Rig) -> (Vec<String>, Duration) {
+    let mut longest = Duration::ZERO;
+    let mut started = |kind| match kind {
+        EventKind::RunStarted { job, lateness, .. } => {
+            longest = longest.max(lateness);
+            Some(job.to_string())
+        }
+        _ => None,
+    };
+    let jobs = rig.events().into_iter().filter_map(|recorded| started(recorded.event.kind)).collect();
+    (jobs, longest)
+}
+
+fn assert_on_time(rig: &Rig, jobs: &[&str]) {
+    let (started, longest) = started(rig);
+    assert_eq!(started, jobs);
+    assert!(longest <= Duration::from_millis(5), "one is {longest:?} late");
+}

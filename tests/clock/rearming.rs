@@ -2,13 +2,6 @@
 
 use super::*;
 
-fn at_day(day: i64, time: &str) -> DateTime<Utc> {
-    let midnight: DateTime<Utc> = START.parse().expect("an instant");
-    midnight
-        + TimeDelta::days(day)
-        + time.parse::<NaiveTime>().expect("a time").signed_duration_since(NaiveTime::MIN)
-}
-
 /// A job that is due once.
 fn once(name: &str, fires: Fires, instant: DateTime<Utc>) -> Job {
     Job::new(name, at(instant)).fires(fires).run(async |_| {})
@@ -17,26 +10,6 @@ fn once(name: &str, fires: Fires, instant: DateTime<Utc>) -> Job {
 /// More jobs than are woken up at a time, by the names `m-0000` and so on: three days ahead.
 fn crowd() -> impl Iterator<Item = Job> {
     (0..3_500).map(|nth| once(&format!("m-{nth:04}"), Fires::Local, at_day(4, "00:00:00")))
-}
-
-/// The jobs whose runs started, in that order, and the longest lateness of one.
-fn started(rig: &Rig) -> (Vec<String>, Duration) {
-    let mut longest = Duration::ZERO;
-    let mut started = |kind| match kind {
-        EventKind::RunStarted { job, lateness, .. } => {
-            longest = longest.max(lateness);
-            Some(job.to_string())
-        }
-        _ => None,
-    };
-    let jobs = rig.events().into_iter().filter_map(|recorded| started(recorded.event.kind)).collect();
-    (jobs, longest)
-}
-
-fn assert_on_time(rig: &Rig, jobs: &[&str]) {
-    let (started, longest) = started(rig);
-    assert_eq!(started, jobs);
-    assert!(longest <= Duration::from_millis(5), "one is {longest:?} late");
 }
 
 #[test]
