@@ -100,7 +100,7 @@ impl SupervisorActor {
     }
 
     /// What is known without asking anybody; whether it is live, ready and healthy is not judged yet.
-    fn known_health(&self) -> HealthReport {
+    fn known_health(&mut self) -> HealthReport {
         let problems = self.known_problems();
         let node = self.node();
         let elapsed = node.clock.elapsed();
