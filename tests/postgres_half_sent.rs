@@ -37,8 +37,6 @@ use self::{
 const LEASE: Duration = Duration::from_secs(2);
 /// What a busy machine may add to a lease.
 const SLACK: Duration = Duration::from_secs(3);
-/// A net under every wait.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 async fn admin() -> Client {
     connect(&server().url()).await
