@@ -426,7 +426,7 @@ fn every_answer_is_read_back() {
         Scheduled::Here => Scheduled::Here,
         Scheduled::ByLeader => Scheduled::ByLeader,
         Scheduled::NoLeader => Scheduled::NoLeader,
-        Scheduled::ByHolders => Scheduled::ByHolders,
+        Scheduled::WithoutLeader => Scheduled::WithoutLeader,
         Scheduled::OtherSchedule => Scheduled::OtherSchedule,
         Scheduled::Unknown { .. } => Scheduled::Unknown { reason: "no answer".into() },
     ] {
