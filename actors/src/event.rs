@@ -319,7 +319,7 @@ pub enum EventKind {
         round_trip: Duration,
     },
     /// The node's wall clock was set, or the machine slept, or the clock has drifted away: it has moved
-    /// against the monotonic one. Every timer that follows it is armed anew.
+    /// against the monotonic one. Every timer that follows it is set again.
     ClockStepped {
         /// How much more it reads than it would have; negative: less.
         #[serde(with = "crate::serde::duration")]

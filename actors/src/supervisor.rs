@@ -94,7 +94,7 @@ pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
 struct Entry {
     job: Arc<JobHandle>,
     /// Since when, by the monotonic clock, this node has held the job with its schedule.
-    held_since: Duration,
+    known_since: Duration,
     /// On what basis this node fires it, and what it has declared for it.
     firing: Firing,
     /// `None` if its actor has not died.

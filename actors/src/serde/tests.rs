@@ -32,6 +32,7 @@ macro_rules! every {
 
 mod values;
 use self::values::*;
+pub(crate) use self::values::{overlaps, problems};
 
 /// The value is the same after it went through JSON, as a text and as a value; answers the JSON.
 fn round_trip<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) -> Value {
@@ -255,7 +256,7 @@ fn every_answer_is_read_back() {
         Scheduled::Here => Scheduled::Here,
         Scheduled::ByLeader => Scheduled::ByLeader,
         Scheduled::NoLeader => Scheduled::NoLeader,
-        Scheduled::ByHolders => Scheduled::ByHolders,
+        Scheduled::WithoutLeader => Scheduled::WithoutLeader,
         Scheduled::OtherSchedule => Scheduled::OtherSchedule,
         Scheduled::Unknown { .. } => Scheduled::Unknown { reason: "no answer".into() },
     ] {

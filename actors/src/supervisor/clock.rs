@@ -7,13 +7,13 @@
 //! Timers are monotonic: they see neither. A few looks a second at one pair of clocks stand for every job of
 //! the node.
 //!
-//! A timer is right if it is armed anew before its job is due. So those that are due soon are armed anew at
+//! A timer is right if it is set again before its job is due. So those that are due soon are set again at
 //! once, the soonest first, and the others page by page:
 //!
 //! ```text
 //! clock       11:00:00 │ 12:00:00                                                             it is set an hour ahead
 //! due                  │ ▲ by 12:00:30, soonest first   ▲ later, in the order of names
-//! armed anew           │ at once ······················ a page every 50 ms, all by 12:00:10
+//! set again           │ at once ······················ a page every 50 ms, all by 12:00:10
 //! ```
 
 use std::{sync::Arc, time::Duration, vec};

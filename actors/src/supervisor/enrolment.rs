@@ -152,7 +152,7 @@ impl SupervisorActor {
             self.on_enrolment_answered(&name);
             return None;
         };
-        let (job, held_since) = (entry.job.clone(), entry.held_since);
+        let (job, known_since) = (entry.job.clone(), entry.known_since);
         let Definition { identity, key, schedule, policies, .. } = &*job.definition;
         if self.keys.hold(key, &name) {
             return None;
@@ -165,7 +165,7 @@ impl SupervisorActor {
         let enrolment = Enrolment {
             key: key.clone(),
             overlap: policies.overlap,
-            held_for: elapsed.saturating_sub(held_since),
+            known_for: elapsed.saturating_sub(known_since),
             asked_at: Some(asked_at),
             retry_lost: policies.on_lost == OnLost::Retry,
             from_completion: schedule.counts_from_completion(),

@@ -242,7 +242,7 @@ impl SupervisorActor {
             Some(authority @ Authority::Any) => (self.connected_since, authority),
             Some(Authority::Leaderless) | None => return entry.job.send(Input::Suspend),
         };
-        let held = self.node().clock.elapsed().saturating_sub(since.max(entry.held_since));
+        let held = self.node().clock.elapsed().saturating_sub(since.max(entry.known_since));
         let held = TimeDelta::from_std(held).unwrap_or(TimeDelta::MAX);
         let now = self.node().now_in_store().wall;
         let since = now.checked_sub_signed(held).unwrap_or(now);

@@ -35,7 +35,7 @@ impl SupervisorActor {
         faults.extend(broken);
         faults.extend(conflicts([definition.declares()], |key| self.holder_of(key, Some(name))));
         Faults::check(faults).map_err(UpdateError::Invalid)?;
-        // What it owes by the schedule that it has, it owes still.
+        // Its ticks by the present schedule are still to be decided.
         let differs = entry.job.definition.identity.differs_from(definition.identity);
         over.into_iter().next().filter(|_| differs).map_or(Ok(()), |over| Err(over.into()))
     }
@@ -71,7 +71,7 @@ impl SupervisorActor {
         let was_local = entry.firing.fires() == Fires::Local;
         let becomes_local = !was_local && job.definition.policies.fires == Fires::Local;
         if was_local || differs {
-            entry.held_since = elapsed;
+            entry.known_since = elapsed;
         }
         let former = std::mem::replace(&mut entry.job, job.clone()).definition.clone();
         let declared_key_policy = entry.firing.redefined(job.definition.policies.fires);

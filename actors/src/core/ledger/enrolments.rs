@@ -50,10 +50,10 @@ impl Ledger {
             return Enrolled::Conflict { declared: declared.to_string() };
         }
         let schedule = Some(job.schedule);
-        // A job that was forgotten owes no tick again.
+        // No tick of a job that was forgotten counts again.
         let way = job.asked_at.and_then(|asked_at| (now - asked_at).to_std().ok()).unwrap_or_default();
-        let held_since = before(now, job.held_for.saturating_add(way.min(WAY_MAX)));
-        let since = held_since.max(self.cursor_bound.unwrap_or(NEVER));
+        let known_since = before(now, job.known_for.saturating_add(way.min(WAY_MAX)));
+        let since = known_since.max(self.cursor_bound.unwrap_or(NEVER));
         let age = self.age;
         let row = self.jobs.get_mut(&job.job);
         let (cursor, stored) = match row {
@@ -72,7 +72,7 @@ impl Ledger {
                 return Enrolled::Done { cursor, stored };
             }
             Some(row) => {
-                row.restart(since, held_since, job);
+                row.restart(since, known_since, job);
                 row.held = age;
                 (row.cursor, row.stored(now))
             }
@@ -176,8 +176,8 @@ impl Ledger {
         self.cursor_bound = self.cursor_bound.max(cursor);
     }
 
-    /// A node holds a job: it is not to be forgotten, unless it was withdrawn.
-    pub fn hold(&mut self, job: &JobName) {
+    /// A node has a job: its name is not to be forgotten, unless it was withdrawn.
+    pub fn keep_name(&mut self, job: &JobName) {
         if let Some(row) = self.jobs.get_mut(job).filter(|row| !row.withdrawn) {
             row.held = self.age;
         }
@@ -231,7 +231,7 @@ impl Ledger {
 }
 
 /// The instant that was so long before `now`.
-fn before(now: DateTime<Utc>, held_for: Duration) -> DateTime<Utc> {
-    let held_for = TimeDelta::from_std(held_for).ok();
-    held_for.and_then(|held_for| now.checked_sub_signed(held_for)).unwrap_or(NEVER)
+fn before(now: DateTime<Utc>, known_for: Duration) -> DateTime<Utc> {
+    let known_for = TimeDelta::from_std(known_for).ok();
+    known_for.and_then(|known_for| now.checked_sub_signed(known_for)).unwrap_or(NEVER)
 }

@@ -12,7 +12,7 @@ use crate::{
 /// A change of the ledger, for those who audit it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    /// A job was enrolled, and its cursor was set anew; or only the identity of its schedule is another one,
+    /// A job was enrolled, and its cursor was set to a new instant; or only the identity of its schedule is another one,
     /// of another version.
     Enrolled {
         /// The job.
@@ -37,7 +37,7 @@ pub enum Record {
         /// The session that moved it.
         session: Session,
     },
-    /// A cursor moved to the end of a run; ticks between are not owed.
+    /// A cursor moved to the end of a run; ticks between do not count.
     Anchored {
         /// The job.
         job: JobName,

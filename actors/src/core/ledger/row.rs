@@ -33,7 +33,7 @@ pub(super) struct JobRow {
     pub(super) retry_lost: bool,
     /// The cursor moves to the end of a run that is lost.
     pub(super) from_completion: bool,
-    /// How old the ledger was when the job was last enrolled, held or withdrawn.
+    /// How old the ledger was when the job was last enrolled, kept or withdrawn.
     pub(super) held: Duration,
     /// Its pending retries, in the order of the runs.
     pub(super) pending_retries: VecDeque<PendingRetry>,
@@ -77,13 +77,13 @@ impl JobRow {
     }
 
     /// It is another job from now on, or the same one with another schedule: it owes ticks only `since` then,
-    /// and its cursor never goes back. The node that enrols it has held it since `held_since`.
-    pub(super) fn restart(&mut self, since: DateTime<Utc>, held_since: DateTime<Utc>, job: &Enrolment) {
+    /// and its cursor never goes back. The node that enrols it has held it since `known_since`.
+    pub(super) fn restart(&mut self, since: DateTime<Utc>, known_since: DateTime<Utc>, job: &Enrolment) {
         let mut fresh = Self::new(self.cursor.max(since), Some(job.schedule), job.authority.term());
         fresh.newest_advance = self.newest_advance;
         fresh.pause = self.pause.take();
-        // A copy that was held before the last tick is the same job; one that was added later begins anew.
-        if !self.withdrawn || held_since <= self.cursor {
+        // A copy that was there before the last tick is the same job; one that was added later begins again.
+        if !self.withdrawn || known_since <= self.cursor {
             fresh.runs = self.runs;
         }
         if !self.withdrawn {

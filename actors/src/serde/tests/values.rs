@@ -11,7 +11,7 @@ pub(super) fn misfires() -> Vec<Misfire> {
     ]
 }
 
-pub(super) fn overlaps() -> Vec<Overlap> {
+pub(crate) fn overlaps() -> Vec<Overlap> {
     every![
         Overlap::Skip => Overlap::Skip,
         Overlap::Queue(_) => Overlap::Queue(3),
@@ -80,7 +80,7 @@ pub(super) fn roles() -> Vec<Role> {
     every![Role::Local => Role::Local, Role::Leader => Role::Leader, Role::Follower => Role::Follower]
 }
 
-pub(super) fn problems() -> Vec<Problem> {
+pub(crate) fn problems() -> Vec<Problem> {
     let since = at("2026-01-01T00:00:00.123Z");
     let jobs = || ProblemJobs { first: vec![job("a"), job("b")], count: 7 };
     every![
