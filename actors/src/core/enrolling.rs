@@ -387,7 +387,7 @@ mod tests {
         assert!(pages(true, ENROLMENTS_LOCKED_MAX).iter().all(|said| *said == LocksOfOthers::Now));
         assert_eq!(pages(true, 2), [LocksOfOthers::Always, LocksOfOthers::Always]);
         assert_eq!(pages(false, 1), [LocksOfOthers::None]);
-        assert_eq!(pages(true, 1), [LocksOfOthers::Now], "the count began anew");
+        assert_eq!(pages(true, 1), [LocksOfOthers::Now], "the count began again");
     }
 
     #[test]

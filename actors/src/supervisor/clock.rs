@@ -115,7 +115,7 @@ impl SupervisorActor {
 
     /// Makes every timer right that follows a clock which has moved, before its job is due.
     ///
-    /// Whoever is woken up reads the clock and arms its timer anew; that is harmless at any time. An actor
+    /// Whoever is woken up reads the clock and sets its timer again; that is harmless at any time. An actor
     /// that read the clock before it moved and arms its timer only now either is seen here or sees itself
     /// that the clock has moved.
     fn rearm(&mut self, mut moved: MovedClocks, ctx: &mut Context<Self>) {

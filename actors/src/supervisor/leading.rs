@@ -1,6 +1,6 @@
 //! What the supervisor does when this node connects to the store, and when it starts or stops to lead.
 //!
-//! [`Firing`](crate::core::firing::Firing) decides what each job is told: to stop, to be enrolled anew, to
+//! [`Firing`](crate::core::firing::Firing) decides what each job is told: to stop, to be enrolled again, to
 //! take back what was declared for its key. Here it is told so, and the tasks of a session and of a term are
 //! started.
 

@@ -78,7 +78,7 @@ impl SupervisorActor {
         let mut tried = Vec::new();
         while let Some((at, name)) = self.trials.next_due(now) {
             let Some(entry) = self.jobs.get(&name) else { continue };
-            // One that was parked anew since has a time of its own.
+            // One that was parked again since has a time of its own.
             let Some(parked) = entry.parked.as_ref().filter(|parked| parked.look_at == at) else { continue };
             let may_fire = self.basis(entry).is_some();
             let may_know =

@@ -1,5 +1,5 @@
 //! How jobs are removed. The store hears that the leader does not schedule a job any more once what was due
-//! before is decided; until then, nothing of its name is enrolled anew.
+//! before is decided; until then, nothing of its name is enrolled again.
 //!
 //! Decided here: what has to be accounted for before a name is withdrawn.
 //! [`Enrolling`](crate::core::enrolling::Enrolling) keeps enrolments behind withdrawals, and each job's
