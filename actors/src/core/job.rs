@@ -1,21 +1,25 @@
 //! One job: which tick is decided when, and how.
 //!
-//! The machine is told what happened ([`Input`]) and answers what is to be done ([`Effect`]), in order. A wake-up that
-//! comes early, late or twice is harmless: the machine re-reads its state, then decides. Every tick between two
-//! positions of the cursor ends in exactly one claim or one skip.
+//! The machine is told what happened ([`Input`]) and answers what is to be done ([`Effect`]), in order. A
+//! wake-up that comes early, late or twice is harmless: the machine re-reads its state, then decides. Every
+//! tick between two positions of the cursor ends in exactly one claim or one skip.
 //!
-//! A tick that is due is decided at once, or waits in the backlog: for the end of a run, for the end of a pause, for its turn
-//! to catch up, for one of the node's slots. What waits is undecided as far as the store knows: the cursor stays before it.
+//! A tick that is due is decided at once, or waits in the backlog: for the end of a run, for the end of a
+//! pause, for its turn to catch up, for one of the node's slots. What waits is undecided as far as the store
+//! knows: the cursor stays before it.
 
 mod asked;
 mod attempts;
+mod attention;
 mod backlog;
 mod cancelling;
 mod closing;
 mod cursor;
+mod forecast;
 mod history;
 mod inspection;
 mod leaving;
+mod lifecycle;
 mod lost_runs;
 mod parked;
 mod pauses;
@@ -49,7 +53,10 @@ use self::{
     unscheduled::{Unscheduled, UnscheduledRun},
 };
 pub use self::{
+    attention::OverdueMark,
+    forecast::GivenAway,
     history::{HISTORY_MAX, LastRun},
+    lifecycle::{Farewell, Lifecycle, Progress},
     pauses::PAUSE_CHECK,
     runs::{ActiveRun, RunPhase},
     skips::FLUSH_AFTER,
@@ -74,7 +81,8 @@ enum Mode {
     Dormant,
     /// This node decides the ticks: on some basis, or on none if the job is local.
     Firing(Option<Authority>),
-    /// This node decides, on some basis, that no tick after an instant runs: the store refuses the job for its data.
+    /// This node decides, on some basis, that no tick after an instant runs: the store refuses the job for
+    /// its data.
     Parked { authority: Authority, since: DateTime<Utc> },
 }
 
@@ -108,8 +116,8 @@ pub struct JobMachine {
 }
 
 impl JobMachine {
-    /// A dormant machine, for which everything up to `cursor` is decided. If `limited`, it asks for a permit before
-    /// anything starts.
+    /// A dormant machine, for which everything up to `cursor` is decided. If `limited`, it asks for a permit
+    /// before anything starts.
     pub fn new(
         schedule: Arc<dyn Schedule>,
         policies: impl Into<Arc<Policies>>,
@@ -132,16 +140,16 @@ impl JobMachine {
         }
     }
 
-    /// The same job after its actor died. The runs in progress go on, and so does what the store was asked; whoever
-    /// triggered the job waits no more.
+    /// The same job after its actor died. The runs in progress go on, and so does what the store was asked;
+    /// whoever triggered the job waits no more.
     pub fn revive(mut self) -> Self {
         self.unscheduled.queue.retain_mut(UnscheduledRun::forget_caller);
         self.suspend();
         self
     }
 
-    /// Another definition from now on. The attempts in progress go on under the former one. Dormant until it is resumed with
-    /// the cursor that the store says.
+    /// Another definition from now on. The attempts in progress go on under the former one. Dormant until it
+    /// is resumed with the cursor that the store says.
     pub fn redefine(&mut self, schedule: Arc<dyn Schedule>, policies: impl Into<Arc<Policies>>) {
         self.schedule = schedule;
         self.policies = policies.into();
@@ -152,15 +160,16 @@ impl JobMachine {
         self.suspend();
     }
 
-    /// Feeds one input and answers what is to be done, in order: [`feed`](Self::feed), then [`decide`](Self::decide).
+    /// Feeds one input and answers what is to be done, in order: [`feed`](Self::feed), then
+    /// [`decide`](Self::decide).
     pub fn step(&mut self, now: Now, input: Input) -> Effects {
         let mut effects = self.feed(now, input);
         effects.extend(self.decide(now));
         effects
     }
 
-    /// Takes one input in. What it says is to be done before [`decide`](Self::decide) is called: a schedule that
-    /// panics there must not undo the end of a run.
+    /// Takes one input in. What it says is to be done before [`decide`](Self::decide) is called: a schedule
+    /// that panics there must not undo the end of a run.
     pub fn feed(&mut self, now: Now, input: Input) -> Effects {
         let mut effects = Effects::new();
         self.permit.want_nothing();

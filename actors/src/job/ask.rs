@@ -59,7 +59,8 @@ impl Asks {
         Self { waiting: Coalesced::default(), server }
     }
 
-    /// Asks. Nobody answers once this is closed: what is asked then is dropped, since it holds its job, and the job holds this.
+    /// Asks. Nobody answers once this is closed: what is asked then is dropped, since it holds its job, and
+    /// the job holds this.
     pub(crate) fn ask(&self, ask: Ask) {
         if self.waiting.push(ask) {
             self.server.do_send(AsksWait);

@@ -34,8 +34,8 @@ pub(crate) struct RunTask {
     pub(crate) abort: Option<AbortRegistration>,
 }
 
-/// The task. Whatever happens to it (it ends, panics, is aborted, or is dropped by its runtime), the job hears of the
-/// end exactly once, when nothing of the body is left.
+/// The task. Whatever happens to it (it ends, panics, is aborted, or is dropped by its runtime), the job
+/// hears of the end exactly once, when nothing of the body is left.
 pub(crate) fn future(task: RunTask) -> BoxFuture<'static, ()> {
     let span = task.run.span().clone();
     let report = EndReport { job: task.job.clone(), run: task.start.run, started: None, sent: false };
@@ -46,7 +46,8 @@ pub(crate) fn future(task: RunTask) -> BoxFuture<'static, ()> {
 async fn run(task: RunTask, mut report: EndReport) {
     let RunTask { job, start, session, run, abort } = task;
     let node = job.node();
-    // A process that was frozen since the grant may go on right here, before anybody told the job that its lock is lost.
+    // A process that was frozen since the grant may go on right here, before anybody told the job that its
+    // lock is lost.
     let trusted = || session.is_none_or(|session| node.locker.trusts(session));
     if !trusted() {
         report.send(End::NotStarted { veto: None });
@@ -83,7 +84,8 @@ async fn run(task: RunTask, mut report: EndReport) {
     }
 
     let body = job.definition.body.clone();
-    // `start` is called inside, so that a body that panics or blocks before its first await is contained as well.
+    // `start` is called inside, so that a body that panics or blocks before its first await is contained as
+    // well.
     let work = AssertUnwindSafe(async move { body.get().start(run).await }).catch_unwind();
     let end = match abort {
         Some(registration) => Abortable::new(work, registration).await,

@@ -41,8 +41,8 @@ pub(super) struct TickAsked {
     pub(super) settles: bool,
     /// An earlier claim got no answer, and may have been granted.
     pub(super) doubtful: bool,
-    /// The job is paused as far as is known, and no pause was heard of since the claim was made: granted, it says that
-    /// the pause is over.
+    /// The job is paused as far as is known, and no pause was heard of since the claim was made: granted, it
+    /// says that the pause is over.
     pub(super) ends_pause: bool,
 }
 

@@ -20,8 +20,8 @@ impl JobMachine {
         effects.push(Effect::Start(start));
     }
 
-    /// The store granted it. If the permit went back while the claim had no answer, the run waits for another one. It holds its
-    /// key meanwhile, so it is not refused, nor skipped where the node is to skip.
+    /// The store granted it. If the permit went back while the claim had no answer, the run waits for another
+    /// one. It holds its key meanwhile, so it is not refused, nor skipped where the node is to skip.
     pub(super) fn start_granted(
         &mut self,
         now: Now,

@@ -24,8 +24,8 @@ pub(super) struct Waiting {
     pub(super) skips: Skips,
     /// The newest of these.
     pub(super) skipped_to: Option<FireTime>,
-    /// Those of them that were missed, and of which it is said only when this tick is decided: the store may find that
-    /// none is due.
+    /// Those of them that were missed, and of which it is said only when this tick is decided: the store may
+    /// find that none is due.
     pub(super) missed: Option<Missed>,
     /// The greatest lateness at which it may run.
     pub(super) window: Duration,
@@ -151,8 +151,8 @@ impl Backlog {
         }
     }
 
-    /// Takes the skips that come after everything that waits, and the newest of these ticks: the last one that is
-    /// `decided`.
+    /// Takes the skips that come after everything that waits, and the newest of these ticks: the last one
+    /// that is `decided`.
     pub(super) fn take_last_skips(&mut self, decided: DateTime<Utc>) -> (Skips, Option<FireTime>) {
         let skips = std::mem::take(&mut self.skips);
         (skips, (skips.total() > 0).then(|| FireTime::new(decided)))

@@ -19,7 +19,8 @@ impl Closing {
         self.draining || self.cancelled_by_shutdown
     }
 
-    /// What is granted now does not start. A drain does not wait for a claim that got no answer (it is `late`).
+    /// What is granted now does not start. A drain does not wait for a claim that got no answer (it is
+    /// `late`).
     pub(super) fn refuses_grant(&self, late: bool) -> bool {
         self.cancelled_by_shutdown || (self.draining && late)
     }

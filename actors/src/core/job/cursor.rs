@@ -18,14 +18,15 @@ pub(super) struct Cursor {
     pub(super) next: Option<FireTime>,
     /// The schedule is to be asked for `next`: not while an input is taken in, since it may panic.
     pub(super) next_is_stale: bool,
-    /// The question that the store was asked is obsolete. When its answer comes, the job restarts from this cursor, or
-    /// from the one in the answer.
+    /// The question that the store was asked is obsolete. When its answer comes, the job restarts from this
+    /// cursor, or from the one in the answer.
     pub(super) restart_from: Option<DateTime<Utc>>,
     /// The end of a run is being recorded, from which the next tick counts.
     pub(super) anchoring: bool,
     /// As many ticks have run as may.
     pub(super) exhausted: bool,
-    /// Every run of the job up to this cursor is known to be over: this machine saw one end that excluded all others.
+    /// Every run of the job up to this cursor is known to be over: this machine saw one end that excluded all
+    /// others.
     pub(super) all_ended: Option<DateTime<Utc>>,
     /// The ticks that were skipped as parked, and of which the store does not know yet.
     pub(super) parked: ParkedSpans,
@@ -57,7 +58,8 @@ impl Cursor {
     pub(super) fn adopt(&mut self, cursor: DateTime<Utc>) {
         let cursor = self.restart_from.take().map_or(cursor, |newer| newer.max(cursor));
         self.stored = cursor;
-        // What this machine has seen decided is not decided again, whatever a store that was restored knows of it.
+        // What this machine has seen decided is not decided again, whatever a store that was restored knows
+        // of it.
         self.decided = cursor.max(self.seen);
         self.next = None;
         self.next_is_stale = true;

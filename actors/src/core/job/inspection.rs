@@ -16,8 +16,8 @@ impl JobMachine {
         waiting.or(self.cursor.next).filter(|_| self.mode != Mode::Dormant)
     }
 
-    /// The tick that the store is asked to decide, and whether it was in vain so far: the store refused, did not answer, or somebody
-    /// else has the row locked.
+    /// The tick that the store is asked to decide, and whether it was in vain so far: the store refused, did
+    /// not answer, or somebody else has the row locked.
     pub fn asked_tick(&self) -> Option<(FireTime, bool)> {
         let tick = self.asked.tick().filter(|_| self.mode != Mode::Dormant)?;
         Some((tick, self.asked.is_in_vain()))
@@ -28,8 +28,8 @@ impl JobMachine {
         self.asked.is_in_vain()
     }
 
-    /// The instant up to which every tick is decided, or asked about: whoever fires the job after this node goes on from there.
-    /// `None` if what follows is known only at the end of a run.
+    /// The instant up to which every tick is decided, or asked about: whoever fires the job after this node
+    /// goes on from there. `None` if what follows is known only at the end of a run.
     pub fn left_after(&self) -> Option<DateTime<Utc>> {
         let is_open = !self.runs.active.is_empty() || self.cursor.anchoring || self.asked.claim().is_some();
         if self.schedule.counts_from_completion() && is_open {
@@ -80,9 +80,9 @@ impl JobMachine {
         self.cursor.exhausted
     }
 
-    /// This node decides the job's ticks, all of them are decided, and nothing of the job is in progress or waits
-    /// here. If its lost runs are to go on, nor is anything elsewhere: whoever lets go of the job lets go of what it
-    /// owes.
+    /// This node decides the job's ticks, all of them are decided, and nothing of the job is in progress or
+    /// waits here. If its lost runs are to go on, nor is anything elsewhere: whoever lets go of the job lets
+    /// go of what it owes.
     pub fn is_done(&self) -> bool {
         let decides = matches!(self.mode, Mode::Firing(_)) && self.asked.is_nothing();
         // What was skipped is accounted for by the store first.
@@ -112,8 +112,8 @@ impl JobMachine {
         self.runs.active.is_empty() && self.unscheduled.queue.is_empty() && self.asked.claim().is_none()
     }
 
-    /// Nothing runs, and nothing that the store is about to answer can make something run. A claim that got no answer
-    /// does not count: the end of the session settles it.
+    /// Nothing runs, and nothing that the store is about to answer can make something run. A claim that got
+    /// no answer does not count: the end of the session settles it.
     pub fn is_drained(&self) -> bool {
         let tick = self.asked.claim().is_some() && !self.timers.is_set(Timer::AskAgain);
         self.runs.active.is_empty() && !self.unscheduled.is_asked() && !tick

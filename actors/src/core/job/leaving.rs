@@ -1,14 +1,14 @@
-//! What is due when a job is removed on the leader, or gets another schedule: nobody would decide it. It is skipped, with the
-//! ticks that were skipped before and of which the store does not know yet; then the store is told that the job is
-//! removed, or has changed.
+//! What is due when a job is removed on the leader, or gets another schedule: nobody would decide it. It is
+//! skipped, with the ticks that were skipped before and of which the store does not know yet; then the store
+//! is told that the job is removed, or has changed.
 //!
 //! ```text
 //! ticks        1 2 3   4 5
 //! this node    1 · · R 4 5     at R the job is removed and added anew: 2 and 3 are due, and skipped as removed
 //! ```
 //!
-//! A tick that is being claimed at that moment runs if it is granted. What is due after R, and before the job was added anew, is
-//! owed by nobody.
+//! A tick that is being claimed at that moment runs if it is granted. What is due after R, and before the job
+//! was added anew, is owed by nobody.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -27,8 +27,8 @@ use crate::{
     port::{Authority, Schedule, SkipReason, Skips},
 };
 
-/// What this node is still to account for. Nothing of it is said while the store is asked something else, whose answer may be
-/// that somebody else decides.
+/// What this node is still to account for. Nothing of it is said while the store is asked something else,
+/// whose answer may be that somebody else decides.
 #[derive(Debug)]
 pub(super) struct Leaving {
     authority: Authority,
@@ -96,7 +96,8 @@ impl JobMachine {
         self.closing.leaving.is_some() && self.asked.is_nothing()
     }
 
-    /// Says what is skipped, and has the store move the cursor over all of it, once it has answered what it was asked before.
+    /// Says what is skipped, and has the store move the cursor over all of it, once it has answered what it
+    /// was asked before.
     pub(super) fn go_on_leaving(&mut self, now: Now, effects: &mut Effects) -> Result<(), Breach> {
         let Some(leaving) = &mut self.closing.leaving else { return Ok(()) };
         if leaving.authority.term().is_some_and(|term| now.term != Some(term)) {

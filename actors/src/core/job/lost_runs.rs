@@ -20,8 +20,8 @@ impl JobMachine {
         self.policies.on_lost == OnLost::Retry && self.policies.fires != Fires::Local
     }
 
-    /// A run of this job was lost, and is owed another attempt. Who does not fire it is told when that begins: whatever was
-    /// noted until then may have been settled elsewhere.
+    /// A run of this job was lost, and is owed another attempt. Who does not fire it is told when that
+    /// begins: whatever was noted until then may have been settled elsewhere.
     pub(super) fn on_owed(&mut self, owed: OwedRun) {
         let goes_on = self.runs.active.iter().any(|run| run.run == owed.run && !run.lost);
         let fires = matches!(self.mode, Mode::Firing(_));

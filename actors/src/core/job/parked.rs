@@ -1,6 +1,7 @@
 //! What a job does that the store refuses for its data: it skips its ticks, and asks the store nothing.
 //!
-//! Such ticks are counted when they are skipped. The store's cursor moves over them once it takes the job again:
+//! Such ticks are counted when they are skipped. The store's cursor moves over them once it takes the job
+//! again:
 //!
 //! ```text
 //! ticks        1 2 3 4 5 6 7
@@ -8,8 +9,8 @@
 //! this node    1 2 3 4 5 6 7      2 to 5 are skipped as parked; the claim of 6 starts at 1
 //! ```
 //!
-//! What was due before this node came to decide the ticks of a parked job is counted by nobody here. Once the store takes the job
-//! again, such ticks are missed as any others.
+//! What was due before this node came to decide the ticks of a parked job is counted by nobody here. Once the
+//! store takes the job again, such ticks are missed as any others.
 
 use chrono::{DateTime, Utc};
 
@@ -142,8 +143,8 @@ impl JobMachine {
         }
     }
 
-    /// What was skipped while the store refused the job is not decided again, but the store is to hear of it. What is due before
-    /// is decided as any tick.
+    /// What was skipped while the store refused the job is not decided again, but the store is to hear of it.
+    /// What is due before is decided as any tick.
     pub(super) fn pass_parked(&mut self, now: Now, effects: &mut Effects) -> Result<(), Breach> {
         self.cursor.parked.forget_until(self.cursor.stored);
         let parked = self.cursor.parked.0.to_vec();

@@ -56,7 +56,8 @@ impl JobPause {
         self.current.as_ref()?.until
     }
 
-    /// Whether it goes on is not known for good: the store may have ended it without this node's hearing of it.
+    /// Whether it goes on is not known for good: the store may have ended it without this node's hearing of
+    /// it.
     fn may_be_stale(&self) -> bool {
         self.is_on() && self.stop.is_none()
     }
@@ -140,7 +141,8 @@ impl JobMachine {
         }
     }
 
-    /// What the pause has held for so long that it must not run any more is skipped, so that the cursor goes on.
+    /// What the pause has held for so long that it must not run any more is skipped, so that the cursor goes
+    /// on.
     pub(super) fn skip_held_too_long(&mut self, now: Now, effects: &mut Effects) {
         if self.pause.is_on() {
             self.resume_backlog(now, effects);
@@ -152,7 +154,8 @@ impl JobMachine {
         self.backlog.front().filter(|_| self.pause.is_on())?.too_late_at()
     }
 
-    /// Says of each tick that waits for the end of the pause that it does: once, however often its job is paused.
+    /// Says of each tick that waits for the end of the pause that it does: once, however often its job is
+    /// paused.
     pub(super) fn say_held(&mut self, now: Now, effects: &mut Effects) {
         if self.pause.is_on() {
             let reason = SkipReason::Paused;
@@ -161,8 +164,8 @@ impl JobMachine {
         }
     }
 
-    /// The ticks of which it was said that the pause holds them, and that it still does, in their order. A claim of the
-    /// first may be under way, to find out whether the pause is over.
+    /// The ticks of which it was said that the pause holds them, and that it still does, in their order. A
+    /// claim of the first may be under way, to find out whether the pause is over.
     pub fn held(&self) -> impl Iterator<Item = FireTime> {
         let asked = self.asked.claim().filter(|asked| asked.ends_pause).map(|asked| asked.claim.fire_time);
         // What is asked for another right is decided anew by that one.

@@ -1,10 +1,11 @@
 //! The node's bound on runs in progress, as one job sees it.
 //!
-//! Whoever is to start (the next attempt of a run, a manual trigger, a tick) needs the one permit that the job may have in
-//! hand. A run in progress has its own until its attempt ends.
+//! Whoever is to start (the next attempt of a run, a manual trigger, a tick) needs the one permit that the
+//! job may have in hand. A run in progress has its own until its attempt ends.
 //!
-//! A claim goes out with the permit that its run is to have. If it gets no answer, the permit goes back: other jobs of the node
-//! need no store. It is asked again without one, and what is granted then waits for a permit, as an attempt does.
+//! A claim goes out with the permit that its run is to have. If it gets no answer, the permit goes back:
+//! other jobs of the node need no store. It is asked again without one, and what is granted then waits for a
+//! permit, as an attempt does.
 
 use std::time::Duration;
 

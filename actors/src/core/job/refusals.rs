@@ -47,7 +47,8 @@ impl JobMachine {
             }
             Verdict::Paused(pause) => self.on_paused(now, waiting, pause, effects),
             Verdict::Exhausted => {
-                // What was skipped and said before this tick is decided. What was only missed is not: the job was over.
+                // What was skipped and said before this tick is decided. What was only missed is not: the job
+                // was over.
                 if let (Some(to), None) = (waiting.skipped_to, waiting.missed) {
                     self.advance(now, to, waiting.skips, claim.authority, effects);
                 }
@@ -101,8 +102,8 @@ impl JobMachine {
         }
     }
 
-    /// The store does not know the job any more. It is enrolled again, and resumed from where that puts its cursor;
-    /// nothing is gained by asking before.
+    /// The store does not know the job any more. It is enrolled again, and resumed from where that puts its
+    /// cursor; nothing is gained by asking before.
     pub(super) fn wait_for_enrolment(&mut self, now: Now) {
         self.adopt(self.cursor.stored);
         self.timers.set(Timer::Hold, now.elapsed.saturating_add(FLUSH_AFTER));

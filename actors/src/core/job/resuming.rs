@@ -102,8 +102,8 @@ impl JobMachine {
         if self.may_follow() { next_after(&*self.schedule, instant) } else { Ok(None) }
     }
 
-    /// The schedule knows which tick follows: as many have not run as may, and it does not count from the end of a run in
-    /// progress.
+    /// The schedule knows which tick follows: as many have not run as may, and it does not count from the end
+    /// of a run in progress.
     pub(super) fn may_follow(&self) -> bool {
         let is_open = !self.runs.active.is_empty() || self.cursor.anchoring;
         let must_end = is_open && self.schedule.counts_from_completion();

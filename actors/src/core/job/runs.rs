@@ -84,7 +84,8 @@ pub struct ActiveRun {
 }
 
 impl ActiveRun {
-    /// When the run is to be cancelled, aborted or tried again. An attempt that is due waits for the permit, not for a time.
+    /// When the run is to be cancelled, aborted or tried again. An attempt that is due waits for the permit,
+    /// not for a time.
     pub(super) fn changes_at(&self, now: Now, is_permitted: bool) -> Option<Duration> {
         let retry_at = self.retry_at.filter(|due| *due > now.elapsed || is_permitted);
         [self.deadline, self.abort_at, retry_at].into_iter().flatten().min()
@@ -151,8 +152,9 @@ impl Runs {
         self.active.iter().filter_map(|run| run.changes_at(now, is_permitted)).min()
     }
 
-    /// The lowest of so many slots, from `from` on, that no run of this job holds; none while as many runs are in progress
-    /// as may be. A job that was changed may have runs in slots that its policy does not know any more.
+    /// The lowest of so many slots, from `from` on, that no run of this job holds; none while as many runs
+    /// are in progress as may be. A job that was changed may have runs in slots that its policy does not know
+    /// any more.
     pub(super) fn lowest_free_slot(&self, slots: u32, from: u32) -> Option<u32> {
         // More than that may go on since the policy was changed.
         if usize::try_from(slots).is_ok_and(|slots| self.active.len() >= slots) {

@@ -17,8 +17,8 @@ use crate::{
     port::{Authority, Moved, SkipReason, Skips},
 };
 
-/// How long skipped ticks may wait before the cursor is moved over them, so that a job moves it at most once in this
-/// time for ticks that nobody runs.
+/// How long skipped ticks may wait before the cursor is moved over them, so that a job moves it at most once
+/// in this time for ticks that nobody runs.
 pub const FLUSH_AFTER: Duration = Duration::from_secs(1);
 
 impl JobMachine {

@@ -2,6 +2,7 @@
 
 mod contract;
 mod endings;
+mod forecast;
 mod held;
 mod lost_runs;
 mod parked;
@@ -285,7 +286,8 @@ fn retake(run: RunId, slot: u32) -> Effect {
     Effect::Claim(Claim { retake: true, slot, ..Claim::new(run) })
 }
 
-/// A job with a trigger that was told that it waits, and whose claim then got no answer and is asked for again.
+/// A job with a trigger that was told that it waits, and whose claim then got no answer and is asked for
+/// again.
 fn asked_again_for_trigger() -> (Rehearsal, RunId) {
     let mut job = retrying(Overlap::Queue(1));
     let running = job.run_tick("01:00");

@@ -1,7 +1,7 @@
 //! The deadlines of a job by the monotonic clock, in one small table.
 //!
-//! Those of a run in progress stand with the run. What waits for an instant of the wall clock (the next tick, the end of
-//! a pause) is no deadline: the clock may be set, so it is read anew at every step.
+//! Those of a run in progress stand with the run. What waits for an instant of the wall clock (the next tick,
+//! the end of a pause) is no deadline: the clock may be set, so it is read anew at every step.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Runs that no tick starts, before they start: manual triggers, and lost runs that go on. They follow the overlap policy
-//! and the node's bound as ticks do, and move no cursor.
+//! Runs that no tick starts, before they start: manual triggers, and lost runs that go on. They follow the
+//! overlap policy and the node's bound as ticks do, and move no cursor.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -20,8 +20,8 @@ use crate::{
 pub(super) struct Unscheduled {
     /// In the order in which they start; only the first is asked for.
     pub(super) queue: VecDeque<UnscheduledRun>,
-    /// Lost runs that are to go on, in the order of their ids, while this node fires the job; what was known of them when
-    /// it last did, otherwise. One at a time goes to `queue`.
+    /// Lost runs that are to go on, in the order of their ids, while this node fires the job; what was known
+    /// of them when it last did, otherwise. One at a time goes to `queue`.
     pub(super) debts: Seldom<RetriedLoss>,
 }
 
@@ -140,7 +140,8 @@ impl UnscheduledRun {
         }
     }
 
-    /// The actor that waited in the caller's name died. Answers whether the store is still to say what became of it.
+    /// The actor that waited in the caller's name died. Answers whether the store is still to say what became
+    /// of it.
     pub(super) fn forget_caller(&mut self) -> bool {
         if !self.has_caller() {
             return true;
@@ -214,8 +215,8 @@ impl JobMachine {
         self.runs.has(run) || self.is_asked_for(run)
     }
 
-    /// The runs in progress leave a slot for it, and it is not the lost one of them, or one of which the store is yet to say
-    /// whether it is.
+    /// The runs in progress leave a slot for it, and it is not the lost one of them, or one of which the
+    /// store is yet to say whether it is.
     fn has_room_for(&self, queued: &UnscheduledRun) -> bool {
         self.free_slot(0).is_some() && !self.goes_on(queued.run)
     }

@@ -91,8 +91,8 @@ impl JobMachine {
             Verdict::AlreadyRun { run, .. } => {
                 refuse(&queued, Refusal::Overlap { holder: Some(run) }, effects);
             }
-            // It is owed: what was asked for by its caller goes on as what it owes. Who closes it says that it is lost, and
-            // it may go on elsewhere.
+            // It is owed: what was asked for by its caller goes on as what it owes. Who closes it says that
+            // it is lost, and it may go on elsewhere.
             Verdict::NotGranted | Verdict::GrantedBefore if self.defer_to_pending_retry(&queued) => {
                 answer(&queued, Ok(Triggered::Queued), effects);
             }

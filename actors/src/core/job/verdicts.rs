@@ -19,12 +19,14 @@ pub const ASK_AGAIN_MIN: Duration = Duration::from_millis(100);
 pub const ASK_AGAIN_MAX: Duration = Duration::from_secs(5);
 /// The longest pause after a tick was found not to be due by the store's clock.
 pub const HOLD_MAX: Duration = Duration::from_secs(1);
-/// How often a tick that waits for its key asks whether the run that holds it, on another node or of another job, has ended.
+/// How often a tick that waits for its key asks whether the run that holds it, on another node or of another
+/// job, has ended.
 pub const KEY_AGAIN: Duration = Duration::from_millis(250);
 
 impl JobMachine {
     pub(super) fn on_claimed(&mut self, now: Now, run: RunId, verdict: Verdict, effects: &mut Effects) {
-        // `NotGranted` only settles an earlier claim. A store that refuses every claim can say it, so the back-off goes on.
+        // `NotGranted` only settles an earlier claim. A store that refuses every claim can say it, so the
+        // back-off goes on.
         if !matches!(verdict, Verdict::Unavailable { .. } | Verdict::Locked { .. } | Verdict::NotGranted) {
             self.asked.on_decided();
         }
@@ -101,8 +103,8 @@ impl JobMachine {
                 self.put_back(waiting);
             }
             _ if asked.doubtful => {
-                // The claim that got no answer may have been granted, and closed since. What this answer says is asked
-                // for once more when that is known.
+                // The claim that got no answer may have been granted, and closed since. What this answer says
+                // is asked for once more when that is known.
                 effects.push(Effect::Claim(Claim { settle: true, ..self.claim_of(run, claim, slot) }));
                 self.asked.ask_claim(TickAsked { settles: true, ..asked });
             }
@@ -163,8 +165,8 @@ impl JobMachine {
         let newer_is_due = self.cursor.due_by(now.wall).is_some() && self.room() == 1;
         let restarts = self.cursor.restart_from.is_some();
         let Some(asked) = self.asked.claim_mut() else { return };
-        // While it got no answer a newer tick may have become due, or the term may be over: then it is only settled, and
-        // what it was to decide is decided anew.
+        // While it got no answer a newer tick may have become due, or the term may be over: then it is only
+        // settled, and what it was to decide is decided anew.
         let settle = newer_is_due || restarts || self.mode != Mode::Firing(Some(asked.claim.authority));
         asked.settles = settle;
         let asked = *asked;

@@ -25,8 +25,8 @@ pub enum Input {
         /// What else the store keeps of it.
         kept: Box<Kept>,
     },
-    /// The store refuses the job for its data: its ticks are skipped from here on, without asking the store, until it is resumed or
-    /// suspended. Its runs go on.
+    /// The store refuses the job for its data: its ticks are skipped from here on, without asking the store,
+    /// until it is resumed or suspended. Its runs go on.
     Park {
         /// Since when, as far as is known, this node is to decide the job's ticks.
         since: DateTime<Utc>,
@@ -35,8 +35,8 @@ pub enum Input {
     },
     /// The job may not fire any more. Its runs go on.
     Suspend,
-    /// The job is removed, or goes by another schedule from now on: what is due by now is skipped, unless it is being claimed. Its runs
-    /// go on.
+    /// The job is removed, or goes by another schedule from now on: what is due by now is skipped, unless it
+    /// is being claimed. Its runs go on.
     Leave {
         /// It is removed.
         is_removed: bool,
@@ -137,7 +137,8 @@ pub enum End {
     Aborted,
     /// There was none: the run waited for its next attempt, or for the node's slot for its first one.
     BetweenAttempts,
-    /// It never started: a hook vetoed it with this reason, or the run was told to stop before. It is not tried again.
+    /// It never started: a hook vetoed it with this reason, or the run was told to stop before. It is not
+    /// tried again.
     NotStarted {
         /// The reason of the veto, if it was one.
         veto: Option<Arc<str>>,
@@ -147,8 +148,8 @@ pub enum End {
 impl End {
     /// What a run came to that was `cancelled`, or was not.
     ///
-    /// One that was cancelled counts as such whatever its body made of it, unless it panicked: nobody can tell an answer that was
-    /// given in time from one that was given up.
+    /// One that was cancelled counts as such whatever its body made of it, unless it panicked: nobody can
+    /// tell an answer that was given in time from one that was given up.
     pub fn outcome(&self, cancelled: Option<CancelReason>) -> Outcome {
         match (self, cancelled) {
             (Self::Panicked(_), _) => Outcome::Panicked,
@@ -157,6 +158,16 @@ impl End {
             (_, Some(_)) | (Self::Aborted | Self::BetweenAttempts, None) => Outcome::Cancelled,
             (Self::Returned, None) => Outcome::Succeeded,
             (Self::Failed { .. }, None) => Outcome::Failed,
+        }
+    }
+}
+
+impl End {
+    /// What went wrong, in words, if something did.
+    pub fn error(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Failed { error, .. } | Self::Panicked(error) => Some(error),
+            Self::Returned | Self::Aborted | Self::BetweenAttempts | Self::NotStarted { .. } => None,
         }
     }
 }
@@ -233,7 +244,8 @@ pub enum Effect {
     },
     /// Count a tick that another node has decided.
     Elsewhere,
-    /// Say that the job has paused itself after too many failures. Only a job without claims does: of others the store decides.
+    /// Say that the job has paused itself after too many failures. Only a job without claims does: of others
+    /// the store decides.
     Paused(Pause),
     /// Pause the job on all nodes: its body said that it is to stop for good.
     Stop(Pause),
@@ -371,6 +383,15 @@ pub struct Ended {
     pub started_at: Option<DateTime<Utc>>,
     /// How long the body took.
     pub took: Duration,
+}
+
+impl Ended {
+    /// How this node says that it ended: a run whose end is not recorded here is closed as lost by whoever
+    /// takes over; what was never claimed is cancelled.
+    pub fn outcome_told(&self) -> Outcome {
+        let is_lost = !self.recorded && self.cancelled == Some(CancelReason::LockLost);
+        if is_lost { Outcome::Lost } else { self.outcome }
+    }
 }
 
 /// Why a manual trigger started nothing.

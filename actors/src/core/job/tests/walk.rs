@@ -1,9 +1,9 @@
 //! Any sequence of inputs keeps the machine's promises.
 //!
-//! The machine walks through a little world: a store that keeps a cursor, keys and pauses and loses some of its answers, a
-//! node that hands out permits, bodies that end in every way, clocks that step, a schedule that panics and so kills the actor
-//! at any moment. The promises are checked after every step. In the end the world calms down: whatever is due must be decided,
-//! and after a drain nothing is left.
+//! The machine walks through a little world: a store that keeps a cursor, keys and pauses and loses some of
+//! its answers, a node that hands out permits, bodies that end in every way, clocks that step, a schedule
+//! that panics and so kills the actor at any moment. The promises are checked after every step. In the end
+//! the world calms down: whatever is due must be decided, and after a drain nothing is left.
 
 mod answers;
 mod calm;

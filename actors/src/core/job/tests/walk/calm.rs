@@ -28,8 +28,8 @@ impl World {
         self.step(Input::Drain);
     }
 
-    /// One turn of a world in which everything works: whatever is asked is answered, whatever runs ends, and time passes as
-    /// far as the machine wants.
+    /// One turn of a world in which everything works: whatever is asked is answered, whatever runs ends, and
+    /// time passes as far as the machine wants.
     pub(super) fn calm_turn(&mut self) {
         let before =
             (self.questions.len(), self.completions.len(), self.bodies.len(), self.permits.on_its_way);
@@ -92,7 +92,8 @@ impl World {
         }
     }
 
-    /// Whatever is due is decided and whatever is owed is taken up, with no more wake-ups than the machine asked for.
+    /// Whatever is due is decided and whatever is owed is taken up, with no more wake-ups than the machine
+    /// asked for.
     pub(super) fn everything_due_is_decided(&mut self) {
         let until = self.store_time();
         for turn in 1..=CALM_TURNS_MAX {
