@@ -12,7 +12,7 @@ use callsheet::{
     FireTime, JobName, LockKey, NodeId, RunId,
     backend::Postgres,
     port::{
-        Authority, Backend, ClaimRequest, CursorMove, Enrolled, Enrolment, Inquiry, LockError, Locker,
+        Authority, Backend, ClaimRequest, CursorAdvance, Enrolled, Enrolment, Inquiry, LockError, Locker,
         ScheduleIdentity, Skips, TickClaim, Verdict,
     },
 };
@@ -82,9 +82,9 @@ fn claim(expected: DateTime<Utc>) -> ClaimRequest {
     ClaimRequest { tick: Some(tick), ..request }
 }
 
-fn move_of(claim: &ClaimRequest) -> CursorMove {
+fn advance_of(claim: &ClaimRequest) -> CursorAdvance {
     let TickClaim { fire_time: to, expected, skips, authority } = claim.tick.expect("a tick");
-    CursorMove { id: claim.run.as_uuid(), job: claim.job.clone(), expected, to, skips, authority }
+    CursorAdvance { id: claim.run.as_uuid(), job: claim.job.clone(), expected, to, skips, authority }
 }
 
 fn assert_names<T: Debug>(answer: Result<T, LockError>, what: &str) {
@@ -114,7 +114,7 @@ async fn a_typo_in_a_move_is_an_error_that_names_it() {
     let node = node(&scope("move"), ("ELSE 'done'\n", "ELSE 'doen'\n")).await;
     let cursor = enrol(&*node).await.expect("it is enrolled");
 
-    assert_names(node.advance(&[move_of(&claim(cursor))]).await, "\"doen\"");
+    assert_names(node.advance(&[advance_of(&claim(cursor))]).await, "\"doen\"");
 }
 
 #[tokio::test]

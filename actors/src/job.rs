@@ -33,7 +33,7 @@ mod triggered;
 
 pub(crate) use self::{
     actor::JobActor,
-    ask::{AdvanceCursor, Ask, Asks, AsksWait, ClaimRun, CompleteRun},
+    ask::{AdvanceCursor, Ask, Asks, AsksWait, ClaimRun, RecordEnd},
     conclude::Conclusion,
     handle::{JobHandle, OnTrial, RefusedStep, WakeTime},
     hook_calls::HookCalls,

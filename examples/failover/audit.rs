@@ -76,7 +76,7 @@ impl Audit {
     ) -> BTreeMap<Tick, Decision> {
         let mut cursors: HashMap<&str, i64> = HashMap::new();
         let mut decisions = BTreeMap::new();
-        for one in &books.moves {
+        for one in &books.advances {
             let job = &one.job;
             let (from, to) = (one.from.map(|from| from.timestamp_micros()), one.to.timestamp_micros());
             let cursor = cursors.insert(job, to);

@@ -62,8 +62,8 @@ pub use self::{
     skips::FLUSH_AFTER,
     verdicts::{ASK_AGAIN_MAX, ASK_AGAIN_MIN, HOLD_MAX, KEY_AGAIN},
     vocabulary::{
-        Advance, Claim, Effect, Effects, End, Ended, Input, PermitAnswer, Refusal, Retried, RunEnd, Severity,
-        Start, Triggered,
+        Advance, BodyEnd, BodyEnded, Claim, Effect, Effects, Input, PermitAnswer, Refusal, Retried, RunEnded,
+        Severity, Start, Triggered,
     },
 };
 use crate::{
@@ -155,7 +155,7 @@ impl JobMachine {
         self.policies = policies.into();
         self.cursor.exhausted = self.policies.fires == Fires::Local && self.local_limit_is_reached();
         if !self.retries_lost() {
-            self.forget_debts();
+            self.forget_pending_retries();
         }
         self.suspend();
     }
@@ -175,8 +175,8 @@ impl JobMachine {
         self.permit.want_nothing();
         self.runs.id_is_spent = false;
         match input {
-            Input::Resume { cursor, authority, kept } => {
-                self.on_resume(now, cursor, authority, *kept, &mut effects);
+            Input::Resume { cursor, authority, stored } => {
+                self.on_resume(now, cursor, authority, *stored, &mut effects);
             }
             Input::Park { since, authority } => self.on_park(since, authority),
             Input::Suspend => {
@@ -196,11 +196,11 @@ impl JobMachine {
             Input::ClaimRefused { run, reason } => self.on_claim_refused(now, run, reason, &mut effects),
             Input::Advanced(moved) => self.on_advanced(now, moved, &mut effects),
             Input::Anchored { cursor } => self.on_anchored(cursor),
-            Input::RunEnded(end) => self.on_run_ended(now, end, &mut effects),
+            Input::BodyEnded(end) => self.on_body_ended(now, end, &mut effects),
             Input::LockLost { run } => self.on_lock_lost(now, run, &mut effects),
-            Input::Owed(owed) => self.on_owed(owed),
+            Input::PendingRetry(retry) => self.on_pending_retry(retry),
             Input::Pause(pause) => self.on_pause(now, pause, &mut effects),
-            Input::NewsMissed => self.on_news_missed(now),
+            Input::NotificationsLagged => self.on_notifications_lagged(now),
             Input::Permit(answer) => self.on_permit(now, answer, &mut effects),
             Input::Cancel { run, why } => self.on_cancel(now, run, why, &mut effects),
             Input::Abort => self.abort_all(now, &mut effects),

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     actor::JobActor,
-    ask::{AdvanceCursor, Ask, ClaimRun, CompleteRun},
+    ask::{AdvanceCursor, Ask, ClaimRun, RecordEnd},
     conclude::{Conclusion, conclude},
     hook_calls,
     report::Report,
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     core::{
         contract::Breach,
-        job::{Claim, Effect, Effects, Ended, Refusal, Retried, Start, Triggered as HowTriggered},
+        job::{Claim, Effect, Effects, Refusal, Retried, RunEnded, Start, Triggered as HowTriggered},
         time::FireTime,
     },
     drain::HowDrained,
@@ -49,7 +49,7 @@ impl JobActor {
                 // It comes right before what is to be said of the end.
                 Effect::Complete { .. } => completes = true,
                 Effect::Retried(retried) => self.retried(retried),
-                Effect::Ended(ended) => self.ended(ended, std::mem::take(&mut completes)),
+                Effect::RunEnded(ended) => self.ended(ended, std::mem::take(&mut completes)),
                 Effect::Skipped { newest, reason, count, at_least } => {
                     self.skipped(newest, reason, count, at_least);
                 }
@@ -191,7 +191,7 @@ impl JobActor {
     }
 
     /// A run is over; the store is to record it, or is not.
-    fn ended(&mut self, ended: Ended, completes: bool) {
+    fn ended(&mut self, ended: RunEnded, completes: bool) {
         let outcome = ended.outcome_told();
         self.body_ended(ended.run, outcome);
         let at = self.ends.iter().position(|(run, _)| *run == ended.run);
@@ -205,7 +205,7 @@ impl JobActor {
             // By the definition by which the machine goes on, which may not be that of the run.
             let from_completion = self.job.definition.schedule.counts_from_completion();
             let conclusion = Conclusion::new(self.job.clone(), ended, run, waiting);
-            return self.job.ask_store(Ask::Complete(CompleteRun { conclusion, from_completion }));
+            return self.job.ask_store(Ask::RecordEnd(RecordEnd { conclusion, from_completion }));
         }
         // Perhaps nobody waits.
         let _ = waiting.map(|waiting| waiting.send(outcome));

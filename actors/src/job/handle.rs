@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::{
     actor::JobActor,
-    ask::{Ask, CompleteRun},
+    ask::{Ask, RecordEnd},
     conclude::Conclusion,
     hook_calls::HookCalls,
     host::JobHost,
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     core::{
-        job::{Ended, Input, PermitAnswer},
+        job::{Input, PermitAnswer, RunEnded},
         policy::Fires,
         time::Now,
     },
@@ -92,10 +92,10 @@ impl JobHandle {
     }
 
     /// Has the end of a run recorded of which no actor is left; its handle died with the actor.
-    pub(crate) fn conclude_undelivered(self: &Arc<Self>, ended: Ended) {
+    pub(crate) fn conclude_undelivered(self: &Arc<Self>, ended: RunEnded) {
         let from_completion = self.definition.schedule.counts_from_completion();
         let conclusion = Conclusion::new(self.clone(), ended, None, None);
-        self.ask_store(Ask::Complete(CompleteRun { conclusion, from_completion }));
+        self.ask_store(Ask::RecordEnd(RecordEnd { conclusion, from_completion }));
     }
 
     /// The readings of this instant by the clock that decides the job's ticks: the store's, unless the job is
@@ -174,8 +174,8 @@ impl Default for WakeTime {
 pub(crate) enum RefusedStep {
     Enrolment = 1,
     Claim,
-    /// Of its cursor.
-    Move,
+    /// An advance of its cursor.
+    Advance,
     End,
 }
 

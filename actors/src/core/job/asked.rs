@@ -38,7 +38,7 @@ pub(super) struct TickAsked {
     /// How late the tick was when it was asked for first.
     pub(super) late_by: Duration,
     /// It is asked only what became of an earlier claim.
-    pub(super) settles: bool,
+    pub(super) only_rechecks: bool,
     /// An earlier claim got no answer, and may have been granted.
     pub(super) doubtful: bool,
     /// The job is paused as far as is known, and no pause was heard of since the claim was made: granted, it
@@ -130,11 +130,20 @@ mod tests {
         let claim = TickClaim { fire_time: tick, expected: wall, skips, authority };
         let waiting =
             Waiting { tick, skips, skipped_to: None, missed: None, window: Duration::ZERO, contended: false };
-        let (late_by, settles, doubtful, ends_pause) = (Duration::ZERO, false, false, false);
+        let (late_by, only_rechecks, doubtful, ends_pause) = (Duration::ZERO, false, false, false);
         let mut asked = Asked::default();
         assert_eq!((asked.is_nothing(), asked.tick()), (true, None));
 
-        asked.ask_claim(TickAsked { run, claim, waiting, slot: 0, late_by, settles, doubtful, ends_pause });
+        asked.ask_claim(TickAsked {
+            run,
+            claim,
+            waiting,
+            slot: 0,
+            late_by,
+            only_rechecks,
+            doubtful,
+            ends_pause,
+        });
         assert_eq!((asked.claim().map(|asked| asked.run), asked.advance()), (Some(run), None));
         assert_eq!((asked.is_nothing(), asked.tick()), (false, Some(tick)));
 

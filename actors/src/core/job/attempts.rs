@@ -1,7 +1,7 @@
 //! The attempts of the runs in progress: when one starts, and what follows from its end.
 
 use super::{
-    ActiveRun, Effect, Effects, End, Ended, JobMachine, LastRun, Retried, RunEnd, Severity, Start,
+    ActiveRun, BodyEnd, BodyEnded, Effect, Effects, JobMachine, LastRun, Retried, RunEnded, Severity, Start,
     permit::Claimant,
 };
 use crate::{
@@ -64,7 +64,7 @@ impl JobMachine {
         }
     }
 
-    pub(super) fn on_run_ended(&mut self, now: Now, end: RunEnd, effects: &mut Effects) {
+    pub(super) fn on_body_ended(&mut self, now: Now, end: BodyEnded, effects: &mut Effects) {
         let Some(at) = self.runs.active.iter().position(|run| run.run == end.run) else { return };
         effects.extend(self.permit.release());
         let run = &mut self.runs.active[at];
@@ -75,7 +75,7 @@ impl JobMachine {
             return;
         };
         let outcome = run.outcome(&end.end);
-        let RunEnd { run: id, end, took, .. } = end;
+        let BodyEnded { run: id, end, took, .. } = end;
         effects.push(Effect::Retried(Retried { run: id, attempt: run.attempt, outcome, pause, end, took }));
         let run = &mut self.runs.active[at];
         run.retry_at = Some(now.elapsed.saturating_add(pause));
@@ -86,22 +86,22 @@ impl JobMachine {
     }
 
     /// How long to wait before the next attempt, if there is to be one.
-    fn pause_before_next(&self, run: &ActiveRun, end: &End) -> Option<Duration> {
+    fn pause_before_next(&self, run: &ActiveRun, end: &BodyEnd) -> Option<Duration> {
         let again = match (run.cancelled, end) {
-            (_, End::NotStarted { .. })
-            | (_, End::Failed { severity: Severity::Permanent | Severity::Stop, .. }) => false,
-            (Some(CancelReason::TimedOut), _) | (None, End::Panicked(_)) => true,
-            (None, End::Failed { severity: Severity::Transient, .. }) => true,
-            (None, End::Returned | End::Aborted | End::BetweenAttempts) | (Some(_), _) => false,
+            (_, BodyEnd::NotStarted { .. })
+            | (_, BodyEnd::Failed { severity: Severity::Permanent | Severity::Stop, .. }) => false,
+            (Some(CancelReason::TimedOut), _) | (None, BodyEnd::Panicked(_)) => true,
+            (None, BodyEnd::Failed { severity: Severity::Transient, .. }) => true,
+            (None, BodyEnd::Returned | BodyEnd::Aborted | BodyEnd::BetweenAttempts) | (Some(_), _) => false,
         };
         let again = again && !run.lost && !run.last_attempt && run.attempt < self.policies.retry.attempts;
         again.then(|| self.policies.retry.pause(run.run, run.attempt))
     }
 
     /// The run at this place is over.
-    pub(super) fn conclude(&mut self, now: Now, at: usize, end: RunEnd, effects: &mut Effects) {
+    pub(super) fn conclude(&mut self, now: Now, at: usize, end: BodyEnded, effects: &mut Effects) {
         let run = self.runs.active.remove(at);
-        let RunEnd { end, took, .. } = end;
+        let BodyEnded { end, took, .. } = end;
         let outcome = run.outcome(&end);
         if run.token.is_some() && !run.lost {
             effects.push(Effect::Complete { run: run.run, outcome });
@@ -120,16 +120,16 @@ impl JobMachine {
             });
         }
         let stop = match &end {
-            End::Failed { error, severity: Severity::Stop } => Some(Pause::stopped_by(error)),
-            End::Failed { severity: Severity::Transient | Severity::Permanent, .. }
-            | End::Returned
-            | End::Panicked(_)
-            | End::Aborted
-            | End::BetweenAttempts
-            | End::NotStarted { .. } => None,
+            BodyEnd::Failed { error, severity: Severity::Stop } => Some(Pause::stopped_by(error)),
+            BodyEnd::Failed { severity: Severity::Transient | Severity::Permanent, .. }
+            | BodyEnd::Returned
+            | BodyEnd::Panicked(_)
+            | BodyEnd::Aborted
+            | BodyEnd::BetweenAttempts
+            | BodyEnd::NotStarted { .. } => None,
         };
         let ActiveRun { run, cancelled, aborted, lost, first_started_at, .. } = run;
-        effects.push(Effect::Ended(Ended {
+        effects.push(Effect::RunEnded(RunEnded {
             run,
             outcome,
             cancelled,

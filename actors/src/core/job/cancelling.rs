@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Effect, Effects, End, JobMachine, Refusal, RunEnd};
+use super::{BodyEnd, BodyEnded, Effect, Effects, JobMachine, Refusal};
 use crate::{core::time::Now, event::CancelReason, name::RunId};
 
 impl JobMachine {
@@ -43,7 +43,7 @@ impl JobMachine {
                 self.cancel(run, now, why, effects);
             }
             None => {
-                self.drop_debts();
+                self.drop_pending_retries();
                 self.drop_triggers(&Refusal::Cancelled, effects);
                 self.cancel_all(now, why, effects);
             }
@@ -82,7 +82,7 @@ impl JobMachine {
     /// Between two attempts there is no body whose end could be waited for.
     fn end_between_attempts(&mut self, now: Now, run: RunId, effects: &mut Effects) {
         let Some(at) = self.runs.active.iter().position(|active| active.run == run) else { return };
-        let end = RunEnd { run, end: End::BetweenAttempts, started_at: None, took: Duration::ZERO };
+        let end = BodyEnded { run, end: BodyEnd::BetweenAttempts, started_at: None, took: Duration::ZERO };
         self.conclude(now, at, end, effects);
     }
 

@@ -88,7 +88,7 @@ impl JobMachine {
         // What was skipped is accounted for by the store first.
         let is_written =
             !self.timers.is_set(Timer::Flush) && self.cursor.restart_from.is_none() && !self.cursor.anchoring;
-        let waits = !self.backlog.is_empty() || !self.unscheduled.debts.is_empty();
+        let waits = !self.backlog.is_empty() || !self.unscheduled.pending_retries.is_empty();
         // The store says nothing of the runs of others, nor of those that were lost and are not closed yet.
         let all_ended = !self.retries_lost() || self.cursor.all_ended == Some(self.cursor.stored);
         decides && !self.cursor.has_next() && is_written && !waits && self.is_idle() && all_ended

@@ -91,7 +91,7 @@ impl JobMachine {
         };
         self.mode = Mode::Parked { authority, since };
         self.timers.stop(Timer::Hold);
-        self.forget_debts();
+        self.forget_pending_retries();
         self.start_over(self.cursor.stored);
     }
 
@@ -103,7 +103,7 @@ impl JobMachine {
                 self.mode = Mode::Parked { authority, since: self.cursor.stored };
             }
             self.timers.stop(Timer::Hold);
-            self.forget_debts();
+            self.forget_pending_retries();
             let reason = reason.into();
             self.refuse_callers(&Refusal::Parked { reason }, effects);
         }

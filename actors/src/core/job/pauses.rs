@@ -94,7 +94,7 @@ impl JobMachine {
     }
 
     /// Whether a pause goes on is not known any more: the next tick asks the store.
-    pub(super) fn on_news_missed(&mut self, now: Now) {
+    pub(super) fn on_notifications_lagged(&mut self, now: Now) {
         match self.mode {
             Mode::Firing(_) if self.timers.is_set(Timer::CheckPause) => {
                 self.timers.set(Timer::CheckPause, now.elapsed);
@@ -108,7 +108,7 @@ impl JobMachine {
         }
     }
 
-    /// The news that a job was resumed may be lost, or overtaken by an older answer.
+    /// The notification that a job was resumed may be lost, or overtaken by an older answer.
     pub(super) fn check_pause_later(&mut self, now: Now) {
         if self.pause.may_be_stale() && self.policies.fires != Fires::Local {
             self.timers.set(Timer::CheckPause, now.elapsed.saturating_add(PAUSE_CHECK));

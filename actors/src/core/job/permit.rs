@@ -152,7 +152,7 @@ impl JobMachine {
         match answer {
             PermitAnswer::Granted => self.permit.state = PermitState::InHand,
             PermitAnswer::Wait => self.answer_queued(effects),
-            PermitAnswer::Refused => {
+            PermitAnswer::NotAdmitted => {
                 self.permit.state = PermitState::None;
                 self.refuse_callers(&Refusal::Concurrency, effects);
                 let later = now.elapsed.saturating_add(PERMIT_AGAIN);

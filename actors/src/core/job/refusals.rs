@@ -24,8 +24,8 @@ impl JobMachine {
     ) {
         let TickAsked { claim, waiting, .. } = asked;
         match verdict {
-            Verdict::AlreadyRun { cursor, .. } | Verdict::Moved { cursor } => {
-                if matches!(claim.authority, Authority::Any | Authority::Unled) {
+            Verdict::AlreadyRun { cursor, .. } | Verdict::Elsewhere { cursor } => {
+                if matches!(claim.authority, Authority::Any | Authority::Leaderless) {
                     effects.push(Effect::Elsewhere);
                 }
                 if cursor == claim.fire_time.instant() {
@@ -42,7 +42,7 @@ impl JobMachine {
                 }
                 self.on_busy(now, asked, effects);
             }
-            Verdict::Deposed { .. } | Verdict::Led => {
+            Verdict::Deposed { .. } | Verdict::HasLeader => {
                 self.on_deposed(claim.authority);
             }
             Verdict::Paused(pause) => self.on_paused(now, waiting, pause, effects),

@@ -8,7 +8,7 @@ use crate::{
         contract::{Breach, next_after},
         time::{FireTime, Now},
     },
-    port::{Authority, Kept},
+    port::{Authority, StoredState},
 };
 
 impl JobMachine {
@@ -17,21 +17,21 @@ impl JobMachine {
         now: Now,
         cursor: DateTime<Utc>,
         authority: Option<Authority>,
-        kept: Kept,
+        stored: StoredState,
         effects: &mut Effects,
     ) {
-        // Others may have taken up what was owed meanwhile.
+        // Others may have taken up what was pending meanwhile.
         self.cursor.all_ended = None;
         // An answer of the store may have been under way when the job was told to drain.
         if !self.closing.draining {
             self.mode = Mode::Firing(authority);
             if authority.is_some() {
-                let Kept { pause, failures, owed } = kept;
+                let StoredState { pause, failures, pending_retries } = stored;
                 self.pause.set_stored(pause);
                 self.pause_is_newer_than_claim();
                 self.check_pause_later(now);
                 self.runs.history.hear_failures(now.elapsed, failures);
-                self.replace_debts(owed);
+                self.replace_pending_retries(pending_retries);
                 self.cursor.see(cursor);
             } else {
                 // There is no store to tell.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{End, Start, history::History};
+use super::{BodyEnd, Start, history::History};
 use crate::{
     core::time::{FireTime, Now},
     event::{CancelReason, Outcome},
@@ -113,7 +113,7 @@ impl ActiveRun {
         self.cancelled
     }
 
-    pub(super) fn outcome(&self, end: &End) -> Outcome {
+    pub(super) fn outcome(&self, end: &BodyEnd) -> Outcome {
         end.outcome(self.cancelled)
     }
 }

@@ -14,7 +14,7 @@ use crate::{
         policy::Fires,
         time::{FireTime, Now, since},
     },
-    port::{Authority, Moved, SkipReason, Skips},
+    port::{Advanced, Authority, SkipReason, Skips},
 };
 
 /// How long skipped ticks may wait before the cursor is moved over them, so that a job moves it at most once
@@ -112,39 +112,39 @@ impl JobMachine {
         effects.push(Effect::Advance(advance));
     }
 
-    pub(super) fn on_advanced(&mut self, now: Now, moved: Moved, effects: &mut Effects) {
+    pub(super) fn on_advanced(&mut self, now: Now, moved: Advanced, effects: &mut Effects) {
         let Some(asked) = self.asked.advance().copied() else { return };
         let is_early = since(now.wall, asked.to.instant()) <= HOLD_MAX;
         match moved {
             // The store's clock is a little behind this node's reading of it.
-            Moved::Elsewhere { cursor } if cursor == asked.expected && is_early => {
+            Advanced::Elsewhere { cursor } if cursor == asked.expected && is_early => {
                 return self.ask_again_later(now);
             }
-            Moved::Locked => return self.ask_again_later(now),
-            Moved::Unavailable { reason } => {
+            Advanced::Locked => return self.ask_again_later(now),
+            Advanced::Unavailable { reason } => {
                 effects.push(Effect::Unavailable { reason });
                 return self.ask_again_later(now);
             }
-            Moved::Done => {
+            Advanced::Done => {
                 self.close_question();
                 self.asked.on_decided();
                 self.cursor.move_to(asked.to.instant());
                 self.cursor.see(self.cursor.stored);
             }
-            Moved::Elsewhere { cursor } => {
+            Advanced::Elsewhere { cursor } => {
                 self.close_question();
                 self.cursor.see(cursor);
                 self.adopt(cursor);
             }
-            Moved::Unknown => {
+            Advanced::Unknown => {
                 self.close_question();
                 self.wait_for_enrolment(now);
             }
-            Moved::Deposed { .. } | Moved::Led => {
+            Advanced::Deposed { .. } | Advanced::HasLeader => {
                 self.close_question();
                 self.on_deposed(asked.authority);
             }
-            Moved::BadData { reason } => {
+            Advanced::BadData { reason } => {
                 self.close_question();
                 self.on_bad_data(&reason, effects);
             }

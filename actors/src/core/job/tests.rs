@@ -27,12 +27,12 @@ use chrono::TimeDelta;
 use super::*;
 use crate::{
     core::{
-        policy::{DEBTS_MAX, LOSSES_MAX, Misfire, OnLost, Overlap, Retry},
+        policy::{LOSSES_MAX, Misfire, OnLost, Overlap, PENDING_RETRIES_MAX, Retry},
         time::FireTime,
     },
     event::{CancelReason, Outcome},
     name::{FencingToken, NodeId, RunId, RunIds, Term},
-    port::{Kept, Moved, OwedRun, Pause, SkipReason, Skips, TickClaim, Verdict},
+    port::{Advanced, Pause, PendingRetry, SkipReason, Skips, StoredState, TickClaim, Verdict},
     testkit::fakes::Period,
 };
 
@@ -200,7 +200,7 @@ fn hourly() -> Rehearsal {
 }
 
 fn resume(cursor: DateTime<Utc>, authority: Option<Authority>) -> Input {
-    Input::Resume { cursor, authority, kept: Box::default() }
+    Input::Resume { cursor, authority, stored: Box::default() }
 }
 
 fn cancel(why: CancelReason) -> Input {
@@ -211,9 +211,9 @@ fn granted(run: RunId) -> Input {
     Input::Claimed { run, verdict: Verdict::Granted { token: TOKEN, lost: None } }
 }
 
-fn ended(run: RunId, end: End) -> Input {
+fn ended(run: RunId, end: BodyEnd) -> Input {
     let started_at = Some(at("00:00"));
-    Input::RunEnded(RunEnd { run, end, started_at, took: Duration::from_secs(1) })
+    Input::BodyEnded(BodyEnded { run, end, started_at, took: Duration::from_secs(1) })
 }
 
 fn minutes(minutes: u64) -> Option<Duration> {
@@ -222,7 +222,7 @@ fn minutes(minutes: u64) -> Option<Duration> {
 
 fn claim_of(effects: &[Effect]) -> (RunId, TickClaim) {
     match effects {
-        [Effect::Claim(Claim { run, tick: Some(claim), settle: false, .. })] => (*run, *claim),
+        [Effect::Claim(Claim { run, tick: Some(claim), recheck: false, .. })] => (*run, *claim),
         other => panic!("no claim, but {other:?}"),
     }
 }
@@ -245,8 +245,8 @@ fn three_attempts() -> Policies {
     Policies { retry, ..Policies::default() }
 }
 
-fn failure(severity: Severity) -> End {
-    End::Failed { error: "no".into(), severity }
+fn failure(severity: Severity) -> BodyEnd {
+    BodyEnd::Failed { error: "no".into(), severity }
 }
 
 fn with_overlap(overlap: Overlap) -> Rehearsal {
@@ -273,8 +273,8 @@ fn asked_again(policies: Policies) -> (Rehearsal, RunId) {
     (job, run)
 }
 
-fn owed(run: RunId, losses: u32) -> OwedRun {
-    OwedRun { run, fire_time: Some(FireTime::new(at("01:00"))), losses }
+fn pending_retry(run: RunId, losses: u32) -> PendingRetry {
+    PendingRetry { run, fire_time: Some(FireTime::new(at("01:00"))), losses }
 }
 
 /// A job that retries what is lost.
@@ -282,8 +282,8 @@ fn retrying(overlap: Overlap) -> Rehearsal {
     Rehearsal::new(Period::hours(1), Policies { overlap, on_lost: OnLost::Retry, ..Policies::default() })
 }
 
-fn retake(run: RunId, slot: u32) -> Effect {
-    Effect::Claim(Claim { retake: true, slot, ..Claim::new(run) })
+fn resume_lost(run: RunId, slot: u32) -> Effect {
+    Effect::Claim(Claim { resume_lost: true, slot, ..Claim::new(run) })
 }
 
 /// A job with a trigger that was told that it waits, and whose claim then got no answer and is asked for
@@ -293,7 +293,7 @@ fn asked_again_for_trigger() -> (Rehearsal, RunId) {
     let running = job.run_tick("01:00");
     let (run, effects) = job.trigger("01:01");
     assert_eq!(effects, [Effect::Answer { run, answer: Ok(Triggered::Queued) }]);
-    let effects = job.step("01:02", ended(running, End::Returned));
+    let effects = job.step("01:02", ended(running, BodyEnd::Returned));
     assert_eq!(effects.last(), Some(&Effect::Claim(Claim::new(run))));
     job.unanswered("01:02", run);
     assert_eq!(job.step("01:02:01", Input::WakeUp), [Effect::Claim(Claim::new(run))]);

@@ -344,8 +344,17 @@ impl JobMachine {
         };
         self.permit.pledge(Claimant::Tick);
         let ends_pause = self.pause.is_on();
-        let (settles, doubtful) = (false, false);
-        self.asked.ask_claim(TickAsked { run, claim, waiting, slot, late_by, settles, doubtful, ends_pause });
+        let (only_rechecks, doubtful) = (false, false);
+        self.asked.ask_claim(TickAsked {
+            run,
+            claim,
+            waiting,
+            slot,
+            late_by,
+            only_rechecks,
+            doubtful,
+            ends_pause,
+        });
         effects.push(Effect::Claim(self.claim_of(run, claim, slot)));
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Effect, Effects, End, Ended, JobMachine, Refusal, Triggered,
+    BodyEnd, Effect, Effects, JobMachine, Refusal, RunEnded, Triggered,
     unscheduled::{Cause, Trigger, UnscheduledRun},
 };
 use crate::{
@@ -105,7 +105,7 @@ pub(super) fn refuse(queued: &UnscheduledRun, refusal: Refusal, effects: &mut Ef
             effects.push(Effect::Answer { run: queued.run, answer: Err(refusal) });
         }
         Cause::Trigger(Trigger::Queued | Trigger::Dropped) => {
-            effects.push(Effect::Ended(never_started(queued)));
+            effects.push(Effect::RunEnded(never_started(queued)));
         }
         Cause::Trigger(Trigger::GivenUp) | Cause::RetriedLoss(_) => {}
     }
@@ -117,14 +117,14 @@ pub(super) fn locked_key() -> Refusal {
 }
 
 /// A trigger that was queued, and came to nothing. It was never claimed.
-fn never_started(queued: &UnscheduledRun) -> Ended {
-    Ended {
+fn never_started(queued: &UnscheduledRun) -> RunEnded {
+    RunEnded {
         run: queued.run,
         outcome: Outcome::Cancelled,
         cancelled: Some(CancelReason::NotStarted),
         aborted: false,
         recorded: false,
-        end: End::Aborted,
+        end: BodyEnd::Aborted,
         started_at: None,
         took: Duration::ZERO,
     }

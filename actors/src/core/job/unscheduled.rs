@@ -12,7 +12,7 @@ use crate::{
     },
     event::CancelReason,
     name::RunId,
-    port::OwedRun,
+    port::PendingRetry,
 };
 
 /// The runs that wait to start and that no tick starts.
@@ -22,7 +22,7 @@ pub(super) struct Unscheduled {
     pub(super) queue: VecDeque<UnscheduledRun>,
     /// Lost runs that are to go on, in the order of their ids, while this node fires the job; what was known
     /// of them when it last did, otherwise. One at a time goes to `queue`.
-    pub(super) debts: Seldom<RetriedLoss>,
+    pub(super) pending_retries: Seldom<RetriedLoss>,
 }
 
 /// A run that no tick starts, before it starts.
@@ -61,7 +61,7 @@ pub(super) enum Trigger {
 /// A lost run that is to go on with another attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RetriedLoss {
-    pub(super) owed: OwedRun,
+    pub(super) retry: PendingRetry,
     /// It is not wanted any more: it is taken up only to be closed.
     pub(super) dropped: bool,
 }
@@ -160,9 +160,9 @@ impl UnscheduledRun {
     }
 
     pub(super) fn start(&self) -> Start {
-        let owed = self.loss().map(|loss| loss.owed);
-        let attempt = owed.map_or(1, |owed| owed.losses.saturating_add(1));
-        let tick = owed.and_then(|owed| owed.fire_time);
+        let retry = self.loss().map(|loss| loss.retry);
+        let attempt = retry.map_or(1, |retry| retry.losses.saturating_add(1));
+        let tick = retry.and_then(|retry| retry.fire_time);
         Start { tick, attempt, slot: self.slot, ..Start::new(self.run) }
     }
 }
@@ -187,16 +187,18 @@ impl JobMachine {
     /// How many triggers and lost runs wait for their turn here.
     pub(super) fn unscheduled_waiting(&self) -> usize {
         let dormant = self.mode == Mode::Dormant;
-        let Unscheduled { queue, debts } = &self.unscheduled;
-        let debts = debts.iter().filter(|debt| !dormant && !self.goes_on(debt.owed.run)).count();
-        debts + queue.iter().filter(|queued| queued.is_waiting()).count()
+        let Unscheduled { queue, pending_retries } = &self.unscheduled;
+        let pending_retries =
+            pending_retries.iter().filter(|pending| !dormant && !self.goes_on(pending.retry.run)).count();
+        pending_retries + queue.iter().filter(|queued| queued.is_waiting()).count()
     }
 
     /// Whether a run waits here for its turn, or for the store.
     pub(super) fn waits_unscheduled(&self, run: RunId) -> bool {
-        let Unscheduled { queue, debts } = &self.unscheduled;
-        let is_owed = self.mode != Mode::Dormant && debts.iter().any(|debt| debt.owed.run == run);
-        is_owed || queue.iter().any(|queued| queued.run == run)
+        let Unscheduled { queue, pending_retries } = &self.unscheduled;
+        let is_pending =
+            self.mode != Mode::Dormant && pending_retries.iter().any(|pending| pending.retry.run == run);
+        is_pending || queue.iter().any(|queued| queued.run == run)
     }
 
     /// When the first one is to be looked at again.
@@ -230,7 +232,7 @@ impl JobMachine {
             // A lost run goes on only where the job fires.
             if let (Some(loss), Mode::Dormant) = (first.loss(), self.mode) {
                 self.unscheduled.queue.pop_front();
-                self.add_debt(loss);
+                self.add_pending_retry(loss);
                 continue;
             }
             if not_before > now.elapsed {
@@ -277,11 +279,11 @@ impl JobMachine {
         }
     }
 
-    pub(super) fn claim_of_first(&self, settle: bool) -> Option<Claim> {
+    pub(super) fn claim_of_first(&self, recheck: bool) -> Option<Claim> {
         let first = self.unscheduled.queue.front()?;
         let replace = self.policies.overlap == Overlap::Replace && first.is_trigger();
-        let retake = !first.is_trigger();
-        Some(Claim { slot: first.slot, replace, settle, retake, ..Claim::new(first.run) })
+        let resume_lost = !first.is_trigger();
+        Some(Claim { slot: first.slot, replace, recheck, resume_lost, ..Claim::new(first.run) })
     }
 
     pub(super) fn ask_again_for_unscheduled(&mut self, now: Now, effects: &mut Effects) {
@@ -290,10 +292,10 @@ impl JobMachine {
             && at <= now.elapsed
         {
             first.stage = Stage::Asked;
-            // One that is still wanted is asked for anew, not only settled.
+            // One that is still wanted is asked for anew, not only rechecked.
             let wanted = first.is_wanted() || !first.is_trigger();
-            let settle = !wanted || self.closing.has_begun();
-            effects.extend(self.claim_of_first(settle).map(Effect::Claim));
+            let recheck = !wanted || self.closing.has_begun();
+            effects.extend(self.claim_of_first(recheck).map(Effect::Claim));
         }
     }
 
@@ -316,8 +318,9 @@ impl JobMachine {
             .iter_mut()
             .filter(|queued| queued.run == run)
             .for_each(UnscheduledRun::drop_if_queued);
-        for debt in self.unscheduled.debts.iter_mut().filter(|debt| debt.owed.run == run) {
-            debt.dropped = true;
+        for pending in self.unscheduled.pending_retries.iter_mut().filter(|pending| pending.retry.run == run)
+        {
+            pending.dropped = true;
         }
     }
 }
@@ -346,8 +349,8 @@ mod tests {
     }
 
     fn loss(dropped: bool) -> UnscheduledRun {
-        let owed = OwedRun { run: run(), fire_time: None, losses: 2 };
-        UnscheduledRun::new(run(), Cause::RetriedLoss(RetriedLoss { owed, dropped }))
+        let retry = PendingRetry { run: run(), fire_time: None, losses: 2 };
+        UnscheduledRun::new(run(), Cause::RetriedLoss(RetriedLoss { retry, dropped }))
     }
 
     #[test]

@@ -91,8 +91,8 @@ impl JobMachine {
             Verdict::AlreadyRun { run, .. } => {
                 refuse(&queued, Refusal::Overlap { holder: Some(run) }, effects);
             }
-            // It is owed: what was asked for by its caller goes on as what it owes. Who closes it says that
-            // it is lost, and it may go on elsewhere.
+            // A retry of it is pending: what its caller asked for goes on by that. Whoever closes the run says
+            // that it is lost, and it may go on elsewhere.
             Verdict::NotGranted | Verdict::GrantedBefore if self.defer_to_pending_retry(&queued) => {
                 answer(&queued, Ok(Triggered::Queued), effects);
             }
@@ -100,7 +100,7 @@ impl JobMachine {
                 let reason = "the session with the store was lost before it answered".to_owned();
                 answer(&queued, Err(Refusal::Unavailable { reason }), effects);
             }
-            // It was given up, or is owed no more.
+            // It was given up, or its retry is pending no more.
             Verdict::NotGranted => refuse(&queued, Refusal::Overlap { holder: None }, effects),
             Verdict::Locked { .. } if queued.is_promised() && !self.closing.has_begun() => {
                 self.unscheduled.queue.push_front(UnscheduledRun { stage: again, ..queued });
@@ -113,10 +113,10 @@ impl JobMachine {
             }
             // A claim without a tick depends on no cursor, no term and no time.
             Verdict::Granted { .. }
-            | Verdict::Moved { .. }
+            | Verdict::Elsewhere { .. }
             | Verdict::Unknown
             | Verdict::Deposed { .. }
-            | Verdict::Led
+            | Verdict::HasLeader
             | Verdict::Paused(_)
             | Verdict::Exhausted
             | Verdict::NotYet { .. }
@@ -139,7 +139,7 @@ impl JobMachine {
             effects.push(Effect::Contended { holder });
         }
         let queued = UnscheduledRun { contended: true, ..queued };
-        // A debt is taken up, if only to be closed.
+        // A lost run is taken up, if only to be closed.
         let wanted = (queued.is_wanted() || !queued.is_trigger()) && !self.closing.has_begun();
         let free_slot = self.free_slot(queued.slot + 1);
         let waits = match (self.policies.overlap, free_slot) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Claim, Effect, Effects, End, Ended, JobMachine, Mode, Refusal, Start, Timer, asked::TickAsked,
+    BodyEnd, Claim, Effect, Effects, JobMachine, Mode, Refusal, RunEnded, Start, Timer, asked::TickAsked,
     backlog::announce, permit::Claimant, triggers::locked_key,
 };
 use crate::{
@@ -25,7 +25,7 @@ pub const KEY_AGAIN: Duration = Duration::from_millis(250);
 
 impl JobMachine {
     pub(super) fn on_claimed(&mut self, now: Now, run: RunId, verdict: Verdict, effects: &mut Effects) {
-        // `NotGranted` only settles an earlier claim. A store that refuses every claim can say it, so the
+        // `NotGranted` only answers a recheck. A store that refuses every claim can say it, so the
         // back-off goes on.
         if !matches!(verdict, Verdict::Unavailable { .. } | Verdict::Locked { .. } | Verdict::NotGranted) {
             self.asked.on_decided();
@@ -98,15 +98,15 @@ impl JobMachine {
                 // Whoever takes over closes the run as lost, and says so.
                 self.decided_up_to(claim.fire_time.instant());
             }
-            Verdict::NotGranted if asked.settles => {
+            Verdict::NotGranted if asked.only_rechecks => {
                 self.leave_tick(&waiting);
                 self.put_back(waiting);
             }
             _ if asked.doubtful => {
                 // The claim that got no answer may have been granted, and closed since. What this answer says
                 // is asked for once more when that is known.
-                effects.push(Effect::Claim(Claim { settle: true, ..self.claim_of(run, claim, slot) }));
-                self.asked.ask_claim(TickAsked { settles: true, ..asked });
+                effects.push(Effect::Claim(Claim { recheck: true, ..self.claim_of(run, claim, slot) }));
+                self.asked.ask_claim(TickAsked { only_rechecks: true, ..asked });
             }
             refused => {
                 if decides_what_leaves(&refused) {
@@ -122,7 +122,7 @@ impl JobMachine {
 
     /// The tick is decided: its run starts, unless it is too late for that.
     fn on_tick_granted(&mut self, now: Now, asked: TickAsked, token: FencingToken, effects: &mut Effects) {
-        let TickAsked { run, claim, waiting, slot, late_by, settles, ends_pause, .. } = asked;
+        let TickAsked { run, claim, waiting, slot, late_by, only_rechecks, ends_pause, .. } = asked;
         self.leave_run();
         if ends_pause && self.pause.stop.is_none() {
             // The grant proves that the pause ended; its notification was missed.
@@ -141,7 +141,7 @@ impl JobMachine {
         };
         // Granted at last, after the store was silent for long; or a run whose lock is lost still goes on.
         let silence = claim.fire_time.lateness(now.wall).saturating_sub(late_by);
-        let is_too_late = self.closing.refuses_grant(settles) || silence > waiting.window;
+        let is_too_late = self.closing.refuses_grant(only_rechecks) || silence > waiting.window;
         if self.free_slot(slot) != Some(slot) || is_too_late {
             self.permit.take_back(Claimant::Tick);
             close_unstarted(start, effects);
@@ -166,15 +166,15 @@ impl JobMachine {
         let restarts = self.cursor.restart_from.is_some();
         let Some(asked) = self.asked.claim_mut() else { return };
         // While it got no answer a newer tick may have become due, or the term may be over: then it is only
-        // settled, and what it was to decide is decided anew.
-        let settle = newer_is_due || restarts || self.mode != Mode::Firing(Some(asked.claim.authority));
-        asked.settles = settle;
+        // rechecked, and what it was to decide is decided anew.
+        let recheck = newer_is_due || restarts || self.mode != Mode::Firing(Some(asked.claim.authority));
+        asked.only_rechecks = recheck;
         let asked = *asked;
         let TickAsked { run, claim, slot, .. } = asked;
-        if settle && !asked.doubtful {
+        if recheck && !asked.doubtful {
             self.on_tick_claimed(now, asked, Verdict::NotGranted, effects);
         } else {
-            effects.push(Effect::Claim(Claim { settle, ..self.claim_of(run, claim, slot) }));
+            effects.push(Effect::Claim(Claim { recheck, ..self.claim_of(run, claim, slot) }));
         }
     }
 
@@ -200,9 +200,9 @@ impl JobMachine {
 fn decides_what_leaves(refused: &Verdict) -> bool {
     match refused {
         Verdict::AlreadyRun { .. }
-        | Verdict::Moved { .. }
+        | Verdict::Elsewhere { .. }
         | Verdict::Deposed { .. }
-        | Verdict::Led
+        | Verdict::HasLeader
         | Verdict::Exhausted => true,
         Verdict::NotYet { wait } => *wait > HOLD_MAX,
         Verdict::Granted { .. }
@@ -223,13 +223,13 @@ pub(super) fn close_unstarted(start: Start, effects: &mut Effects) {
     if start.token.is_some() {
         effects.push(Effect::Complete { run: start.run, outcome });
     }
-    effects.push(Effect::Ended(Ended {
+    effects.push(Effect::RunEnded(RunEnded {
         run: start.run,
         outcome,
         cancelled: Some(CancelReason::NotStarted),
         aborted: false,
         recorded: true,
-        end: End::Aborted,
+        end: BodyEnd::Aborted,
         started_at: None,
         took: Duration::ZERO,
     }));

@@ -10,7 +10,7 @@ use crate::{
     core::{contract::Breach, time::FireTime},
     event::{CancelReason, Outcome},
     name::{FencingToken, RunId, Term},
-    port::{Authority, Kept, Moved, OwedRun, Pause, SkipReason, Skips, TickClaim, Verdict},
+    port::{Advanced, Authority, Pause, PendingRetry, SkipReason, Skips, StoredState, TickClaim, Verdict},
 };
 
 /// What the machine is told.
@@ -23,7 +23,7 @@ pub enum Input {
         /// By what right the job fires; `None` for a job that is local to its node.
         authority: Option<Authority>,
         /// What else the store keeps of it.
-        kept: Box<Kept>,
+        stored: Box<StoredState>,
     },
     /// The store refuses the job for its data: its ticks are skipped from here on, without asking the store,
     /// until it is resumed or suspended. Its runs go on.
@@ -63,25 +63,25 @@ pub enum Input {
         reason: String,
     },
     /// The store answered a move of the cursor.
-    Advanced(Moved),
+    Advanced(Advanced),
     /// The store answered the end of a run that was to move the cursor.
     Anchored {
         /// The cursor; `None` if the store knows none, or did not record that end.
         cursor: Option<DateTime<Utc>>,
     },
     /// A body is really over: nothing of it runs any more.
-    RunEnded(RunEnd),
+    BodyEnded(BodyEnded),
     /// The session that held the key of this run is gone.
     LockLost {
         /// The run.
         run: RunId,
     },
     /// A run of this job was lost and is to go on with its next attempt.
-    Owed(OwedRun),
+    PendingRetry(PendingRetry),
     /// The job is paused, or resumed.
     Pause(Option<Pause>),
-    /// It may have been resumed: some news did not come through.
-    NewsMissed,
+    /// It may have been resumed: some notifications did not come through.
+    NotificationsLagged,
     /// The node's answer to [`Effect::AskPermit`].
     Permit(PermitAnswer),
     /// Runs in progress are to stop.
@@ -103,16 +103,16 @@ pub enum PermitAnswer {
     /// Not yet: another answer follows.
     Wait,
     /// Not now.
-    Refused,
+    NotAdmitted,
 }
 
 /// The end of a body.
 #[derive(Debug, Clone)]
-pub struct RunEnd {
+pub struct BodyEnded {
     /// The run.
     pub run: RunId,
     /// What the body did.
-    pub end: End,
+    pub end: BodyEnd,
     /// When the body started by the wall clock; `None` if it never did.
     pub started_at: Option<DateTime<Utc>>,
     /// How long it took by the monotonic clock.
@@ -121,7 +121,7 @@ pub struct RunEnd {
 
 /// What a body did at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
+pub enum BodyEnd {
     /// It returned without an error.
     Returned,
     /// It returned an error.
@@ -145,7 +145,7 @@ pub enum End {
     },
 }
 
-impl End {
+impl BodyEnd {
     /// What a run came to that was `cancelled`, or was not.
     ///
     /// One that was cancelled counts as such whatever its body made of it, unless it panicked: nobody can
@@ -162,7 +162,7 @@ impl End {
     }
 }
 
-impl End {
+impl BodyEnd {
     /// What went wrong, in words, if something did.
     pub fn error(&self) -> Option<&Arc<str>> {
         match self {
@@ -214,7 +214,7 @@ pub enum Effect {
     /// Say that an attempt failed and that another one will follow.
     Retried(Retried),
     /// Say that the run ended.
-    Ended(Ended),
+    RunEnded(RunEnded),
     /// Say that ticks were skipped.
     Skipped {
         /// The newest of them.
@@ -286,9 +286,9 @@ pub struct Claim {
     /// The tick, or `None` for a run without one of its own.
     pub tick: Option<TickClaim>,
     /// Ask only whether it was granted before.
-    pub settle: bool,
+    pub recheck: bool,
     /// The run was lost, and is to go on.
-    pub retake: bool,
+    pub resume_lost: bool,
     /// Whoever holds the key is to stop.
     pub replace: bool,
     /// Which of the key's slots to take, from 0.
@@ -298,7 +298,7 @@ pub struct Claim {
 impl Claim {
     /// A claim without a tick.
     pub fn new(run: RunId) -> Self {
-        Self { run, tick: None, settle: false, retake: false, replace: false, slot: 0 }
+        Self { run, tick: None, recheck: false, resume_lost: false, replace: false, slot: 0 }
     }
 }
 
@@ -359,14 +359,14 @@ pub struct Retried {
     /// How long until the next one.
     pub pause: Duration,
     /// What the body did.
-    pub end: End,
+    pub end: BodyEnd,
     /// How long it took.
     pub took: Duration,
 }
 
 /// A run that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
+pub struct RunEnded {
     /// The run.
     pub run: RunId,
     /// How it ended.
@@ -378,14 +378,14 @@ pub struct Ended {
     /// This node says how it ended. If its session was lost, whoever takes over does: as lost.
     pub recorded: bool,
     /// What the body did in its last attempt.
-    pub end: End,
+    pub end: BodyEnd,
     /// When it started; `None` if the body never did.
     pub started_at: Option<DateTime<Utc>>,
     /// How long the body took.
     pub took: Duration,
 }
 
-impl Ended {
+impl RunEnded {
     /// How this node says that it ended: a run whose end is not recorded here is closed as lost by whoever
     /// takes over; what was never claimed is cancelled.
     pub fn outcome_told(&self) -> Outcome {

@@ -13,7 +13,7 @@ fn a_suspended_job_lets_its_run_end_and_arms_nothing() {
 
     assert_eq!(job.wake_in("01:10"), None);
     assert_eq!(job.step("02:00", Input::WakeUp), []);
-    let effects = job.step("02:10", ended(run, End::Returned));
+    let effects = job.step("02:10", ended(run, BodyEnd::Returned));
     assert_eq!(effects[0], Effect::Complete { run, outcome: Outcome::Succeeded });
 }
 
@@ -27,7 +27,7 @@ fn a_revived_machine_keeps_its_run_and_closes_an_unknown_grant() {
     let effects = job.step("01:05", granted(stray));
     assert_eq!(effects[0], Effect::Complete { run: stray, outcome: Outcome::Cancelled });
 
-    let effects = job.step("01:10", ended(run, End::Returned));
+    let effects = job.step("01:10", ended(run, BodyEnd::Returned));
     assert_eq!(effects[0], Effect::Complete { run, outcome: Outcome::Succeeded });
 }
 
@@ -71,7 +71,7 @@ fn a_node_that_decides_nothing_knows_what_it_leaves_to_others() {
     let mut job = hourly();
     let run = job.run_tick("01:00");
     job.term = None;
-    job.step("01:10", ended(run, End::Returned));
+    job.step("01:10", ended(run, BodyEnd::Returned));
     assert_eq!((job.machine.next_fire_time(), job.machine.left_after()), (None, Some(at("01:00"))));
 
     let mut job = hourly();
@@ -93,7 +93,7 @@ fn a_node_that_decides_nothing_knows_what_it_leaves_to_others() {
 #[test]
 fn a_changed_schedule_counts_from_the_change_even_during_a_claim() {
     let answers =
-        [Verdict::Granted { token: TOKEN, lost: None }, Verdict::Moved { cursor: at("01:10") }, NOT_YET];
+        [Verdict::Granted { token: TOKEN, lost: None }, Verdict::Elsewhere { cursor: at("01:10") }, NOT_YET];
     for verdict in answers {
         let mut job = Rehearsal::new(Period::hours(1), Policies::default());
         let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
@@ -117,10 +117,10 @@ fn a_schedule_that_panics_undoes_no_end_of_a_run() {
     panics.store(true, Ordering::Relaxed);
 
     let now = job.now("00:30:02");
-    let end = ended(run, End::Returned);
+    let end = ended(run, BodyEnd::Returned);
     let effects = catch_unwind(AssertUnwindSafe(|| job.machine.feed(now, end)));
 
-    assert!(matches!(effects.unwrap()[..], [Effect::Ended(_)]));
+    assert!(matches!(effects.unwrap()[..], [Effect::RunEnded(_)]));
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_drained_job_is_not_resumed_and_starts_nothing_new() {
     let (refused, effects) = job.trigger("02:00");
 
     assert_eq!(effects, [Effect::Answer { run: refused, answer: Err(Refusal::ShuttingDown) }]);
-    job.step("02:01", ended(run, End::Returned));
+    job.step("02:01", ended(run, BodyEnd::Returned));
     assert!(job.machine.is_idle());
     assert_eq!(job.wake_in("02:01"), None);
 }
@@ -145,7 +145,7 @@ fn a_claim_that_only_a_drained_job_learns_to_be_granted_is_closed() {
     let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
     job.unanswered("01:00", run);
     job.step("01:00", Input::Drain);
-    assert!(job.machine.is_drained(), "the end of the session would settle it");
+    assert!(job.machine.is_drained(), "the end of the session would recheck it");
     job.step("01:00:00.100", Input::WakeUp);
 
     let effects = job.step("01:00:00.200", granted(run));
@@ -161,7 +161,7 @@ fn a_local_job_at_its_limit_of_runs_stays_exhausted_when_it_is_changed() {
         for (starts, ends) in [("01:00", "01:01"), ("02:00", "02:01")] {
             let effects = job.step(starts, Input::WakeUp);
             let Some(Effect::Start(Start { run, .. })) = effects.last() else { panic!("{effects:?}") };
-            job.step(ends, ended(*run, End::Returned));
+            job.step(ends, ended(*run, BodyEnd::Returned));
         }
         assert!(job.machine.is_exhausted());
 

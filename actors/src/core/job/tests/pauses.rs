@@ -25,16 +25,16 @@ fn a_tick_that_a_pause_skips_is_reported_once_after_a_resume() {
 
 #[test]
 fn a_claim_that_was_granted_before_a_pause_does_not_end_it() {
-    let told = || Input::Pause(for_now());
+    let notified = || Input::Pause(for_now());
     let read = || Input::Resume {
         cursor: at("00:30"),
         authority: Some(Authority::Term(TERM)),
-        kept: Box::new(Kept { pause: for_now(), ..Kept::default() }),
+        stored: Box::new(StoredState { pause: for_now(), ..StoredState::default() }),
     };
-    for (how, news) in [("told", told()), ("read with the cursor", read())] {
+    for (how, told) in [("notified", notified()), ("read with the cursor", read())] {
         let mut job = hourly();
         let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
-        job.step("01:00:01", news);
+        job.step("01:00:01", told);
 
         job.step("01:00:02", granted(run));
 
@@ -85,15 +85,15 @@ fn a_tick_that_asks_whether_its_job_is_paused_still_takes_nobodys_place() {
 
     let window = Duration::from_mins(30) + Duration::from_millis(1);
     assert_eq!(job.wake_in("01:00"), Some(window), "and nothing is asked until it ends");
-    claim_of(&job.step("01:04", ended(run, End::Returned))[2..]);
+    claim_of(&job.step("01:04", ended(run, BodyEnd::Returned))[2..]);
 }
 
 #[test]
 fn what_the_store_had_not_heard_of_is_not_forgotten() {
-    let kept = |failures| Box::new(Kept { failures, ..Kept::default() });
+    let stored = |failures| Box::new(StoredState { failures, ..StoredState::default() });
     let authority = Some(Authority::Term(TERM));
-    let resumed = |failures| Input::Resume { cursor: at("00:30"), authority, kept: kept(failures) };
-    let failed = || End::Failed { error: "no".into(), severity: Severity::Transient };
+    let resumed = |failures| Input::Resume { cursor: at("00:30"), authority, stored: stored(failures) };
+    let failed = || BodyEnd::Failed { error: "no".into(), severity: Severity::Transient };
     let mut job = Rehearsal::dormant(Period::hours(1), Policies::default());
     let (run, _) = job.trigger("00:30");
     job.step("00:30", granted(run));

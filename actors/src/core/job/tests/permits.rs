@@ -22,10 +22,10 @@ fn a_queued_trigger_that_finds_the_node_full_asks_again_later() {
     let run = job.run_permitted_tick("01:00");
     let (queued, effects) = job.trigger("01:01");
     assert_eq!(effects, [Effect::Answer { run: queued, answer: Ok(Triggered::Queued) }]);
-    let effects = job.step("01:02", ended(run, End::Returned));
+    let effects = job.step("01:02", ended(run, BodyEnd::Returned));
     assert_eq!(effects.last(), Some(&Effect::AskPermit { priority: 0 }));
 
-    assert_eq!(job.permit("01:02", PermitAnswer::Refused), [], "not at once, and not for ever");
+    assert_eq!(job.permit("01:02", PermitAnswer::NotAdmitted), [], "not at once, and not for ever");
 
     assert_eq!(job.wake_in("01:02"), Some(Duration::from_secs(1)));
     assert_eq!(job.step("01:02:01", Input::WakeUp), [Effect::AskPermit { priority: 0 }]);
@@ -47,7 +47,7 @@ fn a_run_that_is_granted_late_waits_for_a_permit_and_keeps_its_timeout() {
         );
         // Where the node is to skip, too: it has its claim.
         for second in 0..refusals {
-            assert_eq!(job.permit(&format!("01:00:0{}", 6 + second), PermitAnswer::Refused), []);
+            assert_eq!(job.permit(&format!("01:00:0{}", 6 + second), PermitAnswer::NotAdmitted), []);
             let again = format!("01:00:0{}", 7 + second);
             assert_eq!(job.step(&again, Input::WakeUp), [Effect::AskPermit { priority: 0 }]);
         }
@@ -58,7 +58,7 @@ fn a_run_that_is_granted_late_waits_for_a_permit_and_keeps_its_timeout() {
         let [Effect::Start(start)] = effects[..] else { panic!("{effects:?}") };
         assert_eq!((start.run, start.attempt, start.begins, start.token), (run, 1, true, Some(TOKEN)));
         assert_eq!(start.deadline, Some(Duration::from_secs(90 * 60)), "its timeout counts from its start");
-        let effects = job.step("01:30", ended(run, End::Returned));
+        let effects = job.step("01:30", ended(run, BodyEnd::Returned));
         assert_eq!(
             effects[..2],
             [Effect::ReleasePermit, Effect::Complete { run, outcome: Outcome::Succeeded }]
@@ -80,10 +80,10 @@ fn a_run_that_waits_for_a_permit_to_begin_ends_at_once_when_it_is_told_to() {
 
         let effects = job.step("01:00:07", input(run));
 
-        let Some(Effect::Ended(end)) = effects.last() else { panic!("{effects:?}") };
+        let Some(Effect::RunEnded(end)) = effects.last() else { panic!("{effects:?}") };
         assert_eq!(
             (end.outcome, &end.end, end.started_at),
-            (Outcome::Cancelled, &End::BetweenAttempts, None)
+            (Outcome::Cancelled, &BodyEnd::BetweenAttempts, None)
         );
         assert!(job.machine.is_idle());
         assert_eq!(job.permit("01:01", PermitAnswer::Granted), [Effect::ReleasePermit], "for nobody");
@@ -108,7 +108,7 @@ fn a_claim_whose_slot_is_taken_waits_for_a_permit_to_try_the_others() {
 
     let effects = job.step("01:00:06", busy(run));
     assert!(
-        matches!(effects[..], [Effect::Claim(Claim { settle: true, .. })]),
+        matches!(effects[..], [Effect::Claim(Claim { recheck: true, .. })]),
         "it may hold the slot itself"
     );
     let effects = job.step("01:00:06", Input::Claimed { run, verdict: Verdict::NotGranted });
@@ -127,7 +127,7 @@ fn a_queued_trigger_whose_claim_gets_no_answer_gives_its_permit_back() {
     let mut job = limited(Policies { overlap: Overlap::Queue(1), ..Policies::default() });
     let running = job.run_permitted_tick("01:00");
     let (queued, _) = job.trigger("01:01");
-    job.step("01:02", ended(running, End::Returned));
+    job.step("01:02", ended(running, BodyEnd::Returned));
     let effects = job.permit("01:02", PermitAnswer::Granted);
     assert_eq!(effects, [Effect::Claim(Claim::new(queued))]);
     let verdict = Verdict::Unavailable { reason: "no answer".to_owned() };
@@ -152,7 +152,7 @@ fn a_full_node_skips_no_tick_that_waits_behind_a_claim_without_an_answer() {
     let (_, effects) = job.trigger("02:10:05.050");
     assert_eq!(effects, [Effect::AskPermit { priority: 0 }]);
 
-    let effects = job.permit("02:10:05.050", PermitAnswer::Refused);
+    let effects = job.permit("02:10:05.050", PermitAnswer::NotAdmitted);
 
     assert!(matches!(effects[..], [Effect::Answer { answer: Err(Refusal::Concurrency), .. }]), "{effects:?}");
     assert_eq!(job.machine.waiting(), 1, "it has not had its turn");
@@ -166,7 +166,7 @@ fn a_full_node_skips_no_tick_that_waits_for_the_end_of_a_pause() {
     let (run, effects) = job.trigger("01:00:10");
     assert_eq!(effects, [Effect::AskPermit { priority: 0 }]);
 
-    let effects = job.permit("01:00:10", PermitAnswer::Refused);
+    let effects = job.permit("01:00:10", PermitAnswer::NotAdmitted);
 
     assert_eq!(effects, [Effect::Answer { run, answer: Err(Refusal::Concurrency) }]);
     assert_eq!(job.machine.waiting(), 1, "the tick");

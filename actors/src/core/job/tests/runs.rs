@@ -16,7 +16,7 @@ fn a_timeout_cancels_then_aborts() {
     assert!(job.machine.active_runs().next().unwrap().aborted, "it keeps its key until it is really over");
     assert_eq!(job.step("01:12", Input::WakeUp), []);
 
-    let effects = job.step("01:13", ended(run, End::Aborted));
+    let effects = job.step("01:13", ended(run, BodyEnd::Aborted));
     assert_eq!(effects[0], Effect::Complete { run, outcome: Outcome::TimedOut });
 }
 
@@ -28,21 +28,21 @@ fn a_lost_lock_cancels_the_run_and_its_end_is_not_completed() {
     let effects = job.step("01:10", Input::LockLost { run });
     assert_eq!(effects, [Effect::Cancel { run, why: CancelReason::LockLost }]);
 
-    let effects = job.step("01:11", ended(run, End::Returned));
-    let [Effect::Ended(ended)] = &effects[..] else { panic!("{effects:?}") };
+    let effects = job.step("01:11", ended(run, BodyEnd::Returned));
+    let [Effect::RunEnded(ended)] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!(ended.outcome, Outcome::Cancelled);
 }
 
 #[test]
 fn the_truth_table_of_outcomes() {
     let failed = failure(Severity::Transient);
-    let panicked = End::Panicked("oh".into());
+    let panicked = BodyEnd::Panicked("oh".into());
     let cases = [
-        (None, End::Returned, Outcome::Succeeded),
+        (None, BodyEnd::Returned, Outcome::Succeeded),
         (None, failed.clone(), Outcome::Failed),
         (None, panicked.clone(), Outcome::Panicked),
-        (None, End::Aborted, Outcome::Cancelled),
-        (Some(CancelReason::Shutdown), End::Returned, Outcome::Cancelled),
+        (None, BodyEnd::Aborted, Outcome::Cancelled),
+        (Some(CancelReason::Shutdown), BodyEnd::Returned, Outcome::Cancelled),
         (Some(CancelReason::Shutdown), failed, Outcome::Cancelled),
         (Some(CancelReason::Shutdown), panicked, Outcome::Panicked),
     ];
@@ -74,14 +74,14 @@ fn a_failed_attempt_is_followed_by_another_one_under_the_same_key() {
     let [Effect::Start(start)] = effects[..] else { panic!("{effects:?}") };
     assert_eq!((start.run, start.attempt, start.token, start.term), (run, 2, Some(TOKEN), Some(TERM)));
 
-    let panicked = End::Panicked("oh".into());
+    let panicked = BodyEnd::Panicked("oh".into());
     let effects = job.step("01:12", ended(run, panicked));
     assert!(matches!(effects[..], [Effect::Retried(_)]), "{effects:?}");
     assert_eq!(job.wake_in("01:12"), Some(Duration::from_secs(120)), "each pause is twice the one before");
 
     assert!(matches!(job.step("01:14", Input::WakeUp)[..], [Effect::Start(_)]));
     let effects = job.step("01:15", ended(run, failure(Severity::Transient)));
-    let [Effect::Complete { outcome: Outcome::Failed, .. }, Effect::Ended(ref end)] = effects[..] else {
+    let [Effect::Complete { outcome: Outcome::Failed, .. }, Effect::RunEnded(ref end)] = effects[..] else {
         panic!("{effects:?}")
     };
     assert_eq!(end.started_at, Some(at("00:00")), "it started with its first attempt");
@@ -103,7 +103,7 @@ fn what_is_in_vain_is_not_tried_again() {
 
         let effects = job.step("01:10", ended(run, end));
 
-        assert!(matches!(effects[..2], [Effect::Complete { .. }, Effect::Ended(_)]), "{effects:?}");
+        assert!(matches!(effects[..2], [Effect::Complete { .. }, Effect::RunEnded(_)]), "{effects:?}");
     }
 }
 
@@ -115,15 +115,18 @@ fn an_attempt_that_took_too_long_is_tried_again_with_a_timeout_of_its_own() {
     let effects = job.step("01:10", Input::WakeUp);
     assert!(matches!(effects[..], [Effect::Cancel { why: CancelReason::TimedOut, .. }]), "{effects:?}");
 
-    let effects = job.step("01:10:01", ended(run, End::Returned));
+    let effects = job.step("01:10:01", ended(run, BodyEnd::Returned));
     let [Effect::Retried(ref retried)] = effects[..] else { panic!("{effects:?}") };
     assert_eq!(retried.outcome, Outcome::TimedOut);
 
     let effects = job.step("01:11:01", Input::WakeUp);
     let [Effect::Start(start)] = effects[..] else { panic!("{effects:?}") };
     assert_eq!(start.deadline, Some(Duration::from_secs(71 * 60 + 1 + 600)));
-    let effects = job.step("01:12", ended(run, End::Returned));
-    assert!(matches!(effects[..], [Effect::Complete { outcome: Outcome::Succeeded, .. }, Effect::Ended(_)]));
+    let effects = job.step("01:12", ended(run, BodyEnd::Returned));
+    assert!(matches!(
+        effects[..],
+        [Effect::Complete { outcome: Outcome::Succeeded, .. }, Effect::RunEnded(_)]
+    ));
 }
 
 #[test]
@@ -137,8 +140,8 @@ fn a_run_that_waits_for_its_next_attempt_ends_at_once_when_it_is_told_to() {
 
         let effects = job.step("01:10:30", input(run));
 
-        let Some(Effect::Ended(end)) = effects.last() else { panic!("{effects:?}") };
-        assert_eq!((end.outcome, &end.end), (Outcome::Cancelled, &End::BetweenAttempts));
+        let Some(Effect::RunEnded(end)) = effects.last() else { panic!("{effects:?}") };
+        assert_eq!((end.outcome, &end.end), (Outcome::Cancelled, &BodyEnd::BetweenAttempts));
         assert!(job.machine.is_idle());
         assert_eq!(job.step("01:11", Input::WakeUp), [], "nothing is started any more");
     }
@@ -154,9 +157,9 @@ fn a_run_cancelled_after_its_attempt_timed_out_is_not_tried_again() {
         assert!(matches!(effects[..], [Effect::Cancel { why: CancelReason::TimedOut, .. }]), "{effects:?}");
         job.step("01:10:01", cancel(why));
 
-        let effects = job.step("01:10:02", ended(run, End::Returned));
+        let effects = job.step("01:10:02", ended(run, BodyEnd::Returned));
 
-        let [Effect::Complete { outcome: Outcome::TimedOut, .. }, Effect::Ended(_)] = effects[..] else {
+        let [Effect::Complete { outcome: Outcome::TimedOut, .. }, Effect::RunEnded(_)] = effects[..] else {
             panic!("{why:?}: {effects:?}")
         };
     }
@@ -228,9 +231,9 @@ fn a_tick_that_replaces_a_waiting_attempt_takes_its_slot_at_once() {
 fn a_run_that_waits_to_begin_and_is_replaced_gives_its_turn_to_the_tick() {
     let (mut job, run) = asked_again(Policies { overlap: Overlap::Replace, ..Policies::default() });
     job.step("01:00:06", granted(run));
-    job.permit("01:00:06", PermitAnswer::Refused);
+    job.permit("01:00:06", PermitAnswer::NotAdmitted);
     assert_eq!(job.step("01:59:59.500", Input::WakeUp), [Effect::AskPermit { priority: 0 }]);
-    assert_eq!(job.permit("01:59:59.500", PermitAnswer::Refused), []);
+    assert_eq!(job.permit("01:59:59.500", PermitAnswer::NotAdmitted), []);
 
     let effects = job.step("02:00", Input::WakeUp);
 
@@ -243,7 +246,7 @@ fn fewer_slots_than_runs_in_progress_leave_none() {
     let mut job = with_overlap(Overlap::Allow(2));
     let first = job.run_tick("01:00");
     job.run_tick("02:00");
-    job.step("02:10", ended(first, End::Returned));
+    job.step("02:10", ended(first, BodyEnd::Returned));
 
     job.machine
         .redefine(Arc::new(Period::hours(1)), Policies { overlap: Overlap::Skip, ..Policies::default() });

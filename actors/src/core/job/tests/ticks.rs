@@ -34,9 +34,9 @@ fn a_due_tick_is_claimed_run_and_completed() {
     assert_eq!(effects, [Effect::Start(start)]);
     assert_eq!(job.wake_in("01:00"), minutes(60));
 
-    let effects = job.step("01:01", ended(run, End::Returned));
+    let effects = job.step("01:01", ended(run, BodyEnd::Returned));
     assert_eq!(effects[0], Effect::Complete { run, outcome: Outcome::Succeeded });
-    assert!(matches!(&effects[1], Effect::Ended(ended) if ended.outcome == Outcome::Succeeded));
+    assert!(matches!(&effects[1], Effect::RunEnded(ended) if ended.outcome == Outcome::Succeeded));
     assert_eq!(job.machine.last_runs().next().unwrap().outcome, Outcome::Succeeded);
 }
 
@@ -60,9 +60,9 @@ fn a_tick_during_a_run_is_skipped_not_queued() {
     let effects = job.step("02:00", Input::WakeUp);
 
     assert_eq!(effects, [skipped("02:00", SkipReason::Overlap, 1)]);
-    let effects = job.step("02:00:00.500", ended(run, End::Returned));
+    let effects = job.step("02:00:00.500", ended(run, BodyEnd::Returned));
     assert!(
-        matches!(effects[..], [Effect::Complete { .. }, Effect::Ended(_)]),
+        matches!(effects[..], [Effect::Complete { .. }, Effect::RunEnded(_)]),
         "no run in its place: {effects:?}"
     );
 }
@@ -82,7 +82,7 @@ fn skips_that_nobody_runs_move_the_cursor_after_a_second_and_together() {
     let [Effect::Skipped { .. }, Effect::Advance(advance)] = effects[..] else { panic!("{effects:?}") };
     assert_eq!((advance.expected, advance.to.instant()), (at("01:00"), at("01:00:01.200")));
     assert_eq!(advance.skips, Skips::new(SkipReason::Overlap, 6, false));
-    assert_eq!(job.step("01:00:01.201", Input::Advanced(Moved::Done)), []);
+    assert_eq!(job.step("01:00:01.201", Input::Advanced(Advanced::Done)), []);
     assert_eq!(job.machine.cursor(), at("01:00:01.200"));
 }
 
@@ -133,7 +133,7 @@ fn a_busy_key_is_an_overlap_and_its_skip_rides_along_with_the_next_claim() {
 fn a_cursor_that_was_moved_by_somebody_else_is_adopted() {
     let run = RunIds::of(NodeId::numbered(2)).next(at("01:00"));
     for (verdict, next) in [
-        (Verdict::Moved { cursor: at("02:30") }, 150),
+        (Verdict::Elsewhere { cursor: at("02:30") }, 150),
         (Verdict::AlreadyRun { run, cursor: at("01:00") }, 90),
     ] {
         let mut job = hourly();
@@ -240,7 +240,7 @@ fn a_claim_without_an_answer_is_only_settled_once_a_newer_tick_is_due() {
     job.step("01:59:59.950", Input::Claimed { run, verdict });
 
     let effects = job.step("02:00:00.050", Input::WakeUp);
-    assert_eq!(effects, [Effect::Claim(Claim { tick: Some(claim), settle: true, ..Claim::new(run) })]);
+    assert_eq!(effects, [Effect::Claim(Claim { tick: Some(claim), recheck: true, ..Claim::new(run) })]);
     let effects = job.step("02:00:00.060", Input::Claimed { run, verdict: Verdict::NotGranted });
 
     let (_, newest) = claim_of(&effects);
@@ -256,7 +256,7 @@ fn a_claim_that_is_granted_too_late_is_closed_not_run() {
     let effects = job.step("01:30:00.001", granted(run));
 
     assert_eq!(effects[0], Effect::Complete { run, outcome: Outcome::Cancelled });
-    let Effect::Ended(ended) = &effects[1] else { panic!("{effects:?}") };
+    let Effect::RunEnded(ended) = &effects[1] else { panic!("{effects:?}") };
     assert_eq!(ended.cancelled, Some(CancelReason::NotStarted));
     assert!(job.machine.is_idle());
 }
@@ -286,7 +286,7 @@ fn a_local_job_needs_neither_term_nor_claim() {
 fn a_clock_that_steps_back_does_not_fire_a_tick_twice() {
     let mut job = hourly();
     let run = job.run_tick("01:00");
-    job.step("01:01", ended(run, End::Returned));
+    job.step("01:01", ended(run, BodyEnd::Returned));
 
     let now = Now { wall: at("00:10"), ..job.now("01:02") };
     assert!(job.machine.step(now, Input::WakeUp).is_empty());
@@ -301,7 +301,7 @@ fn an_exhausted_schedule_arms_nothing() {
     assert_eq!(job.wake_in("00:30"), minutes(30));
 
     let run = job.run_tick("01:00");
-    job.step("01:01", ended(run, End::Returned));
+    job.step("01:01", ended(run, BodyEnd::Returned));
 
     assert_eq!((job.wake_in("01:01"), job.machine.next_fire_time()), (None, None));
 }

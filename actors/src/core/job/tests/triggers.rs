@@ -7,7 +7,7 @@ fn a_trigger_runs_without_moving_the_schedule() {
     let mut job = hourly();
 
     let effects = job.step("00:40", Input::Trigger);
-    let [Effect::Claim(Claim { run, tick: None, settle: false, .. })] = effects[..] else {
+    let [Effect::Claim(Claim { run, tick: None, recheck: false, .. })] = effects[..] else {
         panic!("{effects:?}")
     };
     let effects = job.step("00:40", granted(run));
@@ -32,7 +32,7 @@ fn a_trigger_during_a_run_is_refused_with_the_holder() {
 fn a_trigger_without_an_answer_is_refused_and_closed_if_it_was_granted() {
     let mut job = hourly();
     let effects = job.step("00:40", Input::Trigger);
-    let [Effect::Claim(Claim { run, tick: None, settle: false, .. })] = effects[..] else {
+    let [Effect::Claim(Claim { run, tick: None, recheck: false, .. })] = effects[..] else {
         panic!("{effects:?}")
     };
     let reason = "no answer".to_owned();
@@ -48,7 +48,7 @@ fn a_trigger_without_an_answer_is_refused_and_closed_if_it_was_granted() {
     );
     assert_eq!(
         job.step("00:41", Input::WakeUp),
-        [Effect::Claim(Claim { tick: None, settle: true, ..Claim::new(run) })]
+        [Effect::Claim(Claim { tick: None, recheck: true, ..Claim::new(run) })]
     );
     let effects = job.step("00:41", granted(run));
 
@@ -61,12 +61,12 @@ fn a_trigger_that_was_given_up_is_rechecked_though_its_key_is_locked() {
     let mut job = hourly();
     let (run, _) = job.trigger("00:40");
     job.unanswered("00:40", run);
-    let settle = Effect::Claim(Claim { settle: true, ..Claim::new(run) });
-    assert_eq!(job.step("00:40:01", Input::WakeUp), std::slice::from_ref(&settle));
+    let recheck = Effect::Claim(Claim { recheck: true, ..Claim::new(run) });
+    assert_eq!(job.step("00:40:01", Input::WakeUp), std::slice::from_ref(&recheck));
 
     job.step("00:40:01", Input::Claimed { run, verdict: Verdict::Locked { holder: None } });
 
-    assert_eq!(job.step("00:40:02", Input::WakeUp), [settle], "it may hold the key");
+    assert_eq!(job.step("00:40:02", Input::WakeUp), [recheck], "it may hold the key");
 }
 
 #[test]
@@ -75,12 +75,12 @@ fn a_trigger_without_an_answer_that_was_lost_is_resumed_not_started_again() {
     let (run, _) = job.trigger("00:40");
     job.unanswered("00:40", run);
 
-    job.step("00:40", Input::Owed(OwedRun { run, fire_time: None, losses: 1 }));
+    job.step("00:40", Input::PendingRetry(PendingRetry { run, fire_time: None, losses: 1 }));
 
-    assert_eq!(job.step("00:40:01", Input::WakeUp), [retake(run, 0)]);
+    assert_eq!(job.step("00:40:01", Input::WakeUp), [resume_lost(run, 0)]);
     let effects = job.step("00:40:01", granted(run));
     assert!(
-        matches!(effects[..], [Effect::Complete { .. }, Effect::Ended(_)]),
+        matches!(effects[..], [Effect::Complete { .. }, Effect::RunEnded(_)]),
         "nobody waits for it: {effects:?}"
     );
 }
@@ -88,12 +88,12 @@ fn a_trigger_without_an_answer_that_was_lost_is_resumed_not_started_again() {
 #[test]
 fn a_granted_trigger_that_was_lost_is_retried_and_not_reported_as_over() {
     let (mut job, run) = asked_again_for_trigger();
-    let owed = OwedRun { run, fire_time: None, losses: 1 };
-    assert_eq!(job.step("01:02:01", Input::Owed(owed)), [], "it may be granted without it");
+    let retry = PendingRetry { run, fire_time: None, losses: 1 };
+    assert_eq!(job.step("01:02:01", Input::PendingRetry(retry)), [], "it may be granted without it");
 
     let effects = job.step("01:02:02", Input::Claimed { run, verdict: Verdict::GrantedBefore });
 
-    assert_eq!(effects, [retake(run, 0)]);
+    assert_eq!(effects, [resume_lost(run, 0)]);
     let effects = job.step("01:02:02", granted(run));
     assert!(matches!(effects[..], [Effect::Start(Start { attempt: 2, .. })]), "{effects:?}");
 }
@@ -102,11 +102,11 @@ fn a_granted_trigger_that_was_lost_is_retried_and_not_reported_as_over() {
 fn a_granted_trigger_that_was_lost_and_is_not_wanted_is_closed() {
     let (mut job, run) = asked_again_for_trigger();
     job.step("01:02:01", cancel(CancelReason::Requested));
-    job.step("01:02:01", Input::Owed(OwedRun { run, fire_time: None, losses: 1 }));
+    job.step("01:02:01", Input::PendingRetry(PendingRetry { run, fire_time: None, losses: 1 }));
 
     let effects = job.step("01:02:02", Input::Claimed { run, verdict: Verdict::GrantedBefore });
 
-    assert_eq!(effects, [retake(run, 0)]);
+    assert_eq!(effects, [resume_lost(run, 0)]);
     let effects = job.step("01:02:02", granted(run));
     assert!(matches!(effects[..], [Effect::Complete { outcome: Outcome::Cancelled, .. }, _]), "{effects:?}");
 }

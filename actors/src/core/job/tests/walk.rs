@@ -37,19 +37,19 @@ const SETTLE_TURNS_MAX: u32 = 10_000;
 /// Turns of the world until everything that is due must be decided, or everything must be over.
 const CALM_TURNS_MAX: u32 = 2_000;
 /// After so many of them the machine hears what its job owes.
-const DEBTS_EVERY: u32 = 100;
+const PENDING_RETRIES_EVERY: u32 = 100;
 
 /// On what basis the job fires in this walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Right {
     Leader,
     Any,
-    Unled,
+    Leaderless,
     Local,
 }
 
 fn rights() -> impl Strategy<Value = Right> {
-    prop_oneof![4 => Just(Right::Leader), 2 => Just(Right::Any), 1 => Just(Right::Unled), 2 => Just(Right::Local)]
+    prop_oneof![4 => Just(Right::Leader), 2 => Just(Right::Any), 1 => Just(Right::Leaderless), 2 => Just(Right::Local)]
 }
 
 fn permits() -> impl Strategy<Value = Permits> {

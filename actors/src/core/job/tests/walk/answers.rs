@@ -13,7 +13,7 @@ impl World {
         match question {
             Question::Claim(claim) => {
                 let run = claim.run;
-                if how % 9 == 8 && !claim.settle {
+                if how % 9 == 8 && !claim.recheck {
                     self.step(Input::ClaimRefused { run, reason: reason() });
                     return;
                 }
@@ -25,7 +25,7 @@ impl World {
                     }
                     2 => Verdict::Locked { holder: self.store.holder(claim.slot) },
                     // One that may have been granted is only settled.
-                    7 if !claim.settle && !self.store.granted.contains_key(&run) => {
+                    7 if !claim.recheck && !self.store.granted.contains_key(&run) => {
                         Verdict::BadData { reason: "bad data".to_owned() }
                     }
                     _ => self.store.claim(time, &claim),
@@ -38,13 +38,13 @@ impl World {
             }
             Question::Advance(advance) => {
                 let moved = match how % 8 {
-                    0 => Moved::Unavailable { reason: reason() },
+                    0 => Advanced::Unavailable { reason: reason() },
                     1 => {
                         self.store.advance(&advance);
-                        Moved::Unavailable { reason: reason() }
+                        Advanced::Unavailable { reason: reason() }
                     }
-                    2 => Moved::Locked,
-                    7 => Moved::BadData { reason: "bad data".to_owned() },
+                    2 => Advanced::Locked,
+                    7 => Advanced::BadData { reason: "bad data".to_owned() },
                     _ => self.store.advance(&advance),
                 };
                 self.step(Input::Advanced(moved));
@@ -84,13 +84,13 @@ impl World {
         let nth = usize::from(which) % self.bodies.len();
         let (&run, &attempt) = self.bodies.iter().nth(nth).unwrap();
         let end = match how % 16 {
-            0..6 => End::Returned,
+            0..6 => BodyEnd::Returned,
             6..10 => failure(Severity::Transient),
             10 => failure(Severity::Permanent),
             11 => failure(Severity::Stop),
-            12 | 13 => End::Panicked("oh".into()),
-            14 if attempt == 1 => End::NotStarted { veto: None },
-            _ => End::Aborted,
+            12 | 13 => BodyEnd::Panicked("oh".into()),
+            14 if attempt == 1 => BodyEnd::NotStarted { veto: None },
+            _ => BodyEnd::Aborted,
         };
         self.bodies.remove(&run);
         self.step(ended(run, end));
@@ -104,8 +104,8 @@ impl World {
         let granted = std::mem::take(&mut self.store.granted);
         for (run, Grant { tick, losses, .. }) in &granted {
             if self.policies.on_lost == OnLost::Retry && losses + 1 < LOSSES_MAX {
-                let owed = OwedRun { run: *run, fire_time: *tick, losses: losses + 1 };
-                self.store.debts.insert(*run, owed);
+                let retry = PendingRetry { run: *run, fire_time: *tick, losses: losses + 1 };
+                self.store.pending_retries.insert(*run, retry);
             }
         }
         self.store.closed.extend(granted.keys());
@@ -125,13 +125,13 @@ impl World {
                     self.step(Input::Claimed { run, verdict: Verdict::Unavailable { reason } });
                 }
                 Question::Advance(_) => {
-                    self.step(Input::Advanced(Moved::Unavailable { reason }));
+                    self.step(Input::Advanced(Advanced::Unavailable { reason }));
                 }
             }
         }
         match self.right {
             Right::Leader => self.trusted = false,
-            Right::Any | Right::Unled | Right::Local => {
+            Right::Any | Right::Leaderless | Right::Local => {
                 self.step(Input::Suspend);
             }
         }

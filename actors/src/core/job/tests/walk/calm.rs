@@ -4,7 +4,7 @@ use super::*;
 
 impl World {
     /// The timers that are due go off.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn come_to_rest(&mut self) {
         let mut idle = 0;
         for _ in 0..SETTLE_TURNS_MAX {
             let now = self.now();
@@ -46,7 +46,7 @@ impl World {
             self.end(0, 0);
         }
         self.grant();
-        self.settle();
+        self.come_to_rest();
         let nothing = before == (0, 0, 0, false);
         let now = self.now();
         let wait = self.machine().wake_in(now);
@@ -76,7 +76,7 @@ impl World {
     pub(super) fn is_decided(&self, until: DateTime<Utc>) -> bool {
         let cursor = match self.right {
             Right::Local => self.machine().cursor(),
-            Right::Leader | Right::Any | Right::Unled => self.store.cursor,
+            Right::Leader | Right::Any | Right::Leaderless => self.store.cursor,
         };
         let next = match self.store.from_end {
             true => cursor + TimeDelta::milliseconds(self.store.period),
@@ -86,9 +86,9 @@ impl World {
     }
 
     /// What was not told, or was overtaken, is asked for now and then.
-    pub(super) fn hear_debts(&mut self) {
-        for owed in self.store.debts.values().copied().collect::<Vec<_>>() {
-            self.step(Input::Owed(owed));
+    pub(super) fn hear_pending_retries(&mut self) {
+        for retry in self.store.pending_retries.values().copied().collect::<Vec<_>>() {
+            self.step(Input::PendingRetry(retry));
         }
     }
 
@@ -97,16 +97,16 @@ impl World {
     pub(super) fn everything_due_is_decided(&mut self) {
         let until = self.store_time();
         for turn in 1..=CALM_TURNS_MAX {
-            if turn % DEBTS_EVERY == 0 {
-                self.hear_debts();
+            if turn % PENDING_RETRIES_EVERY == 0 {
+                self.hear_pending_retries();
             }
             let decided = self.is_decided(until) || self.machine().is_exhausted();
-            if decided && self.store.debts.is_empty() {
+            if decided && self.store.pending_retries.is_empty() {
                 return;
             }
             self.calm_turn();
         }
-        panic!("not decided up to {until}, or {:?} owed: {:?}", self.store.debts, self.machine());
+        panic!("not decided up to {until}, or {:?} owed: {:?}", self.store.pending_retries, self.machine());
     }
 
     /// After a drain everything ends, and nothing is left.

@@ -41,7 +41,11 @@ impl World {
         let waiting = waiting_to_begin(machine);
         assert!(self.permits.limited || waiting.is_empty(), "{waiting:?} wait for nothing");
         assert_eq!(waiting, self.granted, "what is granted starts, is closed, or waits for a permit");
-        assert!(machine.unscheduled.debts.len() <= DEBTS_MAX, "{:?}", machine.unscheduled);
+        assert!(
+            machine.unscheduled.pending_retries.len() <= PENDING_RETRIES_MAX,
+            "{:?}",
+            machine.unscheduled
+        );
         let active: BTreeSet<_> = machine.active_runs().map(|run| run.run).collect();
         let begun: BTreeSet<_> = active.difference(&waiting).collect();
         assert!(begun.iter().copied().eq(self.open.keys()), "{begun:?} and {:?}", self.open);

@@ -28,11 +28,11 @@ pub(super) enum Move {
     Pause(Option<u64>),
     Unpause,
     /// The machine hears of the pause as it stands in the store.
-    PauseNews,
+    PauseNotification,
     /// The machine hears that it has not heard everything.
-    NewsMissed,
+    NotificationsLagged,
     /// The machine hears of a run that its job owes.
-    Owed(u8),
+    PendingRetry(u8),
     /// Another node takes up, and ends, a run that the job owes.
     Settled(u8),
     /// A run of another node takes, or frees, a slot of the key.
@@ -73,7 +73,7 @@ pub(super) fn policies(right: Right) -> impl Strategy<Value = Policies> {
         )| {
             let retry = Retry { attempts, initial: Duration::from_millis(100), ..Retry::default() };
             let fires = match right {
-                Right::Leader | Right::Unled => Fires::Leader,
+                Right::Leader | Right::Leaderless => Fires::Leader,
                 Right::Any => Fires::AnyNode,
                 Right::Local => Fires::Local,
             };
@@ -123,9 +123,9 @@ pub(super) fn moves(right: Right) -> impl Strategy<Value = Vec<Move>> {
         1 => Just(Move::Abort),
         2 => proptest::option::of(1u64..4_000).prop_map(Move::Pause),
         2 => Just(Move::Unpause),
-        2 => Just(Move::PauseNews),
-        1 => Just(Move::NewsMissed),
-        3 => any::<u8>().prop_map(Move::Owed),
+        2 => Just(Move::PauseNotification),
+        1 => Just(Move::NotificationsLagged),
+        3 => any::<u8>().prop_map(Move::PendingRetry),
         1 => any::<u8>().prop_map(Move::Settled),
         2 => (policies(right), proptest::option::of(periods()))
             .prop_map(|(policies, period)| Move::Redefine(Box::new(policies), period)),
@@ -154,13 +154,7 @@ impl World {
             Move::Suspend if self.right == Right::Local => {}
             Move::Suspend => drop(self.step(Input::Suspend)),
             Move::Park if self.right == Right::Local => {}
-            Move::Park => {
-                let authority = match self.right {
-                    Right::Leader => Authority::Term(Term(self.store.term)),
-                    Right::Any | Right::Unled | Right::Local => Authority::Any,
-                };
-                self.step(Input::Park { since: self.store_time(), authority });
-            }
+            Move::Park => self.park(),
             Move::LoseTrust => self.trusted = false,
             Move::Depose => {
                 self.store.term += 1;
@@ -173,13 +167,7 @@ impl World {
             Move::End(which, how) => self.end(which, how),
             Move::LoseSession => self.lose_session(),
             Move::Cancel(None) => drop(self.step(cancel(CancelReason::Requested))),
-            Move::Cancel(Some(which)) => {
-                let nth = usize::from(which) % self.open.len().max(1);
-                let run = self.open.keys().nth(nth).copied();
-                if run.is_some() {
-                    self.step(Input::Cancel { run, why: CancelReason::Replaced });
-                }
-            }
+            Move::Cancel(Some(which)) => self.replace(which),
             Move::Drain => self.drain(),
             Move::Shutdown => {
                 self.drain();
@@ -187,51 +175,28 @@ impl World {
                 self.step(cancel(CancelReason::Shutdown));
             }
             Move::Abort => drop(self.step(Input::Abort)),
-            Move::Pause(millis) => {
-                let until = millis.map(|millis| self.store_time() + TimeDelta::milliseconds(millis as i64));
-                self.store.pause = Some(Pause { until, note: None });
-                if self.right == Right::Local {
-                    self.step(Input::Pause(self.store.pause.clone()));
-                }
-            }
+            Move::Pause(millis) => self.pause(millis),
             Move::Unpause => {
                 self.store.pause = None;
                 self.step(Input::Pause(None));
             }
-            Move::PauseNews => drop(self.step(Input::Pause(self.store.pause.clone()))),
-            Move::NewsMissed => {
+            Move::PauseNotification => drop(self.step(Input::Pause(self.store.pause.clone()))),
+            Move::NotificationsLagged => {
                 if self.right != Right::Local {
-                    self.step(Input::NewsMissed);
+                    self.step(Input::NotificationsLagged);
                 }
             }
-            Move::Owed(which) => {
-                let nth = usize::from(which) % self.store.debts.len().max(1);
-                if let Some(owed) = self.store.debts.values().nth(nth).copied() {
-                    self.step(Input::Owed(owed));
+            Move::PendingRetry(which) => {
+                if let Some(retry) = self.pending_retry(which) {
+                    self.step(Input::PendingRetry(retry));
                 }
             }
             Move::Settled(which) => {
-                let nth = usize::from(which) % self.store.debts.len().max(1);
-                if let Some(run) = self.store.debts.keys().nth(nth).copied() {
-                    self.store.debts.remove(&run);
-                }
+                let retry = self.pending_retry(which);
+                retry.and_then(|retry| self.store.pending_retries.remove(&retry.run));
             }
-            Move::Foreign(slot, true) => {
-                if self.store.holder(slot).is_none() {
-                    let run = self.ids.next(at(START));
-                    self.store.foreign.insert(slot, run);
-                }
-            }
-            Move::Foreign(slot, false) => drop(self.store.foreign.remove(&slot)),
-            Move::Others(true) if self.permits.free > 0 => {
-                self.permits.free -= 1;
-                self.permits.others += 1;
-            }
-            Move::Others(false) if self.permits.others > 0 => {
-                self.permits.others -= 1;
-                self.permits.put_back();
-            }
-            Move::Others(_) => {}
+            Move::Foreign(slot, taken) => self.foreign(slot, taken),
+            Move::Others(taken) => self.others(taken),
             Move::Grant => self.grant(),
             Move::Redefine(policies, period) => {
                 let period = period.unwrap_or(self.store.period);
@@ -242,10 +207,59 @@ impl World {
         }
     }
 
+    fn park(&mut self) {
+        let authority = match self.right {
+            Right::Leader => Authority::Term(Term(self.store.term)),
+            Right::Any | Right::Leaderless | Right::Local => Authority::Any,
+        };
+        self.step(Input::Park { since: self.store_time(), authority });
+    }
+
+    /// A run is cancelled for a newer one.
+    fn replace(&mut self, which: u8) {
+        let nth = usize::from(which) % self.open.len().max(1);
+        let run = self.open.keys().nth(nth).copied();
+        if run.is_some() {
+            self.step(Input::Cancel { run, why: CancelReason::Replaced });
+        }
+    }
+
+    fn pause(&mut self, millis: Option<u64>) {
+        let until = millis.map(|millis| self.store_time() + TimeDelta::milliseconds(millis as i64));
+        self.store.pause = Some(Pause { until, note: None });
+        if self.right == Right::Local {
+            self.step(Input::Pause(self.store.pause.clone()));
+        }
+    }
+
+    fn pending_retry(&self, which: u8) -> Option<PendingRetry> {
+        let nth = usize::from(which) % self.store.pending_retries.len().max(1);
+        self.store.pending_retries.values().nth(nth).copied()
+    }
+
+    fn foreign(&mut self, slot: u32, taken: bool) {
+        if !taken {
+            self.store.foreign.remove(&slot);
+        } else if self.store.holder(slot).is_none() {
+            let run = self.ids.next(at(START));
+            self.store.foreign.insert(slot, run);
+        }
+    }
+
+    fn others(&mut self, taken: bool) {
+        if taken && self.permits.free > 0 {
+            self.permits.free -= 1;
+            self.permits.others += 1;
+        } else if !taken && self.permits.others > 0 {
+            self.permits.others -= 1;
+            self.permits.put_back();
+        }
+    }
+
     pub(super) fn pass(&mut self, time: Duration) {
         self.elapsed += time;
         self.step(Input::WakeUp);
-        self.settle();
+        self.come_to_rest();
     }
 
     pub(super) fn trigger(&mut self) {

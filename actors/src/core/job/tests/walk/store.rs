@@ -36,7 +36,7 @@ pub(super) struct Store {
     pub(super) led: bool,
     pub(super) pause: Option<Pause>,
     pub(super) failures: u32,
-    pub(super) debts: BTreeMap<RunId, OwedRun>,
+    pub(super) pending_retries: BTreeMap<RunId, PendingRetry>,
     pub(super) foreign: BTreeMap<u32, RunId>,
     pub(super) granted: BTreeMap<RunId, Grant>,
     /// The runs that have ended or were lost.
@@ -53,8 +53,8 @@ impl Store {
     pub(super) fn refused(&self, authority: Authority) -> Option<Result<Term, ()>> {
         match authority {
             Authority::Term(term) if term.0 != self.term => Some(Ok(Term(self.term))),
-            Authority::Unled if self.led => Some(Err(())),
-            Authority::Term(_) | Authority::Any | Authority::Unled => None,
+            Authority::Leaderless if self.led => Some(Err(())),
+            Authority::Term(_) | Authority::Any | Authority::Leaderless => None,
         }
     }
 
@@ -62,28 +62,28 @@ impl Store {
         if let Some(grant) = self.granted.get(&claim.run) {
             return Verdict::Granted { token: grant.token, lost: None };
         }
-        if claim.settle {
+        if claim.recheck {
             return Verdict::NotGranted;
         }
         // Whatever was closed goes on only as a debt.
-        if claim.tick.is_none() && !claim.retake && self.closed.contains(&claim.run) {
+        if claim.tick.is_none() && !claim.resume_lost && self.closed.contains(&claim.run) {
             return Verdict::GrantedBefore;
         }
-        let owed = self.debts.get(&claim.run).copied().filter(|_| claim.retake);
-        if claim.retake && owed.is_none() {
+        let retry = self.pending_retries.get(&claim.run).copied().filter(|_| claim.resume_lost);
+        if claim.resume_lost && retry.is_none() {
             return Verdict::NotGranted;
         }
         if let Some(tick) = &claim.tick {
             match self.refused(tick.authority) {
                 Some(Ok(term)) => return Verdict::Deposed { term },
-                Some(Err(())) => return Verdict::Led,
+                Some(Err(())) => return Verdict::HasLeader,
                 None => {}
             }
             if let Some(pause) = self.pause.clone().filter(|pause| pause.until.is_none_or(|at| at > time)) {
                 return Verdict::Paused(pause);
             }
             if tick.expected != self.cursor {
-                return Verdict::Moved { cursor: self.cursor };
+                return Verdict::Elsewhere { cursor: self.cursor };
             }
             if self.policies.limit.is_some_and(|limit| self.claimed >= limit) {
                 return Verdict::Exhausted;
@@ -102,30 +102,30 @@ impl Store {
             self.account(tick.fire_time, 1, &tick.skips);
         }
         // Only that settles it.
-        owed.and_then(|owed| self.debts.remove(&owed.run));
+        retry.and_then(|retry| self.pending_retries.remove(&retry.run));
         self.tokens += 1;
         let token = FencingToken(self.tokens);
-        let tick = claim.tick.map(|tick| tick.fire_time).or(owed.and_then(|owed| owed.fire_time));
-        let losses = owed.map_or(0, |owed| owed.losses);
+        let tick = claim.tick.map(|tick| tick.fire_time).or(retry.and_then(|retry| retry.fire_time));
+        let losses = retry.map_or(0, |retry| retry.losses);
         self.granted.insert(claim.run, Grant { slot: claim.slot, token, tick, losses, told: false });
         Verdict::Granted { token, lost: None }
     }
 
-    pub(super) fn advance(&mut self, advance: &Advance) -> Moved {
+    pub(super) fn advance(&mut self, advance: &Advance) -> Advanced {
         if self.moved == Some(advance.id) {
-            return Moved::Done;
+            return Advanced::Done;
         }
         match self.refused(advance.authority) {
-            Some(Ok(term)) => return Moved::Deposed { term },
-            Some(Err(())) => return Moved::Led,
+            Some(Ok(term)) => return Advanced::Deposed { term },
+            Some(Err(())) => return Advanced::HasLeader,
             None => {}
         }
         if advance.expected == self.cursor {
             self.account(advance.to, 0, &advance.skips);
             self.moved = Some(advance.id);
-            return Moved::Done;
+            return Advanced::Done;
         }
-        Moved::Elsewhere { cursor: self.cursor }
+        Advanced::Elsewhere { cursor: self.cursor }
     }
 
     /// Every tick up to the cursor is claimed or skipped, once.
@@ -166,7 +166,7 @@ impl Permits {
             return PermitAnswer::Granted;
         }
         self.waiting = self.waits;
-        if self.waits { PermitAnswer::Wait } else { PermitAnswer::Refused }
+        if self.waits { PermitAnswer::Wait } else { PermitAnswer::NotAdmitted }
     }
 
     pub(super) fn release(&mut self) {

@@ -65,7 +65,7 @@ impl World {
             led: false,
             pause: None,
             failures: 0,
-            debts: BTreeMap::new(),
+            pending_retries: BTreeMap::new(),
             foreign: BTreeMap::new(),
             granted: BTreeMap::new(),
             closed: BTreeSet::new(),
@@ -170,18 +170,7 @@ impl World {
         let mut asks = false;
         for effect in effects {
             match effect {
-                Effect::Claim(claim) => {
-                    assert!(self.right != Right::Local || claim.settle, "a local job claims nothing");
-                    assert!(
-                        !self.drained || self.claimed.contains(&claim.run),
-                        "a drained job claims nothing new: {claim:?}"
-                    );
-                    if let Some(tick) = claim.tick {
-                        assert!(tick.fire_time.instant() <= self.newest_wall, "early: {tick:?}");
-                    }
-                    self.claimed.insert(claim.run);
-                    self.questions.push(Question::Claim(claim));
-                }
+                Effect::Claim(claim) => self.claim(claim),
                 Effect::Advance(advance) => {
                     assert!(advance.to.instant() <= self.newest_wall, "the cursor runs ahead: {advance:?}");
                     self.questions.push(Question::Advance(advance));
@@ -195,13 +184,7 @@ impl World {
                 Effect::Retried(retried) => {
                     assert!(self.open.contains_key(&retried.run) && !self.bodies.contains_key(&retried.run));
                 }
-                Effect::Ended(ended) => {
-                    assert!(!self.bodies.contains_key(&ended.run), "its body goes on");
-                    let was_open = self.open.remove(&ended.run).is_some();
-                    let never =
-                        self.granted.remove(&ended.run) || ended.cancelled == Some(CancelReason::NotStarted);
-                    assert!(was_open || never, "a run ended that was not open: {ended:?}");
-                }
+                Effect::RunEnded(ended) => self.ended(&ended),
                 Effect::Count { started, skips } => {
                     self.counted.1 += started + skips.total();
                     self.at_least |= skips.at_least;
@@ -236,6 +219,24 @@ impl World {
             }
         }
         asks
+    }
+
+    fn claim(&mut self, claim: Claim) {
+        assert!(self.right != Right::Local || claim.recheck, "a local job claims nothing");
+        let is_known = self.claimed.contains(&claim.run);
+        assert!(!self.drained || is_known, "a drained job claims nothing new: {claim:?}");
+        if let Some(tick) = claim.tick {
+            assert!(tick.fire_time.instant() <= self.newest_wall, "early: {tick:?}");
+        }
+        self.claimed.insert(claim.run);
+        self.questions.push(Question::Claim(claim));
+    }
+
+    fn ended(&mut self, ended: &RunEnded) {
+        assert!(!self.bodies.contains_key(&ended.run), "its body goes on");
+        let was_open = self.open.remove(&ended.run).is_some();
+        let never = self.granted.remove(&ended.run) || ended.cancelled == Some(CancelReason::NotStarted);
+        assert!(was_open || never, "a run ended that was not open: {ended:?}");
     }
 
     pub(super) fn start(&mut self, start: Start) {
@@ -277,24 +278,30 @@ impl World {
                         Authority::Term(Term(self.store.term))
                     }
                     Right::Any => Authority::Any,
-                    Right::Unled | Right::Local => {
+                    Right::Leaderless | Right::Local => {
                         self.store.led = false;
-                        Authority::Unled
+                        Authority::Leaderless
                     }
                 };
                 (self.store.cursor, Some(authority))
             }
         };
         if self.policies.on_lost != OnLost::Retry {
-            self.store.debts.clear();
+            self.store.pending_retries.clear();
         }
-        let Store { pause, failures, debts, .. } = &self.store;
-        let owed = debts.values().copied().collect();
-        let kept = Box::new(Kept { pause: pause.clone(), failures: *failures, owed });
-        self.step(Input::Resume { cursor, authority, kept });
+        let Store { pause, failures, pending_retries, .. } = &self.store;
+        let pending_retries = pending_retries.values().copied().collect();
+        let stored = Box::new(StoredState { pause: pause.clone(), failures: *failures, pending_retries });
+        self.step(Input::Resume { cursor, authority, stored });
         if self.machine().firing().is_some() {
-            let owed = |run: &RunId| self.right != Right::Local && self.store.debts.contains_key(run);
-            let stale = self.machine().unscheduled.debts.iter().find(|debt| !owed(&debt.owed.run));
+            let is_pending =
+                |run: &RunId| self.right != Right::Local && self.store.pending_retries.contains_key(run);
+            let stale = self
+                .machine()
+                .unscheduled
+                .pending_retries
+                .iter()
+                .find(|pending| !is_pending(&pending.retry.run));
             assert!(stale.is_none(), "it is not owed any more: {stale:?}");
         }
     }
