@@ -68,7 +68,7 @@ fn job() -> JobName {
 /// Of a job that owes the ticks of a minute.
 async fn enrol(locker: &dyn Locker) -> Result<DateTime<Utc>, LockError> {
     let mut enrolment = Enrolment::new(job(), ScheduleIdentity::of_text(SCHEDULE), Authority::Any);
-    enrolment.held_for = Duration::from_mins(1);
+    enrolment.known_for = Duration::from_mins(1);
     let enrolled = locker.enrol(&[enrolment]).await?;
     let [Enrolled::Done { cursor, .. }] = enrolled[..] else { panic!("{enrolled:?}") };
     Ok(cursor)
