@@ -51,6 +51,23 @@ fn whoever_adds_a_job_is_told_who_fires_it() {
 }
 
 #[test]
+fn adding_a_job_on_a_follower_asks_the_store_once() {
+    simulate(START, async |rig| {
+        let leader = rig.node(node_with([job("both", 10)])).await;
+        rig.advance(secs(1)).await;
+        let follower = rig.node(node_with([])).await;
+        // Between two ticks, and between two questions of its own.
+        rig.advance(secs(3)).await;
+        let asked = rig.store().calls();
+
+        let added = rig.add(follower, job("both", 10)).await.expect("it is right");
+
+        assert_eq!((added.scheduled, rig.leader()), (Scheduled::ByLeader, Some(leader)));
+        assert_eq!(rig.store().calls() - asked, 1, "who fires it");
+    });
+}
+
+#[test]
 fn a_store_without_an_answer_leaves_the_job_added_and_who_fires_open() {
     simulate(START, async |rig| {
         rig.set_lease(secs(60));

@@ -15,7 +15,7 @@ use crate::{
 pub(crate) enum Ask {
     Claim(ClaimRun),
     Advance(AdvanceCursor),
-    Complete(CompleteRun),
+    RecordEnd(RecordEnd),
 }
 
 /// Asks the store for a run. The answer goes to the job's machine.
@@ -37,7 +37,7 @@ pub(crate) struct AdvanceCursor {
 }
 
 /// A run is over: record it, and free its key.
-pub(crate) struct CompleteRun {
+pub(crate) struct RecordEnd {
     pub(crate) conclusion: Conclusion,
     /// The job's next tick counts from this end.
     pub(crate) from_completion: bool,
@@ -59,7 +59,8 @@ impl Asks {
         Self { waiting: Coalesced::default(), server }
     }
 
-    /// Asks. Nobody answers once this is closed: what is asked then is dropped, since it holds its job, and the job holds this.
+    /// Asks. Nobody answers once this is closed: what is asked then is dropped, since it holds its job, and
+    /// the job holds this.
     pub(crate) fn ask(&self, ask: Ask) {
         if self.waiting.push(ask) {
             self.server.do_send(AsksWait);

@@ -11,14 +11,15 @@ use crate::port::LeaderView;
 #[serde(tag = "scheduled", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Scheduled {
-    /// This node: it leads, or the job is [`Local`](crate::Fires::Local), or [any node](crate::Fires::AnyNode) may fire it.
+    /// This node: it leads, or the job is [`Local`](crate::Fires::Local), or [any
+    /// node](crate::Fires::AnyNode) may fire it.
     Here,
     /// The leader, another node, which holds it as well.
     ByLeader,
     /// Nobody yet: no node leads. The next leader does if it holds the job.
     NoLeader,
-    /// The nodes that have it, this one among them: the leader, another node, does not. Each tick runs on the one that claims it
-    /// first, until the job is added on the leader.
+    /// The nodes that have it, this one among them: the leader, another node, does not. Each tick runs on the
+    /// one that claims it first, until the job is added on the leader.
     WithoutLeader,
     /// The leader, another node, fires a job of this name by another schedule.
     OtherSchedule,

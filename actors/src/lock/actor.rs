@@ -357,7 +357,7 @@ impl Handler<AsksWait> for LockActor {
             match ask {
                 Ask::Claim(claim) => self.take_claim(claim),
                 Ask::Advance(advance) => self.take_advance(advance),
-                Ask::Complete(end) => self.take_conclusion(end),
+                Ask::RecordEnd(end) => self.take_conclusion(end),
             }
         }
         self.wake_for_suspects(ctx);

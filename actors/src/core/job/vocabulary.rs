@@ -25,8 +25,8 @@ pub(crate) enum Input {
         /// What else the store keeps of it.
         stored: Box<StoredState>,
     },
-    /// The store refuses the job for its data: its ticks are skipped from here on, without asking the store, until it is resumed or
-    /// suspended. Its runs go on.
+    /// The store refuses the job for its data: its ticks are skipped from here on, without asking the store,
+    /// until it is resumed or suspended. Its runs go on.
     Park {
         /// Since when, as far as is known, this node is to decide the job's ticks.
         since: DateTime<Utc>,
@@ -35,8 +35,8 @@ pub(crate) enum Input {
     },
     /// The job may not fire any more. Its runs go on.
     Suspend,
-    /// The job is removed, or goes by another schedule from now on: what is due by now is skipped, unless it is being claimed. Its runs
-    /// go on.
+    /// The job is removed, or goes by another schedule from now on: what is due by now is skipped, unless it
+    /// is being claimed. Its runs go on.
     Leave {
         /// It is removed.
         is_removed: bool,
@@ -70,7 +70,7 @@ pub(crate) enum Input {
         cursor: Option<DateTime<Utc>>,
     },
     /// A body is really over: nothing of it runs any more.
-    RunEnded(RunEnd),
+    BodyEnded(BodyEnded),
     /// The session that held the key of this run is gone.
     LockLost {
         /// The run.
@@ -80,7 +80,7 @@ pub(crate) enum Input {
     PendingRetry(PendingRetry),
     /// The job is paused, or resumed.
     Pause(Option<Pause>),
-    /// It may have been resumed: some news did not come through.
+    /// It may have been resumed: some notifications did not come through.
     NotificationsLagged,
     /// The node's answer to [`Effect::AskPermit`].
     Permit(PermitAnswer),
@@ -108,20 +108,20 @@ pub(crate) enum PermitAnswer {
 
 /// The end of a body.
 #[derive(Debug, Clone)]
-pub(crate) struct RunEnd {
+pub(crate) struct BodyEnded {
     /// The run.
-    pub run: RunId,
+    pub(crate) run: RunId,
     /// What the body did.
-    pub end: End,
+    pub(crate) end: BodyEnd,
     /// When the body started by the wall clock; `None` if it never did.
-    pub started_at: Option<DateTime<Utc>>,
+    pub(crate) started_at: Option<DateTime<Utc>>,
     /// How long it took by the monotonic clock.
-    pub took: Duration,
+    pub(crate) took: Duration,
 }
 
 /// What a body did at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum BodyEnd {
     /// It returned without an error.
     Returned,
     /// It returned an error.
@@ -137,18 +137,19 @@ pub(crate) enum End {
     Aborted,
     /// There was none: the run waited for its next attempt, or for the node's slot for its first one.
     BetweenAttempts,
-    /// It never started: a hook vetoed it with this reason, or the run was told to stop before. It is not tried again.
+    /// It never started: a hook vetoed it with this reason, or the run was told to stop before. It is not
+    /// tried again.
     NotStarted {
         /// The reason of the veto, if it was one.
         veto: Option<Arc<str>>,
     },
 }
 
-impl End {
+impl BodyEnd {
     /// What a run came to that was `cancelled`, or was not.
     ///
-    /// One that was cancelled counts as such whatever its body made of it, unless it panicked: nobody can tell an answer that was
-    /// given in time from one that was given up.
+    /// One that was cancelled counts as such whatever its body made of it, unless it panicked: nobody can
+    /// tell an answer that was given in time from one that was given up.
     pub(crate) fn outcome(&self, cancelled: Option<CancelReason>) -> Outcome {
         match (self, cancelled) {
             (Self::Panicked(_), _) => Outcome::Panicked,
@@ -157,6 +158,16 @@ impl End {
             (_, Some(_)) | (Self::Aborted | Self::BetweenAttempts, None) => Outcome::Cancelled,
             (Self::Returned, None) => Outcome::Succeeded,
             (Self::Failed { .. }, None) => Outcome::Failed,
+        }
+    }
+}
+
+impl BodyEnd {
+    /// What went wrong, in words, if something did.
+    pub(crate) fn error(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Failed { error, .. } | Self::Panicked(error) => Some(error),
+            Self::Returned | Self::Aborted | Self::BetweenAttempts | Self::NotStarted { .. } => None,
         }
     }
 }
@@ -203,7 +214,7 @@ pub(crate) enum Effect {
     /// Say that an attempt failed and that another one will follow.
     Retried(Retried),
     /// Say that the run ended.
-    Ended(Ended),
+    RunEnded(RunEnded),
     /// Say that ticks were skipped.
     Skipped {
         /// The newest of them.
@@ -233,7 +244,8 @@ pub(crate) enum Effect {
     },
     /// Count a tick that another node has decided.
     Elsewhere,
-    /// Say that the job has paused itself after too many failures. Only a job without claims does: of others the store decides.
+    /// Say that the job has paused itself after too many failures. Only a job without claims does: of others
+    /// the store decides.
     Paused(Pause),
     /// Pause the job on all nodes: its body said that it is to stop for good.
     Stop(Pause),
@@ -270,17 +282,17 @@ pub(crate) type Effects = SmallVec<[Effect; 2]>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Claim {
     /// The run's id.
-    pub run: RunId,
+    pub(crate) run: RunId,
     /// The tick, or `None` for a run without one of its own.
-    pub tick: Option<TickClaim>,
+    pub(crate) tick: Option<TickClaim>,
     /// Ask only whether it was granted before.
-    pub recheck: bool,
+    pub(crate) recheck: bool,
     /// The run was lost, and is to go on.
-    pub resume_lost: bool,
+    pub(crate) resume_lost: bool,
     /// Whoever holds the key is to stop.
-    pub replace: bool,
+    pub(crate) replace: bool,
     /// Which of the key's slots to take, from 0.
-    pub slot: u32,
+    pub(crate) slot: u32,
 }
 
 impl Claim {
@@ -303,74 +315,83 @@ pub(crate) enum Triggered {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Advance {
     /// Its own id, the same however often it is asked.
-    pub id: Uuid,
+    pub(crate) id: Uuid,
     /// The cursor before.
-    pub expected: DateTime<Utc>,
+    pub(crate) expected: DateTime<Utc>,
     /// The cursor after.
-    pub to: FireTime,
+    pub(crate) to: FireTime,
     /// The ticks between.
-    pub skips: Skips,
+    pub(crate) skips: Skips,
     /// By what right.
-    pub authority: Authority,
+    pub(crate) authority: Authority,
 }
 
 /// A run that may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Start {
     /// The run.
-    pub run: RunId,
+    pub(crate) run: RunId,
     /// The tick, or `None` for a manual trigger.
-    pub tick: Option<FireTime>,
+    pub(crate) tick: Option<FireTime>,
     /// The term under which it was claimed.
-    pub term: Option<Term>,
+    pub(crate) term: Option<Term>,
     /// The token that it was granted; `None` for a job without claims.
-    pub token: Option<FencingToken>,
+    pub(crate) token: Option<FencingToken>,
     /// The monotonic reading at which its time is over.
-    pub deadline: Option<Duration>,
+    pub(crate) deadline: Option<Duration>,
     /// The number of the try within the run, from 1.
-    pub attempt: u32,
+    pub(crate) attempt: u32,
     /// It is the first of the run on this node.
-    pub begins: bool,
+    pub(crate) begins: bool,
     /// Which of the key's slots it holds, from 0.
-    pub slot: u32,
+    pub(crate) slot: u32,
 }
 
 /// An attempt that failed and is followed by another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Retried {
     /// The run.
-    pub run: RunId,
+    pub(crate) run: RunId,
     /// The attempt that failed, from 1.
-    pub attempt: u32,
+    pub(crate) attempt: u32,
     /// How it ended.
-    pub outcome: Outcome,
+    pub(crate) outcome: Outcome,
     /// How long until the next one.
-    pub pause: Duration,
+    pub(crate) pause: Duration,
     /// What the body did.
-    pub end: End,
+    pub(crate) end: BodyEnd,
     /// How long it took.
-    pub took: Duration,
+    pub(crate) took: Duration,
 }
 
 /// A run that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ended {
+pub(crate) struct RunEnded {
     /// The run.
-    pub run: RunId,
+    pub(crate) run: RunId,
     /// How it ended.
-    pub outcome: Outcome,
+    pub(crate) outcome: Outcome,
     /// Why it was cancelled, if it was.
-    pub cancelled: Option<CancelReason>,
+    pub(crate) cancelled: Option<CancelReason>,
     /// It had to be dropped.
-    pub aborted: bool,
+    pub(crate) aborted: bool,
     /// This node says how it ended. If its session was lost, whoever takes over does: as lost.
-    pub recorded: bool,
+    pub(crate) recorded: bool,
     /// What the body did in its last attempt.
-    pub end: End,
+    pub(crate) end: BodyEnd,
     /// When it started; `None` if the body never did.
-    pub started_at: Option<DateTime<Utc>>,
+    pub(crate) started_at: Option<DateTime<Utc>>,
     /// How long the body took.
-    pub took: Duration,
+    pub(crate) took: Duration,
+}
+
+impl RunEnded {
+    /// How this node says that it ended: a run whose end is not recorded here is closed as lost by whoever
+    /// takes over; what was never claimed is cancelled.
+    pub(crate) fn outcome_told(&self) -> Outcome {
+        let is_lost = !self.recorded && self.cancelled == Some(CancelReason::LockLost);
+        if is_lost { Outcome::Lost } else { self.outcome }
+    }
 }
 
 /// Why a manual trigger started nothing.
