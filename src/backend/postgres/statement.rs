@@ -246,7 +246,7 @@ mod tests {
             (lost_runs::FORGET_SESSION, lost_runs::Session::COUNT),
             (forget::AGE, forget::Ages::COUNT),
             (forget::FORGET, forget::Page::COUNT),
-            (forget::HOLD, forget::Held::COUNT),
+            (forget::KEEP_NAMES, forget::Held::COUNT),
             (pending_retries::PENDING_RETRIES, pending_retries::Page::COUNT),
         ] {
             assert_eq!(numbers(text), (1..=count).collect(), "{text}");
