@@ -38,8 +38,18 @@ fn options_out_of_range_are_refused_together() {
         .body_threads(usize::MAX)
         .local_body_threads(257)
         .blocking_threads(usize::MAX)
-        .hook_timeout(Duration::MAX);
-    assert_eq!(refused(too_much).matches("it is at least 1 and at most 256").count(), 4);
+        .hook_timeout(Duration::MAX)
+        .error_bytes_max(262_145);
+    let refused = refused(too_much);
+    assert_eq!(refused.matches("it is at least 1 and at most 256;").count(), 4);
+    let quoted = "an error is quoted to at least 256 and at most 262,144 bytes; choose a number in this range; 16,384 is the \
+                  default";
+    assert!(refused.contains(&format!("error_bytes_max \"262,145\": {quoted}")), "{refused}");
+    for (bytes, shown) in [(0, "0"), (255, "255"), (usize::MAX, "18,446,744,073,709,551,615")] {
+        let checked = Callsheet::builder().error_bytes_max(bytes).check();
+        let refused = checked.expect_err("out of range").to_string();
+        assert_eq!(refused, format!("error_bytes_max \"{shown}\": {quoted}"));
+    }
 }
 
 #[test]
@@ -53,6 +63,7 @@ fn options_at_their_ends_work() {
             .clock_offset_max(MILLI)
             .forget_after(hours(1))
             .resign_pause(secs(1))
+            .error_bytes_max(256)
             .shutdown_abort_after(Duration::ZERO)
     };
     let most = || {
@@ -65,6 +76,7 @@ fn options_at_their_ends_work() {
             .clock_offset_max(Duration::MAX)
             .forget_after(Duration::MAX)
             .resign_pause(Duration::MAX)
+            .error_bytes_max(262_144)
             .shutdown_abort_after(Duration::MAX)
     };
     for (options, label) in [(least as fn() -> Builder, "_other"), (most, "job")] {
