@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use callsheet_actors::{
-    EndedRun, Engine, EngineOptions, Event, EventFilter, Faults, IntoRecipient, IntoRunResult, Job, MayLead,
-    Run, SkippedTicks, StartError, WhenFull,
+    Engine, EngineOptions, Event, EventFilter, Faults, FinishedRun, IntoRecipient, IntoRunResult, Job,
+    MayLead, Run, SkippedTicks, StartError, WhenFull,
     port::{Backend, Clock, RuntimeSpawner, Spawner, SystemClock},
 };
 
@@ -90,7 +90,7 @@ impl Builder {
     /// dropped, and counted. A shutdown waits for them until its deadline.
     pub fn after_success<F, Fut>(mut self, hook: F) -> Self
     where
-        F: Fn(EndedRun) -> Fut + Send + Sync + 'static,
+        F: Fn(FinishedRun) -> Fut + Send + Sync + 'static,
         Fut: Future + Send + 'static,
         Fut::Output: IntoRunResult,
     {
@@ -105,7 +105,7 @@ impl Builder {
     /// [`after_success`](Self::after_success).
     pub fn after_failure<F, Fut>(mut self, hook: F) -> Self
     where
-        F: Fn(EndedRun) -> Fut + Send + Sync + 'static,
+        F: Fn(FinishedRun) -> Fut + Send + Sync + 'static,
         Fut: Future + Send + 'static,
         Fut::Output: IntoRunResult,
     {

@@ -68,7 +68,7 @@ fn assert_all_that_was_said_is_counted(rig: &mut Rig) {
 /// Whatever is decided is counted once, by what became of it, and was said once.
 fn assert_ticks_are_accounted_for(rig: &mut Rig, claims_lost: u64) {
     let last = rig.store().records().into_iter().filter_map(|record| match record {
-        Record::Moved { to, .. } => Some(to.instant()),
+        Record::Advanced { to, .. } => Some(to.instant()),
         _ => None,
     });
     let cursor = last.last().expect("ticks were decided");
@@ -137,7 +137,7 @@ fn ticks_of_a_claim_that_never_arrived_are_counted_once() {
 /// How many ticks the store has decided.
 fn decided(rig: &Rig) -> u64 {
     let moves = rig.store().records().into_iter().filter_map(|record| match record {
-        Record::Moved { to, .. } => Some(to.instant()),
+        Record::Advanced { to, .. } => Some(to.instant()),
         _ => None,
     });
     let cursor = moves.last().expect("ticks were decided");
@@ -529,10 +529,10 @@ fn a_tick_while_a_job_was_removed_is_owed_by_nobody() {
 /// Ticks that the store's ledger says were decided: what the counters must say as well.
 fn committed(rig: &Rig) -> u64 {
     let decided = rig.store().records().into_iter().map(|record| match record {
-        Record::Moved { skips, run, .. } => skips.total() + u64::from(run.is_some()),
+        Record::Advanced { skips, run, .. } => skips.total() + u64::from(run.is_some()),
         Record::Enrolled { .. }
         | Record::Anchored { .. }
-        | Record::Retaken { .. }
+        | Record::LostResumed { .. }
         | Record::Closed { .. } => 0,
     });
     decided.sum()

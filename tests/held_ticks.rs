@@ -51,7 +51,7 @@ fn skipped(rig: &mut Rig) -> u64 {
 
 fn cursor(rig: &Rig) -> Option<DateTime<Utc>> {
     let moved = rig.store().records().into_iter().filter_map(|record| match record {
-        Record::Moved { to, .. } => Some(to.instant()),
+        Record::Advanced { to, .. } => Some(to.instant()),
         _ => None,
     });
     moved.last()

@@ -12,8 +12,8 @@ use callsheet::{
     FireTime, JobName, LockKey, NodeId, RunId,
     backend::Postgres,
     port::{
-        Authority, Backend, ClaimRequest, CursorMove, Enrolled, Enrolment, Inquiry, LockError, Locker, Moved,
-        ScheduleIdentity, Skips, TickClaim, Verdict,
+        Advanced, Authority, Backend, ClaimRequest, CursorAdvance, Enrolled, Enrolment, Inquiry, LockError,
+        Locker, ScheduleIdentity, Skips, TickClaim, Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -95,9 +95,9 @@ fn claim_of(job: JobName, expected: DateTime<Utc>) -> ClaimRequest {
     ClaimRequest { tick: Some(tick), ..request }
 }
 
-fn move_of(claim: &ClaimRequest) -> CursorMove {
+fn advance_of(claim: &ClaimRequest) -> CursorAdvance {
     let TickClaim { fire_time: to, expected, skips, authority } = claim.tick.expect("a tick");
-    CursorMove { id: claim.run.as_uuid(), job: claim.job.clone(), expected, to, skips, authority }
+    CursorAdvance { id: claim.run.as_uuid(), job: claim.job.clone(), expected, to, skips, authority }
 }
 
 fn assert_names<T: Debug>(answer: Result<T, LockError>, what: &str) {
@@ -131,8 +131,8 @@ async fn a_typo_in_a_move_is_an_error_that_names_it() {
     let node = node(&scope("move"), ("ELSE 'done'\n", "ELSE 'doen'\n")).await;
     let cursor = enrol(&*node).await.expect("it is enrolled");
 
-    let moved = node.advance(&[move_of(&claim(cursor))]).await.expect("an answer");
-    let [Moved::Unavailable { reason }] = &moved[..] else { panic!("{moved:?}") };
+    let advanced = node.advance(&[advance_of(&claim(cursor))]).await.expect("an answer");
+    let [Advanced::Unavailable { reason }] = &advanced[..] else { panic!("{advanced:?}") };
     assert_says(reason, "\"doen\"");
 }
 
@@ -159,14 +159,14 @@ async fn a_typo_in_the_answer_to_one_claim_spoils_no_other() {
     let other = enrol_job(&*node, named("other")).await.expect("it is enrolled");
     let claims = [claim_of(named("other"), other - TimeDelta::seconds(1)), claim(cursor)];
 
-    let round = node.round(&[], &claims, &[move_of(&claims[0])]).await;
+    let round = node.round(&[], &claims, &[advance_of(&claims[0])]).await;
 
     let claimed = round.claimed.expect("answers");
     let [Verdict::Unavailable { reason }, Verdict::Granted { .. }] = &claimed[..] else {
         panic!("{claimed:?}")
     };
     assert_says(reason, "\"mvoed\"");
-    assert!(matches!(round.moved.expect("answers")[..], [Moved::Elsewhere { .. }]));
+    assert!(matches!(round.advanced.expect("answers")[..], [Advanced::Elsewhere { .. }]));
 }
 
 #[tokio::test]

@@ -90,7 +90,7 @@ async fn forgetting_a_used_name_runs_no_tick_twice_and_lowers_no_token() {
                 }
                 [Verdict::Unknown] => unknown += 1,
                 // It was forgotten and enrolled before the claim, or its row is locked.
-                [Verdict::Moved { .. } | Verdict::Locked { .. }] => {}
+                [Verdict::Elsewhere { .. } | Verdict::Locked { .. }] => {}
                 other => panic!("{other:?}"),
             }
         }

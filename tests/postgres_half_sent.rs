@@ -143,7 +143,8 @@ async fn a_half_sent_statement_that_locks_the_leader_row_costs_a_lease() {
     way.withhold("session");
     let locker = victim.locker();
     let asks = tokio::spawn(async move {
-        let enrolment = Enrolment::new(name("other"), ScheduleIdentity::of_text("text"), Authority::Unled);
+        let enrolment =
+            Enrolment::new(name("other"), ScheduleIdentity::of_text("text"), Authority::Leaderless);
         let _ = locker.enrol(&[enrolment]).await;
     });
     is_half_asked(&admin, victims).await;

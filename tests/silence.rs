@@ -511,7 +511,7 @@ fn a_leader_whose_only_job_is_suspected_does_not_say_that_all_is_decided() {
 }
 
 #[test]
-fn a_node_whose_adapter_panicked_over_news_hears_the_next() {
+fn a_node_whose_adapter_panicked_over_a_notification_gets_the_next() {
     simulate(START, async |rig| {
         rig.set_lease(secs(LEASE));
         let tidy = || Job::new("tidy", every(secs(1))).run(async |_| {});
@@ -522,7 +522,7 @@ fn a_node_whose_adapter_panicked_over_news_hears_the_next() {
         rig.advance(secs(10)).await;
         let started = rig.started("tidy");
 
-        rig.store().refuse([Operation::Notification], "not news");
+        rig.store().refuse([Operation::Notification], "no notification");
         rig.send(other, ResumeJobs("tidy".into())).await.expect("an answer");
         rig.advance(secs(LEASE)).await;
 

@@ -18,7 +18,7 @@ use crate::{
         text::{TEXT_MAX, bounded},
     },
     error::{Fault, Faults},
-    hooks::{EndedRun, Hooks, SkippedTicks},
+    hooks::{FinishedRun, Hooks, SkippedTicks},
     labels::{JOB_LABEL_ONCE, JOB_LABEL_OTHER, Label},
     name::{JobName, LockKey, Tag, check_name},
     port::{Body, IntoSchedule, Schedule, ScheduleIdentity},
@@ -368,7 +368,7 @@ impl<B> Job<B> {
     #[must_use]
     pub fn after_success<F, Fut>(mut self, hook: F) -> Self
     where
-        F: Fn(EndedRun) -> Fut + Send + Sync + 'static,
+        F: Fn(FinishedRun) -> Fut + Send + Sync + 'static,
         Fut: Future + Send + 'static,
         Fut::Output: IntoRunResult,
     {
@@ -384,7 +384,7 @@ impl<B> Job<B> {
     #[must_use]
     pub fn after_failure<F, Fut>(mut self, hook: F) -> Self
     where
-        F: Fn(EndedRun) -> Fut + Send + Sync + 'static,
+        F: Fn(FinishedRun) -> Fut + Send + Sync + 'static,
         Fut: Future + Send + 'static,
         Fut::Output: IntoRunResult,
     {

@@ -23,7 +23,7 @@ use crate::{
     candidacy::{Candidacy, MayLead},
     contained::contained_within,
     core::{
-        election::{Effect, Effects, ElectionMachine, Input, Outlook},
+        election::{Effect, Effects, ElectionMachine, Input, Objections},
         operation::Operation,
         text::{TEXT_MAX, bounded},
         zone_data::changed,
@@ -79,7 +79,7 @@ pub(crate) struct PingElection;
 pub(crate) struct StopElection;
 
 /// How a node stands for the lead.
-pub(crate) struct Candidature {
+pub(crate) struct CandidacyOptions {
     pub(crate) may_lead: Option<MayLead>,
     pub(crate) prefer_not_to_lead: bool,
     pub(crate) resign_pause: Duration,
@@ -115,9 +115,9 @@ impl ElectionActor {
         node: Arc<Node>,
         elector: Arc<dyn Elector>,
         reports: Recipient<Report>,
-        candidature: Candidature,
+        candidature: CandidacyOptions,
     ) -> Self {
-        let Candidature { may_lead, prefer_not_to_lead, resign_pause, lease } = candidature;
+        let CandidacyOptions { may_lead, prefer_not_to_lead, resign_pause, lease } = candidature;
         node.meters.candidate.set(1);
         Self {
             node,
@@ -253,7 +253,7 @@ impl ElectionActor {
                 (false, Ok(()), None) => None,
             };
             actor.set_withdrawn(withdrawn);
-            let outlook = Outlook { refused: allowed.is_err(), led: led.is_some(), yields };
+            let outlook = Objections { refused: allowed.is_err(), led: led.is_some(), yields };
             actor.step(Input::Considered(outlook), ctx);
         });
         if let Some(former) = self.considering.replace(ctx.spawn(considered)) {

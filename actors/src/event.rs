@@ -40,7 +40,7 @@ pub struct Event {
 /// | level | events |
 /// |---|---|
 /// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken` |
-/// | WARN | `HistoryDiverged`, `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobRefused`, `JobParked`, `ClockStepped`, `LeaseTooShort`, `ZoneDataChanged`, `ZoneDataDiffers`, `TickSkipped` by `Misfire` |
+/// | WARN | `HistoryDiverged`, `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobConflicting`, `JobParked`, `ClockStepped`, `LeaseTooShort`, `ZoneDataChanged`, `ZoneDataDiffers`, `TickSkipped` by `Misfire` |
 /// | INFO | `LeadershipGained`, `LeadershipLost`, `LeaseLongEnough`, `CandidacyWithdrawn`, `CandidacyRestored`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobUpdated`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
 /// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped`, `RunStarted`, `RunSucceeded`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
 ///
@@ -104,7 +104,7 @@ pub enum EventKind {
     },
     /// A node does not fire a job, because other nodes declare another [overlap policy](crate::Overlap) for its lock key. Said once, by
     /// that node, until it does. It asks again about every half minute.
-    JobRefused {
+    JobConflicting {
         /// The job.
         job: JobName,
         /// The key, both policies, and what would mend it.
@@ -410,7 +410,7 @@ event_names! {
     JobRestarted,
     JobBroken,
     JobRevived,
-    JobRefused,
+    JobConflicting,
     JobParked,
     JobUnparked,
     TickHeld,
@@ -459,7 +459,7 @@ impl EventKind {
             | Self::JobRestarted { job, .. }
             | Self::JobBroken { job, .. }
             | Self::JobRevived { job }
-            | Self::JobRefused { job, .. }
+            | Self::JobConflicting { job, .. }
             | Self::JobParked { job, .. }
             | Self::JobUnparked { job }
             | Self::TickHeld { job, .. }
@@ -498,7 +498,7 @@ impl EventKind {
         match self {
             Self::JobPaused { pause, .. } => pause.note.as_ref().map_or(0, String::len),
             Self::JobBroken { reason: text, .. }
-            | Self::JobRefused { reason: text, .. }
+            | Self::JobConflicting { reason: text, .. }
             | Self::JobParked { reason: text, .. }
             | Self::RunRetried { error: text, .. }
             | Self::RunFailed { error: text, .. }
@@ -560,7 +560,7 @@ impl fmt::Display for EventKind {
                 }
                 pause.note.as_ref().map_or(Ok(()), |note| write!(f, ": {note}"))
             }
-            Self::JobRefused { reason, .. } | Self::JobBroken { reason, .. } => write!(f, ": {reason}"),
+            Self::JobConflicting { reason, .. } | Self::JobBroken { reason, .. } => write!(f, ": {reason}"),
             Self::TickHeld { fire_time, reason, .. } => write!(f, " {fire_time} {reason}"),
             Self::JobParked { reason, .. } => {
                 write!(

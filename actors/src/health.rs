@@ -16,8 +16,8 @@ use crate::{
 /// The most jobs that a problem names; it counts all of them.
 pub const PROBLEM_JOBS_MAX: usize = 10;
 
-/// A part of the engine that does not answer for longer is stalled for good, as far as can be told. Less may be a machine without
-/// processor time, which a restart would make worse.
+/// A part of the engine that does not answer for longer is stalled for good, as far as can be told. Less may
+/// be a machine without processor time, which a restart would make worse.
 pub const STALL_MAX: Duration = Duration::from_secs(5);
 
 /// How a node is.
@@ -40,13 +40,13 @@ pub struct HealthReport {
     pub zone_data: String,
     /// How many jobs it holds.
     pub jobs: usize,
-    /// Its threads and actors answer, or have not been asked for longer than [`STALL_MAX`]. If they do not, only another process
-    /// helps. A store that is away does not matter.
+    /// Its threads and actors answer, or have not been asked for longer than [`STALL_MAX`]. If they do not,
+    /// only another process helps. A store that is away does not matter.
     pub live: bool,
     /// It is live, has a session with the store, and does not shut down. A follower is ready.
     pub ready: bool,
-    /// It is ready, some node leads, every due tick is decided, and no operation has failed for longer than a lease: there are
-    /// no problems.
+    /// It is ready, some node leads, every due tick is decided, and no operation has failed for longer than a
+    /// lease: there are no problems.
     pub healthy: bool,
     /// What is wrong.
     pub problems: Vec<Problem>,
@@ -91,7 +91,8 @@ impl fmt::Display for Part {
     }
 }
 
-/// Jobs that have one problem: the first [`PROBLEM_JOBS_MAX`] in the order of their names, and how many there are.
+/// Jobs that have one problem: the first [`PROBLEM_JOBS_MAX`] in the order of their names, and how many there
+/// are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProblemJobs {
@@ -129,7 +130,8 @@ impl fmt::Display for ProblemJobs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Problem {
-    /// A part of the engine does not answer within a second: if it goes on for [`STALL_MAX`], the node is not live.
+    /// A part of the engine does not answer within a second: if it goes on for [`STALL_MAX`], the node is not
+    /// live.
     Stalled {
         /// Which one.
         part: Part,
@@ -159,7 +161,8 @@ pub enum Problem {
         /// Since when this node knows of it.
         since: DateTime<Utc>,
     },
-    /// Round trips to the store take too long for the lease: terms and sessions may be lost although nothing is wrong.
+    /// Round trips to the store take too long for the lease: terms and sessions may be lost although nothing
+    /// is wrong.
     LeaseTooShort {
         /// What they take, and the shortest lease that works.
         reason: String,
@@ -198,8 +201,8 @@ pub enum Problem {
         /// Since when the first of them is due.
         since: DateTime<Utc>,
     },
-    /// No leader has said for two leases and the [time of a call](crate::CALL_DEADLINE) that what is due is decided, whoever led
-    /// meanwhile, and nothing else tells why.
+    /// No leader has said for two leases and the [time of a call](crate::CALL_DEADLINE) that what is due is
+    /// decided, whoever led meanwhile, and nothing else tells why.
     Undecided {
         /// When one said so last. Time without a session does not count.
         since: DateTime<Utc>,
@@ -214,7 +217,8 @@ pub enum Problem {
         /// Which jobs.
         jobs: ProblemJobs,
     },
-    /// Jobs are not fired by this node, because other nodes declare another overlap policy for their lock keys.
+    /// Jobs are not fired by this node, because other nodes declare another overlap policy for their lock
+    /// keys.
     Conflicting {
         /// Which jobs.
         jobs: ProblemJobs,

@@ -36,7 +36,7 @@ pub const NODE_HOOK_CALL_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// A run that ended, for the `after_success` and `after_failure` hooks.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct EndedRun {
+pub struct FinishedRun {
     /// The run, as its last attempt saw it.
     pub run: Run,
     /// How it ended.
@@ -72,8 +72,8 @@ pub(crate) type Hook<T> = Arc<dyn Fn(T) -> BoxFuture<'static, RunResult> + Send 
 #[derive(Clone, Default)]
 pub struct Hooks {
     pub(crate) before: Vec<Hook<Run>>,
-    pub(crate) after_success: Vec<Hook<EndedRun>>,
-    pub(crate) after_failure: Vec<Hook<EndedRun>>,
+    pub(crate) after_success: Vec<Hook<FinishedRun>>,
+    pub(crate) after_failure: Vec<Hook<FinishedRun>>,
     pub(crate) on_skip: Vec<Hook<SkippedTicks>>,
     pub(crate) timeout: Option<Duration>,
 }
@@ -92,7 +92,7 @@ impl Hooks {
     /// Adds a hook that is called after each run that succeeded.
     pub fn after_success<F, Fut>(&mut self, hook: F)
     where
-        F: Fn(EndedRun) -> Fut + Send + Sync + 'static,
+        F: Fn(FinishedRun) -> Fut + Send + Sync + 'static,
         Fut: Future + Send + 'static,
         Fut::Output: IntoRunResult,
     {
@@ -102,7 +102,7 @@ impl Hooks {
     /// Adds a hook that is called after each run that started and did not succeed.
     pub fn after_failure<F, Fut>(&mut self, hook: F)
     where
-        F: Fn(EndedRun) -> Fut + Send + Sync + 'static,
+        F: Fn(FinishedRun) -> Fut + Send + Sync + 'static,
         Fut: Future + Send + 'static,
         Fut::Output: IntoRunResult,
     {

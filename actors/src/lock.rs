@@ -1,9 +1,10 @@
 //! The lock actor owns the claims in flight and held.
 //!
-//! It alone sends requests to the locker port. Job actors ask it for claims and tell it of ends; while a round trip is under
-//! way it collects, and everything collected goes into the next one, so that there is no waiting timer and at low load a
-//! claim goes out at once. Ends go before claims, in the order of the locker's contract. When the session is lost it fails
-//! what is pending, tells the jobs whose keys are gone, and opens another session. Nothing survives a restart.
+//! It alone sends requests to the locker port. Job actors ask it for claims and tell it of ends; while a
+//! round trip is under way it collects, and everything collected goes into the next one, so that there is no
+//! waiting timer and at low load a claim goes out at once. Ends go before claims, in the order of the
+//! locker's contract. When the session is lost it fails what is pending, tells the jobs whose keys are gone,
+//! and opens another session. Nothing survives a restart.
 //!
 //! It knows the jobs, which it answers, and no other actor: what it finds out it [reports](Report).
 
@@ -16,15 +17,15 @@ mod halves;
 mod history;
 mod notifications;
 mod proofs;
+mod refused_batches;
 mod report;
 mod rounds;
-mod suspects;
 
 pub(crate) use self::{
     actor::{BATCH_MAX, LockActor, always_locked, publish_lost},
     commands::{
-        AskDebts, AskLockHealth, AskOtherZoneData, AwaitSession, CloseLostRuns, CloseSession, EnrolJobs,
-        FindConflicts, FindHolder, ForgetNames, HoldJobs, InquireJobs, InquiryPurpose, LockHealth,
+        AskLockHealth, AskOtherZoneData, AskPendingRetries, AwaitSession, CloseLostRuns, CloseSession,
+        EnrolJobs, FindConflicts, FindHolder, ForgetNames, HoldJobs, InquireJobs, InquiryPurpose, LockHealth,
         PauseInStore, ReadClock, RetractKeys, WithdrawJobs,
     },
     proofs::AllEnrolled,

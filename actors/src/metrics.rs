@@ -1,7 +1,7 @@
 //! What a scraper sees, through the `metrics` facade only.
 //!
-//! Ticks and runs are counted where they are decided, never from events, which may be dropped. Handles are looked up
-//! when the engine starts and when a job is added, so a recorder must be installed before.
+//! Ticks and runs are counted where they are decided, never from events, which may be dropped. Handles are
+//! looked up when the engine starts and when a job is added, so a recorder must be installed before.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -152,7 +152,8 @@ impl Meters {
         let scope = SharedString::from(scope);
         let counter = |name: &'static str| counter!(name, "scope" => scope.clone());
         let gauge = |name: &'static str| gauge!(name, "scope" => scope.clone());
-        // Zero from the first scrape on: a series that first appears with the first error has no increase to alert on.
+        // Zero from the first scrape on: a series that first appears with the first error has no increase to
+        // alert on.
         Operation::ALL.iter().for_each(|operation| {
             coordination_errors(&scope, *operation).increment(0);
         });
@@ -183,7 +184,8 @@ impl Meters {
         }
     }
 
-    /// The metrics of a job, under the label that it is to have if that is free. Whether it is the first one for which none is.
+    /// The metrics of a job, under the label that it is to have if that is free. Whether it is the first one
+    /// for which none is.
     pub(crate) fn of_job(&self, label: Label<'_>, keeps: bool) -> (Arc<Labelled<JobMeters>>, bool) {
         let mut labels = self.labels();
         let exceeded = labels.are_exceeded();
@@ -319,7 +321,8 @@ impl JobMeters {
         }
     }
 
-    /// Counts ticks whose decision the store has committed. Those of a parked job were counted when they were skipped.
+    /// Counts ticks whose decision the store has committed. Those of a parked job were counted when they were
+    /// skipped.
     pub(crate) fn committed(&self, started: u64, skips: &Skips) {
         self.decided(started, &skips.without(SkipReason::Parked));
     }

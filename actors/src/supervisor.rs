@@ -103,9 +103,9 @@ struct Entry {
     /// Why it does not fire until it is resumed or updated.
     broken: Option<Arc<str>>,
     /// The leader does not hold the job, so this node claims its ticks.
-    unled: bool,
+    fires_without_leader: bool,
     /// This session may declare the policy of the job's key without a term.
-    declares: bool,
+    declared_key_policy: bool,
     /// Why this node may not fire it: others declare another policy for its key.
     refused: Option<Arc<str>>,
     /// The store refuses it for its data: it is neither enrolled nor started, unless it is on trial.
@@ -181,8 +181,8 @@ pub struct SupervisorActor {
     asking_refused: bool,
     /// Which jobs it asks about next: whether the leader holds them.
     inquiry: Sweep<JobName>,
-    /// It asks now and then what its jobs owe.
-    asking_debts: bool,
+    /// It asks now and then for pending retries.
+    asks_pending_retries: bool,
     /// What is still to account for the ticks before it was removed, or got another schedule; what is to be withdrawn once it has.
     leaving: BTreeMap<JobName, Leaving>,
     to_withdraw: Vec<JobName>,
@@ -247,7 +247,7 @@ impl SupervisorActor {
             holding: false,
             asking_refused: false,
             inquiry: Sweep::default(),
-            asking_debts: false,
+            asks_pending_retries: false,
             leaving: BTreeMap::new(),
             to_withdraw: Vec::new(),
             withdrawing: 0,
@@ -323,7 +323,7 @@ impl SupervisorActor {
     fn resume(&mut self, job: &Arc<JobHandle>, cursor: DateTime<Utc>) {
         let name = &job.definition.name;
         if job.definition.policies.fires == Fires::Local {
-            job.send(Input::Resume { cursor, authority: None, kept: Box::default() });
+            job.send(Input::Resume { cursor, authority: None, stored: Box::default() });
         } else {
             self.to_enrol.push_back(name.clone());
             if let Some(entry) = self.jobs.get_mut(name) {
@@ -332,7 +332,7 @@ impl SupervisorActor {
         }
     }
 
-    /// By what right this node decides the ticks of a job, if it does.
+    /// On what basis this node decides the ticks of a job, if it does.
     fn authority(&self, entry: &Entry) -> Option<Authority> {
         self.right(entry).filter(|_| entry.parked.as_ref().is_none_or(|parked| parked.is_on_trial))
     }
@@ -345,7 +345,7 @@ impl SupervisorActor {
             Fires::AnyNode => Some(Authority::Any),
             Fires::Leader => match self.term {
                 Some(term) => Some(Authority::Term(term)),
-                None => entry.unled.then_some(Authority::Unled),
+                None => entry.fires_without_leader.then_some(Authority::Leaderless),
             },
         }
     }
@@ -403,7 +403,7 @@ impl Handler<TriggerJob> for SupervisorActor {
             return refused(TriggerError::Broken { job, reason });
         }
         if let Some(reason) = entry.refused.clone() {
-            return refused(TriggerError::Refused { job, reason });
+            return refused(TriggerError::Conflicting { job, reason });
         }
         if let Some(Parked { reason, .. }) =
             entry.parked.as_deref().filter(|parked| !parked.is_tried_by_claims())

@@ -77,7 +77,7 @@ impl Audit {
         let mut cursors: HashMap<&str, i64> = HashMap::new();
         let plans: HashMap<&str, &JobPlan> = jobs.iter().map(|plan| (plan.name.as_str(), plan)).collect();
         let mut decisions = BTreeMap::new();
-        for one in &books.moves {
+        for one in &books.advances {
             let job = &one.job;
             let (from, to) = (one.from.map(|from| from.timestamp_micros()), one.to.timestamp_micros());
             let cursor = cursors.insert(job, to);

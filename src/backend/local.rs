@@ -10,9 +10,9 @@ use callsheet_actors::{
     core::ledger::Ledger,
     metrics::SCOPE_LABEL_LOCAL,
     port::{
-        Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorMove, Debt,
-        ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant, Inquiry, LockError, Locker, Moved, News,
-        Observation, Pause, Renewal, Session, Standing, Verdict,
+        Advanced, Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorAdvance,
+        ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant, Inquiry, LeaderView, LockError, Locker,
+        Notification, Observation, Pause, PendingRetryOfJob, Renewal, Session, Verdict,
     },
 };
 use chrono::{DateTime, Utc};
@@ -33,7 +33,7 @@ use tokio::sync::Notify;
 pub struct Local {
     state: Arc<Mutex<State>>,
     clock: Arc<dyn Clock>,
-    /// There may be news.
+    /// There may be a notification.
     told: Arc<Notify>,
 }
 
@@ -149,7 +149,7 @@ impl Locker for Local {
         self.call(|ledger, session, now| jobs.iter().map(|job| ledger.enrol(now, session, job)).collect())
     }
 
-    fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>> {
+    fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<LeaderView>, LockError>> {
         self.call(|ledger, _, _| jobs.iter().map(|job| ledger.standing(job)).collect())
     }
 
@@ -167,9 +167,12 @@ impl Locker for Local {
         self.call(|ledger, session, now| ends.iter().map(|end| ledger.complete(now, session, end)).collect())
     }
 
-    fn advance<'a>(&'a self, moves: &'a [CursorMove]) -> BoxFuture<'a, Result<Vec<Moved>, LockError>> {
+    fn advance<'a>(
+        &'a self,
+        advances: &'a [CursorAdvance],
+    ) -> BoxFuture<'a, Result<Vec<Advanced>, LockError>> {
         self.call(|ledger, session, now| {
-            moves.iter().map(|asked| ledger.advance(session, asked, now)).collect()
+            advances.iter().map(|asked| ledger.advance(session, asked, now)).collect()
         })
     }
 
@@ -181,14 +184,14 @@ impl Locker for Local {
         self.call(|ledger, _, now| jobs.iter().map(|job| ledger.pause(now, job, pause)).collect())
     }
 
-    fn news(&self, session: Session) -> BoxFuture<'_, News> {
+    fn next_notification(&self, session: Session) -> BoxFuture<'_, Notification> {
         async move {
             loop {
                 // Before the look: what comes in between wakes it.
                 let told = self.told.notified();
-                let news = self.state().ledger.take_news(session);
-                match news {
-                    Some(news) => return news,
+                let notification = self.state().ledger.take_notification(session);
+                match notification {
+                    Some(notification) => return notification,
                     None => told.await,
                 }
             }
@@ -204,7 +207,11 @@ impl Locker for Local {
         self.call(|ledger, _, now| ledger.forget(now, term, after))
     }
 
-    fn debts(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<Debt>, LockError>> {
-        self.call(|ledger, _, _| ledger.debts(after, limit))
+    fn pending_retries(
+        &self,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<PendingRetryOfJob>, LockError>> {
+        self.call(|ledger, _, _| ledger.pending_retries(after, limit))
     }
 }

@@ -110,7 +110,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             &["src/backend/postgres/{batch,claims,completions}.rs"],
             &["src/backend/postgres/statement.rs", "src/backend/postgres/statement/*.rs"],
             // To end a process of the server takes another connection.
-            &["src/backend/postgres/{connection,former}.rs"],
+            &["src/backend/postgres/{connection,former_connections}.rs"],
             &["src/backend/postgres/{settings,credentials,failure,cure}.rs"],
         ],
         never: &["job", "lock", "election", "listener", "supervisor", "engine", "schedules"],

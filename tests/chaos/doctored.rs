@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{
     auditor::{History, Standstill},
     faults::Fault,
-    history::{BodyMark, Books, Claimed, ENDED, Move, Said},
+    history::{Advance, BodyMark, Books, Claimed, ENDED, Said},
     node::JobPlan,
     pace::Wait,
     report,
@@ -40,14 +40,14 @@ fn calm() -> History {
     let node = Some(NODE.to_owned());
     let gained = Said { node, term: Some(callsheet::Term(1)), ..said(at(0), "leadership_gained") };
     let mut heard = vec![(0, gained)];
-    books.moves.push(Move { job: "job".into(), from: None, to: at(500), run: None, term: Some(1) });
+    books.advances.push(Advance { job: "job".into(), from: None, to: at(500), run: None, term: Some(1) });
     let mut from = at(500);
     for tick in 1..=TICKS {
         let (run, to) = (run_of(tick), fire_time(tick));
         let skipped = tick == 10;
         let term = Some(1);
         let claimed = (!skipped).then(|| run.clone());
-        books.moves.push(Move { job: "job".into(), from: Some(from), to, run: claimed, term });
+        books.advances.push(Advance { job: "job".into(), from: Some(from), to, run: claimed, term });
         from = to;
         let event = if skipped { "tick_skipped" } else { "run_started" };
         heard.push((
@@ -150,7 +150,7 @@ fn silence(history: &mut History, from: i64, to: i64) {
     let gone = |run: &str| (from..to).any(|tick| run == run_of(tick));
     history.bodies.retain(|body| !gone(&body.run));
     history.books.runs.retain(|run| !gone(&run.run));
-    for one in &mut history.books.moves {
+    for one in &mut history.books.advances {
         one.run.take_if(|run| gone(run));
     }
     for (_, said) in &mut history.heard {
@@ -192,11 +192,11 @@ fn each_kind_of_violation_is_seen() {
         (|it| it.books.runs[5].ended_at = Some(at(30_000)), "while another one held the key"),
         (|it| it.books.runs[5].outcome = Some("lost".into()), "the run was lost in silence"),
         (|it| drop(it.books.runs.remove(5)), "was not claimed for it"),
-        (|it| it.books.moves[5].run = None, "was skipped, and nobody said why"),
-        (|it| drop(it.books.moves.remove(5)), "the cursor of job jumped"),
-        (|it| it.books.moves.truncate(30), "ticks of job are not decided"),
-        (|it| it.books.moves.clear(), "job was never scheduled"),
-        (|it| it.books.moves[5].to += TimeDelta::microseconds(1), "which is no tick"),
+        (|it| it.books.advances[5].run = None, "was skipped, and nobody said why"),
+        (|it| drop(it.books.advances.remove(5)), "the cursor of job jumped"),
+        (|it| it.books.advances.truncate(30), "ticks of job are not decided"),
+        (|it| it.books.advances.clear(), "job was never scheduled"),
+        (|it| it.books.advances[5].to += TimeDelta::microseconds(1), "which is no tick"),
         (|it| it.bodies[5].ended_at = None, "succeeded before its body ended"),
         // Tokens.
         (|it| it.books.runs[5].token = 1, "the key key had the token"),

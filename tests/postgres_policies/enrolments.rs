@@ -179,10 +179,10 @@ async fn an_enrolment_that_changes_nothing_forgives_nothing() {
     let (enrolled, ()) = timeout(DEADLINE, raced).await.expect("it waits for the leader row");
 
     assert_eq!(enrolled.expect("an answer"), [Enrolled::Locked]);
-    let owed = node.locker.debts(None, 10).await.expect("an answer");
-    assert_eq!(owed.iter().map(|debt| debt.owed.run).collect::<Vec<_>>(), [run.run]);
+    let retry = node.locker.pending_retries(None, 10).await.expect("an answer");
+    assert_eq!(retry.iter().map(|pending| pending.retry.run).collect::<Vec<_>>(), [run.run]);
     node.enrol(forgives[0].clone()).await;
-    assert_eq!(node.locker.debts(None, 10).await.expect("an answer"), []);
+    assert_eq!(node.locker.pending_retries(None, 10).await.expect("an answer"), []);
 }
 
 /// Ticks that are due while the statement waits are owed.

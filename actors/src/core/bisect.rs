@@ -35,7 +35,8 @@ impl<T> Default for Bisect<T> {
 }
 
 impl<T> Bisect<T> {
-    /// A batch was refused, by the monotonic reading `now`. Answers its item, if it stood alone: that is the bad one.
+    /// A batch was refused, by the monotonic reading `now`. Answers its item, if it stood alone: that is the
+    /// bad one.
     pub fn refused(&mut self, now: Duration, mut batch: Vec<T>) -> Option<T> {
         if batch.len() < 2 {
             return batch.pop();
@@ -58,10 +59,10 @@ impl<T> Bisect<T> {
     /// So many items come at once.
     fn set_pace(&mut self, now: Duration, items: usize) {
         // The first group after all others were done.
-        let anew = self.groups.is_empty() && now >= self.not_before;
+        let starts_over = self.groups.is_empty() && now >= self.not_before;
         // Rounded up.
         let pace = Duration::from_secs(1) / ceil_log2(items).max(1) + Duration::from_nanos(1);
-        self.pace = if anew { pace } else { self.pace.min(pace) };
+        self.pace = if starts_over { pace } else { self.pace.min(pace) };
     }
 
     /// The group to be asked now, if it is time for one. Whatever becomes of it, it is not kept.

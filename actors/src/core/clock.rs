@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// A clock that moves further than this against the monotonic one is taken as set: 100 ms. Timers are off by no more.
+/// A clock that moves further than this against the monotonic one is taken as set: 100 ms. Timers are off by
+/// no more.
 pub const CLOCK_STEP_MIN: TimeDelta = TimeDelta::milliseconds(100);
 
-/// Notices that a clock and the monotonic one move apart: at once, when somebody sets it or the machine sleeps, or little by
-/// little.
+/// Notices that a clock and the monotonic one move apart: at once, when somebody sets it or the machine
+/// sleeps, or little by little.
 ///
 /// ```text
 /// clock       0    1    2         9   10   11     it is set from 3 to 9, or the machine sleeps
@@ -27,8 +28,8 @@ impl ClockWatch {
         Self { origin: origin(clock, elapsed) }
     }
 
-    /// By how much the clock has moved since it was seen to move last, if by more than [`CLOCK_STEP_MIN`]: every timer that
-    /// follows it has to be armed anew.
+    /// By how much the clock has moved since it was seen to move last, if by more than [`CLOCK_STEP_MIN`]:
+    /// every timer that follows it has to be armed anew.
     pub fn look(&mut self, clock: DateTime<Utc>, elapsed: Duration) -> Option<TimeDelta> {
         let origin = origin(clock, elapsed);
         let by = origin - self.origin;

@@ -58,7 +58,7 @@ pub enum Input {
         why: StepDownReason,
     },
     /// The node considered whether it is to lead.
-    Considered(Outlook),
+    Considered(Objections),
     /// Somebody asked this node not to lead until then, or until another node does.
     StandAside {
         /// The monotonic clock's reading.
@@ -72,7 +72,7 @@ pub enum Input {
 
 /// What a node sees when it considers whether it is to lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Outlook {
+pub struct Objections {
     /// The application says that this node must not lead.
     pub refused: bool,
     /// Another node leads.
@@ -145,7 +145,7 @@ pub struct ElectionMachine {
     /// It was asked not to campaign until then, or until another node leads.
     aside_until: Option<Duration>,
     /// Since when it has yielded to candidates of whom none leads.
-    unled_since: Option<Duration>,
+    leaderless_since: Option<Duration>,
     /// For so long at most.
     yields_max: Duration,
 }
@@ -159,7 +159,7 @@ impl ElectionMachine {
             unanswered: 0,
             considers: false,
             aside_until: None,
-            unled_since: None,
+            leaderless_since: None,
             yields_max,
         }
     }
@@ -352,8 +352,8 @@ impl ElectionMachine {
         }
     }
 
-    fn on_considered(&mut self, now: Duration, outlook: Outlook, effects: &mut Effects) {
-        let Outlook { refused, led, yields } = outlook;
+    fn on_considered(&mut self, now: Duration, outlook: Objections, effects: &mut Effects) {
+        let Objections { refused, led, yields } = outlook;
         if let State::Leading(Leading { term, .. }) = self.state {
             if let Some(why) = refused.then_some(StepDownReason::Refused).or(yields) {
                 self.step_down(why, effects);
@@ -371,18 +371,18 @@ impl ElectionMachine {
             return;
         }
         // A candidate who does not come to lead must not keep everybody from it.
-        let unled_since = *self.unled_since.get_or_insert(now);
+        let leaderless_since = *self.leaderless_since.get_or_insert(now);
         if led || yields.is_none() {
-            self.unled_since = None;
+            self.leaderless_since = None;
         }
-        let waited = !led && now.saturating_sub(unled_since) > self.yields_max;
+        let waited = !led && now.saturating_sub(leaderless_since) > self.yields_max;
         if self.is_aside(now) || refused || (yields.is_some() && !waited) {
             let look_at = now.saturating_add(LOOK_EVERY);
             let until = self.aside_until.map_or(look_at, |until| look_at.min(until.max(now)));
             self.state = State::Aside { until };
         } else {
             self.aside_until = None;
-            self.unled_since = None;
+            self.leaderless_since = None;
             self.campaign(effects);
         }
     }
@@ -533,7 +533,7 @@ mod tests {
         assert_eq!(machine.wake_in(s(4)), Some(pause - s(1)));
     }
 
-    const ALLOWED: Outlook = Outlook { refused: false, led: false, yields: None };
+    const ALLOWED: Objections = Objections { refused: false, led: false, yields: None };
 
     fn considers() -> ElectionMachine {
         let mut machine = ElectionMachine::new(LEASE.duration);
@@ -546,7 +546,7 @@ mod tests {
     fn a_node_that_may_not_lead_looks_again_and_campaigns_when_it_may() {
         let mut machine = considers();
 
-        assert_eq!(machine.step(s(0), Input::Considered(Outlook { refused: true, ..ALLOWED }))[..], []);
+        assert_eq!(machine.step(s(0), Input::Considered(Objections { refused: true, ..ALLOWED }))[..], []);
         assert_eq!(machine.wake_in(s(0)), Some(LOOK_EVERY));
         assert_eq!(machine.step(s(1), Input::WakeUp)[..], [Effect::Consider]);
         assert_eq!(machine.step(s(1), Input::Considered(ALLOWED))[..], [Effect::Campaign]);
@@ -557,7 +557,7 @@ mod tests {
         let mut machine = leader();
 
         assert_eq!(machine.step(s(1), Input::Considered(ALLOWED))[..], []);
-        let effects = machine.step(s(1), Input::Considered(Outlook { refused: true, ..ALLOWED }));
+        let effects = machine.step(s(1), Input::Considered(Objections { refused: true, ..ALLOWED }));
 
         let lost = Effect::Lost(TERM, StepDownReason::Refused);
         assert_eq!(effects[..], [lost, Effect::Resign(TERM), Effect::Consider]);
@@ -583,7 +583,7 @@ mod tests {
     fn a_node_that_was_asked_to_resign_stands_again_once_another_one_leads() {
         let mut machine = leader();
         machine.step(s(1), Input::StandAside { until: s(30) });
-        let led = Outlook { led: true, ..ALLOWED };
+        let led = Objections { led: true, ..ALLOWED };
 
         assert_eq!(machine.step(s(2), Input::Considered(led))[..], [Effect::Consider], "others hear of it");
         assert!(!machine.is_aside(s(2)));
@@ -603,7 +603,7 @@ mod tests {
     #[test]
     fn a_node_yields_to_a_candidate_that_does_not_come_to_lead_for_a_lease() {
         let mut machine = considers();
-        let yields = Outlook { yields: Some(StepDownReason::Yielded), ..ALLOWED };
+        let yields = Objections { yields: Some(StepDownReason::Yielded), ..ALLOWED };
         let mut campaigned = None;
 
         for second in 0..60 {

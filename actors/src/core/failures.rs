@@ -141,7 +141,8 @@ impl Failures {
         self.failing[operation as usize] = None;
     }
 
-    /// A claim would be possible: what has not been asked for long is taken to work again. Answers what that ends.
+    /// A claim would be possible: what has not been asked for long is taken to work again. Answers what that
+    /// ends.
     pub fn proved(&mut self, now: Duration) -> Vec<(Operation, Note)> {
         let quiet = |failing: &Failing| now.saturating_sub(failing.last) > QUIET_MAX;
         let over = Operation::ALL.into_iter().filter_map(|operation| {

@@ -25,7 +25,7 @@ use chrono::{DateTime, Utc};
 use self::{
     history::History,
     leaving::Leaving,
-    manual::{DebtOfJob, Manual},
+    manual::{Manual, QueuedRetry},
     parked::Span,
     permit::Permit,
     ticks::{Asked, May, Waiting},
@@ -49,7 +49,7 @@ use crate::{
         time::{FireTime, Now, since},
     },
     name::RunId,
-    port::{Authority, Kept, Pause, Schedule, Skips},
+    port::{Authority, Pause, Schedule, Skips, StoredState},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub struct JobMachine {
     unread: bool,
     /// The request in flight is obsolete. When its answer comes, the job restarts from this cursor, or from the one in the
     /// answer.
-    anew: Option<DateTime<Utc>>,
+    restart_from: Option<DateTime<Utc>>,
     /// Due ticks that may still run, in their order.
     backlog: VecDeque<Waiting>,
     /// The job is removed, or has another schedule: what it is still to account for.
@@ -101,7 +101,7 @@ pub struct JobMachine {
     manuals: VecDeque<Manual>,
     /// Lost runs that are to go on, in their order, while this node fires the job; what was owed when it last did, otherwise.
     /// One at a time goes to `manuals`.
-    debts: Seldom<DebtOfJob>,
+    pending_retries: Seldom<QueuedRetry>,
     unanswered: u32,
     permit: Permit,
     /// Something would start, were it not for the node's bound.
@@ -151,7 +151,7 @@ impl JobMachine {
             decided: cursor,
             next: None,
             unread: true,
-            anew: None,
+            restart_from: None,
             backlog: VecDeque::new(),
             leaving: None,
             skips: Skips::default(),
@@ -161,7 +161,7 @@ impl JobMachine {
             pace_until: None,
             asked: Asked::Nothing,
             manuals: VecDeque::new(),
-            debts: Seldom::default(),
+            pending_retries: Seldom::default(),
             unanswered: 0,
             permit: Permit::None,
             wants_permit: false,
@@ -196,7 +196,7 @@ impl JobMachine {
         self.policies = policies.into();
         self.exhausted = self.policies.fires == Fires::Local && self.local_limit_is_reached();
         if !self.retries_lost() {
-            self.forget_debts();
+            self.forget_pending_retries();
         }
         self.suspend();
     }
@@ -214,8 +214,8 @@ impl JobMachine {
         let mut effects = Effects::new();
         self.wants_permit = false;
         match input {
-            Input::Resume { cursor, authority, kept } => {
-                self.on_resume(now, cursor, authority, *kept, &mut effects);
+            Input::Resume { cursor, authority, stored } => {
+                self.on_resume(now, cursor, authority, *stored, &mut effects);
             }
             Input::Park { since, authority } => self.on_park(since, authority),
             Input::Suspend => {
@@ -237,9 +237,9 @@ impl JobMachine {
             Input::Anchored { cursor } => self.on_anchored(cursor),
             Input::RunEnded(end) => self.on_run_ended(now, end, &mut effects),
             Input::LockLost { run } => self.on_lock_lost(now, run, &mut effects),
-            Input::Owed(owed) => self.on_owed(owed),
+            Input::PendingRetry(retry) => self.on_pending_retry(retry),
             Input::Pause(pause) => self.on_pause(now, pause, &mut effects),
-            Input::NewsMissed => self.on_news_missed(now),
+            Input::NotificationsLagged => self.on_notifications_lagged(now),
             Input::Permit(answer) => self.on_permit(now, answer, &mut effects),
             Input::Cancel { run, why } => self.on_cancel(now, run, why, &mut effects),
             Input::Abort => self.abort_all(now, &mut effects),
@@ -254,7 +254,7 @@ impl JobMachine {
         let mut effects = Effects::new();
         self.decide_due(now, &mut effects);
         self.say_held(now, &mut effects);
-        self.settle_permit(&mut effects);
+        self.balance_permit(&mut effects);
         effects
     }
 
@@ -330,7 +330,7 @@ impl JobMachine {
             return None;
         }
         let asked = asked.map(FireTime::instant);
-        [Some(self.stored), asked, self.anew].into_iter().flatten().max()
+        [Some(self.stored), asked, self.restart_from].into_iter().flatten().max()
     }
 
     /// The runs in progress, in the order in which they started.
@@ -385,8 +385,8 @@ impl JobMachine {
         let has_tick = self.unread || self.next.is_some() && !self.exhausted;
         let decides = matches!(self.mode, Mode::Firing(_)) && matches!(self.asked, Asked::Nothing);
         // What was skipped is accounted for by the store first.
-        let is_written = self.flush_at.is_none() && self.anew.is_none() && !self.anchoring;
-        let waits = !self.backlog.is_empty() || !self.debts.is_empty();
+        let is_written = self.flush_at.is_none() && self.restart_from.is_none() && !self.anchoring;
+        let waits = !self.backlog.is_empty() || !self.pending_retries.is_empty();
         // The store says nothing of the runs of others, nor of those that were lost and are not closed yet.
         let all_ended = !self.retries_lost() || self.all_ended == Some(self.stored);
         decides && !has_tick && is_written && !waits && self.is_idle() && all_ended
@@ -423,7 +423,7 @@ impl JobMachine {
         now: Now,
         cursor: DateTime<Utc>,
         authority: Option<Authority>,
-        kept: Kept,
+        stored: StoredState,
         effects: &mut Effects,
     ) {
         // Others may have taken up what was owed meanwhile.
@@ -432,12 +432,12 @@ impl JobMachine {
         if !self.draining {
             self.mode = Mode::Firing(authority);
             if authority.is_some() {
-                let Kept { pause, failures, owed } = kept;
+                let StoredState { pause, failures, pending_retries } = stored;
                 self.pause = pause.map(Pause::cut).map(Box::new).or_else(|| self.stop.clone());
                 self.outdate_claim();
                 self.check_pause_later(now);
                 self.history.hear_failures(now.elapsed, failures);
-                self.replace_debts(owed);
+                self.replace_pending_retries(pending_retries);
                 self.see(cursor);
             } else {
                 // There is no store to tell.
@@ -489,13 +489,14 @@ impl JobMachine {
         self.adopt(cursor);
         if open {
             self.stored = stored;
-            self.anew = Some(self.decided);
+            self.restart_from = Some(self.decided);
         }
     }
 
     /// The open question is answered: whatever was put off until then is decided now.
     fn on_answered(&mut self) {
-        if matches!(self.asked, Asked::Nothing) && (self.mode == Mode::Dormant || self.anew.is_some()) {
+        if matches!(self.asked, Asked::Nothing) && (self.mode == Mode::Dormant || self.restart_from.is_some())
+        {
             self.adopt(self.stored);
         }
     }
@@ -507,7 +508,7 @@ impl JobMachine {
 
     /// Starts over from a cursor that the store named.
     fn adopt(&mut self, cursor: DateTime<Utc>) {
-        let cursor = self.anew.take().map_or(cursor, |anew| anew.max(cursor));
+        let cursor = self.restart_from.take().map_or(cursor, |restart_from| restart_from.max(cursor));
         self.stored = cursor;
         // What this machine has seen decided is not decided again, whatever a store that was restored knows of it.
         self.decided = cursor.max(self.seen);

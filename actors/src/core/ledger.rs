@@ -16,15 +16,15 @@ use uuid::Uuid;
 
 use crate::{
     core::{
-        policy::{DEBTS_MAX, LOSSES_MAX, Overlap},
+        policy::{LOSSES_MAX, Overlap, PENDING_RETRIES_MAX},
         time::FireTime,
     },
     event::Outcome,
     name::{FencingToken, JobName, LockKey, RunId, Term},
     port::{
-        AGES_AT_MOST, Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt,
-        Declaration, Enrolled, Enrolment, Forgotten, Inquiry, Kept, LostRun, Moved, News, OwedRun, Pause,
-        ScheduleIdentity, Session, Skips, Standing, TickClaim, Verdict,
+        AGES_AT_MOST, Advanced, Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorAdvance,
+        Declaration, Enrolled, Enrolment, Forgotten, Inquiry, LeaderView, LostRun, Notification, Pause,
+        PendingRetry, PendingRetryOfJob, ScheduleIdentity, Session, Skips, StoredState, TickClaim, Verdict,
     },
 };
 
@@ -34,8 +34,8 @@ pub const WITHDRAWN_MAX: usize = 10_000;
 /// The most ended runs, and as many lost ones, that are remembered, so that a repeated completion or claim is recognised.
 pub const CLOSED_MAX: usize = 4_096;
 
-/// The most news that wait for a session; beyond it the oldest are dropped, and the session is told so.
-pub const NEWS_MAX: usize = 1_024;
+/// The most notifications that wait for a session; beyond it the oldest are dropped, and the session is told so.
+pub const NOTIFICATIONS_MAX: usize = 1_024;
 
 /// How long an enrolment takes to the store at most.
 const WAY_MAX: Duration = Duration::from_secs(5);
@@ -57,7 +57,7 @@ pub enum Record {
         schedule: ScheduleIdentity,
     },
     /// A cursor moved over ticks; the last of them was claimed if there is a run.
-    Moved {
+    Advanced {
         /// The job.
         job: JobName,
         /// The cursor before.
@@ -81,7 +81,7 @@ pub enum Record {
         to: DateTime<Utc>,
     },
     /// A run that was lost goes on.
-    Retaken {
+    LostResumed {
         /// The run.
         run: RunId,
     },
@@ -102,7 +102,7 @@ struct JobRow {
     /// The run of the tick at the cursor.
     run: Option<RunId>,
     /// The newest move of the cursor over ticks that nobody ran.
-    moved: Option<Uuid>,
+    newest_advance: Option<Uuid>,
     /// The term under which it was last enrolled, if it was under one.
     term: Option<Term>,
     withdrawn: bool,
@@ -111,14 +111,14 @@ struct JobRow {
     pause: Option<Box<Pause>>,
     /// How many of its last runs in a row failed.
     failures: u32,
-    /// A run that is lost is owed another attempt.
+    /// A run that is lost is retried.
     retry_lost: bool,
     /// The cursor moves to the end of a run that is lost.
     from_completion: bool,
     /// How old the ledger was when the job was last enrolled, held or withdrawn.
     held: Duration,
-    /// The runs that it owes, in their order.
-    debts: VecDeque<OwedRun>,
+    /// Its pending retries, in the order of the runs.
+    pending_retries: VecDeque<PendingRetry>,
 }
 
 /// How many bytes a ledger takes for a job, besides its name.
@@ -131,7 +131,7 @@ impl JobRow {
             cursor,
             schedule,
             run: None,
-            moved: None,
+            newest_advance: None,
             term,
             withdrawn: false,
             runs: 0,
@@ -140,7 +140,7 @@ impl JobRow {
             retry_lost: false,
             from_completion: false,
             held: Duration::ZERO,
-            debts: VecDeque::new(),
+            pending_retries: VecDeque::new(),
         }
     }
 
@@ -149,12 +149,12 @@ impl JobRow {
         self.schedule.is_none_or(|own| own.differs_from(schedule))
     }
 
-    /// Owes a run: whether it still does once the oldest beyond the bound are dropped.
-    fn owe(&mut self, owed: OwedRun) -> bool {
-        let at = self.debts.partition_point(|debt| debt.run < owed.run);
-        self.debts.insert(at, owed);
-        let dropped = self.debts.len().saturating_sub(DEBTS_MAX);
-        self.debts.drain(..dropped);
+    /// Adds a pending retry: whether it is still there once the oldest beyond the bound are dropped.
+    fn add_retry(&mut self, retry: PendingRetry) -> bool {
+        let at = self.pending_retries.partition_point(|pending| pending.run < retry.run);
+        self.pending_retries.insert(at, retry);
+        let dropped = self.pending_retries.len().saturating_sub(PENDING_RETRIES_MAX);
+        self.pending_retries.drain(..dropped);
         at >= dropped
     }
 
@@ -163,9 +163,9 @@ impl JobRow {
         self.pause.as_deref().filter(|pause| lasts(pause, now))
     }
 
-    fn kept(&self, now: DateTime<Utc>) -> Box<Kept> {
-        let owed = self.debts.iter().copied().collect();
-        Box::new(Kept { pause: self.pause(now).cloned(), failures: self.failures, owed })
+    fn stored(&self, now: DateTime<Utc>) -> Box<StoredState> {
+        let pending_retries = self.pending_retries.iter().copied().collect();
+        Box::new(StoredState { pause: self.pause(now).cloned(), failures: self.failures, pending_retries })
     }
 }
 
@@ -174,7 +174,7 @@ enum Barred {
     /// The term is not the newest one, or is over.
     Deposed(Term),
     /// The leader schedules the job.
-    Led,
+    HasLeader,
 }
 
 /// Who declares an overlap policy for a key.
@@ -212,7 +212,7 @@ pub struct Ledger {
     /// The newest term has not ended.
     led: bool,
     /// The sessions that live, and what they are to be told.
-    live: HashMap<Session, VecDeque<News>>,
+    live: HashMap<Session, VecDeque<Notification>>,
     /// Somebody is to be told something new.
     told: bool,
     sessions: u64,
@@ -288,8 +288,8 @@ impl Ledger {
             Authority::Term(term) if self.is_led(term) => Ok(()),
             Authority::Term(_) => Err(Barred::Deposed(Term(self.newest))),
             Authority::Any => Ok(()),
-            Authority::Unled if self.led && self.of_newest_term(job).is_some() => Err(Barred::Led),
-            Authority::Unled => Ok(()),
+            Authority::Leaderless if self.led && self.of_newest_term(job).is_some() => Err(Barred::HasLeader),
+            Authority::Leaderless => Ok(()),
         }
     }
 
@@ -303,7 +303,7 @@ impl Ledger {
         match self.check_authority(&job.job, job.authority) {
             Ok(()) => {}
             Err(Barred::Deposed(term)) => return Enrolled::Deposed { term },
-            Err(Barred::Led) => return Enrolled::Led,
+            Err(Barred::HasLeader) => return Enrolled::HasLeader,
         }
         let term = job.authority.term();
         if let Err(declared) = self.declare(session, job) {
@@ -319,40 +319,40 @@ impl Ledger {
         let since = held_since.max(self.cursor_bound.unwrap_or(NEVER));
         let age = self.age;
         let row = self.jobs.get_mut(&job.job);
-        let (cursor, kept) = match row {
+        let (cursor, stored) = match row {
             Some(row) if !row.withdrawn && !row.has_other(job.schedule) => {
                 let replaced = std::mem::replace(&mut row.schedule, schedule) != schedule;
                 row.term = term.or(row.term);
                 row.held = age;
                 (row.retry_lost, row.from_completion) = (job.retry_lost, job.from_completion);
                 if !job.retry_lost {
-                    row.debts.clear();
+                    row.pending_retries.clear();
                 }
-                let (cursor, kept) = (row.cursor, row.kept(now));
+                let (cursor, stored) = (row.cursor, row.stored(now));
                 if replaced {
                     self.record(|| Record::Enrolled { job: job.job.clone(), cursor, schedule: job.schedule });
                 }
-                return Enrolled::Done { cursor, kept };
+                return Enrolled::Done { cursor, stored };
             }
             Some(row) => {
                 // A new or changed job owes ticks only since it is so, and its cursor never goes back.
-                let mut anew = JobRow::new(row.cursor.max(since), schedule, term);
-                anew.held = age;
-                anew.moved = row.moved;
-                anew.pause = row.pause.take();
+                let mut fresh = JobRow::new(row.cursor.max(since), schedule, term);
+                fresh.held = age;
+                fresh.newest_advance = row.newest_advance;
+                fresh.pause = row.pause.take();
                 // A copy that was held before the last tick is the same job; one that was added later begins anew.
                 if !row.withdrawn || held_since <= row.cursor {
-                    anew.runs = row.runs;
+                    fresh.runs = row.runs;
                 }
                 if !row.withdrawn {
-                    anew.failures = row.failures;
+                    fresh.failures = row.failures;
                     if job.retry_lost {
-                        anew.debts = std::mem::take(&mut row.debts);
+                        fresh.pending_retries = std::mem::take(&mut row.pending_retries);
                     }
                 }
-                (anew.retry_lost, anew.from_completion) = (job.retry_lost, job.from_completion);
-                *row = anew;
-                (row.cursor, row.kept(now))
+                (fresh.retry_lost, fresh.from_completion) = (job.retry_lost, job.from_completion);
+                *row = fresh;
+                (row.cursor, row.stored(now))
             }
             None => {
                 let mut row = JobRow::new(since, schedule, term);
@@ -363,7 +363,7 @@ impl Ledger {
             }
         };
         self.record(|| Record::Enrolled { job: job.job.clone(), cursor, schedule: job.schedule });
-        Enrolled::Done { cursor, kept }
+        Enrolled::Done { cursor, stored }
     }
 
     /// Declares the policy of a job's key, unless somebody else who lives declares another one: that is the error.
@@ -414,12 +414,12 @@ impl Ledger {
     }
 
     /// What the leader does with a job.
-    pub fn standing(&self, Inquiry { job, schedule }: &Inquiry) -> Standing {
+    pub fn standing(&self, Inquiry { job, schedule }: &Inquiry) -> LeaderView {
         match self.of_newest_term(job) {
-            _ if !self.led => Standing::NoLeader,
-            None => Standing::NotHeld,
-            Some(row) if row.has_other(*schedule) => Standing::OtherSchedule,
-            Some(_) => Standing::Scheduled,
+            _ if !self.led => LeaderView::NoLeader,
+            None => LeaderView::NotScheduled,
+            Some(row) if row.has_other(*schedule) => LeaderView::OtherSchedule,
+            Some(_) => LeaderView::Scheduled,
         }
     }
 
@@ -429,7 +429,7 @@ impl Ledger {
             return;
         }
         let Some(row) = self.jobs.get_mut(job) else { return };
-        row.debts.clear();
+        row.pending_retries.clear();
         row.held = self.age;
         if !std::mem::replace(&mut row.withdrawn, true) {
             self.keep_withdrawn(job);
@@ -472,12 +472,12 @@ impl Ledger {
         let goes = |job: &JobName| {
             let row = self.jobs.get(job)?;
             let declared = LockKey::from(job);
-            let kept = row.held >= oldest
+            let stored = row.held >= oldest
                 || row.pause(now).is_some()
-                || !row.debts.is_empty()
+                || !row.pending_retries.is_empty()
                 || busy.contains(job.as_str())
                 || self.is_declared(&declared);
-            (!kept && self.age >= after).then(|| job.clone())
+            (!stored && self.age >= after).then(|| job.clone())
         };
         // One node alone holds all that it did not withdraw.
         let goes: Vec<JobName> = match self.shared {
@@ -525,26 +525,26 @@ impl Ledger {
                 self.keep_withdrawn(job);
             }
         }
-        self.tell_all(&News::Pause { job: job.clone(), pause: pause.cloned() });
+        self.tell_all(&Notification::PauseChanged { job: job.clone(), pause: pause.cloned() });
         true
     }
 
-    fn tell_all(&mut self, news: &News) {
+    fn tell_all(&mut self, notification: &Notification) {
         self.told = true;
-        self.live.values_mut().for_each(|told| tell(told, news.clone()));
+        self.live.values_mut().for_each(|told| tell(told, notification.clone()));
     }
 
-    /// How many news wait for a session.
-    pub fn news(&self, session: Session) -> usize {
+    /// How many notifications wait for a session.
+    pub fn waiting_notifications(&self, session: Session) -> usize {
         self.live.get(&session).map_or(0, VecDeque::len)
     }
 
-    /// The next news of a session.
-    pub fn take_news(&mut self, session: Session) -> Option<News> {
+    /// The next notification of a session.
+    pub fn take_notification(&mut self, session: Session) -> Option<Notification> {
         self.live.get_mut(&session)?.pop_front()
     }
 
-    /// Whether there may be news for anybody since this was last asked.
+    /// Whether any session may have been notified since this was last asked.
     pub fn take_told(&mut self) -> bool {
         std::mem::take(&mut self.told)
     }
@@ -556,15 +556,15 @@ impl Ledger {
                 return Verdict::Granted { token: open.token, lost: None };
             }
             // Under a key that was not asked for; or somebody else has taken it up.
-            Some(open) if open.session == session || request.retake => return Verdict::NotGranted,
+            Some(open) if open.session == session || request.resume_lost => return Verdict::NotGranted,
             // Whoever takes over closes it.
             Some(_) => return Verdict::GrantedBefore,
-            None if request.settle && self.has_ended(request.run) => return Verdict::GrantedBefore,
-            None if request.settle => return Verdict::NotGranted,
+            None if request.recheck && self.has_ended(request.run) => return Verdict::GrantedBefore,
+            None if request.recheck => return Verdict::NotGranted,
             // One node alone is not left without an answer.
             None if self.shared
                 && request.tick.is_none()
-                && !request.retake
+                && !request.resume_lost
                 && self.has_ended(request.run) =>
             {
                 return Verdict::GrantedBefore;
@@ -576,8 +576,8 @@ impl Ledger {
         {
             return verdict;
         }
-        let owed = self.owed(request);
-        if request.retake && owed.is_none() {
+        let retry = self.retry(request);
+        if request.resume_lost && retry.is_none() {
             return Verdict::NotGranted;
         }
         let lost = match self.free_key(now, request) {
@@ -597,7 +597,7 @@ impl Ledger {
                 row.runs += 1;
             }
             let (job, run) = (&request.job, Some(request.run));
-            self.record(|| Record::Moved {
+            self.record(|| Record::Advanced {
                 job: job.clone(),
                 from: expected,
                 to: fire_time,
@@ -607,38 +607,38 @@ impl Ledger {
             });
         }
         let mut fire_time = request.tick.map(|tick| tick.fire_time);
-        if let Some(owed) = owed {
-            fire_time = owed.fire_time;
+        if let Some(retry) = retry {
+            fire_time = retry.fire_time;
             if let Some(row) = self.jobs.get_mut(&request.job) {
-                row.debts.retain(|debt| debt.run != owed.run);
+                row.pending_retries.retain(|pending| pending.run != retry.run);
             }
-            self.record(|| Record::Retaken { run: owed.run });
+            self.record(|| Record::LostResumed { run: retry.run });
         }
         self.tokens = u64::try_from(now.timestamp_micros()).unwrap_or_default().max(self.tokens + 1);
         let token = FencingToken(self.tokens);
         self.keys.insert(request.key.clone(), request.run);
-        let losses = owed.map_or(0, |owed| owed.losses);
+        let losses = retry.map_or(0, |retry| retry.losses);
         let (job, key) = (request.job.clone(), request.key.clone());
         let open = OpenRun { session, job, key, token, fire_time, losses };
         self.open.insert(request.run, open);
         Verdict::Granted { token, lost }
     }
 
-    /// It was granted before, and closed: only a debt says whether it goes on.
+    /// It was granted before, and closed: only a pending retry says whether it goes on.
     fn has_ended(&self, run: RunId) -> bool {
         self.lost.contains(&run) || self.closed.iter().any(|(closed, _)| *closed == run)
     }
 
-    /// The debt that a claim takes up.
-    fn owed(&self, request: &ClaimRequest) -> Option<OwedRun> {
-        let row = self.jobs.get(&request.job).filter(|_| request.retake)?;
-        row.debts.iter().find(|debt| debt.run == request.run).copied()
+    /// The pending retry that a claim resumes.
+    fn retry(&self, request: &ClaimRequest) -> Option<PendingRetry> {
+        let row = self.jobs.get(&request.job).filter(|_| request.resume_lost)?;
+        row.pending_retries.iter().find(|pending| pending.run == request.run).copied()
     }
 
     fn tell_to_stop(&mut self, run: RunId) {
         let session = self.open.get(&run).map(|open| open.session);
         if let Some(told) = session.and_then(|session| self.live.get_mut(&session)) {
-            tell(told, News::Stop { run });
+            tell(told, Notification::Stop { run });
             self.told = true;
         }
     }
@@ -651,7 +651,7 @@ impl Ledger {
     ) -> Result<(), Verdict> {
         self.check_authority(&request.job, tick.authority).map_err(|barred| match barred {
             Barred::Deposed(term) => Verdict::Deposed { term },
-            Barred::Led => Verdict::Led,
+            Barred::HasLeader => Verdict::HasLeader,
         })?;
         if let Ok(wait) = (tick.fire_time.instant() - now).to_std()
             && !wait.is_zero()
@@ -663,7 +663,7 @@ impl Ledger {
             let cursor = row.cursor;
             return Err(match row.run {
                 Some(run) if cursor == tick.fire_time.instant() => Verdict::AlreadyRun { run, cursor },
-                _ => Verdict::Moved { cursor },
+                _ => Verdict::Elsewhere { cursor },
             });
         }
         if let Some(pause) = row.pause(now) {
@@ -721,7 +721,7 @@ impl Ledger {
         }
         let pause = Pause { until: None, note: Some(format!("runs that failed in a row: {}", row.failures)) };
         row.pause = Some(Box::new(pause.clone()));
-        self.tell_all(&News::Pause { job: end.job.clone(), pause: Some(pause.clone()) });
+        self.tell_all(&Notification::PauseChanged { job: end.job.clone(), pause: Some(pause.clone()) });
         Some(pause)
     }
 
@@ -747,27 +747,27 @@ impl Ledger {
     }
 
     /// Moves a cursor over ticks that nobody runs.
-    pub fn advance(&mut self, session: Session, asked: &CursorMove, now: DateTime<Utc>) -> Moved {
-        if self.jobs.get(&asked.job).is_some_and(|row| row.moved == Some(asked.id)) {
-            return Moved::Done;
+    pub fn advance(&mut self, session: Session, asked: &CursorAdvance, now: DateTime<Utc>) -> Advanced {
+        if self.jobs.get(&asked.job).is_some_and(|row| row.newest_advance == Some(asked.id)) {
+            return Advanced::Done;
         }
         match self.check_authority(&asked.job, asked.authority) {
             Ok(()) => {}
-            Err(Barred::Deposed(term)) => return Moved::Deposed { term },
-            Err(Barred::Led) => return Moved::Led,
+            Err(Barred::Deposed(term)) => return Advanced::Deposed { term },
+            Err(Barred::HasLeader) => return Advanced::HasLeader,
         }
         let due = asked.to.instant() <= now;
         match self.jobs.get_mut(&asked.job).filter(|row| !row.withdrawn) {
-            None => Moved::Unknown,
+            None => Advanced::Unknown,
             Some(row) if due && row.cursor == asked.expected => {
                 row.cursor = asked.to.instant();
                 row.run = None;
-                row.moved = Some(asked.id);
-                let CursorMove { job, expected: from, to, skips, .. } = asked.clone();
-                self.record(|| Record::Moved { job, from, to, skips, run: None, session });
-                Moved::Done
+                row.newest_advance = Some(asked.id);
+                let CursorAdvance { job, expected: from, to, skips, .. } = asked.clone();
+                self.record(|| Record::Advanced { job, from, to, skips, run: None, session });
+                Advanced::Done
             }
-            Some(row) => Moved::Elsewhere { cursor: row.cursor },
+            Some(row) => Advanced::Elsewhere { cursor: row.cursor },
         }
     }
 
@@ -781,18 +781,22 @@ impl Ledger {
         ClosedRuns { lost, more }
     }
 
-    /// The runs that jobs owe, in their order, up to `limit` of those `after` one.
-    pub fn debts(&self, after: Option<RunId>, limit: usize) -> Vec<Debt> {
+    /// The pending retries of all jobs, in the order of their runs, up to `limit` of those `after` one.
+    pub fn pending_retries(&self, after: Option<RunId>, limit: usize) -> Vec<PendingRetryOfJob> {
         let of_job = |(job, row): (&JobName, &JobRow)| {
             let job = job.clone();
-            let debts: Vec<_> = row.debts.iter().map(|owed| Debt { job: job.clone(), owed: *owed }).collect();
-            debts
+            let pending_retries: Vec<_> = row
+                .pending_retries
+                .iter()
+                .map(|retry| PendingRetryOfJob { job: job.clone(), retry: *retry })
+                .collect();
+            pending_retries
         };
-        let mut debts: Vec<_> = self.jobs.iter().flat_map(of_job).collect();
-        debts.retain(|debt| Some(debt.owed.run) > after);
-        debts.sort_by_key(|debt| debt.owed.run);
-        debts.truncate(limit);
-        debts
+        let mut pending_retries: Vec<_> = self.jobs.iter().flat_map(of_job).collect();
+        pending_retries.retain(|pending| Some(pending.retry.run) > after);
+        pending_retries.sort_by_key(|pending| pending.retry.run);
+        pending_retries.truncate(limit);
+        pending_retries
     }
 
     /// How many keys are held.
@@ -814,18 +818,18 @@ impl Ledger {
         let losses = losses.saturating_add(1);
         let row = self.jobs.get_mut(&job);
         let anchors = anchors && row.as_ref().is_some_and(|row| row.from_completion);
-        let owing = row.filter(|row| row.retry_lost && !row.withdrawn && losses < LOSSES_MAX);
-        let owed = owing.and_then(|row| {
-            let owed = OwedRun { run, fire_time, losses };
-            row.owe(owed).then_some(owed)
+        let retrying = row.filter(|row| row.retry_lost && !row.withdrawn && losses < LOSSES_MAX);
+        let retry = retrying.and_then(|row| {
+            let retry = PendingRetry { run, fire_time, losses };
+            row.add_retry(retry).then_some(retry)
         });
-        if let Some(owed) = owed {
-            self.tell_all(&News::Owed(Debt { job: job.clone(), owed }));
+        if let Some(retry) = retry {
+            self.tell_all(&Notification::PendingRetry(PendingRetryOfJob { job: job.clone(), retry }));
         }
         if anchors {
             self.anchor(&job, now);
         }
-        Some(LostRun { job, run, fire_time, owed })
+        Some(LostRun { job, run, fire_time, retry })
     }
 
     fn close(&mut self, run: RunId, outcome: Outcome) -> Option<OpenRun> {
@@ -849,11 +853,11 @@ fn lasts(pause: &Pause, now: DateTime<Utc>) -> bool {
     pause.until.is_none_or(|until| until > now)
 }
 
-fn tell(told: &mut VecDeque<News>, news: News) {
-    told.push_back(news);
-    if told.len() > NEWS_MAX {
+fn tell(told: &mut VecDeque<Notification>, notification: Notification) {
+    told.push_back(notification);
+    if told.len() > NOTIFICATIONS_MAX {
         told.pop_front();
-        told[0] = News::Missed;
+        told[0] = Notification::Lagged;
     }
 }
 
@@ -875,15 +879,15 @@ mod tests {
     use crate::name::{NodeId, RunIds};
 
     #[test]
-    fn of_too_many_debts_those_of_the_oldest_runs_are_dropped() {
+    fn of_too_many_pending_retries_the_oldest_are_dropped() {
         let now = DateTime::UNIX_EPOCH;
         let (ids, mut row) = (RunIds::of(NodeId::numbered(1)), JobRow::new(now, None, None));
-        let runs: Vec<_> = (0..DEBTS_MAX + 2).map(|_| ids.next(now)).collect();
-        let owed = |run| OwedRun { run, fire_time: None, losses: 1 };
+        let runs: Vec<_> = (0..PENDING_RETRIES_MAX + 2).map(|_| ids.next(now)).collect();
+        let retry = |run| PendingRetry { run, fire_time: None, losses: 1 };
 
-        assert!(runs[1..].iter().all(|run| row.owe(owed(*run))));
-        assert!(!row.owe(owed(runs[0])), "it is older than all");
+        assert!(runs[1..].iter().all(|run| row.add_retry(retry(*run))));
+        assert!(!row.add_retry(retry(runs[0])), "it is older than all");
 
-        assert!(row.debts.iter().map(|debt| debt.run).eq(runs[2..].iter().copied()));
+        assert!(row.pending_retries.iter().map(|pending| pending.run).eq(runs[2..].iter().copied()));
     }
 }

@@ -62,7 +62,8 @@ impl Due {
             before = Some(tick.instant());
         }
         if newest.is_empty() {
-            // It may have given up its search. It knows a tick right before the instant that it is asked with, though.
+            // It may have given up its search. It knows a tick right before the instant that it is asked
+            // with, though.
             known(schedule, beyond)?;
             due.following = next_after(schedule, now)?;
         } else {
@@ -80,8 +81,9 @@ impl Due {
         Ok(Self { at_least: true, ..due })
     }
 
-    /// As [`collect`](Self::collect), of a schedule that counts from the end of runs: the first tick that is admitted is the only
-    /// one. Each before it counts from the one before that. `admits` gets a tick and the one that would follow it.
+    /// As [`collect`](Self::collect), of a schedule that counts from the end of runs: the first tick that is
+    /// admitted is the only one. Each before it counts from the one before that. `admits` gets a tick and the
+    /// one that would follow it.
     pub fn first_admitted(
         schedule: &dyn Schedule,
         first: FireTime,

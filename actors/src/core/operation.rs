@@ -48,7 +48,7 @@ pub enum Operation {
     /// Closing the runs of dead sessions.
     CloseLost,
     /// Asking which lost runs are to be retried.
-    Debts,
+    PendingRetries,
     /// Forgetting names that nobody uses any more.
     Forget,
     /// Saying which jobs this node holds, so that they are not forgotten.
@@ -79,7 +79,7 @@ impl Operation {
         Self::Pause,
         Self::Notification,
         Self::CloseLost,
-        Self::Debts,
+        Self::PendingRetries,
         Self::Forget,
         Self::Hold,
         Self::Compare,
@@ -107,15 +107,15 @@ impl Operation {
             Self::Pause => "pause",
             Self::Notification => "notification",
             Self::CloseLost => "close_lost",
-            Self::Debts => "debts",
+            Self::PendingRetries => "pending_retries",
             Self::Forget => "forget",
             Self::Hold => "hold",
             Self::Compare => "compare",
         }
     }
 
-    /// The engine asks only when somebody wants it to, or once in hours, and does not ask again by itself until it
-    /// succeeds.
+    /// The engine asks only when somebody wants it to, or once in hours, and does not ask again by itself
+    /// until it succeeds.
     pub(crate) fn is_on_demand(self) -> bool {
         match self {
             Self::Resign
@@ -139,7 +139,7 @@ impl Operation {
             | Self::Advance
             | Self::Notification
             | Self::CloseLost
-            | Self::Debts
+            | Self::PendingRetries
             | Self::Forget => false,
         }
     }

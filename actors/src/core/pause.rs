@@ -26,7 +26,8 @@ impl Pause {
         Self { until: None, note: None }
     }
 
-    /// Until an instant, by the store's clock, or until the job is resumed before. The instant is in the future: others are refused.
+    /// Until an instant, by the store's clock, or until the job is resumed before. The instant is in the
+    /// future: others are refused.
     pub fn until(instant: DateTime<Utc>) -> Self {
         Self { until: Some(instant), note: None }
     }

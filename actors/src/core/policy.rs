@@ -63,10 +63,10 @@ words!(Fires { Leader: "leader", AnyNode: "any_node", Local: "local" });
 /// Jobs that share a lock key share one policy, on all nodes. A node that fires a job declares the policy of
 /// its key to the store; a leader does so until its term is over, other nodes until their session is. Another
 /// policy is refused for as long: adding such a job fails, or the job stays added and is
-/// [`Refused`](crate::JobState::Refused) until nobody declares the other one. Then it fires, and its misfire
-/// policy decides what it missed. A new leader decides anew, so that another policy comes in with a rolling
-/// deployment. A [`Local`](Fires::Local) job shares its key with nobody. A manual trigger on a node that does
-/// not fire the job follows that node's own policy, which nobody compares.
+/// [`Conflicting`](crate::JobState::Conflicting) until nobody declares the other one. Then it fires, and its
+/// misfire policy decides what it missed. A new leader decides anew, so that another policy comes in with a
+/// rolling deployment. A [`Local`](Fires::Local) job shares its key with nobody. A manual trigger on a node
+/// that does not fire the job follows that node's own policy, which nobody compares.
 ///
 /// | the key is | `Skip` | `Queue(max)` | `Replace` | `Allow(max)` |
 /// |---|---|---|---|---|
@@ -230,7 +230,7 @@ pub const CATCH_UP_PACE: Duration = Duration::from_millis(100);
 /// Retry               [run 7, attempt 2 ====]
 /// ```
 ///
-/// What `Retry` owes:
+/// What `Retry` retries:
 ///
 /// | | the lost run |
 /// |---|---|
@@ -239,7 +239,7 @@ pub const CATCH_UP_PACE: Duration = Duration::from_millis(100);
 /// | the leader does not hold the job, or any node fires it | goes on on one node that fires it |
 /// | nobody fires the job at that time | goes on once a node does |
 /// | it was lost [`LOSSES_MAX`] times | stays lost, since it may be what kills the nodes |
-/// | the job owes more than [`DEBTS_MAX`] runs | the oldest stay lost |
+/// | the job has more than [`PENDING_RETRIES_MAX`] pending retries | the oldest stay lost |
 /// | the leader removed the job, or it was changed to `Record` | stays lost |
 /// | the job was removed in another way: by nodes that do not lead, or any node fires it | goes on once the job is added again |
 /// | it waits to go on, and its node is told [`CancelRuns`](crate::CancelRuns) | ends as `cancelled` when its turn comes |
@@ -264,8 +264,8 @@ words!(OnLost { Record: "record", Retry: "retry" });
 
 /// A run that was lost so often is not tried again.
 pub const LOSSES_MAX: u32 = 5;
-/// The most lost runs that one job owes another attempt: as many as [`Overlap::Allow`] may lose at once.
-pub const DEBTS_MAX: usize = ALLOW_MAX as usize;
+/// The most pending retries of one job: as many as [`Overlap::Allow`] may lose at once.
+pub const PENDING_RETRIES_MAX: usize = ALLOW_MAX as usize;
 
 /// What happens when an attempt of a run fails: it returns an error, panics, or takes longer than the
 /// timeout.

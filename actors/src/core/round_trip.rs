@@ -6,7 +6,8 @@
 //!          |--------------|===== its answer comes ========|-----------|
 //! ```
 //!
-//! So an answer that takes 47 hundredths of the lease is too late. A quarter leaves room for one that takes twice as long.
+//! So an answer that takes 47 hundredths of the lease is too late. A quarter leaves room for one that takes
+//! twice as long.
 
 use std::time::Duration;
 
@@ -48,7 +49,8 @@ impl LeaseFit {
     }
 }
 
-/// The shortest lease that works when a round trip takes so long: four times as long, in whole tenths of a second.
+/// The shortest lease that works when a round trip takes so long: four times as long, in whole tenths of a
+/// second.
 pub fn lease_min(round_trip: Duration) -> Duration {
     let steps = (round_trip * ROUND_TRIPS_MIN).as_nanos().div_ceil(LEASE_STEP.as_nanos());
     LEASE_STEP.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX))
@@ -94,8 +96,8 @@ pub enum LeaseChange {
     Enough,
 }
 
-/// Says once when a lease gets too short for the network, and once when it is long enough again: also for round trips that take a
-/// quarter longer, so that it is not said again and again.
+/// Says once when a lease gets too short for the network, and once when it is long enough again: also for
+/// round trips that take a quarter longer, so that it is not said again and again.
 #[derive(Debug)]
 pub struct LeaseWatch {
     lease: Duration,

@@ -17,8 +17,8 @@ const QUOTED_MAX: usize = 256;
 /// At most `max` bytes of what `text` shows, cut between two characters. Where something was left out, a mark
 /// says so: `… (cut at 16,384 bytes)`.
 ///
-/// The text is never held in full. One whose causes are a circle, or that is a gigabyte, costs no more than what is kept.
-/// What it shows behind the cut is not asked for, so the full length is not known.
+/// The text is never held in full. One whose causes are a circle, or that is a gigabyte, costs no more than
+/// what is kept. What it shows behind the cut is not asked for, so the full length is not known.
 pub fn bounded(text: impl fmt::Display, max: usize) -> String {
     let mut start = Start { text: String::new(), left_out: false, max };
     // An error means that it is full, or that the text could not be shown: what there is, is kept.
@@ -38,8 +38,8 @@ pub fn cut(text: &mut String, max: usize) {
     }
 }
 
-/// As [`bounded`], on one line: control characters are shown as they are written in code, so that no text of others can look
-/// like a line of ours.
+/// As [`bounded`], on one line: control characters are shown as they are written in code, so that no text of
+/// others can look like a line of ours.
 pub fn one_line(text: impl fmt::Display, max: usize) -> String {
     let text = bounded(text, max);
     if !text.contains(char::is_control) {

@@ -57,11 +57,11 @@ impl Fate {
             Input::Permit(PermitAnswer::Granted) => Self::ReleasePermit,
             Input::Claimed { .. }
             | Input::ClaimRefused { .. }
-            | Input::Permit(PermitAnswer::Wait | PermitAnswer::Refused)
+            | Input::Permit(PermitAnswer::Wait | PermitAnswer::NotAdmitted)
             | Input::Anchored { .. }
-            | Input::Owed(_)
+            | Input::PendingRetry(_)
             | Input::Pause(_)
-            | Input::NewsMissed
+            | Input::NotificationsLagged
             | Input::Drain
             | Input::Advanced(_)
             | Input::LockLost { .. }
@@ -81,7 +81,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{core::job::Severity, name::FencingToken, port::Moved};
+    use crate::{core::job::Severity, name::FencingToken, port::Advanced};
 
     fn run() -> RunId {
         Uuid::from_u128(7).into()
@@ -112,7 +112,7 @@ mod tests {
             body_ended(End::Returned),
             Input::Permit(PermitAnswer::Granted),
             Input::Permit(PermitAnswer::Wait),
-            Input::Advanced(Moved::Done),
+            Input::Advanced(Advanced::Done),
             Input::LockLost { run: run() },
             Input::Pause(None),
             Input::Drain,
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn a_permit_that_nobody_takes_goes_back_and_other_answers_mean_nothing() {
         assert!(matches!(Fate::of(Input::Permit(PermitAnswer::Granted), false), Fate::ReleasePermit));
-        for input in [Input::Permit(PermitAnswer::Wait), Input::Abort, Input::Advanced(Moved::Done)] {
+        for input in [Input::Permit(PermitAnswer::Wait), Input::Abort, Input::Advanced(Advanced::Done)] {
             assert!(matches!(Fate::of(input, false), Fate::Nothing));
         }
     }

@@ -10,15 +10,15 @@ use std::{collections::HashMap, time::Duration};
 
 use crate::name::JobName;
 
-/// A job is blamed only if it is asked again within this time: what refused it before may have been a rule that
-/// refused everybody, and is gone.
+/// A job is blamed only if it is asked again within this time: what refused it before may have been a rule
+/// that refused everybody, and is gone.
 const HELD_AGAINST_FOR: Duration = Duration::from_secs(60);
 
 /// The most jobs that are remembered as refused; others are not blamed meanwhile.
 const REFUSED_MAX: usize = 10_000;
 
-/// When so many are remembered, those refused longer ago than this are forgotten. At ten a second, as suspects are
-/// asked, each of them that is still wanted was asked again since.
+/// When so many are remembered, those refused longer ago than this are forgotten. At ten a second, as
+/// suspects are asked, each of them that is still wanted was asked again since.
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(20);
 
 /// What the store took, of one kind, while it refused something. Readings are of the monotonic clock.

@@ -64,7 +64,8 @@ pub struct EngineOptions {
     pub body_threads: usize,
     /// The threads of bodies that are not `Send`. Default: 1.
     pub local_body_threads: usize,
-    /// The most threads of bodies that block; they are started when they are needed. Default: [`BLOCKING_THREADS_DEFAULT`].
+    /// The most threads of bodies that block; they are started when they are needed. Default:
+    /// [`BLOCKING_THREADS_DEFAULT`].
     pub blocking_threads: usize,
     /// The greatest number of job names in metric labels. Default: 1,000.
     pub job_labels_max: usize,
@@ -76,20 +77,21 @@ pub struct EngineOptions {
     pub max_concurrent_runs: Option<usize>,
     /// What happens to a run beyond. Default: it waits.
     pub when_full: WhenFull,
-    /// How far the node's wall clock may be from the store's if it is to lead. Default: [`CLOCK_OFFSET_MAX_DEFAULT`].
+    /// How far the node's wall clock may be from the store's if it is to lead. Default:
+    /// [`CLOCK_OFFSET_MAX_DEFAULT`].
     pub clock_offset_max: Duration,
-    /// How long a job or a lock key must have been withdrawn, or held by no node while somebody led, before the store
-    /// forgets its name; at least [`FORGET_AFTER_MIN`]. Default: [`FORGET_AFTER_DEFAULT`].
+    /// How long a job or a lock key must have been withdrawn, or held by no node while somebody led, before
+    /// the store forgets its name; at least [`FORGET_AFTER_MIN`]. Default: [`FORGET_AFTER_DEFAULT`].
     pub forget_after: Duration,
-    /// The version of the time zone data by which the schedules of this node go, to be shown and compared with that of other
-    /// nodes; at most 200 bytes. Default: empty, which means that it is not known.
+    /// The version of the time zone data by which the schedules of this node go, to be shown and compared
+    /// with that of other nodes; at most 200 bytes. Default: empty, which means that it is not known.
     pub zone_data: Arc<str>,
     /// The application's own check whether this node may lead: see [`MayLead`]. Default: none.
     pub may_lead: Option<MayLead>,
     /// The node leads only while no other node stands as a candidate. Default: `false`.
     pub prefer_not_to_lead: bool,
-    /// How long the node does not campaign after it was asked to resign, unless another node leads before; at least
-    /// [`RESIGN_PAUSE_MIN`]. A node that led only between two of its questions, a second apart, may go
+    /// How long the node does not campaign after it was asked to resign, unless another node leads before; at
+    /// least [`RESIGN_PAUSE_MIN`]. A node that led only between two of its questions, a second apart, may go
     /// unseen: then the whole pause passes. Default: [`RESIGN_PAUSE_DEFAULT`].
     pub resign_pause: Duration,
     /// The longest error of a body with its causes, message of a panic or veto of a hook that is quoted, in bytes,

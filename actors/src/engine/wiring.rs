@@ -31,7 +31,7 @@ use crate::{
     deadline,
     definition::Job,
     drain::ShutdownReport,
-    election::{Candidature, ElectionActor},
+    election::{CandidacyOptions, ElectionActor},
     error::{AddError, StartError},
     failure_log::FailureLog,
     hooks::NODE_HOOK_CALL_BYTES_MAX,
@@ -119,7 +119,8 @@ pub(super) async fn start_actors(
     let coordination = threads.coordination.as_ref();
     let election = {
         let (node, elector, reports) = (node.clone(), backend.elector(), supervisor.clone().recipient());
-        let candidature = Candidature { may_lead, prefer_not_to_lead, resign_pause, lease: backend.lease() };
+        let candidature =
+            CandidacyOptions { may_lead, prefer_not_to_lead, resign_pause, lease: backend.lease() };
         let (election, mailbox) = mailbox::<ElectionActor>(ELECTION_MAILBOX);
         start_on(coordination, mailbox, move || ElectionActor::new(node, elector, reports, candidature));
         election
@@ -161,15 +162,15 @@ pub(super) async fn start_actors(
     }
 
     let given_up = StopOnDrop(Some(supervisor.clone()));
-    let settled = async {
+    let ready = async {
         first_session(&lock, connect_timeout, backend.name()).await?;
         add_first(&supervisor, jobs).await
     };
-    let settled = match select(pin!(settled), pin!(abandoned)).await {
-        Either::Left((settled, _)) => settled,
+    let ready = match select(pin!(ready), pin!(abandoned)).await {
+        Either::Left((ready, _)) => ready,
         Either::Right(((), _)) => Err(StartError::Died),
     };
-    match settled {
+    match ready {
         Ok(()) => {
             tracing::info!(target: "callsheet", version = &*node.zone_data, "time zone data");
             Ok((Started { supervisor: given_up.disarm(), publisher }, over))

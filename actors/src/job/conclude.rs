@@ -9,7 +9,7 @@ use super::{handle::JobHandle, hook_calls};
 use crate::{
     core::job::{End, Ended},
     event::{CancelReason, EventKind, Outcome},
-    hooks::EndedRun,
+    hooks::FinishedRun,
     name::RunId,
     port::Completed,
     run::Run,
@@ -90,7 +90,7 @@ pub(super) fn conclude(job: &Arc<JobHandle>, ended: Ended, run_at_hand: Option<R
             End::Failed { error: text, .. } | End::Panicked(text) => Some(text.share()),
             End::Returned | End::Aborted | End::BetweenAttempts | End::NotStarted { .. } => None,
         };
-        hook_calls::ended(job, EndedRun { run, outcome, error, cancelled, took });
+        hook_calls::ended(job, FinishedRun { run, outcome, error, cancelled, took });
     }
     let name = || job.definition.name.clone();
     if outcome == Outcome::Succeeded {

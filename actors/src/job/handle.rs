@@ -172,8 +172,8 @@ impl Default for WakeTime {
 pub(crate) enum RefusedStep {
     Enrolment = 1,
     Claim,
-    /// Of its cursor.
-    Move,
+    /// An advance of its cursor.
+    Advance,
     End,
 }
 

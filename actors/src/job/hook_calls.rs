@@ -32,7 +32,9 @@ use crate::{
     },
     event::Outcome,
     event_log::Level,
-    hooks::{EndedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, Hook, Hooks, SkippedTicks},
+    hooks::{
+        FinishedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, Hook, Hooks, SkippedTicks,
+    },
     metrics::{HookFault, HookKind},
     name::JobName,
     node::Node,
@@ -96,7 +98,7 @@ impl JobHandle {
 
     /// Whether anybody wants to hear how its runs end.
     pub(super) fn has_after_hooks(&self) -> bool {
-        let any = |which| self.hooks::<EndedRun>(which).next().is_some();
+        let any = |which| self.hooks::<FinishedRun>(which).next().is_some();
         any(|hooks| &hooks.after_success) || any(|hooks| &hooks.after_failure)
     }
 
@@ -195,7 +197,7 @@ struct Call {
 }
 
 enum Told {
-    Ended(Box<EndedRun>),
+    Ended(Box<FinishedRun>),
     Skipped(SkippedTicks),
 }
 
@@ -246,7 +248,7 @@ async fn tell<T: Clone + 'static>(job: &JobHandle, kind: HookKind, which: fn(&Ho
 }
 
 /// The hooks that hear of a run that ended so.
-fn after(outcome: Outcome) -> fn(&Hooks) -> &[Hook<EndedRun>] {
+fn after(outcome: Outcome) -> fn(&Hooks) -> &[Hook<FinishedRun>] {
     match outcome {
         Outcome::Succeeded => |hooks| &hooks.after_success,
         Outcome::Failed | Outcome::Panicked | Outcome::TimedOut | Outcome::Cancelled | Outcome::Lost => {
@@ -256,7 +258,7 @@ fn after(outcome: Outcome) -> fn(&Hooks) -> &[Hook<EndedRun>] {
 }
 
 /// A run ended.
-pub(super) fn ended(job: &Arc<JobHandle>, ended: EndedRun) {
+pub(super) fn ended(job: &Arc<JobHandle>, ended: FinishedRun) {
     if job.hooks(after(ended.outcome)).next().is_some() {
         enqueue(job, Told::Ended(Box::new(ended)));
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::port::Standing;
+use crate::port::LeaderView;
 
 /// Who fires a job that was added, as it stood then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,13 +29,13 @@ pub enum Scheduled {
     },
 }
 
-impl From<Standing> for Scheduled {
-    fn from(standing: Standing) -> Self {
+impl From<LeaderView> for Scheduled {
+    fn from(standing: LeaderView) -> Self {
         match standing {
-            Standing::Scheduled => Self::ByLeader,
-            Standing::OtherSchedule => Self::OtherSchedule,
-            Standing::NotHeld => Self::ByHolders,
-            Standing::NoLeader => Self::NoLeader,
+            LeaderView::Scheduled => Self::ByLeader,
+            LeaderView::OtherSchedule => Self::OtherSchedule,
+            LeaderView::NotScheduled => Self::ByHolders,
+            LeaderView::NoLeader => Self::NoLeader,
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::{
 /// | `parked` | no; on trial its next tick | the store refuses its data, and takes that of other jobs | `parked` | `JobParked` | read `parked`; update it, or mend the store: it is tried about once a minute |
 /// | `paused` | no | somebody paused it, or it failed too often | | `JobPaused` | read `pause`; resume it |
 /// | `exhausted` | no | no fire time is left, or its limit of runs is reached | | | remove it, or update its schedule |
-/// | `refused` | no | other nodes declare another overlap policy for its lock key | `conflicting` | `JobRefused` | give the jobs of the key one policy on all nodes |
+/// | `refused` | no | other nodes declare another overlap policy for its lock key | `conflicting` | `JobConflicting` | give the jobs of the key one policy on all nodes |
 /// | `standby` | no | another node fires it, or nobody leads | perhaps `no_leader` | | |
 /// | `scheduled` | yes | it waits for its next fire time | | | |
 /// | `removed` | no | it was removed, and runs of it are in progress | | `JobRemoved` | wait for them, or [cancel](crate::CancelRun) them |
@@ -57,7 +57,7 @@ pub enum JobState {
     Exhausted,
     /// Other nodes declare another [overlap policy](crate::Overlap) for its lock key, so this node does not fire it, nor start it when it is
     /// triggered. It asks again about every half minute.
-    Refused,
+    Conflicting,
     /// The store refuses something of it for its data while it takes that of other jobs, so this node neither
     /// fires it nor starts it when it is triggered. It is tried again by itself about a minute after each
     /// refusal (less often if hundreds are parked: ten calls a second are made for all of them), and at once
@@ -83,7 +83,7 @@ words!(JobState {
     Running: "running",
     StillRunning: "still_running",
     Exhausted: "exhausted",
-    Refused: "refused",
+    Conflicting: "conflicting",
     Parked: "parked",
     Broken: "broken",
     Unresponsive: "unresponsive",
@@ -127,7 +127,7 @@ pub struct JobStatus {
     pub last_runs: Vec<LastRunStatus>,
     /// How many runs in a row failed, panicked or timed out, as far as this node knows.
     pub failures: u32,
-    /// Why this node does not fire it; `None` unless it is [refused](JobState::Refused), perhaps with a run in progress.
+    /// Why this node does not fire it; `None` unless it is [conflicting](JobState::Conflicting), perhaps with a run in progress.
     pub refused: Option<Arc<str>>,
     /// What the store says that refuses it; `None` unless it is [parked](JobState::Parked), perhaps with a run in
     /// progress.
@@ -244,7 +244,7 @@ impl JobStatus {
     /// The status of a job that this node may not fire.
     pub(crate) fn refused(self, reason: Arc<str>) -> Self {
         let state = match self.state {
-            JobState::Scheduled | JobState::Standby => JobState::Refused,
+            JobState::Scheduled | JobState::Standby => JobState::Conflicting,
             other => other,
         };
         Self { state, refused: Some(reason), ..self }

@@ -44,8 +44,8 @@ impl EventStream {
         Self { events, dropped, publisher: publisher.clone() }
     }
 
-    /// The next event; `None` when the engine has stopped and every event was read. The same as that of `StreamExt`, for
-    /// those who do not have it.
+    /// The next event; `None` when the engine has stopped and every event was read. The same as that of
+    /// `StreamExt`, for those who do not have it.
     ///
     /// # Cancel safety
     ///

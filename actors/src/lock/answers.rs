@@ -17,14 +17,15 @@ use crate::{
     },
     event::EventKind,
     job::{AdvanceCursor, ClaimRun, JobMessage, RefusedStep},
-    port::{Completed, Completion, GrantedRun, LockError, Moved, Session, Verdict},
+    port::{Advanced, Completed, Completion, GrantedRun, LockError, Session, Verdict},
 };
 
 /// The pause before what somebody else has locked is asked again; it doubles up to [`LOCKED_MAX`].
 pub(crate) const LOCKED_MIN: Duration = Duration::from_millis(2);
 /// The longest pause before what somebody else has locked is asked again.
 pub(crate) const LOCKED_MAX: Duration = Duration::from_millis(250);
-/// How often a claim or a move may be found locked before the job is told, half a second after the first time.
+/// How often a claim or a move may be found locked before the job is told, half a second after the first
+/// time.
 pub(crate) const LOCKED_TRIES_MAX: u32 = 8;
 
 /// The bytes that the reasons of one round trip take: jobs whose thread is busy take them later. Each beyond is
@@ -33,7 +34,8 @@ const ROUND_REASON_BYTES_MAX: usize = 4 * TEXT_MAX;
 const REASON_SHORT: usize = 256;
 
 impl LockActor {
-    /// What a session that is lost was asked in vain is asked in the next one, by [`ask_unanswered`](Self::ask_unanswered).
+    /// What a session that is lost was asked in vain is asked in the next one, by
+    /// [`ask_unanswered`](Self::ask_unanswered).
     pub(super) fn on_ended(
         &mut self,
         session: Session,
@@ -65,7 +67,7 @@ impl LockActor {
                         self.ends.retain(|again| again.run != end.run);
                     }
                     if matches!(answer, Completed::Recorded { .. }) {
-                        self.suspects.ended.took(&end.job);
+                        self.refused.ended.took(&end.job);
                         held.iter().for_each(|held| self.tell_taken(&held.job, RefusedStep::End));
                     }
                     if let Some(held) = held {
@@ -87,7 +89,8 @@ impl LockActor {
             Err(LockError::BadData { reason }) => self.suspect_ends(ends, &reason, ctx),
             Err(error) => {
                 self.failed(Operation::Complete, &error);
-                // With those that come meanwhile: all of them in one call, and not one call for each that comes.
+                // With those that come meanwhile: all of them in one call, and not one call for each that
+                // comes.
                 let pause = self.ends_backoff.failed();
                 self.ends_not_before = self.node.clock.elapsed().saturating_add(pause);
                 self.complete_later(pause, ends, ctx);
@@ -169,11 +172,11 @@ impl LockActor {
                 }
                 Verdict::Granted { token, lost } => {
                     granted = true;
-                    self.suspects.claimed.took(&job.definition.name);
+                    self.refused.claimed.took(&job.definition.name);
                     self.tell_taken(&job, RefusedStep::Claim);
                     if tick.is_some_and(|tick| tick.skips.total() > 0) {
                         // It moved the cursor over skipped ticks as well.
-                        self.tell_taken(&job, RefusedStep::Move);
+                        self.tell_taken(&job, RefusedStep::Advance);
                     }
                     if let Some(lost) = lost {
                         publish_lost(&self.node, lost);
@@ -183,7 +186,8 @@ impl LockActor {
                         job.meters.committed(1, &tick.skips);
                     }
                     if self.session != Some(session) {
-                        // Granted to a session that died before the answer was read: whoever takes over closes the run.
+                        // Granted to a session that died before the answer was read: whoever takes over
+                        // closes the run.
                         self.node.meters.locks_lost.increment(1);
                         job.send(Input::Claimed { run, verdict: Verdict::GrantedBefore });
                         continue;
@@ -210,13 +214,13 @@ impl LockActor {
                         self.report(Report::Deposed(term));
                     }
                 }
-                Verdict::Led => {
+                Verdict::HasLeader => {
                     self.report(Report::TakenByLeader(job.definition.name.clone()));
                 }
                 Verdict::Unknown => {
                     self.report(Report::UnknownToStore(job.definition.name.clone()));
                 }
-                Verdict::Moved { .. }
+                Verdict::Elsewhere { .. }
                 | Verdict::NotGranted
                 | Verdict::AlreadyRun { .. }
                 | Verdict::Busy { .. }
@@ -239,66 +243,66 @@ impl LockActor {
         });
     }
 
-    pub(super) fn on_moved(
+    pub(super) fn on_advanced(
         &mut self,
-        moves: Vec<AdvanceCursor>,
-        moved: Result<Vec<Moved>, LockError>,
+        advances: Vec<AdvanceCursor>,
+        advanced: Result<Vec<Advanced>, LockError>,
         ctx: &mut Context<Self>,
     ) {
-        if let Err(LockError::BadData { reason }) = &moved {
-            return self.suspect_moves(moves, reason);
+        if let Err(LockError::BadData { reason }) = &advanced {
+            return self.suspect_advances(advances, reason);
         }
-        let none = |reason| Moved::Unavailable { reason };
-        let answers = moved.unwrap_or_else(|error| Reasons::of_all(moves.len(), &error, none));
+        let none = |reason| Advanced::Unavailable { reason };
+        let answers = advanced.unwrap_or_else(|error| Reasons::of_all(advances.len(), &error, none));
         let mut reasons = Reasons::default();
         let mut locked = Contended::default();
         let mut refused = None;
-        for (mut asked, mut answer) in moves.into_iter().zip(answers) {
-            if answer == Moved::Locked && asked.tries < LOCKED_TRIES_MAX {
+        for (mut asked, mut answer) in advances.into_iter().zip(answers) {
+            if answer == Advanced::Locked && asked.tries < LOCKED_TRIES_MAX {
                 asked.tries += 1;
                 locked.add(asked.tries, asked);
                 continue;
             }
-            if let Moved::BadData { reason } = &answer {
+            if let Advanced::BadData { reason } = &answer {
                 let reason = reasons.take(reason);
-                if !self.refuse_move(&asked.job, &reason) {
+                if !self.refuse_advance(&asked.job, &reason) {
                     refused.get_or_insert(reason);
                 }
                 continue;
             }
             let AdvanceCursor { job, advance, .. } = asked;
             match &mut answer {
-                Moved::Done => {
-                    self.suspects.claimed.took(&job.definition.name);
-                    self.tell_taken(&job, RefusedStep::Move);
+                Advanced::Done => {
+                    self.refused.claimed.took(&job.definition.name);
+                    self.tell_taken(&job, RefusedStep::Advance);
                     job.meters.committed(0, &advance.skips);
                 }
-                Moved::Deposed { .. } => {
+                Advanced::Deposed { .. } => {
                     if let Some(term) = advance.authority.term() {
                         self.report(Report::Deposed(term));
                     }
                 }
-                Moved::Led => {
+                Advanced::HasLeader => {
                     self.report(Report::TakenByLeader(job.definition.name.clone()));
                 }
-                Moved::Unknown => {
+                Advanced::Unknown => {
                     self.report(Report::UnknownToStore(job.definition.name.clone()));
                 }
-                Moved::Locked if self.still_decides(Some(advance.authority)) => {
+                Advanced::Locked if self.still_decides(Some(advance.authority)) => {
                     refused.get_or_insert_with(|| always_locked(&job.definition.name));
                 }
-                Moved::Unavailable { reason } => {
+                Advanced::Unavailable { reason } => {
                     *reason = reasons.take(&*reason);
                     refused.get_or_insert_with(|| reason.clone());
                 }
-                Moved::Elsewhere { .. } | Moved::BadData { .. } | Moved::Locked => {}
+                Advanced::Elsewhere { .. } | Advanced::BadData { .. } | Advanced::Locked => {}
             }
             job.send(Input::Advanced(answer));
         }
         self.note_round(Operation::Advance, refused);
         let pause = locked.pause();
-        self.later(pause, locked.items, ctx, |actor, moves| {
-            moves.into_iter().for_each(|advance| actor.take_move(advance));
+        self.later(pause, locked.items, ctx, |actor, advances| {
+            advances.into_iter().for_each(|advance| actor.take_advance(advance));
         });
     }
 }

@@ -1,5 +1,5 @@
-//! The ends of runs on their way to the store. What a run came to is said and counted once the store has answered: it may have
-//! been closed as lost meanwhile, which whoever closed it says and counts.
+//! The ends of runs on their way to the store. What a run came to is said and counted once the store has
+//! answered: it may have been closed as lost meanwhile, which whoever closed it says and counts.
 //!
 //! | the store answers | the run |
 //! |---|---|
@@ -20,7 +20,8 @@ use crate::{
 };
 
 impl LockActor {
-    /// Takes an end in, unless the session that granted the run is lost, and with it the right to complete: then it is lost.
+    /// Takes an end in, unless the session that granted the run is lost, and with it the right to complete:
+    /// then it is lost.
     pub(super) fn take_conclusion(&mut self, CompleteRun { conclusion, from_completion }: CompleteRun) {
         let Some((run, outcome)) = conclusion.run() else { return };
         if let Some(held) = self.held.get_mut(&run) {
@@ -30,7 +31,8 @@ impl LockActor {
         }
     }
 
-    /// What the store has granted, in this session, or in a former one in which the end of the run got no answer.
+    /// What the store has granted, in this session, or in a former one in which the end of the run got no
+    /// answer.
     pub(super) fn held(&mut self, run: RunId) -> Option<&mut Held> {
         match self.held.contains_key(&run) {
             true => self.held.get_mut(&run),

@@ -7,7 +7,7 @@ use actix::prelude::*;
 use crate::{
     job::{JobHandle, RefusedStep},
     name::{JobName, Term},
-    port::{Debt, LostRun, Pause},
+    port::{LostRun, Pause, PendingRetryOfJob},
 };
 
 /// What the lock actor reports.
@@ -40,7 +40,7 @@ pub(crate) enum Report {
         pause: Option<Pause>,
     },
     /// Too much was done at once for this node to hear all of it.
-    NotificationsMissed,
-    /// A job owes a lost run another attempt.
-    PendingRetry(Debt),
+    NotificationsLagged,
+    /// A lost run of a job is to be retried.
+    PendingRetry(PendingRetryOfJob),
 }

@@ -1,4 +1,5 @@
-//! What is written is read back, for every variant of everything that is data; and as JSON it is what clients expect.
+//! What is written is read back, for every variant of everything that is data; and as JSON it is what clients
+//! expect.
 
 use std::{collections::BTreeSet, fmt::Debug, time::Duration};
 
@@ -183,7 +184,7 @@ fn states() -> Vec<JobState> {
         JobState::Running => JobState::Running,
         JobState::StillRunning => JobState::StillRunning,
         JobState::Exhausted => JobState::Exhausted,
-        JobState::Refused => JobState::Refused,
+        JobState::Conflicting => JobState::Conflicting,
         JobState::Parked => JobState::Parked,
         JobState::Broken => JobState::Broken,
         JobState::Unresponsive => JobState::Unresponsive,
@@ -453,8 +454,8 @@ fn every_answer_is_read_back() {
     });
 }
 
-/// A browser keeps 53 bits of a number. Terms and tokens are any number of a store: PostgreSQL's are microseconds since
-/// 1970, which need 51 of them.
+/// A browser keeps 53 bits of a number. Terms and tokens are any number of a store: PostgreSQL's are
+/// microseconds since 1970, which need 51 of them.
 #[test]
 fn terms_and_tokens_keep_their_digits_in_browsers() {
     assert_eq!(round_trip(&Term(u64::MAX)), json!("18446744073709551615"));

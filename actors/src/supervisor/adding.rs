@@ -71,8 +71,8 @@ impl SupervisorActor {
                 held_since,
                 deaths: None,
                 broken: None,
-                unled: false,
-                declares: false,
+                fires_without_leader: false,
+                declared_key_policy: false,
                 refused: None,
                 parked: None,
                 awaits_enrolment: false,
@@ -122,7 +122,7 @@ impl SupervisorActor {
         Box::pin(scheduled.into_actor(self).map(move |scheduled, actor, ctx| {
             let answers = added.iter().zip(&scheduled);
             let unheld = answers.filter(|(_, scheduled)| **scheduled == Scheduled::ByHolders);
-            actor.fire_unheld(unheld.map(|(job, _)| job), ctx);
+            actor.fire_without_leader(unheld.map(|(job, _)| job), ctx);
             let answer = |(job, scheduled): (&Arc<JobHandle>, _)| Added {
                 job: job.definition.name.clone(),
                 scheduled,

@@ -52,14 +52,14 @@ struct RearmNext;
 
 /// The clocks that have moved.
 #[derive(Debug, Clone, Copy, Default)]
-struct Moved {
+struct MovedClocks {
     wall: bool,
     store: bool,
 }
 
 /// What is left to do after a clock has moved.
 pub(super) struct Rearming {
-    moved: Moved,
+    moved: MovedClocks,
     /// Due soon, the soonest first.
     soon: vec::IntoIter<(i64, Arc<JobHandle>)>,
     /// All others, in the order of their names.
@@ -71,7 +71,7 @@ pub(super) struct Rearming {
     next: Option<SpawnHandle>,
 }
 
-impl Moved {
+impl MovedClocks {
     /// Whether the timer of a job that fires so follows one of them.
     fn concerns(self, fires: Fires) -> bool {
         match fires {
@@ -98,20 +98,20 @@ impl SupervisorActor {
         if let Some(by) = self.wall_clock.look(wall, elapsed) {
             self.node().meters.clock_steps.increment(1);
             self.publish(|| EventKind::ClockStepped { by });
-            self.rearm(Moved { wall: true, store: false }, ctx);
+            self.rearm(MovedClocks { wall: true, store: false }, ctx);
         }
     }
 
     /// The store's time, as this node knows it, has moved against the monotonic clock.
     pub(super) fn on_store_clock_moved(&mut self, ctx: &mut Context<Self>) {
-        self.rearm(Moved { wall: false, store: true }, ctx);
+        self.rearm(MovedClocks { wall: false, store: true }, ctx);
     }
 
     /// Makes every timer right that follows a clock which has moved, before its job is due.
     ///
     /// Whoever is woken up reads the clock and arms its timer anew; that is harmless at any time. An actor that read the clock
     /// before it moved and arms its timer only now either is seen here or sees itself that the clock has moved.
-    fn rearm(&mut self, mut moved: Moved, ctx: &mut Context<Self>) {
+    fn rearm(&mut self, mut moved: MovedClocks, ctx: &mut Context<Self>) {
         self.node().clock_moves.count();
         if let Some(former) = self.rearming.take() {
             // It is done from the start: whom it has woken up is wrong again, and whom it has not may be due soon by now.
@@ -131,7 +131,7 @@ impl SupervisorActor {
     }
 
     /// The jobs whose timers are wrong already or will be soon, the soonest first.
-    fn due_soon(&self, moved: Moved) -> Vec<(i64, Arc<JobHandle>)> {
+    fn due_soon(&self, moved: MovedClocks) -> Vec<(i64, Arc<JobHandle>)> {
         let [wall, store] = [self.node().now(), self.node().now_in_store()]
             .map(|now| now.wall.checked_add_signed(SOON).unwrap_or(now.wall).timestamp_micros());
         let soon = |Entry { job, fires, .. }: &Entry| {

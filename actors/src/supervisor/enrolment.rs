@@ -57,8 +57,8 @@ impl SupervisorActor {
             return self.enrol_suspects_later(ctx);
         }
         let retries = page.iter().any(|enrolment| enrolment.retry_lost);
-        if retries && !self.parts.single_node && !std::mem::replace(&mut self.asking_debts, true) {
-            self.ask_debts(ctx);
+        if retries && !self.parts.single_node && !std::mem::replace(&mut self.asks_pending_retries, true) {
+            self.ask_pending_retries(ctx);
         }
         self.enrolling = true;
         // It is enrolled already, and goes on as it is.
@@ -160,7 +160,7 @@ impl SupervisorActor {
             if authority.term().is_none()
                 && let Some(entry) = self.jobs.get_mut(&job.definition.name)
             {
-                entry.declares = true;
+                entry.declared_key_policy = true;
             }
             jobs.push((job, authority));
         }
@@ -213,20 +213,20 @@ impl SupervisorActor {
             match (answer, authority) {
                 // What waits in its queue, and what it skipped and did not write yet, would be decided again.
                 (Enrolled::Done { .. }, _) if is_witness => {}
-                (Enrolled::Done { cursor, kept }, _) => {
+                (Enrolled::Done { cursor, stored }, _) => {
                     if let Some(entry) = self.jobs.get_mut(name) {
                         entry.refused = None;
                     }
                     over.extend(self.never_runs(name, cursor).map(|last| (name.clone(), last)));
-                    job.send(Input::Resume { cursor, authority: Some(authority), kept });
+                    job.send(Input::Resume { cursor, authority: Some(authority), stored });
                 }
                 (Enrolled::Locked, _) => locked.push(name.clone()),
                 (Enrolled::Conflict { declared }, _) => self.on_conflict(&job, &declared, ctx),
-                (Enrolled::Deposed { .. } | Enrolled::Led, Authority::Term(term)) => {
+                (Enrolled::Deposed { .. } | Enrolled::HasLeader, Authority::Term(term)) => {
                     self.parts.election.do_send(TermRefused(term));
                     return locked;
                 }
-                (Enrolled::Deposed { .. } | Enrolled::Led, Authority::Any | Authority::Unled) => {
+                (Enrolled::Deposed { .. } | Enrolled::HasLeader, Authority::Any | Authority::Leaderless) => {
                     self.leave_to_leader(name, ctx);
                 }
             }
@@ -243,7 +243,7 @@ impl SupervisorActor {
         let Some(entry) = self.jobs.get_mut(name) else { return };
         if entry.refused.replace(reason.clone()).is_none_or(|former| former != reason) {
             self.troubled.insert(name.clone());
-            self.publish(|| EventKind::JobRefused { job: name.clone(), reason });
+            self.publish(|| EventKind::JobConflicting { job: name.clone(), reason });
         }
         if !std::mem::replace(&mut self.asking_refused, true) {
             ctx.run_later(REFUSED_AGAIN, |actor, ctx| {

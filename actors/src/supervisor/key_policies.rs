@@ -99,7 +99,7 @@ impl SupervisorActor {
             if let Some(name) = fired {
                 // It is taken back when this job lets go of it.
                 if let Some(entry) = self.jobs.get_mut(&name) {
-                    entry.declares = true;
+                    entry.declared_key_policy = true;
                 }
             } else {
                 self.keys.retracting.insert(key);

@@ -11,7 +11,7 @@ use crate::{
     lock::{InquireJobs, InquiryPurpose},
     message::PAGE_MAX,
     name::JobName,
-    port::Standing,
+    port::LeaderView,
 };
 
 /// How long after it has connected a node asks so first: a leader that starts together with it should be done.
@@ -45,30 +45,33 @@ impl SupervisorActor {
             return;
         }
         let is_asked = |entry: &Entry| {
-            entry.job.definition.policies.fires == Fires::Leader && entry.broken.is_none() && !entry.unled
+            entry.job.definition.policies.fires == Fires::Leader
+                && entry.broken.is_none()
+                && !entry.fires_without_leader
         };
         let page = self.inquiry.next_page(&self.jobs, INQUIRE_PAGE, is_asked);
         let page: Vec<_> = page.into_iter().map(|(_, entry)| entry.job.clone()).collect();
         if !page.is_empty() {
-            self.find_unled(page, ctx);
+            self.find_leaderless(page, ctx);
         }
     }
 
     /// Fires those of the jobs that the leader does not hold.
-    fn find_unled(&mut self, jobs: Vec<Arc<JobHandle>>, ctx: &mut Context<Self>) {
+    fn find_leaderless(&mut self, jobs: Vec<Arc<JobHandle>>, ctx: &mut Context<Self>) {
         let asked = jobs.iter().map(|job| inquiry(job)).collect();
         let asked = InquireJobs { jobs: asked, purpose: InquiryPurpose::Firing };
         let standings = self.parts.lock.send(asked);
         ctx.spawn(standings.into_actor(self).map(move |standings, actor, ctx| {
             // No answer: the next inquiry asks again.
             let Ok(Ok(standings)) = standings else { return };
-            let unheld = jobs.iter().zip(standings).filter(|(_, standing)| *standing == Standing::NotHeld);
-            actor.fire_unheld(unheld.map(|(job, _)| job), ctx);
+            let unheld =
+                jobs.iter().zip(standings).filter(|(_, standing)| *standing == LeaderView::NotScheduled);
+            actor.fire_without_leader(unheld.map(|(job, _)| job), ctx);
         }));
     }
 
     /// Fires these jobs, since the leader does not hold them.
-    pub(super) fn fire_unheld<'a>(
+    pub(super) fn fire_without_leader<'a>(
         &mut self,
         jobs: impl Iterator<Item = &'a Arc<JobHandle>>,
         ctx: &mut Context<Self>,
@@ -81,7 +84,7 @@ impl SupervisorActor {
             if let Some(entry) =
                 self.jobs.get_mut(name).filter(|entry| entry.job.generation == job.generation)
             {
-                entry.unled = true;
+                entry.fires_without_leader = true;
                 self.to_enrol.push_back(name.clone());
             }
         }
@@ -92,8 +95,8 @@ impl SupervisorActor {
     pub(super) fn leave_to_leader(&mut self, name: &JobName, ctx: &mut Context<Self>) {
         let Some(entry) = self.jobs.get_mut(name) else { return };
         entry.refused = None;
-        entry.unled = false;
-        if std::mem::take(&mut entry.declares) {
+        entry.fires_without_leader = false;
+        if std::mem::take(&mut entry.declared_key_policy) {
             let key = entry.job.definition.key.clone();
             self.retract([key], ctx);
         }

@@ -51,9 +51,9 @@ impl SupervisorActor {
         self.keys.on_disconnected();
         for entry in self.jobs.values_mut() {
             entry.refused = None;
-            entry.declares = false;
+            entry.declared_key_policy = false;
             let fires = entry.job.definition.policies.fires;
-            if fires == Fires::AnyNode || std::mem::take(&mut entry.unled) {
+            if fires == Fires::AnyNode || std::mem::take(&mut entry.fires_without_leader) {
                 entry.job.send(Input::Suspend);
             }
         }
@@ -86,7 +86,7 @@ impl SupervisorActor {
         if term.is_some() {
             self.term_since = self.node().clock.elapsed();
             self.park_again(Fires::Leader);
-            self.jobs.values_mut().for_each(|entry| entry.unled = false);
+            self.jobs.values_mut().for_each(|entry| entry.fires_without_leader = false);
             let ours = self.jobs.values().filter(by_leader);
             self.to_enrol.extend(ours.map(|entry| entry.job.definition.name.clone()));
             self.close_lost_runs(ctx);
@@ -96,8 +96,8 @@ impl SupervisorActor {
             // What it fired before it led, it does not fire any more either.
             let let_go = |entry: &mut Entry| {
                 let definition = &entry.job.definition;
-                let lets_go = entry.declares && definition.policies.fires == Fires::Leader;
-                entry.declares &= !lets_go;
+                let lets_go = entry.declared_key_policy && definition.policies.fires == Fires::Leader;
+                entry.declared_key_policy &= !lets_go;
                 lets_go.then(|| definition.key.clone())
             };
             let keys: Vec<_> = self.jobs.values_mut().filter_map(let_go).collect();

@@ -118,7 +118,7 @@ impl SupervisorActor {
         let Some(entry) = self.jobs.get(name) else { return };
         let Some(step) = entry.parked.as_ref().map(|parked| parked.step) else { return };
         match (answer, step) {
-            (Enrolled::Done { .. }, RefusedStep::Claim | RefusedStep::Move | RefusedStep::End) => {
+            (Enrolled::Done { .. }, RefusedStep::Claim | RefusedStep::Advance | RefusedStep::End) => {
                 entry.job.on_trial.set(Some(step));
                 // What is due from now on is not skipped: it waits for the answer.
                 entry.job.send(Input::Suspend);
@@ -127,7 +127,7 @@ impl SupervisorActor {
             (Enrolled::Done { .. } | Enrolled::Conflict { .. }, _) => {
                 self.unpark(name);
             }
-            (Enrolled::Locked | Enrolled::Led | Enrolled::Deposed { .. }, _) => self.end_trial(name),
+            (Enrolled::Locked | Enrolled::HasLeader | Enrolled::Deposed { .. }, _) => self.end_trial(name),
         }
     }
 
@@ -217,7 +217,7 @@ impl SupervisorActor {
         entry.parked = Some(Box::new(parked));
         entry.job.on_trial.set(None);
         entry.refused = None;
-        entry.declares = false;
+        entry.declared_key_policy = false;
         let fires = entry.fires;
         if was_parked.is_none() {
             self.troubled.insert(name.clone());
@@ -237,7 +237,7 @@ impl SupervisorActor {
         let (since, authority) = match self.right(entry) {
             Some(authority @ Authority::Term(_)) => (self.term_since, authority),
             Some(authority @ Authority::Any) => (self.connected_since, authority),
-            Some(Authority::Unled) | None => return entry.job.send(Input::Suspend),
+            Some(Authority::Leaderless) | None => return entry.job.send(Input::Suspend),
         };
         let held = self.node().clock.elapsed().saturating_sub(since.max(entry.held_since));
         let held = TimeDelta::from_std(held).unwrap_or(TimeDelta::MAX);

@@ -33,7 +33,7 @@ struct Told {
     pause: Option<Pause>,
 }
 
-/// The next of those that may have missed news are to be told.
+/// The next jobs that may have missed a notification are to be told.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct TellNext;
@@ -59,7 +59,7 @@ const STOP_AGAIN_MIN: Duration = Duration::from_secs(1);
 /// The longest pause before the store is told once more that a job is to stop.
 const STOP_AGAIN_MAX: Duration = Duration::from_secs(60);
 
-/// How many jobs at a time are told that news was missed.
+/// How many jobs at a time are told that notifications were missed.
 const TELL_PAGE: usize = 1_000;
 
 /// The pause between two pages of them, in which the supervisor and the jobs do what else there is to do.
@@ -71,7 +71,7 @@ impl SupervisorActor {
         let Some(mut telling) = self.telling.take() else { return };
         for (_, Entry { job, fires, .. }) in telling.next_page(&self.jobs, TELL_PAGE, |_| true) {
             if *fires != Fires::Local {
-                job.send(Input::NewsMissed);
+                job.send(Input::NotificationsLagged);
             }
         }
         self.telling = telling.goes_on().then_some(telling);
@@ -233,7 +233,7 @@ impl SupervisorActor {
 
     /// Too much was done at once for this node to hear all of it: each job is told, page by page, and one pass at a time. A change of
     /// very many jobs on one node may be missed over and over on this one.
-    pub(super) fn on_notifications_missed(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn on_notifications_lagged(&mut self, ctx: &mut Context<Self>) {
         match &mut self.telling {
             Some(telling) => telling.once_more(),
             None => {

@@ -36,7 +36,7 @@ impl SupervisorActor {
             let Some(entry) = self.jobs.remove(name) else { continue };
             self.over.remove(name);
             self.troubled.remove(name);
-            if fired || entry.declares {
+            if fired || entry.declared_key_policy {
                 keys.push(entry.job.definition.key.clone());
             }
             self.keys.remove(&entry.job.definition);

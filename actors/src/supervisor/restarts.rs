@@ -109,11 +109,11 @@ impl SupervisorActor {
     fn break_job(&mut self, name: &JobName, reason: Arc<str>, ctx: &mut Context<Self>) {
         let Some(entry) = self.jobs.get_mut(name) else { return };
         entry.broken = Some(reason.clone());
-        let declares = std::mem::take(&mut entry.declares);
+        let declared_key_policy = std::mem::take(&mut entry.declared_key_policy);
         let key = entry.job.definition.key.clone();
         self.troubled.insert(name.clone());
         self.publish(|| EventKind::JobBroken { job: name.clone(), reason });
-        if declares || self.term.is_some() {
+        if declared_key_policy || self.term.is_some() {
             self.retract([key], ctx);
         }
     }

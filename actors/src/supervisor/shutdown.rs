@@ -64,7 +64,7 @@ impl Patience {
 /// What a shutdown does when its patience is over.
 #[derive(Message)]
 #[rtype(result = "()")]
-enum Stage {
+enum ShutdownStage {
     Cancel,
     Abort,
     GiveUp,
@@ -118,14 +118,16 @@ impl SupervisorActor {
             // Given up now, so that another node can take over while this one drains. No answer: the term lapses.
             let resigned = patience.wait(election.send(EndCandidacy), resigned_until, ABORT_WAIT);
             let drained = async {
-                for (until, then) in [(drained_until, Stage::Cancel), (aborted_at, Stage::Abort)] {
+                for (until, then) in
+                    [(drained_until, ShutdownStage::Cancel), (aborted_at, ShutdownStage::Abort)]
+                {
                     if patience.wait(&mut over, until, Duration::ZERO).await.is_some() {
                         return;
                     }
                     own.do_send(then);
                 }
                 if timeout(ABORT_WAIT, over).await.is_err() {
-                    own.do_send(Stage::GiveUp);
+                    own.do_send(ShutdownStage::GiveUp);
                 }
             };
             join(resigned, drained).await;
@@ -198,14 +200,16 @@ impl Handler<ShutdownNow> for SupervisorActor {
     }
 }
 
-impl Handler<Stage> for SupervisorActor {
+impl Handler<ShutdownStage> for SupervisorActor {
     type Result = ();
 
-    fn handle(&mut self, stage: Stage, _: &mut Self::Context) {
+    fn handle(&mut self, stage: ShutdownStage, _: &mut Self::Context) {
         match stage {
-            Stage::Cancel => self.tell_everybody(|| Input::Cancel { run: None, why: CancelReason::Shutdown }),
-            Stage::Abort => self.tell_everybody(|| Input::Abort),
-            Stage::GiveUp => {
+            ShutdownStage::Cancel => {
+                self.tell_everybody(|| Input::Cancel { run: None, why: CancelReason::Shutdown })
+            }
+            ShutdownStage::Abort => self.tell_everybody(|| Input::Abort),
+            ShutdownStage::GiveUp => {
                 tracing::warn!(target: "callsheet", "a shutdown leaves runs behind that do not end")
             }
         }

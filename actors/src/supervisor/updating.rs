@@ -80,8 +80,8 @@ impl SupervisorActor {
         }
         let former = std::mem::replace(&mut entry.job, job.clone()).definition.clone();
         entry.fires = job.definition.policies.fires;
-        entry.unled = false;
-        let declares = std::mem::take(&mut entry.declares);
+        entry.fires_without_leader = false;
+        let declared_key_policy = std::mem::take(&mut entry.declared_key_policy);
         entry.refused = None;
         self.keys.remove(&former);
         self.keys.add(&job.definition);
@@ -94,7 +94,7 @@ impl SupervisorActor {
             // again, and goes on from its cursor.
             self.withdraw(std::slice::from_ref(&name), ctx);
         }
-        if becomes_local || declares || former.key != job.definition.key {
+        if becomes_local || declared_key_policy || former.key != job.definition.key {
             self.retract([former.key.clone()], ctx);
         }
         if !self.revive(&name, ctx) {

@@ -40,7 +40,7 @@ impl SupervisorActor {
             // Without an answer it is asked again in a minute.
             let Ok(Ok(others)) = answer else { return };
             let node = actor.node().clone();
-            for other in actor.zone_data.news(node.clock.elapsed(), others) {
+            for other in actor.zone_data.changes(node.clock.elapsed(), others) {
                 node.publisher.publish(|| EventKind::ZoneDataDiffers {
                     own: node.zone_data.to_string(),
                     other: other.version.to_string(),

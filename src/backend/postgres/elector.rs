@@ -30,8 +30,8 @@ use uuid::Uuid;
 
 use super::{
     Shared, candidates, cure, failure,
-    holders::{Holder, Holders, OnRow, Through},
-    leadership::{Leadership, SecondConnection, take_leader},
+    leadership::{LeadershipConnection, SecondConnection, take_leader},
+    lock_holders::{Holder, Holders, OnRow, Through},
     session::OpenSession,
     statement::{eviction, leader, number},
 };
@@ -61,7 +61,7 @@ pub(super) struct PostgresElector {
 struct Blocked(String);
 
 /// What the row of the leader says.
-struct Standing {
+struct LeaderRow {
     epoch: i64,
     /// It names this session.
     own: bool,
@@ -89,7 +89,7 @@ impl PostgresElector {
             _ => {
                 let connection =
                     session.connect_leadership().await.map_err(|error| unavailable(&error.to_string()))?;
-                Leadership::new(connection, OnRow(session.obstacles.clone()))
+                LeadershipConnection::new(connection, OnRow(session.obstacles.clone()))
             }
         };
         let answer = leadership.campaign(session, began, patience).await?;
@@ -103,7 +103,7 @@ impl PostgresElector {
     }
 }
 
-impl Leadership {
+impl LeadershipConnection {
     /// A campaign that began at `began`.
     async fn campaign(
         &mut self,
@@ -154,13 +154,13 @@ impl Leadership {
     }
 
     /// What the row of the leader says, if there is one.
-    async fn standing(&self, session: &OpenSession) -> Result<Option<Standing>, ElectError> {
+    async fn standing(&self, session: &OpenSession) -> Result<Option<LeaderRow>, ElectError> {
         let of_scope = [typed(&session.settings.scope, Type::TEXT), typed(&session.beacon, Type::INT8)];
         let row = self.ask(session, leader::STANDING, &of_scope).await?;
         let Some(row) = row else { return Ok(None) };
         let read = || {
             let (epoch, own, lasts) = (row.try_get("epoch")?, row.try_get("own")?, row.try_get("lasts")?);
-            Ok(Standing { epoch, own, lasts })
+            Ok(LeaderRow { epoch, own, lasts })
         };
         read().map(Some).map_err(|error| refused(&error))
     }

@@ -12,7 +12,7 @@ use tokio_postgres::{
 
 use super::{
     failure::{self, MESSAGE_MAX, refusal, refused, unavailable},
-    holders::{end_of, process},
+    lock_holders::{end_of, process},
     settings::MIGRATION_LOCK_TIMEOUT,
     statement::schema::{self, quoted},
 };

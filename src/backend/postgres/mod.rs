@@ -10,12 +10,12 @@
 //!   encrypted. `loss`: why it ended.
 //! * `credentials`: what the application is asked for each time that a connection is made.
 //! * `session`: beacon and statements; what makes them lost. `heartbeat`: what keeps them. `sessions`: the
-//!   table of them. `hearing`, `news`: what nodes tell each other.
-//! * `former`: connections that were given up, and what is left of them on the server.
-//! * `silence`: whether a connection is silent beyond its lease. `holders`: what is done about one that is,
-//!   and holds something.
+//!   table of them. `notification_reader`, `notifications`: what nodes tell each other.
+//! * `former_connections`: connections that were given up, and what is left of them on the server.
+//! * `silent_connections`: whether a connection is silent beyond its lease. `lock_holders`: what is done
+//!   about one that is, and holds something.
 //! * `elector`: one of the two ports; `leadership`: the second connection. `candidates`: who stands.
-//! * `locker`: the other port, one call a method. `batch`: rounds; `claims`, `completions`, `moves`,
+//! * `locker`: the other port, one call a method. `batch`: rounds; `claims`, `completions`, `advances`,
 //!   `enrolments`, `pauses`: what is asked in them. `lost_runs`: the search for runs of dead sessions.
 //!   `forget`: names that are out of use. `forgotten_ends`: ends that come later. `guard`: what runs get.
 //! * `statement`: every statement with its parameters and its answer, what it locks, and why. `text`:
@@ -24,6 +24,7 @@
 //! * `proof`: whether a claim would be possible. `cure`: what would mend a refused statement.
 //! * `settings`, `failure`, `migrations`: what a node is told, what it says when it fails, the schema.
 
+mod advances;
 mod batch;
 mod candidates;
 mod claims;
@@ -37,25 +38,24 @@ mod enrolments;
 mod failure;
 mod forget;
 mod forgotten_ends;
-mod former;
+mod former_connections;
 mod guard;
-mod hearing;
 mod heartbeat;
 mod histories;
-mod holders;
 mod leadership;
+mod lock_holders;
 mod locker;
 mod loss;
 mod lost_runs;
 mod migrations;
-mod moves;
-mod news;
+mod notification_reader;
+mod notifications;
 mod pauses;
 mod proof;
 mod session;
 mod sessions;
 mod settings;
-mod silence;
+mod silent_connections;
 mod snapshots;
 mod statement;
 mod text;
@@ -84,7 +84,7 @@ pub use self::guard::{Guard, GuardError};
 use self::{
     clock::Clocks,
     credentials::Callback,
-    former::{FAREWELL_MAX, Former},
+    former_connections::{FAREWELL_MAX, Former},
     guard::RunStore,
     session::OpenSession,
     settings::Settings,

@@ -29,14 +29,15 @@ use super::{
     connection::{Connected, Rights, check_lease, check_rights, connect, inspect, silent},
     failure::{self, refusal},
     forget::Forgetting,
-    former::Former,
-    hearing::Hearing,
+    former_connections::Former,
     heartbeat::{Heart, Pulse},
-    holders::{Holders, Obstacles},
-    leadership::{Leadership, SecondConnection},
-    loss::{EndOnDrop, Ended, Ending, Loss, end},
+    leadership::{LeadershipConnection, SecondConnection},
+    lock_holders::{Holders, Obstacles},
+    loss::{EndOnDrop, Ending, Loss, LossCause, end},
     lost_runs::Search,
-    migrations, news, sessions,
+    migrations,
+    notification_reader::NotificationReader,
+    notifications, sessions,
     settings::{OPEN_TIMEOUT, Purpose, Settings},
     snapshots::{SnapshotAge, Snapshots},
     statement::{Asker, Statements, leader, server},
@@ -62,10 +63,10 @@ pub(super) struct OpenSession {
     pub(super) settings: Settings,
     pub(super) beacon: i64,
     pub(super) statements: Statements,
-    pub(super) leadership: tokio::sync::Mutex<Option<Leadership>>,
+    pub(super) leadership: tokio::sync::Mutex<Option<LeadershipConnection>>,
     /// The channel of the scope.
     pub(super) channel: String,
-    hearing: Arc<Hearing>,
+    notifications: Arc<NotificationReader>,
     /// How far it has forgotten names that are out of use.
     pub(super) forgetting: tokio::sync::Mutex<Forgetting>,
     /// How far it has searched for runs of dead sessions.
@@ -168,13 +169,18 @@ impl OpenSession {
         let snapshots = Snapshots::new(oldest_snapshot, settings.lease, snapshot_age.clone());
         let loss = ends.disarm();
         tokio::spawn(heart.run(snapshots, loss.clone()));
-        let witness = news::Witness {
+        let witness = notifications::Witness {
             scope: settings.scope.clone(),
             pauses: statements.pauses.clone(),
-            owed: statements.owed.clone(),
+            pending: statements.still_pending.clone(),
         };
-        let hearing =
-            Arc::new(Hearing::new(beacon, notifications, client.clone(), witness, settings.trust()));
+        let notifications = Arc::new(NotificationReader::new(
+            beacon,
+            notifications,
+            client.clone(),
+            witness,
+            settings.trust(),
+        ));
         Ok(Some(Arc::new(Self {
             settings: settings.clone(),
             clocks: clocks.clone(),
@@ -186,7 +192,7 @@ impl OpenSession {
             forgetting: tokio::sync::Mutex::default(),
             search: tokio::sync::Mutex::default(),
             closing: AtomicBool::new(false),
-            hearing,
+            notifications,
             client,
             loss,
             pulse,
@@ -213,9 +219,9 @@ impl OpenSession {
         Asker { scope, node: node.as_uuid(), beacon: self.beacon, channel: &self.channel }
     }
 
-    /// What hears the news of this session; it does not keep the session open.
-    pub(super) fn hearing(&self) -> Arc<Hearing> {
-        self.hearing.clone()
+    /// What reads the notifications of this session; it does not keep the session open.
+    pub(super) fn notifications(&self) -> Arc<NotificationReader> {
+        self.notifications.clone()
     }
 
     /// Connects the second connection, which ends with this session, or when it is dropped.
@@ -223,7 +229,7 @@ impl OpenSession {
         self.former.make_room(&self.settings).await?;
         let connected = async {
             let ends = EndOnDrop::new();
-            let (purpose, also) = (Purpose::Leadership, Some(self.loss()));
+            let (purpose, also) = (Purpose::LeadershipConnection, Some(self.loss()));
             let connected = connect(&self.settings, &self.former, purpose, &ends.loss, also).await?;
             let client = &connected.client;
             let beacon: [(&(dyn ToSql + Sync), Type); 1] = [(&self.beacon, Type::INT8)];
@@ -249,7 +255,7 @@ impl OpenSession {
     /// Takes the session for lost: closes its connections, so that nothing that was asked can be answered any
     /// more.
     pub(super) fn discard(&self, reason: &str) {
-        end(&self.loss, Ended::lost(reason));
+        end(&self.loss, LossCause::lost(reason));
     }
 
     /// The connection, for what nothing depends on: an answer that does not come is nobody's loss.
@@ -370,7 +376,7 @@ impl OpenSession {
         let closed = sessions::close(&self.client, &self.settings, self.beacon);
         let closed = timeout(self.settings.margin().min(CLOSE_MAX), closed).await;
         let ending = if matches!(closed, Ok(Ok(()))) { Ending::Clean } else { Ending::GivenUp };
-        end(&self.loss, Ended { reason: "it was closed".to_owned(), ending });
+        end(&self.loss, LossCause { reason: "it was closed".to_owned(), ending });
     }
 }
 

@@ -14,7 +14,7 @@ use callsheet_actors::{DurationText, core::text::one_line};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::{Client, Error, Row, Statement};
 
-use super::holders::{end_of, process};
+use super::lock_holders::{end_of, process};
 
 /// A session looks once in this many leases: what it asks while it is idle is bounded.
 const LOOK_LEASES: u32 = 3;

@@ -4,11 +4,11 @@
 //! the leader row is waited for, for `lock_timeout`, and a name that somebody else is just making; a row of a
 //! name that somebody else has locked is skipped and asked for again, because overlapping batches of three
 //! nodes deadlocked otherwise. A skipped row is missing in the answer: [`names::LOOK_UP`] says whether it is
-//! there at all. A debt that somebody else has locked is as good as settled. So only names that are not there
-//! are inserted: `ON CONFLICT` waits for whoever is changing the row that is there, however many rows this
-//! statement has locked already. One exception: the row of a job that is to be paused, and was skipped
-//! several times, is waited for by a statement that locks no other ([`pause::IN_TURN`]), so that nobody can
-//! wait for what it holds.
+//! there at all. A pending retry that somebody else has locked is as good as resumed. So only names that are
+//! not there are inserted: `ON CONFLICT` waits for whoever is changing the row that is there, however many
+//! rows this statement has locked already. One exception: the row of a job that is to be paused, and was
+//! skipped several times, is waited for by a statement that locks no other ([`pause::IN_TURN`]), so that
+//! nobody can wait for what it holds.
 //!
 //! What concerns a key locks its row `FOR UPDATE`, what concerns only a job's cursor `FOR NO KEY UPDATE`: so
 //! an application that guards its writes with the key (`FOR KEY SHARE`) keeps others from the key, and nobody
@@ -36,8 +36,8 @@
 //! # Where a statement stands
 //!
 //! A file for each noun: the text of its statements, their parameters as a struct, and what their rows say,
-//! in the words of the port. What one part of the backend alone asks stands there: `candidates`, `former`,
-//! `heartbeat`, `news`, `sessions`, `snapshots`.
+//! in the words of the port. What one part of the backend alone asks stands there: `candidates`,
+//! `former_connections`, `heartbeat`, `notifications`, `sessions`, `snapshots`.
 
 /// A struct of parameters: its fields stand in the order of the numbers ($1, $2, …) in the text of the
 /// statement.
@@ -112,7 +112,7 @@ use callsheet_actors::{Term, port::Authority};
 use tokio_postgres::{Client, Error, Statement};
 use uuid::Uuid;
 
-use super::{heartbeat, news, snapshots};
+use super::{heartbeat, notifications, snapshots};
 
 /// Who asks: a session of a node.
 #[derive(Clone, Copy)]
@@ -168,13 +168,13 @@ prepared! {
     age: forget::AGE,
     forget: forget::FORGET,
     hold: forget::HOLD,
-    pending_retries: pending_retries::DEBTS,
+    pending_retries: pending_retries::PENDING_RETRIES,
     prove: proof::PROVE,
     heartbeat: heartbeat::HEARTBEAT,
     pulse_alone: heartbeat::PULSE,
     oldest_snapshot: snapshots::OLDEST_SNAPSHOT,
-    pauses: news::PAUSES,
-    owed: news::OWED,
+    pauses: notifications::PAUSES,
+    still_pending: notifications::PENDING,
     compare: histories::COMPARE,
 }
 
@@ -188,7 +188,7 @@ fn unless_none<T>(values: impl Iterator<Item = Option<T>>) -> Vec<Option<T>> {
 /// job.
 fn authorities(authorities: impl Iterator<Item = Option<Authority>>) -> (Vec<Option<i64>>, Vec<bool>) {
     let told = |authority: Option<Authority>| {
-        (authority.and_then(Authority::term).map(number), authority == Some(Authority::Unled))
+        (authority.and_then(Authority::term).map(number), authority == Some(Authority::Leaderless))
     };
     authorities.map(told).unzip()
 }

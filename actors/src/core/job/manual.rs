@@ -9,13 +9,13 @@ use super::{
 };
 use crate::{
     core::{
-        policy::{DEBTS_MAX, Fires, LOSSES_MAX, OnLost, Overlap},
+        policy::{Fires, LOSSES_MAX, OnLost, Overlap, PENDING_RETRIES_MAX},
         seldom::Seldom,
         time::Now,
     },
     event::{CancelReason, Outcome},
     name::RunId,
-    port::{OwedRun, Verdict},
+    port::{PendingRetry, Verdict},
 };
 
 /// A run without a tick of its own, before it starts.
@@ -23,7 +23,7 @@ use crate::{
 pub(super) struct Manual {
     pub(super) run: RunId,
     /// The run that was lost, if this is one.
-    owed: Option<OwedRun>,
+    retry: Option<PendingRetry>,
     stage: Stage,
     caller: Caller,
     /// A claim of it got no answer: it may have been granted.
@@ -35,8 +35,8 @@ pub(super) struct Manual {
 
 /// A lost run that is owed another attempt, before its turn.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct DebtOfJob {
-    pub(super) owed: OwedRun,
+pub(super) struct QueuedRetry {
+    pub(super) retry: PendingRetry,
     /// It is not wanted any more: it is taken up only to be closed.
     dropped: bool,
 }
@@ -107,9 +107,9 @@ impl Manual {
     }
 
     fn start(&self) -> Start {
-        let Self { run, owed, slot, .. } = *self;
-        let attempt = owed.map_or(1, |owed| owed.losses.saturating_add(1));
-        Start { tick: owed.and_then(|owed| owed.fire_time), attempt, slot, ..Start::new(run) }
+        let Self { run, retry, slot, .. } = *self;
+        let attempt = retry.map_or(1, |retry| retry.losses.saturating_add(1));
+        Start { tick: retry.and_then(|retry| retry.fire_time), attempt, slot, ..Start::new(run) }
     }
 }
 
@@ -126,7 +126,7 @@ impl JobMachine {
         }
         self.manuals.push_back(Manual {
             run: now.spare,
-            owed: None,
+            retry: None,
             stage: Stage::Waiting(Duration::ZERO),
             caller: Caller::Waits,
             doubtful: false,
@@ -156,8 +156,12 @@ impl JobMachine {
     /// How many triggers and lost runs wait for their turn here.
     pub(super) fn manuals_waiting(&self) -> usize {
         let dormant = self.mode == Mode::Dormant;
-        let debts = self.debts.iter().filter(|debt| !dormant && !self.goes_on(debt.owed.run)).count();
-        debts + self.manuals.iter().filter(|manual| manual.is_waiting()).count()
+        let pending_retries = self
+            .pending_retries
+            .iter()
+            .filter(|pending| !dormant && !self.goes_on(pending.retry.run))
+            .count();
+        pending_retries + self.manuals.iter().filter(|manual| manual.is_waiting()).count()
     }
 
     /// Runs that are lost are owed another attempt.
@@ -167,93 +171,97 @@ impl JobMachine {
 
     /// A run of this job was lost, and is owed another attempt. Who does not fire it is told when that begins: whatever was
     /// noted until then may have been settled elsewhere.
-    pub(super) fn on_owed(&mut self, owed: OwedRun) {
-        let goes_on = self.runs.iter().any(|run| run.run == owed.run && !run.lost);
+    pub(super) fn on_pending_retry(&mut self, retry: PendingRetry) {
+        let goes_on = self.runs.iter().any(|run| run.run == retry.run && !run.lost);
         let fires = matches!(self.mode, Mode::Firing(_));
-        if !fires || !self.retries_lost() || owed.losses >= LOSSES_MAX || goes_on || self.is_closing() {
+        if !fires || !self.retries_lost() || retry.losses >= LOSSES_MAX || goes_on || self.is_closing() {
             return;
         }
-        if let Some(known) = self.manuals.iter_mut().find(|manual| manual.run == owed.run) {
+        if let Some(known) = self.manuals.iter_mut().find(|manual| manual.run == retry.run) {
             // A trigger whose claim is under way may be granted, or not, without it.
-            let plain = known.owed.is_none() && known.is_asked();
+            let plain = known.retry.is_none() && known.is_asked();
             if !plain {
-                known.owed = known.owed.filter(|former| former.losses >= owed.losses).or(Some(owed));
+                known.retry = known.retry.filter(|former| former.losses >= retry.losses).or(Some(retry));
                 return;
             }
         }
-        self.add_debt(DebtOfJob { owed, dropped: false });
+        self.add_pending_retry(QueuedRetry { retry, dropped: false });
     }
 
     /// Whether the run is owed, so that it goes on, or is closed, by that.
-    fn passes_on_to_debt(&mut self, manual: &Manual) -> bool {
-        match self.debts.iter_mut().find(|debt| debt.owed.run == manual.run) {
-            Some(debt) => {
-                debt.dropped |= !manual.is_wanted();
+    fn defers_to_pending_retry(&mut self, manual: &Manual) -> bool {
+        match self.pending_retries.iter_mut().find(|pending| pending.retry.run == manual.run) {
+            Some(pending) => {
+                pending.dropped |= !manual.is_wanted();
                 true
             }
             None => false,
         }
     }
 
-    fn add_debt(&mut self, debt: DebtOfJob) {
-        match self.debts.binary_search_by_key(&debt.owed.run, |debt| debt.owed.run) {
-            Ok(at) if self.debts[at].owed.losses < debt.owed.losses => self.debts[at].owed = debt.owed,
+    fn add_pending_retry(&mut self, pending: QueuedRetry) {
+        match self.pending_retries.binary_search_by_key(&pending.retry.run, |pending| pending.retry.run) {
+            Ok(at) if self.pending_retries[at].retry.losses < pending.retry.losses => {
+                self.pending_retries[at].retry = pending.retry
+            }
             Ok(_) => {}
-            Err(at) => self.debts.list_mut().insert(at, debt),
+            Err(at) => self.pending_retries.list_mut().insert(at, pending),
         }
-        if self.debts.len() > DEBTS_MAX {
-            self.debts.list_mut().remove(0);
+        if self.pending_retries.len() > PENDING_RETRIES_MAX {
+            self.pending_retries.list_mut().remove(0);
         }
     }
 
     /// The store says all that is owed. What is to be closed, of that, stays so.
-    pub(super) fn replace_debts(&mut self, owed: Vec<OwedRun>) {
-        self.put_debts_back();
-        let former = std::mem::take(&mut self.debts);
-        owed.into_iter().for_each(|owed| self.on_owed(owed));
-        for debt in self.debts.iter_mut() {
-            let known = former.binary_search_by_key(&debt.owed.run, |former| former.owed.run);
-            debt.dropped = known.is_ok_and(|at| former[at].dropped);
+    pub(super) fn replace_pending_retries(&mut self, retry: Vec<PendingRetry>) {
+        self.put_pending_retries_back();
+        let former = std::mem::take(&mut self.pending_retries);
+        retry.into_iter().for_each(|retry| self.on_pending_retry(retry));
+        for pending in self.pending_retries.iter_mut() {
+            let known = former.binary_search_by_key(&pending.retry.run, |former| former.retry.run);
+            pending.dropped = known.is_ok_and(|at| former[at].dropped);
         }
     }
 
     /// Nothing that was lost goes on.
-    pub(super) fn forget_debts(&mut self) {
-        self.debts = Seldom::default();
-        self.manuals.retain(|manual| manual.owed.is_none() || !manual.is_waiting());
+    pub(super) fn forget_pending_retries(&mut self) {
+        self.pending_retries = Seldom::default();
+        self.manuals.retain(|manual| manual.retry.is_none() || !manual.is_waiting());
     }
 
     /// Lost runs that wait for their turn wait among those that are owed again.
-    fn put_debts_back(&mut self) {
+    fn put_pending_retries_back(&mut self) {
         let (waiting, rest): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.manuals)
             .into_iter()
-            .partition(|manual| manual.owed.is_some() && manual.is_waiting());
+            .partition(|manual| manual.retry.is_some() && manual.is_waiting());
         self.manuals = rest;
         for manual in waiting {
             let dropped = !manual.is_wanted();
-            manual.owed.into_iter().for_each(|owed| self.add_debt(DebtOfJob { owed, dropped }));
+            manual.retry.into_iter().for_each(|retry| self.add_pending_retry(QueuedRetry { retry, dropped }));
         }
     }
 
     /// Takes the oldest lost run that may go on to the front of those that wait, one at a time.
-    fn take_debt(&mut self) {
+    fn take_pending_retry(&mut self) {
         if !self.retries_lost() {
             // One that was asked for before the job was changed may have come back.
-            return self.forget_debts();
+            return self.forget_pending_retries();
         }
         let first = self.manuals.front();
-        let has_turn = first.is_none_or(|first| first.is_waiting() && first.owed.is_none())
+        let has_turn = first.is_none_or(|first| first.is_waiting() && first.retry.is_none())
             && self.free_slot(0).is_some();
-        if self.debts.is_empty() || self.mode == Mode::Dormant || !has_turn {
+        if self.pending_retries.is_empty() || self.mode == Mode::Dormant || !has_turn {
             return;
         }
         // The lost one may still go on here, and must not keep the others waiting.
         let is_free = |run| !self.goes_on(run) && self.manuals.iter().all(|manual| manual.run != run);
-        let Some(at) = self.debts.iter().position(|debt| is_free(debt.owed.run)) else { return };
-        let DebtOfJob { owed, dropped } = self.debts.list_mut().remove(at);
+        let Some(at) = self.pending_retries.iter().position(|pending| is_free(pending.retry.run)) else {
+            return;
+        };
+        let QueuedRetry { retry, dropped } = self.pending_retries.list_mut().remove(at);
         self.manuals.push_front(Manual {
-            run: owed.run,
-            owed: Some(owed),
+            run: retry.run,
+            retry: Some(retry),
             stage: Stage::Waiting(Duration::ZERO),
             caller: if dropped { Caller::Dropped } else { Caller::Knows },
             doubtful: false,
@@ -275,13 +283,13 @@ impl JobMachine {
     /// Asks for the first that waits, if it may start now.
     pub(super) fn work_off_manuals(&mut self, now: Now, effects: &mut Effects) {
         loop {
-            self.take_debt();
+            self.take_pending_retry();
             let Some(first) = self.manuals.front().copied() else { return };
             let Stage::Waiting(not_before) = first.stage else { return };
             // A lost run goes on only where the job fires.
-            if let (Some(owed), Mode::Dormant) = (first.owed, self.mode) {
+            if let (Some(retry), Mode::Dormant) = (first.retry, self.mode) {
                 self.manuals.pop_front();
-                self.add_debt(DebtOfJob { owed, dropped: !first.is_wanted() });
+                self.add_pending_retry(QueuedRetry { retry, dropped: !first.is_wanted() });
                 continue;
             }
             if not_before > now.elapsed {
@@ -289,7 +297,7 @@ impl JobMachine {
             }
             let Some(slot) = self.free_slot(0) else {
                 // A run that was lost takes nobody's place: what holds the key is newer.
-                if self.policies.overlap == Overlap::Replace && first.owed.is_none() {
+                if self.policies.overlap == Overlap::Replace && first.retry.is_none() {
                     self.cancel_all(now, CancelReason::Replaced, effects);
                 }
                 if self.free_slot(0).is_some() {
@@ -328,10 +336,10 @@ impl JobMachine {
         }
     }
 
-    fn claim_of_manual(&self, settle: bool) -> Option<Claim> {
-        let Manual { run, owed, slot, .. } = *self.manuals.front()?;
-        let replace = self.policies.overlap == Overlap::Replace && owed.is_none();
-        Some(Claim { slot, replace, settle, retake: owed.is_some(), ..Claim::new(run) })
+    fn claim_of_manual(&self, recheck: bool) -> Option<Claim> {
+        let Manual { run, retry, slot, .. } = *self.manuals.front()?;
+        let replace = self.policies.overlap == Overlap::Replace && retry.is_none();
+        Some(Claim { slot, replace, recheck, resume_lost: retry.is_some(), ..Claim::new(run) })
     }
 
     pub(super) fn ask_again_for_manual(&mut self, now: Now, effects: &mut Effects) {
@@ -341,9 +349,9 @@ impl JobMachine {
         {
             first.stage = Stage::Asked;
             // One that is still wanted is asked for anew, not only settled.
-            let wanted = first.is_wanted() || first.owed.is_some();
-            let settle = !wanted || self.draining || self.no_more;
-            effects.extend(self.claim_of_manual(settle).map(Effect::Claim));
+            let wanted = first.is_wanted() || first.retry.is_some();
+            let recheck = !wanted || self.draining || self.no_more;
+            effects.extend(self.claim_of_manual(recheck).map(Effect::Claim));
         }
     }
 
@@ -400,7 +408,7 @@ impl JobMachine {
         let Some(manual) = self.manuals.pop_front() else { return };
         self.take_permit_back(Claimant::Manual);
         effects.push(Effect::Unavailable { reason: reason.clone() });
-        let is_promised = manual.owed.is_some() || manual.caller == Caller::Knows;
+        let is_promised = manual.retry.is_some() || manual.caller == Caller::Knows;
         if is_promised && !self.is_closing() {
             let stage = Stage::Waiting(self.again_at(now));
             self.manuals.push_front(Manual { stage, ..manual });
@@ -412,7 +420,7 @@ impl JobMachine {
     fn on_manual_refused(&mut self, now: Now, mut manual: Manual, verdict: Verdict, effects: &mut Effects) {
         let again = Stage::Waiting(now.elapsed.saturating_add(KEY_AGAIN));
         // A debt is taken up, if only to be closed.
-        let wanted = (manual.is_wanted() || manual.owed.is_some()) && !self.is_closing();
+        let wanted = (manual.is_wanted() || manual.retry.is_some()) && !self.is_closing();
         match verdict {
             Verdict::Busy { holder } => {
                 if !std::mem::replace(&mut manual.contended, true) {
@@ -434,11 +442,11 @@ impl JobMachine {
                         return;
                     }
                     Overlap::Queue(_) | Overlap::Replace => true,
-                    Overlap::Skip | Overlap::Allow(_) => manual.owed.is_some(),
+                    Overlap::Skip | Overlap::Allow(_) => manual.retry.is_some(),
                 };
                 if waits {
                     self.answer(&manual, Ok(Triggered::Queued), effects);
-                    let caller = if manual.owed.is_some() { manual.caller } else { Caller::Knows };
+                    let caller = if manual.retry.is_some() { manual.caller } else { Caller::Knows };
                     self.manuals.push_front(Manual { stage: again, caller, ..manual });
                 } else {
                     self.refuse(&manual, Refusal::Overlap { holder }, effects);
@@ -448,11 +456,11 @@ impl JobMachine {
                 self.refuse(&manual, Refusal::Overlap { holder: Some(run) }, effects);
             }
             // It is owed: what was asked for by its caller goes on as what it owes.
-            Verdict::NotGranted if self.passes_on_to_debt(&manual) => {
+            Verdict::NotGranted if self.defers_to_pending_retry(&manual) => {
                 self.answer(&manual, Ok(Triggered::Queued), effects);
             }
             // Who closes it says that it is lost, and it may go on elsewhere.
-            Verdict::GrantedBefore if self.passes_on_to_debt(&manual) => {
+            Verdict::GrantedBefore if self.defers_to_pending_retry(&manual) => {
                 self.answer(&manual, Ok(Triggered::Queued), effects);
             }
             Verdict::GrantedBefore => {
@@ -461,7 +469,9 @@ impl JobMachine {
             }
             // It was given up, or is owed no more.
             Verdict::NotGranted => self.refuse(&manual, Refusal::Overlap { holder: None }, effects),
-            Verdict::Locked { .. } if wanted && (manual.owed.is_some() || manual.caller == Caller::Knows) => {
+            Verdict::Locked { .. }
+                if wanted && (manual.retry.is_some() || manual.caller == Caller::Knows) =>
+            {
                 self.manuals.push_front(Manual { stage: again, ..manual });
             }
             // Nothing was taken, and whoever triggered it has waited long enough.
@@ -489,7 +499,7 @@ impl JobMachine {
     fn refuse(&self, manual: &Manual, refusal: Refusal, effects: &mut Effects) {
         match manual.caller {
             Caller::Waits => effects.push(Effect::Answer { run: manual.run, answer: Err(refusal) }),
-            Caller::Knows | Caller::Dropped if manual.owed.is_none() => {
+            Caller::Knows | Caller::Dropped if manual.retry.is_none() => {
                 effects.push(Effect::Ended(never_started(manual)));
             }
             Caller::Knows | Caller::Dropped | Caller::GaveUp => {}
@@ -529,13 +539,13 @@ impl JobMachine {
     }
 
     /// Lost runs that were to go on here are taken up only to be closed: the store would go on to owe them.
-    pub(super) fn drop_debts(&mut self) {
+    pub(super) fn drop_pending_retries(&mut self) {
         if self.mode == Mode::Dormant {
             return;
         }
-        self.put_debts_back();
-        self.debts.iter_mut().for_each(|debt| debt.dropped = true);
-        for asked in self.manuals.iter_mut().filter(|manual| manual.owed.is_some()) {
+        self.put_pending_retries_back();
+        self.pending_retries.iter_mut().for_each(|pending| pending.dropped = true);
+        for asked in self.manuals.iter_mut().filter(|manual| manual.retry.is_some()) {
             asked.caller = Caller::Dropped;
         }
     }
@@ -543,7 +553,7 @@ impl JobMachine {
     /// What was to start later does not start any more.
     pub(super) fn drop_triggers(&mut self, refusal: Refusal, effects: &mut Effects) {
         self.refuse_all(&refusal, effects, Manual::is_waiting);
-        for manual in self.manuals.iter_mut().filter(|manual| manual.owed.is_none()) {
+        for manual in self.manuals.iter_mut().filter(|manual| manual.retry.is_none()) {
             if manual.caller == Caller::Knows {
                 manual.caller = Caller::Dropped;
             }
@@ -554,7 +564,7 @@ impl JobMachine {
     pub(super) fn drop_manual(&mut self, run: RunId, effects: &mut Effects) {
         let is_meant = |manual: &Manual| manual.run == run;
         self.refuse_all(&Refusal::Cancelled, effects, |manual| {
-            is_meant(manual) && manual.is_waiting() && manual.owed.is_none()
+            is_meant(manual) && manual.is_waiting() && manual.retry.is_none()
         });
         for manual in self.manuals.iter_mut().filter(|manual| is_meant(manual)) {
             match manual.caller {
@@ -562,15 +572,16 @@ impl JobMachine {
                 Caller::Waits | Caller::GaveUp | Caller::Dropped => {}
             }
         }
-        for debt in self.debts.iter_mut().filter(|debt| debt.owed.run == run) {
-            debt.dropped = true;
+        for pending in self.pending_retries.iter_mut().filter(|pending| pending.retry.run == run) {
+            pending.dropped = true;
         }
     }
 
     /// Whether a run waits here for its turn, or for the store.
     pub(super) fn waits_as_manual(&self, run: RunId) -> bool {
-        let is_owed = self.mode != Mode::Dormant && self.debts.iter().any(|debt| debt.owed.run == run);
-        is_owed || self.manuals.iter().any(|manual| manual.run == run)
+        let is_pending_retry =
+            self.mode != Mode::Dormant && self.pending_retries.iter().any(|pending| pending.retry.run == run);
+        is_pending_retry || self.manuals.iter().any(|manual| manual.run == run)
     }
 
     /// What is asked for, in the name of somebody who waits, does not start any more.

@@ -51,7 +51,7 @@ impl JobMachine {
         };
         self.mode = Mode::Parked { authority, since };
         self.hold_until = None;
-        self.forget_debts();
+        self.forget_pending_retries();
         self.start_over(self.stored);
     }
 
@@ -63,7 +63,7 @@ impl JobMachine {
                 self.mode = Mode::Parked { authority, since: self.stored };
             }
             self.hold_until = None;
-            self.forget_debts();
+            self.forget_pending_retries();
             let reason = reason.into();
             self.refuse_callers(&Refusal::Parked { reason }, effects);
         }

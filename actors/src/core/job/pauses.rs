@@ -42,7 +42,7 @@ impl JobMachine {
     }
 
     /// Whether a pause goes on is not known any more: the next tick asks the store.
-    pub(super) fn on_news_missed(&mut self, now: Now) {
+    pub(super) fn on_notifications_lagged(&mut self, now: Now) {
         match self.mode {
             Mode::Firing(_) if self.pause_check_at.is_some() => self.pause_check_at = Some(now.elapsed),
             // No tick of this node asks. It is told when it is to fire the job.

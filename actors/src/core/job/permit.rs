@@ -89,7 +89,7 @@ impl JobMachine {
     }
 
     /// Asks for a permit that is wanted, and gives back one that is not.
-    pub(super) fn settle_permit(&mut self, effects: &mut Effects) {
+    pub(super) fn balance_permit(&mut self, effects: &mut Effects) {
         if !self.limited {
             return;
         }
@@ -117,7 +117,7 @@ impl JobMachine {
         match answer {
             PermitAnswer::Granted => self.permit = Permit::InHand,
             PermitAnswer::Wait => self.answer_queued(effects),
-            PermitAnswer::Refused => {
+            PermitAnswer::NotAdmitted => {
                 self.permit = Permit::None;
                 self.refuse_callers(&Refusal::Concurrency, effects);
                 let later = now.elapsed.saturating_add(PERMIT_AGAIN);

@@ -348,7 +348,7 @@ impl JobMachine {
                 self.cancel(run, now, why, effects);
             }
             None => {
-                self.drop_debts();
+                self.drop_pending_retries();
                 self.drop_triggers(Refusal::Cancelled, effects);
                 self.cancel_all(now, why, effects);
             }

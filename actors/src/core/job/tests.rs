@@ -21,7 +21,7 @@ use crate::{
     core::policy::{Misfire, Retry},
     event::{CancelReason, Outcome},
     name::{FencingToken, NodeId, RunIds, Term},
-    port::{Moved, SkipReason, TickClaim, Verdict},
+    port::{Advanced, SkipReason, TickClaim, Verdict},
     testkit::fakes::Period,
 };
 
@@ -162,7 +162,7 @@ fn hourly() -> Rehearsal {
 }
 
 fn resume(cursor: DateTime<Utc>, authority: Option<Authority>) -> Input {
-    Input::Resume { cursor, authority, kept: Box::default() }
+    Input::Resume { cursor, authority, stored: Box::default() }
 }
 
 fn cancel(why: CancelReason) -> Input {
@@ -184,7 +184,7 @@ fn minutes(minutes: u64) -> Option<Duration> {
 
 fn claim_of(effects: &[Effect]) -> (RunId, TickClaim) {
     match effects {
-        [Effect::Claim(Claim { run, tick: Some(claim), settle: false, .. })] => (*run, *claim),
+        [Effect::Claim(Claim { run, tick: Some(claim), recheck: false, .. })] => (*run, *claim),
         other => panic!("no claim, but {other:?}"),
     }
 }
@@ -278,7 +278,7 @@ fn skips_that_nobody_runs_move_the_cursor_after_a_second_and_together() {
     let [Effect::Skipped { .. }, Effect::Advance(advance)] = effects[..] else { panic!("{effects:?}") };
     assert_eq!((advance.expected, advance.to.instant()), (at("01:00"), at("01:00:01.200")));
     assert_eq!(advance.skips, Skips::new(SkipReason::Overlap, 6, false));
-    assert_eq!(job.step("01:00:01.201", Input::Advanced(Moved::Done)), []);
+    assert_eq!(job.step("01:00:01.201", Input::Advanced(Advanced::Done)), []);
     assert_eq!(job.machine.cursor(), at("01:00:01.200"));
 }
 
@@ -329,7 +329,7 @@ fn a_busy_key_is_an_overlap_and_its_skip_rides_along_with_the_next_claim() {
 fn a_cursor_that_was_moved_by_somebody_else_is_adopted() {
     let run = RunIds::of(NodeId::numbered(2)).next(at("01:00"));
     for (verdict, next) in [
-        (Verdict::Moved { cursor: at("02:30") }, 150),
+        (Verdict::Elsewhere { cursor: at("02:30") }, 150),
         (Verdict::AlreadyRun { run, cursor: at("01:00") }, 90),
     ] {
         let mut job = hourly();
@@ -436,7 +436,7 @@ fn a_claim_without_an_answer_is_only_settled_once_a_newer_tick_is_due() {
     job.step("01:59:59.950", Input::Claimed { run, verdict });
 
     let effects = job.step("02:00:00.050", Input::WakeUp);
-    assert_eq!(effects, [Effect::Claim(Claim { tick: Some(claim), settle: true, ..Claim::new(run) })]);
+    assert_eq!(effects, [Effect::Claim(Claim { tick: Some(claim), recheck: true, ..Claim::new(run) })]);
     let effects = job.step("02:00:00.060", Input::Claimed { run, verdict: Verdict::NotGranted });
 
     let (_, newest) = claim_of(&effects);
@@ -519,7 +519,7 @@ fn a_trigger_runs_without_moving_the_schedule() {
     let mut job = hourly();
 
     let effects = job.step("00:40", Input::Trigger);
-    let [Effect::Claim(Claim { run, tick: None, settle: false, .. })] = effects[..] else {
+    let [Effect::Claim(Claim { run, tick: None, recheck: false, .. })] = effects[..] else {
         panic!("{effects:?}")
     };
     let effects = job.step("00:40", granted(run));
@@ -544,7 +544,7 @@ fn a_trigger_during_a_run_is_refused_with_the_holder() {
 fn a_trigger_without_an_answer_is_refused_and_closed_if_it_was_granted() {
     let mut job = hourly();
     let effects = job.step("00:40", Input::Trigger);
-    let [Effect::Claim(Claim { run, tick: None, settle: false, .. })] = effects[..] else {
+    let [Effect::Claim(Claim { run, tick: None, recheck: false, .. })] = effects[..] else {
         panic!("{effects:?}")
     };
     let reason = "no answer".to_owned();
@@ -560,7 +560,7 @@ fn a_trigger_without_an_answer_is_refused_and_closed_if_it_was_granted() {
     );
     assert_eq!(
         job.step("00:41", Input::WakeUp),
-        [Effect::Claim(Claim { tick: None, settle: true, ..Claim::new(run) })]
+        [Effect::Claim(Claim { tick: None, recheck: true, ..Claim::new(run) })]
     );
     let effects = job.step("00:41", granted(run));
 

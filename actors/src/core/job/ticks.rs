@@ -16,7 +16,7 @@ use crate::{
     },
     event::CancelReason,
     name::RunId,
-    port::{Authority, Moved, SkipReason, Skips, TickClaim},
+    port::{Advanced, Authority, SkipReason, Skips, TickClaim},
 };
 
 /// How long skipped ticks may wait before the cursor is moved over them, so that a job moves it at most once in this
@@ -102,7 +102,7 @@ pub(super) struct TickAsked {
     /// How late the tick was when it was asked for first.
     pub(super) late_by: Duration,
     /// It is asked only what became of an earlier claim.
-    pub(super) settles: bool,
+    pub(super) only_rechecks: bool,
     /// An earlier claim got no answer, and may have been granted.
     pub(super) doubtful: bool,
     /// The job is paused as far as is known, and no pause was heard of since the claim was made: granted, it says that the pause
@@ -447,7 +447,7 @@ impl JobMachine {
             waiting,
             slot,
             late_by,
-            settles: false,
+            only_rechecks: false,
             doubtful: false,
             ends_pause,
             again_at: None,
@@ -483,42 +483,42 @@ impl JobMachine {
         self.adopt(self.stored);
     }
 
-    pub(super) fn on_advanced(&mut self, now: Now, moved: Moved, effects: &mut Effects) {
+    pub(super) fn on_advanced(&mut self, now: Now, advanced: Advanced, effects: &mut Effects) {
         let Asked::Advance(asked) = &self.asked else { return };
         let asked = asked.advance;
         self.asked = Asked::Nothing;
-        match moved {
-            Moved::Done => {
+        match advanced {
+            Advanced::Done => {
                 self.unanswered = 0;
                 self.move_on(asked.to.instant());
                 self.see(self.stored);
             }
             // The store's clock is a little behind this node's reading of it.
-            Moved::Elsewhere { cursor }
+            Advanced::Elsewhere { cursor }
                 if cursor == asked.expected && since(now.wall, asked.to.instant()) <= HOLD_MAX =>
             {
                 let again_at = Some(self.again_at(now));
                 self.asked = Asked::Advance(Box::new(AdvanceAsked { advance: asked, again_at }));
                 return;
             }
-            Moved::Elsewhere { cursor } => {
+            Advanced::Elsewhere { cursor } => {
                 self.see(cursor);
                 self.adopt(cursor);
             }
-            Moved::Unknown => self.wait_for_enrolment(now),
-            Moved::Deposed { .. } | Moved::Led => {
+            Advanced::Unknown => self.wait_for_enrolment(now),
+            Advanced::Deposed { .. } | Advanced::HasLeader => {
                 if self.mode == Mode::Firing(Some(asked.authority)) {
                     self.mode = Mode::Dormant;
                 }
                 self.adopt(self.stored);
             }
-            Moved::Locked => {
+            Advanced::Locked => {
                 let again_at = Some(self.again_at(now));
                 self.asked = Asked::Advance(Box::new(AdvanceAsked { advance: asked, again_at }));
                 return;
             }
-            Moved::BadData { reason } => self.on_bad_data(&reason, effects),
-            Moved::Unavailable { reason } => {
+            Advanced::BadData { reason } => self.on_bad_data(&reason, effects),
+            Advanced::Unavailable { reason } => {
                 effects.push(Effect::Unavailable { reason });
                 let again_at = Some(self.again_at(now));
                 self.asked = Asked::Advance(Box::new(AdvanceAsked { advance: asked, again_at }));

@@ -91,7 +91,7 @@ impl JobMachine {
         verdict: Verdict,
         effects: &mut Effects,
     ) {
-        let TickAsked { run, claim, waiting, slot, late_by, settles, ends_pause, .. } = asked;
+        let TickAsked { run, claim, waiting, slot, late_by, only_rechecks, ends_pause, .. } = asked;
         self.asked = Asked::Nothing;
         match verdict {
             Verdict::Granted { token, .. } => {
@@ -115,7 +115,7 @@ impl JobMachine {
                 let silence = claim.fire_time.lateness(now.wall).saturating_sub(late_by);
                 let in_time = silence <= waiting.window;
                 // A drain does not wait for a claim that got no answer.
-                let too_late = self.no_more || (self.draining && settles) || !in_time;
+                let too_late = self.no_more || (self.draining && only_rechecks) || !in_time;
                 if self.free_slot(slot) != Some(slot) || too_late {
                     self.take_permit_back(Claimant::Tick);
                     close_unstarted(start, effects);
@@ -140,7 +140,7 @@ impl JobMachine {
                 // Whoever takes over closes the run as lost, and says so.
                 self.decided_up_to(claim.fire_time.instant());
             }
-            Verdict::NotGranted if asked.settles => {
+            Verdict::NotGranted if asked.only_rechecks => {
                 self.take_permit_back(Claimant::Tick);
                 self.leave_tick(&waiting);
                 self.put_back(waiting);
@@ -149,8 +149,8 @@ impl JobMachine {
                 // The claim that got no answer may have been granted, and closed since. What this answer says is asked
                 // for once more when that is known.
                 self.take_permit_back(Claimant::Tick);
-                let asked = TickAsked { settles: true, again_at: None, ..asked };
-                effects.push(Effect::Claim(Claim { settle: true, ..self.claim_of(run, claim, slot) }));
+                let asked = TickAsked { only_rechecks: true, again_at: None, ..asked };
+                effects.push(Effect::Claim(Claim { recheck: true, ..self.claim_of(run, claim, slot) }));
                 self.asked = Asked::Claim(Box::new(asked));
             }
             refused => {
@@ -158,9 +158,9 @@ impl JobMachine {
                 match &refused {
                     // Somebody else decides, here as well as what comes after it; or none of it is due.
                     Verdict::AlreadyRun { .. }
-                    | Verdict::Moved { .. }
+                    | Verdict::Elsewhere { .. }
                     | Verdict::Deposed { .. }
-                    | Verdict::Led
+                    | Verdict::HasLeader
                     | Verdict::Exhausted => self.leaving = None,
                     Verdict::NotYet { wait } if *wait > HOLD_MAX => self.leaving = None,
                     _ => self.leave_tick(&waiting),
@@ -180,8 +180,8 @@ impl JobMachine {
     ) {
         let TickAsked { claim, waiting, .. } = asked;
         match verdict {
-            Verdict::AlreadyRun { cursor, .. } | Verdict::Moved { cursor } => {
-                if matches!(claim.authority, Authority::Any | Authority::Unled) {
+            Verdict::AlreadyRun { cursor, .. } | Verdict::Elsewhere { cursor } => {
+                if matches!(claim.authority, Authority::Any | Authority::Leaderless) {
                     effects.push(Effect::Elsewhere);
                 }
                 if cursor == claim.fire_time.instant() {
@@ -198,7 +198,7 @@ impl JobMachine {
                 }
                 self.on_busy(now, asked, effects);
             }
-            Verdict::Deposed { .. } | Verdict::Led => {
+            Verdict::Deposed { .. } | Verdict::HasLeader => {
                 // Resumed by another right meanwhile: that one decides.
                 if self.mode == Mode::Firing(Some(claim.authority)) {
                     self.mode = Mode::Dormant;
@@ -309,7 +309,7 @@ impl JobMachine {
 
     /// What was asked is still this machine's to decide.
     pub(super) fn decides_on(&self) -> bool {
-        self.mode != Mode::Dormant && self.anew.is_none()
+        self.mode != Mode::Dormant && self.restart_from.is_none()
     }
 
     pub(super) fn ask_again(&mut self, now: Now, effects: &mut Effects) {
@@ -320,15 +320,16 @@ impl JobMachine {
         {
             // While it got no answer a newer tick may have become due, or the term may be over: then it is only
             // settled, and what it was to decide is decided anew.
-            let settle =
-                newer_is_due || self.anew.is_some() || self.mode != Mode::Firing(Some(asked.claim.authority));
-            asked.settles = settle;
+            let recheck = newer_is_due
+                || self.restart_from.is_some()
+                || self.mode != Mode::Firing(Some(asked.claim.authority));
+            asked.only_rechecks = recheck;
             let asked = **asked;
             let TickAsked { run, claim, slot, .. } = asked;
-            match settle && !asked.doubtful {
+            match recheck && !asked.doubtful {
                 true => self.on_tick_claimed(now, asked, Verdict::NotGranted, effects),
                 false => {
-                    effects.push(Effect::Claim(Claim { settle, ..self.claim_of(run, claim, slot) }));
+                    effects.push(Effect::Claim(Claim { recheck, ..self.claim_of(run, claim, slot) }));
                 }
             }
         }

@@ -10,7 +10,7 @@ use crate::{
     core::{contract::Breach, end_text::EndText, time::FireTime},
     event::{CancelReason, Outcome},
     name::{FencingToken, RunId, Term},
-    port::{Authority, Kept, Moved, OwedRun, Pause, SkipReason, Skips, TickClaim, Verdict},
+    port::{Advanced, Authority, Pause, PendingRetry, SkipReason, Skips, StoredState, TickClaim, Verdict},
 };
 
 /// What the machine is told.
@@ -23,7 +23,7 @@ pub enum Input {
         /// By what right the job fires; `None` for a job that is local to its node.
         authority: Option<Authority>,
         /// What else the store keeps of it.
-        kept: Box<Kept>,
+        stored: Box<StoredState>,
     },
     /// The store refuses the job for its data: its ticks are skipped from here on, without asking the store, until it is resumed or
     /// suspended. Its runs go on.
@@ -63,7 +63,7 @@ pub enum Input {
         reason: String,
     },
     /// The store answered a move of the cursor.
-    Advanced(Moved),
+    Advanced(Advanced),
     /// The store answered the end of a run that was to move the cursor.
     Anchored {
         /// The cursor; `None` if the store knows none, or did not record that end.
@@ -77,11 +77,11 @@ pub enum Input {
         run: RunId,
     },
     /// A run of this job was lost and is to go on with its next attempt.
-    Owed(OwedRun),
+    PendingRetry(PendingRetry),
     /// The job is paused, or resumed.
     Pause(Option<Pause>),
     /// It may have been resumed: some news did not come through.
-    NewsMissed,
+    NotificationsLagged,
     /// The node's answer to [`Effect::AskPermit`].
     Permit(PermitAnswer),
     /// Runs in progress are to stop.
@@ -103,7 +103,7 @@ pub enum PermitAnswer {
     /// Not yet: another answer follows.
     Wait,
     /// Not now.
-    Refused,
+    NotAdmitted,
 }
 
 /// The end of a body.
@@ -274,9 +274,9 @@ pub struct Claim {
     /// The tick, or `None` for a run without one of its own.
     pub tick: Option<TickClaim>,
     /// Ask only whether it was granted before.
-    pub settle: bool,
+    pub recheck: bool,
     /// The run was lost, and is to go on.
-    pub retake: bool,
+    pub resume_lost: bool,
     /// Whoever holds the key is to stop.
     pub replace: bool,
     /// Which of the key's slots to take, from 0.
@@ -286,7 +286,7 @@ pub struct Claim {
 impl Claim {
     /// A claim without a tick.
     pub fn new(run: RunId) -> Self {
-        Self { run, tick: None, settle: false, retake: false, replace: false, slot: 0 }
+        Self { run, tick: None, recheck: false, resume_lost: false, replace: false, slot: 0 }
     }
 }
 

@@ -3,7 +3,7 @@
 use callsheet_actors::{
     FencingToken, Term,
     core::text::one_line,
-    port::{Completed, LockError, Moved, Verdict},
+    port::{Advanced, Completed, LockError, Verdict},
 };
 use tokio_postgres::{Error, Row};
 
@@ -37,7 +37,7 @@ impl Single for Verdict {
     }
 }
 
-impl Single for Moved {
+impl Single for Advanced {
     fn unavailable(reason: String) -> Self {
         Self::Unavailable { reason }
     }

@@ -66,7 +66,7 @@ fn a_tick_that_waited_when_its_schedule_broke_is_decided_later() {
     let pause = Pause { until: None, note: None };
     job.step("01:59:59", Input::Pause(Some(pause)));
     job.step("02:00", Input::WakeUp);
-    job.step("02:00", Input::Advanced(Moved::Done));
+    job.step("02:00", Input::Advanced(Advanced::Done));
     assert_eq!(job.machine.held().count(), 1);
 
     let effects = job.step("03:00", Input::WakeUp);

@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
 use crate::{
-    core::policy::{DEBTS_MAX, LOSSES_MAX, OnLost, Overlap},
-    port::OwedRun,
+    core::policy::{LOSSES_MAX, OnLost, Overlap, PENDING_RETRIES_MAX},
+    port::PendingRetry,
 };
 
 const NOT_YET: Verdict = Verdict::NotYet { wait: Duration::ZERO };
@@ -110,7 +110,7 @@ fn a_tick_that_a_pause_skips_is_reported_once_after_a_resume() {
 #[test]
 fn a_changed_schedule_counts_from_the_change_even_during_a_claim() {
     let answers =
-        [Verdict::Granted { token: TOKEN, lost: None }, Verdict::Moved { cursor: at("01:10") }, NOT_YET];
+        [Verdict::Granted { token: TOKEN, lost: None }, Verdict::Elsewhere { cursor: at("01:10") }, NOT_YET];
     for verdict in answers {
         let mut job = Rehearsal::new(Period::hours(1), Policies::default());
         let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
@@ -163,7 +163,7 @@ fn a_queued_trigger_that_finds_the_node_full_asks_again_later() {
     let effects = job.step("01:02", ended(run, End::Returned));
     assert_eq!(effects.last(), Some(&Effect::AskPermit { priority: 0 }));
 
-    assert_eq!(job.permit("01:02", PermitAnswer::Refused), [], "not at once, and not for ever");
+    assert_eq!(job.permit("01:02", PermitAnswer::NotAdmitted), [], "not at once, and not for ever");
 
     assert_eq!(job.wake_in("01:02"), Some(Duration::from_secs(1)));
     assert_eq!(job.step("01:02:01", Input::WakeUp), [Effect::AskPermit { priority: 0 }]);
@@ -197,7 +197,7 @@ fn a_run_that_is_granted_late_waits_for_a_permit_and_keeps_its_timeout() {
         );
         // Where the node is to skip, too: it has its claim.
         for second in 0..refusals {
-            assert_eq!(job.permit(&format!("01:00:0{}", 6 + second), PermitAnswer::Refused), []);
+            assert_eq!(job.permit(&format!("01:00:0{}", 6 + second), PermitAnswer::NotAdmitted), []);
             let again = format!("01:00:0{}", 7 + second);
             assert_eq!(job.step(&again, Input::WakeUp), [Effect::AskPermit { priority: 0 }]);
         }
@@ -258,7 +258,7 @@ fn a_claim_whose_slot_is_taken_waits_for_a_permit_to_try_the_others() {
 
     let effects = job.step("01:00:06", busy(run));
     assert!(
-        matches!(effects[..], [Effect::Claim(Claim { settle: true, .. })]),
+        matches!(effects[..], [Effect::Claim(Claim { recheck: true, .. })]),
         "it may hold the slot itself"
     );
     let effects = job.step("01:00:06", Input::Claimed { run, verdict: Verdict::NotGranted });
@@ -302,7 +302,7 @@ fn a_full_node_skips_no_tick_that_waits_behind_a_claim_without_an_answer() {
     let (_, effects) = job.trigger("02:10:05.050");
     assert_eq!(effects, [Effect::AskPermit { priority: 0 }]);
 
-    let effects = job.permit("02:10:05.050", PermitAnswer::Refused);
+    let effects = job.permit("02:10:05.050", PermitAnswer::NotAdmitted);
 
     assert!(matches!(effects[..], [Effect::Answer { answer: Err(Refusal::Concurrency), .. }]), "{effects:?}");
     assert_eq!(job.machine.waiting(), 1, "it has not had its turn");
@@ -316,7 +316,7 @@ fn a_full_node_skips_no_tick_that_waits_for_the_end_of_a_pause() {
     let (run, effects) = job.trigger("01:00:10");
     assert_eq!(effects, [Effect::AskPermit { priority: 0 }]);
 
-    let effects = job.permit("01:00:10", PermitAnswer::Refused);
+    let effects = job.permit("01:00:10", PermitAnswer::NotAdmitted);
 
     assert_eq!(effects, [Effect::Answer { run, answer: Err(Refusal::Concurrency) }]);
     assert_eq!(job.machine.waiting(), 1, "the tick");
@@ -351,9 +351,9 @@ fn a_tick_that_replaces_a_waiting_attempt_takes_its_slot_at_once() {
 fn a_run_that_waits_to_begin_and_is_replaced_gives_its_turn_to_the_tick() {
     let (mut job, run) = asked_again(Policies { overlap: Overlap::Replace, ..Policies::default() });
     job.step("01:00:06", granted(run));
-    job.permit("01:00:06", PermitAnswer::Refused);
+    job.permit("01:00:06", PermitAnswer::NotAdmitted);
     assert_eq!(job.step("01:59:59.500", Input::WakeUp), [Effect::AskPermit { priority: 0 }]);
-    assert_eq!(job.permit("01:59:59.500", PermitAnswer::Refused), []);
+    assert_eq!(job.permit("01:59:59.500", PermitAnswer::NotAdmitted), []);
 
     let effects = job.step("02:00", Input::WakeUp);
 
@@ -416,16 +416,16 @@ fn a_trigger_that_was_given_up_is_rechecked_though_its_key_is_locked() {
     let mut job = hourly();
     let (run, _) = job.trigger("00:40");
     job.unanswered("00:40", run);
-    let settle = Effect::Claim(Claim { settle: true, ..Claim::new(run) });
-    assert_eq!(job.step("00:40:01", Input::WakeUp), std::slice::from_ref(&settle));
+    let recheck = Effect::Claim(Claim { recheck: true, ..Claim::new(run) });
+    assert_eq!(job.step("00:40:01", Input::WakeUp), std::slice::from_ref(&recheck));
 
     job.step("00:40:01", Input::Claimed { run, verdict: Verdict::Locked { holder: None } });
 
-    assert_eq!(job.step("00:40:02", Input::WakeUp), [settle], "it may hold the key");
+    assert_eq!(job.step("00:40:02", Input::WakeUp), [recheck], "it may hold the key");
 }
 
-fn owed(run: RunId, losses: u32) -> OwedRun {
-    OwedRun { run, fire_time: Some(FireTime::new(at("01:00"))), losses }
+fn retry(run: RunId, losses: u32) -> PendingRetry {
+    PendingRetry { run, fire_time: Some(FireTime::new(at("01:00"))), losses }
 }
 
 #[test]
@@ -436,10 +436,10 @@ fn a_lost_run_that_still_goes_on_here_is_tried_again_after_its_end() {
         let run = job.run_tick("01:00");
         job.step("01:10", Input::LockLost { run });
 
-        assert_eq!(job.step("01:11", Input::Owed(owed(run, 1))), []);
+        assert_eq!(job.step("01:11", Input::PendingRetry(retry(run, 1))), []);
         let effects = job.step("01:12", ended(run, End::Returned));
 
-        let again = Effect::Claim(Claim { retake: true, ..Claim::new(run) });
+        let again = Effect::Claim(Claim { resume_lost: true, ..Claim::new(run) });
         assert_eq!(effects.last(), Some(&again), "{overlap:?}: {effects:?}");
         let effects = job.step("01:12", granted(run));
         assert!(matches!(effects[..], [Effect::Start(Start { attempt: 2, .. })]), "{effects:?}");
@@ -451,8 +451,8 @@ fn retrying(overlap: Overlap) -> Rehearsal {
     Rehearsal::new(Period::hours(1), Policies { overlap, on_lost: OnLost::Retry, ..Policies::default() })
 }
 
-fn retake(run: RunId, slot: u32) -> Effect {
-    Effect::Claim(Claim { retake: true, slot, ..Claim::new(run) })
+fn resume_lost(run: RunId, slot: u32) -> Effect {
+    Effect::Claim(Claim { resume_lost: true, slot, ..Claim::new(run) })
 }
 
 #[test]
@@ -462,34 +462,34 @@ fn lost_runs_are_retried_one_at_a_time_from_the_oldest() {
     let [older, newer] = ["00:10", "00:20"].map(|time| job.ids.next(at(time)));
 
     for run in [newer, older, newer] {
-        assert_eq!(job.step("01:10", Input::Owed(owed(run, 1))), []);
+        assert_eq!(job.step("01:10", Input::PendingRetry(retry(run, 1))), []);
     }
 
     assert_eq!(job.machine.waiting(), 2);
     let effects = job.step("01:12", ended(running, End::Returned));
-    assert_eq!(effects.last(), Some(&retake(older, 0)));
+    assert_eq!(effects.last(), Some(&resume_lost(older, 0)));
     job.step("01:12", granted(older));
     let effects = job.step("01:13", ended(older, End::Returned));
-    assert_eq!(effects.last(), Some(&retake(newer, 0)), "the end of the other one does not settle it");
+    assert_eq!(effects.last(), Some(&resume_lost(newer, 0)), "the end of the other one does not settle it");
 }
 
 #[test]
 fn lost_runs_go_on_at_once_as_far_as_the_policy_allows() {
     let mut job = retrying(Overlap::Allow(2));
     let runs = ["00:10", "00:11", "00:12"].map(|time| job.ids.next(at(time)));
-    let owed = runs.map(|run| owed(run, 1)).to_vec();
-    let kept = Box::new(Kept { owed, ..Kept::default() });
+    let retry = runs.map(|run| retry(run, 1)).to_vec();
+    let stored = Box::new(StoredState { pending_retries: retry, ..StoredState::default() });
     let authority = Some(Authority::Term(TERM));
 
-    let effects = job.step("00:40", Input::Resume { cursor: at("00:30"), authority, kept });
-    assert_eq!(effects, [retake(runs[0], 0)], "one question at a time");
+    let effects = job.step("00:40", Input::Resume { cursor: at("00:30"), authority, stored });
+    assert_eq!(effects, [resume_lost(runs[0], 0)], "one question at a time");
     let effects = job.step("00:40", granted(runs[0]));
-    assert_eq!(effects.last(), Some(&retake(runs[1], 1)), "{effects:?}");
+    assert_eq!(effects.last(), Some(&resume_lost(runs[1], 1)), "{effects:?}");
     let effects = job.step("00:40", granted(runs[1]));
 
     assert!(matches!(effects[..], [Effect::Start(_)]), "no slot is left: {effects:?}");
     let effects = job.step("00:50", ended(runs[0], End::Returned));
-    assert_eq!(effects.last(), Some(&retake(runs[2], 0)), "{effects:?}");
+    assert_eq!(effects.last(), Some(&resume_lost(runs[2], 0)), "{effects:?}");
 }
 
 #[test]
@@ -497,10 +497,10 @@ fn an_endless_retry_keeps_neither_another_retry_nor_a_trigger_waiting() {
     let mut job = retrying(Overlap::Allow(3));
     let stuck = job.run_tick("01:00");
     job.step("01:10", Input::LockLost { run: stuck });
-    job.step("01:11", Input::Owed(owed(stuck, 1)));
+    job.step("01:11", Input::PendingRetry(retry(stuck, 1)));
     let other = job.ids.next(at("01:01"));
 
-    assert_eq!(job.step("01:11", Input::Owed(owed(other, 1))), [retake(other, 1)]);
+    assert_eq!(job.step("01:11", Input::PendingRetry(retry(other, 1))), [resume_lost(other, 1)]);
     job.step("01:11", granted(other));
     let (run, effects) = job.trigger("01:12");
 
@@ -513,14 +513,14 @@ fn a_lost_run_waits_for_the_right_to_fire_and_is_asked_for_once() {
     job.step("00:35", Input::Suspend);
     let run = job.ids.next(at("00:10"));
 
-    assert_eq!(job.step("00:40", Input::Owed(owed(run, 1))), []);
+    assert_eq!(job.step("00:40", Input::PendingRetry(retry(run, 1))), []);
     assert_eq!((job.machine.waiting(), job.wake_in("00:40")), (0, None));
-    let kept = Box::new(Kept { owed: vec![owed(run, 1)], ..Kept::default() });
+    let stored = Box::new(StoredState { pending_retries: vec![retry(run, 1)], ..StoredState::default() });
     let authority = Some(Authority::Term(TERM));
-    let effects = job.step("00:50", Input::Resume { cursor: at("00:30"), authority, kept });
+    let effects = job.step("00:50", Input::Resume { cursor: at("00:30"), authority, stored });
 
-    assert_eq!(effects, [retake(run, 0)]);
-    assert_eq!(job.step("00:50", Input::Owed(owed(run, 1))), [], "told once more");
+    assert_eq!(effects, [resume_lost(run, 0)]);
+    assert_eq!(job.step("00:50", Input::PendingRetry(retry(run, 1))), [], "told once more");
     job.step("00:50", granted(run));
     let effects = job.step("00:55", ended(run, End::Returned));
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Claim(_))), "{effects:?}");
@@ -531,10 +531,13 @@ fn a_retry_that_another_node_finished_keeps_no_trigger_waiting() {
     let mut job = retrying(Overlap::Skip);
     let running = job.run_tick("01:00");
     let [before, after] = ["00:10", "00:20"].map(|time| job.ids.next(at(time)));
-    job.step("01:10", Input::Owed(owed(before, 1)));
+    job.step("01:10", Input::PendingRetry(retry(before, 1)));
     job.step("01:11", Input::Suspend);
-    job.step("01:12", Input::Owed(owed(after, 1)));
-    assert!(job.machine.debts.iter().all(|debt| debt.owed.run != after), "the news is for those who fire it");
+    job.step("01:12", Input::PendingRetry(retry(after, 1)));
+    assert!(
+        job.machine.pending_retries.iter().all(|pending| pending.retry.run != after),
+        "the news is for those who fire it"
+    );
     job.step("01:13", ended(running, End::Returned));
 
     job.resume("01:20", "01:00");
@@ -549,19 +552,22 @@ fn a_retry_that_was_to_be_closed_is_closed_after_the_job_was_resumed() {
     let mut job = retrying(Overlap::Skip);
     let running = job.run_tick("01:00");
     let [dropped, wanted] = ["00:10", "00:20"].map(|time| job.ids.next(at(time)));
-    job.step("01:10", Input::Owed(owed(dropped, 1)));
+    job.step("01:10", Input::PendingRetry(retry(dropped, 1)));
     job.step("01:11", cancel(CancelReason::Requested));
     job.step("01:12", Input::Suspend);
     job.step("01:13", ended(running, End::Returned));
 
-    let kept = Box::new(Kept { owed: vec![owed(dropped, 1), owed(wanted, 1)], ..Kept::default() });
+    let stored = Box::new(StoredState {
+        pending_retries: vec![retry(dropped, 1), retry(wanted, 1)],
+        ..StoredState::default()
+    });
     let authority = Some(Authority::Term(TERM));
-    let effects = job.step("01:20", Input::Resume { cursor: at("01:00"), authority, kept });
+    let effects = job.step("01:20", Input::Resume { cursor: at("01:00"), authority, stored });
 
-    assert_eq!(effects, [retake(dropped, 0)]);
+    assert_eq!(effects, [resume_lost(dropped, 0)]);
     let effects = job.step("01:20", granted(dropped));
     assert!(matches!(effects[0], Effect::Complete { outcome: Outcome::Cancelled, .. }), "{effects:?}");
-    assert_eq!(effects.last(), Some(&retake(wanted, 0)));
+    assert_eq!(effects.last(), Some(&resume_lost(wanted, 0)));
     let effects = job.step("01:20", granted(wanted));
     assert!(matches!(effects[..], [Effect::Start(_)]), "{effects:?}");
 }
@@ -574,10 +580,10 @@ fn a_job_that_does_not_retry_any_more_forgets_what_it_owes() {
         let running = job.run_tick("01:00");
         let asked = job.ids.next(at("00:10"));
         let waits = job.ids.next(at("00:20"));
-        job.step("01:10", Input::Owed(owed(asked, 1)));
-        job.step("01:10", Input::Owed(owed(waits, 1)));
+        job.step("01:10", Input::PendingRetry(retry(asked, 1)));
+        job.step("01:10", Input::PendingRetry(retry(waits, 1)));
         let effects = job.step("01:12", ended(running, End::Returned));
-        assert_eq!(effects.last(), Some(&retake(asked, 0)));
+        assert_eq!(effects.last(), Some(&resume_lost(asked, 0)));
 
         job.machine.redefine(Arc::new(Period::hours(1)), policies);
         assert_eq!(job.machine.waiting(), 0);
@@ -596,14 +602,14 @@ fn a_lost_run_that_is_cancelled_before_its_retry_is_resumed_and_closed() {
     let mut job = retrying(Overlap::Skip);
     let running = job.run_tick("01:00");
     let lost = job.ids.next(at("00:10"));
-    job.step("01:10", Input::Owed(owed(lost, 1)));
+    job.step("01:10", Input::PendingRetry(retry(lost, 1)));
 
     job.step("01:11", cancel(CancelReason::Requested));
     let effects = job.step("01:12", ended(running, End::Returned));
-    assert_eq!(effects.last(), Some(&retake(lost, 0)), "the store would go on to owe it: {effects:?}");
+    assert_eq!(effects.last(), Some(&resume_lost(lost, 0)), "the store would go on to owe it: {effects:?}");
     let busy = Verdict::Busy { holder: None };
     job.step("01:12", Input::Claimed { run: lost, verdict: busy });
-    assert_eq!(job.step("01:13", Input::WakeUp), [retake(lost, 0)]);
+    assert_eq!(job.step("01:13", Input::WakeUp), [resume_lost(lost, 0)]);
     let effects = job.step("01:13", granted(lost));
 
     let [Effect::Complete { run, outcome: Outcome::Cancelled, .. }, Effect::Ended(end)] = &effects[..] else {
@@ -616,15 +622,15 @@ fn a_lost_run_that_is_cancelled_before_its_retry_is_resumed_and_closed() {
 fn of_too_many_lost_runs_the_newest_go_on() {
     let mut job = retrying(Overlap::Skip);
     let running = job.run_tick("01:00");
-    let runs: Vec<_> = (0..=DEBTS_MAX).map(|_| job.ids.next(at("00:10"))).collect();
+    let runs: Vec<_> = (0..=PENDING_RETRIES_MAX).map(|_| job.ids.next(at("00:10"))).collect();
 
     for run in &runs {
-        job.step("01:10", Input::Owed(owed(*run, 1)));
+        job.step("01:10", Input::PendingRetry(retry(*run, 1)));
     }
 
-    assert_eq!(job.machine.waiting(), DEBTS_MAX);
+    assert_eq!(job.machine.waiting(), PENDING_RETRIES_MAX);
     let effects = job.step("01:12", ended(running, End::Returned));
-    assert_eq!(effects.last(), Some(&retake(runs[1], 0)), "only the oldest is gone");
+    assert_eq!(effects.last(), Some(&resume_lost(runs[1], 0)), "only the oldest is gone");
 }
 
 #[test]
@@ -633,9 +639,9 @@ fn a_trigger_without_an_answer_that_was_lost_is_resumed_not_started_again() {
     let (run, _) = job.trigger("00:40");
     job.unanswered("00:40", run);
 
-    job.step("00:40", Input::Owed(OwedRun { run, fire_time: None, losses: 1 }));
+    job.step("00:40", Input::PendingRetry(PendingRetry { run, fire_time: None, losses: 1 }));
 
-    assert_eq!(job.step("00:40:01", Input::WakeUp), [retake(run, 0)]);
+    assert_eq!(job.step("00:40:01", Input::WakeUp), [resume_lost(run, 0)]);
     let effects = job.step("00:40:01", granted(run));
     assert!(
         matches!(effects[..], [Effect::Complete { .. }, Effect::Ended(_)]),
@@ -659,12 +665,12 @@ fn asked_again_for_trigger() -> (Rehearsal, RunId) {
 #[test]
 fn a_granted_trigger_that_was_lost_is_retried_and_not_reported_as_over() {
     let (mut job, run) = asked_again_for_trigger();
-    let owed = OwedRun { run, fire_time: None, losses: 1 };
-    assert_eq!(job.step("01:02:01", Input::Owed(owed)), [], "it may be granted without it");
+    let retry = PendingRetry { run, fire_time: None, losses: 1 };
+    assert_eq!(job.step("01:02:01", Input::PendingRetry(retry)), [], "it may be granted without it");
 
     let effects = job.step("01:02:02", Input::Claimed { run, verdict: Verdict::GrantedBefore });
 
-    assert_eq!(effects, [retake(run, 0)]);
+    assert_eq!(effects, [resume_lost(run, 0)]);
     let effects = job.step("01:02:02", granted(run));
     assert!(matches!(effects[..], [Effect::Start(Start { attempt: 2, .. })]), "{effects:?}");
 }
@@ -673,11 +679,11 @@ fn a_granted_trigger_that_was_lost_is_retried_and_not_reported_as_over() {
 fn a_granted_trigger_that_was_lost_and_is_not_wanted_is_closed() {
     let (mut job, run) = asked_again_for_trigger();
     job.step("01:02:01", cancel(CancelReason::Requested));
-    job.step("01:02:01", Input::Owed(OwedRun { run, fire_time: None, losses: 1 }));
+    job.step("01:02:01", Input::PendingRetry(PendingRetry { run, fire_time: None, losses: 1 }));
 
     let effects = job.step("01:02:02", Input::Claimed { run, verdict: Verdict::GrantedBefore });
 
-    assert_eq!(effects, [retake(run, 0)]);
+    assert_eq!(effects, [resume_lost(run, 0)]);
     let effects = job.step("01:02:02", granted(run));
     assert!(matches!(effects[..], [Effect::Complete { outcome: Outcome::Cancelled, .. }, _]), "{effects:?}");
 }
@@ -744,12 +750,12 @@ fn a_claim_that_was_granted_before_a_pause_does_not_end_it() {
     let read = || Input::Resume {
         cursor: at("00:30"),
         authority: Some(Authority::Term(TERM)),
-        kept: Box::new(Kept { pause: for_now(), ..Kept::default() }),
+        stored: Box::new(StoredState { pause: for_now(), ..StoredState::default() }),
     };
-    for (how, news) in [("told", told()), ("read with the cursor", read())] {
+    for (how, notification) in [("told", told()), ("read with the cursor", read())] {
         let mut job = hourly();
         let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
-        job.step("01:00:01", news);
+        job.step("01:00:01", notification);
 
         job.step("01:00:02", granted(run));
 
@@ -794,7 +800,7 @@ fn a_run_that_was_lost_too_often_is_not_tried_again() {
         let mut job = Rehearsal::new(Period::hours(1), policies);
         let run = job.ids.next(at("00:10"));
 
-        let effects = job.step("00:40", Input::Owed(owed(run, losses)));
+        let effects = job.step("00:40", Input::PendingRetry(retry(run, losses)));
 
         assert_eq!(!effects.is_empty(), tried, "{losses}: {effects:?}");
     }
@@ -807,14 +813,14 @@ fn a_run_lost_before_its_claim_was_answered_is_retried_after_the_answer() {
     let (run, claim) = claim_of(&job.step("01:00", Input::WakeUp));
     job.unanswered("01:00", run);
 
-    let kept = Box::new(Kept { owed: vec![owed(run, 1)], ..Kept::default() });
+    let stored = Box::new(StoredState { pending_retries: vec![retry(run, 1)], ..StoredState::default() });
     let authority = Some(Authority::Term(TERM));
-    let effects = job.step("01:00:10", Input::Resume { cursor: at("01:00"), authority, kept });
-    let settle = Claim { tick: Some(claim), settle: true, ..Claim::new(run) };
-    assert_eq!(effects, [Effect::Claim(settle)], "one question about a run at a time");
+    let effects = job.step("01:00:10", Input::Resume { cursor: at("01:00"), authority, stored });
+    let recheck = Claim { tick: Some(claim), recheck: true, ..Claim::new(run) };
+    assert_eq!(effects, [Effect::Claim(recheck)], "one question about a run at a time");
 
     let effects = job.step("01:00:10", Input::Claimed { run, verdict: Verdict::GrantedBefore });
-    assert_eq!(effects, [Effect::Claim(Claim { retake: true, ..Claim::new(run) })]);
+    assert_eq!(effects, [Effect::Claim(Claim { resume_lost: true, ..Claim::new(run) })]);
 }
 
 #[test]
@@ -824,11 +830,11 @@ fn a_run_that_was_lost_takes_the_place_of_no_newer_one() {
     let lost = job.ids.next(at("00:10"));
     let run = job.run_tick("01:00");
 
-    assert_eq!(job.step("01:10", Input::Owed(owed(lost, 1))), [], "it waits");
+    assert_eq!(job.step("01:10", Input::PendingRetry(retry(lost, 1))), [], "it waits");
 
     let effects = job.step("01:20", ended(run, End::Returned));
     let Some(Effect::Claim(claim)) = effects.last() else { panic!("{effects:?}") };
-    assert_eq!((claim.run, claim.retake, claim.replace), (lost, true, false));
+    assert_eq!((claim.run, claim.resume_lost, claim.replace), (lost, true, false));
 }
 
 #[test]
@@ -863,9 +869,9 @@ fn an_error_that_is_permanent_is_so_when_the_time_was_over_as_well() {
 
 #[test]
 fn what_the_store_had_not_heard_of_is_not_forgotten() {
-    let kept = |failures| Box::new(Kept { failures, ..Kept::default() });
+    let stored = |failures| Box::new(StoredState { failures, ..StoredState::default() });
     let authority = Some(Authority::Term(TERM));
-    let resumed = |failures| Input::Resume { cursor: at("00:30"), authority, kept: kept(failures) };
+    let resumed = |failures| Input::Resume { cursor: at("00:30"), authority, stored: stored(failures) };
     let failed = || End::Failed { error: "no".into(), severity: Severity::Transient };
     let mut job = Rehearsal::dormant(Period::hours(1), Policies::default());
     let (run, _) = job.trigger("00:30");

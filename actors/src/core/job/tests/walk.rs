@@ -18,8 +18,8 @@ use super::{
     *,
 };
 use crate::{
-    core::policy::{DEBTS_MAX, LOSSES_MAX, OnLost, Overlap},
-    port::OwedRun,
+    core::policy::{LOSSES_MAX, OnLost, Overlap, PENDING_RETRIES_MAX},
+    port::PendingRetry,
 };
 
 /// Wake-ups in a row that come at once and do nothing.
@@ -29,14 +29,14 @@ const SETTLE_TURNS_MAX: u32 = 10_000;
 /// Turns of the world until everything that is due must be decided, or everything must be over.
 const CALM_TURNS_MAX: u32 = 2_000;
 /// After so many of them the machine hears what its job owes.
-const DEBTS_EVERY: u32 = 100;
+const PENDING_RETRIES_EVERY: u32 = 100;
 
 /// By what right the job fires in this walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Right {
     Leader,
     Any,
-    Unled,
+    Leaderless,
     Local,
 }
 
@@ -66,11 +66,11 @@ enum Move {
     Pause(Option<u64>),
     Unpause,
     /// The machine hears of the pause as it stands in the store.
-    PauseNews,
+    PauseNotification,
     /// The machine hears that it has not heard everything.
-    NewsMissed,
+    NotificationsLagged,
     /// The machine hears of a run that its job owes.
-    Owed(u8),
+    PendingRetry(u8),
     /// Another node takes up, and ends, a run that the job owes.
     Settled(u8),
     /// A run of another node takes, or frees, a slot of the key.
@@ -111,7 +111,7 @@ fn policies(right: Right) -> impl Strategy<Value = Policies> {
         )| {
             let retry = Retry { attempts, initial: Duration::from_millis(100), ..Retry::default() };
             let fires = match right {
-                Right::Leader | Right::Unled => Fires::Leader,
+                Right::Leader | Right::Leaderless => Fires::Leader,
                 Right::Any => Fires::AnyNode,
                 Right::Local => Fires::Local,
             };
@@ -161,9 +161,9 @@ fn moves(right: Right) -> impl Strategy<Value = Vec<Move>> {
         1 => Just(Move::Abort),
         2 => proptest::option::of(1u64..4_000).prop_map(Move::Pause),
         2 => Just(Move::Unpause),
-        2 => Just(Move::PauseNews),
-        1 => Just(Move::NewsMissed),
-        3 => any::<u8>().prop_map(Move::Owed),
+        2 => Just(Move::PauseNotification),
+        1 => Just(Move::NotificationsLagged),
+        3 => any::<u8>().prop_map(Move::PendingRetry),
         1 => any::<u8>().prop_map(Move::Settled),
         2 => (policies(right), proptest::option::of(periods()))
             .prop_map(|(policies, period)| Move::Redefine(Box::new(policies), period)),
@@ -211,7 +211,7 @@ struct Store {
     led: bool,
     pause: Option<Pause>,
     failures: u32,
-    debts: BTreeMap<RunId, OwedRun>,
+    pending_retries: BTreeMap<RunId, PendingRetry>,
     foreign: BTreeMap<u32, RunId>,
     granted: BTreeMap<RunId, Grant>,
     /// The runs that have ended or were lost.
@@ -228,8 +228,8 @@ impl Store {
     fn refused(&self, authority: Authority) -> Option<Result<Term, ()>> {
         match authority {
             Authority::Term(term) if term.0 != self.term => Some(Ok(Term(self.term))),
-            Authority::Unled if self.led => Some(Err(())),
-            Authority::Term(_) | Authority::Any | Authority::Unled => None,
+            Authority::Leaderless if self.led => Some(Err(())),
+            Authority::Term(_) | Authority::Any | Authority::Leaderless => None,
         }
     }
 
@@ -237,28 +237,28 @@ impl Store {
         if let Some(grant) = self.granted.get(&claim.run) {
             return Verdict::Granted { token: grant.token, lost: None };
         }
-        if claim.settle {
+        if claim.recheck {
             return Verdict::NotGranted;
         }
         // Whatever was closed goes on only as a debt.
-        if claim.tick.is_none() && !claim.retake && self.closed.contains(&claim.run) {
+        if claim.tick.is_none() && !claim.resume_lost && self.closed.contains(&claim.run) {
             return Verdict::GrantedBefore;
         }
-        let owed = self.debts.get(&claim.run).copied().filter(|_| claim.retake);
-        if claim.retake && owed.is_none() {
+        let retry = self.pending_retries.get(&claim.run).copied().filter(|_| claim.resume_lost);
+        if claim.resume_lost && retry.is_none() {
             return Verdict::NotGranted;
         }
         if let Some(tick) = &claim.tick {
             match self.refused(tick.authority) {
                 Some(Ok(term)) => return Verdict::Deposed { term },
-                Some(Err(())) => return Verdict::Led,
+                Some(Err(())) => return Verdict::HasLeader,
                 None => {}
             }
             if let Some(pause) = self.pause.clone().filter(|pause| pause.until.is_none_or(|at| at > time)) {
                 return Verdict::Paused(pause);
             }
             if tick.expected != self.cursor {
-                return Verdict::Moved { cursor: self.cursor };
+                return Verdict::Elsewhere { cursor: self.cursor };
             }
             if self.policies.limit.is_some_and(|limit| self.claimed >= limit) {
                 return Verdict::Exhausted;
@@ -277,30 +277,30 @@ impl Store {
             self.account(tick.fire_time, 1, &tick.skips);
         }
         // Only that settles it.
-        owed.and_then(|owed| self.debts.remove(&owed.run));
+        retry.and_then(|retry| self.pending_retries.remove(&retry.run));
         self.tokens += 1;
         let token = FencingToken(self.tokens);
-        let tick = claim.tick.map(|tick| tick.fire_time).or(owed.and_then(|owed| owed.fire_time));
-        let losses = owed.map_or(0, |owed| owed.losses);
+        let tick = claim.tick.map(|tick| tick.fire_time).or(retry.and_then(|retry| retry.fire_time));
+        let losses = retry.map_or(0, |retry| retry.losses);
         self.granted.insert(claim.run, Grant { slot: claim.slot, token, tick, losses, told: false });
         Verdict::Granted { token, lost: None }
     }
 
-    fn advance(&mut self, advance: &Advance) -> Moved {
+    fn advance(&mut self, advance: &Advance) -> Advanced {
         if self.moved == Some(advance.id) {
-            return Moved::Done;
+            return Advanced::Done;
         }
         match self.refused(advance.authority) {
-            Some(Ok(term)) => return Moved::Deposed { term },
-            Some(Err(())) => return Moved::Led,
+            Some(Ok(term)) => return Advanced::Deposed { term },
+            Some(Err(())) => return Advanced::HasLeader,
             None => {}
         }
         if advance.expected == self.cursor {
             self.account(advance.to, 0, &advance.skips);
             self.moved = Some(advance.id);
-            return Moved::Done;
+            return Advanced::Done;
         }
-        Moved::Elsewhere { cursor: self.cursor }
+        Advanced::Elsewhere { cursor: self.cursor }
     }
 
     /// Every tick up to the cursor is claimed or skipped, once.
@@ -350,7 +350,7 @@ impl Permits {
             return PermitAnswer::Granted;
         }
         self.waiting = self.waits;
-        if self.waits { PermitAnswer::Wait } else { PermitAnswer::Refused }
+        if self.waits { PermitAnswer::Wait } else { PermitAnswer::NotAdmitted }
     }
 
     fn release(&mut self) {
@@ -426,7 +426,7 @@ impl World {
             led: false,
             pause: None,
             failures: 0,
-            debts: BTreeMap::new(),
+            pending_retries: BTreeMap::new(),
             foreign: BTreeMap::new(),
             granted: BTreeMap::new(),
             closed: BTreeSet::new(),
@@ -557,7 +557,7 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Claim(claim) => {
-                    assert!(self.right != Right::Local || claim.settle, "a local job claims nothing");
+                    assert!(self.right != Right::Local || claim.recheck, "a local job claims nothing");
                     assert!(
                         !self.drained || self.claimed.contains(&claim.run),
                         "a drained job claims nothing new: {claim:?}"
@@ -652,7 +652,7 @@ impl World {
         let waiting = waiting_to_begin(machine);
         assert!(self.permits.limited || waiting.is_empty(), "{waiting:?} wait for nothing");
         assert_eq!(waiting, self.granted, "what is granted starts, is closed, or waits for a permit");
-        assert!(machine.debts.len() <= DEBTS_MAX, "{:?}", machine.debts);
+        assert!(machine.pending_retries.len() <= PENDING_RETRIES_MAX, "{:?}", machine.pending_retries);
         let active: BTreeSet<_> = machine.active_runs().map(|run| run.run).collect();
         let begun: BTreeSet<_> = active.difference(&waiting).collect();
         assert!(begun.iter().copied().eq(self.open.keys()), "{begun:?} and {:?}", self.open);
@@ -714,24 +714,25 @@ impl World {
                         Authority::Term(Term(self.store.term))
                     }
                     Right::Any => Authority::Any,
-                    Right::Unled | Right::Local => {
+                    Right::Leaderless | Right::Local => {
                         self.store.led = false;
-                        Authority::Unled
+                        Authority::Leaderless
                     }
                 };
                 (self.store.cursor, Some(authority))
             }
         };
         if self.policies.on_lost != OnLost::Retry {
-            self.store.debts.clear();
+            self.store.pending_retries.clear();
         }
-        let Store { pause, failures, debts, .. } = &self.store;
-        let owed = debts.values().copied().collect();
-        let kept = Box::new(Kept { pause: pause.clone(), failures: *failures, owed });
-        self.step(Input::Resume { cursor, authority, kept });
+        let Store { pause, failures, pending_retries, .. } = &self.store;
+        let pending_retries = pending_retries.values().copied().collect();
+        let stored = Box::new(StoredState { pause: pause.clone(), failures: *failures, pending_retries });
+        self.step(Input::Resume { cursor, authority, stored });
         if self.machine().firing().is_some() {
-            let owed = |run: &RunId| self.right != Right::Local && self.store.debts.contains_key(run);
-            let stale = self.machine().debts.iter().find(|debt| !owed(&debt.owed.run));
+            let retry =
+                |run: &RunId| self.right != Right::Local && self.store.pending_retries.contains_key(run);
+            let stale = self.machine().pending_retries.iter().find(|pending| !retry(&pending.retry.run));
             assert!(stale.is_none(), "it is not owed any more: {stale:?}");
         }
     }
@@ -771,7 +772,7 @@ impl World {
         match question {
             Question::Claim(claim) => {
                 let run = claim.run;
-                if how % 9 == 8 && !claim.settle {
+                if how % 9 == 8 && !claim.recheck {
                     self.step(Input::ClaimRefused { run, reason: reason() });
                     return;
                 }
@@ -783,7 +784,7 @@ impl World {
                     }
                     2 => Verdict::Locked { holder: self.store.holder(claim.slot) },
                     // One that may have been granted is only settled.
-                    7 if !claim.settle && !self.store.granted.contains_key(&run) => {
+                    7 if !claim.recheck && !self.store.granted.contains_key(&run) => {
                         Verdict::BadData { reason: "bad data".to_owned() }
                     }
                     _ => self.store.claim(time, &claim),
@@ -796,13 +797,13 @@ impl World {
             }
             Question::Advance(advance) => {
                 let moved = match how % 8 {
-                    0 => Moved::Unavailable { reason: reason() },
+                    0 => Advanced::Unavailable { reason: reason() },
                     1 => {
                         self.store.advance(&advance);
-                        Moved::Unavailable { reason: reason() }
+                        Advanced::Unavailable { reason: reason() }
                     }
-                    2 => Moved::Locked,
-                    7 => Moved::BadData { reason: "bad data".to_owned() },
+                    2 => Advanced::Locked,
+                    7 => Advanced::BadData { reason: "bad data".to_owned() },
                     _ => self.store.advance(&advance),
                 };
                 self.step(Input::Advanced(moved));
@@ -862,8 +863,8 @@ impl World {
         let granted = std::mem::take(&mut self.store.granted);
         for (run, Grant { tick, losses, .. }) in &granted {
             if self.policies.on_lost == OnLost::Retry && losses + 1 < LOSSES_MAX {
-                let owed = OwedRun { run: *run, fire_time: *tick, losses: losses + 1 };
-                self.store.debts.insert(*run, owed);
+                let retry = PendingRetry { run: *run, fire_time: *tick, losses: losses + 1 };
+                self.store.pending_retries.insert(*run, retry);
             }
         }
         self.store.closed.extend(granted.keys());
@@ -883,13 +884,13 @@ impl World {
                     self.step(Input::Claimed { run, verdict: Verdict::Unavailable { reason } });
                 }
                 Question::Advance(_) => {
-                    self.step(Input::Advanced(Moved::Unavailable { reason }));
+                    self.step(Input::Advanced(Advanced::Unavailable { reason }));
                 }
             }
         }
         match self.right {
             Right::Leader => self.trusted = false,
-            Right::Any | Right::Unled | Right::Local => {
+            Right::Any | Right::Leaderless | Right::Local => {
                 self.step(Input::Suspend);
             }
         }
@@ -898,11 +899,11 @@ impl World {
     fn pass(&mut self, time: Duration) {
         self.elapsed += time;
         self.step(Input::WakeUp);
-        self.settle();
+        self.come_to_rest();
     }
 
     /// The timers that are due go off.
-    fn settle(&mut self) {
+    fn come_to_rest(&mut self) {
         let mut idle = 0;
         for _ in 0..SETTLE_TURNS_MAX {
             let now = self.now();
@@ -946,7 +947,7 @@ impl World {
             Move::Park => {
                 let authority = match self.right {
                     Right::Leader => Authority::Term(Term(self.store.term)),
-                    Right::Any | Right::Unled | Right::Local => Authority::Any,
+                    Right::Any | Right::Leaderless | Right::Local => Authority::Any,
                 };
                 self.step(Input::Park { since: self.store_time(), authority });
             }
@@ -987,22 +988,22 @@ impl World {
                 self.store.pause = None;
                 self.step(Input::Pause(None));
             }
-            Move::PauseNews => drop(self.step(Input::Pause(self.store.pause.clone()))),
-            Move::NewsMissed => {
+            Move::PauseNotification => drop(self.step(Input::Pause(self.store.pause.clone()))),
+            Move::NotificationsLagged => {
                 if self.right != Right::Local {
-                    self.step(Input::NewsMissed);
+                    self.step(Input::NotificationsLagged);
                 }
             }
-            Move::Owed(which) => {
-                let nth = usize::from(which) % self.store.debts.len().max(1);
-                if let Some(owed) = self.store.debts.values().nth(nth).copied() {
-                    self.step(Input::Owed(owed));
+            Move::PendingRetry(which) => {
+                let nth = usize::from(which) % self.store.pending_retries.len().max(1);
+                if let Some(retry) = self.store.pending_retries.values().nth(nth).copied() {
+                    self.step(Input::PendingRetry(retry));
                 }
             }
             Move::Settled(which) => {
-                let nth = usize::from(which) % self.store.debts.len().max(1);
-                if let Some(run) = self.store.debts.keys().nth(nth).copied() {
-                    self.store.debts.remove(&run);
+                let nth = usize::from(which) % self.store.pending_retries.len().max(1);
+                if let Some(run) = self.store.pending_retries.keys().nth(nth).copied() {
+                    self.store.pending_retries.remove(&run);
                 }
             }
             Move::Foreign(slot, true) => {
@@ -1060,7 +1061,7 @@ impl World {
             self.end(0, 0);
         }
         self.grant();
-        self.settle();
+        self.come_to_rest();
         let nothing = before == (0, 0, 0, false);
         let now = self.now();
         let wait = self.machine().wake_in(now);
@@ -1090,7 +1091,7 @@ impl World {
     fn is_decided(&self, until: DateTime<Utc>) -> bool {
         let cursor = match self.right {
             Right::Local => self.machine().cursor(),
-            Right::Leader | Right::Any | Right::Unled => self.store.cursor,
+            Right::Leader | Right::Any | Right::Leaderless => self.store.cursor,
         };
         let next = match self.store.from_end {
             true => cursor + TimeDelta::milliseconds(self.store.period),
@@ -1100,9 +1101,9 @@ impl World {
     }
 
     /// What was not told, or was overtaken, is asked for now and then.
-    fn hear_debts(&mut self) {
-        for owed in self.store.debts.values().copied().collect::<Vec<_>>() {
-            self.step(Input::Owed(owed));
+    fn hear_pending_retries(&mut self) {
+        for retry in self.store.pending_retries.values().copied().collect::<Vec<_>>() {
+            self.step(Input::PendingRetry(retry));
         }
     }
 
@@ -1110,16 +1111,16 @@ impl World {
     fn everything_due_is_decided(&mut self) {
         let until = self.store_time();
         for turn in 1..=CALM_TURNS_MAX {
-            if turn % DEBTS_EVERY == 0 {
-                self.hear_debts();
+            if turn % PENDING_RETRIES_EVERY == 0 {
+                self.hear_pending_retries();
             }
             let decided = self.is_decided(until) || self.machine().is_exhausted();
-            if decided && self.store.debts.is_empty() {
+            if decided && self.store.pending_retries.is_empty() {
                 return;
             }
             self.calm_turn();
         }
-        panic!("not decided up to {until}, or {:?} owed: {:?}", self.store.debts, self.machine());
+        panic!("not decided up to {until}, or {:?} owed: {:?}", self.store.pending_retries, self.machine());
     }
 
     /// After a drain everything ends, and nothing is left.
@@ -1144,7 +1145,7 @@ impl World {
 }
 
 fn rights() -> impl Strategy<Value = Right> {
-    prop_oneof![4 => Just(Right::Leader), 2 => Just(Right::Any), 1 => Just(Right::Unled), 2 => Just(Right::Local)]
+    prop_oneof![4 => Just(Right::Leader), 2 => Just(Right::Any), 1 => Just(Right::Leaderless), 2 => Just(Right::Local)]
 }
 
 fn permits() -> impl Strategy<Value = Permits> {

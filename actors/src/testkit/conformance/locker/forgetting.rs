@@ -52,8 +52,8 @@ impl Suite {
             "a name with an open run is kept"
         );
         let long = Duration::from_secs(3_600);
-        let kept = self.enrolled_again("kept-paused", Duration::ZERO).await.1;
-        assert_eq!(kept, Some(pause), "a pause is kept");
+        let stored = self.enrolled_again("kept-paused", Duration::ZERO).await.1;
+        assert_eq!(stored, Some(pause), "a pause is kept");
         assert_eq!(self.enrolled_again("kept-held", long).await.0, held.0, "what is held is kept");
         let idle = if shared { vec![("gone-idle", idle)] } else { Vec::new() };
         for (job, (cursor, token)) in [("gone-withdrawn", gone)].into_iter().chain(idle) {
@@ -95,7 +95,7 @@ impl Suite {
             Enrolment::new(name(job), ScheduleIdentity::of_text("a schedule"), Authority::Term(self.term));
         let enrolled = self.locker.enrol(&[Enrolment { held_for, ..enrolment }]).await.expect("an answer");
         match enrolled.into_iter().next() {
-            Some(Enrolled::Done { cursor, kept }) => (cursor, kept.pause),
+            Some(Enrolled::Done { cursor, stored }) => (cursor, stored.pause),
             other => panic!("enrolling {job} was answered with {other:?}"),
         }
     }

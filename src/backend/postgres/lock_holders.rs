@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tokio_postgres::{Client, Error, Row, error::SqlState, types::ToSql};
 
 use super::{
-    silence::{Judged, Seen, Silences, Who},
+    silent_connections::{Judged, Seen, Silences, Who},
     statement::eviction,
 };
 

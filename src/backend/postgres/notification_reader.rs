@@ -4,7 +4,7 @@ use std::{collections::VecDeque, fmt::Display, future::pending, sync::Arc, time:
 
 use callsheet_actors::{
     core::log_budget::{Asked, LogBudget},
-    port::News,
+    port::Notification,
 };
 use tokio::{
     sync::broadcast::{
@@ -15,13 +15,13 @@ use tokio::{
 };
 use tokio_postgres::Client;
 
-use super::news;
+use super::notifications;
 
 /// Hears what other nodes tell the session of a beacon.
-pub(super) struct Hearing {
+pub(super) struct NotificationReader {
     beacon: i64,
     client: Arc<Client>,
-    witness: news::Witness,
+    witness: notifications::Witness,
     /// How long the store may take to answer.
     deadline: Duration,
     notifications: tokio::sync::Mutex<Notifications>,
@@ -30,8 +30,8 @@ pub(super) struct Hearing {
 struct Notifications {
     received: broadcast::Receiver<String>,
     /// The store is to be asked about these.
-    heard: Vec<News>,
-    confirmed: VecDeque<News>,
+    heard: Vec<Notification>,
+    confirmed: VecDeque<Notification>,
     /// Whoever knows the channel can send some, and as many as he likes.
     log: LogBudget<()>,
     since: Instant,
@@ -49,8 +49,8 @@ impl Notifications {
     }
 
     fn hear(&mut self, payload: &str, beacon: i64) {
-        match news::read(payload, beacon) {
-            Ok(Some(news)) => self.heard.push(news),
+        match notifications::read(payload, beacon) {
+            Ok(Some(notification)) => self.heard.push(notification),
             // To another node.
             Ok(None) => {}
             Err(reason) => self.warn("ignored a notification that no node sent", &reason),
@@ -59,16 +59,16 @@ impl Notifications {
 
     fn miss(&mut self, count: u64) {
         self.warn("dropped the oldest notifications, unread", &count);
-        self.heard.push(News::Missed);
+        self.heard.push(Notification::Lagged);
     }
 }
 
-impl Hearing {
+impl NotificationReader {
     pub(super) fn new(
         beacon: i64,
         received: broadcast::Receiver<String>,
         client: Arc<Client>,
-        witness: news::Witness,
+        witness: notifications::Witness,
         deadline: Duration,
     ) -> Self {
         let notifications = Notifications {
@@ -81,12 +81,12 @@ impl Hearing {
         Self { beacon, client, witness, deadline, notifications: tokio::sync::Mutex::new(notifications) }
     }
 
-    /// The next news that the store confirms; none any more once the connection has ended.
-    pub(super) async fn next(&self) -> News {
+    /// The next notification that the store confirms; none any more once the connection has ended.
+    pub(super) async fn next(&self) -> Notification {
         let mut notifications = self.notifications.lock().await;
         loop {
-            if let Some(news) = notifications.confirmed.pop_front() {
-                return news;
+            if let Some(notification) = notifications.confirmed.pop_front() {
+                return notification;
             }
             if notifications.heard.is_empty() {
                 match notifications.received.recv().await {
@@ -95,7 +95,7 @@ impl Hearing {
                     Err(RecvError::Closed) => return pending().await,
                 }
             }
-            while notifications.heard.len() < news::ASKED_MAX {
+            while notifications.heard.len() < notifications::ASKED_MAX {
                 match notifications.received.try_recv() {
                     Ok(payload) => notifications.hear(&payload, self.beacon),
                     Err(TryRecvError::Lagged(count)) => notifications.miss(count),
@@ -106,7 +106,8 @@ impl Hearing {
             let heard = notifications.heard.clone();
             let confirmed = timeout(self.deadline, self.witness.confirm(&self.client, heard)).await;
             let heard = std::mem::take(&mut notifications.heard);
-            let confirmed = confirmed.ok().and_then(Result::ok).unwrap_or_else(|| news::unconfirmed(heard));
+            let confirmed =
+                confirmed.ok().and_then(Result::ok).unwrap_or_else(|| notifications::unconfirmed(heard));
             notifications.confirmed.extend(confirmed);
         }
     }

@@ -329,8 +329,8 @@ impl Former {
         }
     }
 
-    /// Whether nobody is left to look after, or the node has ended. If so, whoever is given up later has a task
-    /// of its own.
+    /// Whether nobody is left to look after, or the node has ended. If so, whoever is given up later has a
+    /// task of its own.
     fn is_done(&self) -> bool {
         let mut state = self.lock();
         state.tended = !state.over && state.left.iter().any(|left| left.given_up);

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use callsheet_actors::{
     FireTime, JobName, RunId,
-    port::{Debt, News, OwedRun, Pause},
+    port::{Notification, Pause, PendingRetry, PendingRetryOfJob},
 };
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -17,7 +17,7 @@ use tokio_postgres::{Client, Error, Statement};
 use uuid::Uuid;
 
 /// The most notifications that wait to be read; beyond it the oldest are dropped, and the node is told so.
-pub(super) const NEWS_MAX: usize = 1_024;
+pub(super) const NOTIFICATIONS_MAX: usize = 1_024;
 
 /// The most notifications of which the store is asked at once.
 pub(super) const ASKED_MAX: usize = 256;
@@ -27,8 +27,8 @@ pub(super) const PAUSES: &str = "
 SELECT name AS job, paused AND coalesce(paused_until > clock_timestamp(), true) AS paused, paused_until, pause_note
 FROM unnest($2::text[]) AS a (job) CROSS JOIN LATERAL (SELECT * FROM names WHERE scope = $1 AND name = a.job LIMIT 1) AS n";
 
-/// Which of these runs ($2) of a scope ($1) are owed. Locks nothing.
-pub(super) const OWED: &str = "
+/// Which of these runs ($2) of a scope ($1) are still to be retried. Locks nothing.
+pub(super) const PENDING: &str = "
 SELECT run FROM unnest($2::uuid[]) AS a (asked)
 CROSS JOIN LATERAL (SELECT run FROM debts WHERE scope = $1 AND run = a.asked LIMIT 1) AS d";
 
@@ -36,19 +36,23 @@ CROSS JOIN LATERAL (SELECT run FROM debts WHERE scope = $1 AND run = a.asked LIM
 pub(super) struct Witness {
     pub(super) scope: String,
     pub(super) pauses: Statement,
-    pub(super) owed: Statement,
+    pub(super) pending: Statement,
 }
 
 impl Witness {
     /// Hands on what the store says of what was heard, in the same order. A stop names a run that only the
     /// tables tell of.
-    pub(super) async fn confirm(&self, client: &Client, heard: Vec<News>) -> Result<Vec<News>, Error> {
-        let jobs = heard.iter().filter_map(|news| match news {
-            News::Pause { job, .. } => Some(job.as_str()),
+    pub(super) async fn confirm(
+        &self,
+        client: &Client,
+        heard: Vec<Notification>,
+    ) -> Result<Vec<Notification>, Error> {
+        let jobs = heard.iter().filter_map(|notification| match notification {
+            Notification::PauseChanged { job, .. } => Some(job.as_str()),
             _ => None,
         });
-        let runs = heard.iter().filter_map(|news| match news {
-            News::Owed(debt) => Some(debt.owed.run.as_uuid()),
+        let runs = heard.iter().filter_map(|notification| match notification {
+            Notification::PendingRetry(pending) => Some(pending.retry.run.as_uuid()),
             _ => None,
         });
         let (jobs, runs): (Vec<_>, Vec<_>) = (jobs.collect(), runs.collect());
@@ -60,18 +64,20 @@ impl Witness {
                 pauses.insert(row.try_get("job")?, is_paused.then_some(pause));
             }
         }
-        let mut owed: Vec<Uuid> = Vec::new();
+        let mut pending_runs: Vec<Uuid> = Vec::new();
         if !runs.is_empty() {
-            for row in client.query(&self.owed, &[&self.scope, &runs]).await? {
-                owed.push(row.try_get("run")?);
+            for row in client.query(&self.pending, &[&self.scope, &runs]).await? {
+                pending_runs.push(row.try_get("run")?);
             }
         }
-        let confirm = |news| match news {
-            News::Pause { job, .. } => {
+        let confirm = |notification| match notification {
+            Notification::PauseChanged { job, .. } => {
                 let pause = pauses.get(job.as_str())?.clone();
-                Some(News::Pause { job, pause })
+                Some(Notification::PauseChanged { job, pause })
             }
-            News::Owed(debt) => owed.contains(&debt.owed.run.as_uuid()).then_some(News::Owed(debt)),
+            Notification::PendingRetry(pending) => pending_runs
+                .contains(&pending.retry.run.as_uuid())
+                .then_some(Notification::PendingRetry(pending)),
             other => Some(other),
         };
         Ok(heard.into_iter().filter_map(confirm).collect())
@@ -80,38 +86,38 @@ impl Witness {
 
 /// What is handed on when the store did not answer: what needs no word of it, and that something was missed,
 /// so that the jobs ask for themselves.
-pub(super) fn unconfirmed(heard: Vec<News>) -> Vec<News> {
-    let stops = heard.into_iter().filter(|news| matches!(news, News::Stop { .. }));
-    stops.chain([News::Missed]).collect()
+pub(super) fn unconfirmed(heard: Vec<Notification>) -> Vec<Notification> {
+    let stops = heard.into_iter().filter(|notification| matches!(notification, Notification::Stop { .. }));
+    stops.chain([Notification::Lagged]).collect()
 }
 
 /// As the statements write it.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Notification {
+enum Payload {
     Stop { beacon: i64, run: Uuid },
     Pause { job: String, pause: Option<Pause> },
-    Owed { job: String, owed: WrittenDebt },
+    Owed { job: String, owed: WrittenRetry },
 }
 
-/// A run that is owed, as the statements write it.
+/// A pending retry, as the statements write it.
 #[derive(Deserialize)]
-struct WrittenDebt {
+struct WrittenRetry {
     run: Uuid,
     fire_time: Option<DateTime<Utc>>,
     losses: u32,
 }
 
-impl From<WrittenDebt> for OwedRun {
-    fn from(WrittenDebt { run, fire_time, losses }: WrittenDebt) -> Self {
+impl From<WrittenRetry> for PendingRetry {
+    fn from(WrittenRetry { run, fire_time, losses }: WrittenRetry) -> Self {
         Self { run: RunId::from(run), fire_time: fire_time.map(FireTime::new), losses }
     }
 }
 
-/// Reads the runs that a job owes, as an enrolment answers them.
-pub(super) fn read_debts(written: &str) -> serde_json::Result<Vec<OwedRun>> {
-    let debts: Vec<WrittenDebt> = serde_json::from_str(written)?;
-    Ok(debts.into_iter().map(OwedRun::from).collect())
+/// Reads the pending retries of a job, as an enrolment answers them.
+pub(super) fn read_pending_retries(written: &str) -> serde_json::Result<Vec<PendingRetry>> {
+    let pending_retries: Vec<WrittenRetry> = serde_json::from_str(written)?;
+    Ok(pending_retries.into_iter().map(PendingRetry::from).collect())
 }
 
 /// Reads a notification for the session of a beacon: nothing, if it is for another one.
@@ -119,7 +125,7 @@ pub(super) fn read_debts(written: &str) -> serde_json::Result<Vec<OwedRun>> {
 /// # Errors
 ///
 /// What is wrong with it, in words that do not show it.
-pub(super) fn read(payload: &str, own_beacon: i64) -> Result<Option<News>, String> {
+pub(super) fn read(payload: &str, own_beacon: i64) -> Result<Option<Notification>, String> {
     let notification = serde_json::from_str(payload).map_err(|error| {
         // The text of an error may quote what somebody else wrote.
         let what = match error.classify() {
@@ -130,11 +136,13 @@ pub(super) fn read(payload: &str, own_beacon: i64) -> Result<Option<News>, Strin
         format!("it is {what}, from column {} on", error.column())
     })?;
     match notification {
-        Notification::Stop { beacon, run } => {
-            Ok((beacon == own_beacon).then(|| News::Stop { run: RunId::from(run) }))
+        Payload::Stop { beacon, run } => {
+            Ok((beacon == own_beacon).then(|| Notification::Stop { run: RunId::from(run) }))
         }
-        Notification::Pause { job, pause } => Ok(Some(News::Pause { job: name(job)?, pause })),
-        Notification::Owed { job, owed } => Ok(Some(News::Owed(Debt { job: name(job)?, owed: owed.into() }))),
+        Payload::Pause { job, pause } => Ok(Some(Notification::PauseChanged { job: name(job)?, pause })),
+        Payload::Owed { job, owed } => {
+            Ok(Some(Notification::PendingRetry(PendingRetryOfJob { job: name(job)?, retry: owed.into() })))
+        }
     }
 }
 
@@ -152,41 +160,44 @@ mod tests {
     fn a_stop_is_for_the_session_of_the_run() {
         let payload = format!(r#"{{"stop" : {{"beacon" : -7, "run" : "{RUN}"}}}}"#);
         let run = RunId::from(RUN.parse::<Uuid>().unwrap());
-        assert_eq!(read(&payload, -7), Ok(Some(News::Stop { run })));
+        assert_eq!(read(&payload, -7), Ok(Some(Notification::Stop { run })));
         assert_eq!(read(&payload, 7), Ok(None));
     }
 
     #[test]
     fn a_stop_is_handed_on_without_the_store() {
-        let stop = News::Stop { run: RunId::from(RUN.parse::<Uuid>().unwrap()) };
-        let pause = News::Pause { job: JobName::new("job").unwrap(), pause: None };
-        assert_eq!(unconfirmed(vec![pause.clone(), stop.clone(), pause]), [stop, News::Missed]);
+        let stop = Notification::Stop { run: RunId::from(RUN.parse::<Uuid>().unwrap()) };
+        let pause = Notification::PauseChanged { job: JobName::new("job").unwrap(), pause: None };
+        assert_eq!(unconfirmed(vec![pause.clone(), stop.clone(), pause]), [stop, Notification::Lagged]);
     }
 
     #[test]
     fn a_pause_is_for_every_session() {
         let job = JobName::new("job").unwrap();
         let resumed = r#"{"pause": {"job": "job", "pause": null}}"#;
-        assert_eq!(read(resumed, 1), Ok(Some(News::Pause { job: job.clone(), pause: None })));
+        assert_eq!(read(resumed, 1), Ok(Some(Notification::PauseChanged { job: job.clone(), pause: None })));
         let paused = r#"{"pause": {"job": "job", "pause": {"until": "2026-03-28T01:00:00+01:00", "note": "a \"note\""}}}"#;
         let until = Some("2026-03-28T00:00:00Z".parse().unwrap());
         let pause = Pause { until, note: Some(r#"a "note""#.to_owned()) };
-        assert_eq!(read(paused, 1), Ok(Some(News::Pause { job, pause: Some(pause) })));
+        assert_eq!(read(paused, 1), Ok(Some(Notification::PauseChanged { job, pause: Some(pause) })));
     }
 
     #[test]
-    fn a_debt_is_for_every_session() {
+    fn a_pending_retry_is_for_every_session() {
         let run = RunId::from(RUN.parse::<Uuid>().unwrap());
         let fire_time: DateTime<Utc> = "2026-03-28T00:00:00.250Z".parse().unwrap();
-        for (written, fire_time) in
+        for (written_time, fire_time) in
             [(r#""2026-03-28T01:00:00.25+01:00""#, Some(FireTime::new(fire_time))), ("null", None)]
         {
-            let owed = format!(r#"{{"run": "{RUN}", "fire_time": {written}, "losses": 2}}"#);
-            let debt = OwedRun { run, fire_time, losses: 2 };
-            let payload = format!(r#"{{"owed": {{"job": "job", "owed": {owed}}}}}"#);
+            let written = format!(r#"{{"run": "{RUN}", "fire_time": {written_time}, "losses": 2}}"#);
+            let pending = PendingRetry { run, fire_time, losses: 2 };
+            let payload = format!(r#"{{"owed": {{"job": "job", "owed": {written}}}}}"#);
             let job = JobName::new("job").unwrap();
-            assert_eq!(read(&payload, 1), Ok(Some(News::Owed(Debt { job, owed: debt }))));
-            assert_eq!(read_debts(&format!("[{owed}]")).unwrap(), [debt]);
+            assert_eq!(
+                read(&payload, 1),
+                Ok(Some(Notification::PendingRetry(PendingRetryOfJob { job, retry: pending })))
+            );
+            assert_eq!(read_pending_retries(&format!("[{written}]")).unwrap(), [pending]);
         }
     }
 

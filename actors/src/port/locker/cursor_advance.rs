@@ -1,4 +1,4 @@
-//! A move of a job's cursor over skipped ticks, and the store's answer.
+//! An advance of a job's cursor over skipped ticks, and the store's answer.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -9,10 +9,10 @@ use crate::{
     name::{JobName, Term},
 };
 
-/// A move of a job's cursor over ticks that nobody runs.
+/// An advance of a job's cursor over ticks that are skipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CursorMove {
-    /// Its own id. A move that is asked again, as its answer was lost, has the same one.
+pub struct CursorAdvance {
+    /// Its own id. An advance that is asked again, because its answer was lost, has the same one.
     pub id: Uuid,
     /// The job.
     pub job: JobName,
@@ -22,16 +22,17 @@ pub struct CursorMove {
     pub to: FireTime,
     /// The ticks between, `to` included.
     pub skips: Skips,
-    /// By what right.
+    /// On what basis the node decides.
     pub authority: Authority,
 }
 
-/// The answer to a move of the cursor.
+/// The answer to an advance of the cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Moved {
-    /// The cursor moved, now or when the same move was asked before. The store keeps the id of a job's newest move, and looks
-    /// at it before it looks at who asks: a node whose term is over asks once more what became of its move.
+pub enum Advanced {
+    /// The cursor was advanced, now or when the same advance was asked before. The store keeps the id of a
+    /// job's newest advance, and looks at it before it looks at who asks: a node whose term is over asks once
+    /// more what became of it.
     Done,
     /// The cursor is not the expected one, or the ticks are not due by the store's clock. Nothing changed.
     Elsewhere {
@@ -45,17 +46,17 @@ pub enum Moved {
         /// The newest term.
         term: Term,
     },
-    /// The answer to a move by [`Authority::Unled`]: the leader schedules the job. Nothing changed.
-    Led,
+    /// The answer to an advance by [`Authority::Leaderless`]: the leader schedules the job. Nothing changed.
+    HasLeader,
     /// Somebody else has locked the job's cursor at this moment. Nothing changed: ask again.
     Locked,
-    /// This move is refused for its data: see [`LockError::BadData`](crate::port::LockError::BadData). Nothing changed. The job is
-    /// parked once something of another job gets through.
+    /// This advance is refused for its data: see [`LockError::BadData`](crate::port::LockError::BadData).
+    /// Nothing changed. The job is parked once something of another job gets through.
     BadData {
         /// What the store says, without passwords or connection strings.
         reason: String,
     },
-    /// This move failed alone, and it is unknown whether it was made.
+    /// This advance failed alone, and it is unknown whether it was made.
     Unavailable {
         /// What happened, without passwords or connection strings.
         reason: String,

@@ -1,13 +1,13 @@
 //! What the store refused for its data, until it is known which item is to blame.
 //!
-//! Nobody is to blame while everybody is refused: what stands alone is asked again until something of another job gets
-//! through.
+//! Nobody is to blame while everybody is refused: what stands alone is asked again until something of another
+//! job gets through.
 //!
 //! | refused alone | while nobody else gets through | refused again after another job got through |
 //! |---|---|---|
 //! | the claim of a tick, of a lost run, of a trigger that is queued | asked again, at growing pauses | its job is parked; the tick is skipped as such, a trigger is told so |
 //! | the claim of a trigger whose caller waits | the caller is told at once, and nothing is started later | the same |
-//! | a claim that only settles | asked again | asked again: a grant must not be given up |
+//! | a recheck of a claim | asked again | asked again: a grant must not be given up |
 //! | a move of a cursor | asked again, at growing pauses | its job is parked, and goes on to skip |
 //! | an end | asked again, at growing pauses | its key is freed and nothing else is kept of it; its job is parked, since the next end would be refused as well |
 
@@ -20,7 +20,7 @@ use super::{
     answers::LOCKED_MAX,
     calls::{call, one_each},
     report::Report,
-    rounds::{cursor_move, request},
+    rounds::{cursor_advance, request},
 };
 use crate::{
     core::{
@@ -31,15 +31,15 @@ use crate::{
         witnesses::Witnesses,
     },
     job::{AdvanceCursor, AsksWait, ClaimRun, JobHandle, RefusedStep},
-    port::{Completed, Completion, LockError, Locker, Moved, Verdict},
+    port::{Advanced, Completed, Completion, LockError, Locker, Verdict},
 };
 
 /// The items of refused batches.
 #[derive(Default)]
-pub(super) struct Suspects {
+pub(super) struct RefusedBatches {
     ends: Bisect<Completion>,
     claims: Bisect<ClaimRun>,
-    moves: Bisect<AdvanceCursor>,
+    advances: Bisect<AdvanceCursor>,
     pub(super) ended: Witnesses,
     /// Of claims and of moves: both write where a job stands.
     pub(super) claimed: Witnesses,
@@ -56,7 +56,7 @@ const RELEASE_AGAIN: Duration = Duration::from_secs(5);
 pub(super) enum Trial {
     Ends(Vec<Completion>),
     Claims(Vec<ClaimRun>),
-    Moves(Vec<AdvanceCursor>),
+    Advances(Vec<AdvanceCursor>),
     Release(Completion),
 }
 
@@ -64,11 +64,11 @@ pub(super) enum Trial {
 pub(super) enum Answered {
     Ends(Vec<Completion>, Result<Vec<Completed>, LockError>),
     Claims(Vec<ClaimRun>, Result<Vec<Verdict>, LockError>),
-    Moves(Vec<AdvanceCursor>, Result<Vec<Moved>, LockError>),
+    Advances(Vec<AdvanceCursor>, Result<Vec<Advanced>, LockError>),
     Released { end: Completion, released: Result<Vec<Completed>, LockError> },
 }
 
-impl Suspects {
+impl RefusedBatches {
     /// The next group, if it is time for one. What frees keys goes first.
     pub(super) fn take(&mut self, now: Duration) -> Option<Trial> {
         if let Some(end) = self.bad_ends.pop() {
@@ -76,8 +76,8 @@ impl Suspects {
         }
         let ends = self.ends.take(now).map(Trial::Ends);
         let claims = || self.claims.take(now).map(Trial::Claims);
-        let moves = || self.moves.take(now).map(Trial::Moves);
-        ends.or_else(claims).or_else(moves)
+        let advances = || self.advances.take(now).map(Trial::Advances);
+        ends.or_else(claims).or_else(advances)
     }
 
     /// When the next group is to be asked, if there is one.
@@ -85,7 +85,7 @@ impl Suspects {
         if !self.bad_ends.is_empty() {
             return Some(Duration::ZERO);
         }
-        [self.ends.wake_at(), self.claims.wake_at(), self.moves.wake_at()].into_iter().flatten().min()
+        [self.ends.wake_at(), self.claims.wake_at(), self.advances.wake_at()].into_iter().flatten().min()
     }
 
     pub(super) fn are_due(&self, now: Duration) -> bool {
@@ -103,7 +103,7 @@ impl Suspects {
         self.ended.forget_all();
         self.claimed.forget_all();
         self.ends.drain().for_each(drop);
-        (self.claims.drain().collect(), self.moves.drain().collect())
+        (self.claims.drain().collect(), self.advances.drain().collect())
     }
 }
 
@@ -119,10 +119,10 @@ impl Trial {
                 let claimed = call(async { locker.claim(&requests).await }).await;
                 Answered::Claims(claims, claimed.and_then(one_each(requests.len())))
             }
-            Self::Moves(moves) => {
-                let asked: Vec<_> = moves.iter().map(cursor_move).collect();
-                let moved = call(async { locker.advance(&asked).await }).await;
-                Answered::Moves(moves, moved.and_then(one_each(asked.len())))
+            Self::Advances(advances) => {
+                let asked: Vec<_> = advances.iter().map(cursor_advance).collect();
+                let advanced = call(async { locker.advance(&asked).await }).await;
+                Answered::Advances(advances, advanced.and_then(one_each(asked.len())))
             }
             Self::Release(end) => {
                 let released = call(async { locker.release(std::slice::from_ref(&end)).await }).await;
@@ -136,8 +136,8 @@ impl LockActor {
     /// The store refuses these ends for their data, or one of them.
     pub(super) fn suspect_ends(&mut self, ends: Vec<Completion>, reason: &str, ctx: &mut Context<Self>) {
         let now = self.node.clock.elapsed();
-        let bad = self.suspects.ends.refused(now, ends);
-        if let Some(end) = bad.as_ref().filter(|end| !self.suspects.ended.blame(now, &end.job)) {
+        let bad = self.refused.ends.refused(now, ends);
+        if let Some(end) = bad.as_ref().filter(|end| !self.refused.ended.blame(now, &end.job)) {
             self.failed(Operation::Complete, &reason);
             return self.end_again(end.clone(), ctx);
         }
@@ -156,11 +156,11 @@ impl LockActor {
         if bad.is_some() {
             self.node.failures.dropped(Operation::Complete);
         }
-        self.suspects.bad_ends.extend(bad);
+        self.refused.bad_ends.extend(bad);
     }
 
     pub(super) fn suspect_claims(&mut self, claims: Vec<ClaimRun>, reason: &str) {
-        match self.suspects.claims.refused(self.node.clock.elapsed(), claims) {
+        match self.refused.claims.refused(self.node.clock.elapsed(), claims) {
             Some(bad) => {
                 self.refuse_claim(bad, reason);
             }
@@ -174,8 +174,8 @@ impl LockActor {
         let ClaimRun { job, claim, .. } = bad;
         let (run, reason) = (claim.run, bounded(reason, TEXT_MAX));
         let now = self.node.clock.elapsed();
-        let is_blamed = !claim.settle && self.suspects.claimed.blame(now, &job.definition.name);
-        let answer = if claim.settle {
+        let is_blamed = !claim.recheck && self.refused.claimed.blame(now, &job.definition.name);
+        let answer = if claim.recheck {
             // Whether an earlier claim was granted is not known: whoever asks goes on to ask.
             Input::Claimed { run, verdict: Verdict::Unavailable { reason } }
         } else if is_blamed {
@@ -189,10 +189,10 @@ impl LockActor {
         is_blamed
     }
 
-    pub(super) fn suspect_moves(&mut self, moves: Vec<AdvanceCursor>, reason: &str) {
-        match self.suspects.moves.refused(self.node.clock.elapsed(), moves) {
+    pub(super) fn suspect_advances(&mut self, advances: Vec<AdvanceCursor>, reason: &str) {
+        match self.refused.advances.refused(self.node.clock.elapsed(), advances) {
             Some(bad) => {
-                self.refuse_move(&bad.job, reason);
+                self.refuse_advance(&bad.job, reason);
             }
             None => self.node.meters.coordination_error(Operation::Advance),
         }
@@ -200,24 +200,24 @@ impl LockActor {
 
     /// The store refuses to move the cursor of this job for its data, alone. Answers whether the job is to
     /// blame.
-    pub(super) fn refuse_move(&mut self, job: &Arc<JobHandle>, reason: &str) -> bool {
+    pub(super) fn refuse_advance(&mut self, job: &Arc<JobHandle>, reason: &str) -> bool {
         self.failed(Operation::Advance, &reason);
         let reason = bounded(reason, TEXT_MAX);
         let now = self.node.clock.elapsed();
-        let is_blamed = self.suspects.claimed.blame(now, &job.definition.name);
-        let moved = if is_blamed {
+        let is_blamed = self.refused.claimed.blame(now, &job.definition.name);
+        let advanced = if is_blamed {
             self.node.failures.dropped(Operation::Advance);
-            self.park(job, &reason, RefusedStep::Move);
-            Moved::BadData { reason }
+            self.park(job, &reason, RefusedStep::Advance);
+            Advanced::BadData { reason }
         } else {
-            Moved::Unavailable { reason }
+            Advanced::Unavailable { reason }
         };
-        job.send(Input::Advanced(moved));
+        job.send(Input::Advanced(advanced));
         is_blamed
     }
 
-    /// The key of a run whose end the store refuses was freed, or not: then it stays taken until it can be, or the
-    /// session ends.
+    /// The key of a run whose end the store refuses was freed, or not: then it stays taken until it can be,
+    /// or the session ends.
     pub(super) fn on_released(
         &mut self,
         end: Completion,
@@ -250,7 +250,7 @@ impl LockActor {
         }
         self.later(pause, vec![end], ctx, |actor, mut ends| {
             ends.retain(|end| actor.held(end.run).is_some());
-            actor.suspects.bad_ends.extend(ends);
+            actor.refused.bad_ends.extend(ends);
         });
     }
 
@@ -273,26 +273,26 @@ impl LockActor {
     }
 
     pub(super) fn take_claim(&mut self, claim: ClaimRun) {
-        self.suspects.claimed.asks(|| self.node.clock.elapsed(), &claim.job.definition.name);
+        self.refused.claimed.asks(|| self.node.clock.elapsed(), &claim.job.definition.name);
         match claim.job.on_trial.is_set() {
-            true => self.suspects.claims.add(self.node.clock.elapsed(), vec![claim]),
+            true => self.refused.claims.add(self.node.clock.elapsed(), vec![claim]),
             false => self.claims.push_back(claim),
         }
     }
 
-    pub(super) fn take_move(&mut self, advance: AdvanceCursor) {
-        self.suspects.claimed.asks(|| self.node.clock.elapsed(), &advance.job.definition.name);
+    pub(super) fn take_advance(&mut self, advance: AdvanceCursor) {
+        self.refused.claimed.asks(|| self.node.clock.elapsed(), &advance.job.definition.name);
         match advance.job.on_trial.is_set() {
-            true => self.suspects.moves.add(self.node.clock.elapsed(), vec![advance]),
-            false => self.moves.push_back(advance),
+            true => self.refused.advances.add(self.node.clock.elapsed(), vec![advance]),
+            false => self.advances.push_back(advance),
         }
     }
 
     /// Unless the session is lost that granted the run.
     pub(super) fn take_end(&mut self, end: Completion) {
-        self.suspects.ended.asks(|| self.node.clock.elapsed(), &end.job);
+        self.refused.ended.asks(|| self.node.clock.elapsed(), &end.job);
         match self.held(end.run).map(|held| held.job.on_trial.is_set()) {
-            Some(true) => self.suspects.ends.add(self.node.clock.elapsed(), vec![end]),
+            Some(true) => self.refused.ends.add(self.node.clock.elapsed(), vec![end]),
             Some(false) => self.ends.push_back(end),
             None => {}
         }
@@ -300,12 +300,12 @@ impl LockActor {
 
     /// Looks at the suspects when it is time for the next group.
     pub(super) fn wake_for_suspects(&mut self, ctx: &mut Context<Self>) {
-        let Some(at) = self.suspects.wake_at() else { return };
-        if std::mem::replace(&mut self.suspects.waking, true) {
+        let Some(at) = self.refused.wake_at() else { return };
+        if std::mem::replace(&mut self.refused.waking, true) {
             return;
         }
         ctx.run_later(at.saturating_sub(self.node.clock.elapsed()), |actor, ctx| {
-            actor.suspects.waking = false;
+            actor.refused.waking = false;
             // The rounds were polled before this timer was; nothing else may wake them for long.
             ctx.notify(AsksWait);
         });
