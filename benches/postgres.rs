@@ -506,7 +506,7 @@ impl Plan {
                 tokio::time::sleep(Duration::from_secs(2)).await;
                 nodes.push((role, id, jobs, queries));
             }
-            // Until the follower has asked for the first time whether the leader holds its jobs.
+            // Until the follower has asked for the first time whether the leader has its jobs.
             tokio::time::sleep(Duration::from_secs(3)).await;
             nodes.iter().for_each(|(_, _, _, queries)| locked(queries).clear());
             tokio::time::sleep(self.idle).await;

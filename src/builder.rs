@@ -291,7 +291,7 @@ impl Builder {
     /// A name is out of use when it was removed, or when no node has held it while somebody led. Time counts
     /// only while somebody leads, so a cluster that is off forgets nothing. What has an open run, a pending
     /// retry or a pause is kept. Forgetting opens no tick again and lowers no token; a job that comes back
-    /// later owes ticks from then on. Nodes of one scope should be told the same.
+    /// later has ticks from then on. Nodes of one scope should be told the same.
     pub fn forget_after(mut self, after: Duration) -> Self {
         self.options.forget_after = after;
         self

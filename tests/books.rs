@@ -125,7 +125,7 @@ fn ticks_of_a_claim_that_never_arrived_are_counted_once() {
         rig.advance(secs(10)).await;
         rig.shutdown(node, secs(1)).await;
 
-        // What was said of the claim that never arrived was decided anew, and is said and counted then.
+        // What was said of the claim that never arrived was decided again, and is said and counted then.
         let (due, counted) =
             (rig.counter("callsheet_ticks_due_total", ""), rig.counter("callsheet_ticks_total", ""));
         assert_eq!((due, counted), (decided(rig), decided(rig)), "{}", rig.transcript());

@@ -133,7 +133,7 @@ const GIVES: &[&str] = &[
     "term.rs: waited",
     "claim.rs: limit",
     "completion.rs: pause_after",
-    "enrolment.rs: held_for",
+    "enrolment.rs: known_for",
     "enrolment.rs: failures",
     "pending_retry.rs: losses",
     "forgetting.rs: names",

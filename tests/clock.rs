@@ -352,7 +352,7 @@ async fn on_the_embedded_backend_a_step_is_noticed_at_once_by_every_job() {
         .start()
         .await
         .expect("it starts");
-    // A job owes ticks from its enrolment on, of which no event tells.
+    // The ticks of a job count from its enrolment on, of which no event tells.
     let enrolled = async {
         let state = async || jobs.details("led").await.expect("it is there").state;
         while state().await != JobState::Scheduled {

@@ -76,7 +76,7 @@ async fn enrol(locker: &dyn Locker) -> Result<DateTime<Utc>, LockError> {
 
 async fn enrol_job(locker: &dyn Locker, job: JobName) -> Result<DateTime<Utc>, LockError> {
     let mut enrolment = Enrolment::new(job, ScheduleIdentity::of_text(SCHEDULE), Authority::Any);
-    enrolment.held_for = Duration::from_mins(1);
+    enrolment.known_for = Duration::from_mins(1);
     let enrolled = locker.enrol(&[enrolment]).await?;
     let [Enrolled::Done { cursor, .. }] = enrolled[..] else { panic!("{enrolled:?}") };
     Ok(cursor)

@@ -285,10 +285,10 @@ impl<B> Job<B> {
     /// attempts. [`JobRemoved`](crate::EventKind::JobRemoved) says so.
     ///
     /// For jobs that are added at runtime and fire once: their names are free again. A node removes the job
-    /// from itself only, in its process, and only while it fires the job. Another node that holds the job
+    /// from itself only, in its process, and only while it fires the job. Another node that has the job
     /// keeps it until it comes to fire it.
     ///
-    /// A job with a limit that is done is done on every node: the copies that nodes held before its last tick
+    /// A job with a limit that is done is done on every node: the copies that nodes had before its last tick
     /// go on with its count, find that it is reached, and are removed as well. A job that is added later
     /// begins a new count, unless such a copy, or [`Fires::AnyNode`], keeps the former one in the store:
     /// until it is forgotten ([`forget_after`](crate::EngineOptions::forget_after)).

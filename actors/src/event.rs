@@ -314,7 +314,7 @@ pub enum EventKind {
         round_trip: Duration,
     },
     /// The node's wall clock was set, or the machine slept, or the clock has drifted away: it has moved against the monotonic
-    /// one. Every timer that follows it is armed anew.
+    /// one. Every timer that follows it is set again.
     ClockStepped {
         /// How much more it reads than it would have; negative: less.
         #[serde(with = "crate::serde::duration")]
@@ -338,7 +338,7 @@ pub enum EventKind {
         other_node: NodeId,
     },
     /// The store does not know what it granted to this node before: a database that was promoted without the last commits, or put back
-    /// from a backup. What it does not know may run once more. Said when a session is opened anew, and again of ticks that have then
+    /// from a backup. What it does not know may run once more. Said when a session is opened again, and again of ticks that have then
     /// run twice. See the [guide](https://docs.rs/callsheet/latest/callsheet/guide/database/#two-histories).
     HistoryDiverged {
         /// The newest term that this node was granted, if the store knows no term so new.

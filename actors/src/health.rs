@@ -38,7 +38,7 @@ pub struct HealthReport {
     pub candidacy: Candidacy,
     /// The version of the time zone data by which it computes fire times; empty if it is not known.
     pub zone_data: String,
-    /// How many jobs it holds.
+    /// How many jobs it has.
     pub jobs: usize,
     /// Its threads and actors answer, or have not been asked for longer than [`STALL_MAX`]. If they do not,
     /// only another process helps. A store that is away does not matter.

@@ -25,8 +25,8 @@ pub(crate) use self::{
     actor::{BATCH_MAX, LockActor, always_locked, publish_lost},
     commands::{
         AskLockHealth, AskOtherZoneData, AskPendingRetries, AwaitSession, CloseLostRuns, CloseSession,
-        EnrolJobs, FindConflicts, FindHolder, ForgetNames, HoldJobs, InquireJobs, InquiryPurpose, LockHealth,
-        PauseInStore, ReadClock, RetractKeys, WithdrawJobs,
+        EnrolJobs, FindConflicts, FindHolder, ForgetNames, InquireJobs, InquiryPurpose, KeepNames,
+        LockHealth, PauseInStore, ReadClock, RetractKeys, WithdrawJobs,
     },
     proofs::AllEnrolled,
     report::Report,

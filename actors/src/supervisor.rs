@@ -94,15 +94,15 @@ pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
 
 struct Entry {
     job: Arc<JobHandle>,
-    /// Since when, by the monotonic clock, this node has held the job with its schedule.
-    held_since: Duration,
+    /// Since when, by the monotonic clock, this node has had the job with its schedule.
+    known_since: Duration,
     /// As its definition says: at hand for those who look at very many.
     fires: Fires,
     /// `None` if its actor has not died.
     deaths: Option<Box<Deaths>>,
     /// Why it does not fire until it is resumed or updated.
     broken: Option<Arc<str>>,
-    /// The leader does not hold the job, so this node claims its ticks.
+    /// The leader does not have the job, so this node claims its ticks.
     fires_without_leader: bool,
     /// This session may declare the policy of the job's key without a term.
     declared_key_policy: bool,
@@ -173,13 +173,13 @@ pub struct SupervisorActor {
     enrol_backoff: Backoff,
     locked_backoff: Backoff,
     close_lost_backoff: Backoff,
-    /// It asks now and then whether the leader holds its jobs.
+    /// It asks now and then whether the leader has its jobs.
     inquiring: bool,
     /// This node says again and again what it holds.
     holding: bool,
     /// It asks now and then whether jobs that were refused still are.
     asking_refused: bool,
-    /// Which jobs it asks about next: whether the leader holds them.
+    /// Which jobs it asks about next: whether the leader has them.
     inquiry: Sweep<JobName>,
     /// It asks now and then for pending retries.
     asks_pending_retries: bool,

@@ -27,7 +27,7 @@ const HOUR: Duration = Duration::from_hours(1);
 const STEPS: u32 = 8;
 /// Of these, so many while somebody keeps asking the supervisor, which takes processor time as well.
 const ASKED: u32 = 2;
-/// Longer than the engine takes to arm all timers anew.
+/// Longer than the engine takes to arm all timers again.
 const REARMED_WITHIN: Duration = Duration::from_secs(13);
 /// How long each body gets to start.
 const DEADLINE: Duration = Duration::from_secs(60);

@@ -171,7 +171,7 @@ impl History {
     }
 
     /// What it cost that the machine kept everybody waiting between two instants. Whoever waits for longer
-    /// than the margin of a lease may lose its term or its session, and begins anew: that costs another
+    /// than the margin of a lease may lose its term or its session, and begins again: that costs another
     /// lease.
     fn cost_of_waiting(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> TimeDelta {
         let mut cost = self.kept_waiting(from, until);

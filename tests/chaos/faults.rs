@@ -145,7 +145,7 @@ faults! {
     ShareLeaderRow "leader row held for share" => servers::share_leader_row,
     /// A foreign transaction holds the rows of all jobs.
     HoldJobRows "rows of jobs held" => servers::hold_job_rows,
-    /// The role gets a short statement_timeout, and all nodes connect anew.
+    /// The role gets a short statement_timeout, and all nodes connect again.
     StatementTimeout "statement_timeout of the role" => servers::statement_timeout,
     /// The role may connect no more, and its connections are ended.
     NoConnections "role without connections" => servers::no_connections,

@@ -1,6 +1,6 @@
 //! Finds the items for which a store refuses whole batches.
 //!
-//! A batch that was refused is halved, and each half is asked anew, until the bad items stand alone. What is
+//! A batch that was refused is halved, and each half is asked again, until the bad items stand alone. What is
 //! asked for that comes on top of everything else, so it is paced: at most log₂ n of it a second, n being the
 //! size of the batch. The largest group goes first: it has the most items that are not to blame. Of those
 //! that are as large the oldest does.

@@ -29,7 +29,7 @@ impl ClockWatch {
     }
 
     /// By how much the clock has moved since it was seen to move last, if by more than [`CLOCK_STEP_MIN`]:
-    /// every timer that follows it has to be armed anew.
+    /// every timer that follows it has to be set again.
     pub fn look(&mut self, clock: DateTime<Utc>, elapsed: Duration) -> Option<TimeDelta> {
         let origin = origin(clock, elapsed);
         let by = origin - self.origin;

@@ -123,7 +123,7 @@ impl Failures {
             failing.reason = reason.into();
         }
         let before = self.said[operation as usize].say(reason, now)?;
-        // Not if it succeeded meanwhile: then it fails anew.
+        // Not if it succeeded meanwhile: then it fails again.
         let still = before && failing.said;
         failing.said = true;
         let (reason, lasts, count) = (reason.into(), now.saturating_sub(failing.since), failing.count);

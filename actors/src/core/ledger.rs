@@ -46,7 +46,7 @@ const NEVER: DateTime<Utc> = DateTime::<Utc>::MIN_UTC;
 /// A change of the ledger, for those who audit it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    /// A job was enrolled, and its cursor was set anew; or only the identity of its schedule is another one,
+    /// A job was enrolled, and its cursor was set to a new instant; or only the identity of its schedule is another one,
     /// of another version.
     Enrolled {
         /// The job.
@@ -71,7 +71,7 @@ pub enum Record {
         /// The session that moved it.
         session: Session,
     },
-    /// A cursor moved to the end of a run; ticks between are not owed.
+    /// A cursor moved to the end of a run; ticks between do not count.
     Anchored {
         /// The job.
         job: JobName,
@@ -115,7 +115,7 @@ struct JobRow {
     retry_lost: bool,
     /// The cursor moves to the end of a run that is lost.
     from_completion: bool,
-    /// How old the ledger was when the job was last enrolled, held or withdrawn.
+    /// How old the ledger was when the job was last enrolled, kept or withdrawn.
     held: Duration,
     /// Its pending retries, in the order of the runs.
     pending_retries: VecDeque<PendingRetry>,
@@ -313,10 +313,10 @@ impl Ledger {
             return Enrolled::Conflict { declared: declared.to_string() };
         }
         let schedule = Some(job.schedule);
-        // A job that was forgotten owes no tick again.
+        // No tick of a job that was forgotten counts again.
         let way = job.asked_at.and_then(|asked_at| (now - asked_at).to_std().ok()).unwrap_or_default();
-        let held_since = before(now, job.held_for.saturating_add(way.min(WAY_MAX)));
-        let since = held_since.max(self.cursor_bound.unwrap_or(NEVER));
+        let known_since = before(now, job.known_for.saturating_add(way.min(WAY_MAX)));
+        let since = known_since.max(self.cursor_bound.unwrap_or(NEVER));
         let age = self.age;
         let row = self.jobs.get_mut(&job.job);
         let (cursor, stored) = match row {
@@ -335,13 +335,13 @@ impl Ledger {
                 return Enrolled::Done { cursor, stored };
             }
             Some(row) => {
-                // A new or changed job owes ticks only since it is so, and its cursor never goes back.
+                // The ticks of a new or changed job count since then, and its cursor never goes back.
                 let mut fresh = JobRow::new(row.cursor.max(since), schedule, term);
                 fresh.held = age;
                 fresh.newest_advance = row.newest_advance;
                 fresh.pause = row.pause.take();
-                // A copy that was held before the last tick is the same job; one that was added later begins anew.
-                if !row.withdrawn || held_since <= row.cursor {
+                // A copy that was there before the last tick is the same job; one that was added later begins again.
+                if !row.withdrawn || known_since <= row.cursor {
                     fresh.runs = row.runs;
                 }
                 if !row.withdrawn {
@@ -452,8 +452,8 @@ impl Ledger {
         self.cursor_bound = self.cursor_bound.max(cursor);
     }
 
-    /// A node holds a job: it is not to be forgotten, unless it was withdrawn.
-    pub fn hold(&mut self, job: &JobName) {
+    /// A node has a job: its name is not to be forgotten, unless it was withdrawn.
+    pub fn keep_name(&mut self, job: &JobName) {
         if let Some(row) = self.jobs.get_mut(job).filter(|row| !row.withdrawn) {
             row.held = self.age;
         }
@@ -868,9 +868,9 @@ fn whole_millis(instant: DateTime<Utc>) -> DateTime<Utc> {
 }
 
 /// The instant that was so long before `now`.
-fn before(now: DateTime<Utc>, held_for: Duration) -> DateTime<Utc> {
-    let held_for = TimeDelta::from_std(held_for).ok();
-    held_for.and_then(|held_for| now.checked_sub_signed(held_for)).unwrap_or(NEVER)
+fn before(now: DateTime<Utc>, known_for: Duration) -> DateTime<Utc> {
+    let known_for = TimeDelta::from_std(known_for).ok();
+    known_for.and_then(|known_for| now.checked_sub_signed(known_for)).unwrap_or(NEVER)
 }
 
 #[cfg(test)]

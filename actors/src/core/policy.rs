@@ -25,10 +25,10 @@ pub const MISFIRE_WITHIN_MAX: Duration = Duration::from_hours(12);
 /// |---|---|---|---|
 /// | `Leader` | yes | yes | starts at most once |
 /// | `AnyNode` | no | yes | starts at most once, on whichever node claims it first |
-/// | `Local` | no | no | starts on every node that holds the job: n times |
+/// | `Local` | no | no | starts on every node that has the job: n times |
 ///
-/// A `Leader` job that the leader does not hold is claimed by the nodes that hold it, as an `AnyNode` job is,
-/// until a leader holds it.
+/// A `Leader` job that the leader does not have is claimed by the nodes that have it, as an `AnyNode` job is,
+/// until a leader has it.
 ///
 /// ```text
 /// tick            |        |        |
@@ -48,7 +48,7 @@ pub enum Fires {
     /// The leader only, and only with a claim that the store granted.
     #[default]
     Leader,
-    /// Every node that holds the job holds its timer, and the first claim wins: no election, so that no tick
+    /// Every node that has the job has its timer, and the first claim wins: no election, so that no tick
     /// waits for one, but each tick costs a claim on every node. Those that come second count the tick as
     /// `elsewhere`.
     AnyNode,
@@ -64,7 +64,7 @@ words!(Fires { Leader: "leader", AnyNode: "any_node", Local: "local" });
 /// its key to the store; a leader does so until its term is over, other nodes until their session is. Another
 /// policy is refused for as long: adding such a job fails, or the job stays added and is
 /// [`Conflicting`](crate::JobState::Conflicting) until nobody declares the other one. Then it fires, and its
-/// misfire policy decides what it missed. A new leader decides anew, so that another policy comes in with a
+/// misfire policy decides what it missed. A new leader decides again, so that another policy comes in with a
 /// rolling deployment. A [`Local`](Fires::Local) job shares its key with nobody. A manual trigger on a node
 /// that does not fire the job follows that node's own policy, which nobody compares.
 ///
@@ -236,7 +236,7 @@ pub const CATCH_UP_PACE: Duration = Duration::from_millis(100);
 /// |---|---|
 /// | several runs of the job are lost, as with [`Overlap::Allow`] | each goes on, the oldest first |
 /// | another run of the job has started or ended since | goes on all the same, when the overlap policy lets it |
-/// | the leader does not hold the job, or any node fires it | goes on on one node that fires it |
+/// | the leader does not have the job, or any node fires it | goes on on one node that fires it |
 /// | nobody fires the job at that time | goes on once a node does |
 /// | it was lost [`LOSSES_MAX`] times | stays lost, since it may be what kills the nodes |
 /// | the job has more than [`PENDING_RETRIES_MAX`] pending retries | the oldest stay lost |

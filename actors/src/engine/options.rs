@@ -80,7 +80,7 @@ pub struct EngineOptions {
     /// How far the node's wall clock may be from the store's if it is to lead. Default:
     /// [`CLOCK_OFFSET_MAX_DEFAULT`].
     pub clock_offset_max: Duration,
-    /// How long a job or a lock key must have been withdrawn, or held by no node while somebody led, before
+    /// How long a job or a lock key must have been withdrawn, or on no node while some node led, before
     /// the store forgets its name; at least [`FORGET_AFTER_MIN`]. Default: [`FORGET_AFTER_DEFAULT`].
     pub forget_after: Duration,
     /// The version of the time zone data by which the schedules of this node go, to be shown and compared

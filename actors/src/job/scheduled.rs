@@ -17,9 +17,9 @@ pub enum Scheduled {
     ByLeader,
     /// Nobody yet: no node leads. The next leader does if it holds the job.
     NoLeader,
-    /// The nodes that hold it, this one among them: the leader, another node, does not. Each tick runs on the one that claims it
+    /// The nodes that have it, this one among them: the leader, another node, does not. Each tick runs on the one that claims it
     /// first, until the job is added on the leader.
-    ByHolders,
+    WithoutLeader,
     /// The leader, another node, fires a job of this name by another schedule.
     OtherSchedule,
     /// It is not known: the store did not answer.
@@ -34,7 +34,7 @@ impl From<LeaderView> for Scheduled {
         match standing {
             LeaderView::Scheduled => Self::ByLeader,
             LeaderView::OtherSchedule => Self::OtherSchedule,
-            LeaderView::NotScheduled => Self::ByHolders,
+            LeaderView::NotScheduled => Self::WithoutLeader,
             LeaderView::NoLeader => Self::NoLeader,
         }
     }
@@ -46,7 +46,9 @@ impl fmt::Display for Scheduled {
             Self::Here => f.write_str("scheduled by this node"),
             Self::ByLeader => f.write_str("scheduled by the leader"),
             Self::NoLeader => f.write_str("not scheduled yet: no node leads"),
-            Self::ByHolders => f.write_str("scheduled by the nodes that hold it, since the leader does not"),
+            Self::WithoutLeader => {
+                f.write_str("scheduled by the nodes that have it, since the leader does not")
+            }
             Self::OtherSchedule => f.write_str("scheduled by the leader, but by another schedule"),
             Self::Unknown { reason } => write!(f, "not known to be scheduled: {reason}"),
         }

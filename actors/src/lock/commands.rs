@@ -93,7 +93,7 @@ pub(crate) struct ForgetNames {
 /// Says that this node fires these jobs.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct HoldJobs {
+pub(crate) struct KeepNames {
     pub(crate) jobs: Vec<JobName>,
     /// What was said for so short a time need not be said again.
     pub(crate) fresh: Duration,
@@ -276,13 +276,15 @@ impl Handler<ForgetNames> for LockActor {
     }
 }
 
-impl Handler<HoldJobs> for LockActor {
+impl Handler<KeepNames> for LockActor {
     type Result = ResponseActFuture<Self, ()>;
 
-    fn handle(&mut self, HoldJobs { jobs, fresh }: HoldJobs, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, KeepNames { jobs, fresh }: KeepNames, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        let held = async move { call(async { locker.hold(&jobs, fresh).await }).await };
-        Box::pin(held.into_actor(self).map(|answer, actor, _| drop(actor.noted(Operation::Hold, answer))))
+        let kept = async move { call(async { locker.keep_names(&jobs, fresh).await }).await };
+        Box::pin(
+            kept.into_actor(self).map(|answer, actor, _| drop(actor.noted(Operation::KeepNames, answer))),
+        )
     }
 }
 

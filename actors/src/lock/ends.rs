@@ -5,7 +5,7 @@
 //! |---|---|
 //! | recorded, now or before | came to what its body made of it |
 //! | stale: it was closed by somebody else, or will be | is lost; this node says only that its body is over |
-//! | that it knows neither the key nor the run: its tables were made anew | came to what its body made of it, as nobody else knows |
+//! | that it knows neither the key nor the run: its tables were created again | came to what its body made of it, as nobody else knows |
 //! | nothing, and the session is lost | is asked about in the next session |
 
 use actix::prelude::*;

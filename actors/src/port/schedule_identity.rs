@@ -8,8 +8,8 @@ use siphasher::sip128::SipHasher24;
 /// it was made.
 ///
 /// A store keeps the identity of each job's schedule. If a node enrols the job with a schedule that
-/// [differs](Self::differs_from), the schedule has changed: the job owes ticks from the change on, and none
-/// before. With the same one it owes what it missed.
+/// [differs](Self::differs_from), the schedule has changed: the ticks of the job count from the change on.
+/// With the same one the ticks that it missed count as well.
 ///
 /// It is written as `v1:` and 32 hexadecimal digits, at most 44 bytes in all. A store that keeps this text
 /// compares texts: the version is what stands before the colon.

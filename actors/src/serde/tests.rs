@@ -127,7 +127,7 @@ fn misfires() -> Vec<Misfire> {
     ]
 }
 
-fn overlaps() -> Vec<Overlap> {
+pub(crate) fn overlaps() -> Vec<Overlap> {
     every![
         Overlap::Skip => Overlap::Skip,
         Overlap::Queue(_) => Overlap::Queue(3),
@@ -196,7 +196,7 @@ fn roles() -> Vec<Role> {
     every![Role::Local => Role::Local, Role::Leader => Role::Leader, Role::Follower => Role::Follower]
 }
 
-fn problems() -> Vec<Problem> {
+pub(crate) fn problems() -> Vec<Problem> {
     let since = at("2026-01-01T00:00:00.123Z");
     let jobs = || ProblemJobs { first: vec![job("a"), job("b")], count: 7 };
     every![
@@ -426,7 +426,7 @@ fn every_answer_is_read_back() {
         Scheduled::Here => Scheduled::Here,
         Scheduled::ByLeader => Scheduled::ByLeader,
         Scheduled::NoLeader => Scheduled::NoLeader,
-        Scheduled::ByHolders => Scheduled::ByHolders,
+        Scheduled::WithoutLeader => Scheduled::WithoutLeader,
         Scheduled::OtherSchedule => Scheduled::OtherSchedule,
         Scheduled::Unknown { .. } => Scheduled::Unknown { reason: "no answer".into() },
     ] {

@@ -53,7 +53,7 @@ impl SupervisorActor {
 
     fn add(&mut self, definitions: Vec<Definition>, ctx: &mut Context<Self>) -> Vec<Arc<JobHandle>> {
         self.log_lints(&definitions);
-        let (now, held_since) = self.node().clock.read();
+        let (now, known_since) = self.node().clock.read();
         let mut added = Vec::with_capacity(definitions.len());
         for definition in definitions {
             let name = definition.name.clone();
@@ -68,7 +68,7 @@ impl SupervisorActor {
             let entry = Entry {
                 job: job.clone(),
                 fires,
-                held_since,
+                known_since,
                 deaths: None,
                 broken: None,
                 fires_without_leader: false,
@@ -116,12 +116,12 @@ impl SupervisorActor {
         Box::pin(self.scheduled(added).map(|added, _, _| Ok(added)))
     }
 
-    /// Finds out who fires jobs that were added or changed, and fires at once those that the leader does not hold.
+    /// Finds out who fires jobs that were added or changed, and fires at once those that the leader does not have.
     pub(super) fn scheduled(&self, added: Vec<Arc<JobHandle>>) -> ResponseActFuture<Self, Vec<Added>> {
         let scheduled = self.who_fires(added.clone(), CALL_DEADLINE, InquiryPurpose::Firing);
         Box::pin(scheduled.into_actor(self).map(move |scheduled, actor, ctx| {
             let answers = added.iter().zip(&scheduled);
-            let unheld = answers.filter(|(_, scheduled)| **scheduled == Scheduled::ByHolders);
+            let unheld = answers.filter(|(_, scheduled)| **scheduled == Scheduled::WithoutLeader);
             actor.fire_without_leader(unheld.map(|(job, _)| job), ctx);
             let answer = |(job, scheduled): (&Arc<JobHandle>, _)| Added {
                 job: job.definition.name.clone(),

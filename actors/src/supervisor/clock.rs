@@ -2,13 +2,13 @@
 //!
 //! Timers are monotonic: they see neither. A few looks a second at one pair of clocks stand for every job of the node.
 //!
-//! A timer is right if it is armed anew before its job is due. So those that are due soon are armed anew at once, the soonest
+//! A timer is right if it is set again before its job is due. So those that are due soon are set again at once, the soonest
 //! first, and the others page by page:
 //!
 //! ```text
 //! clock       11:00:00 │ 12:00:00                                                             it is set an hour ahead
 //! due                  │ ▲ by 12:00:30, soonest first   ▲ later, in the order of names
-//! armed anew           │ at once ······················ a page every 50 ms, all by 12:00:10
+//! set again            │ at once ······················ a page every 50 ms, all by 12:00:10
 //! ```
 
 use std::{sync::Arc, time::Duration, vec};
@@ -109,7 +109,7 @@ impl SupervisorActor {
 
     /// Makes every timer right that follows a clock which has moved, before its job is due.
     ///
-    /// Whoever is woken up reads the clock and arms its timer anew; that is harmless at any time. An actor that read the clock
+    /// Whoever is woken up reads the clock and arms its timer again; that is harmless at any time. An actor that read the clock
     /// before it moved and arms its timer only now either is seen here or sees itself that the clock has moved.
     fn rearm(&mut self, mut moved: MovedClocks, ctx: &mut Context<Self>) {
         self.node().clock_moves.count();

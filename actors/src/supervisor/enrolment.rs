@@ -150,7 +150,7 @@ impl SupervisorActor {
             page.push(Enrolment {
                 key: key.clone(),
                 overlap: policies.overlap,
-                held_for: elapsed.saturating_sub(entry.held_since),
+                known_for: elapsed.saturating_sub(entry.known_since),
                 asked_at: Some(asked_at),
                 retry_lost: policies.on_lost == OnLost::Retry,
                 from_completion: schedule.counts_from_completion(),

@@ -1,4 +1,4 @@
-//! The jobs that the leader does not hold: the nodes that hold them find it out, and fire them without a leader.
+//! The jobs that the leader does not have: the nodes that have them find it out, and fire them without a leader.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,11 +24,11 @@ const INQUIRE_NEXT: Duration = Duration::from_millis(250);
 /// have nothing to do.
 const INQUIRE_PAGE: usize = 2 * PAGE_MAX;
 
-/// How often a node that does not lead asks whether the leader holds its jobs.
+/// How often a node that does not lead asks whether the leader has its jobs.
 const INQUIRE_EVERY: Duration = Duration::from_secs(30);
 
 impl SupervisorActor {
-    /// Asks, for one page of jobs after the other, whether the leader holds them, for as long as the engine runs.
+    /// Asks, for one page of jobs after the other, whether the leader has them, for as long as the engine runs.
     pub(super) fn inquire_and_go_on(&mut self, ctx: &mut Context<Self>) {
         if !matches!(self.phase, Phase::Running) {
             return;
@@ -56,7 +56,7 @@ impl SupervisorActor {
         }
     }
 
-    /// Fires those of the jobs that the leader does not hold.
+    /// Fires those of the jobs that the leader does not have.
     fn find_leaderless(&mut self, jobs: Vec<Arc<JobHandle>>, ctx: &mut Context<Self>) {
         let asked = jobs.iter().map(|job| inquiry(job)).collect();
         let asked = InquireJobs { jobs: asked, purpose: InquiryPurpose::Firing };
@@ -70,7 +70,7 @@ impl SupervisorActor {
         }));
     }
 
-    /// Fires these jobs, since the leader does not hold them.
+    /// Fires these jobs, since the leader does not have them.
     pub(super) fn fire_without_leader<'a>(
         &mut self,
         jobs: impl Iterator<Item = &'a Arc<JobHandle>>,

@@ -27,7 +27,7 @@ impl SupervisorActor {
         self.parts.election.do_send(SessionChanged::Lost);
     }
 
-    /// Enrols the jobs that any node may fire, and looks for those that the leader does not hold.
+    /// Enrols the jobs that any node may fire, and looks for those that the leader does not have.
     fn on_connected(&mut self, ctx: &mut Context<Self>) {
         self.connected = true;
         self.connected_since = self.node().clock.elapsed();
@@ -70,7 +70,7 @@ impl SupervisorActor {
         self.node().failures.dropped(Operation::Inquire);
         self.node().failures.dropped(Operation::Enrol);
         self.node().failures.dropped(Operation::CloseLost);
-        // What it claimed and moved as the leader is the next one's; what it still asks fails anew.
+        // What it claimed and moved as the leader is the next one's; what it still asks fails again.
         self.node().failures.dropped(Operation::Claim);
         self.node().failures.dropped(Operation::Advance);
         self.enrolments_locked = 0;

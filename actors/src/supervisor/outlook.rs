@@ -113,8 +113,9 @@ impl SupervisorActor {
         // Most engines start with none.
         let last = if self.over.is_empty() { None } else { self.over.remove(job) };
         let last = last.filter(|last| *last <= cursor)?;
-        let held_for = self.node().clock.elapsed().saturating_sub(self.jobs.get(job)?.held_since);
-        let known_since = self.node().store_time().checked_sub_signed(TimeDelta::from_std(held_for).ok()?)?;
+        let known_for = self.node().clock.elapsed().saturating_sub(self.jobs.get(job)?.known_since);
+        let known_since =
+            self.node().store_time().checked_sub_signed(TimeDelta::from_std(known_for).ok()?)?;
         (cursor >= known_since - CLOCK_TOLERANCE).then_some(last)
     }
 

@@ -74,7 +74,7 @@ impl SupervisorActor {
         let mut tried = Vec::new();
         while let Some((at, name)) = self.trials.next_due(now) {
             let Some(entry) = self.jobs.get(&name) else { continue };
-            // One that was parked anew since has a time of its own.
+            // One that was parked again since has a time of its own.
             let Some(parked) = entry.parked.as_ref().filter(|parked| parked.look_at == at) else { continue };
             let may_fire = self.right(entry).is_some();
             let may_know = self.connected && entry.broken.is_none() && matches!(self.phase, Phase::Running);
@@ -230,7 +230,7 @@ impl SupervisorActor {
         self.enrol_suspects_later(ctx);
     }
 
-    /// Has a parked job skip its ticks, if this node would fire it otherwise. A job that the leader does not hold may
+    /// Has a parked job skip its ticks, if this node would fire it otherwise. A job that the leader does not have may
     /// be parked on many followers: none of them speaks for the others.
     pub(super) fn skip_parked(&self, name: &JobName) {
         let Some(entry) = self.jobs.get(name).filter(|entry| is_shut(entry)) else { return };
@@ -239,7 +239,7 @@ impl SupervisorActor {
             Some(authority @ Authority::Any) => (self.connected_since, authority),
             Some(Authority::Leaderless) | None => return entry.job.send(Input::Suspend),
         };
-        let held = self.node().clock.elapsed().saturating_sub(since.max(entry.held_since));
+        let held = self.node().clock.elapsed().saturating_sub(since.max(entry.known_since));
         let held = TimeDelta::from_std(held).unwrap_or(TimeDelta::MAX);
         let now = self.node().now_in_store().wall;
         let since = now.checked_sub_signed(held).unwrap_or(now);

@@ -80,7 +80,7 @@ impl SupervisorActor {
         Box::pin(answered.into_actor(self).then(move |_, actor, _| ask(actor).into_actor(actor)))
     }
 
-    /// The statuses of jobs that this node holds, in their order.
+    /// The statuses of jobs that this node has, in their order.
     fn statuses_of(&self, entries: Vec<&Entry>) -> impl Future<Output = Vec<JobStatus>> + use<> {
         let scheduled = entries.iter().map(|entry| entry.job.clone()).collect();
         let scheduled = self.who_fires(scheduled, ANSWER_DEADLINE, InquiryPurpose::Status);
@@ -92,7 +92,7 @@ impl SupervisorActor {
         }
     }
 
-    /// The status of a job that this node holds, but for who fires it.
+    /// The status of a job that this node has, but for who fires it.
     fn status_of(&self, entry: &Entry) -> impl Future<Output = JobStatus> + use<> {
         let (broken, refused) = (entry.broken.clone(), entry.refused.clone());
         let parked = entry.parked.as_ref().map(|parked| parked.reason.clone());

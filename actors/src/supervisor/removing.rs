@@ -1,5 +1,5 @@
 //! How jobs are removed. The store hears that the leader does not schedule a job any more once what was due before is decided;
-//! until then, nothing of its name is enrolled anew.
+//! until then, nothing of its name is enrolled again.
 
 use std::collections::BTreeSet;
 

@@ -29,7 +29,7 @@ impl SupervisorActor {
         faults.extend(broken);
         faults.extend(conflicts(slice::from_ref(definition), |key| self.holder_of(key, Some(name))));
         Faults::check(faults).map_err(UpdateError::Invalid)?;
-        // What it owes by the schedule that it has, it owes still.
+        // Its ticks by the present schedule are still to be decided.
         let differs = entry.job.definition.identity.differs_from(definition.identity);
         over.into_iter().next().filter(|_| differs).map_or(Ok(()), |over| Err(over.into()))
     }
@@ -76,7 +76,7 @@ impl SupervisorActor {
         let was_local = entry.job.definition.policies.fires == Fires::Local;
         let becomes_local = !was_local && job.definition.policies.fires == Fires::Local;
         if was_local || differs {
-            entry.held_since = elapsed;
+            entry.known_since = elapsed;
         }
         let former = std::mem::replace(&mut entry.job, job.clone()).definition.clone();
         entry.fires = job.definition.policies.fires;

@@ -77,7 +77,7 @@ pub(super) fn refusal_with(error: &Error, callback: Option<&Callback>) -> LockEr
 pub(super) fn no_tables(settings: &Settings) -> LockError {
     let schema = &settings.schema;
     let cure = if settings.migrate {
-        "its steps were taken, but some of what they made was dropped since: restore it, or drop the schema, and it is made anew"
+        "its steps were taken, but some of what they made was dropped since: restore it, or drop the schema, and it is created again"
     } else {
         "use migrate(true), or run the statements of Postgres::ddl()"
     };

@@ -90,7 +90,7 @@ pub(super) const PULSE: &str =
     "SELECT pg_backend_pid() AS pid, clock_timestamp() AS now, true AS stands, NULL::int4 AS holder";
 
 const RECREATED: &str =
-    "the tables do not know this session: they were dropped, emptied, made anew, or restored from before";
+    "the tables do not know this session: they were dropped, emptied, created again, or restored from before";
 
 /// When the server was heard of last, and who it is.
 pub(super) struct Pulse {

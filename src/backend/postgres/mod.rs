@@ -165,8 +165,8 @@ impl Postgres {
     /// Makes a node of a scope that asks for the URL of each connection, since user, password or host may
     /// change: see [credentials that change](Self#credentials-that-change).
     ///
-    /// What the URL says of [encryption](Self#encryption) is decided anew each time, and its files are read
-    /// anew. Errors of the callback are shown: they must not hold the secret.
+    /// What the URL says of [encryption](Self#encryption) is decided again each time, and its files are read
+    /// again. Errors of the callback are shown: they must not contain the secret.
     ///
     /// ```no_run
     /// use callsheet::backend::Postgres;
@@ -184,7 +184,7 @@ impl Postgres {
     }
 
     /// Asks for the password of each connection, instead of taking the URL's: see [credentials that
-    /// change](Self#credentials-that-change). Errors of the callback are shown: they must not hold the
+    /// change](Self#credentials-that-change). Errors of the callback are shown: they must not contain the
     /// secret.
     ///
     /// ```no_run
@@ -371,7 +371,7 @@ pub struct Connector {
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without what may hold a password.
+        // Without what may contain a password.
         f.debug_struct("Connector").finish_non_exhaustive()
     }
 }

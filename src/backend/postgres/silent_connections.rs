@@ -25,7 +25,7 @@ const CLOSER_MIN: Duration = Duration::from_millis(50);
 /// How long a connection that was to be ended may take to go, before it is said that it does not.
 const END_TAKES: Duration = Duration::from_millis(500);
 
-/// A connection: its process, and the beacon that it is looked at for, if any. A server that is started anew
+/// A connection: its process, and the beacon that it is looked at for, if any. A server that is started again
 /// gives the numbers of its processes again, so two sessions in the table may name one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Who {

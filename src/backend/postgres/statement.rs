@@ -167,7 +167,7 @@ prepared! {
     limit_time: transaction::LIMIT_TIME,
     age: forget::AGE,
     forget: forget::FORGET,
-    hold: forget::HOLD,
+    keep_names: forget::KEEP_NAMES,
     pending_retries: pending_retries::PENDING_RETRIES,
     prove: proof::PROVE,
     heartbeat: heartbeat::HEARTBEAT,

@@ -136,7 +136,7 @@ pub(super) fn assert_words(texts: &[&str], column: &str, known: &[&str]) {
     };
     let mut answered = BTreeSet::new();
     for text in texts {
-        // Comments may hold a quote.
+        // Comments may contain a quote.
         let lines: Vec<_> = text.lines().map(|line| line.split("--").next().unwrap_or_default()).collect();
         let text = lines.join("\n");
         let parts: Vec<_> = text.split('\'').collect();
