@@ -75,11 +75,11 @@ pub(crate) enum Input {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Objections {
     /// The application says that this node must not lead.
-    pub refused: bool,
+    pub(crate) refused: bool,
     /// Another node leads.
-    pub led: bool,
+    pub(crate) led: bool,
     /// Another node stands as a candidate, and this one would rather not lead: why.
-    pub yields: Option<StepDownReason>,
+    pub(crate) yields: Option<StepDownReason>,
 }
 
 /// What the shell must do.

@@ -5,10 +5,12 @@
 
 pub(crate) mod backoff;
 pub(crate) mod bisect;
+pub(crate) mod byte_budget;
 pub(crate) mod clock;
 pub(crate) mod contract;
 pub(crate) mod duration;
 pub(crate) mod election;
+pub(crate) mod end_text;
 pub(crate) mod enrolling;
 pub(crate) mod failures;
 pub(crate) mod firing;

@@ -78,8 +78,6 @@ fn ended(run: RunId, outcome: Outcome, cancelled: Option<CancelReason>, end: Bod
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use uuid::Uuid;
 
     use super::*;
@@ -138,7 +136,7 @@ mod tests {
         let cases = [
             (BodyEnd::Returned, Outcome::Succeeded),
             (failed, Outcome::Failed),
-            (BodyEnd::Panicked(Arc::from("boo")), Outcome::Panicked),
+            (BodyEnd::Panicked("boo".into()), Outcome::Panicked),
             (BodyEnd::Aborted, Outcome::Cancelled),
             (BodyEnd::BetweenAttempts, Outcome::Cancelled),
             (BodyEnd::NotStarted { veto: None }, Outcome::Cancelled),

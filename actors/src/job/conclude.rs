@@ -7,7 +7,10 @@ use tokio::sync::oneshot;
 
 use super::{handle::JobHandle, hook_calls};
 use crate::{
-    core::job::{BodyEnd, RunEnded},
+    core::{
+        end_text::EndText,
+        job::{BodyEnd, RunEnded},
+    },
     event::{CancelReason, EventKind, Outcome},
     hooks::FinishedRun,
     name::{JobName, RunId},
@@ -86,7 +89,7 @@ pub(super) fn conclude(job: &Arc<JobHandle>, ended: RunEnded, run_at_hand: Optio
         job.meters.run_duration.record(took.as_secs_f64());
     }
     if let (Some(run), true) = (run_at_hand, started_at.is_some()) {
-        let error = ended.end.error().cloned();
+        let error = ended.end.error().map(EndText::share);
         hook_calls::ended(job, FinishedRun { run, outcome, error, cancelled, took });
     }
     let event = || event_of(job.definition.name.clone(), ended);
@@ -105,10 +108,15 @@ fn event_of(job: JobName, ended: RunEnded) -> EventKind {
     let cancelled_for = |why| EventKind::RunCancelled { job: job.clone(), run, took, why, reason: None };
     match (outcome, end) {
         (Outcome::Succeeded, _) => EventKind::RunSucceeded { job, run, took },
-        (Outcome::Failed, BodyEnd::Failed { error, .. }) => EventKind::RunFailed { job, run, took, error },
-        (Outcome::Panicked, BodyEnd::Panicked(message)) => EventKind::RunPanicked { job, run, took, message },
+        (Outcome::Failed, BodyEnd::Failed { error, .. }) => {
+            EventKind::RunFailed { job, run, took, error: error.share() }
+        }
+        (Outcome::Panicked, BodyEnd::Panicked(message)) => {
+            EventKind::RunPanicked { job, run, took, message: message.share() }
+        }
         (Outcome::TimedOut, _) => EventKind::RunTimedOut { job, run, took },
-        (Outcome::Cancelled, BodyEnd::NotStarted { veto: reason @ Some(_) }) => {
+        (Outcome::Cancelled, BodyEnd::NotStarted { veto: Some(reason) }) => {
+            let reason = Some(reason.share());
             EventKind::RunCancelled { job, run, took, why: CancelReason::Vetoed, reason }
         }
         (Outcome::Cancelled, BodyEnd::NotStarted { veto: None }) => {
@@ -136,8 +144,8 @@ mod tests {
         let run = RunIds::of(NodeId::numbered(1)).next(Utc::now());
         let took = Duration::from_secs(3);
         let error: Arc<str> = "no paper".into();
-        let failed = BodyEnd::Failed { error: error.clone(), severity: Severity::Transient };
-        let vetoed = BodyEnd::NotStarted { veto: Some(error.clone()) };
+        let failed = BodyEnd::Failed { error: "no paper".into(), severity: Severity::Transient };
+        let vetoed = BodyEnd::NotStarted { veto: Some("no paper".into()) };
         let cancelled = |why, reason| EventKind::RunCancelled { job: job(), run, took, why, reason };
         let (requested, lock_lost) = (CancelReason::Requested, CancelReason::LockLost);
         for (outcome, why, end, event) in [
@@ -151,7 +159,7 @@ mod tests {
             (
                 Outcome::Panicked,
                 None,
-                BodyEnd::Panicked(error.clone()),
+                BodyEnd::Panicked("no paper".into()),
                 EventKind::RunPanicked { job: job(), run, took, message: error.clone() },
             ),
             (

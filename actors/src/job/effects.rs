@@ -18,6 +18,7 @@ use super::{
 use crate::{
     core::{
         contract::Breach,
+        end_text::EndText,
         job::{Claim, Effect, Effects, Refusal, Retried, RunEnded, Start, Triggered as HowTriggered},
         time::FireTime,
     },
@@ -186,7 +187,7 @@ impl JobActor {
         self.body_ended(run, outcome);
         self.job.meters.run_duration.record(took.as_secs_f64());
         self.job.meters.run_retries.increment(1);
-        let error = end.error().cloned().unwrap_or_default();
+        let error = end.error().map(EndText::share).unwrap_or_default();
         self.publish(|job| EventKind::RunRetried { job, run, attempt, outcome, took, pause, error });
     }
 

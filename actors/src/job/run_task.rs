@@ -12,11 +12,8 @@ use tracing::Instrument;
 
 use super::{handle::JobHandle, hook_calls, report::Report};
 use crate::{
-    contained::message_of,
-    core::{
-        job::{BodyEnd, BodyEnded, Input, Start},
-        text::{TEXT_MAX, bounded},
-    },
+    contained::panic_text,
+    core::job::{BodyEnd, BodyEnded, Input, Start},
     event::EventKind,
     name::RunId,
     port::Session,
@@ -104,15 +101,16 @@ struct EndReport {
 
 impl EndReport {
     fn end(mut self, end: Result<Result<RunResult, Box<dyn Any + Send>>, Aborted>) {
+        let texts = &self.job.host.end_texts;
         let end = match end {
             Ok(Ok(Ok(()))) => BodyEnd::Returned,
             Ok(Ok(Err(error))) => {
                 if error.resigns() {
                     self.job.report(Report::ResignWanted);
                 }
-                BodyEnd::Failed { error: bounded(&error, TEXT_MAX).into(), severity: error.severity() }
+                BodyEnd::Failed { error: texts.take(&error), severity: error.severity() }
             }
-            Ok(Err(payload)) => BodyEnd::Panicked(message_of(&*payload).into()),
+            Ok(Err(payload)) => BodyEnd::Panicked(texts.take(panic_text(&*payload))),
             Err(Aborted) => BodyEnd::Aborted,
         };
         self.send(end);

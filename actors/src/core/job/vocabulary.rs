@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::{
-    core::{contract::Breach, time::FireTime},
+    core::{contract::Breach, end_text::EndText, time::FireTime},
     event::{CancelReason, Outcome},
     name::{FencingToken, RunId, Term},
     port::{Advanced, Authority, Pause, PendingRetry, SkipReason, Skips, StoredState, TickClaim, Verdict},
@@ -127,12 +127,12 @@ pub(crate) enum BodyEnd {
     /// It returned an error.
     Failed {
         /// The whole chain in one text.
-        error: Arc<str>,
+        error: EndText,
         /// What follows from it.
         severity: Severity,
     },
     /// It panicked with this message.
-    Panicked(Arc<str>),
+    Panicked(EndText),
     /// It was dropped before it returned.
     Aborted,
     /// There was none: the run waited for its next attempt, or for the node's slot for its first one.
@@ -141,7 +141,7 @@ pub(crate) enum BodyEnd {
     /// tried again.
     NotStarted {
         /// The reason of the veto, if it was one.
-        veto: Option<Arc<str>>,
+        veto: Option<EndText>,
     },
 }
 
@@ -164,7 +164,7 @@ impl BodyEnd {
 
 impl BodyEnd {
     /// What went wrong, in words, if something did.
-    pub(crate) fn error(&self) -> Option<&Arc<str>> {
+    pub(crate) fn error(&self) -> Option<&EndText> {
         match self {
             Self::Failed { error, .. } | Self::Panicked(error) => Some(error),
             Self::Returned | Self::Aborted | Self::BetweenAttempts | Self::NotStarted { .. } => None,
