@@ -193,6 +193,18 @@ impl Builder {
         self
     }
 
+    /// Sets how many bytes of a body's error with its causes, of the message of a panic, and of the veto of a hook
+    /// are quoted: in events, and in what hooks are told. From 256 to 262,144. Default: 16,384
+    /// ([`ERROR_BYTES_DEFAULT`](crate::ERROR_BYTES_DEFAULT)).
+    ///
+    /// A longer one is cut, and `… (cut at 16,384 bytes)` behind it says so. The whole text is never built. While
+    /// the errors of runs that have ended, and whose ends the store has not recorded yet, take 16 MiB of a node
+    /// ([`WAITING_ERROR_BYTES_MAX`](crate::WAITING_ERROR_BYTES_MAX)), further ones are cut at 256 bytes.
+    pub fn error_bytes_max(mut self, bytes: usize) -> Self {
+        self.options.error_bytes_max = bytes;
+        self
+    }
+
     /// Sets the time between cancelling and aborting the runs that did not drain at shutdown. Default: 5 s. 0
     /// aborts them at once; [`Duration::MAX`] never does.
     pub fn shutdown_abort_after(mut self, time: Duration) -> Self {

@@ -25,7 +25,6 @@
 
 mod body;
 mod body_watch;
-mod byte_budget;
 mod candidacy;
 mod coalesced;
 mod contained;
@@ -76,6 +75,7 @@ pub use crate::{
     candidacy::{Candidacy, MAY_LEAD_TIMEOUT, MayLead, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN},
     core::{
         duration::{DurationText, parse_duration},
+        end_text::{ERROR_BYTES_DEFAULT, ERROR_BYTES_MAX, ERROR_BYTES_MIN, WAITING_ERROR_BYTES_MAX},
         job::RunPhase,
         log_budget::{JOB_LINES_MAX, JOBS_LOGGED_MAX},
         operation::Operation,

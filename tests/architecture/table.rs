@@ -42,7 +42,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     layer(
         "shared",
         &[
-            "actors/src/{event_filter,event_log,byte_budget,contained,coalesced,labels,metrics,hooks,body}.rs",
+            "actors/src/{event_filter,event_log,contained,coalesced,labels,metrics,hooks,body}.rs",
             "actors/src/{recipient,definition,job_config,error,drain,candidacy,health,failure_log,overdue}.rs",
             "actors/src/{permits,placement,body_watch,node}.rs",
             "actors/src/listener/{publisher,stream,subscriber}.rs",

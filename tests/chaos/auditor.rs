@@ -155,8 +155,8 @@ impl History {
 
     /// When a body ended, at the latest: with its node, if it did not say so. A body that is dropped when its
     /// run is cancelled says nothing, and its end is recorded afterwards.
-    fn end_of(&self, body: &BodyMark) -> DateTime<Utc> {
-        let run = || self.books.runs.iter().find(|run| run.run == body.run);
+    fn end_of(&self, body: &BodyMark, runs: &HashMap<&str, &Claimed>) -> DateTime<Utc> {
+        let run = || runs.get(body.run.as_str());
         let dropped = || run().filter(|run| run.outcome.as_deref() == Some("cancelled"))?.ended_at;
         let ended = body.ended_at.or_else(dropped).or_else(|| ended_at(&self.heard, body.node));
         ended.unwrap_or(self.stopping_at)
@@ -253,7 +253,7 @@ impl Verdict {
         let mut bodies: Vec<_> = history.bodies.iter().collect();
         bodies.sort_by_key(|body| body.started_at);
         for body in bodies {
-            let end = history.end_of(body);
+            let end = history.end_of(body, &runs);
             if let Some((former, free_at)) = last.get(body.key.as_str()) {
                 let is_lost = lost_at(former).is_some();
                 // A lost run may go on for a while after its key was given away.
@@ -299,6 +299,7 @@ impl Verdict {
             .collect();
         let bodies: HashMap<&str, &BodyMark> =
             history.bodies.iter().map(|body| (body.run.as_str(), body)).collect();
+        let runs = history.runs();
         for run in history.books.runs.iter().filter(|run| run.is_lost()) {
             let (Some(body), Some(closed_at)) = (bodies.get(run.run.as_str()), run.ended_at) else {
                 continue;
@@ -306,7 +307,7 @@ impl Verdict {
             // Of a node that died, its end is known from outside, a moment later.
             let allowed =
                 if history.was_struck(closed_at) { history.hears_within() } else { TimeDelta::zero() };
-            let goes_on = history.awake(body.node, closed_at, history.end_of(body)) > allowed;
+            let goes_on = history.awake(body.node, closed_at, history.end_of(body, &runs)) > allowed;
             if goes_on && !told.contains(&(body.node, run.run.as_str())) {
                 let (node, key) = (body.node, &run.key);
                 let ms = |at: DateTime<Utc>| (at - body.started_at).num_milliseconds();

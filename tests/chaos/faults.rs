@@ -82,6 +82,8 @@ faults! {
     FreezeBriefly "leader frozen briefly" => processes::freeze_briefly,
     /// SIGSTOP to a follower.
     FreezeFollower "follower frozen" => processes::freeze_follower,
+    /// SIGSTOP to half of the nodes, the leader among them, for longer than their lease.
+    FreezeHalf "half of the nodes frozen" => processes::freeze_half,
     /// The leader's wall clock is ten minutes ahead for a while.
     ClockAhead "leader's clock ahead" => processes::clock_ahead,
     /// The leader's wall clock is ten minutes behind for a while.
@@ -213,6 +215,7 @@ impl Fault {
             | Self::ShareLeaderRow
             | Self::HalfSentProof
             | Self::FreezeLeader
+            | Self::FreezeHalf
             | Self::FreezeBriefly
             | Self::ClockAhead
             | Self::ClockBehind

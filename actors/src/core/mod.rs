@@ -4,10 +4,12 @@
 
 pub mod backoff;
 pub mod bisect;
+pub(crate) mod byte_budget;
 pub mod clock;
 pub mod contract;
 pub mod duration;
 pub mod election;
+pub mod end_text;
 pub mod failures;
 pub mod job;
 pub mod ledger;

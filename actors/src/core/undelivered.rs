@@ -78,8 +78,6 @@ fn ended(run: RunId, outcome: Outcome, cancelled: Option<CancelReason>, end: End
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use uuid::Uuid;
 
     use super::*;
@@ -138,7 +136,7 @@ mod tests {
         let cases = [
             (End::Returned, Outcome::Succeeded),
             (failed, Outcome::Failed),
-            (End::Panicked(Arc::from("boo")), Outcome::Panicked),
+            (End::Panicked("boo".into()), Outcome::Panicked),
             (End::Aborted, Outcome::Cancelled),
             (End::BetweenAttempts, Outcome::Cancelled),
             (End::NotStarted { veto: None }, Outcome::Cancelled),

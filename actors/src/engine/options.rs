@@ -6,7 +6,12 @@ use actix::prelude::*;
 
 use crate::{
     candidacy::{MayLead, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN},
-    core::{duration::DurationText, zone_data::ZONE_DATA_VERSION_MAX},
+    core::{
+        duration::DurationText,
+        end_text::{ERROR_BYTES_DEFAULT, ERROR_BYTES_MAX, ERROR_BYTES_MIN},
+        text::Grouped,
+        zone_data::ZONE_DATA_VERSION_MAX,
+    },
     definition::Job,
     event::Event,
     event_filter::EventFilter,
@@ -89,6 +94,9 @@ pub struct EngineOptions {
     /// least [`RESIGN_PAUSE_MIN`]. A node that led only between two of its questions, a second apart, may go
     /// unseen: then the whole pause passes. Default: [`RESIGN_PAUSE_DEFAULT`].
     pub resign_pause: Duration,
+    /// The longest error of a body with its causes, message of a panic or veto of a hook that is quoted, in bytes,
+    /// from [`ERROR_BYTES_MIN`] to [`ERROR_BYTES_MAX`]. Default: [`ERROR_BYTES_DEFAULT`].
+    pub error_bytes_max: usize,
     /// The node's id, unless the backend has one for it. Default: random.
     pub node: NodeId,
     /// Hears of every definition, for the audit of a rig.
@@ -122,6 +130,7 @@ impl EngineOptions {
             may_lead: None,
             prefer_not_to_lead: false,
             resign_pause: RESIGN_PAUSE_DEFAULT,
+            error_bytes_max: ERROR_BYTES_DEFAULT,
             node: NodeId::random(),
             #[cfg(any(test, feature = "testkit"))]
             definitions: None,
@@ -153,6 +162,14 @@ impl EngineOptions {
         if self.zone_data.len() > ZONE_DATA_VERSION_MAX {
             let rule = format!("the version of time zone data has at most {ZONE_DATA_VERSION_MAX} bytes");
             faults.push(Fault::new("zone_data", &*self.zone_data, rule, "shorten it, such as `2026f`"));
+        }
+        if !(ERROR_BYTES_MIN..=ERROR_BYTES_MAX).contains(&self.error_bytes_max) {
+            let [value, min, max, default] =
+                [self.error_bytes_max, ERROR_BYTES_MIN, ERROR_BYTES_MAX, ERROR_BYTES_DEFAULT]
+                    .map(|bytes| Grouped(bytes as u64).to_string());
+            let rule = format!("an error is quoted to at least {min} and at most {max} bytes");
+            let cure = format!("choose a number in this range; {default} is the default");
+            faults.push(Fault::new("error_bytes_max", value, rule, cure));
         }
         if self.max_concurrent_runs == Some(0) {
             let cure = "raise it, or leave it out for no bound";

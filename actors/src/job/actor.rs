@@ -435,8 +435,7 @@ impl JobActor {
         self.job.meters.run_duration.record(took.as_secs_f64());
         self.job.meters.run_retries.increment(1);
         let error = match end {
-            End::Failed { error, .. } => error,
-            End::Panicked(message) => message,
+            End::Failed { error: text, .. } | End::Panicked(text) => text.share(),
             End::Returned | End::Aborted | End::BetweenAttempts | End::NotStarted { .. } => "".into(),
         };
         self.publish(|job| EventKind::RunRetried { job, run, attempt, outcome, took, pause, error });

@@ -87,8 +87,7 @@ pub(super) fn conclude(job: &Arc<JobHandle>, ended: Ended, run_at_hand: Option<R
     }
     if let (Some(run), true) = (run_at_hand, started_at.is_some()) {
         let error = match &end {
-            End::Failed { error, .. } => Some(error.clone()),
-            End::Panicked(message) => Some(message.clone()),
+            End::Failed { error: text, .. } | End::Panicked(text) => Some(text.share()),
             End::Returned | End::Aborted | End::BetweenAttempts | End::NotStarted { .. } => None,
         };
         hook_calls::ended(job, FinishedRun { run, outcome, error, cancelled, took });
@@ -105,13 +104,14 @@ pub(super) fn conclude(job: &Arc<JobHandle>, ended: Ended, run_at_hand: Option<R
         let name = name();
         match (outcome, end) {
             (Outcome::Failed, End::Failed { error, .. }) => {
-                EventKind::RunFailed { job: name, run, took, error }
+                EventKind::RunFailed { job: name, run, took, error: error.share() }
             }
             (Outcome::Panicked, End::Panicked(message)) => {
-                EventKind::RunPanicked { job: name, run, took, message }
+                EventKind::RunPanicked { job: name, run, took, message: message.share() }
             }
             (Outcome::TimedOut, _) => EventKind::RunTimedOut { job: name, run, took },
-            (Outcome::Cancelled, End::NotStarted { veto: reason @ Some(_) }) => {
+            (Outcome::Cancelled, End::NotStarted { veto: Some(reason) }) => {
+                let reason = Some(reason.share());
                 EventKind::RunCancelled { job: name, run, took, why: CancelReason::Vetoed, reason }
             }
             (Outcome::Cancelled, End::NotStarted { veto: None }) => {

@@ -12,11 +12,8 @@ use tracing::Instrument;
 
 use super::{handle::JobHandle, hook_calls, report::Report};
 use crate::{
-    contained::message_of,
-    core::{
-        job::{End, Input, RunEnd, Start},
-        text::{TEXT_MAX, bounded},
-    },
+    contained::panic_text,
+    core::job::{End, Input, RunEnd, Start},
     event::EventKind,
     name::RunId,
     port::Session,
@@ -102,15 +99,16 @@ struct EndReport {
 
 impl EndReport {
     fn end(mut self, end: Result<Result<RunResult, Box<dyn Any + Send>>, Aborted>) {
+        let texts = &self.job.host.end_texts;
         let end = match end {
             Ok(Ok(Ok(()))) => End::Returned,
             Ok(Ok(Err(error))) => {
                 if error.resigns() {
                     self.job.report(Report::ResignWanted);
                 }
-                End::Failed { error: bounded(&error, TEXT_MAX).into(), severity: error.severity() }
+                End::Failed { error: texts.take(&error), severity: error.severity() }
             }
-            Ok(Err(payload)) => End::Panicked(message_of(&*payload).into()),
+            Ok(Err(payload)) => End::Panicked(texts.take(panic_text(&*payload))),
             Err(Aborted) => End::Aborted,
         };
         self.send(end);

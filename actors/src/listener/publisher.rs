@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 
 use super::subscriber::Subscriber;
 use crate::{
-    byte_budget::{ByteBudget, Charge},
+    core::byte_budget::{ByteBudget, Charge},
     event::{Event, EventKind},
     event_filter::Kinds,
     event_log::{EventLog, Level},

@@ -1,6 +1,6 @@
 //! What follows from the answers of a round trip.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use actix::prelude::*;
 
@@ -13,7 +13,7 @@ use crate::{
         backoff::doubled,
         job::{Claim, Input},
         operation::Operation,
-        text::{TEXT_MAX, bounded, cut},
+        text::{TEXT_MAX, bounded},
     },
     event::EventKind,
     job::{AdvanceCursor, ClaimRun, JobMessage, RefusedStep},
@@ -27,6 +27,11 @@ pub(crate) const LOCKED_MAX: Duration = Duration::from_millis(250);
 /// How often a claim or a move may be found locked before the job is told, half a second after the first
 /// time.
 pub(crate) const LOCKED_TRIES_MAX: u32 = 8;
+
+/// The bytes that the reasons of one round trip take: jobs whose thread is busy take them later. Each beyond is
+/// cut at [`REASON_SHORT`] bytes.
+const ROUND_REASON_BYTES_MAX: usize = 4 * TEXT_MAX;
+const REASON_SHORT: usize = 256;
 
 impl LockActor {
     /// What a session that is lost was asked in vain is asked in the next one, by
@@ -136,8 +141,9 @@ impl LockActor {
         if let Err(LockError::BadData { reason }) = &claimed {
             return self.suspect_claims(claims, reason);
         }
-        let none = |error| Verdict::Unavailable { reason: bounded(error, TEXT_MAX) };
-        let verdicts = claimed.unwrap_or_else(|error| vec![none(error); claims.len()]);
+        let none = |reason| Verdict::Unavailable { reason };
+        let verdicts = claimed.unwrap_or_else(|error| Reasons::of_all(claims.len(), &error, none));
+        let mut reasons = Reasons::default();
         let mut locked = Contended::default();
         let (mut granted, mut refused) = (false, None);
         for (mut asked, mut verdict) in claims.into_iter().zip(verdicts) {
@@ -147,15 +153,16 @@ impl LockActor {
                 continue;
             }
             if let Verdict::BadData { reason } = &verdict {
-                if !self.refuse_claim(asked, reason) {
-                    refused.get_or_insert_with(|| reason.clone());
+                let reason = reasons.take(reason);
+                if !self.refuse_claim(asked, &reason) {
+                    refused.get_or_insert(reason);
                 }
                 continue;
             }
             let ClaimRun { job, claim: Claim { run, tick, slot, .. }, key, .. } = asked;
             match &mut verdict {
                 Verdict::Unavailable { reason } => {
-                    cut(reason, TEXT_MAX);
+                    *reason = reasons.take(&*reason);
                     refused.get_or_insert_with(|| reason.clone());
                 }
                 Verdict::Locked { holder: None } => {
@@ -245,8 +252,9 @@ impl LockActor {
         if let Err(LockError::BadData { reason }) = &advanced {
             return self.suspect_advances(advances, reason);
         }
-        let none = |error| Advanced::Unavailable { reason: bounded(error, TEXT_MAX) };
-        let answers = advanced.unwrap_or_else(|error| vec![none(error); advances.len()]);
+        let none = |reason| Advanced::Unavailable { reason };
+        let answers = advanced.unwrap_or_else(|error| Reasons::of_all(advances.len(), &error, none));
+        let mut reasons = Reasons::default();
         let mut locked = Contended::default();
         let mut refused = None;
         for (mut asked, mut answer) in advances.into_iter().zip(answers) {
@@ -256,8 +264,9 @@ impl LockActor {
                 continue;
             }
             if let Advanced::BadData { reason } = &answer {
-                if !self.refuse_advance(&asked.job, reason) {
-                    refused.get_or_insert_with(|| reason.clone());
+                let reason = reasons.take(reason);
+                if !self.refuse_advance(&asked.job, &reason) {
+                    refused.get_or_insert(reason);
                 }
                 continue;
             }
@@ -283,7 +292,7 @@ impl LockActor {
                     refused.get_or_insert_with(|| always_locked(&job.definition.name));
                 }
                 Advanced::Unavailable { reason } => {
-                    cut(reason, TEXT_MAX);
+                    *reason = reasons.take(&*reason);
                     refused.get_or_insert_with(|| reason.clone());
                 }
                 Advanced::Elsewhere { .. } | Advanced::BadData { .. } | Advanced::Locked => {}
@@ -295,6 +304,33 @@ impl LockActor {
         self.later(pause, locked.items, ctx, |actor, advances| {
             advances.into_iter().for_each(|advance| actor.take_advance(advance));
         });
+    }
+}
+
+/// What the store says of the items of one round trip, on its way to their jobs.
+struct Reasons {
+    room: usize,
+}
+
+impl Default for Reasons {
+    fn default() -> Self {
+        Self { room: ROUND_REASON_BYTES_MAX }
+    }
+}
+
+impl Reasons {
+    /// The same answer to each of so many items. What is taken of them once more is as it is.
+    fn of_all<A>(items: usize, error: &LockError, answer: impl Fn(String) -> A) -> Vec<A> {
+        let mut reasons = Self::default();
+        (0..items).map(|_| answer(reasons.take(error))).collect()
+    }
+
+    /// In full while there is room, and the start of it afterwards.
+    fn take(&mut self, reason: impl fmt::Display) -> String {
+        let longest = if self.room < TEXT_MAX { REASON_SHORT } else { TEXT_MAX };
+        let reason = bounded(reason, longest);
+        self.room = self.room.saturating_sub(reason.len());
+        reason
     }
 }
 

@@ -112,9 +112,7 @@ impl LockActor {
             Some(Answered::Ends(ends, ended)) => self.on_ended(session, ends, ended, ctx),
             Some(Answered::Claims(claims, claimed)) => self.on_claimed(session, claims, claimed, ctx),
             Some(Answered::Advances(advances, advanced)) => self.on_advanced(advances, advanced, ctx),
-            Some(Answered::Released { end, released, reason }) => {
-                self.on_released(end, released, &reason, ctx)
-            }
+            Some(Answered::Released { end, released }) => self.on_released(end, released, ctx),
             None => {}
         }
         if self.session != Some(session) {

@@ -25,7 +25,7 @@ use crate::{
         operation::Operation,
         policy::Fires,
         suspects::Group,
-        text::{TEXT_MAX, bounded},
+        text::{PARKED_REASON_BYTES_MAX, bounded},
     },
     event::EventKind,
     job::{JobHandle, RefusedStep},
@@ -168,7 +168,8 @@ impl SupervisorActor {
             && let [(job, _)] = jobs
         {
             self.node().failures.dropped(Operation::Enrol);
-            self.park(job, bounded(reason, TEXT_MAX).into(), RefusedStep::Enrolment, ctx);
+            let reason = bounded(reason, PARKED_REASON_BYTES_MAX).into();
+            self.park(job, reason, RefusedStep::Enrolment, ctx);
         }
     }
 

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::{
-    core::{contract::Breach, time::FireTime},
+    core::{contract::Breach, end_text::EndText, time::FireTime},
     event::{CancelReason, Outcome},
     name::{FencingToken, RunId, Term},
     port::{Advanced, Authority, Pause, PendingRetry, SkipReason, Skips, StoredState, TickClaim, Verdict},
@@ -127,12 +127,12 @@ pub enum End {
     /// It returned an error.
     Failed {
         /// The whole chain in one text.
-        error: Arc<str>,
+        error: EndText,
         /// What follows from it.
         severity: Severity,
     },
     /// It panicked with this message.
-    Panicked(Arc<str>),
+    Panicked(EndText),
     /// It was dropped before it returned.
     Aborted,
     /// There was none: the run waited for its next attempt, or for the node's slot for its first one.
@@ -140,7 +140,7 @@ pub enum End {
     /// It never started: a hook vetoed it with this reason, or the run was told to stop before. It is not tried again.
     NotStarted {
         /// The reason of the veto, if it was one.
-        veto: Option<Arc<str>>,
+        veto: Option<EndText>,
     },
 }
 
