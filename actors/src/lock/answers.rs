@@ -204,7 +204,7 @@ impl LockActor {
             job.meters.committed(1, &tick.skips);
         }
         if self.session != Some(session) {
-            // Whoever takes over closes the run.
+            // The next node closes the run.
             self.node.meters.locks_lost.increment(1);
             return job.send(Input::Claimed { run, verdict: Verdict::GrantedBefore });
         }

@@ -48,7 +48,7 @@ const GRANTS_MAX: usize = 2;
 const UNGRANTED_MAX: u32 = 3;
 
 const HIDDEN: &str =
-    "the row of the leader is not to be seen; it was deleted, or row security hides it: find out which";
+    "the row of the leader cannot be seen; it was deleted, or row security hides it: find out which";
 
 pub(super) struct PostgresElector {
     pub(super) shared: Arc<Shared>,
