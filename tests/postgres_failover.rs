@@ -34,7 +34,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use rustix::process::Signal;
 use tempfile::TempDir;
-use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, MutexGuard};
 use tokio_postgres::{Client, NoTls};
 
 use self::{
@@ -63,18 +63,10 @@ fn program() -> Command {
     command
 }
 
-/// The stories of a few processes that may be told at the same time, on two processors.
-const STORIES_MAX: u32 = 2;
-static STORIES: Semaphore = Semaphore::const_new(STORIES_MAX as usize);
-
-/// The turn of a story of thirty processes: no other one is told meanwhile.
-async fn alone() -> SemaphorePermit<'static> {
-    STORIES.acquire_many(STORIES_MAX).await.expect("it is never closed")
-}
-
-/// The turn of a story of two or three processes.
-async fn turn() -> SemaphorePermit<'static> {
-    STORIES.acquire().await.expect("it is never closed")
+/// The tests of this file share two processors with thirty processes: one test at a time.
+async fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::const_new(());
+    ALONE.lock().await
 }
 
 async fn connect() -> Client {
@@ -273,7 +265,7 @@ fn leaders_that_are_told_to_stop_lose_nothing() {
         return node::main(&plan, |_| {}).expect("a node");
     }
     block_on(async {
-        let _turn = turn().await;
+        let _alone = alone().await;
         // Periods are longer than any gap, so that no tick is ever the older one of two that are due, and
         // they drift apart, so that claims and runs of every age are under way when a leader is told to stop.
         let mut jobs: Vec<_> =
@@ -310,7 +302,7 @@ fn leaders_that_are_told_to_stop_lose_nothing() {
 
 #[tokio::test]
 async fn a_leader_that_is_told_to_stop_while_it_renews_its_term_gives_it_up() {
-    let _turn = turn().await;
+    let _alone = alone().await;
     let mut stage = Stage::new("renewing", 2, vec![job("slow", 1_000, 5_000)]).await;
     // The next renewal waits for a row that somebody else has locked.
     let somebody = connect().await;
@@ -334,7 +326,7 @@ async fn a_leader_that_is_told_to_stop_while_it_renews_its_term_gives_it_up() {
 
 #[tokio::test]
 async fn a_frozen_leader_is_succeeded_and_starts_nothing_when_it_wakes_up() {
-    let _turn = turn().await;
+    let _alone = alone().await;
     let jobs = vec![job("often", 100, 5), job("long", 300, 700), job("rare", 1_000, 5)];
     let mut stage = Stage::new("frozen", 3, jobs).await;
     stage.cluster.listen_for(Duration::from_secs(1)).await;
@@ -360,7 +352,7 @@ async fn a_frozen_leader_is_succeeded_and_starts_nothing_when_it_wakes_up() {
 
 #[tokio::test]
 async fn a_claim_that_is_answered_while_the_leader_is_frozen_is_not_run() {
-    let _turn = turn().await;
+    let _alone = alone().await;
     let mut stage = Stage::new("answered", 2, vec![job("job", 500, 5)]).await;
     let schema = stage.plan.schema.clone();
     // The next claim takes two seconds on the server: time to freeze whoever waits for it.
@@ -397,7 +389,7 @@ WHEN (OLD.run IS NULL AND NEW.run IS NOT NULL) EXECUTE FUNCTION {schema}.wait();
 
 #[tokio::test]
 async fn a_leader_whose_session_is_ended_cancels_its_run_and_comes_back() {
-    let _turn = turn().await;
+    let _alone = alone().await;
     let mut stage = Stage::new("ended", 2, vec![job("often", 100, 5), job("long", 1_000, 3_000)]).await;
     let long = |event: &'static str| {
         move |_, said: &Said| said.event == event && said.job.as_deref() == Some("long")
@@ -430,7 +422,7 @@ ON a.application_name LIKE 'callsheet ' || left(replace(l.node::text, '-', ''), 
 
 #[tokio::test]
 async fn the_example_keeps_every_promise_and_leaves_nothing_behind() {
-    let _turn = turn().await;
+    let _alone = alone().await;
     let directory = directory();
     let mut story = Process::start(example("failover").env("TMPDIR", directory.path()));
 
@@ -448,7 +440,7 @@ async fn the_example_keeps_every_promise_and_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn an_interrupted_example_leaves_nothing_behind() {
-    let _turn = turn().await;
+    let _alone = alone().await;
     let directory = directory();
     let mut story = Process::start(example("failover").env("TMPDIR", directory.path()));
     story.wait_for("SIGTERM to node");

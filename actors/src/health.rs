@@ -202,7 +202,7 @@ pub enum Problem {
         since: DateTime<Utc>,
     },
     /// No leader has said for two leases and the [time of a call](crate::CALL_DEADLINE) that what is due is
-    /// decided, whoever led meanwhile, and nothing else tells why.
+    /// decided, even if the leader changed, and nothing else tells why.
     Undecided {
         /// When one said so last. Time without a session does not count.
         since: DateTime<Utc>,

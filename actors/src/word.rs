@@ -1,5 +1,5 @@
-//! Public values that are one word: the same in texts, in JSON and in metrics, so that whoever reads one can
-//! search for it.
+//! Public values that are one word: the same in texts, in JSON and in metrics, so that one can search
+//! for it.
 
 /// The word of each variant, and [`Display`](std::fmt::Display) by it.
 macro_rules! words {

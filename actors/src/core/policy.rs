@@ -226,7 +226,7 @@ pub const CATCH_UP_PACE: Duration = Duration::from_millis(100);
 ///
 /// ```text
 /// node 1  [run 7 ====x           (killed)
-/// node 2              RunLost, written by whoever takes over
+/// node 2              RunLost, written by the next leader
 /// Retry               [run 7, attempt 2 ====]
 /// ```
 ///

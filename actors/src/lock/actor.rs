@@ -252,7 +252,7 @@ impl LockActor {
         }
     }
 
-    /// Tells whoever supervises the jobs.
+    /// Tells the supervisor of the jobs.
     pub(super) fn report(&self, report: Report) {
         self.reports.do_send(report);
     }

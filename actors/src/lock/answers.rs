@@ -186,7 +186,7 @@ impl LockActor {
                         job.meters.committed(1, &tick.skips);
                     }
                     if self.session != Some(session) {
-                        // Granted to a session that died before the answer was read: whoever takes over
+                        // Granted to a session that died before the answer was read: the next node
                         // closes the run.
                         self.node.meters.locks_lost.increment(1);
                         job.send(Input::Claimed { run, verdict: Verdict::GrantedBefore });

@@ -156,7 +156,7 @@ impl Handler<EnrolJobs> for LockActor {
             // Before any of the jobs is resumed by the store's time.
             actor.read_measured();
             if let Err(error) = &enrolled {
-                // Whether it succeeded, whoever asked finds out: all of it may be locked.
+                // The caller finds out whether it succeeded: all of it may be locked.
                 actor.failed(Operation::Enrol, error);
             }
             enrolled
@@ -234,7 +234,7 @@ impl Handler<WithdrawJobs> for LockActor {
             answers.await.map(|answers| warn_refused(Operation::Withdraw, answers))
         };
         Box::pin(withdrawn.into_actor(self).map(|answer, actor, _| {
-            // It is of no use to whoever asked.
+            // It is of no use to the caller.
             let _ = actor.noted(Operation::Withdraw, answer);
         }))
     }

@@ -176,7 +176,7 @@ impl LockActor {
         let now = self.node.clock.elapsed();
         let is_blamed = !claim.recheck && self.refused.claimed.blame(now, &job.definition.name);
         let answer = if claim.recheck {
-            // Whether an earlier claim was granted is not known: whoever asks goes on to ask.
+            // Whether an earlier claim was granted is not known: the job goes on to ask.
             Input::Claimed { run, verdict: Verdict::Unavailable { reason } }
         } else if is_blamed {
             self.node.failures.dropped(Operation::Claim);

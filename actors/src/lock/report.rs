@@ -1,4 +1,4 @@
-//! What the lock actor reports to whoever supervises the jobs.
+//! What the lock actor reports to the supervisor of the jobs.
 
 use std::sync::Arc;
 

@@ -140,7 +140,7 @@ pub(super) fn cursor_advance(AdvanceCursor { job, advance, .. }: &AdvanceCursor)
 }
 
 /// Makes round trips one after the other. One future for the life of the actor: it is polled after the
-/// mailbox was emptied, so that whatever came together goes out together.
+/// mailbox was emptied, so that what came together goes out together.
 #[derive(Default)]
 pub(super) struct Rounds {
     under_way: Option<BoxFuture<'static, Round>>,

@@ -88,7 +88,7 @@ fn in_words(ahead: TimeDelta) -> String {
     if ahead < TimeDelta::zero() { format!("{off} behind") } else { format!("{off} ahead of") }
 }
 
-/// How often a clock was seen to move, so that whoever reads one can tell later whether it still is what it
+/// How often a clock was seen to move, so that a reader can tell later whether it still is what it
 /// was.
 #[derive(Debug, Default)]
 pub(crate) struct ClockMoves(AtomicU32);

@@ -174,7 +174,7 @@ pub trait Locker: Send + Sync + 'static {
         ready(Ok(Divergence::default())).boxed()
     }
 
-    /// Answers what the leader, whoever it is, does with `jobs`, as it stands now. Changes nothing.
+    /// Answers what the present leader does with `jobs`, as it stands now. Changes nothing.
     ///
     /// # Errors
     ///
@@ -265,7 +265,7 @@ pub trait Locker: Send + Sync + 'static {
     /// # Errors
     ///
     /// * [`LockError::Timeout`]: it is unknown which were recorded; ask again, it does no harm.
-    /// * [`LockError::SessionLost`]: none will be; whoever takes over closes the runs as lost.
+    /// * [`LockError::SessionLost`]: none will be; the next leader closes the runs as lost.
     ///
     /// # Cancel safety
     ///

@@ -16,8 +16,8 @@ use siphasher::sip128::SipHasher24;
 ///
 /// The digest is SipHash-2-4 with 128 bits and the key (0, domain), the same on every platform: the domain is
 /// 1 for [data](Self::of_data) and 2 for a [text](Self::of_text). Its purpose is to find changes that happen,
-/// not to withstand those who look for two rules with one digest: whoever can change a schedule needs no such
-/// trick.
+/// not to withstand those who look for two rules with one digest: a person who can change a schedule needs no
+/// such trick.
 ///
 /// ```
 /// use callsheet_actors::port::ScheduleIdentity;

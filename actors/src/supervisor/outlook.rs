@@ -203,7 +203,7 @@ impl LintLog {
             tracing::warn!(
                 target: "callsheet",
                 jobs = jobs.count,
-                "a schedule is perhaps not meant so: {}: {}{}",
+                "a schedule may not do what was meant: {}: {}{}",
                 Excerpt::new(&lint, LINT_SHOWN_MAX),
                 names.join(", "),
                 AndMore(jobs.count, NAMES_SHOWN_MAX)

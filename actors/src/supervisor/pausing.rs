@@ -201,7 +201,7 @@ impl Handler<StopJob> for SupervisorActor {
         let paused = self.pause(&Selector::from(&job), Some(pause.clone()), ctx);
         ctx.spawn(paused.map(move |paused, actor, ctx| {
             if let Err(PauseError::BadData { reason, .. }) = &paused {
-                tracing::error!(target: "callsheet", job = %job, "only this node knows that a job is to stop: {reason}");
+                tracing::error!(target: "callsheet", job = %job, "a job stops on this node only, as the store refuses its pause: {reason}");
             }
             let is_unknown = matches!(paused, Err(PauseError::Unavailable { .. }));
             if is_unknown && matches!(actor.phase, Phase::Running) {

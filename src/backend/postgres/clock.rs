@@ -114,7 +114,7 @@ mod tests {
             (0, 1_001, 1_000, 1_002, 0),
             (0, 601_000, 1_000, 1_001, 599_999),
             (0, -599_000, 1_000, 1_001, -600_000),
-            // Slow: whatever was known is as likely as before.
+            // Slow: what was known is as likely as before.
             (600_000, 603_000, 1_000, 5_000, 600_000),
             // The server's clock was set back to the node's.
             (600_000, 1_001, 1_000, 1_002, 1),

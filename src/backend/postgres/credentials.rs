@@ -118,7 +118,7 @@ impl Callback {
     fn silent(&self) -> String {
         let option = self.option;
         format!(
-            "the callback of `{option}` did not answer within {ASK_TIMEOUT:?}; let it keep what it answers at hand"
+            "the callback of `{option}` did not answer within {ASK_TIMEOUT:?}; let it keep its answer ready"
         )
     }
 

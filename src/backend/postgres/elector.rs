@@ -50,7 +50,7 @@ const UNGRANTED_MAX: u32 = 3;
 const LOOK_PART: u32 = 4;
 
 const HIDDEN: &str =
-    "the row of the leader is not to be seen; it was deleted, or row security hides it: find out which";
+    "the row of the leader cannot be seen; it was deleted, or row security hides it: find out which";
 const NO_ANSWER: &str = "the server did not answer within the deadline";
 
 pub(super) struct PostgresElector {

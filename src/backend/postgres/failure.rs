@@ -199,7 +199,7 @@ pub(super) fn is_bad_data(error: &Error) -> bool {
     Cause::of_error(error) == Cause::Data
 }
 
-/// What a refused statement means for whoever asked: it was rolled back.
+/// What a refused statement means for the caller: it was rolled back.
 pub(super) fn not_done(error: &Error) -> LockError {
     match Cause::of_error(error) {
         Cause::Data => LockError::BadData { reason: explain(error) },

@@ -1,6 +1,6 @@
 //! What keeps a session's lease on the server, and the node's trust in it.
 //!
-//! The server ends a session that it has not heard of for a lease. So whatever it answers keeps the session,
+//! The server ends a session that it has not heard of for a lease. So each answer of it keeps the session,
 //! and a heartbeat is sent only when nothing else was for a while.
 //!
 //! ```text

@@ -92,7 +92,7 @@ use self::{
 /// The TLS of a connection: that of the crate tokio-postgres-rustls, version 0.14.
 pub use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Many nodes on one PostgreSQL database, version 14 or newer: each tick runs once, whoever dies.
+/// Many nodes on one PostgreSQL database, version 14 or newer: each tick runs once, also if nodes die.
 ///
 /// Nodes of one *scope* share a leader, jobs and keys; another application on the same database needs another
 /// scope. It must talk to the primary itself, not to a standby, nor through a pooler. What is wrong with the

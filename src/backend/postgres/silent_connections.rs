@@ -37,7 +37,7 @@ pub(super) struct Who {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) who: Who,
-    /// Changes with whatever it does.
+    /// Changes with each thing that it does.
     pub(super) mark: String,
     /// Since when the mark stands, by the server's clock; zero if that is not known.
     pub(super) quiet: Duration,

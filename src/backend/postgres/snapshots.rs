@@ -56,7 +56,7 @@ pub(super) struct Snapshots {
     age: Arc<SnapshotAge>,
 }
 
-/// For how long a session has seen one and the same snapshot as the oldest of the database, for whoever asks.
+/// For how long a session has seen one and the same snapshot as the oldest of the database.
 #[derive(Debug, Default)]
 pub(super) struct SnapshotAge(Mutex<Option<Instant>>);
 

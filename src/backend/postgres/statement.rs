@@ -5,10 +5,10 @@
 //! name that somebody else has locked is skipped and asked for again, because overlapping batches of three
 //! nodes deadlocked otherwise. A skipped row is missing in the answer: [`names::LOOK_UP`] says whether it is
 //! there at all. A pending retry that somebody else has locked is as good as resumed. So only names that are
-//! not there are inserted: `ON CONFLICT` waits for whoever is changing the row that is there, however many
-//! rows this statement has locked already. One exception: the row of a job that is to be paused, and was
-//! skipped several times, is waited for by a statement that locks no other ([`pause::IN_TURN`]), so that
-//! nobody can wait for what it holds.
+//! not there are inserted: `ON CONFLICT` waits for the transaction that is changing the row that is there,
+//! however many rows this statement has locked already. One exception: the row of a job that is to be paused,
+//! and was skipped several times, is waited for by a statement that locks no other ([`pause::IN_TURN`]), so
+//! that nobody can wait for what it holds.
 //!
 //! What concerns a key locks its row `FOR UPDATE`, what concerns only a job's cursor `FOR NO KEY UPDATE`: so
 //! an application that guards its writes with the key (`FOR KEY SHARE`) keeps others from the key, and nobody

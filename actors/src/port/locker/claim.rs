@@ -88,8 +88,8 @@ pub enum Verdict {
         /// since 1970: greater also than those that a store granted which was created again, or restored from
         /// before.
         token: FencingToken,
-        /// The run whose session died while it held the key. It is closed as lost; whoever was granted says
-        /// so.
+        /// The run whose session died while it held the key. It is closed as lost; the node that was granted
+        /// the run says so.
         lost: Option<Box<LostRun>>,
     },
     /// No session was granted the run, and none will be: the answer to a recheck, and to a claim that resumes
