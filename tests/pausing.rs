@@ -59,7 +59,7 @@ async fn shown_as_paused(rig: &mut Rig, node: usize) -> usize {
     }
 }
 
-/// Two nodes that hold the job; the first one leads.
+/// Two nodes that have the job; the first one leads.
 async fn two_nodes(rig: &mut Rig) {
     rig.set_lease(secs(5));
     for _ in 0..2 {

@@ -281,7 +281,7 @@ async fn live(url: &str, schema: &str, node: &Node, dies: &Node, tag: &str) {
     pause_in_turn(url, schema, node, &name("plain")).await;
     node.locker.retract(&[key("key")]).await.expect("an answer");
     node.locker.withdraw(term, &[name("plain"), name("moved")]).await.expect("an answer");
-    node.locker.hold(&[name("keyed"), name("any")], Duration::ZERO).await.expect("an answer");
+    node.locker.keep_names(&[name("keyed"), name("any")], Duration::ZERO).await.expect("an answer");
     // One page of stale names, and the next one, which reads nothing of the first.
     let forgotten = node.locker.forget(term, Duration::ZERO).await.expect("an answer");
     assert!(tag == "before" || forgotten.names > 256, "{forgotten:?}");

@@ -445,7 +445,7 @@ async fn numbers_and_instants_at_their_bounds_are_answered_or_refused_alone() {
     let held_for_ever = |job: &str| {
         let mut enrolment =
             Enrolment::new(name(job), ScheduleIdentity::of_text("words"), Authority::Term(grant.term));
-        enrolment.held_for = Duration::MAX;
+        enrolment.known_for = Duration::MAX;
         enrolment
     };
     let enrolled = locker.enrol(&[held_for_ever("a"), held_for_ever("b")]).await.expect("an answer");

@@ -218,7 +218,7 @@ fn a_node_declares_nothing_once_it_steps_down() {
         rig.advance(secs(1)).await;
         let second = rig.node(node_with([keyed("job", Overlap::Skip)])).await;
         rig.advance(secs(14)).await;
-        assert_eq!(starts(rig, "job"), ["n2 00:00:10"], "the leader does not hold it");
+        assert_eq!(starts(rig, "job"), ["n2 00:00:10"], "the leader does not have it");
         rig.shutdown(first, secs(0)).await;
         rig.advance(secs(5)).await;
         assert_eq!(rig.leader(), Some(second));
@@ -257,7 +257,7 @@ fn a_follower_that_leaves_a_job_to_the_leader_declares_nothing() {
     });
 }
 
-/// The leader holds the job by the time that its other holder changes it.
+/// The leader has the job by the time that its other holder changes it.
 #[test]
 fn a_changed_job_that_was_fired_without_a_leader_is_not_declared_there() {
     simulate(START, async |rig| {

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     core::{
-        job::{End, Ended},
+        job::{BodyEnd, RunEnded},
         text::FirstOf,
         time::FireTime,
     },
@@ -41,21 +41,21 @@ pub enum HowDrained {
 words!(HowDrained { Drained: "drained", Cancelled: "cancelled", Aborted: "aborted" });
 
 impl HowDrained {
-    pub(crate) fn of(ended: &Ended) -> Self {
+    pub(crate) fn of(ended: &RunEnded) -> Self {
         use crate::event::CancelReason::{NotStarted, Shutdown};
         match (&ended.cancelled, &ended.end) {
             _ if ended.aborted => Self::Aborted,
             // There was nothing to drop.
             (Some(NotStarted), _) => Self::Cancelled,
-            (_, End::Aborted) => Self::Aborted,
+            (_, BodyEnd::Aborted) => Self::Aborted,
             (Some(Shutdown), _) => Self::Cancelled,
             (
                 _,
-                End::Returned
-                | End::Failed { .. }
-                | End::Panicked(_)
-                | End::BetweenAttempts
-                | End::NotStarted { .. },
+                BodyEnd::Returned
+                | BodyEnd::Failed { .. }
+                | BodyEnd::Panicked(_)
+                | BodyEnd::BetweenAttempts
+                | BodyEnd::NotStarted { .. },
             ) => Self::Drained,
         }
     }

@@ -116,9 +116,9 @@ impl AddError {
     }
 }
 
-/// A job whose last fire time has passed, so that it would never run: a job owes ticks only from the instant
-/// on at which it was added, or got its schedule. A fire time at that very instant, and one a moment before,
-/// have passed as well.
+/// A job whose last fire time has passed, so that it would never run: the ticks of a job count only from the
+/// instant on at which it was added, or got its schedule. A fire time at that very instant, and one a moment
+/// before, have passed as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Over {

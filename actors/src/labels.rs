@@ -2,7 +2,7 @@
 //!
 //! A series, once made, stays in the recorder for the life of the process. So two numbers are bounded: how
 //! many labels are in use at once, and how many there ever were. The label of a removed job is free for
-//! another one; whoever comes back under a label that there was goes on with its series.
+//! another one; a job that comes back under a former label goes on with its series.
 
 use std::{
     collections::HashMap,

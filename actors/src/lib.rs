@@ -18,18 +18,19 @@
 //! A job asks nobody whether its node leads: the supervisor resumes it with the term. The guide
 //! `guide::architecture` of the package `callsheet` tells the life of a tick, an election and a claim.
 //!
-//! [`core`] decides and does nothing; the actors do and decide nothing.
+//! The module `core` decides and does nothing; the actors do and decide nothing. What of it an adapter of a
+//! port needs is in [`adapter`].
 
 // docs.rs, which builds on nightly, marks what a feature brings.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod adapter;
 mod body;
 mod body_watch;
-mod byte_budget;
 mod candidacy;
 mod coalesced;
 mod contained;
-pub mod core;
+mod core;
 mod deadline;
 mod definition;
 mod drain;
@@ -76,6 +77,7 @@ pub use crate::{
     candidacy::{Candidacy, MAY_LEAD_TIMEOUT, MayLead, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN},
     core::{
         duration::{DurationText, parse_duration},
+        end_text::{ERROR_BYTES_DEFAULT, ERROR_BYTES_MAX, ERROR_BYTES_MIN, WAITING_ERROR_BYTES_MAX},
         job::RunPhase,
         log_budget::{JOB_LINES_MAX, JOBS_LOGGED_MAX},
         operation::Operation,
@@ -103,8 +105,8 @@ pub use crate::{
     event_filter::EventFilter,
     health::{HealthReport, PROBLEM_JOBS_MAX, Part, Problem, ProblemJobs, STALL_MAX},
     hooks::{
-        FinishedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Hooks,
-        NODE_HOOK_CALL_BYTES_MAX, SkippedTicks,
+        FinishedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, HookList,
+        Hooks, NODE_HOOK_CALL_BYTES_MAX, SkippedTicks,
     },
     job::{
         ActiveRunStatus, HeldStatus, JobState, JobStatus, LastRunStatus, Scheduled, Triggered, TriggeredRun,

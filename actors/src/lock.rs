@@ -16,6 +16,7 @@ mod answers;
 mod at_once;
 mod calls;
 mod commands;
+mod consequences;
 mod ends;
 mod halves;
 mod history;
@@ -30,8 +31,8 @@ pub(crate) use self::{
     at_once::OnTheSpot,
     commands::{
         AskLockHealth, AskOtherZoneData, AskPendingRetries, AwaitSession, CloseLostRuns, CloseSession,
-        EnrolJobs, FindConflicts, FindHolder, ForgetNames, HoldJobs, InquireJobs, InquiryPurpose, LockHealth,
-        PauseInStore, ReadClock, RetractKeys, WithdrawJobs,
+        EnrolJobs, FindConflicts, FindHolder, ForgetNames, InquireJobs, InquiryPurpose, KeepNames,
+        LockHealth, PauseInStore, ReadClock, RetractKeys, WithdrawJobs,
     },
     proofs::AllEnrolled,
     report::Report,

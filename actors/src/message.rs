@@ -23,15 +23,15 @@ pub const PAGE_MAX: usize = 1_024;
 
 /// Adds one job to this node, and answers who fires it.
 ///
-/// Definitions in code are each node's own. A job that the leader does not hold is fired by the nodes that
+/// Definitions in code are each node's own. A job that the leader does not have is fired by the nodes that
 /// hold it. One whose lock key is not its name is refused if other nodes declare another [overlap
 /// policy](crate::Overlap) for it, as far as the store answers.
 ///
-/// A job owes ticks from the instant on at which it is added. One whose last fire time has passed by then, be
-/// it by a moment, would never run: it is refused as [`Over`](crate::AddError::Over), on every node, whatever
-/// its misfire policy. A job that the engine starts with is not: if the store knows it from before, its
-/// misfire policy decides what it missed; otherwise it is [`Exhausted`](crate::JobState::Exhausted), and a
-/// warning in the log says so.
+/// The ticks of a job count from the instant at which it is added. One whose last fire time has passed by
+/// then, be it by a moment, would never run: it is refused as [`Over`](crate::AddError::Over), on every node,
+/// whatever its misfire policy. A job that the engine starts with is not: if the store knows it from before,
+/// its misfire policy decides what it missed; otherwise it is [`Exhausted`](crate::JobState::Exhausted), and
+/// a warning in the log says so.
 #[derive(Message)]
 #[rtype(result = "Result<Added, AddError>")]
 pub struct AddJob(pub Job);
@@ -91,7 +91,7 @@ impl From<&JobName> for Selector {
 /// Definitions in code are each node's own: a job that is removed on one node goes on firing on the others
 /// that hold it. If that node led, the others find it out within half a minute, and their [misfire
 /// policy](crate::Misfire) decides the ticks that came due until then. Remove it on all of them, or
-/// [pause](PauseJobs) it. A job that is added again owes ticks from then on.
+/// [pause](PauseJobs) it. The ticks of a job that is added again count from then on.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<JobName>, SelectError>")]
 pub struct RemoveJobs(pub Selector);
@@ -224,7 +224,7 @@ pub struct ListJobs {
     pub tag: Option<String>,
     /// Only jobs in this state, as this node sees them; those that were [removed](JobState::Removed) are
     /// listed only if they are asked for so. The actor of each job has to be asked for it, so that one page
-    /// looks at [`PAGE_MAX`] jobs with the prefix and the tag and no more: it may hold fewer jobs than
+    /// looks at [`PAGE_MAX`] jobs with the prefix and the tag and no more: it may have fewer jobs than
     /// `limit`, or none, and still have a next one.
     pub state: Option<JobState>,
     /// Only names after this one: [`JobPage::next`] of the page before.

@@ -46,7 +46,7 @@ struct Said {
     /// Since when, as the present one says, a tick is due and not decided.
     overdue_since: Option<DateTime<Utc>>,
     /// When a leader said last that all is decided, by the monotonic clock, and the mark of that. It stays
-    /// when the leader changes: the next one has to say it anew. What was before the session was opened
+    /// when the leader changes: the next one has to say it again. What was before the session was opened
     /// counts from then. `None`: not known.
     decided: Option<(u64, Duration)>,
     /// When the store was asked last, or the session was opened.

@@ -10,7 +10,7 @@ use std::{
 
 use callsheet_actors::{
     JobName, RunId, Term,
-    core::ledger::Ledger,
+    adapter::Ledger,
     metrics::SCOPE_LABEL_LOCAL,
     port::{
         Advanced, AtOnce, Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion,

@@ -104,7 +104,7 @@ impl Victim {
         assert_eq!(self.process.end().0, None, "it was killed");
     }
 
-    /// Another node that holds the job hears of the loss. Answers the tick of the run.
+    /// Another node that has the job hears of the loss. Answers the tick of the run.
     async fn is_lost_to(&self, node: &mut Node) -> Option<DateTime<Utc>> {
         let lost = |kind: &EventKind| matches!(kind, EventKind::RunLost { run, .. } if *run == self.run);
         let EventKind::RunLost { fire_time, .. } = node.hears("the run is lost", lost).await.kind else {

@@ -23,7 +23,7 @@ async fn a_job_that_contradicts_the_leaders_policy_of_its_key_is_refused() {
     let keyed = Job::new("keyed", every(PERIOD)).lock_key(JOB).overlap(Overlap::Allow(2));
     let added = follower.jobs.add(keyed.run(async |_| {})).await;
     assert!(matches!(added, Err(Error::Add(AddError::Invalid(_)))), "{added:?}");
-    assert_eq!(ran.on(&follower, job().overlap(Overlap::Allow(2))).await, Scheduled::ByHolders);
+    assert_eq!(ran.on(&follower, job().overlap(Overlap::Allow(2))).await, Scheduled::WithoutLeader);
     follower.hears("it is refused", |kind| matches!(kind, EventKind::JobConflicting { .. })).await;
     assert_eq!(follower.status().await.state, JobState::Conflicting);
     let triggered = triggered(&follower.jobs).await;

@@ -135,7 +135,7 @@ async fn an_enrolment_whose_key_somebody_else_is_just_making_fails_alone() {
     );
 }
 
-/// Followers that hold the job may fire it only when the leader's mark is off.
+/// Followers that have the job may fire it only when the leader's mark is off.
 #[tokio::test]
 async fn a_job_whose_key_is_contradicted_keeps_no_mark_of_the_leader() {
     let nodes = Nodes::of("contradicted-mark").await;

@@ -51,8 +51,8 @@ pub enum Operation {
     PendingRetries,
     /// Forgetting names that nobody uses any more.
     Forget,
-    /// Saying which jobs this node holds, so that they are not forgotten.
-    Hold,
+    /// Saying which jobs this node has, so that their names are not forgotten.
+    KeepNames,
     /// Asking whether the store knows what it granted to this node before.
     Compare,
 }
@@ -81,7 +81,7 @@ impl Operation {
         Self::CloseLost,
         Self::PendingRetries,
         Self::Forget,
-        Self::Hold,
+        Self::KeepNames,
         Self::Compare,
     ];
 
@@ -109,7 +109,7 @@ impl Operation {
             Self::CloseLost => "close_lost",
             Self::PendingRetries => "pending_retries",
             Self::Forget => "forget",
-            Self::Hold => "hold",
+            Self::KeepNames => "keep_names",
             Self::Compare => "compare",
         }
     }
@@ -123,7 +123,7 @@ impl Operation {
             | Self::Withdraw
             | Self::StaleCompletion
             | Self::Pause
-            | Self::Hold
+            | Self::KeepNames
             | Self::Compare => true,
             Self::Open
             | Self::Session

@@ -22,9 +22,12 @@ use tokio_util::sync::CancellationToken;
 use super::{options::EngineOptions, threads::Threads};
 use crate::{
     body_watch::BodyWatch,
-    byte_budget::ByteBudget,
     candidacy::Candidacy,
-    core::text::{TEXT_MAX, bounded},
+    core::{
+        byte_budget::ByteBudget,
+        end_text::EndTexts,
+        text::{TEXT_MAX, bounded},
+    },
     deadline,
     definition::Job,
     drain::ShutdownReport,
@@ -72,6 +75,7 @@ pub(super) async fn start_actors(
         may_lead,
         prefer_not_to_lead,
         resign_pause,
+        error_bytes_max,
         ..
     } = options;
     #[cfg(any(test, feature = "testkit"))]
@@ -132,6 +136,7 @@ pub(super) async fn start_actors(
         permits: Permits::new(max_concurrent_runs, when_full),
         own_threads: threads.own_threads,
         hooks,
+        end_texts: EndTexts::new(error_bytes_max),
         hook_call_bytes: ByteBudget::new(NODE_HOOK_CALL_BYTES_MAX),
         hooking: watch::Sender::new(()),
         run_extension: backend.run_extension(),

@@ -16,7 +16,7 @@ use crate::{
 pub(crate) enum Ask {
     Claim(ClaimRun),
     Advance(AdvanceCursor),
-    Complete(CompleteRun),
+    RecordEnd(RecordEnd),
 }
 
 /// Asks the store for a run. The answer goes to the job's machine.
@@ -38,7 +38,7 @@ pub(crate) struct AdvanceCursor {
 }
 
 /// A run is over: record it, and free its key.
-pub(crate) struct CompleteRun {
+pub(crate) struct RecordEnd {
     pub(crate) conclusion: Conclusion,
     /// The job's next tick counts from this end.
     pub(crate) from_completion: bool,
@@ -60,7 +60,7 @@ pub(crate) trait AnswersAtOnce: Send + Sync {
     fn advance(&self, job: &Arc<JobHandle>, advance: &Advance) -> Option<JobMessage>;
 
     /// Has the end of a run recorded. Answers what the job is to be told; the end, if it is not answered.
-    fn complete(&self, end: CompleteRun) -> Result<Answers, CompleteRun>;
+    fn record_end(&self, end: RecordEnd) -> Result<Answers, RecordEnd>;
 
     /// Answers nothing any more, and forgets what is held.
     fn close(&self);
@@ -87,18 +87,19 @@ impl Asks {
     }
 
     /// Has the end of a run recorded, at once or by a message. Answers what the job is to be told already.
-    pub(crate) fn complete(&self, end: CompleteRun) -> Answers {
+    pub(crate) fn record_end(&self, end: RecordEnd) -> Answers {
         let asked = match self.at_once() {
-            Some(at_once) => at_once.complete(end),
+            Some(at_once) => at_once.record_end(end),
             None => Err(end),
         };
         asked.unwrap_or_else(|end| {
-            self.ask(Ask::Complete(end));
+            self.ask(Ask::RecordEnd(end));
             Answers::default()
         })
     }
 
-    /// Asks. Nobody answers once this is closed: what is asked then is dropped, since it holds its job, and the job holds this.
+    /// Asks. Nobody answers once this is closed: what is asked then is dropped, since it holds its job, and
+    /// the job holds this.
     pub(crate) fn ask(&self, ask: Ask) {
         if self.waiting.push(ask) {
             self.server.do_send(AsksWait);

@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 
 use super::subscriber::Subscriber;
 use crate::{
-    byte_budget::{ByteBudget, Charge},
+    core::byte_budget::{ByteBudget, Charge},
     event::{Event, EventKind},
     event_filter::Kinds,
     event_log::{EventLog, Level},
@@ -52,7 +52,7 @@ pub(super) struct Outbox {
     listener: OnceLock<Listener>,
     /// `None` once the engine has stopped.
     subscribers: RwLock<Option<Subscribers>>,
-    /// The kinds that somebody wants whatever the job, as bits.
+    /// The kinds to which somebody subscribed for all jobs, as bits.
     of_every_job: AtomicU64,
     /// The kinds that somebody wants of some jobs, as bits.
     of_some_jobs: AtomicU64,

@@ -262,7 +262,7 @@ impl LockActor {
         }
     }
 
-    /// Tells whoever supervises the jobs.
+    /// Tells the supervisor of the jobs.
     pub(super) fn report(&self, report: Report) {
         self.reports.do_send(report);
     }
@@ -367,7 +367,7 @@ impl Handler<AsksWait> for LockActor {
             match ask {
                 Ask::Claim(claim) => self.take_claim(claim),
                 Ask::Advance(advance) => self.take_advance(advance),
-                Ask::Complete(end) => self.take_conclusion(end),
+                Ask::RecordEnd(end) => self.take_conclusion(end),
             }
         }
         self.wake_for_suspects(ctx);

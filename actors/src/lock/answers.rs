@@ -1,24 +1,23 @@
 //! What follows from the answers of a round trip.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use actix::prelude::*;
 
 use super::{
-    actor::{Held, LockActor, always_locked, publish_lost},
-    report::Report,
+    actor::{Held, LockActor, always_locked},
+    consequences::{after_advance, after_claim, after_end, note_end},
 };
 use crate::{
     core::{
         backoff::doubled,
-        job::{Advance, Claim, Input},
+        job::{Claim, Input},
         operation::Operation,
-        text::{TEXT_MAX, bounded, cut},
+        text::{TEXT_MAX, bounded},
     },
-    event::EventKind,
-    job::{AdvanceCursor, Answers, ClaimRun, JobHandle, JobMessage, RefusedStep},
-    node::Node,
-    port::{Advanced, Completed, Completion, GrantedRun, LockError, Session, TickClaim, Verdict},
+    job::{AdvanceCursor, ClaimRun, JobMessage, RefusedStep},
+    name::FencingToken,
+    port::{Advanced, Completed, Completion, GrantedRun, LockError, LostRun, Session, Verdict},
 };
 
 /// The pause before what somebody else has locked is asked again; it doubles up to [`LOCKED_MAX`].
@@ -28,6 +27,11 @@ pub(crate) const LOCKED_MAX: Duration = Duration::from_millis(250);
 /// How often a claim or a move may be found locked before the job is told, half a second after the first
 /// time.
 pub(crate) const LOCKED_TRIES_MAX: u32 = 8;
+
+/// The bytes that the reasons of one round trip take: jobs whose thread is busy take them later. Each beyond is
+/// cut at [`REASON_SHORT`] bytes.
+const ROUND_REASON_BYTES_MAX: usize = 4 * TEXT_MAX;
+const REASON_SHORT: usize = 256;
 
 impl LockActor {
     /// What a session that is lost was asked in vain is asked in the next one, by
@@ -119,75 +123,33 @@ impl LockActor {
         if let Err(LockError::BadData { reason }) = &claimed {
             return self.suspect_claims(claims, reason);
         }
-        let none = |error| Verdict::Unavailable { reason: bounded(error, TEXT_MAX) };
-        let verdicts = claimed.unwrap_or_else(|error| vec![none(error); claims.len()]);
+        let none = |reason| Verdict::Unavailable { reason };
+        let verdicts = claimed.unwrap_or_else(|error| Reasons::of_all(claims.len(), &error, none));
+        let mut reasons = Reasons::default();
         let mut locked = Contended::default();
         let (mut granted, mut refused) = (false, None);
-        for (mut asked, mut verdict) in claims.into_iter().zip(verdicts) {
-            if matches!(verdict, Verdict::Locked { .. }) && asked.tries < LOCKED_TRIES_MAX {
-                asked.tries += 1;
-                locked.add(asked.tries, asked);
-                continue;
-            }
-            if let Verdict::BadData { reason } = &verdict {
-                if !self.refuse_claim(asked, reason) {
-                    refused.get_or_insert_with(|| reason.clone());
+        for (mut asked, verdict) in claims.into_iter().zip(verdicts) {
+            match verdict {
+                Verdict::Locked { .. } if asked.tries < LOCKED_TRIES_MAX => {
+                    asked.tries += 1;
+                    locked.add(asked.tries, asked);
                 }
-                continue;
-            }
-            let ClaimRun { job, claim: Claim { run, tick, slot, .. }, key, .. } = asked;
-            after_claim(&job, tick.as_ref(), &verdict, &self.reports);
-            match &mut verdict {
-                Verdict::Unavailable { reason } => {
-                    cut(reason, TEXT_MAX);
-                    refused.get_or_insert_with(|| reason.clone());
-                }
-                Verdict::Locked { holder: None } => {
-                    if self.still_decides(tick.map(|tick| tick.authority)) {
-                        refused.get_or_insert_with(|| always_locked(&job.definition.name));
+                Verdict::BadData { reason } => {
+                    let reason = reasons.take(reason);
+                    if !self.refuse_claim(asked, &reason) {
+                        refused.get_or_insert(reason);
                     }
                 }
-                Verdict::Granted { token, .. } => {
+                Verdict::Granted { token, lost } => {
                     granted = true;
-                    self.refused.claimed.took(&job.definition.name);
-                    self.tell_taken(&job, RefusedStep::Claim);
-                    if tick.is_some_and(|tick| tick.skips.total() > 0) {
-                        // It moved the cursor over skipped ticks as well.
-                        self.tell_taken(&job, RefusedStep::Advance);
-                    }
-                    if self.session != Some(session) {
-                        // Granted to a session that died before the answer was read: whoever takes over
-                        // closes the run.
-                        self.node.meters.locks_lost.increment(1);
-                        job.send(Input::Claimed { run, verdict: Verdict::GrantedBefore });
-                        continue;
-                    }
-                    let key = key.slot(slot);
-                    if let Some(history) = &mut self.history {
-                        let (job, key) = (job.definition.name.clone(), key.clone());
-                        let fire_time = tick.map(|tick| tick.fire_time);
-                        history.add(GrantedRun { job, key, run, fire_time, token: *token });
-                    }
-                    self.held
-                        .insert(run, Held { job: job.clone(), key, token: *token, tries: 0, ended: None });
-                    job.post(JobMessage::Granted { session, run, verdict });
-                    continue;
+                    self.on_granted(session, asked, token, lost);
                 }
-                Verdict::GrantedBefore
-                | Verdict::Deposed { .. }
-                | Verdict::HasLeader
-                | Verdict::Unknown
-                | Verdict::Elsewhere { .. }
-                | Verdict::NotGranted
-                | Verdict::AlreadyRun { .. }
-                | Verdict::Busy { .. }
-                | Verdict::NotYet { .. }
-                | Verdict::Paused(_)
-                | Verdict::Exhausted
-                | Verdict::BadData { .. }
-                | Verdict::Locked { holder: Some(_) } => {}
+                verdict => {
+                    if let Some(reason) = self.on_not_granted(asked, verdict, &mut reasons) {
+                        refused.get_or_insert(reason);
+                    }
+                }
             }
-            job.send(Input::Claimed { run, verdict });
         }
         if granted {
             self.claimed_at = self.node.clock.elapsed();
@@ -200,6 +162,76 @@ impl LockActor {
         });
     }
 
+    /// A claim is granted: this node holds the run, unless its session died before the answer was read.
+    fn on_granted(
+        &mut self,
+        session: Session,
+        asked: ClaimRun,
+        token: FencingToken,
+        lost: Option<Box<LostRun>>,
+    ) {
+        let ClaimRun { job, claim: Claim { run, tick, slot, .. }, key, .. } = asked;
+        self.refused.claimed.took(&job.definition.name);
+        self.tell_taken(&job, RefusedStep::Claim);
+        if tick.is_some_and(|tick| tick.skips.total() > 0) {
+            // It moved the cursor over skipped ticks as well.
+            self.tell_taken(&job, RefusedStep::Advance);
+        }
+        let verdict = Verdict::Granted { token, lost };
+        after_claim(&job, tick.as_ref(), &verdict, &self.reports);
+        if self.session != Some(session) {
+            // The next node closes the run.
+            self.node.meters.locks_lost.increment(1);
+            return job.send(Input::Claimed { run, verdict: Verdict::GrantedBefore });
+        }
+        let key = key.slot(slot);
+        if let Some(history) = &mut self.history {
+            let (job, key) = (job.definition.name.clone(), key.clone());
+            let fire_time = tick.map(|tick| tick.fire_time);
+            history.add(GrantedRun { job, key, run, fire_time, token });
+        }
+        self.held.insert(run, Held { job: job.clone(), key, token, tries: 0, ended: None });
+        job.post(JobMessage::Granted { session, run, verdict });
+    }
+
+    /// A claim is not granted: the job hears why. Answers the reason, if the store could not decide.
+    fn on_not_granted(
+        &mut self,
+        asked: ClaimRun,
+        mut verdict: Verdict,
+        reasons: &mut Reasons,
+    ) -> Option<String> {
+        let ClaimRun { job, claim: Claim { run, tick, .. }, .. } = asked;
+        after_claim(&job, tick.as_ref(), &verdict, &self.reports);
+        let mut undecided = None;
+        match &mut verdict {
+            Verdict::Unavailable { reason } => {
+                *reason = reasons.take(&*reason);
+                undecided = Some(reason.clone());
+            }
+            Verdict::Locked { holder: None } => {
+                let decides = self.still_decides(tick.map(|tick| tick.authority));
+                undecided = decides.then(|| always_locked(&job.definition.name));
+            }
+            Verdict::Granted { .. }
+            | Verdict::GrantedBefore
+            | Verdict::Deposed { .. }
+            | Verdict::HasLeader
+            | Verdict::Unknown
+            | Verdict::Elsewhere { .. }
+            | Verdict::NotGranted
+            | Verdict::AlreadyRun { .. }
+            | Verdict::Busy { .. }
+            | Verdict::NotYet { .. }
+            | Verdict::Paused(_)
+            | Verdict::Exhausted
+            | Verdict::BadData { .. }
+            | Verdict::Locked { holder: Some(_) } => {}
+        }
+        job.send(Input::Claimed { run, verdict });
+        undecided
+    }
+
     pub(super) fn on_advanced(
         &mut self,
         advances: Vec<AdvanceCursor>,
@@ -209,8 +241,9 @@ impl LockActor {
         if let Err(LockError::BadData { reason }) = &advanced {
             return self.suspect_advances(advances, reason);
         }
-        let none = |error| Advanced::Unavailable { reason: bounded(error, TEXT_MAX) };
-        let answers = advanced.unwrap_or_else(|error| vec![none(error); advances.len()]);
+        let none = |reason| Advanced::Unavailable { reason };
+        let answers = advanced.unwrap_or_else(|error| Reasons::of_all(advances.len(), &error, none));
+        let mut reasons = Reasons::default();
         let mut locked = Contended::default();
         let mut refused = None;
         for (mut asked, mut answer) in advances.into_iter().zip(answers) {
@@ -220,8 +253,9 @@ impl LockActor {
                 continue;
             }
             if let Advanced::BadData { reason } = &answer {
-                if !self.refuse_advance(&asked.job, reason) {
-                    refused.get_or_insert_with(|| reason.clone());
+                let reason = reasons.take(reason);
+                if !self.refuse_advance(&asked.job, &reason) {
+                    refused.get_or_insert(reason);
                 }
                 continue;
             }
@@ -236,7 +270,7 @@ impl LockActor {
                     refused.get_or_insert_with(|| always_locked(&job.definition.name));
                 }
                 Advanced::Unavailable { reason } => {
-                    cut(reason, TEXT_MAX);
+                    *reason = reasons.take(&*reason);
                     refused.get_or_insert_with(|| reason.clone());
                 }
                 Advanced::Deposed { .. }
@@ -256,97 +290,31 @@ impl LockActor {
     }
 }
 
-/// What follows from the answer to a claim, whichever way it was asked: what is counted, and what the supervisor has to
-/// know.
-pub(super) fn after_claim(
-    job: &Arc<JobHandle>,
-    tick: Option<&TickClaim>,
-    verdict: &Verdict,
-    reports: &Recipient<Report>,
-) {
-    let name = || job.definition.name.clone();
-    match verdict {
-        Verdict::Granted { lost, .. } => {
-            if let Some(lost) = lost {
-                publish_lost(job.node(), lost);
-                reports.do_send(Report::RunsLost(vec![(**lost).clone()]));
-            }
-            tick.iter().for_each(|tick| job.meters.committed(1, &tick.skips));
-        }
-        // Nobody else knows what was skipped with it.
-        Verdict::GrantedBefore => tick.iter().for_each(|tick| job.meters.committed(1, &tick.skips)),
-        Verdict::Deposed { .. } => {
-            let term = tick.and_then(|tick| tick.authority.term());
-            term.iter().for_each(|term| reports.do_send(Report::Deposed(*term)));
-        }
-        Verdict::HasLeader => reports.do_send(Report::TakenByLeader(name())),
-        Verdict::Unknown => reports.do_send(Report::UnknownToStore(name())),
-        Verdict::Unavailable { .. }
-        | Verdict::Locked { .. }
-        | Verdict::Elsewhere { .. }
-        | Verdict::NotGranted
-        | Verdict::AlreadyRun { .. }
-        | Verdict::Busy { .. }
-        | Verdict::NotYet { .. }
-        | Verdict::Paused(_)
-        | Verdict::Exhausted
-        | Verdict::BadData { .. } => {}
+/// What the store says of the items of one round trip, on its way to their jobs.
+struct Reasons {
+    room: usize,
+}
+
+impl Default for Reasons {
+    fn default() -> Self {
+        Self { room: ROUND_REASON_BYTES_MAX }
     }
 }
 
-/// The same of a move of a cursor.
-pub(super) fn after_advance(
-    job: &Arc<JobHandle>,
-    advance: &Advance,
-    answer: &Advanced,
-    reports: &Recipient<Report>,
-) {
-    let name = || job.definition.name.clone();
-    match answer {
-        Advanced::Done => job.meters.committed(0, &advance.skips),
-        Advanced::Deposed { .. } => {
-            let term = advance.authority.term();
-            term.iter().for_each(|term| reports.do_send(Report::Deposed(*term)));
-        }
-        Advanced::HasLeader => reports.do_send(Report::TakenByLeader(name())),
-        Advanced::Unknown => reports.do_send(Report::UnknownToStore(name())),
-        Advanced::Unavailable { .. }
-        | Advanced::Elsewhere { .. }
-        | Advanced::BadData { .. }
-        | Advanced::Locked => {}
+impl Reasons {
+    /// The same answer to each of so many items. What is taken of them once more is as it is.
+    fn of_all<A>(items: usize, error: &LockError, answer: impl Fn(String) -> A) -> Vec<A> {
+        let mut reasons = Self::default();
+        (0..items).map(|_| answer(reasons.take(error))).collect()
     }
-}
 
-/// Says which end the store did not take.
-pub(super) fn note_end(node: &Node, end: &Completion, answer: &Completed, reports: &Recipient<Report>) {
-    if *answer == Completed::Unknown {
-        reports.do_send(Report::UnknownToStore(end.job.clone()));
+    /// In full while there is room, and the start of it afterwards.
+    fn take(&mut self, reason: impl fmt::Display) -> String {
+        let longest = if self.room < TEXT_MAX { REASON_SHORT } else { TEXT_MAX };
+        let reason = bounded(reason, longest);
+        self.room = self.room.saturating_sub(reason.len());
+        reason
     }
-    if matches!(answer, Completed::Stale | Completed::Unknown) {
-        node.meters.coordination_error(Operation::StaleCompletion);
-        tracing::warn!(target: "callsheet", job = %end.job, run = %end.run, "a completion was refused");
-    }
-}
-
-/// What a job is told once it is known what became of the end of a run.
-pub(super) fn after_end(job: &JobHandle, from_completion: bool, answer: &Completed) -> Answers {
-    let (cursor, pause) = match answer {
-        Completed::Recorded { cursor, pause } => (*cursor, pause.as_ref()),
-        Completed::Stale | Completed::Unknown | Completed::Locked | Completed::Unavailable { .. } => {
-            (None, None)
-        }
-    };
-    let mut told = Answers::default();
-    if from_completion {
-        // Whatever the answer is: the job waits for it.
-        told.push(Input::Anchored { cursor });
-    }
-    if let Some(pause) = pause {
-        let (name, pause) = (job.definition.name.clone(), pause.clone().cut());
-        job.node().publisher.publish(|| EventKind::JobPaused { job: name, pause: pause.clone() });
-        told.push(Input::Pause(Some(pause)));
-    }
-    told
 }
 
 /// What of a batch somebody else has locked.

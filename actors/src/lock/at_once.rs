@@ -10,7 +10,7 @@ use foldhash::HashMap;
 
 use super::{
     actor::Held,
-    answers::{after_advance, after_claim, after_end, note_end},
+    consequences::{after_advance, after_claim, after_end, note_end},
     report::Report,
     rounds::{cursor_advance, request},
 };
@@ -19,7 +19,7 @@ use crate::{
         job::{Advance, Claim, Input},
         operation::Operation,
     },
-    job::{Answers, AnswersAtOnce, CompleteRun, JobHandle, JobMessage},
+    job::{Answers, AnswersAtOnce, JobHandle, JobMessage, RecordEnd},
     name::{LockKey, RunId},
     node::Node,
     port::{AtOnce, Verdict},
@@ -87,7 +87,7 @@ impl AnswersAtOnce for OnTheSpot {
         Some(JobMessage::Input(Input::Advanced(answer)))
     }
 
-    fn complete(&self, end: CompleteRun) -> Result<Answers, CompleteRun> {
+    fn record_end(&self, end: RecordEnd) -> Result<Answers, RecordEnd> {
         let asked = end.conclusion.run().and_then(|(run, outcome)| {
             let completion = self.held().as_ref()?.get(&run)?.completion(run, outcome, end.from_completion);
             let answer = self.store()?.complete_now(&completion)?;
@@ -100,7 +100,7 @@ impl AnswersAtOnce for OnTheSpot {
             Some((released.job, answer))
         });
         let Some((job, answer)) = asked else { return Err(end) };
-        let CompleteRun { conclusion, from_completion } = end;
+        let RecordEnd { conclusion, from_completion } = end;
         conclusion.on_answered(&answer);
         Ok(after_end(&job, from_completion, &answer))
     }

@@ -93,7 +93,7 @@ pub(crate) struct ForgetNames {
 /// Says that this node fires these jobs.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct HoldJobs {
+pub(crate) struct KeepNames {
     pub(crate) jobs: Vec<JobName>,
     /// What was said for so short a time need not be said again.
     pub(crate) fresh: Duration,
@@ -156,7 +156,7 @@ impl Handler<EnrolJobs> for LockActor {
             // Before any of the jobs is resumed by the store's time.
             actor.read_measured();
             if let Err(error) = &enrolled {
-                // Whether it succeeded, whoever asked finds out: all of it may be locked.
+                // The caller finds out whether it succeeded: all of it may be locked.
                 actor.failed(Operation::Enrol, error);
             }
             enrolled
@@ -234,7 +234,7 @@ impl Handler<WithdrawJobs> for LockActor {
             answers.await.map(|answers| warn_refused(Operation::Withdraw, answers))
         };
         Box::pin(withdrawn.into_actor(self).map(|answer, actor, _| {
-            // It is of no use to whoever asked.
+            // It is of no use to the caller.
             let _ = actor.noted(Operation::Withdraw, answer);
         }))
     }
@@ -276,13 +276,15 @@ impl Handler<ForgetNames> for LockActor {
     }
 }
 
-impl Handler<HoldJobs> for LockActor {
+impl Handler<KeepNames> for LockActor {
     type Result = ResponseActFuture<Self, ()>;
 
-    fn handle(&mut self, HoldJobs { jobs, fresh }: HoldJobs, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, KeepNames { jobs, fresh }: KeepNames, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        let held = async move { call(async { locker.hold(&jobs, fresh).await }).await };
-        Box::pin(held.into_actor(self).map(|answer, actor, _| drop(actor.noted(Operation::Hold, answer))))
+        let kept = async move { call(async { locker.keep_names(&jobs, fresh).await }).await };
+        Box::pin(
+            kept.into_actor(self).map(|answer, actor, _| drop(actor.noted(Operation::KeepNames, answer))),
+        )
     }
 }
 

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | recorded, now or before | came to what its body made of it |
 //! | stale: it was closed by somebody else, or will be | is lost; this node says only that its body is over |
-//! | that it knows neither the key nor the run: its tables were made anew | came to what its body made of it, as nobody else knows |
+//! | that it knows neither the key nor the run: its tables were created again | came to what its body made of it, as nobody else knows |
 //! | nothing, and the session is lost | is asked about in the next session |
 
 use actix::prelude::*;
@@ -14,7 +14,7 @@ use super::actor::{Held, LockActor};
 use crate::{
     definition::Definition,
     event::Outcome,
-    job::{AsksWait, CompleteRun},
+    job::{AsksWait, RecordEnd},
     name::RunId,
     port::Completion,
 };
@@ -22,7 +22,7 @@ use crate::{
 impl LockActor {
     /// Takes an end in, unless the session that granted the run is lost, and with it the right to complete:
     /// then it is lost.
-    pub(super) fn take_conclusion(&mut self, CompleteRun { conclusion, from_completion }: CompleteRun) {
+    pub(super) fn take_conclusion(&mut self, RecordEnd { conclusion, from_completion }: RecordEnd) {
         let Some((run, outcome)) = conclusion.run() else { return };
         if let Some(held) = self.held.get_mut(&run) {
             held.ended = Some(Box::new((conclusion, from_completion)));

@@ -1,4 +1,4 @@
-//! What this node was granted, held against the store when a session is opened anew: it may be a server that
+//! What this node was granted, held against the store when a session is opened again: it may be a server that
 //! was promoted without the last commits of the one before, and which has another history of the same terms
 //! and tokens.
 

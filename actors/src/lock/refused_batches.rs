@@ -27,7 +27,7 @@ use crate::{
         bisect::Bisect,
         job::Input,
         operation::Operation,
-        text::{TEXT_MAX, bounded, one_line},
+        text::{PARKED_REASON_BYTES_MAX, TEXT_MAX, bounded, one_line},
         witnesses::Witnesses,
     },
     job::{AdvanceCursor, AsksWait, ClaimRun, JobHandle, RefusedStep},
@@ -43,8 +43,8 @@ pub(super) struct RefusedBatches {
     pub(super) ended: Witnesses,
     /// Of claims and of moves: both write where a job stands.
     pub(super) claimed: Witnesses,
-    /// Ends that were refused alone, with what the store says.
-    bad_ends: Vec<(Completion, String)>,
+    /// Ends that were refused alone.
+    bad_ends: Vec<Completion>,
     /// A timer is set for the next group.
     waking: bool,
 }
@@ -57,7 +57,7 @@ pub(super) enum Trial {
     Ends(Vec<Completion>),
     Claims(Vec<ClaimRun>),
     Advances(Vec<AdvanceCursor>),
-    Release(Completion, String),
+    Release(Completion),
 }
 
 /// A group with its answer.
@@ -65,14 +65,14 @@ pub(super) enum Answered {
     Ends(Vec<Completion>, Result<Vec<Completed>, LockError>),
     Claims(Vec<ClaimRun>, Result<Vec<Verdict>, LockError>),
     Advances(Vec<AdvanceCursor>, Result<Vec<Advanced>, LockError>),
-    Released { end: Completion, released: Result<Vec<Completed>, LockError>, reason: String },
+    Released { end: Completion, released: Result<Vec<Completed>, LockError> },
 }
 
 impl RefusedBatches {
     /// The next group, if it is time for one. What frees keys goes first.
     pub(super) fn take(&mut self, now: Duration) -> Option<Trial> {
-        if let Some((end, reason)) = self.bad_ends.pop() {
-            return Some(Trial::Release(end, reason));
+        if let Some(end) = self.bad_ends.pop() {
+            return Some(Trial::Release(end));
         }
         let ends = self.ends.take(now).map(Trial::Ends);
         let claims = || self.claims.take(now).map(Trial::Claims);
@@ -126,9 +126,9 @@ impl Trial {
                 let advanced = call(async { locker.advance(&asked).await }).await;
                 Answered::Advances(advances, advanced.and_then(one_each(asked.len())))
             }
-            Self::Release(end, reason) => {
+            Self::Release(end) => {
                 let released = call(async { locker.release(std::slice::from_ref(&end)).await }).await;
-                Answered::Released { end, released: released.and_then(one_each(1)), reason }
+                Answered::Released { end, released: released.and_then(one_each(1)) }
             }
         }
     }
@@ -158,7 +158,7 @@ impl LockActor {
         if bad.is_some() {
             self.node.failures.dropped(Operation::Complete);
         }
-        self.refused.bad_ends.extend(bad.map(|end| (end, bounded(reason, TEXT_MAX))));
+        self.refused.bad_ends.extend(bad);
     }
 
     pub(super) fn suspect_claims(&mut self, claims: Vec<ClaimRun>, reason: &str) {
@@ -178,7 +178,7 @@ impl LockActor {
         let now = self.node.clock.elapsed();
         let is_blamed = !claim.recheck && self.refused.claimed.blame(now, &job.definition.name);
         let answer = if claim.recheck {
-            // Whether an earlier claim was granted is not known: whoever asks goes on to ask.
+            // Whether an earlier claim was granted is not known: the job goes on to ask.
             Input::Claimed { run, verdict: Verdict::Unavailable { reason } }
         } else if is_blamed {
             self.node.failures.dropped(Operation::Claim);
@@ -224,12 +224,11 @@ impl LockActor {
         &mut self,
         end: Completion,
         released: Result<Vec<Completed>, LockError>,
-        reason: &str,
         ctx: &mut Context<Self>,
     ) {
         match released.as_deref() {
             Ok([Completed::Locked | Completed::Unavailable { .. }]) => {
-                self.release_again(LOCKED_MAX, end, reason, ctx)
+                self.release_again(LOCKED_MAX, end, ctx)
             }
             Ok([answer]) => {
                 if let Some(held) = self.let_go(end.run) {
@@ -237,24 +236,22 @@ impl LockActor {
                 }
             }
             // Somebody may mend the store.
-            Ok(_) => self.release_again(RELEASE_AGAIN, end, reason, ctx),
+            Ok(_) => self.release_again(RELEASE_AGAIN, end, ctx),
             Err(error) => {
                 self.failed(Operation::Complete, error);
-                self.release_again(RELEASE_AGAIN, end, reason, ctx);
+                self.release_again(RELEASE_AGAIN, end, ctx);
             }
         }
     }
 
     /// Asks again to free a key, for as long as the session lasts and is not about to end. Never among other
     /// ends: it would be refused with all of them.
-    fn release_again(&mut self, pause: Duration, end: Completion, reason: &str, ctx: &mut Context<Self>) {
+    fn release_again(&mut self, pause: Duration, end: Completion, ctx: &mut Context<Self>) {
         if self.closing.is_some() {
             return;
         }
-        let again = vec![(end, reason.to_owned())];
-        self.later(pause, again, ctx, |actor, ends| {
-            let mut ends = ends;
-            ends.retain(|(end, _)| actor.held(end.run).is_some());
+        self.later(pause, vec![end], ctx, |actor, mut ends| {
+            ends.retain(|end| actor.held(end.run).is_some());
             actor.refused.bad_ends.extend(ends);
         });
     }
@@ -266,7 +263,7 @@ impl LockActor {
 
     /// Tells the supervisor: it keeps why.
     fn park(&self, job: &Arc<JobHandle>, reason: &str, step: RefusedStep) {
-        let reason = bounded(reason, TEXT_MAX).into();
+        let reason = bounded(reason, PARKED_REASON_BYTES_MAX).into();
         self.report(Report::Refused { job: job.clone(), reason, step });
     }
 

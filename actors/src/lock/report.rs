@@ -1,4 +1,4 @@
-//! What the lock actor reports to whoever supervises the jobs.
+//! What the lock actor reports to the supervisor of the jobs.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub(crate) enum Report {
     Deposed(Term),
     /// Runs were lost.
     RunsLost(Vec<LostRun>),
-    /// The leader schedules a job that this node fired, because it did not hold it before.
+    /// The leader schedules a job that this node fired, because it did not have it before.
     TakenByLeader(JobName),
     /// The store does not know a job (any more) that this node fires.
     UnknownToStore(JobName),

@@ -115,9 +115,7 @@ impl LockActor {
             Some(Answered::Ends(ends, ended)) => self.on_ended(session, ends, ended, ctx),
             Some(Answered::Claims(claims, claimed)) => self.on_claimed(session, claims, claimed, ctx),
             Some(Answered::Advances(advances, advanced)) => self.on_advanced(advances, advanced, ctx),
-            Some(Answered::Released { end, released, reason }) => {
-                self.on_released(end, released, &reason, ctx)
-            }
+            Some(Answered::Released { end, released }) => self.on_released(end, released, ctx),
             None => {}
         }
         if self.session != Some(session) {
@@ -145,7 +143,7 @@ pub(super) fn cursor_advance(job: &JobHandle, advance: &Advance) -> CursorAdvanc
 }
 
 /// Makes round trips one after the other. One future for the life of the actor: it is polled after the
-/// mailbox was emptied, so that whatever came together goes out together.
+/// mailbox was emptied, so that what came together goes out together.
 #[derive(Default)]
 pub(super) struct Rounds {
     under_way: Option<BoxFuture<'static, Round>>,

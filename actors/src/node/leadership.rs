@@ -42,8 +42,8 @@ impl Leadership {
     }
 }
 
-/// Which node leads, as this one has heard last. Only the election actor writes it, and whoever hears of its
-/// death.
+/// Which node leads, as this one has heard last. Only the election actor writes it, and the actor that hears
+/// of its death.
 #[derive(Debug)]
 pub(crate) struct KnownLeader(Mutex<Heard>);
 

@@ -7,7 +7,7 @@ use crate::{
     name::{FencingToken, JobName, LockKey, RunId, Term},
 };
 
-/// The most runs that a node remembers, the newest ones, to hold them against the store.
+/// The most runs that a node remembers, the newest ones, to compare them with the store.
 pub const GRANTED_RUNS_MAX: usize = 1_024;
 
 /// The most runs that one event names, the newest ones.

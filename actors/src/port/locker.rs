@@ -75,7 +75,7 @@ pub trait Locker: Send + Sync + 'static {
     fn trusts(&self, session: Session) -> bool;
 
     /// Waits until it may be worthwhile to ask again what a node asks now and then, because it may not have
-    /// been told: whether the leader holds its jobs, which runs are lost, by which time zone data others go.
+    /// been told: whether the leader has its jobs, which runs are lost, by which time zone data others go.
     ///
     /// Default: `period` from now. A store that knows of every change may wait for one, and answer a whole
     /// number of periods after the call.
@@ -176,7 +176,7 @@ pub trait Locker: Send + Sync + 'static {
         ready(Ok(Divergence::default())).boxed()
     }
 
-    /// Answers what the leader, whoever it is, does with `jobs`, as it stands now. Changes nothing.
+    /// Answers what the present leader does with `jobs`, as it stands now. Changes nothing.
     ///
     /// # Errors
     ///
@@ -184,7 +184,7 @@ pub trait Locker: Send + Sync + 'static {
     fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<LeaderView>, LockError>>;
 
     /// Says, as the leader of `term`, that jobs were removed on purpose. Their cursors are kept as a lower
-    /// bound for a job of the same name: a node that holds it all the time goes on from there. If the term is
+    /// bound for a job of the same name: a node that has it all the time goes on from there. If the term is
     /// over, nothing changes: its successor decides which jobs there are. A job that somebody else has locked
     /// stays enrolled, which does no harm.
     ///
@@ -196,7 +196,7 @@ pub trait Locker: Send + Sync + 'static {
 
     /// Pauses jobs for all nodes, or resumes them, and tells every node: [`Notification::PauseChanged`]. A
     /// job that the store does not know can be paused: it is when it is enrolled. Once it is answered, no
-    /// tick of a paused job is granted. Who resumes a job starts the count of its failures anew. A pause
+    /// tick of a paused job is granted. Who resumes a job starts the count of its failures again. A pause
     /// until an instant that is over by the store's clock resumes. Answers which jobs were changed by it: one
     /// that was paused alike, or was not paused when it is resumed, was not.
     ///
@@ -267,7 +267,7 @@ pub trait Locker: Send + Sync + 'static {
     /// # Errors
     ///
     /// * [`LockError::Timeout`]: it is unknown which were recorded; ask again, it does no harm.
-    /// * [`LockError::SessionLost`]: none will be; whoever takes over closes the runs as lost.
+    /// * [`LockError::SessionLost`]: none will be; the next leader closes the runs as lost.
     ///
     /// # Cancel safety
     ///
@@ -324,7 +324,8 @@ pub trait Locker: Send + Sync + 'static {
     }
 
     /// Closes, as lost, up to `limit` open runs of dead sessions, and frees their keys. It may search for a
-    /// bounded time only, and says whether there may be more. Any node may ask; each run is closed once.
+    /// bounded time only, and says whether there may be more. The engine asks on the leader alone, but the
+    /// store asks for no term: whichever node asks, each run is closed once.
     /// Every node is notified of what is to be retried: [`Notification::PendingRetry`], as it is when a claim
     /// takes the key of a dead session.
     ///
@@ -333,26 +334,26 @@ pub trait Locker: Send + Sync + 'static {
     /// As for [`claim`](Self::claim).
     fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<ClosedRuns, LockError>>;
 
-    /// This node holds these jobs: they are not to be [forgotten](Self::forget), unless they were withdrawn.
-    /// Asked again and again; what was held within the last `fresh` of the store's [age](Self::forget) may
-    /// stay as it is. Jobs that somebody else has locked are left for the next time. Default: nothing, for a
-    /// store of one node, whose jobs are enrolled and withdrawn by that node alone.
+    /// This node still has these jobs: they are not to be [forgotten](Self::forget), unless they were
+    /// withdrawn. Asked again and again; what was held within the last `fresh` of the store's
+    /// [age](Self::forget) may stay as it is. Jobs that somebody else has locked are left for the next time.
+    /// Default: nothing, for a store of one node, whose jobs are enrolled and withdrawn by that node alone.
     ///
     /// # Errors
     ///
     /// [`LockError::Timeout`], [`LockError::SessionLost`]: ask again, it does no harm.
-    fn hold<'a>(&'a self, _: &'a [JobName], _fresh: Duration) -> BoxFuture<'a, Result<(), LockError>> {
+    fn keep_names<'a>(&'a self, _: &'a [JobName], _fresh: Duration) -> BoxFuture<'a, Result<(), LockError>> {
         ready(Ok(())).boxed()
     }
 
-    /// Forgets, as the leader of `term`, names of jobs and lock keys that were withdrawn, or not held,
-    /// enrolled or claimed by any node, for as long as `after`; not one that has an open run, a pending
-    /// retry, a pause that is not over, or whose policy is declared by anybody who lives. Time counts only
-    /// while somebody leads: a store that nobody uses does not age. It may work for a bounded time only, and
-    /// says whether there may be more.
+    /// Forgets, as the leader of `term`, names of jobs and lock keys that were withdrawn, or not
+    /// [kept](Self::keep_names), enrolled or claimed by any node, for as long as `after`; not one that has an
+    /// open run, a pending retry, a pause that is not over, or whose policy is declared by anybody who lives.
+    /// Time counts only while somebody leads: a store that nobody uses does not age. It may work for a
+    /// bounded time only, and says whether there may be more.
     ///
-    /// Nothing of a name is kept. One that is made anew owes no tick up to the newest cursor that was ever
-    /// forgotten, and its tokens are greater than any that was: no tick is opened again, and no token
+    /// Nothing of a name is kept. One that is created again owes no tick up to the newest cursor that was
+    /// ever forgotten, and its tokens are greater than any that was: no tick is opened again, and no token
     /// lowered. If the term is over, nothing changes. Default: nothing is ever forgotten.
     ///
     /// # Errors
@@ -436,8 +437,8 @@ pub enum LockError {
         reason: String,
     },
     /// The store refuses whatever it is asked, or cannot do it just now: rights, a full disk, a read-only
-    /// server. What was asked was not done, or only in part: asking again with the same ids does no harm. No
-    /// item is to blame.
+    /// server. Or it answered what the adapter does not understand, so that what was asked may have been done
+    /// as well. In each case asking again with the same ids does no harm, and no item is to blame.
     #[error("{reason}")]
     NotDone {
         /// What the store says and, after `"; "`, what would mend it, without passwords or connection

@@ -54,9 +54,9 @@ pub trait Schedule: Send + Sync + fmt::Debug + fmt::Display + 'static {
     /// The last fire time strictly before `before`; `None` if there is none.
     fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>>;
 
-    /// What tells this rule from another one: a job whose schedule has another identity than it had owes
-    /// ticks from the change on, and none before; with the same one it owes what it missed while nobody fired
-    /// it. See [`ScheduleIdentity::differs_from`].
+    /// What tells this rule from another one: the ticks of a job whose schedule has another identity than
+    /// before count from the change on; with the same one those count too that it missed. See
+    /// [`ScheduleIdentity::differs_from`].
     ///
     /// The same rule has the same identity on every node, after every restart, and in every later build; a
     /// rule that differs has another one. The job's name, its policies and its body, and the data of time

@@ -20,7 +20,7 @@ impl Rig {
     ///
     /// * Every move of a cursor starts where the one before ended, and accounts for every tick between by the
     ///   schedule that was in force: at most one claimed, the others skipped with a reason. Moves to the end
-    ///   of a run only go forward: what is between is not owed.
+    ///   of a run only go forward: what is between does not count.
     /// * No tick is claimed twice, no run starts twice, unless it was lost and taken up again, and none
     ///   without a claim.
     /// * `due = started + skipped` in the metrics; and unless a node lost its session, what they say of a job

@@ -1,6 +1,6 @@
 //! What keeps a session's lease on the server, and the node's trust in it.
 //!
-//! The server ends a session that it has not heard of for a lease. So whatever it answers keeps the session,
+//! The server ends a session that it has not heard of for a lease. So each answer of it keeps the session,
 //! and a heartbeat is sent only when nothing else was for a while.
 //!
 //! ```text
@@ -90,7 +90,7 @@ pub(super) const PULSE: &str =
     "SELECT pg_backend_pid() AS pid, clock_timestamp() AS now, true AS stands, NULL::int4 AS holder";
 
 const RECREATED: &str =
-    "the tables do not know this session: they were dropped, emptied, made anew, or restored from before";
+    "the tables do not know this session: they were dropped, emptied, created again, or restored from before";
 
 /// When the server was heard of last, and who it is.
 pub(super) struct Pulse {

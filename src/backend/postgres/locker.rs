@@ -282,8 +282,12 @@ impl Locker for PostgresLocker {
         .boxed()
     }
 
-    fn hold<'a>(&'a self, jobs: &'a [JobName], fresh: Duration) -> BoxFuture<'a, Result<(), LockError>> {
-        async move { self.session()?.hold(jobs, fresh).await }.boxed()
+    fn keep_names<'a>(
+        &'a self,
+        jobs: &'a [JobName],
+        fresh: Duration,
+    ) -> BoxFuture<'a, Result<(), LockError>> {
+        async move { self.session()?.keep_names(jobs, fresh).await }.boxed()
     }
 
     fn forget(&self, term: Term, after: Duration) -> BoxFuture<'_, Result<Forgotten, LockError>> {

@@ -42,6 +42,7 @@ mod former_connections;
 mod guard;
 mod heartbeat;
 mod histories;
+mod leader_row;
 mod leadership;
 mod lock_holders;
 mod locker;
@@ -92,7 +93,7 @@ use self::{
 /// The TLS of a connection: that of the crate tokio-postgres-rustls, version 0.14.
 pub use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Many nodes on one PostgreSQL database, version 14 or newer: each tick runs once, whoever dies.
+/// Many nodes on one PostgreSQL database, version 14 or newer: each tick runs once, also if nodes die.
 ///
 /// Nodes of one *scope* share a leader, jobs and keys; another application on the same database needs another
 /// scope. It must talk to the primary itself, not to a standby, nor through a pooler. What is wrong with the
@@ -165,8 +166,8 @@ impl Postgres {
     /// Makes a node of a scope that asks for the URL of each connection, since user, password or host may
     /// change: see [credentials that change](Self#credentials-that-change).
     ///
-    /// What the URL says of [encryption](Self#encryption) is decided anew each time, and its files are read
-    /// anew. Errors of the callback are shown: they must not hold the secret.
+    /// What the URL says of [encryption](Self#encryption) is decided again each time, and its files are read
+    /// again. Errors of the callback are shown: they must not contain the secret.
     ///
     /// ```no_run
     /// use callsheet::backend::Postgres;
@@ -184,7 +185,7 @@ impl Postgres {
     }
 
     /// Asks for the password of each connection, instead of taking the URL's: see [credentials that
-    /// change](Self#credentials-that-change). Errors of the callback are shown: they must not hold the
+    /// change](Self#credentials-that-change). Errors of the callback are shown: they must not contain the
     /// secret.
     ///
     /// ```no_run
@@ -371,7 +372,7 @@ pub struct Connector {
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without what may hold a password.
+        // Without what may contain a password.
         f.debug_struct("Connector").finish_non_exhaustive()
     }
 }

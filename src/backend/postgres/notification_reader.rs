@@ -1,9 +1,9 @@
-//! What a session hears from other nodes, and hands on once the store has confirmed it.
+//! The notifications of a session, handed on once the store has confirmed them.
 
 use std::{collections::VecDeque, fmt::Display, future::pending, sync::Arc, time::Duration};
 
 use callsheet_actors::{
-    core::log_budget::{Asked, LogBudget},
+    adapter::{Asked, LogBudget},
     port::Notification,
 };
 use tokio::{
@@ -17,7 +17,7 @@ use tokio_postgres::Client;
 
 use super::notifications;
 
-/// Hears what other nodes tell the session of a beacon.
+/// Reads the notifications for the session of a beacon.
 pub(super) struct NotificationReader {
     beacon: i64,
     client: Arc<Client>,
@@ -32,7 +32,7 @@ struct Notifications {
     /// The store is to be asked about these.
     heard: Vec<Notification>,
     confirmed: VecDeque<Notification>,
-    /// Whoever knows the channel can send some, and as many as he likes.
+    /// Any role that knows the name of the channel can send any number of them.
     log: LogBudget<()>,
     since: Instant,
 }

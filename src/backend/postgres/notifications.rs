@@ -1,8 +1,8 @@
 //! What nodes of one scope tell each other: notifications of the server, as JSON.
 //!
 //! They are sent by the statements that change something, so they arrive once that is committed. They are
-//! hints: anybody who knows the channel may send one, and one may be lost. So the store is asked before one
-//! is believed, and what it says is handed on.
+//! hints: any role that knows the channel may send one, and one may be lost. So the store is asked before
+//! one is believed, and its answer is handed on.
 
 use std::collections::HashMap;
 
@@ -32,7 +32,7 @@ pub(super) const PENDING: &str = "
 SELECT run FROM unnest($2::uuid[]) AS a (asked)
 CROSS JOIN LATERAL (SELECT run FROM debts WHERE scope = $1 AND run = a.asked LIMIT 1) AS d";
 
-/// What asks the store about notifications of a scope.
+/// Asks the store about notifications of a scope.
 pub(super) struct Witness {
     pub(super) scope: String,
     pub(super) pauses: Statement,

@@ -383,7 +383,7 @@ fn unanswered(what: &str, reason: String) -> Fault {
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the connection string: it may hold a password.
+        // Without the connection string: it may contain a password.
         let mut shown = f.debug_struct("Settings");
         shown.field("scope", &self.scope).field("schema", &self.schema).field("node", &self.node);
         shown.field("lease", &self.lease).field("migrate", &self.migrate).finish_non_exhaustive()

@@ -25,7 +25,7 @@ const CLOSER_MIN: Duration = Duration::from_millis(50);
 /// How long a connection that was to be ended may take to go, before it is said that it does not.
 const END_TAKES: Duration = Duration::from_millis(500);
 
-/// A connection: its process, and the beacon that it is looked at for, if any. A server that is started anew
+/// A connection: its process, and the beacon that it is looked at for, if any. A server that is started again
 /// gives the numbers of its processes again, so two sessions in the table may name one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Who {
@@ -37,7 +37,7 @@ pub(super) struct Who {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) who: Who,
-    /// Changes with whatever it does.
+    /// Changes with each thing that it does.
     pub(super) mark: String,
     /// Since when the mark stands, by the server's clock; zero if that is not known.
     pub(super) quiet: Duration,

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use callsheet_actors::{DurationText, core::text::one_line};
+use callsheet_actors::{DurationText, adapter::one_line};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::{Client, Error, Row, Statement};
 
@@ -56,7 +56,7 @@ pub(super) struct Snapshots {
     age: Arc<SnapshotAge>,
 }
 
-/// For how long a session has seen one and the same snapshot as the oldest of the database, for whoever asks.
+/// For how long a session has seen one and the same snapshot as the oldest of the database.
 #[derive(Debug, Default)]
 pub(super) struct SnapshotAge(Mutex<Option<Instant>>);
 

@@ -48,7 +48,7 @@ impl ClaimRequest {
 pub enum Authority {
     /// It leads: refused as deposed unless this term is the newest one and is not over.
     Term(Term),
-    /// Every node that holds the job may: the cursor decides between them.
+    /// Every node that has the job may: the cursor decides between them.
     Any,
     /// As `Any`, for as long as the leader does not schedule the job: refused while it is marked with a term
     /// that is not over.
@@ -85,11 +85,11 @@ pub enum Verdict {
     /// The run may start: the cursor moved, the key is held by this node's session, the run is recorded.
     Granted {
         /// Greater than every token granted before for this key. At least the store's time in microseconds
-        /// since 1970: greater also than those that a store granted which was made anew, or restored from
+        /// since 1970: greater also than those that a store granted which was created again, or restored from
         /// before.
         token: FencingToken,
-        /// The run whose session died while it held the key. It is closed as lost; whoever was granted says
-        /// so.
+        /// The run whose session died while it held the key. It is closed as lost; the node that was granted
+        /// the run says so.
         lost: Option<Box<LostRun>>,
     },
     /// No session was granted the run, and none will be: the answer to a recheck, and to a claim that resumes

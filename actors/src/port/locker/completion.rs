@@ -22,7 +22,7 @@ pub struct Completion {
     pub outcome: Outcome,
     /// The job is paused when at least so many of its runs in a row have failed, panicked or timed out, this
     /// one included. It is left as it is if it is paused until it is resumed already. Resuming it starts the
-    /// count anew.
+    /// count again.
     pub pause_after: Option<u32>,
     /// The job's cursor moves to the end of the run, in the store's time rounded up to whole milliseconds,
     /// and never back: its next tick follows from there.

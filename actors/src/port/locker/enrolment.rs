@@ -28,9 +28,9 @@ pub struct Enrolment {
     /// The policy that jobs with this key share: it is declared for as long as the term lasts, or, without
     /// one, the session.
     pub overlap: Overlap,
-    /// How long this node has held the job with this schedule, by its monotonic clock: a new or changed job,
+    /// How long this node has had the job with this schedule, by its monotonic clock: a new or changed job,
     /// or one that was withdrawn, owes ticks from then on, in the store's time. Zero: from now on.
-    pub held_for: Duration,
+    pub known_for: Duration,
     /// What the store's clock read when that was measured, as far as the node knows: what passed since, up to
     /// 5 s, counts as well. So the way to the store takes no tick from the job. `None`: nothing passed.
     pub asked_at: Option<DateTime<Utc>>,
@@ -51,7 +51,7 @@ impl Enrolment {
             schedule,
             authority,
             overlap: Overlap::default(),
-            held_for: Duration::ZERO,
+            known_for: Duration::ZERO,
             asked_at: None,
             retry_lost: false,
             from_completion: false,
@@ -112,7 +112,7 @@ pub struct Declaration {
     pub overlap: Overlap,
 }
 
-/// A job as a node holds it.
+/// A job as a node has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inquiry {
     /// The job.

@@ -198,7 +198,7 @@ fn changes(operation: Operation) -> bool {
             | Operation::Conflicts
             | Operation::PendingRetries
             | Operation::Forget
-            | Operation::Hold
+            | Operation::KeepNames
             | Operation::Inquire
             | Operation::Prove
     )

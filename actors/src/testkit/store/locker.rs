@@ -393,9 +393,9 @@ impl Locker for StoreBackend {
             .boxed()
     }
 
-    fn hold<'a>(&'a self, jobs: &'a [JobName], _: Duration) -> BoxFuture<'a, Result<(), LockError>> {
-        self.with_session(Operation::Hold, move |state, _, _| {
-            jobs.iter().for_each(|job| state.ledger.hold(job))
+    fn keep_names<'a>(&'a self, jobs: &'a [JobName], _: Duration) -> BoxFuture<'a, Result<(), LockError>> {
+        self.with_session(Operation::KeepNames, move |state, _, _| {
+            jobs.iter().for_each(|job| state.ledger.keep_name(job))
         })
         .boxed()
     }

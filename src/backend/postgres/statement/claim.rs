@@ -40,7 +40,7 @@ macro_rules! of_job {
 }
 
 /// The least token of a run that is granted: the time in microseconds, which is greater than any token that
-/// was granted before by tables that were made anew, or restored from before, since.
+/// was granted before by tables that were created again, or restored from before, since.
 macro_rules! token {
     () => {
         "(date_part('epoch', d.decided_at) * 1e6)::int8"

@@ -21,9 +21,9 @@ use super::{
     unless_none,
 };
 
-/// A job that was held for longer owes ticks no further back: what is before has no place on the server's
-/// calendar.
-const HELD_FOR_MAX: Duration = Duration::from_secs(1_000 * 365 * 24 * 3600);
+/// The ticks of a job that the node has had for longer count no further back: what is before has no place on
+/// the server's calendar.
+const KNOWN_FOR_MAX: Duration = Duration::from_secs(1_000 * 365 * 24 * 3600);
 
 /// That a stored identity of a schedule and another one are known to be two rules: those of different
 /// versions never are. The version is what stands before the colon, in any version.
@@ -216,7 +216,7 @@ parameters! {
         leaderless: Vec<bool>,
         retry_lost: Vec<Option<bool>>,
         from_completion: Vec<Option<bool>>,
-        held_for_millis: Vec<f64>,
+        known_for_millis: Vec<f64>,
         beacon: i64,
         overlaps: Vec<String>,
         other_keys: Vec<Option<&'a str>>,
@@ -261,9 +261,9 @@ impl<'a> Enrolments<'a> {
             leaderless,
             retry_lost: unless_none(jobs.iter().map(|job| job.retry_lost.then_some(true))),
             from_completion: unless_none(jobs.iter().map(|job| job.from_completion.then_some(true))),
-            held_for_millis: jobs
+            known_for_millis: jobs
                 .iter()
-                .map(|job| job.held_for.min(HELD_FOR_MAX).as_secs_f64() * 1e3)
+                .map(|job| job.known_for.min(KNOWN_FOR_MAX).as_secs_f64() * 1e3)
                 .collect(),
             beacon: asker.beacon,
             overlaps: jobs.iter().map(|job| job.overlap.to_string()).collect(),

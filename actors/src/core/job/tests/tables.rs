@@ -45,7 +45,7 @@ fn the_truth_table_of_overlap_with_a_run_of_this_node() {
         let effects = job.step("03:00", Input::WakeUp);
         assert_eq!(effects.last(), skipped_02(overlap).last(), "the older one: {policy:?}");
 
-        let effects = job.step("03:00:01", ended(run, End::Returned));
+        let effects = job.step("03:00:01", ended(run, BodyEnd::Returned));
 
         let Some(Effect::Claim(Claim { tick: Some(claim), .. })) = effects.last() else {
             panic!("{effects:?}")
@@ -94,8 +94,8 @@ fn missed_ticks_are_made_up_for_one_after_the_other_and_paced() {
     assert_eq!(claim.skips, Skips::new(SkipReason::Misfire, 1, false));
     job.step("03:10", granted(run));
     assert_eq!(job.step("03:10:00.010", Input::WakeUp), [], "not beside it");
-    let effects = job.step("03:10:00.010", ended(run, End::Returned));
-    assert!(matches!(effects[..], [Effect::Complete { .. }, Effect::Ended(_)]), "{effects:?}");
+    let effects = job.step("03:10:00.010", ended(run, BodyEnd::Returned));
+    assert!(matches!(effects[..], [Effect::Complete { .. }, Effect::RunEnded(_)]), "{effects:?}");
 
     assert_eq!(job.wake_in("03:10:00.010"), Some(Duration::from_millis(90)), "of the pace");
     let (_, claim) = claim_of(&job.step("03:10:00.100", Input::WakeUp));
@@ -170,7 +170,7 @@ fn a_pause_that_a_claim_meets_keeps_the_tick_until_it_is_over() {
     assert_eq!(job.step("01:00", refused(run, Verdict::Paused(pause.clone()))), [held("01:00")]);
 
     assert_eq!(job.machine.pause(), Some(&pause));
-    assert_eq!(job.wake_in("01:00"), Some(PAUSE_CHECK), "it may be resumed, and the news be lost");
+    assert_eq!(job.wake_in("01:00"), Some(PAUSE_CHECK), "it may be resumed, and the notification be lost");
     let (_, claim) = claim_of(&job.step("01:02", Input::WakeUp));
     assert_eq!(claim.fire_time.instant(), at("01:00"), "it is not too late");
 
@@ -247,7 +247,7 @@ fn what_was_skipped_before_the_limit_was_found_reached_is_decided() {
     let run = job.run_tick("00:30:00.500");
     let skipped = job.step("00:30:01", Input::WakeUp);
     assert!(matches!(skipped[..], [Effect::Skipped { reason: SkipReason::Overlap, .. }]), "{skipped:?}");
-    job.step("00:30:01", ended(run, End::Returned));
+    job.step("00:30:01", ended(run, BodyEnd::Returned));
     let (run, claim) = claim_of(&job.step("00:30:01.500", Input::WakeUp));
 
     let effects = job.step("00:30:01.500", refused(run, Verdict::Exhausted));
@@ -337,7 +337,7 @@ fn a_tick_that_was_decided_is_not_again_by_a_store_that_was_restored() {
         let mut job = hourly();
         let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
         job.step("01:00", granted(run));
-        job.step("01:10", ended(run, End::Returned));
+        job.step("01:10", ended(run, BodyEnd::Returned));
 
         let (_, claim) = claim_of(&older(&mut job));
 

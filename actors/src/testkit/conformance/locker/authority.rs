@@ -79,7 +79,7 @@ impl Suite {
         assert_eq!(
             self.advance_by(leaderless, "leaderless", cursor).await,
             Advanced::Done,
-            "the leader does not hold it"
+            "the leader does not have it"
         );
 
         let cursor = self.enrol("leaderless", "a schedule").await;

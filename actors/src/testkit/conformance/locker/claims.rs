@@ -218,7 +218,7 @@ impl Suite {
         assert!(matches!(busy, Verdict::Busy { .. }), "the next run keeps its key: {busy:?}");
     }
 
-    /// So one that was granted by a store that was made anew since is smaller.
+    /// So one that was granted by a store that was created again since is smaller.
     pub(super) async fn a_token_is_not_below_the_time(&self) {
         let request = self.manual("token", "token");
         let token = self.granted(&request).await;
@@ -264,7 +264,7 @@ impl Suite {
             let same = ClaimRequest { key: self::key(lock_key), limit: Some(3), ..tick };
             assert_eq!(self.claim(&same).await, Verdict::Exhausted, "a changed schedule keeps the count");
             self.locker.withdraw(self.term, &[name(job)]).await.expect("an answer");
-            let held = self.enrol_held_for(job, "another schedule", Duration::from_secs(3600)).await;
+            let held = self.enrol_known_for(job, "another schedule", Duration::from_secs(3600)).await;
             tokio::time::sleep(Duration::from_millis(5)).await;
             let tick = self.tick_by(Authority::Any, job, held);
             let of_copy = ClaimRequest { key: self::key(lock_key), limit: Some(3), ..tick };

@@ -35,7 +35,7 @@ impl Suite {
         let off = enrol("asked_before", asked_at).await - asked_at;
         assert!(
             off.abs() <= TimeDelta::milliseconds(1),
-            "it owes ticks from when it was asked, not {off} later"
+            "its ticks count from when it was asked, not {off} later"
         );
         let cursor = enrol("asked_long_before", now - TimeDelta::seconds(60)).await;
         assert!(cursor >= now - TimeDelta::milliseconds(5_001), "of five seconds at most");
@@ -58,17 +58,17 @@ impl Suite {
         assert_eq!(verdict, Verdict::Unknown, "a withdrawn job's tick is not granted");
         assert_eq!(self.skip("withdrawn", before).await, Advanced::Unknown, "nor is its cursor moved");
         let after = self.enrol("withdrawn", "a schedule").await;
-        assert!(after > before, "a job that was withdrawn and comes back owes ticks only from then on");
+        assert!(after > before, "a job that was withdrawn and comes back has ticks only from then on");
     }
 
-    pub(super) async fn enrol_held_for(
+    pub(super) async fn enrol_known_for(
         &self,
         job: &str,
         schedule: &str,
-        held_for: Duration,
+        known_for: Duration,
     ) -> DateTime<Utc> {
         let enrolment = Enrolment::new(name(job), ScheduleIdentity::of_text(schedule), Authority::Any);
-        let enrolment = Enrolment { held_for, ..enrolment };
+        let enrolment = Enrolment { known_for, ..enrolment };
         match &self.locker.enrol(&[enrolment]).await.expect("an answer")[..] {
             [Enrolled::Done { cursor, .. }] => *cursor,
             other => panic!("enrolling {job} was answered with {other:?}"),
@@ -78,25 +78,25 @@ impl Suite {
     pub(super) async fn a_new_or_changed_job_owes_ticks_since_its_node_holds_it(&self) {
         let (long, short) = (Duration::from_secs(3600), Duration::from_millis(10));
         let before = self.enrol("held-before", "a").await;
-        let held = self.enrol_held_for("held", "a", long).await;
+        let held = self.enrol_known_for("held", "a", long).await;
         tokio::time::sleep(Duration::from_millis(30)).await;
-        let changed = self.enrol_held_for("held", "b", short).await;
+        let changed = self.enrol_known_for("held", "b", short).await;
         let after = self.enrol("held-after", "a").await;
 
         assert!(held >= before - long && held <= after - long, "a new job, held for an hour: {held}");
         assert!(changed > before, "a changed one, held for 10 of the 30 ms since then: {changed}");
         assert!(changed <= after - short, "{changed}");
-        assert_eq!(self.enrol_held_for("held", "b", long).await, changed, "nothing is new");
-        assert_eq!(self.enrol_held_for("held", "c", long).await, changed, "the cursor never goes back");
+        assert_eq!(self.enrol_known_for("held", "b", long).await, changed, "nothing is new");
+        assert_eq!(self.enrol_known_for("held", "c", long).await, changed, "the cursor never goes back");
 
         self.pause("held-and-paused", Some(&Pause { until: None, note: None })).await;
-        let paused = self.enrol_held_for("held-and-paused", "a", long).await;
+        let paused = self.enrol_known_for("held-and-paused", "a", long).await;
         assert!(paused <= self.enrol("held-after-all", "a").await - long, "a pause enrols nothing: {paused}");
 
         let ever =
-            [("held-for-ever", Duration::MAX), ("held-beside", Duration::ZERO)].map(|(job, held_for)| {
+            [("held-for-ever", Duration::MAX), ("held-beside", Duration::ZERO)].map(|(job, known_for)| {
                 Enrolment {
-                    held_for,
+                    known_for,
                     ..Enrolment::new(name(job), ScheduleIdentity::of_text("a"), Authority::Any)
                 }
             });
@@ -113,9 +113,9 @@ impl Suite {
         tokio::time::sleep(Duration::from_millis(5)).await;
 
         let hour = Duration::from_secs(3600);
-        let after = self.enrol_held_for("left-to-others", "a schedule", hour).await;
+        let after = self.enrol_known_for("left-to-others", "a schedule", hour).await;
 
-        assert_eq!(after, just_after(before).instant(), "its ticks since then are owed, and none before");
+        assert_eq!(after, just_after(before).instant(), "its ticks count from then on");
     }
 
     pub(super) async fn everybody_is_told_what_the_leader_schedules(&self) {
@@ -142,7 +142,7 @@ impl Suite {
         assert_eq!(standings, [LeaderView::NoLeader]);
         tokio::time::sleep(Duration::from_millis(5)).await;
         self.locker.withdraw(self.term, &[name("leaderless")]).await.expect("an answer");
-        let stored = self.enrol_held_for("leaderless", "a", Duration::ZERO).await;
+        let stored = self.enrol_known_for("leaderless", "a", Duration::ZERO).await;
         assert_eq!(stored, cursor, "whose term is over withdraws nothing");
         let Campaign::Won(grant) = elector.campaign(PATIENCE).await.expect("an answer") else {
             panic!("nobody leads");

@@ -37,7 +37,7 @@ impl Suite {
             let after = self.enrol_identity(&job, identity("whatever").with_version(version)).await;
             assert_eq!(after, before, "nobody knows whether version {version} means another schedule");
             let advanced = self.skip(&job, before).await;
-            assert_eq!(advanced, Advanced::Done, "the ticks since the cursor are owed");
+            assert_eq!(advanced, Advanced::Done, "the ticks since the cursor count");
             let back = self.enrol_identity(&job, identity("something else")).await;
             assert_eq!(back, just_after(before).instant(), "nor does a node of the former version reset it");
         }
@@ -64,7 +64,7 @@ impl Suite {
 
         let after = self.enrol_identity("withdrawn-version", identity("a schedule").with_version(2)).await;
 
-        assert!(after > before, "it owes ticks only from then on");
+        assert!(after > before, "its ticks count only from then on");
     }
 
     async fn nobody_calls_another_version_another_schedule(&self) {

@@ -83,7 +83,7 @@ impl Suite {
 
             let session = other.open().await.expect("a session opens");
             assert_enrolled(there, any_with(ALLOW)).await;
-            // It is heard of at once by whoever listens.
+            // Every listener hears of it at once.
             join(other.lost(session), async { cluster.kill(&backend).await }).await;
             assert_enrolled(here, led_with(SKIP)).await;
         }
