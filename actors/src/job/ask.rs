@@ -60,6 +60,7 @@ pub(crate) trait AnswersAtOnce: Send + Sync {
     fn advance(&self, job: &Arc<JobHandle>, advance: &Advance) -> Option<JobMessage>;
 
     /// Has the end of a run recorded. Answers what the job is to be told; the end, if it is not answered.
+    #[allow(clippy::result_large_err, reason = "it is no error, and goes the other way")]
     fn record_end(&self, end: RecordEnd) -> Result<Answers, RecordEnd>;
 
     /// Answers nothing any more, and forgets what is held.
