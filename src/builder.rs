@@ -75,7 +75,7 @@ impl Builder {
         Fut: Future + Send + 'static,
         Fut::Output: IntoRunResult,
     {
-        self.options.hooks.before(hook);
+        self.options.hooks.before.add(hook);
         self
     }
 
@@ -94,7 +94,7 @@ impl Builder {
         Fut: Future + Send + 'static,
         Fut::Output: IntoRunResult,
     {
-        self.options.hooks.after_success(hook);
+        self.options.hooks.after_success.add(hook);
         self
     }
 
@@ -109,7 +109,7 @@ impl Builder {
         Fut: Future + Send + 'static,
         Fut::Output: IntoRunResult,
     {
-        self.options.hooks.after_failure(hook);
+        self.options.hooks.after_failure.add(hook);
         self
     }
 
@@ -121,7 +121,7 @@ impl Builder {
         Fut: Future + Send + 'static,
         Fut::Output: IntoRunResult,
     {
-        self.options.hooks.on_skip(hook);
+        self.options.hooks.on_skip.add(hook);
         self
     }
 

@@ -26,10 +26,10 @@ use callsheet::{
 };
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use tokio::time::sleep;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use self::{
-    harness::{PASSWORD, Server, server},
+    harness::{PASSWORD, Server, connect, server},
     log::Log,
 };
 
@@ -43,12 +43,6 @@ struct Case {
     schema: String,
     admin: Client,
     url: String,
-}
-
-async fn connect(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
-    tokio::spawn(connection);
-    client
 }
 
 impl Case {

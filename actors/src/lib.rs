@@ -18,17 +18,19 @@
 //! A job asks nobody whether its node leads: the supervisor resumes it with the term. The guide
 //! `guide::architecture` of the package `callsheet` tells the life of a tick, an election and a claim.
 //!
-//! [`core`] decides and does nothing; the actors do and decide nothing.
+//! The module `core` decides and does nothing; the actors do and decide nothing. What of it an adapter of a
+//! port needs is in [`adapter`].
 
 // docs.rs, which builds on nightly, marks what a feature brings.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod adapter;
 mod body;
 mod body_watch;
 mod candidacy;
 mod coalesced;
 mod contained;
-pub mod core;
+mod core;
 mod deadline;
 mod definition;
 mod drain;
@@ -103,8 +105,8 @@ pub use crate::{
     event_filter::EventFilter,
     health::{HealthReport, PROBLEM_JOBS_MAX, Part, Problem, ProblemJobs, STALL_MAX},
     hooks::{
-        FinishedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Hooks,
-        NODE_HOOK_CALL_BYTES_MAX, SkippedTicks,
+        FinishedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, HookList,
+        Hooks, NODE_HOOK_CALL_BYTES_MAX, SkippedTicks,
     },
     job::{
         ActiveRunStatus, HeldStatus, JobState, JobStatus, LastRunStatus, Scheduled, Triggered, TriggeredRun,

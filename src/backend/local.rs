@@ -7,7 +7,7 @@ use std::{
 
 use callsheet_actors::{
     JobName, RunId, Term,
-    core::ledger::Ledger,
+    adapter::Ledger,
     metrics::SCOPE_LABEL_LOCAL,
     port::{
         Advanced, Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorAdvance,

@@ -20,7 +20,7 @@ pub const WAITING_ERROR_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A text of an end. While it is there, it takes its bytes of those that may wait on its node.
 #[derive(Clone)]
-pub struct EndText {
+pub(crate) struct EndText {
     text: Arc<str>,
     /// `None`: it is short, and found no room.
     _charge: Option<Arc<Charge>>,
@@ -28,7 +28,7 @@ pub struct EndText {
 
 impl EndText {
     /// The text, for what has a bound of its own.
-    pub fn share(&self) -> Arc<str> {
+    pub(crate) fn share(&self) -> Arc<str> {
         self.text.clone()
     }
 }

@@ -41,6 +41,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+pub use self::runs::RunPhase;
 use self::{
     asked::Asked,
     backlog::Backlog,
@@ -52,20 +53,20 @@ use self::{
     timers::{Timer, Timers},
     unscheduled::{Unscheduled, UnscheduledRun},
 };
-pub use self::{
+pub(crate) use self::{
     attention::OverdueMark,
-    forecast::GivenAway,
-    history::{HISTORY_MAX, LastRun},
+    history::LastRun,
     lifecycle::{Farewell, Lifecycle, Progress},
-    pauses::PAUSE_CHECK,
-    runs::{ActiveRun, RunPhase},
+    runs::ActiveRun,
     skips::FLUSH_AFTER,
-    verdicts::{ASK_AGAIN_MAX, ASK_AGAIN_MIN, HOLD_MAX, KEY_AGAIN},
+    verdicts::{HOLD_MAX, KEY_AGAIN},
     vocabulary::{
         Advance, BodyEnd, BodyEnded, Claim, Effect, Effects, Input, PermitAnswer, Refusal, Retried, RunEnded,
         Severity, Start, Triggered,
     },
 };
+#[cfg(test)]
+use self::{forecast::GivenAway, pauses::PAUSE_CHECK, verdicts::ASK_AGAIN_MIN};
 use crate::{
     core::{
         policy::{Fires, Policies},
@@ -88,7 +89,7 @@ enum Mode {
 
 /// Decides the ticks and runs of one job.
 #[derive(Debug)]
-pub struct JobMachine {
+pub(crate) struct JobMachine {
     /// When the job's ticks are due.
     schedule: Arc<dyn Schedule>,
     /// What else the job's definition says.
@@ -118,7 +119,7 @@ pub struct JobMachine {
 impl JobMachine {
     /// A dormant machine, for which everything up to `cursor` is decided. If `limited`, it asks for a permit
     /// before anything starts.
-    pub fn new(
+    pub(crate) fn new(
         schedule: Arc<dyn Schedule>,
         policies: impl Into<Arc<Policies>>,
         cursor: DateTime<Utc>,
@@ -142,7 +143,7 @@ impl JobMachine {
 
     /// The same job after its actor died. The runs in progress go on, and so does what the store was asked;
     /// whoever triggered the job waits no more.
-    pub fn revive(mut self) -> Self {
+    pub(crate) fn revive(mut self) -> Self {
         self.unscheduled.queue.retain_mut(UnscheduledRun::forget_caller);
         self.suspend();
         self
@@ -150,7 +151,7 @@ impl JobMachine {
 
     /// Another definition from now on. The attempts in progress go on under the former one. Dormant until it
     /// is resumed with the cursor that the store says.
-    pub fn redefine(&mut self, schedule: Arc<dyn Schedule>, policies: impl Into<Arc<Policies>>) {
+    pub(crate) fn redefine(&mut self, schedule: Arc<dyn Schedule>, policies: impl Into<Arc<Policies>>) {
         self.schedule = schedule;
         self.policies = policies.into();
         self.cursor.exhausted = self.policies.fires == Fires::Local && self.local_limit_is_reached();
@@ -162,7 +163,8 @@ impl JobMachine {
 
     /// Feeds one input and answers what is to be done, in order: [`feed`](Self::feed), then
     /// [`decide`](Self::decide).
-    pub fn step(&mut self, now: Now, input: Input) -> Effects {
+    #[cfg(test)]
+    pub(crate) fn step(&mut self, now: Now, input: Input) -> Effects {
         let mut effects = self.feed(now, input);
         effects.extend(self.decide(now));
         effects
@@ -170,7 +172,7 @@ impl JobMachine {
 
     /// Takes one input in. What it says is to be done before [`decide`](Self::decide) is called: a schedule
     /// that panics there must not undo the end of a run.
-    pub fn feed(&mut self, now: Now, input: Input) -> Effects {
+    pub(crate) fn feed(&mut self, now: Now, input: Input) -> Effects {
         let mut effects = Effects::new();
         self.permit.want_nothing();
         self.runs.id_is_spent = false;
@@ -211,7 +213,7 @@ impl JobMachine {
     }
 
     /// Decides every tick that is due.
-    pub fn decide(&mut self, now: Now) -> Effects {
+    pub(crate) fn decide(&mut self, now: Now) -> Effects {
         let mut effects = Effects::new();
         self.decide_due(now, &mut effects);
         self.say_held(now, &mut effects);

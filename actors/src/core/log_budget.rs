@@ -6,10 +6,10 @@ use super::text::Grouped;
 use crate::name::JobName;
 
 /// The time for which lines are counted.
-pub const LOG_PERIOD: Duration = Duration::from_mins(1);
-/// The most lines of one kind about one job in a [`LOG_PERIOD`].
+pub(crate) const LOG_PERIOD: Duration = Duration::from_mins(1);
+/// The most lines of one kind about one job in a minute.
 pub const JOB_LINES_MAX: u32 = 5;
-/// The most jobs about which lines of one kind are logged in a [`LOG_PERIOD`].
+/// The most jobs about which lines of one kind are logged in a minute.
 pub const JOBS_LOGGED_MAX: usize = 256;
 /// The most jobs of which is said how many lines of one kind were left out.
 const JOBS_COUNTED_MAX: usize = 10;

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::{core::duration::DurationText, name::RunId, word::words};
 
 /// The default of [`Policies::misfire_after`].
-pub const MISFIRE_AFTER_DEFAULT: Duration = Duration::from_secs(1);
+pub(crate) const MISFIRE_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 /// The default of [`Policies::abort_after`].
-pub const ABORT_AFTER_DEFAULT: Duration = Duration::from_secs(5);
+pub(crate) const ABORT_AFTER_DEFAULT: Duration = Duration::from_secs(5);
 /// The shortest time within which [`Misfire::Auto`] makes up for a tick.
 pub const MISFIRE_WITHIN_MIN: Duration = Duration::from_mins(5);
 /// The longest time within which [`Misfire::Auto`] makes up for a tick.
@@ -319,9 +319,9 @@ pub struct Retry {
 }
 
 /// The most attempts of one run.
-pub const ATTEMPTS_MAX: u32 = 1_000;
+pub(crate) const ATTEMPTS_MAX: u32 = 1_000;
 /// The greatest [`Retry::factor`].
-pub const RETRY_FACTOR_MAX: f64 = 1_000.0;
+pub(crate) const RETRY_FACTOR_MAX: f64 = 1_000.0;
 
 impl Default for Retry {
     fn default() -> Self {

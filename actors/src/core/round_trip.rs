@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::core::election::RENEW_MIN;
 
 /// A lease in which fewer round trips fit is too short.
-pub const ROUND_TRIPS_MIN: u32 = 4;
+pub(crate) const ROUND_TRIPS_MIN: u32 = 4;
 /// The trust in a lease ends after this part of it, in hundredths.
 const TRUST: u32 = 80;
 /// The shortest lease is told in whole steps of this.
@@ -78,7 +78,7 @@ impl RoundTrips {
 
 /// A lease that is too short for the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeaseTooShort {
+pub(crate) struct LeaseTooShort {
     /// What a round trip takes.
     pub round_trip: Duration,
     /// The shortest lease that works.
@@ -89,7 +89,7 @@ pub struct LeaseTooShort {
 
 /// What a look at the network has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeaseChange {
+pub(crate) enum LeaseChange {
     /// The lease is too short from now on.
     TooShort(LeaseTooShort),
     /// It is long enough again.
@@ -99,19 +99,19 @@ pub enum LeaseChange {
 /// Says once when a lease gets too short for the network, and once when it is long enough again: also for
 /// round trips that take a quarter longer, so that it is not said again and again.
 #[derive(Debug)]
-pub struct LeaseWatch {
+pub(crate) struct LeaseWatch {
     lease: Duration,
     short: Option<LeaseTooShort>,
 }
 
 impl LeaseWatch {
     /// Of a lease that is taken to be long enough.
-    pub fn new(lease: Duration) -> Self {
+    pub(crate) fn new(lease: Duration) -> Self {
         Self { lease, short: None }
     }
 
     /// Looks at what a round trip takes at `now`, by the monotonic clock.
-    pub fn look(&mut self, now: Duration, round_trip: Duration) -> Option<LeaseChange> {
+    pub(crate) fn look(&mut self, now: Duration, round_trip: Duration) -> Option<LeaseChange> {
         let lease_min = lease_min(round_trip);
         let of = if self.short.is_some() { round_trip + round_trip / AGAIN_PART } else { round_trip };
         if LeaseFit::of(self.lease, of) == LeaseFit::Enough {
@@ -124,12 +124,12 @@ impl LeaseWatch {
     }
 
     /// Nothing is known of the network any more.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.short = None;
     }
 
     /// Whether, and since when, the lease is too short.
-    pub fn short(&self) -> Option<LeaseTooShort> {
+    pub(crate) fn short(&self) -> Option<LeaseTooShort> {
         self.short
     }
 }

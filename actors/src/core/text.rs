@@ -10,7 +10,7 @@ pub const TEXT_MAX: usize = 16 * 1024;
 /// The longest reason of a store that is kept of a job for as long as the job is parked, in bytes.
 pub(crate) const PARKED_REASON_BYTES_MAX: usize = 1024;
 /// The most bytes of a mark that says where a text was cut.
-pub const MARK_MAX: usize = "… (cut at 18,446,744,073,709,551,615 bytes)".len();
+pub(crate) const MARK_MAX: usize = "… (cut at 18,446,744,073,709,551,615 bytes)".len();
 /// The longest value that a message quotes, in bytes.
 const QUOTED_MAX: usize = 256;
 
@@ -32,7 +32,7 @@ pub fn bounded(text: impl fmt::Display, max: usize) -> String {
 }
 
 /// Cuts a text that somebody handed in, as [`bounded`] does.
-pub fn cut(text: &mut String, max: usize) {
+pub(crate) fn cut(text: &mut String, max: usize) {
     if text.len() > max {
         *text = bounded(&*text, max);
     }

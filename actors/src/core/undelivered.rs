@@ -19,7 +19,7 @@ use crate::{
 
 /// What becomes of an input.
 #[derive(Debug)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// The actor that has taken the job over gets it.
     HandOn(Input),
     /// The end of a run is to be recorded: nobody else will say it.
@@ -37,7 +37,7 @@ pub enum Fate {
 
 impl Fate {
     /// Of an input to a job which another actor `is_taken_over` by, or nobody.
-    pub fn of(input: Input, is_taken_over: bool) -> Self {
+    pub(crate) fn of(input: Input, is_taken_over: bool) -> Self {
         match input {
             Input::Resume { .. }
             | Input::Park { .. }

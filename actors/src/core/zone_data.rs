@@ -8,15 +8,15 @@ use crate::{
 };
 
 /// The same difference is said this often at most.
-pub const SAID_EVERY_MIN: Duration = Duration::from_secs(60);
+pub(crate) const SAID_EVERY_MIN: Duration = Duration::from_secs(60);
 
 /// The most bytes of the version of time zone data; of a longer one that the store hands out, the start is
 /// shown.
-pub const ZONE_DATA_VERSION_MAX: usize = 200;
+pub(crate) const ZONE_DATA_VERSION_MAX: usize = 200;
 
 /// Decides which differences are new.
 #[derive(Debug, Default)]
-pub struct ZoneDataWatch {
+pub(crate) struct ZoneDataWatch {
     /// The other versions that were there when somebody looked last, or were said less than a minute ago.
     known: Vec<Known>,
 }
@@ -30,7 +30,7 @@ struct Known {
 impl ZoneDataWatch {
     /// Which of those that are there now are to be said: each version once, and again only if it was gone in
     /// between. `now` is a reading of the monotonic clock.
-    pub fn changes(&mut self, now: Duration, mut others: Vec<OtherZoneData>) -> Vec<OtherZoneData> {
+    pub(crate) fn changes(&mut self, now: Duration, mut others: Vec<OtherZoneData>) -> Vec<OtherZoneData> {
         for other in others.iter_mut().filter(|other| other.version.len() > ZONE_DATA_VERSION_MAX) {
             other.version = bounded(&*other.version, ZONE_DATA_VERSION_MAX).into();
         }
@@ -52,7 +52,7 @@ impl ZoneDataWatch {
 
 /// The versions before and after, if a leader goes by other data than the one before it. A leader that did
 /// not say by which counts as the same.
-pub fn changed(former: Option<Arc<str>>, own: &Arc<str>) -> Option<(Arc<str>, Arc<str>)> {
+pub(crate) fn changed(former: Option<Arc<str>>, own: &Arc<str>) -> Option<(Arc<str>, Arc<str>)> {
     let former = former.filter(|former| !former.is_empty() && former != own)?;
     Some((bounded(former, ZONE_DATA_VERSION_MAX).into(), own.clone()))
 }

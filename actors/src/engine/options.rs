@@ -9,10 +9,11 @@ use crate::{
     core::{
         duration::DurationText,
         end_text::{ERROR_BYTES_DEFAULT, ERROR_BYTES_MAX, ERROR_BYTES_MIN},
+        key_policies::conflicts,
         text::Grouped,
         zone_data::ZONE_DATA_VERSION_MAX,
     },
-    definition::Job,
+    definition::{Definition, Job},
     event::Event,
     event_filter::EventFilter,
     fault::{Fault, Faults},
@@ -21,7 +22,7 @@ use crate::{
     name::NodeId,
     permits::WhenFull,
     port::{Backend, Clock, Spawner, SystemClock},
-    supervisor::{SHUTDOWN_ABORT_AFTER_DEFAULT, conflicts, define_all},
+    supervisor::{SHUTDOWN_ABORT_AFTER_DEFAULT, define_all},
 };
 
 #[cfg(any(test, feature = "testkit"))]
@@ -144,7 +145,7 @@ impl EngineOptions {
     /// Everything that is wrong, at once.
     pub fn check(&self) -> Result<(), Faults> {
         let (definitions, mut faults) = define_all(self.jobs.clone(), self.clock.now());
-        faults.extend(conflicts(&definitions, |_| None));
+        faults.extend(conflicts(definitions.iter().map(Definition::declares), |_| None));
         faults.extend(self.backend.faults());
         faults.extend(self.hooks.fault());
         let threads = [

@@ -125,8 +125,7 @@ pub struct JobStatus {
     pub former_runs: Vec<ActiveRunStatus>,
     /// How many ticks and manual triggers wait on this node for their turn.
     pub waiting: usize,
-    /// The last runs that ended on this node, the newest first, at most
-    /// [`HISTORY_MAX`](crate::core::job::HISTORY_MAX).
+    /// The last runs that ended on this node, the newest first, at most ten.
     pub last_runs: Vec<LastRunStatus>,
     /// How many runs in a row failed, panicked or timed out, as far as this node knows.
     pub failures: u32,

@@ -17,7 +17,8 @@ use crate::{
     },
     event::EventKind,
     job::{AdvanceCursor, ClaimRun, JobMessage, RefusedStep},
-    port::{Advanced, Completed, Completion, GrantedRun, LockError, Session, Verdict},
+    name::FencingToken,
+    port::{Advanced, Completed, Completion, GrantedRun, LockError, LostRun, Session, Verdict},
 };
 
 /// The pause before what somebody else has locked is asked again; it doubles up to [`LOCKED_MAX`].
@@ -146,91 +147,28 @@ impl LockActor {
         let mut reasons = Reasons::default();
         let mut locked = Contended::default();
         let (mut granted, mut refused) = (false, None);
-        for (mut asked, mut verdict) in claims.into_iter().zip(verdicts) {
-            if matches!(verdict, Verdict::Locked { .. }) && asked.tries < LOCKED_TRIES_MAX {
-                asked.tries += 1;
-                locked.add(asked.tries, asked);
-                continue;
-            }
-            if let Verdict::BadData { reason } = &verdict {
-                let reason = reasons.take(reason);
-                if !self.refuse_claim(asked, &reason) {
-                    refused.get_or_insert(reason);
+        for (mut asked, verdict) in claims.into_iter().zip(verdicts) {
+            match verdict {
+                Verdict::Locked { .. } if asked.tries < LOCKED_TRIES_MAX => {
+                    asked.tries += 1;
+                    locked.add(asked.tries, asked);
                 }
-                continue;
-            }
-            let ClaimRun { job, claim: Claim { run, tick, slot, .. }, key, .. } = asked;
-            match &mut verdict {
-                Verdict::Unavailable { reason } => {
-                    *reason = reasons.take(&*reason);
-                    refused.get_or_insert_with(|| reason.clone());
-                }
-                Verdict::Locked { holder: None } => {
-                    if self.still_decides(tick.map(|tick| tick.authority)) {
-                        refused.get_or_insert_with(|| always_locked(&job.definition.name));
+                Verdict::BadData { reason } => {
+                    let reason = reasons.take(reason);
+                    if !self.refuse_claim(asked, &reason) {
+                        refused.get_or_insert(reason);
                     }
                 }
                 Verdict::Granted { token, lost } => {
                     granted = true;
-                    self.refused.claimed.took(&job.definition.name);
-                    self.tell_taken(&job, RefusedStep::Claim);
-                    if tick.is_some_and(|tick| tick.skips.total() > 0) {
-                        // It moved the cursor over skipped ticks as well.
-                        self.tell_taken(&job, RefusedStep::Advance);
-                    }
-                    if let Some(lost) = lost {
-                        publish_lost(&self.node, lost);
-                        self.report(Report::RunsLost(vec![(**lost).clone()]));
-                    }
-                    if let Some(tick) = &tick {
-                        job.meters.committed(1, &tick.skips);
-                    }
-                    if self.session != Some(session) {
-                        // Granted to a session that died before the answer was read: the next node
-                        // closes the run.
-                        self.node.meters.locks_lost.increment(1);
-                        job.send(Input::Claimed { run, verdict: Verdict::GrantedBefore });
-                        continue;
-                    }
-                    let key = key.slot(slot);
-                    if let Some(history) = &mut self.history {
-                        let (job, key) = (job.definition.name.clone(), key.clone());
-                        let fire_time = tick.map(|tick| tick.fire_time);
-                        history.add(GrantedRun { job, key, run, fire_time, token: *token });
-                    }
-                    self.held
-                        .insert(run, Held { job: job.clone(), key, token: *token, tries: 0, ended: None });
-                    job.post(JobMessage::Granted { session, run, verdict });
-                    continue;
+                    self.on_granted(session, asked, token, lost);
                 }
-                Verdict::GrantedBefore => {
-                    // Nobody else knows what was skipped with it.
-                    if let Some(tick) = &tick {
-                        job.meters.committed(1, &tick.skips);
+                verdict => {
+                    if let Some(reason) = self.on_not_granted(asked, verdict, &mut reasons) {
+                        refused.get_or_insert(reason);
                     }
                 }
-                Verdict::Deposed { .. } => {
-                    if let Some(term) = tick.and_then(|tick| tick.authority.term()) {
-                        self.report(Report::Deposed(term));
-                    }
-                }
-                Verdict::HasLeader => {
-                    self.report(Report::TakenByLeader(job.definition.name.clone()));
-                }
-                Verdict::Unknown => {
-                    self.report(Report::UnknownToStore(job.definition.name.clone()));
-                }
-                Verdict::Elsewhere { .. }
-                | Verdict::NotGranted
-                | Verdict::AlreadyRun { .. }
-                | Verdict::Busy { .. }
-                | Verdict::NotYet { .. }
-                | Verdict::Paused(_)
-                | Verdict::Exhausted
-                | Verdict::BadData { .. }
-                | Verdict::Locked { holder: Some(_) } => {}
             }
-            job.send(Input::Claimed { run, verdict });
         }
         if granted {
             self.claimed_at = self.node.clock.elapsed();
@@ -241,6 +179,89 @@ impl LockActor {
         self.later(pause, locked.items, ctx, |actor, claims| {
             claims.into_iter().for_each(|claim| actor.take_claim(claim));
         });
+    }
+
+    /// A claim is granted: this node holds the run, unless its session died before the answer was read.
+    fn on_granted(
+        &mut self,
+        session: Session,
+        asked: ClaimRun,
+        token: FencingToken,
+        lost: Option<Box<LostRun>>,
+    ) {
+        let ClaimRun { job, claim: Claim { run, tick, slot, .. }, key, .. } = asked;
+        self.refused.claimed.took(&job.definition.name);
+        self.tell_taken(&job, RefusedStep::Claim);
+        if tick.is_some_and(|tick| tick.skips.total() > 0) {
+            // It moved the cursor over skipped ticks as well.
+            self.tell_taken(&job, RefusedStep::Advance);
+        }
+        if let Some(lost) = &lost {
+            publish_lost(&self.node, lost);
+            self.report(Report::RunsLost(vec![(**lost).clone()]));
+        }
+        if let Some(tick) = &tick {
+            job.meters.committed(1, &tick.skips);
+        }
+        if self.session != Some(session) {
+            // The next node closes the run.
+            self.node.meters.locks_lost.increment(1);
+            return job.send(Input::Claimed { run, verdict: Verdict::GrantedBefore });
+        }
+        let key = key.slot(slot);
+        if let Some(history) = &mut self.history {
+            let (job, key) = (job.definition.name.clone(), key.clone());
+            let fire_time = tick.map(|tick| tick.fire_time);
+            history.add(GrantedRun { job, key, run, fire_time, token });
+        }
+        self.held.insert(run, Held { job: job.clone(), key, token, tries: 0, ended: None });
+        job.post(JobMessage::Granted { session, run, verdict: Verdict::Granted { token, lost } });
+    }
+
+    /// A claim is not granted: the job hears why. Answers the reason, if the store could not decide.
+    fn on_not_granted(
+        &mut self,
+        asked: ClaimRun,
+        mut verdict: Verdict,
+        reasons: &mut Reasons,
+    ) -> Option<String> {
+        let ClaimRun { job, claim: Claim { run, tick, .. }, .. } = asked;
+        let mut undecided = None;
+        match &mut verdict {
+            Verdict::Unavailable { reason } => {
+                *reason = reasons.take(&*reason);
+                undecided = Some(reason.clone());
+            }
+            Verdict::Locked { holder: None } => {
+                let decides = self.still_decides(tick.map(|tick| tick.authority));
+                undecided = decides.then(|| always_locked(&job.definition.name));
+            }
+            Verdict::GrantedBefore => {
+                // Nobody else knows what was skipped with it.
+                if let Some(tick) = &tick {
+                    job.meters.committed(1, &tick.skips);
+                }
+            }
+            Verdict::Deposed { .. } => {
+                if let Some(term) = tick.and_then(|tick| tick.authority.term()) {
+                    self.report(Report::Deposed(term));
+                }
+            }
+            Verdict::HasLeader => self.report(Report::TakenByLeader(job.definition.name.clone())),
+            Verdict::Unknown => self.report(Report::UnknownToStore(job.definition.name.clone())),
+            Verdict::Granted { .. }
+            | Verdict::Elsewhere { .. }
+            | Verdict::NotGranted
+            | Verdict::AlreadyRun { .. }
+            | Verdict::Busy { .. }
+            | Verdict::NotYet { .. }
+            | Verdict::Paused(_)
+            | Verdict::Exhausted
+            | Verdict::BadData { .. }
+            | Verdict::Locked { holder: Some(_) } => {}
+        }
+        job.send(Input::Claimed { run, verdict });
+        undecided
     }
 
     pub(super) fn on_advanced(

@@ -20,8 +20,8 @@ pub trait Elector: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`ElectError::Unavailable`]: it is unknown whether a term was granted. The caller does not lead; a term
-    /// granted all the same lapses with its lease or its session.
+    /// [`ElectError::Unavailable`]: it is unknown whether a term was granted. The caller does not lead; a
+    /// term granted all the same lapses with its lease or its session.
     ///
     /// # Cancel safety
     ///
@@ -45,8 +45,8 @@ pub trait Elector: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`ElectError::Unavailable`]: it is unknown whether the term was extended. It may be trusted only as long as
-    /// without the attempt.
+    /// [`ElectError::Unavailable`]: it is unknown whether the term was extended. It may be trusted only as
+    /// long as without the attempt.
     ///
     /// # Cancel safety
     ///

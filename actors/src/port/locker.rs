@@ -317,7 +317,8 @@ pub trait Locker: Send + Sync + 'static {
     }
 
     /// Closes, as lost, up to `limit` open runs of dead sessions, and frees their keys. It may search for a
-    /// bounded time only, and says whether there may be more. Any node may ask; each run is closed once.
+    /// bounded time only, and says whether there may be more. The engine asks on the leader alone, but the
+    /// store asks for no term: whichever node asks, each run is closed once.
     /// Every node is notified of what is to be retried: [`Notification::PendingRetry`], as it is when a claim
     /// takes the key of a dead session.
     ///
@@ -429,8 +430,8 @@ pub enum LockError {
         reason: String,
     },
     /// The store refuses whatever it is asked, or cannot do it just now: rights, a full disk, a read-only
-    /// server. What was asked was not done, or only in part: asking again with the same ids does no harm. No
-    /// item is to blame.
+    /// server. Or it answered what the adapter does not understand, so that what was asked may have been done
+    /// as well. In each case asking again with the same ids does no harm, and no item is to blame.
     #[error("{reason}")]
     NotDone {
         /// What the store says and, after `"; "`, what would mend it, without passwords or connection

@@ -1,4 +1,8 @@
-//! What becomes of names that nobody uses any more: the leader forgets them, and each node says which it uses.
+//! What becomes of names that nobody uses any more: the leader forgets them, and each node says which it
+//! uses.
+//!
+//! Decided here: how often, as parts of the time after which a name is forgotten. The store decides what is
+//! out of use.
 
 use std::time::Duration;
 

@@ -1,4 +1,9 @@
-//! The jobs that the leader does not have: the nodes that have them find it out, and fire them without a leader.
+//! The jobs that the leader does not hold: the nodes that hold them find it out, and fire them without a
+//! leader.
+//!
+//! [`Firing`](crate::core::firing::Firing) decides which jobs are asked about, and on what basis each is
+//! fired after the answer. Here the questions are asked, page by page, for as long as the engine runs; what
+//! is left to decide is how often.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +11,6 @@ use actix::prelude::*;
 
 use super::{Entry, Phase, SupervisorActor, adding::inquiry};
 use crate::{
-    core::policy::Fires,
     job::JobHandle,
     lock::{InquireJobs, InquiryPurpose},
     message::PAGE_MAX,
@@ -14,21 +18,23 @@ use crate::{
     port::LeaderView,
 };
 
-/// How long after it has connected a node asks so first: a leader that starts together with it should be done.
+/// How long after it has connected a node asks so first: a leader that starts together with it should be
+/// done.
 pub(super) const INQUIRE_FIRST: Duration = Duration::from_secs(2);
 
 /// The pause between two pages of such questions.
 const INQUIRE_NEXT: Duration = Duration::from_millis(250);
 
-/// The most jobs of one such question: more than in other pages, since it changes nothing, and few questions are asked by nodes that
-/// have nothing to do.
+/// The most jobs of one such question: more than in other pages, since it changes nothing, and few questions
+/// are asked by nodes that have nothing to do.
 const INQUIRE_PAGE: usize = 2 * PAGE_MAX;
 
-/// How often a node that does not lead asks whether the leader has its jobs.
+/// How often a node that does not lead asks whether the leader holds its jobs.
 const INQUIRE_EVERY: Duration = Duration::from_secs(30);
 
 impl SupervisorActor {
-    /// Asks, for one page of jobs after the other, whether the leader has them, for as long as the engine runs.
+    /// Asks, for one page of jobs after the other, whether the leader holds them, for as long as the engine
+    /// runs.
     pub(super) fn inquire_and_go_on(&mut self, ctx: &mut Context<Self>) {
         if !matches!(self.phase, Phase::Running) {
             return;
@@ -44,11 +50,7 @@ impl SupervisorActor {
         if self.term.is_some() || !self.connected || self.parts.single_node {
             return;
         }
-        let is_asked = |entry: &Entry| {
-            entry.job.definition.policies.fires == Fires::Leader
-                && entry.broken.is_none()
-                && !entry.fires_without_leader
-        };
+        let is_asked = |entry: &Entry| entry.firing.needs_leader();
         let page = self.inquiry.next_page(&self.jobs, INQUIRE_PAGE, is_asked);
         let page: Vec<_> = page.into_iter().map(|(_, entry)| entry.job.clone()).collect();
         if !page.is_empty() {
@@ -56,7 +58,7 @@ impl SupervisorActor {
         }
     }
 
-    /// Fires those of the jobs that the leader does not have.
+    /// Fires those of the jobs that the leader does not hold.
     fn find_leaderless(&mut self, jobs: Vec<Arc<JobHandle>>, ctx: &mut Context<Self>) {
         let asked = jobs.iter().map(|job| inquiry(job)).collect();
         let asked = InquireJobs { jobs: asked, purpose: InquiryPurpose::Firing };
@@ -70,7 +72,7 @@ impl SupervisorActor {
         }));
     }
 
-    /// Fires these jobs, since the leader does not have them.
+    /// Fires these jobs, since the leader does not hold them.
     pub(super) fn fire_without_leader<'a>(
         &mut self,
         jobs: impl Iterator<Item = &'a Arc<JobHandle>>,
@@ -84,8 +86,8 @@ impl SupervisorActor {
             if let Some(entry) =
                 self.jobs.get_mut(name).filter(|entry| entry.job.generation == job.generation)
             {
-                entry.fires_without_leader = true;
-                self.to_enrol.push_back(name.clone());
+                entry.firing.not_held();
+                self.enrolling.push(name.clone());
             }
         }
         self.enrol(ctx);
@@ -94,9 +96,7 @@ impl SupervisorActor {
     /// The leader schedules the job, and declares the policy of its key.
     pub(super) fn leave_to_leader(&mut self, name: &JobName, ctx: &mut Context<Self>) {
         let Some(entry) = self.jobs.get_mut(name) else { return };
-        entry.refused = None;
-        entry.fires_without_leader = false;
-        if std::mem::take(&mut entry.declared_key_policy) {
+        if entry.firing.left_to_leader() {
             let key = entry.job.definition.key.clone();
             self.retract([key], ctx);
         }

@@ -1,4 +1,9 @@
-//! Runs whose session is dead: the leader closes them, and whoever fires their jobs takes up those that are to go on.
+//! Runs whose session is dead: the leader closes them, and whoever fires their jobs takes up those that are
+//! to go on.
+//!
+//! The store decides which runs are lost, and the policy of each job whether they go on. Here the leader asks
+//! the store to close them, and each node hands what is pending to the jobs that it fires; what is left to
+//! decide is how often.
 
 use std::time::Duration;
 
@@ -16,14 +21,16 @@ use crate::{
 /// How often the leader looks for runs of dead sessions.
 const LOST_RUNS_EVERY: Duration = Duration::from_secs(60);
 
-/// How often a node that fires jobs which retry lost runs asks for pending retries: it may have missed a notification.
+/// How often a node that fires jobs which retry lost runs asks for pending retries: it may have missed a
+/// notification.
 const PENDING_RETRIES_EVERY: Duration = Duration::from_secs(60);
 
 /// The pause between two pages of such questions.
 const PENDING_RETRIES_NEXT: Duration = Duration::from_millis(250);
 
 impl SupervisorActor {
-    /// Closes the runs of dead sessions, page by page, and looks again for as long as the term lasts: sessions die later, too.
+    /// Closes the runs of dead sessions, page by page, and looks again for as long as the term lasts:
+    /// sessions die later, too.
     pub(super) fn close_lost_runs(&mut self, ctx: &mut Context<Self>) {
         let term = self.term;
         let lost = self.parts.lock.send(CloseLostRuns);
@@ -53,8 +60,8 @@ impl SupervisorActor {
         }));
     }
 
-    /// Counts runs that were closed because their sessions are dead. They are retried, if this node fires their
-    /// jobs.
+    /// Counts runs that were closed because their sessions are dead. They are retried, if this node fires
+    /// their jobs.
     pub(super) fn on_runs_lost(&self, lost: &[LostRun]) {
         for LostRun { job, .. } in lost {
             let held = self.jobs.get(job).map(|entry| &entry.job).or_else(|| self.removed(job).last());
@@ -67,7 +74,8 @@ impl SupervisorActor {
         self.on_pending_retries(lost.iter().filter_map(pending));
     }
 
-    /// Who else fires a job takes the run up as well: the claim decides. Who comes to fire it later is told by the store then.
+    /// Who else fires a job takes the run up as well: the claim decides. Who comes to fire it later is told
+    /// by the store then.
     pub(super) fn on_pending_retries(&self, pending_retries: impl IntoIterator<Item = PendingRetryOfJob>) {
         for PendingRetryOfJob { job, retry } in pending_retries {
             let entry = self.jobs.get(&job);
@@ -82,8 +90,8 @@ impl SupervisorActor {
         self.ask_pending_retries_later(PENDING_RETRIES_EVERY, None, ctx);
     }
 
-    /// Asks for pending retries, page by page, and again for as long as the engine runs: a notification may have been lost. What no node
-    /// fires here is let pass.
+    /// Asks for pending retries, page by page, and again for as long as the engine runs: a notification may
+    /// have been lost. What no node fires here is let pass.
     fn ask_pending_retries_later(&self, pause: Duration, after: Option<RunId>, ctx: &mut Context<Self>) {
         ctx.run_later(pause, move |actor, ctx| {
             if !matches!(actor.phase, Phase::Running) {

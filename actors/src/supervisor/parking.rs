@@ -5,6 +5,10 @@
 //! itself about once a minute: it is enrolled, and if it was refused later than that it is *on trial* until
 //! the store takes what it refused.
 //!
+//! [`Suspects`](crate::core::suspects::Suspects) decides who is to blame for what is refused, and
+//! [`Trials`](crate::core::trials::Trials) when a parked job is tried again. Here the jobs are parked, tried
+//! and told.
+//!
 //! | refused was | a minute later its enrolment is | and then |
 //! |---|---|---|
 //! | its enrolment | refused | it stays parked for another minute |
@@ -76,8 +80,9 @@ impl SupervisorActor {
             let Some(entry) = self.jobs.get(&name) else { continue };
             // One that was parked again since has a time of its own.
             let Some(parked) = entry.parked.as_ref().filter(|parked| parked.look_at == at) else { continue };
-            let may_fire = self.right(entry).is_some();
-            let may_know = self.connected && entry.broken.is_none() && matches!(self.phase, Phase::Running);
+            let may_fire = self.basis(entry).is_some();
+            let may_know =
+                self.connected && entry.firing.broken().is_none() && matches!(self.phase, Phase::Running);
             if !may_fire && may_know {
                 self.unpark(&name);
                 continue;
@@ -135,9 +140,9 @@ impl SupervisorActor {
     fn find_witness(&self) -> Option<JobName> {
         let may_witness = |(name, entry): &(&JobName, &Entry)| {
             self.authority(entry).is_some()
-                && !entry.awaits_enrolment
+                && !entry.firing.awaits_enrolment()
                 && !self.keys.is_retracting(&entry.job.definition.key)
-                && entry.refused.is_none()
+                && entry.firing.refused().is_none()
                 && entry.parked.is_none()
                 && !self.suspects.is_alone(name)
         };
@@ -216,9 +221,8 @@ impl SupervisorActor {
         let parked = Parked { reason: reason.clone(), step, is_on_trial: false, look_at };
         entry.parked = Some(Box::new(parked));
         entry.job.on_trial.set(None);
-        entry.refused = None;
-        entry.declared_key_policy = false;
-        let fires = entry.fires;
+        entry.firing.parked();
+        let fires = entry.firing.fires();
         if was_parked.is_none() {
             self.troubled.insert(name.clone());
             self.publish(|| EventKind::JobParked { job: name.clone(), reason });
@@ -230,11 +234,11 @@ impl SupervisorActor {
         self.enrol_suspects_later(ctx);
     }
 
-    /// Has a parked job skip its ticks, if this node would fire it otherwise. A job that the leader does not have may
-    /// be parked on many followers: none of them speaks for the others.
+    /// Has a parked job skip its ticks, if this node would fire it otherwise. A job that the leader does not
+    /// hold may be parked on many followers: none of them speaks for the others.
     pub(super) fn skip_parked(&self, name: &JobName) {
         let Some(entry) = self.jobs.get(name).filter(|entry| is_shut(entry)) else { return };
-        let (since, authority) = match self.right(entry) {
+        let (since, authority) = match self.basis(entry) {
             Some(authority @ Authority::Term(_)) => (self.term_since, authority),
             Some(authority @ Authority::Any) => (self.connected_since, authority),
             Some(Authority::Leaderless) | None => return entry.job.send(Input::Suspend),
@@ -248,7 +252,7 @@ impl SupervisorActor {
 
     /// This node fires jobs from now on: of those that are parked it skips the ticks.
     pub(super) fn park_again(&self, fires: Fires) {
-        let parked = |entry: &&Entry| is_shut(entry) && entry.fires == fires;
+        let parked = |entry: &&Entry| is_shut(entry) && entry.firing.fires() == fires;
         for entry in self.jobs.values().filter(parked) {
             self.skip_parked(&entry.job.definition.name);
         }

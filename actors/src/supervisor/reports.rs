@@ -1,4 +1,6 @@
 //! What the other actors report, and which chapter sees to it.
+//!
+//! Nothing is decided here: each report goes to the chapter that knows its subject.
 
 use actix::prelude::*;
 

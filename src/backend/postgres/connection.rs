@@ -8,7 +8,7 @@ use std::{
 
 use callsheet_actors::{
     DurationText,
-    core::round_trip::{LeaseFit, lease_min},
+    adapter::{LeaseFit, lease_min},
     port::LockError,
 };
 use tokio::{

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use callsheet_actors::core::text::bounded;
+use callsheet_actors::adapter::bounded;
 use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},

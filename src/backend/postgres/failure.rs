@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, io};
 
-use callsheet_actors::{core::text::bounded, port::LockError};
+use callsheet_actors::{adapter::bounded, port::LockError};
 use rustls::CertificateError;
 use tokio_postgres::{Error, error::SqlState};
 

@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use callsheet_actors::{core::backoff::Backoff, port::LockError};
+use callsheet_actors::{adapter::Backoff, port::LockError};
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use tokio::{

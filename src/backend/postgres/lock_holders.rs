@@ -12,7 +12,7 @@ use std::{
 };
 
 use callsheet_actors::{
-    core::text::one_line,
+    adapter::one_line,
     port::{OBSTACLES_MAX, Obstacle},
 };
 use tokio::time::Instant;

@@ -42,6 +42,7 @@ mod former_connections;
 mod guard;
 mod heartbeat;
 mod histories;
+mod leader_row;
 mod leadership;
 mod lock_holders;
 mod locker;

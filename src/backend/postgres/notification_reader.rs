@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, fmt::Display, future::pending, sync::Arc, time::Duration};
 
 use callsheet_actors::{
-    core::log_budget::{Asked, LogBudget},
+    adapter::{Asked, LogBudget},
     port::Notification,
 };
 use tokio::{

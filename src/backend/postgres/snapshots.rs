@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use callsheet_actors::{DurationText, core::text::one_line};
+use callsheet_actors::{DurationText, adapter::one_line};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::{Client, Error, Row, Statement};
 

@@ -47,6 +47,10 @@ macro_rules! parameters {
         pub(in crate::backend::postgres) struct $name<$life> { $($(#[$of_field])* $field: $kind,)+ }
 
         impl $name<'_> {
+            /// How many they are.
+            #[cfg(test)]
+            pub(in crate::backend::postgres) const COUNT: usize = [$(stringify!($field)),+].len();
+
             /// In the order of their numbers.
             pub(in crate::backend::postgres) fn list(
                 &self,
@@ -196,4 +200,56 @@ fn authorities(authorities: impl Iterator<Item = Option<Authority>>) -> (Vec<Opt
 /// A term that is too large for the server is none that it granted.
 pub(super) fn number(term: Term) -> i64 {
     i64::try_from(term.0).unwrap_or(-1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use tokio_postgres::types::ToSql;
+
+    use super::*;
+
+    /// The numbers of the parameters in the text of a statement.
+    fn numbers(text: &str) -> BTreeSet<usize> {
+        let digits = |after: &str| after.chars().take_while(char::is_ascii_digit).collect::<String>();
+        text.split('$').skip(1).filter_map(|after| digits(after).parse().ok()).collect()
+    }
+
+    #[test]
+    fn each_statement_names_as_many_parameters_as_it_is_given() {
+        let ends = [&0_i32 as &(dyn ToSql + Sync); complete::Ends::COUNT];
+        let claims = [&0_i32 as &(dyn ToSql + Sync); claim::Claims::COUNT];
+        for (text, count) in [
+            (declare::DECLARE, declare::Declarations::COUNT),
+            (declare::CONFLICTS, declare::Asked::COUNT),
+            (declare::RETRACT, declare::Retracted::COUNT),
+            (enrol::ENROL, enrol::Enrolments::COUNT),
+            (enrol::INQUIRE, enrol::Inquiries::COUNT),
+            (enrol::WITHDRAW, enrol::Withdrawn::COUNT),
+            (pause::SKIPPING, pause::Parameters::COUNT),
+            (pause::IN_TURN, pause::Parameters::COUNT),
+            (names::MAKE_KEYS, names::Keys::COUNT),
+            (names::LOOK_UP, names::Names::COUNT),
+            (claim::CLAIM, claim::Kind::Plain.takes(&claims).len()),
+            (claim::CLAIM_FULLY, claim::Kind::Full.takes(&claims).len()),
+            (claim::CLAIM_WITH_KEY, claim::Kind::WithKey.takes(&claims).len()),
+            (claim_status::CLAIM_STATUS, claim_status::Granted::COUNT),
+            (claim_status::FORMER_SESSION_LIVES, claim_status::FormerSession::COUNT),
+            (complete::COMPLETE, complete::Kind::Plain.takes(&ends).len()),
+            (complete::COMPLETE_FULLY, complete::Kind::Full.takes(&ends).len()),
+            (complete::COMPLETE_WITH_KEY, complete::Kind::WithKey.takes(&ends).len()),
+            (complete::RELEASE, complete::Released::COUNT),
+            (advance::ADVANCE, advance::Parameters::COUNT),
+            (lost_runs::CLOSE_LOST, lost_runs::Names::COUNT),
+            (lost_runs::NEXT_DEAD, lost_runs::NextDead::COUNT),
+            (lost_runs::FORGET_SESSION, lost_runs::Session::COUNT),
+            (forget::AGE, forget::Ages::COUNT),
+            (forget::FORGET, forget::Page::COUNT),
+            (forget::KEEP_NAMES, forget::Held::COUNT),
+            (pending_retries::PENDING_RETRIES, pending_retries::Page::COUNT),
+        ] {
+            assert_eq!(numbers(text), (1..=count).collect(), "{text}");
+        }
+    }
 }

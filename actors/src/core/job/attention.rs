@@ -7,7 +7,7 @@ use crate::core::time::FireTime;
 
 /// What becomes of the mark of a job whose due tick the store does not decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OverdueMark {
+pub(crate) enum OverdueMark {
     /// It stays as it is, set or not.
     Keep,
     /// The job is marked from now on, for this tick.
@@ -18,7 +18,7 @@ pub enum OverdueMark {
 
 impl OverdueMark {
     /// Of a job that is marked since its cursor stood at `marked_at`, or is not marked.
-    pub fn of(machine: &JobMachine, marked_at: Option<DateTime<Utc>>) -> Self {
+    pub(crate) fn of(machine: &JobMachine, marked_at: Option<DateTime<Utc>>) -> Self {
         if marked_at.is_none() && !machine.asks_in_vain() {
             // Most steps: nothing is looked at.
             return Self::Keep;

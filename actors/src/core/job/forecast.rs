@@ -11,7 +11,7 @@ use crate::core::{
 
 /// Where another node goes on with a job that this node gives away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GivenAway {
+pub(crate) enum GivenAway {
     /// With this tick.
     Tick(FireTime),
     /// With the first tick after this instant: the schedule is still to be asked for it.
@@ -25,7 +25,7 @@ impl JobMachine {
     /// # Errors
     ///
     /// [`Breach`] if the schedule breaks its contract.
-    pub fn next_of_any_node(&self, wall: DateTime<Utc>) -> Result<Option<FireTime>, Breach> {
+    pub(crate) fn next_of_any_node(&self, wall: DateTime<Utc>) -> Result<Option<FireTime>, Breach> {
         let next = match self.next_fire_time() {
             Some(next) => Some(next),
             None => next_after(&*self.schedule, wall.max(self.cursor()))?,
@@ -35,7 +35,7 @@ impl JobMachine {
 
     /// The next fire times, at most so many. Only one is known of a job whose ticks count from the end of its
     /// runs.
-    pub fn upcoming(&self, wall: DateTime<Utc>, count: usize) -> Vec<FireTime> {
+    pub(crate) fn upcoming(&self, wall: DateTime<Utc>, count: usize) -> Vec<FireTime> {
         let count = if self.schedule.counts_from_completion() { count.min(1) } else { count };
         // What a schedule that breaks its contract answers is no fire time.
         let first = if count == 0 { None } else { self.next_of_any_node(wall).ok().flatten() };
@@ -45,7 +45,7 @@ impl JobMachine {
 
     /// Where another node goes on if this one, which fires the job, stops to; `None` if none does, or if what
     /// follows is known only at the end of a run.
-    pub fn given_away(&self) -> Option<GivenAway> {
+    pub(crate) fn given_away(&self) -> Option<GivenAway> {
         if self.policies.fires == Fires::Local || self.is_exhausted() {
             return None;
         }
@@ -54,7 +54,7 @@ impl JobMachine {
     }
 
     /// The tick with which another node goes on.
-    pub fn tick_given_away(&self, given: GivenAway) -> Option<FireTime> {
+    pub(crate) fn tick_given_away(&self, given: GivenAway) -> Option<FireTime> {
         match given {
             GivenAway::Tick(tick) => Some(tick),
             GivenAway::After(instant) => next_after(&*self.schedule, instant).ok()?,

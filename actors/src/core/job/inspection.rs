@@ -11,26 +11,26 @@ use crate::{
 
 impl JobMachine {
     /// The first tick that is not decided yet, while this node decides the ticks.
-    pub fn next_fire_time(&self) -> Option<FireTime> {
+    pub(crate) fn next_fire_time(&self) -> Option<FireTime> {
         let waiting = self.backlog.front().map(|waiting| waiting.tick);
         waiting.or(self.cursor.next).filter(|_| self.mode != Mode::Dormant)
     }
 
     /// The tick that the store is asked to decide, and whether it was in vain so far: the store refused, did
     /// not answer, or somebody else has the row locked.
-    pub fn asked_tick(&self) -> Option<(FireTime, bool)> {
+    pub(crate) fn asked_tick(&self) -> Option<(FireTime, bool)> {
         let tick = self.asked.tick().filter(|_| self.mode != Mode::Dormant)?;
         Some((tick, self.asked.is_in_vain()))
     }
 
     /// The store has not answered, or not decided, what it was asked last.
-    pub fn asks_in_vain(&self) -> bool {
+    pub(crate) fn asks_in_vain(&self) -> bool {
         self.asked.is_in_vain()
     }
 
     /// The instant up to which every tick is decided, or asked about: whoever fires the job after this node
     /// goes on from there. `None` if what follows is known only at the end of a run.
-    pub fn left_after(&self) -> Option<DateTime<Utc>> {
+    pub(crate) fn left_after(&self) -> Option<DateTime<Utc>> {
         let is_open = !self.runs.active.is_empty() || self.cursor.anchoring || self.asked.claim().is_some();
         if self.schedule.counts_from_completion() && is_open {
             return None;
@@ -40,50 +40,50 @@ impl JobMachine {
     }
 
     /// The runs in progress, in the order in which they started.
-    pub fn active_runs(&self) -> impl ExactSizeIterator<Item = &ActiveRun> {
+    pub(crate) fn active_runs(&self) -> impl ExactSizeIterator<Item = &ActiveRun> {
         self.runs.active.iter()
     }
 
     /// The runs in progress, and those that the store is being asked for.
-    pub fn open_runs(&self) -> impl Iterator<Item = RunId> {
+    pub(crate) fn open_runs(&self) -> impl Iterator<Item = RunId> {
         let tick = self.asked.claim().map(|asked| asked.run);
         self.runs.active.iter().map(|run| run.run).chain(tick).chain(self.unscheduled.open_runs())
     }
 
     /// Whether a run is in progress here, or is to start here.
-    pub fn knows(&self, run: RunId) -> bool {
+    pub(crate) fn knows(&self, run: RunId) -> bool {
         self.runs.has(run) || self.waits_unscheduled(run)
     }
 
-    /// The last runs that ended on this node, the newest first, at most [`HISTORY_MAX`].
-    pub fn last_runs(&self) -> impl Iterator<Item = &LastRun> {
+    /// The last runs that ended on this node, the newest first, at most [`HISTORY_MAX`](super::history::HISTORY_MAX).
+    pub(crate) fn last_runs(&self) -> impl Iterator<Item = &LastRun> {
         self.runs.history.runs()
     }
 
     /// How many of the last runs in a row failed, panicked or timed out.
-    pub fn failures(&self) -> u32 {
+    pub(crate) fn failures(&self) -> u32 {
         self.runs.history.failures()
     }
 
     /// How many ticks and triggers wait for their turn.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.backlog.len() + self.unscheduled_waiting()
     }
 
     /// Why the job does not fire, if it is paused.
-    pub fn pause(&self) -> Option<&Pause> {
+    pub(crate) fn pause(&self) -> Option<&Pause> {
         self.pause.current.as_deref()
     }
 
     /// As many ticks have run as may.
-    pub fn is_exhausted(&self) -> bool {
+    pub(crate) fn is_exhausted(&self) -> bool {
         self.cursor.exhausted
     }
 
     /// This node decides the job's ticks, all of them are decided, and nothing of the job is in progress or
     /// waits here. If its lost runs are to go on, nor is anything elsewhere: whoever lets go of the job lets
     /// go of what it owes.
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         let decides = matches!(self.mode, Mode::Firing(_)) && self.asked.is_nothing();
         // What was skipped is accounted for by the store first.
         let is_written =
@@ -95,12 +95,12 @@ impl JobMachine {
     }
 
     /// The cursor as the store knows it.
-    pub fn cursor(&self) -> DateTime<Utc> {
+    pub(crate) fn cursor(&self) -> DateTime<Utc> {
         self.cursor.stored
     }
 
     /// On what basis this node decides the ticks; `None` if it does not.
-    pub fn firing(&self) -> Option<Option<Authority>> {
+    pub(crate) fn firing(&self) -> Option<Option<Authority>> {
         match self.mode {
             Mode::Dormant | Mode::Parked { .. } => None,
             Mode::Firing(authority) => Some(authority),
@@ -108,13 +108,13 @@ impl JobMachine {
     }
 
     /// Nothing runs and no claim is open.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.runs.active.is_empty() && self.unscheduled.queue.is_empty() && self.asked.claim().is_none()
     }
 
     /// Nothing runs, and nothing that the store is about to answer can make something run. A claim that got
     /// no answer does not count: the end of the session settles it.
-    pub fn is_drained(&self) -> bool {
+    pub(crate) fn is_drained(&self) -> bool {
         let tick = self.asked.claim().is_some() && !self.timers.is_set(Timer::AskAgain);
         self.runs.active.is_empty() && !self.unscheduled.is_asked() && !tick
     }

@@ -73,7 +73,7 @@ impl JobMachine {
     }
 
     /// Nothing is left for which this node accounts.
-    pub fn has_left(&self) -> bool {
+    pub(crate) fn has_left(&self) -> bool {
         self.closing.leaving.is_none() && self.asked.advance().is_none()
     }
 

@@ -4,7 +4,7 @@ use super::JobMachine;
 
 /// How far the actor of a job is on the way to its end.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Lifecycle {
+pub(crate) struct Lifecycle {
     /// It stops when nothing runs.
     retiring: bool,
     /// It is removed, or has another schedule, and the store does not know yet what became of the ticks
@@ -18,18 +18,18 @@ pub struct Lifecycle {
 
 /// What of its machine tells how far a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// All its ticks are decided, its runs are over, and it is to be removed then.
-    pub is_done: bool,
+    pub(crate) is_done: bool,
     /// Nothing is left for which this node accounts.
-    pub has_left: bool,
+    pub(crate) has_left: bool,
     /// Nothing runs and no claim is open.
-    pub is_idle: bool,
+    pub(crate) is_idle: bool,
 }
 
 impl Progress {
     /// Of a job that is, or is not, to be removed when it is done.
-    pub fn of(machine: &JobMachine, remove_when_done: bool) -> Self {
+    pub(crate) fn of(machine: &JobMachine, remove_when_done: bool) -> Self {
         Self {
             is_done: remove_when_done && machine.is_done(),
             has_left: machine.has_left(),
@@ -40,53 +40,53 @@ impl Progress {
 
 /// What an actor does at the end of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Farewell {
+pub(crate) struct Farewell {
     /// It says that the job is done.
-    pub says_done: bool,
+    pub(crate) says_done: bool,
     /// It says that it has accounted for all ticks.
-    pub says_left: bool,
+    pub(crate) says_left: bool,
     /// It stops.
-    pub stops: bool,
+    pub(crate) stops: bool,
 }
 
 impl Lifecycle {
     /// Of an actor that is told to stop already, or is not.
-    pub fn new(retiring: bool) -> Self {
+    pub(crate) fn new(retiring: bool) -> Self {
         Self { retiring, ..Self::default() }
     }
 
     /// The job was removed, or the engine is over.
-    pub fn retire(&mut self) {
+    pub(crate) fn retire(&mut self) {
         self.retiring = true;
     }
 
     /// What is due by now is to be accounted for.
-    pub fn leave(&mut self) {
+    pub(crate) fn leave(&mut self) {
         self.leaves = true;
     }
 
     /// Nobody answers any more what the job asks: it accounts for nothing.
-    pub fn leave_at_once(&mut self) {
+    pub(crate) fn leave_at_once(&mut self) {
         self.leaves = false;
     }
 
     /// The job has another definition from now on, by which it is not done.
-    pub fn redefine(&mut self) {
+    pub(crate) fn redefine(&mut self) {
         self.done_said = false;
     }
 
     /// It stops when nothing runs.
-    pub fn is_retiring(&self) -> bool {
+    pub(crate) fn is_retiring(&self) -> bool {
         self.retiring
     }
 
     /// It was told to stop, and did.
-    pub fn stopped_on_purpose(&self) -> bool {
+    pub(crate) fn stopped_on_purpose(&self) -> bool {
         self.stopped_on_purpose
     }
 
     /// What the actor does at the end of a step.
-    pub fn after_step(&mut self, progress: Progress) -> Farewell {
+    pub(crate) fn after_step(&mut self, progress: Progress) -> Farewell {
         let says_done = progress.is_done && !self.done_said;
         self.done_said |= progress.is_done;
         let says_left = self.leaves && progress.has_left;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How long a pause is believed without asking the store once more, by a claim of the tick that waits.
-pub const PAUSE_CHECK: Duration = Duration::from_secs(60);
+pub(crate) const PAUSE_CHECK: Duration = Duration::from_secs(60);
 
 /// Why a job does not fire.
 #[derive(Debug, Default)]
@@ -166,7 +166,7 @@ impl JobMachine {
 
     /// The ticks of which it was said that the pause holds them, and that it still does, in their order. A
     /// claim of the first may be under way, to find out whether the pause is over.
-    pub fn held(&self) -> impl Iterator<Item = FireTime> {
+    pub(crate) fn held(&self) -> impl Iterator<Item = FireTime> {
         let asked = self.asked.claim().filter(|asked| asked.ends_pause).map(|asked| asked.claim.fire_time);
         // What is asked for another right is decided anew by that one.
         let holds = self.pause.is_on() && self.decides_on();

@@ -137,7 +137,7 @@ impl Permit {
 
 impl JobMachine {
     /// The node knows that something is to start, and has no slot for it yet.
-    pub fn waits_for_permit(&self) -> bool {
+    pub(crate) fn waits_for_permit(&self) -> bool {
         self.permit.is_asked()
     }
 

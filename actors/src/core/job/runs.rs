@@ -51,15 +51,15 @@ words!(RunPhase {
 
 /// A run in progress.
 #[derive(Debug, Clone, Copy)]
-pub struct ActiveRun {
+pub(crate) struct ActiveRun {
     /// The run.
-    pub run: RunId,
+    pub(crate) run: RunId,
     /// The tick, or `None` for a manual trigger.
-    pub tick: Option<FireTime>,
+    pub(crate) tick: Option<FireTime>,
     /// When it was started.
-    pub started_at: DateTime<Utc>,
+    pub(crate) started_at: DateTime<Utc>,
     /// The number of the try within the run, from 1.
-    pub attempt: u32,
+    pub(crate) attempt: u32,
     /// Which of the key's slots it holds, from 0.
     pub(super) slot: u32,
     /// `Some` while no attempt is in progress: when the next one starts, or asks for the node's slot again.
@@ -78,7 +78,7 @@ pub struct ActiveRun {
     pub(super) last_attempt: bool,
     pub(super) abort_at: Option<Duration>,
     /// It was told to end at once and has not ended yet.
-    pub aborted: bool,
+    pub(crate) aborted: bool,
     /// The session that held its key is gone.
     pub(super) lost: bool,
 }
@@ -92,7 +92,7 @@ impl ActiveRun {
     }
 
     /// What it does.
-    pub fn phase(&self, now: Now) -> RunPhase {
+    pub(crate) fn phase(&self, now: Now) -> RunPhase {
         match self.retry_at {
             Some(due) if self.begun && !self.put_off && due > now.elapsed => RunPhase::WaitingForRetry,
             Some(_) => RunPhase::WaitingForSlot,
@@ -103,13 +103,13 @@ impl ActiveRun {
     }
 
     /// The number of the attempt that is in progress, or of the next one if none is.
-    pub fn current_attempt(&self) -> u32 {
+    pub(crate) fn current_attempt(&self) -> u32 {
         let failed = self.begun && self.retry_at.is_some();
         self.attempt + u32::from(failed)
     }
 
     /// Why it was asked to stop, if it was.
-    pub fn cancelled(&self) -> Option<CancelReason> {
+    pub(crate) fn cancelled(&self) -> Option<CancelReason> {
         self.cancelled
     }
 

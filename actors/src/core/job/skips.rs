@@ -19,7 +19,7 @@ use crate::{
 
 /// How long skipped ticks may wait before the cursor is moved over them, so that a job moves it at most once
 /// in this time for ticks that nobody runs.
-pub const FLUSH_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const FLUSH_AFTER: Duration = Duration::from_secs(1);
 
 impl JobMachine {
     /// Skips the oldest ticks that wait beyond the bound.

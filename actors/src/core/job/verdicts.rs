@@ -14,14 +14,14 @@ use crate::{
 };
 
 /// The first pause before a claim that got no answer is asked again; it doubles up to [`ASK_AGAIN_MAX`].
-pub const ASK_AGAIN_MIN: Duration = Duration::from_millis(100);
+pub(crate) const ASK_AGAIN_MIN: Duration = Duration::from_millis(100);
 /// The longest pause before a claim that got no answer is asked again.
-pub const ASK_AGAIN_MAX: Duration = Duration::from_secs(5);
+pub(crate) const ASK_AGAIN_MAX: Duration = Duration::from_secs(5);
 /// The longest pause after a tick was found not to be due by the store's clock.
-pub const HOLD_MAX: Duration = Duration::from_secs(1);
+pub(crate) const HOLD_MAX: Duration = Duration::from_secs(1);
 /// How often a tick that waits for its key asks whether the run that holds it, on another node or of another
 /// job, has ended.
-pub const KEY_AGAIN: Duration = Duration::from_millis(250);
+pub(crate) const KEY_AGAIN: Duration = Duration::from_millis(250);
 
 impl JobMachine {
     pub(super) fn on_claimed(&mut self, now: Now, run: RunId, verdict: Verdict, effects: &mut Effects) {

@@ -15,7 +15,7 @@ use crate::{
 
 /// What the machine is told.
 #[derive(Debug)]
-pub enum Input {
+pub(crate) enum Input {
     /// The job may fire from here on: everything up to `cursor` is decided.
     Resume {
         /// Everything up to here is decided.
@@ -97,7 +97,7 @@ pub enum Input {
 
 /// What the node says to a job that wants to start something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PermitAnswer {
+pub(crate) enum PermitAnswer {
     /// It may.
     Granted,
     /// Not yet: another answer follows.
@@ -108,20 +108,20 @@ pub enum PermitAnswer {
 
 /// The end of a body.
 #[derive(Debug, Clone)]
-pub struct BodyEnded {
+pub(crate) struct BodyEnded {
     /// The run.
-    pub run: RunId,
+    pub(crate) run: RunId,
     /// What the body did.
-    pub end: BodyEnd,
+    pub(crate) end: BodyEnd,
     /// When the body started by the wall clock; `None` if it never did.
-    pub started_at: Option<DateTime<Utc>>,
+    pub(crate) started_at: Option<DateTime<Utc>>,
     /// How long it took by the monotonic clock.
-    pub took: Duration,
+    pub(crate) took: Duration,
 }
 
 /// What a body did at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BodyEnd {
+pub(crate) enum BodyEnd {
     /// It returned without an error.
     Returned,
     /// It returned an error.
@@ -150,7 +150,7 @@ impl BodyEnd {
     ///
     /// One that was cancelled counts as such whatever its body made of it, unless it panicked: nobody can
     /// tell an answer that was given in time from one that was given up.
-    pub fn outcome(&self, cancelled: Option<CancelReason>) -> Outcome {
+    pub(crate) fn outcome(&self, cancelled: Option<CancelReason>) -> Outcome {
         match (self, cancelled) {
             (Self::Panicked(_), _) => Outcome::Panicked,
             (Self::NotStarted { .. }, _) => Outcome::Cancelled,
@@ -164,7 +164,7 @@ impl BodyEnd {
 
 impl BodyEnd {
     /// What went wrong, in words, if something did.
-    pub fn error(&self) -> Option<&EndText> {
+    pub(crate) fn error(&self) -> Option<&EndText> {
         match self {
             Self::Failed { error, .. } | Self::Panicked(error) => Some(error),
             Self::Returned | Self::Aborted | Self::BetweenAttempts | Self::NotStarted { .. } => None,
@@ -174,7 +174,7 @@ impl BodyEnd {
 
 /// What follows from an error, besides the failure of its attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
+pub(crate) enum Severity {
     /// Nothing: another attempt may succeed.
     Transient,
     /// Another attempt would fail as well: the run fails.
@@ -185,7 +185,7 @@ pub enum Severity {
 
 /// What the shell must do.
 #[derive(Debug, PartialEq)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// Ask the store for this run.
     Claim(Claim),
     /// Ask the store to move the cursor over skipped ticks.
@@ -276,35 +276,35 @@ pub enum Effect {
 }
 
 /// The effects of one step, in order.
-pub type Effects = SmallVec<[Effect; 2]>;
+pub(crate) type Effects = SmallVec<[Effect; 2]>;
 
 /// A claim of one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
+pub(crate) struct Claim {
     /// The run's id.
-    pub run: RunId,
+    pub(crate) run: RunId,
     /// The tick, or `None` for a run without one of its own.
-    pub tick: Option<TickClaim>,
+    pub(crate) tick: Option<TickClaim>,
     /// Ask only whether it was granted before.
-    pub recheck: bool,
+    pub(crate) recheck: bool,
     /// The run was lost, and is to go on.
-    pub resume_lost: bool,
+    pub(crate) resume_lost: bool,
     /// Whoever holds the key is to stop.
-    pub replace: bool,
+    pub(crate) replace: bool,
     /// Which of the key's slots to take, from 0.
-    pub slot: u32,
+    pub(crate) slot: u32,
 }
 
 impl Claim {
     /// A claim without a tick.
-    pub fn new(run: RunId) -> Self {
+    pub(crate) fn new(run: RunId) -> Self {
         Self { run, tick: None, recheck: false, resume_lost: false, replace: false, slot: 0 }
     }
 }
 
 /// What became of a manual trigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Triggered {
+pub(crate) enum Triggered {
     /// The run has started.
     Started,
     /// It starts when its turn comes.
@@ -313,82 +313,82 @@ pub enum Triggered {
 
 /// A move of the cursor over skipped ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Advance {
+pub(crate) struct Advance {
     /// Its own id, the same however often it is asked.
-    pub id: Uuid,
+    pub(crate) id: Uuid,
     /// The cursor before.
-    pub expected: DateTime<Utc>,
+    pub(crate) expected: DateTime<Utc>,
     /// The cursor after.
-    pub to: FireTime,
+    pub(crate) to: FireTime,
     /// The ticks between.
-    pub skips: Skips,
+    pub(crate) skips: Skips,
     /// By what right.
-    pub authority: Authority,
+    pub(crate) authority: Authority,
 }
 
 /// A run that may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Start {
+pub(crate) struct Start {
     /// The run.
-    pub run: RunId,
+    pub(crate) run: RunId,
     /// The tick, or `None` for a manual trigger.
-    pub tick: Option<FireTime>,
+    pub(crate) tick: Option<FireTime>,
     /// The term under which it was claimed.
-    pub term: Option<Term>,
+    pub(crate) term: Option<Term>,
     /// The token that it was granted; `None` for a job without claims.
-    pub token: Option<FencingToken>,
+    pub(crate) token: Option<FencingToken>,
     /// The monotonic reading at which its time is over.
-    pub deadline: Option<Duration>,
+    pub(crate) deadline: Option<Duration>,
     /// The number of the try within the run, from 1.
-    pub attempt: u32,
+    pub(crate) attempt: u32,
     /// It is the first of the run on this node.
-    pub begins: bool,
+    pub(crate) begins: bool,
     /// Which of the key's slots it holds, from 0.
-    pub slot: u32,
+    pub(crate) slot: u32,
 }
 
 /// An attempt that failed and is followed by another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Retried {
+pub(crate) struct Retried {
     /// The run.
-    pub run: RunId,
+    pub(crate) run: RunId,
     /// The attempt that failed, from 1.
-    pub attempt: u32,
+    pub(crate) attempt: u32,
     /// How it ended.
-    pub outcome: Outcome,
+    pub(crate) outcome: Outcome,
     /// How long until the next one.
-    pub pause: Duration,
+    pub(crate) pause: Duration,
     /// What the body did.
-    pub end: BodyEnd,
+    pub(crate) end: BodyEnd,
     /// How long it took.
-    pub took: Duration,
+    pub(crate) took: Duration,
 }
 
 /// A run that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunEnded {
+pub(crate) struct RunEnded {
     /// The run.
-    pub run: RunId,
+    pub(crate) run: RunId,
     /// How it ended.
-    pub outcome: Outcome,
+    pub(crate) outcome: Outcome,
     /// Why it was cancelled, if it was.
-    pub cancelled: Option<CancelReason>,
+    pub(crate) cancelled: Option<CancelReason>,
     /// It had to be dropped.
-    pub aborted: bool,
+    pub(crate) aborted: bool,
     /// This node says how it ended. If its session was lost, whoever takes over does: as lost.
-    pub recorded: bool,
+    pub(crate) recorded: bool,
     /// What the body did in its last attempt.
-    pub end: BodyEnd,
+    pub(crate) end: BodyEnd,
     /// When it started; `None` if the body never did.
-    pub started_at: Option<DateTime<Utc>>,
+    pub(crate) started_at: Option<DateTime<Utc>>,
     /// How long the body took.
-    pub took: Duration,
+    pub(crate) took: Duration,
 }
 
 impl RunEnded {
     /// How this node says that it ended: a run whose end is not recorded here is closed as lost by whoever
     /// takes over; what was never claimed is cancelled.
-    pub fn outcome_told(&self) -> Outcome {
+    pub(crate) fn outcome_told(&self) -> Outcome {
         let is_lost = !self.recorded && self.cancelled == Some(CancelReason::LockLost);
         if is_lost { Outcome::Lost } else { self.outcome }
     }
@@ -396,7 +396,7 @@ impl RunEnded {
 
 /// Why a manual trigger started nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// A run of the same lock key is in progress, or is being claimed.
     Overlap {
         /// That run, if known.

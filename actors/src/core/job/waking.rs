@@ -9,7 +9,7 @@ use crate::core::time::{Now, since};
 
 impl JobMachine {
     /// How long until the machine has something to decide; `None` if only an input can change anything.
-    pub fn wake_in(&self, now: Now) -> Option<Duration> {
+    pub(crate) fn wake_in(&self, now: Now) -> Option<Duration> {
         let again = self.timers.next(&[Timer::AskAgain]);
         let unscheduled = self.unscheduled_wakes_at(now);
         let runs = self.runs.change_at(now, self.permit.allows());

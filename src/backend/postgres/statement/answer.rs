@@ -2,7 +2,7 @@
 
 use callsheet_actors::{
     FencingToken, Term,
-    core::text::one_line,
+    adapter::one_line,
     port::{Advanced, Completed, LockError, Verdict},
 };
 use tokio_postgres::{Error, Row};

@@ -1,8 +1,11 @@
 //! Lost runs that go on: the table `debts`, whose rows are made when a run is closed as lost, and go when a
 //! claim takes it up.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use callsheet_actors::{
     FireTime, JobName, LOSSES_MAX, PENDING_RETRIES_MAX, RunId,
+    adapter::one_line,
     port::{LostRun, PendingRetry, PendingRetryOfJob},
 };
 use chrono::{DateTime, Utc};
@@ -14,6 +17,9 @@ use super::Asker;
 /// [`LOSSES_MAX`] and [`PENDING_RETRIES_MAX`], as the statements take them.
 pub(super) const LOSSES_BOUND: i32 = LOSSES_MAX.cast_signed();
 pub(super) const PENDING_RETRIES_BOUND: i64 = PENDING_RETRIES_MAX as i64;
+
+/// So many bytes are shown of what is wrong with a name.
+const FAULT_MAX: usize = 512;
 
 /// Drops the pending retries of jobs ($jobs: by their names), whose rows are locked. What somebody else has
 /// locked is dropped just now.
@@ -132,20 +138,37 @@ impl<'a> Page<'a> {
     }
 }
 
-/// Reads a row of [`PENDING_RETRIES`]. Its name was checked when the job was claimed: `None` cannot be.
+/// The name of a job in the store. It was checked when the job was claimed: one that is none was written by
+/// somebody else. What stands under it is passed over, and the first one is said.
+fn stored_job(name: &str) -> Option<JobName> {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    let job = JobName::new(name);
+    if let Err(fault) = &job
+        && !SAID.swap(true, Ordering::Relaxed)
+    {
+        tracing::warn!(
+            target: "callsheet",
+            "a row of the store names a job as no job can be named, and is passed over, as others will be: {}",
+            one_line(fault, FAULT_MAX)
+        );
+    }
+    job.ok()
+}
+
+/// Reads a row of [`PENDING_RETRIES`], unless it names no job.
 pub(in super::super) fn pending(row: &Row) -> Result<Option<PendingRetryOfJob>, Error> {
     let run: Uuid = row.try_get("run")?;
     let fire_time: Option<DateTime<Utc>> = row.try_get("fire_time")?;
     let losses: i32 = row.try_get("losses")?;
     let (run, fire_time) = (RunId::from(run), fire_time.map(FireTime::new));
     let retry = PendingRetry { run, fire_time, losses: losses.unsigned_abs() };
-    Ok(JobName::new(row.try_get::<_, String>("job")?).ok().map(|job| PendingRetryOfJob { job, retry }))
+    Ok(stored_job(row.try_get("job")?).map(|job| PendingRetryOfJob { job, retry }))
 }
 
-/// Reads a run that was closed as lost, if the row holds one.
+/// Reads a run that was closed as lost, if the row holds one, and names a job.
 pub(in super::super) fn lost_run(row: &Row) -> Result<Option<LostRun>, Error> {
     let (Some(job), Some(run)) =
-        (row.try_get::<_, Option<String>>("lost_job")?, row.try_get::<_, Option<Uuid>>("run")?)
+        (row.try_get::<_, Option<&str>>("lost_job")?, row.try_get::<_, Option<Uuid>>("run")?)
     else {
         return Ok(None);
     };
@@ -153,6 +176,17 @@ pub(in super::super) fn lost_run(row: &Row) -> Result<Option<LostRun>, Error> {
     let (run, fire_time) = (RunId::from(run), fire_time.map(FireTime::new));
     let losses: Option<i32> = row.try_get("losses")?;
     let retry = losses.map(|losses| PendingRetry { run, fire_time, losses: losses.unsigned_abs() });
-    // Its name was checked when the job was claimed.
-    Ok(JobName::new(job).ok().map(|job| LostRun { job, run, fire_time, retry }))
+    Ok(stored_job(job).map(|job| LostRun { job, run, fire_time, retry }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_names_no_job_is_passed_over() {
+        assert_eq!(stored_job("mail").as_ref().map(JobName::as_str), Some("mail"));
+        assert_eq!(stored_job(""), None);
+        assert_eq!(stored_job(&"x".repeat(10_000)), None);
+    }
 }
