@@ -79,7 +79,8 @@ impl Drop for Conclusion {
     }
 }
 
-/// Counts a run that ended at an instant, and says so: to whoever listens, and to the hooks if the run is at hand.
+/// Counts a run that ended at an instant, and says so: to whoever listens, and to the hooks if the run is at
+/// hand.
 pub(super) fn conclude(job: &Arc<JobHandle>, ended: RunEnded, run_at_hand: Option<Run>, at: DateTime<Utc>) {
     let RunEnded { outcome, cancelled, started_at, took, recorded, .. } = ended;
     if recorded {

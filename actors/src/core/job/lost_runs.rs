@@ -20,8 +20,8 @@ impl JobMachine {
         self.policies.on_lost == OnLost::Retry && self.policies.fires != Fires::Local
     }
 
-    /// A run of this job was lost, and is to be tried again. A node that does not fire the job hears of it when
-    /// it begins to: until then another node may have tried it again.
+    /// A run of this job was lost, and is to be tried again. A node that does not fire the job hears of it
+    /// when it begins to: until then another node may have tried it again.
     pub(super) fn on_pending_retry(&mut self, retry: PendingRetry) {
         let goes_on = self.runs.active.iter().any(|run| run.run == retry.run && !run.lost);
         let fires = matches!(self.mode, Mode::Firing(_));
@@ -125,8 +125,8 @@ impl JobMachine {
         self.unscheduled.queue.push_front(UnscheduledRun::new(loss.retry.run, Cause::RetriedLoss(loss)));
     }
 
-    /// Lost runs that were to go on here are taken up only to be closed: otherwise the store would keep their retries
-    /// pending.
+    /// Lost runs that were to go on here are taken up only to be closed: otherwise the store would keep their
+    /// retries pending.
     pub(super) fn drop_pending_retries(&mut self) {
         if self.mode == Mode::Dormant {
             return;

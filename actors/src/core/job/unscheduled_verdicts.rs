@@ -91,8 +91,8 @@ impl JobMachine {
             Verdict::AlreadyRun { run, .. } => {
                 refuse(&queued, Refusal::Overlap { holder: Some(run) }, effects);
             }
-            // A retry of it is pending: what its caller asked for goes on by that. Whoever closes the run says
-            // that it is lost, and it may go on elsewhere.
+            // A retry of it is pending: what its caller asked for goes on by that. Whoever closes the run
+            // says that it is lost, and it may go on elsewhere.
             Verdict::NotGranted | Verdict::GrantedBefore if self.defer_to_pending_retry(&queued) => {
                 answer(&queued, Ok(Triggered::Queued), effects);
             }
