@@ -1,5 +1,5 @@
-//! A store in the memory of the process answers a job on the job's own thread: as the suites want it, without the lock
-//! actor, a bounded number of times in a row, and with nothing lost when something panics or the engine ends.
+//! A store in the memory of the process answers a job on the job's own thread: as the suites want it, without
+//! the lock actor, and with nothing lost when something panics or the engine ends.
 
 use std::{
     fmt,
@@ -270,7 +270,8 @@ async fn an_engine_that_ends_keeps_nothing_that_was_granted_at_once() {
             std::future::pending::<()>().await;
         }
     });
-    let jobs = Callsheet::builder().backend(backend).job(job).start().await.expect("it starts");
+    let builder = Callsheet::builder().shutdown_abort_after(Duration::from_millis(50));
+    let jobs = builder.backend(backend).job(job).start().await.expect("it starts");
     begun.notified().await;
 
     let report = jobs.shutdown(Duration::from_millis(50)).await;
