@@ -10,8 +10,9 @@ use std::{
     time::Duration,
 };
 
+use actix::prelude::*;
 use callsheet::{
-    Callsheet, Job, Run,
+    Callsheet, Event, EventKind, Job, Outcome, Overlap, Run, Triggered,
     backend::Local,
     port::{
         Advanced, AtOnce, Backend, ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorAdvance,
@@ -40,11 +41,18 @@ struct Immediate {
     in_batches: Arc<AtomicUsize>,
     /// How many were asked at once, by jobs.
     by_jobs: Arc<AtomicUsize>,
+    /// The next claim that is asked at once is granted, and then panics.
+    panics: Arc<AtomicBool>,
 }
 
 impl Immediate {
     fn new(clock: impl Clock) -> Self {
-        Self { local: Local::new(Arc::new(clock)), in_batches: Arc::default(), by_jobs: Arc::default() }
+        Self {
+            local: Local::new(Arc::new(clock)),
+            in_batches: Arc::default(),
+            by_jobs: Arc::default(),
+            panics: Arc::default(),
+        }
     }
 
     fn claims(&self) -> (usize, usize) {
@@ -73,7 +81,9 @@ impl Backend for Immediate {
 impl AtOnce for Immediate {
     fn claim_now(&self, request: &ClaimRequest) -> Option<(Session, Verdict)> {
         self.by_jobs.fetch_add(1, Ordering::Relaxed);
-        self.local.claim_now(request)
+        let answer = self.local.claim_now(request);
+        assert!(!self.panics.swap(false, Ordering::SeqCst), "it is told to panic");
+        answer
     }
     fn complete_now(&self, end: &Completion) -> Option<Completed> {
         self.local.complete_now(end)
@@ -209,51 +219,168 @@ async fn a_job_asks_at_once_and_the_lock_actor_is_not_asked() {
     assert!(by_jobs >= 20, "{by_jobs} claims for 20 runs");
 }
 
-/// The schedule panics within the step in which a claim was granted: whoever follows starts the run.
+/// The end of a run moves the cursor and lets a trigger that waits be claimed, both in one step. In it the schedule
+/// panics, when it is asked where to go on: the run that was granted starts all the same, once.
 #[actix::test]
-async fn what_is_granted_in_a_step_that_panics_runs() {
+async fn what_is_granted_in_a_step_that_panics_runs_once() {
     let backend = Immediate::new(SystemClock::default());
+    let armed = Arc::new(AtomicBool::new(false));
     let (tell, mut told) = mpsc::unbounded_channel();
-    let armed = Arc::new(AtomicBool::new(true));
-    let schedule = Fuse { armed: armed.clone(), claims: backend.by_jobs.clone() };
-    let job = Job::new("job", custom(schedule)).run(move |run: Run| {
-        let _ = tell.send(run.fire_time());
-        async {}
+    let release = Arc::new(Notify::new());
+    let waits = release.clone();
+    let job = Job::new("job", custom(Fuse { armed: armed.clone() })).overlap(Overlap::Queue(1));
+    let job = job.run(move |run: Run| {
+        let _ = tell.send(run.id());
+        let waits = waits.clone();
+        async move { waits.notified().await }
     });
     let jobs = Callsheet::builder().backend(backend.clone()).job(job).start().await.expect("it starts");
-
     let first = told.recv().await.expect("the body is there");
-    let second = told.recv().await.expect("the body is there");
+    let queued = jobs.trigger("job").await.expect("it is queued");
+    let Triggered::Queued(second) = queued.triggered() else { panic!("{:?}", queued.triggered()) };
 
-    assert!(!armed.load(Ordering::Relaxed), "nothing panicked");
-    assert!(first < second);
+    armed.store(true, Ordering::SeqCst);
+    release.notify_one();
+    let started = told.recv().await.expect("the body is there");
+    release.notify_one();
+
+    assert_eq!((started, queued.finished().await), (second, Outcome::Succeeded));
+    assert!(!armed.load(Ordering::SeqCst), "nothing panicked");
+    assert_ne!(first, second);
+    release.notify_one();
     jobs.shutdown(Duration::from_secs(5)).await;
-    let (in_batches, by_jobs) = backend.claims();
-    assert!(in_batches + by_jobs >= 2);
+    while let Ok(other) = told.try_recv() {
+        assert_ne!(other, second, "it started twice");
+    }
 }
 
-/// Every 20 ms; panics once, when it is asked after the first claim.
+/// One second after the end of the last run; panics once, when it is armed.
 #[derive(Debug)]
 struct Fuse {
     armed: Arc<AtomicBool>,
-    claims: Arc<AtomicUsize>,
 }
 
 impl fmt::Display for Fuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("every 20 ms")
+        f.write_str("a second after the end")
     }
 }
 
 impl Schedule for Fuse {
     fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        if self.claims.load(Ordering::Relaxed) > 0 && self.armed.swap(false, Ordering::Relaxed) {
-            panic!("the fuse has blown");
-        }
-        Some(after + TimeDelta::milliseconds(20))
+        assert!(!self.armed.swap(false, Ordering::SeqCst), "the fuse has blown");
+        Some(after + TimeDelta::milliseconds(100))
     }
     fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        Some(before - TimeDelta::milliseconds(20))
+        Some(before - TimeDelta::milliseconds(100))
+    }
+    fn counts_from_completion(&self) -> bool {
+        true
+    }
+}
+
+/// A store that panics over the first claim, of which nobody knows what became.
+#[actix::test]
+async fn a_claim_over_which_the_store_panics_is_asked_again() {
+    let backend = Immediate::new(SystemClock::default());
+    backend.panics.store(true, Ordering::SeqCst);
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let job = Job::new("job", every(Duration::from_millis(20))).run(move |_| {
+        let _ = tell.send(());
+        async {}
+    });
+    let jobs = Callsheet::builder().backend(backend.clone()).job(job).start().await.expect("it starts");
+
+    fires(&mut told, 3).await;
+
+    assert!(!backend.panics.load(Ordering::SeqCst));
+    jobs.shutdown(Duration::from_secs(5)).await;
+}
+
+/// Two jobs share a key. The one tick of the first takes it, and each tick of the second wants it.
+#[actix::test]
+async fn who_holds_a_key_is_told_to_stop_by_whoever_wants_it() {
+    let backend = Immediate::new(SystemClock::default());
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let job = |name: &str, period: u64| {
+        let tell = tell.clone();
+        let job = Job::new(name, every(Duration::from_millis(period))).lock_key("shared");
+        job.overlap(Overlap::Replace).run(move |run: Run| {
+            let tell = tell.clone();
+            async move {
+                let _ = tell.send((run.job().to_string(), "starts"));
+                run.cancelled().await;
+                let _ = tell.send((run.job().to_string(), "stops"));
+            }
+        })
+    };
+    let builder = Callsheet::builder().backend(backend.clone());
+    let jobs = builder.job(job("one", 20).limit(1)).start().await.expect("it starts");
+    let mut seen = vec![told.recv().await.expect("the body is there")];
+
+    jobs.add(job("two", 60)).await.expect("it is added");
+    for _ in 0..2 {
+        seen.push(told.recv().await.expect("the bodies are there"));
+    }
+    jobs.shutdown(Duration::from_secs(5)).await;
+
+    let [one, two] = ["one", "two"].map(str::to_owned);
+    assert_eq!(seen, [(one.clone(), "starts"), (one, "stops"), (two, "starts")]);
+    assert_eq!(backend.claims().0, 0, "the lock actor was asked");
+}
+
+#[actix::test]
+async fn a_run_that_was_granted_at_once_is_found_by_its_id() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let job = Job::new("job", every(Duration::from_millis(5))).run(move |run: Run| {
+        let _ = tell.send(run.id());
+        async move { run.cancelled().await }
+    });
+    let backend = Immediate::new(SystemClock::default());
+    let jobs = Callsheet::builder().backend(backend).job(job).start().await.expect("it starts");
+    let run = told.recv().await.expect("the body is there");
+
+    let found = jobs.cancel_run(run).await.expect("it is in progress");
+
+    assert_eq!(found.as_str(), "job");
+    jobs.shutdown(Duration::from_secs(5)).await;
+}
+
+#[actix::test]
+async fn a_job_that_fails_too_often_is_paused_by_the_end_of_its_run() {
+    let job = Job::new("job", every(Duration::from_millis(5))).pause_after(3);
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counted = runs.clone();
+    let job = job.run(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { Err::<(), &str>("it fails") }
+    });
+    let (paused, mut pauses) = mpsc::unbounded_channel();
+    let listener = Listener(paused).start();
+    let builder = Callsheet::builder().backend(Immediate::new(SystemClock::default())).listen(listener);
+    let jobs = builder.job(job).start().await.expect("it starts");
+
+    let pause = pauses.recv().await.expect("an event");
+
+    assert_eq!(pause.note.as_deref(), Some("runs that failed in a row: 3"));
+    jobs.shutdown(Duration::from_secs(5)).await;
+    assert_eq!(runs.load(Ordering::SeqCst), 3);
+}
+
+/// Hands pauses on.
+struct Listener(mpsc::UnboundedSender<Pause>);
+
+impl Actor for Listener {
+    type Context = Context<Self>;
+}
+
+impl Handler<Event> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, event: Event, _: &mut Self::Context) {
+        if let EventKind::JobPaused { pause, .. } = event.kind {
+            let _ = self.0.send(pause);
+        }
     }
 }
 

@@ -43,6 +43,7 @@ pub(crate) use self::{
     report::{JobReport, Report},
     snapshot::JobSnapshot,
     status::breach_of,
+    told::AnswerAtOnce,
 };
 pub use self::{
     scheduled::Scheduled,

@@ -35,9 +35,9 @@ use crate::{
     error::{AddError, StartError},
     failure_log::FailureLog,
     hooks::NODE_HOOK_CALL_BYTES_MAX,
-    job::{AnswersAtOnce, Asks, JobHost},
+    job::{Asks, JobHost},
     listener::{ListenTo, ListenerActor, Publisher},
-    lock::{AwaitSession, LockActor, OnTheSpot},
+    lock::{AwaitSession, Holdings, LockActor, OnTheSpot},
     message::{PAGE_MAX, Shutdown},
     metrics::Meters,
     name::RunIds,
@@ -115,8 +115,8 @@ pub(super) async fn start_actors(
     // Each actor's address is known before it is there: so each is made with its recipients.
     let (supervisor, supervisor_mailbox) = mailbox::<SupervisorActor>(SUPERVISOR_MAILBOX);
     let (lock, lock_mailbox) = mailbox::<LockActor>(LOCK_MAILBOX);
-    let on_the_spot = OnTheSpot::new(&node, supervisor.clone().recipient());
-    let at_once = on_the_spot.clone().map(|on_the_spot| -> Arc<dyn AnswersAtOnce> { on_the_spot });
+    let held = Arc::new(Holdings::new(node.meters.locks_held.clone()));
+    let at_once = OnTheSpot::new(&node, &held, supervisor.clone().recipient(), backend.single_node());
     let asks = Arc::new(Asks::new(lock.clone().recipient(), at_once));
     let coordination = threads.coordination.as_ref();
     let election = {
@@ -160,7 +160,7 @@ pub(super) async fn start_actors(
     let lease = (!backend.single_node()).then(|| backend.lease());
     {
         let (node, reports) = (node.clone(), supervisor.clone().recipient());
-        start_on(coordination, lock_mailbox, move || LockActor::new(node, asks, on_the_spot, reports, lease));
+        start_on(coordination, lock_mailbox, move || LockActor::new(node, asks, held, reports, lease));
     }
 
     let given_up = StopOnDrop(Some(supervisor.clone()));

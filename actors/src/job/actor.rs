@@ -13,7 +13,7 @@ use super::{
     report::Report,
     snapshot::{JobSnapshot, Running},
     status::JobStatus,
-    told::Told,
+    told::{AnswerAtOnce, Told},
     triggered::TriggeredRun,
 };
 use crate::{
@@ -123,12 +123,12 @@ impl JobActor {
             self.perform(effects, &mut told);
             // In turn, not one inside the other: a full queue may ask for each of its ticks.
             input = match told.next() {
-                Some(JobMessage::Input(input)) => input,
-                Some(JobMessage::Granted { session, run, verdict }) => {
+                Some(AnswerAtOnce::Input(input)) => input,
+                Some(AnswerAtOnce::Granted { session, run, verdict }) => {
                     self.session = Some(session);
                     Input::Claimed { run, verdict }
                 }
-                _ => break,
+                None => break,
             };
             reading = self.job.read();
         }

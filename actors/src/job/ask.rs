@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 use smallvec::SmallVec;
 
-use super::{conclude::Conclusion, handle::JobHandle, message::JobMessage};
+use super::{conclude::Conclusion, handle::JobHandle, told::AnswerAtOnce};
 use crate::{
     coalesced::Coalesced,
     core::job::{Advance, Claim, Input},
@@ -54,10 +54,10 @@ pub(crate) struct AsksWait;
 /// What it does not answer, because no session is open or the run was granted the other way, is asked by a message.
 pub(crate) trait AnswersAtOnce: Send + Sync {
     /// Asks the store for a run that takes a slot of the key. Answers what the job is to be told.
-    fn claim(&self, job: &Arc<JobHandle>, claim: &Claim, key: &LockKey) -> Option<JobMessage>;
+    fn claim(&self, job: &Arc<JobHandle>, claim: &Claim, key: &LockKey) -> Option<AnswerAtOnce>;
 
     /// Asks the store to move the job's cursor. Answers what the job is to be told.
-    fn advance(&self, job: &Arc<JobHandle>, advance: &Advance) -> Option<JobMessage>;
+    fn advance(&self, job: &Arc<JobHandle>, advance: &Advance) -> Option<AnswerAtOnce>;
 
     /// Has the end of a run recorded. Answers what the job is to be told; the end, if it is not answered.
     #[allow(clippy::result_large_err, reason = "it is no error, and goes the other way")]

@@ -45,6 +45,10 @@ impl Conclusion {
         Self { job, at, unsaid: Some(Unsaid { ended, run, waiting }) }
     }
 
+    pub(crate) fn job(&self) -> &Arc<JobHandle> {
+        &self.job
+    }
+
     pub(crate) fn run(&self) -> Option<(RunId, Outcome)> {
         self.unsaid.as_ref().map(|unsaid| (unsaid.ended.run, unsaid.ended.outcome))
     }

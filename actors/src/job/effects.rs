@@ -9,12 +9,11 @@ use super::{
     ask::{AdvanceCursor, Ask, ClaimRun, RecordEnd},
     conclude::{Conclusion, conclude},
     hook_calls,
-    message::JobMessage,
     report::Report,
     run_span,
     run_task::{self, RunTask},
     snapshot::Running,
-    told::Told,
+    told::{AnswerAtOnce, Told},
     triggered::{Triggered, TriggeredRun, not_triggered},
 };
 use crate::{
@@ -45,7 +44,7 @@ impl JobActor {
                 Effect::Claim(claim) => self.claim(claim, told),
                 Effect::AskPermit { priority } => {
                     let answer = self.job.host.permits.ask(priority, || self.job.clone());
-                    told.push(JobMessage::Input(Input::Permit(answer)));
+                    told.push(AnswerAtOnce::Input(Input::Permit(answer)));
                 }
                 Effect::ReleasePermit => self.job.release_permit(),
                 Effect::Advance(advance) => self.advance(advance, told),
@@ -227,7 +226,7 @@ impl JobActor {
             let from_completion = self.job.definition.schedule.counts_from_completion();
             let conclusion = Conclusion::new(self.job.clone(), ended, run, waiting);
             let answers = self.job.host.asks.record_end(RecordEnd { conclusion, from_completion });
-            return answers.into_iter().for_each(|input| told.push(JobMessage::Input(input)));
+            return answers.into_iter().for_each(|input| told.push(AnswerAtOnce::Input(input)));
         }
         // Perhaps nobody waits.
         let _ = waiting.map(|waiting| waiting.send(outcome));

@@ -5,10 +5,32 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::{ask::AnswersAtOnce, handle::JobHandle, message::JobMessage};
+use crate::{
+    core::job::Input,
+    name::RunId,
+    port::{Session, Verdict},
+};
 
-/// How often one step may ask and be answered at once. What it asks beyond this is asked by a message, so that other jobs
-/// have their turn.
+/// How often one step may ask and be answered at once. What it asks beyond this is asked by a message, so that
+/// other jobs have their turn.
 const AT_ONCE_MAX: u32 = 64;
+
+/// What a job is told at once.
+pub(crate) enum AnswerAtOnce {
+    /// An input for the machine.
+    Input(Input),
+    /// A claim was granted to a session.
+    Granted { session: Session, run: RunId, verdict: Verdict },
+}
+
+impl From<AnswerAtOnce> for JobMessage {
+    fn from(answer: AnswerAtOnce) -> Self {
+        match answer {
+            AnswerAtOnce::Input(input) => Self::Input(input),
+            AnswerAtOnce::Granted { session, run, verdict } => Self::Granted { session, run, verdict },
+        }
+    }
+}
 
 /// The answers that a step has still to take in.
 ///
@@ -16,7 +38,7 @@ const AT_ONCE_MAX: u32 = 64;
 pub(super) struct Told {
     job: Arc<JobHandle>,
     /// In their order; nearly always one, which takes no memory of its own.
-    waiting: SmallVec<[JobMessage; 1]>,
+    waiting: SmallVec<[AnswerAtOnce; 1]>,
     turns: Turns,
 }
 
@@ -31,11 +53,11 @@ impl Told {
         self.job.host.asks.at_once().filter(|_| may)
     }
 
-    pub(super) fn push(&mut self, answer: JobMessage) {
+    pub(super) fn push(&mut self, answer: AnswerAtOnce) {
         self.waiting.push(answer);
     }
 
-    pub(super) fn next(&mut self) -> Option<JobMessage> {
+    pub(super) fn next(&mut self) -> Option<AnswerAtOnce> {
         (!self.waiting.is_empty()).then(|| self.waiting.remove(0))
     }
 }
@@ -43,7 +65,7 @@ impl Told {
 impl Drop for Told {
     fn drop(&mut self) {
         for answer in self.waiting.drain(..) {
-            self.job.post(answer);
+            self.job.post(answer.into());
         }
     }
 }

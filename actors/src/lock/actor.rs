@@ -7,8 +7,14 @@ use foldhash::HashMap;
 use tokio::sync::oneshot;
 
 use super::{
-    at_once::OnTheSpot, calls::call_within, history::History, notifications::NotificationStream,
-    proofs::Proofs, refused_batches::RefusedBatches, report::Report, rounds::Rounds,
+    calls::call_within,
+    history::History,
+    holdings::{Held, Holdings},
+    notifications::NotificationStream,
+    proofs::Proofs,
+    refused_batches::RefusedBatches,
+    report::Report,
+    rounds::Rounds,
 };
 use crate::{
     contained::{caught, contained},
@@ -20,8 +26,8 @@ use crate::{
     },
     event::EventKind,
     health::NO_SESSION,
-    job::{AdvanceCursor, Ask, Asks, AsksWait, ClaimRun, Conclusion, JobHandle},
-    name::{FencingToken, JobName, LockKey, RunId},
+    job::{AdvanceCursor, Ask, Asks, AsksWait, ClaimRun},
+    name::{JobName, RunId},
     node::Node,
     port::{Advanced, Authority, Completion, LockError, Locker, LostRun, Session, Verdict},
 };
@@ -44,24 +50,11 @@ pub(crate) const ENDS_AGAIN_MIN: Duration = Duration::from_millis(250);
 /// The longest pause before ends that the store did not record are asked again.
 pub(crate) const ENDS_AGAIN_MAX: Duration = Duration::from_secs(5);
 
-/// A claim that was granted and whose end is not recorded.
-pub(super) struct Held {
-    pub(super) job: Arc<JobHandle>,
-    pub(super) key: LockKey,
-    pub(super) token: FencingToken,
-    /// How often its end was found locked.
-    pub(super) tries: u32,
-    /// Its body is over; whether the job's next tick counts from there.
-    pub(super) ended: Option<Box<(Conclusion, bool)>>,
-}
-
 /// Batches what the jobs ask, and keeps what they hold.
 pub(crate) struct LockActor {
     pub(super) node: Arc<Node>,
     /// What the jobs ask.
     pub(super) asks: Arc<Asks>,
-    /// Whoever answers at once, if anybody does.
-    pub(super) on_the_spot: Option<Arc<OnTheSpot>>,
     pub(super) reports: Recipient<Report>,
     pub(super) locker: Arc<dyn Locker>,
     pub(super) session: Option<Session>,
@@ -81,7 +74,7 @@ pub(crate) struct LockActor {
     pub(super) refused: RefusedBatches,
     /// How many batches wait to be asked again.
     pub(super) delayed: u32,
-    pub(super) held: HashMap<RunId, Held>,
+    pub(super) held: Arc<Holdings>,
     /// What former sessions held, and whose ends got no answer before they were lost.
     pub(super) unanswered: HashMap<RunId, Held>,
     pub(super) notifications: Option<NotificationStream>,
@@ -102,7 +95,7 @@ impl LockActor {
     pub(crate) fn new(
         node: Arc<Node>,
         asks: Arc<Asks>,
-        on_the_spot: Option<Arc<OnTheSpot>>,
+        held: Arc<Holdings>,
         reports: Recipient<Report>,
         lease: Option<Duration>,
     ) -> Self {
@@ -116,7 +109,6 @@ impl LockActor {
             locker: node.locker.clone(),
             node,
             asks,
-            on_the_spot,
             reports,
             session: None,
             awaiting: Vec::new(),
@@ -124,7 +116,7 @@ impl LockActor {
             advances: VecDeque::new(),
             ends: VecDeque::new(),
             delayed: 0,
-            held: HashMap::default(),
+            held,
             unanswered: HashMap::default(),
             notifications: None,
             proofs: lease.map(Proofs::new),
@@ -211,12 +203,6 @@ impl LockActor {
         ctx.run_later(pause, |actor, ctx| actor.open_session(ctx));
     }
 
-    /// Whose run it is, if the store granted it to this node and its end is not recorded.
-    pub(super) fn holder(&self, run: RunId) -> Option<Arc<JobHandle>> {
-        let held = self.held.get(&run).map(|held| held.job.clone());
-        held.or_else(|| self.on_the_spot.as_ref()?.holder(run))
-    }
-
     /// Everything that this node held is gone.
     pub(super) fn on_lost(&mut self, session: Session, reason: &str, ctx: &mut Context<Self>) {
         if self.session != Some(session) {
@@ -231,13 +217,12 @@ impl LockActor {
         self.ends.clear();
         self.ends_backoff.succeeded();
         self.ends_not_before = Duration::ZERO;
-        let held = std::mem::take(&mut self.held).into_iter();
+        let held = self.held.take_all().into_iter();
         let (ended, mut held): (Vec<_>, Vec<_>) = held.partition(|(_, held)| held.ended.is_some());
         // The next session tells whether their ends are recorded.
         self.unanswered.extend(ended);
         self.unanswered.values_mut().for_each(|held| held.tries = 0);
         self.node.meters.locks_lost.increment(held.len() as u64);
-        self.node.meters.locks_held.set(0);
         held.sort_unstable_by_key(|(run, _)| *run);
         for (run, Held { job, .. }) in held {
             job.send(Input::LockLost { run });

@@ -5,8 +5,9 @@ use std::{fmt, time::Duration};
 use actix::prelude::*;
 
 use super::{
-    actor::{Held, LockActor, always_locked},
+    actor::{LockActor, always_locked},
     consequences::{after_advance, after_claim, after_end, note_end},
+    holdings::Held,
 };
 use crate::{
     core::{
@@ -51,14 +52,17 @@ impl LockActor {
                 let mut refused = None;
                 for (end, answer) in ends.into_iter().zip(answers) {
                     if let Completed::Locked | Completed::Unavailable { .. } = answer {
-                        if let Some(held) = self.held(end.run).filter(|_| !is_lost) {
+                        let again = |held: &mut Held| {
                             held.tries = held.tries.saturating_add(1);
+                            held.tries
+                        };
+                        if let Some(tries) = self.with_held(end.run, again).filter(|_| !is_lost) {
                             if let Completed::Unavailable { reason } = answer {
                                 refused.get_or_insert(bounded(reason, TEXT_MAX));
-                            } else if held.tries > LOCKED_TRIES_MAX {
+                            } else if tries > LOCKED_TRIES_MAX {
                                 refused.get_or_insert_with(|| always_locked(&end.job));
                             }
-                            locked.add(held.tries, end);
+                            locked.add(tries, end);
                         }
                         continue;
                     }
@@ -190,7 +194,7 @@ impl LockActor {
             let fire_time = tick.map(|tick| tick.fire_time);
             history.add(GrantedRun { job, key, run, fire_time, token });
         }
-        self.held.insert(run, Held { job: job.clone(), key, token, tries: 0, ended: None });
+        self.held.hold(run, Held::new(job.clone(), key, token));
         job.post(JobMessage::Granted { session, run, verdict });
     }
 

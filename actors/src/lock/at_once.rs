@@ -1,113 +1,138 @@
-//! Answering jobs at once, for a store in the memory of this process: on the thread of the job that asks, without a round
-//! trip and without the lock actor.
+//! Answering jobs at once, for a store in the memory of this process: on the thread of the job that asks, without a
+//! round trip and without the lock actor.
 //!
 //! The lock actor opens and closes the session, hears its notifications, and serves whatever is not answered here.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use actix::prelude::*;
-use foldhash::HashMap;
 
 use super::{
-    actor::Held,
     consequences::{after_advance, after_claim, after_end, note_end},
+    holdings::{Held, Holdings},
     report::Report,
     rounds::{cursor_advance, request},
 };
 use crate::{
+    contained::panic_text,
     core::{
         job::{Advance, Claim, Input},
         operation::Operation,
+        text::{TEXT_MAX, one_line},
     },
-    job::{Answers, AnswersAtOnce, JobHandle, JobMessage, RecordEnd},
-    name::{LockKey, RunId},
+    job::{AnswerAtOnce, Answers, AnswersAtOnce, JobHandle, RecordEnd},
+    name::LockKey,
     node::Node,
-    port::{AtOnce, Verdict},
+    port::{Advanced, AtOnce, Completed, Verdict},
 };
 
-/// What was granted at once, and the way to the store.
+/// The way to a store that answers at once.
 pub(crate) struct OnTheSpot {
     node: Arc<Node>,
     reports: Recipient<Report>,
-    /// The claims whose ends are not recorded; `None` once nothing is answered any more.
-    held: Mutex<Option<HashMap<RunId, Held>>>,
+    holdings: Arc<Holdings>,
 }
 
 impl OnTheSpot {
-    /// If the store of the node answers at once.
-    pub(crate) fn new(node: &Arc<Node>, reports: Recipient<Report>) -> Option<Arc<Self>> {
-        node.locker.at_once()?;
-        let held = Mutex::new(Some(HashMap::default()));
-        Some(Arc::new(Self { node: node.clone(), reports, held }))
+    /// If the store of the node, which has one node, answers at once.
+    pub(crate) fn new(
+        node: &Arc<Node>,
+        holdings: &Arc<Holdings>,
+        reports: Recipient<Report>,
+        single_node: bool,
+    ) -> Option<Arc<dyn AnswersAtOnce>> {
+        node.locker.at_once().filter(|_| single_node)?;
+        Some(Arc::new(Self { node: node.clone(), reports, holdings: holdings.clone() }))
     }
 
-    /// Whose run it is, if it was granted here and its end is not recorded.
-    pub(super) fn holder(&self, run: RunId) -> Option<Arc<JobHandle>> {
-        Some(self.held().as_ref()?.get(&run)?.job.clone())
+    /// Asks the store. If it panics it is not known what it did: the answer is one that is asked again.
+    fn ask<T>(
+        &self,
+        call: impl FnOnce(&dyn AtOnce) -> Option<T>,
+        unavailable: impl FnOnce(String) -> T,
+    ) -> Option<T> {
+        let store = self.node.locker.at_once()?;
+        catch_unwind(AssertUnwindSafe(|| call(store))).unwrap_or_else(|payload| {
+            Some(unavailable(one_line(
+                format_args!("the store panicked: {}", panic_text(&*payload)),
+                TEXT_MAX,
+            )))
+        })
     }
 
-    fn held(&self) -> MutexGuard<'_, Option<HashMap<RunId, Held>>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn store(&self) -> Option<&dyn AtOnce> {
-        self.node.locker.at_once()
+    fn note(&self, operation: Operation, unavailable: Option<&String>) {
+        match unavailable {
+            Some(reason) => self.node.failures.failed(operation, reason),
+            None => self.node.failures.succeeded(operation),
+        }
     }
 }
 
 impl AnswersAtOnce for OnTheSpot {
-    fn claim(&self, job: &Arc<JobHandle>, claim: &Claim, key: &LockKey) -> Option<JobMessage> {
+    fn claim(&self, job: &Arc<JobHandle>, claim: &Claim, key: &LockKey) -> Option<AnswerAtOnce> {
         let request = request(job, claim, key);
         let began = self.node.clock.elapsed();
-        // Locked until the run is held: nobody may look for it in between.
-        let mut held = self.held();
-        let open = held.as_mut()?;
-        let (session, verdict) = self.store()?.claim_now(&request)?;
-        if let Verdict::Granted { token, .. } = verdict {
-            let (job, key) = (job.clone(), request.key);
-            open.insert(claim.run, Held { job, key, token, tries: 0, ended: None });
-            self.node.meters.locks_held.set(open.len() as f64);
-        }
-        drop(held);
+        let (session, verdict) = self.holdings.ask(claim.run, || {
+            let (session, verdict) = self.ask(
+                |store| store.claim_now(&request).map(|(session, verdict)| (Some(session), verdict)),
+                |reason| (None, Verdict::Unavailable { reason }),
+            )?;
+            let held = match verdict {
+                Verdict::Granted { token, .. } => Some(Held::new(job.clone(), request.key.clone(), token)),
+                _ => None,
+            };
+            Some(((session, verdict), held))
+        })?;
         let took = self.node.clock.elapsed().saturating_sub(began);
         self.node.meters.claim_duration.record(took.as_secs_f64());
-        self.node.failures.succeeded(Operation::Claim);
+        let unavailable = if let Verdict::Unavailable { reason } = &verdict { Some(reason) } else { None };
+        self.note(Operation::Claim, unavailable);
         after_claim(job, claim.tick.as_ref(), &verdict, &self.reports);
         let run = claim.run;
-        Some(match verdict {
-            Verdict::Granted { .. } => JobMessage::Granted { session, run, verdict },
-            verdict => JobMessage::Input(Input::Claimed { run, verdict }),
+        Some(match (session, verdict) {
+            (Some(session), verdict @ Verdict::Granted { .. }) => {
+                AnswerAtOnce::Granted { session, run, verdict }
+            }
+            (_, verdict) => AnswerAtOnce::Input(Input::Claimed { run, verdict }),
         })
     }
 
-    fn advance(&self, job: &Arc<JobHandle>, advance: &Advance) -> Option<JobMessage> {
-        let answer = self.store()?.advance_now(&cursor_advance(job, advance))?;
-        self.node.failures.succeeded(Operation::Advance);
+    fn advance(&self, job: &Arc<JobHandle>, advance: &Advance) -> Option<AnswerAtOnce> {
+        let asked = cursor_advance(job, advance);
+        let answer =
+            self.ask(|store| store.advance_now(&asked), |reason| Advanced::Unavailable { reason })?;
+        let unavailable = if let Advanced::Unavailable { reason } = &answer { Some(reason) } else { None };
+        self.note(Operation::Advance, unavailable);
         after_advance(job, advance, &answer, &self.reports);
-        Some(JobMessage::Input(Input::Advanced(answer)))
+        Some(AnswerAtOnce::Input(Input::Advanced(answer)))
     }
 
     fn record_end(&self, end: RecordEnd) -> Result<Answers, RecordEnd> {
         let asked = end.conclusion.run().and_then(|(run, outcome)| {
-            let completion = self.held().as_ref()?.get(&run)?.completion(run, outcome, end.from_completion);
-            let answer = self.store()?.complete_now(&completion)?;
-            self.node.failures.succeeded(Operation::Complete);
-            note_end(&self.node, &completion, &answer, &self.reports);
-            let mut held = self.held();
-            let open = held.as_mut()?;
-            let released = open.remove(&run)?;
-            self.node.meters.locks_held.set(open.len() as f64);
-            Some((released.job, answer))
+            let completion =
+                self.holdings.with(run, |held| held.completion(run, outcome, end.from_completion))?;
+            let answer = self
+                .ask(|store| store.complete_now(&completion), |reason| Completed::Unavailable { reason })?;
+            Some((completion, answer))
         });
-        let Some((job, answer)) = asked else { return Err(end) };
+        let (completion, answer) = match asked {
+            // The lock actor asks again, until it is recorded.
+            None | Some((_, Completed::Unavailable { .. } | Completed::Locked)) => return Err(end),
+            Some(answered) => answered,
+        };
+        self.note(Operation::Complete, None);
+        note_end(&self.node, &completion, &answer, &self.reports);
+        drop(self.holdings.release(completion.run));
         let RecordEnd { conclusion, from_completion } = end;
+        let told = after_end(conclusion.job(), from_completion, &answer);
         conclusion.on_answered(&answer);
-        Ok(after_end(&job, from_completion, &answer))
+        Ok(told)
     }
 
     fn close(&self) {
-        let held = self.held().take();
-        // Only now, when nothing is locked: what is dropped may ask.
-        drop(held);
+        self.holdings.close();
     }
 }

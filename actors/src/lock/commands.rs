@@ -339,7 +339,7 @@ impl Handler<FindHolder> for LockActor {
     type Result = MessageResult<FindHolder>;
 
     fn handle(&mut self, FindHolder(run): FindHolder, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.holder(run))
+        MessageResult(self.held.holder(run))
     }
 }
 

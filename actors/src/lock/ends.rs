@@ -10,13 +10,10 @@
 
 use actix::prelude::*;
 
-use super::actor::{Held, LockActor};
+use super::{actor::LockActor, holdings::Held};
 use crate::{
-    definition::Definition,
-    event::Outcome,
     job::{AsksWait, RecordEnd},
     name::RunId,
-    port::Completion,
 };
 
 impl LockActor {
@@ -24,25 +21,25 @@ impl LockActor {
     /// then it is lost.
     pub(super) fn take_conclusion(&mut self, RecordEnd { conclusion, from_completion }: RecordEnd) {
         let Some((run, outcome)) = conclusion.run() else { return };
-        if let Some(held) = self.held.get_mut(&run) {
-            held.ended = Some(Box::new((conclusion, from_completion)));
-            let completion = held.completion(run, outcome, from_completion);
+        let mut ended = Some(Box::new((conclusion, from_completion)));
+        let completion = self.held.with(run, |held| {
+            held.ended = ended.take();
+            held.completion(run, outcome, from_completion)
+        });
+        if let Some(completion) = completion {
             self.take_end(completion);
         }
     }
 
     /// What the store has granted, in this session, or in a former one in which the end of the run got no
     /// answer.
-    pub(super) fn held(&mut self, run: RunId) -> Option<&mut Held> {
-        match self.held.contains_key(&run) {
-            true => self.held.get_mut(&run),
-            false => self.unanswered.get_mut(&run),
-        }
+    pub(super) fn with_held<T>(&mut self, run: RunId, look: impl Fn(&mut Held) -> T) -> Option<T> {
+        self.held.with(run, &look).or_else(|| self.unanswered.get_mut(&run).map(look))
     }
 
     /// The same, for the last time.
     pub(super) fn let_go(&mut self, run: RunId) -> Option<Held> {
-        self.held.remove(&run).or_else(|| self.unanswered.remove(&run))
+        self.held.release(run).or_else(|| self.unanswered.remove(&run))
     }
 
     /// Asks once more for the ends that got no answer in former sessions.
@@ -58,13 +55,5 @@ impl LockActor {
         unanswered.sort_unstable_by_key(|end| end.run);
         self.ends.extend(unanswered);
         ctx.notify(AsksWait);
-    }
-}
-
-impl Held {
-    pub(super) fn completion(&self, run: RunId, outcome: Outcome, from_completion: bool) -> Completion {
-        let Definition { name, policies, .. } = &*self.job.definition;
-        let end = Completion::new(name.clone(), self.key.clone(), run, self.token, outcome);
-        Completion { pause_after: policies.pause_after, from_completion, ..end }
     }
 }

@@ -112,7 +112,7 @@ impl LockActor {
     fn on_notification(&mut self, session: Session, notification: Heard, ctx: &mut Context<Self>) {
         match notification {
             Ok(Notification::Stop { run }) => {
-                if let Some(job) = self.holder(run) {
+                if let Some(job) = self.held.holder(run) {
                     let why = CancelReason::Replaced;
                     job.send(Input::Cancel { run: Some(run), why });
                 }

@@ -150,7 +150,7 @@ impl LockActor {
                 "the store refuses the end of a run for its data, and keeps nothing of it: {}",
                 one_line(reason, TEXT_MAX)
             );
-            if let Some(job) = self.held(end.run).map(|held| held.job.clone()) {
+            if let Some(job) = self.with_held(end.run, |held| held.job.clone()) {
                 let reason = format!("the end of its run {} cannot be recorded: {reason}", end.run);
                 self.park(&job, &reason, RefusedStep::End);
             }
@@ -251,7 +251,7 @@ impl LockActor {
             return;
         }
         self.later(pause, vec![end], ctx, |actor, mut ends| {
-            ends.retain(|end| actor.held(end.run).is_some());
+            ends.retain(|end| actor.with_held(end.run, |_| ()).is_some());
             actor.refused.bad_ends.extend(ends);
         });
     }
@@ -293,7 +293,7 @@ impl LockActor {
     /// Unless the session is lost that granted the run.
     pub(super) fn take_end(&mut self, end: Completion) {
         self.refused.ended.asks(|| self.node.clock.elapsed(), &end.job);
-        match self.held(end.run).map(|held| held.job.on_trial.is_set()) {
+        match self.with_held(end.run, |held| held.job.on_trial.is_set()) {
             Some(true) => self.refused.ends.add(self.node.clock.elapsed(), vec![end]),
             Some(false) => self.ends.push_back(end),
             None => {}

@@ -122,7 +122,6 @@ impl LockActor {
             self.node.failures.dropped(Operation::Complete);
         }
         self.wake_for_suspects(ctx);
-        self.node.meters.locks_held.set(self.held.len() as f64);
     }
 }
 

@@ -199,7 +199,9 @@ pub(super) fn same_for(later: &ClaimRequest, asked: &ClaimRequest, verdict: &Ver
         Verdict::Granted { .. } => return Some(Verdict::Busy { holder: Some(asked.run) }),
         // Unless it is that very run, asked for again.
         Verdict::Busy { holder } => *holder != Some(later.run),
-        Verdict::Locked { .. } | Verdict::Unavailable { .. } => true,
+        Verdict::Locked { .. } => true,
+        // It may be of that item alone, and it is not known what became of it.
+        Verdict::Unavailable { .. } => return Some(Verdict::Locked { holder: None }),
         Verdict::Deposed { .. } => tick.map(|tick| tick.authority) == of_asked.map(|tick| tick.authority),
         Verdict::NotYet { .. } => tick.map(|tick| tick.fire_time) == of_asked.map(|tick| tick.fire_time),
         _ => false,
