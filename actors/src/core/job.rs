@@ -104,6 +104,8 @@ pub(crate) struct JobMachine {
     asked: Asked,
     /// When to do what by the monotonic clock.
     timers: Timers,
+    /// A tick is claimed later ([`Timer::ClaimLater`]) because its key was busy.
+    key_is_busy: bool,
     /// Why the job does not fire, if it is paused.
     pause: JobPause,
     /// The runs that wait to start and that no tick starts: triggers, and lost runs that go on.
@@ -133,6 +135,7 @@ impl JobMachine {
             backlog: Backlog::default(),
             asked: Asked::default(),
             timers: Timers::default(),
+            key_is_busy: false,
             pause: JobPause::default(),
             unscheduled: Unscheduled::default(),
             permit: Permit::new(limited),

@@ -90,7 +90,7 @@ impl JobMachine {
             Mode::Dormant | Mode::Parked { .. } => since,
         };
         self.mode = Mode::Parked { authority, since };
-        self.timers.stop(Timer::Hold);
+        self.timers.stop(Timer::ClaimLater);
         self.forget_pending_retries();
         self.start_over(self.cursor.stored);
     }
@@ -102,7 +102,7 @@ impl JobMachine {
             if let Mode::Firing(Some(authority)) = self.mode {
                 self.mode = Mode::Parked { authority, since: self.cursor.stored };
             }
-            self.timers.stop(Timer::Hold);
+            self.timers.stop(Timer::ClaimLater);
             self.forget_pending_retries();
             let reason = reason.into();
             self.refuse_callers(&Refusal::Parked { reason }, effects);

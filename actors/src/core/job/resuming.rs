@@ -52,7 +52,7 @@ impl JobMachine {
 
     pub(super) fn suspend(&mut self) {
         self.mode = Mode::Dormant;
-        self.timers.stop(Timer::Hold);
+        self.timers.stop(Timer::ClaimLater);
         // The cursor that it is resumed from says so, now or when it has moved.
         self.cursor.anchoring = false;
         // Skips that are not written yet are decided again by whoever resumes from the stored cursor.

@@ -29,7 +29,7 @@ impl JobMachine {
         {
             let reason = match () {
                 () if self.pause.is_on() => SkipReason::Paused,
-                () if !self.runs.active.is_empty() || self.timers.is_set(Timer::Hold) => SkipReason::Overlap,
+                () if !self.runs.active.is_empty() || self.waits_for_key() => SkipReason::Overlap,
                 () if self.permit.is_asked() => SkipReason::Concurrency,
                 () => SkipReason::Misfire,
             };

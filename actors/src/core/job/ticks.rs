@@ -67,7 +67,7 @@ impl JobMachine {
         effects: &mut Effects,
     ) -> Result<(), Breach> {
         self.refresh_next()?;
-        self.timers.take_due(Timer::Hold, now.elapsed);
+        self.timers.take_due(Timer::ClaimLater, now.elapsed);
         self.end_pause(now, effects)?;
         self.skip_held_too_long(now, effects);
         // Most steps find nothing due.
@@ -248,7 +248,7 @@ impl JobMachine {
             return still_to_come(Timer::CheckPause).map_or(May::Wait, May::WaitUntil);
         }
         let pace = if late { still_to_come(Timer::Pace) } else { None };
-        if let Some(at) = still_to_come(Timer::Hold).into_iter().chain(pace).max() {
+        if let Some(at) = still_to_come(Timer::ClaimLater).into_iter().chain(pace).max() {
             return May::WaitUntil(at);
         }
         if !self.runs.active.is_empty() {
