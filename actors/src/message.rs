@@ -24,7 +24,7 @@ pub const PAGE_MAX: usize = 1_024;
 /// Adds one job to this node, and answers who fires it.
 ///
 /// Definitions in code are each node's own. A job that the leader does not have is fired by the nodes that
-/// hold it. One whose lock key is not its name is refused if other nodes declare another [overlap
+/// have it. One whose lock key is not its name is refused if other nodes declare another [overlap
 /// policy](crate::Overlap) for it, as far as the store answers.
 ///
 /// The ticks of a job count from the instant at which it is added. One whose last fire time has passed by
@@ -89,7 +89,7 @@ impl From<&JobName> for Selector {
 /// says; its details show the run as [one of a former job](crate::JobStatus::former_runs).
 ///
 /// Definitions in code are each node's own: a job that is removed on one node goes on firing on the others
-/// that hold it. If that node led, the others find it out within half a minute, and their [misfire
+/// that have it. If that node led, the others find it out within half a minute, and their [misfire
 /// policy](crate::Misfire) decides the ticks that came due until then. Remove it on all of them, or
 /// [pause](PauseJobs) it. The ticks of a job that is added again count from then on.
 #[derive(Message)]

@@ -40,7 +40,7 @@ impl SupervisorActor {
         let any: Vec<_> = any.map(|entry| entry.job.definition.name.clone()).collect();
         self.enrolling.extend(any);
         self.enrol(ctx);
-        self.hold_later(ctx);
+        self.keep_names_later(ctx);
         if !std::mem::replace(&mut self.inquiring, true) {
             ctx.run_later(INQUIRE_FIRST, Self::inquire_and_go_on);
         } else if self.node().failures.reason(Operation::Inquire).is_some() {

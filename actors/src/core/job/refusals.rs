@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::{
-    Effect, Effects, HOLD_MAX, JobMachine, KEY_AGAIN, Mode, Timer, asked::TickAsked, backlog::Waiting,
+    CLAIM_LATER_MAX, Effect, Effects, JobMachine, KEY_AGAIN, Mode, Timer, asked::TickAsked, backlog::Waiting,
     permit::Claimant, skips::FLUSH_AFTER,
 };
 use crate::{
@@ -59,9 +59,9 @@ impl JobMachine {
             Verdict::BadData { reason } => self.on_bad_data(&reason, effects),
             // The clock was wrong by long, and was corrected meanwhile: nothing that was decided by it holds.
             Verdict::NotYet { .. } if claim.fire_time.instant() > now.wall => self.adopt(self.cursor.stored),
-            Verdict::NotYet { wait } if wait > HOLD_MAX => {
+            Verdict::NotYet { wait } if wait > CLAIM_LATER_MAX => {
                 self.adopt(self.cursor.stored);
-                self.claim_later(now, HOLD_MAX);
+                self.claim_later(now, CLAIM_LATER_MAX);
             }
             Verdict::NotYet { wait } => {
                 self.put_back(waiting);

@@ -91,7 +91,7 @@ impl JobMachine {
     /// Asks the schedule where to go on from.
     pub(super) fn refresh_next(&mut self) -> Result<(), Breach> {
         if self.cursor.next_is_stale {
-            self.cursor.next = self.following(self.cursor.decided)?;
+            self.cursor.next = self.following(self.cursor.taken_in)?;
             self.cursor.next_is_stale = false;
         }
         Ok(())

@@ -92,7 +92,7 @@ impl JobMachine {
     /// A schedule that counts from the end of runs goes on from a tick that was skipped, too.
     pub(super) fn follow_completion(&mut self) -> Result<(), Breach> {
         if self.schedule.counts_from_completion() {
-            self.cursor.next = self.following(self.cursor.decided)?;
+            self.cursor.next = self.following(self.cursor.taken_in)?;
         }
         Ok(())
     }
@@ -136,7 +136,7 @@ impl JobMachine {
                     self.skip_arriving(now, newest, SkipReason::Overlap, count, at_least, effects);
                 }
                 None => {
-                    self.cursor.decided = newest.instant();
+                    self.cursor.taken_in = newest.instant();
                     self.backlog.skip_after_all(&Skips::new(SkipReason::Misfire, count, at_least));
                     missed = Some(Missed { newest, count, at_least });
                 }
@@ -196,14 +196,14 @@ impl JobMachine {
                     (0, false)
                 }
             };
-            self.cursor.decided = tick.instant();
+            self.cursor.taken_in = tick.instant();
             self.backlog.skip_after_all(&Skips::new(reason, 1, false));
             effects.push(Effect::Skipped { newest: tick, reason, count: count + 1, at_least });
             self.skipped(now, effects);
             return None;
         }
-        let (skips, skipped_to) = self.backlog.take_last_skips(self.cursor.decided);
-        self.cursor.decided = tick.instant();
+        let (skips, skipped_to) = self.backlog.take_last_skips(self.cursor.taken_in);
+        self.cursor.taken_in = tick.instant();
         Some(Waiting { tick, skips, skipped_to, missed, window, contended: false })
     }
 

@@ -91,7 +91,7 @@ fn a_tick_that_passes_behind_a_refused_one_is_an_overlap_if_the_key_was_busy() {
     for (verdict, overlaps) in [
         (Verdict::Busy { holder: None }, [1, 1]),
         (Verdict::NotYet { wait: Duration::from_millis(250) }, [0, 0]),
-        (Verdict::NotYet { wait: HOLD_MAX * 2 }, [0, 0]),
+        (Verdict::NotYet { wait: CLAIM_LATER_MAX * 2 }, [0, 0]),
         (Verdict::Paused(over), [0, 0]),
         (Verdict::Unknown, [0, 0]),
     ] {
@@ -330,7 +330,7 @@ fn the_truth_table_of_triggers_during_a_run() {
             .collect();
 
         let expected =
-            if waits { Ok(Triggered::Queued) } else { Err(Refusal::Overlap { holder: Some(holder) }) };
+            if waits { Ok(TriggerAnswer::Queued) } else { Err(Refusal::Overlap { holder: Some(holder) }) };
         assert_eq!(answers.last(), Some(&expected), "{policy:?}, the {nth}th");
     }
 }
