@@ -250,7 +250,8 @@ fn a_pause_until_any_instant_is_one_or_is_refused() {
     simulate(START, async |rig| {
         // It waits for longer than an actor sleeps at once.
         let later = Job::new("later", at(rig.now() + hours(25))).run(async |_| {});
-        let node = rig.node(node_with([job().run(async |_| {}), later])).await;
+        let hourly = Job::new("job", every(hours(1))).run(async |_| {});
+        let node = rig.node(node_with([hourly, later])).await;
         let now = rig.now();
         for over in [DateTime::<Utc>::MIN_UTC, now - TimeDelta::nanoseconds(1), now] {
             let refused = rig.send(node, PauseJobs::new("job").until(over)).await;
