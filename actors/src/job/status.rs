@@ -31,12 +31,12 @@ use crate::{
 /// | `parked` | no; on trial its next tick | the store refuses its data, and takes that of other jobs | `parked` | `JobParked` | read `parked`; update it, or mend the store: it is tried about once a minute |
 /// | `paused` | no | somebody paused it, or it failed too often | | `JobPaused` | read `pause`; resume it |
 /// | `exhausted` | no | no fire time is left, or its limit of runs is reached | | | remove it, or update its schedule |
-/// | `refused` | no | other nodes declare another overlap policy for its lock key | `conflicting` | `JobConflicting` | give the jobs of the key one policy on all nodes |
+/// | `conflicting` | no | other nodes declare another overlap policy for its lock key | `conflicting` | `JobConflicting` | give the jobs of the key one policy on all nodes |
 /// | `standby` | no | another node fires it, or nobody leads | perhaps `no_leader` | | |
 /// | `scheduled` | yes | it waits for its next fire time | | | |
 /// | `removed` | no | it was removed, and runs of it are in progress | | `JobRemoved` | wait for them, or [cancel](crate::CancelRun) them |
 ///
-/// An exhausted job that is parked is shown as `exhausted`, and a paused one that is refused as `paused`.
+/// An exhausted job that is parked is shown as `exhausted`, and a paused one that is conflicting as `paused`.
 /// *Held* is no state of a job: it is said of a **tick** that came due during a pause and waits for its end
 /// ([`JobStatus::held`], `TickHeld`, `callsheet_ticks_held`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
