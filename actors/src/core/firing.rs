@@ -47,7 +47,7 @@ pub(crate) struct Firing {
     awaits_enrolment: bool,
 }
 
-/// What a job is told when this node starts or stops to lead.
+/// What a job is told when this node starts or stops leading.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TermChange {
     /// It fires no more by the term before.

@@ -1,4 +1,4 @@
-//! A job that begins to decide its ticks, or ends to: from which cursor it goes on.
+//! A job that begins deciding its ticks, or stops deciding them: from which cursor it goes on.
 
 use chrono::{DateTime, Utc};
 

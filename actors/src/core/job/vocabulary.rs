@@ -41,7 +41,8 @@ pub(crate) enum Input {
         /// It is removed.
         is_removed: bool,
     },
-    /// As `Suspend`, and what waits to be started by hand does not start any more.
+    /// Nothing starts any more. As `Suspend`, but what the job still accounts for stays; triggers that wait
+    /// are refused.
     Drain,
     /// A timer fired, or something may have changed.
     WakeUp,
