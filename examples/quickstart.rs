@@ -253,7 +253,7 @@ fn shown(job: &JobStatus) -> Value {
         "schedule": job.schedule,
         "timezone": job.timezone,
         "state": job.state,
-        "reason": job.broken.as_ref().or(job.parked.as_ref()).or(job.refused.as_ref()),
+        "reason": job.broken.as_ref().or(job.parked.as_ref()).or(job.conflicting.as_ref()),
         "pause": job.pause,
         "held": job.held,
         "next_fire_time": job.next_fire_time,

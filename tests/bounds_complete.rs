@@ -118,7 +118,7 @@ const GIVES: &[&str] = &[
     "drain.rs: cancelled",
     "drain.rs: aborted",
     "drain.rs: still_running",
-    "drain.rs: left_to_others",
+    "drain.rs: given_to_others",
     "health.rs: jobs",
     "health.rs: count",
     "hooks.rs: took",

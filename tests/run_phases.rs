@@ -84,7 +84,7 @@ fn a_run_has_one_phase_at_a_time() {
             for half in 0..20 {
                 rig.advance(Duration::from_millis(1_250)).await;
                 let said = phase(rig, node).await;
-                assert_eq!(said, (RunPhase::WaitingForSlot, 2, None), "{when_full:?}, {half}");
+                assert_eq!(said, (RunPhase::WaitingForPermit, 2, None), "{when_full:?}, {half}");
             }
             until(rig, 92).await;
             assert_eq!(phase(rig, node).await, (RunPhase::Attempting, 2, None));

@@ -53,7 +53,7 @@ fn a_policy_that_contradicts_another_node_is_refused_until_that_stops() {
         assert_eq!((started_on(rig, "n1"), rig.started("two"), rig.started("other")), (12, 0, 12));
         let status = details(rig, second, "two").await;
         assert_eq!(status.state, JobState::Conflicting);
-        let reason = status.refused.expect("a reason");
+        let reason = status.conflicting.expect("a reason");
         assert_eq!(
             &*reason,
             r#"job "two": overlap policy "allow 2": jobs that share the lock key "key" share one overlap policy, and that of other nodes is "skip"; choose the same, or another key, or remove the jobs that have it from the other nodes first"#

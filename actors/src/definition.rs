@@ -305,8 +305,8 @@ impl<B> Job<B> {
         self
     }
 
-    /// Sets the lock key, by which runs exclude each other. Default: the job's name. Jobs with the same key
-    /// do not overlap, on any node, and share one overlap policy: see [`Overlap`].
+    /// Sets the lock key, 1 to 200 bytes, by which runs exclude each other. Default: the job's name. Jobs
+    /// with the same key do not overlap, on any node, and share one overlap policy: see [`Overlap`].
     #[must_use]
     pub fn lock_key(mut self, key: impl Into<String>) -> Self {
         self.lock_key = Some(key.into());

@@ -80,10 +80,10 @@ pub struct ShutdownReport {
     pub stopped: Vec<(JobName, RunId, HowDrained)>,
     /// The jobs of the runs that have not ended yet; at most [`REPORTED_RUNS_MAX`].
     pub stuck: Vec<JobName>,
-    /// How many jobs this node was about to fire for the cluster: their fire times are left to the node that
+    /// How many jobs this node was about to fire for the cluster: their fire times are given to the node that
     /// leads next. Jobs that are [`Local`](crate::Fires::Local) do not count, nor those on a store of one
     /// node: nobody takes them over.
-    pub left_to_others: u64,
+    pub given_to_others: u64,
     /// The jobs of these and the fire time of each that comes next, the soonest first; at most
     /// [`REPORTED_RUNS_MAX`].
     pub left: Vec<(JobName, FireTime)>,
@@ -95,7 +95,7 @@ pub struct ShutdownReport {
 
 impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { drained, cancelled, aborted, still_running, left_to_others, unanswered, .. } = self;
+        let Self { drained, cancelled, aborted, still_running, given_to_others, unanswered, .. } = self;
         if *unanswered {
             return f
                 .write_str("the scheduler's thread did not answer, so that nothing is known of the runs");
@@ -104,9 +104,9 @@ impl fmt::Display for ShutdownReport {
         if *still_running > 0 {
             write!(f, ", still running {still_running}")?;
         }
-        if *left_to_others > 0 {
-            let times = if *left_to_others == 1 { "fire time" } else { "fire times" };
-            write!(f, ", left {left_to_others} {times}")?;
+        if *given_to_others > 0 {
+            let times = if *given_to_others == 1 { "fire time" } else { "fire times" };
+            write!(f, ", left {given_to_others} {times}")?;
         }
         Ok(())
     }
@@ -121,7 +121,7 @@ impl fmt::Debug for ShutdownReport {
             still_running,
             stopped,
             stuck,
-            left_to_others,
+            given_to_others,
             left,
             unanswered,
         } = self;
@@ -132,7 +132,7 @@ impl fmt::Debug for ShutdownReport {
             .field("still_running", still_running)
             .field("stopped", &FirstOf(stopped, SHOWN_MAX))
             .field("stuck", &FirstOf(stuck, SHOWN_MAX))
-            .field("left_to_others", left_to_others)
+            .field("given_to_others", given_to_others)
             .field("left", &FirstOf(left, SHOWN_MAX))
             .field("unanswered", unanswered)
             .finish()
@@ -177,7 +177,7 @@ impl Drain {
             return;
         }
         let mut tally = self.tally();
-        tally.report.left_to_others += 1;
+        tally.report.given_to_others += 1;
         tally.left.insert((fire_time, job.clone()));
         if tally.left.len() > REPORTED_RUNS_MAX {
             tally.left.pop_last();

@@ -169,7 +169,7 @@ pub enum EventKind {
         /// The fencing token; `None` for a job without claims.
         token: Option<FencingToken>,
     },
-    /// An attempt of a run failed, and another one follows after a pause.
+    /// An attempt of a run failed, and another one follows after a wait.
     RunRetried {
         /// The job.
         job: JobName,
@@ -184,7 +184,7 @@ pub enum EventKind {
         took: Duration,
         /// How long until the next attempt starts.
         #[serde(with = "crate::serde::duration")]
-        pause: Duration,
+        wait: Duration,
         /// The error with its causes, or the message of the panic; empty if the time was over.
         error: Arc<str>,
     },

@@ -227,7 +227,7 @@ pub(crate) mod tests {
             }
             EventName::RunRetried => {
                 let outcome = Outcome::Failed;
-                EventKind::RunRetried { job, run, attempt: 1, outcome, took, pause: took, error: text }
+                EventKind::RunRetried { job, run, attempt: 1, outcome, took, wait: took, error: text }
             }
             EventName::RunSucceeded => EventKind::RunSucceeded { job, run, took },
             EventName::RunFailed => EventKind::RunFailed { job, run, took, error: text },

@@ -114,7 +114,8 @@ pub struct Hooks {
 }
 
 impl Hooks {
-    /// How long each of these hooks may take.
+    /// How long each of these hooks may take, 1 ms to 1 h. Default: 10 s; of a job's own hooks that of the
+    /// scheduler.
     pub fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = Some(timeout);
     }

@@ -24,7 +24,7 @@ pub const PAGE_MAX: usize = 1_024;
 /// Adds one job to this node, and answers who fires it.
 ///
 /// Definitions in code are each node's own. A job that the leader does not have is fired by the nodes that
-/// hold it. One whose lock key is not its name is refused if other nodes declare another [overlap
+/// have it. One whose lock key is not its name is refused if other nodes declare another [overlap
 /// policy](crate::Overlap) for it, as far as the store answers.
 ///
 /// The ticks of a job count from the instant at which it is added. One whose last fire time has passed by
@@ -32,6 +32,11 @@ pub const PAGE_MAX: usize = 1_024;
 /// whatever its misfire policy. A job that the engine starts with is not: if the store knows it from before,
 /// its misfire policy decides what it missed; otherwise it is [`Exhausted`](crate::JobState::Exhausted), and
 /// a warning in the log says so.
+///
+/// # Errors
+///
+/// [`AddError`]: the definition breaks a rule, or contradicts others; the name is taken; the last fire time
+/// has passed; or the engine shuts down. Nothing was added then.
 #[derive(Message)]
 #[rtype(result = "Result<Added, AddError>")]
 pub struct AddJob(pub Job);
@@ -89,9 +94,14 @@ impl From<&JobName> for Selector {
 /// says; its details show the run as [one of a former job](crate::JobStatus::former_runs).
 ///
 /// Definitions in code are each node's own: a job that is removed on one node goes on firing on the others
-/// that hold it. If that node led, the others find it out within half a minute, and their [misfire
+/// that have it. If that node led, the others find it out within half a minute, and their [misfire
 /// policy](crate::Misfire) decides the ticks that came due until then. Remove it on all of them, or
 /// [pause](PauseJobs) it. The ticks of a job that is added again count from then on.
+///
+/// # Errors
+///
+/// [`SelectError`]: a name was given, and no job of this node has it. No job of a tag, or none at all, is no
+/// error.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<JobName>, SelectError>")]
 pub struct RemoveJobs(pub Selector);
@@ -103,6 +113,11 @@ pub struct RemoveJobs(pub Selector);
 /// change on, as does a job that was [`Local`](crate::Fires::Local); one whose last fire time has passed is
 /// refused as [`Over`](crate::UpdateError::Over). A [broken](crate::JobState::Broken) job fires again; a
 /// [parked](crate::JobState::Parked) one is tried again.
+///
+/// # Errors
+///
+/// [`UpdateError`]: the definition breaks a rule, no job of this node has the name, the last fire time of
+/// another schedule has passed, or the engine shuts down. Nothing was changed then.
 #[derive(Message)]
 #[rtype(result = "Result<Added, UpdateError>")]
 pub struct UpdateJob(pub Job);
@@ -131,6 +146,12 @@ impl RescheduleJob {
 ///
 /// Answers the jobs that were not paused in this way before: asking twice is harmless. A
 /// [`Local`](crate::Fires::Local) job is paused on this node.
+///
+/// # Errors
+///
+/// [`PauseError`]: a name was given, and no job of this node has it; the note or the end of the pause breaks
+/// a rule; the store did not answer, or refuses some of the jobs for their data. The others may be paused
+/// then.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<JobName>, PauseError>")]
 #[non_exhaustive]
@@ -173,12 +194,23 @@ impl PauseJobs {
 /// again, with a new budget of restarts, and those that are [parked](crate::JobState::Parked) are tried
 /// again. What they missed is decided by their misfire policies. Answers those that were paused, broken or
 /// parked.
+///
+/// # Errors
+///
+/// [`PauseError`]: a name was given, and no job of this node has it; the store did not answer, or refuses
+/// some of the jobs for their data. The others may be resumed then.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<JobName>, PauseError>")]
 pub struct ResumeJobs(pub Selector);
 
 /// Starts a run now, on this node, under the job's lock key, without moving the schedule. Answers what really
 /// happened, once it is decided: the overlap policy and the node's bound of runs hold for it as for ticks.
+///
+/// # Errors
+///
+/// [`TriggerError`]: why nothing was started. No job of this node has the name; its overlap policy or the
+/// node's bound of runs refuses the trigger; it was cancelled meanwhile; the job is broken, conflicting or
+/// parked; the store did not answer; or the engine shuts down.
 #[derive(Message)]
 #[rtype(result = "Result<TriggeredRun, TriggerError>")]
 pub struct TriggerJob(pub String);
@@ -188,6 +220,11 @@ pub struct TriggerJob(pub String);
 /// [`abort_after`](crate::Job::abort_after) later. A run that waits for its next attempt ends at once.
 /// Triggers that are queued are dropped: [`RunCancelled`](crate::EventKind::RunCancelled) says so of each.
 /// Lost runs that wait here to go on end as cancelled when their turn comes.
+///
+/// # Errors
+///
+/// [`SelectError`]: a name was given, and no job of this node has it. No job of a tag, or none at all, is no
+/// error.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<(JobName, RunId)>, SelectError>")]
 pub struct CancelRuns(pub Selector);
@@ -201,12 +238,17 @@ pub struct CancelRun(pub RunId);
 
 /// Asks for the next fire times of a job: the first that is not decided yet, and those after it.
 /// Fewer mean that the schedule is exhausted.
+///
+/// # Errors
+///
+/// [`NextFireTimesError`]: more than [`FIRE_TIMES_MAX`](crate::FIRE_TIMES_MAX) were asked for, no job of this
+/// node has the name, or its actor did not answer.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<DateTime<Utc>>, NextFireTimesError>")]
 pub struct NextFireTimes {
     /// The job.
     pub job: String,
-    /// How many.
+    /// How many, at most [`FIRE_TIMES_MAX`](crate::FIRE_TIMES_MAX), 1,000.
     pub count: usize,
 }
 
@@ -302,7 +344,7 @@ pub struct Resign;
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "ShutdownReport")]
 pub struct Shutdown {
-    /// How long runs may drain; at most a day.
+    /// How long runs may drain; `Duration::MAX`: as long as they take.
     pub deadline: Duration,
 }
 

@@ -95,7 +95,7 @@ struct Entry {
     job: Arc<JobHandle>,
     /// Since when, by the monotonic clock, this node has held the job with its schedule.
     known_since: Duration,
-    /// On what basis this node fires it, and what it has declared for it.
+    /// By what authority this node fires it, and what it has declared for it.
     firing: Firing,
     /// `None` if its actor has not died.
     deaths: Option<Box<Deaths>>,
@@ -154,13 +154,13 @@ pub struct SupervisorActor {
     /// The job that was enrolled last as a witness.
     last_witness: Option<JobName>,
     close_lost_backoff: Backoff,
-    /// It asks now and then whether the leader holds its jobs.
+    /// It asks now and then whether the leader has its jobs.
     inquiring: bool,
-    /// This node says again and again what it holds.
-    holding: bool,
+    /// It says again and again which jobs it has, so that their names are not forgotten.
+    keeping_names: bool,
     /// It asks now and then whether jobs that were refused still are.
     asking_refused: bool,
-    /// Which jobs it asks about next: whether the leader holds them.
+    /// Which jobs it asks about next: whether the leader has them.
     inquiry: Sweep<JobName>,
     /// It asks now and then for pending retries.
     asks_pending_retries: bool,
@@ -219,7 +219,7 @@ impl SupervisorActor {
             last_witness: None,
             close_lost_backoff: backoff,
             inquiring: false,
-            holding: false,
+            keeping_names: false,
             asking_refused: false,
             inquiry: Sweep::default(),
             asks_pending_retries: false,
@@ -306,15 +306,15 @@ impl SupervisorActor {
         }
     }
 
-    /// On what basis this node decides the ticks of a job, if it does.
+    /// By what authority this node decides the ticks of a job, if it does.
     fn authority(&self, entry: &Entry) -> Option<Authority> {
-        self.basis(entry).filter(|_| entry.parked.as_ref().is_none_or(|parked| parked.is_on_trial))
+        self.firing_authority(entry).filter(|_| entry.parked.as_ref().is_none_or(|parked| parked.is_on_trial))
     }
 
     /// The same, whether the store takes the job or not.
-    fn basis(&self, entry: &Entry) -> Option<Authority> {
+    fn firing_authority(&self, entry: &Entry) -> Option<Authority> {
         let is_running = matches!(self.phase, Phase::Running);
-        entry.firing.basis(NodeState { term: self.term, is_connected: self.connected, is_running })
+        entry.firing.authority(NodeState { term: self.term, is_connected: self.connected, is_running })
     }
 
     fn select(&self, selector: &Selector) -> Result<Vec<JobName>, SelectError> {

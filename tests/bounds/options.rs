@@ -248,7 +248,10 @@ async fn a_buffer_of_any_length_holds_what_the_docs_say() {
 #[test]
 fn a_pause_until_any_instant_is_one_or_is_refused() {
     simulate(START, async |rig| {
-        let node = rig.node(node_with([job().run(async |_| {})])).await;
+        // It waits for longer than an actor sleeps at once.
+        let later = Job::new("later", at(rig.now() + hours(25))).run(async |_| {});
+        let hourly = Job::new("job", every(hours(1))).run(async |_| {});
+        let node = rig.node(node_with([hourly, later])).await;
         let now = rig.now();
         for over in [DateTime::<Utc>::MIN_UTC, now - TimeDelta::nanoseconds(1), now] {
             let refused = rig.send(node, PauseJobs::new("job").until(over)).await;
@@ -256,9 +259,10 @@ fn a_pause_until_any_instant_is_one_or_is_refused() {
             assert!(refused.contains("in the future"), "{refused}");
         }
         rig.send(node, PauseJobs::new("job").until(DateTime::<Utc>::MAX_UTC)).await.expect("it is to come");
-        rig.advance(hours(1)).await;
+        rig.advance(hours(25)).await;
         let status = details(rig, node, "job").await;
         assert_eq!((status.state, rig.started("job")), (JobState::Paused, 0));
+        assert_eq!(rig.started("later"), 1);
         assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobPaused { .. })), 1);
     });
 }

@@ -223,7 +223,7 @@ fn a_local_job_does_not_starve_behind_a_claim_without_an_answer() {
             rig.reconnect(node);
             until(rig, 29).await;
             let status = details(rig, node, "led").await;
-            assert_eq!(status.active_runs[0].phase, RunPhase::WaitingForSlot, "it is granted");
+            assert_eq!(status.active_runs[0].phase, RunPhase::WaitingForPermit, "it is granted");
             assert_eq!((rig.store().held(), rig.started("led")), (1, 0));
             until(rig, 32).await;
 

@@ -33,7 +33,7 @@ async fn a_job_that_contradicts_the_leaders_policy_of_its_key_is_refused() {
 
     leader.stop().await;
     ran.await_on(&follower, 3).await;
-    assert_eq!(follower.status().await.refused, None);
+    assert_eq!(follower.status().await.conflicting, None);
     cluster.close([follower]).await;
 }
 
@@ -209,7 +209,7 @@ async fn a_shutdown_names_the_tick_that_another_node_runs_then() {
 
     let report = leader.jobs.shutdown(Duration::ZERO).await;
 
-    assert_eq!(report.left_to_others, 1, "{report}");
+    assert_eq!(report.given_to_others, 1, "{report}");
     let [(left, fire_time)] = &report.left[..] else { panic!("{:?}", report.left) };
     assert_eq!(left.as_str(), JOB);
     assert_eq!(ran.await_on(&follower, 1).await, [fire_time.instant()]);

@@ -26,7 +26,7 @@ mod at_once;
 #[path = "../common/mod.rs"]
 mod common;
 mod from_within;
-mod left_to_others;
+mod given_to_others;
 
 use common::{hours, node_with, secs};
 

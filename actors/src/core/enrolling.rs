@@ -241,7 +241,7 @@ pub(crate) enum AfterEnrolment {
 }
 
 impl AfterEnrolment {
-    /// What follows from `answer` to a job that was enrolled on the basis of `authority`, perhaps as a
+    /// What follows from `answer` to a job that was enrolled by `authority`, perhaps as a
     /// witness.
     pub(crate) fn of(answer: Enrolled, authority: Authority, is_witness: bool) -> Self {
         match (answer, authority) {

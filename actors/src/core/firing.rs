@@ -1,8 +1,8 @@
-//! On what basis a node fires a job, if it does, and what the node has declared for it.
+//! By what authority a node fires a job, if it does, and what the node has declared for it.
 //!
 //! | the job fires on | this node leads | another node leads, or none |
 //! |---|---|---|
-//! | the leader | by its term | not, unless the leader does not hold the job: then without a leader |
+//! | the leader | by its term | not, unless the leader lacks the job: then without a leader |
 //! | any node | without a term: the cursor decides between the nodes | the same |
 //! | this node only | without the store: it is never enrolled | the same |
 //!
@@ -10,7 +10,7 @@
 //! shuts down.
 //!
 //! ```text
-//! the leader does not hold the job    [not held] ── this node fires it without a leader ── [the leader schedules it] ── not
+//! the leader does not have the job    [lacks it] ── this node fires it without a leader ── [the leader schedules it] ── not
 //!                                                                                        [this node leads] ── by its term
 //!                                                                                        [the session is lost] ── not
 //! ```
@@ -35,7 +35,7 @@ pub(crate) struct NodeState {
 pub(crate) struct Firing {
     /// As its definition says.
     fires: Fires,
-    /// The leader does not hold the job, so this node claims its ticks.
+    /// The leader lacks the job, so this node claims its ticks.
     fires_without_leader: bool,
     /// This session may declare the policy of the job's key without a term.
     declared_key_policy: bool,
@@ -47,7 +47,7 @@ pub(crate) struct Firing {
     awaits_enrolment: bool,
 }
 
-/// What a job is told when this node starts or stops to lead.
+/// What a job is told when this node starts or stops leading.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TermChange {
     /// It fires no more by the term before.
@@ -69,9 +69,9 @@ impl Firing {
         self.fires
     }
 
-    /// On what basis this node decides the job's ticks, if it does. Whether the store takes the job's data is
-    /// another question.
-    pub(crate) fn basis(&self, node: NodeState) -> Option<Authority> {
+    /// By what authority this node decides the job's ticks, if it does. Whether the store takes the job's data
+    /// is another question.
+    pub(crate) fn authority(&self, node: NodeState) -> Option<Authority> {
         match self.fires {
             _ if self.broken.is_some() || !node.is_connected || !node.is_running => None,
             Fires::Local => None,
@@ -83,13 +83,13 @@ impl Firing {
         }
     }
 
-    /// Whether a node that does not lead is to ask who holds the job: the leader should.
+    /// Whether a node that does not lead is to ask who has the job: the leader should.
     pub(crate) fn needs_leader(&self) -> bool {
         self.fires == Fires::Leader && self.broken.is_none() && !self.fires_without_leader
     }
 
-    /// The leader does not hold it: this node fires it.
-    pub(crate) fn not_held(&mut self) {
+    /// The leader lacks it: this node fires it.
+    pub(crate) fn leader_lacks_it(&mut self) {
         self.fires_without_leader = true;
     }
 
@@ -224,11 +224,11 @@ mod tests {
             (broken(led), None, None),
             (broken(any), None, None),
         ] {
-            assert_eq!(firing.basis(LEADER), on_leader, "{firing:?} on the leader");
-            assert_eq!(firing.basis(FOLLOWER), on_follower, "{firing:?} on a follower");
+            assert_eq!(firing.authority(LEADER), on_leader, "{firing:?} on the leader");
+            assert_eq!(firing.authority(FOLLOWER), on_follower, "{firing:?} on a follower");
             for node in [LEADER, FOLLOWER] {
-                assert_eq!(firing.basis(NodeState { is_connected: false, ..node }), None, "no session");
-                assert_eq!(firing.basis(NodeState { is_running: false, ..node }), None, "it shuts down");
+                assert_eq!(firing.authority(NodeState { is_connected: false, ..node }), None, "no session");
+                assert_eq!(firing.authority(NodeState { is_running: false, ..node }), None, "it shuts down");
             }
         }
     }
@@ -282,10 +282,10 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_the_leader_does_not_hold_is_fired_until_it_does() {
+    fn a_job_that_the_leader_lacks_is_fired_until_it_has_it() {
         let mut firing = Firing::new(Fires::Leader);
-        firing.not_held();
-        assert_eq!(firing.basis(FOLLOWER), Some(Authority::Leaderless));
+        firing.leader_lacks_it();
+        assert_eq!(firing.authority(FOLLOWER), Some(Authority::Leaderless));
 
         let ends: [fn(&mut Firing); 4] = [
             |firing| _ = firing.left_to_leader(),
@@ -296,7 +296,7 @@ mod tests {
         for end in ends {
             let mut firing = leaderless();
             end(&mut firing);
-            assert_eq!(firing.basis(FOLLOWER), None);
+            assert_eq!(firing.authority(FOLLOWER), None);
         }
     }
 

@@ -5,12 +5,11 @@
 //! tick between two positions of the cursor ends in exactly one claim or one skip.
 //!
 //! A tick that is due is decided at once, or waits in the backlog: for the end of a run, for the end of a
-//! pause, for its turn to catch up, for one of the node's slots. What waits is undecided as far as the store
-//! knows: the cursor stays before it.
+//! pause, for its turn to catch up, for one of the node's permits. What waits is undecided as far as the
+//! store knows: the cursor stays before it.
 
 mod asked;
 mod attempts;
-mod attention;
 mod backlog;
 mod cancelling;
 mod closing;
@@ -21,6 +20,7 @@ mod inspection;
 mod leaving;
 mod lifecycle;
 mod lost_runs;
+mod overdue_mark;
 mod parked;
 mod pauses;
 mod permit;
@@ -53,20 +53,20 @@ use self::{
     timers::{Timer, Timers},
     unscheduled::{Unscheduled, UnscheduledRun},
 };
-pub(crate) use self::{
-    attention::OverdueMark,
-    history::LastRun,
-    lifecycle::{Farewell, Lifecycle, Progress},
-    runs::ActiveRun,
-    skips::FLUSH_AFTER,
-    verdicts::{HOLD_MAX, KEY_AGAIN},
-    vocabulary::{
-        Advance, BodyEnd, BodyEnded, Claim, Effect, Effects, Input, PermitAnswer, Refusal, Retried, RunEnded,
-        Severity, Start, Triggered,
-    },
-};
 #[cfg(test)]
 use self::{forecast::GivenAway, pauses::PAUSE_CHECK, verdicts::ASK_AGAIN_MIN};
+pub(crate) use self::{
+    history::LastRun,
+    lifecycle::{Farewell, Lifecycle, Progress},
+    overdue_mark::OverdueMark,
+    runs::ActiveRun,
+    skips::FLUSH_AFTER,
+    verdicts::{CLAIM_LATER_MAX, KEY_AGAIN},
+    vocabulary::{
+        Advance, BodyEnd, BodyEnded, Claim, Effect, Effects, Input, PermitAnswer, Refusal, Retried, RunEnded,
+        Severity, Start, TriggerAnswer,
+    },
+};
 use crate::{
     core::{
         policy::{Fires, Policies},
@@ -80,10 +80,10 @@ use crate::{
 enum Mode {
     /// Another node, or nobody, decides the ticks.
     Dormant,
-    /// This node decides the ticks: on some basis, or on none if the job is local.
+    /// This node decides the ticks: by some authority, or by none if the job is local.
     Firing(Option<Authority>),
-    /// This node decides, on some basis, that no tick after an instant runs: the store refuses the job for
-    /// its data.
+    /// This node decides, by some authority, that no tick after an instant runs: the store refuses the job
+    /// for its data.
     Parked { authority: Authority, since: DateTime<Utc> },
 }
 
@@ -96,7 +96,7 @@ pub(crate) struct JobMachine {
     policies: Arc<Policies>,
     /// Whether this node decides the ticks.
     mode: Mode,
-    /// Up to which instant the ticks are decided, and which one is the next.
+    /// How far the store has decided the ticks, how far this machine has taken them in, and which is next.
     cursor: Cursor,
     /// The due ticks that wait, and the skipped ones between them.
     backlog: Backlog,
@@ -104,6 +104,8 @@ pub(crate) struct JobMachine {
     asked: Asked,
     /// When to do what by the monotonic clock.
     timers: Timers,
+    /// A tick is claimed later ([`Timer::ClaimLater`]) because its key was busy.
+    key_is_busy: bool,
     /// Why the job does not fire, if it is paused.
     pause: JobPause,
     /// The runs that wait to start and that no tick starts: triggers, and lost runs that go on.
@@ -133,6 +135,7 @@ impl JobMachine {
             backlog: Backlog::default(),
             asked: Asked::default(),
             timers: Timers::default(),
+            key_is_busy: false,
             pause: JobPause::default(),
             unscheduled: Unscheduled::default(),
             permit: Permit::new(limited),
@@ -189,7 +192,7 @@ impl JobMachine {
             Input::Drain => {
                 self.closing.draining = true;
                 self.suspend();
-                self.drop_triggers(&Refusal::ShuttingDown, &mut effects);
+                self.drop_triggers(&Refusal::Closing, &mut effects);
                 self.give_callers_up(&mut effects);
             }
             Input::WakeUp => self.on_wake_up(now, &mut effects),

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Missed ticks are counted one by one up to this number; beyond it the count means "at least".
-pub(crate) const OVERDUE_MAX: u64 = 10_000;
+pub(crate) const MISSED_COUNT_MAX: u64 = 10_000;
 
 /// The ticks that are due at one instant: at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Due {
         let mut due = Self::only(first);
         let beyond = loop {
             match next_after(schedule, due.last().instant())? {
-                Some(tick) if tick.instant() <= now && due.count() < OVERDUE_MAX => due.push(tick, keep),
+                Some(tick) if tick.instant() <= now && due.count() < MISSED_COUNT_MAX => due.push(tick, keep),
                 Some(tick) if tick.instant() <= now => break tick,
                 following => return Ok(Self { following, ..due }),
             }
@@ -97,7 +97,7 @@ impl Due {
                 return Ok(due);
             }
             match following {
-                Some(tick) if tick.instant() <= now && due.count() < OVERDUE_MAX => due.push(tick, 1),
+                Some(tick) if tick.instant() <= now && due.count() < MISSED_COUNT_MAX => due.push(tick, 1),
                 // There are too many to count: it goes on from here.
                 Some(tick) if tick.instant() <= now => {
                     let following = next_after(schedule, now)?;
@@ -202,7 +202,7 @@ mod tests {
         let due = Due::collect(&schedule, FireTime::new(at("01:00")), at("02:00"), 2).unwrap();
 
         let newest = [at("02:00") - TimeDelta::milliseconds(1), at("02:00")].map(FireTime::new);
-        assert_eq!((due.newest.to_vec(), due.older, due.at_least), (newest.to_vec(), OVERDUE_MAX, true));
+        assert_eq!((due.newest.to_vec(), due.older, due.at_least), (newest.to_vec(), MISSED_COUNT_MAX, true));
         let newest_older = FireTime::new(at("02:00") - TimeDelta::milliseconds(2));
         assert_eq!(due.newest_older, Some(newest_older), "nothing is between them");
         assert_eq!(due.following.map(FireTime::instant), Some(at("02:00") + TimeDelta::milliseconds(1)));
@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(due.following, hours(&["06:00"]).pop());
 
         let due = Due::first_admitted(&Period::millis(1), first, at("02:00"), |_, _| false).unwrap();
-        assert_eq!((due.older, due.at_least), (OVERDUE_MAX - 1, true));
+        assert_eq!((due.older, due.at_least), (MISSED_COUNT_MAX - 1, true));
         assert_eq!(due.following.map(FireTime::instant), Some(at("02:00") + TimeDelta::milliseconds(1)));
     }
 

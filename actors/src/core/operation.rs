@@ -37,7 +37,8 @@ pub enum Operation {
     Claim,
     /// Recording the ends of runs.
     Complete,
-    /// A recorded end that the store refused, because the run was closed already.
+    /// An end that the store did not record: the run was closed already, or the store knows neither it nor
+    /// its key.
     StaleCompletion,
     /// Moving cursors over ticks that do not run.
     Advance,

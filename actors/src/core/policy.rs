@@ -195,7 +195,7 @@ pub enum Misfire {
     Auto,
     /// One catch-up run for the newest missed tick, unless it is later than `within`.
     Latest {
-        /// The greatest lateness of a catch-up run.
+        /// The greatest lateness of a catch-up run, of any length.
         #[serde(with = "crate::serde::duration")]
         within: Duration,
     },
@@ -204,7 +204,7 @@ pub enum Misfire {
         /// How many ticks may wait to be made up for, 1 to [`MISFIRE_ALL_MAX`]; the oldest beyond are
         /// skipped.
         max: u32,
-        /// The greatest lateness of a tick that is made up for.
+        /// The greatest lateness of a tick that is made up for, of any length.
         #[serde(with = "crate::serde::duration")]
         within: Duration,
     },
@@ -419,29 +419,32 @@ impl Retry {
 #[serde(default, deny_unknown_fields, expecting = "the policies of a job")]
 #[non_exhaustive]
 pub struct Policies {
-    /// Which nodes fire the job.
+    /// Which nodes fire the job. Default: [`Fires::Leader`].
     pub fires: Fires,
-    /// What happens to a tick during a run of the same lock key.
+    /// What happens to a tick during a run of the same lock key. Default: [`Overlap::Skip`].
     pub overlap: Overlap,
-    /// What happens to ticks whose time passed without a run.
+    /// What happens to ticks whose time passed without a run. Default: [`Misfire::Auto`].
     pub misfire: Misfire,
-    /// What happens to a run whose node died.
+    /// What happens to a run whose node died. Default: [`OnLost::Record`].
     pub on_lost: OnLost,
-    /// The lateness up to which a tick is on time; one that is later is a misfire. Default: 1 s.
+    /// The lateness up to which a tick is on time, of any length; one that is later is a misfire.
+    /// Default: 1 s.
     #[serde(with = "crate::serde::duration")]
     pub misfire_after: Duration,
     /// What happens when an attempt fails. Default: it is not tried again.
     pub retry: Retry,
-    /// How long an attempt may take before it is cancelled. Default: no limit.
+    /// How long an attempt may take before it is cancelled, at least 1 ms. Default: no limit.
     #[serde(with = "crate::serde::duration")]
     pub timeout: Option<Duration>,
-    /// The time between cancelling a run and aborting it. Default: 5 s.
+    /// The time between cancelling a run and aborting it, of any length. Default: 5 s.
     #[serde(with = "crate::serde::duration")]
     pub abort_after: Duration,
     /// How many ticks run in all, counted cluster-wide from the day the job was first known to the store;
-    /// manual triggers and skipped ticks do not count. The job is then exhausted. Default: no limit.
+    /// manual triggers and skipped ticks do not count. The job is then exhausted. At least 1; default: no
+    /// limit.
     pub limit: Option<u64>,
-    /// The job is paused after so many runs in a row that failed, panicked or timed out. Default: never.
+    /// The job is paused after so many runs in a row, at least 1, that failed, panicked or timed out.
+    /// Default: never.
     pub pause_after: Option<u32>,
     /// Who goes first when more runs want to start than the node may run at once: the greater. Default: 0.
     pub priority: i8,

@@ -1,4 +1,4 @@
-//! Why a node stops to lead.
+//! Why a node stops leading.
 
 use serde::{Deserialize, Serialize};
 

@@ -61,24 +61,27 @@ pub struct EngineOptions {
     pub spawner: Option<Arc<dyn Spawner>>,
     /// The threads of the job actors, 1 to [`THREADS_MAX`]. Default: the number of processors, at most 4.
     pub arbiters: usize,
-    /// The threads of the engine's own body runtime. Default: the number of processors.
+    /// The threads of the engine's own body runtime, 1 to [`THREADS_MAX`]. Default: the number of processors,
+    /// at most [`THREADS_MAX`].
     pub body_threads: usize,
-    /// The threads of bodies that are not `Send`. Default: 1.
+    /// The threads of bodies that are not `Send`, 1 to [`THREADS_MAX`]. Default: 1.
     pub local_body_threads: usize,
-    /// The most threads of bodies that block; they are started when they are needed. Default:
-    /// [`BLOCKING_THREADS_DEFAULT`].
+    /// The most threads of bodies that block, 1 to [`THREADS_MAX`]; they are started when they are needed.
+    /// Default: [`BLOCKING_THREADS_DEFAULT`].
     pub blocking_threads: usize,
-    /// The greatest number of job names in metric labels. Default: 1,000.
+    /// The greatest number of job names in metric labels; any number. Default: 1,000.
     pub job_labels_max: usize,
-    /// The time between cancelling and aborting the runs that did not drain at shutdown. Default: 5 s.
+    /// The time between cancelling and aborting the runs that did not drain at shutdown; 0 aborts
+    /// immediately, `Duration::MAX` never. Default: 5 s.
     pub shutdown_abort_after: Duration,
-    /// How long the start may wait for the store; `None` is for ever. Default: [`CONNECT_TIMEOUT_DEFAULT`].
+    /// How long the start may wait for the store, at least 1 ms; `None` is for ever. Default:
+    /// [`CONNECT_TIMEOUT_DEFAULT`].
     pub connect_timeout: Option<Duration>,
     /// How many runs may be in progress on the node at once, at least 1; `None` is no bound. Default: none.
     pub max_concurrent_runs: Option<usize>,
     /// What happens to a run beyond. Default: it waits.
     pub when_full: WhenFull,
-    /// How far the node's wall clock may be from the store's if it is to lead. Default:
+    /// How far the node's wall clock may be from the store's if it is to lead, at least 1 ms. Default:
     /// [`CLOCK_OFFSET_MAX_DEFAULT`].
     pub clock_offset_max: Duration,
     /// How long a job or a lock key must have been withdrawn, or on no node while some node led, before
@@ -95,8 +98,8 @@ pub struct EngineOptions {
     /// least [`RESIGN_PAUSE_MIN`]. A node that led only between two of its questions, a second apart, may go
     /// unseen: then the whole pause passes. Default: [`RESIGN_PAUSE_DEFAULT`].
     pub resign_pause: Duration,
-    /// The longest error of a body with its causes, message of a panic or veto of a hook that is quoted, in bytes,
-    /// from [`ERROR_BYTES_MIN`] to [`ERROR_BYTES_MAX`]. Default: [`ERROR_BYTES_DEFAULT`].
+    /// The longest error of a body with its causes, message of a panic or veto of a hook that is quoted, in
+    /// bytes, from [`ERROR_BYTES_MIN`] to [`ERROR_BYTES_MAX`]. Default: [`ERROR_BYTES_DEFAULT`].
     pub error_bytes_max: usize,
     /// The node's id, unless the backend has one for it. Default: random.
     pub node: NodeId,

@@ -49,8 +49,8 @@ impl fmt::Display for EventKind {
                 }
                 if *attempt > 1 { write!(f, ", attempt {attempt}") } else { Ok(()) }
             }
-            Self::RunRetried { attempt, outcome, took, pause, error, .. } => {
-                write!(f, " attempt {attempt} {outcome}, took {took:.1?}, next in {pause:.1?}: {error}")
+            Self::RunRetried { attempt, outcome, took, wait, error, .. } => {
+                write!(f, " attempt {attempt} {outcome}, took {took:.1?}, next in {wait:.1?}: {error}")
             }
             Self::RunSucceeded { took, .. } | Self::RunTimedOut { took, .. } => write!(f, " took {took:.1?}"),
             Self::RunFailed { took, error: text, .. } | Self::RunPanicked { took, message: text, .. } => {

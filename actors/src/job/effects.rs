@@ -20,10 +20,7 @@ use crate::{
     core::{
         contract::Breach,
         end_text::EndText,
-        job::{
-            Advance, Claim, Effect, Effects, Input, Refusal, Retried, RunEnded, Start,
-            Triggered as HowTriggered,
-        },
+        job::{Advance, Claim, Effect, Effects, Input, Refusal, Retried, RunEnded, Start, TriggerAnswer},
         time::FireTime,
     },
     drain::HowDrained,
@@ -202,12 +199,12 @@ impl JobActor {
     }
 
     fn retried(&mut self, retried: Retried) {
-        let Retried { run, attempt, outcome, pause, end, took } = retried;
+        let Retried { run, attempt, outcome, wait, end, took } = retried;
         self.body_ended(run, outcome);
         self.job.meters.run_duration.record(took.as_secs_f64());
         self.job.meters.run_retries.increment(1);
         let error = end.error().map(EndText::share).unwrap_or_default();
-        self.publish(|job| EventKind::RunRetried { job, run, attempt, outcome, took, pause, error });
+        self.publish(|job| EventKind::RunRetried { job, run, attempt, outcome, took, wait, error });
     }
 
     /// A run is over; the store is to record it, or is not.
@@ -233,11 +230,11 @@ impl JobActor {
         conclude(&self.job, ended, run, self.node().clock.now());
     }
 
-    fn answer(&mut self, run: RunId, answer: Result<HowTriggered, Refusal>) {
+    fn answer(&mut self, run: RunId, answer: Result<TriggerAnswer, Refusal>) {
         let job = &self.job.definition.name;
         let answer = match answer {
-            Ok(HowTriggered::Started) => Ok(Triggered::Started(run)),
-            Ok(HowTriggered::Queued) => Ok(Triggered::Queued(run)),
+            Ok(TriggerAnswer::Started) => Ok(Triggered::Started(run)),
+            Ok(TriggerAnswer::Queued) => Ok(Triggered::Queued(run)),
             Err(refusal) => Err(not_triggered(job, refusal)),
         };
         if let Some(at) = self.triggers.iter().position(|(asked, _)| *asked == run) {

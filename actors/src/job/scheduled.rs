@@ -14,9 +14,9 @@ pub enum Scheduled {
     /// This node: it leads, or the job is [`Local`](crate::Fires::Local), or [any
     /// node](crate::Fires::AnyNode) may fire it.
     Here,
-    /// The leader, another node, which holds it as well.
+    /// The leader, another node, which has it as well.
     ByLeader,
-    /// Nobody yet: no node leads. The next leader does if it holds the job.
+    /// Nobody yet: no node leads. The next leader does if it has the job.
     NoLeader,
     /// The nodes that have it, this one among them: the leader, another node, does not. Each tick runs on the
     /// one that claims it first, until the job is added on the leader.

@@ -27,16 +27,16 @@ use crate::{
 /// | `broken` | no | its actor died too often, or its schedule is wrong | `broken` | `JobBroken` | read `broken`; update or resume it |
 /// | `unresponsive` | | its actor did not answer within 1 s | perhaps `stalled` | | find what blocks its thread: a schedule? |
 /// | `still_running` | | a run was aborted and does not end | | | find what blocks in the body; restart the process |
-/// | `running` | | a run is in progress | | | read `refused`, `parked` and `pause` for what else applies |
+/// | `running` | | a run is in progress | | | read `conflicting`, `parked` and `pause` for what else applies |
 /// | `parked` | no; on trial its next tick | the store refuses its data, and takes that of other jobs | `parked` | `JobParked` | read `parked`; update it, or mend the store: it is tried about once a minute |
 /// | `paused` | no | somebody paused it, or it failed too often | | `JobPaused` | read `pause`; resume it |
 /// | `exhausted` | no | no fire time is left, or its limit of runs is reached | | | remove it, or update its schedule |
-/// | `refused` | no | other nodes declare another overlap policy for its lock key | `conflicting` | `JobConflicting` | give the jobs of the key one policy on all nodes |
+/// | `conflicting` | no | other nodes declare another overlap policy for its lock key | `conflicting` | `JobConflicting` | give the jobs of the key one policy on all nodes |
 /// | `standby` | no | another node fires it, or nobody leads | perhaps `no_leader` | | |
 /// | `scheduled` | yes | it waits for its next fire time | | | |
 /// | `removed` | no | it was removed, and runs of it are in progress | | `JobRemoved` | wait for them, or [cancel](crate::CancelRun) them |
 ///
-/// An exhausted job that is parked is shown as `exhausted`, and a paused one that is refused as `paused`.
+/// An exhausted job that is parked is shown as `exhausted`, and a paused one that is conflicting as `paused`.
 /// *Held* is no state of a job: it is said of a **tick** that came due during a pause and waits for its end
 /// ([`JobStatus::held`], `TickHeld`, `callsheet_ticks_held`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,7 +131,7 @@ pub struct JobStatus {
     pub failures: u32,
     /// Why this node does not fire it; `None` unless it is [conflicting](JobState::Conflicting), perhaps with
     /// a run in progress.
-    pub refused: Option<Arc<str>>,
+    pub conflicting: Option<Arc<str>>,
     /// What the store says that refuses it; `None` unless it is [parked](JobState::Parked), perhaps with a
     /// run in progress.
     pub parked: Option<Arc<str>>,
@@ -247,7 +247,7 @@ impl JobStatus {
             waiting: 0,
             last_runs: Vec::new(),
             failures: 0,
-            refused: None,
+            conflicting: None,
             broken: None,
             held: None,
             parked: None,
@@ -265,12 +265,12 @@ impl JobStatus {
     }
 
     /// The status of a job that this node may not fire.
-    pub(crate) fn refused(self, reason: Arc<str>) -> Self {
+    pub(crate) fn conflicting(self, reason: Arc<str>) -> Self {
         let state = match self.state {
             JobState::Scheduled | JobState::Standby => JobState::Conflicting,
             other => other,
         };
-        Self { state, refused: Some(reason), ..self }
+        Self { state, conflicting: Some(reason), ..self }
     }
 
     /// The status of a job that the store refuses.

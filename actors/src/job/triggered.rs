@@ -100,7 +100,7 @@ pub(super) fn not_triggered(job: &JobName, refusal: Refusal) -> TriggerError {
         Refusal::Overlap { holder } => TriggerError::Overlap { job, holder },
         Refusal::Concurrency => TriggerError::Concurrency { job },
         Refusal::Cancelled => TriggerError::Cancelled { job },
-        Refusal::ShuttingDown => TriggerError::ShuttingDown,
+        Refusal::Closing => TriggerError::ShuttingDown,
         Refusal::Unavailable { reason } => TriggerError::Unavailable { job, reason },
         Refusal::Parked { reason } => TriggerError::Parked { job, reason },
     }

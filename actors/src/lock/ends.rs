@@ -1,5 +1,5 @@
-//! The ends of runs on their way to the store. What a run came to is said and counted once the store has
-//! answered: it may have been closed as lost meanwhile, which whoever closed it says and counts.
+//! The ends of runs on their way to the store. What a run came to is published and counted once the store has
+//! answered: it may have been closed as lost meanwhile, which whoever closed it publishes and counts.
 //!
 //! | the store answers | the run |
 //! |---|---|

@@ -246,7 +246,7 @@ fn every_answer_is_read_back() {
         timezone: None,
         next_fire_time: None,
         pause: None,
-        refused: None,
+        conflicting: None,
         parked: None,
         broken: None,
         held: None,
@@ -278,7 +278,7 @@ fn every_answer_is_read_back() {
         still_running: 4,
         stopped: how.into_iter().map(|how| (job("mail"), run(), how)).collect(),
         stuck: vec![job("mail")],
-        left_to_others: 5,
+        given_to_others: 5,
         left: vec![(job("mail"), FireTime::new(at("2026-01-01T00:00:00Z")))],
         unanswered: true,
     });

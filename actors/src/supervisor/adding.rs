@@ -123,8 +123,8 @@ impl SupervisorActor {
         let scheduled = self.who_fires(added.clone(), CALL_DEADLINE, InquiryPurpose::Firing);
         Box::pin(scheduled.into_actor(self).map(move |scheduled, actor, ctx| {
             let answers = added.iter().zip(&scheduled);
-            let unheld = answers.filter(|(_, scheduled)| **scheduled == Scheduled::WithoutLeader);
-            actor.fire_without_leader(unheld.map(|(job, _)| job), ctx);
+            let lacking = answers.filter(|(_, scheduled)| **scheduled == Scheduled::WithoutLeader);
+            actor.fire_without_leader(lacking.map(|(job, _)| job), ctx);
             let answer = |(job, scheduled): (&Arc<JobHandle>, _)| Added {
                 job: job.definition.name.clone(),
                 scheduled,

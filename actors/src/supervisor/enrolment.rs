@@ -28,7 +28,7 @@ use crate::{
     port::{Authority, Enrolled, Enrolment, LockError},
 };
 
-/// A job that is being enrolled, and on what basis.
+/// A job that is being enrolled, and by what authority.
 type Asked = (Arc<JobHandle>, Authority);
 
 /// How often a job that was refused because of its key is enrolled again, and the pause before a retraction
@@ -233,7 +233,7 @@ impl SupervisorActor {
         }
     }
 
-    /// Whether this node holds the very job, and fires it on the same basis. One that was added or changed
+    /// Whether this node has the very job, and fires it by the same authority. One that was added or changed
     /// since has its own answer.
     fn still_fires(&self, job: &JobHandle, authority: Authority) -> bool {
         let same = |entry: &&Entry| {

@@ -66,9 +66,9 @@ impl SupervisorActor {
     }
 
     /// Says which jobs this node has, page by page, again and again for as long as the engine runs.
-    pub(super) fn hold_later(&mut self, ctx: &mut Context<Self>) {
-        if !self.parts.single_node && !std::mem::replace(&mut self.holding, true) {
-            self.hold_after(Sweep::default(), ctx);
+    pub(super) fn keep_names_later(&mut self, ctx: &mut Context<Self>) {
+        if !self.parts.single_node && !std::mem::replace(&mut self.keeping_names, true) {
+            self.keep_names_after(Sweep::default(), ctx);
         }
     }
 
@@ -77,7 +77,7 @@ impl SupervisorActor {
         (self.parts.forget_after / KEEPS_PER_AGE).min(KEEP_EVERY_MAX)
     }
 
-    fn hold_after(&mut self, mut jobs: Sweep<JobName>, ctx: &mut Context<Self>) {
+    fn keep_names_after(&mut self, mut jobs: Sweep<JobName>, ctx: &mut Context<Self>) {
         let pause = if jobs.goes_on() { KEEP_NEXT } else { self.keep_every() };
         ctx.run_later(pause, move |actor, ctx| {
             if !matches!(actor.phase, Phase::Running) {
@@ -87,7 +87,7 @@ impl SupervisorActor {
                 true => actor.keep_names(&mut jobs),
                 false => jobs = Sweep::default(),
             }
-            actor.hold_after(jobs, ctx);
+            actor.keep_names_after(jobs, ctx);
         });
     }
 

@@ -1,7 +1,7 @@
-//! The jobs that the leader does not hold: the nodes that hold them find it out, and fire them without a
+//! The jobs that the leader lacks: the nodes that have them find it out, and fire them without a
 //! leader.
 //!
-//! [`Firing`](crate::core::firing::Firing) decides which jobs are asked about, and on what basis each is
+//! [`Firing`](crate::core::firing::Firing) decides which jobs are asked about, and by what authority each is
 //! fired after the answer. Here the questions are asked, page by page, for as long as the engine runs; what
 //! is left to decide is how often.
 
@@ -29,11 +29,11 @@ const INQUIRE_NEXT: Duration = Duration::from_millis(250);
 /// are asked by nodes that have nothing to do.
 const INQUIRE_PAGE: usize = 2 * PAGE_MAX;
 
-/// How often a node that does not lead asks whether the leader holds its jobs.
+/// How often a node that does not lead asks whether the leader has its jobs.
 const INQUIRE_EVERY: Duration = Duration::from_secs(30);
 
 impl SupervisorActor {
-    /// Asks, for one page of jobs after the other, whether the leader holds them, for as long as the engine
+    /// Asks, for one page of jobs after the other, whether the leader has them, for as long as the engine
     /// runs.
     pub(super) fn inquire_and_go_on(&mut self, ctx: &mut Context<Self>) {
         if !matches!(self.phase, Phase::Running) {
@@ -58,7 +58,7 @@ impl SupervisorActor {
         }
     }
 
-    /// Fires those of the jobs that the leader does not hold.
+    /// Fires those of the jobs that the leader lacks.
     fn find_leaderless(&mut self, jobs: Vec<Arc<JobHandle>>, ctx: &mut Context<Self>) {
         let asked = jobs.iter().map(|job| inquiry(job)).collect();
         let asked = InquireJobs { jobs: asked, purpose: InquiryPurpose::Firing };
@@ -66,13 +66,13 @@ impl SupervisorActor {
         ctx.spawn(standings.into_actor(self).map(move |standings, actor, ctx| {
             // No answer: the next inquiry asks again.
             let Ok(Ok(standings)) = standings else { return };
-            let unheld =
+            let lacking =
                 jobs.iter().zip(standings).filter(|(_, standing)| *standing == LeaderView::NotScheduled);
-            actor.fire_without_leader(unheld.map(|(job, _)| job), ctx);
+            actor.fire_without_leader(lacking.map(|(job, _)| job), ctx);
         }));
     }
 
-    /// Fires these jobs, since the leader does not hold them.
+    /// Fires these jobs, since the leader lacks them.
     pub(super) fn fire_without_leader<'a>(
         &mut self,
         jobs: impl Iterator<Item = &'a Arc<JobHandle>>,
@@ -86,7 +86,7 @@ impl SupervisorActor {
             if let Some(entry) =
                 self.jobs.get_mut(name).filter(|entry| entry.job.generation == job.generation)
             {
-                entry.firing.not_held();
+                entry.firing.leader_lacks_it();
                 self.enrolling.push(name.clone());
             }
         }

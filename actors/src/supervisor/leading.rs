@@ -1,4 +1,4 @@
-//! What the supervisor does when this node connects to the store, and when it starts or stops to lead.
+//! What the supervisor does when this node connects to the store, and when it starts or stops leading.
 //!
 //! [`Firing`](crate::core::firing::Firing) decides what each job is told: to stop, to be enrolled again, to
 //! take back what was declared for its key. Here it is told so, and the tasks of a session and of a term are
@@ -40,7 +40,7 @@ impl SupervisorActor {
         let any: Vec<_> = any.map(|entry| entry.job.definition.name.clone()).collect();
         self.enrolling.extend(any);
         self.enrol(ctx);
-        self.hold_later(ctx);
+        self.keep_names_later(ctx);
         if !std::mem::replace(&mut self.inquiring, true) {
             ctx.run_later(INQUIRE_FIRST, Self::inquire_and_go_on);
         } else if self.node().failures.reason(Operation::Inquire).is_some() {
@@ -68,7 +68,7 @@ impl SupervisorActor {
             return;
         }
         self.term = term;
-        // A leader does not inquire, and who stops to lead neither enrols what it led nor closes what others
+        // A leader does not inquire, and who stops leading neither enrols what it led nor closes what others
         // lost.
         self.node().failures.dropped(Operation::Inquire);
         self.node().failures.dropped(Operation::Enrol);

@@ -80,7 +80,7 @@ impl SupervisorActor {
             let Some(entry) = self.jobs.get(&name) else { continue };
             // One that was parked again since has a time of its own.
             let Some(parked) = entry.parked.as_ref().filter(|parked| parked.look_at == at) else { continue };
-            let may_fire = self.basis(entry).is_some();
+            let may_fire = self.firing_authority(entry).is_some();
             let may_know =
                 self.connected && entry.firing.broken().is_none() && matches!(self.phase, Phase::Running);
             if !may_fire && may_know {
@@ -238,7 +238,7 @@ impl SupervisorActor {
     /// hold may be parked on many followers: none of them speaks for the others.
     pub(super) fn skip_parked(&self, name: &JobName) {
         let Some(entry) = self.jobs.get(name).filter(|entry| is_shut(entry)) else { return };
-        let (since, authority) = match self.basis(entry) {
+        let (since, authority) = match self.firing_authority(entry) {
             Some(authority @ Authority::Term(_)) => (self.term_since, authority),
             Some(authority @ Authority::Any) => (self.connected_since, authority),
             Some(Authority::Leaderless) | None => return entry.job.send(Input::Suspend),

@@ -108,7 +108,7 @@ impl SupervisorActor {
             let status = match timeout(ANSWER_DEADLINE, status).await {
                 Ok(Ok(status)) => match (refused, parked) {
                     (_, Some(reason)) => status.parked(reason),
-                    (Some(reason), None) => status.refused(reason),
+                    (Some(reason), None) => status.conflicting(reason),
                     (None, None) => status,
                 },
                 Ok(Err(_)) | Err(_) => JobStatus::without_actor(&job.definition, JobState::Unresponsive),

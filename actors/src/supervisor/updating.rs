@@ -1,8 +1,8 @@
 //! How a job gets another definition.
 //!
 //! Decided here: whether the definition may take the place of the present one, and what has to be accounted
-//! for before. What the change means for ticks and runs is decided by the job's machine, and on what basis it
-//! fires from then on by [`Firing`](crate::core::firing::Firing).
+//! for before. What the change means for ticks and runs is decided by the job's machine, and by what authority
+//! it fires from then on by [`Firing`](crate::core::firing::Firing).
 
 use std::{slice, sync::Arc};
 

@@ -106,7 +106,7 @@ impl Asked {
     }
 
     /// The store did not answer, or did not decide. How long until it is asked again.
-    pub(super) fn pause_before_next(&mut self) -> Duration {
+    pub(super) fn back_off(&mut self) -> Duration {
         let pause = doubled(ASK_AGAIN_MIN, self.unanswered, ASK_AGAIN_MAX);
         self.unanswered = self.unanswered.saturating_add(1);
         pause
@@ -159,13 +159,13 @@ mod tests {
     #[test]
     fn the_pause_between_questions_doubles_until_the_store_decides() {
         let mut asked = Asked::default();
-        let pauses = [(); 8].map(|()| asked.pause_before_next().as_millis());
+        let pauses = [(); 8].map(|()| asked.back_off().as_millis());
         assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
         assert!(asked.is_in_vain());
 
         asked.on_decided();
 
         assert!(!asked.is_in_vain());
-        assert_eq!(asked.pause_before_next(), ASK_AGAIN_MIN);
+        assert_eq!(asked.back_off(), ASK_AGAIN_MIN);
     }
 }

@@ -44,13 +44,14 @@ impl JobMachine {
     /// Starts the attempts of the runs whose pauses are over, or that had no permit when they were granted.
     pub(super) fn start_attempts(&mut self, now: Now, effects: &mut Effects) {
         for at in 0..self.runs.active.len() {
-            if self.runs.active[at].retry_at.is_none_or(|due| due > now.elapsed) || !self.permit.want() {
+            if self.runs.active[at].next_attempt_at.is_none_or(|due| due > now.elapsed) || !self.permit.want()
+            {
                 continue;
             }
             self.permit.spend();
             let deadline = self.policies.timeout.map(|timeout| now.elapsed.saturating_add(timeout));
             let active = &mut self.runs.active[at];
-            active.retry_at = None;
+            active.next_attempt_at = None;
             active.put_off = false;
             let begins = !std::mem::replace(&mut active.begun, true);
             if begins {
@@ -70,31 +71,31 @@ impl JobMachine {
         let run = &mut self.runs.active[at];
         run.first_started_at = run.first_started_at.or(end.started_at);
         let run = &self.runs.active[at];
-        let Some(pause) = self.pause_before_next(run, &end.end) else {
+        let Some(wait) = self.wait_before_retry(run, &end.end) else {
             self.conclude(now, at, end, effects);
             return;
         };
         let outcome = run.outcome(&end.end);
         let BodyEnded { run: id, end, took, .. } = end;
-        effects.push(Effect::Retried(Retried { run: id, attempt: run.attempt, outcome, pause, end, took }));
+        effects.push(Effect::Retried(Retried { run: id, attempt: run.attempt, outcome, wait, end, took }));
         let run = &mut self.runs.active[at];
-        run.retry_at = Some(now.elapsed.saturating_add(pause));
+        run.next_attempt_at = Some(now.elapsed.saturating_add(wait));
         run.deadline = None;
-        run.cancelled = None;
+        run.told_to_stop = None;
         run.abort_at = None;
         run.aborted = false;
     }
 
     /// How long to wait before the next attempt, if there is to be one.
-    fn pause_before_next(&self, run: &ActiveRun, end: &BodyEnd) -> Option<Duration> {
-        let again = match (run.cancelled, end) {
+    fn wait_before_retry(&self, run: &ActiveRun, end: &BodyEnd) -> Option<Duration> {
+        let again = match (run.told_to_stop, end) {
             (_, BodyEnd::NotStarted { .. })
             | (_, BodyEnd::Failed { severity: Severity::Permanent | Severity::Stop, .. }) => false,
             (Some(CancelReason::TimedOut), _) | (None, BodyEnd::Panicked(_)) => true,
             (None, BodyEnd::Failed { severity: Severity::Transient, .. }) => true,
             (None, BodyEnd::Returned | BodyEnd::Aborted | BodyEnd::BetweenAttempts) | (Some(_), _) => false,
         };
-        let again = again && !run.lost && !run.last_attempt && run.attempt < self.policies.retry.attempts;
+        let again = again && !run.lost && !run.ends && run.attempt < self.policies.retry.attempts;
         again.then(|| self.policies.retry.pause(run.run, run.attempt))
     }
 
@@ -128,11 +129,11 @@ impl JobMachine {
             | BodyEnd::BetweenAttempts
             | BodyEnd::NotStarted { .. } => None,
         };
-        let ActiveRun { run, cancelled, aborted, lost, first_started_at, .. } = run;
+        let ActiveRun { run, told_to_stop, aborted, lost, first_started_at, .. } = run;
         effects.push(Effect::RunEnded(RunEnded {
             run,
             outcome,
-            cancelled,
+            cancelled: told_to_stop,
             aborted,
             recorded: !lost,
             end,

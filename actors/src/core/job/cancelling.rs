@@ -65,15 +65,15 @@ impl JobMachine {
         let Some(run) = self.runs.active.iter_mut().find(|active| active.run == run) else { return };
         run.deadline = None;
         // Of an attempt that is over its time already, too.
-        run.last_attempt |= why != CancelReason::TimedOut;
+        run.ends |= why != CancelReason::TimedOut;
         if why != CancelReason::Shutdown && !run.aborted {
             run.abort_at.get_or_insert(now.elapsed.saturating_add(abort_after));
         }
-        if run.cancelled.is_none() {
-            run.cancelled = Some(why);
+        if run.told_to_stop.is_none() {
+            run.told_to_stop = Some(why);
             effects.push(Effect::Cancel { run: run.run, why });
         }
-        if run.retry_at.is_some() {
+        if run.next_attempt_at.is_some() {
             let run = run.run;
             self.end_between_attempts(now, run, effects);
         }
@@ -95,7 +95,7 @@ impl JobMachine {
 
     fn abort(&mut self, now: Now, run: RunId, effects: &mut Effects) {
         let Some(active) = self.runs.active.iter_mut().find(|active| active.run == run) else { return };
-        if active.retry_at.is_some() {
+        if active.next_attempt_at.is_some() {
             self.end_between_attempts(now, run, effects);
             return;
         }

@@ -2,7 +2,8 @@
 
 use super::leaving::Leaving;
 
-/// How a job comes to its end on this node. Nothing of this is undone.
+/// How a job comes to its end here, or gets another schedule. Only `leaving` ends by itself: all is accounted
+/// for, or somebody else decides.
 #[derive(Debug, Default)]
 pub(super) struct Closing {
     /// Nothing new starts: the engine shuts down, or the job was removed. What is granted already does.

@@ -12,9 +12,9 @@ pub(super) struct Cursor {
     pub(super) stored: DateTime<Utc>,
     /// The newest cursor that the store ever named: it is older only if the store was restored from before.
     seen: DateTime<Utc>,
-    /// Every tick up to here is decided, asked for, or waits.
-    pub(super) decided: DateTime<Utc>,
-    /// The first tick after `decided`.
+    /// Every tick up to here was taken in: it is decided, asked for, or waits.
+    pub(super) taken_in: DateTime<Utc>,
+    /// The first tick after `taken_in`.
     pub(super) next: Option<FireTime>,
     /// The schedule is to be asked for `next`: not while an input is taken in, since it may panic.
     pub(super) next_is_stale: bool,
@@ -38,7 +38,7 @@ impl Cursor {
         Self {
             stored: instant,
             seen: DateTime::<Utc>::MIN_UTC,
-            decided: instant,
+            taken_in: instant,
             next: None,
             next_is_stale: true,
             restart_from: None,
@@ -60,7 +60,7 @@ impl Cursor {
         self.stored = cursor;
         // What this machine has seen decided is not decided again, whatever a store that was restored knows
         // of it.
-        self.decided = cursor.max(self.seen);
+        self.taken_in = cursor.max(self.seen);
         self.next = None;
         self.next_is_stale = true;
     }
@@ -70,7 +70,7 @@ impl Cursor {
         let stored = self.stored;
         self.adopt(cursor);
         self.stored = stored;
-        self.restart_from = Some(self.decided);
+        self.restart_from = Some(self.taken_in);
     }
 
     /// This machine moved the cursor over what did not run.
@@ -83,8 +83,8 @@ impl Cursor {
 
     /// What is due up to an instant is decided already.
     pub(super) fn go_on_after(&mut self, instant: DateTime<Utc>) {
-        if instant > self.decided {
-            self.decided = instant;
+        if instant > self.taken_in {
+            self.taken_in = instant;
             self.next_is_stale = true;
         }
     }
@@ -126,7 +126,7 @@ mod tests {
 
             it.adopt(at(cursor));
 
-            assert_eq!((it.stored, it.decided), (at(stored), at(decided)), "{seen} {restart_from:?}");
+            assert_eq!((it.stored, it.taken_in), (at(stored), at(decided)), "{seen} {restart_from:?}");
             assert_eq!((it.next, it.next_is_stale, it.restart_from), (None, true, None));
         }
     }
@@ -136,10 +136,10 @@ mod tests {
         let mut cursor = Cursor::new(at("01:00"));
 
         cursor.adopt_later(at("02:00"));
-        assert_eq!((cursor.stored, cursor.decided), (at("01:00"), at("02:00")));
+        assert_eq!((cursor.stored, cursor.taken_in), (at("01:00"), at("02:00")));
 
         cursor.adopt(at("01:30"));
-        assert_eq!((cursor.stored, cursor.decided), (at("02:00"), at("02:00")));
+        assert_eq!((cursor.stored, cursor.taken_in), (at("02:00"), at("02:00")));
     }
 
     #[test]
@@ -166,7 +166,7 @@ mod tests {
 
             cursor.go_on_after(at(instant));
 
-            assert_eq!((cursor.decided, cursor.next_is_stale), (at(decided), is_stale));
+            assert_eq!((cursor.taken_in, cursor.next_is_stale), (at(decided), is_stale));
         }
     }
 

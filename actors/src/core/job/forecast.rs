@@ -43,7 +43,7 @@ impl JobMachine {
         std::iter::successors(first, following).take(count).collect()
     }
 
-    /// Where another node goes on if this one, which fires the job, stops to; `None` if none does, or if what
+    /// Where another node goes on if this one stops firing the job; `None` if none does, or if what
     /// follows is known only at the end of a run.
     pub(crate) fn given_away(&self) -> Option<GivenAway> {
         if self.policies.fires == Fires::Local || self.is_exhausted() {

@@ -99,7 +99,7 @@ impl JobMachine {
         self.cursor.stored
     }
 
-    /// On what basis this node decides the ticks; `None` if it does not.
+    /// By what authority this node decides the ticks; `None` if it does not.
     pub(crate) fn firing(&self) -> Option<Option<Authority>> {
         match self.mode {
             Mode::Dormant | Mode::Parked { .. } => None,

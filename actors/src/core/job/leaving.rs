@@ -61,11 +61,11 @@ impl JobMachine {
         if authority.term().is_some_and(|term| now.term != Some(term)) || self.closing.leaving.is_some() {
             return;
         }
-        let (skips, skipped_to) = self.backlog.take_last_skips(self.cursor.decided);
+        let (skips, skipped_to) = self.backlog.take_last_skips(self.cursor.taken_in);
         let waiting = self.backlog.take_waiting();
         let due = self.may_follow().then(|| NotCollected {
             schedule: self.schedule.clone(),
-            after: self.cursor.decided,
+            after: self.cursor.taken_in,
             until: now.wall,
         });
         self.closing.leaving = Some(Box::new(Leaving { authority, waiting, due, skips, skipped_to }));

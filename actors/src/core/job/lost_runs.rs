@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::{
     JobMachine, Mode,
-    unscheduled::{Cause, RetriedLoss, Trigger, UnscheduledRun},
+    unscheduled::{Caller, Cause, RetriedLoss, UnscheduledRun},
 };
 use crate::{
     core::{
@@ -33,8 +33,8 @@ impl JobMachine {
             match known.cause {
                 // A trigger whose claim is under way may be granted, or not, without it.
                 Cause::Trigger(_) if known.is_asked() || known.has_caller() => {}
-                Cause::Trigger(trigger) => {
-                    let dropped = trigger != Trigger::Queued;
+                Cause::Trigger(caller) => {
+                    let dropped = caller != Caller::ToldQueued;
                     known.cause = Cause::RetriedLoss(RetriedLoss { retry, dropped });
                     return;
                 }

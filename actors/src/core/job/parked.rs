@@ -90,7 +90,7 @@ impl JobMachine {
             Mode::Dormant | Mode::Parked { .. } => since,
         };
         self.mode = Mode::Parked { authority, since };
-        self.timers.stop(Timer::Hold);
+        self.timers.stop(Timer::ClaimLater);
         self.forget_pending_retries();
         self.start_over(self.cursor.stored);
     }
@@ -102,7 +102,7 @@ impl JobMachine {
             if let Mode::Firing(Some(authority)) = self.mode {
                 self.mode = Mode::Parked { authority, since: self.cursor.stored };
             }
-            self.timers.stop(Timer::Hold);
+            self.timers.stop(Timer::ClaimLater);
             self.forget_pending_retries();
             let reason = reason.into();
             self.refuse_callers(&Refusal::Parked { reason }, effects);
@@ -133,7 +133,7 @@ impl JobMachine {
                 continue;
             }
             let until = self.cursor.parked.next_after(first);
-            let after = self.cursor.decided;
+            let after = self.cursor.taken_in;
             let (newest, skips) =
                 self.skip_up_to(first, until.map_or(now.wall, |until| until.min(now.wall)))?;
             self.cursor.parked.add(after, newest.instant());
@@ -175,7 +175,7 @@ impl JobMachine {
             Due::collect(schedule, first, until, 1)?
         };
         let newest = due.newest.last().copied().unwrap_or(first);
-        self.cursor.decided = newest.instant();
+        self.cursor.taken_in = newest.instant();
         self.cursor.next = due.following;
         Ok((newest, Skips::new(SkipReason::Parked, due.older + 1, due.at_least)))
     }

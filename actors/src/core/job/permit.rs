@@ -31,7 +31,7 @@ pub(super) enum PermitState {
     /// There is none.
     None,
     /// The node was asked for one.
-    Asked,
+    Requested,
     /// There is one.
     InHand,
     /// There is one, for a claim that is under way.
@@ -76,9 +76,9 @@ impl Permit {
         !self.limited || self.state == PermitState::InHand
     }
 
-    /// The node knows that something is to start, and has no slot for it yet.
-    pub(super) fn is_asked(&self) -> bool {
-        self.state == PermitState::Asked
+    /// The node knows that something is to start, and has no permit for it yet.
+    pub(super) fn is_requested(&self) -> bool {
+        self.state == PermitState::Requested
     }
 
     /// A claim goes out with the permit in hand.
@@ -120,7 +120,7 @@ impl Permit {
         }
         match (self.state, self.wanted) {
             (PermitState::None, true) => {
-                self.state = PermitState::Asked;
+                self.state = PermitState::Requested;
                 Some(Effect::AskPermit { priority })
             }
             (PermitState::InHand, false) => {
@@ -128,7 +128,7 @@ impl Permit {
                 Some(Effect::ReleasePermit)
             }
             (
-                PermitState::None | PermitState::Asked | PermitState::InHand | PermitState::Pledged(_),
+                PermitState::None | PermitState::Requested | PermitState::InHand | PermitState::Pledged(_),
                 true | false,
             ) => None,
         }
@@ -136,13 +136,13 @@ impl Permit {
 }
 
 impl JobMachine {
-    /// The node knows that something is to start, and has no slot for it yet.
+    /// The node knows that something is to start, and has no permit for it yet.
     pub(crate) fn waits_for_permit(&self) -> bool {
-        self.permit.is_asked()
+        self.permit.is_requested()
     }
 
     pub(super) fn on_permit(&mut self, now: Now, answer: PermitAnswer, effects: &mut Effects) {
-        if !self.permit.is_asked() {
+        if !self.permit.is_requested() {
             // Asked for before the actor died.
             if answer == PermitAnswer::Granted {
                 effects.push(Effect::ReleasePermit);
@@ -178,8 +178,12 @@ impl JobMachine {
 mod tests {
     use super::*;
 
-    const STATES: [PermitState; 4] =
-        [PermitState::None, PermitState::Asked, PermitState::InHand, PermitState::Pledged(Claimant::Tick)];
+    const STATES: [PermitState; 4] = [
+        PermitState::None,
+        PermitState::Requested,
+        PermitState::InHand,
+        PermitState::Pledged(Claimant::Tick),
+    ];
 
     fn permit(state: PermitState, wanted: bool) -> Permit {
         Permit { limited: true, state, wanted }
@@ -190,10 +194,10 @@ mod tests {
         let (ask, release) = (Effect::AskPermit { priority: 3 }, Effect::ReleasePermit);
         for (state, wanted, effect, after) in [
             (PermitState::None, false, None, PermitState::None),
-            (PermitState::None, true, Some(ask), PermitState::Asked),
+            (PermitState::None, true, Some(ask), PermitState::Requested),
             // The answer is to come, whatever is wanted until then.
-            (PermitState::Asked, false, None, PermitState::Asked),
-            (PermitState::Asked, true, None, PermitState::Asked),
+            (PermitState::Requested, false, None, PermitState::Requested),
+            (PermitState::Requested, true, None, PermitState::Requested),
             (PermitState::InHand, false, Some(release), PermitState::None),
             (PermitState::InHand, true, None, PermitState::InHand),
             (STATES[3], false, None, STATES[3]),

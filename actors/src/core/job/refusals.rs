@@ -1,9 +1,11 @@
 //! What follows from a store that refuses the claim of a tick.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use super::{
-    Effect, Effects, HOLD_MAX, JobMachine, KEY_AGAIN, Mode, Timer, asked::TickAsked, backlog::Waiting,
+    CLAIM_LATER_MAX, Effect, Effects, JobMachine, KEY_AGAIN, Mode, Timer, asked::TickAsked, backlog::Waiting,
     permit::Claimant, skips::FLUSH_AFTER,
 };
 use crate::{
@@ -57,13 +59,13 @@ impl JobMachine {
             Verdict::BadData { reason } => self.on_bad_data(&reason, effects),
             // The clock was wrong by long, and was corrected meanwhile: nothing that was decided by it holds.
             Verdict::NotYet { .. } if claim.fire_time.instant() > now.wall => self.adopt(self.cursor.stored),
-            Verdict::NotYet { wait } if wait > HOLD_MAX => {
+            Verdict::NotYet { wait } if wait > CLAIM_LATER_MAX => {
                 self.adopt(self.cursor.stored);
-                self.timers.set(Timer::Hold, now.elapsed.saturating_add(HOLD_MAX));
+                self.claim_later(now, CLAIM_LATER_MAX);
             }
             Verdict::NotYet { wait } => {
                 self.put_back(waiting);
-                self.timers.set(Timer::Hold, now.elapsed.saturating_add(wait));
+                self.claim_later(now, wait);
             }
             Verdict::NotGranted => self.put_back(waiting),
             // No refusals.
@@ -87,7 +89,7 @@ impl JobMachine {
         self.on_pause(now, Some(pause), effects);
         if !self.pause.is_on() {
             // It is over by this node's reading of the store's clock, which is a little off.
-            self.timers.set(Timer::Hold, now.elapsed.saturating_add(KEY_AGAIN));
+            self.claim_later(now, KEY_AGAIN);
         }
     }
 
@@ -106,7 +108,7 @@ impl JobMachine {
     /// cursor; nothing is gained by asking before.
     pub(super) fn wait_for_enrolment(&mut self, now: Now) {
         self.adopt(self.cursor.stored);
-        self.timers.set(Timer::Hold, now.elapsed.saturating_add(FLUSH_AFTER));
+        self.claim_later(now, FLUSH_AFTER);
     }
 
     /// A live run that is not this job's, or not this node's, holds the key.
@@ -136,9 +138,21 @@ impl JobMachine {
             }
             Overlap::Skip | Overlap::Allow(_) | Overlap::Queue(_) | Overlap::Replace => {
                 self.put_back(waiting);
-                self.timers.set(Timer::Hold, now.elapsed.saturating_add(KEY_AGAIN));
+                self.claim_later(now, KEY_AGAIN);
+                self.key_is_busy = true;
             }
         }
+    }
+
+    /// The store refused a tick for now, not for a busy key.
+    fn claim_later(&mut self, now: Now, wait: Duration) {
+        self.timers.set(Timer::ClaimLater, now.elapsed.saturating_add(wait));
+        self.key_is_busy = false;
+    }
+
+    /// A tick is to be claimed again when its key may be free.
+    pub(super) fn waits_for_key(&self) -> bool {
+        self.key_is_busy && self.timers.is_set(Timer::ClaimLater)
     }
 
     /// Nothing came of the claim: its tick is to be decided again.

@@ -1,4 +1,4 @@
-//! A job that begins to decide its ticks, or ends to: from which cursor it goes on.
+//! A job that begins deciding its ticks, or stops deciding them: from which cursor it goes on.
 
 use chrono::{DateTime, Utc};
 
@@ -52,7 +52,7 @@ impl JobMachine {
 
     pub(super) fn suspend(&mut self) {
         self.mode = Mode::Dormant;
-        self.timers.stop(Timer::Hold);
+        self.timers.stop(Timer::ClaimLater);
         // The cursor that it is resumed from says so, now or when it has moved.
         self.cursor.anchoring = false;
         // Skips that are not written yet are decided again by whoever resumes from the stored cursor.
@@ -91,7 +91,7 @@ impl JobMachine {
     /// Asks the schedule where to go on from.
     pub(super) fn refresh_next(&mut self) -> Result<(), Breach> {
         if self.cursor.next_is_stale {
-            self.cursor.next = self.following(self.cursor.decided)?;
+            self.cursor.next = self.following(self.cursor.taken_in)?;
             self.cursor.next_is_stale = false;
         }
         Ok(())

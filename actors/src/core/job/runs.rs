@@ -17,20 +17,20 @@ use crate::{
 ///
 /// | phase | the body | what it waits for | what ends it |
 /// |---|---|---|---|
-/// | `waiting_for_slot` | does not run | one of the node's slots, for an attempt that is due | a slot, cancelling |
+/// | `waiting_for_permit` | does not run | one of the node's permits, for an attempt that is due | a permit, cancelling |
 /// | `attempting` | runs | | its end, cancelling |
 /// | `waiting_for_retry` | does not run: an attempt failed | the end of the [pause](crate::Retry) | time, cancelling |
 /// | `stopping` | runs, and was told to stop | the body, for [`abort_after`](crate::Job::abort_after) | its end, aborting |
 /// | `still_running` | was aborted, and has not ended | the body: it blocks, or cannot be aborted | its end |
 ///
-/// A node has as many slots as it may have [concurrent runs](crate::EngineOptions::max_concurrent_runs). In
+/// A node has as many permits as it may have [concurrent runs](crate::EngineOptions::max_concurrent_runs). In
 /// each phase the run holds its lock key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RunPhase {
-    /// No attempt is in progress: the node has no slot for the one that is due.
-    WaitingForSlot,
+    /// No attempt is in progress: the node has no permit for the one that is due.
+    WaitingForPermit,
     /// An attempt is in progress.
     Attempting,
     /// No attempt is in progress: one failed, and the pause before the next one is not over.
@@ -42,7 +42,7 @@ pub enum RunPhase {
 }
 
 words!(RunPhase {
-    WaitingForSlot: "waiting_for_slot",
+    WaitingForPermit: "waiting_for_permit",
     Attempting: "attempting",
     WaitingForRetry: "waiting_for_retry",
     Stopping: "stopping",
@@ -56,26 +56,27 @@ pub(crate) struct ActiveRun {
     pub(crate) run: RunId,
     /// The tick, or `None` for a manual trigger.
     pub(crate) tick: Option<FireTime>,
-    /// When it was started.
+    /// When it was granted, then when its first attempt here was let start: by the clock
+    /// that decides the job's ticks.
     pub(crate) started_at: DateTime<Utc>,
     /// The number of the try within the run, from 1.
     pub(crate) attempt: u32,
     /// Which of the key's slots it holds, from 0.
     pub(super) slot: u32,
-    /// `Some` while no attempt is in progress: when the next one starts, or asks for the node's slot again.
-    pub(super) retry_at: Option<Duration>,
-    /// Its next attempt was due, and the node had no slot for it.
+    /// `Some` while no attempt is in progress: when the next one starts, or asks the node for a permit again.
+    pub(super) next_attempt_at: Option<Duration>,
+    /// Its next attempt was due, and the node had no permit for it.
     pub(super) put_off: bool,
     /// Its first attempt on this node has started.
     pub(super) begun: bool,
-    /// When the first attempt started, by its own reading of the clock.
+    /// When the body of its first attempt started, by the node's own clock.
     pub(super) first_started_at: Option<DateTime<Utc>>,
     pub(super) term: Option<Term>,
     pub(super) token: Option<FencingToken>,
     pub(super) deadline: Option<Duration>,
-    pub(super) cancelled: Option<CancelReason>,
+    pub(super) told_to_stop: Option<CancelReason>,
     /// It was told to end, not only to end this attempt.
-    pub(super) last_attempt: bool,
+    pub(super) ends: bool,
     pub(super) abort_at: Option<Duration>,
     /// It was told to end at once and has not ended yet.
     pub(crate) aborted: bool,
@@ -87,34 +88,34 @@ impl ActiveRun {
     /// When the run is to be cancelled, aborted or tried again. An attempt that is due waits for the permit,
     /// not for a time.
     pub(super) fn changes_at(&self, now: Now, is_permitted: bool) -> Option<Duration> {
-        let retry_at = self.retry_at.filter(|due| *due > now.elapsed || is_permitted);
-        [self.deadline, self.abort_at, retry_at].into_iter().flatten().min()
+        let next_attempt_at = self.next_attempt_at.filter(|due| *due > now.elapsed || is_permitted);
+        [self.deadline, self.abort_at, next_attempt_at].into_iter().flatten().min()
     }
 
     /// What it does.
     pub(crate) fn phase(&self, now: Now) -> RunPhase {
-        match self.retry_at {
+        match self.next_attempt_at {
             Some(due) if self.begun && !self.put_off && due > now.elapsed => RunPhase::WaitingForRetry,
-            Some(_) => RunPhase::WaitingForSlot,
+            Some(_) => RunPhase::WaitingForPermit,
             None if self.aborted => RunPhase::StillRunning,
-            None if self.cancelled.is_some() => RunPhase::Stopping,
+            None if self.told_to_stop.is_some() => RunPhase::Stopping,
             None => RunPhase::Attempting,
         }
     }
 
     /// The number of the attempt that is in progress, or of the next one if none is.
     pub(crate) fn current_attempt(&self) -> u32 {
-        let failed = self.begun && self.retry_at.is_some();
+        let failed = self.begun && self.next_attempt_at.is_some();
         self.attempt + u32::from(failed)
     }
 
     /// Why it was asked to stop, if it was.
     pub(crate) fn cancelled(&self) -> Option<CancelReason> {
-        self.cancelled
+        self.told_to_stop
     }
 
     pub(super) fn outcome(&self, end: &BodyEnd) -> Outcome {
-        end.outcome(self.cancelled)
+        end.outcome(self.told_to_stop)
     }
 }
 
@@ -175,26 +176,26 @@ impl Runs {
             started_at: now.wall,
             attempt: start.attempt,
             slot: start.slot,
-            retry_at: (!begun).then_some(now.elapsed),
+            next_attempt_at: (!begun).then_some(now.elapsed),
             put_off: false,
             begun,
             first_started_at: None,
             term: start.term,
             token: start.token,
             deadline: start.deadline,
-            cancelled: None,
-            last_attempt: false,
+            told_to_stop: None,
+            ends: false,
             abort_at: None,
             aborted: false,
             lost: false,
         });
     }
 
-    /// The node has no slot for the attempts that are due.
+    /// The node has no permit for the attempts that are due.
     pub(super) fn put_attempts_off(&mut self, now: Now, later: Duration) {
         for run in &mut self.active {
-            if run.retry_at.is_some_and(|due| due <= now.elapsed) {
-                run.retry_at = Some(later);
+            if run.next_attempt_at.is_some_and(|due| due <= now.elapsed) {
+                run.next_attempt_at = Some(later);
                 run.put_off = true;
             }
         }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::{
     Advance, Effect, Effects, JobMachine, Mode, Timer,
     backlog::{Waiting, announce},
-    verdicts::HOLD_MAX,
+    verdicts::CLAIM_LATER_MAX,
 };
 use crate::{
     core::{
@@ -29,8 +29,8 @@ impl JobMachine {
         {
             let reason = match () {
                 () if self.pause.is_on() => SkipReason::Paused,
-                () if !self.runs.active.is_empty() || self.timers.is_set(Timer::Hold) => SkipReason::Overlap,
-                () if self.permit.is_asked() => SkipReason::Concurrency,
+                () if !self.runs.active.is_empty() || self.waits_for_key() => SkipReason::Overlap,
+                () if self.permit.is_requested() => SkipReason::Concurrency,
                 () => SkipReason::Misfire,
             };
             match self.backlog.front_mut() {
@@ -51,7 +51,7 @@ impl JobMachine {
         at_least: bool,
         effects: &mut Effects,
     ) {
-        self.cursor.decided = newest.instant();
+        self.cursor.taken_in = newest.instant();
         effects.push(Effect::Skipped { newest, reason, count, at_least });
         self.backlog.skip_after_all(&Skips::new(reason, count, at_least));
         self.skipped(now, effects);
@@ -78,7 +78,7 @@ impl JobMachine {
             return;
         }
         // Nobody else keeps a cursor.
-        let (skips, to) = self.backlog.take_first_skips(self.cursor.decided);
+        let (skips, to) = self.backlog.take_first_skips(self.cursor.taken_in);
         if let Some(to) = to {
             self.cursor.stored = to.instant();
             effects.push(Effect::Count { started: 0, skips });
@@ -90,7 +90,7 @@ impl JobMachine {
         let is_due = self.asked.is_nothing() && self.timers.is_due(Timer::Flush, now.elapsed);
         let (Some(authority), true) = (authority, is_due) else { return };
         self.timers.stop(Timer::Flush);
-        if let (skips, Some(to)) = self.backlog.take_first_skips(self.cursor.decided) {
+        if let (skips, Some(to)) = self.backlog.take_first_skips(self.cursor.taken_in) {
             self.advance(now, to, skips, authority, effects);
         }
         if self.backlog.has_later_skips() {
@@ -114,7 +114,7 @@ impl JobMachine {
 
     pub(super) fn on_advanced(&mut self, now: Now, moved: Advanced, effects: &mut Effects) {
         let Some(asked) = self.asked.advance().copied() else { return };
-        let is_early = since(now.wall, asked.to.instant()) <= HOLD_MAX;
+        let is_early = since(now.wall, asked.to.instant()) <= CLAIM_LATER_MAX;
         match moved {
             // The store's clock is a little behind this node's reading of it.
             Advanced::Elsewhere { cursor } if cursor == asked.expected && is_early => {
@@ -154,7 +154,7 @@ impl JobMachine {
 
     /// Another node decides, or none does.
     pub(super) fn on_deposed(&mut self, authority: Authority) {
-        // Resumed on another basis meanwhile: that one decides.
+        // Resumed by another authority meanwhile: that one decides.
         if self.mode == Mode::Firing(Some(authority)) {
             self.mode = Mode::Dormant;
         }

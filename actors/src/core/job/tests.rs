@@ -292,7 +292,7 @@ fn asked_again_for_trigger() -> (Rehearsal, RunId) {
     let mut job = retrying(Overlap::Queue(1));
     let running = job.run_tick("01:00");
     let (run, effects) = job.trigger("01:01");
-    assert_eq!(effects, [Effect::Answer { run, answer: Ok(Triggered::Queued) }]);
+    assert_eq!(effects, [Effect::Answer { run, answer: Ok(TriggerAnswer::Queued) }]);
     let effects = job.step("01:02", ended(running, BodyEnd::Returned));
     assert_eq!(effects.last(), Some(&Effect::Claim(Claim::new(run))));
     job.unanswered("01:02", run);

@@ -67,7 +67,7 @@ impl JobMachine {
         effects: &mut Effects,
     ) -> Result<(), Breach> {
         self.refresh_next()?;
-        self.timers.take_due(Timer::Hold, now.elapsed);
+        self.timers.take_due(Timer::ClaimLater, now.elapsed);
         self.end_pause(now, effects)?;
         self.skip_held_too_long(now, effects);
         // Most steps find nothing due.
@@ -92,7 +92,7 @@ impl JobMachine {
     /// A schedule that counts from the end of runs goes on from a tick that was skipped, too.
     pub(super) fn follow_completion(&mut self) -> Result<(), Breach> {
         if self.schedule.counts_from_completion() {
-            self.cursor.next = self.following(self.cursor.decided)?;
+            self.cursor.next = self.following(self.cursor.taken_in)?;
         }
         Ok(())
     }
@@ -136,7 +136,7 @@ impl JobMachine {
                     self.skip_arriving(now, newest, SkipReason::Overlap, count, at_least, effects);
                 }
                 None => {
-                    self.cursor.decided = newest.instant();
+                    self.cursor.taken_in = newest.instant();
                     self.backlog.skip_after_all(&Skips::new(SkipReason::Misfire, count, at_least));
                     missed = Some(Missed { newest, count, at_least });
                 }
@@ -196,14 +196,14 @@ impl JobMachine {
                     (0, false)
                 }
             };
-            self.cursor.decided = tick.instant();
+            self.cursor.taken_in = tick.instant();
             self.backlog.skip_after_all(&Skips::new(reason, 1, false));
             effects.push(Effect::Skipped { newest: tick, reason, count: count + 1, at_least });
             self.skipped(now, effects);
             return None;
         }
-        let (skips, skipped_to) = self.backlog.take_last_skips(self.cursor.decided);
-        self.cursor.decided = tick.instant();
+        let (skips, skipped_to) = self.backlog.take_last_skips(self.cursor.taken_in);
+        self.cursor.taken_in = tick.instant();
         Some(Waiting { tick, skips, skipped_to, missed, window, contended: false })
     }
 
@@ -248,7 +248,7 @@ impl JobMachine {
             return still_to_come(Timer::CheckPause).map_or(May::Wait, May::WaitUntil);
         }
         let pace = if late { still_to_come(Timer::Pace) } else { None };
-        if let Some(at) = still_to_come(Timer::Hold).into_iter().chain(pace).max() {
+        if let Some(at) = still_to_come(Timer::ClaimLater).into_iter().chain(pace).max() {
             return May::WaitUntil(at);
         }
         if !self.runs.active.is_empty() {

@@ -12,8 +12,9 @@ pub(super) enum Timer {
     AskAgain,
     /// When to have the store move its cursor over skipped ticks.
     Flush,
-    /// When to ask the store for a tick that it found not to be due, or whose key somebody else had.
-    Hold,
+    /// When to claim a tick again that the store refused for now: it is not due by the store's clock, its key
+    /// is busy, its pause is just over, or the store does not know the job.
+    ClaimLater,
     /// When to start the next late tick, at the earliest.
     Pace,
     /// When to let a tick ask the store whether the job is paused still.
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
 
     const ALL: [Timer; Timer::COUNT] =
-        [Timer::AskAgain, Timer::Flush, Timer::Hold, Timer::Pace, Timer::CheckPause];
+        [Timer::AskAgain, Timer::Flush, Timer::ClaimLater, Timer::Pace, Timer::CheckPause];
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -113,13 +114,13 @@ mod tests {
     fn a_timer_is_due_from_its_instant_on_until_it_is_stopped() {
         for (at, now, is_due) in [(5, 4, false), (5, 5, true), (5, 6, true)] {
             let mut timers = Timers::default();
-            timers.set(Timer::Hold, seconds(at));
+            timers.set(Timer::ClaimLater, seconds(at));
             let (at, now) = (seconds(at), seconds(now));
 
-            assert_eq!(timers.is_due(Timer::Hold, now), is_due);
-            assert_eq!(timers.still_to_come(Timer::Hold, now), Some(at).filter(|_| !is_due));
-            assert_eq!(timers.take_due(Timer::Hold, now), is_due);
-            assert_eq!(timers.is_set(Timer::Hold), !is_due);
+            assert_eq!(timers.is_due(Timer::ClaimLater, now), is_due);
+            assert_eq!(timers.still_to_come(Timer::ClaimLater, now), Some(at).filter(|_| !is_due));
+            assert_eq!(timers.take_due(Timer::ClaimLater, now), is_due);
+            assert_eq!(timers.is_set(Timer::ClaimLater), !is_due);
         }
     }
 
@@ -133,8 +134,8 @@ mod tests {
         for (of, next) in [
             (&ALL[..], Some(1)),
             (&[Timer::Flush, Timer::AskAgain], Some(2)),
-            (&[Timer::Flush, Timer::Hold], Some(3)),
-            (&[Timer::Hold, Timer::CheckPause], None),
+            (&[Timer::Flush, Timer::ClaimLater], Some(3)),
+            (&[Timer::ClaimLater, Timer::CheckPause], None),
             (&[], None),
         ] {
             assert_eq!(timers.next(of), next.map(seconds), "{of:?}");
@@ -158,8 +159,8 @@ mod tests {
     fn a_deadline_beyond_all_time_is_none() {
         let mut timers = Timers::default();
 
-        timers.set(Timer::Hold, Duration::MAX);
+        timers.set(Timer::ClaimLater, Duration::MAX);
 
-        assert_eq!(timers.get(Timer::Hold), None);
+        assert_eq!(timers.get(Timer::ClaimLater), None);
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    BodyEnd, Effect, Effects, JobMachine, Refusal, RunEnded, Triggered,
-    unscheduled::{Cause, Trigger, UnscheduledRun},
+    BodyEnd, Effect, Effects, JobMachine, Refusal, RunEnded, TriggerAnswer,
+    unscheduled::{Caller, Cause, UnscheduledRun},
 };
 use crate::{
     core::{policy::Overlap, time::Now},
@@ -14,7 +14,7 @@ use crate::{
 impl JobMachine {
     pub(super) fn on_trigger(&mut self, now: Now, effects: &mut Effects) {
         let refused = match self.runs.spend_id(now) {
-            _ if self.closing.has_begun() => Some(Refusal::ShuttingDown),
+            _ if self.closing.has_begun() => Some(Refusal::Closing),
             None => Some(Refusal::Overlap { holder: None }),
             Some(_) => self.refusal(),
         };
@@ -22,7 +22,7 @@ impl JobMachine {
             effects.push(Effect::Answer { run: now.spare, answer: Err(refusal) });
             return;
         }
-        let cause = Cause::Trigger(Trigger::Unanswered);
+        let cause = Cause::Trigger(Caller::Waits);
         self.unscheduled.queue.push_back(UnscheduledRun::new(now.spare, cause));
         self.drain_unscheduled(now, effects);
         self.answer_those_behind(effects);
@@ -47,8 +47,8 @@ impl JobMachine {
     pub(super) fn answer_queued(&mut self, effects: &mut Effects) {
         for queued in &mut self.unscheduled.queue {
             if queued.is_waiting() && queued.has_caller() {
-                queued.cause = Cause::Trigger(Trigger::Queued);
-                effects.push(Effect::Answer { run: queued.run, answer: Ok(Triggered::Queued) });
+                queued.cause = Cause::Trigger(Caller::ToldQueued);
+                effects.push(Effect::Answer { run: queued.run, answer: Ok(TriggerAnswer::Queued) });
             }
         }
     }
@@ -56,7 +56,7 @@ impl JobMachine {
     /// Those that wait for others are told so; one that waits only for the node's answer is not, yet.
     fn answer_those_behind(&mut self, effects: &mut Effects) {
         // One that was asked for before was answered: wait.
-        let first_waits_for_permit = self.permit.is_wanted() && !self.permit.is_asked();
+        let first_waits_for_permit = self.permit.is_wanted() && !self.permit.is_requested();
         if !first_waits_for_permit || self.unscheduled.queue.len() > 1 {
             self.answer_queued(effects);
         }
@@ -78,8 +78,8 @@ impl JobMachine {
     /// What is asked for, in the name of somebody who waits, does not start any more.
     pub(super) fn give_callers_up(&mut self, effects: &mut Effects) {
         for queued in self.unscheduled.queue.iter_mut().filter(|queued| queued.has_caller()) {
-            queued.cause = Cause::Trigger(Trigger::GivenUp);
-            effects.push(Effect::Answer { run: queued.run, answer: Err(Refusal::ShuttingDown) });
+            queued.cause = Cause::Trigger(Caller::ToldNo);
+            effects.push(Effect::Answer { run: queued.run, answer: Err(Refusal::Closing) });
         }
     }
 
@@ -101,13 +101,13 @@ impl JobMachine {
 /// Tells whoever waits for it; if nobody does, and it was promised to start, everybody.
 pub(super) fn refuse(queued: &UnscheduledRun, refusal: Refusal, effects: &mut Effects) {
     match queued.cause {
-        Cause::Trigger(Trigger::Unanswered) => {
+        Cause::Trigger(Caller::Waits) => {
             effects.push(Effect::Answer { run: queued.run, answer: Err(refusal) });
         }
-        Cause::Trigger(Trigger::Queued | Trigger::Dropped) => {
+        Cause::Trigger(Caller::ToldQueued | Caller::Withdrawn) => {
             effects.push(Effect::RunEnded(never_started(queued)));
         }
-        Cause::Trigger(Trigger::GivenUp) | Cause::RetriedLoss(_) => {}
+        Cause::Trigger(Caller::ToldNo) | Cause::RetriedLoss(_) => {}
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::{Claim, Effect, Effects, JobMachine, Mode, Refusal, Start, Triggered, permit::Claimant};
+use super::{Claim, Effect, Effects, JobMachine, Mode, Refusal, Start, TriggerAnswer, permit::Claimant};
 use crate::{
     core::{
         policy::{Fires, Overlap},
@@ -41,21 +41,21 @@ pub(super) struct UnscheduledRun {
 /// Why a run is to start that no tick starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
-    Trigger(Trigger),
+    Trigger(Caller),
     RetriedLoss(RetriedLoss),
 }
 
-/// Somebody triggered the job. What whoever did it knows:
+/// What whoever triggered the job was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trigger {
-    /// Nothing yet: an answer is waited for.
-    Unanswered,
-    /// It is queued, or nobody waits.
-    Queued,
-    /// It does not start: what is granted from now on is closed.
-    GivenUp,
-    /// It is queued, but is not wanted any more: what is granted from now on is closed.
-    Dropped,
+pub(super) enum Caller {
+    /// Nothing yet.
+    Waits,
+    /// That it is queued: it starts when its turn comes.
+    ToldQueued,
+    /// That it does not start; a late grant is closed.
+    ToldNo,
+    /// That it is queued, but it was cancelled since; a late grant is closed.
+    Withdrawn,
 }
 
 /// A lost run that is to go on with another attempt.
@@ -88,12 +88,12 @@ impl UnscheduledRun {
         matches!(self.stage, Stage::Waiting(_))
     }
 
-    /// The store is about to answer it.
+    /// A claim of it is under way.
     pub(super) fn is_asked(&self) -> bool {
         self.stage == Stage::Asked
     }
 
-    /// The store is about to answer it, and cannot have granted it before.
+    /// A claim of it is under way, and the store cannot have granted it before.
     pub(super) fn is_refusable(&self) -> bool {
         self.is_asked() && !self.doubtful
     }
@@ -112,14 +112,14 @@ impl UnscheduledRun {
 
     /// Whoever triggered it waits for an answer.
     pub(super) fn has_caller(&self) -> bool {
-        self.cause == Cause::Trigger(Trigger::Unanswered)
+        self.cause == Cause::Trigger(Caller::Waits)
     }
 
     /// It is to start if it is granted.
     pub(super) fn is_wanted(&self) -> bool {
         match self.cause {
-            Cause::Trigger(Trigger::Unanswered | Trigger::Queued) => true,
-            Cause::Trigger(Trigger::GivenUp | Trigger::Dropped) => false,
+            Cause::Trigger(Caller::Waits | Caller::ToldQueued) => true,
+            Cause::Trigger(Caller::ToldNo | Caller::Withdrawn) => false,
             Cause::RetriedLoss(loss) => !loss.dropped,
         }
     }
@@ -127,15 +127,15 @@ impl UnscheduledRun {
     /// It is to start, or to be closed, and nobody waits for an answer: it is asked for until it is decided.
     pub(super) fn is_promised(&self) -> bool {
         match self.cause {
-            Cause::Trigger(Trigger::Queued) | Cause::RetriedLoss(_) => true,
-            Cause::Trigger(Trigger::Unanswered | Trigger::GivenUp | Trigger::Dropped) => false,
+            Cause::Trigger(Caller::ToldQueued) | Cause::RetriedLoss(_) => true,
+            Cause::Trigger(Caller::Waits | Caller::ToldNo | Caller::Withdrawn) => false,
         }
     }
 
     /// Whoever triggered it is told that it is queued.
     pub(super) fn queued(self) -> Self {
         match self.cause {
-            Cause::Trigger(_) => Self { cause: Cause::Trigger(Trigger::Queued), ..self },
+            Cause::Trigger(_) => Self { cause: Cause::Trigger(Caller::ToldQueued), ..self },
             Cause::RetriedLoss(_) => self,
         }
     }
@@ -146,15 +146,15 @@ impl UnscheduledRun {
         if !self.has_caller() {
             return true;
         }
-        self.cause = Cause::Trigger(Trigger::GivenUp);
+        self.cause = Cause::Trigger(Caller::ToldNo);
         !self.is_waiting()
     }
 
     /// It is not wanted any more. Whoever waits for an answer still does.
     pub(super) fn drop_if_queued(&mut self) {
         match &mut self.cause {
-            Cause::Trigger(trigger @ Trigger::Queued) => *trigger = Trigger::Dropped,
-            Cause::Trigger(Trigger::Unanswered | Trigger::GivenUp | Trigger::Dropped) => {}
+            Cause::Trigger(caller @ Caller::ToldQueued) => *caller = Caller::Withdrawn,
+            Cause::Trigger(Caller::Waits | Caller::ToldNo | Caller::Withdrawn) => {}
             Cause::RetriedLoss(loss) => loss.dropped = true,
         }
     }
@@ -168,7 +168,7 @@ impl UnscheduledRun {
 }
 
 impl Unscheduled {
-    /// The store is about to answer one of them.
+    /// A claim of one of them is under way.
     pub(super) fn is_asked(&self) -> bool {
         self.queue.iter().any(UnscheduledRun::is_asked)
     }
@@ -254,7 +254,7 @@ impl JobMachine {
             }
             if self.policies.fires == Fires::Local {
                 self.unscheduled.queue.pop_front();
-                answer(&first, Ok(Triggered::Started), effects);
+                answer(&first, Ok(TriggerAnswer::Started), effects);
                 self.start(now, Start { slot, ..first.start() }, effects);
                 continue;
             }
@@ -268,7 +268,7 @@ impl JobMachine {
         }
     }
 
-    /// A tick was faster than those that waited for one of the node's slots.
+    /// A tick was faster than those that waited for one of the node's permits.
     fn answer_without_slot(&mut self, effects: &mut Effects) {
         match self.policies.overlap {
             Overlap::Skip | Overlap::Allow(_) => {
@@ -326,7 +326,7 @@ impl JobMachine {
 }
 
 /// Tells whoever waits for it.
-pub(super) fn answer(queued: &UnscheduledRun, answer: Result<Triggered, Refusal>, effects: &mut Effects) {
+pub(super) fn answer(queued: &UnscheduledRun, answer: Result<TriggerAnswer, Refusal>, effects: &mut Effects) {
     if queued.has_caller() {
         effects.push(Effect::Answer { run: queued.run, answer });
     }
@@ -344,8 +344,8 @@ mod tests {
         RunIds::of(NodeId::numbered(1)).next(at("01:00"))
     }
 
-    fn trigger(trigger: Trigger) -> UnscheduledRun {
-        UnscheduledRun::new(run(), Cause::Trigger(trigger))
+    fn trigger(caller: Caller) -> UnscheduledRun {
+        UnscheduledRun::new(run(), Cause::Trigger(caller))
     }
 
     fn loss(dropped: bool) -> UnscheduledRun {
@@ -356,10 +356,10 @@ mod tests {
     #[test]
     fn who_is_wanted_promised_or_waited_for() {
         for (queued, is_wanted, is_promised, has_caller) in [
-            (trigger(Trigger::Unanswered), true, false, true),
-            (trigger(Trigger::Queued), true, true, false),
-            (trigger(Trigger::GivenUp), false, false, false),
-            (trigger(Trigger::Dropped), false, false, false),
+            (trigger(Caller::Waits), true, false, true),
+            (trigger(Caller::ToldQueued), true, true, false),
+            (trigger(Caller::ToldNo), false, false, false),
+            (trigger(Caller::Withdrawn), false, false, false),
             (loss(false), true, true, false),
             // It is taken up, if only to be closed.
             (loss(true), false, true, false),
@@ -372,10 +372,10 @@ mod tests {
     #[test]
     fn a_caller_that_died_is_forgotten_unless_the_store_may_have_granted_it() {
         for (cause, stage, stays, after) in [
-            (Trigger::Unanswered, Stage::Waiting(Duration::ZERO), false, Trigger::GivenUp),
-            (Trigger::Unanswered, Stage::Asked, true, Trigger::GivenUp),
-            (Trigger::Queued, Stage::Waiting(Duration::ZERO), true, Trigger::Queued),
-            (Trigger::Dropped, Stage::Asked, true, Trigger::Dropped),
+            (Caller::Waits, Stage::Waiting(Duration::ZERO), false, Caller::ToldNo),
+            (Caller::Waits, Stage::Asked, true, Caller::ToldNo),
+            (Caller::ToldQueued, Stage::Waiting(Duration::ZERO), true, Caller::ToldQueued),
+            (Caller::Withdrawn, Stage::Asked, true, Caller::Withdrawn),
         ] {
             let mut queued = UnscheduledRun { stage, ..trigger(cause) };
 
@@ -387,9 +387,9 @@ mod tests {
     #[test]
     fn only_what_nobody_waits_for_is_dropped_silently() {
         for (before, after) in [
-            (trigger(Trigger::Unanswered), trigger(Trigger::Unanswered)),
-            (trigger(Trigger::Queued), trigger(Trigger::Dropped)),
-            (trigger(Trigger::GivenUp), trigger(Trigger::GivenUp)),
+            (trigger(Caller::Waits), trigger(Caller::Waits)),
+            (trigger(Caller::ToldQueued), trigger(Caller::Withdrawn)),
+            (trigger(Caller::ToldNo), trigger(Caller::ToldNo)),
             (loss(false), loss(true)),
         ] {
             let mut queued = before;
@@ -402,6 +402,6 @@ mod tests {
 
     #[test]
     fn a_lost_run_goes_on_with_the_attempt_after_its_losses() {
-        assert_eq!((trigger(Trigger::Queued).start().attempt, loss(false).start().attempt), (1, 3));
+        assert_eq!((trigger(Caller::ToldQueued).start().attempt, loss(false).start().attempt), (1, 3));
     }
 }

@@ -1,10 +1,10 @@
 //! What the store answers to the claim of a run that no tick starts, and what follows.
 
 use super::{
-    Effect, Effects, JobMachine, KEY_AGAIN, Refusal, Start, Triggered,
+    Effect, Effects, JobMachine, KEY_AGAIN, Refusal, Start, TriggerAnswer,
     permit::Claimant,
     triggers::{locked_key, refuse},
-    unscheduled::{Cause, Stage, Trigger, UnscheduledRun, answer},
+    unscheduled::{Caller, Cause, Stage, UnscheduledRun, answer},
     verdicts::close_unstarted,
 };
 use crate::{
@@ -26,7 +26,7 @@ impl JobMachine {
                 answer(&queued, Err(Refusal::Unavailable { reason }), effects);
                 // It may have been granted: find out, and close it, or go on with it.
                 let stage = Stage::Unanswered(self.again_at(now));
-                let cause = if queued.has_caller() { Cause::Trigger(Trigger::GivenUp) } else { queued.cause };
+                let cause = if queued.has_caller() { Cause::Trigger(Caller::ToldNo) } else { queued.cause };
                 let asked = UnscheduledRun { stage, cause, doubtful: true, ..queued };
                 self.unscheduled.queue.push_front(asked);
             }
@@ -47,7 +47,7 @@ impl JobMachine {
     ) {
         let start = Start { token: Some(token), ..queued.start() };
         let refusal = if self.closing.refuses_grant(queued.doubtful) {
-            Some(Refusal::ShuttingDown)
+            Some(Refusal::Closing)
         } else if !queued.is_wanted() {
             Some(Refusal::Cancelled)
         } else if self.free_slot(queued.slot) != Some(queued.slot) {
@@ -60,7 +60,7 @@ impl JobMachine {
             answer(queued, Err(refusal), effects);
             close_unstarted(start, effects);
         } else {
-            answer(queued, Ok(Triggered::Started), effects);
+            answer(queued, Ok(TriggerAnswer::Started), effects);
             self.start_granted(now, Claimant::Unscheduled, start, effects);
         }
     }
@@ -94,7 +94,7 @@ impl JobMachine {
             // A retry of it is pending: what its caller asked for goes on by that. Whoever closes the run
             // says that it is lost, and it may go on elsewhere.
             Verdict::NotGranted | Verdict::GrantedBefore if self.defer_to_pending_retry(&queued) => {
-                answer(&queued, Ok(Triggered::Queued), effects);
+                answer(&queued, Ok(TriggerAnswer::Queued), effects);
             }
             Verdict::GrantedBefore => {
                 let reason = "the session with the store was lost before it answered".to_owned();
@@ -149,7 +149,7 @@ impl JobMachine {
             (Overlap::Skip | Overlap::Allow(_), _) => !queued.is_trigger(),
         };
         if waits {
-            answer(&queued, Ok(Triggered::Queued), effects);
+            answer(&queued, Ok(TriggerAnswer::Queued), effects);
             let stage = Stage::Waiting(now.elapsed.saturating_add(KEY_AGAIN));
             self.unscheduled.queue.push_front(UnscheduledRun { stage, ..queued.queued() });
         } else {

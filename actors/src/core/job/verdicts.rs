@@ -18,7 +18,7 @@ pub(crate) const ASK_AGAIN_MIN: Duration = Duration::from_millis(100);
 /// The longest pause before a claim that got no answer is asked again.
 pub(crate) const ASK_AGAIN_MAX: Duration = Duration::from_secs(5);
 /// The longest pause after a tick was found not to be due by the store's clock.
-pub(crate) const HOLD_MAX: Duration = Duration::from_secs(1);
+pub(crate) const CLAIM_LATER_MAX: Duration = Duration::from_secs(1);
 /// How often a tick that waits for its key asks whether the run that holds it, on another node or of another
 /// job, has ended.
 pub(crate) const KEY_AGAIN: Duration = Duration::from_millis(250);
@@ -192,7 +192,7 @@ impl JobMachine {
 
     /// When to ask the store once more, which did not answer, or did not decide.
     pub(super) fn again_at(&mut self, now: Now) -> Duration {
-        now.elapsed + self.asked.pause_before_next()
+        now.elapsed + self.asked.back_off()
     }
 }
 
@@ -204,7 +204,7 @@ fn decides_what_leaves(refused: &Verdict) -> bool {
         | Verdict::Deposed { .. }
         | Verdict::HasLeader
         | Verdict::Exhausted => true,
-        Verdict::NotYet { wait } => *wait > HOLD_MAX,
+        Verdict::NotYet { wait } => *wait > CLAIM_LATER_MAX,
         Verdict::Granted { .. }
         | Verdict::GrantedBefore
         | Verdict::NotGranted

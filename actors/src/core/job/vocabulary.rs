@@ -20,7 +20,7 @@ pub(crate) enum Input {
     Resume {
         /// Everything up to here is decided.
         cursor: DateTime<Utc>,
-        /// By what right the job fires; `None` for a job that is local to its node.
+        /// By what authority the job fires; `None` for a job that is local to its node.
         authority: Option<Authority>,
         /// What else the store keeps of it.
         stored: Box<StoredState>,
@@ -30,7 +30,7 @@ pub(crate) enum Input {
     Park {
         /// Since when, as far as is known, this node is to decide the job's ticks.
         since: DateTime<Utc>,
-        /// By what right.
+        /// By what authority.
         authority: Authority,
     },
     /// The job may not fire any more. Its runs go on.
@@ -41,7 +41,8 @@ pub(crate) enum Input {
         /// It is removed.
         is_removed: bool,
     },
-    /// As `Suspend`, and what waits to be started by hand does not start any more.
+    /// Nothing starts any more. As `Suspend`, but what the job still accounts for stays; triggers that wait
+    /// are refused.
     Drain,
     /// A timer fired, or something may have changed.
     WakeUp,
@@ -135,7 +136,7 @@ pub(crate) enum BodyEnd {
     Panicked(EndText),
     /// It was dropped before it returned.
     Aborted,
-    /// There was none: the run waited for its next attempt, or for the node's slot for its first one.
+    /// There was none: the run waited for its next attempt, or for a permit for its first one.
     BetweenAttempts,
     /// It never started: a hook vetoed it with this reason, or the run was told to stop before. It is not
     /// tried again.
@@ -271,7 +272,7 @@ pub(crate) enum Effect {
         /// The run that was asked for.
         run: RunId,
         /// What became of it.
-        answer: Result<Triggered, Refusal>,
+        answer: Result<TriggerAnswer, Refusal>,
     },
 }
 
@@ -304,7 +305,7 @@ impl Claim {
 
 /// What became of a manual trigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Triggered {
+pub(crate) enum TriggerAnswer {
     /// The run has started.
     Started,
     /// It starts when its turn comes.
@@ -322,7 +323,7 @@ pub(crate) struct Advance {
     pub(crate) to: FireTime,
     /// The ticks between.
     pub(crate) skips: Skips,
-    /// By what right.
+    /// By what authority.
     pub(crate) authority: Authority,
 }
 
@@ -357,7 +358,7 @@ pub(crate) struct Retried {
     /// How it ended.
     pub(crate) outcome: Outcome,
     /// How long until the next one.
-    pub(crate) pause: Duration,
+    pub(crate) wait: Duration,
     /// What the body did.
     pub(crate) end: BodyEnd,
     /// How long it took.
@@ -405,7 +406,7 @@ pub(crate) enum Refusal {
     /// The node runs as many bodies as it may.
     Concurrency,
     /// The engine shuts down, or the job was removed.
-    ShuttingDown,
+    Closing,
     /// Somebody asked for the end of the job's runs before it started.
     Cancelled,
     /// The store did not answer.

@@ -43,7 +43,7 @@ impl ClaimRequest {
     }
 }
 
-/// On what basis a node decides the ticks of a job.
+/// By what authority a node decides the ticks of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Authority {
     /// It leads: refused as deposed unless this term is the newest one and is not over.
@@ -74,7 +74,7 @@ pub struct TickClaim {
     pub expected: DateTime<Utc>,
     /// The ticks between `expected` and `fire_time`, none of which runs.
     pub skips: Skips,
-    /// On what basis the node decides.
+    /// By what authority the node decides.
     pub authority: Authority,
 }
 

@@ -22,7 +22,7 @@ pub struct CursorAdvance {
     pub to: FireTime,
     /// The ticks between, `to` included.
     pub skips: Skips,
-    /// On what basis the node decides.
+    /// By what authority the node decides.
     pub authority: Authority,
 }
 

@@ -21,7 +21,7 @@ pub struct Enrolment {
     /// is a changed schedule. It takes the place of the stored one in any case: so one of another version
     /// does, and the cursor stays.
     pub schedule: ScheduleIdentity,
-    /// On what basis this node schedules it. Only a term is marked on the job.
+    /// By what authority this node schedules it. Only a term is marked on the job.
     pub authority: Authority,
     /// What its runs exclude.
     pub key: LockKey,

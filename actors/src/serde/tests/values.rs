@@ -52,7 +52,7 @@ pub(super) fn outcomes() -> Vec<Outcome> {
 
 pub(super) fn phases() -> Vec<RunPhase> {
     every![
-        RunPhase::WaitingForSlot => RunPhase::WaitingForSlot,
+        RunPhase::WaitingForPermit => RunPhase::WaitingForPermit,
         RunPhase::Attempting => RunPhase::Attempting,
         RunPhase::WaitingForRetry => RunPhase::WaitingForRetry,
         RunPhase::Stopping => RunPhase::Stopping,
@@ -164,7 +164,7 @@ pub(super) fn status(state: JobState) -> JobStatus {
             took: Duration::from_micros(1_500),
         }],
         failures: 1,
-        refused: Some("another policy".into()),
+        conflicting: Some("another policy".into()),
         parked: Some("its name".into()),
         broken: Some("it panicked".into()),
         held: Some(HeldStatus {

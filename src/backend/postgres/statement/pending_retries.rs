@@ -1,5 +1,5 @@
 //! Lost runs that go on: the table `debts`, whose rows are made when a run is closed as lost, and go when a
-//! claim takes it up.
+//! claim takes it up. A debt is a pending retry; `retake` is `resume_lost`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

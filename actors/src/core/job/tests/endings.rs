@@ -50,7 +50,7 @@ fn what_is_granted_after_a_shutdown_cancelled_all_does_not_start() {
 
     let effects = job.step("01:00:01", granted(run));
 
-    assert!(matches!(effects[0], Effect::Answer { answer: Err(Refusal::ShuttingDown), .. }), "{effects:?}");
+    assert!(matches!(effects[0], Effect::Answer { answer: Err(Refusal::Closing), .. }), "{effects:?}");
     assert_eq!(effects[1], Effect::Complete { run, outcome: Outcome::Cancelled });
 }
 
@@ -133,7 +133,7 @@ fn a_drained_job_is_not_resumed_and_starts_nothing_new() {
     assert_eq!(job.step("02:00", Input::WakeUp), []);
     let (refused, effects) = job.trigger("02:00");
 
-    assert_eq!(effects, [Effect::Answer { run: refused, answer: Err(Refusal::ShuttingDown) }]);
+    assert_eq!(effects, [Effect::Answer { run: refused, answer: Err(Refusal::Closing) }]);
     job.step("02:01", ended(run, BodyEnd::Returned));
     assert!(job.machine.is_idle());
     assert_eq!(job.wake_in("02:01"), None);

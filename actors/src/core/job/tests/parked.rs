@@ -206,7 +206,7 @@ fn a_refusal_that_may_concern_everybody_parks_nothing() {
         Rehearsal::new(Period::hours(1), Policies { overlap: Overlap::Queue(1), ..Policies::default() });
     let first = job.run_tick("01:00");
     let (queued, effects) = trigger(&mut job, "01:01");
-    assert_eq!(effects, [Effect::Answer { run: queued, answer: Ok(Triggered::Queued) }]);
+    assert_eq!(effects, [Effect::Answer { run: queued, answer: Ok(TriggerAnswer::Queued) }]);
     let claims = job.step("01:02", ended(first, BodyEnd::Returned));
     assert!(claims.contains(&Effect::Claim(Claim::new(queued))), "{claims:?}");
     assert_eq!(job.step("01:02", refused(queued)), [unavailable()]);

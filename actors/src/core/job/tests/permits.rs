@@ -21,7 +21,7 @@ fn a_queued_trigger_that_finds_the_node_full_asks_again_later() {
     let mut job = limited(Policies { overlap: Overlap::Queue(2), ..Policies::default() });
     let run = job.run_permitted_tick("01:00");
     let (queued, effects) = job.trigger("01:01");
-    assert_eq!(effects, [Effect::Answer { run: queued, answer: Ok(Triggered::Queued) }]);
+    assert_eq!(effects, [Effect::Answer { run: queued, answer: Ok(TriggerAnswer::Queued) }]);
     let effects = job.step("01:02", ended(run, BodyEnd::Returned));
     assert_eq!(effects.last(), Some(&Effect::AskPermit { priority: 0 }));
 
@@ -42,7 +42,7 @@ fn a_run_that_is_granted_late_waits_for_a_permit_and_keeps_its_timeout() {
         assert_eq!(job.step("01:00:06", granted(run)), [Effect::AskPermit { priority: 0 }]);
         let active: Vec<_> = job.machine.active_runs().copied().collect();
         assert!(
-            active[0].phase(job.now("01:00:06")) == RunPhase::WaitingForSlot && !job.machine.is_drained(),
+            active[0].phase(job.now("01:00:06")) == RunPhase::WaitingForPermit && !job.machine.is_drained(),
             "it holds its key"
         );
         // Where the node is to skip, too: it has its claim.

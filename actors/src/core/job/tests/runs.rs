@@ -66,7 +66,7 @@ fn a_failed_attempt_is_followed_by_another_one_under_the_same_key() {
 
     let effects = job.step("01:10", ended(run, failure(Severity::Transient)));
     let [Effect::Retried(ref retried)] = effects[..] else { panic!("{effects:?}") };
-    assert_eq!((retried.attempt, retried.pause), (1, Duration::from_secs(60)));
+    assert_eq!((retried.attempt, retried.wait), (1, Duration::from_secs(60)));
     assert_eq!(job.wake_in("01:10"), Some(Duration::from_secs(60)));
     assert!(!job.machine.is_idle() && !job.machine.is_drained(), "the key stays held");
 
@@ -258,7 +258,7 @@ fn fewer_slots_than_runs_in_progress_leave_none() {
     job.machine.redefine(Arc::new(Period::hours(1)), queue);
     job.resume("02:40", "02:00");
     let (_, effects) = job.trigger("02:50");
-    assert!(matches!(effects[..], [Effect::Answer { answer: Ok(Triggered::Queued), .. }]), "{effects:?}");
+    assert!(matches!(effects[..], [Effect::Answer { answer: Ok(TriggerAnswer::Queued), .. }]), "{effects:?}");
 }
 
 #[test]

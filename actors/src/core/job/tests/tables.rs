@@ -84,6 +84,35 @@ fn the_truth_table_of_overlap_with_a_run_of_another_node() {
     assert_eq!(effects, [skipped("01:00", SkipReason::Overlap, 1)], "every slot is taken, said once");
 }
 
+/// Every 100 ms: the refused tick waits for longer, and there is room for one.
+#[test]
+fn a_tick_that_passes_behind_a_refused_one_is_an_overlap_if_the_key_was_busy() {
+    let over = Pause { until: Some(at("00:30")), note: None };
+    for (verdict, overlaps) in [
+        (Verdict::Busy { holder: None }, [1, 1]),
+        (Verdict::NotYet { wait: Duration::from_millis(250) }, [0, 0]),
+        (Verdict::NotYet { wait: CLAIM_LATER_MAX * 2 }, [0, 0]),
+        (Verdict::Paused(over), [0, 0]),
+        (Verdict::Unknown, [0, 0]),
+    ] {
+        let policies = Policies { overlap: Overlap::Queue(1), ..Policies::default() };
+        let mut job = Rehearsal::new(Period::millis(100), policies);
+        let (run, _) = claim_of(&job.step("00:30:00.100", Input::WakeUp));
+        job.step("00:30:00.100", refused(run, verdict.clone()));
+
+        let said = ["00:30:00.200", "00:30:00.300"].map(|time| job.step(time, Input::WakeUp).len());
+        let effects = job.step("00:30:01.500", Input::WakeUp);
+
+        assert_eq!(said, overlaps, "{verdict:?}");
+        let claim = effects.iter().find_map(|effect| match effect {
+            Effect::Claim(Claim { tick, .. }) => *tick,
+            _ => None,
+        });
+        let skips = claim.map(|claim| (claim.skips.of(SkipReason::Overlap), claim.skips.total()));
+        assert_eq!(skips, Some((overlaps.iter().sum::<usize>() as u64, 14)), "{verdict:?}: {effects:?}");
+    }
+}
+
 #[test]
 fn missed_ticks_are_made_up_for_one_after_the_other_and_paced() {
     let misfire = Misfire::All { max: 2, within: Duration::from_hours(3) };
@@ -301,7 +330,7 @@ fn the_truth_table_of_triggers_during_a_run() {
             .collect();
 
         let expected =
-            if waits { Ok(Triggered::Queued) } else { Err(Refusal::Overlap { holder: Some(holder) }) };
+            if waits { Ok(TriggerAnswer::Queued) } else { Err(Refusal::Overlap { holder: Some(holder) }) };
         assert_eq!(answers.last(), Some(&expected), "{policy:?}, the {nth}th");
     }
 }

@@ -12,7 +12,7 @@ fn a_trigger_runs_without_moving_the_schedule() {
     };
     let effects = job.step("00:40", granted(run));
 
-    assert_eq!(effects[0], Effect::Answer { run, answer: Ok(Triggered::Started) });
+    assert_eq!(effects[0], Effect::Answer { run, answer: Ok(TriggerAnswer::Started) });
     assert!(matches!(effects[1], Effect::Start(Start { tick: None, .. })));
     assert_eq!((job.machine.cursor(), job.wake_in("00:40")), (at("00:30"), minutes(20)));
 }

@@ -39,7 +39,7 @@ const CALM_TURNS_MAX: u32 = 2_000;
 /// After so many of them the machine hears what its job owes.
 const PENDING_RETRIES_EVERY: u32 = 100;
 
-/// On what basis the job fires in this walk.
+/// By what authority the job fires in this walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Right {
     Leader,

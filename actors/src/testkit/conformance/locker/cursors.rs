@@ -22,7 +22,7 @@ impl Suite {
         let authority = Authority::Term(Term(self.term.0 - 1));
         let late = CursorAdvance { authority, ..asked.clone() };
         let advanced = self.locker.advance(&[late]).await.expect("an answer");
-        assert_eq!(advanced, [Advanced::Done], "on whatever basis it is asked again");
+        assert_eq!(advanced, [Advanced::Done], "by whatever authority it is asked again");
         let other = CursorAdvance { id: Uuid::new_v4(), ..asked };
         let advanced = self.locker.advance(&[other]).await.expect("an answer");
         assert_eq!(advanced, [Advanced::Elsewhere { cursor: to.instant() }]);

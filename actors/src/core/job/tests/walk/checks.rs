@@ -61,13 +61,13 @@ impl World {
                 PermitState::Pledged(Claimant::Unscheduled) => {
                     machine.unscheduled.queue.front().is_some_and(UnscheduledRun::is_asked)
                 }
-                PermitState::None | PermitState::Asked | PermitState::InHand => true,
+                PermitState::None | PermitState::Requested | PermitState::InHand => true,
             };
             assert!(answer_comes, "a permit is kept for a claim without an answer: {machine:?}");
             let held = self.bodies.len() + usize::from(in_hand) + usize::from(self.permits.on_its_way);
             assert_eq!(self.permits.held as usize, held, "{:?} and {:?}", machine.permit, self.permits);
             let asked = self.permits.waiting || self.permits.on_its_way;
-            assert_eq!(machine.permit.is_asked(), asked);
+            assert_eq!(machine.permit.is_requested(), asked);
         }
         let cursor = machine.cursor();
         if self.right != Right::Local {

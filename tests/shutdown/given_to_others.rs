@@ -17,7 +17,7 @@ fn a_shutdown_names_the_fire_times_that_it_leaves_to_others() {
         let of_follower = rig.shutdown(follower, Duration::ZERO).await;
         let of_leader = rig.shutdown(leader, Duration::ZERO).await;
 
-        assert_eq!((of_follower.left_to_others, of_follower.left), (0, vec![]), "it was to fire nothing");
+        assert_eq!((of_follower.given_to_others, of_follower.left), (0, vec![]), "it was to fire nothing");
         let left: Vec<_> = of_leader.left.iter().map(|(job, at)| (job.as_str(), at.to_string())).collect();
         let expected = [("soon", "2026-01-05T00:02:00Z"), ("later", "2026-01-05T01:00:00Z")];
         assert_eq!(left, expected.map(|(job, at)| (job, at.to_owned())));
@@ -40,7 +40,7 @@ fn a_shutdown_names_the_fire_time_of_a_job_whose_actor_has_died() {
 
         assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobRestarted { .. })), 1);
         let left: Vec<_> = report.left.iter().map(|(job, at)| (job.as_str(), at.to_string())).collect();
-        assert_eq!((report.left_to_others, left), (1, vec![("dies", "2026-01-05T01:00:00Z".to_owned())]));
+        assert_eq!((report.given_to_others, left), (1, vec![("dies", "2026-01-05T01:00:00Z".to_owned())]));
     });
 }
 
@@ -53,7 +53,7 @@ fn of_many_fire_times_that_are_left_the_soonest_are_named() {
 
         let report = rig.shutdown(node, Duration::ZERO).await;
 
-        assert_eq!(report.left_to_others, REPORTED_RUNS_MAX as u64 + 5);
+        assert_eq!(report.given_to_others, REPORTED_RUNS_MAX as u64 + 5);
         assert_eq!(report.left.len(), REPORTED_RUNS_MAX);
         assert!(report.left.is_sorted_by_key(|(_, at)| *at));
         let first = report.left.first().map(|(job, _)| job.as_str());
